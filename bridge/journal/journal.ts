@@ -1,0 +1,125 @@
+import type { Gap, UnrecoverableReason } from "../../contract/socket-messages.ts";
+
+/** An accepted publication, ready to be given its position. */
+export interface JournalMessage {
+  /** The MQTT topic, whole. */
+  topic: string;
+  /** The channels that carry it; none for what no dashboard sees. */
+  channels: readonly string[];
+  /** The camera it belongs to, for `dashboard` channels narrowed to some cameras. */
+  camera: string | undefined;
+  /**
+   * The event as dashboards get it, without what only a delivery knows: the inside of a JSON object, such as
+   * `"event":"x","data":{},"timestamp":"…","topic":"…"`. Encoded once, here, for every receiver and every replay.
+   */
+  body: string;
+  /**
+   * What it does to the state of its topic: `set` and `clear` are retained publications; an event does nothing.
+   * A historical publication never sets state.
+   */
+  state: "set" | "clear" | undefined;
+  /** Who sent it and how it named the message; the grounds on which a repetition is known. */
+  origin: MessageOrigin;
+  /** What MQTT subscribers are to get, should the program die before they do. Undefined for what is not forwarded. */
+  publish: { payload: Uint8Array; qos: 0 | 1 | 2; retain: boolean } | undefined;
+}
+
+export interface MessageOrigin {
+  /** The sender's identity (`device:north`, `user:alice`), not its MQTT client id: that changes. */
+  sender: string;
+  id: string | undefined;
+  session: string | undefined;
+  seq: number | undefined;
+}
+
+/** What an append came to: a new position, or the knowledge that the message is in the journal already. */
+export type Appended = { position: number; duplicate: false } | { position: undefined; duplicate: true };
+
+/** One line of the journal. */
+export interface Entry {
+  position: number;
+  topic: string;
+  channels: readonly string[];
+  camera: string | undefined;
+  body: string;
+  state: "set" | "clear" | undefined;
+  /** When it was accepted, in milliseconds since 1970. */
+  acceptedAt: number;
+}
+
+/** The last value of a retained topic. */
+export type StateEntry = Omit<Entry, "state">;
+
+/** A message whose delivery to MQTT subscribers was not completed before the program ended. */
+export interface Unemitted {
+  position: number;
+  topic: string;
+  payload: Uint8Array;
+  qos: 0 | 1 | 2;
+  retain: boolean;
+}
+
+export interface ReplayRequest {
+  /** Entries of any of these channels, each once, in order of position. */
+  channels: readonly string[];
+  /** Only entries above this position. */
+  after: number;
+  /** Only entries up to and with this position. Default: the newest. */
+  until?: number;
+  /** Default 100. */
+  maxEvents?: number;
+  /** Ends the page early; always at least one entry. Default 262,144. */
+  maxBytes?: number;
+}
+
+export interface ReplayPage {
+  entries: readonly Entry[];
+  /** Where the next page begins: every entry of the channels up to and with this position has been read. */
+  next: number;
+  /** True when `next` has reached `until`. */
+  done: boolean;
+}
+
+/** Whether everything after a client's place is still there. */
+export type Recovery = { complete: true } | { complete: false; reason: UnrecoverableReason; gap: Gap };
+
+/**
+ * The durable, ordered record of everything accepted. A position is a whole number from 1 that only grows, unique over
+ * all topics; it means something within its epoch only.
+ *
+ * Order is that of the calls to {@link Journal.append}: it is fixed synchronously, before anything is awaited.
+ */
+export interface Journal {
+  /** A random name made when the journal is created. */
+  readonly epoch: string;
+  /** The newest durable position; 0 when there is none. */
+  readonly head: number;
+  /**
+   * Resolves when the message is durable, after it was handed to followers. Messages of one moment share one write.
+   * @throws {StoreUnavailableError} nothing was kept; the sender must not be acknowledged
+   */
+  append(message: JournalMessage): Promise<Appended>;
+  /** Calls back with every batch of new entries, in order, once they are durable. */
+  follow(onEntries: (entries: readonly Entry[]) => void): () => void;
+  replay(request: ReplayRequest): Promise<ReplayPage>;
+  /** Whether a client that last saw `position` of `epoch` on `channel` can be given everything after it. */
+  recovery(channel: string, since: { epoch: string; position: number }): Recovery;
+  /** The state of a channel's retained topics, exactly as of `head`: read synchronously, so nothing falls between. */
+  snapshot(channel: string): readonly StateEntry[];
+  /** The state of one topic. */
+  state(topic: string): StateEntry | undefined;
+  /** MQTT subscribers have been given the message. */
+  emitted(position: number): void;
+  /** Messages that were accepted but not emitted when the program ended, in order. */
+  unemitted(): AsyncIterable<Unemitted>;
+  /** Removes what retention no longer keeps. Runs by itself; resolves to how many entries went. */
+  trim(): Promise<number>;
+  /** Undefined while writing works; else why it does not, in words for an operator. */
+  readonly trouble: string | undefined;
+  close(): Promise<void>;
+}
+
+/** The store did not take a write. The message was not accepted. */
+export class StoreUnavailableError extends Error {
+  override name = "StoreUnavailableError";
+}

@@ -1,0 +1,98 @@
+import { z } from "zod";
+import { cameraSettingsSchema, timestampSchema } from "./events.ts";
+import { eventNameSchema, idSchema } from "./ids.ts";
+
+const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 06:30");
+
+/** When a camera takes pictures: by the sun or by the clock, in the camera's own time zone. */
+export const scheduleSchema = z.object({
+  entries: z
+    .array(
+      z.discriminatedUnion("kind", [
+        z.object({
+          kind: z.literal("solar"),
+          anchor: z.enum(["sunrise", "sunset", "golden_hour", "blue_hour"]),
+          /** Minutes after the anchor at which the window opens; negative is before. */
+          offset_min: z.number().min(-720).max(720),
+          duration_min: z.number().positive().max(1440),
+          interval_s: z.number().min(1).max(86_400),
+        }),
+        z.object({
+          kind: z.literal("clock"),
+          start: clockTime,
+          end: clockTime,
+          /** ISO days of the week, 1 = Monday. Default: every day. */
+          days: z.array(z.number().int().min(1).max(7)).min(1).max(7).optional(),
+          interval_s: z.number().min(1).max(86_400),
+        }),
+      ]),
+    )
+    .max(32),
+});
+export type Schedule = z.infer<typeof scheduleSchema>;
+
+/** The commands a camera of this system knows, and what each takes. */
+export const commandArgs = {
+  "capture.now": z.strictObject({}),
+  "schedule.set": scheduleSchema,
+  "settings.set": cameraSettingsSchema
+    .strict()
+    .refine((settings) => Object.keys(settings).length > 0, "must set something"),
+  reboot: z.strictObject({}),
+} as const;
+export type CommandName = keyof typeof commandArgs;
+
+/** Seconds a command waits for its camera unless `expires_in` says otherwise. */
+export const DEFAULT_COMMAND_EXPIRES_IN = 30;
+export const MAX_COMMAND_EXPIRES_IN = 86_400;
+
+/** What travels to the camera below `commands/{name}`. */
+export const commandSchema = z.object({
+  id: z.string().min(1).max(64),
+  name: eventNameSchema,
+  args: z.record(z.string(), z.unknown()),
+  issued_by: z.string().max(128),
+  issued_at: timestampSchema,
+  expires_at: timestampSchema,
+});
+export type Command = z.infer<typeof commandSchema>;
+
+/** The life of a command. Those in {@link FINAL_COMMAND_STATUSES} are its ends. */
+export const commandStatusSchema = z.enum([
+  "sent",
+  "delivered",
+  "accepted",
+  "succeeded",
+  "failed",
+  "rejected",
+  "timed_out",
+  "expired",
+]);
+export type CommandStatus = z.infer<typeof commandStatusSchema>;
+
+export const FINAL_COMMAND_STATUSES: ReadonlySet<CommandStatus> = new Set([
+  "succeeded",
+  "failed",
+  "rejected",
+  "timed_out",
+  "expired",
+]);
+
+/** What the camera answers below `replies/{name}`. */
+export const commandReplySchema = z.object({
+  command_id: z.string().min(1).max(64),
+  status: z.enum(["accepted", "succeeded", "failed", "rejected"]),
+  result: z.unknown().optional(),
+  error: z.string().max(2000).optional(),
+});
+export type CommandReply = z.infer<typeof commandReplySchema>;
+
+/** What a dashboard or an HTTP caller asks for. */
+export const commandRequestSchema = z.object({
+  camera: idSchema,
+  name: eventNameSchema,
+  args: z.record(z.string(), z.unknown()).default({}),
+  /** Seconds. */
+  expires_in: z.number().int().min(1).max(MAX_COMMAND_EXPIRES_IN).default(DEFAULT_COMMAND_EXPIRES_IN),
+});
+export type CommandRequest = z.infer<typeof commandRequestSchema>;

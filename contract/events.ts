@@ -1,0 +1,330 @@
+import { z } from "zod";
+import { eventNameSchema, idSchema } from "./ids.ts";
+import type { Topic } from "./topics.ts";
+
+/** The deepest nesting of arrays and objects that is read: `JSON.stringify` overflows the stack near 10,000. */
+export const MAX_JSON_DEPTH = 32;
+
+/** A moment as RFC 3339 in UTC, ending in `Z`: a time without its zone is a lie waiting to happen. */
+export const timestampSchema = z.iso.datetime({
+  message: "must be an RFC 3339 time in UTC, such as 2026-03-01T06:30:00.000Z",
+});
+
+const percent = z.number().min(0).max(100);
+
+/** How a camera or service says that it is there. `session` names one boot; the broker publishes `offline` as the will. */
+export const linkSchema = z.object({
+  status: z.enum(["online", "offline", "sleeping"]),
+  session: z.string().min(1).max(64),
+  /** With `sleeping`: when it will be back. */
+  until: timestampSchema.optional(),
+});
+export type Link = z.infer<typeof linkSchema>;
+
+/** What the backend makes of a camera's links, published retained below `cameras/{camera}/state/presence`. */
+export const presenceSchema = z.object({
+  /** `unknown`: nothing was heard since the backend started. `stale`: connected, but no capture in 2× its interval. */
+  status: z.enum(["unknown", "online", "offline", "sleeping", "stale"]),
+  since: timestampSchema,
+  until: timestampSchema.optional(),
+  session: z.string().optional(),
+});
+export type Presence = z.infer<typeof presenceSchema>;
+
+export const cameraAboutSchema = z.object({
+  model: z.string().max(200),
+  firmware: z.string().max(200),
+  name: z.string().max(200).optional(),
+  location: z.object({
+    lat: z.number().min(-90).max(90),
+    lon: z.number().min(-180).max(180),
+    timezone: z.string().max(64),
+  }),
+  /** Seconds between two captures while a schedule is active. */
+  capture_interval_s: z.number().positive(),
+});
+export type CameraAbout = z.infer<typeof cameraAboutSchema>;
+
+export const cameraSettingsSchema = z.object({
+  /** Seconds. */
+  exposure_s: z.number().positive().max(600).optional(),
+  iso: z.number().int().min(50).max(102400).optional(),
+  /** EV. */
+  exposure_compensation: z.number().min(-5).max(5).optional(),
+  white_balance: z.enum(["auto", "daylight", "cloudy", "tungsten", "fluorescent"]).optional(),
+  /** JPEG quality, percent. */
+  quality: z.number().int().min(1).max(100).optional(),
+  hdr: z.boolean().optional(),
+});
+export type CameraSettings = z.infer<typeof cameraSettingsSchema>;
+
+export const captureCompletedSchema = z.object({
+  capture: idSchema,
+  width: z.number().int().positive(),
+  height: z.number().int().positive(),
+  size_bytes: z.number().int().nonnegative(),
+  settings: cameraSettingsSchema.optional(),
+});
+export type CaptureCompleted = z.infer<typeof captureCompletedSchema>;
+
+export const captureFailedSchema = z.object({
+  capture: idSchema.optional(),
+  error: z.string().max(2000),
+  failures: z.number().int().positive(),
+});
+export type CaptureFailed = z.infer<typeof captureFailedSchema>;
+
+export const captureProgressSchema = z.object({
+  active: z.boolean(),
+  next_capture_at: timestampSchema.optional(),
+  captures_completed: z.number().int().nonnegative(),
+  captures_total: z.number().int().positive().optional(),
+});
+export type CaptureProgress = z.infer<typeof captureProgressSchema>;
+
+export const previewUpdatedSchema = z.object({
+  capture: idSchema,
+  /** Path on the bridge's HTTP port; reading it needs a token. */
+  url: z.string(),
+  etag: z.string(),
+  size_bytes: z.number().int().positive(),
+});
+export type PreviewUpdated = z.infer<typeof previewUpdatedSchema>;
+
+export const environmentSchema = z.object({
+  /** Degrees above the horizon. */
+  sun_elevation: z.number(),
+  /** Degrees clockwise from north. */
+  sun_azimuth: z.number(),
+  next_golden_hour: timestampSchema.optional(),
+  /** °C */
+  temperature_c: z.number().optional(),
+  humidity_percent: percent.optional(),
+  cloud_percent: percent.optional(),
+  wind_ms: z.number().nonnegative().optional(),
+});
+export type Environment = z.infer<typeof environmentSchema>;
+
+export const storageSchema = z.object({
+  total_bytes: z.number().int().positive(),
+  free_bytes: z.number().int().nonnegative(),
+});
+export type Storage = z.infer<typeof storageSchema>;
+
+export const powerSchema = z.object({
+  source: z.enum(["mains", "battery", "solar"]),
+  battery_percent: percent.optional(),
+});
+export type Power = z.infer<typeof powerSchema>;
+
+export const resourcesSchema = z.object({
+  cpu_percent: percent,
+  memory_bytes: z.number().int().nonnegative(),
+  temperature_c: z.number().optional(),
+});
+export type Resources = z.infer<typeof resourcesSchema>;
+
+/** What the backend says of itself below `system/status`. */
+export const systemStatusSchema = z.object({
+  service: z.string(),
+  status: z.enum(["ok", "degraded"]),
+  version: z.string(),
+  started_at: timestampSchema,
+  reason: z.string().optional(),
+});
+export type SystemStatus = z.infer<typeof systemStatusSchema>;
+
+export const jobSchema = z.object({
+  job: idSchema,
+  type: z.enum(["image_processing", "timelapse_assembly"]),
+  status: z.enum(["queued", "processing", "completed", "failed"]),
+  progress: percent,
+  camera: idSchema.optional(),
+  outputs: z
+    .array(z.enum(["1080p", "4k"]))
+    .max(8)
+    .optional(),
+  error: z.string().max(2000).optional(),
+});
+export type Job = z.infer<typeof jobSchema>;
+
+export const alertSchema = z.object({
+  alert: idSchema,
+  severity: z.enum(["info", "warning", "critical"]),
+  message: z.string().max(2000),
+});
+export type Alert = z.infer<typeof alertSchema>;
+
+/** Every event name this system sends itself. Others pass through unchanged. */
+export const EVENTS = [
+  "system.status",
+  "resource.update",
+  "environmental.update",
+  "capture.started",
+  "capture.progress",
+  "capture.completed",
+  "capture.failed",
+  "preview.updated",
+  "job.progress",
+  "job.completed",
+  "job.failed",
+  "schedule.updated",
+  "settings.applied",
+  "camera.about",
+  "camera.online",
+  "camera.offline",
+  "camera.sleeping",
+  "camera.stale",
+  "camera.unknown",
+  "alert.raised",
+  "alert.cleared",
+  "state.updated",
+  "state.cleared",
+  "error.occurred",
+  "link.gap",
+  "outbox.dropped",
+  "service.link",
+] as const;
+export type EventName = (typeof EVENTS)[number];
+
+/** What a device or service publishes. */
+export const envelopeSchema = z.object({
+  v: z.literal(1),
+  /** A ULID, or any name that its sender uses once. Two messages with one id are one event. */
+  id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
+  timestamp: timestampSchema,
+  /** One boot of one sender. */
+  session: z.string().min(1).max(64).optional(),
+  /** Counts this sender's messages from 1, over reboots too. */
+  seq: z.number().int().positive().optional(),
+  event: eventNameSchema,
+  data: z.unknown(),
+  /** Sent late from a backlog: enters history, never overwrites state. */
+  historical: z.boolean().optional(),
+});
+export type Envelope = z.infer<typeof envelopeSchema>;
+
+/** A message as it was understood: an envelope's content, or a foreign payload wrapped. */
+export interface Publication {
+  event: string;
+  data: unknown;
+  timestamp: string;
+  /** Undefined for a foreign payload: its sender named none, so a repetition cannot be told from a new event. */
+  id: string | undefined;
+  session: string | undefined;
+  seq: number | undefined;
+  historical: boolean;
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * Reads a payload. An envelope is taken at its word; other JSON becomes `data` under the topic's usual event name;
+ * text becomes `{"text": …}`; bytes that are no UTF-8 become `{"bytes": length}`; JSON nested deeper than
+ * {@link MAX_JSON_DEPTH} is kept as text. An empty payload clears a retained topic: `data` is null. Never throws.
+ *
+ * @param receivedAt the time that a foreign payload, which carries none, is given
+ */
+export function readPublication(topic: Topic, payload: Uint8Array, receivedAt: Date): Publication {
+  const data = decode(payload);
+  const envelope = isEnvelopeLike(data) ? envelopeSchema.safeParse(data) : undefined;
+  if (envelope?.success) {
+    const { event, timestamp, id, session, seq, historical = false } = envelope.data;
+    return { event, data: envelope.data.data ?? null, timestamp, id, session, seq, historical };
+  }
+  return {
+    event: usualEvent(topic, data),
+    data,
+    timestamp: receivedAt.toISOString(),
+    id: undefined,
+    session: undefined,
+    seq: undefined,
+    historical: false,
+  };
+}
+
+function isEnvelopeLike(data: unknown): boolean {
+  return typeof data === "object" && data !== null && "v" in data && "event" in data;
+}
+
+function decode(payload: Uint8Array): unknown {
+  if (payload.length === 0) return null;
+  let text: string;
+  try {
+    text = utf8.decode(payload);
+  } catch {
+    return { bytes: payload.length };
+  }
+  if (jsonDepth(text) > MAX_JSON_DEPTH) return { text };
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { text };
+  }
+}
+
+/** The nesting of a JSON text, found without parsing it; for text that is no JSON the result means nothing. */
+export function jsonDepth(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  let quoted = false;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (quoted) {
+      if (code === 92) index++;
+      else if (code === 34) quoted = false;
+    } else if (code === 34) quoted = true;
+    else if (code === 123 || code === 91) deepest = Math.max(deepest, ++depth);
+    else if (code === 125 || code === 93) depth--;
+  }
+  return deepest;
+}
+
+/** The event a topic usually carries: what a payload without an envelope is taken for. */
+export function usualEvent(topic: Topic, data: unknown): string {
+  const cleared = data === null;
+  switch (topic.kind) {
+    case "camera-event":
+    case "service-event":
+    case "channel-event":
+      return topic.event;
+    case "camera-about":
+      return cleared ? "state.cleared" : "camera.about";
+    case "camera-alert":
+      return cleared ? "alert.cleared" : "alert.raised";
+    case "camera-preview":
+      return "preview.updated";
+    case "camera-state":
+      return cleared ? "state.cleared" : (STATE_EVENTS.get(topic.name) ?? "state.updated");
+    case "service-job":
+      return cleared ? "state.cleared" : jobEvent(data);
+    case "service-link":
+      return cleared ? "state.cleared" : "service.link";
+    case "system":
+      return topic.name === "status"
+        ? "system.status"
+        : topic.name === "resources"
+          ? "resource.update"
+          : "state.updated";
+    case "camera-link":
+    case "camera-command":
+    case "camera-reply":
+    case "camera-other":
+    case "service-other":
+      return "state.updated";
+  }
+}
+
+const STATE_EVENTS: ReadonlyMap<string, EventName> = new Map([
+  ["environment", "environmental.update"],
+  ["settings", "settings.applied"],
+  ["schedule", "schedule.updated"],
+  ["storage", "resource.update"],
+  ["power", "resource.update"],
+  ["capture", "capture.progress"],
+]);
+
+function jobEvent(data: unknown): EventName {
+  const status = typeof data === "object" && data !== null && "status" in data ? data.status : undefined;
+  return status === "completed" ? "job.completed" : status === "failed" ? "job.failed" : "job.progress";
+}

@@ -1,0 +1,25 @@
+import { z } from "zod";
+
+/**
+ * Camera, service, job, capture, state and alert names. Lower-case letters, digits and hyphens only,
+ * so that no name can become an MQTT wildcard (`#`, `+`), a level separator (`/`), a `$SYS` topic
+ * or an inherited property (`__proto__`).
+ */
+const ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** Names such as `capture.completed`: ids joined by dots, at most 63 characters. */
+const EVENT_NAME = /^(?=.{1,63}$)[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)*$/;
+
+export const idSchema = z.string().regex(ID, "must be 1 to 63 of a-z, 0-9 and '-', and must not begin with '-'");
+
+export const eventNameSchema = z
+  .string()
+  .regex(EVENT_NAME, "must be 1 to 63 of a-z, 0-9, '_' and '-' in parts joined by '.'");
+
+export function isId(text: string): boolean {
+  return ID.test(text);
+}
+
+export function isEventName(text: string): boolean {
+  return EVENT_NAME.test(text);
+}

@@ -1,0 +1,153 @@
+import {
+  ALERTS,
+  type CustomChannels,
+  cameraOfChannel,
+  cameraOfTopic,
+  channelExists,
+  DASHBOARD,
+  JOBS,
+  SYSTEM,
+} from "./channels.ts";
+import { isId } from "./ids.ts";
+import { filterCovers, filterMatches, PRESENCE_STATE, type Topic, type TopicTree } from "./topics.ts";
+
+/**
+ * What a bearer of permissions may do, on every door of the system: browsers (channels), MQTT clients (topics)
+ * and HTTP. Anything not granted is refused; a permission that is not understood grants nothing.
+ */
+export interface Grants {
+  readonly permissions: readonly string[];
+  readonly admin: boolean;
+  /** May subscribe to the channel, and see its events as far as {@link seesCamera} allows. */
+  canReadChannel(channel: string): boolean;
+  /** May see events of the camera on the `dashboard` channel. */
+  seesCamera(camera: string): boolean;
+  /** The cameras that the `dashboard` channel is narrowed to, or undefined for all. */
+  readonly onlyCameras: ReadonlySet<string> | undefined;
+  canCommand(camera: string): boolean;
+  readonly canBroadcast: boolean;
+  /** May receive a message published to this topic. Asked at every delivery that is filtered. */
+  canReadTopic(topic: string): boolean;
+  /** May subscribe to the filter: everything it matches, but for commands, is readable. */
+  canSubscribe(filter: string): boolean;
+  canWriteTopic(topic: string): boolean;
+}
+
+export interface GrantsOptions {
+  tree: TopicTree;
+  /** Default: none. */
+  channels?: CustomChannels;
+}
+
+const NO_CHANNELS: CustomChannels = new Map();
+
+export function grantsOf(permissions: readonly string[], { tree, channels = NO_CHANNELS }: GrantsOptions): Grants {
+  const held = new Set(permissions);
+  const admin = held.has("admin");
+  const readable = idsOf(permissions, "camera", "read");
+  const commandable = idsOf(permissions, "camera", "control");
+  const devices = idsOf(permissions, "device");
+  const services = idsOf(permissions, "processing");
+  const dashboard = held.has("dashboard:read");
+  const narrowed = !admin && dashboard && !held.has("camera:read") && readable.size > 0;
+
+  const seesCamera = (camera: string): boolean =>
+    admin || held.has("camera:read") || readable.has(camera) || (dashboard && !narrowed);
+
+  const canReadChannel = (channel: string): boolean => {
+    if (!channelExists(channel, channels)) return false;
+    if (admin) return true;
+    const camera = cameraOfChannel(channel);
+    if (camera !== undefined) return held.has("camera:read") || readable.has(camera);
+    switch (channel) {
+      case DASHBOARD:
+        return dashboard;
+      case ALERTS:
+        return held.has("alerts:read");
+      case JOBS:
+        return held.has("jobs:read");
+      case SYSTEM:
+        return held.has("system:read");
+      default: {
+        const custom = channels.get(channel);
+        return custom !== undefined && held.has(custom.permission);
+      }
+    }
+  };
+
+  const canCommand = (camera: string): boolean =>
+    isId(camera) && (admin || held.has("camera:control") || commandable.has(camera));
+  const canBroadcast = admin || held.has("broadcast:write");
+
+  const filters = readableFilters();
+
+  function readableFilters(): string[] {
+    if (admin) return ["#", "$SYS/#"];
+    const { root } = tree;
+    const list: string[] = [];
+    if (dashboard && !narrowed) list.push(`${root}/#`);
+    if (dashboard) list.push(`${root}/processing/#`, `${root}/system/#`, `${root}/channels/${DASHBOARD}/#`);
+    if (held.has("camera:read")) list.push(`${root}/cameras/#`);
+    for (const camera of readable) list.push(`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`);
+    if (held.has("camera:control")) list.push(`${root}/cameras/+/replies/+`);
+    for (const camera of commandable) list.push(`${root}/cameras/${camera}/replies/+`);
+    if (held.has("alerts:read")) list.push(`${root}/cameras/+/alerts/#`, `${root}/channels/${ALERTS}/#`);
+    if (held.has("jobs:read")) list.push(`${root}/processing/#`, `${root}/channels/${JOBS}/#`);
+    if (held.has("system:read")) list.push(`${root}/system/#`, `${root}/channels/${SYSTEM}/#`);
+    for (const [name, channel] of channels) {
+      if (held.has(channel.permission)) list.push(...channel.filters, `${root}/channels/${name}/#`);
+    }
+    for (const device of devices) list.push(`${root}/cameras/${device}/commands/+`);
+    return list;
+  }
+
+  const canReadTopic = (topic: string): boolean => {
+    if (admin) return true;
+    const parsed = tree.parse(topic);
+    // A command is for its camera alone; whoever else's filter happens to cover it does not see it.
+    if (parsed?.kind === "camera-command") return devices.has(parsed.camera);
+    if (parsed === undefined && tree.owns(topic)) return false;
+    return filters.some((filter) => filterMatches(filter, topic));
+  };
+
+  const canSubscribe = (filter: string): boolean => filters.some((wide) => filterCovers(wide, filter));
+
+  const canWriteTopic = (topic: string): boolean => {
+    const parsed = tree.parse(topic);
+    if (parsed === undefined) return admin && !tree.owns(topic) && !topic.startsWith("$");
+    return admin || canWrite(parsed);
+  };
+
+  function canWrite(topic: Topic): boolean {
+    if (topic.kind === "camera-command") return canCommand(topic.camera);
+    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return false;
+    const camera = cameraOfTopic(topic);
+    if (camera !== undefined) return devices.has(camera);
+    if ("service" in topic) return services.has(topic.service);
+    if (topic.kind === "channel-event") return canBroadcast;
+    return false;
+  }
+
+  return {
+    permissions: [...held],
+    admin,
+    canReadChannel,
+    seesCamera,
+    onlyCameras: narrowed ? readable : undefined,
+    canCommand,
+    canBroadcast,
+    canReadTopic,
+    canSubscribe,
+    canWriteTopic,
+  };
+}
+
+/** The ids in permissions of the form `prefix:{id}` or `prefix:{id}:suffix`. */
+function idsOf(permissions: readonly string[], prefix: string, suffix?: string): ReadonlySet<string> {
+  const ids = new Set<string>();
+  for (const permission of permissions) {
+    const [first, id, last, ...rest] = permission.split(":");
+    if (first === prefix && id !== undefined && last === suffix && rest.length === 0 && isId(id)) ids.add(id);
+  }
+  return ids;
+}

@@ -1,0 +1,196 @@
+import { isEventName, isId } from "./ids.ts";
+
+/** Where every topic of this system begins unless `TOPIC_ROOT` says otherwise. */
+export const DEFAULT_TOPIC_ROOT = "skylapse/v1";
+
+/** The longest topic or filter that is read, in UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
+export const MAX_TOPIC_LENGTH = 512;
+
+/** The most levels a topic or filter may have; the deepest topic of the contract has 6 with the default root. */
+export const MAX_TOPIC_LEVELS = 16;
+
+/** A topic below the root, taken apart. `other` is well formed below a camera's or a service's prefix, but not in the table of topics. */
+export type Topic =
+  | { kind: "camera-link"; camera: string }
+  | { kind: "camera-about"; camera: string }
+  | { kind: "camera-state"; camera: string; name: string }
+  | { kind: "camera-event"; camera: string; event: string }
+  | { kind: "camera-alert"; camera: string; name: string }
+  | { kind: "camera-preview"; camera: string; capture: string }
+  | { kind: "camera-command"; camera: string; command: string }
+  | { kind: "camera-reply"; camera: string; command: string }
+  | { kind: "camera-other"; camera: string }
+  | { kind: "service-link"; service: string }
+  | { kind: "service-job"; service: string; job: string }
+  | { kind: "service-event"; service: string; event: string }
+  | { kind: "service-other"; service: string }
+  | { kind: "system"; name: string }
+  | { kind: "channel-event"; channel: string; event: string };
+
+/** The state a camera's presence is published under by the backend; a camera may not write it. */
+export const PRESENCE_STATE = "presence";
+
+const CHANNEL_NAME = /^[a-z0-9][a-z0-9-]{0,62}(?::[a-z0-9][a-z0-9-]{0,62})?$/;
+
+/** True for `dashboard`, `camera:north` and names of that form; says nothing about whether the channel exists. */
+export function isChannelName(text: string): boolean {
+  return CHANNEL_NAME.test(text);
+}
+
+/** Builds and reads topics below one root. A builder throws `RangeError` for a name that is not of the contract's form. */
+export interface TopicTree {
+  readonly root: string;
+  parse(topic: string): Topic | undefined;
+  build(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>): string;
+  /** True for a topic or filter that begins with the root. */
+  owns(topicOrFilter: string): boolean;
+}
+
+export function topicTree(root: string = DEFAULT_TOPIC_ROOT): TopicTree {
+  const problem = topicProblem(root);
+  if (problem !== undefined) throw new RangeError(`topic root ${problem}`);
+  const prefix = `${root}/`;
+  return {
+    root,
+    parse: (topic) => (topic.startsWith(prefix) ? parseBelow(topic.slice(prefix.length)) : undefined),
+    build: (topic) => prefix + below(topic),
+    owns: (topicOrFilter) => topicOrFilter === root || topicOrFilter.startsWith(prefix),
+  };
+}
+
+function parseBelow(path: string): Topic | undefined {
+  if (path.length > MAX_TOPIC_LENGTH) return undefined;
+  const [branch, owner, kind, name, ...rest] = path.split("/");
+  if (branch === undefined || owner === undefined) return undefined;
+  switch (branch) {
+    case "cameras":
+      return isId(owner) && kind !== undefined ? parseCamera(owner, kind, name, rest) : undefined;
+    case "processing":
+      return isId(owner) && kind !== undefined ? parseService(owner, kind, name, rest) : undefined;
+    case "system":
+      return isId(owner) && kind === undefined ? { kind: "system", name: owner } : undefined;
+    case "channels":
+      return isChannelName(owner) && kind === "events" && name !== undefined && rest.length === 0 && isEventName(name)
+        ? { kind: "channel-event", channel: owner, event: name }
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function parseCamera(camera: string, kind: string, name: string | undefined, rest: string[]): Topic | undefined {
+  if (name === undefined) {
+    if (kind === "link") return { kind: "camera-link", camera };
+    if (kind === "about") return { kind: "camera-about", camera };
+  } else if (rest.length === 0) {
+    if (kind === "state" && isId(name)) return { kind: "camera-state", camera, name };
+    if (kind === "events" && isEventName(name)) return { kind: "camera-event", camera, event: name };
+    if (kind === "alerts" && isId(name)) return { kind: "camera-alert", camera, name };
+    if (kind === "previews" && isId(name)) return { kind: "camera-preview", camera, capture: name };
+    if (kind === "commands" && isEventName(name)) return { kind: "camera-command", camera, command: name };
+    if (kind === "replies" && isEventName(name)) return { kind: "camera-reply", camera, command: name };
+  }
+  // Nothing but commands may live below `commands`: an unknown shape there is no free space to write to.
+  return kind === "commands" ? undefined : { kind: "camera-other", camera };
+}
+
+function parseService(service: string, kind: string, name: string | undefined, rest: string[]): Topic {
+  if (name === undefined) {
+    if (kind === "link") return { kind: "service-link", service };
+  } else if (rest.length === 0) {
+    if (kind === "jobs" && isId(name)) return { kind: "service-job", service, job: name };
+    if (kind === "events" && isEventName(name)) return { kind: "service-event", service, event: name };
+  }
+  return { kind: "service-other", service };
+}
+
+function below(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>): string {
+  switch (topic.kind) {
+    case "camera-link":
+      return `cameras/${id(topic.camera)}/link`;
+    case "camera-about":
+      return `cameras/${id(topic.camera)}/about`;
+    case "camera-state":
+      return `cameras/${id(topic.camera)}/state/${id(topic.name)}`;
+    case "camera-event":
+      return `cameras/${id(topic.camera)}/events/${eventName(topic.event)}`;
+    case "camera-alert":
+      return `cameras/${id(topic.camera)}/alerts/${id(topic.name)}`;
+    case "camera-preview":
+      return `cameras/${id(topic.camera)}/previews/${id(topic.capture)}`;
+    case "camera-command":
+      return `cameras/${id(topic.camera)}/commands/${eventName(topic.command)}`;
+    case "camera-reply":
+      return `cameras/${id(topic.camera)}/replies/${eventName(topic.command)}`;
+    case "service-link":
+      return `processing/${id(topic.service)}/link`;
+    case "service-job":
+      return `processing/${id(topic.service)}/jobs/${id(topic.job)}`;
+    case "service-event":
+      return `processing/${id(topic.service)}/events/${eventName(topic.event)}`;
+    case "system":
+      return `system/${id(topic.name)}`;
+    case "channel-event":
+      if (!isChannelName(topic.channel)) throw new RangeError(`"${topic.channel}" is not a channel name`);
+      return `channels/${topic.channel}/events/${eventName(topic.event)}`;
+  }
+}
+
+function id(text: string): string {
+  if (!isId(text)) throw new RangeError(`"${text}" is not an id: 1 to 63 of a-z, 0-9 and '-'`);
+  return text;
+}
+
+function eventName(text: string): string {
+  if (!isEventName(text)) throw new RangeError(`"${text}" is not an event name, such as capture.completed`);
+  return text;
+}
+
+/** What is wrong with a topic name to publish to, or undefined. Stricter than MQTT: no empty level, no control or format character. */
+export function topicProblem(topic: string): string | undefined {
+  return topic.includes("#") || topic.includes("+") ? "contains a wildcard" : levelsProblem(topic);
+}
+
+/** What is wrong with a topic filter to subscribe to, or undefined [MQTT-4.7.1-2, MQTT-4.7.1-3]. */
+export function filterProblem(filter: string): string | undefined {
+  const levels = filter.split("/");
+  for (const [index, level] of levels.entries()) {
+    if (level.includes("#") && (level !== "#" || index !== levels.length - 1))
+      return "has '#' elsewhere than as its last level";
+    if (level.includes("+") && level !== "+") return "has '+' within a level";
+  }
+  return levelsProblem(filter);
+}
+
+function levelsProblem(text: string): string | undefined {
+  if (text.length === 0) return "is empty";
+  if (text.length > MAX_TOPIC_LENGTH) return `is longer than ${MAX_TOPIC_LENGTH} characters`;
+  // Control (C0, C1), format (U+202E …), surrogate and line separator characters: unreadable in a log, and never a name.
+  if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) return "contains a control or format character";
+  const levels = text.split("/");
+  if (levels.length > MAX_TOPIC_LEVELS) return `has more than ${MAX_TOPIC_LEVELS} levels`;
+  if (levels.includes("")) return "has an empty level";
+  return undefined;
+}
+
+/** True when a topic matches a filter, by the rules of MQTT 3.1.1 section 4.7 (`#` and `+` do not match a leading `$`). */
+export function filterMatches(filter: string, topic: string): boolean {
+  if (topic.startsWith("$") && !filter.startsWith("$")) return false;
+  return levelsCover(filter.split("/"), topic.split("/"));
+}
+
+/** True when every topic that `narrow` matches is matched by `wide` too: the test that a subscription asks for no more than it may. */
+export function filterCovers(wide: string, narrow: string): boolean {
+  if (narrow.startsWith("$") && !wide.startsWith("$")) return false;
+  return levelsCover(wide.split("/"), narrow.split("/"));
+}
+
+function levelsCover(wide: string[], narrow: string[]): boolean {
+  for (const [index, level] of wide.entries()) {
+    if (level === "#") return true;
+    const other = narrow[index];
+    if (other === undefined || other === "#") return false;
+    if (level !== "+" && level !== other) return false;
+  }
+  return wide.length === narrow.length;
+}
