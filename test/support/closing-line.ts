@@ -1,0 +1,22 @@
+import type { Reporter, SerializedError, TestModule } from "vitest/node";
+
+/** Ends a run with one plain line, `N passed, N failed`, that other programs can read. An error outside of any test counts as a failure. */
+export default class ClosingLine implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[]): void {
+    let passed = 0;
+    let failed = errors.length;
+    let skipped = 0;
+    for (const module of modules) {
+      const before = failed;
+      for (const test of module.children.allTests()) {
+        const { state } = test.result();
+        if (state === "passed") passed++;
+        else if (state === "failed") failed++;
+        else skipped++;
+      }
+      // A file that could not be loaded has no tests to fail.
+      if (module.state() === "failed" && failed === before) failed++;
+    }
+    process.stdout.write(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}\n`);
+  }
+}

@@ -1,0 +1,62 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+
+interface Program {
+  /** Tells that it is there: exits with 0. */
+  probe: readonly [command: string, ...args: string[]];
+  debianPackage: string;
+  usedFor: string;
+}
+
+export const CHROMIUM = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
+/** Debian's Python: the one that Debian's python3-paho-mqtt and python3-websockets belong to. */
+export const PYTHON = "/usr/bin/python3";
+/** Debian keeps it where only root's PATH leads. */
+export const MOSQUITTO = "/usr/sbin/mosquitto";
+
+const PROGRAMS: readonly Program[] = [
+  {
+    probe: ["test", "-x", MOSQUITTO],
+    debianPackage: "mosquitto",
+    usedFor: "the MQTT broker that benchmarks compare with",
+  },
+  { probe: ["which", "mosquitto_pub", "mosquitto_sub"], debianPackage: "mosquitto-clients", usedFor: "MQTT clients" },
+  { probe: [CHROMIUM, "--version"], debianPackage: "chromium", usedFor: "the dashboard page in a real browser" },
+  { probe: [PYTHON, "-c", "import paho.mqtt.client"], debianPackage: "python3-paho-mqtt", usedFor: "MQTT from Python" },
+  { probe: [PYTHON, "-c", "import websockets"], debianPackage: "python3-websockets", usedFor: "WebSocket from Python" },
+  { probe: ["curl", "--version"], debianPackage: "curl", usedFor: "the documented HTTP calls" },
+  { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
+];
+
+/** Installs what the tests need beyond npm; where that is not possible says exactly what to install and throws. */
+export function installPrograms(): void {
+  const missing = PROGRAMS.filter((program) => !works(program));
+  if (missing.length === 0) return;
+  const packages = missing.map((program) => program.debianPackage);
+  const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
+  if (existsSync("/usr/bin/apt-get") && process.getuid?.() === 0) {
+    process.stdout.write(`Installing what the tests need: ${packages.join(", ")}\n`);
+    aptGet(["update"]);
+    aptGet(command.split(" ").slice(1));
+  }
+  const still = missing.filter((program) => !works(program));
+  if (still.length === 0) return;
+  const lines = still.map(
+    (program) => `  ${program.debianPackage}: ${program.usedFor} (${program.probe.join(" ")} does not work)`,
+  );
+  throw new Error(
+    `The tests need programs that are not installed:\n${lines.join("\n")}\nInstall them, on Debian: sudo ${command}`,
+  );
+}
+
+function works({ probe: [command, ...args] }: Program): boolean {
+  const { error, status } = spawnSync(command, args, { stdio: "ignore" });
+  return error === undefined && status === 0;
+}
+
+function aptGet(args: readonly string[]): void {
+  execFileSync("apt-get", args, {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  });
+}

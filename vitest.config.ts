@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts", "test/**/*.test.tsx"],
+    globalSetup: ["test/support/prepare.ts"],
+    reporters: ["default", "./test/support/closing-line.ts"],
+    // Tests drive real programs, which share two cores with each other: a wait ends with its event, this only ends a hang.
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+    restoreMocks: true,
+  },
+});
