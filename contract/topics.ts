@@ -61,12 +61,14 @@ export function topicTree(root: string = DEFAULT_TOPIC_ROOT): TopicTree {
 function parseBelow(path: string): Topic | undefined {
   if (path.length > MAX_TOPIC_LENGTH) return undefined;
   const [branch, owner, kind, name, ...rest] = path.split("/");
-  if (branch === undefined || owner === undefined) return undefined;
+  if (owner === undefined) return undefined;
   switch (branch) {
     case "cameras":
-      return isId(owner) && kind !== undefined ? parseCamera(owner, kind, name, rest) : undefined;
+      if (!isId(owner) || kind === undefined) return undefined;
+      return parseCamera(owner, kind, name, rest) ?? otherBelow({ kind: "camera-other", camera: owner }, kind, path);
     case "processing":
-      return isId(owner) && kind !== undefined ? parseService(owner, kind, name, rest) : undefined;
+      if (!isId(owner) || kind === undefined) return undefined;
+      return parseService(owner, kind, name, rest) ?? otherBelow({ kind: "service-other", service: owner }, kind, path);
     case "system":
       return isId(owner) && kind === undefined ? { kind: "system", name: owner } : undefined;
     case "channels":
@@ -90,18 +92,22 @@ function parseCamera(camera: string, kind: string, name: string | undefined, res
     if (kind === "commands" && isEventName(name)) return { kind: "camera-command", camera, command: name };
     if (kind === "replies" && isEventName(name)) return { kind: "camera-reply", camera, command: name };
   }
-  // Nothing but commands may live below `commands`: an unknown shape there is no free space to write to.
-  return kind === "commands" ? undefined : { kind: "camera-other", camera };
+  return undefined;
 }
 
-function parseService(service: string, kind: string, name: string | undefined, rest: string[]): Topic {
+function parseService(service: string, kind: string, name: string | undefined, rest: string[]): Topic | undefined {
   if (name === undefined) {
     if (kind === "link") return { kind: "service-link", service };
   } else if (rest.length === 0) {
     if (kind === "jobs" && isId(name)) return { kind: "service-job", service, job: name };
     if (kind === "events" && isEventName(name)) return { kind: "service-event", service, event: name };
   }
-  return { kind: "service-other", service };
+  return undefined;
+}
+
+/** Nothing but commands may live below `commands`: an unknown shape there is no free space to write to. */
+function otherBelow(topic: Topic, kind: string, path: string): Topic | undefined {
+  return kind === "commands" || topicProblem(path) !== undefined ? undefined : topic;
 }
 
 function below(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>): string {

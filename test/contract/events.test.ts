@@ -1,0 +1,124 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { jsonDepth, MAX_JSON_DEPTH, readPublication, timestampSchema } from "../../contract/events.ts";
+import { topicTree } from "../../contract/topics.ts";
+import { aTopic } from "./arbitraries.ts";
+
+const at = new Date("2026-03-01T06:30:00.000Z");
+const bytes = (text: string) => new TextEncoder().encode(text);
+const completed = { kind: "camera-event", camera: "north", event: "capture.completed" } as const;
+const envelope = {
+  v: 1,
+  id: "01J",
+  timestamp: "2026-03-01T05:00:00Z",
+  session: "s",
+  seq: 7,
+  event: "x.y",
+  data: { a: 1 },
+};
+
+describe("a payload", () => {
+  it("in an envelope is taken at its word", () => {
+    expect(readPublication(completed, bytes(JSON.stringify({ ...envelope, historical: true })), at)).toEqual({
+      event: "x.y",
+      data: { a: 1 },
+      timestamp: "2026-03-01T05:00:00Z",
+      id: "01J",
+      session: "s",
+      seq: 7,
+      historical: true,
+    });
+  });
+
+  it.each([
+    ["bare JSON", '{"a":1}', { a: 1 }],
+    ["a JSON number", "21.5", 21.5],
+    ["text", "all well", { text: "all well" }],
+    ["an envelope of a later version", JSON.stringify({ ...envelope, v: 2 }), { ...envelope, v: 2 }],
+    [
+      "an envelope with a time without its zone",
+      JSON.stringify({ ...envelope, timestamp: "2026-03-01T05:00:00" }),
+      { ...envelope, timestamp: "2026-03-01T05:00:00" },
+    ],
+    ["nothing", "", null],
+  ])("that is %s is wrapped, not refused", (_, payload, data) => {
+    expect(readPublication(completed, bytes(payload), at)).toEqual({
+      event: "capture.completed",
+      data,
+      timestamp: at.toISOString(),
+      id: undefined,
+      session: undefined,
+      seq: undefined,
+      historical: false,
+    });
+  });
+
+  it("that is no UTF-8 is named by its length", () => {
+    expect(readPublication(completed, Uint8Array.of(0xff, 0xd8, 0xff), at).data).toEqual({ bytes: 3 });
+  });
+
+  it("nested deeper than the limit is kept as text, for JSON.stringify would overflow on it", () => {
+    const deep = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
+    expect(readPublication(completed, bytes(deep(MAX_JSON_DEPTH + 1)), at).data).toEqual({
+      text: deep(MAX_JSON_DEPTH + 1),
+    });
+    expect(readPublication(completed, bytes(deep(MAX_JSON_DEPTH)), at).data).toEqual(JSON.parse(deep(MAX_JSON_DEPTH)));
+  });
+
+  it("of any bytes is read without throwing, into something that can be sent", () => {
+    fc.assert(
+      fc.property(aTopic, fc.uint8Array({ maxLength: 200 }), (topic, payload) => {
+        const publication = readPublication(topic, payload, at);
+        expect(() => JSON.stringify(publication)).not.toThrow();
+        expect(timestampSchema.safeParse(publication.timestamp).success).toBe(true);
+      }),
+    );
+  });
+
+  it("of any JSON survives being wrapped", () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
+        const text = JSON.stringify(value);
+        fc.pre(!text.includes('"v"'));
+        expect(JSON.stringify(readPublication(completed, bytes(text), at).data)).toBe(JSON.stringify(JSON.parse(text)));
+      }),
+    );
+  });
+});
+
+describe("the depth of a JSON text", () => {
+  const depthOf = (value: unknown): number =>
+    typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
+
+  it("is that of the value it stands for, brackets in strings aside", () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
+        expect(jsonDepth(JSON.stringify(value))).toBe(depthOf(JSON.parse(JSON.stringify(value))));
+      }),
+    );
+    expect(jsonDepth('["[[[", "\\"[["]')).toBe(1);
+  });
+});
+
+describe("a bare payload is named after its topic", () => {
+  const tree = topicTree();
+  it.each([
+    ["cameras/north/about", "{}", "camera.about"],
+    ["cameras/north/about", "", "state.cleared"],
+    ["cameras/north/state/environment", "{}", "environmental.update"],
+    ["cameras/north/state/settings", "{}", "settings.applied"],
+    ["cameras/north/state/gps", "{}", "state.updated"],
+    ["cameras/north/alerts/disk", "{}", "alert.raised"],
+    ["cameras/north/alerts/disk", "", "alert.cleared"],
+    ["processing/worker/jobs/j1", '{"status":"processing"}', "job.progress"],
+    ["processing/worker/jobs/j1", '{"status":"completed"}', "job.completed"],
+    ["processing/worker/jobs/j1", '{"status":"failed"}', "job.failed"],
+    ["processing/worker/jobs/j1", "", "state.cleared"],
+    ["system/status", "{}", "system.status"],
+    ["channels/dashboard/events/my.event", "{}", "my.event"],
+  ])("%s with %j is %s", (path, payload, event) => {
+    const topic = tree.parse(`skylapse/v1/${path}`);
+    if (topic === undefined) throw new Error(`${path} is no topic`);
+    expect(readPublication(topic, bytes(payload), at).event).toBe(event);
+  });
+});

@@ -1,0 +1,259 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type CustomChannels, channelsOf, customChannelsSchema } from "../../contract/channels.ts";
+import { grantsOf } from "../../contract/permissions.ts";
+import { filterMatches, topicTree } from "../../contract/topics.ts";
+import { aHostileName, anId, aTopic } from "./arbitraries.ts";
+
+const tree = topicTree();
+const R = "skylapse/v1";
+const none: CustomChannels = new Map();
+const grants = (...permissions: string[]) => grantsOf(permissions, { tree });
+
+/** Permissions that a client can hold, with ids among them. */
+const aPermission = fc.oneof(
+  fc.constantFrom("dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"),
+  anId.map((id) => `camera:${id}:read`),
+  anId.map((id) => `camera:${id}:control`),
+  anId.map((id) => `device:${id}`),
+  anId.map((id) => `processing:${id}`),
+  fc.constant("broadcast:write"),
+);
+
+describe("without a permission", () => {
+  it("nothing may be read, subscribed to, written or commanded", () => {
+    fc.assert(
+      fc.property(aTopic, (topic) => {
+        const nobody = grants();
+        const name = tree.build(topic);
+        expect(nobody.canReadTopic(name)).toBe(false);
+        expect(nobody.canSubscribe(name)).toBe(false);
+        expect(nobody.canWriteTopic(name)).toBe(false);
+        expect(channelsOf(topic, name, none).some((channel) => nobody.canReadChannel(channel))).toBe(false);
+        expect(nobody.canCommand("north")).toBe(false);
+      }),
+    );
+  });
+
+  it("a permission that is not understood grants nothing", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(aHostileName, fc.constantFrom("camera", "camera::read", "device:", "admin:", "ADMIN")),
+        aTopic,
+        (name, topic) => {
+          const stranger = grants(
+            name,
+            `device:${name}`,
+            `camera:${name}:read`,
+            `camera:${name}:control`,
+            `processing:${name}`,
+          );
+          fc.pre(name !== "admin");
+          expect(stranger.canReadTopic(tree.build(topic))).toBe(false);
+          expect(stranger.canWriteTopic(tree.build(topic))).toBe(false);
+          expect(stranger.canSubscribe(`${R}/#`)).toBe(false);
+        },
+      ),
+    );
+  });
+});
+
+describe("any permissions but admin", () => {
+  it("never read another camera's commands", () => {
+    fc.assert(
+      fc.property(fc.array(aPermission, { maxLength: 6 }), anId, (permissions, camera) => {
+        fc.pre(!permissions.includes(`device:${camera}`));
+        const topic = tree.build({ kind: "camera-command", camera, command: "capture.now" });
+        expect(grants(...permissions).canReadTopic(topic)).toBe(false);
+      }),
+    );
+  });
+
+  it("never reach $SYS or a topic outside the root", () => {
+    fc.assert(
+      fc.property(fc.array(aPermission, { maxLength: 6 }), (permissions) => {
+        const held = grants(...permissions);
+        for (const topic of ["$SYS/b1/heartbeat", "other/topic", "skylapse/v2/cameras/north/link", R]) {
+          expect(held.canReadTopic(topic)).toBe(false);
+          expect(held.canWriteTopic(topic)).toBe(false);
+        }
+        expect(held.canSubscribe("#")).toBe(false);
+        expect(held.canSubscribe("$SYS/#")).toBe(false);
+      }),
+    );
+  });
+
+  it("subscribe only to filters whose every topic they may read, commands aside", () => {
+    const wanted = fc.constantFrom(
+      `${R}/#`,
+      `${R}/cameras/#`,
+      `${R}/cameras/+/#`,
+      `${R}/cameras/north/#`,
+      `${R}/cameras/+/alerts/#`,
+      `${R}/cameras/+/alerts/+`,
+      `${R}/processing/#`,
+      `${R}/system/+`,
+      `${R}/cameras/north/commands/+`,
+    );
+    fc.assert(
+      fc.property(fc.array(aPermission, { maxLength: 4 }), wanted, aTopic, (permissions, filter, topic) => {
+        const held = grants("camera:north:read", ...permissions);
+        const name = tree.build(topic);
+        fc.pre(topic.kind !== "camera-command" && filterMatches(filter, name) && held.canSubscribe(filter));
+        expect(held.canReadTopic(name)).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("dashboard:read", () => {
+  it("sees every camera on the dashboard, and all topics but commands", () => {
+    const reader = grants("dashboard:read");
+    expect(reader.canReadChannel("dashboard")).toBe(true);
+    expect(reader.seesCamera("north")).toBe(true);
+    expect(reader.onlyCameras).toBeUndefined();
+    expect(reader.canSubscribe(`${R}/#`)).toBe(true);
+    expect(reader.canReadTopic(`${R}/cameras/north/state/power`)).toBe(true);
+    expect(reader.canReadTopic(`${R}/cameras/north/commands/reboot`)).toBe(false);
+  });
+
+  it("does not open the other channels", () => {
+    for (const channel of ["camera:north", "alerts", "jobs", "system"]) {
+      expect(grants("dashboard:read").canReadChannel(channel)).toBe(false);
+    }
+  });
+
+  it("is narrowed to the cameras named beside it, on channels and on topics", () => {
+    const narrowed = grants("dashboard:read", "camera:north:read");
+    expect(narrowed.onlyCameras).toEqual(new Set(["north"]));
+    expect(narrowed.seesCamera("north")).toBe(true);
+    expect(narrowed.seesCamera("south")).toBe(false);
+    expect(narrowed.canSubscribe(`${R}/#`)).toBe(false);
+    expect(narrowed.canSubscribe(`${R}/cameras/north/#`)).toBe(true);
+    expect(narrowed.canReadTopic(`${R}/cameras/south/link`)).toBe(false);
+    expect(narrowed.canReadTopic(`${R}/processing/worker/link`)).toBe(true);
+    expect(narrowed.canReadTopic(`${R}/channels/camera:south/events/x`)).toBe(false);
+  });
+
+  it("is not narrowed when all cameras may be read anyway", () => {
+    expect(grants("dashboard:read", "camera:read", "camera:north:read").onlyCameras).toBeUndefined();
+  });
+});
+
+describe("a camera's permissions", () => {
+  it("camera:{id}:read reads that camera's channel and topics, and no other's", () => {
+    const reader = grants("camera:north:read");
+    expect(reader.canReadChannel("camera:north")).toBe(true);
+    expect(reader.canReadChannel("camera:south")).toBe(false);
+    expect(reader.canReadChannel("dashboard")).toBe(false);
+    expect(reader.canSubscribe(`${R}/cameras/+/link`)).toBe(false);
+  });
+
+  it("camera:{id}:control commands it and reads its replies", () => {
+    const controller = grants("camera:north:control");
+    expect(controller.canCommand("north")).toBe(true);
+    expect(controller.canCommand("south")).toBe(false);
+    expect(controller.canWriteTopic(`${R}/cameras/north/commands/reboot`)).toBe(true);
+    expect(controller.canWriteTopic(`${R}/cameras/north/link`)).toBe(false);
+    expect(controller.canReadTopic(`${R}/cameras/north/replies/reboot`)).toBe(true);
+    expect(grants("camera:control").canCommand("__proto__")).toBe(false);
+  });
+
+  it("device:{id} writes below its prefix, but no commands and no presence, and reads its commands alone", () => {
+    const device = grants("device:north");
+    expect(device.canWriteTopic(`${R}/cameras/north/link`)).toBe(true);
+    expect(device.canWriteTopic(`${R}/cameras/north/debug/gps`)).toBe(true);
+    expect(device.canWriteTopic(`${R}/cameras/north/commands/reboot`)).toBe(false);
+    expect(device.canWriteTopic(`${R}/cameras/north/state/presence`)).toBe(false);
+    expect(device.canWriteTopic(`${R}/cameras/south/link`)).toBe(false);
+    expect(device.canWriteTopic(`${R}/cameras/north-2/link`)).toBe(false);
+    expect(device.canReadTopic(`${R}/cameras/north/commands/reboot`)).toBe(true);
+    expect(device.canSubscribe(`${R}/cameras/north/commands/+`)).toBe(true);
+    expect(device.canSubscribe(`${R}/cameras/+/commands/+`)).toBe(false);
+    expect(device.canReadTopic(`${R}/cameras/north/link`)).toBe(false);
+  });
+});
+
+describe("the other permissions", () => {
+  it.each([
+    ["alerts:read", "alerts", `${R}/cameras/north/alerts/disk`],
+    ["jobs:read", "jobs", `${R}/processing/worker/jobs/j1`],
+    ["system:read", "system", `${R}/system/status`],
+  ])("%s reads the channel %s and the topic %s", (permission, channel, topic) => {
+    expect(grants(permission).canReadChannel(channel)).toBe(true);
+    expect(grants(permission).canReadTopic(topic)).toBe(true);
+    expect(grants(permission).canReadTopic(`${R}/cameras/north/link`)).toBe(false);
+    expect(grants(permission).canWriteTopic(topic)).toBe(false);
+  });
+
+  it("processing:{id} writes below its own prefix", () => {
+    expect(grants("processing:worker").canWriteTopic(`${R}/processing/worker/jobs/j1`)).toBe(true);
+    expect(grants("processing:worker").canWriteTopic(`${R}/processing/other/jobs/j1`)).toBe(false);
+  });
+
+  it("broadcast:write publishes to channels", () => {
+    expect(grants("broadcast:write").canBroadcast).toBe(true);
+    expect(grants("broadcast:write").canWriteTopic(`${R}/channels/dashboard/events/system.status`)).toBe(true);
+  });
+
+  it("admin may do everything, but write $SYS or a malformed topic below the root", () => {
+    const admin = grants("admin");
+    fc.assert(
+      fc.property(aTopic, (topic) => {
+        expect(admin.canReadTopic(tree.build(topic))).toBe(true);
+        expect(admin.canWriteTopic(tree.build(topic))).toBe(true);
+      }),
+    );
+    expect(admin.canSubscribe("#")).toBe(true);
+    expect(admin.canSubscribe("$SYS/#")).toBe(true);
+    expect(admin.canWriteTopic("other/topic")).toBe(true);
+    expect(admin.canWriteTopic("$SYS/b1/new/clients")).toBe(false);
+    expect(admin.canWriteTopic(`${R}/nonsense`)).toBe(false);
+  });
+});
+
+describe("topics, channels and permissions agree", () => {
+  it("who reads a camera's channel reads the topics it carries", () => {
+    fc.assert(
+      fc.property(aTopic, anId, (topic, id) => {
+        const name = tree.build(topic);
+        const reader = grants(`camera:${id}:read`);
+        const carried = channelsOf(topic, name, none).filter((channel) => reader.canReadChannel(channel));
+        if (carried.length > 0) expect(reader.canReadTopic(name)).toBe(true);
+      }),
+    );
+  });
+
+  it("who reads alerts, jobs, system or the dashboard reads the topics they carry", () => {
+    fc.assert(
+      fc.property(aTopic, fc.constantFrom("alerts", "jobs", "system", "dashboard"), (topic, channel) => {
+        const name = tree.build(topic);
+        fc.pre(channelsOf(topic, name, none).includes(channel));
+        expect(grants(`${channel}:read`).canReadTopic(name)).toBe(true);
+      }),
+    );
+  });
+
+  it("an operator's channel carries what its filters match, to who holds its permission", () => {
+    const channels: CustomChannels = new Map([
+      ["valley", { filters: [`${R}/cameras/valley-1/#`], permission: "valley:read" }],
+    ]);
+    const topic = { kind: "camera-event", camera: "valley-1", event: "capture.completed" } as const;
+    expect(channelsOf(topic, tree.build(topic), channels)).toEqual(["camera:valley-1", "dashboard", "valley"]);
+    const reader = grantsOf(["valley:read"], { tree, channels });
+    expect(reader.canReadChannel("valley")).toBe(true);
+    expect(reader.canReadTopic(tree.build(topic))).toBe(true);
+    expect(grantsOf(["dashboard:read"], { tree, channels }).canReadChannel("valley")).toBe(false);
+  });
+
+  it.each([
+    ["a built-in name", { dashboard: { filters: ["a"], permission: "a:read" } }],
+    ["a camera's name", { "camera:north": { filters: ["a"], permission: "a:read" } }],
+    ["a bad filter", { valley: { filters: ["a/#/b"], permission: "a:read" } }],
+    ["no filter", { valley: { filters: [], permission: "a:read" } }],
+    ["a bad permission", { valley: { filters: ["a"], permission: "admin" } }],
+    ["an unknown field", { valley: { filters: ["a"], permission: "a:read", extra: 1 } }],
+  ])("a channel with %s is refused", (_, file) => {
+    expect(customChannelsSchema.safeParse(file).success).toBe(false);
+  });
+});
