@@ -1,0 +1,102 @@
+import type { Schedule } from "../contract/commands.ts";
+import { activeInterval, nextCapture, windowsAround } from "./schedule.ts";
+import type { Location } from "./sun.ts";
+
+/** The longest single wait: after it the clock is asked again, since a camera's clock may be set while it waits. */
+const MAX_WAIT_MS = 60_000;
+/** Failures in a row from which on the camera is given longer and longer rests. */
+const PATIENT_FAILURES = 3;
+const MAX_REST_S = 300;
+
+export interface CaptureLoopOptions {
+  location: Location;
+  /** Takes a picture that is due. Never rejects; resolves to the failures in a row up to and with it. */
+  capture: () => Promise<number>;
+  /** The plan has changed: a window opened or closed, or a picture was taken. */
+  onPlan: (plan: Plan) => void;
+  phaseMs: number;
+  now: () => Date;
+}
+
+export interface Plan {
+  /** True within a window of the schedule. */
+  active: boolean;
+  next: Date | undefined;
+}
+
+/** Rest after the n-th failure in a row, seconds: 60, 120, 240, then 300. */
+export function restAfterFailures(failures: number): number {
+  return failures < PATIENT_FAILURES ? 0 : Math.min(MAX_REST_S, 30 * 2 ** (failures - 2));
+}
+
+/** Takes a picture whenever the schedule says so, one at a time; one that is late is not made up for. */
+export class CaptureLoop {
+  readonly #options: CaptureLoopOptions;
+  #schedule: Schedule;
+  #timer: NodeJS.Timeout | undefined;
+  #due: Date | undefined;
+  /** Until then the camera rests after failures. */
+  #restUntil = new Date(0);
+  #active: boolean | undefined;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(schedule: Schedule, options: CaptureLoopOptions) {
+    this.#schedule = schedule;
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#plan(this.#options.now());
+  }
+
+  follow(schedule: Schedule): void {
+    this.#schedule = schedule;
+    if (!this.#stopped && this.#running === undefined) this.#plan(this.#options.now());
+  }
+
+  /** Resolves when a picture that is being taken is done. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  #plan(after: Date, { tell = true }: { tell?: boolean } = {}): void {
+    const { location, now, phaseMs, onPlan } = this.#options;
+    const windows = windowsAround(this.#schedule, location, now());
+    const active = activeInterval(windows, now()) !== undefined;
+    const changed = active !== this.#active;
+    this.#active = active;
+    this.#due = nextCapture(windows, after > this.#restUntil ? after : this.#restUntil, phaseMs);
+    if (tell || changed) onPlan({ active, next: this.#due });
+    this.#wait();
+  }
+
+  #wait(): void {
+    clearTimeout(this.#timer);
+    if (this.#stopped) return;
+    const { now } = this.#options;
+    const waitMs = this.#due === undefined ? MAX_WAIT_MS : this.#due.getTime() - now().getTime();
+    this.#timer = setTimeout(() => this.#wake(), Math.max(0, Math.min(waitMs, MAX_WAIT_MS)));
+  }
+
+  #wake(): void {
+    const at = this.#options.now();
+    if (this.#due === undefined || at < this.#due) {
+      this.#plan(at, { tell: false });
+      return;
+    }
+    this.#running = this.#capture().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #capture(): Promise<void> {
+    const failures = await this.#options.capture();
+    if (this.#stopped) return;
+    const now = this.#options.now();
+    this.#restUntil = new Date(now.getTime() + restAfterFailures(failures) * 1000);
+    this.#plan(now);
+  }
+}

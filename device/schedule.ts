@@ -1,0 +1,112 @@
+import type { Schedule } from "../contract/commands.ts";
+import { addDays, dayOfWeek, type LocalDate, localDateOf, momentOf } from "./local-time.ts";
+import { type Location, solarDay } from "./sun.ts";
+
+type Entry = Schedule["entries"][number];
+
+/** A stretch of time in which pictures are taken. */
+export interface Window {
+  start: Date;
+  /** The first moment that is outside. */
+  end: Date;
+  intervalS: number;
+}
+
+const DAY_MS = 86_400_000;
+/** A window may begin half a day before its anchor and end a day and a half after it. */
+const DAYS_BEFORE = 2;
+/** A week, so that an entry for one day of the week always has its next window in view. */
+const DAYS_AFTER = 8;
+
+/** Day and night: what a camera follows that was told nothing else. */
+export function everyDay(intervalS: number): Schedule {
+  return { entries: [{ kind: "clock", start: "00:00", end: "00:00", interval_s: intervalS }] };
+}
+
+/**
+ * The windows around a moment, in order of their start. A clock entry belongs to the day on which it starts: one from
+ * 22:00 to 04:00 runs over midnight, one whose start and end are equal runs for the whole day. A schedule without
+ * entries has none: such a camera takes pictures on command only.
+ */
+export function windowsAround(schedule: Schedule, location: Location, at: Date): Window[] {
+  return schedule.entries
+    .flatMap((entry) =>
+      entry.kind === "clock" ? clockWindows(entry, location, at) : solarWindows(entry, location, at),
+    )
+    .filter((window) => window.start < window.end)
+    .sort((a, b) => a.start.getTime() - b.start.getTime());
+}
+
+/** The seconds between two pictures at a moment, the shortest of all windows it is in; undefined outside of all. */
+export function activeInterval(windows: readonly Window[], at: Date): number | undefined {
+  const active = windows.filter((window) => window.start <= at && at < window.end);
+  return active.length === 0 ? undefined : Math.min(...active.map((window) => window.intervalS));
+}
+
+/**
+ * The first moment after `after` to take a picture. Within a window pictures fall on whole multiples of the interval,
+ * so that neither slow captures nor restarts make them drift; the opening of a window is one too.
+ *
+ * @param phaseMs shifts the multiples, so that the cameras of a site do not all work in the same moment. Default 0.
+ */
+export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0): Date | undefined {
+  let from = after.getTime();
+  // Every turn passes the start or the end of a window.
+  for (let turn = 0; turn <= 2 * windows.length; turn++) {
+    const moment = from;
+    const active = windows.filter(({ start, end }) => start.getTime() <= moment && moment < end.getTime());
+    const opening = Math.min(...windows.map(({ start }) => start.getTime()).filter((start) => start > moment));
+    if (active.length === 0) return Number.isFinite(opening) ? new Date(opening) : undefined;
+    const intervalS = Math.min(...active.map((window) => window.intervalS));
+    const closing = Math.max(...active.filter((w) => w.intervalS === intervalS).map(({ end }) => end.getTime()));
+    const intervalMs = intervalS * 1000;
+    const candidate = (Math.floor((moment - phaseMs) / intervalMs) + 1) * intervalMs + phaseMs;
+    if (candidate < Math.min(opening, closing)) return new Date(candidate);
+    if (opening <= closing) return new Date(opening);
+    from = closing;
+  }
+  return undefined;
+}
+
+function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Location, at: Date): Window[] {
+  const today = localDateOf(at, timezone);
+  const start = minutesOf(entry.start);
+  const end = minutesOf(entry.end);
+  const windows: Window[] = [];
+  for (const date of daysAround(today)) {
+    if (entry.days !== undefined && !entry.days.includes(dayOfWeek(date))) continue;
+    windows.push({
+      start: momentOf(date, start, timezone, "first"),
+      end:
+        start === end
+          ? momentOf(addDays(date, 1), end, timezone, "first")
+          : momentOf(end < start ? addDays(date, 1) : date, end, timezone, "last"),
+      intervalS: entry.interval_s,
+    });
+  }
+  return windows;
+}
+
+function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Location, at: Date): Window[] {
+  const windows: Window[] = [];
+  for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) {
+    const anchors = solarDay(new Date(at.getTime() + day * DAY_MS), location)[entry.anchor];
+    for (const anchor of anchors) {
+      const start = anchor.getTime() + entry.offset_min * 60_000;
+      const end = start + entry.duration_min * 60_000;
+      windows.push({ start: new Date(start), end: new Date(end), intervalS: entry.interval_s });
+    }
+  }
+  return windows;
+}
+
+function daysAround(today: LocalDate): LocalDate[] {
+  const days: LocalDate[] = [];
+  for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) days.push(addDays(today, day));
+  return days;
+}
+
+function minutesOf(clock: string): number {
+  const [hours = 0, minutes = 0] = clock.split(":").map(Number);
+  return hours * 60 + minutes;
+}

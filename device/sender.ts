@@ -1,0 +1,122 @@
+import type { Logger } from "pino";
+import { ulid } from "ulid";
+import type { Link } from "../contract/events.ts";
+import type { Topic, TopicTree } from "../contract/topics.ts";
+import type { BackoffOptions } from "./backoff.ts";
+import { encodeEnvelope } from "./envelope.ts";
+import type { Outbox, OutgoingMessage } from "./outbox.ts";
+import { Uplink } from "./uplink.ts";
+
+type Buildable = Parameters<TopicTree["build"]>[0];
+
+export interface SenderOptions {
+  brokerUrl: string;
+  tree: TopicTree;
+  /** Whose name it speaks in: the user name it logs in with, and the prefix of its topics. */
+  owner: { kind: "camera" | "service"; id: string };
+  secret: string;
+  outbox: Outbox;
+  /** Commands that arrive. Default: none are listened to. */
+  onCommand?: (command: string, payload: Buffer) => void;
+  /** Called at every birth: time to say again what is true now. */
+  onUp?: () => void;
+  reconnect: BackoffOptions;
+  ackTimeoutMs?: number;
+  now: () => Date;
+  logger: Logger;
+}
+
+/** Speaks for one camera or service, over as many boots as it has. What it is told to send is sent, link or no link. */
+export class Sender {
+  readonly #options: SenderOptions;
+  #session = ulid();
+  #uplink: Uplink | undefined;
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+  }
+
+  /** Names the current boot. */
+  get session(): string {
+    return this.#session;
+  }
+
+  /** True while the broker is reachable and knows that we are there. */
+  get up(): boolean {
+    return this.#uplink?.up ?? false;
+  }
+
+  start(): void {
+    this.#session = ulid();
+    this.#uplink = this.#createUplink();
+    this.#uplink.open();
+  }
+
+  /** What is true now: retained, and replaced by the next of its topic while it waits. */
+  state(topic: Buildable, event: string, data: unknown): void {
+    this.#put(topic, "state", true, this.#envelope(event, data));
+  }
+
+  /** What happened. `retain` keeps it for those who come later; unlike a state, it is never replaced unsent. */
+  event(topic: Buildable, event: string, data: unknown, { retain = false }: { retain?: boolean } = {}): void {
+    this.#put(topic, "event", retain, this.#envelope(event, data));
+  }
+
+  /** Clears a retained topic, after everything said on it. */
+  clear(topic: Buildable): void {
+    this.#put(topic, "event", true, new Uint8Array(0));
+  }
+
+  preview(topic: Extract<Topic, { kind: "camera-preview" }>, jpeg: Uint8Array): void {
+    this.#put(topic, "preview", false, jpeg);
+  }
+
+  /** Says goodbye and disconnects, within some 1.3 s. What is unsent stays in the outbox for the next {@link start}. */
+  async stop(farewell: Omit<Link, "session"> = { status: "offline" }): Promise<void> {
+    await this.#uplink?.stop(farewell);
+  }
+
+  #envelope(event: string, data: unknown): string {
+    return encodeEnvelope({ event, data, at: this.#options.now(), session: this.#session });
+  }
+
+  #put(topic: Buildable, kind: OutgoingMessage["kind"], retain: boolean, body: string | Uint8Array): void {
+    const { outbox, tree, now } = this.#options;
+    void outbox.put({ topic: tree.build(topic), kind, retain, at: now(), body }).then(() => this.#uplink?.pump());
+  }
+
+  #createUplink(): Uplink {
+    const { owner, tree, secret, onCommand, onUp, ackTimeoutMs, ...common } = this.#options;
+    const camera = owner.kind === "camera";
+    return new Uplink({
+      ...common,
+      clientId: `${owner.kind}-${owner.id}`,
+      username: owner.id,
+      password: secret,
+      session: this.#session,
+      linkTopic: tree.build(
+        camera ? { kind: "camera-link", camera: owner.id } : { kind: "service-link", service: owner.id },
+      ),
+      linkEvent: (status) => (camera ? `camera.${status}` : "service.link"),
+      droppedTopic: tree.build(
+        camera
+          ? { kind: "camera-event", camera: owner.id, event: "outbox.dropped" }
+          : { kind: "service-event", service: owner.id, event: "outbox.dropped" },
+      ),
+      ...(onUp === undefined ? {} : { onUp }),
+      ...(ackTimeoutMs === undefined ? {} : { ackTimeoutMs }),
+      ...(onCommand === undefined || !camera ? {} : { inbound: this.#commands(onCommand) }),
+    });
+  }
+
+  #commands(onCommand: (command: string, payload: Buffer) => void) {
+    const { owner, tree } = this.#options;
+    return {
+      filter: tree.build({ kind: "camera-command", camera: owner.id, command: "any" }).replace(/any$/, "+"),
+      onMessage: (topicName: string, payload: Buffer): void => {
+        const topic = tree.parse(topicName);
+        if (topic?.kind === "camera-command" && topic.camera === owner.id) onCommand(topic.command, payload);
+      },
+    };
+  }
+}

@@ -1,0 +1,163 @@
+import sharp from "sharp";
+import { expect, test } from "vitest";
+import { scheduleSchema } from "../../contract/commands.ts";
+import {
+  cameraAboutSchema,
+  cameraSettingsSchema,
+  captureCompletedSchema,
+  captureFailedSchema,
+  captureProgressSchema,
+  environmentSchema,
+  linkSchema,
+  powerSchema,
+  storageSchema,
+} from "../../contract/events.ts";
+import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
+import { cameraAt, cameraTopic, envelopeOf, eventTopic, openBroker, stateTopic, tree } from "./support/cameras.ts";
+
+test("a camera logs in by its id and secret, with a clean session, and says that it is online", async () => {
+  const broker = await openBroker();
+  const agent = await cameraAt(broker);
+  const first = await broker.until(() => broker.on(cameraTopic("link"))[0]);
+  expect(broker.connects).toEqual([{ id: "camera-north", username: "north", password: "s3cret", clean: true }]);
+  expect(first.retain).toBe(true);
+  expect(first.qos).toBe(1);
+  const envelope = envelopeOf(first);
+  expect(envelope.event).toBe("camera.online");
+  expect(linkSchema.parse(envelope.data)).toEqual({ status: "online", session: agent.session });
+  // A will is sealed before anything is numbered: links carry no number at all.
+  expect(envelope.seq).toBeUndefined();
+});
+
+test("after its birth a camera says what it is, what it is set to and what surrounds it, in the contract's words", async () => {
+  const broker = await openBroker();
+  await cameraAt(broker);
+  const states = {
+    settings: cameraSettingsSchema,
+    schedule: scheduleSchema,
+    capture: captureProgressSchema,
+    environment: environmentSchema,
+    storage: storageSchema,
+    power: powerSchema,
+  };
+  for (const [name, schema] of Object.entries(states)) {
+    const message = await broker.until(() => broker.on(stateTopic(name))[0]);
+    expect(message.retain).toBe(true);
+    const envelope = envelopeOf(message);
+    expect(schema.strict().safeParse(envelope.data).error).toBeUndefined();
+    expect(envelope.seq).toBeGreaterThan(0);
+  }
+  const about = cameraAboutSchema.parse(envelopeOf(await broker.until(() => broker.on(cameraTopic("about"))[0])).data);
+  expect(about).toMatchObject({ name: "North face", capture_interval_s: 86_400, location: { lat: 46.02 } });
+  const { data } = envelopeOf(broker.on(stateTopic("environment"))[0] ?? expect.fail("no environment"));
+  expect(environmentSchema.parse(data).next_golden_hour).toBeDefined();
+});
+
+test("every message that is no picture carries the session and a number that counts by one", async () => {
+  const broker = await openBroker();
+  const agent = await cameraAt(broker);
+  await agent.captureNow();
+  await broker.until(() => broker.received.some(({ topic }) => tree.parse(topic)?.kind === "camera-preview"));
+  const numbered = broker.received.filter(
+    ({ topic }) => !["camera-preview", "camera-link", undefined].includes(tree.parse(topic)?.kind),
+  );
+  const envelopes = numbered.map(envelopeOf);
+  expect(envelopes.map(({ seq }) => seq)).toEqual(envelopes.map((_, index) => index + 1));
+  expect(new Set(envelopes.map(({ session }) => session))).toEqual(new Set([agent.session]));
+  expect(new Set(envelopes.map(({ id }) => id)).size).toBe(envelopes.length);
+});
+
+test("a capture is announced, completed and previewed, and the free storage shrinks by its size", async () => {
+  const broker = await openBroker();
+  const agent = await cameraAt(broker, { config: { readingsIntervalS: 0.05 } });
+  const free = (): number[] =>
+    broker.on(stateTopic("storage")).map((message) => storageSchema.parse(envelopeOf(message).data).free_bytes);
+  const before = await broker.until(() => free()[0]);
+  const completed = await agent.captureNow();
+  const preview = await broker.until(() =>
+    broker.received.find(({ topic }) => tree.parse(topic)?.kind === "camera-preview"),
+  );
+  expect(preview.topic).toBe(tree.build({ kind: "camera-preview", camera: "north", capture: completed.capture }));
+  expect(await sharp(preview.payload).metadata()).toMatchObject({ format: "jpeg", width: 96, height: 72 });
+  expect(preview.retain).toBe(false);
+  const started = envelopeOf(broker.on(eventTopic("capture.started"))[0] ?? expect.fail("not started"));
+  expect(started.data).toEqual({ capture: completed.capture });
+  const said = envelopeOf(broker.on(eventTopic("capture.completed"))[0] ?? expect.fail("not completed"));
+  expect(captureCompletedSchema.parse(said.data)).toEqual(completed);
+  await broker.until(() => free().includes(before - completed.size_bytes));
+});
+
+test("pictures are taken by themselves at the interval, and the next one is announced", async () => {
+  const broker = await openBroker();
+  await cameraAt(broker, { config: { captureIntervalS: 1 } });
+  await broker.until(() => broker.on(eventTopic("capture.completed")).length >= 2);
+  const progress = await broker.until(() =>
+    broker
+      .on(stateTopic("capture"))
+      .map((message) => captureProgressSchema.parse(envelopeOf(message).data))
+      .find(({ captures_completed }) => captures_completed === 1),
+  );
+  expect(progress.active).toBe(true);
+  expect(Date.parse(progress.next_capture_at ?? "")).toBeGreaterThan(0);
+});
+
+test("a camera that fails is said to, counted, and tried again", async () => {
+  const broker = await openBroker();
+  let works = false;
+  const camera: CameraDriver = {
+    about: { model: "Moody", firmware: "0" },
+    async capture() {
+      if (!works) throw new Error("the sensor does not answer");
+      return { jpeg: Buffer.from("no picture"), width: 1, height: 1, settings: {} };
+    },
+  };
+  const agent = await cameraAt(broker, { camera });
+  await expect(agent.captureNow()).rejects.toThrow("the sensor does not answer");
+  await expect(agent.captureNow()).rejects.toThrow();
+  const failures = await broker.until(() => {
+    const messages = broker.on(eventTopic("capture.failed"));
+    return messages.length === 2 && messages.map((message) => captureFailedSchema.parse(envelopeOf(message).data));
+  });
+  expect(failures.map(({ failures: count }) => count)).toEqual([1, 2]);
+  expect(failures[0]?.error).toBe("the sensor does not answer");
+  works = true;
+  // What cannot be previewed is a picture nevertheless.
+  await agent.captureNow();
+  await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
+  await broker.until(() => broker.on(eventTopic("error.occurred")).length === 1);
+});
+
+test("a camera that loses its power is said to be offline by its will, in its own session's name", async () => {
+  const broker = await openBroker();
+  const agent = await cameraAt(broker, { config: { reconnect: { minMs: 60_000, maxMs: 60_000 } } });
+  await broker.until(() => broker.on(cameraTopic("link")).length === 1);
+  broker.cut();
+  const will = await broker.until(() => broker.on(cameraTopic("link"))[1]);
+  expect(linkSchema.parse(envelopeOf(will).data)).toEqual({ status: "offline", session: agent.session });
+  expect(will.retain).toBe(true);
+});
+
+test("a camera that is stopped sends what it has, says offline itself, and leaves no will behind", async () => {
+  const broker = await openBroker();
+  const agent = await cameraAt(broker);
+  await broker.until(() => broker.on(cameraTopic("about")).length === 1);
+  const capture = agent.captureNow();
+  await broker.until(() => broker.on(eventTopic("capture.started")).length === 1);
+  const started = performance.now();
+  await Promise.all([capture, agent.stop(), agent.stop()]);
+  expect(performance.now() - started).toBeLessThan(2500);
+  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(1);
+  const links = broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data).status);
+  expect(links).toEqual(["online", "offline"]);
+  expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
+});
+
+test("a camera without a broker starts, takes its pictures and stops", async () => {
+  const broker = await openBroker();
+  await broker.close();
+  const agent = await cameraAt(broker);
+  expect((await agent.captureNow()).width).toBe(96);
+  const started = performance.now();
+  await agent.stop();
+  expect(performance.now() - started).toBeLessThan(1000);
+});
