@@ -63,6 +63,8 @@ export function cameraOfTopic(topic: Topic): string | undefined {
  */
 export function channelsOf(topic: Topic, topicName: string, custom: CustomChannels): readonly string[] {
   const channels = builtInChannelsOf(topic);
+  // Nor in an operator's channel, however wide its filters are.
+  if (topic.kind === "camera-link" || topic.kind === "camera-command" || topic.kind === "camera-reply") return channels;
   for (const [name, channel] of custom) {
     if (channel.filters.some((filter) => filterMatches(filter, topicName)) && !channels.includes(name))
       channels.push(name);

@@ -198,7 +198,7 @@ export const envelopeSchema = z.object({
   /** Counts this sender's messages from 1, over reboots too. */
   seq: z.number().int().positive().optional(),
   event: eventNameSchema,
-  data: z.unknown(),
+  data: z.unknown().optional(),
   /** Sent late from a backlog: enters history, never overwrites state. */
   historical: z.boolean().optional(),
 });

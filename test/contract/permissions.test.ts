@@ -246,6 +246,17 @@ describe("topics, channels and permissions agree", () => {
     expect(grantsOf(["dashboard:read"], { tree, channels }).canReadChannel("valley")).toBe(false);
   });
 
+  it("an operator's channel carries no command, reply or raw link, however wide its filter", () => {
+    const channels: CustomChannels = new Map([["all", { filters: [`${R}/#`], permission: "all:read" }]]);
+    for (const topic of [
+      { kind: "camera-command", camera: "north", command: "reboot" },
+      { kind: "camera-reply", camera: "north", command: "reboot" },
+      { kind: "camera-link", camera: "north" },
+    ] as const) {
+      expect(channelsOf(topic, tree.build(topic), channels)).toEqual([]);
+    }
+  });
+
   it.each([
     ["a built-in name", { dashboard: { filters: ["a"], permission: "a:read" } }],
     ["a camera's name", { "camera:north": { filters: ["a"], permission: "a:read" } }],
