@@ -78,9 +78,20 @@ export interface ReplayPage {
   next: number;
   /** True when `next` has reached `until`. */
   done: boolean;
+  /**
+   * Entries that the page should have and retention has removed: those above `after` and before `before`. Undefined
+   * when there are none. A reader that takes its time between pages may fall behind retention on the way.
+   */
+  gap?: Gap;
 }
 
-/** Whether everything after a client's place is still there. */
+/**
+ * Whether everything after a client's place is still there. The gap is what can not be given any more, of the entries
+ * that were accepted in this epoch: all after `after` and before `before`. What follows it, `replay` has.
+ * - `trimmed`: `after` is the client's place, `before` the first position that the channel may still have.
+ * - `epoch_changed`: the client's position means nothing here, so `after` is 0.
+ * - `ahead`: this journal never got as far as the client's place; the gap lies behind the head and is empty.
+ */
 export type Recovery = { complete: true } | { complete: false; reason: UnrecoverableReason; gap: Gap };
 
 /**
