@@ -1,0 +1,204 @@
+import { randomUUID } from "node:crypto";
+import type { Client, ConnectPacket } from "aedes";
+import type { Logger } from "pino";
+import type { ClientAccess, ClientRegistry, Transport } from "./client-registry.ts";
+import { DeliveryReceipts } from "./delivery-receipts.ts";
+import type { DeviceStore } from "./devices.ts";
+import { ConnackCode, RefusedConnectionError } from "./errors.ts";
+import type { PermissionSets } from "./permission-sets.ts";
+import { TopicDecisions } from "./topic-decisions.ts";
+import type { Wills } from "./wills.ts";
+
+/** Visible ASCII, so that a client id is readable in a log; the length is that of any id in use. */
+const CLIENT_ID = /^[!-~]{1,128}$/;
+export const MAX_CLIENT_ID_LENGTH = 128;
+/** Topics a client publishes to that are remembered as decided, in each of two generations. */
+const WRITES_PER_CLIENT = 32;
+
+/** Whom a token speaks for. */
+export interface TokenIdentity {
+  userId: string;
+  permissions: readonly string[];
+  /** Milliseconds since 1970. */
+  expiresAt: number;
+  tokenId?: string | undefined;
+}
+
+/** What a session of the store says about its owner. */
+export interface SessionOwner {
+  identity: string;
+  permissions: readonly string[];
+}
+
+/** The part of the store that knows whose a client id is. */
+export interface SessionOwners {
+  ownerOf(clientId: string): SessionOwner | undefined;
+  /** Keeps a session for the owner. @returns false when there are too many sessions */
+  keep(clientId: string, owner: SessionOwner): Promise<boolean>;
+  /** Forgets the session with all it holds. */
+  discard(clientId: string): Promise<void>;
+}
+
+export interface AuthenticateOptions {
+  /** Throws, or rejects, when the token is not to be trusted. */
+  verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
+  devices: DeviceStore;
+  permissionSets: PermissionSets;
+  registry: ClientRegistry;
+  sessions: SessionOwners;
+  wills: Wills;
+  /** Where the connection comes from. */
+  originOf(client: Client): { address: string; transport: Transport };
+  maxPayloadBytes: number;
+  maxKeepaliveSeconds: number;
+  logger: Logger;
+}
+
+type PreConnectDone = (error: Error | null, success: boolean) => void;
+type AuthenticateDone = (error: (Error & { returnCode: ConnackCode }) | null, success: boolean | null) => void;
+
+interface Credentials extends SessionOwner {
+  tokenId: string | undefined;
+  expiresAt: number | undefined;
+}
+
+/** Decides at CONNECT who a client is, or with which CONNACK it is refused. */
+export class Authenticate {
+  readonly #options: AuthenticateOptions;
+  readonly #connects = new WeakMap<Client, ConnectPacket>();
+  refused = 0;
+
+  constructor(options: AuthenticateOptions) {
+    this.#options = options;
+  }
+
+  /** Keeps the packet for {@link authenticate}: a refusal from here would leave the client without a CONNACK. */
+  readonly preConnect = (client: Client, packet: ConnectPacket, done: PreConnectDone): void => {
+    this.#connects.set(client, packet);
+    // [MQTT-3.1.3-6]; version 3.1 knows no empty id, and without a clean session there is nothing to come back to.
+    if (packet.clientId === "" && packet.clean === true && packet.protocolVersion === 4) {
+      packet.clientId = `auto-${randomUUID()}`;
+    }
+    done(null, true);
+  };
+
+  readonly authenticate = (
+    client: Client,
+    username: string | undefined,
+    password: Buffer | undefined,
+    done: AuthenticateDone,
+  ): void => {
+    const packet = this.#connects.get(client);
+    if (packet === undefined) {
+      done(new RefusedConnectionError(ConnackCode.serverUnavailable, "there was no CONNECT"), null);
+      return;
+    }
+    this.#admit(client, packet, username, password?.toString("utf8")).then(
+      () => done(null, true),
+      (error: unknown) => {
+        this.refused++;
+        const { address, transport } = this.#options.originOf(client);
+        const log = { address, transport, clientId: packet.clientId.slice(0, MAX_CLIENT_ID_LENGTH), username };
+        if (error instanceof RefusedConnectionError) {
+          this.#options.logger.warn({ ...log, why: error.message }, "a client is refused");
+          done(error, null);
+        } else {
+          this.#options.logger.error({ ...log, err: error }, "a client could not be let in");
+          done(new RefusedConnectionError(ConnackCode.serverUnavailable, "the broker failed"), null);
+        }
+      },
+    );
+  };
+
+  async #admit(client: Client, packet: ConnectPacket, username?: string, password?: string): Promise<void> {
+    const { registry, sessions, wills, permissionSets, originOf } = this.#options;
+    const { clientId, will } = packet;
+    this.#checkForm(packet);
+    const who = await this.#identify(username, password);
+    this.#checkHolder(clientId, who.identity);
+    const set = permissionSets.of(who.permissions);
+    if (will !== undefined) {
+      const decision = set.decidePublish(will.topic);
+      if (decision.kind === "refused") throw notAuthorized(`its will to ${will.topic}: ${decision.why}`);
+    }
+    if (client.closed || client.conn.destroyed) throw notAuthorized("it is gone");
+    const access: ClientAccess = {
+      clientId,
+      identity: who.identity,
+      permissions: who.permissions,
+      set,
+      writes: new TopicDecisions((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
+      filters: new Map(),
+      receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
+      tokenId: who.tokenId,
+      expiresAt: who.expiresAt,
+      ...originOf(client),
+      connectedAt: Date.now(),
+    };
+    // The id is taken before the store is waited for, so that nobody else can take it meanwhile.
+    registry.add(client, access);
+    if (will !== undefined) wills.sign(will, access);
+    if (packet.clean === true) await sessions.discard(clientId);
+    else if (!(await sessions.keep(clientId, { identity: who.identity, permissions: who.permissions }))) {
+      throw new RefusedConnectionError(ConnackCode.serverUnavailable, "there are too many stored sessions");
+    }
+  }
+
+  #checkForm({ clientId, keepalive = 0, will }: ConnectPacket): void {
+    const { maxKeepaliveSeconds, maxPayloadBytes } = this.#options;
+    if (!CLIENT_ID.test(clientId)) {
+      const why = clientId === "" ? "an empty client id" : "a client id that is not 1 to 128 of visible ASCII";
+      throw new RefusedConnectionError(ConnackCode.identifierRejected, why);
+    }
+    if (Number.isFinite(maxKeepaliveSeconds) && (keepalive === 0 || keepalive > maxKeepaliveSeconds)) {
+      throw notAuthorized(`a keep-alive of ${keepalive} s, where 1 to ${maxKeepaliveSeconds} are allowed`);
+    }
+    if (will !== undefined && will.payload.length > maxPayloadBytes)
+      throw notAuthorized(`a will of ${will.payload.length} bytes`);
+  }
+
+  /** A device by its secret, or the bearer of a token whatever user name comes with it. A secret has no dots, a JWT has two. */
+  async #identify(username: string | undefined, password: string | undefined): Promise<Credentials> {
+    if (password === undefined || password === "") throw notAuthorized("no password: neither a secret nor a token");
+    if (password.split(".").length === 3) {
+      const token = await this.#verified(password);
+      return {
+        identity: `user:${token.userId}`,
+        permissions: token.permissions,
+        tokenId: token.tokenId,
+        expiresAt: token.expiresAt,
+      };
+    }
+    const device = await this.#options.devices.verify(username ?? "", password);
+    if (device === undefined) throw badCredentials("no such device, or not its secret");
+    return {
+      identity: `${device.kind === "camera" ? "device" : "service"}:${device.id}`,
+      permissions: [`${device.kind === "camera" ? "device" : "processing"}:${device.id}`],
+      tokenId: undefined,
+      expiresAt: undefined,
+    };
+  }
+
+  async #verified(password: string): Promise<TokenIdentity> {
+    try {
+      return await this.#options.verifyToken(password);
+    } catch (error) {
+      throw badCredentials(`its token: ${error instanceof Error ? error.message : "is not valid"}`);
+    }
+  }
+
+  /** A client id belongs to the identity that is connected with it, or has a session stored under it. */
+  #checkHolder(clientId: string, identity: string): void {
+    const holder = this.#options.registry.holderOf(clientId) ?? this.#options.sessions.ownerOf(clientId)?.identity;
+    if (holder === undefined || holder === identity) return;
+    throw new RefusedConnectionError(ConnackCode.identifierRejected, `the client id is ${holder}'s`);
+  }
+}
+
+function notAuthorized(why: string): RefusedConnectionError {
+  return new RefusedConnectionError(ConnackCode.notAuthorized, why);
+}
+
+function badCredentials(why: string): RefusedConnectionError {
+  return new RefusedConnectionError(ConnackCode.badCredentials, why);
+}

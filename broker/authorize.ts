@@ -1,0 +1,194 @@
+import type { AedesPublishPacket, Client, PublishPacket, Subscription } from "aedes";
+import type { Logger } from "pino";
+import type { TopicTree } from "../contract/topics.ts";
+import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
+import { RefusedPublishError, SlowClientError } from "./errors.ts";
+import type { ForwardingBroker } from "./forwarding-broker.ts";
+import type { IngestGate } from "./ingest-gate.ts";
+import type { Wills } from "./wills.ts";
+
+export interface AuthorizeOptions {
+  tree: TopicTree;
+  registry: ClientRegistry;
+  wills: Wills;
+  broker: ForwardingBroker;
+  gate: IngestGate;
+  /** Takes a filter that is refused now out of the client's stored session. */
+  forgetSubscription(client: Client, filter: string): void;
+  maxPayloadBytes: number;
+  maxSubscriptions: number;
+  maxQueuedBytes: number;
+  logger: Logger;
+}
+
+/** What came of the rules since the start. */
+export interface AuthorizeCounts {
+  /** Publications of clients that the rules let through. */
+  received: number;
+  refusedPublishes: number;
+  refusedSubscriptions: number;
+  /** Messages handed to clients. */
+  delivered: number;
+  /** QoS 0 messages not given to a client that does not keep up. */
+  shed: number;
+  /** Connections ended because they did not keep up with QoS 1 or 2. */
+  slowClients: number;
+}
+
+type Callback = (error?: Error | null) => void;
+
+/**
+ * The rules of access, as Aedes' hooks: who may publish what, subscribe to what and receive what. They are asked
+ * at each message and each delivery, so that nothing stored earlier opens a way around them.
+ *
+ * A client that does not keep up has at most `maxQueuedBytes` waiting for it. Beyond that QoS 0 messages are not given
+ * to it (it was never promised them), and at the first message of QoS 1 or 2 its connection is ended: such a message
+ * may not be skipped. A persistent session then finds everything in its queue, in order; for a clean session a
+ * connection that ends is the honest way to say that messages are missing.
+ */
+export class Authorize {
+  readonly #options: AuthorizeOptions;
+  #stopping = false;
+  readonly counts: AuthorizeCounts = {
+    received: 0,
+    refusedPublishes: 0,
+    refusedSubscriptions: 0,
+    delivered: 0,
+    shed: 0,
+    slowClients: 0,
+  };
+
+  constructor(options: AuthorizeOptions) {
+    this.#options = options;
+  }
+
+  /** From now on wills are kept and not published: it is the broker that goes, not its clients. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /**
+   * Gates PUBACK and PUBREC, as its callback is called before Aedes writes them.
+   * @param client null for the will of a client of an earlier run
+   */
+  readonly publish = (client: Client | null, packet: PublishPacket, callback: Callback): void => {
+    if (client === null || client.closed) {
+      const identity = this.#options.wills.identityOf(packet);
+      if (identity !== undefined) {
+        this.#publishWill(client, identity, packet, callback);
+        return;
+      }
+      if (client === null) {
+        // Aedes turns an error here into an unhandled rejection. Nothing comes this way but wills.
+        callback(null);
+        return;
+      }
+    }
+    const access = this.#options.registry.of(client);
+    if (access === undefined) {
+      callback(new RefusedPublishError("the client is not known"));
+      return;
+    }
+    const decision = access.writes.of(packet.topic);
+    if (decision.kind === "refused") {
+      this.#refusePublish(access, packet, decision.why, callback);
+    } else if (packet.payload.length > this.#options.maxPayloadBytes) {
+      const why = `a payload of ${packet.payload.length} bytes, where ${this.#options.maxPayloadBytes} are allowed`;
+      this.#refusePublish(access, packet, why, callback);
+    } else {
+      this.counts.received++;
+      if (decision.kind === "ingest") this.#options.gate.pass(client, access.identity, packet, callback);
+      else {
+        packet.dup = false;
+        callback(null);
+      }
+    }
+  };
+
+  /** Answers a filter that is refused with SUBACK 128 [MQTT-3.9.3-2]; the others of the same packet stand. */
+  readonly subscribe = (
+    client: Client,
+    subscription: Subscription,
+    callback: (error: Error | null, subscription?: Subscription | null) => void,
+  ): void => {
+    const { registry, maxSubscriptions, logger } = this.#options;
+    const access = registry.of(client);
+    const filter = subscription.topic;
+    const why =
+      access === undefined
+        ? "the client is not known"
+        : access.filters.size >= maxSubscriptions && !access.filters.has(filter)
+          ? `it has ${maxSubscriptions} subscriptions already`
+          : access.set.subscribeProblem(filter);
+    if (access !== undefined && why === undefined) {
+      access.filters.set(filter, subscription.qos);
+      callback(null, subscription);
+      return;
+    }
+    this.counts.refusedSubscriptions++;
+    logger.warn({ identity: access?.identity, clientId: client.id, filter, why }, "a subscription is refused");
+    // Stored by an earlier connection that was allowed more.
+    if (!client.clean) this.#options.forgetSubscription(client, filter);
+    callback(null, null);
+  };
+
+  /** Asked at every delivery, retained and queued messages included. */
+  readonly forward = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
+    const access = this.#options.registry.of(client);
+    if (access === undefined || !access.set.mayRead(packet.topic)) return null;
+    // Retained messages wait for the client by themselves, one after the other; live ones do not carry the mark.
+    if (!packet.retain && client.conn.writableLength > this.#options.maxQueuedBytes) {
+      return this.#overflow(client, access, packet);
+    }
+    this.counts.delivered++;
+    if (packet.qos === 0) return packet;
+    if (packet.qos === 2 && client.connected && grantedQos(access, packet.topic) === 1) {
+      // Aedes lowers it only for a filter without wildcards [MQTT-3.8.4-6].
+      return { ...packet, qos: 1 };
+    }
+    if (access.receipts !== undefined && this.#isCommand(packet.topic)) return access.receipts.track(packet);
+    return packet;
+  };
+
+  #isCommand(topic: string): boolean {
+    return this.#options.tree.parse(topic)?.kind === "camera-command";
+  }
+
+  #publishWill(client: Client | null, identity: string, packet: PublishPacket, callback: Callback): void {
+    const { tree, gate, wills, broker } = this.#options;
+    const keep = (): void => {
+      wills.keep(packet);
+      broker.skip(packet);
+      callback(null);
+    };
+    if (this.#stopping) keep();
+    else if (!tree.owns(packet.topic)) callback(null);
+    else gate.pass(client, identity, packet, (error) => (error ? keep() : callback(null)));
+  }
+
+  #refusePublish(access: ClientAccess, packet: PublishPacket, why: string, callback: Callback): void {
+    this.counts.refusedPublishes++;
+    const { identity, clientId } = access;
+    this.#options.logger.warn({ identity, clientId, topic: packet.topic, why }, "a publication is refused");
+    callback(new RefusedPublishError(why));
+  }
+
+  #overflow(client: Client, access: ClientAccess, packet: AedesPublishPacket): AedesPublishPacket | null {
+    // Before the session is ready a message may come from its queue, whatever its filters are now.
+    if (packet.qos === 0 || (client.connected && grantedQos(access, packet.topic) === 0)) {
+      this.counts.shed++;
+      return null;
+    }
+    if (!client.conn.destroyed) {
+      this.counts.slowClients++;
+      const waiting = client.conn.writableLength;
+      this.#options.logger.warn(
+        { identity: access.identity, clientId: access.clientId, waiting },
+        "a client does not keep up and is disconnected",
+      );
+      client.conn.destroy(new SlowClientError(`${waiting} bytes wait for the client, and it may not miss the next`));
+    }
+    // Not null: Aedes would take the message out of the client's queue.
+    return packet;
+  }
+}

@@ -1,0 +1,420 @@
+import { join } from "node:path";
+import type { Duplex } from "node:stream";
+import type { Client } from "aedes";
+import type { Logger } from "pino";
+import type { CustomChannels } from "../contract/channels.ts";
+import { MAX_TOPIC_LENGTH, MAX_TOPIC_LEVELS, type TopicTree } from "../contract/topics.ts";
+import { Admission } from "./admission.ts";
+import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./authenticate.ts";
+import { Authorize, type AuthorizeCounts } from "./authorize.ts";
+import { type ClientAccess, ClientRegistry } from "./client-registry.ts";
+import type { BrokerConfig } from "./config.ts";
+import { type DeviceStore, openDevices } from "./devices.ts";
+import { ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
+import { ForwardingBroker } from "./forwarding-broker.ts";
+import { type Ingest, IngestGate } from "./ingest-gate.ts";
+import { type Listeners, type Origin, openListeners, type Ports } from "./listeners.ts";
+import { watchPackets } from "./packet-meter.ts";
+import { PermissionSets } from "./permission-sets.ts";
+import { type LevelStorage, openLevelStorage } from "./storage/level.ts";
+import { Wills } from "./wills.ts";
+
+/** Fixed header, topic length and message id of a PUBLISH; a character of a topic has up to 3 bytes in UTF-8. */
+const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;
+/** Packets a client may send before its CONNACK. */
+const MAX_EARLY_PACKETS = 100;
+/** QoS 2 publications of one client between PUBREC and PUBREL. */
+const MAX_INFLIGHT_QOS2 = 1000;
+const SESSION_SWEEP_MS = 3_600_000;
+/** What {@link Broker.stop} gives to what is under way, and then to the closing of clients. */
+const STOP_DRAIN_MS = 700;
+const STOP_CLOSE_MS = 700;
+/** `setTimeout` waits 1 ms for anything longer. */
+const MAX_TIMER_MS = 2_147_483_647;
+
+export interface BrokerOptions {
+  config: BrokerConfig;
+  tree: TopicTree;
+  channels: CustomChannels;
+  /** Throws, or rejects, when the token is not to be trusted. */
+  verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
+  ingest: Ingest;
+  logger: Logger;
+}
+
+export interface OutgoingPublication {
+  topic: string;
+  payload: Buffer;
+  qos: 0 | 1 | 2;
+  retain: boolean;
+}
+
+/** A command that its device has acknowledged (PUBACK). */
+export interface Delivery {
+  identity: string;
+  topic: string;
+  payload: Buffer;
+}
+
+export interface BrokerStats extends AuthorizeCounts {
+  /** Clients past their CONNECT. */
+  clients: number;
+  /** Open connections, authenticated or not. */
+  connections: number;
+  /** Connections turned away by a limit before CONNECT, since the start. */
+  refusedConnections: number;
+  /** CONNECTs answered with a refusal, since the start. */
+  refusedClients: number;
+  /** Publications that could not be made durable and were not acknowledged, since the start. */
+  notAccepted: number;
+  /** Sessions kept for clients that connect with clean session off. */
+  sessions: number;
+  retainedMessages: number;
+  /** Not retained because there are too many, since the start. */
+  refusedRetained: number;
+  /** In the queues of persistent sessions. */
+  offlineMessages: number;
+  offlineBytes: number;
+  /** Dropped from full queues, since the start. */
+  droppedOfflineMessages: number;
+}
+
+export interface Broker {
+  /** Opens the listeners. @throws {ListenError} naming the variable, the port and what to do */
+  listen(): Promise<void>;
+  /** Set by {@link listen}. */
+  readonly ports: Ports;
+  /** Publishes as the backend, past the rules and past ingest; resolves when subscribers and their queues have it. */
+  publish(publication: OutgoingPublication): Promise<void>;
+  /** Whether a client of the identity is connected. */
+  connected(identity: string): boolean;
+  /** Calls back when a device has acknowledged a command, whatever kind of session it has. */
+  onDelivered(listener: (delivery: Delivery) => void): () => void;
+  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void;
+  readonly devices: DeviceStore;
+  /** The authenticated clients. */
+  clients(): readonly ClientAccess[];
+  /** Ends the connections that match, such as those of a revoked token. @returns how many */
+  disconnect(matches: (client: ClientAccess) => boolean): number;
+  stats(): BrokerStats;
+  /** Ends all connections and closes the store, in under 2 s. Wills are kept, not sent: it is the broker that goes. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the MQTT broker: storage and Aedes, but no listener yet.
+ * @throws {StorageError} @throws {DeviceError}
+ */
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const { config, tree, logger } = options;
+  const permissionSets = new PermissionSets(options);
+  const registry = new ClientRegistry();
+  const wills = new Wills();
+  const devices = await openDevices(join(config.dataPath, "devices.json"));
+  const storage = await openLevelStorage({
+    path: join(config.dataPath, "mqtt"),
+    permissionsOf: (permissions) => permissionSets.of(permissions),
+    wantsReceipt: (topic) => tree.parse(topic)?.kind === "camera-command",
+    takeReceipt: (client, messageId) => registry.receiptsOf(client)?.take(messageId),
+    wills,
+    ...config,
+    logger,
+  });
+  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, devices, storage });
+  try {
+    await broker.start();
+  } catch (error) {
+    await storage.destroy();
+    throw error;
+  }
+  return broker;
+}
+
+interface Parts {
+  permissionSets: PermissionSets;
+  registry: ClientRegistry;
+  wills: Wills;
+  devices: DeviceStore;
+  storage: LevelStorage;
+}
+
+class EmbeddedBroker implements Broker {
+  readonly #config: BrokerConfig;
+  readonly #logger: Logger;
+  readonly #parts: Parts;
+  readonly #aedes: ForwardingBroker;
+  readonly #admission: Admission;
+  readonly #authenticate: Authenticate;
+  readonly #authorize: Authorize;
+  readonly #gate: IngestGate;
+  readonly #origins = new WeakMap<Duplex, Origin>();
+  readonly #deadlines = new WeakMap<Duplex, NodeJS.Timeout>();
+  readonly #ended = new WeakSet<Client>();
+  readonly #expiries = new WeakMap<Client, NodeJS.Timeout>();
+  readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
+  #listeners: Listeners | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor({ config, tree, verifyToken, ingest, logger }: BrokerOptions, parts: Parts) {
+    const { registry, wills, storage, devices, permissionSets } = parts;
+    this.#config = config;
+    this.#logger = logger;
+    this.#parts = parts;
+    this.#admission = new Admission({ ...config, logger });
+    this.#aedes = new ForwardingBroker({
+      id: storage.brokerId,
+      persistence: storage,
+      heartbeatInterval: config.heartbeatMs,
+      // Ours comes first, and covers more.
+      connectTimeout: 2 * config.connectTimeoutMs,
+      drainTimeout: config.drainTimeoutMs,
+      queueLimit: MAX_EARLY_PACKETS,
+      maxInflightInbound: MAX_INFLIGHT_QOS2,
+      maxClientsIdLength: MAX_CLIENT_ID_LENGTH,
+      maxTopicLevels: MAX_TOPIC_LEVELS,
+    });
+    this.#gate = new IngestGate({
+      broker: this.#aedes,
+      ingest,
+      isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
+      logger,
+    });
+    this.#authenticate = new Authenticate({
+      verifyToken,
+      devices,
+      permissionSets,
+      registry,
+      sessions: storage,
+      wills,
+      originOf: (client) => this.#originOf(client),
+      ...config,
+      logger,
+    });
+    this.#authorize = new Authorize({
+      tree,
+      registry,
+      wills,
+      broker: this.#aedes,
+      gate: this.#gate,
+      forgetSubscription: (client, filter) => {
+        storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
+          logger.error({ err: error }, "a subscription that is no longer allowed could not be removed");
+        });
+      },
+      ...config,
+      logger,
+    });
+  }
+
+  async start(): Promise<void> {
+    const { registry, storage, devices } = this.#parts;
+    const aedes = this.#aedes;
+    aedes.preConnect = this.#authenticate.preConnect;
+    aedes.authenticate = this.#authenticate.authenticate;
+    aedes.authorizePublish = this.#authorize.publish;
+    aedes.authorizeSubscribe = this.#authorize.subscribe;
+    aedes.authorizeForward = this.#authorize.forward;
+    aedes.on("client", (client) => this.#admitted(client));
+    aedes.on("connackSent", ({ returnCode }, client) => {
+      if (returnCode === 0) this.#met(client.conn);
+    });
+    aedes.on("unsubscribe", (filters, client) => {
+      for (const filter of filters) registry.of(client)?.filters.delete(filter);
+    });
+    aedes.on("ack", (packet, client) => this.#delivered(packet, client));
+    aedes.on("clientError", (client, error) => this.#failed(client, error));
+    aedes.on("connectionError", (client, error) => this.#failed(client, error));
+    aedes.addListener("error", (error) => this.#logger.error({ err: error }, "the MQTT broker failed at something"));
+    devices.onChange((id) => {
+      this.disconnect(({ identity }) => identity === `device:${id}` || identity === `service:${id}`);
+    });
+    await aedes.listen();
+    const sweep = (): void => {
+      const moment = Date.now() - this.#config.sessionHours * 3_600_000;
+      storage
+        .expire(moment, (clientId) => registry.holderOf(clientId) !== undefined)
+        .then((expired) => {
+          if (expired > 0) this.#logger.info({ expired }, "sessions that nobody came back to are discarded");
+        })
+        .catch((error: unknown) => this.#logger.error({ err: error }, "old sessions could not be discarded"));
+    };
+    sweep();
+    this.#sweep = setInterval(sweep, SESSION_SWEEP_MS).unref();
+  }
+
+  get devices(): DeviceStore {
+    return this.#parts.devices;
+  }
+
+  get ports(): Ports {
+    return this.#listeners?.ports ?? {};
+  }
+
+  async listen(): Promise<void> {
+    this.#listeners ??= await openListeners({
+      config: this.#config,
+      admission: this.#admission,
+      maxPacketBytes: this.#maxPacketBytes,
+      onConnection: (connection, origin, request) => {
+        this.#origins.set(connection, origin);
+        this.#awaitConnack(connection);
+        const client = this.#aedes.handle(connection, request);
+        const limits = { maxConnectBytes: this.#config.maxConnectBytes, maxPacketBytes: this.#maxPacketBytes };
+        watchPackets(connection, limits, (problem) => {
+          // At once, before Aedes' parser finds something else wrong with the same bytes.
+          client.emit("error", new PacketRefusedError(problem));
+        });
+      },
+    });
+  }
+
+  publish({ topic, payload, qos, retain }: OutgoingPublication): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#aedes.publish({ cmd: "publish", topic, payload, qos, retain, dup: false }, (error) => {
+        if (error) reject(error);
+        else resolve();
+      });
+    });
+  }
+
+  connected(identity: string): boolean {
+    return this.#parts.registry.connections(identity) > 0;
+  }
+
+  onDelivered(listener: (delivery: Delivery) => void): () => void {
+    this.#deliveryListeners.add(listener);
+    return () => this.#deliveryListeners.delete(listener);
+  }
+
+  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
+    return this.#parts.registry.onTakeOver(listener);
+  }
+
+  clients(): readonly ClientAccess[] {
+    return [...this.#parts.registry.entries()].map(([, access]) => access);
+  }
+
+  disconnect(matches: (client: ClientAccess) => boolean): number {
+    const matching = [...this.#parts.registry.entries()].filter(([, access]) => matches(access));
+    for (const [client] of matching) client.close();
+    return matching.length;
+  }
+
+  stats(): BrokerStats {
+    const { registry, storage } = this.#parts;
+    const { messages, bytes } = storage.queues.totals;
+    return {
+      clients: registry.size,
+      connections: this.#admission.connections,
+      refusedConnections: this.#admission.refused,
+      refusedClients: this.#authenticate.refused,
+      notAccepted: this.#gate.notAccepted,
+      ...this.#authorize.counts,
+      sessions: storage.sessions,
+      retainedMessages: storage.retained.size,
+      refusedRetained: storage.retained.refused,
+      offlineMessages: messages,
+      offlineBytes: bytes,
+      droppedOfflineMessages: storage.queues.dropped,
+    };
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    clearInterval(this.#sweep);
+    this.#listeners?.close();
+    this.#authorize.stop();
+    await until(() => this.#gate.accepting === 0 && this.#aedes.underWay === 0, STOP_DRAIN_MS);
+    let closed = false;
+    this.#aedes.close(() => {
+      closed = true;
+    });
+    await until(() => closed, STOP_CLOSE_MS);
+    this.#admission.destroyAll();
+    await this.#parts.storage.destroy();
+  }
+
+  get #maxPacketBytes(): number {
+    return this.#config.maxPayloadBytes + PACKET_OVERHEAD_BYTES;
+  }
+
+  #originOf(client: Client): Origin {
+    return this.#origins.get(client.conn) ?? { address: "unknown", transport: "tcp" };
+  }
+
+  /** Aedes' own time-out ends when CONNECT comes; an authentication that never answers would hold the connection for ever. */
+  #awaitConnack(connection: Duplex): void {
+    const { connectTimeoutMs } = this.#config;
+    const deadline = setTimeout(() => {
+      connection.destroy(new ConnectTimeoutError(`no CONNACK within ${connectTimeoutMs} ms`));
+    }, connectTimeoutMs);
+    this.#deadlines.set(connection, deadline);
+    connection.once("close", () => clearTimeout(deadline));
+  }
+
+  #met(connection: Duplex): void {
+    clearTimeout(this.#deadlines.get(connection));
+  }
+
+  #admitted(client: Client): void {
+    const { registry, storage } = this.#parts;
+    const access = registry.of(client);
+    if (access === undefined) {
+      // Its connection ended while it was let in.
+      client.close();
+      return;
+    }
+    registry.register(client);
+    const { clientId, identity, address, transport, expiresAt } = access;
+    this.#logger.info({ clientId, identity, address, transport }, "a client is connected");
+    if (expiresAt !== undefined) this.#closeAt(client, expiresAt);
+    client.conn.once("close", () => {
+      clearTimeout(this.#expiries.get(client));
+      this.#logger.info({ clientId, identity }, "a client is gone");
+      if (!client.clean && this.#stopping === undefined) {
+        storage.left(clientId).catch((error: unknown) => {
+          this.#logger.error({ err: error, clientId }, "the end of a session could not be written");
+        });
+      }
+    });
+  }
+
+  #closeAt(client: Client, moment: number): void {
+    const wait = Math.min(Math.max(0, moment - Date.now()), MAX_TIMER_MS);
+    const close = (): void => {
+      if (Date.now() < moment) this.#closeAt(client, moment);
+      else {
+        this.#logger.info({ clientId: client.id }, "a client's token has expired");
+        client.close();
+      }
+    };
+    this.#expiries.set(client, setTimeout(close, wait));
+  }
+
+  #delivered(packet: unknown, client: Client): void {
+    if (typeof packet !== "object" || packet === null || !("topic" in packet) || !("payload" in packet)) return;
+    const { topic, payload } = packet;
+    const identity = this.#parts.registry.of(client)?.identity;
+    if (identity === undefined || typeof topic !== "string" || topic === "" || !Buffer.isBuffer(payload)) return;
+    for (const listener of this.#deliveryListeners) listener({ identity, topic, payload });
+  }
+
+  /** An error of one connection ends that connection, and the first says why. What a rule said is in the log already, with its reason. */
+  #failed(client: Client, error: Error): void {
+    if (isExpected(error) || this.#ended.has(client)) return;
+    this.#ended.add(client);
+    const { address, transport } = this.#originOf(client);
+    this.#logger.info({ address, transport, clientId: client.id, why: error.message }, "a connection is ended");
+  }
+}
+
+/** Resolves when the condition holds, or the time is over. */
+async function until(condition: () => boolean, timeoutMs: number): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!condition() && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
+}

@@ -1,0 +1,126 @@
+import type { Client } from "aedes";
+import { filterMatches } from "../contract/topics.ts";
+import type { DeliveryReceipts } from "./delivery-receipts.ts";
+import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
+import type { TopicDecisions } from "./topic-decisions.ts";
+
+/** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
+export interface ClientAccess {
+  readonly clientId: string;
+  /** `device:north`, `service:stacker`, `user:alice`. */
+  readonly identity: string;
+  readonly permissions: readonly string[];
+  readonly set: PermissionSet;
+  /** This client's own memory: the topics it writes are few, and nobody else's. */
+  readonly writes: TopicDecisions<PublishDecision>;
+  /** The filters it is subscribed to, with the QoS granted. */
+  readonly filters: Map<string, 0 | 1 | 2>;
+  /** Of a device with a clean session: what it was sent and has not acknowledged. */
+  readonly receipts: DeliveryReceipts | undefined;
+  /** The claim `jti` of its token. */
+  readonly tokenId: string | undefined;
+  /** When its token expires, milliseconds since 1970; undefined for a client with a secret of its own. */
+  readonly expiresAt: number | undefined;
+  readonly address: string;
+  readonly transport: Transport;
+  /** Milliseconds since 1970. */
+  readonly connectedAt: number;
+}
+
+export type Transport = "tcp" | "tls" | "websocket";
+
+/** The QoS at which the client is to get a message on the topic; 0 when no filter of its matches. */
+export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
+  let granted: 0 | 1 | 2 = 0;
+  for (const [filter, qos] of access.filters) {
+    if (qos > granted && filterMatches(filter, topic)) granted = qos;
+  }
+  return granted;
+}
+
+/**
+ * The authenticated clients: by connection for the access rules, by client id so that one identity cannot take what is
+ * another's, by identity so that others can ask whether a device is there.
+ */
+export class ClientRegistry {
+  readonly #accesses = new Map<Client, ClientAccess>();
+  readonly #receipts = new WeakMap<object, DeliveryReceipts>();
+  readonly #byClientId = new Map<string, Set<Client>>();
+  readonly #registered = new Set<Client>();
+  readonly #connections = new Map<string, number>();
+  readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
+
+  /** Clients that are past their CONNECT. */
+  get size(): number {
+    return this.#registered.size;
+  }
+
+  /** Every client that has proved who it is. */
+  entries(): IterableIterator<[Client, ClientAccess]> {
+    return this.#accesses.entries();
+  }
+
+  of(client: Client): ClientAccess | undefined {
+    return this.#accesses.get(client);
+  }
+
+  /** For the store, which knows a client as something with an id. */
+  receiptsOf(client: object): DeliveryReceipts | undefined {
+    return this.#receipts.get(client);
+  }
+
+  /** The identity that holds the client id with a connection at this moment. */
+  holderOf(clientId: string): string | undefined {
+    const [holder] = this.#byClientId.get(clientId) ?? [];
+    return holder === undefined ? undefined : this.#accesses.get(holder)?.identity;
+  }
+
+  /** Connections of the identity. */
+  connections(identity: string): number {
+    return this.#connections.get(identity) ?? 0;
+  }
+
+  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
+    this.#takeOverListeners.add(listener);
+    return () => this.#takeOverListeners.delete(listener);
+  }
+
+  /** The client has proved who it is. Ends by itself with the connection. */
+  add(client: Client, access: ClientAccess): void {
+    this.#accesses.set(client, access);
+    if (access.receipts !== undefined) this.#receipts.set(client, access.receipts);
+    const sameId = this.#byClientId.get(access.clientId);
+    if (sameId === undefined) this.#byClientId.set(access.clientId, new Set([client]));
+    else sameId.add(client);
+    client.conn.once("close", () => this.#remove(client, access));
+  }
+
+  /** Aedes has entered the client: it takes part from now on. */
+  register(client: Client): void {
+    const access = this.#accesses.get(client);
+    if (access === undefined || this.#registered.has(client)) return;
+    this.#registered.add(client);
+    this.#connections.set(access.identity, this.connections(access.identity) + 1);
+    let tookOver = false;
+    for (const other of this.#byClientId.get(access.clientId) ?? []) {
+      if (other === client || !this.#registered.has(other)) continue;
+      tookOver = true;
+      // Aedes has closed it already, but for one case: a third connection with this id that died while it connected has
+      // struck the older one off Aedes' list.
+      other.close();
+    }
+    if (!tookOver) return;
+    for (const listener of this.#takeOverListeners) listener({ clientId: access.clientId, identity: access.identity });
+  }
+
+  #remove(client: Client, access: ClientAccess): void {
+    this.#accesses.delete(client);
+    const sameId = this.#byClientId.get(access.clientId);
+    sameId?.delete(client);
+    if (sameId?.size === 0) this.#byClientId.delete(access.clientId);
+    if (!this.#registered.delete(client)) return;
+    const left = this.connections(access.identity) - 1;
+    if (left > 0) this.#connections.set(access.identity, left);
+    else this.#connections.delete(access.identity);
+  }
+}

@@ -1,0 +1,151 @@
+import { z } from "zod";
+import {
+  ConfigurationError,
+  countVariable,
+  type EnvironmentSource,
+  limitVariable,
+  listVariable,
+  portVariable,
+  readEnvironment,
+} from "../contract/environment.ts";
+import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+
+const durationVariable = countVariable.refine((value) => value > 0, "must be more than 0");
+
+const schema = z.object({
+  HOST: z.string().default("127.0.0.1"),
+  MQTT_PORT: portVariable.default(1883),
+  MQTT_TLS_PORT: portVariable.default(8883),
+  TLS_CERT: z.string().optional(),
+  TLS_KEY: z.string().optional(),
+  TLS_CLIENT_CA: z.string().optional(),
+  MQTT_WS_PORT: portVariable.default(8083),
+  ALLOWED_ORIGINS: listVariable.default([]),
+  DATA_PATH: z.string().default("./data"),
+  TOPIC_ROOT: z
+    .string()
+    .superRefine((root, context) => {
+      const problem = topicProblem(root);
+      if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+    })
+    .default(DEFAULT_TOPIC_ROOT),
+  MAX_PAYLOAD_BYTES: limitVariable.default(262_144),
+  MAX_CONNECT_BYTES: limitVariable.default(4096),
+  MAX_MQTT_CLIENTS: limitVariable.default(10_000),
+  MAX_MQTT_CONNECTIONS_PER_ADDRESS: limitVariable.default(1000),
+  MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
+  MAX_MQTT_SESSIONS: limitVariable.default(10_000),
+  MAX_QUEUED_BYTES: limitVariable.default(262_144),
+  MAX_OFFLINE_MESSAGES: limitVariable.default(10_000),
+  MAX_OFFLINE_BYTES: limitVariable.default(33_554_432),
+  MAX_RETAINED_MESSAGES: limitVariable.default(100_000),
+  MQTT_CONNECT_TIMEOUT_MS: durationVariable.default(10_000),
+  MQTT_DRAIN_TIMEOUT_MS: durationVariable.default(5000),
+  MQTT_HEARTBEAT_MS: durationVariable.default(60_000),
+  MQTT_SESSION_HOURS: limitVariable.default(168),
+  MAX_MQTT_KEEPALIVE_SECONDS: limitVariable.default(1200),
+});
+
+/** Where MQTT over TLS listens, and the PEM files it shows and asks for. */
+export interface TlsConfig {
+  port: number;
+  certPath: string;
+  keyPath: string;
+  /** Authorities of client certificates. Given, a client without one of theirs is refused before MQTT begins. */
+  clientCaPath: string | undefined;
+}
+
+/** Every limit is `Infinity` when its variable is 0. Times in milliseconds unless the name says otherwise. */
+export interface BrokerConfig {
+  /** `HOST`: the address all listeners bind. Default 127.0.0.1: this machine only. */
+  host: string;
+  /** `MQTT_PORT`: plain TCP. Default 1883; 0 takes a free one. */
+  mqttPort: number;
+  /** `MQTT_TLS_PORT` (8883), `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
+  tls: TlsConfig | undefined;
+  /** `MQTT_WS_PORT`: MQTT over WebSocket. Default 8083. */
+  webSocketPort: number;
+  /**
+   * `ALLOWED_ORIGINS`: web pages that may connect over WebSocket, such as `https://example.org`; `*` allows all.
+   * Default none. A client that sends no Origin is no browser and is not asked.
+   */
+  allowedOrigins: readonly string[];
+  /** `DATA_PATH`: sessions and retained messages are kept in its folder `mqtt`. Default ./data. */
+  dataPath: string;
+  /** `TOPIC_ROOT`: where this system's topics begin. Default skylapse/v1. */
+  topicRoot: string;
+  /** `MAX_PAYLOAD_BYTES`: the largest payload of a publication or will. Default 256 KiB. */
+  maxPayloadBytes: number;
+  /** `MAX_CONNECT_BYTES`: the largest CONNECT, will and token included. Default 4 KiB: it costs memory before anybody is known. */
+  maxConnectBytes: number;
+  /** `MAX_MQTT_CLIENTS`: open connections, authenticated or not. Default 10,000. */
+  maxClients: number;
+  /** `MAX_MQTT_CONNECTIONS_PER_ADDRESS`: of those, from one address. Default 1,000: many cameras share one router. */
+  maxConnectionsPerAddress: number;
+  /** `MAX_MQTT_SUBSCRIPTIONS`: filters of one client. Default 100. */
+  maxSubscriptions: number;
+  /** `MAX_MQTT_SESSIONS`: sessions kept for clients that connect with clean session off. Default 10,000. */
+  maxSessions: number;
+  /** `MAX_QUEUED_BYTES`: sent to one client and not yet taken by its link. Default 256 KiB. */
+  maxQueuedBytes: number;
+  /** `MAX_OFFLINE_MESSAGES`: messages kept for one session. Default 10,000. */
+  maxOfflineMessages: number;
+  /** `MAX_OFFLINE_BYTES`: their size on disk. Default 32 MiB. */
+  maxOfflineBytes: number;
+  /** `MAX_RETAINED_MESSAGES`: topics with a retained message. Default 100,000. */
+  maxRetainedMessages: number;
+  /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
+  connectTimeoutMs: number;
+  /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 5 s. */
+  drainTimeoutMs: number;
+  /** `MQTT_HEARTBEAT_MS`: the wills of clients that a crash cut off are published after four of these. Default 60 s. */
+  heartbeatMs: number;
+  /** `MQTT_SESSION_HOURS`: how long a session outlives its last connection. Default 168, a week. */
+  sessionHours: number;
+  /** `MAX_MQTT_KEEPALIVE_SECONDS`: the longest keep-alive; with a limit, 0 (never) is refused. Default 1,200. */
+  maxKeepaliveSeconds: number;
+}
+
+/**
+ * Reads the broker's configuration.
+ * @throws {ConfigurationError} every problem at once, each beginning with the variable's name
+ */
+export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): BrokerConfig {
+  const read = readEnvironment(schema, source);
+  if ((read.TLS_CERT === undefined) !== (read.TLS_KEY === undefined)) {
+    const [given, missing] = read.TLS_CERT === undefined ? ["TLS_KEY", "TLS_CERT"] : ["TLS_CERT", "TLS_KEY"];
+    throw new ConfigurationError([`${missing}: must be set too when ${given} is: MQTT over TLS needs both files`]);
+  }
+  return {
+    host: read.HOST,
+    mqttPort: read.MQTT_PORT,
+    tls:
+      read.TLS_CERT === undefined || read.TLS_KEY === undefined
+        ? undefined
+        : {
+            port: read.MQTT_TLS_PORT,
+            certPath: read.TLS_CERT,
+            keyPath: read.TLS_KEY,
+            clientCaPath: read.TLS_CLIENT_CA,
+          },
+    webSocketPort: read.MQTT_WS_PORT,
+    allowedOrigins: read.ALLOWED_ORIGINS,
+    dataPath: read.DATA_PATH,
+    topicRoot: read.TOPIC_ROOT,
+    maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
+    maxConnectBytes: read.MAX_CONNECT_BYTES,
+    maxClients: read.MAX_MQTT_CLIENTS,
+    maxConnectionsPerAddress: read.MAX_MQTT_CONNECTIONS_PER_ADDRESS,
+    maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
+    maxSessions: read.MAX_MQTT_SESSIONS,
+    maxQueuedBytes: read.MAX_QUEUED_BYTES,
+    maxOfflineMessages: read.MAX_OFFLINE_MESSAGES,
+    maxOfflineBytes: read.MAX_OFFLINE_BYTES,
+    maxRetainedMessages: read.MAX_RETAINED_MESSAGES,
+    connectTimeoutMs: read.MQTT_CONNECT_TIMEOUT_MS,
+    drainTimeoutMs: read.MQTT_DRAIN_TIMEOUT_MS,
+    heartbeatMs: read.MQTT_HEARTBEAT_MS,
+    sessionHours: read.MQTT_SESSION_HOURS,
+    maxKeepaliveSeconds: read.MAX_MQTT_KEEPALIVE_SECONDS,
+  };
+}

@@ -1,0 +1,87 @@
+import type { CustomChannels } from "../contract/channels.ts";
+import { type Grants, grantsOf } from "../contract/permissions.ts";
+import { filterProblem, type TopicTree, topicProblem } from "../contract/topics.ts";
+import { TopicDecisions } from "./topic-decisions.ts";
+
+/** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
+const MAX_SETS = 1000;
+/** Topics remembered for one set. 1,000 cameras with 20 topics each are more; then some are decided again. */
+const TOPICS_PER_SET = 2048;
+
+/** What comes of a wish to publish. */
+export type PublishDecision =
+  /** Below the root: made durable first. */
+  | { kind: "ingest" }
+  /** Plain broker traffic outside the root, none of the journal's business. */
+  | { kind: "plain" }
+  | { kind: "refused"; why: string };
+
+const INGEST: PublishDecision = { kind: "ingest" };
+const PLAIN: PublishDecision = { kind: "plain" };
+
+/** What the bearers of one set of permissions may do with topics. Shared by them, so that a decision is made once for all. */
+export interface PermissionSet {
+  readonly grants: Grants;
+  mayRead(topic: string): boolean;
+  /** Undefined when the filter may be subscribed to, else why not. */
+  subscribeProblem(filter: string): string | undefined;
+  decidePublish(topic: string): PublishDecision;
+}
+
+export interface PermissionSetsOptions {
+  tree: TopicTree;
+  channels: CustomChannels;
+}
+
+export class PermissionSets {
+  readonly #options: PermissionSetsOptions;
+  readonly #sets = new Map<string, PermissionSet>();
+
+  constructor(options: PermissionSetsOptions) {
+    this.#options = options;
+  }
+
+  of(permissions: readonly string[]): PermissionSet {
+    const key = permissions.toSorted().join("\n");
+    const known = this.#sets.get(key);
+    if (known !== undefined) {
+      this.#sets.delete(key);
+      this.#sets.set(key, known);
+      return known;
+    }
+    const set = permissionSet(permissions, this.#options);
+    if (this.#sets.size >= MAX_SETS) {
+      const [oldest] = this.#sets.keys();
+      if (oldest !== undefined) this.#sets.delete(oldest);
+    }
+    this.#sets.set(key, set);
+    return set;
+  }
+}
+
+function permissionSet(permissions: readonly string[], { tree, channels }: PermissionSetsOptions): PermissionSet {
+  const grants = grantsOf(permissions, { tree, channels });
+  const readable = new TopicDecisions((topic) => grants.canReadTopic(topic), TOPICS_PER_SET);
+  return {
+    grants,
+    mayRead: (topic) => readable.of(topic),
+    subscribeProblem: (filter) => {
+      const problem = tree.owns(filter) ? filterProblem(filter) : plainProblem(filter, filterProblem);
+      if (problem !== undefined) return `the filter ${problem}`;
+      return grants.canSubscribe(filter) ? undefined : "its permissions do not cover the filter";
+    },
+    decidePublish: (topic) => {
+      const owned = tree.owns(topic);
+      const problem = owned ? topicProblem(topic) : plainProblem(topic, topicProblem);
+      if (problem !== undefined) return { kind: "refused", why: `the topic ${problem}` };
+      if (!grants.canWriteTopic(topic)) return { kind: "refused", why: "its permissions do not cover the topic" };
+      return owned ? INGEST : PLAIN;
+    },
+  };
+}
+
+/** Outside the root the names are other people's, and MQTT lets them have empty levels (`/house/light`). */
+function plainProblem(text: string, problemOf: (text: string) => string | undefined): string | undefined {
+  if (text === "") return problemOf(text);
+  return problemOf(text.replaceAll(/(?<=^|\/)(?=\/|$)/g, "-"));
+}

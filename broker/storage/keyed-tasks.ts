@@ -1,0 +1,15 @@
+/** Runs the tasks of one key one after the other, in the order they came; those of different keys side by side. */
+export class KeyedTasks {
+  readonly #last = new Map<string, Promise<unknown>>();
+
+  run<Result>(key: string, task: () => Promise<Result>): Promise<Result> {
+    const before = this.#last.get(key);
+    const running = before === undefined ? task() : before.then(task, task);
+    this.#last.set(key, running);
+    const forget = (): void => {
+      if (this.#last.get(key) === running) this.#last.delete(key);
+    };
+    running.then(forget, forget);
+    return running;
+  }
+}

@@ -1,0 +1,379 @@
+import { mkdir } from "node:fs/promises";
+import { Readable } from "node:stream";
+import type { Brokers, Subscription } from "aedes";
+import AsyncLevelPersistence from "aedes-persistence-level/asyncPersistence.js";
+import { ClassicLevel } from "classic-level";
+import type { Logger } from "pino";
+import { z } from "zod";
+import type { SessionOwner } from "../authenticate.ts";
+import { StorageError } from "../errors.ts";
+import type { PermissionSet } from "../permission-sets.ts";
+import type { Wills } from "../wills.ts";
+import { IncomingIds } from "./incoming-ids.ts";
+import { KeyedTasks } from "./keyed-tasks.ts";
+import { OutgoingQueues } from "./outgoing-queues.ts";
+import type { KeptPacket } from "./packet-codec.ts";
+import { RetainedMessages } from "./retained-messages.ts";
+import { type SessionRecord, SessionRecords } from "./session-records.ts";
+import { StoredSubscriptions } from "./stored-subscriptions.ts";
+
+type Session = AsyncLevelPersistence.Session;
+type StoredPacket = AsyncLevelPersistence.StoredPacket;
+type StoredSubscription = AsyncLevelPersistence.StoredSubscription;
+
+const BOOT_KEY = "boot";
+const SUBSCRIPTIONS = "subscriptions:";
+const SUBSCRIPTIONS_END = "subscriptions;";
+
+export interface LevelStorageOptions {
+  /** The folder of the database; made when it is not there. */
+  path: string;
+  permissionsOf(permissions: readonly string[]): PermissionSet;
+  /** A message of which we want to hear that it was acknowledged. */
+  wantsReceipt(topic: string): boolean;
+  /** The same, sent to a client with a clean session, of which nothing is stored. */
+  takeReceipt(client: Session, messageId: number): unknown;
+  wills: Wills;
+  maxSessions: number;
+  maxSubscriptions: number;
+  maxOfflineMessages: number;
+  maxOfflineBytes: number;
+  maxRetainedMessages: number;
+  logger: Logger;
+}
+
+/**
+ * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, with what it does wrong put right here and
+ * in the files beside this one. Each override says what.
+ *
+ * Writes are not synced one by one: they survive the end of the program, however it ends. What a power cut may take
+ * is made good by the journal, which is synced: it publishes again what was not marked as emitted.
+ */
+export class LevelStorage extends AsyncLevelPersistence {
+  readonly #db: ClassicLevel<string, Buffer>;
+  readonly #options: LevelStorageOptions;
+  readonly #subscriptions = new StoredSubscriptions();
+  readonly #incoming = new IncomingIds();
+  readonly #records: SessionRecords;
+  readonly #tasks = new KeyedTasks();
+  readonly #sets = new WeakMap<SessionRecord, PermissionSet>();
+  readonly retained: RetainedMessages;
+  readonly queues: OutgoingQueues;
+  #brokerId = "";
+
+  constructor(db: ClassicLevel<string, Buffer>, options: LevelStorageOptions) {
+    super(db);
+    this.#db = db;
+    this.#options = options;
+    const { logger } = options;
+    this.#records = new SessionRecords(db);
+    this.retained = new RetainedMessages({ db, maxMessages: options.maxRetainedMessages, logger });
+    this.queues = new OutgoingQueues({
+      db,
+      maxMessages: options.maxOfflineMessages,
+      maxBytes: options.maxOfflineBytes,
+      wantsReceipt: options.wantsReceipt,
+      logger,
+    });
+  }
+
+  /** A name for this run of the broker that sorts after those of all runs before. */
+  get brokerId(): string {
+    return this.#brokerId;
+  }
+
+  /** Sessions that outlive their connections. */
+  get sessions(): number {
+    return this.#records.size;
+  }
+
+  async load(): Promise<void> {
+    await Promise.all([
+      this.#records.load(),
+      this.#incoming.load(this.#db),
+      this.retained.load(),
+      this.queues.load(),
+      this.#loadSubscriptions(),
+    ]);
+    // A random id replays queues out of order, a fixed one overwrites their keys. The clock alone would do, were it not
+    // set back now and then: a Raspberry Pi starts without knowing the time.
+    const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
+    const boot = Math.max(Date.now(), last + 1);
+    await this.#db.put(BOOT_KEY, Buffer.from(String(boot)));
+    this.#brokerId = `b${String(boot).padStart(16, "0")}`;
+  }
+
+  // Sessions and their owners
+
+  ownerOf(clientId: string): SessionOwner | undefined {
+    return this.#records.get(clientId);
+  }
+
+  async keep(clientId: string, owner: SessionOwner): Promise<boolean> {
+    if (this.#records.get(clientId) === undefined && this.#records.size >= this.#options.maxSessions) return false;
+    const { identity, permissions } = owner;
+    await this.#records.put(clientId, { identity, permissions: [...permissions], seenAt: Date.now() });
+    return true;
+  }
+
+  /** Its client has left: from now the session ages. */
+  async left(clientId: string): Promise<void> {
+    const record = this.#records.get(clientId);
+    if (record !== undefined) await this.#records.put(clientId, { ...record, seenAt: Date.now() });
+  }
+
+  async discard(clientId: string): Promise<void> {
+    const client = { id: clientId };
+    await this.queues.discard(clientId);
+    if (this.#records.get(clientId) === undefined) return;
+    await this.cleanSubscriptions(client);
+    await this.cleanIncoming(client);
+    await this.#records.remove(clientId);
+  }
+
+  /** Discards the sessions that nobody has used since the moment. @returns how many */
+  async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
+    const expired = this.#records.unseenSince(moment).filter((clientId) => !isConnected(clientId));
+    for (const clientId of expired) await this.discard(clientId);
+    return expired.length;
+  }
+
+  // Retained messages
+
+  override storeRetained(packet: StoredPacket): Promise<void> {
+    return this.retained.store(kept(packet));
+  }
+
+  override createRetainedStream(filter: string): Readable {
+    return this.createRetainedStreamCombi([filter]);
+  }
+
+  override createRetainedStreamCombi(filters: string[]): Readable {
+    return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
+  }
+
+  /** Ends where the base throws: Aedes does not listen to the stream's errors, and the process would end instead. */
+  async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
+    try {
+      yield* this.retained.read(filters);
+    } catch (error) {
+      this.#options.logger.error({ err: error }, "retained messages could not be read");
+    }
+  }
+
+  // Subscriptions
+
+  async #loadSubscriptions(): Promise<void> {
+    const clientIds = new Set<string>();
+    for await (const key of this.#db.keys({ gte: SUBSCRIPTIONS, lt: SUBSCRIPTIONS_END })) {
+      const [, clientId = ""] = key.split(":", 2);
+      clientIds.add(decodeURIComponent(clientId));
+    }
+    for (const id of clientIds) {
+      for (const { topic, qos } of await super.subscriptionsByClient({ id })) this.#subscriptions.set(id, topic, qos);
+    }
+  }
+
+  /**
+   * Aedes hands all filters of a SUBSCRIBE, the refused ones too, once for each that is granted. The base stores them
+   * all: what a client may not read would be queued for it. Here only what its owner may have is stored, and once.
+   */
+  override addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
+    const set = this.#setOf(client.id);
+    if (set === undefined) return Promise.resolve();
+    const known = this.#subscriptions.filtersOf(client.id);
+    const added: Subscription[] = [];
+    for (const { topic, qos } of subscriptions) {
+      const before = known.get(topic);
+      if (before?.qos === qos || set.subscribeProblem(topic) !== undefined) continue;
+      if (before === undefined && this.#subscriptions.filtersOf(client.id).size >= this.#options.maxSubscriptions)
+        continue;
+      this.#subscriptions.set(client.id, topic, qos);
+      added.push({ topic, qos });
+    }
+    return this.#tasks.run(client.id, async () => {
+      if (added.length > 0) await super.addSubscriptions(client, added);
+    });
+  }
+
+  override removeSubscriptions(client: Session, filters: string[]): Promise<void> {
+    for (const filter of filters) this.#subscriptions.delete(client.id, filter);
+    return this.#tasks.run(client.id, () => super.removeSubscriptions(client, filters));
+  }
+
+  override async subscriptionsByClient(client: Session): Promise<Subscription[]> {
+    return [...this.#subscriptions.filtersOf(client.id)].map(([topic, { qos }]) => ({ topic, qos }));
+  }
+
+  override async cleanSubscriptions(client: Session): Promise<void> {
+    const filters = [...this.#subscriptions.filtersOf(client.id).keys()];
+    if (filters.length > 0) await this.removeSubscriptions(client, filters);
+  }
+
+  /** The sessions that queue the message: those whose owner may read it, now and not only when it subscribed. */
+  override async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
+    return this.#subscriptions.match(topic).filter(({ clientId }) => this.#setOf(clientId)?.mayRead(topic));
+  }
+
+  #setOf(clientId: string): PermissionSet | undefined {
+    const record = this.#records.get(clientId);
+    if (record === undefined) return undefined;
+    let set = this.#sets.get(record);
+    if (set === undefined) {
+      set = this.#options.permissionsOf(record.permissions);
+      this.#sets.set(record, set);
+    }
+    return set;
+  }
+
+  // Messages to clients
+
+  override outgoingEnqueue(subscription: StoredSubscription, packet: StoredPacket): Promise<void> {
+    return this.outgoingEnqueueCombi([subscription], packet);
+  }
+
+  override outgoingEnqueueCombi(subscriptions: StoredSubscription[], packet: StoredPacket): Promise<void> {
+    return this.queues.enqueue(subscriptions, kept(packet));
+  }
+
+  override outgoingUpdate(client: Session, packet: AsyncLevelPersistence.OutgoingUpdate): Promise<void> {
+    if (packet.cmd === "publish") {
+      // Aedes lowers it for a filter of QoS 0 that is the topic itself, though another of the client's is higher: it
+      // would be sent without being acknowledged, and be sent again with every connection.
+      if (packet.qos === 0) packet.qos = 1;
+      return this.queues.send(client.id, kept(packet), packet.messageId);
+    }
+    const { messageId, brokerId, brokerCounter } = packet;
+    const stored = brokerId === undefined || brokerCounter === undefined ? undefined : { brokerId, brokerCounter };
+    return this.queues.release(client.id, messageId, stored);
+  }
+
+  override async outgoingClearMessageId(client: Session, packet: AsyncLevelPersistence.Cleared): Promise<unknown> {
+    const { messageId, brokerId, brokerCounter } = packet;
+    if (messageId !== undefined) {
+      if (client.clean !== true) return this.queues.acknowledge(client.id, messageId);
+      return this.#options.takeReceipt(client, messageId);
+    }
+    if (client.clean !== true && brokerId !== undefined && brokerCounter !== undefined) {
+      await this.queues.dismiss(client.id, { brokerId, brokerCounter });
+    }
+    return undefined;
+  }
+
+  override outgoingStream(client: Session): Readable {
+    return Readable.from(this.queues.read(client.id), { highWaterMark: 1 });
+  }
+
+  // Messages from clients, QoS 2
+
+  isIncoming(clientId: string, messageId: number): boolean {
+    return this.#incoming.has(clientId, messageId);
+  }
+
+  /** Without its payload: it has been forwarded when this is asked for, only the id is needed to know a repetition. */
+  override incomingStorePacket(client: Session, packet: StoredPacket): Promise<void> {
+    if (packet.messageId !== undefined) this.#incoming.add(client.id, packet.messageId);
+    return super.incomingStorePacket(client, { ...packet, payload: NO_PAYLOAD });
+  }
+
+  override async incomingGetPacket(client: Session, packet: { messageId?: number }): Promise<unknown> {
+    if (packet.messageId === undefined || !this.#incoming.has(client.id, packet.messageId)) {
+      throw new Error("no such packet");
+    }
+    return packet;
+  }
+
+  override async incomingDelPacket(client: Session, packet: { messageId?: number }): Promise<void> {
+    await super.incomingDelPacket(client, packet);
+    if (packet.messageId !== undefined) this.#incoming.delete(client.id, packet.messageId);
+  }
+
+  override async cleanIncoming(client: Session): Promise<void> {
+    if (!this.#incoming.any(client.id)) return;
+    this.#incoming.clear(client.id);
+    await super.cleanIncoming(client);
+  }
+
+  // Wills
+
+  /** With its owner, for the next run of the broker may have to publish it. */
+  override putWill(client: Session, will: object): Promise<void> {
+    return super.putWill(client, { ...will, identity: this.#options.wills.identityOf(will) });
+  }
+
+  override async delWill(client: Session): Promise<unknown> {
+    return this.#options.wills.takeKept(client.id) ? undefined : super.delWill(client);
+  }
+
+  /** The wills of clients of runs that ended without publishing them. */
+  override streamWill(brokers: Brokers = {}): Readable {
+    return Readable.from(this.#orphanedWills(brokers));
+  }
+
+  async *#orphanedWills(brokers: Brokers): AsyncGenerator<object> {
+    try {
+      for await (const stored of super.streamWill()) {
+        const read = willSchema.safeParse(stored);
+        if (!read.success || read.data.brokerId === this.#brokerId || brokers[read.data.brokerId] !== undefined)
+          continue;
+        // Without the id of its run: together with a counter of this run it would name, and overwrite, a queued message.
+        const { brokerId: _, identity, ...will } = read.data;
+        this.#options.wills.sign(will, { clientId: will.clientId, identity });
+        yield will;
+      }
+    } catch (error) {
+      this.#options.logger.error({ err: error }, "stored wills could not be read");
+    }
+  }
+}
+
+const willSchema = z.object({
+  clientId: z.string(),
+  identity: z.string(),
+  brokerId: z.string(),
+  topic: z.string(),
+  payload: z.instanceof(Buffer),
+  qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  retain: z.boolean(),
+});
+
+const NO_PAYLOAD = Buffer.alloc(0);
+
+function kept({ topic, payload, qos, retain, dup, brokerId, brokerCounter, messageId }: StoredPacket): KeptPacket {
+  return {
+    cmd: "publish",
+    topic,
+    payload: typeof payload === "string" ? Buffer.from(payload) : payload,
+    qos,
+    retain,
+    dup,
+    brokerId,
+    brokerCounter,
+    messageId,
+  };
+}
+
+/**
+ * Opens the database and reads what must be in memory.
+ * @throws {StorageError} it cannot be opened; the message says what to do
+ */
+export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {
+  const { path } = options;
+  const db = new ClassicLevel<string, Buffer>(path, { keyEncoding: "utf8", valueEncoding: "buffer" });
+  try {
+    await mkdir(path, { recursive: true });
+    await db.open();
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    throw new StorageError(
+      code === "LEVEL_LOCKED"
+        ? `${path} is in use by another process: stop it, or set DATA_PATH to another folder`
+        : `${path} cannot be opened (${cause instanceof Error ? cause.message : String(cause)}): check that DATA_PATH can be written to`,
+      { cause: error },
+    );
+  }
+  const storage = new LevelStorage(db, options);
+  await storage.load();
+  return storage;
+}

@@ -1,0 +1,81 @@
+interface Node<Value> {
+  readonly children: Map<string, Node<Value>>;
+  values: Value[];
+}
+
+/**
+ * Topic filters with values, found by topic by the rules of MQTT 3.1.1 section 4.7. Each level is the key of a Map, so
+ * a level called `constructor` or `__proto__` is a name like any other.
+ */
+export class TopicIndex<Value> {
+  readonly #root: Node<Value> = { children: new Map(), values: [] };
+
+  /** Adds the value, even where an equal one is. */
+  add(filter: string, value: Value): void {
+    let node = this.#root;
+    for (const level of filter.split("/")) {
+      let child = node.children.get(level);
+      if (child === undefined) {
+        child = { children: new Map(), values: [] };
+        node.children.set(level, child);
+      }
+      node = child;
+    }
+    // A new array, so that a match which is being worked through stays as it was.
+    node.values = [...node.values, value];
+  }
+
+  /** Removes the value once; nothing happens when it is not there. */
+  remove(filter: string, value: Value): void {
+    const levels = filter.split("/");
+    const path = [this.#root];
+    for (const level of levels) {
+      const child = path.at(-1)?.children.get(level);
+      if (child === undefined) return;
+      path.push(child);
+    }
+    const leaf = path.at(-1);
+    const index = leaf?.values.indexOf(value) ?? -1;
+    if (leaf === undefined || index < 0) return;
+    leaf.values = leaf.values.toSpliced(index, 1);
+    for (let depth = levels.length; depth > 0; depth--) {
+      const node = path[depth];
+      const level = levels[depth - 1];
+      if (node === undefined || level === undefined || node.values.length > 0 || node.children.size > 0) return;
+      path[depth - 1]?.children.delete(level);
+    }
+  }
+
+  /** The values of every filter that matches the topic. */
+  match(topic: string): Value[] {
+    const found: Value[] = [];
+    const levels = topic.split("/");
+    // [MQTT-4.7.2-1]: a wildcard at the beginning does not match a topic that begins with '$'.
+    collect(this.#root, levels, 0, topic.startsWith("$"), found);
+    return found;
+  }
+}
+
+function collect<Value>(
+  node: Node<Value>,
+  levels: readonly string[],
+  depth: number,
+  literal: boolean,
+  found: Value[],
+): void {
+  const level = levels[depth];
+  if (!literal) {
+    // '#' matches the level above it as well: `a/#` matches `a` [MQTT-4.7.1-2].
+    const rest = node.children.get("#");
+    if (rest !== undefined) for (const value of rest.values) found.push(value);
+  }
+  if (level === undefined) {
+    for (const value of node.values) found.push(value);
+    return;
+  }
+  const exact = node.children.get(level);
+  if (exact !== undefined) collect(exact, levels, depth + 1, false, found);
+  if (literal) return;
+  const one = node.children.get("+");
+  if (one !== undefined) collect(one, levels, depth + 1, false, found);
+}
