@@ -1,0 +1,252 @@
+import { z } from "zod";
+import { type CustomChannels, customChannelsSchema } from "../contract/channels.ts";
+import {
+  ConfigurationError,
+  countVariable,
+  type EnvironmentSource,
+  limitVariable,
+  listVariable,
+  portVariable,
+  readEnvironment,
+} from "../contract/environment.ts";
+import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import { isLoopbackHost, proxyProblem } from "./addresses.ts";
+import { MIN_SECRET_LENGTH } from "./tokens.ts";
+
+/** A key that is typed by people, but not guessed by anybody. */
+export const MIN_OPERATOR_KEY_LENGTH = 16;
+/** The longest life of a token that was minted without the operator key, seconds. */
+export const OPEN_TOKEN_TTL_SECONDS = 900;
+
+const SECRETS = ["JWT_SECRET", "OPERATOR_KEY"] as const;
+/** Names that the predecessor gave the secret; installations still use them. */
+const JWT_SECRET_ALIASES = ["SKYLAPSE_JWT_SECRET", "REALTIME_JWT_SECRET"] as const;
+
+export type BridgeConfig = ReturnType<typeof readBridgeConfig>;
+
+export interface BridgeConfigSource extends Omit<EnvironmentSource, "secrets"> {
+  /**
+   * Secrets made at the first start. They stand in for what the environment does not set, on loopback only: a server
+   * that others can reach is not to run on a secret that nobody chose.
+   */
+  generated?: Readonly<Partial<Record<(typeof SECRETS)[number], string>>>;
+}
+
+/**
+ * Reads the bridge's configuration.
+ * @throws {ConfigurationError} every problem at once, each beginning with the variable's name
+ */
+export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfigSource) {
+  const named = withAliases(env);
+  const isPublic = !isLoopbackHost(named.HOST || "127.0.0.1");
+  if (!isPublic) {
+    for (const name of SECRETS) {
+      if (!named[name] && !named[`${name}_FILE`]) named[name] = generated[name];
+    }
+  }
+  const problems = missingSecrets(named, isPublic);
+  let read: z.output<ReturnType<typeof bridgeSchema>> | undefined;
+  try {
+    const root = named.TOPIC_ROOT || DEFAULT_TOPIC_ROOT;
+    read = readEnvironment(bridgeSchema(root, readFile), { env: named, readFile, secrets: SECRETS });
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    problems.push(...error.problems);
+  }
+  if (read?.JWT_SECRET === undefined || problems.length > 0) throw new ConfigurationError(problems);
+
+  return {
+    host: read.HOST,
+    /** Nobody but this machine can reach the server. */
+    loopback: !isPublic,
+    port: read.WS_PORT,
+    dataPath: read.DATA_PATH,
+    topicRoot: read.TOPIC_ROOT,
+    /** The first signs, all verify. */
+    jwtSecrets: [read.JWT_SECRET],
+    operatorKey: read.OPERATOR_KEY,
+    allowedOrigins: read.ALLOWED_ORIGINS,
+    trustedProxies: read.TRUSTED_PROXIES,
+    channels: read.CHANNELS_FILE,
+    logLevel: read.LOG_LEVEL,
+    maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
+    http: {
+      maxBodyBytes: read.MAX_PAYLOAD_BYTES,
+      requestTimeoutMs: read.REQUEST_TIMEOUT_MS,
+      maxRequestsPerMinute: read.MAX_REQUESTS_PER_MINUTE,
+      maxTokenRequestsPerMinute: read.MAX_TOKEN_REQUESTS_PER_MINUTE,
+      maxBroadcastsPerMinute: read.MAX_BROADCASTS_PER_MINUTE,
+      maxCommandsPerMinute: read.MAX_COMMANDS_PER_MINUTE,
+      tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
+    },
+    sockets: {
+      authTimeoutMs: read.AUTH_TIMEOUT_MS,
+      pingIntervalMs: read.PING_INTERVAL_MS,
+      maxConnections: read.MAX_CONNECTIONS,
+      maxConnectionsPerUser: read.MAX_CONNECTIONS_PER_USER,
+      maxConnectionsPerAddress: read.MAX_CONNECTIONS_PER_ADDRESS,
+      maxQueuedBytes: read.MAX_QUEUED_BYTES,
+      flushIntervalMs: read.FLUSH_INTERVAL_MS,
+      drainTimeoutMs: read.DRAIN_TIMEOUT_MS,
+      maxSubscriptions: read.MAX_SUBSCRIPTIONS,
+      maxMessagesPerSecond: read.MAX_MESSAGES_PER_SECOND,
+      allowedOrigins: read.ALLOWED_ORIGINS,
+    },
+    journal: {
+      /** Whether an append waits for the disk. Off, what was acknowledged is lost when the machine (not the program) dies. */
+      sync: read.JOURNAL_SYNC === "always",
+      retentionEvents: read.RETENTION_EVENTS,
+      retentionHours: read.RETENTION_HOURS,
+    },
+    presence: { graceMs: read.PRESENCE_GRACE_MS, maxCameras: read.MAX_CAMERAS },
+    commands: { maxQueuedPerCamera: read.MAX_COMMANDS_PER_CAMERA, maxPending: read.MAX_PENDING_COMMANDS },
+    previews: { maxCameras: read.MAX_CAMERAS },
+  };
+}
+
+/** Every variable of the bridge, with its default. A `MAX_…` of 0 means no limit. */
+function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]) {
+  return z.object({
+    HOST: z
+      .string()
+      .regex(/^[^\s/]+$/, "must be an address to listen on, such as 127.0.0.1 or 0.0.0.0")
+      .default("127.0.0.1"),
+    WS_PORT: portVariable.default(8082),
+    DATA_PATH: z.string().default("./data"),
+    TOPIC_ROOT: z.string().superRefine(checkTopicRoot).default(DEFAULT_TOPIC_ROOT),
+    JWT_SECRET: z.string().min(MIN_SECRET_LENGTH, `must have at least ${MIN_SECRET_LENGTH} characters`).optional(),
+    OPERATOR_KEY: z
+      .string()
+      .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
+      .optional(),
+    ALLOWED_ORIGINS: listVariable.superRefine(checkOrigins).default([]),
+    TRUSTED_PROXIES: listVariable.superRefine(checkProxies).default([]),
+    CHANNELS_FILE: z
+      .string()
+      .transform((path, context) => readChannels(path, topicRoot, readFile, context))
+      .default(new Map()),
+    LOG_LEVEL: z
+      .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
+        error: "must be one of trace, debug, info, warn, error, fatal, silent",
+      })
+      .default("info"),
+
+    AUTH_TIMEOUT_MS: countVariable.min(1, "must be at least 1").default(10_000),
+    PING_INTERVAL_MS: countVariable.min(1, "must be at least 1").default(25_000),
+    MAX_CONNECTIONS: limitVariable.default(20_000),
+    MAX_CONNECTIONS_PER_USER: limitVariable.default(5),
+    MAX_CONNECTIONS_PER_ADDRESS: limitVariable.default(100),
+    /** Channels one connection may be subscribed to. */
+    MAX_SUBSCRIPTIONS: limitVariable.default(128),
+    /** Frames one connection may send in a second. */
+    MAX_MESSAGES_PER_SECOND: limitVariable.default(50),
+    MAX_PAYLOAD_BYTES: limitVariable.default(262_144),
+    MAX_QUEUED_BYTES: limitVariable.default(262_144),
+    FLUSH_INTERVAL_MS: countVariable.default(10),
+    /** A client that reads nothing for so long is closed with 4208. */
+    DRAIN_TIMEOUT_MS: countVariable.min(1, "must be at least 1").default(30_000),
+
+    RETENTION_EVENTS: countVariable.min(1, "must be at least 1").default(10_000),
+    RETENTION_HOURS: z.coerce
+      .number("must be a number of hours")
+      .positive("must be a number of hours above 0")
+      .default(24),
+    JOURNAL_SYNC: z.enum(["always", "off"], { error: "must be always or off" }).default("always"),
+
+    /** A request that is not complete after so long is cut. */
+    REQUEST_TIMEOUT_MS: countVariable.min(1, "must be at least 1").default(10_000),
+    /** Requests by one address in a minute; each of the next three is counted for itself. */
+    MAX_REQUESTS_PER_MINUTE: limitVariable.default(3000),
+    MAX_TOKEN_REQUESTS_PER_MINUTE: limitVariable.default(60),
+    MAX_BROADCASTS_PER_MINUTE: limitVariable.default(6000),
+    MAX_COMMANDS_PER_MINUTE: limitVariable.default(60),
+    /** Life of a token minted with the operator key, unless the request names a shorter one. */
+    TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(86_400),
+
+    /** How long a camera's link may be gone before the camera is called offline. */
+    PRESENCE_GRACE_MS: countVariable.default(30_000),
+    /** Cameras whose presence is followed, and whose newest picture is kept. */
+    MAX_CAMERAS: limitVariable.default(10_000),
+    /** Commands that wait for one camera behind the one in flight. */
+    MAX_COMMANDS_PER_CAMERA: limitVariable.default(16),
+    /** Commands that wait or are in flight, all cameras together. */
+    MAX_PENDING_COMMANDS: limitVariable.default(10_000),
+  });
+}
+
+function withAliases(env: EnvironmentSource["env"]): Record<string, string | undefined> {
+  const named = { ...env };
+  const alias = JWT_SECRET_ALIASES.find((name) => env[name] || env[`${name}_FILE`]);
+  if (alias !== undefined && !env.JWT_SECRET && !env.JWT_SECRET_FILE) {
+    named.JWT_SECRET = env[alias];
+    named.JWT_SECRET_FILE = env[`${alias}_FILE`];
+  }
+  return named;
+}
+
+function missingSecrets(env: EnvironmentSource["env"], isPublic: boolean): string[] {
+  const why = isPublic ? ` because HOST ${env.HOST} can be reached by others` : "";
+  const missing = (name: string) => !env[name] && !env[`${name}_FILE`];
+  const problems: string[] = [];
+  if (missing("JWT_SECRET")) {
+    problems.push(
+      `JWT_SECRET: must be set${why}: at least ${MIN_SECRET_LENGTH} characters, such as openssl rand -hex 32 prints`,
+    );
+  }
+  // Without the key a loopback server still mints for its own machine; a public one would mint for nobody.
+  if (isPublic && missing("OPERATOR_KEY")) {
+    problems.push(
+      `OPERATOR_KEY: must be set${why}: at least ${MIN_OPERATOR_KEY_LENGTH} characters, such as openssl rand -hex 32 prints`,
+    );
+  }
+  return problems;
+}
+
+function checkTopicRoot(root: string, context: z.RefinementCtx): void {
+  const problem = topicProblem(root);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+  else if (root.startsWith("$")) context.addIssue({ code: "custom", message: "must not begin with $" });
+}
+
+function checkOrigins(origins: string[], context: z.RefinementCtx): void {
+  for (const origin of origins) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      context.addIssue({ code: "custom", message: `"${origin}" is no origin, such as https://sky.example.org` });
+  }
+}
+
+function checkProxies(proxies: string[], context: z.RefinementCtx): void {
+  for (const proxy of proxies) {
+    const problem = proxyProblem(proxy);
+    if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+  }
+}
+
+function readChannels(
+  path: string,
+  topicRoot: string,
+  readFile: EnvironmentSource["readFile"],
+  context: z.RefinementCtx,
+): CustomChannels {
+  const complain = (message: string) => context.addIssue({ code: "custom", message });
+  let content: unknown;
+  try {
+    content = JSON.parse(readFile(path));
+  } catch (error) {
+    complain(`cannot be read as JSON (${error instanceof Error ? error.message : String(error)})`);
+    return z.NEVER;
+  }
+  const result = customChannelsSchema.safeParse(content);
+  if (!result.success) {
+    for (const issue of result.error.issues) complain(`at ${issue.path.join(".") || "its top"}: ${issue.message}`);
+    return z.NEVER;
+  }
+  const channels = new Map(Object.entries(result.data));
+  for (const [name, { filters }] of channels) {
+    for (const filter of filters) {
+      if (filter !== topicRoot && !filter.startsWith(`${topicRoot}/`))
+        complain(`at ${name}: the filter "${filter}" is not below TOPIC_ROOT ${topicRoot}, where every event is`);
+    }
+  }
+  return channels;
+}

@@ -1,0 +1,107 @@
+import type { Logger } from "pino";
+import { DASHBOARD } from "../contract/channels.ts";
+import type { Alert } from "../contract/events.ts";
+import { isId } from "../contract/ids.ts";
+import type { TopicTree } from "../contract/topics.ts";
+import type { BrokerLink } from "./broker-link/broker-link.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { Publish } from "./publish.ts";
+
+export const DUPLICATE_CLIENT_ALERT = "duplicate-client-id";
+/** Fewer are a link that flaps; so many within {@link WINDOW_MS} are two devices that throw each other out. */
+export const TAKE_OVERS_TO_ALERT = 3;
+const WINDOW_MS = 60_000;
+/** Without a take-over for so long, the alert is cleared. */
+const QUIET_MS = 120_000;
+const TICK_MS = 1000;
+/** Client ids that are watched; the one taken over longest ago makes room. */
+const MAX_WATCHED = 10_000;
+
+export interface DuplicateClientsOptions {
+  link: Pick<BrokerLink, "onTakeOver">;
+  journal: Pick<Journal, "snapshot">;
+  tree: TopicTree;
+  publish: Publish;
+  logger: Logger;
+}
+
+/** Two devices with one client id take the session from each other for ever. Names that, instead of showing a flapping camera. */
+export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(): void } {
+  const { link, journal, tree, publish, logger } = options;
+  /** The moments of the last take-overs by client id, the most recently taken over last. */
+  const recent = new Map<string, number[]>();
+  /** The cameras whose alert is raised, with the moment of the last take-over. */
+  const raised = new Map<string, number>();
+
+  for (const { topic: name } of journal.snapshot(DASHBOARD)) {
+    const topic = tree.parse(name);
+    if (topic?.kind === "camera-alert" && topic.name === DUPLICATE_CLIENT_ALERT) raised.set(topic.camera, Date.now());
+  }
+
+  function takenOver(clientId: string, identity: string): void {
+    const now = Date.now();
+    const moments = [...(recent.get(clientId) ?? []), now].filter((at) => at > now - WINDOW_MS);
+    recent.delete(clientId);
+    recent.set(clientId, moments.slice(-TAKE_OVERS_TO_ALERT));
+    for (const [oldest] of recent) {
+      if (recent.size <= MAX_WATCHED) break;
+      recent.delete(oldest);
+    }
+    const camera = cameraOf(identity);
+    if (camera !== undefined && raised.has(camera)) raised.set(camera, now);
+    else if (moments.length >= TAKE_OVERS_TO_ALERT) {
+      logger.warn({ clientId, identity }, "one client id is used by two connections");
+      if (camera !== undefined) raise(camera, clientId, now);
+    }
+  }
+
+  function raise(camera: string, clientId: string, at: number): void {
+    const shown = clientId.slice(0, 200);
+    const alert: Alert = {
+      alert: DUPLICATE_CLIENT_ALERT,
+      severity: "warning",
+      message: `Two devices connect with the client id "${shown}" and throw each other out. Give each its own id.`,
+    };
+    raised.set(camera, at);
+    publish({ topic: topicOf(camera), event: "alert.raised", data: alert, retain: true }).catch((error) => {
+      // The next take-over raises it again.
+      raised.delete(camera);
+      logger.warn({ err: error, camera }, "alert not published");
+    });
+  }
+
+  function tick(): void {
+    const now = Date.now();
+    for (const [clientId, moments] of recent) {
+      if ((moments.at(-1) ?? 0) > now - WINDOW_MS) break;
+      recent.delete(clientId);
+    }
+    for (const [camera, lastAt] of raised) {
+      if (now - lastAt < QUIET_MS) continue;
+      raised.delete(camera);
+      publish({ topic: topicOf(camera), event: "alert.cleared", data: null, retain: true }).catch((error) => {
+        raised.set(camera, lastAt);
+        logger.warn({ err: error, camera }, "alert not cleared, trying again");
+      });
+    }
+  }
+
+  const unlisten = link.onTakeOver(({ clientId, identity }) => takenOver(clientId, identity));
+  const timer = setInterval(tick, TICK_MS);
+  timer.unref();
+  return {
+    stop() {
+      clearInterval(timer);
+      unlisten();
+    },
+  };
+}
+
+function topicOf(camera: string) {
+  return { kind: "camera-alert", camera, name: DUPLICATE_CLIENT_ALERT } as const;
+}
+
+function cameraOf(identity: string): string | undefined {
+  const camera = identity.startsWith("device:") ? identity.slice("device:".length) : "";
+  return isId(camera) ? camera : undefined;
+}

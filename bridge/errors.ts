@@ -1,0 +1,80 @@
+import { StoreUnavailableError } from "./journal/journal.ts";
+import { InvalidTokenError } from "./tokens.ts";
+
+/** What an HTTP answer says of an error, in `{"error": {…}}`. `code` is for programs, `message` for people. */
+export interface ErrorBody {
+  error: { code: string; message: string; details?: unknown };
+}
+
+/** A request that is refused for a reason its sender can understand, with the HTTP status that says so. */
+export class RequestError extends Error {
+  override name = "RequestError";
+  readonly statusCode: number;
+  readonly code: string;
+  readonly details: unknown;
+
+  constructor(statusCode: number, code: string, message: string, details?: unknown) {
+    super(message);
+    this.statusCode = statusCode;
+    this.code = code;
+    this.details = details;
+  }
+}
+
+export function badRequest(message: string, details?: unknown): RequestError {
+  return new RequestError(400, "bad_request", message, details);
+}
+
+export function unauthorized(message: string): RequestError {
+  return new RequestError(401, "unauthorized", message);
+}
+
+export function forbidden(message: string): RequestError {
+  return new RequestError(403, "permission_denied", message);
+}
+
+export function notFound(message: string): RequestError {
+  return new RequestError(404, "not_found", message);
+}
+
+/** The codes of refusals that Fastify and its plugins make, by status. */
+const CODES: ReadonlyMap<number, string> = new Map([
+  [400, "bad_request"],
+  [401, "unauthorized"],
+  [403, "permission_denied"],
+  [404, "not_found"],
+  [405, "method_not_allowed"],
+  [408, "request_timeout"],
+  [413, "payload_too_large"],
+  [415, "unsupported_media_type"],
+  [426, "upgrade_required"],
+  [429, "rate_limited"],
+  [503, "unavailable"],
+]);
+
+/** The one place where errors become HTTP. What is not expected is 500 and says nothing of the inside. */
+export function toHttp(error: unknown): { statusCode: number; body: ErrorBody } {
+  if (error instanceof RequestError) {
+    const { statusCode, code, message, details } = error;
+    return answer(statusCode, code, message, details);
+  }
+  if (error instanceof InvalidTokenError) return answer(401, "unauthorized", error.message);
+  if (error instanceof StoreUnavailableError) {
+    return answer(503, "store_unavailable", "the event store takes no writes now: nothing was kept, try again later");
+  }
+  const statusCode = statusOf(error);
+  if (statusCode >= 400 && statusCode < 500 && error instanceof Error) {
+    return answer(statusCode, CODES.get(statusCode) ?? "bad_request", error.message);
+  }
+  return answer(500, "internal", "the server failed; its log says why");
+}
+
+function answer(statusCode: number, code: string, message: string, details?: unknown) {
+  return { statusCode, body: { error: { code, message, ...(details === undefined ? {} : { details }) } } };
+}
+
+function statusOf(error: unknown): number {
+  return typeof error === "object" && error !== null && "statusCode" in error && typeof error.statusCode === "number"
+    ? error.statusCode
+    : 500;
+}

@@ -1,0 +1,90 @@
+import type { ServerMessage } from "../contract/socket-messages.ts";
+
+/** What a delivery of an event says that is the same for every receiver. */
+export interface EventFields {
+  event: string;
+  data: unknown;
+  timestamp: string;
+  id: string | undefined;
+  camera: string | undefined;
+  /** Below the root. */
+  topic: string;
+  historical: boolean;
+}
+
+/** The subscribed channels that an event matches; never empty. The first is the one it is said to come by. */
+export type Label = readonly string[];
+
+/** The inside of the JSON object that dashboards get, but for what only a delivery knows: position and channels. */
+export function eventBody({ event, data, timestamp, id, camera, topic, historical }: EventFields): string {
+  return JSON.stringify({
+    event,
+    data: data ?? null,
+    timestamp,
+    id,
+    camera,
+    topic,
+    historical: historical ? true : undefined,
+  }).slice(1, -1);
+}
+
+/** @param snapshot part of the state at the moment of subscribing, not something that happens now */
+export function eventText(body: string, position: number, label: Label, snapshot = false): string {
+  const channels = label.length > 1 ? `,"channels":${JSON.stringify(label)}` : "";
+  const mark = snapshot ? ',"snapshot":true' : "";
+  return `{"type":"dashboard_event",${body},"channel":"${label[0]}"${channels},"position":${position}${mark}}`;
+}
+
+/** One whole WebSocket text frame: final, not masked, as servers send (RFC 6455, section 5.2). */
+export function textFrame(text: string): Buffer {
+  const length = Buffer.byteLength(text);
+  const frame = Buffer.allocUnsafe(headerLength(length) + length);
+  frame.write(text, writeHeader(frame, 0, length));
+  return frame;
+}
+
+/** Several frames in one buffer, for one write. */
+export function textFrames(texts: readonly string[]): Buffer {
+  const lengths = texts.map((text) => Buffer.byteLength(text));
+  const frames = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + headerLength(length) + length, 0));
+  let offset = 0;
+  for (const [index, text] of texts.entries()) {
+    offset = writeHeader(frames, offset, lengths[index] ?? 0);
+    offset += frames.write(text, offset);
+  }
+  return frames;
+}
+
+export function messageFrame(message: ServerMessage): Buffer {
+  return textFrame(JSON.stringify(message));
+}
+
+/** A WebSocket ping without payload (RFC 6455, section 5.5.2). */
+const PING = Buffer.of(0x89, 0x00);
+
+/**
+ * Both pings in one write: of the WebSocket, which every client answers unasked, and of this protocol.
+ * @param position left out while it is not known that everything up to it was delivered
+ */
+export function pingFrames(position: number | undefined): Buffer {
+  return Buffer.concat([PING, messageFrame({ type: "ping", position })]);
+}
+
+function headerLength(length: number): number {
+  return length < 126 ? 2 : length < 65_536 ? 4 : 10;
+}
+
+/** @returns where the payload begins */
+function writeHeader(target: Buffer, offset: number, length: number): number {
+  target[offset] = 0x81;
+  if (length < 126) {
+    target[offset + 1] = length;
+    return offset + 2;
+  }
+  if (length < 65_536) {
+    target[offset + 1] = 126;
+    return target.writeUInt16BE(length, offset + 2);
+  }
+  target[offset + 1] = 127;
+  return target.writeBigUInt64BE(BigInt(length), offset + 2);
+}

@@ -1,0 +1,62 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { CloseCode } from "../contract/codes.ts";
+import { authMessageSchema, MAX_AUTH_FRAME_BYTES } from "../contract/socket-messages.ts";
+import { byteLengthOf, fieldOf, type MessageBytes, type RequestId, readJson } from "./requests.ts";
+
+/** What the first frame came to: a token to verify, or what the client is told before the connection is closed. */
+export type FirstFrame =
+  | { ok: true; token: string; id: RequestId }
+  | { ok: false; error: string; code: typeof CloseCode.protocolError | typeof CloseCode.authInvalid };
+
+export const AUTH_TIMEOUT = "Authentication timeout";
+export const INVALID_TOKEN = "Invalid or expired authentication token";
+
+/** Reads the first frame. The texts are those that clients of the predecessor know. */
+export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFrame {
+  const wrong = (error: string) => ({ ok: false, error, code: CloseCode.protocolError }) as const;
+  if (byteLengthOf(bytes) > MAX_AUTH_FRAME_BYTES)
+    return wrong(`First message must have at most ${MAX_AUTH_FRAME_BYTES} bytes`);
+  if (isBinary) return wrong("First message must be text containing authentication");
+  const json = readJson(bytes);
+  if (!json.ok) return wrong("Invalid JSON in authentication message");
+  if (fieldOf(json.value, "type") !== "auth") return wrong("First message must be text containing authentication");
+  const message = authMessageSchema.safeParse(json.value);
+  if (message.success) return { ok: true, token: message.data.token, id: message.data.id };
+  if (message.error.issues.some(({ path }) => path[0] === "token"))
+    return { ok: false, error: "Missing authentication token", code: CloseCode.authInvalid };
+  return wrong("id must be a number or at most 64 characters");
+}
+
+/** Why an upgrade is refused, as HTTP says it. */
+export interface Refusal {
+  status: 403 | 429 | 503;
+  message: string;
+}
+
+/**
+ * Whether a page of this origin may connect. A program that is no browser names none. The token travels in the first
+ * frame, so a foreign page has nothing to ride on; this keeps it from trying at all.
+ * @param allowed origins such as `https://sky.example.org`; the server's own is always allowed
+ */
+export function originAllowed({ headers: { origin, host } }: IncomingMessage, allowed: readonly string[]): boolean {
+  if (origin === undefined || allowed.includes(origin)) return true;
+  return host !== undefined && URL.canParse(origin) && new URL(origin).host === host.toLowerCase();
+}
+
+/** Answers the upgrade with an HTTP error and closes the socket. */
+export function refuseUpgrade(socket: Duplex, { status, message }: Refusal): void {
+  const reason = { 403: "Forbidden", 429: "Too Many Requests", 503: "Service Unavailable" }[status];
+  const code = { 403: "permission_denied", 429: "rate_limited", 503: "unavailable" }[status];
+  const body = JSON.stringify({ error: { code, message } });
+  socket.on("error", () => socket.destroy());
+  socket.once("finish", () => socket.destroy());
+  const headers = [
+    `HTTP/1.1 ${status} ${reason}`,
+    "Connection: close",
+    "Content-Type: application/json; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...(status === 403 ? [] : ["Retry-After: 5"]),
+  ];
+  socket.end(`${headers.join("\r\n")}\r\n\r\n${body}`);
+}

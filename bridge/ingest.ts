@@ -1,0 +1,294 @@
+import type { Logger } from "pino";
+import { monotonicFactory } from "ulid";
+import { type CustomChannels, cameraOfTopic, channelsOf } from "../contract/channels.ts";
+import { type Envelope, type PreviewUpdated, type Publication, readPublication } from "../contract/events.ts";
+import type { Topic, TopicTree } from "../contract/topics.ts";
+import type { BrokerLink, IncomingPublication, Ingest, OutgoingPublication } from "./broker-link/broker-link.ts";
+import { eventBody } from "./frames.ts";
+import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
+import { PreviewRefusedError, type Previews } from "./previews.ts";
+import type { OwnMessage } from "./publish.ts";
+
+/** QoS 0 publications whose write is not waited for; beyond, they are dropped, as QoS 0 permits. */
+const MAX_UNWAITED = 10_000;
+/** Previews on their way to disk: at 64 KiB each, 4 MiB. */
+const MAX_PREVIEWS_UNDER_WAY = 64;
+/** Events of the backend that wait for the broker link. Beyond, they wait in the journal for the next start. */
+const MAX_WAITING_FOR_LINK = 10_000;
+/** Where nobody else is named, the backend speaks. */
+const OWN_SENDER = "backend";
+
+/** The publication can never be accepted: sending it again changes nothing. */
+export class PublicationRefusedError extends Error {
+  override name = "PublicationRefusedError";
+}
+
+export interface IngestOptions {
+  journal: Journal;
+  tree: TopicTree;
+  channels: CustomChannels;
+  previews: Pick<Previews, "save">;
+  /** Larger payloads are refused. */
+  maxPayloadBytes: number;
+  logger: Logger;
+  /** Milliseconds since 1970. Default: the system's clock. */
+  now?: () => number;
+}
+
+export interface IngestStats {
+  /** Given a position. */
+  accepted: number;
+  /** Acknowledged again, given no second position. */
+  duplicates: number;
+  refused: number;
+  /** Not acknowledged, for the store did not take them. */
+  failed: number;
+  /** QoS 0 that was lost because the store was slow or did not take it. */
+  dropped: number;
+  /** Outside the topic root: forwarded, not recorded. */
+  foreign: number;
+  bytes: number;
+}
+
+export interface BridgeIngest extends Ingest {
+  /**
+   * Events of the backend itself and of `POST /broadcast`. Resolves when the event is durable; MQTT subscribers are
+   * given it then, as soon as a link is attached.
+   * @throws {RangeError} the topic is not of the contract's form
+   * @throws {StoreUnavailableError} nothing was kept
+   */
+  publish(message: OwnMessage): Promise<{ position: number }>;
+  /** From now on what the backend publishes goes to the link's subscribers, first what has waited for it. */
+  attach(link: Pick<BrokerLink, "publish">): void;
+  /** Publishes what was accepted in an earlier run, and not given to MQTT subscribers before that ended. Once, at start. */
+  replayUnemitted(): Promise<void>;
+  stats(): IngestStats;
+}
+
+/** Where everything that anybody publishes becomes an entry of the journal. */
+export function createIngest(options: IngestOptions): BridgeIngest {
+  return new JournalIngest(options);
+}
+
+class JournalIngest implements BridgeIngest {
+  readonly #options: IngestOptions;
+  readonly #logger: Logger;
+  readonly #now: () => number;
+  readonly #nextId = monotonicFactory();
+  /** Positions up to here are of earlier runs. */
+  readonly #startedAt: number;
+  #link: Pick<BrokerLink, "publish"> | undefined;
+  readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
+  #unwaited = 0;
+  #previewsUnderWay = 0;
+  readonly #stats: IngestStats = {
+    accepted: 0,
+    duplicates: 0,
+    refused: 0,
+    failed: 0,
+    dropped: 0,
+    foreign: 0,
+    bytes: 0,
+  };
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+    this.#logger = options.logger;
+    this.#now = options.now ?? Date.now;
+    this.#startedAt = options.journal.head;
+  }
+
+  // Nothing is awaited before the append: the order of positions is that of the calls.
+  async accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }> {
+    const { topic: name, payload, qos } = publication;
+    const { tree, maxPayloadBytes } = this.#options;
+    const topic = tree.parse(name);
+    if (topic === undefined) {
+      if (tree.owns(name)) this.#refuse(publication, `"${name}" is no topic of this system`);
+      this.#stats.foreign++;
+      return { position: undefined, forward: true };
+    }
+    if (payload.length > maxPayloadBytes)
+      this.#refuse(
+        publication,
+        `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${maxPayloadBytes}`,
+      );
+    if (topic.kind === "camera-preview") return this.#acceptPreview(publication, topic);
+    const message = this.#messageOf(publication, topic);
+    if (qos === 0) {
+      this.#appendUnwaited(publication, message);
+      return { position: undefined, forward: true };
+    }
+    const { position } = await this.#append(message, payload.length);
+    return { position, forward: position !== undefined };
+  }
+
+  emitted(position: number): void {
+    this.#options.journal.emitted(position);
+  }
+
+  async publish(message: OwnMessage): Promise<{ position: number }> {
+    const { tree } = this.#options;
+    const { topic, event, data, retain = false, historical = false, sender = OWN_SENDER } = message;
+    if (topic.kind === "camera-other" || topic.kind === "service-other")
+      throw new RangeError(`the backend publishes nothing to topics of kind ${topic.kind}`);
+    const name = tree.build(topic);
+    const id = this.#nextId(this.#now());
+    const timestamp = new Date(this.#now()).toISOString();
+    const envelope: Envelope = { v: 1, id, timestamp, event, data, ...(historical ? { historical } : {}) };
+    const clears = retain && data === null;
+    const payload = clears ? Buffer.alloc(0) : Buffer.from(JSON.stringify(envelope));
+    const said: Publication = { event, data, timestamp, id, session: undefined, seq: undefined, historical };
+    const publication: IncomingPublication = { identity: sender, topic: name, payload, qos: 1, retain };
+    const { position } = await this.#append(this.#journalMessage(publication, topic, said), payload.length);
+    // The id is new, so the journal cannot know it.
+    if (position === undefined) throw new Error("an event of the backend was taken for a repetition");
+    this.#emit(position, { topic: name, payload, qos: 1, retain: retain && !historical });
+    return { position };
+  }
+
+  attach(link: Pick<BrokerLink, "publish">): void {
+    this.#link = link;
+    for (const { position, publication } of this.#waitingForLink.splice(0)) this.#emit(position, publication);
+  }
+
+  async replayUnemitted(): Promise<void> {
+    const { journal } = this.#options;
+    let count = 0;
+    for await (const { position, ...publication } of journal.unemitted()) {
+      if (position > this.#startedAt) continue;
+      if (this.#link === undefined) throw new Error("replayUnemitted needs a link: attach one first");
+      await this.#link.publish({ ...publication, payload: Buffer.from(publication.payload) });
+      journal.emitted(position);
+      count++;
+    }
+    if (count > 0) this.#logger.info({ count }, "published what the last run had accepted and not delivered");
+  }
+
+  stats(): IngestStats {
+    return { ...this.#stats };
+  }
+
+  #messageOf(publication: IncomingPublication, topic: Topic): JournalMessage {
+    const said = readPublication(topic, publication.payload, new Date(this.#now()));
+    // An empty payload says nothing of what it clears; its topic does.
+    const cleared = topic.kind === "camera-alert" && said.data === null;
+    return this.#journalMessage(publication, topic, cleared ? { ...said, data: { alert: topic.name } } : said);
+  }
+
+  #journalMessage(
+    { identity, topic: name, payload, qos, retain }: IncomingPublication,
+    topic: Topic,
+    { event, data, timestamp, id, session, seq, historical }: Publication,
+  ): JournalMessage {
+    const { tree, channels } = this.#options;
+    const camera = cameraOfTopic(topic);
+    const below = name.slice(tree.root.length + 1);
+    // What comes late from a backlog is history: it is never the newest word on anything.
+    const retained = retain && !historical;
+    return {
+      topic: name,
+      channels: channelsOf(topic, name, channels),
+      camera,
+      body: eventBody({ event, data, timestamp, id, camera, topic: below, historical }),
+      state: retained ? (payload.length === 0 ? "clear" : "set") : undefined,
+      origin: { sender: identity, id, session, seq },
+      // QoS 0 is delivered at most once: after a crash it is not sent again.
+      publish: qos === 0 ? undefined : { payload, qos, retain: retained },
+    };
+  }
+
+  async #append(message: JournalMessage, bytes: number): Promise<Appended> {
+    let appended: Appended;
+    try {
+      appended = await this.#options.journal.append(message);
+    } catch (error) {
+      this.#stats.failed++;
+      throw error;
+    }
+    if (appended.duplicate) this.#stats.duplicates++;
+    else {
+      this.#stats.accepted++;
+      this.#stats.bytes += bytes;
+    }
+    return appended;
+  }
+
+  #appendUnwaited({ identity, topic, payload }: IncomingPublication, message: JournalMessage): void {
+    if (this.#unwaited >= MAX_UNWAITED) {
+      this.#drop({ identity, topic }, "too many writes are waited for");
+      return;
+    }
+    this.#unwaited++;
+    this.#append(message, payload.length)
+      .catch((error: unknown) =>
+        this.#drop({ identity, topic }, error instanceof Error ? error.message : String(error)),
+      )
+      .finally(() => this.#unwaited--);
+  }
+
+  /** The first and every thousandth are logged: a store in trouble must not fill the disk with complaints. */
+  #drop(from: { identity: string; topic: string }, reason: string): void {
+    if (this.#stats.dropped++ % 1000 === 0)
+      this.#logger.warn({ ...from, reason, dropped: this.#stats.dropped }, "QoS 0 message dropped");
+  }
+
+  async #acceptPreview(
+    publication: IncomingPublication,
+    topic: Extract<Topic, { kind: "camera-preview" }>,
+  ): Promise<{ position: number | undefined; forward: boolean }> {
+    const { camera, capture } = topic;
+    const { payload } = publication;
+    if (this.#previewsUnderWay >= MAX_PREVIEWS_UNDER_WAY) {
+      this.#stats.failed++;
+      throw new StoreUnavailableError(`${MAX_PREVIEWS_UNDER_WAY} previews are being written: try again`);
+    }
+    this.#previewsUnderWay++;
+    let saved: PreviewUpdated;
+    try {
+      saved = await this.#options.previews.save(camera, capture, payload);
+    } catch (error) {
+      if (error instanceof PreviewRefusedError) this.#refuse(publication, error.message);
+      this.#stats.failed++;
+      throw new StoreUnavailableError("the preview could not be written", { cause: error });
+    } finally {
+      this.#previewsUnderWay--;
+    }
+    const timestamp = new Date(this.#now()).toISOString();
+    // A picture has no id. One of the same capture with the same bytes is a repetition.
+    const id = `preview.${camera}.${capture}.${saved.etag}`;
+    const said = { event: "preview.updated", data: saved, timestamp, id: undefined };
+    const below = publication.topic.slice(this.#options.tree.root.length + 1);
+    const { duplicate } = await this.#append(
+      {
+        topic: publication.topic,
+        channels: channelsOf(topic, publication.topic, this.#options.channels),
+        camera,
+        body: eventBody({ ...said, camera, topic: below, historical: false }),
+        state: undefined,
+        origin: { sender: publication.identity, id, session: undefined, seq: undefined },
+        // The bytes are kept as a file, of each camera the newest: they are not to be published again after a crash.
+        publish: undefined,
+      },
+      payload.length,
+    );
+    return { position: undefined, forward: !duplicate };
+  }
+
+  #emit(position: number, publication: OutgoingPublication): void {
+    if (this.#link === undefined) {
+      if (this.#waitingForLink.length < MAX_WAITING_FOR_LINK) this.#waitingForLink.push({ position, publication });
+      return;
+    }
+    this.#link.publish(publication).then(
+      () => this.emitted(position),
+      (error: unknown) => this.#logger.error({ err: error, topic: publication.topic, position }, "event not published"),
+    );
+  }
+
+  #refuse({ identity, topic }: IncomingPublication, reason: string): never {
+    this.#stats.refused++;
+    this.#logger.info({ identity, topic, reason }, "publication refused");
+    throw new PublicationRefusedError(reason);
+  }
+}

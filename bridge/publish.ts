@@ -1,0 +1,20 @@
+import type { Topic } from "../contract/topics.ts";
+
+/** An event that the backend says itself. It takes the way of every other: journal first, then everybody. */
+export interface OwnMessage {
+  topic: Topic;
+  event: string;
+  /** Null with `retain` clears the topic. */
+  data: unknown;
+  /** Becomes the state of its topic. Default: false, an event that happens once. */
+  retain?: boolean;
+  historical?: boolean;
+  /** Default: the backend itself. */
+  sender?: string;
+}
+
+/**
+ * Resolves when the event is durable; order is that of the calls.
+ * @throws {StoreUnavailableError} nothing was kept
+ */
+export type Publish = (message: OwnMessage) => Promise<{ position: number }>;

@@ -1,0 +1,86 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { FastifyRequest } from "fastify";
+import type { Grants } from "../../contract/permissions.ts";
+import { isLoopbackAddress } from "../addresses.ts";
+import { forbidden, unauthorized } from "../errors.ts";
+import type { Tokens } from "../tokens.ts";
+
+/** Who makes an HTTP request, and what they may do. */
+export interface Caller {
+  /** `local`: somebody on this machine, while nobody else can reach the server. */
+  kind: "operator" | "user" | "local";
+  /** `user:alice`, `operator`, `local`: for logs, and as the sender of what they cause. */
+  name: string;
+  grants: Grants;
+}
+
+export interface Callers {
+  /** By the operator key or a token. @throws {RequestError} 401 */
+  of(request: FastifyRequest): Caller;
+  /** As {@link of}, but without credentials this machine may be enough. @throws {RequestError} 401 */
+  orLocal(request: FastifyRequest): Caller;
+}
+
+export interface CallersOptions {
+  tokens: Pick<Tokens, "verify">;
+  grantsOf: (permissions: readonly string[]) => Grants;
+  operatorKey: string | undefined;
+  /** The server listens on loopback only. */
+  loopback: boolean;
+  allowedOrigins: readonly string[];
+}
+
+/** What the documented calls of the owner's guide need that carry no credentials. */
+const LOCAL_PERMISSIONS = ["broadcast:write", "system:read"];
+const LOCAL_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
+
+export function createCallers(options: CallersOptions): Callers {
+  const { tokens, grantsOf, operatorKey, loopback, allowedOrigins } = options;
+  const operator: Caller = { kind: "operator", name: "operator", grants: grantsOf(["admin"]) };
+  const local: Caller = { kind: "local", name: "local", grants: grantsOf(LOCAL_PERMISSIONS) };
+
+  function byCredentials(authorization: string): Caller {
+    const [, bearer] = /^Bearer +([^\s]+) *$/i.exec(authorization) ?? [];
+    if (bearer === undefined) throw unauthorized("The Authorization header must be: Bearer, a blank, the token");
+    if (operatorKey !== undefined && sameSecret(bearer, operatorKey)) return operator;
+    const { userId, permissions } = tokens.verify(bearer);
+    return { kind: "user", name: `user:${userId}`, grants: grantsOf(permissions) };
+  }
+
+  /**
+   * Each condition closes a way in: a page of another site in a browser on this machine (Origin), the same through a
+   * name that resolves to 127.0.0.1 (Host), and strangers behind a proxy on this machine (forwarding headers).
+   */
+  function isLocal({ socket, headers }: FastifyRequest): boolean {
+    if (!loopback || !isLoopbackAddress(socket.remoteAddress ?? "")) return false;
+    const { host = "", origin } = headers;
+    if (!LOCAL_HOST.test(host) || Object.keys(headers).some(isForwarding)) return false;
+    return origin === undefined || origin === `http://${host}` || allowedOrigins.includes(origin);
+  }
+
+  function of(request: FastifyRequest): Caller {
+    const { authorization } = request.headers;
+    if (authorization === undefined) throw unauthorized("This needs a token: Authorization: Bearer <token>");
+    return byCredentials(authorization);
+  }
+
+  return {
+    of,
+    orLocal: (request) => (request.headers.authorization === undefined && isLocal(request) ? local : of(request)),
+  };
+}
+
+/** @throws {RequestError} 403 naming what is missing */
+export function demand(granted: boolean, permission: string): void {
+  if (!granted) throw forbidden(`This needs the permission ${permission}`);
+}
+
+function isForwarding(header: string): boolean {
+  return header === "forwarded" || header === "via" || header === "x-real-ip" || header.startsWith("x-forwarded-");
+}
+
+/** In constant time: digests have one length, whatever the length of what was sent. */
+function sameSecret(given: string, secret: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(secret));
+}

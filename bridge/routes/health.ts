@@ -1,0 +1,60 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { FastifyInstance } from "fastify";
+import { SYSTEM } from "../../contract/channels.ts";
+import { demand } from "./callers.ts";
+import type { Services } from "./services.ts";
+
+/** Probes come often and from one address, and cost nothing. */
+const UNLIMITED = { config: { rateLimit: false } } as const;
+
+/**
+ * `GET /health`, `/livez`, `/readyz`: open, and without details. `GET /stats`: names users and their addresses, so it
+ * needs the operator key or `system:read`, unless only this machine can reach the server.
+ */
+export function healthRoutes(server: FastifyInstance, services: Services): void {
+  const { callers, sockets, stats, version, trouble, figures } = services;
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  server.addHook("onClose", async () => {
+    delay.disable();
+  });
+  const milliseconds = (nanoseconds: number) => Math.round(nanoseconds / 10_000) / 100;
+
+  server.get("/livez", UNLIMITED, async () => ({ status: "alive" }));
+
+  server.get("/readyz", UNLIMITED, async (_request, reply) => {
+    const reason = trouble();
+    return reason === undefined ? { status: "ready" } : reply.code(503).send({ status: "not ready", reason });
+  });
+
+  server.get("/health", async () => {
+    const { connections, healthy } = sockets.stats();
+    return {
+      status: trouble() === undefined ? "healthy" : "degraded",
+      timestamp: new Date().toISOString(),
+      version,
+      connections,
+      healthy_connections: healthy,
+    };
+  });
+
+  server.get("/stats", async (request) => {
+    demand(callers.orLocal(request).grants.canReadChannel(SYSTEM), "system:read");
+    const { connections, healthy } = sockets.stats();
+    return {
+      total_connections: connections,
+      healthy_connections: healthy,
+      channels: sockets.channelCounts(),
+      connection_details: sockets.connections(),
+      timestamp: new Date().toISOString(),
+      version,
+      node: {
+        uptime_seconds: Math.round(process.uptime()),
+        memory_bytes: process.memoryUsage.rss(),
+        event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
+        ...figures(),
+      },
+      totals: stats.totals(),
+    };
+  });
+}

@@ -1,0 +1,42 @@
+import type { IncomingMessage } from "node:http";
+import type { Logger } from "pino";
+import type { CustomChannels } from "../../contract/channels.ts";
+import type { TopicTree } from "../../contract/topics.ts";
+import type { CommandRunner } from "../command-relay.ts";
+import type { BridgeConfig } from "../config.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { PresenceService } from "../presence.ts";
+import type { Previews } from "../previews.ts";
+import type { Publish } from "../publish.ts";
+import type { Sockets } from "../sockets.ts";
+import type { Stats } from "../stats.ts";
+import type { Tokens } from "../tokens.ts";
+import type { Callers } from "./callers.ts";
+
+/** What the routes work with. */
+export interface Services {
+  http: BridgeConfig["http"];
+  callers: Callers;
+  addressOf: (request: IncomingMessage) => string;
+  tokens: Pick<Tokens, "mint">;
+  journal: Journal;
+  tree: TopicTree;
+  channels: CustomChannels;
+  publish: Publish;
+  sockets: Pick<Sockets, "connections" | "stats" | "channelCounts" | "subscribers" | "closeConnection">;
+  relay: CommandRunner;
+  presence: Pick<PresenceService, "of">;
+  previews: Pick<Previews, "latest">;
+  stats: Stats;
+  version: string;
+  /** Why the server is not to be sent work now; undefined when it is. */
+  trouble: () => string | undefined;
+  /** Figures of the parts, for `/stats`. */
+  figures: () => Record<string, unknown>;
+  logger: Logger;
+}
+
+/** A named limit of one route for one address, instead of the general one. */
+export function perMinute(max: number) {
+  return { config: { rateLimit: Number.isFinite(max) ? ({ max, timeWindow: 60_000 } as const) : (false as const) } };
+}

@@ -1,0 +1,265 @@
+import type { Logger } from "pino";
+import { type CustomChannels, channelExists } from "../contract/channels.ts";
+import { CloseCode, ReplyCode } from "../contract/codes.ts";
+import { FINAL_COMMAND_STATUSES } from "../contract/commands.ts";
+import type { Grants } from "../contract/permissions.ts";
+import type { ClientMessage } from "../contract/socket-messages.ts";
+import { count } from "./admission.ts";
+import type { CommandRunner } from "./command-relay.ts";
+import type { Connection } from "./connection.ts";
+import { Feed, type FeedContext } from "./feed.ts";
+import { RateLimit } from "./rate-limit.ts";
+import { type MessageBytes, type RequestId, readRequest } from "./requests.ts";
+import { ExpiredTokenError, InvalidTokenError, type TokenIdentity, type Tokens } from "./tokens.ts";
+
+/** Commands of one connection whose end has not come. */
+const MAX_PENDING_COMMANDS = 32;
+
+export interface SessionContext extends FeedContext {
+  tokens: Pick<Tokens, "verify">;
+  grantsOf: (permissions: readonly string[]) => Grants;
+  channels: CustomChannels;
+  commands: CommandRunner;
+  logger: Logger;
+  /** Subscriptions in all sessions together, by channel. */
+  counts: Map<string, number>;
+  pingIntervalMs: number;
+  tokenWarningMs: number;
+  tokenGraceMs: number;
+  maxSubscriptions: number;
+  maxMessagesPerSecond: number;
+  messageBurst: number;
+}
+
+type MessageOf<Type extends ClientMessage["type"]> = Extract<ClientMessage, { type: Type }>;
+
+interface Refusal {
+  code: ReplyCode;
+  error: string;
+}
+
+const EXPIRED: Refusal = { code: ReplyCode.tokenExpired, error: "The token has expired: renew it first" };
+
+/** An authenticated connection: what its user asks, and what it is answered. */
+export class Session {
+  readonly connection: Connection;
+  readonly feed: Feed;
+  readonly #context: SessionContext;
+  readonly #rate: RateLimit;
+  #identity: TokenIdentity;
+  #grants: Grants;
+  #warned = false;
+  #pendingCommands = 0;
+  #closed = false;
+
+  constructor(connection: Connection, identity: TokenIdentity, context: SessionContext) {
+    this.connection = connection;
+    this.#identity = identity;
+    this.#context = context;
+    this.#grants = context.grantsOf(identity.permissions);
+    this.feed = new Feed(connection, this.#grants.onlyCameras, context);
+    this.#rate = new RateLimit(context.maxMessagesPerSecond, context.messageBurst, connection.openedAt);
+  }
+
+  get identity(): TokenIdentity {
+    return this.#identity;
+  }
+
+  welcome(id: RequestId): void {
+    const { pingIntervalMs } = this.#context;
+    this.connection.send({
+      type: "auth_success",
+      connection_id: this.connection.id,
+      user_id: this.#identity.userId,
+      permissions: [...this.#grants.permissions],
+      expires_in: secondsUntil(this.#identity.expiresAt),
+      ping_interval: pingIntervalMs / 1000,
+      id,
+    });
+  }
+
+  receive(bytes: MessageBytes, isBinary: boolean): void {
+    const allowed = this.#rate.allows(Date.now());
+    if (!allowed && this.#rate.refused > this.#context.messageBurst) {
+      this.connection.close(CloseCode.protocolError, "far too many messages");
+      return;
+    }
+    const request = readRequest(bytes, isBinary);
+    if (!allowed) {
+      const id = request.ok ? request.message.id : request.id;
+      this.#refuse(id, ReplyCode.rateLimited, `more than ${this.#context.maxMessagesPerSecond} messages a second`);
+    } else if (request.ok) this.#answer(request.message);
+    else this.#misunderstood(request);
+  }
+
+  /** Warns of the token's end, and closes when it was not renewed in time. */
+  watchToken(now: number): void {
+    const { tokenWarningMs, tokenGraceMs } = this.#context;
+    const leftMs = this.#identity.expiresAt - now;
+    if (!this.#warned && leftMs <= tokenWarningMs) {
+      this.#warned = true;
+      this.connection.send({ type: "token_expiring", expires_in: Math.max(0, Math.ceil(leftMs / 1000)) });
+    }
+    if (leftMs <= -tokenGraceMs) this.connection.close(CloseCode.tokenExpired, "the token expired");
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const channel of this.feed.channels.keys()) count(this.#context.counts, channel, -1);
+    this.feed.close();
+  }
+
+  #answer(message: ClientMessage): void {
+    switch (message.type) {
+      case "auth":
+        this.#renew(message);
+        break;
+      case "subscribe":
+        this.#subscribe(message);
+        break;
+      case "unsubscribe":
+        this.#unsubscribe(message);
+        break;
+      case "command":
+        this.#command(message);
+        break;
+      case "ping":
+        this.connection.send({ type: "pong", id: message.id });
+        break;
+      case "pong":
+        // To have been heard is all there is to it.
+        break;
+    }
+  }
+
+  #subscribe({ channel, since, id }: MessageOf<"subscribe">): void {
+    const refusal = this.#subscriptionRefusal(channel);
+    if (refusal !== undefined) {
+      this.connection.send({ type: "subscription_result", channel, success: false, ...refusal, id });
+      return;
+    }
+    this.feed.subscribe(channel, since, id);
+    count(this.#context.counts, channel, 1);
+  }
+
+  #subscriptionRefusal(channel: string): Refusal | undefined {
+    const { channels, maxSubscriptions } = this.#context;
+    if (!channelExists(channel, channels))
+      return { code: ReplyCode.unknownChannel, error: `There is no channel "${channel}"` };
+    if (!this.#grants.canReadChannel(channel))
+      return { code: ReplyCode.permissionDenied, error: `The token does not permit to read "${channel}"` };
+    if (this.#expired) return EXPIRED;
+    if (this.feed.channels.has(channel))
+      return { code: ReplyCode.alreadySubscribed, error: `"${channel}" is subscribed already` };
+    if (this.feed.channels.size >= maxSubscriptions)
+      return {
+        code: ReplyCode.limit,
+        error: `More than ${maxSubscriptions} subscriptions: unsubscribe from one first`,
+      };
+    return undefined;
+  }
+
+  #unsubscribe({ channel, id }: MessageOf<"unsubscribe">): void {
+    if (!this.feed.channels.has(channel)) {
+      this.connection.send({
+        ...{ type: "unsubscription_result", channel, success: false, id },
+        ...{ error: `"${channel}" is not subscribed`, code: ReplyCode.badRequest },
+      });
+      return;
+    }
+    this.feed.unsubscribe(channel);
+    count(this.#context.counts, channel, -1);
+    this.connection.send({ type: "unsubscription_result", channel, success: true, id });
+  }
+
+  #command({ camera, name, args, expires_in, id }: MessageOf<"command">): void {
+    const refuse = (refusal: Refusal) =>
+      this.connection.send({ type: "command_result", id, camera, status: "rejected", ...refusal });
+    const refusal = this.#commandRefusal(camera);
+    if (refusal !== undefined) {
+      refuse(refusal);
+      return;
+    }
+    this.#pendingCommands++;
+    try {
+      const issuedBy = this.#identity.userId;
+      this.#context.commands.run({ camera, name, args, expires_in, issuedBy }, (update) => {
+        if (FINAL_COMMAND_STATUSES.has(update.status)) this.#pendingCommands--;
+        if (!this.#closed) this.connection.send({ type: "command_result", id, ...update });
+      });
+    } catch (error) {
+      this.#pendingCommands--;
+      this.#context.logger.error({ err: error, connection: this.connection.id, camera }, "command failed");
+      refuse({ code: ReplyCode.internal, error: "The server failed to take the command" });
+    }
+  }
+
+  #commandRefusal(camera: string): Refusal | undefined {
+    if (!this.#grants.canCommand(camera))
+      return { code: ReplyCode.permissionDenied, error: `The token does not permit to command "${camera}"` };
+    if (this.#expired) return EXPIRED;
+    if (this.#pendingCommands >= MAX_PENDING_COMMANDS)
+      return { code: ReplyCode.limit, error: `${MAX_PENDING_COMMANDS} commands are under way: wait for one to end` };
+    return undefined;
+  }
+
+  /** A new token on the live socket: same user, perhaps other permissions. */
+  #renew({ token, id }: MessageOf<"auth">): void {
+    const identity = this.#verify(token, id);
+    if (identity === undefined) return;
+    if (identity.userId !== this.#identity.userId) {
+      this.#refuse(id, ReplyCode.permissionDenied, "The token is of another user: open a connection for it");
+      return;
+    }
+    this.#identity = identity;
+    this.#grants = this.#context.grantsOf(identity.permissions);
+    this.#warned = false;
+    this.welcome(id);
+    for (const channel of [...this.feed.channels.keys()]) {
+      if (this.#grants.canReadChannel(channel)) continue;
+      this.feed.unsubscribe(channel);
+      count(this.#context.counts, channel, -1);
+      this.connection.send({
+        ...{ type: "unsubscription_result", channel, success: true },
+        ...{ error: "The new token does not permit to read the channel", code: ReplyCode.permissionDenied },
+      });
+    }
+    this.feed.narrow(this.#grants.onlyCameras);
+  }
+
+  #verify(token: string, id: RequestId): TokenIdentity | undefined {
+    try {
+      return this.#context.tokens.verify(token);
+    } catch (error) {
+      if (error instanceof ExpiredTokenError) this.#refuse(id, ReplyCode.tokenExpired, "The token has expired");
+      else if (error instanceof InvalidTokenError) this.#refuse(id, ReplyCode.badRequest, "The token is not valid");
+      else {
+        this.#context.logger.error({ err: error, connection: this.connection.id }, "token not verified");
+        this.#refuse(id, ReplyCode.internal, "The server failed to verify the token");
+      }
+      return undefined;
+    }
+  }
+
+  #misunderstood({ type, channel, id, problem }: Extract<ReturnType<typeof readRequest>, { ok: false }>): void {
+    const code = ReplyCode.badRequest;
+    if (type === "subscribe" && channel !== undefined)
+      this.connection.send({ type: "subscription_result", channel, success: false, error: problem, code, id });
+    else if (type === "command")
+      this.connection.send({ type: "command_result", status: "rejected", error: problem, code, id });
+    else this.#refuse(id, code, problem);
+  }
+
+  #refuse(id: RequestId, code: ReplyCode, error: string): void {
+    this.connection.send({ type: "error", error, code, id });
+  }
+
+  /** Between the token's end and the connection's, what is subscribed goes on and nothing new is begun. */
+  get #expired(): boolean {
+    return Date.now() >= this.#identity.expiresAt;
+  }
+}
+
+function secondsUntil(moment: number): number {
+  return Math.max(0, Math.round((moment - Date.now()) / 1000));
+}

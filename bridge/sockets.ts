@@ -1,0 +1,373 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import { type WebSocket, WebSocketServer } from "ws";
+import type { CustomChannels } from "../contract/channels.ts";
+import { CloseCode } from "../contract/codes.ts";
+import type { Grants } from "../contract/permissions.ts";
+import { MAX_CLIENT_FRAME_BYTES } from "../contract/socket-messages.ts";
+import { Admission, count } from "./admission.ts";
+import { CatchUp, type CatchUpStats } from "./catch-up.ts";
+import type { CommandRunner } from "./command-relay.ts";
+import { Connection } from "./connection.ts";
+import { FanOut, type FanOutStats } from "./fan-out.ts";
+import { AUTH_TIMEOUT, INVALID_TOKEN, originAllowed, readFirstFrame, refuseUpgrade } from "./handshake.ts";
+import type { Journal } from "./journal/journal.ts";
+import { Pages } from "./pages.ts";
+import type { MessageBytes } from "./requests.ts";
+import { Session, type SessionContext } from "./session.ts";
+import { type SocketsConfig, withDefaults } from "./sockets-config.ts";
+import { InvalidTokenError, type TokenIdentity, type Tokens } from "./tokens.ts";
+import { type Peer, startWatch } from "./watch.ts";
+
+export type { SocketsConfig } from "./sockets-config.ts";
+
+export interface SocketsOptions {
+  config: SocketsConfig;
+  journal: Journal;
+  tokens: Pick<Tokens, "verify">;
+  grantsOf: (permissions: readonly string[]) => Grants;
+  channels: CustomChannels;
+  commands: CommandRunner;
+  logger: Logger;
+}
+
+/** One authenticated connection. */
+export interface ConnectionInfo {
+  connection_id: string;
+  user_id: string;
+  /** RFC 3339. */
+  connected_at: string;
+  ip_address: string;
+  /** When the client was last heard, RFC 3339. */
+  last_seen: string;
+  channels: string[];
+  /** It reads too slowly: its events wait in the journal. */
+  lagging: boolean;
+  queued_bytes: number;
+}
+
+export interface SocketsStats {
+  /** Authenticated. */
+  connections: number;
+  unauthenticated: number;
+  users: number;
+  /** Authenticated, not lagging, and no ping of theirs is overdue. */
+  healthy: number;
+  lagging: number;
+  fanOut: FanOutStats;
+  catchUp: CatchUpStats;
+  opened: number;
+  /** Upgrades that were refused. */
+  refused: number;
+  /** By code: those of the contract, a few of the WebSocket protocol, and "other". */
+  closes: Record<string, number>;
+}
+
+export interface RevokedTokens {
+  tokenId?: string;
+  userId?: string;
+  /** Milliseconds since 1970. */
+  issuedBefore?: number;
+}
+
+export interface Sockets {
+  /** Takes over a socket whose request asks for a WebSocket at the right path. Never throws. */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  connections(): ConnectionInfo[];
+  stats(): SocketsStats;
+  /** Subscriptions by channel. */
+  channelCounts(): Record<string, number>;
+  subscribers(channel: string): number;
+  /** @returns false when there is no such connection. Default code: `revoked` */
+  closeConnection(connectionId: string, code?: CloseCode): boolean;
+  /** Closes the connections whose token matches everything that is named. @returns how many */
+  revoke(match: RevokedTokens): number;
+  /** Says goodbye to all, and returns within a second. */
+  stop(): Promise<void>;
+}
+
+/** How long peers have to answer the goodbye when the server stops. */
+const STOP_TIMEOUT_MS = 500;
+const MAX_KEPT_GRANTS = 1_000;
+/** Close codes of RFC 6455 that are counted by name. */
+const COUNTED_CODES: ReadonlySet<number> = new Set([1000, 1001, 1002, 1005, 1006, 1007, 1009]);
+
+export function startSockets(options: SocketsOptions): Sockets {
+  const sockets = new SocketServer(options);
+  sockets.start();
+  return sockets;
+}
+
+class SocketServer implements Sockets {
+  readonly #options: SocketsOptions;
+  readonly #config: Required<SocketsConfig>;
+  readonly #logger: Logger;
+  readonly #admission: Admission;
+  readonly #fanOut: FanOut;
+  readonly #pages: Pages;
+  readonly #catchUp: CatchUp;
+  readonly #server: WebSocketServer;
+  readonly #peers = new Map<string, Peer>();
+  readonly #users = new Map<string, number>();
+  readonly #counts = new Map<string, number>();
+  readonly #closes = new Map<string, number>();
+  readonly #context: SessionContext;
+  readonly #grants = new Map<string, Grants>();
+  #opened = 0;
+  #refused = 0;
+  #unwatch: (() => void) | undefined;
+  #unfollow: (() => void) | undefined;
+  #stopping: Promise<void> | undefined;
+  #onEmpty: (() => void) | undefined;
+
+  constructor(options: SocketsOptions) {
+    const { journal, logger } = options;
+    const config = withDefaults(options.config);
+    this.#options = options;
+    this.#logger = logger;
+    this.#config = config;
+    this.#admission = new Admission(config);
+    const { maxQueuedBytes, flushIntervalMs } = config;
+    this.#fanOut = new FanOut({
+      edge: journal.head,
+      flushIntervalMs,
+      maxQueuedBytes,
+      logger,
+      onLagging: (feed, after) => {
+        this.#logger.info({ connection: feed.connection.id, after }, "client is lagging");
+        feed.lag(after);
+      },
+    });
+    this.#pages = new Pages(journal, this.#fanOut.tail);
+    this.#catchUp = new CatchUp(this.#fanOut, this.#pages, logger);
+    const serverOptions = {
+      noServer: true,
+      clientTracking: false,
+      // Compression would make the writes of `ws` asynchronous, and cost each connection its own memory.
+      perMessageDeflate: false,
+      maxPayload: MAX_CLIENT_FRAME_BYTES,
+      closeTimeout: config.closeTimeoutMs,
+    };
+    this.#server = new WebSocketServer(serverOptions);
+    this.#context = {
+      ...config,
+      ...options,
+      ...{ fanOut: this.#fanOut, catchUp: this.#catchUp, pages: this.#pages, counts: this.#counts },
+      grantsOf: (permissions) => this.#grantsOf(permissions),
+    };
+  }
+
+  start(): void {
+    this.#unfollow = this.#options.journal.follow((entries) => this.#fanOut.accept(entries));
+    this.#unwatch = startWatch({
+      waits: this.#config,
+      peers: this.#peers,
+      onAuthTimeout: (connection) => this.#reject(connection, AUTH_TIMEOUT, CloseCode.authTimeout),
+      onLooked: () => {
+        // What was kept for others to read too is of no use when nobody is reading.
+        if (this.#catchUp.idle) this.#pages.clear();
+      },
+    });
+  }
+
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const address = this.#config.addressOf(request);
+    const refusal =
+      this.#stopping !== undefined
+        ? ({ status: 503, message: "the server is stopping" } as const)
+        : originAllowed(request, this.#config.allowedOrigins)
+          ? this.#admission.refusal(address)
+          : ({ status: 403, message: "pages of this origin may not connect: see ALLOWED_ORIGINS" } as const);
+    if (refusal !== undefined) {
+      this.#refused++;
+      this.#logger.info({ address, origin: request.headers.origin, ...refusal }, "upgrade refused");
+      refuseUpgrade(socket, refusal);
+      return;
+    }
+    this.#server.handleUpgrade(request, socket, head, (ws) => this.#open(ws, socket, address));
+  }
+
+  connections(): ConnectionInfo[] {
+    const infos: ConnectionInfo[] = [];
+    for (const { connection, session } of this.#peers.values()) {
+      if (session === undefined) continue;
+      infos.push({
+        connection_id: connection.id,
+        user_id: session.identity.userId,
+        connected_at: new Date(connection.openedAt).toISOString(),
+        ip_address: connection.address,
+        last_seen: new Date(connection.heardAt).toISOString(),
+        channels: [...session.feed.channels.keys()],
+        lagging: session.feed.lagging,
+        queued_bytes: connection.queuedBytes,
+      });
+    }
+    return infos;
+  }
+
+  stats(): SocketsStats {
+    let connections = 0;
+    let healthy = 0;
+    let lagging = 0;
+    for (const { connection, session } of this.#peers.values()) {
+      if (session === undefined) continue;
+      connections++;
+      if (session.feed.lagging) lagging++;
+      // The ping of the moment is not overdue before the next one is.
+      else if (connection.unanswered < 2) healthy++;
+    }
+    return {
+      ...{ connections, unauthenticated: this.#peers.size - connections, users: this.#users.size },
+      ...{ healthy, lagging, opened: this.#opened, refused: this.#refused },
+      fanOut: this.#fanOut.stats(),
+      catchUp: this.#catchUp.stats(),
+      closes: Object.fromEntries(this.#closes),
+    };
+  }
+
+  channelCounts(): Record<string, number> {
+    return Object.fromEntries(this.#counts);
+  }
+
+  subscribers(channel: string): number {
+    return this.#counts.get(channel) ?? 0;
+  }
+
+  closeConnection(connectionId: string, code: CloseCode = CloseCode.revoked): boolean {
+    const peer = this.#peers.get(connectionId);
+    if (peer === undefined) return false;
+    peer.connection.close(code, "closed by an operator");
+    return true;
+  }
+
+  revoke({ tokenId, userId, issuedBefore }: RevokedTokens): number {
+    if (tokenId === undefined && userId === undefined && issuedBefore === undefined) return 0;
+    let revoked = 0;
+    for (const { connection, session } of this.#peers.values()) {
+      if (session === undefined || !connection.open) continue;
+      const { identity } = session;
+      if (tokenId !== undefined && identity.tokenId !== tokenId) continue;
+      if (userId !== undefined && identity.userId !== userId) continue;
+      if (issuedBefore !== undefined && identity.issuedAt >= issuedBefore) continue;
+      connection.close(CloseCode.revoked, "the token was revoked");
+      revoked++;
+    }
+    return revoked;
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#unwatch?.();
+    this.#unfollow?.();
+    this.#catchUp.stop();
+    this.#fanOut.stop();
+    const empty = new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+    for (const { connection } of this.#peers.values()) connection.close(CloseCode.shutdown, "the server is stopping");
+    if (this.#peers.size > 0) {
+      const timer = setTimeout(() => {
+        for (const { connection } of this.#peers.values()) connection.ws.terminate();
+      }, STOP_TIMEOUT_MS);
+      await empty;
+      clearTimeout(timer);
+    }
+    this.#server.close();
+  }
+
+  #open(ws: WebSocket, socket: Duplex, address: string): void {
+    const now = Date.now();
+    const { maxQueuedBytes } = this.#config;
+    const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt: now, maxQueuedBytes });
+    const peer: Peer = { connection, session: undefined };
+    this.#peers.set(connection.id, peer);
+    this.#admission.enter(address);
+    this.#opened++;
+    ws.on("message", (bytes, isBinary) => this.#receive(peer, bytes, isBinary));
+    ws.on("ping", () => connection.heard(Date.now()));
+    ws.on("pong", () => connection.heard(Date.now()));
+    ws.on("close", (code) => this.#closed(peer, code));
+    ws.on("error", (error) => this.#logger.info({ connection: connection.id, reason: error.message }, "socket error"));
+    socket.on("drain", () => peer.session?.feed.drained());
+  }
+
+  #receive(peer: Peer, bytes: MessageBytes, isBinary: boolean): void {
+    const { connection, session } = peer;
+    if (!connection.open) return;
+    connection.heard(Date.now());
+    try {
+      if (session === undefined) this.#authenticate(peer, bytes, isBinary);
+      else session.receive(bytes, isBinary);
+    } catch (error) {
+      this.#logger.error({ err: error, connection: connection.id }, "message not handled");
+      connection.close(CloseCode.internal, "the server failed");
+    }
+  }
+
+  #authenticate(peer: Peer, bytes: MessageBytes, isBinary: boolean): void {
+    const { connection } = peer;
+    const frame = readFirstFrame(bytes, isBinary);
+    if (!frame.ok) {
+      this.#reject(connection, frame.error, frame.code);
+      return;
+    }
+    let identity: TokenIdentity;
+    try {
+      identity = this.#options.tokens.verify(frame.token);
+    } catch (error) {
+      if (!(error instanceof InvalidTokenError)) throw error;
+      this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
+      return;
+    }
+    const { maxConnectionsPerUser, pingIntervalMs } = this.#config;
+    if ((this.#users.get(identity.userId) ?? 0) >= maxConnectionsPerUser) {
+      const error = `More than ${maxConnectionsPerUser} connections of one user: close another first`;
+      this.#reject(connection, error, CloseCode.connectionLimit);
+      return;
+    }
+    this.#admission.authenticated(connection.address);
+    count(this.#users, identity.userId, 1);
+    // Spread, so that those who came at once are not all pinged at once for ever.
+    connection.pingAt = Date.now() + Math.random() * pingIntervalMs;
+    peer.session = new Session(connection, identity, this.#context);
+    peer.session.welcome(frame.id);
+    this.#logger.debug({ connection: connection.id, user: identity.userId, address: connection.address }, "connected");
+  }
+
+  #reject(connection: Connection, error: string, code: CloseCode): void {
+    this.#logger.info({ connection: connection.id, address: connection.address, code, reason: error }, "not admitted");
+    connection.send({ type: "auth_error", error, code });
+    connection.close(code, error);
+  }
+
+  #closed({ connection, session }: Peer, code: number): void {
+    this.#peers.delete(connection.id);
+    this.#admission.leave(connection.address, session !== undefined);
+    if (session !== undefined) {
+      count(this.#users, session.identity.userId, -1);
+      session.close();
+    }
+    const known = connection.closedWith ?? (COUNTED_CODES.has(code) ? code : "other");
+    count(this.#closes, String(known), 1);
+    this.#logger.debug({ connection: connection.id, user: session?.identity.userId, code: known }, "disconnected");
+    if (this.#peers.size === 0) this.#onEmpty?.();
+  }
+
+  /** Grants are sets and functions; those who hold the same permissions share them. */
+  #grantsOf(permissions: readonly string[]): Grants {
+    const key = [...permissions].sort().join("\n");
+    let grants = this.#grants.get(key);
+    if (grants === undefined) {
+      if (this.#grants.size >= MAX_KEPT_GRANTS) this.#grants.clear();
+      grants = this.#options.grantsOf(permissions);
+      this.#grants.set(key, grants);
+    }
+    return grants;
+  }
+}

@@ -1,0 +1,127 @@
+import { randomUUID } from "node:crypto";
+import jsonwebtoken from "jsonwebtoken";
+import { z } from "zod";
+
+/** Whom a token speaks for. Moments in milliseconds since 1970. */
+export interface TokenIdentity {
+  userId: string;
+  permissions: readonly string[];
+  issuedAt: number;
+  expiresAt: number;
+  /** The claim `jti`; undefined for a token of another issuer that names none. */
+  tokenId: string | undefined;
+}
+
+export interface Tokens {
+  /**
+   * @throws {ExpiredTokenError} a good token whose time is over
+   * @throws {InvalidTokenError} anything else that is not to be trusted
+   */
+  verify(token: string): TokenIdentity;
+  /** @param grant.ttlSeconds how long it lives, whole seconds */
+  mint(grant: { userId: string; permissions: readonly string[]; ttlSeconds: number }): {
+    token: string;
+    tokenId: string;
+    /** Milliseconds since 1970. */
+    expiresAt: number;
+  };
+}
+
+export interface TokensOptions {
+  /** The first signs, all verify, so that a secret can be replaced while its tokens live. Each at least 32 characters. */
+  secrets: readonly string[];
+  /** Default: the system's clock, milliseconds. */
+  now?: () => number;
+}
+
+/** The token is wrong: malformed, of another key or algorithm, or its claims make no sense. */
+export class InvalidTokenError extends Error {
+  override name = "InvalidTokenError";
+}
+
+/** The token was good until its time was over. */
+export class ExpiredTokenError extends InvalidTokenError {
+  override name = "ExpiredTokenError";
+}
+
+export const MIN_SECRET_LENGTH = 32;
+/** The longest token that is looked at, characters. */
+export const MAX_TOKEN_LENGTH = 8 * 1024;
+export const MAX_PERMISSIONS = 100;
+/** How far the clock of another issuer may be ahead, seconds. */
+const CLOCK_SKEW_SECONDS = 60;
+
+/** Who holds a token: it is shown in logs and lists, so nothing that does not print. */
+export const userIdSchema = z
+  .string()
+  .regex(/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u, "must be 1 to 128 printable characters")
+  .refine((text) => text.trim() === text, "must not begin or end with a blank");
+
+export const permissionsSchema = z
+  .array(z.string().min(1).max(128, "must have at most 128 characters"))
+  .max(MAX_PERMISSIONS, `must be at most ${MAX_PERMISSIONS}`);
+
+const claimsSchema = z
+  .object({
+    sub: userIdSchema.optional(),
+    user_id: userIdSchema.optional(),
+    permissions: permissionsSchema,
+    iat: z.number().nonnegative(),
+    exp: z.number().positive(),
+    jti: z.string().min(1).max(128).optional(),
+  })
+  .superRefine(({ sub, user_id, iat, exp }, context) => {
+    if (sub === undefined && user_id === undefined)
+      context.addIssue({ code: "custom", message: "sub or user_id must name the user" });
+    if (sub !== undefined && user_id !== undefined && sub !== user_id)
+      context.addIssue({ code: "custom", message: "sub and user_id name two users" });
+    if (exp <= iat) context.addIssue({ code: "custom", message: "exp is not after iat" });
+  });
+
+/**
+ * Reads and makes JSON Web Tokens (RFC 7519). Only HS256 is read: the library would take HS384, HS512 and, with an
+ * empty key, `none`. @throws {RangeError} for a secret that is missing or too short
+ */
+export function createTokens({ secrets, now = Date.now }: TokensOptions): Tokens {
+  const [signing] = secrets;
+  if (signing === undefined || secrets.some((secret) => secret.length < MIN_SECRET_LENGTH))
+    throw new RangeError(`a token secret must have at least ${MIN_SECRET_LENGTH} characters`);
+
+  function verify(token: string): TokenIdentity {
+    if (token.length > MAX_TOKEN_LENGTH) throw new InvalidTokenError("Invalid token: too long");
+    const nowSeconds = Math.floor(now() / 1000);
+    const result = claimsSchema.safeParse(signedClaims(token, secrets, nowSeconds));
+    if (!result.success) {
+      const [issue] = result.error.issues;
+      throw new InvalidTokenError(`Invalid token: ${[...(issue?.path ?? []), issue?.message].join(" ")}`);
+    }
+    const { sub, user_id, permissions, iat, exp, jti } = result.data;
+    if (iat > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: issued in the future");
+    return { userId: user_id ?? sub ?? "", permissions, issuedAt: iat * 1000, expiresAt: exp * 1000, tokenId: jti };
+  }
+
+  function mint({ userId, permissions, ttlSeconds }: Parameters<Tokens["mint"]>[0]): ReturnType<Tokens["mint"]> {
+    const iat = Math.floor(now() / 1000);
+    const exp = iat + ttlSeconds;
+    const tokenId = randomUUID();
+    // `user_id` beside the standard `sub`: programs written for the predecessor read that one.
+    const claims = { sub: userId, user_id: userId, permissions: [...permissions], iat, exp, jti: tokenId };
+    return { token: jsonwebtoken.sign(claims, signing ?? "", { algorithm: "HS256" }), tokenId, expiresAt: exp * 1000 };
+  }
+
+  return { verify, mint };
+}
+
+/** The claims of a token that one of the secrets has signed. */
+function signedClaims(token: string, secrets: readonly string[], clockTimestamp: number): unknown {
+  for (const secret of secrets) {
+    try {
+      return jsonwebtoken.verify(token, secret, { algorithms: ["HS256"], clockTimestamp });
+    } catch (error) {
+      if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
+      const otherKey = error instanceof jsonwebtoken.JsonWebTokenError && error.message === "invalid signature";
+      if (!otherKey) throw new InvalidTokenError("Invalid token");
+    }
+  }
+  throw new InvalidTokenError("Invalid token");
+}

@@ -1,0 +1,37 @@
+import { DASHBOARD } from "../contract/channels.ts";
+import type { Label } from "./frames.ts";
+import type { StateEntry } from "./journal/journal.ts";
+
+/** What a subscriber sees of the journal: its channels, and the cameras that its `dashboard` channel is narrowed to. */
+export interface View {
+  /** The same for all views that see the same. */
+  readonly key: string;
+  readonly channels: ReadonlySet<string>;
+  /** Undefined: all cameras. */
+  readonly onlyCameras: ReadonlySet<string> | undefined;
+}
+
+export function viewOf(channels: Iterable<string>, onlyCameras: ReadonlySet<string> | undefined): View {
+  const sorted = [...channels].sort();
+  const narrowing = sorted.includes(DASHBOARD) ? onlyCameras : undefined;
+  const key = narrowing === undefined ? sorted.join(" ") : `${sorted.join(" ")} | ${[...narrowing].sort().join(" ")}`;
+  return { key, channels: new Set(sorted), onlyCameras: narrowing };
+}
+
+type Addressed = Pick<StateEntry, "channels" | "camera">;
+
+/** Whether an entry of the channel is shown: the narrowing is of `dashboard` alone, other channels are granted whole. */
+export function shows(channel: string, onlyCameras: ReadonlySet<string> | undefined, { camera }: Addressed): boolean {
+  return channel !== DASHBOARD || onlyCameras === undefined || camera === undefined || onlyCameras.has(camera);
+}
+
+/** The channels by which the view sees the entry, or undefined when it does not. */
+export function labelOf({ channels, onlyCameras }: View, entry: Addressed): Label | undefined {
+  let label: string[] | undefined;
+  for (const channel of entry.channels) {
+    if (!channels.has(channel) || !shows(channel, onlyCameras, entry)) continue;
+    if (label === undefined) label = [channel];
+    else label.push(channel);
+  }
+  return label;
+}
