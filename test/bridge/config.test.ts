@@ -1,0 +1,160 @@
+import { describe, expect, it } from "vitest";
+import { readBridgeConfig } from "../../bridge/config.ts";
+import { ConfigurationError } from "../../contract/environment.ts";
+
+const JWT_SECRET = "0123456789abcdef0123456789abcdef";
+const OPERATOR_KEY = "operator-key-0123456789";
+
+function read(env: Record<string, string>, files: Record<string, string> = {}, generated = {}) {
+  const readFile = (path: string) => {
+    const content = files[path];
+    if (content === undefined) throw new Error(`ENOENT: no such file ${path}`);
+    return content;
+  };
+  return readBridgeConfig({ env, readFile, generated });
+}
+
+function problems(env: Record<string, string>, files: Record<string, string> = {}, generated = {}): readonly string[] {
+  try {
+    read(env, files, generated);
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe("the configuration", () => {
+  it("needs nothing but a secret, and takes the documented defaults", () => {
+    expect(read({ JWT_SECRET })).toMatchObject({
+      host: "127.0.0.1",
+      loopback: true,
+      port: 8082,
+      dataPath: "./data",
+      topicRoot: "skylapse/v1",
+      jwtSecrets: [JWT_SECRET],
+      operatorKey: undefined,
+      allowedOrigins: [],
+      trustedProxies: [],
+      logLevel: "info",
+      sockets: {
+        authTimeoutMs: 10_000,
+        pingIntervalMs: 25_000,
+        maxConnections: 20_000,
+        maxConnectionsPerUser: 5,
+        maxConnectionsPerAddress: 100,
+        maxQueuedBytes: 262_144,
+        flushIntervalMs: 10,
+        drainTimeoutMs: 30_000,
+      },
+      journal: { sync: true, retentionEvents: 10_000, retentionHours: 24 },
+      presence: { graceMs: 30_000 },
+      http: { maxBodyBytes: 262_144, maxRequestsPerMinute: 3000, tokenTtlSeconds: 86_400 },
+    });
+  });
+
+  it.each(["SKYLAPSE_JWT_SECRET", "REALTIME_JWT_SECRET"])("reads the secret from %s, too", (alias) => {
+    expect(read({ [alias]: JWT_SECRET }).jwtSecrets).toEqual([JWT_SECRET]);
+  });
+
+  it("reads secrets from files, aliases included", () => {
+    const files = { "/run/jwt": `${JWT_SECRET}\n`, "/run/key": OPERATOR_KEY };
+    const config = read({ REALTIME_JWT_SECRET_FILE: "/run/jwt", OPERATOR_KEY_FILE: "/run/key" }, files);
+    expect(config).toMatchObject({ jwtSecrets: [JWT_SECRET], operatorKey: OPERATOR_KEY });
+  });
+
+  it("takes generated secrets for what is not set, and what is set for all others", () => {
+    const generated = { JWT_SECRET: "g".repeat(32), OPERATOR_KEY: "g".repeat(32) };
+    expect(read({}, {}, generated)).toMatchObject({ jwtSecrets: ["g".repeat(32)], operatorKey: "g".repeat(32) });
+    expect(read({ JWT_SECRET, OPERATOR_KEY }, {}, generated)).toMatchObject({
+      jwtSecrets: [JWT_SECRET],
+      operatorKey: OPERATOR_KEY,
+    });
+  });
+
+  it("reads 0 as no limit", () => {
+    const { sockets, http } = read({ JWT_SECRET, MAX_CONNECTIONS_PER_USER: "0", MAX_REQUESTS_PER_MINUTE: "0" });
+    expect(sockets.maxConnectionsPerUser).toBe(Number.POSITIVE_INFINITY);
+    expect(http.maxRequestsPerMinute).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe("a server that others can reach", () => {
+  it.each(["0.0.0.0", "::", "192.168.1.5", "sky.example.org"])("at %s does not start without its secrets", (HOST) => {
+    const said = problems({ HOST }, {}, { JWT_SECRET: "g".repeat(32), OPERATOR_KEY: "g".repeat(32) });
+    expect(said).toHaveLength(2);
+    expect(said[0]).toMatch(/^JWT_SECRET: must be set because HOST .* can be reached by others/);
+    expect(said[1]).toMatch(/^OPERATOR_KEY: must be set because HOST .* can be reached by others/);
+  });
+
+  it("does not start with a short secret", () => {
+    expect(problems({ HOST: "0.0.0.0", JWT_SECRET: "short", OPERATOR_KEY: "short" })).toEqual([
+      "JWT_SECRET: must have at least 32 characters",
+      "OPERATOR_KEY: must have at least 16 characters",
+    ]);
+  });
+
+  it("starts with both", () => {
+    expect(read({ HOST: "0.0.0.0", JWT_SECRET, OPERATOR_KEY }).loopback).toBe(false);
+  });
+
+  it.each(["127.0.0.1", "127.0.0.2", "::1", "localhost"])("is not one that listens on %s", (HOST) => {
+    expect(read({ HOST, JWT_SECRET }).loopback).toBe(true);
+  });
+});
+
+describe("what is wrong", () => {
+  it("is told all at once, by variable, and without the secrets", () => {
+    const said = problems({
+      WS_PORT: "99999",
+      TOPIC_ROOT: "sky/#",
+      ALLOWED_ORIGINS: "https://sky.example.org/, *",
+      TRUSTED_PROXIES: "10.0.0.0/33,proxy",
+      JOURNAL_SYNC: "sometimes",
+      LOG_LEVEL: "loud",
+      MAX_CONNECTIONS: "many",
+      JWT_SECRET: "hunter2",
+    });
+    for (const name of ["WS_PORT", "TOPIC_ROOT", "JOURNAL_SYNC", "LOG_LEVEL", "MAX_CONNECTIONS", "JWT_SECRET"])
+      expect(said.filter((line) => line.startsWith(`${name}: `))).toHaveLength(1);
+    expect(said.filter((line) => line.startsWith("ALLOWED_ORIGINS: "))).toHaveLength(2);
+    expect(said.filter((line) => line.startsWith("TRUSTED_PROXIES: "))).toHaveLength(2);
+    expect(said.join()).not.toContain("hunter2");
+  });
+
+  it("is a secret that nobody gave", () => {
+    expect(problems({})).toEqual([
+      "JWT_SECRET: must be set: at least 32 characters, such as openssl rand -hex 32 prints",
+    ]);
+  });
+});
+
+describe("CHANNELS_FILE", () => {
+  const CHANNELS_FILE = "/etc/channels.json";
+  const withFile = (content: unknown) =>
+    problems({ JWT_SECRET, CHANNELS_FILE }, { [CHANNELS_FILE]: JSON.stringify(content) });
+
+  it("adds channels", () => {
+    const weather = { filters: ["skylapse/v1/cameras/+/state/environment"], permission: "weather:read" };
+    const config = read({ JWT_SECRET, CHANNELS_FILE }, { [CHANNELS_FILE]: JSON.stringify({ weather }) });
+    expect([...config.channels]).toEqual([["weather", weather]]);
+  });
+
+  it("that is not there, or no JSON, is named", () => {
+    expect(problems({ JWT_SECRET, CHANNELS_FILE })[0]).toMatch(/^CHANNELS_FILE: cannot be read as JSON \(ENOENT/);
+    expect(problems({ JWT_SECRET, CHANNELS_FILE }, { [CHANNELS_FILE]: "{" })[0]).toMatch(/^CHANNELS_FILE: cannot/);
+  });
+
+  it.each([
+    [{ dashboard: { filters: ["skylapse/v1/#"], permission: "x:read" } }, "at dashboard: "],
+    [{ a: { filters: ["skylapse/v1/#/x"], permission: "x:read" } }, "at a.filters.0: "],
+    [{ a: { filters: [], permission: "x:read" } }, "at a.filters: "],
+    [{ a: { filters: ["skylapse/v1/#"], permission: "everything" } }, "at a.permission: "],
+    [{ a: { filters: ["other/#"], permission: "x:read" } }, 'at a: the filter "other/#" is not below TOPIC_ROOT'],
+    [[], "at its top: "],
+  ])("%j is refused, and the place is named", (content, place) => {
+    const [first, ...rest] = withFile(content);
+    expect(first).toContain(`CHANNELS_FILE: ${place}`);
+    expect(rest).toEqual([]);
+  });
+});

@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { OPERATOR_KEY, startTestBridge, type TestBridge } from "./support/test-bridge.ts";
+
+const ABOUT = {
+  model: "Arducam IMX519",
+  firmware: "1.0",
+  location: { lat: 46.5, lon: 8, timezone: "Europe/Zurich" },
+  capture_interval_s: 30,
+};
+const JPEG = Buffer.from([0xff, 0xd8, 0xff, 0xe0, 1, 2, 3]);
+let bridge: TestBridge;
+
+beforeAll(async () => {
+  bridge = await startTestBridge();
+  for (const camera of ["north", "south"]) {
+    await bridge.say(`cameras/${camera}/link`, { status: "online", session: "s1" }, true);
+    await bridge.say(`cameras/${camera}/about`, ABOUT, true);
+    await bridge.say(`cameras/${camera}/state/storage`, { total_bytes: 100, free_bytes: 42 }, true);
+  }
+  await bridge.say("cameras/north/alerts/disk", { alert: "disk", severity: "warning", message: "80 %" }, true);
+  await bridge.previews.save("north", "c1", JPEG);
+});
+afterAll(() => bridge.stop());
+
+const get = (path: string, token = bridge.mint("dashboard:read"), headers = {}) =>
+  bridge.call(path, { token, headers });
+
+describe("GET /cameras", () => {
+  it("lists what is known of each", async () => {
+    const { cameras } = (await get("/cameras")).body;
+    expect(cameras.map(({ id }: { id: string }) => id)).toEqual(["north", "south"]);
+    expect(cameras[0]).toMatchObject({
+      presence: { status: "online", session: "s1" },
+      about: ABOUT,
+      states: { storage: { event: "resource.update", data: { free_bytes: 42 }, position: expect.any(Number) } },
+      alerts: { disk: { severity: "warning" } },
+      preview: { url: "/cameras/north/latest.jpg", size_bytes: 7 },
+    });
+    expect(cameras[1].alerts).toEqual({});
+    expect(cameras[1]).not.toHaveProperty("preview");
+  });
+
+  it("shows only those that the token may see", async () => {
+    const ids = async (...permissions: string[]) =>
+      (await get("/cameras", bridge.mint(...permissions))).body.cameras.map(({ id }: { id: string }) => id);
+    expect(await ids("camera:south:read")).toEqual(["south"]);
+    expect(await ids("dashboard:read", "camera:south:read")).toEqual(["south"]);
+    expect(await ids("camera:read")).toEqual(["north", "south"]);
+    expect(await ids("admin")).toEqual(["north", "south"]);
+  });
+
+  it("needs a token with a permission to read, and takes the operator key", async () => {
+    expect((await bridge.call("/cameras")).status).toBe(401);
+    expect((await get("/cameras", bridge.mint("camera:control", "jobs:read"))).status).toBe(403);
+    expect((await get("/cameras", OPERATOR_KEY)).status).toBe(200);
+  });
+});
+
+describe("GET /cameras/{id}", () => {
+  it("is what the list says of it", async () => {
+    const { body } = await get("/cameras/north");
+    expect(body).toEqual((await get("/cameras")).body.cameras[0]);
+  });
+
+  it("is 403 for a camera that the token may not see, 404 for one nobody heard of, 400 for what is no id", async () => {
+    expect((await get("/cameras/north", bridge.mint("camera:south:read"))).status).toBe(403);
+    expect((await get("/cameras/east")).status).toBe(404);
+    expect((await get("/cameras/North")).status).toBe(400);
+    expect((await get("/cameras/__proto__")).status).toBe(400);
+  });
+});
+
+describe("GET /cameras/{id}/latest.jpg", () => {
+  it("is the picture, to be asked for anew by its etag", async () => {
+    const { status, headers } = await get("/cameras/north/latest.jpg");
+    expect(status).toBe(200);
+    expect(headers).toMatchObject({
+      "content-type": "image/jpeg",
+      "content-length": "7",
+      "cache-control": "private, no-cache",
+      etag: bridge.previews.latest("north")?.etag,
+    });
+  });
+
+  it("is 304 for who has it, and 200 when a newer one came", async () => {
+    const etag = bridge.previews.latest("north")?.etag ?? "";
+    const ask = (value: string) => get("/cameras/north/latest.jpg", undefined, { "if-none-match": value });
+    for (const value of [etag, `W/${etag}`, `"other", ${etag}`, "*"]) {
+      const { status, text, headers } = await ask(value);
+      expect([status, text, headers.etag]).toEqual([304, "", etag]);
+    }
+    await bridge.previews.save("north", "c2", Buffer.concat([JPEG, JPEG]));
+    expect((await ask(etag)).status).toBe(200);
+  });
+
+  it("needs a token that may see the camera, in the header: an address is written into logs", async () => {
+    expect((await bridge.call("/cameras/north/latest.jpg")).status).toBe(401);
+    expect((await bridge.call(`/cameras/north/latest.jpg?token=${bridge.mint("camera:read")}`)).status).toBe(401);
+    expect((await get("/cameras/north/latest.jpg", bridge.mint("camera:south:read"))).status).toBe(403);
+  });
+
+  it("is 404 while there is none", async () => {
+    const { status, body } = await get("/cameras/south/latest.jpg");
+    expect([status, body.error.code]).toEqual([404, "not_found"]);
+  });
+});

@@ -1,0 +1,62 @@
+import { pino } from "pino";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { startSystemStatus } from "../../bridge/system-status.ts";
+import { resourcesSchema, systemStatusSchema } from "../../contract/events.ts";
+import { topicTree } from "../../contract/topics.ts";
+import { type MemoryJournal, memoryJournal, published } from "./support/memory-journal.ts";
+
+const STATUS = "skylapse/v1/system/status";
+const RESOURCES = "skylapse/v1/system/resources";
+
+let journal: MemoryJournal;
+let status: { stop(): void };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  journal = memoryJournal(topicTree());
+  status = startSystemStatus({
+    journal,
+    publish: journal.publish,
+    version: "1.2.3",
+    logger: pino({ level: "silent" }),
+  });
+});
+afterEach(() => {
+  status.stop();
+  vi.useRealTimers();
+});
+
+describe("the system's status", () => {
+  it("is published as state at the start, and its resources with it", () => {
+    expect(systemStatusSchema.parse(published(journal, STATUS)[0]?.data)).toMatchObject({
+      status: "ok",
+      version: "1.2.3",
+    });
+    const { memory_bytes } = resourcesSchema.parse(published(journal, RESOURCES)[0]?.data);
+    expect(memory_bytes).toBeGreaterThan(1_000_000);
+    expect(journal.state(STATUS)).toBeDefined();
+  });
+
+  it("is not repeated while it stays the same; resources are, every minute at least", async () => {
+    await vi.advanceTimersByTimeAsync(125_000);
+    expect(published(journal, STATUS)).toHaveLength(1);
+    expect(published(journal, RESOURCES).length).toBeGreaterThanOrEqual(3);
+  });
+
+  it("is told again once the store takes writes again", async () => {
+    status.stop();
+    journal.trouble = "disk full";
+    journal.entries = [];
+    status = startSystemStatus({
+      journal,
+      publish: journal.publish,
+      version: "1.2.3",
+      logger: pino({ level: "silent" }),
+    });
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(journal.entries).toEqual([]);
+    journal.trouble = undefined;
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(published(journal, STATUS)).toMatchObject([{ event: "system.status", data: { status: "ok" } }]);
+  });
+});

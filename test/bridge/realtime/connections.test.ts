@@ -1,0 +1,176 @@
+import { connect as connectTcp } from "node:net";
+import { describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { connect, TestClient } from "./client.ts";
+import { startRealtime } from "./server.ts";
+
+/** What the upgrade is answered with: 101, or the status of the refusal. */
+async function upgrade(url: string, headers: Record<string, string> = {}): Promise<number | undefined> {
+  const ws = new WebSocket(url, { headers });
+  return await new Promise((resolve) => {
+    ws.on("error", () => {});
+    ws.on("open", () => {
+      resolve(101);
+      ws.close();
+    });
+    ws.on("unexpected-response", (_, response) => {
+      resolve(response.statusCode);
+      response.resume();
+    });
+  });
+}
+
+describe("the number of connections", () => {
+  it("of one user is limited; who leaves makes room", async () => {
+    const { url, token, sockets } = await startRealtime({ maxConnectionsPerUser: 5 });
+    const clients = [];
+    for (let count = 0; count < 5; count++) clients.push(await connect(url, token("alice")));
+    const sixth = await new TestClient(url).opened();
+    sixth.send({ type: "auth", token: token("alice") });
+    expect(await sixth.next("auth_error")).toMatchObject({ code: 4004, error: expect.stringContaining("5") });
+    expect((await sixth.closed).code).toBe(4004);
+    await connect(url, token("bob"));
+    clients[0]?.ws.close();
+    await expect.poll(() => sockets.stats()).toMatchObject({ connections: 5, users: 2, unauthenticated: 0 });
+    await connect(url, token("alice"));
+  });
+
+  it("altogether is limited", async () => {
+    const { url, token, sockets } = await startRealtime({ maxConnections: 2 });
+    const first = await connect(url, token("alice"));
+    await connect(url, token("bob"));
+    expect(await upgrade(url)).toBe(503);
+    expect(sockets.stats().refused).toBe(1);
+    first.ws.close();
+    await expect.poll(() => sockets.stats().connections).toBe(1);
+    expect(await upgrade(url)).toBe(101);
+  });
+
+  it("of one address is limited, before anything is known of who it is", async () => {
+    const { url, token } = await startRealtime({
+      maxConnectionsPerAddress: 2,
+      maxUnauthenticatedPerAddress: 2,
+      addressOf: ({ headers }) => String(headers["x-test-address"] ?? "none"),
+    });
+    await connect(url, token("alice"));
+    await new TestClient(url).opened();
+    expect(await upgrade(url)).toBe(429);
+    expect(await upgrade(url, { "x-test-address": "10.0.0.1" })).toBe(101);
+  });
+
+  it("that have shown no token is limited for itself, by address and altogether", async () => {
+    const { url, token } = await startRealtime({
+      maxUnauthenticated: 3,
+      maxUnauthenticatedPerAddress: 2,
+      addressOf: ({ headers }) => String(headers["x-test-address"] ?? "none"),
+    });
+    const waiting = await new TestClient(url).opened();
+    await new TestClient(url).opened();
+    expect(await upgrade(url)).toBe(429);
+    await new TestClient(url, { headers: { "x-test-address": "10.0.0.1" } }).opened();
+    expect(await upgrade(url, { "x-test-address": "10.0.0.2" })).toBe(503);
+    waiting.send({ type: "auth", token: token() });
+    await waiting.next("auth_success");
+    expect(await upgrade(url)).toBe(101);
+  });
+});
+
+describe("a page", () => {
+  it.each([
+    ["of the server itself", (host: string) => `http://${host}`, 101],
+    ["of an origin that is allowed", () => "https://sky.example.org", 101],
+    ["of another origin", () => "https://evil.example.org", 403],
+    ["of no origin that can be named", () => "null", 403],
+  ])("%s is answered as its origin deserves", async (_, origin, status) => {
+    const { url } = await startRealtime({ allowedOrigins: ["https://sky.example.org"] });
+    expect(await upgrade(url, { origin: origin(new URL(url).host) })).toBe(status);
+  });
+});
+
+describe("the heartbeat", () => {
+  it("pings the WebSocket and the protocol, and closes after two that nobody answered", async () => {
+    const { url, token } = await startRealtime({ pingIntervalMs: 60 });
+    const client = await connect(url, token(), { autoPong: false });
+    let pings = 0;
+    client.ws.on("ping", () => pings++);
+    expect((await client.closed).code).toBe(4209);
+    expect(pings).toBe(2);
+    expect(client.messages.filter(({ type }) => type === "ping")).toHaveLength(2);
+  });
+
+  it.each(["a WebSocket pong", "a pong message"])("is content with %s", async (answer) => {
+    const { url, token, sockets } = await startRealtime({ pingIntervalMs: 40 });
+    const client = await connect(url, token(), { autoPong: answer === "a WebSocket pong" });
+    for (let count = 0; count < 8; count++) {
+      await client.next("ping");
+      if (answer === "a pong message") client.send({ type: "pong" });
+    }
+    expect(sockets.stats()).toMatchObject({ connections: 1, healthy: 1 });
+  });
+});
+
+it("the list of connections says who is there, since when, and what they read", async () => {
+  const { url, token, sockets } = await startRealtime();
+  const client = await connect(url, token("alice"));
+  await client.subscribe("dashboard");
+  const [info, ...others] = sockets.connections();
+  expect(others).toEqual([]);
+  expect(info).toMatchObject({
+    ...{ user_id: "alice", ip_address: "127.0.0.1", channels: ["dashboard"], lagging: false, queued_bytes: 0 },
+    connected_at: expect.stringMatching(/Z$/),
+    last_seen: expect.stringMatching(/Z$/),
+  });
+  expect(sockets.closeConnection("no such")).toBe(false);
+  expect(sockets.closeConnection(info?.connection_id ?? "")).toBe(true);
+  expect((await client.closed).code).toBe(4005);
+});
+
+it("a connection that vanishes is cleaned up after", async () => {
+  const { url, token, sockets, event } = await startRealtime();
+  const client = await connect(url, token());
+  await client.subscribe("dashboard");
+  client.ws.terminate();
+  await expect.poll(() => sockets.stats()).toMatchObject({ connections: 0, users: 0, fanOut: { groups: 0 } });
+  await event("north", 1);
+  expect(sockets.channelCounts()).toEqual({});
+});
+
+describe("stopping", () => {
+  it("says goodbye to everybody, refuses newcomers, and does not wait for those who do not answer", async () => {
+    const { url, token, sockets } = await startRealtime();
+    const client = await connect(url, token("alice"));
+    const deaf = await connect(url, token("bob"));
+    deaf.ws.pause();
+    const unauthenticated = await new TestClient(url).opened();
+    const startedAt = performance.now();
+    const stopping = sockets.stop();
+    expect(sockets.stop()).toBe(stopping);
+    expect(await upgrade(url)).toBe(503);
+    await stopping;
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect((await client.closed).code).toBe(4200);
+    expect((await unauthenticated.closed).code).toBe(4200);
+    expect(sockets.stats()).toMatchObject({ connections: 0, unauthenticated: 0, closes: { 4200: 3 } });
+  });
+
+  it("is at once when nobody is there", async () => {
+    const { sockets } = await startRealtime();
+    await sockets.stop();
+    expect(sockets.stats().closes).toEqual({});
+  });
+});
+
+it("a request that asks for a WebSocket in a wrong way is answered with an HTTP error", async () => {
+  const { url, sockets } = await startRealtime();
+  const socket = connectTcp(Number(new URL(url).port), "127.0.0.1");
+  socket.write("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  const answer = await new Promise<string>((resolve) => {
+    let text = "";
+    socket.on("data", (chunk) => {
+      text += String(chunk);
+    });
+    socket.on("close", () => resolve(text));
+  });
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  expect(sockets.stats()).toMatchObject({ connections: 0, unauthenticated: 0 });
+});

@@ -1,0 +1,122 @@
+import { describe, expect, it } from "vitest";
+import { connect } from "./client.ts";
+import { startRealtime } from "./server.ts";
+
+describe("a token on a live connection", () => {
+  it("is warned of before its end, then the connection lives for the grace, then it is closed", async () => {
+    const { url, token, event } = await startRealtime({ tokenGraceMs: 600 });
+    const startedAt = performance.now();
+    const client = await connect(url, token("alice", undefined, 2));
+    const { expires_in } = await client.next("token_expiring");
+    expect(expires_in).toBeLessThanOrEqual(2);
+    await client.subscribe("dashboard");
+    await event("north", 1);
+    await client.events(1);
+    expect((await client.closed).code).toBe(4100);
+    expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
+    // Two seconds of life, of which the token's clock of whole seconds may take one, and the grace.
+    expect(performance.now() - startedAt).toBeGreaterThan(1_500);
+  });
+
+  it("that has expired permits nothing new, but what is subscribed goes on", async () => {
+    const { url, token, event } = await startRealtime({ tokenGraceMs: 20_000 });
+    const client = await connect(url, token("alice", undefined, 1));
+    await client.subscribe("dashboard");
+    await expect
+      .poll(async () => (await client.subscribe(`camera:c${Date.now()}`)).code, { timeout: 5_000, interval: 100 })
+      .toBe(109);
+    client.send({ type: "command", id: 1, camera: "north", name: "reboot" });
+    expect(await client.next("command_result")).toMatchObject({ status: "rejected", code: 109 });
+    await event("north", "still");
+    expect(await client.events(1)).toMatchObject([{ data: "still" }]);
+    client.send({ type: "auth", token: token(), id: "r" });
+    expect(await client.next("auth_success")).toMatchObject({ id: "r" });
+    expect(await client.subscribe("camera:north")).toMatchObject({ success: true });
+  });
+
+  it("is renewed on the same connection", async () => {
+    const { url, token, sockets } = await startRealtime({ tokenWarningMs: 1_000, tokenGraceMs: 100 });
+    const client = await connect(url, token("alice", undefined, 2));
+    const [before] = sockets.connections();
+    await client.next("token_expiring");
+    client.send({ type: "auth", token: token("alice"), id: 2 });
+    const success = await client.next("auth_success");
+    expect(success.connection_id).toBe(before?.connection_id);
+    expect(success.expires_in).toBeGreaterThan(800);
+    expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
+  });
+
+  it("cannot be replaced by another user's, nor by a wrong or expired one: the connection keeps what it had", async () => {
+    const { url, token } = await startRealtime();
+    const client = await connect(url, token("alice"));
+    client.send({ type: "auth", token: token("bob"), id: 1 });
+    expect(await client.next("error")).toMatchObject({ code: 103, id: 1 });
+    client.send({ type: "auth", token: "nonsense", id: 2 });
+    expect(await client.next("error")).toMatchObject({ code: 107, id: 2 });
+    client.send({ type: "auth", id: 3 });
+    expect(await client.next("error")).toMatchObject({ code: 107, id: 3 });
+    expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
+  });
+
+  it("with fewer permissions takes the channels that it does not name, and narrows the dashboard", async () => {
+    const { url, token, event, sockets } = await startRealtime();
+    const client = await connect(url, token("alice", ["dashboard:read", "camera:read", "jobs:read"]));
+    for (const channel of ["dashboard", "camera:south", "jobs"]) await client.subscribe(channel);
+    client.send({ type: "auth", token: token("alice", ["dashboard:read", "camera:north:read"]) });
+    const lost = [await client.next("unsubscription_result"), await client.next("unsubscription_result")];
+    expect(lost).toMatchObject([
+      { channel: "camera:south", success: true, code: 103 },
+      { channel: "jobs", success: true, code: 103 },
+    ]);
+    expect(sockets.channelCounts()).toEqual({ dashboard: 1 });
+    await event("south", "hidden");
+    await event("north", "shown");
+    expect(await client.events(1)).toMatchObject([{ data: "shown" }]);
+  });
+
+  it("with more cameras brings the state of those that were not seen", async () => {
+    const { url, token, event, state } = await startRealtime();
+    await state("north", "power", "n");
+    await state("south", "power", "s");
+    const client = await connect(url, token("alice", ["dashboard:read", "camera:north:read"]));
+    await client.subscribe("dashboard");
+    await client.events(1);
+    client.send({ type: "auth", token: token("alice", ["dashboard:read"]) });
+    await client.events(2);
+    await event("south", "shown");
+    expect((await client.events(3)).map(({ data, snapshot }) => [data, snapshot])).toEqual([
+      ["n", true],
+      ["s", true],
+      ["shown", undefined],
+    ]);
+  });
+});
+
+describe("revoking", () => {
+  it("one token closes the connections that hold it, and no other", async () => {
+    const { url, token, tokens, sockets } = await startRealtime();
+    const minted = tokens.mint({ userId: "alice", permissions: ["dashboard:read"], ttlSeconds: 900 });
+    const revoked = await connect(url, minted.token);
+    const other = await connect(url, token("alice"));
+    expect(sockets.revoke({ tokenId: minted.tokenId })).toBe(1);
+    expect((await revoked.closed).code).toBe(4005);
+    expect(await other.subscribe("dashboard")).toMatchObject({ success: true });
+  });
+
+  it("all of a user's before a moment leaves what came after, and other users", async () => {
+    const { url, token, sockets } = await startRealtime();
+    const alice = await connect(url, token("alice"));
+    const bob = await connect(url, token("bob"));
+    expect(sockets.revoke({ userId: "alice", issuedBefore: Date.now() - 60_000 })).toBe(0);
+    expect(sockets.revoke({ userId: "alice", issuedBefore: Date.now() + 1_000 })).toBe(1);
+    expect((await alice.closed).code).toBe(4005);
+    expect(await bob.subscribe("dashboard")).toMatchObject({ success: true });
+  });
+
+  it("nothing in particular revokes nothing", async () => {
+    const { url, token, sockets } = await startRealtime();
+    await connect(url, token());
+    expect(sockets.revoke({})).toBe(0);
+    expect(sockets.connections()).toHaveLength(1);
+  });
+});

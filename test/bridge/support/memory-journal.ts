@@ -1,0 +1,70 @@
+import { type Entry, type Journal, type StateEntry, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import type { OwnMessage, Publish } from "../../../bridge/publish.ts";
+import { cameraOfTopic, channelsOf } from "../../../contract/channels.ts";
+import type { Topic, TopicTree } from "../../../contract/topics.ts";
+
+/**
+ * What presence, relay and status need of a journal, in memory and at once: their subject is time, and a disk does
+ * not follow a fake clock. Set `trouble` to have it refuse.
+ */
+export type MemoryJournal = Pick<Journal, "follow" | "snapshot" | "state"> & {
+  trouble: string | undefined;
+  entries: Entry[];
+  publish: Publish;
+  /** As a device would, with an envelope or without. */
+  say(topic: Topic, data: unknown, more?: { event?: string; historical?: boolean; retain?: boolean }): void;
+};
+
+export function memoryJournal(tree: TopicTree): MemoryJournal {
+  const followers = new Set<(entries: readonly Entry[]) => void>();
+  const states = new Map<string, StateEntry>();
+  const journal: MemoryJournal = {
+    trouble: undefined,
+    entries: [],
+    follow(onEntries) {
+      followers.add(onEntries);
+      return () => followers.delete(onEntries);
+    },
+    snapshot: (channel) => [...states.values()].filter(({ channels }) => channels.includes(channel)),
+    state: (topic) => states.get(topic),
+    async publish(message) {
+      if (journal.trouble !== undefined) throw new StoreUnavailableError(journal.trouble);
+      return { position: append(message) };
+    },
+    say(topic, data, { event = "said", historical = false, retain = false } = {}) {
+      append({ topic, event, data, historical, retain });
+    },
+  };
+
+  function append({ topic, event, data, retain = false, historical = false }: OwnMessage): number {
+    if (topic.kind === "camera-other" || topic.kind === "service-other") throw new Error("not a topic of the contract");
+    const name = tree.build(topic);
+    const content = { event, data, timestamp: new Date().toISOString(), ...(historical ? { historical } : {}) };
+    const entry: Entry = {
+      position: journal.entries.length + 1,
+      topic: name,
+      channels: channelsOf(topic, name, new Map()),
+      camera: cameraOfTopic(topic),
+      body: JSON.stringify(content).slice(1, -1),
+      state: !retain || historical ? undefined : data === null ? "clear" : "set",
+      acceptedAt: Date.now(),
+    };
+    if (entry.state === "set") states.set(name, entry);
+    if (entry.state === "clear") states.delete(name);
+    journal.entries.push(entry);
+    for (const follower of followers) follower([entry]);
+    return entry.position;
+  }
+
+  return journal;
+}
+
+/** The events that were published to a topic, oldest first. */
+export function published(journal: MemoryJournal, topic: string): { event: string; data: unknown }[] {
+  return journal.entries
+    .filter((entry) => entry.topic === topic)
+    .map((entry) => {
+      const { event, data } = JSON.parse(`{${entry.body}}`);
+      return { event, data };
+    });
+}

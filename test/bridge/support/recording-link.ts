@@ -1,0 +1,41 @@
+import type { BrokerLink, Delivery, OutgoingPublication } from "../../../bridge/broker-link/broker-link.ts";
+
+/** A broker's side of the link, written out: records what is published, and says what the test tells it to. */
+export interface RecordingLink extends BrokerLink {
+  publications: OutgoingPublication[];
+  connections: Set<string>;
+  /** When set, publishing fails with it. */
+  failure: Error | undefined;
+  deliver(delivery: Delivery): void;
+  takeOver(clientId: string, identity: string): void;
+}
+
+export function recordingLink(): RecordingLink {
+  const deliveryListeners = new Set<(delivery: Delivery) => void>();
+  const takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
+  const link: RecordingLink = {
+    publications: [],
+    connections: new Set(),
+    failure: undefined,
+    async publish(publication) {
+      if (link.failure !== undefined) throw link.failure;
+      link.publications.push(publication);
+    },
+    connected: (identity) => link.connections.has(identity),
+    onDelivered(listener) {
+      deliveryListeners.add(listener);
+      return () => deliveryListeners.delete(listener);
+    },
+    onTakeOver(listener) {
+      takeOverListeners.add(listener);
+      return () => takeOverListeners.delete(listener);
+    },
+    deliver(delivery) {
+      for (const listener of deliveryListeners) listener(delivery);
+    },
+    takeOver(clientId, identity) {
+      for (const listener of takeOverListeners) listener({ clientId, identity });
+    },
+  };
+  return link;
+}

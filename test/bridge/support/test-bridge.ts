@@ -1,0 +1,163 @@
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { type IncomingHttpHeaders, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { pino } from "pino";
+import { WebSocket } from "ws";
+import { type Bridge, type BridgeOptions, startBridge } from "../../../bridge/bridge.ts";
+import { readBridgeConfig } from "../../../bridge/config.ts";
+import { createIngest } from "../../../bridge/ingest.ts";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { openLevelJournal } from "../../../bridge/journal/level.ts";
+import { openPreviews, type Previews } from "../../../bridge/previews.ts";
+import { createTokens, type Tokens } from "../../../bridge/tokens.ts";
+import { topicTree } from "../../../contract/topics.ts";
+import { type RecordingLink, recordingLink } from "./recording-link.ts";
+
+export const OPERATOR_KEY = "operator-key-of-the-tests";
+
+export interface Answer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  text: string;
+  /** Parsed when it is JSON. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers field by field
+  body: any;
+}
+
+export interface CallOptions {
+  method?: string;
+  /** Of an object, its JSON. */
+  body?: unknown;
+  /** As `Authorization: Bearer`. */
+  token?: string;
+  headers?: Record<string, string>;
+}
+
+/** A bridge on a free port of this machine, with everything real but the broker. */
+export interface TestBridge extends Bridge {
+  journal: Journal;
+  link: RecordingLink;
+  tokens: Tokens;
+  previews: Previews;
+  dataPath: string;
+  mint(...permissions: string[]): string;
+  /** As an MQTT client whose publication was let through. */
+  say(topic: string, payload: unknown, retain?: boolean): Promise<void>;
+  call(path: string, options?: CallOptions): Promise<Answer>;
+  /** An authenticated WebSocket. */
+  connect(...permissions: string[]): Promise<WebSocket>;
+}
+
+export interface TestBridgeOptions {
+  env?: Record<string, string>;
+  /** Kept for the next start, instead of a temporary one. */
+  dataPath?: string;
+  pagePath?: string;
+  /** Looks at the journal through this. */
+  journal?: (journal: Journal) => Journal;
+}
+
+export async function startTestBridge({ env = {}, ...options }: TestBridgeOptions = {}): Promise<TestBridge> {
+  const logger = pino({ level: "silent" });
+  const dataPath = options.dataPath ?? (await mkdtemp(join(tmpdir(), "bridge-")));
+  const config = readBridgeConfig({
+    env: { WS_PORT: "0", DATA_PATH: dataPath, JWT_SECRET: "s".repeat(32), OPERATOR_KEY, ...env },
+    readFile: () => "",
+  });
+  const tree = topicTree(config.topicRoot);
+  const { channels } = config;
+  const store = await openLevelJournal({ path: join(dataPath, "journal"), ...config.journal, sync: false, logger });
+  const journal = options.journal?.(store) ?? store;
+  const previews = await openPreviews({ path: join(dataPath, "previews"), ...config.previews });
+  const { maxPayloadBytes } = config;
+  const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes, logger });
+  const link = recordingLink();
+  ingest.attach(link);
+  const tokens = createTokens({ secrets: config.jwtSecrets });
+  const given: BridgeOptions = {
+    config,
+    journal,
+    ingest,
+    link,
+    tokens,
+    tree,
+    channels,
+    previews,
+    version: "1.2.3",
+    logger,
+  };
+  const closeStores = async () => {
+    await previews.close();
+    await store.close();
+    if (options.dataPath === undefined) await rm(dataPath, { recursive: true });
+  };
+  const bridge = await startBridge({
+    ...given,
+    ...(options.pagePath === undefined ? {} : { pagePath: options.pagePath }),
+  }).catch(async (error) => {
+    await closeStores();
+    throw error;
+  });
+
+  const mint = (...permissions: string[]) => tokens.mint({ userId: "alice", permissions, ttlSeconds: 60 }).token;
+  let stopping: Promise<void> | undefined;
+  return {
+    address: bridge.address,
+    port: bridge.port,
+    stop() {
+      stopping ??= bridge.stop().then(closeStores);
+      return stopping;
+    },
+    journal,
+    link,
+    tokens,
+    previews,
+    dataPath,
+    mint,
+    async say(topic, payload, retain = false) {
+      const camera = /^cameras\/([^/]+)/.exec(topic)?.[1];
+      const identity = camera === undefined ? "user:somebody" : `device:${camera}`;
+      const bytes = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload));
+      await ingest.accept({ identity, topic: `${tree.root}/${topic}`, payload: bytes, qos: 1, retain });
+    },
+    call: (path, options) => call(bridge.port, path, options),
+    async connect(...permissions) {
+      const socket = new WebSocket(`ws://127.0.0.1:${bridge.port}/ws`);
+      await once(socket, "open");
+      socket.send(JSON.stringify({ type: "auth", token: mint(...permissions) }));
+      const [message] = await once(socket, "message");
+      if (JSON.parse(String(message)).type !== "auth_success") throw new Error(String(message));
+      return socket;
+    },
+  };
+}
+
+/** By node:http, not fetch: tests write Host, Origin and other headers that fetch keeps to itself. */
+async function call(
+  port: number,
+  path: string,
+  { method = "GET", body, token, headers = {} }: CallOptions = {},
+): Promise<Answer> {
+  const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const outgoing = request({
+    host: "127.0.0.1",
+    port,
+    path,
+    method,
+    agent: false,
+    headers: { ...authorization, ...headers },
+  });
+  outgoing.end(body === undefined || typeof body === "string" ? body : JSON.stringify(body));
+  const [incoming] = await once(outgoing, "response");
+  const content = await text(incoming);
+  const isJson = String(incoming.headers["content-type"]).startsWith("application/json");
+  return {
+    status: incoming.statusCode,
+    headers: incoming.headers,
+    text: content,
+    body: isJson ? JSON.parse(content) : undefined,
+  };
+}

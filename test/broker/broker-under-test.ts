@@ -1,0 +1,201 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect, type IClientOptions, type ISubscriptionGrant, type MqttClient } from "mqtt";
+import pino from "pino";
+import { onTestFinished } from "vitest";
+import type { TokenIdentity } from "../../broker/authenticate.ts";
+import { type Broker, startBroker } from "../../broker/broker.ts";
+import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
+import type { IncomingPublication, Ingest } from "../../broker/ingest-gate.ts";
+import { topicTree } from "../../contract/topics.ts";
+
+export const ROOT = "skylapse/v1";
+export const SECRET = "a-secret-of-at-least-thirty-two-characters";
+
+/** What the log said, newest last. */
+export type LogLine = Record<string, unknown> & { msg: string };
+
+/** Remembers what it was given; accepts everything unless told otherwise. */
+export class RecordingIngest implements Ingest {
+  readonly accepted: IncomingPublication[] = [];
+  readonly emittedPositions: number[] = [];
+  answer: (publication: IncomingPublication) => Promise<{ position: number | undefined; forward: boolean }> =
+    async () => ({
+      position: this.accepted.length,
+      forward: true,
+    });
+
+  accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }> {
+    this.accepted.push(publication);
+    return this.answer(publication);
+  }
+
+  emitted(position: number): void {
+    this.emittedPositions.push(position);
+  }
+}
+
+export interface BrokerUnderTest {
+  broker: Broker;
+  ingest: RecordingIngest;
+  log: LogLine[];
+  dataPath: string;
+  /** Waits until the log has such a line. */
+  logged(text: string): Promise<LogLine>;
+  url: string;
+  webSocketUrl: string;
+  /** Connects with MQTT.js; resolves when connected, rejects when refused. */
+  client(options?: IClientOptions & { url?: string }): Promise<MqttClient>;
+  /** The same, with an inbox that misses nothing of what waits for the session. */
+  join(options: IClientOptions): Promise<{ client: MqttClient; inbox: Inbox }>;
+  /** The password of a user with the permissions. */
+  token(permissions: readonly string[], expiresInMs?: number): string;
+}
+
+export interface BrokerUnderTestOptions {
+  env?: Record<string, string>;
+  dataPath?: string;
+  verifyToken?: (token: string) => Promise<TokenIdentity> | TokenIdentity;
+}
+
+export function temporaryFolder(): string {
+  const path = mkdtempSync(join(tmpdir(), "skylapse-broker-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }));
+  return path;
+}
+
+export function testConfig(dataPath: string, env: Record<string, string> = {}): BrokerConfig {
+  return readBrokerConfig({
+    env: { DATA_PATH: dataPath, MQTT_PORT: "0", MQTT_WS_PORT: "0", MQTT_TLS_PORT: "0", ...env },
+    readFile: () => "",
+  });
+}
+
+/** A broker with the devices `north` (camera), `south` (camera) and `stacker` (processing); ends with the test. */
+export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
+  const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken } = options;
+  const log: LogLine[] = [];
+  const watchers = new Set<() => void>();
+  const logger = pino(
+    { level: "debug", base: null },
+    {
+      write: (line: string) => {
+        log.push(JSON.parse(line));
+        for (const watch of watchers) watch();
+      },
+    },
+  );
+  const ingest = new RecordingIngest();
+  const tree = topicTree(ROOT);
+  const config = testConfig(dataPath, env);
+  const broker = await startBroker({ config, tree, channels: new Map(), verifyToken, ingest, logger });
+  onTestFinished(() => broker.stop());
+  for (const id of ["north", "south"]) await broker.devices.set({ id, kind: "camera", secret: SECRET });
+  await broker.devices.set({ id: "stacker", kind: "processing", secret: SECRET });
+  await broker.listen();
+  const url = `mqtt://127.0.0.1:${broker.ports.mqtt}`;
+  return {
+    broker,
+    ingest,
+    log,
+    dataPath,
+    logged: (text) =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          const line = log.find(({ msg, why }) => `${msg} ${why}`.includes(text));
+          if (line === undefined) return;
+          watchers.delete(look);
+          resolve(line);
+        };
+        watchers.add(look);
+        look();
+      }),
+    url,
+    webSocketUrl: `ws://127.0.0.1:${broker.ports.mqttWs}`,
+    client: ({ url: other, ...given } = {}) => connected(connect(other ?? url, { reconnectPeriod: 0, ...given })),
+    join: async (options) => {
+      const client = connect(url, { reconnectPeriod: 0, ...options });
+      const inbox = inboxOf(client);
+      return { client: await connected(client), inbox };
+    },
+    token,
+  };
+}
+
+/** A token of the tests: not signed, but of the form that tells a token from a secret. */
+function token(permissions: readonly string[], expiresInMs = 60_000): string {
+  const claims = { permissions, expiresAt: Date.now() + expiresInMs };
+  return `test.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.token`;
+}
+
+export function readToken(text: string): TokenIdentity {
+  const [kind, claims = ""] = text.split(".");
+  if (kind !== "test") throw new Error("it is signed by nobody known");
+  const { permissions, expiresAt } = JSON.parse(Buffer.from(claims, "base64url").toString());
+  return { userId: "alice", permissions, expiresAt };
+}
+
+export const NORTH = { username: "north", password: SECRET };
+
+export function connected(client: MqttClient): Promise<MqttClient> {
+  onTestFinished(() => {
+    client.end(true);
+  });
+  return new Promise((resolve, reject) => {
+    client.once("connect", () => resolve(client));
+    client.once("error", reject);
+    client.once("close", () => reject(new Error("closed before it was connected")));
+  });
+}
+
+export interface Received {
+  topic: string;
+  payload: string;
+  qos: number;
+  retain: boolean;
+  dup: boolean;
+}
+
+export interface Inbox {
+  messages: Received[];
+  /** Resolves when there are as many. */
+  has(count: number): Promise<Received[]>;
+}
+
+/** Collects the client's messages from now on. */
+export function inboxOf(client: MqttClient): Inbox {
+  const messages: Received[] = [];
+  const watchers = new Set<() => void>();
+  client.on("message", (topic, payload, { qos, retain, dup }) => {
+    messages.push({ topic, payload: payload.toString(), qos, retain, dup });
+    for (const watch of watchers) watch();
+  });
+  return {
+    messages,
+    has: (count) =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          if (messages.length < count) return;
+          watchers.delete(look);
+          resolve(messages);
+        };
+        watchers.add(look);
+        look();
+      }),
+  };
+}
+
+export function closed(client: MqttClient): Promise<void> {
+  return client.disconnected || !client.connected
+    ? Promise.resolve()
+    : new Promise((resolve) => client.once("close", () => resolve()));
+}
+
+export function granted(grants: ISubscriptionGrant[]): number[] {
+  return grants.map(({ qos }) => qos);
+}
+
+export function topic(below: string): string {
+  return `${ROOT}/${below}`;
+}

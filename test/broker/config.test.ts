@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import { readBrokerConfig } from "../../broker/config.ts";
+
+const read = (env: Record<string, string>) => readBrokerConfig({ env, readFile: () => "" });
+
+describe("the broker's configuration", () => {
+  it("needs nothing, and then listens on this machine only", () => {
+    expect(read({})).toEqual({
+      host: "127.0.0.1",
+      mqttPort: 1883,
+      tls: undefined,
+      webSocketPort: 8083,
+      allowedOrigins: [],
+      dataPath: "./data",
+      topicRoot: "skylapse/v1",
+      maxPayloadBytes: 262_144,
+      maxConnectBytes: 4096,
+      maxClients: 10_000,
+      maxConnectionsPerAddress: 1000,
+      maxSubscriptions: 100,
+      maxSessions: 10_000,
+      maxQueuedBytes: 262_144,
+      maxOfflineMessages: 10_000,
+      maxOfflineBytes: 33_554_432,
+      maxRetainedMessages: 100_000,
+      connectTimeoutMs: 10_000,
+      drainTimeoutMs: 5000,
+      heartbeatMs: 60_000,
+      sessionHours: 168,
+      maxKeepaliveSeconds: 1200,
+    });
+  });
+
+  it("listens with TLS when it has a certificate and its key", () => {
+    expect(read({ TLS_CERT: "c.pem", TLS_KEY: "k.pem", TLS_CLIENT_CA: "ca.pem" }).tls).toEqual({
+      port: 8883,
+      certPath: "c.pem",
+      keyPath: "k.pem",
+      clientCaPath: "ca.pem",
+    });
+  });
+
+  it.each([
+    [{ TLS_CERT: "c.pem" }, "TLS_KEY: must be set too when TLS_CERT is"],
+    [{ TLS_KEY: "k.pem" }, "TLS_CERT: must be set too when TLS_KEY is"],
+    [{ MQTT_PORT: "70000" }, 'MQTT_PORT: must be a port, not "70000"'],
+    [{ MQTT_CONNECT_TIMEOUT_MS: "0" }, "MQTT_CONNECT_TIMEOUT_MS: must be more than 0"],
+    [{ MAX_MQTT_CLIENTS: "-1" }, "MAX_MQTT_CLIENTS: must not be negative"],
+    [{ TOPIC_ROOT: "a/#" }, "TOPIC_ROOT: contains a wildcard"],
+  ])("names what is wrong with %j", (env, problem) => {
+    expect(() => read(env)).toThrow(problem);
+  });
+
+  it("takes 0 for no limit", () => {
+    const config = read({ MAX_OFFLINE_MESSAGES: "0", MAX_PAYLOAD_BYTES: "0" });
+    expect(config.maxOfflineMessages).toBe(Number.POSITIVE_INFINITY);
+    expect(config.maxPayloadBytes).toBe(Number.POSITIVE_INFINITY);
+  });
+});

@@ -1,0 +1,245 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { PacketMeter } from "../../broker/packet-meter.ts";
+import { closed, inboxOf, NORTH, SECRET, startTestBroker, topic } from "./broker-under-test.ts";
+import { connectPacket, packet, publishPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
+
+const EVENT = topic("cameras/north/events/capture.completed");
+const CAMERA = { clientId: "north-1", username: "north", password: SECRET };
+
+describe("before CONNECT", () => {
+  it("a connection that says nothing is ended after MQTT_CONNECT_TIMEOUT_MS", async () => {
+    const { broker, logged } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "100" } });
+    const silent = await rawClient(broker.ports.mqtt);
+    await silent.ended;
+    await logged("no CONNACK within 100 ms");
+  });
+
+  it("a connection whose authentication never answers is ended as well", async () => {
+    const { broker, token } = await startTestBroker({
+      env: { MQTT_CONNECT_TIMEOUT_MS: "100" },
+      verifyToken: () => new Promise(() => undefined),
+    });
+    const waiting = await rawClient(broker.ports.mqtt);
+    waiting.send(connectPacket({ clientId: "a", username: "a", password: token([]) }));
+    await waiting.ended;
+    expect(waiting.packets).toEqual([]);
+    await expect.poll(() => broker.stats()).toMatchObject({ clients: 0, connections: 0 });
+  });
+
+  it("a client that is let in is not ended by that time", async () => {
+    const { broker, client } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "100" } });
+    const camera = await client(NORTH);
+    const silent = await rawClient(broker.ports.mqtt);
+    await silent.ended;
+    await camera.publishAsync(EVENT, "x", { qos: 1 });
+  });
+
+  it("a packet beyond MAX_CONNECT_BYTES ends the connection at its header", async () => {
+    const { broker, logged } = await startTestBroker();
+    const greedy = await rawClient(broker.ports.mqtt);
+    greedy.send(packet(0x10, Buffer.alloc(10), 4097));
+    await greedy.ended;
+    await logged("a packet of 4097 bytes or more, where 4096 are allowed");
+  });
+
+  it("anything else than a CONNECT ends the connection", async () => {
+    const { broker, logged } = await startTestBroker();
+    const browser = await rawClient(broker.ports.mqtt);
+    browser.send(Buffer.from("GET / HTTP/1.1\r\n\r\n"));
+    await browser.ended;
+    await logged("the first packet is not an MQTT CONNECT");
+  });
+
+  it("connections beyond MAX_MQTT_CLIENTS are turned away, until one ends", async () => {
+    const { broker, client, logged } = await startTestBroker({ env: { MAX_MQTT_CLIENTS: "2" } });
+    const first = await client(NORTH);
+    await rawClient(broker.ports.mqtt);
+    await (await rawClient(broker.ports.mqtt)).ended;
+    await (await rawClient(broker.ports.mqttWs)).ended;
+    expect(await logged("a connection is refused: too many")).toMatchObject({ limit: "MAX_MQTT_CLIENTS" });
+    expect(broker.stats()).toMatchObject({ connections: 2, refusedConnections: 2 });
+    await first.endAsync();
+    await expect.poll(() => broker.stats().connections).toBe(1);
+    await client(NORTH);
+  });
+
+  it("connections beyond MAX_MQTT_CONNECTIONS_PER_ADDRESS are turned away", async () => {
+    const { broker, logged } = await startTestBroker({ env: { MAX_MQTT_CONNECTIONS_PER_ADDRESS: "2" } });
+    await rawSession(broker.ports.mqtt, CAMERA);
+    await rawClient(broker.ports.mqttWs);
+    await (await rawClient(broker.ports.mqtt)).ended;
+    expect(await logged("too many")).toMatchObject({ limit: "MAX_MQTT_CONNECTIONS_PER_ADDRESS", address: "127.0.0.1" });
+  });
+
+  it.each([
+    [0, 5],
+    [101, 5],
+    [100, 0],
+  ])("a keep-alive of %i s is answered with %i, where 100 are allowed", async (keepalive, code) => {
+    const { broker } = await startTestBroker({ env: { MAX_MQTT_KEEPALIVE_SECONDS: "100" } });
+    const camera = await rawClient(broker.ports.mqtt);
+    camera.send(connectPacket({ ...CAMERA, keepalive }));
+    expect((await camera.next(TYPE.connack)).readUInt8(1)).toBe(code);
+  });
+
+  it("without a limit a keep-alive of 0 is let in", async () => {
+    const { broker } = await startTestBroker({ env: { MAX_MQTT_KEEPALIVE_SECONDS: "0" } });
+    await rawSession(broker.ports.mqtt, { ...CAMERA, keepalive: 0 });
+  });
+});
+
+describe("after CONNECT", () => {
+  it("a client that falls silent is ended after one and a half times its keep-alive", async () => {
+    const { broker } = await startTestBroker();
+    const camera = await rawSession(broker.ports.mqtt, { ...CAMERA, keepalive: 1 });
+    await camera.ended;
+  });
+
+  it("a payload of MAX_PAYLOAD_BYTES is taken, one byte more is not", async () => {
+    const { client, ingest, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
+    const camera = await client(NORTH);
+    await camera.publishAsync(EVENT, "x".repeat(1000), { qos: 1 });
+    const gone = closed(camera);
+    camera.publish(EVENT, "x".repeat(1001), { qos: 1 });
+    await gone;
+    await logged("a payload of 1001 bytes, where 1000 are allowed");
+    expect(ingest.accepted).toHaveLength(1);
+  });
+
+  it("a packet that could not hold such a payload ends the connection at its header", async () => {
+    const { broker, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
+    const camera = await rawSession(broker.ports.mqtt, CAMERA);
+    camera.send(packet(0x32, Buffer.alloc(10), 200_000_000));
+    await camera.ended;
+    await logged("a packet of");
+  });
+
+  it("topics of more than 16 levels are refused, to publish and to subscribe", async () => {
+    const { broker, client, token } = await startTestBroker();
+    const deep = topic(`cameras/north/${"a/".repeat(12)}a`);
+    const camera = await client(NORTH);
+    const gone = closed(camera);
+    camera.publish(deep, "x", { qos: 1 });
+    await gone;
+    const reader = await rawSession(broker.ports.mqtt, { clientId: "r", username: "r", password: token(["admin"]) });
+    reader.send(subscribePacket([[deep, 1]]));
+    await reader.ended;
+  });
+
+  it("a client has at most MAX_MQTT_SUBSCRIPTIONS, in its stored session too", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_SUBSCRIPTIONS: "2" } });
+    const session = { clientId: "r", username: "r", password: test.token(["dashboard:read"]), clean: false };
+    const reader = await rawSession(test.broker.ports.mqtt, session);
+    const [one, two, three] = ["one", "two", "three"].map((name) => topic(`cameras/${name}/#`));
+    reader.send(
+      subscribePacket([
+        [one ?? "", 1],
+        [two ?? "", 1],
+        [three ?? "", 1],
+      ]),
+    );
+    expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([1, 1, 128]);
+    reader.send(packet(0xa2, Buffer.concat([Buffer.from([0, 2, 0, one?.length ?? 0]), Buffer.from(one ?? "")])));
+    await reader.next(11);
+    reader.send(subscribePacket([[three ?? "", 1]]));
+    expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([1]);
+    reader.socket.destroy();
+    await expect.poll(() => test.broker.stats().clients).toBe(0);
+    await rawSession(test.broker.ports.mqtt, session);
+    expect(test.broker.clients().map(({ filters }) => [...filters.keys()])).toEqual([[two, three]]);
+  });
+});
+
+describe("a client that does not keep up", () => {
+  /** Subscribes and then reads nothing. */
+  async function stuck(test: Awaited<ReturnType<typeof startTestBroker>>, qos: 0 | 1 | 2, clean: boolean) {
+    const password = test.token(["dashboard:read"]);
+    const reader = await rawSession(test.broker.ports.mqtt, { clientId: "stuck", username: "s", password, clean });
+    reader.send(subscribePacket([[topic("cameras/#"), qos]]));
+    await reader.next(TYPE.suback);
+    reader.socket.pause();
+    return reader;
+  }
+
+  it("delays nobody, and is not given what it was never promised", async () => {
+    const test = await startTestBroker();
+    await stuck(test, 0, true);
+    const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
+    const inbox = inboxOf(reader);
+    await reader.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    const camera = await test.client(NORTH);
+    const picture = "x".repeat(50_000);
+    const started = performance.now();
+    for (let index = 0; index < 300; index++) await camera.publishAsync(EVENT, picture, { qos: 1 });
+    await inbox.has(300);
+    expect(performance.now() - started).toBeLessThan(4000);
+    expect(test.broker.stats().shed).toBeGreaterThan(0);
+  });
+
+  it("is ended when it takes nothing for MQTT_DRAIN_TIMEOUT_MS", async () => {
+    const test = await startTestBroker({ env: { MQTT_DRAIN_TIMEOUT_MS: "300" } });
+    await stuck(test, 0, true);
+    const camera = await test.client(NORTH);
+    for (let index = 0; index < 200; index++) await camera.publishAsync(EVENT, "x".repeat(50_000), { qos: 1 });
+    await test.logged("drain timeout");
+    await expect.poll(() => test.broker.stats().clients).toBe(1);
+  });
+
+  it("loses its connection and nothing else when its session is persistent", async () => {
+    const test = await startTestBroker();
+    await stuck(test, 1, false);
+    const camera = await test.client(NORTH);
+    const names = Array.from({ length: 200 }, (_, index) => String(index));
+    for (const name of names) await camera.publishAsync(EVENT, name.padEnd(50_000), { qos: 1 });
+    await test.logged("a client does not keep up");
+    const password = test.token(["dashboard:read"]);
+    const { inbox } = await test.join({ clientId: "stuck", username: "s", password, clean: false });
+    expect((await inbox.has(200)).map(({ payload }) => payload.trim())).toEqual(names);
+    await expect.poll(() => test.broker.stats().offlineMessages).toBe(0);
+  });
+
+  it("gets all its retained messages, however many", async () => {
+    const test = await startTestBroker({ env: { MAX_QUEUED_BYTES: "20000" } });
+    const camera = await test.client(NORTH);
+    for (let index = 0; index < 100; index++) {
+      const options = { qos: 1, retain: true } as const;
+      await camera.publishAsync(topic(`cameras/north/state/s${index}`), "x".repeat(50_000), options);
+    }
+    const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
+    const inbox = inboxOf(reader);
+    await reader.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    await inbox.has(100);
+  });
+});
+
+describe("the look at fixed headers", () => {
+  it("finds the same in whatever pieces the bytes come", () => {
+    const limits = { maxConnectBytes: 100, maxPacketBytes: 300 };
+    const first = connectPacket({ clientId: "c", username: "u", password: "p" });
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(400), { maxLength: 10 }),
+        fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1 }),
+        (sizes, cuts) => {
+          const packets = sizes.map((size) => publishPacket({ topic: "t", payload: "x".repeat(size), qos: 1, id: 1 }));
+          const stream = Buffer.concat([first, ...packets]);
+          const expected = sizes.some((size) => size + 5 > 300);
+          const meter = new PacketMeter(limits);
+          let found = false;
+          for (let at = 0, turn = 0; at < stream.length && !found; turn++) {
+            const cut = cuts[turn % cuts.length] ?? 1;
+            found = meter.read(stream.subarray(at, at + cut)) !== undefined;
+            at += cut;
+          }
+          expect(found).toBe(expected);
+        },
+      ),
+    );
+  });
+
+  it("refuses a length of five bytes", () => {
+    const meter = new PacketMeter({ maxConnectBytes: Number.POSITIVE_INFINITY, maxPacketBytes: 300 });
+    expect(meter.read(Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0x01]))).toContain("malformed");
+  });
+});
