@@ -1,0 +1,9 @@
+export type ConnectionQuality = "excellent" | "good" | "fair" | "poor" | "unknown";
+
+/** Below 100 ms excellent, below 300 ms good, below one second fair. */
+export function qualityOf(latencyMs: number | undefined): ConnectionQuality {
+  if (latencyMs === undefined) return "unknown";
+  if (latencyMs < 100) return "excellent";
+  if (latencyMs < 300) return "good";
+  return latencyMs < 1000 ? "fair" : "poor";
+}

@@ -1,0 +1,124 @@
+// English throughout, as the page is; the zone of a time is always named.
+const LOCALE = "en-GB";
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
+
+/** Decimal units, as on the box the disk came in: `38.2 GB`. */
+export function formatBytes(bytes: number): string {
+  if (!Number.isFinite(bytes) || bytes < 0) return "–";
+  let value = bytes;
+  let unit = 0;
+  // 999.95 kB would round to "1000.0 kB".
+  while (unit < UNITS.length - 1 && Number(value.toFixed(unit === 0 ? 0 : 1)) >= 1000) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** `8 s`, `3 min`, `2 h 05 min`, `4 days`. Less than nothing is nothing. */
+export function formatDuration(durationMs: number): string {
+  const ms = Math.max(0, durationMs);
+  if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
+  if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min`;
+  if (ms < 2 * DAY) {
+    const minutes = Math.floor((ms % HOUR) / MINUTE);
+    return `${Math.floor(ms / HOUR)} h ${String(minutes).padStart(2, "0")} min`;
+  }
+  return `${Math.floor(ms / DAY)} days`;
+}
+
+/** How long ago. Clocks differ a little: what lies just ahead is now. What lies far ahead is said as it is. */
+export function formatAge(at: string | number, now: number): string {
+  const ageMs = now - momentOf(at);
+  if (Number.isNaN(ageMs)) return "at an unknown time";
+  if (ageMs < -MINUTE) return `${formatDuration(-ageMs)} ahead of this clock`;
+  return ageMs < 3 * SECOND ? "just now" : `${formatDuration(ageMs)} ago`;
+}
+
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+/**
+ * A time of day with its zone, `14:02:31 CET`, and its date when it is not today's there: `12 Mar, 14:02:31 CET`.
+ *
+ * @param timeZone an IANA name; one that is not known gives UTC, and says so
+ */
+export function formatTime(at: string | number, timeZone: string | undefined, now: number): string {
+  const moment = momentOf(at);
+  if (Number.isNaN(moment)) return "unknown time";
+  return format(isSameDay(moment, now, timeZone) ? "time" : "date", timeZone).format(moment);
+}
+
+/** As {@link formatTime}, to the minute: `14:02 CET`. */
+export function formatMinute(at: string | number, timeZone: string | undefined, now: number): string {
+  const moment = momentOf(at);
+  if (Number.isNaN(moment)) return "unknown time";
+  return format(isSameDay(moment, now, timeZone) ? "minute" : "dateMinute", timeZone).format(moment);
+}
+
+function isSameDay(one: number, other: number, timeZone: string | undefined): boolean {
+  const day = format("day", timeZone);
+  return day.format(one) === day.format(other);
+}
+
+const SHAPES = {
+  day: { year: "numeric", month: "2-digit", day: "2-digit" },
+  time: { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" },
+  minute: { hour: "2-digit", minute: "2-digit", timeZoneName: "short" },
+  dateMinute: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZoneName: "short" },
+  date: {
+    day: "numeric",
+    month: "short",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    timeZoneName: "short",
+  },
+} satisfies Record<string, Intl.DateTimeFormatOptions>;
+
+function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTimeFormat {
+  const key = `${shape} ${timeZone}`;
+  const held = formats.get(key);
+  if (held !== undefined) return held;
+  let made: Intl.DateTimeFormat;
+  try {
+    made = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone });
+  } catch {
+    made = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone: "UTC" });
+  }
+  // Zones come from cameras: as many as a few hundred cameras may have, and no more.
+  if (formats.size > 1000) formats.clear();
+  formats.set(key, made);
+  return made;
+}
+
+function localZone(): string {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
+function momentOf(at: string | number): number {
+  return typeof at === "number" ? at : Date.parse(at);
+}
+
+/** `24 ms`, `1.2 s`. */
+export function formatLatency(latencyMs: number): string {
+  return latencyMs < 1000 ? `${Math.max(1, Math.round(latencyMs))} ms` : `${(latencyMs / 1000).toFixed(1)} s`;
+}
+
+/** A shutter time as photographers write it: `1/250 s`, `0.5 s`, `2 s`. */
+export function formatExposure(seconds: number): string {
+  if (seconds >= 0.3) return `${Number(seconds.toFixed(1))} s`;
+  return `1/${Math.round(1 / seconds)} s`;
+}
+
+const WINDS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
+
+/** `143° SE`, from degrees clockwise from north. */
+export function formatAzimuth(degrees: number): string {
+  const whole = ((Math.round(degrees) % 360) + 360) % 360;
+  return `${whole}° ${WINDS[Math.round(whole / 45) % 8]}`;
+}

@@ -1,0 +1,135 @@
+import type { ReactNode } from "react";
+import type { CameraState } from "../../camera-state.ts";
+import { formatAge, formatAzimuth, formatBytes, formatDuration, formatExposure, formatMinute } from "../../format.ts";
+import { useNow } from "../use-now.ts";
+import { Icon, type IconName } from "./icon.tsx";
+import { lightOf, SunPath } from "./sun-path.tsx";
+
+/** What the camera measures and how it is set: each only where the camera has said it, each with its age. */
+export function CameraFacts({ camera, live }: { camera: CameraState; live: boolean }): ReactNode {
+  const { environment, storage, power, progress, settings, lastCapture } = camera;
+  const shot = lastCapture?.value.settings ?? settings?.value;
+  if (!environment && !storage && !power && !progress && !shot) return null;
+  return (
+    <dl className="facts">
+      <Light camera={camera} />
+      <Weather camera={camera} />
+      <Capturing camera={camera} live={live} />
+      {shot !== undefined && (
+        <Fact icon="sliders" label="Exposure" at={lastCapture?.at ?? settings?.at}>
+          <b>{shot.exposure_s === undefined ? "Auto" : formatExposure(shot.exposure_s)}</b>
+          <span>
+            {[shot.iso && `ISO ${shot.iso}`, shot.white_balance, shot.hdr && "HDR"].filter(Boolean).join(" · ")}
+          </span>
+        </Fact>
+      )}
+      <StorageAndPower camera={camera} />
+    </dl>
+  );
+}
+
+function Light({ camera: { environment, about } }: { camera: CameraState }): ReactNode {
+  const now = useNow();
+  if (environment === undefined) return null;
+  const { sun_elevation, sun_azimuth, next_golden_hour } = environment.value;
+  const untilGolden = next_golden_hour === undefined ? undefined : Date.parse(next_golden_hour) - now;
+  return (
+    <Fact icon="sun" label="Light" at={environment.at}>
+      <b>{lightOf(sun_elevation)}</b>
+      <span>
+        Sun {sun_elevation.toFixed(1).replace("-", "−")}° · {formatAzimuth(sun_azimuth)}
+      </span>
+      <SunPath elevation={sun_elevation} azimuth={sun_azimuth} />
+      {untilGolden !== undefined && untilGolden > 0 && (
+        <span>
+          Next golden hour {formatMinute(next_golden_hour ?? "", about?.value.location.timezone, now)}, in{" "}
+          {formatDuration(untilGolden)}
+        </span>
+      )}
+    </Fact>
+  );
+}
+
+function Weather({ camera: { environment } }: { camera: CameraState }): ReactNode {
+  if (environment === undefined) return null;
+  const { temperature_c, humidity_percent, cloud_percent, wind_ms } = environment.value;
+  const more = [
+    cloud_percent !== undefined && `${Math.round(cloud_percent)} % cloud`,
+    wind_ms !== undefined && `wind ${wind_ms.toFixed(1)} m/s`,
+    humidity_percent !== undefined && `${Math.round(humidity_percent)} % humidity`,
+  ].filter((part) => part !== false);
+  if (temperature_c === undefined && more.length === 0) return null;
+  return (
+    <Fact icon="wind" label="Weather" at={environment.at}>
+      {temperature_c !== undefined && <b>{temperature_c.toFixed(1).replace("-", "−")} °C</b>}
+      {more.map((part) => (
+        <span key={part}>{part}</span>
+      ))}
+    </Fact>
+  );
+}
+
+function Capturing({ camera: { progress, about }, live }: { camera: CameraState; live: boolean }): ReactNode {
+  const now = useNow();
+  if (progress === undefined) return null;
+  const { active, next_capture_at, captures_completed, captures_total } = progress.value;
+  const untilNext = next_capture_at === undefined ? undefined : Date.parse(next_capture_at) - now;
+  const count = captures_completed.toLocaleString("en-GB");
+  return (
+    <Fact icon="clock" label="Schedule" at={progress.at}>
+      <b>{active ? "Capturing" : "Paused"}</b>
+      {live && untilNext !== undefined && untilNext > 0 && <span>Next picture in {formatDuration(untilNext)}</span>}
+      <span>{captures_total === undefined ? `${count} pictures` : `${count} of ${captures_total} pictures`}</span>
+      {about !== undefined && <span>Every {formatDuration(about.value.capture_interval_s * 1000)}</span>}
+    </Fact>
+  );
+}
+
+function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }): ReactNode {
+  if (storage === undefined && power === undefined) return null;
+  const used = storage === undefined ? 0 : 1 - storage.value.free_bytes / storage.value.total_bytes;
+  return (
+    <Fact icon={storage === undefined ? "power" : "disk"} label="Storage" at={(storage ?? power)?.at}>
+      {storage !== undefined && (
+        <>
+          <b>{formatBytes(storage.value.free_bytes)} free</b>
+          <span>of {formatBytes(storage.value.total_bytes)}</span>
+          <meter className="bar" min={0} max={1} high={0.8} value={used} aria-label="Storage used" />
+        </>
+      )}
+      {power !== undefined && (
+        <span>
+          {{ mains: "Mains power", battery: "On battery", solar: "Solar power" }[power.value.source]}
+          {power.value.battery_percent !== undefined && ` · ${Math.round(power.value.battery_percent)} %`}
+        </span>
+      )}
+    </Fact>
+  );
+}
+
+interface FactProps {
+  icon: IconName;
+  label: string;
+  at: string | undefined;
+  children: ReactNode;
+}
+
+/** A measurement older than this is said to be old, milliseconds. */
+const OLD_MS = 15 * 60_000;
+
+function Fact({ icon, label, at, children }: FactProps): ReactNode {
+  const now = useNow();
+  const old = at !== undefined && now - Date.parse(at) > OLD_MS;
+  return (
+    <div className="fact">
+      <dt>
+        <Icon name={icon} />
+        {label}
+      </dt>
+      <dd>
+        {children}
+        {old && <span className="fact-age">measured {formatAge(at, now)}</span>}
+      </dd>
+    </div>
+  );
+}

@@ -1,0 +1,58 @@
+import { type ReactNode, useState } from "react";
+import type { RealTimeData } from "../../dashboard-store.ts";
+import type { Pictures } from "../pictures.ts";
+import { CameraCard } from "./camera-card.tsx";
+
+/** One camera large, the others beside it; which one is large stays in the address, so that it can be bookmarked. */
+export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: Pictures }): ReactNode {
+  const [chosen, setChosen] = useState(() => location.hash.slice(1));
+  const cameras = [...data.cameras.values()].sort((one, other) => one.id.localeCompare(other.id));
+  const featured = cameras.find(({ id }) => id === chosen) ?? cameras[0];
+  if (featured === undefined) return data.loaded ? <NoCameras /> : <LoadingCameras />;
+  const choose = (id: string): void => {
+    history.replaceState(null, "", `#${id}`);
+    setChosen(id);
+    scrollTo({ top: 0 });
+  };
+  // One list with keys, so that a card that becomes the large one keeps its picture.
+  const ordered = [featured, ...cameras.filter((camera) => camera !== featured)];
+  return (
+    <section className="cameras" aria-label="Cameras" data-count={Math.min(cameras.length, 4)}>
+      {ordered.map((camera) => (
+        <CameraCard
+          key={camera.id}
+          camera={camera}
+          data={data}
+          pictures={pictures}
+          featured={camera === featured}
+          onFeature={() => choose(camera.id)}
+        />
+      ))}
+    </section>
+  );
+}
+
+function LoadingCameras(): ReactNode {
+  return (
+    <section className="cameras" aria-label="Cameras" aria-busy="true">
+      <div className="camera" data-featured="true">
+        <div className="picture skeleton" />
+      </div>
+    </section>
+  );
+}
+
+function NoCameras(): ReactNode {
+  return (
+    <section className="cameras" aria-label="Cameras">
+      <div className="empty">
+        <svg viewBox="0 0 120 60" className="empty-scene" aria-hidden="true">
+          <circle cx="84" cy="18" r="8" />
+          <path d="M6 54 40 16l20 26 10-12 44 24z" />
+        </svg>
+        <h2>No camera has spoken yet</h2>
+        <p>The first camera that connects to the broker appears here by itself. The README says how to connect one.</p>
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,76 @@
+import { type ReactNode, useState } from "react";
+import type { FeedItem } from "../../dashboard-state.ts";
+import type { RealTimeData } from "../../dashboard-store.ts";
+import { formatTime } from "../../format.ts";
+import type { ReportedGap } from "../../subscription.ts";
+import { useNow } from "../use-now.ts";
+import { EventRow } from "./event-row.tsx";
+import { Icon } from "./icon.tsx";
+
+const MINUTE_MS = 60_000;
+
+/** What happened, newest first. A stretch that was missed is a line of its own. */
+export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
+  const [all, setAll] = useState(false);
+  const now = useNow();
+  const items: readonly FeedItem[] = all ? data.events.map((event) => ({ kind: "event", event })) : data.activity;
+  return (
+    <section className="panel feed" aria-labelledby="feed-title">
+      <div className="panel-head">
+        <h2 id="feed-title">Activity</h2>
+        <button type="button" className="text-button" aria-pressed={all} onClick={() => setAll(!all)}>
+          {all ? "Highlights" : "Everything"}
+        </button>
+      </div>
+      {items.length === 0 ? (
+        <p className="panel-empty">{data.loaded ? "Nothing has happened since this page was opened." : "Loading…"}</p>
+      ) : (
+        <ol className="rows" data-testid="event-feed" data-new-events={data.newEvents}>
+          {items.map((item) =>
+            item.kind === "gap" ? (
+              <GapRow key={`gap ${item.gap.at}`} gap={item.gap} now={now} />
+            ) : (
+              <EventRow
+                key={`${item.event.position} ${item.event.id ?? ""}`}
+                event={item.event}
+                cameraName={nameOf(data, item.event.camera)}
+                timeZone={zoneOf(data, item.event.camera)}
+                minute={Math.floor(now / MINUTE_MS) * MINUTE_MS}
+              />
+            ),
+          )}
+        </ol>
+      )}
+    </section>
+  );
+}
+
+const REASONS = {
+  epoch_changed: "the server started a new journal",
+  trimmed: "they are older than what the server keeps",
+  ahead: "the server was restored from a backup",
+  interrupted: "the connection was lost too early",
+};
+
+function GapRow({ gap, now }: { gap: ReportedGap; now: number }): ReactNode {
+  return (
+    <li className="row gap-row" data-testid="gap-row" data-tone="warn">
+      <span className="row-icon">
+        <Icon name="gap" />
+      </span>
+      <div className="row-words">
+        <p className="row-title">Events may be missing here</p>
+        <p className="row-detail">What happened before cannot be told: {REASONS[gap.reason]}</p>
+      </div>
+      <span className="row-time">{formatTime(gap.at, undefined, now)}</span>
+    </li>
+  );
+}
+
+function nameOf(data: RealTimeData, camera: string | undefined): string | undefined {
+  return camera === undefined ? undefined : (data.cameras.get(camera)?.about?.value.name ?? camera);
+}
+
+function zoneOf(data: RealTimeData, camera: string | undefined): string | undefined {
+  return camera === undefined ? undefined : data.cameras.get(camera)?.about?.value.location.timezone;
+}

@@ -1,0 +1,46 @@
+import { memo, type ReactNode } from "react";
+import type { DashboardEvent } from "../../../contract/socket-messages.ts";
+import { formatTime } from "../../format.ts";
+import { eventText } from "../text/event-text.ts";
+import { Icon } from "./icon.tsx";
+
+export interface EventRowProps {
+  event: DashboardEvent;
+  /** The camera's name and time zone, where they are known. */
+  cameraName: string | undefined;
+  timeZone: string | undefined;
+  /** The present minute: enough to tell today from yesterday, and rows are not drawn anew every second. */
+  minute: number;
+}
+
+export const EventRow = memo(function EventRow({ event, cameraName, timeZone, minute }: EventRowProps): ReactNode {
+  const { title, detail, icon, tone } = eventText(event);
+  const late = event.historical === true;
+  return (
+    <li
+      className="row"
+      data-testid="event-row"
+      data-event={event.event}
+      data-tone={tone}
+      data-position={event.position}
+    >
+      <span className="row-icon">
+        <Icon name={icon} />
+      </span>
+      <div className="row-words">
+        <p className="row-title">
+          {title}
+          {late && (
+            <span className="tag" title="Sent later, when the camera was back">
+              late
+            </span>
+          )}
+        </p>
+        <p className="row-detail">{[cameraName, detail].filter(Boolean).join(" · ")}</p>
+      </div>
+      <time className="row-time" dateTime={event.timestamp}>
+        {formatTime(event.timestamp, timeZone, minute)}
+      </time>
+    </li>
+  );
+});

@@ -1,0 +1,69 @@
+import type { ReactNode } from "react";
+import type { JobState } from "../../dashboard-state.ts";
+import type { RealTimeData } from "../../dashboard-store.ts";
+import { useNow } from "../use-now.ts";
+
+/** How long a job that was put away stays in sight, milliseconds. */
+const ENDED_SHOWN_MS = 60_000;
+const MAX_SHOWN = 6;
+
+const RANK = { processing: 0, queued: 1, failed: 2, completed: 3 };
+
+/** Jobs under way, and those that ended a moment ago. */
+export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
+  const now = useNow();
+  const jobs = [...data.jobs]
+    .filter(([, { cleared, at }]) => !cleared || now - Date.parse(at) < ENDED_SHOWN_MS)
+    .sort(([one, a], [other, b]) => RANK[a.status] - RANK[b.status] || one.localeCompare(other));
+  if (jobs.length === 0) return null;
+  return (
+    <section className="panel" aria-labelledby="jobs-title">
+      <div className="panel-head">
+        <h2 id="jobs-title">Processing</h2>
+        {jobs.length > MAX_SHOWN && <span className="panel-note">{jobs.length} jobs</span>}
+      </div>
+      <ul className="jobs">
+        {jobs.slice(0, MAX_SHOWN).map(([key, job]) => (
+          <JobRow key={key} job={job} camera={nameOf(data, job.camera)} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function JobRow({ job, camera }: { job: JobState; camera: string | undefined }): ReactNode {
+  const title = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
+  const percent = Math.round(job.progress);
+  const state = {
+    queued: "Queued",
+    processing: `${percent} %`,
+    completed: "Done",
+    failed: "Failed",
+  }[job.status];
+  return (
+    <li className="job" data-testid="job-row" data-status={job.status} data-job={job.job}>
+      <p className="job-title">
+        <span>
+          {title}
+          {camera !== undefined && <span className="job-camera"> {camera}</span>}
+        </span>
+        <span className="job-state">{state}</span>
+      </p>
+      <div
+        className="progress"
+        role="progressbar"
+        aria-label={`${title}${camera === undefined ? "" : ` of ${camera}`}`}
+        aria-valuenow={percent}
+        aria-valuemin={0}
+        aria-valuemax={100}
+      >
+        <span style={{ transform: `scaleX(${job.status === "completed" ? 1 : job.progress / 100})` }} />
+      </div>
+      {job.error !== undefined && <p className="job-error">{job.error}</p>}
+    </li>
+  );
+}
+
+function nameOf(data: RealTimeData, camera: string | undefined): string | undefined {
+  return camera === undefined ? undefined : (data.cameras.get(camera)?.about?.value.name ?? camera);
+}

@@ -1,0 +1,41 @@
+import type { ReactNode } from "react";
+import type { LatestPicture } from "../use-latest-picture.ts";
+import { Icon } from "./icon.tsx";
+
+const EMPTY = {
+  loading: "",
+  shown: "",
+  none: "No picture yet",
+  failed: "The picture could not be loaded",
+};
+
+export interface LivePictureProps {
+  camera: string;
+  alt: string;
+  latest: LatestPicture;
+  /** The place takes the picture's own shape; otherwise that of its neighbours. */
+  whole: boolean;
+}
+
+/** A picture that fades over to the next. Its place keeps the shape of the picture, so that nothing moves. */
+export function LivePicture({ camera, alt, latest: { picture, before, status }, whole }: LivePictureProps): ReactNode {
+  const style = picture === undefined || !whole ? undefined : { aspectRatio: `${picture.width} / ${picture.height}` };
+  return (
+    <div
+      className="picture"
+      data-testid={`live-picture-${camera}`}
+      data-status={status}
+      data-etag={picture?.etag}
+      style={style}
+    >
+      {before !== undefined && <img className="picture-before" src={before.src} alt="" />}
+      {picture !== undefined && <img key={picture.src} className="picture-now" src={picture.src} alt={alt} />}
+      {picture === undefined && (
+        <div className={status === "loading" ? "picture-empty skeleton" : "picture-empty"}>
+          {status !== "loading" && <Icon name="picture" />}
+          <span>{EMPTY[status]}</span>
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,45 @@
+import type { ReactNode } from "react";
+
+const WIDTH = 160;
+const HEIGHT = 44;
+/** The elevations drawn, degrees. */
+const LOWEST = -30;
+const HIGHEST = 66;
+
+/** Where the sun stands: from north over south to north, above or below the horizon, and through which light. */
+export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: number }): ReactNode {
+  const x = ((((azimuth % 360) + 360) % 360) / 360) * WIDTH;
+  const y = heightOf(Math.min(HIGHEST, Math.max(LOWEST, elevation)));
+  // The sun's upper edge is seen until its centre is 0.8° below.
+  const isUp = elevation > -0.8;
+  return (
+    <svg className="sun-path" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} aria-hidden="true">
+      <rect className="sun-golden" x="0" width={WIDTH} y={heightOf(6)} height={heightOf(-6) - heightOf(6)} />
+      <rect className="sun-blue" x="0" width={WIDTH} y={heightOf(-6)} height={heightOf(-12) - heightOf(-6)} />
+      <line className="sun-horizon" x1="0" x2={WIDTH} y1={heightOf(0)} y2={heightOf(0)} />
+      {[0.25, 0.5, 0.75].map((share) => (
+        <line
+          key={share}
+          className="sun-tick"
+          x1={share * WIDTH}
+          x2={share * WIDTH}
+          y1={heightOf(0) - 2}
+          y2={heightOf(0) + 2}
+        />
+      ))}
+      <circle className="sun-glow" cx={x} cy={y} r="8" data-up={isUp} />
+      <circle className="sun-disc" cx={x} cy={y} r="3.4" data-up={isUp} />
+    </svg>
+  );
+}
+
+function heightOf(elevation: number): number {
+  return ((HIGHEST - elevation) / (HIGHEST - LOWEST)) * HEIGHT;
+}
+
+/** The photographer's name for the light: blue hour from −12° to −6°, golden hour from −6° to 6°. */
+export function lightOf(elevation: number): string {
+  if (elevation < -12) return "Night";
+  if (elevation < -6) return "Blue hour";
+  return elevation < 6 ? "Golden hour" : "Daylight";
+}

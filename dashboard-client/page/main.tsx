@@ -1,0 +1,43 @@
+import "./no-eval.ts";
+
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { createClient } from "../client.ts";
+import type { TextStorage } from "../offline-cache.ts";
+import { RealTimeProvider } from "../react/real-time-provider.tsx";
+import { Access } from "./access.ts";
+import { App } from "./app.tsx";
+import { Pictures } from "./pictures.ts";
+
+// The page is served by the bridge, perhaps below a path of a proxy: everything else is found from here.
+const base = new URL(".", location.href).href;
+const socketUrl = new URL("ws", base);
+socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
+
+const access = new Access({ base, fetch: fetch.bind(window), storage: tabStorage() });
+const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
+const pictures = new Pictures({ base, access, fetch: fetch.bind(window) });
+
+function signOut(): void {
+  client.close();
+  access.signOut();
+  location.reload();
+}
+
+function tabStorage(): TextStorage | undefined {
+  try {
+    return sessionStorage;
+  } catch {
+    return undefined;
+  }
+}
+
+const element = document.getElementById("page");
+if (element === null) throw new Error("index.html has no element with the id page");
+createRoot(element).render(
+  <StrictMode>
+    <RealTimeProvider client={client}>
+      <App access={access} pictures={pictures} onSignOut={signOut} />
+    </RealTimeProvider>
+  </StrictMode>,
+);

@@ -1,0 +1,67 @@
+import type { CameraState } from "../../camera-state.ts";
+import { formatAge, formatDuration, formatMinute, formatTime } from "../../format.ts";
+
+export type Tone = "good" | "rest" | "warn" | "bad" | "quiet";
+
+export interface StatusText {
+  /** A word or two. */
+  label: string;
+  /** Since when, until when, and why that word. */
+  detail: string;
+  tone: Tone;
+}
+
+/** How a camera stands, in words. When the connection is lost, everything is what was last known. */
+export function cameraStatus(camera: CameraState, live: boolean, now: number): StatusText {
+  const status = currentStatus(camera, now);
+  return live ? status : { ...status, label: `Last known: ${status.label.toLowerCase()}`, tone: "quiet" };
+}
+
+function currentStatus(camera: CameraState, now: number): StatusText {
+  const zone = camera.about?.value.location.timezone;
+  const presence = camera.presence?.value;
+  const since = presence === undefined ? "" : `since ${formatMinute(presence.since, zone, now)}`;
+  switch (presence?.status) {
+    case "online":
+      return { label: "Online", detail: since, tone: "good" };
+    case "offline":
+      return {
+        label: "Offline",
+        detail: `${since} · ${formatDuration(now - Date.parse(presence.since))}`,
+        tone: "bad",
+      };
+    case "sleeping":
+      return presence.until === undefined
+        ? { label: "Sleeping", detail: since, tone: "rest" }
+        : { label: `Sleeping until ${formatMinute(presence.until, zone, now)}`, detail: since, tone: "rest" };
+    case "stale":
+      return { label: "No new pictures", detail: `connected, but silent ${since}`, tone: "warn" };
+    case "unknown":
+      return { label: "Unknown", detail: `not heard ${since}`, tone: "quiet" };
+    case undefined:
+      return { label: "Unknown", detail: "not heard yet", tone: "quiet" };
+  }
+}
+
+/** When the picture that is shown was taken; without the camera's word for it, when the server received it. */
+export function pictureTime(
+  camera: CameraState,
+  picture: { etag: string | undefined; receivedAt: number | undefined } | undefined,
+  now: number,
+): { text: string; age: string } | undefined {
+  if (picture === undefined) return undefined;
+  const zone = camera.about?.value.location.timezone;
+  const taken = takenAt(camera, picture.etag);
+  const at = taken ?? picture.receivedAt;
+  if (at === undefined) return undefined;
+  return {
+    text: `${taken === undefined ? "Received" : "Taken"} ${formatTime(at, zone, now)}`,
+    age: formatAge(at, now),
+  };
+}
+
+function takenAt(camera: CameraState, etag: string | undefined): string | undefined {
+  const { preview, lastCapture } = camera;
+  if (preview === undefined || etag === undefined || preview.value.etag !== etag) return undefined;
+  return lastCapture?.value.capture === preview.value.capture ? lastCapture.at : undefined;
+}

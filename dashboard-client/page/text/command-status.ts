@@ -1,0 +1,56 @@
+import { ReplyCode } from "../../../contract/codes.ts";
+import type { CommandStatus } from "../../../contract/commands.ts";
+import type { CommandResult } from "../../commands.ts";
+import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../errors.ts";
+
+export interface CommandText {
+  text: string;
+  /** `busy`: more will be said. */
+  tone: "busy" | "good" | "bad";
+}
+
+const STEPS: Record<Extract<CommandStatus, "sent" | "delivered" | "accepted">, string> = {
+  sent: "Sent · waiting for the camera",
+  delivered: "The camera has it",
+  accepted: "Taking the picture…",
+};
+
+export const SENDING: CommandText = { text: "Sending…", tone: "busy" };
+
+/** What can be said of `capture.now`, and no more: "has it" only after the camera's own acknowledgement. */
+export function captureProgress({ status, error, code }: CommandResult): CommandText {
+  switch (status) {
+    case "sent":
+    case "delivered":
+    case "accepted":
+      return { text: STEPS[status], tone: "busy" };
+    case "succeeded":
+      return { text: "Picture taken", tone: "good" };
+    case "failed":
+      if (code === ReplyCode.deviceOffline) return bad("The camera is offline · nothing was taken");
+      return bad(`Failed${because(error)}`);
+    case "rejected":
+      // With a code it was the server that refused, before the camera heard of it.
+      return bad(`${code === undefined ? "The camera refused" : "Not sent"}${because(error)}`);
+    case "timed_out":
+      return bad("The camera has it but did not answer · it may still take the picture");
+    case "expired":
+      return bad("The camera could not be reached in time · nothing was taken");
+  }
+}
+
+export function captureFailure(error: unknown): CommandText {
+  if (error instanceof NotConnectedError) return bad("Not connected · nothing was sent");
+  if (error instanceof OutcomeUnknownError) return bad("The connection was lost · it may still take the picture");
+  if (error instanceof RequestRefusedError && error.code === ReplyCode.permissionDenied)
+    return bad("You may not command this camera");
+  return bad(error instanceof Error ? error.message : "Failed");
+}
+
+function bad(text: string): CommandText {
+  return { text, tone: "bad" };
+}
+
+function because(error: string | undefined): string {
+  return error === undefined ? "" : ` · ${error}`;
+}

@@ -1,0 +1,102 @@
+import { alertSchema, captureCompletedSchema, jobSchema } from "../../../contract/events.ts";
+import type { DashboardEvent } from "../../../contract/socket-messages.ts";
+import { formatBytes } from "../../format.ts";
+import type { IconName } from "../components/icon.tsx";
+import type { Tone } from "./camera-status.ts";
+
+export interface EventText {
+  title: string;
+  detail: string;
+  icon: IconName;
+  tone: Tone;
+}
+
+type Shape = Omit<EventText, "detail">;
+
+const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
+  ["capture.started", { title: "Taking a picture", icon: "aperture", tone: "quiet" }],
+  ["capture.progress", { title: "Capturing", icon: "aperture", tone: "quiet" }],
+  ["capture.completed", { title: "Picture taken", icon: "aperture", tone: "good" }],
+  ["capture.failed", { title: "Picture failed", icon: "aperture", tone: "bad" }],
+  ["preview.updated", { title: "New preview", icon: "picture", tone: "quiet" }],
+  ["camera.about", { title: "Camera introduced itself", icon: "camera", tone: "quiet" }],
+  ["camera.online", { title: "Camera online", icon: "link", tone: "good" }],
+  ["camera.offline", { title: "Camera offline", icon: "link", tone: "bad" }],
+  ["camera.sleeping", { title: "Camera sleeping", icon: "moon", tone: "rest" }],
+  ["camera.stale", { title: "No new pictures", icon: "link", tone: "warn" }],
+  ["camera.unknown", { title: "Waiting for the camera", icon: "link", tone: "quiet" }],
+  ["job.progress", { title: "Processing", icon: "film", tone: "quiet" }],
+  ["job.completed", { title: "Processing finished", icon: "film", tone: "good" }],
+  ["job.failed", { title: "Processing failed", icon: "film", tone: "bad" }],
+  ["alert.raised", { title: "Alert", icon: "alert", tone: "warn" }],
+  ["alert.cleared", { title: "Alert over", icon: "alert", tone: "good" }],
+  ["schedule.updated", { title: "Schedule changed", icon: "clock", tone: "quiet" }],
+  ["settings.applied", { title: "Settings applied", icon: "sliders", tone: "quiet" }],
+  ["environmental.update", { title: "Surroundings measured", icon: "sun", tone: "quiet" }],
+  ["resource.update", { title: "Resources measured", icon: "chip", tone: "quiet" }],
+  ["system.status", { title: "System status", icon: "chip", tone: "quiet" }],
+  ["service.link", { title: "Processing service", icon: "film", tone: "quiet" }],
+  ["error.occurred", { title: "Error", icon: "alert", tone: "bad" }],
+  ["link.gap", { title: "Messages missing on the link", icon: "gap", tone: "warn" }],
+  ["outbox.dropped", { title: "Camera ran out of room for messages", icon: "gap", tone: "warn" }],
+]);
+
+/** An event in words. One of another name is shown by its name and what is plain in its data. */
+export function eventText(event: DashboardEvent): EventText {
+  const shape = SHAPES.get(event.event) ?? { title: event.event, icon: "dot", tone: "quiet" };
+  return { ...shape, ...special(event), detail: detail(event) };
+}
+
+function special({ event, data }: DashboardEvent): Partial<Shape> {
+  const job = event.startsWith("job.") ? jobSchema.safeParse(data).data : undefined;
+  if (job !== undefined) {
+    const what = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
+    const state = { queued: "queued", processing: "in progress", completed: "finished", failed: "failed" }[job.status];
+    return { title: `${what} ${state}` };
+  }
+  const alert = event === "alert.raised" ? alertSchema.safeParse(data).data : undefined;
+  if (alert !== undefined)
+    return {
+      title: alert.message,
+      tone: alert.severity === "critical" ? "bad" : alert.severity === "info" ? "quiet" : "warn",
+    };
+  return {};
+}
+
+function detail({ event, data }: DashboardEvent): string {
+  if (event === "capture.completed") {
+    const capture = captureCompletedSchema.safeParse(data).data;
+    if (capture !== undefined) return `${capture.width} × ${capture.height} · ${formatBytes(capture.size_bytes)}`;
+  }
+  if (event.startsWith("job.")) {
+    const job = jobSchema.safeParse(data).data;
+    if (job?.status === "failed") return job.error ?? "";
+    if (job !== undefined)
+      return job.outputs?.join(", ") ?? (job.status === "processing" ? `${Math.round(job.progress)} %` : "");
+  }
+  if (event.startsWith("alert.") || event.startsWith("camera.")) return "";
+  return plain(data);
+}
+
+const MAX_PLAIN_FIELDS = 3;
+const MAX_PLAIN_LENGTH = 80;
+
+/** The first plain fields of data whose form nobody has told this page. */
+function plain(data: unknown): string {
+  if (typeof data === "string" || typeof data === "number") return cut(String(data));
+  if (typeof data !== "object" || data === null || Array.isArray(data)) return "";
+  const all = new Map<string, unknown>(Object.entries(data));
+  for (const words of [all.get("error"), all.get("message"), all.get("text")])
+    if (typeof words === "string") return cut(words);
+  const fields = [...all].filter(([, value]) => ["string", "number", "boolean"].includes(typeof value));
+  return cut(
+    fields
+      .slice(0, MAX_PLAIN_FIELDS)
+      .map(([name, value]) => `${name.replaceAll("_", " ")} ${String(value)}`)
+      .join(" · "),
+  );
+}
+
+function cut(text: string): string {
+  return text.length > MAX_PLAIN_LENGTH ? `${text.slice(0, MAX_PLAIN_LENGTH - 1)}…` : text;
+}
