@@ -1,0 +1,226 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { startBridge } from "../bridge/bridge.ts";
+import { type BridgeConfig, readBridgeConfig } from "../bridge/config.ts";
+import { createIngest } from "../bridge/ingest.ts";
+import { openLevelJournal } from "../bridge/journal/level.ts";
+import { openPreviews } from "../bridge/previews.ts";
+import { createTokens } from "../bridge/tokens.ts";
+import { startBroker } from "../broker/broker.ts";
+import { type BrokerConfig, readBrokerConfig } from "../broker/config.ts";
+import { topicTree } from "../contract/topics.ts";
+import { type SimulatedCameraOptions, startSimulator } from "../device/simulator.ts";
+import { readAll, readSimulatorConfig, type SimulatorConfig } from "./config.ts";
+import { loadSecrets, type Secrets } from "./secrets.ts";
+
+const SERVICE_ID = "worker";
+
+export interface BackendConfig {
+  bridge: BridgeConfig;
+  broker: BrokerConfig;
+  simulator: SimulatorConfig;
+  secrets: Secrets;
+}
+
+/**
+ * Reads the configuration of every part, and makes the secrets that nobody configured.
+ * @throws {ConfigurationError} all problems of all parts at once
+ * @throws {DataPathError}
+ */
+export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
+  const source = { env, readFile: (path: string) => readFileSync(path, "utf8") };
+  const { simulator } = readAll({
+    simulator: () => readSimulatorConfig(source),
+    // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
+    broker: () => readBrokerConfig(source),
+    bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
+  });
+  const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
+  return {
+    simulator,
+    secrets,
+    broker: readBrokerConfig(source),
+    bridge: readBridgeConfig({
+      ...source,
+      generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
+    }),
+  };
+}
+
+/** Stand in for the generated secrets while the configuration is only checked. */
+const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };
+
+export interface Backend {
+  /** `http://127.0.0.1:8082` */
+  http: string;
+  /** Label and address of everything that listens, for a person to read. */
+  addresses: readonly (readonly [label: string, address: string])[];
+  /** Ids of the simulated cameras. */
+  cameras: readonly string[];
+  /** Ends all parts, the last in first out. Idempotent. */
+  stop(): Promise<void>;
+}
+
+export interface BackendOptions {
+  config: BackendConfig;
+  version: string;
+  /** The built dashboard page. */
+  pagePath: string;
+  logger: Logger;
+}
+
+/** Broker, bridge and simulator in one process, everything durable under `DATA_PATH`. Should one not start, those before it are stopped. */
+export async function startBackend({ config, version, pagePath, logger }: BackendOptions): Promise<Backend> {
+  const running: { stop(): Promise<void> }[] = [];
+  let stopping: Promise<void> | undefined;
+  const stop = () => {
+    stopping ??= stopAll(running, logger);
+    return stopping;
+  };
+  try {
+    const { bridge: bridgeConfig, broker: brokerConfig } = config;
+    const tree = topicTree(bridgeConfig.topicRoot);
+    const { channels, dataPath } = bridgeConfig;
+    const tokens = createTokens({ secrets: bridgeConfig.jwtSecrets });
+
+    const journal = await openLevelJournal({
+      path: join(dataPath, "journal"),
+      sync: bridgeConfig.journal.sync,
+      retentionEvents: bridgeConfig.journal.retentionEvents,
+      retentionHours: bridgeConfig.journal.retentionHours,
+      logger: logger.child({ part: "journal" }),
+    });
+    running.push({ stop: () => journal.close() });
+
+    const previews = await openPreviews({ path: join(dataPath, "previews"), ...bridgeConfig.previews });
+    running.push({ stop: () => previews.close() });
+
+    const { maxPayloadBytes } = bridgeConfig;
+    const ingest = createIngest({
+      journal,
+      tree,
+      channels,
+      previews,
+      maxPayloadBytes,
+      logger: logger.child({ part: "ingest" }),
+    });
+    const broker = await startBroker({
+      config: brokerConfig,
+      tree,
+      channels,
+      verifyToken: (token) => tokens.verify(token),
+      ingest,
+      logger: logger.child({ part: "broker" }),
+    });
+    running.push(broker);
+    ingest.attach(broker);
+    await ingest.replayUnemitted();
+
+    const bridge = await startBridge({
+      config: bridgeConfig,
+      journal,
+      ingest,
+      link: broker,
+      tokens,
+      tree,
+      channels,
+      previews,
+      pagePath,
+      version,
+      brokerStats: () => broker.stats(),
+      logger: logger.child({ part: "bridge" }),
+    });
+    running.push(bridge);
+    // Last, so that nothing is accepted before somebody listens to it.
+    await broker.listen();
+
+    const cameras = simulatedCameras(config);
+    if (cameras.length > 0) {
+      for (const { id, secret } of cameras) await broker.devices.set({ id, kind: "camera", secret });
+      const service = { id: SERVICE_ID, secret: secretOf(config.secrets, SERVICE_ID) };
+      await broker.devices.set({ ...service, kind: "processing" });
+      running.push(
+        await startSimulator({
+          brokerUrl: urlOf("mqtt", brokerConfig.host, broker.ports.mqtt),
+          topicRoot: bridgeConfig.topicRoot,
+          cameras,
+          service,
+          captureIntervalS: config.simulator.CAPTURE_INTERVAL_S,
+          dataPath: join(dataPath, "simulator"),
+          logger: logger.child({ part: "simulator" }),
+        }),
+      );
+    }
+
+    const http = urlOf("http", bridgeConfig.host, bridge.port);
+    return {
+      http,
+      addresses: [
+        ["Dashboard", `${http}/`],
+        ["WebSocket", `${urlOf("ws", bridgeConfig.host, bridge.port)}/ws`],
+        ["MQTT", urlOf("mqtt", brokerConfig.host, broker.ports.mqtt)],
+        ...(broker.ports.mqtts === undefined
+          ? []
+          : [["MQTT over TLS", urlOf("mqtts", brokerConfig.host, broker.ports.mqtts)] as const]),
+        ["MQTT over WebSocket", urlOf("ws", brokerConfig.host, broker.ports.mqttWs)],
+      ],
+      cameras: cameras.map(({ id }) => id),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function stopAll(running: readonly { stop(): Promise<void> }[], logger: Logger): Promise<void> {
+  for (const part of running.toReversed()) {
+    try {
+      await part.stop();
+    } catch (error) {
+      logger.error({ err: error }, "a part did not stop cleanly");
+    }
+  }
+}
+
+function simulatedIds({ SIMULATOR }: SimulatorConfig): string[] {
+  if (SIMULATOR === 0) return [];
+  return [
+    ...PLACES.slice(0, SIMULATOR).map(({ id }) => id),
+    ...Array.from(
+      { length: Math.max(0, SIMULATOR - PLACES.length) },
+      (_, index) => `camera-${index + PLACES.length + 1}`,
+    ),
+    SERVICE_ID,
+  ];
+}
+
+const PLACES = [
+  { id: "north", name: "North ridge" },
+  { id: "south", name: "South face" },
+] as const;
+
+function simulatedCameras({ simulator, secrets }: BackendConfig): SimulatedCameraOptions[] {
+  return simulatedIds(simulator)
+    .filter((id) => id !== SERVICE_ID)
+    .map((id) => ({
+      id,
+      secret: secretOf(secrets, id),
+      lat: simulator.LOCATION_LAT,
+      lon: simulator.LOCATION_LON,
+      timezone: simulator.TIMEZONE,
+      name: PLACES.find((place) => place.id === id)?.name ?? id,
+    }));
+}
+
+function secretOf(secrets: Secrets, id: string): string {
+  const secret = secrets.simulator[id];
+  if (secret === undefined) throw new Error(`no secret was made for the simulated device ${id}`);
+  return secret;
+}
+
+function urlOf(scheme: string, host: string, port: number | undefined): string {
+  const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
+  return `${scheme}://${name}:${port}`;
+}

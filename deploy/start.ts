@@ -1,0 +1,79 @@
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import pino, { type Logger } from "pino";
+import pinoPretty from "pino-pretty";
+import { ConfigurationError } from "../contract/environment.ts";
+import { type Backend, type BackendConfig, readBackendConfig, startBackend } from "./backend.ts";
+
+/** A stop that takes longer is ended: whoever pressed Ctrl-C waits for it. */
+const STOP_TIMEOUT_MS = 1900;
+
+const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
+const version = packageVersion(root);
+
+try {
+  const config = readBackendConfig(process.env);
+  const logger = makeLogger(config.bridge.logLevel);
+  const backend = await startBackend({ config, version, pagePath: join(root, "dist", "page"), logger });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(backend, logger));
+  process.stdout.write(greeting(config, backend));
+} catch (error) {
+  process.stderr.write(
+    `${problemsOf(error)
+      .map((problem) => `Cannot start: ${problem}\n`)
+      .join("")}`,
+  );
+  process.exit(1);
+}
+
+async function stop(backend: Backend, logger: Logger): Promise<void> {
+  const deadline = setTimeout(() => {
+    logger.error("did not stop in time");
+    process.exit(1);
+  }, STOP_TIMEOUT_MS);
+  await backend.stop();
+  clearTimeout(deadline);
+  process.exit(0);
+}
+
+function greeting({ bridge, simulator }: BackendConfig, { addresses, cameras }: Backend): string {
+  const lines: (readonly [string, string])[] = [
+    ...addresses,
+    ["Data", `${bridge.dataPath} (LevelDB)`],
+    [
+      "Cameras",
+      cameras.length > 0
+        ? `${cameras.join(", ")} (simulated, a picture every ${simulator.CAPTURE_INTERVAL_S} s)`
+        : "none simulated",
+    ],
+  ];
+  if (bridge.loopback)
+    lines.push(["Note", "any program on this machine can have a token: POST /auth/token asks for no key on loopback"]);
+  const width = Math.max(...lines.map(([label]) => label.length));
+  const body = lines.map(([label, text]) => `  ${label.padEnd(width)}  ${text}\n`).join("");
+  return `\nSkylapse Realtime ${version} is ready after ${process.uptime().toFixed(1)} s\n\n${body}\nCtrl-C stops it.\n`;
+}
+
+/** Logs go to standard error: readable lines on a terminal, JSON for everybody else. */
+function makeLogger(level: string): Logger {
+  const destination = process.stderr.isTTY
+    ? pinoPretty({ destination: 2, sync: true, ignore: "pid,hostname" })
+    : pino.destination({ dest: 2, sync: true });
+  return pino({ level }, destination);
+}
+
+function problemsOf(error: unknown): readonly string[] {
+  if (error instanceof ConfigurationError) return error.problems;
+  return [error instanceof Error ? error.message : String(error)];
+}
+
+/** Up from `deploy` or `dist/deploy` to where package.json is. */
+function packageRoot(from: string): string {
+  return existsSync(join(from, "package.json")) ? from : packageRoot(dirname(from));
+}
+
+function packageVersion(folder: string): string {
+  const content: unknown = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  return typeof content === "object" && content !== null && "version" in content ? String(content.version) : "unknown";
+}

@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { PYTHON } from "../support/programs.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+const README = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
+const SOURCES = ["bridge", "broker", "deploy"].map((folder) =>
+  readFileSync(fileURLToPath(new URL(`../../${folder}/config.ts`, import.meta.url)), "utf8"),
+);
+
+let skylapse: Skylapse;
+const dataPath = makeDataPath();
+
+beforeAll(async () => {
+  skylapse = await startSkylapse({ dataPath, env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" } });
+});
+
+afterAll(async () => {
+  await skylapse.end();
+  removeDataPath(dataPath);
+});
+
+/** A code block of the README as it is written, but for the ports: the tests take free ones. */
+function example(name: string): { language: string; code: string } {
+  const found = new RegExp(`<!-- tried: ${name} -->\\n\`\`\`(\\w+)\\n([\\s\\S]*?)\\n\`\`\``).exec(README);
+  if (found?.[1] === undefined || found[2] === undefined) throw new Error(`the README has no example "${name}"`);
+  const code = found[2].replaceAll("8082", new URL(skylapse.http).port).replaceAll("1883", new URL(skylapse.mqtt).port);
+  return { language: found[1], code };
+}
+
+function run({ language, code }: { language: string; code: string }): ChildProcess {
+  const [command, args] = language === "python" ? [PYTHON, ["-u", "-c", code]] : ["bash", ["-c", code]];
+  // A group of its own, so that what a shell started ends with it.
+  return spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+}
+
+/** What an example prints until it has printed `wanted`, or ended. */
+async function outputOf(name: string, wanted: RegExp): Promise<string> {
+  const child = run(example(name));
+  let output = "";
+  const closed = once(child, "close");
+  const seen = new Promise<void>((resolve) => {
+    const look = (chunk: unknown) => {
+      output += String(chunk);
+      if (wanted.test(output)) resolve();
+    };
+    child.stdout?.on("data", look);
+    child.stderr?.on("data", look);
+  });
+  await Promise.race([seen, closed]);
+  if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  await closed;
+  return output;
+}
+
+describe("the README's examples do what they say", () => {
+  it.each([
+    ["token", /"token":"ey[\s\S]*"user_id":"mountain_operator"/],
+    ["health", /"status":"healthy"[\s\S]*"total_connections"/],
+    ["broadcast", /"sent_to":\d+[\s\S]*"channel":"dashboard"/],
+    ["websocket", /auth_success[\s\S]*subscription_result[\s\S]*capture\.completed/],
+    ["mosquitto", /skylapse\/v1\/cameras\/north\/events\/capture\.completed \{/],
+    ["paho", /skylapse\/v1\/cameras\/north\/events\/capture\.completed \{/],
+    ["command", /"status":"succeeded"/],
+  ])("%s", async (name, wanted) => {
+    expect(await outputOf(name, wanted)).toMatch(wanted);
+  });
+});
+
+describe("the README's configuration table", () => {
+  it("names every variable that is read", () => {
+    const variables = new Set(
+      SOURCES.flatMap((source) => [...source.matchAll(/^\s+([A-Z][A-Z0-9_]{3,}):/gm)].map(([, name = ""]) => name)),
+    );
+    expect(variables.size).toBeGreaterThan(30);
+    expect([...variables].filter((name) => !README.includes(`\`${name}\``))).toEqual([]);
+  });
+});

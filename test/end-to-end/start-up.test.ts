@@ -1,0 +1,151 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { makeDataPath, removeDataPath, runToEnd, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+function dataPath(): string {
+  const path = makeDataPath();
+  cleanUps.push(() => removeDataPath(path));
+  return path;
+}
+
+async function start(options: Parameters<typeof startSkylapse>[0]): Promise<Skylapse> {
+  const skylapse = await startSkylapse(options);
+  cleanUps.push(() => skylapse.end("SIGKILL"));
+  return skylapse;
+}
+
+async function startError(env: Record<string, string>, path = dataPath()): Promise<string[]> {
+  const { code, errors } = await runToEnd({ dataPath: path, env });
+  expect(code).toBe(1);
+  // What was logged before it failed may stand above; what is wrong is what stays on the screen last.
+  const lines = errors.trim().split("\n");
+  const first = lines.findIndex((line) => line.startsWith("Cannot start: "));
+  expect(lines.slice(first).every((line) => line.startsWith("Cannot start: "))).toBe(true);
+  return lines.slice(first);
+}
+
+describe("a first start", () => {
+  it("makes secrets that this user alone can read, and keeps them at the next", async () => {
+    const path = dataPath();
+    const first = await start({ dataPath: path });
+    const file = join(path, "secrets.json");
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const secrets = readFileSync(file, "utf8");
+    expect(first.output()).not.toContain(JSON.parse(secrets).jwtSecret);
+    await first.end();
+    const second = await start({ dataPath: path });
+    expect(readFileSync(file, "utf8")).toBe(secrets);
+    expect(await second.end()).toBe(0);
+  });
+
+  it("says in a few lines what runs where, and answers /readyz", async () => {
+    const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "1" } });
+    const lines = skylapse.output().split("\n");
+    expect(lines.find((line) => line.includes("Skylapse Realtime"))).toBeDefined();
+    expect(lines.find((line) => /^\s*Cameras\s+north/.test(line))).toBeDefined();
+    expect((await fetch(`${skylapse.http}/readyz`)).status).toBe(200);
+  });
+});
+
+describe("Ctrl-C", () => {
+  it.each(["SIGINT", "SIGTERM"] as const)(
+    "ends everything within two seconds by %s, simulator and clients connected",
+    async (signal) => {
+      const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "2", CAPTURE_INTERVAL_S: "1" } });
+      const from = performance.now();
+      expect(await skylapse.end(signal)).toBe(0);
+      expect(performance.now() - from).toBeLessThan(2000);
+    },
+  );
+});
+
+describe("a start that cannot be", () => {
+  it("for a taken port names the port, the variable and what to do", async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    cleanUps.push(() => taken.close());
+    await new Promise((resolve) => taken.once("listening", resolve));
+    const address = taken.address();
+    const port = String(typeof address === "object" ? address?.port : "");
+    for (const name of ["WS_PORT", "MQTT_PORT", "MQTT_WS_PORT"]) {
+      const lines = await startError({ [name]: port });
+      expect(lines).toHaveLength(1);
+      expect(lines[0]).toContain(`port ${port}`);
+      expect(lines[0]).toContain(name);
+    }
+  });
+
+  it("for a data path that cannot be written names it", async () => {
+    const path = dataPath();
+    // A folder below a file: not even root can make it.
+    writeFileSync(join(path, "file"), "");
+    const lines = await startError({ DATA_PATH: join(path, "file", "data") }, path);
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain("DATA_PATH");
+  });
+
+  it("for damaged secrets leaves them as they are", async () => {
+    const path = dataPath();
+    writeFileSync(join(path, "secrets.json"), "{");
+    const lines = await startError({}, path);
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain("secrets.json is damaged");
+    expect(readFileSync(join(path, "secrets.json"), "utf8")).toBe("{");
+  });
+
+  it("for a data path that another one uses says so", async () => {
+    const path = dataPath();
+    await start({ dataPath: path });
+    const lines = await startError({}, path);
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(/in use|another/);
+  });
+
+  it("names every bad variable at once, each on a line", async () => {
+    const lines = await startError({
+      WS_PORT: "http",
+      MQTT_PORT: "70000",
+      SIMULATOR: "many",
+      TIMEZONE: "Mars/Base",
+      JWT_SECRET: "short",
+    });
+    const all = lines.join("\n");
+    for (const name of ["WS_PORT", "MQTT_PORT", "SIMULATOR", "TIMEZONE", "JWT_SECRET"])
+      expect(all).toContain(`${name}: `);
+    expect(all).not.toContain("short");
+  });
+
+  it("on a public address without secrets of its own is refused", async () => {
+    const path = dataPath();
+    const lines = await startError({ HOST: "0.0.0.0" }, path);
+    expect(lines.join("\n")).toContain("JWT_SECRET");
+    expect(lines.join("\n")).toContain("OPERATOR_KEY");
+  });
+});
+
+it("an environment variable wins over a generated secret", async () => {
+  const path = dataPath();
+  mkdirSync(path, { recursive: true });
+  const first = await start({ dataPath: path });
+  await first.end();
+  expect(existsSync(join(path, "secrets.json"))).toBe(true);
+  chmodSync(join(path, "secrets.json"), 0o600);
+  const second = await start({ dataPath: path, env: { OPERATOR_KEY: "a-key-that-the-operator-chose" } });
+  const answer = await fetch(`${second.http}/auth/token`, {
+    method: "POST",
+    headers: {
+      authorization: "Bearer a-key-that-the-operator-chose",
+      "x-forwarded-for": "192.0.2.1",
+      "content-type": "application/json",
+    },
+    body: JSON.stringify({ user_id: "alice", permissions: ["dashboard:read"] }),
+  });
+  expect(answer.status).toBe(200);
+});

@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const PROGRAM = fileURLToPath(new URL("../../dist/deploy/start.js", import.meta.url));
+
+/** The real program in a process of its own, as `npm start` runs it. */
+export interface Skylapse {
+  process: ChildProcess;
+  /** `http://127.0.0.1:…` */
+  http: string;
+  /** `ws://127.0.0.1:…/ws` */
+  socket: string;
+  /** `mqtt://127.0.0.1:…` */
+  mqtt: string;
+  mqttWs: string;
+  dataPath: string;
+  /** All it has printed so far. */
+  output(): string;
+  /** Resolves with all that was printed when the text has been. */
+  printed(text: string | RegExp): Promise<string>;
+  /** Ends it (default SIGTERM) and resolves to its exit code, or null when the signal killed it. */
+  end(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+export interface SkylapseOptions {
+  /** Default: a new folder, removed by {@link removeDataPath}. */
+  dataPath?: string;
+  env?: Record<string, string>;
+}
+
+export function makeDataPath(): string {
+  return mkdtempSync(join(tmpdir(), "skylapse-test-"));
+}
+
+export function removeDataPath(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Runs the program; resolves when it has ended. */
+export async function runToEnd(
+  options: SkylapseOptions,
+): Promise<{ code: number | null; output: string; errors: string }> {
+  const { child, output, errors } = launch(options);
+  await once(child, "close");
+  return { code: child.exitCode, output: output(), errors: errors() };
+}
+
+/** Starts the program on free ports of 127.0.0.1; resolves when it says that it is ready. */
+export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skylapse> {
+  const { child, dataPath, output, errors, printed } = launch(options);
+  const text = await Promise.race([printed(/Ctrl-C/), once(child, "close").then(() => undefined)]);
+  if (text === undefined)
+    throw new Error(`skylapse ended with ${child.exitCode} before it was ready:\n${output()}${errors()}`);
+  const line = (label: string, url: RegExp): string => {
+    const found = new RegExp(`^\\s*${label}\\s+(${url.source})`, "m").exec(text)?.[1];
+    if (found === undefined) throw new Error(`no line "${label}" in:\n${text}`);
+    return found;
+  };
+  return {
+    process: child,
+    http: line("Dashboard", /http:\/\/\S+?(?=\/?\s)/),
+    socket: line("WebSocket", /ws:\/\/\S+/),
+    mqtt: line("MQTT", /mqtt:\/\/\S+/),
+    mqttWs: line("MQTT over WebSocket", /ws:\/\/\S+/),
+    dataPath,
+    output: () => output() + errors(),
+    printed,
+    end: async (signal = "SIGTERM") => {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+      const closed = once(child, "close");
+      child.kill(signal);
+      await closed;
+      return child.exitCode;
+    },
+  };
+}
+
+function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
+  const child = spawn(process.execPath, [PROGRAM], {
+    env: {
+      PATH: process.env.PATH,
+      DATA_PATH: dataPath,
+      WS_PORT: "0",
+      MQTT_PORT: "0",
+      MQTT_WS_PORT: "0",
+      SIMULATOR: "0",
+      LOG_LEVEL: "info",
+      ...env,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  let errors = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    output += chunk;
+  });
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+    errors += chunk;
+  });
+  const printed = (wanted: string | RegExp): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        if (typeof wanted === "string" ? !output.includes(wanted) : !wanted.test(output)) return;
+        stop();
+        resolve(output);
+      };
+      const ended = () => {
+        stop();
+        reject(new Error(`ended before it printed ${wanted}:\n${output}${errors}`));
+      };
+      const stop = () => {
+        child.stdout.off("data", look);
+        child.off("close", ended);
+      };
+      child.stdout.on("data", look);
+      child.once("close", ended);
+      look();
+    });
+  return { child, dataPath, output: () => output, errors: () => errors, printed };
+}
