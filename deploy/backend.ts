@@ -10,9 +10,10 @@ import { createTokens } from "../bridge/tokens.ts";
 import { startBroker } from "../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../broker/config.ts";
 import { topicTree } from "../contract/topics.ts";
-import { type SimulatedCameraOptions, startSimulator } from "../device/simulator.ts";
+import type { SimulatedCameraOptions } from "../device/simulator.ts";
 import { readAll, readSimulatorConfig, type SimulatorConfig } from "./config.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
+import { startSimulatorProcess } from "./simulator-process.ts";
 
 const SERVICE_ID = "worker";
 
@@ -70,7 +71,7 @@ export interface BackendOptions {
   logger: Logger;
 }
 
-/** Broker, bridge and simulator in one process, everything durable under `DATA_PATH`. Should one not start, those before it are stopped. */
+/** Broker and bridge in this process, everything durable under `DATA_PATH`; the simulator beside it. Should one not start, those before it are stopped. */
 export async function startBackend({ config, version, pagePath, logger }: BackendOptions): Promise<Backend> {
   const running: { stop(): Promise<void> }[] = [];
   let stopping: Promise<void> | undefined;
@@ -141,14 +142,14 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       const service = { id: SERVICE_ID, secret: secretOf(config.secrets, SERVICE_ID) };
       await broker.devices.set({ ...service, kind: "processing" });
       running.push(
-        await startSimulator({
+        await startSimulatorProcess({
           brokerUrl: urlOf("mqtt", brokerConfig.host, broker.ports.mqtt),
           topicRoot: bridgeConfig.topicRoot,
           cameras,
           service,
           captureIntervalS: config.simulator.CAPTURE_INTERVAL_S,
           dataPath: join(dataPath, "simulator"),
-          logger: logger.child({ part: "simulator" }),
+          logLevel: bridgeConfig.logLevel,
         }),
       );
     }

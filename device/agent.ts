@@ -152,8 +152,8 @@ class Agent implements CameraAgent {
     clearInterval(this.#readings);
     this.#stopSignal.abort();
     await Promise.race([Promise.all([this.#loop.stop(), this.#lastCapture]), pause(STOP_CAPTURE_MS)]);
-    await this.#sender.stop();
     await this.#camera.stop?.();
+    await this.#sender.stop();
     await this.#store.flush();
   }
 

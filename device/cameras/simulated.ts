@@ -36,6 +36,7 @@ class SimulatedCamera implements CameraDriver {
   readonly #height: number;
   /** Made at the first picture: it takes a second or two. */
   #scene: Promise<Scene> | undefined;
+  readonly #stopped = new AbortController();
   #usedBytes: number;
 
   constructor({ location, seed, width = DEFAULT_WIDTH, height = DEFAULT_HEIGHT }: SimulatedCameraOptions) {
@@ -47,14 +48,18 @@ class SimulatedCamera implements CameraDriver {
   }
 
   async capture(settings: CameraSettings, at: Date): Promise<Frame> {
-    this.#scene ??= Scene.create(this.#seed, this.#width, this.#height);
+    this.#scene ??= Scene.create(this.#seed, this.#width, this.#height, this.#stopped.signal);
     const scene = await this.#scene;
-    const { pixels, metered } = await scene.picture(at, this.#location, settings);
+    const { pixels, metered } = await scene.picture(at, this.#location, settings, this.#stopped.signal);
     const quality = settings.quality ?? DEFAULT_QUALITY;
     const raw = { width: this.#width, height: this.#height, channels: 3 } as const;
     const jpeg = await sharp(pixels, { raw }).jpeg({ quality, chromaSubsampling: "4:2:0" }).toBuffer();
     this.#usedBytes = Math.min(CARD_BYTES, this.#usedBytes + jpeg.length);
     return { jpeg, width: this.#width, height: this.#height, settings: { ...chosen(metered), ...settings, quality } };
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort(new Error("the camera was stopped"));
   }
 
   readings(at: Date): Readings {

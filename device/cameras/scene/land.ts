@@ -1,3 +1,4 @@
+import { breathe } from "./breathe.ts";
 import type { Lighting } from "./lighting.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 import { castShadows } from "./shadows.ts";
@@ -21,13 +22,13 @@ export class Land {
   }
 
   /** @param horizon the colour of haze, by column */
-  async paint(into: Float32Array, lighting: Lighting, horizon: Float32Array): Promise<void> {
+  async paint(into: Float32Array, lighting: Lighting, horizon: Float32Array, signal: AbortSignal): Promise<void> {
     const { height, horizon: horizonRow } = this.#survey.lens;
     castShadows(this.#survey.grid, lighting.key.direction, this.#shadows);
-    await pause();
+    await breathe(signal);
     for (let row = 0; row < height; row++) {
       this.#landRow(into, row, lighting, horizon);
-      if (row % 96 === 0) await pause();
+      if (row % 96 === 0) await breathe(signal);
     }
     for (let row = Math.floor(horizonRow); row < height; row++) this.#waterRow(into, row, lighting, horizon);
   }
@@ -140,8 +141,4 @@ export class Land {
 function mistOf({ sun, weather }: Lighting): number {
   const hour = smoothstep(-0.25, 0, sun.y) * smoothstep(0.35, 0.05, sun.y);
   return 0.5 * hour * smoothstep(0.5, 0.85, weather.humidity) * smoothstep(6, 2, weather.windMs);
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

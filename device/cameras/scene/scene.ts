@@ -28,18 +28,18 @@ export class Scene {
   }
 
   /** Another seed is another mountain. */
-  static async create(seed: number, width: number, height: number): Promise<Scene> {
+  static async create(seed: number, width: number, height: number, signal: AbortSignal): Promise<Scene> {
     const terrain = createTerrain(seed);
     const lens = createLens(width, height, terrain.facing);
-    const view = await survey(lens, terrain, seed);
+    const view = await survey(lens, terrain, seed, signal);
     return new Scene(lens, new Sky(view, seed), new Land(view, seed), seed);
   }
 
   /** One picture at a time: it is painted in place. */
-  async picture(at: Date, location: Location, settings: CameraSettings): Promise<Development> {
+  async picture(at: Date, location: Location, settings: CameraSettings, signal: AbortSignal): Promise<Development> {
     const lighting = lightingAt(at, location, this.#lens, weatherAt(at, location, this.#seed));
-    const { sunSeen } = await this.#sky.paint(this.#light, lighting, at, location);
-    await this.#land.paint(this.#light, lighting, this.#sky.horizon);
+    const { sunSeen } = await this.#sky.paint(this.#light, lighting, at, location, signal);
+    await this.#land.paint(this.#light, lighting, this.#sky.horizon, signal);
     const sun = sunSeen > 0 ? pixelOf(this.#lens, lighting.sun) : undefined;
     const strength = lighting.atmosphere.transmitted(2, lighting.sun.y).map((light) => light * sunSeen * 0.35);
     const glare = sun === undefined ? undefined : { ...sun, strength: toLight(strength) };

@@ -1,5 +1,6 @@
 import type { Location } from "../../sun.ts";
 import { hazePhase, type Light } from "./atmosphere.ts";
+import { breathe } from "./breathe.ts";
 import { CLOUD_BLOCK, CloudLayer, type Clouds, silverLining } from "./clouds.ts";
 import { pixelOf, type Vector } from "./lens.ts";
 import { cosine, type Lighting, skyLight } from "./lighting.ts";
@@ -35,18 +36,24 @@ export class Sky {
   }
 
   /** @param into red, green, blue for every pixel, any brightness */
-  async paint(into: Float32Array, lighting: Lighting, at: Date, location: Location): Promise<{ sunSeen: number }> {
+  async paint(
+    into: Float32Array,
+    lighting: Lighting,
+    at: Date,
+    location: Location,
+    signal: AbortSignal,
+  ): Promise<{ sunSeen: number }> {
     this.#tabulate(lighting);
-    await pause();
+    await breathe(signal);
     const clouds = this.#clouds.at(lighting, this.#lastRow);
-    await pause();
+    await breathe(signal);
     const cloudColours = this.#cloudColours(lighting);
     const dark = smoothstep(-0.12, -0.26, lighting.sun.y);
     const milkyWay = dark > 0 ? this.#stars.milkyWay(at, location) : undefined;
     for (let row = 0; row < this.#lastRow; row++) {
       this.#row(into, row, lighting, clouds, cloudColours);
       if (milkyWay !== undefined) this.#addMilkyWay(into, row, clouds, milkyWay, dark);
-      if (row % 96 === 0) await pause();
+      if (row % 96 === 0) await breathe(signal);
     }
     if (dark > 0) this.#addStars(into, clouds, at, location, dark);
     this.#addMoon(into, lighting, clouds);
@@ -295,8 +302,4 @@ function between(values: Float32Array, block: number, columns: number, partX: nu
   const top = (values[block] ?? 0) * (1 - partX) + (values[block + 1] ?? 0) * partX;
   const bottom = (values[block + columns] ?? 0) * (1 - partX) + (values[block + columns + 1] ?? 0) * partX;
   return top + (bottom - top) * partY;
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,3 +1,4 @@
+import { breathe } from "./breathe.ts";
 import type { Lens } from "./lens.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 import type { Terrain } from "./terrain.ts";
@@ -47,7 +48,7 @@ const GRID = { columns: 512, rows: 432, cell: 0.0625 };
 const BAND = 48;
 
 /** Looks at the land once. Some 2 s for 1,280 × 960 on a slow core, in short stretches. */
-export async function survey(lens: Lens, terrain: Terrain, seed: number): Promise<Survey> {
+export async function survey(lens: Lens, terrain: Terrain, seed: number, signal: AbortSignal): Promise<Survey> {
   const { width, height } = lens;
   const pixels = width * height;
   const result: Survey = {
@@ -61,17 +62,17 @@ export async function survey(lens: Lens, terrain: Terrain, seed: number): Promis
     gridX: new Uint16Array(pixels),
     gridZ: new Uint16Array(pixels),
     water: new Uint8Array(pixels),
-    grid: await measureHeights(terrain),
+    grid: await measureHeights(terrain, signal),
   };
   for (let from = 0; from < width; from += BAND) {
     for (let column = from; column < Math.min(width, from + BAND); column++) lookAlong(result, terrain, column);
-    await pause();
+    await breathe(signal);
   }
   const lowland = blur(result.grid);
   const painter = new Painter(result, terrain, lowland, seed);
   for (let from = 0; from < height; from += BAND) {
     for (let row = from; row < Math.min(height, from + BAND); row++) painter.row(row);
-    await pause();
+    await breathe(signal);
   }
   return result;
 }
@@ -101,14 +102,14 @@ function lookAlong({ lens, distance, skyline, water }: Survey, terrain: Terrain,
   }
 }
 
-async function measureHeights(terrain: Terrain): Promise<HeightGrid> {
+async function measureHeights(terrain: Terrain, signal: AbortSignal): Promise<HeightGrid> {
   const { columns, rows, cell } = GRID;
   const left = (-columns / 2) * cell;
   const heights = new Float32Array(columns * rows);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++)
       heights[row * columns + column] = Math.max(0, terrain.height(left + column * cell, row * cell, cell / 4));
-    if (row % BAND === 0) await pause();
+    if (row % BAND === 0) await breathe(signal);
   }
   return { columns, rows, cell, left, heights, visible: new Uint8Array(columns * rows) };
 }
@@ -237,8 +238,4 @@ class Painter {
     const under = wood * (0.55 - Math.min(0.55, crown));
     openness[pixel] = 255 * Math.max(0.25, Math.min(1, 0.92 - 1.5 * hollow)) * (1 - 0.5 * under);
   }
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -93,7 +93,7 @@ export class TestBroker {
   }
 
   /** Resolves to the first value that is not undefined or false, asked again at everything that arrives. */
-  async until<T>(what: () => T | undefined | false, ms = 15_000): Promise<T> {
+  async until<T>(what: () => T | undefined | false, ms = 28_000): Promise<T> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#checks.delete(check);

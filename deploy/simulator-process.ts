@@ -1,0 +1,37 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { SimulatorOrder } from "./simulate.ts";
+
+/** A simulator that takes longer to say goodbye is ended; its cameras then leave by their wills. */
+const STOP_TIMEOUT_MS = 1200;
+
+/**
+ * Runs the simulated cameras in a process of their own: rendering a mountain takes a quarter of a second of a core,
+ * which the events of real cameras need not wait for.
+ */
+export async function startSimulatorProcess(order: SimulatorOrder): Promise<{ stop(): Promise<void> }> {
+  const here = fileURLToPath(import.meta.url);
+  const program = fileURLToPath(new URL(`./simulate${extname(here)}`, import.meta.url));
+  const child = fork(program, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const ended = once(child, "exit");
+  child.send(order);
+  const [answer] = await Promise.race([once(child, "message"), ended]);
+  if (answer !== "started") throw new Error("the simulator could not be started: its error is above");
+  let stopping: Promise<void> | undefined;
+  return {
+    stop() {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+
+  async function stop(): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill("SIGTERM");
+    const deadline = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+    await ended;
+    clearTimeout(deadline);
+  }
+}
