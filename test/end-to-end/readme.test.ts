@@ -7,7 +7,7 @@ import { PYTHON } from "../support/programs.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const README = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
-const SOURCES = ["bridge", "broker", "deploy"].map((folder) =>
+const SOURCES = ["bridge", "broker", "deploy", "device"].map((folder) =>
   readFileSync(fileURLToPath(new URL(`../../${folder}/config.ts`, import.meta.url)), "utf8"),
 );
 

@@ -1,7 +1,7 @@
 import { mkdir, open, readdir, readFile, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
-import { messages, troubleOf } from "./trouble.ts";
+import { messages, openTrouble } from "./trouble.ts";
 import type { Database } from "./write-set.ts";
 
 /** The journal cannot be opened; the message says what to do. */
@@ -41,7 +41,7 @@ export function databasePath(path: string): string {
 export async function openDatabase(path: string, options: { repair: boolean }): Promise<OpenedDatabase> {
   const folder = databasePath(path);
   await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    throw new JournalUnusableError(troubleOf(error, path), { cause: error });
+    throw new JournalUnusableError(openTrouble(error, path), { cause: error });
   });
   // A folder without its CURRENT file is a damaged store; LevelDB would take it for none and begin anew.
   const createIfMissing = !(await holdsTables(folder));
@@ -49,7 +49,7 @@ export async function openDatabase(path: string, options: { repair: boolean }): 
     return { db: await openLevel(folder, createIfMissing), loss: await droppedAtOpening(folder) };
   } catch (error) {
     if (codeOf(error) === "LEVEL_LOCKED") throw lockedError(path, error);
-    if (!options.repair || !isDamage(error)) throw new JournalUnusableError(troubleOf(error, path), { cause: error });
+    if (!options.repair || !isDamage(error)) throw new JournalUnusableError(openTrouble(error, path), { cause: error });
     return { db: await repairAndOpen(path, error), loss: `it was damaged and had to be repaired (${messages(error)})` };
   }
 }

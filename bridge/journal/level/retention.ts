@@ -105,7 +105,7 @@ export class Retention {
       const heldByOthers = this.#heldByOthers(log, first, span);
       gone += countBits(drop & ~heldByOthers);
       log.dropped += countBits(drop);
-      log.floor = Math.max(log.floor, first + bitLength(drop) - 1);
+      if (drop !== 0) log.floor = first + bitLength(drop) - 1;
       if (drop !== kept) {
         log.oldestAt = span[0];
         more = false;

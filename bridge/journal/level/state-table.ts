@@ -29,11 +29,12 @@ export class StateTable {
 
   /** Notes what an entry changes; false when there is no room for one topic more. */
   note(entry: Entry, changes: StateChanges): boolean {
-    if (entry.state === "set" && !this.#topics.has(entry.topic) && this.#topics.size + changes.size >= this.#maxTopics)
+    const { topic } = entry;
+    if (entry.state === "set" && !changes.has(topic) && !this.#topics.has(topic) && !this.#hasRoom(changes))
       return false;
     // Moved to the end, so that the changes are in order of position.
-    changes.delete(entry.topic);
-    changes.set(entry.topic, entry.state === "set" ? stateOf(entry) : undefined);
+    changes.delete(topic);
+    changes.set(topic, entry.state === "set" ? stateOf(entry) : undefined);
     return true;
   }
 
@@ -69,6 +70,13 @@ export class StateTable {
     }
     entries.sort((a, b) => a.position - b.position);
     for (const entry of entries) this.#add(entry);
+  }
+
+  #hasRoom(changes: StateChanges): boolean {
+    if (this.#topics.size + changes.size < this.#maxTopics) return true;
+    let size = this.#topics.size;
+    for (const [topic, entry] of changes) size += Number(entry !== undefined) - Number(this.#topics.has(topic));
+    return size < this.#maxTopics;
   }
 
   #add(entry: StateEntry): void {

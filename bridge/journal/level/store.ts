@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import { openDatabase, probeDisk } from "./database.ts";
-import { messages, troubleOf, unavailable } from "./trouble.ts";
+import { messages, unavailable, writeTrouble } from "./trouble.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
 /** How often a store in trouble looks whether it can write again when no append makes it try. */
@@ -86,14 +86,15 @@ export class Store {
     } catch (error) {
       await this.#recovering?.catch(() => {});
       if (this.#db !== db) return await read(this.#db);
-      this.#options.logger.error({ err: error }, "journal cannot be read");
+      // In trouble it may be closed between two attempts to open it again; the trouble was logged.
+      if (this.#trouble === undefined) this.#options.logger.error({ err: error }, "journal cannot be read");
       throw unavailable(`the journal in ${this.#options.path} cannot be read: ${messages(error)}`, error);
     }
   }
 
   /** Notes why writing does not work. */
   failed(error: unknown): Error {
-    const trouble = troubleOf(error, this.#options.path);
+    const trouble = writeTrouble(error, this.#options.path);
     if (this.#trouble === undefined) this.#options.logger.error({ err: error, trouble }, "journal cannot be written");
     this.#trouble = trouble;
     this.#probeTimer ??= setInterval(() => void this.#recover().catch(() => {}), PROBE_INTERVAL_MS).unref();

@@ -1,22 +1,35 @@
 import { StoreUnavailableError } from "../journal.ts";
 
-/** Why the disk does not take a write, in words for an operator. */
-export function troubleOf(error: unknown, path: string): string {
+/** What a disk says when it does not take a write, what that means, and what to do about it. */
+const TROUBLES: readonly [said: RegExp, meaning: (path: string) => string, remedy: string][] = [
+  [/no space left|ENOSPC|disk full/i, (path) => `the disk that holds ${path} is full`, "free some space"],
+  [/quota|EDQUOT/i, (path) => `the quota of the disk that holds ${path} is used up`, "free some space"],
+  [
+    /too large|EFBIG/i,
+    (path) => `a limit on file size keeps the journal from writing in ${path}`,
+    "raise it (ulimit -f)",
+  ],
+  [/read-only|EROFS/i, (path) => `the disk that holds ${path} is read-only`, "mount it writable"],
+  [/permission denied|EACCES|EPERM/i, (path) => `${path} may not be written`, "give this program's user write access"],
+  [/too many open files|EMFILE|ENFILE/i, (path) => `too many files are open to write in ${path}`, "raise ulimit -n"],
+];
+
+/** Why a running journal cannot be written, in words for an operator. */
+export function writeTrouble(error: unknown, path: string): string {
   const text = messages(error);
-  if (/no space left|ENOSPC|disk full/i.test(text))
-    return `the disk that holds ${path} is full: free some space, the journal goes on by itself`;
-  if (/quota|EDQUOT/i.test(text))
-    return `the quota of the disk that holds ${path} is used up: free some space, the journal goes on by itself`;
-  if (/file too large|EFBIG/i.test(text))
-    return `a limit on file size keeps the journal from writing in ${path}: raise it (ulimit -f), the journal goes on by itself`;
-  if (/read-only|EROFS/i.test(text))
-    return `the disk that holds ${path} is read-only: mount it writable, the journal goes on by itself`;
-  if (/permission denied|EACCES|EPERM/i.test(text))
-    return `${path} may not be written: give this program's user write access, the journal goes on by itself`;
-  if (/too many open files|EMFILE|ENFILE/i.test(text))
-    return `too many files are open to write in ${path}: raise the limit (ulimit -n), the journal goes on by itself`;
+  const [, meaning, remedy] = TROUBLES.find(([said]) => said.test(text)) ?? [];
+  if (meaning !== undefined) return `${meaning(path)}: ${remedy}, the journal goes on by itself`;
   if (/corruption/i.test(text)) return `${path} is damaged: restart, which repairs what can be (${text})`;
   return `writing in ${path} fails: ${text}`;
+}
+
+/** Why a journal cannot be opened, in words for an operator. */
+export function openTrouble(error: unknown, path: string): string {
+  const text = messages(error);
+  const [, meaning, remedy] = TROUBLES.find(([said]) => said.test(text)) ?? [];
+  return meaning === undefined
+    ? `the journal in ${path} cannot be opened: ${text}`
+    : `the journal cannot be opened, ${meaning(path)}: ${remedy} and start again`;
 }
 
 /** An error's message and those of its causes. */

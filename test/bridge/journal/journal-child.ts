@@ -1,0 +1,48 @@
+import { pino } from "pino";
+import type { JournalMessage } from "../../../bridge/journal/journal.ts";
+import { openLevelJournal } from "../../../bridge/journal/level.ts";
+import type { ChildReport, ChildRequest } from "./journal-process.ts";
+import { from, message, state } from "./messages.ts";
+
+// A program that holds a journal, so that tests can kill it, and take its disk away. Run by journal-process.ts.
+const path = process.argv.at(-1) ?? "";
+
+const report = (sent: ChildReport) => process.send?.(sent);
+
+function build({ session, seq, topic }: ChildRequest["messages"][number]): JournalMessage {
+  const sent = topic === undefined ? message() : state("north", topic);
+  const publish = { payload: Buffer.from(`${session} ${seq}`), qos: 1 as const, retain: false };
+  return {
+    ...sent,
+    ...from("device:north", session, seq),
+    body: `"data":"${session} ${seq} ${"x".repeat(400)}"`,
+    publish,
+  };
+}
+
+try {
+  const retention = { retentionEvents: 100_000, retentionHours: 24 };
+  const journal = await openLevelJournal({ path, sync: true, logger: pino({ level: "silent" }), ...retention });
+  const status = () => ({
+    head: journal.head,
+    trouble: journal.trouble,
+    state: journal.snapshot("dashboard").map(({ topic, position }) => `${topic.split("/").at(-1)} ${position}`),
+  });
+  process.on("message", ({ id, messages }: ChildRequest) => {
+    for (const [index, one] of messages.entries())
+      journal.append(build(one)).then(
+        ({ position }) => report({ kind: "appended", id, index, position }),
+        (error: Error) => report({ kind: "refused", id, index, error: `${error.name}: ${error.message}` }),
+      );
+    if (messages.length > 0) return;
+    journal
+      .replay({ channels: ["dashboard"], after: 0, maxEvents: 100_000, maxBytes: 100_000_000 })
+      .then(({ entries }) =>
+        report({ kind: "status", id, ...status(), read: entries.map(({ position }) => position) }),
+      );
+  });
+  report({ kind: "open" });
+} catch (error) {
+  report({ kind: "unusable", error: String(error) });
+  process.disconnect();
+}

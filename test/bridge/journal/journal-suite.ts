@@ -1,0 +1,539 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
+import { describeAgainstModel } from "./journal-model.ts";
+import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
+
+export interface OpenOptions {
+  /** Default 10,000. */
+  retentionEvents?: number;
+  /** Default 24. */
+  retentionHours?: number;
+  now?: () => number;
+}
+
+/** Where a journal lives: what was closed can be opened again there. */
+export interface JournalPlace {
+  /** Opens the journal, closing it first if it is open. */
+  open(options?: OpenOptions): Promise<Journal>;
+  dispose(): Promise<void>;
+}
+
+const HOUR_MS = 3_600_000;
+
+/** What every journal does, whatever it is built on. */
+export function describeJournal(name: string, createPlace: () => Promise<JournalPlace>): void {
+  describe(name, () => {
+    let place: JournalPlace;
+    let journal: Journal;
+
+    beforeEach(async () => {
+      place = await createPlace();
+      journal = await place.open();
+    });
+    afterEach(() => place.dispose());
+
+    describe("order", () => {
+      test("gives positions from 1, in the order of the calls, without holes", async () => {
+        expect(journal.head).toBe(0);
+        const appended = await Promise.all(range(1, 500).map(() => journal.append(message())));
+        expect(appended).toEqual(range(1, 500).map((position) => ({ position, duplicate: false })));
+        expect(journal.head).toBe(500);
+      });
+
+      test("hands followers every entry once, in order, before the append resolves", async () => {
+        const followed: Entry[] = [];
+        journal.follow((entries) => followed.push(...entries));
+        await Promise.all(
+          range(1, 300).map(async (position) => {
+            await journal.append(message());
+            expect(followed.length).toBeGreaterThanOrEqual(position);
+            expect(journal.head).toBeGreaterThanOrEqual(position);
+          }),
+        );
+        expect(positions(followed)).toEqual(range(1, 300));
+      });
+
+      test("gives followers and readers what was appended", async () => {
+        const followed: Entry[] = [];
+        journal.follow((entries) => followed.push(...entries));
+        const sent = [message({ camera: "south" }), state("north", "power"), { ...message(), camera: undefined }];
+        for (const one of sent) await journal.append(one);
+        const expected = sent.map(({ topic, channels, camera, body, state }, index) => {
+          return { position: index + 1, topic, channels, camera, body, state, acceptedAt: expect.any(Number) };
+        });
+        expect(followed).toEqual(expected);
+        expect(await readAll(journal, ["dashboard"])).toEqual(expected);
+        journal = await place.open();
+        expect(await readAll(journal, ["dashboard"])).toEqual(expected);
+      });
+
+      test("stops calling a follower that unsubscribed, and one that throws harms nobody", async () => {
+        const followed: number[] = [];
+        const unfollow = journal.follow(() => followed.push(1));
+        journal.follow(() => {
+          throw new Error("a follower's own fault");
+        });
+        journal.follow(() => followed.push(2));
+        await journal.append(message());
+        unfollow();
+        await journal.append(message());
+        expect(followed).toEqual([1, 2, 2]);
+      });
+
+      test("refuses what is not a channel, and goes on", async () => {
+        await expect(journal.append(message({ channels: ["camera:north!1"] }))).rejects.toThrow(/not a channel name/);
+        expect(await journal.append(message())).toEqual({ position: 1, duplicate: false });
+      });
+
+      test("keeps its epoch and its positions when it is opened again", async () => {
+        const { epoch } = journal;
+        await Promise.all(range(1, 40).map(() => journal.append(message())));
+        journal = await place.open();
+        expect(journal.epoch).toBe(epoch);
+        expect(journal.head).toBe(40);
+        expect(await journal.append(message())).toEqual({ position: 41, duplicate: false });
+        expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 41));
+      });
+
+      test("gives each journal an epoch of its own", async () => {
+        const other = await createPlace();
+        expect((await other.open()).epoch).not.toBe(journal.epoch);
+        await other.dispose();
+      });
+    });
+
+    describe("repetitions", () => {
+      const again = { position: undefined, duplicate: true };
+
+      test("are known by session and seq, also after the journal is opened again", async () => {
+        await journal.append(message(from("device:north", "boot1", 7)));
+        expect(await journal.append(message(from("device:north", "boot1", 7)))).toEqual(again);
+        journal = await place.open();
+        expect(await journal.append(message(from("device:north", "boot1", 7)))).toEqual(again);
+        expect(await journal.append(message(from("device:north", "boot2", 7)))).toEqual({
+          position: 2,
+          duplicate: false,
+        });
+      });
+
+      test("are known by id alone, also after the journal is opened again", async () => {
+        await journal.append(message(withId("user:alice", "01J")));
+        expect(await journal.append(message(withId("user:alice", "01J")))).toEqual(again);
+        journal = await place.open();
+        expect(await journal.append(message(withId("user:alice", "01J")))).toEqual(again);
+        expect(journal.head).toBe(1);
+      });
+
+      test("are not taken for what comes late: current state first, the backlog behind it", async () => {
+        const order = [90, 91, 92, ...range(1, 89), 93];
+        const appended = await Promise.all(order.map((seq) => journal.append(message(from("device:north", "s", seq)))));
+        expect(appended.every(({ duplicate }) => !duplicate)).toBe(true);
+        const repeated = await Promise.all(order.map((seq) => journal.append(message(from("device:north", "s", seq)))));
+        expect(repeated.every(({ duplicate }) => duplicate)).toBe(true);
+      });
+
+      test("are a matter of one sender: nobody suppresses another's messages", async () => {
+        await journal.append(message(withId("user:alice", "01J")));
+        await journal.append(message(from("device:north", "s", 1)));
+        expect(await journal.append(message(withId("user:mallory", "01J")))).toMatchObject({ duplicate: false });
+        expect(await journal.append(message(from("device:south", "s", 1)))).toMatchObject({ duplicate: false });
+        // Names that run into each other are still different names.
+        await journal.append(message(from("device:a", "bc", 1)));
+        expect(await journal.append(message(from("device:ab", "c", 1)))).toMatchObject({ duplicate: false });
+        await journal.append(message(withId("user:a", "bc")));
+        expect(await journal.append(message(withId("user:ab", "c")))).toMatchObject({ duplicate: false });
+      });
+
+      test("are known within one write, and answered when the first is durable", async () => {
+        const order: string[] = [];
+        const first = journal.append(message(from("device:north", "s", 1))).then(() => order.push("first"));
+        const second = journal.append(message(from("device:north", "s", 1))).then((appended) => {
+          order.push("second");
+          expect(appended).toEqual(again);
+          expect(journal.head).toBe(3);
+        });
+        const named = journal.append(message(withId("user:alice", "x")));
+        const namedAgain = journal.append(message(withId("user:alice", "x")));
+        const other = journal.append(message());
+        await Promise.all([first, second]);
+        expect(order).toEqual(["first", "second"]);
+        expect(await Promise.all([named, namedAgain, other])).toEqual([
+          { position: 2, duplicate: false },
+          again,
+          { position: 3, duplicate: false },
+        ]);
+      });
+
+      test("are not suspected where a message says nothing about itself", async () => {
+        const anonymous = {
+          ...message(),
+          origin: { sender: "user:a", id: undefined, session: undefined, seq: undefined },
+        };
+        await journal.append(anonymous);
+        expect(await journal.append(anonymous)).toEqual({ position: 2, duplicate: false });
+      });
+    });
+
+    describe("replay", () => {
+      test("reads a channel's own entries, in order, page by page", async () => {
+        for (const turn of range(1, 60)) {
+          const cameras = turn % 20 === 0 ? ["north", "south", "east"] : ["north", "south"];
+          await Promise.all(cameras.map((camera) => journal.append(message({ camera }))));
+        }
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          for (const maxEvents of [1, 7, 100]) {
+            const east = await readAll(journal, ["camera:east"], { maxEvents });
+            expect(east.map(({ camera }) => camera)).toEqual(["east", "east", "east"]);
+            const all = await readAll(journal, ["dashboard"], { maxEvents });
+            expect(positions(all)).toEqual(range(1, 123));
+            const north = await readAll(journal, ["camera:north"], { maxEvents });
+            expect(positions(north)).toEqual(positions(all.filter(({ camera }) => camera === "north")));
+          }
+        }
+      });
+
+      test("merges channels: an entry of several comes once, in order", async () => {
+        const lists = [
+          ["camera:a", "dashboard"],
+          ["camera:b", "alerts", "dashboard"],
+          ["jobs"],
+          [],
+          ["camera:a", "alerts"],
+        ];
+        await Promise.all(range(0, 99).map((index) => journal.append(message({ channels: lists[index % 5] ?? [] }))));
+        const of = (...wanted: string[]) =>
+          range(1, 100).filter((position) => lists[(position - 1) % 5]?.some((channel) => wanted.includes(channel)));
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          for (const wanted of [["alerts", "camera:a"], ["dashboard", "jobs", "alerts"], ["jobs"], ["unknown"], []])
+            expect(positions(await readAll(journal, wanted, { maxEvents: 9 }))).toEqual(of(...wanted));
+        }
+      });
+
+      test("keeps to after, until, maxEvents and maxBytes, and always makes progress", async () => {
+        const body = `"x":"${"y".repeat(994)}"`;
+        await Promise.all(range(1, 50).map(() => journal.append(message({ body }))));
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          for (const channels of [["dashboard"], ["camera:north"]]) {
+            const page = await journal.replay({ channels, after: 10, until: 20 });
+            expect(positions(page.entries)).toEqual(range(11, 20));
+            expect(page).toMatchObject({ next: 20, done: true });
+            const few = await journal.replay({ channels, after: 10, maxEvents: 4 });
+            expect(positions(few.entries)).toEqual(range(11, 14));
+            expect(few).toMatchObject({ next: 14, done: false });
+            const small = await journal.replay({ channels, after: 10, maxBytes: 3_500 });
+            expect(positions(small.entries)).toEqual([11, 12, 13]);
+            const tiny = await journal.replay({ channels, after: 10, maxBytes: 1 });
+            expect(positions(tiny.entries)).toEqual([11]);
+            const none = await journal.replay({ channels, after: 50 });
+            expect(none).toEqual({ entries: [], next: 50, done: true });
+            const beyond = await journal.replay({ channels, after: 40, until: 99 });
+            expect(beyond).toMatchObject({ next: 50, done: true });
+          }
+        }
+      });
+
+      test("ends at the head of the moment it was asked, while appends run", async () => {
+        const followed: number[] = [];
+        journal.follow((entries) => followed.push(...positions(entries)));
+        const appends = Promise.all(range(1, 2_000).map(() => journal.append(message())));
+        let after = 0;
+        const read: number[] = [];
+        while (journal.head < 2_000 || after < 2_000) {
+          const known = journal.head;
+          const page = await journal.replay({ channels: ["camera:north"], after });
+          expect(page.next).toBeLessThanOrEqual(Math.max(known, after));
+          read.push(...positions(page.entries));
+          after = page.next;
+          if (page.done) await new Promise((resolve) => setImmediate(resolve));
+        }
+        await appends;
+        expect(read).toEqual(range(1, 2_000));
+        expect(followed).toEqual(read);
+      });
+
+      test("lets other work have its turn", async () => {
+        await Promise.all(range(1, 5_000).map(() => journal.append(message())));
+        let turns = 0;
+        const count = setInterval(() => turns++, 0);
+        for (let round = 0; round < 20; round++) await readAll(journal, ["dashboard"]);
+        clearInterval(count);
+        expect(turns).toBeGreaterThan(5);
+      });
+    });
+
+    describe("state", () => {
+      test("is the last value of each retained topic, with its position", async () => {
+        await journal.append(state("north", "power"));
+        const newer = state("north", "power");
+        await Promise.all([
+          journal.append(newer),
+          journal.append(state("south", "storage")),
+          journal.append(message()),
+        ]);
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          expect(journal.snapshot("camera:north")).toEqual([
+            {
+              position: 2,
+              topic: newer.topic,
+              channels: newer.channels,
+              camera: "north",
+              body: newer.body,
+              acceptedAt: expect.any(Number),
+            },
+          ]);
+          expect(positions(journal.snapshot("dashboard"))).toEqual([2, 3]);
+          expect(journal.state(newer.topic)?.position).toBe(2);
+          expect(journal.snapshot("jobs")).toEqual([]);
+        }
+      });
+
+      test("is gone after a clear, also within one write", async () => {
+        await journal.append(state("north", "power"));
+        await Promise.all([
+          journal.append(state("north", "power", "clear")),
+          journal.append(state("south", "power")),
+          journal.append(state("south", "power", "clear")),
+          journal.append(state("east", "power", "clear")),
+          journal.append(state("east", "power")),
+        ]);
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open();
+          expect(positions(journal.snapshot("dashboard"))).toEqual([6]);
+          expect(journal.snapshot("camera:north")).toEqual([]);
+        }
+      });
+
+      test("is exact as of the head at any moment, while appends run", async () => {
+        const names = ["power", "storage", "environment"];
+        const appends = range(1, 600).map((index) =>
+          journal.append(state(`c${index % 7}`, names[index % 3] ?? "power")),
+        );
+        // Position n is the nth append: so the state as of any head can be told.
+        const check = () => {
+          const expected = new Map<string, number>();
+          for (const index of range(1, journal.head)) expected.set(`c${index % 7}/${names[index % 3]}`, index);
+          expect(positions(journal.snapshot("dashboard"))).toEqual([...expected.values()].sort((a, b) => a - b));
+        };
+        journal.follow(check);
+        for (const append of appends) void append.then(check);
+        await Promise.all(appends);
+        check();
+      });
+
+      test("moves with its topic from one channel to another, and outlives its entry", async () => {
+        let now = 1_000 * HOUR_MS;
+        journal = await place.open({ now: () => now });
+        await journal.append(state("north", "power"));
+        await journal.append({ ...state("north", "power"), channels: ["camera:north", "jobs"] });
+        expect(journal.snapshot("dashboard")).toEqual([]);
+        expect(positions(journal.snapshot("jobs"))).toEqual([2]);
+        now += 25 * HOUR_MS;
+        await journal.trim();
+        expect(await readAll(journal, ["camera:north"])).toEqual([]);
+        journal = await place.open({ now: () => now });
+        expect(positions(journal.snapshot("camera:north"))).toEqual([2]);
+      });
+    });
+
+    describe("retention", () => {
+      test("keeps the newest entries of each channel, and one as long as any of its channels does", async () => {
+        journal = await place.open({ retentionEvents: 10 });
+        for (const position of range(1, 30))
+          await journal.append(message({ camera: position % 10 === 0 ? "quiet" : "busy" }));
+        await journal.trim();
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open({ retentionEvents: 10 });
+          expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(21, 30));
+          expect(positions(await readAll(journal, ["camera:quiet"]))).toEqual([10, 20, 30]);
+          expect(positions(await readAll(journal, ["camera:busy"]))).toEqual([19, ...range(21, 29)]);
+          expect(positions(await readAll(journal, ["camera:quiet", "dashboard"]))).toEqual([10, 20, ...range(21, 30)]);
+        }
+      });
+
+      test("says how many entries went, entries of no channel among them", async () => {
+        journal = await place.open({ retentionEvents: 5 });
+        for (const index of range(1, 20)) await journal.append(message({ channels: index % 2 === 0 ? [] : ["jobs"] }));
+        expect(await journal.trim()).toBe(10);
+        expect(await journal.trim()).toBe(0);
+      });
+
+      test("removes what is too old, by the clock it was given", async () => {
+        let now = 1_000 * HOUR_MS;
+        const options = { retentionHours: 2, now: () => now };
+        journal = await place.open(options);
+        await journal.append(message());
+        now += HOUR_MS;
+        await journal.append(message());
+        now += 1.5 * HOUR_MS;
+        expect(await journal.trim()).toBe(1);
+        expect(positions(await readAll(journal, ["dashboard"]))).toEqual([2]);
+        now += HOUR_MS;
+        expect(await journal.trim()).toBe(1);
+        expect(await readAll(journal, ["dashboard"])).toEqual([]);
+        journal = await place.open(options);
+        expect(journal.head).toBe(2);
+        expect(await journal.append(message())).toEqual({ position: 3, duplicate: false });
+      });
+
+      test("has no limit where there is none", async () => {
+        journal = await place.open({
+          retentionEvents: Number.POSITIVE_INFINITY,
+          retentionHours: Number.POSITIVE_INFINITY,
+        });
+        await Promise.all(range(1, 200).map(() => journal.append(message())));
+        expect(await journal.trim()).toBe(0);
+        expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 200));
+      });
+
+      test("runs by itself", async () => {
+        journal = await place.open({ retentionEvents: 100 });
+        for (let round = 0; round < 25; round++) await Promise.all(range(1, 100).map(() => journal.append(message())));
+        await expect
+          .poll(() => journal.recovery("dashboard", { epoch: journal.epoch, position: 1 }))
+          .toMatchObject({
+            reason: "trimmed",
+          });
+      });
+
+      test("forgets ids with their entries, not before", async () => {
+        journal = await place.open({ retentionEvents: 3 });
+        await journal.append(message(withId("user:alice", "old")));
+        await journal.append(message());
+        await journal.trim();
+        expect(await journal.append(message(withId("user:alice", "old")))).toMatchObject({ duplicate: true });
+        for (const _ of range(1, 5)) await journal.append(message());
+        await journal.trim();
+        expect(await journal.append(message(withId("user:alice", "old")))).toMatchObject({ duplicate: false });
+      });
+
+      test("tells a reader that fell behind it what is missing, in the middle of reading", async () => {
+        journal = await place.open({ retentionEvents: 10 });
+        for (const _ of range(1, 10)) await journal.append(message());
+        const page = await journal.replay({ channels: ["dashboard"], after: 0, maxEvents: 4 });
+        expect(page).toMatchObject({ next: 4, done: false });
+        expect(page.gap).toBeUndefined();
+        for (const _ of range(1, 8)) await journal.append(message());
+        await journal.trim();
+        const rest = await journal.replay({ channels: ["dashboard"], after: page.next });
+        expect(rest.gap).toEqual({ after: 4, before: 9 });
+        expect(positions(rest.entries)).toEqual(range(9, 18));
+      });
+    });
+
+    describe("recovery", () => {
+      test("is complete where everything after a place is still there", async () => {
+        for (const _ of range(1, 3)) await journal.append(message());
+        for (const position of range(0, 3))
+          expect(journal.recovery("dashboard", { epoch: journal.epoch, position })).toEqual({ complete: true });
+        expect(journal.recovery("camera:unheard-of", { epoch: journal.epoch, position: 0 })).toEqual({
+          complete: true,
+        });
+      });
+
+      test("names another epoch, a place ahead, and a place that retention has passed", async () => {
+        journal = await place.open({ retentionEvents: 3 });
+        for (const position of range(1, 9))
+          await journal.append(message({ camera: position === 2 ? "quiet" : "busy" }));
+        await journal.trim();
+        const { epoch } = journal;
+        for (const reopened of [false, true]) {
+          if (reopened) journal = await place.open({ retentionEvents: 3 });
+          expect(journal.recovery("dashboard", { epoch: "other", position: 4 })).toEqual({
+            complete: false,
+            reason: "epoch_changed",
+            gap: { after: 0, before: 7 },
+          });
+          expect(journal.recovery("dashboard", { epoch, position: 10 })).toEqual({
+            complete: false,
+            reason: "ahead",
+            gap: { after: 9, before: 10 },
+          });
+          expect(journal.recovery("dashboard", { epoch, position: 5 })).toEqual({
+            complete: false,
+            reason: "trimmed",
+            gap: { after: 5, before: 7 },
+          });
+          expect(journal.recovery("dashboard", { epoch, position: 6 })).toEqual({ complete: true });
+          expect(journal.recovery("camera:quiet", { epoch, position: 0 })).toEqual({ complete: true });
+        }
+      });
+    });
+
+    describe("emission", () => {
+      const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
+      const unemitted = async () => {
+        const found: string[] = [];
+        for await (const { position, payload } of journal.unemitted())
+          found.push(`${position} ${Buffer.from(payload)}`);
+        return found;
+      };
+
+      test("of what was not reported is left to the next run, in order, with its payload as it was", async () => {
+        const payload = Buffer.from([0, 255, 128, 10]);
+        await journal.append(message({ publish: { payload, qos: 2, retain: false } }));
+        const wide = message({ topic: "skylapse/v1/überall/🏔", publish: publish("b") });
+        await Promise.all([
+          journal.append(wide),
+          journal.append(message()),
+          journal.append(message({ publish: publish("d") })),
+        ]);
+        expect(await unemitted()).toEqual([]);
+        journal = await place.open();
+        await journal.append(message({ publish: publish("of this run") }));
+        const found = [];
+        for await (const one of journal.unemitted()) found.push({ ...one, payload: Buffer.from(one.payload) });
+        expect(found).toEqual([
+          { position: 1, topic: message().topic, payload, qos: 2, retain: false },
+          { position: 2, topic: wide.topic, payload: Buffer.from("b"), qos: 1, retain: true },
+          { position: 4, topic: message().topic, payload: Buffer.from("d"), qos: 1, retain: true },
+        ]);
+      });
+
+      test("that was reported is not repeated, in whatever order", async () => {
+        await Promise.all(["a", "b", "c", "d"].map((text) => journal.append(message({ publish: publish(text) }))));
+        journal.emitted(4);
+        journal.emitted(1);
+        journal.emitted(1);
+        journal.emitted(99);
+        journal = await place.open();
+        expect(await unemitted()).toEqual(["2 b", "3 c"]);
+        journal.emitted(2);
+        expect(await unemitted()).toEqual(["3 c"]);
+        journal = await place.open();
+        expect(await unemitted()).toEqual(["3 c"]);
+        journal.emitted(3);
+        journal = await place.open();
+        expect(await unemitted()).toEqual([]);
+      });
+
+      test("outlives the retention of its entry", async () => {
+        journal = await place.open({ retentionEvents: 1 });
+        await journal.append(message({ publish: publish("a") }));
+        for (const _ of range(1, 5)) await journal.append(message());
+        await journal.trim();
+        journal = await place.open();
+        expect(await unemitted()).toEqual(["1 a"]);
+      });
+    });
+
+    describe("closing", () => {
+      test("waits for what was appended, refuses what comes after, and may be asked for twice", async () => {
+        const appends = Promise.all(range(1, 100).map(() => journal.append(message())));
+        await Promise.all([journal.close(), journal.close()]);
+        expect((await appends).length).toBe(100);
+        await expect(journal.append(message())).rejects.toThrow(/closed/);
+        await expect(journal.replay({ channels: ["dashboard"], after: 0 })).rejects.toThrow(/closed/);
+        expect(journal.trouble).toMatch(/closed/);
+        journal = await place.open();
+        expect(journal.head).toBe(100);
+        expect(journal.trouble).toBeUndefined();
+      });
+    });
+
+    describeAgainstModel(createPlace);
+  });
+}

@@ -1,0 +1,216 @@
+import { cp, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { startJournalProcess } from "./journal-process.ts";
+import { createLevelPlace, type LevelPlace } from "./level-place.ts";
+import { from, message, positions, range, readAll, state } from "./messages.ts";
+
+let place: LevelPlace;
+let journal: Journal;
+beforeEach(async () => {
+  place = await createLevelPlace();
+  journal = await place.open();
+});
+afterEach(() => place.dispose());
+
+/** Puts the files as they are in their place: what a program that is killed now leaves behind. */
+async function crash(damage: (files: string) => Promise<void> = async () => {}): Promise<void> {
+  const image = join(dirname(place.path), "image");
+  await cp(place.path, image, { recursive: true });
+  await journal.close();
+  await rm(place.path, { recursive: true });
+  await rename(image, place.path);
+  await damage(join(place.path, "log"));
+}
+
+async function newest(files: string, ending: string): Promise<string> {
+  const names = (await readdir(files)).filter((name) => name.startsWith(ending) || name.endsWith(ending)).sort();
+  return join(files, names.at(-1) ?? "none");
+}
+
+async function append(count: number): Promise<void> {
+  for (let sent = 0; sent < count; sent++) await journal.append(message());
+}
+
+async function overwrite(file: string, at: (size: number) => number): Promise<void> {
+  const bytes = await readFile(file);
+  bytes.fill(0x5a, at(bytes.length), at(bytes.length) + 64);
+  await writeFile(file, bytes);
+}
+
+describe("a torn last write", () => {
+  test("costs itself only: what was acknowledged before it is there, and positions go on", async () => {
+    await append(50);
+    const { epoch } = journal;
+    await crash(async (files) => {
+      const log = await newest(files, ".log");
+      await truncate(log, (await readFile(log)).length - 7);
+    });
+    journal = await place.open();
+    expect(journal.epoch).toBe(epoch);
+    expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 49));
+    expect(await journal.append(message())).toEqual({ position: 50, duplicate: false });
+  });
+
+  test("that left bytes nobody can read begins a new epoch, as they may have been acknowledged", async () => {
+    await append(50);
+    const { epoch } = journal;
+    await crash(async (files) => overwrite(await newest(files, ".log"), (size) => size - 100));
+    journal = await place.open();
+    expect(journal.epoch).not.toBe(epoch);
+    const kept = positions(await readAll(journal, ["dashboard"]));
+    expect(kept).toEqual(range(1, kept.length));
+    expect(kept.length).toBeGreaterThanOrEqual(48);
+    expect(place.logged.join()).toMatch(/may have lost entries/);
+    expect(journal.recovery("dashboard", { epoch, position: 50 })).toMatchObject({ reason: "epoch_changed" });
+    expect(await journal.append(message())).toMatchObject({ position: journal.head, duplicate: false });
+  });
+
+  test("is none: without damage the same epoch goes on, and repetitions are known", async () => {
+    await journal.append(message(from("device:north", "s", 1)));
+    await journal.append(state("north", "power"));
+    const { epoch } = journal;
+    await crash();
+    journal = await place.open();
+    expect(journal.epoch).toBe(epoch);
+    expect(await journal.append(message(from("device:north", "s", 1)))).toMatchObject({ duplicate: true });
+    expect(positions(journal.snapshot("dashboard"))).toEqual([2]);
+    expect(place.logged).toEqual([]);
+  });
+});
+
+describe("a damaged store", () => {
+  const damages: [string, (files: string) => Promise<void>][] = [
+    ["its manifest is overwritten", async (files) => overwrite(await newest(files, "MANIFEST-"), () => 0)],
+    ["its manifest is missing", async (files) => rm(await newest(files, "MANIFEST-"))],
+    ["its CURRENT file is missing", async (files) => rm(join(files, "CURRENT"))],
+    ["its CURRENT file is empty", async (files) => writeFile(join(files, "CURRENT"), "")],
+  ];
+  test.each(damages)("is repaired with all its entries, under a new epoch, when %s", async (_, damage) => {
+    await append(30);
+    journal = await place.open();
+    await append(30);
+    const { epoch } = journal;
+    await crash(damage);
+    journal = await place.open();
+    expect(journal.epoch).not.toBe(epoch);
+    expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 60));
+    expect(place.logged.join()).toMatch(/repaired/);
+    expect(await journal.append(message())).toEqual({ position: 61, duplicate: false });
+    // And is a sound store again.
+    const repaired = journal.epoch;
+    journal = await place.open();
+    expect(journal.epoch).toBe(repaired);
+  });
+
+  test("is repaired as far as it goes when a table is missing; positions never go back", async () => {
+    await append(30);
+    journal = await place.open();
+    await append(30);
+    const { epoch } = journal;
+    journal = await place.open();
+    await crash(async (files) => rm(await newest(files, ".ldb")));
+    journal = await place.open();
+    expect(journal.epoch).not.toBe(epoch);
+    expect(journal.head).toBe(60);
+    const kept = positions(await readAll(journal, ["dashboard"]));
+    expect(kept.length).toBeLessThan(60);
+    expect(await journal.append(message())).toEqual({ position: 61, duplicate: false });
+    expect(positions(await readAll(journal, ["dashboard"]))).toEqual([...kept, 61]);
+  });
+
+  test("that is behind what clients have seen begins a new epoch behind it", async () => {
+    await append(5);
+    await journal.close();
+    const backup = join(dirname(place.path), "backup");
+    await cp(join(place.path, "log"), backup, { recursive: true });
+    journal = await place.open();
+    await append(5);
+    const { epoch } = journal;
+    await journal.close();
+    await rm(join(place.path, "log"), { recursive: true });
+    await rename(backup, join(place.path, "log"));
+    journal = await place.open();
+    expect(journal.epoch).not.toBe(epoch);
+    expect(await journal.append(message())).toEqual({ position: 11, duplicate: false });
+    expect(positions(await readAll(journal, ["dashboard"]))).toEqual([...range(1, 5), 11]);
+  });
+
+  test("that was removed altogether begins anew, with another epoch", async () => {
+    await append(5);
+    const { epoch } = journal;
+    await journal.close();
+    await rm(join(place.path, "log"), { recursive: true });
+    journal = await place.open();
+    expect(journal.epoch).not.toBe(epoch);
+    expect(await readAll(journal, ["dashboard"])).toEqual([]);
+  });
+});
+
+describe("a machine that stopped", () => {
+  /** What is on disk after a restart of the machine: the program's mark is of another boot. */
+  const restartMachine = (boot: string | undefined) => async (files: string) => {
+    const mark = join(dirname(files), "mark.json");
+    await writeFile(mark, JSON.stringify({ ...JSON.parse(await readFile(mark, "utf8")), boot }));
+  };
+
+  test("while the journal ran without sync may have lost entries: a new epoch", async () => {
+    journal = await place.open({ sync: false });
+    await append(5);
+    const { epoch } = journal;
+    await crash(restartMachine("another-boot"));
+    journal = await place.open({ sync: false });
+    expect(journal.epoch).not.toBe(epoch);
+  });
+
+  test("while the journal ran with sync lost nothing: the same epoch", async () => {
+    await append(5);
+    const { epoch } = journal;
+    await crash(restartMachine("another-boot"));
+    journal = await place.open();
+    expect(journal.epoch).toBe(epoch);
+  });
+
+  test("after the journal was closed in order lost nothing: the same epoch", async () => {
+    journal = await place.open({ sync: false });
+    await append(5);
+    const { epoch } = journal;
+    await journal.close();
+    await restartMachine("another-boot")(join(place.path, "log"));
+    journal = await place.open({ sync: false });
+    expect(journal.epoch).toBe(epoch);
+  });
+});
+
+describe("a journal that cannot be opened says what to do", () => {
+  test("when another process has it open", async () => {
+    const child = await startJournalProcess(place.path);
+    expect(child.reports).toEqual([
+      { kind: "unusable", error: expect.stringMatching(/JournalUnusableError: .* in use.* DATA_PATH of its own/) },
+    ]);
+    await child.kill();
+  });
+
+  test("when its folder is a file", async () => {
+    const file = join(dirname(place.path), "file");
+    await writeFile(file, "");
+    await expect(place.open({ path: file })).rejects.toThrow(/the journal in .*file cannot be opened: .*EEXIST/);
+  });
+
+  test("when it is damaged beyond repair", async () => {
+    await append(5);
+    await crash(async (files) => {
+      await rm(files, { recursive: true });
+      await mkdir(files);
+      // A table that is a folder cannot be read, whatever one tries.
+      await mkdir(join(files, "CURRENT"));
+    });
+    await expect(place.open()).rejects.toThrow(/cannot be opened|could not be repaired/);
+  });
+
+  test("when its retention would keep nothing", async () => {
+    await expect(place.open({ retentionEvents: 0 })).rejects.toThrow(/retentionEvents must be at least 1/);
+    await expect(place.open({ retentionHours: Number.NaN })).rejects.toThrow(/retentionHours must be more than 0/);
+  });
+});

@@ -1,0 +1,44 @@
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { type LevelJournalOptions, openLevelJournal } from "../../../bridge/journal/level.ts";
+
+export interface LevelPlace {
+  path: string;
+  /** What was logged at warning or above. */
+  logged: string[];
+  open(options?: Partial<LevelJournalOptions>): Promise<Journal>;
+  /** Puts the files of another place here as they are now: what its program would leave behind if it were killed. */
+  copyOf(other: LevelPlace): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** A folder of its own for a journal, removed at the end. */
+export async function createLevelPlace(): Promise<LevelPlace> {
+  const folder = await mkdtemp(join(tmpdir(), "journal-"));
+  const path = join(folder, "journal");
+  const logged: string[] = [];
+  const logger = pino({ level: "warn" }, { write: (line: string) => logged.push(line) });
+  let journal: Journal | undefined;
+  return {
+    path,
+    logged,
+    async open(options = {}) {
+      await journal?.close();
+      const retention = { retentionEvents: 10_000, retentionHours: 24 };
+      journal = await openLevelJournal({ path, sync: true, logger, ...retention, ...options });
+      return journal;
+    },
+    async copyOf(other) {
+      await journal?.close();
+      await rm(path, { recursive: true, force: true });
+      await cp(other.path, path, { recursive: true });
+    },
+    async dispose() {
+      await journal?.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import type { Entry, Journal, JournalMessage, ReplayRequest } from "../../../bridge/journal/journal.ts";
+
+let count = 0;
+
+/** A message to append: an event of a camera unless said otherwise, like no other before it. */
+export function message(given: Partial<JournalMessage> & { camera?: string } = {}): JournalMessage {
+  count++;
+  const camera = given.camera ?? "north";
+  return {
+    topic: `skylapse/v1/cameras/${camera}/events/capture.completed`,
+    channels: [`camera:${camera}`, "dashboard"],
+    body: `"event":"capture.completed","data":{"n":${count},"name":"Großglockner 🏔"}`,
+    state: undefined,
+    origin: { sender: `device:${camera}`, id: undefined, session: undefined, seq: undefined },
+    publish: undefined,
+    ...given,
+    camera,
+  };
+}
+
+/** A retained message of a camera's state. */
+export function state(camera: string, name: string, change: "set" | "clear" = "set"): JournalMessage {
+  return { ...message({ camera }), topic: `skylapse/v1/cameras/${camera}/state/${name}`, state: change };
+}
+
+export function from(sender: string, session: string, seq: number): { origin: JournalMessage["origin"] } {
+  return { origin: { sender, id: `${session}-${seq}`, session, seq } };
+}
+
+export function withId(sender: string, id: string): { origin: JournalMessage["origin"] } {
+  return { origin: { sender, id, session: undefined, seq: undefined } };
+}
+
+/** Everything the channels hold above a position, page by page, as a reader gets it. */
+export async function readAll(
+  journal: Journal,
+  channels: readonly string[],
+  page: Partial<ReplayRequest> = {},
+): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (let after = page.after ?? 0; ; ) {
+    const read = await journal.replay({ channels, ...page, after });
+    entries.push(...read.entries);
+    if (read.done) return entries;
+    if (read.next <= after) throw new Error(`a page after ${after} goes on at ${read.next}`);
+    after = read.next;
+  }
+}
+
+export function positions(entries: readonly { position: number }[]): number[] {
+  return entries.map(({ position }) => position);
+}
+
+export function range(from: number, to: number): number[] {
+  return Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => from + index);
+}
