@@ -11,15 +11,11 @@ import { labelOf, shows, type View, viewOf } from "./view.ts";
 /** What must be sent before the feed goes on from its cursor. */
 export type Errand =
   | { kind: "snapshot"; channel: string; snapshot: Snapshot; sent: number }
-  /** Entries of a channel that was subscribed with a place behind the cursor: above `after`, up to `until`. */
-  | { kind: "stretch"; channel: string; after: number; until: number; covered: readonly Covered[] };
-
-/** Entries of a channel that the client has been sent, or is sent by an earlier errand: above `after`, up to `until`. */
-interface Covered {
-  channel: string;
-  after: number;
-  until: number;
-}
+  /**
+   * Entries of a channel that was subscribed with a place behind the cursor: above `after`, up to `until`. Those that
+   * came by way of another channel before are sent again under this one: its subscriber was promised all of them.
+   */
+  | { kind: "stretch"; channel: string; after: number; until: number };
 
 export interface FeedContext {
   journal: Journal;
@@ -87,12 +83,12 @@ export class Feed {
     const { epoch } = journal;
     if (this.channels.size === 0) this.cursor = edge;
     const result = { type: "subscription_result", channel, success: true, epoch, id } as const;
+    this.#awaiting.push(channel);
     if (since === undefined) {
       this.connection.send({ ...result, position: edge });
       this.#sendSnapshot(channel, pages.snapshot(channel, this.#onlyCameras));
       this.channels.set(channel, edge);
     } else {
-      this.#awaiting.push(channel);
       const recovery = journal.recovery(channel, since);
       if (recovery.complete) {
         this.connection.send({ ...result, position: edge, recovered: true });
@@ -104,21 +100,10 @@ export class Feed {
 
   unsubscribe(channel: string): void {
     this.#halt();
-    const began = this.channels.get(channel) ?? 0;
     this.channels.delete(channel);
     this.#awaiting = this.#awaiting.filter((name) => name !== channel);
-    const own = this.errands.find((errand) => errand.kind === "stretch" && errand.channel === channel);
-    // What was sent stays sent; what was not, another channel's errand must now send itself.
-    const sent: Covered[] =
-      own?.kind === "stretch"
-        ? [
-            { channel, after: began, until: own.after },
-            { channel, after: own.until, until: this.cursor },
-          ]
-        : [{ channel, after: began, until: this.cursor }];
     const others = this.errands.filter((errand) => errand.channel !== channel);
     this.errands.splice(0, this.errands.length, ...others);
-    this.#recount(channel, sent);
     this.#settle();
   }
 
@@ -178,8 +163,7 @@ export class Feed {
 
   /** The journal no longer has everything: the gap is told, then the state as it was when it began, then what is left. */
   lose({ channel, reason, gap }: Lost): void {
-    const began = this.channels.get(channel);
-    if (began === undefined) return;
+    if (!this.channels.has(channel)) return;
     if (!this.#awaiting.includes(channel)) this.#awaiting.push(channel);
     const [errand, ...others] = this.errands;
     if (errand?.kind !== "stretch" || errand.channel !== channel) {
@@ -191,11 +175,6 @@ export class Feed {
     this.channels.set(channel, position);
     if (position < errand.until) this.errands.push({ ...errand, after: position });
     this.errands.push(...others);
-    // What fell into this gap other channels may still have.
-    this.#recount(channel, [
-      { channel, after: began, until: errand.after },
-      { channel, after: position, until: Number.POSITIVE_INFINITY },
-    ]);
   }
 
   /** The edge is reached: those who wait for it are told, and live delivery goes on from here. */
@@ -230,12 +209,7 @@ export class Feed {
   /** Sends what is above the position: with the other channels where the cursor is not beyond it, else as an errand. */
   #goOn(channel: string, position: number): void {
     if (this.channels.size === 0) this.cursor = position;
-    if (position < this.cursor) {
-      const covered = [...this.channels]
-        .filter(([other]) => other !== channel)
-        .map(([other, after]) => ({ channel: other, after, until: Number.POSITIVE_INFINITY }));
-      this.errands.push({ kind: "stretch", channel, after: position, until: this.cursor, covered });
-    }
+    if (position < this.cursor) this.errands.push({ kind: "stretch", channel, after: position, until: this.cursor });
     this.channels.set(channel, position);
   }
 
@@ -243,35 +217,17 @@ export class Feed {
     if (snapshot.entries.length > 0) this.errands.push({ kind: "snapshot", channel, snapshot, sent: 0 });
   }
 
-  #stretchRequest({ channel, after, until, covered }: Extract<Errand, { kind: "stretch" }>): PageRequest {
+  #stretchRequest({ channel, after, until }: Extract<Errand, { kind: "stretch" }>): PageRequest {
     const label = [channel];
-    const sent = (entry: Entry) =>
-      covered.some(
-        (part) =>
-          entry.position > part.after &&
-          entry.position <= part.until &&
-          entry.channels.includes(part.channel) &&
-          shows(part.channel, this.#onlyCameras, entry),
-      );
     return {
       channels: new Set(label),
       begins: new Map(),
       after,
       until,
       coalesce: false,
-      label: (entry) => (shows(channel, this.#onlyCameras, entry) && !sent(entry) ? label : undefined),
+      label: (entry) => (shows(channel, this.#onlyCameras, entry) ? label : undefined),
       key: undefined,
     };
-  }
-
-  /** Replaces what the errands take for sent by way of the channel. */
-  #recount(channel: string, sent: readonly Covered[]): void {
-    for (const errand of this.errands) {
-      if (errand.kind === "stretch")
-        errand.covered = errand.covered.flatMap((part) =>
-          part.channel === channel && part.until === Number.POSITIVE_INFINITY ? sent : [part],
-        );
-    }
   }
 
   #unseen(entry: Entry, label: Label | undefined): Label | undefined {
