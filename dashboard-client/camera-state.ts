@@ -49,9 +49,11 @@ export interface CameraState {
   preview?: Known<PreviewUpdated>;
   lastCapture?: Known<CaptureCompleted>;
   lastFailure?: Known<CaptureFailed>;
+  /** When the picture of that etag was taken: of the latest preview whose capture was seen to be completed. */
+  pictureTaken?: { etag: string; at: string };
 }
 
-type Fields = Omit<CameraState, "id">;
+type Fields = Omit<CameraState, "id" | "pictureTaken">;
 type Reader = (camera: CameraState, event: DashboardEvent) => CameraState;
 
 /** Writes one field, or removes it when the state was cleared or says nothing that is understood. */
@@ -107,5 +109,7 @@ export function applyLatest(camera: CameraState, event: DashboardEvent): CameraS
     const [before, after] = [camera[name], next[name]];
     if (before !== undefined && (after === undefined || Date.parse(after.at) < Date.parse(before.at))) return camera;
   }
-  return next;
+  const { preview, lastCapture } = next;
+  if (preview === undefined || preview.value.capture !== lastCapture?.value.capture) return next;
+  return { ...next, pictureTaken: { etag: preview.value.etag, at: lastCapture.at } };
 }

@@ -180,11 +180,11 @@ function retain(state: DashboardState, name: string, event: DashboardEvent): Das
 function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent): DashboardState {
   switch (topic.kind) {
     case "camera-about":
-      return withCamera(state, topic.camera, (camera) => applyAbout(camera, event));
+      return withCamera(state, topic.camera, event, (camera) => applyAbout(camera, event));
     case "camera-state":
-      return withCamera(state, topic.camera, (camera) => applyState(camera, topic.name, event));
+      return withCamera(state, topic.camera, event, (camera) => applyState(camera, topic.name, event));
     case "camera-alert":
-      return { ...state, alerts: alerts(state.alerts, topic, event) };
+      return withCamera({ ...state, alerts: alerts(state.alerts, topic, event) }, topic.camera, event);
     case "service-job":
       return { ...state, jobs: jobs(state.jobs, topic, event) };
     case "service-link":
@@ -203,8 +203,15 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
   }
 }
 
-function withCamera(state: DashboardState, id: string, change: (camera: CameraState) => CameraState): DashboardState {
-  return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
+/** A camera is there as long as anything of it is retained. */
+function withCamera(
+  state: DashboardState,
+  id: string,
+  { data }: DashboardEvent,
+  change: (camera: CameraState) => CameraState = (camera) => camera,
+): DashboardState {
+  const isThere = data !== null || [...state.retained.values()].some(({ camera }) => camera === id);
+  return { ...state, cameras: put(state.cameras, id, isThere ? change(state.cameras.get(id) ?? { id }) : undefined) };
 }
 
 function latest(state: DashboardState, camera: string, event: DashboardEvent): DashboardState {

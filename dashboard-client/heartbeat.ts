@@ -70,7 +70,7 @@ export class Heartbeat {
 
   /** Asks for a sign of life now: the page was asleep, or the network changed, and the link may be long gone. */
   probe(): void {
-    if (this.#probe !== undefined) return;
+    clearTimeout(this.#probe);
     const askedAt = Date.now();
     this.#measure();
     this.#probe = setTimeout(() => {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import {
+  type DashboardEvent,
   dashboardEventSchema,
   type Since,
   sinceSchema,
@@ -39,6 +40,8 @@ const cacheSchema = z.object({
         after: z.number(),
         before: z.number(),
         at: z.number(),
+        /** How many of `events` are newer: positions do not tell, for they may begin anew. */
+        newer: z.number().int().nonnegative(),
       }),
     )
     .max(MAX_CACHED_EVENTS),
@@ -80,7 +83,7 @@ export class OfflineCache {
       let restored = EMPTY_STATE;
       for (const event of state) restored = applyEvent(restored, { ...event, snapshot: true });
       for (const event of events.toReversed()) restored = applyFeed(restored, event);
-      for (const gap of gaps.toReversed()) restored = insertGap(restored, gap);
+      for (const { newer, ...gap } of gaps.toReversed()) restored = insertGap(restored, gap, events[newer]);
       return { state: { ...restored, newEvents: 0 }, cursor, asOf };
     } catch (error) {
       this.#trouble("what was kept over the reload cannot be read; starting afresh", error);
@@ -93,7 +96,7 @@ export class OfflineCache {
     const { storage, key } = this.#options;
     if (storage === undefined || !this.#usable) return;
     const events = state.events.slice(0, MAX_CACHED_EVENTS);
-    const gaps = state.activity.flatMap((item) => (item.kind === "gap" ? [item.gap] : [])).slice(0, MAX_CACHED_EVENTS);
+    const gaps = placedGaps(state).slice(0, MAX_CACHED_EVENTS);
     const made = [...state.retained.values(), ...state.latest.values()];
     try {
       const whole = JSON.stringify({ v: 1, cursor, asOf, state: made, events, gaps });
@@ -121,14 +124,22 @@ export class OfflineCache {
 }
 
 /** Back into the feed, without being taken for news about the state, which was kept apart. */
-function applyFeed(state: DashboardState, event: z.infer<typeof dashboardEventSchema>): DashboardState {
+function applyFeed(state: DashboardState, event: DashboardEvent): DashboardState {
   const { events, activity } = applyEvent(state, event);
   return { ...state, events, activity };
 }
 
-/** A gap has its place between the events around it. */
-function insertGap(state: DashboardState, gap: ReportedGap): DashboardState {
-  const older = state.activity.findIndex((item) => item.kind === "event" && item.event.position < gap.before);
-  const index = older === -1 ? state.activity.length : older;
+/** Each gap with the number of events that are newer. */
+function placedGaps({ activity, events }: DashboardState): (ReportedGap & { newer: number })[] {
+  return activity.flatMap((item, index) => {
+    if (item.kind !== "gap") return [];
+    const older = activity.slice(index).find((other) => other.kind === "event");
+    return [{ ...item.gap, newer: older === undefined ? events.length : events.indexOf(older.event) }];
+  });
+}
+
+function insertGap(state: DashboardState, gap: ReportedGap, older: DashboardEvent | undefined): DashboardState {
+  const found = state.activity.findIndex((item) => item.kind === "event" && item.event === older);
+  const index = found === -1 ? state.activity.length : found;
   return { ...state, gap, activity: state.activity.toSpliced(index, 0, { kind: "gap", gap }) };
 }

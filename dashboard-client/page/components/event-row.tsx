@@ -15,7 +15,6 @@ export interface EventRowProps {
 
 export const EventRow = memo(function EventRow({ event, cameraName, timeZone, minute }: EventRowProps): ReactNode {
   const { title, detail, icon, tone } = eventText(event);
-  const late = event.historical === true;
   return (
     <li
       className="row"
@@ -28,15 +27,15 @@ export const EventRow = memo(function EventRow({ event, cameraName, timeZone, mi
         <Icon name={icon} />
       </span>
       <div className="row-words">
-        <p className="row-title">
-          {title}
-          {late && (
+        <p className="row-title">{title}</p>
+        <p className="row-detail">
+          {event.historical === true && (
             <span className="tag" title="Sent later, when the camera was back">
               late
             </span>
           )}
+          {[cameraName, detail].filter(Boolean).join(" · ")}
         </p>
-        <p className="row-detail">{[cameraName, detail].filter(Boolean).join(" · ")}</p>
       </div>
       <time className="row-time" dateTime={event.timestamp}>
         {formatTime(event.timestamp, timeZone, minute)}

@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 
 const WIDTH = 160;
-const HEIGHT = 44;
+const HEIGHT = 36;
 /** The elevations drawn, degrees. */
 const LOWEST = -30;
 const HIGHEST = 66;

@@ -51,17 +51,11 @@ export function pictureTime(
 ): { text: string; age: string } | undefined {
   if (picture === undefined) return undefined;
   const zone = camera.about?.value.location.timezone;
-  const taken = takenAt(camera, picture.etag);
+  const taken = camera.pictureTaken?.etag === picture.etag ? camera.pictureTaken?.at : undefined;
   const at = taken ?? picture.receivedAt;
   if (at === undefined) return undefined;
   return {
     text: `${taken === undefined ? "Received" : "Taken"} ${formatTime(at, zone, now)}`,
     age: formatAge(at, now),
   };
-}
-
-function takenAt(camera: CameraState, etag: string | undefined): string | undefined {
-  const { preview, lastCapture } = camera;
-  if (preview === undefined || etag === undefined || preview.value.etag !== etag) return undefined;
-  return lastCapture?.value.capture === preview.value.capture ? lastCapture.at : undefined;
 }

@@ -1,0 +1,138 @@
+import { describe, expect, it } from "vitest";
+import { commandStatusSchema, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
+import { EVENTS } from "../../contract/events.ts";
+import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import type { CameraState } from "../../dashboard-client/camera-state.ts";
+import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../dashboard-client/errors.ts";
+import { cameraStatus, pictureTime } from "../../dashboard-client/page/text/camera-status.ts";
+import { captureFailure, captureProgress } from "../../dashboard-client/page/text/command-status.ts";
+import { eventText } from "../../dashboard-client/page/text/event-text.ts";
+
+const NOW = Date.parse("2026-03-12T13:10:00.000Z");
+const about = {
+  at: "2026-03-12T13:00:00.000Z",
+  value: {
+    model: "m",
+    firmware: "f",
+    capture_interval_s: 10,
+    location: { lat: 46, lon: 8, timezone: "Europe/Zurich" },
+  },
+};
+
+function camera(status?: "online" | "offline" | "sleeping" | "stale" | "unknown", until?: string): CameraState {
+  if (status === undefined) return { id: "north", about };
+  const value = { status, since: "2026-03-12T11:05:00.000Z", ...(until === undefined ? {} : { until }) };
+  return { id: "north", about, presence: { at: "2026-03-12T11:05:00.000Z", value } };
+}
+
+describe("a camera's status", () => {
+  it.each([
+    [camera("online"), { label: "Online", detail: "since 12:05 CET", tone: "good" }],
+    [camera("offline"), { label: "Offline", detail: "since 12:05 CET · 2 h 05 min", tone: "bad" }],
+    [camera("sleeping", "2026-03-13T04:40:00.000Z"), { label: "Sleeping until 13 Mar, 05:40 CET", tone: "rest" }],
+    [camera("sleeping"), { label: "Sleeping", tone: "rest" }],
+    [camera("stale"), { label: "No new pictures", tone: "warn" }],
+    [camera("unknown"), { label: "Unknown", tone: "quiet" }],
+    [camera(), { label: "Unknown", detail: "not heard yet", tone: "quiet" }],
+  ])("%# in words", (state, words) => expect(cameraStatus(state, true, NOW)).toMatchObject(words));
+
+  it("is the last known one while there is no connection", () => {
+    expect(cameraStatus(camera("online"), false, NOW)).toEqual({
+      ...{ label: "Last known: online", detail: "since 12:05 CET", tone: "quiet" },
+    });
+  });
+
+  it("says when the picture was taken only of the very picture that is shown", () => {
+    const state: CameraState = { ...camera("online"), pictureTaken: { etag: '"a"', at: "2026-03-12T13:09:30.000Z" } };
+    const receivedAt = NOW - 10_000;
+    expect(pictureTime(state, { etag: '"a"', receivedAt }, NOW)).toEqual({
+      text: "Taken 14:09:30 CET",
+      age: "30 s ago",
+    });
+    expect(pictureTime(state, { etag: '"b"', receivedAt }, NOW)).toEqual({
+      text: "Received 14:09:50 CET",
+      age: "10 s ago",
+    });
+    expect(pictureTime(state, { etag: '"b"', receivedAt: undefined }, NOW)).toBeUndefined();
+    expect(pictureTime(state, undefined, NOW)).toBeUndefined();
+  });
+});
+
+describe("what is said of a command", () => {
+  it("is busy until its end, and good only when it succeeded", () => {
+    for (const status of commandStatusSchema.options) {
+      const { tone } = captureProgress({
+        status,
+        commandId: "1",
+        result: undefined,
+        error: undefined,
+        code: undefined,
+      });
+      expect(tone).toBe(!FINAL_COMMAND_STATUSES.has(status) ? "busy" : status === "succeeded" ? "good" : "bad");
+    }
+  });
+
+  it("never claims that a camera has it which is offline, and names who refused", () => {
+    const result = { commandId: "1", result: undefined, error: "why" };
+    expect(captureProgress({ ...result, status: "failed", code: 120 }).text).toContain("offline");
+    expect(captureProgress({ ...result, status: "rejected", code: undefined }).text).toBe("The camera refused · why");
+    expect(captureProgress({ ...result, status: "rejected", code: 103 }).text).toBe("Not sent · why");
+  });
+
+  it("tells not sent from sent with an outcome that is not known", () => {
+    expect(captureFailure(new NotConnectedError()).text).toContain("nothing was sent");
+    expect(captureFailure(new OutcomeUnknownError("x")).text).toContain("may still");
+    expect(captureFailure(new RequestRefusedError("x", 103)).text).toContain("may not");
+    expect(captureFailure(new Error("x")).text).toBe("x");
+    expect(captureFailure("x").text).toBe("Failed");
+  });
+});
+
+describe("an event in words", () => {
+  const event = (name: string, data: unknown): DashboardEvent => ({
+    ...{
+      type: "dashboard_event",
+      event: name,
+      data,
+      timestamp: "2026-03-12T13:00:00.000Z",
+      channel: "dashboard",
+      position: 1,
+    },
+  });
+
+  it("has words for every event that this system sends itself", () => {
+    for (const name of EVENTS.filter((each) => !each.startsWith("state.")))
+      expect(eventText(event(name, {})).title).not.toBe(name);
+  });
+
+  it.each([
+    [
+      "capture.completed",
+      { capture: "c", width: 4656, height: 3496, size_bytes: 5_213_000 },
+      "Picture taken",
+      "4656 × 3496 · 5.2 MB",
+    ],
+    ["capture.failed", { error: "lens cap", failures: 2 }, "Picture failed", "lens cap"],
+    [
+      "job.completed",
+      { job: "j", type: "timelapse_assembly", status: "completed", progress: 100, outputs: ["4k"] },
+      "Timelapse finished",
+      "4k",
+    ],
+    [
+      "job.failed",
+      { job: "j", type: "image_processing", status: "failed", progress: 10, error: "disk" },
+      "Images failed",
+      "disk",
+    ],
+    ["alert.raised", { alert: "a", severity: "critical", message: "Disk is full" }, "Disk is full", ""],
+    ["lab.reading", { depth_cm: 41, deep: { x: 1 }, ok: true }, "lab.reading", "depth cm 41 · ok true"],
+    ["lab.words", "some text", "lab.words", "some text"],
+    ["lab.list", [1, 2], "lab.list", ""],
+    ["lab.nothing", null, "lab.nothing", ""],
+  ])("%s", (name, data, title, detail) => expect(eventText(event(name, data))).toMatchObject({ title, detail }));
+
+  it("cuts what is too long for a line", () => {
+    expect(eventText(event("lab.words", "x".repeat(500))).detail).toHaveLength(80);
+  });
+});
