@@ -130,6 +130,7 @@ export class Authenticate {
       writes: new TopicDecisions((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
+      lastForwarded: 0,
       tokenId: who.tokenId,
       expiresAt: who.expiresAt,
       ...originOf(client),

@@ -6,6 +6,7 @@ import { RefusedPublishError, SlowClientError } from "./errors.ts";
 import type { ForwardingBroker } from "./forwarding-broker.ts";
 import type { IngestGate } from "./ingest-gate.ts";
 import type { Wills } from "./wills.ts";
+import { WriteBatch } from "./write-batch.ts";
 
 export interface AuthorizeOptions {
   tree: TopicTree;
@@ -15,9 +16,12 @@ export interface AuthorizeOptions {
   gate: IngestGate;
   /** Takes a filter that is refused now out of the client's stored session. */
   forgetSubscription(client: Client, filter: string): void;
+  /** Whether a publication that the client's session queues is not to be delivered now: see `storage/replays.ts`. */
+  leavesToQueue(client: Client, brokerCounter: number): boolean;
   maxPayloadBytes: number;
   maxSubscriptions: number;
   maxQueuedBytes: number;
+  maxUnsentBytes: number;
   logger: Logger;
 }
 
@@ -41,13 +45,14 @@ type Callback = (error?: Error | null) => void;
  * The rules of access, as Aedes' hooks: who may publish what, subscribe to what and receive what. They are asked
  * at each message and each delivery, so that nothing stored earlier opens a way around them.
  *
- * A client that does not keep up has at most `maxQueuedBytes` waiting for it. Beyond that QoS 0 messages are not given
- * to it (it was never promised them), and at the first message of QoS 1 or 2 its connection is ended: such a message
- * may not be skipped. A persistent session then finds everything in its queue, in order; for a clean session a
- * connection that ends is the honest way to say that messages are missing.
+ * A client that does not keep up: with more than `maxQueuedBytes` waiting for it, messages of QoS 0 are not given to
+ * it, for it was never promised them. Those of QoS 1 and 2 may not be skipped: with more than `maxUnsentBytes` waiting its
+ * connection ends. A persistent session then finds everything in its queue, in order and at its own pace; to a clean
+ * session a connection that ends is the honest way to say that messages are missing.
  */
 export class Authorize {
   readonly #options: AuthorizeOptions;
+  readonly #batch = new WriteBatch();
   #stopping = false;
   readonly counts: AuthorizeCounts = {
     received: 0,
@@ -135,14 +140,25 @@ export class Authorize {
   /** Asked at every delivery, retained and queued messages included. */
   readonly forward = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
     const access = this.#options.registry.of(client);
-    if (access === undefined || !access.set.mayRead(packet.topic)) return null;
-    // Retained messages wait for the client by themselves, one after the other; live ones do not carry the mark.
-    if (!packet.retain && client.conn.writableLength > this.#options.maxQueuedBytes) {
-      return this.#overflow(client, access, packet);
+    // A client whose connection has just ended gets nothing, but a null here would take the message out of its queue.
+    if (access === undefined) return client.conn.destroyed ? packet : null;
+    if (!access.set.mayRead(packet.topic)) return null;
+    // Retained messages, and those read from the queue, which have an id already, wait for the client by themselves.
+    if (!packet.retain && packet.messageId === undefined) {
+      const { leavesToQueue, maxQueuedBytes } = this.#options;
+      if (packet.qos > 0 && leavesToQueue(client, packet.brokerCounter) && grantedQos(access, packet.topic) > 0)
+        return null;
+      if (client.conn.writableLength > maxQueuedBytes) {
+        this.#batch.release(client.conn);
+        if (client.conn.writableLength > maxQueuedBytes && this.#isBehind(client, access, packet)) return null;
+      }
+      // Of live deliveries alone: a message of the queue may be of an earlier run, whose numbers were the same.
+      access.lastForwarded = packet.brokerCounter;
     }
     this.counts.delivered++;
+    this.#batch.hold(client.conn);
     if (packet.qos === 0) return packet;
-    if (packet.qos === 2 && client.connected && grantedQos(access, packet.topic) === 1) {
+    if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers it only for a filter without wildcards [MQTT-3.8.4-6].
       return { ...packet, qos: 1 };
     }
@@ -173,22 +189,20 @@ export class Authorize {
     callback(new RefusedPublishError(why));
   }
 
-  #overflow(client: Client, access: ClientAccess, packet: AedesPublishPacket): AedesPublishPacket | null {
-    // Before the session is ready a message may come from its queue, whatever its filters are now.
-    if (packet.qos === 0 || (client.connected && grantedQos(access, packet.topic) === 0)) {
+  /** @returns true when the message is not to be written */
+  #isBehind(client: Client, access: ClientAccess, packet: AedesPublishPacket): boolean {
+    if (packet.qos === 0 || grantedQos(access, packet.topic) === 0) {
       this.counts.shed++;
-      return null;
+      return true;
     }
-    if (!client.conn.destroyed) {
+    const waiting = client.conn.writableLength;
+    if (waiting > this.#options.maxUnsentBytes && !client.conn.destroyed) {
       this.counts.slowClients++;
-      const waiting = client.conn.writableLength;
-      this.#options.logger.warn(
-        { identity: access.identity, clientId: access.clientId, waiting },
-        "a client does not keep up and is disconnected",
-      );
+      const { identity, clientId } = access;
+      this.#options.logger.warn({ identity, clientId, waiting }, "a client does not keep up and is disconnected");
       client.conn.destroy(new SlowClientError(`${waiting} bytes wait for the client, and it may not miss the next`));
     }
-    // Not null: Aedes would take the message out of the client's queue.
-    return packet;
+    // Written to nowhere: were it refused, Aedes would take it out of the client's queue.
+    return false;
   }
 }

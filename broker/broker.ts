@@ -115,7 +115,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     path: join(config.dataPath, "mqtt"),
     permissionsOf: (permissions) => permissionSets.of(permissions),
     wantsReceipt: (topic) => tree.parse(topic)?.kind === "camera-command",
-    takeReceipt: (client, messageId) => registry.receiptsOf(client)?.take(messageId),
+    takeReceipt: (client, messageId) => registry.find(client)?.receipts?.take(messageId),
+    wasForwarded: (client, brokerCounter) => registry.find(client)?.lastForwarded === brokerCounter,
     wills,
     ...config,
     logger,
@@ -202,6 +203,7 @@ class EmbeddedBroker implements Broker {
           logger.error({ err: error }, "a subscription that is no longer allowed could not be removed");
         });
       },
+      leavesToQueue: (client, brokerCounter) => storage.leavesToQueue(client, brokerCounter),
       ...config,
       logger,
     });

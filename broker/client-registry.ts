@@ -17,6 +17,8 @@ export interface ClientAccess {
   readonly filters: Map<string, 0 | 1 | 2>;
   /** Of a device with a clean session: what it was sent and has not acknowledged. */
   readonly receipts: DeliveryReceipts | undefined;
+  /** The number of the publication that was last given to it. */
+  lastForwarded: number;
   /** The claim `jti` of its token. */
   readonly tokenId: string | undefined;
   /** When its token expires, milliseconds since 1970; undefined for a client with a secret of its own. */
@@ -44,7 +46,7 @@ export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
  */
 export class ClientRegistry {
   readonly #accesses = new Map<Client, ClientAccess>();
-  readonly #receipts = new WeakMap<object, DeliveryReceipts>();
+  readonly #byObject = new WeakMap<object, ClientAccess>();
   readonly #byClientId = new Map<string, Set<Client>>();
   readonly #registered = new Set<Client>();
   readonly #connections = new Map<string, number>();
@@ -64,9 +66,9 @@ export class ClientRegistry {
     return this.#accesses.get(client);
   }
 
-  /** For the store, which knows a client as something with an id. */
-  receiptsOf(client: object): DeliveryReceipts | undefined {
-    return this.#receipts.get(client);
+  /** The same for the store, which knows a client as something with an id. */
+  find(client: object): ClientAccess | undefined {
+    return this.#byObject.get(client);
   }
 
   /** The identity that holds the client id with a connection at this moment. */
@@ -88,7 +90,7 @@ export class ClientRegistry {
   /** The client has proved who it is. Ends by itself with the connection. */
   add(client: Client, access: ClientAccess): void {
     this.#accesses.set(client, access);
-    if (access.receipts !== undefined) this.#receipts.set(client, access.receipts);
+    this.#byObject.set(client, access);
     const sameId = this.#byClientId.get(access.clientId);
     if (sameId === undefined) this.#byClientId.set(access.clientId, new Set([client]));
     else sameId.add(client);
@@ -115,6 +117,7 @@ export class ClientRegistry {
 
   #remove(client: Client, access: ClientAccess): void {
     this.#accesses.delete(client);
+    this.#byObject.delete(client);
     const sameId = this.#byClientId.get(access.clientId);
     sameId?.delete(client);
     if (sameId?.size === 0) this.#byClientId.delete(access.clientId);

@@ -36,11 +36,12 @@ const schema = z.object({
   MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
   MAX_MQTT_SESSIONS: limitVariable.default(10_000),
   MAX_QUEUED_BYTES: limitVariable.default(262_144),
+  MAX_MQTT_UNSENT_BYTES: limitVariable.default(4_194_304),
   MAX_OFFLINE_MESSAGES: limitVariable.default(10_000),
   MAX_OFFLINE_BYTES: limitVariable.default(33_554_432),
   MAX_RETAINED_MESSAGES: limitVariable.default(100_000),
   MQTT_CONNECT_TIMEOUT_MS: durationVariable.default(10_000),
-  MQTT_DRAIN_TIMEOUT_MS: durationVariable.default(5000),
+  MQTT_DRAIN_TIMEOUT_MS: durationVariable.default(30_000),
   MQTT_HEARTBEAT_MS: durationVariable.default(60_000),
   MQTT_SESSION_HOURS: limitVariable.default(168),
   MAX_MQTT_KEEPALIVE_SECONDS: limitVariable.default(1200),
@@ -86,8 +87,10 @@ export interface BrokerConfig {
   maxSubscriptions: number;
   /** `MAX_MQTT_SESSIONS`: sessions kept for clients that connect with clean session off. Default 10,000. */
   maxSessions: number;
-  /** `MAX_QUEUED_BYTES`: sent to one client and not yet taken by its link. Default 256 KiB. */
+  /** `MAX_QUEUED_BYTES`: waiting for one client's link, beyond which it is given no more messages of QoS 0. Default 256 KiB. */
   maxQueuedBytes: number;
+  /** `MAX_MQTT_UNSENT_BYTES`: waiting for one client's link, beyond which a message of QoS 1 or 2 ends its connection. Default 4 MiB. */
+  maxUnsentBytes: number;
   /** `MAX_OFFLINE_MESSAGES`: messages kept for one session. Default 10,000. */
   maxOfflineMessages: number;
   /** `MAX_OFFLINE_BYTES`: their size on disk. Default 32 MiB. */
@@ -96,7 +99,7 @@ export interface BrokerConfig {
   maxRetainedMessages: number;
   /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
   connectTimeoutMs: number;
-  /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 5 s. */
+  /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 30 s, as for dashboards. */
   drainTimeoutMs: number;
   /** `MQTT_HEARTBEAT_MS`: the wills of clients that a crash cut off are published after four of these. Default 60 s. */
   heartbeatMs: number;
@@ -139,6 +142,7 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
     maxSessions: read.MAX_MQTT_SESSIONS,
     maxQueuedBytes: read.MAX_QUEUED_BYTES,
+    maxUnsentBytes: read.MAX_MQTT_UNSENT_BYTES,
     maxOfflineMessages: read.MAX_OFFLINE_MESSAGES,
     maxOfflineBytes: read.MAX_OFFLINE_BYTES,
     maxRetainedMessages: read.MAX_RETAINED_MESSAGES,

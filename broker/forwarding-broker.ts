@@ -31,6 +31,11 @@ export class ForwardingBroker extends Aedes {
     return this.#underWay;
   }
 
+  /** The number of the newest publication that was handed to subscriptions. */
+  get handedOn(): number {
+    return this.#emitter.handedOn;
+  }
+
   /** Says that the packet must not be forwarded: it is a repetition. To be called before Aedes goes on with it. */
   skip(packet: PublishPacket): void {
     this.#forwards.set(packet, { done: true, waiting: undefined });
@@ -65,7 +70,9 @@ export class ForwardingBroker extends Aedes {
   /** With the number by which it keeps its place; Aedes gives its own only where there is none. */
   #publish(packet: PublishPacket, done: PublishCallback): void {
     const brokerCounter = ++this.#published;
-    const numbered = { ...packet, brokerId: this.id, brokerCounter };
+    const { cmd, topic, payload, qos, retain, dup } = packet;
+    // Written out: to spread the parser's object took 2 µs a message.
+    const numbered = { cmd, topic, payload, qos, retain, dup, brokerId: this.id, brokerCounter };
     this.#underWay++;
     this.#emitter.begin(brokerCounter);
     super.publish(numbered, (error) => {

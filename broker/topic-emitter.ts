@@ -31,7 +31,13 @@ export class TopicEmitter {
   readonly #listeners = new TopicIndex<Listener>();
   /** The publications that have begun, oldest first; with their message when they have come here. */
   readonly #begun = new Map<number, Waiting | undefined>();
+  #handedOn = 0;
   #closed = false;
+
+  /** The newest publication that was handed on. */
+  get handedOn(): number {
+    return this.#handedOn;
+  }
 
   /** A publication has begun: no later one is handed on before it is, or is {@link end}ed. */
   begin(counter: number): void {
@@ -75,6 +81,7 @@ export class TopicEmitter {
     for (const [counter, waiting] of this.#begun) {
       if (waiting === undefined) return;
       this.#begun.delete(counter);
+      this.#handedOn = counter;
       this.#dispatch(waiting);
     }
   }

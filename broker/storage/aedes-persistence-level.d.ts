@@ -47,6 +47,7 @@ declare module "aedes-persistence-level/asyncPersistence.js" {
     interface Session {
       id: string;
       clean?: boolean;
+      closed?: boolean;
     }
 
     interface StoredSubscription {

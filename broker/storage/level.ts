@@ -13,6 +13,7 @@ import { IncomingIds } from "./incoming-ids.ts";
 import { KeyedTasks } from "./keyed-tasks.ts";
 import { OutgoingQueues } from "./outgoing-queues.ts";
 import type { KeptPacket } from "./packet-codec.ts";
+import { Replays } from "./replays.ts";
 import { RetainedMessages } from "./retained-messages.ts";
 import { type SessionRecord, SessionRecords } from "./session-records.ts";
 import { StoredSubscriptions } from "./stored-subscriptions.ts";
@@ -33,6 +34,8 @@ export interface LevelStorageOptions {
   wantsReceipt(topic: string): boolean;
   /** The same, sent to a client with a clean session, of which nothing is stored. */
   takeReceipt(client: Session, messageId: number): unknown;
+  /** Whether the client was given the publication just now, by one of its subscriptions. */
+  wasForwarded(client: Session, brokerCounter: number): boolean;
   wills: Wills;
   maxSessions: number;
   maxSubscriptions: number;
@@ -59,7 +62,9 @@ export class LevelStorage extends AsyncLevelPersistence {
   readonly #sets = new WeakMap<SessionRecord, PermissionSet>();
   readonly retained: RetainedMessages;
   readonly queues: OutgoingQueues;
+  readonly #replays: Replays;
   #brokerId = "";
+  #handedOn = (): number => 0;
 
   constructor(db: ClassicLevel<string, Buffer>, options: LevelStorageOptions) {
     super(db);
@@ -75,6 +80,17 @@ export class LevelStorage extends AsyncLevelPersistence {
       wantsReceipt: options.wantsReceipt,
       logger,
     });
+    this.#replays = new Replays({
+      queues: this.queues,
+      brokerId: () => this.#brokerId,
+      handedOn: () => this.#handedOn(),
+    });
+  }
+
+  /** Called by Aedes when it starts. */
+  override async setup(broker: { id: string; readonly handedOn: number }): Promise<void> {
+    this.#handedOn = () => broker.handedOn;
+    await super.setup(broker);
   }
 
   /** A name for this run of the broker that sorts after those of all runs before. */
@@ -237,6 +253,8 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 
   override outgoingUpdate(client: Session, packet: AsyncLevelPersistence.OutgoingUpdate): Promise<void> {
+    // After a PUBREC Aedes names the message by its id alone.
+    if (packet.brokerId !== undefined) this.#replays.sent(client);
     if (packet.cmd === "publish") {
       // Aedes lowers it for a filter of QoS 0 that is the topic itself, though another of the client's is higher: it
       // would be sent without being acknowledged, and be sent again with every connection.
@@ -254,14 +272,23 @@ export class LevelStorage extends AsyncLevelPersistence {
       if (client.clean !== true) return this.queues.acknowledge(client.id, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    if (client.clean !== true && brokerId !== undefined && brokerCounter !== undefined) {
-      await this.queues.dismiss(client.id, { brokerId, brokerCounter });
-    }
+    // A delivery that is not made. If it was refused or left to the queue, the message stays there.
+    if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
+    if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
+    // The other delivery, if it is of QoS 1 or 2, enters the message as sent within this turn of the event loop.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (client.closed !== true) await this.queues.dismiss(client.id, { brokerId, brokerCounter });
     return undefined;
   }
 
+  /** The messages of the queue, and with them those that are published until it has been read to its end. */
   override outgoingStream(client: Session): Readable {
-    return Readable.from(this.queues.read(client.id), { highWaterMark: 1 });
+    return Readable.from(this.#replays.read(client), { highWaterMark: 1 });
+  }
+
+  /** Whether a publication that the session queues must not be delivered to its client now, for the queue brings it. */
+  leavesToQueue(client: Session, brokerCounter: number): boolean {
+    return this.#replays.holds(client, brokerCounter);
   }
 
   // Messages from clients, QoS 2
@@ -272,8 +299,20 @@ export class LevelStorage extends AsyncLevelPersistence {
 
   /** Without its payload: it has been forwarded when this is asked for, only the id is needed to know a repetition. */
   override incomingStorePacket(client: Session, packet: StoredPacket): Promise<void> {
-    if (packet.messageId !== undefined) this.#incoming.add(client.id, packet.messageId);
-    return super.incomingStorePacket(client, { ...packet, payload: NO_PAYLOAD });
+    const { cmd, topic, qos, retain, dup, brokerId, brokerCounter, messageId } = packet;
+    if (messageId !== undefined) this.#incoming.add(client.id, messageId);
+    const payload = NO_PAYLOAD;
+    return super.incomingStorePacket(client, {
+      cmd,
+      topic,
+      payload,
+      qos,
+      retain,
+      dup,
+      brokerId,
+      brokerCounter,
+      messageId,
+    });
   }
 
   override async incomingGetPacket(client: Session, packet: { messageId?: number }): Promise<unknown> {
@@ -374,6 +413,14 @@ export async function openLevelStorage(options: LevelStorageOptions): Promise<Le
     );
   }
   const storage = new LevelStorage(db, options);
-  await storage.load();
+  try {
+    await storage.load();
+  } catch (error) {
+    await db.close();
+    const why = error instanceof Error ? error.message : String(error);
+    throw new StorageError(`${path} cannot be read (${why}): move it away to begin without MQTT sessions`, {
+      cause: error,
+    });
+  }
   return storage;
 }

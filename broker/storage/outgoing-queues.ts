@@ -165,13 +165,11 @@ export class OutgoingQueues {
   }
 
   /**
-   * Aedes does not deliver the message to the client, for another of its subscriptions has. If that was one of QoS 0,
-   * the message would stay in the queue, and come again with the next connection.
+   * The client has the message by another of its subscriptions. If that was one of QoS 0, the message would stay in the
+   * queue, and come again with the next connection. One that is being sent at QoS 1 or 2 stays until it is acknowledged.
    */
   async dismiss(clientId: string, packet: { brokerId: string; brokerCounter: number }): Promise<void> {
     if (!this.#queues.has(clientId)) return;
-    // The other delivery, if it is of QoS 1 or 2, calls `send` within this turn of the event loop.
-    await new Promise((resolve) => setImmediate(resolve));
     await this.#writes.run(clientId, async () => {
       const queue = this.#queue(clientId);
       const key = keyOf(clientId, packet);
@@ -184,9 +182,14 @@ export class OutgoingQueues {
     });
   }
 
-  /** What the session has not acknowledged, oldest first. */
-  async *read(clientId: string): AsyncGenerator<KeptPacket> {
-    for await (const value of this.#options.db.values(rangeOf(clientId))) yield decodePacket(value);
+  /** What the session has not acknowledged after the key, oldest first; an empty key is before all. */
+  async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
+    // Most clients that connect have no queue.
+    if (!this.#queues.has(clientId)) return;
+    const { gte, lt } = rangeOf(clientId);
+    const range = key === "" ? { gte, lt } : { gt: key, lt };
+    for await (const [next, value] of this.#options.db.iterator(range))
+      yield { key: next, packet: decodePacket(value) };
   }
 
   /** Empties the session's queue. */
@@ -233,8 +236,8 @@ export class OutgoingQueues {
           "the queue of an offline session drops its oldest",
         );
       }
-      const messages = maxMessages - Math.floor(maxMessages / TRIM_PART);
-      const bytes = maxBytes - Math.floor(maxBytes / TRIM_PART);
+      const messages = trimmed(maxMessages);
+      const bytes = trimmed(maxBytes);
       const drops: { type: "del"; key: string }[] = [];
       for await (const [key, value] of db.iterator(rangeOf(clientId))) {
         if (queue.messages <= messages && queue.bytes <= bytes) break;
@@ -253,6 +256,10 @@ export class OutgoingQueues {
 }
 
 const PUBREL = { cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false } as const;
+
+function trimmed(limit: number): number {
+  return Number.isFinite(limit) ? limit - Math.floor(limit / TRIM_PART) : limit;
+}
 
 /** Every key of a session lies between its prefix and the next character after ':'; an id cannot hold a bare ':'. */
 function rangeOf(clientId: string): { gte: string; lt: string } {

@@ -151,6 +151,21 @@ describe("after CONNECT", () => {
   });
 });
 
+describe("a client that keeps up", () => {
+  it("misses nothing of QoS 0, however much comes at once", async () => {
+    const test = await startTestBroker({ env: { MAX_QUEUED_BYTES: "20000" } });
+    const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
+    const inbox = inboxOf(reader);
+    await reader.subscribeAsync(topic("cameras/#"), { qos: 0 });
+    const cameras = await Promise.all(Array.from({ length: 5 }, () => test.client(NORTH)));
+    for (let index = 0; index < 200; index++) {
+      for (const camera of cameras) camera.publish(EVENT, "x".repeat(1000), { qos: 0 });
+    }
+    await inbox.has(1000);
+    expect(test.broker.stats().shed).toBe(0);
+  });
+});
+
 describe("a client that does not keep up", () => {
   /** Subscribes and then reads nothing. */
   async function stuck(test: Awaited<ReturnType<typeof startTestBroker>>, qos: 0 | 1 | 2, clean: boolean) {
@@ -181,21 +196,23 @@ describe("a client that does not keep up", () => {
     const test = await startTestBroker({ env: { MQTT_DRAIN_TIMEOUT_MS: "300" } });
     await stuck(test, 0, true);
     const camera = await test.client(NORTH);
-    for (let index = 0; index < 200; index++) await camera.publishAsync(EVENT, "x".repeat(50_000), { qos: 1 });
+    for (let index = 0; index < 350; index++) await camera.publishAsync(EVENT, "x".repeat(50_000), { qos: 1 });
     await test.logged("drain timeout");
     await expect.poll(() => test.broker.stats().clients).toBe(1);
   });
 
   it("loses its connection and nothing else when its session is persistent", async () => {
-    const test = await startTestBroker();
+    // More than the kernel holds for two ends of a connection.
+    const count = 350;
+    const test = await startTestBroker({ env: { MAX_MQTT_UNSENT_BYTES: "300000" } });
     await stuck(test, 1, false);
     const camera = await test.client(NORTH);
-    const names = Array.from({ length: 200 }, (_, index) => String(index));
+    const names = Array.from({ length: count }, (_, index) => String(index));
     for (const name of names) await camera.publishAsync(EVENT, name.padEnd(50_000), { qos: 1 });
     await test.logged("a client does not keep up");
     const password = test.token(["dashboard:read"]);
     const { inbox } = await test.join({ clientId: "stuck", username: "s", password, clean: false });
-    expect((await inbox.has(200)).map(({ payload }) => payload.trim())).toEqual(names);
+    expect((await inbox.has(count)).map(({ payload }) => payload.trim())).toEqual(names);
     await expect.poll(() => test.broker.stats().offlineMessages).toBe(0);
   });
 

@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
 import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
@@ -115,6 +116,16 @@ describe("what cannot be opened", () => {
     await expect(startTestBroker({ dataPath })).rejects.toThrow(
       /is in use by another process: stop it, or set DATA_PATH/,
     );
+  });
+
+  it("a store that is damaged is named, and can be moved away", async () => {
+    const dataPath = temporaryFolder();
+    const db = new ClassicLevel<string, string>(join(dataPath, "mqtt"));
+    await db.put("session:north", "not a record");
+    await db.close();
+    await expect(startTestBroker({ dataPath })).rejects.toThrow(/mqtt cannot be read .*: move it away/);
+    rmSync(join(dataPath, "mqtt"), { recursive: true });
+    await startTestBroker({ dataPath });
   });
 
   it("a data path that cannot be written is named", async () => {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect as connectSocket } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
-import { type BrokerUnderTest, inboxOf, NORTH, SECRET, startTestBroker, topic } from "./broker-under-test.ts";
+import { type BrokerUnderTest, closed, inboxOf, NORTH, SECRET, startTestBroker, topic } from "./broker-under-test.ts";
 import { connectPacket, rawClient } from "./raw-client.ts";
 
 const CONNECT = connectPacket({ clientId: "north-1", username: "north", password: SECRET });
@@ -125,7 +125,7 @@ describe("MQTT over WebSocket", () => {
     await test.logged("where 4096 are allowed");
     const camera = await test.client({ ...NORTH, url: test.webSocketUrl });
     camera.publish(topic("cameras/north/about"), "x".repeat(10_000), { qos: 1 });
-    await once(camera, "close");
+    await closed(camera);
     expect(test.ingest.accepted).toEqual([]);
   });
 

@@ -1,11 +1,10 @@
 import { mkdirSync } from "node:fs";
-import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { launchBrowser } from "../support/browser.ts";
 import { JWT_SECRET } from "../support/dashboard.ts";
-import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 /** `npm run screenshots` keeps the pictures for the README; otherwise they go where nothing is committed. */
 const SCREENSHOTS = fileURLToPath(
@@ -62,14 +61,6 @@ function whereItIsAfternoon(): Record<string, string> {
     LOCATION_LON: String(lon),
     TIMEZONE: zone === 0 ? "Etc/GMT" : `Etc/GMT${zone > 0 ? "-" : "+"}${Math.abs(zone)}`,
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 const text = async (testId: string) => (await page.getByTestId(testId).textContent()) ?? "";

@@ -1,0 +1,154 @@
+import mqtt, { type MqttClient } from "mqtt";
+import { afterEach, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { createClient } from "../../dashboard-client/index.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+/** The short form; `npm run test:long` runs the whole of it. */
+const LONG = process.env.LONG_TESTS !== undefined;
+const KILLS = LONG ? 20 : 3;
+const EVENTS_PER_PUBLISHER = LONG ? 50_000 / 3 : 1500;
+const PUBLISHERS = ["north", "south", "west"];
+const IN_FLIGHT = 20;
+
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+/** Publishes numbered events, each until it is acknowledged, over as many connections as that takes. */
+class Publisher {
+  readonly acknowledged = new Set<number>();
+  readonly #camera: string;
+  readonly #client: MqttClient;
+  readonly #total: number;
+  readonly #waiting = new Map<number, true>();
+  #next = 0;
+  #done: (() => void) | undefined;
+  readonly done: Promise<void>;
+
+  constructor(url: string, camera: string, total: number) {
+    this.#camera = camera;
+    this.#total = Math.floor(total);
+    this.done = new Promise((resolve) => {
+      this.#done = resolve;
+    });
+    const options = {
+      username: camera,
+      password: signToken(camera, [`device:${camera}`]),
+      reconnectPeriod: 50,
+      clean: true,
+    } as const;
+    this.#client = mqtt.connect(url, { ...options, clientId: `publisher-${camera}` });
+    this.#client.on("error", () => {});
+    // What is unacknowledged MQTT.js sends again itself; nothing new is given to it while it has no connection.
+    this.#client.on("connect", () => this.#fill());
+    cleanUps.push(() => this.#client.endAsync(true));
+  }
+
+  #fill(): void {
+    while (this.#client.connected && this.#next < this.#total && this.#waiting.size < IN_FLIGHT)
+      this.#publish(++this.#next);
+  }
+
+  #publish(n: number): void {
+    this.#waiting.set(n, true);
+    const envelope = {
+      v: 1,
+      id: `${this.#camera}-${n}`,
+      timestamp: new Date().toISOString(),
+      session: this.#camera,
+      seq: n,
+      event: "capture.completed",
+      data: { n },
+    };
+    this.#client.publish(
+      `skylapse/v1/cameras/${this.#camera}/events/capture.completed`,
+      JSON.stringify(envelope),
+      { qos: 1 },
+      (error) => {
+        this.#waiting.delete(n);
+        if (error) throw error;
+        this.acknowledged.add(n);
+        if (this.acknowledged.size === this.#total) this.#done?.();
+        else this.#fill();
+      },
+    );
+  }
+}
+
+it(`loses no acknowledged event and shows none twice, killed ${KILLS} times while ${PUBLISHERS.length} cameras publish`, {
+  timeout: LONG ? 600_000 : 120_000,
+}, async () => {
+  const dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+  const env = {
+    JWT_SECRET,
+    WS_PORT: String(await freePort()),
+    MQTT_PORT: String(await freePort()),
+    LOG_LEVEL: "warn",
+    RETENTION_EVENTS: "200000",
+    MAX_OFFLINE_MESSAGES: "0",
+    MAX_OFFLINE_BYTES: "0",
+  };
+  let skylapse: Skylapse = await startSkylapse({ dataPath, env });
+  cleanUps.push(() => skylapse.end("SIGKILL"));
+
+  // A dashboard as the client library makes it: it reconnects and resumes by itself.
+  const shown = new Map<string, number[]>(PUBLISHERS.map((camera) => [camera, []]));
+  const gaps: unknown[] = [];
+  const client = createClient({
+    url: skylapse.socket,
+    getToken: async () => signToken("alice", ["dashboard:read"]),
+    WebSocket,
+    backoff: { minDelayMs: 20, maxDelayMs: 200 },
+  });
+  cleanUps.push(() => client.close());
+  client.subscribe("dashboard", {
+    onEvent: ({ event, camera, data }) => {
+      if (event === "capture.completed") shown.get(camera ?? "")?.push((data as { n: number }).n);
+    },
+    onGap: (gap) => gaps.push(gap),
+  });
+  client.connect();
+
+  // And an MQTT subscriber with a persistent session.
+  const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
+  const subscriber = mqtt.connect(skylapse.mqtt, {
+    clientId: "watcher",
+    clean: false,
+    username: "watcher",
+    password: signToken("watcher", ["camera:read"]),
+    reconnectPeriod: 50,
+  });
+  subscriber.on("error", () => {});
+  cleanUps.push(() => subscriber.endAsync(true));
+  subscriber.on("message", (topic, payload) => {
+    received.get(topic.split("/")[3] ?? "")?.add(JSON.parse(String(payload)).data.n);
+  });
+  await new Promise<void>((resolve) => subscriber.once("connect", () => resolve()));
+  await subscriber.subscribeAsync("skylapse/v1/cameras/+/events/#", { qos: 1 });
+
+  const publishers = PUBLISHERS.map((camera) => new Publisher(skylapse.mqtt, camera, EVENTS_PER_PUBLISHER));
+  const total = publishers.length * Math.floor(EVENTS_PER_PUBLISHER);
+  const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
+  for (let kill = 1; kill <= KILLS; kill++) {
+    // At a random moment of each stretch of the work, not of time: a slow machine is killed as far on as a fast one.
+    const moment = ((kill - 1 + Math.random()) / KILLS) * total * 0.95;
+    await expect.poll(acknowledged, { timeout: 60_000, interval: 2 }).toBeGreaterThanOrEqual(moment);
+    await skylapse.end("SIGKILL");
+    skylapse = await startSkylapse({ dataPath, env });
+  }
+  await Promise.all(publishers.map((publisher) => publisher.done));
+
+  for (const [index, camera] of PUBLISHERS.entries()) {
+    const all = Array.from({ length: Math.floor(EVENTS_PER_PUBLISHER) }, (_, n) => n + 1);
+    expect(publishers[index]?.acknowledged.size).toBe(all.length);
+    await expect.poll(() => shown.get(camera)?.length, { timeout: 30_000 }).toBe(all.length);
+    expect(shown.get(camera)).toEqual(all);
+    await expect.poll(() => received.get(camera)?.size, { timeout: 30_000 }).toBe(all.length);
+  }
+  expect(gaps).toEqual([]);
+});
