@@ -153,6 +153,8 @@ class Agent implements CameraAgent {
     this.#stopSignal.abort();
     await Promise.race([Promise.all([this.#loop.stop(), this.#lastCapture]), pause(STOP_CAPTURE_MS)]);
     await this.#camera.stop?.();
+    // What became of the picture is said before the farewell, after which nothing is.
+    await Promise.race([this.#lastCapture, pause(STOP_CAPTURE_MS)]);
     await this.#sender.stop();
     await this.#store.flush();
   }

@@ -13,7 +13,17 @@ import {
   storageSchema,
 } from "../../contract/events.ts";
 import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
-import { cameraAt, cameraTopic, envelopeOf, eventTopic, openBroker, stateTopic, tree } from "./support/cameras.ts";
+import { createSimulatedCamera } from "../../device/cameras/simulated.ts";
+import {
+  cameraAt,
+  cameraTopic,
+  envelopeOf,
+  eventTopic,
+  openBroker,
+  stateTopic,
+  tree,
+  zermatt,
+} from "./support/cameras.ts";
 
 test("a camera logs in by its id and secret, with a clean session, and says that it is online", async () => {
   const broker = await openBroker();
@@ -141,14 +151,28 @@ test("a camera that is stopped sends what it has, says offline itself, and leave
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
+  // The first picture of a simulated camera takes seconds; the second is as quick as a camera's.
+  await agent.captureNow();
   const capture = agent.captureNow();
-  await broker.until(() => broker.on(eventTopic("capture.started")).length === 1);
+  await broker.until(() => broker.on(eventTopic("capture.started")).length === 2);
   const started = performance.now();
   await Promise.all([capture, agent.stop(), agent.stop()]);
   expect(performance.now() - started).toBeLessThan(2500);
-  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(1);
+  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(2);
   const links = broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data).status);
   expect(links).toEqual(["online", "offline"]);
+  expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
+});
+
+test("a picture that takes longer than a stop may is given up, and said to have failed", async () => {
+  const broker = await openBroker();
+  const agent = await cameraAt(broker, { camera: createSimulatedCamera({ location: zermatt, seed: "slow" }) });
+  await broker.until(() => broker.on(cameraTopic("about")).length === 1);
+  const capture = agent.captureNow();
+  const given = expect(capture).rejects.toThrow("the camera was stopped");
+  await broker.until(() => broker.on(eventTopic("capture.started")).length === 1);
+  await Promise.all([given, agent.stop()]);
+  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(0);
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
 });
 
