@@ -11,6 +11,7 @@ const KILLS = LONG ? 20 : 3;
 const EVENTS_PER_PUBLISHER = LONG ? 50_000 / 3 : 1500;
 const PUBLISHERS = ["north", "south", "west"];
 const IN_FLIGHT = 20;
+const RECONNECT_MS = 50;
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
 
@@ -18,64 +19,75 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-/** Publishes numbered events, each until it is acknowledged, over as many connections as that takes. */
+/**
+ * Publishes numbered events, each until it is acknowledged, over as many connections as that takes. What is
+ * unacknowledged it sends again itself, in order: MQTT.js gives up what it stores when it is cut while it sends that again.
+ */
 class Publisher {
   readonly acknowledged = new Set<number>();
-  readonly #camera: string;
-  readonly #client: MqttClient;
-  readonly #total: number;
-  readonly #waiting = new Map<number, true>();
-  #next = 0;
-  #done: (() => void) | undefined;
   readonly done: Promise<void>;
+  readonly #url: string;
+  readonly #camera: string;
+  readonly #total: number;
+  readonly #waiting = new Set<number>();
+  #next = 0;
+  #client: MqttClient | undefined;
+  #done: (() => void) | undefined;
+  #stopped = false;
 
   constructor(url: string, camera: string, total: number) {
+    this.#url = url;
     this.#camera = camera;
     this.#total = Math.floor(total);
     this.done = new Promise((resolve) => {
       this.#done = resolve;
     });
-    const options = {
-      username: camera,
-      password: signToken(camera, [`device:${camera}`]),
-      reconnectPeriod: 50,
-      clean: true,
-    } as const;
-    this.#client = mqtt.connect(url, { ...options, clientId: `publisher-${camera}` });
-    this.#client.on("error", () => {});
-    // What is unacknowledged MQTT.js sends again itself; nothing new is given to it while it has no connection.
-    this.#client.on("connect", () => this.#fill());
-    cleanUps.push(() => this.#client.endAsync(true));
+    cleanUps.push(() => {
+      this.#stopped = true;
+      this.#client?.end(true);
+    });
+    this.#connect();
   }
 
-  #fill(): void {
-    while (this.#client.connected && this.#next < this.#total && this.#waiting.size < IN_FLIGHT)
-      this.#publish(++this.#next);
+  #connect(): void {
+    if (this.#stopped) return;
+    const password = signToken(this.#camera, [`device:${this.#camera}`]);
+    const client = mqtt.connect(this.#url, {
+      clientId: `publisher-${this.#camera}`,
+      username: this.#camera,
+      password,
+      reconnectPeriod: 0,
+    });
+    this.#client = client;
+    client.on("error", () => {});
+    client.on("connect", () => {
+      for (const n of this.#waiting) this.#publish(client, n);
+      this.#fill(client);
+    });
+    client.on("close", () => setTimeout(() => this.#connect(), RECONNECT_MS));
   }
 
-  #publish(n: number): void {
-    this.#waiting.set(n, true);
-    const envelope = {
-      v: 1,
-      id: `${this.#camera}-${n}`,
-      timestamp: new Date().toISOString(),
-      session: this.#camera,
-      seq: n,
-      event: "capture.completed",
-      data: { n },
-    };
-    this.#client.publish(
-      `skylapse/v1/cameras/${this.#camera}/events/capture.completed`,
-      JSON.stringify(envelope),
-      { qos: 1 },
-      (error) => {
-        this.#waiting.delete(n);
-        if (error) throw error;
-        this.acknowledged.add(n);
-        if (this.acknowledged.size === this.#total) this.#done?.();
-        else this.#fill();
-      },
-    );
+  #fill(client: MqttClient): void {
+    while (this.#next < this.#total && this.#waiting.size < IN_FLIGHT) {
+      this.#waiting.add(++this.#next);
+      this.#publish(client, this.#next);
+    }
+  }
+
+  #publish(client: MqttClient, n: number): void {
+    const event = "capture.completed";
+    const timestamp = new Date().toISOString();
+    const session = this.#camera;
+    const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
+    const topic = `skylapse/v1/cameras/${this.#camera}/events/${event}`;
+    client.publish(topic, JSON.stringify(envelope), { qos: 1 }, (error) => {
+      // Cut before its acknowledgement: it goes with the next connection.
+      if (error) return;
+      this.#waiting.delete(n);
+      this.acknowledged.add(n);
+      if (this.acknowledged.size === this.#total) this.#done?.();
+      else if (client.connected) this.#fill(client);
+    });
   }
 }
 
