@@ -1,0 +1,56 @@
+import { WARM_UP_SECONDS } from "./fan-out.ts";
+import { type BenchOptions, costOf, onServer, type Row, type Sample, sleep } from "./row.ts";
+import { startMosquitto } from "./servers/mosquitto.ts";
+import type { MqttServer } from "./servers/server.ts";
+import { benchTopic, startSkylapse } from "./servers/skylapse.ts";
+
+const PUBLISHERS = 10;
+const IN_FLIGHT = 20;
+const PAYLOAD_BYTES = 400;
+
+export const ingestQos1: Row = {
+  name: "ingest-qos1",
+  title: "QoS 1 in: 10 publishers with 20 messages in flight each, no subscriber",
+  method: ({ seconds }) =>
+    `Payloads of ${PAYLOAD_BYTES} B for ${seconds} s, every one acknowledged. Ours acknowledges what is on disk (fsync) and\n` +
+    "checks who may write where; Mosquitto keeps everything in memory and asks nobody for a name.",
+  figures: [
+    { key: "perSecond", label: "acknowledged messages per second", unit: "/s", target: { ratioAtLeast: 1 } },
+    { key: "cpuMicros", label: "server CPU per message", unit: "µs" },
+    { key: "serverLoad", label: "server CPU", unit: "%" },
+    { key: "generatorMicros", label: "load generator CPU per message", unit: "µs" },
+  ],
+  sides: (options) => [
+    { name: "Skylapse", measure: () => measure(() => startSkylapse(options), options) },
+    { name: "Mosquitto", measure: () => measure(startMosquitto, options) },
+  ],
+};
+
+function measure(start: () => Promise<MqttServer>, { seconds }: BenchOptions): Promise<Sample> {
+  return onServer(start, async (server, newGenerator) => {
+    const generator = await newGenerator();
+    await generator.call("startIngest", {
+      inFlight: IN_FLIGHT,
+      publishers: Array.from({ length: PUBLISHERS }, (_, index) => ({
+        ...server.login(`bench-${index}`),
+        port: server.mqttPort,
+        topic: benchTopic(`bench-${index}`),
+        payloadBytes: PAYLOAD_BYTES,
+      })),
+    });
+    await sleep(WARM_UP_SECONDS);
+    const { result, serverSeconds, generatorSeconds } = await costOf(server, generator, async () => {
+      const before = await generator.call("acknowledged");
+      await sleep(seconds);
+      const after = await generator.call("acknowledged");
+      return { messages: after.count - before.count, seconds: (after.micros - before.micros) / 1e6 };
+    });
+    await generator.call("stopIngest");
+    return {
+      perSecond: result.messages / result.seconds,
+      cpuMicros: (serverSeconds / result.messages) * 1e6,
+      serverLoad: (serverSeconds / result.seconds) * 100,
+      generatorMicros: (generatorSeconds / result.messages) * 1e6,
+    };
+  });
+}

@@ -1,0 +1,59 @@
+/** MQTT 3.1.1 packet types as the upper half of the first byte. */
+export const CONNACK = 0x20;
+export const PUBLISH = 0x30;
+export const PUBACK = 0x40;
+export const SUBACK = 0x90;
+export const DISCONNECT = Buffer.from([0xe0, 0]);
+
+/** Seconds without a packet after which the server may give the client up: longer than any measurement. */
+const KEEP_ALIVE_SECONDS = 1200;
+
+export interface Login {
+  clientId: string;
+  username?: string | undefined;
+  password?: string | undefined;
+}
+
+export function connectPacket({ clientId, username, password }: Login): Buffer {
+  const flags = 0x02 | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
+  const fields = [clientId, username, password].filter((field) => field !== undefined);
+  const head = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4, flags, ...uint16(KEEP_ALIVE_SECONDS)]);
+  return packet(0x10, Buffer.concat([head, ...fields.map(string)]));
+}
+
+export function subscribePacket(messageId: number, filter: string, qos: number): Buffer {
+  return packet(0x82, Buffer.concat([Buffer.from(uint16(messageId)), string(filter), Buffer.from([qos])]));
+}
+
+/** The bytes of a PUBLISH before its payload, the message id as 0. */
+export function publishHead(topic: string, qos: number, payloadBytes: number): Buffer {
+  const name = string(topic);
+  const id = qos === 0 ? [] : [0, 0];
+  const length = name.length + id.length + payloadBytes;
+  return Buffer.concat([Buffer.from([PUBLISH | (qos << 1), ...remainingLength(length)]), name, Buffer.from(id)]);
+}
+
+function packet(type: number, body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([type, ...remainingLength(body.length)]), body]);
+}
+
+/** Seven bits a byte, the lowest first [MQTT-2.2.3]. */
+function remainingLength(length: number): number[] {
+  const bytes: number[] = [];
+  let rest = length;
+  do {
+    const low = rest & 0x7f;
+    rest >>= 7;
+    bytes.push(rest > 0 ? low | 0x80 : low);
+  } while (rest > 0);
+  return bytes;
+}
+
+function string(text: string): Buffer {
+  const bytes = Buffer.from(text);
+  return Buffer.concat([Buffer.from(uint16(bytes.length)), bytes]);
+}
+
+function uint16(value: number): number[] {
+  return [value >> 8, value & 0xff];
+}

@@ -1,0 +1,44 @@
+import { connect, type Socket } from "node:net";
+
+/** One buffer that all sockets of the process read into: reading is synchronous, so it is free again at once. */
+const shared = Buffer.allocUnsafe(256 * 1024);
+
+export interface RawConnectionOptions {
+  port: number;
+  /** The loopback address to come from. One address has some 28,000 ports towards one server. Default: the system's. */
+  localAddress?: string | undefined;
+  onBytes: (bytes: Buffer) => number;
+  onClose: (reason: string) => void;
+}
+
+/**
+ * Opens a TCP connection that is read without Node's stream machinery, which would cost the load generator more than
+ * what it measures costs the server.
+ */
+export async function openRaw({ port, localAddress, onBytes, onClose }: RawConnectionOptions): Promise<Socket> {
+  let rest: Buffer | undefined;
+  const callback = (length: number): boolean => {
+    const piece = shared.subarray(0, length);
+    const bytes = rest === undefined ? piece : Buffer.concat([rest, piece]);
+    const used = onBytes(bytes);
+    rest = used === bytes.length ? undefined : Buffer.from(bytes.subarray(used));
+    return true;
+  };
+  let reason = "the server closed the connection";
+  const socket = connect({
+    port,
+    host: "127.0.0.1",
+    ...(localAddress === undefined ? {} : { localAddress }),
+    noDelay: true,
+    onread: { buffer: shared, callback },
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.once("connect", resolve);
+    socket.once("error", reject);
+  });
+  socket.on("error", (error) => {
+    reason = error.message;
+  });
+  socket.on("close", () => onClose(reason));
+  return socket;
+}

@@ -1,0 +1,75 @@
+import { perDelivery, WARM_UP_SECONDS } from "./fan-out.ts";
+import { FIRST_NUMBER } from "./load/event.ts";
+import type { Generator } from "./load/generator.ts";
+import { type BenchOptions, costOf, type Figure, onServer, type Row, type Sample } from "./row.ts";
+import { startMosquitto } from "./servers/mosquitto.ts";
+import type { MqttServer } from "./servers/server.ts";
+import { benchTopic, startSkylapse } from "./servers/skylapse.ts";
+
+const SUBSCRIBERS = 100;
+const PAYLOAD_BYTES = 400;
+/** Events that may be under way: enough to keep a server busy, and far from what either would drop. */
+const WINDOW = 20;
+const QOS = [0, 1] as const;
+
+export const mqttFanOut: Row = {
+  name: "mqtt-fan-out",
+  title: "one MQTT publisher to 100 MQTT subscribers",
+  method: ({ seconds }) =>
+    `Payloads of ${PAYLOAD_BYTES} B, published and subscribed with the same QoS, at most ${WINDOW} events under way, ${seconds} s each.\n` +
+    "Ours has every event in its journal on disk first, and checks at each delivery that the subscriber may read it.",
+  figures: QOS.flatMap((qos): Figure[] => [
+    { key: `qos${qos}PerSecond`, label: `QoS ${qos}: deliveries per second`, unit: "/s", target: { ratioAtLeast: 1 } },
+    { key: `qos${qos}CpuMicros`, label: `QoS ${qos}: server CPU per delivery`, unit: "µs" },
+    { key: `qos${qos}ServerLoad`, label: `QoS ${qos}: server CPU`, unit: "%" },
+    { key: `qos${qos}GeneratorMicros`, label: `QoS ${qos}: load generator CPU per delivery`, unit: "µs" },
+  ]),
+  sides: (options) => [
+    { name: "Skylapse", measure: () => measure(() => startSkylapse(options), options) },
+    { name: "Mosquitto", measure: () => measure(startMosquitto, options) },
+  ],
+};
+
+function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promise<Sample> {
+  return onServer(start, async (server, newGenerator) => {
+    const sample: Record<string, number> = {};
+    for (const qos of QOS) {
+      const generator = await newGenerator();
+      const { cpuMicros, perSecond, serverLoad, generatorMicros } = await costOfStream(server, generator, qos, options);
+      sample[`qos${qos}PerSecond`] = perSecond ?? Number.NaN;
+      sample[`qos${qos}CpuMicros`] = cpuMicros ?? Number.NaN;
+      sample[`qos${qos}ServerLoad`] = serverLoad ?? Number.NaN;
+      sample[`qos${qos}GeneratorMicros`] = generatorMicros ?? Number.NaN;
+      await generator.stop();
+    }
+    return sample;
+  });
+}
+
+async function costOfStream(
+  server: MqttServer,
+  generator: Generator,
+  qos: 0 | 1,
+  { seconds }: BenchOptions,
+): Promise<Sample> {
+  const { mqttPort: port } = server;
+  await generator.call("openSubscribers", {
+    port,
+    filter: benchTopic(),
+    qos,
+    logins: Array.from({ length: SUBSCRIBERS }, (_, index) => server.login(`reader-${qos}-${index}`)),
+    first: FIRST_NUMBER,
+  });
+  const publisher = server.login(`writer-${qos}`);
+  await generator.call("openFeed", {
+    kind: "mqtt",
+    port,
+    topic: benchTopic(),
+    qos,
+    payloadBytes: PAYLOAD_BYTES,
+    ...publisher,
+  });
+  const stream = { size: WINDOW / 5, window: WINDOW };
+  await generator.call("publishBursts", { ...stream, seconds: WARM_UP_SECONDS });
+  return perDelivery(await costOf(server, generator, () => generator.call("publishBursts", { ...stream, seconds })));
+}

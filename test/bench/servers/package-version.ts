@@ -1,0 +1,9 @@
+import { createRequire } from "node:module";
+
+const require = createRequire(import.meta.url);
+
+/** The version of an installed package. */
+export function packageVersion(name: string): string {
+  const content: { version: string } = require(`${name}/package.json`);
+  return content.version;
+}

@@ -1,0 +1,138 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { DialectName } from "../load/dialect.ts";
+import type { Login } from "../load/mqtt-packets.ts";
+import type { FeedOptions } from "../load/worker.ts";
+import { cpuSecondsOf } from "../process-cpu.ts";
+import { whenInterrupted } from "./leftovers.ts";
+import type { Memory } from "./probe.ts";
+
+const PROBE = new URL("./probe.js", import.meta.url).href;
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 10_000;
+
+/** A server under test, in a process of its own. */
+export interface Server {
+  name: string;
+  /** CPU time of all its threads since it began. */
+  cpuSeconds(): number;
+  stop(): Promise<void>;
+}
+
+/** A server that brings events to dashboards. */
+export interface EventServer extends Server {
+  dialect: DialectName;
+  port: number;
+  /** Memory in use after garbage collection. */
+  memory(): Promise<Memory>;
+  /** How many dashboards it has, as it says itself. */
+  connections(): Promise<number>;
+  /** One token for each of so many users, who may read the dashboard. */
+  tokens(count: number): string[];
+  feed(payloadBytes: number): FeedOptions;
+}
+
+export interface MqttServer extends Server {
+  mqttPort: number;
+  login(clientId: string): Login;
+}
+
+export interface ServerProcess {
+  child: ChildProcess;
+  pid: number;
+  /** All it printed until it was ready. */
+  output: string;
+  cpuSeconds(): number;
+  stop(): Promise<void>;
+}
+
+export interface ServerProcessOptions {
+  command: string;
+  args: readonly string[];
+  env?: Record<string, string>;
+  /** What it prints when it is ready. */
+  ready: RegExp;
+}
+
+/** Starts a server; resolves when it says that it is ready. */
+export async function startProcess({ command, args, env = {}, ready }: ServerProcessOptions): Promise<ServerProcess> {
+  const child = spawn(command, args, {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
+  await once(child, "spawn");
+  const { pid } = child;
+  if (pid === undefined) throw new Error(`${command} did not start`);
+  child.once(
+    "exit",
+    whenInterrupted(() => child.kill("SIGKILL")),
+  );
+  let output = "";
+  await new Promise<void>((resolve, reject) => {
+    const fail = (why: string) => reject(new Error(`${command} ${args.join(" ")} ${why}:\n${output}`));
+    const timer = setTimeout(() => fail(`was not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
+    const read = (chunk: Buffer) => {
+      // What it prints later is read, so that it does not block, and not kept.
+      if (output.length < 65_536) output += chunk;
+      if (!ready.test(output)) return;
+      clearTimeout(timer);
+      resolve();
+    };
+    child.stdout?.on("data", read);
+    child.stderr?.on("data", read);
+    child.once("exit", (code, signal) => {
+      clearTimeout(timer);
+      fail(`ended with ${code ?? signal}`);
+    });
+  }).catch(async (error) => {
+    await stopProcess(child);
+    throw error;
+  });
+  return { child, pid, output, cpuSeconds: () => cpuSecondsOf(pid), stop: () => stopProcess(child) };
+}
+
+async function stopProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+  await exited;
+  clearTimeout(timer);
+}
+
+export interface NodeServerOptions {
+  /** The program, compiled. */
+  program: URL;
+  env?: Record<string, string>;
+  ready: RegExp;
+  /** A folder to write a CPU profile to. Default: none is made, for it costs time. */
+  profileTo: string | undefined;
+}
+
+/** Starts a server that runs on Node, with a probe in it that answers how much memory it uses. */
+export async function startNodeServer({ program, env, ready, profileTo }: NodeServerOptions) {
+  const profile = profileTo === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileTo}`];
+  const server = await startProcess({
+    command: process.execPath,
+    args: ["--expose-gc", "--import", PROBE, ...profile, fileURLToPath(program)],
+    ready,
+    ...(env === undefined ? {} : { env }),
+  });
+
+  async function askMemory(): Promise<Memory> {
+    const answered = once(server.child, "message");
+    server.child.send("memory");
+    const [text] = await answered;
+    return JSON.parse(String(text));
+  }
+
+  return { ...server, memory: askMemory };
+}
+
+/** How many connections a server of ours or a peer's has: both answer at `/health`. */
+export async function healthConnections(port: number): Promise<number> {
+  const response = await fetch(`http://127.0.0.1:${port}/health`);
+  const health: { connections: number } = await response.json();
+  return health.connections;
+}

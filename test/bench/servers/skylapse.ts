@@ -1,0 +1,80 @@
+import { topicTree } from "../../../contract/topics.ts";
+import { EVENT_NAME } from "../load/event.ts";
+import { temporaryFolder } from "./leftovers.ts";
+import { type EventServer, healthConnections, type MqttServer, startNodeServer } from "./server.ts";
+import { JWT_SECRET, signToken, viewerTokens } from "./tokens.ts";
+
+/** Where the benchmark's events are published: a camera of its own for each publisher. */
+export function benchTopic(camera = "bench"): string {
+  return topicTree().build({ kind: "camera-event", camera, event: EVENT_NAME });
+}
+
+export interface SkylapseOptions {
+  env?: Record<string, string>;
+  profileTo?: string | undefined;
+}
+
+/**
+ * The whole program as `npm start` runs it, without simulated cameras and without the limits on how much one address
+ * and one user may do: all load comes from one machine.
+ */
+export async function startSkylapse({ env = {}, profileTo }: SkylapseOptions = {}): Promise<EventServer & MqttServer> {
+  const folder = temporaryFolder();
+  const server = await startNodeServer({
+    program: new URL("../../../deploy/start.js", import.meta.url),
+    env: {
+      DATA_PATH: folder.path,
+      WS_PORT: "0",
+      MQTT_PORT: "0",
+      MQTT_WS_PORT: "0",
+      SIMULATOR: "0",
+      LOG_LEVEL: "warn",
+      JWT_SECRET,
+      OPERATOR_KEY: JWT_SECRET,
+      MAX_CONNECTIONS: "0",
+      MAX_CONNECTIONS_PER_USER: "0",
+      MAX_CONNECTIONS_PER_ADDRESS: "0",
+      MAX_MQTT_CONNECTIONS_PER_ADDRESS: "0",
+      MAX_REQUESTS_PER_MINUTE: "0",
+      ...env,
+    },
+    ready: /Ctrl-C/,
+    profileTo,
+  });
+  const port = portOf(server.output, /^\s*WebSocket\s+ws:\/\/\S+?:(\d+)/m);
+  const mqttPort = portOf(server.output, /^\s*MQTT\s+mqtt:\/\/\S+?:(\d+)/m);
+  const login = (clientId: string) => ({
+    clientId,
+    username: clientId,
+    password: signToken(clientId, ["admin"]),
+  });
+  return {
+    name: "Skylapse",
+    dialect: "skylapse",
+    port,
+    mqttPort,
+    cpuSeconds: server.cpuSeconds,
+    memory: server.memory,
+    connections: () => healthConnections(port),
+    tokens: viewerTokens,
+    login,
+    feed: (payloadBytes) => ({
+      kind: "mqtt",
+      port: mqttPort,
+      topic: benchTopic(),
+      qos: 1,
+      payloadBytes,
+      ...login("feed"),
+    }),
+    stop: async () => {
+      await server.stop();
+      folder.remove();
+    },
+  };
+}
+
+function portOf(output: string, line: RegExp): number {
+  const port = line.exec(output)?.[1];
+  if (port === undefined) throw new Error(`no line like ${line} in:\n${output}`);
+  return Number(port);
+}

@@ -1,0 +1,101 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+
+export interface RedisServer {
+  /** `redis://127.0.0.1:port` */
+  url: string;
+  port: number;
+  /** Its process, to be frozen or killed. */
+  readonly process: ChildProcess;
+  /** Ends it, without the chance to save anything when `SIGKILL`. */
+  stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
+  /** Starts it again on the same port and data. */
+  start(): Promise<void>;
+  /** Starts it again on the same port with no data. */
+  startEmpty(): Promise<void>;
+  /** Ends it and removes its data. */
+  remove(): Promise<void>;
+}
+
+/** A real redis-server with AOF on a port that is free, on 127.0.0.1. */
+export async function startRedis(options: { args?: readonly string[] } = {}): Promise<RedisServer> {
+  const dataPath = await mkdtemp(join(tmpdir(), "skylapse-redis-"));
+  const port = await freePort();
+  let child = await run();
+
+  async function run(): Promise<ChildProcess> {
+    const server = spawn(
+      "redis-server",
+      [
+        ...["--bind", "127.0.0.1", "--port", String(port), "--dir", dataPath, "--save", ""],
+        ...["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"],
+        ...(options.args ?? []),
+      ],
+      { stdio: "ignore" },
+    );
+    await answers(port, server);
+    return server;
+  }
+
+  async function stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill(signal);
+    // One that is frozen hears nothing but SIGKILL.
+    child.kill("SIGCONT");
+    await ended;
+  }
+
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    get process() {
+      return child;
+    },
+    stop,
+    async start() {
+      child = await run();
+    },
+    async startEmpty() {
+      await rm(join(dataPath, "appendonlydir"), { recursive: true, force: true });
+      child = await run();
+    },
+    async remove() {
+      await stop("SIGKILL");
+      await rm(dataPath, { recursive: true, force: true });
+    },
+  };
+}
+
+async function answers(port: number, server: ChildProcess): Promise<void> {
+  const client = new Redis({
+    port,
+    host: "127.0.0.1",
+    // Until it listens and has read its data.
+    retryStrategy: () => (server.exitCode === null ? 20 : null),
+    maxRetriesPerRequest: null,
+  });
+  // A refused connection before it listens is no news.
+  client.on("error", () => undefined);
+  try {
+    await client.ping();
+  } finally {
+    client.disconnect();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  probe.listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  probe.close();
+  await once(probe, "close");
+  return address.port;
+}
