@@ -2,30 +2,31 @@ import type { ServerMessage } from "../contract/socket-messages.ts";
 
 /** What a delivery of an event says that is the same for every receiver. */
 export interface EventFields {
+  /** Of the contract's form, as `timestamp` and `id` are: nothing in it needs to be escaped. */
   event: string;
   data: unknown;
+  /** The JSON text of `data`, when there is one already. */
+  dataText: string | undefined;
   timestamp: string;
   id: string | undefined;
-  camera: string | undefined;
-  /** Below the root. */
-  topic: string;
   historical: boolean;
+  /** Where it belongs: see {@link eventPlace}. */
+  place: string;
 }
 
 /** The subscribed channels that an event matches; never empty. The first is the one it is said to come by. */
 export type Label = readonly string[];
 
+/** What an event says of where it belongs, the same for all events of a topic. @param topic below the root */
+export function eventPlace({ camera, topic }: { camera: string | undefined; topic: string }): string {
+  return JSON.stringify({ camera, topic }).slice(1, -1);
+}
+
 /** The inside of the JSON object that dashboards get, but for what only a delivery knows: position and channels. */
-export function eventBody({ event, data, timestamp, id, camera, topic, historical }: EventFields): string {
-  return JSON.stringify({
-    event,
-    data: data ?? null,
-    timestamp,
-    id,
-    camera,
-    topic,
-    historical: historical ? true : undefined,
-  }).slice(1, -1);
+export function eventBody({ event, data, dataText, timestamp, id, historical, place }: EventFields): string {
+  const named = id === undefined ? "" : `"id":"${id}",`;
+  const late = historical ? ',"historical":true' : "";
+  return `"event":"${event}","data":${dataText ?? JSON.stringify(data ?? null)},"timestamp":"${timestamp}",${named}${place}${late}`;
 }
 
 /** @param snapshot part of the state at the moment of subscribing, not something that happens now */

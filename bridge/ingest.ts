@@ -2,9 +2,10 @@ import type { Logger } from "pino";
 import { monotonicFactory } from "ulid";
 import { type CustomChannels, cameraOfTopic, channelsOf } from "../contract/channels.ts";
 import { type Envelope, type PreviewUpdated, type Publication, readPublication } from "../contract/events.ts";
+import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import type { BrokerLink, IncomingPublication, Ingest, OutgoingPublication } from "./broker-link/broker-link.ts";
-import { eventBody } from "./frames.ts";
+import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
 import { PreviewRefusedError, type Previews } from "./previews.ts";
 import type { OwnMessage } from "./publish.ts";
@@ -15,8 +16,19 @@ const MAX_UNWAITED = 10_000;
 const MAX_PREVIEWS_UNDER_WAY = 64;
 /** Events of the backend that wait for the broker link. Beyond, they wait in the journal for the next start. */
 const MAX_WAITING_FOR_LINK = 10_000;
+/** Topics whose parts are remembered: twice as many at most. */
+const TOPICS_REMEMBERED = 10_000;
 /** Where nobody else is named, the backend speaks. */
 const OWN_SENDER = "backend";
+
+/** What a topic's name says of every message on it. */
+interface TopicFacts {
+  topic: Topic;
+  channels: readonly string[];
+  camera: string | undefined;
+  /** As events name it: {@link eventPlace}. */
+  place: string;
+}
 
 /** The publication can never be accepted: sending it again changes nothing. */
 export class PublicationRefusedError extends Error {
@@ -75,6 +87,7 @@ class JournalIngest implements BridgeIngest {
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #nextId = monotonicFactory();
+  readonly #topics: TopicDecisions<TopicFacts | "foreign" | "malformed">;
   /** Positions up to here are of earlier runs. */
   readonly #startedAt: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
@@ -96,15 +109,16 @@ class JournalIngest implements BridgeIngest {
     this.#logger = options.logger;
     this.#now = options.now ?? Date.now;
     this.#startedAt = options.journal.head;
+    this.#topics = new TopicDecisions((name) => this.#factsOf(name), TOPICS_REMEMBERED);
   }
 
   // Nothing is awaited before the append: the order of positions is that of the calls.
   async accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }> {
     const { topic: name, payload, qos } = publication;
-    const { tree, maxPayloadBytes } = this.#options;
-    const topic = tree.parse(name);
-    if (topic === undefined) {
-      if (tree.owns(name)) this.#refuse(publication, `"${name}" is no topic of this system`);
+    const { maxPayloadBytes } = this.#options;
+    const facts = this.#topics.of(name);
+    if (facts === "malformed") this.#refuse(publication, `"${name}" is no topic of this system`);
+    if (facts === "foreign") {
       this.#stats.foreign++;
       return { position: undefined, forward: true };
     }
@@ -113,8 +127,8 @@ class JournalIngest implements BridgeIngest {
         publication,
         `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${maxPayloadBytes}`,
       );
-    if (topic.kind === "camera-preview") return this.#acceptPreview(publication, topic);
-    const message = this.#messageOf(publication, topic);
+    if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
+    const message = this.#messageOf(publication, facts);
     if (qos === 0) {
       this.#appendUnwaited(publication, message);
       return { position: undefined, forward: true };
@@ -138,9 +152,13 @@ class JournalIngest implements BridgeIngest {
     const envelope: Envelope = { v: 1, id, timestamp, event, data, ...(historical ? { historical } : {}) };
     const clears = retain && data === null;
     const payload = clears ? Buffer.alloc(0) : Buffer.from(JSON.stringify(envelope));
-    const said: Publication = { event, data, timestamp, id, session: undefined, seq: undefined, historical };
+    const unnumbered = { session: undefined, seq: undefined, dataText: undefined };
+    const said: Publication = { event, data, timestamp, id, historical, ...unnumbered };
     const publication: IncomingPublication = { identity: sender, topic: name, payload, qos: 1, retain };
-    const { position } = await this.#append(this.#journalMessage(publication, topic, said), payload.length);
+    const { position } = await this.#append(
+      this.#journalMessage(publication, this.#placeOf(topic, name), said),
+      payload.length,
+    );
     // The id is new, so the journal cannot know it.
     if (position === undefined) throw new Error("an event of the backend was taken for a repetition");
     this.#emit(position, { topic: name, payload, qos: 1, retain: retain && !historical });
@@ -169,28 +187,40 @@ class JournalIngest implements BridgeIngest {
     return { ...this.#stats };
   }
 
-  #messageOf(publication: IncomingPublication, topic: Topic): JournalMessage {
-    const said = readPublication(topic, publication.payload, new Date(this.#now()));
+  #factsOf(name: string): TopicFacts | "foreign" | "malformed" {
+    const { tree } = this.#options;
+    const topic = tree.parse(name);
+    if (topic === undefined) return tree.owns(name) ? "malformed" : "foreign";
+    return this.#placeOf(topic, name);
+  }
+
+  #placeOf(topic: Topic, name: string): TopicFacts {
+    const { tree, channels } = this.#options;
+    const camera = cameraOfTopic(topic);
+    const place = eventPlace({ camera, topic: name.slice(tree.root.length + 1) });
+    return { topic, channels: channelsOf(topic, name, channels), camera, place };
+  }
+
+  #messageOf(publication: IncomingPublication, facts: TopicFacts): JournalMessage {
+    const { topic } = facts;
+    const said = readPublication(topic, publication.payload, this.#now());
     // An empty payload says nothing of what it clears; its topic does.
     const cleared = topic.kind === "camera-alert" && said.data === null;
-    return this.#journalMessage(publication, topic, cleared ? { ...said, data: { alert: topic.name } } : said);
+    return this.#journalMessage(publication, facts, cleared ? { ...said, data: { alert: topic.name } } : said);
   }
 
   #journalMessage(
-    { identity, topic: name, payload, qos, retain }: IncomingPublication,
-    topic: Topic,
-    { event, data, timestamp, id, session, seq, historical }: Publication,
+    { identity, topic, payload, qos, retain }: IncomingPublication,
+    { channels, camera, place }: TopicFacts,
+    { event, data, dataText, timestamp, id, session, seq, historical }: Publication,
   ): JournalMessage {
-    const { tree, channels } = this.#options;
-    const camera = cameraOfTopic(topic);
-    const below = name.slice(tree.root.length + 1);
     // What comes late from a backlog is history: it is never the newest word on anything.
     const retained = retain && !historical;
     return {
-      topic: name,
-      channels: channelsOf(topic, name, channels),
+      topic,
+      channels,
       camera,
-      body: eventBody({ event, data, timestamp, id, camera, topic: below, historical }),
+      body: eventBody({ event, data, dataText, timestamp, id, historical, place }),
       state: retained ? (payload.length === 0 ? "clear" : "set") : undefined,
       origin: { sender: identity, id, session, seq },
       // QoS 0 is delivered at most once: after a crash it is not sent again.
@@ -235,6 +265,7 @@ class JournalIngest implements BridgeIngest {
 
   async #acceptPreview(
     publication: IncomingPublication,
+    { channels, place }: TopicFacts,
     topic: Extract<Topic, { kind: "camera-preview" }>,
   ): Promise<{ position: number | undefined; forward: boolean }> {
     const { camera, capture } = topic;
@@ -257,14 +288,13 @@ class JournalIngest implements BridgeIngest {
     const timestamp = new Date(this.#now()).toISOString();
     // A picture has no id. One of the same capture with the same bytes is a repetition.
     const id = `preview.${camera}.${capture}.${saved.etag}`;
-    const said = { event: "preview.updated", data: saved, timestamp, id: undefined };
-    const below = publication.topic.slice(this.#options.tree.root.length + 1);
+    const said = { event: "preview.updated", data: saved, dataText: undefined, timestamp, id: undefined };
     const { duplicate } = await this.#append(
       {
         topic: publication.topic,
-        channels: channelsOf(topic, publication.topic, this.#options.channels),
+        channels,
         camera,
-        body: eventBody({ ...said, camera, topic: below, historical: false }),
+        body: eventBody({ ...said, historical: false, place }),
         state: undefined,
         origin: { sender: publication.identity, id, session: undefined, seq: undefined },
         // The bytes are kept as a file, of each camera the newest: they are not to be published again after a crash.

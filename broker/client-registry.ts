@@ -2,7 +2,7 @@ import type { Client } from "aedes";
 import { filterMatches } from "../contract/topics.ts";
 import type { DeliveryReceipts } from "./delivery-receipts.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
-import type { TopicDecisions } from "./topic-decisions.ts";
+import type { TopicDecisions } from "../contract/topic-decisions.ts";
 
 /** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
 export interface ClientAccess {

@@ -60,12 +60,7 @@ export class IngestGate {
       this.#passOnce(client, identity, packet, id, callback);
     } else if (packet.qos === 0) {
       // Nobody waits for QoS 0: Aedes forwards it now, the journal has it when it has it.
-      void this.#accept(identity, packet).then(
-        ({ position }) => {
-          if (position !== undefined) this.#options.ingest.emitted(position);
-        },
-        () => undefined,
-      );
+      void this.#passUnwaited(identity, packet);
       callback(null);
     } else {
       void this.#passDurably(client, identity, packet, callback);
@@ -93,6 +88,20 @@ export class IngestGate {
     this.#arriving.set(key, passing);
   }
 
+  async #passUnwaited(identity: string, packet: PublishPacket): Promise<void> {
+    const { ingest } = this.#options;
+    this.#accepting++;
+    try {
+      const { position } = await ingest.accept(publicationOf(identity, packet));
+      this.#accepted();
+      if (position !== undefined) ingest.emitted(position);
+    } catch (error) {
+      this.#refused(error);
+    } finally {
+      this.#accepting--;
+    }
+  }
+
   async #passDurably(
     client: Client | null,
     identity: string,
@@ -101,11 +110,16 @@ export class IngestGate {
   ): Promise<void> {
     const { broker, ingest, logger } = this.#options;
     let accepted: { position: number | undefined; forward: boolean };
+    this.#accepting++;
     try {
-      accepted = await this.#accept(identity, packet);
+      accepted = await ingest.accept(publicationOf(identity, packet));
+      this.#accepted();
     } catch (cause) {
+      this.#refused(cause);
       callback(new NotAcceptedError("the publication could not be made durable: it is not acknowledged", { cause }));
       return;
+    } finally {
+      this.#accepting--;
     }
     const { position, forward } = accepted;
     // DUP speaks of one way of the message only: the next begins anew [MQTT-3.3.1-3].
@@ -125,31 +139,22 @@ export class IngestGate {
     start?.();
   }
 
-  async #accept(
-    identity: string,
-    { topic, payload, qos, retain }: PublishPacket,
-  ): Promise<{ position: number | undefined; forward: boolean }> {
-    const { ingest, logger } = this.#options;
-    this.#accepting++;
-    try {
-      const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-      const accepted = await ingest.accept({ identity, topic, payload: bytes, qos, retain });
-      if (this.#failures > 0) {
-        logger.info({ refused: this.#failures }, "publications are accepted again");
-        this.#failures = 0;
-      }
-      return accepted;
-    } catch (error) {
-      this.notAccepted++;
-      if (this.#failures++ === 0) {
-        logger.error(
-          { err: error },
-          "publications cannot be made durable: they are not acknowledged and their senders are disconnected",
-        );
-      }
-      throw error;
-    } finally {
-      this.#accepting--;
-    }
+  #accepted(): void {
+    if (this.#failures === 0) return;
+    this.#options.logger.info({ refused: this.#failures }, "publications are accepted again");
+    this.#failures = 0;
   }
+
+  #refused(error: unknown): void {
+    this.notAccepted++;
+    if (this.#failures++ > 0) return;
+    this.#options.logger.error(
+      { err: error },
+      "publications cannot be made durable: they are not acknowledged and their senders are disconnected",
+    );
+  }
+}
+
+function publicationOf(identity: string, { topic, payload, qos, retain }: PublishPacket): IncomingPublication {
+  return { identity, topic, payload: typeof payload === "string" ? Buffer.from(payload) : payload, qos, retain };
 }

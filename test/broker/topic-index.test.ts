@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RetainedTopics } from "../../broker/storage/retained-topics.ts";
-import { TopicDecisions } from "../../broker/topic-decisions.ts";
+import { TopicDecisions } from "../../contract/topic-decisions.ts";
 import { TopicIndex } from "../../broker/topic-index.ts";
 import { filterMatches } from "../../contract/topics.ts";
 

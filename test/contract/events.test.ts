@@ -4,7 +4,7 @@ import { jsonDepth, MAX_JSON_DEPTH, readPublication, timestampSchema } from "../
 import { topicTree } from "../../contract/topics.ts";
 import { aTopic } from "./arbitraries.ts";
 
-const at = new Date("2026-03-01T06:30:00.000Z");
+const at = Date.parse("2026-03-01T06:30:00.000Z");
 const bytes = (text: string) => new TextEncoder().encode(text);
 const completed = { kind: "camera-event", camera: "north", event: "capture.completed" } as const;
 const envelope = {
@@ -22,6 +22,7 @@ describe("a payload", () => {
     expect(readPublication(completed, bytes(JSON.stringify({ ...envelope, historical: true })), at)).toEqual({
       event: "x.y",
       data: { a: 1 },
+      dataText: '{"a":1}',
       timestamp: "2026-03-01T05:00:00Z",
       id: "01J",
       session: "s",
@@ -45,7 +46,8 @@ describe("a payload", () => {
     expect(readPublication(completed, bytes(payload), at)).toEqual({
       event: "capture.completed",
       data,
-      timestamp: at.toISOString(),
+      timestamp: "2026-03-01T06:30:00.000Z",
+      dataText: undefined,
       id: undefined,
       session: undefined,
       seq: undefined,
@@ -83,6 +85,38 @@ describe("a payload", () => {
         expect(JSON.stringify(readPublication(completed, bytes(text), at).data)).toBe(JSON.stringify(JSON.parse(text)));
       }),
     );
+  });
+});
+
+describe("the text of an envelope's data", () => {
+  const textOf = (payload: string) => readPublication(completed, bytes(payload), at).dataText;
+  const rest = '"v":1,"id":"01J","timestamp":"2026-03-01T05:00:00Z","event":"x.y"';
+
+  it("stands for the same value as the data, wherever it is in the envelope", () => {
+    const place = fc.constantFrom("first", "middle", "last");
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 5 }), place, fc.constantFrom(0, 2), (data, where, indent) => {
+        const { data: own, ...others } = envelope;
+        const first = where === "first" ? { data, ...others } : { ...others, data };
+        const value = where === "middle" ? { ...first, extra: { data: own, '"data"': "}" } } : first;
+        const publication = readPublication(completed, bytes(JSON.stringify(value, null, indent)), at);
+        expect(JSON.parse(publication.dataText ?? "")).toEqual(publication.data);
+      }),
+    );
+  });
+
+  it.each([
+    [
+      "is what the sender wrote, digits that numbers cannot hold among them",
+      `{${rest},"data": 12345678901234567890 }`,
+      "12345678901234567890",
+    ],
+    ["is that of the last member of the name, as in JSON.parse", `{"data":1,${rest},"data":[2,"}"]}`, '[2,"}"]'],
+    ["is unknown where a name has escapes", `{"data":1,${rest},"d\\u0061ta":2}`, undefined],
+    ["is unknown where there are no data", `{${rest}}`, undefined],
+    ["is not that of a member further in", `{${rest},"other":{"data":1}}`, undefined],
+  ])("%s", (_, payload, text) => {
+    expect(textOf(payload)).toBe(text);
   });
 });
 

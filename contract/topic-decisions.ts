@@ -1,5 +1,5 @@
 /**
- * Remembers what was decided about topics, so that a client's few topics are taken apart once and not at every message.
+ * Remembers what was found out about topics, so that the few that are in use are taken apart once and not at every message.
  * Bounded by two generations: what is asked for in the younger stays; when that is full it becomes the older, and what
  * was not asked for since is forgotten. Cheaper than reordering a list at every question, and as close to it as needed.
  */
