@@ -1,95 +1,22 @@
-import mqtt, { type MqttClient } from "mqtt";
+import mqtt from "mqtt";
 import { afterEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createClient } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { Publisher } from "./publisher.ts";
 
 /** The short form; `npm run test:long` runs the whole of it. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const KILLS = LONG ? 20 : 3;
 const EVENTS_PER_PUBLISHER = LONG ? 50_000 / 3 : 1500;
 const PUBLISHERS = ["north", "south", "west"];
-const IN_FLIGHT = 20;
-const RECONNECT_MS = 50;
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
 
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
-
-/**
- * Publishes numbered events, each until it is acknowledged, over as many connections as that takes. What is
- * unacknowledged it sends again itself, in order: MQTT.js gives up what it stores when it is cut while it sends that again.
- */
-class Publisher {
-  readonly acknowledged = new Set<number>();
-  readonly done: Promise<void>;
-  readonly #url: string;
-  readonly #camera: string;
-  readonly #total: number;
-  readonly #waiting = new Set<number>();
-  #next = 0;
-  #client: MqttClient | undefined;
-  #done: (() => void) | undefined;
-  #stopped = false;
-
-  constructor(url: string, camera: string, total: number) {
-    this.#url = url;
-    this.#camera = camera;
-    this.#total = Math.floor(total);
-    this.done = new Promise((resolve) => {
-      this.#done = resolve;
-    });
-    cleanUps.push(() => {
-      this.#stopped = true;
-      this.#client?.end(true);
-    });
-    this.#connect();
-  }
-
-  #connect(): void {
-    if (this.#stopped) return;
-    const password = signToken(this.#camera, [`device:${this.#camera}`]);
-    const client = mqtt.connect(this.#url, {
-      clientId: `publisher-${this.#camera}`,
-      username: this.#camera,
-      password,
-      reconnectPeriod: 0,
-    });
-    this.#client = client;
-    client.on("error", () => {});
-    client.on("connect", () => {
-      for (const n of this.#waiting) this.#publish(client, n);
-      this.#fill(client);
-    });
-    client.on("close", () => setTimeout(() => this.#connect(), RECONNECT_MS));
-  }
-
-  #fill(client: MqttClient): void {
-    while (this.#next < this.#total && this.#waiting.size < IN_FLIGHT) {
-      this.#waiting.add(++this.#next);
-      this.#publish(client, this.#next);
-    }
-  }
-
-  #publish(client: MqttClient, n: number): void {
-    const event = "capture.completed";
-    const timestamp = new Date().toISOString();
-    const session = this.#camera;
-    const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
-    const topic = `skylapse/v1/cameras/${this.#camera}/events/${event}`;
-    client.publish(topic, JSON.stringify(envelope), { qos: 1 }, (error) => {
-      // Cut before its acknowledgement: it goes with the next connection.
-      if (error) return;
-      this.#waiting.delete(n);
-      this.acknowledged.add(n);
-      if (this.acknowledged.size === this.#total) this.#done?.();
-      else if (client.connected) this.#fill(client);
-    });
-  }
-}
 
 it(`loses no acknowledged event and shows none twice, killed ${KILLS} times while ${PUBLISHERS.length} cameras publish`, {
   timeout: LONG ? 600_000 : 120_000,
@@ -144,6 +71,9 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
   await subscriber.subscribeAsync("skylapse/v1/cameras/+/events/#", { qos: 1 });
 
   const publishers = PUBLISHERS.map((camera) => new Publisher(skylapse.mqtt, camera, EVENTS_PER_PUBLISHER));
+  cleanUps.push(() => {
+    for (const publisher of publishers) publisher.stop();
+  });
   const total = publishers.length * Math.floor(EVENTS_PER_PUBLISHER);
   const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
   for (let kill = 1; kill <= KILLS; kill++) {

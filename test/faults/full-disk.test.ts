@@ -1,0 +1,73 @@
+import { execFileSync } from "node:child_process";
+import { afterEach, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { createClient } from "../../dashboard-client/index.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { freePort, makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+import { Publisher } from "./publisher.ts";
+
+const EVENTS = 1_000;
+
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+it("acknowledges nothing while the disk is full, says so at /readyz, and goes on by itself when there is room", {
+  timeout: 60_000,
+}, async () => {
+  const dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+  const env = {
+    JWT_SECRET,
+    WS_PORT: String(await freePort()),
+    MQTT_PORT: String(await freePort()),
+    LOG_LEVEL: "silent",
+  };
+  const skylapse = await startSkylapse({ dataPath, env });
+  cleanUps.push(() => skylapse.end("SIGKILL"));
+  const ready = async () => {
+    const response = await fetch(`${skylapse.http}/readyz`);
+    return { status: response.status, text: await response.text() };
+  };
+
+  const shown: number[] = [];
+  const gaps: unknown[] = [];
+  const dashboard = createClient({
+    url: skylapse.socket,
+    getToken: async () => signToken("alice", ["camera:read"]),
+    WebSocket,
+  });
+  cleanUps.push(() => dashboard.close());
+  dashboard.subscribe("camera:north", {
+    onEvent: ({ event, data }) => {
+      if (event === "capture.completed") shown.push((data as { n: number }).n);
+    },
+    onGap: (gap) => gaps.push(gap),
+  });
+  dashboard.connect();
+
+  const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
+  cleanUps.push(() => publisher.stop());
+  await expect.poll(() => publisher.acknowledged.size, { interval: 2 }).toBeGreaterThan(EVENTS / 10);
+  // No file of the program may grow any more: to it, a full disk.
+  limitFiles(skylapse.process.pid, 0);
+  await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(503);
+  const atFirst = publisher.acknowledged.size;
+  expect((await ready()).text).toMatch(/limit on file size|space/);
+  expect(publisher.acknowledged.size).toBe(atFirst);
+  expect(atFirst).toBeLessThan(EVENTS);
+
+  limitFiles(skylapse.process.pid, undefined);
+  await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(200);
+  await publisher.done;
+  const all = Array.from({ length: EVENTS }, (_, n) => n + 1);
+  await expect.poll(() => shown.length, { timeout: 10_000 }).toBe(EVENTS);
+  expect(shown).toEqual(all);
+  expect(gaps).toEqual([]);
+});
+
+function limitFiles(pid: number | undefined, bytes: number | undefined): void {
+  execFileSync("prlimit", ["--pid", String(pid), `--fsize=${bytes ?? "unlimited"}:unlimited`]);
+}
