@@ -1,12 +1,13 @@
 import { WARM_UP_SECONDS } from "./fan-out.ts";
+import type { Generator } from "./load/generator.ts";
 import { type BenchOptions, costOf, onServer, type Row, type Sample, sleep } from "./row.ts";
 import { startMosquitto } from "./servers/mosquitto.ts";
 import type { MqttServer } from "./servers/server.ts";
 import { benchTopic, startSkylapse } from "./servers/skylapse.ts";
 
-const PUBLISHERS = 10;
-const IN_FLIGHT = 20;
-const PAYLOAD_BYTES = 400;
+export const PUBLISHERS = 10;
+export const IN_FLIGHT = 20;
+export const PAYLOAD_BYTES = 400;
 
 export const ingestQos1: Row = {
   name: "ingest-qos1",
@@ -26,31 +27,47 @@ export const ingestQos1: Row = {
   ],
 };
 
-function measure(start: () => Promise<MqttServer>, { seconds }: BenchOptions): Promise<Sample> {
-  return onServer(start, async (server, newGenerator) => {
-    const generator = await newGenerator();
-    await generator.call("startIngest", {
-      inFlight: IN_FLIGHT,
-      publishers: Array.from({ length: PUBLISHERS }, (_, index) => ({
-        ...server.login(`bench-${index}`),
-        port: server.mqttPort,
-        topic: benchTopic(`bench-${index}`),
-        payloadBytes: PAYLOAD_BYTES,
-      })),
-    });
-    await sleep(WARM_UP_SECONDS);
-    const { result, serverSeconds, generatorSeconds } = await costOf(server, generator, async () => {
-      const before = await generator.call("acknowledged");
-      await sleep(seconds);
-      const after = await generator.call("acknowledged");
-      return { messages: after.count - before.count, seconds: (after.micros - before.micros) / 1e6 };
-    });
-    await generator.call("stopIngest");
-    return {
+function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promise<Sample> {
+  return onServer(
+    start,
+    async (server, newGenerator) => (await ingestCost(server, await newGenerator(), options)).sample,
+  );
+}
+
+/** @param redisCpuSeconds of the store, when that is a process of its own */
+export async function ingestCost(
+  server: MqttServer,
+  generator: Generator,
+  { seconds }: BenchOptions,
+  redisCpuSeconds = () => 0,
+): Promise<{ messages: number; redisSeconds: number; sample: Sample }> {
+  await generator.call("startIngest", {
+    inFlight: IN_FLIGHT,
+    publishers: Array.from({ length: PUBLISHERS }, (_, index) => ({
+      ...server.login(`bench-${index}`),
+      port: server.mqttPort,
+      topic: benchTopic(`bench-${index}`),
+      payloadBytes: PAYLOAD_BYTES,
+    })),
+  });
+  await sleep(WARM_UP_SECONDS);
+  const redisBefore = redisCpuSeconds();
+  const { result, serverSeconds, generatorSeconds } = await costOf(server, generator, async () => {
+    const before = await generator.call("acknowledged");
+    await sleep(seconds);
+    const after = await generator.call("acknowledged");
+    return { messages: after.count - before.count, seconds: (after.micros - before.micros) / 1e6 };
+  });
+  const redisSeconds = redisCpuSeconds() - redisBefore;
+  await generator.call("stopIngest");
+  return {
+    messages: result.messages,
+    redisSeconds,
+    sample: {
       perSecond: result.messages / result.seconds,
       cpuMicros: (serverSeconds / result.messages) * 1e6,
       serverLoad: (serverSeconds / result.seconds) * 100,
       generatorMicros: (generatorSeconds / result.messages) * 1e6,
-    };
-  });
+    },
+  };
 }

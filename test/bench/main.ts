@@ -10,12 +10,14 @@ import { fanOutSingle } from "./fan-out-single.ts";
 import { idleMemory } from "./idle-memory.ts";
 import { ingestQos1 } from "./ingest-qos1.ts";
 import { mqttFanOut } from "./mqtt-fan-out.ts";
+import { redisFanOut, redisIngest, redisNodes } from "./redis.ts";
 import { figureResults, type RowResult, renderRow, type SideResult } from "./report.ts";
 import { resume } from "./resume.ts";
 import type { BenchOptions, Row, Sample } from "./row.ts";
 import { scale } from "./scale.ts";
 import { packageVersion } from "./servers/package-version.ts";
 import { slowReader } from "./slow-reader.ts";
+import { snapshot } from "./snapshot.ts";
 
 const ROWS: readonly Row[] = [
   fanOutSingle,
@@ -27,6 +29,10 @@ const ROWS: readonly Row[] = [
   scale,
   catchUp,
   slowReader,
+  redisIngest,
+  redisFanOut,
+  redisNodes,
+  snapshot,
 ];
 
 const USAGE = `Measures this system beside its peers, each round on new servers, in turn.
