@@ -4,7 +4,13 @@ import { type CustomChannels, cameraOfTopic, channelsOf } from "../contract/chan
 import { type Envelope, type PreviewUpdated, type Publication, readPublication } from "../contract/events.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
-import type { BrokerLink, IncomingPublication, Ingest, OutgoingPublication } from "./broker-link/broker-link.ts";
+import type {
+  Accepted,
+  BrokerLink,
+  IncomingPublication,
+  Ingest,
+  OutgoingPublication,
+} from "./broker-link/broker-link.ts";
 import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
 import { PreviewRefusedError, type Previews } from "./previews.ts";
@@ -113,7 +119,7 @@ class JournalIngest implements BridgeIngest {
   }
 
   // Nothing is awaited before the append: the order of positions is that of the calls.
-  async accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }> {
+  async accept(publication: IncomingPublication): Promise<Accepted> {
     const { topic: name, payload, qos } = publication;
     const { maxPayloadBytes } = this.#options;
     const facts = this.#topics.of(name);
@@ -129,12 +135,14 @@ class JournalIngest implements BridgeIngest {
       );
     if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
     const message = this.#messageOf(publication, facts);
-    if (qos === 0) {
-      this.#appendUnwaited(publication, message);
-      return { position: undefined, forward: true };
+    const accepted: Accepted = { position: undefined, forward: true };
+    if (publication.retain && message.state === undefined) accepted.historical = true;
+    if (qos === 0) this.#appendUnwaited(publication, message);
+    else {
+      accepted.position = (await this.#append(message, payload.length)).position;
+      accepted.forward = accepted.position !== undefined;
     }
-    const { position } = await this.#append(message, payload.length);
-    return { position, forward: position !== undefined };
+    return accepted;
   }
 
   emitted(position: number): void {
@@ -267,7 +275,7 @@ class JournalIngest implements BridgeIngest {
     publication: IncomingPublication,
     { channels, place }: TopicFacts,
     topic: Extract<Topic, { kind: "camera-preview" }>,
-  ): Promise<{ position: number | undefined; forward: boolean }> {
+  ): Promise<Accepted> {
     const { camera, capture } = topic;
     const { payload } = publication;
     if (this.#previewsUnderWay >= MAX_PREVIEWS_UNDER_WAY) {

@@ -13,13 +13,20 @@ export interface IncomingPublication {
   retain: boolean;
 }
 
+/** What became of a publication. */
+export interface Accepted {
+  /** To be handed to {@link Ingest.emitted}; undefined when nothing waits for that. */
+  position: number | undefined;
+  /** False for a repetition: to be acknowledged only. */
+  forward: boolean;
+  /** It comes late, from a backlog: it goes to who is subscribed now, and replaces no retained message. */
+  historical?: boolean;
+}
+
 /** Where a publication becomes durable, before it is acknowledged. */
 export interface Ingest {
-  /**
-   * Resolves when the publication is durable: only then is it acknowledged and forwarded.
-   * @returns the position to hand to {@link emitted}; `forward` false when it is a repetition, to be acknowledged only
-   */
-  accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }>;
+  /** Resolves when the publication is durable: only then is it acknowledged and forwarded. */
+  accept(publication: IncomingPublication): Promise<Accepted>;
   /** MQTT subscribers and their queues have been given the publication. */
   emitted(position: number): void;
 }
@@ -58,7 +65,7 @@ export class IngestGate {
     const id = client === null || packet.qos !== 2 ? undefined : packet.messageId;
     if (client !== null && id !== undefined) {
       this.#passOnce(client, identity, packet, id, callback);
-    } else if (packet.qos === 0) {
+    } else if (packet.qos === 0 && !packet.retain) {
       // Nobody waits for QoS 0: Aedes forwards it now, the journal has it when it has it.
       void this.#passUnwaited(identity, packet);
       callback(null);
@@ -109,7 +116,7 @@ export class IngestGate {
     callback: Callback,
   ): Promise<void> {
     const { broker, ingest, logger } = this.#options;
-    let accepted: { position: number | undefined; forward: boolean };
+    let accepted: Accepted;
     this.#accepting++;
     try {
       accepted = await ingest.accept(publicationOf(identity, packet));
@@ -121,7 +128,8 @@ export class IngestGate {
     } finally {
       this.#accepting--;
     }
-    const { position, forward } = accepted;
+    const { position, forward, historical } = accepted;
+    if (historical) packet.retain = false;
     // DUP speaks of one way of the message only: the next begins anew [MQTT-3.3.1-3].
     packet.dup = false;
     const start = forward

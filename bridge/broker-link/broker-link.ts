@@ -33,14 +33,20 @@ export interface IncomingPublication {
   retain: boolean;
 }
 
+/** What became of a publication. */
+export interface Accepted {
+  /** To be handed to {@link Ingest.emitted}; undefined when nothing waits for that. */
+  position: number | undefined;
+  /** False for a repetition: to be acknowledged only. */
+  forward: boolean;
+  /** It comes late, from a backlog: it goes to who is subscribed now, and replaces no retained message. */
+  historical?: boolean;
+}
+
 /** What a broker needs of the bridge: the place where a publication becomes durable, before it is acknowledged. */
 export interface Ingest {
-  /**
-   * Resolves when the publication is durable: only then may the broker acknowledge and forward it.
-   * @returns the journal position to hand to {@link emitted}; undefined when the publication must be acknowledged
-   *   but not forwarded again (a repetition), or is none of the journal's business (a topic outside the root)
-   */
-  accept(publication: IncomingPublication): Promise<{ position: number | undefined; forward: boolean }>;
+  /** Resolves when the publication is durable: only then may the broker acknowledge and forward it. */
+  accept(publication: IncomingPublication): Promise<Accepted>;
   /** MQTT subscribers have been given the publication. */
   emitted(position: number): void;
 }

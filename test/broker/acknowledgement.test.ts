@@ -25,6 +25,23 @@ async function startWithReader(options = {}) {
   return { ...test, inbox };
 }
 
+describe.each([0, 1, 2] as const)("a retained publication of QoS %i that comes late", (qos) => {
+  it("reaches those who are subscribed, and replaces nothing that is retained", async () => {
+    const test = await startWithReader();
+    const { ingest, inbox } = test;
+    const north = await test.client({ clientId: "north-1", username: "north", password: SECRET });
+    const state = topic("cameras/north/state/power");
+    await north.publishAsync(state, "now", { qos: 1, retain: true });
+    ingest.answer = async () => ({ position: undefined, forward: true, historical: true });
+    await north.publishAsync(state, "yesterday", { qos, retain: true });
+    expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["now", "yesterday"]);
+    const later = await test.client({ username: "later", password: test.token(["dashboard:read"]) });
+    const laterInbox = inboxOf(later);
+    await later.subscribeAsync(state, { qos: 1 });
+    expect(await laterInbox.has(1)).toMatchObject([{ payload: "now", retain: true }]);
+  });
+});
+
 describe.each([
   [1, TYPE.puback],
   [2, TYPE.pubrec],

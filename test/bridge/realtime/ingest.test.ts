@@ -92,7 +92,8 @@ describe("a publication", () => {
     const state = () => journal.state(`skylapse/v1/${topic}`)?.position;
     await ingest.accept(publication(topic, { source: "solar" }, { retain: true }));
     await ingest.accept(publication(topic, { source: "mains" }));
-    await ingest.accept(publication(topic, { ...envelope, historical: true }, { retain: true }));
+    const late = publication(topic, { ...envelope, historical: true }, { retain: true });
+    expect(await ingest.accept(late)).toEqual({ position: 3, forward: true, historical: true });
     expect(state()).toBe(1);
     expect(content(entries[2])).toMatchObject({ historical: true });
     await ingest.accept(publication(topic, Buffer.alloc(0), { retain: true }));
