@@ -18,6 +18,8 @@ export interface AuthorizeOptions {
   forgetSubscription(client: Client, filter: string): void;
   /** Whether a publication that the client's session queues is not to be delivered now: see `storage/replays.ts`. */
   leavesToQueue(client: Client, brokerCounter: number): boolean;
+  /** Whether a retained message that is about to be delivered is still what its topic holds. */
+  isNewestRetained(topic: string, payload: Uint8Array): boolean;
   maxPayloadBytes: number;
   maxSubscriptions: number;
   maxQueuedBytes: number;
@@ -143,6 +145,12 @@ export class Authorize {
     // A client whose connection has just ended gets nothing, but a null here would take the message out of its queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
     if (!access.set.mayRead(packet.topic)) return null;
+    if (
+      packet.retain &&
+      typeof packet.payload !== "string" &&
+      !this.#options.isNewestRetained(packet.topic, packet.payload)
+    )
+      return null;
     // Retained messages, and those read from the queue, which have an id already, wait for the client by themselves.
     if (!packet.retain && packet.messageId === undefined) {
       const { leavesToQueue, maxQueuedBytes } = this.#options;

@@ -82,6 +82,8 @@ export interface BrokerStats extends AuthorizeCounts {
 export interface Broker {
   /** Opens the listeners. @throws {ListenError} naming the variable, the port and what to do */
   listen(): Promise<void>;
+  /** Takes no more connections; those that are open stay. Idempotent. */
+  stopListening(): void;
   /** Set by {@link listen}. */
   readonly ports: Ports;
   /** Publishes as the backend, past the rules and past ingest; resolves when subscribers and their queues have it. */
@@ -203,6 +205,7 @@ class EmbeddedBroker implements Broker {
           logger.error({ err: error }, "a subscription that is no longer allowed could not be removed");
         });
       },
+      isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
       leavesToQueue: (client, brokerCounter) => storage.leavesToQueue(client, brokerCounter),
       ...config,
       logger,
@@ -269,6 +272,10 @@ class EmbeddedBroker implements Broker {
         });
       },
     });
+  }
+
+  stopListening(): void {
+    this.#listeners?.close();
   }
 
   publish({ topic, payload, qos, retain }: OutgoingPublication): Promise<void> {

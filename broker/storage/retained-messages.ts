@@ -23,6 +23,11 @@ export interface RetainedMessagesOptions {
 export class RetainedMessages {
   readonly #options: RetainedMessagesOptions;
   readonly #topics = new RetainedTopics();
+  /** The number of the last change of each topic that changed since the start. */
+  readonly #versions = new Map<string, number>();
+  /** Which version of its topic a payload was read as. */
+  readonly #readAs = new WeakMap<Uint8Array, number>();
+  #changes = 0;
   /** Two writes of one topic at the same time could end in either order. */
   readonly #writes = new KeyedTasks();
   #full = false;
@@ -48,10 +53,12 @@ export class RetainedMessages {
     if (packet.payload.length === 0) {
       if (!this.#topics.has(topic)) return Promise.resolve();
       this.#topics.remove(topic);
+      this.#versions.delete(topic);
       return this.#writes.run(topic, () => db.del(key));
     }
     if (!this.#topics.has(topic) && !this.#mayAdd(topic)) return Promise.resolve();
     this.#topics.add(topic);
+    this.#versions.set(topic, ++this.#changes);
     return this.#writes.run(topic, () => db.put(key, encodePacket(packet)));
   }
 
@@ -60,13 +67,32 @@ export class RetainedMessages {
     for (const filter of filters) {
       const topics = this.#topics.match(filter);
       for (let at = 0; at < topics.length; at += PAGE) {
-        const keys = topics.slice(at, at + PAGE).map((topic) => PREFIX + topic);
-        for (const value of await this.#options.db.getMany(keys)) {
+        const page = topics.slice(at, at + PAGE);
+        // Before they are read: what is read may be newer than its version says, and never older.
+        const versions = page.map((topic) => this.#versionOf(topic));
+        const values = await this.#options.db.getMany(page.map((topic) => PREFIX + topic));
+        for (const [index, value] of values.entries()) {
           // Cleared since it was found.
-          if (value !== undefined) yield decodePacket(value);
+          if (value === undefined) continue;
+          const packet = decodePacket(value);
+          this.#readAs.set(packet.payload, versions[index] ?? 0);
+          yield packet;
         }
       }
     }
+  }
+
+  /**
+   * False for a payload of {@link read} whose topic has changed since. Who is given it now is subscribed already and
+   * got, or gets, the change as it happened: the older message would come after the newer one.
+   */
+  isNewest(topic: string, payload: Uint8Array): boolean {
+    const version = this.#readAs.get(payload);
+    return version === undefined || (version === this.#versionOf(topic) && this.#topics.has(topic));
+  }
+
+  #versionOf(topic: string): number {
+    return this.#versions.get(topic) ?? 0;
   }
 
   #mayAdd(topic: string): boolean {
