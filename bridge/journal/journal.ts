@@ -123,6 +123,17 @@ export interface Journal {
   emitted(position: number): void;
   /** Messages that were accepted but not emitted when the program ended, in order. */
   unemitted(): AsyncIterable<Unemitted>;
+  /**
+   * Calls back when there is more for `unemitted` to give: another node died, or the answer to an append was lost.
+   * Never on a journal of one node.
+   */
+  onUnemitted(listener: () => void): () => void;
+  /**
+   * Calls back when followers were not given everything up to `head`, which with `epoch` and the state is another by
+   * then: the store was lost, or this node was cut off from it for too long. Whoever has a place in the journal asks
+   * `recovery` about it again. Never on a journal of one node.
+   */
+  onReset(listener: () => void): () => void;
   /** Removes what retention no longer keeps. Runs by itself; resolves to how many entries went. */
   trim(): Promise<number>;
   /** Undefined while writing works; else why it does not, in words for an operator. */

@@ -194,6 +194,14 @@ class LevelJournal implements Journal {
     return this.#emission.unemitted(this.#store, this.#startHead);
   }
 
+  onUnemitted(): () => void {
+    return () => {};
+  }
+
+  onReset(): () => void {
+    return () => {};
+  }
+
   async trim(): Promise<number> {
     this.#assertOpen();
     const trimming = this.#trimming.then(() => this.#trim());

@@ -10,6 +10,8 @@ export interface StoreOptions {
   path: string;
   sync: boolean;
   logger: Logger;
+  /** What it holds, for the log. Default "journal". */
+  what?: string;
   /** What a row must be as far as readers know; undefined for none. */
   truth: (key: string) => string | Uint8Array | undefined;
   /** Written as proof that writing works again. */
@@ -45,6 +47,10 @@ export class Store {
 
   get db(): Database {
     return this.#db;
+  }
+
+  get #what(): string {
+    return this.#options.what ?? "journal";
   }
 
   get trouble(): string | undefined {
@@ -87,15 +93,16 @@ export class Store {
       await this.#recovering?.catch(() => {});
       if (this.#db !== db) return await read(this.#db);
       // In trouble it may be closed between two attempts to open it again; the trouble was logged.
-      if (this.#trouble === undefined) this.#options.logger.error({ err: error }, "journal cannot be read");
-      throw unavailable(`the journal in ${this.#options.path} cannot be read: ${messages(error)}`, error);
+      if (this.#trouble === undefined) this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
+      throw unavailable(`the ${this.#what} in ${this.#options.path} cannot be read: ${messages(error)}`, error);
     }
   }
 
   /** Notes why writing does not work. */
   failed(error: unknown): Error {
     const trouble = writeTrouble(error, this.#options.path);
-    if (this.#trouble === undefined) this.#options.logger.error({ err: error, trouble }, "journal cannot be written");
+    if (this.#trouble === undefined)
+      this.#options.logger.error({ err: error, trouble }, `${this.#what} cannot be written`);
     this.#trouble = trouble;
     this.#probeTimer ??= setInterval(() => void this.#recover().catch(() => {}), PROBE_INTERVAL_MS).unref();
     return unavailable(trouble, error);
@@ -135,6 +142,6 @@ export class Store {
     this.#trouble = undefined;
     clearInterval(this.#probeTimer);
     this.#probeTimer = undefined;
-    logger.info("journal can be written again");
+    logger.info(`${this.#what} can be written again`);
   }
 }

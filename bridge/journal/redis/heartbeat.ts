@@ -1,0 +1,75 @@
+import { type Connection, partsOf } from "./connection.ts";
+import type { Emission } from "./emission.ts";
+import type { JournalKeys } from "./keys.ts";
+import type { Knowledge } from "./knowledge.ts";
+import { BEAT } from "./scripts/life.ts";
+
+export interface HeartbeatOptions {
+  connection: Connection;
+  keys: JournalKeys;
+  run: string;
+  /** The name of the node; "" for none. */
+  nodeName: string;
+  intervalMs: number;
+  deadAfterMs: number;
+  emission: Emission;
+  knowledge: () => Knowledge;
+  onFailed: (error: unknown) => void;
+  onWorked: () => void;
+  /** Something that a dead node left was taken over. */
+  onTakenOver: () => void;
+  /** The journal is not the one that is known, or `lost` some of it. */
+  onForeign: (lost: boolean) => Promise<void>;
+}
+
+/**
+ * Says every few moments that this node lives. It is a write, so it also finds out that writing fails, or works again,
+ * while nobody appends, and that the journal is another one.
+ */
+export class Heartbeat {
+  readonly #options: HeartbeatOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {StoreUnavailableError} the first one fails */
+  async start(): Promise<void> {
+    await this.#beatOnce(true);
+    this.#timer = setInterval(() => this.beat(), this.#options.intervalMs).unref();
+  }
+
+  /** Never rejects; one at a time. */
+  beat(): void {
+    const { connection, onFailed } = this.#options;
+    if (this.#stopped || this.#beating !== undefined || !connection.isReady) return;
+    this.#beating = this.#beatOnce(false)
+      .catch(onFailed)
+      .finally(() => {
+        this.#beating = undefined;
+      });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    await this.#beating;
+  }
+
+  async #beatOnce(isFirst: boolean): Promise<void> {
+    const { connection, keys, run, nodeName, deadAfterMs, emission, knowledge } = this.#options;
+    const known = knowledge();
+    const { head } = known;
+    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, ...emission.takenOver];
+    const [epoch, headNow, ...taken] = partsOf(await connection.run(BEAT, keys.meta, args));
+    this.#options.onWorked();
+    for (const other of taken) emission.takeOver(String(other));
+    if (taken.length > 0 && !isFirst) this.#options.onTakenOver();
+    if (knowledge() !== known) return;
+    if (epoch !== known.epoch) await this.#options.onForeign(false);
+    else if (Number(headNow) < head) await this.#options.onForeign(true);
+  }
+}

@@ -1,0 +1,145 @@
+import { script } from "../connection.ts";
+
+/**
+ * Appends a batch: all of it, or nothing.
+ *
+ * Before the first write everything is known that could speak against it, and the first write is one that Redis
+ * refuses when it has no memory left: so no batch is ever there in part.
+ *
+ * Arguments, one after the other; lists begin with their length:
+ * ```
+ * prefix epoch run batch | head and stamp as the node knows them | now | limits: state topics, events of a channel, sessions, runs
+ * publications
+ * sessions: key, seqs, places in the batch      ids: key, place in the batch
+ * chunks: size, text, holders, ids, channels (name, distances from the last position)
+ * states: topic, place in the batch, value ("" clears)      publications that were emitted
+ * ```
+ * Answers:
+ * - `ok`, the newest position before the batch, the stamp before it
+ * - `repeated`, the places in the batch of messages that were seen before: to be left out, and the rest sent again
+ * - `epoch`, the epoch of the journal; `""` for none
+ * - `behind`: the journal is not what the node knows, some of it was lost
+ */
+export const APPEND = script(`
+local at = 0
+local function text() at = at + 1; return ARGV[at] end
+local function number() at = at + 1; return tonumber(ARGV[at]) end
+local function whole(n) return string.format('%.0f', n) end
+
+local prefix, epoch, run, batch = text(), text(), text(), text()
+local knownHead, knownStamp, now = number(), text(), text()
+local maxTopics, maxEvents, maxSessions, maxRuns = number(), number(), number(), number()
+local publications = text()
+
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
+if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
+local base, stamp = tonumber(meta[2]), meta[3]
+if base < knownHead or (base == knownHead and stamp ~= knownStamp) then return {'behind'} end
+
+local repeated = {}
+local sessions = {}
+for s = 1, number() do
+  local key, seqs, places = text(), text(), text()
+  local runs = {}
+  for value in string.gmatch(redis.call('HGET', prefix .. 'sessions', key) or '', '%d+') do
+    runs[#runs + 1] = tonumber(value)
+  end
+  local nextPlace = string.gmatch(places, '%d+')
+  for digits in string.gmatch(seqs, '%d+') do
+    local seq, place, count = tonumber(digits), nextPlace(), #runs
+    if count == 0 or seq > runs[count] then
+      if count > 0 and seq == runs[count] + 1 then runs[count] = seq
+      else
+        runs[count + 1] = seq
+        runs[count + 2] = seq
+      end
+    else
+      -- The first run that ends at or above the number.
+      local i = 1
+      while runs[i + 1] < seq do i = i + 2 end
+      if runs[i] <= seq then
+        repeated[#repeated + 1] = place
+      else
+        local below, above = i > 1 and runs[i - 1] == seq - 1, runs[i] == seq + 1
+        if below and above then
+          table.remove(runs, i - 1)
+          table.remove(runs, i - 1)
+        elseif below then runs[i - 1] = seq
+        elseif above then runs[i] = seq
+        else
+          table.insert(runs, i, seq)
+          table.insert(runs, i, seq)
+        end
+      end
+    end
+    if #runs > 2 * maxRuns then
+      table.remove(runs, 1)
+      table.remove(runs, 1)
+    end
+  end
+  sessions[s] = {key, runs}
+end
+local ids = {}
+for i = 1, number() do
+  local key, place = text(), text()
+  ids[i] = key
+  if redis.call('HEXISTS', prefix .. 'ids', key) == 1 then repeated[#repeated + 1] = place end
+end
+if #repeated > 0 then
+  table.insert(repeated, 1, 'repeated')
+  return repeated
+end
+
+local head, previous = base, stamp
+for _ = 1, number() do
+  local size, entries, holders, chunkIds = number(), text(), text(), text()
+  local offset = whole(head - base)
+  head = head + size
+  local last = whole(head)
+  local header = run .. ' ' .. batch .. ' ' .. offset .. ' ' .. whole(size) .. ' ' .. now .. ' ' .. previous
+  redis.call('XADD', prefix .. 'log', last .. '-0', 'h', header, 'd', entries)
+  previous = run .. '/' .. batch .. '/' .. offset
+  redis.call('HSET', prefix .. 'held', last, holders)
+  if chunkIds ~= '' then redis.call('HSET', prefix .. 'chunk-ids', last, chunkIds) end
+  for c = 1, number() do
+    local channel, distances = text(), text()
+    redis.call('XADD', prefix .. 'channel:' .. channel, last .. '-0', now, distances)
+    local kept = redis.call('HINCRBY', prefix .. 'kept', channel, #distances)
+    if kept == #distances then
+      redis.call('ZADD', prefix .. 'oldest', 'NX', now, channel)
+      if meta[4] then redis.call('HSETNX', prefix .. 'floors', channel, meta[4]) end
+    end
+    if maxEvents >= 0 and kept > maxEvents then redis.call('SADD', prefix .. 'excess', channel) end
+  end
+end
+redis.call('HSET', prefix .. 'meta', 'head', whole(head), 'stamp', previous)
+
+for _, session in ipairs(sessions) do
+  local runs = session[2]
+  for i = 1, #runs do runs[i] = whole(runs[i]) end
+  redis.call('HSET', prefix .. 'sessions', session[1], table.concat(runs, ' '))
+  redis.call('ZADD', prefix .. 'sessions-used', head, session[1])
+end
+if #sessions > 0 then
+  local excess = redis.call('ZCARD', prefix .. 'sessions-used') - maxSessions
+  if excess > 0 then
+    local oldest = redis.call('ZPOPMIN', prefix .. 'sessions-used', math.min(excess, 100))
+    for i = 1, #oldest, 2 do redis.call('HDEL', prefix .. 'sessions', oldest[i]) end
+  end
+end
+for _, key in ipairs(ids) do redis.call('HSET', prefix .. 'ids', key, '') end
+
+local count = number()
+local room = count == 0 or redis.call('HLEN', prefix .. 'state') + count <= maxTopics
+for _ = 1, count do
+  local topic, place, value = text(), number(), text()
+  if value == '' then redis.call('HDEL', prefix .. 'state', topic)
+  elseif room or redis.call('HEXISTS', prefix .. 'state', topic) == 1 or redis.call('HLEN', prefix .. 'state') < maxTopics then
+    redis.call('HSET', prefix .. 'state', topic, whole(base + place) .. ' ' .. now .. '\\n' .. value)
+  end
+end
+
+if publications ~= '' then redis.call('HSET', prefix .. 'unemitted:' .. run, whole(base), publications) end
+for _ = 1, number() do redis.call('HDEL', prefix .. 'unemitted:' .. run, text()) end
+return {'ok', whole(base), stamp}
+`);

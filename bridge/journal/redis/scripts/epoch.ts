@@ -1,0 +1,33 @@
+import { script } from "../connection.ts";
+
+/**
+ * Says what the journal is, and makes it if there is none. Without `meta` nothing of it is worth anything: what an
+ * eviction left of it goes.
+ *
+ * Arguments: prefix, a name for the epoch to be made. Answers epoch, head, stamp, highest forgotten floor.
+ */
+export const OPEN = script(`
+local prefix, candidate = ARGV[1], ARGV[2]
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
+if meta[1] then return {meta[1], meta[2], meta[3], meta[4] or '0'} end
+for _, channel in ipairs(redis.call('HKEYS', prefix .. 'kept')) do redis.call('UNLINK', prefix .. 'channel:' .. channel) end
+for _, run in ipairs(redis.call('ZRANGE', prefix .. 'estates', 0, -1)) do
+  redis.call('UNLINK', prefix .. 'unemitted:' .. run, prefix .. 'partial:' .. run)
+end
+for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids',
+    'sessions', 'sessions-used', 'state', 'estates', 'instances'}) do
+  redis.call('UNLINK', prefix .. name)
+end
+redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')
+return {candidate, '0', '-', '0'}
+`);
+
+/**
+ * Gives the journal another epoch, since some of it was lost: places that clients know mean nothing any more.
+ * Arguments: prefix, the epoch of now, a name for the next. Who comes second changes nothing.
+ */
+export const RENEW = script(`
+local meta = ARGV[1] .. 'meta'
+if redis.call('HGET', meta, 'epoch') == ARGV[2] then redis.call('HSET', meta, 'epoch', ARGV[3]) end
+return 1
+`);

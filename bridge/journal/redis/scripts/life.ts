@@ -1,0 +1,63 @@
+import { script } from "../connection.ts";
+
+/**
+ * A node's sign of life, which is a write, and so proves that writing works. Takes over what dead nodes have not
+ * emitted, and what an earlier run of this very node has not.
+ *
+ * Arguments: prefix, run, name of the node or "", milliseconds after which a silent run is dead, 1 to look for earlier
+ * runs of this node, then the runs that were taken over before.
+ * Answers epoch or "", head, and the runs that are taken over now.
+ */
+export const BEAT = script(`
+local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local estates, instances = prefix .. 'estates', prefix .. 'instances'
+redis.call('ZADD', estates, now, run)
+if node ~= '' then redis.call('HSET', instances, run, node) end
+local mine = {[run] = true}
+for i = 6, #ARGV do
+  mine[ARGV[i]] = true
+  redis.call('ZADD', estates, now, ARGV[i])
+end
+local taken = {}
+local function take(other)
+  if mine[other] then return end
+  mine[other] = true
+  if redis.call('EXISTS', prefix .. 'unemitted:' .. other) == 1 then
+    redis.call('ZADD', estates, now, other)
+    taken[#taken + 1] = other
+  else
+    redis.call('ZREM', estates, other)
+    redis.call('HDEL', instances, other)
+    redis.call('DEL', prefix .. 'partial:' .. other)
+  end
+end
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', estates, '-inf', now - deadAfter, 'LIMIT', 0, 64)) do take(other) end
+if ARGV[5] == '1' and node ~= '' then
+  for _, other in ipairs(redis.call('ZRANGE', estates, 0, 1000)) do
+    if redis.call('HGET', instances, other) == node then take(other) end
+  end
+end
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head')
+return {meta[1] or '', meta[2] or '0', unpack(taken)}
+`);
+
+/**
+ * A node ends, or is done with a run it took over: what is left of each of the runs is anybody's to take, at once.
+ * Arguments: prefix, runs.
+ */
+export const LEAVE = script(`
+local prefix = ARGV[1]
+for i = 2, #ARGV do
+  local run = ARGV[i]
+  if redis.call('EXISTS', prefix .. 'unemitted:' .. run) == 1 then
+    redis.call('ZADD', prefix .. 'estates', 0, run)
+  else
+    redis.call('ZREM', prefix .. 'estates', run)
+    redis.call('HDEL', prefix .. 'instances', run)
+    redis.call('DEL', prefix .. 'partial:' .. run)
+  end
+end
+return 1
+`);

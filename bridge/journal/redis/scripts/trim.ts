@@ -1,0 +1,146 @@
+import { script } from "../connection.ts";
+
+/**
+ * Drops from channels what is too many or too old. A chunk goes when the last of its channels has dropped the last of
+ * its entries; then it lingers, for nodes that read it a little late.
+ *
+ * Arguments: prefix, epoch, most events of a channel or -1, time before which entries are too old, or -1, how many
+ * entries to look at in this call, most channels, most chunks that linger.
+ * Answers `ok`, how many entries no channel keeps any more, 1 when there is more to do, and the floors that moved as
+ * JSON `[[channel, floor, forgotten], …]`; or `epoch` as above.
+ */
+export const TRIM = script(`
+local prefix, epoch = ARGV[1], ARGV[2]
+local maxEvents, cutoff, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local maxChannels, maxLingering = tonumber(ARGV[6]), tonumber(ARGV[7])
+local function whole(n) return string.format('%.0f', n) end
+
+local current = redis.call('HGET', prefix .. 'meta', 'epoch')
+if current ~= epoch then return {'epoch', current or ''} end
+
+local gone, moved, held = 0, {}, {}
+
+local function holdersOf(last)
+  local holders = held[last]
+  if not holders then
+    local bytes = redis.call('HGET', prefix .. 'held', last) or ''
+    holders = {string.byte(bytes, 1, #bytes)}
+    held[last] = holders
+  end
+  return holders
+end
+
+-- Whether the channel has been trimmed to the end.
+local function trim(channel)
+  local key = prefix .. 'channel:' .. channel
+  local kept = tonumber(redis.call('HGET', prefix .. 'kept', channel) or '0')
+  local floor = tonumber(redis.call('HGET', prefix .. 'floors', channel) or '0')
+  local before, from, finished, oldest, firstKept = kept, '-', false, nil, nil
+  while not finished and budget > 0 do
+    local rows = redis.call('XRANGE', key, from, '+', 'COUNT', 32)
+    for _, row in ipairs(rows) do
+      local id, accepted, distances = row[1], tonumber(row[2][1]), row[2][2]
+      local lastText = string.match(id, '%d+')
+      local last = tonumber(lastText)
+      local places = {string.byte(distances, 1, #distances)}
+      local left = 0
+      for _, distance in ipairs(places) do
+        if last - distance > floor then left = left + 1 end
+      end
+      local drop = 0
+      if accepted < cutoff then drop = left
+      elseif maxEvents >= 0 then drop = math.max(0, math.min(left, kept - maxEvents)) end
+      local keep = left - drop
+      if drop > 0 then
+        local holders = holdersOf(lastText)
+        local from = floor
+        for _, distance in ipairs(places) do
+          local position = last - distance
+          if drop > 0 and position > from then
+            local place = #holders - distance
+            holders[place] = holders[place] - 1
+            if holders[place] == 0 then gone = gone + 1 end
+            floor = position
+            kept = kept - 1
+            drop = drop - 1
+          end
+        end
+      end
+      budget = budget - 1 - (left - keep)
+      if keep > 0 then
+        finished, oldest, firstKept = true, accepted, id
+        break
+      end
+      from = '(' .. id
+      if budget <= 0 then
+        firstKept, oldest = whole(last + 1) .. '-0', accepted
+        break
+      end
+    end
+    if not finished and #rows < 32 and budget > 0 then
+      finished = true
+      -- The count says otherwise where an eviction took the rows.
+      kept = 0
+    end
+  end
+  if kept < before then
+    redis.call('HSET', prefix .. 'floors', channel, whole(floor))
+    if kept == 0 then
+      redis.call('DEL', key)
+      redis.call('ZREM', prefix .. 'oldest', channel)
+      local forget = redis.call('HLEN', prefix .. 'kept') > maxChannels / 2
+      if forget then
+        redis.call('HDEL', prefix .. 'kept', channel)
+        redis.call('HDEL', prefix .. 'floors', channel)
+        local forgotten = tonumber(redis.call('HGET', prefix .. 'meta', 'forgotten') or '0')
+        if floor > forgotten then redis.call('HSET', prefix .. 'meta', 'forgotten', whole(floor)) end
+      else
+        redis.call('HSET', prefix .. 'kept', channel, '0')
+      end
+      moved[#moved + 1] = {channel, floor, forget and 1 or 0}
+      finished = true
+    else
+      redis.call('HSET', prefix .. 'kept', channel, whole(kept))
+      if firstKept then redis.call('XTRIM', key, 'MINID', firstKept) end
+      moved[#moved + 1] = {channel, floor, 0}
+    end
+  end
+  if kept > 0 and oldest then redis.call('ZADD', prefix .. 'oldest', 'XX', oldest, channel) end
+  if maxEvents < 0 or kept <= maxEvents then redis.call('SREM', prefix .. 'excess', channel) end
+  return finished
+end
+
+local more = false
+while budget > 0 do
+  local channel = maxEvents >= 0 and redis.call('SRANDMEMBER', prefix .. 'excess')
+  if not channel and cutoff >= 0 then
+    channel = redis.call('ZRANGEBYSCORE', prefix .. 'oldest', '-inf', '(' .. whole(cutoff), 'LIMIT', 0, 1)[1]
+  end
+  if not channel then break end
+  budget = budget - 1
+  if not trim(channel) then more = true end
+end
+if budget <= 0 then more = true end
+
+for last, holders in pairs(held) do
+  local isHeld = false
+  for _, count in ipairs(holders) do if count > 0 then isHeld = true end end
+  if isHeld then redis.call('HSET', prefix .. 'held', last, string.char(unpack(holders)))
+  else
+    redis.call('HDEL', prefix .. 'held', last)
+    redis.call('RPUSH', prefix .. 'lingering', last)
+    local ids = redis.call('HGET', prefix .. 'chunk-ids', last)
+    if ids then
+      for _, id in ipairs(cjson.decode(ids)) do redis.call('HDEL', prefix .. 'ids', id) end
+      redis.call('HDEL', prefix .. 'chunk-ids', last)
+    end
+  end
+end
+for _ = 1, redis.call('LLEN', prefix .. 'lingering') - maxLingering do
+  redis.call('XDEL', prefix .. 'log', redis.call('LPOP', prefix .. 'lingering') .. '-0')
+end
+
+local floors = #moved == 0 and '[]' or cjson.encode(moved)
+if #moved > 0 then redis.call('XADD', prefix .. 'trims', 'MAXLEN', '~', 1000, '*', 'f', floors) end
+return {'ok', gone, more and 1 or 0, floors}
+`);

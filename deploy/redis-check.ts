@@ -1,0 +1,101 @@
+import { setTimeout as after } from "node:timers/promises";
+import { Cluster, type Redis } from "ioredis";
+import type { Logger } from "pino";
+import type { RedisAccess } from "./redis.ts";
+
+/** The oldest Redis with all commands that are used here: `XADD NOMKSTREAM`, `XTRIM MINID`, `ZRANGE BYSCORE`. */
+export const MIN_REDIS_VERSION = "6.2";
+
+/** How long the first answer of Redis is waited for. */
+export const START_TIMEOUT_MS = 15_000;
+
+/** The Redis that `REDIS_URL` names cannot be used, for a reason that waiting does not cure. */
+export class RedisUnusableError extends Error {
+  override name = "RedisUnusableError";
+}
+
+export interface CheckRedisOptions {
+  redis: RedisAccess;
+  logger: Logger;
+  /** Default {@link START_TIMEOUT_MS}. */
+  timeoutMs?: number;
+}
+
+/**
+ * Looks at Redis before anything is built on it. What may lose data is warned about, one line each.
+ * @throws {RedisUnusableError} not reachable, no access, or older than {@link MIN_REDIS_VERSION}
+ */
+export async function checkRedis({ redis, logger, timeoutMs = START_TIMEOUT_MS }: CheckRedisOptions): Promise<void> {
+  const connection = redis.connect("check");
+  try {
+    for (const facts of await readFacts(connection, timeoutMs)) {
+      const version = facts.get("redis_version") ?? "0";
+      if (isOlder(version, MIN_REDIS_VERSION))
+        throw new RedisUnusableError(
+          `REDIS_URL: Redis ${version} is too old, ${MIN_REDIS_VERSION} or newer is needed: upgrade it`,
+        );
+      const policy = facts.get("maxmemory_policy");
+      if (policy !== undefined && policy !== "noeviction")
+        logger.warn(
+          { policy },
+          "redis may evict what was acknowledged when its memory is full: set maxmemory-policy noeviction",
+        );
+      if (facts.get("aof_enabled") === "0")
+        logger.warn(
+          "redis keeps no append-only file, so a restart of it loses events that were acknowledged: set appendonly yes",
+        );
+    }
+  } finally {
+    connection.disconnect();
+  }
+}
+
+/** What `INFO` says, of each master; unlike `CONFIG GET` hosted services allow it. */
+async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promise<Map<string, string>[]> {
+  const deadline = Date.now() + timeoutMs;
+  let reason = "no answer";
+  connection.on("error", (error: unknown) => {
+    reason = reasonOf(error);
+  });
+  while (Date.now() < deadline) {
+    try {
+      const left = new AbortController();
+      const patience = after(Math.max(1, deadline - Date.now()), undefined, { signal: left.signal });
+      const info = await Promise.race([readInfo(connection), patience]).finally(() => left.abort());
+      if (info !== undefined) return info;
+    } catch (error) {
+      reason = reasonOf(error);
+      if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
+      await after(100);
+    }
+  }
+  throw new RedisUnusableError(
+    `REDIS_URL: Redis cannot be used (${reason}): start it, or correct its address or password`,
+  );
+}
+
+async function readInfo(connection: Redis | Cluster): Promise<Map<string, string>[]> {
+  if (!(connection instanceof Cluster)) return [factsOf(await connection.info())];
+  // Answered once the nodes are known.
+  await connection.ping();
+  return await Promise.all(connection.nodes("master").map(async (node) => factsOf(await node.info())));
+}
+
+function factsOf(info: string): Map<string, string> {
+  const facts = new Map<string, string>();
+  for (const line of info.split("\r\n")) {
+    const colon = line.indexOf(":");
+    if (colon > 0) facts.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+  return facts;
+}
+
+function isOlder(version: string, than: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const [thanMajor = 0, thanMinor = 0] = than.split(".").map(Number);
+  return major < thanMajor || (major === thanMajor && minor < thanMinor);
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error);
+}

@@ -1,0 +1,87 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { from, message, positions, range, readAll, state } from "./messages.ts";
+import { createRedisPlace } from "./redis-place.ts";
+
+const SLOTS = 16_384;
+
+let server: RedisServer;
+
+beforeAll(async () => {
+  server = await startRedis({
+    args: [
+      "--cluster-enabled",
+      "yes",
+      "--cluster-port",
+      String(await freePort()),
+      "--cluster-announce-ip",
+      "127.0.0.1",
+    ],
+  });
+  const node = new Redis(server.url);
+  await node.cluster("ADDSLOTS", range(0, SLOTS - 1));
+  await vi.waitFor(async () => expect(await node.cluster("INFO")).toContain("cluster_state:ok"), { timeout: 10_000 });
+  node.disconnect();
+});
+afterAll(() => server.remove());
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+test("the journal works in a Redis Cluster, all of it in one slot", async () => {
+  const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
+  try {
+    const [one, other] = await Promise.all([
+      place.openNode({ retentionEvents: 100 }),
+      place.openNode({ retentionEvents: 100, limits: { maxTailBytes: 0 } }),
+    ]);
+    const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: true };
+    await Promise.all([
+      ...range(1, 300).map((seq) => one.append(message({ ...from("device:north", "s", seq), publish }))),
+      ...range(1, 50).map((n) => other.append(state(`c${n}`, "power"))),
+    ]);
+    await expect.poll(() => [one.head, other.head]).toEqual([350, 350]);
+    expect(await one.append(message(from("device:north", "s", 7)))).toMatchObject({ duplicate: true });
+    expect(await one.trim()).toBeGreaterThan(0);
+    expect(positions(await readAll(other, ["dashboard"]))).toEqual(range(251, 350));
+    expect(other.snapshot("dashboard")).toEqual(one.snapshot("dashboard"));
+    for (const position of range(1, 350)) one.emitted(position);
+    await one.close();
+    const late = await place.openNode();
+    expect(late.head).toBe(350);
+    expect(late.trouble).toBeUndefined();
+    const admin = new Redis(server.url);
+    const keys = await admin.keys("*");
+    const slots = new Set(await Promise.all(keys.map((key) => admin.cluster("KEYSLOT", key))));
+    admin.disconnect();
+    expect(slots.size).toBe(1);
+  } finally {
+    await place.dispose();
+  }
+});
+
+test("a cluster that is killed and started again goes on by itself", async () => {
+  const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
+  try {
+    const journal = await place.open({ waits: { heartbeatMs: 50, blockMs: 50 } });
+    await journal.append(message());
+    await server.stop("SIGKILL");
+    await expect.poll(() => journal.trouble, { timeout: 5_000 }).toMatch(/Redis/);
+    await expect(journal.append(message())).rejects.toMatchObject({ name: "StoreUnavailableError" });
+    await server.start();
+    await expect.poll(() => journal.trouble, { timeout: 20_000 }).toBeUndefined();
+    await journal.append(message());
+    expect((await readAll(journal, ["dashboard"])).length).toBe(journal.head);
+  } finally {
+    await place.dispose();
+  }
+});

@@ -1,0 +1,211 @@
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Appended, Entry, Journal } from "../../../bridge/journal/journal.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { from, message, positions, range, readAll, state } from "./messages.ts";
+import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
+
+const QUICK = { commandTimeoutMs: 400, blockMs: 50, heartbeatMs: 50 };
+
+let server: RedisServer;
+let place: RedisPlace;
+
+beforeEach(async () => {
+  server = await startRedis();
+  place = await createRedisPlace(server.url);
+});
+afterEach(async () => {
+  server.process.kill("SIGCONT");
+  await place.dispose();
+  await server.remove();
+});
+
+function follow(journal: Journal): Entry[] {
+  const followed: Entry[] = [];
+  journal.follow((entries) => followed.push(...entries));
+  return followed;
+}
+
+function reset(journal: Journal): Promise<void> {
+  return new Promise((resolve) => journal.onReset(resolve));
+}
+
+/** As a camera does: the same again until it is acknowledged. */
+async function deliver(journal: Journal, seq: number): Promise<Appended> {
+  for (;;) {
+    try {
+      return await journal.append(message({ ...from("device:north", "s", seq), body: `"seq":${seq}` }));
+    } catch (error) {
+      expect(error).toMatchObject({ name: "StoreUnavailableError" });
+      await expect.poll(() => journal.trouble, { timeout: 10_000, interval: 10 }).toBeUndefined();
+    }
+  }
+}
+
+async function seqs(journal: Journal): Promise<number[]> {
+  return (await readAll(journal, ["dashboard"])).map(({ body }) => Number(body.slice(6)));
+}
+
+test("a Redis that hangs: appends are refused and told why, at once after the first; then all goes on", async () => {
+  const journal = await place.open({ waits: QUICK });
+  const followed = follow(journal);
+  await deliver(journal, 1);
+  server.process.kill("SIGSTOP");
+  await expect(journal.append(message())).rejects.toMatchObject({
+    name: "StoreUnavailableError",
+    message: expect.stringMatching(/does not answer|cannot be reached/),
+  });
+  expect(journal.trouble).toMatch(/does not answer|cannot be reached/);
+  const before = performance.now();
+  for (const _ of range(1, 1_000)) await expect(journal.append(message())).rejects.toThrow(/Redis/);
+  expect(performance.now() - before).toBeLessThan(QUICK.commandTimeoutMs);
+  server.process.kill("SIGCONT");
+  await expect.poll(() => journal.trouble, { timeout: 10_000 }).toBeUndefined();
+  await deliver(journal, 2);
+  // The first of the refused may have been carried out when Redis woke.
+  expect((await seqs(journal)).filter((seq) => seq > 0)).toEqual([1, 2]);
+  expect(positions(followed)).toEqual(range(1, journal.head));
+});
+
+test("a message whose append was carried out although nobody heard is known when it is sent again, and emitted", async () => {
+  const journal = await place.open({ waits: QUICK });
+  const told = new Promise<void>((resolve) => journal.onUnemitted(resolve));
+  // Redis knows the script from now on.
+  await journal.append(message());
+  const sent = {
+    ...message(from("device:north", "s", 1)),
+    publish: { payload: Buffer.from("p"), qos: 1 as const, retain: false },
+  };
+  server.process.kill("SIGSTOP");
+  await expect(journal.append(sent)).rejects.toThrow(/does not answer|cannot be reached/);
+  server.process.kill("SIGCONT");
+  await told;
+  await expect.poll(() => journal.trouble).toBeUndefined();
+  expect(await journal.append(sent)).toEqual({ position: undefined, duplicate: true });
+  const found: number[] = [];
+  for await (const { position } of journal.unemitted()) found.push(position);
+  expect(found).toEqual([2]);
+  expect(positions(await readAll(journal, ["dashboard"]))).toEqual([1, 2]);
+});
+
+test("a Redis that is killed and started again, in the middle of everything: nothing acknowledged is lost or doubled", async () => {
+  const [one, other] = await Promise.all([place.openNode({ waits: QUICK }), place.openNode({ waits: QUICK })]);
+  const followed = [follow(one), follow(other)];
+  const { epoch } = one;
+  let next = 0;
+  const work = [one, other].flatMap((node) =>
+    range(1, 10).map(async () => {
+      while (next < 3_000) await deliver(node, ++next);
+    }),
+  );
+  for (const at of [500, 1_500]) {
+    await expect.poll(() => next, { interval: 1, timeout: 10_000 }).toBeGreaterThan(at);
+    await server.stop("SIGKILL");
+    await server.start();
+  }
+  await Promise.all(work);
+  await expect.poll(() => [one.head, other.head]).toEqual([next, next]);
+  expect((await seqs(one)).sort((a, b) => a - b)).toEqual(range(1, next));
+  for (const entries of followed) expect(positions(entries)).toEqual(range(1, one.head));
+  expect([one.epoch, other.epoch]).toEqual([epoch, epoch]);
+});
+
+test.each(["restarted without its data", "emptied"])(
+  "a Redis that is %s: another epoch, the same on all nodes, and everything goes on",
+  async (how) => {
+    const [one, other] = await Promise.all([place.openNode({ waits: QUICK }), place.openNode({ waits: QUICK })]);
+    const followed = follow(other);
+    const { epoch } = one;
+    await one.append(state("north", "power"));
+    await deliver(one, 1);
+    await expect.poll(() => other.head).toBe(2);
+    const resets = Promise.all([reset(one), reset(other)]);
+    if (how === "emptied") await place.redis.connect("test").flushall();
+    else {
+      await server.stop("SIGKILL");
+      await server.startEmpty();
+    }
+    await resets;
+    expect(one.epoch).not.toBe(epoch);
+    expect(other.epoch).toBe(one.epoch);
+    for (const node of [one, other]) {
+      expect(node.head).toBe(0);
+      expect(node.snapshot("dashboard")).toEqual([]);
+      expect(node.recovery("dashboard", { epoch, position: 2 })).toMatchObject({ reason: "epoch_changed" });
+    }
+    // What was lost may be sent again; the same number is new to an empty store.
+    expect(await deliver(one, 1)).toMatchObject({ position: 1 });
+    expect(await deliver(other, 2)).toMatchObject({ position: 2 });
+    await expect.poll(() => positions(followed)).toEqual([1, 2, 1, 2]);
+    expect(place.logged.join()).toMatch(/events that were acknowledged are lost/);
+  },
+);
+
+test("a Redis that is put back in time gets another epoch, though it has a journal", async () => {
+  const [one, other] = await Promise.all([place.openNode({ waits: QUICK }), place.openNode({ waits: QUICK })]);
+  const { epoch } = one;
+  const [, folder = ""] = (await place.redis.connect("test").config("GET", "dir")) as [string, string];
+  for (const seq of range(1, 5)) await deliver(one, seq);
+  await server.stop();
+  await cp(join(folder, "appendonlydir"), join(folder, "old"), { recursive: true });
+  await server.start();
+  for (const seq of range(6, 10)) await deliver(one, seq);
+  await expect.poll(() => other.head).toBe(10);
+  const resets = Promise.all([reset(one), reset(other)]);
+  await server.stop();
+  await rm(join(folder, "appendonlydir"), { recursive: true });
+  await cp(join(folder, "old"), join(folder, "appendonlydir"), { recursive: true });
+  await server.start();
+  await resets;
+  expect(one.epoch).not.toBe(epoch);
+  expect(other.epoch).toBe(one.epoch);
+  expect(one.recovery("dashboard", { epoch, position: 10 })).toMatchObject({ reason: "epoch_changed" });
+  expect(await deliver(one, 5)).toMatchObject({ duplicate: true });
+  expect(await deliver(one, 6)).toMatchObject({ position: 6 });
+  await expect.poll(() => seqs(other)).toEqual(range(1, 6));
+});
+
+test("a Redis without memory left takes nothing, in part neither, and says so", async () => {
+  const journal = await place.open({ waits: QUICK });
+  const admin = place.redis.connect("test");
+  await deliver(journal, 1);
+  await admin.config("SET", "maxmemory", "1");
+  await expect(journal.append(message())).rejects.toThrow(/memory.*maxmemory/);
+  expect(journal.trouble).toMatch(/used up its memory/);
+  await admin.config("SET", "maxmemory", "0");
+  await expect.poll(() => journal.trouble).toBeUndefined();
+  await deliver(journal, 2);
+  expect(await seqs(journal)).toEqual([1, 2]);
+});
+
+test("a Redis that became a replica takes nothing, and is used again when it is a master", async () => {
+  const journal = await place.open({ waits: QUICK });
+  const admin = place.redis.connect("test");
+  await admin.replicaof("127.0.0.1", 1);
+  await expect(journal.append(message())).rejects.toThrow(/replica/);
+  expect(journal.trouble).toMatch(/replica|cannot be reached/);
+  await admin.replicaof("NO", "ONE");
+  await expect.poll(() => journal.trouble, { timeout: 5_000 }).toBeUndefined();
+  await deliver(journal, 1);
+});
+
+test("a Redis that is not there when the journal is opened is waited for, for a while", async () => {
+  await server.stop();
+  await expect(place.open({ waits: { openTimeoutMs: 200 } })).rejects.toMatchObject({
+    name: "StoreUnavailableError",
+    message: expect.stringMatching(/cannot be reached/),
+  });
+  const opening = place.open({ waits: { openTimeoutMs: 10_000 } });
+  await server.start();
+  expect((await opening).head).toBe(0);
+});
+
+test("closing takes a bounded time while Redis hangs, and tells those who wait", async () => {
+  const journal = await place.open({ waits: QUICK });
+  server.process.kill("SIGSTOP");
+  const append = journal.append(message());
+  const refused = expect(append).rejects.toMatchObject({ name: "StoreUnavailableError" });
+  await journal.close();
+  await refused;
+});

@@ -1,0 +1,207 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
+import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
+
+const HOUR_MS = 3_600_000;
+
+let server: RedisServer;
+let place: RedisPlace;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.remove());
+beforeEach(async () => {
+  place = await createRedisPlace(server.url);
+});
+afterEach(() => place.dispose());
+
+const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
+
+async function keys(): Promise<string[]> {
+  const all = await place.redis.connect("test").keys("*");
+  // Of this test: others have been here before it.
+  return all.filter((key) => key.startsWith(place.prefix) || !key.startsWith("{test-")).sort();
+}
+
+async function exercise(journal: Journal): Promise<void> {
+  await Promise.all([
+    ...range(1, 300).map((seq) => journal.append(message({ ...from("device:north", "s", seq), publish }))),
+    ...range(1, 20).map((n) => journal.append(message(withId("user:alice", `${n}`)))),
+    ...range(1, 20).map((n) => journal.append(state(`c${n}`, "power"))),
+    journal.append(message({ channels: [] })),
+  ]);
+}
+
+test("every key begins with the prefix", async () => {
+  const journal = await place.open();
+  await exercise(journal);
+  await journal.trim();
+  const found = await keys();
+  expect(found.length).toBeGreaterThan(10);
+  expect(found.filter((key) => !key.startsWith(`${place.prefix}journal:`))).toEqual([]);
+});
+
+test("10,000 cameras' state is loaded quickly, and exactly", async () => {
+  const journal = await place.open();
+  await Promise.all(range(1, 10_000).map((n) => journal.append(state(`c${n}`, "power"))));
+  const before = performance.now();
+  const other = await place.openNode();
+  expect(performance.now() - before).toBeLessThan(1_500);
+  expect(other.snapshot("dashboard")).toEqual(journal.snapshot("dashboard"));
+  expect(other.snapshot("dashboard").length).toBe(10_000);
+  expect(positions(other.snapshot("camera:c5000"))).toEqual([5_000]);
+});
+
+test("a node that is opened while others append has everything, once", async () => {
+  const journal = await place.open();
+  const appends = Promise.all(range(1, 6_000).map((n) => journal.append(state(`c${n % 50}`, "power"))));
+  const late = await Promise.all(range(1, 3).map(() => place.openNode()));
+  await appends;
+  await expect.poll(() => late.map(({ head }) => head)).toEqual([6_000, 6_000, 6_000]);
+  for (const node of late) expect(node.snapshot("dashboard")).toEqual(journal.snapshot("dashboard"));
+});
+
+test("what retention removed leaves nothing behind", async () => {
+  let now = 1_000 * HOUR_MS;
+  const journal = await place.open({ now: () => now, limits: { maxLingeringChunks: 0 } });
+  await exercise(journal);
+  for (const position of range(1, journal.head)) journal.emitted(position);
+  now += 25 * HOUR_MS;
+  expect(await journal.trim()).toBe(journal.head);
+  // What still has something to say: positions, floors, and what was seen and set.
+  const lasting = ["floors", "kept", "meta", "trims", "estates", "sessions", "sessions-used", "state"];
+  await expect.poll(keys).toEqual([...lasting, "log"].map((name) => `${place.prefix}journal:${name}`).sort());
+  expect(await place.redis.connect("test").xlen(`${place.prefix}journal:log`)).toBe(0);
+});
+
+test("chunks that no channel keeps linger, for nodes that are late, and not for ever", async () => {
+  const log = `${place.prefix}journal:log`;
+  const journal = await place.open({ retentionEvents: 1, limits: { maxLingeringChunks: 5 } });
+  for (const _ of range(1, 20)) await journal.append(message());
+  await journal.trim();
+  expect(await place.redis.connect("test").xlen(log)).toBe(6);
+  expect(positions(await readAll(journal, ["dashboard"]))).toEqual([20]);
+});
+
+test("trimming much takes many short steps", async () => {
+  const admin = place.redis.connect("test");
+  await admin.config("SET", "slowlog-log-slower-than", 100_000);
+  await admin.slowlog("RESET");
+  const journal = await place.open({ retentionEvents: 10 });
+  await Promise.all(range(1, 20_000).map(() => journal.append(message())));
+  await journal.trim();
+  expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(19_991, 20_000));
+  expect(await admin.slowlog("LEN")).toBe(0);
+});
+
+test("sessions beyond the limit are forgotten, the least recently used first", async () => {
+  const journal = await place.open({ limits: { maxSessions: 3 } });
+  for (const boot of ["a", "b", "c"]) await journal.append(message(from("device:north", boot, 1)));
+  await journal.append(message(from("device:north", "a", 2)));
+  await journal.append(message(from("device:north", "d", 1)));
+  for (const boot of ["a", "c", "d"])
+    expect(await journal.append(message(from("device:north", boot, 1)))).toMatchObject({ duplicate: true });
+  expect(await journal.append(message(from("device:north", "b", 1)))).toMatchObject({ duplicate: false });
+});
+
+test("runs of sequence numbers beyond the limit are forgotten, the lowest first", async () => {
+  const journal = await place.open({ limits: { maxSeqRuns: 3 } });
+  for (const seq of [2, 4, 6, 8]) await journal.append(message(from("device:north", "s", seq)));
+  for (const seq of [4, 6, 8])
+    expect(await journal.append(message(from("device:north", "s", seq)))).toMatchObject({ duplicate: true });
+  expect(await journal.append(message(from("device:north", "s", 2)))).toMatchObject({ duplicate: false });
+});
+
+test("sequence numbers are exact as far as whole numbers are", async () => {
+  const journal = await place.open();
+  const largest = Number.MAX_SAFE_INTEGER;
+  for (const seq of [largest - 2, largest, largest - 1])
+    expect(await journal.append(message(from("device:north", "s", seq)))).toMatchObject({ duplicate: false });
+  for (const seq of [largest, largest - 1, largest - 2])
+    expect(await journal.append(message(from("device:north", "s", seq)))).toMatchObject({ duplicate: true });
+  expect(await journal.append(message(from("device:north", "s", largest - 3)))).toMatchObject({ duplicate: false });
+});
+
+test("a channel too many is refused; channels that keep nothing make room", async () => {
+  let now = 1_000 * HOUR_MS;
+  const journal = await place.open({ now: () => now, limits: { maxChannels: 4 } });
+  const append = (name: string) => journal.append(message({ channels: [`camera:${name}`] }));
+  for (const name of ["a", "b", "c", "d"]) await append(name);
+  await expect(append("e")).rejects.toThrow(/4 channels already/);
+  expect(await append("a")).toEqual({ position: 5, duplicate: false });
+  now += 25 * HOUR_MS;
+  await journal.trim();
+  expect(await append("e")).toEqual({ position: 6, duplicate: false });
+  // Nobody knows any more which of the forgotten had what.
+  expect(journal.recovery("camera:new", { epoch: journal.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });
+  const again = await place.open({ now: () => now, limits: { maxChannels: 4 } });
+  expect(again.recovery("camera:new", { epoch: again.epoch, position: 1 })).toMatchObject({ reason: "trimmed" });
+  expect(again.recovery("camera:e", { epoch: again.epoch, position: 5 })).toEqual({ complete: true });
+});
+
+test("a message of too many channels is refused by name", async () => {
+  const journal = await place.open();
+  const channels = range(1, 121).map((n) => `camera:c${n}`);
+  await expect(journal.append(message({ channels }))).rejects.toThrow(/121 channels, more than the journal's 120/);
+  await journal.append(message({ channels: channels.slice(1) }));
+  await journal.trim();
+  expect(positions(await readAll(journal, ["camera:c121"]))).toEqual([1]);
+});
+
+test("state of topics beyond the limit is not kept, their events are, and a warning says so", async () => {
+  const limits = { maxStateTopics: 2 };
+  const journal = await place.open({ limits });
+  for (const camera of ["a", "b", "c"]) await journal.append(state(camera, "power"));
+  await journal.append(state("a", "power"));
+  expect(positions(journal.snapshot("dashboard"))).toEqual([2, 4]);
+  const again = await place.open({ limits });
+  expect(positions(again.snapshot("dashboard"))).toEqual([2, 4]);
+  expect(positions(await readAll(again, ["camera:c"]))).toEqual([3]);
+  expect(place.logged.join()).toMatch(/too many retained topics/);
+});
+
+test("appends beyond what may wait are refused", async () => {
+  const journal = await place.open({ limits: { maxWaitingMessages: 10 } });
+  const results = await Promise.allSettled(range(1, 15).map(() => journal.append(message())));
+  expect(results.map(({ status }) => status)).toEqual([
+    ...range(1, 10).map(() => "fulfilled"),
+    ...range(1, 5).map(() => "rejected"),
+  ]);
+  expect(await journal.append(message())).toEqual({ position: 11, duplicate: false });
+  const narrow = await place.open({ limits: { maxWaitingBytes: 100 } });
+  const body = `"x":"${"y".repeat(200)}"`;
+  const [first, second] = await Promise.allSettled([
+    narrow.append(message({ body })),
+    narrow.append(message({ body })),
+  ]);
+  expect(first.status).toBe("fulfilled");
+  expect(second).toMatchObject({ reason: { name: "StoreUnavailableError" } });
+});
+
+test("bodies and payloads of any size come back as they were", async () => {
+  const journal = await place.open({ limits: { maxTailBytes: 0, maxBatchBytes: 50_000 } });
+  const bodies = [1, 1_000, 40_000, 250_000, 5].map((length) => `"x":"${"é🏔\n".repeat(length / 3 + 1)}"`);
+  const payload = Buffer.alloc(250_000, 255);
+  await Promise.all(bodies.map((body) => journal.append(message({ body, publish: { ...publish, payload } }))));
+  expect((await readAll(journal, ["dashboard"])).map(({ body }) => body)).toEqual(bodies);
+  const again = await place.open();
+  const found: Buffer[] = [];
+  for await (const one of again.unemitted()) found.push(Buffer.from(one.payload));
+  expect(found.length).toBe(5);
+  for (const one of found) expect(one.equals(payload)).toBe(true);
+});
+
+test("publications that nobody reports as emitted are not remembered without end, and not forgotten by Redis", async () => {
+  const journal = await place.open({ limits: { maxUnemittedBatches: 3 } });
+  for (const _ of range(1, 5)) await journal.append(message({ publish }));
+  journal.emitted(1);
+  journal.emitted(5);
+  const again = await place.open();
+  const found: number[] = [];
+  for await (const { position } of again.unemitted()) found.push(position);
+  expect(found).toEqual([1, 2, 3, 4]);
+  expect(place.logged.join()).toMatch(/not reported as emitted/);
+});

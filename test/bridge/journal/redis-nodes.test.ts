@@ -1,0 +1,219 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Entry, Journal, Unemitted } from "../../../bridge/journal/journal.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
+import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
+
+let server: RedisServer;
+let place: RedisPlace;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.remove());
+beforeEach(async () => {
+  place = await createRedisPlace(server.url);
+});
+afterEach(() => place.dispose());
+
+function follow(journal: Journal): Entry[] {
+  const followed: Entry[] = [];
+  journal.follow((entries) => followed.push(...entries));
+  return followed;
+}
+
+async function unemitted(journal: Journal): Promise<Unemitted[]> {
+  const found: Unemitted[] = [];
+  for await (const one of journal.unemitted()) found.push(one);
+  return found;
+}
+
+test("two nodes that append at the same time give the same entries the same positions", async () => {
+  const nodes = await Promise.all([place.openNode(), place.openNode()]);
+  const followed = nodes.map(follow);
+  const appended = await Promise.all(
+    nodes.flatMap((node, index) => range(1, 500).map((seq) => node.append(message(from(`device:${index}`, "s", seq))))),
+  );
+  expect(appended.map(({ position }) => position).sort((a = 0, b = 0) => a - b)).toEqual(range(1, 1_000));
+  await expect.poll(() => nodes.map(({ head }) => head)).toEqual([1_000, 1_000]);
+  const [first, second] = followed;
+  expect(positions(first ?? [])).toEqual(range(1, 1_000));
+  expect(first).toEqual(second);
+  expect(await readAll(nodes[1] ?? nodes[0], ["dashboard"])).toEqual(first);
+  expect(nodes[0].epoch).toBe(nodes[1].epoch);
+});
+
+test("each node answers an append after its own followers have it, and what other nodes appended before it", async () => {
+  const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
+  const followed = follow(one);
+  for (const turn of range(1, 50)) {
+    await other.append(message());
+    const { position } = await one.append(message());
+    expect(position).toBe(2 * turn);
+    expect(positions(followed)).toEqual(range(1, 2 * turn));
+  }
+});
+
+test("a message that was sent to another node before is known", async () => {
+  const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
+  const again = { position: undefined, duplicate: true };
+  await one.append(message(from("device:north", "s", 1)));
+  await one.append(message(withId("user:alice", "01J")));
+  expect(await other.append(message(from("device:north", "s", 1)))).toEqual(again);
+  expect(await other.append(message(withId("user:alice", "01J")))).toEqual(again);
+  const same = range(1, 200).map((seq) => message(from("device:south", "s", seq)));
+  const twice = await Promise.all(same.flatMap((sent) => [one.append(sent), other.append(sent)]));
+  expect(twice.filter(({ duplicate }) => duplicate).length).toBe(200);
+  await expect.poll(() => [one.head, other.head]).toEqual([202, 202]);
+});
+
+test("state is the same on all nodes, whoever set or cleared it, and on one that comes later", async () => {
+  const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
+  await one.append(state("north", "power"));
+  await other.append(state("south", "power"));
+  await one.append(state("south", "power", "clear"));
+  await other.append(state("north", "power"));
+  await expect.poll(() => one.head).toBe(4);
+  const late = await place.openNode();
+  for (const node of [one, other, late]) expect(positions(node.snapshot("dashboard"))).toEqual([4]);
+  expect(late.snapshot("dashboard")).toEqual(one.snapshot("dashboard"));
+});
+
+test("retention on one node is known on the others", async () => {
+  const retention = { retentionEvents: 3 };
+  const [one, other] = await Promise.all([place.openNode(retention), place.openNode(retention)]);
+  await Promise.all(range(1, 9).map(() => one.append(message())));
+  expect(await one.trim()).toBe(6);
+  const trimmed = { complete: false, reason: "trimmed", gap: { after: 0, before: 7 } };
+  await expect.poll(() => other.recovery("dashboard", { epoch: other.epoch, position: 0 })).toEqual(trimmed);
+  expect(positions(await readAll(other, ["dashboard"]))).toEqual([7, 8, 9]);
+  expect(await other.trim()).toBe(0);
+});
+
+test("a retention that was lowered holds for what was appended before", async () => {
+  const before = await place.open();
+  await Promise.all(range(1, 50).map(() => before.append(message())));
+  const journal = await place.open({ retentionEvents: 5 });
+  expect(await journal.trim()).toBe(45);
+  expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(46, 50));
+});
+
+test("connections that are cut again and again leave no hole", async () => {
+  const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
+  const followed = follow(other);
+  const admin = place.redis.connect("test");
+  const sent = range(1, 300);
+  const accepted: number[] = [];
+  for (const seq of sent) {
+    if (seq % 20 === 0) await cut(admin, /skylapse-journal-log/);
+    if (seq % 70 === 0) await cut(admin, /skylapse-journal /);
+    // As a camera does: the same again until it is acknowledged.
+    for (;;) {
+      try {
+        const { position } = await one.append(message(from("device:north", "s", seq)));
+        if (position !== undefined) accepted.push(position);
+        break;
+      } catch (error) {
+        expect(error).toMatchObject({ name: "StoreUnavailableError" });
+        await ready(one);
+      }
+    }
+  }
+  await expect.poll(() => other.head).toBe(sent.length);
+  expect(positions(followed)).toEqual(sent);
+  expect(followed.map(({ body }) => body)).toEqual((await readAll(one, ["dashboard"])).map(({ body }) => body));
+  expect(accepted.length).toBeLessThanOrEqual(sent.length);
+
+  async function cut(connection: typeof admin, name: RegExp): Promise<void> {
+    const list = String(await connection.client("LIST"));
+    for (const line of list.split("\n")) {
+      const id = /^id=(\d+)/.exec(line)?.[1];
+      if (id !== undefined && name.test(line)) await connection.client("KILL", "ID", id);
+    }
+  }
+});
+
+async function ready(journal: Journal): Promise<void> {
+  await expect.poll(() => journal.trouble, { interval: 5 }).toBeUndefined();
+}
+
+test("a node that died without a word has its publications emitted by another, a living one has not", async () => {
+  const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
+  const waits = { heartbeatMs: 20, deadAfterMs: 200 };
+  const [dying, living, heir] = await Promise.all([
+    place.openNode({ waits: { heartbeatMs: 3_600_000 } }),
+    place.openNode({ waits }),
+    place.openNode({ waits }),
+  ]);
+  await living.append(message({ publish }));
+  await dying.append(message({ publish }));
+  const { position } = await dying.append(message({ publish }));
+  dying.emitted(2);
+  // Nobody hears of it again: of the three only this one gives no sign of life.
+  const told = await Promise.race(
+    [living, heir].map((node) => new Promise<Journal>((resolve) => node.onUnemitted(() => resolve(node)))),
+  );
+  await expect.poll(async () => positions(await unemitted(told))).toContain(position);
+  expect(positions(await unemitted(told))).not.toContain(1);
+  for (const one of await unemitted(told)) told.emitted(one.position);
+  await expect.poll(async () => positions(await unemitted(told))).toEqual([]);
+});
+
+test("a node that is started again takes over at once what its last run left, by its name", async () => {
+  const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
+  const died = await place.openNode({ nodeName: "a" });
+  await died.append(message({ publish }));
+  const other = await place.openNode({ nodeName: "b" });
+  expect(await unemitted(other)).toEqual([]);
+  const again = await place.openNode({ nodeName: "a" });
+  expect(positions(await unemitted(again))).toEqual([1]);
+});
+
+test("what was left to emit does not become the retained message when something newer was said", async () => {
+  const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
+  const died = await place.open();
+  await died.append({ ...state("north", "power"), publish: publish("old") });
+  await died.append({ ...state("north", "storage"), publish: publish("last") });
+  await died.append({ ...state("north", "schedule"), publish: publish("cleared since") });
+  const living = await place.openNode();
+  await living.append({ ...state("north", "power"), publish: publish("new") });
+  await living.append({ ...state("north", "schedule", "clear"), publish: publish("") });
+  const heir = await place.open();
+  expect((await unemitted(heir)).map(({ position, retain }) => [position, retain])).toEqual([
+    [1, false],
+    [2, true],
+    [3, false],
+  ]);
+});
+
+test("a node that slept while the log went on and was trimmed says so, and goes on from there", async () => {
+  const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
+  const followed = follow(other);
+  const reset = new Promise<void>((resolve) => other.onReset(resolve));
+  const admin = place.redis.connect("test");
+  // What a busy log looks like to a node that slept: of eight entries seven are trimmed before it reads the first.
+  const keys = `${place.prefix}journal:`;
+  await one.append(message());
+  await expect.poll(() => other.head).toBe(1);
+  await admin.eval(
+    `for i = 2, 9 do
+       redis.call('XADD', KEYS[1], i .. '-0', 'h', 'x ' .. i .. ' 0 1 0 y', 'd', '[["t",["dashboard"],0,0,0]]\\n')
+       if i < 9 then redis.call('XDEL', KEYS[1], i .. '-0') end
+     end
+     redis.call('HSET', KEYS[2], 'head', '9', 'stamp', 'x/9/0')
+     redis.call('HSET', KEYS[3], 'dashboard', '8')`,
+    3,
+    `${keys}log`,
+    `${keys}meta`,
+    `${keys}floors`,
+  );
+  await reset;
+  expect(other.head).toBe(9);
+  expect(other.recovery("dashboard", { epoch: other.epoch, position: 1 })).toEqual({
+    complete: false,
+    reason: "trimmed",
+    gap: { after: 1, before: 9 },
+  });
+  await other.append(message());
+  expect(positions(followed)).toEqual([1, 10]);
+});

@@ -1,0 +1,50 @@
+import { pino } from "pino";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/journal/redis.ts";
+import { openRedis, type RedisAccess } from "../../../deploy/redis.ts";
+
+let count = 0;
+
+export interface RedisPlace {
+  /** What the keys of this place begin with; other places in the same Redis have others. */
+  prefix: string;
+  /** What was logged at warning or above. */
+  logged: string[];
+  /** Opens the journal, closing first the one that was opened before. */
+  open(options?: Partial<RedisJournalOptions>): Promise<Journal>;
+  /** Opens it once more, as another node does. */
+  openNode(options?: Partial<RedisJournalOptions>): Promise<Journal>;
+  /** Of the tests' own commands. */
+  redis: RedisAccess;
+  dispose(): Promise<void>;
+}
+
+/** A journal of its own in a Redis that may be shared, and nodes that have it open. */
+export async function createRedisPlace(url: string): Promise<RedisPlace> {
+  const logged: string[] = [];
+  const logger = pino({ level: "warn" }, { write: (line: string) => logged.push(line) });
+  const redis = openRedis({ url, prefix: `test-${process.pid}-${++count}`, logger });
+  const nodes: Journal[] = [];
+  let journal: Journal | undefined;
+  const openNode = async (options: Partial<RedisJournalOptions> = {}) => {
+    const retention = { retentionEvents: 10_000, retentionHours: 24 };
+    const node = await openRedisJournal({ redis, logger, ...retention, ...options });
+    nodes.push(node);
+    return node;
+  };
+  return {
+    prefix: redis.prefix,
+    logged,
+    redis,
+    openNode,
+    async open(options) {
+      await journal?.close();
+      journal = await openNode(options);
+      return journal;
+    },
+    async dispose() {
+      await Promise.all(nodes.map((node) => node.close()));
+      await redis.close();
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+
+/** A TCP load balancer as stands before several nodes: each connection goes to the next node that takes it. */
+export interface RoundRobin {
+  port: number;
+  /** The ports of 127.0.0.1 that connections go to from now on; those that are open stay where they are. */
+  setTargets(ports: readonly number[]): void;
+  stop(): Promise<void>;
+}
+
+export async function startRoundRobin(): Promise<RoundRobin> {
+  let targets: readonly number[] = [];
+  let turn = 0;
+  const sockets = new Set<Socket>();
+
+  function track(socket: Socket): Socket {
+    sockets.add(socket);
+    // How a side went says nothing to a balancer; `close` follows.
+    socket.on("error", () => {});
+    socket.on("close", () => sockets.delete(socket));
+    return socket;
+  }
+
+  function bring(client: Socket, attempts: number): void {
+    const port = targets[turn++ % targets.length];
+    if (port === undefined || attempts === 0) {
+      client.destroy();
+      return;
+    }
+    const node = track(connect({ port, host: "127.0.0.1", noDelay: true }));
+    const failed = () => bring(client, attempts - 1);
+    node.once("error", failed);
+    node.once("connect", () => {
+      node.off("error", failed);
+      node.on("close", () => client.destroy());
+      client.on("close", () => node.destroy());
+      client.pipe(node).pipe(client);
+    });
+  }
+
+  const server = createServer({ noDelay: true }, (client) => bring(track(client), targets.length));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return {
+    port: address.port,
+    setTargets(ports) {
+      targets = ports;
+    },
+    async stop() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await once(server, "close");
+    },
+  };
+}
