@@ -4,18 +4,24 @@ import type { CustomChannels } from "../contract/channels.ts";
 import { grantsOf } from "../contract/permissions.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { clientAddresses } from "./addresses.ts";
+import { startAlerts } from "./alerts/alerts.ts";
+import { takeDuty } from "./alerts/duty.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
+import type { Cluster } from "./cluster/cluster.ts";
 import { startCommandRelay } from "./command-relay.ts";
 import type { BridgeConfig } from "./config.ts";
 import { watchDuplicateClients } from "./duplicate-clients.ts";
 import type { Journal } from "./journal/journal.ts";
+import { startLinkGaps } from "./link-gaps.ts";
 import { startPresence } from "./presence.ts";
 import type { Previews } from "./previews.ts";
 import type { Publish } from "./publish.ts";
 import { createCallers } from "./routes/callers.ts";
 import { startHttpServer } from "./server.ts";
+import { startSharedStats } from "./shared-stats.ts";
 import { startSockets } from "./sockets.ts";
-import { openStats } from "./stats.ts";
+import { openStats, type Stats } from "./stats.ts";
+import { createStoreCheck } from "./store-check.ts";
 import { startSystemStatus } from "./system-status.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -24,14 +30,21 @@ export interface Bridge {
   address: string;
   /** Bound; for port 0 the one that was free. */
   port: number;
-  /** Says goodbye to dashboards, ends what is under way, and lets go of the port. Bounded in time, idempotent. */
+  /**
+   * Takes no new work: `/readyz` says so at once, new connections are refused, and dashboards are sent to other nodes,
+   * a few at a time. What is under way goes on. Bounded by `SHUTDOWN_SPREAD_MS`, idempotent.
+   */
+  drain(): Promise<void>;
+  /** Drains, ends what is under way, and lets go of the port. Bounded in time, idempotent. */
   stop(): Promise<void>;
 }
 
 export interface BridgeOptions {
   config: BridgeConfig;
+  /** What the nodes know together. Its giver's to stop. */
+  cluster: Cluster;
   journal: Journal;
-  ingest: { publish: Publish; stats(): object };
+  ingest: { publish: Publish; stats(): { accepted: number } };
   link: BrokerLink;
   tokens: Tokens;
   tree: TopicTree;
@@ -51,7 +64,8 @@ interface Part {
 
 /** @throws what the first part that cannot start throws, such as `EADDRINUSE`; those already started are stopped */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
-  const { config, journal, ingest, link, tokens, tree, channels, previews, version, brokerStats, logger } = options;
+  const { config, cluster, journal, ingest, link, tokens, tree, channels, previews, version, brokerStats, logger } =
+    options;
   const publish: Publish = (message) => ingest.publish(message);
   const grants = (permissions: readonly string[]) => grantsOf(permissions, { tree, channels });
   const addresses = clientAddresses(config.trustedProxies);
@@ -62,21 +76,42 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     parts.push(part);
     return part;
   };
+  const storeTrouble = () => journal.trouble ?? cluster.trouble;
   const stopParts = async () => {
     for (const part of parts.splice(0).reverse()) await part.stop();
   };
 
   try {
+    const { counters } = cluster;
+    const statsLogger = logger.child({ part: "stats" });
     const stats = started(
-      await openStats({ path: join(config.dataPath, "stats.json"), logger: logger.child({ part: "stats" }) }),
+      counters === undefined
+        ? await openStats({ path: join(config.dataPath, "stats.json"), logger: statsLogger })
+        : startSharedStats({ counters, logger: statsLogger }),
     );
-    const unfollow = journal.follow((entries) => stats.add("events", entries.length));
-    started({ stop: unfollow });
+    started(countAccepted(ingest, stats));
     const presence = started(
       startPresence({ journal, tree, publish, link, ...config.presence, logger: logger.child({ part: "presence" }) }),
     );
     started(
       watchDuplicateClients({ link, journal, tree, publish, logger: logger.child({ part: "duplicate-clients" }) }),
+    );
+    const { documents, leases } = cluster;
+    const { maxCameras } = config.presence;
+    const watching = { journal, documents, tree, publish, maxCameras };
+    const gapsLogger = logger.child({ part: "link-gaps" });
+    started(
+      takeDuty({
+        ...{ leases, name: "link-gaps", logger: gapsLogger },
+        begin: () => startLinkGaps({ ...watching, logger: gapsLogger }),
+      }),
+    );
+    const alertsLogger = logger.child({ part: "alerts" });
+    started(
+      takeDuty({
+        ...{ leases, name: "alerts", logger: alertsLogger },
+        begin: () => startAlerts({ ...watching, thresholds: config.alerts, logger: alertsLogger }),
+      }),
     );
     const relay = started(
       startCommandRelay({
@@ -94,6 +129,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       tokens,
       grantsOf: grants,
       channels,
+      register: cluster.connections,
+      store: { shared: cluster.shared, trouble: storeTrouble },
       commands: {
         run(request, onUpdate) {
           stats.add("commands");
@@ -103,7 +140,15 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       logger: logger.child({ part: "sockets" }),
     });
     started(sockets);
-    started(startSystemStatus({ journal, publish, version, logger: logger.child({ part: "system-status" }) }));
+    started(
+      startSystemStatus({
+        cluster,
+        trouble: storeTrouble,
+        publish,
+        version,
+        logger: logger.child({ part: "system-status" }),
+      }),
+    );
     const server = await startHttpServer({
       host: config.host,
       port: config.port,
@@ -134,8 +179,10 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         presence,
         previews,
         stats,
+        cluster,
         version,
-        trouble: () => (phase === "serving" ? journal.trouble : `the server is ${phase}`),
+        trouble: () => (phase === "serving" ? storeTrouble() : `the server is ${phase}`),
+        checkStore: createStoreCheck({ write: () => cluster.check() }),
         figures: () => ({
           journal: { epoch: journal.epoch, head: journal.head, trouble: journal.trouble },
           sockets: sockets.stats(),
@@ -151,14 +198,19 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     logger.info({ address: server.address, port: server.port }, "bridge listening");
 
     let stopping: Promise<void> | undefined;
-    const stop = async () => {
+    const drain = () => {
       phase = "stopping";
+      return sockets.drain(config.shutdownSpreadMs);
+    };
+    const stop = async () => {
+      await drain();
       // At once, because each waits for the other: the server for its sockets to end, they for nobody new to come.
       await Promise.all([server.stop(), stopParts()]);
     };
     return {
       address: server.address,
       port: server.port,
+      drain,
       stop() {
         stopping ??= stop();
         return stopping;
@@ -168,4 +220,25 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await stopParts();
     throw error;
   }
+}
+
+/** How often what was accepted is counted into the totals, milliseconds. */
+const COUNT_INTERVAL_MS = 250;
+
+/** Counts what this node accepted. What it follows, the other nodes follow too, and it would be counted by each. */
+function countAccepted(ingest: BridgeOptions["ingest"], stats: Stats): Part {
+  let counted = ingest.stats().accepted;
+  const count = () => {
+    const { accepted } = ingest.stats();
+    if (accepted > counted) stats.add("events", accepted - counted);
+    counted = accepted;
+  };
+  const timer = setInterval(count, COUNT_INTERVAL_MS);
+  timer.unref();
+  return {
+    stop() {
+      clearInterval(timer);
+      count();
+    },
+  };
 }

@@ -2,10 +2,13 @@ import type { Logger } from "pino";
 import { CloseCode } from "../contract/codes.ts";
 import type { FanOut } from "./fan-out.ts";
 import type { Feed } from "./feed.ts";
+import { StoreUnavailableError } from "./journal/journal.ts";
 import type { Page, PageRequest, Pages } from "./pages.ts";
 
 /** Pages that are read from the disk at one time. */
 const MAX_READS = 8;
+/** How long feeds wait before a store that was away is read again, milliseconds. */
+const AWAY_RETRY_MS = 500;
 /** How long feeds are served before others have a turn: live delivery, ingest, everything else, milliseconds. */
 const TURN_MS = 4;
 
@@ -14,7 +17,7 @@ export interface Reading {
   request: PageRequest;
   waiting: Feed[];
   /** Set when it is there. `failed`: the store did not give it. */
-  result: { page: Page } | { failed: true } | undefined;
+  result: { page: Page } | "failed" | "away" | undefined;
 }
 
 export interface CatchUpStats {
@@ -32,6 +35,7 @@ export interface CatchUpStats {
 export class CatchUp {
   readonly #fanOut: FanOut;
   readonly #pages: Pages;
+  readonly #waitsForStore: boolean;
   readonly #logger: Logger;
   /** In order of their turn. */
   readonly #ready = new Set<Feed>();
@@ -39,14 +43,19 @@ export class CatchUp {
   readonly #queued = new Set<Feed>();
   readonly #shared = new Map<string, Reading>();
   readonly #read: Reading[] = [];
+  /** Those that wait until the store can be read again. */
+  readonly #away = new Set<Feed>();
+  #awayTimer: NodeJS.Timeout | undefined;
   #reads = 0;
   #turn: NodeJS.Immediate | undefined;
   #stopped = false;
   #stats = { pages: 0, events: 0 };
 
-  constructor(fanOut: FanOut, pages: Pages, logger: Logger) {
+  /** @param options.waitsForStore a store that is unavailable comes back: feeds wait for it, and are not closed */
+  constructor(fanOut: FanOut, pages: Pages, { waitsForStore, logger }: { waitsForStore: boolean; logger: Logger }) {
     this.#fanOut = fanOut;
     this.#pages = pages;
+    this.#waitsForStore = waitsForStore;
     this.#logger = logger;
   }
 
@@ -61,12 +70,19 @@ export class CatchUp {
   remove(feed: Feed): void {
     this.#ready.delete(feed);
     this.#queued.delete(feed);
+    this.#away.delete(feed);
     feed.reading = undefined;
+  }
+
+  /** What is being read is of no use to those who come from now on. */
+  reset(): void {
+    this.#shared.clear();
   }
 
   stats(): CatchUpStats {
     const arriving = this.#read.reduce((sum, { waiting }) => sum + waiting.length, 0);
-    return { waiting: this.#ready.size + this.#queued.size + arriving, reading: this.#reads, ...this.#stats };
+    const waiting = this.#ready.size + this.#queued.size + this.#away.size + arriving;
+    return { waiting, reading: this.#reads, ...this.#stats };
   }
 
   /** True when nobody is being served: what was kept for them may be forgotten. */
@@ -79,6 +95,8 @@ export class CatchUp {
     clearImmediate(this.#turn);
     this.#ready.clear();
     this.#queued.clear();
+    this.#away.clear();
+    clearTimeout(this.#awayTimer);
   }
 
   #schedule(): void {
@@ -114,13 +132,25 @@ export class CatchUp {
     for (let feed = waiting.pop(); feed !== undefined; feed = waiting.pop()) {
       if (feed.reading?.request === request) {
         feed.reading = undefined;
-        if (result === undefined || "failed" in result)
+        if (result === "away") this.#wait(feed);
+        else if (result === undefined || result === "failed")
           feed.connection.close(CloseCode.internal, "the store cannot be read now");
         else this.#serveOne(feed, result.page);
       }
       if (performance.now() > deadline) return waiting.length === 0;
     }
     return true;
+  }
+
+  #wait(feed: Feed): void {
+    if (this.#stopped) return;
+    this.#away.add(feed);
+    this.#awayTimer ??= setTimeout(() => {
+      this.#awayTimer = undefined;
+      const feeds = [...this.#away];
+      this.#away.clear();
+      for (const one of feeds) this.add(one);
+    }, AWAY_RETRY_MS);
   }
 
   /** A fault of one feed is not to end the turn of the others. */
@@ -176,12 +206,13 @@ export class CatchUp {
           reading.result = { page };
         },
         (error: unknown) => {
-          reading.result = { failed: true };
-          this.#logger.error({ err: error }, "journal not readable");
+          const away = this.#waitsForStore && error instanceof StoreUnavailableError;
+          reading.result = away ? "away" : "failed";
+          if (!away) this.#logger.error({ err: error }, "journal not readable");
         },
       )
       .finally(() => {
-        if (key !== undefined) this.#shared.delete(key);
+        if (key !== undefined && this.#shared.get(key) === reading) this.#shared.delete(key);
         this.#read.push(reading);
         this.#schedule();
       });

@@ -70,6 +70,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     channels: read.CHANNELS_FILE,
     logLevel: read.LOG_LEVEL,
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
+    shutdownSpreadMs: read.SHUTDOWN_SPREAD_MS,
     http: {
       maxBodyBytes: read.MAX_PAYLOAD_BYTES,
       requestTimeoutMs: read.REQUEST_TIMEOUT_MS,
@@ -100,7 +101,23 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     },
     presence: { graceMs: read.PRESENCE_GRACE_MS, maxCameras: read.MAX_CAMERAS },
     commands: { maxQueuedPerCamera: read.MAX_COMMANDS_PER_CAMERA, maxPending: read.MAX_PENDING_COMMANDS },
-    previews: { maxCameras: read.MAX_CAMERAS },
+    previews: {
+      maxCameras: read.MAX_CAMERAS,
+      keepMs: read.PREVIEW_HOURS * 3_600_000,
+      maxPreviewsPerCamera: read.MAX_PREVIEWS_PER_CAMERA,
+      maxBytesPerCamera: read.MAX_PREVIEW_BYTES_PER_CAMERA,
+      maxPreviews: read.MAX_PREVIEWS,
+      maxBytes: read.MAX_PREVIEW_BYTES,
+    },
+    alerts: {
+      noCaptureMs: read.ALERT_NO_CAPTURE_SECONDS * 1000,
+      diskPercent: read.ALERT_DISK_PERCENT,
+      failuresPercent: read.ALERT_FAILURES_PERCENT,
+      failuresOf: read.ALERT_FAILURES_OF,
+      failuresMin: Math.min(read.ALERT_FAILURES_MIN, read.ALERT_FAILURES_OF),
+      queuedJobs: read.ALERT_QUEUED_JOBS,
+      workerSilentMs: read.ALERT_WORKER_SILENT_SECONDS * 1000,
+    },
   };
 }
 
@@ -163,10 +180,36 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     /** Life of a token minted with the operator key, unless the request names a shorter one. */
     TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(86_400),
 
+    /** How long closing the dashboards' connections is spread over when the server stops, milliseconds. */
+    SHUTDOWN_SPREAD_MS: countVariable.max(60_000, "must be at most 60000").default(1_000),
+
     /** How long a camera's link may be gone before the camera is called offline. */
     PRESENCE_GRACE_MS: countVariable.default(30_000),
     /** Cameras whose presence is followed, and whose newest picture is kept. */
     MAX_CAMERAS: limitVariable.default(10_000),
+    /** How long pictures are kept; the newest of each camera stays. */
+    PREVIEW_HOURS: z.coerce
+      .number("must be a number of hours")
+      .positive("must be a number of hours above 0")
+      .default(48),
+    /** Pictures of one camera and of all; beyond, the oldest go. */
+    MAX_PREVIEWS_PER_CAMERA: limitVariable.default(6_000),
+    MAX_PREVIEW_BYTES_PER_CAMERA: limitVariable.default(268_435_456),
+    MAX_PREVIEWS: limitVariable.default(100_000),
+    MAX_PREVIEW_BYTES: limitVariable.default(2_147_483_648),
+
+    /** Without a picture for so long while the schedule asks for some, or for twice the interval if that is longer. */
+    ALERT_NO_CAPTURE_SECONDS: countVariable.min(1, "must be at least 1").default(300),
+    ALERT_DISK_PERCENT: countVariable.max(100, "must be at most 100").default(80),
+    /** Of the last `ALERT_FAILURES_OF` captures, once there are `ALERT_FAILURES_MIN`. */
+    ALERT_FAILURES_PERCENT: countVariable.max(100, "must be at most 100").default(10),
+    ALERT_FAILURES_OF: countVariable.min(1, "must be at least 1").max(1_000, "must be at most 1000").default(20),
+    ALERT_FAILURES_MIN: countVariable.min(1, "must be at least 1").default(10),
+    /** Jobs that wait at one processing service. */
+    ALERT_QUEUED_JOBS: countVariable.default(10),
+    /** A processing service that is gone, or silent about the jobs it works on. */
+    ALERT_WORKER_SILENT_SECONDS: countVariable.min(1, "must be at least 1").default(300),
+
     /** Commands that wait for one camera behind the one in flight. */
     MAX_COMMANDS_PER_CAMERA: limitVariable.default(16),
     /** Commands that wait or are in flight, all cameras together. */

@@ -95,6 +95,11 @@ export class FanOut {
     return this.edge;
   }
 
+  /** The journal goes on from another position. Nobody may be live. */
+  reset(edge: number): void {
+    this.tail.reset(edge);
+  }
+
   stats(): FanOutStats {
     return { groups: this.#groups.size, ...this.#stats };
   }

@@ -124,6 +124,33 @@ export class Feed {
     this.#settle();
   }
 
+  /** The journal was replaced, or has holes behind its head: the feed is to be served no more until it is resumed. */
+  pause(): void {
+    this.#halt();
+  }
+
+  /**
+   * Goes on in the journal as it is now.
+   * @param isOther nothing of what was sent before means anything in it: the gap is told, then the state is sent
+   */
+  resume(isOther: boolean): void {
+    if (isOther) {
+      const { journal, fanOut } = this.#context;
+      const channels = [...this.channels.keys()];
+      this.channels.clear();
+      this.errands.length = 0;
+      this.lagging = false;
+      this.#awaiting = [...channels];
+      for (const channel of channels) {
+        // No journal has had this epoch: whatever the channel holds was not sent.
+        const recovery = journal.recovery(channel, { epoch: "", position: 0 });
+        if (recovery.complete) this.#goOn(channel, fanOut.edge);
+        else this.#goOn(channel, this.#tellGap(channel, recovery, undefined));
+      }
+    }
+    this.#settle();
+  }
+
   /** The socket is full: the feed has left its group, and has everything up to `after`. */
   lag(after: number): void {
     this.cursor = after;

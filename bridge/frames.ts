@@ -10,6 +10,8 @@ export interface EventFields {
   timestamp: string;
   id: string | undefined;
   historical: boolean;
+  /** The number its sender gave it. */
+  seq: number | undefined;
   /** Where it belongs: see {@link eventPlace}. */
   place: string;
 }
@@ -23,10 +25,11 @@ export function eventPlace({ camera, topic }: { camera: string | undefined; topi
 }
 
 /** The inside of the JSON object that dashboards get, but for what only a delivery knows: position and channels. */
-export function eventBody({ event, data, dataText, timestamp, id, historical, place }: EventFields): string {
+export function eventBody({ event, data, dataText, timestamp, id, historical, seq, place }: EventFields): string {
   const named = id === undefined ? "" : `"id":"${id}",`;
   const late = historical ? ',"historical":true' : "";
-  return `"event":"${event}","data":${dataText ?? JSON.stringify(data ?? null)},"timestamp":"${timestamp}",${named}${place}${late}`;
+  const number = seq === undefined ? "" : `,"seq":${seq}`;
+  return `"event":"${event}","data":${dataText ?? JSON.stringify(data ?? null)},"timestamp":"${timestamp}",${named}${place}${late}${number}`;
 }
 
 /** @param snapshot part of the state at the moment of subscribing, not something that happens now */

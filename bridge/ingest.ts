@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { monotonicFactory } from "ulid";
 import { type CustomChannels, cameraOfTopic, channelsOf } from "../contract/channels.ts";
-import { type Envelope, type PreviewUpdated, type Publication, readPublication } from "../contract/events.ts";
+import { type Envelope, type Publication, readPublication } from "../contract/events.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import type {
@@ -13,8 +13,8 @@ import type {
 } from "./broker-link/broker-link.ts";
 import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
-import { PreviewRefusedError, type Previews } from "./previews.ts";
-import type { OwnMessage } from "./publish.ts";
+import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews.ts";
+import type { OwnMessage, Publish } from "./publish.ts";
 
 /** QoS 0 publications whose write is not waited for; beyond, they are dropped, as QoS 0 permits. */
 const MAX_UNWAITED = 10_000;
@@ -75,11 +75,15 @@ export interface BridgeIngest extends Ingest {
    * @throws {RangeError} the topic is not of the contract's form
    * @throws {StoreUnavailableError} nothing was kept
    */
-  publish(message: OwnMessage): Promise<{ position: number }>;
+  publish: Publish;
   /** From now on what the backend publishes goes to the link's subscribers, first what has waited for it. */
   attach(link: Pick<BrokerLink, "publish">): void;
-  /** Publishes what was accepted in an earlier run, and not given to MQTT subscribers before that ended. Once, at start. */
-  replayUnemitted(): Promise<void>;
+  /**
+   * Publishes what was accepted in an earlier run, and not given to MQTT subscribers before that ended. Once, at start.
+   * @param options.late after the start, of a journal that says by `onUnemitted` that there is more; that is never what
+   * this run is about to publish itself
+   */
+  replayUnemitted(options?: { late?: boolean }): Promise<void>;
   stats(): IngestStats;
 }
 
@@ -149,26 +153,36 @@ class JournalIngest implements BridgeIngest {
     this.#options.journal.emitted(position);
   }
 
-  async publish(message: OwnMessage): Promise<{ position: number }> {
+  async publish(message: OwnMessage): Promise<{ position: number | undefined }> {
     const { tree } = this.#options;
     const { topic, event, data, retain = false, historical = false, sender = OWN_SENDER } = message;
     if (topic.kind === "camera-other" || topic.kind === "service-other")
       throw new RangeError(`the backend publishes nothing to topics of kind ${topic.kind}`);
     const name = tree.build(topic);
-    const id = this.#nextId(this.#now());
+    const id = message.id ?? this.#nextId(this.#now());
     const timestamp = new Date(this.#now()).toISOString();
     const envelope: Envelope = { v: 1, id, timestamp, event, data, ...(historical ? { historical } : {}) };
     const clears = retain && data === null;
     const payload = clears ? Buffer.alloc(0) : Buffer.from(JSON.stringify(envelope));
     const unnumbered = { session: undefined, seq: undefined, dataText: undefined };
-    const said: Publication = { event, data, timestamp, id, historical, ...unnumbered };
+    const said: Publication = {
+      event,
+      data: clears ? clearing(topic) : data,
+      timestamp,
+      id,
+      historical,
+      ...unnumbered,
+    };
     const publication: IncomingPublication = { identity: sender, topic: name, payload, qos: 1, retain };
     const { position } = await this.#append(
       this.#journalMessage(publication, this.#placeOf(topic, name), said),
       payload.length,
     );
-    // The id is new, so the journal cannot know it.
-    if (position === undefined) throw new Error("an event of the backend was taken for a repetition");
+    if (position === undefined) {
+      // An id that was made here is new, so the journal cannot know it.
+      if (message.id === undefined) throw new Error("an event of the backend was taken for a repetition");
+      return { position };
+    }
     this.#emit(position, { topic: name, payload, qos: 1, retain: retain && !historical });
     return { position };
   }
@@ -178,11 +192,11 @@ class JournalIngest implements BridgeIngest {
     for (const { position, publication } of this.#waitingForLink.splice(0)) this.#emit(position, publication);
   }
 
-  async replayUnemitted(): Promise<void> {
+  async replayUnemitted({ late = false }: { late?: boolean } = {}): Promise<void> {
     const { journal } = this.#options;
     let count = 0;
     for await (const { position, ...publication } of journal.unemitted()) {
-      if (position > this.#startedAt) continue;
+      if (position > this.#startedAt && !late) continue;
       if (this.#link === undefined) throw new Error("replayUnemitted needs a link: attach one first");
       await this.#link.publish({ ...publication, payload: Buffer.from(publication.payload) });
       journal.emitted(position);
@@ -212,9 +226,7 @@ class JournalIngest implements BridgeIngest {
   #messageOf(publication: IncomingPublication, facts: TopicFacts): JournalMessage {
     const { topic } = facts;
     const said = readPublication(topic, publication.payload, this.#now());
-    // An empty payload says nothing of what it clears; its topic does.
-    const cleared = topic.kind === "camera-alert" && said.data === null;
-    return this.#journalMessage(publication, facts, cleared ? { ...said, data: { alert: topic.name } } : said);
+    return this.#journalMessage(publication, facts, said.data === null ? { ...said, data: clearing(topic) } : said);
   }
 
   #journalMessage(
@@ -228,7 +240,7 @@ class JournalIngest implements BridgeIngest {
       topic,
       channels,
       camera,
-      body: eventBody({ event, data, dataText, timestamp, id, historical, place }),
+      body: eventBody({ event, data, dataText, timestamp, id, historical, seq, place }),
       state: retained ? (payload.length === 0 ? "clear" : "set") : undefined,
       origin: { sender: identity, id, session, seq },
       // QoS 0 is delivered at most once: after a crash it is not sent again.
@@ -283,7 +295,7 @@ class JournalIngest implements BridgeIngest {
       throw new StoreUnavailableError(`${MAX_PREVIEWS_UNDER_WAY} previews are being written: try again`);
     }
     this.#previewsUnderWay++;
-    let saved: PreviewUpdated;
+    let saved: SavedPreview;
     try {
       saved = await this.#options.previews.save(camera, capture, payload);
     } catch (error) {
@@ -295,14 +307,15 @@ class JournalIngest implements BridgeIngest {
     }
     const timestamp = new Date(this.#now()).toISOString();
     // A picture has no id. One of the same capture with the same bytes is a repetition.
-    const id = `preview.${camera}.${capture}.${saved.etag}`;
-    const said = { event: "preview.updated", data: saved, dataText: undefined, timestamp, id: undefined };
+    const id = `preview.${camera}.${capture}.${saved.updated.etag}`;
+    const said = { event: "preview.updated", data: saved.updated, dataText: undefined, timestamp, id: undefined };
     const { duplicate } = await this.#append(
       {
         topic: publication.topic,
         channels,
         camera,
-        body: eventBody({ ...said, historical: false, place }),
+        // A picture from a backlog is history: a newer one is there already.
+        body: eventBody({ ...said, historical: !saved.newest, seq: undefined, place }),
         state: undefined,
         origin: { sender: publication.identity, id, session: undefined, seq: undefined },
         // The bytes are kept as a file, of each camera the newest: they are not to be published again after a crash.
@@ -329,4 +342,9 @@ class JournalIngest implements BridgeIngest {
     this.#logger.info({ identity, topic, reason }, "publication refused");
     throw new PublicationRefusedError(reason);
   }
+}
+
+/** An empty payload says nothing of what it clears; of an alert, its topic does. */
+function clearing(topic: Topic): { alert: string } | null {
+  return topic.kind === "camera-alert" || topic.kind === "service-alert" ? { alert: topic.name } : null;
 }

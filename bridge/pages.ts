@@ -72,6 +72,7 @@ export class Pages {
 
   async read(request: PageRequest): Promise<Page> {
     const { key, channels, after, until } = request;
+    const { epoch } = this.#journal;
     const { entries, next } = await this.#journal.replay({
       channels: [...channels],
       after,
@@ -82,7 +83,7 @@ export class Pages {
     // Asked after reading: what was trimmed while the page was read must not go missing in silence.
     const lost = this.#lost(request);
     const page = { ...this.#encode(entries, request), next, lost };
-    return lost.length === 0 ? this.#keep(key, page) : page;
+    return lost.length === 0 && epoch === this.#journal.epoch ? this.#keep(key, page) : page;
   }
 
   /** The state of a channel as of now. Shared by all who subscribe before anything new happens. */

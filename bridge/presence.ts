@@ -1,11 +1,10 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import { DASHBOARD } from "../contract/channels.ts";
-import { captureProgressSchema, linkSchema, type Presence } from "../contract/events.ts";
-import { PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
+import { CAMERA_ALERTS, captureProgressSchema, LINK_GAP_EVENT, linkSchema, type Presence } from "../contract/events.ts";
+import { isBackendState, PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import { type CameraPresence, nextPresence, type PresenceSignal, unknownPresence } from "./camera-presence.ts";
-import { DUPLICATE_CLIENT_ALERT } from "./duplicate-clients.ts";
 import type { Entry, Journal, StateEntry } from "./journal/journal.ts";
 import type { Publish } from "./publish.ts";
 
@@ -172,11 +171,13 @@ export function startPresence(options: PresenceOptions): PresenceService {
 }
 
 const statusSchema = z.object({ status: z.string() });
+const BACKEND_ALERTS: ReadonlySet<string> = new Set(CAMERA_ALERTS);
 
 /** Whether the camera itself says it: not a command to it, nor what the backend publishes about it. */
 function isOfCamera(topic: Topic): boolean {
-  if (topic.kind === "camera-state") return topic.name !== PRESENCE_STATE;
-  if (topic.kind === "camera-alert") return topic.name !== DUPLICATE_CLIENT_ALERT;
+  if (topic.kind === "camera-state") return !isBackendState(topic.name);
+  if (topic.kind === "camera-alert") return !BACKEND_ALERTS.has(topic.name);
+  if (topic.kind === "camera-event") return topic.event !== LINK_GAP_EVENT;
   return "camera" in topic && topic.kind !== "camera-command";
 }
 

@@ -1,39 +1,60 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
 import type { PreviewUpdated } from "../contract/events.ts";
 import { isId } from "../contract/ids.ts";
+import { captureTime } from "./previews/capture-time.ts";
+import { openFilePreviewStore } from "./previews/file-store.ts";
+import { jpegProblem } from "./previews/jpeg.ts";
+import {
+  DEFAULT_PREVIEW_LIMITS,
+  type PreviewCursor,
+  type PreviewLimits,
+  type PreviewPage,
+  type PreviewStore,
+  type StoredPreview,
+} from "./previews/preview-store.ts";
+import { createRedisPreviewStore, type PreviewRedis } from "./previews/redis-store.ts";
 
-/** The newest picture of each camera: a file each, so that a picture is on disk before its camera may forget it. */
+/** The pictures of the last 48 hours of each camera, each durable before its camera may forget it, and the newest of all time. */
 export interface Previews {
   /**
-   * Resolves when the picture, or a newer one of the same camera, is durable.
+   * Resolves when the picture is durable, or when it was found older than everything that is kept. The same picture
+   * again changes nothing.
    * @throws {PreviewRefusedError} it is no JPEG, or too large: sending it again changes nothing
+   * @throws when it cannot be written: the camera is to send it again
    */
-  save(camera: string, capture: string, jpeg: Uint8Array): Promise<PreviewUpdated>;
-  latest(camera: string): LatestPreview | undefined;
+  save(camera: string, capture: string, jpeg: Uint8Array): Promise<SavedPreview>;
+  /** The newest picture of each of these cameras that has one. */
+  newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
+  list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
+  /** At most `frames` pictures, spread evenly over all that is kept of the camera. */
+  overview(camera: string, frames: number): Promise<PreviewPage>;
+  /** A picture and what is known of exactly these bytes. @param capture default: the newest */
+  read(camera: string, capture?: string): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
   /** Waits for the writes under way. */
   close(): Promise<void>;
 }
 
-export interface LatestPreview {
-  /** With its quotes, as HTTP writes it. */
-  etag: string;
-  savedAt: Date;
-  sizeBytes: number;
-  contentType: "image/jpeg";
-  /** The picture and the etag of exactly these bytes; undefined when it is gone. */
-  read(): Promise<{ bytes: Buffer; etag: string } | undefined>;
+export interface SavedPreview {
+  updated: PreviewUpdated;
+  /** False for a picture from a backlog: there is a newer one. */
+  newest: boolean;
 }
 
-export interface PreviewsOptions {
+export interface PreviewsOptions extends Partial<PreviewLimits> {
   /** The folder of the pictures; made when it is not there. */
   path: string;
-  /** The largest picture, bytes. Default 65,536. */
-  maxBytes?: number;
-  /** Beyond this many, the camera whose picture is oldest loses it. Default 10,000. */
-  maxCameras?: number;
+  /** The largest picture, bytes. Default {@link MAX_PREVIEW_BYTES}. */
+  maxPictureBytes?: number;
+  /** Milliseconds since 1970. Default: the clock. */
+  now?: () => number;
 }
+
+export interface RedisPreviewsOptions extends Omit<PreviewsOptions, "path"> {
+  redis: PreviewRedis;
+}
+
+/** The contract's bound for a preview, bytes. */
+export const MAX_PREVIEW_BYTES = 65_536;
 
 /** Where HTTP serves the newest picture of a camera. */
 export const LATEST_PICTURE_ROUTE = "/cameras/:id/latest.jpg";
@@ -42,143 +63,79 @@ export function latestPictureUrl(camera: string): string {
   return LATEST_PICTURE_ROUTE.replace(":id", camera);
 }
 
+/** Where HTTP serves a picture for as long as it is kept. */
+export function pictureUrl(camera: string, capture: string): string {
+  return `/cameras/${camera}/previews/${capture}.jpg`;
+}
+
 /** The bytes are no picture that this system keeps. */
 export class PreviewRefusedError extends Error {
   override name = "PreviewRefusedError";
 }
 
-interface Kept {
-  etag: string;
-  savedAt: Date;
-  sizeBytes: number;
+/** Keeps pictures as files of this node. */
+export async function openPreviews({ path, ...options }: PreviewsOptions): Promise<Previews> {
+  const limits = limitsOf(options);
+  const { now = Date.now } = options;
+  return createPreviews(await openFilePreviewStore({ path, limits, now }), options);
 }
 
-/** A picture that is to be written next; those that came while one was being written share the newest. */
-interface Waiting {
-  jpeg: Uint8Array;
-  written: Promise<void>;
+/** Keeps pictures in Redis, where every node finds them. */
+export function openRedisPreviews({ redis, ...options }: RedisPreviewsOptions): Previews {
+  const limits = limitsOf(options);
+  const { now = Date.now } = options;
+  return createPreviews(createRedisPreviewStore({ redis, limits, now }), options);
 }
 
-const EXTENSION = ".jpg";
-
-export async function openPreviews(options: PreviewsOptions): Promise<Previews> {
-  const { path, maxBytes = 65_536, maxCameras = 10_000 } = options;
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  const kept = await readKept(path);
-  /** The write under way of each camera, and the one that follows it. */
-  const writing = new Map<string, Promise<void>>();
-  const waiting = new Map<string, Waiting>();
-  const fileOf = (camera: string) => join(path, camera + EXTENSION);
-
-  async function write(camera: string, jpeg: Uint8Array): Promise<void> {
-    await replaceFile(fileOf(camera), jpeg, path);
-    // Re-inserted, so that the map's first is the camera whose picture is oldest.
-    kept.delete(camera);
-    kept.set(camera, { etag: etagOf(jpeg), savedAt: new Date(), sizeBytes: jpeg.length });
-    for (const [oldest] of kept) {
-      if (kept.size <= maxCameras) break;
-      kept.delete(oldest);
-      await rm(fileOf(oldest), { force: true });
-    }
-  }
-
-  function start(camera: string, jpeg: Uint8Array): Promise<void> {
-    const done = write(camera, jpeg).finally(() => writing.delete(camera));
-    writing.set(camera, done);
-    return done;
-  }
-
-  function enqueue(camera: string, jpeg: Uint8Array): Promise<void> {
-    const underWay = writing.get(camera);
-    if (underWay === undefined) return start(camera, jpeg);
-    const next = waiting.get(camera);
-    if (next !== undefined) {
-      next.jpeg = jpeg;
-      return next.written;
-    }
-    const followed: Waiting = { jpeg, written: Promise.resolve() };
-    followed.written = underWay
-      // What came of the earlier picture is its own sender's concern.
-      .catch(() => undefined)
-      .then(() => {
-        waiting.delete(camera);
-        return start(camera, followed.jpeg);
-      });
-    waiting.set(camera, followed);
-    return followed.written;
-  }
-
+function limitsOf(options: Partial<PreviewLimits>): PreviewLimits {
+  const { keepMs, maxPreviewsPerCamera, maxBytesPerCamera, maxPreviews, maxBytes, maxCameras } = options;
+  const defaults = DEFAULT_PREVIEW_LIMITS;
   return {
-    async save(camera, capture, jpeg) {
-      if (!isId(camera)) throw new PreviewRefusedError(`"${camera}" is no camera id`);
-      if (jpeg.length > maxBytes)
-        throw new PreviewRefusedError(`the preview has ${jpeg.length} bytes, more than ${maxBytes}: make it smaller`);
-      if (!isJpeg(jpeg)) throw new PreviewRefusedError("the preview is no JPEG");
-      await enqueue(camera, jpeg);
-      return { capture, url: latestPictureUrl(camera), etag: etagOf(jpeg), size_bytes: jpeg.length };
-    },
-    latest(camera) {
-      const found = kept.get(camera);
-      if (found === undefined) return undefined;
-      return { ...found, contentType: "image/jpeg", read: () => readPicture(fileOf(camera)) };
-    },
-    async close() {
-      while (writing.size > 0 || waiting.size > 0) {
-        await Promise.allSettled([...writing.values(), ...[...waiting.values()].map(({ written }) => written)]);
-      }
-    },
+    keepMs: keepMs ?? defaults.keepMs,
+    maxPreviewsPerCamera: maxPreviewsPerCamera ?? defaults.maxPreviewsPerCamera,
+    maxBytesPerCamera: maxBytesPerCamera ?? defaults.maxBytesPerCamera,
+    maxPreviews: maxPreviews ?? defaults.maxPreviews,
+    maxBytes: maxBytes ?? defaults.maxBytes,
+    maxCameras: maxCameras ?? defaults.maxCameras,
   };
 }
 
-/** What was there at the last run, oldest first. Half-written files of a program that was killed are removed. */
-async function readKept(path: string): Promise<Map<string, Kept>> {
-  const found: [string, Kept][] = [];
-  for (const name of await readdir(path)) {
-    const camera = name.slice(0, -EXTENSION.length);
-    if (name.endsWith(".tmp")) await rm(join(path, name), { force: true });
-    else if (name.endsWith(EXTENSION) && isId(camera)) {
-      const bytes = await readFile(join(path, name));
-      const { mtime } = await stat(join(path, name));
-      found.push([camera, { etag: etagOf(bytes), savedAt: mtime, sizeBytes: bytes.length }]);
-    }
-  }
-  return new Map(found.sort(([, a], [, b]) => a.savedAt.getTime() - b.savedAt.getTime()));
-}
-
-/** Replaces a file so that after a crash there is the old one or the new one, whole, and after this resolves the new. */
-async function replaceFile(file: string, content: Uint8Array, folder: string): Promise<void> {
-  const temporary = `${file}.tmp`;
-  const handle = await open(temporary, "w", 0o600);
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-  const directory = await open(folder, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
-}
-
-async function readPicture(file: string): Promise<{ bytes: Buffer; etag: string } | undefined> {
-  try {
-    const bytes = await readFile(file);
-    // Of the bytes that were read: a newer picture may have taken the file's place since the caller looked.
-    return { bytes, etag: etagOf(bytes) };
-  } catch {
-    return undefined;
-  }
+/** What is the same wherever pictures are kept: what is one, and when it was taken. */
+function createPreviews(
+  store: PreviewStore,
+  { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now }: Omit<PreviewsOptions, "path">,
+): Previews {
+  return {
+    async save(camera, capture, jpeg) {
+      // Names become parts of paths and keys.
+      if (!isId(camera)) throw new PreviewRefusedError(`"${camera}" is no camera id`);
+      if (!isId(capture)) throw new PreviewRefusedError(`"${capture}" is no capture id`);
+      const sizeBytes = jpeg.length;
+      if (sizeBytes > maxPictureBytes)
+        throw new PreviewRefusedError(
+          `the preview has ${sizeBytes} bytes, more than ${maxPictureBytes}: make it smaller`,
+        );
+      const problem = jpegProblem(jpeg);
+      if (problem !== undefined) throw new PreviewRefusedError(`the preview ${problem}`);
+      const savedAt = now();
+      const namedTime = captureTime(capture, savedAt);
+      const takenAt = namedTime ?? savedAt;
+      const etag = etagOf(jpeg);
+      const newest = await store.put(camera, { capture, takenAt, savedAt, etag, sizeBytes }, jpeg);
+      const updated = { capture, url: latestPictureUrl(camera), etag, size_bytes: sizeBytes };
+      return {
+        updated: namedTime === undefined ? updated : { ...updated, taken_at: new Date(namedTime).toISOString() },
+        newest,
+      };
+    },
+    newest: (cameras) => store.newest(cameras),
+    list: (camera, page) => store.list(camera, page),
+    overview: (camera, frames) => store.overview(camera, frames),
+    read: (camera, capture) => store.read(camera, capture),
+    close: () => store.close(),
+  };
 }
 
 function etagOf(bytes: Uint8Array): string {
   return `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;
-}
-
-/** Begins as every JPEG does (SOI marker, ISO/IEC 10918-1 B.1.1.3) and is more than that. */
-function isJpeg(bytes: Uint8Array): boolean {
-  return bytes.length > 4 && bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
 }

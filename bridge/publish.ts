@@ -11,10 +11,16 @@ export interface OwnMessage {
   historical?: boolean;
   /** Default: the backend itself. */
   sender?: string;
+  /**
+   * What several nodes say of one cause they say under one id: the journal keeps the first. 1 to 64 of `A-Z`, `a-z`,
+   * `0-9`, `.`, `_` and `-`. Default: a new one.
+   */
+  id?: string;
 }
 
 /**
- * Resolves when the event is durable; order is that of the calls.
+ * Resolves when the event is durable; order is that of the calls. The position is undefined when an event of that
+ * `id` is in the journal already.
  * @throws {StoreUnavailableError} nothing was kept
  */
-export type Publish = (message: OwnMessage) => Promise<{ position: number }>;
+export type Publish = (message: OwnMessage) => Promise<{ position: number | undefined }>;

@@ -13,6 +13,7 @@ import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { pageRoutes } from "./routes/page.ts";
+import { previewRoutes } from "./routes/previews.ts";
 import { readBodiesAsJson } from "./routes/request-body.ts";
 import type { Services } from "./routes/services.ts";
 
@@ -84,6 +85,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   commandRoutes(server, services);
   connectionRoutes(server, services);
   healthRoutes(server, services);
+  previewRoutes(server, services);
   await pageRoutes(server, options.pagePath);
   server.get(SOCKET_PATH, async (_request, reply) => {
     reply.header("upgrade", "websocket");
@@ -152,7 +154,7 @@ async function protect(server: FastifyInstance, { allowedOrigins, services }: Ht
     origin: [...allowedOrigins],
     methods: ["GET", "POST", "DELETE"],
     allowedHeaders: ["authorization", "content-type", "if-none-match"],
-    exposedHeaders: ["etag"],
+    exposedHeaders: ["etag", "x-taken-at"],
     maxAge: 600,
   });
   await server.register(rateLimit, {

@@ -15,11 +15,20 @@ import { ExpiredTokenError, InvalidTokenError, type TokenIdentity, type Tokens }
 /** Commands of one connection whose end has not come. */
 const MAX_PENDING_COMMANDS = 32;
 
+/** The store behind the journal, as far as clients are to know of it. */
+export interface StoreState {
+  /** Beside this program: while it is in trouble, nothing can be read from it either. */
+  shared: boolean;
+  /** Why it takes no writes now; undefined when it does. */
+  trouble: () => string | undefined;
+}
+
 export interface SessionContext extends FeedContext {
   tokens: Pick<Tokens, "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
+  store: StoreState;
   logger: Logger;
   /** Subscriptions in all sessions together, by channel. */
   counts: Map<string, number>;
@@ -38,6 +47,10 @@ interface Refusal {
   error: string;
 }
 
+const STORE_AWAY: Refusal = {
+  code: ReplyCode.storeUnavailable,
+  error: "The event store is away: try again in a moment",
+};
 const EXPIRED: Refusal = { code: ReplyCode.tokenExpired, error: "The token has expired: renew it first" };
 
 /** An authenticated connection: what its user asks, and what it is answered. */
@@ -133,7 +146,7 @@ export class Session {
   }
 
   #subscribe({ channel, since, id }: MessageOf<"subscribe">): void {
-    const refusal = this.#subscriptionRefusal(channel);
+    const refusal = this.#subscriptionRefusal(channel, since);
     if (refusal !== undefined) {
       this.connection.send({ type: "subscription_result", channel, success: false, ...refusal, id });
       return;
@@ -142,13 +155,15 @@ export class Session {
     count(this.#context.counts, channel, 1);
   }
 
-  #subscriptionRefusal(channel: string): Refusal | undefined {
+  #subscriptionRefusal(channel: string, since: MessageOf<"subscribe">["since"]): Refusal | undefined {
     const { channels, maxSubscriptions } = this.#context;
     if (!channelExists(channel, channels))
       return { code: ReplyCode.unknownChannel, error: `There is no channel "${channel}"` };
     if (!this.#grants.canReadChannel(channel))
       return { code: ReplyCode.permissionDenied, error: `The token does not permit to read "${channel}"` };
     if (this.#expired) return EXPIRED;
+    const { store } = this.#context;
+    if (since !== undefined && store.shared && store.trouble() !== undefined) return STORE_AWAY;
     if (this.feed.channels.has(channel))
       return { code: ReplyCode.alreadySubscribed, error: `"${channel}" is subscribed already` };
     if (this.feed.channels.size >= maxSubscriptions)
@@ -198,6 +213,8 @@ export class Session {
     if (!this.#grants.canCommand(camera))
       return { code: ReplyCode.permissionDenied, error: `The token does not permit to command "${camera}"` };
     if (this.#expired) return EXPIRED;
+    // The camera's answer could not be taken.
+    if (this.#context.store.trouble() !== undefined) return STORE_AWAY;
     if (this.#pendingCommands >= MAX_PENDING_COMMANDS)
       return { code: ReplyCode.limit, error: `${MAX_PENDING_COMMANDS} commands are under way: wait for one to end` };
     return undefined;

@@ -9,14 +9,17 @@ import type { Grants } from "../contract/permissions.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../contract/socket-messages.ts";
 import { Admission, count } from "./admission.ts";
 import { CatchUp, type CatchUpStats } from "./catch-up.ts";
+import type { ConnectionRegister } from "./cluster/cluster.ts";
 import type { CommandRunner } from "./command-relay.ts";
 import { Connection } from "./connection.ts";
+import { sendAway } from "./draining.ts";
 import { FanOut, type FanOutStats } from "./fan-out.ts";
 import { AUTH_TIMEOUT, INVALID_TOKEN, originAllowed, readFirstFrame, refuseUpgrade } from "./handshake.ts";
 import type { Journal } from "./journal/journal.ts";
+import { OutageNotice, STORE_AWAY } from "./outage-notice.ts";
 import { Pages } from "./pages.ts";
-import type { MessageBytes } from "./requests.ts";
-import { Session, type SessionContext } from "./session.ts";
+import type { MessageBytes, RequestId } from "./requests.ts";
+import { Session, type SessionContext, type StoreState } from "./session.ts";
 import { type SocketsConfig, withDefaults } from "./sockets-config.ts";
 import { InvalidTokenError, type TokenIdentity, type Tokens } from "./tokens.ts";
 import { type Peer, startWatch } from "./watch.ts";
@@ -30,6 +33,9 @@ export interface SocketsOptions {
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
+  /** Counts each user's connections, over all nodes. */
+  register: Pick<ConnectionRegister, "enter">;
+  store: StoreState;
   logger: Logger;
 }
 
@@ -84,12 +90,20 @@ export interface Sockets {
   closeConnection(connectionId: string, code?: CloseCode): boolean;
   /** Closes the connections whose token matches everything that is named. @returns how many */
   revoke(match: RevokedTokens): number;
-  /** Says goodbye to all, and returns within a second. */
+  /**
+   * Takes nobody new, and says goodbye to those who are there: a few at a time, so that they do not all come to another
+   * node at one moment. Who has not answered when the time is over is left to {@link Sockets.stop}. Idempotent.
+   * @param spreadMs how long it may take; a few connections need less
+   */
+  drain(spreadMs: number): Promise<void>;
+  /** Says goodbye to all who are left, and returns within a second. */
   stop(): Promise<void>;
 }
 
 /** How long peers have to answer the goodbye when the server stops. */
 const STOP_TIMEOUT_MS = 500;
+/** Frames that a client may send before it knows that it is admitted. */
+const MAX_EARLY_FRAMES = 32;
 const MAX_KEPT_GRANTS = 1_000;
 /** Close codes of RFC 6455 that are counted by name. */
 const COUNTED_CODES: ReadonlySet<number> = new Set([1000, 1001, 1002, 1005, 1006, 1007, 1009]);
@@ -114,18 +128,24 @@ class SocketServer implements Sockets {
   readonly #counts = new Map<string, number>();
   readonly #closes = new Map<string, number>();
   readonly #context: SessionContext;
+  readonly #outage: OutageNotice;
   readonly #grants = new Map<string, Grants>();
   #opened = 0;
   #refused = 0;
   #unwatch: (() => void) | undefined;
   #unfollow: (() => void) | undefined;
+  #unreset: (() => void) | undefined;
+  #epoch: string;
   #stopping: Promise<void> | undefined;
+  #draining: Promise<void> | undefined;
   #onEmpty: (() => void) | undefined;
 
   constructor(options: SocketsOptions) {
     const { journal, logger } = options;
     const config = withDefaults(options.config);
     this.#options = options;
+    this.#epoch = journal.epoch;
+    this.#outage = new OutageNotice(options.store.trouble);
     this.#logger = logger;
     this.#config = config;
     this.#admission = new Admission(config);
@@ -141,7 +161,7 @@ class SocketServer implements Sockets {
       },
     });
     this.#pages = new Pages(journal, this.#fanOut.tail);
-    this.#catchUp = new CatchUp(this.#fanOut, this.#pages, logger);
+    this.#catchUp = new CatchUp(this.#fanOut, this.#pages, { waitsForStore: options.store.shared, logger });
     const serverOptions = {
       noServer: true,
       clientTracking: false,
@@ -161,6 +181,7 @@ class SocketServer implements Sockets {
 
   start(): void {
     this.#unfollow = this.#options.journal.follow((entries) => this.#fanOut.accept(entries));
+    this.#unreset = this.#options.journal.onReset(() => this.#reset());
     this.#unwatch = startWatch({
       waits: this.#config,
       peers: this.#peers,
@@ -168,6 +189,7 @@ class SocketServer implements Sockets {
       onLooked: () => {
         // What was kept for others to read too is of no use when nobody is reading.
         if (this.#catchUp.idle) this.#pages.clear();
+        this.#tellOutage();
       },
     });
   }
@@ -175,7 +197,7 @@ class SocketServer implements Sockets {
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const address = this.#config.addressOf(request);
     const refusal =
-      this.#stopping !== undefined
+      this.#draining !== undefined || this.#stopping !== undefined
         ? ({ status: 503, message: "the server is stopping" } as const)
         : originAllowed(request, this.#config.allowedOrigins)
           ? this.#admission.refusal(address)
@@ -257,6 +279,12 @@ class SocketServer implements Sockets {
     return revoked;
   }
 
+  drain(spreadMs: number): Promise<void> {
+    const connections = () => [...this.#peers.values()].map(({ connection }) => connection);
+    this.#draining ??= sendAway(connections, spreadMs, () => this.#stopping !== undefined);
+    return this.#draining;
+  }
+
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -265,6 +293,7 @@ class SocketServer implements Sockets {
   async #stop(): Promise<void> {
     this.#unwatch?.();
     this.#unfollow?.();
+    this.#unreset?.();
     this.#catchUp.stop();
     this.#fanOut.stop();
     const empty = new Promise<void>((resolve) => {
@@ -285,7 +314,7 @@ class SocketServer implements Sockets {
     const now = Date.now();
     const { maxQueuedBytes } = this.#config;
     const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt: now, maxQueuedBytes });
-    const peer: Peer = { connection, session: undefined };
+    const peer: Peer = { connection, session: undefined, early: undefined, leave: undefined };
     this.#peers.set(connection.id, peer);
     this.#admission.enter(address);
     this.#opened++;
@@ -302,7 +331,8 @@ class SocketServer implements Sockets {
     if (!connection.open) return;
     connection.heard(Date.now());
     try {
-      if (session === undefined) this.#authenticate(peer, bytes, isBinary);
+      if (peer.early !== undefined) this.#keepEarly(peer, bytes, isBinary);
+      else if (session === undefined) this.#authenticate(peer, bytes, isBinary);
       else session.receive(bytes, isBinary);
     } catch (error) {
       this.#logger.error({ err: error, connection: connection.id }, "message not handled");
@@ -325,19 +355,69 @@ class SocketServer implements Sockets {
       this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
       return;
     }
+    peer.early = [];
+    this.#admit(peer, identity, frame.id).catch((error: unknown) => {
+      this.#logger.error({ err: error, connection: connection.id }, "connection not admitted");
+      connection.close(CloseCode.internal, "the server failed");
+    });
+  }
+
+  /** The store was lost, or this node was cut off from it: every feed goes on from what there is. */
+  #reset(): void {
+    const { journal } = this.#options;
+    const isOther = journal.epoch !== this.#epoch;
+    this.#epoch = journal.epoch;
+    const feeds = [...this.#peers.values()].flatMap(({ session }) => session?.feed ?? []);
+    for (const feed of feeds) feed.pause();
+    this.#fanOut.reset(journal.head);
+    this.#catchUp.reset();
+    this.#pages.clear();
+    for (const feed of feeds) feed.resume(isOther);
+    this.#logger.warn(
+      { epoch: journal.epoch, isOther, connections: feeds.length },
+      "connections go on from another place",
+    );
+  }
+
+  /** Counts the user's connections, which may mean to ask Redis; what the client sends meanwhile waits. */
+  async #admit(peer: Peer, identity: TokenIdentity, id: RequestId): Promise<void> {
+    const { connection } = peer;
     const { maxConnectionsPerUser, pingIntervalMs } = this.#config;
-    if ((this.#users.get(identity.userId) ?? 0) >= maxConnectionsPerUser) {
+    const limit = Number.isFinite(maxConnectionsPerUser) ? maxConnectionsPerUser : 0;
+    const leave = await this.#options.register.enter(identity.userId, connection.id, limit);
+    if (leave === undefined) {
       const error = `More than ${maxConnectionsPerUser} connections of one user: close another first`;
       this.#reject(connection, error, CloseCode.connectionLimit);
       return;
     }
+    if (!connection.open) {
+      leave();
+      return;
+    }
+    peer.leave = leave;
     this.#admission.authenticated(connection.address);
     count(this.#users, identity.userId, 1);
     // Spread, so that those who came at once are not all pinged at once for ever.
     connection.pingAt = Date.now() + Math.random() * pingIntervalMs;
     peer.session = new Session(connection, identity, this.#context);
-    peer.session.welcome(frame.id);
+    peer.session.welcome(id);
+    if (this.#outage.standing) connection.send(STORE_AWAY);
     this.#logger.debug({ connection: connection.id, user: identity.userId, address: connection.address }, "connected");
+    const early = peer.early ?? [];
+    peer.early = undefined;
+    for (const [bytes, isBinary] of early) this.#receive(peer, bytes, isBinary);
+  }
+
+  #keepEarly({ connection, early }: Peer, bytes: MessageBytes, isBinary: boolean): void {
+    if (early !== undefined && early.length < MAX_EARLY_FRAMES) early.push([bytes, isBinary]);
+    else this.#reject(connection, "Too many messages before the answer to the first", CloseCode.protocolError);
+  }
+
+  #tellOutage(): void {
+    if (!this.#outage.begins(Date.now())) return;
+    for (const { connection, session } of this.#peers.values()) {
+      if (session !== undefined && connection.open) connection.send(STORE_AWAY);
+    }
   }
 
   #reject(connection: Connection, error: string, code: CloseCode): void {
@@ -346,8 +426,9 @@ class SocketServer implements Sockets {
     connection.close(code, error);
   }
 
-  #closed({ connection, session }: Peer, code: number): void {
+  #closed({ connection, session, leave }: Peer, code: number): void {
     this.#peers.delete(connection.id);
+    leave?.();
     this.#admission.leave(connection.address, session !== undefined);
     if (session !== undefined) {
       count(this.#users, session.identity.userId, -1);

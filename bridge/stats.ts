@@ -117,7 +117,7 @@ async function readStored(path: string, logger: Logger): Promise<z.infer<typeof 
   }
 }
 
-function countersOf(counts: Readonly<Record<string, number>>): Record<Counter, number> {
+export function countersOf(counts: Readonly<Record<string, number>>): Record<Counter, number> {
   return {
     events: counts.events ?? 0,
     connections: counts.connections ?? 0,

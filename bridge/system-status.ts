@@ -1,11 +1,14 @@
 import { availableParallelism } from "node:os";
 import type { Logger } from "pino";
 import type { Resources, SystemStatus } from "../contract/events.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { Cluster } from "./cluster/cluster.ts";
 import type { Publish } from "./publish.ts";
 
 export interface SystemStatusOptions {
-  journal: Pick<Journal, "trouble">;
+  /** Of several nodes one speaks for all. */
+  cluster: Pick<Cluster, "leases">;
+  /** Why the store takes no writes; undefined when it does. */
+  trouble: () => string | undefined;
   publish: Publish;
   version: string;
   logger: Logger;
@@ -15,13 +18,15 @@ export interface SystemStatusOptions {
 
 /** What is not news is said again this often, so that a reader can tell quiet from dead, milliseconds. */
 const REPEAT_MS = 60_000;
+/** Who holds it says how the system is. */
+const LEASE = "system-status";
 /** Smaller changes are no news: percentage points of CPU, and the share of memory. */
 const CPU_STEP = 5;
 const MEMORY_STEP = 0.05;
 
 /** Publishes `system/status` at the start and when it changes, and `system/resources` when there is something to say. */
-export function startSystemStatus(options: SystemStatusOptions): { stop(): void } {
-  const { journal, publish, version, logger, intervalMs = 10_000 } = options;
+export function startSystemStatus(options: SystemStatusOptions): { stop(): Promise<void> } {
+  const { cluster, trouble, publish, version, logger, intervalMs = 10_000 } = options;
   const startedAt = new Date().toISOString();
   let saidStatus: string | undefined;
   let said: { resources: Resources; at: number } | undefined;
@@ -29,7 +34,7 @@ export function startSystemStatus(options: SystemStatusOptions): { stop(): void 
   let lookedAt = performance.now();
 
   function look(): void {
-    const reason = journal.trouble;
+    const reason = trouble();
     const status: SystemStatus = {
       service: "skylapse-realtime",
       status: reason === undefined ? "ok" : "degraded",
@@ -67,12 +72,38 @@ export function startSystemStatus(options: SystemStatusOptions): { stop(): void 
     return { cpu_percent: Math.round(percent * 10) / 10, memory_bytes: process.memoryUsage.rss() };
   }
 
-  look();
-  const timer = setInterval(look, intervalMs);
+  let lease: Awaited<ReturnType<Cluster["leases"]["acquire"]>>;
+  let stopped = false;
+  let seeking = false;
+
+  /** Another node that holds the lease said what there is to say; a new holder says all of it again. */
+  async function lookAsHolder(): Promise<void> {
+    if (seeking || stopped) return;
+    if (lease === undefined || lease.lost.aborted) {
+      seeking = true;
+      try {
+        lease = await cluster.leases.acquire(LEASE);
+      } catch (error) {
+        lease = undefined;
+        logger.debug({ err: error }, "system status left to others");
+      } finally {
+        seeking = false;
+      }
+      saidStatus = undefined;
+      said = undefined;
+    }
+    if (stopped) await lease?.release();
+    else if (lease !== undefined) look();
+  }
+
+  void lookAsHolder();
+  const timer = setInterval(() => void lookAsHolder(), intervalMs);
   timer.unref();
   return {
-    stop() {
+    async stop() {
+      stopped = true;
       clearInterval(timer);
+      await lease?.release();
     },
   };
 }

@@ -41,6 +41,15 @@ export class Tail {
     return this.#edge;
   }
 
+  /** Forgets everything: the journal goes on from another position. */
+  reset(edge: number): void {
+    this.#entries = [];
+    this.#first = 0;
+    this.#length = 0;
+    this.#after = edge;
+    this.#edge = edge;
+  }
+
   /** Everything above this position is here. */
   get after(): number {
     return this.#after;

@@ -1,6 +1,7 @@
 import { CloseCode } from "../contract/codes.ts";
 import type { Connection } from "./connection.ts";
 import { pingFrames } from "./frames.ts";
+import type { MessageBytes } from "./requests.ts";
 import type { Session } from "./session.ts";
 import type { SocketsConfig } from "./sockets-config.ts";
 
@@ -8,6 +9,10 @@ import type { SocketsConfig } from "./sockets-config.ts";
 export interface Peer {
   connection: Connection;
   session: Session | undefined;
+  /** What it sent while its token is good and its admission is under way; undefined before and after. */
+  early: [bytes: MessageBytes, isBinary: boolean][] | undefined;
+  /** Gives its place among its user's connections back. */
+  leave: (() => void) | undefined;
 }
 
 type Waits = Pick<

@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { Client, ConnectPacket } from "aedes";
 import type { Logger } from "pino";
+import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { ClientAccess, ClientRegistry, Transport } from "./client-registry.ts";
 import { DeliveryReceipts } from "./delivery-receipts.ts";
 import type { DeviceStore } from "./devices.ts";
 import { ConnackCode, RefusedConnectionError } from "./errors.ts";
 import type { PermissionSets } from "./permission-sets.ts";
-import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Wills } from "./wills.ts";
 
 /** Visible ASCII, so that a client id is readable in a log; the length is that of any id in use. */

@@ -12,11 +12,16 @@ import type { BrokerConfig } from "./config.ts";
 import { type DeviceStore, openDevices } from "./devices.ts";
 import { ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
 import { ForwardingBroker } from "./forwarding-broker.ts";
+import { guardedIngest } from "./guarded-ingest.ts";
 import { type Ingest, IngestGate } from "./ingest-gate.ts";
 import { type Listeners, type Origin, openListeners, type Ports } from "./listeners.ts";
 import { watchPackets } from "./packet-meter.ts";
 import { PermissionSets } from "./permission-sets.ts";
-import { type LevelStorage, openLevelStorage } from "./storage/level.ts";
+import { openLevelStorage } from "./storage/level.ts";
+import type { RedisConnections } from "./storage/redis/connection.ts";
+import { openRedisStorage, type RedisStorage } from "./storage/redis.ts";
+import type { BrokerStorage } from "./storage/storage.ts";
+import { TakeOvers } from "./take-overs.ts";
 import { Wills } from "./wills.ts";
 
 /** Fixed header, topic length and message id of a PUBLISH; a character of a topic has up to 3 bytes in UTF-8. */
@@ -39,6 +44,11 @@ export interface BrokerOptions {
   /** Throws, or rejects, when the token is not to be trusted. */
   verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
   ingest: Ingest;
+  /**
+   * Where sessions, retained messages and wills are kept, for any number of brokers that serve as one. Default: in
+   * LevelDB below `dataPath`, for this broker alone.
+   */
+  redis?: RedisConnections;
   logger: Logger;
 }
 
@@ -108,22 +118,23 @@ export interface Broker {
  * @throws {StorageError} @throws {DeviceError}
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { config, tree, logger } = options;
+  const { config, tree, redis, logger } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry();
   const wills = new Wills();
   const devices = await openDevices(join(config.dataPath, "devices.json"));
-  const storage = await openLevelStorage({
-    path: join(config.dataPath, "mqtt"),
-    permissionsOf: (permissions) => permissionSets.of(permissions),
-    wantsReceipt: (topic) => tree.parse(topic)?.kind === "camera-command",
-    takeReceipt: (client, messageId) => registry.find(client)?.receipts?.take(messageId),
-    wasForwarded: (client, brokerCounter) => registry.find(client)?.lastForwarded === brokerCounter,
+  const storageOptions = {
+    permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
+    wantsReceipt: (topic: string) => tree.parse(topic)?.kind === "camera-command",
+    takeReceipt: (client: object, messageId: number) => registry.find(client)?.receipts?.take(messageId),
+    wasForwarded: (client: object, brokerCounter: number) => registry.find(client)?.lastForwarded === brokerCounter,
     wills,
     ...config,
     logger,
-  });
-  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, devices, storage });
+  };
+  const cluster = redis === undefined ? undefined : await openRedisStorage({ ...storageOptions, redis });
+  const storage = cluster ?? (await openLevelStorage({ ...storageOptions, path: join(config.dataPath, "mqtt") }));
+  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, devices, storage, cluster });
   try {
     await broker.start();
   } catch (error) {
@@ -138,7 +149,9 @@ interface Parts {
   registry: ClientRegistry;
   wills: Wills;
   devices: DeviceStore;
-  storage: LevelStorage;
+  storage: BrokerStorage;
+  /** The same, when it is shared with other nodes. */
+  cluster: RedisStorage | undefined;
 }
 
 class EmbeddedBroker implements Broker {
@@ -150,6 +163,7 @@ class EmbeddedBroker implements Broker {
   readonly #authenticate: Authenticate;
   readonly #authorize: Authorize;
   readonly #gate: IngestGate;
+  readonly #takeOvers: TakeOvers | undefined;
   readonly #origins = new WeakMap<Duplex, Origin>();
   readonly #deadlines = new WeakMap<Duplex, NodeJS.Timeout>();
   readonly #ended = new WeakSet<Client>();
@@ -160,7 +174,7 @@ class EmbeddedBroker implements Broker {
   #stopping: Promise<void> | undefined;
 
   constructor({ config, tree, verifyToken, ingest, logger }: BrokerOptions, parts: Parts) {
-    const { registry, wills, storage, devices, permissionSets } = parts;
+    const { registry, wills, storage, cluster, devices, permissionSets } = parts;
     this.#config = config;
     this.#logger = logger;
     this.#parts = parts;
@@ -179,10 +193,12 @@ class EmbeddedBroker implements Broker {
     });
     this.#gate = new IngestGate({
       broker: this.#aedes,
-      ingest,
+      ingest: cluster === undefined ? ingest : guardedIngest(ingest, () => cluster.trouble),
       isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
       logger,
     });
+    if (cluster !== undefined)
+      this.#takeOvers = new TakeOvers({ registry, announce: (client) => cluster.announce(client) });
     this.#authenticate = new Authenticate({
       verifyToken,
       devices,
@@ -213,8 +229,12 @@ class EmbeddedBroker implements Broker {
   }
 
   async start(): Promise<void> {
-    const { registry, storage, devices } = this.#parts;
+    const { registry, storage, cluster, devices } = this.#parts;
     const aedes = this.#aedes;
+    cluster?.listen({
+      onClient: (client) => this.#takeOvers?.seen(client),
+      onMissed: () => this.disconnect(() => true),
+    });
     aedes.preConnect = this.#authenticate.preConnect;
     aedes.authenticate = this.#authenticate.authenticate;
     aedes.authorizePublish = this.#authorize.publish;
@@ -379,6 +399,9 @@ class EmbeddedBroker implements Broker {
       return;
     }
     registry.register(client);
+    this.#takeOvers?.connected(client, access).catch((error: unknown) => {
+      this.#logger.error({ err: error }, "other nodes could not be told of a client");
+    });
     const { clientId, identity, address, transport, expiresAt } = access;
     this.#logger.info({ clientId, identity, address, transport }, "a client is connected");
     if (expiresAt !== undefined) this.#closeAt(client, expiresAt);

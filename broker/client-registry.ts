@@ -1,8 +1,8 @@
 import type { Client } from "aedes";
+import type { TopicDecisions } from "../contract/topic-decisions.ts";
 import { filterMatches } from "../contract/topics.ts";
 import type { DeliveryReceipts } from "./delivery-receipts.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
-import type { TopicDecisions } from "../contract/topic-decisions.ts";
 
 /** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
 export interface ClientAccess {
@@ -113,6 +113,18 @@ export class ClientRegistry {
     }
     if (!tookOver) return;
     for (const listener of this.#takeOverListeners) listener({ clientId: access.clientId, identity: access.identity });
+  }
+
+  /** Another node has a newer connection of the client: ends those here that are older. */
+  yieldTo({ clientId, identity }: { clientId: string; identity: string }, isOlder: (client: Client) => boolean): void {
+    let tookOver = false;
+    for (const client of [...(this.#byClientId.get(clientId) ?? [])]) {
+      if (!this.#registered.has(client) || this.of(client)?.identity !== identity || !isOlder(client)) continue;
+      tookOver = true;
+      client.close();
+    }
+    if (!tookOver) return;
+    for (const listener of this.#takeOverListeners) listener({ clientId, identity });
   }
 
   #remove(client: Client, access: ClientAccess): void {

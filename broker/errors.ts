@@ -63,6 +63,11 @@ export class StorageError extends Error {
   override name = "StorageError";
 }
 
+/** The store does not take anything now. */
+export class StorageUnavailableError extends Error {
+  override name = "StorageUnavailableError";
+}
+
 /** The errors that are the client's doing, or are logged with their reason where they are made. */
 export function isExpected(error: unknown): boolean {
   return (

@@ -1,7 +1,7 @@
 import type { CustomChannels } from "../contract/channels.ts";
 import { type Grants, grantsOf } from "../contract/permissions.ts";
-import { filterProblem, type TopicTree, topicProblem } from "../contract/topics.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
+import { filterProblem, type TopicTree, topicProblem } from "../contract/topics.ts";
 
 /** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
 const MAX_SETS = 1000;

@@ -85,6 +85,8 @@ function builtInChannelsOf(topic: Topic): string[] {
     case "service-job":
     case "service-event":
       return [JOBS, DASHBOARD];
+    case "service-alert":
+      return [ALERTS, JOBS, DASHBOARD];
     case "system":
       return [SYSTEM, DASHBOARD];
     case "channel-event":

@@ -9,14 +9,21 @@ export const scheduleSchema = z.object({
   entries: z
     .array(
       z.discriminatedUnion("kind", [
-        z.object({
-          kind: z.literal("solar"),
-          anchor: z.enum(["sunrise", "sunset", "golden_hour", "blue_hour"]),
-          /** Minutes after the anchor at which the window opens; negative is before. */
-          offset_min: z.number().min(-720).max(720),
-          duration_min: z.number().positive().max(1440),
-          interval_s: z.number().min(1).max(86_400),
-        }),
+        z
+          .object({
+            kind: z.literal("solar"),
+            anchor: z.enum(["sunrise", "sunset", "golden_hour", "blue_hour"]),
+            /** Which of the two golden or blue hours of a day. Default: both. */
+            when: z.enum(["morning", "evening"]).optional(),
+            /** Minutes after the anchor at which the window opens; negative is before. */
+            offset_min: z.number().min(-720).max(720),
+            duration_min: z.number().positive().max(1440),
+            interval_s: z.number().min(1).max(86_400),
+          })
+          .refine(({ anchor, when }) => when === undefined || anchor === "golden_hour" || anchor === "blue_hour", {
+            path: ["when"],
+            message: "is for golden_hour and blue_hour: there is one sunrise and one sunset a day",
+          }),
         z.object({
           kind: z.literal("clock"),
           start: clockTime,
@@ -39,6 +46,10 @@ export const commandArgs = {
     .strict()
     .refine((settings) => Object.keys(settings).length > 0, "must set something"),
   reboot: z.strictObject({}),
+  /** Sends a picture that was taken: the newest, or the one of that name. */
+  "preview.send": z.strictObject({ capture: idSchema.optional() }),
+  /** Leaves the link until then: no command reaches a camera that sleeps. */
+  sleep: z.strictObject({ until: timestampSchema }),
 } as const;
 export type CommandName = keyof typeof commandArgs;
 

@@ -88,8 +88,31 @@ export const previewUpdatedSchema = z.object({
   url: z.string(),
   etag: z.string(),
   size_bytes: z.number().int().positive(),
+  /** When it was taken, where its capture's name tells: a ULID does. */
+  taken_at: timestampSchema.optional(),
 });
 export type PreviewUpdated = z.infer<typeof previewUpdatedSchema>;
+
+/** What `GET /cameras/{id}/previews` answers: the pictures of a camera's last 48 hours, newest first. */
+export const previewListSchema = z.object({
+  camera: idSchema,
+  /** How many there are in all. */
+  total: z.number().int().nonnegative(),
+  previews: z.array(
+    z.object({
+      capture: idSchema,
+      /** When it was taken, where its capture's name tells; else when it arrived. */
+      taken_at: timestampSchema,
+      /** Path on the bridge's HTTP port; reading it needs a token. */
+      url: z.string(),
+      etag: z.string(),
+      size_bytes: z.number().int().positive(),
+    }),
+  ),
+  /** The path of the next page; left out on the last. */
+  next: z.string().optional(),
+});
+export type PreviewList = z.infer<typeof previewListSchema>;
 
 export const environmentSchema = z.object({
   /** Degrees above the horizon. */
@@ -154,6 +177,51 @@ export const alertSchema = z.object({
   message: z.string().max(2000),
 });
 export type Alert = z.infer<typeof alertSchema>;
+
+/** Alerts that the backend raises and clears below a camera. */
+export const CAMERA_ALERTS = ["no-capture", "disk", "failures", "duplicate-client-id"] as const;
+export type CameraAlertName = (typeof CAMERA_ALERTS)[number];
+
+/** Alerts that the backend raises and clears below a processing service. */
+export const SERVICE_ALERTS = ["job-queue", "worker-silent"] as const;
+export type ServiceAlertName = (typeof SERVICE_ALERTS)[number];
+
+/** What a camera says of messages it had to give up before they were sent. They never had a number. */
+export const outboxDroppedSchema = z.object({
+  count: z.number().int().positive(),
+  /** Between which moments they happened. */
+  from: timestampSchema,
+  to: timestampSchema,
+});
+export type OutboxDropped = z.infer<typeof outboxDroppedSchema>;
+
+/** Said by the backend about a camera, not by the camera. */
+export const LINK_GAP_EVENT = "link.gap";
+
+/**
+ * `link.gap`: messages of a camera that are not here. Said by the backend once for each gap, when it is certain; a gap
+ * between numbers is said again, with `filled`, should what was missing arrive after all.
+ */
+export const linkGapSchema = z.object({
+  /** `dropped`: the camera had no room for them, and says so. `missing`: their numbers never arrived. */
+  reason: z.enum(["dropped", "missing"]),
+  count: z.number().int().positive(),
+  /** Between which moments they happened; of `missing` ones, when their neighbours did. */
+  from: timestampSchema,
+  to: timestampSchema,
+  /** The boot of the camera in which the gap was noticed, where it is known. */
+  session: z.string().optional(),
+  /** With `missing`: the numbers, `seq` of the envelope, inclusive. */
+  first_seq: z.number().int().positive().optional(),
+  last_seq: z.number().int().positive().optional(),
+  /** All of it has arrived since. */
+  filled: z.boolean().optional(),
+});
+export type LinkGap = z.infer<typeof linkGapSchema>;
+
+/** The state `gaps` of a camera: what never arrived of the last 48 hours, newest last. */
+export const linkGapsSchema = z.object({ gaps: z.array(linkGapSchema).max(32) });
+export type LinkGaps = z.infer<typeof linkGapsSchema>;
 
 /** Every event name this system sends itself. Others pass through unchanged. */
 export const EVENTS = [
@@ -346,6 +414,7 @@ export function usualEvent(topic: Topic, data: unknown): string {
     case "camera-about":
       return cleared ? "state.cleared" : "camera.about";
     case "camera-alert":
+    case "service-alert":
       return cleared ? "alert.cleared" : "alert.raised";
     case "camera-preview":
       return "preview.updated";

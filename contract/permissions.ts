@@ -9,7 +9,7 @@ import {
   SYSTEM,
 } from "./channels.ts";
 import { isId } from "./ids.ts";
-import { filterCovers, filterMatches, PRESENCE_STATE, type Topic, type TopicTree } from "./topics.ts";
+import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
 /**
  * What a bearer of permissions may do, on every door of the system: browsers (channels), MQTT clients (topics)
@@ -91,7 +91,8 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     for (const camera of readable) list.push(`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`);
     if (held.has("camera:control")) list.push(`${root}/cameras/+/replies/+`);
     for (const camera of commandable) list.push(`${root}/cameras/${camera}/replies/+`);
-    if (held.has("alerts:read")) list.push(`${root}/cameras/+/alerts/#`, `${root}/channels/${ALERTS}/#`);
+    if (held.has("alerts:read"))
+      list.push(`${root}/cameras/+/alerts/#`, `${root}/processing/+/alerts/#`, `${root}/channels/${ALERTS}/#`);
     if (held.has("jobs:read")) list.push(`${root}/processing/#`, `${root}/channels/${JOBS}/#`);
     if (held.has("system:read")) list.push(`${root}/system/#`, `${root}/channels/${SYSTEM}/#`);
     for (const [name, channel] of channels) {
@@ -120,7 +121,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
 
   function canWrite(topic: Topic): boolean {
     if (topic.kind === "camera-command") return canCommand(topic.camera);
-    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return false;
+    if (topic.kind === "camera-state" && isBackendState(topic.name)) return false;
     const camera = cameraOfTopic(topic);
     if (camera !== undefined) return devices.has(camera);
     if ("service" in topic) return services.has(topic.service);

@@ -54,6 +54,8 @@ export const dashboardEventSchema = z.object({
   /** The MQTT topic below the root: names the state a snapshot event is of. */
   topic: z.string().optional(),
   historical: z.boolean().optional(),
+  /** The number its sender gave it: a sender counts its messages, so that a hole shows what is missing. */
+  seq: z.number().int().optional(),
   /** Part of the state at the moment of subscribing, not something that happens now. */
   snapshot: z.boolean().optional(),
 });

@@ -23,12 +23,21 @@ export type Topic =
   | { kind: "service-link"; service: string }
   | { kind: "service-job"; service: string; job: string }
   | { kind: "service-event"; service: string; event: string }
+  | { kind: "service-alert"; service: string; name: string }
   | { kind: "service-other"; service: string }
   | { kind: "system"; name: string }
   | { kind: "channel-event"; channel: string; event: string };
 
 /** The state a camera's presence is published under by the backend; a camera may not write it. */
 export const PRESENCE_STATE = "presence";
+
+/** The state below which the backend lists what never arrived from a camera; a camera may not write it. */
+export const GAPS_STATE = "gaps";
+
+/** A state of a camera that the backend publishes: no word of the camera itself. */
+export function isBackendState(name: string): boolean {
+  return name === PRESENCE_STATE || name === GAPS_STATE;
+}
 
 const CHANNEL_NAME = /^[a-z0-9][a-z0-9-]{0,62}(?::[a-z0-9][a-z0-9-]{0,62})?$/;
 
@@ -101,6 +110,7 @@ function parseService(service: string, kind: string, name: string | undefined, r
   } else if (rest.length === 0) {
     if (kind === "jobs" && isId(name)) return { kind: "service-job", service, job: name };
     if (kind === "events" && isEventName(name)) return { kind: "service-event", service, event: name };
+    if (kind === "alerts" && isId(name)) return { kind: "service-alert", service, name };
   }
   return undefined;
 }
@@ -134,6 +144,8 @@ function below(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>
       return `processing/${id(topic.service)}/jobs/${id(topic.job)}`;
     case "service-event":
       return `processing/${id(topic.service)}/events/${eventName(topic.event)}`;
+    case "service-alert":
+      return `processing/${id(topic.service)}/alerts/${id(topic.name)}`;
     case "system":
       return `system/${id(topic.name)}`;
     case "channel-event":

@@ -2,18 +2,21 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { startBridge } from "../bridge/bridge.ts";
+import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
+import { shareLink } from "../bridge/broker-link/shared-link.ts";
+import type { Cluster } from "../bridge/cluster/cluster.ts";
 import { type BridgeConfig, readBridgeConfig } from "../bridge/config.ts";
-import { createIngest } from "../bridge/ingest.ts";
-import { openLevelJournal } from "../bridge/journal/level.ts";
-import { openPreviews } from "../bridge/previews.ts";
+import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
+import type { Journal } from "../bridge/journal/journal.ts";
 import { createTokens } from "../bridge/tokens.ts";
-import { startBroker } from "../broker/broker.ts";
+import { type Broker, startBroker } from "../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../broker/config.ts";
 import { topicTree } from "../contract/topics.ts";
 import type { SimulatedCameraOptions } from "../device/simulator.ts";
-import { readAll, readSimulatorConfig, type SimulatorConfig } from "./config.ts";
+import { readAll, readSimulatorConfig, readStoreConfig, type SimulatorConfig, type StoreConfig } from "./config.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
 import { startSimulatorProcess } from "./simulator-process.ts";
+import { openStores } from "./stores.ts";
 
 const SERVICE_ID = "worker";
 
@@ -21,6 +24,7 @@ export interface BackendConfig {
   bridge: BridgeConfig;
   broker: BrokerConfig;
   simulator: SimulatorConfig;
+  store: StoreConfig;
   secrets: Secrets;
 }
 
@@ -31,8 +35,9 @@ export interface BackendConfig {
  */
 export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
   const source = { env, readFile: (path: string) => readFileSync(path, "utf8") };
-  const { simulator } = readAll({
-    simulator: () => readSimulatorConfig(source),
+  const { simulator, store } = readAll({
+    store: () => readStoreConfig(source),
+    simulator: () => readSimulatorConfig({ ...source, env: withoutTwins(env) }),
     // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
     broker: () => readBrokerConfig(source),
     bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
@@ -40,6 +45,7 @@ export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
   const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
   return {
     simulator,
+    store,
     secrets,
     broker: readBrokerConfig(source),
     bridge: readBridgeConfig({
@@ -47,6 +53,11 @@ export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
       generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
     }),
   };
+}
+
+/** Every node would simulate the same cameras, and they would push each other out: with Redis only if it is asked for. */
+function withoutTwins(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
 }
 
 /** Stand in for the generated secrets while the configuration is only checked. */
@@ -74,30 +85,26 @@ export interface BackendOptions {
 /** Broker and bridge in this process, everything durable under `DATA_PATH`; the simulator beside it. Should one not start, those before it are stopped. */
 export async function startBackend({ config, version, pagePath, logger }: BackendOptions): Promise<Backend> {
   const running: { stop(): Promise<void> }[] = [];
+  let drain = () => {};
   let stopping: Promise<void> | undefined;
   const stop = () => {
+    // Before anything is waited for: nobody is to be sent here any more.
+    if (stopping === undefined) drain();
     stopping ??= stopAll(running, logger);
     return stopping;
   };
   try {
     const { bridge: bridgeConfig, broker: brokerConfig } = config;
     const tree = topicTree(bridgeConfig.topicRoot);
-    const { channels, dataPath } = bridgeConfig;
+    const { channels, dataPath, maxPayloadBytes } = bridgeConfig;
     const tokens = createTokens({ secrets: bridgeConfig.jwtSecrets });
 
-    const journal = await openLevelJournal({
-      path: join(dataPath, "journal"),
-      sync: bridgeConfig.journal.sync,
-      retentionEvents: bridgeConfig.journal.retentionEvents,
-      retentionHours: bridgeConfig.journal.retentionHours,
-      logger: logger.child({ part: "journal" }),
-    });
-    running.push({ stop: () => journal.close() });
+    if (config.store.url !== undefined && bridgeConfig.jwtSecrets[0] === config.secrets.jwtSecret)
+      logger.warn("tokens of this node are good at no other: set the same JWT_SECRET and OPERATOR_KEY at all nodes");
+    const stores = await openStores({ store: config.store, bridge: bridgeConfig, logger });
+    running.push(stores);
+    const { cluster, journal, previews } = stores;
 
-    const previews = await openPreviews({ path: join(dataPath, "previews"), ...bridgeConfig.previews });
-    running.push({ stop: () => previews.close() });
-
-    const { maxPayloadBytes } = bridgeConfig;
     const ingest = createIngest({
       journal,
       tree,
@@ -112,17 +119,21 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       channels,
       verifyToken: (token) => tokens.verify(token),
       ingest,
+      ...(stores.redis === undefined ? {} : { redis: stores.redis }),
       logger: logger.child({ part: "broker" }),
     });
     running.push(broker);
+    const link = stores.redis === undefined ? broker : await shareLinkOf(broker, cluster, running);
     ingest.attach(broker);
     await ingest.replayUnemitted();
+    emitWhatOthersLeft(journal, ingest, logger);
 
     const bridge = await startBridge({
       config: bridgeConfig,
+      cluster,
       journal,
       ingest,
-      link: broker,
+      link,
       tokens,
       tree,
       channels,
@@ -133,6 +144,10 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       logger: logger.child({ part: "bridge" }),
     });
     running.push(bridge);
+    drain = () => {
+      broker.stopListening();
+      void bridge.drain();
+    };
     // Last, so that nothing is accepted before somebody listens to it.
     await broker.listen();
 
@@ -173,6 +188,44 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     await stop();
     throw error;
   }
+}
+
+/** The bridge sees the clients of all nodes. */
+async function shareLinkOf(
+  broker: Broker,
+  cluster: Cluster,
+  running: { stop(): Promise<void> }[],
+): Promise<BrokerLink> {
+  const identities = () => broker.clients().map(({ identity }) => identity);
+  const link = await shareLink({ link: broker, identities, cluster });
+  running.push({ stop: async () => link.stop() });
+  return link;
+}
+
+/** Another node died before it gave MQTT subscribers what it had accepted: this one does. One round at a time. */
+function emitWhatOthersLeft(
+  journal: Pick<Journal, "onUnemitted">,
+  ingest: Pick<BridgeIngest, "replayUnemitted">,
+  logger: Logger,
+): void {
+  let wanted = false;
+  let emitting = false;
+  const emit = async () => {
+    emitting = true;
+    try {
+      while (wanted) {
+        wanted = false;
+        await ingest.replayUnemitted({ late: true });
+      }
+    } catch (error) {
+      logger.warn({ err: error }, "what another node had accepted is not published yet");
+    }
+    emitting = false;
+  };
+  journal.onUnemitted(() => {
+    wanted = true;
+    if (!emitting) void emit();
+  });
 }
 
 async function stopAll(running: readonly { stop(): Promise<void> }[], logger: Logger): Promise<void> {

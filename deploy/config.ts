@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ConfigurationError, countVariable, type EnvironmentSource, readEnvironment } from "../contract/environment.ts";
+import { parseRedisUrl, RedisUrlError } from "./redis-url.ts";
 
 const schema = z.object({
   /** Simulated cameras that run along with the backend; 0 starts none, and no simulated processing service. */
@@ -34,6 +35,44 @@ export type SimulatorConfig = z.infer<typeof schema>;
 /** @throws {ConfigurationError} */
 export function readSimulatorConfig(source: EnvironmentSource): SimulatorConfig {
   return readEnvironment(schema, source);
+}
+
+const storeSchema = z.object({
+  /** Where Redis is; with it everything durable is kept there, and any number of nodes serve as one. */
+  REDIS_URL: z
+    .string()
+    .superRefine((url, context) => {
+      const problem = redisUrlProblem(url);
+      if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+    })
+    .optional(),
+  /** What the names of all keys in Redis begin with: sets this deployment apart from others. */
+  REDIS_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9:._-]{1,64}$/, "must be 1 to 64 letters, digits and : . _ -")
+    .default("skylapse"),
+});
+
+export interface StoreConfig {
+  /** `REDIS_URL`, with its password; undefined when there is no Redis. */
+  url: string | undefined;
+  prefix: string;
+}
+
+/** @throws {ConfigurationError} */
+export function readStoreConfig(source: EnvironmentSource): StoreConfig {
+  const { REDIS_URL, REDIS_PREFIX } = readEnvironment(storeSchema, { ...source, secrets: ["REDIS_URL"] });
+  return { url: REDIS_URL, prefix: REDIS_PREFIX };
+}
+
+function redisUrlProblem(url: string): string | undefined {
+  try {
+    parseRedisUrl(url);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    return error.message.replace(/^REDIS_URL:? /, "");
+  }
 }
 
 /** Runs readers of configuration and puts the problems of all of them into one error, each problem once. */

@@ -5,9 +5,14 @@ import pino, { type Logger } from "pino";
 import pinoPretty from "pino-pretty";
 import { ConfigurationError } from "../contract/environment.ts";
 import { type Backend, type BackendConfig, readBackendConfig, startBackend } from "./backend.ts";
+import { describePlace, parseRedisUrl } from "./redis-url.ts";
 
-/** A stop that takes longer is ended: whoever pressed Ctrl-C waits for it. */
+/** A stop that takes longer, beyond SHUTDOWN_SPREAD_MS, is ended: whoever pressed Ctrl-C waits for it. */
 const STOP_TIMEOUT_MS = 1900;
+/** A second signal that comes sooner is the same one again: npm passes on what its terminal has sent to both. */
+const SECOND_SIGNAL_MS = 300;
+
+let stoppingSince: number | undefined;
 
 const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
 const version = packageVersion(root);
@@ -16,7 +21,7 @@ try {
   const config = readBackendConfig(process.env);
   const logger = makeLogger(config.bridge.logLevel);
   const backend = await startBackend({ config, version, pagePath: join(root, "dist", "page"), logger });
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void stop(backend, logger));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stopOnce(backend, config, logger));
   process.stdout.write(greeting(config, backend));
 } catch (error) {
   process.stderr.write(
@@ -27,20 +32,26 @@ try {
   process.exit(1);
 }
 
-async function stop(backend: Backend, logger: Logger): Promise<void> {
-  const deadline = setTimeout(() => {
-    logger.error("did not stop in time");
-    process.exit(1);
-  }, STOP_TIMEOUT_MS);
-  await backend.stop();
-  clearTimeout(deadline);
-  process.exit(0);
+/** @returns stops; called again, ends the program at once */
+function stopOnce(backend: Backend, { bridge }: BackendConfig, logger: Logger): () => void {
+  return () => {
+    if (stoppingSince !== undefined) {
+      if (performance.now() - stoppingSince >= SECOND_SIGNAL_MS) process.exit(1);
+      return;
+    }
+    stoppingSince = performance.now();
+    setTimeout(() => {
+      logger.error("did not stop in time");
+      process.exit(1);
+    }, STOP_TIMEOUT_MS + bridge.shutdownSpreadMs);
+    void backend.stop().then(() => process.exit(0));
+  };
 }
 
-function greeting({ bridge, simulator }: BackendConfig, { addresses, cameras }: Backend): string {
+function greeting({ bridge, simulator, store }: BackendConfig, { addresses, cameras }: Backend): string {
   const lines: (readonly [string, string])[] = [
     ...addresses,
-    ["Data", `${bridge.dataPath} (LevelDB)`],
+    ["Data", store.url === undefined ? `${bridge.dataPath} (LevelDB)` : redisLine(store.url, store.prefix)],
     [
       "Cameras",
       cameras.length > 0
@@ -53,6 +64,13 @@ function greeting({ bridge, simulator }: BackendConfig, { addresses, cameras }: 
   const width = Math.max(...lines.map(([label]) => label.length));
   const body = lines.map(([label, text]) => `  ${label.padEnd(width)}  ${text}\n`).join("");
   return `\nSkylapse Realtime ${version} is ready after ${process.uptime().toFixed(1)} s\n\n${body}\nCtrl-C stops it.\n`;
+}
+
+/** Never with a password. */
+function redisLine(url: string, prefix: string): string {
+  const place = parseRedisUrl(url);
+  const where = `${place.kind === "single" ? "redis://" : ""}${describePlace(place)}`;
+  return `${where} (Redis, prefix ${prefix})`;
 }
 
 /** Logs go to standard error: readable lines on a terminal, JSON for everybody else. */

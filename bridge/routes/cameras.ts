@@ -7,7 +7,8 @@ import type { Grants } from "../../contract/permissions.ts";
 import { PRESENCE_STATE } from "../../contract/topics.ts";
 import { notFound } from "../errors.ts";
 import type { StateEntry } from "../journal/journal.ts";
-import { LATEST_PICTURE_ROUTE, latestPictureUrl } from "../previews.ts";
+import type { StoredPreview } from "../previews/preview-store.ts";
+import { latestPictureUrl } from "../previews.ts";
 import { demand } from "./callers.ts";
 import { read } from "./request-body.ts";
 import type { Services } from "./services.ts";
@@ -22,10 +23,10 @@ interface CameraView {
   /** The last value of each state, by name. */
   states: Record<string, z.infer<typeof bodySchema> & { position: number }>;
   alerts: Record<string, unknown>;
-  preview: { url: string; etag: string; saved_at: string; size_bytes: number } | undefined;
+  preview: { url: string; etag: string; taken_at: string; saved_at: string; size_bytes: number } | undefined;
 }
 
-/** `GET /cameras`, `GET /cameras/{id}` and `GET /cameras/{id}/latest.jpg`. */
+/** `GET /cameras` and `GET /cameras/{id}`. */
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
   const { callers, journal, presence, previews } = services;
 
@@ -39,7 +40,9 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
       if (ofCamera === undefined) entries.set(entry.camera, [entry]);
       else ofCamera.push(entry);
     }
-    return { cameras: [...entries.keys()].sort().map((id) => view(id, entries.get(id) ?? [])) };
+    const ids = [...entries.keys()].sort();
+    const newest = await previews.newest(ids);
+    return { cameras: ids.map((id) => view(id, entries.get(id) ?? [], newest.get(id))) };
   });
 
   server.get("/cameras/:id", async (request) => {
@@ -48,28 +51,10 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     demand(grants.seesCamera(id), `camera:${id}:read`);
     const entries = journal.snapshot(cameraChannel(id));
     if (entries.length === 0 && presence.of(id) === undefined) throw notFound(`Nothing was heard of a camera ${id}`);
-    return view(id, entries);
+    return view(id, entries, (await previews.newest([id])).get(id));
   });
 
-  server.get(LATEST_PICTURE_ROUTE, async (request, reply) => {
-    const { grants } = callers.of(request);
-    const { id } = read(paramsSchema, request.params, "The path");
-    demand(grants.seesCamera(id), `camera:${id}:read`);
-    const latest = previews.latest(id);
-    // Kept by the reader, but asked for anew each time: the etag makes that cheap.
-    reply.header("cache-control", "private, no-cache");
-    if (latest !== undefined && matches(request.headers["if-none-match"], latest.etag))
-      return reply.code(304).header("etag", latest.etag).send();
-    const picture = await latest?.read();
-    if (latest === undefined || picture === undefined) throw notFound(`There is no picture of the camera ${id} yet`);
-    return reply
-      .header("etag", picture.etag)
-      .header("last-modified", latest.savedAt.toUTCString())
-      .type(latest.contentType)
-      .send(picture.bytes);
-  });
-
-  function view(id: string, entries: readonly StateEntry[]): CameraView {
+  function view(id: string, entries: readonly StateEntry[], newest: StoredPreview | undefined): CameraView {
     const seen: CameraView = {
       id,
       presence: presence.of(id),
@@ -86,10 +71,15 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
       else if (topic?.kind === "camera-state" && topic.name !== PRESENCE_STATE)
         seen.states[topic.name] = { event, data, timestamp, position: entry.position };
     }
-    const latest = previews.latest(id);
-    if (latest !== undefined) {
-      const { etag, savedAt, sizeBytes } = latest;
-      seen.preview = { url: latestPictureUrl(id), etag, saved_at: savedAt.toISOString(), size_bytes: sizeBytes };
+    if (newest !== undefined) {
+      const { etag, takenAt, savedAt, sizeBytes } = newest;
+      seen.preview = {
+        url: latestPictureUrl(id),
+        etag,
+        taken_at: new Date(takenAt).toISOString(),
+        saved_at: new Date(savedAt).toISOString(),
+        size_bytes: sizeBytes,
+      };
     }
     return seen;
   }
@@ -101,9 +91,4 @@ function readsSomeCamera(grants: Grants): boolean {
     grants.canReadChannel(DASHBOARD) ||
     grants.permissions.some((held) => held === "camera:read" || /^camera:[^:]+:read$/.test(held))
   );
-}
-
-/** `If-None-Match`, compared weakly (RFC 9110 section 13.1.2). */
-function matches(header: string | undefined, etag: string): boolean {
-  return (header ?? "").split(",").some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === etag);
 }

@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { FastifyInstance } from "fastify";
 import { SYSTEM } from "../../contract/channels.ts";
+import { StoreUnavailableError } from "../journal/journal.ts";
 import { demand } from "./callers.ts";
 import type { Services } from "./services.ts";
 
@@ -8,11 +9,12 @@ import type { Services } from "./services.ts";
 const UNLIMITED = { config: { rateLimit: false } } as const;
 
 /**
- * `GET /health`, `/livez`, `/readyz`: open, and without details. `GET /stats`: names users and their addresses, so it
+ * `GET /health`, `/livez`, `/readyz`: open, and without details. `GET /stats`, of this node but for `cluster` and
+ * `totals`: names users and their addresses, so it
  * needs the operator key or `system:read`, unless only this machine can reach the server.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, sockets, stats, version, trouble, figures } = services;
+  const { callers, sockets, stats, cluster, version, trouble, checkStore, figures } = services;
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
   server.addHook("onClose", async () => {
@@ -23,7 +25,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   server.get("/livez", UNLIMITED, async () => ({ status: "alive" }));
 
   server.get("/readyz", UNLIMITED, async (_request, reply) => {
-    const reason = trouble();
+    const reason = trouble() ?? (await checkStore());
     return reason === undefined ? { status: "ready" } : reply.code(503).send({ status: "not ready", reason });
   });
 
@@ -49,12 +51,33 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
       timestamp: new Date().toISOString(),
       version,
       node: {
+        id: cluster.nodeId,
         uptime_seconds: Math.round(process.uptime()),
         memory_bytes: process.memoryUsage.rss(),
         event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
         ...figures(),
       },
+      cluster: await clusterFigures(cluster),
       totals: stats.totals(),
     };
   });
+}
+
+/** What all nodes have; nothing but the reason while they cannot be asked. */
+async function clusterFigures({ nodes }: Services["cluster"]): Promise<object> {
+  try {
+    const found = await nodes();
+    return {
+      total_connections: found.reduce((sum, { connections }) => sum + connections, 0),
+      nodes: found.map(({ id, startedAt, lastSeenAt, connections }) => ({
+        id,
+        started_at: new Date(startedAt).toISOString(),
+        last_seen_at: new Date(lastSeenAt).toISOString(),
+        connections,
+      })),
+    };
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return { trouble: error.message };
+  }
 }

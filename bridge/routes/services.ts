@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../../contract/channels.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import type { Cluster } from "../cluster/cluster.ts";
 import type { CommandRunner } from "../command-relay.ts";
 import type { BridgeConfig } from "../config.ts";
 import type { Journal } from "../journal/journal.ts";
@@ -26,11 +27,14 @@ export interface Services {
   sockets: Pick<Sockets, "connections" | "stats" | "channelCounts" | "subscribers" | "closeConnection">;
   relay: CommandRunner;
   presence: Pick<PresenceService, "of">;
-  previews: Pick<Previews, "latest">;
+  previews: Pick<Previews, "newest" | "list" | "overview" | "read">;
   stats: Stats;
+  cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
   version: string;
   /** Why the server is not to be sent work now; undefined when it is. */
   trouble: () => string | undefined;
+  /** The same after a look at the store, by a write. */
+  checkStore: () => Promise<string | undefined>;
   /** Figures of the parts, for `/stats`. */
   figures: () => Record<string, unknown>;
   logger: Logger;

@@ -1,4 +1,3 @@
-import type { OutgoingQueues } from "./outgoing-queues.ts";
 import type { KeptPacket } from "./packet-codec.ts";
 
 /** How often a look is taken whether the client has been sent all that was read for it. */
@@ -21,7 +20,10 @@ interface Replay {
 }
 
 export interface ReplaysOptions {
-  queues: OutgoingQueues;
+  queues: {
+    /** What the session has not acknowledged after the key, oldest first; an empty key is before all. */
+    readAfter(clientId: string, key: string): AsyncIterable<{ key: string; packet: KeptPacket }>;
+  };
   /** The name of this run of the broker. */
   brokerId: () => string;
   /** The newest publication that was handed to subscriptions; they are handed on in order. */

@@ -1,5 +1,6 @@
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { LocalLeases } from "../../bridge/cluster/local/in-memory.ts";
 import { startSystemStatus } from "../../bridge/system-status.ts";
 import { resourcesSchema, systemStatusSchema } from "../../contract/events.ts";
 import { topicTree } from "../../contract/topics.ts";
@@ -9,20 +10,30 @@ const STATUS = "skylapse/v1/system/status";
 const RESOURCES = "skylapse/v1/system/resources";
 
 let journal: MemoryJournal;
-let status: { stop(): void };
+let leases: LocalLeases;
+let status: SystemStatus;
 
-beforeEach(() => {
-  vi.useFakeTimers();
-  journal = memoryJournal(topicTree());
-  status = startSystemStatus({
-    journal,
+type SystemStatus = ReturnType<typeof startSystemStatus>;
+
+function startNode(): SystemStatus {
+  return startSystemStatus({
+    cluster: { leases },
+    trouble: () => journal.trouble,
     publish: journal.publish,
     version: "1.2.3",
     logger: pino({ level: "silent" }),
   });
+}
+
+beforeEach(async () => {
+  vi.useFakeTimers();
+  journal = memoryJournal(topicTree());
+  leases = new LocalLeases();
+  status = startNode();
+  await vi.advanceTimersByTimeAsync(0);
 });
-afterEach(() => {
-  status.stop();
+afterEach(async () => {
+  await status.stop();
   vi.useRealTimers();
 });
 
@@ -44,19 +55,26 @@ describe("the system's status", () => {
   });
 
   it("is told again once the store takes writes again", async () => {
-    status.stop();
+    await status.stop();
     journal.trouble = "disk full";
     journal.entries = [];
-    status = startSystemStatus({
-      journal,
-      publish: journal.publish,
-      version: "1.2.3",
-      logger: pino({ level: "silent" }),
-    });
+    status = startNode();
     await vi.advanceTimersByTimeAsync(30_000);
     expect(journal.entries).toEqual([]);
     journal.trouble = undefined;
     await vi.advanceTimersByTimeAsync(10_000);
     expect(published(journal, STATUS)).toMatchObject([{ event: "system.status", data: { status: "ok" } }]);
+  });
+
+  it("is told by one of several nodes, and by another when that one ends", async () => {
+    const others = [startNode(), startNode()];
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(published(journal, STATUS)).toHaveLength(1);
+    journal.entries = [];
+    await status.stop();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(published(journal, STATUS)).toHaveLength(1);
+    expect(published(journal, RESOURCES)).toHaveLength(1);
+    for (const other of others) await other.stop();
   });
 });

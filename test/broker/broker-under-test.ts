@@ -8,6 +8,7 @@ import type { TokenIdentity } from "../../broker/authenticate.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import type { IncomingPublication, Ingest } from "../../broker/ingest-gate.ts";
+import type { RedisConnections } from "../../broker/storage/redis/connection.ts";
 import { topicTree } from "../../contract/topics.ts";
 
 export const ROOT = "skylapse/v1";
@@ -57,6 +58,14 @@ export interface BrokerUnderTestOptions {
   env?: Record<string, string>;
   dataPath?: string;
   verifyToken?: (token: string) => Promise<TokenIdentity> | TokenIdentity;
+  redis?: RedisConnections;
+}
+
+let redisFor: ((dataPath: string) => RedisConnections) | undefined;
+
+/** From now on the brokers of this test file keep their sessions there, by the data path they are given. */
+export function keepSessionsIn(connections: (dataPath: string) => RedisConnections): void {
+  redisFor = connections;
 }
 
 export function temporaryFolder(): string {
@@ -74,7 +83,7 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
 
 /** A broker with the devices `north` (camera), `south` (camera) and `stacker` (processing); ends with the test. */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
-  const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken } = options;
+  const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
   const log: LogLine[] = [];
   const watchers = new Set<() => void>();
   const logger = pino(
@@ -89,7 +98,15 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
-  const broker = await startBroker({ config, tree, channels: new Map(), verifyToken, ingest, logger });
+  const broker = await startBroker({
+    config,
+    tree,
+    channels: new Map(),
+    verifyToken,
+    ingest,
+    logger,
+    ...(redis === undefined ? {} : { redis }),
+  });
   onTestFinished(() => broker.stop());
   for (const id of ["north", "south"]) await broker.devices.set({ id, kind: "camera", secret: SECRET });
   await broker.devices.set({ id: "stacker", kind: "processing", secret: SECRET });

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RetainedTopics } from "../../broker/storage/retained-topics.ts";
-import { TopicDecisions } from "../../contract/topic-decisions.ts";
 import { TopicIndex } from "../../broker/topic-index.ts";
+import { TopicDecisions } from "../../contract/topic-decisions.ts";
 import { filterMatches } from "../../contract/topics.ts";
 
 const level = fc.constantFrom("a", "b", "", "$SYS", "__proto__", "constructor");

@@ -65,6 +65,7 @@ export const aTopic: fc.Arbitrary<BuildableTopic> = fc.oneof(
   fc.record({ kind: fc.constant("service-link" as const), service: anId }),
   fc.record({ kind: fc.constant("service-job" as const), service: anId, job: anId }),
   fc.record({ kind: fc.constant("service-event" as const), service: anId, event: anEventName }),
+  fc.record({ kind: fc.constant("service-alert" as const), service: anId, name: anId }),
   fc.record({ kind: fc.constant("system" as const), name: anId }),
   fc.record({ kind: fc.constant("channel-event" as const), channel: aChannelName, event: anEventName }),
 );

@@ -102,6 +102,8 @@ describe("any permissions but admin", () => {
         fc.pre(topic.kind !== "camera-command" && filterMatches(filter, name) && held.canSubscribe(filter));
         expect(held.canReadTopic(name)).toBe(true);
       }),
+      // Of all topics few are below the filter.
+      { maxSkipsPerRun: 1000 },
     );
   });
 });

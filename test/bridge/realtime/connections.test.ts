@@ -1,6 +1,7 @@
 import { connect as connectTcp } from "node:net";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { WebSocket } from "ws";
+import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
 import { connect, TestClient } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
@@ -173,4 +174,69 @@ it("a request that asks for a WebSocket in a wrong way is answered with an HTTP 
   });
   expect(answer).toMatch(/^HTTP\/1\.1 400 /);
   expect(sockets.stats()).toMatchObject({ connections: 0, unauthenticated: 0 });
+});
+
+describe("a register that answers late", () => {
+  /** Admits nobody before it is told to. */
+  function lateRegister(limit = 5) {
+    const register = new LocalRegister();
+    let admit = () => {};
+    const admitted = new Promise<void>((resolve) => {
+      admit = resolve;
+    });
+    return {
+      admit: () => admit(),
+      register,
+      enter: async (userId: string, connectionId: string) => {
+        await admitted;
+        return await register.enter(userId, connectionId, limit);
+      },
+    };
+  }
+
+  it("is waited for, and what the client has said meanwhile is answered in order", async () => {
+    const late = lateRegister();
+    const realtime = await startRealtime({ register: late });
+    const client = await new TestClient(realtime.url).opened();
+    client.send({ type: "auth", token: realtime.token(), id: 1 });
+    client.send({ type: "subscribe", channel: "dashboard", id: 2 });
+    client.send({ type: "ping", id: 3 });
+    await vi.waitUntil(() => realtime.sockets.stats().unauthenticated === 1);
+    expect(client.messages).toEqual([]);
+    late.admit();
+    await client.next("pong");
+    expect(client.messages.slice(0, 3).map(({ type }) => type)).toEqual([
+      "auth_success",
+      "subscription_result",
+      "pong",
+    ]);
+  });
+
+  it("lets a client say 32 things meanwhile, and no more", async () => {
+    const realtime = await startRealtime({ register: lateRegister() });
+    const client = await new TestClient(realtime.url).opened();
+    client.send({ type: "auth", token: realtime.token() });
+    for (let index = 0; index < 33; index++) client.send({ type: "ping" });
+    expect((await client.closed).code).toBe(4003);
+  });
+
+  it("keeps no place for a client that has gone meanwhile", async () => {
+    const late = lateRegister();
+    const realtime = await startRealtime({ register: late });
+    const client = await new TestClient(realtime.url).opened();
+    client.send({ type: "auth", token: realtime.token() });
+    await vi.waitUntil(() => realtime.sockets.stats().unauthenticated === 1);
+    client.ws.terminate();
+    await vi.waitUntil(() => realtime.sockets.stats().unauthenticated === 0);
+    late.admit();
+    await vi.waitFor(() => expect(late.register.size).toBe(0));
+    expect(realtime.sockets.stats().connections).toBe(0);
+  });
+
+  it("does not stretch the time to authenticate", async () => {
+    const realtime = await startRealtime({ register: lateRegister(), authTimeoutMs: 100 });
+    const client = await new TestClient(realtime.url).opened();
+    client.send({ type: "auth", token: realtime.token() });
+    expect((await client.closed).code).toBe(4001);
+  });
 });

@@ -2,17 +2,19 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
+import { ulid } from "ulid";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { IncomingPublication } from "../../../bridge/broker-link/broker-link.ts";
 import { createIngest, PublicationRefusedError } from "../../../bridge/ingest.ts";
 import { type Entry, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/level.ts";
 import { openPreviews } from "../../../bridge/previews.ts";
+import { smallJpeg } from "../../support/jpeg.ts";
 import { recordingLink } from "../support/recording-link.ts";
 import { logger, tree } from "./server.ts";
 
 const NOW = Date.parse("2026-03-01T06:30:00.000Z");
-const JPEG = Buffer.from("ffd8ffe000104a46494600010100", "hex");
+const JPEG = smallJpeg("one");
 
 async function openIngest(path?: string) {
   const folder = path ?? (await mkdtemp(join(tmpdir(), "skylapse-ingest-")));
@@ -56,7 +58,7 @@ describe("a publication", () => {
     expect(entries).toMatchObject([{ channels: ["camera:north", "dashboard"], camera: "north", state: undefined }]);
     expect(content(entries[0])).toEqual({
       ...{ event: "capture.completed", data: { capture: "c1" }, timestamp: "2026-03-01T06:00:00Z", id: "01J1" },
-      ...{ camera: "north", topic: "cameras/north/events/capture.completed" },
+      ...{ camera: "north", topic: "cameras/north/events/capture.completed", seq: envelope.seq },
     });
     expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 0 });
   });
@@ -192,11 +194,11 @@ describe("a preview", () => {
   it("is kept as a file, and what is recorded is where it can be had", async () => {
     const { ingest, previews, entries } = await openIngest();
     expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: true });
-    const kept = previews.latest("north");
-    expect((await kept?.read())?.bytes).toEqual(JPEG);
+    const kept = await previews.read("north");
+    expect(kept?.jpeg).toEqual(JPEG);
     expect(content(entries[0])).toEqual({
       ...{ event: "preview.updated", timestamp: "2026-03-01T06:30:00.000Z", camera: "north", topic },
-      data: { capture: "c1", url: "/cameras/north/latest.jpg", etag: kept?.etag, size_bytes: JPEG.length },
+      data: { capture: "c1", url: "/cameras/north/latest.jpg", etag: kept?.preview.etag, size_bytes: JPEG.length },
     });
     expect(entries[0]).toMatchObject({ channels: ["camera:north", "dashboard"] });
   });
@@ -205,8 +207,17 @@ describe("a preview", () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication(topic, JPEG));
     expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: false });
-    await ingest.accept(publication(topic, Buffer.concat([JPEG, JPEG])));
+    await ingest.accept(publication(topic, smallJpeg("another")));
     expect(entries).toHaveLength(2);
+  });
+
+  it("from a backlog is history: what is newer stays the latest", async () => {
+    const { ingest, entries } = await openIngest();
+    const [early, late] = [ulid(Date.now() - 60_000), ulid(Date.now())].map((id) => id.toLowerCase());
+    for (const capture of [late, early])
+      await ingest.accept(publication(`cameras/north/previews/${capture}`, smallJpeg(`${capture}`)));
+    expect(content(entries[0])).not.toHaveProperty("historical");
+    expect(content(entries[1])).toMatchObject({ event: "preview.updated", data: { capture: early }, historical: true });
   });
 
   it.each([

@@ -5,12 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import { onTestFinished } from "vitest";
+import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
 import type { CommandRunner } from "../../../bridge/command-relay.ts";
 import { type BridgeIngest, createIngest } from "../../../bridge/ingest.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/level.ts";
 import { openPreviews } from "../../../bridge/previews.ts";
-import { type Sockets, type SocketsConfig, startSockets } from "../../../bridge/sockets.ts";
+import { type Sockets, type SocketsConfig, type SocketsOptions, startSockets } from "../../../bridge/sockets.ts";
 import { createTokens, type Tokens } from "../../../bridge/tokens.ts";
 import type { CustomChannels } from "../../../contract/channels.ts";
 import { grantsOf } from "../../../contract/permissions.ts";
@@ -38,6 +39,7 @@ const DEFAULTS: SocketsConfig = {
 export interface RealtimeOptions extends Partial<SocketsConfig> {
   channels?: CustomChannels;
   commands?: CommandRunner;
+  register?: SocketsOptions["register"];
   retentionEvents?: number;
 }
 
@@ -68,7 +70,13 @@ export const EVERYTHING: readonly string[] = [
 
 /** Sockets, ingest and journal on a plain HTTP server; gone with the test that started them. */
 export async function startRealtime(options: RealtimeOptions = {}): Promise<Realtime> {
-  const { channels = new Map(), commands = { run: () => {} }, retentionEvents = 10_000, ...config } = options;
+  const {
+    channels = new Map(),
+    commands = { run: () => {} },
+    register = new LocalRegister(),
+    retentionEvents = 10_000,
+    ...config
+  } = options;
   const path = await mkdtemp(join(tmpdir(), "skylapse-realtime-"));
   const journal = await openLevelJournal({
     path: join(path, "journal"),
@@ -79,6 +87,8 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
   const tokens = createTokens({ secrets: [SECRET] });
   const sockets = startSockets({
     ...{ config: { ...DEFAULTS, ...config }, journal, tokens, channels, commands, logger },
+    register,
+    store: { shared: false, trouble: () => undefined },
     grantsOf: (permissions) => grantsOf(permissions, { tree, channels }),
   });
   const accepted: Socket[] = [];

@@ -7,13 +7,18 @@ import { text } from "node:stream/consumers";
 import { pino } from "pino";
 import { WebSocket } from "ws";
 import { type Bridge, type BridgeOptions, startBridge } from "../../../bridge/bridge.ts";
+import type { Cluster } from "../../../bridge/cluster/cluster.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local.ts";
+import { openRedisCluster, type RedisClusterOptions } from "../../../bridge/cluster/redis.ts";
 import { readBridgeConfig } from "../../../bridge/config.ts";
 import { createIngest } from "../../../bridge/ingest.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/level.ts";
+import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/journal/redis.ts";
 import { openPreviews, type Previews } from "../../../bridge/previews.ts";
 import { createTokens, type Tokens } from "../../../bridge/tokens.ts";
 import { topicTree } from "../../../contract/topics.ts";
+import type { RedisAccess } from "../../../deploy/redis.ts";
 import { type RecordingLink, recordingLink } from "./recording-link.ts";
 
 export const OPERATOR_KEY = "operator-key-of-the-tests";
@@ -39,6 +44,7 @@ export interface CallOptions {
 /** A bridge on a free port of this machine, with everything real but the broker. */
 export interface TestBridge extends Bridge {
   journal: Journal;
+  cluster: Cluster;
   link: RecordingLink;
   tokens: Tokens;
   previews: Previews;
@@ -56,6 +62,12 @@ export interface TestBridgeOptions {
   /** Kept for the next start, instead of a temporary one. */
   dataPath?: string;
   pagePath?: string;
+  /** Keeps journal and cluster in this Redis, for several bridges together, and not in the data path. */
+  redis?: {
+    access: RedisAccess;
+    cluster?: Partial<RedisClusterOptions>;
+    journal?: Partial<RedisJournalOptions>;
+  };
   /** Looks at the journal through this. */
   journal?: (journal: Journal) => Journal;
 }
@@ -69,8 +81,16 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   });
   const tree = topicTree(config.topicRoot);
   const { channels } = config;
-  const store = await openLevelJournal({ path: join(dataPath, "journal"), ...config.journal, sync: false, logger });
+  const { redis } = options;
+  const store =
+    redis === undefined
+      ? await openLevelJournal({ path: join(dataPath, "journal"), ...config.journal, sync: false, logger })
+      : await openRedisJournal({ redis: redis.access, ...config.journal, logger, ...redis.journal });
   const journal = options.journal?.(store) ?? store;
+  const cluster =
+    redis === undefined
+      ? await openLocalCluster({ path: join(dataPath, "cluster"), logger })
+      : await openRedisCluster({ redis: redis.access, logger, ...redis.cluster });
   const previews = await openPreviews({ path: join(dataPath, "previews"), ...config.previews });
   const { maxPayloadBytes } = config;
   const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes, logger });
@@ -79,6 +99,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const tokens = createTokens({ secrets: config.jwtSecrets });
   const given: BridgeOptions = {
     config,
+    cluster,
     journal,
     ingest,
     link,
@@ -91,6 +112,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   };
   const closeStores = async () => {
     await previews.close();
+    await cluster.stop();
     await store.close();
     if (options.dataPath === undefined) await rm(dataPath, { recursive: true });
   };
@@ -107,11 +129,13 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   return {
     address: bridge.address,
     port: bridge.port,
+    drain: () => bridge.drain(),
     stop() {
       stopping ??= bridge.stop().then(closeStores);
       return stopping;
     },
     journal,
+    cluster,
     link,
     tokens,
     previews,

@@ -1,0 +1,129 @@
+import { z } from "zod";
+import { captureProgressSchema, presenceSchema, storageSchema } from "../../contract/events.ts";
+import { PRESENCE_STATE, type Topic } from "../../contract/topics.ts";
+import type { Json } from "../cluster/cluster.ts";
+import type { StateEntry } from "../journal/journal.ts";
+import { dataOf, endOf } from "./body.ts";
+
+/** Something that happened, and where the journal has it: the ground on which an alert is raised. */
+export interface Moment {
+  /** Milliseconds since 1970. */
+  at: number;
+  position: number;
+}
+
+/** What an alert about a camera depends on. */
+export interface CameraFacts {
+  presence: "unknown" | "online" | "offline" | "sleeping" | "stale";
+  presenceSince: number;
+  /** The position at which it came: a picture above it was taken since. */
+  cameAt: number;
+  /** Within a window of its schedule, as far as it has said; undefined for one that says nothing of that. */
+  active: boolean | undefined;
+  /** Milliseconds; 0 while not known. */
+  intervalMs: number;
+  /** The last picture, or the moment from which one is to be expected. */
+  expectedFrom: Moment;
+  /** Percent of the storage that is in use. */
+  diskUsed: { percent: number; position: number } | undefined;
+  /** The last captures, oldest first, `1` for one that failed. */
+  captures: string;
+  /** Of the last one that failed. */
+  failedAt: number;
+}
+
+const savedSchema = z.object({
+  expectedFrom: z.object({ at: z.number(), position: z.number() }),
+  captures: z.string().regex(/^[01]*$/),
+  failedAt: z.number(),
+});
+
+/** @param fresh since when pictures are expected, where nothing tells */
+export function unknownCamera(fresh: Moment): CameraFacts {
+  return {
+    presence: "unknown",
+    presenceSince: fresh.at,
+    cameAt: fresh.position,
+    active: undefined,
+    intervalMs: 0,
+    expectedFrom: fresh,
+    diskUsed: undefined,
+    captures: "",
+    failedAt: 0,
+  };
+}
+
+/** What of it is in no retained topic. */
+export function saveCamera({ expectedFrom, captures, failedAt }: CameraFacts): Json {
+  return { expectedFrom: { ...expectedFrom }, captures, failedAt };
+}
+
+export function restoreCamera(value: Json): CameraFacts | undefined {
+  const read = savedSchema.safeParse(value);
+  return read.success ? { ...unknownCamera(read.data.expectedFrom), ...read.data } : undefined;
+}
+
+/** @returns whether anything changed that is to be saved */
+export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, maxCaptures: number): boolean {
+  const moment: Moment = { at: entry.acceptedAt, position: entry.position };
+  switch (topic.kind) {
+    case "camera-event": {
+      const failed = topic.event === "capture.failed";
+      if (!failed && topic.event !== "capture.completed") return false;
+      facts.captures = (facts.captures + (failed ? "1" : "0")).slice(-maxCaptures);
+      if (failed) facts.failedAt = entry.position;
+      // A picture that comes late from a backlog does not say that the camera takes pictures now.
+      else if (!endOf(entry).historical) expectFrom(facts, moment);
+      return true;
+    }
+    case "camera-about": {
+      const about = z.object({ capture_interval_s: z.number().positive() }).safeParse(dataOf(entry));
+      if (about.success) facts.intervalMs = about.data.capture_interval_s * 1000;
+      return false;
+    }
+    case "camera-state":
+      return noteState(facts, topic.name, entry, moment);
+    default:
+      return false;
+  }
+}
+
+function noteState(facts: CameraFacts, name: string, entry: StateEntry, moment: Moment): boolean {
+  if (name === "storage") {
+    const storage = storageSchema.safeParse(dataOf(entry));
+    const used = storage.success ? 1 - storage.data.free_bytes / storage.data.total_bytes : undefined;
+    facts.diskUsed = used === undefined ? undefined : { percent: used * 100, position: entry.position };
+    return false;
+  }
+  if (name === "capture") {
+    const progress = captureProgressSchema.safeParse(dataOf(entry));
+    const active = progress.success ? progress.data.active : undefined;
+    const opened = active === true && facts.active === false;
+    facts.active = active;
+    if (opened) expectFrom(facts, moment);
+    return opened;
+  }
+  if (name === PRESENCE_STATE) {
+    const presence = presenceSchema.safeParse(dataOf(entry));
+    const status = presence.success ? presence.data.status : "unknown";
+    if (status === facts.presence) return false;
+    const came = isThere(status) && !isThere(facts.presence);
+    facts.presence = status;
+    facts.presenceSince = entry.acceptedAt;
+    if (came) {
+      facts.cameAt = entry.position;
+      expectFrom(facts, moment);
+    }
+    return came;
+  }
+  return false;
+}
+
+/** What is retained may be older than what was restored. */
+function expectFrom(facts: CameraFacts, moment: Moment): void {
+  if (moment.position > facts.expectedFrom.position) facts.expectedFrom = moment;
+}
+
+export function isThere(presence: CameraFacts["presence"]): boolean {
+  return presence === "online" || presence === "stale";
+}

@@ -1,0 +1,91 @@
+import type { Alert, CameraAlertName, ServiceAlertName } from "../../contract/events.ts";
+import { type CameraFacts, isThere } from "./camera-facts.ts";
+import { queuedOf, type ServiceFacts } from "./service-facts.ts";
+import { type AlertThresholds, DISK_RELIEF, RELIEF_SHARE } from "./thresholds.ts";
+
+/**
+ * What is to become of an alert: `raise` it, `clear` it, or `leave` it as it is, for what holds is between the two
+ * limits or not known. `cause`: the journal position of what brought it about.
+ */
+export type Verdict =
+  | { is: "raise"; cause: number; severity: Alert["severity"]; message: string }
+  | { is: "clear" | "leave" };
+
+const CLEAR: Verdict = { is: "clear" };
+const LEAVE: Verdict = { is: "leave" };
+/** A camera that is not heard of again after a start of the backend: after so long nothing is expected of it. */
+const UNKNOWN_MS = 600_000;
+
+/** @param since before this nobody listened here: what was silent then may have spoken */
+export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
+
+/** Of the camera alerts `duplicate-client-id` has a watch of its own. */
+export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-client-id">, Rule<CameraFacts>>> = {
+  "no-capture": (facts, now, { noCaptureMs }, since) => {
+    const { presence, presenceSince, cameAt, active, intervalMs, expectedFrom } = facts;
+    if (presence === "unknown") return now - presenceSince < UNKNOWN_MS ? LEAVE : CLEAR;
+    if (!isThere(presence) || active !== true) return CLEAR;
+    const waitMs = Math.max(2 * intervalMs, noCaptureMs);
+    // That the camera came back is no picture: then it is still to show that it takes them.
+    if (now - expectedFrom.at < waitMs) return expectedFrom.position > cameAt ? CLEAR : LEAVE;
+    if (now - since < waitMs) return LEAVE;
+    return {
+      is: "raise",
+      cause: expectedFrom.position,
+      severity: "critical",
+      message: `No picture for more than ${duration(waitMs)}, though the schedule asks for ${
+        intervalMs === 0 ? "some" : `one every ${duration(intervalMs)}`
+      }`,
+    };
+  },
+  disk: ({ diskUsed }, _now, { diskPercent }) => {
+    if (diskUsed === undefined) return CLEAR;
+    const { percent, position } = diskUsed;
+    if (percent <= diskPercent) return percent < diskPercent - DISK_RELIEF ? CLEAR : LEAVE;
+    return {
+      is: "raise",
+      cause: position,
+      severity: "warning",
+      message: `Storage is ${Math.floor(percent)} % full`,
+    };
+  },
+  failures: ({ captures, failedAt }, _now, { failuresPercent, failuresMin }) => {
+    if (captures.length < failuresMin) return LEAVE;
+    const failed = captures.replaceAll("0", "").length;
+    const percent = (failed / captures.length) * 100;
+    if (percent <= failuresPercent) return percent <= failuresPercent * RELIEF_SHARE ? CLEAR : LEAVE;
+    return {
+      is: "raise",
+      cause: failedAt,
+      severity: "warning",
+      message: `${failed} of the last ${captures.length} pictures failed`,
+    };
+  },
+};
+
+export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>>> = {
+  "job-queue": (facts, _now, { queuedJobs }) => {
+    const queued = queuedOf(facts);
+    if (queued <= queuedJobs) return queued <= queuedJobs * RELIEF_SHARE ? CLEAR : LEAVE;
+    return { is: "raise", cause: facts.queuedAt, severity: "warning", message: `${queued} jobs wait to be processed` };
+  },
+  "worker-silent": ({ goneSince, heard, jobs }, now, { workerSilentMs }, since) => {
+    const silent = goneSince ?? (jobs.size > 0 ? heard : undefined);
+    if (silent === undefined) return CLEAR;
+    if (now - Math.max(silent.at, since) < workerSilentMs)
+      return goneSince === undefined && silent.at >= since ? CLEAR : LEAVE;
+    const what = goneSince === undefined ? "has said nothing of its jobs" : "has been gone";
+    return {
+      is: "raise",
+      cause: silent.position,
+      severity: "critical",
+      message: `The processing service ${what} for more than ${duration(workerSilentMs)}`,
+    };
+  },
+};
+
+/** `45 s`, `5 min`, `1.5 h` */
+function duration(ms: number): string {
+  if (ms < 60_000) return `${Math.round(ms / 1000)} s`;
+  return ms < 3_600_000 ? `${Math.round(ms / 60_000)} min` : `${Number((ms / 3_600_000).toFixed(1))} h`;
+}

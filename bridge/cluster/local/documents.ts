@@ -1,0 +1,257 @@
+import { randomBytes } from "node:crypto";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { StoreUnavailableError } from "../../journal/journal.ts";
+import { openDatabase } from "../../journal/level/database.ts";
+import { Store } from "../../journal/level/store.ts";
+import { WriteSet } from "../../journal/level/write-set.ts";
+import type { Documents, Json, StoredDocument } from "../cluster.ts";
+import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
+import { Listeners } from "../listeners.ts";
+
+/** Writes that go to the disk as one. */
+const MAX_GROUP = 500;
+const SWEEP_INTERVAL_MS = 60_000;
+/** Expired documents removed by one sweep; the next goes on. */
+const MAX_SWEPT = 5_000;
+
+const rowSchema = z.object({ version: z.string(), expiresAt: z.number().optional(), value: z.json() });
+type Row = z.infer<typeof rowSchema>;
+
+interface Change {
+  collection: string;
+  key: string;
+  rowKey: string;
+  /** Called with what is there; returns what is to be there, or "unchanged". */
+  decide: (before: Row | undefined) => Row | undefined | "unchanged";
+  resolve: (after: Row | undefined | "unchanged") => void;
+  reject: (error: unknown) => void;
+}
+
+/** Documents in LevelDB. Writes that arrive while one is under way share the next, which is synced to the disk. */
+export class LocalDocuments implements Documents {
+  readonly #store: Store;
+  readonly #logger: Logger;
+  readonly #now: () => number;
+  readonly #watchers: Listeners<[key: string | undefined]>;
+  /** What rows were before a write whose outcome is not known. */
+  readonly #before = new Map<string, string | undefined>();
+  #waiting: Change[] = [];
+  #writing: Promise<void> | undefined;
+  #sweeper: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(db: Store["db"], { path, logger, now }: { path: string; logger: Logger; now: () => number }) {
+    this.#logger = logger;
+    this.#now = now;
+    this.#watchers = new Listeners(logger);
+    this.#store = new Store(db, {
+      ...{ path, logger, sync: true, what: "cluster store" },
+      truth: (key) => this.#before.get(key),
+      proof: (set) => set.put("written", String(now())),
+    });
+  }
+
+  static async open(options: { path: string; logger: Logger; now: () => number }): Promise<LocalDocuments> {
+    const { db, loss } = await openDatabase(options.path, { repair: true });
+    if (loss !== undefined) options.logger.warn({ path: options.path, loss }, "some documents may be missing");
+    const documents = new LocalDocuments(db, options);
+    documents.#sweeper = setInterval(() => void documents.sweep().catch(() => {}), SWEEP_INTERVAL_MS).unref();
+    return documents;
+  }
+
+  get trouble(): string | undefined {
+    return this.#store.trouble;
+  }
+
+  async get(collection: string, key: string): Promise<StoredDocument | undefined> {
+    const row = await this.#read(rowKeyOf(collection, key));
+    return row === undefined || this.#expired(row) ? undefined : { value: row.value, version: row.version };
+  }
+
+  async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
+    const first = rowKeyOf(collection, "-").slice(0, -1);
+    const rows = await this.#store.read((db) => db.iterator({ gt: first, lt: `${first.slice(0, -1)}"` }).all());
+    const documents: (StoredDocument & { key: string })[] = [];
+    for (const [rowKey, text] of rows) {
+      const row = this.#parse(rowKey, this.#before.has(rowKey) ? this.#before.get(rowKey) : text);
+      if (row !== undefined && !this.#expired(row))
+        documents.push({ key: rowKey.slice(first.length), value: row.value, version: row.version });
+    }
+    return documents;
+  }
+
+  async put(
+    collection: string,
+    key: string,
+    value: Json,
+    { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
+  ): Promise<string | undefined> {
+    // As it is now, whatever its giver does to it later.
+    const kept = z.json().parse(JSON.parse(encodeValue(value)));
+    const row: Row = { version: randomBytes(9).toString("base64url"), value: kept };
+    if (expiresAt !== undefined) row.expiresAt = expiresAt;
+    const after = await this.#change(collection, key, (before) =>
+      ifVersion === undefined || ifVersion === (before?.version ?? null) ? row : "unchanged",
+    );
+    return after === "unchanged" ? undefined : row.version;
+  }
+
+  async delete(collection: string, key: string, { ifVersion }: { ifVersion?: string } = {}): Promise<boolean> {
+    const after = await this.#change(collection, key, (before) =>
+      before !== undefined && (ifVersion === undefined || ifVersion === before.version) ? undefined : "unchanged",
+    );
+    return after !== "unchanged";
+  }
+
+  watch(collection: string, onChange: (key: string | undefined) => void): () => void {
+    checkCollection(collection);
+    return this.#watchers.add(collection, onChange);
+  }
+
+  /** Writes a row that means nothing. @throws {StoreUnavailableError} */
+  async probe(): Promise<void> {
+    const set = new WriteSet();
+    set.put("written", String(this.#now()));
+    await this.#exclusive(async () => {
+      await this.#store.ready();
+      await this.#store.write(new WriteSet(), set);
+    });
+  }
+
+  /** Removes expired documents; nobody sees them any more, but they take room. */
+  async sweep(): Promise<void> {
+    const until = `expiry!${paddedTime(this.#now())}`;
+    await this.#exclusive(async () => {
+      await this.#store.ready();
+      const marks = await this.#store.read((db) =>
+        db.iterator({ gt: "expiry!", lte: `${until}~`, limit: MAX_SWEPT }).all(),
+      );
+      const set = new WriteSet();
+      for (const [mark, rowKey] of marks) {
+        set.del(mark);
+        const row = await this.#read(rowKey);
+        if (row !== undefined && this.#expired(row)) set.del(rowKey);
+      }
+      if (set.size > 0) await this.#store.write(new WriteSet(), set);
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#sweeper);
+    this.#watchers.clear();
+    while (this.#writing !== undefined) await this.#writing;
+    await this.#store.close();
+  }
+
+  #change(collection: string, key: string, decide: Change["decide"]): Promise<Row | undefined | "unchanged"> {
+    const rowKey = rowKeyOf(collection, key);
+    if (this.#closing !== undefined) throw new StoreUnavailableError("the program is stopping");
+    if (this.#waiting.length >= MAX_WAITING_WRITES)
+      throw new StoreUnavailableError(`${MAX_WAITING_WRITES} changes wait for the disk already: it is too slow`);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ collection, key, rowKey, decide, resolve, reject });
+      this.#wake();
+    });
+  }
+
+  #wake(): void {
+    if (this.#writing !== undefined || this.#waiting.length === 0) return;
+    void this.#exclusive(async () => {
+      // What else is asked for in this turn of the event loop joins.
+      await new Promise((resolve) => setImmediate(resolve));
+      await this.#writeGroup(this.#waiting.splice(0, MAX_GROUP));
+    });
+  }
+
+  /** One writer at a time; whatever was asked for meanwhile comes next. */
+  async #exclusive(work: () => Promise<void>): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+    const working = work();
+    this.#writing = working
+      .catch(() => {})
+      .finally(() => {
+        this.#writing = undefined;
+        this.#wake();
+      });
+    await working;
+  }
+
+  async #writeGroup(changes: readonly Change[]): Promise<void> {
+    const set = new WriteSet();
+    const rows = new Map<string, { text: string | undefined; row: Row | undefined }>();
+    const outcomes: (Row | undefined | "unchanged")[] = [];
+    try {
+      await this.#store.ready();
+      const keys = [...new Set(changes.map(({ rowKey }) => rowKey))];
+      const texts = await this.#store.read((db) => db.getMany(keys));
+      for (const [index, key] of keys.entries())
+        rows.set(key, { text: texts[index], row: this.#parse(key, texts[index]) });
+      for (const { rowKey, decide } of changes) {
+        const found = rows.get(rowKey)?.row;
+        const after = decide(found === undefined || this.#expired(found) ? undefined : found);
+        outcomes.push(after);
+        if (after === "unchanged") continue;
+        if (found?.expiresAt !== undefined) set.del(expiryKeyOf(found.expiresAt, rowKey));
+        if (after === undefined) set.del(rowKey);
+        else set.put(rowKey, JSON.stringify(after));
+        if (after?.expiresAt !== undefined) set.put(expiryKeyOf(after.expiresAt, rowKey), rowKey);
+        rows.set(rowKey, { text: rows.get(rowKey)?.text, row: after });
+      }
+      if (set.size > 0) {
+        // Marks of expiry that point nowhere do no harm: the sweep looks at the document.
+        for (const key of set.keys) this.#before.set(key, rows.get(key)?.text);
+        await this.#store.write(set, new WriteSet());
+        this.#before.clear();
+      }
+    } catch (error) {
+      for (const { reject } of changes) reject(error);
+      return;
+    }
+    changes.forEach(({ collection, key, resolve }, index) => {
+      const after = outcomes[index];
+      resolve(after);
+      if (after !== "unchanged") setImmediate(() => this.#watchers.call(collection, key));
+    });
+  }
+
+  async #read(rowKey: string): Promise<Row | undefined> {
+    const text = this.#before.has(rowKey) ? this.#before.get(rowKey) : await this.#store.read((db) => db.get(rowKey));
+    return this.#parse(rowKey, text);
+  }
+
+  #parse(rowKey: string, text: string | undefined): Row | undefined {
+    if (text === undefined) return undefined;
+    try {
+      return rowSchema.parse(JSON.parse(text));
+    } catch (error) {
+      this.#logger.error({ err: error, document: rowKey }, "document unreadable, taken for none");
+      return undefined;
+    }
+  }
+
+  #expired({ expiresAt }: Row): boolean {
+    return expiresAt !== undefined && expiresAt <= this.#now();
+  }
+}
+
+/** `!` sorts before all that the name of a collection may hold, so one collection's rows stand together. */
+function rowKeyOf(collection: string, key: string): string {
+  checkCollection(collection);
+  checkKey(key);
+  return `document!${collection}!${key}`;
+}
+
+function expiryKeyOf(expiresAt: number, rowKey: string): string {
+  return `expiry!${paddedTime(expiresAt)}!${rowKey}`;
+}
+
+/** So that text order is the order of time. */
+function paddedTime(time: number): string {
+  return String(Math.max(0, Math.floor(time))).padStart(16, "0");
+}

@@ -1,0 +1,78 @@
+import type { Logger } from "pino";
+import type { ConnectionRegister, Json, Leases, Signals } from "../cluster.ts";
+import { checkSignal } from "../limits.ts";
+import { Listeners } from "../listeners.ts";
+
+/** Signals of a node that is alone. As over a network, a message arrives after `send` has returned. */
+export class LocalSignals implements Signals {
+  readonly #nodeId: string;
+  readonly #listeners: Listeners<[message: Json, from: string]>;
+
+  constructor(nodeId: string, logger: Logger) {
+    this.#nodeId = nodeId;
+    this.#listeners = new Listeners(logger);
+  }
+
+  send(name: string, message: Json): void {
+    checkSignal(message);
+    setImmediate(() => this.#listeners.call(name, message, this.#nodeId));
+  }
+
+  on(name: string, onMessage: (message: Json, from: string) => void): () => void {
+    return this.#listeners.add(name, onMessage);
+  }
+
+  stop(): void {
+    this.#listeners.clear();
+  }
+}
+
+/** Leases of a node that is alone: they are lost only with the node. */
+export class LocalLeases implements Leases {
+  readonly #held = new Map<string, AbortController>();
+  #stopped = false;
+
+  async acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined> {
+    if (this.#stopped || this.#held.has(name)) return undefined;
+    const holder = new AbortController();
+    this.#held.set(name, holder);
+    return {
+      lost: holder.signal,
+      release: async () => {
+        if (this.#held.get(name) === holder) this.#held.delete(name);
+      },
+    };
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const holder of this.#held.values()) holder.abort();
+    this.#held.clear();
+  }
+}
+
+/** Counts the connections of each user. */
+export class LocalRegister implements ConnectionRegister {
+  readonly #users = new Map<string, Set<string>>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  async enter(userId: string, connectionId: string, limit: number): Promise<(() => void) | undefined> {
+    const connections = this.#users.get(userId) ?? new Set();
+    if (limit > 0 && connections.size >= limit) return undefined;
+    if (!connections.has(connectionId)) this.#size++;
+    this.#users.set(userId, connections.add(connectionId));
+    return () => {
+      if (!connections.delete(connectionId)) return;
+      this.#size--;
+      if (connections.size === 0 && this.#users.get(userId) === connections) this.#users.delete(userId);
+    };
+  }
+
+  async total(): Promise<number> {
+    return this.#size;
+  }
+}

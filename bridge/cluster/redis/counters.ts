@@ -1,0 +1,46 @@
+import { z } from "zod";
+import type { CounterSums, Counters } from "../cluster.ts";
+import type { Link } from "./link.ts";
+import { NOW, Script } from "./script.ts";
+
+/** How long Redis remembers which batch of a node was the last; a node that is away for longer may count one twice. */
+const REMEMBERED_MS = 7 * 86_400_000;
+
+const addScript = new Script(`
+local sums, last, batch, remembered = KEYS[1], KEYS[2], tonumber(ARGV[1]), ARGV[2]
+${NOW}
+redis.call('HSETNX', sums, 'since', now)
+if batch > tonumber(redis.call('GET', last) or 0) then
+  for index = 3, #ARGV, 2 do redis.call('HINCRBY', sums, 'sum:' .. ARGV[index], ARGV[index + 1]) end
+  redis.call('SET', last, batch, 'PX', remembered)
+end
+return redis.call('HGETALL', sums)
+`);
+
+const answerSchema = z.array(z.string());
+
+/** Sums in a hash. Each node's last batch is noted in the same script, so that a repetition adds nothing. */
+export class RedisCounters implements Counters {
+  readonly #link: Link;
+  readonly #nodeId: string;
+
+  constructor(link: Link, nodeId: string) {
+    this.#link = link;
+    this.#nodeId = nodeId;
+  }
+
+  async add(batch: number, by: Readonly<Record<string, number>>): Promise<CounterSums> {
+    const keys = [this.#link.key("sums"), this.#link.key(`last-batch:${this.#nodeId}`)];
+    const answer = await this.#link.run(addScript, keys, [batch, REMEMBERED_MS, ...Object.entries(by).flat()]);
+    const fields = answerSchema.parse(answer);
+    const sums = new Map<string, number>();
+    let since = 0;
+    for (let index = 0; index < fields.length; index += 2) {
+      const name = fields[index] ?? "";
+      const value = Number(fields[index + 1]);
+      if (name === "since") since = value;
+      else sums.set(name.slice("sum:".length), value);
+    }
+    return { since, sums };
+  }
+}

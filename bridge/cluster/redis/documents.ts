@@ -1,0 +1,189 @@
+import { randomBytes } from "node:crypto";
+import type { Logger } from "pino";
+import { z } from "zod";
+import type { Documents, Json, StoredDocument } from "../cluster.ts";
+import { checkCollection, checkKey, encodeValue } from "../limits.ts";
+import { Listeners } from "../listeners.ts";
+import { type Notice, PUBLISH } from "./bus.ts";
+import type { Link } from "./link.ts";
+import { Script } from "./script.ts";
+
+/** Fields that one step of reading a collection asks for. */
+const SCAN_COUNT = 500;
+/** Expired documents removed at once; the next beat goes on. */
+const MAX_SWEPT = 200;
+
+/** A document is stored as "version expiresAt json", where expiresAt may be empty. */
+const VERSION_OF = `
+local function version_of(stored, now)
+  if not stored then return nil end
+  local version, expires_at = string.match(stored, '^(%S+) (%S*) ')
+  if expires_at ~= '' and tonumber(expires_at) <= now then return nil end
+  return version
+end
+`;
+
+const putScript = new Script(`
+local documents, expiry, count = KEYS[1], KEYS[2], KEYS[3]
+local key, mode, wanted, stored, expires_at, now, member, channel, notice = unpack(ARGV)
+${VERSION_OF}
+if mode ~= 'any' then
+  local version = version_of(redis.call('HGET', documents, key), tonumber(now))
+  if mode == 'none' and version then return 0 end
+  if mode == 'is' and version ~= wanted then return 0 end
+end
+redis.call('HSET', documents, key, stored)
+if expires_at == '' then redis.call('ZREM', expiry, member) else redis.call('ZADD', expiry, expires_at, member) end
+${PUBLISH}
+return 1
+`);
+
+const deleteScript = new Script(`
+local documents, expiry, count = KEYS[1], KEYS[2], KEYS[3]
+local key, mode, wanted, now, member, channel, notice = unpack(ARGV)
+${VERSION_OF}
+local version = version_of(redis.call('HGET', documents, key), tonumber(now))
+if not version or (mode == 'is' and version ~= wanted) then return 0 end
+redis.call('HDEL', documents, key)
+redis.call('ZREM', expiry, member)
+${PUBLISH}
+return 1
+`);
+
+const sweepScript = new Script(`
+local expiry, prefix, now, max = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+${VERSION_OF}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT', 0, max)) do
+  local collection, key = string.match(member, '^([^!]*)!(.*)$')
+  local documents = prefix .. 'documents:' .. collection
+  if not version_of(redis.call('HGET', documents, key), now) then redis.call('HDEL', documents, key) end
+  redis.call('ZREM', expiry, member)
+end
+`);
+
+const valueSchema = z.json();
+
+export interface RedisDocumentsOptions {
+  link: Link;
+  channel: string;
+  noticeCount: string;
+  logger: Logger;
+  now: () => number;
+}
+
+/** Documents in one hash of Redis for each collection. The script that changes one also tells all nodes. */
+export class RedisDocuments implements Documents {
+  readonly #link: Link;
+  readonly #channel: string;
+  readonly #noticeCount: string;
+  readonly #logger: Logger;
+  readonly #now: () => number;
+  readonly #watchers: Listeners<[key: string | undefined]>;
+
+  constructor({ link, channel, noticeCount, logger, now }: RedisDocumentsOptions) {
+    this.#link = link;
+    this.#channel = channel;
+    this.#noticeCount = noticeCount;
+    this.#logger = logger;
+    this.#now = now;
+    this.#watchers = new Listeners(logger);
+  }
+
+  async get(collection: string, key: string): Promise<StoredDocument | undefined> {
+    const hash = this.#hashOf(collection);
+    checkKey(key);
+    const stored = await this.#link.ask((redis) => redis.hget(hash, key));
+    return stored === null ? undefined : this.#parse(hash, key, stored);
+  }
+
+  async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
+    const hash = this.#hashOf(collection);
+    // A hash that changes while it is read may give a field twice.
+    const found = new Map<string, StoredDocument>();
+    let cursor = "0";
+    do {
+      const from = cursor;
+      const [next, fields] = await this.#link.ask((redis) => redis.hscan(hash, from, "COUNT", SCAN_COUNT));
+      for (let index = 0; index < fields.length; index += 2) {
+        const key = fields[index] ?? "";
+        const document = this.#parse(hash, key, fields[index + 1] ?? "");
+        if (document !== undefined) found.set(key, document);
+      }
+      cursor = next;
+    } while (cursor !== "0");
+    return [...found].map(([key, document]) => ({ key, ...document }));
+  }
+
+  async put(
+    collection: string,
+    key: string,
+    value: Json,
+    { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
+  ): Promise<string | undefined> {
+    const hash = this.#hashOf(collection);
+    checkKey(key);
+    const version = randomBytes(9).toString("base64url");
+    const expires = expiresAt === undefined ? "" : String(Math.floor(expiresAt));
+    const stored = `${version} ${expires} ${encodeValue(value)}`;
+    const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
+    const args = [key, mode, ifVersion ?? "", stored, expires, this.#now(), ...this.#ending(collection, key)];
+    return (await this.#run(putScript, hash, args)) ? version : undefined;
+  }
+
+  async delete(collection: string, key: string, { ifVersion }: { ifVersion?: string } = {}): Promise<boolean> {
+    const hash = this.#hashOf(collection);
+    checkKey(key);
+    const mode = ifVersion === undefined ? "any" : "is";
+    const args = [key, mode, ifVersion ?? "", this.#now(), ...this.#ending(collection, key)];
+    return await this.#run(deleteScript, hash, args);
+  }
+
+  watch(collection: string, onChange: (key: string | undefined) => void): () => void {
+    checkCollection(collection);
+    return this.#watchers.add(collection, onChange);
+  }
+
+  receive({ collection, key }: Extract<Notice, { kind: "document" }>): void {
+    this.#watchers.call(collection, key);
+  }
+
+  missed(): void {
+    this.#watchers.callAll(undefined);
+  }
+
+  /** Removes expired documents, a part at a time. */
+  async sweep(): Promise<void> {
+    const args = [this.#link.key(""), this.#now(), MAX_SWEPT];
+    await this.#link.run(sweepScript, [this.#link.key("expiry")], args);
+  }
+
+  stop(): void {
+    this.#watchers.clear();
+  }
+
+  async #run(script: Script, hash: string, args: readonly (string | number)[]): Promise<boolean> {
+    const keys = [hash, this.#link.key("expiry"), this.#noticeCount];
+    return (await this.#link.run(script, keys, args)) === 1;
+  }
+
+  /** What both scripts end their arguments with: the member of the index of expiry, and whom to tell what. */
+  #ending(collection: string, key: string): [string, string, string] {
+    return [`${collection}!${key}`, this.#channel, JSON.stringify({ kind: "document", collection, key })];
+  }
+
+  #hashOf(collection: string): string {
+    checkCollection(collection);
+    return this.#link.key(`documents:${collection}`);
+  }
+
+  #parse(hash: string, key: string, stored: string): StoredDocument | undefined {
+    const [, version, expiresAt, json] = /^(\S+) (\S*) ([\s\S]*)$/.exec(stored) ?? [];
+    if (expiresAt !== undefined && expiresAt !== "" && Number(expiresAt) <= this.#now()) return undefined;
+    try {
+      return { value: valueSchema.parse(JSON.parse(json ?? "")), version: version ?? "" };
+    } catch (error) {
+      this.#logger.error({ err: error, hash, key }, "document unreadable, taken for none");
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,188 @@
+import type { Logger } from "pino";
+import { StoreUnavailableError } from "../../journal/journal.ts";
+import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
+import type { Link } from "./link.ts";
+import { NOW, Script } from "./script.ts";
+
+/** Connections that one script registers or removes. */
+const BATCH = 500;
+
+/** Only connections of nodes that live count; those of others are removed by heartbeats. */
+const enterScript = new Script(`
+local nodes, user, own = KEYS[1], KEYS[2], KEYS[3]
+local connection, node, user_id, limit, timeout = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+if limit > 0 then
+${NOW}
+  local alive = { [node] = true }
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. (now - timeout), '+inf')) do alive[id] = true end
+  local count = 0
+  local all = redis.call('HGETALL', user)
+  for index = 1, #all, 2 do
+    if alive[all[index + 1]] and all[index] ~= connection then count = count + 1 end
+  end
+  if count >= limit then return 0 end
+end
+redis.call('HSET', user, connection, node)
+redis.call('HSET', own, connection, user_id)
+return 1
+`);
+
+const addScript = new Script(`
+local own, prefix, node = KEYS[1], ARGV[1], ARGV[2]
+for index = 3, #ARGV, 2 do
+  redis.call('HSET', prefix .. 'user:' .. ARGV[index + 1], ARGV[index], node)
+  redis.call('HSET', own, ARGV[index], ARGV[index + 1])
+end
+`);
+
+const removeScript = new Script(`
+local own, prefix = KEYS[1], ARGV[1]
+for index = 2, #ARGV, 2 do
+  redis.call('HDEL', prefix .. 'user:' .. ARGV[index + 1], ARGV[index])
+  redis.call('HDEL', own, ARGV[index])
+end
+`);
+
+export interface RegisterOptions {
+  link: Link;
+  nodeId: string;
+  nodeTimeoutMs: number;
+  nodes: () => Promise<readonly ClusterNode[]>;
+  logger: Logger;
+}
+
+/**
+ * The register in Redis, and this node's own part of it in memory. The latter is the truth: whenever the two may
+ * differ, because a command's outcome is not known or this node was taken for dead, Redis is brought in line with it.
+ */
+export class RedisRegister implements ConnectionRegister {
+  readonly #options: RegisterOptions;
+  readonly #own: string;
+  /** Users by connection, and how many each has here. */
+  readonly #users = new Map<string, string>();
+  readonly #counts = new Map<string, number>();
+  /** Those that left in this turn of the event loop or while others were being removed. */
+  #leaving: [connectionId: string, userId: string][] = [];
+  #removing = false;
+  #underWay = 0;
+  #inDoubt = false;
+  #differed = 0;
+  #aligning: Promise<void> | undefined;
+
+  constructor(options: RegisterOptions) {
+    this.#options = options;
+    this.#own = options.link.key(`connections:${options.nodeId}`);
+  }
+
+  async enter(userId: string, connectionId: string, limit: number): Promise<(() => void) | undefined> {
+    const { link, nodeId, nodeTimeoutMs } = this.#options;
+    if (limit > 0 && !this.#users.has(connectionId) && (this.#counts.get(userId) ?? 0) >= limit) return undefined;
+    this.#add(connectionId, userId);
+    this.#underWay++;
+    try {
+      const keys = [link.key("nodes"), link.key(`user:${userId}`), this.#own];
+      const entered = await link.run(enterScript, keys, [connectionId, nodeId, userId, limit, nodeTimeoutMs]);
+      if (entered === 0) {
+        this.#remove(connectionId);
+        return undefined;
+      }
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      this.#inDoubt = true;
+    } finally {
+      this.#underWay--;
+    }
+    return () => {
+      if (!this.#remove(connectionId)) return;
+      this.#leaving.push([connectionId, userId]);
+      if (!this.#removing) void this.#removeLeaving();
+    };
+  }
+
+  async total(): Promise<number> {
+    const nodes = await this.#options.nodes();
+    return nodes.reduce((sum, { connections }) => sum + connections, 0);
+  }
+
+  /** @param registered connections that Redis has of this node; @param known whether it still counts them */
+  compare(registered: number, known: boolean): void {
+    const quiet = this.#underWay === 0 && !this.#removing;
+    // Twice, for the first may have been counted just before the last command.
+    this.#differed = quiet && registered !== this.#users.size ? this.#differed + 1 : 0;
+    if (!known || this.#inDoubt || this.#differed >= 2) void this.#align();
+  }
+
+  /** Brings Redis in line with this node. */
+  #align(): Promise<void> {
+    this.#aligning ??= this.#alignAll()
+      .catch((error: unknown) => {
+        // The next beat tries again.
+        this.#inDoubt = true;
+        this.#options.logger.debug({ err: error }, "connections not registered, trying again");
+      })
+      .finally(() => {
+        this.#aligning = undefined;
+      });
+    return this.#aligning;
+  }
+
+  async #alignAll(): Promise<void> {
+    const { link, logger } = this.#options;
+    this.#inDoubt = false;
+    this.#differed = 0;
+    const registered = new Map<string, string>();
+    let cursor = "0";
+    do {
+      const from = cursor;
+      const [next, fields] = await link.ask((redis) => redis.hscan(this.#own, from, "COUNT", BATCH));
+      for (let index = 0; index < fields.length; index += 2)
+        registered.set(fields[index] ?? "", fields[index + 1] ?? "");
+      cursor = next;
+    } while (cursor !== "0");
+    const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
+    // All of them, for of what is registered at the node, the user's part may have been removed.
+    const missing = [...this.#users];
+    await this.#send(addScript, [this.#options.nodeId], missing);
+    const left = missing.filter(([connectionId]) => !this.#users.has(connectionId));
+    await this.#send(removeScript, [], [...surplus, ...left]);
+    logger.info({ connections: missing.length, removed: surplus.length }, "connections registered anew");
+  }
+
+  async #removeLeaving(): Promise<void> {
+    this.#removing = true;
+    // Whoever else leaves in this turn of the event loop goes along.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#leaving.length > 0) {
+      const leaving = this.#leaving;
+      this.#leaving = [];
+      try {
+        await this.#send(removeScript, [], leaving);
+      } catch {
+        this.#inDoubt = true;
+      }
+    }
+    this.#removing = false;
+  }
+
+  async #send(script: Script, args: readonly string[], connections: readonly (readonly string[])[]): Promise<void> {
+    const { link } = this.#options;
+    for (let index = 0; index < connections.length; index += BATCH)
+      await link.run(script, [this.#own], [link.key(""), ...args, ...connections.slice(index, index + BATCH).flat()]);
+  }
+
+  #add(connectionId: string, userId: string): void {
+    if (this.#users.has(connectionId)) return;
+    this.#users.set(connectionId, userId);
+    this.#counts.set(userId, (this.#counts.get(userId) ?? 0) + 1);
+  }
+
+  #remove(connectionId: string): boolean {
+    const userId = this.#users.get(connectionId);
+    if (userId === undefined) return false;
+    this.#users.delete(connectionId);
+    const count = (this.#counts.get(userId) ?? 0) - 1;
+    if (count > 0) this.#counts.set(userId, count);
+    else this.#counts.delete(userId);
+    return true;
+  }
+}

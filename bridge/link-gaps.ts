@@ -1,0 +1,258 @@
+import type { Logger } from "pino";
+import { z } from "zod";
+import {
+  LINK_GAP_EVENT,
+  type LinkGap,
+  linkGapSchema,
+  linkGapsSchema,
+  outboxDroppedSchema,
+  presenceSchema,
+  timestampSchema,
+} from "../contract/events.ts";
+import { GAPS_STATE, PRESENCE_STATE, type TopicTree } from "../contract/topics.ts";
+import { Announcer } from "./alerts/announcer.ts";
+import { dataOf, endOf } from "./alerts/body.ts";
+import { eventIdOf } from "./alerts/event-id.ts";
+import { type Fold, type RunningFold, startFold } from "./alerts/journal-fold.ts";
+import type { Documents, Json } from "./cluster/cluster.ts";
+import type { Entry, Journal, StateEntry } from "./journal/journal.ts";
+import {
+  CameraNumbers,
+  countOf,
+  DEFAULT_GAP_LIMITS,
+  type GapLimits,
+  type GapNews,
+  type NumberGap,
+} from "./link-gaps/camera-numbers.ts";
+import type { Publish } from "./publish.ts";
+
+export interface LinkGapsOptions extends Partial<GapLimits> {
+  journal: Pick<Journal, "epoch" | "head" | "follow" | "replay" | "recovery" | "snapshot" | "state">;
+  documents: Pick<Documents, "list" | "get" | "put" | "delete">;
+  tree: TopicTree;
+  publish: Publish;
+  /** Further cameras are not watched. Default 10,000. */
+  maxCameras?: number;
+  saveIntervalMs?: number;
+  logger: Logger;
+}
+
+/** How long a gap stays in a camera's state `gaps`, milliseconds. */
+const LISTED_MS = 48 * 3_600_000;
+const MAX_LISTED = 32;
+const DROPPED_EVENT = "outbox.dropped";
+
+interface Camera {
+  numbers: CameraNumbers;
+  /** Its boot, as presence has it. */
+  session: string | undefined;
+}
+
+/**
+ * Says what never arrived from a camera: what the camera itself says that it dropped, at once, and what is missing in
+ * the count of its messages, when that is certain. Each gap once, as an event and in the camera's state `gaps`.
+ * @throws {StoreUnavailableError} it could not begin
+ */
+export async function startLinkGaps(options: LinkGapsOptions): Promise<{ stop(): Promise<void> }> {
+  const { journal, documents, saveIntervalMs, logger } = options;
+  const announcer = new Announcer({ publish: options.publish, logger });
+  const fold = new GapFold(options, announcer);
+  const running = await startFold({
+    ...{ fold, journal, documents, logger },
+    ...(saveIntervalMs === undefined ? {} : { saveIntervalMs }),
+  });
+  fold.running = running;
+  return {
+    async stop() {
+      await announcer.stop();
+      await running.stop();
+    },
+  };
+}
+
+class GapFold implements Fold {
+  readonly collection = "link-gaps";
+  /** Set once it runs. */
+  running: RunningFold | undefined;
+  readonly #options: LinkGapsOptions;
+  readonly #limits: GapLimits;
+  readonly #maxCameras: number;
+  readonly #announcer: Announcer;
+  readonly #cameras = new Map<string, Camera>();
+  readonly #changed = new Set<string>();
+  /** Gaps that are being said. */
+  readonly #underWay = new WeakSet<NumberGap>();
+
+  constructor(options: LinkGapsOptions, announcer: Announcer) {
+    const { settleMs, maxWaitMs, maxGaps, maxCameras = 10_000 } = options;
+    this.#options = options;
+    this.#announcer = announcer;
+    this.#maxCameras = maxCameras;
+    this.#limits = {
+      settleMs: settleMs ?? DEFAULT_GAP_LIMITS.settleMs,
+      maxWaitMs: maxWaitMs ?? DEFAULT_GAP_LIMITS.maxWaitMs,
+      maxGaps: maxGaps ?? DEFAULT_GAP_LIMITS.maxGaps,
+    };
+  }
+
+  restore(key: string, value: Json): void {
+    const read = savedSchema.safeParse(value);
+    if (!read.success) return;
+    const { session, ...numbers } = read.data;
+    this.#cameras.set(key, { session, numbers: new CameraNumbers(this.#limits, numbers) });
+  }
+
+  apply(entry: Entry, replayed: boolean): void {
+    if (entry.camera === undefined) return;
+    const topic = this.#options.tree.parse(entry.topic);
+    if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) this.#noteSession(entry);
+    const { seq, timestamp, historical } = endOf(entry);
+    if (topic?.kind === "camera-event" && topic.event === DROPPED_EVENT) this.#dropped(entry.camera, entry);
+    if (seq === undefined) return;
+    const camera = this.#camera(entry.camera);
+    if (camera === undefined || camera.numbers.countless) return;
+    this.#changed.add(entry.camera);
+    const message = { seq, timestamp, historical, acceptedAt: entry.acceptedAt };
+    for (const one of camera.numbers.take(message, !replayed)) this.#tell(entry.camera, camera, one);
+    if (camera.numbers.countless)
+      this.#options.logger.warn(
+        { camera: entry.camera },
+        "the numbers of its messages do not count: gaps are not watched",
+      );
+  }
+
+  seed(states: readonly StateEntry[]): void {
+    for (const entry of states) {
+      const topic = this.#options.tree.parse(entry.topic);
+      if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) this.#noteSession(entry);
+    }
+  }
+
+  changes(): Map<string, Json | null> {
+    const changes = new Map<string, Json | null>();
+    for (const name of this.#changed) {
+      const camera = this.#cameras.get(name);
+      if (camera === undefined) continue;
+      const { gaps, ...numbers } = camera.numbers.saved;
+      changes.set(name, {
+        ...numbers,
+        ...(camera.session === undefined ? {} : { session: camera.session }),
+        gaps: gaps.map(({ said, ...gap }) => ({ ...gap, ...(said === undefined ? {} : { said }) })),
+      });
+    }
+    this.#changed.clear();
+    return changes;
+  }
+
+  #camera(name: string): Camera | undefined {
+    const known = this.#cameras.get(name);
+    if (known !== undefined || this.#cameras.size >= this.#maxCameras) return known;
+    const camera: Camera = { numbers: new CameraNumbers(this.#limits), session: undefined };
+    this.#cameras.set(name, camera);
+    return camera;
+  }
+
+  #noteSession(entry: StateEntry): void {
+    const camera = entry.camera === undefined ? undefined : this.#camera(entry.camera);
+    const read = presenceSchema.safeParse(dataOf(entry));
+    if (camera !== undefined && read.success) camera.session = read.data.session ?? camera.session;
+  }
+
+  #dropped(name: string, entry: Entry): void {
+    const read = outboxDroppedSchema.safeParse(dataOf(entry));
+    if (!read.success) return;
+    const { session } = this.#camera(name) ?? {};
+    const { count, from, to } = read.data;
+    void this.#say(name, { reason: "dropped", count, from, to, ...(session === undefined ? {} : { session }) });
+  }
+
+  #tell(name: string, { numbers, session }: Camera, { type, gap }: GapNews): void {
+    const of = session === undefined ? {} : { session };
+    const { from, to } = gap;
+    if (type === "filled") {
+      const { count, first, last } = gap.said ?? { count: countOf(gap.runs), first: gap.first, last: gap.last };
+      void this.#say(name, {
+        ...{ reason: "missing", count, from, to, first_seq: first, last_seq: last, filled: true },
+        ...of,
+      });
+      return;
+    }
+    if (this.#underWay.has(gap)) return;
+    this.#underWay.add(gap);
+    const figures = { count: countOf(gap.runs), first: gap.runs[0] ?? gap.first, last: gap.runs.at(-1) ?? gap.last };
+    const { count, first, last } = figures;
+    void this.#say(name, {
+      ...{ reason: "missing", count, from, to, first_seq: first, last_seq: last },
+      ...of,
+    }).then((said) => {
+      if (!said) return;
+      numbers.said(gap, figures);
+      this.#changed.add(name);
+      void this.running?.save();
+    });
+    // So that a crash before it is said does not forget it.
+    void this.running?.save();
+  }
+
+  /** First the event, then the state, each under an id of its own content. @returns whether it was said */
+  async #say(camera: string, gap: LinkGap): Promise<boolean> {
+    const { logger } = this.#options;
+    const { reason, count, from, to, first_seq = 0, last_seq = 0, filled = false } = gap;
+    const about = [camera, reason, count, from, to, first_seq, last_seq, String(filled)];
+    const said = await this.#announcer.say(() => ({
+      topic: { kind: "camera-event", camera, event: LINK_GAP_EVENT },
+      event: LINK_GAP_EVENT,
+      data: gap,
+      id: eventIdOf(LINK_GAP_EVENT, ...about),
+    }));
+    if (!said) return false;
+    logger.info({ camera, reason, count, from, to, filled }, "gap of a camera");
+    return this.#announcer.say(() => {
+      const gaps = this.#listWith(camera, gap);
+      return gaps === undefined
+        ? undefined
+        : {
+            topic: { kind: "camera-state", camera, name: GAPS_STATE },
+            event: "state.updated",
+            data: gaps.length === 0 ? null : { gaps },
+            retain: true,
+            id: eventIdOf(GAPS_STATE, this.#options.journal.epoch, ...about),
+          };
+    });
+  }
+
+  /** The camera's list with this gap, or without it when it was filled; undefined when that is so already. */
+  #listWith(camera: string, gap: LinkGap): LinkGap[] | undefined {
+    const { journal, tree } = this.#options;
+    const state = journal.state(tree.build({ kind: "camera-state", camera, name: GAPS_STATE }));
+    const read = linkGapsSchema.safeParse(state === undefined ? { gaps: [] } : dataOf(state));
+    const before = read.success ? read.data.gaps : [];
+    const others = before.filter((other) => keyOf(other) !== keyOf(gap));
+    if (gap.filled === true ? others.length === before.length : others.length < before.length) return undefined;
+    const oldest = Date.now() - LISTED_MS;
+    const listed = gap.filled === true ? others : [...others, gap];
+    return listed.filter(({ to }) => Date.parse(to) >= oldest).slice(-MAX_LISTED);
+  }
+}
+
+function keyOf({ reason, from, to, first_seq, last_seq }: LinkGap): string {
+  return JSON.stringify([reason, from, to, first_seq, last_seq]);
+}
+
+const number = z.number().int().nonnegative();
+const savedSchema = z.object({
+  max: number,
+  timestamp: z.string(),
+  historicalAt: number,
+  countless: z.boolean(),
+  session: linkGapSchema.shape.session,
+  gaps: z.array(
+    z
+      .object({
+        ...{ first: number, last: number, runs: z.array(number), noticedAt: number },
+        ...{ from: timestampSchema, to: timestampSchema },
+        said: z.object({ count: number, first: number, last: number }).optional(),
+      })
+      .transform(({ said, ...gap }): NumberGap => ({ ...gap, said })),
+  ),
+});

@@ -1,0 +1,68 @@
+import type { PreviewCursor, StoredPreview } from "./preview-store.ts";
+
+/** The pictures of one camera, in the order in which they were taken. */
+export class Album {
+  /** Oldest first. */
+  readonly #previews: StoredPreview[] = [];
+  readonly #byCapture = new Map<string, StoredPreview>();
+  #bytes = 0;
+
+  get size(): number {
+    return this.#previews.length;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get oldest(): StoredPreview | undefined {
+    return this.#previews[0];
+  }
+
+  get newest(): StoredPreview | undefined {
+    return this.#previews.at(-1);
+  }
+
+  get(capture: string): StoredPreview | undefined {
+    return this.#byCapture.get(capture);
+  }
+
+  add(preview: StoredPreview): void {
+    this.#previews.splice(this.#indexAt(preview), 0, preview);
+    this.#byCapture.set(preview.capture, preview);
+    this.#bytes += preview.sizeBytes;
+  }
+
+  remove(preview: StoredPreview): void {
+    const index = this.#indexAt(preview);
+    if (this.#previews[index] !== preview) return;
+    this.#previews.splice(index, 1);
+    this.#byCapture.delete(preview.capture);
+    this.#bytes -= preview.sizeBytes;
+  }
+
+  all(): Iterable<StoredPreview> {
+    return this.#previews.values();
+  }
+
+  /** Newest first: those taken at `since` or later, and before `after`. */
+  descending(since: number, after?: PreviewCursor): StoredPreview[] {
+    const end = after === undefined ? this.#previews.length : this.#indexAt(after);
+    const begin = this.#indexAt({ takenAt: since, capture: "" });
+    return this.#previews.slice(begin, Math.max(begin, end)).reverse();
+  }
+
+  /** Where it is, or belongs. */
+  #indexAt({ takenAt, capture }: PreviewCursor): number {
+    let low = 0;
+    let high = this.#previews.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const other = this.#previews[middle];
+      if (other !== undefined && (other.takenAt < takenAt || (other.takenAt === takenAt && other.capture < capture)))
+        low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

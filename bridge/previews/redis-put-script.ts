@@ -1,0 +1,90 @@
+/**
+ * Keeps a picture and brings everything below its limit again, in one step, so that the sums are right whatever node
+ * dies when. KEYS: the prefix of all keys, which share one hash slot. ARGV: the moment before which pictures are too old,
+ * life of a picture in ms, camera, capture, taken, saved, size, etag, bytes, and the five limits (-1: none).
+ * Returns 1 when the picture is the newest of its camera.
+ */
+export const PUT_SCRIPT = `
+local base = KEYS[1]
+local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local taken, saved, size, etag, jpeg = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local perCamera, perCameraBytes, inAll, inAllBytes, cameras =
+  tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+
+local function forget(member)
+  local whose, which, bytes = string.match(member, '^(%S+) (%S+) (%d+)$')
+  redis.call('ZREM', base .. 'all', member)
+  redis.call('ZREM', base .. 'list:' .. whose, which)
+  redis.call('HDEL', base .. 'meta:' .. whose, which)
+  redis.call('DEL', base .. 'jpeg:' .. whose .. ':' .. which)
+  redis.call('DECRBY', base .. 'bytes', bytes)
+  if redis.call('HINCRBY', base .. 'camera-bytes', whose, -tonumber(bytes)) <= 0 then
+    redis.call('HDEL', base .. 'camera-bytes', whose)
+  end
+end
+
+local function memberOf(whose, which)
+  local meta = redis.call('HGET', base .. 'meta:' .. whose, which)
+  return meta and (whose .. ' ' .. which .. ' ' .. string.match(meta, '^%d+ (%d+)'))
+end
+
+-- The captures of a camera whose own keys have run out are known by 'all' alone; there they become too old, too.
+local function forgetCapture(whose, which)
+  local member = memberOf(whose, which)
+  if member then forget(member) else redis.call('ZREM', base .. 'list:' .. whose, which) end
+end
+
+local newest = redis.call('HMGET', base .. 'newest:' .. camera, 'taken', 'capture', 'meta')
+local known = redis.call('HGET', base .. 'meta:' .. camera, capture)
+if not known and newest[2] == capture then known = newest[3] end
+if known and string.match(known, '(%S+)$') == etag then
+  return newest[2] == capture and 1 or 0
+end
+local newestTaken = newest[1] and tonumber(newest[1])
+local isNewest = not newestTaken or newest[2] == capture or taken > newestTaken
+  or (taken == newestTaken and capture > newest[2])
+if taken < since and not isNewest then return 0 end
+if known then forgetCapture(camera, capture) end
+
+local meta = saved .. ' ' .. size .. ' ' .. etag
+if isNewest then
+  redis.call('HSET', base .. 'newest:' .. camera, 'capture', capture, 'taken', taken, 'meta', meta, 'jpeg', jpeg)
+end
+redis.call('ZADD', base .. 'cameras', saved, camera)
+if taken >= since then
+  redis.call('SET', base .. 'jpeg:' .. camera .. ':' .. capture, jpeg, 'PX', ttl)
+  redis.call('ZADD', base .. 'list:' .. camera, taken, capture)
+  redis.call('HSET', base .. 'meta:' .. camera, capture, meta)
+  redis.call('PEXPIRE', base .. 'list:' .. camera, ttl)
+  redis.call('PEXPIRE', base .. 'meta:' .. camera, ttl)
+  redis.call('ZADD', base .. 'all', taken, camera .. ' ' .. capture .. ' ' .. size)
+  redis.call('INCRBY', base .. 'bytes', size)
+  redis.call('HINCRBY', base .. 'camera-bytes', camera, size)
+end
+
+local function number(value) return tonumber(value or 0) end
+
+while cameras >= 0 and redis.call('ZCARD', base .. 'cameras') > cameras do
+  local silent = redis.call('ZPOPMIN', base .. 'cameras')[1]
+  for _, which in ipairs(redis.call('ZRANGE', base .. 'list:' .. silent, 0, -1)) do forgetCapture(silent, which) end
+  redis.call('DEL', base .. 'newest:' .. silent)
+end
+-- A thousand at a time: what is left goes with the next picture.
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', base .. 'all', '-inf', '(' .. since, 'LIMIT', 0, 1000)) do
+  forget(member)
+end
+local list = base .. 'list:' .. camera
+while (perCamera >= 0 and redis.call('ZCARD', list) > perCamera)
+  or (perCameraBytes >= 0 and number(redis.call('HGET', base .. 'camera-bytes', camera)) > perCameraBytes) do
+  local oldest = redis.call('ZRANGE', list, 0, 0)[1]
+  if not oldest then break end
+  forgetCapture(camera, oldest)
+end
+while (inAll >= 0 and redis.call('ZCARD', base .. 'all') > inAll)
+  or (inAllBytes >= 0 and number(redis.call('GET', base .. 'bytes')) > inAllBytes) do
+  local oldest = redis.call('ZRANGE', base .. 'all', 0, 0)[1]
+  if not oldest then break end
+  forget(oldest)
+end
+return isNewest and 1 or 0
+`;

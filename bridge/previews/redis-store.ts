@@ -1,0 +1,190 @@
+import type { Cluster, Redis, RedisOptions } from "ioredis";
+import { StoreUnavailableError } from "../journal/journal.ts";
+import {
+  type PreviewLimits,
+  type PreviewPage,
+  type PreviewStore,
+  type StoredPreview,
+  spread,
+} from "./preview-store.ts";
+import { PUT_SCRIPT } from "./redis-put-script.ts";
+
+/** How the parts of this program get to Redis. */
+export interface PreviewRedis {
+  connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
+  /** What every key begins with; holds a hash tag. */
+  readonly prefix: string;
+}
+
+export interface RedisPreviewStoreOptions {
+  redis: PreviewRedis;
+  limits: PreviewLimits;
+  /** Milliseconds since 1970. */
+  now: () => number;
+}
+
+/** Beyond the life of a picture: should all nodes be gone for ever, Redis empties itself. */
+const TTL_MARGIN_MS = 3_600_000;
+
+/**
+ * Pictures in Redis, readable from every node. Below the prefix: of each camera `list:` (capture by time), `meta:`
+ * (what is known of each), `jpeg:` (the bytes of one), `newest:` (the one that never goes, bytes and all); over all
+ * cameras `all` (by time), `bytes`, `camera-bytes` and `cameras` (by when they were last heard).
+ */
+export function createRedisPreviewStore(options: RedisPreviewStoreOptions): PreviewStore {
+  return new RedisPreviewStore(options);
+}
+
+class RedisPreviewStore implements PreviewStore {
+  readonly #redis: Redis | Cluster;
+  readonly #base: string;
+  readonly #limits: PreviewLimits;
+  readonly #now: () => number;
+  readonly #underWay = new Set<Promise<unknown>>();
+
+  constructor({ redis, limits, now }: RedisPreviewStoreOptions) {
+    this.#redis = redis.connect("previews");
+    this.#base = `${redis.prefix}preview:`;
+    this.#limits = limits;
+    this.#now = now;
+  }
+
+  put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean> {
+    const { keepMs, ...limits } = this.#limits;
+    const { capture, takenAt, savedAt, etag, sizeBytes } = preview;
+    const numbers = [limits.maxPreviewsPerCamera, limits.maxBytesPerCamera, limits.maxPreviews, limits.maxBytes];
+    const bounds = [...numbers, limits.maxCameras].map((limit) => (Number.isFinite(limit) ? limit : -1));
+    return this.#run(async () => {
+      const isNewest = await this.#redis.eval(
+        PUT_SCRIPT,
+        1,
+        this.#base,
+        ...[this.#now() - keepMs, keepMs + TTL_MARGIN_MS, camera, capture, takenAt, savedAt, sizeBytes, etag],
+        Buffer.from(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength),
+        ...bounds,
+      );
+      return isNewest === 1;
+    });
+  }
+
+  newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>> {
+    return this.#run(async () => {
+      const found = new Map<string, StoredPreview>();
+      await Promise.all(
+        cameras.map(async (camera) => {
+          const known = await this.#redis.hmget(this.#key("newest", camera), "capture", "taken", "meta");
+          const preview = toPreview(known[0], known[1], known[2]);
+          if (preview !== undefined) found.set(camera, preview);
+        }),
+      );
+      return found;
+    });
+  }
+
+  list(camera: string, { after, limit }: Parameters<PreviewStore["list"]>[1]): Promise<PreviewPage> {
+    const list = this.#key("list", camera);
+    const since = this.#now() - this.#limits.keepMs;
+    return this.#run(async () => {
+      const [rank, total] = await Promise.all([
+        after === undefined ? -1 : this.#redis.zrevrank(list, after.capture),
+        this.#redis.zcount(list, since, "+inf"),
+      ]);
+      // The picture at which the last page ended may be gone: its moment still names the place.
+      const found =
+        rank === null && after !== undefined
+          ? await this.#redis.zrevrangebyscore(list, `(${after.takenAt}`, since, "WITHSCORES", "LIMIT", 0, limit)
+          : await this.#redis.zrevrange(list, (rank ?? -1) + 1, (rank ?? -1) + limit, "WITHSCORES");
+      return { previews: await this.#described(camera, pairs(found), since), total };
+    });
+  }
+
+  overview(camera: string, frames: number): Promise<PreviewPage> {
+    const since = this.#now() - this.#limits.keepMs;
+    return this.#run(async () => {
+      const all = pairs(await this.#redis.zrevrangebyscore(this.#key("list", camera), "+inf", since, "WITHSCORES"));
+      const chosen = spread(
+        all.map(({ takenAt }) => takenAt),
+        frames,
+      );
+      const previews = await this.#described(
+        camera,
+        chosen.flatMap((index) => all[index] ?? []),
+        since,
+      );
+      return { previews, total: all.length };
+    });
+  }
+
+  read(camera: string, capture: string | undefined) {
+    return this.#run(async () => {
+      const newest = await this.#redis.hgetallBuffer(this.#key("newest", camera));
+      const preview = toPreview(text(newest.capture), text(newest.taken), text(newest.meta));
+      if (capture === undefined || preview?.capture === capture)
+        return preview === undefined || newest.jpeg === undefined ? undefined : { preview, jpeg: newest.jpeg };
+      const [jpeg, meta, takenAt] = await Promise.all([
+        this.#redis.getBuffer(`${this.#key("jpeg", camera)}:${capture}`),
+        this.#redis.hget(this.#key("meta", camera), capture),
+        this.#redis.zscore(this.#key("list", camera), capture),
+      ]);
+      const found = toPreview(capture, takenAt, meta);
+      return found === undefined || jpeg === null ? undefined : { preview: found, jpeg };
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
+    this.#redis.disconnect();
+  }
+
+  async #described(
+    camera: string,
+    found: readonly { capture: string; takenAt: number }[],
+    since: number,
+  ): Promise<StoredPreview[]> {
+    if (found.length === 0) return [];
+    const captures = found.map(({ capture }) => capture);
+    const metas = await this.#redis.hmget(this.#key("meta", camera), ...captures);
+    return found.flatMap(({ capture, takenAt }, index) => {
+      const preview = toPreview(capture, String(takenAt), metas[index]);
+      return preview === undefined || takenAt < since ? [] : preview;
+    });
+  }
+
+  #key(kind: "newest" | "list" | "meta" | "jpeg", camera: string): string {
+    return `${this.#base}${kind}:${camera}`;
+  }
+
+  /** @throws {StoreUnavailableError} */
+  async #run<T>(work: () => Promise<T>): Promise<T> {
+    const done = work().catch((error: unknown) => {
+      throw new StoreUnavailableError("Redis did not answer about previews: try again", { cause: error });
+    });
+    const settled = done.catch(() => undefined);
+    this.#underWay.add(settled);
+    void settled.then(() => this.#underWay.delete(settled));
+    return done;
+  }
+}
+
+/** What Redis answers `WITHSCORES`: member and score by turns. */
+function pairs(flat: readonly string[]): { capture: string; takenAt: number }[] {
+  const found: { capture: string; takenAt: number }[] = [];
+  for (let index = 0; index + 1 < flat.length; index += 2)
+    found.push({ capture: flat[index] ?? "", takenAt: Number(flat[index + 1]) });
+  return found;
+}
+
+/** @param meta `savedAt bytes "etag"`, as the script writes it */
+function toPreview(
+  capture: string | null | undefined,
+  takenAt: string | null | undefined,
+  meta: string | null | undefined,
+): StoredPreview | undefined {
+  const [savedAt, sizeBytes, etag] = meta?.split(" ") ?? [];
+  if (capture == null || takenAt == null || savedAt === undefined || etag === undefined) return undefined;
+  return { capture, takenAt: Number(takenAt), savedAt: Number(savedAt), sizeBytes: Number(sizeBytes), etag };
+}
+
+function text(bytes: Buffer | undefined): string | undefined {
+  return bytes?.toString("utf8");
+}

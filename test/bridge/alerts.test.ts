@@ -1,0 +1,398 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { startAlerts } from "../../bridge/alerts/alerts.ts";
+import type { AlertThresholds } from "../../bridge/alerts/thresholds.ts";
+import { StoreUnavailableError } from "../../bridge/journal/journal.ts";
+import type { Publish } from "../../bridge/publish.ts";
+import { envelope, logger, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const ABOUT = {
+  ...{ model: "m", firmware: "f", capture_interval_s: 30 },
+  location: { lat: 46, lon: 8, timezone: "Europe/Zurich" },
+};
+let place: Place;
+let running: { stop(): Promise<void> } | undefined;
+let refuse: boolean;
+
+beforeEach(async () => {
+  refuse = false;
+  stopTheClock();
+  place = await openPlace();
+  await watch();
+});
+
+afterEach(() => running?.stop());
+
+async function watch(thresholds: Partial<AlertThresholds> = {}): Promise<{ stop(): Promise<void> }> {
+  const { journal, cluster, ingest } = place;
+  const publish: Publish = async (message) => {
+    if (refuse) throw new StoreUnavailableError("the disk is full");
+    return ingest.publish(message);
+  };
+  running = await startAlerts({ journal, documents: cluster.documents, tree, publish, thresholds, logger });
+  return running;
+}
+
+async function restart(awayMs = 0): Promise<void> {
+  await running?.stop();
+  running = undefined;
+  vi.advanceTimersByTime(awayMs);
+  await place.restart();
+  await watch();
+}
+
+/** Time passes; what is to be said by then is said. */
+async function pass(ms: number): Promise<void> {
+  vi.advanceTimersByTime(ms);
+  await place.settled();
+}
+
+/** The words of an alert of this run, as they came: its message, or null where it was cleared. */
+function said(alert: string, owner = "cameras/north"): (string | null)[] {
+  return place.said(`${owner}/alerts/${alert}`).map(({ event, data }) => {
+    const { message } = data as { message?: string };
+    expect(event).toBe(message === undefined ? "alert.cleared" : "alert.raised");
+    return message ?? null;
+  });
+}
+
+const stands = (alert: string, owner = "cameras/north") =>
+  place.journal.state(`${tree.root}/${owner}/alerts/${alert}`) !== undefined;
+
+const north = (topic: string, data: unknown) => place.say(`cameras/north/${topic}`, data, { retain: true });
+const event = (name: string, more: { historical?: boolean } = {}) =>
+  place.say(`cameras/north/events/${name}`, envelope(name, {}, more));
+const isThere = (status: string) =>
+  place.ingest.publish({
+    topic: { kind: "camera-state", camera: "north", name: "presence" },
+    ...{ event: `camera.${status}`, data: { status, since: new Date().toISOString() }, retain: true },
+  });
+const capturing = (active: boolean) => north("state/capture", { active, captures_completed: 1 });
+
+describe("no-capture", () => {
+  const NO_PICTURE = "No picture for more than 5 min, though the schedule asks for one every 30 s";
+
+  beforeEach(async () => {
+    await north("about", ABOUT);
+    await capturing(true);
+    await isThere("online");
+    await event("capture.completed");
+  });
+
+  it("is raised once after five minutes without a picture, and cleared once by the next", async () => {
+    await pass(4 * MINUTE + 55 * SECOND);
+    expect(said("no-capture")).toEqual([]);
+    await pass(10 * SECOND);
+    expect(said("no-capture")).toEqual([NO_PICTURE]);
+    await isThere("stale");
+    await pass(30 * MINUTE);
+    expect(said("no-capture")).toEqual([NO_PICTURE]);
+    await event("capture.completed");
+    await isThere("online");
+    await pass(10 * SECOND);
+    expect(said("no-capture")).toEqual([NO_PICTURE, null]);
+    expect(stands("no-capture")).toBe(false);
+    await pass(6 * MINUTE);
+    expect(said("no-capture")).toEqual([NO_PICTURE, null, NO_PICTURE]);
+  });
+
+  it("waits twice the interval where that is longer", async () => {
+    await north("about", { ...ABOUT, capture_interval_s: 600 });
+    await pass(19 * MINUTE);
+    expect(said("no-capture")).toEqual([]);
+    await pass(2 * MINUTE);
+    expect(said("no-capture")).toEqual([
+      "No picture for more than 20 min, though the schedule asks for one every 10 min",
+    ]);
+  });
+
+  it("is not raised while the schedule asks for none, and begins to count when it does", async () => {
+    await capturing(false);
+    await pass(60 * MINUTE);
+    await capturing(true);
+    await pass(4 * MINUTE);
+    expect(said("no-capture")).toEqual([]);
+    await pass(2 * MINUTE);
+    expect(said("no-capture")).toHaveLength(1);
+    await capturing(false);
+    await pass(10 * SECOND);
+    expect(said("no-capture")).toEqual([NO_PICTURE, null]);
+  });
+
+  it.each(["offline", "sleeping"])(
+    "is not raised of a camera that is %s, and goes when it becomes so",
+    async (status) => {
+      await isThere(status);
+      await pass(60 * MINUTE);
+      expect(said("no-capture")).toEqual([]);
+      await isThere("online");
+      await pass(4 * MINUTE);
+      expect(said("no-capture")).toEqual([]);
+      await pass(2 * MINUTE);
+      expect(said("no-capture")).toHaveLength(1);
+      await isThere(status);
+      await pass(10 * SECOND);
+      expect(said("no-capture")).toEqual([NO_PICTURE, null]);
+    },
+  );
+
+  it("is not put off by pictures of a backlog: they were taken long ago", async () => {
+    for (let minute = 0; minute < 6; minute++) {
+      await pass(MINUTE);
+      await event("capture.completed", { historical: true });
+    }
+    expect(said("no-capture")).toHaveLength(1);
+  });
+
+  it("stays over a restart until the camera shows that it takes pictures, and is not raised again", async () => {
+    await pass(6 * MINUTE);
+    expect(said("no-capture")).toHaveLength(1);
+    await restart(MINUTE);
+    await isThere("unknown");
+    await pass(MINUTE);
+    await isThere("online");
+    await pass(20 * MINUTE);
+    expect(said("no-capture")).toEqual([]);
+    expect(stands("no-capture")).toBe(true);
+    await event("capture.completed");
+    await pass(10 * SECOND);
+    expect(said("no-capture")).toEqual([null]);
+  });
+
+  it("is not raised after a restart for the time in which nobody was there to hear", async () => {
+    await restart(60 * MINUTE);
+    await isThere("unknown");
+    await pass(MINUTE);
+    await isThere("online");
+    await pass(4 * MINUTE);
+    expect(said("no-capture")).toEqual([]);
+    await pass(2 * MINUTE);
+    expect(said("no-capture")).toHaveLength(1);
+  });
+
+  it("goes when the camera is not heard of again after a restart", async () => {
+    await pass(6 * MINUTE);
+    await restart();
+    await isThere("unknown");
+    await pass(11 * MINUTE);
+    expect(said("no-capture")).toEqual([null]);
+  });
+
+  it("that no longer holds at a start is cleared then", async () => {
+    await pass(6 * MINUTE);
+    await running?.stop();
+    running = undefined;
+    // While nobody watched.
+    await event("capture.completed");
+    await place.restart();
+    await watch();
+    await place.settled();
+    expect(said("no-capture")).toEqual([null]);
+  });
+});
+
+describe("disk", () => {
+  const storage = (percent: number) => north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10 });
+
+  it("is raised above 80 %, cleared below 75 %, and does not flap in between", async () => {
+    for (const percent of [79, 80, 81, 79, 76, 75, 82, 78]) {
+      await storage(percent);
+      await pass(5 * SECOND);
+    }
+    expect(said("disk")).toEqual(["Storage is 81 % full"]);
+    await storage(74);
+    await pass(5 * SECOND);
+    await storage(79);
+    await pass(5 * SECOND);
+    expect(said("disk")).toEqual(["Storage is 81 % full", null]);
+    await storage(90);
+    await pass(5 * SECOND);
+    expect(said("disk")).toHaveLength(3);
+  });
+
+  it("stands over a restart, and is cleared there when the camera has taken its word back", async () => {
+    await storage(90);
+    await pass(5 * SECOND);
+    await restart();
+    await pass(MINUTE);
+    expect([said("disk"), stands("disk")]).toEqual([[], true]);
+    await north("state/storage", null);
+    await pass(5 * SECOND);
+    expect(said("disk")).toEqual([null]);
+  });
+
+  it("has the limit it was given", async () => {
+    await running?.stop();
+    await watch({ diskPercent: 50 });
+    await storage(60);
+    await pass(5 * SECOND);
+    expect(said("disk")).toHaveLength(1);
+  });
+});
+
+describe("failures", () => {
+  async function captures(outcomes: string): Promise<void> {
+    for (const outcome of outcomes) await event(outcome === "x" ? "capture.failed" : "capture.completed");
+    await pass(5 * SECOND);
+  }
+
+  it("is raised when more than 10 % of the last 20 failed, cleared at half of that, and nothing is said of fewer than 10", async () => {
+    await captures("xxx......");
+    expect(said("failures")).toEqual([]);
+    await captures(".");
+    expect(said("failures")).toEqual(["3 of the last 10 pictures failed"]);
+    await captures("..........");
+    expect(said("failures")).toHaveLength(1);
+    await captures("..");
+    expect(said("failures")).toEqual(["3 of the last 10 pictures failed", null]);
+    await captures("xxx");
+    expect(said("failures")).toEqual(["3 of the last 10 pictures failed", null, "3 of the last 20 pictures failed"]);
+  });
+
+  it("is looked back at over a restart", async () => {
+    await captures("xx.......");
+    await restart();
+    await captures("x");
+    expect(said("failures")).toEqual(["3 of the last 10 pictures failed"]);
+    await restart();
+    await captures(".".repeat(20));
+    expect(said("failures")).toEqual([null]);
+  });
+});
+
+describe("job-queue", () => {
+  const job = (name: string, status: string | null) =>
+    place.say(
+      `processing/farm/jobs/${name}`,
+      status === null ? null : { job: name, type: "image_processing", status, progress: 0 },
+      { retain: true },
+    );
+  const queue = async (from: number, to: number, status: string | null) => {
+    for (let n = from; n <= to; n++) await job(`j${n}`, status);
+    await pass(5 * SECOND);
+  };
+
+  it("is raised above ten that wait, and cleared at half as many", async () => {
+    await queue(1, 10, "queued");
+    expect(said("job-queue", "processing/farm")).toEqual([]);
+    await queue(11, 11, "queued");
+    expect(said("job-queue", "processing/farm")).toEqual(["11 jobs wait to be processed"]);
+    await queue(1, 3, "processing");
+    await queue(4, 5, null);
+    expect(said("job-queue", "processing/farm")).toHaveLength(1);
+    await queue(6, 6, "completed");
+    expect(said("job-queue", "processing/farm")).toEqual(["11 jobs wait to be processed", null]);
+  });
+
+  it("counts after a restart what still waits", async () => {
+    await queue(1, 10, "queued");
+    await restart();
+    await queue(11, 11, "queued");
+    expect(said("job-queue", "processing/farm")).toHaveLength(1);
+  });
+
+  it("is carried by the channels for alerts and jobs", async () => {
+    await queue(1, 11, "queued");
+    const topic = `${tree.root}/processing/farm/alerts/job-queue`;
+    expect(place.entries.find((entry) => entry.topic === topic)?.channels).toEqual(["alerts", "jobs", "dashboard"]);
+  });
+});
+
+describe("worker-silent", () => {
+  const FARM = "processing/farm";
+  const link = (status: string, session = "s1") => place.say(`${FARM}/link`, { status, session }, { retain: true });
+  const working = () =>
+    place.say(
+      `${FARM}/jobs/j1`,
+      { job: "j1", type: "image_processing", status: "processing", progress: 1 },
+      { retain: true },
+    );
+
+  it("is raised when the service has been gone for five minutes, and cleared when it is back", async () => {
+    await link("online");
+    await pass(60 * MINUTE);
+    await link("offline");
+    await pass(4 * MINUTE);
+    expect(said("worker-silent", FARM)).toEqual([]);
+    await pass(2 * MINUTE);
+    expect(said("worker-silent", FARM)).toEqual(["The processing service has been gone for more than 5 min"]);
+    await link("online", "s2");
+    await pass(5 * SECOND);
+    expect(said("worker-silent", FARM)).toHaveLength(2);
+    expect(stands("worker-silent", FARM)).toBe(false);
+  });
+
+  it("is not raised by the will of a connection that another has replaced, nor of one that speaks", async () => {
+    await link("online", "s1");
+    await link("online", "s2");
+    await link("offline", "s1");
+    await pass(10 * MINUTE);
+    await link("offline", "s2");
+    await place.say(`${FARM}/events/hello`, { a: 1 });
+    await pass(10 * MINUTE);
+    expect(said("worker-silent", FARM)).toEqual([]);
+  });
+
+  it("is raised of one that says nothing of the jobs it works on, and not of one that has none", async () => {
+    await link("online");
+    await pass(60 * MINUTE);
+    await working();
+    await pass(6 * MINUTE);
+    expect(said("worker-silent", FARM)).toEqual([
+      "The processing service has said nothing of its jobs for more than 5 min",
+    ]);
+    await working();
+    await pass(5 * SECOND);
+    expect(said("worker-silent", FARM)).toHaveLength(2);
+  });
+
+  it("stands over a restart, and is not raised for the time in which nobody was there to hear", async () => {
+    await link("offline");
+    await pass(6 * MINUTE);
+    await restart(60 * MINUTE);
+    await pass(MINUTE);
+    expect([said("worker-silent", FARM), stands("worker-silent", FARM)]).toEqual([[], true]);
+    await link("online");
+    await working();
+    await pass(5 * SECOND);
+    expect(said("worker-silent", FARM)).toEqual([null]);
+    await restart(60 * MINUTE);
+    await pass(4 * MINUTE);
+    expect(said("worker-silent", FARM)).toEqual([]);
+  });
+});
+
+describe("in trouble", () => {
+  it("an alert that could not be kept is raised when the store takes writes again, once", async () => {
+    await north("state/storage", { total_bytes: 100, free_bytes: 10 });
+    refuse = true;
+    await pass(MINUTE);
+    expect(said("disk")).toEqual([]);
+    refuse = false;
+    await pass(MINUTE);
+    expect(said("disk")).toHaveLength(1);
+  });
+
+  it("two nodes that watch one journal raise and clear each alert once", async () => {
+    const first = running;
+    await watch();
+    for (const free of [10, 50, 10]) {
+      await north("state/storage", { total_bytes: 100, free_bytes: free });
+      await pass(5 * SECOND);
+    }
+    expect(said("disk")).toEqual(["Storage is 90 % full", null, "Storage is 90 % full"]);
+    await first?.stop();
+  });
+
+  it("beyond maxCameras nothing is watched, and nothing grows", async () => {
+    await running?.stop();
+    const { journal, cluster, ingest } = place;
+    const publish = ingest.publish.bind(ingest);
+    running = await startAlerts({ journal, documents: cluster.documents, tree, publish, maxCameras: 1, logger });
+    await north("state/storage", { total_bytes: 100, free_bytes: 10 });
+    await place.say("cameras/south/state/storage", { total_bytes: 100, free_bytes: 10 }, { retain: true });
+    await pass(5 * SECOND);
+    expect([stands("disk"), stands("disk", "cameras/south")]).toEqual([true, false]);
+  });
+});

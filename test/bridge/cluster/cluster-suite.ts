@@ -1,0 +1,246 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Cluster, Json } from "../../../bridge/cluster/cluster.ts";
+import { MAX_DOCUMENT_LENGTH, MAX_KEY_LENGTH, MAX_SIGNAL_LENGTH } from "../../../bridge/cluster/limits.ts";
+
+/** Where a cluster keeps what it keeps: what was stopped can be opened again there. */
+export interface ClusterPlace {
+  /** One more node; with LevelDB after the one before has stopped. */
+  open(): Promise<Cluster>;
+  /** Stops the nodes that are left, and removes everything. */
+  dispose(): Promise<void>;
+}
+
+/** What every cluster does, whatever it is built on. */
+export function describeCluster(name: string, createPlace: () => Promise<ClusterPlace>): void {
+  describe(name, () => {
+    let place: ClusterPlace;
+    let cluster: Cluster;
+
+    beforeEach(async () => {
+      place = await createPlace();
+      cluster = await place.open();
+    });
+    afterEach(() => place.dispose());
+
+    describe("documents", () => {
+      test("are read as they were written, after a restart too", async () => {
+        const value: Json = { name: "north", tags: ["a", "é\n\u0000"], nested: { none: null, number: 1.5, yes: true } };
+        const version = await cluster.documents.put("devices", "north", value);
+        expect(await cluster.documents.get("devices", "north")).toEqual({ value, version });
+        await cluster.stop();
+        cluster = await place.open();
+        expect(await cluster.documents.get("devices", "north")).toEqual({ value, version });
+        expect(await cluster.documents.get("devices", "south")).toBeUndefined();
+      });
+
+      test("have keys of any characters, and each collection its own", async () => {
+        const keys = ["a", "a!b", 'a"b', "*", "ü/🏔", "__proto__", "constructor", "k".repeat(MAX_KEY_LENGTH)];
+        for (const key of keys) await cluster.documents.put("devices", key, key);
+        await cluster.documents.put("devices-2", "a", "other");
+        expect(await cluster.documents.list("devices-2")).toMatchObject([{ key: "a", value: "other" }]);
+        const listed = await cluster.documents.list("devices");
+        expect(new Set(listed.map(({ key }) => key))).toEqual(new Set(keys));
+        for (const { key, value, version } of listed) {
+          expect(value).toBe(key);
+          expect(await cluster.documents.get("devices", key)).toEqual({ value, version });
+        }
+        expect(await cluster.documents.list("nothing")).toEqual([]);
+      });
+
+      test("are written only over the version that was asked for", async () => {
+        const { documents } = cluster;
+        const first = await documents.put("devices", "north", 1, { ifVersion: null });
+        expect(first).toEqual(expect.any(String));
+        expect(await documents.put("devices", "north", 2, { ifVersion: null })).toBeUndefined();
+        expect(await documents.put("devices", "south", 2, { ifVersion: first ?? "" })).toBeUndefined();
+        const second = await documents.put("devices", "north", 2, { ifVersion: first ?? "" });
+        expect(second).not.toBe(first);
+        expect(await documents.put("devices", "north", 3, { ifVersion: first ?? "" })).toBeUndefined();
+        expect(await documents.get("devices", "north")).toEqual({ value: 2, version: second });
+        const third = await documents.put("devices", "north", 3);
+        expect(await documents.delete("devices", "north", { ifVersion: second ?? "" })).toBe(false);
+        expect(await documents.delete("devices", "north", { ifVersion: third ?? "" })).toBe(true);
+        expect(await documents.delete("devices", "north")).toBe(false);
+        expect(await documents.get("devices", "north")).toBeUndefined();
+      });
+
+      test("of many that write over one version one wins, and no count is lost", async () => {
+        const { documents } = cluster;
+        await documents.put("counts", "x", 0);
+        const addOne = async () => {
+          for (;;) {
+            const found = await documents.get("counts", "x");
+            const next = Number(found?.value) + 1;
+            if ((await documents.put("counts", "x", next, { ifVersion: found?.version ?? null })) !== undefined) return;
+          }
+        };
+        await Promise.all(Array.from({ length: 20 }, addOne));
+        expect((await documents.get("counts", "x"))?.value).toBe(20);
+      });
+
+      test("expire, and are then as if they had never been", async () => {
+        const { documents } = cluster;
+        const expiresAt = Date.now() + 150;
+        const version = await documents.put("revocations", "brief", true, { expiresAt });
+        await documents.put("revocations", "kept", true);
+        expect(await documents.get("revocations", "brief")).toEqual({ value: true, version });
+        await vi.waitFor(async () => expect(await documents.get("revocations", "brief")).toBeUndefined());
+        expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
+        expect((await documents.list("revocations")).map(({ key }) => key)).toEqual(["kept"]);
+        expect(await documents.delete("revocations", "brief")).toBe(false);
+        expect(await documents.put("revocations", "brief", 2, { ifVersion: version ?? "" })).toBeUndefined();
+        expect(await documents.put("revocations", "brief", 2, { ifVersion: null })).toEqual(expect.any(String));
+        expect((await documents.get("revocations", "brief"))?.value).toBe(2);
+      });
+
+      test("written anew do not expire when the old one would have", async () => {
+        const { documents } = cluster;
+        const expiresAt = Date.now() + 100;
+        await documents.put("revocations", "alice", 1, { expiresAt });
+        await documents.put("revocations", "alice", 2);
+        await vi.waitUntil(() => Date.now() > expiresAt + 50);
+        expect((await documents.get("revocations", "alice"))?.value).toBe(2);
+      });
+
+      test("are watched by collection, key by key", async () => {
+        const changes: (string | undefined)[] = [];
+        const unwatch = cluster.documents.watch("devices", (key) => changes.push(key));
+        await cluster.documents.put("other", "x", 1);
+        await cluster.documents.put("devices", "north", 1);
+        await cluster.documents.delete("devices", "north");
+        await cluster.documents.delete("devices", "north");
+        await cluster.documents.put("devices", "north", 1, { ifVersion: "none" });
+        await cluster.documents.put("devices", "south", 1);
+        await vi.waitFor(() => expect(changes).toEqual(["north", "north", "south"]));
+        unwatch();
+        const end = vi.fn();
+        cluster.documents.watch("devices", end);
+        await cluster.documents.put("devices", "east", 1);
+        await vi.waitFor(() => expect(end).toHaveBeenCalledWith("east"));
+        expect(changes).toHaveLength(3);
+      });
+
+      test("refuse names and sizes beyond the limits, naming them", async () => {
+        const { documents } = cluster;
+        await expect(documents.put("No name", "x", 1)).rejects.toThrow('"No name" is no name of a collection');
+        await expect(documents.get("devices", "")).rejects.toThrow("1 to 512 characters, not 0");
+        await expect(documents.delete("devices", "k".repeat(513))).rejects.toThrow("1 to 512 characters, not 513");
+        const large = "x".repeat(MAX_DOCUMENT_LENGTH);
+        await expect(documents.put("devices", "x", large)).rejects.toThrow("at most 262144 characters");
+        expect(await documents.list("devices")).toEqual([]);
+      });
+
+      test("keep what was given, whatever is done to it afterwards", async () => {
+        const value = { list: [1] };
+        const writing = cluster.documents.put("devices", "x", value);
+        value.list.push(2);
+        await writing;
+        expect((await cluster.documents.get("devices", "x"))?.value).toEqual({ list: [1] });
+      });
+    });
+
+    describe("signals", () => {
+      test("reach this node too, in order, by name", async () => {
+        const heard: [Json, string][] = [];
+        cluster.signals.on("revoked", (message, from) => heard.push([message, from]));
+        cluster.signals.on("other", () => heard.push(["other", ""]));
+        for (let index = 0; index < 50; index++) cluster.signals.send("revoked", { index });
+        expect(heard).toEqual([]);
+        await vi.waitFor(() => expect(heard).toHaveLength(50));
+        expect(heard).toEqual(Array.from({ length: 50 }, (_, index) => [{ index }, cluster.nodeId]));
+      });
+
+      test("reach the other listeners when one throws, and none that has ended", async () => {
+        const [ended, heard] = [vi.fn(), vi.fn()];
+        cluster.signals.on("revoked", () => {
+          throw new Error("of the test");
+        });
+        cluster.signals.on("revoked", ended)();
+        cluster.signals.on("revoked", heard);
+        cluster.signals.send("revoked", null);
+        await vi.waitFor(() => expect(heard).toHaveBeenCalledWith(null, cluster.nodeId));
+        expect(ended).not.toHaveBeenCalled();
+      });
+    });
+
+    test("a signal is as large as the limit, and not larger", async () => {
+      const heard = vi.fn();
+      cluster.signals.on("large", heard);
+      const largest = "x".repeat(MAX_SIGNAL_LENGTH - 2);
+      expect(() => cluster.signals.send("large", `${largest}x`)).toThrow("at most 1048576 characters");
+      cluster.signals.send("large", largest);
+      await vi.waitFor(() => expect(heard).toHaveBeenCalledExactlyOnceWith(largest, cluster.nodeId));
+    });
+
+    describe("leases", () => {
+      test("have one holder at a time", async () => {
+        const lease = await cluster.leases.acquire("trim");
+        expect(lease?.lost.aborted).toBe(false);
+        expect(await cluster.leases.acquire("trim")).toBeUndefined();
+        expect(await cluster.leases.acquire("other")).toBeDefined();
+        await lease?.release();
+        const next = await cluster.leases.acquire("trim");
+        expect(next).toBeDefined();
+        await lease?.release();
+        expect(await cluster.leases.acquire("trim")).toBeUndefined();
+        expect(next?.lost.aborted).toBe(false);
+      });
+
+      test("are lost when their node leaves", async () => {
+        const lease = await cluster.leases.acquire("trim");
+        await cluster.stop();
+        expect(lease?.lost.aborted).toBe(true);
+        await lease?.release();
+        cluster = await place.open();
+        expect(await cluster.leases.acquire("trim")).toBeDefined();
+      });
+    });
+
+    describe("the register of connections", () => {
+      test("gives each user as many as allowed, and a slot back once", async () => {
+        const { connections } = cluster;
+        const leave = await connections.enter("alice", "1", 2);
+        expect(await connections.enter("alice", "2", 2)).toBeDefined();
+        expect(await connections.enter("alice", "3", 2)).toBeUndefined();
+        expect(await connections.enter("bob", "4", 2)).toBeDefined();
+        expect(await connections.total()).toBe(3);
+        leave?.();
+        leave?.();
+        await vi.waitFor(async () => expect(await connections.total()).toBe(2));
+        expect(await connections.enter("alice", "5", 2)).toBeDefined();
+        expect(await connections.enter("alice", "6", 2)).toBeUndefined();
+      });
+
+      test("holds when many come at once", async () => {
+        const entered = await Promise.all(
+          Array.from({ length: 20 }, (_, index) => cluster.connections.enter("alice", String(index), 5)),
+        );
+        expect(entered.filter((leave) => leave !== undefined)).toHaveLength(5);
+      });
+
+      test("has no limit of 0", async () => {
+        for (let index = 0; index < 30; index++)
+          expect(await cluster.connections.enter("alice", String(index), 0)).toBeDefined();
+        expect(await cluster.connections.total()).toBe(30);
+      });
+    });
+
+    test("lists itself among the nodes", async () => {
+      await cluster.connections.enter("alice", "1", 5);
+      await vi.waitFor(async () => {
+        const nodes = await cluster.nodes();
+        expect(nodes).toEqual([
+          { id: cluster.nodeId, startedAt: expect.any(Number), lastSeenAt: expect.any(Number), connections: 1 },
+        ]);
+        expect(Math.abs((nodes[0]?.lastSeenAt ?? 0) - Date.now())).toBeLessThan(30_000);
+      });
+      expect(cluster.trouble).toBeUndefined();
+    });
+
+    test("stops once, however often it is asked", async () => {
+      await Promise.all([cluster.stop(), cluster.stop()]);
+      await cluster.stop();
+      await expect(cluster.documents.put("devices", "x", 1)).rejects.toThrow();
+    });
+  });
+}

@@ -1,0 +1,22 @@
+import { pino } from "pino";
+import { openLocalCluster } from "../../../bridge/cluster/local.ts";
+import type { LocalAnswer, LocalQuestion } from "./local-process.ts";
+
+// A program that keeps documents, so that tests can kill it, and take its disk away. Run by local-process.ts.
+const path = process.argv.at(-1) ?? "";
+const cluster = await openLocalCluster({ path, logger: pino({ level: "silent" }) });
+const say = (answer: LocalAnswer) => process.send?.(answer);
+
+process.on("message", async ({ id, put }: LocalQuestion) => {
+  const refusals: string[] = [];
+  await Promise.all(
+    put.map(({ key, value }) =>
+      cluster.documents.put("notes", key, value).catch((error: Error) => refusals.push(error.name)),
+    ),
+  );
+  const documents = await cluster.documents.list("notes");
+  const found = Object.fromEntries(documents.map(({ key, value }) => [key, value]));
+  say({ id, refusals, found, trouble: cluster.trouble });
+});
+process.once("disconnect", () => process.exit());
+say({ id: 0, refusals: [], found: {}, trouble: undefined });

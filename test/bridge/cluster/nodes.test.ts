@@ -1,0 +1,267 @@
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Cluster, Json } from "../../../bridge/cluster/cluster.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { type ClusterProcess, startClusterProcess } from "./cluster-process.ts";
+import { type RedisPlace, redisPlace } from "./redis-place.ts";
+
+/** As by default, ten times as fast. */
+const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000 };
+
+let redis: RedisServer;
+let place: RedisPlace;
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.remove());
+beforeEach(() => {
+  place = redisPlace(redis);
+});
+afterEach(() => place.dispose());
+
+const ids = (nodes: readonly { id: string }[]) => new Set(nodes.map(({ id }) => id));
+
+describe("the register of connections, over nodes", () => {
+  test("holds a user's limit over three nodes, whoever comes at the same moment", async () => {
+    const nodes = [await place.open(), await place.open(), await place.open()];
+    const entered = await Promise.all(
+      Array.from({ length: 30 }, (_, index) => nodes[index % 3]?.connections.enter("alice", String(index), 5)),
+    );
+    const leaves = entered.filter((leave) => leave !== undefined);
+    expect(leaves).toHaveLength(5);
+    for (const { connections } of nodes) expect(await connections.total()).toBe(5);
+    leaves[0]?.();
+    await vi.waitFor(async () => expect(await nodes[1]?.connections.enter("alice", "next", 5)).toBeDefined());
+    expect(await nodes[2]?.connections.enter("alice", "too-many", 5)).toBeUndefined();
+  });
+
+  test("lets go of a dead node's connections in the time that a node may be silent", async () => {
+    const [dead, alive] = [await place.open(FAST), await place.open(FAST)];
+    for (let index = 0; index < 1_200; index++) await dead.connections.enter(`user-${index}`, `of-dead-${index}`, 1);
+    await dead.connections.enter("alice", "of-dead", 1);
+    await place.kill(dead);
+    const from = performance.now();
+    expect(await alive.connections.enter("alice", "mine", 1)).toBeUndefined();
+    await vi.waitFor(async () => expect(await alive.connections.enter("alice", "mine", 1)).toBeDefined(), 4_000);
+    expect(performance.now() - from).toBeLessThan(3_200);
+    expect(ids(await alive.nodes())).toEqual(new Set([alive.nodeId]));
+    expect(await alive.connections.total()).toBe(1);
+    const left = async () => (await redisKeys()).filter((key) => /cluster:(user|connections|node):/.test(key));
+    await vi.waitFor(async () => expect(await left()).toHaveLength(3), 5_000);
+  });
+
+  test("counts a node's connections no longer when it leaves", async () => {
+    const [leaving, staying] = [await place.open(), await place.open()];
+    await leaving.connections.enter("alice", "1", 1);
+    await leaving.stop();
+    expect(await staying.connections.enter("alice", "2", 1)).toBeDefined();
+    expect(ids(await staying.nodes())).toEqual(new Set([staying.nodeId]));
+  });
+
+  test("takes the connections back of a node that was taken for dead and is not", async () => {
+    const frozen = await startClusterProcess({ url: redis.url, prefix: "frozen", ...FAST });
+    const other = redisPlace(redis, "frozen");
+    const alive = await other.open(FAST);
+    try {
+      expect(await frozen.enter("alice", "of-frozen", 1)).toBe(true);
+      frozen.freeze();
+      await vi.waitFor(async () => expect(await alive.nodes()).toHaveLength(1), 6_000);
+      expect(await alive.connections.total()).toBe(0);
+      frozen.thaw();
+      await vi.waitFor(async () => expect(await alive.connections.total()).toBe(1), 6_000);
+      expect(await alive.connections.enter("alice", "mine", 1)).toBeUndefined();
+    } finally {
+      await frozen.kill();
+      await other.dispose();
+    }
+  });
+
+  test("is whole again after Redis lost everything", async () => {
+    const lost = await startRedis();
+    const other = redisPlace(lost);
+    try {
+      const cluster = await other.open(FAST);
+      for (let index = 0; index < 20; index++) await cluster.connections.enter("alice", String(index), 20);
+      await lost.stop("SIGKILL");
+      await lost.startEmpty();
+      await vi.waitFor(async () => expect(await cluster.connections.total()).toBe(20), 10_000);
+      expect(await cluster.connections.enter("alice", "one-more", 20)).toBeUndefined();
+      const newcomer = await other.open(FAST);
+      expect(await newcomer.connections.enter("alice", "elsewhere", 20)).toBeUndefined();
+    } finally {
+      await other.dispose();
+      await lost.remove();
+    }
+  });
+
+  async function redisKeys(): Promise<string[]> {
+    const client = new Redis(redis.url);
+    const keys = await client.keys(`*${place.prefix}*`);
+    client.disconnect();
+    return keys;
+  }
+});
+
+describe("documents, over nodes", () => {
+  test("of many nodes that write over one version one wins, and no count is lost", async () => {
+    const nodes = [await place.open(), await place.open(), await place.open()];
+    const addOne = async ({ documents }: Cluster) => {
+      for (;;) {
+        const found = await documents.get("counts", "x");
+        const next = Number(found?.value ?? 0) + 1;
+        if ((await documents.put("counts", "x", next, { ifVersion: found?.version ?? null })) !== undefined) return;
+      }
+    };
+    await Promise.all(Array.from({ length: 10 }, () => nodes.map(addOne)).flat());
+    expect((await nodes[0]?.documents.get("counts", "x"))?.value).toBe(30);
+  });
+
+  test("are watched at every node", async () => {
+    const [here, there] = [await place.open(), await place.open()];
+    const heard: (string | undefined)[] = [];
+    there.documents.watch("devices", (key) => heard.push(key));
+    for (let index = 0; index < 100; index++) await here.documents.put("devices", `camera-${index}`, index);
+    await here.documents.delete("devices", "camera-7");
+    await vi.waitFor(() => expect(heard).toHaveLength(101));
+    expect(heard).toEqual([...Array.from({ length: 100 }, (_, index) => `camera-${index}`), "camera-7"]);
+    expect(await there.documents.list("devices")).toHaveLength(99);
+  });
+
+  test("that have expired are removed for good", async () => {
+    let now = 1_000;
+    const [cluster, keeper] = [await place.open({ ...FAST, now: () => now }), new Redis(redis.url)];
+    for (let index = 0; index < 300; index++)
+      await cluster.documents.put("revocations", `brief-${index}`, 1, { expiresAt: 2_000 });
+    await cluster.documents.put("revocations", "kept", 1);
+    now = 2_001;
+    expect(await cluster.documents.list("revocations")).toHaveLength(1);
+    const hash = `{${place.prefix}}:cluster:documents:revocations`;
+    await vi.waitFor(async () => expect(await keeper.hlen(hash)).toBe(1), 5_000);
+    keeper.disconnect();
+  });
+});
+
+describe("signals, over nodes", () => {
+  test("reach every node once, in the order of their sender, and tell from whom", async () => {
+    const nodes = [await place.open(), await place.open(), await place.open()];
+    const heard = nodes.map(({ signals }) => {
+      const messages: [Json, string][] = [];
+      signals.on("n", (message, from) => messages.push([message, from]));
+      return messages;
+    });
+    for (let index = 0; index < 200; index++) for (const { signals } of nodes) signals.send("n", index);
+    await vi.waitFor(() => expect(heard.map(({ length }) => length)).toEqual([600, 600, 600]));
+    for (const messages of heard) {
+      for (const { nodeId } of nodes)
+        expect(messages.filter(([, from]) => from === nodeId).map(([message]) => message)).toEqual(
+          Array.from({ length: 200 }, (_, index) => index),
+        );
+    }
+  });
+
+  test("say that something may have been missed when the connection was cut, though nothing else is said", async () => {
+    const [here, there] = [await place.open(FAST), await place.open(FAST)];
+    const [missed, changed] = [vi.fn(), vi.fn()];
+    there.signals.on("n", () => {}, missed);
+    there.documents.watch("devices", changed);
+    const operator = new Redis(redis.url);
+    await operator.call("CLIENT", "KILL", "TYPE", "pubsub");
+    here.signals.send("n", "perhaps not heard");
+    await vi.waitFor(() => expect(missed).toHaveBeenCalled());
+    expect(changed).toHaveBeenCalledWith(undefined);
+    operator.disconnect();
+    const heard = vi.fn();
+    there.signals.on("n", heard);
+    await vi.waitFor(() => {
+      here.signals.send("n", "later");
+      expect(heard).toHaveBeenCalledWith("later", here.nodeId);
+    });
+  });
+
+  test("do not cry wolf: nothing is called missed that was not", async () => {
+    const [here, there] = [await place.open(FAST), await place.open(FAST)];
+    const missed = vi.fn();
+    let heard = 0;
+    for (const { signals } of [here, there]) signals.on("n", () => heard++, missed);
+    for (let round = 0; round < 20; round++) {
+      for (let index = 0; index < 20; index++) {
+        here.signals.send("n", index);
+        await there.documents.put("x", "y", index);
+      }
+      await vi.waitFor(() => expect(heard).toBe((round + 1) * 40));
+    }
+    expect(missed).not.toHaveBeenCalled();
+  });
+});
+
+describe("leases, over nodes", () => {
+  test("have one holder over all nodes", async () => {
+    const nodes = [await place.open(), await place.open(), await place.open()];
+    const leases = await Promise.all(
+      Array.from({ length: 12 }, (_, index) => nodes[index % 3]?.leases.acquire("trim")),
+    );
+    expect(leases.filter((lease) => lease !== undefined)).toHaveLength(1);
+    await leases.find((lease) => lease !== undefined)?.release();
+    expect(await nodes[2]?.leases.acquire("trim")).toBeDefined();
+  });
+
+  test("are kept for as long as their holder lives", async () => {
+    const [holder, other] = [await place.open({ leaseMs: 300 }), await place.open({ leaseMs: 300 })];
+    const lease = await holder.leases.acquire("trim");
+    const until = Date.now() + 1_200;
+    while (Date.now() < until) expect(await other.leases.acquire("trim")).toBeUndefined();
+    expect(lease?.lost.aborted).toBe(false);
+  });
+
+  test("of a frozen holder go to another, and the holder knows as soon as it runs again", async () => {
+    const holder = await startClusterProcess({ url: redis.url, prefix: "lease", ...FAST });
+    const other = await startClusterProcess({ url: redis.url, prefix: "lease", ...FAST });
+    try {
+      expect(await holder.acquire("trim")).toBe(true);
+      expect(await other.acquire("trim")).toBe(false);
+      holder.freeze();
+      const from = performance.now();
+      await vi.waitFor(async () => expect(await other.acquire("trim")).toBe(true), 5_000);
+      expect(performance.now() - from).toBeLessThan(1_500);
+      holder.thaw();
+      await holder.lost("trim");
+      expect(await holder.acquire("trim")).toBe(false);
+    } finally {
+      await holder.kill();
+      await other.kill();
+    }
+  });
+
+  test("of a killed holder go to another", async () => {
+    const holder: ClusterProcess = await startClusterProcess({ url: redis.url, prefix: "killed", ...FAST });
+    const other = await startClusterProcess({ url: redis.url, prefix: "killed", ...FAST });
+    try {
+      expect(await holder.acquire("trim")).toBe(true);
+      await holder.kill();
+      await vi.waitFor(async () => expect(await other.acquire("trim")).toBe(true), 5_000);
+    } finally {
+      await other.kill();
+    }
+  });
+});
+
+describe("counters, over nodes", () => {
+  test("are sums over all nodes, and a batch that is said twice counts once", async () => {
+    const [here, there] = [await place.open(), await place.open()];
+    await here.counters?.add(1, { events: 3 });
+    await here.counters?.add(1, { events: 3 });
+    await there.counters?.add(1, { events: 4, commands: 1 });
+    const found = await here.counters?.add(2, {});
+    expect(found?.sums).toEqual(
+      new Map([
+        ["events", 7],
+        ["commands", 1],
+      ]),
+    );
+    expect(Math.abs((found?.since ?? 0) - Date.now())).toBeLessThan(60_000);
+    await here.stop();
+    await there.stop();
+    const next = await place.open();
+    expect((await next.counters?.add(1, { events: 1 }))?.sums.get("events")).toBe(8);
+  });
+});

@@ -1,0 +1,146 @@
+import { Redis } from "ioredis";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Cluster } from "../../../bridge/cluster/cluster.ts";
+import { MAX_PENDING_COMMANDS } from "../../../bridge/cluster/redis/link.ts";
+import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { type RedisPlace, redisPlace } from "./redis-place.ts";
+
+const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000, commandTimeoutMs: 500 };
+
+let redis: RedisServer;
+let place: RedisPlace;
+let cluster: Cluster;
+beforeEach(async () => {
+  redis = await startRedis();
+  place = redisPlace(redis);
+  cluster = await place.open(FAST);
+});
+afterEach(async () => {
+  redis.process.kill("SIGCONT");
+  await place.dispose();
+  await redis.remove();
+});
+
+const WAYS: { name: string; leave: () => Promise<void>; back: () => Promise<void> }[] = [
+  { name: "has ended", leave: () => redis.stop("SIGKILL"), back: () => redis.start() },
+  {
+    name: "hangs",
+    leave: async () => {
+      redis.process.kill("SIGSTOP");
+    },
+    back: async () => {
+      redis.process.kill("SIGCONT");
+    },
+  },
+];
+
+describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
+  test("trouble says so, calls reject soon, and all goes on by itself when it is back", async () => {
+    await cluster.documents.put("devices", "north", 1);
+    await leave();
+    const from = performance.now();
+    await expect(cluster.documents.put("devices", "north", 2)).rejects.toThrow(StoreUnavailableError);
+    expect(performance.now() - from).toBeLessThan(1_000);
+    expect(cluster.trouble).toMatch(/^Redis /);
+    const later = performance.now();
+    const calls = [
+      cluster.documents.get("devices", "north"),
+      cluster.documents.list("devices"),
+      cluster.documents.delete("devices", "north"),
+      cluster.leases.acquire("trim"),
+      cluster.nodes(),
+      cluster.connections.total(),
+      cluster.counters?.add(1, {}),
+    ];
+    for (const call of calls) await expect(call).rejects.toThrow(StoreUnavailableError);
+    expect(performance.now() - later).toBeLessThan(200);
+    await expect(cluster.check()).rejects.toThrow(StoreUnavailableError);
+    await back();
+    await vi.waitFor(() => expect(cluster.trouble).toBeUndefined(), 10_000);
+    await cluster.check();
+    await cluster.documents.put("devices", "north", 3);
+    expect((await cluster.documents.get("devices", "north"))?.value).toBe(3);
+    expect(await cluster.leases.acquire("trim")).toBeDefined();
+  });
+
+  test("connections are admitted by the count of their node, and registered when it is back", async () => {
+    await cluster.connections.enter("alice", "before", 3);
+    const leaving = await cluster.connections.enter("alice", "leaving", 3);
+    await leave();
+    await expect(cluster.check()).rejects.toThrow();
+    leaving?.();
+    expect(await cluster.connections.enter("alice", "1", 3)).toBeDefined();
+    expect(await cluster.connections.enter("alice", "2", 3)).toBeDefined();
+    expect(await cluster.connections.enter("alice", "3", 3)).toBeUndefined();
+    expect(await cluster.connections.enter("bob", "4", 3)).toBeDefined();
+    await back();
+    await vi.waitFor(async () => expect(await cluster.connections.total()).toBe(4), 10_000);
+    const other = await place.open(FAST);
+    expect(await other.connections.enter("alice", "elsewhere", 3)).toBeUndefined();
+    expect(await other.connections.enter("bob", "elsewhere", 3)).toBeDefined();
+  });
+
+  test("a lease is lost before anybody else can have it", async () => {
+    const lease = await cluster.leases.acquire("trim");
+    await leave();
+    const from = performance.now();
+    await vi.waitFor(() => expect(lease?.lost.aborted).toBe(true), 5_000);
+    expect(performance.now() - from).toBeLessThan(1_200);
+    await back();
+  });
+
+  test("signals reach their own node, and the others learn that they missed something", async () => {
+    const other = await place.open(FAST);
+    const [own, missed, watched] = [vi.fn(), vi.fn(), vi.fn()];
+    cluster.signals.on("n", own);
+    other.signals.on("n", () => {}, missed);
+    other.documents.watch("devices", watched);
+    await leave();
+    await expect(cluster.check()).rejects.toThrow();
+    cluster.signals.send("n", 1);
+    await vi.waitFor(() => expect(own).toHaveBeenCalledWith(1, cluster.nodeId));
+    await back();
+    await vi.waitFor(() => expect(missed).toHaveBeenCalled(), 10_000);
+    expect(watched).toHaveBeenCalledWith(undefined);
+    const heard = vi.fn();
+    other.signals.on("n", heard);
+    await vi.waitFor(() => {
+      cluster.signals.send("n", 2);
+      expect(heard).toHaveBeenCalledWith(2, cluster.nodeId);
+    }, 10_000);
+  });
+
+  test("stopping does not wait for it", async () => {
+    await leave();
+    const from = performance.now();
+    await cluster.stop();
+    expect(performance.now() - from).toBeLessThan(1_500);
+    await back();
+  });
+});
+
+test("commands that wait for a slow Redis are bounded", async () => {
+  redis.process.kill("SIGSTOP");
+  const calls = Array.from({ length: MAX_PENDING_COMMANDS + 100 }, () => cluster.documents.get("devices", "north"));
+  const from = performance.now();
+  await expect(calls.at(-1)).rejects.toThrow("20000 commands wait for Redis already: it is too slow");
+  expect(performance.now() - from).toBeLessThan(400);
+  for (const outcome of await Promise.allSettled(calls)) expect(outcome.status).toBe("rejected");
+});
+
+test("a Redis that is full is named, with what to do", async () => {
+  const operator = new Redis(redis.url);
+  await operator.config("SET", "maxmemory", "1");
+  await expect(cluster.check()).rejects.toThrow("Redis has no memory left: raise its maxmemory");
+  await operator.config("SET", "maxmemory", "0");
+  await vi.waitFor(() => expect(cluster.trouble).toBeUndefined(), 5_000);
+  operator.disconnect();
+});
+
+test("a start without Redis gives up in time, and says so", async () => {
+  await redis.stop();
+  const from = performance.now();
+  await expect(place.open({ ...FAST, startTimeoutMs: 500 })).rejects.toThrow("Redis cannot be reached");
+  expect(performance.now() - from).toBeLessThan(3_000);
+});

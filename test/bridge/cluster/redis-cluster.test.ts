@@ -1,0 +1,63 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { describeCluster } from "./cluster-suite.ts";
+import { redisPlace } from "./redis-place.ts";
+
+const SLOTS = 16_384;
+
+describe("with a Redis Cluster", () => {
+  let server: RedisServer;
+  beforeAll(async () => {
+    const port = String(await freePort());
+    const args = ["--cluster-enabled", "yes", "--cluster-port", port, "--cluster-announce-ip", "127.0.0.1"];
+    server = await startRedis({ args });
+    const node = new Redis(server.url);
+    await node.cluster(
+      "ADDSLOTS",
+      Array.from({ length: SLOTS }, (_, slot) => slot),
+    );
+    await vi.waitFor(async () => expect(await node.cluster("INFO")).toContain("cluster_state:ok"), 10_000);
+    node.disconnect();
+  });
+  afterAll(() => server.remove());
+
+  const place = () => redisPlace({ url: `redis+cluster://127.0.0.1:${server.port}` });
+
+  describeCluster("the cluster in Redis", async () => place());
+
+  test("nodes hear each other, and go on by themselves when it was killed and is back", async () => {
+    const own = place();
+    try {
+      const fast = { heartbeatMs: 200, commandTimeoutMs: 500 };
+      const [here, there] = [await own.open(fast), await own.open(fast)];
+      const heard = vi.fn();
+      there.signals.on("n", heard);
+      here.signals.send("n", 1);
+      await vi.waitFor(() => expect(heard).toHaveBeenCalledWith(1, here.nodeId));
+      await here.connections.enter("alice", "1", 1);
+      await server.stop("SIGKILL");
+      await vi.waitFor(() => expect(here.trouble).toBeDefined(), 5_000);
+      await server.start();
+      await vi.waitFor(() => expect([here.trouble, there.trouble]).toEqual([undefined, undefined]), 15_000);
+      expect(await there.connections.enter("alice", "2", 1)).toBeUndefined();
+      await vi.waitFor(() => {
+        here.signals.send("n", 2);
+        expect(heard).toHaveBeenCalledWith(2, here.nodeId);
+      }, 15_000);
+    } finally {
+      await own.dispose();
+    }
+  });
+});
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return typeof address === "object" && address !== null ? address.port : 0;
+}

@@ -1,0 +1,44 @@
+import { pino } from "pino";
+import type { Cluster } from "../../../bridge/cluster/cluster.ts";
+import { openRedisCluster, type RedisClusterOptions } from "../../../bridge/cluster/redis.ts";
+import { openRedis, type RedisAccess } from "../../../deploy/redis.ts";
+import type { RedisServer } from "../../support/redis.ts";
+import type { ClusterPlace } from "./cluster-suite.ts";
+
+export type NodeOptions = Partial<Omit<RedisClusterOptions, "redis">>;
+
+export interface RedisPlace extends ClusterPlace {
+  prefix: string;
+  open(options?: NodeOptions): Promise<Cluster>;
+  /** Ends a node as `kill -9` would: it says goodbye to nobody. */
+  kill(cluster: Cluster): Promise<void>;
+}
+
+const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
+let places = 0;
+
+/** A place of its own in a Redis that tests share: a prefix. */
+export function redisPlace(redis: Pick<RedisServer, "url">, prefix = `test-${places++}`): RedisPlace {
+  const nodes = new Map<Cluster, RedisAccess>();
+  return {
+    prefix,
+    async open(options = {}) {
+      const access = openRedis({ url: redis.url, prefix, logger });
+      try {
+        const cluster = await openRedisCluster({ redis: access, logger, ...options });
+        nodes.set(cluster, access);
+        return cluster;
+      } catch (error) {
+        await access.close();
+        throw error;
+      }
+    },
+    async kill(cluster) {
+      await nodes.get(cluster)?.close();
+    },
+    async dispose() {
+      for (const cluster of nodes.keys()) await cluster.stop();
+      for (const access of nodes.values()) await access.close();
+    },
+  };
+}

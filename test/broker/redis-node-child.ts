@@ -1,0 +1,29 @@
+import pino from "pino";
+import { startBroker } from "../../broker/broker.ts";
+import { readBrokerConfig } from "../../broker/config.ts";
+import { topicTree } from "../../contract/topics.ts";
+import { openRedis } from "../../deploy/redis.ts";
+import type { ChildOptions } from "./redis-nodes.ts";
+
+const { url, name, env, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "");
+const logger = pino({ level: "silent" });
+let position = 0;
+
+const broker = await startBroker({
+  config: readBrokerConfig({
+    env: { DATA_PATH: dataPath, MQTT_PORT: "0", MQTT_WS_PORT: "0", ...env },
+    readFile: () => "",
+  }),
+  tree: topicTree("skylapse/v1"),
+  channels: new Map(),
+  verifyToken: () => ({ userId: "alice", permissions: ["admin"], expiresAt: Date.now() + 60_000 }),
+  ingest: {
+    accept: async () => ({ position: ++position, forward: true }),
+    emitted: (emitted) => process.send?.({ emitted }),
+  },
+  redis: openRedis({ url, prefix: name, logger }),
+  logger,
+});
+await broker.devices.set({ id: "north", kind: "camera", secret: "a-secret-of-at-least-thirty-two-characters" });
+await broker.listen();
+process.send?.({ port: broker.ports.mqtt });

@@ -1,0 +1,119 @@
+import { once } from "node:events";
+import { connectAsync } from "mqtt";
+import { afterEach, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { connectDashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+const OPERATOR_KEY = "an operator key of the tests";
+const cleanUps: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+async function start(env: Record<string, string> = {}): Promise<Skylapse> {
+  const dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+  const limits = { MAX_CONNECTIONS_PER_ADDRESS: "0", MAX_CONNECTIONS_PER_USER: "0" };
+  const skylapse = await startSkylapse({ dataPath, env: { JWT_SECRET, OPERATOR_KEY, ...limits, ...env } });
+  cleanUps.push(() => skylapse.end("SIGKILL"));
+  return skylapse;
+}
+
+/** The status that a new WebSocket is refused with, or "refused" when nothing listens any more. */
+async function upgradeStatus(url: string): Promise<number | "open" | "refused"> {
+  const socket = new WebSocket(url);
+  try {
+    return await Promise.race([
+      once(socket, "open").then(() => "open" as const),
+      new Promise<number | "refused">((resolve) => {
+        socket.on("unexpected-response", (_request, response) => resolve(response.statusCode ?? 0));
+        socket.on("error", () => resolve("refused"));
+      }),
+    ]);
+  } finally {
+    socket.on("error", () => {});
+    socket.terminate();
+  }
+}
+
+describe("SIGTERM", () => {
+  it("sends 600 dashboards away with 4200 over a while, refuses new ones meanwhile, and ends with 0", async () => {
+    const skylapse = await start({ SHUTDOWN_SPREAD_MS: "2000" });
+    const token = signToken("alice", ["dashboard:read"]);
+    const dashboards = await Promise.all(Array.from({ length: 600 }, () => connectDashboard(skylapse.socket)));
+    for (const dashboard of dashboards) dashboard.send({ type: "auth", token });
+    await Promise.all(dashboards.map((dashboard) => dashboard.next("auth_success")));
+
+    const from = performance.now();
+    const ended = skylapse.end("SIGTERM");
+    const closes = dashboards.map(async ({ closed }) => ({ code: await closed, at: performance.now() - from }));
+    await Promise.race(closes);
+    const readyz = await fetch(`${skylapse.http}/readyz`);
+    expect([readyz.status, (await readyz.json()).reason]).toEqual([503, "the server is stopping"]);
+    expect(await upgradeStatus(skylapse.socket)).toBe(503);
+    await expect(connectAsync(skylapse.mqtt, { reconnectPeriod: 0 })).rejects.toThrow("ECONNREFUSED");
+
+    const closed = await Promise.all(closes);
+    expect(new Set(closed.map(({ code }) => code))).toEqual(new Set([4200]));
+    const at = closed.map((close) => close.at).sort((one, other) => one - other);
+    expect((at.at(-1) ?? 0) - (at[0] ?? 0)).toBeGreaterThan(300);
+    expect(await ended).toBe(0);
+    expect(performance.now() - from).toBeLessThan(3_900);
+  });
+
+  it("loses nothing of what is being acknowledged: each publication is acknowledged and kept, or neither", async () => {
+    const skylapse = await start();
+    const token = signToken("writer", ["admin"]);
+    const publisher = await connectAsync(skylapse.mqtt, { username: "x", password: token, reconnectPeriod: 0 });
+    publisher.on("error", () => {});
+    const acknowledged: number[] = [];
+    const publishing = Array.from({ length: 2_000 }, (_, n) =>
+      publisher
+        .publishAsync("skylapse/v1/cameras/north/events/capture.completed", JSON.stringify({ n }), { qos: 1 })
+        .then(
+          () => acknowledged.push(n),
+          () => {},
+        ),
+    );
+    await Promise.race(publishing);
+    const ended = skylapse.end("SIGTERM");
+    expect(await ended).toBe(0);
+    await publisher.endAsync(true);
+    await Promise.allSettled(publishing);
+
+    const again = await startSkylapse({ dataPath: skylapse.dataPath, env: { JWT_SECRET, OPERATOR_KEY } });
+    cleanUps.push(() => again.end("SIGKILL"));
+    const dashboard = await connectDashboard(again.socket);
+    dashboard.send({ type: "auth", token: signToken("alice", ["camera:read"]) });
+    await dashboard.next("auth_success");
+    const stats = await (await fetch(`${again.http}/stats`)).json();
+    const since = { epoch: stats.node.journal.epoch, position: 0 };
+    dashboard.send({ type: "subscribe", channel: "camera:north", since });
+    await dashboard.next("caught_up");
+    const kept = new Set<unknown>();
+    for (const message of dashboard.messages)
+      if (message.type === "dashboard_event" && message.event === "capture.completed")
+        kept.add(JSON.parse(JSON.stringify(message.data)).n);
+    expect(acknowledged.length).toBeGreaterThan(0);
+    expect(acknowledged.filter((n) => !kept.has(n))).toEqual([]);
+  });
+
+  it("a second time ends it at once", async () => {
+    const skylapse = await start({ SHUTDOWN_SPREAD_MS: "60000" });
+    const token = signToken("alice", ["dashboard:read"]);
+    // A client that does not answer the goodbye holds the stop up for a moment.
+    const dashboard = await openDashboard(skylapse.socket, token);
+    dashboard.socket.pause();
+    const ended = once(skylapse.process, "exit");
+    skylapse.process.kill("SIGTERM");
+    const from = performance.now();
+    const again = setInterval(() => skylapse.process.kill("SIGTERM"), 310);
+    const [code] = await ended;
+    clearInterval(again);
+    dashboard.socket.terminate();
+    expect(code).toBe(1);
+    expect(performance.now() - from).toBeLessThan(900);
+  });
+});

@@ -1,0 +1,184 @@
+import { Redis } from "ioredis";
+import { connect, connectAsync, type MqttClient } from "mqtt";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
+import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
+import { type RedisServer, startRedis } from "../support/redis.ts";
+import { makeDataPath, removeDataPath, runToEnd, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+const OPERATOR_KEY = "operator-key-of-the-tests";
+const ROOT = "skylapse/v1";
+const EVERYTHING = ["dashboard:read", "camera:read", "camera:control", "jobs:read", "alerts:read"];
+
+let redis: RedisServer;
+let first: Skylapse;
+let second: Skylapse;
+const dataPaths: string[] = [];
+
+beforeAll(async () => {
+  redis = await startRedis();
+  // The first simulates a camera and a processing service, which are connected to it alone.
+  [first, second] = await Promise.all([startNode({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }), startNode({})]);
+});
+afterAll(async () => {
+  await Promise.all([first?.end(), second?.end()]);
+  for (const path of dataPaths) removeDataPath(path);
+  await redis?.remove();
+});
+
+async function startNode(env: Record<string, string>): Promise<Skylapse> {
+  const dataPath = makeDataPath();
+  dataPaths.push(dataPath);
+  const { SIMULATOR, ...rest } = env;
+  return await startSkylapse({
+    dataPath,
+    env: { JWT_SECRET, OPERATOR_KEY, REDIS_URL: redis.url, SIMULATOR: SIMULATOR ?? "", ...rest },
+  });
+}
+
+async function call(node: Skylapse, path: string, method = "GET", body?: unknown): Promise<Response> {
+  return await fetch(`${node.http}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${OPERATOR_KEY}`, "content-type": "application/json" },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+}
+
+const stats = async (node: Skylapse) => await (await call(node, "/stats")).json();
+
+async function mqttClient(node: Skylapse, options: { clientId: string; clean?: boolean }): Promise<MqttClient> {
+  const password = signToken(options.clientId, ["admin"]);
+  return await connectAsync(node.mqtt, { username: options.clientId, password, reconnectPeriod: 0, ...options });
+}
+
+describe("two nodes with one Redis", () => {
+  it("say where their data is, and simulate nothing unless they are told to", () => {
+    const port = String(redis.port);
+    expect(second.output()).toMatch(new RegExp(`Data\\s+redis://127.0.0.1:${port} \\(Redis, prefix skylapse\\)`));
+    expect(second.output()).toMatch(/Cameras\s+none simulated/);
+  });
+
+  it("show a camera of the one at dashboards of the other", async () => {
+    const here = await openDashboard(second.socket, signToken("alice", EVERYTHING), "camera:north");
+    const there = await openDashboard(first.socket, signToken("alice", EVERYTHING), "camera:north");
+    const captured = await here.next(
+      "dashboard_event",
+      ({ event, snapshot }) => event === "capture.completed" && !snapshot,
+    );
+    const same = await there.next("dashboard_event", ({ position }) => position >= captured.position);
+    expect(captured.camera).toBe("north");
+    expect(same.position).toBeGreaterThanOrEqual(captured.position);
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it("serve the camera's newest picture at both", async () => {
+    await vi.waitFor(async () => expect((await call(first, "/cameras/north/latest.jpg")).status).toBe(200), 10_000);
+    const picture = await call(second, "/cameras/north/latest.jpg");
+    expect([picture.status, picture.headers.get("content-type")]).toEqual([200, "image/jpeg"]);
+  });
+
+  it("take a command at the one to the camera at the other, and tell how it went", async () => {
+    const dashboard = await openDashboard(second.socket, signToken("alice", EVERYTHING));
+    dashboard.send({ type: "command", id: 1, camera: "north", name: "capture.now", args: {}, expires_in: 20 });
+    const result = await dashboard.next("command_result", ({ status }) => FINAL_COMMAND_STATUSES.has(status));
+    expect(result).toMatchObject({ id: 1, camera: "north", status: "succeeded" });
+    await dashboard.close();
+  });
+
+  it("broadcast at the one to dashboards of both", async () => {
+    const dashboards = await Promise.all(
+      [first, second].map((node) => openDashboard(node.socket, signToken("bob", EVERYTHING))),
+    );
+    const answer = await call(first, "/broadcast", "POST", {
+      channel: "dashboard",
+      message: { event: "weather.warning", data: { wind: 90 } },
+    });
+    expect(answer.status).toBe(200);
+    const events = await Promise.all(
+      dashboards.map((dashboard) => dashboard.next("dashboard_event", ({ event }) => event === "weather.warning")),
+    );
+    expect(new Set(events.map(({ position }) => position)).size).toBe(1);
+    await Promise.all(dashboards.map((dashboard) => dashboard.close()));
+  });
+
+  it("hand a publication at the one to MQTT subscribers of the other, retained messages too", async () => {
+    const [publisher, subscriber] = [
+      await mqttClient(first, { clientId: "publisher" }),
+      await mqttClient(second, { clientId: "subscriber" }),
+    ];
+    const heard: string[] = [];
+    subscriber.on("message", (topic, payload) => heard.push(`${topic.slice(ROOT.length)} ${payload}`));
+    // Not its state: what the backend says of the camera's presence is there, too.
+    await subscriber.subscribeAsync([`${ROOT}/cameras/south/events/#`, `${ROOT}/cameras/south/state/power`], {
+      qos: 1,
+    });
+    await publisher.publishAsync(`${ROOT}/cameras/south/events/a.b`, "one", { qos: 1 });
+    await publisher.publishAsync(`${ROOT}/cameras/south/state/power`, '{"volts":12}', { qos: 1, retain: true });
+    await vi.waitFor(() => expect(heard).toHaveLength(2), 5_000);
+    expect(heard).toEqual(["/cameras/south/events/a.b one", '/cameras/south/state/power {"volts":12}']);
+    const late = await mqttClient(second, { clientId: "late" });
+    const retained = new Promise<string>((resolve) => late.once("message", (topic) => resolve(topic)));
+    await late.subscribeAsync(`${ROOT}/cameras/south/state/power`, { qos: 1 });
+    expect(await retained).toBe(`${ROOT}/cameras/south/state/power`);
+    await Promise.all([publisher, subscriber, late].map((client) => client.endAsync()));
+  });
+
+  it("keep an MQTT session's queue for whichever node its client comes back to", async () => {
+    const before = await mqttClient(first, { clientId: "roaming", clean: false });
+    await before.subscribeAsync(`${ROOT}/cameras/east/events/#`, { qos: 1 });
+    await before.endAsync();
+    const publisher = await mqttClient(second, { clientId: "east" });
+    for (let n = 0; n < 5; n++) await publisher.publishAsync(`${ROOT}/cameras/east/events/a.b`, String(n), { qos: 1 });
+    const heard: string[] = [];
+    const password = signToken("roaming", ["admin"]);
+    // Listening before it is connected: what has waited comes with the connection.
+    const after = connect(second.mqtt, { clientId: "roaming", clean: false, username: "roaming", password });
+    after.on("message", (_topic, payload) => heard.push(String(payload)));
+    await vi.waitFor(() => expect(heard).toEqual(["0", "1", "2", "3", "4"]), 5_000);
+    await Promise.all([after.endAsync(), publisher.endAsync()]);
+  });
+
+  it("count together: MAX_CONNECTIONS_PER_USER, /stats and /connections are of both", async () => {
+    const token = signToken("carol", EVERYTHING);
+    const dashboards = [];
+    for (const node of [first, second, first, second, first]) dashboards.push(await openDashboard(node.socket, token));
+    await expect(openDashboard(second.socket, token)).rejects.toThrow("closed with 4004");
+    await vi.waitFor(async () => {
+      const { cluster, totals } = await stats(second);
+      expect(cluster).toMatchObject({ total_connections: 5 });
+      expect(cluster.nodes).toHaveLength(2);
+      expect(totals).toMatchObject({ starts: 2, counts: { broadcasts: 1, commands: 1 } });
+    }, 10_000);
+    const { connections } = await (await call(first, "/connections")).json();
+    expect(connections).toHaveLength(5);
+    expect(new Set(connections.map(({ node }: { node: string }) => node)).size).toBe(2);
+    await Promise.all(dashboards.map((dashboard) => dashboard.close()));
+  });
+});
+
+describe("REDIS_URL", () => {
+  it("that is none is named, without its password", async () => {
+    const dataPath = makeDataPath();
+    dataPaths.push(dataPath);
+    const { code, errors } = await runToEnd({ dataPath, env: { REDIS_URL: "redis//:hunter2@nowhere" } });
+    expect(code).toBe(1);
+    expect(errors).toContain("REDIS_URL: ");
+    expect(errors).not.toContain("hunter2");
+  });
+
+  it("whose password is wrong ends the start with one line that says so", async () => {
+    const locked = await startRedis();
+    const operator = new Redis(locked.url);
+    await operator.config("SET", "requirepass", "another");
+    const dataPath = makeDataPath();
+    dataPaths.push(dataPath);
+    const env = { REDIS_URL: locked.url.replace("redis://", "redis://:hunter2@"), LOG_LEVEL: "silent" };
+    const { code, errors } = await runToEnd({ dataPath, env });
+    expect(code).toBe(1);
+    expect(errors.trim().split("\n")).toHaveLength(1);
+    expect(errors).toContain("Cannot start: REDIS_URL: Redis cannot be used (WRONGPASS");
+    expect(errors).not.toContain("hunter2");
+    operator.disconnect();
+    await locked.remove();
+  });
+});
