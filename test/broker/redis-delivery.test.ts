@@ -136,7 +136,7 @@ describe("retained messages", () => {
     await expect.poll(() => a.broker.stats().retainedMessages).toBe(500);
     const viewer = await a.client({ username: "v", password: a.token(["dashboard:read"]) });
     const inbox = inboxOf(viewer);
-    const monitor = await cluster.redis.duplicate().monitor();
+    const monitor = await cluster.redis.monitor();
     const asked: string[][] = [];
     monitor.on("monitor", (_, command: string[]) => {
       if (command.some((part) => part === `${cluster.prefix}retained`)) asked.push(command);

@@ -25,6 +25,5 @@ afterAll(async () => {
 });
 
 await import("./sessions.test.ts");
-await import("./acknowledgement.test.ts");
 await import("./backend-link.test.ts");
 await import("./retained-order.test.ts");
