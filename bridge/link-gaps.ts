@@ -9,7 +9,8 @@ import {
   presenceSchema,
   timestampSchema,
 } from "../contract/events.ts";
-import { GAPS_STATE, PRESENCE_STATE, type TopicTree } from "../contract/topics.ts";
+import { TopicDecisions } from "../contract/topic-decisions.ts";
+import { GAPS_STATE, PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
 import { Announcer } from "./alerts/announcer.ts";
 import { dataOf, endOf } from "./alerts/body.ts";
 import { eventIdOf } from "./alerts/event-id.ts";
@@ -40,6 +41,8 @@ export interface LinkGapsOptions extends Partial<GapLimits> {
 /** How long a gap stays in a camera's state `gaps`, milliseconds. */
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
+/** Topics whose parts are remembered: twice as many at most. */
+const TOPICS_REMEMBERED = 10_000;
 const DROPPED_EVENT = "outbox.dropped";
 
 interface Camera {
@@ -80,6 +83,7 @@ class GapFold implements Fold {
   readonly #announcer: Announcer;
   readonly #cameras = new Map<string, Camera>();
   readonly #changed = new Set<string>();
+  readonly #topics: TopicDecisions<"presence" | "dropped" | "other">;
   /** Gaps that are being said. */
   readonly #underWay = new WeakSet<NumberGap>();
 
@@ -88,6 +92,7 @@ class GapFold implements Fold {
     this.#options = options;
     this.#announcer = announcer;
     this.#maxCameras = maxCameras;
+    this.#topics = new TopicDecisions((name) => meaningOf(options.tree.parse(name)), TOPICS_REMEMBERED);
     this.#limits = {
       settleMs: settleMs ?? DEFAULT_GAP_LIMITS.settleMs,
       maxWaitMs: maxWaitMs ?? DEFAULT_GAP_LIMITS.maxWaitMs,
@@ -104,10 +109,10 @@ class GapFold implements Fold {
 
   apply(entry: Entry, replayed: boolean): void {
     if (entry.camera === undefined) return;
-    const topic = this.#options.tree.parse(entry.topic);
-    if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) this.#noteSession(entry);
+    const meaning = this.#topics.of(entry.topic);
+    if (meaning === "presence") this.#noteSession(entry);
     const { seq, timestamp, historical } = endOf(entry);
-    if (topic?.kind === "camera-event" && topic.event === DROPPED_EVENT) this.#dropped(entry.camera, entry);
+    if (meaning === "dropped") this.#dropped(entry.camera, entry);
     if (seq === undefined) return;
     const camera = this.#camera(entry.camera);
     if (camera === undefined || camera.numbers.countless) return;
@@ -123,8 +128,7 @@ class GapFold implements Fold {
 
   seed(states: readonly StateEntry[]): void {
     for (const entry of states) {
-      const topic = this.#options.tree.parse(entry.topic);
-      if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) this.#noteSession(entry);
+      if (this.#topics.of(entry.topic) === "presence") this.#noteSession(entry);
     }
   }
 
@@ -233,6 +237,12 @@ class GapFold implements Fold {
     const listed = gap.filled === true ? others : [...others, gap];
     return listed.filter(({ to }) => Date.parse(to) >= oldest).slice(-MAX_LISTED);
   }
+}
+
+/** What a topic's messages mean here, besides their numbers. */
+function meaningOf(topic: Topic | undefined): "presence" | "dropped" | "other" {
+  if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
+  return topic?.kind === "camera-event" && topic.event === DROPPED_EVENT ? "dropped" : "other";
 }
 
 function keyOf({ reason, from, to, first_seq, last_seq }: LinkGap): string {

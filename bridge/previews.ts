@@ -63,9 +63,16 @@ export function latestPictureUrl(camera: string): string {
   return LATEST_PICTURE_ROUTE.replace(":id", camera);
 }
 
+/** Where HTTP lists the pictures of a camera. */
+export const PICTURES_ROUTE = "/cameras/:id/previews";
+
+export function picturesUrl(camera: string): string {
+  return PICTURES_ROUTE.replace(":id", camera);
+}
+
 /** Where HTTP serves a picture for as long as it is kept. */
 export function pictureUrl(camera: string, capture: string): string {
-  return `/cameras/${camera}/previews/${capture}.jpg`;
+  return `${picturesUrl(camera)}/${capture}.jpg`;
 }
 
 /** The bytes are no picture that this system keeps. */

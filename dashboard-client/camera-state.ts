@@ -13,6 +13,8 @@ import {
   captureProgressSchema,
   type Environment,
   environmentSchema,
+  type LinkGaps,
+  linkGapsSchema,
   type Power,
   type Presence,
   type PreviewUpdated,
@@ -25,7 +27,7 @@ import {
   storageSchema,
 } from "../contract/events.ts";
 import type { DashboardEvent } from "../contract/socket-messages.ts";
-import { PRESENCE_STATE } from "../contract/topics.ts";
+import { GAPS_STATE, PRESENCE_STATE } from "../contract/topics.ts";
 
 /** A value and the time its sender gave it: the only "last updated" there is. */
 export interface Known<Value> {
@@ -46,10 +48,12 @@ export interface CameraState {
   settings?: Known<CameraSettings>;
   schedule?: Known<Schedule>;
   progress?: Known<CaptureProgress>;
+  /** What of the last 48 hours never arrived, by the backend's word. */
+  gaps?: Known<LinkGaps>;
   preview?: Known<PreviewUpdated>;
   lastCapture?: Known<CaptureCompleted>;
   lastFailure?: Known<CaptureFailed>;
-  /** When the picture of that etag was taken: of the latest preview whose capture was seen to be completed. */
+  /** When the picture of that etag was taken: by the word of its capture, else by its name. */
   pictureTaken?: { etag: string; at: string };
 }
 
@@ -71,6 +75,7 @@ const aboutReader = field("about", cameraAboutSchema);
 
 const STATE_READERS: ReadonlyMap<string, Reader> = new Map([
   [PRESENCE_STATE, field("presence", presenceSchema)],
+  [GAPS_STATE, field("gaps", linkGapsSchema)],
   ["environment", field("environment", environmentSchema)],
   ["storage", field("storage", storageSchema)],
   ["power", field("power", powerSchema)],
@@ -110,6 +115,10 @@ export function applyLatest(camera: CameraState, event: DashboardEvent): CameraS
     if (before !== undefined && (after === undefined || Date.parse(after.at) < Date.parse(before.at))) return camera;
   }
   const { preview, lastCapture } = next;
-  if (preview === undefined || preview.value.capture !== lastCapture?.value.capture) return next;
-  return { ...next, pictureTaken: { etag: preview.value.etag, at: lastCapture.at } };
+  if (preview === undefined) return next;
+  const sameCapture = preview.value.capture === lastCapture?.value.capture;
+  // Once its capture has said when it was taken, the next capture does not change that.
+  if (!sameCapture && next.pictureTaken?.etag === preview.value.etag) return next;
+  const at = sameCapture ? lastCapture?.at : preview.value.taken_at;
+  return at === undefined ? next : { ...next, pictureTaken: { etag: preview.value.etag, at } };
 }

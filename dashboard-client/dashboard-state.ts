@@ -1,6 +1,4 @@
 import {
-  type Alert,
-  alertSchema,
   type Job,
   jobSchema,
   type Resources,
@@ -10,6 +8,7 @@ import {
 } from "../contract/events.ts";
 import type { DashboardEvent } from "../contract/socket-messages.ts";
 import { type Topic, topicTree } from "../contract/topics.ts";
+import { type AlertState, applyAlert, type EndedAlert, isCleared } from "./alert-state.ts";
 import { applyAbout, applyLatest, applyState, type CameraState, isLatest, type Known } from "./camera-state.ts";
 import type { ReportedGap } from "./subscription.ts";
 
@@ -23,11 +22,6 @@ export interface JobState extends Job {
   at: string;
   /** The service has put it away; it is shown a while longer, so that people see how it ended. */
   cleared: boolean;
-}
-
-export interface AlertState extends Alert {
-  camera: string;
-  since: string;
 }
 
 export interface MetricPoint extends Resources {
@@ -45,8 +39,10 @@ export interface DashboardState {
   cameras: ReadonlyMap<string, CameraState>;
   /** By `service/job`. */
   jobs: ReadonlyMap<string, JobState>;
-  /** By `camera/alert`. */
+  /** By `camera/alert` and `service:name/alert`. */
   alerts: ReadonlyMap<string, AlertState>;
+  /** The last that ended while this client was looking, newest first. */
+  endedAlerts: readonly EndedAlert[];
   services: ReadonlyMap<string, Known<unknown>>;
   system: { status?: Known<SystemStatus>; resources?: Known<Resources> };
   /** Newest last. */
@@ -72,6 +68,7 @@ export const EMPTY_STATE: DashboardState = {
   cameras: new Map(),
   jobs: new Map(),
   alerts: new Map(),
+  endedAlerts: [],
   services: new Map(),
   system: {},
   metrics: [],
@@ -93,6 +90,8 @@ const ROUTINE: ReadonlySet<string> = new Set([
   "capture.started",
   "capture.progress",
   "preview.updated",
+  // What was dropped is said by the link.gap that follows it.
+  "outbox.dropped",
   "job.progress",
   "camera.about",
   "state.updated",
@@ -158,6 +157,7 @@ function isRetained(topic: Topic): boolean {
     case "camera-alert":
     case "service-link":
     case "service-job":
+    case "service-alert":
     case "system":
       return true;
     default:
@@ -168,7 +168,7 @@ function isRetained(topic: Topic): boolean {
 function retain(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
   const retained = new Map(state.retained);
   retained.delete(name);
-  if (event.data !== null) retained.set(name, event);
+  if (!isCleared(event)) retained.set(name, event);
   for (const oldest of retained.keys()) {
     if (retained.size <= MAX_RETAINED_TOPICS) break;
     retained.delete(oldest);
@@ -184,7 +184,9 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
     case "camera-state":
       return withCamera(state, topic.camera, event, (camera) => applyState(camera, topic.name, event));
     case "camera-alert":
-      return withCamera({ ...state, alerts: alerts(state.alerts, topic, event) }, topic.camera, event);
+      return withCamera({ ...state, ...applyAlert(state, topic, event) }, topic.camera, event);
+    case "service-alert":
+      return { ...state, ...applyAlert(state, topic, event) };
     case "service-job":
       return { ...state, jobs: jobs(state.jobs, topic, event) };
     case "service-link":
@@ -207,10 +209,10 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
 function withCamera(
   state: DashboardState,
   id: string,
-  { data }: DashboardEvent,
+  event: DashboardEvent,
   change: (camera: CameraState) => CameraState = (camera) => camera,
 ): DashboardState {
-  const isThere = data !== null || [...state.retained.values()].some(({ camera }) => camera === id);
+  const isThere = !isCleared(event) || [...state.retained.values()].some(({ camera }) => camera === id);
   return { ...state, cameras: put(state.cameras, id, isThere ? change(state.cameras.get(id) ?? { id }) : undefined) };
 }
 
@@ -223,21 +225,6 @@ function latest(state: DashboardState, camera: string, event: DashboardEvent): D
     cameras: put(state.cameras, camera, after),
     latest: put(state.latest, `${camera} ${event.event}`, event),
   };
-}
-
-function alerts(
-  held: DashboardState["alerts"],
-  { camera, name }: { camera: string; name: string },
-  event: DashboardEvent,
-): DashboardState["alerts"] {
-  const key = `${camera}/${name}`;
-  const read = alertSchema.safeParse(event.data);
-  // Raised again with other words, it is the same alert: it stands since it was first raised.
-  return put(
-    held,
-    key,
-    read.success ? { ...read.data, camera, since: held.get(key)?.since ?? event.timestamp } : undefined,
-  );
 }
 
 function jobs(

@@ -38,6 +38,7 @@ export interface RealTimeData
     | "cameras"
     | "jobs"
     | "alerts"
+    | "endedAlerts"
     | "services"
     | "system"
     | "metrics"

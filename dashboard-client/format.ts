@@ -60,6 +60,29 @@ export function formatMinute(at: string | number, timeZone: string | undefined, 
   return format(isSameDay(moment, now, timeZone) ? "minute" : "dateMinute", timeZone).format(moment);
 }
 
+/**
+ * From when to when, to the minute: `03:10–03:25 CET`, with its date when it is not today's: `12 Mar, 03:10–03:25 CET`.
+ * One minute is said once; a span over several days says both dates.
+ */
+export function formatSpan(from: string, to: string, timeZone: string | undefined, now: number): string {
+  const [begin, end] = [momentOf(from), momentOf(to)];
+  if (Number.isNaN(begin) || Number.isNaN(end)) return "unknown time";
+  const [first, last] = [formatMinute(begin, timeZone, now), formatMinute(end, timeZone, now)];
+  if (first === last) return first;
+  if (isSameDay(begin, end, timeZone))
+    return `${withoutZone(begin, timeZone, now)}–${format("minute", timeZone).format(end)}`;
+  return `${withoutZone(begin, timeZone, now)} – ${last}`;
+}
+
+function withoutZone(moment: number, timeZone: string | undefined, now: number): string {
+  return format(isSameDay(moment, now, timeZone) ? "minute" : "dateMinute", timeZone)
+    .formatToParts(moment)
+    .filter(({ type }) => type !== "timeZoneName")
+    .map(({ value }) => value)
+    .join("")
+    .trim();
+}
+
 function isSameDay(one: number, other: number, timeZone: string | undefined): boolean {
   const day = format("day", timeZone);
   return day.format(one) === day.format(other);

@@ -1,11 +1,12 @@
 // Free of any framework; the React hook is in react/use-real-time-data.ts.
+export type { AlertState, EndedAlert } from "./alert-state.ts";
 export { Backoff, type BackoffOptions } from "./backoff.ts";
 export type { CameraState, Known } from "./camera-state.ts";
 export { type ChannelSubscription, type Client, type ClientOptions, createClient } from "./client.ts";
 export type { CommandOptions, CommandResult } from "./commands.ts";
 export { type ConnectionQuality, qualityOf } from "./connection-quality.ts";
 export type { ConnectionState, LossCause, Session } from "./connection-state.ts";
-export type { AlertState, DashboardState, FeedItem, JobState, MetricPoint } from "./dashboard-state.ts";
+export type { DashboardState, FeedItem, JobState, MetricPoint } from "./dashboard-state.ts";
 export {
   type ConnectionView,
   createDashboardStore,

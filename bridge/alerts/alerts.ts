@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { type Alert, CAMERA_ALERTS, SERVICE_ALERTS } from "../../contract/events.ts";
+import { TopicDecisions } from "../../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../../contract/topics.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
@@ -27,6 +28,8 @@ export interface AlertsOptions {
 
 type AlertTopic = Extract<Topic, { kind: "camera-alert" | "service-alert" }>;
 
+/** Topics whose parts are remembered: twice as many at most. */
+const TOPICS_REMEMBERED = 10_000;
 /** Services that are watched; they are few. */
 const MAX_SERVICES = 1_000;
 
@@ -60,6 +63,9 @@ class AlertFold implements Fold {
   readonly #thresholds: AlertThresholds;
   readonly #cameras = new Map<string, CameraFacts>();
   readonly #services = new Map<string, ServiceFacts>();
+  /** The alerts that stand, whoever raised them: of nearly all there is nothing to clear. */
+  readonly #standing = new Set<string>();
+  readonly #topics: TopicDecisions<Topic | "other">;
   /** Keys of documents. */
   readonly #changed = new Set<string>();
   /** Topics whose alert is being raised or cleared. */
@@ -69,26 +75,35 @@ class AlertFold implements Fold {
   constructor(options: AlertsOptions) {
     this.#options = options;
     this.#thresholds = { ...DEFAULT_ALERT_THRESHOLDS, ...options.thresholds };
+    this.#topics = new TopicDecisions((name) => options.tree.parse(name) ?? "other", TOPICS_REMEMBERED);
   }
 
   restore(key: string, value: Json): void {
-    const [kind, name] = key.split("/");
+    const [kind, name] = key.split(":");
     if (name === undefined) return;
-    const camera = kind === "cameras" ? restoreCamera(value) : undefined;
-    const service = kind === "processing" ? restoreService(value) : undefined;
+    const camera = kind === "camera" ? restoreCamera(value) : undefined;
+    const service = kind === "service" ? restoreService(value) : undefined;
     if (camera !== undefined) this.#cameras.set(name, camera);
     if (service !== undefined) this.#services.set(name, service);
   }
 
   apply(entry: Entry): void {
-    const topic = this.#options.tree.parse(entry.topic);
-    if (topic !== undefined) this.#note(topic, entry, false);
+    const topic = this.#topics.of(entry.topic);
+    if (topic === "other") return;
+    if (isAlert(topic)) {
+      if (entry.state === "set") this.#standing.add(standingKey(topic));
+      else if (entry.state === "clear") this.#standing.delete(standingKey(topic));
+    }
+    this.#note(topic, entry, false);
   }
 
   seed(states: readonly StateEntry[], fresh: boolean): void {
+    this.#standing.clear();
     for (const entry of states) {
-      const topic = this.#options.tree.parse(entry.topic);
-      if (topic !== undefined) this.#note(topic, entry, true);
+      const topic = this.#topics.of(entry.topic);
+      if (topic === "other") continue;
+      if (isAlert(topic)) this.#standing.add(standingKey(topic));
+      this.#note(topic, entry, true);
     }
     if (!fresh) return;
     const now = this.#now();
@@ -99,9 +114,9 @@ class AlertFold implements Fold {
   changes(): Map<string, Json | null> {
     const changes = new Map<string, Json | null>();
     for (const key of this.#changed) {
-      const name = key.slice(key.indexOf("/") + 1);
-      const camera = key.startsWith("cameras/") ? this.#cameras.get(name) : undefined;
-      const service = key.startsWith("processing/") ? this.#services.get(name) : undefined;
+      const name = key.slice(key.indexOf(":") + 1);
+      const camera = key.startsWith("camera:") ? this.#cameras.get(name) : undefined;
+      const service = key.startsWith("service:") ? this.#services.get(name) : undefined;
       if (camera !== undefined) changes.set(key, saveCamera(camera));
       if (service !== undefined) changes.set(key, saveService(service));
     }
@@ -138,12 +153,12 @@ class AlertFold implements Fold {
     if ("camera" in topic) {
       const facts = this.#camera(topic.camera);
       if (facts === undefined || !noteCamera(facts, topic, entry, this.#thresholds.failuresOf)) return;
-      this.#changed.add(`cameras/${topic.camera}`);
+      this.#changed.add(`camera:${topic.camera}`);
     } else if ("service" in topic) {
       const facts = this.#service(topic.service);
       if (facts === undefined) return;
       noteService(facts, topic, entry, retained);
-      this.#changed.add(`processing/${topic.service}`);
+      this.#changed.add(`service:${topic.service}`);
     }
   }
 
@@ -168,7 +183,7 @@ class AlertFold implements Fold {
   }
 
   #settle(topic: AlertTopic, verdict: Verdict): void {
-    if (verdict.is === "leave") return;
+    if (verdict.is === "leave" || (verdict.is === "clear" && !this.#standing.has(standingKey(topic)))) return;
     const { tree, journal } = this.#options;
     const name = tree.build(topic);
     const standing = journal.state(name);
@@ -195,4 +210,14 @@ class AlertFold implements Fold {
     await publish({ topic, event: "alert.cleared", data: null, retain: true, id });
     logger.info({ topic: tree.build(topic) }, "alert cleared");
   }
+}
+
+function isAlert(topic: Topic): topic is AlertTopic {
+  return topic.kind === "camera-alert" || topic.kind === "service-alert";
+}
+
+function standingKey(topic: AlertTopic): string {
+  return topic.kind === "camera-alert"
+    ? `camera:${topic.camera}/${topic.name}`
+    : `service:${topic.service}/${topic.name}`;
 }

@@ -25,7 +25,7 @@ export interface CameraFacts {
   /** The last picture, or the moment from which one is to be expected. */
   expectedFrom: Moment;
   /** Percent of the storage that is in use. */
-  diskUsed: { percent: number; position: number } | undefined;
+  diskUsed: { percent: number; said: Moment } | undefined;
   /** The last captures, oldest first, `1` for one that failed. */
   captures: string;
   /** Of the last one that failed. */
@@ -92,7 +92,7 @@ function noteState(facts: CameraFacts, name: string, entry: StateEntry, moment: 
   if (name === "storage") {
     const storage = storageSchema.safeParse(dataOf(entry));
     const used = storage.success ? 1 - storage.data.free_bytes / storage.data.total_bytes : undefined;
-    facts.diskUsed = used === undefined ? undefined : { percent: used * 100, position: entry.position };
+    facts.diskUsed = used === undefined ? undefined : { percent: used * 100, said: moment };
     return false;
   }
   if (name === "capture") {

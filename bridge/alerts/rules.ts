@@ -15,6 +15,8 @@ const CLEAR: Verdict = { is: "clear" };
 const LEAVE: Verdict = { is: "leave" };
 /** A camera that is not heard of again after a start of the backend: after so long nothing is expected of it. */
 const UNKNOWN_MS = 600_000;
+/** How long what a camera says of its disk may be ahead of the alert that it raises about it. */
+const OWN_WORD_MS = 2_000;
 
 /** @param since before this nobody listened here: what was silent then may have spoken */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
@@ -38,13 +40,15 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
       }`,
     };
   },
-  disk: ({ diskUsed }, _now, { diskPercent }) => {
+  disk: ({ diskUsed }, now, { diskPercent }) => {
     if (diskUsed === undefined) return CLEAR;
-    const { percent, position } = diskUsed;
+    const { percent, said } = diskUsed;
+    // A camera that watches its disk itself says so in the same breath: the one alert is then said once.
+    if (now - said.at < OWN_WORD_MS) return LEAVE;
     if (percent <= diskPercent) return percent < diskPercent - DISK_RELIEF ? CLEAR : LEAVE;
     return {
       is: "raise",
-      cause: position,
+      cause: said.position,
       severity: "warning",
       message: `Storage is ${Math.floor(percent)} % full`,
     };

@@ -4,7 +4,7 @@ import type { PreviewList } from "../../contract/events.ts";
 import { idSchema } from "../../contract/ids.ts";
 import { notFound } from "../errors.ts";
 import type { PreviewCursor, StoredPreview } from "../previews/preview-store.ts";
-import { LATEST_PICTURE_ROUTE, pictureUrl } from "../previews.ts";
+import { LATEST_PICTURE_ROUTE, PICTURES_ROUTE, picturesUrl, pictureUrl } from "../previews.ts";
 import { demand } from "./callers.ts";
 import { read } from "./request-body.ts";
 import type { Services } from "./services.ts";
@@ -60,7 +60,7 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
     return picture(reply, found);
   });
 
-  server.get("/cameras/:id/previews", async (request): Promise<PreviewList> => {
+  server.get(PICTURES_ROUTE, async (request): Promise<PreviewList> => {
     const { id } = read(cameraSchema, request.params, "The path");
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     const query = read(querySchema, request.query, "The query");
@@ -75,11 +75,11 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
       camera: id,
       total: page.total,
       previews: page.previews.map((preview) => listed(id, preview)),
-      ...(more ? { next: `/cameras/${id}/previews?limit=${limit}&before=${last.takenAt}.${last.capture}` } : {}),
+      ...(more ? { next: `${picturesUrl(id)}?limit=${limit}&before=${last.takenAt}.${last.capture}` } : {}),
     };
   });
 
-  server.get("/cameras/:id/previews/:file", async (request, reply) => {
+  server.get(`${PICTURES_ROUTE}/:file`, async (request, reply) => {
     const { id, file: capture } = read(fileSchema, request.params, "The path");
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     const found = await previews.read(id, capture);

@@ -1,3 +1,4 @@
+import { type PreviewList, previewListSchema } from "../../contract/events.ts";
 import type { Access } from "./access.ts";
 
 /** A picture in this page's memory. `release` when it is no longer shown. */
@@ -7,6 +8,8 @@ export interface Picture {
   etag: string | undefined;
   /** When the server received it, milliseconds since 1970. */
   receivedAt: number | undefined;
+  /** When it was taken, RFC 3339, where that is known. */
+  takenAt: string | undefined;
   width: number;
   height: number;
   release(): void;
@@ -30,16 +33,26 @@ export class Pictures {
     this.#options = options;
   }
 
-  /**
-   * The camera's latest picture, decoded, so that it can be shown without a flash. The address is made here and not
-   * taken from an event: a token is never sent where an event says. Without the network, the browser's own copy.
-   */
-  async latest(camera: string, signal: AbortSignal): Promise<Picture> {
-    const url = new URL(["cameras", camera, "latest.jpg"].join("/"), this.#options.base);
-    const response = await this.#fetch(url, signal);
-    if (response.status === 404) throw new NoPictureYetError("This camera has sent no picture yet");
-    if (response.status === 401) this.#options.access.forgetToken();
-    if (!response.ok) throw new Error(`The picture could not be loaded (HTTP ${response.status})`);
+  /** The camera's latest picture, decoded, so that it can be shown without a flash. */
+  latest(camera: string, signal: AbortSignal): Promise<Picture> {
+    return this.#picture(["cameras", camera, "latest.jpg"], signal);
+  }
+
+  /** One picture of the last 48 hours. */
+  frame(camera: string, capture: string, signal: AbortSignal): Promise<Picture> {
+    return this.#picture(["cameras", camera, "previews", `${capture}.jpg`], signal);
+  }
+
+  /** At most `frames` pictures, spread over the last 48 hours, newest first. */
+  async film(camera: string, frames: number, signal: AbortSignal): Promise<PreviewList> {
+    const url = this.#address(["cameras", camera, "previews"]);
+    url.searchParams.set("frames", String(frames));
+    const response = await this.#get(url, signal);
+    return previewListSchema.parse(await response.json());
+  }
+
+  async #picture(path: readonly string[], signal: AbortSignal): Promise<Picture> {
+    const response = await this.#get(this.#address(path), signal);
     const src = URL.createObjectURL(await response.blob());
     const release = (): void => URL.revokeObjectURL(src);
     try {
@@ -52,6 +65,7 @@ export class Pictures {
         src,
         etag: response.headers.get("etag") ?? undefined,
         receivedAt: Number.isNaN(receivedAt) ? undefined : receivedAt,
+        takenAt: response.headers.get("x-taken-at") ?? undefined,
         width: image.naturalWidth,
         height: image.naturalHeight,
         release,
@@ -62,6 +76,20 @@ export class Pictures {
     }
   }
 
+  /** Made here and not taken from an event or an answer: a token is never sent where those say. */
+  #address(path: readonly string[]): URL {
+    return new URL(path.map(encodeURIComponent).join("/"), this.#options.base);
+  }
+
+  async #get(url: URL, signal: AbortSignal): Promise<Response> {
+    const response = await this.#fetch(url, signal);
+    if (response.status === 404) throw new NoPictureYetError("This camera has sent no such picture");
+    if (response.status === 401) this.#options.access.forgetToken();
+    if (!response.ok) throw new Error(`The picture could not be loaded (HTTP ${response.status})`);
+    return response;
+  }
+
+  /** Without the network, the browser's own copy. */
   async #fetch(url: URL, signal: AbortSignal): Promise<Response> {
     try {
       const authorization = `Bearer ${await this.#options.access.current()}`;

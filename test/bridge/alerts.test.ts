@@ -222,6 +222,24 @@ describe("disk", () => {
     expect(said("disk")).toEqual([null]);
   });
 
+  it("that the camera raises and clears itself is not said twice", async () => {
+    const own = { alert: "disk", severity: "warning", message: "My disk is 81 % full" };
+    // In between two looks, and in the middle of one.
+    for (const before of [1, 1000]) {
+      await pass(10 * SECOND - (Date.now() % (5 * SECOND)) - before);
+      await storage(81);
+      await pass(before + 1);
+      await place.say("cameras/north/alerts/disk", own, { retain: true });
+      await pass(MINUTE);
+      await pass(5 * SECOND - (Date.now() % (5 * SECOND)) - 1);
+      await storage(60);
+      await pass(1);
+      await place.say("cameras/north/alerts/disk", null, { retain: true });
+      await pass(MINUTE);
+    }
+    expect(said("disk")).toEqual([own.message, null, own.message, null]);
+  });
+
   it("has the limit it was given", async () => {
     await running?.stop();
     await watch({ diskPercent: 50 });

@@ -1,9 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { connectAsync, type MqttClient } from "mqtt";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { launchBrowser } from "../support/browser.ts";
-import { JWT_SECRET } from "../support/dashboard.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { sendPastPictures } from "../support/past-pictures.ts";
 import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 /** `npm run screenshots` keeps the pictures for the README; otherwise they go where nothing is committed. */
@@ -87,6 +89,17 @@ const transitionsOver = () =>
     await Promise.allSettled(running.map((animation) => animation.finished));
   });
 
+/** A camera of the test's own. */
+function device(camera: string): Promise<MqttClient> {
+  const password = signToken(camera, [`device:${camera}`]);
+  return connectAsync(skylapse.mqtt, { username: camera, password, clientId: `test-${camera}` });
+}
+
+const about = (timezone: string) => ({
+  ...{ model: "m", firmware: "f", name: "West wall", capture_interval_s: 3600 },
+  location: { lat: 46, lon: 8, timezone },
+});
+
 const pictureShown = () => until(async () => (await pictureSource("north")) !== null);
 const connected = () => until(async () => /live|connected/i.test(await text("connection-state")));
 
@@ -132,14 +145,95 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
+  it("shows what a camera saw, to be looked back at with the keys of a keyboard", async () => {
+    await page.goto(skylapse.http);
+    await connected();
+    const frames = page.getByTestId("film-frame");
+    await until(async () => (await frames.count()) >= 3);
+    // One stop for the Tab key; from there the arrows lead on.
+    expect(await page.locator('[data-testid="film-frame"][tabindex="0"]').count()).toBe(1);
+    await frames.first().focus();
+    await page.keyboard.press("ArrowLeft");
+    const second = await page.evaluate(() => document.activeElement?.getAttribute("data-capture"));
+    expect(second).toBe(await frames.nth(1).getAttribute("data-capture"));
+    await page.keyboard.press("Enter");
+    await shown("back-to-now");
+    expect(await page.locator('[data-testid="film-frame"][aria-pressed="true"]').getAttribute("data-capture")).toBe(
+      second,
+    );
+    const back = await text("picture-time-north");
+    expect(back).toMatch(/^Taken/);
+    // Others arrive meanwhile, and the one that is looked at stays.
+    const source = await pictureSource("north");
+    const count = await frames.count();
+    await until(async () => (await frames.count()) > count);
+    expect(await pictureSource("north")).toBe(source);
+    await page.keyboard.press("Escape");
+    await page.getByTestId("back-to-now").waitFor({ state: "detached" });
+    await until(async () => (await pictureSource("north")) !== source);
+    expect(faults).toEqual([]);
+  });
+
+  it("says what never arrived, what wants looking after, and when that is over", async () => {
+    const west = await device("west");
+    await page.goto(`${skylapse.http}/#west`);
+    await connected();
+    const say = (topic: string, data: unknown, retain = false) =>
+      west.publishAsync(`skylapse/v1/cameras/west/${topic}`, JSON.stringify(data), { qos: 1, retain });
+    await say("about", about("Europe/Zurich"), true);
+    await say("state/storage", { total_bytes: 64e9, free_bytes: 6e9 }, true);
+    const [from, to] = ["2026-01-01T02:10:00.000Z", "2026-01-01T02:25:00.000Z"];
+    await say("events/outbox.dropped", { count: 3, from, to });
+    await shown("alert-row");
+    expect(await page.getByTestId("alert-row").first().textContent()).toMatch(
+      /Storage is 90 % full.*West wall · since/,
+    );
+    // What is older than the pictures is not shown any more, but what is not is, at the camera's own time.
+    expect(await page.getByTestId("gaps-west").count()).toBe(0);
+    const at = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
+    await say("events/outbox.dropped", { count: 12, from: at(75), to: at(60) });
+    await shown("gaps-west");
+    expect(await text("gaps-west")).toMatch(/12 events never arrived, .*\d\d:\d\d.*–.*\d\d:\d\d CES?T/);
+    await page.screenshot({ path: `${SCREENSHOTS}alerts-1280.png` });
+    await page.reload();
+    await shown("gaps-west");
+    await say("state/storage", { total_bytes: 64e9, free_bytes: 32e9 }, true);
+    await shown("ended-alert-row");
+    expect(await page.getByTestId("alert-row").count()).toBe(0);
+    expect(await text("ended-alert-row")).toMatch(/Over: storage nearly full.*lasted/);
+    await west.endAsync();
+    expect(faults).toEqual([]);
+  });
+
   it("fits a desk and a hand, and sits for the README", async () => {
+    const location = { lat: 46, lon: Number(env.LOCATION_LON), timezone: env.TIMEZONE ?? "UTC" };
+    for (const camera of ["north", "south"]) {
+      const token = signToken("past", [`device:${camera}`]);
+      const without = camera === "north" ? { from: 9, to: 6.5 } : undefined;
+      await sendPastPictures({
+        ...{ broker: skylapse.mqtt, token, camera, location, hours: camera === "north" ? 46 : 2, everyMinutes: 45 },
+        ...(without === undefined ? {} : { without }),
+      });
+    }
+    const north = await device("north");
+    const at = (hours: number) => new Date(Date.now() - hours * 3_600_000).toISOString();
+    const dropped = { count: 12, from: at(8.8), to: at(6.7) };
+    await north.publishAsync("skylapse/v1/cameras/north/events/outbox.dropped", JSON.stringify(dropped), { qos: 1 });
+    await north.endAsync();
     await page.goto(skylapse.http);
     await connected();
     await pictureShown();
+    await until(async () => (await page.locator('[data-testid="film-frame"][data-loaded="true"]').count()) > 8);
     await until(async () => (await page.getByTestId("job-row").count()) > 0);
-    await until(async () => (await page.getByTestId("event-row").count()) > 3);
+    // Rendering two days of pictures held the cameras up; the portrait is of their everyday life.
+    await until(async () => {
+      const rows = await page
+        .getByTestId("event-row")
+        .evaluateAll((all) => all.slice(0, 9).map((row) => row.textContent));
+      return rows.length === 9 && !rows.some((row) => row?.includes("No new pictures"));
+    });
     for (const [width, height] of [
-      [1280, 800],
+      [1280, 960],
       [390, 844],
     ] as const) {
       await page.setViewportSize({ width, height });

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import { MAX_ENDED_ALERTS } from "../../dashboard-client/alert-state.ts";
 import {
   applyEvent,
   applyGap,
@@ -76,6 +77,27 @@ describe("a camera", () => {
       power: { value: { battery_percent: 80 } },
     });
     expect(state.retained.size).toBe(5);
+  });
+
+  it("has the gaps that the backend lists, and what was dropped is told once", () => {
+    const gap = { reason: "dropped", count: 12, from: "2026-03-01T02:10:00.000Z", to: "2026-03-01T02:25:00.000Z" };
+    const of = { camera: "north" };
+    const state = stateAfter(
+      event({ ...of, event: "outbox.dropped", topic: "cameras/north/events/outbox.dropped", data: gap }),
+      event({ ...of, event: "link.gap", topic: "cameras/north/events/link.gap", data: gap }),
+      event({ ...of, topic: "cameras/north/state/gaps", data: { gaps: [gap] } }),
+    );
+    expect(state.cameras.get("north")?.gaps?.value.gaps).toEqual([gap]);
+    expect(state.activity).toMatchObject([{ event: { event: "link.gap" } }]);
+  });
+
+  it("knows when its picture was taken by the word of its capture, else by its name", () => {
+    const taken = "2026-02-28T23:00:00.000Z";
+    const named = preview("b", { data: { capture: "b", url: "/x", etag: '"b"', size_bytes: 1, taken_at: taken } });
+    expect(stateAfter(named).cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: taken });
+    const completed = capture("b");
+    const both = stateAfter(completed, { ...named, timestamp: completed.timestamp }, capture("c"));
+    expect(both.cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: completed.timestamp });
   });
 
   it("loses what it clears, and what it says in a form that nobody understands", () => {
@@ -162,6 +184,36 @@ describe("jobs, alerts and the system", () => {
       camera: "north",
     });
     expect(applyEvent(state, event({ event: "alert.cleared", topic, data: null })).alerts.size).toBe(0);
+  });
+
+  it("an alert that is over stays to be seen, with when it began and ended, and leaves no camera behind", () => {
+    const topic = "cameras/north/alerts/disk";
+    const raised = event({
+      event: "alert.raised",
+      camera: "north",
+      topic,
+      data: { alert: "disk", severity: "warning", message: "full" },
+    });
+    // As the backend says it: the end names the alert.
+    const over = event({ event: "alert.cleared", camera: "north", topic, data: { alert: "disk" } });
+    const state = stateAfter(raised, over);
+    expect([state.alerts.size, state.retained.size, state.cameras.size]).toEqual([0, 0, 0]);
+    expect(state.endedAlerts).toMatchObject([
+      { alert: "disk", camera: "north", since: raised.timestamp, until: over.timestamp },
+    ]);
+    // A snapshot without it does not say when it ended.
+    const gone = snapshotCompleted(snapshotStarted(stateAfter(raised)));
+    expect([gone.alerts.size, gone.endedAlerts]).toEqual([0, []]);
+    let many = EMPTY_STATE;
+    for (let n = 0; n < MAX_ENDED_ALERTS + 5; n++) many = applyEvent(applyEvent(many, raised), over);
+    expect(many.endedAlerts).toHaveLength(MAX_ENDED_ALERTS);
+  });
+
+  it("an alert of a processing service is told apart from that of a camera of its name", () => {
+    const data = { alert: "job-queue", severity: "warning", message: "11 jobs wait" };
+    const state = stateAfter(event({ event: "alert.raised", topic: "processing/farm/alerts/job-queue", data }));
+    expect([...state.alerts]).toMatchObject([["service:farm/job-queue", { service: "farm", message: "11 jobs wait" }]]);
+    expect(state.cameras.size).toBe(0);
   });
 
   it("a point of the metrics for each measurement, at most the limit, one twice told only once", () => {

@@ -45,16 +45,18 @@ describe("a camera's status", () => {
   it("says when the picture was taken only of the very picture that is shown", () => {
     const state: CameraState = { ...camera("online"), pictureTaken: { etag: '"a"', at: "2026-03-12T13:09:30.000Z" } };
     const receivedAt = NOW - 10_000;
-    expect(pictureTime(state, { etag: '"a"', receivedAt }, NOW)).toEqual({
+    expect(pictureTime(state, { etag: '"a"', takenAt: undefined, receivedAt }, NOW)).toEqual({
       text: "Taken 14:09:30 CET",
       age: "30 s ago",
     });
-    expect(pictureTime(state, { etag: '"b"', receivedAt }, NOW)).toEqual({
+    expect(pictureTime(state, { etag: '"b"', takenAt: undefined, receivedAt }, NOW)).toEqual({
       text: "Received 14:09:50 CET",
       age: "10 s ago",
     });
-    expect(pictureTime(state, { etag: '"b"', receivedAt: undefined }, NOW)).toBeUndefined();
+    expect(pictureTime(state, { etag: '"b"', takenAt: undefined, receivedAt: undefined }, NOW)).toBeUndefined();
     expect(pictureTime(state, undefined, NOW)).toBeUndefined();
+    const named = { etag: '"b"', takenAt: "2026-03-12T12:10:00.000Z", receivedAt };
+    expect(pictureTime(state, named, NOW)).toEqual({ text: "Taken 13:10:00 CET", age: "1 h 00 min ago" });
   });
 });
 
@@ -126,11 +128,33 @@ describe("an event in words", () => {
       "disk",
     ],
     ["alert.raised", { alert: "a", severity: "critical", message: "Disk is full" }, "Disk is full", ""],
+    ["alert.cleared", { alert: "no-capture" }, "Over: no pictures", ""],
+    ["alert.cleared", { alert: "lens-fogged" }, "Over: lens fogged", ""],
+    ["alert.cleared", null, "Alert over", ""],
     ["lab.reading", { depth_cm: 41, deep: { x: 1 }, ok: true }, "lab.reading", "depth cm 41 · ok true"],
     ["lab.words", "some text", "lab.words", "some text"],
     ["lab.list", [1, 2], "lab.list", ""],
     ["lab.nothing", null, "lab.nothing", ""],
   ])("%s", (name, data, title, detail) => expect(eventText(event(name, data))).toMatchObject({ title, detail }));
+
+  it("says of a gap how many and between when, at the camera, and when all has arrived after all", () => {
+    const reader = { timeZone: "Europe/Zurich", now: NOW };
+    const gap = {
+      ...{ reason: "dropped", count: 12 },
+      ...{ from: "2026-03-12T02:10:00.000Z", to: "2026-03-12T02:25:00.000Z" },
+    };
+    const said = (data: object) => eventText(event("link.gap", data), reader);
+    expect(said(gap)).toMatchObject({ title: "12 events never arrived", detail: "03:10–03:25 CET", tone: "warn" });
+    expect(said({ ...gap, count: 1, to: gap.from })).toMatchObject({
+      ...{ title: "1 event never arrived", detail: "03:10 CET" },
+    });
+    expect(said({ ...gap, count: 2040, from: "2026-03-10T20:00:00.000Z" })).toMatchObject({
+      ...{ title: "2,040 events never arrived", detail: "10 Mar, 21:00 – 03:25 CET" },
+    });
+    expect(said({ ...gap, reason: "missing", filled: true })).toMatchObject({
+      ...{ title: "12 events arrived after all", tone: "good" },
+    });
+  });
 
   it("cuts what is too long for a line", () => {
     expect(eventText(event("lab.words", "x".repeat(500))).detail).toHaveLength(80);

@@ -29,6 +29,19 @@ describe("the client and the bridge's own sockets", () => {
     expect(followed.gaps).toEqual([]);
   });
 
+  it("every event once and in order by two channels that both carry it", async () => {
+    const server = await startRealtime();
+    const { client } = connect(server.url, { getToken: () => server.token() });
+    const everything = follow(client, "dashboard");
+    const north = follow(client, "camera:north");
+    await until(() => everything.states.includes("snapshot") && north.states.includes("snapshot"));
+    await countAndCut(server, 400);
+    await until(() => numbers(everything).length >= 400 && numbers(north).length >= 200);
+    expect(numbers(everything)).toEqual(upTo(400));
+    expect(numbers(north)).toEqual(upTo(400).filter((n) => n % 2 === 0));
+    expect([everything.gaps, north.gaps]).toEqual([[], []]);
+  });
+
   it("the state first, known to be whole by the server's next ping at the latest", async () => {
     const server = await startRealtime({ pingIntervalMs: 200 });
     await server.state("north", "storage", { total_bytes: 10, free_bytes: 4 });

@@ -1,29 +1,46 @@
 import type { ReactNode } from "react";
+import type { AlertState } from "../../alert-state.ts";
 import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatAge } from "../../format.ts";
+import { formatAge, formatDuration, formatMinute } from "../../format.ts";
+import { alertName } from "../text/alert-text.ts";
 import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";
 
 const RANK = { critical: 0, warning: 1, info: 2 };
 const TONES = { critical: "bad", warning: "warn", info: "quiet" };
+/** How long an alert that is over stays in sight, milliseconds. */
+const ENDED_SHOWN_MS = 10 * 60_000;
+const MAX_ENDED_SHOWN = 3;
 
-/** What wants looking after; nothing when nothing does. */
+/** What wants looking after, and what no longer does; nothing when nothing did. */
 export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
-  const alerts = [...data.alerts].sort(([, one], [, other]) => RANK[one.severity] - RANK[other.severity]);
-  if (alerts.length === 0) return null;
+  const alerts = [...data.alerts].sort(
+    ([, one], [, other]) => RANK[one.severity] - RANK[other.severity] || other.since.localeCompare(one.since),
+  );
+  const ended = data.endedAlerts
+    .filter(({ until }) => now - Date.parse(until) < ENDED_SHOWN_MS)
+    .slice(0, MAX_ENDED_SHOWN);
+  if (alerts.length === 0 && ended.length === 0) return null;
   return (
-    <section className="panel alerts" aria-label="Alerts">
-      <ul className="rows">
+    <section className="panel alerts" aria-label="Alerts" data-standing={alerts.length}>
+      {/* Told as it comes: an alert is why one has a dashboard. */}
+      <ul className="rows" aria-live="polite" aria-relevant="additions">
         {alerts.map(([key, alert]) => (
-          <li key={key} className="row" data-testid="alert-row" data-tone={TONES[alert.severity]}>
+          <li
+            key={key}
+            className="row"
+            data-testid="alert-row"
+            data-alert={alert.alert}
+            data-tone={TONES[alert.severity]}
+          >
             <span className="row-icon">
               <Icon name="alert" />
             </span>
             <div className="row-words">
               <p className="row-title">{alert.message}</p>
               <p className="row-detail">
-                {data.cameras.get(alert.camera)?.about?.value.name ?? alert.camera} · {alert.severity}
+                {[ownerOf(data, alert), `since ${formatMinute(alert.since, zoneOf(data, alert), now)}`].join(" · ")}
               </p>
             </div>
             <time className="row-time" dateTime={alert.since}>
@@ -31,7 +48,37 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
             </time>
           </li>
         ))}
+        {ended.map((alert) => (
+          <li
+            key={`${ownerOf(data, alert)} ${alert.alert} ${alert.until}`}
+            className="row"
+            data-testid="ended-alert-row"
+            data-tone="good"
+          >
+            <span className="row-icon">
+              <Icon name="check" />
+            </span>
+            <div className="row-words">
+              <p className="row-title">Over: {alertName(alert.alert).toLowerCase()}</p>
+              <p className="row-detail">
+                {ownerOf(data, alert)} · lasted {formatDuration(Date.parse(alert.until) - Date.parse(alert.since))}
+              </p>
+            </div>
+            <time className="row-time" dateTime={alert.until}>
+              {formatAge(alert.until, now)}
+            </time>
+          </li>
+        ))}
       </ul>
     </section>
   );
+}
+
+function ownerOf(data: RealTimeData, { camera, service }: AlertState): string {
+  if (camera === undefined) return service ?? "";
+  return data.cameras.get(camera)?.about?.value.name ?? camera;
+}
+
+function zoneOf(data: RealTimeData, { camera }: AlertState): string | undefined {
+  return camera === undefined ? undefined : data.cameras.get(camera)?.about?.value.location.timezone;
 }

@@ -1,12 +1,18 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import type { CameraState } from "../../camera-state.ts";
 import type { RealTimeData } from "../../dashboard-store.ts";
+import { formatAge, formatTime } from "../../format.ts";
 import type { Pictures } from "../pictures.ts";
 import { cameraStatus, pictureTime } from "../text/camera-status.ts";
+import { gapTitle } from "../text/gap-text.ts";
+import { type Frame, useFilm, useFrame } from "../use-film.ts";
 import { useLatestPicture } from "../use-latest-picture.ts";
 import { useNow } from "../use-now.ts";
 import { CameraFacts } from "./camera-facts.tsx";
+import { CameraGaps, recentGaps } from "./camera-gaps.tsx";
 import { CaptureNow } from "./capture-now.tsx";
+import { Filmstrip } from "./filmstrip.tsx";
+import { Icon } from "./icon.tsx";
 import { LivePicture } from "./live-picture.tsx";
 
 export interface CameraCardProps {
@@ -17,18 +23,44 @@ export interface CameraCardProps {
   onFeature: () => void;
 }
 
-/** One camera: its latest picture, and over it how the camera stands, when the picture was taken, and "capture now". */
+/**
+ * One camera: its latest picture, or one of its last 48 hours, and over it how the camera stands, when the picture was
+ * taken, and "capture now". The large one has its strip of pictures, what never arrived, and what it measures.
+ */
 export function CameraCard({ camera, data, pictures, featured, onFeature }: CameraCardProps): ReactNode {
   const now = useNow();
   const { id } = camera;
   const name = camera.about?.value.name ?? id;
+  const timeZone = camera.about?.value.location.timezone;
   const latest = useLatestPicture(pictures, id, camera.preview?.value.etag, data.live);
   const status = cameraStatus(camera, data.live, now);
-  const taken = pictureTime(camera, latest.picture, now);
+  const [chosen, setChosen] = useState<Frame>();
+  const film = useFilm(pictures, id, frameOf(camera), featured);
+  const back = featured ? chosen : undefined;
+  const backPicture = useFrame(film.film, back?.capture);
+  const gaps = recentGaps(camera, now);
+  const missing = gaps.reduce((sum, { count }) => sum + count, 0);
+  const taken =
+    back === undefined
+      ? pictureTime(camera, latest.picture, now)
+      : { text: `Taken ${formatTime(back.takenAt, timeZone, now)}`, age: formatAge(back.takenAt, now) };
   return (
-    <article className="camera" data-testid={`camera-card-${id}`} data-featured={featured} data-live={data.live}>
-      <div className="camera-view">
-        <LivePicture camera={id} alt={`Latest picture of ${name}`} latest={latest} whole={featured} />
+    <article
+      className="camera"
+      data-testid={`camera-card-${id}`}
+      data-featured={featured}
+      data-live={data.live}
+      data-presence={camera.presence?.value.status ?? "unknown"}
+    >
+      <div className="camera-view" data-back={back !== undefined}>
+        <LivePicture
+          camera={id}
+          alt={`${back === undefined ? "Latest" : "Earlier"} picture of ${name}`}
+          latest={
+            back === undefined ? latest : { picture: backPicture ?? latest.picture, before: undefined, status: "shown" }
+          }
+          whole={featured}
+        />
         <div className="camera-top">
           <div
             className="pill status"
@@ -40,6 +72,23 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
             <span>{status.label}</span>
             {status.detail !== "" && <span className="status-detail">{status.detail}</span>}
           </div>
+          {!featured && missing > 0 && (
+            <div className="pill status gap-pill" data-tone="warn" title={gapTitle({ count: missing })}>
+              <Icon name="gap" />
+              {missing.toLocaleString("en-GB")} missing
+            </div>
+          )}
+          {back !== undefined && (
+            <button
+              type="button"
+              className="pill back-button"
+              data-testid="back-to-now"
+              onClick={() => setChosen(undefined)}
+            >
+              <Icon name="clock" />
+              Back to now
+            </button>
+          )}
         </div>
         <div className="camera-bottom">
           <div className="camera-words">
@@ -64,7 +113,26 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
           <CaptureNow camera={id} name={name} data={data} />
         </div>
       </div>
-      {featured && <CameraFacts camera={camera} live={data.live} />}
+      {featured && (
+        <>
+          <Filmstrip
+            name={name}
+            view={film}
+            gaps={gaps}
+            timeZone={timeZone}
+            now={now}
+            chosen={back?.capture}
+            onChoose={setChosen}
+          />
+          <CameraGaps camera={camera} />
+          <CameraFacts camera={camera} live={data.live} />
+        </>
+      )}
     </article>
   );
+}
+
+/** The newest preview as a frame of the strip. */
+function frameOf({ preview }: CameraState): Frame | undefined {
+  return preview && { capture: preview.value.capture, takenAt: preview.value.taken_at ?? preview.at };
 }

@@ -14,7 +14,7 @@ export interface EventRowProps {
 }
 
 export const EventRow = memo(function EventRow({ event, cameraName, timeZone, minute }: EventRowProps): ReactNode {
-  const { title, detail, icon, tone } = eventText(event);
+  const { title, detail, icon, tone } = eventText(event, { timeZone, now: minute });
   return (
     <li
       className="row"

@@ -46,12 +46,12 @@ function currentStatus(camera: CameraState, now: number): StatusText {
 /** When the picture that is shown was taken; without the camera's word for it, when the server received it. */
 export function pictureTime(
   camera: CameraState,
-  picture: { etag: string | undefined; receivedAt: number | undefined } | undefined,
+  picture: { etag: string | undefined; takenAt: string | undefined; receivedAt: number | undefined } | undefined,
   now: number,
 ): { text: string; age: string } | undefined {
   if (picture === undefined) return undefined;
   const zone = camera.about?.value.location.timezone;
-  const taken = camera.pictureTaken?.etag === picture.etag ? camera.pictureTaken?.at : undefined;
+  const taken = camera.pictureTaken?.etag === picture.etag ? camera.pictureTaken?.at : picture.takenAt;
   const at = taken ?? picture.receivedAt;
   if (at === undefined) return undefined;
   return {

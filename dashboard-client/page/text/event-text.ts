@@ -1,8 +1,11 @@
-import { alertSchema, captureCompletedSchema, jobSchema } from "../../../contract/events.ts";
+import { z } from "zod";
+import { alertSchema, captureCompletedSchema, jobSchema, linkGapSchema } from "../../../contract/events.ts";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
 import { formatBytes } from "../../format.ts";
 import type { IconName } from "../components/icon.tsx";
+import { alertName } from "./alert-text.ts";
 import type { Tone } from "./camera-status.ts";
+import { gapSpan, gapTitle } from "./gap-text.ts";
 
 export interface EventText {
   title: string;
@@ -37,14 +40,22 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["system.status", { title: "System status", icon: "chip", tone: "quiet" }],
   ["service.link", { title: "Processing service", icon: "film", tone: "quiet" }],
   ["error.occurred", { title: "Error", icon: "alert", tone: "bad" }],
-  ["link.gap", { title: "Messages missing on the link", icon: "gap", tone: "warn" }],
-  ["outbox.dropped", { title: "Camera ran out of room for messages", icon: "gap", tone: "warn" }],
+  ["link.gap", { title: "Events never arrived", icon: "gap", tone: "warn" }],
+  ["outbox.dropped", { title: "Camera ran out of room for events", icon: "gap", tone: "warn" }],
 ]);
 
+/** Where and when words are read: times are those of the camera. */
+export interface Reader {
+  timeZone: string | undefined;
+  now: number;
+}
+
+const clearedSchema = z.object({ alert: z.string() });
+
 /** An event in words. One of another name is shown by its name and what is plain in its data. */
-export function eventText(event: DashboardEvent): EventText {
+export function eventText(event: DashboardEvent, reader: Reader = { timeZone: undefined, now: Date.now() }): EventText {
   const shape = SHAPES.get(event.event) ?? { title: event.event, icon: "dot", tone: "quiet" };
-  return { ...shape, ...special(event), detail: detail(event) };
+  return { ...shape, ...special(event), detail: detail(event, reader) };
 }
 
 function special({ event, data }: DashboardEvent): Partial<Shape> {
@@ -60,10 +71,16 @@ function special({ event, data }: DashboardEvent): Partial<Shape> {
       title: alert.message,
       tone: alert.severity === "critical" ? "bad" : alert.severity === "info" ? "quiet" : "warn",
     };
+  const cleared = event === "alert.cleared" ? clearedSchema.safeParse(data).data : undefined;
+  if (cleared !== undefined) return { title: `Over: ${alertName(cleared.alert).toLowerCase()}` };
+  const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
+  if (gap !== undefined) return { title: gapTitle(gap), tone: gap.filled === true ? "good" : "warn" };
   return {};
 }
 
-function detail({ event, data }: DashboardEvent): string {
+function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): string {
+  const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
+  if (gap !== undefined) return gapSpan(gap, timeZone, now);
   if (event === "capture.completed") {
     const capture = captureCompletedSchema.safeParse(data).data;
     if (capture !== undefined) return `${capture.width} × ${capture.height} · ${formatBytes(capture.size_bytes)}`;

@@ -1,0 +1,46 @@
+import { type ReactNode, useState } from "react";
+import type { LinkGap } from "../../../contract/events.ts";
+import type { CameraState } from "../../camera-state.ts";
+import { gapReason, gapSpan, gapTitle } from "../text/gap-text.ts";
+import { useNow } from "../use-now.ts";
+import { Icon } from "./icon.tsx";
+
+/** How far back gaps are shown, milliseconds: as far as pictures are. */
+const SHOWN_MS = 48 * 3_600_000;
+const SHOWN_AT_FIRST = 2;
+
+/** The gaps of a camera that are worth knowing of, newest first. */
+export function recentGaps({ gaps }: CameraState, now: number): readonly LinkGap[] {
+  return (gaps?.value.gaps ?? [])
+    .filter(({ to }) => now - Date.parse(to) < SHOWN_MS)
+    .sort((one, other) => Date.parse(other.to) - Date.parse(one.to));
+}
+
+/** What never arrived from a camera, a line for each stretch. Nothing where nothing is missing. */
+export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
+  const now = useNow();
+  const [all, setAll] = useState(false);
+  const gaps = recentGaps(camera, now);
+  if (gaps.length === 0) return null;
+  const zone = camera.about?.value.location.timezone;
+  const shown = all ? gaps : gaps.slice(0, SHOWN_AT_FIRST);
+  return (
+    <section className="gaps" aria-label="What never arrived" data-testid={`gaps-${camera.id}`}>
+      <ul>
+        {shown.map((gap) => (
+          <li key={`${gap.from} ${gap.to} ${gap.first_seq ?? ""}`} className="gap" title={gapReason(gap)}>
+            <Icon name="gap" />
+            <span>
+              <b>{gapTitle(gap)}</b>, {gapSpan(gap, zone, now)}
+            </span>
+          </li>
+        ))}
+      </ul>
+      {gaps.length > SHOWN_AT_FIRST && (
+        <button type="button" className="text-button" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Fewer" : `${gaps.length - SHOWN_AT_FIRST} more`}
+        </button>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,162 @@
+import { type KeyboardEvent, memo, type ReactNode, useEffect, useRef, useState } from "react";
+import type { LinkGap } from "../../../contract/events.ts";
+import { formatMinute } from "../../format.ts";
+import type { Film } from "../film.ts";
+import { gapSpan, gapTitle } from "../text/gap-text.ts";
+import { type FilmView, type Frame, useFrame } from "../use-film.ts";
+import { Icon } from "./icon.tsx";
+
+export interface FilmstripProps {
+  name: string;
+  view: FilmView;
+  gaps: readonly LinkGap[];
+  timeZone: string | undefined;
+  now: number;
+  /** The capture that is looked back at; undefined while the picture of now is. */
+  chosen: string | undefined;
+  onChoose: (frame: Frame | undefined) => void;
+}
+
+/** The last 48 hours in small pictures, the newest at the right; to be scrolled, tapped, and walked through with the arrow keys. */
+export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }: FilmstripProps): ReactNode {
+  const { film, frames, total } = view;
+  const list = useRef<HTMLOListElement>(null);
+  /** The frame that the Tab key comes to; the arrow keys move it. */
+  const [current, setCurrent] = useState<string>();
+  if (film === undefined || frames.length < 2) return null;
+  const stop = frames.some(({ capture }) => capture === current) ? current : frames[0]?.capture;
+
+  const move = (event: KeyboardEvent): void => {
+    if (event.key === "Escape") onChoose(undefined);
+    const at = frames.findIndex(({ capture }) => capture === stop);
+    const next = target(event.key, at, frames.length);
+    const frame = next === undefined ? undefined : frames[next];
+    if (frame === undefined) return;
+    event.preventDefault();
+    setCurrent(frame.capture);
+    const button = list.current?.querySelector<HTMLElement>(`[data-capture="${frame.capture}"]`);
+    button?.focus({ preventScroll: true });
+    // With neighbours on both sides, so that one sees where one is.
+    button?.scrollIntoView({ inline: "center", block: "nearest" });
+    // Walking through the strip while one looks back shows each; before that, Enter begins to.
+    if (chosen !== undefined) onChoose(frame);
+  };
+
+  return (
+    <section className="film" aria-label={`The last 48 hours of ${name}`} data-testid="filmstrip">
+      <div className="film-head">
+        <h3>Last 48 hours</h3>
+        <span className="panel-note">
+          {total.toLocaleString("en-GB")} picture{total === 1 ? "" : "s"}
+        </span>
+      </div>
+      <ol className="frames" ref={list} onKeyDown={move}>
+        {frames.map((frame, index) => (
+          <FrameItem
+            key={frame.capture}
+            film={film}
+            frame={frame}
+            label={formatMinute(frame.takenAt, timeZone, now)}
+            gap={gapBetween(frame, frames[index - 1], gaps)}
+            timeZone={timeZone}
+            day={Math.floor(now / DAY_MS)}
+            chosen={frame.capture === chosen}
+            stop={frame.capture === stop}
+            onChoose={onChoose}
+            onFocus={setCurrent}
+          />
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+const DAY_MS = 86_400_000;
+
+/** Newest first: to the right is towards the beginning. */
+function target(key: string, at: number, count: number): number | undefined {
+  switch (key) {
+    case "ArrowLeft":
+      return Math.min(count - 1, at + 1);
+    case "ArrowRight":
+      return Math.max(0, at - 1);
+    case "Home":
+      return count - 1;
+    case "End":
+      return 0;
+    default:
+      return undefined;
+  }
+}
+
+/** What never arrived between a frame and the one after it. */
+function gapBetween(frame: Frame, newer: Frame | undefined, gaps: readonly LinkGap[]): LinkGap | undefined {
+  if (newer === undefined) return undefined;
+  const [begin, end] = [Date.parse(frame.takenAt), Date.parse(newer.takenAt)];
+  return gaps.find(({ to }) => begin <= Date.parse(to) && Date.parse(to) < end);
+}
+
+interface FrameItemProps {
+  film: Film;
+  frame: Frame;
+  label: string;
+  gap: LinkGap | undefined;
+  timeZone: string | undefined;
+  /** The day it is: enough to tell today from yesterday, and frames are not drawn anew every second. */
+  day: number;
+  chosen: boolean;
+  stop: boolean;
+  onChoose: (frame: Frame) => void;
+  onFocus: (capture: string) => void;
+}
+
+const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
+  const { film, frame, label, gap, timeZone, day, chosen, stop, onChoose, onFocus } = props;
+  const button = useRef<HTMLButtonElement>(null);
+  const inSight = useInSight(button);
+  const picture = useFrame(film, inSight ? frame.capture : undefined);
+  return (
+    <li className="frame-item">
+      <button
+        type="button"
+        ref={button}
+        className="frame"
+        data-testid="film-frame"
+        data-capture={frame.capture}
+        data-loaded={picture !== undefined}
+        aria-pressed={chosen}
+        aria-label={`Picture of ${label}`}
+        tabIndex={stop ? 0 : -1}
+        onFocus={() => onFocus(frame.capture)}
+        onClick={() => onChoose(frame)}
+      >
+        {picture !== undefined && <img src={picture.src} alt="" />}
+        <span className="frame-time" aria-hidden="true">
+          {label.replace(/\s\S+$/, "")}
+        </span>
+      </button>
+      {gap !== undefined && (
+        <span className="frame-gap" title={`${gapTitle(gap)}, ${gapSpan(gap, timeZone, day * DAY_MS)}`}>
+          <Icon name="gap" />
+        </span>
+      )}
+    </li>
+  );
+});
+
+/** Whether it is in sight or soon will be; once it was, it stays so, for then it is loaded. */
+function useInSight(element: { current: Element | null }): boolean {
+  const [seen, setSeen] = useState(false);
+  useEffect(() => {
+    if (seen || element.current === null) return;
+    const observer = new IntersectionObserver(
+      (entries) => {
+        if (entries.some(({ isIntersecting }) => isIntersecting)) setSeen(true);
+      },
+      { rootMargin: "0px 240px" },
+    );
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, [element, seen]);
+  return seen;
+}

@@ -1,0 +1,36 @@
+import { connectAsync } from "mqtt";
+import sharp from "sharp";
+import { ulid } from "ulid";
+import { createSimulatedCamera } from "../../device/cameras/simulated.ts";
+
+export interface PastPicturesOptions {
+  /** `mqtt://…` */
+  broker: string;
+  /** With the permission `device:{camera}`. */
+  token: string;
+  camera: string;
+  location: { lat: number; lon: number; timezone: string };
+  /** How far back, and how far apart. */
+  hours: number;
+  everyMinutes: number;
+  /** Hours ago in which nothing was taken. */
+  without?: { from: number; to: number };
+}
+
+/** Sends what a simulated camera would have seen in the last hours, as from a backlog. */
+export async function sendPastPictures(options: PastPicturesOptions): Promise<void> {
+  const { broker, token, camera, location, hours, everyMinutes, without } = options;
+  const driver = createSimulatedCamera({ location, seed: camera, width: 400, height: 300 });
+  const client = await connectAsync(broker, { username: "past", password: token, clientId: `past-${camera}` });
+  const now = Date.now();
+  for (let minutes = hours * 60; minutes > 0; minutes -= everyMinutes) {
+    if (without !== undefined && minutes / 60 <= without.from && minutes / 60 >= without.to) continue;
+    const at = now - minutes * 60_000;
+    const { jpeg } = await driver.capture({}, new Date(at));
+    const preview = await sharp(jpeg).jpeg({ quality: 80 }).toBuffer();
+    const topic = `skylapse/v1/cameras/${camera}/previews/${ulid(at).toLowerCase()}`;
+    await client.publishAsync(topic, preview, { qos: 1 });
+  }
+  await driver.stop?.();
+  await client.endAsync();
+}
