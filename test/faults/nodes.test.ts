@@ -64,15 +64,16 @@ it(`loses no acknowledged event and shows none twice while each of ${NODES} node
       backoff: { minDelayMs: 20, maxDelayMs: 300 },
     });
     cleanUps.push(() => client.close());
-    client.subscribe("dashboard", {
+    const subscription = client.subscribe("dashboard", {
       onEvent: ({ event, camera, data }) => {
         if (event === "capture.completed") shown.get(camera ?? "")?.push((data as { n: number }).n);
       },
       onGap: (gap) => gaps.push(gap),
     });
     client.connect();
-    return { shown, gaps };
+    return { shown, gaps, subscription };
   });
+  for (const { subscription } of dashboards) await expect.poll(() => subscription.state.status).toBe("live");
 
   // A persistent session, which finds its queue at whichever node it comes to.
   const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
