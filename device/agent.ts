@@ -1,6 +1,6 @@
+import { join } from "node:path";
 import type { Logger } from "pino";
-import { ulid } from "ulid";
-import { type CommandReply, commandArgs, type Schedule } from "../contract/commands.ts";
+import { commandArgs, type Schedule } from "../contract/commands.ts";
 import type {
   CameraAbout,
   CameraSettings,
@@ -9,27 +9,37 @@ import type {
   Environment,
 } from "../contract/events.ts";
 import { topicTree } from "../contract/topics.ts";
+import { AlertBoard } from "./alert-board.ts";
 import { type CameraStore, openCameraStore } from "./camera-store.ts";
-import type { CameraDriver, Frame } from "./cameras/camera-driver.ts";
+import type { CameraDriver, PictureTaker } from "./cameras/camera-driver.ts";
 import { CaptureLoop, type Plan } from "./capture-loop.ts";
+import { DeviceClock } from "./clock.ts";
 import { action, CommandDesk } from "./commands.ts";
 import type { CameraConfig } from "./config.ts";
+import { openDiskOutbox } from "./disk-outbox.ts";
+import { Host, type HostReadings } from "./host.ts";
+import { ImageStore } from "./image-store.ts";
 import { MemoryOutbox } from "./memory-outbox.ts";
-import { createPreview } from "./previews.ts";
+import type { Marks, Outbox } from "./outbox.ts";
+import { pause } from "./pause.ts";
+import { Pictures } from "./pictures.ts";
 import { everyDay } from "./schedule.ts";
 import { Sender } from "./sender.ts";
+import { Sleeper } from "./sleep.ts";
 import { nextGoldenHour, sunPosition } from "./sun.ts";
 
-/** A camera that has not delivered a picture by then has failed: the longest exposure of the contract, and a minute. */
-const CAPTURE_TIMEOUT_MS = 660_000;
 const DEFAULT_REBOOT_MS = 2000;
 /** How long `stop` waits for a picture that is being taken, milliseconds. */
 const STOP_CAPTURE_MS = 500;
+/** Between the answer to a command to sleep and the sleep. */
+const LAST_WORDS_MS = 200;
 
 export interface CameraAgent {
   readonly id: string;
-  /** Names the current boot; a `reboot` changes it. */
+  /** Names the current boot; a `reboot` and a sleep change it. */
   readonly session: string;
+  /** Messages that wait for their acknowledgement. */
+  readonly waiting: number;
   /**
    * Takes a picture now, after one that is being taken, and sends its preview.
    * @throws Error when the camera fails; `capture.failed` has been said
@@ -43,7 +53,7 @@ export interface CameraOptions {
   config: CameraConfig;
   camera: CameraDriver;
   logger: Logger;
-  /** Default: the system's clock. */
+  /** A time that is right by definition, for tests and simulations. Default: the machine's clock, which may not be set yet. */
   now?: () => Date;
 }
 
@@ -51,65 +61,122 @@ export interface CameraOptions {
  * Starts a camera. Resolves before there is a link: a camera without one takes its pictures all the same.
  * @throws when `config.dataPath` cannot be used
  */
-export async function startCamera({
-  config,
-  camera,
-  logger,
-  now = () => new Date(),
-}: CameraOptions): Promise<CameraAgent> {
+export async function startCamera({ config, camera, logger, now }: CameraOptions): Promise<CameraAgent> {
   const log = logger.child({ camera: config.id });
+  const clock = now === undefined ? new DeviceClock() : DeviceClock.of(now);
   const store = await openCameraStore(config.dataPath, config.id, log);
-  const agent = new Agent(config, camera, store, log, now);
+  const images = await openImages(config, log);
+  const agent = new Agent({
+    config,
+    camera,
+    store,
+    images,
+    clock,
+    logger: log,
+    ...(await openOutbox(config, clock, log)),
+  });
   agent.start();
   return agent;
 }
 
+async function openOutbox(
+  { id, dataPath, outboxBytes, outboxHours }: CameraConfig,
+  clock: DeviceClock,
+  logger: Logger,
+): Promise<{ outbox: Outbox; marks: Marks }> {
+  if (dataPath === undefined) {
+    const names = new Set<string>();
+    const marks: Marks = {
+      has: (mark) => names.has(mark),
+      keepOnly: async (kept) => {
+        for (const name of names) if (!kept.has(name)) names.delete(name);
+      },
+    };
+    return { outbox: new MemoryOutbox({ maxBytes: outboxBytes, onMark: (mark) => names.add(mark) }), marks };
+  }
+  const outbox = await openDiskOutbox({
+    path: join(dataPath, `${id}.outbox`),
+    maxBytes: outboxBytes,
+    ...(outboxHours === undefined ? {} : { maxAgeMs: outboxHours * 3_600_000 }),
+    clock,
+    logger,
+  });
+  return { outbox, marks: outbox };
+}
+
+async function openImages({ dataPath, images }: CameraConfig, logger: Logger): Promise<ImageStore | undefined> {
+  if (dataPath === undefined || images === undefined) return undefined;
+  const store = new ImageStore({ dataPath, ...images, logger });
+  await store.prepare();
+  return store;
+}
+
+interface Parts {
+  config: CameraConfig;
+  camera: CameraDriver;
+  store: CameraStore;
+  images: ImageStore | undefined;
+  outbox: Outbox;
+  marks: Marks;
+  clock: DeviceClock;
+  logger: Logger;
+}
+
 class Agent implements CameraAgent {
   readonly id: string;
+  readonly #parts: Parts;
   readonly #config: CameraConfig;
-  readonly #camera: CameraDriver;
   readonly #store: CameraStore;
-  readonly #logger: Logger;
-  readonly #now: () => Date;
   readonly #sender: Sender;
   readonly #desk: CommandDesk;
   readonly #loop: CaptureLoop;
-  #plan: Plan = { active: false, next: undefined };
+  readonly #pictures: Pictures;
+  readonly #sleeper: Sleeper;
+  readonly #alerts: AlertBoard;
+  readonly #host: Host | undefined;
+  /** A camera that follows no schedule is always at work. */
+  #plan: Plan;
   #readings: NodeJS.Timeout | undefined;
-  #captures = 0;
-  #failures = 0;
-  /** The picture that is being taken, and those that wait for it. */
-  #lastCapture: Promise<unknown> = Promise.resolve();
   readonly #stopSignal = new AbortController();
   #stopping: Promise<void> | undefined;
 
-  constructor(config: CameraConfig, camera: CameraDriver, store: CameraStore, logger: Logger, now: () => Date) {
+  constructor(parts: Parts) {
+    const { config, camera, store, images, outbox, clock, logger } = parts;
+    const now = (): Date => clock.now();
     this.id = config.id;
+    this.#parts = parts;
     this.#config = config;
-    this.#camera = camera;
     this.#store = store;
-    this.#logger = logger;
-    this.#now = now;
+    this.#plan = { active: camera.follow !== undefined, next: undefined };
+    this.#host = config.watchHost === true ? new Host(config) : undefined;
     this.#sender = new Sender({
       brokerUrl: config.brokerUrl,
       tree: topicTree(config.topicRoot),
       owner: { kind: "camera", id: config.id },
       secret: config.secret,
-      outbox: new MemoryOutbox({ maxBytes: config.outboxBytes }),
+      outbox,
       onCommand: (command, payload) => this.#desk.receive(command, payload),
       onUp: () => this.#announce(),
       reconnect: config.reconnect,
+      ...config.timeouts,
       now,
       logger,
+    });
+    this.#pictures = new Pictures({
+      ...{ config, camera, images, clock, logger },
+      sender: this.#sender,
+      settings: () => store.kept.settings,
     });
     this.#desk = new CommandDesk({
       actions: {
         "capture.now": action(commandArgs["capture.now"], () => this.captureNow()),
         "schedule.set": action(commandArgs["schedule.set"], (schedule) => this.#setSchedule(schedule)),
         "settings.set": action(commandArgs["settings.set"], (settings) => this.#setSettings(settings)),
+        "preview.send": action(commandArgs["preview.send"], ({ capture }) => this.#pictures.sendAgain(capture)),
         reboot: action(commandArgs.reboot, () => this.#reboot()),
+        sleep: action(commandArgs.sleep, ({ until }) => this.#sleepUntil(new Date(until))),
       },
-      answer: (name, reply) => this.#reply(name, reply),
+      answer: (command, reply) => this.#sender.reply({ kind: "camera-reply", camera: this.id, command }, reply),
       remembered: store.kept.commands,
       onRemembered: (commands) => store.update({ commands: [...commands] }),
       now,
@@ -117,10 +184,25 @@ class Agent implements CameraAgent {
     });
     this.#loop = new CaptureLoop(this.#schedule, {
       location: config.location,
-      capture: () => this.#captureDue(),
+      capture: () => this.#pictures.due(),
       onPlan: (plan) => this.#follow(plan),
       phaseMs: phaseOf(config.id),
       now,
+    });
+    this.#sleeper = new Sleeper({
+      ...(config.sleep ?? { pauseMs: 0 }),
+      plan: () => this.#plan,
+      waiting: () => outbox.size,
+      leave: (until) => this.#leave(until),
+      comeBack: () => this.#comeBack(),
+      now,
+      logger,
+    });
+    this.#alerts = new AlertBoard({
+      ...(config.alerts === undefined ? {} : { limits: config.alerts }),
+      raised: store.kept.alerts,
+      say: (name, alert) => this.#sender.alert({ kind: "camera-alert", camera: this.id, name }, alert),
+      onChange: (alerts) => store.update({ alerts: [...alerts] }),
     });
   }
 
@@ -128,19 +210,26 @@ class Agent implements CameraAgent {
     return this.#sender.session;
   }
 
+  get waiting(): number {
+    return this.#parts.outbox.size;
+  }
+
   get #schedule(): Schedule {
-    return this.#store.kept.schedule ?? everyDay(this.#config.captureIntervalS);
+    return this.#store.kept.schedule ?? this.#config.schedule ?? everyDay(this.#config.captureIntervalS);
   }
 
   start(): void {
+    const { camera } = this.#parts;
     this.#sender.start();
     this.#desk.settleInterrupted(["reboot"]);
-    this.#loop.start();
-    this.#readings = setInterval(() => this.#sayReadings(), this.#config.readingsIntervalS * 1000);
+    if (camera.follow === undefined) this.#loop.start();
+    else camera.follow(this.#taker());
+    this.#sleeper.start();
+    this.#readings = setInterval(() => void this.#sayReadings(), this.#config.readingsIntervalS * 1000);
   }
 
   captureNow(): Promise<CaptureCompleted> {
-    return this.#inTurn(() => this.#capture({ preview: true }));
+    return this.#pictures.now();
   }
 
   stop(): Promise<void> {
@@ -149,70 +238,40 @@ class Agent implements CameraAgent {
   }
 
   async #stop(): Promise<void> {
+    const { camera, images, outbox } = this.#parts;
     clearInterval(this.#readings);
     this.#stopSignal.abort();
-    await Promise.race([Promise.all([this.#loop.stop(), this.#lastCapture]), pause(STOP_CAPTURE_MS)]);
-    await this.#camera.stop?.();
+    this.#pictures.stop();
+    await this.#sleeper.stop();
+    await Promise.race([Promise.all([this.#loop.stop(), this.#pictures.idle()]), pause(STOP_CAPTURE_MS)]);
+    await camera.stop?.();
     // What became of the picture is said before the farewell, after which nothing is.
-    await Promise.race([this.#lastCapture, pause(STOP_CAPTURE_MS)]);
+    await Promise.race([this.#pictures.idle(), pause(STOP_CAPTURE_MS)]);
     await this.#sender.stop();
+    await images?.idle();
     await this.#store.flush();
+    await outbox.close();
   }
 
-  /** One picture at a time: no camera can do more. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#lastCapture.then(work);
-    this.#lastCapture = turn.catch(() => {});
-    return turn;
-  }
-
-  async #captureDue(): Promise<number> {
-    const { every } = this.#config.preview;
-    try {
-      await this.#inTurn(() => this.#capture({ preview: every > 0 && this.#captures % every === 0 }));
-    } catch {
-      // It was said and logged where it happened.
-    }
-    return this.#failures;
-  }
-
-  async #capture({ preview }: { preview: boolean }): Promise<CaptureCompleted> {
-    if (this.#stopSignal.signal.aborted) throw new Error("the camera is stopping");
-    const capture = ulid(this.#now().getTime()).toLowerCase();
-    this.#event("capture.started", { capture });
-    let frame: Frame;
-    try {
-      const taking = this.#camera.capture(this.#store.kept.settings, this.#now());
-      frame = await orTimeout(taking, CAPTURE_TIMEOUT_MS);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#failures++;
-      this.#logger.warn({ capture, reason, failures: this.#failures }, "capture failed");
-      this.#event("capture.failed", { capture, error: reason.slice(0, 2000), failures: this.#failures });
-      throw error;
-    }
-    this.#failures = 0;
-    this.#captures++;
-    const { jpeg, width, height, settings } = frame;
-    const completed: CaptureCompleted = { capture, width, height, size_bytes: jpeg.length, settings };
-    this.#event("capture.completed", completed);
-    if (preview) await this.#sendPreview(capture, jpeg);
-    return completed;
-  }
-
-  /** A picture without a preview is still a picture: a failure here is no failure of the capture. */
-  async #sendPreview(capture: string, jpeg: Buffer): Promise<void> {
-    try {
-      const small = await createPreview(jpeg, this.#config.preview);
-      this.#sender.preview({ kind: "camera-preview", camera: this.id, capture }, small);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#logger.warn({ capture, reason }, "no preview");
-      this.#event("error.occurred", { source: "preview", capture, error: reason.slice(0, 2000) });
-    }
+  #taker(): PictureTaker {
+    const { marks, logger } = this.#parts;
+    const markOf = (name: string): string => `picture/${name}`;
+    return {
+      knows: (name) => marks.has(markOf(name)),
+      take: (picture) => this.#pictures.takeOver(picture, markOf(picture.name)),
+      remember: (names) => marks.keepOnly(new Set([...names].map(markOf))),
+      fail: (reason) => {
+        logger.error({ reason }, "camera fails");
+        const event = "error.occurred";
+        const data = { source: "camera", error: reason.slice(0, 2000) };
+        void this.#sender.event({ kind: "camera-event", camera: this.id, event }, event, data);
+      },
+    };
   }
 
   async #setSchedule(schedule: Schedule): Promise<unknown> {
+    if (this.#parts.camera.follow !== undefined)
+      throw new Error("this camera follows no schedule: another program takes its pictures");
     this.#store.update({ schedule });
     await this.#store.flush();
     this.#state("schedule", "schedule.updated", this.#schedule);
@@ -230,13 +289,30 @@ class Agent implements CameraAgent {
   /** Says `sleeping`, is away for a moment, and comes back as another session. */
   async #reboot(): Promise<unknown> {
     const awayMs = this.#config.rebootMs ?? DEFAULT_REBOOT_MS;
-    await this.#lastCapture;
-    await this.#sender.stop({ status: "sleeping", until: new Date(this.#now().getTime() + awayMs).toISOString() });
+    await this.#pictures.idle();
+    await this.#leave(new Date(this.#parts.clock.now().getTime() + awayMs));
     await pause(awayMs, this.#stopSignal.signal);
     if (this.#stopSignal.signal.aborted) throw new Error("the camera was stopped while it rebooted");
-    this.#captures = 0;
-    this.#sender.start();
+    this.#comeBack();
     return { session: this.session };
+  }
+
+  /** The answer goes first: nobody hears a camera that sleeps. */
+  async #sleepUntil(until: Date): Promise<unknown> {
+    if (until <= this.#parts.clock.now()) throw new Error(`${until.toISOString()} is over`);
+    void pause(LAST_WORDS_MS, this.#stopSignal.signal).then(async () => {
+      if (!this.#stopSignal.signal.aborted) await this.#sleeper.sleep(until);
+    });
+    return { until: until.toISOString() };
+  }
+
+  async #leave(until: Date): Promise<void> {
+    await this.#sender.stop({ status: "sleeping", until: until.toISOString() });
+  }
+
+  #comeBack(): void {
+    this.#pictures.startCounting();
+    this.#sender.start();
   }
 
   #follow(plan: Plan): void {
@@ -247,18 +323,20 @@ class Agent implements CameraAgent {
   /** What is true now, at every birth: the broker may have lost it, and others may have it from an earlier session. */
   #announce(): void {
     const { location, name, captureIntervalS } = this.#config;
-    const intervals = this.#schedule.entries.map((entry) => entry.interval_s);
+    const { camera } = this.#parts;
+    const scheduled = camera.follow === undefined;
+    const intervals = scheduled ? this.#schedule.entries.map((entry) => entry.interval_s) : [];
     const about: CameraAbout = {
-      ...this.#camera.about,
+      ...camera.about,
       ...(name === undefined ? {} : { name }),
       location,
       capture_interval_s: intervals.length > 0 ? Math.max(...intervals) : captureIntervalS,
     };
     this.#sender.state({ kind: "camera-about", camera: this.id }, "camera.about", about);
     this.#state("settings", "settings.applied", this.#store.kept.settings);
-    this.#state("schedule", "schedule.updated", this.#schedule);
+    if (scheduled) this.#state("schedule", "schedule.updated", this.#schedule);
     this.#sayProgress();
-    this.#sayReadings();
+    void this.#sayReadings();
   }
 
   #sayProgress(): void {
@@ -266,39 +344,48 @@ class Agent implements CameraAgent {
     const progress: CaptureProgress = {
       active,
       ...(next === undefined ? {} : { next_capture_at: next.toISOString() }),
-      captures_completed: this.#captures,
+      captures_completed: this.#pictures.taken,
     };
     this.#state("capture", "capture.progress", progress);
   }
 
-  #sayReadings(): void {
-    const at = this.#now();
-    const { location } = this.#config;
-    const { elevation, azimuth } = sunPosition(at, location);
-    const golden = nextGoldenHour(at, location);
-    const { storage, power, weather } = this.#camera.readings?.(at) ?? {};
-    const environment: Environment = {
-      sun_elevation: Math.round(elevation * 100) / 100,
-      sun_azimuth: Math.round(azimuth * 100) / 100,
-      ...(golden === undefined ? {} : { next_golden_hour: golden.toISOString() }),
-      ...weather,
-    };
-    this.#state("environment", "environmental.update", environment);
-    if (storage !== undefined) this.#state("storage", "resource.update", storage);
+  async #sayReadings(): Promise<void> {
+    const { camera, clock, logger } = this.#parts;
+    const jumpMs = clock.takeJump();
+    if (jumpMs !== 0) logger.info({ jumpMs }, "the clock was set");
+    // Nobody hears it, and when it is awake again it says everything anew.
+    if (this.#sleeper.asleep) return;
+    const at = clock.now();
+    const host: Partial<HostReadings> = (await this.#host?.read()) ?? {};
+    const own = camera.readings?.(at) ?? {};
+    const storage = own.storage ?? host.storage;
+    const power = own.power ?? host.power;
+    this.#state("environment", "environmental.update", environmentAt(at, this.#config, own.weather));
+    if (storage !== undefined) {
+      this.#alerts.storage(storage);
+      this.#state("storage", "resource.update", storage);
+    }
     if (power !== undefined) this.#state("power", "resource.update", power);
+    if (host.resources !== undefined) {
+      this.#alerts.resources(host.resources);
+      this.#state("resources", "resource.update", host.resources);
+    }
   }
 
   #state(name: string, event: string, data: unknown): void {
     this.#sender.state({ kind: "camera-state", camera: this.id, name }, event, data);
   }
+}
 
-  #event(event: string, data: unknown): void {
-    this.#sender.event({ kind: "camera-event", camera: this.id, event }, event, data);
-  }
-
-  #reply(command: string, reply: CommandReply): void {
-    this.#sender.event({ kind: "camera-reply", camera: this.id, command }, "command.reply", reply);
-  }
+function environmentAt(at: Date, { location }: CameraConfig, weather: Partial<Environment> | undefined): Environment {
+  const { elevation, azimuth } = sunPosition(at, location);
+  const golden = nextGoldenHour(at, location);
+  return {
+    ...weather,
+    sun_elevation: Math.round(elevation * 100) / 100,
+    sun_azimuth: Math.round(azimuth * 100) / 100,
+    ...(golden === undefined ? {} : { next_golden_hour: golden.toISOString() }),
+  };
 }
 
 /** The same at every start, different for most cameras: those of one site do not all work in the same moment. */
@@ -306,31 +393,4 @@ function phaseOf(id: string): number {
   let hash = 0;
   for (const character of id) hash = (hash * 31 + character.charCodeAt(0)) % 3_600_000;
   return hash;
-}
-
-async function orTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the camera delivered no picture within ${ms / 1000} s`)), ms);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Resolves after `ms`, or at once when the signal is given. */
-function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
-  });
 }

@@ -9,6 +9,8 @@ const keptSchema = z.object({
   settings: cameraSettingsSchema.default({}),
   /** Absent until somebody sets one. */
   schedule: scheduleSchema.optional(),
+  /** Alerts that were raised and stand. */
+  alerts: z.array(z.string()).default([]),
   commands: z.array(z.object({ name: z.string(), reply: commandReplySchema })).default([]),
 });
 

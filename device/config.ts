@@ -1,29 +1,38 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { countVariable, readEnvironment } from "../contract/environment.ts";
+import { type Schedule, scheduleSchema } from "../contract/commands.ts";
+import { ConfigurationError, countVariable, readEnvironment } from "../contract/environment.ts";
 import { idSchema } from "../contract/ids.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import type { AlertLimits } from "./alert-board.ts";
+import { DEFAULT_ALERT_LIMITS } from "./alert-board.ts";
 import type { BackoffOptions } from "./backoff.ts";
-import { DEFAULT_OUTBOX_BYTES } from "./memory-outbox.ts";
+import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./disk-outbox.ts";
 import { MAX_PREVIEW_BYTES } from "./previews.ts";
+import type { SleepConfig } from "./sleep.ts";
 import type { Location } from "./sun.ts";
 
 /** The cameras an agent can drive. */
-export const CAMERA_DRIVERS = ["simulated"] as const;
+export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
 export type CameraDriverName = (typeof CAMERA_DRIVERS)[number];
 
 export const DEFAULT_CAPTURE_INTERVAL_S = 30;
 export const DEFAULT_READINGS_INTERVAL_S = 60;
+/** Beyond the exposure itself: the program starts, the camera settles, the picture is read out. */
+export const DEFAULT_CAMERA_TIMEOUT_S = 60;
 /** A camera whose link is gone for days costs its broker one try in five minutes. */
 export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 };
-export const DEFAULT_PREVIEW: PreviewConfig = { width: 960, maxBytes: MAX_PREVIEW_BYTES, every: 1 };
+export const DEFAULT_PREVIEW: PreviewConfig = { width: 960, maxBytes: MAX_PREVIEW_BYTES, every: 1, onDemand: true };
+const DEFAULT_DATA_PATH = "./data";
 
 export interface PreviewConfig {
   /** Pixels. */
   width: number;
   maxBytes: number;
-  /** One preview for so many pictures; 0 sends only those of `capture.now`. */
+  /** One preview for so many pictures that are due; 0 sends none of them. */
   every: number;
+  /** Whether `capture.now` and `preview.send` send one. Default true. */
+  onDemand?: boolean;
 }
 
 export interface CameraConfig {
@@ -36,21 +45,46 @@ export interface CameraConfig {
   location: Location;
   /** Seconds between pictures until a schedule is set. */
   captureIntervalS: number;
+  /** What is followed until a schedule is set by command. Default: day and night, at the interval. */
+  schedule?: Schedule;
   /** Seconds between reports of environment, storage and power. */
   readingsIntervalS: number;
   preview: PreviewConfig;
-  /** Where settings, schedule and command results outlive a restart. Default: nowhere. */
+  /** Where outbox, pictures, settings, schedule and command results outlive a restart. Default: nowhere. */
   dataPath?: string;
+  /** How the pictures themselves are kept below `dataPath`. Default: they are not. */
+  images?: { minFreePercent?: number };
   outboxBytes: number;
+  outboxHours?: number;
   reconnect: BackoffOptions;
+  /** Default: those of the uplink. */
+  timeouts?: { connectTimeoutMs?: number; ackTimeoutMs?: number };
+  /** Whether this machine's disk, temperature and battery are the camera's. Default false. */
+  watchHost?: boolean;
+  alerts?: Partial<AlertLimits>;
+  /** Default: it never sleeps by itself. */
+  sleep?: SleepConfig;
   /** How long the `reboot` of this camera takes, milliseconds. Default 2,000. */
   rebootMs?: number;
+}
+
+/** What drives the camera. */
+export interface DriverConfig {
+  name: CameraDriverName;
+  /** What people call the camera. Default: what the driver calls it. */
+  model?: string;
+  timeoutMs: number;
+  /** For rpicam-still and gphoto2. */
+  args: readonly string[];
+  /** Of the folder driver. */
+  folder?: string;
+  deleteTaken: boolean;
 }
 
 /** What the program needs besides. */
 export interface DeviceConfig {
   camera: CameraConfig;
-  driver: CameraDriverName;
+  driver: DriverConfig;
   logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace";
 }
 
@@ -65,10 +99,25 @@ const seconds = z.coerce
   .min(1, "must be at least 1 second")
   .max(86_400, "must be at most 86400 seconds");
 
+const percent = z.coerce.number("must be a percentage").min(0, "must be at least 0").max(99, "must be at most 99");
+
+const yesOrNo = z.enum(["yes", "no", "true", "false"], "must be yes or no").transform((text) => /^[yt]/.test(text));
+
+/** `off`, `all`, `on-demand`, or `every:12`. */
+const previewBudget = z
+  .string()
+  .regex(/^(off|all|on-demand|every:[1-9]\d{0,5})$/, "must be off, on-demand, all, or every:N such as every:12")
+  .transform((text): Pick<PreviewConfig, "every" | "onDemand"> => {
+    if (text === "off") return { every: 0, onDemand: false };
+    if (text === "on-demand") return { every: 0, onDemand: true };
+    return { every: text === "all" ? 1 : Number(text.slice("every:".length)), onDemand: true };
+  });
+
 const schema = z.object({
   CAMERA_ID: z.string("must be set to the camera's id").pipe(idSchema),
   CAMERA_SECRET: z.string("must be set to the secret that the broker knows this camera by").max(1024),
   CAMERA_NAME: z.string().max(200, "must be at most 200 characters").optional(),
+  CAMERA_MODEL: z.string().max(200, "must be at most 200 characters").optional(),
   BROKER_URL: z
     .url({ protocol: /^(mqtts?|wss?)$/, message: "must be an mqtt://, mqtts://, ws:// or wss:// address" })
     .default("mqtt://127.0.0.1:1883"),
@@ -85,35 +134,83 @@ const schema = z.object({
   CAMERA_DRIVER: z
     .enum(CAMERA_DRIVERS, `must be one of the drivers there are: ${CAMERA_DRIVERS.join(", ")}`)
     .default("simulated"),
+  CAMERA_TIMEOUT_S: seconds.default(DEFAULT_CAMERA_TIMEOUT_S),
+  CAMERA_ARGS: z
+    .string()
+    .default("")
+    .transform((text) => text.split(/\s+/).filter((part) => part !== "")),
+  CAMERA_FOLDER: z.string().optional(),
+  CAMERA_FOLDER_DELETE: yesOrNo.default(false),
   CAPTURE_INTERVAL_S: seconds.default(DEFAULT_CAPTURE_INTERVAL_S),
+  SCHEDULE_FILE: z.string().optional(),
   READINGS_INTERVAL_S: seconds.default(DEFAULT_READINGS_INTERVAL_S),
-  PREVIEW_EVERY: countVariable.default(DEFAULT_PREVIEW.every),
+  PREVIEW_BUDGET: previewBudget.default({ every: 1, onDemand: true }),
   PREVIEW_WIDTH: countVariable.min(64, "must be at least 64 pixels").default(DEFAULT_PREVIEW.width),
   PREVIEW_MAX_BYTES: countVariable
     .min(4096, "must be at least 4096")
     .max(MAX_PREVIEW_BYTES, `must be at most ${MAX_PREVIEW_BYTES}, the contract's bound`)
     .default(DEFAULT_PREVIEW.maxBytes),
-  OUTBOX_BYTES: countVariable.min(262_144, "must be at least 262144").default(DEFAULT_OUTBOX_BYTES),
+  KEEP_PICTURES: yesOrNo.optional(),
+  KEEP_FREE_PERCENT: percent.default(0),
+  OUTBOX_BYTES: countVariable.min(262_144, "must be at least 262144").default(DEFAULT_DISK_OUTBOX_BYTES),
+  OUTBOX_HOURS: z.coerce
+    .number("must be a number of hours")
+    .min(1, "must be at least 1 hour")
+    .max(8760, "must be at most 8760 hours, a year")
+    .default(DEFAULT_OUTBOX_HOURS),
   RECONNECT_MAX_S: seconds.default(DEFAULT_RECONNECT.maxMs / 1000),
-  DATA_PATH: z.string().optional(),
+  DISK_ALERT_PERCENT: percent.default(DEFAULT_ALERT_LIMITS.diskPercent),
+  TEMPERATURE_ALERT_C: z.coerce
+    .number("must be a temperature in °C")
+    .max(150, "must be at most 150 °C")
+    .default(DEFAULT_ALERT_LIMITS.temperatureC),
+  SLEEP_PAUSE_MINUTES: countVariable
+    .refine((minutes) => minutes === 0 || minutes >= 5, "must be 0, or at least 5 minutes")
+    .default(0),
+  SLEEP_COMMAND: z.string().optional(),
+  DATA_PATH: z.string().default(DEFAULT_DATA_PATH),
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace"], "must be fatal, error, warn, info, debug or trace")
     .default("info"),
 });
 
+export interface ConfigSource {
+  /** Default: the process' environment. It wins over the file. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** A JSON object whose members are named like the variables. Default: none. */
+  file?: string;
+}
+
 /**
  * Reads a camera's configuration; `CAMERA_SECRET` may come as `CAMERA_SECRET_FILE`.
  * @throws {ConfigurationError} naming every variable that is wrong
  */
-export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): DeviceConfig {
-  const read = readEnvironment(schema, {
-    env,
-    readFile: (path) => readFileSync(path, "utf8"),
-    secrets: ["CAMERA_SECRET"],
-  });
+export function loadConfig({ env = process.env, file }: ConfigSource = {}): DeviceConfig {
+  const problems: string[] = [];
+  const given = file === undefined ? {} : readConfigFile(file, problems);
+  const wrong = noting(problems);
+  const read = wrong(() =>
+    readEnvironment(schema, {
+      env: beneath(given, env),
+      readFile: (path) => readFileSync(path, "utf8"),
+      secrets: ["CAMERA_SECRET"],
+    }),
+  );
+  const scheduleFile = env.SCHEDULE_FILE || given.SCHEDULE_FILE;
+  const schedule = scheduleFile === undefined ? undefined : wrong(() => readSchedule(scheduleFile));
+  if (read?.CAMERA_DRIVER === "folder" && read.CAMERA_FOLDER === undefined)
+    problems.push("CAMERA_FOLDER: must be set to the folder that the pictures are written into");
+  if (read === undefined || problems.length > 0) throw new ConfigurationError(problems);
   return {
-    driver: read.CAMERA_DRIVER,
     logLevel: read.LOG_LEVEL,
+    driver: {
+      name: read.CAMERA_DRIVER,
+      ...(read.CAMERA_MODEL === undefined ? {} : { model: read.CAMERA_MODEL }),
+      timeoutMs: read.CAMERA_TIMEOUT_S * 1000,
+      args: read.CAMERA_ARGS,
+      ...(read.CAMERA_FOLDER === undefined ? {} : { folder: read.CAMERA_FOLDER }),
+      deleteTaken: read.CAMERA_FOLDER_DELETE,
+    },
     camera: {
       id: read.CAMERA_ID,
       secret: read.CAMERA_SECRET,
@@ -122,12 +219,96 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
       topicRoot: read.TOPIC_ROOT,
       location: { lat: read.LOCATION_LAT, lon: read.LOCATION_LON, timezone: read.TIMEZONE },
       captureIntervalS: read.CAPTURE_INTERVAL_S,
+      ...(schedule === undefined ? {} : { schedule }),
       readingsIntervalS: read.READINGS_INTERVAL_S,
-      preview: { width: read.PREVIEW_WIDTH, maxBytes: read.PREVIEW_MAX_BYTES, every: read.PREVIEW_EVERY },
-      ...(read.DATA_PATH === undefined ? {} : { dataPath: read.DATA_PATH }),
+      preview: { width: read.PREVIEW_WIDTH, maxBytes: read.PREVIEW_MAX_BYTES, ...read.PREVIEW_BUDGET },
+      dataPath: read.DATA_PATH,
+      // The pictures of a mountain that is not there are not worth a disk.
+      ...((read.KEEP_PICTURES ?? read.CAMERA_DRIVER !== "simulated")
+        ? { images: { minFreePercent: read.KEEP_FREE_PERCENT } }
+        : {}),
       outboxBytes: read.OUTBOX_BYTES,
+      outboxHours: read.OUTBOX_HOURS,
       reconnect: { ...DEFAULT_RECONNECT, maxMs: read.RECONNECT_MAX_S * 1000 },
+      // A simulated camera has a memory card of its own.
+      watchHost: read.CAMERA_DRIVER !== "simulated",
+      alerts: { diskPercent: read.DISK_ALERT_PERCENT, temperatureC: read.TEMPERATURE_ALERT_C },
+      sleep: {
+        pauseMs: read.SLEEP_PAUSE_MINUTES * 60_000,
+        ...(read.SLEEP_COMMAND === undefined ? {} : { command: read.SLEEP_COMMAND }),
+      },
     },
+  };
+}
+
+/** What the environment names, in either way, is not taken from the file. */
+function beneath(
+  file: Record<string, string>,
+  env: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> {
+  const merged: Record<string, string | undefined> = { ...file };
+  if (env.CAMERA_SECRET || env.CAMERA_SECRET_FILE) {
+    delete merged.CAMERA_SECRET;
+    delete merged.CAMERA_SECRET_FILE;
+  }
+  for (const [name, value] of Object.entries(env)) if (value) merged[name] = value;
+  return merged;
+}
+
+function readConfigFile(file: string, problems: string[]): Record<string, string> {
+  const values: Record<string, string> = {};
+  const content = noting(problems)(() => readJson("--config", file));
+  if (content === undefined) return values;
+  if (typeof content !== "object" || content === null || Array.isArray(content)) {
+    problems.push(`--config: ${file} must hold a JSON object`);
+    return values;
+  }
+  const known = new Set([...Object.keys(schema.shape), "CAMERA_SECRET_FILE"]);
+  for (const [name, value] of Object.entries(content)) {
+    if (!known.has(name)) problems.push(`${name}: is not a setting of this program (in ${file})`);
+    else if (typeof value === "string" || typeof value === "number") values[name] = String(value);
+    else if (typeof value === "boolean") values[name] = value ? "yes" : "no";
+    else problems.push(`${name}: must be a text, a number, true or false (in ${file})`);
+  }
+  return values;
+}
+
+function readSchedule(file: string): Schedule {
+  const result = scheduleSchema.safeParse(readJson("SCHEDULE_FILE", file));
+  if (result.success) return result.data;
+  throw new ConfigurationError(
+    result.error.issues.map(
+      ({ path, message }) => `SCHEDULE_FILE: ${[path.join("."), message].filter(Boolean).join(": ")}`,
+    ),
+  );
+}
+
+function readJson(name: string, file: string): unknown {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigurationError([
+      `${name}: cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`,
+    ]);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ConfigurationError([`${name}: ${file} is no JSON: ${error instanceof Error ? error.message : ""}`]);
+  }
+}
+
+/** Collects the problems of what is read, so that all are said at once. */
+function noting(problems: string[]): <T>(read: () => T) => T | undefined {
+  return (read) => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error;
+      problems.push(...error.problems);
+      return undefined;
+    }
   };
 }
 

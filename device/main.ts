@@ -1,22 +1,38 @@
+#!/usr/bin/env node
 import { pino } from "pino";
+import sharp from "sharp";
 import { ConfigurationError } from "../contract/environment.ts";
 import { startCamera } from "./agent.ts";
 import { createCamera } from "./cameras/create-camera.ts";
+import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig } from "./config.ts";
 
-const config = loadConfigOrExit();
+const orders = readCommandLine(process.argv.slice(2));
+if (typeof orders === "number") process.exit(orders);
+const config = loadConfigOrExit(orders);
+if (orders.checkConfig) {
+  process.stdout.write("The configuration is right.\n");
+  process.exit(ExitCode.ok);
+}
+// One picture at a time, and none of them twice: what sharp would keep for the next one is memory a Pi lacks.
+sharp.cache(false);
+sharp.concurrency(1);
 const logger = pino({ level: config.logLevel });
-const agent = await startCamera({ config: config.camera, camera: createCamera(config), logger });
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => void agent.stop().then(() => process.exit(0)));
+try {
+  const agent = await startCamera({ config: config.camera, camera: createCamera(config), logger });
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.once(signal, () => void agent.stop().then(() => process.exit(ExitCode.ok)));
+} catch (error) {
+  process.stderr.write(`Cannot start: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(ExitCode.failed);
 }
 
-function loadConfigOrExit(): DeviceConfig {
+function loadConfigOrExit({ config: file }: Orders): DeviceConfig {
   try {
-    return loadConfig();
+    return loadConfig(file === undefined ? {} : { file });
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exit(1);
+    for (const problem of error.problems) process.stderr.write(`Cannot start: ${problem}\n`);
+    process.exit(ExitCode.configuration);
   }
 }

@@ -5,7 +5,7 @@ const OVERHEAD_BYTES = 256;
 
 export const DEFAULT_OUTBOX_BYTES = 8 * 1024 * 1024;
 
-interface Kept {
+interface Kept extends OutboxEntry {
   message: OutgoingMessage;
   seq: number | undefined;
   bytes: number;
@@ -13,9 +13,15 @@ interface Kept {
   sent: boolean;
 }
 
-/** An {@link Outbox} that a power cut empties. */
+interface MemoryOutboxOptions {
+  maxBytes?: number;
+  onMark?: (mark: string) => void;
+}
+
+/** An {@link Outbox} that a power cut empties, and that sends everything in the order in which it was said, as it was said. */
 export class MemoryOutbox implements Outbox {
   readonly #maxBytes: number;
+  readonly #onMark: (mark: string) => void;
   /** In the order of `put`; a Set, because acknowledgements remove from anywhere. */
   readonly #kept = new Set<Kept>();
   /** The state that waits, by topic. */
@@ -24,31 +30,46 @@ export class MemoryOutbox implements Outbox {
   #lastSeq = 0;
   #dropped: Dropped | undefined;
 
-  /** @param options.maxBytes Default 8 MiB. What is in flight is never dropped, so the window comes on top. */
-  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES }: { maxBytes?: number } = {}) {
+  /**
+   * @param options.maxBytes Default 8 MiB. What is in flight is never dropped, so the window comes on top.
+   * @param options.onMark told of every mark. Default: nobody is.
+   */
+  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, onMark = () => {} }: MemoryOutboxOptions = {}) {
     this.#maxBytes = maxBytes;
+    this.#onMark = onMark;
   }
 
   get size(): number {
     return this.#kept.size;
   }
 
-  async put(message: OutgoingMessage): Promise<void> {
-    const older = message.kind === "state" ? this.#states.get(message.topic) : undefined;
+  get fresh(): number {
+    let waiting = 0;
+    for (const { inFlight } of this.#kept) if (!inFlight) waiting++;
+    return waiting;
+  }
+
+  async put(message: OutgoingMessage, mark?: string): Promise<void> {
+    if (mark !== undefined) this.#onMark(mark);
+    const older = isState(message) ? this.#states.get(message.topic) : undefined;
     if (older !== undefined) this.#remove(older);
     const bytes = Buffer.byteLength(message.body) + Buffer.byteLength(message.topic) + OVERHEAD_BYTES;
-    const kept = { message, seq: undefined, bytes, inFlight: false, sent: false };
+    const late = { historical: false, backlog: false };
+    const kept: Kept = { message, seq: undefined, at: message.at, ...late, bytes, inFlight: false, sent: false };
     this.#kept.add(kept);
     this.#bytes += bytes;
-    if (message.kind === "state") this.#states.set(message.topic, kept);
+    if (isState(message)) this.#states.set(message.topic, kept);
     while (this.#bytes > this.#maxBytes && this.#dropOne()) {
       // One message may need the room of several.
     }
   }
 
-  take(): OutboxEntry | undefined {
+  connected(): void {}
+
+  take(fits: (entry: OutboxEntry) => boolean = () => true): OutboxEntry | undefined {
     for (const kept of this.#kept) {
       if (kept.inFlight) continue;
+      if (!fits(kept)) return undefined;
       kept.inFlight = true;
       kept.sent = true;
       if (this.#states.get(kept.message.topic) === kept) this.#states.delete(kept.message.topic);
@@ -65,6 +86,9 @@ export class MemoryOutbox implements Outbox {
     }
   }
 
+  /** Everything can be taken as soon as it is put. */
+  onReady(): void {}
+
   release(): void {
     for (const kept of this.#kept) kept.inFlight = false;
   }
@@ -76,6 +100,8 @@ export class MemoryOutbox implements Outbox {
     return dropped;
   }
 
+  async close(): Promise<void> {}
+
   #remove(kept: Kept): void {
     if (!this.#kept.delete(kept)) return;
     this.#bytes -= kept.bytes;
@@ -84,7 +110,7 @@ export class MemoryOutbox implements Outbox {
 
   /** False when nothing may go. */
   #dropOne(): boolean {
-    const victim = this.#oldest("preview") ?? this.#oldest("event") ?? this.#oldest("state");
+    const victim = this.#oldest("preview") ?? this.#oldest("event") ?? this.#oldest("state") ?? this.#oldest("alert");
     if (victim === undefined) return false;
     this.#remove(victim);
     const at = victim.message.at.getTime();
@@ -104,4 +130,9 @@ export class MemoryOutbox implements Outbox {
     }
     return undefined;
   }
+}
+
+/** What a newer message of the same topic replaces. */
+function isState({ kind }: OutgoingMessage): boolean {
+  return kind === "state" || kind === "alert";
 }

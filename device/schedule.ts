@@ -1,6 +1,6 @@
 import type { Schedule } from "../contract/commands.ts";
 import { addDays, dayOfWeek, type LocalDate, localDateOf, momentOf } from "./local-time.ts";
-import { type Location, solarDay } from "./sun.ts";
+import { type Location, type SolarDay, solarDay } from "./sun.ts";
 
 type Entry = Schedule["entries"][number];
 
@@ -90,14 +90,24 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
 function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Location, at: Date): Window[] {
   const windows: Window[] = [];
   for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) {
-    const anchors = solarDay(new Date(at.getTime() + day * DAY_MS), location)[entry.anchor];
-    for (const anchor of anchors) {
+    for (const anchor of anchorsOf(entry, solarDay(new Date(at.getTime() + day * DAY_MS), location))) {
       const start = anchor.getTime() + entry.offset_min * 60_000;
       const end = start + entry.duration_min * 60_000;
       windows.push({ start: new Date(start), end: new Date(end), intervalS: entry.interval_s });
     }
   }
   return windows;
+}
+
+/** None where the sun does not get there on that day. */
+function anchorsOf({ anchor, when }: Extract<Entry, { kind: "solar" }>, day: SolarDay): Date[] {
+  const moments: (Date | undefined)[] = [];
+  if (anchor === "sunrise" || anchor === "sunset") moments.push(day[anchor]);
+  else {
+    if (when !== "evening") moments.push(day[anchor].morning);
+    if (when !== "morning") moments.push(day[anchor].evening);
+  }
+  return moments.filter((moment) => moment !== undefined);
 }
 
 function daysAround(today: LocalDate): LocalDate[] {

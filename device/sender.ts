@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { ulid } from "ulid";
-import type { Link } from "../contract/events.ts";
+import type { CommandReply } from "../contract/commands.ts";
+import type { Alert, Link } from "../contract/events.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import type { BackoffOptions } from "./backoff.ts";
 import { encodeEnvelope } from "./envelope.ts";
@@ -22,6 +23,7 @@ export interface SenderOptions {
   onUp?: () => void;
   reconnect: BackoffOptions;
   ackTimeoutMs?: number;
+  connectTimeoutMs?: number;
   now: () => Date;
   logger: Logger;
 }
@@ -54,21 +56,43 @@ export class Sender {
 
   /** What is true now: retained, and replaced by the next of its topic while it waits. */
   state(topic: Buildable, event: string, data: unknown): void {
-    this.#put(topic, "state", true, this.#envelope(event, data));
+    void this.#say(topic, "state", true, event, data);
   }
 
-  /** What happened. `retain` keeps it for those who come later; unlike a state, it is never replaced unsent. */
-  event(topic: Buildable, event: string, data: unknown, { retain = false }: { retain?: boolean } = {}): void {
-    this.#put(topic, "event", retain, this.#envelope(event, data));
+  /** Raises an alert, or clears it when there is none: retained, and replaced by the next of its topic while it waits. */
+  alert(topic: Extract<Topic, { kind: "camera-alert" }>, alert: Alert | undefined): void {
+    if (alert === undefined) void this.#put(topic, "alert", true, new Uint8Array(0));
+    else void this.#say(topic, "alert", true, "alert.raised", alert);
+  }
+
+  /** Answers a command. */
+  reply(topic: Extract<Topic, { kind: "camera-reply" }>, reply: CommandReply): void {
+    void this.#say(topic, "reply", false, "command.reply", reply);
+  }
+
+  /**
+   * What happened. Resolves when it is kept.
+   * @param options.retain keeps it for those who come later; unlike a state, it is never replaced unsent. Default false
+   * @param options.at when it happened. Default: now
+   * @param options.mark remembered in the same write: see the outbox' marks
+   */
+  event(
+    topic: Buildable,
+    event: string,
+    data: unknown,
+    { retain = false, at, mark }: { retain?: boolean; at?: Date; mark?: string } = {},
+  ): Promise<void> {
+    return this.#say(topic, "event", retain, event, data, at, mark);
   }
 
   /** Clears a retained topic, after everything said on it. */
   clear(topic: Buildable): void {
-    this.#put(topic, "event", true, new Uint8Array(0));
+    void this.#put(topic, "event", true, new Uint8Array(0));
   }
 
-  preview(topic: Extract<Topic, { kind: "camera-preview" }>, jpeg: Uint8Array): void {
-    this.#put(topic, "preview", false, jpeg);
+  /** @param takenAt Default: now */
+  preview(topic: Extract<Topic, { kind: "camera-preview" }>, jpeg: Uint8Array, takenAt?: Date): void {
+    void this.#put(topic, "preview", false, jpeg, takenAt);
   }
 
   /** Says goodbye and disconnects, within some 1.3 s. What is unsent stays in the outbox for the next {@link start}. */
@@ -76,17 +100,34 @@ export class Sender {
     await this.#uplink?.stop(farewell);
   }
 
-  #envelope(event: string, data: unknown): string {
-    return encodeEnvelope({ event, data, at: this.#options.now(), session: this.#session });
+  #say(
+    topic: Buildable,
+    kind: OutgoingMessage["kind"],
+    retain: boolean,
+    event: string,
+    data: unknown,
+    at = this.#options.now(),
+    mark?: string,
+  ): Promise<void> {
+    const body = encodeEnvelope({ event, data, at, session: this.#session });
+    return this.#put(topic, kind, retain, body, at, mark);
   }
 
-  #put(topic: Buildable, kind: OutgoingMessage["kind"], retain: boolean, body: string | Uint8Array): void {
-    const { outbox, tree, now } = this.#options;
-    void outbox.put({ topic: tree.build(topic), kind, retain, at: now(), body }).then(() => this.#uplink?.pump());
+  async #put(
+    topic: Buildable,
+    kind: OutgoingMessage["kind"],
+    retain: boolean,
+    body: string | Uint8Array,
+    at = this.#options.now(),
+    mark?: string,
+  ): Promise<void> {
+    const { outbox, tree } = this.#options;
+    await outbox.put({ topic: tree.build(topic), kind, retain, at, body }, mark);
+    this.#uplink?.pump();
   }
 
   #createUplink(): Uplink {
-    const { owner, tree, secret, onCommand, onUp, ackTimeoutMs, ...common } = this.#options;
+    const { owner, tree, secret, onCommand, onUp, ackTimeoutMs, connectTimeoutMs, ...common } = this.#options;
     const camera = owner.kind === "camera";
     return new Uplink({
       ...common,
@@ -105,6 +146,7 @@ export class Sender {
       ),
       ...(onUp === undefined ? {} : { onUp }),
       ...(ackTimeoutMs === undefined ? {} : { ackTimeoutMs }),
+      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
       ...(onCommand === undefined || !camera ? {} : { inbound: this.#commands(onCommand) }),
     });
   }

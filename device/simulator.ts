@@ -2,11 +2,12 @@ import type { Logger } from "pino";
 import { startCamera } from "./agent.ts";
 import { createSimulatedCamera } from "./cameras/simulated.ts";
 import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S } from "./config.ts";
-import { DEFAULT_OUTBOX_BYTES } from "./memory-outbox.ts";
 import { startProcessingService } from "./processing.ts";
 
 /** Often enough that a page which was just opened soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;
+/** What a simulated camera keeps for a backend that is away: half an hour of pictures, and days of words. */
+const OUTBOX_BYTES = 32 * 1024 * 1024;
 /** Its broker is next door: nobody wants to wait minutes for it after a restart. */
 const RECONNECT = { minMs: 250, maxMs: 3000 };
 
@@ -27,7 +28,7 @@ export interface SimulatorOptions {
   service: { id: string; secret: string };
   /** Default 10. */
   captureIntervalS?: number;
-  /** Where the cameras keep what they were told. Default: nowhere. */
+  /** Where the cameras keep what they were told, and what they have not sent. Default: nowhere. */
   dataPath?: string;
   logger: Logger;
 }
@@ -50,7 +51,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
           readingsIntervalS: DEFAULT_READINGS_INTERVAL_S,
           preview: DEFAULT_PREVIEW,
           ...(dataPath === undefined ? {} : { dataPath }),
-          outboxBytes: DEFAULT_OUTBOX_BYTES,
+          outboxBytes: OUTBOX_BYTES,
           reconnect: RECONNECT,
         },
         camera: createSimulatedCamera({ location, seed: id }),

@@ -24,37 +24,41 @@ export function sunPosition(at: Date, { lat, lon }: Location): SunPosition {
   return { elevation: altitude, azimuth };
 }
 
-/** The moments of one solar day at which something begins. Absent where the sun does not reach that height. */
+/** When something begins on one solar day. Undefined where the sun does not reach that height. */
+interface Twice {
+  morning: Date | undefined;
+  evening: Date | undefined;
+}
+
+/** The moments of one solar day at which something begins. */
 export interface SolarDay {
-  sunrise: Date[];
-  sunset: Date[];
+  sunrise: Date | undefined;
+  sunset: Date | undefined;
   /** The sun between −6° and 6°: it begins at −6° in the morning and at 6° in the evening. */
-  golden_hour: Date[];
+  golden_hour: Twice;
   /** The sun between −12° and −6°: it begins at −12° in the morning and at −6° in the evening. */
-  blue_hour: Date[];
+  blue_hour: Twice;
 }
 
 /** @param at any moment; the solar day nearest to its UTC date is meant */
 export function solarDay(at: Date, { lat, lon }: Location): SolarDay {
   const times = getTimes(at, lat, lon);
   return {
-    sunrise: present(times.sunrise),
-    sunset: present(times.sunset),
-    golden_hour: present(times.dawn, times.goldenHour),
-    blue_hour: present(times.nauticalDawn, times.dusk),
+    sunrise: times.sunrise ?? undefined,
+    sunset: times.sunset ?? undefined,
+    golden_hour: { morning: times.dawn ?? undefined, evening: times.goldenHour ?? undefined },
+    blue_hour: { morning: times.nauticalDawn ?? undefined, evening: times.dusk ?? undefined },
   };
 }
 
 /** When the next golden hour begins, or undefined when none does within a year (at the poles). */
 export function nextGoldenHour(at: Date, location: Location): Date | undefined {
   for (let day = -1; day <= 366; day++) {
-    const { golden_hour } = solarDay(new Date(at.getTime() + day * DAY_MS), location);
-    const next = golden_hour.filter((moment) => moment > at).sort((a, b) => a.getTime() - b.getTime())[0];
+    const { morning, evening } = solarDay(new Date(at.getTime() + day * DAY_MS), location).golden_hour;
+    const next = [morning, evening]
+      .filter((moment) => moment !== undefined && moment > at)
+      .sort((a, b) => Number(a) - Number(b))[0];
     if (next !== undefined) return next;
   }
   return undefined;
-}
-
-function present(...moments: (Date | null)[]): Date[] {
-  return moments.filter((moment) => moment !== null);
 }

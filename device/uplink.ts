@@ -2,19 +2,27 @@ import { connect, type IClientOptions, type MqttClient } from "mqtt";
 import type { Logger } from "pino";
 import type { Link } from "../contract/events.ts";
 import { type BackoffOptions, backoffMs } from "./backoff.ts";
-import { encodeEnvelope, withSeq } from "./envelope.ts";
+import { encodeEnvelope, sealEnvelope } from "./envelope.ts";
 import type { Outbox, OutboxEntry } from "./outbox.ts";
+import { type Flight, Pace } from "./pace.ts";
+import { SmallerPictures } from "./smaller-pictures.ts";
 
 /** The most publishes that wait for their PUBACK at once: what a cut link costs to send again. */
 export const MAX_IN_FLIGHT = 16;
+/** Of these the backlog leaves some to what is new. */
+const MAX_BACKLOG_IN_FLIGHT = 12;
 /** Seconds after which the broker takes a silent camera for lost is 1.5 times this [MQTT-3.1.2-24]. */
 const KEEPALIVE_S = 30;
-const CONNECT_TIMEOUT_MS = 30_000;
+export const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
 /** A broker that acknowledges nothing for this long, while something waits, is left for a new connection. */
 export const DEFAULT_ACK_TIMEOUT_MS = 30_000;
 /** The three steps of leaving. Together they stay below what a supervisor waits before it kills. */
 const DRAIN_MS = 500;
+/** Of a camera that goes to sleep: nobody waits for that, and what it has not said it says hours later. */
+const SLEEP_DRAIN_MS = 5000;
 const FAREWELL_MS = 500;
+/** That a camera sleeps is worth waiting for: without it the camera would be taken for lost. */
+const SLEEP_FAREWELL_MS = 10_000;
 const DISCONNECT_MS = 300;
 
 export interface UplinkOptions {
@@ -39,6 +47,8 @@ export interface UplinkOptions {
   reconnect: BackoffOptions;
   /** Milliseconds. Default {@link DEFAULT_ACK_TIMEOUT_MS}. */
   ackTimeoutMs?: number;
+  /** From the opening of a connection to the broker's word, milliseconds. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
+  connectTimeoutMs?: number;
   now: () => Date;
   logger: Logger;
 }
@@ -63,6 +73,9 @@ export class Uplink {
   #retry: NodeJS.Timeout | undefined;
   #ackTimer: NodeJS.Timeout | undefined;
   readonly #inFlight = new Set<OutboxEntry>();
+  /** Of this connection: the next one may lead over another way. */
+  #pace = new Pace();
+  readonly #pictures = new SmallerPictures();
   #whenIdle: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -76,8 +89,10 @@ export class Uplink {
   }
 
   open(): void {
-    const { brokerUrl, clientId, username, password, logger } = this.#options;
+    const { brokerUrl, clientId, username, password, outbox, logger } = this.#options;
+    const { connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = this.#options;
     if (this.#stopping !== undefined) return;
+    outbox.onReady(() => this.pump());
     const options: IClientOptions = {
       protocolVersion: 4,
       clientId,
@@ -85,7 +100,7 @@ export class Uplink {
       password,
       clean: true,
       keepalive: KEEPALIVE_S,
-      connectTimeout: CONNECT_TIMEOUT_MS,
+      connectTimeout: connectTimeoutMs,
       reconnectPeriod: 0,
       queueQoSZero: false,
       resubscribe: false,
@@ -107,40 +122,66 @@ export class Uplink {
     if (!this.#up || client === undefined) return;
     this.#reportDropped();
     while (this.#inFlight.size < MAX_IN_FLIGHT) {
-      const entry = outbox.take();
+      const entry = outbox.take((candidate) => this.#fits(candidate));
       if (entry === undefined) break;
-      this.#publish(client, entry);
+      this.#send(client, entry);
     }
-    if (this.#inFlight.size === 0) this.#whenIdle?.();
+    if (this.#inFlight.size === 0 && outbox.fresh === 0) this.#whenIdle?.();
   }
 
   /**
-   * Waits a moment for the outbox to empty, says goodbye, disconnects. What is left stays in the outbox.
-   * At most some 1.3 s; idempotent.
+   * Waits a moment for what is new to be sent, says goodbye, disconnects. What is left stays in the outbox.
+   * At most some 1.3 s, 16 s before a sleep; idempotent.
    */
   stop(farewell: Omit<Link, "session">): Promise<void> {
     this.#stopping ??= this.#stop(farewell);
     return this.#stopping;
   }
 
-  #publish(client: MqttClient, entry: OutboxEntry): void {
-    const { message, seq } = entry;
-    const { body, topic, retain } = message;
-    const payload =
-      typeof body === "string"
-        ? seq === undefined
-          ? body
-          : withSeq(body, seq)
-        : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  #fits(entry: OutboxEntry): boolean {
+    // A farewell does not wait for a backlog, which would only go on at the next link.
+    if (entry.backlog && (this.#stopping !== undefined || this.#inFlight.size >= MAX_BACKLOG_IN_FLIGHT)) return false;
+    return this.#pace.allows(this.#sizeOf(entry), entry);
+  }
+
+  /** About what it takes on the way. */
+  #sizeOf({ message: { kind, topic, body } }: OutboxEntry): number {
+    return topic.length + (kind === "preview" ? Math.min(body.length, this.#pace.pictureBytes) : body.length);
+  }
+
+  #send(client: MqttClient, entry: OutboxEntry): void {
+    const { kind, topic, body } = entry.message;
     this.#inFlight.add(entry);
     this.#armAckTimer(client);
-    client.publish(topic, payload, { qos: 1, retain }, (error) => {
+    if (typeof body === "string") this.#publish(client, entry, sealEnvelope(body, entry));
+    else if (kind === "preview" && (body.length > this.#pace.pictureBytes || this.#pictures.has(topic)))
+      void this.#publishSmaller(client, entry, asBuffer(body));
+    else this.#publish(client, entry, asBuffer(body));
+  }
+
+  async #publishSmaller(client: MqttClient, entry: OutboxEntry, jpeg: Buffer): Promise<void> {
+    const pace = this.#pace;
+    const flight = pace.sent(this.#sizeOf(entry));
+    const smaller = await this.#pictures.smaller(entry.message.topic, jpeg, pace.pictureBytes);
+    pace.givenUp(flight);
+    if (client === this.#client && this.#inFlight.has(entry)) this.#publish(client, entry, smaller);
+  }
+
+  #publish(client: MqttClient, entry: OutboxEntry, payload: string | Buffer): void {
+    const { topic, retain } = entry.message;
+    const flight: Flight = this.#pace.sent(topic.length + payload.length);
+    // What is late must not become what is retained.
+    const options = { qos: 1, retain: retain && !entry.historical } as const;
+    client.publish(topic, payload, options, (error) => {
       // A late word from a connection that is gone: the entry was released and may be in flight on the next one.
       if (client !== this.#client || !this.#inFlight.has(entry)) return;
       if (error != null) return this.#cut(client, error.message);
+      this.#pace.acknowledged(flight);
       this.#inFlight.delete(entry);
+      this.#pictures.forget(topic);
       this.#armAckTimer(client);
-      void this.#options.outbox.acknowledge(entry).then(() => this.pump());
+      void this.#options.outbox.acknowledge(entry);
+      this.pump();
     });
   }
 
@@ -162,6 +203,8 @@ export class Uplink {
     if (client !== this.#client || !client.connected || this.#stopping !== undefined) return;
     this.#up = true;
     this.#attempt = 0;
+    this.#pace = new Pace();
+    this.#options.outbox.connected();
     this.#armAckTimer(client);
     logger.info({ session }, "link up");
     onUp?.();
@@ -212,18 +255,21 @@ export class Uplink {
   #link(status: Omit<Link, "session">): { topic: string; payload: Buffer } {
     const { linkTopic, linkEvent, session, now } = this.#options;
     const data: Link = { ...status, session };
-    const envelope = encodeEnvelope({ event: linkEvent(status.status), data, at: now(), session });
-    return { topic: linkTopic, payload: Buffer.from(envelope) };
+    const at = now();
+    const envelope = encodeEnvelope({ event: linkEvent(status.status), data, at, session });
+    return { topic: linkTopic, payload: Buffer.from(sealEnvelope(envelope, { seq: undefined, at })) };
   }
 
   async #stop(farewell: Omit<Link, "session">): Promise<void> {
     clearTimeout(this.#retry);
     const client = this.#client;
-    if (client !== undefined && this.#up) await within(DRAIN_MS, this.#idle());
+    const sleeps = farewell.status === "sleeping";
+    if (client !== undefined && this.#up) await within(sleeps ? SLEEP_DRAIN_MS : DRAIN_MS, this.#idle());
     // Even when no PUBACK has come for the birth: the broker may have it, and would keep us online for ever.
     if (client?.connected) {
       const { topic, payload } = this.#link(farewell);
-      await within(FAREWELL_MS, client.publishAsync(topic, payload, { qos: 1, retain: true }));
+      const ms = sleeps ? SLEEP_FAREWELL_MS : FAREWELL_MS;
+      await within(ms, client.publishAsync(topic, payload, { qos: 1, retain: true }));
     }
     this.#up = false;
     this.#client = undefined;
@@ -234,12 +280,16 @@ export class Uplink {
   }
 
   #idle(): Promise<void> {
-    if (this.#inFlight.size === 0 && this.#options.outbox.size === 0) return Promise.resolve();
+    if (this.#inFlight.size === 0 && this.#options.outbox.fresh === 0) return Promise.resolve();
     return new Promise((resolve) => {
       this.#whenIdle = resolve;
       this.pump();
     });
   }
+}
+
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /** Sends DISCONNECT, with which the broker forgets the will [MQTT-3.14.4-3]; destroys the socket when that takes too long. */

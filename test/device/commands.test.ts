@@ -94,7 +94,11 @@ test.each([
     command("schedule.set", { entries: [{ kind: "clock", start: "25:00", end: "26:00", interval_s: 5 }] }),
     /entries\.0\.start: must be a time of day/,
   ],
-  ["an unknown command", command("self.destruct"), /knows capture\.now, schedule\.set, settings\.set, reboot/],
+  [
+    "an unknown command",
+    command("self.destruct"),
+    /knows capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
+  ],
   ["a command of an object's prototype", command("constructor"), /is not a command/],
   ["an expired command", command("capture.now", {}, { expires_at: "2020-01-01T00:00:00.000Z" }), /^expired at 2020/],
 ])("%s: rejected, with the reason", async (_, given, reason) => {
@@ -227,7 +231,14 @@ function slowDesk(): Desk {
     return finished ? Promise.resolve() : new Promise<void>((resolve) => ends.push(resolve));
   });
   const desk = new CommandDesk({
-    actions: { "capture.now": slow, "schedule.set": slow, "settings.set": slow, reboot: slow },
+    actions: {
+      "capture.now": slow,
+      "schedule.set": slow,
+      "settings.set": slow,
+      "preview.send": slow,
+      reboot: slow,
+      sleep: slow,
+    },
     answer: (_, reply) => replies.push(reply),
     onRemembered: (list) => {
       kept = list;

@@ -9,7 +9,7 @@ const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", LOCATION_LAT: "46.
 
 function problemsOf(env: Record<string, string>): readonly string[] {
   try {
-    loadConfig(env);
+    loadConfig({ env });
   } catch (error) {
     if (error instanceof ConfigurationError) return error.problems;
     throw error;
@@ -18,8 +18,8 @@ function problemsOf(env: Record<string, string>): readonly string[] {
 }
 
 test("an id, a secret and a place are enough", () => {
-  expect(loadConfig(needed)).toEqual({
-    driver: "simulated",
+  expect(loadConfig({ env: needed })).toEqual({
+    driver: { name: "simulated", timeoutMs: 60_000, args: [], deleteTaken: false },
     logLevel: "info",
     camera: {
       id: "north",
@@ -29,9 +29,14 @@ test("an id, a secret and a place are enough", () => {
       location: { lat: 46.02, lon: 7.75, timezone: "UTC" },
       captureIntervalS: 30,
       readingsIntervalS: 60,
-      preview: { width: 960, maxBytes: 65_536, every: 1 },
-      outboxBytes: 8_388_608,
+      preview: { width: 960, maxBytes: 65_536, every: 1, onDemand: true },
+      dataPath: "./data",
+      outboxBytes: 536_870_912,
+      outboxHours: 48,
       reconnect: { minMs: 1000, maxMs: 300_000 },
+      watchHost: false,
+      alerts: { diskPercent: 80, temperatureC: 80 },
+      sleep: { pauseMs: 0 },
     },
   });
 });
@@ -53,9 +58,18 @@ test.each([
   ["LOCATION_LAT", "91", /at most 90/],
   ["LOCATION_LON", "-181", /at least -180/],
   ["TIMEZONE", "Europe/Atlantis", /such as Europe\/Zurich/],
-  ["CAMERA_DRIVER", "polaroid", /drivers there are: simulated, not "polaroid"/],
+  ["CAMERA_DRIVER", "polaroid", /drivers there are: simulated, rpicam, gphoto2, folder, not "polaroid"/],
   ["CAPTURE_INTERVAL_S", "0.5", /at least 1 second/],
-  ["PREVIEW_EVERY", "-1", /negative/],
+  ["PREVIEW_BUDGET", "every:0", /off, on-demand, all, or every:N/],
+  ["CAMERA_TIMEOUT_S", "soon", /number of seconds/],
+  ["CAMERA_FOLDER_DELETE", "perhaps", /yes or no/],
+  ["KEEP_PICTURES", "some", /yes or no/],
+  ["KEEP_FREE_PERCENT", "100", /at most 99/],
+  ["DISK_ALERT_PERCENT", "-1", /at least 0/],
+  ["TEMPERATURE_ALERT_C", "hot", /temperature/],
+  ["OUTBOX_HOURS", "0", /at least 1 hour/],
+  ["SLEEP_PAUSE_MINUTES", "1", /0, or at least 5/],
+  ["SCHEDULE_FILE", "/nowhere/schedule.json", /cannot read/],
   ["PREVIEW_MAX_BYTES", "70000", /at most 65536/],
   ["PREVIEW_WIDTH", "8", /at least 64/],
   ["OUTBOX_BYTES", "1000", /at least 262144/],
@@ -74,9 +88,73 @@ test("the secret may come from a file", () => {
   const file = join(folder, "secret");
   writeFileSync(file, "from a file\n");
   const { CAMERA_SECRET: _, ...rest } = needed;
-  expect(loadConfig({ ...rest, CAMERA_SECRET_FILE: file }).camera.secret).toBe("from a file");
+  expect(loadConfig({ env: { ...rest, CAMERA_SECRET_FILE: file } }).camera.secret).toBe("from a file");
 });
 
 test("a secret is never shown, however wrong", () => {
   expect(problemsOf({ ...needed, CAMERA_SECRET: "x".repeat(2000) }).join()).not.toContain("xxx");
+});
+
+function file(content: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "skylapse-device-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "camera.json");
+  writeFileSync(path, content);
+  return path;
+}
+
+test.each([
+  ["off", { every: 0, onDemand: false }],
+  ["on-demand", { every: 0, onDemand: true }],
+  ["all", { every: 1, onDemand: true }],
+  ["every:12", { every: 12, onDemand: true }],
+])("the preview budget may be %s", (text, preview) => {
+  expect(loadConfig({ env: { ...needed, PREVIEW_BUDGET: text } }).camera.preview).toMatchObject(preview);
+});
+
+test("settings come from a file too, and the environment wins over it", () => {
+  const { CAMERA_SECRET: _, ...rest } = needed;
+  const path = file(JSON.stringify({ ...rest, CAMERA_SECRET: "in the file", LOCATION_LAT: 12.5, KEEP_PICTURES: true }));
+  const { camera } = loadConfig({ file: path, env: { CAMERA_ID: "south", LOCATION_LAT: "" } });
+  expect(camera).toMatchObject({ id: "south", secret: "in the file", location: { lat: 12.5 }, images: {} });
+  const secretFile = file("in a file of its own");
+  expect(loadConfig({ file: path, env: { CAMERA_SECRET_FILE: secretFile } }).camera.secret).toBe(
+    "in a file of its own",
+  );
+});
+
+test("everything that is wrong with file, environment and schedule is said at once, by name", () => {
+  const schedule = file(
+    JSON.stringify({
+      entries: [
+        { kind: "solar", anchor: "sunrise", when: "evening", offset_min: 0, duration_min: 60, interval_s: 30 },
+        { kind: "clock", start: "6:30", end: "08:00", days: [0], interval_s: 0 },
+      ],
+    }),
+  );
+  const path = file(
+    JSON.stringify({ ...needed, CAMERA_DRIVER: "folder", SCHEDULE_FILE: schedule, CAPTURE_INTERVAL: 5, TIMEZONE: [] }),
+  );
+  let problems: readonly string[] = [];
+  try {
+    loadConfig({ file: path, env: {} });
+  } catch (error) {
+    if (error instanceof ConfigurationError) problems = error.problems;
+  }
+  expect(problems).toEqual([
+    `CAPTURE_INTERVAL: is not a setting of this program (in ${path})`,
+    `TIMEZONE: must be a text, a number, true or false (in ${path})`,
+    "SCHEDULE_FILE: entries.0.when: is for golden_hour and blue_hour: there is one sunrise and one sunset a day",
+    "SCHEDULE_FILE: entries.1.start: must be a time of day such as 06:30",
+    expect.stringMatching(/^SCHEDULE_FILE: entries\.1\.days\.0: /),
+    expect.stringMatching(/^SCHEDULE_FILE: entries\.1\.interval_s: /),
+    "CAMERA_FOLDER: must be set to the folder that the pictures are written into",
+  ]);
+});
+
+test.each([
+  ["{", /--config: .* is no JSON/],
+  ["[]", /--config: .* must hold a JSON object/],
+])("a configuration file that holds %s is refused", (content, reason) => {
+  expect(() => loadConfig({ file: file(content), env: needed })).toThrow(reason);
 });

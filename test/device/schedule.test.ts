@@ -82,6 +82,31 @@ test("a solar entry follows the sun through the year, twice a day where there ar
   expect(on(sunrise, "2026-12-21")).toEqual(["06:37–08:07"]);
 });
 
+test("of the two golden or blue hours of a day one may be chosen", () => {
+  const entry = { kind: "solar", offset_min: 0, duration_min: 30, interval_s: 30 } as const;
+  const of = (anchor: "golden_hour" | "blue_hour", when?: "morning" | "evening"): string[] =>
+    on({ entries: [{ ...entry, anchor, ...(when === undefined ? {} : { when }) }] }, "2026-09-01");
+  for (const anchor of ["golden_hour", "blue_hour"] as const) {
+    const [morning, evening] = [of(anchor, "morning"), of(anchor, "evening")];
+    expect([...morning, ...evening]).toEqual(of(anchor));
+    expect(morning).toHaveLength(1);
+    expect(evening).toHaveLength(1);
+    // The morning's blue hour is before its golden hour; in the evening it is the other way round.
+    expect(morning[0]?.localeCompare(evening[0] ?? "")).toBe(-1);
+  }
+  expect(of("blue_hour", "morning").join() < of("golden_hour", "morning").join()).toBe(true);
+  expect(of("blue_hour", "evening").join() > of("golden_hour", "evening").join()).toBe(true);
+});
+
+test("where the sun does not set, a schedule by sunset waits, and one by the clock works on", () => {
+  const midsummer = new Date("2026-06-21T12:00:00Z");
+  const sunset = { kind: "solar", anchor: "sunset", offset_min: 0, duration_min: 60, interval_s: 30 } as const;
+  const noon = { kind: "clock", start: "12:00", end: "13:00", interval_s: 60 } as const;
+  expect(windowsAround({ entries: [sunset] }, longyearbyen, midsummer)).toEqual([]);
+  const both = windowsAround({ entries: [sunset, noon] }, longyearbyen, midsummer);
+  expect(nextCapture(both, midsummer)?.toISOString()).toBe("2026-06-22T10:00:00.000Z");
+});
+
 test("where the sun does not rise, no window opens, and the camera waits", () => {
   const sunrise: Schedule = {
     entries: [{ kind: "solar", anchor: "sunrise", offset_min: 0, duration_min: 60, interval_s: 30 }],

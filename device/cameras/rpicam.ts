@@ -1,0 +1,88 @@
+import type { CameraSettings } from "../../contract/events.ts";
+import type { CameraDriver, Frame } from "./camera-driver.ts";
+import { measureJpeg } from "./jpeg.ts";
+import { ProgramError, runProgram } from "./run-program.ts";
+
+/** Today's name, and that of Raspberry Pi OS before 2023. */
+const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;
+/** For which the camera looks before it takes a picture by itself: exposure and white balance settle. Milliseconds. */
+const SETTLE_MS = 2000;
+const DEFAULT_QUALITY = 93;
+/** A long exposure is read out twice before the picture. */
+const EXPOSURES_PER_PICTURE = 3;
+
+const WHITE_BALANCE = {
+  auto: "auto",
+  daylight: "daylight",
+  cloudy: "cloudy",
+  tungsten: "tungsten",
+  fluorescent: "fluorescent",
+} as const;
+
+export interface RpicamOptions {
+  /** What a picture may take beyond its exposure, milliseconds. */
+  timeoutMs: number;
+  /** Further arguments for rpicam-still, such as `--vflip`. Default: none. */
+  args?: readonly string[];
+  /** What people call the camera. Default `Raspberry Pi camera`. */
+  model?: string;
+  killAfterMs?: number;
+}
+
+/** The camera at a Raspberry Pi's ribbon cable, by `rpicam-still`. */
+export function createRpicam(options: RpicamOptions): CameraDriver {
+  const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
+  const stopped = new AbortController();
+  return {
+    about: { model, firmware: PROGRAMS[0] },
+    async capture(settings): Promise<Frame> {
+      const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
+      const run = {
+        args: [...argumentsFor(settings), ...args],
+        timeoutMs: timeoutMs + exposureMs,
+        signal: stopped.signal,
+        ...(killAfterMs === undefined ? {} : { killAfterMs }),
+      };
+      const jpeg = await runEither(run);
+      const size = await measureJpeg(jpeg, PROGRAMS[0]);
+      return { jpeg, ...size, settings: { ...settings, quality: settings.quality ?? DEFAULT_QUALITY } };
+    },
+    async stop() {
+      stopped.abort();
+    },
+  };
+}
+
+type Run = Omit<Parameters<typeof runProgram>[0], "command">;
+
+async function runEither(run: Run): Promise<Buffer> {
+  for (const command of PROGRAMS) {
+    try {
+      return await runProgram({ ...run, command });
+    } catch (error) {
+      if (!(error instanceof ProgramError)) throw error;
+      if (error.failure === "missing") continue;
+      if (/no cameras? available/i.test(error.complaint))
+        throw new Error(
+          `${command} found no camera: check the ribbon cable, and that no other program uses the camera`,
+        );
+      throw error;
+    }
+  }
+  throw new Error(`${PROGRAMS[0]} is not installed, or not in PATH: sudo apt install rpicam-apps`);
+}
+
+function argumentsFor(settings: CameraSettings): string[] {
+  const { exposure_s, iso, exposure_compensation, white_balance, quality = DEFAULT_QUALITY, hdr } = settings;
+  const given = exposure_s !== undefined && iso !== undefined;
+  const args = ["--nopreview", "--encoding", "jpg", "--quality", String(quality), "--output", "-"];
+  // With everything given there is nothing to settle.
+  if (given) args.push("--immediate");
+  else args.push("--timeout", String(SETTLE_MS));
+  if (exposure_s !== undefined) args.push("--shutter", String(Math.round(exposure_s * 1_000_000)));
+  if (iso !== undefined) args.push("--gain", String(iso / 100));
+  if (exposure_compensation !== undefined) args.push("--ev", String(exposure_compensation));
+  if (white_balance !== undefined) args.push("--awb", WHITE_BALANCE[white_balance]);
+  if (hdr !== undefined) args.push("--hdr", hdr ? "auto" : "off");
+  return args;
+}

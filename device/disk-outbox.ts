@@ -1,0 +1,436 @@
+import type { Logger } from "pino";
+import type { DeviceClock } from "./clock.ts";
+import { Lane, Lanes } from "./outbox/lanes.ts";
+import {
+  bodyKey,
+  DROPPED_KEY,
+  decodeDropped,
+  decodeMeta,
+  decodeNumber,
+  decodeNumbers,
+  encodeDropped,
+  encodeMeta,
+  FREE_SEQS_KEY,
+  keyOf,
+  LAST_SEQ_KEY,
+  markKey,
+  metaKey,
+  seqKey,
+} from "./outbox/rows.ts";
+import { type Item, OVERHEAD_BYTES, Shelf } from "./outbox/shelf.ts";
+import { type Change, type OutboxStore, openOutboxStore } from "./outbox/store.ts";
+import type { Dropped, Marks, Outbox, OutboxEntry, OutgoingMessage } from "./outbox.ts";
+
+/** Two days of a picture every 30 s, with its preview. */
+export const DEFAULT_DISK_OUTBOX_BYTES = 512 * 1024 * 1024;
+export const DEFAULT_OUTBOX_HOURS = 48;
+/** Each costs memory too: some 200 bytes. Two days of a picture every 30 s are 17,000. */
+export const DEFAULT_OUTBOX_MESSAGES = 50_000;
+/** What may wait in memory for a disk that takes no writes; beyond, messages are dropped. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** How long a backlog waits for a clock that is to be set from the network, and how often that is looked at. */
+const CLOCK_WAIT_MS = 60_000;
+const CLOCK_LOOK_MS = 500;
+/** How long a backlog gives way to what is still being written. */
+const MAX_YIELD_MS = 1000;
+/** What happened longer ago than this when it is said is no news: pictures that another program wrote while we were off. */
+const LATE_MS = 600_000;
+
+export interface DiskOutboxOptions {
+  /** A folder of its own, made when there is none. */
+  path: string;
+  /** Default {@link DEFAULT_DISK_OUTBOX_BYTES}. The database takes up to twice as much while it tidies up. */
+  maxBytes?: number;
+  /** Default {@link DEFAULT_OUTBOX_HOURS}, in milliseconds. */
+  maxAgeMs?: number;
+  /** Default {@link DEFAULT_OUTBOX_MESSAGES}. */
+  maxMessages?: number;
+  clock: DeviceClock;
+  logger: Logger;
+}
+
+/** What is at hand of a message that is ready to be sent. */
+interface Content {
+  topic: string;
+  retain: boolean;
+  body: string | Uint8Array;
+}
+
+/**
+ * Opens the outbox of a camera; one that is damaged is repaired or put aside, as the log then says.
+ * @throws {OutboxUnusableError} in use by another process, or the folder cannot be written
+ */
+export async function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
+  const store = await openOutboxStore(options.path, options.logger);
+  const outbox = new DiskOutbox(store, options);
+  await outbox.load();
+  return outbox;
+}
+
+/**
+ * An {@link Outbox} that outlives `kill -9` and power cuts. A message's number is written before the message is sent
+ * for the first time, so that it is the same whenever it is sent again, and the server knows the repetition by it.
+ *
+ * ```
+ *           ┌───────────────── release(): the link is gone ────────────────┐
+ *           ▼                                                              │
+ *  put ─▶ waiting ─▶ preparing: number written, body read ─▶ ready ─▶ in flight ─PUBACK─▶ deleted
+ *           └─ replaced by a newer state, or dropped for want of room
+ * ```
+ */
+export class DiskOutbox implements Outbox, Marks {
+  readonly #store: OutboxStore;
+  readonly #clock: DeviceClock;
+  readonly #logger: Logger;
+  readonly #shelf: Shelf;
+  readonly #contents = new Map<Item, Content>();
+  readonly #inFlight = new Map<OutboxEntry, Item>();
+  readonly #marks = new Set<string>();
+  /** While a link is up; another at every link. */
+  #lanes: Lanes | undefined;
+  #nextKey = 1;
+  /** When a message of the backlog was sent last, or the link came up. */
+  #backlogAt = 0;
+  /** Messages that are being written. */
+  #undurable = 0;
+  #lastSeq = 0;
+  /** Ascending. Numbers that were taken back from messages which were never sent: the next ones to be given. */
+  #freeSeqs: number[] = [];
+  /** The lanes whose messages are being prepared. */
+  #preparingFor: Lanes | undefined;
+  #listener: () => void = () => {};
+  #clockWait: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(store: OutboxStore, options: DiskOutboxOptions) {
+    const { clock, logger, maxBytes = DEFAULT_DISK_OUTBOX_BYTES, maxMessages = DEFAULT_OUTBOX_MESSAGES } = options;
+    this.#store = store;
+    this.#clock = clock;
+    this.#logger = logger;
+    const maxAgeMs = options.maxAgeMs ?? DEFAULT_OUTBOX_HOURS * 3_600_000;
+    this.#shelf = new Shelf({ maxBytes, maxMessages, maxAgeMs }, clock);
+  }
+
+  get size(): number {
+    return this.#shelf.size;
+  }
+
+  get fresh(): number {
+    return this.#undurable + (this.#lanes?.fresh ?? 0);
+  }
+
+  /** Reads what an earlier run has left. */
+  async load(): Promise<void> {
+    const numbers = new Map<number, number>();
+    for await (const [row, text] of this.#store.rows("n!")) {
+      const [key, seq] = [keyOf(row), decodeNumber(text)];
+      if (key !== undefined && seq !== undefined) numbers.set(key, seq);
+    }
+    const unreadable: Change[] = [];
+    for await (const [row, text] of this.#store.rows("m!")) {
+      const [key, meta] = [keyOf(row), decodeMeta(text)];
+      if (key === undefined || meta === undefined) {
+        unreadable.push([row, undefined], [`b!${row.slice(2)}`, undefined]);
+        continue;
+      }
+      const seq = numbers.get(key);
+      const item = this.#itemOf(key, meta.kind, meta.topic, meta.stamp, meta.bytes, meta.binary);
+      // With a number it may have been sent, and even have arrived.
+      Object.assign(item, { seq, sent: seq !== undefined, durable: true });
+      unreadable.push(...this.#shelf.add(item).flatMap(deletions));
+      this.#nextKey = key + 1;
+    }
+    const single = new Map<string, string>();
+    for await (const [row, text] of this.#store.rows("x!")) single.set(row, text);
+    for await (const [row] of this.#store.rows("k!")) this.#marks.add(row.slice(2));
+    const given = new Set(numbers.values());
+    this.#lastSeq = Math.max(decodeNumber(single.get(LAST_SEQ_KEY) ?? "") ?? 0, ...given);
+    this.#freeSeqs = decodeNumbers(single.get(FREE_SEQS_KEY) ?? "").filter((seq) => !given.has(seq));
+    this.#shelf.dropped = decodeDropped(single.get(DROPPED_KEY) ?? "");
+    if (unreadable.length > 0) {
+      this.#logger.warn({ rows: unreadable.length }, "outbox: unreadable or superseded messages removed");
+      this.#store.write(unreadable, () => {});
+    }
+    if (this.size > 0) this.#logger.info({ messages: this.size }, "outbox holds messages of an earlier run");
+  }
+
+  put({ topic, kind, retain, at, body }: OutgoingMessage, mark?: string): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    const stamp = this.#clock.stamp(at);
+    const binary = typeof body !== "string";
+    const bytes = Buffer.byteLength(body) + Buffer.byteLength(topic);
+    if (this.#store.trouble !== undefined && this.#store.waitingBytes + bytes > MAX_WAITING_BYTES) {
+      this.#shelf.count(stamp);
+      return Promise.resolve();
+    }
+    const item = this.#itemOf(this.#nextKey++, kind, topic, stamp, bytes, binary);
+    const changes: Change[] = [
+      [metaKey(item.key), encodeMeta({ topic, kind, retain, stamp, binary, bytes })],
+      [bodyKey(item.key), body],
+    ];
+    if (mark !== undefined) {
+      this.#marks.add(mark);
+      changes.push([markKey(mark), ""]);
+    }
+    changes.push(...this.#shelf.add(item).flatMap(deletions), ...this.#dropped());
+    this.#undurable++;
+    return new Promise((resolve) => {
+      this.#store.write(changes, () => {
+        this.#undurable--;
+        item.durable = true;
+        if (!item.gone)
+          this.#lanes?.add(item, freshLane(item.kind, this.#clock.now().getTime() - at.getTime() > LATE_MS));
+        this.#prepare();
+        resolve();
+      });
+    });
+  }
+
+  connected(): void {
+    const lanes = new Lanes();
+    this.#lanes = lanes;
+    this.#backlogAt = performance.now();
+    const changes: Change[] = this.#dropped();
+    for (const item of this.#shelf.items()) {
+      if (!item.durable) continue;
+      const lane = this.#keptLane(item);
+      if (lane !== undefined) lanes.add(item, lane);
+      else {
+        this.#shelf.remove(item);
+        changes.push(...deletions(item));
+      }
+    }
+    if (changes.length > 0) this.#store.write(changes, () => {});
+    this.#waitForClock();
+    // A moment later: what is said at once about the present replaces what was kept of it.
+    setImmediate(() => this.#prepare());
+  }
+
+  take(fits: (entry: OutboxEntry) => boolean = () => true): OutboxEntry | undefined {
+    const lanes = this.#lanes;
+    const held = this.#clockWait !== undefined || (this.fresh > 0 && this.#maySoonYield());
+    const item = lanes?.first(held ? Lane.preview : Lane.oldPreview);
+    const content = item === undefined ? undefined : this.#contents.get(item);
+    if (lanes === undefined || item === undefined || content === undefined) return undefined;
+    const lane = lanes.laneOf(item);
+    const entry: OutboxEntry = {
+      message: { ...content, kind: item.kind },
+      seq: item.seq,
+      at: this.#clock.timeOf(item.stamp),
+      historical: lane === Lane.backlog,
+      backlog: lane === Lane.backlog || lane === Lane.oldPreview,
+    };
+    if (!fits(entry)) return undefined;
+    lanes.shift(item);
+    if (entry.backlog) this.#backlogAt = performance.now();
+    this.#contents.delete(item);
+    item.phase = "inFlight";
+    item.sent = true;
+    this.#inFlight.set(entry, item);
+    this.#prepare();
+    return entry;
+  }
+
+  onReady(listener: () => void): void {
+    this.#listener = listener;
+  }
+
+  acknowledge(entry: OutboxEntry): Promise<void> {
+    const item = this.#inFlight.get(entry);
+    if (item === undefined) return Promise.resolve();
+    this.#inFlight.delete(entry);
+    this.#shelf.remove(item);
+    return new Promise((resolve) => this.#store.write(deletions(item), resolve));
+  }
+
+  release(): void {
+    if (this.#lanes === undefined) return;
+    this.#lanes = undefined;
+    clearInterval(this.#clockWait);
+    this.#clockWait = undefined;
+    this.#inFlight.clear();
+    this.#contents.clear();
+    const changes: Change[] = [];
+    for (const item of this.#shelf.items()) {
+      item.phase = "waiting";
+      if (item.sent || item.seq === undefined) continue;
+      // So that a link which flaps does not number the whole backlog, which could then neither be replaced nor dropped.
+      this.#freeSeqs.push(item.seq);
+      item.seq = undefined;
+      changes.push([seqKey(item.key), undefined]);
+    }
+    if (changes.length === 0) return;
+    this.#freeSeqs.sort((a, b) => a - b);
+    changes.push([FREE_SEQS_KEY, JSON.stringify(this.#freeSeqs)]);
+    this.#store.write(changes, () => {});
+  }
+
+  takeDropped(): Dropped | undefined {
+    const { dropped, crowded } = this.#shelf;
+    if (dropped === undefined || crowded) return undefined;
+    this.#shelf.dropped = undefined;
+    // The report follows at once, and with it in the same write.
+    this.#store.write([[DROPPED_KEY, undefined]], () => {});
+    return dropped;
+  }
+
+  has(mark: string): boolean {
+    return this.#marks.has(mark);
+  }
+
+  keepOnly(marks: ReadonlySet<string>): Promise<void> {
+    const changes: Change[] = [];
+    for (const mark of this.#marks) {
+      if (marks.has(mark)) continue;
+      this.#marks.delete(mark);
+      changes.push([markKey(mark), undefined]);
+    }
+    return new Promise((resolve) => this.#store.write(changes, resolve));
+  }
+
+  async close(): Promise<void> {
+    this.release();
+    this.#closed = true;
+    await this.#store.close();
+  }
+
+  #itemOf(key: number, kind: Item["kind"], topic: string, stamp: Item["stamp"], bytes: number, binary: boolean): Item {
+    const named = kind === "state" || kind === "alert";
+    const room = bytes + OVERHEAD_BYTES;
+    const state = { seq: undefined, sent: false, durable: false, phase: "waiting", gone: false } as const;
+    return { key, kind, topic: named ? topic : "", stamp, bytes: room, binary, ...state };
+  }
+
+  /** Makes room; the changes that come of it. */
+  #dropped(): Change[] {
+    const victims = [...this.#shelf.dropAged(), ...this.#shelf.dropExcess()];
+    if (victims.length === 0 || this.#shelf.dropped === undefined) return [];
+    return [...victims.flatMap(deletions), [DROPPED_KEY, encodeDropped(this.#shelf.dropped)]];
+  }
+
+  /** Where a message belongs that was kept before the link came up; undefined for one that says nothing any more. */
+  #keptLane(item: Item): Lane | undefined {
+    switch (item.kind) {
+      case "state":
+      case "alert":
+        if (this.#shelf.isNewest(item)) return item.kind === "state" ? Lane.state : Lane.alert;
+        return item.seq === undefined ? undefined : Lane.backlog;
+      case "preview":
+        return Lane.oldPreview;
+      case "event":
+        return Lane.backlog;
+      case "reply":
+      case "report":
+        return Lane.reply;
+    }
+  }
+
+  /** Gives those whose turn comes next their numbers, and fetches what they say. */
+  #prepare(): void {
+    const lanes = this.#lanes;
+    if (lanes !== undefined && lanes !== this.#preparingFor) void this.#prepareAll(lanes);
+  }
+
+  /** One group after the other: two reads at once may end in any order, and messages must not. */
+  async #prepareAll(lanes: Lanes): Promise<void> {
+    this.#preparingFor = lanes;
+    for (let items = this.#next(lanes); items.length > 0; items = this.#next(lanes)) {
+      for (const item of items) item.phase = "preparing";
+      await this.#prepareItems(lanes, items);
+      // The link is gone, and with it these lanes: the items are waiting again.
+      if (lanes !== this.#lanes) return;
+    }
+    this.#preparingFor = undefined;
+  }
+
+  #next(lanes: Lanes): Item[] {
+    return lanes.toPrepare(this.#undurable > 0 && this.#maySoonYield() ? Lane.preview : Lane.oldPreview);
+  }
+
+  /**
+   * What is new and still being written goes before what is old and ready, and gets its number first: numbers are to
+   * count what is sent in that order. But a camera that never stops to speak must not keep its backlog for ever.
+   */
+  #maySoonYield(): boolean {
+    return performance.now() - this.#backlogAt < MAX_YIELD_MS;
+  }
+
+  async #prepareItems(lanes: Lanes, items: readonly Item[]): Promise<void> {
+    const rows = await this.#store.read(items.flatMap(({ key }) => [metaKey(key), bodyKey(key)]));
+    if (lanes !== this.#lanes) return;
+    const changes: Change[] = [];
+    const usable: Item[] = [];
+    for (const [index, item] of items.entries()) {
+      const content = contentOf(rows[2 * index], rows[2 * index + 1]);
+      if (content === undefined) {
+        this.#logger.error({ kind: item.kind }, "outbox: a message is unreadable and dropped");
+        this.#shelf.remove(item);
+        this.#shelf.count(item.stamp);
+        lanes.prepared(item, false);
+        changes.push(...deletions(item));
+        continue;
+      }
+      if (!item.binary && item.seq === undefined) {
+        item.seq = this.#freeSeqs.shift() ?? ++this.#lastSeq;
+        changes.push([seqKey(item.key), String(item.seq)]);
+      }
+      this.#contents.set(item, content);
+      usable.push(item);
+    }
+    if (changes.length > 0)
+      changes.push([LAST_SEQ_KEY, String(this.#lastSeq)], [FREE_SEQS_KEY, JSON.stringify(this.#freeSeqs)]);
+    this.#store.write(changes, () => {
+      if (lanes !== this.#lanes) return;
+      for (const item of usable) {
+        item.phase = "ready";
+        lanes.prepared(item, true);
+      }
+      this.#listener();
+    });
+  }
+
+  /** A backlog from before the clock was set goes out with the right times, if the clock is set soon. */
+  #waitForClock(): void {
+    clearInterval(this.#clockWait);
+    this.#clockWait = undefined;
+    if (this.#clock.usable) return;
+    const until = performance.now() + CLOCK_WAIT_MS;
+    this.#clockWait = setInterval(() => {
+      if (!this.#clock.usable && performance.now() < until) return;
+      clearInterval(this.#clockWait);
+      this.#clockWait = undefined;
+      this.#listener();
+    }, CLOCK_LOOK_MS);
+  }
+}
+
+function freshLane(kind: Item["kind"], late: boolean): Lane {
+  switch (kind) {
+    case "state":
+      return Lane.state;
+    case "alert":
+      return Lane.alert;
+    case "reply":
+    case "report":
+      return Lane.reply;
+    case "event":
+      return late ? Lane.backlog : Lane.event;
+    case "preview":
+      return late ? Lane.oldPreview : Lane.preview;
+  }
+}
+
+function contentOf(metaRow: Uint8Array | undefined, body: Uint8Array | undefined): Content | undefined {
+  const meta = metaRow === undefined ? undefined : decodeMeta(Buffer.from(metaRow).toString());
+  if (meta === undefined || body === undefined) return undefined;
+  const { topic, retain, binary } = meta;
+  return { topic, retain, body: binary ? body : Buffer.from(body).toString() };
+}
+
+function deletions({ key }: Item): Change[] {
+  return [
+    [metaKey(key), undefined],
+    [bodyKey(key), undefined],
+    [seqKey(key), undefined],
+  ];
+}

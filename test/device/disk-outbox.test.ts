@@ -1,0 +1,326 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { DeviceClock } from "../../device/clock.ts";
+import { type DiskOutbox, type DiskOutboxOptions, openDiskOutbox } from "../../device/disk-outbox.ts";
+import type { OutboxEntry, OutgoingMessage } from "../../device/outbox.ts";
+import { silent } from "./support/cameras.ts";
+
+const HOUR_MS = 3_600_000;
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "skylapse-outbox-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return join(path, "outbox");
+}
+
+async function open(path: string, options: Partial<DiskOutboxOptions> = {}): Promise<DiskOutbox> {
+  const outbox = await openDiskOutbox({ path, clock: new DeviceClock(), logger: silent, ...options });
+  onTestFinished(() => outbox.close());
+  return outbox;
+}
+
+function message(kind: OutgoingMessage["kind"], topic: string, text = topic, at = new Date()): OutgoingMessage {
+  const body = kind === "preview" ? Buffer.from(text) : JSON.stringify({ data: text });
+  return { topic, kind, retain: kind === "state" || kind === "alert", at, body };
+}
+
+/** Takes as many as asked, waiting for them to become ready. */
+async function take(outbox: DiskOutbox, count: number): Promise<OutboxEntry[]> {
+  const entries: OutboxEntry[] = [];
+  await new Promise<void>((resolve) => {
+    const look = (): void => {
+      while (entries.length < count) {
+        const entry = outbox.take();
+        if (entry === undefined) return;
+        entries.push(entry);
+      }
+      resolve();
+    };
+    outbox.onReady(look);
+    look();
+  });
+  return entries;
+}
+
+/** The topic of what {@link DiskOutbox.take} would give. */
+function next(outbox: DiskOutbox): string | undefined {
+  let topic: string | undefined;
+  outbox.take((entry) => {
+    topic = entry.message.topic;
+    return false;
+  });
+  return topic;
+}
+
+const topics = (entries: OutboxEntry[]): string[] => entries.map(({ message: { topic } }) => topic);
+
+test("what was put is there after a restart, with its order, body and time", async () => {
+  const path = folder();
+  const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
+  const first = await open(path, { clock });
+  const at = new Date("2026-03-01T06:30:00.123Z");
+  await first.put(message("event", "one", "one", at));
+  await first.put(message("preview", "two", "a picture", at));
+  await first.close();
+  const second = await open(path, { clock });
+  expect(second.size).toBe(2);
+  second.connected();
+  const [event, preview] = await take(second, 2);
+  expect(event).toMatchObject({
+    seq: 1,
+    at,
+    historical: true,
+    message: { topic: "one", kind: "event", retain: false },
+  });
+  expect(event?.message.body).toBe('{"data":"one"}');
+  expect(Buffer.from(preview?.message.body ?? "").toString()).toBe("a picture");
+  expect(preview).toMatchObject({ seq: undefined, backlog: true });
+});
+
+test("what was sent has the same number after a restart, and what was acknowledged is gone", async () => {
+  const path = folder();
+  const first = await open(path);
+  for (const name of ["a", "b", "c", "d"]) await first.put(message("event", name));
+  first.connected();
+  const [a, b] = await take(first, 2);
+  if (a === undefined || b === undefined) expect.fail("nothing to take");
+  // Of "b" the acknowledgement never comes.
+  await first.acknowledge(a);
+  await first.acknowledge(a);
+  await first.close();
+  const second = await open(path);
+  second.connected();
+  const entries = await take(second, 3);
+  expect(entries.map(({ seq, message: { topic } }) => [topic, seq])).toEqual([
+    ["b", 2],
+    ["c", 3],
+    ["d", 4],
+  ]);
+});
+
+test("a link that flaps before anything was sent numbers nothing for good: states still give way, without a hole", async () => {
+  const outbox = await open(folder());
+  await outbox.put(message("event", "event"));
+  await outbox.put(message("state", "storage", "old"));
+  outbox.connected();
+  await new Promise<void>((resolve) => outbox.onReady(resolve));
+  outbox.release();
+  await outbox.put(message("state", "storage", "new"));
+  outbox.connected();
+  const entries = await take(outbox, 2);
+  expect(entries.map(({ seq, message: { body } }) => [seq, body])).toEqual([
+    [1, '{"data":"new"}'],
+    [2, '{"data":"event"}'],
+  ]);
+  expect(outbox.size).toBe(2);
+});
+
+test("after a reconnect: the newest states, alerts, replies, what happens now, its picture, then the backlog and old pictures", async () => {
+  const outbox = await open(folder());
+  await outbox.put(message("event", "old event 1"));
+  await outbox.put(message("preview", "old picture 1"));
+  await outbox.put(message("state", "state", "older"));
+  await outbox.put(message("alert", "alert"));
+  await outbox.put(message("event", "old event 2"));
+  await outbox.put(message("state", "state", "newer"));
+  await outbox.put(message("reply", "reply"));
+  outbox.connected();
+  await Promise.all(["picture 1", "picture 2", "picture 3"].map((name) => outbox.put(message("preview", name))));
+  await outbox.put(message("event", "event now"));
+  const entries = await take(outbox, 3);
+  await vi.waitUntil(() => next(outbox) === "event now");
+  entries.push(...(await take(outbox, 2)));
+  await vi.waitUntil(() => next(outbox) === "picture 3");
+  entries.push(...(await take(outbox, 5)));
+  expect(topics(entries)).toEqual([
+    "state",
+    "alert",
+    "reply",
+    "event now",
+    "picture 1",
+    "picture 3",
+    "old event 1",
+    "old event 2",
+    "old picture 1",
+    "picture 2",
+  ]);
+  expect(entries[0]?.message.body).toBe('{"data":"newer"}');
+  expect(entries.filter(({ historical }) => historical).map(({ message: { topic } }) => topic)).toEqual([
+    "old event 1",
+    "old event 2",
+  ]);
+});
+
+test("a state that was sent and then replaced goes into history: it never comes back as the state", async () => {
+  const outbox = await open(folder());
+  outbox.connected();
+  await outbox.put(message("state", "storage", "sent"));
+  await take(outbox, 1);
+  outbox.release();
+  await outbox.put(message("state", "storage", "newest"));
+  outbox.connected();
+  const entries = await take(outbox, 2);
+  expect(entries.map(({ seq, historical, message: { body } }) => ({ seq, historical, body }))).toEqual([
+    { seq: 2, historical: false, body: '{"data":"newest"}' },
+    { seq: 1, historical: true, body: '{"data":"sent"}' },
+  ]);
+});
+
+test("the clearing of an alert that was raised again says nothing any more, and is not sent", async () => {
+  const outbox = await open(folder());
+  outbox.connected();
+  await outbox.put({ topic: "disk", kind: "alert", retain: true, at: new Date(), body: new Uint8Array(0) });
+  await take(outbox, 1);
+  outbox.release();
+  await outbox.put(message("alert", "disk", "raised"));
+  outbox.connected();
+  const [raised] = await take(outbox, 1);
+  expect(raised?.message.body).toBe('{"data":"raised"}');
+  expect(outbox.size).toBe(1);
+});
+
+test("a full outbox drops the oldest pictures, then the oldest events, and tells when there is room again", async () => {
+  const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
+  const outbox = await open(folder(), { maxBytes: 10_000, clock });
+  const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
+  for (let index = 0; index < 4; index++) {
+    await outbox.put(message("event", `event ${index}`, "x".repeat(1000), at(index)));
+    await outbox.put(message("preview", `picture ${index}`, "x".repeat(1500), at(index)));
+  }
+  expect(outbox.takeDropped()).toBeUndefined();
+  await outbox.put(message("event", "large", "x".repeat(6000), at(10)));
+  outbox.connected();
+  const entries = await take(outbox, 3);
+  expect(topics(entries)).toEqual(["event 2", "event 3", "large"]);
+  for (const entry of entries) await outbox.acknowledge(entry);
+  expect(outbox.takeDropped()).toEqual({ count: 6, from: at(0), to: at(3) });
+  expect(outbox.takeDropped()).toBeUndefined();
+});
+
+test("what was dropped is still told after a restart", async () => {
+  const path = folder();
+  const first = await open(path, { maxMessages: 3 });
+  for (let index = 0; index < 5; index++) await first.put(message("event", `event ${index}`));
+  await first.close();
+  const second = await open(path, { maxMessages: 30 });
+  expect(second.takeDropped()).toMatchObject({ count: 2 });
+});
+
+test("pictures and events older than the limit are dropped, states are not", async () => {
+  let now = new Date("2026-03-01T00:00:00Z");
+  const outbox = await open(folder(), { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) });
+  await outbox.put(message("event", "too old", "", now));
+  await outbox.put(message("state", "state", "", now));
+  now = new Date(now.getTime() + 47 * HOUR_MS);
+  await outbox.put(message("event", "old", "", now));
+  now = new Date(now.getTime() + 2 * HOUR_MS);
+  outbox.connected();
+  expect(topics(await take(outbox, 2))).toEqual(["state", "old"]);
+  expect(outbox.takeDropped()).toMatchObject({ count: 1 });
+});
+
+test("as the last resort even numbered messages go, so that nothing grows without bound", async () => {
+  const outbox = await open(folder(), { maxMessages: 10 });
+  for (let index = 0; index < 10; index++) await outbox.put(message("event", `sent ${index}`));
+  outbox.connected();
+  await take(outbox, 10);
+  outbox.release();
+  for (let index = 0; index < 25; index++) await outbox.put(message("report", `report ${index}`));
+  expect(outbox.size).toBe(25);
+  await outbox.put(message("event", "event"));
+  expect(outbox.size).toBe(25);
+});
+
+test("what a machine noted before its clock was set gets the right time once it is", async () => {
+  let wall = Date.UTC(2024, 0, 1);
+  let mono = 5000;
+  let synchronised = false;
+  const clock = new DeviceClock({
+    now: () => new Date(wall),
+    monoMs: () => mono,
+    boot: "this boot",
+    synchronised: () => synchronised,
+  });
+  const outbox = await open(folder(), { clock });
+  await outbox.put(message("event", "early", "", clock.now()));
+  [wall, mono] = [wall + 60_000, mono + 60_000];
+  outbox.connected();
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  outbox.connected();
+  await outbox.put(message("event", "live", "", clock.now()));
+  // The backlog waits for the clock, what happens now does not.
+  expect(topics(await take(outbox, 1))).toEqual(["live"]);
+  expect(outbox.take()).toBeUndefined();
+  wall = Date.UTC(2026, 2, 1, 6, 31);
+  synchronised = true;
+  const ready = take(outbox, 1);
+  vi.advanceTimersByTime(1000);
+  vi.useRealTimers();
+  const [early] = await ready;
+  expect(early?.at).toEqual(new Date(Date.UTC(2026, 2, 1, 6, 30)));
+});
+
+test("a log that was torn by a power cut costs what was torn and nothing else", async () => {
+  const path = folder();
+  const first = await open(path);
+  for (let index = 0; index < 50; index++) await first.put(message("event", `event ${index}`));
+  await first.close();
+  const log = readdirSync(path).find((name) => name.endsWith(".log"));
+  if (log === undefined) expect.fail("no log");
+  truncateSync(join(path, log), statSync(join(path, log)).size - 30);
+  const second = await open(path);
+  expect(second.size).toBe(49);
+  second.connected();
+  expect(topics(await take(second, 49)).at(-1)).toBe("event 48");
+});
+
+test("a store without its table of contents is repaired", async () => {
+  const path = folder();
+  const first = await open(path);
+  for (let index = 0; index < 20; index++) await first.put(message("event", `event ${index}`));
+  await first.close();
+  rmSync(join(path, "CURRENT"));
+  for (const name of readdirSync(path)) if (name.startsWith("MANIFEST")) rmSync(join(path, name));
+  const second = await open(path);
+  expect(second.size).toBe(20);
+});
+
+test("whatever garbage is in its files, the outbox opens and works", async () => {
+  for (const victim of [/^CURRENT$/, /^MANIFEST/, /\.log$/, /./]) {
+    const path = folder();
+    const first = await open(path);
+    for (let index = 0; index < 20; index++) await first.put(message("event", `event ${index}`));
+    await first.close();
+    for (const name of readdirSync(path))
+      if (victim.test(name) && name !== "LOCK") writeFileSync(join(path, name), randomBytes(5000));
+    const second = await open(path);
+    await second.put(message("event", "new"));
+    second.connected();
+    expect(topics(await take(second, second.size)).at(-1)).toBe("new");
+    await second.close();
+  }
+});
+
+test("a second agent on the same folder is refused, and harms nothing", async () => {
+  const path = folder();
+  const first = await open(path);
+  await first.put(message("event", "kept"));
+  await expect(open(path)).rejects.toThrow(/another process has it open/);
+  await first.put(message("event", "more"));
+  expect(first.size).toBe(2);
+});
+
+test("a mark is kept with its message, over restarts, until it is forgotten", async () => {
+  const path = folder();
+  const first = await open(path);
+  await first.put(message("event", "picture"), "folder/one.jpg");
+  await first.put(message("event", "picture"), "folder/two.jpg");
+  expect(first.has("folder/one.jpg")).toBe(true);
+  await first.keepOnly(new Set(["folder/two.jpg"]));
+  await first.close();
+  const second = await open(path);
+  expect([second.has("folder/one.jpg"), second.has("folder/two.jpg")]).toEqual([false, true]);
+});
