@@ -5,6 +5,8 @@ import { BlockList, isIP } from "node:net";
 export interface ClientAddresses {
   /** The client's address: the nearest one that is not a trusted proxy. */
   of(request: IncomingMessage): string;
+  /** Whether the address is a trusted proxy's. */
+  trusts(address: string): boolean;
 }
 
 /** What is wrong with an entry of `TRUSTED_PROXIES`, or undefined. */
@@ -36,6 +38,7 @@ export function clientAddresses(trustedProxies: readonly string[]): ClientAddres
   const trusts = (address: string) => trusted.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 
   return {
+    trusts,
     of(request) {
       let address = plain(request.socket.remoteAddress ?? "");
       const header = request.headers["x-forwarded-for"];

@@ -9,6 +9,9 @@ export type FirstFrame =
   | { ok: true; token: string; id: RequestId }
   | { ok: false; error: string; code: typeof CloseCode.protocolError | typeof CloseCode.authInvalid };
 
+/** Pieces that one message, and the chunks that one frame, may come in: each costs more memory than its bytes. */
+export const MAX_FRAGMENTS = 1024;
+
 export const AUTH_TIMEOUT = "Authentication timeout";
 export const INVALID_TOKEN = "Invalid or expired authentication token";
 
@@ -26,6 +29,28 @@ export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFra
   if (message.error.issues.some(({ path }) => path[0] === "token"))
     return { ok: false, error: "Missing authentication token", code: CloseCode.authInvalid };
   return wrong("id must be a number or at most 64 characters");
+}
+
+/** What a peer may send before it has shown a token, frames and their pieces together, bytes. */
+export const MAX_EARLY_BYTES = 2 * MAX_AUTH_FRAME_BYTES;
+
+/**
+ * Calls back once, when the peer has sent more than {@link MAX_EARLY_BYTES}: before a message is complete nobody else
+ * gets to see it. To be called when `ws` has the socket already, so that a token in the same chunk is seen first.
+ * @param isKnown whether the peer has shown its token; then nobody looks any more
+ */
+export function watchEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMany: () => void): void {
+  let seen = 0;
+  const watch = (chunk: Buffer) => {
+    seen += chunk.length;
+    if (!isKnown() && seen <= MAX_EARLY_BYTES) return;
+    socket.off("data", watch);
+    // `ws` says by itself, and a moment later, what is wrong with a frame beyond its limit.
+    setImmediate(() => {
+      if (!isKnown()) onTooMany();
+    });
+  };
+  socket.on("data", watch);
 }
 
 /** Why an upgrade is refused, as HTTP says it. */

@@ -39,6 +39,8 @@ interface TopicFacts {
 /** The publication can never be accepted: sending it again changes nothing. */
 export class PublicationRefusedError extends Error {
   override name = "PublicationRefusedError";
+  /** What the broker tells a sender's fault from a failure of ours by. */
+  readonly permanent = true;
 }
 
 export interface IngestOptions {

@@ -14,7 +14,15 @@ import type { CommandRunner } from "./command-relay.ts";
 import { Connection } from "./connection.ts";
 import { sendAway } from "./draining.ts";
 import { FanOut, type FanOutStats } from "./fan-out.ts";
-import { AUTH_TIMEOUT, INVALID_TOKEN, originAllowed, readFirstFrame, refuseUpgrade } from "./handshake.ts";
+import {
+  AUTH_TIMEOUT,
+  INVALID_TOKEN,
+  MAX_FRAGMENTS,
+  originAllowed,
+  readFirstFrame,
+  refuseUpgrade,
+  watchEarlyBytes,
+} from "./handshake.ts";
 import type { Journal } from "./journal/journal.ts";
 import { OutageNotice, STORE_AWAY } from "./outage-notice.ts";
 import { Pages } from "./pages.ts";
@@ -168,6 +176,8 @@ class SocketServer implements Sockets {
       // Compression would make the writes of `ws` asynchronous, and cost each connection its own memory.
       perMessageDeflate: false,
       maxPayload: MAX_CLIENT_FRAME_BYTES,
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_FRAGMENTS,
       closeTimeout: config.closeTimeoutMs,
     };
     this.#server = new WebSocketServer(serverOptions);
@@ -324,6 +334,8 @@ class SocketServer implements Sockets {
     ws.on("close", (code) => this.#closed(peer, code));
     ws.on("error", (error) => this.#logger.info({ connection: connection.id, reason: error.message }, "socket error"));
     socket.on("drain", () => peer.session?.feed.drained());
+    const isKnown = () => peer.session !== undefined || peer.early !== undefined || !connection.open;
+    watchEarlyBytes(socket, isKnown, () => connection.cut(CloseCode.protocolError, "too much before a token"));
   }
 
   #receive(peer: Peer, bytes: MessageBytes, isBinary: boolean): void {

@@ -28,15 +28,30 @@ export class Admission {
 
   /** @returns false when the socket was refused and is destroyed */
   admit(socket: Socket): boolean {
-    const address = addressOf(socket);
-    const { maxClients, maxConnectionsPerAddress } = this.#options;
-    const fromHere = this.#byAddress.get(address) ?? 0;
-    if (this.#sockets.size >= maxClients) return this.#refuse(socket, address, "MAX_MQTT_CLIENTS");
-    if (fromHere >= maxConnectionsPerAddress) return this.#refuse(socket, address, "MAX_MQTT_CONNECTIONS_PER_ADDRESS");
+    if (!this.admitProxy(socket)) return false;
+    if (this.countAddress(socket, addressOf(socket))) return true;
+    socket.destroy();
+    return false;
+  }
+
+  /** A trusted proxy speaks for many: whose connection it is, {@link countAddress} is told when the proxy has said it. */
+  admitProxy(socket: Socket): boolean {
+    if (this.#sockets.size >= this.#options.maxClients) {
+      socket.destroy();
+      return this.#refused(addressOf(socket), "MAX_MQTT_CLIENTS");
+    }
     this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    return true;
+  }
+
+  /** @returns false when the address has too many connections; what becomes of the socket is left to the caller */
+  countAddress(socket: Socket, address: string): boolean {
+    const fromHere = this.#byAddress.get(address) ?? 0;
+    if (fromHere >= this.#options.maxConnectionsPerAddress)
+      return this.#refused(address, "MAX_MQTT_CONNECTIONS_PER_ADDRESS");
     this.#byAddress.set(address, fromHere + 1);
     socket.once("close", () => {
-      this.#sockets.delete(socket);
       const left = (this.#byAddress.get(address) ?? 1) - 1;
       if (left > 0) this.#byAddress.set(address, left);
       else this.#byAddress.delete(address);
@@ -49,8 +64,7 @@ export class Admission {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #refuse(socket: Socket, address: string, limit: string): false {
-    socket.destroy();
+  #refused(address: string, limit: string): false {
     this.refused++;
     if (Date.now() >= this.#logAt) {
       this.#logAt = Date.now() + LOG_INTERVAL_MS;

@@ -14,8 +14,15 @@ import { ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts
 import { ForwardingBroker } from "./forwarding-broker.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
 import { type Ingest, IngestGate } from "./ingest-gate.ts";
-import { type Listeners, type Origin, openListeners, type Ports } from "./listeners.ts";
-import { watchPackets } from "./packet-meter.ts";
+import {
+  type ClientAddresses,
+  type Listeners,
+  type Origin,
+  openListeners,
+  PEER_ADDRESSES,
+  type Ports,
+} from "./listeners.ts";
+import { watchEarlyBytes, watchPackets } from "./packet-meter.ts";
 import { PermissionSets } from "./permission-sets.ts";
 import { openLevelStorage } from "./storage/level.ts";
 import type { RedisConnections } from "./storage/redis/connection.ts";
@@ -44,6 +51,8 @@ export interface BrokerOptions {
   /** Throws, or rejects, when the token is not to be trusted. */
   verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
   ingest: Ingest;
+  /** Sees the clients of MQTT over WebSocket through trusted proxies. Default: the peer is the client. */
+  addresses?: ClientAddresses;
   /**
    * Where sessions, retained messages and wills are kept, for any number of brokers that serve as one. Default: in
    * LevelDB below `dataPath`, for this broker alone.
@@ -156,6 +165,7 @@ interface Parts {
 
 class EmbeddedBroker implements Broker {
   readonly #config: BrokerConfig;
+  readonly #addresses: ClientAddresses;
   readonly #logger: Logger;
   readonly #parts: Parts;
   readonly #aedes: ForwardingBroker;
@@ -166,6 +176,7 @@ class EmbeddedBroker implements Broker {
   readonly #takeOvers: TakeOvers | undefined;
   readonly #origins = new WeakMap<Duplex, Origin>();
   readonly #deadlines = new WeakMap<Duplex, NodeJS.Timeout>();
+  readonly #earlyWatches = new WeakMap<Duplex, () => void>();
   readonly #ended = new WeakSet<Client>();
   readonly #expiries = new WeakMap<Client, NodeJS.Timeout>();
   readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
@@ -173,9 +184,11 @@ class EmbeddedBroker implements Broker {
   #sweep: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
 
-  constructor({ config, tree, verifyToken, ingest, logger }: BrokerOptions, parts: Parts) {
+  constructor(options: BrokerOptions, parts: Parts) {
+    const { config, tree, verifyToken, ingest, addresses = PEER_ADDRESSES, logger } = options;
     const { registry, wills, storage, cluster, devices, permissionSets } = parts;
     this.#config = config;
+    this.#addresses = addresses;
     this.#logger = logger;
     this.#parts = parts;
     this.#admission = new Admission({ ...config, logger });
@@ -279,6 +292,7 @@ class EmbeddedBroker implements Broker {
   async listen(): Promise<void> {
     this.#listeners ??= await openListeners({
       config: this.#config,
+      addresses: this.#addresses,
       admission: this.#admission,
       maxPacketBytes: this.#maxPacketBytes,
       onConnection: (connection, origin, request) => {
@@ -286,10 +300,14 @@ class EmbeddedBroker implements Broker {
         this.#awaitConnack(connection);
         const client = this.#aedes.handle(connection, request);
         const limits = { maxConnectBytes: this.#config.maxConnectBytes, maxPacketBytes: this.#maxPacketBytes };
-        watchPackets(connection, limits, (problem) => {
+        const refuse = (problem: string): void => {
           // At once, before Aedes' parser finds something else wrong with the same bytes.
           client.emit("error", new PacketRefusedError(problem));
-        });
+        };
+        watchPackets(connection, limits, refuse);
+        // The CONNECT, and as much as one packet may have for clients that do not wait for its answer.
+        const maxEarlyBytes = limits.maxConnectBytes + limits.maxPacketBytes;
+        this.#earlyWatches.set(connection, watchEarlyBytes(request?.socket ?? connection, maxEarlyBytes, refuse));
       },
     });
   }
@@ -340,6 +358,7 @@ class EmbeddedBroker implements Broker {
       refusedClients: this.#authenticate.refused,
       notAccepted: this.#gate.notAccepted,
       ...this.#authorize.counts,
+      refusedPublishes: this.#authorize.counts.refusedPublishes + this.#gate.refused,
       sessions: storage.sessions,
       retainedMessages: storage.retained.size,
       refusedRetained: storage.retained.refused,
@@ -387,6 +406,7 @@ class EmbeddedBroker implements Broker {
   }
 
   #met(connection: Duplex): void {
+    this.#earlyWatches.get(connection)?.();
     clearTimeout(this.#deadlines.get(connection));
   }
 

@@ -25,7 +25,10 @@ export interface Accepted {
 
 /** Where a publication becomes durable, before it is acknowledged. */
 export interface Ingest {
-  /** Resolves when the publication is durable: only then is it acknowledged and forwarded. */
+  /**
+   * Resolves when the publication is durable: only then is it acknowledged and forwarded. Rejects with an error whose
+   * `permanent` is true when the publication is the sender's fault, and sending it again would change nothing.
+   */
   accept(publication: IncomingPublication): Promise<Accepted>;
   /** MQTT subscribers and their queues have been given the publication. */
   emitted(position: number): void;
@@ -50,6 +53,8 @@ export class IngestGate {
   /** Publications that were not accepted since one was; the log speaks at the first and at the end. */
   #failures = 0;
   notAccepted = 0;
+  /** Publications that ingest refused for what they are. */
+  refused = 0;
 
   constructor(options: IngestGateOptions) {
     this.#options = options;
@@ -103,7 +108,7 @@ export class IngestGate {
       this.#accepted();
       if (position !== undefined) ingest.emitted(position);
     } catch (error) {
-      this.#refused(error);
+      this.#failed(identity, packet, error);
     } finally {
       this.#accepting--;
     }
@@ -122,8 +127,8 @@ export class IngestGate {
       accepted = await ingest.accept(publicationOf(identity, packet));
       this.#accepted();
     } catch (cause) {
-      this.#refused(cause);
-      callback(new NotAcceptedError("the publication could not be made durable: it is not acknowledged", { cause }));
+      this.#failed(identity, packet, cause);
+      callback(new NotAcceptedError("the publication is not accepted: it is not acknowledged", { cause }));
       return;
     } finally {
       this.#accepting--;
@@ -153,7 +158,12 @@ export class IngestGate {
     this.#failures = 0;
   }
 
-  #refused(error: unknown): void {
+  #failed(identity: string, { topic }: PublishPacket, error: unknown): void {
+    if (error instanceof Error && "permanent" in error && error.permanent === true) {
+      this.refused++;
+      this.#options.logger.warn({ identity, topic, why: error.message }, "a publication is refused");
+      return;
+    }
     this.notAccepted++;
     if (this.#failures++ > 0) return;
     this.#options.logger.error(

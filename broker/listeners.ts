@@ -18,8 +18,20 @@ export interface Origin {
   transport: Transport;
 }
 
+/** Whom MQTT over WebSocket comes from, seen through the proxies that are trusted to say so. */
+export interface ClientAddresses {
+  /** The client's address: the nearest one that is not a trusted proxy. */
+  of(request: IncomingMessage): string;
+  /** Whether the address is a trusted proxy's. */
+  trusts(address: string): boolean;
+}
+
+/** Without trusted proxies the peer is the client. */
+export const PEER_ADDRESSES: ClientAddresses = { of: ({ socket }) => addressOf(socket), trusts: () => false };
+
 export interface ListenersOptions {
   config: BrokerConfig;
+  addresses: ClientAddresses;
   admission: Admission;
   /** The largest MQTT packet, bytes. */
   maxPacketBytes: number;
@@ -110,15 +122,19 @@ function createTlsListener(tls: TlsConfig, options: TlsOptions, onSocket: (socke
   }
 }
 
-function webSocketListener({ config, admission, maxPacketBytes, onConnection }: ListenersOptions): Server {
+function webSocketListener(options: ListenersOptions): Server {
+  const { config, addresses, admission, maxPacketBytes, onConnection } = options;
+  const isProxy = (socket: Socket): boolean => addresses.trusts(addressOf(socket));
   return createWebSocketListener({
     allowedOrigins: config.allowedOrigins,
     // A message may hold more than one packet.
     maxMessageBytes: 2 * maxPacketBytes,
     connectTimeoutMs: config.connectTimeoutMs,
-    admit: (socket) => admission.admit(socket),
-    onConnection: (connection, request, socket) =>
-      onConnection(connection, { address: addressOf(socket), transport: "websocket" }, request),
+    admit: (socket) => (isProxy(socket) ? admission.admitProxy(socket) : admission.admit(socket)),
+    admitRequest: (request) =>
+      !isProxy(request.socket) || admission.countAddress(request.socket, addresses.of(request)),
+    onConnection: (connection, request) =>
+      onConnection(connection, { address: addresses.of(request), transport: "websocket" }, request),
   });
 }
 

@@ -70,6 +70,24 @@ export class PacketMeter {
 }
 
 /**
+ * Calls back once, when the peer has sent more than `maxBytes`. What comes before the CONNACK waits in memory for
+ * somebody who is not known yet: further packets, and on a WebSocket frames whose message never ends.
+ * @param socket the raw one, below any WebSocket
+ * @returns looks no more
+ */
+export function watchEarlyBytes(socket: Duplex, maxBytes: number, onProblem: (problem: string) => void): () => void {
+  let seen = 0;
+  const watch = (chunk: Buffer): void => {
+    seen += chunk.length;
+    if (seen <= maxBytes) return;
+    socket.off("data", watch);
+    onProblem(`${seen} bytes before the CONNACK, where ${maxBytes} are allowed`);
+  };
+  socket.on("data", watch);
+  return () => socket.off("data", watch);
+}
+
+/**
  * Calls back once, with what is wrong, when the connection sends a packet that {@link PacketMeter} refuses.
  * To be called after Aedes has taken the connection: with its `readable` listener in place, `data` is emitted for each
  * chunk that Aedes reads, before Aedes sees it, and takes nothing away.

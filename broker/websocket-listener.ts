@@ -7,6 +7,8 @@ import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
 /** RFC 6455: the endpoint received data of a type it cannot accept. */
 const UNSUPPORTED_DATA = 1003;
+/** Pieces of one message: each costs more memory than its bytes, and clients send whole messages. */
+const MAX_FRAGMENTS = 1024;
 /** A look for idle connections at least this often; Node's default of 30 s would make the time-out useless. */
 const MAX_CHECK_INTERVAL_MS = 1000;
 
@@ -18,7 +20,9 @@ export interface WebSocketListenerOptions {
   connectTimeoutMs: number;
   /** Called with the raw socket; false ends it. */
   admit(socket: Socket): boolean;
-  onConnection(connection: Duplex, request: IncomingMessage, socket: Socket): void;
+  /** Called with the upgrade, which may say on whose behalf it comes; false refuses it. */
+  admitRequest(request: IncomingMessage): boolean;
+  onConnection(connection: Duplex, request: IncomingMessage): void;
 }
 
 /**
@@ -26,10 +30,12 @@ export interface WebSocketListenerOptions {
  * not hold back a client that sends faster than the broker takes it (721 MB accepted in 5 s, where this took 32).
  */
 export function createWebSocketListener(options: WebSocketListenerOptions): Server {
-  const { allowedOrigins, maxMessageBytes, connectTimeoutMs, admit, onConnection } = options;
+  const { allowedOrigins, maxMessageBytes, connectTimeoutMs, admit, admitRequest, onConnection } = options;
   const upgrades = new WebSocketServer({
     noServer: true,
+    // Compressed, a frame of a few bytes could become one of megabytes.
     perMessageDeflate: false,
+    maxFragments: MAX_FRAGMENTS,
     maxPayload: Number.isFinite(maxMessageBytes) ? maxMessageBytes : 0,
     handleProtocols: (offered) => SUBPROTOCOLS.find((name) => offered.has(name)) ?? false,
   });
@@ -44,16 +50,17 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     response.end("This is MQTT over WebSocket: connect with an MQTT client.\n");
   });
   server.on("upgrade", (request, duplex, head) => {
-    // Node hands over the socket of the connection; the type allows for others.
-    const socket = request.socket;
-    const refusal = refusalOf(request, allowedOrigins);
+    // Nobody else listens for errors of a socket that is refused; a reset must not end the program.
+    duplex.on("error", () => duplex.destroy());
+    const refusal = refusalOf(request, allowedOrigins) ?? (admitRequest(request) ? undefined : "429 Too Many Requests");
     if (refusal !== undefined) {
-      duplex.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      duplex.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => duplex.destroy());
       return;
     }
-    socket.setNoDelay(true);
+    // Node hands over the socket of the connection; the type of `duplex` allows for others.
+    request.socket.setNoDelay(true);
     upgrades.handleUpgrade(request, duplex, head, (webSocket) => {
-      onConnection(streamOf(webSocket), request, socket);
+      onConnection(streamOf(webSocket), request);
     });
   });
   return server;

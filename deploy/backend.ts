@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { clientAddresses } from "../bridge/addresses.ts";
 import { startBridge } from "../bridge/bridge.ts";
 import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
@@ -119,6 +120,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       channels,
       verifyToken: (token) => tokens.verify(token),
       ingest,
+      addresses: clientAddresses(bridgeConfig.trustedProxies),
       ...(stores.redis === undefined ? {} : { redis: stores.redis }),
       logger: logger.child({ part: "broker" }),
     });

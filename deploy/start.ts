@@ -6,6 +6,7 @@ import pinoPretty from "pino-pretty";
 import { ConfigurationError } from "../contract/environment.ts";
 import { type Backend, type BackendConfig, readBackendConfig, startBackend } from "./backend.ts";
 import { describePlace, parseRedisUrl } from "./redis-url.ts";
+import { insecureSwitches } from "./warnings.ts";
 
 /** A stop that takes longer, beyond SHUTDOWN_SPREAD_MS, is ended: whoever pressed Ctrl-C waits for it. */
 const STOP_TIMEOUT_MS = 1900;
@@ -48,7 +49,8 @@ function stopOnce(backend: Backend, { bridge }: BackendConfig, logger: Logger): 
   };
 }
 
-function greeting({ bridge, simulator, store }: BackendConfig, { addresses, cameras }: Backend): string {
+function greeting(config: BackendConfig, { addresses, cameras }: Backend): string {
+  const { bridge, simulator, store } = config;
   const lines: (readonly [string, string])[] = [
     ...addresses,
     ["Data", store.url === undefined ? `${bridge.dataPath} (LevelDB)` : redisLine(store.url, store.prefix)],
@@ -59,8 +61,7 @@ function greeting({ bridge, simulator, store }: BackendConfig, { addresses, came
         : "none simulated",
     ],
   ];
-  if (bridge.loopback)
-    lines.push(["Note", "any program on this machine can have a token: POST /auth/token asks for no key on loopback"]);
+  for (const warning of insecureSwitches(config)) lines.push(["Warning", warning]);
   const width = Math.max(...lines.map(([label]) => label.length));
   const body = lines.map(([label, text]) => `  ${label.padEnd(width)}  ${text}\n`).join("");
   return `\nSkylapse Realtime ${version} is ready after ${process.uptime().toFixed(1)} s\n\n${body}\nCtrl-C stops it.\n`;
