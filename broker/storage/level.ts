@@ -193,37 +193,49 @@ export class LevelStorage extends AsyncLevelPersistence {
   /**
    * Aedes hands all filters of a SUBSCRIBE, the refused ones too, once for each that is granted. The base stores them
    * all: what a client may not read would be queued for it. Here only what its owner may have is stored, and once.
+   *
+   * Messages are queued from the moment this resolves, when Aedes begins to deliver them too. Were it earlier, one that
+   * is published meanwhile would lie in the queue until the client connects again, and come after newer ones.
    */
   override addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
-    const set = this.#setOf(client.id);
-    if (set === undefined) return Promise.resolve();
-    const known = this.#subscriptions.filtersOf(client.id);
-    const added: Subscription[] = [];
-    for (const { topic, qos } of subscriptions) {
-      const before = known.get(topic);
-      if (before?.qos === qos || set.subscribeProblem(topic) !== undefined) continue;
-      if (before === undefined && this.#subscriptions.filtersOf(client.id).size >= this.#options.maxSubscriptions)
-        continue;
-      this.#subscriptions.set(client.id, topic, qos);
-      added.push({ topic, qos });
-    }
     return this.#tasks.run(client.id, async () => {
-      if (added.length > 0) await super.addSubscriptions(client, added);
+      const set = this.#setOf(client.id);
+      if (set === undefined) return;
+      const known = this.#subscriptions.filtersOf(client.id);
+      const added: Subscription[] = [];
+      let room = this.#options.maxSubscriptions - known.size;
+      for (const { topic, qos } of subscriptions) {
+        const before = known.get(topic);
+        if (before?.qos === qos || set.subscribeProblem(topic) !== undefined) continue;
+        if (before === undefined && room-- <= 0) continue;
+        added.push({ topic, qos });
+      }
+      if (added.length === 0) return;
+      await super.addSubscriptions(client, added);
+      for (const { topic, qos } of added) this.#subscriptions.set(client.id, topic, qos);
     });
   }
 
   override removeSubscriptions(client: Session, filters: string[]): Promise<void> {
+    return this.#tasks.run(client.id, () => this.#removeSubscriptions(client, filters));
+  }
+
+  async #removeSubscriptions(client: Session, filters: string[]): Promise<void> {
     for (const filter of filters) this.#subscriptions.delete(client.id, filter);
-    return this.#tasks.run(client.id, () => super.removeSubscriptions(client, filters));
+    await super.removeSubscriptions(client, filters);
   }
 
-  override async subscriptionsByClient(client: Session): Promise<Subscription[]> {
-    return [...this.#subscriptions.filtersOf(client.id)].map(([topic, { qos }]) => ({ topic, qos }));
+  override subscriptionsByClient(client: Session): Promise<Subscription[]> {
+    return this.#tasks.run(client.id, async () =>
+      [...this.#subscriptions.filtersOf(client.id)].map(([topic, { qos }]) => ({ topic, qos })),
+    );
   }
 
-  override async cleanSubscriptions(client: Session): Promise<void> {
-    const filters = [...this.#subscriptions.filtersOf(client.id).keys()];
-    if (filters.length > 0) await this.removeSubscriptions(client, filters);
+  override cleanSubscriptions(client: Session): Promise<void> {
+    return this.#tasks.run(client.id, async () => {
+      const filters = [...this.#subscriptions.filtersOf(client.id).keys()];
+      if (filters.length > 0) await this.#removeSubscriptions(client, filters);
+    });
   }
 
   /** The sessions that queue the message: those whose owner may read it, now and not only when it subscribed. */
@@ -337,11 +349,16 @@ export class LevelStorage extends AsyncLevelPersistence {
 
   /** With its owner, for the next run of the broker may have to publish it. */
   override putWill(client: Session, will: object): Promise<void> {
+    this.#options.wills.stored(client.id);
     return super.putWill(client, { ...will, identity: this.#options.wills.identityOf(will) });
   }
 
-  override async delWill(client: Session): Promise<unknown> {
-    return this.#options.wills.takeKept(client.id) ? undefined : super.delWill(client);
+  /** The base deletes with the will of a connection that was taken over that of the one which took over. */
+  override async delWill(client: Session & { brokerId?: string }): Promise<unknown> {
+    const { wills } = this.#options;
+    // Aedes names the broker when a connection has ended, and not when a client connects.
+    if (client.brokerId === this.#brokerId && wills.released(client.id)) return undefined;
+    return wills.takeKept(client.id) ? undefined : super.delWill(client);
   }
 
   /** The wills of clients of runs that ended without publishing them. */

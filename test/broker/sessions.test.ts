@@ -59,6 +59,27 @@ describe("a persistent session", () => {
     },
   );
 
+  it("gets what is published while it subscribes at once or not at all, and never later", async () => {
+    const test = await startTestBroker();
+    const options = archive(test.token(["dashboard:read"]));
+    const { client, inbox } = await test.join(options);
+    const camera = await test.client(NORTH);
+    let published = 0;
+    const publish = (): Promise<unknown> => camera.publishAsync(EVENT, String(published++), { qos: 1 });
+    for (let round = 0; round < 25; round++) {
+      const publishing = Array.from({ length: 30 }, publish);
+      await client.subscribeAsync(EVENT, { qos: 1 });
+      publishing.push(publish());
+      await Promise.all(publishing);
+      const last = String(published - 1);
+      await expect.poll(() => inbox.messages.at(-1)?.payload).toBe(last);
+      await client.unsubscribeAsync(EVENT);
+    }
+    const numbers = inbox.messages.map(({ payload }) => Number(payload));
+    expect(numbers).toEqual([...numbers].sort((one, other) => one - other));
+    await expect.poll(() => test.broker.stats().offlineMessages).toBe(0);
+  });
+
   it("survives a restart of the broker, with its subscriptions, its queue and the retained messages", async () => {
     const dataPath = temporaryFolder();
     const before = await startTestBroker({ dataPath });
@@ -405,6 +426,23 @@ describe("wills", () => {
       .toMatchObject([
         { identity: "device:north", topic: will.topic, payload: Buffer.from("gone"), qos: 1, retain: true },
       ]);
+  });
+
+  it("are published by the next run for the connection that took over, not only for the one before", async () => {
+    const dataPath = temporaryFolder();
+    const env = { MQTT_HEARTBEAT_MS: "50" };
+    const before = await startTestBroker({ dataPath, env });
+    const first = await before.client({ ...NORTH, clientId: "camera", reconnectPeriod: 0, will });
+    const takenOver = closed(first);
+    await before.client({ ...NORTH, clientId: "camera", will: { ...will, payload: Buffer.from("gone again") } });
+    await takenOver;
+    await expect.poll(() => before.ingest.accepted.length).toBe(1);
+    await before.broker.stop();
+
+    const after = await startTestBroker({ dataPath, env });
+    await expect
+      .poll(() => after.ingest.accepted, { timeout: 10_000 })
+      .toMatchObject([{ identity: "device:north", payload: Buffer.from("gone again") }]);
   });
 
   it("of an earlier run that cannot be made durable are tried again", async () => {

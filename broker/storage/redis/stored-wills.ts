@@ -40,8 +40,6 @@ export interface StoredWillsOptions {
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;
-  /** Of this node's connections, by client id: two while one connection takes over from another. */
-  readonly #own = new Map<string, number>();
 
   constructor(options: StoredWillsOptions) {
     this.#options = options;
@@ -53,7 +51,7 @@ export class StoredWills {
     const { topic, payload, qos, retain } = will;
     const { writer, brokerId, wills } = this.#options;
     const clientId = client.id;
-    this.#own.set(clientId, (this.#own.get(clientId) ?? 0) + 1);
+    wills.stored(clientId);
     const encoded = Buffer.from(payload).toString("base64");
     const identity = wills.identityOf(will) ?? "";
     const value = JSON.stringify({ clientId, identity, brokerId, topic, payload: encoded, qos, retain });
@@ -65,13 +63,9 @@ export class StoredWills {
    * ended: it takes its own will along, and not that of one which took over from it. Never rejects.
    */
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
-    if (brokerId === this.#options.brokerId) {
-      const others = (this.#own.get(id) ?? 1) - 1;
-      if (others > 0) this.#own.set(id, others);
-      else this.#own.delete(id);
-      if (others > 0) return;
-    }
-    if (this.#options.wills.takeKept(id)) return;
+    const { wills } = this.#options;
+    if (brokerId === this.#options.brokerId && wills.released(id)) return;
+    if (wills.takeKept(id)) return;
     await this.#quietly(this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", id, brokerId ?? ""] })));
   }
 
