@@ -50,7 +50,7 @@ Needed, in the file or the environment:
   BROKER_URL                    such as mqtts://example.org:8883
   LOCATION_LAT, LOCATION_LON    where it stands, and TIMEZONE
   CAMERA_DRIVER                 simulated, rpicam, gphoto2 or folder
-The README's section "A camera on a Raspberry Pi" explains these and all others.
+The README's section "A camera" explains these and all others.
 
 Exit codes: 0 ended when told to, 1 failed, 2 wrong command line, 78 wrong configuration.
 `;
