@@ -40,13 +40,19 @@ it("acknowledges nothing while the disk is full, says so at /readyz, and goes on
     WebSocket,
   });
   cleanUps.push(() => dashboard.close());
+  let live = false;
   dashboard.subscribe("camera:north", {
+    onState: ({ status }) => {
+      live = status === "live";
+    },
     onEvent: ({ event, data }) => {
       if (event === "capture.completed") shown.push((data as { n: number }).n);
     },
     onGap: (gap) => gaps.push(gap),
   });
   dashboard.connect();
+  // Of what is published before it is subscribed it is told the newest only.
+  await expect.poll(() => live).toBe(true);
 
   const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
   cleanUps.push(() => publisher.stop());

@@ -45,13 +45,19 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
     backoff: { minDelayMs: 20, maxDelayMs: 200 },
   });
   cleanUps.push(() => client.close());
+  let live = false;
   client.subscribe("dashboard", {
+    onState: ({ status }) => {
+      live = status === "live";
+    },
     onEvent: ({ event, camera, data }) => {
       if (event === "capture.completed") shown.get(camera ?? "")?.push((data as { n: number }).n);
     },
     onGap: (gap) => gaps.push(gap),
   });
   client.connect();
+  // Of what is published before it is subscribed it is told the newest only.
+  await expect.poll(() => live).toBe(true);
 
   // And an MQTT subscriber with a persistent session.
   const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
