@@ -38,6 +38,8 @@ const MAX_EARLY_PACKETS = 100;
 /** QoS 2 publications of one client between PUBREC and PUBREL. */
 const MAX_INFLIGHT_QOS2 = 1000;
 const SESSION_SWEEP_MS = 3_600_000;
+/** How soon a device that the command line removes is put out. */
+const DEVICES_REFRESH_MS = 500;
 /** What {@link Broker.stop} gives to what is under way, and then to the closing of clients. */
 const STOP_DRAIN_MS = 700;
 const STOP_CLOSE_MS = 700;
@@ -182,6 +184,7 @@ class EmbeddedBroker implements Broker {
   readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
   #listeners: Listeners | undefined;
   #sweep: NodeJS.Timeout | undefined;
+  #refresh: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(options: BrokerOptions, parts: Parts) {
@@ -279,6 +282,9 @@ class EmbeddedBroker implements Broker {
     };
     sweep();
     this.#sweep = setInterval(sweep, SESSION_SWEEP_MS).unref();
+    const refresh = () =>
+      devices.refresh().catch((error: unknown) => this.#logger.error({ err: error }, "the devices cannot be read"));
+    this.#refresh = setInterval(refresh, DEVICES_REFRESH_MS).unref();
   }
 
   get devices(): DeviceStore {
@@ -375,6 +381,7 @@ class EmbeddedBroker implements Broker {
 
   async #stop(): Promise<void> {
     clearInterval(this.#sweep);
+    clearInterval(this.#refresh);
     this.#listeners?.close();
     this.#authorize.stop();
     await until(() => this.#gate.accepting === 0 && this.#aedes.underWay === 0, STOP_DRAIN_MS);

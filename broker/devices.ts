@@ -54,6 +54,8 @@ export interface DeviceStore {
   remove(id: string): Promise<boolean>;
   /** The device, when the secret is its own. Sees changes that another process made to the file. */
   verify(id: string, secret: string): Promise<Device | undefined>;
+  /** Looks whether another process has changed the file; cheap when it has not. @throws {DeviceError} */
+  refresh(): Promise<void>;
   /** Called with the id of a device whose secret is no longer good. */
   onChange(listener: (id: string) => void): () => void;
 }
@@ -143,7 +145,6 @@ class DeviceFile implements DeviceStore {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Reads the file when it is another than the one read last. */
   async refresh(): Promise<void> {
     const stamp = await stampOf(this.#path);
     if (stamp === this.#stamp) return;

@@ -128,9 +128,11 @@ test("after a reconnect: the newest states, alerts, replies, what happens now, i
   await outbox.put(message("state", "state", "newer"));
   await outbox.put(message("reply", "reply"));
   outbox.connected();
-  await Promise.all(["picture 1", "picture 2", "picture 3"].map((name) => outbox.put(message("preview", name))));
-  await outbox.put(message("event", "event now"));
   const entries = await take(outbox, 3);
+  await outbox.put(message("preview", "picture 1"));
+  await vi.waitUntil(() => next(outbox) === "picture 1");
+  await Promise.all(["picture 2", "picture 3"].map((name) => outbox.put(message("preview", name))));
+  await outbox.put(message("event", "event now"));
   await vi.waitUntil(() => next(outbox) === "event now");
   entries.push(...(await take(outbox, 2)));
   await vi.waitUntil(() => next(outbox) === "picture 3");
