@@ -9,15 +9,16 @@ import { takeDuty } from "./alerts/duty.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { startCommandRelay } from "./command-relay.ts";
+import { startCommandTurns } from "./command-turns.ts";
 import type { BridgeConfig } from "./config.ts";
 import { watchDuplicateClients } from "./duplicate-clients.ts";
 import type { Journal } from "./journal/journal.ts";
 import { startLinkGaps } from "./link-gaps.ts";
-import { startPresence } from "./presence.ts";
 import type { Previews } from "./previews.ts";
 import type { Publish } from "./publish.ts";
 import { createCallers } from "./routes/callers.ts";
 import { startHttpServer } from "./server.ts";
+import { sharePresence } from "./shared-presence.ts";
 import { startSharedStats } from "./shared-stats.ts";
 import { startSockets } from "./sockets.ts";
 import { openStats, type Stats } from "./stats.ts";
@@ -91,12 +92,19 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     );
     started(countAccepted(ingest, stats));
     const presence = started(
-      startPresence({ journal, tree, publish, link, ...config.presence, logger: logger.child({ part: "presence" }) }),
-    );
-    started(
-      watchDuplicateClients({ link, journal, tree, publish, logger: logger.child({ part: "duplicate-clients" }) }),
+      sharePresence({
+        ...{ cluster, journal, tree, publish, link, ...config.presence },
+        logger: logger.child({ part: "presence" }),
+      }),
     );
     const { documents, leases } = cluster;
+    const duplicatesLogger = logger.child({ part: "duplicate-clients" });
+    started(
+      takeDuty({
+        ...{ leases, name: "duplicate-clients", logger: duplicatesLogger },
+        begin: async () => watchDuplicateClients({ link, journal, tree, publish, logger: duplicatesLogger }),
+      }),
+    );
     const { maxCameras } = config.presence;
     const watching = { journal, documents, tree, publish, maxCameras };
     const gapsLogger = logger.child({ part: "link-gaps" });
@@ -113,6 +121,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         begin: () => startAlerts({ ...watching, thresholds: config.alerts, logger: alertsLogger }),
       }),
     );
+    const commandsLogger = logger.child({ part: "commands" });
+    const maxPerCamera = config.commands.maxQueuedPerCamera + 1;
     const relay = started(
       startCommandRelay({
         link,
@@ -120,7 +130,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         tree,
         isSleeping: (camera) => presence.of(camera)?.status === "sleeping",
         ...config.commands,
-        logger: logger.child({ part: "commands" }),
+        ...(cluster.shared ? { turns: startCommandTurns({ cluster, maxPerCamera, logger: commandsLogger }) } : {}),
+        logger: commandsLogger,
       }),
     );
     const sockets = startSockets({

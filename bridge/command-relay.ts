@@ -13,6 +13,7 @@ import {
 } from "../contract/commands.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import type { BrokerLink, Delivery } from "./broker-link/broker-link.ts";
+import type { CommandTurns } from "./command-turns.ts";
 import type { Entry, Journal } from "./journal/journal.ts";
 
 /** Brings commands to cameras and says truthfully what came of them. */
@@ -37,7 +38,7 @@ export interface CommandUpdate {
 export interface CommandRelay extends CommandRunner {
   stats(): { queued: number; inFlight: number; lateReplies: number };
   /** Ends what is pending: nobody is left to tell of an answer. */
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 export interface CommandRelayOptions {
@@ -46,6 +47,8 @@ export interface CommandRelayOptions {
   tree: TopicTree;
   /** Commands wait for a sleeping camera; for one that is offline they fail at once. */
   isSleeping: (camera: string) => boolean;
+  /** The order over all nodes; undefined for a node that is alone. */
+  turns?: CommandTurns;
   /** Commands that wait for one camera behind the one in flight. Default 16. */
   maxQueuedPerCamera?: number;
   /** Commands that wait or are in flight, all cameras together. Default 10,000. */
@@ -81,6 +84,8 @@ interface Pending {
   status: CommandStatus | "queued";
   onUpdate: (update: CommandUpdate) => void;
   expiry: NodeJS.Timeout | undefined;
+  /** No command of another node comes before it. */
+  hasTurn: boolean;
 }
 
 /** One camera's commands: one in flight, so that they are done in the order they were given. */
@@ -93,7 +98,7 @@ const deliveredSchema = z.object({ id: z.string() });
 const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
-  const { link, journal, tree, isSleeping, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
+  const { link, journal, tree, isSleeping, turns, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
   const lanes = new Map<string, Lane>();
   let pendingCount = 0;
   let lateReplies = 0;
@@ -128,6 +133,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     if (lane.inFlight === pending) lane.inFlight = undefined;
     else lane.queue = lane.queue.filter((other) => other !== pending);
     pendingCount--;
+    void turns?.leave(pending.camera, pending.id);
     if (lane.inFlight === undefined && lane.queue.length === 0) lanes.delete(pending.camera);
   }
 
@@ -135,14 +141,30 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   function pump(camera: string): void {
     const lane = lanes.get(camera);
     if (stopped || lane === undefined || lane.inFlight !== undefined || !link.connected(`device:${camera}`)) return;
-    const next = lane.queue.shift();
-    if (next === undefined) return;
+    const next = lane.queue[0];
+    if (next === undefined || !next.hasTurn) return;
+    lane.queue.shift();
     lane.inFlight = next;
     advance(next, "sent");
     link.publish({ topic: next.topic, payload: next.payload, qos: 1, retain: false }).catch((error) => {
       logger.warn({ err: error, command: next.id, camera }, "command not published");
       advance(next, "failed", { error: "the broker did not take the command", code: ReplyCode.internal });
     });
+  }
+
+  async function awaitTurn(turns: CommandTurns, pending: Pending, expiresAt: number): Promise<void> {
+    const { id, camera } = pending;
+    try {
+      const taken = await turns.enter({ camera, id, expiresAt }, () => {
+        pending.hasTurn = true;
+        pump(camera);
+      });
+      if (!taken) advance(pending, "failed", { code: ReplyCode.limit, error: tooMany(camera) });
+    } catch (error) {
+      logger.warn({ err: error, command: id, camera }, "command not queued");
+      const why = "the store is away, and with it the queue of the commands: try again in a moment";
+      advance(pending, "failed", { code: ReplyCode.storeUnavailable, error: why });
+    }
   }
 
   function expire(pending: Pending): void {
@@ -201,7 +223,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         return refuse("failed", ReplyCode.deviceOffline, `the camera ${camera} is not connected`);
       const lane = lanes.get(camera) ?? { inFlight: undefined, queue: [] };
       if (lane.queue.length >= maxQueuedPerCamera || pendingCount >= maxPending)
-        return refuse("failed", ReplyCode.limit, `too many commands wait for the camera ${camera}: try again later`);
+        return refuse("failed", ReplyCode.limit, tooMany(camera));
 
       const issuedAt = Date.now();
       const command: Command = {
@@ -220,18 +242,20 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         status: "queued",
         onUpdate,
         expiry: undefined,
+        hasTurn: turns === undefined,
       };
       pending.expiry = setTimeout(() => expire(pending), expires_in * 1000);
       lane.queue.push(pending);
       lanes.set(camera, lane);
       pendingCount++;
       pump(camera);
+      if (turns !== undefined) void awaitTurn(turns, pending, issuedAt + expires_in * 1000);
     },
     stats() {
       const inFlight = [...lanes.values()].filter((lane) => lane.inFlight !== undefined).length;
       return { queued: pendingCount - inFlight, inFlight, lateReplies };
     },
-    stop() {
+    async stop() {
       if (stopped) return;
       stopped = true;
       unlisten();
@@ -246,9 +270,12 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
             code: ReplyCode.commandTimeout,
           });
       }
+      await turns?.stop();
     },
   };
 }
+
+const tooMany = (camera: string) => `too many commands wait for the camera ${camera}: try again later`;
 
 /** What is wrong with the arguments of a command of the contract. A camera may know others: those it judges itself. */
 function argsProblem(name: string, args: Readonly<Record<string, unknown>>): string | undefined {

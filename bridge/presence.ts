@@ -1,7 +1,14 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import { DASHBOARD } from "../contract/channels.ts";
-import { CAMERA_ALERTS, captureProgressSchema, LINK_GAP_EVENT, linkSchema, type Presence } from "../contract/events.ts";
+import {
+  CAMERA_ALERTS,
+  captureProgressSchema,
+  LINK_GAP_EVENT,
+  linkSchema,
+  type Presence,
+  presenceSchema,
+} from "../contract/events.ts";
 import { isBackendState, PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import { type CameraPresence, nextPresence, type PresenceSignal, unknownPresence } from "./camera-presence.ts";
@@ -24,6 +31,8 @@ export interface PresenceOptions {
   graceMs?: number;
   /** Further cameras are not followed. Default 10,000. */
   maxCameras?: number;
+  /** What was published last still holds: somebody has followed the cameras until now. Default: nobody knows. */
+  trusted?: boolean;
   logger: Logger;
 }
 
@@ -47,7 +56,7 @@ const LONGEST_TICK_MS = 1000;
 const SHORTEST_TICK_MS = 20;
 
 export function startPresence(options: PresenceOptions): PresenceService {
-  const { journal, tree, publish, link, graceMs = 30_000, maxCameras = 10_000, logger } = options;
+  const { journal, tree, publish, link, graceMs = 30_000, maxCameras = 10_000, trusted = false, logger } = options;
   const cameras = new Map<string, Camera>();
   let full = false;
 
@@ -146,15 +155,22 @@ export function startPresence(options: PresenceOptions): PresenceService {
     for (const [name, camera] of cameras) {
       const last = journal.state(tree.build({ kind: "camera-link", camera: name }));
       const read = last === undefined ? undefined : linkSchema.safeParse(bodyOf(last)?.data);
+      const said = journal.state(tree.build({ kind: "camera-state", camera: name, name: PRESENCE_STATE }));
+      const published = trusted && said !== undefined ? presenceIn(said) : undefined;
+      if (published !== undefined && said !== undefined) {
+        camera.presence = fromPublished(published, link.connected(`device:${name}`));
+        // What the camera said meanwhile nobody has made anything of.
+        if (read?.success && last !== undefined && last.position > said.position)
+          signal(name, camera, { type: "link", link: read.data, at: startedAt });
+        continue;
+      }
       camera.presence = unknownPresence(read?.success ? read.data.session : undefined, startedAt);
       // The broker listened before this did: a camera that came in between has said its birth already.
       if (read?.success && read.data.status === "online" && link.connected(`device:${name}`)) {
         signal(name, camera, { type: "link", link: read.data, at: startedAt });
         continue;
       }
-      const said = journal.state(tree.build({ kind: "camera-state", camera: name, name: PRESENCE_STATE }));
-      const status = statusSchema.safeParse(said === undefined ? undefined : bodyOf(said)?.data);
-      if (!status.success || status.data.status !== "unknown") publishPresence(name, camera);
+      if (said === undefined || presenceIn(said)?.status !== "unknown") publishPresence(name, camera);
     }
   }
 
@@ -170,7 +186,25 @@ export function startPresence(options: PresenceOptions): PresenceService {
   };
 }
 
-const statusSchema = z.object({ status: z.string() });
+/** What was last published of a camera's presence, by whichever node. */
+export function publishedPresence(
+  journal: Pick<Journal, "state">,
+  tree: TopicTree,
+  camera: string,
+): Presence | undefined {
+  const said = journal.state(tree.build({ kind: "camera-state", camera, name: PRESENCE_STATE }));
+  return said === undefined ? undefined : presenceIn(said);
+}
+
+function presenceIn(entry: StateEntry): Presence | undefined {
+  return presenceSchema.safeParse(bodyOf(entry)?.data).data;
+}
+
+function fromPublished({ status, since, until, session }: Presence, connected: boolean): CameraPresence {
+  const untilMs = until === undefined ? undefined : Date.parse(until);
+  return { status, session, since: Date.parse(since), until: untilMs, doubtUntil: undefined, connected };
+}
+
 const BACKEND_ALERTS: ReadonlySet<string> = new Set(CAMERA_ALERTS);
 
 /** Whether the camera itself says it: not a command to it, nor what the backend publishes about it. */

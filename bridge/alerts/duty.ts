@@ -12,7 +12,7 @@ export interface DutyOptions {
   /** Names the work over all nodes. */
   name: string;
   /** Begins the work; what it returns ends it. */
-  begin: () => Promise<{ stop(): Promise<void> }>;
+  begin: () => Promise<{ stop(): void | Promise<void> }>;
   /** Between two tries to get the work, or to begin it, milliseconds. Default 2,000. */
   retryMs?: number;
   logger: Logger;

@@ -21,6 +21,7 @@ const MAX_TOLD = 5_000;
 const CLIENTS = "mqtt-clients";
 const WHO = "mqtt-clients?";
 const DELIVERED = "mqtt-delivered";
+const TAKEN_OVER = "mqtt-taken-over";
 
 const clientsSchema = z.object({
   /** The first part of a whole list: what was said before counts no more. */
@@ -28,6 +29,7 @@ const clientsSchema = z.object({
   came: z.array(z.string()),
   gone: z.array(z.string()),
 });
+const takenOverSchema = z.object({ clientId: z.string(), identity: z.string() });
 const deliveredSchema = z.object({ identity: z.string(), topic: z.string(), payload: z.base64() });
 
 /**
@@ -46,6 +48,7 @@ class SharedLink implements BrokerLink {
   /** Of the other nodes, by node. */
   readonly #clients = new Map<string, Set<string>>();
   readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
+  readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
   readonly #ends: (() => void)[] = [];
   /** What the others were told. */
   #told = new Set<string>();
@@ -66,6 +69,14 @@ class SharedLink implements BrokerLink {
       }),
       signals.on(DELIVERED, (message, from) => this.#acknowledged(message, from)),
       link.onDelivered((delivery) => this.#delivered(delivery)),
+      signals.on(TAKEN_OVER, (message, from) => {
+        const told = takenOverSchema.safeParse(message);
+        if (from !== nodeId && told.success) this.#takenOver(told.data);
+      }),
+      link.onTakeOver((takeOver) => {
+        this.#takenOver(takeOver);
+        signals.send(TAKEN_OVER, { ...takeOver });
+      }),
     );
     const telling = setInterval(() => this.#tellChanges(), intervalMs).unref();
     const looking = setInterval(() => void this.#forgetGone().catch(() => {}), nodesIntervalMs).unref();
@@ -78,7 +89,11 @@ class SharedLink implements BrokerLink {
 
   publish: BrokerLink["publish"] = (publication) => this.#options.link.publish(publication);
 
-  onTakeOver: BrokerLink["onTakeOver"] = (listener) => this.#options.link.onTakeOver(listener);
+  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
+    const own: typeof listener = (takeOver) => listener(takeOver);
+    this.#takeOverListeners.add(own);
+    return () => this.#takeOverListeners.delete(own);
+  }
 
   connected(identity: string): boolean {
     if (this.#options.link.connected(identity)) return true;
@@ -172,6 +187,10 @@ class SharedLink implements BrokerLink {
     if (from === this.#options.cluster.nodeId || !told.success) return;
     const { identity, topic, payload } = told.data;
     this.#call({ identity, topic, payload: Buffer.from(payload, "base64") });
+  }
+
+  #takenOver(takeOver: { clientId: string; identity: string }): void {
+    for (const listener of this.#takeOverListeners) listener(takeOver);
   }
 
   #call(delivery: Delivery): void {

@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { channelExists, DASHBOARD } from "../../contract/channels.ts";
 import { eventNameSchema } from "../../contract/ids.ts";
+import { answerNodes, askNodes } from "../cluster/ask.ts";
 import { RequestError } from "../errors.ts";
 import { demand } from "./callers.ts";
 import { read } from "./request-body.ts";
@@ -13,9 +14,23 @@ const messageSchema = z.object({ event: eventNameSchema, data: z.unknown().optio
 const wrappedSchema = z.object({ channel: channelSchema, message: messageSchema });
 const bareSchema = messageSchema.extend({ channel: channelSchema });
 
-/** `POST /broadcast`: an event for a channel, answered when it is durable. */
+const SUBSCRIBERS = "subscribers";
+/** What is counted for the answer only is not to hold it up. */
+const COUNT_TIMEOUT_MS = 250;
+
+/** `POST /broadcast`: an event for a channel, answered when it is durable, with how many are subscribed at all nodes. */
 export function broadcastRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, channels, publish, sockets, stats, http } = services;
+  const { callers, channels, cluster, publish, sockets, stats, http } = services;
+  const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
+  server.addHook("onClose", async () => end());
+
+  /** A node that does not answer in time is left out. */
+  async function subscribers(channel: string): Promise<number> {
+    const answers = await askNodes(cluster, SUBSCRIBERS, channel, COUNT_TIMEOUT_MS).catch(() => undefined);
+    let count = sockets.subscribers(channel);
+    for (const answer of answers?.given.values() ?? []) if (typeof answer === "number") count += answer;
+    return count;
+  }
 
   server.post("/broadcast", perMinute(http.maxBroadcastsPerMinute), async (request) => {
     const caller = callers.orLocal(request);
@@ -30,7 +45,7 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
       sender: caller.name,
     });
     stats.add("broadcasts");
-    return { sent_to: sockets.subscribers(channel), channel };
+    return { sent_to: await subscribers(channel), channel };
   });
 }
 
