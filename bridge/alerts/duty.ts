@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Leases } from "../cluster/cluster.ts";
 
@@ -67,11 +68,6 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-    timer.unref();
-  });
-  await Promise.race([over, aborted(signal)]);
-  clearTimeout(timer);
+  // It rejects when the signal aborts, and leaves no listener behind: a node may wait for its duty for months.
+  await setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined);
 }

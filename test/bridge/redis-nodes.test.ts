@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { topicTree } from "../../contract/topics.ts";
 import { openRedis, type RedisAccess } from "../../deploy/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import { connect, TestClient } from "./realtime/client.ts";
@@ -39,6 +40,17 @@ function node(index: number): TestBridge {
   const bridge = bridges[index];
   if (bridge === undefined) throw new Error("no such node");
   return bridge;
+}
+
+const tree = topicTree();
+
+/** The events of a topic that the journal has from now on. */
+function follow({ journal }: TestBridge, topic: string): string[] {
+  const events: string[] = [];
+  journal.follow((entries) => {
+    for (const entry of entries) if (entry.topic === topic) events.push(JSON.parse(`{${entry.body}}`).event);
+  });
+  return events;
 }
 
 const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
@@ -174,5 +186,116 @@ describe("the register", () => {
       "subscription_result",
       "pong",
     ]);
+  });
+});
+
+describe("a camera's presence", () => {
+  const PRESENCE = tree.build({ kind: "camera-state", camera: "north", name: "presence" });
+  const LINK = "cameras/north/link";
+  const presenceAt = async (index: number) => (await node(index).call("/cameras/north", { token: OPERATOR_KEY })).body;
+
+  beforeEach(async () => {
+    await Promise.all(bridges.map((bridge) => bridge.stop()));
+    bridges = [];
+    for (let index = 0; index < 3; index++) bridges.push(await startNode({ PRESENCE_GRACE_MS: "100" }));
+  });
+
+  it("changes once, however many nodes there are, and is known at each", async () => {
+    const events = follow(node(2), PRESENCE);
+    await node(1).say(LINK, { status: "online", session: "s1" }, true);
+    for (const index of [0, 1, 2])
+      await vi.waitFor(async () => expect((await presenceAt(index)).presence?.status).toBe("online"));
+    await node(2).say(LINK, { status: "offline", session: "s1" }, true);
+    await vi.waitFor(() => expect(events).toContain("camera.offline"));
+    expect(events).toEqual(["camera.online", "camera.offline"]);
+  });
+
+  it("goes on at another node when the one that followed it stops, and a new node does not call it unknown", async () => {
+    const events = follow(node(2), PRESENCE);
+    await node(1).say(LINK, { status: "online", session: "s1" }, true);
+    await vi.waitFor(() => expect(events).toEqual(["camera.online"]));
+    const added = await startNode({ PRESENCE_GRACE_MS: "100" });
+    bridges.push(added);
+    await bridges[0]?.stop();
+    // Said while nobody follows: whoever does next makes of it what it means.
+    await node(1).say(LINK, { status: "offline", session: "s1" }, true);
+    await vi.waitFor(() => expect(events).toContain("camera.offline"), 10_000);
+    expect(events).toEqual(["camera.online", "camera.offline"]);
+  });
+});
+
+describe("commands to one camera", () => {
+  const command = { type: "command", camera: "north", name: "capture.now", args: {}, expires_in: 20 };
+
+  async function commander(index: number): Promise<TestClient> {
+    node(index).link.connections.add("device:north");
+    return await connect(urlOf(node(index)), node(index).mint("camera:control"));
+  }
+
+  async function queued(count: number): Promise<void> {
+    await vi.waitFor(async () => {
+      const queue = await node(0).cluster.documents.get("command-queues", "north");
+      expect(queue?.value ?? []).toHaveLength(count);
+    });
+  }
+
+  async function answer(index: number): Promise<void> {
+    const publication = node(index).link.publications.findLast(({ topic }) => topic.includes("/commands/"));
+    const { id } = JSON.parse(String(publication?.payload));
+    const reply = { command_id: id, status: "succeeded" };
+    await node(index).say("cameras/north/replies/capture.now", reply);
+  }
+
+  it("of all nodes are done one after the other, in the order they came", async () => {
+    const clients = [await commander(0), await commander(1), await commander(2)];
+    for (const [index, client] of clients.entries()) {
+      client.send({ ...command, id: index });
+      await queued(index + 1);
+    }
+    const sent = () => bridges.map(({ link }) => link.publications.filter(({ topic }) => topic.includes("/commands/")));
+    await vi.waitFor(() => expect(sent().map(({ length }) => length)).toEqual([1, 0, 0]));
+    await answer(0);
+    await clients[0]?.next("command_result", ({ status }) => status === "succeeded");
+    await vi.waitFor(() => expect(sent().map(({ length }) => length)).toEqual([1, 1, 0]));
+    await answer(1);
+    await vi.waitFor(() => expect(sent().map(({ length }) => length)).toEqual([1, 1, 1]));
+    await answer(2);
+    await clients[2]?.next("command_result", ({ status }) => status === "succeeded");
+    await queued(0);
+  });
+
+  it("share MAX_COMMANDS_PER_CAMERA", async () => {
+    const tight = await startNode({ MAX_COMMANDS_PER_CAMERA: "1" });
+    bridges.push(tight);
+    const clients = [await commander(0), await commander(1), await commander(3)];
+    for (const [index, client] of clients.slice(0, 2).entries()) {
+      client.send({ ...command, id: index });
+      await queued(index + 1);
+    }
+    clients[2]?.send({ ...command, id: 2 });
+    const refused = await clients[2]?.next("command_result", ({ status }) => status === "failed");
+    expect(refused).toMatchObject({ id: 2, code: 106, error: expect.stringContaining("too many commands wait") });
+    await queued(2);
+  });
+
+  it("of a node that died do not hold up those of the others", async () => {
+    const clients = [await commander(0), await commander(1)];
+    for (const [index, client] of clients.entries()) {
+      client.send({ ...command, id: index });
+      await queued(index + 1);
+    }
+    await accesses[0]?.close();
+    await clients[1]?.next("command_result", ({ status }) => status === "sent");
+  });
+});
+
+describe("POST /broadcast", () => {
+  it("says how many are subscribed at all nodes", async () => {
+    for (const index of [0, 1, 1, 2]) {
+      const client = await connect(urlOf(node(index)), node(index).mint("dashboard:read"));
+      await client.subscribe("dashboard");
+    }
+    const { body } = await node(2).call("/broadcast", { method: "POST", body: { event: "a.b" } });
+    expect(body).toEqual({ sent_to: 4, channel: "dashboard" });
   });
 });

@@ -1,14 +1,11 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { COMMAND_TIMEOUT_MS, openRedis, QUIT_TIMEOUT_MS, type RedisAccess } from "../../deploy/redis.ts";
 import { checkRedis, MIN_REDIS_VERSION } from "../../deploy/redis-check.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
+import { startSentinel } from "../support/redis-sentinel.ts";
 
 let lines: string[];
 let cleanUp: (() => Promise<unknown>)[];
@@ -114,9 +111,9 @@ describe("a connection", () => {
 
   test("follows the master that Sentinels name", async () => {
     const server = await serve();
-    const { port, stop } = await startSentinel(server.port);
-    cleanUp.push(stop);
-    const connection = open(`redis+sentinel://127.0.0.1:${port}/mymaster`).connect("test");
+    const sentinel = await startSentinel(server.port);
+    cleanUp.push(() => sentinel.stop());
+    const connection = open(sentinel.url).connect("test");
     await connection.set("a", "1");
     expect(await open(server.url).connect("test").get("a")).toBe("1");
   });
@@ -191,28 +188,6 @@ async function startOldRedis(): Promise<{ port: number; stop: () => Promise<unkn
       for (const socket of sockets) socket.destroy();
       server.close();
       return once(server, "close");
-    },
-  };
-}
-
-async function startSentinel(masterPort: number): Promise<{ port: number; stop: () => Promise<unknown> }> {
-  const folder = await mkdtemp(join(tmpdir(), "skylapse-sentinel-"));
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  probe.close();
-  await once(probe, "close");
-  const file = join(folder, "sentinel.conf");
-  await writeFile(file, `port ${port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 ${masterPort} 1\n`);
-  const child = spawn("redis-server", [file, "--sentinel"], { stdio: "ignore" });
-  return {
-    port,
-    async stop() {
-      const ended = once(child, "exit");
-      child.kill("SIGKILL");
-      await ended;
-      await rm(folder, { recursive: true, force: true });
     },
   };
 }

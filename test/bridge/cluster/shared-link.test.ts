@@ -118,3 +118,19 @@ test("while Redis is away a node knows its own, and afterwards all again", async
     await own.remove();
   }
 });
+
+test("a take-over at one node is known at all, once", async () => {
+  const [here, there] = [await startNode(), await startNode()];
+  const heard: string[] = [];
+  here.link.onTakeOver(({ clientId, identity }) => heard.push(`here ${clientId} ${identity}`));
+  there.link.onTakeOver(({ clientId, identity }) => heard.push(`there ${clientId} ${identity}`));
+  there.own.takeOver("cam-1", "device:north");
+  here.own.takeOver("cam-2", "device:south");
+  await vi.waitFor(() => expect(heard).toHaveLength(4));
+  expect(heard.sort()).toEqual([
+    "here cam-1 device:north",
+    "here cam-2 device:south",
+    "there cam-1 device:north",
+    "there cam-2 device:south",
+  ]);
+});
