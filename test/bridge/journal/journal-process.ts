@@ -67,7 +67,8 @@ export async function startJournalProcess(path: string): Promise<JournalProcess>
     });
   const send = (messages: ChildRequest["messages"]) => {
     ids++;
-    child.send({ id: ids, messages });
+    // One that was killed meanwhile hears nothing, and what it has not answered is sent to the next.
+    child.send({ id: ids, messages }, () => undefined);
     return ids;
   };
   const journal: JournalProcess = {
