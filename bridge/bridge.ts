@@ -1,14 +1,19 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
+import { FINAL_COMMAND_STATUSES } from "../contract/commands.ts";
 import { grantsOf } from "../contract/permissions.ts";
 import type { TopicTree } from "../contract/topics.ts";
+import type { Authority } from "./accounts/authority.ts";
+import { type MqttClients, startEnforcement } from "./accounts/enforcement.ts";
+import { LoginGuard } from "./accounts/login-guard.ts";
 import { clientAddresses } from "./addresses.ts";
 import { startAlerts } from "./alerts/alerts.ts";
 import { takeDuty } from "./alerts/duty.ts";
+import { type Audit, openAudit } from "./audit.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { Cluster } from "./cluster/cluster.ts";
-import { startCommandRelay } from "./command-relay.ts";
+import { type CommandRunner, startCommandRelay } from "./command-relay.ts";
 import { startCommandTurns } from "./command-turns.ts";
 import type { BridgeConfig } from "./config.ts";
 import { watchDuplicateClients } from "./duplicate-clients.ts";
@@ -24,7 +29,6 @@ import { startSockets } from "./sockets.ts";
 import { openStats, type Stats } from "./stats.ts";
 import { createStoreCheck } from "./store-check.ts";
 import { startSystemStatus } from "./system-status.ts";
-import type { Tokens } from "./tokens.ts";
 
 /** The bridge, serving dashboards and HTTP. What it was given (journal, ingest, previews) is its giver's to close. */
 export interface Bridge {
@@ -47,7 +51,10 @@ export interface BridgeOptions {
   journal: Journal;
   ingest: { publish: Publish; stats(): { accepted: number } };
   link: BrokerLink;
-  tokens: Tokens;
+  /** Its giver's to stop. */
+  authority: Authority;
+  /** The MQTT clients of this node: those whose tokens are revoked are ended. Default: there are none. */
+  mqttClients?: MqttClients;
   tree: TopicTree;
   channels: CustomChannels;
   previews: Previews;
@@ -65,7 +72,7 @@ interface Part {
 
 /** @throws what the first part that cannot start throws, such as `EADDRINUSE`; those already started are stopped */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
-  const { config, cluster, journal, ingest, link, tokens, tree, channels, previews, version, brokerStats, logger } =
+  const { config, cluster, journal, ingest, link, authority, tree, channels, previews, version, brokerStats, logger } =
     options;
   const publish: Publish = (message) => ingest.publish(message);
   const grants = (permissions: readonly string[]) => grantsOf(permissions, { tree, channels });
@@ -83,6 +90,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   };
 
   try {
+    const audit = started(await openAudit({ destination: config.auditLog, logger: logger.child({ part: "audit" }) }));
     const { counters } = cluster;
     const statsLogger = logger.child({ part: "stats" });
     const stats = started(
@@ -134,23 +142,23 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: commandsLogger,
       }),
     );
+    const commands = auditedCommands(relay, stats, audit);
     const sockets = startSockets({
       config: { ...config.sockets, addressOf: addresses.of },
       journal,
-      tokens,
+      tokens: authority,
+      review: (identity) => authority.review(identity),
       grantsOf: grants,
       channels,
       register: cluster.connections,
       store: { shared: cluster.shared, trouble: storeTrouble },
-      commands: {
-        run(request, onUpdate) {
-          stats.add("commands");
-          relay.run(request, onUpdate);
-        },
-      },
+      commands,
       logger: logger.child({ part: "sockets" }),
     });
     started(sockets);
+    const accountsLogger = logger.child({ part: "accounts" });
+    started(startEnforcement({ authority, sockets, mqtt: options.mqttClients, logger: accountsLogger }));
+    const guard = started(new LoginGuard({ ...config.logins, signals: cluster.signals, nodeId: cluster.nodeId }));
     started(
       startSystemStatus({
         cluster,
@@ -173,20 +181,22 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       services: {
         http: config.http,
         callers: createCallers({
-          tokens,
+          tokens: authority,
           grantsOf: grants,
           operatorKey: config.operatorKey,
           loopback: config.loopback,
           allowedOrigins: config.allowedOrigins,
         }),
         addressOf: addresses.of,
-        tokens,
+        authority,
+        guard,
+        audit,
         journal,
         tree,
         channels,
         publish,
         sockets,
-        relay,
+        relay: commands,
         presence,
         previews,
         stats,
@@ -231,6 +241,23 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await stopParts();
     throw error;
   }
+}
+
+/** Runs commands, counts them, and notes who asked for which, and what came of it. */
+function auditedCommands(relay: CommandRunner, stats: Stats, audit: Audit): CommandRunner {
+  return {
+    run(request, onUpdate) {
+      stats.add("commands");
+      const { camera, name, issuedBy, from = { who: `user:${issuedBy}`, address: undefined } } = request;
+      const note = (outcome: string) =>
+        audit.record({ action: "command", ...from, target: `camera:${camera} ${name}`, outcome });
+      note("issued");
+      relay.run(request, (update) => {
+        if (FINAL_COMMAND_STATUSES.has(update.status)) note(update.status);
+        onUpdate(update);
+      });
+    },
+  };
 }
 
 /** How often what was accepted is counted into the totals, milliseconds. */

@@ -22,7 +22,17 @@ export interface CommandRunner {
    * Whether the caller may command the camera is checked before. Calls back with every status the command reaches,
    * in order, the last of them one of `FINAL_COMMAND_STATUSES`; the first perhaps before this returns.
    */
-  run(request: CommandRequest & { issuedBy: string }, onUpdate: (update: CommandUpdate) => void): void;
+  run(
+    request: CommandRequest & { issuedBy: string; from?: CommandOrigin },
+    onUpdate: (update: CommandUpdate) => void,
+  ): void;
+}
+
+/** Whom the audit log names. */
+export interface CommandOrigin {
+  /** `user:alice`, `operator`. */
+  who: string;
+  address: string;
 }
 
 export interface CommandUpdate {

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { z } from "zod";
 import { type CustomChannels, customChannelsSchema } from "../contract/channels.ts";
 import {
@@ -63,12 +64,16 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     dataPath: read.DATA_PATH,
     topicRoot: read.TOPIC_ROOT,
     /** The first signs, all verify. */
-    jwtSecrets: [read.JWT_SECRET],
+    jwtSecrets: read.JWT_SECRET,
+    /** Whose tokens are taken beside our own; undefined when nobody's. */
+    jwks: providerOf(read),
     operatorKey: read.OPERATOR_KEY,
     allowedOrigins: read.ALLOWED_ORIGINS,
     trustedProxies: read.TRUSTED_PROXIES,
     channels: read.CHANNELS_FILE,
     logLevel: read.LOG_LEVEL,
+    /** The path of a file, or `stdout`. */
+    auditLog: read.AUDIT_LOG ?? join(read.DATA_PATH, "audit.log"),
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     shutdownSpreadMs: read.SHUTDOWN_SPREAD_MS,
     http: {
@@ -80,6 +85,12 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       maxCommandsPerMinute: read.MAX_COMMANDS_PER_MINUTE,
       tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
     },
+    accounts: {
+      accessTokenTtlSeconds: read.ACCESS_TOKEN_TTL_SECONDS,
+      refreshTokenTtlSeconds: read.REFRESH_TOKEN_TTL_SECONDS,
+      tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
+    },
+    logins: { maxFailures: read.MAX_LOGIN_FAILURES, windowMs: read.LOGIN_FAILURE_WINDOW_SECONDS * 1000 },
     sockets: {
       authTimeoutMs: read.AUTH_TIMEOUT_MS,
       pingIntervalMs: read.PING_INTERVAL_MS,
@@ -131,7 +142,18 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     WS_PORT: portVariable.default(8082),
     DATA_PATH: z.string().default("./data"),
     TOPIC_ROOT: z.string().superRefine(checkTopicRoot).default(DEFAULT_TOPIC_ROOT),
-    JWT_SECRET: z.string().min(MIN_SECRET_LENGTH, `must have at least ${MIN_SECRET_LENGTH} characters`).optional(),
+    /** A line each: the first signs, all verify, so that one can be replaced while its tokens live. */
+    JWT_SECRET: z
+      .string()
+      .transform((text) => text.split(/\r?\n/).filter((line) => line !== ""))
+      .refine((secrets) => secrets.length > 0 && secrets.every(({ length }) => length >= MIN_SECRET_LENGTH), {
+        error: `must have at least ${MIN_SECRET_LENGTH} characters in each line`,
+      })
+      .optional(),
+    /** Where an identity provider has its keys, and what its tokens must name. */
+    JWKS_URL: z.string().superRefine(checkKeysUrl).optional(),
+    JWT_ISSUER: z.string().optional(),
+    JWT_AUDIENCE: z.string().optional(),
     OPERATOR_KEY: z
       .string()
       .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
@@ -179,6 +201,15 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     MAX_COMMANDS_PER_MINUTE: limitVariable.default(60),
     /** Life of a token minted with the operator key, unless the request names a shorter one. */
     TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(86_400),
+
+    /** Life of a token of an account, and of the refresh token that the next one is had with. */
+    ACCESS_TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(900),
+    REFRESH_TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(604_800),
+    /** Failed logins of one user id, and from one address, before both wait until the window is over. */
+    MAX_LOGIN_FAILURES: limitVariable.default(10),
+    LOGIN_FAILURE_WINDOW_SECONDS: countVariable.min(1, "must be at least 1").default(900),
+    /** Who did what: a file, or `stdout`. Default: audit.log below DATA_PATH. */
+    AUDIT_LOG: z.string().optional(),
 
     /** How long closing the dashboards' connections is spread over when the server stops, milliseconds. */
     SHUTDOWN_SPREAD_MS: countVariable.max(60_000, "must be at most 60000").default(1_000),
@@ -249,6 +280,21 @@ function checkTopicRoot(root: string, context: z.RefinementCtx): void {
   const problem = topicProblem(root);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
   else if (root.startsWith("$")) context.addIssue({ code: "custom", message: "must not begin with $" });
+}
+
+/** Whoever can change the keys on their way can sign for anybody. */
+function checkKeysUrl(url: string, context: z.RefinementCtx): void {
+  const { protocol, hostname } = URL.canParse(url) ? new URL(url) : { protocol: "", hostname: "" };
+  if (protocol === "https:" || (protocol === "http:" && isLoopbackHost(hostname))) return;
+  context.addIssue({ code: "custom", message: "must be an https: URL, such as https://id.example.org/jwks.json" });
+}
+
+function providerOf({ JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: z.output<ReturnType<typeof bridgeSchema>>) {
+  if (JWKS_URL === undefined) return undefined;
+  const missing = Object.entries({ JWT_ISSUER, JWT_AUDIENCE }).filter(([, value]) => !value);
+  if (missing.length > 0)
+    throw new ConfigurationError(missing.map(([name]) => `${name}: must be set with JWKS_URL, as its tokens name it`));
+  return { jwksUrl: JWKS_URL, issuer: JWT_ISSUER ?? "", audience: JWT_AUDIENCE ?? "" };
 }
 
 function checkOrigins(origins: string[], context: z.RefinementCtx): void {

@@ -1,3 +1,9 @@
+import { AccountExistsError, TooManyAccountsError, UnknownAccountError } from "./accounts/accounts.ts";
+import { TooManyFailuresError } from "./accounts/login-guard.ts";
+import { TooManyHashesError } from "./accounts/passwords.ts";
+import { TooManyRevocationsError } from "./accounts/revocations.ts";
+import { RefreshRacedError, RefreshRefusedError } from "./accounts/sessions.ts";
+import { ProviderUnavailableError } from "./identity-provider.ts";
 import { StoreUnavailableError } from "./journal/journal.ts";
 import { InvalidTokenError } from "./tokens.ts";
 
@@ -52,15 +58,36 @@ const CODES: ReadonlyMap<number, string> = new Map([
   [503, "unavailable"],
 ]);
 
+/** Failures whose message says it all. */
+const NAMED = [
+  [AccountExistsError, 409, "user_exists"],
+  [UnknownAccountError, 404, "not_found"],
+  [TooManyAccountsError, 409, "limit"],
+  [TooManyRevocationsError, 409, "limit"],
+  [RefreshRacedError, 409, "refresh_raced"],
+  [RefreshRefusedError, 401, "unauthorized"],
+] as const;
+
 /** The one place where errors become HTTP. What is not expected is 500 and says nothing of the inside. */
-export function toHttp(error: unknown): { statusCode: number; body: ErrorBody } {
+export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; retryAfterSeconds?: number } {
   if (error instanceof RequestError) {
     const { statusCode, code, message, details } = error;
     return answer(statusCode, code, message, details);
   }
+  if (error instanceof ProviderUnavailableError)
+    return answer(503, "provider_unavailable", "the identity provider does not answer: try again later");
   if (error instanceof InvalidTokenError) return answer(401, "unauthorized", error.message);
   if (error instanceof StoreUnavailableError) {
     return answer(503, "store_unavailable", "the event store takes no writes now: nothing was kept, try again later");
+  }
+  if (error instanceof TooManyFailuresError) {
+    const { retryAfterSeconds, message } = error;
+    return { ...answer(429, "too_many_failures", message), retryAfterSeconds };
+  }
+  if (error instanceof TooManyHashesError)
+    return { ...answer(429, "rate_limited", error.message), retryAfterSeconds: 1 };
+  for (const [known, status, code] of NAMED) {
+    if (error instanceof known) return answer(status, code, error.message);
   }
   const statusCode = statusOf(error);
   if (statusCode >= 400 && statusCode < 500 && error instanceof Error) {

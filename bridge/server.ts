@@ -16,6 +16,7 @@ import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
 import { readBodiesAsJson } from "./routes/request-body.ts";
 import type { Services } from "./routes/services.ts";
+import { userRoutes } from "./routes/users.ts";
 
 export interface HttpServer {
   address: string;
@@ -39,6 +40,8 @@ export const SOCKET_PATH = "/ws";
 const STOP_TIMEOUT_MS = 1000;
 /** A connection on which nothing moves, milliseconds. Above the 60 s that a command may be waited for. */
 const IDLE_TIMEOUT_MS = 120_000;
+/** A user id of 128 characters, each 4 bytes in UTF-8, percent-encoded. What a parameter may be, each route says. */
+const MAX_PARAM_LENGTH = 128 * 4 * 3;
 const NO_UPGRADE_HERE = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /** Fastify, with its limits and headers, and the one path that becomes a WebSocket. Listens when this resolves. */
@@ -59,7 +62,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     },
     connectionTimeout: IDLE_TIMEOUT_MS,
     forceCloseConnections: "idle",
-    routerOptions: { maxParamLength: 128 },
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     clientErrorHandler: ({ code }, socket) => {
       if (code === "ECONNRESET" || socket.destroyed || !socket.writable) return;
       socket.end(malformedAnswer(code), () => socket.destroy());
@@ -72,6 +75,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   });
 
   await protect(server, options);
+  server.addHook("onRequest", (request) => services.callers.prepare(request));
   readBodiesAsJson(server);
   answerErrors(server);
   server.addHook("onResponse", async (_request, reply) => {
@@ -86,6 +90,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   connectionRoutes(server, services);
   healthRoutes(server, services);
   previewRoutes(server, services);
+  userRoutes(server, services);
   await pageRoutes(server, options.pagePath);
   server.get(SOCKET_PATH, async (_request, reply) => {
     reply.header("upgrade", "websocket");
@@ -152,9 +157,9 @@ async function protect(server: FastifyInstance, { allowedOrigins, services }: Ht
   });
   await server.register(cors, {
     origin: [...allowedOrigins],
-    methods: ["GET", "POST", "DELETE"],
+    methods: ["GET", "POST", "PUT", "DELETE"],
     allowedHeaders: ["authorization", "content-type", "if-none-match"],
-    exposedHeaders: ["etag", "x-taken-at"],
+    exposedHeaders: ["etag", "retry-after", "x-taken-at"],
     maxAge: 600,
   });
   await server.register(rateLimit, {
@@ -168,7 +173,8 @@ async function protect(server: FastifyInstance, { allowedOrigins, services }: Ht
 
 function answerErrors(server: FastifyInstance): void {
   server.setErrorHandler((error, request, reply) => {
-    const { statusCode, body } = toHttp(error);
+    const { statusCode, body, retryAfterSeconds } = toHttp(error);
+    if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
     if (statusCode >= 500)
       request.log.error({ err: error, method: request.method, url: request.url }, "request failed");
     else request.log.debug({ method: request.method, statusCode, code: body.error.code }, "request refused");

@@ -24,7 +24,7 @@ export interface StoreState {
 }
 
 export interface SessionContext extends FeedContext {
-  tokens: Pick<Tokens, "verify">;
+  tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
@@ -198,7 +198,8 @@ export class Session {
     this.#pendingCommands++;
     try {
       const issuedBy = this.#identity.userId;
-      this.#context.commands.run({ camera, name, args, expires_in, issuedBy }, (update) => {
+      const from = { who: `user:${issuedBy}`, address: this.connection.address };
+      this.#context.commands.run({ camera, name, args, expires_in, issuedBy, from }, (update) => {
         if (FINAL_COMMAND_STATUSES.has(update.status)) this.#pendingCommands--;
         if (!this.#closed) this.connection.send({ type: "command_result", id, ...update });
       });
@@ -221,16 +222,36 @@ export class Session {
   }
 
   /** A new token on the live socket: same user, perhaps other permissions. */
-  #renew({ token, id }: MessageOf<"auth">): void {
+  #renew(message: MessageOf<"auth">): void {
+    const waiting = this.#context.tokens.prepare(message.token);
+    if (waiting === undefined) this.#renewNow(message);
+    else
+      waiting
+        .then(() => {
+          if (!this.#closed) this.#renewNow(message);
+        })
+        .catch((error: unknown) => {
+          this.#context.logger.warn({ err: error, connection: this.connection.id }, "token not verified");
+          if (!this.#closed)
+            this.#refuse(message.id, ReplyCode.internal, "The token cannot be verified now: try again");
+        });
+  }
+
+  #renewNow({ token, id }: MessageOf<"auth">): void {
     const identity = this.#verify(token, id);
     if (identity === undefined) return;
     if (identity.userId !== this.#identity.userId) {
       this.#refuse(id, ReplyCode.permissionDenied, "The token is of another user: open a connection for it");
       return;
     }
+    this.#warned = false;
+    this.regrant(identity, id);
+  }
+
+  /** The user may do other things than before: he is told what, and which channels he has lost. */
+  regrant(identity: TokenIdentity, id?: RequestId): void {
     this.#identity = identity;
     this.#grants = this.#context.grantsOf(identity.permissions);
-    this.#warned = false;
     this.welcome(id);
     for (const channel of [...this.feed.channels.keys()]) {
       if (this.#grants.canReadChannel(channel)) continue;
@@ -238,7 +259,7 @@ export class Session {
       count(this.#context.counts, channel, -1);
       this.connection.send({
         ...{ type: "unsubscription_result", channel, success: true },
-        ...{ error: "The new token does not permit to read the channel", code: ReplyCode.permissionDenied },
+        ...{ error: "The token does not permit to read the channel any more", code: ReplyCode.permissionDenied },
       });
     }
     this.feed.narrow(this.#grants.onlyCameras);

@@ -37,7 +37,9 @@ export type { SocketsConfig } from "./sockets-config.ts";
 export interface SocketsOptions {
   config: SocketsConfig;
   journal: Journal;
-  tokens: Pick<Tokens, "verify">;
+  tokens: Pick<Tokens, "prepare" | "verify">;
+  /** Looks again at whom a token let in. @throws {InvalidTokenError} it is good no more. Default: it is what it was */
+  review?: (identity: TokenIdentity) => TokenIdentity;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
@@ -98,6 +100,8 @@ export interface Sockets {
   closeConnection(connectionId: string, code?: CloseCode): boolean;
   /** Closes the connections whose token matches everything that is named. @returns how many */
   revoke(match: RevokedTokens): number;
+  /** Looks again at every user: whose token is good no more is closed with 4005, who may do other things is told so. */
+  review(): void;
   /**
    * Takes nobody new, and says goodbye to those who are there: a few at a time, so that they do not all come to another
    * node at one moment. Who has not answered when the time is over is left to {@link Sockets.stop}. Idempotent.
@@ -289,6 +293,15 @@ class SocketServer implements Sockets {
     return revoked;
   }
 
+  review(): void {
+    for (const { connection, session } of this.#peers.values()) {
+      if (session === undefined || !connection.open) continue;
+      const identity = this.#reviewed(session.identity);
+      if (identity === undefined) connection.close(CloseCode.revoked, "the token was revoked");
+      else if (identity !== session.identity) session.regrant(identity);
+    }
+  }
+
   drain(spreadMs: number): Promise<void> {
     const connections = () => [...this.#peers.values()].map(({ connection }) => connection);
     this.#draining ??= sendAway(connections, spreadMs, () => this.#stopping !== undefined);
@@ -359,19 +372,34 @@ class SocketServer implements Sockets {
       this.#reject(connection, frame.error, frame.code);
       return;
     }
-    let identity: TokenIdentity;
-    try {
-      identity = this.#options.tokens.verify(frame.token);
-    } catch (error) {
-      if (!(error instanceof InvalidTokenError)) throw error;
-      this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
-      return;
-    }
-    peer.early = [];
-    this.#admit(peer, identity, frame.id).catch((error: unknown) => {
+    const failed = (error: unknown) => {
       this.#logger.error({ err: error, connection: connection.id }, "connection not admitted");
       connection.close(CloseCode.internal, "the server failed");
-    });
+    };
+    const admit = () => {
+      const identity = this.#identify(frame.token);
+      if (identity === undefined) this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
+      else {
+        peer.early ??= [];
+        this.#admit(peer, identity, frame.id).catch(failed);
+      }
+    };
+    const waiting = this.#options.tokens.prepare(frame.token);
+    if (waiting === undefined) admit();
+    else {
+      peer.early = [];
+      waiting.then(admit).catch(failed);
+    }
+  }
+
+  /** @returns undefined when the token is not to be trusted */
+  #identify(token: string): TokenIdentity | undefined {
+    try {
+      return this.#options.tokens.verify(token);
+    } catch (error) {
+      if (error instanceof InvalidTokenError) return undefined;
+      throw error;
+    }
   }
 
   /** The store was lost, or this node was cut off from it: every feed goes on from what there is. */
@@ -406,18 +434,35 @@ class SocketServer implements Sockets {
       leave();
       return;
     }
+    // Things may have changed while the register was asked.
+    const current = this.#reviewed(identity);
+    if (current === undefined) {
+      leave();
+      this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
+      return;
+    }
     peer.leave = leave;
     this.#admission.authenticated(connection.address);
     count(this.#users, identity.userId, 1);
     // Spread, so that those who came at once are not all pinged at once for ever.
     connection.pingAt = Date.now() + Math.random() * pingIntervalMs;
-    peer.session = new Session(connection, identity, this.#context);
+    peer.session = new Session(connection, current, this.#context);
     peer.session.welcome(id);
     if (this.#outage.standing) connection.send(STORE_AWAY);
     this.#logger.debug({ connection: connection.id, user: identity.userId, address: connection.address }, "connected");
     const early = peer.early ?? [];
     peer.early = undefined;
     for (const [bytes, isBinary] of early) this.#receive(peer, bytes, isBinary);
+  }
+
+  /** @returns undefined when it is good no more */
+  #reviewed(identity: TokenIdentity): TokenIdentity | undefined {
+    try {
+      return this.#options.review?.(identity) ?? identity;
+    } catch (error) {
+      if (!(error instanceof InvalidTokenError)) throw error;
+      return undefined;
+    }
   }
 
   #keepEarly({ connection, early }: Peer, bytes: MessageBytes, isBinary: boolean): void {

@@ -1,6 +1,7 @@
 import { createSecretKey, type KeyObject, randomUUID } from "node:crypto";
 import jsonwebtoken from "jsonwebtoken";
 import { z } from "zod";
+import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.ts";
 
 /** Whom a token speaks for. Moments in milliseconds since 1970. */
 export interface TokenIdentity {
@@ -10,16 +11,23 @@ export interface TokenIdentity {
   expiresAt: number;
   /** The claim `jti`; undefined for a token of another issuer that names none. */
   tokenId: string | undefined;
+  /** The login it comes from, of a token of an account; undefined for one that was minted. */
+  sessionId?: string | undefined;
 }
 
 export interface Tokens {
+  /**
+   * To be waited for before {@link verify}, when it is not undefined: the key of an identity provider is being fetched.
+   * @throws {ProviderUnavailableError}
+   */
+  prepare(token: string): Promise<void> | undefined;
   /**
    * @throws {ExpiredTokenError} a good token whose time is over
    * @throws {InvalidTokenError} anything else that is not to be trusted
    */
   verify(token: string): TokenIdentity;
   /** @param grant.ttlSeconds how long it lives, whole seconds */
-  mint(grant: { userId: string; permissions: readonly string[]; ttlSeconds: number }): {
+  mint(grant: { userId: string; permissions: readonly string[]; ttlSeconds: number; sessionId?: string }): {
     token: string;
     tokenId: string;
     /** Milliseconds since 1970. */
@@ -30,6 +38,8 @@ export interface Tokens {
 export interface TokensOptions {
   /** The first signs, all verify, so that a secret can be replaced while its tokens live. Each at least 32 characters. */
   secrets: readonly string[];
+  /** Its tokens are taken, too. Default: there is none. */
+  provider?: IdentityProvider | undefined;
   /** Default: the system's clock, milliseconds. */
   now?: () => number;
 }
@@ -48,6 +58,8 @@ export const MIN_SECRET_LENGTH = 32;
 /** The longest token that is looked at, characters. */
 export const MAX_TOKEN_LENGTH = 8 * 1024;
 export const MAX_PERMISSIONS = 100;
+/** The form of our own session ids. The claim `sid` of another issuer names a session of its own, which is no business of ours. */
+export const SESSION_ID = /^[0-9a-f]{12}-[0-9a-f]{24}$/;
 /** How far the clock of another issuer may be ahead, seconds. */
 const CLOCK_SKEW_SECONDS = 60;
 
@@ -69,6 +81,7 @@ const claimsSchema = z
     iat: z.number().nonnegative(),
     exp: z.number().positive(),
     jti: z.string().min(1).max(128).optional(),
+    sid: z.unknown().optional(),
   })
   .superRefine(({ sub, user_id, iat, exp }, context) => {
     if (sub === undefined && user_id === undefined)
@@ -79,10 +92,10 @@ const claimsSchema = z
   });
 
 /**
- * Reads and makes JSON Web Tokens (RFC 7519). Only HS256 is read: the library would take HS384, HS512 and, with an
+ * Reads and makes JSON Web Tokens (RFC 7519). Of our own only HS256 is read: the library would take HS384, HS512 and, with an
  * empty key, `none`. @throws {RangeError} for a secret that is missing or too short
  */
-export function createTokens({ secrets, now = Date.now }: TokensOptions): Tokens {
+export function createTokens({ secrets, provider, now = Date.now }: TokensOptions): Tokens {
   const [signing] = secrets;
   if (signing === undefined || secrets.some((secret) => secret.length < MIN_SECRET_LENGTH))
     throw new RangeError(`a token secret must have at least ${MIN_SECRET_LENGTH} characters`);
@@ -91,27 +104,52 @@ export function createTokens({ secrets, now = Date.now }: TokensOptions): Tokens
 
   function verify(token: string): TokenIdentity {
     if (token.length > MAX_TOKEN_LENGTH) throw new InvalidTokenError("Invalid token: too long");
-    const nowSeconds = Math.floor(now() / 1000);
-    const result = claimsSchema.safeParse(signedClaims(token, keys, nowSeconds));
+    const nowSeconds = now() / 1000;
+    const key = provider?.keyOf(token);
+    const isForeign = provider !== undefined && key !== undefined;
+    const claims = isForeign ? providerClaims(token, key, provider, nowSeconds) : signedClaims(token, keys, nowSeconds);
+    const result = claimsSchema.safeParse(claims);
     if (!result.success) {
       const [issue] = result.error.issues;
       throw new InvalidTokenError(`Invalid token: ${[...(issue?.path ?? []), issue?.message].join(" ")}`);
     }
-    const { sub, user_id, permissions, iat, exp, jti } = result.data;
+    const { sub, user_id, permissions, iat, exp, jti, sid } = result.data;
     if (iat > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: issued in the future");
-    return { userId: user_id ?? sub ?? "", permissions, issuedAt: iat * 1000, expiresAt: exp * 1000, tokenId: jti };
+    const identity: TokenIdentity = {
+      ...{ userId: user_id ?? sub ?? "", permissions, tokenId: jti },
+      ...{ issuedAt: Math.round(iat * 1000), expiresAt: Math.round(exp * 1000) },
+    };
+    return !isForeign && typeof sid === "string" && SESSION_ID.test(sid) ? { ...identity, sessionId: sid } : identity;
   }
 
-  function mint({ userId, permissions, ttlSeconds }: Parameters<Tokens["mint"]>[0]): ReturnType<Tokens["mint"]> {
-    const iat = Math.floor(now() / 1000);
-    const exp = iat + ttlSeconds;
+  function mint({ userId, permissions, ttlSeconds, sessionId }: Parameters<Tokens["mint"]>[0]) {
+    // To the millisecond, as RFC 7519 allows: a token minted right after a revocation is told from one minted before.
+    const issuedAt = now();
+    const expiresAt = issuedAt + ttlSeconds * 1000;
+    const [iat, exp] = [issuedAt / 1000, expiresAt / 1000];
     const tokenId = randomUUID();
     // `user_id` beside the standard `sub`: programs written for the predecessor read that one.
-    const claims = { sub: userId, user_id: userId, permissions: [...permissions], iat, exp, jti: tokenId };
-    return { token: jsonwebtoken.sign(claims, signing ?? "", { algorithm: "HS256" }), tokenId, expiresAt: exp * 1000 };
+    const subject = { sub: userId, user_id: userId, permissions: [...permissions] };
+    const claims = { ...subject, iat, exp, jti: tokenId, ...(sessionId === undefined ? {} : { sid: sessionId }) };
+    return { token: jsonwebtoken.sign(claims, signing ?? "", { algorithm: "HS256" }), tokenId, expiresAt };
   }
 
-  return { verify, mint };
+  return { prepare: (token) => provider?.prepare(token), verify, mint };
+}
+
+/** The claims of a token that the provider has signed for us. */
+function providerClaims(
+  token: string,
+  key: KeyObject,
+  { issuer, audience }: IdentityProvider,
+  clockTimestamp: number,
+): unknown {
+  try {
+    return jsonwebtoken.verify(token, key, { algorithms: [...PROVIDER_ALGORITHMS], issuer, audience, clockTimestamp });
+  } catch (error) {
+    if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
+    throw new InvalidTokenError("Invalid token");
+  }
 }
 
 /** The claims of a token that one of the secrets has signed. */

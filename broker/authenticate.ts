@@ -22,6 +22,10 @@ export interface TokenIdentity {
   /** Milliseconds since 1970. */
   expiresAt: number;
   tokenId?: string | undefined;
+  /** Milliseconds since 1970. */
+  issuedAt?: number | undefined;
+  /** The login it comes from. */
+  sessionId?: string | undefined;
 }
 
 /** What a session of the store says about its owner. */
@@ -57,10 +61,7 @@ export interface AuthenticateOptions {
 type PreConnectDone = (error: Error | null, success: boolean) => void;
 type AuthenticateDone = (error: (Error & { returnCode: ConnackCode }) | null, success: boolean | null) => void;
 
-interface Credentials extends SessionOwner {
-  tokenId: string | undefined;
-  expiresAt: number | undefined;
-}
+type Credentials = SessionOwner & Pick<ClientAccess, "tokenId" | "sessionId" | "issuedAt" | "expiresAt">;
 
 /** Decides at CONNECT who a client is, or with which CONNACK it is refused. */
 export class Authenticate {
@@ -132,6 +133,8 @@ export class Authenticate {
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       lastForwarded: 0,
       tokenId: who.tokenId,
+      sessionId: who.sessionId,
+      issuedAt: who.issuedAt,
       expiresAt: who.expiresAt,
       ...originOf(client),
       connectedAt: Date.now(),
@@ -167,6 +170,8 @@ export class Authenticate {
         identity: `user:${token.userId}`,
         permissions: token.permissions,
         tokenId: token.tokenId,
+        sessionId: token.sessionId,
+        issuedAt: token.issuedAt,
         expiresAt: token.expiresAt,
       };
     }
@@ -175,8 +180,7 @@ export class Authenticate {
     return {
       identity: `${device.kind === "camera" ? "device" : "service"}:${device.id}`,
       permissions: [`${device.kind === "camera" ? "device" : "processing"}:${device.id}`],
-      tokenId: undefined,
-      expiresAt: undefined,
+      ...{ tokenId: undefined, sessionId: undefined, issuedAt: undefined, expiresAt: undefined },
     };
   }
 

@@ -21,6 +21,10 @@ export interface ClientAccess {
   lastForwarded: number;
   /** The claim `jti` of its token. */
   readonly tokenId: string | undefined;
+  /** The login its token comes from. */
+  readonly sessionId: string | undefined;
+  /** When its token was issued, milliseconds since 1970. */
+  readonly issuedAt: number | undefined;
   /** When its token expires, milliseconds since 1970; undefined for a client with a secret of its own. */
   readonly expiresAt: number | undefined;
   readonly address: string;

@@ -33,6 +33,15 @@ export interface Grants {
   canWriteTopic(topic: string): boolean;
 }
 
+/** What people usually may do: a name for a set of permissions. */
+export const ROLES = {
+  /** Sees everything, and changes nothing. */
+  viewer: ["dashboard:read", "camera:read", "alerts:read", "jobs:read", "system:read"],
+  admin: ["admin"],
+} as const satisfies Record<string, readonly string[]>;
+
+export type Role = keyof typeof ROLES;
+
 export interface GrantsOptions {
   tree: TopicTree;
   /** Default: none. */

@@ -1,12 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { openAuthority } from "../bridge/accounts/authority.ts";
 import { clientAddresses } from "../bridge/addresses.ts";
 import { startBridge } from "../bridge/bridge.ts";
 import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import type { Cluster } from "../bridge/cluster/cluster.ts";
 import { type BridgeConfig, readBridgeConfig } from "../bridge/config.ts";
+import { createIdentityProvider } from "../bridge/identity-provider.ts";
 import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
 import { createTokens } from "../bridge/tokens.ts";
@@ -35,14 +37,8 @@ export interface BackendConfig {
  * @throws {DataPathError}
  */
 export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
-  const source = { env, readFile: (path: string) => readFileSync(path, "utf8") };
-  const { simulator, store } = readAll({
-    store: () => readStoreConfig(source),
-    simulator: () => readSimulatorConfig({ ...source, env: withoutTwins(env) }),
-    // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
-    broker: () => readBrokerConfig(source),
-    bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
-  });
+  const { simulator, store } = checkBackendConfig(env);
+  const source = sourceOf(env);
   const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
   return {
     simulator,
@@ -54,6 +50,26 @@ export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
       generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
     }),
   };
+}
+
+/**
+ * Reads the configuration of every part and writes nothing: what is not set and would be made is taken to be there.
+ * @throws {ConfigurationError} all problems of all parts at once
+ */
+export function checkBackendConfig(env: NodeJS.ProcessEnv): Pick<BackendConfig, "simulator" | "store"> {
+  const source = sourceOf(env);
+  const { simulator, store } = readAll({
+    store: () => readStoreConfig(source),
+    simulator: () => readSimulatorConfig({ ...source, env: withoutTwins(env) }),
+    // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
+    broker: () => readBrokerConfig(source),
+    bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
+  });
+  return { simulator, store };
+}
+
+function sourceOf(env: NodeJS.ProcessEnv) {
+  return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }
 
 /** Every node would simulate the same cameras, and they would push each other out: with Redis only if it is asked for. */
@@ -98,13 +114,21 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     const { bridge: bridgeConfig, broker: brokerConfig } = config;
     const tree = topicTree(bridgeConfig.topicRoot);
     const { channels, dataPath, maxPayloadBytes } = bridgeConfig;
-    const tokens = createTokens({ secrets: bridgeConfig.jwtSecrets });
+    const { jwks } = bridgeConfig;
+    const provider =
+      jwks === undefined ? undefined : createIdentityProvider({ ...jwks, logger: logger.child({ part: "tokens" }) });
+    const tokens = createTokens({ secrets: bridgeConfig.jwtSecrets, provider });
 
     if (config.store.url !== undefined && bridgeConfig.jwtSecrets[0] === config.secrets.jwtSecret)
       logger.warn("tokens of this node are good at no other: set the same JWT_SECRET and OPERATOR_KEY at all nodes");
     const stores = await openStores({ store: config.store, bridge: bridgeConfig, logger });
     running.push(stores);
     const { cluster, journal, previews } = stores;
+    const authority = await openAuthority({
+      ...{ tokens, documents: cluster.documents, config: bridgeConfig.accounts },
+      logger: logger.child({ part: "accounts" }),
+    });
+    running.push({ stop: async () => authority.stop() });
 
     const ingest = createIngest({
       journal,
@@ -118,7 +142,10 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       config: brokerConfig,
       tree,
       channels,
-      verifyToken: (token) => tokens.verify(token),
+      async verifyToken(token) {
+        await authority.prepare(token);
+        return authority.verify(token);
+      },
       ingest,
       addresses: clientAddresses(bridgeConfig.trustedProxies),
       ...(stores.redis === undefined ? {} : { redis: stores.redis }),
@@ -136,7 +163,8 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       journal,
       ingest,
       link,
-      tokens,
+      authority,
+      mqttClients: broker,
       tree,
       channels,
       previews,

@@ -20,7 +20,7 @@ const COUNT_TIMEOUT_MS = 250;
 
 /** `POST /broadcast`: an event for a channel, answered when it is durable, with how many are subscribed at all nodes. */
 export function broadcastRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, channels, cluster, publish, sockets, stats, http } = services;
+  const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf } = services;
   const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
   server.addHook("onClose", async () => end());
 
@@ -45,6 +45,8 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
       sender: caller.name,
     });
     stats.add("broadcasts");
+    const address = addressOf(request.raw);
+    audit.record({ action: "broadcast", who: caller.name, address, target: `${channel} ${event}`, outcome: "done" });
     return { sent_to: await subscribers(channel), channel };
   });
 }

@@ -15,6 +15,8 @@ export interface Caller {
 }
 
 export interface Callers {
+  /** To be waited for before a request is looked at. @throws {ProviderUnavailableError} */
+  prepare(request: FastifyRequest): Promise<void>;
   /** By the operator key or a token. @throws {RequestError} 401 */
   of(request: FastifyRequest): Caller;
   /** As {@link of}, but without credentials this machine may be enough. @throws {RequestError} 401 */
@@ -22,7 +24,7 @@ export interface Callers {
 }
 
 export interface CallersOptions {
-  tokens: Pick<Tokens, "verify">;
+  tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   operatorKey: string | undefined;
   /** The server listens on loopback only. */
@@ -40,7 +42,7 @@ export function createCallers(options: CallersOptions): Callers {
   const local: Caller = { kind: "local", name: "local", grants: grantsOf(LOCAL_PERMISSIONS) };
 
   function byCredentials(authorization: string): Caller {
-    const [, bearer] = /^Bearer +([^\s]+) *$/i.exec(authorization) ?? [];
+    const bearer = bearerOf(authorization);
     if (bearer === undefined) throw unauthorized("The Authorization header must be: Bearer, a blank, the token");
     if (operatorKey !== undefined && sameSecret(bearer, operatorKey)) return operator;
     const { userId, permissions } = tokens.verify(bearer);
@@ -65,6 +67,10 @@ export function createCallers(options: CallersOptions): Callers {
   }
 
   return {
+    async prepare({ headers }) {
+      const bearer = bearerOf(headers.authorization ?? "");
+      if (bearer !== undefined) await tokens.prepare(bearer);
+    },
     of,
     orLocal: (request) => (request.headers.authorization === undefined && isLocal(request) ? local : of(request)),
   };
@@ -73,6 +79,10 @@ export function createCallers(options: CallersOptions): Callers {
 /** @throws {RequestError} 403 naming what is missing */
 export function demand(granted: boolean, permission: string): void {
   if (!granted) throw forbidden(`This needs the permission ${permission}`);
+}
+
+function bearerOf(authorization: string): string | undefined {
+  return /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1];
 }
 
 function isForwarding(header: string): boolean {

@@ -18,7 +18,7 @@ const bodySchema = commandRequestSchema.omit({ camera: true });
 
 /** `POST /cameras/{id}/commands`: 200 with the command's end, or 202 with how far it came within `?wait=` seconds. */
 export function commandRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, relay, http, stats } = services;
+  const { callers, relay, http, addressOf } = services;
 
   server.post("/cameras/:id/commands", perMinute(http.maxCommandsPerMinute), async (request, reply) => {
     const caller = callers.of(request);
@@ -26,13 +26,13 @@ export function commandRoutes(server: FastifyInstance, services: Services): void
     demand(caller.grants.canCommand(camera), `camera:${camera}:control`);
     const { wait } = read(querySchema, request.query, "The query");
     const command = read(bodySchema, request.body);
-    stats.add("commands");
 
     const issuedBy = caller.name.replace(/^user:/, "");
+    const from = { who: caller.name, address: addressOf(request.raw) };
     const update = await new Promise<CommandUpdate | undefined>((resolve) => {
       let newest: CommandUpdate | undefined;
       const timer = setTimeout(() => resolve(newest), wait * 1000);
-      relay.run({ ...command, camera, issuedBy }, (next) => {
+      relay.run({ ...command, camera, issuedBy, from }, (next) => {
         newest = next;
         if (!FINAL_COMMAND_STATUSES.has(next.status)) return;
         clearTimeout(timer);

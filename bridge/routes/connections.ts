@@ -31,7 +31,8 @@ const listSchema = z.object({
 const closeSchema = z.object({ id: z.string() });
 
 /** `GET /connections` and `DELETE /connections/{id}`: for operators, over all nodes. */
-export function connectionRoutes(server: FastifyInstance, { callers, cluster, sockets, logger }: Services): void {
+export function connectionRoutes(server: FastifyInstance, services: Services): void {
+  const { callers, cluster, sockets, logger, audit, addressOf } = services;
   const ends = [
     answerNodes(cluster, LIST, () => {
       const connections = sockets.connections();
@@ -74,6 +75,8 @@ export function connectionRoutes(server: FastifyInstance, { callers, cluster, so
       if (![...given.values()].includes(true)) throw notFound(`There is no connection ${JSON.stringify(id)}`);
     }
     logger.info({ by: caller.name, connection: id }, "connection closed by an operator");
+    const address = addressOf(request.raw);
+    audit.record({ action: "connection.close", who: caller.name, address, target: id, outcome: "done" });
     return reply.code(204).send();
   });
 }

@@ -2,6 +2,9 @@ import type { IncomingMessage } from "node:http";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../../contract/channels.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import type { Authority } from "../accounts/authority.ts";
+import type { LoginGuard } from "../accounts/login-guard.ts";
+import type { Audit } from "../audit.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { CommandRunner } from "../command-relay.ts";
 import type { BridgeConfig } from "../config.ts";
@@ -11,7 +14,6 @@ import type { Previews } from "../previews.ts";
 import type { Publish } from "../publish.ts";
 import type { Sockets } from "../sockets.ts";
 import type { Stats } from "../stats.ts";
-import type { Tokens } from "../tokens.ts";
 import type { Callers } from "./callers.ts";
 
 /** What the routes work with. */
@@ -19,7 +21,9 @@ export interface Services {
   http: BridgeConfig["http"];
   callers: Callers;
   addressOf: (request: IncomingMessage) => string;
-  tokens: Pick<Tokens, "mint">;
+  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions">;
+  guard: Pick<LoginGuard, "attempt">;
+  audit: Pick<Audit, "record">;
   journal: Journal;
   tree: TopicTree;
   channels: CustomChannels;

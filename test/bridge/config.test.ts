@@ -89,7 +89,7 @@ describe("a server that others can reach", () => {
 
   it("does not start with a short secret", () => {
     expect(problems({ HOST: "0.0.0.0", JWT_SECRET: "short", OPERATOR_KEY: "short" })).toEqual([
-      "JWT_SECRET: must have at least 32 characters",
+      "JWT_SECRET: must have at least 32 characters in each line",
       "OPERATOR_KEY: must have at least 16 characters",
     ]);
   });
@@ -156,5 +156,28 @@ describe("CHANNELS_FILE", () => {
     const [first, ...rest] = withFile(content);
     expect(first).toContain(`CHANNELS_FILE: ${place}`);
     expect(rest).toEqual([]);
+  });
+});
+
+describe("the keys of tokens", () => {
+  const [one, other] = ["1".repeat(32), "2".repeat(40)];
+  const read = (env: Record<string, string>) =>
+    readBridgeConfig({ env: { JWT_SECRET: one, ...env }, readFile: () => "" });
+
+  it("are the lines of JWT_SECRET, of which the first signs", () => {
+    expect(read({ JWT_SECRET: `${other}\n${one}\n` }).jwtSecrets).toEqual([other, one]);
+    expect(() => read({ JWT_SECRET: `${one}\nshort` })).toThrow(
+      /JWT_SECRET: must have at least 32 characters in each line/,
+    );
+  });
+
+  it("may be a provider's, from a place where nobody can change them, with issuer and audience", () => {
+    const provider = { JWKS_URL: "https://id.example.org/jwks", JWT_ISSUER: "me", JWT_AUDIENCE: "us" };
+    expect(read(provider).jwks).toEqual({ jwksUrl: provider.JWKS_URL, issuer: "me", audience: "us" });
+    expect(read({}).jwks).toBeUndefined();
+    expect(() => read({ ...provider, JWKS_URL: "http://id.example.org/jwks" })).toThrow(
+      /JWKS_URL: must be an https: URL/,
+    );
+    expect(() => read({ ...provider, JWT_AUDIENCE: "" })).toThrow(/JWT_AUDIENCE: must be set with JWKS_URL/);
   });
 });

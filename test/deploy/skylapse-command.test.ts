@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
@@ -15,8 +17,15 @@ function newDataPath(): string {
 }
 
 async function skylapse(dataPath: string, ...args: string[]) {
-  const env = { ...process.env, DATA_PATH: dataPath };
-  const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  return await run({ DATA_PATH: dataPath }, "", ...args);
+}
+
+async function run(variables: Record<string, string>, input: string, ...args: string[]) {
+  const env = { ...process.env, ...variables };
+  const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ["pipe", "pipe", "pipe"] });
+  // A command that reads nothing has ended before it is written to.
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(input);
   const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
   return { code: child.exitCode, output: output.trim(), errors };
 }
@@ -91,4 +100,55 @@ it("starts the server", async () => {
   await expect.poll(() => printed, { timeout: 10_000 }).toContain("Ctrl-C");
   child.kill("SIGTERM");
   expect(await ended).toEqual([0, null]);
+});
+
+it("makes an account that logs in, gives it another password, and removes it; mints tokens", async () => {
+  const dataPath = newDataPath();
+  const server = await startSkylapse({ dataPath, env: { SIMULATOR: "0", LOG_LEVEL: "silent" } });
+  onTestFinished(async () => {
+    await server.end();
+  });
+  const variables = { DATA_PATH: dataPath, SKYLAPSE_URL: server.http };
+  const logIn = async (password: string) => {
+    const body = JSON.stringify({ user_id: "alice", password });
+    const headers = { "content-type": "application/json" };
+    return (await fetch(`${server.http}/auth/login`, { method: "POST", headers, body })).status;
+  };
+
+  const first = "correct horse battery";
+  expect(await run(variables, `${first}\n`, "user", "add", "alice")).toMatchObject({ code: 0, errors: "" });
+  expect(await logIn(first)).toBe(200);
+  expect((await run(variables, "", "user", "list")).output).toBe("alice\tviewer");
+  const again = await run(variables, `${first}\n`, "user", "add", "alice");
+  expect(again).toMatchObject({ code: 1, errors: 'skylapse: There is an account "alice" already\n' });
+  expect((await run(variables, "short\n", "user", "passwd", "alice")).errors).toContain("at least 10 characters");
+  expect((await run(variables, "another horse battery\n", "user", "passwd", "alice")).code).toBe(0);
+  expect([await logIn(first), await logIn("another horse battery")]).toEqual([401, 200]);
+  expect((await run(variables, "", "user", "remove", "alice")).code).toBe(0);
+  expect((await run(variables, "", "user", "list")).output).toBe("");
+
+  const { output: token } = await run(variables, "", "token", "carol", "--permission", "admin", "--expires-in", "60");
+  const users = await fetch(`${server.http}/users`, { headers: { authorization: `Bearer ${token}` } });
+  expect(users.status).toBe(200);
+});
+
+it("says when no server answers, or when there is no operator key", async () => {
+  const dataPath = newDataPath();
+  const nobody = { DATA_PATH: dataPath, SKYLAPSE_URL: "http://127.0.0.1:9", OPERATOR_KEY: "k".repeat(32) };
+  expect(await run(nobody, "", "user", "list")).toMatchObject({
+    code: 1,
+    errors: "skylapse: no server answers at http://127.0.0.1:9: start it, or name it by --url\n",
+  });
+  const keyless = await run({ ...nobody, OPERATOR_KEY: "" }, "", "user", "list");
+  expect(keyless).toMatchObject({ code: 1, errors: expect.stringContaining("there is no OPERATOR_KEY") });
+});
+
+it("checks the settings and writes nothing", async () => {
+  const dataPath = newDataPath();
+  const variables = { DATA_PATH: join(dataPath, "none"), HOST: "", WS_PORT: "0" };
+  expect(await run(variables, "", "check-config")).toMatchObject({ code: 0, output: "the settings are right" });
+  expect(existsSync(variables.DATA_PATH)).toBe(false);
+  const wrong = await run({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, "", "check-config");
+  expect(wrong.code).toBe(1);
+  for (const name of ["WS_PORT", "JWT_SECRET", "OPERATOR_KEY"]) expect(wrong.errors).toContain(`skylapse: ${name}:`);
 });

@@ -85,7 +85,10 @@ describe("a command", () => {
       status: "succeeded",
       result: { capture: "c1" },
     });
-    expect(asked).toEqual([{ camera: "north", name: "capture.now", args: {}, expires_in: 20, issuedBy: "alice" }]);
+    const from = { who: "user:alice", address: "127.0.0.1" };
+    expect(asked).toEqual([
+      { camera: "north", name: "capture.now", args: {}, expires_in: 20, issuedBy: "alice", from },
+    ]);
   });
 
   it("for a camera that the token does not permit to command is rejected", async () => {

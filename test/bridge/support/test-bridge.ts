@@ -6,11 +6,13 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { pino } from "pino";
 import { WebSocket } from "ws";
+import { type Authority, openAuthority } from "../../../bridge/accounts/authority.ts";
 import { type Bridge, type BridgeOptions, startBridge } from "../../../bridge/bridge.ts";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local.ts";
 import { openRedisCluster, type RedisClusterOptions } from "../../../bridge/cluster/redis.ts";
 import { readBridgeConfig } from "../../../bridge/config.ts";
+import { createIdentityProvider } from "../../../bridge/identity-provider.ts";
 import { createIngest } from "../../../bridge/ingest.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/level.ts";
@@ -47,6 +49,7 @@ export interface TestBridge extends Bridge {
   cluster: Cluster;
   link: RecordingLink;
   tokens: Tokens;
+  authority: Authority;
   previews: Previews;
   dataPath: string;
   mint(...permissions: string[]): string;
@@ -96,14 +99,16 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes, logger });
   const link = recordingLink();
   ingest.attach(link);
-  const tokens = createTokens({ secrets: config.jwtSecrets });
+  const provider = config.jwks === undefined ? undefined : createIdentityProvider({ ...config.jwks, logger });
+  const tokens = createTokens({ secrets: config.jwtSecrets, provider });
+  const authority = await openAuthority({ tokens, documents: cluster.documents, config: config.accounts, logger });
   const given: BridgeOptions = {
     config,
     cluster,
     journal,
     ingest,
     link,
-    tokens,
+    authority,
     tree,
     channels,
     previews,
@@ -111,6 +116,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     logger,
   };
   const closeStores = async () => {
+    authority.stop();
     await previews.close();
     await cluster.stop();
     await store.close();
@@ -138,6 +144,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     cluster,
     link,
     tokens,
+    authority,
     previews,
     dataPath,
     mint,

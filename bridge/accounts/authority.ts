@@ -1,0 +1,95 @@
+import type { Logger } from "pino";
+import type { Cluster } from "../cluster/cluster.ts";
+import { InvalidTokenError, type TokenIdentity, type Tokens } from "../tokens.ts";
+import { type Accounts, openAccounts } from "./accounts.ts";
+import { openRevocations, type Revocations } from "./revocations.ts";
+import { createSessions, type Sessions } from "./sessions.ts";
+
+/** The token was good until it, its login, or all of its user's were ended. */
+export class RevokedTokenError extends InvalidTokenError {
+  override name = "RevokedTokenError";
+}
+
+/**
+ * Who may come in, at every door: a token is as good as its signature, unless it has been revoked; and one of an account
+ * is worth what the account is worth now. All of it is in memory, so it holds while the store is away.
+ */
+export interface Authority extends Tokens {
+  /** @throws {RevokedTokenError} besides what {@link Tokens.verify} throws */
+  verify(token: string): TokenIdentity;
+  /**
+   * Looks again at whom a token once let in. When it ends is not looked at.
+   * @returns the same object while nothing has changed, else one with the permissions of now
+   * @throws {RevokedTokenError}
+   */
+  review(identity: TokenIdentity): TokenIdentity;
+  /** After each change of what {@link review} says, on whichever node it was made. @returns ends it */
+  onChange(listener: () => void): () => void;
+  readonly accounts: Accounts;
+  readonly revocations: Revocations;
+  readonly sessions: Sessions;
+  stop(): void;
+}
+
+export interface AuthorityOptions {
+  tokens: Tokens;
+  documents: Cluster["documents"];
+  config: {
+    accessTokenTtlSeconds: number;
+    refreshTokenTtlSeconds: number;
+    /** The longest life of a token that is minted without an account. */
+    tokenTtlSeconds: number;
+  };
+  logger: Logger;
+  /** Milliseconds since 1970. Default: the clock. */
+  now?: () => number;
+}
+
+/** @throws {StoreUnavailableError} accounts or revocations cannot be read */
+export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
+  const { tokens, documents, config, logger, now = Date.now } = options;
+  const accounts = await openAccounts({ documents, logger, now });
+  const revocations = await openRevocations({
+    ...{ documents, logger, now },
+    sessionTokenMs: config.accessTokenTtlSeconds * 1000,
+    mintedTokenMs: config.tokenTtlSeconds * 1000,
+  }).catch((error) => {
+    accounts.stop();
+    throw error;
+  });
+
+  function review(identity: TokenIdentity): TokenIdentity {
+    if (revocations.covers(identity)) throw new RevokedTokenError("The token was revoked");
+    const { sessionId, userId } = identity;
+    if (sessionId === undefined) return identity;
+    const account = accounts.get(userId);
+    if (account === undefined || !account.enabled || !sessionId.startsWith(`${account.generation}-`))
+      throw new RevokedTokenError("The session has ended: log in again");
+    const { permissions } = account;
+    return sameList(permissions, identity.permissions) ? identity : { ...identity, permissions };
+  }
+
+  return {
+    prepare: (token) => tokens.prepare(token),
+    verify: (token) => review(tokens.verify(token)),
+    mint: (grant) => tokens.mint(grant),
+    review,
+    onChange(listener) {
+      const ends = [accounts.onChange(listener), revocations.onChange(listener)];
+      return () => {
+        for (const end of ends) end();
+      };
+    },
+    accounts,
+    revocations,
+    sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
+    stop() {
+      accounts.stop();
+      revocations.stop();
+    },
+  };
+}
+
+function sameList(one: readonly string[], other: readonly string[]): boolean {
+  return one === other || (one.length === other.length && one.every((text, index) => text === other[index]));
+}

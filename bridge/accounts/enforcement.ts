@@ -1,0 +1,76 @@
+import type { Logger } from "pino";
+import { InvalidTokenError } from "../tokens.ts";
+import type { Authority } from "./authority.ts";
+
+/** Changes that come one after the other are looked at together, so often at most. */
+const MIN_INTERVAL_MS = 100;
+
+/** What is known of an MQTT client that came with a token. */
+export interface MqttBearer {
+  /** `user:alice`; others have a secret of their own. */
+  identity: string;
+  permissions: readonly string[];
+  tokenId: string | undefined;
+  sessionId: string | undefined;
+  /** Milliseconds since 1970, as is the next; undefined for a client without a token. */
+  issuedAt: number | undefined;
+  expiresAt: number | undefined;
+}
+
+/** The MQTT clients of this node. */
+export interface MqttClients {
+  /** Ends the connections that match. @returns how many */
+  disconnect(matches: (client: MqttBearer) => boolean): number;
+}
+
+export interface EnforcementOptions {
+  authority: Pick<Authority, "review" | "onChange">;
+  sockets: { review(): void };
+  /** Undefined where there is no broker. */
+  mqtt: MqttClients | undefined;
+  logger: Logger;
+}
+
+const USER = "user:";
+
+/**
+ * Lets what accounts and revocations say act on what is connected, at this node as at every other: sockets are closed,
+ * or given other permissions; MQTT clients are disconnected in both cases, and come back with what they may do now.
+ */
+export function startEnforcement({ authority, sockets, mqtt, logger }: EnforcementOptions): { stop(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  let enforcedAt = Number.NEGATIVE_INFINITY;
+
+  const enforce = () => {
+    timer = undefined;
+    enforcedAt = performance.now();
+    try {
+      sockets.review();
+      const ended = mqtt?.disconnect((client) => !holds(client)) ?? 0;
+      if (ended > 0) logger.info({ ended }, "mqtt clients disconnected: their tokens are not what they were");
+    } catch (error) {
+      logger.error({ err: error }, "connections not reviewed");
+    }
+  };
+
+  function holds({ identity, permissions, tokenId, sessionId, issuedAt, expiresAt = 0 }: MqttBearer): boolean {
+    if (!identity.startsWith(USER) || issuedAt === undefined) return true;
+    const shown = { userId: identity.slice(USER.length), permissions, tokenId, sessionId, issuedAt, expiresAt };
+    try {
+      return authority.review(shown) === shown;
+    } catch (error) {
+      if (!(error instanceof InvalidTokenError)) throw error;
+      return false;
+    }
+  }
+
+  const end = authority.onChange(() => {
+    timer ??= setTimeout(enforce, Math.max(0, enforcedAt + MIN_INTERVAL_MS - performance.now()));
+  });
+  return {
+    stop() {
+      end();
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,133 @@
+import { z } from "zod";
+import type { Signals } from "../cluster/cluster.ts";
+
+/** User ids, and addresses, whose failures are counted; beyond, the longest known are forgotten. */
+export const MAX_COUNTED = 10_000;
+const SIGNAL = "login-failed";
+
+/** Who tries to log in, and from where. */
+export interface Attempt {
+  userId: string;
+  address: string;
+}
+
+/** Too many failures: not even the right password is looked at. */
+export class TooManyFailuresError extends Error {
+  override name = "TooManyFailuresError";
+  readonly retryAfterSeconds: number;
+
+  constructor(retryAfterSeconds: number) {
+    super(`Too many failed logins: try again in ${retryAfterSeconds} s`);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+export interface LoginGuardOptions {
+  /** Failures of one user id, and from one address, before both wait. */
+  maxFailures: number;
+  /** How long failures count, from the first, milliseconds. */
+  windowMs: number;
+  signals: Pick<Signals, "send" | "on">;
+  nodeId: string;
+  /** Milliseconds, of any clock that runs forward. Default: the process's. */
+  now?: () => number;
+}
+
+/**
+ * Slows down who guesses passwords, by user id (many addresses, one victim) and by address (one address, many victims).
+ * Nodes tell each other of failures; what was not told is only not counted there.
+ */
+export class LoginGuard {
+  readonly #options: LoginGuardOptions;
+  readonly #users: FailureCounts;
+  readonly #addresses: FailureCounts;
+  readonly #end: () => void;
+
+  constructor(options: LoginGuardOptions) {
+    this.#options = options;
+    const now = options.now ?? (() => performance.now());
+    this.#users = new FailureCounts(options.windowMs, now);
+    this.#addresses = new FailureCounts(options.windowMs, now);
+    this.#end = options.signals.on(SIGNAL, (message, from) => {
+      const attempt = attemptSchema.safeParse(message);
+      if (from !== options.nodeId && attempt.success) this.#count(attempt.data, 1);
+    });
+  }
+
+  /**
+   * Lets one attempt be made, and counts its failure. It counts from its begin, so that a thousand at once are no more
+   * than one after the other; what ends without a verdict does not count.
+   * @param verify undefined is a failure
+   * @throws {TooManyFailuresError}
+   */
+  async attempt<Result>(attempt: Attempt, verify: () => Promise<Result | undefined>): Promise<Result | undefined> {
+    const { maxFailures, signals } = this.#options;
+    const waitMs = Math.max(
+      this.#users.waitMs(attempt.userId, maxFailures),
+      this.#addresses.waitMs(attempt.address, maxFailures),
+    );
+    if (waitMs > 0) throw new TooManyFailuresError(Math.ceil(waitMs / 1000));
+    this.#count(attempt, 1);
+    let result: Result | undefined;
+    try {
+      result = await verify();
+    } catch (error) {
+      this.#count(attempt, -1);
+      throw error;
+    }
+    if (result === undefined) signals.send(SIGNAL, { userId: attempt.userId, address: attempt.address });
+    else {
+      // Whoever knows the password has nothing to guess; what else comes from his address still counts.
+      this.#users.clear(attempt.userId);
+      this.#addresses.add(attempt.address, -1);
+    }
+    return result;
+  }
+
+  stop(): void {
+    this.#end();
+  }
+
+  #count({ userId, address }: Attempt, by: 1 | -1): void {
+    this.#users.add(userId, by);
+    this.#addresses.add(address, by);
+  }
+}
+
+const attemptSchema = z.object({ userId: z.string(), address: z.string() });
+
+class FailureCounts {
+  readonly #windowMs: number;
+  readonly #now: () => number;
+  readonly #counts = new Map<string, { failures: number; until: number }>();
+
+  constructor(windowMs: number, now: () => number) {
+    this.#windowMs = windowMs;
+    this.#now = now;
+  }
+
+  /** 0 when one more may be tried. */
+  waitMs(key: string, max: number): number {
+    const counted = this.#counts.get(key);
+    return counted === undefined || counted.failures < max ? 0 : Math.max(0, counted.until - this.#now());
+  }
+
+  add(key: string, by: 1 | -1): void {
+    const counted = this.#counts.get(key);
+    if (counted !== undefined && counted.until > this.#now()) {
+      counted.failures += by;
+      if (counted.failures <= 0) this.#counts.delete(key);
+      return;
+    }
+    this.#counts.delete(key);
+    if (by < 0) return;
+    this.#counts.set(key, { failures: 1, until: this.#now() + this.#windowMs });
+    // The window is the same for all, so the first to come is the first that is over.
+    const [oldest] = this.#counts.keys();
+    if (this.#counts.size > MAX_COUNTED && oldest !== undefined) this.#counts.delete(oldest);
+  }
+
+  clear(key: string): void {
+    this.#counts.delete(key);
+  }
+}

@@ -1,0 +1,190 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
+import jsonwebtoken from "jsonwebtoken";
+import { pino } from "pino";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createIdentityProvider, ProviderUnavailableError } from "../../bridge/identity-provider.ts";
+import { connect, TestClient } from "./realtime/client.ts";
+import { startTestBridge, type TestBridge } from "./support/test-bridge.ts";
+
+const ISSUER = "https://id.example.org/";
+const AUDIENCE = "skylapse";
+
+interface SigningKey {
+  alg: string;
+  kid: string;
+  privateKey: CryptoKey;
+  publicKey: CryptoKey;
+}
+
+let server: Server;
+let published: JWK[];
+let asked: number;
+let url: string;
+let bridge: TestBridge | undefined;
+
+beforeEach(async () => {
+  published = [];
+  asked = 0;
+  bridge = undefined;
+  server = createServer((_request, response) => {
+    asked++;
+    response.setHeader("content-type", "application/json").end(JSON.stringify({ keys: published }));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  url = `http://127.0.0.1:${address.port}/jwks.json`;
+});
+afterEach(async () => {
+  await bridge?.stop();
+  if (server.listening) await stopProvider();
+});
+
+async function stopProvider(): Promise<void> {
+  server.closeAllConnections();
+  server.close();
+  await once(server, "close");
+}
+
+async function newKey(kid: string, alg = "RS256"): Promise<SigningKey> {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
+  published.push({ ...(await exportJWK(publicKey)), kid, alg, use: "sig" });
+  return { alg, kid, privateKey, publicKey };
+}
+
+interface Claims {
+  issuer?: string;
+  audience?: string;
+  expiresIn?: string;
+  more?: object;
+}
+
+function sign({ alg, kid, privateKey }: SigningKey, { issuer = ISSUER, audience = AUDIENCE, ...rest }: Claims = {}) {
+  return new SignJWT({ permissions: ["dashboard:read", "admin"], ...rest.more })
+    .setProtectedHeader({ alg, kid })
+    .setSubject("alice")
+    .setIssuer(issuer)
+    .setAudience(audience)
+    .setIssuedAt()
+    .setExpirationTime(rest.expiresIn ?? "5m")
+    .sign(privateKey);
+}
+
+async function start(): Promise<TestBridge> {
+  bridge = await startTestBridge({ env: { JWKS_URL: url, JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE } });
+  return bridge;
+}
+
+async function codeFor({ port }: TestBridge, token: string): Promise<number> {
+  const client = await new TestClient(`ws://127.0.0.1:${port}/ws`).opened();
+  client.send({ type: "auth", token });
+  return (await client.closed).code;
+}
+
+describe("a token of the identity provider", () => {
+  it.each(["RS256", "PS384", "ES256"])("signed with %s opens a socket, and an HTTP route", async (alg) => {
+    const token = await sign(await newKey("one", alg));
+    const { port, call } = await start();
+    const client = await connect(`ws://127.0.0.1:${port}/ws`, token);
+    expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
+    expect((await call("/connections", { token })).status).toBe(200);
+    expect(asked).toBe(1);
+  });
+
+  it("renews a socket that it opened", async () => {
+    const key = await newKey("one");
+    const { port } = await start();
+    const client = await connect(`ws://127.0.0.1:${port}/ws`, await sign(key));
+    client.send({ type: "auth", token: await sign(key, { expiresIn: "10m" }), id: 7 });
+    expect(await client.next("auth_success", ({ id }) => id === 7)).toMatchObject({ user_id: "alice" });
+  });
+
+  it.each<[string, Claims]>([
+    ["for another audience", { audience: "elsewhere" }],
+    ["of another issuer", { issuer: "https://id.example.com/" }],
+    ["that has expired", { expiresIn: "-5s" }],
+    ["whose permissions are no list", { more: { permissions: "admin" } }],
+  ])("%s is refused with 4002", async (_what, claims) => {
+    const token = await sign(await newKey("one"), claims);
+    expect(await codeFor(await start(), token)).toBe(4002);
+  });
+
+  it("with an unknown key is refused, and many such ask the provider once", async () => {
+    const [known, stranger] = [await newKey("one"), await newKey("two")];
+    published.pop();
+    const running = await start();
+    expect(await codeFor(running, await sign(stranger))).toBe(4002);
+    for (let time = 0; time < 20; time++) {
+      const token = await sign({ ...known, kid: `unknown-${time}` });
+      expect((await running.call("/connections", { token })).status).toBe(401);
+    }
+    expect(asked).toBe(1);
+  });
+
+  it("signed by its public key as if that were a secret is refused", async () => {
+    const { publicKey } = await newKey("one");
+    const forged = jsonwebtoken.sign({ permissions: ["admin"] }, await exportSPKI(publicKey), {
+      ...{ algorithm: "HS256", keyid: "one", subject: "alice", issuer: ISSUER, audience: AUDIENCE, expiresIn: 60 },
+    });
+    const running = await start();
+    expect(await codeFor(running, forged)).toBe(4002);
+    expect((await running.call("/connections", { token: forged })).status).toBe(401);
+  });
+
+  it("is none of our sessions, whatever it calls its own", async () => {
+    const sid = `${"0".repeat(12)}-${"0".repeat(24)}`;
+    const token = await sign(await newKey("one"), { more: { sid } });
+    const { port } = await start();
+    await connect(`ws://127.0.0.1:${port}/ws`, token);
+  });
+
+  it("is not judged while the provider is away: try again later; our own tokens are", async () => {
+    const token = await sign(await newKey("one"));
+    await stopProvider();
+    const running = await start();
+    expect(await codeFor(running, token)).toBe(4201);
+    expect(await running.call("/connections", { token })).toMatchObject({
+      status: 503,
+      body: { error: { code: "provider_unavailable" } },
+    });
+    await connect(`ws://127.0.0.1:${running.port}/ws`, running.mint("dashboard:read"));
+  });
+});
+
+describe("the keys of the provider", () => {
+  const open = () =>
+    createIdentityProvider({
+      ...{ jwksUrl: url, issuer: ISSUER, audience: AUDIENCE, coolDownMs: 0 },
+      logger: pino({ level: "silent" }),
+    });
+
+  it("that are new are found, and one that was withdrawn is good no more", async () => {
+    const first = await sign(await newKey("one"));
+    const provider = open();
+    await provider.prepare(first);
+    expect(provider.keyOf(first)).toBeDefined();
+    published = [];
+    const second = await sign(await newKey("two"));
+    await provider.prepare(second);
+    expect(provider.keyOf(second)).toBeDefined();
+    await provider.prepare(first);
+    expect(provider.keyOf(first)).toBeUndefined();
+  });
+
+  it("are not looked for when the algorithm is not a provider's", async () => {
+    const provider = open();
+    const none = `${Buffer.from('{"alg":"none"}').toString("base64url")}.e30.`;
+    for (const token of [none, jsonwebtoken.sign({}, "s".repeat(32)), "nonsense", ""])
+      expect(provider.prepare(token)).toBeUndefined();
+    expect(asked).toBe(0);
+  });
+
+  it("that cannot be had are an error of their own", async () => {
+    const token = await sign(await newKey("one"));
+    await stopProvider();
+    await expect(open().prepare(token)).rejects.toThrow(ProviderUnavailableError);
+  });
+});
