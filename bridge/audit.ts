@@ -67,7 +67,12 @@ export async function openAudit({ destination, logger }: AuditOptions): Promise<
   stream.on("error", (error) => complain(error.message));
   stream.on("drop", () => complain("it is too slow"));
   const lines = pino(
-    { base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
+    {
+      base: null,
+      // Every line is of one level, which says nothing: so it is left out, and the time comes first, without a comma.
+      formatters: { level: () => ({}) },
+      timestamp: () => `"time":"${new Date().toISOString()}"`,
+    },
     stream,
   );
   let stopping: Promise<void> | undefined;
