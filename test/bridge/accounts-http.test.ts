@@ -55,8 +55,8 @@ describe("POST /auth/login", () => {
       await bridge.authority.accounts.verify(user, "not the password");
       return performance.now() - from;
     };
-    await timed("nobody");
-    expect(await timed("nobody")).toBeGreaterThan((await timed("alice")) / 3);
+    const fastest = async (user: string) => Math.min(await timed(user), await timed(user), await timed(user));
+    expect(await fastest("nobody")).toBeGreaterThan((await fastest("alice")) / 3);
   });
 
   it("refuses even the right password after MAX_LOGIN_FAILURES, and says when to come back", async () => {

@@ -109,6 +109,7 @@ describe("Python's paho", () => {
     const script = `
 import sys, paho.mqtt.client as mqtt
 port, secret, token, qos = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+seen = []
 link, event = "${topic("cameras/north/link")}", "${EVENT}"
 reader = mqtt.Client()
 reader.username_pw_set("reader", token)
@@ -123,7 +124,9 @@ def on_subscribe(client, userdata, mid, granted):
     camera._sock.close()
 def on_message(client, userdata, message):
     print(message.qos, message.topic, message.payload.decode(), flush=True)
-    if message.topic == link: client.disconnect()
+    # At QoS 2 a message is given out when its exchange is over, which may be after a later one of QoS 1.
+    seen.append(message.topic)
+    if len(seen) == 2: client.disconnect()
 reader.on_connect = lambda client, *rest: client.subscribe("${topic("cameras/north/#")}", qos)
 reader.on_subscribe, reader.on_message = on_subscribe, on_message
 reader.connect("127.0.0.1", port)
@@ -133,10 +136,9 @@ reader.loop_forever()
     const args = ["-c", script, String(broker.ports.mqtt), SECRET, token(["dashboard:read"]), String(qos)];
     const { output, errors } = await run(PYTHON, args);
     expect(errors).toBe("");
-    expect(output.trim().split("\n")).toEqual([
-      `${qos} ${EVENT} picture`,
-      `${Math.min(qos, 1)} ${topic("cameras/north/link")} gone`,
-    ]);
+    expect(output.trim().split("\n").sort()).toEqual(
+      [`${qos} ${EVENT} picture`, `${Math.min(qos, 1)} ${topic("cameras/north/link")} gone`].sort(),
+    );
     expect(test.ingest.accepted.map(({ identity }) => identity)).toEqual(["device:north", "device:north"]);
   });
 });

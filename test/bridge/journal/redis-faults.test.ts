@@ -73,20 +73,26 @@ test("a message whose append was carried out although nobody heard is known when
   const told = new Promise<void>((resolve) => journal.onUnemitted(resolve));
   // Redis knows the script from now on.
   await journal.append(message());
-  const sent = {
-    ...message(from("device:north", "s", 1)),
-    publish: { payload: Buffer.from("p"), qos: 1 as const, retain: false },
-  };
-  server.process.kill("SIGSTOP");
-  await expect(journal.append(sent)).rejects.toThrow(/does not answer|cannot be reached/);
-  server.process.kill("SIGCONT");
+  let seq = 0;
+  let wasCarriedOut = false;
+  // Nearly always at the first try: what a process has not read of a connection that is gone may be lost.
+  while (!wasCarriedOut && seq < 5) {
+    const sent = {
+      ...message(from("device:north", "s", ++seq)),
+      publish: { payload: Buffer.from("p"), qos: 1 as const, retain: false },
+    };
+    server.process.kill("SIGSTOP");
+    await expect(journal.append(sent)).rejects.toThrow(/does not answer|cannot be reached/);
+    server.process.kill("SIGCONT");
+    await expect.poll(() => journal.trouble).toBeUndefined();
+    wasCarriedOut = (await journal.append(sent)).duplicate;
+  }
+  expect(wasCarriedOut).toBe(true);
   await told;
-  await expect.poll(() => journal.trouble).toBeUndefined();
-  expect(await journal.append(sent)).toEqual({ position: undefined, duplicate: true });
   const found: number[] = [];
   for await (const { position } of journal.unemitted()) found.push(position);
-  expect(found).toEqual([2]);
-  expect(positions(await readAll(journal, ["dashboard"]))).toEqual([1, 2]);
+  expect(found).toEqual([seq + 1]);
+  expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, seq + 1));
 });
 
 test("a Redis that is killed and started again, in the middle of everything: nothing acknowledged is lost or doubled", async () => {
