@@ -8,6 +8,7 @@ export default defineConfig({
     // Tests drive real programs, which share two cores with each other: a wait ends with its event, this only ends a hang.
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,
     restoreMocks: true,
   },

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { BlockList, isIP } from "node:net";
+import { plainAddress } from "../contract/addresses.ts";
 
 /** Where requests come from, seen through the proxies that are trusted to say so. */
 export interface ClientAddresses {
@@ -40,11 +41,11 @@ export function clientAddresses(trustedProxies: readonly string[]): ClientAddres
   return {
     trusts,
     of(request) {
-      let address = plain(request.socket.remoteAddress ?? "");
+      let address = plainAddress(request.socket.remoteAddress ?? "");
       const header = request.headers["x-forwarded-for"];
       const hops = (Array.isArray(header) ? header.join(",") : (header ?? "")).split(",");
       while (address !== "" && trusts(address)) {
-        const next = plain(hops.pop()?.trim() ?? "");
+        const next = plainAddress(hops.pop()?.trim() ?? "");
         if (isIP(next) === 0) break;
         address = next;
       }
@@ -53,13 +54,8 @@ export function clientAddresses(trustedProxies: readonly string[]): ClientAddres
   };
 }
 
-/** IPv4 as a dual-stack socket shows it (`::ffff:10.0.0.5`) is still IPv4. */
-function plain(address: string): string {
-  return address.startsWith("::ffff:") && isIP(address.slice(7)) === 4 ? address.slice(7) : address;
-}
-
 export function isLoopbackAddress(address: string): boolean {
-  const bare = plain(address);
+  const bare = plainAddress(address);
   return bare === "::1" || (isIP(bare) === 4 && bare.startsWith("127."));
 }
 

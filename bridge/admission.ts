@@ -1,3 +1,6 @@
+import type { Duplex } from "node:stream";
+import { networkOf } from "../contract/addresses.ts";
+import { MinuteCounts } from "../contract/minute-counts.ts";
 import type { Refusal } from "./handshake.ts";
 
 export interface AdmissionLimits {
@@ -5,16 +8,23 @@ export interface AdmissionLimits {
   maxConnectionsPerAddress: number;
   maxUnauthenticated: number;
   maxUnauthenticatedPerAddress: number;
+  maxConnectsPerMinute: number;
+  maxHttpConnectionsPerAddress: number;
 }
 
 /**
  * How many may be connected. Before a connection has shown a token it costs its sender nothing, so those are counted
- * for themselves and, like all, by address.
+ * for themselves and, like all, by the network that their address is of. So is what is no dashboard, or not yet: a
+ * connection to the HTTP port costs memory before it has said anything at all.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
-  readonly #byAddress = new Map<string, number>();
-  readonly #unauthenticatedByAddress = new Map<string, number>();
+  readonly #byNetwork = new Map<string, number>();
+  readonly #unauthenticatedByNetwork = new Map<string, number>();
+  readonly #connects = new MinuteCounts();
+  readonly #httpByNetwork = new Map<string, number>();
+  /** Counts a connection out that is counted as one of HTTP. */
+  readonly #leaveHttp = new WeakMap<Duplex, () => void>();
   #connections = 0;
   #unauthenticated = 0;
 
@@ -25,32 +35,56 @@ export class Admission {
   /** Why one more connection is refused, or undefined. */
   refusal(address: string): Refusal | undefined {
     const limits = this.#limits;
+    const network = networkOf(address);
     if (this.#connections >= limits.maxConnections) return { status: 503, message: "the server has no room now" };
     if (this.#unauthenticated >= limits.maxUnauthenticated)
       return { status: 503, message: "too many connections wait for their authentication" };
-    if ((this.#byAddress.get(address) ?? 0) >= limits.maxConnectionsPerAddress)
+    if ((this.#byNetwork.get(network) ?? 0) >= limits.maxConnectionsPerAddress)
       return { status: 429, message: "too many connections from this address" };
-    if ((this.#unauthenticatedByAddress.get(address) ?? 0) >= limits.maxUnauthenticatedPerAddress)
+    if ((this.#unauthenticatedByNetwork.get(network) ?? 0) >= limits.maxUnauthenticatedPerAddress)
       return { status: 429, message: "too many connections from this address wait for their authentication" };
+    if (this.#connects.add(network) > limits.maxConnectsPerMinute)
+      return { status: 429, message: "too many connections from this address in a minute" };
     return undefined;
   }
 
-  enter(address: string): void {
+  /**
+   * Counts a connection to the HTTP port, until it ends or {@link enter} counts it as a dashboard's.
+   * @returns false when its address has too many; what becomes of it is left to the caller
+   */
+  admitHttp(socket: Duplex, address: string): boolean {
+    const network = networkOf(address);
+    if ((this.#httpByNetwork.get(network) ?? 0) >= this.#limits.maxHttpConnectionsPerAddress) return false;
+    count(this.#httpByNetwork, network, 1);
+    const leave = () => {
+      socket.off("close", leave);
+      this.#leaveHttp.delete(socket);
+      count(this.#httpByNetwork, network, -1);
+    };
+    this.#leaveHttp.set(socket, leave);
+    socket.on("close", leave);
+    return true;
+  }
+
+  /** The connection is a dashboard's now, whose address may be another than that of the socket. */
+  enter(socket: Duplex, address: string): void {
+    this.#leaveHttp.get(socket)?.();
+    const network = networkOf(address);
     this.#connections++;
     this.#unauthenticated++;
-    count(this.#byAddress, address, 1);
-    count(this.#unauthenticatedByAddress, address, 1);
+    count(this.#byNetwork, network, 1);
+    count(this.#unauthenticatedByNetwork, network, 1);
   }
 
   authenticated(address: string): void {
     this.#unauthenticated--;
-    count(this.#unauthenticatedByAddress, address, -1);
+    count(this.#unauthenticatedByNetwork, networkOf(address), -1);
   }
 
   leave(address: string, wasAuthenticated: boolean): void {
     if (!wasAuthenticated) this.authenticated(address);
     this.#connections--;
-    count(this.#byAddress, address, -1);
+    count(this.#byNetwork, networkOf(address), -1);
   }
 }
 

@@ -1,11 +1,24 @@
+import { renameSync, statSync } from "node:fs";
 import { type Logger, pino } from "pino";
+import { plainLines } from "./plain-lines.ts";
+import { Refusals } from "./refusals.ts";
 
 /** The most that waits for a disk that does not take it, bytes; beyond, lines are lost, and the log says so. */
 export const MAX_WAITING_BYTES = 1024 * 1024;
 /** How long the end may take, milliseconds. */
 const STOP_TIMEOUT_MS = 500;
+const STREAMS: ReadonlyMap<string, number> = new Map([
+  ["stdout", 1],
+  ["stderr", 2],
+]);
 
 export type AuditAction =
+  /** A request that needs a permission: only its refusals. */
+  | "access"
+  /** A WebSocket or an MQTT client, and what it asks for: only their refusals. */
+  | "connect"
+  | "subscribe"
+  | "publish"
   | "login"
   | "refresh"
   | "logout"
@@ -21,7 +34,7 @@ export type AuditAction =
 
 export interface AuditEntry {
   action: AuditAction;
-  /** `user:alice`, `operator`, `local`; of a login, whom it was to be. */
+  /** `user:alice`, `operator`, `local`, `unknown`; of a login, whom it was to be. */
   who: string;
   /** Where from; undefined when it is not known. */
   address: string | undefined;
@@ -34,23 +47,28 @@ export interface AuditEntry {
 /** Who did what, from where, and what came of it: one line of JSON each, in a stream of its own. */
 export interface Audit {
   record(entry: AuditEntry): void;
+  /** The same for what was refused, which anybody can cause: of a flood, how many there were is written. */
+  refuse(entry: AuditEntry): void;
   /** Writes what waits. Idempotent, bounded in time. */
   stop(): Promise<void>;
 }
 
 export interface AuditOptions {
-  /** The path of a file, which is appended to and made for its owner alone; or `stdout`. */
+  /** The path of a file, which is appended to and made for its owner alone; or `stdout` or `stderr`. */
   destination: string;
+  /** A file that has more becomes `….1`, in the place of the one before, and another is begun. May be `Infinity`. */
+  maxBytes: number;
   logger: Logger;
 }
 
 /**
- * A line break, or whatever else a name may hold, is written as JSON writes it, so one entry is one line.
+ * A line break, or whatever else a name may hold, is written as JSON may write it, so one entry is one line.
  * @throws {Error} the file cannot be opened: naming AUDIT_LOG
  */
-export async function openAudit({ destination, logger }: AuditOptions): Promise<Audit> {
+export async function openAudit({ destination, maxBytes, logger }: AuditOptions): Promise<Audit> {
+  const fd = STREAMS.get(destination);
   const stream = pino.destination({
-    ...(destination === "stdout" ? { dest: 1 } : { dest: destination, mkdir: true, mode: 0o600 }),
+    ...(fd === undefined ? { dest: destination, mkdir: true, mode: 0o600 } : { dest: fd }),
     ...{ sync: false, maxLength: MAX_WAITING_BYTES },
   });
   await new Promise<void>((resolve, reject) => {
@@ -59,6 +77,7 @@ export async function openAudit({ destination, logger }: AuditOptions): Promise<
       reject(new Error(`AUDIT_LOG: cannot write to ${destination} (${error.message})`, { cause: error })),
     );
   });
+  let stopping: Promise<void> | undefined;
   let complained = false;
   const complain = (reason: string) => {
     if (!complained) logger.error({ destination, reason }, "the audit log is not whole: it cannot be written");
@@ -66,6 +85,30 @@ export async function openAudit({ destination, logger }: AuditOptions): Promise<
   };
   stream.on("error", (error) => complain(error.message));
   stream.on("drop", () => complain("it is too slow"));
+  let file = fd === undefined ? fileAt(destination) : undefined;
+  let reopening = false;
+  const moveAway = (ino: number) => {
+    try {
+      // Another node, or the system's own log rotation, may have moved it already.
+      if (fileAt(destination)?.ino === ino) renameSync(destination, `${destination}.1`);
+      reopening = true;
+      stream.once("ready", () => {
+        reopening = false;
+        file = fileAt(destination);
+      });
+      stream.reopen();
+    } catch (error) {
+      // It grows on, and this is tried again when it has grown by as much.
+      if (file !== undefined) file.size = 0;
+      complain(error instanceof Error ? error.message : String(error));
+    }
+  };
+  stream.on("write", (written) => {
+    complained = false;
+    if (file === undefined || reopening || stopping !== undefined) return;
+    file.size += written;
+    if (file.size >= maxBytes) moveAway(file.ino);
+  });
   const lines = pino(
     {
       base: null,
@@ -73,23 +116,34 @@ export async function openAudit({ destination, logger }: AuditOptions): Promise<
       formatters: { level: () => ({}) },
       timestamp: () => `"time":"${new Date().toISOString()}"`,
     },
-    stream,
+    { write: (line: string) => stream.write(plainLines(line)) },
   );
-  let stopping: Promise<void> | undefined;
+  const record = ({ action, who, address, target, outcome }: AuditEntry) => {
+    if (stopping === undefined) lines.info({ action, who, address, target, outcome });
+  };
+  const refusals = new Refusals(record);
   return {
-    record({ action, who, address, target, outcome }) {
-      if (stopping === undefined) lines.info({ action, who, address, target, outcome });
-    },
+    record,
+    refuse: (entry) => refusals.add(entry),
     stop() {
+      if (stopping === undefined) refusals.stop();
       stopping ??= new Promise((resolve) => {
         const timer = setTimeout(resolve, STOP_TIMEOUT_MS);
         stream.once("close", () => {
           clearTimeout(timer);
           resolve();
         });
-        stream.end();
+        // Told to end before it has opened the next file, it would do neither.
+        if (reopening) stream.once("ready", () => stream.end());
+        else stream.end();
       });
       return stopping;
     },
   };
+}
+
+/** Undefined for a pipe or a device, which cannot be moved away. */
+function fileAt(path: string): { size: number; ino: number } | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.isFile() ? { size: found.size, ino: found.ino } : undefined;
 }

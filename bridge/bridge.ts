@@ -17,6 +17,7 @@ import { type CommandRunner, startCommandRelay } from "./command-relay.ts";
 import { startCommandTurns } from "./command-turns.ts";
 import type { BridgeConfig } from "./config.ts";
 import { watchDuplicateClients } from "./duplicate-clients.ts";
+import { startForgetting } from "./forgetting.ts";
 import type { Journal } from "./journal/journal.ts";
 import { startLinkGaps } from "./link-gaps.ts";
 import type { Previews } from "./previews.ts";
@@ -90,7 +91,12 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   };
 
   try {
-    const audit = started(await openAudit({ destination: config.auditLog, logger: logger.child({ part: "audit" }) }));
+    const audit = started(
+      await openAudit({
+        ...{ destination: config.auditLog, maxBytes: config.maxAuditLogBytes },
+        logger: logger.child({ part: "audit" }),
+      }),
+    );
     const { counters } = cluster;
     const statsLogger = logger.child({ part: "stats" });
     const stats = started(
@@ -119,7 +125,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     started(
       takeDuty({
         ...{ leases, name: "link-gaps", logger: gapsLogger },
-        begin: () => startLinkGaps({ ...watching, logger: gapsLogger }),
+        begin: () => startLinkGaps({ ...watching, ...config.linkGaps, logger: gapsLogger }),
       }),
     );
     const alertsLogger = logger.child({ part: "alerts" });
@@ -127,6 +133,13 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       takeDuty({
         ...{ leases, name: "alerts", logger: alertsLogger },
         begin: () => startAlerts({ ...watching, thresholds: config.alerts, logger: alertsLogger }),
+      }),
+    );
+    const forgettingLogger = logger.child({ part: "forgetting" });
+    started(
+      takeDuty({
+        ...{ leases, name: "forgetting", logger: forgettingLogger },
+        begin: () => startForgetting({ ...watching, devices: authority.devices, logger: forgettingLogger }),
       }),
     );
     const commandsLogger = logger.child({ part: "commands" });
@@ -144,12 +157,13 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     );
     const commands = auditedCommands(relay, stats, audit);
     const sockets = startSockets({
-      config: { ...config.sockets, addressOf: addresses.of },
+      config: { ...config.sockets, addressOf: addresses.of, isTrustedProxy: addresses.trusts },
       journal,
       tokens: authority,
       review: (identity) => authority.review(identity),
       grantsOf: grants,
       channels,
+      audit,
       register: cluster.connections,
       store: { shared: cluster.shared, trouble: storeTrouble },
       commands,
@@ -157,6 +171,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     });
     started(sockets);
     const accountsLogger = logger.child({ part: "accounts" });
+    started(auditMqtt(audit, options.mqttClients));
     started(startEnforcement({ authority, sockets, mqtt: options.mqttClients, logger: accountsLogger }));
     const guard = started(new LoginGuard({ ...config.logins, signals: cluster.signals, nodeId: cluster.nodeId }));
     started(
@@ -173,6 +188,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       port: config.port,
       allowedOrigins: config.allowedOrigins,
       pagePath: options.pagePath,
+      admit: (socket) => sockets.admit(socket),
       handleUpgrade: (request, socket, head) => {
         sockets.handleUpgrade(request, socket, head);
         // One that was refused is ended already.
@@ -248,7 +264,7 @@ function auditedCommands(relay: CommandRunner, stats: Stats, audit: Audit): Comm
   return {
     run(request, onUpdate) {
       stats.add("commands");
-      const { camera, name, issuedBy, from = { who: `user:${issuedBy}`, address: undefined } } = request;
+      const { camera, name, from } = request;
       const note = (outcome: string) =>
         audit.record({ action: "command", ...from, target: `camera:${camera} ${name}`, outcome });
       note("issued");
@@ -256,6 +272,19 @@ function auditedCommands(relay: CommandRunner, stats: Stats, audit: Audit): Comm
         if (FINAL_COMMAND_STATUSES.has(update.status)) note(update.status);
         onUpdate(update);
       });
+    },
+  };
+}
+
+/** What comes by way of the broker, in the same log as what HTTP and WebSockets do. */
+function auditMqtt(audit: Audit, clients: MqttClients | undefined): Part {
+  const ends = [
+    clients?.onRefused((refusal) => audit.refuse(refusal)),
+    clients?.onCarriedOut((act) => audit.record(act)),
+  ];
+  return {
+    stop() {
+      for (const end of ends) end?.();
     },
   };
 }

@@ -11,7 +11,9 @@ import {
   commandReplySchema,
   FINAL_COMMAND_STATUSES,
 } from "../contract/commands.ts";
+import { linkSchema } from "../contract/events.ts";
 import type { TopicTree } from "../contract/topics.ts";
+import { dataOf } from "./alerts/body.ts";
 import type { BrokerLink, Delivery } from "./broker-link/broker-link.ts";
 import type { CommandTurns } from "./command-turns.ts";
 import type { Entry, Journal } from "./journal/journal.ts";
@@ -22,15 +24,12 @@ export interface CommandRunner {
    * Whether the caller may command the camera is checked before. Calls back with every status the command reaches,
    * in order, the last of them one of `FINAL_COMMAND_STATUSES`; the first perhaps before this returns.
    */
-  run(
-    request: CommandRequest & { issuedBy: string; from?: CommandOrigin },
-    onUpdate: (update: CommandUpdate) => void,
-  ): void;
+  run(request: CommandRequest & { from: CommandOrigin }, onUpdate: (update: CommandUpdate) => void): void;
 }
 
-/** Whom the audit log names. */
+/** Who gives a command, and where from. */
 export interface CommandOrigin {
-  /** `user:alice`, `operator`. */
+  /** `user:alice`, `operator`: for the audit log, and as `issued_by` for the camera. */
   who: string;
   address: string;
 }
@@ -83,7 +82,7 @@ const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
  * ```
  *   queued ──▶ sent ──▶ delivered ──▶ accepted ──▶ succeeded | failed | rejected      (the camera's replies)
  *     │          │          └────────────┴───────▶ timed_out   at expires_at: it has it, and does not answer
- *     └──────────┴───────────────────────────────▶ expired     at expires_at: it never got it
+ *     └──────────┴───────────────────────────────▶ expired     at expires_at: it never said that it got it
  * ```
  */
 interface Pending {
@@ -156,10 +155,21 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     lane.queue.shift();
     lane.inFlight = next;
     advance(next, "sent");
-    link.publish({ topic: next.topic, payload: next.payload, qos: 1, retain: false }).catch((error) => {
-      logger.warn({ err: error, command: next.id, camera }, "command not published");
-      advance(next, "failed", { error: "the broker did not take the command", code: ReplyCode.internal });
+    send(next);
+  }
+
+  function send(pending: Pending): void {
+    const { id, camera, topic, payload } = pending;
+    link.publish({ topic, payload, qos: 1, retain: false }).catch((error) => {
+      logger.warn({ err: error, command: id, camera }, "command not published");
+      advance(pending, "failed", { error: "the broker did not take the command", code: ReplyCode.internal });
     });
+  }
+
+  /** A new connection: what went into the one before, and was not acknowledged there, it may never have got. */
+  function born(camera: string): void {
+    const inFlight = lanes.get(camera)?.inFlight;
+    if (inFlight?.status === "sent") send(inFlight);
   }
 
   async function awaitTurn(turns: CommandTurns, pending: Pending, expiresAt: number): Promise<void> {
@@ -179,8 +189,19 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
   function expire(pending: Pending): void {
     if (RANK[pending.status] >= RANK.delivered)
-      advance(pending, "timed_out", { error: "the camera did not answer in time", code: ReplyCode.commandTimeout });
-    else advance(pending, "expired", { error: "the camera did not get it in time", code: ReplyCode.commandExpired });
+      advance(pending, "timed_out", {
+        error: "the camera has it and did not answer in time",
+        code: ReplyCode.commandTimeout,
+      });
+    else
+      advance(pending, "expired", {
+        // Of a link that fell silent nobody knows how far the last words went.
+        error:
+          pending.status === "queued"
+            ? "it waited too long and was not sent"
+            : "the camera did not acknowledge it in time: whether it got it is not known",
+        code: ReplyCode.commandExpired,
+      });
   }
 
   function delivered({ identity, topic: name, payload }: Delivery): void {
@@ -215,13 +236,15 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       if (entry.camera === undefined) continue;
       const topic = entry.topic.includes("/replies/") ? tree.parse(entry.topic) : undefined;
       if (topic?.kind === "camera-reply") replied(topic.camera, entry);
+      if (!lanes.has(entry.camera)) continue;
+      if (isBirth(tree, entry)) born(entry.camera);
       // Anything that a camera says may mean that it woke up.
-      if (lanes.has(entry.camera)) pump(entry.camera);
+      pump(entry.camera);
     }
   });
 
   return {
-    run({ camera, name, args, expires_in, issuedBy }, onUpdate) {
+    run({ camera, name, args, expires_in, from }, onUpdate) {
       const id = ulid();
       const refuse = (status: CommandStatus, code: ReplyCode, error: string) =>
         tell({ onUpdate }, { command_id: id, camera, status, code, error });
@@ -240,7 +263,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         id,
         name,
         args,
-        issued_by: issuedBy,
+        issued_by: from.who,
         issued_at: new Date(issuedAt).toISOString(),
         expires_at: new Date(issuedAt + expires_in * 1000).toISOString(),
       };
@@ -283,6 +306,12 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       await turns?.stop();
     },
   };
+}
+
+function isBirth(tree: TopicTree, entry: Entry): boolean {
+  return (
+    tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online"
+  );
 }
 
 const tooMany = (camera: string) => `too many commands wait for the camera ${camera}: try again later`;

@@ -74,6 +74,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     logLevel: read.LOG_LEVEL,
     /** The path of a file, or `stdout`. */
     auditLog: read.AUDIT_LOG ?? join(read.DATA_PATH, "audit.log"),
+    maxAuditLogBytes: read.MAX_AUDIT_LOG_BYTES,
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     shutdownSpreadMs: read.SHUTDOWN_SPREAD_MS,
     http: {
@@ -97,6 +98,11 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       maxConnections: read.MAX_CONNECTIONS,
       maxConnectionsPerUser: read.MAX_CONNECTIONS_PER_USER,
       maxConnectionsPerAddress: read.MAX_CONNECTIONS_PER_ADDRESS,
+      maxUnauthenticated: read.MAX_UNAUTHENTICATED,
+      maxUnauthenticatedPerAddress:
+        read.MAX_UNAUTHENTICATED_PER_ADDRESS ?? Math.ceil(read.MAX_CONNECTIONS_PER_ADDRESS / 2),
+      maxConnectsPerMinute: read.MAX_CONNECTS_PER_MINUTE,
+      maxHttpConnectionsPerAddress: read.MAX_HTTP_CONNECTIONS_PER_ADDRESS ?? 10 * read.MAX_CONNECTIONS_PER_ADDRESS,
       maxQueuedBytes: read.MAX_QUEUED_BYTES,
       flushIntervalMs: read.FLUSH_INTERVAL_MS,
       drainTimeoutMs: read.DRAIN_TIMEOUT_MS,
@@ -111,6 +117,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       retentionHours: read.RETENTION_HOURS,
     },
     presence: { graceMs: read.PRESENCE_GRACE_MS, maxCameras: read.MAX_CAMERAS },
+    linkGaps: { settleMs: read.LINK_GAP_SETTLE_SECONDS * 1000 },
     commands: { maxQueuedPerCamera: read.MAX_COMMANDS_PER_CAMERA, maxPending: read.MAX_PENDING_COMMANDS },
     previews: {
       maxCameras: read.MAX_CAMERAS,
@@ -157,6 +164,7 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     OPERATOR_KEY: z
       .string()
       .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
+      .regex(/^[!-~]*$/, "must be visible ASCII without blanks: it is sent in a header")
       .optional(),
     ALLOWED_ORIGINS: listVariable.superRefine(checkOrigins).default([]),
     TRUSTED_PROXIES: listVariable.superRefine(checkProxies).default([]),
@@ -175,6 +183,13 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     MAX_CONNECTIONS: limitVariable.default(20_000),
     MAX_CONNECTIONS_PER_USER: limitVariable.default(5),
     MAX_CONNECTIONS_PER_ADDRESS: limitVariable.default(100),
+    /** Of all dashboards, and of those from one address (default: half), those that have not shown a token yet. */
+    MAX_UNAUTHENTICATED: limitVariable.default(2000),
+    MAX_UNAUTHENTICATED_PER_ADDRESS: limitVariable.optional(),
+    /** New dashboards from one address in a minute. */
+    MAX_CONNECTS_PER_MINUTE: limitVariable.default(3000),
+    /** Connections of one address to the HTTP port that are no dashboards (default: ten times those that may be). */
+    MAX_HTTP_CONNECTIONS_PER_ADDRESS: limitVariable.optional(),
     /** Channels one connection may be subscribed to. */
     MAX_SUBSCRIPTIONS: limitVariable.default(128),
     /** Frames one connection may send in a second. */
@@ -210,12 +225,15 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     LOGIN_FAILURE_WINDOW_SECONDS: countVariable.min(1, "must be at least 1").default(900),
     /** Who did what: a file, or `stdout`. Default: audit.log below DATA_PATH. */
     AUDIT_LOG: z.string().optional(),
+    /** Of such a file and of the one before it, each. */
+    MAX_AUDIT_LOG_BYTES: limitVariable.default(67_108_864),
 
     /** How long closing the dashboards' connections is spread over when the server stops, milliseconds. */
     SHUTDOWN_SPREAD_MS: countVariable.max(60_000, "must be at most 60000").default(1_000),
 
     /** How long a camera's link may be gone before the camera is called offline. */
     PRESENCE_GRACE_MS: countVariable.default(30_000),
+    LINK_GAP_SETTLE_SECONDS: countVariable.min(1, "must be at least 1").default(120),
     /** Cameras whose presence is followed, and whose newest picture is kept. */
     MAX_CAMERAS: limitVariable.default(10_000),
     /** How long pictures are kept; the newest of each camera stays. */

@@ -1,37 +1,55 @@
 import type { Logger } from "pino";
 import { DASHBOARD } from "../contract/channels.ts";
-import type { Alert } from "../contract/events.ts";
+import { type Alert, linkSchema } from "../contract/events.ts";
 import { isId } from "../contract/ids.ts";
 import type { TopicTree } from "../contract/topics.ts";
+import { dataOf } from "./alerts/body.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { Entry, Journal } from "./journal/journal.ts";
 import type { Publish } from "./publish.ts";
 
 export const DUPLICATE_CLIENT_ALERT = "duplicate-client-id";
-/** Fewer are a link that flaps; so many within {@link WINDOW_MS} are two devices that throw each other out. */
+/** Fewer are a link that flaps; so many within {@link WINDOW_MS} may be two devices that throw each other out. */
 export const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
-/** Without a take-over for so long, the alert is cleared. */
+/** Without a take-over by another device for so long, the alert is cleared. */
 const QUIET_MS = 120_000;
 const TICK_MS = 1000;
-/** Client ids that are watched; the one taken over longest ago makes room. */
+/** Client ids, and cameras, that are watched; the one heard of longest ago makes room. */
 const MAX_WATCHED = 10_000;
+/** Of one camera. Two devices take turns, and each may boot anew in between. */
+const BOOTS_REMEMBERED = 4;
+
+/** The names of a camera's last boots, by its births. */
+interface Boots {
+  /** The newest last. */
+  sessions: readonly string[];
+  /** When one of them was followed by another and then came back, milliseconds since 1970. */
+  cameBackAt: number | undefined;
+}
 
 export interface DuplicateClientsOptions {
   link: Pick<BrokerLink, "onTakeOver">;
-  journal: Pick<Journal, "snapshot">;
+  journal: Pick<Journal, "follow" | "snapshot" | "state">;
   tree: TopicTree;
   publish: Publish;
   logger: Logger;
 }
 
-/** Two devices with one client id take the session from each other for ever. Names that, instead of showing a flapping camera. */
+/**
+ * Two devices with one client id take the session from each other for ever. Names that, instead of showing a flapping camera.
+ *
+ * A camera whose link flaps takes over as well: its own connection, which the broker believes to be there. Each birth names
+ * the boot, and that tells them apart: one device never goes back to an earlier boot, two take turns. Of a client that says
+ * no births only the take-overs can be counted.
+ */
 export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(): void } {
   const { link, journal, tree, publish, logger } = options;
   /** The moments of the last take-overs by client id, the most recently taken over last. */
   const recent = new Map<string, number[]>();
   /** The cameras whose alert is raised, with the moment of the last take-over. */
   const raised = new Map<string, number>();
+  const boots = new Map<string, Boots>();
 
   for (const { topic: name } of journal.snapshot(DASHBOARD)) {
     const topic = tree.parse(name);
@@ -41,18 +59,32 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
   function takenOver(clientId: string, identity: string): void {
     const now = Date.now();
     const moments = [...(recent.get(clientId) ?? []), now].filter((at) => at > now - WINDOW_MS);
-    recent.delete(clientId);
-    recent.set(clientId, moments.slice(-TAKE_OVERS_TO_ALERT));
-    for (const [oldest] of recent) {
-      if (recent.size <= MAX_WATCHED) break;
-      recent.delete(oldest);
-    }
+    putLast(recent, clientId, moments.slice(-TAKE_OVERS_TO_ALERT));
     const camera = cameraOf(identity);
+    if (camera !== undefined && isOneDevice(camera, now)) return;
     if (camera !== undefined && raised.has(camera)) raised.set(camera, now);
     else if (moments.length >= TAKE_OVERS_TO_ALERT) {
       logger.warn({ clientId, identity }, "one client id is used by two connections");
       if (camera !== undefined) raise(camera, clientId, now);
     }
+  }
+
+  function isOneDevice(camera: string, now: number): boolean {
+    if (journal.state(tree.build({ kind: "camera-link", camera })) === undefined) return false;
+    return (boots.get(camera)?.cameBackAt ?? 0) <= now - QUIET_MS;
+  }
+
+  function born({ topic: name, camera, body }: Entry): void {
+    if (camera === undefined || tree.parse(name)?.kind !== "camera-link") return;
+    const link = linkSchema.safeParse(dataOf({ body })).data;
+    if (link?.status !== "online") return;
+    const { sessions = [], cameBackAt } = boots.get(camera) ?? {};
+    const others = sessions.filter((session) => session !== link.session);
+    const cameBack = sessions.at(-1) !== link.session && others.length < sessions.length;
+    putLast(boots, camera, {
+      sessions: [...others, link.session].slice(-BOOTS_REMEMBERED),
+      cameBackAt: cameBack ? Date.now() : cameBackAt,
+    });
   }
 
   function raise(camera: string, clientId: string, at: number): void {
@@ -79,6 +111,8 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
     for (const [camera, lastAt] of raised) {
       if (now - lastAt < QUIET_MS) continue;
       raised.delete(camera);
+      // Somebody else has: with its camera, say.
+      if (journal.state(tree.build(topicOf(camera))) === undefined) continue;
       publish({ topic: topicOf(camera), event: "alert.cleared", data: null, retain: true }).catch((error) => {
         raised.set(camera, lastAt);
         logger.warn({ err: error, camera }, "alert not cleared, trying again");
@@ -87,12 +121,16 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
   }
 
   const unlisten = link.onTakeOver(({ clientId, identity }) => takenOver(clientId, identity));
+  const unfollow = journal.follow((entries) => {
+    for (const entry of entries) if (entry.topic.endsWith("/link")) born(entry);
+  });
   const timer = setInterval(tick, TICK_MS);
   timer.unref();
   return {
     stop() {
       clearInterval(timer);
       unlisten();
+      unfollow();
     },
   };
 }
@@ -104,4 +142,14 @@ function topicOf(camera: string) {
 function cameraOf(identity: string): string | undefined {
   const camera = identity.startsWith("device:") ? identity.slice("device:".length) : "";
   return isId(camera) ? camera : undefined;
+}
+
+/** Puts it last, and lets go what was put there longest ago. */
+function putLast<Value>(map: Map<string, Value>, key: string, value: Value): void {
+  map.delete(key);
+  map.set(key, value);
+  for (const [oldest] of map) {
+    if (map.size <= MAX_WATCHED) break;
+    map.delete(oldest);
+  }
 }

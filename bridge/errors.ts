@@ -1,8 +1,9 @@
 import { AccountExistsError, TooManyAccountsError, UnknownAccountError } from "./accounts/accounts.ts";
+import { DeviceError, UnknownDeviceError } from "./accounts/devices.ts";
 import { TooManyFailuresError } from "./accounts/login-guard.ts";
 import { TooManyHashesError } from "./accounts/passwords.ts";
 import { TooManyRevocationsError } from "./accounts/revocations.ts";
-import { RefreshRacedError, RefreshRefusedError } from "./accounts/sessions.ts";
+import { RefreshRefusedError } from "./accounts/sessions.ts";
 import { ProviderUnavailableError } from "./identity-provider.ts";
 import { StoreUnavailableError } from "./journal/journal.ts";
 import { InvalidTokenError } from "./tokens.ts";
@@ -27,16 +28,21 @@ export class RequestError extends Error {
   }
 }
 
+/** Who asks has not shown who he is (401), or may not do what he asks for (403). */
+export class AccessError extends RequestError {
+  override name = "AccessError";
+}
+
 export function badRequest(message: string, details?: unknown): RequestError {
   return new RequestError(400, "bad_request", message, details);
 }
 
-export function unauthorized(message: string): RequestError {
-  return new RequestError(401, "unauthorized", message);
+export function unauthorized(message: string): AccessError {
+  return new AccessError(401, "unauthorized", message);
 }
 
-export function forbidden(message: string): RequestError {
-  return new RequestError(403, "permission_denied", message);
+export function forbidden(message: string): AccessError {
+  return new AccessError(403, "permission_denied", message);
 }
 
 export function notFound(message: string): RequestError {
@@ -64,7 +70,8 @@ const NAMED = [
   [UnknownAccountError, 404, "not_found"],
   [TooManyAccountsError, 409, "limit"],
   [TooManyRevocationsError, 409, "limit"],
-  [RefreshRacedError, 409, "refresh_raced"],
+  [UnknownDeviceError, 404, "not_found"],
+  [DeviceError, 409, "conflict"],
   [RefreshRefusedError, 401, "unauthorized"],
 ] as const;
 

@@ -1,5 +1,5 @@
 import { KeyObject } from "node:crypto";
-import { createRemoteJWKSet, decodeProtectedHeader, errors } from "jose";
+import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "jose";
 import type { Logger } from "pino";
 
 /**
@@ -7,12 +7,19 @@ import type { Logger } from "pino";
  * a public key can never be taken for a secret (RFC 8725, section 2.1).
  */
 export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"] as const;
+/** Bits of an RSA key at least (RFC 7518, sections 3.3 and 3.5). */
+const MIN_RSA_BITS = 2_048;
 /** How long the provider has to answer. */
 export const KEYS_TIMEOUT_MS = 5_000;
 /** Keys are asked for anew after so long, so that one which was withdrawn is good no longer. */
 export const KEYS_MAX_AGE_MS = 600_000;
+/** A key takes some 2 KiB, with its certificate. */
+export const MAX_KEYS_BYTES = 1024 * 1024;
 /** An unknown key is asked for at most so often, however many tokens name one. */
 export const KEYS_COOL_DOWN_MS = 30_000;
+
+/** Anybody can send a token that names an unknown key: that the keys cannot be had is said so often at most. */
+const LOG_INTERVAL_MS = 10_000;
 
 /** The keys could not be had: the token may be good. */
 export class ProviderUnavailableError extends Error {
@@ -54,19 +61,26 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
     timeoutDuration: KEYS_TIMEOUT_MS,
     cacheMaxAge: KEYS_MAX_AGE_MS,
     cooldownDuration: coolDownMs,
+    [customFetch]: async (address, init) => bounded(await fetch(address, init)),
   });
   /** By algorithm and id. As many as the provider has: one that it does not know is not kept. */
   const keys = new Map<string, KeyObject>();
+  let logAt = 0;
 
   async function look(named: Named): Promise<void> {
     const name = nameOf(named);
     try {
       const { alg, kid } = named;
-      keys.set(name, KeyObject.from(await find({ alg, ...(kid === undefined ? {} : { kid }) })));
+      const key = KeyObject.from(await find({ alg, ...(kid === undefined ? {} : { kid }) }));
+      if ((key.asymmetricKeyDetails?.modulusLength ?? MIN_RSA_BITS) >= MIN_RSA_BITS) keys.set(name, key);
+      else keys.delete(name);
     } catch (error) {
       keys.delete(name);
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) return;
-      logger.warn({ err: error, jwksUrl }, "the keys of the identity provider cannot be had");
+      if (performance.now() >= logAt) {
+        logAt = performance.now() + LOG_INTERVAL_MS;
+        logger.warn({ err: error, jwksUrl }, "the keys of the identity provider cannot be had");
+      }
       throw new ProviderUnavailableError("the identity provider does not answer", { cause: error });
     }
   }
@@ -83,6 +97,21 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
       return named === undefined ? undefined : keys.get(nameOf(named));
     },
   };
+}
+
+/** The same answer, whose body is an error where it becomes too long. */
+function bounded(answer: Response): Response {
+  let size = 0;
+  const body = answer.body?.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        size += chunk.length;
+        if (size > MAX_KEYS_BYTES) controller.error(new Error(`more than ${MAX_KEYS_BYTES} bytes of keys`));
+        else controller.enqueue(chunk);
+      },
+    }),
+  );
+  return new Response(body, answer);
 }
 
 /** @returns undefined when a provider cannot have signed it */

@@ -5,6 +5,7 @@ import {
   type LinkGap,
   linkGapSchema,
   linkGapsSchema,
+  linkSchema,
   outboxDroppedSchema,
   presenceSchema,
   timestampSchema,
@@ -83,7 +84,7 @@ class GapFold implements Fold {
   readonly #announcer: Announcer;
   readonly #cameras = new Map<string, Camera>();
   readonly #changed = new Set<string>();
-  readonly #topics: TopicDecisions<"presence" | "dropped" | "other">;
+  readonly #topics: TopicDecisions<Meaning>;
   /** Gaps that are being said. */
   readonly #underWay = new WeakSet<NumberGap>();
 
@@ -110,7 +111,11 @@ class GapFold implements Fold {
   apply(entry: Entry, replayed: boolean): void {
     if (entry.camera === undefined) return;
     const meaning = this.#topics.of(entry.topic);
-    if (meaning === "presence") this.#noteSession(entry);
+    if (meaning === "presence") {
+      if (entry.state === "clear") this.#forget(entry.camera);
+      else this.#noteSession(entry);
+    }
+    if (meaning === "link") this.#cameBack(entry.camera, entry);
     const { seq, timestamp, historical } = endOf(entry);
     if (meaning === "dropped") this.#dropped(entry.camera, entry);
     if (seq === undefined) return;
@@ -127,6 +132,8 @@ class GapFold implements Fold {
   }
 
   seed(states: readonly StateEntry[]): void {
+    // Births before this nobody saw.
+    for (const { numbers } of this.#cameras.values()) numbers.waitAnew(Date.now());
     for (const entry of states) {
       if (this.#topics.of(entry.topic) === "presence") this.#noteSession(entry);
     }
@@ -136,7 +143,10 @@ class GapFold implements Fold {
     const changes = new Map<string, Json | null>();
     for (const name of this.#changed) {
       const camera = this.#cameras.get(name);
-      if (camera === undefined) continue;
+      if (camera === undefined) {
+        changes.set(name, null);
+        continue;
+      }
       const { gaps, ...numbers } = camera.numbers.saved;
       changes.set(name, {
         ...numbers,
@@ -148,12 +158,22 @@ class GapFold implements Fold {
     return changes;
   }
 
+  /** It was removed. */
+  #forget(name: string): void {
+    if (this.#cameras.delete(name)) this.#changed.add(name);
+  }
+
   #camera(name: string): Camera | undefined {
     const known = this.#cameras.get(name);
     if (known !== undefined || this.#cameras.size >= this.#maxCameras) return known;
     const camera: Camera = { numbers: new CameraNumbers(this.#limits), session: undefined };
     this.#cameras.set(name, camera);
     return camera;
+  }
+
+  #cameBack(name: string, entry: Entry): void {
+    if (linkSchema.safeParse(dataOf(entry)).data?.status === "online")
+      this.#cameras.get(name)?.numbers.waitAnew(entry.acceptedAt);
   }
 
   #noteSession(entry: StateEntry): void {
@@ -240,7 +260,10 @@ class GapFold implements Fold {
 }
 
 /** What a topic's messages mean here, besides their numbers. */
-function meaningOf(topic: Topic | undefined): "presence" | "dropped" | "other" {
+type Meaning = "presence" | "link" | "dropped" | "other";
+
+function meaningOf(topic: Topic | undefined): Meaning {
+  if (topic?.kind === "camera-link") return "link";
   if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
   return topic?.kind === "camera-event" && topic.event === DROPPED_EVENT ? "dropped" : "other";
 }
@@ -259,7 +282,7 @@ const savedSchema = z.object({
   gaps: z.array(
     z
       .object({
-        ...{ first: number, last: number, runs: z.array(number), noticedAt: number },
+        ...{ first: number, last: number, runs: z.array(number), waitingSince: number },
         ...{ from: timestampSchema, to: timestampSchema },
         said: z.object({ count: number, first: number, last: number }).optional(),
       })

@@ -5,6 +5,7 @@ import {
   CAMERA_ALERTS,
   captureProgressSchema,
   LINK_GAP_EVENT,
+  type Link,
   linkSchema,
   type Presence,
   presenceSchema,
@@ -50,10 +51,13 @@ interface Camera {
 }
 
 /** A backlog that is caught up says how things were, not how they are. */
-const bodySchema = z.object({ data: z.unknown(), historical: z.boolean().optional() });
+const bodySchema = z.object({ data: z.unknown(), timestamp: z.string(), historical: z.boolean().optional() });
+type Body = z.infer<typeof bodySchema>;
 const aboutSchema = z.object({ capture_interval_s: z.number().positive() });
 const LONGEST_TICK_MS = 1000;
 const SHORTEST_TICK_MS = 20;
+/** A camera whose clock is further from ours than this says when something will be by a clock that is wrong, milliseconds. */
+const CLOCK_TOLERANCE_MS = 5 * 60_000;
 
 export function startPresence(options: PresenceOptions): PresenceService {
   const { journal, tree, publish, link, graceMs = 30_000, maxCameras = 10_000, trusted = false, logger } = options;
@@ -105,22 +109,28 @@ export function startPresence(options: PresenceOptions): PresenceService {
   function take(entry: Entry): void {
     if (entry.camera === undefined) return;
     const topic = tree.parse(entry.topic);
-    if (topic === undefined || !isOfCamera(topic)) return;
+    if (topic === undefined) return;
+    // Only the backend writes it: the camera was removed.
+    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear")
+      cameras.delete(entry.camera);
+    if (!isOfCamera(topic) || (!cameras.has(entry.camera) && isFarewell(topic, entry))) return;
     const camera = known(entry.camera);
     if (camera === undefined) return;
     const { presence } = camera;
     const settled = presence.doubtUntil === undefined && presence.status !== "unknown" && presence.status !== "offline";
     // The common case, an event of a camera that is known to be there, costs no parsing.
     if (settled && !saysMore(topic)) return;
+    // Written to the disk before its entry, it may come after the will of the connection that it came by.
+    if (topic.kind === "camera-preview" && presence.doubtUntil !== undefined) return;
     const body = bodyOf(entry);
     if (body === undefined || body.historical) return;
     const at = Date.now();
     if (topic.kind === "camera-link") {
-      const read = linkSchema.safeParse(body.data);
-      if (read.success) signal(entry.camera, camera, { type: "link", link: read.data, at });
+      const said = linkIn(entry);
+      if (said !== undefined) signal(entry.camera, camera, { type: "link", link: said, at });
       return;
     }
-    expect(camera, topic, body.data, at);
+    expect(camera, topic, body, entry.acceptedAt, at);
     const captured = topic.kind === "camera-event" && topic.event === "capture.completed";
     if (captured) camera.expectedFrom = at;
     signal(entry.camera, camera, { type: captured ? "captured" : "heard", at });
@@ -150,24 +160,24 @@ export function startPresence(options: PresenceOptions): PresenceService {
       if (entry.camera === undefined || topic === undefined) continue;
       const camera = known(entry.camera);
       const body = bodyOf(entry);
-      if (camera !== undefined && body !== undefined) expect(camera, topic, body.data, startedAt);
+      if (camera !== undefined && body !== undefined) expect(camera, topic, body, entry.acceptedAt, startedAt);
     }
     for (const [name, camera] of cameras) {
       const last = journal.state(tree.build({ kind: "camera-link", camera: name }));
-      const read = last === undefined ? undefined : linkSchema.safeParse(bodyOf(last)?.data);
+      const spoken = last === undefined ? undefined : linkIn(last);
       const said = journal.state(tree.build({ kind: "camera-state", camera: name, name: PRESENCE_STATE }));
       const published = trusted && said !== undefined ? presenceIn(said) : undefined;
       if (published !== undefined && said !== undefined) {
         camera.presence = fromPublished(published, link.connected(`device:${name}`));
         // What the camera said meanwhile nobody has made anything of.
-        if (read?.success && last !== undefined && last.position > said.position)
-          signal(name, camera, { type: "link", link: read.data, at: startedAt });
+        if (spoken !== undefined && last !== undefined && last.position > said.position)
+          signal(name, camera, { type: "link", link: spoken, at: startedAt });
         continue;
       }
-      camera.presence = unknownPresence(read?.success ? read.data.session : undefined, startedAt);
+      camera.presence = unknownPresence(spoken?.session, startedAt);
       // The broker listened before this did: a camera that came in between has said its birth already.
-      if (read?.success && read.data.status === "online" && link.connected(`device:${name}`)) {
-        signal(name, camera, { type: "link", link: read.data, at: startedAt });
+      if (spoken?.status === "online" && link.connected(`device:${name}`)) {
+        signal(name, camera, { type: "link", link: spoken, at: startedAt });
         continue;
       }
       if (said === undefined || presenceIn(said)?.status !== "unknown") publishPresence(name, camera);
@@ -200,6 +210,20 @@ function presenceIn(entry: StateEntry): Presence | undefined {
   return presenceSchema.safeParse(bodyOf(entry)?.data).data;
 }
 
+/** What a camera says of its link, by our clock. */
+function linkIn(entry: StateEntry): Link | undefined {
+  const body = bodyOf(entry);
+  const read = linkSchema.safeParse(body?.data);
+  if (!read.success || body === undefined || read.data.until === undefined) return read.data;
+  return { ...read.data, until: new Date(byOurClock(read.data.until, body, entry.acceptedAt)).toISOString() };
+}
+
+/** @returns milliseconds since 1970 */
+function byOurClock(moment: string, { timestamp }: { timestamp: string }, acceptedAt: number): number {
+  const behindMs = acceptedAt - Date.parse(timestamp);
+  return Date.parse(moment) + (Math.abs(behindMs) > CLOCK_TOLERANCE_MS ? behindMs : 0);
+}
+
 function fromPublished({ status, since, until, session }: Presence, connected: boolean): CameraPresence {
   const untilMs = until === undefined ? undefined : Date.parse(until);
   return { status, session, since: Date.parse(since), until: untilMs, doubtUntil: undefined, connected };
@@ -230,8 +254,14 @@ function saysMore(topic: Topic): boolean {
   }
 }
 
+/** Nobody comes by it: something is cleared, or a link has ended. */
+function isFarewell(topic: Topic, entry: Entry): boolean {
+  return entry.state === "clear" || (topic.kind === "camera-link" && linkIn(entry)?.status === "offline");
+}
+
 /** Takes note of when captures are to be expected. */
-function expect(camera: Camera, topic: Topic, data: unknown, at: number): void {
+function expect(camera: Camera, topic: Topic, body: Body, acceptedAt: number, at: number): void {
+  const { data } = body;
   if (topic.kind === "camera-about") {
     const about = aboutSchema.safeParse(data);
     if (about.success) camera.intervalS = about.data.capture_interval_s;
@@ -241,7 +271,7 @@ function expect(camera: Camera, topic: Topic, data: unknown, at: number): void {
     const { active, next_capture_at } = progress.data;
     if (active && !camera.active) camera.expectedFrom = at;
     camera.active = active;
-    camera.nextCaptureAt = next_capture_at === undefined ? 0 : Date.parse(next_capture_at);
+    camera.nextCaptureAt = next_capture_at === undefined ? 0 : byOurClock(next_capture_at, body, acceptedAt);
   }
 }
 
@@ -252,7 +282,7 @@ function captureDueAt({ intervalS, active, expectedFrom, nextCaptureAt }: Camera
   return Math.max(expectedFrom + 2 * intervalMs, nextCaptureAt + intervalMs);
 }
 
-function bodyOf(entry: StateEntry): z.infer<typeof bodySchema> | undefined {
+function bodyOf(entry: StateEntry): Body | undefined {
   const result = bodySchema.safeParse(JSON.parse(`{${entry.body}}`));
   return result.success ? result.data : undefined;
 }

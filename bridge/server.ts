@@ -1,22 +1,28 @@
+import { lookup } from "node:dns/promises";
 import type { IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
-import { notFound, RequestError, toHttp } from "./errors.ts";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
+import { networkOf } from "../contract/addresses.ts";
+import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
+import { ProviderUnavailableError } from "./identity-provider.ts";
 import { authRoutes } from "./routes/auth.ts";
 import { broadcastRoutes } from "./routes/broadcast.ts";
 import { cameraRoutes } from "./routes/cameras.ts";
 import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
+import { deviceRoutes } from "./routes/devices.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
-import { readBodiesAsJson } from "./routes/request-body.ts";
+import { MAX_PARAM_LENGTH, readBodiesAsJson } from "./routes/request-body.ts";
 import type { Services } from "./routes/services.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
+import { InvalidTokenError } from "./tokens.ts";
 
 export interface HttpServer {
   address: string;
@@ -32,6 +38,8 @@ export interface HttpServerOptions {
   allowedOrigins: readonly string[];
   /** The folder of the built dashboard page. */
   pagePath: string | undefined;
+  /** Asked of each connection before anything is kept for it; one that is refused it destroys itself. */
+  admit: (socket: Socket) => boolean;
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   services: Services;
 }
@@ -40,8 +48,6 @@ export const SOCKET_PATH = "/ws";
 const STOP_TIMEOUT_MS = 1000;
 /** A connection on which nothing moves, milliseconds. Above the 60 s that a command may be waited for. */
 const IDLE_TIMEOUT_MS = 120_000;
-/** A user id of 128 characters, each 4 bytes in UTF-8, percent-encoded. What a parameter may be, each route says. */
-const MAX_PARAM_LENGTH = 128 * 4 * 3;
 const NO_UPGRADE_HERE = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /** Fastify, with its limits and headers, and the one path that becomes a WebSocket. Listens when this resolves. */
@@ -74,10 +80,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     },
   });
 
+  // Of more than 2,000 headers Node.js would leave out the last, such as the one that names for whom a proxy asks. How many
+  // bytes they may have is limited all the same.
+  server.server.maxHeadersCount = 0;
   await protect(server, options);
-  server.addHook("onRequest", (request) => services.callers.prepare(request));
+  // After the limits, which come with the request: whoever asks the identity provider for keys has been counted.
+  server.addHook("preParsing", async (request) => {
+    if (!request.is404) await services.callers.prepare(request);
+  });
   readBodiesAsJson(server);
-  answerErrors(server);
+  answerErrors(server, services);
   server.addHook("onResponse", async (_request, reply) => {
     stats.add("http_requests");
     if (reply.statusCode >= 400) stats.add("http_refused");
@@ -88,8 +100,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   cameraRoutes(server, services);
   commandRoutes(server, services);
   connectionRoutes(server, services);
+  deviceRoutes(server, services);
   healthRoutes(server, services);
   previewRoutes(server, services);
+  tokenRoutes(server, services);
   userRoutes(server, services);
   await pageRoutes(server, options.pagePath);
   server.get(SOCKET_PATH, async (_request, reply) => {
@@ -97,6 +111,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     throw new RequestError(426, "upgrade_required", `${SOCKET_PATH} speaks WebSocket: connect with ws:// or wss://`);
   });
 
+  // Before the listener of node:http, which makes a parser for whoever connects.
+  server.server.prependListener("connection", (socket: Socket) => options.admit(socket));
   server.server.on("upgrade", (request, socket, head) => {
     // Nobody else listens for errors of this socket yet; a reset must not end the program.
     socket.on("error", (error) => logger.debug({ err: error }, "socket failed while upgrading"));
@@ -105,7 +121,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   });
 
   try {
-    await server.listen({ host, port });
+    // For a name of several addresses Fastify would open a second server, which none of the listeners above hears.
+    const { address } = await lookup(host);
+    await server.listen({ host: address, port });
   } catch (error) {
     throw listenError(host, port, error);
   }
@@ -165,26 +183,38 @@ async function protect(server: FastifyInstance, { allowedOrigins, services }: Ht
   await server.register(rateLimit, {
     max: Math.min(http.maxRequestsPerMinute, Number.MAX_SAFE_INTEGER),
     timeWindow: 60_000,
-    keyGenerator: (request) => rateLimit.normalizeIP(addressOf(request.raw)),
+    keyGenerator: (request) => networkOf(addressOf(request.raw)),
     errorResponseBuilder: (_request, { max, after }) =>
       new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in ${after}`),
   });
 }
 
-function answerErrors(server: FastifyInstance): void {
+function answerErrors(server: FastifyInstance, { audit, callers, addressOf }: Services): void {
   server.setErrorHandler((error, request, reply) => {
     const { statusCode, body, retryAfterSeconds } = toHttp(error);
     if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
-    if (statusCode >= 500)
-      request.log.error({ err: error, method: request.method, url: request.url }, "request failed");
-    else request.log.debug({ method: request.method, statusCode, code: body.error.code }, "request refused");
+    // Without the query, which may be anything that somebody took for the place of a token.
+    const { method } = request;
+    const path = pathOf(request);
+    // That the provider is away is in the log already, and not once for each who asks.
+    if (statusCode >= 500 && !(error instanceof ProviderUnavailableError))
+      request.log.error({ err: error, method, path }, "request failed");
+    else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
+    if (error instanceof AccessError || error instanceof InvalidTokenError) {
+      const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
+      audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
+    }
     if (statusCode === 401) reply.header("www-authenticate", "Bearer");
     reply.code(statusCode).send(body);
   });
   // With the general limit, so that guessing paths is as slow as everything else.
   server.setNotFoundHandler({ preHandler: server.rateLimit() }, (request) => {
-    throw notFound(`There is no ${request.method} ${request.url.split("?")[0]}`);
+    throw notFound(`There is no ${request.method} ${pathOf(request)}`);
   });
+}
+
+function pathOf({ url }: FastifyRequest): string {
+  return url.split("?", 1)[0] ?? "";
 }
 
 /** The sockets of the host that the page came from. A Host header is anybody's to write: one of another form adds nothing. */
@@ -208,10 +238,11 @@ async function stop(server: FastifyInstance): Promise<void> {
 function listenError(host: string, port: number, error: unknown): unknown {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   const advice: Record<string, string> = {
-    EADDRINUSE: `port ${port} of ${host} is in use: stop what uses it, or set WS_PORT to another (0 takes a free one)`,
-    EACCES: `port ${port} needs more rights than this user has: set WS_PORT to one above 1023`,
-    EADDRNOTAVAIL: `this machine has no address ${host}: set HOST to one it has`,
+    EADDRINUSE: `WS_PORT: port ${port} of ${host} is in use: stop what uses it, or set WS_PORT to another (0 takes a free one)`,
+    EACCES: `WS_PORT: port ${port} needs more rights than this user has: set WS_PORT to one above 1023`,
+    EADDRNOTAVAIL: `HOST: this machine has no address ${host}: set it to one that it has`,
+    ENOTFOUND: `HOST: no address is known of the name ${host}: set it to an address of this machine`,
   };
   const message = typeof code === "string" ? advice[code] : undefined;
-  return message === undefined ? error : new Error(`WS_PORT: ${message}`, { cause: error });
+  return message === undefined ? error : new Error(message, { cause: error });
 }

@@ -5,6 +5,7 @@ import { FINAL_COMMAND_STATUSES } from "../contract/commands.ts";
 import type { Grants } from "../contract/permissions.ts";
 import type { ClientMessage } from "../contract/socket-messages.ts";
 import { count } from "./admission.ts";
+import type { Audit, AuditAction } from "./audit.ts";
 import type { CommandRunner } from "./command-relay.ts";
 import type { Connection } from "./connection.ts";
 import { Feed, type FeedContext } from "./feed.ts";
@@ -28,6 +29,7 @@ export interface SessionContext extends FeedContext {
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
+  audit: Pick<Audit, "refuse">;
   store: StoreState;
   logger: Logger;
   /** Subscriptions in all sessions together, by channel. */
@@ -159,8 +161,10 @@ export class Session {
     const { channels, maxSubscriptions } = this.#context;
     if (!channelExists(channel, channels))
       return { code: ReplyCode.unknownChannel, error: `There is no channel "${channel}"` };
-    if (!this.#grants.canReadChannel(channel))
+    if (!this.#grants.canReadChannel(channel)) {
+      this.#noteRefusal("subscribe", `channel:${channel}`);
       return { code: ReplyCode.permissionDenied, error: `The token does not permit to read "${channel}"` };
+    }
     if (this.#expired) return EXPIRED;
     const { store } = this.#context;
     if (since !== undefined && store.shared && store.trouble() !== undefined) return STORE_AWAY;
@@ -190,16 +194,15 @@ export class Session {
   #command({ camera, name, args, expires_in, id }: MessageOf<"command">): void {
     const refuse = (refusal: Refusal) =>
       this.connection.send({ type: "command_result", id, camera, status: "rejected", ...refusal });
-    const refusal = this.#commandRefusal(camera);
+    const refusal = this.#commandRefusal(camera, name);
     if (refusal !== undefined) {
       refuse(refusal);
       return;
     }
     this.#pendingCommands++;
     try {
-      const issuedBy = this.#identity.userId;
-      const from = { who: `user:${issuedBy}`, address: this.connection.address };
-      this.#context.commands.run({ camera, name, args, expires_in, issuedBy, from }, (update) => {
+      const from = { who: `user:${this.#identity.userId}`, address: this.connection.address };
+      this.#context.commands.run({ camera, name, args, expires_in, from }, (update) => {
         if (FINAL_COMMAND_STATUSES.has(update.status)) this.#pendingCommands--;
         if (!this.#closed) this.connection.send({ type: "command_result", id, ...update });
       });
@@ -210,9 +213,11 @@ export class Session {
     }
   }
 
-  #commandRefusal(camera: string): Refusal | undefined {
-    if (!this.#grants.canCommand(camera))
+  #commandRefusal(camera: string, name: string): Refusal | undefined {
+    if (!this.#grants.canCommand(camera)) {
+      this.#noteRefusal("command", `camera:${camera} ${name}`);
       return { code: ReplyCode.permissionDenied, error: `The token does not permit to command "${camera}"` };
+    }
     if (this.#expired) return EXPIRED;
     // The camera's answer could not be taken.
     if (this.#context.store.trouble() !== undefined) return STORE_AWAY;
@@ -241,6 +246,7 @@ export class Session {
     const identity = this.#verify(token, id);
     if (identity === undefined) return;
     if (identity.userId !== this.#identity.userId) {
+      this.#noteRefusal("connect", `as user:${identity.userId}`);
       this.#refuse(id, ReplyCode.permissionDenied, "The token is of another user: open a connection for it");
       return;
     }
@@ -270,8 +276,10 @@ export class Session {
       return this.#context.tokens.verify(token);
     } catch (error) {
       if (error instanceof ExpiredTokenError) this.#refuse(id, ReplyCode.tokenExpired, "The token has expired");
-      else if (error instanceof InvalidTokenError) this.#refuse(id, ReplyCode.badRequest, "The token is not valid");
-      else {
+      else if (error instanceof InvalidTokenError) {
+        this.#noteRefusal("connect", "with another token");
+        this.#refuse(id, ReplyCode.badRequest, "The token is not valid");
+      } else {
         this.#context.logger.error({ err: error, connection: this.connection.id }, "token not verified");
         this.#refuse(id, ReplyCode.internal, "The server failed to verify the token");
       }
@@ -286,6 +294,12 @@ export class Session {
     else if (type === "command")
       this.connection.send({ type: "command_result", status: "rejected", error: problem, code, id });
     else this.#refuse(id, code, problem);
+  }
+
+  #noteRefusal(action: AuditAction, target: string): void {
+    const { address } = this.connection;
+    const who = `user:${this.#identity.userId}`;
+    this.#context.audit.refuse({ action, who, address, target, outcome: "permission_denied" });
   }
 
   #refuse(id: RequestId, code: ReplyCode, error: string): void {

@@ -12,6 +12,10 @@ export interface SocketsConfig {
   maxUnauthenticated?: number;
   /** Default: half of `maxConnectionsPerAddress`. */
   maxUnauthenticatedPerAddress?: number;
+  /** New connections from one address. Default: no limit. */
+  maxConnectsPerMinute?: number;
+  /** Connections of one address to the HTTP port that are no dashboards. Default: ten times `maxConnectionsPerAddress`. */
+  maxHttpConnectionsPerAddress?: number;
   /** Unsent bytes of one socket, from which on its events wait in the journal. */
   maxQueuedBytes: number;
   /** The shortest time from one flush to the next. */
@@ -34,6 +38,8 @@ export interface SocketsConfig {
   closeTimeoutMs?: number;
   /** The client's address, seen through trusted proxies. */
   addressOf: (request: IncomingMessage) => string;
+  /** Whether the address is a trusted proxy's, which connects for many and is not limited. Default: none is. */
+  isTrustedProxy?: (address: string) => boolean;
 }
 
 /** Every limit, those that were left out too. */
@@ -41,6 +47,9 @@ export function withDefaults(config: SocketsConfig): Required<SocketsConfig> {
   return {
     maxUnauthenticated: 2_000,
     maxUnauthenticatedPerAddress: Math.ceil(config.maxConnectionsPerAddress / 2),
+    maxConnectsPerMinute: Number.POSITIVE_INFINITY,
+    maxHttpConnectionsPerAddress: 10 * config.maxConnectionsPerAddress,
+    isTrustedProxy: () => false,
     messageBurst: 2 * config.maxMessagesPerSecond,
     tokenWarningMs: 60_000,
     tokenGraceMs: 25_000,

@@ -1,13 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { type WebSocket, WebSocketServer } from "ws";
+import { plainAddress } from "../contract/addresses.ts";
 import type { CustomChannels } from "../contract/channels.ts";
 import { CloseCode } from "../contract/codes.ts";
 import type { Grants } from "../contract/permissions.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../contract/socket-messages.ts";
 import { Admission, count } from "./admission.ts";
+import type { Audit } from "./audit.ts";
 import { CatchUp, type CatchUpStats } from "./catch-up.ts";
 import type { ConnectionRegister } from "./cluster/cluster.ts";
 import type { CommandRunner } from "./command-relay.ts";
@@ -23,6 +26,7 @@ import {
   refuseUpgrade,
   watchEarlyBytes,
 } from "./handshake.ts";
+import { ProviderUnavailableError } from "./identity-provider.ts";
 import type { Journal } from "./journal/journal.ts";
 import { OutageNotice, STORE_AWAY } from "./outage-notice.ts";
 import { Pages } from "./pages.ts";
@@ -43,6 +47,7 @@ export interface SocketsOptions {
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
   commands: CommandRunner;
+  audit: Pick<Audit, "refuse">;
   /** Counts each user's connections, over all nodes. */
   register: Pick<ConnectionRegister, "enter">;
   store: StoreState;
@@ -89,6 +94,11 @@ export interface RevokedTokens {
 }
 
 export interface Sockets {
+  /**
+   * Counts a connection to the port that the sockets share with HTTP. To be asked first of all, before anything is kept
+   * for it. @returns false when its address has too many: it is destroyed
+   */
+  admit(socket: Socket): boolean;
   /** Takes over a socket whose request asks for a WebSocket at the right path. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   connections(): ConnectionInfo[];
@@ -208,6 +218,14 @@ class SocketServer implements Sockets {
     });
   }
 
+  admit(socket: Socket): boolean {
+    const address = plainAddress(socket.remoteAddress ?? "");
+    if (this.#config.isTrustedProxy(address) || this.#admission.admitHttp(socket, address)) return true;
+    this.#refuse(address, "http", "too many connections from this address");
+    socket.destroy();
+    return false;
+  }
+
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const address = this.#config.addressOf(request);
     const refusal =
@@ -218,7 +236,8 @@ class SocketServer implements Sockets {
           : ({ status: 403, message: "pages of this origin may not connect: see ALLOWED_ORIGINS" } as const);
     if (refusal !== undefined) {
       this.#refused++;
-      this.#logger.info({ address, origin: request.headers.origin, ...refusal }, "upgrade refused");
+      this.#refuse(address, "socket", `${refusal.status} ${refusal.message}`);
+      this.#logger.debug({ address, origin: request.headers.origin, ...refusal }, "upgrade refused");
       refuseUpgrade(socket, refusal);
       return;
     }
@@ -339,13 +358,13 @@ class SocketServer implements Sockets {
     const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt: now, maxQueuedBytes });
     const peer: Peer = { connection, session: undefined, early: undefined, leave: undefined };
     this.#peers.set(connection.id, peer);
-    this.#admission.enter(address);
+    this.#admission.enter(socket, address);
     this.#opened++;
     ws.on("message", (bytes, isBinary) => this.#receive(peer, bytes, isBinary));
     ws.on("ping", () => connection.heard(Date.now()));
     ws.on("pong", () => connection.heard(Date.now()));
     ws.on("close", (code) => this.#closed(peer, code));
-    ws.on("error", (error) => this.#logger.info({ connection: connection.id, reason: error.message }, "socket error"));
+    ws.on("error", (error) => this.#logger.debug({ connection: connection.id, reason: error.message }, "socket error"));
     socket.on("drain", () => peer.session?.feed.drained());
     const isKnown = () => peer.session !== undefined || peer.early !== undefined || !connection.open;
     watchEarlyBytes(socket, isKnown, () => connection.cut(CloseCode.protocolError, "too much before a token"));
@@ -373,7 +392,9 @@ class SocketServer implements Sockets {
       return;
     }
     const failed = (error: unknown) => {
-      this.#logger.error({ err: error, connection: connection.id }, "connection not admitted");
+      // Of the provider's absence its own part has told, and not once for each who comes.
+      const level = error instanceof ProviderUnavailableError ? "debug" : "error";
+      this.#logger[level]({ err: error, connection: connection.id }, "connection not admitted");
       connection.close(CloseCode.internal, "the server failed");
     };
     const admit = () => {
@@ -477,8 +498,14 @@ class SocketServer implements Sockets {
     }
   }
 
+  #refuse(address: string, target: "http" | "socket", outcome: string): void {
+    this.#options.audit.refuse({ action: "connect", who: "unknown", address, target, outcome });
+  }
+
+  /** What anybody can cause is in the audit log, which bounds it; here it would be a line for each. */
   #reject(connection: Connection, error: string, code: CloseCode): void {
-    this.#logger.info({ connection: connection.id, address: connection.address, code, reason: error }, "not admitted");
+    this.#refuse(connection.address, "socket", `${code} ${error}`);
+    this.#logger.debug({ connection: connection.id, address: connection.address, code, reason: error }, "not admitted");
     connection.send({ type: "auth_error", error, code });
     connection.close(code, error);
   }
@@ -499,7 +526,8 @@ class SocketServer implements Sockets {
 
   /** Grants are sets and functions; those who hold the same permissions share them. */
   #grantsOf(permissions: readonly string[]): Grants {
-    const key = [...permissions].sort().join("\n");
+    // Whatever is in a permission, no two sets are taken for one.
+    const key = JSON.stringify(permissions.toSorted());
     let grants = this.#grants.get(key);
     if (grants === undefined) {
       if (this.#grants.size >= MAX_KEPT_GRANTS) this.#grants.clear();

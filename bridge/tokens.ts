@@ -69,9 +69,30 @@ export const userIdSchema = z
   .regex(/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u, "must be 1 to 128 printable characters")
   .refine((text) => text.trim() === text, "must not begin or end with a blank");
 
+/**
+ * What the ids of an identity provider's users begin with here, and no others: whatever it calls a user, nobody takes him
+ * for one of ours, his connections and client ids are not theirs, and to revoke the one is not to revoke the other.
+ */
+export const PROVIDER_PREFIX = "idp:";
+
+/** Of those who have an account, or a token that was minted here. */
+export const ownUserIdSchema = userIdSchema.refine(
+  (text) => !text.startsWith(PROVIDER_PREFIX),
+  `must not begin with ${PROVIDER_PREFIX}, as the users of an identity provider do`,
+);
+
 export const permissionsSchema = z
-  .array(z.string().min(1).max(128, "must have at most 128 characters"))
+  .array(z.string().min(1, "must not be empty").max(128, "must have at most 128 characters"))
   .max(MAX_PERMISSIONS, `must be at most ${MAX_PERMISSIONS}`);
+
+/** Bytes of the permissions of one user as JSON: with more, a token would be longer than any that is looked at. */
+const MAX_GRANTED_BYTES = 4_096;
+
+/** What may be given to somebody. */
+export const grantedPermissionsSchema = permissionsSchema.refine(
+  (permissions) => Buffer.byteLength(JSON.stringify(permissions)) <= MAX_GRANTED_BYTES,
+  `must have at most ${MAX_GRANTED_BYTES} bytes together, or no token could hold them`,
+);
 
 const claimsSchema = z
   .object({
@@ -109,14 +130,14 @@ export function createTokens({ secrets, provider, now = Date.now }: TokensOption
     const isForeign = provider !== undefined && key !== undefined;
     const claims = isForeign ? providerClaims(token, key, provider, nowSeconds) : signedClaims(token, keys, nowSeconds);
     const result = claimsSchema.safeParse(claims);
-    if (!result.success) {
-      const [issue] = result.error.issues;
-      throw new InvalidTokenError(`Invalid token: ${[...(issue?.path ?? []), issue?.message].join(" ")}`);
-    }
+    if (!result.success) throw invalid(result.error);
     const { sub, user_id, permissions, iat, exp, jti, sid } = result.data;
+    const named = user_id ?? sub ?? "";
+    const user = isForeign ? userIdSchema.safeParse(PROVIDER_PREFIX + named) : ownUserIdSchema.safeParse(named);
+    if (!user.success) throw invalid(user.error);
     if (iat > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: issued in the future");
     const identity: TokenIdentity = {
-      ...{ userId: user_id ?? sub ?? "", permissions, tokenId: jti },
+      ...{ userId: user.data, permissions, tokenId: jti },
       ...{ issuedAt: Math.round(iat * 1000), expiresAt: Math.round(exp * 1000) },
     };
     return !isForeign && typeof sid === "string" && SESSION_ID.test(sid) ? { ...identity, sessionId: sid } : identity;
@@ -135,6 +156,10 @@ export function createTokens({ secrets, provider, now = Date.now }: TokensOption
   }
 
   return { prepare: (token) => provider?.prepare(token), verify, mint };
+}
+
+function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {
+  return new InvalidTokenError(`Invalid token: ${[...(issue?.path ?? []), issue?.message].join(" ")}`);
 }
 
 /** The claims of a token that the provider has signed for us. */

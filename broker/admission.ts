@@ -1,5 +1,8 @@
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
+import { networkOf, plainAddress } from "../contract/addresses.ts";
+import { MinuteCounts } from "../contract/minute-counts.ts";
 
 /** Refusals of one reason are logged once in this time, with their number: a flood must not become a flood of lines. */
 const LOG_INTERVAL_MS = 10_000;
@@ -7,6 +10,10 @@ const LOG_INTERVAL_MS = 10_000;
 export interface AdmissionOptions {
   maxClients: number;
   maxConnectionsPerAddress: number;
+  /** Of those, whose CONNECT is not answered yet. */
+  maxUnauthenticatedPerAddress: number;
+  /** Every guess at a secret costs a connection, so this bounds those too. */
+  maxConnectsPerMinute: number;
   logger: Logger;
 }
 
@@ -14,6 +21,10 @@ export interface AdmissionOptions {
 export class Admission {
   readonly #options: AdmissionOptions;
   readonly #byAddress = new Map<string, number>();
+  readonly #unauthenticated = new Map<string, number>();
+  readonly #connects = new MinuteCounts();
+  /** Calls for a connection that waits for its CONNACK no more. */
+  readonly #answered = new WeakMap<Duplex, () => void>();
   readonly #sockets = new Set<Socket>();
   #logAt = 0;
   refused = 0;
@@ -47,16 +58,34 @@ export class Admission {
 
   /** @returns false when the address has too many connections; what becomes of the socket is left to the caller */
   countAddress(socket: Socket, address: string): boolean {
-    const fromHere = this.#byAddress.get(address) ?? 0;
-    if (fromHere >= this.#options.maxConnectionsPerAddress)
+    const network = networkOf(address);
+    const { maxConnectionsPerAddress, maxConnectsPerMinute } = this.#options;
+    if ((this.#byAddress.get(network) ?? 0) >= maxConnectionsPerAddress)
       return this.#refused(address, "MAX_MQTT_CONNECTIONS_PER_ADDRESS");
-    this.#byAddress.set(address, fromHere + 1);
-    socket.once("close", () => {
-      const left = (this.#byAddress.get(address) ?? 1) - 1;
-      if (left > 0) this.#byAddress.set(address, left);
-      else this.#byAddress.delete(address);
-    });
+    if (this.#connects.add(network) > maxConnectsPerMinute)
+      return this.#refused(address, "MAX_MQTT_CONNECTS_PER_MINUTE");
+    const leave = enter(this.#byAddress, network);
+    socket.once("close", leave);
     return true;
+  }
+
+  /**
+   * The connection waits for its CONNACK, until {@link authenticated} is told or it ends. Those that do not get so far as
+   * to begin MQTT, in a TLS handshake or an HTTP request, have time-outs of their own.
+   * @returns false when too many of the address do; what becomes of the connection is left to the caller
+   */
+  awaitConnack(connection: Duplex, address: string): boolean {
+    const network = networkOf(address);
+    if ((this.#unauthenticated.get(network) ?? 0) >= this.#options.maxUnauthenticatedPerAddress)
+      return this.#refused(address, "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS");
+    const leave = enter(this.#unauthenticated, network);
+    this.#answered.set(connection, leave);
+    connection.once("close", leave);
+    return true;
+  }
+
+  authenticated(connection: Duplex): void {
+    this.#answered.get(connection)?.();
   }
 
   /** Ends every connection, whatever state it is in. */
@@ -76,5 +105,18 @@ export class Admission {
 
 /** The peer's address, an IPv4 one in its own form also when it came through an IPv6 socket. */
 export function addressOf(socket: Socket): string {
-  return (socket.remoteAddress ?? "unknown").replace(/^::ffff:(?=\d+\.)/, "");
+  return plainAddress(socket.remoteAddress ?? "unknown");
+}
+
+/** Counts one more. @returns counts it out again, once */
+function enter(counts: Map<string, number>, key: string): () => void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+  let left = false;
+  return () => {
+    if (left) return;
+    left = true;
+    const others = (counts.get(key) ?? 1) - 1;
+    if (others > 0) counts.set(key, others);
+    else counts.delete(key);
+  };
 }

@@ -1,11 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { Client, ConnectPacket } from "aedes";
 import type { Logger } from "pino";
+import { isId } from "../contract/ids.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
-import type { ClientAccess, ClientRegistry, Transport } from "./client-registry.ts";
+import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { DeliveryReceipts } from "./delivery-receipts.ts";
-import type { DeviceStore } from "./devices.ts";
-import { ConnackCode, RefusedConnectionError } from "./errors.ts";
+import type { Device, Devices } from "./devices.ts";
+import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "./errors.ts";
+import type { Origin } from "./listeners.ts";
+import { nameIssuer } from "./name-issuer.ts";
+import { Pace } from "./pace.ts";
 import type { PermissionSets } from "./permission-sets.ts";
 import type { Wills } from "./wills.ts";
 
@@ -44,17 +48,20 @@ export interface SessionOwners {
 }
 
 export interface AuthenticateOptions {
-  /** Throws, or rejects, when the token is not to be trusted. */
+  /** Throws, or rejects, when the token is not to be trusted. @throws {TokenUndecidedError} that is not known now */
   verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
-  devices: DeviceStore;
+  devices: Devices;
   permissionSets: PermissionSets;
   registry: ClientRegistry;
   sessions: SessionOwners;
   wills: Wills;
   /** Where the connection comes from. */
-  originOf(client: Client): { address: string; transport: Transport };
+  originOf(client: Client): Origin;
   maxPayloadBytes: number;
   maxKeepaliveSeconds: number;
+  maxConnectionsPerUser: number;
+  maxMessagesPerSecond: number;
+  onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
 
@@ -99,8 +106,13 @@ export class Authenticate {
       (error: unknown) => {
         this.refused++;
         const { address, transport } = this.#options.originOf(client);
-        const log = { address, transport, clientId: packet.clientId.slice(0, MAX_CLIENT_ID_LENGTH), username };
+        const clientId = packet.clientId.slice(0, MAX_CLIENT_ID_LENGTH);
+        // A user name of another form is no device's; it may be a secret or a token in the wrong place.
+        const named = username !== undefined && isId(username) ? username : undefined;
+        const log = { address, transport, clientId, username: named };
         if (error instanceof RefusedConnectionError) {
+          const outcome = `connack ${error.returnCode}`;
+          this.#options.onRefused({ action: "connect", who: "unknown", address, target: `mqtt:${clientId}`, outcome });
           this.#options.logger.warn({ ...log, why: error.message }, "a client is refused");
           done(error, null);
         } else {
@@ -115,12 +127,17 @@ export class Authenticate {
     const { registry, sessions, wills, permissionSets, originOf } = this.#options;
     const { clientId, will } = packet;
     this.#checkForm(packet);
-    const who = await this.#identify(username, password);
+    const { certificateName, ...origin } = originOf(client);
+    const who = await this.#identify(username, password, certificateName);
     this.#checkHolder(clientId, who.identity);
+    this.#checkConnections(clientId, who.identity);
     const set = permissionSets.of(who.permissions);
     if (will !== undefined) {
       const decision = set.decidePublish(will.topic);
       if (decision.kind === "refused") throw notAuthorized(`its will to ${will.topic}: ${decision.why}`);
+      if (decision.kind === "ingest") will.retain &&= decision.retains;
+      if (decision.kind === "ingest" && decision.act?.action === "command" && !nameIssuer(will, who.identity))
+        throw notAuthorized(`its will to ${will.topic}, a command nested too deep`);
     }
     if (client.closed || client.conn.destroyed) throw notAuthorized("it is gone");
     const access: ClientAccess = {
@@ -131,12 +148,13 @@ export class Authenticate {
       writes: new TopicDecisions((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
+      pace: registry.paceOf(who.identity) ?? new Pace(this.#options.maxMessagesPerSecond),
       lastForwarded: 0,
       tokenId: who.tokenId,
       sessionId: who.sessionId,
       issuedAt: who.issuedAt,
       expiresAt: who.expiresAt,
-      ...originOf(client),
+      ...origin,
       connectedAt: Date.now(),
     };
     // The id is taken before the store is waited for, so that nobody else can take it meanwhile.
@@ -157,13 +175,18 @@ export class Authenticate {
     if (Number.isFinite(maxKeepaliveSeconds) && (keepalive === 0 || keepalive > maxKeepaliveSeconds)) {
       throw notAuthorized(`a keep-alive of ${keepalive} s, where 1 to ${maxKeepaliveSeconds} are allowed`);
     }
+    // [MQTT-3.1.2-14]; the parser takes it, and whoever is subscribed would be cut when it cannot be written.
+    if ((will?.qos ?? 0) > 2) throw notAuthorized("a will of QoS 3");
     if (will !== undefined && will.payload.length > maxPayloadBytes)
       throw notAuthorized(`a will of ${will.payload.length} bytes`);
   }
 
-  /** A device by its secret, or the bearer of a token whatever user name comes with it. A secret has no dots, a JWT has two. */
-  async #identify(username: string | undefined, password: string | undefined): Promise<Credentials> {
-    if (password === undefined || password === "") throw notAuthorized("no password: neither a secret nor a token");
+  /**
+   * A device by its secret, the bearer of a token whatever user name comes with it, or without a password a device by the
+   * certificate that TLS has verified. A secret has no dots, a JWT has two.
+   */
+  async #identify(username?: string, password?: string, certificateName?: string): Promise<Credentials> {
+    if (password === undefined || password === "") return this.#byCertificate(username, certificateName);
     if (password.split(".").length === 3) {
       const token = await this.#verified(password);
       return {
@@ -175,19 +198,27 @@ export class Authenticate {
         expiresAt: token.expiresAt,
       };
     }
-    const device = await this.#options.devices.verify(username ?? "", password);
+    const device = this.#options.devices.verify(username ?? "", password);
     if (device === undefined) throw badCredentials("no such device, or not its secret");
-    return {
-      identity: `${device.kind === "camera" ? "device" : "service"}:${device.id}`,
-      permissions: [`${device.kind === "camera" ? "device" : "processing"}:${device.id}`],
-      ...{ tokenId: undefined, sessionId: undefined, issuedAt: undefined, expiresAt: undefined },
-    };
+    return credentialsOf(device);
+  }
+
+  #byCertificate(username: string | undefined, certificateName: string | undefined): Credentials {
+    if (certificateName === undefined) throw notAuthorized("no password: neither a secret nor a token");
+    const device = this.#options.devices.withCertificate(certificateName);
+    if (device === undefined)
+      throw notAuthorized(`no password, and its certificate ${JSON.stringify(certificateName)} is no device's`);
+    if (username !== undefined && username !== "" && username !== device.id)
+      throw notAuthorized(`the user name ${JSON.stringify(username)}, with the certificate of ${device.id}`);
+    return credentialsOf(device);
   }
 
   async #verified(password: string): Promise<TokenIdentity> {
     try {
       return await this.#options.verifyToken(password);
     } catch (error) {
+      if (error instanceof TokenUndecidedError)
+        throw new RefusedConnectionError(ConnackCode.serverUnavailable, `its token: ${error.message}`);
       throw badCredentials(`its token: ${error instanceof Error ? error.message : "is not valid"}`);
     }
   }
@@ -198,6 +229,23 @@ export class Authenticate {
     if (holder === undefined || holder === identity) return;
     throw new RefusedConnectionError(ConnackCode.identifierRejected, `the client id is ${holder}'s`);
   }
+
+  /** Who takes over a connection of its own does not add to them. */
+  #checkConnections(clientId: string, identity: string): void {
+    const { registry, maxConnectionsPerUser } = this.#options;
+    if (registry.proved(identity) < maxConnectionsPerUser || registry.holderOf(clientId) !== undefined) return;
+    const why = `${identity} has ${maxConnectionsPerUser} connections already`;
+    throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+  }
+}
+
+function credentialsOf({ id, kind }: Device): Credentials {
+  const isCamera = kind === "camera";
+  return {
+    identity: `${isCamera ? "device" : "service"}:${id}`,
+    permissions: [`${isCamera ? "device" : "processing"}:${id}`],
+    ...{ tokenId: undefined, sessionId: undefined, issuedAt: undefined, expiresAt: undefined },
+  };
 }
 
 function notAuthorized(why: string): RefusedConnectionError {

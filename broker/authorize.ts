@@ -1,10 +1,14 @@
 import type { AedesPublishPacket, Client, PublishPacket, Subscription } from "aedes";
 import type { Logger } from "pino";
+import { MAX_JSON_DEPTH } from "../contract/events.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
-import { RefusedPublishError, SlowClientError } from "./errors.ts";
+import { type AccessRefusal, type AuditedAct, RefusedPublishError, SlowClientError } from "./errors.ts";
 import type { ForwardingBroker } from "./forwarding-broker.ts";
 import type { IngestGate } from "./ingest-gate.ts";
+import { nameIssuer } from "./name-issuer.ts";
+import { actOf, type PublishDecision } from "./permission-sets.ts";
+import type { RetainedTopics } from "./storage/retained-topics.ts";
 import type { Wills } from "./wills.ts";
 import { WriteBatch } from "./write-batch.ts";
 
@@ -18,12 +22,16 @@ export interface AuthorizeOptions {
   forgetSubscription(client: Client, filter: string): void;
   /** Whether a publication that the client's session queues is not to be delivered now: see `storage/replays.ts`. */
   leavesToQueue(client: Client, brokerCounter: number): boolean;
+  retainedTopics(): Pick<RetainedTopics, "has" | "sizeBelow">;
   /** Whether a retained message that is about to be delivered is still what its topic holds. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
   maxPayloadBytes: number;
   maxSubscriptions: number;
+  maxRetainedPerDevice: number;
   maxQueuedBytes: number;
   maxUnsentBytes: number;
+  onRefused(refusal: AccessRefusal): void;
+  onCarriedOut(act: AuditedAct): void;
   logger: Logger;
 }
 
@@ -56,6 +64,8 @@ export class Authorize {
   readonly #options: AuthorizeOptions;
   readonly #batch = new WriteBatch();
   #stopping = false;
+  /** Not retained because their camera or service has too many. */
+  refusedRetained = 0;
   readonly counts: AuthorizeCounts = {
     received: 0,
     refusedPublishes: 0,
@@ -102,10 +112,18 @@ export class Authorize {
     } else if (packet.payload.length > this.#options.maxPayloadBytes) {
       const why = `a payload of ${packet.payload.length} bytes, where ${this.#options.maxPayloadBytes} are allowed`;
       this.#refusePublish(access, packet, why, callback);
+    } else if (
+      decision.kind === "ingest" &&
+      decision.act?.action === "command" &&
+      !nameIssuer(packet, access.identity)
+    ) {
+      this.#refusePublish(access, packet, `a command nested deeper than ${MAX_JSON_DEPTH} levels`, callback);
     } else {
       this.counts.received++;
-      if (decision.kind === "ingest") this.#options.gate.pass(client, access.identity, packet, callback);
-      else {
+      if (decision.kind === "ingest") {
+        packet.retain &&= this.#mayRetain(access, decision, packet);
+        this.#options.gate.pass(client, access.identity, packet, this.#noting(access, decision.act, callback));
+      } else {
         packet.dup = false;
         callback(null);
       }
@@ -129,11 +147,12 @@ export class Authorize {
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
       access.filters.set(filter, subscription.qos);
-      callback(null, subscription);
+      access.pace.of(() => callback(null, subscription))();
       return;
     }
     this.counts.refusedSubscriptions++;
     logger.warn({ identity: access?.identity, clientId: client.id, filter, why }, "a subscription is refused");
+    if (access !== undefined) this.#tellRefusal("subscribe", access, filter);
     // Stored by an earlier connection that was allowed more.
     if (!client.clean) this.#options.forgetSubscription(client, filter);
     callback(null, null);
@@ -187,14 +206,52 @@ export class Authorize {
     };
     if (this.#stopping) keep();
     else if (!tree.owns(packet.topic)) callback(null);
-    else gate.pass(client, identity, packet, (error) => (error ? keep() : callback(null)));
+    else {
+      // Where it was sent from is not kept with it.
+      const done = this.#noting({ identity, address: "unknown" }, actOf(tree.parse(packet.topic)), callback);
+      gate.pass(client, identity, packet, (error) => (error ? keep() : done(null)));
+    }
+  }
+
+  /** One device must not fill the room that there is for all: beyond its part its messages are delivered, but not retained. */
+  #mayRetain(
+    { identity, clientId }: ClientAccess,
+    { retains, owner }: Extract<PublishDecision, { kind: "ingest" }>,
+    { topic, payload }: PublishPacket,
+  ): boolean {
+    if (!retains || owner === undefined || payload.length === 0) return retains;
+    const { retainedTopics, maxRetainedPerDevice, logger } = this.#options;
+    const topics = retainedTopics();
+    if (topics.sizeBelow(owner) < maxRetainedPerDevice || topics.has(topic)) return true;
+    // The first and every thousandth: a flood must not become a flood of lines.
+    if (this.refusedRetained++ % 1000 === 0)
+      logger.warn({ identity, clientId, topic, maxRetainedPerDevice }, "too many retained messages of one device");
+    return false;
   }
 
   #refusePublish(access: ClientAccess, packet: PublishPacket, why: string, callback: Callback): void {
     this.counts.refusedPublishes++;
     const { identity, clientId } = access;
     this.#options.logger.warn({ identity, clientId, topic: packet.topic, why }, "a publication is refused");
+    this.#tellRefusal("publish", access, packet.topic);
     callback(new RefusedPublishError(why));
+  }
+
+  #noting(
+    { identity, address }: Pick<ClientAccess, "identity" | "address">,
+    act: Pick<AuditedAct, "action" | "target"> | undefined,
+    done: Callback,
+  ): Callback {
+    if (act === undefined) return done;
+    const wasDone = act.action === "command" ? "issued" : "done";
+    return (error?: Error | null): void => {
+      this.#options.onCarriedOut({ ...act, who: identity, address, outcome: error ? "refused" : wasDone });
+      done(error);
+    };
+  }
+
+  #tellRefusal(action: AccessRefusal["action"], { identity, address }: ClientAccess, target: string): void {
+    this.#options.onRefused({ action, who: identity, address, target, outcome: "permission_denied" });
   }
 
   /** @returns true when the message is not to be written */

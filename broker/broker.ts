@@ -9,8 +9,8 @@ import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./authen
 import { Authorize, type AuthorizeCounts } from "./authorize.ts";
 import { type ClientAccess, ClientRegistry } from "./client-registry.ts";
 import type { BrokerConfig } from "./config.ts";
-import { type DeviceStore, openDevices } from "./devices.ts";
-import { ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
+import type { Devices } from "./devices.ts";
+import { type AccessRefusal, type AuditedAct, ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
 import { ForwardingBroker } from "./forwarding-broker.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
 import { type Ingest, IngestGate } from "./ingest-gate.ts";
@@ -22,7 +22,7 @@ import {
   PEER_ADDRESSES,
   type Ports,
 } from "./listeners.ts";
-import { watchEarlyBytes, watchPackets } from "./packet-meter.ts";
+import { watchPackets } from "./packet-meter.ts";
 import { PermissionSets } from "./permission-sets.ts";
 import { openLevelStorage } from "./storage/level.ts";
 import type { RedisConnections } from "./storage/redis/connection.ts";
@@ -38,8 +38,6 @@ const MAX_EARLY_PACKETS = 100;
 /** QoS 2 publications of one client between PUBREC and PUBREL. */
 const MAX_INFLIGHT_QOS2 = 1000;
 const SESSION_SWEEP_MS = 3_600_000;
-/** How soon a device that the command line removes is put out. */
-const DEVICES_REFRESH_MS = 500;
 /** What {@link Broker.stop} gives to what is under way, and then to the closing of clients. */
 const STOP_DRAIN_MS = 700;
 const STOP_CLOSE_MS = 700;
@@ -50,8 +48,9 @@ export interface BrokerOptions {
   config: BrokerConfig;
   tree: TopicTree;
   channels: CustomChannels;
-  /** Throws, or rejects, when the token is not to be trusted. */
+  /** Throws, or rejects, when the token is not to be trusted. @throws {TokenUndecidedError} that is not known now */
   verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
+  devices: Devices;
   ingest: Ingest;
   /** Sees the clients of MQTT over WebSocket through trusted proxies. Default: the peer is the client. */
   addresses?: ClientAddresses;
@@ -114,7 +113,10 @@ export interface Broker {
   /** Calls back when a device has acknowledged a command, whatever kind of session it has. */
   onDelivered(listener: (delivery: Delivery) => void): () => void;
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void;
-  readonly devices: DeviceStore;
+  /** Calls back for each CONNECT, subscription and publication that the rules refuse. */
+  onRefused(listener: (refusal: AccessRefusal) => void): () => void;
+  /** Calls back for each command and broadcast of a client, accepted or not. */
+  onCarriedOut(listener: (act: AuditedAct) => void): () => void;
   /** The authenticated clients. */
   clients(): readonly ClientAccess[];
   /** Ends the connections that match, such as those of a revoked token. @returns how many */
@@ -126,14 +128,13 @@ export interface Broker {
 
 /**
  * Starts the MQTT broker: storage and Aedes, but no listener yet.
- * @throws {StorageError} @throws {DeviceError}
+ * @throws {StorageError}
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { config, tree, redis, logger } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry();
   const wills = new Wills();
-  const devices = await openDevices(join(config.dataPath, "devices.json"));
   const storageOptions = {
     permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
     wantsReceipt: (topic: string) => tree.parse(topic)?.kind === "camera-command",
@@ -145,7 +146,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   };
   const cluster = redis === undefined ? undefined : await openRedisStorage({ ...storageOptions, redis });
   const storage = cluster ?? (await openLevelStorage({ ...storageOptions, path: join(config.dataPath, "mqtt") }));
-  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, devices, storage, cluster });
+  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, storage, cluster });
   try {
     await broker.start();
   } catch (error) {
@@ -159,7 +160,6 @@ interface Parts {
   permissionSets: PermissionSets;
   registry: ClientRegistry;
   wills: Wills;
-  devices: DeviceStore;
   storage: BrokerStorage;
   /** The same, when it is shared with other nodes. */
   cluster: RedisStorage | undefined;
@@ -168,6 +168,7 @@ interface Parts {
 class EmbeddedBroker implements Broker {
   readonly #config: BrokerConfig;
   readonly #addresses: ClientAddresses;
+  readonly #devices: Devices;
   readonly #logger: Logger;
   readonly #parts: Parts;
   readonly #aedes: ForwardingBroker;
@@ -181,21 +182,24 @@ class EmbeddedBroker implements Broker {
   readonly #earlyWatches = new WeakMap<Duplex, () => void>();
   readonly #ended = new WeakSet<Client>();
   readonly #expiries = new WeakMap<Client, NodeJS.Timeout>();
+  readonly #refusalListeners = new Set<(refusal: AccessRefusal) => void>();
+  readonly #actListeners = new Set<(act: AuditedAct) => void>();
   readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
   #listeners: Listeners | undefined;
   #sweep: NodeJS.Timeout | undefined;
-  #refresh: NodeJS.Timeout | undefined;
+  #endDevices = () => {};
   #stopping: Promise<void> | undefined;
 
   constructor(options: BrokerOptions, parts: Parts) {
-    const { config, tree, verifyToken, ingest, addresses = PEER_ADDRESSES, logger } = options;
-    const { registry, wills, storage, cluster, devices, permissionSets } = parts;
+    const { config, tree, verifyToken, devices, ingest, addresses = PEER_ADDRESSES, logger } = options;
+    const { registry, wills, storage, cluster, permissionSets } = parts;
     this.#config = config;
     this.#addresses = addresses;
+    this.#devices = devices;
     this.#logger = logger;
     this.#parts = parts;
     this.#admission = new Admission({ ...config, logger });
-    this.#aedes = new ForwardingBroker({
+    const aedesOptions = {
       id: storage.brokerId,
       persistence: storage,
       heartbeatInterval: config.heartbeatMs,
@@ -206,7 +210,8 @@ class EmbeddedBroker implements Broker {
       maxInflightInbound: MAX_INFLIGHT_QOS2,
       maxClientsIdLength: MAX_CLIENT_ID_LENGTH,
       maxTopicLevels: MAX_TOPIC_LEVELS,
-    });
+    };
+    this.#aedes = new ForwardingBroker(aedesOptions, (client) => registry.of(client)?.pace);
     this.#gate = new IngestGate({
       broker: this.#aedes,
       ingest: cluster === undefined ? ingest : guardedIngest(ingest, () => cluster.trouble),
@@ -215,7 +220,11 @@ class EmbeddedBroker implements Broker {
     });
     if (cluster !== undefined)
       this.#takeOvers = new TakeOvers({ registry, announce: (client) => cluster.announce(client) });
+    const onRefused = (refusal: AccessRefusal) => {
+      for (const listener of this.#refusalListeners) listener(refusal);
+    };
     this.#authenticate = new Authenticate({
+      onRefused,
       verifyToken,
       devices,
       permissionSets,
@@ -227,6 +236,10 @@ class EmbeddedBroker implements Broker {
       logger,
     });
     this.#authorize = new Authorize({
+      onRefused,
+      onCarriedOut: (act) => {
+        for (const listener of this.#actListeners) listener(act);
+      },
       tree,
       registry,
       wills,
@@ -237,6 +250,8 @@ class EmbeddedBroker implements Broker {
           logger.error({ err: error }, "a subscription that is no longer allowed could not be removed");
         });
       },
+      // Those of Redis are others when it was lost.
+      retainedTopics: () => storage.retained.topics,
       isNewestRetained: (topic, payload) => storage.retained.isNewest(topic, payload),
       leavesToQueue: (client, brokerCounter) => storage.leavesToQueue(client, brokerCounter),
       ...config,
@@ -245,7 +260,7 @@ class EmbeddedBroker implements Broker {
   }
 
   async start(): Promise<void> {
-    const { registry, storage, cluster, devices } = this.#parts;
+    const { registry, storage, cluster } = this.#parts;
     const aedes = this.#aedes;
     cluster?.listen({
       onClient: (client) => this.#takeOvers?.seen(client),
@@ -267,7 +282,7 @@ class EmbeddedBroker implements Broker {
     aedes.on("clientError", (client, error) => this.#failed(client, error));
     aedes.on("connectionError", (client, error) => this.#failed(client, error));
     aedes.addListener("error", (error) => this.#logger.error({ err: error }, "the MQTT broker failed at something"));
-    devices.onChange((id) => {
+    this.#endDevices = this.#devices.onChange((id) => {
       this.disconnect(({ identity }) => identity === `device:${id}` || identity === `service:${id}`);
     });
     await aedes.listen();
@@ -282,13 +297,6 @@ class EmbeddedBroker implements Broker {
     };
     sweep();
     this.#sweep = setInterval(sweep, SESSION_SWEEP_MS).unref();
-    const refresh = () =>
-      devices.refresh().catch((error: unknown) => this.#logger.error({ err: error }, "the devices cannot be read"));
-    this.#refresh = setInterval(refresh, DEVICES_REFRESH_MS).unref();
-  }
-
-  get devices(): DeviceStore {
-    return this.#parts.devices;
   }
 
   get ports(): Ports {
@@ -302,6 +310,10 @@ class EmbeddedBroker implements Broker {
       admission: this.#admission,
       maxPacketBytes: this.#maxPacketBytes,
       onConnection: (connection, origin, request) => {
+        if (!this.#admission.awaitConnack(connection, origin.address)) {
+          connection.destroy();
+          return;
+        }
         this.#origins.set(connection, origin);
         this.#awaitConnack(connection);
         const client = this.#aedes.handle(connection, request);
@@ -310,10 +322,7 @@ class EmbeddedBroker implements Broker {
           // At once, before Aedes' parser finds something else wrong with the same bytes.
           client.emit("error", new PacketRefusedError(problem));
         };
-        watchPackets(connection, limits, refuse);
-        // The CONNECT, and as much as one packet may have for clients that do not wait for its answer.
-        const maxEarlyBytes = limits.maxConnectBytes + limits.maxPacketBytes;
-        this.#earlyWatches.set(connection, watchEarlyBytes(request?.socket ?? connection, maxEarlyBytes, refuse));
+        this.#earlyWatches.set(connection, watchPackets(connection, request?.socket ?? connection, limits, refuse));
       },
     });
   }
@@ -344,6 +353,16 @@ class EmbeddedBroker implements Broker {
     return this.#parts.registry.onTakeOver(listener);
   }
 
+  onRefused(listener: (refusal: AccessRefusal) => void): () => void {
+    this.#refusalListeners.add(listener);
+    return () => this.#refusalListeners.delete(listener);
+  }
+
+  onCarriedOut(listener: (act: AuditedAct) => void): () => void {
+    this.#actListeners.add(listener);
+    return () => this.#actListeners.delete(listener);
+  }
+
   clients(): readonly ClientAccess[] {
     return [...this.#parts.registry.entries()].map(([, access]) => access);
   }
@@ -366,8 +385,8 @@ class EmbeddedBroker implements Broker {
       ...this.#authorize.counts,
       refusedPublishes: this.#authorize.counts.refusedPublishes + this.#gate.refused,
       sessions: storage.sessions,
-      retainedMessages: storage.retained.size,
-      refusedRetained: storage.retained.refused,
+      retainedMessages: storage.retained.topics.size,
+      refusedRetained: storage.retained.refused + this.#authorize.refusedRetained,
       offlineMessages: messages,
       offlineBytes: bytes,
       droppedOfflineMessages: storage.queues.dropped,
@@ -381,7 +400,7 @@ class EmbeddedBroker implements Broker {
 
   async #stop(): Promise<void> {
     clearInterval(this.#sweep);
-    clearInterval(this.#refresh);
+    this.#endDevices();
     this.#listeners?.close();
     this.#authorize.stop();
     await until(() => this.#gate.accepting === 0 && this.#aedes.underWay === 0, STOP_DRAIN_MS);
@@ -413,6 +432,7 @@ class EmbeddedBroker implements Broker {
   }
 
   #met(connection: Duplex): void {
+    this.#admission.authenticated(connection);
     this.#earlyWatches.get(connection)?.();
     clearTimeout(this.#deadlines.get(connection));
   }

@@ -2,6 +2,7 @@ import type { Client } from "aedes";
 import type { TopicDecisions } from "../contract/topic-decisions.ts";
 import { filterMatches } from "../contract/topics.ts";
 import type { DeliveryReceipts } from "./delivery-receipts.ts";
+import type { Pace } from "./pace.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
 
 /** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
@@ -17,6 +18,8 @@ export interface ClientAccess {
   readonly filters: Map<string, 0 | 1 | 2>;
   /** Of a device with a clean session: what it was sent and has not acknowledged. */
   readonly receipts: DeliveryReceipts | undefined;
+  /** How often its identity may publish and subscribe, over all connections of it here. */
+  readonly pace: Pace;
   /** The number of the publication that was last given to it. */
   lastForwarded: number;
   /** The claim `jti` of its token. */
@@ -54,6 +57,9 @@ export class ClientRegistry {
   readonly #byClientId = new Map<string, Set<Client>>();
   readonly #registered = new Set<Client>();
   readonly #connections = new Map<string, number>();
+  /** Of each identity, how many clients have proved to be it, past their CONNECT or not. */
+  readonly #proved = new Map<string, number>();
+  readonly #paces = new Map<string, Pace>();
   readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
 
   /** Clients that are past their CONNECT. */
@@ -86,6 +92,16 @@ export class ClientRegistry {
     return this.#connections.get(identity) ?? 0;
   }
 
+  /** The same, with those that are being let in. */
+  proved(identity: string): number {
+    return this.#proved.get(identity) ?? 0;
+  }
+
+  /** That of the clients which have proved to be the identity; undefined when there is none. */
+  paceOf(identity: string): Pace | undefined {
+    return this.#paces.get(identity);
+  }
+
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
     this.#takeOverListeners.add(listener);
     return () => this.#takeOverListeners.delete(listener);
@@ -98,6 +114,8 @@ export class ClientRegistry {
     const sameId = this.#byClientId.get(access.clientId);
     if (sameId === undefined) this.#byClientId.set(access.clientId, new Set([client]));
     else sameId.add(client);
+    this.#proved.set(access.identity, this.proved(access.identity) + 1);
+    this.#paces.set(access.identity, access.pace);
     client.conn.once("close", () => this.#remove(client, access));
   }
 
@@ -137,9 +155,15 @@ export class ClientRegistry {
     const sameId = this.#byClientId.get(access.clientId);
     sameId?.delete(client);
     if (sameId?.size === 0) this.#byClientId.delete(access.clientId);
-    if (!this.#registered.delete(client)) return;
-    const left = this.connections(access.identity) - 1;
-    if (left > 0) this.#connections.set(access.identity, left);
-    else this.#connections.delete(access.identity);
+    countDown(this.#proved, access.identity);
+    if (this.proved(access.identity) === 0) this.#paces.delete(access.identity);
+    if (this.#registered.delete(client)) countDown(this.#connections, access.identity);
   }
+}
+
+/** One less; a map forgets what it counts down to nothing. */
+function countDown(counts: Map<string, number>, key: string): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
 }

@@ -33,6 +33,10 @@ const schema = z.object({
   MAX_CONNECT_BYTES: limitVariable.default(4096),
   MAX_MQTT_CLIENTS: limitVariable.default(10_000),
   MAX_MQTT_CONNECTIONS_PER_ADDRESS: limitVariable.default(1000),
+  MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS: limitVariable.optional(),
+  MAX_MQTT_CONNECTIONS_PER_USER: limitVariable.default(100),
+  MAX_MQTT_CONNECTS_PER_MINUTE: limitVariable.default(3000),
+  MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(2000),
   MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
   MAX_MQTT_SESSIONS: limitVariable.default(10_000),
   MAX_QUEUED_BYTES: limitVariable.default(262_144),
@@ -40,6 +44,7 @@ const schema = z.object({
   MAX_OFFLINE_MESSAGES: limitVariable.default(10_000),
   MAX_OFFLINE_BYTES: limitVariable.default(33_554_432),
   MAX_RETAINED_MESSAGES: limitVariable.default(100_000),
+  MAX_RETAINED_MESSAGES_PER_DEVICE: limitVariable.default(1000),
   MQTT_CONNECT_TIMEOUT_MS: durationVariable.default(10_000),
   MQTT_DRAIN_TIMEOUT_MS: durationVariable.default(30_000),
   MQTT_HEARTBEAT_MS: durationVariable.default(60_000),
@@ -83,6 +88,14 @@ export interface BrokerConfig {
   maxClients: number;
   /** `MAX_MQTT_CONNECTIONS_PER_ADDRESS`: of those, from one address. Default 1,000: many cameras share one router. */
   maxConnectionsPerAddress: number;
+  /** `MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS`: of those, whose CONNECT is not answered yet. Default half, so that others behind one router find a place. */
+  maxUnauthenticatedPerAddress: number;
+  /** `MAX_MQTT_CONNECTIONS_PER_USER`: connections of one user, device or service. Default 100. */
+  maxConnectionsPerUser: number;
+  /** `MAX_MQTT_CONNECTS_PER_MINUTE`: new connections from one address, so many guesses at a secret too. Default 3,000. */
+  maxConnectsPerMinute: number;
+  /** `MAX_MQTT_MESSAGES_PER_SECOND`: publications and subscriptions of one identity in the long run; beyond, it is read from more slowly. Default 2,000. */
+  maxMessagesPerSecond: number;
   /** `MAX_MQTT_SUBSCRIPTIONS`: filters of one client. Default 100. */
   maxSubscriptions: number;
   /** `MAX_MQTT_SESSIONS`: sessions kept for clients that connect with clean session off. Default 10,000. */
@@ -97,6 +110,8 @@ export interface BrokerConfig {
   maxOfflineBytes: number;
   /** `MAX_RETAINED_MESSAGES`: topics with a retained message. Default 100,000. */
   maxRetainedMessages: number;
+  /** `MAX_RETAINED_MESSAGES_PER_DEVICE`: of those, below one camera or service. Default 1,000. */
+  maxRetainedPerDevice: number;
   /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
   connectTimeoutMs: number;
   /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 30 s, as for dashboards. */
@@ -139,6 +154,11 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     maxConnectBytes: read.MAX_CONNECT_BYTES,
     maxClients: read.MAX_MQTT_CLIENTS,
     maxConnectionsPerAddress: read.MAX_MQTT_CONNECTIONS_PER_ADDRESS,
+    maxUnauthenticatedPerAddress:
+      read.MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS ?? Math.ceil(read.MAX_MQTT_CONNECTIONS_PER_ADDRESS / 2),
+    maxConnectionsPerUser: read.MAX_MQTT_CONNECTIONS_PER_USER,
+    maxConnectsPerMinute: read.MAX_MQTT_CONNECTS_PER_MINUTE,
+    maxMessagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
     maxSessions: read.MAX_MQTT_SESSIONS,
     maxQueuedBytes: read.MAX_QUEUED_BYTES,
@@ -146,6 +166,7 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     maxOfflineMessages: read.MAX_OFFLINE_MESSAGES,
     maxOfflineBytes: read.MAX_OFFLINE_BYTES,
     maxRetainedMessages: read.MAX_RETAINED_MESSAGES,
+    maxRetainedPerDevice: read.MAX_RETAINED_MESSAGES_PER_DEVICE,
     connectTimeoutMs: read.MQTT_CONNECT_TIMEOUT_MS,
     drainTimeoutMs: read.MQTT_DRAIN_TIMEOUT_MS,
     heartbeatMs: read.MQTT_HEARTBEAT_MS,

@@ -7,6 +7,28 @@ export const ConnackCode = {
 } as const;
 export type ConnackCode = (typeof ConnackCode)[keyof typeof ConnackCode];
 
+/** What a client was not let do, for the audit log. */
+export interface AccessRefusal {
+  action: "connect" | "subscribe" | "publish";
+  /** `user:alice`, `device:north`; `unknown` for one that was not let in. */
+  who: string;
+  address: string;
+  /** The client id, the filter or the topic. */
+  target: string;
+  outcome: string;
+}
+
+/** What a client has done that acts on others, for the audit log. */
+export interface AuditedAct {
+  action: "command" | "broadcast";
+  /** `user:alice`, `service:stacker`. */
+  who: string;
+  address: string;
+  /** `camera:north capture.now`, `dashboard weather.warning`. */
+  target: string;
+  outcome: "issued" | "done" | "refused";
+}
+
 /** A CONNECT that is answered with a CONNACK of refusal. The message is for the operator's log; the client gets the code. */
 export class RefusedConnectionError extends Error {
   override name = "RefusedConnectionError";
@@ -16,6 +38,11 @@ export class RefusedConnectionError extends Error {
     super(message);
     this.returnCode = returnCode;
   }
+}
+
+/** Whether a token is good cannot be found out now: its bearer is to come back with it. */
+export class TokenUndecidedError extends Error {
+  override name = "TokenUndecidedError";
 }
 
 /** A publication that its sender may not make. MQTT 3.1.1 has no negative acknowledgement, so the connection ends [MQTT-3.3.5-2]. */

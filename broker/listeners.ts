@@ -16,6 +16,8 @@ const TCP_KEEPALIVE_MS = 60_000;
 export interface Origin {
   address: string;
   transport: Transport;
+  /** The common name of the client's certificate, once TLS has verified it against `TLS_CLIENT_CA`. */
+  certificateName?: string;
 }
 
 /** Whom MQTT over WebSocket comes from, seen through the proxies that are trusted to say so. */
@@ -103,12 +105,22 @@ function tlsListener({ config, admission, onConnection }: ListenersOptions, tls:
       keepAlive: true,
       keepAliveInitialDelay: TCP_KEEPALIVE_MS,
     },
-    (socket) => onConnection(socket, { address: addressOf(socket), transport: "tls" }),
+    (socket) => {
+      const certificateName = asksForCertificate ? commonNameOf(socket) : undefined;
+      const origin = { address: addressOf(socket), transport: "tls" } as const;
+      onConnection(socket, certificateName === undefined ? origin : { ...origin, certificateName });
+    },
   );
   server.prependListener("connection", (socket: Socket) => admission.admit(socket));
   // A peer that does not speak TLS, or has no good certificate: its connection ends, and nobody else is concerned.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return server;
+}
+
+/** Undefined for a certificate that has not exactly one: which of several would be meant is not known. */
+function commonNameOf(socket: TLSSocket): string | undefined {
+  const name: unknown = socket.authorized ? socket.getPeerCertificate().subject?.CN : undefined;
+  return typeof name === "string" ? name : undefined;
 }
 
 /** @throws {ListenError} when the files are no certificate and its key */

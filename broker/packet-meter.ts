@@ -29,6 +29,11 @@ export class PacketMeter {
     this.#limits = limits;
   }
 
+  /** Whether the header of a CONNECT has come that is not too large. */
+  get connectSeen(): boolean {
+    return this.#connectSeen;
+  }
+
   /** @returns what is wrong, or undefined */
   read(chunk: Uint8Array): string | undefined {
     let at = 0;
@@ -69,30 +74,25 @@ export class PacketMeter {
   }
 }
 
-/**
- * Calls back once, when the peer has sent more than `maxBytes`. What comes before the CONNACK waits in memory for
- * somebody who is not known yet: further packets, and on a WebSocket frames whose message never ends.
- * @param socket the raw one, below any WebSocket
- * @returns looks no more
- */
-export function watchEarlyBytes(socket: Duplex, maxBytes: number, onProblem: (problem: string) => void): () => void {
-  let seen = 0;
-  const watch = (chunk: Buffer): void => {
-    seen += chunk.length;
-    if (seen <= maxBytes) return;
-    socket.off("data", watch);
-    onProblem(`${seen} bytes before the CONNACK, where ${maxBytes} are allowed`);
-  };
-  socket.on("data", watch);
-  return () => socket.off("data", watch);
-}
+/** Bytes on the wire for each byte of a CONNECT: in WebSocket frames of two bytes, each with a header of six. */
+const FRAMING = 4;
 
 /**
- * Calls back once, with what is wrong, when the connection sends a packet that {@link PacketMeter} refuses.
+ * Calls back, with what is wrong, when the connection sends a packet that {@link PacketMeter} refuses, or too much before
+ * its CONNACK. What comes before that waits in memory for somebody who is not known yet: further packets, for a client
+ * need not wait for the answer, and on a WebSocket frames whose message never ends.
+ *
  * To be called after Aedes has taken the connection: with its `readable` listener in place, `data` is emitted for each
  * chunk that Aedes reads, before Aedes sees it, and takes nothing away.
+ * @param socket the raw one, below any WebSocket
+ * @returns to be called when the CONNACK is sent
  */
-export function watchPackets(connection: Duplex, limits: PacketLimits, onProblem: (problem: string) => void): void {
+export function watchPackets(
+  connection: Duplex,
+  socket: Duplex,
+  limits: PacketLimits,
+  onProblem: (problem: string) => void,
+): () => void {
   const meter = new PacketMeter(limits);
   const watch = (chunk: Buffer): void => {
     const problem = meter.read(chunk);
@@ -101,4 +101,26 @@ export function watchPackets(connection: Duplex, limits: PacketLimits, onProblem
     onProblem(problem);
   };
   connection.on("data", watch);
+
+  let early = 0;
+  let known = false;
+  const look = (): void => {
+    const allowed = meter.connectSeen
+      ? limits.maxConnectBytes + limits.maxPacketBytes
+      : FRAMING * limits.maxConnectBytes;
+    if (known || early <= allowed) return;
+    stop();
+    onProblem(`${early} bytes before the CONNACK, where ${allowed} are allowed`);
+  };
+  const watchEarly = (chunk: Buffer): void => {
+    early += chunk.length;
+    // What the chunk says, a WebSocket hands on a moment later.
+    if (early > FRAMING * limits.maxConnectBytes) setImmediate(look);
+  };
+  const stop = (): void => {
+    known = true;
+    socket.off("data", watchEarly);
+  };
+  socket.on("data", watchEarly);
+  return stop;
 }

@@ -1,7 +1,8 @@
 import type { CustomChannels } from "../contract/channels.ts";
 import { type Grants, grantsOf } from "../contract/permissions.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
-import { filterProblem, type TopicTree, topicProblem } from "../contract/topics.ts";
+import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } from "../contract/topics.ts";
+import type { AuditedAct } from "./errors.ts";
 
 /** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
 const MAX_SETS = 1000;
@@ -11,12 +12,19 @@ const TOPICS_PER_SET = 2048;
 /** What comes of a wish to publish. */
 export type PublishDecision =
   /** Below the root: made durable first. */
-  | { kind: "ingest" }
+  | {
+      kind: "ingest";
+      /** Whether a message on this topic may be retained: events, pictures, commands and replies are not. */
+      retains: boolean;
+      /** The topic of the camera or service that it is below. */
+      owner: string | undefined;
+      /** What the audit log is to say of it; undefined for what devices say of themselves. */
+      act: Pick<AuditedAct, "action" | "target"> | undefined;
+    }
   /** Plain broker traffic outside the root, none of the journal's business. */
   | { kind: "plain" }
   | { kind: "refused"; why: string };
 
-const INGEST: PublishDecision = { kind: "ingest" };
 const PLAIN: PublishDecision = { kind: "plain" };
 
 /** What the bearers of one set of permissions may do with topics. Shared by them, so that a decision is made once for all. */
@@ -42,7 +50,8 @@ export class PermissionSets {
   }
 
   of(permissions: readonly string[]): PermissionSet {
-    const key = permissions.toSorted().join("\n");
+    // Whatever is in a permission, no two sets are taken for one.
+    const key = JSON.stringify(permissions.toSorted());
     const known = this.#sets.get(key);
     if (known !== undefined) {
       this.#sets.delete(key);
@@ -75,9 +84,21 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
       const problem = owned ? topicProblem(topic) : plainProblem(topic, topicProblem);
       if (problem !== undefined) return { kind: "refused", why: `the topic ${problem}` };
       if (!grants.canWriteTopic(topic)) return { kind: "refused", why: "its permissions do not cover the topic" };
-      return owned ? INGEST : PLAIN;
+      const parsed = tree.parse(topic);
+      if (parsed === undefined) return PLAIN;
+      const below = topic.slice(tree.root.length + 1).split("/");
+      const owner = "camera" in parsed || "service" in parsed ? [tree.root, below[0], below[1]].join("/") : undefined;
+      return { kind: "ingest", retains: isRetained(parsed), owner, act: actOf(parsed) };
     },
   };
+}
+
+/** What a publication there does to others; undefined when it says something of its sender. */
+export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "target"> | undefined {
+  if (topic?.kind === "camera-command") return { action: "command", target: `camera:${topic.camera} ${topic.command}` };
+  return topic?.kind === "channel-event"
+    ? { action: "broadcast", target: `${topic.channel} ${topic.event}` }
+    : undefined;
 }
 
 /** Outside the root the names are other people's, and MQTT lets them have empty levels (`/house/light`). */

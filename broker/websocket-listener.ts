@@ -44,6 +44,8 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     requestTimeout: connectTimeoutMs,
     connectionsCheckingInterval: Math.min(connectTimeoutMs, MAX_CHECK_INTERVAL_MS),
   });
+  // Of more than 2,000 headers Node.js would leave out the last, such as the one that names for whom a proxy asks.
+  server.maxHeadersCount = 0;
   server.on("connection", (socket) => admit(socket));
   server.on("request", (_request, response) => {
     response.writeHead(426, { connection: "close", upgrade: "websocket", "content-type": "text/plain; charset=utf-8" });

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { cameraSettingsSchema, timestampSchema } from "./events.ts";
+import { cameraSettingsSchema, jsonDepth, MAX_JSON_DEPTH, timestampSchema } from "./events.ts";
 import { eventNameSchema, idSchema } from "./ids.ts";
 
 const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 06:30");
@@ -62,11 +62,33 @@ export const commandSchema = z.object({
   id: z.string().min(1).max(64),
   name: eventNameSchema,
   args: z.record(z.string(), z.unknown()),
-  issued_by: z.string().max(128),
+  /** `user:alice`, `operator` for the operator key. A user may have any name, so his is never without its prefix. */
+  issued_by: z.string().max(256),
   issued_at: timestampSchema,
   expires_at: timestampSchema,
 });
 export type Command = z.infer<typeof commandSchema>;
+
+/** Not fatal, for a camera is not either. */
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/**
+ * A command as an MQTT client has published it, with `issued_by` as it is: what a client says of that is a claim. What is
+ * no JSON object is no command, and comes back as it was.
+ * @returns undefined when it is nested deeper than {@link MAX_JSON_DEPTH}
+ */
+export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | undefined {
+  const text = utf8.decode(payload);
+  if (jsonDepth(text) > MAX_JSON_DEPTH) return undefined;
+  let command: unknown;
+  try {
+    command = JSON.parse(text);
+  } catch {
+    return payload;
+  }
+  if (typeof command !== "object" || command === null || Array.isArray(command)) return payload;
+  return new TextEncoder().encode(JSON.stringify({ ...command, issued_by: issuedBy }));
+}
 
 /** The life of a command. Those in {@link FINAL_COMMAND_STATUSES} are its ends. */
 export const commandStatusSchema = z.enum([

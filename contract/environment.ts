@@ -12,7 +12,7 @@ export class ConfigurationError extends Error {
 }
 
 export interface EnvironmentSource {
-  /** Such as `process.env`. An empty value counts as not set. */
+  /** Such as `process.env`. A blank value counts as not set. */
   env: Readonly<Record<string, string | undefined>>;
   /** Reads the file that `NAME_FILE` names; throws when it cannot. */
   readFile: (path: string) => string;
@@ -33,12 +33,14 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   for (const name of Object.keys(schema.shape)) {
     const value = env[name];
     const file = secrets.includes(name) ? env[`${name}_FILE`] : undefined;
-    if (value) given[name] = value;
+    if (value?.trim()) given[name] = value;
     if (!file) continue;
     if (value) problems.push(`${name} and ${name}_FILE are both set: keep one`);
     else {
       try {
-        given[name] = readFile(file).trim();
+        const content = readFile(file).trim();
+        if (content) given[name] = content;
+        else problems.push(`${name}_FILE: ${file} is empty`);
       } catch (error) {
         problems.push(`${name}_FILE: cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`);
       }
@@ -47,11 +49,16 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   const result = schema.safeParse(given);
   for (const issue of result.error?.issues ?? []) {
     const name = String(issue.path[0] ?? "environment");
-    const shown = secrets.includes(name) || given[name] === undefined ? "" : `, not "${given[name]}"`;
+    const shown = secrets.includes(name) || given[name] === undefined ? "" : `, not "${withoutPassword(given[name])}"`;
     problems.push(`${name}: ${issue.message}${shown}`);
   }
   if (!result.success || problems.length > 0) throw new ConfigurationError(problems);
   return result.data;
+}
+
+/** Of a URL with a user and password only the rest. */
+function withoutPassword(value: string): string {
+  return value.replace(/\/\/[^/]*@/, "//…@");
 }
 
 /** A TCP port; 0 takes a free one. */

@@ -33,6 +33,18 @@ export interface Grants {
   canWriteTopic(topic: string): boolean;
 }
 
+const PERMISSIONS: ReadonlySet<string> = new Set([
+  ...["admin", "dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"],
+  "broadcast:write",
+]);
+
+/** Whether it grants something anywhere; others do only where a channel of an operator's own asks for them. */
+export function isKnownPermission(permission: string): boolean {
+  const ids = [idsOf([permission], "camera", "read"), idsOf([permission], "camera", "control")];
+  ids.push(idsOf([permission], "device"), idsOf([permission], "processing"));
+  return PERMISSIONS.has(permission) || ids.some(({ size }) => size > 0);
+}
+
 /** What people usually may do: a name for a set of permissions. */
 export const ROLES = {
   /** Sees everything, and changes nothing. */

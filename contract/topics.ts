@@ -39,6 +39,21 @@ export function isBackendState(name: string): boolean {
   return name === PRESENCE_STATE || name === GAPS_STATE;
 }
 
+/** Whether the last message of such a topic is kept for later subscribers; false for what happens once. */
+export function isRetained({ kind }: Topic): boolean {
+  switch (kind) {
+    case "camera-event":
+    case "camera-preview":
+    case "camera-command":
+    case "camera-reply":
+    case "service-event":
+    case "channel-event":
+      return false;
+    default:
+      return true;
+  }
+}
+
 const CHANNEL_NAME = /^[a-z0-9][a-z0-9-]{0,62}(?::[a-z0-9][a-z0-9-]{0,62})?$/;
 
 /** True for `dashboard`, `camera:north` and names of that form; says nothing about whether the channel exists. */
@@ -185,6 +200,8 @@ function levelsProblem(text: string): string | undefined {
   if (text.length > MAX_TOPIC_LENGTH) return `is longer than ${MAX_TOPIC_LENGTH} characters`;
   // Control (C0, C1), format (U+202E …), surrogate and line separator characters: unreadable in a log, and never a name.
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) return "contains a control or format character";
+  // What a decoder makes of bytes that are no UTF-8 [MQTT-1.5.3-1]: two topics would become one.
+  if (text.includes("\ufffd")) return "is not UTF-8";
   const levels = text.split("/");
   if (levels.length > MAX_TOPIC_LEVELS) return `has more than ${MAX_TOPIC_LEVELS} levels`;
   if (levels.includes("")) return "has an empty level";

@@ -213,7 +213,10 @@ function withCamera(
   change: (camera: CameraState) => CameraState = (camera) => camera,
 ): DashboardState {
   const isThere = !isCleared(event) || [...state.retained.values()].some(({ camera }) => camera === id);
-  return { ...state, cameras: put(state.cameras, id, isThere ? change(state.cameras.get(id) ?? { id }) : undefined) };
+  if (isThere) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
+  // With its pictures: kept over a reload, they would bring it back.
+  const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));
+  return { ...state, latest, cameras: put(state.cameras, id, undefined) };
 }
 
 function latest(state: DashboardState, camera: string, event: DashboardEvent): DashboardState {

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { openAuthority } from "../bridge/accounts/authority.ts";
@@ -7,78 +6,19 @@ import { startBridge } from "../bridge/bridge.ts";
 import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import type { Cluster } from "../bridge/cluster/cluster.ts";
-import { type BridgeConfig, readBridgeConfig } from "../bridge/config.ts";
 import { createIdentityProvider } from "../bridge/identity-provider.ts";
 import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
 import { createTokens } from "../bridge/tokens.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
-import { type BrokerConfig, readBrokerConfig } from "../broker/config.ts";
+import { TokenUndecidedError } from "../broker/errors.ts";
 import { topicTree } from "../contract/topics.ts";
 import type { SimulatedCameraOptions } from "../device/simulator.ts";
-import { readAll, readSimulatorConfig, readStoreConfig, type SimulatorConfig, type StoreConfig } from "./config.ts";
-import { loadSecrets, type Secrets } from "./secrets.ts";
+import { type BackendConfig, PLACES, SERVICE_ID, simulatedIds } from "./backend-config.ts";
+import { importDevices } from "./import-devices.ts";
+import type { Secrets } from "./secrets.ts";
 import { startSimulatorProcess } from "./simulator-process.ts";
 import { openStores } from "./stores.ts";
-
-const SERVICE_ID = "worker";
-
-export interface BackendConfig {
-  bridge: BridgeConfig;
-  broker: BrokerConfig;
-  simulator: SimulatorConfig;
-  store: StoreConfig;
-  secrets: Secrets;
-}
-
-/**
- * Reads the configuration of every part, and makes the secrets that nobody configured.
- * @throws {ConfigurationError} all problems of all parts at once
- * @throws {DataPathError}
- */
-export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
-  const { simulator, store } = checkBackendConfig(env);
-  const source = sourceOf(env);
-  const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
-  return {
-    simulator,
-    store,
-    secrets,
-    broker: readBrokerConfig(source),
-    bridge: readBridgeConfig({
-      ...source,
-      generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
-    }),
-  };
-}
-
-/**
- * Reads the configuration of every part and writes nothing: what is not set and would be made is taken to be there.
- * @throws {ConfigurationError} all problems of all parts at once
- */
-export function checkBackendConfig(env: NodeJS.ProcessEnv): Pick<BackendConfig, "simulator" | "store"> {
-  const source = sourceOf(env);
-  const { simulator, store } = readAll({
-    store: () => readStoreConfig(source),
-    simulator: () => readSimulatorConfig({ ...source, env: withoutTwins(env) }),
-    // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
-    broker: () => readBrokerConfig(source),
-    bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
-  });
-  return { simulator, store };
-}
-
-function sourceOf(env: NodeJS.ProcessEnv) {
-  return { env, readFile: (path: string) => readFileSync(path, "utf8") };
-}
-
-/** Every node would simulate the same cameras, and they would push each other out: with Redis only if it is asked for. */
-function withoutTwins(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
-}
-
-/** Stand in for the generated secrets while the configuration is only checked. */
-const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };
 
 export interface Backend {
   /** `http://127.0.0.1:8082` */
@@ -129,6 +69,8 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       logger: logger.child({ part: "accounts" }),
     });
     running.push({ stop: async () => authority.stop() });
+    const { devices } = authority;
+    await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
     const ingest = createIngest({
       journal,
@@ -143,9 +85,12 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       tree,
       channels,
       async verifyToken(token) {
-        await authority.prepare(token);
+        await authority.prepare(token)?.catch((cause: unknown) => {
+          throw new TokenUndecidedError("the identity provider does not answer", { cause });
+        });
         return authority.verify(token);
       },
+      devices,
       ingest,
       addresses: clientAddresses(bridgeConfig.trustedProxies),
       ...(stores.redis === undefined ? {} : { redis: stores.redis }),
@@ -183,9 +128,9 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
 
     const cameras = simulatedCameras(config);
     if (cameras.length > 0) {
-      for (const { id, secret } of cameras) await broker.devices.set({ id, kind: "camera", secret });
+      for (const { id, secret } of cameras) await devices.set({ id, kind: "camera", secret });
       const service = { id: SERVICE_ID, secret: secretOf(config.secrets, SERVICE_ID) };
-      await broker.devices.set({ ...service, kind: "processing" });
+      await devices.set({ ...service, kind: "processing" });
       running.push(
         await startSimulatorProcess({
           brokerUrl: urlOf("mqtt", brokerConfig.host, broker.ports.mqtt),
@@ -193,6 +138,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
           cameras,
           service,
           captureIntervalS: config.simulator.CAPTURE_INTERVAL_S,
+          width: config.simulator.SIMULATOR_WIDTH,
           dataPath: join(dataPath, "simulator"),
           logLevel: bridgeConfig.logLevel,
         }),
@@ -267,23 +213,6 @@ async function stopAll(running: readonly { stop(): Promise<void> }[], logger: Lo
     }
   }
 }
-
-function simulatedIds({ SIMULATOR }: SimulatorConfig): string[] {
-  if (SIMULATOR === 0) return [];
-  return [
-    ...PLACES.slice(0, SIMULATOR).map(({ id }) => id),
-    ...Array.from(
-      { length: Math.max(0, SIMULATOR - PLACES.length) },
-      (_, index) => `camera-${index + PLACES.length + 1}`,
-    ),
-    SERVICE_ID,
-  ];
-}
-
-const PLACES = [
-  { id: "north", name: "North ridge" },
-  { id: "south", name: "South face" },
-] as const;
 
 function simulatedCameras({ simulator, secrets }: BackendConfig): SimulatedCameraOptions[] {
   return simulatedIds(simulator)

@@ -27,6 +27,11 @@ const schema = z.object({
     .min(1, "must be at least 1 second")
     .max(86_400, "must be at most a day")
     .default(10),
+  /** Pixels across a picture of a simulated camera, which is three quarters as high. */
+  SIMULATOR_WIDTH: countVariable
+    .min(320, "must be at least 320 pixels")
+    .max(4096, "must be at most 4096 pixels")
+    .default(1280),
   DATA_PATH: z.string().default("./data"),
 });
 

@@ -18,9 +18,8 @@ export class RedisUnusableError extends Error {
   override name = "RedisUnusableError";
 }
 
-export interface CheckRedisOptions {
+export interface InspectRedisOptions {
   redis: RedisAccess;
-  logger: Logger;
   /** Default {@link START_TIMEOUT_MS}. */
   timeoutMs?: number;
 }
@@ -29,8 +28,18 @@ export interface CheckRedisOptions {
  * Looks at Redis before anything is built on it. What may lose data is warned about, one line each.
  * @throws {RedisUnusableError} not reachable, no access, or older than {@link MIN_REDIS_VERSION}
  */
-export async function checkRedis({ redis, logger, timeoutMs = START_TIMEOUT_MS }: CheckRedisOptions): Promise<void> {
+export async function checkRedis({ logger, ...options }: InspectRedisOptions & { logger: Logger }): Promise<void> {
+  for (const warning of (await inspectRedis(options)).warnings) logger.warn(warning);
+}
+
+/**
+ * @returns its version, and what may lose data: a sentence for each, which says what to do
+ * @throws {RedisUnusableError} as {@link checkRedis}
+ */
+export async function inspectRedis({ redis, timeoutMs = START_TIMEOUT_MS }: InspectRedisOptions) {
   const connection = redis.connect("check");
+  const warnings = new Set<string>();
+  let oldest: string | undefined;
   try {
     for (const facts of await readFacts(connection, timeoutMs)) {
       const version = facts.get("redis_version") ?? "0";
@@ -38,20 +47,21 @@ export async function checkRedis({ redis, logger, timeoutMs = START_TIMEOUT_MS }
         throw new RedisUnusableError(
           `REDIS_URL: Redis ${version} is too old, ${MIN_REDIS_VERSION} or newer is needed: upgrade it`,
         );
+      if (oldest === undefined || isOlder(version, oldest)) oldest = version;
       const policy = facts.get("maxmemory_policy");
       if (policy !== undefined && policy !== "noeviction")
-        logger.warn(
-          { policy },
-          "redis may evict what was acknowledged when its memory is full: set maxmemory-policy noeviction",
+        warnings.add(
+          `redis may evict what was acknowledged when its memory is full (${policy}): set maxmemory-policy noeviction`,
         );
       if (facts.get("aof_enabled") === "0")
-        logger.warn(
+        warnings.add(
           "redis keeps no append-only file, so a restart of it loses events that were acknowledged: set appendonly yes",
         );
     }
   } finally {
     connection.disconnect();
   }
+  return { version: oldest ?? "unknown", warnings: [...warnings] };
 }
 
 /** What `INFO` says, of each master; unlike `CONFIG GET` hosted services allow it. */

@@ -26,7 +26,7 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
   const file = join(dataPath, "secrets.json");
   try {
     mkdirSync(dataPath, { recursive: true, mode: 0o700 });
-    const known = read(file);
+    const known = readSecrets(file);
     const simulator = { ...known?.simulator };
     for (const id of deviceIds) simulator[id] ??= randomSecret();
     const secrets: Secrets = {
@@ -49,7 +49,11 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
   }
 }
 
-function read(file: string): Secrets | undefined {
+/**
+ * The secrets that the first start made; undefined when there was none.
+ * @throws {DataPathError} the file is damaged
+ */
+export function readSecrets(file: string): Secrets | undefined {
   let text: string;
   try {
     text = readFileSync(file, "utf8");

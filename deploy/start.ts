@@ -1,10 +1,11 @@
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import pino, { type Logger } from "pino";
 import pinoPretty from "pino-pretty";
+import { plainLines } from "../bridge/plain-lines.ts";
 import { ConfigurationError } from "../contract/environment.ts";
-import { type Backend, type BackendConfig, readBackendConfig, startBackend } from "./backend.ts";
+import { type Backend, startBackend } from "./backend.ts";
+import { type BackendConfig, readBackendConfig } from "./backend-config.ts";
+import { packageRoot, version } from "./package.ts";
 import { describePlace, parseRedisUrl } from "./redis-url.ts";
 import { insecureSwitches } from "./warnings.ts";
 
@@ -15,14 +16,13 @@ const SECOND_SIGNAL_MS = 300;
 
 let stoppingSince: number | undefined;
 
-const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
-const version = packageVersion(root);
-
 try {
   const config = readBackendConfig(process.env);
   const logger = makeLogger(config.bridge.logLevel);
-  const backend = await startBackend({ config, version, pagePath: join(root, "dist", "page"), logger });
+  const backend = await startBackend({ config, version, pagePath: join(packageRoot, "dist", "page"), logger });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stopOnce(backend, config, logger));
+  // It serves, whether or not somebody reads.
+  process.stdout.on("error", () => logger.debug("nobody reads the standard output"));
   process.stdout.write(greeting(config, backend));
 } catch (error) {
   process.stderr.write(
@@ -76,23 +76,12 @@ function redisLine(url: string, prefix: string): string {
 
 /** Logs go to standard error: readable lines on a terminal, JSON for everybody else. */
 function makeLogger(level: string): Logger {
-  const destination = process.stderr.isTTY
-    ? pinoPretty({ destination: 2, sync: true, ignore: "pid,hostname" })
-    : pino.destination({ dest: 2, sync: true });
-  return pino({ level }, destination);
+  if (process.stderr.isTTY) return pino({ level }, pinoPretty({ destination: 2, sync: true, ignore: "pid,hostname" }));
+  const stream = pino.destination({ dest: 2, sync: true });
+  return pino({ level }, { write: (line: string) => stream.write(plainLines(line)) });
 }
 
 function problemsOf(error: unknown): readonly string[] {
   if (error instanceof ConfigurationError) return error.problems;
   return [error instanceof Error ? error.message : String(error)];
-}
-
-/** Up from `deploy` or `dist/deploy` to where package.json is. */
-function packageRoot(from: string): string {
-  return existsSync(join(from, "package.json")) ? from : packageRoot(dirname(from));
-}
-
-function packageVersion(folder: string): string {
-  const content: unknown = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  return typeof content === "object" && content !== null && "version" in content ? String(content.version) : "unknown";
 }

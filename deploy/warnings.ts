@@ -1,7 +1,7 @@
-import type { BackendConfig } from "./backend.ts";
+import type { BackendConfig } from "./backend-config.ts";
 
 /** What the configuration leaves open: a sentence for each, to be shown at every start. */
-export function insecureSwitches({ bridge, broker }: Pick<BackendConfig, "bridge" | "broker">): string[] {
+export function insecureSwitches({ bridge, broker, unlimited }: Omit<BackendConfig, "secrets">): string[] {
   const warnings: string[] = [];
   if (bridge.loopback)
     warnings.push("any program on this machine can have a token: POST /auth/token asks for no key on loopback");
@@ -16,5 +16,9 @@ export function insecureSwitches({ bridge, broker }: Pick<BackendConfig, "bridge
     warnings.push(`any client can claim any address: TRUSTED_PROXIES trusts everybody with ${proxy}`);
   if (!bridge.journal.sync)
     warnings.push("acknowledged events of the last seconds can be lost with the power: JOURNAL_SYNC is off");
+  if (unlimited.length > 0)
+    warnings.push(
+      `whoever sends enough can fill memory or disk: ${unlimited.join(", ")} ${unlimited.length > 1 ? "are" : "is"} 0`,
+    );
   return warnings;
 }

@@ -45,7 +45,7 @@ export interface CameraAgent {
    * @throws Error when the camera fails; `capture.failed` has been said
    */
   captureNow(): Promise<CaptureCompleted>;
-  /** Ends captures, sends what it can, says `offline` and disconnects, within some 2 s. Idempotent. */
+  /** Ends captures, sends what it can, says `offline` and disconnects, within some 2 s, 4 s when a camera program hangs. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -53,17 +53,17 @@ export interface CameraOptions {
   config: CameraConfig;
   camera: CameraDriver;
   logger: Logger;
-  /** A time that is right by definition, for tests and simulations. Default: the machine's clock, which may not be set yet. */
-  now?: () => Date;
+  /** Default: the machine's, which may not be set yet. */
+  clock?: DeviceClock;
 }
 
 /**
  * Starts a camera. Resolves before there is a link: a camera without one takes its pictures all the same.
  * @throws when `config.dataPath` cannot be used
  */
-export async function startCamera({ config, camera, logger, now }: CameraOptions): Promise<CameraAgent> {
+export async function startCamera(options: CameraOptions): Promise<CameraAgent> {
+  const { config, camera, logger, clock = new DeviceClock() } = options;
   const log = logger.child({ camera: config.id });
-  const clock = now === undefined ? new DeviceClock() : DeviceClock.of(now);
   const store = await openCameraStore(config.dataPath, config.id, log);
   const images = await openImages(config, log);
   const agent = new Agent({
@@ -174,7 +174,10 @@ class Agent implements CameraAgent {
         "settings.set": action(commandArgs["settings.set"], (settings) => this.#setSettings(settings)),
         "preview.send": action(commandArgs["preview.send"], ({ capture }) => this.#pictures.sendAgain(capture)),
         reboot: action(commandArgs.reboot, () => this.#reboot()),
-        sleep: action(commandArgs.sleep, ({ until }) => this.#sleepUntil(new Date(until))),
+        sleep: action(
+          commandArgs.sleep.refine(({ until }) => new Date(until) > now(), { path: ["until"], message: "is over" }),
+          ({ until }) => this.#sleepUntil(new Date(until)),
+        ),
       },
       answer: (command, reply) => this.#sender.reply({ kind: "camera-reply", camera: this.id, command }, reply),
       remembered: store.kept.commands,
@@ -299,7 +302,6 @@ class Agent implements CameraAgent {
 
   /** The answer goes first: nobody hears a camera that sleeps. */
   async #sleepUntil(until: Date): Promise<unknown> {
-    if (until <= this.#parts.clock.now()) throw new Error(`${until.toISOString()} is over`);
     void pause(LAST_WORDS_MS, this.#stopSignal.signal).then(async () => {
       if (!this.#stopSignal.signal.aborted) await this.#sleeper.sleep(until);
     });
@@ -352,7 +354,10 @@ class Agent implements CameraAgent {
   async #sayReadings(): Promise<void> {
     const { camera, clock, logger } = this.#parts;
     const jumpMs = clock.takeJump();
-    if (jumpMs !== 0) logger.info({ jumpMs }, "the clock was set");
+    if (jumpMs !== 0) {
+      logger.info({ jumpMs }, "the clock was set");
+      if (camera.follow === undefined) this.#loop.follow(this.#schedule);
+    }
     // Nobody hears it, and when it is awake again it says everything anew.
     if (this.#sleeper.asleep) return;
     const at = clock.now();

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
@@ -106,12 +106,6 @@ class FileCameraStore implements CameraStore {
 /** Whole or not at all, whenever the power goes: written beside, synced, renamed over. */
 async function replaceFile(file: string, text: string): Promise<void> {
   const beside = `${file}.new`;
-  const handle = await open(beside, "w", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await writeFile(beside, text, { mode: 0o600, flush: true });
   await rename(beside, file);
 }

@@ -7,6 +7,8 @@ const MAX_WAIT_MS = 60_000;
 /** Failures in a row from which on the camera is given longer and longer rests. */
 const PATIENT_FAILURES = 3;
 const MAX_REST_S = 300;
+/** A picture that is due is taken though its window has closed since: timers are late by so much, milliseconds. */
+const LATE_MS = 1000;
 
 export interface CaptureLoopOptions {
   location: Location;
@@ -35,8 +37,8 @@ export class CaptureLoop {
   #schedule: Schedule;
   #timer: NodeJS.Timeout | undefined;
   #due: Date | undefined;
-  /** Until then the camera rests after failures. */
-  #restUntil = new Date(0);
+  /** Until then the camera rests after failures, by a clock that nobody sets. */
+  #restUntil = 0;
   #active: boolean | undefined;
   #running: Promise<void> | undefined;
   #stopped = false;
@@ -62,14 +64,17 @@ export class CaptureLoop {
     await this.#running;
   }
 
-  #plan(after: Date, { tell = true }: { tell?: boolean } = {}): void {
-    const { location, now, phaseMs, onPlan } = this.#options;
-    const windows = windowsAround(this.#schedule, location, now());
-    const active = activeInterval(windows, now()) !== undefined;
-    const changed = active !== this.#active;
+  /** @param tell whether it is to be told even if it is what it was */
+  #plan(at: Date, { tell = true }: { tell?: boolean } = {}): void {
+    const { location, phaseMs, onPlan } = this.#options;
+    const windows = windowsAround(this.#schedule, location, at);
+    const active = activeInterval(windows, at) !== undefined;
+    const restMs = Math.max(0, this.#restUntil - performance.now());
+    const due = nextCapture(windows, new Date(at.getTime() + restMs), phaseMs);
+    const changed = active !== this.#active || due?.getTime() !== this.#due?.getTime();
     this.#active = active;
-    this.#due = nextCapture(windows, after > this.#restUntil ? after : this.#restUntil, phaseMs);
-    if (tell || changed) onPlan({ active, next: this.#due });
+    this.#due = due;
+    if (tell || changed) onPlan({ active, next: due });
     this.#wait();
   }
 
@@ -83,7 +88,7 @@ export class CaptureLoop {
 
   #wake(): void {
     const at = this.#options.now();
-    if (this.#due === undefined || at < this.#due) {
+    if (this.#due === undefined || at < this.#due || this.#isOver(this.#due, at)) {
       this.#plan(at, { tell: false });
       return;
     }
@@ -92,11 +97,16 @@ export class CaptureLoop {
     });
   }
 
+  /** The machine slept through it, or its clock was set: the window of what was due has closed. */
+  #isOver(due: Date, at: Date): boolean {
+    const windows = windowsAround(this.#schedule, this.#options.location, at);
+    return at.getTime() - due.getTime() > LATE_MS && activeInterval(windows, at) === undefined;
+  }
+
   async #capture(): Promise<void> {
     const failures = await this.#options.capture();
     if (this.#stopped) return;
-    const now = this.#options.now();
-    this.#restUntil = new Date(now.getTime() + restAfterFailures(failures) * 1000);
-    this.#plan(now);
+    this.#restUntil = performance.now() + restAfterFailures(failures) * 1000;
+    this.#plan(this.#options.now());
   }
 }

@@ -119,8 +119,12 @@ const schema = z.object({
   CAMERA_NAME: z.string().max(200, "must be at most 200 characters").optional(),
   CAMERA_MODEL: z.string().max(200, "must be at most 200 characters").optional(),
   BROKER_URL: z
-    .url({ protocol: /^(mqtts?|wss?)$/, message: "must be an mqtt://, mqtts://, ws:// or wss:// address" })
-    .default("mqtt://127.0.0.1:1883"),
+    .string()
+    .default("mqtt://127.0.0.1:1883")
+    .superRefine((url, context) => {
+      const problem = brokerUrlProblem(url);
+      if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+    }),
   TOPIC_ROOT: z
     .string()
     .default(DEFAULT_TOPIC_ROOT)
@@ -251,7 +255,7 @@ function beneath(
     delete merged.CAMERA_SECRET;
     delete merged.CAMERA_SECRET_FILE;
   }
-  for (const [name, value] of Object.entries(env)) if (value) merged[name] = value;
+  for (const [name, value] of Object.entries(env)) if (value?.trim()) merged[name] = value;
   return merged;
 }
 
@@ -310,6 +314,16 @@ function noting(problems: string[]): <T>(read: () => T) => T | undefined {
       return undefined;
     }
   };
+}
+
+function brokerUrlProblem(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^(mqtts?|wss?):$/.test(url.protocol) || url.hostname === "")
+    return "must be an mqtt://, mqtts://, ws:// or wss:// address";
+  // MQTT.js would log in with these instead of the camera's, and the log would show them.
+  if (url.username !== "" || url.password !== "")
+    return "must hold no user and password: it logs in with CAMERA_ID and CAMERA_SECRET";
+  return undefined;
 }
 
 function isTimezone(name: string): boolean {

@@ -28,6 +28,13 @@ export const DEFAULT_OUTBOX_HOURS = 48;
 export const DEFAULT_OUTBOX_MESSAGES = 50_000;
 /** What may wait in memory for a disk that takes no writes; beyond, messages are dropped. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** On a disk that is full so much of the oldest previews goes at a time, for LevelDB needs some room to go on at all. */
+const ROOM_BYTES = 1024 * 1024;
+/** A message that was under way when so many connections were ended by the other side is sent alone from then on. */
+const CUTS_TO_SUSPECT = 3;
+/** One that was alone when so many more were ended is what ends them, and is put aside for a while. */
+const CUTS_TO_CONVICT = CUTS_TO_SUSPECT + 5;
+const ASIDE_MS = 3_600_000;
 /** How long a backlog waits for a clock that is to be set from the network, and how often that is looked at. */
 const CLOCK_WAIT_MS = 60_000;
 const CLOCK_LOOK_MS = 500;
@@ -39,7 +46,7 @@ const LATE_MS = 600_000;
 export interface DiskOutboxOptions {
   /** A folder of its own, made when there is none. */
   path: string;
-  /** Default {@link DEFAULT_DISK_OUTBOX_BYTES}. The database takes up to twice as much while it tidies up. */
+  /** Default {@link DEFAULT_DISK_OUTBOX_BYTES}. Of what is no picture it takes up to twice as much while it tidies up. */
   maxBytes?: number;
   /** Default {@link DEFAULT_OUTBOX_HOURS}, in milliseconds. */
   maxAgeMs?: number;
@@ -60,11 +67,12 @@ interface Content {
  * Opens the outbox of a camera; one that is damaged is repaired or put aside, as the log then says.
  * @throws {OutboxUnusableError} in use by another process, or the folder cannot be written
  */
-export async function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
-  const store = await openOutboxStore(options.path, options.logger);
-  const outbox = new DiskOutbox(store, options);
-  await outbox.load();
-  return outbox;
+export function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
+  return openOutboxStore(options.path, options.logger, async (store) => {
+    const outbox = new DiskOutbox(store, options);
+    await outbox.load();
+    return outbox;
+  });
 }
 
 /**
@@ -86,6 +94,7 @@ export class DiskOutbox implements Outbox, Marks {
   readonly #contents = new Map<Item, Content>();
   readonly #inFlight = new Map<OutboxEntry, Item>();
   readonly #marks = new Set<string>();
+  #aside: string[] = [];
   /** While a link is up; another at every link. */
   #lanes: Lanes | undefined;
   #nextKey = 1;
@@ -107,6 +116,7 @@ export class DiskOutbox implements Outbox, Marks {
     this.#store = store;
     this.#clock = clock;
     this.#logger = logger;
+    store.onFull(() => this.#makeRoom());
     const maxAgeMs = options.maxAgeMs ?? DEFAULT_OUTBOX_HOURS * 3_600_000;
     this.#shelf = new Shelf({ maxBytes, maxMessages, maxAgeMs }, clock);
   }
@@ -140,6 +150,9 @@ export class DiskOutbox implements Outbox, Marks {
       unreadable.push(...this.#shelf.add(item).flatMap(deletions));
       this.#nextKey = key + 1;
     }
+    const referred = new Set<string>();
+    for (const { key } of this.#shelf.items()) referred.add(bodyKey(key));
+    await this.#store.keepLarge((row) => referred.has(row));
     const single = new Map<string, string>();
     for await (const [row, text] of this.#store.rows("x!")) single.set(row, text);
     for await (const [row] of this.#store.rows("k!")) this.#marks.add(row.slice(2));
@@ -192,7 +205,7 @@ export class DiskOutbox implements Outbox, Marks {
     this.#backlogAt = performance.now();
     const changes: Change[] = this.#dropped();
     for (const item of this.#shelf.items()) {
-      if (!item.durable) continue;
+      if (!item.durable || item.asideUntil > performance.now()) continue;
       const lane = this.#keptLane(item);
       if (lane !== undefined) lanes.add(item, lane);
       else {
@@ -211,7 +224,7 @@ export class DiskOutbox implements Outbox, Marks {
     const held = this.#clockWait !== undefined || (this.fresh > 0 && this.#maySoonYield());
     const item = lanes?.first(held ? Lane.preview : Lane.oldPreview);
     const content = item === undefined ? undefined : this.#contents.get(item);
-    if (lanes === undefined || item === undefined || content === undefined) return undefined;
+    if (lanes === undefined || item === undefined || content === undefined || !this.#mayGo(item)) return undefined;
     const lane = lanes.laneOf(item);
     const entry: OutboxEntry = {
       message: { ...content, kind: item.kind },
@@ -240,11 +253,14 @@ export class DiskOutbox implements Outbox, Marks {
     if (item === undefined) return Promise.resolve();
     this.#inFlight.delete(entry);
     this.#shelf.remove(item);
+    // The broker has all of it, so it has left the socket.
+    if (typeof entry.message.body !== "string") this.#store.recycle(entry.message.body);
     return new Promise((resolve) => this.#store.write(deletions(item), resolve));
   }
 
-  release(): void {
+  release(byPeer: boolean): void {
     if (this.#lanes === undefined) return;
+    if (byPeer) for (const [{ message }, item] of this.#inFlight) this.#suspect(item, message.topic);
     this.#lanes = undefined;
     clearInterval(this.#clockWait);
     this.#clockWait = undefined;
@@ -263,6 +279,10 @@ export class DiskOutbox implements Outbox, Marks {
     this.#freeSeqs.sort((a, b) => a - b);
     changes.push([FREE_SEQS_KEY, JSON.stringify(this.#freeSeqs)]);
     this.#store.write(changes, () => {});
+  }
+
+  takeAside(): readonly string[] {
+    return this.#aside.splice(0);
   }
 
   takeDropped(): Dropped | undefined {
@@ -289,7 +309,7 @@ export class DiskOutbox implements Outbox, Marks {
   }
 
   async close(): Promise<void> {
-    this.release();
+    this.release(false);
     this.#closed = true;
     await this.#store.close();
   }
@@ -298,7 +318,21 @@ export class DiskOutbox implements Outbox, Marks {
     const named = kind === "state" || kind === "alert";
     const room = bytes + OVERHEAD_BYTES;
     const state = { seq: undefined, sent: false, durable: false, phase: "waiting", gone: false } as const;
-    return { key, kind, topic: named ? topic : "", stamp, bytes: room, binary, ...state };
+    return { key, kind, topic: named ? topic : "", stamp, bytes: room, binary, ...state, cuts: 0, asideUntil: 0 };
+  }
+
+  /** A suspect goes alone, so that the next cut says whether it was the cause. */
+  #mayGo(item: Item): boolean {
+    if (this.#inFlight.size === 0) return true;
+    return item.cuts < CUTS_TO_SUSPECT && ![...this.#inFlight.values()].some(({ cuts }) => cuts >= CUTS_TO_SUSPECT);
+  }
+
+  #suspect(item: Item, topic: string): void {
+    item.cuts++;
+    if (item.cuts < CUTS_TO_CONVICT) return;
+    item.cuts = CUTS_TO_SUSPECT;
+    item.asideUntil = performance.now() + ASIDE_MS;
+    this.#aside.push(topic);
   }
 
   /** Makes room; the changes that come of it. */
@@ -306,6 +340,15 @@ export class DiskOutbox implements Outbox, Marks {
     const victims = [...this.#shelf.dropAged(), ...this.#shelf.dropExcess()];
     if (victims.length === 0 || this.#shelf.dropped === undefined) return [];
     return [...victims.flatMap(deletions), [DROPPED_KEY, encodeDropped(this.#shelf.dropped)]];
+  }
+
+  /** The outbox itself must not be what a full disk is full of: nothing could be sent any more, and so nothing leave it. */
+  #makeRoom(): string[] {
+    const victims = this.#shelf.dropPreviews(ROOM_BYTES);
+    if (victims.length === 0 || this.#shelf.dropped === undefined) return [];
+    this.#logger.warn({ previews: victims.length }, "the disk is full: the oldest previews are dropped");
+    this.#store.write([...victims.flatMap(deletions), [DROPPED_KEY, encodeDropped(this.#shelf.dropped)]], () => {});
+    return victims.map(({ key }) => bodyKey(key));
   }
 
   /** Where a message belongs that was kept before the link came up; undefined for one that says nothing any more. */
@@ -423,7 +466,9 @@ function freshLane(kind: Item["kind"], late: boolean): Lane {
 function contentOf(metaRow: Uint8Array | undefined, body: Uint8Array | undefined): Content | undefined {
   const meta = metaRow === undefined ? undefined : decodeMeta(Buffer.from(metaRow).toString());
   if (meta === undefined || body === undefined) return undefined;
-  const { topic, retain, binary } = meta;
+  const { topic, retain, binary, bytes } = meta;
+  // Half a picture is none.
+  if (binary && body.length + Buffer.byteLength(topic) !== bytes) return undefined;
   return { topic, retain, body: binary ? body : Buffer.from(body).toString() };
 }
 

@@ -1,5 +1,5 @@
-import { mkdir, open, readdir, readFile, rename, rm, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
 import type { CameraSettings } from "../contract/events.ts";
@@ -39,6 +39,8 @@ export class ImageStore {
   readonly #incoming: string;
   readonly #options: ImageStoreOptions;
   #pruning: Promise<void> | undefined;
+  /** The picture that was kept last, by its path: pruning leaves it, whatever its time. */
+  #newest: string | undefined;
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
@@ -47,10 +49,25 @@ export class ImageStore {
     this.#incoming = join(this.#root, ".incoming");
   }
 
-  /** Removes what a power cut left half-written. @throws when the folder cannot be used */
+  /** Tidies up what a power cut left half-done. @throws when the folder cannot be used */
   async prepare(): Promise<void> {
-    await rm(this.#incoming, { recursive: true, force: true });
     await mkdir(this.#incoming, { recursive: true });
+    const left = await readdir(this.#incoming);
+    for (const image of left.filter((name) => name.endsWith(".jpg"))) {
+      // Its sidecar has gone to its place already, so it is whole and was about to follow.
+      if (!left.includes(sidecarOf(image)))
+        await rename(join(this.#incoming, image), join(this.#folderOf(captureIn(image)), image));
+    }
+    await rm(this.#incoming, { recursive: true });
+    await mkdir(this.#incoming);
+    // Pruning begins with a picture, and with the oldest.
+    for await (const folder of this.#days("oldest")) {
+      const names = await readdir(folder);
+      const lonely = names.filter((name) => name.endsWith(".json") && !names.includes(imageOf(name)));
+      for (const name of lonely) await rm(join(folder, name));
+      if (lonely.length < names.length) break;
+      await rm(folder, { recursive: true });
+    }
   }
 
   /**
@@ -59,32 +76,41 @@ export class ImageStore {
    */
   async keep(jpeg: Buffer, sidecar: Sidecar): Promise<void> {
     const folder = this.#folderOf(sidecar.capture);
-    const name = `${sidecar.taken_at.slice(11, 19).replaceAll(":", "")}-${sidecar.capture}`;
-    const parts = [`${name}.json`, `${name}.jpg`].map((file) => join(this.#incoming, file));
-    const [json = "", image = ""] = parts;
+    const image = `${sidecar.taken_at.slice(11, 19).replaceAll(":", "")}-${sidecar.capture}.jpg`;
+    const json = sidecarOf(image);
+    const made: string[] = [];
+    const make = (place: string, name: string): string => {
+      made.push(join(place, name));
+      return join(place, name);
+    };
     try {
-      await writeSynced(json, `${JSON.stringify(sidecar, undefined, 2)}\n`);
-      await writeSynced(image, jpeg);
+      await writeFile(make(this.#incoming, json), `${JSON.stringify(sidecar, undefined, 2)}\n`, {
+        mode: 0o644,
+        flush: true,
+      });
+      await writeFile(make(this.#incoming, image), jpeg, { mode: 0o644, flush: true });
       await mkdir(folder, { recursive: true });
       // The picture last: where there is one, there is its sidecar.
-      await rename(json, join(folder, `${name}.json`));
-      await rename(image, join(folder, `${name}.jpg`));
+      await rename(join(this.#incoming, json), make(folder, json));
+      this.#newest = join(folder, image);
+      await rename(join(this.#incoming, image), make(folder, image));
       await syncFolder(folder);
     } catch (error) {
-      await Promise.all(parts.map((part) => rm(part, { force: true })));
+      await Promise.all(made.map((file) => rm(file, { force: true })));
       throw error;
+    } finally {
+      // Above all when there was no room for it.
+      this.#pruneSoon();
     }
-    this.#pruneSoon();
   }
 
   /** @returns the picture of a capture, of the newest when none is named; undefined when it is not there */
   async find(capture?: string): Promise<{ capture: string; jpeg: Buffer } | undefined> {
-    if (capture !== undefined) return this.#read(this.#folderOf(capture), (name) => name.includes(`-${capture}.`));
-    for await (const folder of this.#days("newest")) {
-      const newest = await this.#read(folder, () => true);
-      if (newest !== undefined) return newest;
-    }
-    return undefined;
+    const path =
+      capture === undefined
+        ? await this.#newestByTime()
+        : await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
+    return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
   }
 
   /** Resolves when nothing is being removed. */
@@ -92,10 +118,12 @@ export class ImageStore {
     await this.#pruning;
   }
 
-  async #read(folder: string, fits: (name: string) => boolean): Promise<{ capture: string; jpeg: Buffer } | undefined> {
-    const name = (await picturesIn(folder)).filter(fits).at(-1);
-    if (name === undefined) return undefined;
-    return { capture: name.slice("hhmmss-".length, -".jpg".length), jpeg: await readFile(join(folder, name)) };
+  async #newestByTime(): Promise<string | undefined> {
+    for await (const folder of this.#days("newest")) {
+      const path = await lastIn(folder);
+      if (path !== undefined) return path;
+    }
+    return undefined;
   }
 
   /** By the time in a capture's name, so that it is found again by that alone. */
@@ -127,17 +155,20 @@ export class ImageStore {
 
   async #prune(minFreePercent: number): Promise<void> {
     const { freePercent = freePercentOf, logger } = this.#options;
+    this.#newest ??= await this.#newestByTime();
     let removed = 0;
     for await (const folder of this.#days("oldest")) {
       const pictures = await picturesIn(folder);
       for (const [index, name] of pictures.entries()) {
+        if (join(folder, name) === this.#newest) continue;
         if (index % REMOVED_AT_ONCE === 0 && (await freePercent(this.#root)) >= minFreePercent) return report();
         if (removed >= REMOVED_AT_MOST) return report();
         await rm(join(folder, name), { force: true });
-        await rm(join(folder, name.replace(/jpg$/, "json")), { force: true });
+        await rm(join(folder, sidecarOf(name)), { force: true });
         removed++;
       }
-      if ((await readdir(folder)).length === 0) await rm(folder, { recursive: true });
+      // One that had no picture may be about to get its first.
+      if (pictures.length > 0 && (await readdir(folder)).length === 0) await rm(folder, { recursive: true });
     }
     report();
 
@@ -156,9 +187,26 @@ function timeOf(capture: string): number {
   }
 }
 
+function sidecarOf(image: string): string {
+  return image.replace(/jpg$/, "json");
+}
+
+function imageOf(sidecar: string): string {
+  return sidecar.replace(/json$/, "jpg");
+}
+
+function captureIn(image: string): string {
+  return image.slice("hhmmss-".length, -".jpg".length);
+}
+
 async function picturesIn(folder: string): Promise<string[]> {
   const names: string[] = await readdir(folder).catch(() => []);
   return names.filter((name) => name.endsWith(".jpg")).sort();
+}
+
+async function lastIn(folder: string, fits = (_name: string): boolean => true): Promise<string | undefined> {
+  const name = (await picturesIn(folder)).filter(fits).at(-1);
+  return name === undefined ? undefined : join(folder, name);
 }
 
 async function numbered(folder: string, first: "oldest" | "newest"): Promise<string[]> {
@@ -170,16 +218,6 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
 async function freePercentOf(path: string): Promise<number> {
   const { bavail, blocks } = await statfs(path);
   return (bavail / blocks) * 100;
-}
-
-async function writeSynced(file: string, content: string | Buffer): Promise<void> {
-  const handle = await open(file, "w", 0o644);
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** A rename is durable when its folder is. */

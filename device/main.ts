@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { writeToStream } from "mqtt-packet";
 import { pino } from "pino";
 import sharp from "sharp";
 import { ConfigurationError } from "../contract/environment.ts";
@@ -6,6 +7,7 @@ import { startCamera } from "./agent.ts";
 import { createCamera } from "./cameras/create-camera.ts";
 import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig } from "./config.ts";
+import { collectGarbageEarly } from "./garbage.ts";
 
 const orders = readCommandLine(process.argv.slice(2));
 if (typeof orders === "number") process.exit(orders);
@@ -17,6 +19,9 @@ if (orders.checkConfig) {
 // One picture at a time, and none of them twice: what sharp would keep for the next one is memory a Pi lacks.
 sharp.cache(false);
 sharp.concurrency(1);
+// Its table of all numbers up to 65,535 takes 8 MB.
+writeToStream.cacheNumbers = false;
+collectGarbageEarly();
 const logger = pino({ level: config.logLevel });
 try {
   const agent = await startCamera({ config: config.camera, camera: createCamera(config), logger });

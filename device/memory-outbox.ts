@@ -93,6 +93,11 @@ export class MemoryOutbox implements Outbox {
     for (const kept of this.#kept) kept.inFlight = false;
   }
 
+  /** Never: what ends every connection is gone with the next start. */
+  takeAside(): readonly string[] {
+    return [];
+  }
+
   takeDropped(): Dropped | undefined {
     if (this.#bytes > this.#maxBytes / 2) return undefined;
     const dropped = this.#dropped;

@@ -58,8 +58,14 @@ export interface Outbox {
   onReady(listener: () => void): void;
   /** The broker has it: the only way a message that was sent leaves. Acknowledging twice does nothing. */
   acknowledge(entry: OutboxEntry): Promise<void>;
-  /** The link is gone: what was in flight is to be sent again, in the same order. */
-  release(): void;
+  /**
+   * The link is gone: what was in flight is to be sent again, in the same order.
+   * @param byPeer whether the other side ended it. A broker has no other way to refuse a message [MQTT-3.3.5-2]: one that
+   * ends every connection must not keep all others from being sent.
+   */
+  release(byPeer: boolean): void;
+  /** The topics of messages that were put aside since the last call, for a broker ends the connection over them. */
+  takeAside(): readonly string[];
   /** What was dropped since the last call, once at least half of the room is free again, so that a report displaces nothing. */
   takeDropped(): Dropped | undefined;
   /** Messages kept, those in flight included. */

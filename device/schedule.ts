@@ -50,17 +50,18 @@ export function activeInterval(windows: readonly Window[], at: Date): number | u
  * @param phaseMs shifts the multiples, so that the cameras of a site do not all work in the same moment. Default 0.
  */
 export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0): Date | undefined {
-  let from = after.getTime();
+  // The first moment that may be one.
+  let from = after.getTime() + 1;
   // Every turn passes the start or the end of a window.
   for (let turn = 0; turn <= 2 * windows.length; turn++) {
     const moment = from;
     const active = windows.filter(({ start, end }) => start.getTime() <= moment && moment < end.getTime());
-    const opening = Math.min(...windows.map(({ start }) => start.getTime()).filter((start) => start > moment));
+    const opening = Math.min(...windows.map(({ start }) => start.getTime()).filter((start) => start >= moment));
     if (active.length === 0) return Number.isFinite(opening) ? new Date(opening) : undefined;
     const intervalS = Math.min(...active.map((window) => window.intervalS));
     const closing = Math.max(...active.filter((w) => w.intervalS === intervalS).map(({ end }) => end.getTime()));
     const intervalMs = intervalS * 1000;
-    const candidate = (Math.floor((moment - phaseMs) / intervalMs) + 1) * intervalMs + phaseMs;
+    const candidate = Math.ceil((moment - phaseMs) / intervalMs) * intervalMs + phaseMs;
     if (candidate < Math.min(opening, closing)) return new Date(candidate);
     if (opening <= closing) return new Date(opening);
     from = closing;

@@ -139,11 +139,12 @@ export class Sender {
         camera ? { kind: "camera-link", camera: owner.id } : { kind: "service-link", service: owner.id },
       ),
       linkEvent: (status) => (camera ? `camera.${status}` : "service.link"),
-      droppedTopic: tree.build(
-        camera
-          ? { kind: "camera-event", camera: owner.id, event: "outbox.dropped" }
-          : { kind: "service-event", service: owner.id, event: "outbox.dropped" },
-      ),
+      reportTopic: (event) =>
+        tree.build(
+          camera
+            ? { kind: "camera-event", camera: owner.id, event }
+            : { kind: "service-event", service: owner.id, event },
+        ),
       ...(onUp === undefined ? {} : { onUp }),
       ...(ackTimeoutMs === undefined ? {} : { ackTimeoutMs }),
       ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),

@@ -28,6 +28,8 @@ export interface SimulatorOptions {
   service: { id: string; secret: string };
   /** Default 10. */
   captureIntervalS?: number;
+  /** Pixels across a picture, which is three quarters as high. Default 1280. */
+  width?: number;
   /** Where the cameras keep what they were told, and what they have not sent. Default: nowhere. */
   dataPath?: string;
   logger: Logger;
@@ -35,7 +37,7 @@ export interface SimulatorOptions {
 
 /** Starts simulated cameras and a simulated processing service in this process. `stop` is idempotent and takes some 2 s at most. */
 export async function startSimulator(options: SimulatorOptions): Promise<{ stop(): Promise<void> }> {
-  const { brokerUrl, topicRoot, cameras, service, captureIntervalS, dataPath, logger } = options;
+  const { brokerUrl, topicRoot, cameras, service, captureIntervalS, width, dataPath, logger } = options;
   const agents = await Promise.all(
     cameras.map(({ id, secret, lat, lon, timezone, name }) => {
       const location = { lat, lon, timezone };
@@ -54,7 +56,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
           outboxBytes: OUTBOX_BYTES,
           reconnect: RECONNECT,
         },
-        camera: createSimulatedCamera({ location, seed: id }),
+        camera: createSimulatedCamera({ location, seed: id, ...(width === undefined ? {} : { width }) }),
         logger,
       });
     }),

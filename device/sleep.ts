@@ -12,7 +12,7 @@ const DEFAULT_EARLY_MS = 60_000;
 const DEFAULT_LOOK_MS = 10_000;
 /** The longest single wait: after it the clock is asked again, since it may be set while the camera sleeps. */
 const MAX_WAIT_MS = 60_000;
-const COMMAND_TIMEOUT_MS = 60_000;
+const DEFAULT_COMMAND_TIMEOUT_MS = 60_000;
 
 export interface SleepConfig {
   /** A pause of the schedule that is at least so long is slept through, milliseconds. 0: none is. */
@@ -23,6 +23,7 @@ export interface SleepConfig {
   maxAwakeMs?: number;
   earlyMs?: number;
   lookMs?: number;
+  commandTimeoutMs?: number;
 }
 
 export interface SleeperOptions extends SleepConfig {
@@ -90,18 +91,21 @@ export class Sleeper {
 
   async #sleep(until: Date): Promise<void> {
     const { leave, comeBack, command, now, logger } = this.#options;
+    const { commandTimeoutMs: timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS } = this.#options;
     const { signal } = this.#stop;
+    // By two clocks: one may be set back while it sleeps, and the other stands still while the machine is off.
+    const longest = performance.now() + until.getTime() - now().getTime();
     logger.info({ until: until.toISOString() }, "going to sleep");
     await leave(until);
     if (command !== undefined && !signal.aborted) {
       try {
-        await runProgram({ command, args: [until.toISOString()], timeoutMs: COMMAND_TIMEOUT_MS, signal });
+        await runProgram({ command, args: [until.toISOString()], timeoutMs, signal });
       } catch (error) {
         logger.error({ reason: error instanceof Error ? error.message : String(error) }, "the sleep command failed");
       }
     }
     for (let leftMs = 1; leftMs > 0 && !signal.aborted; ) {
-      leftMs = until.getTime() - now().getTime();
+      leftMs = Math.min(until.getTime() - now().getTime(), longest - performance.now());
       await pause(Math.max(0, Math.min(leftMs, MAX_WAIT_MS)), signal);
     }
     if (signal.aborted) return;

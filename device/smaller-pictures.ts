@@ -12,13 +12,21 @@ const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
 /** Makes previews small enough for a slow link, each to the same bytes when it is sent again: the server knows it by them. */
 export class SmallerPictures {
   readonly #kept = new Map<string, Buffer>();
+  /** One after the other: unpacked, each takes megabytes. */
+  #last: Promise<unknown> = Promise.resolve();
 
   has(name: string): boolean {
     return this.#kept.has(name);
   }
 
   /** @returns the picture as it is, when it cannot be made smaller */
-  async smaller(name: string, jpeg: Buffer, maxBytes: number): Promise<Buffer> {
+  smaller(name: string, jpeg: Buffer, maxBytes: number): Promise<Buffer> {
+    const picture = this.#last.then(() => this.#make(name, jpeg, maxBytes));
+    this.#last = picture;
+    return picture;
+  }
+
+  async #make(name: string, jpeg: Buffer, maxBytes: number): Promise<Buffer> {
     const kept = this.#kept.get(name);
     if (kept !== undefined) return kept;
     const width = WIDTHS.find(([bytes]) => maxBytes <= bytes)?.[1] ?? 960;

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Link } from "../contract/events.ts";
 import { type BackoffOptions, backoffMs } from "./backoff.ts";
 import { encodeEnvelope, sealEnvelope } from "./envelope.ts";
+import { linkTrouble } from "./link-trouble.ts";
 import type { Outbox, OutboxEntry } from "./outbox.ts";
 import { type Flight, Pace } from "./pace.ts";
 import { SmallerPictures } from "./smaller-pictures.ts";
@@ -40,8 +41,8 @@ export interface UplinkOptions {
   outbox: Outbox;
   /** What to listen to, and who listens. Default: nothing. */
   inbound?: { filter: string; onMessage: (topic: string, payload: Buffer) => void };
-  /** Where to report what the outbox had to drop. Default: nowhere. */
-  droppedTopic?: string;
+  /** Where to report what became of messages, by the event's name. Default: nowhere. */
+  reportTopic?: (event: "outbox.dropped" | "error.occurred") => string;
   /** Called at every birth, after it was acknowledged and before the outbox flows. */
   onUp?: () => void;
   reconnect: BackoffOptions;
@@ -89,7 +90,7 @@ export class Uplink {
   }
 
   open(): void {
-    const { brokerUrl, clientId, username, password, outbox, logger } = this.#options;
+    const { brokerUrl, clientId, username, password, outbox } = this.#options;
     const { connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = this.#options;
     if (this.#stopping !== undefined) return;
     outbox.onReady(() => this.pump());
@@ -110,9 +111,12 @@ export class Uplink {
     this.#client = client;
     client.on("connect", () => void this.#arrive(client));
     client.on("message", (topic, payload) => this.#options.inbound?.onMessage(topic, payload));
-    // "close" follows every error; this says why, without the password that options carry.
-    client.on("error", (error) => logger.warn({ reason: error.message }, "link failed"));
-    client.on("close", () => this.#lost(client));
+    let trouble: Error | undefined;
+    client.on("error", (error) => {
+      trouble = error;
+    });
+    // It follows every error, and comes alone when the other side just hangs up.
+    client.on("close", () => this.#lost(client, { byPeer: true, trouble }));
   }
 
   /** Sends what the outbox holds, as far as the window goes. Call it after every `put`. */
@@ -120,7 +124,7 @@ export class Uplink {
     const { outbox } = this.#options;
     const client = this.#client;
     if (!this.#up || client === undefined) return;
-    this.#reportDropped();
+    this.#report();
     while (this.#inFlight.size < MAX_IN_FLIGHT) {
       const entry = outbox.take((candidate) => this.#fits(candidate));
       if (entry === undefined) break;
@@ -175,7 +179,7 @@ export class Uplink {
     client.publish(topic, payload, options, (error) => {
       // A late word from a connection that is gone: the entry was released and may be in flight on the next one.
       if (client !== this.#client || !this.#inFlight.has(entry)) return;
-      if (error != null) return this.#cut(client, error.message);
+      if (error != null) return this.#cut(client, error.message, true);
       this.#pace.acknowledged(flight);
       this.#inFlight.delete(entry);
       this.#pictures.forget(topic);
@@ -211,14 +215,21 @@ export class Uplink {
     this.pump();
   }
 
-  #lost(client: MqttClient): void {
+  /** @param cut we ended it, and have said why */
+  #lost(
+    client: MqttClient,
+    { byPeer, trouble, cut = false }: { byPeer: boolean; trouble?: Error | undefined; cut?: boolean },
+  ): void {
     if (client !== this.#client) return;
+    const { brokerUrl, logger } = this.#options;
     this.#client = undefined;
     clearTimeout(this.#ackTimer);
-    if (this.#up) this.#options.logger.info("link down");
+    if (this.#up) logger.info(trouble === undefined ? {} : { reason: linkTrouble(trouble) }, "link down");
+    else if (!cut && this.#stopping === undefined)
+      logger.warn({ broker: brokerUrl, reason: linkTrouble(trouble) }, "link failed");
     this.#up = false;
     this.#inFlight.clear();
-    this.#options.outbox.release();
+    this.#options.outbox.release(byPeer);
     this.#whenIdle?.();
     if (this.#stopping !== undefined) return;
     const waitMs = backoffMs(this.#attempt++, this.#options.reconnect);
@@ -226,11 +237,11 @@ export class Uplink {
   }
 
   /** Without a word, so that the broker publishes the will if we do not come back. */
-  #cut(client: MqttClient, reason: string): void {
+  #cut(client: MqttClient, reason: string, byPeer = false): void {
     if (client !== this.#client) return;
     this.#options.logger.warn({ reason }, "link cut");
     client.end(true);
-    this.#lost(client);
+    this.#lost(client, { byPeer, cut: true });
   }
 
   #armAckTimer(client: MqttClient, { waiting = this.#inFlight.size > 0 } = {}): void {
@@ -240,15 +251,25 @@ export class Uplink {
     this.#ackTimer = setTimeout(() => this.#cut(client, `nothing was acknowledged for ${afterMs} ms`), afterMs);
   }
 
-  #reportDropped(): void {
-    const { outbox, droppedTopic, now, session, logger } = this.#options;
-    const dropped = droppedTopic === undefined ? undefined : outbox.takeDropped();
-    if (dropped === undefined || droppedTopic === undefined) return;
-    const data = { count: dropped.count, from: dropped.from.toISOString(), to: dropped.to.toISOString() };
-    logger.warn(data, "outbox was full, messages dropped");
-    const at = now();
-    const body = encodeEnvelope({ event: "outbox.dropped", data, at, session });
-    void outbox.put({ topic: droppedTopic, kind: "report", retain: false, at, body });
+  #report(): void {
+    const { outbox, reportTopic, now, session, logger } = this.#options;
+    if (reportTopic === undefined) return;
+    const report = (event: Parameters<typeof reportTopic>[0], data: object) => {
+      const at = now();
+      const body = encodeEnvelope({ event, data, at, session });
+      void outbox.put({ topic: reportTopic(event), kind: "report", retain: false, at, body });
+    };
+    const dropped = outbox.takeDropped();
+    if (dropped !== undefined) {
+      const data = { count: dropped.count, from: dropped.from.toISOString(), to: dropped.to.toISOString() };
+      logger.warn(data, "outbox was full, messages dropped");
+      report("outbox.dropped", data);
+    }
+    for (const topic of outbox.takeAside()) {
+      logger.error({ topic }, "the broker ends the connection whenever this message is sent: put aside for an hour");
+      const error = `the server ends the connection whenever a message on ${topic} is sent: its log says why; tried again in an hour`;
+      report("error.occurred", { source: "outbox", error });
+    }
   }
 
   /** Links go around the outbox, so they carry no number: a will is sealed early and sent late. */
@@ -275,7 +296,7 @@ export class Uplink {
     this.#client = undefined;
     clearTimeout(this.#ackTimer);
     this.#inFlight.clear();
-    this.#options.outbox.release();
+    this.#options.outbox.release(false);
     if (client !== undefined) await disconnect(client);
   }
 

@@ -158,7 +158,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
       if (!(await documents.delete(COLLECTION, userId))) throw unknown(userId);
       await mirror.refresh(userId);
     },
-    onChange: (listener) => mirror.onChange(listener),
+    onChange: (listener) => mirror.onChange(() => listener()),
     stop: () => mirror.stop(),
   };
 }

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Cluster } from "../cluster/cluster.ts";
 import { InvalidTokenError, type TokenIdentity, type Tokens } from "../tokens.ts";
 import { type Accounts, openAccounts } from "./accounts.ts";
+import { type DeviceStore, openDevices } from "./devices.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 
@@ -28,6 +29,7 @@ export interface Authority extends Tokens {
   readonly accounts: Accounts;
   readonly revocations: Revocations;
   readonly sessions: Sessions;
+  readonly devices: DeviceStore;
   stop(): void;
 }
 
@@ -45,18 +47,31 @@ export interface AuthorityOptions {
   now?: () => number;
 }
 
-/** @throws {StoreUnavailableError} accounts or revocations cannot be read */
+/** @throws {StoreUnavailableError} accounts, revocations or devices cannot be read */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
   const { tokens, documents, config, logger, now = Date.now } = options;
-  const accounts = await openAccounts({ documents, logger, now });
-  const revocations = await openRevocations({
-    ...{ documents, logger, now },
-    sessionTokenMs: config.accessTokenTtlSeconds * 1000,
-    mintedTokenMs: config.tokenTtlSeconds * 1000,
-  }).catch((error) => {
-    accounts.stop();
-    throw error;
-  });
+  const opened: { stop(): void }[] = [];
+  const stop = () => {
+    for (const part of opened.splice(0)) part.stop();
+  };
+  const open = async <Part extends { stop(): void }>(opening: Promise<Part>): Promise<Part> => {
+    const part = await opening.catch((error: unknown) => {
+      stop();
+      throw error;
+    });
+    opened.push(part);
+    return part;
+  };
+  const accounts = await open(openAccounts({ documents, logger, now }));
+  const devices = await open(openDevices({ documents, logger, now }));
+  const revocations = await open(
+    openRevocations({
+      ...{ documents, logger, now },
+      sessionTokenMs: config.accessTokenTtlSeconds * 1000,
+      refreshTokenMs: config.refreshTokenTtlSeconds * 1000,
+      mintedTokenMs: config.tokenTtlSeconds * 1000,
+    }),
+  );
 
   function review(identity: TokenIdentity): TokenIdentity {
     if (revocations.covers(identity)) throw new RevokedTokenError("The token was revoked");
@@ -83,10 +98,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     accounts,
     revocations,
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
-    stop() {
-      accounts.stop();
-      revocations.stop();
-    },
+    devices,
+    stop,
   };
 }
 

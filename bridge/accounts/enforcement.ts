@@ -17,8 +17,32 @@ export interface MqttBearer {
   expiresAt: number | undefined;
 }
 
+/** What an MQTT client was not let do. */
+export interface MqttRefusal {
+  action: "connect" | "subscribe" | "publish";
+  /** `user:alice`, `device:north`; `unknown` for one that was not let in. */
+  who: string;
+  address: string;
+  target: string;
+  outcome: string;
+}
+
+/** A command or a broadcast of an MQTT client. */
+export interface MqttAct {
+  action: "command" | "broadcast";
+  /** `user:alice`, `service:stacker`. */
+  who: string;
+  address: string;
+  target: string;
+  outcome: string;
+}
+
 /** The MQTT clients of this node. */
 export interface MqttClients {
+  /** @returns ends it */
+  onRefused(listener: (refusal: MqttRefusal) => void): () => void;
+  /** @returns ends it */
+  onCarriedOut(listener: (act: MqttAct) => void): () => void;
   /** Ends the connections that match. @returns how many */
   disconnect(matches: (client: MqttBearer) => boolean): number;
 }

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import type { Signals } from "../cluster/cluster.ts";
 
-/** User ids, and addresses, whose failures are counted; beyond, the longest known are forgotten. */
+/** User ids, and addresses, whose failures are counted, and addresses users came from; beyond, the longest known are forgotten. */
 export const MAX_COUNTED = 10_000;
-const SIGNAL = "login-failed";
+const FAILED = "login-failed";
+const DONE = "login-done";
 
 /** Who tries to log in, and from where. */
 export interface Attempt {
@@ -35,23 +36,28 @@ export interface LoginGuardOptions {
 
 /**
  * Slows down who guesses passwords, by user id (many addresses, one victim) and by address (one address, many victims).
- * Nodes tell each other of failures; what was not told is only not counted there.
+ * Failures of a user id do not count where that user has logged in from before, or a stranger who guesses and guesses could
+ * keep him out for good. Nodes tell each other; what was not told is only not known there.
  */
 export class LoginGuard {
   readonly #options: LoginGuardOptions;
   readonly #users: FailureCounts;
   readonly #addresses: FailureCounts;
-  readonly #end: () => void;
+  /** Where users have logged in, the newest last. */
+  readonly #homes = new Set<string>();
+  readonly #ends: readonly (() => void)[];
 
   constructor(options: LoginGuardOptions) {
     this.#options = options;
     const now = options.now ?? (() => performance.now());
     this.#users = new FailureCounts(options.windowMs, now);
     this.#addresses = new FailureCounts(options.windowMs, now);
-    this.#end = options.signals.on(SIGNAL, (message, from) => {
-      const attempt = attemptSchema.safeParse(message);
-      if (from !== options.nodeId && attempt.success) this.#count(attempt.data, 1);
-    });
+    const hear = (signal: string, act: (attempt: Attempt) => void) =>
+      options.signals.on(signal, (message, from) => {
+        const attempt = attemptSchema.safeParse(message);
+        if (from !== options.nodeId && attempt.success) act(attempt.data);
+      });
+    this.#ends = [hear(FAILED, (attempt) => this.#count(attempt, 1)), hear(DONE, (attempt) => this.#remember(attempt))];
   }
 
   /**
@@ -62,9 +68,10 @@ export class LoginGuard {
    */
   async attempt<Result>(attempt: Attempt, verify: () => Promise<Result | undefined>): Promise<Result | undefined> {
     const { maxFailures, signals } = this.#options;
+    const { userId, address } = attempt;
     const waitMs = Math.max(
-      this.#users.waitMs(attempt.userId, maxFailures),
-      this.#addresses.waitMs(attempt.address, maxFailures),
+      this.#homes.has(homeOf(attempt)) ? 0 : this.#users.waitMs(userId, maxFailures),
+      this.#addresses.waitMs(address, maxFailures),
     );
     if (waitMs > 0) throw new TooManyFailuresError(Math.ceil(waitMs / 1000));
     this.#count(attempt, 1);
@@ -75,17 +82,26 @@ export class LoginGuard {
       this.#count(attempt, -1);
       throw error;
     }
-    if (result === undefined) signals.send(SIGNAL, { userId: attempt.userId, address: attempt.address });
-    else {
+    signals.send(result === undefined ? FAILED : DONE, { userId, address });
+    if (result !== undefined) {
       // Whoever knows the password has nothing to guess; what else comes from his address still counts.
-      this.#users.clear(attempt.userId);
-      this.#addresses.add(attempt.address, -1);
+      this.#users.clear(userId);
+      this.#addresses.add(address, -1);
+      this.#remember(attempt);
     }
     return result;
   }
 
   stop(): void {
-    this.#end();
+    for (const end of this.#ends) end();
+  }
+
+  #remember(attempt: Attempt): void {
+    const home = homeOf(attempt);
+    this.#homes.delete(home);
+    this.#homes.add(home);
+    const [oldest] = this.#homes;
+    if (this.#homes.size > MAX_COUNTED && oldest !== undefined) this.#homes.delete(oldest);
   }
 
   #count({ userId, address }: Attempt, by: 1 | -1): void {
@@ -95,6 +111,8 @@ export class LoginGuard {
 }
 
 const attemptSchema = z.object({ userId: z.string(), address: z.string() });
+
+const homeOf = ({ userId, address }: Attempt) => JSON.stringify([userId, address]);
 
 class FailureCounts {
   readonly #windowMs: number;

@@ -21,12 +21,12 @@ export interface MirrorOptions<Value> {
  */
 export class Mirror<Value> {
   readonly #options: MirrorOptions<Value>;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(keys: readonly string[] | undefined) => void>();
   #values = new Map<string, Value>();
   #wanted = new Set<string>();
   #everything = false;
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
-  #reading: Promise<void> | undefined;
+  #reading = false;
   #retry: { timer: NodeJS.Timeout; end: () => void } | undefined;
   #unwatch = () => {};
   #stopped = false;
@@ -61,8 +61,12 @@ export class Mirror<Value> {
     return this.#values.entries();
   }
 
-  /** After each change, whoever made it. @returns ends it */
-  onChange(listener: () => void): () => void {
+  keys(): IterableIterator<string> {
+    return this.#values.keys();
+  }
+
+  /** After each change, whoever made it, with what may have changed; undefined when it may be anything. @returns ends it */
+  onChange(listener: (keys: readonly string[] | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -95,9 +99,9 @@ export class Mirror<Value> {
   #want(key: string | undefined): void {
     if (key === undefined || this.#wanted.size >= MAX_WANTED) this.#everything = true;
     else this.#wanted.add(key);
-    this.#reading ??= this.#readWanted().finally(() => {
-      this.#reading = undefined;
-    });
+    if (this.#reading) return;
+    this.#reading = true;
+    void this.#readWanted();
   }
 
   /** One reading at a time, so that an older answer never comes after a newer one. */
@@ -121,6 +125,8 @@ export class Mirror<Value> {
         await this.#pause();
       }
     }
+    // Before anybody hears of it: who then asks for more is not to wait for a reading that has ended.
+    this.#reading = false;
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }
 
@@ -133,7 +139,7 @@ export class Mirror<Value> {
     } else {
       for (const key of keys) this.#put(this.#values, key, await documents.get(collection, key));
     }
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener(keys);
   }
 
   #put(values: Map<string, Value>, key: string, document: StoredDocument | undefined): void {

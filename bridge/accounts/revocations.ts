@@ -36,8 +36,10 @@ export interface Revocations {
 
 export interface RevocationsOptions {
   documents: Documents;
-  /** The longest life of a token of a login, milliseconds: so long the end of one must be remembered. */
+  /** The longest life of an access token of a login, milliseconds: so long the end of one must be remembered. */
   sessionTokenMs: number;
+  /** The longest life of an unused refresh token, milliseconds: it is not to outlive what has ended all of its user's. */
+  refreshTokenMs: number;
   /** The longest life of a token that is minted, milliseconds. */
   mintedTokenMs: number;
   logger: Logger;
@@ -53,7 +55,8 @@ const documentSchema = z.object({ issuedBefore: z.number().optional(), expiresAt
 
 /** @throws {StoreUnavailableError} the revocations cannot be read */
 export async function openRevocations(options: RevocationsOptions): Promise<Revocations> {
-  const { documents, sessionTokenMs, mintedTokenMs, logger, now = Date.now } = options;
+  const { documents, sessionTokenMs, refreshTokenMs, mintedTokenMs, logger, now = Date.now } = options;
+  const longestMs = Math.max(mintedTokenMs, refreshTokenMs, MIN_REVOCATION_MS);
   const mirror = await Mirror.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const forget = () => mirror.forget(({ expiresAt }) => expiresAt <= now());
   const timer = setInterval(forget, FORGET_INTERVAL_MS).unref();
@@ -73,7 +76,7 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
       if (mirror.size >= MAX_REVOCATIONS) forget();
       if (mirror.size >= MAX_REVOCATIONS && mirror.get(key) === undefined)
         throw new TooManyRevocationsError(`${MAX_REVOCATIONS} revocations hold already: revoke by user instead`);
-      const lifeMs = revocation.kind === "session" ? sessionTokenMs : Math.max(mintedTokenMs, MIN_REVOCATION_MS);
+      const lifeMs = revocation.kind === "session" ? sessionTokenMs : longestMs;
       const thisMoment = now() + 1;
       const expiresAt = now() + lifeMs + MARGIN_MS;
       await changeDocument(documents, { collection: COLLECTION, key }, (stored) => {

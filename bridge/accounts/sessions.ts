@@ -1,18 +1,21 @@
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import type { Documents, StoredDocument } from "../cluster/cluster.ts";
+import { StoreUnavailableError } from "../journal/journal.ts";
 import type { Tokens } from "../tokens.ts";
 import type { Account, Accounts } from "./accounts.ts";
 import type { Revocations } from "./revocations.ts";
 
 /**
  * How long the refresh token before the newest may come once more without harm: two pages of one browser renew at one
- * moment, or an answer was lost on its way and the request is repeated.
+ * moment, or an answer was lost on a bad link and is asked for again. Longer than a client waits for an answer.
  */
-export const REFRESH_GRACE_MS = 5_000;
+export const REFRESH_GRACE_MS = 30_000;
 const COLLECTION = "refresh";
 const SESSION_BYTES = 12;
 const SECRET_BYTES = 32;
+/** Other requests may change the session at the same moment. */
+const MAX_ATTEMPTS = 3;
 const REFRESH_TOKEN = /^([0-9a-f]{12}-[0-9a-f]{24})\.([A-Za-z0-9_-]{43})$/;
 
 /** What a login, and each refresh, hands out. */
@@ -51,21 +54,18 @@ export class RefreshReusedError extends RefreshRefusedError {
   }
 }
 
-/** The refresh token was used a moment ago, perhaps by another page of the same browser. Nothing is ended. */
-export class RefreshRacedError extends Error {
-  override name = "RefreshRacedError";
-}
-
 /**
  * The logins of accounts. Each lives by a refresh token that is good for one use, and hands out short-lived access
  * tokens; when an older refresh token comes again, one of two holders is a thief, and both lose the session
- * (RFC 9700, section 4.14.2).
+ * (RFC 9700, section 4.14.2). The next token is made of the one before and a seed that is kept with the session, so a
+ * request that is repeated within {@link REFRESH_GRACE_MS} is answered with the same one: nobody is logged out because
+ * an answer did not arrive.
  */
 export interface Sessions {
   /** @throws {StoreUnavailableError} */
   open(account: Account): Promise<Login>;
   /**
-   * @throws {RefreshRefusedError} @throws {RefreshReusedError} @throws {RefreshRacedError}
+   * @throws {RefreshRefusedError} @throws {RefreshReusedError}
    * @throws {StoreUnavailableError} the token may have been used up or not: to try again within the grace does no harm
    */
   refresh(refreshToken: string): Promise<Login>;
@@ -75,6 +75,8 @@ export interface Sessions {
    * @throws {StoreUnavailableError}
    */
   end(refreshToken: string): Promise<SessionName | undefined>;
+  /** Ends the session, whether there is one or not: its access tokens, and its refresh token for good. @throws {StoreUnavailableError} */
+  revoke(sessionId: string): Promise<void>;
 }
 
 export interface SessionsOptions {
@@ -88,6 +90,8 @@ export interface SessionsOptions {
 
 const documentSchema = z.object({
   userId: z.string(),
+  /** What the secrets after the first are made with. */
+  seed: z.string(),
   /** SHA-256 of the secret that is good now, base64url: it is random, so no more than that is needed to hide it. */
   hash: z.string(),
   /** Of the one before. */
@@ -118,11 +122,11 @@ export function createSessions(options: SessionsOptions): Sessions {
     const session = read(stored);
     return stored === undefined || session === undefined
       ? undefined
-      : { sessionId, hash: hashOf(secret), session, version: stored.version };
+      : { sessionId, secret, session, version: stored.version };
   }
 
   /** The access tokens first: should the second write fail, the refresh token is still there to try again with. */
-  async function end(sessionId: string): Promise<void> {
+  async function revoke(sessionId: string): Promise<void> {
     await revocations.add({ kind: "session", id: sessionId });
     await documents.delete(COLLECTION, sessionId);
   }
@@ -131,17 +135,19 @@ export function createSessions(options: SessionsOptions): Sessions {
     async open(account) {
       const sessionId = `${account.generation}-${randomBytes(SESSION_BYTES).toString("hex")}`;
       const secret = newSecret();
-      const session = { userId: account.userId, hash: hashOf(secret), openedAt: now(), rotatedAt: now() };
+      const session = {
+        ...{ userId: account.userId, seed: newSecret(), hash: hashOf(secret) },
+        ...{ openedAt: now(), rotatedAt: now() },
+      };
       await documents.put(COLLECTION, sessionId, session, { expiresAt: expiresAt() });
       return grant(account, sessionId, secret);
     },
 
     async refresh(refreshToken) {
-      // A second look, should another request have been faster at the same moment.
-      for (let attempt = 0; attempt < 2; attempt++) {
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const found = await find(refreshToken);
         if (found === undefined) throw refused();
-        const { sessionId, hash, session, version } = found;
+        const { sessionId, secret, session, version } = found;
         const { userId } = session;
         const account = accounts.get(userId);
         const isCurrent = account?.enabled === true && sessionId.startsWith(`${account.generation}-`);
@@ -150,31 +156,33 @@ export function createSessions(options: SessionsOptions): Sessions {
           await documents.delete(COLLECTION, sessionId);
           throw refused();
         }
-        if (!same(hash, session.hash)) {
-          const isPrevious = session.previous !== undefined && same(hash, session.previous);
-          if (isPrevious && now() - session.rotatedAt <= REFRESH_GRACE_MS)
-            throw new RefreshRacedError("The refresh token was used a moment ago: use what it was answered with");
-          await end(sessionId);
+        const hash = hashOf(secret);
+        const next = secretAfter(secret, session.seed);
+        if (same(hash, session.hash)) {
+          const rotated = { ...session, hash: hashOf(next), previous: hash, rotatedAt: now() };
+          const options = { ifVersion: version, expiresAt: expiresAt() };
+          const written = await documents.put(COLLECTION, sessionId, rotated, options);
+          if (written !== undefined) return grant(account, sessionId, next);
+          // Another request was faster: with the same token, what it was answered with is the answer to this one too.
+        } else if (same(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
+          return grant(account, sessionId, next);
+        } else {
+          await revoke(sessionId);
           throw new RefreshReusedError({ userId, sessionId });
         }
-        const secret = newSecret();
-        const next = { ...session, hash: hashOf(secret), previous: hash, rotatedAt: now() };
-        const written = await documents.put(COLLECTION, sessionId, next, {
-          ifVersion: version,
-          expiresAt: expiresAt(),
-        });
-        if (written !== undefined) return grant(account, sessionId, secret);
       }
-      throw new RefreshRacedError("The refresh token is being used by another request: use what that is answered with");
+      throw new StoreUnavailableError("the session is being changed all the time: try again");
     },
 
     async end(refreshToken) {
       const found = await find(refreshToken);
       if (found === undefined) return undefined;
       const name = { userId: found.session.userId, sessionId: found.sessionId };
-      await end(name.sessionId);
+      await revoke(name.sessionId);
       return name;
     },
+
+    revoke,
   };
 }
 
@@ -184,6 +192,11 @@ function read(stored: StoredDocument | undefined): SessionDocument | undefined {
 
 function newSecret(): string {
   return randomBytes(SECRET_BYTES).toString("base64url");
+}
+
+/** Whoever has the store alone, or a used secret alone, cannot make it. */
+function secretAfter(secret: string, seed: string): string {
+  return createHmac("sha256", seed).update(secret).digest("base64url");
 }
 
 function hashOf(secret: string): string {

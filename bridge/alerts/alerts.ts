@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { type Alert, CAMERA_ALERTS, SERVICE_ALERTS } from "../../contract/events.ts";
 import { TopicDecisions } from "../../contract/topic-decisions.ts";
-import type { Topic, TopicTree } from "../../contract/topics.ts";
+import { PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
 import type { Publish } from "../publish.ts";
@@ -94,7 +94,11 @@ class AlertFold implements Fold {
       if (entry.state === "set") this.#standing.add(standingKey(topic));
       else if (entry.state === "clear") this.#standing.delete(standingKey(topic));
     }
-    this.#note(topic, entry, false);
+    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear")
+      this.#forget(topic.camera);
+    // Nobody comes by what is cleared.
+    else if (entry.state !== "clear" || !("camera" in topic) || this.#cameras.has(topic.camera))
+      this.#note(topic, entry, false);
   }
 
   seed(states: readonly StateEntry[], fresh: boolean): void {
@@ -117,7 +121,7 @@ class AlertFold implements Fold {
       const name = key.slice(key.indexOf(":") + 1);
       const camera = key.startsWith("camera:") ? this.#cameras.get(name) : undefined;
       const service = key.startsWith("service:") ? this.#services.get(name) : undefined;
-      if (camera !== undefined) changes.set(key, saveCamera(camera));
+      if (key.startsWith("camera:")) changes.set(key, camera === undefined ? null : saveCamera(camera));
       if (service !== undefined) changes.set(key, saveService(service));
     }
     this.#changed.clear();
@@ -160,6 +164,11 @@ class AlertFold implements Fold {
       noteService(facts, topic, entry, retained);
       this.#changed.add(`service:${topic.service}`);
     }
+  }
+
+  /** It was removed. */
+  #forget(name: string): void {
+    if (this.#cameras.delete(name)) this.#changed.add(`camera:${name}`);
   }
 
   #camera(name: string): CameraFacts | undefined {

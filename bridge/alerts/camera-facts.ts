@@ -26,6 +26,8 @@ export interface CameraFacts {
   expectedFrom: Moment;
   /** Percent of the storage that is in use. */
   diskUsed: { percent: number; said: Moment } | undefined;
+  /** How full it was when the camera itself raised the alert, by a limit of its own; undefined while it has not. */
+  ownAlertAt: number | undefined;
   /** The last captures, oldest first, `1` for one that failed. */
   captures: string;
   /** Of the last one that failed. */
@@ -36,6 +38,7 @@ const savedSchema = z.object({
   expectedFrom: z.object({ at: z.number(), position: z.number() }),
   captures: z.string().regex(/^[01]*$/),
   failedAt: z.number(),
+  ownAlertAt: z.number().optional(),
 });
 
 /** @param fresh since when pictures are expected, where nothing tells */
@@ -48,14 +51,15 @@ export function unknownCamera(fresh: Moment): CameraFacts {
     intervalMs: 0,
     expectedFrom: fresh,
     diskUsed: undefined,
+    ownAlertAt: undefined,
     captures: "",
     failedAt: 0,
   };
 }
 
 /** What of it is in no retained topic. */
-export function saveCamera({ expectedFrom, captures, failedAt }: CameraFacts): Json {
-  return { expectedFrom: { ...expectedFrom }, captures, failedAt };
+export function saveCamera({ expectedFrom, captures, failedAt, ownAlertAt }: CameraFacts): Json {
+  return { expectedFrom: { ...expectedFrom }, captures, failedAt, ...(ownAlertAt === undefined ? {} : { ownAlertAt }) };
 }
 
 export function restoreCamera(value: Json): CameraFacts | undefined {
@@ -77,15 +81,28 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       return true;
     }
     case "camera-about": {
+      if (endOf(entry).historical) return false;
       const about = z.object({ capture_interval_s: z.number().positive() }).safeParse(dataOf(entry));
       if (about.success) facts.intervalMs = about.data.capture_interval_s * 1000;
       return false;
     }
+    case "camera-alert":
+      return topic.name === "disk" && noteOwnAlert(facts, entry);
     case "camera-state":
-      return noteState(facts, topic.name, entry, moment);
+      // How things were, when what is retained says how they are.
+      return endOf(entry).historical ? false : noteState(facts, topic.name, entry, moment);
     default:
       return false;
   }
+}
+
+/** Of those who raise it only a camera numbers what it says. */
+function noteOwnAlert(facts: CameraFacts, entry: StateEntry): boolean {
+  const before = facts.ownAlertAt;
+  const { seq } = endOf(entry);
+  // The first word counts: that is where its limit is.
+  facts.ownAlertAt = seq === undefined ? undefined : (before ?? facts.diskUsed?.percent);
+  return facts.ownAlertAt !== before;
 }
 
 function noteState(facts: CameraFacts, name: string, entry: StateEntry, moment: Moment): boolean {

@@ -40,12 +40,15 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
       }`,
     };
   },
-  disk: ({ diskUsed }, now, { diskPercent }) => {
+  disk: ({ diskUsed, ownAlertAt }, now, { diskPercent }) => {
     if (diskUsed === undefined) return CLEAR;
     const { percent, said } = diskUsed;
     // A camera that watches its disk itself says so in the same breath: the one alert is then said once.
     if (now - said.at < OWN_WORD_MS) return LEAVE;
-    if (percent <= diskPercent) return percent < diskPercent - DISK_RELIEF ? CLEAR : LEAVE;
+    // One that the camera raised by its own limit is its own to clear; should it have lost its memory, this is well below.
+    const reliefAt =
+      ownAlertAt === undefined ? diskPercent - DISK_RELIEF : Math.min(diskPercent, ownAlertAt) - 2 * DISK_RELIEF;
+    if (percent <= diskPercent) return percent < reliefAt ? CLEAR : LEAVE;
     return {
       is: "raise",
       cause: said.position,

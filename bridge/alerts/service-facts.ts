@@ -3,7 +3,7 @@ import { jobSchema, linkSchema } from "../../contract/events.ts";
 import type { Topic } from "../../contract/topics.ts";
 import type { Json } from "../cluster/cluster.ts";
 import type { StateEntry } from "../journal/journal.ts";
-import { dataOf } from "./body.ts";
+import { dataOf, endOf } from "./body.ts";
 import type { Moment } from "./camera-facts.ts";
 
 /** What an alert about a processing service depends on. */
@@ -42,7 +42,8 @@ export function restoreService(value: Json): ServiceFacts | undefined {
 /** @param retained it is what stands, not what was just said: nobody was heard */
 export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry, retained = false): void {
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
-  if (topic.kind === "service-alert") return;
+  // What comes late says neither how things are nor that somebody works now.
+  if (topic.kind === "service-alert" || endOf(entry).historical) return;
   if (topic.kind === "service-link") {
     noteLink(facts, entry, moment);
     return;

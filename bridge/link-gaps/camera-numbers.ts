@@ -7,8 +7,8 @@ export interface NumberGap {
   /** When its neighbours happened, RFC 3339: what is missing happened in between. */
   readonly from: string;
   readonly to: string;
-  /** When it was noticed, milliseconds since 1970. */
-  readonly noticedAt: number;
+  /** Since when it is waited for, milliseconds since 1970: since it was noticed, or the camera came back after that. */
+  waitingSince: number;
   /** What was said of it; undefined while it may still be filled unsaid. */
   said: { count: number; first: number; last: number } | undefined;
 }
@@ -55,7 +55,8 @@ export type GapNews = { type: "missing"; gap: NumberGap } | { type: "filled"; ga
  *
  * ```
  *   a number is skipped ─▶ open ── settleMs quiet, or maxWaitMs ─▶ said ── all arrived ─▶ filled, said again
- *                            └───────────── all arrived ─▶ forgotten, nothing is said
+ *                          │  ▲ └────────── all arrived ─▶ forgotten, nothing is said
+ *                          └──┘ the camera comes back: the wait begins anew, for it sends its present before its backlog
  * ```
  *
  * It moves with the camera's own messages alone: from a camera that says nothing, the missing ones may still come.
@@ -121,6 +122,11 @@ export class CameraNumbers {
     return news;
   }
 
+  /** The camera has come back, or may have while nobody looked: what it owes it may still send. */
+  waitAnew(at: number): void {
+    for (const gap of this.#gaps) gap.waitingSince = Math.max(gap.waitingSince, at);
+  }
+
   /** The gap was said, with these figures. */
   said(gap: NumberGap, figures: NonNullable<NumberGap["said"]>): void {
     gap.said = figures;
@@ -138,7 +144,8 @@ export class CameraNumbers {
     this.#timestamp = timestamp;
     if (seq === first || !sure) return;
     const [from, to] = Date.parse(before) < Date.parse(timestamp) ? [before, timestamp] : [timestamp, before];
-    this.#gaps.push({ first, last: seq - 1, runs: [first, seq - 1], from, to, noticedAt: acceptedAt, said: undefined });
+    const runs = [first, seq - 1];
+    this.#gaps.push({ first, last: seq - 1, runs, from, to, waitingSince: acceptedAt, said: undefined });
     if (this.#gaps.length <= this.#limits.maxGaps) return;
     // What was said long ago is the first to be forgotten: should it be filled now, nobody is told.
     const old = this.#gaps.find(({ said }) => said !== undefined);
@@ -150,18 +157,18 @@ export class CameraNumbers {
     const lost = this.#gaps.filter(({ said }) => said === undefined);
     this.#gaps = [];
     this.#begin(message);
-    const { seq, timestamp, acceptedAt: noticedAt } = message;
+    const { seq, timestamp, acceptedAt: waitingSince } = message;
     if (seq > 1) {
       // It began with 1, so these are on their way: none of them is yet another outbox.
       const runs = [1, seq - 1];
-      this.#gaps.push({ first: 1, last: seq - 1, runs, from: timestamp, to: timestamp, noticedAt, said: undefined });
+      this.#gaps.push({ first: 1, last: seq - 1, runs, from: timestamp, to: timestamp, waitingSince, said: undefined });
     }
     return lost.map((gap) => ({ type: "missing", gap }));
   }
 
-  #isSettled({ noticedAt }: NumberGap, { acceptedAt }: Numbered): boolean {
+  #isSettled({ waitingSince }: NumberGap, { acceptedAt }: Numbered): boolean {
     const { settleMs, maxWaitMs } = this.#limits;
-    const waited = acceptedAt - noticedAt;
+    const waited = acceptedAt - waitingSince;
     return waited >= maxWaitMs || (waited >= settleMs && acceptedAt - this.#historicalAt >= settleMs);
   }
 }

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isId } from "../../contract/ids.ts";
 import type { StoredPreview } from "./preview-store.ts";
@@ -48,13 +48,7 @@ export class PreviewFiles {
       }
       const file = join(folder, writeName(preview));
       const temporary = `${file}.${++this.#temporary}.tmp`;
-      const handle = await open(temporary, "wx", 0o600);
-      try {
-        await handle.writeFile(jpeg);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
+      await writeFile(temporary, jpeg, { flag: "wx", mode: 0o600, flush: true });
       await rename(temporary, file);
       await this.#sync(folder);
     } catch (error) {

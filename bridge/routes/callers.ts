@@ -21,6 +21,8 @@ export interface Callers {
   of(request: FastifyRequest): Caller;
   /** As {@link of}, but without credentials this machine may be enough. @throws {RequestError} 401 */
   orLocal(request: FastifyRequest): Caller;
+  /** Whom the credentials name, were they good; else `unknown`. For the audit log. */
+  nameOf(request: FastifyRequest): string;
 }
 
 export interface CallersOptions {
@@ -51,17 +53,22 @@ export function createCallers(options: CallersOptions): Callers {
 
   /**
    * Each condition closes a way in: a page of another site in a browser on this machine (Origin), the same through a
-   * name that resolves to 127.0.0.1 (Host), and strangers behind a proxy on this machine (forwarding headers).
+   * name that resolves to 127.0.0.1 (Host), and strangers behind a proxy on this machine (forwarding headers). Where the
+   * host is named twice, or in the request line too, a proxy may have looked at the other one.
    */
-  function isLocal({ socket, headers }: FastifyRequest): boolean {
+  function isLocal({ socket, headers, raw }: FastifyRequest): boolean {
     if (!loopback || !isLoopbackAddress(socket.remoteAddress ?? "")) return false;
     const { host = "", origin } = headers;
+    if (raw.headersDistinct.host?.length !== 1 || !raw.url?.startsWith("/")) return false;
     if (!LOCAL_HOST.test(host) || Object.keys(headers).some(isForwarding)) return false;
     return origin === undefined || origin === `http://${host}` || allowedOrigins.includes(origin);
   }
 
   function of(request: FastifyRequest): Caller {
     const { authorization } = request.headers;
+    // A proxy that lets requests through by what they show may have looked at the other one.
+    if ((request.raw.headersDistinct.authorization?.length ?? 0) > 1)
+      throw unauthorized("The Authorization header must be there once");
     if (authorization === undefined) throw unauthorized("This needs a token: Authorization: Bearer <token>");
     return byCredentials(authorization);
   }
@@ -73,6 +80,13 @@ export function createCallers(options: CallersOptions): Callers {
     },
     of,
     orLocal: (request) => (request.headers.authorization === undefined && isLocal(request) ? local : of(request)),
+    nameOf(request) {
+      try {
+        return of(request).name;
+      } catch {
+        return "unknown";
+      }
+    },
   };
 }
 
@@ -85,8 +99,11 @@ function bearerOf(authorization: string): string | undefined {
   return /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1];
 }
 
+/** Whatever proxies are known to add, besides the two of RFC 7239 and RFC 9110: not all of them add those. */
+const FORWARDING = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|x-original-.+|.+-client-ip|.+-connecting-ip)$/;
+
 function isForwarding(header: string): boolean {
-  return header === "forwarded" || header === "via" || header === "x-real-ip" || header.startsWith("x-forwarded-");
+  return FORWARDING.test(header);
 }
 
 /** In constant time: digests have one length, whatever the length of what was sent. */

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { cameraChannel, DASHBOARD } from "../../contract/channels.ts";
 import type { presenceSchema } from "../../contract/events.ts";
-import { idSchema } from "../../contract/ids.ts";
+import { idSchema, isId } from "../../contract/ids.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import { PRESENCE_STATE } from "../../contract/topics.ts";
 import { notFound } from "../errors.ts";
@@ -89,6 +89,6 @@ function readsSomeCamera(grants: Grants): boolean {
   return (
     grants.admin ||
     grants.canReadChannel(DASHBOARD) ||
-    grants.permissions.some((held) => held === "camera:read" || /^camera:[^:]+:read$/.test(held))
+    grants.permissions.some((held) => held === "camera:read" || isId(/^camera:([^:]+):read$/.exec(held)?.[1] ?? ""))
   );
 }

@@ -27,12 +27,11 @@ export function commandRoutes(server: FastifyInstance, services: Services): void
     const { wait } = read(querySchema, request.query, "The query");
     const command = read(bodySchema, request.body);
 
-    const issuedBy = caller.name.replace(/^user:/, "");
     const from = { who: caller.name, address: addressOf(request.raw) };
     const update = await new Promise<CommandUpdate | undefined>((resolve) => {
       let newest: CommandUpdate | undefined;
       const timer = setTimeout(() => resolve(newest), wait * 1000);
-      relay.run({ ...command, camera, issuedBy, from }, (next) => {
+      relay.run({ ...command, camera, from }, (next) => {
         newest = next;
         if (!FINAL_COMMAND_STATUSES.has(next.status)) return;
         clearTimeout(timer);

@@ -3,6 +3,9 @@ import type { z } from "zod";
 import { jsonDepth, MAX_JSON_DEPTH } from "../../contract/events.ts";
 import { badRequest } from "../errors.ts";
 
+/** A user id of 128 characters, each 4 bytes in UTF-8, percent-encoded. What a parameter may be, each route says. */
+export const MAX_PARAM_LENGTH = 128 * 4 * 3;
+
 /**
  * Every body is read as JSON, whatever its Content-Type says: `curl -d` says form, and the owner's guide calls it so.
  * That lets a form of another site send a body, too; such a request carries an Origin and no credentials, and is

@@ -21,9 +21,9 @@ export interface Services {
   http: BridgeConfig["http"];
   callers: Callers;
   addressOf: (request: IncomingMessage) => string;
-  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions">;
+  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
   guard: Pick<LoginGuard, "attempt">;
-  audit: Pick<Audit, "record">;
+  audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;
   tree: TopicTree;
   channels: CustomChannels;
@@ -43,6 +43,13 @@ export interface Services {
   figures: () => Record<string, unknown>;
   logger: Logger;
 }
+
+/** What the routes need that manage users, devices and tokens: they work without a server, too. */
+export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit"> & {
+  callers: Pick<Callers, "of" | "orLocal">;
+  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
+  stats: Pick<Stats, "add">;
+};
 
 /** A named limit of one route for one address, instead of the general one. */
 export function perMinute(max: number) {

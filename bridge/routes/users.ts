@@ -4,27 +4,27 @@ import { type Account, type Powers, roleSchema } from "../accounts/accounts.ts";
 import { passwordSchema } from "../accounts/passwords.ts";
 import type { AuditAction } from "../audit.ts";
 import { badRequest, notFound } from "../errors.ts";
-import { permissionsSchema, userIdSchema } from "../tokens.ts";
+import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../tokens.ts";
 import { demand } from "./callers.ts";
 import { read } from "./request-body.ts";
-import { perMinute, type Services } from "./services.ts";
+import { type OperatorServices, perMinute } from "./services.ts";
 
 const paramsSchema = z.object({ id: userIdSchema });
 const changeSchema = z.strictObject({
   password: passwordSchema.optional(),
   role: roleSchema.optional(),
-  permissions: permissionsSchema.optional(),
+  permissions: grantedPermissionsSchema.optional(),
   enabled: z.boolean().optional(),
 });
 const newSchema = z.strictObject({
-  user_id: userIdSchema,
+  user_id: ownUserIdSchema,
   password: passwordSchema,
   role: roleSchema.optional(),
-  permissions: permissionsSchema.optional(),
+  permissions: grantedPermissionsSchema.optional(),
 });
 
 /** `GET /users`, `POST /users`, `PUT /users/{id}`, `DELETE /users/{id}`: for the operator key or an admin. */
-export function userRoutes(server: FastifyInstance, services: Services): void {
+export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, audit, http, addressOf } = services;
   const { accounts, revocations } = authority;
   /** Each may cost a hash. */

@@ -38,8 +38,8 @@ export class RetainedMessages {
     this.#options = options;
   }
 
-  get size(): number {
-    return this.#topics.size;
+  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow"> {
+    return this.#topics;
   }
 
   async load(): Promise<void> {

@@ -2,38 +2,47 @@ interface Node {
   readonly children: Map<string, Node>;
   /** The whole topic, when it has a retained message. */
   topic: string | undefined;
+  /** How many topics there are at and below it. */
+  size: number;
 }
 
 /** The topics that have a retained message, found by filter without looking at all of them. */
 export class RetainedTopics {
-  readonly #root: Node = { children: new Map(), topic: undefined };
-  #size = 0;
+  readonly #root: Node = { children: new Map(), topic: undefined, size: 0 };
 
   get size(): number {
-    return this.#size;
+    return this.#root.size;
   }
 
   has(topic: string): boolean {
-    let node: Node | undefined = this.#root;
-    for (const level of topic.split("/")) {
-      node = node.children.get(level);
-      if (node === undefined) return false;
-    }
-    return node.topic !== undefined;
+    return this.#find(topic)?.topic !== undefined;
+  }
+
+  /** How many there are at and below a topic. */
+  sizeBelow(topic: string): number {
+    return this.#find(topic)?.size ?? 0;
   }
 
   add(topic: string): void {
+    const path = [this.#root];
     let node = this.#root;
     for (const level of topic.split("/")) {
       let child = node.children.get(level);
       if (child === undefined) {
-        child = { children: new Map(), topic: undefined };
+        child = { children: new Map(), topic: undefined, size: 0 };
         node.children.set(level, child);
       }
       node = child;
+      path.push(node);
     }
-    if (node.topic === undefined) this.#size++;
+    if (node.topic === undefined) for (const passed of path) passed.size++;
     node.topic = topic;
+  }
+
+  #find(topic: string): Node | undefined {
+    let node: Node | undefined = this.#root;
+    for (const level of topic.split("/")) node = node?.children.get(level);
+    return node;
   }
 
   remove(topic: string): void {
@@ -47,13 +56,9 @@ export class RetainedTopics {
     const leaf = path.at(-1);
     if (leaf?.topic === undefined) return;
     leaf.topic = undefined;
-    this.#size--;
-    for (let depth = levels.length; depth > 0; depth--) {
-      const node = path[depth];
-      const level = levels[depth - 1];
-      if (node === undefined || level === undefined || node.topic !== undefined || node.children.size > 0) return;
-      path[depth - 1]?.children.delete(level);
-    }
+    for (const passed of path) passed.size--;
+    const empty = path.findIndex(({ size }, depth) => depth > 0 && size === 0);
+    if (empty > 0) path[empty - 1]?.children.delete(levels[empty - 1] ?? "");
   }
 
   /** The topics that the filter matches, by the rules of MQTT 3.1.1 section 4.7. */

@@ -2,27 +2,36 @@ import { z } from "zod";
 import { TokenRefusedError } from "../errors.ts";
 import type { TextStorage } from "../offline-cache.ts";
 
-/** What the page asks for: to see everything, and to give cameras commands. */
-const REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
-const KEY_NAME = "skylapse:operator-key";
+/** What the page asks for where nobody has to sign in: to see everything, and to give cameras commands. */
+const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
+const LOGIN_NAME = "skylapse:login";
 /** A token this close to its end, milliseconds, is replaced before it is used. */
 const EXPIRY_MARGIN_MS = 30_000;
 const TIMEOUT_MS = 15_000;
 
 const tokenSchema = z.object({ token: z.string().min(1), expires_in: z.number().positive() });
+const loginSchema = tokenSchema.extend({ user_id: z.string(), refresh_token: z.string().min(1) });
+const refusalSchema = z.object({ error: z.object({ message: z.string() }) });
+const keptSchema = z.object({
+  userId: z.string(),
+  /** Undefined once the session has ended. */
+  refreshToken: z.string().optional(),
+});
+type KeptLogin = z.infer<typeof keptSchema>;
 
 export interface AccessOptions {
   /** Where the server is, such as `location.href`. */
   base: string;
   fetch: typeof fetch;
-  /** Keeps the operator key while the tab is open; undefined keeps it in memory. */
+  /** Keeps the login, for all tabs and over restarts of the browser; undefined keeps it in memory. */
   storage: TextStorage | undefined;
 }
 
-/** The page's tokens. On a server that only this machine can reach they need no key; elsewhere the operator's. */
+/** The page's tokens: those of a login; on a server that only this machine can reach it needs none. */
 export class Access {
   readonly #options: AccessOptions;
-  #key: string | undefined;
+  /** What `storage` has, or would have. */
+  #kept: string | undefined;
   #token: string | undefined;
   #expiresAt = 0;
   #pending: Promise<string> | undefined;
@@ -31,9 +40,9 @@ export class Access {
     this.#options = options;
   }
 
-  /** A new token. Throws {@link TokenRefusedError} when the server wants an operator key, or another one. */
+  /** A new token. Throws {@link TokenRefusedError} when somebody has to sign in. */
   fresh(): Promise<string> {
-    this.#pending ??= this.#ask().finally(() => {
+    this.#pending ??= this.#renew().finally(() => {
       this.#pending = undefined;
     });
     return this.#pending;
@@ -50,50 +59,92 @@ export class Access {
     this.#token = undefined;
   }
 
-  /** Keeps the key when the server takes it; throws what {@link Access.fresh} throws when not. */
-  async signIn(key: string): Promise<void> {
-    await this.#pending?.catch(() => {});
-    const before = this.#key;
-    this.#key = key;
-    try {
-      await this.fresh();
-    } catch (error) {
-      this.#key = before;
-      throw error;
-    }
-    this.#options.storage?.setItem(KEY_NAME, key);
+  /** Throws what is to be said to who tries. */
+  async signIn(userId: string, password: string): Promise<void> {
+    const answer = await this.#post("auth/login", { user_id: userId, password });
+    if (!answer.ok) throw new Error(await reasonOf(answer));
+    await this.#logIn(answer);
+  }
+
+  /** Who has signed in, or had, the last time. */
+  get userId(): string | undefined {
+    return this.#login()?.userId;
   }
 
   get signedIn(): boolean {
-    return this.#heldKey() !== undefined;
+    return this.#login()?.refreshToken !== undefined;
   }
 
-  signOut(): void {
-    this.#key = undefined;
+  /** Ends the session at the server, too. When that cannot be reached it ends there in its own time. */
+  async signOut(): Promise<void> {
+    const refreshToken = this.#login()?.refreshToken;
     this.#token = undefined;
-    this.#options.storage?.removeItem(KEY_NAME);
+    this.#keep(undefined);
+    if (refreshToken !== undefined) await this.#post("auth/logout", { refresh_token: refreshToken }).catch(() => {});
   }
 
-  #heldKey(): string | undefined {
-    return this.#key ?? this.#options.storage?.getItem(KEY_NAME) ?? undefined;
+  async #renew(): Promise<string> {
+    const login = this.#login();
+    if (login?.refreshToken === undefined) return this.#open();
+    const answer = await this.#post("auth/refresh", { refresh_token: login.refreshToken });
+    if (answer.ok) return this.#logIn(answer);
+    if (answer.status !== 401) throw new Error(await reasonOf(answer));
+    // Another tab may have signed in meanwhile.
+    if (this.#login()?.refreshToken !== login.refreshToken) return this.#renew();
+    this.#keep({ userId: login.userId });
+    throw new TokenRefusedError("The session has ended: sign in again");
   }
 
-  async #ask(): Promise<string> {
-    const key = this.#heldKey();
-    const response = await this.#options.fetch(new URL("auth/token", this.#options.base), {
-      method: "POST",
-      headers: { "content-type": "application/json", ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) },
-      body: JSON.stringify(REQUEST),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    if (response.status === 401 || response.status === 403)
-      throw new TokenRefusedError(
-        key === undefined ? "The server asks for an operator key" : "The server does not take this operator key",
-      );
-    if (!response.ok) throw new Error(`The server gave no token (HTTP ${response.status})`);
-    const { token, expires_in } = tokenSchema.parse(await response.json());
+  async #open(): Promise<string> {
+    const answer = await this.#post("auth/token", OPEN_REQUEST);
+    if (answer.status === 401 || answer.status === 403) throw new TokenRefusedError("Sign in to see the cameras");
+    if (!answer.ok) throw new Error(await reasonOf(answer));
+    return this.#take(tokenSchema.parse(await answer.json()));
+  }
+
+  async #logIn(answer: Response): Promise<string> {
+    const { user_id: userId, refresh_token: refreshToken, ...token } = loginSchema.parse(await answer.json());
+    this.#keep({ userId, refreshToken });
+    return this.#take(token);
+  }
+
+  #take({ token, expires_in }: z.infer<typeof tokenSchema>): string {
     this.#token = token;
     this.#expiresAt = Date.now() + expires_in * 1000;
     return token;
   }
+
+  #post(path: string, body: object): Promise<Response> {
+    return this.#options.fetch(new URL(path, this.#options.base), {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  }
+
+  /** As the tab that was last to change it has left it. */
+  #login(): KeptLogin | undefined {
+    const { storage } = this.#options;
+    const text = storage === undefined ? this.#kept : storage.getItem(LOGIN_NAME);
+    if (text === null || text === undefined) return undefined;
+    try {
+      return keptSchema.safeParse(JSON.parse(text)).data;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #keep(login: KeptLogin | undefined): void {
+    const { storage } = this.#options;
+    this.#kept = login === undefined ? undefined : JSON.stringify(login);
+    if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
+    else storage?.setItem(LOGIN_NAME, this.#kept);
+  }
+}
+
+/** What the server says, for a person to read. */
+async function reasonOf(answer: Response): Promise<string> {
+  const said = refusalSchema.safeParse(await answer.json().catch(() => undefined));
+  return said.success ? said.data.error.message : `The server gave no token (HTTP ${answer.status})`;
 }

@@ -17,34 +17,44 @@ import type { Pictures } from "./pictures.ts";
 export interface AppProps {
   access: Access;
   pictures: Pictures;
-  /** Called when the page has forgotten what it keeps over reloads. */
-  onSignOut: () => void;
+  /** Called when the page has forgotten what it keeps over reloads: another person is to see nothing of it. */
+  onRestart: () => void;
 }
 
-export function App({ access, pictures, onSignOut }: AppProps): ReactNode {
+export function App({ access, pictures, onRestart }: AppProps): ReactNode {
   const data = useRealTimeData();
   const store = useDashboardStore(DASHBOARD);
   const [signedIn, setSignedIn] = useState(access.signedIn);
   const { stopped, cause } = data.connection;
-  const wantsKey = stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked);
+  const mustSignIn = stopped && (cause?.code === CloseCode.authInvalid || cause?.code === CloseCode.revoked);
 
-  const signIn = async (key: string): Promise<void> => {
-    await access.signIn(key);
+  const signIn = async (userId: string, password: string): Promise<void> => {
+    const before = access.userId;
+    await access.signIn(userId, password);
+    if (before !== undefined && before !== access.userId) {
+      store.forget();
+      onRestart();
+      return;
+    }
     setSignedIn(true);
     data.reconnect();
   };
 
   const signOut = (): void => {
-    // Whoever comes next is not to see what the last one saw.
     store.forget();
-    onSignOut();
+    void access.signOut().finally(onRestart);
   };
 
   return (
     <div className="app" data-live={data.live}>
-      <PageHeader data={data} onSignOut={signedIn && !wantsKey ? signOut : undefined} />
-      {wantsKey ? (
-        <SignIn onSignIn={signIn} reason={cause?.reason} />
+      <PageHeader
+        data={data}
+        mustSignIn={mustSignIn}
+        userId={access.userId}
+        onSignOut={signedIn && !mustSignIn ? signOut : undefined}
+      />
+      {mustSignIn ? (
+        <SignIn onSignIn={signIn} userId={access.userId} reason={cause?.reason} />
       ) : (
         <>
           <OfflineBanner data={data} />

@@ -3,7 +3,7 @@ import "./no-eval.ts";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { createClient } from "../client.ts";
-import type { TextStorage } from "../offline-cache.ts";
+import { browserStorage } from "../dashboard-store.ts";
 import { RealTimeProvider } from "../react/real-time-provider.tsx";
 import { Access } from "./access.ts";
 import { App } from "./app.tsx";
@@ -14,22 +14,13 @@ const base = new URL(".", location.href).href;
 const socketUrl = new URL("ws", base);
 socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 
-const access = new Access({ base, fetch: fetch.bind(window), storage: tabStorage() });
+const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
 const pictures = new Pictures({ base, access, fetch: fetch.bind(window) });
 
-function signOut(): void {
+function restart(): void {
   client.close();
-  access.signOut();
   location.reload();
-}
-
-function tabStorage(): TextStorage | undefined {
-  try {
-    return sessionStorage;
-  } catch {
-    return undefined;
-  }
 }
 
 const element = document.getElementById("page");
@@ -37,7 +28,7 @@ if (element === null) throw new Error("index.html has no element with the id pag
 createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
-      <App access={access} pictures={pictures} onSignOut={signOut} />
+      <App access={access} pictures={pictures} onRestart={restart} />
     </RealTimeProvider>
   </StrictMode>,
 );

@@ -39,7 +39,9 @@ export function useLatestPicture(
         show(replaced(held.current, await pictures.latest(camera, ending.signal)));
       } catch (error) {
         if (ending.signal.aborted) return;
-        const status = error instanceof NoPictureYetError ? "none" : "failed";
+        // That there was none is still what was last known, when nobody can be asked and nobody has said otherwise.
+        const stillNone = !live && version === undefined && held.current.status === "none";
+        const status = error instanceof NoPictureYetError || stillNone ? "none" : "failed";
         if (held.current.picture === undefined) show({ ...held.current, status });
         if (live && status === "failed") retry = setTimeout(load, RETRY_MS);
       }

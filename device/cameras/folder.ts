@@ -58,7 +58,9 @@ class FolderCamera implements CameraDriver {
   readonly #refused = new Set<string>();
   /** When a file was first seen as it is now, by a clock that nobody sets: the folder's own may be another machine's. */
   #seen = new Map<string, number>();
+  /** Of the look that is under way, and what was said last. */
   #trouble: string | undefined;
+  #said: string | undefined;
 
   constructor(options: FolderCameraOptions) {
     this.#options = {
@@ -85,7 +87,7 @@ class FolderCamera implements CameraDriver {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    this.#watcher?.close();
+    this.#unwatch();
     await this.#looking;
   }
 
@@ -98,15 +100,19 @@ class FolderCamera implements CameraDriver {
     clearTimeout(this.#timer);
     this.#soonDue = false;
     const started = performance.now();
+    this.#trouble = undefined;
     this.#looking = this.#lookOnce(this.#taker)
       .catch((error: unknown) => {
-        this.#fail(error instanceof Error ? error.message : String(error));
+        this.#note(error);
+        // A folder that is made anew is another one.
+        this.#unwatch();
         return this.#options.lookMs;
       })
       .then((waitMs) => {
         this.#looking = undefined;
         this.#restMs = REST_FACTOR * (performance.now() - started);
         if (this.#stopped) return;
+        this.#sayTrouble();
         this.#soonDue = this.#lookAgain;
         this.#lookIn(this.#lookAgain ? Math.min(waitMs, this.#options.settleMs) : waitMs);
         this.#lookAgain = false;
@@ -119,36 +125,52 @@ class FolderCamera implements CameraDriver {
     const names = (await readdir(path)).filter((name) => PICTURE.test(name)).sort();
     this.#watch(path);
     if (names.length > maxFiles)
-      this.#fail(
+      this.#note(
         `${path} has ${names.length} pictures, of which the last ${maxFiles} are looked at: move the old ones away`,
       );
-    else this.#trouble = undefined;
     const there: Found[] = [];
-    for (let from = Math.max(0, names.length - maxFiles); from < names.length; from += FILES_AT_ONCE) {
-      const some = await Promise.all(names.slice(from, from + FILES_AT_ONCE).map((name) => found(path, name)));
-      there.push(...some.filter((file) => file !== undefined));
-    }
+    let complete = true;
+    const look = async (name: string): Promise<void> => {
+      try {
+        const file = await found(path, name);
+        if (file !== undefined) there.push(file);
+      } catch (error) {
+        complete = false;
+        this.#note(error);
+      }
+    };
+    for (let from = Math.max(0, names.length - maxFiles); from < names.length; from += FILES_AT_ONCE)
+      await Promise.all(names.slice(from, from + FILES_AT_ONCE).map(look));
     const now = performance.now();
     this.#seen = new Map(there.map(({ name }) => [name, this.#seen.get(name) ?? now]));
     for (const name of this.#refused) if (!this.#seen.has(name)) this.#refused.delete(name);
     let settling = false;
-    for (const file of there.sort((a, b) => a.modifiedMs - b.modifiedMs)) {
+    for (const file of there.sort((a, b) => a.modifiedMs - b.modifiedMs || a.name.localeCompare(b.name))) {
       if (this.#stopped) break;
-      if (this.#refused.has(file.name) || taker.knows(file.name)) continue;
-      if (now - (this.#seen.get(file.name) ?? now) < settleMs) settling = true;
+      if (this.#refused.has(file.name)) continue;
+      // It may have been kept, and the power gone before it was removed.
+      if (taker.knows(file.name)) await this.#removeTaken(file);
+      else if (now - (this.#seen.get(file.name) ?? now) < settleMs) settling = true;
       else if (!(await this.#takeOver(taker, file))) settling = true;
     }
-    await taker.remember(new Set(this.#seen.keys()));
+    // A folder without pictures may be one whose disk is away for a while: they would all be new when it is back.
+    if (complete && there.length > 0) await taker.remember(new Set(this.#seen.keys()));
     return settling ? Math.min(settleMs / 2, lookMs) : lookMs;
   }
 
-  /** False when it is to be looked at again. */
+  /** False when it is to be looked at again. @throws when the picture cannot be kept */
   async #takeOver(taker: PictureTaker, file: Found): Promise<boolean> {
-    const { path, giveUpMs, deleteTaken } = this.#options;
-    const jpeg = await readFile(join(path, file.file));
-    const after = await found(path, file.file);
-    // It was written to while it was read: it is another one now.
-    if (after?.name !== file.name) return false;
+    const { path, giveUpMs } = this.#options;
+    let jpeg: Buffer;
+    try {
+      jpeg = await readFile(join(path, file.file));
+      // It was written to while it was read: it is another one now.
+      if ((await found(path, file.file))?.name !== file.name) return false;
+    } catch (error) {
+      // One that cannot be read is no reason to leave those after it.
+      if (!isGone(error)) this.#note(error);
+      return true;
+    }
     let size: { width: number; height: number };
     try {
       size = await measureJpeg(jpeg, file.file);
@@ -160,8 +182,17 @@ class FolderCamera implements CameraDriver {
       return true;
     }
     await taker.take({ jpeg, ...size, settings: {}, name: file.name, takenAt: new Date(file.modifiedMs) });
-    if (deleteTaken) await rm(join(path, file.file), { force: true });
+    await this.#removeTaken(file);
     return true;
+  }
+
+  async #removeTaken({ file }: Found): Promise<void> {
+    if (!this.#options.deleteTaken) return;
+    try {
+      await rm(join(this.#options.path, file), { force: true });
+    } catch (error) {
+      this.#note(error);
+    }
   }
 
   /** Changes are usually told at once; looking every few seconds finds the rest. */
@@ -169,13 +200,15 @@ class FolderCamera implements CameraDriver {
     if (this.#watcher !== undefined || this.#stopped) return;
     try {
       this.#watcher = watch(path, () => this.#soon());
-      this.#watcher.on("error", () => {
-        this.#watcher?.close();
-        this.#watcher = undefined;
-      });
+      this.#watcher.on("error", () => this.#unwatch());
     } catch {
       // No more watches on this machine, or a file system without them.
     }
+  }
+
+  #unwatch(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
   }
 
   #soon(): void {
@@ -191,24 +224,30 @@ class FolderCamera implements CameraDriver {
     this.#timer = setTimeout(() => this.#look(), Math.max(ms, Math.min(this.#restMs, 10 * this.#options.lookMs)));
   }
 
-  #fail(reason: string): void {
-    if (reason === this.#trouble) return;
-    this.#trouble = reason;
-    this.#taker?.fail(reason);
+  /** The first trouble of a look is told: the others mostly come of it. */
+  #note(error: unknown): void {
+    this.#trouble ??= error instanceof Error ? error.message : String(error);
+  }
+
+  #sayTrouble(): void {
+    if (this.#trouble !== undefined && this.#trouble !== this.#said) this.#taker?.fail(this.#trouble);
+    this.#said = this.#trouble;
   }
 }
 
+/** Undefined when it is gone since the listing, or no file. */
 async function found(path: string, file: string): Promise<Found | undefined> {
   try {
-    const { size, mtimeMs, isFile } = await statOf(join(path, file));
-    return isFile ? { file, name: `${file}/${size}/${Math.round(mtimeMs)}`, size, modifiedMs: mtimeMs } : undefined;
-  } catch {
-    // Gone between the listing and now.
-    return undefined;
+    const stats = await stat(join(path, file));
+    if (!stats.isFile()) return undefined;
+    const { size, mtimeMs } = stats;
+    return { file, name: `${file}/${size}/${Math.round(mtimeMs)}`, size, modifiedMs: mtimeMs };
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
   }
 }
 
-async function statOf(path: string): Promise<{ size: number; mtimeMs: number; isFile: boolean }> {
-  const stats = await stat(path);
-  return { size: stats.size, mtimeMs: stats.mtimeMs, isFile: stats.isFile() };
+function isGone(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

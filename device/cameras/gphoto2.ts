@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CameraSettings } from "../../contract/events.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
+import { choose, namesOf, readChoices } from "./gphoto2-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
 import { ProgramError, runProgram } from "./run-program.ts";
 
@@ -16,7 +17,7 @@ const TROUBLES: readonly [said: RegExp, meaning: string][] = [
     "cannot use the camera, another program has it: on a desktop, gvfs-gphoto2-volume-monitor",
   ],
   [/out of focus|autofocus/i, "could not focus: set the lens to manual focus"],
-  [/not found in configuration tree|could not set/i, "does not know one of the settings: this camera cannot be set so"],
+  [/not found in configuration tree/i, "found a camera that lacks one of the settings: it cannot be set so"],
 ];
 
 export interface Gphoto2Options {
@@ -33,37 +34,59 @@ export interface Gphoto2Options {
 export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
   const stopped = new AbortController();
+  let taking: Promise<unknown> | undefined;
   return {
     about: { model, firmware: PROGRAM },
-    async capture(settings): Promise<Frame> {
-      const folder = await mkdtemp(join(tmpdir(), "skylapse-gphoto2-"));
-      try {
-        const target = join(folder, "picture.%C");
-        await run([...args, ...settingsFor(settings), "--capture-image-and-download", "--filename", target]);
-        const jpeg = await pictureIn(folder);
-        return { jpeg, ...(await measureJpeg(jpeg, PROGRAM)), settings };
-      } finally {
-        await rm(folder, { recursive: true, force: true });
-      }
-
-      async function run(all: readonly string[]): Promise<void> {
-        try {
-          await runProgram({
-            command: PROGRAM,
-            args: ["--quiet", "--force-overwrite", ...all],
-            timeoutMs: timeoutMs + (settings.exposure_s ?? 0) * 1000,
-            signal: stopped.signal,
-            ...(killAfterMs === undefined ? {} : { killAfterMs }),
-          });
-        } catch (error) {
-          throw error instanceof ProgramError ? explained(error) : error;
-        }
-      }
+    capture(settings) {
+      const frame = take(settings);
+      // That it ends, not what it gives: the picture would stay in memory until the next one.
+      taking = frame.then(
+        () => {},
+        () => {},
+      );
+      return frame;
     },
     async stop() {
       stopped.abort();
+      // The program has the camera until it is gone.
+      await taking;
     },
   };
+
+  async function take(wanted: CameraSettings): Promise<Frame> {
+    const { assignments, settings } = choose(wanted, await offered(namesOf(wanted)));
+    const folder = await mkdtemp(join(tmpdir(), "skylapse-gphoto2-"));
+    try {
+      const set = assignments.flatMap((assignment) => ["--set-config-value", assignment]);
+      const target = ["--filename", join(folder, "picture.%C"), "--force-overwrite"];
+      await run([...set, "--capture-image-and-download", ...target], (wanted.exposure_s ?? 0) * 1000);
+      const jpeg = await pictureIn(folder);
+      return { jpeg, ...(await measureJpeg(jpeg, PROGRAM)), settings };
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** Asked before every picture: it depends on the lens, and on the mode that the camera is switched to. */
+  async function offered(names: readonly string[]): Promise<Map<string, string[]>> {
+    if (names.length === 0) return new Map();
+    const output = await run(names.flatMap((name) => ["--get-config", name]));
+    return readChoices(output.toString(), names);
+  }
+
+  async function run(all: readonly string[], exposureMs = 0): Promise<Buffer> {
+    try {
+      return await runProgram({
+        command: PROGRAM,
+        args: ["--quiet", ...args, ...all],
+        timeoutMs: timeoutMs + exposureMs,
+        signal: stopped.signal,
+        ...(killAfterMs === undefined ? {} : { killAfterMs }),
+      });
+    } catch (error) {
+      throw error instanceof ProgramError ? explained(error) : error;
+    }
+  }
 }
 
 /** A camera set to raw and JPEG delivers two files. */
@@ -78,19 +101,4 @@ function explained(error: ProgramError): Error {
   if (error.failure === "missing") return new Error(`${error.message}: sudo apt install gphoto2`);
   const [, meaning] = TROUBLES.find(([said]) => said.test(error.complaint)) ?? [];
   return meaning === undefined ? error : new Error(`${PROGRAM} ${meaning}`);
-}
-
-function settingsFor({ exposure_s, iso, exposure_compensation, white_balance }: CameraSettings): string[] {
-  const chosen: [name: string, value: string | undefined][] = [
-    ["shutterspeed", exposure_s === undefined ? undefined : shutterSpeed(exposure_s)],
-    ["iso", iso === undefined ? undefined : String(iso)],
-    ["exposurecompensation", exposure_compensation === undefined ? undefined : String(exposure_compensation)],
-    ["whitebalance", white_balance],
-  ];
-  return chosen.flatMap(([name, value]) => (value === undefined ? [] : ["--set-config", `${name}=${value}`]));
-}
-
-/** As cameras write it: `1/250`, `0.5`, `30`. */
-function shutterSpeed(seconds: number): string {
-  return seconds < 0.3 ? `1/${Math.round(1 / seconds)}` : String(seconds);
 }

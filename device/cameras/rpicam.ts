@@ -33,24 +33,36 @@ export interface RpicamOptions {
 export function createRpicam(options: RpicamOptions): CameraDriver {
   const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
   const stopped = new AbortController();
+  let taking: Promise<unknown> | undefined;
   return {
     about: { model, firmware: PROGRAMS[0] },
-    async capture(settings): Promise<Frame> {
-      const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
-      const run = {
-        args: [...argumentsFor(settings), ...args],
-        timeoutMs: timeoutMs + exposureMs,
-        signal: stopped.signal,
-        ...(killAfterMs === undefined ? {} : { killAfterMs }),
-      };
-      const jpeg = await runEither(run);
-      const size = await measureJpeg(jpeg, PROGRAMS[0]);
-      return { jpeg, ...size, settings: { ...settings, quality: settings.quality ?? DEFAULT_QUALITY } };
+    capture(settings) {
+      const frame = take(settings);
+      // That it ends, not what it gives: the picture would stay in memory until the next one.
+      taking = frame.then(
+        () => {},
+        () => {},
+      );
+      return frame;
     },
     async stop() {
       stopped.abort();
+      // The program has the camera until it is gone.
+      await taking;
     },
   };
+
+  async function take(settings: CameraSettings): Promise<Frame> {
+    const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
+    const jpeg = await runEither({
+      args: [...argumentsFor(settings), ...args],
+      timeoutMs: timeoutMs + exposureMs,
+      signal: stopped.signal,
+      ...(killAfterMs === undefined ? {} : { killAfterMs }),
+    });
+    const size = await measureJpeg(jpeg, PROGRAMS[0]);
+    return { jpeg, ...size, settings: { ...settings, quality: settings.quality ?? DEFAULT_QUALITY } };
+  }
 }
 
 type Run = Omit<Parameters<typeof runProgram>[0], "command">;

@@ -44,7 +44,9 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
   const { killAfterMs = DEFAULT_KILL_AFTER_MS, maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES } = options;
   if (signal?.aborted) return Promise.reject(new ProgramError("stopped", `${command} was stopped`));
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+    // In English: what it complains of is looked at.
+    const env = { ...process.env, LC_ALL: "C" };
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, env });
     const output: Buffer[] = [];
     let bytes = 0;
     let complaint = "";

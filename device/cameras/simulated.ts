@@ -7,7 +7,6 @@ import { Scene } from "./scene/scene.ts";
 import { weatherAt } from "./weather.ts";
 
 const DEFAULT_WIDTH = 1280;
-const DEFAULT_HEIGHT = 960;
 const DEFAULT_QUALITY = 88;
 /** A memory card of 64 GB, partly full. */
 const CARD_BYTES = 64_000_000_000;
@@ -19,7 +18,7 @@ export interface SimulatedCameraOptions {
   seed?: string;
   /** Pixels. Default 1280. */
   width?: number;
-  /** Pixels. Default 960. */
+  /** Pixels. Default: three quarters of the width. */
   height?: number;
 }
 
@@ -39,7 +38,7 @@ class SimulatedCamera implements CameraDriver {
   readonly #stopped = new AbortController();
   #usedBytes: number;
 
-  constructor({ location, seed, width = DEFAULT_WIDTH, height = DEFAULT_HEIGHT }: SimulatedCameraOptions) {
+  constructor({ location, seed, width = DEFAULT_WIDTH, height = Math.round(width * 0.75) }: SimulatedCameraOptions) {
     this.#location = location;
     this.#seed = seedOf(seed ?? `${location.lat},${location.lon}`);
     this.#width = width;

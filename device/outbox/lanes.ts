@@ -20,8 +20,15 @@ export type Lane = (typeof Lane)[keyof typeof Lane];
 const LANES = 7;
 /** Messages of a lane that have their number and their body at hand: as many as can be under way at once. */
 const PREPARED = 16;
-/** Pictures are large, and one that is not prepared yet gives way to a newer one. */
+/** A new picture that is not prepared yet gives way to a newer one. */
 const PREPARED_PREVIEWS = 1;
+/** Old ones do not, but they are large. */
+const PREPARED_OLD_PREVIEWS = 4;
+
+function preparedOf(lane: number): number {
+  if (lane === Lane.preview) return PREPARED_PREVIEWS;
+  return lane === Lane.oldPreview ? PREPARED_OLD_PREVIEWS : PREPARED;
+}
 
 class Fifo {
   #items: Item[] = [];
@@ -85,8 +92,7 @@ export class Lanes {
     const items: Item[] = [];
     for (const [lane, waiting] of this.#waiting.entries()) {
       if (lane > last) break;
-      const limit = lane === Lane.preview || lane === Lane.oldPreview ? PREPARED_PREVIEWS : PREPARED;
-      let room = limit - (this.#preparing[lane] ?? 0) - (this.#ready[lane]?.length ?? 0);
+      let room = preparedOf(lane) - (this.#preparing[lane] ?? 0) - (this.#ready[lane]?.length ?? 0);
       while (room > 0) {
         const item = waiting.shift();
         if (item === undefined) break;

@@ -18,6 +18,10 @@ export interface Item {
   /** `preparing`: its number is being written and its body read. */
   phase: "waiting" | "preparing" | "ready" | "inFlight";
   gone: boolean;
+  /** Connections that the other side ended while it was under way. */
+  cuts: number;
+  /** Until then it is not sent, by `performance.now()`. */
+  asideUntil: number;
 }
 
 export interface ShelfLimits {
@@ -128,6 +132,20 @@ export class Shelf {
         if (!dated) continue;
         victims.push(item);
       }
+    }
+    for (const victim of victims) this.#drop(victim);
+    return victims;
+  }
+
+  /** Removes and counts the oldest previews, as many as free so much. */
+  dropPreviews(bytes: number): Item[] {
+    const victims: Item[] = [];
+    let freed = 0;
+    for (const item of this.#groups.preview.values()) {
+      if (freed >= bytes) break;
+      if (item.phase !== "waiting" || !item.durable) continue;
+      victims.push(item);
+      freed += item.bytes;
     }
     for (const victim of victims) this.#drop(victim);
     return victims;

@@ -1,21 +1,33 @@
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
+import { LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
 
 /** One change: a value to put, or undefined to delete. */
 export type Change = readonly [key: string, value: string | Uint8Array | undefined];
 
 type Database = ClassicLevel<string, Uint8Array>;
 
-/** A Raspberry Pi has little memory and the agent little to cache; larger buffers would only cost it. */
+interface Opened {
+  db: Database;
+  large: LargeValues;
+}
+
+/**
+ * A Raspberry Pi has little memory and the agent little to cache; larger buffers would only cost it. Fewer than 64 tables
+ * LevelDB does not keep open, and smaller ones than 1 MB it does not make.
+ */
 const OPTIONS = {
   keyEncoding: "utf8",
   valueEncoding: "view",
-  writeBufferSize: 2 * 1024 * 1024,
+  writeBufferSize: 512 * 1024,
   cacheSize: 1024 * 1024,
   maxOpenFiles: 64,
+  maxFileSize: 1024 * 1024,
 } as const;
+/** Bytes: from there on a binary value is a file of its own, if it may be one. */
+const LARGE_BYTES = 4096;
 /** After a write that failed: the first wait, which doubles, and the longest. Milliseconds. */
 const RETRY_MS = { first: 500, longest: 30_000 };
 /** How long `close` waits for what is being written, milliseconds. */
@@ -26,26 +38,43 @@ export class OutboxUnusableError extends Error {
   override name = "OutboxUnusableError";
 }
 
+/** It was opened, but not all of it can be read. */
+class UnreadableError extends Error {
+  override name = "UnreadableError";
+}
+
 /**
  * The outbox' database: changes of one moment are one write, with fsync, so that a burst costs one. A write that fails
  * is tried again until it succeeds; LevelDB is opened anew for that, since after a failure its log may hold half a record.
+ * Large values are files: durable before the database has the other changes of their moment, gone after it has.
  */
 export class OutboxStore {
   readonly #path: string;
   readonly #logger: Logger;
+  readonly #large: LargeValues;
   #db: Database;
   #changes: Change[] = [];
   #waiting: (() => void)[] = [];
   #bytes = 0;
   #writing: Promise<void> | undefined;
   #trouble: string | undefined;
+  /** Pending while the database is closed, to be opened anew. */
+  #open: Promise<void> | undefined;
+  #opened: () => void = () => {};
   #closing: Promise<void> | undefined;
   #wake: (() => void) | undefined;
+  #makeRoom: () => readonly string[] = () => [];
 
-  constructor(path: string, db: Database, logger: Logger) {
+  constructor(path: string, { db, large }: Opened, logger: Logger) {
     this.#path = path;
     this.#db = db;
+    this.#large = large;
     this.#logger = logger;
+  }
+
+  /** What can go when the disk is full: asked before every new attempt to write. The keys' rows are to be deleted too. */
+  onFull(makeRoom: () => readonly string[]): void {
+    this.#makeRoom = makeRoom;
   }
 
   /** Undefined while writing works; else why it does not. */
@@ -68,13 +97,27 @@ export class OutboxStore {
     this.#writing ??= this.#drain();
   }
 
-  /** The values of the keys; undefined for each that is not there or cannot be read. */
+  /**
+   * The values of the keys; undefined for each that is not there or cannot be read.
+   * A large one is to be given back by {@link recycle} once nobody has it any more.
+   */
   async read(keys: string[]): Promise<(Uint8Array | undefined)[]> {
-    try {
-      return await this.#db.getMany(keys);
-    } catch {
-      // One unreadable block must not keep the others from being sent.
-      return Promise.all(keys.map((key) => this.#db.get(key).catch(() => undefined)));
+    const values = await this.#readRows(keys);
+    return Promise.all(keys.map((key, index) => (this.#large.has(key) ? this.#large.read(key) : values[index])));
+  }
+
+  async #readRows(keys: string[]): Promise<(Uint8Array | undefined)[]> {
+    for (;;) {
+      await this.#open;
+      const db = this.#db;
+      try {
+        return await db.getMany(keys);
+      } catch {
+        // One unreadable block must not keep the others from being sent.
+        const values = await Promise.all(keys.map((key) => db.get(key).catch(() => undefined)));
+        // Of one that was closed meanwhile, to be opened anew, nothing can be read, and nothing is lost.
+        if (db.status === "open" || this.#closing !== undefined) return values;
+      }
     }
   }
 
@@ -85,6 +128,15 @@ export class OutboxStore {
       yield [key, decoder.decode(value)];
   }
 
+  recycle(value: Uint8Array): void {
+    this.#large.recycle(value);
+  }
+
+  /** Removes the large values that no row refers to. To be called before anything is written. */
+  keepLarge(referred: (key: string) => boolean): Promise<void> {
+    return this.#large.keepOnly(referred);
+  }
+
   /** Writes what waits, but does not wait for a disk that takes nothing. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -93,6 +145,7 @@ export class OutboxStore {
 
   async #close(): Promise<void> {
     this.#wake?.();
+    this.#opened();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_MS);
@@ -123,7 +176,7 @@ export class OutboxStore {
     for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.longest)) {
       try {
         if (this.#trouble !== undefined) await this.#reopen();
-        await writeAll(this.#db, changes);
+        await this.#writeAll(changes);
         if (this.#trouble !== undefined) this.#logger.info("outbox can be written again");
         this.#trouble = undefined;
         return true;
@@ -132,6 +185,7 @@ export class OutboxStore {
         if (this.#trouble === undefined)
           this.#logger.error({ path: this.#path, reason: trouble }, "outbox cannot be written, trying again");
         this.#trouble = trouble;
+        if (isFull(trouble)) await this.#large.delete(this.#makeRoom());
       }
       if (this.#closing !== undefined) return false;
       await new Promise<void>((resolve) => {
@@ -145,40 +199,101 @@ export class OutboxStore {
     }
   }
 
+  async #writeAll(changes: readonly Change[]): Promise<void> {
+    const large = new Map<string, Uint8Array>();
+    const batch = this.#db.batch();
+    for (const [key, value] of changes) {
+      large.delete(key);
+      if (value === undefined) batch.del(key);
+      else if (typeof value === "string") batch.put(key, value, { valueEncoding: "utf8" });
+      else if (isLarge(value)) large.set(key, value);
+      else batch.put(key, value);
+    }
+    await this.#large.put(large);
+    await batch.write({ sync: true });
+    await this.#large.delete(changes.filter(([key]) => !large.has(key)).map(([key]) => key));
+  }
+
   async #reopen(): Promise<void> {
+    this.#open ??= new Promise((resolve) => {
+      this.#opened = resolve;
+    });
     await this.#db.close();
     this.#db = await openLevel(this.#path);
+    this.#open = undefined;
+    this.#opened();
   }
 }
 
 /**
- * Opens the store and makes it if there is none. A damaged one is repaired; what cannot be repaired is put aside as
- * `{path}.damaged` and a new one begun: a camera that sends what it sees from now on is worth more than one that does
- * not start.
+ * Opens the store, makes it if there is none, and reads it. A damaged one is repaired; what cannot be repaired is put
+ * aside as `{path}.damaged` and a new one begun: a camera that sends what it sees from now on is worth more than one that
+ * does not start.
+ * @param read of what is damaged often only the reading tells; called again with what was repaired
  * @throws {OutboxUnusableError} in use by another process, or the folder cannot be written
  */
-export async function openOutboxStore(path: string, logger: Logger): Promise<OutboxStore> {
+export async function openOutboxStore<T>(
+  path: string,
+  logger: Logger,
+  read: (store: OutboxStore) => Promise<T>,
+): Promise<T> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw unusable(path, error);
   });
+  const opened = async (): Promise<T> => {
+    const store = new OutboxStore(path, await openAll(path), logger);
+    try {
+      return await read(store);
+    } catch (error) {
+      await store.close();
+      throw new UnreadableError("it cannot be read", { cause: error });
+    }
+  };
   try {
     if (await lacksCurrent(path)) throw new Error("no such file: CURRENT");
-    return new OutboxStore(path, await openLevel(path), logger);
+    return await opened();
   } catch (error) {
     if (!isDamage(error)) throw unusable(path, error);
     logger.error({ path, reason: messages(error) }, "outbox is damaged, repairing it");
   }
   try {
-    await ClassicLevel.repair(path);
-    const db = await openLevel(path);
+    await repair(path);
+    const result = await opened();
     logger.warn({ path }, "outbox was repaired: what was kept last may be missing");
-    return new OutboxStore(path, db, logger);
+    return result;
   } catch (error) {
     const movedTo = `${path}.damaged`;
     logger.error({ path, movedTo, reason: messages(error) }, "outbox cannot be repaired, starting with an empty one");
     await rm(movedTo, { recursive: true, force: true });
     await rename(path, movedTo);
-    return new OutboxStore(path, await openLevel(path), logger);
+    return opened();
+  }
+}
+
+/**
+ * LevelDB ends the whole process over some damage that it meets while it repairs: a repair that did not come to its end
+ * is not tried again, or a supervisor would start the program for ever.
+ */
+async function repair(path: string): Promise<void> {
+  const begun = join(path, "repairing");
+  await writeFile(begun, "", { flag: "wx" }).catch((error: unknown) => {
+    throw new Error("an earlier repair did not come to its end", { cause: error });
+  });
+  await ClassicLevel.repair(path);
+  await rm(begun);
+}
+
+function isLarge({ length }: Uint8Array): boolean {
+  return length >= LARGE_BYTES && length <= MAX_LARGE_BYTES;
+}
+
+async function openAll(path: string): Promise<Opened> {
+  const db = await openLevel(path);
+  try {
+    return { db, large: await LargeValues.open(path) };
+  } catch (error) {
+    await db.close();
+    throw error;
   }
 }
 
@@ -188,26 +303,21 @@ async function openLevel(path: string): Promise<Database> {
   return db;
 }
 
-async function writeAll(db: Database, changes: readonly Change[]): Promise<void> {
-  const batch = db.batch();
-  for (const [key, value] of changes) {
-    if (value === undefined) batch.del(key);
-    else if (typeof value === "string") batch.put(key, value, { valueEncoding: "utf8" });
-    else batch.put(key, value);
-  }
-  await batch.write({ sync: true });
-}
-
 /** Tables without the file that names them: LevelDB would take that for no store and begin anew beside them. */
 async function lacksCurrent(path: string): Promise<boolean> {
   const names: string[] = await readdir(path).catch(() => []);
   return names.some((name) => /^MANIFEST-|\.(ldb|log)$/.test(name)) && !names.includes("CURRENT");
 }
 
+function isFull(trouble: string): boolean {
+  return /ENOSPC|EDQUOT|no space left|quota exceeded/i.test(trouble);
+}
+
 function isDamage(error: unknown): boolean {
   return (
-    !codes(error).includes("LEVEL_LOCKED") &&
-    /corruption|no such file|does not exist|not an sstable/i.test(messages(error))
+    error instanceof UnreadableError ||
+    (!codes(error).includes("LEVEL_LOCKED") &&
+      /corruption|no such file|does not exist|not an sstable/i.test(messages(error)))
   );
 }
 

@@ -4,6 +4,7 @@ import { cpus, release } from "node:os";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { MOSQUITTO } from "../support/programs.ts";
+import { agent } from "./agent.ts";
 import { catchUp } from "./catch-up.ts";
 import { fanOutBurst } from "./fan-out-burst.ts";
 import { fanOutSingle } from "./fan-out-single.ts";
@@ -33,6 +34,7 @@ const ROWS: readonly Row[] = [
   redisFanOut,
   redisNodes,
   snapshot,
+  agent,
 ];
 
 const USAGE = `Measures this system beside its peers, each round on new servers, in turn.

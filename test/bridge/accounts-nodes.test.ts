@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { connectAsync, type MqttClient } from "mqtt";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { type Backend, readBackendConfig, startBackend } from "../../deploy/backend.ts";
+import { type Backend, startBackend } from "../../deploy/backend.ts";
+import { readBackendConfig } from "../../deploy/backend-config.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import { connect } from "./realtime/client.ts";
 
@@ -59,9 +60,9 @@ const login = (node: Backend, password = PASSWORD) =>
 const refresh = (node: Backend, refresh_token: string) => call(node, "/auth/refresh", { body: { refresh_token } });
 const socket = (node: Backend, token: string) => connect(`${node.http.replace("http", "ws")}/ws`, token);
 
-async function mqttClient(node: Backend, token: string): Promise<MqttClient> {
+async function mqttClient(node: Backend, password: string, username = "alice"): Promise<MqttClient> {
   const [, url = ""] = node.addresses.find(([label]) => label === "MQTT") ?? [];
-  const client = await connectAsync(url, { username: "alice", password: token, reconnectPeriod: 0 });
+  const client = await connectAsync(url, { username, password, reconnectPeriod: 0 });
   onTestFinished(() => {
     client.end(true);
   });
@@ -147,6 +148,24 @@ describe("over two nodes", () => {
     await expect(again.subscribeAsync("skylapse/v1/cameras/+/alerts/#")).rejects.toThrow();
   });
 
+  it("a device that is let in at one comes in at the other, and is out within a second of its removal", async () => {
+    const { secret } = (await call(here, "/devices", { body: { id: "north" } })).body;
+    let camera: MqttClient | undefined;
+    await expect
+      .poll(async () => {
+        camera = await mqttClient(there, secret, "north").catch(() => undefined);
+        return camera?.connected;
+      })
+      .toBe(true);
+    if (camera === undefined) throw new Error("there is no camera");
+    const closed = closing(camera);
+    const from = performance.now();
+    expect((await call(here, "/devices/north", { method: "DELETE" })).status).toBe(204);
+    await closed;
+    expect(performance.now() - from).toBeLessThan(WITHIN_MS);
+    await expect(mqttClient(there, secret, "north")).rejects.toThrow();
+  });
+
   it("failed logins are counted together", async () => {
     for (const node of [here, there, here, there]) expect((await login(node, "not the password")).status).toBe(401);
     // Each node hears of the other's failures in its own time.
@@ -155,6 +174,26 @@ describe("over two nodes", () => {
 });
 
 describe("while Redis is away", () => {
+  it("devices come in as before, and none can be changed", async () => {
+    const { secret } = (await call(here, "/devices", { body: { id: "north" } })).body;
+    await redis.stop("SIGKILL");
+    try {
+      await expect(mqttClient(here, "x".repeat(43), "north")).rejects.toMatchObject({ code: 4 });
+      const answers = [
+        await call(here, "/devices/north", { method: "DELETE" }),
+        await call(here, "/devices", { body: { id: "west" } }),
+        await call(here, "/devices/north/rotate"),
+      ];
+      expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
+      expect((await call(here, "/devices", { method: "GET" })).body.devices).toHaveLength(1);
+    } finally {
+      await redis.start();
+    }
+    await expect
+      .poll(() => mqttClient(there, secret, "north").then(({ connected }) => connected), { timeout: 10_000 })
+      .toBe(true);
+  });
+
   it("tokens are verified and refused as before; who logs in is told to come back", async () => {
     const [good, ended] = [(await login(here)).body, (await login(here)).body];
     const open = await connections(ended.token);

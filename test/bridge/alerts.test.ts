@@ -240,6 +240,39 @@ describe("disk", () => {
     expect(said("disk")).toEqual([own.message, null, own.message, null]);
   });
 
+  it("that the camera raises by a lower limit of its own stays until it is well below that, over a restart", async () => {
+    const own = { alert: "disk", severity: "warning", message: "The camera's storage is 61 % full" };
+    await storage(61);
+    await place.say("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
+    await pass(MINUTE);
+    expect([said("disk"), stands("disk")]).toEqual([[own.message], true]);
+    await storage(56);
+    await restart();
+    await storage(52);
+    await pass(MINUTE);
+    expect([said("disk"), stands("disk")]).toEqual([[], true]);
+    // A camera with a new disk does not know of it any more.
+    await storage(50);
+    await pass(MINUTE);
+    expect(said("disk")).toEqual([null]);
+  });
+
+  it("is neither raised nor cleared by a reading of a backlog: it says how full it was", async () => {
+    const late = (percent: number) =>
+      north(
+        "state/storage",
+        envelope("resource.update", { total_bytes: 100, free_bytes: 100 - percent }, { historical: true }),
+      );
+    await storage(50);
+    await late(90);
+    await pass(MINUTE);
+    expect(said("disk")).toEqual([]);
+    await storage(90);
+    await late(50);
+    await pass(MINUTE);
+    expect(said("disk")).toEqual(["Storage is 90 % full"]);
+  });
+
   it("has the limit it was given", async () => {
     await running?.stop();
     await watch({ diskPercent: 50 });
@@ -301,6 +334,16 @@ describe("job-queue", () => {
     expect(said("job-queue", "processing/farm")).toHaveLength(1);
     await queue(6, 6, "completed");
     expect(said("job-queue", "processing/farm")).toEqual(["11 jobs wait to be processed", null]);
+  });
+
+  it("does not count jobs of a backlog: they are over", async () => {
+    for (let n = 1; n <= 11; n++) {
+      const data = { job: `j${n}`, type: "image_processing", status: "queued", progress: 0 };
+      const late = envelope("job.progress", data, { historical: true });
+      await place.say(`processing/farm/jobs/j${n}`, late, { retain: true });
+    }
+    await pass(MINUTE);
+    expect(said("job-queue", "processing/farm")).toEqual([]);
   });
 
   it("counts after a restart what still waits", async () => {

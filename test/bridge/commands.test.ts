@@ -34,6 +34,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+const FROM = { who: "user:alice", address: "127.0.0.1" };
+
 function start(more: Partial<CommandRelayOptions> = {}): CommandRelay {
   const logger = pino({ level: "silent" });
   return startCommandRelay({ link, journal, tree, isSleeping: (camera) => sleeping.has(camera), logger, ...more });
@@ -46,7 +48,7 @@ function run(
   expires_in = 30,
 ): CommandUpdate[] {
   const updates: CommandUpdate[] = [];
-  relay.run({ camera, name, args, expires_in, issuedBy: "alice" }, (update) => updates.push(update));
+  relay.run({ camera, name, args, expires_in, from: FROM }, (update) => updates.push(update));
   return updates;
 }
 
@@ -76,7 +78,7 @@ describe("a command", () => {
       id: expect.stringMatching(/^[0-9A-Z]{26}$/),
       name: "settings.set",
       args: { iso: 200 },
-      issued_by: "alice",
+      issued_by: "user:alice",
       issued_at: new Date(START).toISOString(),
       expires_at: new Date(START + 30_000).toISOString(),
     });
@@ -135,7 +137,27 @@ describe("a command", () => {
     const updates = run();
     vi.advanceTimersByTime(30_000);
     expect(updates.at(-1)).toMatchObject({ status: "expired", code: ReplyCode.commandExpired });
+    // It may have got it all the same: only its word for that is missing.
+    expect(updates.at(-1)?.error).toMatch(/did not acknowledge it in time: whether it got it is not known/);
     expect(statuses(updates)).not.toContain("delivered");
+  });
+
+  it("is published again at the camera's next birth while it is not acknowledged, and told once", () => {
+    const updates = run();
+    const sayLink = (status: string) =>
+      journal.say({ kind: "camera-link", camera: "north" }, { status, session: "s1" }, { retain: true });
+    sayLink("offline");
+    expect(link.publications).toHaveLength(1);
+    sayLink("online");
+    expect(link.publications).toHaveLength(2);
+    expect(link.publications[1]).toEqual(link.publications[0]);
+    acknowledge();
+    sayLink("online");
+    expect(link.publications).toHaveLength(2);
+    reply("succeeded");
+    sayLink("online");
+    expect(link.publications).toHaveLength(2);
+    expect(statuses(updates)).toEqual(["sent", "delivered", "succeeded"]);
   });
 
   it("fails with 100 when the broker does not take it", async () => {
@@ -207,6 +229,7 @@ describe("commands of one camera", () => {
     const waiting = run("reboot", {}, "north", 10);
     vi.advanceTimersByTime(10_000);
     expect(waiting).toMatchObject([{ status: "expired", code: ReplyCode.commandExpired }]);
+    expect(waiting[0]?.error).toMatch(/was not sent/);
     reply("succeeded");
     expect(link.publications).toHaveLength(1);
   });
@@ -305,7 +328,7 @@ describe("the end of the server", () => {
 
 describe("a caller whose callback throws", () => {
   it("harms nobody else", () => {
-    relay.run({ camera: "north", name: "reboot", args: {}, expires_in: 30, issuedBy: "alice" }, () => {
+    relay.run({ camera: "north", name: "reboot", args: {}, expires_in: 30, from: FROM }, () => {
       throw new Error("socket gone");
     });
     const updates = run();

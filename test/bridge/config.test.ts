@@ -43,6 +43,10 @@ describe("the configuration", () => {
         maxConnections: 20_000,
         maxConnectionsPerUser: 5,
         maxConnectionsPerAddress: 100,
+        maxUnauthenticated: 2000,
+        maxUnauthenticatedPerAddress: 50,
+        maxConnectsPerMinute: 3000,
+        maxHttpConnectionsPerAddress: 1000,
         maxQueuedBytes: 262_144,
         flushIntervalMs: 10,
         drainTimeoutMs: 30_000,
@@ -77,6 +81,14 @@ describe("the configuration", () => {
     expect(sockets.maxConnectionsPerUser).toBe(Number.POSITIVE_INFINITY);
     expect(http.maxRequestsPerMinute).toBe(Number.POSITIVE_INFINITY);
   });
+
+  it("lets as many connections in as the dashboards of an address need, unless it is told how many", () => {
+    const limit = (env: Record<string, string>) => read({ JWT_SECRET, ...env }).sockets.maxHttpConnectionsPerAddress;
+    expect(limit({ MAX_CONNECTIONS_PER_ADDRESS: "7" })).toBe(70);
+    expect(limit({ MAX_CONNECTIONS_PER_ADDRESS: "0" })).toBe(Number.POSITIVE_INFINITY);
+    expect(limit({ MAX_CONNECTIONS_PER_ADDRESS: "7", MAX_HTTP_CONNECTIONS_PER_ADDRESS: "9" })).toBe(9);
+    expect(limit({ MAX_HTTP_CONNECTIONS_PER_ADDRESS: "0" })).toBe(Number.POSITIVE_INFINITY);
+  });
 });
 
 describe("a server that others can reach", () => {
@@ -91,6 +103,9 @@ describe("a server that others can reach", () => {
     expect(problems({ HOST: "0.0.0.0", JWT_SECRET: "short", OPERATOR_KEY: "short" })).toEqual([
       "JWT_SECRET: must have at least 32 characters in each line",
       "OPERATOR_KEY: must have at least 16 characters",
+    ]);
+    expect(problems({ JWT_SECRET, OPERATOR_KEY: "a key with blanks" })).toEqual([
+      "OPERATOR_KEY: must be visible ASCII without blanks: it is sent in a header",
     ]);
   });
 

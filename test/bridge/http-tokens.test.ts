@@ -73,6 +73,7 @@ describe("POST /auth/token on this machine", () => {
     ["a user that is a number", { ...BODY, user_id: 7 }],
     ["no permissions", { user_id: "alice" }],
     ["101 permissions", { ...BODY, permissions: Array(101).fill("a:read") }],
+    ["permissions that no token could hold", { ...BODY, permissions: Array(100).fill("x".repeat(100)) }],
     ["a permission that is no text", { ...BODY, permissions: [7] }],
     ["a life of no time", { ...BODY, expires_in: 0 }],
     ["no body", undefined],

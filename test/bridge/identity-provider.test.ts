@@ -1,12 +1,13 @@
+import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
 import jsonwebtoken from "jsonwebtoken";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createIdentityProvider, ProviderUnavailableError } from "../../bridge/identity-provider.ts";
+import { createIdentityProvider, MAX_KEYS_BYTES, ProviderUnavailableError } from "../../bridge/identity-provider.ts";
 import { connect, TestClient } from "./realtime/client.ts";
-import { startTestBridge, type TestBridge } from "./support/test-bridge.ts";
+import { OPERATOR_KEY, startTestBridge, type TestBridge } from "./support/test-bridge.ts";
 
 const ISSUER = "https://id.example.org/";
 const AUDIENCE = "skylapse";
@@ -63,9 +64,8 @@ interface Claims {
 }
 
 function sign({ alg, kid, privateKey }: SigningKey, { issuer = ISSUER, audience = AUDIENCE, ...rest }: Claims = {}) {
-  return new SignJWT({ permissions: ["dashboard:read", "admin"], ...rest.more })
+  return new SignJWT({ sub: "alice", permissions: ["dashboard:read", "admin"], ...rest.more })
     .setProtectedHeader({ alg, kid })
-    .setSubject("alice")
     .setIssuer(issuer)
     .setAudience(audience)
     .setIssuedAt()
@@ -84,6 +84,11 @@ async function codeFor({ port }: TestBridge, token: string): Promise<number> {
   return (await client.closed).code;
 }
 
+async function identify({ authority }: TestBridge, token: string): Promise<string> {
+  await authority.prepare(token);
+  return authority.verify(token).userId;
+}
+
 describe("a token of the identity provider", () => {
   it.each(["RS256", "PS384", "ES256"])("signed with %s opens a socket, and an HTTP route", async (alg) => {
     const token = await sign(await newKey("one", alg));
@@ -99,7 +104,7 @@ describe("a token of the identity provider", () => {
     const { port } = await start();
     const client = await connect(`ws://127.0.0.1:${port}/ws`, await sign(key));
     client.send({ type: "auth", token: await sign(key, { expiresIn: "10m" }), id: 7 });
-    expect(await client.next("auth_success", ({ id }) => id === 7)).toMatchObject({ user_id: "alice" });
+    expect(await client.next("auth_success", ({ id }) => id === 7)).toMatchObject({ user_id: "idp:alice" });
   });
 
   it.each<[string, Claims]>([
@@ -124,6 +129,20 @@ describe("a token of the identity provider", () => {
     expect(asked).toBe(1);
   });
 
+  it("signed with an RSA key that is too short is refused, although the provider has it", async () => {
+    const tokens: string[] = [];
+    for (const modulusLength of [1024, 2048]) {
+      const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength });
+      published.push({ ...(await exportJWK(publicKey)), kid: String(modulusLength), alg: "RS256" });
+      const [key, to] = [{ keyid: String(modulusLength) }, { issuer: ISSUER, audience: AUDIENCE }];
+      const options = { algorithm: "RS256", subject: "alice", expiresIn: 60, allowInsecureKeySizes: true } as const;
+      tokens.push(jsonwebtoken.sign({ permissions: ["dashboard:read"] }, privateKey, { ...options, ...key, ...to }));
+    }
+    const running = await start();
+    const answers = await Promise.all(tokens.map((token) => running.call("/cameras", { token })));
+    expect(answers.map(({ status }) => status)).toEqual([401, 200]);
+  });
+
   it("signed by its public key as if that were a secret is refused", async () => {
     const { publicKey } = await newKey("one");
     const forged = jsonwebtoken.sign({ permissions: ["admin"] }, await exportSPKI(publicKey), {
@@ -132,6 +151,50 @@ describe("a token of the identity provider", () => {
     const running = await start();
     expect(await codeFor(running, forged)).toBe(4002);
     expect((await running.call("/connections", { token: forged })).status).toBe(401);
+  });
+
+  it("is of nobody who is known here, whatever the provider calls its user", async () => {
+    const key = await newKey("one");
+    const running = await start();
+    const url = `ws://127.0.0.1:${running.port}/ws`;
+    const ours = await connect(url, running.mint("dashboard:read"));
+    for (const sub of ["alice", "operator", "idp:alice"]) {
+      const token = await sign(key, { more: { sub, user_id: sub } });
+      expect(await identify(running, token)).toBe(`idp:${sub}`);
+    }
+    const theirs = await connect(url, await sign(key));
+    const { body } = await running.call("/connections", { token: OPERATOR_KEY });
+    expect(body.connections.map(({ user_id }: { user_id: string }) => user_id).sort()).toEqual(["alice", "idp:alice"]);
+
+    const revoke = (user_id: string) =>
+      running.call("/auth/revoke", { method: "POST", token: OPERATOR_KEY, body: { user_id } });
+    expect((await revoke("alice")).status).toBe(204);
+    expect((await ours.closed).code).toBe(4005);
+    expect(theirs.ws.readyState).toBe(theirs.ws.OPEN);
+    expect((await revoke("idp:alice")).status).toBe(204);
+    expect((await theirs.closed).code).toBe(4005);
+  });
+
+  it("whose user has a longer id than fits is refused", async () => {
+    const key = await newKey("one");
+    const running = await start();
+    const sub = (length: number) => sign(key, { more: { sub: "a".repeat(length) } });
+    expect(await identify(running, await sub(124))).toHaveLength(128);
+    expect(await codeFor(running, await sub(125))).toBe(4002);
+  });
+
+  it("is the only one whose user can be called so", async () => {
+    const running = await start();
+    const post = (path: string, body: object) => running.call(path, { method: "POST", token: OPERATOR_KEY, body });
+    for (const { status, body } of [
+      await post("/users", { user_id: "idp:alice", password: "correct horse battery", role: "viewer" }),
+      await post("/auth/token", { user_id: "idp:alice", permissions: ["admin"] }),
+    ]) {
+      expect([status, body.error.code]).toEqual([400, "bad_request"]);
+      expect(JSON.stringify(body)).toContain("must not begin with idp:");
+    }
+    const { token } = running.tokens.mint({ userId: "idp:alice", permissions: ["admin"], ttlSeconds: 60 });
+    expect((await running.call("/connections", { token })).status).toBe(401);
   });
 
   it("is none of our sessions, whatever it calls its own", async () => {
@@ -185,6 +248,14 @@ describe("the keys of the provider", () => {
   it("that cannot be had are an error of their own", async () => {
     const token = await sign(await newKey("one"));
     await stopProvider();
+    await expect(open().prepare(token)).rejects.toThrow(ProviderUnavailableError);
+  });
+
+  it("are not read to the end when they are more than MAX_KEYS_BYTES", async () => {
+    const token = await sign(await newKey("one"));
+    published.push({ kty: "EC", kid: "filler", use: "x".repeat(MAX_KEYS_BYTES - 2000) });
+    await open().prepare(token);
+    published.push({ kty: "EC", kid: "one too many", use: "x".repeat(2000) });
     await expect(open().prepare(token)).rejects.toThrow(ProviderUnavailableError);
   });
 });

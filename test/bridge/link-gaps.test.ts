@@ -37,6 +37,8 @@ function send(seq: number, more: { session?: string; historical?: boolean; event
   return place.say(`cameras/north/events/${event}`, envelope(event, {}, { seq, ...rest }));
 }
 
+const birth = () => place.say("cameras/north/link", envelope("camera.link", { status: "online", session: "s1" }));
+
 async function sendAll(from: number, to: number, historical = false): Promise<void> {
   for (let seq = from; seq <= to; seq++) await send(seq, historical ? { historical } : {});
 }
@@ -114,6 +116,27 @@ describe("a jump in a camera's numbers", () => {
     await send(9);
     pass(24 * 60 * MINUTE);
     expect(await gaps()).toEqual([]);
+  });
+
+  it("is not said because the link was gone for hours: who comes back sends its present before its backlog", async () => {
+    await sendAll(1, 5);
+    await send(9);
+    pass(5 * 60 * MINUTE);
+    await birth();
+    await send(10);
+    expect(await gaps()).toEqual([]);
+    await sendAll(6, 8, true);
+    pass(60 * MINUTE);
+    await send(11);
+    expect(await gaps()).toEqual([]);
+    // What it does not send then, it does not have.
+    await send(13);
+    pass(5 * 60 * MINUTE);
+    await birth();
+    await send(14);
+    pass(3 * MINUTE);
+    await send(15);
+    expect(await gaps()).toMatchObject([{ first_seq: 12, last_seq: 12 }]);
   });
 
   it("is said to be filled when all of it has come after all, and is no longer listed", async () => {
@@ -209,6 +232,20 @@ describe("a restart", () => {
     pass(3 * MINUTE);
     await send(13);
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 8 }]);
+  });
+
+  it("in which a camera came back does not make its wait look long", async () => {
+    await sendAll(1, 5);
+    await send(9);
+    await running?.stop();
+    running = undefined;
+    pass(5 * 60 * MINUTE);
+    await place.restart();
+    await birth();
+    await watch();
+    await send(10);
+    await sendAll(6, 8, true);
+    expect(await gaps()).toEqual([]);
   });
 
   it("does not say again what was said, and still knows when that is filled", async () => {

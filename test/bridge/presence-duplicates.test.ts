@@ -34,6 +34,17 @@ async function takeOver(times: number, everyMs: number, clientId = "cam-1", iden
     await vi.advanceTimersByTimeAsync(everyMs);
   }
 }
+
+/** Takes the connection over and says its birth, for each of these boots. */
+async function comeIn(sessions: readonly string[], everyMs: number): Promise<void> {
+  for (const session of sessions) {
+    link.takeOver("cam-1", "device:north");
+    journal.say({ kind: "camera-link", camera: "north" }, { status: "online", session }, { retain: true });
+    await vi.advanceTimersByTimeAsync(everyMs);
+  }
+}
+
+const repeated = (sessions: readonly string[], times: number) => Array.from({ length: times }, () => sessions).flat();
 const events = () => published(journal, ALERT).map(({ event }) => event);
 
 describe("an alert of two devices with one client id", () => {
@@ -57,6 +68,39 @@ describe("an alert of two devices with one client id", () => {
   it("is not raised by different client ids of one camera", async () => {
     for (let time = 0; time < 6; time++) await takeOver(1, 1000, `cam-${time}`);
     expect(events()).toEqual([]);
+  });
+
+  it("is raised when two boots take turns, once", async () => {
+    await comeIn(repeated(["s1", "s2"], 20), 1000);
+    expect(events()).toEqual(["alert.raised"]);
+  });
+
+  it("is raised when one of the two boots anew in between", async () => {
+    await comeIn(["s1", "s2", "s3", "s1", "s3"], 1000);
+    expect(events()).toEqual(["alert.raised"]);
+  });
+
+  it("is not raised by one device that takes over its own half-open connection, however often", async () => {
+    await comeIn(repeated(["s1"], 60), 1000);
+    watch.stop();
+    watch = start();
+    // Not even when after a restart nothing but connections comes through.
+    await takeOver(12, 5000);
+    expect(events()).toEqual([]);
+  });
+
+  it("is not raised by one device that boots again and again", async () => {
+    await comeIn(
+      Array.from({ length: 60 }, (_, boot) => `s${boot}`),
+      1000,
+    );
+    expect(events()).toEqual([]);
+  });
+
+  it("is cleared when one of the two is gone, though the link of the other flaps", async () => {
+    await comeIn(repeated(["s1", "s2"], 10), 1000);
+    await comeIn(repeated(["s1"], 50), 5000);
+    expect(events()).toEqual(["alert.raised", "alert.cleared"]);
   });
 
   it("is cleared after two quiet minutes, and not while it goes on", async () => {

@@ -123,6 +123,15 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online"]);
   });
 
+  it("stays in doubt with a picture that it sent before its will, and that was kept after it", () => {
+    link.connections.add("device:north");
+    say("online");
+    drop();
+    journal.say({ kind: "camera-preview", camera: "north", capture: "c1" }, {});
+    vi.advanceTimersByTime(32_000);
+    expect(events()).toEqual(["camera.online", "camera.offline"]);
+  });
+
   it("becomes offline when its client is gone without a will", () => {
     comeOnline();
     link.connections.clear();
@@ -261,6 +270,21 @@ describe("a sleeping camera", () => {
     expect(presence.of("north")?.until).toBeUndefined();
   });
 
+  it.each([
+    ["ahead", 86_400_000],
+    ["behind", -86_400_000],
+  ])("whose clock is a day %s sleeps as long as it said, and not a day", (_, offMs) => {
+    comeOnline();
+    const [timestamp = "", until = ""] = [0, 3_600_000].map((ms) => new Date(Date.now() + offMs + ms).toISOString());
+    journal.say(LINK, { status: "sleeping", session: "s1", until }, { retain: true, timestamp });
+    const wakesAt = new Date(Date.now() + 3_600_000).toISOString();
+    drop();
+    vi.advanceTimersByTime(3_600_000);
+    expect(presence.of("north")).toMatchObject({ status: "sleeping", until: wakesAt });
+    vi.advanceTimersByTime(31_000);
+    expect(status()).toBe("offline");
+  });
+
   it("is online when it wakes", () => {
     comeOnline();
     say("sleeping", "s1", UNTIL);
@@ -316,6 +340,15 @@ describe("a stale camera", () => {
     vi.advanceTimersByTime(655_000);
     expect(status()).toBe("online");
     vi.advanceTimersByTime(10_000);
+    expect(status()).toBe("stale");
+  });
+
+  it("is so though the clock by which it announced its next picture is a day ahead", () => {
+    const next_capture_at = new Date(Date.now() + 86_460_000).toISOString();
+    const timestamp = new Date(Date.now() + 86_400_000).toISOString();
+    const capture = { active: true, captures_completed: 1, next_capture_at };
+    journal.say({ kind: "camera-state", camera: "north", name: "capture" }, capture, { retain: true, timestamp });
+    vi.advanceTimersByTime(122_000);
     expect(status()).toBe("stale");
   });
 

@@ -61,6 +61,27 @@ describe("GET /cameras/{id}/latest.jpg", () => {
   });
 });
 
+describe("HEAD", () => {
+  const head = (path: string, token: string | undefined, headers = {}) =>
+    bridge.call(path, { method: "HEAD", headers, ...(token === undefined ? {} : { token }) });
+
+  it.each(["/cameras/north/latest.jpg", `/cameras/north/previews/${NAMES[3]}.jpg`])(
+    "%s says what GET does, without the picture, and to the same people",
+    async (path) => {
+      const token = bridge.mint("camera:north:read");
+      const got = await get(path, token);
+      const { status, headers, text } = await head(path, token);
+      expect([status, text]).toEqual([200, ""]);
+      for (const name of ["etag", "content-type", "content-length", "cache-control", "last-modified", "x-taken-at"])
+        expect([name, headers[name]]).toEqual([name, got.headers[name]]);
+      expect((await head(path, token, { "if-none-match": headers.etag })).status).toBe(304);
+      expect((await head(path, undefined)).status).toBe(401);
+      const other = bridge.mint("camera:south:read");
+      expect((await head(path, other, { "if-none-match": headers.etag })).status).toBe(403);
+    },
+  );
+});
+
 describe("GET /cameras/{id}/previews", () => {
   it("lists what is kept, newest first, each with its address", async () => {
     const { status, body } = await get("/cameras/north/previews");

@@ -224,6 +224,20 @@ describe("a camera's presence", () => {
   });
 });
 
+describe("an alert", { timeout: 30_000 }, () => {
+  it("is raised once, however many nodes there are, and cleared once by those that are left", async () => {
+    const events = follow(node(2), tree.build({ kind: "camera-alert", camera: "north", name: "disk" }));
+    const storage = (free_bytes: number) =>
+      node(2).say("cameras/north/state/storage", { total_bytes: 100, free_bytes }, true);
+    await storage(5);
+    await vi.waitFor(() => expect(events).toEqual(["alert.raised"]), 12_000);
+    // Whichever of them watched: what it knew, the next one knows.
+    await Promise.all([node(0).stop(), node(1).stop()]);
+    await storage(50);
+    await vi.waitFor(() => expect(events).toEqual(["alert.raised", "alert.cleared"]), 12_000);
+  });
+});
+
 describe("commands to one camera", () => {
   const command = { type: "command", camera: "north", name: "capture.now", args: {}, expires_in: 20 };
 

@@ -98,12 +98,12 @@ describe("who may connect", () => {
     const test = await startTestBroker();
     const north = await test.client(NORTH);
     const south = await test.client({ username: "south", password: SECRET });
-    const { secret } = await test.broker.devices.rotate("north");
+    const secret = (await test.devices.rotate("north", {})) ?? "";
     await closed(north);
     expect(await connackOf(test, NORTH)).toBe(4);
     expect(await connackOf(test, { username: "north", password: secret })).toBe(0);
     expect(south.connected).toBe(true);
-    await test.broker.devices.remove("south");
+    await test.devices.remove("south");
     await closed(south);
   });
 

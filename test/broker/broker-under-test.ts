@@ -4,12 +4,14 @@ import { join } from "node:path";
 import { connect, type IClientOptions, type ISubscriptionGrant, type MqttClient } from "mqtt";
 import pino from "pino";
 import { onTestFinished } from "vitest";
+import type { DeviceStore } from "../../bridge/accounts/devices.ts";
 import type { TokenIdentity } from "../../broker/authenticate.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import type { IncomingPublication, Ingest } from "../../broker/ingest-gate.ts";
 import type { RedisConnections } from "../../broker/storage/redis/connection.ts";
 import { topicTree } from "../../contract/topics.ts";
+import { openDevicesOf } from "../support/devices.ts";
 
 export const ROOT = "skylapse/v1";
 export const SECRET = "a-secret-of-at-least-thirty-two-characters";
@@ -39,6 +41,7 @@ export class RecordingIngest implements Ingest {
 
 export interface BrokerUnderTest {
   broker: Broker;
+  devices: DeviceStore;
   ingest: RecordingIngest;
   log: LogLine[];
   dataPath: string;
@@ -98,22 +101,26 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
+  const { devices, close } = await openDevicesOf(temporaryFolder());
+  onTestFinished(close);
   const broker = await startBroker({
     config,
     tree,
     channels: new Map(),
     verifyToken,
+    devices,
     ingest,
     logger,
     ...(redis === undefined ? {} : { redis }),
   });
   onTestFinished(() => broker.stop());
-  for (const id of ["north", "south"]) await broker.devices.set({ id, kind: "camera", secret: SECRET });
-  await broker.devices.set({ id: "stacker", kind: "processing", secret: SECRET });
+  for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });
+  await devices.set({ id: "stacker", kind: "processing", secret: SECRET });
   await broker.listen();
   const url = `mqtt://127.0.0.1:${broker.ports.mqtt}`;
   return {
     broker,
+    devices,
     ingest,
     log,
     dataPath,

@@ -17,6 +17,10 @@ describe("the broker's configuration", () => {
       maxConnectBytes: 4096,
       maxClients: 10_000,
       maxConnectionsPerAddress: 1000,
+      maxUnauthenticatedPerAddress: 500,
+      maxConnectionsPerUser: 100,
+      maxConnectsPerMinute: 3000,
+      maxMessagesPerSecond: 2000,
       maxSubscriptions: 100,
       maxSessions: 10_000,
       maxQueuedBytes: 262_144,
@@ -24,6 +28,7 @@ describe("the broker's configuration", () => {
       maxOfflineMessages: 10_000,
       maxOfflineBytes: 33_554_432,
       maxRetainedMessages: 100_000,
+      maxRetainedPerDevice: 1000,
       connectTimeoutMs: 10_000,
       drainTimeoutMs: 30_000,
       heartbeatMs: 60_000,
@@ -50,6 +55,13 @@ describe("the broker's configuration", () => {
     [{ TOPIC_ROOT: "a/#" }, "TOPIC_ROOT: contains a wildcard"],
   ])("names what is wrong with %j", (env, problem) => {
     expect(() => read(env)).toThrow(problem);
+  });
+
+  it("lets half of an address's connections wait for their answer, unless told how many", () => {
+    const limit = "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS";
+    expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9" }).maxUnauthenticatedPerAddress).toBe(5);
+    expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9", [limit]: "2" }).maxUnauthenticatedPerAddress).toBe(2);
+    expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "0" }).maxUnauthenticatedPerAddress).toBe(Number.POSITIVE_INFINITY);
   });
 
   it("takes 0 for no limit", () => {

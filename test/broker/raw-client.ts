@@ -30,8 +30,9 @@ export interface RawClient {
   ended: Promise<void>;
 }
 
-export async function rawClient(port: number | undefined): Promise<RawClient> {
-  const socket = connect(port ?? 0, "127.0.0.1");
+/** @param localAddress the address of this machine to come from. Default: 127.0.0.1 */
+export async function rawClient(port: number | undefined, localAddress = "127.0.0.1"): Promise<RawClient> {
+  const socket = connect({ port: port ?? 0, host: "127.0.0.1", localAddress });
   onTestFinished(() => {
     socket.destroy();
   });
@@ -92,8 +93,12 @@ export interface RawConnect {
 }
 
 /** Connects and waits for the CONNACK, which must be good. */
-export async function rawSession(port: number | undefined, options: RawConnect): Promise<RawClient> {
-  const client = await rawClient(port);
+export async function rawSession(
+  port: number | undefined,
+  options: RawConnect,
+  localAddress?: string,
+): Promise<RawClient> {
+  const client = await rawClient(port, localAddress);
   client.send(connectPacket(options));
   const connack = await client.next(TYPE.connack);
   if (connack.readUInt8(1) !== 0) throw new Error(`refused with ${connack.readUInt8(1)}`);

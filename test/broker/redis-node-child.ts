@@ -3,12 +3,15 @@ import { startBroker } from "../../broker/broker.ts";
 import { readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { openRedis } from "../../deploy/redis.ts";
+import { openDevicesOf } from "../support/devices.ts";
 import type { ChildOptions } from "./redis-nodes.ts";
 
 const { url, name, env, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "");
 const logger = pino({ level: "silent" });
 let position = 0;
 
+const { devices } = await openDevicesOf(dataPath);
+await devices.set({ id: "north", kind: "camera", secret: "a-secret-of-at-least-thirty-two-characters" });
 const broker = await startBroker({
   config: readBrokerConfig({
     env: { DATA_PATH: dataPath, MQTT_PORT: "0", MQTT_WS_PORT: "0", ...env },
@@ -17,6 +20,7 @@ const broker = await startBroker({
   tree: topicTree("skylapse/v1"),
   channels: new Map(),
   verifyToken: () => ({ userId: "alice", permissions: ["admin"], expiresAt: Date.now() + 60_000 }),
+  devices,
   ingest: {
     accept: async () => ({ position: ++position, forward: true }),
     emitted: (emitted) => process.send?.({ emitted }),
@@ -24,6 +28,5 @@ const broker = await startBroker({
   redis: openRedis({ url, prefix: name, logger }),
   logger,
 });
-await broker.devices.set({ id: "north", kind: "camera", secret: "a-secret-of-at-least-thirty-two-characters" });
 await broker.listen();
 process.send?.({ port: broker.ports.mqtt });

@@ -425,7 +425,7 @@ describe("wills", () => {
     const after = await startTestBroker({ dataPath, env });
     await after.client({ username: "south", password: SECRET, clientId: "returns" });
     await expect
-      .poll(() => after.ingest.accepted, { timeout: 10_000 })
+      .poll(() => after.ingest.accepted)
       .toMatchObject([
         { identity: "device:north", topic: will.topic, payload: Buffer.from("gone"), qos: 1, retain: true },
       ]);
@@ -444,7 +444,7 @@ describe("wills", () => {
 
     const after = await startTestBroker({ dataPath, env });
     await expect
-      .poll(() => after.ingest.accepted, { timeout: 10_000 })
+      .poll(() => after.ingest.accepted)
       .toMatchObject([{ identity: "device:north", payload: Buffer.from("gone again") }]);
   });
 
@@ -456,7 +456,7 @@ describe("wills", () => {
     await before.broker.stop();
     const after = await startTestBroker({ dataPath, env });
     after.ingest.answer = () => Promise.reject(new Error("disk full"));
-    await expect.poll(() => after.ingest.accepted.length, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => after.ingest.accepted.length).toBeGreaterThan(0);
     after.ingest.answer = async () => ({ position: 1, forward: true });
     await expect.poll(() => after.broker.stats().retainedMessages).toBe(1);
   });

@@ -133,6 +133,6 @@ describe("what cannot be opened", () => {
     writeFileSync(join(dataPath, "mqtt"), "not a folder");
     await expect(startTestBroker({ dataPath })).rejects.toThrow(/check that DATA_PATH can be written to/);
     const file = join(dataPath, "mqtt");
-    await expect(startTestBroker({ dataPath: file })).rejects.toThrow(/check that DATA_PATH can be read/);
+    await expect(startTestBroker({ dataPath: file })).rejects.toThrow(/check that DATA_PATH can be written to/);
   });
 });

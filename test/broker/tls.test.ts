@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { inboxOf, NORTH, SECRET, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
+import { closed, inboxOf, NORTH, SECRET, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
 import { rawClient } from "./raw-client.ts";
 
 interface Pem {
@@ -79,6 +79,25 @@ describe("MQTT over TLS", () => {
     await client({ url, ca, cert: known.cert, key: known.key, ...NORTH });
     await expect(client({ url, ca, cert: stranger.cert, key: stranger.key, ...NORTH })).rejects.toThrow();
     await expect(client({ url, ca, ...NORTH })).rejects.toThrow();
+  });
+
+  it("lets in a device by the name of its certificate, and nobody by another's", async () => {
+    const known = selfSigned(temporaryFolder(), "camera-7");
+    const { client, url, ca, devices, broker } = await startTls({ TLS_CLIENT_CA: known.certPath });
+    const shown = { url, ca, cert: known.cert, key: known.key };
+    await expect(client(shown)).rejects.toMatchObject({ code: 5 });
+    await devices.add({ id: "seven", kind: "camera", credential: { certificateName: "camera-7" } });
+    const seven = await client({ ...shown, clientId: "seven" });
+    expect(broker.clients().map(({ identity }) => identity)).toEqual(["device:seven"]);
+    await seven.publishAsync(topic("cameras/seven/about"), "{}", { qos: 1 });
+    await expect(client({ ...shown, username: "north" })).rejects.toMatchObject({ code: 5 });
+    // A password counts before the certificate, and must be right.
+    await expect(client({ ...shown, username: "seven", password: "" })).resolves.toBeDefined();
+    await expect(client({ ...shown, username: "seven", password: SECRET })).rejects.toMatchObject({ code: 4 });
+    const ended = closed(seven);
+    await devices.rotate("seven", { certificateName: "camera-8" });
+    await ended;
+    await expect(client(shown)).rejects.toMatchObject({ code: 5 });
   });
 
   it("says which file it cannot read", async () => {

@@ -1,9 +1,9 @@
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { connectAsync, type MqttClient } from "mqtt";
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { launchBrowser } from "../support/browser.ts";
+import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { sendPastPictures } from "../support/past-pictures.ts";
 import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
@@ -14,7 +14,7 @@ const SCREENSHOTS = fileURLToPath(
 );
 const BROWSER_TIMEOUT_MS = 40_000;
 
-let browser: Browser;
+let browser: OwnBrowser;
 let skylapse: Skylapse;
 let page: Page;
 let dataPath: string;
@@ -26,27 +26,26 @@ beforeAll(async () => {
   browser = await launchBrowser();
 });
 
-afterAll(() => browser.close());
+afterAll(() => browser.end());
 
-beforeEach(async () => {
+async function open(simulated: Record<string, string>): Promise<void> {
   dataPath = makeDataPath();
   // The page comes back to the same address after a restart, so the port must be the same too.
   env = {
     JWT_SECRET,
-    SIMULATOR: "2",
-    CAPTURE_INTERVAL_S: "4",
     WS_PORT: String(await freePort()),
     ...whereItIsAfternoon(),
+    ...simulated,
   };
   skylapse = await startSkylapse({ dataPath, env });
-  page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 } });
   page.setDefaultTimeout(BROWSER_TIMEOUT_MS);
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
-});
+}
 
 afterEach(async () => {
-  await page.close();
+  letClose(page);
   await skylapse.end("SIGKILL");
   removeDataPath(dataPath);
 });
@@ -104,6 +103,8 @@ const pictureShown = () => until(async () => (await pictureSource("north")) !== 
 const connected = () => until(async () => /live|connected/i.test(await text("connection-state")));
 
 describe("the dashboard page", { timeout: 90_000 }, () => {
+  beforeEach(() => open({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
+
   it("shows a new picture and a new event without a reload", async () => {
     await page.goto(skylapse.http);
     await connected();
@@ -153,9 +154,12 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     // One stop for the Tab key; from there the arrows lead on.
     expect(await page.locator('[data-testid="film-frame"][tabindex="0"]').count()).toBe(1);
     await frames.first().focus();
+    const focused = () => page.evaluate(() => document.activeElement?.getAttribute("data-capture"));
+    const first = await focused();
+    const captures = await frames.evaluateAll((all) => all.map((frame) => frame.getAttribute("data-capture")));
     await page.keyboard.press("ArrowLeft");
-    const second = await page.evaluate(() => document.activeElement?.getAttribute("data-capture"));
-    expect(second).toBe(await frames.nth(1).getAttribute("data-capture"));
+    const second = await focused();
+    expect(second).toBe(captures[captures.indexOf(first ?? null) + 1]);
     await page.keyboard.press("Enter");
     await shown("back-to-now");
     expect(await page.locator('[data-testid="film-frame"][aria-pressed="true"]').getAttribute("data-capture")).toBe(
@@ -204,6 +208,71 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await west.endAsync();
     expect(faults).toEqual([]);
   });
+});
+
+describe("the dashboard page of many cameras", { timeout: 90_000 }, () => {
+  beforeEach(() => open({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
+
+  const large = () => page.locator('.camera[data-featured="true"]').getAttribute("data-testid");
+
+  it("keeps the one large that one looks at, whoever comes, and leads from an alert to its camera", async () => {
+    const gateway = await connectAsync(skylapse.mqtt, { username: "gw", password: signToken("gw", ["admin"]) });
+    const say = (camera: string, topic: string, data: unknown) =>
+      gateway.publishAsync(`skylapse/v1/cameras/${camera}/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
+    for (const camera of ["annex", "b-1", "b-2"]) await say(camera, "state/power", { source: "mains" });
+    await page.goto(skylapse.http);
+    await connected();
+    await shown("camera-card-b-2");
+    // The first by name has not said what it is; when it does, nobody is torn away from what he looks at.
+    await until(async () => (await large()) === "camera-card-north");
+    await say("annex", "about", { ...about("Europe/Zurich"), name: "Annex ".repeat(30) });
+    await page.getByText("Annex Annex").first().waitFor();
+    expect(await large()).toBe("camera-card-north");
+
+    // What a small card says of its picture is not written across its name.
+    const boxes = await page
+      .getByTestId("camera-card-b-1")
+      .locator(".picture-empty span, .camera-name")
+      .evaluateAll((all) => all.map((one) => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom]));
+    expect(boxes).toHaveLength(2);
+    expect(boxes[0]?.[1]).toBeLessThanOrEqual(boxes[1]?.[0] ?? 0);
+
+    // Where the keyboard is, is seen: around the whole card, for around its name it would be cut off.
+    const focused = () => page.evaluate(() => document.activeElement?.className ?? "");
+    await until(async () => {
+      await page.keyboard.press("Tab");
+      return (await focused()).includes("camera-choose");
+    });
+    const outline = await page.evaluate(() => {
+      const view = document.activeElement?.closest(".camera-view");
+      return view === null || view === undefined ? "" : getComputedStyle(view).outlineStyle;
+    });
+    expect(outline).toBe("solid");
+
+    await say("annex", "state/storage", { total_bytes: 100, free_bytes: 4 });
+    await shown("alert-row");
+    // However long its name, since when is not cut off.
+    const detail = page.getByTestId("alert-row").locator(".row-detail");
+    expect(await detail.evaluate((row) => row.scrollWidth <= row.clientWidth)).toBe(true);
+    await detail.getByRole("link").click();
+    await until(async () => (await large()) === "camera-card-annex");
+    expect(page.url()).toMatch(/#annex$/);
+
+    // What is not there is no picture that failed to load, only because nobody can be asked.
+    await page.getByTestId("live-picture-annex").getByText("No picture yet").waitFor();
+    const asked = page.waitForEvent("requestfailed", (request) => request.url().endsWith("/cameras/annex/latest.jpg"));
+    await skylapse.end("SIGKILL");
+    await shown("offline-banner");
+    await asked;
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    expect(await text("live-picture-annex")).toBe("No picture yet");
+    await gateway.endAsync(true);
+    expect(faults).toEqual([]);
+  });
+});
+
+describe("the dashboard page of two cameras", { timeout: 90_000 }, () => {
+  beforeEach(() => open({ SIMULATOR: "2", CAPTURE_INTERVAL_S: "4", SIMULATOR_WIDTH: "1280" }));
 
   it("fits a desk and a hand, and sits for the README", async () => {
     const location = { lat: 46, lon: Number(env.LOCATION_LON), timezone: env.TIMEZONE ?? "UTC" };

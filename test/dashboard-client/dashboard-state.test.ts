@@ -109,6 +109,18 @@ describe("a camera", () => {
     ).toBeUndefined();
   });
 
+  it("that has cleared all that was retained is gone with its pictures, which a reload would bring back", () => {
+    const state = stateAfter(
+      presence("north", "online"),
+      capture("c1"),
+      preview("c1"),
+      presence("south", "online"),
+      cleared("cameras/north/state/presence"),
+    );
+    expect([...state.cameras.keys()]).toEqual(["south"]);
+    expect([...state.latest.keys()]).toEqual([]);
+  });
+
   it("shows the newest capture: one from a backlog, or one that comes late, is not the latest", () => {
     const newest = capture("c9", { timestamp: "2026-03-02T00:00:00.000Z" });
     const late = capture("c8", { timestamp: "2026-03-01T00:00:00.000Z" });

@@ -5,7 +5,7 @@ import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import type { CameraState } from "../../dashboard-client/camera-state.ts";
 import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../dashboard-client/errors.ts";
 import { cameraStatus, pictureTime } from "../../dashboard-client/page/text/camera-status.ts";
-import { captureFailure, captureProgress } from "../../dashboard-client/page/text/command-status.ts";
+import { captureAsked, captureFailure, captureProgress } from "../../dashboard-client/page/text/command-status.ts";
 import { eventText } from "../../dashboard-client/page/text/event-text.ts";
 
 const NOW = Date.parse("2026-03-12T13:10:00.000Z");
@@ -74,11 +74,22 @@ describe("what is said of a command", () => {
     }
   });
 
+  it("does not claim to send what waits for a camera that sleeps", () => {
+    expect(captureAsked("online").text).toBe("Sending…");
+    expect(captureAsked("sleeping")).toEqual({ text: "Waiting for the camera to wake up…", tone: "busy" });
+  });
+
   it("never claims that a camera has it which is offline, and names who refused", () => {
     const result = { commandId: "1", result: undefined, error: "why" };
     expect(captureProgress({ ...result, status: "failed", code: 120 }).text).toContain("offline");
-    expect(captureProgress({ ...result, status: "rejected", code: undefined }).text).toBe("The camera refused · why");
-    expect(captureProgress({ ...result, status: "rejected", code: 103 }).text).toBe("Not sent · why");
+    expect(captureProgress({ ...result, status: "rejected", code: 122 }).text).toBe("The camera refused · why");
+    expect(captureProgress({ ...result, status: "rejected", code: 107 }).text).toBe("Not sent · why");
+  });
+
+  it("says no more of an end without an answer than the server does, which knows whether it was sent and taken", () => {
+    const result = { commandId: "1", result: undefined, error: "why", code: undefined };
+    expect(captureProgress({ ...result, status: "expired" }).text).toBe("Expired · why");
+    expect(captureProgress({ ...result, status: "timed_out" }).text).toMatch(/^No answer · why · it may still/);
   });
 
   it("tells not sent from sent with an outcome that is not known", () => {

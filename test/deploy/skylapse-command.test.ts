@@ -1,14 +1,20 @@
 import { spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, existsSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
-import { expect, it, onTestFinished } from "vitest";
-import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { version } from "../../deploy/package.ts";
+import { makeDataPath, removeDataPath, runToEnd, startSkylapse } from "../support/skylapse.ts";
+import { COMMAND, NO_SERVER, runCommand } from "../support/skylapse-command.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../dist/deploy/skylapse.js", import.meta.url));
+// Each command is a program of its own, which takes a second or two to start where others run beside it.
+vi.setConfig({ testTimeout: 60_000 });
+
+/** What it says when it turns to the store. */
+const NO_SERVER_LINE = "skylapse: no server answers at http://127.0.0.1:9, so this is done in its store\n";
 
 function newDataPath(): string {
   const dataPath = makeDataPath();
@@ -17,25 +23,21 @@ function newDataPath(): string {
 }
 
 async function skylapse(dataPath: string, ...args: string[]) {
-  return await run({ DATA_PATH: dataPath }, "", ...args);
+  return await runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, args);
 }
 
-async function run(variables: Record<string, string>, input: string, ...args: string[]) {
-  const env = { ...process.env, ...variables };
-  const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ["pipe", "pipe", "pipe"] });
-  // A command that reads nothing has ended before it is written to.
-  child.stdin.on("error", () => undefined);
-  child.stdin.end(input);
-  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
-  return { code: child.exitCode, output: output.trim(), errors };
+async function startServer(dataPath: string, env: Record<string, string> = {}) {
+  const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "silent", ...env } });
+  onTestFinished(async () => {
+    await server.end();
+  });
+  return { ...server, variables: { DATA_PATH: dataPath, SKYLAPSE_URL: server.http } };
 }
 
 it("lets a camera into a running server, gives it another secret, and puts it out", async () => {
   const dataPath = newDataPath();
-  const server = await startSkylapse({ dataPath, env: { SIMULATOR: "0", LOG_LEVEL: "silent" } });
-  onTestFinished(async () => {
-    await server.end();
-  });
+  const server = await startServer(dataPath);
+  const skylapse = (...args: string[]) => runCommand(server.variables, ["camera", ...args]);
   const connect = async (password: string) => {
     const client = mqtt.connect(server.mqtt, { clientId: "north", username: "north", password, reconnectPeriod: 0 });
     onTestFinished(() => {
@@ -44,111 +46,148 @@ it("lets a camera into a running server, gives it another secret, and puts it ou
     const closed = new Promise<void>((resolve) => client.once("close", () => resolve()));
     const refused = new Promise<string>((resolve) => client.once("error", ({ message }) => resolve(message)));
     const connected = new Promise<"connected">((resolve) => client.once("connect", () => resolve("connected")));
-    return { closed, answer: await Promise.race([connected, refused]) };
+    return { client, closed, answer: await Promise.race([connected, refused]) };
   };
 
-  const added = await skylapse(dataPath, "camera", "add", "north");
+  const added = await skylapse("add", "north");
   expect(added).toMatchObject({ code: 0, errors: "" });
   const first = await connect(added.output);
   expect(first.answer).toBe("connected");
-  expect((await skylapse(dataPath, "camera", "list")).output).toMatch(/^north\t\d{4}-/);
+  await first.client.publishAsync("skylapse/v1/cameras/north/about", "{}", { qos: 1 });
+  expect((await skylapse("list")).output).toMatch(/^north\t\d{4}-/);
 
-  const rotated = await skylapse(dataPath, "camera", "rotate", "north");
+  const rotated = await skylapse("rotate", "north");
   await first.closed;
   expect((await connect(added.output)).answer).toMatch(/refused/i);
   const second = await connect(rotated.output);
   expect(second.answer).toBe("connected");
 
-  expect(await skylapse(dataPath, "camera", "remove", "north")).toMatchObject({ code: 0 });
+  expect(await skylapse("remove", "north")).toMatchObject({ code: 0 });
   await second.closed;
   expect((await connect(rotated.output)).answer).toMatch(/refused/i);
-  expect((await skylapse(dataPath, "camera", "list")).output).toBe("");
+  expect((await skylapse("list")).output).toBe("");
+});
+
+it("lets cameras and services in before the first start, and says who has the store when no server answers", async () => {
+  const dataPath = newDataPath();
+  const { output: secret } = await skylapse(dataPath, "service", "add", "stacker");
+  expect(await skylapse(dataPath, "camera", "add", "west", "--certificate-name", "Camera 1")).toMatchObject({
+    ...{ code: 0, output: "", errors: NO_SERVER_LINE },
+  });
+  expect((await skylapse(dataPath, "camera", "list")).output).toMatch(/^west\t\S+\tCamera 1$/);
+  expect((await skylapse(dataPath, "camera", "remove", "stacker")).errors).toContain('there is no camera "stacker"');
+  const server = await startServer(dataPath);
+  const client = await mqtt.connectAsync(server.mqtt, { username: "stacker", password: secret, reconnectPeriod: 0 });
+  await client.publishAsync("skylapse/v1/processing/stacker/status", "{}", { qos: 1 });
+  client.end(true);
+  const busy = await skylapse(dataPath, "camera", "list");
+  expect(busy).toMatchObject({ code: 1, errors: expect.stringMatching(/no server answers at [\s\S]*in use/) });
+});
+
+it("goes on letting in the cameras of a devices.json, once it has taken them over", async () => {
+  const dataPath = newDataPath();
+  const secret = "a-secret-of-at-least-thirty-two-characters";
+  const salt = randomBytes(16);
+  const hash = createHash("sha256").update(salt).update(secret).digest("base64url");
+  const device = { kind: "camera", salt: salt.toString("base64url"), hash, changedAt: "2026-01-01T00:00:00.000Z" };
+  const path = join(dataPath, "devices.json");
+  writeFileSync(path, JSON.stringify({ version: 1, devices: [{ id: "north", ...device }] }));
+  const server = await startServer(dataPath);
+  const client = await mqtt.connectAsync(server.mqtt, { username: "north", password: secret, reconnectPeriod: 0 });
+  client.end(true);
+  expect([existsSync(path), existsSync(`${path}.imported`)]).toEqual([false, true]);
+  await server.end();
+  writeFileSync(path, '{"version":1,"devices":[{"id":"+"}]}');
+  const { code, errors, output } = await runToEnd({ dataPath });
+  expect([code, errors + output]).toEqual([1, expect.stringContaining("cannot understand the devices in")]);
+});
+
+describe("a command that cannot be done", () => {
+  const dataPath = makeDataPath();
+  beforeAll(() => skylapse(dataPath, "camera", "add", "north"));
+  afterAll(async () => {
+    expect((await skylapse(dataPath, "camera", "list")).output).toMatch(/^north\t\S+$/);
+    removeDataPath(dataPath);
+  });
+
+  it.each([
+    ["a camera that is there already", ["camera", "add", "north"], 1, 'there is a device "north" already'],
+    ["an id that could widen into a filter", ["camera", "add", "+"], 2, "It must be 1 to 63 of"],
+    ["a secret that can be guessed", ["camera", "add", "west", "--secret", "short"], 2, "at least 32"],
+    ["another secret for a camera that is not there", ["camera", "rotate", "west"], 1, 'there is no camera "west"'],
+    ["a camera to remove that is not there", ["camera", "remove", "west"], 1, 'there is no camera "west"'],
+    ["an unknown command", ["camera", "ad"], 2, "(Did you mean add?)"],
+    ["an argument too many", ["camera", "list", "north"], 2, "too many arguments"],
+    ["a missing id", ["camera", "add"], 2, "missing required argument"],
+  ] as const)("refuses %s, and says why", async (_, args, code, why) => {
+    const result = await skylapse(dataPath, ...args);
+    expect(result.code).toBe(code);
+    expect(result.errors).toContain(why);
+  });
 });
 
 it.each([
-  ["a camera that is there already", ["camera", "add", "north"], 1, 'there is a device "north" already'],
-  ["an id that could widen into a filter", ["camera", "add", "+"], 1, "the device id must be"],
-  ["a secret that can be guessed", ["camera", "add", "west", "--secret", "short"], 1, "shorter than 32"],
-  ["another secret for a camera that is not there", ["camera", "rotate", "west"], 1, 'there is no camera "west"'],
-  ["a camera to remove that is not there", ["camera", "remove", "west"], 1, 'there is no camera "west"'],
-  ["an unknown command", ["camera", "steal"], 2, "unknown command"],
-  ["a missing id", ["camera", "add"], 2, "missing required argument"],
-] as const)("refuses %s, and says why", async (_, args, code, why) => {
-  const dataPath = newDataPath();
-  await skylapse(dataPath, "camera", "add", "north");
-  const result = await skylapse(dataPath, ...args);
-  expect(result.code).toBe(code);
-  expect(result.errors).toContain(why);
-  expect((await skylapse(dataPath, "camera", "list")).output).toMatch(/^north\t\S+$/);
-});
-
-it("explains itself", async () => {
-  const { code, output } = await skylapse(newDataPath(), "--help");
-  expect(code).toBe(0);
-  expect(output).toMatch(/up .*start the server/);
-  expect(output).toContain("Exit codes");
+  [["--help"], /up .*start the server[\s\S]*Exit codes/],
+  [["doctor", "--help"], /--json[\s\S]*Exit codes/],
+  [["token", "--help"], /--expires-in/],
+])("explains itself: %s", async (args, said) => {
+  const { code, output } = await skylapse(newDataPath(), ...args);
+  expect([code, output]).toEqual([0, expect.stringMatching(said)]);
 });
 
 it("starts the server", async () => {
-  const env = { ...process.env, SIMULATOR: "0", WS_PORT: "0", MQTT_PORT: "0", MQTT_WS_PORT: "0", LOG_LEVEL: "silent" };
-  const child = spawn(process.execPath, [PROGRAM, "--data-path", newDataPath(), "up"], { env });
+  const ports = { WS_PORT: "0", MQTT_PORT: "0", MQTT_WS_PORT: "0" };
+  const env = { PATH: process.env.PATH, SIMULATOR: "0", LOG_LEVEL: "silent", ...ports };
+  const child = spawn(process.execPath, [COMMAND, "--data-path", newDataPath(), "up"], { env });
   const ended = once(child, "close");
   let printed = "";
   child.stdout.on("data", (chunk) => {
     printed += String(chunk);
   });
-  await expect.poll(() => printed, { timeout: 10_000 }).toContain("Ctrl-C");
+  await expect.poll(() => printed, { timeout: 20_000 }).toContain("Ctrl-C");
   child.kill("SIGTERM");
   expect(await ended).toEqual([0, null]);
 });
 
-it("makes an account that logs in, gives it another password, and removes it; mints tokens", async () => {
-  const dataPath = newDataPath();
-  const server = await startSkylapse({ dataPath, env: { SIMULATOR: "0", LOG_LEVEL: "silent" } });
-  onTestFinished(async () => {
-    await server.end();
-  });
-  const variables = { DATA_PATH: dataPath, SKYLAPSE_URL: server.http };
-  const logIn = async (password: string) => {
-    const body = JSON.stringify({ user_id: "alice", password });
-    const headers = { "content-type": "application/json" };
-    return (await fetch(`${server.http}/auth/login`, { method: "POST", headers, body })).status;
-  };
-
-  const first = "correct horse battery";
-  expect(await run(variables, `${first}\n`, "user", "add", "alice")).toMatchObject({ code: 0, errors: "" });
-  expect(await logIn(first)).toBe(200);
-  expect((await run(variables, "", "user", "list")).output).toBe("alice\tviewer");
-  const again = await run(variables, `${first}\n`, "user", "add", "alice");
-  expect(again).toMatchObject({ code: 1, errors: 'skylapse: There is an account "alice" already\n' });
-  expect((await run(variables, "short\n", "user", "passwd", "alice")).errors).toContain("at least 10 characters");
-  expect((await run(variables, "another horse battery\n", "user", "passwd", "alice")).code).toBe(0);
-  expect([await logIn(first), await logIn("another horse battery")]).toEqual([401, 200]);
-  expect((await run(variables, "", "user", "remove", "alice")).code).toBe(0);
-  expect((await run(variables, "", "user", "list")).output).toBe("");
-
-  const { output: token } = await run(variables, "", "token", "carol", "--permission", "admin", "--expires-in", "60");
-  const users = await fetch(`${server.http}/users`, { headers: { authorization: `Bearer ${token}` } });
-  expect(users.status).toBe(200);
-});
-
-it("says when no server answers, or when there is no operator key", async () => {
-  const dataPath = newDataPath();
-  const nobody = { DATA_PATH: dataPath, SKYLAPSE_URL: "http://127.0.0.1:9", OPERATOR_KEY: "k".repeat(32) };
-  expect(await run(nobody, "", "user", "list")).toMatchObject({
+it("asks a server that is named, and does not turn to a store that may be another's", async () => {
+  const dataPath = join(newDataPath(), "none");
+  const url = "http://127.0.0.1:9";
+  const variables = { DATA_PATH: dataPath, OPERATOR_KEY: "k".repeat(32) };
+  const why = expect.stringMatching(
+    /^skylapse: no server answers at \S+ \(.+\): start it, or name another by --url\n$/,
+  );
+  expect(await runCommand({ ...variables, SKYLAPSE_URL: url }, ["user", "list"])).toMatchObject({
     code: 1,
-    errors: "skylapse: no server answers at http://127.0.0.1:9: start it, or name it by --url\n",
+    errors: why,
   });
-  const keyless = await run({ ...nobody, OPERATOR_KEY: "" }, "", "user", "list");
-  expect(keyless).toMatchObject({ code: 1, errors: expect.stringContaining("there is no OPERATOR_KEY") });
+  expect(await runCommand(variables, ["--url", url, "camera", "list"])).toMatchObject({ code: 1, errors: why });
+  expect(existsSync(dataPath)).toBe(false);
 });
 
 it("checks the settings and writes nothing", async () => {
   const dataPath = newDataPath();
-  const variables = { DATA_PATH: join(dataPath, "none"), HOST: "", WS_PORT: "0" };
-  expect(await run(variables, "", "check-config")).toMatchObject({ code: 0, output: "the settings are right" });
+  const variables = { DATA_PATH: join(dataPath, "none"), WS_PORT: "0" };
+  expect(await runCommand(variables, ["check-config"])).toMatchObject({ code: 0, output: "the settings are right" });
   expect(existsSync(variables.DATA_PATH)).toBe(false);
-  const wrong = await run({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, "", "check-config");
+  const wrong = await runCommand({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, ["check-config"]);
   expect(wrong.code).toBe(1);
   for (const name of ["WS_PORT", "JWT_SECRET", "OPERATOR_KEY"]) expect(wrong.errors).toContain(`skylapse: ${name}:`);
+});
+
+it("is what npx runs in a checkout, without asking anybody for it", async () => {
+  const npm = { npm_config_cache: newDataPath(), npm_config_offline: "true", npm_config_update_notifier: "false" };
+  const env = { PATH: process.env.PATH, HOME: newDataPath(), ...npm };
+  const cwd = join(dirname(COMMAND), "../..");
+  const child = spawn("npx", ["skylapse", "--version"], { env, cwd, stdio: ["ignore", "pipe", "inherit"] });
+  const [output] = await Promise.all([text(child.stdout), once(child, "close")]);
+  expect([child.exitCode, output.trim()]).toEqual([0, version]);
+});
+
+it("says what to do where nothing is built", async () => {
+  const folder = newDataPath();
+  cpSync(dirname(COMMAND), join(folder, "deploy", "bin"), { recursive: true });
+  cpSync(join(dirname(COMMAND), "../../package.json"), join(folder, "package.json"));
+  const child = spawn(process.execPath, [join(folder, "deploy", "bin", basename(COMMAND)), "--version"]);
+  const [errors] = await Promise.all([text(child.stderr), once(child, "close")]);
+  expect([child.exitCode, errors]).toEqual([1, expect.stringContaining("npm run build")]);
 });

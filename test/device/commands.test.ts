@@ -100,6 +100,8 @@ test.each([
     /knows capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
   ],
   ["a command of an object's prototype", command("constructor"), /is not a command/],
+  ["a sleep that is over", command("sleep", { until: "2020-01-01T00:00:00.000Z" }), /^until: is over$/],
+  ["a sleep without an end", command("sleep"), /^until: /],
   ["an expired command", command("capture.now", {}, { expires_at: "2020-01-01T00:00:00.000Z" }), /^expired at 2020/],
 ])("%s: rejected, with the reason", async (_, given, reason) => {
   const broker = await openBroker();
@@ -157,7 +159,8 @@ test("a schedule is accepted, said and kept, and an empty one ends the pictures"
   await broker.until(() => states().length === 2);
   expect(states()[1]).toEqual(schedule);
   await agent.stop();
-  await onlineCamera(broker, { dataPath });
+  // What was commanded wins over what it is started with.
+  await onlineCamera(broker, { dataPath, schedule: { entries: [] } });
   await broker.until(() => states().length === 3);
   expect(states()[2]).toEqual(schedule);
   const paused = await give(broker, command("schedule.set", { entries: [] }));

@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { ConfigurationError } from "../../contract/environment.ts";
 import { loadConfig } from "../../device/config.ts";
@@ -54,6 +55,10 @@ test.each([
   ["CAMERA_ID", "North Face", /1 to 63 of a-z/],
   ["BROKER_URL", "localhost:1883", /mqtt:\/\//],
   ["BROKER_URL", "http://127.0.0.1", /mqtt:\/\//],
+  ["BROKER_URL", "mqtt://", /mqtt:\/\//],
+  ["BROKER_URL", "mqtt:/127.0.0.1", /mqtt:\/\//],
+  ["BROKER_URL", "mqtt://north:s3cret@127.0.0.1", /no user and password.*\/\/…@127/],
+  ["LOCATION_LAT", " ", /degrees/],
   ["TOPIC_ROOT", "sky/#", /wildcard/],
   ["LOCATION_LAT", "91", /at most 90/],
   ["LOCATION_LON", "-181", /at least -180/],
@@ -93,6 +98,13 @@ test("the secret may come from a file", () => {
 
 test("a secret is never shown, however wrong", () => {
   expect(problemsOf({ ...needed, CAMERA_SECRET: "x".repeat(2000) }).join()).not.toContain("xxx");
+});
+
+test("a file of a secret that is empty is said to be", () => {
+  const { CAMERA_SECRET: _, ...rest } = needed;
+  expect(problemsOf({ ...rest, CAMERA_SECRET_FILE: file("\n") })).toContainEqual(
+    expect.stringMatching(/^CAMERA_SECRET_FILE: .* is empty/),
+  );
 });
 
 function file(content: string): string {
@@ -157,4 +169,22 @@ test.each([
   ["[]", /--config: .* must hold a JSON object/],
 ])("a configuration file that holds %s is refused", (content, reason) => {
   expect(() => loadConfig({ file: file(content), env: needed })).toThrow(reason);
+});
+
+/** A JSON block of the README. */
+function example(name: string): string {
+  const readme = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
+  return (
+    new RegExp(`<!-- tried: ${name} -->\\n\`\`\`json\\n([\\s\\S]*?)\\n\`\`\``).exec(readme)?.[1] ??
+    expect.fail(`no ${name}`)
+  );
+}
+
+test("the settings and the schedule of the README are right as they stand", () => {
+  const schedule = file(example("camera schedule"));
+  const settings = file(example("camera settings").replace("/etc/skylapse-schedule.json", schedule));
+  const { camera, driver } = loadConfig({ file: settings, env: {} });
+  expect(driver.name).toBe("rpicam");
+  expect(camera).toMatchObject({ id: "north", images: { minFreePercent: 10 }, preview: { every: 4 } });
+  expect(camera.schedule).toEqual(JSON.parse(example("camera schedule")));
 });

@@ -1,7 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { DeviceClock } from "../../device/clock.ts";
 import { type DiskOutbox, type DiskOutboxOptions, openDiskOutbox } from "../../device/disk-outbox.ts";
@@ -107,7 +118,7 @@ test("a link that flaps before anything was sent numbers nothing for good: state
   await outbox.put(message("state", "storage", "old"));
   outbox.connected();
   await new Promise<void>((resolve) => outbox.onReady(resolve));
-  outbox.release();
+  outbox.release(false);
   await outbox.put(message("state", "storage", "new"));
   outbox.connected();
   const entries = await take(outbox, 2);
@@ -161,7 +172,7 @@ test("a state that was sent and then replaced goes into history: it never comes 
   outbox.connected();
   await outbox.put(message("state", "storage", "sent"));
   await take(outbox, 1);
-  outbox.release();
+  outbox.release(false);
   await outbox.put(message("state", "storage", "newest"));
   outbox.connected();
   const entries = await take(outbox, 2);
@@ -176,7 +187,7 @@ test("the clearing of an alert that was raised again says nothing any more, and 
   outbox.connected();
   await outbox.put({ topic: "disk", kind: "alert", retain: true, at: new Date(), body: new Uint8Array(0) });
   await take(outbox, 1);
-  outbox.release();
+  outbox.release(false);
   await outbox.put(message("alert", "disk", "raised"));
   outbox.connected();
   const [raised] = await take(outbox, 1);
@@ -229,7 +240,7 @@ test("as the last resort even numbered messages go, so that nothing grows withou
   for (let index = 0; index < 10; index++) await outbox.put(message("event", `sent ${index}`));
   outbox.connected();
   await take(outbox, 10);
-  outbox.release();
+  outbox.release(false);
   for (let index = 0; index < 25; index++) await outbox.put(message("report", `report ${index}`));
   expect(outbox.size).toBe(25);
   await outbox.put(message("event", "event"));
@@ -290,6 +301,39 @@ test("a store without its table of contents is repaired", async () => {
   expect(second.size).toBe(20);
 });
 
+test.each([
+  ["overwritten", (table: string) => writeFileSync(table, Buffer.alloc(statSync(table).size))],
+  ["cut off", (table: string) => truncateSync(table, Math.floor(statSync(table).size / 2))],
+])("a table that is %s costs what was in it, and the camera starts", async (_, damage) => {
+  const path = folder();
+  for (const round of [1, 2]) {
+    // What is in the log at one start is in a table after it.
+    const outbox = await open(path);
+    for (let index = 0; index < 100; index++) await outbox.put(message("event", `event ${round}`));
+    await outbox.close();
+  }
+  const tables = readdirSync(path).filter((name) => name.endsWith(".ldb"));
+  expect(tables.length).toBeGreaterThan(0);
+  for (const name of tables) damage(join(path, name));
+  const outbox = await open(path);
+  expect(outbox.size).toBeGreaterThanOrEqual(100);
+  outbox.connected();
+  expect(topics(await take(outbox, 1))).toHaveLength(1);
+});
+
+test("a repair over which the program came to its end is not tried again: the store is put aside", async () => {
+  const path = folder();
+  const first = await open(path);
+  await first.put(message("event", "event"));
+  await first.close();
+  writeFileSync(join(path, "CURRENT"), "");
+  writeFileSync(join(path, "repairing"), "");
+  const second = await open(path);
+  expect(second.size).toBe(0);
+  expect(readdirSync(`${path}.damaged`)).toContain("repairing");
+  expect(readdirSync(path)).not.toContain("repairing");
+});
+
 test("whatever garbage is in its files, the outbox opens and works", async () => {
   for (const victim of [/^CURRENT$/, /^MANIFEST/, /\.log$/, /./]) {
     const path = folder();
@@ -297,13 +341,135 @@ test("whatever garbage is in its files, the outbox opens and works", async () =>
     for (let index = 0; index < 20; index++) await first.put(message("event", `event ${index}`));
     await first.close();
     for (const name of readdirSync(path))
-      if (victim.test(name) && name !== "LOCK") writeFileSync(join(path, name), randomBytes(5000));
+      if (victim.test(name) && name !== "LOCK" && name !== "large") writeFileSync(join(path, name), randomBytes(5000));
     const second = await open(path);
     await second.put(message("event", "new"));
     second.connected();
     expect(topics(await take(second, second.size)).at(-1)).toBe("new");
     await second.close();
   }
+});
+
+function picture(fill: number, bytes = 40_000): OutgoingMessage {
+  return { ...message("preview", `picture ${fill}`), body: Buffer.alloc(bytes, fill) };
+}
+
+const filesOf = (path: string): string[] => readdirSync(join(path, "large"));
+
+test("a picture is a file beside the database, until it is acknowledged", async () => {
+  const path = folder();
+  const first = await open(path);
+  for (const fill of [1, 2]) await first.put(picture(fill));
+  await first.close();
+  expect(filesOf(path)).toHaveLength(2);
+  const second = await open(path);
+  second.connected();
+  const entries = await take(second, 2);
+  expect(entries.map(({ message: { body } }) => Buffer.from(body).equals(Buffer.alloc(40_000, 1)))).toEqual([
+    true,
+    false,
+  ]);
+  await second.acknowledge(entries[0] ?? expect.fail());
+  expect(filesOf(path)).toHaveLength(1);
+  await second.acknowledge(entries[1] ?? expect.fail());
+  expect(filesOf(path)).toHaveLength(0);
+});
+
+test("each picture of many is sent as it is, while others are acknowledged", async () => {
+  const outbox = await open(folder());
+  const fills = Array.from({ length: 60 }, (_, index) => index + 1);
+  for (const fill of fills) await outbox.put(picture(fill, 4096 + 1000 * fill));
+  outbox.connected();
+  const underWay: OutboxEntry[] = [];
+  for (const fill of fills) {
+    underWay.push(...(await take(outbox, 1)));
+    if (fill % 3 === 0)
+      for (const entry of underWay.splice(0)) {
+        const index = Number(/\d+/.exec(entry.message.topic)?.[0]);
+        expect(Buffer.from(entry.message.body).equals(Buffer.alloc(4096 + 1000 * index, index))).toBe(true);
+        void outbox.acknowledge(entry);
+      }
+  }
+  await vi.waitUntil(() => outbox.size === 0);
+});
+
+test("a picture that was damaged on its disk is dropped and told, and the others are sent", async () => {
+  const path = folder();
+  const first = await open(path);
+  for (const fill of [1, 2, 3]) await first.put(picture(fill));
+  await first.close();
+  const [torn = "", lost = ""] = filesOf(path).sort();
+  truncateSync(join(path, "large", torn), 20_000);
+  rmSync(join(path, "large", lost));
+  const second = await open(path);
+  second.connected();
+  expect(topics(await take(second, 1))).toEqual(["picture 3"]);
+  expect(second.takeDropped()).toMatchObject({ count: 2 });
+});
+
+test("a file of a picture that the power did not let into the database goes, and no later picture with it", async () => {
+  const path = folder();
+  const first = await open(path);
+  await first.put(picture(1));
+  await first.close();
+  const [name = ""] = filesOf(path);
+  const second = await open(path);
+  second.connected();
+  await second.acknowledge((await take(second, 1))[0] ?? expect.fail());
+  await second.close();
+  writeFileSync(join(path, "large", name), "half a pict");
+  const third = await open(path);
+  expect(filesOf(path)).toEqual([]);
+  await third.put(picture(2));
+  third.connected();
+  const [entry] = await take(third, 1);
+  expect(Buffer.from(entry?.message.body ?? "").equals(Buffer.alloc(40_000, 2))).toBe(true);
+});
+
+/** Whether somebody has the database open. */
+async function isOpen(path: string): Promise<boolean> {
+  const error: unknown = await new ClassicLevel(path).open().catch((reason: unknown) => reason);
+  return error instanceof Error && error.cause instanceof Error && "code" in error.cause
+    ? error.cause.code === "LEVEL_LOCKED"
+    : false;
+}
+
+test("while the disk does not let its database be opened, no message is taken for unreadable", async () => {
+  const path = folder();
+  const outbox = await open(path);
+  await outbox.put(message("alert", "a"));
+  await outbox.put(message("state", "b"));
+  const current = readFileSync(join(path, "CURRENT"));
+  // It cannot be written, and not be opened anew either.
+  rmSync(join(path, "large"), { recursive: true });
+  writeFileSync(join(path, "CURRENT"), "");
+  const kept = outbox.put(picture(1));
+  await vi.waitUntil(async () => !(await isOpen(path)), { timeout: 5000 });
+  outbox.connected();
+  const taken = take(outbox, 3);
+  // The read has come to its end, if it does not wait.
+  await new Promise(setImmediate);
+  await vi.waitUntil(async () => !(await isOpen(path)), { timeout: 5000 });
+  mkdirSync(join(path, "large"));
+  writeFileSync(join(path, "CURRENT"), current);
+  await kept;
+  expect(topics(await taken).sort()).toEqual(["a", "b", "picture 1"]);
+  expect(outbox.takeDropped()).toBeUndefined();
+});
+
+test("on a full disk the oldest pictures go, so that what matters more can be written", async () => {
+  const path = folder();
+  const outbox = await open(path);
+  for (const fill of [1, 2]) await outbox.put(picture(fill));
+  const next = `b!${String(3).padStart(15, "0")}`;
+  symlinkSync("/dev/full", join(path, "large", next));
+  const kept = outbox.put(picture(3));
+  await vi.waitUntil(() => filesOf(path).join() === next, { timeout: 5000 });
+  rmSync(join(path, "large", next));
+  await kept;
+  expect(outbox.takeDropped()).toMatchObject({ count: 2 });
+  outbox.connected();
+  expect(topics(await take(outbox, 1))).toEqual(["picture 3"]);
 });
 
 test("a second agent on the same folder is refused, and harms nothing", async () => {

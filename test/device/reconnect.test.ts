@@ -1,4 +1,7 @@
-import { expect, onTestFinished, test } from "vitest";
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
+import { pino } from "pino";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
 import { backoffMs } from "../../device/backoff.ts";
 import { MemoryOutbox } from "../../device/memory-outbox.ts";
@@ -157,4 +160,37 @@ test("the wait before a reconnect is random below a bound that doubles up to its
   const longest = [0, 1, 2, 8, 9, 500].map((attempt) => backoffMs(attempt, options, () => 1));
   expect(longest).toEqual([1000, 2000, 4000, 256_000, 300_000, 300_000]);
   expect(backoffMs(5, options, () => 0)).toBe(0);
+});
+
+/** What a camera says of a server that does so with every connection, without another word. */
+async function saidOf(answer: (socket: Socket) => void, options: Partial<SenderOptions> = {}): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    answer(socket);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  if (address === null || typeof address === "string") expect.fail("no port");
+  const lines: string[] = [];
+  const sender = new Sender({
+    ...{ tree, owner: { kind: "camera", id: "north" }, secret: "s3cret", outbox: new MemoryOutbox() },
+    ...{ brokerUrl: `mqtt://127.0.0.1:${address.port}`, reconnect: quickly, now: () => new Date() },
+    logger: pino({ level: "warn" }, { write: (line: string) => lines.push(line) }),
+    ...options,
+  });
+  sender.start();
+  onTestFinished(() => sender.stop());
+  return vi.waitUntil(() => lines.at(0));
+}
+
+test("that there is no link is said with its reason and what to do, whatever the other side does", async () => {
+  expect(await saidOf((socket) => socket.end())).toMatch(/link failed/);
+  expect(await saidOf((socket) => socket.end())).toMatch(/closed without an answer.*server's log/);
+  expect(await saidOf(() => {}, { connectTimeoutMs: 100 })).toMatch(/connack timeout.*does the server run/);
+  expect(await saidOf((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n"))).toMatch(/does not speak MQTT/);
+  expect(await saidOf((socket) => socket.end(Buffer.from([0x20, 2, 0, 4])))).toMatch(/password.*CAMERA_SECRET/);
+  expect(await saidOf(() => {}, { brokerUrl: "mqtt://127.0.0.1:1" })).toMatch(
+    /"broker":"mqtt:\/\/127.0.0.1:1".*ECONNREFUSED.*nothing listens there/,
+  );
 });

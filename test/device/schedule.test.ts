@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Schedule } from "../../contract/commands.ts";
 import { CaptureLoop, type Plan, restAfterFailures } from "../../device/capture-loop.ts";
@@ -157,6 +158,96 @@ test("where windows overlap the shorter interval counts, and the longer one agai
   ]);
 });
 
+test("a picture is taken in the moment in which a shorter interval ends, when the longer one says so", () => {
+  const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
+  expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
+});
+
+test("whatever the windows, pictures fall where a look at every second says", () => {
+  const seconds = fc.integer({ min: 0, max: 300 });
+  const anyWindow = fc.record({
+    start: seconds,
+    length: fc.integer({ min: 1, max: 200 }),
+    interval: fc.integer({ min: 1, max: 90 }),
+  });
+  fc.assert(
+    fc.property(fc.array(anyWindow, { maxLength: 5 }), fc.integer({ min: 0, max: 89 }), (chosen, phase) => {
+      const windows = chosen.map(({ start, length, interval }) => ({
+        start: new Date(start * 1000),
+        end: new Date((start + length) * 1000),
+        intervalS: interval,
+      }));
+      const expected: number[] = [];
+      for (let second = 0; second <= 500; second++) {
+        const interval = activeInterval(windows, new Date(second * 1000));
+        const opens = chosen.some(({ start }) => start === second);
+        if (interval !== undefined && (opens || (second - phase) % interval === 0)) expected.push(second);
+      }
+      const found: number[] = [];
+      for (let next = nextCapture(windows, new Date(-1), phase * 1000); next !== undefined; ) {
+        found.push(next.getTime() / 1000);
+        next = nextCapture(windows, next, phase * 1000);
+      }
+      expect(found).toEqual(expected);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** Days around which clocks change: by an hour, by half of one, and at midnight. */
+const CHANGES = [
+  ["Europe/Zurich", "2026-03-29T12:00:00Z"],
+  ["Europe/Zurich", "2026-10-25T12:00:00Z"],
+  ["America/New_York", "2026-11-01T12:00:00Z"],
+  ["Australia/Lord_Howe", "2026-04-05T00:00:00Z"],
+  ["Australia/Lord_Howe", "2026-10-04T00:00:00Z"],
+  ["America/Santiago", "2026-04-05T12:00:00Z"],
+  ["America/Santiago", "2026-09-06T12:00:00Z"],
+] as const;
+
+test.each(CHANGES)(
+  "in %s around %s no minute of a window is missed, and none is added but where clocks change",
+  (timezone, noon) => {
+    const middle = new Date(noon);
+    const shown = new Intl.DateTimeFormat("en-GB", {
+      timeZone: timezone,
+      weekday: "short",
+      hour: "2-digit",
+      minute: "2-digit",
+    });
+    const moments = Array.from({ length: 2 * 288 }, (_, index) => {
+      const moment = new Date(middle.getTime() + (index - 288) * 300_000);
+      const [day = "", time = ""] = shown.format(moment).split(/,? /);
+      return { moment, day: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].indexOf(day) + 1, time };
+    });
+    const quarters = fc.integer({ min: 0, max: 95 }).map((quarter) => {
+      const hour = String(Math.floor(quarter / 4)).padStart(2, "0");
+      return `${hour}:${String((quarter % 4) * 15).padStart(2, "0")}`;
+    });
+    const days = fc.uniqueArray(fc.integer({ min: 1, max: 7 }), { minLength: 1 });
+    fc.assert(
+      fc.property(quarters, quarters, days, (start, end, chosen) => {
+        fc.pre(start !== end);
+        const windows = windowsAround(clock(start, end, { days: chosen }), { ...zurich, timezone }, middle);
+        let added = 0;
+        for (const { moment, day, time } of moments) {
+          const before = ((day + 5) % 7) + 1;
+          const wanted =
+            start < end
+              ? time >= start && time < end && chosen.includes(day)
+              : (time >= start && chosen.includes(day)) || (time < end && chosen.includes(before));
+          const active = activeInterval(windows, moment) !== undefined;
+          if (wanted && !active) expect.fail(`${moment.toISOString()} is missed by ${start}–${end} on ${chosen}`);
+          if (active && !wanted) added++;
+        }
+        // At most the hour between the two times at which clocks show the window's end.
+        expect(added).toBeLessThanOrEqual(12);
+      }),
+      { numRuns: 25 },
+    );
+  },
+);
+
 test("without entries there is nothing to wait for", () => {
   expect(nextCapture(windowsAround({ entries: [] }, zurich, at("10:00:00")), at("10:00:00"))).toBeUndefined();
 });
@@ -221,6 +312,35 @@ test("a clock that is set while the camera waits is noticed within a minute", as
   vi.setSystemTime(at("14:30:00"));
   await vi.advanceTimersByTimeAsync(60_000);
   expect(captured).toHaveLength(1);
+  await loop.stop();
+});
+
+test("what was due while the machine was off, and whose window has closed since, is not taken", async () => {
+  const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:59:30"));
+  vi.setSystemTime(at("12:00:00"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(captured).toEqual([]);
+  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z") });
+  await loop.stop();
+});
+
+test("when the clock is set back, what is next is told anew", async () => {
+  const { loop, plans } = run(clock("11:00", "11:03"), at("12:00:00"));
+  expect(plans.at(-1)?.next).toEqual(new Date("2026-01-16T10:00:00Z"));
+  vi.setSystemTime(new Date("2024-01-01T09:00:00Z"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(plans.at(-1)?.next).toEqual(new Date("2024-01-01T10:00:00Z"));
+  await loop.stop();
+});
+
+test("a clock that is set back while the camera rests after failures does not prolong the rest", async () => {
+  let failures = 0;
+  const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(captured).toHaveLength(3);
+  vi.setSystemTime(new Date("2024-01-01T09:00:00Z"));
+  await vi.advanceTimersByTimeAsync(70_000);
+  expect(captured).toHaveLength(4);
   await loop.stop();
 });
 

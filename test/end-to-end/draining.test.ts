@@ -1,11 +1,12 @@
 import { once } from "node:events";
+import { connect } from "node:net";
 import { connectAsync } from "mqtt";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { connectDashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-const OPERATOR_KEY = "an operator key of the tests";
+const OPERATOR_KEY = "operator-key-of-the-tests";
 const cleanUps: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -102,10 +103,12 @@ describe("SIGTERM", () => {
 
   it("a second time ends it at once", async () => {
     const skylapse = await start({ SHUTDOWN_SPREAD_MS: "60000" });
-    const token = signToken("alice", ["dashboard:read"]);
-    // A client that does not answer the goodbye holds the stop up for a moment.
-    const dashboard = await openDashboard(skylapse.socket, token);
+    // A client that does not answer the goodbye, and a request that does not end, hold the stop up for a moment each.
+    const dashboard = await openDashboard(skylapse.socket, signToken("alice", ["dashboard:read"]));
     dashboard.socket.pause();
+    const request = connect(Number(new URL(skylapse.http).port), "127.0.0.1").on("error", () => {});
+    cleanUps.push(() => request.destroy());
+    request.write("POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{");
     const ended = once(skylapse.process, "exit");
     skylapse.process.kill("SIGTERM");
     const from = performance.now();
@@ -113,7 +116,8 @@ describe("SIGTERM", () => {
     const [code] = await ended;
     clearInterval(again);
     dashboard.socket.terminate();
+    // By itself it ends with 0, or with 1 when it has waited for a minute.
     expect(code).toBe(1);
-    expect(performance.now() - from).toBeLessThan(900);
+    expect(performance.now() - from).toBeLessThan(10_000);
   });
 });

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PYTHON } from "../support/programs.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { COMMAND } from "../support/skylapse-command.ts";
 
 const README = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
 const SOURCES = ["bridge", "broker", "deploy", "device"].map((folder) =>
@@ -23,18 +24,23 @@ afterAll(async () => {
   removeDataPath(dataPath);
 });
 
-/** A code block of the README as it is written, but for the ports: the tests take free ones. */
+/** A code block of the README as it is written, but for ports and data, which are the test's own, and the time npx takes. */
 function example(name: string): { language: string; code: string } {
   const found = new RegExp(`<!-- tried: ${name} -->\\n\`\`\`(\\w+)\\n([\\s\\S]*?)\\n\`\`\``).exec(README);
   if (found?.[1] === undefined || found[2] === undefined) throw new Error(`the README has no example "${name}"`);
-  const code = found[2].replaceAll("8082", new URL(skylapse.http).port).replaceAll("1883", new URL(skylapse.mqtt).port);
+  const code = found[2]
+    .replaceAll("8082", new URL(skylapse.http).port)
+    .replaceAll("1883", new URL(skylapse.mqtt).port)
+    .replaceAll("./data", dataPath)
+    .replaceAll("npx skylapse", `"${process.execPath}" "${COMMAND}"`);
   return { language: found[1], code };
 }
 
 function run({ language, code }: { language: string; code: string }): ChildProcess {
   const [command, args] = language === "python" ? [PYTHON, ["-u", "-c", code]] : ["bash", ["-c", code]];
   // A group of its own, so that what a shell started ends with it.
-  return spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const env = { PATH: process.env.PATH, DATA_PATH: dataPath, WS_PORT: new URL(skylapse.http).port };
+  return spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, env });
 }
 
 /** What an example prints until it has printed `wanted`, or ended. */
@@ -65,6 +71,12 @@ describe("the README's examples do what they say", () => {
     ["mosquitto", /skylapse\/v1\/cameras\/north\/events\/capture\.completed \{/],
     ["paho", /skylapse\/v1\/cameras\/north\/events\/capture\.completed \{/],
     ["command", /"status":"succeeded"/],
+    [
+      "command-line",
+      /^alice\tadmin\n\S{43}\nnorth\t\S+\nwest\t\S+\ney\S+\nok +Node\.js[\s\S]*operator key +the server takes it/,
+    ],
+    ["log-in", /^\{"cameras":\[\{"id":"north"[\s\S]*"code":"unauthorized"/],
+    ["revoke", /"message":"The token was revoked"/],
   ])("%s", async (name, wanted) => {
     expect(await outputOf(name, wanted)).toMatch(wanted);
   });

@@ -5,11 +5,12 @@ import { pino } from "pino";
 import sharp from "sharp";
 import { afterEach, expect, it } from "vitest";
 import { z } from "zod";
-import { openDevices } from "../../broker/devices.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { startCamera } from "../../device/agent.ts";
+import { DeviceClock } from "../../device/clock.ts";
 import { BadLink } from "../support/bad-link.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
+import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 const INTERVAL_MS = 30_000;
@@ -29,8 +30,7 @@ it("a day without a link, a picture every 30 s: the present is on the dashboard 
 }, async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
-  const devices = await openDevices(join(dataPath, "devices.json"));
-  const { secret } = await devices.add({ id: "north", kind: "camera" });
+  const secret = await addCamera(dataPath, "north");
   const skylapse = await startSkylapse({
     dataPath,
     env: { JWT_SECRET, LOG_LEVEL: "warn", RETENTION_EVENTS: "100000", RETENTION_HOURS: "48" },
@@ -71,7 +71,7 @@ it("a day without a link, a picture every 30 s: the present is on the dashboard 
       readings: () => ({ storage: { total_bytes: 1000, free_bytes: 500 } }),
     },
     logger: pino({ level: "silent" }),
-    now: () => new Date(now),
+    clock: DeviceClock.of(() => new Date(now)),
   });
   cleanUps.push(() => agent.stop());
   const captures: string[] = [];

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, it } from "vitest";
 import { z } from "zod";
-import { openDevices } from "../../broker/devices.ts";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { BadLink } from "../support/bad-link.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
+import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/test/support/sender-program.js", import.meta.url));
@@ -30,8 +30,7 @@ it(`killed ${RUNS} times with kill -9 while it speaks over a link that is cut, a
 }, async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
-  const devices = await openDevices(join(dataPath, "devices.json"));
-  const { secret } = await devices.add({ id: "north", kind: "camera" });
+  const secret = await addCamera(dataPath, "north");
   const skylapse = await startSkylapse({
     dataPath,
     env: { JWT_SECRET, LOG_LEVEL: "warn", RETENTION_EVENTS: "100000" },

@@ -65,7 +65,7 @@ it.each(PLANS)(
     cleanUps.push(() => Promise.all([web.stop(), broker.stop()]));
     const env = {
       JWT_SECRET,
-      OPERATOR_KEY: JWT_SECRET,
+      OPERATOR_KEY: "operator-key-of-the-tests",
       REDIS_URL: redis.url,
       LOG_LEVEL: "error",
       RETENTION_EVENTS: "200000",

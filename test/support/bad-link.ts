@@ -57,7 +57,7 @@ class Pipe {
       else first.bytes = first.bytes.subarray(part.length);
     }
     if (this.#held <= BUFFER_BYTES) this.#from.resume();
-    if (this.#ended && this.#queue.length === 0 && this.#to.writable) this.#to.end();
+    if (this.#ended && !this.#link.silent && this.#queue.length === 0 && this.#to.writable) this.#to.end();
   }
 }
 
@@ -77,6 +77,8 @@ export class BadLink {
   readonly #target: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #clients = new Set<Socket>();
+  readonly #abandoned = new WeakSet<Socket>();
 
   private constructor(target: number) {
     this.#target = target;
@@ -121,6 +123,14 @@ export class BadLink {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** Ends the connections for those who made them, and lets the other side believe that they are there. */
+  abandon(): void {
+    for (const client of this.#clients) {
+      this.#abandoned.add(client);
+      client.destroy();
+    }
+  }
+
   /** Cuts everything once so many more bytes went up, wherever in a packet that is. */
   cutAfter(bytes: number): void {
     this.#cutAfter = bytes;
@@ -154,6 +164,8 @@ export class BadLink {
     }
     this.connectedAt.push(performance.now());
     const server = connect(this.#target, "127.0.0.1");
+    this.#clients.add(client);
+    client.once("close", () => this.#clients.delete(client));
     const pipes = [new Pipe(this, client, server, true), new Pipe(this, server, client, false)];
     for (const [socket, other] of [
       [client, server],
@@ -165,8 +177,8 @@ export class BadLink {
       socket.on("close", () => {
         this.#sockets.delete(socket);
         for (const pipe of pipes) pipe.stop();
-        // A silent link does not even tell that the other side is gone.
-        if (!this.silent) other.destroy();
+        // A silent link, and one that was left, does not even tell that the other side is gone.
+        if (!this.silent && !this.#abandoned.has(socket)) other.destroy();
       });
     }
   }

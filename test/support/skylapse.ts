@@ -99,6 +99,8 @@ function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
       MQTT_PORT: "0",
       MQTT_WS_PORT: "0",
       SIMULATOR: "0",
+      // Surveying a mountain for pictures of the default size takes seconds of a core.
+      SIMULATOR_WIDTH: "320",
       LOG_LEVEL: "info",
       ...env,
     },

@@ -112,7 +112,7 @@ async function holdsTables(folder: string): Promise<boolean> {
 
 function lockedError(path: string, cause: unknown): JournalUnusableError {
   return new JournalUnusableError(
-    `${path} is in use: another process has this journal open. Stop it, or give this one a DATA_PATH of its own`,
+    `${path} is in use: another process has it open. Stop that one, or give this one a DATA_PATH of its own`,
     { cause },
   );
 }

@@ -59,6 +59,12 @@ export function sessionKey(sender: string, session: string): string {
   return `q${sender.length}:${sender}${session}`;
 }
 
+export function partsOfSessionKey(key: string): { sender: string; name: string } {
+  const from = key.indexOf(":") + 1;
+  const end = from + Number(key.slice(1, from - 1));
+  return { sender: key.slice(from, end), name: key.slice(end) };
+}
+
 export function stateKey(topic: string): string {
   return `s${topic}`;
 }

@@ -1,11 +1,16 @@
 import type { MessageOrigin } from "../journal.ts";
-import { idKey, rowsOf, sessionKey } from "./keys.ts";
+import { idKey, partsOfSessionKey, rowsOf, sessionKey } from "./keys.ts";
+import { type SessionLimits, SessionTable } from "./session-table.ts";
 import type { Database, WriteSet } from "./write-set.ts";
 
 /** The sequence numbers seen of one session of one sender. */
 interface Session<Waiting> {
+  readonly sender: string;
+  readonly name: string;
   /** Its key in the store. */
   readonly key: string;
+  /** Whether it is in the table, and after the write under way in the store. */
+  isKept: boolean;
   /** Ascending, inclusive, never touching: from, to, from, to … */
   runs: number[];
   /** `runs` before the write under way; undefined when none is. */
@@ -32,22 +37,27 @@ type SessionRow = [position: number, ...runs: number[]];
  * meanwhile, so a number below the highest is not a repetition: the numbers themselves are kept, as runs.
  *
  * Where a bound is hit, the oldest knowledge goes: a repetition may then be taken for new, a new message is never
- * taken for a repetition. Ids and sessions belong to their sender: no one can suppress the messages of another.
+ * taken for a repetition. Ids and sessions belong to their sender: no one can suppress the messages of another, nor, by
+ * naming many, make the repetitions of another be forgotten.
  */
 export class Seen<Waiting> {
-  /** Least recently used first. */
-  readonly #sessions = new Map<string, Session<Waiting>>();
+  readonly #sessions: SessionTable<Session<Waiting>>;
+  /** Those that are not in the table and have messages that wait, by key. */
+  readonly #coming = new Map<string, Session<Waiting>>();
   readonly #waitingIds = new Map<string, Waiting>();
-  readonly #limits: { maxSessions: number; maxSeqRuns: number };
+  readonly #maxSeqRuns: number;
+  /** Keys of rows that were too many when they were loaded. */
+  #tooMany: string[] = [];
 
-  constructor(limits: { maxSessions: number; maxSeqRuns: number }) {
-    this.#limits = limits;
+  constructor({ maxSeqRuns, ...limits }: SessionLimits & { maxSeqRuns: number }) {
+    this.#sessions = new SessionTable(limits);
+    this.#maxSeqRuns = maxSeqRuns;
   }
 
   markOf(origin: MessageOrigin): Mark<Waiting> | undefined {
     const { sender, session, seq, id } = origin;
     if (session !== undefined && seq !== undefined && Number.isSafeInteger(seq) && seq >= 0)
-      return { session: this.#session(sessionKey(sender, session)), seq, idKey: undefined };
+      return { session: this.#session(sender, session), seq, idKey: undefined };
     return id === undefined ? undefined : { session: undefined, seq: 0, idKey: idKey(sender, id) };
   }
 
@@ -69,22 +79,24 @@ export class Seen<Waiting> {
       return;
     }
     mark.session.runsBefore ??= mark.session.runs.slice();
-    insert(mark.session.runs, mark.seq, this.#limits.maxSeqRuns);
+    insert(mark.session.runs, mark.seq, this.#maxSeqRuns);
   }
 
   /** Adds the rows of the sessions of the write under way. */
   putSessions(messages: readonly Marked<Waiting>[], position: number, set: WriteSet): void {
+    for (const key of this.#tooMany) set.del(key);
+    this.#tooMany = [];
     const put = new Set<Session<Waiting>>();
     for (const { mark } of messages) {
       const session = mark?.session;
       if (session === undefined || put.has(session)) continue;
       put.add(session);
       set.put(session.key, sessionRow(position, session.runs));
-      // The newest use goes to the end.
-      this.#sessions.delete(session.key);
-      this.#sessions.set(session.key, session);
+      if (!session.isKept) this.#coming.delete(session.key);
+      session.isKept = true;
+      this.#sessions.keep(session.sender, session.name, session);
     }
-    this.#forgetOldest(set);
+    for (const session of this.#sessions.trim()) this.#forget(session, set);
   }
 
   /** The write came to an end; what it held is durable or never was. */
@@ -99,13 +111,14 @@ export class Seen<Waiting> {
         if (!kept) session.runs = session.runsBefore;
         session.runsBefore = undefined;
       }
-      if (session.runs.length === 0 && session.waiting.size === 0) this.#sessions.delete(session.key);
+      if (session.runs.length === 0) this.#drop(session);
     }
   }
 
   /** The row of a session as memory has it, for a store that is in doubt; undefined when there is none. */
   row(key: string, position: number): string | undefined {
-    const session = this.#sessions.get(key);
+    const { sender, name } = partsOfSessionKey(key);
+    const session = this.#sessions.get(sender, name);
     return session === undefined || session.runs.length === 0 ? undefined : sessionRow(position, session.runs);
   }
 
@@ -116,27 +129,45 @@ export class Seen<Waiting> {
       rows.push({ key, position, runs });
     }
     rows.sort((a, b) => a.position - b.position);
-    for (const { key, runs } of rows) this.#session(key).runs = runs;
-  }
-
-  #session(key: string): Session<Waiting> {
-    const known = this.#sessions.get(key);
-    if (known !== undefined) return known;
-    const session: Session<Waiting> = { key, runs: [], runsBefore: undefined, waiting: new Map() };
-    this.#sessions.set(key, session);
-    return session;
-  }
-
-  #forgetOldest(set: WriteSet): void {
-    let excess = this.#sessions.size - this.#limits.maxSessions;
-    if (excess <= 0) return;
-    for (const session of this.#sessions.values()) {
-      if (excess-- <= 0) return;
-      if (session.waiting.size > 0) continue;
-      this.#sessions.delete(session.key);
-      set.del(session.key);
+    for (const { key, runs } of rows) {
+      const { sender, name } = partsOfSessionKey(key);
+      this.#sessions.keep(sender, name, { ...newSession<Waiting>(sender, name, key), runs, isKept: true });
     }
+    this.#tooMany = this.#sessions.trim().map(({ key }) => key);
   }
+
+  #session(sender: string, name: string): Session<Waiting> {
+    const kept = this.#sessions.get(sender, name);
+    if (kept !== undefined) return kept;
+    const key = sessionKey(sender, name);
+    let coming = this.#coming.get(key);
+    if (coming === undefined) {
+      coming = newSession(sender, name, key);
+      this.#coming.set(key, coming);
+    }
+    return coming;
+  }
+
+  /** It is out of the table already. */
+  #forget(session: Session<Waiting>, set: WriteSet): void {
+    set.del(session.key);
+    session.isKept = false;
+    session.runs = [];
+    session.runsBefore = undefined;
+    this.#drop(session);
+  }
+
+  /** What waits is known all the same. */
+  #drop(session: Session<Waiting>): void {
+    if (session.isKept) this.#sessions.delete(session.sender, session.name);
+    session.isKept = false;
+    if (session.waiting.size > 0) this.#coming.set(session.key, session);
+    else this.#coming.delete(session.key);
+  }
+}
+
+function newSession<Waiting>(sender: string, name: string, key: string): Session<Waiting> {
+  return { sender, name, key, isKept: false, runs: [], runsBefore: undefined, waiting: new Map() };
 }
 
 function sessionRow(position: number, runs: readonly number[]): string {

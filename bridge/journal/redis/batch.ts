@@ -58,23 +58,24 @@ export class Batch {
   }
 
   #putMarks(args: (string | number | Buffer)[]): void {
-    const sessions = new Map<string, { seqs: string; places: string }>();
+    const sessions = new Map<string, { sender: string; session: string; seqs: string; places: string }>();
     const ids: (string | number)[] = [];
     for (let index = 0; index < this.messages.length; index++) {
       const mark = this.messages[index]?.mark;
       if (mark === undefined) continue;
       if ("id" in mark) ids.push(mark.id, index + 1);
       else {
-        const known = sessions.get(mark.session);
-        if (known === undefined) sessions.set(mark.session, { seqs: `${mark.seq}`, places: `${index + 1}` });
+        const { name, sender, session, seq } = mark;
+        const known = sessions.get(name);
+        if (known === undefined) sessions.set(name, { sender, session, seqs: `${seq}`, places: `${index + 1}` });
         else {
-          known.seqs += ` ${mark.seq}`;
+          known.seqs += ` ${seq}`;
           known.places += ` ${index + 1}`;
         }
       }
     }
     args.push(sessions.size);
-    for (const [key, { seqs, places }] of sessions) args.push(key, seqs, places);
+    for (const { sender, session, seqs, places } of sessions.values()) args.push(sender, session, seqs, places);
     args.push(ids.length / 2);
     for (const part of ids) args.push(part);
   }

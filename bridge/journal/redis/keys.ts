@@ -4,7 +4,7 @@
  *
  * | key | type | holds |
  * |---|---|---|
- * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of channels that were forgotten) |
+ * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of channels that were forgotten), `sessions` (how many there are), `changes` (of their number) |
  * | `log` | stream | chunks of up to 64 entries; the id is the last position |
  * | `channel:{name}` | stream | for each chunk with entries of the channel: when it was accepted, and which entries |
  * | `kept` | hash | channel → how many entries it keeps |
@@ -16,8 +16,9 @@
  * | `lingering` | list | chunks that no channel keeps, to be removed soon |
  * | `trims` | stream | floors as they move, for other nodes |
  * | `ids` | hash | ids of messages without session and seq |
- * | `sessions` | hash | session → sequence numbers seen |
- * | `sessions-used` | sorted set | sessions by the position of their last use |
+ * | `sessions:{sender}` | hash | session → sequence numbers seen |
+ * | `sessions-used:{sender}` | sorted set | its sessions by the position of their last use |
+ * | `senders` | sorted set | senders by how many sessions they have; of those with as many, who has had them for the longest is the last |
  * | `state` | hash | retained topic → its last value |
  * | `estates` | sorted set | runs of nodes by when they gave their last sign of life |
  * | `instances` | hash | run → the node it was a run of |

@@ -8,8 +8,10 @@ export interface RedisJournalLimits {
   maxWaitingMessages: number;
   /** The most characters and bytes that may wait for Redis. */
   maxWaitingBytes: number;
-  /** Sessions of senders whose sequence numbers are remembered; the least recently used is forgotten first. */
+  /** Sessions whose sequence numbers are remembered; beyond it, the least recently used one of the sender who has the most goes. */
   maxSessions: number;
+  /** And those of one sender: what its devices and connections, and what they send again after an outage, can have. */
+  maxSessionsPerSender: number;
   /** Separate runs of sequence numbers remembered for one session; the lowest is forgotten first. */
   maxSeqRuns: number;
   /** Channels the journal keeps apart. Beyond half of it channels that kept nothing are forgotten, beyond it new ones refused. */
@@ -29,7 +31,8 @@ export const DEFAULT_REDIS_JOURNAL_LIMITS: RedisJournalLimits = {
   maxBatchBytes: 1024 * 1024,
   maxWaitingMessages: 20_000,
   maxWaitingBytes: 64 * 1024 * 1024,
-  maxSessions: 10_000,
+  maxSessions: 20_000,
+  maxSessionsPerSender: 128,
   maxSeqRuns: 128,
   maxChannels: 50_000,
   maxStateTopics: 100_000,

@@ -6,8 +6,10 @@ export interface Waiter {
   reject(error: unknown): void;
 }
 
-/** How a message is recognised: by sequence number, else by id, else not at all. */
-export type Mark = { key: string; session: string; seq: number } | { key: string; id: string };
+/** How a message is recognised: by sequence number, else by id, else not at all. `name` is the session's among all senders'. */
+export type Mark =
+  | { key: string; name: string; sender: string; session: string; seq: number }
+  | { key: string; id: string };
 
 /** An append that is not durable yet. */
 export interface Waiting extends Waiter {
@@ -23,7 +25,7 @@ export interface Waiting extends Waiter {
 export function markOf({ sender, session, seq, id }: MessageOrigin): Mark | undefined {
   if (session !== undefined && seq !== undefined && Number.isSafeInteger(seq) && seq >= 0) {
     const name = `${sender.length}:${sender}${session}`;
-    return { key: `q${name}\n${seq}`, session: name, seq };
+    return { key: `q${name}\n${seq}`, name, sender, session, seq };
   }
   if (id === undefined) return undefined;
   const name = `${sender.length}:${sender}${id}`;

@@ -143,7 +143,7 @@ export class Writer {
       const { epoch, head, stamp } = this.#options.knowledge();
       const args: (string | number | Buffer)[] = [keys.prefix, epoch, run, batch.number, head, stamp, batch.acceptedAt];
       args.push(limits.maxStateTopics, Number.isFinite(retentionEvents) ? retentionEvents : -1);
-      args.push(limits.maxSessions, limits.maxSeqRuns);
+      args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRuns);
       batch.putArguments(args);
       args.push(emitted.length, ...emitted);
       this.#sent.set(batch.number, batch);

@@ -34,8 +34,8 @@ export class RedisRetained {
     this.#options = options;
   }
 
-  get size(): number {
-    return this.#topics.size;
+  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow"> {
+    return this.#topics;
   }
 
   async load(): Promise<void> {

@@ -40,7 +40,7 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
             <div className="row-words">
               <p className="row-title">{alert.message}</p>
               <p className="row-detail">
-                {[ownerOf(data, alert), `since ${formatMinute(alert.since, zoneOf(data, alert), now)}`].join(" · ")}
+                <Owner data={data} alert={alert} /> · since {formatMinute(alert.since, zoneOf(data, alert), now)}
               </p>
             </div>
             <time className="row-time" dateTime={alert.since}>
@@ -72,6 +72,12 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
       </ul>
     </section>
   );
+}
+
+/** A camera's name leads to it. */
+function Owner({ data, alert }: { data: RealTimeData; alert: AlertState }): ReactNode {
+  const name = ownerOf(data, alert);
+  return alert.camera !== undefined && data.cameras.has(alert.camera) ? <a href={`#${alert.camera}`}>{name}</a> : name;
 }
 
 function ownerOf(data: RealTimeData, { camera, service }: AlertState): string {

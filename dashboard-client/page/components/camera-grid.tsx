@@ -1,19 +1,15 @@
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
+import type { CameraState } from "../../camera-state.ts";
 import type { RealTimeData } from "../../dashboard-store.ts";
 import type { Pictures } from "../pictures.ts";
 import { CameraCard } from "./camera-card.tsx";
 
 /** One camera large, the others beside it; which one is large stays in the address, so that it can be bookmarked. */
 export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: Pictures }): ReactNode {
-  const [chosen, setChosen] = useState(() => location.hash.slice(1));
+  const [chosen, choose] = useChosenCamera();
   const cameras = [...data.cameras.values()].sort((one, other) => one.id.localeCompare(other.id));
-  const featured = cameras.find(({ id }) => id === chosen) ?? cameras[0];
+  const featured = useFeatured(cameras, chosen, data.loaded);
   if (featured === undefined) return data.loaded ? <NoCameras /> : <LoadingCameras />;
-  const choose = (id: string): void => {
-    history.replaceState(null, "", `#${id}`);
-    setChosen(id);
-    scrollTo({ top: 0 });
-  };
   // One list with keys, so that a card that becomes the large one keeps its picture.
   const ordered = [featured, ...cameras.filter((camera) => camera !== featured)];
   return (
@@ -30,6 +26,40 @@ export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: P
       ))}
     </section>
   );
+}
+
+/** The camera that the address names. */
+function useChosenCamera(): [string, (id: string) => void] {
+  const [chosen, setChosen] = useState(() => location.hash.slice(1));
+  useEffect(() => {
+    const follow = (): void => {
+      setChosen(location.hash.slice(1));
+      scrollTo({ top: 0 });
+    };
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  const choose = (id: string): void => {
+    history.replaceState(null, "", `#${id}`);
+    setChosen(id);
+    scrollTo({ top: 0 });
+  };
+  return [chosen, choose];
+}
+
+/** The one that was chosen, else the first that has said what it is; it stays, whoever comes later. */
+function useFeatured(cameras: readonly CameraState[], chosen: string, loaded: boolean): CameraState | undefined {
+  const [held, hold] = useState<string>();
+  const featured =
+    cameras.find(({ id }) => id === chosen) ??
+    cameras.find(({ id }) => id === held) ??
+    cameras.find(({ about }) => about !== undefined) ??
+    cameras[0];
+  const settled = loaded && featured?.about !== undefined ? featured.id : undefined;
+  useEffect(() => {
+    if (settled !== undefined) hold(settled);
+  }, [settled]);
+  return featured;
 }
 
 function LoadingCameras(): ReactNode {

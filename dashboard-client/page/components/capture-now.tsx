@@ -1,6 +1,6 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { RealTimeData } from "../../dashboard-store.ts";
-import { type CommandText, captureFailure, captureProgress, SENDING } from "../text/command-status.ts";
+import { type CommandText, captureAsked, captureFailure, captureProgress } from "../text/command-status.ts";
 import { Icon } from "./icon.tsx";
 
 /** How long an outcome stays, milliseconds. */
@@ -22,7 +22,7 @@ export function CaptureNow({ camera, name, data }: { camera: string; name: strin
     const show = (next: CommandText): void => {
       if (mine === run.current) setProgress(next);
     };
-    setProgress(SENDING);
+    setProgress(captureAsked(data.cameras.get(camera)?.presence?.value.status));
     data
       .command(camera, "capture.now", {}, { onProgress: (step) => show(captureProgress(step)) })
       .then((result) => show(captureProgress(result)))

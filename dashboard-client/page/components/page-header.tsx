@@ -4,9 +4,14 @@ import { ConnectionPill } from "./connection-pill.tsx";
 
 export function PageHeader({
   data,
+  mustSignIn,
+  userId,
   onSignOut,
 }: {
   data: RealTimeData;
+  /** There is no connection to tell of then. */
+  mustSignIn: boolean;
+  userId: string | undefined;
   onSignOut: (() => void) | undefined;
 }): ReactNode {
   return (
@@ -19,9 +24,9 @@ export function PageHeader({
         Skylapse
       </h1>
       <p className="page-summary">{summary(data)}</p>
-      <ConnectionPill data={data} />
+      {!mustSignIn && <ConnectionPill data={data} />}
       {onSignOut !== undefined && (
-        <button type="button" className="text-button sign-out" onClick={onSignOut}>
+        <button type="button" className="text-button sign-out" title={`Signed in as ${userId}`} onClick={onSignOut}>
           Sign out
         </button>
       )}

@@ -2,24 +2,27 @@ import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { Icon } from "./icon.tsx";
 
 export interface SignInProps {
-  /** Rejects with what to tell the operator. */
-  onSignIn: (key: string) => Promise<void>;
+  /** Rejects with what to tell who tries. */
+  onSignIn: (userId: string, password: string) => Promise<void>;
+  /** Who was signed in last. */
+  userId: string | undefined;
   /** What the server said last. */
   reason: string | undefined;
 }
 
-export function SignIn({ onSignIn, reason }: SignInProps): ReactNode {
+export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
-  const field = useId();
+  const [userField, passwordField] = [useId(), useId()];
 
   const submit = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
-    const key = new FormData(event.currentTarget).get("key");
-    if (typeof key !== "string" || key.trim() === "") return;
+    const form = new FormData(event.currentTarget);
+    const [user, password] = [form.get("user"), form.get("password")];
+    if (typeof user !== "string" || typeof password !== "string") return;
     setBusy(true);
     setError(undefined);
-    onSignIn(key.trim())
+    onSignIn(user.trim(), password)
       .catch((problem: unknown) => setError(problem instanceof Error ? problem.message : "Signing in failed"))
       .finally(() => setBusy(false));
   };
@@ -31,13 +34,21 @@ export function SignIn({ onSignIn, reason }: SignInProps): ReactNode {
           <Icon name="key" />
         </span>
         <h2>Sign in</h2>
-        <p>{reason ?? "The server asks for an operator key"}. It is kept until this tab is closed.</p>
-        {/* Password managers file the key under this name. */}
-        <input type="text" name="username" value="operator" autoComplete="username" readOnly hidden />
-        <label htmlFor={field}>Operator key</label>
+        <p>{reason ?? "Sign in to see the cameras"}</p>
+        <label htmlFor={userField}>User</label>
         <input
-          id={field}
-          name="key"
+          id={userField}
+          name="user"
+          autoComplete="username"
+          autoCapitalize="none"
+          spellCheck={false}
+          defaultValue={userId}
+          required
+        />
+        <label htmlFor={passwordField}>Password</label>
+        <input
+          id={passwordField}
+          name="password"
           type="password"
           autoComplete="current-password"
           required
@@ -51,6 +62,9 @@ export function SignIn({ onSignIn, reason }: SignInProps): ReactNode {
         <button type="submit" className="button primary" disabled={busy}>
           {busy ? "Signing in…" : "Sign in"}
         </button>
+        <p className="sign-in-help">
+          Accounts are made on the server: <code>npx skylapse user add</code>
+        </p>
       </form>
     </main>
   );

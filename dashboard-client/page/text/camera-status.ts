@@ -35,7 +35,7 @@ function currentStatus(camera: CameraState, now: number): StatusText {
         ? { label: "Sleeping", detail: since, tone: "rest" }
         : { label: `Sleeping until ${formatMinute(presence.until, zone, now)}`, detail: since, tone: "rest" };
     case "stale":
-      return { label: "No new pictures", detail: `connected, but silent ${since}`, tone: "warn" };
+      return { label: "No new pictures", detail: `there, but late ${since}`, tone: "warn" };
     case "unknown":
       return { label: "Unknown", detail: `not heard ${since}`, tone: "quiet" };
     case undefined:

@@ -1,5 +1,6 @@
 import { ReplyCode } from "../../../contract/codes.ts";
 import type { CommandStatus } from "../../../contract/commands.ts";
+import type { Presence } from "../../../contract/events.ts";
 import type { CommandResult } from "../../commands.ts";
 import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../errors.ts";
 
@@ -15,7 +16,10 @@ const STEPS: Record<Extract<CommandStatus, "sent" | "delivered" | "accepted">, s
   accepted: "Taking the picture…",
 };
 
-export const SENDING: CommandText = { text: "Sending…", tone: "busy" };
+/** Before anything is heard of it: to a camera that sleeps nothing is sent before it wakes. */
+export function captureAsked(presence: Presence["status"] | undefined): CommandText {
+  return { text: presence === "sleeping" ? "Waiting for the camera to wake up…" : "Sending…", tone: "busy" };
+}
 
 /** What can be said of `capture.now`, and no more: "has it" only after the camera's own acknowledgement. */
 export function captureProgress({ status, error, code }: CommandResult): CommandText {
@@ -30,12 +34,12 @@ export function captureProgress({ status, error, code }: CommandResult): Command
       if (code === ReplyCode.deviceOffline) return bad("The camera is offline · nothing was taken");
       return bad(`Failed${because(error)}`);
     case "rejected":
-      // With a code it was the server that refused, before the camera heard of it.
-      return bad(`${code === undefined ? "The camera refused" : "Not sent"}${because(error)}`);
+      // With any other code it was the server that refused, before the camera heard of it.
+      return bad(`${code === ReplyCode.commandRejected ? "The camera refused" : "Not sent"}${because(error)}`);
     case "timed_out":
-      return bad("The camera has it but did not answer · it may still take the picture");
+      return bad(`No answer${because(error)} · it may still take the picture`);
     case "expired":
-      return bad("The camera could not be reached in time · nothing was taken");
+      return bad(`Expired${because(error)}`);
   }
 }
 

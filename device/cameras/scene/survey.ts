@@ -186,8 +186,7 @@ class Painter {
     const here = terrain.height(x, z, detail);
     let slopeX = (terrain.height(x + reach, z, detail) - here) / reach;
     let slopeZ = (terrain.height(x, z + reach, detail) - here) / reach;
-    const steep = Math.hypot(slopeX, slopeZ);
-    const up = 1 / Math.sqrt(1 + steep * steep);
+    const up = 1 / Math.sqrt(1 + slopeX * slopeX + slopeZ * slopeZ);
     const grain = terrain.grain(x, z);
     const fine = this.#leaves.fractal(x * 38, z * 38, 3);
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
 import { describeAgainstModel } from "./journal-model.ts";
+import { describeSessions } from "./journal-sessions.ts";
 import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
 
 export interface OpenOptions {
@@ -9,6 +10,8 @@ export interface OpenOptions {
   /** Default 24. */
   retentionHours?: number;
   now?: () => number;
+  /** Default: those of the journal. */
+  limits?: { maxSessions?: number; maxSessionsPerSender?: number };
 }
 
 /** Where a journal lives: what was closed can be opened again there. */
@@ -173,6 +176,8 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(await journal.append(anonymous)).toEqual({ position: 2, duplicate: false });
       });
     });
+
+    describeSessions(() => place);
 
     describe("replay", () => {
       test("reads a channel's own entries, in order, page by page", async () => {

@@ -46,6 +46,19 @@ test("writing goes on by itself when the disk has room: with the next append, wi
   expect(status.trouble).toBeUndefined();
 });
 
+test("sessions of what was refused are not remembered, and push out none that are", async () => {
+  await child.append(messages(1, 3));
+  child.setDisk(0);
+  const others = range(1, 100).map((n) => ({ session: `s${n}`, seq: 1 }));
+  for (const report of await child.append([...others, ...messages(4, 4)])) expect(report.kind).toBe("refused");
+  child.setDisk("free");
+  expect(await child.append([...messages(4, 4), ...others])).toEqual(accepted(4, 104));
+  for (const report of await child.append([...messages(1, 4), ...others])) {
+    expect(report.kind).toBe("appended");
+    expect(report).not.toHaveProperty("position");
+  }
+});
+
 test("trouble clears without an append", async () => {
   child.setDisk(0);
   await child.append(messages(1, 1));

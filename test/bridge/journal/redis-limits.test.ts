@@ -72,8 +72,11 @@ test("what retention removed leaves nothing behind", async () => {
   now += 25 * HOUR_MS;
   expect(await journal.trim()).toBe(journal.head);
   // What still has something to say: positions, floors, and what was seen and set.
-  const lasting = ["floors", "kept", "meta", "trims", "estates", "sessions", "sessions-used", "state"];
-  await expect.poll(keys).toEqual([...lasting, "log"].map((name) => `${place.prefix}journal:${name}`).sort());
+  const lasting = ["floors", "kept", "meta", "trims", "estates", "senders", "state"];
+  const sessions = ["sessions:device:north", "sessions-used:device:north"];
+  await expect
+    .poll(keys)
+    .toEqual([...lasting, ...sessions, "log"].map((name) => `${place.prefix}journal:${name}`).sort());
   expect(await place.redis.connect("test").xlen(`${place.prefix}journal:log`)).toBe(0);
 });
 
@@ -105,6 +108,15 @@ test("sessions beyond the limit are forgotten, the least recently used first", a
   for (const boot of ["a", "c", "d"])
     expect(await journal.append(message(from("device:north", boot, 1)))).toMatchObject({ duplicate: true });
   expect(await journal.append(message(from("device:north", "b", 1)))).toMatchObject({ duplicate: false });
+});
+
+test("what was seen of senders goes with a journal that was lost", async () => {
+  const one = message(from("device:north", "s", 1));
+  await (await place.open()).append(one);
+  await place.redis.connect("test").del(`${place.prefix}journal:meta`);
+  const journal = await place.open();
+  expect((await keys()).filter((key) => /:(?:sessions|senders)/.test(key))).toEqual([]);
+  expect(await journal.append(one)).toEqual({ position: 1, duplicate: false });
 });
 
 test("runs of sequence numbers beyond the limit are forgotten, the lowest first", async () => {

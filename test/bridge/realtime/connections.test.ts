@@ -74,6 +74,17 @@ describe("the number of connections", () => {
     await waiting.next("auth_success");
     expect(await upgrade(url)).toBe(101);
   });
+
+  it("of one address in a minute is limited, and of an IPv6 address with its whole network", async () => {
+    const { url } = await startRealtime({
+      maxConnectsPerMinute: 2,
+      addressOf: ({ headers }) => String(headers["x-test-address"] ?? "none"),
+    });
+    const statuses = [];
+    for (const address of ["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2", "2001:db8::3"])
+      statuses.push(await upgrade(url, { "x-test-address": address }));
+    expect(statuses).toEqual([101, 101, 429, 101, 101, 101, 429]);
+  });
 });
 
 describe("a page", () => {

@@ -88,6 +88,7 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
   const sockets = startSockets({
     ...{ config: { ...DEFAULTS, ...config }, journal, tokens, channels, commands, logger },
     register,
+    audit: { refuse: () => {} },
     store: { shared: false, trouble: () => undefined },
     grantsOf: (permissions) => grantsOf(permissions, { tree, channels }),
   });

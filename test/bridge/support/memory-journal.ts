@@ -12,8 +12,16 @@ export type MemoryJournal = Pick<Journal, "follow" | "snapshot" | "state"> & {
   entries: Entry[];
   publish: Publish;
   /** As a device would, with an envelope or without. */
-  say(topic: Topic, data: unknown, more?: { event?: string; historical?: boolean; retain?: boolean }): void;
+  say(topic: Topic, data: unknown, more?: Said): void;
 };
+
+interface Said {
+  event?: string;
+  historical?: boolean;
+  retain?: boolean;
+  /** By the sender's clock, RFC 3339. Default: ours. */
+  timestamp?: string;
+}
 
 export function memoryJournal(tree: TopicTree): MemoryJournal {
   const followers = new Set<(entries: readonly Entry[]) => void>();
@@ -31,15 +39,18 @@ export function memoryJournal(tree: TopicTree): MemoryJournal {
       if (journal.trouble !== undefined) throw new StoreUnavailableError(journal.trouble);
       return { position: append(message) };
     },
-    say(topic, data, { event = "said", historical = false, retain = false } = {}) {
-      append({ topic, event, data, historical, retain });
+    say(topic, data, { event = "said", historical = false, retain = false, timestamp } = {}) {
+      append({ topic, event, data, historical, retain }, timestamp);
     },
   };
 
-  function append({ topic, event, data, retain = false, historical = false }: OwnMessage): number {
+  function append(
+    { topic, event, data, retain = false, historical = false }: OwnMessage,
+    timestamp = new Date().toISOString(),
+  ): number {
     if (topic.kind === "camera-other" || topic.kind === "service-other") throw new Error("not a topic of the contract");
     const name = tree.build(topic);
-    const content = { event, data, timestamp: new Date().toISOString(), ...(historical ? { historical } : {}) };
+    const content = { event, data, timestamp, ...(historical ? { historical } : {}) };
     const entry: Entry = {
       position: journal.entries.length + 1,
       topic: name,

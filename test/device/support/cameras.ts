@@ -6,6 +6,7 @@ import { type CameraAgent, type CameraOptions, startCamera } from "../../../devi
 import type { CameraDriver } from "../../../device/cameras/camera-driver.ts";
 import { createSimulatedCamera } from "../../../device/cameras/simulated.ts";
 import type { CameraConfig } from "../../../device/config.ts";
+import { jpegOf } from "./programs.ts";
 import { type Received, TestBroker } from "./test-broker.ts";
 
 export const silent = pino({ level: "silent" });
@@ -21,6 +22,15 @@ export async function openBroker(): Promise<TestBroker> {
 
 export function smallCamera(): CameraDriver {
   return createSimulatedCamera({ location: zermatt, seed: "north", width: 96, height: 72 });
+}
+
+/** A camera that has its one picture at hand: for what is not about pictures. */
+export async function plainCamera(): Promise<CameraDriver> {
+  const jpeg = await jpegOf(64, 48);
+  return {
+    about: { model: "Stand-in", firmware: "1" },
+    capture: async () => ({ jpeg, width: 64, height: 48, settings: {} }),
+  };
 }
 
 export function configFor(broker: TestBroker, changes: Partial<CameraConfig> = {}): CameraConfig {
@@ -50,7 +60,7 @@ export async function cameraAt(
     config: configFor(broker, config),
     camera: options.camera ?? smallCamera(),
     logger: options.logger ?? silent,
-    ...(options.now === undefined ? {} : { now: options.now }),
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
   });
   onTestFinished(() => agent.stop());
   return agent;

@@ -14,6 +14,8 @@ export class TestBroker {
   readonly received: Received[] = [];
   /** When set, publications are neither acknowledged nor remembered. */
   deaf = false;
+  /** Publications that end their sender's connection: there is no other way to refuse one [MQTT-3.3.5-2]. */
+  refuses: (topic: string) => boolean = () => false;
   #aedes: Aedes | undefined;
   #server: Server | undefined;
   #port = 0;
@@ -35,6 +37,7 @@ export class TestBroker {
     };
     aedes.authorizePublish = (client, packet, done) => {
       if (this.deaf && client !== null) return;
+      if (client !== null && this.refuses(packet.topic)) return done(new Error("refused"));
       this.#remember(packet);
       done(null);
     };

@@ -1,6 +1,9 @@
 import fc, { type Arbitrary } from "fast-check";
 import { connectPacket, idPacket, PINGREQ, packet, publishPacket, subscribePacket } from "../../broker/raw-client.ts";
+import { anyConnect, field } from "../mqtt-program.ts";
+import { frame, type UpgradeOptions, upgradeRequest } from "../raw-web-socket.ts";
 import { hostileJson, hostileText, mutated, rawBytes } from "./mutations.ts";
+import { framed } from "./web-socket-inputs.ts";
 
 const ROOT = "skylapse/v1";
 const id = fc.constantFrom(0, 1, 2, 65_535);
@@ -41,6 +44,11 @@ const publish = fc
 const subscribe = fc
   .tuple(fc.array(fc.tuple(filter, fc.constantFrom<0 | 1 | 2>(0, 1, 2)), { maxLength: 4 }), id)
   .map(([filters, packetId]) => subscribePacket(filters, packetId));
+const unsubscribe = fc
+  .tuple(fc.array(filter, { maxLength: 4 }), id)
+  .map(([filters, packetId]) =>
+    packet(0xa2, Buffer.concat([Buffer.from([packetId >> 8, packetId & 255]), ...filters.map(field)])),
+  );
 const acknowledgement = fc.tuple(fc.constantFrom(4, 5, 6, 7), id).map(([type, packetId]) => idPacket(type, packetId));
 
 /** @param password a token, so that no input costs the time of a hash */
@@ -54,7 +62,18 @@ export function beforeConnect(password: string): Arbitrary<Buffer> {
       keepalive: fc.constantFrom(0, 60, 65_535),
     })
     .map(connectPacket);
-  return fc.oneof(rawBytes, connect, mutated(connect), mutated(connect), publish, packets);
+  const odd = fc
+    .record({
+      protocol: fc.constantFrom("MQTT", "MQIsdp", "__proto__"),
+      level: fc.constantFrom(3, 4, 5, 0x84, 255),
+      flags: fc.oneof(fc.constantFrom(0xc6, 0xce, 0xd6, 0xde, 0xf6, 0xfe), fc.nat(255)),
+      clientId: clientId,
+      will: fc.record({ topic, payload: fc.oneof(envelope, hostileText) }),
+      username: fc.constant("fuzz"),
+      password: fc.constant(password),
+    })
+    .map(anyConnect);
+  return fc.oneof(rawBytes, connect, mutated(connect), mutated(connect), odd, publish, packets);
 }
 
 const clientId = fc.nat(31).map((number) => `fuzz-${number}`);
@@ -73,6 +92,7 @@ const whole = fc.oneof(
   publish,
   publish,
   subscribe,
+  unsubscribe,
   acknowledgement,
   fc.constantFrom(PINGREQ, connectPacket({ clientId: "again", username: "u", password: "p" })),
 );
@@ -89,3 +109,29 @@ const packets: Arbitrary<Buffer> = fc
     { minLength: 1, maxLength: 4 },
   )
   .map((list) => Buffer.concat(list));
+
+const OVER_WEB_SOCKET: UpgradeOptions = { path: "/", protocol: "mqtt" };
+/** The request for MQTT over WebSocket. */
+export const MQTT_UPGRADE = upgradeRequest(OVER_WEB_SOCKET);
+
+/** MQTT bytes as a client frames them. */
+export function mqttFrame(bytes: Buffer): Buffer {
+  return frame(bytes, { opcode: 2 });
+}
+
+/** The same as {@link beforeConnect}, in frames right and wrong, behind a request right and wrong. */
+export function beforeConnectInFrames(password: string): Arbitrary<Buffer> {
+  const upgraded = framed(beforeConnect(password), 2).map((bytes) => Buffer.concat([MQTT_UPGRADE, bytes]));
+  return fc.oneof(
+    { weight: 1, arbitrary: rawBytes },
+    { weight: 1, arbitrary: mutated(fc.constant(MQTT_UPGRADE)) },
+    { weight: 4, arbitrary: upgraded },
+  );
+}
+
+/** The same as {@link afterConnect}; the CONNECT is framed rightly. */
+export function afterConnectInFrames(password: string): Arbitrary<{ connect: Buffer; bytes: Buffer }> {
+  return fc
+    .tuple(afterConnect(password), framed(packets, 2))
+    .map(([{ connect }, bytes]) => ({ connect: mqttFrame(connect), bytes }));
+}

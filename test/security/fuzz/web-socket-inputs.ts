@@ -13,19 +13,20 @@ const anyFrame: Arbitrary<FrameOptions> = fc.record(
   { requiredKeys: [] },
 );
 
-const frames = (text: Arbitrary<string>): Arbitrary<Buffer> => {
-  const whole = text.map((content) => frame(content));
+/** Messages in frames, right and wrong. @param opcode of those that are right: 1 for text, 2 for bytes */
+export function framed(messages: Arbitrary<Buffer>, opcode: 1 | 2): Arbitrary<Buffer> {
+  const whole = messages.map((content) => frame(content, { opcode }));
   return fc.oneof(
     whole,
     mutated(whole),
-    fc.tuple(text, anyFrame).map(([content, options]) => frame(content, options)),
-    fc.tuple(rawBytes, anyFrame).map(([content, options]) => frame(content, options)),
+    fc.tuple(messages, anyFrame).map(([content, options]) => frame(content, { opcode, ...options })),
+    fc.tuple(rawBytes, anyFrame).map(([content, options]) => frame(content, { opcode, ...options })),
     // A message in two pieces, and a ping between them.
-    text.map((content) =>
+    messages.map((content) =>
       Buffer.concat([
-        frame(content.slice(0, 5), { final: false }),
+        frame(content.subarray(0, 5), { opcode, final: false }),
         frame("p", { opcode: 9 }),
-        frame(content.slice(5), { opcode: 0 }),
+        frame(content.subarray(5), { opcode: 0 }),
       ]),
     ),
     fc.constantFrom(
@@ -34,7 +35,13 @@ const frames = (text: Arbitrary<string>): Arbitrary<Buffer> => {
       frame("", { opcode: 10 }),
     ),
   );
-};
+}
+
+const frames = (texts: Arbitrary<string>): Arbitrary<Buffer> =>
+  framed(
+    texts.map((text) => Buffer.from(text)),
+    1,
+  );
 
 export function beforeAuth(token: string): Arbitrary<Buffer> {
   const messages = fc.oneof(

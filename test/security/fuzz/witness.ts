@@ -6,33 +6,42 @@ import type { Skylapse } from "../../support/skylapse.ts";
 /** Between two events: one that is seen makes room for the next, so that the program has time for its attackers. */
 const PAUSE_MS = 20;
 
-/** A camera and a dashboard that mean well, beside all that does not. */
+/** A camera, a dashboard and an MQTT subscriber that mean well, beside all that does not. */
 export interface Witness {
-  /** Ends both. @returns what the dashboard saw, and the longest time from an event to its arrival */
-  finish(): Promise<{ published: number; seen: number[]; slowestMs: number }>;
+  /** Ends them. @returns what each saw, and the longest time from an event to its arrival at both */
+  finish(): Promise<{ published: number; dashboard: number[]; subscriber: number[]; slowestMs: number }>;
 }
 
+const TOPIC = "skylapse/v1/cameras/witness/events/capture.completed";
+
 export async function startWitness({ mqtt: broker, socket }: Skylapse): Promise<Witness> {
-  const camera = mqtt.connect(broker, {
-    clientId: "witness",
-    username: "witness",
-    password: signToken("witness", ["device:witness"], 7200),
-    reconnectPeriod: 0,
-  });
-  await new Promise<void>((resolve, reject) => camera.once("connect", () => resolve()).once("error", reject));
+  const connect = (username: string, permission: string) =>
+    mqtt.connectAsync(broker, {
+      clientId: username,
+      username,
+      password: signToken(username, [permission], 7200),
+      reconnectPeriod: 0,
+    });
+  const camera = await connect("witness", "device:witness");
+  const subscriber = await connect("subscriber", "camera:witness:read");
+  await subscriber.subscribeAsync(TOPIC, { qos: 1 });
   const dashboard: Dashboard = await openDashboard(
     socket,
     signToken("watcher", ["camera:witness:read"], 7200),
     "camera:witness",
   );
-  const seen: number[] = [];
+  const seen = { dashboard: [] as number[], subscriber: [] as number[] };
   let arrived = () => {};
+  const see = (by: "dashboard" | "subscriber", n: number) => {
+    seen[by].push(n);
+    if (seen.dashboard.length === seen.subscriber.length) arrived();
+  };
   dashboard.socket.on("message", (data) => {
     const message = JSON.parse(String(data));
     if (message.type !== "dashboard_event" || message.event !== "capture.completed") return;
-    seen.push(message.data.n);
-    arrived();
+    see("dashboard", message.data.n);
   });
+  subscriber.on("message", (_topic, payload) => see("subscriber", JSON.parse(payload.toString()).n));
   let running = true;
   let published = 0;
   let slowestMs = 0;
@@ -40,9 +49,10 @@ export async function startWitness({ mqtt: broker, socket }: Skylapse): Promise<
     dashboard.closed.then((code) => {
       if (running) throw new Error(`the dashboard beside was closed with ${code}`);
     }),
-    new Promise<never>((_, reject) =>
-      camera.once("close", () => running && reject(new Error("the camera beside was disconnected"))),
-    ),
+    new Promise<never>((_, reject) => {
+      for (const [name, client] of Object.entries({ camera, subscriber }))
+        client.once("close", () => running && reject(new Error(`the ${name} beside was disconnected`)));
+    }),
   ]);
   lost.catch(() => {});
   const work = (async () => {
@@ -53,10 +63,7 @@ export async function startWitness({ mqtt: broker, socket }: Skylapse): Promise<
       });
       published++;
       const body = JSON.stringify({ n: published });
-      await Promise.race([
-        camera.publishAsync("skylapse/v1/cameras/witness/events/capture.completed", body, { qos: 1 }),
-        lost,
-      ]);
+      await Promise.race([camera.publishAsync(TOPIC, body, { qos: 1 }), lost]);
       await Promise.race([arrival, lost]);
       slowestMs = Math.max(slowestMs, performance.now() - started);
       // What the dashboard keeps of all it was told is not the subject.
@@ -69,8 +76,8 @@ export async function startWitness({ mqtt: broker, socket }: Skylapse): Promise<
     finish: async () => {
       running = false;
       await work;
-      await Promise.all([camera.endAsync(), dashboard.close()]);
-      return { published, seen, slowestMs };
+      await Promise.all([camera.endAsync(), subscriber.endAsync(), dashboard.close()]);
+      return { published, ...seen, slowestMs };
     },
   };
 }

@@ -1,6 +1,12 @@
 import { script } from "../connection.ts";
 
 /**
+ * What a session more adds to the score of its sender. Less than it are the changes there may ever be, and with the most
+ * sessions of a sender, which must stay below 256, the score is a whole number that a double holds exactly.
+ */
+const STEP = 2 ** 45;
+
+/**
  * Appends a batch: all of it, or nothing.
  *
  * Before the first write everything is known that could speak against it, and the first write is one that Redis
@@ -8,9 +14,9 @@ import { script } from "../connection.ts";
  *
  * Arguments, one after the other; lists begin with their length:
  * ```
- * prefix epoch run batch | head and stamp as the node knows them | now | limits: state topics, events of a channel, sessions, runs
+ * prefix epoch run batch | head and stamp as the node knows them | now | limits: state topics, events of a channel, sessions, those of a sender, runs
  * publications
- * sessions: key, seqs, places in the batch      ids: key, place in the batch
+ * sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
  * chunks: size, text, holders, ids, channels (name, distances from the last position)
  * states: topic, place in the batch, value ("" clears)      publications that were emitted
  * ```
@@ -28,10 +34,10 @@ local function whole(n) return string.format('%.0f', n) end
 
 local prefix, epoch, run, batch = text(), text(), text(), text()
 local knownHead, knownStamp, now = number(), text(), text()
-local maxTopics, maxEvents, maxSessions, maxRuns = number(), number(), number(), number()
+local maxTopics, maxEvents, maxSessions, maxOfSender, maxRuns = number(), number(), number(), number(), number()
 local publications = text()
 
-local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
+local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten', 'sessions', 'changes')
 if meta[1] ~= epoch then return {'epoch', meta[1] or ''} end
 local base, stamp = tonumber(meta[2]), meta[3]
 if base < knownHead or (base == knownHead and stamp ~= knownStamp) then return {'behind'} end
@@ -39,11 +45,12 @@ if base < knownHead or (base == knownHead and stamp ~= knownStamp) then return {
 local repeated = {}
 local sessions = {}
 for s = 1, number() do
-  local key, seqs, places = text(), text(), text()
+  local sender, name, seqs, places = text(), text(), text(), text()
   local runs = {}
-  for value in string.gmatch(redis.call('HGET', prefix .. 'sessions', key) or '', '%d+') do
+  for value in string.gmatch(redis.call('HGET', prefix .. 'sessions:' .. sender, name) or '', '%d+') do
     runs[#runs + 1] = tonumber(value)
   end
+  local first = tonumber(string.match(places, '%d+'))
   local nextPlace = string.gmatch(places, '%d+')
   for digits in string.gmatch(seqs, '%d+') do
     local seq, place, count = tonumber(digits), nextPlace(), #runs
@@ -77,7 +84,7 @@ for s = 1, number() do
       table.remove(runs, 1)
     end
   end
-  sessions[s] = {key, runs}
+  sessions[s] = {sender, name, first, runs}
 end
 local ids = {}
 for i = 1, number() do
@@ -114,19 +121,32 @@ for _ = 1, number() do
 end
 redis.call('HSET', prefix .. 'meta', 'head', whole(head), 'stamp', previous)
 
-for _, session in ipairs(sessions) do
-  local runs = session[2]
-  for i = 1, #runs do runs[i] = whole(runs[i]) end
-  redis.call('HSET', prefix .. 'sessions', session[1], table.concat(runs, ' '))
-  redis.call('ZADD', prefix .. 'sessions-used', head, session[1])
+local total, changes, grown = tonumber(meta[5] or '0'), tonumber(meta[6] or '0'), false
+local function resized(sender, by, count)
+  total, changes = total + by, changes + 1
+  if count == 0 then redis.call('ZREM', prefix .. 'senders', sender)
+  else redis.call('ZADD', prefix .. 'senders', whole(count * ${STEP} - changes), sender) end
 end
-if #sessions > 0 then
-  local excess = redis.call('ZCARD', prefix .. 'sessions-used') - maxSessions
-  if excess > 0 then
-    local oldest = redis.call('ZPOPMIN', prefix .. 'sessions-used', math.min(excess, 100))
-    for i = 1, #oldest, 2 do redis.call('HDEL', prefix .. 'sessions', oldest[i]) end
+for _, session in ipairs(sessions) do
+  local sender, name, first, runs = unpack(session)
+  local used = prefix .. 'sessions-used:' .. sender
+  for i = 1, #runs do runs[i] = whole(runs[i]) end
+  redis.call('HSET', prefix .. 'sessions:' .. sender, name, table.concat(runs, ' '))
+  if redis.call('ZADD', used, base + first, name) == 1 then
+    grown = true
+    resized(sender, 1, redis.call('ZCARD', used))
   end
 end
+while grown do
+  local largest = redis.call('ZREVRANGE', prefix .. 'senders', 0, 0, 'WITHSCORES')
+  local sender, count = largest[1], math.ceil(tonumber(largest[2] or '0') / ${STEP})
+  local excess = math.max(count - maxOfSender, total > maxSessions and 1 or 0)
+  if not sender or excess <= 0 then break end
+  local oldest = redis.call('ZPOPMIN', prefix .. 'sessions-used:' .. sender, excess)
+  for i = 1, #oldest, 2 do redis.call('HDEL', prefix .. 'sessions:' .. sender, oldest[i]) end
+  resized(sender, -#oldest / 2, redis.call('ZCARD', prefix .. 'sessions-used:' .. sender))
+end
+if grown then redis.call('HSET', prefix .. 'meta', 'sessions', whole(total), 'changes', whole(changes)) end
 for _, key in ipairs(ids) do redis.call('HSET', prefix .. 'ids', key, '') end
 
 local count = number()

@@ -9,13 +9,18 @@ import { script } from "../connection.ts";
 export const OPEN = script(`
 local prefix, candidate = ARGV[1], ARGV[2]
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
+-- Of an earlier form.
+redis.call('UNLINK', prefix .. 'sessions', prefix .. 'sessions-used')
 if meta[1] then return {meta[1], meta[2], meta[3], meta[4] or '0'} end
 for _, channel in ipairs(redis.call('HKEYS', prefix .. 'kept')) do redis.call('UNLINK', prefix .. 'channel:' .. channel) end
 for _, run in ipairs(redis.call('ZRANGE', prefix .. 'estates', 0, -1)) do
   redis.call('UNLINK', prefix .. 'unemitted:' .. run, prefix .. 'partial:' .. run)
 end
+for _, sender in ipairs(redis.call('ZRANGE', prefix .. 'senders', 0, -1)) do
+  redis.call('UNLINK', prefix .. 'sessions:' .. sender, prefix .. 'sessions-used:' .. sender)
+end
 for _, name in ipairs({'log', 'kept', 'floors', 'oldest', 'excess', 'held', 'chunk-ids', 'lingering', 'trims', 'ids',
-    'sessions', 'sessions-used', 'state', 'estates', 'instances'}) do
+    'senders', 'state', 'estates', 'instances'}) do
   redis.call('UNLINK', prefix .. name)
 end
 redis.call('HSET', prefix .. 'meta', 'epoch', candidate, 'head', '0', 'stamp', '-')

@@ -1,0 +1,66 @@
+import { Argument, type Command, Option } from "commander";
+import { z } from "zod";
+import { SESSION_ID, userIdSchema } from "../../bridge/tokens.ts";
+import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
+
+const tokenSchema = z.object({ token: z.string(), expires_in: z.number() });
+const lifeSchema = z
+  .string()
+  .regex(/^[1-9]\d{0,9}$/, "must be a whole number of seconds, 1 or more")
+  .transform(Number);
+const momentSchema = z.iso.datetime({ offset: true, error: "must be a time such as 2026-03-01T06:30:00Z" });
+const sessionSchema = z.string().regex(SESSION_ID, "must be the sid of a token of an account");
+
+interface Revoked {
+  user?: string;
+  tokenId?: string;
+  session?: string;
+  issuedBefore?: string;
+}
+
+/** `skylapse token` and `skylapse revoke` */
+export function tokenCommands(program: Command, withApi: WithApi): void {
+  program
+    .command("token")
+    .description("print an access token, for a program that is no camera")
+    .addArgument(new Argument("<user-id>", "whom it speaks for").argParser(checkedBy(userIdSchema)))
+    .addOption(permissionOption("what its bearer may do, such as dashboard:read").makeOptionMandatory())
+    .addOption(
+      new Option("--expires-in <seconds>", "how long it is good (default, and at most: TOKEN_TTL_SECONDS)").argParser(
+        checkedBy(lifeSchema),
+      ),
+    )
+    .action((id: string, { permission, expiresIn }: { permission: string[]; expiresIn?: number }) =>
+      withApi(async (api) => {
+        const asked = { user_id: id, permissions: permission, expires_in: expiresIn };
+        const { token, expires_in } = tokenSchema.parse(await api.call("POST", "/auth/token", asked));
+        if (expiresIn !== undefined && expires_in < expiresIn)
+          process.stderr.write(`skylapse: it is good for ${expires_in} s: TOKEN_TTL_SECONDS allows no longer\n`);
+        say(token);
+      }),
+    );
+  program
+    .command("revoke")
+    .description("end tokens, and the connections that were made with them, at all nodes")
+    .addOption(new Option("--user <id>", "all of a user's").argParser(checkedBy(userIdSchema)))
+    .addOption(new Option("--token-id <id>", "one: its claim jti").conflicts(["user", "session", "issuedBefore"]))
+    .addOption(
+      new Option("--session <id>", "those of one login: their claim sid")
+        .conflicts(["user", "issuedBefore"])
+        .argParser(checkedBy(sessionSchema)),
+    )
+    .addOption(
+      new Option("--issued-before <time>", "of the user's, or of everybody's, those that are older").argParser(
+        checkedBy(momentSchema),
+      ),
+    )
+    .action(async (options: Revoked, command: Command) => {
+      if (Object.keys(options).length === 0)
+        command.error("error: nothing to revoke: give --user, --token-id, --session or --issued-before");
+      const { user, tokenId, session, issuedBefore } = options;
+      const body = { user_id: user, token_id: tokenId, session_id: session, issued_before: issuedBefore };
+      await withApi(async (api) => {
+        await api.call("POST", "/auth/revoke", body);
+      });
+    });
+}

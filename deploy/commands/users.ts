@@ -1,0 +1,104 @@
+import { Argument, type Command, Option } from "commander";
+import { z } from "zod";
+import { roleSchema } from "../../bridge/accounts/accounts.ts";
+import { passwordSchema } from "../../bridge/accounts/passwords.ts";
+import { userIdSchema } from "../../bridge/tokens.ts";
+import { readPassword } from "../read-password.ts";
+import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
+
+const usersSchema = z.object({
+  users: z.array(
+    z.object({
+      user_id: z.string(),
+      role: z.string().optional(),
+      permissions: z.array(z.string()),
+      enabled: z.boolean(),
+    }),
+  ),
+});
+
+interface Powers {
+  role?: string;
+  permission?: string[];
+}
+
+/** `skylapse user …` */
+export function userCommands(program: Command, withApi: WithApi): void {
+  const user = program.command("user").description("people who log in with a password, and what they may do");
+  user
+    .command("list")
+    .description("a line for each: id, role or permissions, and whether it is disabled")
+    .action(() =>
+      withApi(async (api) => {
+        for (const { user_id, role, permissions, enabled } of usersSchema.parse(await api.call("GET", "/users")).users)
+          say([user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].join("\t"));
+      }),
+    );
+  user
+    .command("add")
+    .description("make an account, with the role viewer if nothing else is said")
+    .addArgument(userArgument())
+    .addOption(roleOption())
+    .addOption(permissionOption("instead: what the user may do, such as camera:north:read").conflicts("role"))
+    .action(async (id: string, { role, permission }: Powers) => {
+      const powers = permission === undefined ? { role: role ?? "viewer" } : { permissions: permission };
+      const password = await newPassword(`Password of ${id}: `);
+      await withApi(async (api) => {
+        await api.call("POST", "/users", { user_id: id, password, ...powers });
+      });
+    });
+  user
+    .command("set")
+    .description("change what a user may do, at once and wherever it is logged in")
+    .addArgument(userArgument())
+    .addOption(roleOption())
+    .addOption(permissionOption("instead: what the user may do, such as camera:north:read").conflicts("role"))
+    .addOption(new Option("--disable", "let it log in no more, and end what it is logged in to").conflicts("enable"))
+    .option("--enable", "let it log in again")
+    .action(async (id: string, options: Powers & { enable?: true; disable?: true }, command: Command) => {
+      const { role, permission, enable, disable } = options;
+      if (Object.keys(options).length === 0)
+        command.error("error: nothing to change: give --role, --permission, --disable or --enable");
+      const enabled = enable === undefined && disable === undefined ? undefined : enable === true;
+      await withApi(async (api) => {
+        await api.call("PUT", pathOf(id), { role, permissions: permission, enabled });
+      });
+    });
+  user
+    .command("passwd")
+    .description("set another password, and end what the user is logged in to")
+    .addArgument(userArgument())
+    .action(async (id: string) => {
+      const password = await newPassword(`New password of ${id}: `);
+      await withApi(async (api) => {
+        await api.call("PUT", pathOf(id), { password });
+      });
+    });
+  user
+    .command("remove")
+    .description("remove an account, and end what the user is logged in to")
+    .addArgument(userArgument())
+    .action((id: string) =>
+      withApi(async (api) => {
+        await api.call("DELETE", pathOf(id));
+      }),
+    );
+}
+
+/** @throws {Error} it is none that a server takes */
+async function newPassword(question: string): Promise<string> {
+  const password = await readPassword(question);
+  const problem = passwordSchema.safeParse(password).error?.issues[0]?.message;
+  if (problem !== undefined) throw new Error(`the password ${problem}`);
+  return password;
+}
+
+const pathOf = (userId: string) => `/users/${encodeURIComponent(userId)}`;
+
+function userArgument(): Argument {
+  return new Argument("<id>", "such as alice").argParser(checkedBy(userIdSchema));
+}
+
+function roleOption(): Option {
+  return new Option("--role <name>", "what people usually may do").choices(roleSchema.options);
+}

@@ -1,0 +1,111 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { isIP } from "node:net";
+import { rootCertificates } from "node:tls";
+import type { TlsConfig } from "../../broker/config.ts";
+import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
+
+const DAY_MS = 86_400_000;
+/** Time enough to have a new one made. */
+const SOON_MS = 21 * DAY_MS;
+const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
+
+/** @param now milliseconds since 1970 */
+export async function checkCertificate(tls: TlsConfig, host: string, now: number): Promise<Finding[]> {
+  const chain = await certificatesOf("TLS_CERT", tls.certPath);
+  const [leaf] = chain.certificates;
+  const findings = [...chain.findings, ...(await checkKey(tls.keyPath, leaf))];
+  if (leaf !== undefined) {
+    findings.push(checkDates("TLS_CERT", leaf, now), ...checkNames(leaf, host), ...checkChain(chain.certificates));
+  }
+  if (tls.clientCaPath === undefined) return findings;
+  const authorities = await certificatesOf("TLS_CLIENT_CA", tls.clientCaPath);
+  findings.push(...authorities.findings);
+  for (const authority of authorities.certificates) findings.push(checkDates("TLS_CLIENT_CA", authority, now));
+  return findings;
+}
+
+async function certificatesOf(variable: string, path: string) {
+  try {
+    const certificates = ((await readFile(path, "utf8")).match(PEM) ?? []).map((pem) => new X509Certificate(pem));
+    const none = wrong(variable, `there is no certificate in ${path}: it must be a PEM file`);
+    return { certificates, findings: certificates.length === 0 ? [none] : [] };
+  } catch (error) {
+    const why = `cannot read ${path} (${reasonOf(error)}): let this user read it, or correct ${variable}`;
+    return { certificates: [], findings: [wrong(variable, why)] };
+  }
+}
+
+async function checkKey(path: string, leaf: X509Certificate | undefined): Promise<Finding[]> {
+  try {
+    const key = createPrivateKey(await readFile(path, "utf8"));
+    const isPublic = ((await stat(path)).mode & 0o007) !== 0;
+    return [
+      leaf === undefined || leaf.checkPrivateKey(key)
+        ? ok("TLS_KEY", path)
+        : wrong("TLS_KEY", `${path} is not the key of the certificate in TLS_CERT: give the two that belong together`),
+      ...(isPublic ? [warn("TLS_KEY", `every user of this machine can read ${path}: chmod 640 ${path}`)] : []),
+    ];
+  } catch (error) {
+    return [
+      wrong("TLS_KEY", `cannot read ${path} (${reasonOf(error)}): it must be a PEM file that this user may read`),
+    ];
+  }
+}
+
+function checkDates(variable: string, certificate: X509Certificate, now: number): Finding {
+  const [from, until] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
+  const day = (time: number) => new Date(time).toISOString().slice(0, 10);
+  const name = commonNameOf(certificate.subject);
+  if (now >= until)
+    return wrong(variable, `${name} expired on ${day(until)}: have a new one made, and restart the server`);
+  if (now < from) return wrong(variable, `${name} is good from ${day(from)} only: is the clock of this machine right?`);
+  const text = `${name} is good until ${day(until)}`;
+  return until - now < SOON_MS
+    ? warn(variable, `${text}: have a new one made, and restart the server`)
+    : ok(variable, text);
+}
+
+/** Clients look for the name they connect to among the alternative names, and nowhere else (RFC 9525). */
+function checkNames(leaf: X509Certificate, host: string): Finding[] {
+  const names = leaf.subjectAltName;
+  if (names === undefined)
+    return [
+      wrong("TLS_CERT", "it has no subjectAltName, so clients take it for nobody's: have one made with the name"),
+    ];
+  const everywhere = host === "0.0.0.0" || host === "::";
+  const covers = isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host);
+  return everywhere || covers !== undefined
+    ? [ok("TLS_CERT", `it is for ${names}`)]
+    : [warn("TLS_CERT", `it is for ${names}, not for HOST ${host}: clients must connect to one of those names`)];
+}
+
+/** Each certificate is to be followed by its issuer's, up to an authority that clients know. */
+function checkChain(chain: readonly X509Certificate[]): Finding[] {
+  const stranger = chain.find((certificate, index) => {
+    const issuer = chain[index + 1];
+    return issuer !== undefined && !certificate.checkIssued(issuer);
+  });
+  if (stranger !== undefined) {
+    const name = commonNameOf(stranger.subject);
+    return [wrong("TLS_CERT", `${name} is not followed by its issuer's certificate: put them into that order`)];
+  }
+  const last = chain.at(-1);
+  if (last === undefined) return [];
+  if (last.checkIssued(last))
+    return [warn("TLS_CERT", `${commonNameOf(last.subject)} signed itself: give it to each client as its authority`)];
+  const isKnown = rootCertificates.some((pem) => last.checkIssued(new X509Certificate(pem)));
+  return isKnown
+    ? [ok("TLS_CERT", "its chain is whole")]
+    : [
+        warn(
+          "TLS_CERT",
+          `its chain ends at ${commonNameOf(last.issuer)}, which clients may not know: ` +
+            "add the certificates between, or give clients that authority",
+        ),
+      ];
+}
+
+function commonNameOf(name: string): string {
+  return /^CN=(.+)$/m.exec(name)?.[1] ?? name.replaceAll("\n", ", ");
+}

@@ -1,0 +1,47 @@
+import { pino } from "pino";
+import { z } from "zod";
+import type { StoreConfig } from "../config.ts";
+import { openRedis } from "../redis.ts";
+import { inspectRedis, RedisUnusableError } from "../redis-check.ts";
+import { describePlace, parseRedisUrl } from "../redis-url.ts";
+import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
+
+const TIMEOUT_MS = 5_000;
+/** One that is just being started answers within it. */
+const REDIS_TIMEOUT_MS = 3_000;
+
+const keySetSchema = z.object({ keys: z.array(z.object({ kty: z.string() })) });
+
+export async function checkRedisStore({
+  url,
+  prefix,
+}: { url: string } & Pick<StoreConfig, "prefix">): Promise<Finding[]> {
+  const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });
+  try {
+    const { version, warnings } = await inspectRedis({ redis, timeoutMs: REDIS_TIMEOUT_MS });
+    const where = describePlace(parseRedisUrl(url));
+    return [ok("REDIS_URL", `Redis ${version} at ${where}`), ...warnings.map((text) => warn("REDIS_URL", text))];
+  } catch (error) {
+    if (!(error instanceof RedisUnusableError)) throw error;
+    return [wrong("REDIS_URL", error.message.replace(/^REDIS_URL: /, ""))];
+  } finally {
+    await redis.close();
+  }
+}
+
+/** The keys of the identity provider. */
+export async function checkKeySet(url: string): Promise<Finding> {
+  const advice = "correct JWKS_URL, or let this machine reach it";
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!answer.ok) return wrong("JWKS_URL", `${url} answers ${answer.status}: ${advice}`);
+    const read = keySetSchema.safeParse(await answer.json());
+    if (!read.success) return wrong("JWKS_URL", `what ${url} answers is no JSON Web Key Set: ${advice}`);
+    const { length } = read.data.keys;
+    return length === 0
+      ? wrong("JWKS_URL", `there are no keys at ${url}, so no token of the provider is good: see to its keys`)
+      : ok("JWKS_URL", `${length} ${length === 1 ? "key" : "keys"} at ${url}`);
+  } catch (error) {
+    return wrong("JWKS_URL", `${url} cannot be read (${reasonOf(error)}): ${advice}`);
+  }
+}

@@ -1,0 +1,52 @@
+import { readFileSync } from "node:fs";
+import { delimiter } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ServerProcess, startProcess } from "./server.ts";
+import { signToken } from "./tokens.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../device/main.js", import.meta.url));
+export const CAMERA = "bench";
+/** What deploy/skylapse-camera.service has for the sake of memory. */
+const AS_THE_UNIT_DOES = {
+  MALLOC_ARENA_MAX: "2",
+  MALLOC_MMAP_THRESHOLD_: "131072",
+  NODE_OPTIONS: "--max-semi-space-size=1",
+};
+
+export interface CameraOptions {
+  mqttPort: number;
+  dataPath: string;
+  /** Where the stand-in for `rpicam-still` is. */
+  programs: string;
+  captureIntervalS: number;
+}
+
+/** The real camera program. Ready when it has tried to connect. */
+export async function startCamera({ mqttPort, dataPath, programs, captureIntervalS }: CameraOptions) {
+  const camera = await startProcess({
+    command: process.execPath,
+    args: [PROGRAM],
+    env: {
+      PATH: [programs, process.env.PATH].join(delimiter),
+      CAMERA_ID: CAMERA,
+      CAMERA_SECRET: signToken(CAMERA, [`device:${CAMERA}`]),
+      CAMERA_DRIVER: "rpicam",
+      CAPTURE_INTERVAL_S: String(captureIntervalS),
+      BROKER_URL: `mqtt://127.0.0.1:${mqttPort}`,
+      LOCATION_LAT: "46",
+      LOCATION_LON: "7.7",
+      DATA_PATH: dataPath,
+      KEEP_PICTURES: "no",
+      ...AS_THE_UNIT_DOES,
+    },
+    ready: /link up|link failed/,
+  });
+  return { ...camera, memory: () => memoryOf(camera) };
+}
+
+/** Bytes, as the system counts them: what is resident, and the most that ever was. */
+function memoryOf({ pid }: ServerProcess): { rss: number; highest: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1024;
+  return { rss: bytes("VmRSS"), highest: bytes("VmHWM") };
+}

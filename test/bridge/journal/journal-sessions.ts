@@ -1,0 +1,161 @@
+import { describe, expect, test } from "vitest";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import type { JournalPlace } from "./journal-suite.ts";
+import { from, message, range } from "./messages.ts";
+
+const NORTH = "device:north";
+const MALLORY = "device:mallory";
+
+/** Sends the sessions' first messages, one after the other. @returns those that were taken for repetitions */
+async function send(journal: Journal, sender: string, sessions: readonly string[]): Promise<string[]> {
+  const known: string[] = [];
+  for (const session of sessions) {
+    const { duplicate } = await journal.append(message(from(sender, session, 1)));
+    if (duplicate) known.push(session);
+  }
+  return known;
+}
+
+/** The same, all at once. */
+async function flood(journal: Journal, sender: string, count: number): Promise<void> {
+  await Promise.all(range(1, count).map((n) => journal.append(message(from(sender, `s${n}`, 1)))));
+}
+
+/** What a journal remembers of its senders, and of whom it forgets. */
+export function describeSessions(place: () => JournalPlace): void {
+  describe("sessions", () => {
+    test("of a sender are remembered, however many another one names", async () => {
+      const journal = await place().open();
+      await send(journal, NORTH, ["boot1"]);
+      await flood(journal, MALLORY, 10_000);
+      expect(await send(journal, NORTH, ["boot1"])).toEqual(["boot1"]);
+      expect(await send(journal, MALLORY, ["s10000", "s1"])).toEqual(["s10000"]);
+      expect(await send(await place().open(), NORTH, ["boot1"])).toEqual(["boot1"]);
+    });
+
+    test("of a sender are remembered, however many others misbehave at once", async () => {
+      const limits = { maxSessions: 40, maxSessionsPerSender: 16 };
+      const journal = await place().open({ limits });
+      const honest = range(1, 10).map((n) => `device:honest-${n}`);
+      for (const sender of honest) await send(journal, sender, ["boot1", "boot2"]);
+      for (const n of range(1, 12)) await flood(journal, `device:mallory-${n}`, 30);
+      for (const sender of honest) expect(await send(journal, sender, ["boot2"])).toEqual(["boot2"]);
+      const again = await place().open({ limits });
+      for (const sender of honest) expect(await send(again, sender, ["boot2"])).toEqual(["boot2"]);
+    });
+
+    test("of one sender are the maxSessionsPerSender that it used last, each with all it was used for", async () => {
+      const limits = { maxSessionsPerSender: 3 };
+      let journal = await place().open({ limits });
+      await send(journal, NORTH, ["a", "b", "c"]);
+      await journal.append(message(from(NORTH, "a", 2)));
+      await send(journal, NORTH, ["d"]);
+      for (const reopened of [false, true]) {
+        if (reopened) journal = await place().open({ limits });
+        expect(await send(journal, NORTH, ["a", "c", "d"])).toEqual(["a", "c", "d"]);
+        expect(await journal.append(message(from(NORTH, "a", 2)))).toMatchObject({ duplicate: true });
+      }
+      expect(await send(journal, NORTH, ["b"])).toEqual([]);
+      // Which took the place of the one that was used the longest ago.
+      expect(await send(journal, NORTH, ["c"])).toEqual([]);
+    });
+
+    test("of all beyond maxSessions are forgotten of who has the most", async () => {
+      const limits = { maxSessions: 6 };
+      const journal = await place().open({ limits });
+      await send(journal, "device:one", ["a"]);
+      await send(journal, "device:two", ["a", "b"]);
+      await send(journal, "device:many", ["a", "b", "c"]);
+      await send(journal, "device:new", ["a"]);
+      expect(await send(journal, "device:one", ["a"])).toEqual(["a"]);
+      expect(await send(journal, "device:two", ["a", "b"])).toEqual(["a", "b"]);
+      expect(await send(journal, "device:many", ["b", "c"])).toEqual(["b", "c"]);
+      expect(await send(journal, "device:new", ["a"])).toEqual(["a"]);
+      expect(await send(journal, "device:many", ["a"])).toEqual([]);
+    });
+
+    test("of many senders are forgotten of who has had as many for the longest", async () => {
+      const journal = await place().open({ limits: { maxSessions: 3 } });
+      for (const sender of ["device:b", "device:c", "device:a", "device:d"]) await send(journal, sender, ["s"]);
+      for (const sender of ["device:c", "device:a", "device:d"])
+        expect(await send(journal, sender, ["s"])).toEqual(["s"]);
+      expect(await send(journal, "device:b", ["s"])).toEqual([]);
+    });
+
+    test("that were too many for lower limits are forgotten for good", async () => {
+      const many = range(1, 9).map((n) => `s${n}`);
+      await send(await place().open(), NORTH, many);
+      await send(await place().open({ limits: { maxSessionsPerSender: 4 } }), NORTH, ["new"]);
+      const left = await send(await place().open(), NORTH, ["new", ...many.toReversed()]);
+      expect(left).toEqual(["new", "s9", "s8", "s7"]);
+    });
+
+    test("that are forgotten while messages of theirs wait are known until these are written", async () => {
+      const journal = await place().open({ limits: { maxSessionsPerSender: 2 } });
+      const origins = range(1, 50).flatMap((seq) => range(1, 50).map((n) => from(MALLORY, `s${n}`, seq)));
+      const appended = origins.map((origin) => journal.append(message(origin)));
+      // Now the sessions of the first write are forgotten but for two.
+      await appended[0];
+      const again = await Promise.all(origins.slice(-500).map((origin) => journal.append(message(origin))));
+      expect(again.filter(({ duplicate }) => !duplicate)).toEqual([]);
+      await Promise.all(appended);
+      expect(journal.head).toBe(origins.length);
+    });
+
+    test("are those that the rules say, over many messages in any order", async () => {
+      const limits = { maxSessions: 12, maxSessionsPerSender: 5 };
+      let journal = await place().open({ limits });
+      const expected = new Rules(limits);
+      let random = 7;
+      const next = (below: number) => {
+        random = (random * 48_271) % 2_147_483_647;
+        return random % below;
+      };
+      for (const turn of range(1, 600)) {
+        // One names many sessions, the others few.
+        const who = next(6);
+        const [sender, session, seq] = [`device:${who}`, `s${next(who === 0 ? 20 : 4)}`, next(3)];
+        const { duplicate } = await journal.append(message(from(sender, session, seq)));
+        expect([turn, duplicate]).toEqual([turn, expected.isKnown(sender, session, seq)]);
+        if (turn === 300) journal = await place().open({ limits });
+      }
+    });
+  });
+}
+
+/** The same, as plain as can be. */
+class Rules {
+  readonly #limits: { maxSessions: number; maxSessionsPerSender: number };
+  readonly #senders = new Map<string, { sessions: { name: string; seqs: Set<number> }[]; since: number }>();
+  #changes = 0;
+
+  constructor(limits: { maxSessions: number; maxSessionsPerSender: number }) {
+    this.#limits = limits;
+  }
+
+  isKnown(sender: string, name: string, seq: number): boolean {
+    const of = this.#senders.get(sender) ?? { sessions: [], since: 0 };
+    this.#senders.set(sender, of);
+    const index = of.sessions.findIndex((session) => session.name === name);
+    const session = of.sessions[index] ?? { name, seqs: new Set() };
+    if (session.seqs.has(seq)) return true;
+    session.seqs.add(seq);
+    if (index >= 0) of.sessions.splice(index, 1);
+    else of.since = ++this.#changes;
+    of.sessions.push(session);
+    if (of.sessions.length > this.#limits.maxSessionsPerSender) this.#forget(of);
+    const all = [...this.#senders.values()].reduce((sum, { sessions }) => sum + sessions.length, 0);
+    if (all > this.#limits.maxSessions) {
+      const most = [...this.#senders.values()].sort(
+        (a, b) => b.sessions.length - a.sessions.length || a.since - b.since,
+      );
+      if (most[0] !== undefined) this.#forget(most[0]);
+    }
+    return false;
+  }
+
+  #forget(of: { sessions: unknown[]; since: number }): void {
+    of.sessions.shift();
+    of.since = ++this.#changes;
+  }
+}

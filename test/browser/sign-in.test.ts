@@ -1,0 +1,96 @@
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { BrowserContext, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
+import { JWT_SECRET } from "../support/dashboard.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
+const OPERATOR_KEY = "operator-key-of-the-tests";
+const PASSWORD = "a long enough password";
+const TIMEOUT_MS = 40_000;
+
+let browser: OwnBrowser;
+let skylapse: Skylapse;
+let context: BrowserContext;
+
+beforeAll(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  browser = await launchBrowser();
+});
+
+afterAll(() => browser.end());
+
+beforeEach(async () => {
+  skylapse = await startSkylapse({
+    dataPath: makeDataPath(),
+    env: { JWT_SECRET, OPERATOR_KEY, SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" },
+  });
+  await operator("POST", "/users", { user_id: "vera", password: PASSWORD, role: "viewer" });
+  // Whoever comes through a proxy is not of this machine, and has to sign in.
+  context = await browser.browser.newContext({ extraHTTPHeaders: { "x-forwarded-for": "192.0.2.7" } });
+  context.setDefaultTimeout(TIMEOUT_MS);
+});
+
+afterEach(async () => {
+  letClose(context);
+  await skylapse.end("SIGKILL");
+  removeDataPath(skylapse.dataPath);
+});
+
+async function operator(method: string, path: string, body: object): Promise<void> {
+  const headers = { authorization: `Bearer ${OPERATOR_KEY}`, "content-type": "application/json" };
+  const answer = await fetch(`${skylapse.http}${path}`, { method, headers, body: JSON.stringify(body) });
+  expect(answer.ok).toBe(true);
+}
+
+async function open(): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(skylapse.http);
+  return page;
+}
+
+const signInShown = (page: Page) => page.getByTestId("sign-in").waitFor();
+const cameraShown = (page: Page) => page.getByTestId("camera-status-north").waitFor();
+
+async function signIn(page: Page, password: string): Promise<void> {
+  await page.getByLabel("User").fill("vera");
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+}
+
+it("lets a viewer in by password, in every tab and over a reload, and out of all of them at once", {
+  timeout: 90_000,
+}, async () => {
+  const page = await open();
+  await signInShown(page);
+  await page.screenshot({ path: `${SCREENSHOTS}sign-in-1280.png` });
+  await signIn(page, "another password");
+  await expect.poll(() => page.getByRole("alert").textContent()).toBe("No such user, or another password");
+  await signIn(page, PASSWORD);
+  await cameraShown(page);
+  await page.reload();
+  await cameraShown(page);
+  await expect.poll(() => page.locator(".app").getAttribute("data-live"), { timeout: TIMEOUT_MS }).toBe("true");
+  // A viewer gives no commands.
+  expect(await page.getByTestId("capture-now-north").count()).toBe(0);
+  const other = await open();
+  await cameraShown(other);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  for (const tab of [page, other]) await signInShown(tab);
+});
+
+it("shows what the user may see from now on, and nothing any more when the account is gone", {
+  timeout: 90_000,
+}, async () => {
+  const page = await open();
+  await signIn(page, PASSWORD);
+  await cameraShown(page);
+  await operator("PUT", "/users/vera", { permissions: ["dashboard:read", "camera:north:control"] });
+  await page.getByTestId("capture-now-north").waitFor();
+  await operator("PUT", "/users/vera", { enabled: false });
+  await signInShown(page);
+  await signIn(page, PASSWORD);
+  await expect.poll(() => page.getByRole("alert").textContent()).toBe("No such user, or another password");
+});

@@ -1,0 +1,43 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { afterEach, expect, it } from "vitest";
+import type { SimulatorOrder } from "../../deploy/simulate.ts";
+import { freePort, makeDataPath, removeDataPath } from "../support/skylapse.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../dist/deploy/simulate.js", import.meta.url));
+const dataPath = makeDataPath();
+let simulator: ChildProcess;
+
+afterEach(() => {
+  simulator.kill("SIGKILL");
+  removeDataPath(dataPath);
+});
+
+async function order(): Promise<SimulatorOrder> {
+  const place = { lat: 46.5, lon: 8, timezone: "Europe/Zurich" };
+  return {
+    brokerUrl: `mqtt://127.0.0.1:${await freePort()}`,
+    topicRoot: "skylapse",
+    cameras: ["north", "south"].map((id) => ({ id, secret: "secret of the test", name: id, ...place })),
+    service: { id: "processing", secret: "secret of the test" },
+    captureIntervalS: 1,
+    width: 320,
+    dataPath,
+    logLevel: "silent",
+  };
+}
+
+// What `kill -9` of the backend looks like from here: the channel to it closes, whenever that is.
+it.each([
+  ["before it was told what to simulate", []],
+  ["while it starts", ["order"]],
+  ["while its cameras work", ["order", "started"]],
+])("ends itself when its backend is gone %s", async (_, steps) => {
+  simulator = fork(PROGRAM, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const ended = once(simulator, "exit");
+  if (steps.includes("order")) simulator.send(await order());
+  if (steps.includes("started")) await once(simulator, "message");
+  simulator.disconnect();
+  expect(await ended).toEqual([0, null]);
+});

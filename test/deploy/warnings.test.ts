@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { checkBackendConfig } from "../../deploy/backend-config.ts";
+import { insecureSwitches } from "../../deploy/warnings.ts";
+
+const PUBLIC = { HOST: "0.0.0.0", JWT_SECRET: "s".repeat(32), OPERATOR_KEY: "k".repeat(32) };
+let folder: string;
+let TLS: { TLS_CERT: string; TLS_KEY: string };
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "skylapse-warnings-"));
+  TLS = { TLS_CERT: join(folder, "cert.pem"), TLS_KEY: join(folder, "key.pem") };
+  for (const file of Object.values(TLS)) writeFileSync(file, "");
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
+const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
+
+it("a server that others reach only by way of TLS, with all its limits, is warned of nothing", () => {
+  expect(warnings(sealed())).toEqual([]);
+});
+
+it.each<[string, NodeJS.ProcessEnv, RegExp[]]>([
+  ["that gives tokens to its own machine", {}, [/POST \/auth\/token asks for no key on loopback/]],
+  ["without TLS", PUBLIC, [/^MQTT on 0\.0\.0\.0 .*TLS_CERT/, /^HTTP on 0\.0\.0\.0 .*TRUSTED_PROXIES/]],
+])("a server %s is warned of it", (_, env, said) => {
+  expect(warnings(env)).toEqual(said.map((text) => expect.stringMatching(text)));
+});
+
+it.each<[string, NodeJS.ProcessEnv, RegExp]>([
+  ["proxies anywhere", { TRUSTED_PROXIES: "::/0" }, /claim any address: .*::\/0/],
+  ["a journal that is not synced", { JOURNAL_SYNC: "off" }, /lost with the power: JOURNAL_SYNC/],
+  ["one limit that is off", { MAX_PAYLOAD_BYTES: "0" }, /fill memory or disk: MAX_PAYLOAD_BYTES is 0/],
+  [
+    "two limits that are off",
+    { MAX_CONNECTIONS: "0", MAX_CONNECT_BYTES: "0", MAX_CAMERAS: "10" },
+    /: MAX_CONNECTIONS, MAX_CONNECT_BYTES are 0$/,
+  ],
+])("%s are each a warning", (_, env, said) => {
+  expect(warnings({ ...sealed(), ...env })).toEqual([expect.stringMatching(said)]);
+});

@@ -1,0 +1,291 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { captureCompletedSchema } from "../../../contract/events.ts";
+import type { CameraDriver, FoundPicture, PictureTaker } from "../../../device/cameras/camera-driver.ts";
+import { createFolderCamera, type FolderCameraOptions } from "../../../device/cameras/folder.ts";
+import {
+  cameraAt,
+  cameraTopic,
+  commandTopic,
+  envelopeOf,
+  eventTopic,
+  openBroker,
+  replyTopic,
+} from "../support/cameras.ts";
+import { jpegOf, temporaryFolder } from "../support/programs.ts";
+
+/** Soon enough for a test; what is written slowly is written in one go here, but for where that is the matter. */
+const quick = { settleMs: 40, giveUpMs: 300, lookMs: 50 };
+const wait = { timeout: 20_000 };
+
+/** Who remembers in memory what was taken over. */
+class Taker implements PictureTaker {
+  readonly taken: FoundPicture[] = [];
+  readonly failures: string[] = [];
+  marks = new Set<string>();
+  /** Why no picture can be kept. */
+  trouble: string | undefined;
+  looks = 0;
+
+  get names(): string[] {
+    return this.taken.map(({ name }) => name.replace(/\/.*/, ""));
+  }
+
+  knows(name: string): boolean {
+    return this.marks.has(name);
+  }
+
+  async take(picture: FoundPicture): Promise<void> {
+    if (this.trouble !== undefined) throw new Error(this.trouble);
+    this.taken.push(picture);
+    this.marks.add(picture.name);
+  }
+
+  async remember(names: ReadonlySet<string>): Promise<void> {
+    this.looks++;
+    this.marks = new Set([...this.marks].filter((mark) => names.has(mark)));
+  }
+
+  fail(reason: string): void {
+    this.failures.push(reason);
+  }
+}
+
+function follow(path: string, taker: Taker, options: Partial<FolderCameraOptions> = {}): CameraDriver {
+  const camera = createFolderCamera({ path, ...quick, ...options });
+  onTestFinished(() => camera.stop?.());
+  camera.follow?.(taker);
+  return camera;
+}
+
+/** Resolves after so many more looks at a folder that has a picture. */
+async function looks(taker: Taker, count = 2): Promise<void> {
+  const enough = taker.looks + count;
+  await expect.poll(() => taker.looks, wait).toBeGreaterThanOrEqual(enough);
+}
+
+/** Each picture has a colour of its own: no two are the same bytes. */
+async function picture(path: string, name: string, at?: Date, colour = "#468"): Promise<void> {
+  writeFileSync(join(path, name), await jpegOf(64, 48, colour));
+  if (at !== undefined) utimesSync(join(path, name), at, at);
+}
+
+test("pictures are taken over once each, oldest first, with the time at which they were written", async () => {
+  const path = temporaryFolder();
+  const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
+  for (const [name, minute] of [
+    ["b.jpg", 1],
+    ["a.JPEG", 3],
+    ["c.Jpg", 2],
+  ] as const)
+    await picture(path, name, at(minute));
+  const taker = new Taker();
+  follow(path, taker);
+  await expect.poll(() => taker.names, wait).toEqual(["b.jpg", "c.Jpg", "a.JPEG"]);
+  expect(taker.taken.map(({ takenAt }) => takenAt)).toEqual([at(1), at(2), at(3)]);
+  expect(taker.taken[0]).toMatchObject({ width: 64, height: 48, settings: {} });
+  await picture(path, "d.jpg");
+  await expect.poll(() => taker.names.at(-1), wait).toBe("d.jpg");
+  await looks(taker);
+  expect(taker.names).toHaveLength(4);
+  expect(taker.failures).toEqual([]);
+});
+
+test("a picture that is written slowly is taken over when it is whole", async () => {
+  const path = temporaryFolder();
+  const taker = new Taker();
+  await picture(path, "other.jpg");
+  follow(path, taker, { giveUpMs: 60_000 });
+  const jpeg = await jpegOf(400, 300);
+  const file = join(path, "slow.jpg");
+  writeFileSync(file, jpeg.subarray(0, 2));
+  for (let sent = 2; sent < jpeg.length; sent += Math.ceil(jpeg.length / 4)) {
+    // Longer than it takes a file to settle: what is there is looked at, and is no whole picture.
+    await looks(taker, 3);
+    expect(taker.names).toEqual(["other.jpg"]);
+    appendFileSync(file, jpeg.subarray(sent, sent + Math.ceil(jpeg.length / 4)));
+  }
+  await expect.poll(() => taker.names, wait).toEqual(["other.jpg", "slow.jpg"]);
+  expect(taker.taken[1]?.jpeg.equals(jpeg)).toBe(true);
+  expect(taker.failures).toEqual([]);
+});
+
+test("a file that is written over is another picture, under the same name", async () => {
+  const path = temporaryFolder();
+  const taker = new Taker();
+  await picture(path, "newest.jpg");
+  follow(path, taker);
+  await expect.poll(() => taker.taken.length, wait).toBe(1);
+  const other = await jpegOf(80, 60);
+  writeFileSync(join(path, "beside"), other);
+  renameSync(join(path, "beside"), join(path, "newest.jpg"));
+  await expect.poll(() => taker.taken.length, wait).toBe(2);
+  expect(taker.taken[1]?.jpeg.equals(other)).toBe(true);
+  expect(new Set(taker.taken.map(({ name }) => name)).size).toBe(2);
+});
+
+test("what is no picture by its name is left alone, and what is none by its bytes is refused, each once", async () => {
+  const path = temporaryFolder();
+  await picture(path, ".hidden.jpg");
+  await picture(path, "notes.txt");
+  mkdirSync(join(path, "folder.jpg"));
+  mkdirSync(join(path, "yesterday"));
+  await picture(join(path, "yesterday"), "deep.jpg");
+  writeFileSync(join(path, "half.jpg"), (await jpegOf()).subarray(0, 100));
+  writeFileSync(join(path, "words.jpg"), "these are words");
+  writeFileSync(join(path, "nothing.jpg"), "");
+  const taker = new Taker();
+  follow(path, taker);
+  await expect.poll(() => taker.failures.length, wait).toBe(3);
+  await picture(path, "whole.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["whole.jpg"]);
+  await looks(taker);
+  expect(taker.failures.sort()).toEqual([
+    "half.jpg delivered a JPEG without its end: 100 bytes",
+    "nothing.jpg delivered nothing",
+    expect.stringMatching(/^words.jpg delivered no JPEG/),
+  ]);
+  expect(taker.names).toEqual(["whole.jpg"]);
+});
+
+test("a folder that is not there yet, or not any more, is said to be missing once, and followed once it is made", async () => {
+  const path = join(temporaryFolder(), "later");
+  const taker = new Taker();
+  follow(path, taker);
+  await expect.poll(() => taker.failures, wait).toEqual([expect.stringMatching(/ENOENT.*later/)]);
+  mkdirSync(path);
+  await picture(path, "one.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  rmSync(path, { recursive: true });
+  await expect.poll(() => taker.failures.length, wait).toBe(2);
+  mkdirSync(path);
+  await picture(path, "two.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  expect(taker.failures).toHaveLength(2);
+});
+
+test("a disk that is away for a while does not make its pictures new", async () => {
+  const path = temporaryFolder();
+  await picture(path, "one.jpg");
+  const taker = new Taker();
+  const camera = follow(path, taker);
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  await camera.stop?.();
+  // What stands below the mount point of a disk that was pulled out: nothing.
+  const away = `${path}-away`;
+  onTestFinished(() => rmSync(away, { recursive: true, force: true }));
+  renameSync(path, away);
+  mkdirSync(path);
+  // A stop waits for the look that the start began.
+  await follow(path, taker).stop?.();
+  rmSync(path, { recursive: true });
+  renameSync(away, path);
+  follow(path, taker);
+  await picture(path, "two.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
+});
+
+test("a picture that cannot be read is said to be, once, and does not stand in the way of those after it", async () => {
+  const path = temporaryFolder();
+  symlinkSync("loop.jpg", join(path, "loop.jpg"));
+  await picture(path, "one.jpg");
+  const taker = new Taker();
+  follow(path, taker);
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  await picture(path, "two.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  expect(taker.failures).toEqual([expect.stringMatching(/ELOOP/)]);
+});
+
+test("pictures that cannot be kept wait in the folder, in their order, until they can", async () => {
+  const path = temporaryFolder();
+  const taker = new Taker();
+  taker.trouble = "the disk is full";
+  await picture(path, "one.jpg", new Date(1_700_000_000_000));
+  await picture(path, "two.jpg", new Date(1_700_000_001_000));
+  follow(path, taker, { deleteTaken: true });
+  await expect.poll(() => taker.failures, wait).toEqual(["the disk is full"]);
+  taker.trouble = undefined;
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => readdirSync(path), wait).toEqual([]);
+  expect(taker.failures).toHaveLength(1);
+});
+
+test("with deletion a picture is removed once it is kept, even if the power went between the two", async () => {
+  const path = temporaryFolder();
+  await picture(path, "kept.jpg");
+  const before = new Taker();
+  const earlier = follow(path, before);
+  await expect.poll(() => before.names, wait).toEqual(["kept.jpg"]);
+  await earlier.stop?.();
+  const taker = new Taker();
+  taker.marks = before.marks;
+  writeFileSync(join(path, "notes.txt"), "not a picture");
+  follow(path, taker, { deleteTaken: true });
+  await picture(path, "new.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["new.jpg"]);
+  await expect.poll(() => readdirSync(path), wait).toEqual(["notes.txt"]);
+});
+
+test("of too many files the newest names are taken over, and that there are too many is said", async () => {
+  const path = temporaryFolder();
+  for (const name of ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]) await picture(path, name);
+  const taker = new Taker();
+  follow(path, taker, { maxFiles: 2 });
+  await expect.poll(() => taker.names.sort(), wait).toEqual(["3.jpg", "4.jpg"]);
+  await looks(taker);
+  expect(taker.failures).toEqual([`${path} has 4 pictures, of which the last 2 are looked at: move the old ones away`]);
+});
+
+test("it cannot be asked for a picture, and follows no schedule", async () => {
+  const broker = await openBroker();
+  const path = temporaryFolder();
+  const agent = await cameraAt(broker, { camera: createFolderCamera({ path, ...quick }) });
+  await expect(agent.captureNow()).rejects.toThrow(`the pictures in ${path} come from another program`);
+  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  const now = Date.now();
+  await broker.publish(commandTopic("schedule.set"), {
+    ...{ id: "a-schedule", name: "schedule.set", args: { entries: [] }, issued_by: "alice" },
+    ...{ issued_at: new Date(now).toISOString(), expires_at: new Date(now + 60_000).toISOString() },
+  });
+  const failed = await broker.until(() => broker.on(replyTopic("schedule.set"))[1]);
+  expect(envelopeOf(failed).data).toMatchObject({
+    status: "failed",
+    error: expect.stringContaining("follows no schedule"),
+  });
+});
+
+test("over a restart of the agent no picture is said twice, and what was written meanwhile is taken over", async () => {
+  const broker = await openBroker();
+  const [path, dataPath] = [temporaryFolder(), temporaryFolder()];
+  const start = () =>
+    cameraAt(broker, { camera: createFolderCamera({ path, ...quick }), config: { dataPath, images: {} } });
+  const captures = (): string[] =>
+    broker
+      .on(eventTopic("capture.completed"))
+      .map((message) => captureCompletedSchema.parse(envelopeOf(message).data).capture);
+  await picture(path, "one.jpg");
+  const agent = await start();
+  await broker.until(() => captures().length === 1);
+  await agent.stop();
+  await picture(path, "two.jpg", undefined, "#864");
+  await start();
+  await broker.until(() => captures().length === 2);
+  await picture(path, "three.jpg", undefined, "#684");
+  await broker.until(() => captures().length === 3);
+  expect(new Set(captures()).size).toBe(3);
+  const kept = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
+  expect(kept.filter((name) => name.endsWith(".jpg"))).toHaveLength(3);
+  expect(existsSync(join(path, "one.jpg"))).toBe(true);
+});

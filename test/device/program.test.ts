@@ -1,0 +1,150 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
+import { captureCompletedSchema, linkSchema } from "../../contract/events.ts";
+import { ExitCode, readCommandLine } from "../../device/command-line.ts";
+import { cameraTopic, envelopeOf, eventTopic, openBroker } from "./support/cameras.ts";
+import { jpegOf, Programs, temporaryFolder } from "./support/programs.ts";
+import type { TestBroker } from "./support/test-broker.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../dist/device/main.js", import.meta.url));
+
+/** The program itself. Its environment is what is given, and PATH. */
+function launch(args: readonly string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [PROGRAM, ...args], {
+    env: { PATH: process.env.PATH, LOG_LEVEL: "fatal", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const said = { output: "", errors: "" };
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    said.output += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said.errors += text;
+  });
+  const closed = once(child, "close");
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    await closed;
+  });
+  return { child, said, closed };
+}
+
+async function runToEnd(args: readonly string[], env: Record<string, string> = {}) {
+  const { child, said, closed } = launch(args, env);
+  await closed;
+  return { code: child.exitCode, ...said };
+}
+
+const place = { LOCATION_LAT: "46.02", LOCATION_LON: "7.75" };
+const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", ...place };
+
+const links = (broker: TestBroker) =>
+  broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
+
+test("--help says what is needed and with which codes it ends", async () => {
+  const help = await runToEnd(["--help"]);
+  expect(help).toMatchObject({ code: 0, errors: "" });
+  for (const part of ["--config", "--check-config", "CAMERA_ID", "CAMERA_DRIVER", "78 wrong configuration"])
+    expect(help.output).toContain(part);
+});
+
+test.each([
+  [["--colour"], ExitCode.usage],
+  [["start"], ExitCode.usage],
+  [["--config"], ExitCode.usage],
+  [["--version"], ExitCode.ok],
+  [["-c", "camera.json"], { config: "camera.json", checkConfig: false }],
+])("a command line of %j is %j", (args, orders) => {
+  expect(readCommandLine(args)).toEqual(orders);
+});
+
+test("a wrong configuration is refused with 78, with everything that is wrong with it, and nothing is begun", async () => {
+  const folder = temporaryFolder();
+  const file = join(folder, "camera.json");
+  writeFileSync(file, JSON.stringify({ CAMERA_ID: "North Face", TIMEZONE: "Europe/Atlantis", SHUTTER: 5 }));
+  const env = { ...place, LOCATION_LAT: "91", DATA_PATH: join(folder, "data") };
+  const { code, output, errors } = await runToEnd(["--config", file], env);
+  expect({ code, output }).toEqual({ code: 78, output: "" });
+  expect(errors.trim().split("\n")).toEqual([
+    `Cannot start: SHUTTER: is not a setting of this program (in ${file})`,
+    expect.stringMatching(/^Cannot start: CAMERA_ID: must be 1 to 63 of a-z/),
+    "Cannot start: CAMERA_SECRET: must be set to the secret that the broker knows this camera by",
+    expect.stringMatching(/^Cannot start: LOCATION_LAT: must be at most 90/),
+    expect.stringMatching(/^Cannot start: TIMEZONE: must be an IANA time zone/),
+  ]);
+  expect(readdirSync(folder)).toEqual(["camera.json"]);
+});
+
+test("--check-config says that a configuration is right, and does nothing else", async () => {
+  const env = { ...needed, DATA_PATH: join(temporaryFolder(), "data") };
+  expect(await runToEnd(["--check-config"], env)).toEqual({
+    code: 0,
+    output: "The configuration is right.\n",
+    errors: "",
+  });
+});
+
+test("a folder that cannot be used is a failure that may pass: 1, with the reason", async () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "file"), "in the way");
+  const { code, errors } = await runToEnd([], { ...needed, DATA_PATH: join(folder, "file", "data") });
+  expect({ code, errors }).toEqual({ code: 1, errors: expect.stringMatching(/^Cannot start: .*ENOTDIR/) });
+});
+
+test("it runs by its file, takes its pictures, and when it is told to end says farewell and ends with 0", async () => {
+  const broker = await openBroker();
+  const programs = new Programs();
+  programs.write("picture.jpg", await jpegOf(64, 48));
+  programs.add("rpicam-still", 'cat "$HERE/picture.jpg"');
+  const dataPath = temporaryFolder();
+  const schedule = join(dataPath, "schedule.json");
+  writeFileSync(
+    schedule,
+    JSON.stringify({ entries: [{ kind: "clock", start: "00:00", end: "00:00", interval_s: 1 }] }),
+  );
+  const file = join(dataPath, "camera.json");
+  const settings = {
+    CAMERA_ID: "not-this-one",
+    CAMERA_SECRET: "s3cret",
+    CAMERA_DRIVER: "rpicam",
+    SCHEDULE_FILE: schedule,
+  };
+  writeFileSync(file, JSON.stringify({ ...settings, ...place, DATA_PATH: dataPath, BROKER_URL: broker.url }));
+  const { child, said, closed } = launch(["--config", file], { CAMERA_ID: "north" });
+  const captures = () =>
+    broker
+      .on(eventTopic("capture.completed"))
+      .map((message) => captureCompletedSchema.parse(envelopeOf(message).data).capture);
+  await broker.until(() => captures().length >= 2);
+  child.kill("SIGTERM");
+  await closed;
+  expect({ code: child.exitCode, ...said }).toEqual({ code: 0, output: "", errors: "" });
+  expect(broker.connects[0]).toMatchObject({ username: "north", password: "s3cret" });
+  const [{ session } = { session: "" }] = links(broker);
+  expect(links(broker)).toEqual([
+    { status: "online", session },
+    { status: "offline", session },
+  ]);
+  const kept = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
+  expect(kept.filter((name) => name.endsWith(".jpg")).map((name) => name.slice(-30, -4))).toEqual(
+    expect.arrayContaining(captures()),
+  );
+});
+
+test("a second one with the same data is refused, and does not disturb the first", async () => {
+  const broker = await openBroker();
+  const env = { ...needed, DATA_PATH: temporaryFolder(), BROKER_URL: broker.url, CAPTURE_INTERVAL_S: "86400" };
+  const { child } = launch([], env);
+  await broker.until(() => links(broker).length === 1);
+  const { code, errors } = await runToEnd([], env);
+  expect({ code, errors }).toEqual({
+    code: 1,
+    errors: expect.stringMatching(/^Cannot start: .*is a second agent running/),
+  });
+  expect(child.exitCode).toBeNull();
+  expect(links(broker)).toHaveLength(1);
+});

@@ -1,0 +1,65 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { expect, onTestFinished, vi } from "vitest";
+
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "skylapse-device-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A folder of programs that stand in for those that are not on this machine: PATH leads to it first. */
+export class Programs {
+  readonly folder = temporaryFolder();
+
+  constructor() {
+    vi.stubEnv("PATH", `${this.folder}:/usr/bin:/bin`);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+  }
+
+  /** @param script what it does, for `sh`, in which `$HERE` is this folder */
+  add(name: string, script: string): void {
+    const before = `HERE='${this.folder}'\nfor arg; do echo "$arg"; done >> "$HERE/${name}.args"; echo >> "$HERE/${name}.args"`;
+    writeFileSync(join(this.folder, name), `#!/bin/sh\n${before}\n${script}\n`, { mode: 0o755 });
+  }
+
+  /** What a program was called with, of each call. */
+  calls(name: string): string[][] {
+    const text = this.read(`${name}.args`) ?? "";
+    return text.split("\n\n").flatMap((call) => (call === "" ? [] : [call.split("\n")]));
+  }
+
+  write(file: string, content: string | Uint8Array): void {
+    writeFileSync(join(this.folder, file), content);
+  }
+
+  read(file: string): string | undefined {
+    const path = join(this.folder, file);
+    return existsSync(path) ? readFileSync(path, "utf8") : undefined;
+  }
+}
+
+export async function jpegOf(width = 64, height = 48, background = "#468"): Promise<Buffer> {
+  return sharp({ create: { width, height, channels: 3, background } })
+    .jpeg()
+    .toBuffer();
+}
+
+/** Whether a process is there that does something: one that has ended and waits for its parent to ask is not. */
+export function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2)[0] !== "Z";
+  } catch {
+    return false;
+  }
+}
+
+/** Resolves when none of the processes is there any more. */
+export async function gone(pids: readonly number[]): Promise<void> {
+  await expect.poll(() => pids.filter(isRunning), { timeout: 10_000 }).toEqual([]);
+}

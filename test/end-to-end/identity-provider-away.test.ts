@@ -1,0 +1,30 @@
+import { generateKeyPairSync } from "node:crypto";
+import jsonwebtoken from "jsonwebtoken";
+import { connectAsync } from "mqtt";
+import { expect, it, onTestFinished } from "vitest";
+import { connectDashboard } from "../support/dashboard.ts";
+import { freePort, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+
+it("while the identity provider is away nobody with its token is told that the token is bad, but to come back", async () => {
+  const issuer = "https://id.example.org";
+  const env = { JWKS_URL: `http://127.0.0.1:${await freePort()}/`, JWT_ISSUER: issuer, JWT_AUDIENCE: "skylapse" };
+  const skylapse = await startSkylapse({ env: { ...env, LOG_LEVEL: "warn" } });
+  onTestFinished(async () => {
+    await skylapse.end();
+    removeDataPath(skylapse.dataPath);
+  });
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const token = jsonwebtoken.sign({ permissions: ["dashboard:read"] }, privateKey, {
+    ...{ algorithm: "ES256", keyid: "one", subject: "alice", issuer, audience: "skylapse", expiresIn: 60 },
+  });
+  const { status } = await fetch(`${skylapse.http}/cameras`, { headers: { authorization: `Bearer ${token}` } });
+  const dashboard = await connectDashboard(skylapse.socket);
+  dashboard.send({ type: "auth", token });
+  const client = connectAsync(skylapse.mqtt, { username: "alice", password: token, reconnectPeriod: 0 });
+  await expect(client).rejects.toMatchObject({ code: 3 });
+  expect([status, await dashboard.closed]).toEqual([503, 4201]);
+  // Anybody can make such a token: its own reason is told of once, not for each.
+  await skylapse.end();
+  const said = (text: string) => skylapse.output().split(text).length - 1;
+  expect([said("the keys of the identity provider cannot be had"), said('"level":50')]).toEqual([1, 0]);
+});

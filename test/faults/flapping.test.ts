@@ -1,0 +1,124 @@
+import { setTimeout as pause } from "node:timers/promises";
+import mqtt from "mqtt";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { z } from "zod";
+import { linkSchema, presenceSchema } from "../../contract/events.ts";
+import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import { BadLink } from "../support/bad-link.ts";
+import { launchBrowser } from "../support/browser.ts";
+import { watchCameraPage } from "../support/camera-page.ts";
+import { type CameraProgram, startCameraProgram } from "../support/camera-program.ts";
+import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
+import { addCamera } from "../support/devices.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+/** The short form; `npm run test:long` flaps every 5 s for a minute, with the grace that is the default. */
+const LONG = process.env.LONG_TESTS !== undefined;
+const FLAPS = LONG ? 12 : 6;
+const BETWEEN_FLAPS_MS = LONG ? 5000 : 0;
+const GRACE_MS = LONG ? 30_000 : 5000;
+
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+let secret: string;
+let skylapse: Skylapse;
+let link: BadLink;
+let dashboard: Dashboard;
+/** Every word about the link itself, with the name of the boot it is about, past the link. */
+let words: { status: string; session: string }[];
+
+beforeEach(async () => {
+  const dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+  secret = await addCamera(dataPath, "north");
+  skylapse = await startSkylapse({
+    dataPath,
+    env: { JWT_SECRET, LOG_LEVEL: "warn", ...(LONG ? {} : { PRESENCE_GRACE_MS: String(GRACE_MS) }) },
+  });
+  cleanUps.push(() => skylapse.end());
+  link = await BadLink.open(Number(new URL(skylapse.mqtt).port));
+  cleanUps.push(() => link.close());
+  dashboard = await openDashboard(skylapse.socket, signToken("alice", ["dashboard:read"]));
+  cleanUps.push(() => dashboard.close());
+  words = await watchLink();
+});
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+async function watchLink(): Promise<typeof words> {
+  const heard: typeof words = [];
+  const password = signToken("watcher", ["camera:read"]);
+  const watcher = await mqtt.connectAsync(skylapse.mqtt, { username: "watcher", password, reconnectPeriod: 0 });
+  cleanUps.push(() => watcher.endAsync(true));
+  watcher.on("message", (_, payload) => {
+    heard.push(linkSchema.parse(z.object({ data: z.unknown() }).parse(JSON.parse(String(payload))).data));
+  });
+  await watcher.subscribeAsync("skylapse/v1/cameras/north/link", { qos: 1 });
+  return heard;
+}
+
+async function startCamera(env: Record<string, string> = {}): Promise<CameraProgram> {
+  const camera = await startCameraProgram({ brokerUrl: `mqtt://127.0.0.1:${link.port}`, secret, env });
+  cleanUps.push(() => camera.end());
+  return camera;
+}
+
+const births = (): number => words.filter(({ status }) => status === "online").length;
+
+const events = (): DashboardEvent[] =>
+  dashboard.messages.filter((message): message is DashboardEvent => message.type === "dashboard_event");
+
+/** What was made of the words: each presence that was published. */
+const presences = (): string[] =>
+  events()
+    .filter(({ topic }) => topic === "cameras/north/state/presence")
+    .map(({ data }) => presenceSchema.parse(data).status);
+
+const duplicateAlerts = (): string[] =>
+  events()
+    .filter(({ topic }) => topic === "cameras/north/alerts/duplicate-client-id")
+    .map(({ event }) => event);
+
+it(`a camera whose link flaps ${FLAPS} times stays online, and is not taken for two`, {
+  timeout: 240_000,
+}, async () => {
+  const camera = await startCamera();
+  const { browser, end } = await launchBrowser();
+  cleanUps.push(end);
+  const { shown } = await watchCameraPage(browser, skylapse.http, "north");
+  for (let flap = 1; flap <= FLAPS; flap++) {
+    const before = births();
+    // Every third time the broker is told. The others leave it a connection that the camera takes over from itself.
+    if (flap % 3 === 0) link.cut();
+    else link.abandon();
+    await Promise.all([
+      expect.poll(births, { timeout: 30_000, interval: 10 }).toBe(before + 1),
+      pause(BETWEEN_FLAPS_MS),
+    ]);
+  }
+  await expect.poll(() => words.filter(({ status }) => status === "offline")).toHaveLength(FLAPS);
+  // By then every will has come to nothing.
+  const taken = camera.captures().length;
+  await expect
+    .poll(() => camera.captures().length, { timeout: GRACE_MS + 30_000 })
+    .toBeGreaterThan(taken + GRACE_MS / 1000);
+  expect(presences()).not.toContain("offline");
+  expect(shown.map(({ status }) => status)).not.toContain("offline");
+  expect(presences().at(-1)).not.toBe("unknown");
+  expect(duplicateAlerts()).toEqual([]);
+  // Nor is the last of these words, which the broker keeps, an untrue one.
+  const kept = await watchLink();
+  await expect.poll(() => kept.map(({ status }) => status)).toEqual(["online"]);
+});
+
+it("two cameras with one id are named once, and neither is called offline", { timeout: 60_000 }, async () => {
+  await startCamera({ CAPTURE_INTERVAL_S: "3600" });
+  await expect.poll(births, { timeout: 30_000 }).toBe(1);
+  await startCamera({ CAPTURE_INTERVAL_S: "3600" });
+  await expect.poll(duplicateAlerts, { timeout: 30_000 }).toEqual(["alert.raised"]);
+  const before = births();
+  await expect.poll(births, { timeout: 30_000 }).toBeGreaterThan(before + 2);
+  expect(duplicateAlerts()).toEqual(["alert.raised"]);
+  expect(presences()).not.toContain("offline");
+});

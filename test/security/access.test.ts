@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import jsonwebtoken from "jsonwebtoken";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
+import { lines, rawHttp, statusesOf } from "./raw-http.ts";
+import { withRoutesOf } from "./routes-of.ts";
+
+/** What a route asks for: nothing, credentials in its body, the operator key, or one of some permissions. */
+type Rule = "nothing" | "its own" | "the key" | readonly string[];
+
+const ADMIN = ["admin"];
+const SEES_NORTH = ["camera:north:read", "camera:read", "dashboard:read", "admin"];
+
+/** Every route there is: one that is not here fails the first test. */
+const RULES: Record<string, Rule> = {
+  "GET /*": "nothing",
+  "GET /ws": "nothing",
+  "OPTIONS *": "nothing",
+  "GET /health": "nothing",
+  "GET /livez": "nothing",
+  "GET /readyz": "nothing",
+  "POST /auth/login": "its own",
+  "POST /auth/refresh": "its own",
+  "POST /auth/logout": "its own",
+  "POST /auth/token": "the key",
+  "POST /auth/revoke": ADMIN,
+  "GET /users": ADMIN,
+  "POST /users": ADMIN,
+  "PUT /users/:id": ADMIN,
+  "DELETE /users/:id": ADMIN,
+  "GET /devices": ADMIN,
+  "POST /devices": ADMIN,
+  "POST /devices/:id/rotate": ADMIN,
+  "DELETE /devices/:id": ADMIN,
+  "GET /connections": ADMIN,
+  "DELETE /connections/:id": ADMIN,
+  "GET /stats": ["system:read", "admin"],
+  "POST /broadcast": ["broadcast:write", "admin"],
+  "GET /cameras": [...SEES_NORTH, "camera:south:read"],
+  "GET /cameras/:id": SEES_NORTH,
+  "GET /cameras/:id/latest.jpg": SEES_NORTH,
+  "GET /cameras/:id/previews": SEES_NORTH,
+  "GET /cameras/:id/previews/:file": SEES_NORTH,
+  "POST /cameras/:id/commands": ["camera:north:control", "camera:control", "admin"],
+};
+/** All that any route asks for, what others ask for, and what only looks like it. */
+const PERMISSIONS = [
+  ...new Set(Object.values(RULES).flatMap((rule) => (typeof rule === "string" ? [] : rule))),
+  ...["alerts:read", "jobs:read", "camera:south:control", "device:north", "processing:north"],
+  ...["Admin", "admin ", "*", "#", "camera:*:read", "camera:+:control", "system:*", "__proto__", "constructor"],
+];
+
+let bridge: TestBridge;
+let routes: ReadonlySet<string>;
+const pagePath = mkdtempSync(join(tmpdir(), "page-"));
+
+beforeAll(async () => {
+  writeFileSync(join(pagePath, "index.html"), "<!doctype html>");
+  // Behind a proxy, where nobody is on this machine.
+  const env = {
+    ...{ MAX_REQUESTS_PER_MINUTE: "0", MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_COMMANDS_PER_MINUTE: "0" },
+    ...{ TRUSTED_PROXIES: "127.0.0.1" },
+  };
+  [bridge, routes] = await withRoutesOf(() => startTestBridge({ pagePath, env }));
+});
+afterAll(async () => {
+  await bridge.stop();
+  rmSync(pagePath, { recursive: true });
+});
+
+const guarded = Object.entries(RULES).flatMap(([route, rule]) =>
+  rule === "the key" ? [[route, []] as const] : typeof rule === "string" ? [] : [[route, rule] as const],
+);
+
+function call(route: string, authorization?: string, method = route.split(" ")[0] ?? "") {
+  const path = (route.split(" ")[1] ?? "").replace(":id", "north").replace(":file", "a.jpg");
+  return bridge.call(path, {
+    method,
+    // A route that looks at what is in its body before it looks at its caller would answer 400.
+    ...(method !== "POST" && method !== "PUT" ? {} : { body: { nothing: "that any route knows" } }),
+    headers: { "x-forwarded-for": "203.0.113.7", ...(authorization === undefined ? {} : { authorization }) },
+  });
+}
+
+function sign(permissions: readonly string[], { expiresIn = 60, secret = "s".repeat(32) } = {}): string {
+  return `Bearer ${jsonwebtoken.sign({ user_id: "mallory", permissions }, secret, { expiresIn })}`;
+}
+
+it("every route of the server has its rule here, and no other is here", () => {
+  expect([...routes].sort()).toEqual(Object.keys(RULES).sort());
+});
+
+async function revokedToken(): Promise<string> {
+  const { token, tokenId } = bridge.tokens.mint({ userId: "mallory", permissions: ["admin"], ttlSeconds: 60 });
+  await bridge.authority.revocations.add({ kind: "token", id: tokenId });
+  return `Bearer ${token}`;
+}
+
+async function deviceSecret(): Promise<string> {
+  const { devices } = bridge.authority;
+  if (devices.get("east") === undefined) await devices.add({ id: "east", kind: "camera", credential: {} });
+  return `Bearer ${await devices.rotate("east", {})}`;
+}
+
+describe.each(guarded)("%s", (route, sufficient) => {
+  it.each<[string, () => string | undefined | Promise<string>]>([
+    ["no credentials", () => undefined],
+    ["an expired token of an admin", () => sign(["admin"], { expiresIn: -1 })],
+    ["a token that another secret has signed", () => sign(["admin"], { secret: "t".repeat(32) })],
+    ["a revoked token", revokedToken],
+    ["the secret of a device", deviceSecret],
+    ["a scheme that it does not know", () => sign(["admin"]).replace("Bearer", "Token")],
+  ])("answers %s with 401", async (_, authorization) => {
+    const { status, body, headers } = await call(route, await authorization());
+    expect([status, body?.error.code, headers["www-authenticate"]]).toEqual([401, "unauthorized", "Bearer"]);
+  });
+
+  it("answers a token that permits everything else with 403", async () => {
+    const { status, body } = await call(route, sign(PERMISSIONS.filter((held) => !sufficient.includes(held))));
+    expect([status, body?.error.code]).toEqual([403, "permission_denied"]);
+  });
+
+  it("lets in whom each permission that suffices was given", async () => {
+    for (const held of sufficient) expect([401, 403]).not.toContain((await call(route, sign([held]))).status);
+  });
+});
+
+it("HEAD asks for what GET asks for", async () => {
+  for (const [route] of guarded.filter(([name]) => name.startsWith("GET ")))
+    expect([
+      (await call(route, undefined, "HEAD")).status,
+      (await call(route, sign(["jobs:read"]), "HEAD")).status,
+    ]).toEqual([401, 403]);
+});
+
+interface Place {
+  path?: string;
+  headers?: Record<string, string>;
+}
+
+it.each([
+  ["the good one first", (good: string) => [good, "Bearer other"]],
+  ["the good one last", (good: string) => ["Bearer other", good]],
+  ["the same twice", (good: string) => [good, good]],
+])("two Authorization headers are refused: %s", async (_, both) => {
+  const headers = both(`Bearer ${bridge.mint("admin")}`).map((value) => `Authorization: ${value}`);
+  const bytes = lines("GET /cameras HTTP/1.1", "Host: x", "Connection: close", ...headers);
+  expect(statusesOf(await (await rawHttp(bridge.port, bytes)).ended)).toEqual([401]);
+});
+
+it.each([
+  ["the query", { path: "/cameras?token=TOKEN&access_token=TOKEN&authorization=Bearer%20TOKEN" }],
+  ["a cookie", { headers: { cookie: "token=TOKEN; access_token=TOKEN" } }],
+  ["the user part of its address", { headers: { authorization: "Basic BASE64" } }],
+  ["a protocol's name", { headers: { "sec-websocket-protocol": "bearer, TOKEN" } }],
+] satisfies [string, Place][])(
+  "a token in %s is not looked at",
+  async (_, { path = "/cameras", headers = {} }: Place) => {
+    const token = bridge.mint("admin");
+    const put = (text: string) =>
+      text.replaceAll("TOKEN", token).replace("BASE64", Buffer.from(`token:${token}`).toString("base64"));
+    const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, put(value)]));
+    expect((await bridge.call(put(path), { headers: sent })).status).toBe(401);
+  },
+);

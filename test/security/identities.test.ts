@@ -1,0 +1,154 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { connectAsync } from "mqtt";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type Command, commandSchema } from "../../contract/commands.ts";
+import { type Inbox, inboxOf } from "../broker/broker-under-test.ts";
+import { openDashboard } from "../support/dashboard.ts";
+import { OPERATOR_KEY, type Program, ROOT, startProgram } from "./mqtt-program.ts";
+
+const PASSWORD = "correct horse battery";
+const COMMAND = `${ROOT}/cameras/north/commands/capture.now`;
+/** What is called so is no user, or is a user in other places. */
+const NAMES = ["operator", "local", "unknown", "backend", "user:operator", "device:north", "service:stacker"];
+let program: Program;
+let atNorth: Inbox;
+
+beforeAll(async () => {
+  program = await startProgram({ MAX_COMMANDS_PER_CAMERA: "0", MAX_COMMANDS_PER_MINUTE: "0" });
+});
+afterAll(() => program.stop());
+beforeEach(async () => {
+  const north = await program.client("north");
+  atNorth = inboxOf(north);
+  await north.subscribeAsync(`${ROOT}/cameras/north/commands/+`, { qos: 1 });
+  return () => north.endAsync();
+});
+
+async function post(path: string, body: object, bearer = OPERATOR_KEY): Promise<Response> {
+  const headers = { authorization: `Bearer ${bearer}` };
+  return await fetch(program.skylapse.http + path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+async function minted(user_id: string): Promise<string> {
+  const permissions = ["camera:control", "broadcast:write", "system:read"];
+  return (await (await post("/auth/token", { user_id, permissions })).json()).token;
+}
+
+/** Whom the next command that the camera gets is from; it is answered, so that another can follow. */
+async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
+  const before = atNorth.messages.length;
+  const given = give();
+  const received = (await atNorth.has(before + 1))[before];
+  const { id, issued_by } = commandSchema.parse(JSON.parse(received?.payload ?? ""));
+  const north = await program.client("north");
+  const reply = { command_id: id, status: "succeeded" };
+  await north.publishAsync(`${ROOT}/cameras/north/replies/capture.now`, JSON.stringify(reply), { qos: 1 });
+  await given;
+  return issued_by;
+}
+
+const overHttp = (bearer: string) => () => post("/cameras/north/commands?wait=0", { name: "capture.now" }, bearer);
+
+/** Who did it last, as the audit log says. */
+function lastBy(action: string, target: RegExp): string | undefined {
+  const lines = readFileSync(join(program.skylapse.dataPath, "audit.log"), "utf8").split("\n");
+  return lines
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line))
+    .findLast((line) => line.action === action && target.test(`${line.target} ${line.outcome}`))?.who;
+}
+
+describe("the operator key", () => {
+  it("gives commands as `operator`, which no user's are from", async () => {
+    expect(await nextIssuer(overHttp(OPERATOR_KEY))).toBe("operator");
+    await expect.poll(() => lastBy("command", /north capture.now/)).toBe("operator");
+  });
+});
+
+describe.each(NAMES)("a user who is called %s", (name) => {
+  it("gives commands in his own name, over HTTP, WebSocket and MQTT", async () => {
+    const token = await minted(name);
+    expect(await nextIssuer(overHttp(token))).toBe(`user:${name}`);
+    await expect.poll(() => lastBy("command", /north capture.now/)).toBe(`user:${name}`);
+
+    const dashboard = await openDashboard(program.skylapse.socket, token, "system");
+    const command = { type: "command", camera: "north", name: "capture.now" };
+    expect(await nextIssuer(async () => dashboard.socket.send(JSON.stringify(command)))).toBe(`user:${name}`);
+    await dashboard.close();
+
+    const claims = newCommand({ issued_by: "operator" });
+    const client = await connectAsync(program.skylapse.mqtt, { username: "operator", password: token });
+    expect(await nextIssuer(() => client.publishAsync(COMMAND, claims, { qos: 1 }))).toBe(`user:${name}`);
+    await client.endAsync();
+  });
+
+  it("is so in the audit log, whatever he does", async () => {
+    const token = await minted(name);
+    await post("/broadcast", { event: "weather.warning" }, token);
+    await expect.poll(() => lastBy("broadcast", /weather.warning done/)).toBe(`user:${name}`);
+    await post("/users", { user_id: "bob", password: PASSWORD, role: "viewer" }, token);
+    await expect.poll(() => lastBy("access", /POST \/users permission_denied/)).toBe(`user:${name}`);
+  });
+
+  it("may have an account, and is the same with it", async () => {
+    await post("/users", { user_id: name, password: PASSWORD, permissions: ["camera:control"] });
+    const login = await (await post("/auth/login", { user_id: name, password: PASSWORD })).json();
+    await expect.poll(() => lastBy("login", /^session:\S+ done/)).toBe(`user:${name}`);
+    expect(await nextIssuer(overHttp(login.token))).toBe(`user:${name}`);
+  });
+});
+
+describe("a command by MQTT", () => {
+  it.each([
+    ["QoS 0", newCommand(), { qos: 0 }],
+    ["QoS 2", newCommand(), { qos: 2 }],
+    ["QoS 1, retained", newCommand(), { qos: 1, retain: true }],
+    ["a second `issued_by`", newCommand().replace("{", '{"issued_by":"mallory",'), { qos: 1 }],
+    ["an escaped key", newCommand().replace("issued_by", "issued\\u005fby"), { qos: 1 }],
+    ["no UTF-8", Buffer.concat([Buffer.from(newCommand().slice(0, -1)), Buffer.from(',"x":"\xff"}', "latin1")]), {}],
+  ] as const)("names who gave it, whatever it says: with %s", async (_, payload, options) => {
+    const client = await program.client(["camera:control"]);
+    expect(await nextIssuer(() => client.publishAsync(COMMAND, payload, { qos: 1, ...options }))).toBe("user:somebody");
+  });
+
+  it("names who gave it when it is a will", async () => {
+    const will = { topic: COMMAND, payload: Buffer.from(newCommand()), qos: 1 as const };
+    const client = await program.client(["camera:control"], { will });
+    const die = async () => {
+      client.stream.destroy();
+    };
+    expect(await nextIssuer(die)).toBe("user:somebody");
+  });
+
+  it("keeps all else that it says", async () => {
+    const client = await program.client(["camera:control"]);
+    const sent: Command = { ...JSON.parse(newCommand()), args: { __proto__: null, deep: [[{ Größe: "🏔" }]] } };
+    await client.publishAsync(COMMAND, JSON.stringify(sent), { qos: 1 });
+    const [received] = await atNorth.has(1);
+    expect(JSON.parse(received?.payload ?? "")).toEqual({ ...sent, issued_by: "user:somebody" });
+  });
+
+  it("is refused when it is nested too deep to be read", async () => {
+    const deep = newCommand().replace('"args":{}', `"args":${'{"a":'.repeat(32)}1${"}".repeat(32)}`);
+    const client = await program.client(["camera:control"]);
+    const gone = new Promise<void>((resolve) => client.once("close", resolve));
+    client.publish(COMMAND, deep, { qos: 1 });
+    await gone;
+    const will = { topic: COMMAND, payload: Buffer.from(deep), qos: 1 as const };
+    await expect(program.client(["camera:control"], { will })).rejects.toMatchObject({ code: 5 });
+    expect(atNorth.messages).toEqual([]);
+  });
+
+  it("that is no JSON object comes as it was, for it is no command", async () => {
+    const client = await program.client(["camera:control"]);
+    for (const payload of ["ON", "[1]", "null", ""]) await client.publishAsync(COMMAND, payload, { qos: 1 });
+    expect((await atNorth.has(4)).map(({ payload }) => payload)).toEqual(["ON", "[1]", "null", ""]);
+  });
+});
+
+function newCommand(more: Partial<Command> = {}): string {
+  const [issued_at, expires_at] = [0, 30_000].map((ms) => new Date(Date.now() + ms).toISOString());
+  const id = `by-mqtt-${Math.random()}`;
+  return JSON.stringify({ id, name: "capture.now", args: {}, issued_by: "operator", issued_at, expires_at, ...more });
+}

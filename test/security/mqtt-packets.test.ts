@@ -1,0 +1,235 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestBroker } from "../broker/broker-under-test.ts";
+import { idPacket, PINGREQ, packet, publishPacket, rawClient, subscribePacket, TYPE } from "../broker/raw-client.ts";
+import {
+  answerTo,
+  anyConnect,
+  connectOf,
+  DOORS,
+  field,
+  NO_UTF8,
+  type Program,
+  ROOT,
+  SECRET,
+  startProgram,
+} from "./mqtt-program.ts";
+
+let program: Program;
+
+beforeAll(async () => {
+  program = await startProgram();
+});
+afterAll(() => program.stop());
+
+const EVENT = `${ROOT}/cameras/north/events/capture.completed`;
+const own = (below: string) => `${ROOT}/cameras/north/${below}`;
+const pieces = (...parts: (string | Buffer | number[])[]) =>
+  Buffer.concat(parts.map((part) => (Array.isArray(part) ? Buffer.from(part) : Buffer.from(part))));
+
+describe("a CONNECT", () => {
+  it.each<[string, Buffer, number | "closed"]>([
+    ["of MQTT 5", anyConnect({ level: 5 }), 1],
+    ["of MQTT 5 with a will", anyConnect({ level: 5, will: { topic: own("about"), payload: "gone" } }), 1],
+    ["of MQTT 3.1 without a password", anyConnect({ protocol: "MQIsdp", level: 3, password: "" }), 5],
+    ["of MQTT 3.1 without a client id", anyConnect({ protocol: "MQIsdp", level: 3, clientId: "" }), 2],
+    ["of MQTT 2", anyConnect({ level: 2 }), "closed"],
+    ["of MQTT 6", anyConnect({ level: 6 }), "closed"],
+    ["of another protocol", anyConnect({ protocol: "MQTS" }), "closed"],
+    ["of a protocol whose name is inherited", anyConnect({ protocol: "__proto__" }), "closed"],
+    ["with the reserved bit of its flags", anyConnect({ flags: 0xc3 }), "closed"],
+    ["with the QoS of a will and no will", anyConnect({ flags: 0xca }), "closed"],
+    ["with the retain of a will and no will", anyConnect({ flags: 0xe2 }), "closed"],
+    ["with a will of QoS 3", anyConnect({ flags: 0xde, will: { topic: own("about"), payload: "gone" } }), 5],
+    ["with reserved bits in its header", packet(0x11, anyConnect().subarray(2)), "closed"],
+    ["of nothing", packet(0x10, Buffer.alloc(0)), "closed"],
+    ["that ends within its client id", packet(0x10, anyConnect().subarray(2, 14)), "closed"],
+    ["that ends before its password", packet(0x10, anyConnect().subarray(2, -SECRET.length - 2)), "closed"],
+    ["that claims 4,097 bytes", packet(0x10, Buffer.alloc(0), 4097), "closed"],
+    ["that claims 256 MB", packet(0x10, Buffer.alloc(0), 268_435_455), "closed"],
+    ["whose length has five bytes", pieces([0x10, 0x80, 0x80, 0x80, 0x80, 0x01]), "closed"],
+    ["whose length never ends", pieces([0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), "closed"],
+  ])("%s is refused", async (_, bytes, answer) => {
+    expect(await answerTo(program.port, bytes)).toBe(answer);
+  });
+
+  it.each<[string, string | Buffer]>([
+    ["of 129 characters", "a".repeat(129)],
+    ["with a newline", "a\nb"],
+    ["with NUL", "a\u0000b"],
+    ["with U+202E", "a\u202eb"],
+    ["with a blank", "a b"],
+    ["with a picture", "a\u{1f4f7}"],
+    ["with a zero-width space", "a\u200bb"],
+    ...NO_UTF8.map(([title, bytes]) => [`with ${title}`, bytes] as [string, Buffer]),
+  ])("with a client id %s is answered with 2", async (_, clientId) => {
+    expect(await answerTo(program.port, anyConnect({ clientId }))).toBe(2);
+  });
+
+  it("with an empty client id and a session to keep is answered with 2", async () => {
+    expect(await answerTo(program.port, anyConnect({ clientId: "", flags: 0xc0 }))).toBe(2);
+  });
+
+  it.each(["__proto__", "constructor", "hasOwnProperty", "toString"])(
+    "with the client id %s is one like any other, with a session of its own",
+    async (clientId) => {
+      const first = await program.client("north", { clientId, clean: false });
+      await first.publishAsync(EVENT, "1", { qos: 1 });
+      await first.subscribeAsync(own("commands/+"), { qos: 1 });
+      await first.endAsync();
+      expect(await program.published()).toEqual([EVENT]);
+      const south = await program.client("south");
+      await south.publishAsync(`${ROOT}/cameras/south/about`, "1", { qos: 1 });
+      expect(await program.published()).toEqual([`${ROOT}/cameras/south/about`]);
+      await (await program.client("north", { clientId, clean: true })).endAsync();
+    },
+  );
+});
+
+describe("before its CONNECT", () => {
+  it.each<[string, Buffer]>([
+    ["a PUBLISH", publishPacket({ topic: EVENT, payload: "x", qos: 1, id: 1 })],
+    ["a SUBSCRIBE", subscribePacket([["#", 1]])],
+    ["an UNSUBSCRIBE", packet(0xa2, pieces([0, 1], field("#")))],
+    ["a PINGREQ", PINGREQ],
+    ["a DISCONNECT", packet(0xe0, Buffer.alloc(0))],
+    ["a PUBREL", idPacket(TYPE.pubrel, 1)],
+    ["a CONNACK", packet(0x20, pieces([0, 0]))],
+    ["a packet of no type", packet(0x00, Buffer.alloc(0))],
+    ["an AUTH of MQTT 5", packet(0xf0, Buffer.alloc(0))],
+    ["TLS", pieces([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])],
+    ["HTTP", pieces("GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
+  ])("%s ends the connection", async (_, bytes) => {
+    expect(await answerTo(program.port, Buffer.concat([bytes, connectOf("north")]))).toBe("closed");
+  });
+});
+
+/** Sends the bytes as north, when it is let in. */
+async function sentByNorth(bytes: Buffer): Promise<Awaited<ReturnType<typeof rawClient>>> {
+  const north = await rawClient(program.port);
+  north.send(connectOf("north"));
+  expect((await north.next(TYPE.connack)).readUInt8(1)).toBe(0);
+  north.send(bytes);
+  return north;
+}
+
+const publication = (topic: string | Buffer, firstByte = 0x32) => packet(firstByte, pieces(field(topic), [0, 7], "x"));
+
+describe("after its CONNECT", () => {
+  it.each<[string, Buffer]>([
+    ["a second CONNECT", connectOf("north")],
+    ["a CONNACK", packet(0x20, pieces([0, 0]))],
+    ["a SUBACK", packet(0x90, pieces([0, 1, 0]))],
+    ["a PINGRESP", packet(0xd0, Buffer.alloc(0))],
+    ["a packet of no type", packet(0x00, Buffer.alloc(0))],
+    ["an AUTH of MQTT 5", packet(0xf0, Buffer.alloc(0))],
+    ["a SUBSCRIBE with wrong reserved bits", packet(0x80, pieces([0, 1], field("a"), [0]))],
+    ["a SUBSCRIBE of nothing", packet(0x82, pieces([0, 1]))],
+    ["a SUBSCRIBE of QoS 3", packet(0x82, pieces([0, 1], field(own("commands/+")), [3]))],
+    ["a PUBREL with wrong reserved bits", packet(0x60, pieces([0, 1]))],
+    ["a PINGREQ with reserved bits", packet(0xc1, Buffer.alloc(0))],
+    ["a PUBLISH of QoS 3", publication(EVENT, 0x36)],
+    ["a PUBLISH whose topic is longer than it", packet(0x32, pieces([0xff, 0xff], EVENT))],
+    ["a PUBLISH that claims 256 MB", packet(0x32, pieces(field(EVENT)), 268_435_455)],
+    ["a PUBLISH of 256 KiB and a byte", packet(0x32, pieces(field(EVENT), [0, 7], "x".repeat(262_145)))],
+    ["a packet whose length has five bytes", pieces([0x32, 0x80, 0x80, 0x80, 0x80, 0x01])],
+  ])("%s ends the connection, and nobody gets anything", async (_, bytes) => {
+    const north = await sentByNorth(bytes);
+    await north.ended;
+    expect(north.packets).toEqual([]);
+    expect(await program.published()).toEqual([]);
+  });
+});
+
+const UNREADABLE: [string, string | Buffer][] = [
+  ["NUL", "extra/a\u0000b"],
+  ["a newline", "extra/a\nb"],
+  ["U+202E", "extra/a\u202eb"],
+  ["a zero-width space", "extra/a\u200bb"],
+  ["an empty level", "extra//a"],
+  ["an empty level at its end", "extra/"],
+  ["17 levels", `extra/${"a/".repeat(12)}a`],
+  ["513 characters", `extra/${"a".repeat(513 - own("extra/").length)}`],
+  ...NO_UTF8.map(([title, bytes]) => [title, pieces("extra/", bytes)] as [string, Buffer]),
+];
+
+describe("a topic with", () => {
+  it.each([...UNREADABLE, ["+", "events/+"], ["#", "#"], ["+ within a level", "events/a+b"]] as [
+    string,
+    string | Buffer,
+  ][])("%s ends the connection of who publishes to it", async (_, below) => {
+    const north = await sentByNorth(publication(pieces(own(""), below)));
+    await north.ended;
+    expect(north.packets).toEqual([]);
+    expect(await program.published()).toEqual([]);
+  });
+
+  it.each([...UNREADABLE, ["+", "events/+"], ["#", "#"]] as [string, string | Buffer][])(
+    "%s in a will is answered with 5",
+    async (_, below) => {
+      const will = { topic: pieces(own(""), below), payload: "gone" };
+      expect(await answerTo(program.port, anyConnect({ will }))).toBe(5);
+    },
+  );
+
+  // Aedes ends the connection for too many levels.
+  it.each(UNREADABLE.filter(([title]) => title !== "17 levels"))(
+    "%s in a filter is answered with 128",
+    async (_, below) => {
+      const north = await sentByNorth(packet(0x82, pieces([0, 1], field(pieces(own("commands/"), below)), [1])));
+      expect([...(await north.next(TYPE.suback)).subarray(2)]).toEqual([128]);
+    },
+  );
+
+  it.each(["__proto__", "constructor", "__proto__/constructor", "$SYS/__proto__", `${ROOT}/__proto__/north/about`])(
+    "the name %s is nobody's to publish to, nor to subscribe to",
+    async (topic) => {
+      const subscriber = await sentByNorth(subscribePacket([[topic, 1]]));
+      expect([...(await subscriber.next(TYPE.suback)).subarray(2)]).toEqual([128]);
+      await (await sentByNorth(publication(topic))).ended;
+      expect(await program.published()).toEqual([]);
+    },
+  );
+
+  it.each(["__proto__", "constructor"])("the id %s is no camera's and no event's", async (name) => {
+    for (const topic of [`${ROOT}/cameras/${name}/about`, own(`commands/${name}/x`)]) {
+      await (await sentByNorth(publication(topic))).ended;
+    }
+    expect(await program.published()).toEqual([]);
+  });
+});
+
+describe.each(Object.entries(DOORS))("over %s", (_, open) => {
+  it("a CONNECT that comes a byte at a time is cut after MQTT_CONNECT_TIMEOUT_MS, however steadily it comes", async () => {
+    const { broker, logged } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "600" } });
+    const { peer, wrap } = await open(broker.ports);
+    // Longer than the time, at any speed: 40 bytes a second.
+    const bytes = [...anyConnect({ password: "x".repeat(1000) })];
+    const dripping = setInterval(() => peer.send(wrap(Buffer.from(bytes.splice(0, 1)))), 25);
+    await peer.ended;
+    clearInterval(dripping);
+    expect(bytes.length).toBeGreaterThan(900);
+    expect(peer.packets.filter(({ type }) => type === TYPE.connack)).toEqual([]);
+    await logged("no CONNACK within 600 ms");
+  });
+
+  it("a packet that never ends is cut after one and a half times the keep-alive", async () => {
+    const { broker } = await startTestBroker();
+    const { peer, wrap } = await open(broker.ports);
+    peer.send(wrap(connectOf("north", { keepalive: 1 })));
+    await expect.poll(() => broker.stats().clients).toBe(1);
+    peer.send(wrap(packet(0x32, Buffer.alloc(0), 100_000)));
+    const dripping = setInterval(() => peer.send(wrap(Buffer.from([0]))), 50);
+    await peer.ended;
+    clearInterval(dripping);
+    expect(broker.stats().received).toBe(0);
+  });
+});
+
+it("bytes before a CONNECT cost at most four times what a CONNECT may have, in a WebSocket message that never ends", async () => {
+  const { broker, logged } = await startTestBroker();
+  const { peer } = await DOORS.WebSocket(broker.ports);
+  // The header of a frame of 200,000 bytes, and a tenth of them.
+  peer.send(Buffer.concat([pieces([0x82, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 1, 2, 3, 4]), Buffer.alloc(20_000)]));
+  await peer.ended;
+  await logged("bytes before the CONNACK, where 16384 are allowed");
+});

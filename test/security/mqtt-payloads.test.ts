@@ -1,0 +1,263 @@
+import type { MqttClient } from "mqtt";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import { closed, inboxOf } from "../broker/broker-under-test.ts";
+import { type Dashboard, openDashboard, signToken } from "../support/dashboard.ts";
+import { OPERATOR_KEY, type Program, ROOT, startProgram } from "./mqtt-program.ts";
+
+const MAX_RETAINED = 5;
+let program: Program;
+let north: MqttClient;
+let south: MqttClient;
+let dashboard: Dashboard;
+
+beforeAll(async () => {
+  program = await startProgram({ MAX_RETAINED_MESSAGES_PER_DEVICE: String(MAX_RETAINED) });
+});
+afterAll(() => program.stop());
+beforeEach(async () => {
+  [north, south] = [await program.client("north"), await program.client("south")];
+  dashboard = await openDashboard(program.skylapse.socket, signToken("watcher", ["dashboard:read", "alerts:read"]));
+  return () => dashboard.close();
+});
+
+let count = 0;
+const unique = () => `id-${process.pid}-${++count}`;
+const topicOf = (camera: string, below: string) => `${ROOT}/cameras/${camera}/${below}`;
+const EVENT = "events/capture.completed";
+
+function envelope(fields: Record<string, unknown> = {}): string {
+  const required = { v: 1, id: unique(), timestamp: "2026-01-01T00:00:00.000Z", event: "capture.completed" };
+  return JSON.stringify({ ...required, data: { n: count }, ...fields });
+}
+
+/** What dashboards are told of it by, once what was said before has been told: `last` is an event behind it. */
+async function told(
+  client: MqttClient,
+  camera: string,
+  payload: string | Buffer,
+  below = EVENT,
+): Promise<DashboardEvent[]> {
+  const last = unique();
+  const before = dashboard.messages.length;
+  await client.publishAsync(topicOf(camera, below), payload, { qos: 1 });
+  await client.publishAsync(topicOf(camera, EVENT), envelope({ id: last }), { qos: 1 });
+  await dashboard.next("dashboard_event", ({ id }) => id === last);
+  return dashboard.messages
+    .slice(before)
+    .filter((message): message is DashboardEvent => message.type === "dashboard_event")
+    .filter(({ id, topic }) => id !== last && topic === `cameras/${camera}/${below}`);
+}
+
+async function look(path: string) {
+  const answer = await fetch(program.skylapse.http + path, { headers: { authorization: `Bearer ${OPERATOR_KEY}` } });
+  expect(answer.status).toBe(200);
+  return await answer.json();
+}
+
+const nested = (depth: number) => `${'{"a":'.repeat(depth)}1${"}".repeat(depth)}`;
+const proto = '{"__proto__":{"admin":true},"constructor":{"prototype":{"admin":true}}}';
+
+describe("a payload becomes an event of its sender, and does nothing else:", () => {
+  it.each<[string, string | Buffer, unknown]>([
+    ["text", "hello", { text: "hello" }],
+    ["a JSON text that is cut off", '{"v":1,"event":', { text: '{"v":1,"event":' }],
+    ["bytes that are no UTF-8", Buffer.from([0xff, 0xfe, 0]), { bytes: 3 }],
+    ["33 levels of JSON", nested(33), { text: nested(33) }],
+    ["32 levels of JSON", nested(32), JSON.parse(nested(32))],
+    ["100,000 levels of arrays", "[".repeat(100_000), { text: "[".repeat(100_000) }],
+    ["a number beyond all numbers", "1e999", null],
+    ["inherited names", proto, JSON.parse(proto)],
+    ["an envelope with inherited names for data", envelope({ data: JSON.parse(proto) }), JSON.parse(proto)],
+    ["an envelope of another version", envelope({ v: 2, data: 1 }), expect.objectContaining({ v: 2 })],
+  ])("%s", async (_, payload, data) => {
+    expect(await told(north, "north", payload)).toMatchObject([{ event: "capture.completed", camera: "north", data }]);
+  });
+
+  it.each([
+    ["id", "__proto__ "],
+    ["id", "../../north"],
+    ["id", "x".repeat(65)],
+    ["id", { toString: "x" }],
+    ["event", "__proto__"],
+    ["event", 'x","camera":"south'],
+    ["event", "x".repeat(64)],
+    ["timestamp", "yesterday"],
+    ["timestamp", "2026-01-01T00:00:00+02:00"],
+    ["timestamp", '2026-01-01T00:00:00Z","camera":"south'],
+    ["session", ""],
+    ["session", "x".repeat(65)],
+    ["seq", -1],
+    ["seq", 1e300],
+    ["seq", "1"],
+    ["historical", "yes"],
+  ])("with the %s %j it is no envelope, but data without a name", async (field, value) => {
+    const payload = envelope({ [field]: value });
+    const [event, ...others] = await told(north, "north", payload);
+    expect(others).toEqual([]);
+    expect(event).toMatchObject({ event: "capture.completed", camera: "north", data: JSON.parse(payload) });
+    expect(event).not.toHaveProperty("id");
+  });
+
+  it.each(["id", "session", "event"])("with __proto__ or constructor as its %s it is an event", async (field) => {
+    for (const value of ["constructor", "__proto__"]) {
+      const payload = envelope({ [field]: value, seq: 1, id: field === "id" ? value : unique() });
+      expect(await told(north, "north", payload)).toMatchObject([{ camera: "north" }]);
+    }
+  });
+
+  it("a member that nobody declared is not passed on", async () => {
+    const forged = { camera: "south", topic: "system/status", position: 1, channel: "system", snapshot: true };
+    const [event] = await told(north, "north", envelope(forged));
+    expect(event).toMatchObject({ camera: "north", topic: `cameras/north/${EVENT}`, channel: "dashboard" });
+    expect(event).not.toHaveProperty("snapshot");
+    expect(event?.position).toBeGreaterThan(1);
+  });
+
+  it("two members of one name are one", async () => {
+    const payload = envelope({ data: "third" }).replace("{", '{"data":"first","d\\u0061ta":"second",');
+    expect(await told(north, "north", payload)).toMatchObject([{ data: "third" }]);
+  });
+});
+
+describe("the name of an event", () => {
+  it.each([
+    "camera.online",
+    "camera.offline",
+    "camera.stale",
+    "system.status",
+    "link.gap",
+    "alert.raised",
+    "job.completed",
+  ])("%s is said of its sender alone", async (event) => {
+    const before = await look("/cameras");
+    const data = { camera: "south", status: "offline", alert: "forged", severity: "critical", message: "south burns" };
+    for (const below of [EVENT, `events/${event}`]) {
+      const said = await told(north, "north", envelope({ event, data }), below);
+      expect(said).toMatchObject([{ event, camera: "north", topic: `cameras/north/${below}`, channel: "dashboard" }]);
+    }
+    const after = await look("/cameras");
+    for (const { id, presence, alerts } of before.cameras)
+      expect(after.cameras.find((camera: { id: string }) => camera.id === id)).toMatchObject({ presence, alerts });
+  });
+});
+
+describe("what tells a repetition", () => {
+  it("is a sender's own: the same id of another camera is another event", async () => {
+    const payload = envelope({ id: unique() });
+    expect(await told(north, "north", payload)).toHaveLength(1);
+    expect(await told(south, "south", payload)).toHaveLength(1);
+    expect(await told(north, "north", payload)).toEqual([]);
+  });
+
+  it("is a sender's own: the same session and number of another camera is another event", async () => {
+    const payload = envelope({ session: unique(), seq: 7 });
+    expect(await told(north, "north", payload)).toHaveLength(1);
+    expect(await told(south, "south", payload)).toHaveLength(1);
+    expect(await told(north, "north", payload)).toEqual([]);
+  });
+
+  it("is not the backend's: an id that it makes for a picture is anybody's", async () => {
+    const payload = envelope({ id: "preview.south.c1.0000" });
+    expect(await told(north, "north", payload)).toHaveLength(1);
+  });
+
+  it("is acknowledged and changes nothing: an old number does not bring an old state back", async () => {
+    const session = unique();
+    const state = (seq: number) => envelope({ session, seq, event: "resource.update", data: { seq } });
+    const options = { qos: 1, retain: true } as const;
+    for (const seq of [1, 2, 1]) await north.publishAsync(topicOf("north", "state/power"), state(seq), options);
+    expect((await look("/cameras/north")).states.power.data).toEqual({ seq: 2 });
+    const reader = await program.client(["camera:read"]);
+    const inbox = inboxOf(reader);
+    await reader.subscribeAsync(topicOf("north", "state/power"), { qos: 1 });
+    expect(JSON.parse((await inbox.has(1))[0]?.payload ?? "").seq).toBe(2);
+  });
+});
+
+describe("a retained message", () => {
+  const retained = { qos: 1, retain: true } as const;
+
+  /** The topics below the camera that are retained. */
+  async function retainedOf(camera: string): Promise<string[]> {
+    const reader = await program.client(["camera:read"]);
+    const inbox = inboxOf(reader);
+    await reader.subscribeAsync(topicOf(camera, "#"), { qos: 1 });
+    const last = unique();
+    await (camera === "north" ? north : south).publishAsync(topicOf(camera, EVENT), last, { qos: 1 });
+    while (!inbox.messages.some(({ payload }) => payload === last)) await inbox.has(inbox.messages.length + 1);
+    return inbox.messages.filter(({ retain }) => retain).map(({ topic }) => topic.split(`/${camera}/`)[1] ?? "");
+  }
+
+  it.each(["events/capture.completed", "replies/capture.now"])("on %s is not retained", async (below) => {
+    await south.publishAsync(topicOf("south", below), "stale", retained);
+    expect(await retainedOf("south")).not.toContain(below);
+    const later = await openDashboard(program.skylapse.socket, signToken("later", ["camera:read"]), "camera:south");
+    await told(south, "south", envelope());
+    const snapshot = later.messages.filter((message) => message.type === "dashboard_event" && message.snapshot);
+    expect(JSON.stringify(snapshot)).not.toContain("stale");
+    await later.close();
+  });
+
+  it("that is a command is not given to its camera again at each connection", async () => {
+    const operator = await program.client(["camera:control"]);
+    await operator.publishAsync(topicOf("south", "commands/reboot"), "{}", retained);
+    const inbox = inboxOf(south);
+    await south.subscribeAsync(topicOf("south", "commands/+"), { qos: 1 });
+    await operator.publishAsync(topicOf("south", "commands/wake"), "{}", { qos: 1 });
+    expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual([topicOf("south", "commands/wake")]);
+  });
+
+  it("that is a will on an event is not retained", async () => {
+    const will = { topic: topicOf("south", "events/gone"), payload: Buffer.from("gone"), ...retained };
+    const other = await program.client("south", { will });
+    await program.published();
+    other.stream.destroy();
+    await expect.poll(() => program.published()).toContain(will.topic);
+    expect(await retainedOf("south")).not.toContain("events/gone");
+  });
+
+  it("from the future does not keep out those that come after it", async () => {
+    const state = (timestamp: string) => envelope({ timestamp, event: "resource.update", data: { timestamp } });
+    for (const timestamp of ["9999-12-31T23:59:59.999Z", "2026-01-01T00:00:00.000Z"])
+      await north.publishAsync(topicOf("north", "state/power"), state(timestamp), retained);
+    expect((await look("/cameras/north")).states.power.data.timestamp).toBe("2026-01-01T00:00:00.000Z");
+  });
+
+  it("that calls itself historical replaces nothing", async () => {
+    await north.publishAsync(topicOf("north", "state/power"), envelope({ data: "now" }), retained);
+    await north.publishAsync(topicOf("north", "state/power"), envelope({ data: "then", historical: true }), retained);
+    expect((await look("/cameras/north")).states.power.data).toBe("now");
+  });
+
+  it("that is empty clears what is one's own, and ends the connection where it is another's", async () => {
+    for (const [client, camera] of [
+      [north, "north"],
+      [south, "south"],
+    ] as const)
+      await client.publishAsync(topicOf(camera, "state/storage"), envelope({ data: camera }), retained);
+    const gone = closed(south);
+    south.publish(topicOf("north", "state/storage"), "", retained);
+    await gone;
+    expect((await look("/cameras/north")).states.storage.data).toBe("north");
+    await north.publishAsync(topicOf("north", "state/storage"), "", retained);
+    expect((await look("/cameras/north")).states).not.toHaveProperty("storage");
+  });
+
+  it("beyond MAX_RETAINED_MESSAGES_PER_DEVICE is delivered and not retained, and takes no other's place", async () => {
+    const own = (await retainedOf("north")).filter((name) => name !== "state/presence");
+    for (const name of own) await north.publishAsync(topicOf("north", name), "", retained);
+    for (let n = 0; n < MAX_RETAINED + 3; n++)
+      await north.publishAsync(topicOf("north", `state/s${n}`), envelope({ data: n }), retained);
+    await south.publishAsync(topicOf("south", "state/storage"), "mine", retained);
+    await north.publishAsync(topicOf("north", "state/s0"), envelope({ data: "again" }), retained);
+    // What is retained may come after what is published meanwhile.
+    await expect
+      .poll(async () => (await retainedOf("north")).toSorted())
+      .toEqual(["presence", "s0", "s1", "s2", "s3"].map((name) => `state/${name}`));
+    const { states } = await look("/cameras/north");
+    expect(states.s0.data).toBe("again");
+    expect(Object.keys(states)).not.toContain("s7");
+    await expect.poll(() => retainedOf("south")).toContain("state/storage");
+  });
+});

@@ -1,0 +1,34 @@
+import { join } from "node:path";
+import { pino } from "pino";
+import { type DeviceStore, openDevices } from "../../bridge/accounts/devices.ts";
+import type { Documents } from "../../bridge/cluster/cluster.ts";
+import { openLocalCluster } from "../../bridge/cluster/local.ts";
+
+/** The devices of a data path that no server has open. */
+export async function openDevicesOf(
+  dataPath: string,
+): Promise<{ devices: DeviceStore; documents: Documents; close(): Promise<void> }> {
+  const logger = pino({ level: "silent" });
+  const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), logger });
+  const devices = await openDevices({ documents: cluster.documents, logger });
+  return {
+    devices,
+    documents: cluster.documents,
+    async close() {
+      devices.stop();
+      await cluster.stop();
+    },
+  };
+}
+
+/** Lets a camera in before the server starts. @returns its secret */
+export async function addCamera(dataPath: string, id: string): Promise<string> {
+  const { devices, close } = await openDevicesOf(dataPath);
+  try {
+    const secret = await devices.add({ id, kind: "camera", credential: {} });
+    if (secret === undefined) throw new Error("no secret was made");
+    return secret;
+  } finally {
+    await close();
+  }
+}

@@ -1,0 +1,28 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+
+export const COMMAND = fileURLToPath(new URL("../../deploy/bin/skylapse.js", import.meta.url));
+
+/** Where no server is: the discard port. */
+export const NO_SERVER = { WS_PORT: "9" };
+
+export interface Ran {
+  code: number | null;
+  output: string;
+  errors: string;
+}
+
+/** Runs the command `skylapse` to its end, with nothing of this environment but its PATH. */
+export async function runCommand(env: Record<string, string>, args: readonly string[], input = ""): Promise<Ran> {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  // A command that reads nothing has ended before it is written to.
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(input);
+  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
+  return { code: child.exitCode, output: output.trim(), errors };
+}
