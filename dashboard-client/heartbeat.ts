@@ -22,6 +22,8 @@ export interface HeartbeatOptions {
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
+  /** Whether anything was heard since the last probe; times are too coarse to tell, a millisecond sees many messages. */
+  #probeAnswered = false;
   #allowedSilenceMs = Number.POSITIVE_INFINITY;
   #watch: ReturnType<typeof setTimeout> | undefined;
   #probe: ReturnType<typeof setTimeout> | undefined;
@@ -59,6 +61,7 @@ export class Heartbeat {
   /** Called for every message: no timer is touched, for there may be tens of thousands a second. */
   heard(): void {
     this.#heardAt = Date.now();
+    this.#probeAnswered = true;
   }
 
   pong(id: number | string | undefined): void {
@@ -71,11 +74,11 @@ export class Heartbeat {
   /** Asks for a sign of life now: the page was asleep, or the network changed, and the link may be long gone. */
   probe(): void {
     clearTimeout(this.#probe);
-    const askedAt = Date.now();
+    this.#probeAnswered = false;
     this.#measure();
     this.#probe = setTimeout(() => {
       this.#probe = undefined;
-      if (this.#heardAt < askedAt) this.#options.onDead(Date.now() - this.#heardAt);
+      if (!this.#probeAnswered) this.#options.onDead(Date.now() - this.#heardAt);
     }, this.#options.graceMs);
   }
 

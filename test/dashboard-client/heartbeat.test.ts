@@ -1,7 +1,12 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Heartbeat } from "../../dashboard-client/heartbeat.ts";
 import { connect, serve, until, untilConnected } from "./support/harness.ts";
 
 describe("the heartbeat", () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
   it("takes a server for dead that was silent for two of its ping intervals and the grace", async () => {
     const server = await serve();
     server.script.pingInterval = 0.03;
@@ -44,21 +49,56 @@ describe("the heartbeat", () => {
     expect(quiet.state.status).toBe("connected");
   });
 
-  it("asks for a sign of life when the page wakes or the network is said to be gone, and believes no more than that", async () => {
-    const server = await serve();
-    const page = {
+  describe("when the page wakes or the network is said to be gone", () => {
+    const makePage = () => ({
       window: new EventTarget(),
       document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
-    };
-    const { client } = connect(server.url, { page, heartbeatGraceMs: 40 });
-    await untilConnected(client);
-    page.window.dispatchEvent(new Event("offline"));
-    await until(() => client.latencyMs !== undefined);
-    server.script.ping = () => {};
-    page.document.dispatchEvent(new Event("visibilitychange"));
-    const again = await server.connection(1);
-    await untilConnected(client);
-    expect(again.received[0]).toMatchObject({ type: "auth" });
+    });
+
+    it("asks for a sign of life, and stays when there is one", async () => {
+      const server = await serve();
+      const page = makePage();
+      const { client } = connect(server.url, { page });
+      await untilConnected(client);
+      expect(client.latencyMs).toBeUndefined();
+      page.window.dispatchEvent(new Event("offline"));
+      await until(() => client.latencyMs !== undefined);
+      expect(client.state.status).toBe("connected");
+    });
+
+    it("connects anew when there is none, sooner than by the server's pings", async () => {
+      const server = await serve();
+      server.script.ping = () => {};
+      const page = makePage();
+      const { client } = connect(server.url, { page, heartbeatGraceMs: 40 });
+      await untilConnected(client);
+      page.document.dispatchEvent(new Event("visibilitychange"));
+      const again = await server.connection(1);
+      await untilConnected(client);
+      expect(again.received[0]).toMatchObject({ type: "auth" });
+    });
+
+    it("takes what was heard before it asked for no sign, though it was in the same millisecond", () => {
+      vi.useFakeTimers();
+      const silences: number[] = [];
+      const heartbeat = new Heartbeat({
+        nextId: () => 1,
+        sendPing: () => {},
+        onDead: (silentMs) => silences.push(silentMs),
+        onLatency: () => {},
+        latencyIntervalMs: 0,
+        graceMs: 40,
+      });
+      heartbeat.start(0);
+      heartbeat.heard();
+      heartbeat.probe();
+      vi.advanceTimersByTime(40);
+      expect(silences).toEqual([40]);
+      heartbeat.probe();
+      heartbeat.heard();
+      vi.advanceTimersByTime(40);
+      expect(silences).toEqual([40]);
+    });
   });
 
   it("measures the latency with its own pings", async () => {
