@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", "test/**/*.test.tsx"],
     globalSetup: ["test/support/prepare.ts"],
+    setupFiles: ["test/support/patience.ts"],
     reporters: ["default", "./test/support/closing-line.ts"],
     // Tests drive real programs, which share two cores with each other: a wait ends with its event, this only ends a hang.
     testTimeout: 30_000,

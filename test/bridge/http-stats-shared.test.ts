@@ -87,7 +87,7 @@ describe("totals over nodes", () => {
     expect(stats.totals().counts.events).toBe(11);
     await redis.start();
     const other = await node();
-    await vi.waitFor(() => expect(other.totals().counts.events).toBe(11), 10_000);
+    await vi.waitFor(() => expect(other.totals().counts.events).toBe(11));
   });
 
   it("lose with a killed node only what it had not flushed", async () => {

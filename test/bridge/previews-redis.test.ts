@@ -74,13 +74,11 @@ describe("pictures in Redis", () => {
     await expect(previews.read("north")).rejects.toThrow(StoreUnavailableError);
     await server.start();
     await expect
-      .poll(
-        () =>
-          previews.save("north", "c2", smallJpeg("two")).then(
-            () => true,
-            () => false,
-          ),
-        { timeout: 10_000 },
+      .poll(() =>
+        previews.save("north", "c2", smallJpeg("two")).then(
+          () => true,
+          () => false,
+        ),
       )
       .toBe(true);
     expect((await previews.read("north"))?.jpeg).toEqual(smallJpeg("two"));

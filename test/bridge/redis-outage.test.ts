@@ -68,7 +68,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
         code: 130,
         error: "The event store is away: what happens meanwhile follows when it is back",
       });
-    await vi.waitFor(async () => expect(await readyz()).toBe(503), 5_000);
+    await vi.waitFor(async () => expect(await readyz()).toBe(503));
     expect((await bridge.call("/livez")).status).toBe(200);
 
     const from = performance.now();
@@ -84,7 +84,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await newcomer.subscribe("camera:north")).toMatchObject({ success: true });
 
     await back();
-    await vi.waitFor(async () => expect(await readyz()).toBe(200), 10_000);
+    await vi.waitFor(async () => expect(await readyz()).toBe(200));
     await bridge.say(CAPTURED, { n: 2 });
     const found = await Promise.all(
       [...clients, newcomer].map((client) =>
@@ -115,10 +115,10 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     await client.next("error");
     await back();
     if (!success) {
-      await vi.waitFor(async () => expect(await readyz()).toBe(200), 10_000);
+      await vi.waitFor(async () => expect(await readyz()).toBe(200));
       await client.subscribe("camera:north", { epoch, position: after });
     }
-    await vi.waitFor(() => expect(client.messages.map(({ type }) => type)).toContain("caught_up"), 10_000);
+    await vi.waitFor(() => expect(client.messages.map(({ type }) => type)).toContain("caught_up"));
     expect(client.dashboardEvents.filter(({ event }) => event === "capture.completed").map(({ data }) => data)).toEqual(
       sent.map((n) => ({ n })),
     );
@@ -139,7 +139,7 @@ describe("a Redis that comes back empty", () => {
     expect(gap).toMatchObject({ channel: "camera:north", success: true, recovered: false, reason: "epoch_changed" });
     expect(gap.epoch).not.toBe(epoch);
     expect(gap.epoch).toBe(bridge.journal.epoch);
-    await vi.waitFor(async () => expect(await readyz()).toBe(200), 10_000);
+    await vi.waitFor(async () => expect(await readyz()).toBe(200));
     await bridge.say(CAPTURED, { n: 10 });
     const event = await client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":10}');
     expect(event.position).toBe(bridge.journal.head);

@@ -51,7 +51,7 @@ async function sentinelKnowsReplica(url: string, masterPort: number): Promise<vo
       },
       { timeout: 30_000, interval: 100 },
     );
-    await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1), { timeout: 10_000 });
+    await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1));
   } finally {
     asked.disconnect();
     master.disconnect();

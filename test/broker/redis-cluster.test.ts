@@ -1,20 +1,10 @@
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { expect, it, onTestFinished } from "vitest";
+import { freePort } from "../support/ports.ts";
 import { startRedis } from "../support/redis.ts";
 import { inboxOf, NORTH, topic } from "./broker-under-test.ts";
 import { nodes } from "./redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 it("brokers work on a Redis Cluster, with all that they keep in one slot of it", async () => {
   const server = await startRedis({
@@ -30,7 +20,7 @@ it("brokers work on a Redis Cluster, with all that they keep in one slot of it",
   onTestFinished(() => server.remove());
   const cluster = await nodes({ on: server, cluster: true });
   await cluster.redis.cluster("ADDSLOTS", ...Array.from({ length: 16_384 }, (_, slot) => slot));
-  await expect.poll(() => cluster.redis.cluster("INFO"), { timeout: 10_000 }).toContain("cluster_state:ok");
+  await expect.poll(() => cluster.redis.cluster("INFO")).toContain("cluster_state:ok");
 
   const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
   const archive = (node: typeof a) => ({

@@ -75,7 +75,7 @@ describe("connections to Redis that are cut again and again", () => {
     }
     const publishing = publishSteadily(a);
     for (let round = 1; round <= 10; round++) {
-      await expect.poll(publishing.acknowledged, { timeout: 10_000 }).toBeGreaterThan(round * 20);
+      await expect.poll(publishing.acknowledged).toBeGreaterThan(round * 20);
       await cluster.redis.client("KILL", "TYPE", "normal", "SKIPME", "yes");
       await cluster.redis.client("KILL", "TYPE", "pubsub");
     }
@@ -99,7 +99,7 @@ describe("Redis that hangs", () => {
     const publishing = publishSteadily(a);
     await expect.poll(publishing.acknowledged).toBeGreaterThan(20);
     cluster.server.process.kill("SIGSTOP");
-    await expect.poll(() => a.broker.stats().notAccepted, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => a.broker.stats().notAccepted).toBeGreaterThan(0);
     const acknowledged = publishing.acknowledged();
     expect(await a.logged("publications cannot be made durable")).toMatchObject({
       err: { message: expect.stringMatching(/store does not answer/) },
@@ -110,7 +110,7 @@ describe("Redis that hangs", () => {
     expect([clean, stored].map(({ client }) => client.connected)).toEqual([true, true]);
 
     cluster.server.process.kill("SIGCONT");
-    await expect.poll(publishing.acknowledged, { timeout: 15_000 }).toBeGreaterThan(acknowledged + 20);
+    await expect.poll(publishing.acknowledged).toBeGreaterThan(acknowledged + 20);
     const names = await publishing.stop();
     for (const { inbox } of [clean, stored]) {
       await expect.poll(() => distinct(inbox).length).toBe(names.length);
@@ -148,11 +148,11 @@ describe("Redis that ends", () => {
     const publishing = publishSteadily(a);
     await expect.poll(publishing.acknowledged).toBeGreaterThan(50);
     await cluster.server.stop("SIGKILL");
-    await expect.poll(() => a.broker.stats().notAccepted, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => a.broker.stats().notAccepted).toBeGreaterThan(0);
     expect(live.client.connected).toBe(true);
     await cluster.server.start();
     const before = publishing.acknowledged();
-    await expect.poll(publishing.acknowledged, { timeout: 15_000 }).toBeGreaterThan(before + 50);
+    await expect.poll(publishing.acknowledged).toBeGreaterThan(before + 50);
     const names = await publishing.stop();
     await expect.poll(() => distinct(live.inbox).length).toBe(names.length);
     expect(distinct(live.inbox)).toEqual(names);
@@ -201,7 +201,7 @@ describe("a node that is killed", () => {
     const publishing = Array.from({ length: 5000 }, (_, index) =>
       camera.publishAsync(EVENT, String(index), { qos: 1 }).catch(() => undefined),
     );
-    await expect.poll(() => a.emitted.length, { timeout: 10_000 }).toBeGreaterThan(200);
+    await expect.poll(() => a.emitted.length).toBeGreaterThan(200);
     await a.kill();
     camera.end(true);
     void publishing;
@@ -231,7 +231,7 @@ describe("a node that is killed", () => {
     await dead.kill();
     await b.client({ ...NORTH, clientId: "returns", will: will("returned") });
     const published = () => [...a.ingest.accepted, ...b.ingest.accepted].map(({ payload }) => payload.toString());
-    await expect.poll(published, { timeout: 10_000 }).toEqual(["gone"]);
+    await expect.poll(published).toEqual(["gone"]);
     await expect
       .poll(async () => (await cluster.redis.hkeys(`${cluster.prefix}wills`)).sort())
       .toEqual(["returns", "stays"]);
@@ -256,7 +256,7 @@ describe("a node that is killed", () => {
     const sweeps = async () =>
       Number((await cluster.redis.info("commandstats")).match(/cmdstat_hscan:calls=(\d+)/)?.[1]);
     const before = (await sweeps()) || 0;
-    await expect.poll(sweeps, { timeout: 10_000 }).toBeGreaterThan(before + 6);
+    await expect.poll(sweeps).toBeGreaterThan(before + 6);
     expect([...a.ingest.accepted, ...b.ingest.accepted]).toEqual([]);
   });
 });

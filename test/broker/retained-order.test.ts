@@ -18,6 +18,6 @@ it("a subscriber is never given an older retained message after a newer one", { 
   await subscribed;
   const valuesOf = (name: string) =>
     inbox.messages.filter((message) => message.topic === name).map(({ payload }) => Number(payload));
-  await expect.poll(() => names.every((name) => valuesOf(name).at(-1) === LAST), { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => names.every((name) => valuesOf(name).at(-1) === LAST)).toBe(true);
   for (const name of names) expect(valuesOf(name)).toEqual(valuesOf(name).toSorted());
 });

@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { sendPastPictures } from "../support/past-pictures.ts";
-import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { freePort } from "../support/ports.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 /** `npm run screenshots` keeps the pictures for the README; otherwise they go where nothing is committed. */
 const SCREENSHOTS = fileURLToPath(

@@ -12,8 +12,9 @@ import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "../../depl
 import { checkKeySet, checkRedisStore } from "../../deploy/doctor/outside.ts";
 import { checkPorts } from "../../deploy/doctor/ports.ts";
 import { loadSecrets } from "../../deploy/secrets.ts";
+import { freePort } from "../support/ports.ts";
 import { startRedis } from "../support/redis.ts";
-import { freePort, makeDataPath, removeDataPath } from "../support/skylapse.ts";
+import { makeDataPath, removeDataPath } from "../support/skylapse.ts";
 
 const DAY_MS = 86_400_000;
 

@@ -6,8 +6,9 @@ import mqtt from "mqtt";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { checkServer } from "../../deploy/doctor/server.ts";
 import { version } from "../../deploy/package.ts";
+import { freePort } from "../support/ports.ts";
 import { startRedis } from "../support/redis.ts";
-import { freePort, makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../support/skylapse-command.ts";
 
 // Each command is a program of its own, which takes a second or two to start where others run beside it.

@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, it } from "vitest";
 import type { SimulatorOrder } from "../../deploy/simulate.ts";
-import { freePort, makeDataPath, removeDataPath } from "../support/skylapse.ts";
+import { freePort } from "../support/ports.ts";
+import { makeDataPath, removeDataPath } from "../support/skylapse.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/deploy/simulate.js", import.meta.url));
 const dataPath = makeDataPath();

@@ -444,12 +444,12 @@ test("while the disk does not let its database be opened, no message is taken fo
   rmSync(join(path, "large"), { recursive: true });
   writeFileSync(join(path, "CURRENT"), "");
   const kept = outbox.put(picture(1));
-  await vi.waitUntil(async () => !(await isOpen(path)), { timeout: 5000 });
+  await vi.waitUntil(async () => !(await isOpen(path)));
   outbox.connected();
   const taken = take(outbox, 3);
   // The read has come to its end, if it does not wait.
   await new Promise(setImmediate);
-  await vi.waitUntil(async () => !(await isOpen(path)), { timeout: 5000 });
+  await vi.waitUntil(async () => !(await isOpen(path)));
   mkdirSync(join(path, "large"));
   writeFileSync(join(path, "CURRENT"), current);
   await kept;
@@ -464,7 +464,7 @@ test("on a full disk the oldest pictures go, so that what matters more can be wr
   const next = `b!${String(3).padStart(15, "0")}`;
   symlinkSync("/dev/full", join(path, "large", next));
   const kept = outbox.put(picture(3));
-  await vi.waitUntil(() => filesOf(path).join() === next, { timeout: 5000 });
+  await vi.waitUntil(() => filesOf(path).join() === next);
   rmSync(join(path, "large", next));
   await kept;
   expect(outbox.takeDropped()).toMatchObject({ count: 2 });

@@ -3,7 +3,8 @@ import jsonwebtoken from "jsonwebtoken";
 import { connectAsync } from "mqtt";
 import { expect, it, onTestFinished } from "vitest";
 import { connectDashboard } from "../support/dashboard.ts";
-import { freePort, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+import { freePort } from "../support/ports.ts";
+import { removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 it("while the identity provider is away nobody with its token is told that the token is bad, but to come back", async () => {
   const issuer = "https://id.example.org";

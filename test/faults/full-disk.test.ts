@@ -3,7 +3,8 @@ import { afterEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createClient } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
-import { freePort, makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+import { freePort } from "../support/ports.ts";
+import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 
 const EVENTS = 1_000;
@@ -59,17 +60,17 @@ it("acknowledges nothing while the disk is full, says so at /readyz, and goes on
   await expect.poll(() => publisher.acknowledged.size, { interval: 2 }).toBeGreaterThan(EVENTS / 10);
   // No file of the program may grow any more: to it, a full disk.
   limitFiles(skylapse.process.pid, 0);
-  await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(503);
+  await expect.poll(async () => (await ready()).status).toBe(503);
   const atFirst = publisher.acknowledged.size;
   expect((await ready()).text).toMatch(/limit on file size|space/);
   expect(publisher.acknowledged.size).toBe(atFirst);
   expect(atFirst).toBeLessThan(EVENTS);
 
   limitFiles(skylapse.process.pid, undefined);
-  await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(200);
+  await expect.poll(async () => (await ready()).status).toBe(200);
   await publisher.done;
   const all = Array.from({ length: EVENTS }, (_, n) => n + 1);
-  await expect.poll(() => shown.length, { timeout: 10_000 }).toBe(EVENTS);
+  await expect.poll(() => shown.length).toBe(EVENTS);
   expect(shown).toEqual(all);
   expect(gaps).toEqual([]);
 });

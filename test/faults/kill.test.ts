@@ -3,7 +3,8 @@ import { afterEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createClient } from "../../dashboard-client/index.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
-import { freePort, makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { freePort } from "../support/ports.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 
 /** The short form; `npm run test:long` runs the whole of it. */

@@ -73,7 +73,7 @@ describe("a request of which two readers could see two ends", () => {
     ["an expectation that nobody knows", lines("GET /livez HTTP/1.1", LOCAL, "Expect: miracles"), [417, 404]],
   ])("is none with %s: what follows is the next", async (_, bytes, expected) => {
     const { received } = await send(bytes + SMUGGLED);
-    await expect.poll(() => statusesOf(received()), { timeout: 10_000 }).toEqual(expected);
+    await expect.poll(() => statusesOf(received())).toEqual(expected);
   });
 });
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "./redis.ts";
+import { freePort } from "./ports.ts";
 
 export interface Sentinel {
   /** `redis+sentinel://127.0.0.1:port/mymaster` */
@@ -11,7 +11,7 @@ export interface Sentinel {
   stop(): Promise<void>;
 }
 
-/** A real Sentinel that watches the master, and makes a replica of it the master when it is gone for half a second. */
+/** A real Sentinel that watches the master, and makes a replica of it the master when it is gone for two seconds. */
 export async function startSentinel(masterPort: number): Promise<Sentinel> {
   const folder = await mkdtemp(join(tmpdir(), "skylapse-sentinel-"));
   const port = await freePort();
@@ -20,7 +20,7 @@ export async function startSentinel(masterPort: number): Promise<Sentinel> {
     `port ${port}`,
     "bind 127.0.0.1",
     `sentinel monitor mymaster 127.0.0.1 ${masterPort} 1`,
-    "sentinel down-after-milliseconds mymaster 500",
+    "sentinel down-after-milliseconds mymaster 2000",
     "sentinel failover-timeout mymaster 5000",
   ];
   await writeFile(file, `${settings.join("\n")}\n`);

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,16 +30,6 @@ export interface SkylapseOptions {
   /** Default: a new folder, removed by {@link removeDataPath}. */
   dataPath?: string;
   env?: Record<string, string>;
-}
-
-/** A port of 127.0.0.1 that was free a moment ago: for a program that must come back to where it was. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 export function makeDataPath(): string {

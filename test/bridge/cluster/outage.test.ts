@@ -57,7 +57,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(performance.now() - later).toBeLessThan(200);
     await expect(cluster.check()).rejects.toThrow(StoreUnavailableError);
     await back();
-    await vi.waitFor(() => expect(cluster.trouble).toBeUndefined(), 10_000);
+    await vi.waitFor(() => expect(cluster.trouble).toBeUndefined());
     await cluster.check();
     await cluster.documents.put("devices", "north", 3);
     expect((await cluster.documents.get("devices", "north"))?.value).toBe(3);
@@ -75,7 +75,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await cluster.connections.enter("alice", "3", 3)).toBeUndefined();
     expect(await cluster.connections.enter("bob", "4", 3)).toBeDefined();
     await back();
-    await vi.waitFor(async () => expect(await cluster.connections.total()).toBe(4), 10_000);
+    await vi.waitFor(async () => expect(await cluster.connections.total()).toBe(4));
     const other = await place.open(FAST);
     expect(await other.connections.enter("alice", "elsewhere", 3)).toBeUndefined();
     expect(await other.connections.enter("bob", "elsewhere", 3)).toBeDefined();
@@ -85,7 +85,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     const lease = await cluster.leases.acquire("trim");
     await leave();
     const from = performance.now();
-    await vi.waitFor(() => expect(lease?.lost.aborted).toBe(true), 5_000);
+    await vi.waitFor(() => expect(lease?.lost.aborted).toBe(true));
     expect(performance.now() - from).toBeLessThan(1_200);
     await back();
   });
@@ -101,14 +101,14 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     cluster.signals.send("n", 1);
     await vi.waitFor(() => expect(own).toHaveBeenCalledWith(1, cluster.nodeId));
     await back();
-    await vi.waitFor(() => expect(missed).toHaveBeenCalled(), 10_000);
+    await vi.waitFor(() => expect(missed).toHaveBeenCalled());
     expect(watched).toHaveBeenCalledWith(undefined);
     const heard = vi.fn();
     other.signals.on("n", heard);
     await vi.waitFor(() => {
       cluster.signals.send("n", 2);
       expect(heard).toHaveBeenCalledWith(2, cluster.nodeId);
-    }, 10_000);
+    });
   });
 
   test("stopping does not wait for it", async () => {
@@ -134,7 +134,7 @@ test("a Redis that is full is named, with what to do", async () => {
   await operator.config("SET", "maxmemory", "1");
   await expect(cluster.check()).rejects.toThrow("Redis has no memory left: raise its maxmemory");
   await operator.config("SET", "maxmemory", "0");
-  await vi.waitFor(() => expect(cluster.trouble).toBeUndefined(), 5_000);
+  await vi.waitFor(() => expect(cluster.trouble).toBeUndefined());
   operator.disconnect();
 });
 

@@ -1,7 +1,6 @@
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { freePort } from "../../support/ports.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { describeCluster } from "./cluster-suite.ts";
 import { redisPlace } from "./redis-place.ts";
@@ -19,7 +18,7 @@ describe("with a Redis Cluster", () => {
       "ADDSLOTS",
       Array.from({ length: SLOTS }, (_, slot) => slot),
     );
-    await vi.waitFor(async () => expect(await node.cluster("INFO")).toContain("cluster_state:ok"), 10_000);
+    await vi.waitFor(async () => expect(await node.cluster("INFO")).toContain("cluster_state:ok"));
     node.disconnect();
   });
   afterAll(() => server.remove());
@@ -39,25 +38,16 @@ describe("with a Redis Cluster", () => {
       await vi.waitFor(() => expect(heard).toHaveBeenCalledWith(1, here.nodeId));
       await here.connections.enter("alice", "1", 1);
       await server.stop("SIGKILL");
-      await vi.waitFor(() => expect(here.trouble).toBeDefined(), 5_000);
+      await vi.waitFor(() => expect(here.trouble).toBeDefined());
       await server.start();
-      await vi.waitFor(() => expect([here.trouble, there.trouble]).toEqual([undefined, undefined]), 15_000);
+      await vi.waitFor(() => expect([here.trouble, there.trouble]).toEqual([undefined, undefined]));
       expect(await there.connections.enter("alice", "2", 1)).toBeUndefined();
       await vi.waitFor(() => {
         here.signals.send("n", 2);
         expect(heard).toHaveBeenCalledWith(2, here.nodeId);
-      }, 15_000);
+      });
     } finally {
       await own.dispose();
     }
   });
 });
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}

@@ -64,7 +64,7 @@ test("trouble clears without an append", async () => {
   await child.append(messages(1, 1));
   expect((await child.status()).trouble).toBeDefined();
   child.setDisk("free");
-  await expect.poll(async () => (await child.status()).trouble, { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(async () => (await child.status()).trouble).toBeUndefined();
   expect(await child.append(messages(1, 1))).toEqual(accepted(1, 1));
 });
 

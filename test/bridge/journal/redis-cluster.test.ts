@@ -1,7 +1,6 @@
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { freePort } from "../../support/ports.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 import { createRedisPlace } from "./redis-place.ts";
@@ -23,19 +22,10 @@ beforeAll(async () => {
   });
   const node = new Redis(server.url);
   await node.cluster("ADDSLOTS", range(0, SLOTS - 1));
-  await vi.waitFor(async () => expect(await node.cluster("INFO")).toContain("cluster_state:ok"), { timeout: 10_000 });
+  await vi.waitFor(async () => expect(await node.cluster("INFO")).toContain("cluster_state:ok"));
   node.disconnect();
 });
 afterAll(() => server.remove());
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 test("the journal works in a Redis Cluster, all of it in one slot", async () => {
   const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
@@ -75,7 +65,7 @@ test("a cluster that is killed and started again goes on by itself", async () =>
     const journal = await place.open({ waits: { heartbeatMs: 50, blockMs: 50 } });
     await journal.append(message());
     await server.stop("SIGKILL");
-    await expect.poll(() => journal.trouble, { timeout: 5_000 }).toMatch(/Redis/);
+    await expect.poll(() => journal.trouble).toMatch(/Redis/);
     await expect(journal.append(message())).rejects.toMatchObject({ name: "StoreUnavailableError" });
     await server.start();
     await expect.poll(() => journal.trouble, { timeout: 20_000 }).toBeUndefined();

@@ -38,7 +38,7 @@ async function deliver(journal: Journal, seq: number): Promise<Appended> {
       return await journal.append(message({ ...from("device:north", "s", seq), body: `"seq":${seq}` }));
     } catch (error) {
       expect(error).toMatchObject({ name: "StoreUnavailableError" });
-      await expect.poll(() => journal.trouble, { timeout: 10_000, interval: 10 }).toBeUndefined();
+      await expect.poll(() => journal.trouble, { interval: 10 }).toBeUndefined();
     }
   }
 }
@@ -62,7 +62,7 @@ test("a Redis that hangs: appends are refused and told why, at once after the fi
   // None of them has waited for Redis.
   expect(performance.now() - before).toBeLessThan(10 * QUICK.commandTimeoutMs);
   server.process.kill("SIGCONT");
-  await expect.poll(() => journal.trouble, { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(() => journal.trouble).toBeUndefined();
   await deliver(journal, 2);
   // The first of the refused may have been carried out when Redis woke.
   expect((await seqs(journal)).filter((seq) => seq > 0)).toEqual([1, 2]);
@@ -107,7 +107,7 @@ test("a Redis that is killed and started again, in the middle of everything: not
     }),
   );
   for (const at of [500, 1_500]) {
-    await expect.poll(() => next, { interval: 1, timeout: 10_000 }).toBeGreaterThan(at);
+    await expect.poll(() => next, { interval: 1 }).toBeGreaterThan(at);
     await server.stop("SIGKILL");
     await server.start();
   }
@@ -193,7 +193,7 @@ test("a Redis that became a replica takes nothing, and is used again when it is 
   await expect(journal.append(message())).rejects.toThrow(/replica/);
   expect(journal.trouble).toMatch(/replica|cannot be reached/);
   await admin.replicaof("NO", "ONE");
-  await expect.poll(() => journal.trouble, { timeout: 5_000 }).toBeUndefined();
+  await expect.poll(() => journal.trouble).toBeUndefined();
   await deliver(journal, 1);
 });
 

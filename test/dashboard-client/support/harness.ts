@@ -51,7 +51,7 @@ export function connect(url: string, options: Partial<ClientOptions> = {}): Test
 
 /** Waits for a condition that some event is to bring about. */
 export function until(holds: () => boolean): Promise<void> {
-  return vi.waitUntil(holds, { timeout: 10_000, interval: 2 }).then(() => {});
+  return vi.waitUntil(holds, { interval: 2 }).then(() => {});
 }
 
 export function untilConnected(client: Client): Promise<void> {

@@ -61,5 +61,5 @@ export function isRunning(pid: number): boolean {
 
 /** Resolves when none of the processes is there any more. */
 export async function gone(pids: readonly number[]): Promise<void> {
-  await expect.poll(() => pids.filter(isRunning), { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => pids.filter(isRunning)).toEqual([]);
 }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { Aedes, type PublishPacket } from "aedes";
+import { freePort } from "../../support/ports.ts";
 
 export interface Received {
   topic: string;
@@ -46,11 +47,9 @@ export class TestBroker {
       socket.on("close", () => this.#sockets.delete(socket));
       aedes.handle(socket);
     });
+    this.#port ||= await freePort();
     server.listen(this.#port, "127.0.0.1");
     await once(server, "listening");
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
-    this.#port = address.port;
     this.#aedes = aedes;
     this.#server = server;
     return this;
