@@ -27,7 +27,7 @@ afterEach(async () => {
 
 /** One more node that counts. */
 async function node(look: (counters: Counters) => Counters = (counters) => counters): Promise<Stats> {
-  const { counters } = await place.open({ commandTimeoutMs: 500, heartbeatMs: 100 });
+  const { counters } = await place.open({ heartbeatMs: 100 });
   if (counters === undefined) throw new Error("no counters");
   const stats = startSharedStats({ counters: look(counters), logger, flushIntervalMs: 20 });
   running.push(stats);

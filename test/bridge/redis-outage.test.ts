@@ -7,6 +7,8 @@ import { connect } from "./realtime/client.ts";
 import { startTestBridge, type TestBridge } from "./support/test-bridge.ts";
 
 const CAPTURED = "cameras/north/events/capture.completed";
+/** What Redis is given that only stands still for a moment. */
+const COMMAND_TIMEOUT_MS = 2_000;
 
 let server: RedisServer;
 let access: RedisAccess;
@@ -20,8 +22,8 @@ beforeEach(async () => {
   bridge = await startTestBridge({
     redis: {
       access,
-      cluster: { heartbeatMs: 200, commandTimeoutMs: 500 },
-      journal: { waits: { commandTimeoutMs: 500, heartbeatMs: 200 } },
+      cluster: { heartbeatMs: 200, commandTimeoutMs: COMMAND_TIMEOUT_MS },
+      journal: { waits: { commandTimeoutMs: COMMAND_TIMEOUT_MS, heartbeatMs: 200 } },
     },
   });
   url = `ws://127.0.0.1:${bridge.port}/ws`;
@@ -77,7 +79,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await first.next("command_result")).toMatchObject({ id: 5, status: "rejected", code: 130 });
     const broadcast = await bridge.call("/broadcast", { method: "POST", token, body: { event: "a.b" } });
     expect([broadcast.status, broadcast.body.error.code]).toEqual([503, "store_unavailable"]);
-    expect(performance.now() - from).toBeLessThan(1_500);
+    expect(performance.now() - from).toBeLessThan(2 * COMMAND_TIMEOUT_MS);
 
     const newcomer = await connect(url, token);
     expect(await newcomer.next("error")).toMatchObject({ code: 130 });

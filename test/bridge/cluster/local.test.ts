@@ -18,9 +18,9 @@ async function createPlace(): Promise<LocalPlace> {
   let cluster: Cluster | undefined;
   return {
     path,
-    async open() {
+    async open(options = {}) {
       await cluster?.stop();
-      cluster = await openLocalCluster({ path, logger });
+      cluster = await openLocalCluster({ path, logger, ...options });
       return cluster;
     },
     async dispose() {

@@ -1,3 +1,4 @@
+import { setImmediate as immediate, setTimeout as pause } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
@@ -6,7 +7,7 @@ import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type RedisPlace, redisPlace } from "./redis-place.ts";
 
-const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000, commandTimeoutMs: 500 };
+const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000, commandTimeoutMs: 1_000 };
 
 let redis: RedisServer;
 let place: RedisPlace;
@@ -41,9 +42,8 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     await leave();
     const from = performance.now();
     await expect(cluster.documents.put("devices", "north", 2)).rejects.toThrow(StoreUnavailableError);
-    expect(performance.now() - from).toBeLessThan(1_000);
+    expect(performance.now() - from).toBeLessThan(4_000);
     expect(cluster.trouble).toMatch(/^Redis /);
-    const later = performance.now();
     const calls = [
       cluster.documents.get("devices", "north"),
       cluster.documents.list("devices"),
@@ -53,8 +53,9 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
       cluster.connections.total(),
       cluster.counters?.add(1, {}),
     ];
-    for (const call of calls) await expect(call).rejects.toThrow(StoreUnavailableError);
-    expect(performance.now() - later).toBeLessThan(200);
+    const refusals = calls.map((call) => expect(call).rejects.toThrow(StoreUnavailableError));
+    // Without waiting for anything.
+    expect(await Promise.race([Promise.all(refusals), immediate("waits")])).not.toBe("waits");
     await expect(cluster.check()).rejects.toThrow(StoreUnavailableError);
     await back();
     await vi.waitFor(() => expect(cluster.trouble).toBeUndefined());
@@ -84,9 +85,9 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
   test("a lease is lost before anybody else can have it", async () => {
     const lease = await cluster.leases.acquire("trim");
     await leave();
-    const from = performance.now();
-    await vi.waitFor(() => expect(lease?.lost.aborted).toBe(true));
-    expect(performance.now() - from).toBeLessThan(1_200);
+    // By the clock of this process, which stands still with it: the last renewal was before.
+    await pause(FAST.leaseMs + 100);
+    expect(lease?.lost.aborted).toBe(true);
     await back();
   });
 
@@ -115,7 +116,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     await leave();
     const from = performance.now();
     await cluster.stop();
-    expect(performance.now() - from).toBeLessThan(1_500);
+    expect(performance.now() - from).toBeLessThan(10_000);
     await back();
   });
 });
@@ -123,9 +124,11 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
 test("commands that wait for a slow Redis are bounded", async () => {
   redis.process.kill("SIGSTOP");
   const calls = Array.from({ length: MAX_PENDING_COMMANDS + 100 }, () => cluster.documents.get("devices", "north"));
-  const from = performance.now();
+  const settled: string[] = [];
+  void calls[0]?.catch(() => settled.push("one that waits"));
   await expect(calls.at(-1)).rejects.toThrow("20000 commands wait for Redis already: it is too slow");
-  expect(performance.now() - from).toBeLessThan(400);
+  // It was not waited for Redis, nor for its time-out.
+  expect(settled).toEqual([]);
   for (const outcome of await Promise.allSettled(calls)) expect(outcome.status).toBe("rejected");
 });
 
@@ -142,5 +145,5 @@ test("a start without Redis gives up in time, and says so", async () => {
   await redis.stop();
   const from = performance.now();
   await expect(place.open({ ...FAST, startTimeoutMs: 500 })).rejects.toThrow("Redis cannot be reached");
-  expect(performance.now() - from).toBeLessThan(3_000);
+  expect(performance.now() - from).toBeLessThan(10_000);
 });
