@@ -41,6 +41,7 @@ const SESSION_SWEEP_MS = 3_600_000;
 /** What {@link Broker.stop} gives to what is under way, and then to the closing of clients. */
 const STOP_DRAIN_MS = 700;
 const STOP_CLOSE_MS = 700;
+const LOOK_EVERY_MS = 10;
 /** `setTimeout` waits 1 ms for anything longer. */
 const MAX_TIMER_MS = 2_147_483_647;
 
@@ -492,8 +493,8 @@ class EmbeddedBroker implements Broker {
   }
 }
 
-/** Resolves when the condition holds, or the time is over. */
+/** Resolves when the condition holds, or this process has run for so long: while it stood still, nobody was heard. */
 async function until(condition: () => boolean, timeoutMs: number): Promise<void> {
-  const end = Date.now() + timeoutMs;
-  while (!condition() && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let left = timeoutMs; !condition() && left > 0; left -= LOOK_EVERY_MS)
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
 }

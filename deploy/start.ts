@@ -2,6 +2,7 @@ import { join } from "node:path";
 import pino, { type Logger } from "pino";
 import pinoPretty from "pino-pretty";
 import { plainLines } from "../bridge/plain-lines.ts";
+import { afterRunning } from "../bridge/running-time.ts";
 import { ConfigurationError } from "../contract/environment.ts";
 import { type Backend, startBackend } from "./backend.ts";
 import { type BackendConfig, readBackendConfig } from "./backend-config.ts";
@@ -9,7 +10,10 @@ import { packageRoot, version } from "./package.ts";
 import { describePlace, parseRedisUrl } from "./redis-url.ts";
 import { insecureSwitches } from "./warnings.ts";
 
-/** A stop that takes longer, beyond SHUTDOWN_SPREAD_MS, is ended: whoever pressed Ctrl-C waits for it. */
+/**
+ * A stop that takes longer, beyond SHUTDOWN_SPREAD_MS, is ended: whoever pressed Ctrl-C waits for it. Of the time that
+ * this process ran: a machine that stood still is no stop that hangs.
+ */
 const STOP_TIMEOUT_MS = 1900;
 /** A second signal that comes sooner is the same one again: npm passes on what its terminal has sent to both. */
 const SECOND_SIGNAL_MS = 300;
@@ -41,10 +45,10 @@ function stopOnce(backend: Backend, { bridge }: BackendConfig, logger: Logger): 
       return;
     }
     stoppingSince = performance.now();
-    setTimeout(() => {
+    afterRunning(STOP_TIMEOUT_MS + bridge.shutdownSpreadMs, () => {
       logger.error("did not stop in time");
       process.exit(1);
-    }, STOP_TIMEOUT_MS + bridge.shutdownSpreadMs);
+    });
     void backend.stop().then(() => process.exit(0));
   };
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
+import { afterRunning } from "../running-time.ts";
 import type { Cluster, Json } from "./cluster.ts";
 
 /** How long the other nodes have to answer, milliseconds. */
@@ -42,10 +43,10 @@ export async function askNodes(
   if (awaited.size === 0) return { given, missing: [] };
   const id = randomBytes(9).toString("base64url");
   let end = () => {};
-  let timer: NodeJS.Timeout | undefined;
+  let endWait = () => {};
   try {
     await new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
+      endWait = afterRunning(timeoutMs, resolve);
       end = signals.on(`answer ${question}`, (message, from) => {
         const answered = answerSchema.safeParse(message);
         if (!answered.success || answered.data.id !== id || !awaited.delete(from)) return;
@@ -55,7 +56,7 @@ export async function askNodes(
       signals.send(`ask ${question}`, { id, about });
     });
   } finally {
-    clearTimeout(timer);
+    endWait();
     end();
   }
   return { given, missing: [...awaited] };

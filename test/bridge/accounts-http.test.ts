@@ -55,8 +55,13 @@ describe("POST /auth/login", () => {
       await bridge.authority.accounts.verify(user, "not the password");
       return performance.now() - from;
     };
-    const fastest = async (user: string) => Math.min(await timed(user), await timed(user), await timed(user));
-    expect(await fastest("nobody")).toBeGreaterThan((await fastest("alice")) / 3);
+    const times: { nobody: number[]; alice: number[] } = { nobody: [], alice: [] };
+    // In turns: what else the machine does slows down both.
+    for (let turn = 0; turn < 5; turn++) {
+      times.nobody.push(await timed("nobody"));
+      times.alice.push(await timed("alice"));
+    }
+    expect(Math.min(...times.nobody)).toBeGreaterThan(Math.min(...times.alice) / 3);
   });
 
   it("refuses even the right password after MAX_LOGIN_FAILURES, and says when to come back", async () => {

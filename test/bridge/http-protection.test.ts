@@ -21,7 +21,6 @@ beforeAll(async () => {
     pagePath,
     env: {
       ALLOWED_ORIGINS: ORIGIN,
-      REQUEST_TIMEOUT_MS: "300",
       MAX_PAYLOAD_BYTES: "1000",
       MAX_REQUESTS_PER_MINUTE: "0",
     },
@@ -33,8 +32,8 @@ afterAll(async () => {
 });
 
 /** A bare TCP connection, for what no HTTP client sends. */
-async function raw(...lines: string[]): Promise<Socket> {
-  const socket = connect(bridge.port, "127.0.0.1");
+async function raw(lines: readonly string[], { port } = bridge): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");
   socket.write(lines.join("\r\n"));
   return socket;
@@ -69,7 +68,7 @@ describe("answers to what is wrong", () => {
   });
 
   it.each(["/", "/wsx", "/ws/", "/health"])("are a 404 for an upgrade at %s, and the socket ends", async (path) => {
-    const socket = await raw(
+    const socket = await raw([
       `GET ${path} HTTP/1.1`,
       "Host: localhost",
       "Connection: Upgrade",
@@ -77,20 +76,20 @@ describe("answers to what is wrong", () => {
       "Sec-WebSocket-Version: 13",
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
       "\r\n",
-    );
+    ]);
     expect(await text(socket)).toMatch(/^HTTP\/1\.1 404 Not Found\r\n/);
   });
 });
 
 describe("what is no HTTP", () => {
   it("is answered with 400 in the same form as everything else, and cut", async () => {
-    const answer = await text(await raw("HELLO", "\r\n"));
+    const answer = await text(await raw(["HELLO", "\r\n"]));
     expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
     expect(JSON.parse(answer.slice(answer.indexOf("{")))).toMatchObject({ error: { code: "bad_request" } });
   });
 
   it("is answered with 431 when its headers are endless", async () => {
-    const answer = await text(await raw("GET / HTTP/1.1", `X-Long: ${"x".repeat(20_000)}`, "\r\n"));
+    const answer = await text(await raw(["GET / HTTP/1.1", `X-Long: ${"x".repeat(20_000)}`, "\r\n"]));
     expect(answer).toMatch(/^HTTP\/1\.1 431 /);
   });
 });
@@ -100,8 +99,13 @@ describe("a client that sends a request slowly", () => {
     ["its head", ["GET /health HTTP/1.1", "Host: localhost", "X-Slow: "]],
     ["its body", ["POST /broadcast HTTP/1.1", "Host: localhost", "Content-Length: 100", "\r\n{"]],
   ])("is cut off while it sends %s", async (_name, lines) => {
-    const socket = await raw(...lines);
-    expect(await text(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    // Of its own: every request of the others has the time that it takes.
+    const hasty = await startTestBridge({ env: { REQUEST_TIMEOUT_MS: "300" } });
+    try {
+      expect(await text(await raw(lines, hasty))).toMatch(/^HTTP\/1\.1 408 /);
+    } finally {
+      await hasty.stop();
+    }
   });
 });
 

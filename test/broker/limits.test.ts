@@ -28,7 +28,7 @@ describe("before CONNECT", () => {
   });
 
   it("a client that is let in is not ended by that time", async () => {
-    const { broker, client } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "100" } });
+    const { broker, client } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "2500" } });
     const camera = await client(NORTH);
     const silent = await rawClient(broker.ports.mqtt);
     await silent.ended;
@@ -188,7 +188,9 @@ describe("a client that does not keep up", () => {
     const started = performance.now();
     for (let index = 0; index < 300; index++) await camera.publishAsync(EVENT, picture, { qos: 1 });
     await inbox.has(300);
-    expect(performance.now() - started).toBeLessThan(4000);
+    // Long before the stuck one is ended, which would let everybody go on who waited for it.
+    expect(performance.now() - started).toBeLessThan(15_000);
+    expect(test.broker.clients().map(({ clientId }) => clientId)).toContain("stuck");
     expect(test.broker.stats().shed).toBeGreaterThan(0);
   });
 

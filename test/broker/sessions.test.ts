@@ -327,7 +327,7 @@ describe("the queue of a session that is away", () => {
     const camera = await test.client(NORTH);
     for (let index = 0; index < 30; index++) await camera.publishAsync(EVENT, String(index), { qos: 1 });
     await expect.poll(() => mute.packets.length).toBe(30);
-    expect(test.broker.stats()).toMatchObject({ offlineMessages: 10, droppedOfflineMessages: 20 });
+    await expect.poll(() => test.broker.stats()).toMatchObject({ offlineMessages: 10, droppedOfflineMessages: 20 });
   });
 });
 
@@ -422,7 +422,8 @@ describe("wills", () => {
     await before.broker.stop();
     expect(before.ingest.accepted).toEqual([]);
 
-    const after = await startTestBroker({ dataPath, env });
+    // It has some time to return.
+    const after = await startTestBroker({ dataPath, env: { MQTT_HEARTBEAT_MS: "1000" } });
     await after.client({ username: "south", password: SECRET, clientId: "returns" });
     await expect
       .poll(() => after.ingest.accepted)

@@ -80,7 +80,7 @@ describe("connecting", () => {
       if (token === "token-4") server.welcome(connection);
       else connection.close(CloseCode.tokenExpired);
     };
-    const { client, tokens } = connect(server.url, { backoff: { minDelayMs: 30, maxDelayMs: 40 } });
+    const { client, tokens } = connect(server.url, { backoff: { minDelayMs: 200, maxDelayMs: 250 } });
     client.onState((state) => {
       if (state.status === "connecting" && state.retryAt !== undefined) waits.push(state.retryAt - Date.now());
     });

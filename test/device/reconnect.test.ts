@@ -113,12 +113,13 @@ test("no more than the window waits for its acknowledgement, and a broker that g
   const outbox = new CountingOutbox();
   const sender = senderAt(broker, { outbox, ackTimeoutMs: 300 });
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
+  const { length: before } = broker.connects;
   broker.deaf = true;
   for (let number = 0; number < 100; number++) say(sender, number);
-  await broker.until(() => broker.connects.length === 2);
+  await broker.until(() => broker.connects.length > before);
   expect(outbox.mostInFlight).toBe(MAX_IN_FLIGHT);
   // Of the second connection it does not even acknowledge the birth.
-  await broker.until(() => broker.connects.length === 3);
+  await broker.until(() => broker.connects.length > before + 1);
   broker.deaf = false;
   await broker.until(() => heard(broker).length === 100);
   expect(heard(broker)).toEqual(upTo(100));

@@ -52,7 +52,7 @@ async function sendToSleep(broker: TestBroker, machine: Machine, ms: number): Pr
 
 test("a pause of the schedule is slept through: it says until when, comes back early as another session, and works on", async () => {
   const broker = await openBroker();
-  const machine = new Machine("boot", "2026-03-01T05:59:56.500Z", true);
+  const machine = new Machine("boot", "2026-03-01T05:59:54.500Z", true);
   const sleep = { pauseMs: 1000, minAwakeMs: 50, earlyMs: 1000, lookMs: 20 };
   const agent = await agentOn(broker, machine, { schedule: mornings, sleep });
   const session = agent.session;
@@ -74,7 +74,7 @@ test("the command to sleep is answered before the link goes, and the camera is b
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   const agent = await agentOn(broker, machine, {});
   const session = agent.session;
-  const until = await sendToSleep(broker, machine, 1500);
+  const until = await sendToSleep(broker, machine, 4000);
   const replies = broker.on(replyTopic("sleep")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
   expect(replies).toMatchObject([{ status: "accepted" }, { status: "succeeded", result: { until } }]);
   expect(links(broker).at(-1)).toEqual({ status: "sleeping", session, until });
@@ -94,7 +94,7 @@ test("the sleep command is run with the time of return once the camera has said 
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   await agentOn(broker, machine, { sleep: { pauseMs: 0, command: "suspend" } });
-  const until = await sendToSleep(broker, machine, 1500);
+  const until = await sendToSleep(broker, machine, 3000);
   await expect.poll(() => programs.calls("suspend"), wait).toEqual([[until]]);
   await broker.until(() => links(broker).at(-1)?.status === "online");
 });
@@ -171,10 +171,11 @@ test("it stays awake while something waits to be sent, but not for ever", async 
 });
 
 test.each([
-  ["is not installed", undefined, /^suspend is not installed/],
-  ["fails", "echo 'no such wake-up clock' >&2; exit 3", /^suspend ended with 3: no such wake-up clock$/],
-  ["hangs", "exec sleep 600", /^suspend took longer than 0.2 s/],
-])("a sleep command that %s is logged, and the sleep lasts until its time all the same", async (_, script, reason) => {
+  ["is not installed", undefined, 20_000, /^suspend is not installed/],
+  ["fails", "echo 'no such wake-up clock' >&2; exit 3", 20_000, /^suspend ended with 3: no such wake-up clock$/],
+  ["hangs", "exec sleep 600", 200, /^suspend took longer than 0.2 s/],
+])("a sleep command that %s is logged, and the sleep lasts until its time all the same", async (...given) => {
+  const [, script, commandTimeoutMs, reason] = given;
   const programs = new Programs();
   if (script !== undefined) programs.add("suspend", script);
   const lines: string[] = [];
@@ -187,7 +188,7 @@ test.each([
   const { sleeper, done } = sleeperWith({
     pauseMs: 0,
     command: "suspend",
-    commandTimeoutMs: 200,
+    commandTimeoutMs,
     logger: pino(stream),
   });
   const until = new Date(Date.now() + 1500);

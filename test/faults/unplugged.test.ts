@@ -11,7 +11,7 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 
 /** The short form; `npm run test:long` runs it with the grace that is the default. */
 const LONG = process.env.LONG_TESTS !== undefined;
-const GRACE_MS = LONG ? 30_000 : 2000;
+const GRACE_MS = LONG ? 30_000 : 4000;
 /** A busy machine shows what is due a little later. */
 const LATE_MS = 10_000;
 /** For which the broker hears nothing of a camera before it takes the connection for lost [MQTT-3.1.2-24]. */

@@ -52,7 +52,12 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
       held.push(...some);
       statuses.push(...(await Promise.all(some.map(answered))));
       // On a slow machine the first are gone before the last have come.
-      const waiting = held.filter(({ socket }, index) => statuses[index] === 101 && !socket.closed);
+      // On a slow machine the end of one is read after the answer to who has taken its place.
+      await new Promise((resolve) => setImmediate(resolve));
+      const waiting = held.filter(
+        ({ socket, received }, index) =>
+          statuses[index] === 101 && !socket.closed && !received().includes("Authentication timeout"),
+      );
       expect(waiting.length).toBeLessThanOrEqual(ADMITTED);
     }
     const admitted = statuses.filter((status) => status === 101).length;

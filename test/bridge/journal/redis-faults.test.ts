@@ -1,12 +1,15 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Appended, Entry, Journal } from "../../../bridge/journal/journal.ts";
+import type { Appended, Entry, Journal, JournalMessage } from "../../../bridge/journal/journal.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
-const QUICK = { commandTimeoutMs: 400, blockMs: 50, heartbeatMs: 50 };
+/** Where Redis may be slow, but is not to be taken for one that hangs. */
+const PATIENT = { blockMs: 50, heartbeatMs: 50 };
+/** Where it hangs. */
+const QUICK = { ...PATIENT, commandTimeoutMs: 400 };
 
 let server: RedisServer;
 let place: RedisPlace;
@@ -33,9 +36,13 @@ function reset(journal: Journal): Promise<void> {
 
 /** As a camera does: the same again until it is acknowledged. */
 async function deliver(journal: Journal, seq: number): Promise<Appended> {
+  return await deliverMessage(journal, message({ ...from("device:north", "s", seq), body: `"seq":${seq}` }));
+}
+
+async function deliverMessage(journal: Journal, sent: JournalMessage): Promise<Appended> {
   for (;;) {
     try {
-      return await journal.append(message({ ...from("device:north", "s", seq), body: `"seq":${seq}` }));
+      return await journal.append(sent);
     } catch (error) {
       expect(error).toMatchObject({ name: "StoreUnavailableError" });
       await expect.poll(() => journal.trouble, { interval: 10 }).toBeUndefined();
@@ -60,7 +67,7 @@ test("a Redis that hangs: appends are refused and told why, at once after the fi
   const before = performance.now();
   for (const _ of range(1, 1_000)) await expect(journal.append(message())).rejects.toThrow(/Redis/);
   // None of them has waited for Redis.
-  expect(performance.now() - before).toBeLessThan(10 * QUICK.commandTimeoutMs);
+  expect(performance.now() - before).toBeLessThan(25 * QUICK.commandTimeoutMs);
   server.process.kill("SIGCONT");
   await expect.poll(() => journal.trouble).toBeUndefined();
   await deliver(journal, 2);
@@ -73,7 +80,7 @@ test("a message whose append was carried out although nobody heard is known when
   const journal = await place.open({ waits: QUICK });
   const told = new Promise<void>((resolve) => journal.onUnemitted(resolve));
   // Redis knows the script from now on.
-  await journal.append(message());
+  await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
   let wasCarriedOut = false;
   // Nearly always at the first try: what a process has not read of a connection that is gone may be lost.
@@ -86,7 +93,7 @@ test("a message whose append was carried out although nobody heard is known when
     await expect(journal.append(sent)).rejects.toThrow(/does not answer|cannot be reached/);
     server.process.kill("SIGCONT");
     await expect.poll(() => journal.trouble).toBeUndefined();
-    wasCarriedOut = (await journal.append(sent)).duplicate;
+    wasCarriedOut = (await deliverMessage(journal, sent)).duplicate;
   }
   expect(wasCarriedOut).toBe(true);
   await told;
@@ -97,7 +104,7 @@ test("a message whose append was carried out although nobody heard is known when
 });
 
 test("a Redis that is killed and started again, in the middle of everything: nothing acknowledged is lost or doubled", async () => {
-  const [one, other] = await Promise.all([place.openNode({ waits: QUICK }), place.openNode({ waits: QUICK })]);
+  const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
   const followed = [follow(one), follow(other)];
   const { epoch } = one;
   let next = 0;
@@ -121,7 +128,7 @@ test("a Redis that is killed and started again, in the middle of everything: not
 test.each(["restarted without its data", "emptied"])(
   "a Redis that is %s: another epoch, the same on all nodes, and everything goes on",
   async (how) => {
-    const [one, other] = await Promise.all([place.openNode({ waits: QUICK }), place.openNode({ waits: QUICK })]);
+    const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
     const followed = follow(other);
     const { epoch } = one;
     await one.append(state("north", "power"));
@@ -150,7 +157,7 @@ test.each(["restarted without its data", "emptied"])(
 );
 
 test("a Redis that is put back in time gets another epoch, though it has a journal", async () => {
-  const [one, other] = await Promise.all([place.openNode({ waits: QUICK }), place.openNode({ waits: QUICK })]);
+  const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
   const { epoch } = one;
   const [, folder = ""] = (await place.redis.connect("test").config("GET", "dir")) as [string, string];
   for (const seq of range(1, 5)) await deliver(one, seq);
@@ -174,7 +181,7 @@ test("a Redis that is put back in time gets another epoch, though it has a journ
 });
 
 test("a Redis without memory left takes nothing, in part neither, and says so", async () => {
-  const journal = await place.open({ waits: QUICK });
+  const journal = await place.open({ waits: PATIENT });
   const admin = place.redis.connect("test");
   await deliver(journal, 1);
   await admin.config("SET", "maxmemory", "1");
@@ -187,7 +194,7 @@ test("a Redis without memory left takes nothing, in part neither, and says so", 
 });
 
 test("a Redis that became a replica takes nothing, and is used again when it is a master", async () => {
-  const journal = await place.open({ waits: QUICK });
+  const journal = await place.open({ waits: PATIENT });
   const admin = place.redis.connect("test");
   await admin.replicaof("127.0.0.1", 1);
   await expect(journal.append(message())).rejects.toThrow(/replica/);

@@ -26,6 +26,13 @@ async function keys(): Promise<string[]> {
   return all.filter((key) => key.startsWith(place.prefix) || !key.startsWith("{test-")).sort();
 }
 
+/** How many commands Redis has carried out, of those in scripts too. */
+async function calls(name = "[a-z]+"): Promise<number> {
+  const stats = await place.redis.connect("test").info("commandstats");
+  const found = stats.matchAll(new RegExp(`^cmdstat_${name}(?:\\|[a-z-]+)?:calls=(\\d+)`, "gm"));
+  return [...found].reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
 async function exercise(journal: Journal): Promise<void> {
   await Promise.all([
     ...range(1, 300).map((seq) => journal.append(message({ ...from("device:north", "s", seq), publish }))),
@@ -44,12 +51,13 @@ test("every key begins with the prefix", async () => {
   expect(found.filter((key) => !key.startsWith(`${place.prefix}journal:`))).toEqual([]);
 });
 
-test("10,000 cameras' state is loaded quickly, and exactly", async () => {
+test("10,000 cameras' state is loaded in few steps, and exactly", async () => {
   const journal = await place.open();
   await Promise.all(range(1, 10_000).map((n) => journal.append(state(`c${n}`, "power"))));
-  const before = performance.now();
+  const before = await calls();
   const other = await place.openNode();
-  expect(performance.now() - before).toBeLessThan(1_500);
+  // Counted, not timed: how long each takes is a matter of the machine.
+  expect((await calls()) - before).toBeLessThan(500);
   expect(other.snapshot("dashboard")).toEqual(journal.snapshot("dashboard"));
   expect(other.snapshot("dashboard").length).toBe(10_000);
   expect(positions(other.snapshot("camera:c5000"))).toEqual([5_000]);
@@ -90,14 +98,14 @@ test("chunks that no channel keeps linger, for nodes that are late, and not for 
 });
 
 test("trimming much takes many short steps", async () => {
-  const admin = place.redis.connect("test");
-  await admin.config("SET", "slowlog-log-slower-than", 100_000);
-  await admin.slowlog("RESET");
+  const keeping = await place.open({ retentionEvents: 100_000 });
+  await Promise.all(range(1, 20_000).map(() => keeping.append(message())));
+  const before = await calls("evalsha");
   const journal = await place.open({ retentionEvents: 10 });
-  await Promise.all(range(1, 20_000).map(() => journal.append(message())));
   await journal.trim();
+  // Counted, not timed: how long each takes is a matter of the machine.
+  expect((await calls("evalsha")) - before).toBeGreaterThanOrEqual(10);
   expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(19_991, 20_000));
-  expect(await admin.slowlog("LEN")).toBe(0);
 });
 
 test("sessions beyond the limit are forgotten, the least recently used first", async () => {

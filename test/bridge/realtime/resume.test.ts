@@ -162,7 +162,7 @@ describe("a client that resumes", () => {
 
 describe("the position in a ping", () => {
   it("is that of the last event delivered, and resuming from it misses nothing", async () => {
-    const { url, token, event, journal } = await startRealtime({ pingIntervalMs: 40 });
+    const { url, token, event, journal } = await startRealtime({ pingIntervalMs: 100 });
     const client = await connect(url, token());
     await client.subscribe("camera:north");
     await many(event, 5);

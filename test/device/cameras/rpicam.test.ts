@@ -99,8 +99,8 @@ test("a program that hangs is ended after the time it has, which an exposure mak
 test("a program that ignores being told to end, and what it has started, are gone afterwards", async () => {
   const hang = "while :; do sleep 600; done";
   const script = `trap "" TERM; (${hang}) & echo "$$ $!" | tr " " "\\n" > "$HERE/pids"; ${hang}`;
-  const { camera, programs } = await cameraThat(script, { timeoutMs: 1500 });
-  const capture = expect(camera.capture({}, now)).rejects.toThrow("took longer than 1.5 s");
+  const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
+  const capture = expect(camera.capture({}, now)).rejects.toThrow("took longer than 3 s");
   const started = await pids(programs, 2);
   expect(started.every(isRunning)).toBe(true);
   await capture;
@@ -109,7 +109,7 @@ test("a program that ignores being told to end, and what it has started, are gon
 
 test("a child that keeps the output open after the program has ended does not hold the camera up for ever", async () => {
   const script = 'sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
-  const { camera, programs } = await cameraThat(script, { timeoutMs: 1500 });
+  const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
   await gone(await pids(programs, 1));
 });
