@@ -6,6 +6,8 @@ import type { RedisWriter } from "./writer.ts";
 const RENEWAL_MS = 5_000;
 /** How long that is believed: three times as long, but no less than connecting to Redis anew may take. */
 const MIN_LIFE_MS = 3_000;
+/** A pause of this part of a life is none in which others can have missed theirs: a busy machine makes such pauses. */
+const SHORT_PAUSE = 1 / 3;
 
 export interface NodesOptions {
   writer: RedisWriter;
@@ -81,7 +83,7 @@ export class Nodes {
     const args = ["N", String(this.#lifeMs)];
     this.#alive = new Set(await this.#options.writer.run(() => ({ keys: [KEY.nodes], args })));
     const now = performance.now();
-    if (now - this.#heardAt > 2 * this.#renewalMs) this.#hearingSince = now;
+    if (now - this.#heardAt > Math.max(2 * this.#renewalMs, SHORT_PAUSE * this.#lifeMs)) this.#hearingSince = now;
     this.#heardAt = now;
   }
 }
