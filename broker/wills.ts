@@ -1,3 +1,6 @@
+/** How long the publication of a will is waited for before it is tried again; when it is known to have failed, at once. */
+const UNDER_WAY_MS = 10_000;
+
 /**
  * Whose will a packet is. A will is published when its client is gone, perhaps by the next run of the broker, and yet
  * it must say who sent it; its topic was checked at CONNECT and is not checked again.
@@ -8,6 +11,9 @@ export class Wills {
   readonly #kept = new Set<string>();
   /** Connections with a stored will, by client id: two while one takes over from another. */
   readonly #connections = new Map<string, number>();
+
+  /** When wills of earlier runs and of other nodes were given to be published, by client id. */
+  readonly #handedOut = new Map<string, number>();
 
   sign(will: object, owner: { clientId: string; identity: string }): void {
     this.#owners.set(will, owner);
@@ -31,6 +37,21 @@ export class Wills {
     return others > 0;
   }
 
+  /** The will is about to be published; the next look at the store may come before it is removed from there. */
+  handedOut(clientId: string): void {
+    this.#handedOut.set(clientId, performance.now());
+  }
+
+  isUnderWay(clientId: string): boolean {
+    return this.#handedOut.has(clientId);
+  }
+
+  /** Wills that were handed out so long ago may be handed out again, if they are still there. */
+  forgetLost(): void {
+    for (const [clientId, at] of this.#handedOut)
+      if (performance.now() - at >= UNDER_WAY_MS) this.#handedOut.delete(clientId);
+  }
+
   /** Aedes deletes a will from the store when it has published it, or could not: this one it shall leave there. */
   keep(will: object): void {
     const owner = this.#owners.get(will);
@@ -39,6 +60,8 @@ export class Wills {
 
   /** True once after {@link keep}. */
   takeKept(clientId: string): boolean {
-    return this.#kept.delete(clientId);
+    const isKept = this.#kept.delete(clientId);
+    if (isKept) this.#handedOut.delete(clientId);
+    return isKept;
   }
 }

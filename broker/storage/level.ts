@@ -367,6 +367,8 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 
   async *#orphanedWills(brokers: Brokers): AsyncGenerator<object> {
+    const { wills } = this.#options;
+    wills.forgetLost();
     try {
       for await (const stored of super.streamWill()) {
         const read = willSchema.safeParse(stored);
@@ -374,7 +376,9 @@ export class LevelStorage extends AsyncLevelPersistence {
           continue;
         // Without the id of its run: together with a counter of this run it would name, and overwrite, a queued message.
         const { brokerId: _, identity, ...will } = read.data;
-        this.#options.wills.sign(will, { clientId: will.clientId, identity });
+        if (wills.isUnderWay(will.clientId)) continue;
+        wills.sign(will, { clientId: will.clientId, identity });
+        wills.handedOut(will.clientId);
         yield will;
       }
     } catch (error) {

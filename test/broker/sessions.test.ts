@@ -449,6 +449,22 @@ describe("wills", () => {
       .toMatchObject([{ identity: "device:north", payload: Buffer.from("gone again") }]);
   });
 
+  it("of an earlier run are published once, though it takes longer than the time to the next look for them", async () => {
+    const dataPath = temporaryFolder();
+    const env = { MQTT_HEARTBEAT_MS: "50" };
+    const before = await startTestBroker({ dataPath, env });
+    await before.client({ ...NORTH, clientId: "camera", will });
+    await before.broker.stop();
+    const after = await startTestBroker({ dataPath, env });
+    // Wills are looked for every four heartbeats.
+    after.ingest.answer = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      return { position: 1, forward: true };
+    };
+    await expect.poll(() => after.broker.stats().retainedMessages).toBe(1);
+    expect(after.ingest.accepted).toHaveLength(1);
+  });
+
   it("of an earlier run that cannot be made durable are tried again", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };

@@ -7,9 +7,6 @@ import { KEY } from "./keys.ts";
 import type { Nodes } from "./nodes.ts";
 import type { RedisWriter } from "./writer.ts";
 
-/** How long the publication of a will is waited for before it is tried again; when it is known to have failed, at once. */
-const UNDER_WAY_MS = 10_000;
-
 const willSchema = z.object({
   clientId: z.string(),
   identity: z.string(),
@@ -43,8 +40,6 @@ export interface StoredWillsOptions {
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;
-  /** When wills were handed out that this node has claimed, by client id: the next sweep may come before they are removed. */
-  readonly #handedOut = new Map<string, number>();
 
   constructor(options: StoredWillsOptions) {
     this.#options = options;
@@ -70,10 +65,7 @@ export class StoredWills {
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
     const { wills } = this.#options;
     if (brokerId === this.#options.brokerId && wills.released(id)) return;
-    if (wills.takeKept(id)) {
-      this.#handedOut.delete(id);
-      return;
-    }
+    if (wills.takeKept(id)) return;
     await this.#quietly(this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", id, brokerId ?? ""] })));
   }
 
@@ -85,8 +77,7 @@ export class StoredWills {
     const { reader, nodes, wills, logger, brokerId } = this.#options;
     // Aedes publishes no will of a node that it knows to be alive, and this one it knows.
     const claim = `${brokerId}/claimed`;
-    for (const [clientId, at] of this.#handedOut)
-      if (performance.now() - at >= UNDER_WAY_MS) this.#handedOut.delete(clientId);
+    wills.forgetLost();
     try {
       let cursor = "0";
       do {
@@ -98,13 +89,13 @@ export class StoredWills {
           const will = willSchema.parse(JSON.parse(stored));
           const owner = will.brokerId.replace(/\/claimed$/, "");
           if (will.brokerId !== claim && (owner === brokerId || !nodes.isGone(owner))) continue;
-          if (will.brokerId === claim && this.#handedOut.has(will.clientId)) continue;
+          if (will.brokerId === claim && wills.isUnderWay(will.clientId)) continue;
           if (will.brokerId !== claim && !(await this.#claim(will.clientId, stored, { ...will, brokerId: claim })))
             continue;
           const { identity, payload, ...rest } = will;
           const handedOut = { ...rest, brokerId: claim, cmd: "publish", payload: Buffer.from(payload, "base64") };
           wills.sign(handedOut, { clientId: will.clientId, identity });
-          this.#handedOut.set(will.clientId, performance.now());
+          wills.handedOut(will.clientId);
           yield handedOut;
         }
       } while (cursor !== "0");
