@@ -2,9 +2,13 @@ import { connectAsync, type MqttClient } from "mqtt";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { JWT_SECRET, openDashboard } from "../support/dashboard.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
+import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-tests";
+/** What the README promises, in time in which this process ran. */
+const WITHIN_MS = 1_000;
+const now = startRunningClock();
 const PASSWORD = "correct horse battery";
 
 let redis: RedisServer;
@@ -51,7 +55,7 @@ async function mqttClient(node: Skylapse, username: string, password: string): P
   return await connectAsync(node.mqtt, { username, password, reconnectPeriod: 0 });
 }
 
-const ended = (client: MqttClient) => new Promise<number>((resolve) => client.once("close", () => resolve(Date.now())));
+const ended = (client: MqttClient) => new Promise<number>((resolve) => client.once("close", () => resolve(now())));
 
 it("a change of what a user may do acts at every node at once: on sockets, and on MQTT clients", async () => {
   const { token } = await logIn("alice");
@@ -59,11 +63,11 @@ it("a change of what a user may do acts at every node at once: on sockets, and o
   const there = await openDashboard(second.socket, token, "dashboard");
   const client = await mqttClient(second, "alice", token);
   const end = ended(client);
-  const from = Date.now();
+  const from = now();
   expect((await call(first, "/users/alice", "PUT", { permissions: ["camera:north:read"] })).status).toBe(200);
   for (const dashboard of [here, there])
     expect(await dashboard.next("unsubscription_result")).toMatchObject({ channel: "dashboard", code: 103 });
-  expect((await end) - from).toBeLessThan(8_000);
+  expect((await end) - from).toBeLessThan(WITHIN_MS);
   // With the same token it comes back with less.
   const again = await mqttClient(second, "alice", token);
   const [granted] = await again.subscribeAsync(["skylapse/v1/cameras/south/#"], { qos: 1 }).catch(() => [undefined]);
@@ -77,9 +81,9 @@ it("an operator's revocation of a user ends the tokens that were minted for him"
   const { token } = await answer.json();
   const client = await mqttClient(second, "dave", token);
   const end = ended(client);
-  const from = Date.now();
+  const from = now();
   expect((await call(first, "/auth/revoke", "POST", { user_id: "dave" })).status).toBe(204);
-  expect((await end) - from).toBeLessThan(8_000);
+  expect((await end) - from).toBeLessThan(WITHIN_MS);
   await expect(mqttClient(first, "dave", token)).rejects.toThrow();
 });
 
@@ -88,10 +92,10 @@ it("a login that is ended at one node is ended at all, and its token is no good 
   const dashboard = await openDashboard(first.socket, login.token);
   const client = await mqttClient(first, "bob", login.token);
   const end = ended(client);
-  const from = Date.now();
+  const from = now();
   await call(second, "/auth/logout", "POST", { refresh_token: login.refresh_token });
   await vi.waitFor(() => expect(dashboard.socket.readyState).toBe(3));
-  expect((await end) - from).toBeLessThan(8_000);
+  expect((await end) - from).toBeLessThan(WITHIN_MS);
   const carol = await logIn("carol");
   await redis.stop();
   try {

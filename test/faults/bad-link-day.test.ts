@@ -16,8 +16,8 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 const INTERVAL_MS = 30_000;
 const CAPTURES = 24 * 120;
 const EVENTS = 2 * CAPTURES;
-/** What a backlog is worth waiting for: a day in a minute, on a machine that is busy. */
-const MIN_EVENTS_PER_S = 100;
+/** What a backlog is worth waiting for: a day in half a minute. */
+const MIN_EVENTS_PER_S = 200;
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
 

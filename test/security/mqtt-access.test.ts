@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { closed, inboxOf } from "../broker/broker-under-test.ts";
 import { rawSession, subscribePacket, TYPE } from "../broker/raw-client.ts";
 import { connectDashboard, openDashboard, signToken } from "../support/dashboard.ts";
+import { startRunningClock } from "../support/running-clock.ts";
 import { OPERATOR_KEY, type Program, ROOT, SECRET, signIn, startProgram } from "./mqtt-program.ts";
 
 let program: Program;
@@ -295,7 +296,7 @@ describe("a token that is no good any more", () => {
     await program.published();
   });
 
-  it("ends its client at once when its user is revoked, between two messages", async () => {
+  it("ends its client within a second when its user is revoked, between two messages", async () => {
     const north = await program.client("north");
     const client = await program.client([], { username: "eve", password: signToken("eve", ["camera:read"]) });
     const inbox = inboxOf(client);
@@ -309,9 +310,9 @@ describe("a token that is no good any more", () => {
       body: JSON.stringify({ user_id: "eve" }),
     });
     expect(answer.status).toBe(204);
-    const from = performance.now();
+    const since = startRunningClock();
     await gone;
-    expect(performance.now() - from).toBeLessThan(8000);
+    expect(since()).toBeLessThan(1000);
     await north.publishAsync(`${NORTH}/events/capture.completed`, "after", { qos: 1 });
     expect(inbox.messages.map(({ payload }) => payload)).toEqual(["before"]);
     await program.published();
