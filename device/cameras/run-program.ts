@@ -2,6 +2,8 @@ import { spawn } from "node:child_process";
 
 /** Between SIGTERM and SIGKILL, milliseconds. */
 const DEFAULT_KILL_AFTER_MS = 2000;
+/** SIGKILL reaches neither who has left the program's group and holds its output open, nor who hangs in a device: milliseconds. */
+const LEFT_OPEN_MS = 500;
 /** What is kept of what a program complains: its end. */
 const MAX_ERROR_BYTES = 16 * 1024;
 const DEFAULT_MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
@@ -57,7 +59,15 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
       if (ended !== undefined) return;
       ended = why;
       kill(child.pid, "SIGTERM");
-      killTimer = setTimeout(() => kill(child.pid, "SIGKILL"), killAfterMs);
+      killTimer = setTimeout(() => {
+        kill(child.pid, "SIGKILL");
+        killTimer = setTimeout(() => {
+          child.stdout.destroy();
+          child.stderr.destroy();
+          settle();
+          reject(why);
+        }, LEFT_OPEN_MS);
+      }, killAfterMs);
     };
     const timer = setTimeout(
       () => end(new ProgramError("timeout", `${command} took longer than ${timeoutMs / 1000} s and was ended`)),

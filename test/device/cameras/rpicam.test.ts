@@ -114,6 +114,15 @@ test("a child that keeps the output open after the program has ended does not ho
   await gone(await pids(programs, 1));
 });
 
+test("a child that has also left the program's group does not hold it up either, and is left alone", async () => {
+  const script = 'setsid sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
+  const { camera, programs } = await cameraThat(script, { timeoutMs: 1500 });
+  await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
+  const [child = 0] = await pids(programs, 1);
+  expect(isRunning(child)).toBe(true);
+  process.kill(child, "SIGKILL");
+});
+
 test("more output than any picture has is refused, and the program ended", async () => {
   const { camera, programs } = await cameraThat('echo $$ > "$HERE/pids"; cat /dev/zero');
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still wrote more than 67108864 bytes and was ended");
