@@ -20,7 +20,7 @@ export async function measureJpeg(bytes: Buffer, source: string): Promise<{ widt
       `${source} delivered no JPEG: its first bytes are ${bytes.subarray(0, 4).toString("hex")}` +
         " (is the camera set to raw pictures?)",
     );
-  const tail = bytes.subarray(Math.max(2, bytes.length - END_WITHIN_BYTES));
+  const tail = bytes.subarray(Math.max(startOfScan(bytes), bytes.length - END_WITHIN_BYTES));
   if (tail.lastIndexOf(Buffer.from([0xff, 0xd9])) < 0)
     throw new NoJpegError(`${source} delivered a JPEG without its end: ${bytes.length} bytes`);
   try {
@@ -31,4 +31,16 @@ export async function measureJpeg(bytes: Buffer, source: string): Promise<{ widt
       `${source} delivered a JPEG that cannot be read: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
+}
+
+/** Where the picture itself begins: the thumbnail in the notes before it has an end of its own, which is not the picture's. */
+function startOfScan(bytes: Buffer): number {
+  let at = 2;
+  while (at + 4 <= bytes.length && bytes[at] === 0xff) {
+    const marker = bytes[at + 1] ?? 0;
+    if (marker === 0xda || marker < 0xc0) break;
+    // Any number of 0xff may stand before a marker.
+    at += marker === 0xff ? 1 : 2 + bytes.readUInt16BE(at + 2);
+  }
+  return Math.min(at, bytes.length);
 }

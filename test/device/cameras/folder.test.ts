@@ -23,7 +23,7 @@ import {
   openBroker,
   replyTopic,
 } from "../support/cameras.ts";
-import { jpegOf, temporaryFolder } from "../support/programs.ts";
+import { jpegOf, jpegWithThumbnail, temporaryFolder } from "../support/programs.ts";
 
 /** Soon enough for a test; what is written slowly is written in one go here, but for where that is the matter. */
 const quick = { settleMs: 40, giveUpMs: 300, lookMs: 50 };
@@ -118,6 +118,23 @@ test("a picture that is written slowly is taken over when it is whole", async ()
   }
   await expect.poll(() => taker.names, wait).toEqual(["other.jpg", "slow.jpg"]);
   expect(taker.taken[1]?.jpeg.equals(jpeg)).toBe(true);
+  expect(taker.failures).toEqual([]);
+});
+
+test("an upload that stalls behind the thumbnail of a picture is no picture yet", async () => {
+  const path = temporaryFolder();
+  const whole = await jpegWithThumbnail();
+  const half = whole.length - 100;
+  writeFileSync(join(path, "a.jpg"), whole.subarray(0, half));
+  await picture(path, "b.jpg");
+  const taker = new Taker();
+  follow(path, taker, { giveUpMs: 60_000 });
+  await expect.poll(() => taker.names, wait).toContain("b.jpg");
+  await looks(taker);
+  expect(taker.names).toEqual(["b.jpg"]);
+  appendFileSync(join(path, "a.jpg"), whole.subarray(half));
+  await expect.poll(() => taker.names, wait).toEqual(["b.jpg", "a.jpg"]);
+  expect(taker.taken[1]?.jpeg.equals(whole)).toBe(true);
   expect(taker.failures).toEqual([]);
 });
 

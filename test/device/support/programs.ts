@@ -49,6 +49,14 @@ export async function jpegOf(width = 64, height = 48, background = "#468"): Prom
     .toBuffer();
 }
 
+/** As cameras write it: with a thumbnail, which is a whole JPEG, in the notes before the picture. */
+export async function jpegWithThumbnail(): Promise<Buffer> {
+  const [picture, thumbnail] = await Promise.all([jpegOf(640, 480), jpegOf(32, 24)]);
+  const notes = Buffer.concat([Buffer.from([0xff, 0xe1, 0, 0]), Buffer.from("Exif\0\0"), thumbnail]);
+  notes.writeUInt16BE(notes.length - 2, 2);
+  return Buffer.concat([picture.subarray(0, 2), notes, picture.subarray(2)]);
+}
+
 /** Whether a process is there that does something: one that has ended and waits for its parent to ask is not. */
 export function isRunning(pid: number): boolean {
   try {
