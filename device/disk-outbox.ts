@@ -13,6 +13,7 @@ import {
   FREE_SEQS_KEY,
   keyOf,
   LAST_SEQ_KEY,
+  type Meta,
   markKey,
   metaKey,
   seqKey,
@@ -144,7 +145,7 @@ export class DiskOutbox implements Outbox, Marks {
         continue;
       }
       const seq = numbers.get(key);
-      const item = this.#itemOf(key, meta.kind, meta.topic, meta.stamp, meta.bytes, meta.binary);
+      const item = this.#itemOf(key, meta);
       // With a number it may have been sent, and even have arrived.
       Object.assign(item, { seq, sent: seq !== undefined, durable: true });
       unreadable.push(...this.#shelf.add(item).flatMap(deletions));
@@ -176,9 +177,12 @@ export class DiskOutbox implements Outbox, Marks {
       this.#shelf.count(stamp);
       return Promise.resolve();
     }
-    const item = this.#itemOf(this.#nextKey++, kind, topic, stamp, bytes, binary);
+    const lateMs = this.#clock.now().getTime() - at.getTime();
+    const kept = Math.abs(lateMs) > LATE_MS ? this.#clock.stamp() : undefined;
+    const meta: Meta = { topic, kind, retain, stamp, kept, binary, bytes };
+    const item = this.#itemOf(this.#nextKey++, meta);
     const changes: Change[] = [
-      [metaKey(item.key), encodeMeta({ topic, kind, retain, stamp, binary, bytes })],
+      [metaKey(item.key), encodeMeta(meta)],
       [bodyKey(item.key), body],
     ];
     if (mark !== undefined) {
@@ -314,11 +318,11 @@ export class DiskOutbox implements Outbox, Marks {
     await this.#store.close();
   }
 
-  #itemOf(key: number, kind: Item["kind"], topic: string, stamp: Item["stamp"], bytes: number, binary: boolean): Item {
+  #itemOf(key: number, { kind, topic, stamp, kept = stamp, bytes, binary }: Meta): Item {
     const named = kind === "state" || kind === "alert";
     const room = bytes + OVERHEAD_BYTES;
     const state = { seq: undefined, sent: false, durable: false, phase: "waiting", gone: false } as const;
-    return { key, kind, topic: named ? topic : "", stamp, bytes: room, binary, ...state, cuts: 0, asideUntil: 0 };
+    return { key, kind, topic: named ? topic : "", stamp, kept, bytes: room, binary, ...state, cuts: 0, asideUntil: 0 };
   }
 
   /** A suspect goes alone, so that the next cut says whether it was the cause. */

@@ -262,7 +262,7 @@ export class Uplink {
     const dropped = outbox.takeDropped();
     if (dropped !== undefined) {
       const data = { count: dropped.count, from: dropped.from.toISOString(), to: dropped.to.toISOString() };
-      logger.warn(data, "outbox was full, messages dropped");
+      logger.warn(data, "messages dropped: the outbox was full, or they were in it for too long");
       report("outbox.dropped", data);
     }
     for (const topic of outbox.takeAside()) {

@@ -35,22 +35,27 @@ export interface Meta {
   kind: OutgoingMessage["kind"];
   retain: boolean;
   stamp: Stamp;
+  /** When it was put, if that was another time. */
+  kept?: Stamp | undefined;
   /** The body is bytes, not an envelope. */
   binary: boolean;
   /** Of body and topic. */
   bytes: number;
 }
 
+const stampSchema = z.object({
+  at: z.number(),
+  monoMs: z.number(),
+  boot: z.string(),
+  trust: z.enum(["right", "unset", "unknown"]),
+});
+
 const metaSchema = z.object({
   topic: z.string(),
   kind: z.enum(["state", "alert", "reply", "event", "preview", "report"]),
   retain: z.boolean(),
-  stamp: z.object({
-    at: z.number(),
-    monoMs: z.number(),
-    boot: z.string(),
-    trust: z.enum(["right", "unset", "unknown"]),
-  }),
+  stamp: stampSchema,
+  kept: stampSchema.optional(),
   binary: z.boolean(),
   bytes: z.number().int().nonnegative(),
 });

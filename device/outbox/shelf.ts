@@ -9,6 +9,8 @@ export interface Item {
   /** Of a state or an alert; empty for all others. */
   readonly topic: string;
   readonly stamp: Stamp;
+  /** When it was put, from which its age counts: pictures that another program took may be years old when they come. */
+  readonly kept: Stamp;
   readonly bytes: number;
   readonly binary: boolean;
   seq: number | undefined;
@@ -28,7 +30,7 @@ export interface ShelfLimits {
   /** What messages take, with their topics and an overhead for each. */
   maxBytes: number;
   maxMessages: number;
-  /** Older previews and events are dropped. */
+  /** Previews and events that have been here for longer are dropped. */
   maxAgeMs: number;
 }
 
@@ -127,8 +129,8 @@ export class Shelf {
       for (const item of this.#groups[group].values()) {
         if (item.phase !== "waiting" || item.seq !== undefined) continue;
         // Of a clock that was never set, the age is unknown.
-        const dated = item.stamp.trust !== "unset" || item.stamp.boot === this.#clock.boot;
-        if (dated && this.#clock.timeOf(item.stamp).getTime() >= oldest) break;
+        const dated = item.kept.trust !== "unset" || item.kept.boot === this.#clock.boot;
+        if (dated && this.#clock.timeOf(item.kept).getTime() >= oldest) break;
         if (!dated) continue;
         victims.push(item);
       }

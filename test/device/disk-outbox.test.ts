@@ -235,6 +235,26 @@ test("pictures and events older than the limit are dropped, states are not", asy
   expect(outbox.takeDropped()).toMatchObject({ count: 1 });
 });
 
+test("what happened long before it was put is as old as the time it was put, over a restart too", async () => {
+  let now = new Date("2026-03-01T00:00:00Z");
+  const path = folder();
+  const options = { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) };
+  const outbox = await open(path, options);
+  await outbox.put(message("event", "taken by a clock that is ahead", "", new Date("2027-01-01T00:00:00Z")));
+  await outbox.put(message("event", "taken last year", "", new Date("2025-03-01T00:00:00Z")));
+  expect(outbox.size).toBe(2);
+  await outbox.close();
+  now = new Date(now.getTime() + 47 * HOUR_MS);
+  const second = await open(path, options);
+  await second.put(message("event", "also taken last year", "", new Date("2025-03-01T00:00:00Z")));
+  expect(second.size).toBe(3);
+  expect(second.takeDropped()).toBeUndefined();
+  now = new Date(now.getTime() + 2 * HOUR_MS);
+  second.connected();
+  expect(topics(await take(second, 1))).toEqual(["also taken last year"]);
+  expect(second.takeDropped()).toMatchObject({ count: 2 });
+});
+
 test("as the last resort even numbered messages go, so that nothing grows without bound", async () => {
   const outbox = await open(folder(), { maxMessages: 10 });
   for (let index = 0; index < 10; index++) await outbox.put(message("event", `sent ${index}`));
