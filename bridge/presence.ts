@@ -264,7 +264,12 @@ function expect(camera: Camera, topic: Topic, body: Body, acceptedAt: number, at
   const { data } = body;
   if (topic.kind === "camera-about") {
     const about = aboutSchema.safeParse(data);
-    if (about.success) camera.intervalS = about.data.capture_interval_s;
+    if (!about.success) return;
+    // By the shorter interval a picture is expected from now on.
+    const { presence, intervalS = 0, expectedFrom } = camera;
+    if (about.data.capture_interval_s < intervalS && presence.status !== "stale")
+      camera.expectedFrom = Math.max(expectedFrom, at);
+    camera.intervalS = about.data.capture_interval_s;
   } else if (topic.kind === "camera-state" && topic.name === "capture") {
     const progress = captureProgressSchema.safeParse(data);
     if (!progress.success) return;

@@ -40,7 +40,7 @@ export const cameraAboutSchema = z.object({
     lon: z.number().min(-180).max(180),
     timezone: z.string().max(64),
   }),
-  /** Seconds between two captures while a schedule is active. */
+  /** Seconds between two captures now, or in the next window of the schedule. */
   capture_interval_s: z.number().positive(),
 });
 export type CameraAbout = z.infer<typeof cameraAboutSchema>;

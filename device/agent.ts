@@ -136,6 +136,8 @@ class Agent implements CameraAgent {
   readonly #host: Host | undefined;
   /** A camera that follows no schedule is always at work. */
   #plan: Plan;
+  /** Undefined before the first birth, which says everything. */
+  #saidIntervalS: number | undefined;
   #readings: NodeJS.Timeout | undefined;
   readonly #stopSignal = new AbortController();
   #stopping: Promise<void> | undefined;
@@ -319,26 +321,34 @@ class Agent implements CameraAgent {
 
   #follow(plan: Plan): void {
     this.#plan = plan;
+    // By another schedule, or another window of it. Whether a picture is missing is judged by this.
+    if (this.#saidIntervalS !== undefined && this.#saidIntervalS !== this.#intervalS) this.#sayAbout();
     this.#sayProgress();
   }
 
   /** What is true now, at every birth: the broker may have lost it, and others may have it from an earlier session. */
   #announce(): void {
-    const { location, name, captureIntervalS } = this.#config;
-    const { camera } = this.#parts;
-    const scheduled = camera.follow === undefined;
-    const intervals = scheduled ? this.#schedule.entries.map((entry) => entry.interval_s) : [];
-    const about: CameraAbout = {
-      ...camera.about,
-      ...(name === undefined ? {} : { name }),
-      location,
-      capture_interval_s: intervals.length > 0 ? Math.max(...intervals) : captureIntervalS,
-    };
-    this.#sender.state({ kind: "camera-about", camera: this.id }, "camera.about", about);
+    this.#sayAbout();
     this.#state("settings", "settings.applied", this.#store.kept.settings);
-    if (scheduled) this.#state("schedule", "schedule.updated", this.#schedule);
+    if (this.#parts.camera.follow === undefined) this.#state("schedule", "schedule.updated", this.#schedule);
     this.#sayProgress();
     void this.#sayReadings();
+  }
+
+  get #intervalS(): number {
+    return this.#plan.intervalS ?? this.#config.captureIntervalS;
+  }
+
+  #sayAbout(): void {
+    const { location, name } = this.#config;
+    this.#saidIntervalS = this.#intervalS;
+    const about: CameraAbout = {
+      ...this.#parts.camera.about,
+      ...(name === undefined ? {} : { name }),
+      location,
+      capture_interval_s: this.#intervalS,
+    };
+    this.#sender.state({ kind: "camera-about", camera: this.id }, "camera.about", about);
   }
 
   #sayProgress(): void {

@@ -24,6 +24,8 @@ export interface Plan {
   /** True within a window of the schedule. */
   active: boolean;
   next: Date | undefined;
+  /** The seconds that may pass until the next picture, and from that to the one after it; undefined when none is planned. */
+  intervalS?: number | undefined;
 }
 
 /** Rest after the n-th failure in a row, seconds: 60, 120, 240, then 300. */
@@ -68,13 +70,16 @@ export class CaptureLoop {
   #plan(at: Date, { tell = true }: { tell?: boolean } = {}): void {
     const { location, phaseMs, onPlan } = this.#options;
     const windows = windowsAround(this.#schedule, location, at);
-    const active = activeInterval(windows, at) !== undefined;
+    const intervalNow = activeInterval(windows, at);
+    const active = intervalNow !== undefined;
     const restMs = Math.max(0, this.#restUntil - performance.now());
     const due = nextCapture(windows, new Date(at.getTime() + restMs), phaseMs);
     const changed = active !== this.#active || due?.getTime() !== this.#due?.getTime();
     this.#active = active;
     this.#due = due;
-    if (tell || changed) onPlan({ active, next: due });
+    const intervals = [intervalNow, due === undefined ? undefined : activeInterval(windows, due)];
+    const intervalS = Math.max(...intervals.map((seconds) => seconds ?? 0)) || undefined;
+    if (tell || changed) onPlan({ active, next: due, intervalS });
     this.#wait();
   }
 

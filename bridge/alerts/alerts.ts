@@ -156,7 +156,7 @@ class AlertFold implements Fold {
   #note(topic: Topic, entry: StateEntry, retained: boolean): void {
     if ("camera" in topic) {
       const facts = this.#camera(topic.camera);
-      if (facts === undefined || !noteCamera(facts, topic, entry, this.#thresholds.failuresOf)) return;
+      if (facts === undefined || !noteCamera(facts, topic, entry, this.#thresholds)) return;
       this.#changed.add(`camera:${topic.camera}`);
     } else if ("service" in topic) {
       const facts = this.#service(topic.service);

@@ -4,6 +4,7 @@ import { PRESENCE_STATE, type Topic } from "../../contract/topics.ts";
 import type { Json } from "../cluster/cluster.ts";
 import type { StateEntry } from "../journal/journal.ts";
 import { dataOf, endOf } from "./body.ts";
+import type { AlertThresholds } from "./thresholds.ts";
 
 /** Something that happened, and where the journal has it: the ground on which an alert is raised. */
 export interface Moment {
@@ -68,13 +69,18 @@ export function restoreCamera(value: Json): CameraFacts | undefined {
 }
 
 /** @returns whether anything changed that is to be saved */
-export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, maxCaptures: number): boolean {
+export function noteCamera(
+  facts: CameraFacts,
+  topic: Topic,
+  entry: StateEntry,
+  { failuresOf, noCaptureMs }: Pick<AlertThresholds, "failuresOf" | "noCaptureMs">,
+): boolean {
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
   switch (topic.kind) {
     case "camera-event": {
       const failed = topic.event === "capture.failed";
       if (!failed && topic.event !== "capture.completed") return false;
-      facts.captures = (facts.captures + (failed ? "1" : "0")).slice(-maxCaptures);
+      facts.captures = (facts.captures + (failed ? "1" : "0")).slice(-failuresOf);
       if (failed) facts.failedAt = entry.position;
       // A picture that comes late from a backlog does not say that the camera takes pictures now.
       else if (!endOf(entry).historical) expectFrom(facts, moment);
@@ -83,8 +89,14 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
     case "camera-about": {
       if (endOf(entry).historical) return false;
       const about = z.object({ capture_interval_s: z.number().positive() }).safeParse(dataOf(entry));
-      if (about.success) facts.intervalMs = about.data.capture_interval_s * 1000;
-      return false;
+      if (!about.success) return false;
+      const beforeMs = facts.intervalMs;
+      facts.intervalMs = about.data.capture_interval_s * 1000;
+      // The pictures so far were right by the longer interval: by the shorter one they are expected from now on.
+      const inTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
+      if (facts.intervalMs >= beforeMs || !inTime) return false;
+      expectFrom(facts, moment);
+      return true;
     }
     case "camera-alert":
       return topic.name === "disk" && noteOwnAlert(facts, entry);

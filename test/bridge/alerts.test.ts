@@ -107,6 +107,19 @@ describe("no-capture", () => {
     ]);
   });
 
+  it("is not raised because the interval becomes shorter, and stands when it becomes so later", async () => {
+    await north("about", { ...ABOUT, capture_interval_s: 3600 });
+    await pass(60 * MINUTE);
+    await north("about", ABOUT);
+    await pass(4 * MINUTE);
+    expect(said("no-capture")).toEqual([]);
+    await pass(2 * MINUTE);
+    expect(said("no-capture")).toEqual([NO_PICTURE]);
+    await north("about", { ...ABOUT, capture_interval_s: 10 });
+    await pass(30 * MINUTE);
+    expect(said("no-capture")).toEqual([NO_PICTURE]);
+  });
+
   it("is not raised while the schedule asks for none, and begins to count when it does", async () => {
     await capturing(false);
     await pass(60 * MINUTE);

@@ -343,6 +343,19 @@ describe("a stale camera", () => {
     expect(status()).toBe("stale");
   });
 
+  it("is none because its interval becomes shorter: pictures are expected by that from then on", () => {
+    const ABOUT = { kind: "camera-about", camera: "north" } as const;
+    vi.advanceTimersByTime(100_000);
+    journal.say(ABOUT, { capture_interval_s: 10 }, { retain: true });
+    vi.advanceTimersByTime(18_000);
+    expect(status()).toBe("online");
+    vi.advanceTimersByTime(5000);
+    expect(status()).toBe("stale");
+    journal.say(ABOUT, { capture_interval_s: 5 }, { retain: true });
+    vi.advanceTimersByTime(2000);
+    expect(status()).toBe("stale");
+  });
+
   it("is so though the clock by which it announced its next picture is a day ahead", () => {
     const next_capture_at = new Date(Date.now() + 86_460_000).toISOString();
     const timestamp = new Date(Date.now() + 86_400_000).toISOString();

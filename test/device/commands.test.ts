@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { type Command, type CommandReply, commandReplySchema, scheduleSchema } from "../../contract/commands.ts";
-import { captureCompletedSchema, linkSchema } from "../../contract/events.ts";
+import { cameraAboutSchema, captureCompletedSchema, linkSchema } from "../../contract/events.ts";
 import {
   action,
   CommandDesk,
@@ -159,6 +159,12 @@ test("a schedule is accepted, said and kept, and an empty one ends the pictures"
     broker.on(stateTopic("schedule")).map((message) => scheduleSchema.parse(envelopeOf(message).data));
   await broker.until(() => states().length === 2);
   expect(states()[1]).toEqual(schedule);
+  // By which the backend judges whether a picture is missing.
+  const intervals = (): number[] =>
+    broker
+      .on(cameraTopic("about"))
+      .map((message) => cameraAboutSchema.parse(envelopeOf(message).data).capture_interval_s);
+  await broker.until(() => intervals().at(-1) === 30);
   await agent.stop();
   // What was commanded wins over what it is started with.
   await onlineCamera(broker, { dataPath, schedule: { entries: [] } });

@@ -278,11 +278,25 @@ function run(schedule: Schedule, start: Date, capture: () => Promise<number> = a
 
 test("the camera works while a window is open, says when it closes, and waits for the next", async () => {
   const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:58:30"));
-  expect(plans.at(-1)).toEqual({ active: false, next: at("10:00:00") });
+  expect(plans.at(-1)).toEqual({ active: false, next: at("10:00:00"), intervalS: 60 });
   await vi.advanceTimersByTimeAsync(8 * 60_000);
   expect(captured).toEqual(["10:00:00", "10:01:00", "10:02:00"]);
   expect(plans.some(({ active }) => active)).toBe(true);
-  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z") });
+  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z"), intervalS: 60 });
+  await loop.stop();
+});
+
+test("the plan says the interval of the window that is open, and before a change of it the longer of the two", async () => {
+  const often = { kind: "clock", start: "12:00", end: "12:01", interval_s: 20 } as const;
+  const { loop, captured, plans } = run({ entries: [...everyDay(1800).entries, often] }, at("10:20:00"));
+  const intervals = () => plans.map(({ intervalS }) => intervalS);
+  await vi.advanceTimersByTimeAsync(20 * 60_000);
+  expect([captured, intervals()]).toEqual([["10:30:00"], [1800, 1800]]);
+  await vi.advanceTimersByTimeAsync(21 * 60_000);
+  expect(captured.slice(1)).toEqual(["11:00:00", "11:00:20", "11:00:40"]);
+  expect(intervals().slice(2)).toEqual([20, 20, 1800]);
+  loop.follow({ entries: [] });
+  expect(plans.at(-1)).toEqual({ active: false, next: undefined, intervalS: undefined });
   await loop.stop();
 });
 
@@ -320,7 +334,7 @@ test("what was due while the machine was off, and whose window has closed since,
   vi.setSystemTime(at("12:00:00"));
   await vi.advanceTimersByTimeAsync(60_000);
   expect(captured).toEqual([]);
-  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z") });
+  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z"), intervalS: 60 });
   await loop.stop();
 });
 
