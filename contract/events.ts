@@ -131,6 +131,8 @@ export type Environment = z.infer<typeof environmentSchema>;
 export const storageSchema = z.object({
   total_bytes: z.number().int().positive(),
   free_bytes: z.number().int().nonnegative(),
+  /** Percent in use above which the camera itself raises the alert `disk`. Default: it leaves that to the backend. */
+  alert_percent: z.number().optional(),
 });
 export type Storage = z.infer<typeof storageSchema>;
 

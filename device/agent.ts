@@ -377,8 +377,7 @@ class Agent implements CameraAgent {
     const power = own.power ?? host.power;
     this.#state("environment", "environmental.update", environmentAt(at, this.#config, own.weather));
     if (storage !== undefined) {
-      this.#alerts.storage(storage);
-      this.#state("storage", "resource.update", storage);
+      this.#state("storage", "resource.update", this.#alerts.storage(storage));
     }
     if (power !== undefined) this.#state("power", "resource.update", power);
     if (host.resources !== undefined) {

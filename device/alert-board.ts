@@ -1,14 +1,13 @@
 import type { Alert, Resources, Storage } from "../contract/events.ts";
 
 export interface AlertLimits {
-  /** Percent of the disk in use above which `disk` is raised; it is cleared this much below. */
-  diskPercent: number;
+  /** Percent of the disk in use above which `disk` is raised. Default: that is left to the backend, which has a limit for all. */
+  diskPercent?: number;
   /** °C above which `temperature` is raised. A Raspberry Pi slows down from 80 on. */
   temperatureC: number;
 }
 
-/** The backend finds out the same about a disk, by the same numbers: whoever is first raises the one alert. */
-export const DEFAULT_ALERT_LIMITS: AlertLimits = { diskPercent: 80, temperatureC: 80 };
+export const DEFAULT_ALERT_LIMITS: AlertLimits = { temperatureC: 80 };
 const DISK_RELIEF_PERCENT = 5;
 const TEMPERATURE_RELIEF_C = 8;
 
@@ -33,12 +32,21 @@ export class AlertBoard {
     this.#raised = new Set(options.raised);
   }
 
-  storage({ total_bytes, free_bytes }: Storage): void {
+  /** @returns it with the limit, if there is one: only one may judge by it, or the one alert is said twice */
+  storage(storage: Storage): Storage {
+    const { total_bytes, free_bytes } = storage;
+    const { diskPercent } = this.#limits;
+    if (diskPercent === undefined) {
+      // It was raised when there was a limit; the backend clears it by its own.
+      if (this.#raised.delete("disk")) this.#options.onChange([...this.#raised]);
+      return storage;
+    }
     const used = (1 - free_bytes / total_bytes) * 100;
-    this.#settle("disk", used, this.#limits.diskPercent, DISK_RELIEF_PERCENT, () => ({
+    this.#settle("disk", used, diskPercent, DISK_RELIEF_PERCENT, () => ({
       severity: "warning",
       message: `The camera's storage is ${Math.floor(used)} % full`,
     }));
+    return { ...storage, alert_percent: diskPercent };
   }
 
   resources({ temperature_c }: Resources): void {

@@ -163,7 +163,7 @@ const schema = z.object({
     .max(8760, "must be at most 8760 hours, a year")
     .default(DEFAULT_OUTBOX_HOURS),
   RECONNECT_MAX_S: seconds.default(DEFAULT_RECONNECT.maxMs / 1000),
-  DISK_ALERT_PERCENT: percent.default(DEFAULT_ALERT_LIMITS.diskPercent),
+  DISK_ALERT_PERCENT: percent.optional(),
   TEMPERATURE_ALERT_C: z.coerce
     .number("must be a temperature in °C")
     .max(150, "must be at most 150 °C")
@@ -236,7 +236,10 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       reconnect: { ...DEFAULT_RECONNECT, maxMs: read.RECONNECT_MAX_S * 1000 },
       // A simulated camera has a memory card of its own.
       watchHost: read.CAMERA_DRIVER !== "simulated",
-      alerts: { diskPercent: read.DISK_ALERT_PERCENT, temperatureC: read.TEMPERATURE_ALERT_C },
+      alerts: {
+        ...(read.DISK_ALERT_PERCENT === undefined ? {} : { diskPercent: read.DISK_ALERT_PERCENT }),
+        temperatureC: read.TEMPERATURE_ALERT_C,
+      },
       sleep: {
         pauseMs: read.SLEEP_PAUSE_MINUTES * 60_000,
         ...(read.SLEEP_COMMAND === undefined ? {} : { command: read.SLEEP_COMMAND }),

@@ -4,13 +4,23 @@ import { PRESENCE_STATE, type Topic } from "../../contract/topics.ts";
 import type { Json } from "../cluster/cluster.ts";
 import type { StateEntry } from "../journal/journal.ts";
 import { dataOf, endOf } from "./body.ts";
-import type { AlertThresholds } from "./thresholds.ts";
+import { type AlertThresholds, DISK_RELIEF } from "./thresholds.ts";
 
 /** Something that happened, and where the journal has it: the ground on which an alert is raised. */
 export interface Moment {
   /** Milliseconds since 1970. */
   at: number;
   position: number;
+}
+
+export interface DiskUsed {
+  /** Of the storage. */
+  percent: number;
+  said: Moment;
+  /** Since when it is on the same side of what an alert is raised and cleared by: a camera may say it every second. */
+  since: number;
+  /** Of the camera, which raises and clears the alert by it. Undefined: it leaves that to the backend. */
+  ownLimit: number | undefined;
 }
 
 /** What an alert about a camera depends on. */
@@ -25,9 +35,8 @@ export interface CameraFacts {
   intervalMs: number;
   /** The last picture, or the moment from which one is to be expected. */
   expectedFrom: Moment;
-  /** Percent of the storage that is in use. */
-  diskUsed: { percent: number; said: Moment } | undefined;
-  /** How full it was when the camera itself raised the alert, by a limit of its own; undefined while it has not. */
+  diskUsed: DiskUsed | undefined;
+  /** How full it was when the camera itself raised the alert, by a limit that it does not name; undefined while it has not. */
   ownAlertAt: number | undefined;
   /** The last captures, oldest first, `1` for one that failed. */
   captures: string;
@@ -69,12 +78,8 @@ export function restoreCamera(value: Json): CameraFacts | undefined {
 }
 
 /** @returns whether anything changed that is to be saved */
-export function noteCamera(
-  facts: CameraFacts,
-  topic: Topic,
-  entry: StateEntry,
-  { failuresOf, noCaptureMs }: Pick<AlertThresholds, "failuresOf" | "noCaptureMs">,
-): boolean {
+export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, thresholds: AlertThresholds): boolean {
+  const { failuresOf, noCaptureMs } = thresholds;
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
   switch (topic.kind) {
     case "camera-event": {
@@ -102,7 +107,7 @@ export function noteCamera(
       return topic.name === "disk" && noteOwnAlert(facts, entry);
     case "camera-state":
       // How things were, when what is retained says how they are.
-      return endOf(entry).historical ? false : noteState(facts, topic.name, entry, moment);
+      return endOf(entry).historical ? false : noteState(facts, topic.name, entry, moment, thresholds);
     default:
       return false;
   }
@@ -117,11 +122,15 @@ function noteOwnAlert(facts: CameraFacts, entry: StateEntry): boolean {
   return facts.ownAlertAt !== before;
 }
 
-function noteState(facts: CameraFacts, name: string, entry: StateEntry, moment: Moment): boolean {
+function noteState(
+  facts: CameraFacts,
+  name: string,
+  entry: StateEntry,
+  moment: Moment,
+  { diskPercent }: AlertThresholds,
+): boolean {
   if (name === "storage") {
-    const storage = storageSchema.safeParse(dataOf(entry));
-    const used = storage.success ? 1 - storage.data.free_bytes / storage.data.total_bytes : undefined;
-    facts.diskUsed = used === undefined ? undefined : { percent: used * 100, said: moment };
+    facts.diskUsed = diskUsedBy(entry, moment, diskPercent, facts.diskUsed);
     return false;
   }
   if (name === "capture") {
@@ -146,6 +155,17 @@ function noteState(facts: CameraFacts, name: string, entry: StateEntry, moment: 
     return came;
   }
   return false;
+}
+
+function diskUsedBy(entry: StateEntry, said: Moment, diskPercent: number, before?: DiskUsed): DiskUsed | undefined {
+  const storage = storageSchema.safeParse(dataOf(entry)).data;
+  if (storage === undefined) return undefined;
+  const percent = (1 - storage.free_bytes / storage.total_bytes) * 100;
+  const ownLimit = storage.alert_percent;
+  const limit = ownLimit ?? diskPercent;
+  const below = (used: number): number => [0, 1, 2].filter((steps) => used <= limit - steps * DISK_RELIEF).length;
+  const sameSide = before !== undefined && before.ownLimit === ownLimit && below(before.percent) === below(percent);
+  return { percent, said, since: sameSide ? before.since : said.at, ownLimit };
 }
 
 /** What is retained may be older than what was restored. */

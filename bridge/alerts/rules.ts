@@ -17,6 +17,8 @@ const LEAVE: Verdict = { is: "leave" };
 const UNKNOWN_MS = 600_000;
 /** How long what a camera says of its disk may be ahead of the alert that it raises about it. */
 const OWN_WORD_MS = 2_000;
+/** And of one that names the limit by which it raises it: its word is on its way, over whatever link. */
+const OWN_LIMIT_MS = 60_000;
 
 /** @param since before this nobody listened here: what was silent then may have spoken */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
@@ -42,13 +44,14 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
   },
   disk: ({ diskUsed, ownAlertAt }, now, { diskPercent }) => {
     if (diskUsed === undefined) return CLEAR;
-    const { percent, said } = diskUsed;
+    const { percent, said, since, ownLimit } = diskUsed;
+    const limit = ownLimit ?? diskPercent;
     // A camera that watches its disk itself says so in the same breath: the one alert is then said once.
-    if (now - said.at < OWN_WORD_MS) return LEAVE;
+    if (now - since < (ownLimit === undefined ? OWN_WORD_MS : OWN_LIMIT_MS)) return LEAVE;
     // One that the camera raised by its own limit is its own to clear; should it have lost its memory, this is well below.
-    const reliefAt =
-      ownAlertAt === undefined ? diskPercent - DISK_RELIEF : Math.min(diskPercent, ownAlertAt) - 2 * DISK_RELIEF;
-    if (percent <= diskPercent) return percent < reliefAt ? CLEAR : LEAVE;
+    const itsOwn = ownLimit !== undefined || ownAlertAt !== undefined;
+    const reliefAt = itsOwn ? Math.min(limit, ownAlertAt ?? limit) - 2 * DISK_RELIEF : limit - DISK_RELIEF;
+    if (percent <= limit) return percent < reliefAt ? CLEAR : LEAVE;
     return {
       is: "raise",
       cause: said.position,

@@ -253,6 +253,48 @@ describe("disk", () => {
     expect(said("disk")).toEqual([own.message, null, own.message, null]);
   });
 
+  it("is raised and cleared once, too, of a camera that says every second how full it is", async () => {
+    for (const percent of [81, 60]) {
+      for (let second = 0; second < 30; second++) {
+        await storage(percent);
+        await pass(SECOND);
+      }
+    }
+    expect(said("disk")).toEqual(["Storage is 81 % full", null]);
+  });
+
+  it.each([95, 70])(
+    "that the camera raises above a limit of %d that it names is judged by that alone",
+    async (limit) => {
+      const own = { alert: "disk", severity: "warning", message: "The camera's storage is full" };
+      const name = (percent: number) =>
+        north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10, alert_percent: limit });
+      const fill = async (...percents: number[]): Promise<void> => {
+        for (const percent of percents) {
+          await name(percent);
+          await pass(2 * MINUTE);
+        }
+      };
+      await fill(60, limit - 10, limit);
+      expect(said("disk")).toEqual([]);
+      await name(limit + 1);
+      // As long as that over a slow link.
+      await pass(20 * SECOND);
+      await place.say("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
+      await fill(limit + 2, limit, limit - 4);
+      await name(limit - 6);
+      await pass(20 * SECOND);
+      await place.say("cameras/north/alerts/disk", null, { retain: true });
+      await fill(limit - 12, 10);
+      expect(said("disk")).toEqual([own.message, null]);
+      // Should the camera believe that it has said so already.
+      await fill(limit + 3);
+      expect(said("disk").slice(2)).toEqual([`Storage is ${limit + 3} % full`]);
+      await fill(limit - 11);
+      expect(said("disk").slice(3)).toEqual([null]);
+    },
+  );
+
   it("that the camera raises by a lower limit of its own stays until it is well below that, over a restart", async () => {
     const own = { alert: "disk", severity: "warning", message: "The camera's storage is 61 % full" };
     await storage(61);

@@ -13,13 +13,13 @@ function boardWith(changes: Partial<AlertBoardOptions> = {}) {
   const said: [name: string, message: string | undefined][] = [];
   const standing: (readonly string[])[] = [];
   const board = new AlertBoard({
+    limits: { diskPercent: 80 },
     raised: [],
     say: (name, alert) => said.push([name, alert?.message]),
     onChange: (raised) => standing.push(raised),
     ...changes,
   });
-  const storage = (usedPercent: number): void =>
-    board.storage({ total_bytes: 1000, free_bytes: 1000 - 10 * usedPercent });
+  const storage = (usedPercent: number) => board.storage({ total_bytes: 1000, free_bytes: 1000 - 10 * usedPercent });
   return { board, storage, said, standing };
 }
 
@@ -32,6 +32,13 @@ test("a disk that fills up is told once, and once more when it is well below the
   storage(80.5);
   expect(said.slice(2)).toEqual([["disk", "The camera's storage is 80 % full"]]);
   expect(standing).toEqual([["disk"], [], ["disk"]]);
+});
+
+test("a camera with a limit names it, and one without leaves the alert to the backend, also what an earlier run raised", () => {
+  expect(boardWith().storage(90)).toMatchObject({ alert_percent: 80 });
+  const { storage, said, standing } = boardWith({ limits: {}, raised: ["disk"] });
+  expect(storage(100)).not.toHaveProperty("alert_percent");
+  expect([said, standing]).toEqual([[], [[]]]);
 });
 
 test("heat is told once, and once more when it has cooled down; a sensor that says nothing changes nothing", () => {

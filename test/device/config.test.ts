@@ -36,7 +36,7 @@ test("an id, a secret and a place are enough", () => {
       outboxHours: 48,
       reconnect: { minMs: 1000, maxMs: 300_000 },
       watchHost: false,
-      alerts: { diskPercent: 80, temperatureC: 80 },
+      alerts: { temperatureC: 80 },
       sleep: { pauseMs: 0 },
     },
   });
