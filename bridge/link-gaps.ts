@@ -42,6 +42,10 @@ export interface LinkGapsOptions extends Partial<GapLimits> {
 /** How long a gap stays in a camera's state `gaps`, milliseconds. */
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
+/** For so long after two devices with the camera's id took turns their numbers, of two outboxes, count nothing, milliseconds. */
+const TURNS_MS = 120_000;
+/** Of one camera. Two devices take turns, and each may boot anew in between. */
+const BOOTS_REMEMBERED = 4;
 /** Topics whose parts are remembered: twice as many at most. */
 const TOPICS_REMEMBERED = 10_000;
 const DROPPED_EVENT = "outbox.dropped";
@@ -50,6 +54,10 @@ interface Camera {
   numbers: CameraNumbers;
   /** Its boot, as presence has it. */
   session: string | undefined;
+  /** The names of its last boots, by its births; the newest last. */
+  boots: readonly string[];
+  /** Until then its numbers are those of two devices. */
+  turnsUntil: number;
 }
 
 /**
@@ -105,7 +113,8 @@ class GapFold implements Fold {
     const read = savedSchema.safeParse(value);
     if (!read.success) return;
     const { session, ...numbers } = read.data;
-    this.#cameras.set(key, { session, numbers: new CameraNumbers(this.#limits, numbers) });
+    const boots = session === undefined ? [] : [session];
+    this.#cameras.set(key, { session, boots, turnsUntil: 0, numbers: new CameraNumbers(this.#limits, numbers) });
   }
 
   apply(entry: Entry, replayed: boolean): void {
@@ -120,7 +129,7 @@ class GapFold implements Fold {
     if (meaning === "dropped") this.#dropped(entry.camera, entry);
     if (seq === undefined) return;
     const camera = this.#camera(entry.camera);
-    if (camera === undefined || camera.numbers.countless) return;
+    if (camera === undefined || camera.numbers.countless || entry.acceptedAt < camera.turnsUntil) return;
     this.#changed.add(entry.camera);
     const message = { seq, timestamp, historical, acceptedAt: entry.acceptedAt };
     for (const one of camera.numbers.take(message, !replayed)) this.#tell(entry.camera, camera, one);
@@ -166,14 +175,24 @@ class GapFold implements Fold {
   #camera(name: string): Camera | undefined {
     const known = this.#cameras.get(name);
     if (known !== undefined || this.#cameras.size >= this.#maxCameras) return known;
-    const camera: Camera = { numbers: new CameraNumbers(this.#limits), session: undefined };
+    const camera: Camera = { numbers: new CameraNumbers(this.#limits), session: undefined, boots: [], turnsUntil: 0 };
     this.#cameras.set(name, camera);
     return camera;
   }
 
   #cameBack(name: string, entry: Entry): void {
-    if (linkSchema.safeParse(dataOf(entry)).data?.status === "online")
-      this.#cameras.get(name)?.numbers.waitAnew(entry.acceptedAt);
+    const link = linkSchema.safeParse(dataOf(entry)).data;
+    const camera = this.#cameras.get(name);
+    if (link?.status !== "online" || camera === undefined) return;
+    camera.numbers.waitAnew(entry.acceptedAt);
+    const others = camera.boots.filter((boot) => boot !== link.session);
+    // One device never goes back to an earlier boot.
+    if (camera.boots.at(-1) !== link.session && others.length < camera.boots.length) {
+      camera.turnsUntil = entry.acceptedAt + TURNS_MS;
+      camera.numbers = new CameraNumbers(this.#limits);
+      this.#changed.add(name);
+    }
+    camera.boots = [...others, link.session].slice(-BOOTS_REMEMBERED);
   }
 
   #noteSession(entry: StateEntry): void {

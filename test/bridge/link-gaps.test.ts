@@ -37,7 +37,8 @@ function send(seq: number, more: { session?: string; historical?: boolean; event
   return place.say(`cameras/north/events/${event}`, envelope(event, {}, { seq, ...rest }));
 }
 
-const birth = () => place.say("cameras/north/link", envelope("camera.link", { status: "online", session: "s1" }));
+const birth = (session = "s1") =>
+  place.say("cameras/north/link", envelope("camera.link", { status: "online", session }, { session }));
 
 async function sendAll(from: number, to: number, historical = false): Promise<void> {
   for (let seq = from; seq <= to; seq++) await send(seq, historical ? { historical } : {});
@@ -307,6 +308,24 @@ it("two nodes that watch one journal say each gap once", async () => {
   expect(await gaps()).toHaveLength(1);
   expect(listed()).toHaveLength(1);
   await first?.stop();
+});
+
+it("two devices with one id have no gaps while they take turns, and the one that stays is watched again", async () => {
+  await sendAll(1, 40);
+  const next = { s1: 41, s2: 300 };
+  for (let turn = 0; turn < 40; turn++) {
+    const session = turn % 2 === 0 ? "s1" : "s2";
+    await birth(session);
+    for (let count = 0; count < 3; count++) await send(next[session]++, { session });
+    pass(10 * 1000);
+  }
+  pass(3 * MINUTE);
+  expect(await gaps()).toEqual([]);
+  await sendAll(next.s1, next.s1 + 5);
+  await send(next.s1 + 9);
+  pass(3 * MINUTE);
+  await send(next.s1 + 10);
+  expect(await gaps()).toMatchObject([{ count: 3, first_seq: next.s1 + 6 }]);
 });
 
 it("a sender whose numbers count nothing is left alone", async () => {
