@@ -24,6 +24,8 @@ export interface ImageStoreOptions {
   dataPath: string;
   /** When less is free, the oldest pictures are removed. Default 0: none ever is. */
   minFreePercent?: number;
+  /** Bytes of the disk that are free, and in all. Default: what the system says. */
+  room?: (path: string) => Promise<{ free: number; total: number }>;
   /** Free space of the disk, 0 to 100. Default: what the system says. */
   freePercent?: (path: string) => Promise<number>;
   logger: Logger;
@@ -32,6 +34,13 @@ export interface ImageStoreOptions {
 /** Pictures that are removed before the free space is looked at again, and in all at one time. */
 const REMOVED_AT_ONCE = 16;
 const REMOVED_AT_MOST = 512;
+
+/**
+ * Bytes that pictures leave free, or 2 % of a small disk: without any the outbox cannot even be opened at the next start, and
+ * nobody would be told that the disk is full.
+ */
+const RESERVE_BYTES = 16 * 1024 * 1024;
+const RESERVE_SHARE = 0.02;
 
 /** Keeps the pictures themselves: whole or not at all, each with a sidecar, where a person finds them. */
 export class ImageStore {
@@ -84,6 +93,7 @@ export class ImageStore {
       return join(place, name);
     };
     try {
+      await this.#expectRoom(jpeg.length);
       await writeFile(make(this.#incoming, json), `${JSON.stringify(sidecar, undefined, 2)}\n`, {
         mode: 0o644,
         flush: true,
@@ -116,6 +126,16 @@ export class ImageStore {
   /** Resolves when nothing is being removed. */
   async idle(): Promise<void> {
     await this.#pruning;
+  }
+
+  /** @throws when the picture would take what is to stay free */
+  async #expectRoom(bytes: number): Promise<void> {
+    const { free, total } = await (this.#options.room ?? roomOf)(this.#root);
+    const reserve = Math.min(RESERVE_BYTES, total * RESERVE_SHARE);
+    if (free - bytes < reserve)
+      throw new Error(
+        `the disk is full: pictures leave ${Math.ceil(reserve / 1024)} kB of it for what else must be written`,
+      );
   }
 
   async #newestByTime(): Promise<string | undefined> {
@@ -215,9 +235,14 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
   return first === "oldest" ? sorted : sorted.reverse();
 }
 
+async function roomOf(path: string): Promise<{ free: number; total: number }> {
+  const { bavail, blocks, bsize } = await statfs(path);
+  return { free: bavail * bsize, total: blocks * bsize };
+}
+
 async function freePercentOf(path: string): Promise<number> {
-  const { bavail, blocks } = await statfs(path);
-  return (bavail / blocks) * 100;
+  const { free, total } = await roomOf(path);
+  return (free / total) * 100;
 }
 
 /** A rename is durable when its folder is. */

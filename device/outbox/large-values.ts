@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, unlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /** The largest value: that of a preview. */
@@ -26,6 +26,24 @@ export class LargeValues {
     const folder = join(path, "large");
     await mkdir(folder, { recursive: true, mode: 0o700 });
     return new LargeValues(folder, await readdir(folder));
+  }
+
+  /**
+   * Removes the oldest of a database that the disk has no room to open: what they belong to is then found unreadable, and
+   * told as dropped.
+   * @returns false when there are none
+   */
+  static async makeRoom(path: string, bytes: number): Promise<boolean> {
+    const folder = join(path, "large");
+    const names: string[] = await readdir(folder).catch(() => []);
+    let freed = 0;
+    for (const name of names.sort()) {
+      if (freed >= bytes) break;
+      const { size } = await stat(join(folder, name));
+      await unlink(join(folder, name));
+      freed += size;
+    }
+    return freed > 0;
   }
 
   has(key: string): boolean {

@@ -28,6 +28,8 @@ const OPTIONS = {
 } as const;
 /** Bytes: from there on a binary value is a file of its own, if it may be one. */
 const LARGE_BYTES = 4096;
+/** Freed at a time when the disk has no room to open the database. */
+const ROOM_BYTES = 1024 * 1024;
 /** After a write that failed: the first wait, which doubles, and the longest. Milliseconds. */
 const RETRY_MS = { first: 500, longest: 30_000 };
 /** How long `close` waits for what is being written, milliseconds. */
@@ -241,7 +243,7 @@ export async function openOutboxStore<T>(
     throw unusable(path, error);
   });
   const opened = async (): Promise<T> => {
-    const store = new OutboxStore(path, await openAll(path), logger);
+    const store = new OutboxStore(path, await openAll(path, logger), logger);
     try {
       return await read(store);
     } catch (error) {
@@ -287,8 +289,8 @@ function isLarge({ length }: Uint8Array): boolean {
   return length >= LARGE_BYTES && length <= MAX_LARGE_BYTES;
 }
 
-async function openAll(path: string): Promise<Opened> {
-  const db = await openLevel(path);
+async function openAll(path: string, logger: Logger): Promise<Opened> {
+  const db = await openFirst(path, logger);
   try {
     return { db, large: await LargeValues.open(path) };
   } catch (error) {
@@ -301,6 +303,18 @@ async function openLevel(path: string): Promise<Database> {
   const db: Database = new ClassicLevel(path, OPTIONS);
   await db.open();
   return db;
+}
+
+/** LevelDB writes while it opens. On a disk that is full the oldest pictures go: a camera must start, to say that it is. */
+async function openFirst(path: string, logger: Logger): Promise<Database> {
+  for (;;) {
+    try {
+      return await openLevel(path);
+    } catch (error) {
+      if (!isFull(messages(error)) || !(await LargeValues.makeRoom(path, ROOM_BYTES))) throw error;
+      logger.warn({ path }, "the disk is full: the oldest previews are removed, so that the outbox can be opened");
+    }
+  }
 }
 
 /** Tables without the file that names them: LevelDB would take that for no store and begin anew beside them. */
@@ -324,7 +338,7 @@ function isDamage(error: unknown): boolean {
 function unusable(path: string, error: unknown): OutboxUnusableError {
   const reason = codes(error).includes("LEVEL_LOCKED")
     ? "another process has it open: is a second agent running with the same DATA_PATH?"
-    : messages(error);
+    : `${messages(error)}${isFull(messages(error)) ? " (make room on that disk)" : ""}`;
   return new OutboxUnusableError(`the outbox in ${path} cannot be opened: ${reason}`, { cause: error });
 }
 

@@ -492,6 +492,35 @@ test("on a full disk the oldest pictures go, so that what matters more can be wr
   expect(topics(await take(outbox, 1))).toEqual(["picture 3"]);
 });
 
+test("a disk without the room to open it costs the oldest pictures, which is told, and nothing else", async () => {
+  const path = folder();
+  const first = await open(path);
+  for (let fill = 1; fill <= 40; fill++) await first.put(picture(fill));
+  await first.put(message("event", "event"));
+  await first.close();
+  // LevelDB makes a table of its log when it is opened, and removes what it could not write.
+  symlinkSync("/dev/full", join(path, "000005.ldb"));
+  const outbox = await open(path);
+  const left = filesOf(path).length;
+  expect(left).toBeGreaterThan(0);
+  expect(left).toBeLessThan(40);
+  outbox.connected();
+  expect(topics(await take(outbox, 1))).toEqual(["event"]);
+  for (let count = 0; count < left; count++) await take(outbox, 1);
+  expect(outbox.takeDropped()).toMatchObject({ count: 40 - left });
+});
+
+test("with no picture to remove, a full disk is said to be, and what to do", async () => {
+  const path = folder();
+  const first = await open(path);
+  await first.put(message("event", "event"));
+  await first.close();
+  symlinkSync("/dev/full", join(path, "000005.ldb"));
+  await expect(open(path)).rejects.toThrow(/No space left on device \(make room on that disk\)$/);
+  const second = await open(path);
+  expect(second.size).toBe(1);
+});
+
 test("a second agent on the same folder is refused, and harms nothing", async () => {
   const path = folder();
   const first = await open(path);

@@ -155,6 +155,20 @@ test("a disk that takes no more refuses the picture, leaves nothing of it behind
   expect(files(dataPath)).toHaveLength(2 * there.length);
 });
 
+test("pictures leave some room, so that a disk which they fill can still be worked with", async () => {
+  const dataPath = temporaryFolder();
+  const disk = { free: 16 * 1024 * 1024 + 7, total: 32e9 };
+  const store = await openStore(dataPath, { room: async () => disk });
+  await keep(store, "2026-03-01T06:00:00Z");
+  disk.free -= 7;
+  await expect(keep(store, "2026-03-01T06:01:00Z")).rejects.toThrow(
+    "the disk is full: pictures leave 16384 kB of it for what else must be written",
+  );
+  disk.total = 32e6;
+  await keep(store, "2026-03-01T06:02:00Z");
+  expect(pictures(dataPath).map((file) => basename(file).slice(0, 6))).toEqual(["060000", "060200"]);
+});
+
 function limitFiles(pid: number | undefined, bytes: number | undefined): void {
   execFileSync("prlimit", ["--pid", String(pid), `--fsize=${bytes ?? "unlimited"}:unlimited`]);
 }
