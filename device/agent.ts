@@ -254,7 +254,8 @@ class Agent implements CameraAgent {
     await Promise.race([this.#pictures.idle(), pause(STOP_CAPTURE_MS)]);
     await this.#sender.stop();
     await images?.idle();
-    await this.#store.flush();
+    // It was logged.
+    await this.#store.flush().catch(() => {});
     await outbox.close();
   }
 
@@ -278,17 +279,26 @@ class Agent implements CameraAgent {
     if (this.#parts.camera.follow !== undefined)
       throw new Error("this camera follows no schedule: another program takes its pictures");
     this.#store.update({ schedule });
-    await this.#store.flush();
     this.#state("schedule", "schedule.updated", this.#schedule);
     this.#loop.follow(schedule);
+    await this.#keep();
     return { next_capture_at: this.#plan.next?.toISOString() ?? null };
   }
 
   async #setSettings(settings: CameraSettings): Promise<unknown> {
     this.#store.update({ settings: { ...this.#store.kept.settings, ...settings } });
-    await this.#store.flush();
     this.#state("settings", "settings.applied", this.#store.kept.settings);
+    await this.#keep();
     return this.#store.kept.settings;
+  }
+
+  async #keep(): Promise<void> {
+    try {
+      await this.#store.flush();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`it is followed, but only until the next start: it cannot be written to the disk: ${reason}`);
+    }
   }
 
   /** Says `sleeping`, is away for a moment, and comes back as another session. */

@@ -21,7 +21,7 @@ export interface CameraStore {
   readonly kept: Kept;
   /** Changes what is kept. Written in the background, the newest state only. */
   update(change: Partial<Kept>): void;
-  /** Resolves when everything is written, or writing has failed and was logged. */
+  /** Resolves when everything is written. @throws when it cannot be, which was logged; the next {@link update} tries again */
   flush(): Promise<void>;
 }
 
@@ -66,6 +66,7 @@ class FileCameraStore implements CameraStore {
   #kept: Kept;
   #dirty = false;
   #writing: Promise<void> | undefined;
+  #trouble: string | undefined;
 
   constructor(file: string | undefined, kept: Kept, logger: Logger) {
     this.#file = file;
@@ -86,6 +87,7 @@ class FileCameraStore implements CameraStore {
 
   async flush(): Promise<void> {
     await this.#writing;
+    if (this.#trouble !== undefined) throw new Error(this.#trouble);
   }
 
   async #write(file: string): Promise<void> {
@@ -93,9 +95,11 @@ class FileCameraStore implements CameraStore {
       while (this.#dirty) {
         this.#dirty = false;
         await replaceFile(file, JSON.stringify(this.#kept));
+        this.#trouble = undefined;
       }
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
+      this.#trouble = reason;
       this.#logger.error({ file, reason }, "cannot write settings file");
     } finally {
       this.#writing = undefined;

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -172,6 +172,22 @@ test("a schedule is accepted, said and kept, and an empty one ends the pictures"
   expect(states()[2]).toEqual(schedule);
   const paused = await give(broker, command("schedule.set", { entries: [] }));
   expect(paused.result).toEqual({ next_capture_at: null });
+});
+
+test("what cannot be written to the disk is followed, and said not to outlive a restart", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  await onlineCamera(broker, { dataPath });
+  // Where the file is written before it takes the place of the old one.
+  await symlink("/dev/full", join(dataPath, "north.json.new"));
+  const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
+  const reply = await give(broker, command("schedule.set", schedule));
+  expect(reply.status).toBe("failed");
+  expect(reply.error).toMatch(/^it is followed, but only until the next start: .*ENOSPC/);
+  await broker.until(() => broker.retained(stateTopic("schedule"))?.toString().includes("08:00") ?? false);
+  await rm(join(dataPath, "north.json.new"));
+  expect(await give(broker, command("schedule.set", schedule))).toMatchObject({ status: "succeeded" });
+  expect(await readFile(join(dataPath, "north.json"), "utf8")).toContain("08:00");
 });
 
 test("reboot: sleeping with a time of return, another session, and the answer after it", async () => {
