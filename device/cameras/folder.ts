@@ -12,6 +12,8 @@ const DEFAULT_GIVE_UP_MS = 60_000;
 const DEFAULT_LOOK_MS = 10_000;
 /** More files make every look slow, and their names fill memory; the newest names are then looked at only. */
 const DEFAULT_MAX_FILES = 100_000;
+/** No picture is larger; what is has another program's fault in it, and would fill a Pi's memory. */
+const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 /** A look is followed by so many times as long without one: a full folder must not eat the processor. */
 const REST_FACTOR = 50;
 const FILES_AT_ONCE = 256;
@@ -27,6 +29,8 @@ export interface FolderCameraOptions {
   giveUpMs?: number;
   lookMs?: number;
   maxFiles?: number;
+  /** Of one picture. Default 64 MiB, as from a camera program. */
+  maxBytes?: number;
 }
 
 interface Found {
@@ -70,6 +74,7 @@ class FolderCamera implements CameraDriver {
       giveUpMs: DEFAULT_GIVE_UP_MS,
       lookMs: DEFAULT_LOOK_MS,
       maxFiles: DEFAULT_MAX_FILES,
+      maxBytes: DEFAULT_MAX_BYTES,
       ...options,
     };
     this.about = { model: this.#options.model, firmware: "folder" };
@@ -160,7 +165,12 @@ class FolderCamera implements CameraDriver {
 
   /** False when it is to be looked at again. @throws when the picture cannot be kept */
   async #takeOver(taker: PictureTaker, file: Found): Promise<boolean> {
-    const { path, giveUpMs } = this.#options;
+    const { path, giveUpMs, maxBytes } = this.#options;
+    if (file.size > maxBytes) {
+      this.#refused.add(file.name);
+      taker.fail(`${file.file} has ${file.size} bytes, more than the ${maxBytes} of any picture`);
+      return true;
+    }
     let jpeg: Buffer;
     try {
       jpeg = await readFile(join(path, file.file));

@@ -6,6 +6,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -174,6 +175,19 @@ test("what is no picture by its name is left alone, and what is none by its byte
     expect.stringMatching(/^words.jpg delivered no JPEG/),
   ]);
   expect(taker.names).toEqual(["whole.jpg"]);
+});
+
+test("a file that is too large for a picture is not even read, and said to be, once", async () => {
+  const path = temporaryFolder();
+  await picture(path, "large.jpg");
+  truncateSync(join(path, "large.jpg"), 100_000);
+  const taker = new Taker();
+  follow(path, taker, { maxBytes: 99_999 });
+  await expect.poll(() => taker.failures.length, wait).toBe(1);
+  await picture(path, "whole.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["whole.jpg"]);
+  await looks(taker);
+  expect(taker.failures).toEqual(["large.jpg has 100000 bytes, more than the 99999 of any picture"]);
 });
 
 test("a folder that is not there yet, or not any more, is said to be missing once, and followed once it is made", async () => {
