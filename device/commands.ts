@@ -106,7 +106,9 @@ export class CommandDesk {
     const { actions, now } = this.#options;
     if (command.name !== topicCommand)
       return { problem: `the topic says ${topicCommand}, the command ${command.name}` };
-    if (Date.parse(command.expires_at) <= now().getTime()) return { problem: `expired at ${command.expires_at}` };
+    // With the time: a clock that is ahead makes every command late, and nobody sees it from afar.
+    if (Date.parse(command.expires_at) <= now().getTime())
+      return { problem: `expired at ${command.expires_at}: by the clock of this camera it is ${now().toISOString()}` };
     const known = Object.entries(actions).find(([name]) => name === command.name);
     if (known === undefined)
       return {
