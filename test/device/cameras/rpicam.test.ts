@@ -116,7 +116,7 @@ test("a child that keeps the output open after the program has ended does not ho
 
 test("a child that has also left the program's group does not hold it up either, and is left alone", async () => {
   const script = 'setsid sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
-  const { camera, programs } = await cameraThat(script, { timeoutMs: 1500 });
+  const { camera, programs } = await cameraThat(script, { timeoutMs: 4000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
   const [child = 0] = await pids(programs, 1);
   expect(isRunning(child)).toBe(true);
