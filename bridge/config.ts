@@ -102,6 +102,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       maxUnauthenticatedPerAddress:
         read.MAX_UNAUTHENTICATED_PER_ADDRESS ?? Math.ceil(read.MAX_CONNECTIONS_PER_ADDRESS / 2),
       maxConnectsPerMinute: read.MAX_CONNECTS_PER_MINUTE,
+      maxUserConnectsPerMinute: read.MAX_USER_CONNECTS_PER_MINUTE ?? 20 * read.MAX_CONNECTIONS_PER_USER,
       maxHttpConnectionsPerAddress: read.MAX_HTTP_CONNECTIONS_PER_ADDRESS ?? 10 * read.MAX_CONNECTIONS_PER_ADDRESS,
       maxQueuedBytes: read.MAX_QUEUED_BYTES,
       flushIntervalMs: read.FLUSH_INTERVAL_MS,
@@ -188,6 +189,8 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     MAX_UNAUTHENTICATED_PER_ADDRESS: limitVariable.optional(),
     /** New dashboards from one address in a minute. */
     MAX_CONNECTS_PER_MINUTE: limitVariable.default(3000),
+    /** Dashboards that one user opens in a minute (default: twenty times those that may be open). */
+    MAX_USER_CONNECTS_PER_MINUTE: limitVariable.optional(),
     /** Connections of one address to the HTTP port that are no dashboards (default: ten times those that may be). */
     MAX_HTTP_CONNECTIONS_PER_ADDRESS: limitVariable.optional(),
     /** Channels one connection may be subscribed to. */

@@ -14,6 +14,8 @@ export interface SocketsConfig {
   maxUnauthenticatedPerAddress?: number;
   /** New connections from one address. Default: no limit. */
   maxConnectsPerMinute?: number;
+  /** Connections that one user authenticates. Default: twenty times `maxConnectionsPerUser`. */
+  maxUserConnectsPerMinute?: number;
   /** Connections of one address to the HTTP port that are no dashboards. Default: ten times `maxConnectionsPerAddress`. */
   maxHttpConnectionsPerAddress?: number;
   /** Unsent bytes of one socket, from which on its events wait in the journal. */
@@ -48,6 +50,7 @@ export function withDefaults(config: SocketsConfig): Required<SocketsConfig> {
     maxUnauthenticated: 2_000,
     maxUnauthenticatedPerAddress: Math.ceil(config.maxConnectionsPerAddress / 2),
     maxConnectsPerMinute: Number.POSITIVE_INFINITY,
+    maxUserConnectsPerMinute: 20 * config.maxConnectionsPerUser,
     maxHttpConnectionsPerAddress: 10 * config.maxConnectionsPerAddress,
     isTrustedProxy: () => false,
     messageBurst: 2 * config.maxMessagesPerSecond,

@@ -7,6 +7,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { plainAddress } from "../contract/addresses.ts";
 import type { CustomChannels } from "../contract/channels.ts";
 import { CloseCode } from "../contract/codes.ts";
+import { MinuteCounts } from "../contract/minute-counts.ts";
 import type { Grants } from "../contract/permissions.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../contract/socket-messages.ts";
 import { Admission, count } from "./admission.ts";
@@ -147,6 +148,8 @@ class SocketServer implements Sockets {
   readonly #server: WebSocketServer;
   readonly #peers = new Map<string, Peer>();
   readonly #users = new Map<string, number>();
+  /** By user, those who have shown a good token. */
+  readonly #userConnects = new MinuteCounts();
   readonly #counts = new Map<string, number>();
   readonly #closes = new Map<string, number>();
   readonly #context: SessionContext;
@@ -443,7 +446,12 @@ class SocketServer implements Sockets {
   /** Counts the user's connections, which may mean to ask Redis; what the client sends meanwhile waits. */
   async #admit(peer: Peer, identity: TokenIdentity, id: RequestId): Promise<void> {
     const { connection } = peer;
-    const { maxConnectionsPerUser, pingIntervalMs } = this.#config;
+    const { maxConnectionsPerUser, maxUserConnectsPerMinute, pingIntervalMs } = this.#config;
+    if (this.#userConnects.add(identity.userId) > maxUserConnectsPerMinute) {
+      const error = `More than ${maxUserConnectsPerMinute} connections of one user in a minute: try again later`;
+      this.#reject(connection, error, CloseCode.connectRate);
+      return;
+    }
     const limit = Number.isFinite(maxConnectionsPerUser) ? maxConnectionsPerUser : 0;
     const leave = await this.#options.register.enter(identity.userId, connection.id, limit);
     if (leave === undefined) {

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Client, ConnectPacket } from "aedes";
 import type { Logger } from "pino";
 import { isId } from "../contract/ids.ts";
+import { MinuteCounts } from "../contract/minute-counts.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { DeliveryReceipts } from "./delivery-receipts.ts";
@@ -60,6 +61,7 @@ export interface AuthenticateOptions {
   maxPayloadBytes: number;
   maxKeepaliveSeconds: number;
   maxConnectionsPerUser: number;
+  maxUserConnectsPerMinute: number;
   maxMessagesPerSecond: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
@@ -74,6 +76,8 @@ type Credentials = SessionOwner & Pick<ClientAccess, "tokenId" | "sessionId" | "
 export class Authenticate {
   readonly #options: AuthenticateOptions;
   readonly #connects = new WeakMap<Client, ConnectPacket>();
+  /** By identity. */
+  readonly #userConnects = new MinuteCounts();
   refused = 0;
 
   constructor(options: AuthenticateOptions) {
@@ -129,6 +133,7 @@ export class Authenticate {
     this.#checkForm(packet);
     const { certificateName, ...origin } = originOf(client);
     const who = await this.#identify(username, password, certificateName);
+    this.#checkRate(who.identity);
     this.#checkHolder(clientId, who.identity);
     this.#checkConnections(clientId, who.identity);
     const set = permissionSets.of(who.permissions);
@@ -221,6 +226,13 @@ export class Authenticate {
         throw new RefusedConnectionError(ConnackCode.serverUnavailable, `its token: ${error.message}`);
       throw badCredentials(`its token: ${error instanceof Error ? error.message : "is not valid"}`);
     }
+  }
+
+  #checkRate(identity: string): void {
+    const { maxUserConnectsPerMinute } = this.#options;
+    if (this.#userConnects.add(identity) <= maxUserConnectsPerMinute) return;
+    const why = `${identity} has connected ${maxUserConnectsPerMinute} times within a minute`;
+    throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 
   /** A client id belongs to the identity that is connected with it, or has a session stored under it. */

@@ -36,6 +36,7 @@ const schema = z.object({
   MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS: limitVariable.optional(),
   MAX_MQTT_CONNECTIONS_PER_USER: limitVariable.default(100),
   MAX_MQTT_CONNECTS_PER_MINUTE: limitVariable.default(3000),
+  MAX_MQTT_USER_CONNECTS_PER_MINUTE: limitVariable.optional(),
   MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(2000),
   MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
   MAX_MQTT_SESSIONS: limitVariable.default(10_000),
@@ -94,6 +95,8 @@ export interface BrokerConfig {
   maxConnectionsPerUser: number;
   /** `MAX_MQTT_CONNECTS_PER_MINUTE`: new connections from one address, so many guesses at a secret too. Default 3,000. */
   maxConnectsPerMinute: number;
+  /** `MAX_MQTT_USER_CONNECTS_PER_MINUTE`: of one user, device or service. Default: ten times `maxConnectionsPerUser`. */
+  maxUserConnectsPerMinute: number;
   /** `MAX_MQTT_MESSAGES_PER_SECOND`: publications and subscriptions of one identity in the long run; beyond, it is read from more slowly. Default 2,000. */
   maxMessagesPerSecond: number;
   /** `MAX_MQTT_SUBSCRIPTIONS`: filters of one client. Default 100. */
@@ -158,6 +161,7 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
       read.MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS ?? Math.ceil(read.MAX_MQTT_CONNECTIONS_PER_ADDRESS / 2),
     maxConnectionsPerUser: read.MAX_MQTT_CONNECTIONS_PER_USER,
     maxConnectsPerMinute: read.MAX_MQTT_CONNECTS_PER_MINUTE,
+    maxUserConnectsPerMinute: read.MAX_MQTT_USER_CONNECTS_PER_MINUTE ?? 10 * read.MAX_MQTT_CONNECTIONS_PER_USER,
     maxMessagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
     maxSessions: read.MAX_MQTT_SESSIONS,

@@ -36,6 +36,8 @@ export const CloseCode = {
   shutdown: 4200,
   /** The server failed; the same request may succeed later. */
   internal: 4201,
+  /** The user connected `MAX_USER_CONNECTS_PER_MINUTE` times within a minute. */
+  connectRate: 4207,
   /** The client did not read for too long. */
   slow: 4208,
   /** Two pings went unanswered. */

@@ -46,6 +46,7 @@ describe("the configuration", () => {
         maxUnauthenticated: 2000,
         maxUnauthenticatedPerAddress: 50,
         maxConnectsPerMinute: 3000,
+        maxUserConnectsPerMinute: 100,
         maxHttpConnectionsPerAddress: 1000,
         maxQueuedBytes: 262_144,
         flushIntervalMs: 10,

@@ -20,6 +20,7 @@ describe("the broker's configuration", () => {
       maxUnauthenticatedPerAddress: 500,
       maxConnectionsPerUser: 100,
       maxConnectsPerMinute: 3000,
+      maxUserConnectsPerMinute: 1000,
       maxMessagesPerSecond: 2000,
       maxSubscriptions: 100,
       maxSessions: 10_000,

@@ -83,6 +83,7 @@ describe("close codes", () => {
       tokenExpired: "renew",
       shutdown: "retry",
       internal: "retry",
+      connectRate: "retry",
       slow: "retry",
       noPong: "retry",
     });

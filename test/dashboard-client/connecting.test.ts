@@ -48,6 +48,7 @@ describe("connecting", () => {
   it.each([
     ["shutdown", CloseCode.shutdown],
     ["internal", CloseCode.internal],
+    ["connectRate", CloseCode.connectRate],
     ["slow", CloseCode.slow],
     ["noPong", CloseCode.noPong],
     ["an ordinary goodbye", 1000],

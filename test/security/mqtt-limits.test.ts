@@ -173,6 +173,28 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
   });
 });
 
+describe("MAX_MQTT_USER_CONNECTS_PER_MINUTE", () => {
+  it("is how often one user, device or service may connect; the next time is answered with 3, others are not held up", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "3" } });
+    const alice = { username: "a", password: test.token(["dashboard:read"]) };
+    for (const who of [NORTH, alice]) {
+      for (let n = 0; n < 3; n++) await (await test.client(who)).endAsync();
+      await expect(test.client(who)).rejects.toMatchObject({ code: 3 });
+    }
+    expect(await test.logged("has connected 3 times within a minute")).toMatchObject({ username: "north" });
+  });
+
+  it("counts only who has proved who it is: nobody else can use up a camera's", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "3" } });
+    for (let n = 0; n < 5; n++) {
+      const guessing = await rawClient(test.broker.ports.mqtt);
+      guessing.send(connectOf("north", { ...NORTH, password: `${SECRET}${n}` }));
+      expect((await guessing.next(TYPE.connack)).readUInt8(1)).toBe(4);
+    }
+    await test.client(NORTH);
+  });
+});
+
 describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
   const flood = (count: number, qos: 1 | 2 = 1) =>
     Buffer.concat(

@@ -85,6 +85,21 @@ describe("the number of connections", () => {
       statuses.push(await upgrade(url, { "x-test-address": address }));
     expect(statuses).toEqual([101, 101, 429, 101, 101, 101, 429]);
   });
+
+  it("of one user in a minute is limited, however soon they are closed; a client may come back later", async () => {
+    const { url, token, sockets } = await startRealtime({ maxUserConnectsPerMinute: 3 });
+    for (let count = 0; count < 3; count++) {
+      const client = await connect(url, token("alice"));
+      client.ws.close();
+      await client.closed;
+    }
+    const fourth = await new TestClient(url).opened();
+    fourth.send({ type: "auth", token: token("alice") });
+    expect(await fourth.next("auth_error")).toMatchObject({ code: 4207, error: expect.stringContaining("3") });
+    expect((await fourth.closed).code).toBe(4207);
+    await connect(url, token("bob"));
+    expect(sockets.stats().closes).toMatchObject({ 4207: 1 });
+  });
 });
 
 describe("a page", () => {
