@@ -63,6 +63,7 @@ type Callback = (error?: Error | null) => void;
 export class Authorize {
   readonly #options: AuthorizeOptions;
   readonly #batch = new WriteBatch();
+  readonly #barred = new WeakMap<Client, ClientAccess>();
   #stopping = false;
   /** Not retained because their camera or service has too many. */
   refusedRetained = 0;
@@ -85,6 +86,15 @@ export class Authorize {
   }
 
   /**
+   * The client is about to be disconnected because it may no longer do what it did. Its will was allowed at CONNECT and comes
+   * only now: what that says of the client itself stands, and what it would do to others is refused. Otherwise to revoke
+   * a token would be to give the command that its bearer has laid down for this moment.
+   */
+  bar(client: Client, access: ClientAccess): void {
+    this.#barred.set(client, access);
+  }
+
+  /**
    * Gates PUBACK and PUBREC, as its callback is called before Aedes writes them.
    * @param client null for the will of a client of an earlier run
    */
@@ -92,7 +102,10 @@ export class Authorize {
     if (client === null || client.closed) {
       const identity = this.#options.wills.identityOf(packet);
       if (identity !== undefined) {
-        this.#publishWill(client, identity, packet, callback);
+        const barred = client === null ? undefined : this.#barred.get(client);
+        if (barred === undefined || saysOfItself(barred.writes.of(packet.topic)))
+          this.#publishWill(client, identity, packet, callback);
+        else this.#refusePublish(barred, packet, "a will of a client that may do it no more", callback);
         return;
       }
       if (client === null) {
@@ -270,4 +283,9 @@ export class Authorize {
     // Written to nowhere: were it refused, Aedes would take it out of the client's queue.
     return false;
   }
+}
+
+/** Rather than to others, as a command does, a broadcast, or whatever is outside the root. */
+function saysOfItself(decision: PublishDecision): boolean {
+  return decision.kind === "ingest" && decision.act === undefined;
 }

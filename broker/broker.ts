@@ -120,7 +120,10 @@ export interface Broker {
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
   /** The authenticated clients. */
   clients(): readonly ClientAccess[];
-  /** Ends the connections that match, such as those of a revoked token. @returns how many */
+  /**
+   * Ends the connections that match, such as those of a revoked token. A will of theirs that is a command or a broadcast is
+   * not carried out. @returns how many
+   */
   disconnect(matches: (client: ClientAccess) => boolean): number;
   stats(): BrokerStats;
   /** Ends all connections and closes the store, in under 2 s. Wills are kept, not sent: it is the broker that goes. */
@@ -265,7 +268,10 @@ class EmbeddedBroker implements Broker {
     const aedes = this.#aedes;
     cluster?.listen({
       onClient: (client) => this.#takeOvers?.seen(client),
-      onMissed: () => this.disconnect(() => true),
+      // They have done nothing wrong, and come back at once.
+      onMissed: () => {
+        for (const [client] of [...registry.entries()]) client.close();
+      },
     });
     aedes.preConnect = this.#authenticate.preConnect;
     aedes.authenticate = this.#authenticate.authenticate;
@@ -370,7 +376,10 @@ class EmbeddedBroker implements Broker {
 
   disconnect(matches: (client: ClientAccess) => boolean): number {
     const matching = [...this.#parts.registry.entries()].filter(([, access]) => matches(access));
-    for (const [client] of matching) client.close();
+    for (const [client, access] of matching) {
+      this.#authorize.bar(client, access);
+      client.close();
+    }
     return matching.length;
   }
 
@@ -452,7 +461,7 @@ class EmbeddedBroker implements Broker {
     });
     const { clientId, identity, address, transport, expiresAt } = access;
     this.#logger.info({ clientId, identity, address, transport }, "a client is connected");
-    if (expiresAt !== undefined) this.#closeAt(client, expiresAt);
+    if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
     client.conn.once("close", () => {
       clearTimeout(this.#expiries.get(client));
       this.#logger.info({ clientId, identity }, "a client is gone");
@@ -464,12 +473,13 @@ class EmbeddedBroker implements Broker {
     });
   }
 
-  #closeAt(client: Client, moment: number): void {
+  #closeAt(client: Client, access: ClientAccess, moment: number): void {
     const wait = Math.min(Math.max(0, moment - Date.now()), MAX_TIMER_MS);
     const close = (): void => {
-      if (Date.now() < moment) this.#closeAt(client, moment);
+      if (Date.now() < moment) this.#closeAt(client, access, moment);
       else {
         this.#logger.info({ clientId: client.id }, "a client's token has expired");
+        this.#authorize.bar(client, access);
         client.close();
       }
     };
