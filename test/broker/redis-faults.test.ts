@@ -15,6 +15,9 @@ import { nodes } from "./redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
+/** For {@link publishSteadily}, which comes back every few milliseconds for as long as it is refused. */
+const IMPATIENT = { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "0" };
+
 /** Publishes in order until told to end; a message that was not acknowledged is sent again, as a camera does. */
 function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; stop(): Promise<string[]> } {
   const names: string[] = [];
@@ -61,7 +64,7 @@ function viewer(node: BrokerUnderTest, clientId: string) {
 describe("connections to Redis that are cut again and again", () => {
   it("cost no subscriber a message, nor its place", async () => {
     const cluster = await nodes();
-    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
     const away = await b.client(viewer(b, "away"));
     await away.subscribeAsync(EVENT, { qos: 1 });
     await away.endAsync();
@@ -92,7 +95,7 @@ describe("connections to Redis that are cut again and again", () => {
 describe("Redis that hangs", () => {
   it("withholds acknowledgements and CONNACKs and cuts nobody; all goes on when it answers", async () => {
     const cluster = await nodes();
-    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
     const clean = await b.join({ ...viewer(b, "clean"), clean: true });
     const stored = await b.join(viewer(b, "stored"));
     for (const { client } of [clean, stored]) await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
@@ -139,7 +142,7 @@ describe("a broker whose Redis hangs", () => {
 describe("Redis that ends", () => {
   it("and starts again with its data costs no message that was acknowledged", async () => {
     const cluster = await nodes();
-    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
     const live = await b.join(viewer(b, "live"));
     await live.client.subscribeAsync(EVENT, { qos: 1 });
     const away = await b.client(viewer(b, "away"));
