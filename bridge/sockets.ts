@@ -359,7 +359,7 @@ class SocketServer implements Sockets {
     const now = Date.now();
     const { maxQueuedBytes } = this.#config;
     const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt: now, maxQueuedBytes });
-    const peer: Peer = { connection, session: undefined, early: undefined, leave: undefined };
+    const peer: Peer = { connection, session: undefined, known: false, early: undefined, leave: undefined };
     this.#peers.set(connection.id, peer);
     this.#admission.enter(socket, address);
     this.#opened++;
@@ -369,7 +369,8 @@ class SocketServer implements Sockets {
     ws.on("close", (code) => this.#closed(peer, code));
     ws.on("error", (error) => this.#logger.debug({ connection: connection.id, reason: error.message }, "socket error"));
     socket.on("drain", () => peer.session?.feed.drained());
-    const isKnown = () => peer.session !== undefined || peer.early !== undefined || !connection.open;
+    // Not while the key of his token is being fetched: for so long he may be anybody.
+    const isKnown = () => peer.known || !connection.open;
     watchEarlyBytes(socket, isKnown, () => connection.cut(CloseCode.protocolError, "too much before a token"));
   }
 
@@ -404,6 +405,7 @@ class SocketServer implements Sockets {
       const identity = this.#identify(frame.token);
       if (identity === undefined) this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
       else {
+        peer.known = true;
         peer.early ??= [];
         this.#admit(peer, identity, frame.id).catch(failed);
       }

@@ -9,7 +9,9 @@ import type { SocketsConfig } from "./sockets-config.ts";
 export interface Peer {
   connection: Connection;
   session: Session | undefined;
-  /** What it sent while its token is good and its admission is under way; undefined before and after. */
+  /** It has shown a good token, and what it sends is no stranger's any more. */
+  known: boolean;
+  /** What it sent while its token is looked at and its admission is under way; undefined before and after. */
   early: [bytes: MessageBytes, isBinary: boolean][] | undefined;
   /** Gives its place among its user's connections back. */
   leave: (() => void) | undefined;

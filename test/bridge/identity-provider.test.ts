@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from "jose";
 import jsonwebtoken from "jsonwebtoken";
 import { pino } from "pino";
@@ -48,6 +48,16 @@ async function stopProvider(): Promise<void> {
   server.closeAllConnections();
   server.close();
   await once(server, "close");
+}
+
+/** From now on the provider answers when it is told to. @returns waits until it is asked, and answers */
+function providerThatWaits(): () => Promise<void> {
+  const asking = new Promise<ServerResponse>((resolve) => {
+    server.removeAllListeners("request").on("request", (_request, response) => resolve(response));
+  });
+  return async () => {
+    (await asking).setHeader("content-type", "application/json").end(JSON.stringify({ keys: published }));
+  };
 }
 
 async function newKey(kid: string, alg = "RS256"): Promise<SigningKey> {
@@ -202,6 +212,28 @@ describe("a token of the identity provider", () => {
     const token = await sign(await newKey("one"), { more: { sid } });
     const { port } = await start();
     await connect(`ws://127.0.0.1:${port}/ws`, token);
+  });
+
+  it("does not make its bearer known while the provider is asked for the key: he is cut off at 16 KiB, as any stranger", async () => {
+    const token = await sign(await newKey("one"));
+    providerThatWaits();
+    const { port } = await start();
+    const stranger = await new TestClient(`ws://127.0.0.1:${port}/ws`).opened();
+    stranger.send({ type: "auth", token });
+    for (let frame = 0; frame < 3; frame++) stranger.send({ type: "x".repeat(8_000) });
+    // What was still on its way when the server ended the connection may reset it, and take the close frame along.
+    expect([4003, 1006]).toContain((await stranger.closed).code);
+  });
+
+  it("need not be waited for: what is asked while the provider is asked for the key is answered after it", async () => {
+    const token = await sign(await newKey("one"));
+    const answer = providerThatWaits();
+    const { port } = await start();
+    const client = await new TestClient(`ws://127.0.0.1:${port}/ws`).opened();
+    client.send({ type: "auth", token });
+    client.send({ type: "subscribe", channel: "dashboard" });
+    await answer();
+    expect(await client.next("subscription_result")).toMatchObject({ channel: "dashboard", success: true });
   });
 
   it("is not judged while the provider is away: try again later; our own tokens are", async () => {
