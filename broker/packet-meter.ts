@@ -24,14 +24,15 @@ export class PacketMeter {
   #length = 0;
   #lengthBytes = 0;
   #connectSeen = false;
+  #connectRead = false;
 
   constructor(limits: PacketLimits) {
     this.#limits = limits;
   }
 
-  /** Whether the header of a CONNECT has come that is not too large. */
-  get connectSeen(): boolean {
-    return this.#connectSeen;
+  /** Whether a CONNECT that is not too large has come, to its last byte. */
+  get connectRead(): boolean {
+    return this.#connectRead;
   }
 
   /** @returns what is wrong, or undefined */
@@ -41,6 +42,7 @@ export class PacketMeter {
       if (this.#body > 0) {
         const taken = Math.min(this.#body, chunk.length - at);
         this.#body -= taken;
+        this.#connectRead ||= this.#body === 0;
         at += taken;
         continue;
       }
@@ -70,6 +72,7 @@ export class PacketMeter {
     this.#inHeader = false;
     this.#connectSeen = true;
     this.#body = this.#length;
+    this.#connectRead ||= this.#body === 0;
     return undefined;
   }
 }
@@ -105,7 +108,7 @@ export function watchPackets(
   let early = 0;
   let known = false;
   const look = (): void => {
-    const allowed = meter.connectSeen
+    const allowed = meter.connectRead
       ? limits.maxConnectBytes + limits.maxPacketBytes
       : FRAMING * limits.maxConnectBytes;
     if (known || early <= allowed) return;
