@@ -18,7 +18,7 @@ import { deviceRoutes } from "./routes/devices.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
-import { MAX_PARAM_LENGTH, readBodiesAsJson } from "./routes/request-body.ts";
+import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./routes/request-body.ts";
 import type { Services } from "./routes/services.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
@@ -87,6 +87,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   // After the limits, which come with the request: whoever asks the identity provider for keys has been counted.
   server.addHook("preParsing", async (request) => {
     if (!request.is404) await services.callers.prepare(request);
+    // Whether he may do it the route says; that he is somebody is asked before his body costs memory.
+    if (isForKnownOnly(request)) services.callers.orLocal(request);
   });
   readBodiesAsJson(server);
   answerErrors(server, services);

@@ -5,7 +5,7 @@ import { MAX_PASSWORD_LENGTH } from "../accounts/passwords.ts";
 import { type Login, RefreshReusedError, type SessionName } from "../accounts/sessions.ts";
 import { RequestError, toHttp } from "../errors.ts";
 import { userIdSchema } from "../tokens.ts";
-import { read } from "./request-body.ts";
+import { MAX_STRANGER_BODY_BYTES, read } from "./request-body.ts";
 import { perMinute, type Services } from "./services.ts";
 
 const loginSchema = z.object({
@@ -19,7 +19,8 @@ const refreshSchema = z.object({ refresh_token: z.string().max(256) });
 export function authRoutes(server: FastifyInstance, services: Services): void {
   const { authority, guard, audit, stats, http, addressOf } = services;
   const { accounts, sessions } = authority;
-  const limited = perMinute(http.maxTokenRequestsPerMinute);
+  const bodyLimit = Math.min(MAX_STRANGER_BODY_BYTES, http.maxBodyBytes);
+  const limited = { ...perMinute(http.maxTokenRequestsPerMinute), bodyLimit };
 
   server.post("/auth/login", limited, async (request) => {
     const { user_id, password } = read(loginSchema, request.body);

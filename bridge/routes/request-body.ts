@@ -1,10 +1,23 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { jsonDepth, MAX_JSON_DEPTH } from "../../contract/events.ts";
 import { badRequest } from "../errors.ts";
 
 /** A user id of 128 characters, each 4 bytes in UTF-8, percent-encoded. What a parameter may be, each route says. */
 export const MAX_PARAM_LENGTH = 128 * 4 * 3;
+
+/**
+ * Bytes of a body that are read of somebody who has not said who he is: a login, its longest password written in escapes
+ * of six bytes, fits. A body waits in memory until its last byte has come, for as long as a request may take, and one
+ * address may have a thousand of them.
+ */
+export const MAX_STRANGER_BODY_BYTES = 16 * 1024;
+
+/** Whether more than that is announced, or may come, and the route would read it. */
+export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: FastifyRequest): boolean {
+  const announced = headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : Infinity;
+  return Math.min(announced, bodyLimit) > MAX_STRANGER_BODY_BYTES;
+}
 
 /**
  * Every body is read as JSON, whatever its Content-Type says: `curl -d` says form, and the owner's guide calls it so.

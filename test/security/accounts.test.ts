@@ -161,7 +161,7 @@ describe("a password", () => {
     ["a list", [PASSWORD]],
     ["a number", 1234567890],
     ["null", null],
-    ["200,000 characters", "x".repeat(200_000)],
+    ["15,000 characters", "x".repeat(15_000)],
   ])("that is %s is refused with 400 before it costs a hash", async (_, password) => {
     const { status } = await post("/auth/login", { user_id: "alice", password });
     expect(status).toBe(400);

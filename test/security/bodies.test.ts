@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
+import { lines, rawHttp } from "./raw-http.ts";
 import { withRoutesOf } from "./routes-of.ts";
 
 /** What each route takes in its body: a route that takes one and is not here fails the first test. */
@@ -16,6 +17,8 @@ const BODIES: Record<string, Record<string, unknown>> = {
   "POST /broadcast": { event: "a.b", channel: "dashboard" },
   "POST /cameras/:id/commands": { name: "capture.now", args: {}, expires_in: 30 },
 };
+/** Those that somebody sends who has not said yet who he is. */
+const STRANGERS = ["POST /auth/login", "POST /auth/refresh", "POST /auth/logout"];
 /** Of each kind there is, as it stands in JSON. */
 const WRONG = [
   "null",
@@ -75,7 +78,8 @@ describe.each(every)("%s", (route, good) => {
   });
 
   it.each<[string, string, number]>([
-    ["what nests 200,000 levels deep", "[".repeat(200_000), 400],
+    ["what nests 200,000 levels deep", "[".repeat(200_000), STRANGERS.includes(route) ? 413 : 400],
+    ["what nests 15,000 levels deep", "[".repeat(15_000), 400],
     ["what nests 33 levels deep", `{"a":${"[".repeat(33)}${"]".repeat(33)}}`, 400],
     ["what is larger than MAX_PAYLOAD_BYTES", JSON.stringify({ ...good, more: "x".repeat(262_144) }), 413],
     ["half of it", JSON.stringify(good).slice(0, -1), 400],
@@ -99,6 +103,43 @@ describe.each(every)("%s", (route, good) => {
     await send(route, JSON.stringify(good).replace("{", '{"__proto__":{"admin":true,"polluted":1},'));
     expect({}).not.toHaveProperty("polluted");
     expect({}).not.toHaveProperty("admin");
+  });
+});
+
+describe("of a stranger nothing larger than a login is read,", () => {
+  const nothing = (route: string, ...headers: string[]) =>
+    rawHttp(bridge.port, lines(`${route.replace(":id", "north")} HTTP/1.1`, "Host: sky.example.org", ...headers));
+  const known = `Authorization: Bearer ${OPERATOR_KEY}`;
+
+  it.each([...Object.keys(BODIES), "DELETE /users/:id", "POST /nowhere"])("not to the end: %s", async (route) => {
+    const refusal = STRANGERS.includes(route) ? 413 : 401;
+    const answers = [await nothing(route, "Content-Length: 200000")];
+    // Whatever becomes of this one, no more than is allowed has been read of it.
+    if (!STRANGERS.includes(route)) answers.push(await nothing(route, "Transfer-Encoding: chunked"));
+    for (const { received } of answers) await expect.poll(received, { timeout: 8_000 }).toMatch(`HTTP/1.1 ${refusal} `);
+  });
+
+  it("and of who is known as much as MAX_PAYLOAD_BYTES", async () => {
+    const data = "x".repeat(200_000);
+    expect((await send("POST /broadcast", JSON.stringify({ event: "a.b", data }))).status).toBe(200);
+  });
+
+  it("while a login is read that has the longest password there is, in pieces too", async () => {
+    const body = JSON.stringify({ user_id: "🏔".repeat(64), password: "é".repeat(1024) });
+    const text = body.replace(/[^ -~]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    for (const head of [`Content-Length: ${text.length}`, "Transfer-Encoding: chunked"]) {
+      const { socket, received } = await nothing("POST /auth/login", head);
+      const isWhole = head.startsWith("C");
+      socket.write(isWhole ? text : `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`);
+      await expect.poll(received, { timeout: 8_000 }).toMatch("HTTP/1.1 401 ");
+    }
+  });
+
+  it("and what a known one sends is not refused for its size alone", async () => {
+    const { socket, received } = await nothing("POST /broadcast", known, "Transfer-Encoding: chunked");
+    const text = JSON.stringify({ event: "a.b" });
+    socket.write(`${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`);
+    await expect.poll(received, { timeout: 8_000 }).toMatch("HTTP/1.1 200 ");
   });
 });
 
