@@ -13,7 +13,9 @@ import type { Revocations } from "./revocations.ts";
 export const REFRESH_GRACE_MS = 30_000;
 const COLLECTION = "refresh";
 const SESSION_BYTES = 12;
-const SECRET_BYTES = 32;
+/** A secret is random bytes, and as many that prove that it was handed out here. */
+const HALF_SECRET_BYTES = 16;
+const SEED_BYTES = 32;
 /** Other requests may change the session at the same moment. */
 const MAX_ATTEMPTS = 3;
 const REFRESH_TOKEN = /^([0-9a-f]{12}-[0-9a-f]{24})\.([A-Za-z0-9_-]{43})$/;
@@ -60,6 +62,9 @@ export class RefreshReusedError extends RefreshRefusedError {
  * (RFC 9700, section 4.14.2). The next token is made of the one before and a seed that is kept with the session, so a
  * request that is repeated within {@link REFRESH_GRACE_MS} is answered with the same one: nobody is logged out because
  * an answer did not arrive.
+ *
+ * A session's id is no secret: access tokens and the audit log name it. So each secret shows by itself that it is, or was,
+ * one of the session's; anything else behind the id ends nothing.
  */
 export interface Sessions {
   /** @throws {StoreUnavailableError} */
@@ -90,7 +95,7 @@ export interface SessionsOptions {
 
 const documentSchema = z.object({
   userId: z.string(),
-  /** What the secrets after the first are made with. */
+  /** What the secrets are marked with, and those after the first are made with. */
   seed: z.string(),
   /** SHA-256 of the secret that is good now, base64url: it is random, so no more than that is needed to hide it. */
   hash: z.string(),
@@ -134,9 +139,10 @@ export function createSessions(options: SessionsOptions): Sessions {
   return {
     async open(account) {
       const sessionId = `${account.generation}-${randomBytes(SESSION_BYTES).toString("hex")}`;
-      const secret = newSecret();
+      const seed = randomBytes(SEED_BYTES).toString("base64url");
+      const secret = marked(randomBytes(HALF_SECRET_BYTES), seed);
       const session = {
-        ...{ userId: account.userId, seed: newSecret(), hash: hashOf(secret) },
+        ...{ userId: account.userId, seed, hash: hashOf(secret) },
         ...{ openedAt: now(), rotatedAt: now() },
       };
       await documents.put(COLLECTION, sessionId, session, { expiresAt: expiresAt() });
@@ -166,17 +172,17 @@ export function createSessions(options: SessionsOptions): Sessions {
           // Another request was faster: with the same token, what it was answered with is the answer to this one too.
         } else if (same(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
           return grant(account, sessionId, next);
-        } else {
+        } else if (isMarked(secret, session.seed)) {
           await revoke(sessionId);
           throw new RefreshReusedError({ userId, sessionId });
-        }
+        } else throw refused();
       }
       throw new StoreUnavailableError("the session is being changed all the time: try again");
     },
 
     async end(refreshToken) {
       const found = await find(refreshToken);
-      if (found === undefined) return undefined;
+      if (found === undefined || !isMarked(found.secret, found.session.seed)) return undefined;
       const name = { userId: found.session.userId, sessionId: found.sessionId };
       await revoke(name.sessionId);
       return name;
@@ -190,13 +196,21 @@ function read(stored: StoredDocument | undefined): SessionDocument | undefined {
   return documentSchema.safeParse(stored?.value).data;
 }
 
-function newSecret(): string {
-  return randomBytes(SECRET_BYTES).toString("base64url");
-}
-
 /** Whoever has the store alone, or a used secret alone, cannot make it. */
 function secretAfter(secret: string, seed: string): string {
-  return createHmac("sha256", seed).update(secret).digest("base64url");
+  return marked(halfOf(seed, secret), seed);
+}
+
+function marked(half: Buffer, seed: string): string {
+  return Buffer.concat([half, halfOf(seed, half)]).toString("base64url");
+}
+
+function isMarked(secret: string, seed: string): boolean {
+  return same(secret, marked(Buffer.from(secret, "base64url").subarray(0, HALF_SECRET_BYTES), seed));
+}
+
+function halfOf(seed: string, of: string | Buffer): Buffer {
+  return createHmac("sha256", seed).update(of).digest().subarray(0, HALF_SECRET_BYTES);
 }
 
 function hashOf(secret: string): string {

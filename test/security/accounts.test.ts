@@ -69,17 +69,21 @@ describe("a refresh token", () => {
       "of another's session with the secret of one's own",
       (mine, other) => `${other.split(".")[0]}.${mine.split(".")[1]}`,
     ],
+    ["with a secret that is made up", (_mine, other) => `${other.split(".")[0]}.${"A".repeat(43)}`],
+    ["whose secret ends in another letter", (_mine, other) => other.slice(0, -1) + (other.endsWith("A") ? "E" : "A")],
     ["whose halves are swapped", (mine) => mine.split(".").reverse().join(".")],
     ["without its secret", (mine) => `${mine.split(".")[0]}.`],
     ["with a line break behind it", (mine) => `${mine}\n`],
     ["in capitals", (mine) => mine.toUpperCase()],
     ["of a session called __proto__", (mine) => `__proto__.${mine.split(".")[1]}`],
     ["that is a path", () => "../../users/alice"],
-  ])("%s is refused with 401", async (_, forge) => {
+  ])("%s is refused with 401, and ends nobody's session, at logout either", async (_, forge) => {
     const [mine, other] = [(await openSession()).refreshToken, (await openSession()).refreshToken];
-    const { status, body } = await refresh(forge(mine, other));
+    const forged = forge(mine, other);
+    const { status, body } = await refresh(forged);
     expect([status, body.error.code]).toEqual([401, "unauthorized"]);
-    expect((await refresh(mine)).status).toBe(200);
+    await post("/auth/logout", { refresh_token: forged });
+    for (const good of [mine, other]) expect((await refresh(good)).status).toBe(200);
   });
 
   it("is no access token, and an access token is no refresh token", async () => {
