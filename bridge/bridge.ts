@@ -197,6 +197,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       services: {
         http: config.http,
         callers: createCallers({
+          isTrustedProxy: addresses.trusts,
           tokens: authority,
           grantsOf: grants,
           operatorKey: config.operatorKey,

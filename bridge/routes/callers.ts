@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
+import { plainAddress } from "../../contract/addresses.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import { isLoopbackAddress } from "../addresses.ts";
 import { forbidden, unauthorized } from "../errors.ts";
@@ -32,6 +33,8 @@ export interface CallersOptions {
   /** The server listens on loopback only. */
   loopback: boolean;
   allowedOrigins: readonly string[];
+  /** Whether the address is a proxy's, and who asks from there somebody else. */
+  isTrustedProxy: (address: string) => boolean;
 }
 
 /** What the documented calls of the owner's guide need that carry no credentials. */
@@ -39,7 +42,7 @@ const LOCAL_PERMISSIONS = ["broadcast:write", "system:read"];
 const LOCAL_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 
 export function createCallers(options: CallersOptions): Callers {
-  const { tokens, grantsOf, operatorKey, loopback, allowedOrigins } = options;
+  const { tokens, grantsOf, operatorKey, loopback, allowedOrigins, isTrustedProxy } = options;
   const operator: Caller = { kind: "operator", name: "operator", grants: grantsOf(["admin"]) };
   const local: Caller = { kind: "local", name: "local", grants: grantsOf(LOCAL_PERMISSIONS) };
 
@@ -54,10 +57,13 @@ export function createCallers(options: CallersOptions): Callers {
   /**
    * Each condition closes a way in: a page of another site in a browser on this machine (Origin), the same through a
    * name that resolves to 127.0.0.1 (Host), and strangers behind a proxy on this machine (forwarding headers). Where the
-   * host is named twice, or in the request line too, a proxy may have looked at the other one.
+   * host is named twice, or in the request line too, a proxy may have looked at the other one. And a proxy that was told
+   * nothing but where to send requests may send this server's own host and no forwarding header; HTTP/1.0 shows it, which
+   * nginx speaks by default, and no client of today.
    */
   function isLocal({ socket, headers, raw }: FastifyRequest): boolean {
-    if (!loopback || !isLoopbackAddress(socket.remoteAddress ?? "")) return false;
+    const peer = plainAddress(socket.remoteAddress ?? "");
+    if (!loopback || !isLoopbackAddress(peer) || isTrustedProxy(peer) || raw.httpVersion === "1.0") return false;
     const { host = "", origin } = headers;
     if (raw.headersDistinct.host?.length !== 1 || !raw.url?.startsWith("/")) return false;
     if (!LOCAL_HOST.test(host) || Object.keys(headers).some(isForwarding)) return false;

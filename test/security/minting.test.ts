@@ -1,5 +1,5 @@
 import { networkInterfaces } from "node:os";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
 import { makeDataPath, removeDataPath, runToEnd } from "../support/skylapse.ts";
 import { lines, rawHttp, statusesOf } from "./raw-http.ts";
@@ -16,10 +16,14 @@ beforeAll(async () => {
 afterAll(() => bridge.stop());
 
 /** Asks for a token byte for byte. @returns the status of the answer */
-async function ask(head: readonly string[], { target = "/auth/token", from = "127.0.0.1" } = {}): Promise<number> {
+async function ask(
+  head: readonly string[],
+  { target = "/auth/token", from = "127.0.0.1", version = "1.1", port = bridge.port } = {},
+): Promise<number> {
   const body = JSON.stringify(BODY);
-  const bytes = lines(`POST ${target} HTTP/1.1`, ...head, "Connection: close", `Content-Length: ${body.length}`) + body;
-  const [status = 0] = statusesOf(await (await rawHttp(bridge.port, bytes, from)).ended);
+  const bytes =
+    lines(`POST ${target} HTTP/${version}`, ...head, "Connection: close", `Content-Length: ${body.length}`) + body;
+  const [status = 0] = statusesOf(await (await rawHttp(port, bytes, from)).ended);
   return status;
 }
 const LOCAL = "Host: localhost";
@@ -44,7 +48,8 @@ describe("no token is minted without a key", () => {
     expect([400, 401]).toContain(await ask([`Host: ${host}`]));
   });
 
-  it.each<[string, string[], { target?: string }?]>([
+  it.each<[string, string[], { target?: string; version?: string }?]>([
+    ["for whom nginx asks that was told nothing but `proxy_pass`", ["Host: 127.0.0.1:8082"], { version: "1.0" }],
     ["with two hosts, the good one first", [LOCAL, "Host: evil.example"]],
     ["with two hosts, the good one last", ["Host: evil.example", LOCAL]],
     ["with another host in the request line", [LOCAL], { target: "http://evil.example/auth/token" }],
@@ -66,6 +71,13 @@ describe("no token is minted without a key", () => {
     ["for whom a proxy asks, behind 2,100 headers", [LOCAL, ...Array(2100).fill("a:"), "X-Forwarded-For: 203.0.113.7"]],
   ])("%s", async (_, head, options) => {
     expect(await ask(head, options)).toBe(401);
+  });
+
+  it("for whom one of TRUSTED_PROXIES asks, though it does not say so; beside it this machine is itself", async () => {
+    const behind = await startTestBridge({ env: { TRUSTED_PROXIES: "127.0.0.7" } });
+    onTestFinished(() => behind.stop());
+    expect(await ask([LOCAL], { port: behind.port, from: "127.0.0.7" })).toBe(401);
+    expect(await ask([LOCAL], { port: behind.port })).toBe(200);
   });
 
   const others = Object.values(networkInterfaces()).flatMap((all = []) =>
