@@ -137,6 +137,11 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     const [given, missing] = read.TLS_CERT === undefined ? ["TLS_KEY", "TLS_CERT"] : ["TLS_CERT", "TLS_KEY"];
     throw new ConfigurationError([`${missing}: must be set too when ${given} is: MQTT over TLS needs both files`]);
   }
+  // Without them there would be no MQTT over TLS at all, and nobody would be asked for a certificate.
+  if (read.TLS_CLIENT_CA !== undefined && read.TLS_CERT === undefined)
+    throw new ConfigurationError([
+      "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY: certificates are asked for by MQTT over TLS",
+    ]);
   return {
     host: read.HOST,
     mqttPort: read.MQTT_PORT,

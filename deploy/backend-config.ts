@@ -50,7 +50,9 @@ export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, 
     // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
     broker: () => readBrokerConfig(source),
     bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
-    unlimited: () => Object.keys(env).filter((name) => /^MAX_/.test(name) && /^0+$/.test(env[name] ?? "")),
+    // However 0 is written: `0.0` is read as 0, too.
+    unlimited: () =>
+      Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
   });
 }
 

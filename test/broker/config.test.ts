@@ -50,6 +50,7 @@ describe("the broker's configuration", () => {
   it.each([
     [{ TLS_CERT: "c.pem" }, "TLS_KEY: must be set too when TLS_CERT is"],
     [{ TLS_KEY: "k.pem" }, "TLS_CERT: must be set too when TLS_KEY is"],
+    [{ TLS_CLIENT_CA: "ca.pem" }, "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY"],
     [{ MQTT_PORT: "70000" }, 'MQTT_PORT: must be a port, not "70000"'],
     [{ MQTT_CONNECT_TIMEOUT_MS: "0" }, "MQTT_CONNECT_TIMEOUT_MS: must be more than 0"],
     [{ MAX_MQTT_CLIENTS: "-1" }, "MAX_MQTT_CLIENTS: must not be negative"],

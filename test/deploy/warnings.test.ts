@@ -35,6 +35,8 @@ it.each<[string, NodeJS.ProcessEnv, RegExp]>([
   ["proxies anywhere", { TRUSTED_PROXIES: "::/0" }, /claim any address: .*::\/0/],
   ["a journal that is not synced", { JOURNAL_SYNC: "off" }, /lost with the power: JOURNAL_SYNC/],
   ["one limit that is off", { MAX_PAYLOAD_BYTES: "0" }, /fill memory or disk: MAX_PAYLOAD_BYTES is 0/],
+  ["a limit that is off, however 0 is written", { MAX_PAYLOAD_BYTES: " 0x0 " }, /: MAX_PAYLOAD_BYTES is 0$/],
+  ["a limit that is off by a 0 with a point", { MAX_CONNECTIONS: "0.0" }, /: MAX_CONNECTIONS is 0$/],
   [
     "two limits that are off",
     { MAX_CONNECTIONS: "0", MAX_CONNECT_BYTES: "0", MAX_CAMERAS: "10" },
