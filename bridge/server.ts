@@ -202,7 +202,8 @@ function answerErrors(server: FastifyInstance, { audit, callers, addressOf }: Se
     if (statusCode >= 500 && !(error instanceof ProviderUnavailableError))
       request.log.error({ err: error, method, path }, "request failed");
     else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
-    if (error instanceof AccessError || error instanceof InvalidTokenError) {
+    const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
+    if (isRefused || body.error.code === "rate_limited") {
       const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
       audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
     }

@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { networkOf, plainAddress } from "../contract/addresses.ts";
 import { MinuteCounts } from "../contract/minute-counts.ts";
+import type { AccessRefusal } from "./errors.ts";
 
 /** Refusals of one reason are logged once in this time, with their number: a flood must not become a flood of lines. */
 const LOG_INTERVAL_MS = 10_000;
@@ -14,6 +15,7 @@ export interface AdmissionOptions {
   maxUnauthenticatedPerAddress: number;
   /** Every guess at a secret costs a connection, so this bounds those too. */
   maxConnectsPerMinute: number;
+  onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
 
@@ -95,6 +97,7 @@ export class Admission {
 
   #refused(address: string, limit: string): false {
     this.refused++;
+    this.#options.onRefused({ action: "connect", who: "unknown", address, target: "mqtt", outcome: limit });
     if (Date.now() >= this.#logAt) {
       this.#logAt = Date.now() + LOG_INTERVAL_MS;
       this.#options.logger.warn({ address, limit, refused: this.refused }, "a connection is refused: too many");

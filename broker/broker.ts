@@ -114,7 +114,7 @@ export interface Broker {
   /** Calls back when a device has acknowledged a command, whatever kind of session it has. */
   onDelivered(listener: (delivery: Delivery) => void): () => void;
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void;
-  /** Calls back for each CONNECT, subscription and publication that the rules refuse. */
+  /** Calls back for each connection beyond a limit, and each CONNECT, subscription and publication that the rules refuse. */
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
   /** Calls back for each command and broadcast of a client, accepted or not. */
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
@@ -202,7 +202,10 @@ class EmbeddedBroker implements Broker {
     this.#devices = devices;
     this.#logger = logger;
     this.#parts = parts;
-    this.#admission = new Admission({ ...config, logger });
+    const onRefused = (refusal: AccessRefusal) => {
+      for (const listener of this.#refusalListeners) listener(refusal);
+    };
+    this.#admission = new Admission({ ...config, onRefused, logger });
     const aedesOptions = {
       id: storage.brokerId,
       persistence: storage,
@@ -224,9 +227,6 @@ class EmbeddedBroker implements Broker {
     });
     if (cluster !== undefined)
       this.#takeOvers = new TakeOvers({ registry, announce: (client) => cluster.announce(client) });
-    const onRefused = (refusal: AccessRefusal) => {
-      for (const listener of this.#refusalListeners) listener(refusal);
-    };
     this.#authenticate = new Authenticate({
       onRefused,
       verifyToken,

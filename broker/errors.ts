@@ -13,7 +13,7 @@ export interface AccessRefusal {
   /** `user:alice`, `device:north`; `unknown` for one that was not let in. */
   who: string;
   address: string;
-  /** The client id, the filter or the topic. */
+  /** The client id, the filter or the topic; `mqtt` for a connection that was too many. */
   target: string;
   outcome: string;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { connectDashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
@@ -195,4 +195,31 @@ describe("the audit log names who did what to which from where, and what came of
     expect(found).toMatchObject({ address: target.test("camera:north lens.clean") ? "unknown" : "127.0.0.1" });
     expect(Number.isNaN(Date.parse(found?.time ?? ""))).toBe(false);
   });
+});
+
+it("names what was beyond a limit, too, at HTTP and MQTT", async () => {
+  const dataPath = makeDataPath();
+  const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "1", MAX_MQTT_CONNECTIONS_PER_ADDRESS: "1" };
+  const limited = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });
+  onTestFinished(async () => {
+    await limited.end();
+    removeDataPath(dataPath);
+  });
+  const headers = { authorization: `Bearer ${signToken("eve", [])}` };
+  const ask = async () => (await fetch(`${limited.http}/auth/token`, { method: "POST", headers })).status;
+  expect([await ask(), await ask()]).toEqual([403, 429]);
+  const [username, password] = ["bob", signToken("bob", ["system:read"])];
+  const first = await connectAsync(limited.mqtt, { username, password, reconnectPeriod: 0 });
+  await expect(connectAsync(limited.mqtt, { username, password, reconnectPeriod: 0 }, false)).rejects.toThrow();
+  await first.endAsync();
+  const refusals = () =>
+    readFileSync(join(dataPath, "audit.log"), "utf8")
+      .split("\n")
+      .flatMap((line) => (line === "" ? [] : [JSON.parse(line)]))
+      .map(({ action, who, target, outcome }) => [action, who, target, outcome]);
+  await expect.poll(refusals, { timeout: 20_000 }).toEqual([
+    ["access", "user:eve", "POST /auth/token", "permission_denied"],
+    ["access", "user:eve", "POST /auth/token", "rate_limited"],
+    ["connect", "unknown", "mqtt", "MAX_MQTT_CONNECTIONS_PER_ADDRESS"],
+  ]);
 });
