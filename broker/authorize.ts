@@ -217,11 +217,17 @@ export class Authorize {
       broker.skip(packet);
       callback(null);
     };
+    const act = actOf(tree.parse(packet.topic));
+    // Where it was sent from is not kept with it.
+    const done = this.#noting({ identity, address: "unknown" }, act, callback);
     if (this.#stopping) keep();
     else if (!tree.owns(packet.topic)) callback(null);
-    else {
-      // Where it was sent from is not kept with it.
-      const done = this.#noting({ identity, address: "unknown" }, actOf(tree.parse(packet.topic)), callback);
+    else if (client === null && act?.action === "command") {
+      // Minutes or days later: whether its sender may still give it is not known, nor whether it is still wanted.
+      this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
+      broker.skip(packet);
+      callback(null);
+    } else {
       gate.pass(client, identity, packet, (error) => (error ? keep() : done(null)));
     }
   }

@@ -432,6 +432,25 @@ describe("wills", () => {
       ]);
   });
 
+  it("of an earlier run are no way to give a command: whether its sender may still give it nobody knows", async () => {
+    const dataPath = temporaryFolder();
+    const env = { MQTT_HEARTBEAT_MS: "50" };
+    const before = await startTestBroker({ dataPath, env });
+    const command = { topic: topic("cameras/north/commands/reboot"), payload: Buffer.from("{}"), qos: 1 as const };
+    const login = { username: "alice", password: before.token(["camera:control"]) };
+    await before.client({ ...login, clientId: "alice", will: { ...command, retain: false } });
+    await before.client({ ...NORTH, clientId: "camera", will });
+    await before.broker.stop();
+
+    const after = await startTestBroker({ dataPath, env });
+    // Each once or, when the next look at the wills comes before this one is taken out of the store, again.
+    const acts = new Set<string>();
+    after.broker.onCarriedOut(({ who, target, outcome }) => acts.add(`${who} ${target} ${outcome}`));
+    const accepted = () => new Set(after.ingest.accepted.map((publication) => publication.topic));
+    await expect.poll(() => acts, { timeout: 20_000 }).toEqual(new Set(["user:alice camera:north reboot refused"]));
+    await expect.poll(accepted, { timeout: 20_000 }).toEqual(new Set([will.topic]));
+  });
+
   it("are published by the next run for the connection that took over, not only for the one before", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
