@@ -45,13 +45,18 @@ export function clientAddresses(trustedProxies: readonly string[]): ClientAddres
       const header = request.headers["x-forwarded-for"];
       const hops = (Array.isArray(header) ? header.join(",") : (header ?? "")).split(",");
       while (address !== "" && trusts(address)) {
-        const next = plainAddress(hops.pop()?.trim() ?? "");
+        const next = plainAddress(withoutPort(hops.pop()?.trim() ?? ""));
         if (isIP(next) === 0) break;
         address = next;
       }
       return address;
     },
   };
+}
+
+/** Some proxies name the port too: `203.0.113.7:4711`, `[2001:db8::1]:4711`. */
+function withoutPort(hop: string): string {
+  return hop.replace(/^\[([^\]]*)\](?::\d+)?$/, "$1").replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, "$1");
 }
 
 export function isLoopbackAddress(address: string): boolean {

@@ -52,7 +52,14 @@ program
   .description("say what is wrong with the settings of the environment; writes nothing")
   .action(async () => {
     const { checkBackendConfig } = await import("./backend-config.ts");
-    checkBackendConfig(environment());
+    const { broker, bridge } = checkBackendConfig(environment());
+    // What the start would fail at is wrong, though the settings themselves may be written well.
+    if (broker.tls !== undefined) {
+      const { checkCertificate } = await import("./doctor/certificate.ts");
+      const findings = await checkCertificate(broker.tls, bridge.host, Date.now());
+      const wrong = findings.filter(({ verdict }) => verdict === "wrong");
+      if (wrong.length > 0) throw new ConfigurationError(wrong.map(({ subject, text }) => `${subject}: ${text}`));
+    }
     say("the settings are right");
   });
 

@@ -1,9 +1,10 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { commandReplySchema, scheduleSchema } from "../contract/commands.ts";
 import { cameraSettingsSchema } from "../contract/events.ts";
+import { syncFolder } from "./sync-folder.ts";
 
 const keptSchema = z.object({
   settings: cameraSettingsSchema.default({}),
@@ -112,4 +113,5 @@ async function replaceFile(file: string, text: string): Promise<void> {
   const beside = `${file}.new`;
   await writeFile(beside, text, { mode: 0o600, flush: true });
   await rename(beside, file);
+  await syncFolder(dirname(file));
 }

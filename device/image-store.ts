@@ -1,8 +1,9 @@
-import { mkdir, open, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
 import type { CameraSettings } from "../contract/events.ts";
+import { syncFolder } from "./sync-folder.ts";
 
 /** What is written beside each picture. */
 export interface Sidecar {
@@ -243,14 +244,4 @@ async function roomOf(path: string): Promise<{ free: number; total: number }> {
 async function freePercentOf(path: string): Promise<number> {
   const { free, total } = await roomOf(path);
   return (free / total) * 100;
-}
-
-/** A rename is durable when its folder is. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -1,5 +1,6 @@
 import { mkdir, open, readdir, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { syncFolder } from "../sync-folder.ts";
 
 /** The largest value: that of a preview. */
 export const MAX_LARGE_BYTES = 64 * 1024;
@@ -57,13 +58,7 @@ export class LargeValues {
       this.#keys.add(key);
       await writeFile(this.#fileOf(key), value, { mode: 0o600, flush: true });
     }
-    // A file is as durable as its folder.
-    const folder = await open(this.#folder, "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncFolder(this.#folder);
   }
 
   /** Undefined for one that cannot be read. Give it back by {@link recycle}, if nobody has it any more. */

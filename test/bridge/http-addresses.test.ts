@@ -34,6 +34,9 @@ describe("a client's address", () => {
     ["is the proxy's when it says nothing", ["127.0.0.1"], undefined, "127.0.0.1"],
     ["may be IPv6", ["127.0.0.1"], "2001:db8::1", "2001:db8::1"],
     ["may be IPv4 written as IPv6", ["127.0.0.1"], "::ffff:203.0.113.7", "203.0.113.7"],
+    ["may come with its port", ["127.0.0.1"], "203.0.113.7:4711", "203.0.113.7"],
+    ["may be IPv6 with its port", ["127.0.0.1"], "[2001:db8::1]:4711", "2001:db8::1"],
+    ["is the proxy's when there is but a port", ["127.0.0.1"], "[]:4711", "127.0.0.1"],
     ["is behind a trusted IPv6 proxy", ["127.0.0.1", "2001:db8::/32"], "203.0.113.7, 2001:db8::9", "203.0.113.7"],
   ])("%s", async (_name, proxies, forwardedFor, expected) => {
     expect(await seen(proxies, forwardedFor)).toBe(expected);

@@ -172,6 +172,11 @@ it("checks the settings and writes nothing", async () => {
   const wrong = await runCommand({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, ["check-config"]);
   expect(wrong.code).toBe(1);
   for (const name of ["WS_PORT", "JWT_SECRET", "OPERATOR_KEY"]) expect(wrong.errors).toContain(`skylapse: ${name}:`);
+  // What the start would fail at is no right setting, though it is written well.
+  const tls = { TLS_CERT: join(dataPath, "none.crt"), TLS_KEY: join(dataPath, "none.key") };
+  const missing = await runCommand({ ...variables, ...tls }, ["check-config"]);
+  expect(missing.code).toBe(1);
+  for (const name of ["TLS_CERT", "TLS_KEY"]) expect(missing.errors).toContain(`skylapse: ${name}: cannot read`);
 });
 
 it("is what npx runs in a checkout, without asking anybody for it", async () => {
