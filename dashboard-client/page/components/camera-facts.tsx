@@ -79,7 +79,10 @@ function Capturing({ camera: { progress, about }, live }: { camera: CameraState;
     <Fact icon="clock" label="Schedule" at={progress.at}>
       <b>{active ? "Capturing" : "Paused"}</b>
       {live && untilNext !== undefined && untilNext > 0 && <span>Next picture in {formatDuration(untilNext)}</span>}
-      <span>{captures_total === undefined ? `${count} pictures` : `${count} of ${captures_total} pictures`}</span>
+      <span>
+        {captures_total === undefined ? count : `${count} of ${captures_total}`}{" "}
+        {(captures_total ?? captures_completed) === 1 ? "picture" : "pictures"}
+      </span>
       {about !== undefined && <span>Every {formatDuration(about.value.capture_interval_s * 1000)}</span>}
     </Fact>
   );
