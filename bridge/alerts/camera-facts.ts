@@ -97,10 +97,11 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       if (!about.success) return false;
       const beforeMs = facts.intervalMs;
       facts.intervalMs = about.data.capture_interval_s * 1000;
-      // The pictures so far were right by the longer interval: by the shorter one they are expected from now on.
+      // The pictures so far were right by the longer interval: by the shorter one they are expected from now on. But there is
+      // no picture at that position: an alert that stands does not go by it.
       const inTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
       if (facts.intervalMs >= beforeMs || !inTime) return false;
-      expectFrom(facts, moment);
+      facts.expectedFrom = { ...facts.expectedFrom, at: moment.at };
       return true;
     }
     case "camera-alert":

@@ -173,6 +173,20 @@ describe("no-capture", () => {
     expect(said("no-capture")).toEqual([null]);
   });
 
+  it("stays over a restart, too, when the interval becomes shorter after it: that is no picture", async () => {
+    await pass(6 * MINUTE);
+    await restart(MINUTE);
+    await isThere("unknown");
+    await isThere("online");
+    await pass(MINUTE);
+    await north("about", { ...ABOUT, capture_interval_s: 10 });
+    await pass(20 * MINUTE);
+    expect([said("no-capture"), stands("no-capture")]).toEqual([[], true]);
+    await event("capture.completed");
+    await pass(10 * SECOND);
+    expect(said("no-capture")).toEqual([null]);
+  });
+
   it("is not raised after a restart for the time in which nobody was there to hear", async () => {
     await restart(60 * MINUTE);
     await isThere("unknown");
