@@ -116,10 +116,10 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
 
 /** Of those who raise it only a camera numbers what it says. */
 function noteOwnAlert(facts: CameraFacts, entry: StateEntry): boolean {
-  const before = facts.ownAlertAt;
-  const { seq } = endOf(entry);
+  const { ownAlertAt: before, diskUsed } = facts;
+  const byOwn = endOf(entry).seq !== undefined && diskUsed?.ownLimit === undefined;
   // The first word counts: that is where its limit is.
-  facts.ownAlertAt = seq === undefined ? undefined : (before ?? facts.diskUsed?.percent);
+  facts.ownAlertAt = byOwn ? (before ?? diskUsed?.percent) : undefined;
   return facts.ownAlertAt !== before;
 }
 
@@ -131,8 +131,11 @@ function noteState(
   { diskPercent }: AlertThresholds,
 ): boolean {
   if (name === "storage") {
+    const { ownAlertAt: before } = facts;
     facts.diskUsed = diskUsedBy(entry, moment, diskPercent, facts.diskUsed);
-    return false;
+    // It may have raised the alert before it named the limit.
+    if (facts.diskUsed?.ownLimit !== undefined) facts.ownAlertAt = undefined;
+    return facts.ownAlertAt !== before;
   }
   if (name === "capture") {
     const progress = captureProgressSchema.safeParse(dataOf(entry));

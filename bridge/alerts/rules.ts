@@ -48,9 +48,9 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     const limit = ownLimit ?? diskPercent;
     // A camera that watches its disk itself says so in the same breath: the one alert is then said once.
     if (now - since < (ownLimit === undefined ? OWN_WORD_MS : OWN_LIMIT_MS)) return LEAVE;
-    // One that the camera raised by its own limit is its own to clear; should it have lost its memory, this is well below.
-    const itsOwn = ownLimit !== undefined || ownAlertAt !== undefined;
-    const reliefAt = itsOwn ? Math.min(limit, ownAlertAt ?? limit) - 2 * DISK_RELIEF : limit - DISK_RELIEF;
+    // One that the camera raised by a limit that nobody knows is its own to clear; should it have lost its memory, this is
+    // well below.
+    const reliefAt = ownAlertAt === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertAt) - 2 * DISK_RELIEF;
     if (percent <= limit) return percent < reliefAt ? CLEAR : LEAVE;
     return {
       is: "raise",

@@ -309,6 +309,39 @@ describe("disk", () => {
     },
   );
 
+  describe("of a camera whose limit is changed", () => {
+    const own = { alert: "disk", severity: "warning", message: "The camera's storage is full" };
+    const limited = (percent: number, limit: number) =>
+      north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10, alert_percent: limit });
+
+    it.each([false, true])(
+      "is the backend's again when there is none any more (after a restart: %s)",
+      async (restarted) => {
+        await storage(49);
+        await place.say("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
+        await limited(51, 50);
+        await pass(2 * MINUTE);
+        expect([said("disk"), stands("disk")]).toEqual([[own.message], true]);
+        if (restarted) await restart();
+        await storage(51);
+        await pass(10 * SECOND);
+        expect(said("disk").at(-1)).toBe(null);
+        expect(stands("disk")).toBe(false);
+      },
+    );
+
+    it("is over when what the backend raised is well below the limit that the camera names now", async () => {
+      await storage(88);
+      await pass(10 * SECOND);
+      await limited(91, 95);
+      await pass(2 * MINUTE);
+      expect(said("disk")).toEqual(["Storage is 88 % full"]);
+      await limited(88, 95);
+      await pass(2 * MINUTE);
+      expect(said("disk")).toEqual(["Storage is 88 % full", null]);
+    });
+  });
+
   it("that the camera raises by a lower limit of its own stays until it is well below that, over a restart", async () => {
     const own = { alert: "disk", severity: "warning", message: "The camera's storage is 61 % full" };
     await storage(61);
