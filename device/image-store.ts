@@ -23,12 +23,10 @@ export interface Sidecar {
 export interface ImageStoreOptions {
   /** Pictures go to `{dataPath}/raw/YYYY/MM/DD/`, by UTC. */
   dataPath: string;
-  /** When less is free, the oldest pictures are removed. Default 0: none ever is. */
+  /** When less is free, or too little for another picture, the oldest are removed. Default 0: none ever is. */
   minFreePercent?: number;
   /** Bytes of the disk that are free, and in all. Default: what the system says. */
   room?: (path: string) => Promise<{ free: number; total: number }>;
-  /** Free space of the disk, 0 to 100. Default: what the system says. */
-  freePercent?: (path: string) => Promise<number>;
   logger: Logger;
 }
 
@@ -111,7 +109,7 @@ export class ImageStore {
       throw error;
     } finally {
       // Above all when there was no room for it.
-      this.#pruneSoon();
+      this.#pruneSoon(jpeg.length);
     }
   }
 
@@ -131,12 +129,15 @@ export class ImageStore {
 
   /** @throws when the picture would take what is to stay free */
   async #expectRoom(bytes: number): Promise<void> {
-    const { free, total } = await (this.#options.room ?? roomOf)(this.#root);
-    const reserve = Math.min(RESERVE_BYTES, total * RESERVE_SHARE);
-    if (free - bytes < reserve)
+    const { free, total } = await this.#room();
+    if (free - bytes < reserveOf(total))
       throw new Error(
-        `the disk is full: pictures leave ${Math.ceil(reserve / 1024)} kB of it for what else must be written`,
+        `the disk is full: pictures leave ${Math.ceil(reserveOf(total) / 1024)} kB of it for what else must be written`,
       );
+  }
+
+  #room(): Promise<{ free: number; total: number }> {
+    return (this.#options.room ?? roomOf)(this.#root);
   }
 
   async #newestByTime(): Promise<string | undefined> {
@@ -162,10 +163,10 @@ export class ImageStore {
     }
   }
 
-  #pruneSoon(): void {
+  #pruneSoon(bytes: number): void {
     const { minFreePercent = 0, logger } = this.#options;
     if (minFreePercent === 0 || this.#pruning !== undefined) return;
-    this.#pruning = this.#prune(minFreePercent)
+    this.#pruning = this.#prune(minFreePercent, bytes)
       .catch((error: unknown) =>
         logger.error({ reason: error instanceof Error ? error.message : String(error) }, "cannot remove old pictures"),
       )
@@ -174,15 +175,20 @@ export class ImageStore {
       });
   }
 
-  async #prune(minFreePercent: number): Promise<void> {
-    const { freePercent = freePercentOf, logger } = this.#options;
+  /** @param bytes for which there is to be room: of such a picture as the last was */
+  async #prune(minFreePercent: number, bytes: number): Promise<void> {
+    const { logger } = this.#options;
+    const isRoomy = async (): Promise<boolean> => {
+      const { free, total } = await this.#room();
+      return (free / total) * 100 >= minFreePercent && free - bytes >= reserveOf(total);
+    };
     this.#newest ??= await this.#newestByTime();
     let removed = 0;
     for await (const folder of this.#days("oldest")) {
       const pictures = await picturesIn(folder);
       for (const [index, name] of pictures.entries()) {
         if (join(folder, name) === this.#newest) continue;
-        if (index % REMOVED_AT_ONCE === 0 && (await freePercent(this.#root)) >= minFreePercent) return report();
+        if (index % REMOVED_AT_ONCE === 0 && (await isRoomy())) return report();
         if (removed >= REMOVED_AT_MOST) return report();
         await rm(join(folder, name), { force: true });
         await rm(join(folder, sidecarOf(name)), { force: true });
@@ -241,7 +247,6 @@ async function roomOf(path: string): Promise<{ free: number; total: number }> {
   return { free: bavail * bsize, total: blocks * bsize };
 }
 
-async function freePercentOf(path: string): Promise<number> {
-  const { free, total } = await roomOf(path);
-  return (free / total) * 100;
+function reserveOf(total: number): number {
+  return Math.min(RESERVE_BYTES, total * RESERVE_SHARE);
 }

@@ -202,9 +202,22 @@ test("what pruning had begun to remove when the power went is removed", async ()
 async function smallDisk(room: number, minFreePercent: number) {
   const dataPath = temporaryFolder();
   const disk = { room };
-  const freePercent = async (): Promise<number> => 10 * (disk.room - pictures(dataPath).length);
-  return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, freePercent }) };
+  // A picture that is tried is always one that there is room for.
+  const roomNow = async () => ({ free: Math.max(20e6, 1e9 * (disk.room - pictures(dataPath).length)), total: 10e9 });
+  return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, room: roomNow }) };
 }
+
+test("the oldest pictures go, too, when what is to be free is less than what pictures leave for other things", async () => {
+  const dataPath = temporaryFolder();
+  // One percent is 10 MB, and a picture takes one.
+  const room = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
+  const store = await openStore(dataPath, { minFreePercent: 1, room });
+  const captures: string[] = [];
+  for (let minute = 0; minute < 8; minute++) captures.push(...(await keep(store, `2026-03-01T06:0${minute}:00Z`)));
+  const left = pictures(dataPath).map(captureIn);
+  expect(left.length).toBeGreaterThan(0);
+  expect(left).toEqual(captures.slice(-left.length));
+});
 
 test("when less is free than is to be, the oldest pictures go with their sidecars and empty folders", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
