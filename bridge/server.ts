@@ -203,7 +203,8 @@ function answerErrors(server: FastifyInstance, { audit, callers, addressOf }: Se
       request.log.error({ err: error, method, path }, "request failed");
     else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
     const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
-    if (isRefused || body.error.code === "rate_limited") {
+    // Only of the limits here: what else is too much, such as logins at once, is told where it was asked for.
+    if (isRefused || (error instanceof RequestError && body.error.code === "rate_limited")) {
       const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
       audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
     }

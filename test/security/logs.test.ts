@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { MAX_HASHES_AT_ONCE, MAX_WAITING_HASHES } from "../../bridge/accounts/passwords.ts";
 import { connectDashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
@@ -222,4 +223,25 @@ it("names what was beyond a limit, too, at HTTP and MQTT", async () => {
     ["access", "user:eve", "POST /auth/token", "rate_limited"],
     ["connect", "unknown", "mqtt", "MAX_MQTT_CONNECTIONS_PER_ADDRESS"],
   ]);
+});
+
+it("names a login once that came while too many others were being looked at", async () => {
+  const dataPath = makeDataPath();
+  const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "0" };
+  const busy = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });
+  onTestFinished(() => removeDataPath(dataPath));
+  onTestFinished(() => busy.end().then(() => {}));
+  const body = JSON.stringify({ user_id: "eve", password: "correct horse battery" });
+  const logIn = async () => (await fetch(`${busy.http}/auth/login`, { method: "POST", body })).status;
+  const answers = await Promise.all(Array.from({ length: MAX_HASHES_AT_ONCE + MAX_WAITING_HASHES + 3 }, logIn));
+  const refused = answers.filter((status) => status === 429);
+  expect(refused.length).toBeGreaterThan(0);
+  const limited = () =>
+    readFileSync(join(dataPath, "audit.log"), "utf8")
+      .split("\n")
+      .flatMap((line) => (line === "" ? [] : [JSON.parse(line)]))
+      .filter(({ outcome }) => outcome === "rate_limited")
+      .map(({ action, who }) => [action, who]);
+  await busy.end();
+  expect(limited()).toEqual(refused.map(() => ["login", "user:eve"]));
 });
