@@ -121,8 +121,8 @@ export interface Broker {
   /** The authenticated clients. */
   clients(): readonly ClientAccess[];
   /**
-   * Ends the connections that match, such as those of a revoked token. A will of theirs that is a command or a broadcast is
-   * not carried out. @returns how many
+   * Ends the connections that match, such as those of a revoked token. A will of theirs that is a command, a broadcast or
+   * outside the root is not published. @returns how many
    */
   disconnect(matches: (client: ClientAccess) => boolean): number;
   stats(): BrokerStats;

@@ -3,7 +3,7 @@ const UNDER_WAY_MS = 10_000;
 
 /**
  * Whose will a packet is. A will is published when its client is gone, perhaps by the next run of the broker, and yet
- * it must say who sent it; its topic was checked at CONNECT and is not checked again.
+ * it must say who sent it; its topic was checked at CONNECT, and is checked again only where its client was barred.
  */
 export class Wills {
   readonly #owners = new WeakMap<object, { clientId: string; identity: string }>();

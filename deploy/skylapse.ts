@@ -53,7 +53,7 @@ program
   .action(async () => {
     const { checkBackendConfig } = await import("./backend-config.ts");
     const { broker, bridge } = checkBackendConfig(environment());
-    // What the start would fail at is wrong, though the settings themselves may be written well.
+    // What the start, or every client, would fail at is wrong, though the settings themselves may be written well.
     if (broker.tls !== undefined) {
       const { checkCertificate } = await import("./doctor/certificate.ts");
       const findings = await checkCertificate(broker.tls, bridge.host, Date.now());
