@@ -33,6 +33,8 @@ export interface CameraFacts {
   active: boolean | undefined;
   /** Milliseconds; 0 while not known. */
   intervalMs: number;
+  /** The position at which it said so. */
+  intervalSaid: number;
   /** The last picture, or the moment from which one is to be expected. */
   expectedFrom: Moment;
   diskUsed: DiskUsed | undefined;
@@ -59,6 +61,7 @@ export function unknownCamera(fresh: Moment): CameraFacts {
     cameAt: fresh.position,
     active: undefined,
     intervalMs: 0,
+    intervalSaid: 0,
     expectedFrom: fresh,
     diskUsed: undefined,
     ownAlertAt: undefined,
@@ -97,6 +100,7 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       if (!about.success) return false;
       const beforeMs = facts.intervalMs;
       facts.intervalMs = about.data.capture_interval_s * 1000;
+      facts.intervalSaid = entry.position;
       // The pictures so far were right by the longer interval: by the shorter one they are expected from now on. But there is
       // no picture at that position: an alert that stands does not go by it.
       const inTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);

@@ -26,7 +26,7 @@ export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThreshold
 /** Of the camera alerts `duplicate-client-id` has a watch of its own. */
 export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-client-id">, Rule<CameraFacts>>> = {
   "no-capture": (facts, now, { noCaptureMs }, since) => {
-    const { presence, presenceSince, cameAt, active, intervalMs, expectedFrom } = facts;
+    const { presence, presenceSince, cameAt, active, intervalMs, intervalSaid, expectedFrom } = facts;
     if (presence === "unknown") return now - presenceSince < UNKNOWN_MS ? LEAVE : CLEAR;
     if (!isThere(presence) || active !== true) return CLEAR;
     const waitMs = Math.max(2 * intervalMs, noCaptureMs);
@@ -35,7 +35,8 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (now - since < waitMs) return LEAVE;
     return {
       is: "raise",
-      cause: expectedFrom.position,
+      // Since the last picture it may have been raised and, because the interval became longer, cleared: this is another.
+      cause: Math.max(expectedFrom.position, intervalSaid),
       severity: "critical",
       message: `No picture for more than ${duration(waitMs)}, though the schedule asks for ${
         intervalMs === 0 ? "some" : `one every ${duration(intervalMs)}`

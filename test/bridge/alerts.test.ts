@@ -120,6 +120,19 @@ describe("no-capture", () => {
     expect(said("no-capture")).toEqual([NO_PICTURE]);
   });
 
+  it("goes when the interval becomes longer, and is raised again when no picture comes by that either", async () => {
+    await pass(6 * MINUTE);
+    await north("about", { ...ABOUT, capture_interval_s: 3600 });
+    await pass(MINUTE);
+    expect(said("no-capture")).toEqual([NO_PICTURE, null]);
+    await pass(120 * MINUTE);
+    expect(said("no-capture")).toEqual([
+      NO_PICTURE,
+      null,
+      "No picture for more than 2 h, though the schedule asks for one every 1 h",
+    ]);
+  });
+
   it("is not raised while the schedule asks for none, and begins to count when it does", async () => {
     await capturing(false);
     await pass(60 * MINUTE);
