@@ -4,6 +4,7 @@ import { type Alert, linkSchema } from "../contract/events.ts";
 import { isId } from "../contract/ids.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { dataOf } from "./alerts/body.ts";
+import { afterBirth } from "./boots.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { Entry, Journal } from "./journal/journal.ts";
 import type { Publish } from "./publish.ts";
@@ -17,8 +18,6 @@ const QUIET_MS = 120_000;
 const TICK_MS = 1000;
 /** Client ids, and cameras, that are watched; the one heard of longest ago makes room. */
 const MAX_WATCHED = 10_000;
-/** Of one camera. Two devices take turns, and each may boot anew in between. */
-const BOOTS_REMEMBERED = 4;
 
 /** The names of a camera's last boots, by its births. */
 interface Boots {
@@ -78,13 +77,9 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
     if (camera === undefined || tree.parse(name)?.kind !== "camera-link") return;
     const link = linkSchema.safeParse(dataOf({ body })).data;
     if (link?.status !== "online") return;
-    const { sessions = [], cameBackAt } = boots.get(camera) ?? {};
-    const others = sessions.filter((session) => session !== link.session);
-    const cameBack = sessions.at(-1) !== link.session && others.length < sessions.length;
-    putLast(boots, camera, {
-      sessions: [...others, link.session].slice(-BOOTS_REMEMBERED),
-      cameBackAt: cameBack ? Date.now() : cameBackAt,
-    });
+    const { sessions: before = [], cameBackAt } = boots.get(camera) ?? {};
+    const { boots: sessions, cameBack } = afterBirth(before, link.session);
+    putLast(boots, camera, { sessions, cameBackAt: cameBack ? Date.now() : cameBackAt });
   }
 
   function raise(camera: string, clientId: string, at: number): void {

@@ -16,6 +16,7 @@ import { Announcer } from "./alerts/announcer.ts";
 import { dataOf, endOf } from "./alerts/body.ts";
 import { eventIdOf } from "./alerts/event-id.ts";
 import { type Fold, type RunningFold, startFold } from "./alerts/journal-fold.ts";
+import { afterBirth } from "./boots.ts";
 import type { Documents, Json } from "./cluster/cluster.ts";
 import type { Entry, Journal, StateEntry } from "./journal/journal.ts";
 import {
@@ -44,8 +45,6 @@ const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
 /** For so long after two devices with the camera's id took turns their numbers, of two outboxes, count nothing, milliseconds. */
 const TURNS_MS = 120_000;
-/** Of one camera. Two devices take turns, and each may boot anew in between. */
-const BOOTS_REMEMBERED = 4;
 /** Topics whose parts are remembered: twice as many at most. */
 const TOPICS_REMEMBERED = 10_000;
 const DROPPED_EVENT = "outbox.dropped";
@@ -185,14 +184,12 @@ class GapFold implements Fold {
     const camera = this.#cameras.get(name);
     if (link?.status !== "online" || camera === undefined) return;
     camera.numbers.waitAnew(entry.acceptedAt);
-    const others = camera.boots.filter((boot) => boot !== link.session);
-    // One device never goes back to an earlier boot.
-    if (camera.boots.at(-1) !== link.session && others.length < camera.boots.length) {
-      camera.turnsUntil = entry.acceptedAt + TURNS_MS;
-      camera.numbers = new CameraNumbers(this.#limits);
-      this.#changed.add(name);
-    }
-    camera.boots = [...others, link.session].slice(-BOOTS_REMEMBERED);
+    const { boots, cameBack } = afterBirth(camera.boots, link.session);
+    camera.boots = boots;
+    if (!cameBack) return;
+    camera.turnsUntil = entry.acceptedAt + TURNS_MS;
+    camera.numbers = new CameraNumbers(this.#limits);
+    this.#changed.add(name);
   }
 
   #noteSession(entry: StateEntry): void {
