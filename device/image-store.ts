@@ -244,7 +244,10 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
 
 async function roomOf(path: string): Promise<{ free: number; total: number }> {
   const { bavail, blocks, bsize } = await statfs(path);
-  return { free: bavail * bsize, total: blocks * bsize };
+  // A file system that does not say its size is taken to have room: the write itself tells when there is none.
+  return blocks === 0
+    ? { free: Number.MAX_VALUE, total: Number.MAX_VALUE }
+    : { free: bavail * bsize, total: blocks * bsize };
 }
 
 function reserveOf(total: number): number {
