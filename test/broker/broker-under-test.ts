@@ -223,3 +223,18 @@ export function granted(grants: ISubscriptionGrant[]): number[] {
 export function topic(below: string): string {
   return `${ROOT}/${below}`;
 }
+
+/**
+ * Publishes large messages until something comes of it. How many a connection holds that nobody reads is the kernel's to
+ * say: some megabytes on one machine, more than thirty on another.
+ * @returns what the payloads say, but for the blanks behind it
+ */
+export async function publishUntil(camera: MqttClient, event: string, holds: () => boolean): Promise<string[]> {
+  const names: string[] = [];
+  while (!holds()) {
+    const name = String(names.length);
+    names.push(name);
+    await camera.publishAsync(event, name.padEnd(200_000), { qos: 1 });
+  }
+  return names;
+}
