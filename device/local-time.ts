@@ -33,20 +33,38 @@ export function addDays({ year, month, day }: LocalDate, days: number): LocalDat
   return { year: sum.getUTCFullYear(), month: sum.getUTCMonth() + 1, day: sum.getUTCDate() };
 }
 
+/** A stretch of time. */
+export interface Range {
+  start: Date;
+  /** The first moment that is outside. */
+  end: Date;
+}
+
 /**
- * The moment at which clocks in a time zone show a time of day. A time that clocks skip in spring is the moment of the
- * skip; of a time that they show twice in autumn, `which` chooses the first or the last.
+ * The moments at which clocks in a time zone show a time from `startMinutes` until before `endMinutes` of a date.
+ * Clocks that go back show some times twice: the moments may then be two ranges. Clocks that go forward skip some:
+ * there may be none.
  *
- * @param minutes since midnight
+ * @param startMinutes since the date's midnight
+ * @param endMinutes since the same midnight; beyond 1,440 it is a time of the next day
  */
-export function momentOf(date: LocalDate, minutes: number, timezone: string, which: "first" | "last"): Date {
-  const shown = Date.UTC(date.year, date.month - 1, date.day, 0, minutes);
-  // No zone changes its clocks twice within two days, so these are the offsets before and after whatever happens.
-  const before = zoneOffsetMs(shown - DAY_MS, timezone);
-  const after = zoneOffsetMs(shown + DAY_MS, timezone);
-  const candidates = [shown - before, shown - after].filter((at) => at + zoneOffsetMs(at, timezone) === shown);
-  if (candidates.length > 0) return new Date(which === "first" ? Math.min(...candidates) : Math.max(...candidates));
-  return new Date(changeOfOffset(shown - Math.max(before, after), shown - Math.min(before, after), timezone));
+export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes: number, timezone: string): Range[] {
+  const shownStart = Date.UTC(date.year, date.month - 1, date.day, 0, startMinutes);
+  const shownEnd = Date.UTC(date.year, date.month - 1, date.day, 0, endMinutes);
+  // No zone changes its clocks twice within so few days: there is one offset before and one after whatever happens.
+  const from = shownStart - DAY_MS;
+  const to = shownEnd + DAY_MS;
+  const before = zoneOffsetMs(from, timezone);
+  const after = zoneOffsetMs(to, timezone);
+  const change = before === after ? Number.POSITIVE_INFINITY : changeOfOffset(from, to, timezone);
+  const ranges = [
+    { start: shownStart - before, end: Math.min(shownEnd - before, change) },
+    { start: Math.max(shownStart - after, change), end: shownEnd - after },
+  ].filter(({ start, end }) => start < end);
+  const [first, second] = ranges;
+  if (first !== undefined && second !== undefined && first.end >= second.start)
+    return [{ start: new Date(first.start), end: new Date(second.end) }];
+  return ranges.map(({ start, end }) => ({ start: new Date(start), end: new Date(end) }));
 }
 
 /** The first moment of the new offset, by halving. */

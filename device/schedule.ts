@@ -1,18 +1,16 @@
 import type { Schedule } from "../contract/commands.ts";
-import { addDays, dayOfWeek, type LocalDate, localDateOf, momentOf } from "./local-time.ts";
+import { addDays, dayOfWeek, type LocalDate, localDateOf, momentsShowing, type Range } from "./local-time.ts";
 import { type Location, type SolarDay, solarDay } from "./sun.ts";
 
 type Entry = Schedule["entries"][number];
 
 /** A stretch of time in which pictures are taken. */
-export interface Window {
-  start: Date;
-  /** The first moment that is outside. */
-  end: Date;
+export interface Window extends Range {
   intervalS: number;
 }
 
 const DAY_MS = 86_400_000;
+const MINUTES_A_DAY = 1440;
 /** A window may begin half a day before its anchor and end a day and a half after it. */
 const DAYS_BEFORE = 2;
 /** A week, so that an entry for one day of the week always has its next window in view. */
@@ -25,8 +23,9 @@ export function everyDay(intervalS: number): Schedule {
 
 /**
  * The windows around a moment, in order of their start. A clock entry belongs to the day on which it starts: one from
- * 22:00 to 04:00 runs over midnight, one whose start and end are equal runs for the whole day. A schedule without
- * entries has none: such a camera takes pictures on command only.
+ * 22:00 to 04:00 runs over midnight, one whose start and end are equal runs for the whole day. A window is open while
+ * clocks show a time within it: one in the hour that clocks show twice in autumn opens twice. A schedule without
+ * entries has no windows: such a camera takes pictures on command only.
  */
 export function windowsAround(schedule: Schedule, location: Location, at: Date): Window[] {
   return schedule.entries
@@ -73,19 +72,12 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
   const today = localDateOf(at, timezone);
   const start = minutesOf(entry.start);
   const end = minutesOf(entry.end);
-  const windows: Window[] = [];
-  for (const date of daysAround(today)) {
-    if (entry.days !== undefined && !entry.days.includes(dayOfWeek(date))) continue;
-    windows.push({
-      start: momentOf(date, start, timezone, "first"),
-      end:
-        start === end
-          ? momentOf(addDays(date, 1), end, timezone, "first")
-          : momentOf(end < start ? addDays(date, 1) : date, end, timezone, "last"),
-      intervalS: entry.interval_s,
-    });
-  }
-  return windows;
+  // A window whose end is not after its start runs over midnight.
+  const until = end <= start ? end + MINUTES_A_DAY : end;
+  return daysAround(today)
+    .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))
+    .flatMap((date) => momentsShowing(date, start, until, timezone))
+    .map((range) => ({ ...range, intervalS: entry.interval_s }));
 }
 
 function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Location, at: Date): Window[] {
