@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import type { PreviewUpdated } from "../contract/events.ts";
 import { isId } from "../contract/ids.ts";
+import { JpegError, readJpeg } from "../platform/jpeg.ts";
 import { captureTime } from "./previews/capture-time.ts";
 import { openFilePreviewStore } from "./previews/file-store.ts";
-import { jpegProblem } from "./previews/jpeg.ts";
 import {
   DEFAULT_PREVIEW_LIMITS,
   type PreviewCursor,
@@ -55,6 +55,8 @@ export interface RedisPreviewsOptions extends Omit<PreviewsOptions, "path"> {
 
 /** The contract's bound for a preview, bytes. */
 export const MAX_PREVIEW_BYTES = 65_536;
+/** The widest and highest preview, pixels. A picture of 64 KiB that claims more is meant to exhaust whoever opens it. */
+export const MAX_PREVIEW_PIXELS = 4096;
 
 /** Where HTTP serves the newest picture of a camera. */
 export const LATEST_PICTURE_ROUTE = "/cameras/:id/latest.jpg";
@@ -122,8 +124,7 @@ function createPreviews(
         throw new PreviewRefusedError(
           `the preview has ${sizeBytes} bytes, more than ${maxPictureBytes}: make it smaller`,
         );
-      const problem = jpegProblem(jpeg);
-      if (problem !== undefined) throw new PreviewRefusedError(`the preview ${problem}`);
+      refuseUnreadable(jpeg);
       const savedAt = now();
       const namedTime = captureTime(capture, savedAt);
       const takenAt = namedTime ?? savedAt;
@@ -141,6 +142,16 @@ function createPreviews(
     read: (camera, capture) => store.read(camera, capture),
     close: () => store.close(),
   };
+}
+
+/** What is kept and served as a picture is whole, of a sane size, and decoded in a moment. @throws {PreviewRefusedError} */
+function refuseUnreadable(jpeg: Uint8Array): void {
+  try {
+    readJpeg(jpeg, { maxPixels: MAX_PREVIEW_PIXELS });
+  } catch (error) {
+    if (!(error instanceof JpegError)) throw error;
+    throw new PreviewRefusedError(`the preview is ${error.message}`, { cause: error });
+  }
 }
 
 function etagOf(bytes: Uint8Array): string {

@@ -183,7 +183,7 @@ class FolderCamera implements CameraDriver {
     }
     let size: { width: number; height: number };
     try {
-      size = await measureJpeg(jpeg, file.file);
+      size = measureJpeg(jpeg, file.file);
     } catch (error) {
       if (!(error instanceof NoJpegError)) throw error;
       if (performance.now() - (this.#seen.get(file.name) ?? 0) < giveUpMs) return false;

@@ -61,7 +61,7 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
       const target = ["--filename", join(folder, "picture.%C"), "--force-overwrite"];
       await run([...set, "--capture-image-and-download", ...target], (wanted.exposure_s ?? 0) * 1000);
       const jpeg = await pictureIn(folder);
-      return { jpeg, ...(await measureJpeg(jpeg, PROGRAM)), settings };
+      return { jpeg, ...measureJpeg(jpeg, PROGRAM), settings };
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

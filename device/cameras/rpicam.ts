@@ -60,7 +60,7 @@ export function createRpicam(options: RpicamOptions): CameraDriver {
       signal: stopped.signal,
       ...(killAfterMs === undefined ? {} : { killAfterMs }),
     });
-    const size = await measureJpeg(jpeg, PROGRAMS[0]);
+    const size = measureJpeg(jpeg, PROGRAMS[0]);
     return { jpeg, ...size, settings: { ...settings, quality: settings.quality ?? DEFAULT_QUALITY } };
   }
 }

@@ -1,0 +1,137 @@
+/** Markers of a JPEG (ISO/IEC 10918-1, table B.1). */
+const SOI = 0xd8;
+const EOI = 0xd9;
+const SOS = 0xda;
+const TEM = 0x01;
+const PREFIX = 0xff;
+
+/**
+ * The most scans of one picture. A decoder walks all blocks of a picture once per scan, so a file of 65 kB with a
+ * thousand scans keeps it busy for minutes. Encoders write about 10 (libjpeg-turbo, MozJPEG); at 16 megapixels
+ * 100 scans took libjpeg-turbo 0.5 s.
+ */
+export const MAX_JPEG_SCANS = 100;
+
+export interface JpegPicture {
+  width: number;
+  height: number;
+  scans: number;
+  /** Bytes up to the end of the picture (EOI included). Makers append trailers; streams append boundaries. */
+  pictureBytes: number;
+}
+
+export interface JpegLimits {
+  /** The greatest width and height, pixels. Default: what the format allows, 65,535. */
+  maxPixels?: number;
+  /** Default {@link MAX_JPEG_SCANS}. */
+  maxScans?: number;
+}
+
+/** The bytes are no picture that decoders take. The message is a noun phrase, for example "a JPEG without its end: 200 bytes". */
+export class JpegError extends Error {
+  override name = "JpegError";
+}
+
+/**
+ * Reads the markers of a picture up to its end, and decodes nothing. Takes what libjpeg and browsers take: fill bytes
+ * before markers, stray bytes between segments, restart markers, thumbnails inside segments, anything after EOI.
+ * @throws {JpegError} not a JPEG, cut off, or beyond the limits
+ */
+export function readJpeg(
+  bytes: Uint8Array,
+  { maxPixels = 65_535, maxScans = MAX_JPEG_SCANS }: JpegLimits = {},
+): JpegPicture {
+  if (bytes.length === 0) throw new JpegError("no JPEG: it is empty");
+  if (bytes[0] !== PREFIX || bytes[1] !== SOI || (bytes.length > 2 && bytes[2] !== PREFIX))
+    throw new JpegError(`no JPEG: its first bytes are ${Buffer.from(bytes.subarray(0, 4)).toString("hex")}`);
+  let size: { width: number; height: number } | undefined;
+  let scans = 0;
+  for (let at = markerFrom(bytes, 2); ; at = markerFrom(bytes, at)) {
+    const marker = bytes[at];
+    if (marker === undefined) throw endless(bytes);
+    at++;
+    if (marker === EOI) {
+      if (size === undefined) throw new JpegError("a JPEG without a size");
+      if (scans === 0) throw new JpegError("a JPEG without a picture in it");
+      return { ...size, scans, pictureBytes: at };
+    }
+    if (isAlone(marker)) continue;
+    if (marker === SOI) throw new JpegError("a JPEG without its end: another one begins before it");
+    if (!isSegment(marker)) throw new JpegError(`a damaged JPEG: it has an unknown marker (ff${marker.toString(16)})`);
+    const end = at + segmentLength(bytes, at);
+    if (isFrame(marker)) {
+      if (size !== undefined) throw new JpegError("a damaged JPEG: it has two frames");
+      size = sizeOf(bytes, at, marker, maxPixels);
+    }
+    if (marker === SOS) {
+      if (size === undefined) throw new JpegError("a JPEG without a size");
+      if (++scans > maxScans)
+        throw new JpegError(`a JPEG of more than ${maxScans} scans, which would take too long to decode`);
+    }
+    at = end;
+  }
+}
+
+/**
+ * Where the next marker's second byte is: after any number of 0xff, and after what is no marker. Coded data of a scan
+ * hides its 0xff as ff00.
+ */
+function markerFrom(bytes: Uint8Array, from: number): number {
+  for (let at = bytes.indexOf(PREFIX, from); at >= 0; at = bytes.indexOf(PREFIX, at)) {
+    while (bytes[at] === PREFIX) at++;
+    if (bytes[at] !== 0) return at;
+  }
+  return bytes.length;
+}
+
+/** The length of a segment, its two bytes included. @throws {JpegError} the segment is cut off */
+function segmentLength(bytes: Uint8Array, at: number): number {
+  const length = word(bytes, at);
+  if (length === undefined) throw endless(bytes);
+  if (length < 2) throw new JpegError("a damaged JPEG: a segment of it has no length");
+  if (at + length > bytes.length) throw endless(bytes);
+  return length;
+}
+
+/** @throws {JpegError} no decoder of a browser takes such a frame, or it is too large */
+function sizeOf(bytes: Uint8Array, at: number, marker: number, maxPixels: number): { width: number; height: number } {
+  // SOF0 to SOF2: baseline, extended and progressive with Huffman codes.
+  if (marker > 0xc2 || bytes[at + 2] !== 8)
+    throw new JpegError(
+      `a JPEG of a kind that browsers do not show: SOF${marker - 0xc0} with ${bytes[at + 2]} bits a sample`,
+    );
+  const [height, width] = [word(bytes, at + 3), word(bytes, at + 5)];
+  if (!height || !width) throw new JpegError("a JPEG without a size");
+  if (height > maxPixels || width > maxPixels)
+    throw new JpegError(`a JPEG of ${width} × ${height} pixels, more than ${maxPixels} × ${maxPixels}`);
+  return { width, height };
+}
+
+/** Markers without a segment: RST0 to RST7 stand within a scan, TEM anywhere. */
+function isAlone(marker: number): boolean {
+  return (marker >= 0xd0 && marker <= 0xd7) || marker === TEM;
+}
+
+/** SOF0 to SOF15, DHT, DAC, SOS, DQT, DNL, DRI, APP0 to APP15, COM: those that libjpeg knows. */
+function isSegment(marker: number): boolean {
+  return (
+    (marker >= 0xc0 && marker <= 0xcf) ||
+    (marker >= SOS && marker <= 0xdd) ||
+    (marker >= 0xe0 && marker <= 0xef) ||
+    marker === 0xfe
+  );
+}
+
+/** SOF0 to SOF15; three numbers among them mean something else: DHT, JPG and DAC. */
+function isFrame(marker: number): boolean {
+  return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
+}
+
+function word(bytes: Uint8Array, at: number): number | undefined {
+  const [high, low] = [bytes[at], bytes[at + 1]];
+  return high === undefined || low === undefined ? undefined : high * 256 + low;
+}
+
+function endless({ length }: Uint8Array): JpegError {
+  return new JpegError(`a JPEG without its end: ${length} bytes`);
+}
