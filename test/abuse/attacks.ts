@@ -1,0 +1,30 @@
+import type { Attack } from "./attack.ts";
+import { commands, dashboardRetention, journalChannels } from "./attacks/bridge.ts";
+import { cameraList, httpRequests, socketRequests, wrongLogins } from "./attacks/http.ts";
+import { auditLines, logLines } from "./attacks/logs.ts";
+import { controlPackets, refusedFilters, refusedPublications, retainedReread } from "./attacks/packets.ts";
+import { payloadBytes, previews, retainedBytes } from "./attacks/payloads.ts";
+import { clientIds, storedSessions, wrongSecrets } from "./attacks/sessions.ts";
+
+/** Every shared resource, and somebody who wants all of it. */
+export const attacks: readonly Attack[] = [
+  clientIds,
+  storedSessions,
+  wrongSecrets,
+  retainedBytes,
+  payloadBytes,
+  previews,
+  journalChannels,
+  dashboardRetention,
+  commands,
+  auditLines,
+  logLines,
+  refusedFilters,
+  refusedPublications,
+  controlPackets,
+  retainedReread,
+  cameraList,
+  wrongLogins,
+  httpRequests,
+  socketRequests,
+];

@@ -1,0 +1,149 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import type { Attack } from "./attack.ts";
+import { attacks } from "./attacks.ts";
+import { type Experience, HonestClient } from "./honest-client.ts";
+import { startServer, type Target } from "./server.ts";
+
+/** How much worse the 99th percentile may be beside an abuser. */
+const MAX_RATIO = 3;
+/** Below this the scheduling of three processes on two cores is what is measured, ms. */
+const FLOOR_MS = 5;
+
+const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
+
+  npm run test:abuse -- [options]
+    --only name      one attack; again for more: ${attacks.map(({ name }) => name).join(", ")}
+    --seconds n      how long the honest client is measured without and with the abuser; default 8
+    --program file   deploy/start.js of another build, to measure that
+`;
+
+const { values: flags } = parseArgs({
+  options: {
+    only: { type: "string", multiple: true, default: [] },
+    seconds: { type: "string", default: "8" },
+    program: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+interface Row {
+  attack: Attack;
+  without: Experience;
+  beside: Experience;
+  wrong: string[];
+}
+
+if (flags.help) process.stdout.write(USAGE);
+else await run();
+
+async function run(): Promise<void> {
+  const unknown = flags.only.filter((name) => !attacks.some((attack) => attack.name === name));
+  const seconds = Number(flags.seconds);
+  if (unknown.length > 0 || !(seconds > 0)) {
+    process.stderr.write(`${unknown.length > 0 ? `no attack "${unknown}"` : "--seconds must be above 0"}\n\n${USAGE}`);
+    process.exitCode = 2;
+    return;
+  }
+  const program =
+    flags.program === undefined
+      ? new URL("../../deploy/start.js", import.meta.url)
+      : pathToFileURL(resolve(flags.program));
+  process.stdout.write(
+    "p99 from camera to screen and of GET /livez, without and beside the abuser; 50 events a second to 4 dashboards\n",
+  );
+  const chosen = attacks.filter(({ name }) => flags.only.length === 0 || flags.only.includes(name));
+  let failed = 0;
+  for (const attack of chosen) {
+    const row = await measure(attack, program, seconds);
+    process.stdout.write(render(row));
+    if (row.wrong.length > 0) failed++;
+  }
+  process.stdout.write(`${chosen.length - failed} passed, ${failed} failed\n`);
+  if (failed > 0) process.exitCode = 1;
+}
+
+async function measure(attack: Attack, program: URL, seconds: number): Promise<Row> {
+  const server = await startServer(program);
+  const honest = new HonestClient(server.target);
+  let abuser: ChildProcess | undefined;
+  try {
+    await attack.prepare?.(server.target);
+    await honest.open();
+    await honest.experience(1);
+    const without = await honest.experience(seconds);
+    const complaints: string[] = [];
+    abuser = await startAbuser(attack, server.target, complaints);
+    const beside = await honest.experience(seconds);
+    await stopAbuser(abuser);
+    const verdict = await attack.verdict?.(server, honest.published).catch(String);
+    return {
+      attack,
+      without,
+      beside,
+      wrong: wrongs(without, beside, [...complaints, ...(verdict === undefined ? [] : [verdict])]),
+    };
+  } catch (error) {
+    const nothing = { screenMs: Number.NaN, healthMs: Number.NaN, harm: [] };
+    return {
+      attack,
+      without: nothing,
+      beside: nothing,
+      wrong: [error instanceof Error ? error.message : String(error)],
+    };
+  } finally {
+    if (abuser !== undefined) await stopAbuser(abuser);
+    honest.close();
+    await server.stop();
+  }
+}
+
+function wrongs(without: Experience, beside: Experience, others: readonly string[]): string[] {
+  const slower = (what: string, before: number, after: number) =>
+    after <= MAX_RATIO * Math.max(before, FLOOR_MS)
+      ? []
+      : [`${what}: ${after.toFixed(1)} ms beside the abuser, ${before.toFixed(1)} ms without`];
+  return [
+    ...without.harm.map((harm) => `before the abuse: ${harm}`),
+    ...beside.harm,
+    ...slower("camera to screen", without.screenMs, beside.screenMs),
+    ...slower("GET /livez", without.healthMs, beside.healthMs),
+    ...others,
+  ];
+}
+
+function render({ attack, without, beside, wrong }: Row): string {
+  const pair = (before: number, after: number) => `${before.toFixed(1)} → ${after.toFixed(1)} ms`;
+  const screen = pair(without.screenMs, beside.screenMs);
+  const health = pair(without.healthMs, beside.healthMs);
+  return [
+    `\n${attack.name}: ${attack.resource}`,
+    `  ${attack.method}`,
+    `  screen p99 ${screen}, livez p99 ${health}: ${wrong.length === 0 ? "no harm" : "HARM"}`,
+    ...wrong.slice(0, 5).map((problem) => `  - ${problem}`),
+    "",
+  ].join("\n");
+}
+
+async function startAbuser(attack: Attack, target: Target, complaints: string[]): Promise<ChildProcess> {
+  const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)));
+  child.on("message", (text: string) => {
+    // An abuser that cannot abuse proves nothing.
+    if (text.startsWith("failed")) complaints.push(`the abuser ${text}`);
+  });
+  await once(child, "spawn");
+  child.send(JSON.stringify({ name: attack.name, target }));
+  return child;
+}
+
+async function stopAbuser(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill("SIGKILL");
+  await exited;
+  await sleep(100);
+}

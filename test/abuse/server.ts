@@ -1,0 +1,90 @@
+import { temporaryFolder } from "../bench/servers/leftovers.ts";
+import { startNodeServer } from "../bench/servers/server.ts";
+import { JWT_SECRET, signToken } from "../bench/servers/tokens.ts";
+
+const OPERATOR_KEY = "operator-key-of-the-abuse-table";
+
+/** What a client needs to reach the server under abuse, with the credentials of every part that is played. */
+export interface Target {
+  httpPort: number;
+  mqttPort: number;
+  dataPath: string;
+  /** Secret by device: the honest camera `honest`, the abuser's `abuser`. */
+  secrets: Readonly<Record<string, string>>;
+}
+
+export interface AbusedServer {
+  target: Target;
+  /** All it has logged since it started. */
+  log(): string;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the program with its default limits and registers the cameras `honest` and `abuser`.
+ * @param program `deploy/start.js` of a build: another version's may be named, to measure it in the same way
+ */
+export async function startServer(program: URL, env: Readonly<Record<string, string>> = {}): Promise<AbusedServer> {
+  const folder = temporaryFolder();
+  const server = await startNodeServer({
+    program,
+    env: {
+      DATA_PATH: folder.path,
+      WS_PORT: "0",
+      MQTT_PORT: "0",
+      MQTT_WS_PORT: "0",
+      SIMULATOR: "0",
+      LOG_LEVEL: "info",
+      JWT_SECRET,
+      OPERATOR_KEY,
+      ...env,
+    },
+    ready: /Ctrl-C/,
+    profileTo: undefined,
+  });
+  let logged = server.output;
+  for (const stream of [server.child.stdout, server.child.stderr])
+    stream?.on("data", (chunk: Buffer) => {
+      logged += chunk;
+    });
+  const httpPort = portOf(server.output, /^\s*WebSocket\s+ws:\/\/\S+?:(\d+)/m);
+  const secrets: Record<string, string> = {};
+  for (const id of ["honest", "abuser"]) secrets[id] = await register(httpPort, id);
+  return {
+    target: {
+      httpPort,
+      mqttPort: portOf(server.output, /^\s*MQTT\s+mqtt:\/\/\S+?:(\d+)/m),
+      dataPath: folder.path,
+      secrets,
+    },
+    log: () => logged,
+    stop: async () => {
+      await server.stop();
+      folder.remove();
+    },
+  };
+}
+
+export const OPERATOR_HEADERS = { authorization: `Bearer ${OPERATOR_KEY}`, "content-type": "application/json" };
+
+/** A token of a user, as an issuer who shares the secret signs it. */
+export function tokenOf(user: string, ...permissions: string[]): string {
+  return signToken(user, permissions);
+}
+
+async function register(httpPort: number, id: string): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${httpPort}/devices`, {
+    method: "POST",
+    headers: OPERATOR_HEADERS,
+    body: JSON.stringify({ id }),
+  });
+  const device: { secret?: string } = await response.json();
+  if (device.secret === undefined) throw new Error(`no secret for ${id}: ${response.status}`);
+  return device.secret;
+}
+
+function portOf(output: string, line: RegExp): number {
+  const port = line.exec(output)?.[1];
+  if (port === undefined) throw new Error(`no line like ${line} in:\n${output}`);
+  return Number(port);
+}
