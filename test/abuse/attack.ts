@@ -19,6 +19,8 @@ export interface Attack {
   prepare?(target: Target): Promise<void>;
   /** Runs in a process of its own until that is ended. Resolves early when it has nothing left to do. */
   abuse(target: Target): Promise<void>;
+  /** The abuser takes places until none is left: it is waited for before {@link verdict} looks. Default false. */
+  fills?: boolean;
   /** Looks afterwards at what the honest client's figures cannot show. @returns what is wrong, or undefined */
   verdict?(server: AbusedServer, published: Published): Promise<string | undefined>;
 }

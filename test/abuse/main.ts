@@ -13,6 +13,8 @@ import { startServer, type Target } from "./server.ts";
 const MAX_RATIO = 3;
 /** Below this the scheduling of three processes on two cores is what is measured, ms. */
 const FLOOR_MS = 5;
+/** The longest that an abuser who takes places is waited for, ms. */
+const FILL_TIMEOUT_MS = 120_000;
 
 const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
 
@@ -77,8 +79,13 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
     await honest.experience(1);
     const without = await honest.experience(seconds);
     const complaints: string[] = [];
-    abuser = await startAbuser(attack, server.target, complaints);
+    abuser = await startAbuser(attack, server.target);
+    // An abuser that cannot abuse proves nothing.
+    const ended = once(abuser, "message").then(([text]) => {
+      if (String(text).startsWith("failed")) complaints.push(`the abuser ${text}`);
+    });
     const beside = await honest.experience(seconds);
+    if (attack.fills) await Promise.race([ended, sleep(FILL_TIMEOUT_MS)]);
     await stopAbuser(abuser);
     const verdict = await attack.verdict?.(server, honest.published).catch(String);
     return {
@@ -129,12 +136,8 @@ function render({ attack, without, beside, wrong }: Row): string {
   ].join("\n");
 }
 
-async function startAbuser(attack: Attack, target: Target, complaints: string[]): Promise<ChildProcess> {
+async function startAbuser(attack: Attack, target: Target): Promise<ChildProcess> {
   const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)));
-  child.on("message", (text: string) => {
-    // An abuser that cannot abuse proves nothing.
-    if (text.startsWith("failed")) complaints.push(`the abuser ${text}`);
-  });
   await once(child, "spawn");
   child.send(JSON.stringify({ name: attack.name, target }));
   return child;

@@ -13,6 +13,7 @@ export const journalChannels: Attack = {
   name: "journal-channels",
   resource: "channels of the journal",
   method: "a token with broadcast:write publishes to 50,000 channels that nobody made",
+  fills: true,
   async abuse(target) {
     const login = { clientId: "mallory", username: "mallory", password: tokenOf("mallory", "broadcast:write") };
     const { client } = await RawMqtt.open(target, login);

@@ -57,6 +57,7 @@ export const retainedBytes: Attack = {
   name: "retained-bytes",
   resource: "memory for retained messages",
   method: "a camera publishes 1,000 retained states of 256 KiB, 20 in flight",
+  fills: true,
   async abuse(target) {
     const { client } = await openAbuser(target, "camera-abuser");
     await publishInFlight(client, 20, (index) =>

@@ -29,6 +29,7 @@ export const storedSessions: Attack = {
   name: "stored-sessions",
   resource: "stored MQTT sessions",
   method: "one token opens sessions with clean=false, each under a new client id, up to 10,000",
+  fills: true,
   async abuse(target) {
     for (let index = 0; index < 10_000; index++) {
       const { client } = await visit(target, `mallory-${index}`, false);
