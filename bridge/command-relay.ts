@@ -74,13 +74,14 @@ const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
   succeeded: 4,
   failed: 4,
   rejected: 4,
+  unknown: 4,
   timed_out: 4,
   expired: 4,
 };
 
 /**
  * ```
- *   queued ──▶ sent ──▶ delivered ──▶ accepted ──▶ succeeded | failed | rejected      (the camera's replies)
+ *   queued ──▶ sent ──▶ delivered ──▶ accepted ──▶ succeeded | failed | rejected | unknown   (the camera's replies)
  *     │          │          └────────────┴───────▶ timed_out   at expires_at: it has it, and does not answer
  *     └──────────┴───────────────────────────────▶ expired     at expires_at: it never said that it got it
  * ```

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { commandArgs, type Schedule } from "../contract/commands.ts";
+import { commandArgs, type Schedule, type WantedSettings } from "../contract/commands.ts";
 import type {
   CameraAbout,
   CameraSettings,
@@ -27,6 +27,7 @@ import { everyDay } from "./schedule.ts";
 import { Sender } from "./sender.ts";
 import { Sleeper } from "./sleep.ts";
 import { nextGoldenHour, sunPosition } from "./sun.ts";
+import { givenSettings } from "./wanted-settings.ts";
 
 const DEFAULT_REBOOT_MS = 2000;
 /** How long `stop` waits for a picture that is being taken, milliseconds. */
@@ -223,6 +224,10 @@ class Agent implements CameraAgent {
     return this.#store.kept.schedule ?? this.#config.schedule ?? everyDay(this.#config.captureIntervalS);
   }
 
+  get #settings(): CameraSettings {
+    return givenSettings(this.#store.kept.settings);
+  }
+
   start(): void {
     const { camera } = this.#parts;
     this.#sender.start();
@@ -285,11 +290,11 @@ class Agent implements CameraAgent {
     return { next_capture_at: this.#plan.next?.toISOString() ?? null };
   }
 
-  async #setSettings(settings: CameraSettings): Promise<unknown> {
+  async #setSettings(settings: WantedSettings): Promise<unknown> {
     this.#store.update({ settings: { ...this.#store.kept.settings, ...settings } });
-    this.#state("settings", "settings.applied", this.#store.kept.settings);
+    this.#state("settings", "settings.applied", this.#settings);
     await this.#keep();
-    return this.#store.kept.settings;
+    return this.#settings;
   }
 
   async #keep(): Promise<void> {
@@ -339,7 +344,7 @@ class Agent implements CameraAgent {
   /** What is true now, at every birth: the broker may have lost it, and others may have it from an earlier session. */
   #announce(): void {
     this.#sayAbout();
-    this.#state("settings", "settings.applied", this.#store.kept.settings);
+    this.#state("settings", "settings.applied", this.#settings);
     if (this.#parts.camera.follow === undefined) this.#state("schedule", "schedule.updated", this.#schedule);
     this.#sayProgress();
     void this.#sayReadings();

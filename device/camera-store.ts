@@ -2,12 +2,12 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { commandReplySchema, scheduleSchema } from "../contract/commands.ts";
-import { cameraSettingsSchema } from "../contract/events.ts";
+import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../contract/commands.ts";
 import { syncFolder } from "./sync-folder.ts";
 
 const keptSchema = z.object({
-  settings: cameraSettingsSchema.default({}),
+  /** `null`: it was set once and taken back, so that a camera which remembers settings itself must be told. */
+  settings: z.object(settingsChangeSchema.shape).default({}),
   /** Absent until somebody sets one. */
   schedule: scheduleSchema.optional(),
   /** Alerts that were raised and stand. */

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Logger } from "pino";
 import { encodeTime, ulid } from "ulid";
-import type { CameraSettings, CaptureCompleted } from "../contract/events.ts";
+import type { WantedSettings } from "../contract/commands.ts";
+import type { CaptureCompleted } from "../contract/events.ts";
 import type { CameraDriver, FoundPicture, Frame } from "./cameras/camera-driver.ts";
 import type { DeviceClock } from "./clock.ts";
 import type { CameraConfig } from "./config.ts";
@@ -21,7 +22,7 @@ export interface PicturesOptions {
   sender: Sender;
   /** Undefined: the pictures themselves are not kept. */
   images: ImageStore | undefined;
-  settings: () => CameraSettings;
+  settings: () => WantedSettings;
   clock: DeviceClock;
   logger: Logger;
 }

@@ -1,3 +1,4 @@
+import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings, Environment, Power, Storage } from "../../contract/events.ts";
 
 /** A picture, and the settings it was really taken with. */
@@ -38,11 +39,11 @@ export interface PictureTaker {
 export interface CameraDriver {
   readonly about: { model: string; firmware: string };
   /**
-   * @param settings what was asked for; what is absent the camera chooses
+   * @param settings what was asked for; what is absent or taken back (`null`) the camera chooses
    * @param at when the picture is taken, by the agent's clock
    * @throws Error with a message for the operator; the agent goes on with the next picture
    */
-  capture(settings: CameraSettings, at: Date): Promise<Frame>;
+  capture(settings: WantedSettings, at: Date): Promise<Frame>;
   /** Of a camera that takes its pictures by itself, and follows no schedule. Default: it takes them when asked to. */
   follow?(taker: PictureTaker): void;
   /** Default: the camera measures nothing. */

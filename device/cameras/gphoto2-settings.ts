@@ -1,3 +1,4 @@
+import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
 
 /** One setting of a camera, and how the contract's is found among the values that the camera offers for it. */
@@ -9,6 +10,8 @@ interface Entry {
   wanted: string;
   /** @returns of a value that is offered how far it is from what was asked for; undefined: it will not do */
   distance: (choice: string) => number | undefined;
+  /** The camera keeps a setting until it is set again, so one that was taken back is set to automatic. */
+  takenBack?: boolean;
   /** What was really set. */
   taken: (choice: string) => CameraSettings;
 }
@@ -23,9 +26,11 @@ export interface Chosen {
 
 /** Cameras offer thirds of a stop: the nearest of them is at most half of one away. */
 const NEAREST_STOP = 0.2;
+const AUTOMATIC = /^auto/i;
+const UNCOMPENSATED = /^[+-]?0(\.0+)?( ?EV)?$/i;
 /** The same words for all makers, in what is looked for at a value's beginning. */
 const WHITE_BALANCES: Record<NonNullable<CameraSettings["white_balance"]>, RegExp> = {
-  auto: /^auto/i,
+  auto: AUTOMATIC,
   daylight: /^(daylight|direct sunlight)/i,
   cloudy: /^cloudy/i,
   tungsten: /^(tungsten|incandescent)/i,
@@ -33,7 +38,7 @@ const WHITE_BALANCES: Record<NonNullable<CameraSettings["white_balance"]>, RegEx
 };
 
 /** What gphoto2 calls the settings that are given. Quality and HDR are set at the camera itself. */
-export function namesOf(settings: CameraSettings): string[] {
+export function namesOf(settings: WantedSettings): string[] {
   return entriesOf(settings).map(({ name }) => name);
 }
 
@@ -44,17 +49,21 @@ export function namesOf(settings: CameraSettings): string[] {
  * @param offered the values that the camera has for each name
  * @throws Error naming what the camera does not offer
  */
-export function choose(settings: CameraSettings, offered: ReadonlyMap<string, readonly string[]>): Chosen {
+export function choose(settings: WantedSettings, offered: ReadonlyMap<string, readonly string[]>): Chosen {
   const assignments: string[] = [];
   const taken: CameraSettings = {};
   for (const entry of entriesOf(settings)) {
     const choices = offered.get(entry.name) ?? [];
     const choice = nearest(choices, entry.distance);
+    // A mode in which it cannot be set is one in which the camera chooses it.
+    if (choice === undefined && entry.takenBack && choices.length === 0) continue;
     if (choice === undefined)
       throw new Error(
         choices.length === 0
           ? `the camera does not let ${entry.setting} be set in its present mode`
-          : `the camera does not offer ${entry.wanted} as ${entry.setting}, but ${choices.join(", ").slice(0, 500)}`,
+          : entry.takenBack
+            ? `the camera does not choose ${entry.setting} by itself in its present mode: turn its mode dial to automatic, or set ${entry.setting}`
+            : `the camera does not offer ${entry.wanted} as ${entry.setting}, but ${choices.join(", ").slice(0, 500)}`,
       );
     assignments.push(`${entry.name}=${choice}`);
     Object.assign(taken, entry.taken(choice));
@@ -73,9 +82,10 @@ export function readChoices(output: string, names: readonly string[]): Map<strin
   );
 }
 
-function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: CameraSettings): Entry[] {
+function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: WantedSettings): Entry[] {
   const entries: Entry[] = [];
-  if (exposure_s !== undefined)
+  if (exposure_s === null) entries.push(automatic("shutterspeed", "exposure_s", AUTOMATIC));
+  else if (exposure_s !== undefined)
     entries.push({
       name: "shutterspeed",
       setting: "exposure_s",
@@ -83,7 +93,8 @@ function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: Ca
       distance: (choice) => within(NEAREST_STOP, Math.log2((numberIn(choice) ?? 0) / exposure_s)),
       taken: (choice) => ({ exposure_s: numberIn(choice) ?? exposure_s }),
     });
-  if (iso !== undefined)
+  if (iso === null) entries.push(automatic("iso", "iso", AUTOMATIC));
+  else if (iso !== undefined)
     entries.push({
       name: "iso",
       setting: "iso",
@@ -91,7 +102,9 @@ function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: Ca
       distance: (choice) => within(NEAREST_STOP, Math.log2((numberIn(choice) ?? 0) / iso)),
       taken: (choice) => ({ iso: numberIn(choice) ?? iso }),
     });
-  if (exposure_compensation !== undefined)
+  if (exposure_compensation === null)
+    entries.push(automatic("exposurecompensation", "exposure_compensation", UNCOMPENSATED));
+  else if (exposure_compensation !== undefined)
     entries.push({
       name: "exposurecompensation",
       setting: "exposure_compensation",
@@ -99,7 +112,8 @@ function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: Ca
       distance: (choice) => within(NEAREST_STOP, (numberIn(choice) ?? Number.NaN) - exposure_compensation),
       taken: (choice) => ({ exposure_compensation: numberIn(choice) ?? exposure_compensation }),
     });
-  if (white_balance !== undefined)
+  if (white_balance === null) entries.push(automatic("whitebalance", "white_balance", AUTOMATIC));
+  else if (white_balance !== undefined)
     entries.push({
       name: "whitebalance",
       setting: "white_balance",
@@ -108,6 +122,11 @@ function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: Ca
       taken: () => ({ white_balance }),
     });
   return entries;
+}
+
+function automatic(name: string, setting: keyof CameraSettings, words: RegExp): Entry {
+  const distance = (choice: string): number | undefined => (words.test(choice) ? 0 : undefined);
+  return { name, setting, wanted: "automatic", distance, takenBack: true, taken: () => ({}) };
 }
 
 function nearest(choices: readonly string[], distance: Entry["distance"]): string | undefined {

@@ -1,13 +1,16 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CameraSettings } from "../../contract/events.ts";
+import type { WantedSettings } from "../../contract/commands.ts";
+import { givenSettings } from "../wanted-settings.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { choose, namesOf, readChoices } from "./gphoto2-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
 import { ProgramError, runProgram } from "./run-program.ts";
 
 const PROGRAM = "gphoto2";
+
+const LACKS_SETTING = "found a camera that lacks one of the settings";
 
 /** What gphoto2 complains of, and what to do about it. */
 const TROUBLES: readonly [said: RegExp, meaning: string][] = [
@@ -17,7 +20,7 @@ const TROUBLES: readonly [said: RegExp, meaning: string][] = [
     "cannot use the camera, another program has it: on a desktop, gvfs-gphoto2-volume-monitor",
   ],
   [/out of focus|autofocus/i, "could not focus: set the lens to manual focus"],
-  [/not found in configuration tree/i, "found a camera that lacks one of the settings: it cannot be set so"],
+  [/not found in configuration tree/i, `${LACKS_SETTING}: it cannot be set so`],
 ];
 
 export interface Gphoto2Options {
@@ -35,6 +38,8 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
   const stopped = new AbortController();
   let taking: Promise<unknown> | undefined;
+  /** Settings that were taken back and set to automatic since the start: the camera keeps that by itself. */
+  const released = new Set<string>();
   return {
     about: { model, firmware: PROGRAM },
     capture(settings) {
@@ -53,13 +58,21 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
     },
   };
 
-  async function take(wanted: CameraSettings): Promise<Frame> {
-    const { assignments, settings } = choose(wanted, await offered(namesOf(wanted)));
+  async function take(wanted: WantedSettings): Promise<Frame> {
+    const given = namesOf(givenSettings(wanted));
+    for (const name of given) released.delete(name);
+    const choices = await offered(given);
+    for (const name of namesOf(wanted)) {
+      if (given.includes(name) || released.has(name)) continue;
+      choices.set(name, await offeredIfKnown(name));
+    }
+    const { assignments, settings } = choose(wanted, choices);
     const folder = await mkdtemp(join(tmpdir(), "skylapse-gphoto2-"));
     try {
       const set = assignments.flatMap((assignment) => ["--set-config-value", assignment]);
       const target = ["--filename", join(folder, "picture.%C"), "--force-overwrite"];
       await run([...set, "--capture-image-and-download", ...target], (wanted.exposure_s ?? 0) * 1000);
+      for (const name of namesOf(wanted)) if (!given.includes(name)) released.add(name);
       const jpeg = await pictureIn(folder);
       return { jpeg, ...measureJpeg(jpeg, PROGRAM), settings };
     } finally {
@@ -72,6 +85,16 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
     if (names.length === 0) return new Map();
     const output = await run(names.flatMap((name) => ["--get-config", name]));
     return readChoices(output.toString(), names);
+  }
+
+  /** @returns nothing of a setting that the camera lacks: there is nothing to take back */
+  async function offeredIfKnown(name: string): Promise<string[]> {
+    try {
+      return (await offered([name])).get(name) ?? [];
+    } catch (error) {
+      if (error instanceof Error && error.message.includes(LACKS_SETTING)) return [];
+      throw error;
+    }
   }
 
   async function run(all: readonly string[], exposureMs = 0): Promise<Buffer> {

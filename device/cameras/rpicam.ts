@@ -1,4 +1,6 @@
+import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
+import { givenSettings } from "../wanted-settings.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { measureJpeg } from "./jpeg.ts";
 import { ProgramError, runProgram } from "./run-program.ts";
@@ -52,7 +54,9 @@ export function createRpicam(options: RpicamOptions): CameraDriver {
     },
   };
 
-  async function take(settings: CameraSettings): Promise<Frame> {
+  async function take(wanted: WantedSettings): Promise<Frame> {
+    // Each run of the program begins with everything automatic: what was taken back is left out.
+    const settings = givenSettings(wanted);
     const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
     const jpeg = await runEither({
       args: [...argumentsFor(settings), ...args],

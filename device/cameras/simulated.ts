@@ -1,6 +1,8 @@
 import sharp from "sharp";
+import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings, Storage } from "../../contract/events.ts";
 import type { Location } from "../sun.ts";
+import { givenSettings } from "../wanted-settings.ts";
 import type { CameraDriver, Frame, Readings } from "./camera-driver.ts";
 import { seedOf, smoothNoise } from "./scene/noise.ts";
 import { Scene } from "./scene/scene.ts";
@@ -46,7 +48,8 @@ class SimulatedCamera implements CameraDriver {
     this.#usedBytes = Math.round(CARD_BYTES * (0.2 + (0.3 * (this.#seed % 1000)) / 1000));
   }
 
-  async capture(settings: CameraSettings, at: Date): Promise<Frame> {
+  async capture(wanted: WantedSettings, at: Date): Promise<Frame> {
+    const settings = givenSettings(wanted);
     this.#scene ??= Scene.create(this.#seed, this.#width, this.#height, this.#stopped.signal);
     const scene = await this.#scene;
     const { pixels, metered } = await scene.picture(at, this.#location, settings, this.#stopped.signal);

@@ -110,6 +110,14 @@ describe("a command", () => {
     expect(updates.at(-1)).not.toHaveProperty("code");
   });
 
+  it("ends as unknown when the camera cannot tell what came of it", () => {
+    const updates = run();
+    reply("accepted");
+    reply("unknown", { error: "the camera restarted while it was under way" });
+    reply("succeeded");
+    expect(updates.at(-1)).toMatchObject({ status: "unknown", error: "the camera restarted while it was under way" });
+  });
+
   it("is rejected when the camera says so, with code 122", () => {
     const updates = run("heater.on");
     reply("rejected", { error: "unknown command" });

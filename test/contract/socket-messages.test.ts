@@ -99,6 +99,25 @@ describe("command arguments", () => {
     expect(commandArgs["settings.set"].safeParse({ iso: "high" }).success).toBe(false);
   });
 
+  it("take a setting back by null or auto; an automatic white balance is a setting of its own", () => {
+    const given = { exposure_s: null, iso: "auto", quality: "auto", hdr: "auto", white_balance: "auto" };
+    expect(commandArgs["settings.set"].parse(given)).toEqual({
+      ...{ exposure_s: null, iso: null, quality: null, hdr: null },
+      white_balance: "auto",
+    });
+    expect(commandArgs["settings.set"].safeParse({ white_balance: null }).success).toBe(true);
+  });
+
+  it("name what is not known, and what was likely meant", () => {
+    const problem = commandArgs["settings.set"].safeParse({ iso: 100, exposure: 3 }).error;
+    expect(problem?.issues[0]?.message).toBe('"exposure" is not known here (did you mean "exposure_s"?)');
+    const entry = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30, dayz: [1] };
+    const [issue] = commandArgs["schedule.set"].safeParse({ entries: [entry] }).error?.issues ?? [];
+    expect(issue).toMatchObject({
+      ...{ path: ["entries", 0], message: '"dayz" is not known here (did you mean "days"?)' },
+    });
+  });
+
   it.each([
     [{ kind: "clock", start: "25:00", end: "07:00", interval_s: 30 }],
     [{ kind: "clock", start: "06:00", end: "07:00", days: [0], interval_s: 30 }],

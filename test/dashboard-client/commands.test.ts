@@ -49,7 +49,7 @@ describe("a command", () => {
     });
   });
 
-  it.each(["failed", "rejected", "timed_out", "expired"] as const)(
+  it.each(["failed", "rejected", "unknown", "timed_out", "expired"] as const)(
     "resolves with %s too: it is an outcome",
     async (status) => {
       const server = await serve();

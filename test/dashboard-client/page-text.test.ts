@@ -89,6 +89,9 @@ describe("what is said of a command", () => {
   it("says no more of an end without an answer than the server does, which knows whether it was sent and taken", () => {
     const result = { commandId: "1", result: undefined, error: "why", code: undefined };
     expect(captureProgress({ ...result, status: "expired" }).text).toBe("Expired · why");
+    expect(captureProgress({ ...result, status: "unknown" }).text).toBe(
+      "Not known whether the picture was taken · why",
+    );
     expect(captureProgress({ ...result, status: "timed_out" }).text).toMatch(/^No answer · why · it may still/);
   });
 

@@ -150,6 +150,25 @@ test("settings are merged, said, used by the next picture, and outlive a restart
   expect((await next.captureNow()).settings).toMatchObject({ iso: 400, quality: 71 });
 });
 
+test("a setting that is taken back is not said and not used any more, over a restart too", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const agent = await onlineCamera(broker, { dataPath });
+  const automatic = (await agent.captureNow()).settings;
+  await give(broker, command("settings.set", { iso: 800, exposure_s: 20, quality: 71 }));
+  expect((await agent.captureNow()).settings).toMatchObject({ iso: 800, exposure_s: 20 });
+  const reply = await give(broker, command("settings.set", { iso: null, exposure_s: "auto" }));
+  expect(reply.result).toEqual({ quality: 71 });
+  await broker.until(() => broker.on(stateTopic("settings")).length === 3);
+  expect(envelopeOf(broker.on(stateTopic("settings"))[2] ?? expect.fail()).data).toEqual({ quality: 71 });
+  expect((await agent.captureNow()).settings).toMatchObject({ iso: automatic?.iso, quality: 71 });
+  await agent.stop();
+  const next = await onlineCamera(broker, { dataPath });
+  const shot = (await next.captureNow()).settings;
+  expect(shot).toMatchObject({ iso: automatic?.iso, quality: 71 });
+  expect(shot?.exposure_s).not.toBe(20);
+});
+
 test("a schedule is accepted, said and kept, and an empty one ends the pictures", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();

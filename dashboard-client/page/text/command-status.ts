@@ -36,6 +36,8 @@ export function captureProgress({ status, error, code }: CommandResult): Command
     case "rejected":
       // With any other code it was the server that refused, before the camera heard of it.
       return bad(`${code === ReplyCode.commandRejected ? "The camera refused" : "Not sent"}${because(error)}`);
+    case "unknown":
+      return bad(`Not known whether the picture was taken${because(error)}`);
     case "timed_out":
       return bad(`No answer${because(error)} · it may still take the picture`);
     case "expired":

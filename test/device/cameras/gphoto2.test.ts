@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { expect, test, vi } from "vitest";
 import type { CameraSettings } from "../../../contract/events.ts";
 import { createGphoto2, type Gphoto2Options } from "../../../device/cameras/gphoto2.ts";
+import { runProgram } from "../../../device/cameras/run-program.ts";
 import { gone, jpegOf, Programs } from "../support/programs.ts";
 
 const now = new Date();
@@ -113,6 +114,40 @@ test("a setting that a camera does not know, or not in its mode, is said to be",
   );
 });
 
+const all = { exposure_s: null, iso: null, exposure_compensation: null, white_balance: null };
+
+test("settings that were taken back are set to automatic, once, for the camera keeps what it was set to", async () => {
+  const { camera, programs } = await cameraThat(DELIVER, { ...CANON, shutterspeed: ["auto", ...CANON.shutterspeed] });
+  const { settings } = await camera.capture(all, now);
+  expect(assignments(programs)).toEqual([
+    "shutterspeed=auto",
+    "iso=Auto",
+    "exposurecompensation=0",
+    "whitebalance=Auto",
+  ]);
+  expect(settings).toEqual({});
+  const calls = programs.calls("gphoto2").length;
+  await camera.capture(all, now);
+  expect(assignments(programs)).toEqual([]);
+  expect(programs.calls("gphoto2")).toHaveLength(calls + 1);
+  await camera.capture({ ...all, iso: 200 }, now);
+  await camera.capture(all, now);
+  expect(assignments(programs)).toEqual(["iso=Auto"]);
+});
+
+test("a setting that the camera lacks, or chooses by itself in its mode, needs no taking back", async () => {
+  const { camera, programs } = await cameraThat(DELIVER, { shutterspeed: [], iso: ["Auto", "100"] });
+  await camera.capture(all, now);
+  expect(assignments(programs)).toEqual(["iso=Auto"]);
+});
+
+test("a camera that does not choose a setting by itself is said to need its mode dial turned", async () => {
+  const { camera } = await cameraThat();
+  await expect(camera.capture({ exposure_s: null }, now)).rejects.toThrow(
+    "the camera does not choose exposure_s by itself in its present mode: turn its mode dial to automatic, or set exposure_s",
+  );
+});
+
 test("of a camera that delivers raw and JPEG the JPEG is taken", async () => {
   const { camera } = await cameraThat(`${DELIVER}; echo 'II*' > "\${TARGET}cr2"; echo 'II*' > "\${TARGET}arw"`);
   expect((await camera.capture({}, now)).width).toBe(64);
@@ -137,6 +172,11 @@ test("a program that is not installed is said to be, with what to do", async () 
   await expect(createGphoto2({ timeoutMs: 20_000 }).capture({}, now)).rejects.toThrow(
     "gphoto2 is not installed, or not in PATH: sudo apt install gphoto2",
   );
+});
+
+test("what is installed on the machine does not take part in a test", async () => {
+  new Programs();
+  await expect(runProgram({ command: "env", args: [], timeoutMs: 20_000 })).rejects.toThrow("env is not installed");
 });
 
 test("a camera that hangs is given up, and one that is stopped lets go at once; neither leaves files behind", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { CameraSettings } from "../../../contract/events.ts";
+import type { WantedSettings } from "../../../contract/commands.ts";
 import { createRpicam, type RpicamOptions } from "../../../device/cameras/rpicam.ts";
 import { gone, isRunning, jpegOf, Programs } from "../support/programs.ts";
 
@@ -30,7 +30,7 @@ test("a picture comes out as the program wrote it, with its size and the setting
 
 const always = ["--nopreview", "--encoding", "jpg", "--quality", "93", "--output", "-"];
 
-test.each<[string, CameraSettings, string[]]>([
+test.each<[string, WantedSettings, string[]]>([
   ["nothing", {}, [...always, "--timeout", "2000"]],
   ["an exposure", { exposure_s: 0.004 }, [...always, "--timeout", "2000", "--shutter", "4000"]],
   ["a sensitivity", { iso: 800 }, [...always, "--timeout", "2000", "--gain", "8"]],
@@ -39,6 +39,11 @@ test.each<[string, CameraSettings, string[]]>([
   ["a white balance", { white_balance: "cloudy" }, [...always, "--timeout", "2000", "--awb", "cloudy"]],
   ["HDR", { hdr: true }, [...always, "--timeout", "2000", "--hdr", "auto"]],
   ["no HDR", { hdr: false }, [...always, "--timeout", "2000", "--hdr", "off"]],
+  [
+    "nothing any more",
+    { exposure_s: null, iso: null, white_balance: null, hdr: null },
+    [...always, "--timeout", "2000"],
+  ],
   ["a quality", { quality: 70 }, [...always.slice(0, 4), "70", ...always.slice(5), "--timeout", "2000"]],
 ])("set to %s, it is called with just that, and with what was added by hand", async (_, settings, args) => {
   const { camera, programs } = await cameraThat('cat "$HERE/picture.jpg"', { args: ["--vflip"] });

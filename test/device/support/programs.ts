@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -10,12 +10,21 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** A folder of programs that stand in for those that are not on this machine: PATH leads to it first. */
+/** What the scripts of stand-ins call. */
+const TOOLS = ["cat", "cp", "head", "mv", "setsid", "sleep", "tr"];
+
+/** A folder of programs that stand in for those of a camera. PATH leads to nothing else: a real gphoto2 may be installed. */
 export class Programs {
   readonly folder = temporaryFolder();
 
   constructor() {
-    vi.stubEnv("PATH", `${this.folder}:/usr/bin:/bin`);
+    const tools = join(this.folder, "tools");
+    mkdirSync(tools);
+    for (const tool of TOOLS) {
+      const place = ["/usr/bin", "/bin"].find((folder) => existsSync(join(folder, tool))) ?? expect.fail(`no ${tool}`);
+      symlinkSync(join(place, tool), join(tools, tool));
+    }
+    vi.stubEnv("PATH", `${this.folder}:${tools}`);
     onTestFinished(() => {
       vi.unstubAllEnvs();
     });

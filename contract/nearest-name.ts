@@ -1,0 +1,34 @@
+/** A name is taken for a misspelt other one when at most so many letters of it differ, of three one. */
+const LETTERS_PER_ERROR = 3;
+
+/** The known name that a misspelt one was most likely meant to be; undefined when none is near. Case does not count. */
+export function nearestName(name: string, known: Iterable<string>): string | undefined {
+  let best: { name: string; errors: number } | undefined;
+  for (const candidate of known) {
+    const allowed = Math.floor(Math.max(name.length, candidate.length) / LETTERS_PER_ERROR);
+    if (Math.abs(name.length - candidate.length) > allowed) continue;
+    const errors = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (errors <= allowed && (best === undefined || errors < best.errors)) best = { name: candidate, errors };
+  }
+  return best?.name;
+}
+
+/** ` (did you mean "days"?)`, or nothing. */
+export function didYouMean(name: string, known: Iterable<string>): string {
+  const nearest = nearestName(name, known);
+  return nearest === undefined ? "" : ` (did you mean "${nearest}"?)`;
+}
+
+/** Letters to insert, leave out or replace, by Wagner and Fischer, one row of the table at a time. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}
