@@ -107,7 +107,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     started(countAccepted(ingest, stats));
     const presence = started(
       sharePresence({
-        ...{ cluster, journal, tree, publish, link, ...config.presence },
+        ...{ cluster, journal, tree, publish, link, devices: authority.devices, ...config.presence },
         logger: logger.child({ part: "presence" }),
       }),
     );

@@ -1,17 +1,19 @@
-import type { Link } from "../contract/events.ts";
+import type { Link, Presence } from "../contract/events.ts";
 
 /**
- * What is made of one camera's links.
+ * One camera's presence.
  *
  * ```
- *              link online, any live publication
- *   unknown ─────────────────────────────────────▶ online ◀──── a capture ──── stale
- *      │                                           │ │ ▲ └── none in 2 × interval ──▲
- *      │ will, grace over           link sleeping ┌┘ │ │
- *      │                                          ▼  │ │ link online, any live publication
- *      │                                   sleeping  │ │
- *      │                        until + grace over │ │ will, or the client is gone: grace over
- *      └───────────────────────────────────────▶ offline
+ *                    link online, any live publication
+ *   never_seen ───────────────────────────────────────┐
+ *                    link online, any live publication ▼
+ *   unknown ──────────────────────────────────────▶ online ◀──── a capture ──── stale
+ *      │                                            │ │ ▲ └── none in 2 × interval ──▲
+ *      │                            link sleeping ┌─┘ │ │
+ *      │                                          ▼   │ │ link online, any live publication
+ *      │                    overslept ◀──── sleeping  │ │
+ *      │                     until + grace over       │ │ will, or the client is gone: grace over
+ *      └──────────── grace over ─────────────────▶ offline
  * ```
  *
  * A last will is evidence, not news: the broker sends the will of an old session after the birth of the new one when
@@ -19,13 +21,15 @@ import type { Link } from "../contract/events.ts";
  * of the current session raises a doubt, and only a doubt that lasts as long as the grace makes a camera offline.
  */
 export interface CameraPresence {
-  readonly status: "unknown" | "online" | "offline" | "sleeping" | "stale";
+  readonly status: Presence["status"];
   /** The boot that the camera last spoke from. */
   readonly session: string | undefined;
-  /** Moments in milliseconds since 1970. */
+  /** Moments in milliseconds by the server's own clock. */
   readonly since: number;
-  /** With `sleeping`: when it said it would be back. */
+  /** With `sleeping` and `overslept`: when the camera said that it would be back. */
   readonly until: number | undefined;
+  /** When the link broke; undefined while the camera is there, or asleep as announced. */
+  readonly goneSince: number | undefined;
   /** When the doubt about its being there is settled; undefined without one. */
   readonly doubtUntil: number | undefined;
   /** Whether its MQTT client was connected when last looked at. */
@@ -40,8 +44,21 @@ export type PresenceSignal =
   /** @param captureDueAt when a capture is overdue; undefined while none is expected */
   | { type: "tick"; at: number; connected: boolean; captureDueAt: number | undefined };
 
-export function unknownPresence(session: string | undefined, at: number): CameraPresence {
-  return { status: "unknown", session, since: at, until: undefined, doubtUntil: undefined, connected: false };
+/** A camera of which only its name is known, because it is registered or because this is the first that is heard of it. */
+export function newPresence(status: "never_seen" | "unknown", at: number): CameraPresence {
+  const unknown = { session: undefined, until: undefined, goneSince: undefined, doubtUntil: undefined };
+  return { status, since: at, ...unknown, connected: false };
+}
+
+/**
+ * A camera that was there when the server last ran, after the start of the server.
+ * @param goneSince when the server last knew the camera to be there
+ */
+export function awaitedPresence(
+  { session, goneSince, at }: { session: string | undefined; goneSince: number; at: number },
+  graceMs: number,
+): CameraPresence {
+  return { ...newPresence("unknown", at), session, goneSince, doubtUntil: at + graceMs };
 }
 
 /** The one transition function. Returns the same object when nothing changes. */
@@ -50,8 +67,8 @@ export function nextPresence(state: CameraPresence, signal: PresenceSignal, grac
     case "link":
       return afterLink(state, signal.link, signal.at, graceMs);
     case "heard":
-      if (state.status === "unknown" || state.status === "offline") return to(state, "online", signal.at);
-      return state.doubtUntil === undefined ? state : { ...state, doubtUntil: undefined };
+      if (isAway(state.status)) return to(state, "online", signal.at);
+      return state.doubtUntil === undefined ? state : withoutDoubt(state);
     case "captured":
       return state.status === "stale"
         ? to(state, "online", signal.at)
@@ -61,6 +78,11 @@ export function nextPresence(state: CameraPresence, signal: PresenceSignal, grac
   }
 }
 
+/** Statuses that any live publication ends. A camera that sleeps says by its link that it is awake. */
+export function isAway(status: CameraPresence["status"]): boolean {
+  return status === "never_seen" || status === "unknown" || status === "offline" || status === "overslept";
+}
+
 function afterLink(state: CameraPresence, link: Link, at: number, graceMs: number): CameraPresence {
   const { session } = link;
   const isThere = state.status === "online" || state.status === "stale";
@@ -68,7 +90,7 @@ function afterLink(state: CameraPresence, link: Link, at: number, graceMs: numbe
   switch (link.status) {
     case "online":
       // The same boot on a new connection within the grace: nobody needs to hear of it.
-      if (isThere && !ofAnother) return { ...state, session, doubtUntil: undefined };
+      if (isThere && !ofAnother) return { ...withoutDoubt(state), session };
       return { ...to(state, "online", at), session };
     case "sleeping":
       if (isThere && ofAnother) return state;
@@ -79,8 +101,9 @@ function afterLink(state: CameraPresence, link: Link, at: number, graceMs: numbe
       };
     case "offline":
       // Who announced a sleep and then cut the power leaves a will behind, too.
-      if (ofAnother || state.status === "sleeping" || state.status === "offline") return state;
-      return { ...state, session, doubtUntil: state.doubtUntil ?? at + graceMs };
+      if (ofAnother || state.status === "sleeping" || state.status === "overslept" || state.status === "offline")
+        return state;
+      return { ...state, session, goneSince: state.goneSince ?? at, doubtUntil: state.doubtUntil ?? at + graceMs };
   }
 }
 
@@ -93,13 +116,16 @@ function afterTick(
   if (state.doubtUntil !== undefined) {
     if (at < state.doubtUntil) return state;
     // A will of the current session, but its client is connected: the will of a connection that was taken over.
-    if (connected) return { ...state, connected, doubtUntil: at + graceMs };
-    return { ...to(state, "offline", at), connected };
+    if (connected) return { ...state, connected, goneSince: at, doubtUntil: at + graceMs };
+    const goneSince = state.goneSince ?? at;
+    return { ...to(state, "offline", goneSince), goneSince, connected };
   }
   // A client that left without a will. One that was never seen is no evidence: a gateway may speak for its cameras.
-  if (isThere && state.connected && !connected) return { ...state, connected, doubtUntil: at + graceMs };
-  if (state.status === "sleeping" && state.until !== undefined && at >= state.until + graceMs)
-    return to(state, "offline", at);
+  if (isThere && state.connected && !connected) return { ...state, connected, goneSince: at, doubtUntil: at + graceMs };
+  if (state.status === "sleeping" && state.until !== undefined && at >= state.until + graceMs) {
+    const { until } = state;
+    return { ...to(state, "overslept", until), until, goneSince: until };
+  }
   if (isThere) {
     const status = captureDueAt !== undefined && at >= captureDueAt ? "stale" : "online";
     if (status !== state.status) return { ...to(state, status, at), connected };
@@ -108,5 +134,9 @@ function afterTick(
 }
 
 function to(state: CameraPresence, status: CameraPresence["status"], at: number): CameraPresence {
-  return { ...state, status, since: at, until: undefined, doubtUntil: undefined };
+  return { ...state, status, since: at, until: undefined, goneSince: undefined, doubtUntil: undefined };
+}
+
+function withoutDoubt(state: CameraPresence): CameraPresence {
+  return { ...state, goneSince: undefined, doubtUntil: undefined };
 }

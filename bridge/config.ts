@@ -10,6 +10,7 @@ import {
   portVariable,
   readEnvironment,
 } from "../contract/environment.ts";
+import { isId } from "../contract/ids.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
 import { isLoopbackHost, proxyProblem } from "./addresses.ts";
 import { MIN_SECRET_LENGTH } from "./tokens.ts";
@@ -129,6 +130,11 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       maxBytes: read.MAX_PREVIEW_BYTES,
     },
     alerts: {
+      offlineMs: read.ALERT_OFFLINE_SECONDS * 1000,
+      offlineMsOf: new Map(
+        [...read.ALERT_OFFLINE_SECONDS_OF].map(([camera, seconds]) => [camera, seconds * 1000] as const),
+      ),
+      batteryPercent: read.ALERT_BATTERY_PERCENT,
       noCaptureMs: read.ALERT_NO_CAPTURE_SECONDS * 1000,
       diskPercent: read.ALERT_DISK_PERCENT,
       failuresPercent: read.ALERT_FAILURES_PERCENT,
@@ -250,6 +256,15 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     MAX_PREVIEWS: limitVariable.default(100_000),
     MAX_PREVIEW_BYTES: limitVariable.default(2_147_483_648),
 
+    /**
+     * An alert: a camera is offline, or has not woken as announced, for longer than so many seconds; 0 for none. Longer than
+     * a camera's longest wait between two attempts to connect (`RECONNECT_MAX_S`, 300), or a restart of the server raises it.
+     */
+    ALERT_OFFLINE_SECONDS: countVariable.default(600),
+    /** The same of single cameras: `north=60,attic=0`. */
+    ALERT_OFFLINE_SECONDS_OF: listVariable.transform(readSecondsOf).default(new Map()),
+    /** An alert: a camera on a battery or on the sun says that less than so many percent are left; 0 for none. */
+    ALERT_BATTERY_PERCENT: countVariable.max(100, "must be at most 100").default(20),
     /** Without a picture for so long while the schedule asks for some, or for twice the interval if that is longer. */
     ALERT_NO_CAPTURE_SECONDS: countVariable.min(1, "must be at least 1").default(300),
     ALERT_DISK_PERCENT: countVariable.max(100, "must be at most 100").default(80),
@@ -323,6 +338,16 @@ function checkOrigins(origins: string[], context: z.RefinementCtx): void {
     if (!URL.canParse(origin) || new URL(origin).origin !== origin)
       context.addIssue({ code: "custom", message: `"${origin}" is no origin, such as https://sky.example.org` });
   }
+}
+
+function readSecondsOf(pairs: string[], context: z.RefinementCtx): ReadonlyMap<string, number> {
+  const read = new Map<string, number>();
+  for (const pair of pairs) {
+    const [, camera = "", seconds] = /^([^=]+)=(\d{1,9})$/.exec(pair) ?? [];
+    if (isId(camera)) read.set(camera, Number(seconds));
+    else context.addIssue({ code: "custom", message: `"${pair}" is no camera and its seconds, such as north=60` });
+  }
+  return read;
 }
 
 function checkProxies(proxies: string[], context: z.RefinementCtx): void {

@@ -67,11 +67,14 @@ export class Feed {
     this.#context = context;
   }
 
-  /** Everything up to here has been sent; undefined while errands are open. */
+  /**
+   * Everything of the subscribed channels up to here has been sent. Undefined without a channel, for the client may hold
+   * an older place that it has not asked to resume from, and while errands are open.
+   */
   get position(): number | undefined {
     const { fanOut } = this.#context;
+    if (this.channels.size === 0) return undefined;
     if (this.group !== undefined) return this.group.position(fanOut.edge);
-    if (this.channels.size === 0) return fanOut.edge;
     return this.errands.length === 0 ? this.cursor : undefined;
   }
 

@@ -11,8 +11,16 @@ import {
   presenceSchema,
 } from "../contract/events.ts";
 import { isBackendState, PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
+import type { DeviceStore } from "./accounts/devices.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
-import { type CameraPresence, nextPresence, type PresenceSignal, unknownPresence } from "./camera-presence.ts";
+import {
+  awaitedPresence,
+  type CameraPresence,
+  isAway,
+  newPresence,
+  nextPresence,
+  type PresenceSignal,
+} from "./camera-presence.ts";
 import type { Entry, Journal, StateEntry } from "./journal/journal.ts";
 import type { Publish } from "./publish.ts";
 
@@ -34,6 +42,12 @@ export interface PresenceOptions {
   maxCameras?: number;
   /** What was published last still holds: somebody has followed the cameras until now. Default: nobody knows. */
   trusted?: boolean;
+  /** When presence was last followed, by the server's clock: until then a camera that was online was there. */
+  followedUntil?: number | undefined;
+  /** The registered devices: a camera among them that never came is `never_seen`. Default: none. */
+  devices?: Pick<DeviceStore, "list" | "onAdd">;
+  /** The server's own clock, milliseconds. Default: the system's. */
+  now?: () => number;
   logger: Logger;
 }
 
@@ -48,6 +62,10 @@ interface Camera {
   nextCaptureAt: number;
   /** The last capture, or the moment from which one is expected. */
   expectedFrom: number;
+  /** When the camera itself was last heard; undefined when it never was. */
+  heardAt: number | undefined;
+  /** It was removed and registered again, and what the removed one has left is not cleared yet. */
+  addedAgain: boolean;
 }
 
 /** A backlog that is caught up says how things were, not how they are. */
@@ -61,6 +79,7 @@ const CLOCK_TOLERANCE_MS = 5 * 60_000;
 
 export function startPresence(options: PresenceOptions): PresenceService {
   const { journal, tree, publish, link, graceMs = 30_000, maxCameras = 10_000, trusted = false, logger } = options;
+  const { devices, followedUntil, now = Date.now } = options;
   const cameras = new Map<string, Camera>();
   let full = false;
 
@@ -68,7 +87,10 @@ export function startPresence(options: PresenceOptions): PresenceService {
     camera.unpublished = false;
     const topic = { kind: "camera-state", camera: name, name: PRESENCE_STATE } as const;
     const { presence } = camera;
-    publish({ topic, event: `camera.${presence.status}`, data: toPresence(presence), retain: true }).catch((error) => {
+    // Of a camera that is there, it would be old at once.
+    const heardAt = presence.status === "online" ? undefined : camera.heardAt;
+    const data = toPresence(presence, heardAt, now());
+    publish({ topic, event: `camera.${presence.status}`, data, retain: true }).catch((error) => {
       camera.unpublished = true;
       logger.warn({ err: error, camera: name, status: presence.status }, "presence not published, trying again");
     });
@@ -93,14 +115,16 @@ export function startPresence(options: PresenceOptions): PresenceService {
       full = true;
       return undefined;
     }
-    const now = Date.now();
+    const at = now();
     const camera: Camera = {
-      presence: unknownPresence(undefined, now),
+      presence: newPresence("unknown", at),
       unpublished: false,
       intervalS: undefined,
       active: true,
       nextCaptureAt: 0,
-      expectedFrom: now,
+      expectedFrom: at,
+      heardAt: undefined,
+      addedAgain: false,
     };
     cameras.set(name, camera);
     return camera;
@@ -111,22 +135,32 @@ export function startPresence(options: PresenceOptions): PresenceService {
     const topic = tree.parse(entry.topic);
     if (topic === undefined) return;
     // Only the backend writes it: the camera was removed.
-    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear")
+    if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear") {
+      const { addedAgain = false } = cameras.get(entry.camera) ?? {};
       cameras.delete(entry.camera);
+      if (addedAgain) expectFirst(entry.camera);
+    }
     if (!isOfCamera(topic) || (!cameras.has(entry.camera) && isFarewell(topic, entry))) return;
     const camera = known(entry.camera);
     if (camera === undefined) return;
     const { presence } = camera;
-    const settled = presence.doubtUntil === undefined && presence.status !== "unknown" && presence.status !== "offline";
+    const at = now();
+    const previous = camera.heardAt;
+    camera.heardAt = at;
+    const settled = presence.doubtUntil === undefined && !isAway(presence.status);
     // The common case, an event of a camera that is known to be there, costs no parsing.
     if (settled && !saysMore(topic)) return;
     // Written to the disk before its entry, it may come after the will of the connection that it came by.
-    if (topic.kind === "camera-preview" && presence.doubtUntil !== undefined) return;
+    if (topic.kind === "camera-preview" && presence.doubtUntil !== undefined) {
+      camera.heardAt = previous;
+      return;
+    }
     const body = bodyOf(entry);
     if (body === undefined || body.historical) return;
-    const at = Date.now();
     if (topic.kind === "camera-link") {
       const said = linkIn(entry);
+      // A will is the broker's word.
+      if (said?.status === "offline") camera.heardAt = previous;
       if (said !== undefined) signal(entry.camera, camera, { type: "link", link: said, at });
       return;
     }
@@ -137,7 +171,7 @@ export function startPresence(options: PresenceOptions): PresenceService {
   }
 
   function tick(): void {
-    const at = Date.now();
+    const at = now();
     for (const [name, camera] of cameras) {
       const connected = link.connected(`device:${name}`);
       signal(name, camera, { type: "tick", at, connected, captureDueAt: captureDueAt(camera) });
@@ -149,48 +183,82 @@ export function startPresence(options: PresenceOptions): PresenceService {
     for (const entry of entries) take(entry);
   });
   restore();
+  const unlisten = devices?.onAdd(({ id, kind }) => {
+    if (kind === "camera") expectFirst(id);
+  });
   const timer = setInterval(tick, Math.min(LONGEST_TICK_MS, Math.max(SHORTEST_TICK_MS, graceMs / 10)));
   timer.unref();
 
   /** What was heard before the start says which cameras there are and what they expect, not that they are there. */
   function restore(): void {
-    const startedAt = Date.now();
+    const startedAt = now();
     for (const entry of journal.snapshot(DASHBOARD)) {
       const topic = tree.parse(entry.topic);
       if (entry.camera === undefined || topic === undefined) continue;
       const camera = known(entry.camera);
       const body = bodyOf(entry);
-      if (camera !== undefined && body !== undefined) expect(camera, topic, body, entry.acceptedAt, startedAt);
+      if (camera === undefined || body === undefined) continue;
+      expect(camera, topic, body, entry.acceptedAt, startedAt);
+      if (isOfCamera(topic)) camera.heardAt = Math.max(camera.heardAt ?? 0, entry.acceptedAt);
     }
-    for (const [name, camera] of cameras) {
-      const last = journal.state(tree.build({ kind: "camera-link", camera: name }));
-      const spoken = last === undefined ? undefined : linkIn(last);
-      const said = journal.state(tree.build({ kind: "camera-state", camera: name, name: PRESENCE_STATE }));
-      const published = trusted && said !== undefined ? presenceIn(said) : undefined;
-      if (published !== undefined && said !== undefined) {
-        camera.presence = fromPublished(published, link.connected(`device:${name}`));
+    for (const [name, camera] of cameras) restoreCamera(name, camera, startedAt);
+    for (const { id, kind } of devices?.list() ?? []) if (kind === "camera" && !cameras.has(id)) expectFirst(id);
+  }
+
+  function restoreCamera(name: string, camera: Camera, startedAt: number): void {
+    const last = journal.state(tree.build({ kind: "camera-link", camera: name }));
+    const spoken = last === undefined ? undefined : linkIn(last);
+    const said = journal.state(tree.build({ kind: "camera-state", camera: name, name: PRESENCE_STATE }));
+    const before = said === undefined ? undefined : presenceIn(said);
+    const connected = link.connected(`device:${name}`);
+    const isNews = last !== undefined && last.position > (said?.position ?? 0);
+    if (last !== undefined && spoken?.status !== "offline")
+      camera.heardAt = Math.max(camera.heardAt ?? 0, last.acceptedAt);
+    if (said !== undefined && before !== undefined) {
+      const heardAt = momentOf(before.last_heard_at, said);
+      if (heardAt !== undefined) camera.heardAt = Math.max(camera.heardAt ?? 0, heardAt);
+      // A camera that was away when the server stopped stays so, for as long as it is not heard.
+      if (trusted || !(before.status === "online" || before.status === "stale" || before.status === "unknown")) {
+        camera.presence = fromPublished(before, said, connected);
         // What the camera said meanwhile nobody has made anything of.
-        if (spoken !== undefined && last !== undefined && last.position > said.position)
-          signal(name, camera, { type: "link", link: spoken, at: startedAt });
-        continue;
+        if (spoken !== undefined && isNews) signal(name, camera, { type: "link", link: spoken, at: startedAt });
+        return;
       }
-      camera.presence = unknownPresence(spoken?.session, startedAt);
-      // The broker listened before this did: a camera that came in between has said its birth already.
-      if (spoken?.status === "online" && link.connected(`device:${name}`)) {
-        signal(name, camera, { type: "link", link: spoken, at: startedAt });
-        continue;
-      }
-      if (said === undefined || presenceIn(said)?.status !== "unknown") publishPresence(name, camera);
+      if (before.status !== "unknown" && followedUntil !== undefined)
+        camera.heardAt = Math.max(camera.heardAt ?? 0, followedUntil);
     }
+    const broke = said === undefined ? undefined : momentOf(before?.offline_since, said);
+    const goneSince = broke ?? camera.heardAt ?? startedAt;
+    camera.presence = awaitedPresence({ session: spoken?.session, goneSince, at: startedAt }, graceMs);
+    // The broker listened before this did: a camera that came in between has said its birth already.
+    if (spoken?.status === "online" && connected) signal(name, camera, { type: "link", link: spoken, at: startedAt });
+    // One that went to sleep, or whose will came, while nobody followed.
+    else if (spoken?.status === "sleeping" && isNews)
+      signal(name, camera, { type: "link", link: spoken, at: startedAt });
+    else if (before?.status !== "unknown") publishPresence(name, camera);
+  }
+
+  /** It is registered: it counts, though nothing was heard of it yet. */
+  function expectFirst(name: string): void {
+    const before = cameras.get(name);
+    if (before !== undefined) {
+      before.addedAgain = true;
+      return;
+    }
+    const camera = known(name);
+    if (camera === undefined) return;
+    camera.presence = newPresence("never_seen", now());
+    publishPresence(name, camera);
   }
 
   return {
     of(name) {
       const camera = cameras.get(name);
-      return camera === undefined ? undefined : toPresence(camera.presence);
+      return camera === undefined ? undefined : toPresence(camera.presence, camera.heardAt, now());
     },
     stop() {
       clearInterval(timer);
+      unlisten?.();
       unfollow();
     },
   };
@@ -224,9 +292,21 @@ function byOurClock(moment: string, { timestamp }: { timestamp: string }, accept
   return Date.parse(moment) + (Math.abs(behindMs) > CLOCK_TOLERANCE_MS ? behindMs : 0);
 }
 
-function fromPublished({ status, since, until, session }: Presence, connected: boolean): CameraPresence {
-  const untilMs = until === undefined ? undefined : Date.parse(until);
-  return { status, session, since: Date.parse(since), until: untilMs, doubtUntil: undefined, connected };
+/** When something was, by the server's clock, that an entry of the backend tells by the system's. */
+function momentOf(text: string, entry: StateEntry): number;
+function momentOf(text: string | undefined, entry: StateEntry): number | undefined;
+function momentOf(text: string | undefined, entry: StateEntry): number | undefined {
+  if (text === undefined) return undefined;
+  const { timestamp = text } = bodyOf(entry) ?? {};
+  return entry.acceptedAt + Date.parse(text) - Date.parse(timestamp);
+}
+
+function fromPublished(published: Presence, entry: StateEntry, connected: boolean): CameraPresence {
+  const { status, since, until, session, offline_since } = published;
+  return {
+    ...{ status, session, since: momentOf(since, entry), until: momentOf(until, entry) },
+    ...{ goneSince: momentOf(offline_since, entry), doubtUntil: undefined, connected },
+  };
 }
 
 const BACKEND_ALERTS: ReadonlySet<string> = new Set(CAMERA_ALERTS);
@@ -292,11 +372,17 @@ function bodyOf(entry: StateEntry): Body | undefined {
   return result.success ? result.data : undefined;
 }
 
-function toPresence({ status, since, until, session }: CameraPresence): Presence {
+/** @param now by the server's clock, as are the moments; they are shown by the system's */
+function toPresence(presence: CameraPresence, heardAt: number | undefined, now: number): Presence {
+  const { status, since, until, session, goneSince } = presence;
+  const aheadMs = Date.now() - now;
+  const shown = (moment: number) => new Date(moment + aheadMs).toISOString();
   return {
     status,
-    since: new Date(since).toISOString(),
-    ...(until === undefined ? {} : { until: new Date(until).toISOString() }),
+    since: shown(since),
+    ...(until === undefined ? {} : { until: shown(until) }),
     ...(session === undefined ? {} : { session }),
+    ...(heardAt === undefined ? {} : { last_heard_at: shown(heardAt) }),
+    ...(goneSince === undefined ? {} : { offline_since: shown(goneSince) }),
   };
 }

@@ -23,11 +23,22 @@ export type Link = z.infer<typeof linkSchema>;
 
 /** What the backend makes of a camera's links, published retained below `cameras/{camera}/state/presence`. */
 export const presenceSchema = z.object({
-  /** `unknown`: nothing was heard since the backend started. `stale`: connected, but no capture in 2× its interval. */
-  status: z.enum(["unknown", "online", "offline", "sleeping", "stale"]),
+  /**
+   * - `never_seen`: the camera is registered and has never connected.
+   * - `unknown`: the backend started, and the grace in which the camera may come back is not over.
+   * - `stale`: connected, but no capture in 2× its interval.
+   * - `overslept`: announced a sleep and did not return at `until`.
+   */
+  status: z.enum(["never_seen", "unknown", "online", "offline", "sleeping", "overslept", "stale"]),
+  /** When the status began: of `offline`, when the link broke, not when the grace was over. */
   since: timestampSchema,
+  /** With `sleeping` and `overslept`: when the camera said that it would be back. */
   until: timestampSchema.optional(),
   session: z.string().optional(),
+  /** When the backend last heard the camera, at most a minute old while it is connected. Kept over restarts. */
+  last_heard_at: timestampSchema.optional(),
+  /** When the link broke, of a camera that is not connected and has not announced a sleep. Kept over restarts. */
+  offline_since: timestampSchema.optional(),
 });
 export type Presence = z.infer<typeof presenceSchema>;
 
@@ -149,6 +160,17 @@ export const resourcesSchema = z.object({
 });
 export type Resources = z.infer<typeof resourcesSchema>;
 
+/** A jump of the system clock that is not confirmed yet. */
+export const clockJumpSchema = z.object({
+  /** How far the system clock is ahead of the server's own clock; negative: behind. */
+  ahead_seconds: z.number(),
+  /** When the server noticed, by the system clock. */
+  noticed_at: timestampSchema,
+  /** What happened and what to do, for an operator. */
+  message: z.string(),
+});
+export type ClockJump = z.infer<typeof clockJumpSchema>;
+
 /** What the backend says of itself below `system/status`. */
 export const systemStatusSchema = z.object({
   service: z.string(),
@@ -156,6 +178,8 @@ export const systemStatusSchema = z.object({
   version: z.string(),
   started_at: timestampSchema,
   reason: z.string().optional(),
+  /** The system clock was set, or stood still, and nobody has confirmed it: nothing grows old because of it. */
+  clock: clockJumpSchema.optional(),
 });
 export type SystemStatus = z.infer<typeof systemStatusSchema>;
 
@@ -170,6 +194,8 @@ export const jobSchema = z.object({
     .max(8)
     .optional(),
   error: z.string().max(2000).optional(),
+  /** No film is made: the service only shows what a job looks like. */
+  simulated: z.boolean().optional(),
 });
 export type Job = z.infer<typeof jobSchema>;
 
@@ -181,7 +207,15 @@ export const alertSchema = z.object({
 export type Alert = z.infer<typeof alertSchema>;
 
 /** Alerts that the backend raises and clears below a camera. */
-export const CAMERA_ALERTS = ["no-capture", "disk", "failures", "duplicate-client-id"] as const;
+export const CAMERA_ALERTS = [
+  "offline",
+  "overslept",
+  "no-capture",
+  "battery",
+  "disk",
+  "failures",
+  "duplicate-client-id",
+] as const;
 export type CameraAlertName = (typeof CAMERA_ALERTS)[number];
 
 /** Alerts that the backend raises and clears below a processing service. */
@@ -246,6 +280,8 @@ export const EVENTS = [
   "camera.sleeping",
   "camera.stale",
   "camera.unknown",
+  "camera.overslept",
+  "camera.never_seen",
   "alert.raised",
   "alert.cleared",
   "state.updated",

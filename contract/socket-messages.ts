@@ -110,6 +110,12 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
     code: z.number().int().optional(),
   }),
   z.object({ type: z.literal("token_expiring"), expires_in: z.number() }),
+  /**
+   * Tells a quiet link from a dead one. A client that counts its own WebSocket pongs need not answer: the server sends a
+   * WebSocket ping along, and any frame is an answer. `position`: everything of the subscribed channels up to there was
+   * sent on this connection, so it may be stored as the place to resume from; left out without a subscription, and while
+   * something older is still being sent.
+   */
   z.object({ type: z.literal("ping"), position: z.number().int().optional() }),
   z.object({ type: z.literal("pong"), id: requestId }),
   /** The client reads too slowly; events are kept and follow when it reads again, state is coalesced to the newest. */

@@ -72,6 +72,8 @@ export interface DeviceStore {
   withCertificate(name: string): Device | undefined;
   /** Called with the id of a device that is gone, or signs in by something else now, whichever node changed it. */
   onChange(listener: (id: string) => void): () => void;
+  /** Called with a device that is new, whichever node added it. */
+  onAdd(listener: (device: Pick<Device, "id" | "kind">) => void): () => void;
   stop(): void;
 }
 
@@ -111,6 +113,7 @@ export interface DevicesOptions {
 export async function openDevices({ documents, logger, now = Date.now }: DevicesOptions): Promise<DeviceStore> {
   const mirror = await Mirror.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const listeners = new Set<(id: string) => void>();
+  const addListeners = new Set<(device: Pick<Device, "id" | "kind">) => void>();
   const proofs = new Map<string, string>();
 
   const look = (id: string) => {
@@ -119,6 +122,8 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
     const before = proofs.get(id);
     if (proof === undefined) proofs.delete(id);
     else proofs.set(id, proof);
+    if (before === undefined && document !== undefined)
+      for (const listener of addListeners) listener({ id, kind: document.kind });
     if (before === undefined || before === proof) return;
     for (const listener of listeners) listener(id);
   };
@@ -216,8 +221,13 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onAdd(listener) {
+      addListeners.add(listener);
+      return () => addListeners.delete(listener);
+    },
     stop() {
       mirror.stop();
+      addListeners.clear();
       listeners.clear();
     },
   };

@@ -23,6 +23,8 @@ export interface AlertsOptions {
   /** Between two looks at all of them, milliseconds. Default 5,000. */
   lookIntervalMs?: number;
   saveIntervalMs?: number;
+  /** The server's own clock, milliseconds. Default: the system's. */
+  now?: () => number;
   logger: Logger;
 }
 
@@ -70,10 +72,13 @@ class AlertFold implements Fold {
   readonly #changed = new Set<string>();
   /** Topics whose alert is being raised or cleared. */
   readonly #underWay = new Map<string, Promise<void>>();
-  readonly #startedAt = Date.now();
+  readonly #clock: () => number;
+  readonly #startedAt: number;
 
   constructor(options: AlertsOptions) {
     this.#options = options;
+    this.#clock = options.now ?? Date.now;
+    this.#startedAt = this.#clock();
     this.#thresholds = { ...DEFAULT_ALERT_THRESHOLDS, ...options.thresholds };
     this.#topics = new TopicDecisions((name) => options.tree.parse(name) ?? "other", TOPICS_REMEMBERED);
   }
@@ -130,13 +135,14 @@ class AlertFold implements Fold {
 
   /** Compares what is with what is said, for everybody. */
   look(): void {
-    const now = Date.now();
+    const now = this.#clock();
     for (const [camera, facts] of this.#cameras) {
+      const thresholds = this.#thresholdsOf(camera);
       for (const name of CAMERA_ALERTS) {
         if (name === "duplicate-client-id") continue;
         this.#settle(
           { kind: "camera-alert", camera, name },
-          CAMERA_RULES[name](facts, now, this.#thresholds, this.#startedAt),
+          CAMERA_RULES[name](facts, now, thresholds, this.#startedAt),
         );
       }
     }
@@ -146,6 +152,11 @@ class AlertFold implements Fold {
         this.#settle({ kind: "service-alert", service, name }, verdict);
       }
     }
+  }
+
+  #thresholdsOf(camera: string): AlertThresholds {
+    const offlineMs = this.#thresholds.offlineMsOf.get(camera);
+    return offlineMs === undefined ? this.#thresholds : { ...this.#thresholds, offlineMs };
   }
 
   /** Waits for what is being published. */
@@ -188,7 +199,7 @@ class AlertFold implements Fold {
   }
 
   #now(): Moment {
-    return { at: Date.now(), position: this.#options.journal.head };
+    return { at: this.#clock(), position: this.#options.journal.head };
   }
 
   #settle(topic: AlertTopic, verdict: Verdict): void {

@@ -1,5 +1,11 @@
 import { z } from "zod";
-import { captureProgressSchema, presenceSchema, storageSchema } from "../../contract/events.ts";
+import {
+  captureProgressSchema,
+  type Presence,
+  powerSchema,
+  presenceSchema,
+  storageSchema,
+} from "../../contract/events.ts";
 import { PRESENCE_STATE, type Topic } from "../../contract/topics.ts";
 import type { Json } from "../cluster/cluster.ts";
 import type { StateEntry } from "../journal/journal.ts";
@@ -25,8 +31,16 @@ export interface DiskUsed {
 
 /** What an alert about a camera depends on. */
 export interface CameraFacts {
-  presence: "unknown" | "online" | "offline" | "sleeping" | "stale";
+  presence: Presence["status"];
   presenceSince: number;
+  /** The position at which its presence was last published. */
+  presenceSaid: number;
+  /** When its link broke, or when it did not wake; undefined while it is there, asleep as announced, or not known. */
+  goneSince: number | undefined;
+  /** Percent left, of a camera that runs on a battery or on the sun; undefined of any other. */
+  batteryLeft: number | undefined;
+  /** The position at which it said so. */
+  batterySaid: number;
   /** The position at which it came: a picture above it was taken since. */
   cameAt: number;
   /** Within a window of its schedule, as far as it has said; undefined for one that says nothing of that. */
@@ -58,6 +72,10 @@ export function unknownCamera(fresh: Moment): CameraFacts {
   return {
     presence: "unknown",
     presenceSince: fresh.at,
+    presenceSaid: fresh.position,
+    goneSince: undefined,
+    batteryLeft: undefined,
+    batterySaid: fresh.position,
     cameAt: fresh.position,
     active: undefined,
     intervalMs: 0,
@@ -141,6 +159,12 @@ function noteState(
     if (facts.diskUsed?.ownLimit !== undefined) facts.ownAlertAt = undefined;
     return facts.ownAlertAt !== before;
   }
+  if (name === "power") {
+    const power = powerSchema.safeParse(dataOf(entry)).data;
+    facts.batteryLeft = power === undefined || power.source === "mains" ? undefined : power.battery_percent;
+    facts.batterySaid = entry.position;
+    return false;
+  }
   if (name === "capture") {
     const progress = captureProgressSchema.safeParse(dataOf(entry));
     const active = progress.success ? progress.data.active : undefined;
@@ -152,7 +176,13 @@ function noteState(
   if (name === PRESENCE_STATE) {
     const presence = presenceSchema.safeParse(dataOf(entry));
     const status = presence.success ? presence.data.status : "unknown";
+    const isGone = status === "offline" || status === "overslept";
+    const goneSince = presence.data?.offline_since ?? presence.data?.since;
+    // Both times are the system's, of one moment: how long ago it was holds by any clock.
+    const agoMs = goneSince === undefined ? 0 : Math.max(0, Date.parse(endOf(entry).timestamp) - Date.parse(goneSince));
+    facts.goneSince = isGone ? entry.acceptedAt - agoMs : undefined;
     if (status === facts.presence) return false;
+    facts.presenceSaid = entry.position;
     const came = isThere(status) && !isThere(facts.presence);
     facts.presence = status;
     facts.presenceSince = entry.acceptedAt;

@@ -1,7 +1,7 @@
 import type { Alert, CameraAlertName, ServiceAlertName } from "../../contract/events.ts";
 import { type CameraFacts, isThere } from "./camera-facts.ts";
 import { queuedOf, type ServiceFacts } from "./service-facts.ts";
-import { type AlertThresholds, DISK_RELIEF, RELIEF_SHARE } from "./thresholds.ts";
+import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./thresholds.ts";
 
 /**
  * What is to become of an alert: `raise` it, `clear` it, or `leave` it as it is, for what holds is between the two
@@ -25,6 +25,28 @@ export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThreshold
 
 /** Of the camera alerts `duplicate-client-id` has a watch of its own. */
 export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-client-id">, Rule<CameraFacts>>> = {
+  offline: (facts, now, thresholds, since) =>
+    goneFor(facts, now, thresholds, since, {
+      status: "offline",
+      message: (waited) => `Offline for more than ${waited}: look at its power and its link`,
+    }),
+  overslept: (facts, now, thresholds, since) =>
+    goneFor(facts, now, thresholds, since, {
+      status: "overslept",
+      message: (waited) => `Has not come back from its sleep, and is more than ${waited} late`,
+    }),
+  battery: ({ batteryLeft, batterySaid }, _now, { batteryPercent }) => {
+    // A camera that says nothing of a battery may raise the alert itself.
+    if (batteryLeft === undefined) return LEAVE;
+    if (batteryLeft >= batteryPercent)
+      return batteryPercent === 0 || batteryLeft >= Math.min(100, batteryPercent + BATTERY_RELIEF) ? CLEAR : LEAVE;
+    return {
+      is: "raise",
+      cause: batterySaid,
+      severity: "warning",
+      message: `The battery has ${Math.floor(batteryLeft)} % left`,
+    };
+  },
   "no-capture": (facts, now, { noCaptureMs }, since) => {
     const { presence, presenceSince, cameAt, active, intervalMs, intervalSaid, expectedFrom } = facts;
     if (presence === "unknown") return now - presenceSince < UNKNOWN_MS ? LEAVE : CLEAR;
@@ -94,6 +116,21 @@ export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>
     };
   },
 };
+
+/** Of a camera that is not there. While it is not known whether it is, an alert that stands stays. */
+function goneFor(
+  { presence, presenceSaid, goneSince }: CameraFacts,
+  now: number,
+  { offlineMs }: AlertThresholds,
+  since: number,
+  { status, message }: { status: "offline" | "overslept"; message: (waited: string) => string },
+): Verdict {
+  if (presence === "unknown" && offlineMs > 0) return LEAVE;
+  if (presence !== status || goneSince === undefined || offlineMs === 0) return CLEAR;
+  // Nobody could come back while the server was away.
+  if (now - Math.max(goneSince, since) < offlineMs) return LEAVE;
+  return { is: "raise", cause: presenceSaid, severity: "critical", message: message(duration(offlineMs)) };
+}
 
 /** `45 s`, `5 min`, `1.5 h` */
 function duration(ms: number): string {

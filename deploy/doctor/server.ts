@@ -84,7 +84,9 @@ async function checkHealth(url: string, version: string, now: () => number): Pro
 const PRESENCE_ADVICE: Partial<Record<z.infer<typeof presenceSchema>["status"], string>> = {
   offline: "look at its power and its link",
   stale: "it is connected but takes no pictures, look at the camera and its schedule",
-  unknown: "it was not heard of since the server started, look at its power and its link",
+  overslept: "it did not wake when it said, look at its power and its link",
+  unknown: "the server has just started and waits for it",
+  never_seen: "set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera",
 };
 
 async function checkCameras(url: string, key: string): Promise<Finding[]> {

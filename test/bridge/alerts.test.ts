@@ -70,6 +70,118 @@ const isThere = (status: string) =>
   });
 const capturing = (active: boolean) => north("state/capture", { active, captures_completed: 1 });
 
+/** As presence publishes it. */
+const presence = (status: string, more: { offline_since?: string; until?: string } = {}) =>
+  place.ingest.publish({
+    topic: { kind: "camera-state", camera: "north", name: "presence" },
+    ...{ event: `camera.${status}`, data: { status, since: new Date().toISOString(), ...more }, retain: true },
+  });
+
+describe("offline", () => {
+  const GONE = "Offline for more than 10 min: look at its power and its link";
+
+  it("is raised once when a camera has been gone for ten minutes, and cleared when it is back", async () => {
+    await presence("online");
+    const offline_since = new Date().toISOString();
+    await pass(30 * SECOND);
+    await presence("offline", { offline_since });
+    await pass(9 * MINUTE);
+    expect(said("offline")).toEqual([]);
+    await pass(MINUTE);
+    expect(said("offline")).toEqual([GONE]);
+    await pass(60 * MINUTE);
+    await presence("online");
+    await pass(10 * SECOND);
+    expect(said("offline")).toEqual([GONE, null]);
+  });
+
+  it("is raised of a camera that takes no pictures, too", async () => {
+    await capturing(false);
+    await presence("offline", { offline_since: new Date().toISOString() });
+    await pass(11 * MINUTE);
+    expect(said("offline")).toEqual([GONE]);
+  });
+
+  it("is quiet while the camera sleeps as announced, and of one that never came", async () => {
+    await presence("sleeping", { until: new Date(Date.now() + 3_600_000).toISOString() });
+    await pass(59 * MINUTE);
+    await presence("never_seen");
+    await pass(59 * MINUTE);
+    expect(said("offline")).toEqual([]);
+    expect(said("overslept")).toEqual([]);
+  });
+
+  it("has a threshold of its own for single cameras, and none with 0", async () => {
+    await running?.stop();
+    await watch({ offlineMs: 600_000, offlineMsOf: new Map([["north", 60_000]]) });
+    await presence("offline", { offline_since: new Date().toISOString() });
+    await pass(70 * SECOND);
+    expect(said("offline")).toEqual(["Offline for more than 1 min: look at its power and its link"]);
+    await running?.stop();
+    await watch({ offlineMsOf: new Map([["north", 0]]) });
+    await pass(MINUTE);
+    expect(said("offline").at(-1)).toBeNull();
+    await pass(60 * MINUTE);
+    expect(stands("offline")).toBe(false);
+  });
+
+  it("stands over a restart, and is not raised for the time in which nobody could come back", async () => {
+    await presence("offline", { offline_since: new Date().toISOString() });
+    await restart(120 * MINUTE);
+    await pass(9 * MINUTE);
+    expect(stands("offline")).toBe(false);
+    await pass(2 * MINUTE);
+    expect(said("offline")).toEqual([GONE]);
+    await restart();
+    await pass(11 * MINUTE);
+    expect(said("offline")).toEqual([]);
+    expect(stands("offline")).toBe(true);
+  });
+});
+
+describe("overslept", () => {
+  const LATE = "Has not come back from its sleep, and is more than 10 min late";
+
+  it("is raised when a sleeper does not wake, and cleared when it does", async () => {
+    const until = new Date(Date.now() + MINUTE).toISOString();
+    await presence("sleeping", { until });
+    await pass(90 * SECOND);
+    await presence("overslept", { until, offline_since: until });
+    await pass(9 * MINUTE);
+    expect(said("overslept")).toEqual([]);
+    await pass(MINUTE);
+    expect(said("overslept")).toEqual([LATE]);
+    expect(said("offline")).toEqual([]);
+    await presence("online");
+    await pass(10 * SECOND);
+    expect(said("overslept")).toEqual([LATE, null]);
+  });
+});
+
+describe("battery", () => {
+  it("is raised below 20 %, cleared from 25 % on, and does not flap in between", async () => {
+    for (const battery_percent of [20, 19, 21, 18, 24, 25, 24])
+      await north("state/power", { source: "solar", battery_percent }).then(() => pass(10 * SECOND));
+    expect(said("battery")).toEqual(["The battery has 19 % left", null]);
+  });
+
+  it("is not raised of a camera at the mains, nor with ALERT_BATTERY_PERCENT 0", async () => {
+    await north("state/power", { source: "mains", battery_percent: 3 });
+    await pass(MINUTE);
+    await running?.stop();
+    await watch({ batteryPercent: 0 });
+    await north("state/power", { source: "battery", battery_percent: 3 });
+    await pass(MINUTE);
+    expect(said("battery")).toEqual([]);
+  });
+
+  it("that a camera raises itself, and of which it says nothing else, is the camera's to clear", async () => {
+    await north("alerts/battery", { alert: "battery", severity: "warning", message: "low" });
+    await pass(MINUTE);
+    expect(stands("battery")).toBe(true);
+  });
+});
+
 describe("no-capture", () => {
   const NO_PICTURE = "No picture for more than 5 min, though the schedule asks for one every 30 s";
 

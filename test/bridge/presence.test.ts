@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type PresenceService, startPresence } from "../../bridge/presence.ts";
+import { type PresenceOptions, type PresenceService, startPresence } from "../../bridge/presence.ts";
 import { presenceSchema } from "../../contract/events.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { type MemoryJournal, memoryJournal, published } from "./support/memory-journal.ts";
@@ -27,8 +27,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function start(): PresenceService {
-  return startPresence({ journal, tree, publish: journal.publish, link, logger: pino({ level: "silent" }) });
+function start(more: Partial<PresenceOptions> = {}): PresenceService {
+  return startPresence({ journal, tree, publish: journal.publish, link, logger: pino({ level: "silent" }), ...more });
 }
 
 function say(status: "online" | "offline" | "sleeping", session = "s1", until?: string): void {
@@ -76,6 +76,20 @@ describe("a camera's presence", () => {
     expect(status()).toBe("online");
     vi.advanceTimersByTime(2000);
     expect(events()).toEqual(["camera.online", "camera.offline"]);
+  });
+
+  it("is offline since its link broke, and says when the camera was last heard", () => {
+    comeOnline();
+    journal.say(CAPTURED, {});
+    vi.advanceTimersByTime(20_000);
+    drop();
+    const brokeAt = Date.now();
+    vi.advanceTimersByTime(3_600_000);
+    expect(presence.of("north")).toEqual({
+      ...{ status: "offline", since: new Date(brokeAt).toISOString(), session: "s1" },
+      ...{ offline_since: new Date(brokeAt).toISOString(), last_heard_at: new Date(brokeAt - 20_000).toISOString() },
+    });
+    expect(published(journal, PRESENCE).at(-1)?.data).toEqual(presence.of("north"));
   });
 
   it("says nothing of a link that is back within the grace", () => {
@@ -163,19 +177,64 @@ describe("a camera's presence", () => {
 });
 
 describe("after a restart", () => {
-  function restart(): void {
+  function restart(awayMs = 5000): void {
+    presence.stop();
+    const followedUntil = Date.now();
+    link.connections.clear();
+    vi.advanceTimersByTime(awayMs);
+    presence = start({ followedUntil });
+  }
+
+  it("a camera that was there is unknown for the grace, then offline since the server last followed it", () => {
+    comeOnline();
+    vi.advanceTimersByTime(60_000);
+    const stoppedAt = new Date(Date.now()).toISOString();
+    restart(3_600_000);
+    expect(presence.of("north")).toMatchObject({ status: "unknown", last_heard_at: stoppedAt });
+    expect(events()).toEqual(["camera.online", "camera.unknown"]);
+    vi.advanceTimersByTime(29_000);
+    expect(status()).toBe("unknown");
+    vi.advanceTimersByTime(2000);
+    expect(presence.of("north")).toMatchObject({
+      ...{ status: "offline", since: stoppedAt, offline_since: stoppedAt, last_heard_at: stoppedAt },
+    });
+    expect(events()).toEqual(["camera.online", "camera.unknown", "camera.offline"]);
+  });
+
+  it("a camera that was offline stays so, since then, and is not published again", () => {
+    comeOnline();
+    drop();
+    vi.advanceTimersByTime(60_000);
+    const before = presence.of("north");
+    restart(3_600_000);
+    restart(3_600_000);
+    vi.advanceTimersByTime(60_000);
+    expect(presence.of("north")).toEqual(before);
+    expect(events()).toEqual(["camera.online", "camera.offline"]);
+    comeOnline();
+    expect(status()).toBe("online");
+  });
+
+  it("a camera that the server before this one left unknown is offline since the last that was heard of it", () => {
+    comeOnline();
+    const heardAt = new Date(START).toISOString();
     presence.stop();
     link.connections.clear();
     vi.advanceTimersByTime(5000);
     presence = start();
-  }
+    vi.advanceTimersByTime(32_000);
+    expect(presence.of("north")).toMatchObject({ status: "offline", offline_since: heardAt });
+  });
 
-  it("a camera is unknown, whatever it was before, and published so", () => {
+  it("a camera that sleeps goes on to sleep, and has overslept when it does not wake", () => {
     comeOnline();
-    restart();
-    expect(events()).toEqual(["camera.online", "camera.unknown"]);
-    vi.advanceTimersByTime(600_000);
-    expect(status()).toBe("unknown");
+    say("sleeping", "s1", new Date(Date.now() + 3_600_000).toISOString());
+    drop();
+    restart(1_800_000);
+    expect(status()).toBe("sleeping");
+    vi.advanceTimersByTime(1_800_000 + 31_000);
+    expect(status()).toBe("overslept");
+    expect(events()).toEqual(["camera.online", "camera.sleeping", "camera.overslept"]);
   });
 
   it("a camera that is unknown already is not published again", () => {
@@ -237,7 +296,7 @@ describe("after a restart", () => {
     restart();
     say("offline", "s1");
     vi.advanceTimersByTime(60_000);
-    expect(status()).toBe("unknown");
+    expect(presence.of("north")).toMatchObject({ status: "offline", session: "s2" });
   });
 
   it("its interval is still known", () => {
@@ -261,12 +320,27 @@ describe("a sleeping camera", () => {
     expect(events()).toEqual(["camera.online", "camera.sleeping"]);
   });
 
-  it("that does not come back when it said is offline after the grace", () => {
+  it("that does not come back when it said has overslept after the grace, since the moment it named", () => {
     comeOnline();
     say("sleeping", "s1", UNTIL);
     drop();
+    expect(presence.of("north")?.offline_since).toBeUndefined();
     vi.advanceTimersByTime(3_600_000 + 31_000);
-    expect(status()).toBe("offline");
+    expect(presence.of("north")).toMatchObject({
+      ...{ status: "overslept", since: UNTIL, until: UNTIL, offline_since: UNTIL },
+    });
+    expect(events()).toEqual(["camera.online", "camera.sleeping", "camera.overslept"]);
+  });
+
+  it("that has overslept stays so with the will of its session, and is online when it wakes", () => {
+    comeOnline();
+    say("sleeping", "s1", UNTIL);
+    vi.advanceTimersByTime(3_600_000 + 31_000);
+    drop();
+    vi.advanceTimersByTime(60_000);
+    expect(status()).toBe("overslept");
+    comeOnline("s2");
+    expect(presence.of("north")).toMatchObject({ status: "online" });
     expect(presence.of("north")?.until).toBeUndefined();
   });
 
@@ -282,7 +356,7 @@ describe("a sleeping camera", () => {
     vi.advanceTimersByTime(3_600_000);
     expect(presence.of("north")).toMatchObject({ status: "sleeping", until: wakesAt });
     vi.advanceTimersByTime(31_000);
-    expect(status()).toBe("offline");
+    expect(status()).toBe("overslept");
   });
 
   it("is online when it wakes", () => {
@@ -370,6 +444,98 @@ describe("a stale camera", () => {
     drop();
     vi.advanceTimersByTime(31_000);
     expect(status()).toBe("offline");
+  });
+});
+
+describe("a registered camera", () => {
+  interface Registered {
+    id: string;
+    kind: "camera" | "processing";
+  }
+  let add: (device: Registered) => void;
+
+  function register(...registered: Registered[]): void {
+    const described = registered.map((device) => ({ ...device, certificateName: undefined, changedAt: START }));
+    presence.stop();
+    presence = start({
+      devices: {
+        list: () => described,
+        onAdd(listener) {
+          add = listener;
+          return () => {};
+        },
+      },
+    });
+  }
+
+  it("that never came is never_seen, since it is known, and published so", () => {
+    register({ id: "north", kind: "camera" }, { id: "worker", kind: "processing" });
+    vi.advanceTimersByTime(600_000);
+    expect(presence.of("north")).toEqual({ status: "never_seen", since: new Date(START).toISOString() });
+    expect(events()).toEqual(["camera.never_seen"]);
+    expect(presence.of("worker")).toBeUndefined();
+  });
+
+  it("is never_seen as soon as it is added", () => {
+    register();
+    add({ id: "north", kind: "camera" });
+    expect(status()).toBe("never_seen");
+  });
+
+  it("is online when it comes", () => {
+    register({ id: "north", kind: "camera" });
+    comeOnline();
+    expect(events()).toEqual(["camera.never_seen", "camera.online"]);
+  });
+
+  it("that came before is what it was, not never_seen", () => {
+    comeOnline();
+    register({ id: "north", kind: "camera" });
+    expect(events()).not.toContain("camera.never_seen");
+  });
+
+  it("is never_seen again when it was removed and added, with nothing of what it was", () => {
+    comeOnline();
+    register({ id: "north", kind: "camera" });
+    add({ id: "north", kind: "camera" });
+    journal.say({ kind: "camera-state", camera: "north", name: "presence" }, null, { retain: true });
+    expect(presence.of("north")).toEqual({ status: "never_seen", since: expect.any(String) });
+  });
+
+  it("is gone when it is removed", () => {
+    register({ id: "north", kind: "camera" });
+    journal.say({ kind: "camera-state", camera: "north", name: "presence" }, null, { retain: true });
+    vi.advanceTimersByTime(60_000);
+    expect(presence.of("north")).toBeUndefined();
+  });
+});
+
+describe("a system clock that jumps", () => {
+  let ownClock: number;
+
+  beforeEach(() => {
+    presence.stop();
+    ownClock = START;
+    const ticking = setInterval(() => {
+      ownClock += 500;
+    }, 500);
+    presence = start({ now: () => ownClock });
+    return () => clearInterval(ticking);
+  });
+
+  it("makes no camera offline, stale or overslept", () => {
+    journal.say({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
+    comeOnline();
+    vi.setSystemTime(START + 2 * 86_400_000);
+    vi.advanceTimersByTime(30_000);
+    expect(status()).toBe("online");
+  });
+
+  it("leaves the moments that are shown by the system's clock", () => {
+    vi.setSystemTime(START + 2 * 86_400_000);
+    comeOnline();
+    vi.advanceTimersByTime(30_000);
+    expect(presence.of("north")?.since).toBe(new Date(START + 2 * 86_400_000).toISOString());
   });
 });
 

@@ -1,6 +1,9 @@
 import type { CameraAlertName, ServiceAlertName } from "../../../contract/events.ts";
 
 const NAMES: Readonly<Record<CameraAlertName | ServiceAlertName, string>> = {
+  offline: "Camera offline",
+  overslept: "Camera did not wake",
+  battery: "Battery nearly empty",
   "no-capture": "No pictures",
   disk: "Storage nearly full",
   failures: "Failing pictures",

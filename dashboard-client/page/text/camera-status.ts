@@ -34,6 +34,14 @@ function currentStatus(camera: CameraState, now: number): StatusText {
       return presence.until === undefined
         ? { label: "Sleeping", detail: since, tone: "rest" }
         : { label: `Sleeping until ${formatMinute(presence.until, zone, now)}`, detail: since, tone: "rest" };
+    case "overslept":
+      return {
+        label: "Overslept",
+        detail: `did not wake ${presence.until === undefined ? since : `at ${formatMinute(presence.until, zone, now)}`}`,
+        tone: "bad",
+      };
+    case "never_seen":
+      return { label: "Never connected", detail: `registered ${since}`, tone: "quiet" };
     case "stale":
       return { label: "No new pictures", detail: `there, but late ${since}`, tone: "warn" };
     case "unknown":

@@ -27,6 +27,8 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["camera.offline", { title: "Camera offline", icon: "link", tone: "bad" }],
   ["camera.sleeping", { title: "Camera sleeping", icon: "moon", tone: "rest" }],
   ["camera.stale", { title: "No new pictures", icon: "link", tone: "warn" }],
+  ["camera.overslept", { title: "Camera did not wake", icon: "moon", tone: "bad" }],
+  ["camera.never_seen", { title: "Camera registered, not connected yet", icon: "camera", tone: "quiet" }],
   ["camera.unknown", { title: "Waiting for the camera", icon: "link", tone: "quiet" }],
   ["job.progress", { title: "Processing", icon: "film", tone: "quiet" }],
   ["job.completed", { title: "Processing finished", icon: "film", tone: "good" }],

@@ -161,6 +161,19 @@ describe("a client that resumes", () => {
 });
 
 describe("the position in a ping", () => {
+  it("is there only with a subscription: a client that resumes from it would lose what it has not asked for", async () => {
+    const { url, token, event } = await startRealtime({ pingIntervalMs: 100 });
+    await many(event, 5);
+    const client = await connect(url, token());
+    expect(await client.next("ping")).toEqual({ type: "ping" });
+    await client.subscribe("camera:north");
+    expect(await client.next("ping", ({ position }) => position !== undefined)).toMatchObject({ position: 5 });
+    client.send({ type: "unsubscribe", channel: "camera:north" });
+    await client.next("unsubscription_result");
+    await many(event, 3);
+    expect((await client.next("ping", ({ position }) => position !== 5)).position).toBeUndefined();
+  });
+
   it("is that of the last event delivered, and resuming from it misses nothing", async () => {
     const { url, token, event, journal } = await startRealtime({ pingIntervalMs: 100 });
     const client = await connect(url, token());

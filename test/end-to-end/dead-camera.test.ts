@@ -1,0 +1,73 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { startCameraProgram } from "../support/camera-program.ts";
+import { addCamera } from "../support/devices.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+const OPERATOR_KEY = "operator-key-of-the-tests";
+const cleanUps: (() => Promise<unknown> | unknown)[] = [];
+let dataPath: string;
+let server: Skylapse;
+
+beforeEach(() => {
+  dataPath = makeDataPath();
+  cleanUps.push(() => removeDataPath(dataPath));
+});
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+async function start(): Promise<void> {
+  server = await startSkylapse({
+    dataPath,
+    env: { OPERATOR_KEY, PRESENCE_GRACE_MS: "500", ALERT_OFFLINE_SECONDS: "2", LOG_LEVEL: "warn" },
+  });
+  cleanUps.push(() => server.end());
+}
+
+async function camera(id: string) {
+  const answer = await fetch(`${server.http}/cameras/${id}`, { headers: { authorization: `Bearer ${OPERATOR_KEY}` } });
+  const { presence = {}, alerts = {} } = await answer.json();
+  return { presence, alerts };
+}
+
+it("a camera program that is killed raises an alert, and since when it is gone survives a kill of the server", {
+  timeout: 120_000,
+}, async () => {
+  const secret = await addCamera(dataPath, "north");
+  await start();
+  expect((await camera("north")).presence).toMatchObject({ status: "never_seen" });
+  const program = await startCameraProgram({ brokerUrl: server.mqtt, secret });
+  cleanUps.push(() => program.end());
+  await vi.waitFor(async () => expect((await camera("north")).presence.status).toBe("online"));
+
+  const killedAt = Date.now();
+  program.process.kill("SIGKILL");
+  await vi.waitFor(async () => expect((await camera("north")).alerts).toHaveProperty("offline"), { timeout: 60_000 });
+  const { presence: before } = await camera("north");
+  expect(before.status).toBe("offline");
+  expect(Date.parse(before.offline_since)).toBeGreaterThanOrEqual(killedAt - 1000);
+  expect(Date.parse(before.last_heard_at)).toBeLessThanOrEqual(Date.parse(before.offline_since));
+
+  await server.end("SIGKILL");
+  await start();
+  await vi.waitFor(async () => expect((await camera("north")).presence).toEqual(before));
+  expect((await camera("north")).alerts).toHaveProperty("offline");
+});
+
+it("a camera that does not come back after the server was killed is offline since then", {
+  timeout: 120_000,
+}, async () => {
+  const secret = await addCamera(dataPath, "north");
+  await start();
+  const program = await startCameraProgram({ brokerUrl: server.mqtt, secret });
+  cleanUps.push(() => program.end());
+  await vi.waitFor(async () => expect((await camera("north")).presence.status).toBe("online"));
+  await server.end("SIGKILL");
+  const goneAt = Date.now();
+  program.process.kill("SIGKILL");
+  await start();
+  await vi.waitFor(async () => expect((await camera("north")).presence.status).toBe("offline"));
+  const { presence } = await camera("north");
+  expect(Date.parse(presence.offline_since)).toBeLessThanOrEqual(goneAt);
+  await vi.waitFor(async () => expect((await camera("north")).alerts).toHaveProperty("offline"), { timeout: 60_000 });
+});
