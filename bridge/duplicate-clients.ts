@@ -15,6 +15,11 @@ export const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
 /** Without a take-over by another device for so long, the alert is cleared. */
 const QUIET_MS = 120_000;
+/**
+ * The same two for devices whose births show that they take turns. Each waits longer and longer, up to five minutes,
+ * before it takes the link back.
+ */
+const TURNS_MS = 15 * 60_000;
 const TICK_MS = 1000;
 /** Client ids, and cameras, that are watched; the one heard of longest ago makes room. */
 const MAX_WATCHED = 10_000;
@@ -57,9 +62,11 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
 
   function takenOver(clientId: string, identity: string): void {
     const now = Date.now();
-    const moments = [...(recent.get(clientId) ?? []), now].filter((at) => at > now - WINDOW_MS);
-    putLast(recent, clientId, moments.slice(-TAKE_OVERS_TO_ALERT));
     const camera = cameraOf(identity);
+    const windowMs = takesTurns(camera, now) ? TURNS_MS : WINDOW_MS;
+    const last = [...(recent.get(clientId) ?? []), now].slice(-TAKE_OVERS_TO_ALERT);
+    putLast(recent, clientId, last);
+    const moments = last.filter((at) => at > now - windowMs);
     if (camera !== undefined && isOneDevice(camera, now)) return;
     if (camera !== undefined && raised.has(camera)) raised.set(camera, now);
     else if (moments.length >= TAKE_OVERS_TO_ALERT) {
@@ -70,7 +77,13 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
 
   function isOneDevice(camera: string, now: number): boolean {
     if (journal.state(tree.build({ kind: "camera-link", camera })) === undefined) return false;
-    return (boots.get(camera)?.cameBackAt ?? 0) <= now - QUIET_MS;
+    return !takesTurns(camera, now);
+  }
+
+  /** Whether one of its boots came back after another, lately. */
+  function takesTurns(camera: string | undefined, now: number): boolean {
+    const cameBackAt = camera === undefined ? undefined : boots.get(camera)?.cameBackAt;
+    return cameBackAt !== undefined && cameBackAt > now - TURNS_MS;
   }
 
   function born({ topic: name, camera, body }: Entry): void {
@@ -100,11 +113,12 @@ export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(
   function tick(): void {
     const now = Date.now();
     for (const [clientId, moments] of recent) {
-      if ((moments.at(-1) ?? 0) > now - WINDOW_MS) break;
+      if ((moments.at(-1) ?? 0) > now - TURNS_MS) break;
       recent.delete(clientId);
     }
     for (const [camera, lastAt] of raised) {
-      if (now - lastAt < QUIET_MS) continue;
+      const { cameBackAt } = boots.get(camera) ?? {};
+      if (now < (cameBackAt === undefined ? lastAt + QUIET_MS : cameBackAt + TURNS_MS)) continue;
       raised.delete(camera);
       // Somebody else has: with its camera, say.
       if (journal.state(tree.build(topicOf(camera))) === undefined) continue;

@@ -1,11 +1,12 @@
 import { connect, type IClientOptions, type MqttClient } from "mqtt";
 import type { Logger } from "pino";
 import type { Link } from "../contract/events.ts";
-import { type BackoffOptions, backoffMs } from "./backoff.ts";
+import type { BackoffOptions } from "./backoff.ts";
 import { encodeEnvelope, sealEnvelope } from "./envelope.ts";
 import { linkTrouble } from "./link-trouble.ts";
 import type { Outbox, OutboxEntry } from "./outbox.ts";
 import { type Flight, Pace } from "./pace.ts";
+import { Reconnects } from "./reconnects.ts";
 import { SmallerPictures } from "./smaller-pictures.ts";
 
 /** The most publishes that wait for their PUBACK at once: what a cut link costs to send again. */
@@ -69,8 +70,9 @@ export interface UplinkOptions {
 export class Uplink {
   readonly #options: UplinkOptions;
   #client: MqttClient | undefined;
-  #up = false;
-  #attempt = 0;
+  /** Since when the link is up, by `performance.now()`. */
+  #upSince: number | undefined;
+  readonly #reconnects: Reconnects;
   #retry: NodeJS.Timeout | undefined;
   #ackTimer: NodeJS.Timeout | undefined;
   readonly #inFlight = new Set<OutboxEntry>();
@@ -82,11 +84,12 @@ export class Uplink {
 
   constructor(options: UplinkOptions) {
     this.#options = options;
+    this.#reconnects = new Reconnects(options.reconnect);
   }
 
   /** True from the birth's PUBACK until the connection closes. */
   get up(): boolean {
-    return this.#up;
+    return this.#upSince !== undefined;
   }
 
   open(): void {
@@ -123,7 +126,7 @@ export class Uplink {
   pump(): void {
     const { outbox } = this.#options;
     const client = this.#client;
-    if (!this.#up || client === undefined) return;
+    if (!this.up || client === undefined) return;
     this.#report();
     while (this.#inFlight.size < MAX_IN_FLIGHT) {
       const entry = outbox.take((candidate) => this.#fits(candidate));
@@ -205,8 +208,7 @@ export class Uplink {
       return this.#cut(client, error instanceof Error ? error.message : String(error));
     }
     if (client !== this.#client || !client.connected || this.#stopping !== undefined) return;
-    this.#up = true;
-    this.#attempt = 0;
+    this.#upSince = performance.now();
     this.#pace = new Pace();
     this.#options.outbox.connected();
     this.#armAckTimer(client);
@@ -222,17 +224,24 @@ export class Uplink {
   ): void {
     if (client !== this.#client) return;
     const { brokerUrl, logger } = this.#options;
+    const lastedMs = this.#upSince === undefined ? undefined : performance.now() - this.#upSince;
     this.#client = undefined;
+    this.#upSince = undefined;
     clearTimeout(this.#ackTimer);
-    if (this.#up) logger.info(trouble === undefined ? {} : { reason: linkTrouble(trouble) }, "link down");
+    if (lastedMs !== undefined)
+      logger.info(trouble === undefined || cut ? {} : { reason: linkTrouble(trouble) }, "link down");
     else if (!cut && this.#stopping === undefined)
       logger.warn({ broker: brokerUrl, reason: linkTrouble(trouble) }, "link failed");
-    this.#up = false;
     this.#inFlight.clear();
     this.#options.outbox.release(byPeer);
     this.#whenIdle?.();
     if (this.#stopping !== undefined) return;
-    const waitMs = backoffMs(this.#attempt++, this.#options.reconnect);
+    const { waitMs, endedInARow } = this.#reconnects.after({ lastedMs, error: trouble });
+    if (endedInARow !== undefined)
+      logger.warn(
+        { times: endedInARow, nextTryS: Math.ceil(waitMs / 1000) },
+        "the server ends the link soon after it comes up: another device uses this camera id, or the server refuses a message (its log says which); each device needs a CAMERA_ID of its own",
+      );
     this.#retry = setTimeout(() => this.open(), waitMs);
   }
 
@@ -241,7 +250,7 @@ export class Uplink {
     if (client !== this.#client) return;
     this.#options.logger.warn({ reason }, "link cut");
     client.end(true);
-    this.#lost(client, { byPeer, cut: true });
+    this.#lost(client, { byPeer, trouble: byPeer ? undefined : new Error(reason), cut: true });
   }
 
   #armAckTimer(client: MqttClient, { waiting = this.#inFlight.size > 0 } = {}): void {
@@ -285,14 +294,14 @@ export class Uplink {
     clearTimeout(this.#retry);
     const client = this.#client;
     const sleeps = farewell.status === "sleeping";
-    if (client !== undefined && this.#up) await within(sleeps ? SLEEP_DRAIN_MS : DRAIN_MS, this.#idle());
+    if (client !== undefined && this.up) await within(sleeps ? SLEEP_DRAIN_MS : DRAIN_MS, this.#idle());
     // Even when no PUBACK has come for the birth: the broker may have it, and would keep us online for ever.
     if (client?.connected) {
       const { topic, payload } = this.#link(farewell);
       const ms = sleeps ? SLEEP_FAREWELL_MS : FAREWELL_MS;
       await within(ms, client.publishAsync(topic, payload, { qos: 1, retain: true }));
     }
-    this.#up = false;
+    this.#upSince = undefined;
     this.#client = undefined;
     clearTimeout(this.#ackTimer);
     this.#inFlight.clear();
