@@ -84,6 +84,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       maxRequestsPerMinute: read.MAX_REQUESTS_PER_MINUTE,
       maxTokenRequestsPerMinute: read.MAX_TOKEN_REQUESTS_PER_MINUTE,
       maxBroadcastsPerMinute: read.MAX_BROADCASTS_PER_MINUTE,
+      maxListedStateBytes: read.MAX_LISTED_STATE_BYTES,
       maxCommandsPerMinute: read.MAX_COMMANDS_PER_MINUTE,
       tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
     },
@@ -223,6 +224,8 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     MAX_TOKEN_REQUESTS_PER_MINUTE: limitVariable.default(60),
     MAX_BROADCASTS_PER_MINUTE: limitVariable.default(6000),
     MAX_COMMANDS_PER_MINUTE: limitVariable.default(60),
+    /** A state of a camera that is larger is not in `GET /cameras`, but in `GET /cameras/{id}` alone. */
+    MAX_LISTED_STATE_BYTES: limitVariable.default(16_384),
     /** Life of a token minted with the operator key, unless the request names a shorter one. */
     TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(86_400),
 

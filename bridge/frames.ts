@@ -32,6 +32,20 @@ export function eventBody({ event, data, dataText, timestamp, id, historical, se
   return `"event":"${event}","data":${dataText ?? JSON.stringify(data ?? null)},"timestamp":"${timestamp}",${named}${place}${late}${number}`;
 }
 
+/** The JSON text of an entry's `data`, found without parsing it. @param body as {@link eventBody} makes it */
+export function dataTextOf(body: string): string {
+  // Behind the data there are names of the contract's form only, and a quote within a text of the data is escaped.
+  return body.slice(body.indexOf(DATA) + DATA.length, body.lastIndexOf(',"timestamp":"'));
+}
+
+/** @param body as {@link eventBody} makes it */
+export function eventNameOf(body: string): string {
+  return body.slice(EVENT.length, body.indexOf('"', EVENT.length));
+}
+
+const EVENT = '"event":"';
+const DATA = '","data":';
+
 /** @param snapshot part of the state at the moment of subscribing, not something that happens now */
 export function eventText(body: string, position: number, label: Label, snapshot = false): string {
   const channels = label.length > 1 ? `,"channels":${JSON.stringify(label)}` : "";

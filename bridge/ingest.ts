@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { monotonicFactory } from "ulid";
 import { type CustomChannels, cameraOfTopic, channelsOf } from "../contract/channels.ts";
-import { type Envelope, type Publication, readPublication } from "../contract/events.ts";
+import { cameraNamedIn, type Envelope, type Publication, readPublication } from "../contract/events.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import type {
@@ -163,10 +163,10 @@ class JournalIngest implements BridgeIngest {
     const name = tree.build(topic);
     const id = message.id ?? this.#nextId(this.#now());
     const timestamp = new Date(this.#now()).toISOString();
-    const envelope: Envelope = { v: 1, id, timestamp, event, data, ...(historical ? { historical } : {}) };
     const clears = retain && data === null;
-    const payload = clears ? Buffer.alloc(0) : Buffer.from(JSON.stringify(envelope));
-    const unnumbered = { session: undefined, seq: undefined, dataText: undefined };
+    const dataText = clears ? undefined : (message.dataText ?? JSON.stringify(data ?? null));
+    const payload = clears ? Buffer.alloc(0) : envelopeOf({ id, timestamp, event, historical }, dataText);
+    const unnumbered = { session: undefined, seq: undefined, dataText };
     const said: Publication = {
       event,
       data: clears ? clearing(topic) : data,
@@ -241,7 +241,7 @@ class JournalIngest implements BridgeIngest {
     return {
       topic,
       channels,
-      camera,
+      camera: camera ?? cameraNamedIn(data) ?? this.#options.journal.state(topic)?.camera,
       body: eventBody({ event, data, dataText, timestamp, id, historical, seq, place }),
       state: retained ? (payload.length === 0 ? "clear" : "set") : undefined,
       origin: { sender: identity, id, session, seq },
@@ -344,6 +344,17 @@ class JournalIngest implements BridgeIngest {
     this.#logger.info({ identity, topic, reason }, "publication refused");
     throw new PublicationRefusedError(reason);
   }
+}
+
+/** The payload of an event of the backend: an envelope whose `data` is written once, for everybody. */
+function envelopeOf(
+  { id, timestamp, event, historical }: Pick<Envelope, "id" | "timestamp" | "event" | "historical">,
+  dataText: string | undefined,
+): Buffer {
+  const late = historical ? ',"historical":true' : "";
+  return Buffer.from(
+    `{"v":1,"id":"${id}","timestamp":"${timestamp}","event":"${event}","data":${dataText ?? "null"}${late}}`,
+  );
 }
 
 /** An empty payload says nothing of what it clears; of an alert, its topic does. */

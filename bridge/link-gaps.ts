@@ -119,6 +119,7 @@ class GapFold implements Fold {
   apply(entry: Entry, replayed: boolean): void {
     if (entry.camera === undefined) return;
     const meaning = this.#topics.of(entry.topic);
+    if (meaning === "not-the-camera") return;
     if (meaning === "presence") {
       if (entry.state === "clear") this.#forget(entry.camera);
       else this.#noteSession(entry);
@@ -276,12 +277,14 @@ class GapFold implements Fold {
 }
 
 /** What a topic's messages mean here, besides their numbers. */
-type Meaning = "presence" | "link" | "dropped" | "other";
+type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {
-  if (topic?.kind === "camera-link") return "link";
-  if (topic?.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
-  return topic?.kind === "camera-event" && topic.event === DROPPED_EVENT ? "dropped" : "other";
+  // A job that names a camera has the numbers of its service.
+  if (topic === undefined || !("camera" in topic)) return "not-the-camera";
+  if (topic.kind === "camera-link") return "link";
+  if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
+  return topic.kind === "camera-event" && topic.event === DROPPED_EVENT ? "dropped" : "other";
 }
 
 function keyOf({ reason, from, to, first_seq, last_seq }: LinkGap): string {

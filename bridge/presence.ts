@@ -133,7 +133,8 @@ export function startPresence(options: PresenceOptions): PresenceService {
   function take(entry: Entry): void {
     if (entry.camera === undefined) return;
     const topic = tree.parse(entry.topic);
-    if (topic === undefined) return;
+    // A job that names the camera is no word of it.
+    if (topic === undefined || !("camera" in topic)) return;
     // Only the backend writes it: the camera was removed.
     if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear") {
       const { addedAgain = false } = cameras.get(entry.camera) ?? {};
@@ -194,7 +195,8 @@ export function startPresence(options: PresenceOptions): PresenceService {
     const startedAt = now();
     for (const entry of journal.snapshot(DASHBOARD)) {
       const topic = tree.parse(entry.topic);
-      if (entry.camera === undefined || topic === undefined) continue;
+      // A job may name a camera that was never heard of.
+      if (entry.camera === undefined || topic === undefined || !("camera" in topic)) continue;
       const camera = known(entry.camera);
       const body = bodyOf(entry);
       if (camera === undefined || body === undefined) continue;

@@ -6,6 +6,8 @@ export interface OwnMessage {
   event: string;
   /** Null with `retain` clears the topic. */
   data: unknown;
+  /** The JSON text of `data`, when somebody sent it: passed on as it is. */
+  dataText?: string | undefined;
   /** Becomes the state of its topic. Default: false, an event that happens once. */
   retain?: boolean;
   historical?: boolean;

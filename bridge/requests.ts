@@ -1,5 +1,6 @@
 import type { z } from "zod";
-import { jsonDepth, MAX_JSON_DEPTH } from "../contract/events.ts";
+import { MAX_JSON_DEPTH } from "../contract/events.ts";
+import { jsonDepth } from "../contract/json-text.ts";
 import { type ClientMessage, clientMessageSchema } from "../contract/socket-messages.ts";
 
 /** A name that a client gave its request, to be echoed. */

@@ -1,8 +1,8 @@
-import { DASHBOARD } from "../contract/channels.ts";
+import { isNarrowedChannel } from "../contract/channels.ts";
 import type { Label } from "./frames.ts";
 import type { StateEntry } from "./journal/journal.ts";
 
-/** What a subscriber sees of the journal: its channels, and the cameras that its `dashboard` channel is narrowed to. */
+/** What a subscriber sees of the journal: its channels, and the cameras that those of all cameras are narrowed to. */
 export interface View {
   /** The same for all views that see the same. */
   readonly key: string;
@@ -13,16 +13,16 @@ export interface View {
 
 export function viewOf(channels: Iterable<string>, onlyCameras: ReadonlySet<string> | undefined): View {
   const sorted = [...channels].sort();
-  const narrowing = sorted.includes(DASHBOARD) ? onlyCameras : undefined;
+  const narrowing = sorted.some(isNarrowedChannel) ? onlyCameras : undefined;
   const key = narrowing === undefined ? sorted.join(" ") : `${sorted.join(" ")} | ${[...narrowing].sort().join(" ")}`;
   return { key, channels: new Set(sorted), onlyCameras: narrowing };
 }
 
 type Addressed = Pick<StateEntry, "channels" | "camera">;
 
-/** Whether an entry of the channel is shown: the narrowing is of `dashboard` alone, other channels are granted whole. */
+/** Whether an entry of the channel is shown: of one camera's channel, and of an operator's own, all is. */
 export function shows(channel: string, onlyCameras: ReadonlySet<string> | undefined, { camera }: Addressed): boolean {
-  return channel !== DASHBOARD || onlyCameras === undefined || camera === undefined || onlyCameras.has(camera);
+  return onlyCameras === undefined || camera === undefined || onlyCameras.has(camera) || !isNarrowedChannel(channel);
 }
 
 /** The channels by which the view sees the entry, or undefined when it does not. */

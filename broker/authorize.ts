@@ -176,7 +176,7 @@ export class Authorize {
     const access = this.#options.registry.of(client);
     // A client whose connection has just ended gets nothing, but a null here would take the message out of its queue.
     if (access === undefined) return client.conn.destroyed ? packet : null;
-    if (!access.set.mayRead(packet.topic)) return null;
+    if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
     if (
       packet.retain &&
       typeof packet.payload !== "string" &&

@@ -1,4 +1,5 @@
 import type { CustomChannels } from "../contract/channels.ts";
+import { cameraNamedInPayload } from "../contract/events.ts";
 import { type Grants, grantsOf } from "../contract/permissions.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } from "../contract/topics.ts";
@@ -31,6 +32,8 @@ const PLAIN: PublishDecision = { kind: "plain" };
 export interface PermissionSet {
   readonly grants: Grants;
   mayRead(topic: string): boolean;
+  /** The same of one message, which may name a camera that the bearers do not see. */
+  mayReceive(topic: string, payload: string | Uint8Array): boolean;
   /** Undefined when the filter may be subscribed to, else why not. */
   subscribeProblem(filter: string): string | undefined;
   decidePublish(topic: string): PublishDecision;
@@ -70,10 +73,19 @@ export class PermissionSets {
 
 function permissionSet(permissions: readonly string[], { tree, channels }: PermissionSetsOptions): PermissionSet {
   const grants = grantsOf(permissions, { tree, channels });
-  const readable = new TopicDecisions((topic) => grants.canReadTopic(topic), TOPICS_PER_SET);
+  const readable = new TopicDecisions(
+    (topic) => (!grants.canReadTopic(topic) ? "no" : grants.mustReadMessage(topic) ? "by-camera" : "yes"),
+    TOPICS_PER_SET,
+  );
   return {
     grants,
-    mayRead: (topic) => readable.of(topic),
+    mayRead: (topic) => readable.of(topic) !== "no",
+    mayReceive: (topic, payload) => {
+      const answer = readable.of(topic);
+      if (answer !== "by-camera") return answer === "yes";
+      const camera = cameraNamedBy(payload);
+      return camera === undefined || grants.seesCamera(camera);
+    },
     subscribeProblem: (filter) => {
       const problem = tree.owns(filter) ? filterProblem(filter) : plainProblem(filter, filterProblem);
       if (problem !== undefined) return `the filter ${problem}`;
@@ -91,6 +103,20 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
       return { kind: "ingest", retains: isRetained(parsed), owner, act: actOf(parsed) };
     },
   };
+}
+
+/** By payload, so that it is read once, however many receive it. */
+const camerasNamed = new WeakMap<Uint8Array, { camera: string | undefined }>();
+
+/** The camera that a job or a broadcast names. */
+function cameraNamedBy(payload: string | Uint8Array): string | undefined {
+  if (typeof payload === "string") return cameraNamedInPayload(Buffer.from(payload));
+  let known = camerasNamed.get(payload);
+  if (known === undefined) {
+    known = { camera: cameraNamedInPayload(payload) };
+    camerasNamed.set(payload, known);
+  }
+  return known.camera;
 }
 
 /** What a publication there does to others; undefined when it says something of its sender. */

@@ -35,6 +35,11 @@ export const customChannelsSchema = z.record(
 
 export type CustomChannels = ReadonlyMap<string, CustomChannel>;
 
+/** True for a channel that carries what is said of all cameras: a reader narrowed to some sees only theirs in it. */
+export function isNarrowedChannel(channel: string): boolean {
+  return BUILT_IN.includes(channel);
+}
+
 export function cameraChannel(camera: string): string {
   if (!isId(camera)) throw new RangeError(`"${camera}" is not a camera id`);
   return `camera:${camera}`;

@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { cameraSettingsSchema, jsonDepth, MAX_JSON_DEPTH, timestampSchema } from "./events.ts";
+import { cameraSettingsSchema, MAX_JSON_DEPTH, timestampSchema } from "./events.ts";
 import { eventNameSchema, idSchema } from "./ids.ts";
+import { jsonDepth } from "./json-text.ts";
 import { didYouMean } from "./nearest-name.ts";
 
 const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 06:30");

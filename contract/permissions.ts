@@ -5,6 +5,7 @@ import {
   cameraOfTopic,
   channelExists,
   DASHBOARD,
+  isNarrowedChannel,
   JOBS,
   SYSTEM,
 } from "./channels.ts";
@@ -22,12 +23,17 @@ export interface Grants {
   canReadChannel(channel: string): boolean;
   /** May see events of the camera on the `dashboard` channel. */
   seesCamera(camera: string): boolean;
-  /** The cameras that the `dashboard` channel is narrowed to, or undefined for all. */
+  /** The cameras that `dashboard`, `alerts`, `jobs` and `system` are narrowed to, or undefined for all. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
   canCommand(camera: string): boolean;
   readonly canBroadcast: boolean;
   /** May receive a message published to this topic. Asked at every delivery that is filtered. */
   canReadTopic(topic: string): boolean;
+  /**
+   * True when {@link canReadTopic} is not enough: the topic is nobody's camera's, so a message there may name one that
+   * is outside {@link onlyCameras}.
+   */
+  mustReadMessage(topic: string): boolean;
   /** May subscribe to the filter: everything it matches, but for commands, is readable. */
   canSubscribe(filter: string): boolean;
   canWriteTopic(topic: string): boolean;
@@ -70,7 +76,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
   const devices = idsOf(permissions, "device");
   const services = idsOf(permissions, "processing");
   const dashboard = held.has("dashboard:read");
-  const narrowed = !admin && dashboard && !held.has("camera:read") && readable.size > 0;
+  const narrowed = !admin && !held.has("camera:read") && readable.size > 0;
 
   const seesCamera = (camera: string): boolean =>
     admin || held.has("camera:read") || readable.has(camera) || (dashboard && !narrowed);
@@ -112,8 +118,10 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     for (const camera of readable) list.push(`${root}/cameras/${camera}/#`, `${root}/channels/camera:${camera}/#`);
     if (held.has("camera:control")) list.push(`${root}/cameras/+/replies/+`);
     for (const camera of commandable) list.push(`${root}/cameras/${camera}/replies/+`);
-    if (held.has("alerts:read"))
-      list.push(`${root}/cameras/+/alerts/#`, `${root}/processing/+/alerts/#`, `${root}/channels/${ALERTS}/#`);
+    if (held.has("alerts:read")) {
+      if (!narrowed) list.push(`${root}/cameras/+/alerts/#`);
+      list.push(`${root}/processing/+/alerts/#`, `${root}/channels/${ALERTS}/#`);
+    }
     if (held.has("jobs:read")) list.push(`${root}/processing/#`, `${root}/channels/${JOBS}/#`);
     if (held.has("system:read")) list.push(`${root}/system/#`, `${root}/channels/${SYSTEM}/#`);
     for (const [name, channel] of channels) {
@@ -130,6 +138,13 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     if (parsed?.kind === "camera-command") return devices.has(parsed.camera);
     if (parsed === undefined && tree.owns(topic)) return false;
     return filters.some((filter) => filterMatches(filter, topic));
+  };
+
+  const mustReadMessage = (topic: string): boolean => {
+    if (!narrowed) return false;
+    const parsed = tree.parse(topic);
+    if (parsed === undefined) return false;
+    return "service" in parsed || (parsed.kind === "channel-event" && isNarrowedChannel(parsed.channel));
   };
 
   const canSubscribe = (filter: string): boolean => filters.some((wide) => filterCovers(wide, filter));
@@ -159,6 +174,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
     canCommand,
     canBroadcast,
     canReadTopic,
+    mustReadMessage,
     canSubscribe,
     canWriteTopic,
   };

@@ -6,7 +6,7 @@ export interface JournalMessage {
   topic: string;
   /** The channels that carry it; none for what no dashboard sees. */
   channels: readonly string[];
-  /** The camera it belongs to, for `dashboard` channels narrowed to some cameras. */
+  /** The camera it belongs to, or names (`{"camera": "north"}` in a job), for readers narrowed to some cameras. */
   camera: string | undefined;
   /**
    * The event as dashboards get it, without what only a delivery knows: the inside of a JSON object, such as

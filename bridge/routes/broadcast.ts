@@ -2,10 +2,11 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { channelExists, DASHBOARD } from "../../contract/channels.ts";
 import { eventNameSchema } from "../../contract/ids.ts";
+import { memberText } from "../../contract/json-text.ts";
 import { answerNodes, askNodes } from "../cluster/ask.ts";
 import { RequestError } from "../errors.ts";
 import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
+import { read, textOfBody } from "./request-body.ts";
 import { perMinute, type Services } from "./services.ts";
 
 const channelSchema = z.string().max(128).default(DASHBOARD);
@@ -35,13 +36,14 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   server.post("/broadcast", perMinute(http.maxBroadcastsPerMinute), async (request) => {
     const caller = callers.orLocal(request);
     demand(caller.grants.canBroadcast, "broadcast:write");
-    const { channel, event, data } = readMessage(request.body);
+    const { channel, event, data, dataText } = readMessage(request.body);
     if (!channelExists(channel, channels))
       throw new RequestError(404, "unknown_channel", `There is no channel ${JSON.stringify(channel)}`);
     await publish({
       topic: { kind: "channel-event", channel, event },
       event,
       data: data ?? {},
+      dataText,
       sender: caller.name,
     });
     stats.add("broadcasts");
@@ -51,9 +53,11 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   });
 }
 
-function readMessage(body: unknown): z.infer<typeof bareSchema> {
+/** `dataText` is the JSON text of `data` as it was sent: a number that a double cannot hold is passed on as it is. */
+function readMessage(body: unknown): z.infer<typeof bareSchema> & { dataText: string | undefined } {
   const isBare = typeof body === "object" && body !== null && !("message" in body);
-  if (isBare) return read(bareSchema, body);
+  const text = textOfBody(body) ?? "";
+  if (isBare) return { ...read(bareSchema, body), dataText: memberText(text, "data") };
   const { channel, message } = read(wrappedSchema, body);
-  return { channel, ...message };
+  return { channel, ...message, dataText: memberText(memberText(text, "message") ?? "", "data") };
 }

@@ -1,11 +1,13 @@
+import { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { cameraChannel, DASHBOARD } from "../../contract/channels.ts";
-import type { presenceSchema } from "../../contract/events.ts";
 import { idSchema, isId } from "../../contract/ids.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import { PRESENCE_STATE } from "../../contract/topics.ts";
+import { endOf } from "../alerts/body.ts";
 import { notFound } from "../errors.ts";
+import { dataTextOf, eventNameOf } from "../frames.ts";
 import type { StateEntry } from "../journal/journal.ts";
 import type { StoredPreview } from "../previews/preview-store.ts";
 import { latestPictureUrl } from "../previews.ts";
@@ -13,76 +15,123 @@ import { demand } from "./callers.ts";
 import { read } from "./request-body.ts";
 import type { Services } from "./services.ts";
 
+/** A page of the list ends early when it has so much: a few milliseconds of work. */
+const MAX_PAGE_CHARS = 1_048_576;
+const MAX_CAMERAS_PER_PAGE = 1_000;
+
 const paramsSchema = z.object({ id: idSchema });
-const bodySchema = z.object({ event: z.string(), data: z.unknown(), timestamp: z.string() });
+const querySchema = z.object({
+  limit: z.coerce.number().int().min(1).max(MAX_CAMERAS_PER_PAGE).default(MAX_CAMERAS_PER_PAGE),
+  /** The id behind which the page begins: `next` of the page before names it. */
+  after: idSchema.optional(),
+});
 
-interface CameraView {
-  id: string;
-  presence: z.infer<typeof presenceSchema> | undefined;
-  about: unknown;
-  /** The last value of each state, by name. */
-  states: Record<string, z.infer<typeof bodySchema> & { position: number }>;
-  alerts: Record<string, unknown>;
-  preview: { url: string; etag: string; taken_at: string; saved_at: string; size_bytes: number } | undefined;
-}
-
-/** `GET /cameras` and `GET /cameras/{id}`. */
+/**
+ * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. What cameras sent is passed on as they wrote it: it is not
+ * parsed, so 78 MB of states cost no more than their listing (they held the event loop for 6 s when they were).
+ */
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, journal, presence, previews } = services;
+  const { callers, http, journal, presence, previews } = services;
 
-  server.get("/cameras", async (request) => {
+  server.get("/cameras", async (request, reply) => {
     const { grants } = callers.of(request);
     demand(readsSomeCamera(grants), "dashboard:read, camera:read or camera:{id}:read");
-    const entries = new Map<string, StateEntry[]>();
-    for (const entry of journal.snapshot(DASHBOARD)) {
-      if (entry.camera === undefined || !grants.seesCamera(entry.camera)) continue;
-      const ofCamera = entries.get(entry.camera);
-      if (ofCamera === undefined) entries.set(entry.camera, [entry]);
-      else ofCamera.push(entry);
-    }
-    const ids = [...entries.keys()].sort();
+    const { limit, after } = read(querySchema, request.query, "The query");
+    const all = seenCameras(grants);
+    const from = after === undefined ? 0 : all.findIndex((id) => id > after);
+    const ids = from < 0 ? [] : all.slice(from, from + limit);
     const newest = await previews.newest(ids);
-    return { cameras: ids.map((id) => view(id, entries.get(id) ?? [], newest.get(id))) };
+    const listed: string[] = [];
+    let chars = 0;
+    for (const id of ids) {
+      if (chars > MAX_PAGE_CHARS) break;
+      const text = [...cameraText(id, journal.snapshot(cameraChannel(id)), newest.get(id), http.maxListedStateBytes)];
+      listed.push(text.join(""));
+      chars += listed.at(-1)?.length ?? 0;
+    }
+    const last = ids[listed.length - 1];
+    const isLast = last === undefined || last === all.at(-1);
+    const next = isLast ? "" : `,"next":"/cameras?limit=${limit}&after=${last}"`;
+    reply.type("application/json; charset=utf-8");
+    return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length}${next}}`);
   });
 
-  server.get("/cameras/:id", async (request) => {
+  server.get("/cameras/:id", async (request, reply) => {
     const { grants } = callers.of(request);
     const { id } = read(paramsSchema, request.params, "The path");
     demand(grants.seesCamera(id), `camera:${id}:read`);
     const entries = journal.snapshot(cameraChannel(id));
     if (entries.length === 0 && presence.of(id) === undefined) throw notFound(`Nothing was heard of a camera ${id}`);
-    return view(id, entries, (await previews.newest([id])).get(id));
+    const newest = (await previews.newest([id])).get(id);
+    reply.type("application/json; charset=utf-8");
+    return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
   });
 
-  function view(id: string, entries: readonly StateEntry[], newest: StoredPreview | undefined): CameraView {
-    const seen: CameraView = {
-      id,
-      presence: presence.of(id),
-      about: undefined,
-      states: {},
-      alerts: {},
-      preview: undefined,
-    };
+  /** Cameras that something is known of, in order. */
+  function seenCameras(grants: Grants): string[] {
+    const ids = new Set<string>();
+    // A job may name a camera that was never heard of.
+    for (const { camera, channels } of journal.snapshot(DASHBOARD))
+      if (camera !== undefined && !ids.has(camera) && channels.includes(`camera:${camera}`)) ids.add(camera);
+    return [...ids].filter((id) => grants.seesCamera(id)).sort();
+  }
+
+  /** The JSON of a camera, state by state. What is larger than `maxBytes` is named in `left_out` instead. */
+  function* cameraText(
+    id: string,
+    entries: readonly StateEntry[],
+    newest: StoredPreview | undefined,
+    maxBytes: number,
+  ): Generator<string> {
+    const about: StateEntry[] = [];
+    const states: [string, StateEntry][] = [];
+    const alerts: [string, StateEntry][] = [];
+    const leftOut: string[] = [];
     for (const entry of entries) {
       const topic = services.tree.parse(entry.topic);
-      const { event, data, timestamp } = bodySchema.parse(JSON.parse(`{${entry.body}}`));
-      if (topic?.kind === "camera-about") seen.about = data;
-      else if (topic?.kind === "camera-alert") seen.alerts[topic.name] = data;
-      else if (topic?.kind === "camera-state" && topic.name !== PRESENCE_STATE)
-        seen.states[topic.name] = { event, data, timestamp, position: entry.position };
+      if (topic?.kind === "camera-about") about.push(entry);
+      else if (topic?.kind === "camera-alert") alerts.push([topic.name, entry]);
+      else if (topic?.kind === "camera-state" && topic.name !== PRESENCE_STATE) states.push([topic.name, entry]);
     }
-    if (newest !== undefined) {
-      const { etag, takenAt, savedAt, sizeBytes } = newest;
-      seen.preview = {
-        url: latestPictureUrl(id),
-        etag,
-        taken_at: new Date(takenAt).toISOString(),
-        saved_at: new Date(savedAt).toISOString(),
-        size_bytes: sizeBytes,
-      };
+    const fits = (name: string, { body }: StateEntry) => {
+      if (body.length <= maxBytes) return true;
+      leftOut.push(name);
+      return false;
+    };
+
+    yield `{"id":"${id}"`;
+    const seen = presence.of(id);
+    if (seen !== undefined) yield `,"presence":${JSON.stringify(seen)}`;
+    for (const entry of about) if (fits("about", entry)) yield `,"about":${dataTextOf(entry.body)}`;
+    yield ',"states":{';
+    let comma = "";
+    for (const [name, entry] of states) {
+      const data = fits(`states.${name}`, entry) ? `"data":${dataTextOf(entry.body)},` : "";
+      const { timestamp } = endOf(entry);
+      yield `${comma}"${name}":{"event":"${eventNameOf(entry.body)}",${data}"timestamp":"${timestamp}","position":${entry.position}}`;
+      comma = ",";
     }
-    return seen;
+    yield '},"alerts":{';
+    comma = "";
+    for (const [name, entry] of alerts) {
+      if (!fits(`alerts.${name}`, entry)) continue;
+      yield `${comma}"${name}":${dataTextOf(entry.body)}`;
+      comma = ",";
+    }
+    yield "}";
+    if (newest !== undefined) yield `,"preview":${JSON.stringify(previewOf(id, newest))}`;
+    yield leftOut.length === 0 ? "}" : `,"left_out":${JSON.stringify(leftOut)},"url":"/cameras/${id}"}`;
   }
+}
+
+function previewOf(id: string, { etag, takenAt, savedAt, sizeBytes }: StoredPreview) {
+  return {
+    url: latestPictureUrl(id),
+    etag,
+    taken_at: new Date(takenAt).toISOString(),
+    saved_at: new Date(savedAt).toISOString(),
+    size_bytes: sizeBytes,
+  };
 }
 
 function readsSomeCamera(grants: Grants): boolean {

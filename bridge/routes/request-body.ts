@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { z } from "zod";
-import { jsonDepth, MAX_JSON_DEPTH } from "../../contract/events.ts";
+import { MAX_JSON_DEPTH } from "../../contract/events.ts";
+import { jsonDepth } from "../../contract/json-text.ts";
 import { badRequest } from "../errors.ts";
 
 /** A user id of 128 characters, each 4 bytes in UTF-8, percent-encoded. What a parameter may be, each route says. */
@@ -19,6 +20,14 @@ export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: Fastify
   return Math.min(announced, bodyLimit) > MAX_STRANGER_BODY_BYTES;
 }
 
+/** The text of each body that is an object. */
+const texts = new WeakMap<object, string>();
+
+/** The text that a body was read from, for what is passed on as it was sent; undefined of what is no object. */
+export function textOfBody(body: unknown): string | undefined {
+  return typeof body === "object" && body !== null ? texts.get(body) : undefined;
+}
+
 /**
  * Every body is read as JSON, whatever its Content-Type says: `curl -d` says form, and the owner's guide calls it so.
  * That lets a form of another site send a body, too; such a request carries an Origin and no credentials, and is
@@ -30,7 +39,9 @@ export function readBodiesAsJson(server: FastifyInstance): void {
     if (text === "") return undefined;
     if (jsonDepth(text) > MAX_JSON_DEPTH) throw badRequest(`The body nests deeper than ${MAX_JSON_DEPTH} levels`);
     try {
-      return JSON.parse(text);
+      const body: unknown = JSON.parse(text);
+      if (typeof body === "object" && body !== null) texts.set(body, text);
+      return body;
     } catch {
       throw badRequest("The body is no valid JSON");
     }

@@ -18,6 +18,8 @@ const camerasSchema = z.object({
       alerts: z.record(z.string(), z.object({ severity: z.string(), message: z.string() })),
     }),
   ),
+  /** The path of the next page. */
+  next: z.string().optional(),
 });
 const devicesSchema = z.object({ devices: z.array(z.object({ id: z.string(), kind: z.string() })) });
 const statsSchema = z.object({
@@ -89,8 +91,19 @@ const PRESENCE_ADVICE: Partial<Record<z.infer<typeof presenceSchema>["status"], 
   never_seen: "set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera",
 };
 
+/** All pages of the list. */
+async function listCameras(url: string, key: string) {
+  const all: z.infer<typeof camerasSchema>["cameras"] = [];
+  for (let path: string | undefined = "/cameras"; path !== undefined; ) {
+    const { cameras, next }: z.infer<typeof camerasSchema> = camerasSchema.parse((await get(url, path, key)).body);
+    all.push(...cameras);
+    path = next;
+  }
+  return all;
+}
+
 async function checkCameras(url: string, key: string): Promise<Finding[]> {
-  const { cameras } = camerasSchema.parse((await get(url, "/cameras", key)).body);
+  const cameras = await listCameras(url, key);
   const { devices } = devicesSchema.parse((await get(url, "/devices", key)).body);
   const heard = new Set(cameras.map(({ id }) => id));
   const silent = devices.filter(({ id, kind }) => kind === "camera" && !heard.has(id));

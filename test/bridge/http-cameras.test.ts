@@ -50,6 +50,18 @@ describe("GET /cameras", () => {
     expect(await ids("admin")).toEqual(["north", "south"]);
   });
 
+  it("comes in pages by id, each naming the next", async () => {
+    const first = (await get("/cameras?limit=1")).body;
+    expect([first.cameras[0].id, first.total, first.next]).toEqual(["north", 2, "/cameras?limit=1&after=north"]);
+    const second = (await get(first.next)).body;
+    expect([second.cameras[0].id, second.total, second.next]).toEqual(["south", 2, undefined]);
+    expect((await get("/cameras?limit=5&after=zebra")).body).toEqual({ cameras: [], total: 2 });
+  });
+
+  it.each(["limit=0", "limit=1001", "limit=x", "after=No%20Id"])("refuses ?%s", async (query) => {
+    expect((await get(`/cameras?${query}`)).status).toBe(400);
+  });
+
   it("needs a token with a permission to read, and takes the operator key", async () => {
     expect((await bridge.call("/cameras")).status).toBe(401);
     expect((await get("/cameras", bridge.mint("camera:control", "jobs:read"))).status).toBe(403);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { jsonDepth, MAX_JSON_DEPTH, readPublication, timestampSchema } from "../../contract/events.ts";
+import { MAX_JSON_DEPTH, readPublication, timestampSchema } from "../../contract/events.ts";
+import { jsonDepth } from "../../contract/json-text.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { aTopic } from "./arbitraries.ts";
 
@@ -32,22 +33,23 @@ describe("a payload", () => {
   });
 
   it.each([
-    ["bare JSON", '{"a":1}', { a: 1 }],
-    ["a JSON number", "21.5", 21.5],
-    ["text", "all well", { text: "all well" }],
-    ["an envelope of a later version", JSON.stringify({ ...envelope, v: 2 }), { ...envelope, v: 2 }],
+    ["bare JSON", '{"a":1}', { a: 1 }, true],
+    ["a JSON number", "21.5", 21.5, true],
+    ["text", "all well", { text: "all well" }, false],
+    ["an envelope of a later version", JSON.stringify({ ...envelope, v: 2 }), { ...envelope, v: 2 }, true],
     [
       "an envelope with a time without its zone",
       JSON.stringify({ ...envelope, timestamp: "2026-03-01T05:00:00" }),
       { ...envelope, timestamp: "2026-03-01T05:00:00" },
+      true,
     ],
-    ["nothing", "", null],
-  ])("that is %s is wrapped, not refused", (_, payload, data) => {
+    ["nothing", "", null, false],
+  ])("that is %s is wrapped, not refused", (_, payload, data, isJson) => {
     expect(readPublication(completed, bytes(payload), at)).toEqual({
       event: "capture.completed",
       data,
       timestamp: "2026-03-01T06:30:00.000Z",
-      dataText: undefined,
+      dataText: isJson ? payload : undefined,
       id: undefined,
       session: undefined,
       seq: undefined,
@@ -112,7 +114,8 @@ describe("the text of an envelope's data", () => {
       "12345678901234567890",
     ],
     ["is that of the last member of the name, as in JSON.parse", `{"data":1,${rest},"data":[2,"}"]}`, '[2,"}"]'],
-    ["is unknown where a name has escapes", `{"data":1,${rest},"d\\u0061ta":2}`, undefined],
+    ["is that of a name with escapes", `{"data":1,${rest},"d\\u0061ta":2}`, "2"],
+    ["is not that of another name with escapes", `{"data":1,${rest},"d\\u0062ta":2}`, "1"],
     ["is unknown where there are no data", `{${rest}}`, undefined],
     ["is not that of a member further in", `{${rest},"other":{"data":1}}`, undefined],
   ])("%s", (_, payload, text) => {

@@ -20,6 +20,20 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
 const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
 
+it("names a channel of CHANNELS_FILE that shows more than its permission gives elsewhere", () => {
+  const channels = join(folder, "channels.json");
+  const everything = {
+    filters: ["skylapse/v1/processing/#", "skylapse/v1/cameras/+/events/#"],
+    permission: "jobs:read",
+  };
+  const stacks = { filters: ["skylapse/v1/processing/stacker/#"], permission: "jobs:read" };
+  const valley = { filters: ["skylapse/v1/cameras/valley-1/#"], permission: "valley:read" };
+  writeFileSync(channels, JSON.stringify({ everything, stacks, valley }));
+  expect(warnings({ ...sealed(), CHANNELS_FILE: channels })).toEqual([
+    "jobs:read gives more than elsewhere: the channel everything of CHANNELS_FILE has skylapse/v1/cameras/+/events/#",
+  ]);
+});
+
 it("a server that others reach only by way of TLS, with all its limits, is warned of nothing", () => {
   expect(warnings(sealed())).toEqual([]);
 });
