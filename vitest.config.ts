@@ -7,9 +7,9 @@ export default defineConfig({
     setupFiles: ["test/support/patience.ts"],
     reporters: ["default", "./test/support/closing-line.ts"],
     // Tests drive real programs, which share two cores with each other: a wait ends with its event, this only ends a hang.
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
-    expect: { poll: { timeout: 20_000 } },
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     maxWorkers: 2,
     restoreMocks: true,
   },
