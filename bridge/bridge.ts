@@ -64,6 +64,8 @@ export interface BridgeOptions {
   version: string;
   /** Shown in `/stats`. */
   brokerStats?: () => object;
+  /** What an operator is to know though the server works, told with `/readyz`. Default: nothing. */
+  notices?: () => readonly string[];
   logger: Logger;
 }
 
@@ -221,6 +223,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         version,
         trouble: () => (phase === "serving" ? storeTrouble() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
+        notices: () => options.notices?.() ?? [],
         figures: () => ({
           journal: { epoch: journal.epoch, head: journal.head, trouble: journal.trouble },
           sockets: sockets.stats(),

@@ -96,7 +96,7 @@ export class Feed {
       if (recovery.complete) {
         this.connection.send({ ...result, position: edge, recovered: true });
         this.#goOn(channel, since.position);
-      } else this.#goOn(channel, this.#tellGap(channel, recovery, id));
+      } else this.#goOn(channel, this.#tellGap(channel, recovery, id, since.position));
     }
     this.#settle();
   }
@@ -220,13 +220,22 @@ export class Feed {
 
   /**
    * Says that events are missing, and sends the state.
+   * @param place what the subscriber has; what it lacks up to a gap that lies further on is sent first
    * @returns from where on everything can be sent
    */
-  #tellGap(channel: string, { reason, gap }: Omit<Lost, "channel">, id: SubscriptionResult["id"]): number {
+  #tellGap(
+    channel: string,
+    { reason, gap }: Omit<Lost, "channel">,
+    id: SubscriptionResult["id"],
+    place = gap.after,
+  ): number {
     const { journal, fanOut, pages } = this.#context;
     const { epoch } = journal;
     // What is kept behind the gap is sent as it happened; in another epoch there is no telling where the gap ends.
-    const position = reason === "trimmed" ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
+    const goesOn = reason === "trimmed" || reason === "damaged";
+    const isAhead = reason === "damaged" && gap.after > place;
+    const behind = goesOn ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
+    const position = isAhead ? place : behind;
     const told = { after: gap.after, before: Math.max(gap.before, position + 1) };
     const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
     this.connection.send({ ...result, recovered: false, reason, gap: told });

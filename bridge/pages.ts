@@ -135,7 +135,9 @@ export class Pages {
     for (const channel of channels) {
       const position = Math.max(after, begins.get(channel) ?? 0);
       const recovery = this.#journal.recovery(channel, { epoch, position });
-      if (!recovery.complete) lost.push({ channel, reason: recovery.reason, gap: recovery.gap });
+      // A hole further on is told when its place is reached.
+      const isAhead = !recovery.complete && recovery.reason === "damaged" && recovery.gap.after > position;
+      if (!recovery.complete && !isAhead) lost.push({ channel, reason: recovery.reason, gap: recovery.gap });
     }
     return lost;
   }

@@ -4,6 +4,7 @@ import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { MAX_TOPIC_LENGTH, MAX_TOPIC_LEVELS, type TopicTree } from "../contract/topics.ts";
+import type { OnDamage } from "../platform/level/damage.ts";
 import { Admission } from "./admission.ts";
 import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./authenticate.ts";
 import { Authorize, type AuthorizeCounts } from "./authorize.ts";
@@ -60,6 +61,8 @@ export interface BrokerOptions {
    * LevelDB below `dataPath`, for this broker alone.
    */
   redis?: RedisConnections;
+  /** Called when something of the store is found to be damaged. Default: the log alone says so. */
+  onDamage?: OnDamage;
   logger: Logger;
 }
 
@@ -132,10 +135,10 @@ export interface Broker {
 
 /**
  * Starts the MQTT broker: storage and Aedes, but no listener yet.
- * @throws {StorageError}
+ * @throws {StorageError} @throws {StoreUnusableError}
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { config, tree, redis, logger } = options;
+  const { config, tree, redis, onDamage, logger } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry();
   const wills = new Wills();
@@ -149,7 +152,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     logger,
   };
   const cluster = redis === undefined ? undefined : await openRedisStorage({ ...storageOptions, redis });
-  const storage = cluster ?? (await openLevelStorage({ ...storageOptions, path: join(config.dataPath, "mqtt") }));
+  const storage =
+    cluster ?? (await openLevelStorage({ ...storageOptions, onDamage, path: join(config.dataPath, "mqtt") }));
   const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, storage, cluster });
   try {
     await broker.start();

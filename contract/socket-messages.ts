@@ -32,7 +32,8 @@ export type ClientMessage = z.infer<typeof clientMessageSchema>;
 /** What a client writes: fields with a default may be left out. */
 export type ClientMessageInput = z.input<typeof clientMessageSchema>;
 
-export const unrecoverableReasonSchema = z.enum(["epoch_changed", "trimmed", "ahead"]);
+/** `damaged`: the server's disk lost events; what is before and behind the gap is sent. */
+export const unrecoverableReasonSchema = z.enum(["epoch_changed", "trimmed", "ahead", "damaged"]);
 export type UnrecoverableReason = z.infer<typeof unrecoverableReasonSchema>;
 
 /** Events that a client may have missed: those after `after` and before `before`. */

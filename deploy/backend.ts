@@ -14,7 +14,9 @@ import { type Broker, startBroker } from "../broker/broker.ts";
 import { TokenUndecidedError } from "../broker/errors.ts";
 import { topicTree } from "../contract/topics.ts";
 import type { SimulatedCameraOptions } from "../device/simulator.ts";
+import type { Damage } from "../platform/level/damage.ts";
 import { type BackendConfig, PLACES, SERVICE_ID, simulatedIds } from "./backend-config.ts";
+import { DamageLog } from "./damage-log.ts";
 import { importDevices } from "./import-devices.ts";
 import type { Secrets } from "./secrets.ts";
 import { startSimulatorProcess } from "./simulator-process.ts";
@@ -61,7 +63,9 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
 
     if (config.store.url !== undefined && bridgeConfig.jwtSecrets[0] === config.secrets.jwtSecret)
       logger.warn("tokens of this node are good at no other: set the same JWT_SECRET and OPERATOR_KEY at all nodes");
-    const stores = await openStores({ store: config.store, bridge: bridgeConfig, logger });
+    const damageLog = new DamageLog(dataPath, logger);
+    const onDamage = (damage: Damage) => damageLog.note(damage);
+    const stores = await openStores({ store: config.store, bridge: bridgeConfig, onDamage, logger });
     running.push(stores);
     const { cluster, journal, previews } = stores;
     const authority = await openAuthority({
@@ -94,6 +98,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       ingest,
       addresses: clientAddresses(bridgeConfig.trustedProxies),
       ...(stores.redis === undefined ? {} : { redis: stores.redis }),
+      onDamage,
       logger: logger.child({ part: "broker" }),
     });
     running.push(broker);
@@ -116,6 +121,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       pagePath,
       version,
       brokerStats: () => broker.stats(),
+      notices: () => damageLog.notices(),
       logger: logger.child({ part: "bridge" }),
     });
     running.push(bridge);

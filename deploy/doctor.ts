@@ -2,6 +2,7 @@ import { setTimeout as after } from "node:timers/promises";
 import { ConfigurationError } from "../contract/environment.ts";
 import { type BackendConfig, checkBackendConfig } from "./backend-config.ts";
 import { checkCertificate } from "./doctor/certificate.ts";
+import { checkNotedDamage, checkStoreFiles } from "./doctor/damage.ts";
 import { checkAuditLog, checkFolder, checkStoreLock } from "./doctor/data-path.ts";
 import { type Finding, ok, reasonOf, warn, wrong } from "./doctor/finding.ts";
 import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "./doctor/machine.ts";
@@ -82,9 +83,13 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
   ];
   return {
     DATA_PATH: () => checkFolder(dataPath),
+    damage: () => checkNotedDamage(dataPath),
     AUDIT_LOG: async () => [await checkAuditLog(bridge.auditLog)],
     ...(redisUrl === undefined
-      ? { store: () => checkStoreLock({ dataPath, url, isNamed, alive: answer.kind === "server" }) }
+      ? {
+          store: () => checkStoreLock({ dataPath, url, isNamed, alive: answer.kind === "server" }),
+          stores: () => checkStoreFiles(dataPath),
+        }
       : { REDIS_URL: () => checkRedisStore({ url: redisUrl, prefix: store.prefix }) }),
     ports: async () => {
       const { kind } = here === url ? answer : await whoAnswers(here);

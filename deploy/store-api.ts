@@ -5,11 +5,11 @@ import { openAudit } from "../bridge/audit.ts";
 import type { Cluster } from "../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../bridge/cluster/local.ts";
 import { openRedisCluster } from "../bridge/cluster/redis.ts";
-import { JournalUnusableError } from "../bridge/journal/level/database.ts";
 import { openOperatorDesk } from "../bridge/operator-desk.ts";
 import { createTokens } from "../bridge/tokens.ts";
 import { grantsOf } from "../contract/permissions.ts";
 import { topicTree } from "../contract/topics.ts";
+import { StoreUnusableError } from "../platform/level/errors.ts";
 import { readBackendConfig } from "./backend-config.ts";
 import type { StoreConfig } from "./config.ts";
 import { importDevices } from "./import-devices.ts";
@@ -57,7 +57,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
     return { call: async (method, path, body) => resultOf(await desk.answer({ method, path, body })), close };
   } catch (error) {
     await close();
-    if (!(error instanceof JournalUnusableError)) throw error;
+    if (!(error instanceof StoreUnusableError)) throw error;
     throw new OperatorApiError(`the store cannot be opened: ${error.message}`, { cause: error });
   }
 }

@@ -9,6 +9,7 @@ import type { Journal } from "../bridge/journal/journal.ts";
 import { openLevelJournal } from "../bridge/journal/level.ts";
 import { openRedisJournal } from "../bridge/journal/redis.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../bridge/previews.ts";
+import type { OnDamage } from "../platform/level/damage.ts";
 import type { StoreConfig } from "./config.ts";
 import { openRedis, type RedisAccess } from "./redis.ts";
 import { checkRedis } from "./redis-check.ts";
@@ -27,14 +28,15 @@ export interface Stores {
 export interface StoresOptions {
   store: StoreConfig;
   bridge: BridgeConfig;
+  onDamage: OnDamage;
   logger: Logger;
 }
 
 /**
  * Opens the stores; should one not open, those before it are closed.
- * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {JournalUnusableError}
+ * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
  */
-export async function openStores({ store, bridge, logger }: StoresOptions): Promise<Stores> {
+export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
   const opened: { stop(): Promise<void> }[] = [];
   let stopping: Promise<void> | undefined;
   const stop = () => {
@@ -51,9 +53,12 @@ export async function openStores({ store, bridge, logger }: StoresOptions): Prom
   try {
     if (store.url === undefined) {
       const path = join(dataPath, "journal");
-      const journal = await openLevelJournal({ path, sync, retentionEvents, retentionHours, ...part("journal") });
+      const journal = await openLevelJournal({
+        ...{ path, sync, retentionEvents, retentionHours, onDamage },
+        ...part("journal"),
+      });
       opened.push({ stop: () => journal.close() });
-      const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), ...part("cluster") });
+      const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), onDamage, ...part("cluster") });
       opened.push(cluster);
       const previews = await openPreviews({ path: join(dataPath, "previews"), ...limits });
       opened.push({ stop: () => previews.close() });

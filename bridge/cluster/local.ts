@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
+import type { OnDamage } from "../../platform/level/damage.ts";
 import type { Cluster, ClusterNode } from "./cluster.ts";
 import { LocalDocuments } from "./local/documents.ts";
 import { LocalLeases, LocalRegister, LocalSignals } from "./local/in-memory.ts";
@@ -7,6 +8,8 @@ import { LocalLeases, LocalRegister, LocalSignals } from "./local/in-memory.ts";
 export interface LocalClusterOptions {
   /** The folder of the documents, made when it is not there. */
   path: string;
+  /** Called when something is found to be damaged. Default: the log alone says so. */
+  onDamage?: OnDamage;
   logger: Logger;
   /** Milliseconds since 1970. Default: the clock. */
   now?: () => number;
@@ -14,12 +17,17 @@ export interface LocalClusterOptions {
 
 /**
  * A cluster of one: documents in LevelDB, everything else in memory, for it ends with the node anyway.
- * @throws {JournalUnusableError} the folder cannot be used: another process has it open, or it cannot be written
+ * @throws {StoreUnusableError} the folder cannot be used: another process has it open, or it cannot be written
  */
-export async function openLocalCluster({ path, logger, now = Date.now }: LocalClusterOptions): Promise<Cluster> {
+export async function openLocalCluster({
+  path,
+  onDamage = () => {},
+  logger,
+  now = Date.now,
+}: LocalClusterOptions): Promise<Cluster> {
   const nodeId = randomBytes(6).toString("hex");
   const startedAt = now();
-  const documents = await LocalDocuments.open({ path, logger, now });
+  const documents = await LocalDocuments.open({ path, onDamage, logger, now });
   const signals = new LocalSignals(nodeId, logger);
   const leases = new LocalLeases();
   const connections = new LocalRegister();

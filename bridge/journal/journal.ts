@@ -79,7 +79,7 @@ export interface ReplayPage {
   /** True when `next` has reached `until`. */
   done: boolean;
   /**
-   * Entries that the page should have and retention has removed: those above `after` and before `before`. Undefined
+   * Entries that the page should have, and that retention has removed or a damaged store has lost: those above `after` and before `before`. Undefined
    * when there are none. A reader that takes its time between pages may fall behind retention on the way.
    */
   gap?: Gap;
@@ -90,6 +90,8 @@ export interface ReplayPage {
  * that were accepted in this epoch: all after `after` and before `before`. What follows it, `replay` has.
  * - `trimmed`: `after` is the client's place, `before` the first position that the channel may still have.
  * - `epoch_changed`: the client's position means nothing here, so `after` is 0.
+ * - `damaged`: the store lost entries; the gap is the first hole behind the client's place. What is before the hole and
+ *   behind it, `replay` has.
  * - `ahead`: this journal never got as far as the client's place; the gap lies behind the head and is empty.
  */
 export type Recovery = { complete: true } | { complete: false; reason: UnrecoverableReason; gap: Gap };

@@ -1,4 +1,6 @@
 import type { Logger } from "pino";
+import type { Gap } from "../../contract/socket-messages.ts";
+import type { OnDamage } from "../../platform/level/damage.ts";
 import type {
   Appended,
   Entry,
@@ -14,10 +16,11 @@ import type { ChannelLogs } from "./level/channel-logs.ts";
 import { Emission } from "./level/emission.ts";
 import type { Group, Waiting } from "./level/group.ts";
 import { GroupCommit } from "./level/group-commit.ts";
+import { Holes } from "./level/holes.ts";
 import { HEAD_KEY } from "./level/keys.ts";
 import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./level/limits.ts";
 import { type LoadedJournal, loadJournal } from "./level/loading.ts";
-import { bootOfMachine, writeMark } from "./level/mark.ts";
+import { beginRun, bootOfMachine, type Mark, writeMark } from "./level/mark.ts";
 import { Reader } from "./level/reader.ts";
 import { Retention } from "./level/retention.ts";
 import type { Seen } from "./level/seen.ts";
@@ -27,7 +30,6 @@ import { Tail } from "./level/tail.ts";
 import { unavailable } from "./level/trouble.ts";
 import { WriteSet } from "./level/write-set.ts";
 
-export { JournalUnusableError } from "./level/database.ts";
 export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./level/limits.ts";
 
 /** Retention runs after so many appends … */
@@ -48,6 +50,8 @@ export interface LevelJournalOptions {
   /** The longest a channel keeps an entry, hours; Infinity for no limit. */
   retentionHours: number;
   logger: Logger;
+  /** Called when something is found to be damaged. Default: the log alone says so. */
+  onDamage?: OnDamage;
   /** The time, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
   /** Default: {@link DEFAULT_JOURNAL_LIMITS}. */
@@ -57,20 +61,36 @@ export interface LevelJournalOptions {
 /**
  * Opens the journal on LevelDB, and makes it if there is none.
  * @throws {RangeError} a retention that would keep nothing
- * @throws {JournalUnusableError} in use by another process, not accessible, or damaged beyond repair
+ * @throws {StoreUnusableError} in use by another process, not accessible, or damaged beyond repair
  */
 export async function openLevelJournal(options: LevelJournalOptions): Promise<Journal> {
   if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
   if (!(options.retentionHours > 0)) throw new RangeError("retentionHours must be more than 0");
   const limits = { ...DEFAULT_JOURNAL_LIMITS, ...options.limits };
-  const settings = { ...options, limits, now: options.now ?? Date.now, boot: await bootOfMachine() };
+  const boot = await bootOfMachine();
+  const settings: Settings = { onDamage: () => {}, ...options, limits, now: options.now ?? Date.now, boot };
   settings.logger = options.logger.child({ part: "journal" });
-  const journal = new LevelJournal(await loadJournal(options.path, limits, settings.logger), settings);
+  const { logger, onDamage } = settings;
+  const holes = new Holes((channel, gap) => {
+    if (isOpen) tellHole(channel, gap, settings);
+  });
+  let isOpen = false;
+  const loaded = await loadJournal({ path: options.path, limits, holes, onDamage, logger });
+  isOpen = true;
+  const journal = new LevelJournal(loaded, holes, settings);
   await journal.start();
   return journal;
 }
 
+/** A hole that was not known when the journal was opened: the disk has changed since, or nobody had looked. */
+function tellHole(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
+  const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
+  logger.error({ channel, after, before }, "journal is damaged: events are missing, and readers are told of the gap");
+  onDamage({ store: "journal", found: `${path} cannot be read as a whole`, missing });
+}
+
 interface Settings extends LevelJournalOptions {
+  onDamage: OnDamage;
   now: () => number;
   limits: JournalLimits;
   boot: string | undefined;
@@ -87,6 +107,7 @@ class LevelJournal implements Journal {
   readonly #retention: Retention;
   readonly #emission: Emission;
   readonly #tail: Tail;
+  readonly #holes: Holes;
   /** The newest position of earlier runs. */
   readonly #startHead: number;
   #head: number;
@@ -95,12 +116,15 @@ class LevelJournal implements Journal {
   #untrimmedAppends = 0;
   #marking: Promise<void> = Promise.resolve();
   #markedHead = -1;
+  /** What the mark says of this run. */
+  #run: Partial<Mark> = {};
   #timers: NodeJS.Timeout[] = [];
   #emittedTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #hasWarnedOfRoom = false;
 
-  constructor({ db, channels, seen, states, head }: LoadedJournal, settings: Settings) {
+  constructor({ db, channels, seen, states, head }: LoadedJournal, holes: Holes, settings: Settings) {
+    this.#holes = holes;
     const { path, sync, logger, limits, now } = settings;
     this.#settings = settings;
     this.#channels = channels;
@@ -114,7 +138,7 @@ class LevelJournal implements Journal {
     const truth = (key: string) => this.#rowAsKnown(key);
     const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
     this.#store = new Store(db, { path, sync, logger, truth, proof });
-    this.#reader = new Reader(channels, this.#store, this.#tail);
+    this.#reader = new Reader(channels, this.#store, this.#tail, holes);
     this.#writer = new GroupCommit({
       store: this.#store,
       channels,
@@ -128,7 +152,11 @@ class LevelJournal implements Journal {
   }
 
   async start(): Promise<void> {
-    await this.#mark(false);
+    const { path, logger } = this.#settings;
+    await beginRun(path, async (part) => {
+      this.#run = part;
+      await this.#writeMark(false);
+    }).catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
     this.#timers = [
       setInterval(() => this.#trimInBackground(), TRIM_INTERVAL_MS).unref(),
       setInterval(() => void this.#mark(false), MARK_INTERVAL_MS).unref(),
@@ -169,7 +197,11 @@ class LevelJournal implements Journal {
   }
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {
-    return this.#channels.recovery(channel, since, this.#head);
+    const recovery = this.#channels.recovery(channel, since, this.#head);
+    const hole = recovery.complete ? this.#holes.next(channel, since.position) : undefined;
+    if (hole === undefined) return recovery;
+    const gap = { after: Math.max(since.position, hole.after), before: hole.before };
+    return { complete: false, reason: "damaged", gap };
   }
 
   snapshot(channel: string): readonly StateEntry[] {
@@ -259,16 +291,20 @@ class LevelJournal implements Journal {
   }
 
   #mark(closed: boolean): Promise<void> {
-    const { path, sync, boot, logger } = this.#settings;
-    const head = this.#head;
-    if (head === this.#markedHead && !closed) return this.#marking;
-    this.#markedHead = head;
-    const mark = { epoch: this.epoch, head, closed, sync, ...(boot === undefined ? {} : { boot }) };
+    const { logger } = this.#settings;
+    if (this.#head === this.#markedHead && !closed) return this.#marking;
+    this.#markedHead = this.#head;
     this.#marking = this.#marking
-      .then(() => writeMark(path, mark))
+      .then(() => this.#writeMark(closed))
       // On a full disk the mark stays behind, which is where it may be.
       .catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
     return this.#marking;
+  }
+
+  #writeMark(closed: boolean): Promise<void> {
+    const { path, sync, boot } = this.#settings;
+    const mark = { epoch: this.epoch, head: this.#head, closed, sync, ...(boot === undefined ? {} : { boot }) };
+    return writeMark(path, { ...mark, ...this.#run });
   }
 
   async #close(): Promise<void> {

@@ -9,12 +9,12 @@ import type { Services } from "./services.ts";
 const UNLIMITED = { config: { rateLimit: false } } as const;
 
 /**
- * `GET /health`, `/livez`, `/readyz`: open, and without details. `GET /stats`, of this node but for `cluster` and
+ * `GET /health`, `/livez`, `/readyz`: open, and without details but what `notices` says in general words. `GET /stats`, of this node but for `cluster` and
  * `totals`: names users and their addresses, so it
  * needs the operator key or `system:read`, unless only this machine can reach the server.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, sockets, stats, cluster, version, trouble, checkStore, figures } = services;
+  const { callers, sockets, stats, cluster, version, trouble, checkStore, notices, figures } = services;
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
   server.addHook("onClose", async () => {
@@ -26,7 +26,10 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
 
   server.get("/readyz", UNLIMITED, async (_request, reply) => {
     const reason = trouble() ?? (await checkStore());
-    return reason === undefined ? { status: "ready" } : reply.code(503).send({ status: "not ready", reason });
+    const said = notices();
+    const details = said.length === 0 ? {} : { notices: said };
+    if (reason === undefined) return { status: "ready", ...details };
+    return reply.code(503).send({ status: "not ready", reason, ...details });
   });
 
   server.get("/health", async () => {

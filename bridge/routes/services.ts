@@ -39,6 +39,8 @@ export interface Services {
   trouble: () => string | undefined;
   /** The same after a look at the store, by a write. */
   checkStore: () => Promise<string | undefined>;
+  /** What an operator is to know though the server works. It is told to everybody: without names and secrets. */
+  notices: () => readonly string[];
   /** Figures of the parts, for `/stats`. */
   figures: () => Record<string, unknown>;
   logger: Logger;

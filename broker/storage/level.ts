@@ -1,12 +1,13 @@
-import { mkdir } from "node:fs/promises";
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
 import AsyncLevelPersistence from "aedes-persistence-level/asyncPersistence.js";
-import { ClassicLevel } from "classic-level";
+import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { OnDamage } from "../../platform/level/damage.ts";
+import { type Loss, openStore, repairStore } from "../../platform/level/open-store.ts";
+import { namesIn } from "../../platform/level/scan.ts";
 import type { SessionOwner } from "../authenticate.ts";
-import { StorageError } from "../errors.ts";
 import type { PermissionSet } from "../permission-sets.ts";
 import type { Wills } from "../wills.ts";
 import { IncomingIds } from "./incoming-ids.ts";
@@ -42,6 +43,8 @@ export interface LevelStorageOptions {
   maxOfflineMessages: number;
   maxOfflineBytes: number;
   maxRetainedMessages: number;
+  /** Called when something is found to be damaged. Default: the log alone says so. */
+  onDamage?: OnDamage | undefined;
   logger: Logger;
 }
 
@@ -71,7 +74,7 @@ export class LevelStorage extends AsyncLevelPersistence {
     this.#db = db;
     this.#options = options;
     const { logger } = options;
-    this.#records = new SessionRecords(db);
+    this.#records = new SessionRecords(db, logger);
     this.retained = new RetainedMessages({ db, maxMessages: options.maxRetainedMessages, logger });
     this.queues = new OutgoingQueues({
       db,
@@ -111,12 +114,33 @@ export class LevelStorage extends AsyncLevelPersistence {
       this.queues.load(),
       this.#loadSubscriptions(),
     ]);
+    await this.#discardOwnerless();
     // A random id replays queues out of order, a fixed one overwrites their keys. The clock alone would do, were it not
     // set back now and then: a Raspberry Pi starts without knowing the time.
     const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
     const boot = Math.max(Date.now(), last + 1);
     await this.#db.put(BOOT_KEY, Buffer.from(String(boot)));
     this.#brokerId = `b${String(boot).padStart(16, "0")}`;
+  }
+
+  /**
+   * Without its record a session is lost: whose it was is not known, and who next comes by its name must not inherit it.
+   * The record is written before all else of a session and removed after it, so only damage takes it alone.
+   */
+  async #discardOwnerless(): Promise<void> {
+    const clientIds = new Set([...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
+    const sessions = [...clientIds].filter((clientId) => this.#records.get(clientId) === undefined);
+    if (sessions.length === 0) return;
+    for (const id of sessions) {
+      await this.queues.discard(id);
+      await this.cleanSubscriptions({ id });
+    }
+    this.#options.logger.error({ sessions }, "MQTT sessions are lost: their records are missing");
+    this.#options.onDamage?.({
+      store: "mqtt",
+      found: "subscriptions or queues without the record of their session",
+      missing: `the sessions ${sessions.join(", ")} are lost: their clients are to subscribe again`,
+    });
   }
 
   // Sessions and their owners
@@ -413,35 +437,60 @@ function kept({ topic, payload, qos, retain, dup, brokerId, brokerCounter, messa
   };
 }
 
+const LEVEL = { keyEncoding: "utf8", valueEncoding: "buffer" } as const;
+const SESSION_KEY_START = /(?:session|subscriptions|outgoing|incoming|will):/g;
+
+/** Whose session a key is of. */
+function sessionOf(key: string): string | undefined {
+  const [kind, name = ""] = key.split(":");
+  if (name === "") return undefined;
+  // The record's key holds the client id as it is; the others hold it encoded, for more follows.
+  return kind === "session" ? key.slice("session:".length) : safelyDecoded(name);
+}
+
 /**
- * Opens the database and reads what must be in memory.
- * @throws {StorageError} it cannot be opened; the message says what to do
+ * Opens the database and reads what must be in memory. What is damaged is repaired, and who may have missed something
+ * because of it is named.
+ * @throws {StoreUnusableError} it cannot be opened; the message says what to do
  */
 export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {
-  const { path } = options;
-  const db = new ClassicLevel<string, Buffer>(path, { keyEncoding: "utf8", valueEncoding: "buffer" });
-  try {
-    await mkdir(path, { recursive: true });
-    await db.open();
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    throw new StorageError(
-      code === "LEVEL_LOCKED"
-        ? `${path} is in use by another process: stop it, or set DATA_PATH to another folder`
-        : `${path} cannot be opened (${cause instanceof Error ? cause.message : String(cause)}): check that DATA_PATH can be written to`,
-      { cause: error },
-    );
-  }
-  const storage = new LevelStorage(db, options);
+  const { path: folder, logger } = options;
+  const store = { folder, what: "the store of MQTT sessions", level: LEVEL };
+  let { db, loss } = await openStore<Buffer>(store);
+  let storage = new LevelStorage(db, options);
   try {
     await storage.load();
   } catch (error) {
     await db.close();
-    const why = error instanceof Error ? error.message : String(error);
-    throw new StorageError(`${path} cannot be read (${why}): move it away to begin without MQTT sessions`, {
-      cause: error,
-    });
+    logger.error({ err: error }, "the store of MQTT sessions cannot be read, repairing it");
+    ({ db, loss } = await repairStore<Buffer>(store, error));
+    storage = new LevelStorage(db, options);
+    await storage.load();
   }
+  if (loss !== undefined) tellLoss(loss, options);
   return storage;
+}
+
+function tellLoss({ reason, ranges, logParts, isBounded }: Loss, { onDamage, logger }: LevelStorageOptions): void {
+  const sessions = namesIn(logParts, SESSION_KEY_START, sessionOf);
+  const rows = ranges.map(({ from, to }) => `rows from ${from || "the first"} to ${to}`);
+  const which = [...sessions, ...rows];
+  const whose =
+    which.length === 0 || !isBounded ? `any session, certainly ${which.join(", ") || "none"}` : which.join(", ");
+  logger.error(
+    { loss: reason, sessions, rows },
+    "the store of MQTT sessions is damaged: sessions may be lost, or may have missed messages",
+  );
+  onDamage?.({
+    ...{ store: "mqtt", found: reason },
+    missing: `sessions, queued or retained messages may be missing (${whose}): their clients are to subscribe again`,
+  });
+}
+
+function safelyDecoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }

@@ -67,6 +67,11 @@ export class OutgoingQueues {
     return { messages, bytes };
   }
 
+  /** Sessions with a queue. */
+  clientIds(): IterableIterator<string> {
+    return this.#queues.keys();
+  }
+
   async load(): Promise<void> {
     const sessions = new Set<string>();
     for await (const [key, value] of this.#options.db.iterator({ gte: PREFIX, lt: END })) {

@@ -1,4 +1,5 @@
 import type { ClassicLevel } from "classic-level";
+import type { Logger } from "pino";
 import { z } from "zod";
 
 const PREFIX = "session:";
@@ -17,10 +18,12 @@ export type SessionRecord = Readonly<z.infer<typeof recordSchema>>;
 /** The owners of the persistent sessions, by client id: in memory, with a copy on disk. */
 export class SessionRecords {
   readonly #db: ClassicLevel<string, Buffer>;
+  readonly #logger: Logger;
   readonly #records = new Map<string, SessionRecord>();
 
-  constructor(db: ClassicLevel<string, Buffer>) {
+  constructor(db: ClassicLevel<string, Buffer>, logger: Logger) {
     this.#db = db;
+    this.#logger = logger;
   }
 
   get size(): number {
@@ -29,7 +32,10 @@ export class SessionRecords {
 
   async load(): Promise<void> {
     for await (const [key, value] of this.#db.iterator({ gte: PREFIX, lt: END })) {
-      this.#records.set(key.slice(PREFIX.length), recordSchema.parse(JSON.parse(value.toString())));
+      const clientId = key.slice(PREFIX.length);
+      const record = readRecord(value);
+      if (record !== undefined) this.#records.set(clientId, record);
+      else this.#logger.error({ clientId }, "the record of an MQTT session is damaged: the session is lost");
     }
   }
 
@@ -50,5 +56,13 @@ export class SessionRecords {
   /** The client ids that were last seen before the moment. */
   unseenSince(moment: number): string[] {
     return [...this.#records].filter(([, { seenAt }]) => seenAt < moment).map(([clientId]) => clientId);
+  }
+}
+
+function readRecord(value: Buffer): SessionRecord | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(value.toString()));
+  } catch {
+    return undefined;
   }
 }

@@ -15,6 +15,11 @@ export class StoredSubscriptions {
   readonly #byClient = new Map<string, Map<string, { qos: 0 | 1 | 2; entry: Entry | undefined }>>();
   readonly #index = new TopicIndex<Entry>();
 
+  /** Sessions with a subscription. */
+  clientIds(): IterableIterator<string> {
+    return this.#byClient.keys();
+  }
+
   filtersOf(clientId: string): ReadonlyMap<string, { qos: 0 | 1 | 2 }> {
     return this.#byClient.get(clientId) ?? NONE;
   }

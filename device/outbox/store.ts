@@ -1,7 +1,9 @@
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { ClassicLevel } from "classic-level";
+import { rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
+import { isDamage, isLocked, messagesOf, StoreUnusableError } from "../../platform/level/errors.ts";
+import { type OpenedStore, openLevel, openStore, repairStore } from "../../platform/level/open-store.ts";
 import { LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
 
 /** One change: a value to put, or undefined to delete. */
@@ -183,7 +185,7 @@ export class OutboxStore {
         this.#trouble = undefined;
         return true;
       } catch (error) {
-        const trouble = messages(error);
+        const trouble = messagesOf(error);
         if (this.#trouble === undefined)
           this.#logger.error({ path: this.#path, reason: trouble }, "outbox cannot be written, trying again");
         this.#trouble = trouble;
@@ -221,7 +223,7 @@ export class OutboxStore {
       this.#opened = resolve;
     });
     await this.#db.close();
-    this.#db = await openLevel(this.#path);
+    this.#db = await openLevel(this.#path, OPTIONS);
     this.#open = undefined;
     this.#opened();
   }
@@ -239,11 +241,8 @@ export async function openOutboxStore<T>(
   logger: Logger,
   read: (store: OutboxStore) => Promise<T>,
 ): Promise<T> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    throw unusable(path, error);
-  });
-  const opened = async (): Promise<T> => {
-    const store = new OutboxStore(path, await openAll(path, logger), logger);
+  const opened = async (open: () => Promise<OpenedStore<Uint8Array>>): Promise<T> => {
+    const store = new OutboxStore(path, await openAll(path, logger, open), logger);
     try {
       return await read(store);
     } catch (error) {
@@ -251,46 +250,33 @@ export async function openOutboxStore<T>(
       throw new UnreadableError("it cannot be read", { cause: error });
     }
   };
+  const options = { folder: path, what: "the outbox", level: OPTIONS };
   try {
-    if (await lacksCurrent(path)) throw new Error("no such file: CURRENT");
-    return await opened();
+    return await opened(() => openStore(options));
   } catch (error) {
-    if (!isDamage(error)) throw unusable(path, error);
-    logger.error({ path, reason: messages(error) }, "outbox is damaged, repairing it");
+    if (!(error instanceof UnreadableError)) return await beginAnew(error);
+    logger.error({ path, reason: messagesOf(error) }, "outbox is damaged, repairing it");
   }
-  try {
-    await repair(path);
-    const result = await opened();
-    logger.warn({ path }, "outbox was repaired: what was kept last may be missing");
-    return result;
-  } catch (error) {
+  return await opened(() => repairStore(options, "it cannot be read")).catch(beginAnew);
+
+  async function beginAnew(error: unknown): Promise<T> {
+    if (!isDamage(error) && !(error instanceof UnreadableError)) throw unusable(path, error);
     const movedTo = `${path}.damaged`;
-    logger.error({ path, movedTo, reason: messages(error) }, "outbox cannot be repaired, starting with an empty one");
+    logger.error({ path, movedTo, reason: messagesOf(error) }, "outbox cannot be repaired, starting with an empty one");
     await rm(movedTo, { recursive: true, force: true });
     await rename(path, movedTo);
-    return opened();
+    return await opened(() => openStore(options));
   }
-}
-
-/**
- * LevelDB ends the whole process over some damage that it meets while it repairs: a repair that did not come to its end
- * is not tried again, or a supervisor would start the program for ever.
- */
-async function repair(path: string): Promise<void> {
-  const begun = join(path, "repairing");
-  await writeFile(begun, "", { flag: "wx" }).catch((error: unknown) => {
-    throw new Error("an earlier repair did not come to its end", { cause: error });
-  });
-  await ClassicLevel.repair(path);
-  await rm(begun);
 }
 
 function isLarge({ length }: Uint8Array): boolean {
   return length >= LARGE_BYTES && length <= MAX_LARGE_BYTES;
 }
 
-async function openAll(path: string, logger: Logger): Promise<Opened> {
-  const db = await openFirst(path, logger);
+async function openAll(path: string, logger: Logger, open: () => Promise<OpenedStore<Uint8Array>>): Promise<Opened> {
+  const { db, loss } = await openFirst(path, logger, open);
+  if (loss !== undefined)
+    logger.error({ path, reason: loss.reason }, "outbox was damaged and is repaired: messages may be missing");
   try {
     return { db, large: await LargeValues.open(path) };
   } catch (error) {
@@ -299,61 +285,32 @@ async function openAll(path: string, logger: Logger): Promise<Opened> {
   }
 }
 
-async function openLevel(path: string): Promise<Database> {
-  const db: Database = new ClassicLevel(path, OPTIONS);
-  await db.open();
-  return db;
-}
-
 /** LevelDB writes while it opens. On a disk that is full the oldest pictures go: a camera must start, to say that it is. */
-async function openFirst(path: string, logger: Logger): Promise<Database> {
+async function openFirst(
+  path: string,
+  logger: Logger,
+  open: () => Promise<OpenedStore<Uint8Array>>,
+): Promise<OpenedStore<Uint8Array>> {
   for (;;) {
     try {
-      return await openLevel(path);
+      return await open();
     } catch (error) {
-      if (!isFull(messages(error)) || !(await LargeValues.makeRoom(path, ROOM_BYTES))) throw error;
+      if (!isFull(messagesOf(error)) || !(await LargeValues.makeRoom(path, ROOM_BYTES))) throw error;
       logger.warn({ path }, "the disk is full: the oldest previews are removed, so that the outbox can be opened");
     }
   }
-}
-
-/** Tables without the file that names them: LevelDB would take that for no store and begin anew beside them. */
-async function lacksCurrent(path: string): Promise<boolean> {
-  const names: string[] = await readdir(path).catch(() => []);
-  return names.some((name) => /^MANIFEST-|\.(ldb|log)$/.test(name)) && !names.includes("CURRENT");
 }
 
 function isFull(trouble: string): boolean {
   return /ENOSPC|EDQUOT|no space left|quota exceeded/i.test(trouble);
 }
 
-function isDamage(error: unknown): boolean {
-  return (
-    error instanceof UnreadableError ||
-    (!codes(error).includes("LEVEL_LOCKED") &&
-      /corruption|no such file|does not exist|not an sstable/i.test(messages(error)))
-  );
-}
-
 function unusable(path: string, error: unknown): OutboxUnusableError {
-  const reason = codes(error).includes("LEVEL_LOCKED")
+  const said = messagesOf(error instanceof StoreUnusableError ? error.cause : error);
+  const reason = isLocked(error)
     ? "another process has it open: is a second agent running with the same DATA_PATH?"
-    : `${messages(error)}${isFull(messages(error)) ? " (make room on that disk)" : ""}`;
+    : `${said}${isFull(said) ? " (make room on that disk)" : ""}`;
   return new OutboxUnusableError(`the outbox in ${path} cannot be opened: ${reason}`, { cause: error });
-}
-
-function codes(error: unknown): string[] {
-  const found: string[] = [];
-  for (let cause = error; cause instanceof Error; cause = cause.cause)
-    if ("code" in cause && typeof cause.code === "string") found.push(cause.code);
-  return found;
-}
-
-/** An error's message and those of its causes. */
-function messages(error: unknown): string {
-  const texts: string[] = [];
-  for (let cause = error; cause instanceof Error && texts.length < 4; cause = cause.cause) texts.push(cause.message);
-  return texts.length === 0 ? String(error) : texts.join(": ");
 }
 
 /** Where the outbox of a camera is. */

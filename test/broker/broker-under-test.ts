@@ -11,6 +11,7 @@ import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import type { IncomingPublication, Ingest } from "../../broker/ingest-gate.ts";
 import type { RedisConnections } from "../../broker/storage/redis/connection.ts";
 import { topicTree } from "../../contract/topics.ts";
+import type { OnDamage } from "../../platform/level/damage.ts";
 import { openDevicesOf } from "../support/devices.ts";
 
 export const ROOT = "skylapse/v1";
@@ -62,6 +63,7 @@ export interface BrokerUnderTestOptions {
   dataPath?: string;
   verifyToken?: (token: string) => Promise<TokenIdentity> | TokenIdentity;
   redis?: RedisConnections;
+  onDamage?: OnDamage;
 }
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
@@ -112,6 +114,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     ingest,
     logger,
     ...(redis === undefined ? {} : { redis }),
+    ...(options.onDamage === undefined ? {} : { onDamage: options.onDamage }),
   });
   onTestFinished(() => broker.stop());
   for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });

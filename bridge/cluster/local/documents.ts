@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { OnDamage } from "../../../platform/level/damage.ts";
+import type { Loss } from "../../../platform/level/open-store.ts";
+import { namesIn } from "../../../platform/level/scan.ts";
 import { StoreUnavailableError } from "../../journal/journal.ts";
 import { openDatabase } from "../../journal/level/database.ts";
 import { Store } from "../../journal/level/store.ts";
@@ -28,6 +31,31 @@ interface Change {
   reject: (error: unknown) => void;
 }
 
+export interface LocalDocumentsOptions {
+  path: string;
+  onDamage: OnDamage;
+  logger: Logger;
+  /** Milliseconds since 1970. */
+  now: () => number;
+}
+
+const WHAT = "the store of users, devices and revocations";
+const KEY_START = /document!/g;
+
+/** Says which documents may be missing: after damage a removed user may be back, or a revoked token good again. */
+function tellLoss({ reason, ranges, logParts, isBounded }: Loss, onDamage: OnDamage, logger: Logger): void {
+  const named = [
+    ...ranges.map(({ from, to }) => `those from ${from || "the first"} to ${to}`),
+    ...namesIn(logParts, KEY_START, (key) => key.replace("document!", "") || undefined),
+  ];
+  const which = named.length === 0 || !isBounded ? ["any of them", ...named] : named;
+  const missing =
+    `changes of users, devices, logins and revocations may be missing (${which.join(", ").replaceAll("document!", "")}): ` +
+    "compare skylapse user list and skylapse device list with what should be there, and set another JWT_SECRET if tokens were revoked";
+  logger.error({ loss: reason, documents: which }, "cluster store is damaged: some documents may be missing");
+  onDamage({ store: "cluster", found: reason, missing });
+}
+
 /** Documents in LevelDB. Writes that arrive while one is under way share the next, which is synced to the disk. */
 export class LocalDocuments implements Documents {
   readonly #store: Store;
@@ -41,7 +69,7 @@ export class LocalDocuments implements Documents {
   #sweeper: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
-  private constructor(db: Store["db"], { path, logger, now }: { path: string; logger: Logger; now: () => number }) {
+  private constructor(db: Store["db"], { path, logger, now }: Omit<LocalDocumentsOptions, "onDamage">) {
     this.#logger = logger;
     this.#now = now;
     this.#watchers = new Listeners(logger);
@@ -52,9 +80,10 @@ export class LocalDocuments implements Documents {
     });
   }
 
-  static async open(options: { path: string; logger: Logger; now: () => number }): Promise<LocalDocuments> {
-    const { db, loss } = await openDatabase(options.path, { repair: true });
-    if (loss !== undefined) options.logger.warn({ path: options.path, loss }, "some documents may be missing");
+  /** @throws {StoreUnusableError} */
+  static async open({ onDamage, ...options }: LocalDocumentsOptions): Promise<LocalDocuments> {
+    const { db, loss } = await openDatabase(options.path, WHAT);
+    if (loss !== undefined) tellLoss(loss, onDamage, options.logger);
     const documents = new LocalDocuments(db, options);
     documents.#sweeper = setInterval(() => void documents.sweep().catch(() => {}), SWEEP_INTERVAL_MS).unref();
     return documents;

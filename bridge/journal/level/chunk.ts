@@ -111,13 +111,28 @@ function sameTexts(a: readonly string[], b: readonly string[]): boolean {
   return true;
 }
 
-function readHeader(text: string): { header: Header; bodiesAt: number } {
-  const end = text.indexOf("\n");
-  return { header: JSON.parse(text.slice(0, end)), bodiesAt: end + 1 };
+/** A chunk that was read. */
+export interface Chunk {
+  readonly first: number;
+  readonly header: Header;
+  readonly text: string;
+  /** Where the bodies begin in the text. */
+  readonly bodiesAt: number;
 }
 
-export function idKeysOfChunk(text: string): readonly string[] {
-  return readHeader(text).header[1];
+/** Undefined for a row that is no chunk: it is damaged. @param last its newest position */
+export function parseChunk(last: number, text: string): Chunk | undefined {
+  const end = text.indexOf("\n");
+  try {
+    const header: Header = JSON.parse(text.slice(0, end));
+    return { first: last - header[4].length + 1, header, text, bodiesAt: end + 1 };
+  } catch {
+    return undefined;
+  }
+}
+
+export function idKeysOfChunk(last: number, text: string): readonly string[] {
+  return parseChunk(last, text)?.header[1] ?? [];
 }
 
 /**
@@ -127,15 +142,12 @@ export function idKeysOfChunk(text: string): readonly string[] {
  * @returns false when `take` did
  */
 export function readChunk(
-  last: number,
-  text: string,
+  { first, header, text, bodiesAt }: Chunk,
   floorOf: (channels: readonly string[]) => number,
   take: (entry: Entry) => boolean,
 ): boolean {
-  const { header, bodiesAt } = readHeader(text);
   const [acceptedAt, , lists, listOf, topics, cameras, states, bodyLengths] = header;
   const floors = lists.map(floorOf);
-  const first = last - topics.length + 1;
   let from = bodiesAt;
   for (let index = 0; index < topics.length; index++) {
     const to = from + (bodyLengths[index] ?? 0);

@@ -1,14 +1,17 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
+import type { OnDamage } from "../../../platform/level/damage.ts";
+import type { Loss } from "../../../platform/level/open-store.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
-import { openDatabase, repairAndOpen } from "./database.ts";
+import { findMissing } from "./continuity.ts";
+import { openDatabase, repairDatabase } from "./database.ts";
 import type { Waiting } from "./group.ts";
+import type { Holes } from "./holes.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
 import type { JournalLimits } from "./limits.ts";
-import { bootOfMachine, lossSince, readMark } from "./mark.ts";
+import { bootOfMachine, copiedSince, lossSince, readMark } from "./mark.ts";
 import { Seen } from "./seen.ts";
 import { StateTable } from "./state-table.ts";
-import { messages } from "./trouble.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
 /** What of a journal is held in memory. */
@@ -20,43 +23,93 @@ export interface LoadedJournal {
   head: number;
 }
 
+export interface LoadOptions {
+  path: string;
+  limits: JournalLimits;
+  holes: Holes;
+  onDamage: OnDamage;
+  logger: Logger;
+}
+
 /**
- * Opens a journal and reads what is held of it in memory. What is damaged is repaired, once. Where acknowledged
- * entries may be missing afterwards, the journal gets a new epoch: clients whose place is in the old one are told so
- * instead of being given other entries under positions they know.
- * @throws {JournalUnusableError}
+ * Opens a journal and reads what is held of it in memory. What is damaged is repaired, once. Where entries are missing
+ * afterwards and it is known which, readers are told of the holes. Where it is not known, the journal gets a new epoch:
+ * clients whose place is in the old one are told so instead of being given other entries under positions they know. So
+ * does one that was put back from a copy, for it may be older than what clients have seen.
+ * @throws {StoreUnusableError}
  */
-export async function loadJournal(path: string, limits: JournalLimits, logger: Logger): Promise<LoadedJournal> {
+export async function loadJournal({ path, limits, holes, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
   const mark = await readMark(path);
   const boot = await bootOfMachine();
-  const opened = await openDatabase(path, { repair: true });
-  let { db, loss } = opened;
+  let { db, loss } = await openDatabase(path, WHAT);
   let loaded: Omit<LoadedJournal, "db">;
   try {
     loaded = await load(db, limits);
   } catch (error) {
     await db.close();
-    db = await repairAndOpen(path, error);
-    loss = `it was damaged and had to be repaired (${messages(error)})`;
+    ({ db, loss } = await repairDatabase(path, WHAT, error));
     loaded = await load(db, limits).catch(async (cause: unknown) => {
       await db.close();
       throw cause;
     });
   }
   const known = await db.get(META_KEY);
-  loss ??= lossSince(mark, loaded.channels.epoch, loaded.head, boot);
-  if (known === undefined || loss !== undefined) {
+  const isBounded = loss !== undefined && (await concernsEntriesOnly(loss, db));
+  const behind = lossSince(mark, loaded.channels.epoch, loaded.head, boot);
+  const copied = loss === undefined && behind === undefined ? await copiedSince(path, mark) : undefined;
+  if (known === undefined || (loss !== undefined && !isBounded) || behind !== undefined || copied !== undefined) {
     // Positions never go back, whatever the epoch.
     loaded.head = Math.max(loaded.head, mark?.head ?? 0);
+    const before = loaded.channels.epoch;
     const epoch = newEpoch();
     loaded.channels.setEpoch(epoch);
     const set = new WriteSet();
     loaded.channels.putMeta(set);
     set.put(HEAD_KEY, String(loaded.head));
     await set.write(db, true);
-    if (loss !== undefined) logger.warn({ loss, epoch, head: loaded.head }, "journal may have lost entries");
+    if (copied !== undefined) logger.warn({ reason: copied, before, epoch }, "the journal begins a new epoch");
+    const lost = loss?.reason ?? behind;
+    if (lost !== undefined) {
+      logger.error({ loss: lost, epoch, head: loaded.head }, "journal is damaged and may have lost entries");
+      onDamage({
+        ...{ store: "journal", found: lost },
+        missing: "events may be missing: a new epoch has begun, and clients are told that there is a gap",
+      });
+    }
   }
+  if (loss !== undefined) await tellMissing(db, loss, loaded.channels, { holes, onDamage, logger, isBounded });
   return { db, ...loaded };
+}
+
+const WHAT = "the journal";
+
+/** Whether nothing but entries is lost, and newer ones are there: then the numbers around the holes tell them. */
+async function concernsEntriesOnly({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
+  const { gte, lt } = rowsOf("m");
+  const [newest] = await db.keys({ gte, lt, reverse: true, limit: 1 }).all();
+  return isBounded && newest !== undefined && ranges.every(({ from, to }) => from >= gte && to < newest);
+}
+
+async function tellMissing(
+  db: Database,
+  loss: Loss,
+  channels: ChannelLogs,
+  { holes, onDamage, logger, isBounded }: Pick<LoadOptions, "holes" | "onDamage" | "logger"> & { isBounded: boolean },
+): Promise<void> {
+  const { missing } = await findMissing(db, channels.all());
+  for (const { channel, gap } of missing) holes.note(channel, gap);
+  if (!isBounded) return;
+  const told = missing.map(
+    ({ channel, gap, count }) => `${count} of ${channel || "no channel"} between ${gap.after} and ${gap.before}`,
+  );
+  const summary = told.length === 0 ? "no event is missing" : `events are missing: ${told.slice(0, 10).join(", ")}`;
+  const rest = told.length > 10 ? `, and ${told.length - 10} more` : "";
+  logger.error({ loss: loss.reason, missing: told.length }, `journal is damaged: ${summary}${rest}`);
+  onDamage({
+    store: "journal",
+    found: loss.reason,
+    missing: `${summary}${rest}; clients that ask for them are told of the gap`,
+  });
 }
 
 async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJournal, "db">> {

@@ -1,4 +1,5 @@
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 
@@ -16,11 +17,22 @@ const markSchema = z.object({
   sync: z.boolean(),
   /** The boot of the machine: what a process wrote without sync survives the process, but not the machine. */
   boot: z.string().optional(),
+  /** The run file as it was when this run had written it. None in marks of earlier versions. */
+  run: z.object({ id: z.string(), changedAtMs: z.number() }).optional(),
+  /** The run file that is about to be written. */
+  nextRun: z.string().optional(),
 });
 
 export type Mark = z.infer<typeof markSchema>;
 
 const FILE = "mark.json";
+/**
+ * Written at each start, with another text. The file system notes when, in a time that no program can set (`ctime`): a
+ * copy that is put back, by whatever tool, gets another.
+ */
+const RUN_FILE = "run";
+/** `skylapse restore` puts it there: the journal is a copy, whatever the files say. */
+const RESTORED_FILE = "restored";
 
 /** Undefined when there is none, or none that can be read. */
 export async function readMark(path: string): Promise<Mark | undefined> {
@@ -54,4 +66,49 @@ export function lossSince(mark: Mark | undefined, epoch: string, head: number, b
   if (!mark.closed && !mark.sync && (boot === undefined || boot !== mark.boot))
     return "the machine stopped while the journal ran without sync";
   return undefined;
+}
+
+/**
+ * Why the folder must be taken for a copy that was put back, or undefined. `chmod`, `chown` and hard links change the time
+ * as well: then a new epoch begins without need, which costs clients a gap that is none.
+ */
+export async function copiedSince(path: string, mark: Mark | undefined): Promise<string | undefined> {
+  if ((await stat(join(path, RESTORED_FILE)).catch(() => undefined)) !== undefined)
+    return "it was restored from a backup";
+  if (mark?.run === undefined) return undefined;
+  const run = await readRun(path);
+  if (run !== undefined && run.id === mark.nextRun) return undefined;
+  return run?.id === mark.run.id && run.changedAtMs === mark.run.changedAtMs
+    ? undefined
+    : "its folder was copied, or put back from a copy";
+}
+
+/** Marks the folder as this run's. @param mark writes the mark @returns what the mark must say from now on */
+export async function beginRun(path: string, mark: (part: Partial<Mark>) => Promise<void>): Promise<Partial<Mark>> {
+  const id = randomBytes(9).toString("base64url");
+  // First: after a crash in between both the old run file and the new one are known.
+  const before = await readMark(path);
+  await mark({ ...(before?.run === undefined ? {} : { run: before.run }), nextRun: id });
+  const file = join(path, RUN_FILE);
+  await writeFile(`${file}.new`, id, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+  const run = await readRun(path);
+  const part = run === undefined ? {} : { run };
+  await mark(part);
+  await rm(join(path, RESTORED_FILE), { force: true });
+  return part;
+}
+
+/** For a copy. */
+export async function markRestored(path: string): Promise<void> {
+  await writeFile(join(path, RESTORED_FILE), "", { mode: 0o600 });
+}
+
+async function readRun(path: string): Promise<Mark["run"]> {
+  const file = join(path, RUN_FILE);
+  try {
+    return { id: await readFile(file, "utf8"), changedAtMs: (await stat(file)).ctimeMs };
+  } catch {
+    return undefined;
+  }
 }

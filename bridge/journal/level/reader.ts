@@ -1,6 +1,7 @@
 import { DASHBOARD } from "../../../contract/channels.ts";
 import type { ReplayPage, ReplayRequest } from "../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
+import type { Holes } from "./holes.ts";
 import { gatherPage, type PageRequest, scanPage, tailPage } from "./pages.ts";
 import type { Store } from "./store.ts";
 import type { Tail } from "./tail.ts";
@@ -15,9 +16,11 @@ export class Reader {
   readonly #channels: ChannelLogs;
   readonly #store: Store;
   readonly #tail: Tail;
+  readonly #holes: Holes;
   #servedThisTurn = 0;
 
-  constructor(channels: ChannelLogs, store: Store, tail: Tail) {
+  constructor(channels: ChannelLogs, store: Store, tail: Tail, holes: Holes) {
+    this.#holes = holes;
     this.#channels = channels;
     this.#store = store;
     this.#tail = tail;
@@ -54,13 +57,20 @@ export class Reader {
     const dashboard = request.logs.find((log) => log.name === DASHBOARD);
     // Below the floor of the dashboard only what quieter channels kept is left, far apart.
     const scan = dashboard !== undefined && (request.logs.length === 1 || request.after >= dashboard.floor);
-    return await this.#store.read((db) => (scan ? scanPage(db, request) : gatherPage(db, request)));
+    return await this.#store.read((db) =>
+      scan ? scanPage(db, request, this.#holes) : gatherPage(db, request, this.#holes),
+    );
   }
 
   /** Looked up after reading: retention may have gone on meanwhile. */
   #withGap(page: ReplayPage, { channels, after }: ReplayRequest): ReplayPage {
     let floor = 0;
     for (const name of channels) floor = Math.max(floor, this.#channels.floorOf(name));
-    return floor > after ? { ...page, gap: { after, before: floor + 1 } } : page;
+    if (floor > after) return { ...page, gap: { after, before: floor + 1 } };
+    for (const name of channels) {
+      const hole = this.#holes.next(name, after);
+      if (hole !== undefined && hole.after <= after) return { ...page, gap: { after, before: hole.before } };
+    }
+    return page;
   }
 }

@@ -98,14 +98,18 @@ export class Retention {
       }
       const span: Span = JSON.parse(value);
       const first = last - span[2] + 1;
-      const own = span[4][span[3].indexOf(log.name)] ?? 0;
+      const index = span[3].indexOf(log.name);
+      const own = span[4][index] ?? 0;
       const kept = own & ~lowBits(log.floor - first + 1);
       const excess = log.total - log.dropped - this.#options.retentionEvents;
       const drop = span[0] < cutoff ? kept : lowestSetBits(kept, excess);
       const heldByOthers = this.#heldByOthers(log, first, span);
       gone += countBits(drop & ~heldByOthers);
-      log.dropped += countBits(drop);
-      if (drop !== 0) log.floor = first + bitLength(drop) - 1;
+      if (drop !== 0) {
+        log.floor = first + bitLength(drop) - 1;
+        // Counted anew, so that entries which a damaged store has lost below the floor are among them.
+        log.dropped = (span[5][index] ?? 0) + countBits(own & lowBits(log.floor - first + 1));
+      }
       if (drop !== kept) {
         log.oldestAt = span[0];
         more = false;
@@ -138,7 +142,7 @@ export class Retention {
 
 async function forgetIds(db: Database, lasts: readonly number[], set: WriteSet): Promise<void> {
   if (lasts.length === 0) return;
-  for (const chunk of await db.getMany(lasts.map(chunkKey))) {
-    if (chunk !== undefined) for (const key of idKeysOfChunk(chunk)) set.del(key);
+  for (const [index, chunk] of (await db.getMany(lasts.map(chunkKey))).entries()) {
+    if (chunk !== undefined) for (const key of idKeysOfChunk(lasts[index] ?? 0, chunk)) set.del(key);
   }
 }

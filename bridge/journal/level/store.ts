@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
-import { openDatabase, probeDisk } from "./database.ts";
-import { messages, unavailable, writeTrouble } from "./trouble.ts";
+import { messagesOf } from "../../../platform/level/errors.ts";
+import { probeDisk, reopenDatabase } from "./database.ts";
+import { unavailable, writeTrouble } from "./trouble.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
 /** How often a store in trouble looks whether it can write again when no append makes it try. */
@@ -94,7 +95,7 @@ export class Store {
       if (this.#db !== db) return await read(this.#db);
       // In trouble it may be closed between two attempts to open it again; the trouble was logged.
       if (this.#trouble === undefined) this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
-      throw unavailable(`the ${this.#what} in ${this.#options.path} cannot be read: ${messages(error)}`, error);
+      throw unavailable(`the ${this.#what} in ${this.#options.path} cannot be read: ${messagesOf(error)}`, error);
     }
   }
 
@@ -126,7 +127,7 @@ export class Store {
     try {
       await probeDisk(path);
       await this.#db.close();
-      this.#db = (await openDatabase(path, { repair: false })).db;
+      this.#db = await reopenDatabase(path);
       const set = new WriteSet();
       for (const key of this.#inDoubt) {
         const value = truth(key);

@@ -49,6 +49,7 @@ const REASONS = {
   epoch_changed: "the server started a new journal",
   trimmed: "they are older than what the server keeps",
   ahead: "the server was restored from a backup",
+  damaged: "the server's disk lost them",
   interrupted: "the connection was lost too early",
 };
 

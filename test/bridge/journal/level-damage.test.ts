@@ -1,9 +1,11 @@
+import { execFile } from "node:child_process";
 import { cp, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { startJournalProcess } from "./journal-process.ts";
-import { createLevelPlace, type LevelPlace } from "./level-place.ts";
+import { asLeftBehind, createLevelPlace, type LevelPlace } from "./level-place.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 
 let place: LevelPlace;
@@ -21,6 +23,7 @@ async function crash(damage: (files: string) => Promise<void> = async () => {}):
   await journal.close();
   await rm(place.path, { recursive: true });
   await rename(image, place.path);
+  await asLeftBehind(place.path);
   await damage(join(place.path, "log"));
 }
 
@@ -137,6 +140,42 @@ describe("a damaged store", () => {
     expect(positions(await readAll(journal, ["dashboard"]))).toEqual([...range(1, 5), 11]);
   });
 
+  test("that was put back from a copy begins a new epoch, however far it got before", async () => {
+    await append(5);
+    await journal.close();
+    const copy = join(dirname(place.path), "copy");
+    await promisify(execFile)("cp", ["-a", place.path, copy]);
+    journal = await place.open();
+    const { epoch } = journal;
+    await append(5);
+    await journal.close();
+    await rm(place.path, { recursive: true });
+    await rename(copy, place.path);
+    journal = await place.open();
+    await append(20);
+    expect(journal.epoch).not.toBe(epoch);
+    expect(journal.recovery("dashboard", { epoch, position: 10 })).toMatchObject({ reason: "epoch_changed" });
+    expect(place.logged.join()).toMatch(/begins a new epoch/);
+    // Once: it is this folder's own from then on.
+    const own = journal.epoch;
+    journal = await place.open();
+    expect(journal.epoch).toBe(own);
+  });
+
+  test("that was copied over the folder that went on begins a new epoch", async () => {
+    await append(5);
+    await journal.close();
+    const copy = join(dirname(place.path), "copy");
+    await promisify(execFile)("cp", ["-a", place.path, copy]);
+    journal = await place.open();
+    const { epoch } = journal;
+    await append(5);
+    await journal.close();
+    await promisify(execFile)("sh", ["-c", 'rm -r "$1"/log && cp -a "$0"/. "$1"', copy, place.path]);
+    journal = await place.open();
+    expect(journal.epoch).not.toBe(epoch);
+  });
+
   test("that was removed altogether begins anew, with another epoch", async () => {
     await append(5);
     const { epoch } = journal;
@@ -187,7 +226,7 @@ describe("a journal that cannot be opened says what to do", () => {
   test("when another process has it open", async () => {
     const child = await startJournalProcess(place.path);
     expect(child.reports).toEqual([
-      { kind: "unusable", error: expect.stringMatching(/JournalUnusableError: .* in use.* DATA_PATH of its own/) },
+      { kind: "unusable", error: expect.stringMatching(/StoreUnusableError: .* in use.* DATA_PATH of its own/) },
     ]);
     await child.kill();
   });
@@ -195,7 +234,7 @@ describe("a journal that cannot be opened says what to do", () => {
   test("when its folder is a file", async () => {
     const file = join(dirname(place.path), "file");
     await writeFile(file, "");
-    await expect(place.open({ path: file })).rejects.toThrow(/the journal in .*file cannot be opened: .*EEXIST/);
+    await expect(place.open({ path: file })).rejects.toThrow(/the journal in .*file\/log cannot be opened: ENOTDIR/);
   });
 
   test("when it is damaged beyond repair", async () => {

@@ -1,0 +1,52 @@
+import { join } from "node:path";
+import { databasePath } from "../../bridge/journal/level/database.ts";
+import { messagesOf } from "../../platform/level/errors.ts";
+import { scanStore } from "../../platform/level/scan.ts";
+import { damageFile, readDamages } from "../damage-log.ts";
+import { type Finding, ok, wrong } from "./finding.ts";
+
+const SUBJECT = "damage";
+
+/** The LevelDB stores of a server below its DATA_PATH, by name. */
+export function storeFolders(dataPath: string): Record<string, string> {
+  return {
+    journal: databasePath(join(dataPath, "journal")),
+    mqtt: join(dataPath, "mqtt"),
+    cluster: databasePath(join(dataPath, "cluster")),
+  };
+}
+
+/** What was found damaged since an operator last looked. */
+export function checkNotedDamage(dataPath: string): Finding[] {
+  const file = damageFile(dataPath);
+  try {
+    const noted = readDamages(dataPath);
+    if (noted.length === 0) return [ok(SUBJECT, "none was found at the last starts")];
+    return noted.map(({ at, store, found, missing }) =>
+      wrong(SUBJECT, `${store}, ${at}: ${found}; ${missing}. When you have seen to it, remove ${file}`),
+    );
+  } catch (error) {
+    return [wrong(SUBJECT, `${file} cannot be read (${messagesOf(error)}): see what it says, and remove it`)];
+  }
+}
+
+/** Compares every file of the stores with its checksums; a server may have them open. */
+export async function checkStoreFiles(dataPath: string): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  let bytes = 0;
+  for (const [store, folder] of Object.entries(storeFolders(dataPath))) {
+    const scan = await scanStore(folder);
+    bytes += scan.bytes;
+    const blocks = scan.tables.flatMap(({ damages }) => damages).length;
+    const parts = scan.logParts.length;
+    if (blocks + parts > 0)
+      findings.push(
+        wrong(
+          "stores",
+          `${store} in ${folder} is damaged (${blocks} blocks, ${parts} parts of its log do not match their checksums): ` +
+            "restart the server, which repairs what can be and says what is missing, and look after the disk",
+        ),
+      );
+  }
+  return findings.length > 0 ? findings : [ok("stores", `${bytes} bytes match their checksums`)];
+}

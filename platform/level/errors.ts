@@ -1,0 +1,32 @@
+/** A store cannot be opened; the message says what to do. */
+export class StoreUnusableError extends Error {
+  override name = "StoreUnusableError";
+}
+
+/** An error's message and those of its causes. */
+export function messagesOf(error: unknown): string {
+  const texts: string[] = [];
+  for (let cause = error; cause instanceof Error && texts.length < 4; cause = cause.cause) texts.push(cause.message);
+  return texts.length === 0 ? String(error) : texts.join(": ");
+}
+
+/** Another process has the store open. */
+export function isLocked(error: unknown): boolean {
+  return codesOf(error).includes("LEVEL_LOCKED");
+}
+
+/** The store is damaged: opening it anew, or waiting, does not help, but a repair may. */
+export function isDamage(error: unknown): boolean {
+  if (isLocked(error)) return false;
+  return (
+    codesOf(error).includes("LEVEL_CORRUPTION") ||
+    /corruption|no such file|does not exist|not an sstable/i.test(messagesOf(error))
+  );
+}
+
+function codesOf(error: unknown): string[] {
+  const codes: string[] = [];
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    if ("code" in cause && typeof cause.code === "string") codes.push(cause.code);
+  return codes;
+}
