@@ -20,7 +20,8 @@ function open(onDamage: (text: string) => void = () => {}) {
 
 test("names the documents that flipped bytes of its log may have cost", async () => {
   const cluster = await open();
-  for (const name of ["north", "south", "east"]) await cluster.documents.put("devices", name, { secret: "x".repeat(60) });
+  for (const name of ["north", "south", "east"])
+    await cluster.documents.put("devices", name, { secret: "x".repeat(60) });
   await cluster.stop();
   const folder = join(path, "log");
   const [name = ""] = (await readdir(folder)).filter((one) => /^\d+\.log$/.test(one));
