@@ -7,6 +7,7 @@ import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
 import type { AlertLimits } from "./alert-board.ts";
 import { DEFAULT_ALERT_LIMITS } from "./alert-board.ts";
 import type { BackoffOptions } from "./backoff.ts";
+import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
 import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./disk-outbox.ts";
 import { MAX_PREVIEW_BYTES } from "./previews.ts";
 import type { SleepConfig } from "./sleep.ts";
@@ -78,6 +79,8 @@ export interface DriverConfig {
   args: readonly string[];
   /** Of the folder driver. */
   folder?: string;
+  /** Levels of its sub-folders that are looked into. */
+  depth: number;
   deleteTaken: boolean;
 }
 
@@ -144,6 +147,7 @@ const schema = z.object({
     .default("")
     .transform((text) => text.split(/\s+/).filter((part) => part !== "")),
   CAMERA_FOLDER: z.string().optional(),
+  CAMERA_FOLDER_DEPTH: countVariable.max(20, "must be at most 20 levels").default(DEFAULT_FOLDER_DEPTH),
   CAMERA_FOLDER_DELETE: yesOrNo.default(false),
   CAPTURE_INTERVAL_S: seconds.default(DEFAULT_CAPTURE_INTERVAL_S),
   SCHEDULE_FILE: z.string().optional(),
@@ -213,6 +217,7 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       timeoutMs: read.CAMERA_TIMEOUT_S * 1000,
       args: read.CAMERA_ARGS,
       ...(read.CAMERA_FOLDER === undefined ? {} : { folder: read.CAMERA_FOLDER }),
+      depth: read.CAMERA_FOLDER_DEPTH,
       deleteTaken: read.CAMERA_FOLDER_DELETE,
     },
     camera: {

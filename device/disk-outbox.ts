@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { DeviceClock } from "./clock.ts";
+import type { DeviceClock, Stamp } from "./clock.ts";
 import { Lane, Lanes } from "./outbox/lanes.ts";
 import {
   bodyKey,
@@ -98,6 +98,8 @@ export class DiskOutbox implements Outbox, Marks {
   #aside: string[] = [];
   /** While a link is up; another at every link. */
   #lanes: Lanes | undefined;
+  /** When the link came up. */
+  #upSince: Stamp | undefined;
   #nextKey = 1;
   /** When a message of the backlog was sent last, or the link came up. */
   #backlogAt = 0;
@@ -195,8 +197,7 @@ export class DiskOutbox implements Outbox, Marks {
       this.#store.write(changes, () => {
         this.#undurable--;
         item.durable = true;
-        if (!item.gone)
-          this.#lanes?.add(item, freshLane(item.kind, this.#clock.now().getTime() - at.getTime() > LATE_MS));
+        if (!item.gone) this.#lanes?.add(item, freshLane(item.kind, this.#isLate(at)));
         this.#prepare();
         resolve();
       });
@@ -206,6 +207,7 @@ export class DiskOutbox implements Outbox, Marks {
   connected(): void {
     const lanes = new Lanes();
     this.#lanes = lanes;
+    this.#upSince = this.#clock.stamp();
     this.#backlogAt = performance.now();
     const changes: Change[] = this.#dropped();
     for (const item of this.#shelf.items()) {
@@ -316,6 +318,12 @@ export class DiskOutbox implements Outbox, Marks {
     this.release(false);
     this.#closed = true;
     await this.#store.close();
+  }
+
+  /** What happened before the link came up is no news, whenever it is found: pictures that another program wrote meanwhile. */
+  #isLate(at: Date): boolean {
+    const upAt = this.#upSince === undefined ? at : this.#clock.timeOf(this.#upSince);
+    return at < upAt || this.#clock.now().getTime() - at.getTime() > LATE_MS;
   }
 
   #itemOf(key: number, { kind, topic, stamp, kept = stamp, bytes, binary }: Meta): Item {

@@ -7,7 +7,7 @@ import { createSimulatedCamera } from "./simulated.ts";
 
 /** The driver that `CAMERA_DRIVER` names. */
 export function createCamera({ driver, camera }: DeviceConfig): CameraDriver {
-  const { name, model, timeoutMs, args, folder = "", deleteTaken } = driver;
+  const { name, model, timeoutMs, args, folder = "", depth, deleteTaken } = driver;
   const named = model === undefined ? {} : { model };
   switch (name) {
     case "simulated":
@@ -17,6 +17,6 @@ export function createCamera({ driver, camera }: DeviceConfig): CameraDriver {
     case "gphoto2":
       return createGphoto2({ timeoutMs, args, ...named });
     case "folder":
-      return createFolderCamera({ path: folder, deleteTaken, ...named });
+      return createFolderCamera({ path: folder, depth, deleteTaken, ...named });
   }
 }

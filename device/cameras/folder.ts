@@ -1,23 +1,30 @@
-import { type FSWatcher, watch } from "node:fs";
-import { readdir, readFile, rm, stat } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { CameraDriver, PictureTaker } from "./camera-driver.ts";
+import { FolderTree, type FoundFile, isGone } from "./folder-tree.ts";
 import { measureJpeg, NoJpegError } from "./jpeg.ts";
 
-/** A file that has not changed for so long may be whole. */
-const DEFAULT_SETTLE_MS = 2000;
+/** A file that has not changed for so long may be whole. With {@link DEFAULT_LOOK_MS} it is taken within 3 s of being so. */
+const DEFAULT_SETTLE_MS = 1500;
 /** A file that is no whole JPEG and has not changed for so long will not become one. */
 const DEFAULT_GIVE_UP_MS = 60_000;
-/** The folder is looked at at least so often: network drives tell nobody of changes. */
-const DEFAULT_LOOK_MS = 10_000;
+/** How often the folder is looked at. By looking and not by being told: network drives tell nobody of changes. */
+const DEFAULT_LOOK_MS = 1000;
+/** Levels of sub-folders: `2026-11-29/001/jpg/14/` of an FTP camera has four. */
+export const DEFAULT_FOLDER_DEPTH = 6;
+/** Five years of a folder a day. */
+const DEFAULT_MAX_FOLDERS = 2000;
 /** More files make every look slow, and their names fill memory; the newest names are then looked at only. */
 const DEFAULT_MAX_FILES = 100_000;
 /** No picture is larger; what is has another program's fault in it, and would fill a Pi's memory. */
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
-/** A look is followed by so many times as long without one: a full folder must not eat the processor. */
+/** A look at everything is followed by so many times as long without one: a full folder must not eat the processor. */
 const REST_FACTOR = 50;
-const FILES_AT_ONCE = 256;
-const PICTURE = /^[^.].*\.jpe?g$/i;
+const MAX_REST_MS = 100_000;
+/** The same for a look at what is new, which is followed by at most {@link DEFAULT_LOOK_MS} more. */
+const SHORT_REST_FACTOR = 10;
+/** What could not be read or kept is tried again after so many looks. */
+const LOOKS_TO_RETRY = 10;
 
 export interface FolderCameraOptions {
   path: string;
@@ -28,17 +35,12 @@ export interface FolderCameraOptions {
   settleMs?: number;
   giveUpMs?: number;
   lookMs?: number;
+  /** Levels of sub-folders that are looked into. Default {@link DEFAULT_FOLDER_DEPTH}; 0: none. */
+  depth?: number;
+  maxFolders?: number;
   maxFiles?: number;
   /** Of one picture. Default 64 MiB, as from a camera program. */
   maxBytes?: number;
-}
-
-interface Found {
-  file: string;
-  /** Of this file in this state: a file that is written over is another picture. */
-  name: string;
-  size: number;
-  modifiedMs: number;
 }
 
 /** Pictures that another program writes into a folder: each is taken over once, when it is whole, oldest first. */
@@ -49,21 +51,16 @@ export function createFolderCamera(options: FolderCameraOptions): CameraDriver {
 class FolderCamera implements CameraDriver {
   readonly about: { model: string; firmware: string };
   readonly #options: Required<FolderCameraOptions>;
+  readonly #tree: FolderTree;
   #taker: PictureTaker | undefined;
-  #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
-  /** Something changed while a look was under way, or a look is due soon already. */
-  #lookAgain = false;
-  #soonDue = false;
-  #restMs = 0;
+  /** When everything is to be looked at again, by a clock that nobody sets. */
+  #allDueAt = 0;
   #stopped = false;
-  /** Files that are no pictures, as they are now. */
-  readonly #refused = new Set<string>();
-  /** When a file was first seen as it is now, by a clock that nobody sets: the folder's own may be another machine's. */
-  #seen = new Map<string, number>();
-  /** Of the look that is under way, and what was said last. */
-  #trouble: string | undefined;
+  /** What the last look at everything could not read, or not look at. */
+  #problems: readonly string[] = [];
+  /** The trouble that was said last; undefined once there is none. */
   #said: string | undefined;
 
   constructor(options: FolderCameraOptions) {
@@ -73,11 +70,15 @@ class FolderCamera implements CameraDriver {
       settleMs: DEFAULT_SETTLE_MS,
       giveUpMs: DEFAULT_GIVE_UP_MS,
       lookMs: DEFAULT_LOOK_MS,
+      depth: DEFAULT_FOLDER_DEPTH,
+      maxFolders: DEFAULT_MAX_FOLDERS,
       maxFiles: DEFAULT_MAX_FILES,
       maxBytes: DEFAULT_MAX_BYTES,
       ...options,
     };
     this.about = { model: this.#options.model, firmware: "folder" };
+    const { path, depth: maxDepth, maxFolders, maxFiles, settleMs } = this.#options;
+    this.#tree = new FolderTree({ path, maxDepth, maxFolders, maxFiles, settleMs });
   }
 
   async capture(): Promise<never> {
@@ -92,102 +93,101 @@ class FolderCamera implements CameraDriver {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    this.#unwatch();
     await this.#looking;
   }
 
   #look(): void {
     if (this.#stopped || this.#taker === undefined) return;
-    if (this.#looking !== undefined) {
-      this.#lookAgain = true;
-      return;
-    }
-    clearTimeout(this.#timer);
-    this.#soonDue = false;
-    const started = performance.now();
-    this.#trouble = undefined;
+    const { lookMs } = this.#options;
     this.#looking = this.#lookOnce(this.#taker)
       .catch((error: unknown) => {
-        this.#note(error);
-        // A folder that is made anew is another one.
-        this.#unwatch();
-        return this.#options.lookMs;
+        this.#sayTrouble(reasonOf(error));
+        return LOOKS_TO_RETRY * lookMs;
       })
       .then((waitMs) => {
         this.#looking = undefined;
-        this.#restMs = REST_FACTOR * (performance.now() - started);
-        if (this.#stopped) return;
-        this.#sayTrouble();
-        this.#soonDue = this.#lookAgain;
-        this.#lookIn(this.#lookAgain ? Math.min(waitMs, this.#options.settleMs) : waitMs);
-        this.#lookAgain = false;
+        if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), waitMs);
       });
   }
 
   /** @returns how long until the next look, milliseconds */
   async #lookOnce(taker: PictureTaker): Promise<number> {
-    const { path, settleMs, lookMs, maxFiles } = this.#options;
-    const names = (await readdir(path)).filter((name) => PICTURE.test(name)).sort();
-    this.#watch(path);
-    if (names.length > maxFiles)
-      this.#note(
-        `${path} has ${names.length} pictures, of which the last ${maxFiles} are looked at: move the old ones away`,
-      );
-    const there: Found[] = [];
-    let complete = true;
-    const look = async (name: string): Promise<void> => {
-      try {
-        const file = await found(path, name);
-        if (file !== undefined) there.push(file);
-      } catch (error) {
-        complete = false;
-        this.#note(error);
-      }
-    };
-    for (let from = Math.max(0, names.length - maxFiles); from < names.length; from += FILES_AT_ONCE)
-      await Promise.all(names.slice(from, from + FILES_AT_ONCE).map(look));
-    const now = performance.now();
-    this.#seen = new Map(there.map(({ name }) => [name, this.#seen.get(name) ?? now]));
-    for (const name of this.#refused) if (!this.#seen.has(name)) this.#refused.delete(name);
-    let settling = false;
-    for (const file of there.sort((a, b) => a.modifiedMs - b.modifiedMs || a.name.localeCompare(b.name))) {
-      if (this.#stopped) break;
-      if (this.#refused.has(file.name)) continue;
-      // It may have been kept, and the power gone before it was removed.
-      if (taker.knows(file.name)) await this.#removeTaken(file);
-      else if (now - (this.#seen.get(file.name) ?? now) < settleMs) settling = true;
-      else if (!(await this.#takeOver(taker, file))) settling = true;
+    const { lookMs } = this.#options;
+    const tree = this.#tree;
+    const started = performance.now();
+    const all = started >= this.#allDueAt;
+    const { complete, problems } = all ? await tree.lookAtAll() : await tree.lookAtNew();
+    // The time of looking only: a large picture takes seconds to be read and scaled, and the next one is due soon.
+    const tookMs = performance.now() - started;
+    if (all) this.#allDueAt = performance.now() + Math.min(MAX_REST_MS, Math.max(lookMs, REST_FACTOR * tookMs));
+    if (all) this.#problems = problems;
+    const open = tree.open();
+    const breakAt = performance.now() + lookMs;
+    for (const file of open) {
+      await this.#attend(taker, file);
+      // What comes meanwhile is looked for between two of those that wait since the start.
+      if (this.#stopped || performance.now() > breakAt) break;
     }
     // A folder without pictures may be one whose disk is away for a while: they would all be new when it is back.
-    if (complete && there.length > 0) await taker.remember(new Set(this.#seen.keys()));
-    return settling ? Math.min(settleMs / 2, lookMs) : lookMs;
+    if (all && complete && tree.size > 0) await taker.remember(tree.names());
+    // The first of them is told: the others mostly come of it.
+    this.#sayTrouble([...problems, ...this.#problems, ...open.flatMap(({ failed }) => failed?.problem ?? [])][0]);
+    return Math.max(Math.min(SHORT_REST_FACTOR * tookMs, lookMs), Math.min(this.#dueInMs(), lookMs));
   }
 
-  /** False when it is to be looked at again. @throws when the picture cannot be kept */
-  async #takeOver(taker: PictureTaker, file: Found): Promise<boolean> {
+  /** How long until the first of the open files is to be looked at, milliseconds. */
+  #dueInMs(): number {
+    let due = Number.POSITIVE_INFINITY;
+    for (const file of this.#tree.open()) due = Math.min(due, this.#dueAt(file));
+    return Math.max(0, due - performance.now());
+  }
+
+  #dueAt({ seenAt, failed }: FoundFile): number {
+    return Math.max(seenAt + this.#options.settleMs, failed?.tryAt ?? 0);
+  }
+
+  /** @throws when the picture cannot be kept */
+  async #attend(taker: PictureTaker, file: FoundFile): Promise<void> {
+    const tryAt = performance.now() + LOOKS_TO_RETRY * this.#options.lookMs;
+    try {
+      if (performance.now() < (file.failed?.tryAt ?? 0)) return;
+      // It may have been kept, and the power gone before it was removed.
+      if (taker.knows(file.name)) await this.#removeTaken(file);
+      else if (performance.now() < this.#dueAt(file)) return;
+      else if (!(await this.#takeOver(taker, file))) {
+        file.failed = { tryAt };
+        return;
+      }
+      this.#tree.close(file);
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      // One that cannot be read or removed is no reason to leave those after it.
+      file.failed = { tryAt, problem: error.message };
+    }
+  }
+
+  /** False when it is to be looked at again. @throws {FileError} @throws when the picture cannot be kept */
+  async #takeOver(taker: PictureTaker, file: FoundFile): Promise<boolean> {
     const { path, giveUpMs, maxBytes } = this.#options;
     if (file.size > maxBytes) {
-      this.#refused.add(file.name);
-      taker.fail(`${file.file} has ${file.size} bytes, more than the ${maxBytes} of any picture`);
+      taker.fail(`${file.path} has ${file.size} bytes, more than the ${maxBytes} of any picture`);
       return true;
     }
     let jpeg: Buffer;
     try {
-      jpeg = await readFile(join(path, file.file));
+      jpeg = await readFile(join(path, file.path));
       // It was written to while it was read: it is another one now.
-      if ((await found(path, file.file))?.name !== file.name) return false;
+      if ((await this.#tree.stateOf(file.path))?.name !== file.name) return false;
     } catch (error) {
-      // One that cannot be read is no reason to leave those after it.
-      if (!isGone(error)) this.#note(error);
-      return true;
+      if (isGone(error)) return false;
+      throw new FileError(reasonOf(error));
     }
     let size: { width: number; height: number };
     try {
-      size = measureJpeg(jpeg, file.file);
+      size = measureJpeg(jpeg, file.path);
     } catch (error) {
       if (!(error instanceof NoJpegError)) throw error;
-      if (performance.now() - (this.#seen.get(file.name) ?? 0) < giveUpMs) return false;
-      this.#refused.add(file.name);
+      if (performance.now() - file.seenAt < giveUpMs) return false;
       taker.fail(error.message);
       return true;
     }
@@ -196,68 +196,27 @@ class FolderCamera implements CameraDriver {
     return true;
   }
 
-  async #removeTaken({ file }: Found): Promise<void> {
+  async #removeTaken(file: FoundFile): Promise<void> {
     if (!this.#options.deleteTaken) return;
     try {
-      await rm(join(this.#options.path, file), { force: true });
+      await rm(join(this.#options.path, file.path), { force: true });
     } catch (error) {
-      this.#note(error);
+      throw new FileError(reasonOf(error));
     }
   }
 
-  /** Changes are usually told at once; looking every few seconds finds the rest. */
-  #watch(path: string): void {
-    if (this.#watcher !== undefined || this.#stopped) return;
-    try {
-      this.#watcher = watch(path, () => this.#soon());
-      this.#watcher.on("error", () => this.#unwatch());
-    } catch {
-      // No more watches on this machine, or a file system without them.
-    }
-  }
-
-  #unwatch(): void {
-    this.#watcher?.close();
-    this.#watcher = undefined;
-  }
-
-  #soon(): void {
-    if (this.#looking !== undefined) this.#lookAgain = true;
-    // A timer that is set again at every change of a folder that always changes would never go off.
-    if (this.#stopped || this.#looking !== undefined || this.#soonDue) return;
-    this.#soonDue = true;
-    this.#lookIn(this.#options.settleMs / 2);
-  }
-
-  #lookIn(ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#look(), Math.max(ms, Math.min(this.#restMs, 10 * this.#options.lookMs)));
-  }
-
-  /** The first trouble of a look is told: the others mostly come of it. */
-  #note(error: unknown): void {
-    this.#trouble ??= error instanceof Error ? error.message : String(error);
-  }
-
-  #sayTrouble(): void {
-    if (this.#trouble !== undefined && this.#trouble !== this.#said) this.#taker?.fail(this.#trouble);
-    this.#said = this.#trouble;
+  #sayTrouble(trouble: string | undefined): void {
+    if (this.#stopped) return;
+    if (trouble !== undefined && trouble !== this.#said) this.#taker?.fail(trouble);
+    this.#said = trouble;
   }
 }
 
-/** Undefined when it is gone since the listing, or no file. */
-async function found(path: string, file: string): Promise<Found | undefined> {
-  try {
-    const stats = await stat(join(path, file));
-    if (!stats.isFile()) return undefined;
-    const { size, mtimeMs } = stats;
-    return { file, name: `${file}/${size}/${Math.round(mtimeMs)}`, size, modifiedMs: mtimeMs };
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+/** One file cannot be read, or not be removed. */
+class FileError extends Error {
+  override name = "FileError";
 }
 
-function isGone(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -20,7 +20,7 @@ function problemsOf(env: Record<string, string>): readonly string[] {
 
 test("an id, a secret and a place are enough", () => {
   expect(loadConfig({ env: needed })).toEqual({
-    driver: { name: "simulated", timeoutMs: 60_000, args: [], deleteTaken: false },
+    driver: { name: "simulated", timeoutMs: 60_000, args: [], depth: 6, deleteTaken: false },
     logLevel: "info",
     camera: {
       id: "north",

@@ -91,6 +91,21 @@ test("what was put is there after a restart, with its order, body and time", asy
   expect(preview).toMatchObject({ seq: undefined, backlog: true });
 });
 
+test("what happened before the link came up is historical, though it is put after it: a picture found in a folder", async () => {
+  const outbox = await open(folder());
+  outbox.connected();
+  const before = new Date(Date.now() - 60_000);
+  await outbox.put(message("event", "before", "before", before));
+  await outbox.put(message("preview", "small before", "bytes", before));
+  await outbox.put(message("event", "after"));
+  const entries = await take(outbox, 3);
+  expect(entries.map(({ message: { topic }, historical, backlog }) => ({ topic, historical, backlog }))).toEqual([
+    { topic: "after", historical: false, backlog: false },
+    { topic: "before", historical: true, backlog: true },
+    { topic: "small before", historical: false, backlog: true },
+  ]);
+});
+
 test("what was sent has the same number after a restart, and what was acknowledged is gone", async () => {
   const path = folder();
   const first = await open(path);

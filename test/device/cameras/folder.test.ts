@@ -37,10 +37,12 @@ class Taker implements PictureTaker {
   marks = new Set<string>();
   /** Why no picture can be kept. */
   trouble: string | undefined;
+  /** How long it takes to keep a picture, milliseconds. */
+  keepsFor = 0;
   looks = 0;
 
   get names(): string[] {
-    return this.taken.map(({ name }) => name.replace(/\/.*/, ""));
+    return this.taken.map(({ name }) => name.split("/").slice(0, -2).join("/"));
   }
 
   knows(name: string): boolean {
@@ -49,6 +51,7 @@ class Taker implements PictureTaker {
 
   async take(picture: FoundPicture): Promise<void> {
     if (this.trouble !== undefined) throw new Error(this.trouble);
+    if (this.keepsFor > 0) await new Promise((resolve) => setTimeout(resolve, this.keepsFor));
     this.taken.push(picture);
     this.marks.add(picture.name);
   }
@@ -158,8 +161,6 @@ test("what is no picture by its name is left alone, and what is none by its byte
   await picture(path, ".hidden.jpg");
   await picture(path, "notes.txt");
   mkdirSync(join(path, "folder.jpg"));
-  mkdirSync(join(path, "yesterday"));
-  await picture(join(path, "yesterday"), "deep.jpg");
   writeFileSync(join(path, "half.jpg"), (await jpegOf()).subarray(0, 100));
   writeFileSync(join(path, "words.jpg"), "these are words");
   writeFileSync(join(path, "nothing.jpg"), "");
@@ -175,6 +176,95 @@ test("what is no picture by its name is left alone, and what is none by its byte
     expect.stringMatching(/^words.jpg delivered no JPEG/),
   ]);
   expect(taker.names).toEqual(["whole.jpg"]);
+});
+
+test("pictures in sub-folders are taken over too, in folders that are made later as well", async () => {
+  const path = temporaryFolder();
+  const today = join(path, "2026", "11", "29");
+  mkdirSync(today, { recursive: true });
+  await picture(today, "0001.jpg");
+  const taker = new Taker();
+  follow(path, taker);
+  await expect.poll(() => taker.names, wait).toEqual(["2026/11/29/0001.jpg"]);
+  const tomorrow = join(path, "2026", "11", "30", "001", "jpg");
+  mkdirSync(tomorrow, { recursive: true });
+  await picture(tomorrow, "0001.jpg");
+  await expect.poll(() => taker.names.slice(1), wait).toEqual(["2026/11/30/001/jpg/0001.jpg"]);
+  await picture(today, "0002.jpg");
+  await expect.poll(() => taker.names.slice(2), wait).toEqual(["2026/11/29/0002.jpg"]);
+  await looks(taker);
+  expect(taker.taken).toHaveLength(3);
+  expect(taker.failures).toEqual([]);
+});
+
+test("sub-folders beyond the depth, hidden ones and those of thumbnails and deleted files are left alone", async () => {
+  const path = temporaryFolder();
+  for (const name of ["a", "a/b", ".trash", "@eaDir", "#recycle"]) {
+    mkdirSync(join(path, name));
+    await picture(join(path, name), "one.jpg");
+  }
+  const taker = new Taker();
+  follow(path, taker, { depth: 1 });
+  await expect.poll(() => taker.names, wait).toEqual(["a/one.jpg"]);
+  await picture(path, "two.jpg");
+  await expect.poll(() => taker.names, wait).toEqual(["a/one.jpg", "two.jpg"]);
+  expect(taker.failures).toEqual([]);
+});
+
+test("links that lead out of the folder are not followed", async () => {
+  const [path, outside] = [temporaryFolder(), temporaryFolder()];
+  await picture(outside, "secret.jpg");
+  symlinkSync(outside, join(path, "folder"));
+  symlinkSync(join(outside, "secret.jpg"), join(path, "file.jpg"));
+  await picture(path, "one.jpg");
+  symlinkSync("one.jpg", join(path, "inside.jpg"));
+  const taker = new Taker();
+  follow(path, taker);
+  await expect.poll(() => taker.names.sort(), wait).toEqual(["inside.jpg", "one.jpg"]);
+  await looks(taker);
+  expect(taker.names).toHaveLength(2);
+});
+
+test("of too many sub-folders those with the last names are looked into, and that there are too many is said", async () => {
+  const path = temporaryFolder();
+  for (const name of ["1", "2", "3", "4"]) {
+    mkdirSync(join(path, name));
+    await picture(join(path, name), "one.jpg");
+  }
+  const taker = new Taker();
+  follow(path, taker, { maxFolders: 3 });
+  await expect.poll(() => taker.names.sort(), wait).toEqual(["3/one.jpg", "4/one.jpg"]);
+  await looks(taker);
+  expect(taker.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
+});
+
+test("a picture that takes long to be kept does not make the next one late", async () => {
+  const path = temporaryFolder();
+  const taker = new Taker();
+  taker.keepsFor = 1000;
+  await picture(path, "one.jpg");
+  // Fifty times as long as a look that includes the picture would be 50 s, and ten times lookMs 30 s.
+  follow(path, taker, { lookMs: 3000 });
+  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  const started = performance.now();
+  await picture(path, "two.jpg");
+  await expect.poll(() => taker.names, { timeout: 60_000 }).toEqual(["one.jpg", "two.jpg"]);
+  expect(performance.now() - started).toBeLessThan(15_000);
+});
+
+test("a picture that comes while many wait since the start goes before those that are left of them", async () => {
+  const path = temporaryFolder();
+  for (let index = 0; index < 30; index++) await picture(path, `old-${index}.jpg`, new Date(1_700_000_000_000 + index));
+  const taker = new Taker();
+  taker.keepsFor = 200;
+  follow(path, taker);
+  await expect.poll(() => taker.taken.length, wait).toBeGreaterThan(0);
+  await picture(path, "new.jpg");
+  await expect.poll(() => taker.taken.length, wait).toBe(31);
+  expect(taker.names.indexOf("new.jpg")).toBeLessThan(25);
+  expect(taker.names.filter((name) => name !== "new.jpg")).toEqual(
+    Array.from({ length: 30 }, (_, index) => `old-${index}.jpg`),
+  );
 });
 
 test("a file that is too large for a picture is not even read, and said to be, once", async () => {
