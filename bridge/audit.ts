@@ -1,4 +1,5 @@
 import { renameSync, statSync } from "node:fs";
+import { join, parse } from "node:path";
 import { type Logger, pino } from "pino";
 import { plainLines } from "./plain-lines.ts";
 import { Refusals } from "./refusals.ts";
@@ -62,10 +63,62 @@ export interface AuditOptions {
 }
 
 /**
- * A line break, or whatever else a name may hold, is written as JSON may write it, so one entry is one line.
- * @throws {Error} the file cannot be opened: naming AUDIT_LOG
+ * What happens in the course of things and at the rate of its senders. It has a file of its own: in one file 2,400
+ * broadcasts pushed a failed login out of that and of the one before it.
+ */
+const TRAFFIC: ReadonlySet<AuditAction> = new Set(["command", "broadcast"]);
+
+/** Where commands and broadcasts are written: beside `audit.log`, `audit-traffic.log`. */
+export function trafficLogOf(destination: string): string {
+  const { dir, name, ext } = parse(destination);
+  return join(dir, `${name}-traffic${ext}`);
+}
+
+/**
+ * Opens a file for what concerns access (logins, refusals, tokens, accounts, devices) and one beside it for commands
+ * and broadcasts. A stream, a pipe or a device takes both.
+ * @throws {Error} a file cannot be opened: naming AUDIT_LOG
  */
 export async function openAudit({ destination, maxBytes, logger }: AuditOptions): Promise<Audit> {
+  const security = await openLines({ destination, maxBytes, logger });
+  const traffic = security.isFile ? await openTraffic({ destination, maxBytes, logger }, security) : security;
+  const record = (entry: AuditEntry) => (TRAFFIC.has(entry.action) ? traffic : security).write(entry);
+  // Refused commands and broadcasts are few, and about access.
+  const refusals = new Refusals((entry) => security.write(entry));
+  let stopping: Promise<unknown> | undefined;
+  return {
+    record,
+    refuse: (entry) => refusals.add(entry),
+    async stop() {
+      if (stopping === undefined) refusals.stop();
+      stopping ??= Promise.all([security.stop(), traffic.stop()]);
+      await stopping;
+    },
+  };
+}
+
+/** An installation may let the program write one file and nothing beside it: then that file takes all. */
+async function openTraffic({ destination, maxBytes, logger }: AuditOptions, security: Lines): Promise<Lines> {
+  const beside = trafficLogOf(destination);
+  try {
+    return await openLines({ destination: beside, maxBytes, logger });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    logger.warn({ destination: beside, reason }, "commands and broadcasts share the audit log: no file beside it");
+    return security;
+  }
+}
+
+interface Lines {
+  /** False for a stream, a pipe or a device. */
+  isFile: boolean;
+  write(entry: AuditEntry): void;
+  /** Idempotent, bounded in time. */
+  stop(): Promise<void>;
+}
+
+/** A line break, or whatever else a name may hold, is written as JSON may write it, so one entry is one line. */
+async function openLines({ destination, maxBytes, logger }: AuditOptions): Promise<Lines> {
   const fd = STREAMS.get(destination);
   const stream = pino.destination({
     ...(fd === undefined ? { dest: destination, mkdir: true, mode: 0o600 } : { dest: fd }),
@@ -118,15 +171,12 @@ export async function openAudit({ destination, maxBytes, logger }: AuditOptions)
     },
     { write: (line: string) => stream.write(plainLines(line)) },
   );
-  const record = ({ action, who, address, target, outcome }: AuditEntry) => {
-    if (stopping === undefined) lines.info({ action, who, address, target, outcome });
-  };
-  const refusals = new Refusals(record);
   return {
-    record,
-    refuse: (entry) => refusals.add(entry),
+    isFile: file !== undefined,
+    write({ action, who, address, target, outcome }) {
+      if (stopping === undefined) lines.info({ action, who, address, target, outcome });
+    },
     stop() {
-      if (stopping === undefined) refusals.stop();
       stopping ??= new Promise((resolve) => {
         const timer = setTimeout(resolve, STOP_TIMEOUT_MS);
         stream.once("close", () => {

@@ -12,6 +12,7 @@ import {
   FINAL_COMMAND_STATUSES,
 } from "../contract/commands.ts";
 import { linkSchema } from "../contract/events.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { dataOf } from "./alerts/body.ts";
 import type { BrokerLink, Delivery } from "./broker-link/broker-link.ts";
@@ -111,6 +112,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   const { link, journal, tree, isSleeping, turns, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
   const lanes = new Map<string, Lane>();
   let pendingCount = 0;
+  const limitedLog = new LimitedLog();
   let lateReplies = 0;
   let stopped = false;
 
@@ -216,14 +218,19 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   function replied(camera: string, entry: Entry): void {
     const body = bodySchema.safeParse(JSON.parse(`{${entry.body}}`));
     if (!body.success) {
-      logger.info({ camera, topic: entry.topic }, "reply not understood");
+      const { topic } = entry;
+      limitedLog.note(`not understood ${camera}`, (times) =>
+        logger.info({ camera, topic, times }, "reply not understood"),
+      );
       return;
     }
     const { command_id, status, result, error } = body.data.data;
     const inFlight = lanes.get(camera)?.inFlight;
     if (inFlight?.id !== command_id) {
       lateReplies++;
-      logger.info({ camera, command: command_id, status }, "late reply dropped");
+      limitedLog.note(`late ${camera}`, (times) =>
+        logger.info({ camera, command: command_id, status, times }, "late reply dropped"),
+      );
       return;
     }
     // Who answers has it, whether or not its PUBACK has come.
@@ -304,6 +311,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
             code: ReplyCode.commandTimeout,
           });
       }
+      limitedLog.stop();
       await turns?.stop();
     },
   };

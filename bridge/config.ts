@@ -235,9 +235,12 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     /** Failed logins of one user id, and from one address, before both wait until the window is over. */
     MAX_LOGIN_FAILURES: limitVariable.default(10),
     LOGIN_FAILURE_WINDOW_SECONDS: countVariable.min(1, "must be at least 1").default(900),
-    /** Who did what: a file, or `stdout`. Default: audit.log below DATA_PATH. */
+    /**
+     * Who did what: a file, or `stdout`. Commands and broadcasts have a file of their own beside it, named `…-traffic`.
+     * Default: audit.log below DATA_PATH.
+     */
     AUDIT_LOG: z.string().optional(),
-    /** Of such a file and of the one before it, each. */
+    /** Of each such file and of the one before it. */
     MAX_AUDIT_LOG_BYTES: limitVariable.default(67_108_864),
 
     /** How long closing the dashboards' connections is spread over when the server stops, milliseconds. */

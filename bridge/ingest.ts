@@ -1,9 +1,12 @@
 import type { Logger } from "pino";
 import { monotonicFactory } from "ulid";
-import { type CustomChannels, cameraOfTopic, channelsOf } from "../contract/channels.ts";
+import { broadcastProblem } from "../contract/broadcast-channels.ts";
+import { type CustomChannels, cameraChannel, cameraOfTopic, channelsOf } from "../contract/channels.ts";
 import { cameraNamedIn, type Envelope, type Publication, readPublication } from "../contract/events.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
+import { MAX_DEVICES } from "./accounts/devices.ts";
 import type {
   Accepted,
   BrokerLink,
@@ -24,6 +27,8 @@ const MAX_PREVIEWS_UNDER_WAY = 64;
 const MAX_WAITING_FOR_LINK = 10_000;
 /** Topics whose parts are remembered: twice as many at most. */
 const TOPICS_REMEMBERED = 10_000;
+/** Places for channels in the journal that are kept for registered cameras: as many as can be registered. */
+export const RESERVED_CHANNELS = MAX_DEVICES;
 /** Where nobody else is named, the backend speaks. */
 const OWN_SENDER = "backend";
 
@@ -50,6 +55,8 @@ export interface IngestOptions {
   previews: Pick<Previews, "save">;
   /** Larger payloads are refused. */
   maxPayloadBytes: number;
+  /** Whether the camera may connect. What it says always finds a place in the journal. Default: none is registered. */
+  isRegistered?: (camera: string) => boolean;
   logger: Logger;
   /** Milliseconds since 1970. Default: the system's clock. */
   now?: () => number;
@@ -98,6 +105,7 @@ class JournalIngest implements BridgeIngest {
   readonly #options: IngestOptions;
   readonly #logger: Logger;
   readonly #now: () => number;
+  readonly #limitedLog = new LimitedLog();
   readonly #nextId = monotonicFactory();
   readonly #topics: TopicDecisions<TopicFacts | "foreign" | "malformed">;
   /** Positions up to here are of earlier runs. */
@@ -139,6 +147,8 @@ class JournalIngest implements BridgeIngest {
         publication,
         `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${maxPayloadBytes}`,
       );
+    const problem = this.#channelProblem(facts);
+    if (problem !== undefined) this.#refuse(publication, problem);
     if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
     const message = this.#messageOf(publication, facts);
     const accepted: Accepted = { position: undefined, forward: true };
@@ -339,9 +349,26 @@ class JournalIngest implements BridgeIngest {
     );
   }
 
+  /**
+   * Why the channels of the topic take no message. Names of cameras that are not registered come from administrators and
+   * tokens made for a device: they do not get the last {@link RESERVED_CHANNELS} places in the journal.
+   */
+  #channelProblem({ topic, camera }: TopicFacts): string | undefined {
+    const { journal, channels: custom, isRegistered = () => false } = this.#options;
+    if (topic.kind === "channel-event")
+      return broadcastProblem(topic.channel, { custom, isRegistered, hasChannel: (name) => journal.hasChannel(name) });
+    if (camera === undefined || journal.freeChannels > RESERVED_CHANNELS || journal.hasChannel(cameraChannel(camera)))
+      return undefined;
+    return isRegistered(camera)
+      ? undefined
+      : `the journal has places for registered cameras only: register ${camera} (npx skylapse camera add ${camera})`;
+  }
+
   #refuse({ identity, topic }: IncomingPublication, reason: string): never {
     this.#stats.refused++;
-    this.#logger.info({ identity, topic, reason }, "publication refused");
+    this.#limitedLog.note(identity, (times) =>
+      this.#logger.info({ identity, topic, reason, times }, "publication refused"),
+    );
     throw new PublicationRefusedError(reason);
   }
 }

@@ -10,6 +10,7 @@ import {
   presenceSchema,
   timestampSchema,
 } from "../contract/events.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import { GAPS_STATE, PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
 import { Announcer } from "./alerts/announcer.ts";
@@ -91,6 +92,7 @@ class GapFold implements Fold {
   readonly #announcer: Announcer;
   readonly #cameras = new Map<string, Camera>();
   readonly #changed = new Set<string>();
+  readonly #limitedLog = new LimitedLog();
   readonly #topics: TopicDecisions<Meaning>;
   /** Gaps that are being said. */
   readonly #underWay = new WeakSet<NumberGap>();
@@ -133,11 +135,14 @@ class GapFold implements Fold {
     this.#changed.add(entry.camera);
     const message = { seq, timestamp, historical, acceptedAt: entry.acceptedAt };
     for (const one of camera.numbers.take(message, !replayed)) this.#tell(entry.camera, camera, one);
-    if (camera.numbers.countless)
-      this.#options.logger.warn(
-        { camera: entry.camera },
-        "the numbers of its messages do not count: gaps are not watched",
-      );
+    if (camera.numbers.countless) this.#noteCountless(entry.camera);
+  }
+
+  #noteCountless(camera: string): void {
+    const { logger } = this.#options;
+    this.#limitedLog.note(`countless ${camera}`, (times) =>
+      logger.warn({ camera, times }, "the numbers of its messages do not count: gaps are not watched"),
+    );
   }
 
   seed(states: readonly StateEntry[]): void {
@@ -247,7 +252,9 @@ class GapFold implements Fold {
       id: eventIdOf(LINK_GAP_EVENT, ...about),
     }));
     if (!said) return false;
-    logger.info({ camera, reason, count, from, to, filled }, "gap of a camera");
+    this.#limitedLog.note(`gap ${camera}`, (times) =>
+      logger.info({ camera, reason, count, from, to, filled, times }, "gap of a camera"),
+    );
     return this.#announcer.say(() => {
       const gaps = this.#listWith(camera, gap);
       return gaps === undefined

@@ -10,6 +10,7 @@ import {
   type Presence,
   presenceSchema,
 } from "../contract/events.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import { isBackendState, PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.ts";
 import type { DeviceStore } from "./accounts/devices.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
@@ -81,6 +82,7 @@ export function startPresence(options: PresenceOptions): PresenceService {
   const { journal, tree, publish, link, graceMs = 30_000, maxCameras = 10_000, trusted = false, logger } = options;
   const { devices, followedUntil, now = Date.now } = options;
   const cameras = new Map<string, Camera>();
+  const limitedLog = new LimitedLog();
   let full = false;
 
   function publishPresence(name: string, camera: Camera): void {
@@ -102,7 +104,7 @@ export function startPresence(options: PresenceOptions): PresenceService {
     const { status, since, session } = camera.presence;
     if (status === before.status && since === before.since) return;
     if (status === "online" && before.status !== "stale") camera.expectedFrom = since;
-    logger.info({ camera: name, status, session }, "camera presence changed");
+    limitedLog.note(name, (times) => logger.info({ camera: name, status, session, times }, "camera presence changed"));
     publishPresence(name, camera);
   }
 

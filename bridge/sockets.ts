@@ -7,6 +7,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { plainAddress } from "../contract/addresses.ts";
 import type { CustomChannels } from "../contract/channels.ts";
 import { CloseCode } from "../contract/codes.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import { MinuteCounts } from "../contract/minute-counts.ts";
 import type { Grants } from "../contract/permissions.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../contract/socket-messages.ts";
@@ -141,6 +142,7 @@ class SocketServer implements Sockets {
   readonly #options: SocketsOptions;
   readonly #config: Required<SocketsConfig>;
   readonly #logger: Logger;
+  readonly #limitedLog = new LimitedLog();
   readonly #admission: Admission;
   readonly #fanOut: FanOut;
   readonly #pages: Pages;
@@ -181,7 +183,10 @@ class SocketServer implements Sockets {
       maxQueuedBytes,
       logger,
       onLagging: (feed, after) => {
-        this.#logger.info({ connection: feed.connection.id, after }, "client is lagging");
+        const connection = feed.connection.id;
+        this.#limitedLog.note(connection, (times) =>
+          this.#logger.info({ connection, after, times }, "client is lagging"),
+        );
         feed.lag(after);
       },
     });

@@ -82,6 +82,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       channels,
       previews,
       maxPayloadBytes,
+      isRegistered: (camera) => devices.get(camera)?.kind === "camera",
       logger: logger.child({ part: "ingest" }),
     });
     const broker = await startBroker({

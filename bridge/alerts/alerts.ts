@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { type Alert, CAMERA_ALERTS, SERVICE_ALERTS } from "../../contract/events.ts";
+import { LimitedLog } from "../../contract/limited-log.ts";
 import { TopicDecisions } from "../../contract/topic-decisions.ts";
 import { PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
@@ -72,6 +73,7 @@ class AlertFold implements Fold {
   readonly #changed = new Set<string>();
   /** Topics whose alert is being raised or cleared. */
   readonly #underWay = new Map<string, Promise<void>>();
+  readonly #limitedLog = new LimitedLog();
   readonly #clock: () => number;
   readonly #startedAt: number;
 
@@ -221,14 +223,16 @@ class AlertFold implements Fold {
     const data: Alert = { alert: topic.name, severity, message };
     const id = eventIdOf("alert.raised", journal.epoch, tree.build(topic), cause);
     await publish({ topic, event: "alert.raised", data, retain: true, id });
-    logger.info({ topic: tree.build(topic), severity }, "alert raised");
+    const name = tree.build(topic);
+    this.#limitedLog.note(`raised ${name}`, (times) => logger.info({ topic: name, severity, times }, "alert raised"));
   }
 
   async #clear(topic: AlertTopic, raisedAt: number): Promise<void> {
     const { publish, tree, journal, logger } = this.#options;
     const id = eventIdOf("alert.cleared", journal.epoch, tree.build(topic), raisedAt);
     await publish({ topic, event: "alert.cleared", data: null, retain: true, id });
-    logger.info({ topic: tree.build(topic) }, "alert cleared");
+    const name = tree.build(topic);
+    this.#limitedLog.note(`cleared ${name}`, (times) => logger.info({ topic: name, times }, "alert cleared"));
   }
 }
 

@@ -121,6 +121,10 @@ export interface Journal {
   snapshot(channel: string): readonly StateEntry[];
   /** The state of one topic. */
   state(topic: string): StateEntry | undefined;
+  /** Whether the channel has a place in the journal: it has entries, or had some lately. */
+  hasChannel(channel: string): boolean;
+  /** How many channels more can have a place. */
+  readonly freeChannels: number;
   /** MQTT subscribers have been given the message. */
   emitted(position: number): void;
   /** Messages that were accepted but not emitted when the program ended, in order. */

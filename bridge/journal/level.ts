@@ -212,6 +212,14 @@ class LevelJournal implements Journal {
     return this.#states.get(topic);
   }
 
+  hasChannel(channel: string): boolean {
+    return this.#channels.get(channel) !== undefined;
+  }
+
+  get freeChannels(): number {
+    return this.#channels.free;
+  }
+
   emitted(position: number): void {
     if (!this.#emission.emitted(position, this.#writer.chores) || this.#emittedTimer !== undefined) return;
     this.#emittedTimer = setTimeout(() => {

@@ -245,6 +245,14 @@ class RedisJournal implements Journal {
     return this.#closing === undefined ? this.#health.trouble : "the journal is closed";
   }
 
+  hasChannel(channel: string): boolean {
+    return this.#loaded.knowledge.channels.has(channel);
+  }
+
+  get freeChannels(): number {
+    return this.#loaded.knowledge.channels.free;
+  }
+
   append(message: JournalMessage): Promise<Appended> {
     return new Promise((resolve, reject) => {
       // Thrown in here, it rejects the promise.

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { channelExists, DASHBOARD } from "../../contract/channels.ts";
+import { broadcastProblem } from "../../contract/broadcast-channels.ts";
+import { DASHBOARD } from "../../contract/channels.ts";
 import { eventNameSchema } from "../../contract/ids.ts";
 import { memberText } from "../../contract/json-text.ts";
 import { answerNodes, askNodes } from "../cluster/ask.ts";
@@ -22,6 +23,8 @@ const COUNT_TIMEOUT_MS = 250;
 /** `POST /broadcast`: an event for a channel, answered when it is durable, with how many are subscribed at all nodes. */
 export function broadcastRoutes(server: FastifyInstance, services: Services): void {
   const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf } = services;
+  const { journal } = services;
+  const { devices } = services.authority;
   const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
   server.addHook("onClose", async () => end());
 
@@ -37,8 +40,12 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
     const caller = callers.orLocal(request);
     demand(caller.grants.canBroadcast, "broadcast:write");
     const { channel, event, data, dataText } = readMessage(request.body);
-    if (!channelExists(channel, channels))
-      throw new RequestError(404, "unknown_channel", `There is no channel ${JSON.stringify(channel)}`);
+    const problem = broadcastProblem(channel, {
+      custom: channels,
+      isRegistered: (camera) => devices.get(camera)?.kind === "camera",
+      hasChannel: (name) => journal.hasChannel(name),
+    });
+    if (problem !== undefined) throw new RequestError(404, "unknown_channel", problem);
     await publish({
       topic: { kind: "channel-event", channel, event },
       event,

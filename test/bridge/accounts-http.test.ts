@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH } from "../../bridge/accounts/passwords.ts";
+import { auditText } from "../support/audit.ts";
 import { connect } from "./realtime/client.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "./support/test-bridge.ts";
 
@@ -24,7 +25,7 @@ const change = (body: object, id = "alice") =>
   bridge.call(`/users/${encodeURIComponent(id)}`, { method: "PUT", body, token: OPERATOR_KEY });
 const socket = (token: string) => connect(`ws://127.0.0.1:${bridge.port}/ws`, token);
 const audited = async () =>
-  (await readFile(join(bridge.dataPath, "audit.log"), "utf8"))
+  auditText(bridge.dataPath)
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));

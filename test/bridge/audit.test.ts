@@ -20,7 +20,7 @@ async function openLog(options: Pick<AuditOptions, "destination" | "maxBytes">) 
   const audit = await openAudit({ ...options, logger });
   onTestFinished(() => audit.stop());
   const note = (target: string) =>
-    audit.record({ action: "command", who: "operator", address: "127.0.0.1", target, outcome: "issued" });
+    audit.record({ action: "login", who: "operator", address: "127.0.0.1", target, outcome: "done" });
   return { audit, complaints, note };
 }
 
@@ -52,7 +52,22 @@ it("the log begins anew where it has grown too large, keeps the one before, and 
   again.note("0");
   await expect.poll(() => targetsIn(`${path}.1`).at(-1)).toBe(0);
   await again.audit.stop();
-  expect(readdirSync(folder).sort()).toEqual(["audit.log", "audit.log.1"]);
+  expect(readdirSync(folder).sort()).toEqual(["audit-traffic.log", "audit.log", "audit.log.1"]);
+});
+
+it.each(["command", "broadcast"] as const)("lines of each %s push no failed login out of the files", async (action) => {
+  const path = join(newFolder(), "audit.log");
+  const { audit, note } = await openLog({ destination: path, maxBytes: 4096 });
+  note("1");
+  for (let count = 0; count < 300; count++) {
+    audit.record({ action, who: "user:eve", address: "127.0.0.1", target: "dashboard a.b", outcome: "done" });
+    await new Promise(setImmediate);
+  }
+  await audit.stop();
+  expect(targetsIn(path)).toEqual([1]);
+  const traffic = join(path, "..", "audit-traffic.log");
+  expect(readFileSync(traffic, "utf8")).toContain("user:eve");
+  expect(existsSync(`${traffic}.1`)).toBe(true);
 });
 
 it("a pipe stays where it is, however much has gone through it", async () => {

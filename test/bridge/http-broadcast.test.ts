@@ -58,10 +58,16 @@ describe("POST /broadcast", () => {
   it("goes to the dashboard when no channel is named, also without the wrapping", async () => {
     expect((await broadcast({ message: { event: "a.b", data: 1 } })).body.channel).toBe("dashboard");
     expect((await broadcast({ event: "a.b", data: 1 })).body.channel).toBe("dashboard");
-    expect((await broadcast({ event: "a.b", channel: "camera:north" })).body).toEqual({
-      sent_to: 0,
-      channel: "camera:north",
-    });
+  });
+
+  it("reaches the channel of a camera that is registered, or was heard of, and makes none", async () => {
+    const to = (camera: string) => broadcast({ event: "a.b", channel: `camera:${camera}` });
+    expect((await to("never-heard-of")).status).toBe(404);
+    await bridge.authority.devices.set({ id: "registered", kind: "camera", secret: "s".repeat(43) });
+    expect((await to("registered")).body).toEqual({ sent_to: 0, channel: "camera:registered" });
+    await bridge.say("cameras/heard-of/events/a.b", {});
+    expect((await to("heard-of")).status).toBe(200);
+    expect(bridge.journal.hasChannel("camera:never-heard-of")).toBe(false);
   });
 
   it("is durable before it is answered", async () => {
@@ -80,7 +86,7 @@ describe("POST /broadcast", () => {
     expect([status, body.error.code]).toEqual([503, "store_unavailable"]);
   });
 
-  it.each(["nowhere", "camera:", "dashboard/#", "__proto__", "#"])(
+  it.each(["nowhere", "camera:", "camera:never-heard-of", "dashboard/#", "__proto__", "#"])(
     "names the channel %j that is unknown",
     async (channel) => {
       const { status, body } = await broadcast({ channel, message: { event: "a.b", data: {} } });

@@ -1,9 +1,8 @@
-import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
+import { auditText } from "../support/audit.ts";
 import { launchBrowser, type OwnBrowser } from "../support/browser.ts";
 
 const TOKEN_BODY = '{"user_id":"mallory","permissions":["admin"]}';
@@ -37,7 +36,7 @@ const elsewhere = () => {
   return `http://${EVIL}:${typeof address === "object" ? address?.port : ""}`;
 };
 const audited = (): { action: string; target: string; outcome: string }[] =>
-  readFileSync(join(bridge.dataPath, "audit.log"), "utf8")
+  auditText(bridge.dataPath)
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line));

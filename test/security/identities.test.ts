@@ -1,9 +1,8 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Command, commandSchema } from "../../contract/commands.ts";
 import { type Inbox, inboxOf } from "../broker/broker-under-test.ts";
+import { auditText } from "../support/audit.ts";
 import { openDashboard } from "../support/dashboard.ts";
 import { OPERATOR_KEY, type Program, ROOT, startProgram } from "./mqtt-program.ts";
 
@@ -52,7 +51,7 @@ const overHttp = (bearer: string) => () => post("/cameras/north/commands?wait=0"
 
 /** Who did it last, as the audit log says. */
 function lastBy(action: string, target: RegExp): string | undefined {
-  const lines = readFileSync(join(program.skylapse.dataPath, "audit.log"), "utf8").split("\n");
+  const lines = auditText(program.skylapse.dataPath).split("\n");
   return lines
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line))

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { MAX_HASHES_AT_ONCE, MAX_WAITING_HASHES } from "../../bridge/accounts/passwords.ts";
+import { auditText } from "../support/audit.ts";
 import { connectDashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
@@ -127,7 +128,7 @@ beforeAll(async () => {
   const output = skylapse.output();
   const [greeting = "", program = ""] = output.split("Ctrl-C stops it.\n");
   expect(greeting).toContain("is ready");
-  logs = { program, audit: readFileSync(join(dataPath, "audit.log"), "utf8") };
+  logs = { program, audit: auditText(dataPath) };
   removeDataPath(dataPath);
 });
 

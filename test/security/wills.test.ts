@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { closed } from "../broker/broker-under-test.ts";
+import { auditText } from "../support/audit.ts";
 import { signToken } from "../support/dashboard.ts";
 import { OPERATOR_KEY, type Program, ROOT, startProgram } from "./mqtt-program.ts";
 
@@ -31,7 +30,7 @@ async function revoke(user_id: string): Promise<void> {
 /** What the audit log says that the user did, or was refused, as soon as it says something. */
 async function doneBy(user: string): Promise<unknown> {
   const entries = () =>
-    readFileSync(join(program.skylapse.dataPath, "audit.log"), "utf8")
+    auditText(program.skylapse.dataPath)
       .split("\n")
       .flatMap((line) => (line === "" ? [] : [JSON.parse(line)]))
       .filter(({ who }) => who === `user:${user}`)

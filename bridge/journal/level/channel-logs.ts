@@ -57,6 +57,10 @@ export class ChannelLogs {
     return this.#logs.get(name);
   }
 
+  get free(): number {
+    return Math.max(0, this.#maxChannels - this.#logs.size);
+  }
+
   all(): IterableIterator<ChannelLog> {
     return this.#logs.values();
   }

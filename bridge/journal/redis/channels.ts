@@ -24,6 +24,10 @@ export class Channels {
     return this.#floors.has(name);
   }
 
+  get free(): number {
+    return Math.max(0, this.#maxChannels - this.#floors.size);
+  }
+
   /** The channel has an entry. */
   add(name: string): void {
     // What an earlier channel of the name dropped is not known any more: only what is above this is certain.

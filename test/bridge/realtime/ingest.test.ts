@@ -2,12 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
+import { type Logger, pino } from "pino";
 import { ulid } from "ulid";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { IncomingPublication } from "../../../bridge/broker-link/broker-link.ts";
-import { createIngest, PublicationRefusedError } from "../../../bridge/ingest.ts";
+import { createIngest, PublicationRefusedError, RESERVED_CHANNELS } from "../../../bridge/ingest.ts";
 import { type Entry, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
-import { openLevelJournal } from "../../../bridge/journal/level.ts";
+import { type JournalLimits, openLevelJournal } from "../../../bridge/journal/level.ts";
 import { openPreviews } from "../../../bridge/previews.ts";
 import { smallJpeg } from "../../support/jpeg.ts";
 import { recordingLink } from "../support/recording-link.ts";
@@ -16,16 +17,24 @@ import { logger, tree } from "./server.ts";
 const NOW = Date.parse("2026-03-01T06:30:00.000Z");
 const JPEG = smallJpeg("one");
 
-async function openIngest(path?: string) {
+interface OpenOptions {
+  limits: Partial<JournalLimits>;
+  isRegistered: (camera: string) => boolean;
+  log: Logger;
+}
+
+async function openIngest(path?: string, more: Partial<OpenOptions> = {}) {
   const folder = path ?? (await mkdtemp(join(tmpdir(), "skylapse-ingest-")));
   if (path === undefined) onTestFinished(() => rm(folder, { recursive: true }));
-  const limits = { retentionEvents: 10_000, retentionHours: 24 };
-  const journal = await openLevelJournal({ path: join(folder, "journal"), sync: false, logger, ...limits });
+  const retention = { retentionEvents: 10_000, retentionHours: 24 };
+  const { limits = {}, isRegistered, log = logger } = more;
+  const journal = await openLevelJournal({ path: join(folder, "journal"), sync: false, logger, ...retention, limits });
   onTestFinished(() => journal.close());
   const previews = await openPreviews({ path: join(folder, "previews") });
   const channels = new Map();
   const ingest = createIngest({
-    ...{ journal, tree, channels, previews, maxPayloadBytes: 10_000, logger, now: () => NOW },
+    ...{ journal, tree, channels, previews, maxPayloadBytes: 10_000, logger: log, now: () => NOW },
+    ...(isRegistered === undefined ? {} : { isRegistered }),
   });
   const entries: Entry[] = [];
   journal.follow((batch) => entries.push(...batch));
@@ -312,5 +321,44 @@ describe("an event of the backend", () => {
     third.ingest.attach(link);
     await third.ingest.replayUnemitted();
     expect(topics()).toEqual([]);
+  });
+});
+
+describe("a broadcast by MQTT", () => {
+  const to = (channel: string) => publication(`channels/${channel}/events/a.b`, {}, { identity: "user:eve" });
+
+  it("goes to channels that are built in, declared, of a registered camera, or have been spoken in", async () => {
+    const { ingest, journal } = await openIngest(undefined, { isRegistered: (camera) => camera === "registered" });
+    await ingest.accept(publication("cameras/heard-of/events/a.b", {}));
+    for (const channel of ["dashboard", "camera:registered", "camera:heard-of"])
+      expect(await ingest.accept(to(channel))).toMatchObject({ forward: true });
+    for (const channel of ["nowhere", "camera:never-heard-of"]) {
+      await expect(ingest.accept(to(channel))).rejects.toThrow(PublicationRefusedError);
+      expect(journal.hasChannel(channel)).toBe(false);
+    }
+  });
+
+  it("that is refused 8,000 times is one line in the log", async () => {
+    const lines: string[] = [];
+    const log = pino({ level: "info" }, { write: (line: string) => lines.push(line) });
+    const { ingest } = await openIngest(undefined, { log });
+    for (let times = 0; times < 8_000; times++) await ingest.accept(to(`camera:c${times}`)).catch(() => {});
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain("no camera c0 is registered");
+  });
+});
+
+describe("the last places for channels in the journal", () => {
+  it("are for registered cameras: others are refused by name, and known ones go on", async () => {
+    const { ingest, journal } = await openIngest(undefined, {
+      limits: { maxChannels: RESERVED_CHANNELS + 3 },
+      isRegistered: (camera) => camera.startsWith("registered"),
+    });
+    const say = (camera: string) => ingest.accept(publication(`cameras/${camera}/events/a.b`, {}));
+    for (const camera of ["one", "two"]) await say(camera);
+    expect(journal.freeChannels).toBe(RESERVED_CHANNELS);
+    await expect(say("three")).rejects.toThrow(/register three \(npx skylapse camera add three\)/);
+    for (const camera of ["one", "registered-1", "registered-2"])
+      expect(await say(camera)).toMatchObject({ forward: true });
   });
 });

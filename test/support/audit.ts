@@ -1,0 +1,12 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { trafficLogOf } from "../../bridge/audit.ts";
+
+/** All lines of the audit logs below a data path: those about access first, then commands and broadcasts. */
+export function auditText(dataPath: string): string {
+  const security = join(dataPath, "audit.log");
+  return [security, trafficLogOf(security)]
+    .filter((path) => existsSync(path))
+    .map((path) => readFileSync(path, "utf8"))
+    .join("");
+}
