@@ -23,6 +23,7 @@ import { MemoryOutbox } from "./memory-outbox.ts";
 import type { Marks, Outbox } from "./outbox.ts";
 import { pause } from "./pause.ts";
 import { Pictures } from "./pictures.ts";
+import { DEFAULT_READINGS_MAX_AGE_S, ReadingsFilter, type StateReadings } from "./readings.ts";
 import { everyDay } from "./schedule.ts";
 import { Sender } from "./sender.ts";
 import { Sleeper } from "./sleep.ts";
@@ -140,6 +141,7 @@ class Agent implements CameraAgent {
   /** Undefined before the first birth, which says everything. */
   #saidIntervalS: number | undefined;
   #readings: NodeJS.Timeout | undefined;
+  readonly #readingsFilter: ReadingsFilter;
   readonly #stopSignal = new AbortController();
   #stopping: Promise<void> | undefined;
 
@@ -152,6 +154,7 @@ class Agent implements CameraAgent {
     this.#store = store;
     this.#plan = { active: camera.follow !== undefined, next: undefined };
     this.#host = config.watchHost === true ? new Host(config) : undefined;
+    this.#readingsFilter = new ReadingsFilter((config.readingsMaxAgeS ?? DEFAULT_READINGS_MAX_AGE_S) * 1000);
     this.#sender = new Sender({
       brokerUrl: config.brokerUrl,
       tree: topicTree(config.topicRoot),
@@ -161,6 +164,7 @@ class Agent implements CameraAgent {
       onCommand: (command, payload) => this.#desk.receive(command, payload),
       onUp: () => this.#announce(),
       reconnect: config.reconnect,
+      ...(config.keepaliveS === undefined ? {} : { keepaliveS: config.keepaliveS }),
       ...config.timeouts,
       now,
       logger,
@@ -347,6 +351,7 @@ class Agent implements CameraAgent {
     this.#state("settings", "settings.applied", this.#settings);
     if (this.#parts.camera.follow === undefined) this.#state("schedule", "schedule.updated", this.#schedule);
     this.#sayProgress();
+    this.#readingsFilter.clear();
     void this.#sayReadings();
   }
 
@@ -390,15 +395,18 @@ class Agent implements CameraAgent {
     const own = camera.readings?.(at) ?? {};
     const storage = own.storage ?? host.storage;
     const power = own.power ?? host.power;
-    this.#state("environment", "environmental.update", environmentAt(at, this.#config, own.weather));
-    if (storage !== undefined) {
-      this.#state("storage", "resource.update", this.#alerts.storage(storage));
-    }
-    if (power !== undefined) this.#state("power", "resource.update", power);
+    this.#sayReading("environment", environmentAt(at, this.#config, own.weather));
+    if (storage !== undefined) this.#sayReading("storage", this.#alerts.storage(storage));
+    if (power !== undefined) this.#sayReading("power", power);
     if (host.resources !== undefined) {
       this.#alerts.resources(host.resources);
-      this.#state("resources", "resource.update", host.resources);
+      this.#sayReading("resources", host.resources);
     }
+  }
+
+  #sayReading<Name extends keyof StateReadings>(name: Name, reading: StateReadings[Name]): void {
+    if (!this.#readingsFilter.isNews(name, reading)) return;
+    this.#state(name, name === "environment" ? "environmental.update" : "resource.update", reading);
   }
 
   #state(name: string, event: string, data: unknown): void {

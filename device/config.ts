@@ -10,8 +10,10 @@ import type { BackoffOptions } from "./backoff.ts";
 import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
 import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./disk-outbox.ts";
 import { MAX_PREVIEW_BYTES } from "./previews.ts";
+import { DEFAULT_READINGS_MAX_AGE_S } from "./readings.ts";
 import type { SleepConfig } from "./sleep.ts";
 import type { Location } from "./sun.ts";
+import { DEFAULT_KEEPALIVE_S } from "./uplink.ts";
 
 /** The cameras an agent can drive. */
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
@@ -23,7 +25,11 @@ export const DEFAULT_READINGS_INTERVAL_S = 60;
 export const DEFAULT_CAMERA_TIMEOUT_S = 60;
 /** A camera whose link is gone for days costs its broker one try in five minutes. */
 export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 };
-export const DEFAULT_PREVIEW: PreviewConfig = { width: 960, maxBytes: MAX_PREVIEW_BYTES, every: 1, onDemand: true };
+/**
+ * A picture every five minutes, each with a preview, fits into a SIM of 100 MB a month: 8,640 previews of 8 KiB are 71 MB.
+ * The README's table of costs says what else there is.
+ */
+export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, every: 1, onDemand: true };
 const DEFAULT_DATA_PATH = "./data";
 
 export interface PreviewConfig {
@@ -48,8 +54,12 @@ export interface CameraConfig {
   captureIntervalS: number;
   /** What is followed until a schedule is set by command. Default: day and night, at the interval. */
   schedule?: Schedule;
-  /** Seconds between reports of environment, storage and power. */
+  /** Seconds between looks at environment, storage and power; what changed enough is said. */
   readingsIntervalS: number;
+  /** Seconds after which a reading is said again though nothing changed. Default 1,800. */
+  readingsMaxAgeS?: number;
+  /** Seconds without a packet after which the link is pinged. Default 60. */
+  keepaliveS?: number;
   preview: PreviewConfig;
   /** Where outbox, pictures, settings, schedule and command results outlive a restart. Default: nowhere. */
   dataPath?: string;
@@ -152,6 +162,14 @@ const schema = z.object({
   CAPTURE_INTERVAL_S: seconds.default(DEFAULT_CAPTURE_INTERVAL_S),
   SCHEDULE_FILE: z.string().optional(),
   READINGS_INTERVAL_S: seconds.default(DEFAULT_READINGS_INTERVAL_S),
+  READINGS_MAX_AGE_S: seconds.default(DEFAULT_READINGS_MAX_AGE_S),
+  KEEPALIVE_S: z.coerce
+    .number("must be a number of seconds")
+    .int("must be a whole number of seconds")
+    .min(5, "must be at least 5 seconds")
+    // The server's own limit (MAX_MQTT_KEEPALIVE_SECONDS) unless it is set higher.
+    .max(1200, "must be at most 1200 seconds")
+    .default(DEFAULT_KEEPALIVE_S),
   PREVIEW_BUDGET: previewBudget.default({ every: 1, onDemand: true }),
   PREVIEW_WIDTH: countVariable.min(64, "must be at least 64 pixels").default(DEFAULT_PREVIEW.width),
   PREVIEW_MAX_BYTES: countVariable
@@ -230,6 +248,8 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       captureIntervalS: read.CAPTURE_INTERVAL_S,
       ...(schedule === undefined ? {} : { schedule }),
       readingsIntervalS: read.READINGS_INTERVAL_S,
+      readingsMaxAgeS: read.READINGS_MAX_AGE_S,
+      keepaliveS: read.KEEPALIVE_S,
       preview: { width: read.PREVIEW_WIDTH, maxBytes: read.PREVIEW_MAX_BYTES, ...read.PREVIEW_BUDGET },
       dataPath: read.DATA_PATH,
       // The pictures of a mountain that is not there are not worth a disk.

@@ -22,6 +22,8 @@ export interface SenderOptions {
   /** Called at every birth: time to say again what is true now. */
   onUp?: () => void;
   reconnect: BackoffOptions;
+  /** Default: that of the uplink. */
+  keepaliveS?: number;
   ackTimeoutMs?: number;
   connectTimeoutMs?: number;
   now: () => Date;
@@ -127,7 +129,8 @@ export class Sender {
   }
 
   #createUplink(): Uplink {
-    const { owner, tree, secret, onCommand, onUp, ackTimeoutMs, connectTimeoutMs, ...common } = this.#options;
+    const { owner, tree, secret, onCommand, onUp, keepaliveS, ackTimeoutMs, connectTimeoutMs, ...common } =
+      this.#options;
     const camera = owner.kind === "camera";
     return new Uplink({
       ...common,
@@ -146,6 +149,7 @@ export class Sender {
             : { kind: "service-event", service: owner.id, event },
         ),
       ...(onUp === undefined ? {} : { onUp }),
+      ...(keepaliveS === undefined ? {} : { keepaliveS }),
       ...(ackTimeoutMs === undefined ? {} : { ackTimeoutMs }),
       ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
       ...(onCommand === undefined || !camera ? {} : { inbound: this.#commands(onCommand) }),

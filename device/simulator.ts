@@ -1,13 +1,16 @@
 import type { Logger } from "pino";
 import { startCamera } from "./agent.ts";
 import { createSimulatedCamera } from "./cameras/simulated.ts";
-import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S } from "./config.ts";
+import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S, type PreviewConfig } from "./config.ts";
+import { MAX_PREVIEW_BYTES } from "./previews.ts";
 import { startProcessingService } from "./processing.ts";
 
 /** Often enough that a page which was just opened soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;
 /** What a simulated camera keeps for a backend that is away: half an hour of pictures, and days of words. */
 const OUTBOX_BYTES = 32 * 1024 * 1024;
+/** Its link costs nothing. */
+const PREVIEW: PreviewConfig = { ...DEFAULT_PREVIEW, width: 960, maxBytes: MAX_PREVIEW_BYTES };
 /** Its broker is next door: nobody wants to wait minutes for it after a restart. */
 const RECONNECT = { minMs: 250, maxMs: 3000 };
 
@@ -51,7 +54,9 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
           location,
           captureIntervalS: captureIntervalS ?? DEFAULT_CAPTURE_INTERVAL_S,
           readingsIntervalS: DEFAULT_READINGS_INTERVAL_S,
-          preview: DEFAULT_PREVIEW,
+          // Its broker is next door, and a page that shows weather is to show that it changes.
+          readingsMaxAgeS: DEFAULT_READINGS_INTERVAL_S,
+          preview: PREVIEW,
           ...(dataPath === undefined ? {} : { dataPath }),
           outboxBytes: OUTBOX_BYTES,
           reconnect: RECONNECT,

@@ -4,14 +4,13 @@ import sharp from "sharp";
 import { ulid } from "ulid";
 import { topicTree } from "../../contract/topics.ts";
 import { DeviceClock } from "../../device/clock.ts";
-import { DEFAULT_PREVIEW } from "../../device/config.ts";
 import { openDiskOutbox } from "../../device/disk-outbox.ts";
 import { createPreview } from "../../device/previews.ts";
 import { Sender } from "../../device/sender.ts";
 import { freePort } from "../support/ports.ts";
 import { installRpicamStill } from "../support/rpicam-still.ts";
 import { type BenchOptions, onServer, type Row, type Sample, sleep } from "./row.ts";
-import { CAMERA, startCamera } from "./servers/camera.ts";
+import { BENCH_PREVIEW, CAMERA, startCamera } from "./servers/camera.ts";
 import { temporaryFolder } from "./servers/leftovers.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 import { signToken } from "./servers/tokens.ts";
@@ -107,7 +106,7 @@ async function fillOutbox(dataPath: string): Promise<void> {
     ...{ brokerUrl: "", tree: topicTree(), owner: { kind: "camera", id: CAMERA }, secret: "", outbox, logger },
     ...{ reconnect: { minMs: 0, maxMs: 0 }, now: () => clock.now() },
   });
-  const preview = await createPreview(await picture(), DEFAULT_PREVIEW);
+  const preview = await createPreview(await picture(), BENCH_PREVIEW);
   const now = Date.now();
   for (let left = BACKLOG_PICTURES; left > 0; left--) {
     const at = new Date(now - left * CAPTURE_INTERVAL_S * 1000);

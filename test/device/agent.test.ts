@@ -80,7 +80,7 @@ test("every message that is no picture carries the session and a number that cou
 
 test("a capture is announced, completed and previewed, and the free storage shrinks by its size", async () => {
   const broker = await openBroker();
-  const agent = await cameraAt(broker, { config: { readingsIntervalS: 0.05 } });
+  const agent = await cameraAt(broker, { config: { readingsIntervalS: 0.05, readingsMaxAgeS: 0 } });
   const free = (): number[] =>
     broker.on(stateTopic("storage")).map((message) => storageSchema.parse(envelopeOf(message).data).free_bytes);
   const before = await broker.until(() => free()[0]);

@@ -133,7 +133,7 @@ test("a real camera watches its machine: the alert is retained at the broker, an
   const start = (diskPercent: number) =>
     cameraAt(broker, {
       camera: camera(),
-      config: { dataPath, watchHost: true, readingsIntervalS: 0.05, alerts: { diskPercent } },
+      config: { dataPath, watchHost: true, readingsIntervalS: 0.05, readingsMaxAgeS: 0, alerts: { diskPercent } },
     });
   // Any disk is fuller than that.
   const first = await start(-1);

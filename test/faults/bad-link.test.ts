@@ -82,6 +82,8 @@ async function startNumbered(previewEvery: number, readingsIntervalS: number): P
         location: { lat: 46, lon: 7.7, timezone: "Europe/Zurich" },
         captureIntervalS: 86_400,
         readingsIntervalS,
+        // Each is said, so that they can be counted.
+        readingsMaxAgeS: 0,
         preview: { width: 320, maxBytes: 65_536, every: previewEvery, onDemand: previewEvery > 0 },
         dataPath,
         outboxBytes: 64 * 1024 * 1024,

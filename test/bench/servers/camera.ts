@@ -6,6 +6,8 @@ import { signToken } from "./tokens.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../device/main.js", import.meta.url));
 export const CAMERA = "bench";
+/** The largest previews that there are. */
+export const BENCH_PREVIEW = { width: 960, maxBytes: 65_536 };
 /** What deploy/skylapse-camera.service has for the sake of memory. */
 const AS_THE_UNIT_DOES = {
   MALLOC_ARENA_MAX: "2",
@@ -37,6 +39,8 @@ export async function startCamera({ mqttPort, dataPath, programs, captureInterva
       LOCATION_LON: "7.7",
       DATA_PATH: dataPath,
       KEEP_PICTURES: "no",
+      PREVIEW_WIDTH: String(BENCH_PREVIEW.width),
+      PREVIEW_MAX_BYTES: String(BENCH_PREVIEW.maxBytes),
       ...AS_THE_UNIT_DOES,
     },
     ready: /link up|link failed/,

@@ -24,6 +24,9 @@ export class TestBroker {
   readonly #checks = new Set<() => void>();
   readonly connects: { id: string; username: string | undefined; password: string | undefined; clean: boolean }[] = [];
 
+  /** What each CONNECT asked for, seconds. */
+  readonly keepalives: number[] = [];
+
   get url(): string {
     return `mqtt://127.0.0.1:${this.#port}`;
   }
@@ -31,6 +34,10 @@ export class TestBroker {
   /** The second time on the same port, with nothing of before: a broker that lost its disk. */
   async open(): Promise<this> {
     const aedes = await Aedes.createBroker();
+    aedes.preConnect = (_client, { keepalive = 0 }, done) => {
+      this.keepalives.push(keepalive);
+      done(null, true);
+    };
     aedes.authenticate = (client, username, password, done) => {
       this.connects.push({ id: client.id, username, password: password?.toString(), clean: client.clean });
       this.#check();
