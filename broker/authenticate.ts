@@ -11,11 +11,16 @@ import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecided
 import type { Origin } from "./listeners.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { Pace } from "./pace.ts";
-import type { PermissionSets } from "./permission-sets.ts";
+import type { PermissionSet, PermissionSets } from "./permission-sets.ts";
+import { reservedFor, sessionKey } from "./session-names.ts";
+import { type Bearer, bearerOf, type SessionOwner } from "./session-owner.ts";
 import type { Wills } from "./wills.ts";
 
-/** Visible ASCII, so that a client id is readable in a log; the length is that of any id in use. */
-const CLIENT_ID = /^[!-~]{1,128}$/;
+/**
+ * Any UTF-8 [MQTT-3.1.3-4], but for what would change how a log line is shown: control characters, line and paragraph
+ * separators, direction marks. U+FFFD is what the parser makes of bytes that are no UTF-8 [MQTT-1.5.3-1].
+ */
+const CLIENT_ID = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Noncharacter_Code_Point}\uFFFD]{1,128}$/u;
 export const MAX_CLIENT_ID_LENGTH = 128;
 /** Topics a client publishes to that are remembered as decided, in each of two generations. */
 const WRITES_PER_CLIENT = 32;
@@ -33,19 +38,16 @@ export interface TokenIdentity {
   sessionId?: string | undefined;
 }
 
-/** What a session of the store says about its owner. */
-export interface SessionOwner {
-  identity: string;
-  permissions: readonly string[];
-}
+/** There are too many sessions: of everybody, or of the owner. */
+export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
 
-/** The part of the store that knows whose a client id is. */
+/** The part of the store that knows whose a session is. Sessions go by the names of `session-names.ts`. */
 export interface SessionOwners {
-  ownerOf(clientId: string): SessionOwner | undefined;
-  /** Keeps a session for the owner. @returns false when there are too many sessions */
-  keep(clientId: string, owner: SessionOwner): Promise<boolean>;
+  ownerOf(key: string): SessionOwner | undefined;
+  /** Keeps a session for the owner; what somebody else has left there is discarded. @returns why it could not be kept */
+  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
   /** Forgets the session with all it holds. */
-  discard(clientId: string): Promise<void>;
+  discard(key: string): Promise<void>;
 }
 
 export interface AuthenticateOptions {
@@ -56,6 +58,8 @@ export interface AuthenticateOptions {
   registry: ClientRegistry;
   sessions: SessionOwners;
   wills: Wills;
+  /** See `ended-identities.ts`. */
+  hasEnded(bearer: Bearer): boolean;
   /** Where the connection comes from. */
   originOf(client: Client): Origin;
   maxPayloadBytes: number;
@@ -70,7 +74,7 @@ export interface AuthenticateOptions {
 type PreConnectDone = (error: Error | null, success: boolean) => void;
 type AuthenticateDone = (error: (Error & { returnCode: ConnackCode }) | null, success: boolean | null) => void;
 
-type Credentials = SessionOwner & Pick<ClientAccess, "tokenId" | "sessionId" | "issuedAt" | "expiresAt">;
+type Will = NonNullable<ConnectPacket["will"]>;
 
 /** Decides at CONNECT who a client is, or with which CONNACK it is refused. */
 export class Authenticate {
@@ -78,6 +82,7 @@ export class Authenticate {
   readonly #connects = new WeakMap<Client, ConnectPacket>();
   /** By identity. */
   readonly #userConnects = new MinuteCounts();
+  readonly #leftOutWills = new MinuteCounts();
   refused = 0;
 
   constructor(options: AuthenticateOptions) {
@@ -131,22 +136,18 @@ export class Authenticate {
     const { registry, sessions, wills, permissionSets, originOf } = this.#options;
     const { clientId, will } = packet;
     this.#checkForm(packet);
-    const { certificateName, ...origin } = originOf(client);
+    const { certificateName, address, transport } = originOf(client);
     const who = await this.#identify(username, password, certificateName);
     this.#checkRate(who.identity);
-    this.#checkHolder(clientId, who.identity);
-    this.#checkConnections(clientId, who.identity);
+    checkReserved(clientId, who.identity);
+    const key = this.#sessionKey(clientId, who.identity);
+    this.#checkConnections(key, who.identity);
     const set = permissionSets.of(who.permissions);
-    if (will !== undefined) {
-      const decision = set.decidePublish(will.topic);
-      if (decision.kind === "refused") throw notAuthorized(`its will to ${will.topic}: ${decision.why}`);
-      if (decision.kind === "ingest") will.retain &&= decision.retains;
-      if (decision.kind === "ingest" && decision.act?.action === "command" && !nameIssuer(will, who.identity))
-        throw notAuthorized(`its will to ${will.topic}, a command nested too deep`);
-    }
+    const problem = will === undefined ? undefined : this.#willProblem(will, set, who.identity);
     if (client.closed || client.conn.destroyed) throw notAuthorized("it is gone");
     const access: ClientAccess = {
       clientId,
+      sessionKey: key,
       identity: who.identity,
       permissions: who.permissions,
       set,
@@ -159,38 +160,90 @@ export class Authenticate {
       sessionId: who.sessionId,
       issuedAt: who.issuedAt,
       expiresAt: who.expiresAt,
-      ...origin,
+      address,
+      transport,
       connectedAt: Date.now(),
+      keepaliveS: packet.keepalive ?? 0,
     };
-    // The id is taken before the store is waited for, so that nobody else can take it meanwhile.
+    // From here on Aedes and the store know the client by this name.
+    Object.assign(client, { id: key });
+    if (problem !== undefined) this.#leaveOutWill(client, access, will, problem);
+    else if (will !== undefined) wills.sign(will, { key, bearer: bearerOf(who) });
+    // The name is taken before the store is waited for, so that another connection of the client sees this one.
     registry.add(client, access);
-    if (will !== undefined) wills.sign(will, access);
-    if (packet.clean === true) await sessions.discard(clientId);
-    else if (!(await sessions.keep(clientId, { identity: who.identity, permissions: who.permissions }))) {
-      throw new RefusedConnectionError(ConnackCode.serverUnavailable, "there are too many stored sessions");
+    if (packet.clean === true) await sessions.discard(key);
+    else await this.#keep(key, who);
+  }
+
+  async #keep(key: string, owner: SessionOwner): Promise<void> {
+    const { sessions, hasEnded } = this.#options;
+    const limit = await sessions.keep(key, owner);
+    if (limit !== undefined) {
+      const whose = limit === "MAX_MQTT_SESSIONS" ? "of all users" : `of ${owner.identity}`;
+      const why = `as many sessions ${whose} are stored as ${limit} allows: end one by a clean session, or raise it`;
+      throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
     }
+    if (!hasEnded(owner)) return;
+    // Revoked while the store was waited for: what looked for its sessions then did not see this one.
+    await sessions.discard(key);
+    throw badCredentials("its token or secret was taken back");
+  }
+
+  #sessionKey(clientId: string, identity: string): string {
+    const { registry, sessions } = this.#options;
+    // Versions before this one knew a session by its client id alone: its owner finds it there.
+    const isOlder = registry.holderOf(clientId) === identity || sessions.ownerOf(clientId)?.identity === identity;
+    return isOlder ? clientId : sessionKey(identity, clientId);
+  }
+
+  /** @returns why the will may not be published; undefined for one that may, with its issuer's name in it */
+  #willProblem(will: Will, set: PermissionSet, identity: string): string | undefined {
+    const { maxPayloadBytes } = this.#options;
+    if (will.payload.length > maxPayloadBytes)
+      return `it has ${will.payload.length} bytes, where MAX_PAYLOAD_BYTES allows ${maxPayloadBytes}`;
+    const decision = set.decidePublish(will.topic);
+    if (decision.kind === "refused") return decision.why;
+    if (decision.kind === "plain") return undefined;
+    will.retain &&= decision.retains;
+    const isCommand = decision.act?.action === "command";
+    return isCommand && !nameIssuer(will, identity) ? "it is a command that is nested too deep" : undefined;
+  }
+
+  /**
+   * The client is let in without its will, as by Mosquitto: a bridge of Mosquitto and Home Assistant come with wills to
+   * topics of their own, and can do nothing about a CONNACK that refuses them.
+   */
+  #leaveOutWill(client: Client, access: ClientAccess, will: Will | undefined, why: string): void {
+    // Aedes has put it aside already, and takes it from here when it stores it.
+    Object.assign(client, { _will: undefined });
+    const { identity, clientId, address } = access;
+    if (will === undefined || this.#leftOutWills.add(identity) > 1) return;
+    const { topic } = will;
+    this.#options.onRefused({ action: "publish", who: identity, address, target: topic, outcome: "permission_denied" });
+    this.#options.logger.warn({ identity, clientId, topic, why }, "a will is left out: it may not be published");
   }
 
   #checkForm({ clientId, keepalive = 0, will }: ConnectPacket): void {
-    const { maxKeepaliveSeconds, maxPayloadBytes } = this.#options;
+    const { maxKeepaliveSeconds } = this.#options;
     if (!CLIENT_ID.test(clientId)) {
-      const why = clientId === "" ? "an empty client id" : "a client id that is not 1 to 128 of visible ASCII";
+      const why =
+        clientId === ""
+          ? "an empty client id and a session to keep"
+          : `a client id that is not 1 to ${MAX_CLIENT_ID_LENGTH} characters of UTF-8 without control characters`;
       throw new RefusedConnectionError(ConnackCode.identifierRejected, why);
     }
-    if (Number.isFinite(maxKeepaliveSeconds) && (keepalive === 0 || keepalive > maxKeepaliveSeconds)) {
-      throw notAuthorized(`a keep-alive of ${keepalive} s, where 1 to ${maxKeepaliveSeconds} are allowed`);
-    }
+    // 0 is a right of every client [MQTT-3.1.2.10]: `link-watch.ts` finds out when such a link is dead.
+    if (keepalive > maxKeepaliveSeconds)
+      throw notAuthorized(`a keep-alive of ${keepalive} s, where MAX_MQTT_KEEPALIVE_SECONDS is ${maxKeepaliveSeconds}`);
     // [MQTT-3.1.2-14]; the parser takes it, and whoever is subscribed would be cut when it cannot be written.
     if ((will?.qos ?? 0) > 2) throw notAuthorized("a will of QoS 3");
-    if (will !== undefined && will.payload.length > maxPayloadBytes)
-      throw notAuthorized(`a will of ${will.payload.length} bytes`);
   }
 
   /**
    * A device by its secret, the bearer of a token whatever user name comes with it, or without a password a device by the
    * certificate that TLS has verified. A secret has no dots, a JWT has two.
    */
-  async #identify(username?: string, password?: string, certificateName?: string): Promise<Credentials> {
+  async #identify(username?: string, password?: string, certificateName?: string): Promise<SessionOwner> {
     if (password === undefined || password === "") return this.#byCertificate(username, certificateName);
     if (password.split(".").length === 3) {
       const token = await this.#verified(password);
@@ -208,7 +261,7 @@ export class Authenticate {
     return credentialsOf(device);
   }
 
-  #byCertificate(username: string | undefined, certificateName: string | undefined): Credentials {
+  #byCertificate(username: string | undefined, certificateName: string | undefined): SessionOwner {
     if (certificateName === undefined) throw notAuthorized("no password: neither a secret nor a token");
     const device = this.#options.devices.withCertificate(certificateName);
     if (device === undefined)
@@ -235,28 +288,29 @@ export class Authenticate {
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 
-  /** A client id belongs to the identity that is connected with it, or has a session stored under it. */
-  #checkHolder(clientId: string, identity: string): void {
-    const holder = this.#options.registry.holderOf(clientId) ?? this.#options.sessions.ownerOf(clientId)?.identity;
-    if (holder === undefined || holder === identity) return;
-    throw new RefusedConnectionError(ConnackCode.identifierRejected, `the client id is ${holder}'s`);
-  }
-
   /** Who takes over a connection of its own does not add to them. */
-  #checkConnections(clientId: string, identity: string): void {
+  #checkConnections(key: string, identity: string): void {
     const { registry, maxConnectionsPerUser } = this.#options;
-    if (registry.proved(identity) < maxConnectionsPerUser || registry.holderOf(clientId) !== undefined) return;
+    if (registry.proved(identity) < maxConnectionsPerUser || registry.holderOf(key) !== undefined) return;
     const why = `${identity} has ${maxConnectionsPerUser} connections already`;
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 }
 
-function credentialsOf({ id, kind }: Device): Credentials {
+/** Otherwise a camera's name would be whose who uses it first. */
+function checkReserved(clientId: string, identity: string): void {
+  const owner = reservedFor(clientId);
+  if (owner === undefined || owner === identity) return;
+  const why = `the client id ${clientId} is reserved for ${owner}, and this is ${identity}: give the client another id`;
+  throw new RefusedConnectionError(ConnackCode.identifierRejected, why);
+}
+
+function credentialsOf({ id, kind, changedAt }: Device): SessionOwner {
   const isCamera = kind === "camera";
   return {
     identity: `${isCamera ? "device" : "service"}:${id}`,
     permissions: [`${isCamera ? "device" : "processing"}:${id}`],
-    ...{ tokenId: undefined, sessionId: undefined, issuedAt: undefined, expiresAt: undefined },
+    issuedAt: changedAt,
   };
 }
 

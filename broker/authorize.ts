@@ -8,6 +8,7 @@ import type { ForwardingBroker } from "./forwarding-broker.ts";
 import type { IngestGate } from "./ingest-gate.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, type PublishDecision } from "./permission-sets.ts";
+import { sessionName } from "./session-names.ts";
 import type { RetainedTopics } from "./storage/retained-topics.ts";
 import type { Wills } from "./wills.ts";
 import { WriteBatch } from "./write-batch.ts";
@@ -16,6 +17,8 @@ export interface AuthorizeOptions {
   tree: TopicTree;
   registry: ClientRegistry;
   wills: Wills;
+  /** Whether the identity is a device that is removed. */
+  isRemoved(identity: string): boolean;
   broker: ForwardingBroker;
   gate: IngestGate;
   /** Takes a filter that is refused now out of the client's stored session. */
@@ -164,7 +167,8 @@ export class Authorize {
       return;
     }
     this.counts.refusedSubscriptions++;
-    logger.warn({ identity: access?.identity, clientId: client.id, filter, why }, "a subscription is refused");
+    const { identity, clientId } = access ?? sessionName(client.id);
+    logger.warn({ identity, clientId, filter, why }, "a subscription is refused");
     if (access !== undefined) this.#tellRefusal("subscribe", access, filter);
     // Stored by an earlier connection that was allowed more.
     if (!client.clean) this.#options.forgetSubscription(client, filter);
@@ -211,7 +215,7 @@ export class Authorize {
   }
 
   #publishWill(client: Client | null, identity: string, packet: PublishPacket, callback: Callback): void {
-    const { tree, gate, wills, broker } = this.#options;
+    const { tree, gate, wills, broker, isRemoved } = this.#options;
     const keep = (): void => {
       wills.keep(packet);
       broker.skip(packet);
@@ -221,7 +225,11 @@ export class Authorize {
     // Where it was sent from is not kept with it.
     const done = this.#noting({ identity, address: "unknown" }, act, callback);
     if (this.#stopping) keep();
-    else if (!tree.owns(packet.topic)) callback(null);
+    else if (isRemoved(identity)) {
+      // Nobody is left to clear what it would retain, and a device that is gone for good is not offline.
+      broker.skip(packet);
+      callback(null);
+    } else if (!tree.owns(packet.topic)) callback(null);
     else if (client === null && act?.action === "command") {
       // Minutes or days later: whether its sender may still give it is not known, nor whether it is still wanted.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });

@@ -11,10 +11,12 @@ import { Authorize, type AuthorizeCounts } from "./authorize.ts";
 import { type ClientAccess, ClientRegistry } from "./client-registry.ts";
 import type { BrokerConfig } from "./config.ts";
 import type { Devices } from "./devices.ts";
+import { deviceIdentity, endedIdentities } from "./ended-identities.ts";
 import { type AccessRefusal, type AuditedAct, ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
 import { ForwardingBroker } from "./forwarding-broker.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
 import { type Ingest, IngestGate } from "./ingest-gate.ts";
+import { watchLink } from "./link-watch.ts";
 import {
   type ClientAddresses,
   type Listeners,
@@ -25,6 +27,8 @@ import {
 } from "./listeners.ts";
 import { watchPackets } from "./packet-meter.ts";
 import { PermissionSets } from "./permission-sets.ts";
+import { reservedFor, sessionKey, sessionName } from "./session-names.ts";
+import type { Bearer, SessionOwner } from "./session-owner.ts";
 import { openLevelStorage } from "./storage/level.ts";
 import type { RedisConnections } from "./storage/redis/connection.ts";
 import { openRedisStorage, type RedisStorage } from "./storage/redis.ts";
@@ -53,6 +57,8 @@ export interface BrokerOptions {
   /** Throws, or rejects, when the token is not to be trusted. @throws {TokenUndecidedError} that is not known now */
   verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
   devices: Devices;
+  /** Whether the token that somebody came with, or the login it is from, is revoked; that it expires does not count. Default: none is. */
+  isRevoked?(bearer: Bearer): boolean;
   ingest: Ingest;
   /** Sees the clients of MQTT over WebSocket through trusted proxies. Default: the peer is the client. */
   addresses?: ClientAddresses;
@@ -128,6 +134,11 @@ export interface Broker {
    * outside the root is not published. @returns how many
    */
   disconnect(matches: (client: ClientAccess) => boolean): number;
+  /**
+   * Discards the sessions, with what is queued for them, of devices that were removed or given another secret, and of users
+   * whose tokens are revoked, also where their clients are away. @returns how many. Never rejects
+   */
+  discardEnded(): Promise<number>;
   stats(): BrokerStats;
   /** Ends all connections and closes the store, in under 2 s. Wills are kept, not sent: it is the broker that goes. */
   stop(): Promise<void>;
@@ -141,7 +152,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { config, tree, redis, onDamage, logger } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry();
-  const wills = new Wills();
+  const hasEnded = endedIdentities({ devices: options.devices, isRevoked: options.isRevoked ?? (() => false) });
+  const wills = new Wills(({ key, bearer }) => hasEnded(bearer) || isBackUnderNewName(registry, key, bearer));
   const storageOptions = {
     permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
     wantsReceipt: (topic: string) => tree.parse(topic)?.kind === "camera-command",
@@ -154,7 +166,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const cluster = redis === undefined ? undefined : await openRedisStorage({ ...storageOptions, redis });
   const storage =
     cluster ?? (await openLevelStorage({ ...storageOptions, onDamage, path: join(config.dataPath, "mqtt") }));
-  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, storage, cluster });
+  const broker = new EmbeddedBroker(options, { permissionSets, registry, wills, hasEnded, storage, cluster });
   try {
     await broker.start();
   } catch (error) {
@@ -164,10 +176,16 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   return broker;
 }
 
+/** Versions that knew a client by its client id alone left wills under it, and do not see that it is back. */
+function isBackUnderNewName(registry: ClientRegistry, key: string, { identity }: Bearer): boolean {
+  return reservedFor(key) === undefined && registry.holderOf(sessionKey(identity, key)) === identity;
+}
+
 interface Parts {
   permissionSets: PermissionSets;
   registry: ClientRegistry;
   wills: Wills;
+  hasEnded(bearer: Bearer): boolean;
   storage: BrokerStorage;
   /** The same, when it is shared with other nodes. */
   cluster: RedisStorage | undefined;
@@ -200,7 +218,7 @@ class EmbeddedBroker implements Broker {
 
   constructor(options: BrokerOptions, parts: Parts) {
     const { config, tree, verifyToken, devices, ingest, addresses = PEER_ADDRESSES, logger } = options;
-    const { registry, wills, storage, cluster, permissionSets } = parts;
+    const { registry, wills, hasEnded, storage, cluster, permissionSets } = parts;
     this.#config = config;
     this.#addresses = addresses;
     this.#devices = devices;
@@ -239,6 +257,7 @@ class EmbeddedBroker implements Broker {
       registry,
       sessions: storage,
       wills,
+      hasEnded,
       originOf: (client) => this.#originOf(client),
       ...config,
       logger,
@@ -251,6 +270,10 @@ class EmbeddedBroker implements Broker {
       tree,
       registry,
       wills,
+      isRemoved: (identity) => {
+        const device = deviceIdentity(identity);
+        return device !== undefined && devices.get(device.id) === undefined;
+      },
       broker: this.#aedes,
       gate: this.#gate,
       forgetSubscription: (client, filter) => {
@@ -268,7 +291,7 @@ class EmbeddedBroker implements Broker {
   }
 
   async start(): Promise<void> {
-    const { registry, storage, cluster } = this.#parts;
+    const { registry, storage, cluster, hasEnded } = this.#parts;
     const aedes = this.#aedes;
     cluster?.listen({
       onClient: (client) => this.#takeOvers?.seen(client),
@@ -294,13 +317,18 @@ class EmbeddedBroker implements Broker {
     aedes.on("connectionError", (client, error) => this.#failed(client, error));
     aedes.addListener("error", (error) => this.#logger.error({ err: error }, "the MQTT broker failed at something"));
     this.#endDevices = this.#devices.onChange((id) => {
-      this.disconnect(({ identity }) => identity === `device:${id}` || identity === `service:${id}`);
+      const isIts = ({ identity }: Bearer) => deviceIdentity(identity)?.id === id;
+      this.disconnect(isIts);
+      // One of an earlier version does not say by which secret it was made.
+      void this.#discard((owner) => isIts(owner) && (owner.issuedAt === undefined || hasEnded(owner)));
     });
     await aedes.listen();
+    // Of those that were removed or revoked while no server ran.
+    void this.discardEnded();
     const sweep = (): void => {
       const moment = Date.now() - this.#config.sessionHours * 3_600_000;
       storage
-        .expire(moment, (clientId) => registry.holderOf(clientId) !== undefined)
+        .expire(moment, (key) => registry.holderOf(key) !== undefined)
         .then((expired) => {
           if (expired > 0) this.#logger.info({ expired }, "sessions that nobody came back to are discarded");
         })
@@ -387,6 +415,22 @@ class EmbeddedBroker implements Broker {
     return matching.length;
   }
 
+  discardEnded(): Promise<number> {
+    return this.#discard(this.#parts.hasEnded);
+  }
+
+  /** Never rejects: what is not discarded now is discarded at the next change, or when nobody has used it for long. */
+  async #discard(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    try {
+      const discarded = await this.#parts.storage.discardWhere(matches);
+      if (discarded > 0) this.#logger.info({ discarded }, "sessions of ended identities are discarded");
+      return discarded;
+    } catch (error) {
+      this.#logger.error({ err: error }, "sessions of ended identities could not be discarded");
+      return 0;
+    }
+  }
+
   stats(): BrokerStats {
     const { registry, storage } = this.#parts;
     const { messages, bytes } = storage.queues.totals;
@@ -463,14 +507,16 @@ class EmbeddedBroker implements Broker {
     this.#takeOvers?.connected(client, access).catch((error: unknown) => {
       this.#logger.error({ err: error }, "other nodes could not be told of a client");
     });
-    const { clientId, identity, address, transport, expiresAt } = access;
+    const { clientId, sessionKey: key, identity, address, transport, expiresAt, keepaliveS } = access;
+    const { probe } = this.#originOf(client);
+    if (keepaliveS === 0 && probe !== undefined) watchLink(client.conn, probe, this.#config.heartbeatMs);
     this.#logger.info({ clientId, identity, address, transport }, "a client is connected");
     if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
     client.conn.once("close", () => {
       clearTimeout(this.#expiries.get(client));
       this.#logger.info({ clientId, identity }, "a client is gone");
       if (!client.clean && this.#stopping === undefined) {
-        storage.left(clientId).catch((error: unknown) => {
+        storage.left(key).catch((error: unknown) => {
           this.#logger.error({ err: error, clientId }, "the end of a session could not be written");
         });
       }
@@ -482,7 +528,8 @@ class EmbeddedBroker implements Broker {
     const close = (): void => {
       if (Date.now() < moment) this.#closeAt(client, access, moment);
       else {
-        this.#logger.info({ clientId: client.id }, "a client's token has expired");
+        const { clientId, identity } = access;
+        this.#logger.info({ clientId, identity }, "a client's token has expired");
         this.#authorize.bar(client, access);
         client.close();
       }
@@ -503,7 +550,9 @@ class EmbeddedBroker implements Broker {
     if (isExpected(error) || this.#ended.has(client)) return;
     this.#ended.add(client);
     const { address, transport } = this.#originOf(client);
-    this.#logger.info({ address, transport, clientId: client.id, why: error.message }, "a connection is ended");
+    // Without an id before its CONNECT.
+    const name = client.id === null ? {} : sessionName(client.id);
+    this.#logger.info({ address, transport, ...name, why: error.message }, "a connection is ended");
   }
 }
 

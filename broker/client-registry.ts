@@ -4,10 +4,14 @@ import { filterMatches } from "../contract/topics.ts";
 import type { DeliveryReceipts } from "./delivery-receipts.ts";
 import type { Pace } from "./pace.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
+import { sessionKey } from "./session-names.ts";
 
 /** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
 export interface ClientAccess {
+  /** As the client sent it. */
   readonly clientId: string;
+  /** The name of its session: Aedes' and the store's id of the client. See `session-names.ts`. */
+  readonly sessionKey: string;
   /** `device:north`, `service:stacker`, `user:alice`. */
   readonly identity: string;
   readonly permissions: readonly string[];
@@ -26,7 +30,7 @@ export interface ClientAccess {
   readonly tokenId: string | undefined;
   /** The login its token comes from. */
   readonly sessionId: string | undefined;
-  /** When its token was issued, milliseconds since 1970. */
+  /** When its token was issued, or since when its device has this secret, milliseconds since 1970. */
   readonly issuedAt: number | undefined;
   /** When its token expires, milliseconds since 1970; undefined for a client with a secret of its own. */
   readonly expiresAt: number | undefined;
@@ -34,6 +38,8 @@ export interface ClientAccess {
   readonly transport: Transport;
   /** Milliseconds since 1970. */
   readonly connectedAt: number;
+  /** Seconds; 0 for a client that need not send anything. */
+  readonly keepaliveS: number;
 }
 
 export type Transport = "tcp" | "tls" | "websocket";
@@ -48,13 +54,13 @@ export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
 }
 
 /**
- * The authenticated clients: by connection for the access rules, by client id so that one identity cannot take what is
- * another's, by identity so that others can ask whether a device is there.
+ * The authenticated clients: by connection for the access rules, by session because a client has one connection at a
+ * time, by identity so that others can ask whether a device is connected.
  */
 export class ClientRegistry {
   readonly #accesses = new Map<Client, ClientAccess>();
   readonly #byObject = new WeakMap<object, ClientAccess>();
-  readonly #byClientId = new Map<string, Set<Client>>();
+  readonly #bySession = new Map<string, Set<Client>>();
   readonly #registered = new Set<Client>();
   readonly #connections = new Map<string, number>();
   /** Of each identity, how many clients have proved to be it, past their CONNECT or not. */
@@ -81,9 +87,9 @@ export class ClientRegistry {
     return this.#byObject.get(client);
   }
 
-  /** The identity that holds the client id with a connection at this moment. */
-  holderOf(clientId: string): string | undefined {
-    const [holder] = this.#byClientId.get(clientId) ?? [];
+  /** The identity that is connected under the session's name at this moment. */
+  holderOf(key: string): string | undefined {
+    const [holder] = this.#bySession.get(key) ?? [];
     return holder === undefined ? undefined : this.#accesses.get(holder)?.identity;
   }
 
@@ -111,9 +117,9 @@ export class ClientRegistry {
   add(client: Client, access: ClientAccess): void {
     this.#accesses.set(client, access);
     this.#byObject.set(client, access);
-    const sameId = this.#byClientId.get(access.clientId);
-    if (sameId === undefined) this.#byClientId.set(access.clientId, new Set([client]));
-    else sameId.add(client);
+    const sameSession = this.#bySession.get(access.sessionKey);
+    if (sameSession === undefined) this.#bySession.set(access.sessionKey, new Set([client]));
+    else sameSession.add(client);
     this.#proved.set(access.identity, this.proved(access.identity) + 1);
     this.#paces.set(access.identity, access.pace);
     client.conn.once("close", () => this.#remove(client, access));
@@ -126,7 +132,7 @@ export class ClientRegistry {
     this.#registered.add(client);
     this.#connections.set(access.identity, this.connections(access.identity) + 1);
     let tookOver = false;
-    for (const other of this.#byClientId.get(access.clientId) ?? []) {
+    for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
       // Aedes has closed it already, but for one case: a third connection with this id that died while it connected has
@@ -140,7 +146,9 @@ export class ClientRegistry {
   /** Another node has a newer connection of the client: ends those here that are older. */
   yieldTo({ clientId, identity }: { clientId: string; identity: string }, isOlder: (client: Client) => boolean): void {
     let tookOver = false;
-    for (const client of [...(this.#byClientId.get(clientId) ?? [])]) {
+    // By its client id alone when its session is of an earlier version.
+    const keys = new Set([sessionKey(identity, clientId), clientId]);
+    for (const client of [...keys].flatMap((key) => [...(this.#bySession.get(key) ?? [])])) {
       if (!this.#registered.has(client) || this.of(client)?.identity !== identity || !isOlder(client)) continue;
       tookOver = true;
       client.close();
@@ -152,9 +160,9 @@ export class ClientRegistry {
   #remove(client: Client, access: ClientAccess): void {
     this.#accesses.delete(client);
     this.#byObject.delete(client);
-    const sameId = this.#byClientId.get(access.clientId);
-    sameId?.delete(client);
-    if (sameId?.size === 0) this.#byClientId.delete(access.clientId);
+    const sameSession = this.#bySession.get(access.sessionKey);
+    sameSession?.delete(client);
+    if (sameSession?.size === 0) this.#bySession.delete(access.sessionKey);
     countDown(this.#proved, access.identity);
     if (this.proved(access.identity) === 0) this.#paces.delete(access.identity);
     if (this.#registered.delete(client)) countDown(this.#connections, access.identity);

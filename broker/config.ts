@@ -40,6 +40,7 @@ const schema = z.object({
   MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(2000),
   MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
   MAX_MQTT_SESSIONS: limitVariable.default(10_000),
+  MAX_MQTT_SESSIONS_PER_USER: limitVariable.default(100),
   MAX_QUEUED_BYTES: limitVariable.default(262_144),
   MAX_MQTT_UNSENT_BYTES: limitVariable.default(4_194_304),
   MAX_OFFLINE_MESSAGES: limitVariable.default(10_000),
@@ -103,6 +104,8 @@ export interface BrokerConfig {
   maxSubscriptions: number;
   /** `MAX_MQTT_SESSIONS`: sessions kept for clients that connect with clean session off. Default 10,000. */
   maxSessions: number;
+  /** `MAX_MQTT_SESSIONS_PER_USER`: of those, of one user, device or service. Default 100, as many as its connections. */
+  maxSessionsPerUser: number;
   /** `MAX_QUEUED_BYTES`: waiting for one client's link, beyond which it is given no more messages of QoS 0. Default 256 KiB. */
   maxQueuedBytes: number;
   /** `MAX_MQTT_UNSENT_BYTES`: waiting for one client's link, beyond which a message of QoS 1 or 2 ends its connection. Default 4 MiB. */
@@ -123,7 +126,7 @@ export interface BrokerConfig {
   heartbeatMs: number;
   /** `MQTT_SESSION_HOURS`: how long a session outlives its last connection. Default 168, a week. */
   sessionHours: number;
-  /** `MAX_MQTT_KEEPALIVE_SECONDS`: the longest keep-alive; with a limit, 0 (never) is refused. Default 1,200. */
+  /** `MAX_MQTT_KEEPALIVE_SECONDS`: the longest keep-alive. Default 1,200. A client may have none (0): see `link-watch.ts`. */
   maxKeepaliveSeconds: number;
 }
 
@@ -170,6 +173,7 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     maxMessagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
     maxSessions: read.MAX_MQTT_SESSIONS,
+    maxSessionsPerUser: read.MAX_MQTT_SESSIONS_PER_USER,
     maxQueuedBytes: read.MAX_QUEUED_BYTES,
     maxUnsentBytes: read.MAX_MQTT_UNSENT_BYTES,
     maxOfflineMessages: read.MAX_OFFLINE_MESSAGES,

@@ -70,6 +70,11 @@ export class SlowClientError extends Error {
   override name = "SlowClientError";
 }
 
+/** The peer of a client without a keep-alive does not answer any more. */
+export class SilentLinkError extends Error {
+  override name = "SilentLinkError";
+}
+
 /** A listener could not be opened; the message names the variable, the port and what to do. */
 export class ListenError extends Error {
   override name = "ListenError";

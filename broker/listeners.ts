@@ -7,9 +7,13 @@ import { type Admission, addressOf } from "./admission.ts";
 import type { Transport } from "./client-registry.ts";
 import type { BrokerConfig, TlsConfig } from "./config.ts";
 import { ListenError } from "./errors.ts";
+import type { LinkProbe } from "./link-watch.ts";
 import { createWebSocketListener } from "./websocket-listener.ts";
 
-/** After this a silent TCP connection is probed: a peer that is gone is noticed even where its keep-alive is long. */
+/**
+ * After this a silent TCP connection is probed by the kernel: a peer that is gone is noticed also where its keep-alive is
+ * long or 0. libuv asks for ten probes, one a second, so it is noticed after 70 s.
+ */
 const TCP_KEEPALIVE_MS = 60_000;
 
 /** Where a connection comes from, known before the client says anything. */
@@ -18,6 +22,8 @@ export interface Origin {
   transport: Transport;
   /** The common name of the client's certificate, once TLS has verified it against `TLS_CLIENT_CA`. */
   certificateName?: string;
+  /** Over WebSocket. Undefined where the kernel's probes reach the client. */
+  probe?: LinkProbe;
 }
 
 /** Whom MQTT over WebSocket comes from, seen through the proxies that are trusted to say so. */
@@ -145,8 +151,10 @@ function webSocketListener(options: ListenersOptions): Server {
     admit: (socket) => (isProxy(socket) ? admission.admitProxy(socket) : admission.admit(socket)),
     admitRequest: (request) =>
       !isProxy(request.socket) || admission.countAddress(request.socket, addresses.of(request)),
-    onConnection: (connection, request) =>
-      onConnection(connection, { address: addresses.of(request), transport: "websocket" }, request),
+    onConnection: (connection, request, ping) => {
+      const probe: LinkProbe = { ping, received: () => request.socket.bytesRead };
+      onConnection(connection, { address: addresses.of(request), transport: "websocket", probe }, request);
+    },
   });
 }
 

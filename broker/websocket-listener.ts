@@ -22,7 +22,8 @@ export interface WebSocketListenerOptions {
   admit(socket: Socket): boolean;
   /** Called with the upgrade, which may say on whose behalf it comes; false refuses it. */
   admitRequest(request: IncomingMessage): boolean;
-  onConnection(connection: Duplex, request: IncomingMessage): void;
+  /** @param ping sends a WebSocket ping, which clients answer by themselves */
+  onConnection(connection: Duplex, request: IncomingMessage, ping: () => void): void;
 }
 
 /**
@@ -62,7 +63,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     // Node hands over the socket of the connection; the type of `duplex` allows for others.
     request.socket.setNoDelay(true);
     upgrades.handleUpgrade(request, duplex, head, (webSocket) => {
-      onConnection(streamOf(webSocket), request);
+      onConnection(streamOf(webSocket), request, () => webSocket.ping());
     });
   });
   return server;

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { openAuthority } from "../bridge/accounts/authority.ts";
+import { isRevoked } from "../bridge/accounts/enforcement.ts";
 import { clientAddresses } from "../bridge/addresses.ts";
 import { startBridge } from "../bridge/bridge.ts";
 import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
@@ -96,6 +97,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
         return authority.verify(token);
       },
       devices,
+      isRevoked: (bearer) => isRevoked(authority, bearer),
       ingest,
       addresses: clientAddresses(bridgeConfig.trustedProxies),
       ...(stores.redis === undefined ? {} : { redis: stores.redis }),

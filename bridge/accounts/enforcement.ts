@@ -5,16 +5,15 @@ import type { Authority } from "./authority.ts";
 /** Changes that come one after the other are looked at together, so often at most. */
 const MIN_INTERVAL_MS = 100;
 
-/** What is known of an MQTT client that came with a token. */
+/** What is known of an MQTT client that came with a token, or of what such a client has left in the store. */
 export interface MqttBearer {
   /** `user:alice`; others have a secret of their own. */
   identity: string;
-  permissions: readonly string[];
-  tokenId: string | undefined;
-  sessionId: string | undefined;
-  /** Milliseconds since 1970, as is the next; undefined for a client without a token. */
-  issuedAt: number | undefined;
-  expiresAt: number | undefined;
+  tokenId?: string | undefined;
+  sessionId?: string | undefined;
+  /** Milliseconds since 1970, as is the next. */
+  issuedAt?: number | undefined;
+  expiresAt?: number | undefined;
 }
 
 /** What an MQTT client was not let do. */
@@ -44,7 +43,9 @@ export interface MqttClients {
   /** @returns ends it */
   onCarriedOut(listener: (act: MqttAct) => void): () => void;
   /** Ends the connections that match. @returns how many */
-  disconnect(matches: (client: MqttBearer) => boolean): number;
+  disconnect(matches: (client: MqttBearer & { permissions: readonly string[] }) => boolean): number;
+  /** Discards the stored sessions whose users' tokens are revoked. Never rejects. */
+  discardEnded(): Promise<unknown>;
 }
 
 export interface EnforcementOptions {
@@ -58,8 +59,33 @@ export interface EnforcementOptions {
 const USER = "user:";
 
 /**
+ * Whether what the bearer came with has been taken back: his token, his login, or all that he had before a moment. A token
+ * that has expired is not revoked: with the next one he goes on where he was.
+ */
+export function isRevoked(authority: Pick<Authority, "review">, bearer: MqttBearer): boolean {
+  return reviewed(authority, bearer, []) === undefined;
+}
+
+/** @returns his permissions of now; undefined when what he came with is revoked */
+function reviewed(
+  authority: Pick<Authority, "review">,
+  { identity, tokenId, sessionId, issuedAt, expiresAt = 0 }: MqttBearer,
+  permissions: readonly string[],
+): readonly string[] | undefined {
+  if (!identity.startsWith(USER) || issuedAt === undefined) return permissions;
+  const shown = { userId: identity.slice(USER.length), permissions, tokenId, sessionId, issuedAt, expiresAt };
+  try {
+    return authority.review(shown).permissions;
+  } catch (error) {
+    if (!(error instanceof InvalidTokenError)) throw error;
+    return undefined;
+  }
+}
+
+/**
  * Lets what accounts and revocations say act on what is connected, at this node as at every other: sockets are closed,
- * or given other permissions; MQTT clients are disconnected in both cases, and come back with what they may do now.
+ * or given other permissions; MQTT clients are disconnected in both cases, and come back with what they may do now. What a
+ * revoked user's MQTT clients have left in the store goes, whether they are there or not.
  */
 export function startEnforcement({ authority, sockets, mqtt, logger }: EnforcementOptions): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
@@ -72,21 +98,14 @@ export function startEnforcement({ authority, sockets, mqtt, logger }: Enforceme
       sockets.review();
       const ended = mqtt?.disconnect((client) => !holds(client)) ?? 0;
       if (ended > 0) logger.info({ ended }, "mqtt clients disconnected: their tokens are not what they were");
+      void mqtt?.discardEnded();
     } catch (error) {
       logger.error({ err: error }, "connections not reviewed");
     }
   };
 
-  function holds({ identity, permissions, tokenId, sessionId, issuedAt, expiresAt = 0 }: MqttBearer): boolean {
-    if (!identity.startsWith(USER) || issuedAt === undefined) return true;
-    const shown = { userId: identity.slice(USER.length), permissions, tokenId, sessionId, issuedAt, expiresAt };
-    try {
-      return authority.review(shown) === shown;
-    } catch (error) {
-      if (!(error instanceof InvalidTokenError)) throw error;
-      return false;
-    }
-  }
+  const holds = (client: MqttBearer & { permissions: readonly string[] }) =>
+    reviewed(authority, client, client.permissions) === client.permissions;
 
   const end = authority.onChange(() => {
     timer ??= setTimeout(enforce, Math.max(0, enforcedAt + MIN_INTERVAL_MS - performance.now()));

@@ -7,8 +7,10 @@ import { z } from "zod";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import { type Loss, openStore, repairStore } from "../../platform/level/open-store.ts";
 import { namesIn } from "../../platform/level/scan.ts";
-import type { SessionOwner } from "../authenticate.ts";
+import type { NotKept } from "../authenticate.ts";
 import type { PermissionSet } from "../permission-sets.ts";
+import { describeSession } from "../session-names.ts";
+import { bearerSchema, ownerOf, type SessionOwner } from "../session-owner.ts";
 import type { Wills } from "../wills.ts";
 import { IncomingIds } from "./incoming-ids.ts";
 import { KeyedTasks } from "./keyed-tasks.ts";
@@ -39,6 +41,7 @@ export interface LevelStorageOptions {
   wasForwarded(client: Session, brokerCounter: number): boolean;
   wills: Wills;
   maxSessions: number;
+  maxSessionsPerUser: number;
   maxSubscriptions: number;
   maxOfflineMessages: number;
   maxOfflineBytes: number;
@@ -62,6 +65,8 @@ export class LevelStorage extends AsyncLevelPersistence {
   readonly #incoming = new IncomingIds();
   readonly #records: SessionRecords;
   readonly #tasks = new KeyedTasks();
+  /** One after the other for each session: what makes it, and what ends it. */
+  readonly #lives = new KeyedTasks();
   readonly #sets = new WeakMap<SessionRecord, PermissionSet>();
   readonly retained: RetainedMessages;
   readonly queues: OutgoingQueues;
@@ -135,47 +140,80 @@ export class LevelStorage extends AsyncLevelPersistence {
       await this.queues.discard(id);
       await this.cleanSubscriptions({ id });
     }
-    this.#options.logger.error({ sessions }, "MQTT sessions are lost: their records are missing");
+    const named = sessions.map(describeSession);
+    this.#options.logger.error({ sessions: named }, "MQTT sessions are lost: their records are missing");
     this.#options.onDamage?.({
       store: "mqtt",
       found: "subscriptions or queues without the record of their session",
-      missing: `the sessions ${sessions.join(", ")} are lost: their clients are to subscribe again`,
+      missing: `the sessions ${named.join(", ")} are lost: their clients are to subscribe again`,
     });
   }
 
   // Sessions and their owners
 
-  ownerOf(clientId: string): SessionOwner | undefined {
-    return this.#records.get(clientId);
+  ownerOf(key: string): SessionOwner | undefined {
+    return this.#records.get(key);
   }
 
-  async keep(clientId: string, owner: SessionOwner): Promise<boolean> {
-    if (this.#records.get(clientId) === undefined && this.#records.size >= this.#options.maxSessions) return false;
-    const { identity, permissions } = owner;
-    await this.#records.put(clientId, { identity, permissions: [...permissions], seenAt: Date.now() });
-    return true;
+  keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    return this.#lives.run(key, async () => {
+      const { maxSessions, maxSessionsPerUser } = this.#options;
+      const known = this.#records.get(key);
+      if (known?.identity !== owner.identity) {
+        if (this.#records.countOf(owner.identity) >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+        if (known === undefined && this.#records.size >= maxSessions) return "MAX_MQTT_SESSIONS";
+        if (known !== undefined) await this.#discard(key);
+      }
+      await this.#records.put(key, { ...ownerOf(owner), seenAt: Date.now() });
+      return undefined;
+    });
   }
 
   /** Its client has left: from now the session ages. */
-  async left(clientId: string): Promise<void> {
-    const record = this.#records.get(clientId);
-    if (record !== undefined) await this.#records.put(clientId, { ...record, seenAt: Date.now() });
+  left(key: string): Promise<void> {
+    return this.#lives.run(key, async () => {
+      const record = this.#records.get(key);
+      if (record !== undefined) await this.#records.put(key, { ...record, seenAt: Date.now() });
+    });
   }
 
-  async discard(clientId: string): Promise<void> {
-    const client = { id: clientId };
-    await this.queues.discard(clientId);
-    if (this.#records.get(clientId) === undefined) return;
-    await this.cleanSubscriptions(client);
-    await this.cleanIncoming(client);
-    await this.#records.remove(clientId);
+  discard(key: string): Promise<void> {
+    return this.#lives.run(key, () => this.#discard(key));
+  }
+
+  async #discard(key: string): Promise<void> {
+    const client = { id: key };
+    const isKept = this.#records.get(key) !== undefined;
+    // First, so that nothing more is queued for it. On disk last: a crash in between leaves a session to be discarded again.
+    this.#records.forget(key);
+    if (isKept) {
+      await this.cleanSubscriptions(client);
+      await this.cleanIncoming(client);
+    }
+    await this.queues.discard(key);
+    if (isKept) await this.#records.erase(key);
   }
 
   /** Discards the sessions that nobody has used since the moment. @returns how many */
-  async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
-    const expired = this.#records.unseenSince(moment).filter((clientId) => !isConnected(clientId));
-    for (const clientId of expired) await this.discard(clientId);
+  async expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
+    const expired = this.#records.unseenSince(moment).filter((key) => !isConnected(key));
+    for (const key of expired) await this.discard(key);
     return expired.length;
+  }
+
+  async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    let discarded = 0;
+    for (const [key, record] of this.#records.entries()) {
+      if (!matches(record)) continue;
+      await this.#lives.run(key, async () => {
+        // Its owner may have come back meanwhile.
+        const now = this.#records.get(key);
+        if (now === undefined || !matches(now)) return;
+        await this.#discard(key);
+        discarded++;
+      });
+    }
+    return discarded;
   }
 
   // Retained messages
@@ -291,6 +329,8 @@ export class LevelStorage extends AsyncLevelPersistence {
   override outgoingUpdate(client: Session, packet: AsyncLevelPersistence.OutgoingUpdate): Promise<void> {
     // After a PUBREC Aedes names the message by its id alone.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
+    // The session was discarded, and what is still on its way to the client belongs to none.
+    if (this.#records.get(client.id) === undefined) return Promise.resolve();
     if (packet.cmd === "publish") {
       // Aedes lowers it for a filter of QoS 0 that is the topic itself, though another of the client's is higher: it
       // would be sent without being acknowledged, and be sent again with every connection.
@@ -374,7 +414,7 @@ export class LevelStorage extends AsyncLevelPersistence {
   /** With its owner, for the next run of the broker may have to publish it. */
   override putWill(client: Session, will: object): Promise<void> {
     this.#options.wills.stored(client.id);
-    return super.putWill(client, { ...will, identity: this.#options.wills.identityOf(will) });
+    return super.putWill(client, { ...will, ...this.#options.wills.bearerOf(will) });
   }
 
   /** The base deletes with the will of a connection that was taken over that of the one which took over. */
@@ -399,10 +439,16 @@ export class LevelStorage extends AsyncLevelPersistence {
         if (!read.success || read.data.brokerId === this.#brokerId || brokers[read.data.brokerId] !== undefined)
           continue;
         // Without the id of its run: together with a counter of this run it would name, and overwrite, a queued message.
-        const { brokerId: _, identity, ...will } = read.data;
-        if (wills.isUnderWay(will.clientId)) continue;
-        wills.sign(will, { clientId: will.clientId, identity });
-        wills.handedOut(will.clientId);
+        const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;
+        const will = { clientId, topic, payload, qos, retain };
+        if (wills.isUnderWay(clientId)) continue;
+        const owner = { key: clientId, bearer };
+        if (wills.isVoid(owner)) {
+          await super.delWill({ id: clientId });
+          continue;
+        }
+        wills.sign(will, owner);
+        wills.handedOut(clientId);
         yield will;
       }
     } catch (error) {
@@ -411,9 +457,9 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 }
 
-const willSchema = z.object({
+const willSchema = bearerSchema.extend({
+  /** The name of its client's session: Aedes calls it so. */
   clientId: z.string(),
-  identity: z.string(),
   brokerId: z.string(),
   topic: z.string(),
   payload: z.instanceof(Buffer),

@@ -1,5 +1,6 @@
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
+import { sessionName } from "../session-names.ts";
 import { KeyedTasks } from "./keyed-tasks.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "./packet-codec.ts";
 
@@ -237,7 +238,7 @@ export class OutgoingQueues {
         queue.dropping = true;
         const { messages, bytes } = queue;
         logger.warn(
-          { clientId, messages, bytes, maxMessages, maxBytes },
+          { ...sessionName(clientId), messages, bytes, maxMessages, maxBytes },
           "the queue of an offline session drops its oldest",
         );
       }

@@ -1,11 +1,13 @@
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
 import type { Logger } from "pino";
-import type { SessionOwner } from "../authenticate.ts";
+import type { NotKept } from "../authenticate.ts";
 import { StorageError, StorageUnavailableError } from "../errors.ts";
 import type { PermissionSet } from "../permission-sets.ts";
 import { type BrokerEmitter, RedisEmitter } from "../redis-emitter.ts";
 import { QosZeroBus } from "../redis-qos-zero.ts";
+import { sessionName } from "../session-names.ts";
+import type { SessionOwner } from "../session-owner.ts";
 import type { Wills } from "../wills.ts";
 import type { KeptPacket } from "./packet-codec.ts";
 import { type RedisConnections, SteadyConnection } from "./redis/connection.ts";
@@ -40,6 +42,7 @@ export interface RedisStorageOptions {
   wasForwarded(client: Session, brokerCounter: number): boolean;
   wills: Wills;
   maxSessions: number;
+  maxSessionsPerUser: number;
   maxSubscriptions: number;
   maxOfflineMessages: number;
   maxOfflineBytes: number;
@@ -284,7 +287,7 @@ export class RedisStorage {
     return this.#known.ownerOf(clientId);
   }
 
-  keep(clientId: string, owner: SessionOwner): Promise<boolean> {
+  keep(clientId: string, owner: SessionOwner): Promise<NotKept | undefined> {
     return this.#sessions.keep(clientId, owner);
   }
 
@@ -294,6 +297,10 @@ export class RedisStorage {
 
   discard(clientId: string): Promise<void> {
     return this.#sessions.discard(clientId);
+  }
+
+  discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    return this.#sessions.discardWhere(matches);
   }
 
   /** At least as long a life as asked for: who is connected elsewhere is renewed there, as often as this is called. */
@@ -392,7 +399,7 @@ export class RedisStorage {
     try {
       yield* this.#replays.read(client);
     } catch (error) {
-      this.#options.logger.error({ err: error, clientId: client.id }, "the queue of a session could not be read");
+      this.#options.logger.error({ err: error, ...sessionName(client.id) }, "the queue of a session could not be read");
     }
   }
 

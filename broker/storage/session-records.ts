@@ -1,13 +1,13 @@
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { sessionName } from "../session-names.ts";
+import { sessionOwnerSchema } from "../session-owner.ts";
 
 const PREFIX = "session:";
 const END = "session;";
 
-const recordSchema = z.object({
-  identity: z.string(),
-  permissions: z.array(z.string()),
+const recordSchema = sessionOwnerSchema.extend({
   /** Milliseconds since 1970: when its client was last seen connecting or leaving. */
   seenAt: z.number(),
 });
@@ -15,11 +15,12 @@ const recordSchema = z.object({
 /** Whose a persistent session is, and what its owner was allowed when it was last there. */
 export type SessionRecord = Readonly<z.infer<typeof recordSchema>>;
 
-/** The owners of the persistent sessions, by client id: in memory, with a copy on disk. */
+/** The owners of the persistent sessions, by the name of the session: in memory, with a copy on disk. */
 export class SessionRecords {
   readonly #db: ClassicLevel<string, Buffer>;
   readonly #logger: Logger;
   readonly #records = new Map<string, SessionRecord>();
+  readonly #counts = new Map<string, number>();
 
   constructor(db: ClassicLevel<string, Buffer>, logger: Logger) {
     this.#db = db;
@@ -32,36 +33,64 @@ export class SessionRecords {
 
   async load(): Promise<void> {
     for await (const [key, value] of this.#db.iterator({ gte: PREFIX, lt: END })) {
-      const clientId = key.slice(PREFIX.length);
+      const name = key.slice(PREFIX.length);
       const record = readRecord(value);
-      if (record !== undefined) this.#records.set(clientId, record);
-      else this.#logger.error({ clientId }, "the record of an MQTT session is damaged: the session is lost");
+      if (record !== undefined) this.#enter(name, record);
+      else
+        this.#logger.error({ ...sessionName(name) }, "the record of an MQTT session is damaged: the session is lost");
     }
   }
 
-  get(clientId: string): SessionRecord | undefined {
-    return this.#records.get(clientId);
+  get(key: string): SessionRecord | undefined {
+    return this.#records.get(key);
   }
 
-  async put(clientId: string, record: SessionRecord): Promise<void> {
-    this.#records.set(clientId, record);
-    await this.#db.put(PREFIX + clientId, Buffer.from(JSON.stringify(record)));
+  /** How many an identity has. */
+  countOf(identity: string): number {
+    return this.#counts.get(identity) ?? 0;
   }
 
-  async remove(clientId: string): Promise<void> {
-    this.#records.delete(clientId);
-    await this.#db.del(PREFIX + clientId);
+  entries(): [key: string, record: SessionRecord][] {
+    return [...this.#records];
   }
 
-  /** The client ids that were last seen before the moment. */
+  async put(key: string, record: SessionRecord): Promise<void> {
+    this.forget(key);
+    this.#enter(key, record);
+    await this.#db.put(PREFIX + key, Buffer.from(JSON.stringify(record)));
+  }
+
+  /** In memory alone, until {@link erase}: the session is nobody's from now on. */
+  forget(key: string): void {
+    const record = this.#records.get(key);
+    if (record === undefined) return;
+    this.#records.delete(key);
+    const left = this.countOf(record.identity) - 1;
+    if (left > 0) this.#counts.set(record.identity, left);
+    else this.#counts.delete(record.identity);
+  }
+
+  async erase(key: string): Promise<void> {
+    await this.#db.del(PREFIX + key);
+  }
+
+  /** The sessions that were last seen before the moment. */
   unseenSince(moment: number): string[] {
-    return [...this.#records].filter(([, { seenAt }]) => seenAt < moment).map(([clientId]) => clientId);
+    return [...this.#records].filter(([, { seenAt }]) => seenAt < moment).map(([key]) => key);
+  }
+
+  #enter(key: string, record: SessionRecord): void {
+    this.#records.set(key, record);
+    this.#counts.set(record.identity, this.countOf(record.identity) + 1);
   }
 }
 
 function readRecord(value: Buffer): SessionRecord | undefined {
   try {
-    return recordSchema.parse(JSON.parse(value.toString()));
+    const record = recordSchema.parse(JSON.parse(value.toString()));
+    // Earlier versions did not write down when a token was issued. It cannot be younger.
+    const isOlder = record.issuedAt === undefined && record.identity.startsWith("user:");
+    return isOlder ? { ...record, issuedAt: record.seenAt } : record;
   } catch {
     return undefined;
   }

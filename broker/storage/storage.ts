@@ -1,4 +1,5 @@
 import type { SessionOwners } from "../authenticate.ts";
+import type { SessionOwner } from "../session-owner.ts";
 import type { RetainedTopics } from "./retained-topics.ts";
 
 /** A client, as far as a store knows it. */
@@ -42,6 +43,8 @@ export interface BrokerStorage extends SessionOwners {
   left(clientId: string): Promise<void>;
   /** Discards the sessions that nobody has used since the moment, in milliseconds since 1970. @returns how many */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number>;
+  /** Ends the sessions of such owners, with all they hold, whether their clients are there or not. @returns how many */
+  discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
   leavesToQueue(client: Session, brokerCounter: number): boolean;
   isIncoming(clientId: string, messageId: number): boolean;

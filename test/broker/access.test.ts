@@ -61,33 +61,6 @@ describe("who may connect", () => {
     expect(test.broker.stats().refusedClients).toBe(1);
   });
 
-  it("lets no other identity take a client id that is connected", async () => {
-    const test = await startTestBroker();
-    const north = await test.client({ ...NORTH, clientId: "shared" });
-    expect(await connackOf(test, { username: "south", password: SECRET, clientId: "shared" })).toBe(2);
-    expect((await test.logged("the client id is device:north's")).username).toBe("south");
-    expect(north.connected).toBe(true);
-  });
-
-  it("lets no other identity take a client id that has a stored session", async () => {
-    const test = await startTestBroker();
-    const north = await test.client({ ...NORTH, clientId: "shared", clean: false });
-    await north.endAsync();
-    await expect.poll(() => test.broker.clients().length).toBe(0);
-    expect(await connackOf(test, { username: "south", password: SECRET, clientId: "shared" })).toBe(2);
-    expect(await connackOf(test, { ...NORTH, clientId: "shared" })).toBe(0);
-  });
-
-  it("frees a client id when its owner ends the session", async () => {
-    const test = await startTestBroker();
-    const stored = await test.client({ ...NORTH, clientId: "shared", clean: false });
-    await stored.endAsync();
-    const clean = await test.client({ ...NORTH, clientId: "shared", clean: true });
-    await clean.endAsync();
-    await expect.poll(() => test.broker.clients().length).toBe(0);
-    expect(await connackOf(test, { username: "south", password: SECRET, clientId: "shared" })).toBe(0);
-  });
-
   it("disconnects a client when its token expires", async () => {
     // Counted from here: on a slow machine a token of the test's could be over before it is looked at.
     const verifyToken = (token: string) => ({ ...readToken(token), expiresAt: Date.now() + 1000 });
@@ -179,11 +152,32 @@ describe("who may publish", () => {
     ["its own command", topic("cameras/north/commands/reboot")],
     ["the broker's own topics", "$SYS/x/new/clients"],
     ["17 levels", topic(`cameras/north/${"a/".repeat(13)}a`)],
-  ])("a will to %s is refused at CONNECT", async (_, name) => {
+    ["a topic with a wildcard", topic("cameras/north/+")],
+  ])("a will to %s is left out: its client is let in, and the log says so", async (_, name) => {
     const test = await startTestBroker();
+    const refused: string[] = [];
+    test.broker.onRefused(({ action, who, target }) => refused.push(`${who} ${action} ${target}`));
+    const watcher = await test.client({ username: "w", password: test.token(["admin"]) });
+    const inbox = inboxOf(watcher);
+    await watcher.subscribeAsync("#", { qos: 1 });
     const will = { topic: name, payload: Buffer.from("gone"), qos: 1 as const, retain: true };
-    expect(await connackOf(test, { ...NORTH, will })).toBe(5);
-    expect(test.broker.clients()).toEqual([]);
+    const north = await test.client({ ...NORTH, will });
+    expect(await test.logged("a will is left out")).toMatchObject({ identity: "device:north", topic: name });
+    expect(refused).toEqual([`device:north publish ${name}`]);
+    north.stream.destroy();
+    await expect.poll(() => test.broker.clients().length).toBe(1);
+    await watcher.publishAsync("marker", "", { qos: 1 });
+    expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual(["marker"]);
+    expect(test.ingest.accepted).toEqual([]);
+  });
+
+  it("a will that is left out is logged once a minute for an identity, however often it comes", async () => {
+    const test = await startTestBroker();
+    const will = { topic: "homeassistant/status", payload: Buffer.from("offline"), qos: 0 as const, retain: false };
+    for (let round = 0; round < 5; round++) await (await test.client({ ...NORTH, will })).endAsync();
+    await test.client({ username: "south", password: SECRET, will });
+    const lines = test.log.filter(({ msg }) => msg.startsWith("a will is left out"));
+    expect(lines.map(({ identity }) => identity)).toEqual(["device:north", "device:south"]);
   });
 
   it("a will is published with the identity of its client", async () => {

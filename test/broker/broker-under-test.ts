@@ -9,6 +9,7 @@ import type { TokenIdentity } from "../../broker/authenticate.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import type { IncomingPublication, Ingest } from "../../broker/ingest-gate.ts";
+import type { Bearer } from "../../broker/session-owner.ts";
 import type { RedisConnections } from "../../broker/storage/redis/connection.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
@@ -54,8 +55,8 @@ export interface BrokerUnderTest {
   client(options?: IClientOptions & { url?: string }): Promise<MqttClient>;
   /** The same, with an inbox that misses nothing of what waits for the session. */
   join(options: IClientOptions): Promise<{ client: MqttClient; inbox: Inbox }>;
-  /** The password of a user with the permissions. */
-  token(permissions: readonly string[], expiresInMs?: number): string;
+  /** The password of a user with the permissions: alice, unless the claims say otherwise. */
+  token(permissions: readonly string[], expiresInMs?: number, claims?: Partial<TokenIdentity>): string;
 }
 
 export interface BrokerUnderTestOptions {
@@ -64,6 +65,7 @@ export interface BrokerUnderTestOptions {
   verifyToken?: (token: string) => Promise<TokenIdentity> | TokenIdentity;
   redis?: RedisConnections;
   onDamage?: OnDamage;
+  isRevoked?: (bearer: Bearer) => boolean;
 }
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
@@ -89,6 +91,7 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
 /** A broker with the devices `north` (camera), `south` (camera) and `stacker` (processing); ends with the test. */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
   const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
+  const { isRevoked } = options;
   const log: LogLine[] = [];
   const watchers = new Set<() => void>();
   const logger = pino(
@@ -103,8 +106,12 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
-  const { devices, close } = await openDevicesOf(temporaryFolder());
+  // In all nodes and runs the secrets of the devices are of one moment, as they are where nodes share one store.
+  let moment = 0;
+  const { devices, close } = await openDevicesOf(temporaryFolder(), () => ++moment);
   onTestFinished(close);
+  for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });
+  await devices.set({ id: "stacker", kind: "processing", secret: SECRET });
   const broker = await startBroker({
     config,
     tree,
@@ -115,10 +122,9 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     logger,
     ...(redis === undefined ? {} : { redis }),
     ...(options.onDamage === undefined ? {} : { onDamage: options.onDamage }),
+    ...(isRevoked === undefined ? {} : { isRevoked }),
   });
   onTestFinished(() => broker.stop());
-  for (const id of ["north", "south"]) await devices.set({ id, kind: "camera", secret: SECRET });
-  await devices.set({ id: "stacker", kind: "processing", secret: SECRET });
   await broker.listen();
   const url = `mqtt://127.0.0.1:${broker.ports.mqtt}`;
   return {
@@ -151,16 +157,15 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
 }
 
 /** A token of the tests: not signed, but of the form that tells a token from a secret. */
-function token(permissions: readonly string[], expiresInMs = 60_000): string {
-  const claims = { permissions, expiresAt: Date.now() + expiresInMs };
-  return `test.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.token`;
+function token(permissions: readonly string[], expiresInMs = 60_000, claims: Partial<TokenIdentity> = {}): string {
+  const all = { userId: "alice", permissions, expiresAt: Date.now() + expiresInMs, ...claims };
+  return `test.${Buffer.from(JSON.stringify(all)).toString("base64url")}.token`;
 }
 
 export function readToken(text: string): TokenIdentity {
   const [kind, claims = ""] = text.split(".");
   if (kind !== "test") throw new Error("it is signed by nobody known");
-  const { permissions, expiresAt } = JSON.parse(Buffer.from(claims, "base64url").toString());
-  return { userId: "alice", permissions, expiresAt };
+  return JSON.parse(Buffer.from(claims, "base64url").toString());
 }
 
 export const NORTH = { username: "north", password: SECRET };

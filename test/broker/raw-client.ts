@@ -26,6 +26,8 @@ export interface RawClient {
   send(bytes: Buffer): void;
   /** The body of the next packet of the type that has not been taken yet. */
   next(type: number): Promise<Buffer>;
+  /** What the CONNACK said, after {@link rawSession}. */
+  sessionPresent?: boolean;
   /** Resolves when the broker has ended the connection. */
   ended: Promise<void>;
 }
@@ -102,7 +104,7 @@ export async function rawSession(
   client.send(connectPacket(options));
   const connack = await client.next(TYPE.connack);
   if (connack.readUInt8(1) !== 0) throw new Error(`refused with ${connack.readUInt8(1)}`);
-  return client;
+  return { ...client, sessionPresent: (connack.readUInt8(0) & 1) === 1 };
 }
 
 export function connectPacket({ clientId, username, password, clean = true, keepalive = 60 }: RawConnect): Buffer {

@@ -1,6 +1,7 @@
 import { connect } from "mqtt";
 import pino from "pino";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { sessionKey } from "../../broker/session-names.ts";
 import { openRedis } from "../../deploy/redis.ts";
 import {
   type BrokerUnderTest,
@@ -119,7 +120,9 @@ describe("Redis that hangs", () => {
       await expect.poll(() => distinct(inbox).length).toBe(names.length);
       expect(distinct(inbox)).toEqual(names);
     }
-    await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:stored`)).toBe(0);
+    await expect
+      .poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${sessionKey("user:alice", "stored")}`))
+      .toBe(0);
     await (await b.client({ ...NORTH, clientId: "late", clean: false })).endAsync();
   });
 });

@@ -1,11 +1,15 @@
 import { Store } from "mqtt";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { sessionKey } from "../../broker/session-names.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import { type BrokerUnderTest, closed, inboxOf, NORTH, SECRET, topic } from "./broker-under-test.ts";
 import { idPacket, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 import { nodes } from "./redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
+
+/** The session of the tests' user with the client id. */
+const named = (clientId: string) => sessionKey("user:alice", clientId);
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -105,9 +109,11 @@ describe("a persistent session", () => {
     await camera.publishAsync(EVENT, "one", { qos });
     const sent = await first.next(TYPE.publish);
     const id = sent.readUInt16BE(2 + EVENT.length);
-    await expect.poll(() => cluster.redis.hgetall(`${cluster.prefix}packets:raw`)).toMatchObject({ bytes: /\d/ });
     await expect
-      .poll(async () => Object.values(await cluster.redis.hgetall(`${cluster.prefix}packets:raw`)))
+      .poll(() => cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`))
+      .toMatchObject({ bytes: /\d/ });
+    await expect
+      .poll(async () => Object.values(await cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`)))
       .toContain(String(id));
     first.socket.destroy();
     const second = await rawSession(b.broker.ports.mqtt, session);
@@ -121,7 +127,7 @@ describe("a persistent session", () => {
       expect(third.packets).toEqual([]);
       third.send(idPacket(TYPE.pubcomp, id));
     } else second.send(idPacket(TYPE.puback, id));
-    await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:raw`)).toBe(0);
+    await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("raw")}`)).toBe(0);
   });
 
   it("misses nothing that is published at another node from its SUBACK on", async () => {
@@ -168,16 +174,20 @@ describe("a persistent session", () => {
       const first = Number(inbox.messages[0]?.payload);
       const expected = Array.from({ length: published - first }, (_, index) => String(first + index));
       expect(inbox.messages.map(({ payload }) => payload)).toEqual(expected);
-      await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:round-${round}`)).toBe(0);
+      await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named(`round-${round}`)}`)).toBe(0);
     }
   });
 
-  it("is its owner's at every node", async () => {
+  it("is its owner's at every node: what another identity does under the client id does not touch it", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     await leaveSession(a, 1);
-    await expect(b.client({ ...NORTH, clientId: "archive", clean: false })).rejects.toMatchObject({ code: 2 });
-    await expect(b.client({ ...NORTH, clientId: "archive" })).rejects.toMatchObject({ code: 2 });
+    const camera = await b.client({ ...NORTH, clientId: "archive", clean: false });
+    await camera.publishAsync(EVENT, "kept", { qos: 1 });
+    await camera.endAsync();
+    await (await b.client({ ...NORTH, clientId: "archive" })).endAsync();
+    const { inbox } = await b.join(archive(b));
+    expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["kept"]);
   });
 
   it("stores no filter that was refused, and queues nothing for one of QoS 0", async () => {
@@ -202,7 +212,7 @@ describe("a persistent session", () => {
     await inbox.has(1);
     await camera.publishAsync(topic("cameras/north/alerts/hot"), "hot", { qos: 1 });
     expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["cold", "hot"]);
-    const filters = JSON.parse((await cluster.redis.hget(`${cluster.prefix}filters`, "raw")) ?? "");
+    const filters = JSON.parse((await cluster.redis.hget(`${cluster.prefix}filters`, named("raw"))) ?? "");
     expect(filters).toEqual([
       [topic("cameras/+/alerts/#"), 1],
       [topic("cameras/south/alerts/#"), 0],
@@ -227,7 +237,8 @@ describe("the queue of a session that is away", () => {
       await expect
         .poll(() => a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages)
         .toBe(index < kept ? 0 : before + 1);
-      if (index < kept) await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:archive`)).toBe(index + 1);
+      if (index < kept)
+        await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("archive")}`)).toBe(index + 1);
     }
     const lines = [...a.log, ...b.log].filter(({ msg }) => msg.includes("drops its oldest"));
     expect(lines).toMatchObject([{ clientId: "archive", messages: kept + 1 }]);
@@ -286,8 +297,8 @@ describe("what is kept in Redis", () => {
     const camera = await b.client(NORTH);
     await camera.publishAsync(EVENT, "x", { qos: 1 });
     await expect.poll(() => b.broker.stats().offlineMessages).toBe(1);
-    const seen = Number(await cluster.redis.zscore(`${cluster.prefix}seen`, "archive"));
-    await cluster.redis.zadd(`${cluster.prefix}seen`, seen - 7_200_001, "archive");
+    const seen = Number(await cluster.redis.zscore(`${cluster.prefix}seen`, named("archive")));
+    await cluster.redis.zadd(`${cluster.prefix}seen`, seen - 7_200_001, named("archive"));
     const later = await cluster.start({ MQTT_SESSION_HOURS: "2" });
     await later.logged("sessions that nobody came back to");
     await expect.poll(() => a.broker.stats()).toMatchObject({ sessions: 1 });
@@ -324,7 +335,8 @@ describe("a client id that connects at another node", () => {
     expect(takenOver).toEqual(["north"]);
     expect(second.connected).toBe(true);
     // The will of the connection that stays is still there.
-    const stored = async () => JSON.parse((await cluster.redis.hget(`${cluster.prefix}wills`, "north")) ?? "null");
+    const stored = async () =>
+      JSON.parse((await cluster.redis.hget(`${cluster.prefix}wills`, sessionKey("device:north", "north"))) ?? "null");
     expect(Buffer.from((await stored()).payload, "base64").toString()).toBe("second");
     const third = await b.client({ ...NORTH, clientId: "north", will: will("third") });
     await closed(second);

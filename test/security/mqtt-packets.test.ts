@@ -58,12 +58,24 @@ describe("a CONNECT", () => {
     ["with a newline", "a\nb"],
     ["with NUL", "a\u0000b"],
     ["with U+202E", "a\u202eb"],
-    ["with a blank", "a b"],
-    ["with a picture", "a\u{1f4f7}"],
-    ["with a zero-width space", "a\u200bb"],
+    ["with DEL", "a\u007fb"],
+    ["with a control character of two bytes", "a\u0085b"],
+    ["with the separator of lines", "a\u2028b"],
+    ["with what is no character", "a\ufffeb"],
     ...NO_UTF8.map(([title, bytes]) => [`with ${title}`, bytes] as [string, Buffer]),
   ])("with a client id %s is answered with 2", async (_, clientId) => {
     expect(await answerTo(program.port, anyConnect({ clientId }))).toBe(2);
+  });
+
+  it.each<[string, string]>([
+    ["with a blank", "a b"],
+    ["of many languages", "Küche/кухня 台所"],
+    ["with a picture of several characters", "a\u{1f469}\u200d\u{1f4f7}"],
+    ["that begins with U+FEFF, as those of Eclipse Paho's tests do", "\ufeffmyclientid"],
+    ["of 128 characters", "a".repeat(128)],
+  ])("with a client id %s is let in", async (_, clientId) => {
+    const client = await program.client("north", { clientId });
+    expect(client.connected).toBe(true);
   });
 
   it("with an empty client id and a session to keep is answered with 2", async () => {
@@ -165,10 +177,16 @@ describe("a topic with", () => {
   });
 
   it.each([...UNREADABLE, ["+", "events/+"], ["#", "#"]] as [string, string | Buffer][])(
-    "%s in a will is answered with 5",
+    "%s in a will leaves the will out",
     async (_, below) => {
+      const clientId = `will-${Math.random()}`;
       const will = { topic: pieces(own(""), below), payload: "gone" };
-      expect(await answerTo(program.port, anyConnect({ will }))).toBe(5);
+      const north = await rawClient(program.port);
+      north.send(anyConnect({ clientId, will }));
+      expect((await north.next(TYPE.connack)).readUInt8(1)).toBe(0);
+      north.socket.destroy();
+      await program.client("north", { clientId });
+      expect(await program.published()).toEqual([]);
     },
   );
 

@@ -4,13 +4,14 @@ import { type DeviceStore, openDevices } from "../../bridge/accounts/devices.ts"
 import type { Documents } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local.ts";
 
-/** The devices of a data path that no server has open. */
+/** The devices of a data path that no server has open. @param now milliseconds since 1970. Default: the clock */
 export async function openDevicesOf(
   dataPath: string,
+  now = Date.now,
 ): Promise<{ devices: DeviceStore; documents: Documents; close(): Promise<void> }> {
   const logger = pino({ level: "silent" });
   const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), logger });
-  const devices = await openDevices({ documents: cluster.documents, logger });
+  const devices = await openDevices({ documents: cluster.documents, logger, now });
   return {
     devices,
     documents: cluster.documents,

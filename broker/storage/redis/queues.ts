@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { sessionName } from "../../session-names.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "../packet-codec.ts";
 import type { SteadyConnection } from "./connection.ts";
 import { packetsKey, queueKey } from "./keys.ts";
@@ -54,7 +55,10 @@ export class RedisQueues {
     this.dropped += dropped;
     if (began === undefined) return;
     const { maxMessages, maxBytes, logger } = this.#options;
-    logger.warn({ clientId, ...began, maxMessages, maxBytes }, "the queue of an offline session drops its oldest");
+    logger.warn(
+      { ...sessionName(clientId), ...began, maxMessages, maxBytes },
+      "the queue of an offline session drops its oldest",
+    );
   }
 
   /** Shortens queues that are longer than the limits are now. */
@@ -167,7 +171,10 @@ export class RedisQueues {
     removals
       .run(() => operation)
       .catch((error: unknown) => {
-        logger.debug({ err: error, clientId }, "an acknowledgement was not entered: the message will come again");
+        logger.debug(
+          { err: error, ...sessionName(clientId) },
+          "an acknowledgement was not entered: the message will come again",
+        );
       });
   }
 }

@@ -166,15 +166,22 @@ op.Q = function()
   return {}
 end
 
--- A session is used by its owner: kept, and made if there is none.
+local function wipe(owners, filters, seen, incoming, queue, packets, client)
+  total(-call('ZCARD', queue), -tonumber(call('HGET', packets, 'bytes') or '0'))
+  call('HDEL', owners, client)
+  call('HDEL', filters, client)
+  call('ZREM', seen, client)
+  call('DEL', incoming, queue, packets)
+end
+
+-- A session is used by its owner: kept, and made if there is none. What somebody else has left there goes.
 op.K = function()
-  local owners, filters, seen, incoming = key(), key(), key(), key()
+  local owners, filters, seen, incoming, queue, packets = key(), key(), key(), key(), key(), key()
   local client, owner, identity, now, max = arg(), arg(), arg(), arg(), tonumber(arg())
   local known = call('HGET', owners, client)
-  if known then
-    local holder = cjson.decode(known).identity
-    if holder ~= identity then return { 'held', holder } end
-  elseif call('HLEN', owners) >= max then
+  if known and cjson.decode(known).identity ~= identity then
+    wipe(owners, filters, seen, incoming, queue, packets, client)
+  elseif not known and call('HLEN', owners) >= max then
     return { 'full' }
   end
   call('ZADD', seen, now, client)
@@ -199,17 +206,15 @@ op.F = function()
   return { changed(client, owner, filters) }
 end
 
--- A session ends, if it was last seen before the moment.
+-- A session ends, if it was last seen before the moment, and if its owner is the one given.
 op.D = function()
   local owners, filters, seen, incoming, queue, packets = key(), key(), key(), key(), key(), key()
-  local client, moment = arg(), arg()
-  if call('HEXISTS', owners, client) == 0 then return { '' } end
+  local client, moment, owner = arg(), arg(), arg()
+  local known = call('HGET', owners, client)
+  if not known then return { '' } end
   if moment ~= '' and tonumber(call('ZSCORE', seen, client) or '0') >= tonumber(moment) then return { '' } end
-  total(-call('ZCARD', queue), -tonumber(call('HGET', packets, 'bytes') or '0'))
-  call('HDEL', owners, client)
-  call('HDEL', filters, client)
-  call('ZREM', seen, client)
-  call('DEL', incoming, queue, packets)
+  if owner ~= '' and known ~= owner then return { '' } end
+  wipe(owners, filters, seen, incoming, queue, packets, client)
   return { changed(client, '', '') }
 end
 

@@ -1,12 +1,13 @@
 import type { Subscription } from "aedes";
-import type { SessionOwner } from "../../authenticate.ts";
+import type { NotKept } from "../../authenticate.ts";
 import { ConnackCode, RefusedConnectionError } from "../../errors.ts";
+import { ownerOf, type SessionOwner } from "../../session-owner.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import { KeyedTasks } from "../keyed-tasks.ts";
 import type { Session } from "../storage.ts";
 import type { SteadyConnection } from "./connection.ts";
 import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
-import { filtersText, type KnownSessions, ownerText } from "./sessions.ts";
+import { filtersText, type KnownSessions } from "./sessions.ts";
 import type { RedisWriter } from "./writer.ts";
 
 /** Sessions renewed with one operation. */
@@ -23,6 +24,8 @@ export interface SessionStoreOptions {
   /** Why Redis takes nothing now. */
   trouble: () => string | undefined;
   maxSessions: number;
+  /** Checked against what this node knows: sessions that two nodes make at one moment can exceed it by their number. */
+  maxSessionsPerUser: number;
   maxSubscriptions: number;
   /** How long the ids of a session's unfinished QoS 2 publications are kept. */
   sessionHours: number;
@@ -33,44 +36,69 @@ export class SessionStore {
   readonly #options: SessionStoreOptions;
   readonly #incoming = new IncomingIds();
   readonly #tasks = new KeyedTasks();
+  /** New sessions of each identity that are being made. */
+  readonly #making = new Map<string, number>();
 
   constructor(options: SessionStoreOptions) {
     this.#options = options;
   }
 
-  /** @throws {RefusedConnectionError} the session is another's, which this node did not know; or Redis is away */
-  async keep(clientId: string, owner: SessionOwner): Promise<boolean> {
+  /** @throws {RefusedConnectionError} Redis is away */
+  async keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
     this.#checkTrouble();
+    const { known, maxSessionsPerUser } = this.#options;
+    const { identity } = owner;
+    if (known.ownerOf(key)?.identity === identity) return await this.#keepInTime(key, owner);
+    const making = this.#making.get(identity) ?? 0;
+    if (known.countOf(identity) + making >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+    this.#making.set(identity, making + 1);
+    try {
+      return await this.#keepInTime(key, owner);
+    } finally {
+      const others = (this.#making.get(identity) ?? 1) - 1;
+      if (others > 0) this.#making.set(identity, others);
+      else this.#making.delete(identity);
+    }
+  }
+
+  async #keepInTime(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new RefusedConnectionError(ConnackCode.serverUnavailable, "Redis did not answer in time");
       timer = setTimeout(() => reject(error), KEEP_TIMEOUT_MS);
     });
     try {
-      return await Promise.race([this.#keep(clientId, owner), late]);
+      return await Promise.race([this.#keep(key, owner), late]);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  async #keep(clientId: string, owner: SessionOwner): Promise<boolean> {
+  async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
     const { writer, maxSessions, caughtUp } = this.#options;
-    const keys = [KEY.owners, KEY.filters, KEY.seen, incomingKey(clientId)];
-    const args = ["K", clientId, ownerText(owner), owner.identity, String(Date.now()), limit(maxSessions)];
-    const [answer, change = "", ...ids] = await writer.run(() => ({ keys, args }));
-    if (answer === "full") return false;
-    if (answer !== "kept")
-      throw new RefusedConnectionError(ConnackCode.identifierRejected, `the client id is ${change}'s`);
-    this.#incoming.clear(clientId);
-    for (const id of ids) this.#incoming.add(clientId, Number(id));
+    const text = JSON.stringify(ownerOf(owner));
+    const args = ["K", key, text, owner.identity, String(Date.now()), limit(maxSessions)];
+    const [answer, change = "", ...ids] = await writer.run(() => ({ keys: keysOf(key), args }));
+    if (answer === "full") return "MAX_MQTT_SESSIONS";
+    this.#incoming.clear(key);
+    for (const id of ids) this.#incoming.add(key, Number(id));
     await caughtUp(change);
-    return true;
+    return undefined;
   }
 
   async discard(clientId: string): Promise<void> {
     this.#checkTrouble();
     this.#incoming.clear(clientId);
-    if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, "");
+    if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
+  }
+
+  /** Each node does so: a session whose owner has come back meanwhile, at whichever node, is another one. */
+  async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    let discarded = 0;
+    for (const [key, { owner, text }] of this.#options.known.entries()) {
+      if (matches(owner) && (await this.#discard(key, { owner: text }))) discarded++;
+    }
+    return discarded;
   }
 
   /** Discards the sessions that nobody has used since the moment, at any node. Those in use here are renewed first. */
@@ -82,7 +110,7 @@ export class SessionStore {
     const before = String(Math.floor(moment));
     const unseen = await reader.until((connection) => connection.zrangebyscore(KEY.seen, "-inf", `(${before}`));
     let expired = 0;
-    for (const clientId of unseen) if (!isConnected(clientId) && (await this.#discard(clientId, before))) expired++;
+    for (const key of unseen) if (!isConnected(key) && (await this.#discard(key, { unseenSince: before }))) expired++;
     return expired;
   }
 
@@ -152,10 +180,10 @@ export class SessionStore {
     });
   }
 
-  async #discard(clientId: string, unseenSince: string): Promise<boolean> {
+  async #discard(key: string, { unseenSince = "", owner = "" }): Promise<boolean> {
     const { writer, caughtUp } = this.#options;
-    const keys = [KEY.owners, KEY.filters, KEY.seen, incomingKey(clientId), queueKey(clientId), packetsKey(clientId)];
-    const [change = ""] = await writer.run(() => ({ keys, args: ["D", clientId, unseenSince] }));
+    const args = ["D", key, unseenSince, owner];
+    const [change = ""] = await writer.run(() => ({ keys: keysOf(key), args }));
     if (change !== "") await caughtUp(change);
     return change !== "";
   }
@@ -164,4 +192,9 @@ export class SessionStore {
     const why = this.#options.trouble();
     if (why !== undefined) throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
+}
+
+/** All that is stored of a session. */
+function keysOf(key: string): string[] {
+  return [KEY.owners, KEY.filters, KEY.seen, incomingKey(key), queueKey(key), packetsKey(key)];
 }

@@ -1,13 +1,14 @@
 import { z } from "zod";
-import type { SessionOwner } from "../../authenticate.ts";
 import type { PermissionSet } from "../../permission-sets.ts";
+import { type SessionOwner, sessionOwnerSchema } from "../../session-owner.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
 
-const ownerSchema = z.object({ identity: z.string(), permissions: z.array(z.string()) });
 const filtersSchema = z.array(z.tuple([z.string(), z.union([z.literal(0), z.literal(1), z.literal(2)])]));
 
 interface Session {
   owner: SessionOwner;
+  /** The owner as Redis has it. */
+  text: string;
   set: PermissionSet | undefined;
 }
 
@@ -15,6 +16,8 @@ interface Session {
 export class KnownSessions {
   readonly #permissionsOf: (permissions: readonly string[]) => PermissionSet;
   #sessions = new Map<string, Session>();
+  /** Sessions of each identity. */
+  #counts = new Map<string, number>();
   #subscriptions = new StoredSubscriptions();
   /** The newest change that is known, as Redis writes it. */
   newest = "0";
@@ -29,6 +32,15 @@ export class KnownSessions {
 
   clientIds(): IterableIterator<string> {
     return this.#sessions.keys();
+  }
+
+  entries(): [key: string, session: Readonly<Session>][] {
+    return [...this.#sessions];
+  }
+
+  /** How many an identity has. */
+  countOf(identity: string): number {
+    return this.#counts.get(identity) ?? 0;
   }
 
   ownerOf(clientId: string): SessionOwner | undefined {
@@ -54,6 +66,7 @@ export class KnownSessions {
   /** Replaces everything. */
   load(newest: string, owners: Record<string, string>, filters: Record<string, string>): void {
     this.#sessions = new Map();
+    this.#counts = new Map();
     this.#subscriptions = new StoredSubscriptions();
     for (const [clientId, owner] of Object.entries(owners)) this.#enter(clientId, owner, filters[clientId] ?? "");
     this.newest = newest;
@@ -64,12 +77,15 @@ export class KnownSessions {
     this.newest = newest;
     if (owner === "") {
       for (const filter of [...this.filtersOf(clientId).keys()]) this.#subscriptions.delete(clientId, filter);
-      this.#sessions.delete(clientId);
+      this.#leave(clientId);
     } else this.#enter(clientId, owner, filters);
   }
 
   #enter(clientId: string, owner: string, filters: string): void {
-    this.#sessions.set(clientId, { owner: ownerSchema.parse(JSON.parse(owner)), set: undefined });
+    this.#leave(clientId);
+    const read = sessionOwnerSchema.parse(JSON.parse(owner));
+    this.#sessions.set(clientId, { owner: read, text: owner, set: undefined });
+    this.#counts.set(read.identity, this.countOf(read.identity) + 1);
     const given = new Map(filters === "" ? [] : filtersSchema.parse(JSON.parse(filters)));
     const known = this.#subscriptions.filtersOf(clientId);
     for (const filter of [...known.keys()]) if (!given.has(filter)) this.#subscriptions.delete(clientId, filter);
@@ -77,10 +93,15 @@ export class KnownSessions {
       if (known.get(filter)?.qos !== qos) this.#subscriptions.set(clientId, filter, qos);
     }
   }
-}
 
-export function ownerText({ identity, permissions }: SessionOwner): string {
-  return JSON.stringify({ identity, permissions });
+  #leave(clientId: string): void {
+    const identity = this.#sessions.get(clientId)?.owner.identity;
+    if (identity === undefined) return;
+    this.#sessions.delete(clientId);
+    const left = this.countOf(identity) - 1;
+    if (left > 0) this.#counts.set(identity, left);
+    else this.#counts.delete(identity);
+  }
 }
 
 export function filtersText(filters: ReadonlyMap<string, 0 | 1 | 2>): string {

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { bearerSchema } from "../../session-owner.ts";
 import type { Wills } from "../../wills.ts";
 import type { Session } from "../storage.ts";
 import type { SteadyConnection } from "./connection.ts";
@@ -7,9 +8,9 @@ import { KEY } from "./keys.ts";
 import type { Nodes } from "./nodes.ts";
 import type { RedisWriter } from "./writer.ts";
 
-const willSchema = z.object({
+const willSchema = bearerSchema.extend({
+  /** The name of its client's session: Aedes calls it so. */
   clientId: z.string(),
-  identity: z.string(),
   brokerId: z.string(),
   topic: z.string(),
   payload: z.base64(),
@@ -53,8 +54,8 @@ export class StoredWills {
     const clientId = client.id;
     wills.stored(clientId);
     const encoded = Buffer.from(payload).toString("base64");
-    const identity = wills.identityOf(will) ?? "";
-    const value = JSON.stringify({ clientId, identity, brokerId, topic, payload: encoded, qos, retain });
+    const bearer = wills.bearerOf(will) ?? { identity: "" };
+    const value = JSON.stringify({ clientId, ...bearer, brokerId, topic, payload: encoded, qos, retain });
     await this.#quietly(writer.run(() => ({ keys: [KEY.wills], args: ["W", clientId, value] }), value.length));
   }
 
@@ -90,12 +91,17 @@ export class StoredWills {
           const owner = will.brokerId.replace(/\/claimed$/, "");
           if (will.brokerId !== claim && (owner === brokerId || !nodes.isGone(owner))) continue;
           if (will.brokerId === claim && wills.isUnderWay(will.clientId)) continue;
+          const { clientId, brokerId: _, topic, payload, qos, retain, ...bearer } = will;
+          if (wills.isVoid({ key: clientId, bearer })) {
+            await this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", clientId, will.brokerId] }));
+            continue;
+          }
           if (will.brokerId !== claim && !(await this.#claim(will.clientId, stored, { ...will, brokerId: claim })))
             continue;
-          const { identity, payload, ...rest } = will;
-          const handedOut = { ...rest, brokerId: claim, cmd: "publish", payload: Buffer.from(payload, "base64") };
-          wills.sign(handedOut, { clientId: will.clientId, identity });
-          wills.handedOut(will.clientId);
+          const message = { clientId, topic, qos, retain, payload: Buffer.from(payload, "base64") };
+          const handedOut = { ...message, brokerId: claim, cmd: "publish" };
+          wills.sign(handedOut, { key: clientId, bearer });
+          wills.handedOut(clientId);
           yield handedOut;
         }
       } while (cursor !== "0");
