@@ -29,6 +29,7 @@ export type AuditAction =
   | "user.update"
   | "user.remove"
   | "connection.close"
+  | "clock.accept"
   | "command"
   | "broadcast"
   | `device.${string}`;

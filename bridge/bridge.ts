@@ -12,6 +12,7 @@ import { startAlerts } from "./alerts/alerts.ts";
 import { takeDuty } from "./alerts/duty.ts";
 import { type Audit, openAudit } from "./audit.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
+import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { type CommandRunner, startCommandRelay } from "./command-relay.ts";
 import { startCommandTurns } from "./command-turns.ts";
@@ -49,6 +50,8 @@ export interface BridgeOptions {
   config: BridgeConfig;
   /** What the nodes know together. Its giver's to stop. */
   cluster: Cluster;
+  /** The server's own clock. Its giver's to stop. Default: the system's. */
+  clock?: Omit<ServerClock, "stop">;
   journal: Journal;
   ingest: { publish: Publish; stats(): { accepted: number } };
   link: BrokerLink;
@@ -77,6 +80,8 @@ interface Part {
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { config, cluster, journal, ingest, link, authority, tree, channels, previews, version, brokerStats, logger } =
     options;
+  const { clock = SYSTEM_CLOCK } = options;
+  const now = () => clock.now();
   const publish: Publish = (message) => ingest.publish(message);
   const grants = (permissions: readonly string[]) => grantsOf(permissions, { tree, channels });
   const addresses = clientAddresses(config.trustedProxies);
@@ -109,7 +114,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     started(countAccepted(ingest, stats));
     const presence = started(
       sharePresence({
-        ...{ cluster, journal, tree, publish, link, devices: authority.devices, ...config.presence },
+        ...{ cluster, journal, tree, publish, link, devices: authority.devices, now, ...config.presence },
         logger: logger.child({ part: "presence" }),
       }),
     );
@@ -122,7 +127,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       }),
     );
     const { maxCameras } = config.presence;
-    const watching = { journal, documents, tree, publish, maxCameras };
+    const watching = { journal, documents, tree, publish, maxCameras, now };
     const gapsLogger = logger.child({ part: "link-gaps" });
     started(
       takeDuty({
@@ -180,6 +185,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       startSystemStatus({
         cluster,
         trouble: storeTrouble,
+        clockJump: () => clock.jump,
         publish,
         version,
         logger: logger.child({ part: "system-status" }),
@@ -220,6 +226,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         previews,
         stats,
         cluster,
+        clock,
         version,
         trouble: () => (phase === "serving" ? storeTrouble() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),

@@ -5,7 +5,7 @@ import { type DeviceStore, REMOVALS, type Removal, removalSchema } from "./accou
 import { Announcer } from "./alerts/announcer.ts";
 import { eventIdOf } from "./alerts/event-id.ts";
 import type { Documents, Json } from "./cluster/cluster.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { Journal, StateEntry } from "./journal/journal.ts";
 import type { OwnMessage, Publish } from "./publish.ts";
 
 export interface ForgettingOptions {
@@ -16,6 +16,8 @@ export interface ForgettingOptions {
   publish: Publish;
   /** For so long what still comes of a removed device is cleared, too: wills of a broker that died. Default 600,000. */
   lingerMs?: number;
+  /** The server's own clock, milliseconds. Default: the system's. */
+  now?: () => number;
   logger: Logger;
 }
 
@@ -31,7 +33,7 @@ const LOOK_MS = 60_000;
  * @throws {StoreUnavailableError} it could not begin
  */
 export async function startForgetting(options: ForgettingOptions): Promise<{ stop(): Promise<void> }> {
-  const { journal, documents, devices, tree, publish, lingerMs = 600_000, logger } = options;
+  const { journal, documents, devices, tree, publish, lingerMs = 600_000, now = Date.now, logger } = options;
   const announcer = new Announcer({ publish, logger });
   const removals = new Map<string, Removal>();
 
@@ -65,6 +67,11 @@ export async function startForgetting(options: ForgettingOptions): Promise<{ sto
     return done.every((said) => said);
   }
 
+  /** When it was accepted, by the system's clock as it is now: by that, devices are added and removed. */
+  function wallOf({ acceptedAt }: StateEntry): number {
+    return acceptedAt + Date.now() - now();
+  }
+
   function topicOf(id: string, name: string): Retained | undefined {
     const topic = tree.parse(name);
     if (topic === undefined || topic.kind === "camera-other" || topic.kind === "service-other") return undefined;
@@ -74,7 +81,7 @@ export async function startForgetting(options: ForgettingOptions): Promise<{ sto
   function clearing(id: string, topic: Retained): OwnMessage | undefined {
     const name = tree.build(topic);
     const standing = journal.state(name);
-    if (standing === undefined || standing.acceptedAt >= endOf(id)) return undefined;
+    if (standing === undefined || wallOf(standing) >= endOf(id)) return undefined;
     const isAlert = topic.kind === "camera-alert" || topic.kind === "service-alert";
     return {
       ...{ topic, event: isAlert ? "alert.cleared" : "state.cleared", data: null, retain: true },

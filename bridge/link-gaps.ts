@@ -38,6 +38,8 @@ export interface LinkGapsOptions extends Partial<GapLimits> {
   /** Further cameras are not watched. Default 10,000. */
   maxCameras?: number;
   saveIntervalMs?: number;
+  /** The server's own clock, milliseconds. Default: the system's. */
+  now?: () => number;
   logger: Logger;
 }
 
@@ -89,6 +91,7 @@ class GapFold implements Fold {
   readonly #options: LinkGapsOptions;
   readonly #limits: GapLimits;
   readonly #maxCameras: number;
+  readonly #now: () => number;
   readonly #announcer: Announcer;
   readonly #cameras = new Map<string, Camera>();
   readonly #changed = new Set<string>();
@@ -98,10 +101,11 @@ class GapFold implements Fold {
   readonly #underWay = new WeakSet<NumberGap>();
 
   constructor(options: LinkGapsOptions, announcer: Announcer) {
-    const { settleMs, maxWaitMs, maxGaps, maxCameras = 10_000 } = options;
+    const { settleMs, maxWaitMs, maxGaps, maxCameras = 10_000, now = Date.now } = options;
     this.#options = options;
     this.#announcer = announcer;
     this.#maxCameras = maxCameras;
+    this.#now = now;
     this.#topics = new TopicDecisions((name) => meaningOf(options.tree.parse(name)), TOPICS_REMEMBERED);
     this.#limits = {
       settleMs: settleMs ?? DEFAULT_GAP_LIMITS.settleMs,
@@ -147,7 +151,7 @@ class GapFold implements Fold {
 
   seed(states: readonly StateEntry[]): void {
     // Births before this nobody saw.
-    for (const { numbers } of this.#cameras.values()) numbers.waitAnew(Date.now());
+    for (const { numbers } of this.#cameras.values()) numbers.waitAnew(this.#now());
     for (const entry of states) {
       if (this.#topics.of(entry.topic) === "presence") this.#noteSession(entry);
     }
@@ -277,7 +281,7 @@ class GapFold implements Fold {
     const before = read.success ? read.data.gaps : [];
     const others = before.filter((other) => keyOf(other) !== keyOf(gap));
     if (gap.filled === true ? others.length === before.length : others.length < before.length) return undefined;
-    const oldest = Date.now() - LISTED_MS;
+    const oldest = this.#now() - LISTED_MS;
     const listed = gap.filled === true ? others : [...others, gap];
     return listed.filter(({ to }) => Date.parse(to) >= oldest).slice(-MAX_LISTED);
   }

@@ -45,7 +45,7 @@ export interface PreviewsOptions extends Partial<PreviewLimits> {
   path: string;
   /** The largest picture, bytes. Default {@link MAX_PREVIEW_BYTES}. */
   maxPictureBytes?: number;
-  /** Milliseconds since 1970. Default: the clock. */
+  /** The server's own clock, milliseconds since 1970. Default: the system's. */
   now?: () => number;
 }
 

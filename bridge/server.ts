@@ -12,6 +12,7 @@ import { ProviderUnavailableError } from "./identity-provider.ts";
 import { authRoutes } from "./routes/auth.ts";
 import { broadcastRoutes } from "./routes/broadcast.ts";
 import { cameraRoutes } from "./routes/cameras.ts";
+import { clockRoutes } from "./routes/clock.ts";
 import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { deviceRoutes } from "./routes/devices.ts";
@@ -100,6 +101,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   authRoutes(server, services);
   broadcastRoutes(server, services);
   cameraRoutes(server, services);
+  clockRoutes(server, services);
   commandRoutes(server, services);
   connectionRoutes(server, services);
   deviceRoutes(server, services);

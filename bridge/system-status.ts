@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { Logger } from "pino";
-import type { Resources, SystemStatus } from "../contract/events.ts";
+import type { ClockJump, Resources, SystemStatus } from "../contract/events.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import type { Publish } from "./publish.ts";
 
@@ -9,6 +9,8 @@ export interface SystemStatusOptions {
   cluster: Pick<Cluster, "leases">;
   /** Why the store takes no writes; undefined when it does. */
   trouble: () => string | undefined;
+  /** A jump of the system's clock that nobody has confirmed. Default: there is none. */
+  clockJump?: () => ClockJump | undefined;
   publish: Publish;
   version: string;
   logger: Logger;
@@ -26,7 +28,7 @@ const MEMORY_STEP = 0.05;
 
 /** Publishes `system/status` at the start and when it changes, and `system/resources` when there is something to say. */
 export function startSystemStatus(options: SystemStatusOptions): { stop(): Promise<void> } {
-  const { cluster, trouble, publish, version, logger, intervalMs = 10_000 } = options;
+  const { cluster, trouble, clockJump = () => undefined, publish, version, logger, intervalMs = 10_000 } = options;
   const startedAt = new Date().toISOString();
   let saidStatus: string | undefined;
   let said: { resources: Resources; at: number } | undefined;
@@ -35,14 +37,16 @@ export function startSystemStatus(options: SystemStatusOptions): { stop(): Promi
 
   function look(): void {
     const reason = trouble();
+    const clock = clockJump();
     const status: SystemStatus = {
       service: "skylapse-realtime",
       status: reason === undefined ? "ok" : "degraded",
       version,
       started_at: startedAt,
       ...(reason === undefined ? {} : { reason }),
+      ...(clock === undefined ? {} : { clock }),
     };
-    const key = `${status.status} ${reason ?? ""}`;
+    const key = `${status.status} ${reason ?? ""} ${clock?.message ?? ""}`;
     if (key !== saidStatus) {
       saidStatus = key;
       const topic = { kind: "system", name: "status" } as const;

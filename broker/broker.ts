@@ -69,6 +69,8 @@ export interface BrokerOptions {
   redis?: RedisConnections;
   /** Called when something of the store is found to be damaged. Default: the log alone says so. */
   onDamage?: OnDamage;
+  /** The server's own clock, by which sessions age, milliseconds since 1970. Default: the system's. */
+  now?: () => number;
   logger: Logger;
 }
 
@@ -160,6 +162,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     takeReceipt: (client: object, messageId: number) => registry.find(client)?.receipts?.take(messageId),
     wasForwarded: (client: object, brokerCounter: number) => registry.find(client)?.lastForwarded === brokerCounter,
     wills,
+    now: options.now ?? Date.now,
     ...config,
     logger,
   };
@@ -195,6 +198,7 @@ class EmbeddedBroker implements Broker {
   readonly #config: BrokerConfig;
   readonly #addresses: ClientAddresses;
   readonly #devices: Devices;
+  readonly #now: () => number;
   readonly #logger: Logger;
   readonly #parts: Parts;
   readonly #aedes: ForwardingBroker;
@@ -222,6 +226,7 @@ class EmbeddedBroker implements Broker {
     this.#config = config;
     this.#addresses = addresses;
     this.#devices = devices;
+    this.#now = options.now ?? Date.now;
     this.#logger = logger;
     this.#parts = parts;
     const onRefused = (refusal: AccessRefusal) => {
@@ -326,7 +331,7 @@ class EmbeddedBroker implements Broker {
     // Of those that were removed or revoked while no server ran.
     void this.discardEnded();
     const sweep = (): void => {
-      const moment = Date.now() - this.#config.sessionHours * 3_600_000;
+      const moment = this.#now() - this.#config.sessionHours * 3_600_000;
       storage
         .expire(moment, (key) => registry.holderOf(key) !== undefined)
         .then((expired) => {

@@ -68,9 +68,9 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     const onDamage = (damage: Damage) => damageLog.note(damage);
     const stores = await openStores({ store: config.store, bridge: bridgeConfig, onDamage, logger });
     running.push(stores);
-    const { cluster, journal, previews } = stores;
+    const { cluster, clock, journal, previews } = stores;
     const authority = await openAuthority({
-      ...{ tokens, documents: cluster.documents, config: bridgeConfig.accounts },
+      ...{ tokens, documents: cluster.documents, config: bridgeConfig.accounts, expiryNow: () => clock.cautious() },
       logger: logger.child({ part: "accounts" }),
     });
     running.push({ stop: async () => authority.stop() });
@@ -100,6 +100,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       isRevoked: (bearer) => isRevoked(authority, bearer),
       ingest,
       addresses: clientAddresses(bridgeConfig.trustedProxies),
+      now: () => clock.now(),
       ...(stores.redis === undefined ? {} : { redis: stores.redis }),
       onDamage,
       logger: logger.child({ part: "broker" }),
@@ -113,6 +114,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     const bridge = await startBridge({
       config: bridgeConfig,
       cluster,
+      clock,
       journal,
       ingest,
       link,

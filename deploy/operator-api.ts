@@ -10,6 +10,8 @@ export interface OperatorApi {
   /** @returns the answer's JSON, or undefined when it has none. @throws {OperatorApiError} */
   call(method: OperatorRequest["method"], path: string, body?: object): Promise<unknown>;
   close(): Promise<void>;
+  /** No server runs: this is done in its store. */
+  readonly isStore?: boolean;
 }
 
 /** It could not be asked, or it refused: the message says why. */

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { z } from "zod";
 import { ConfigurationError, readEnvironment } from "../contract/environment.ts";
+import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, say, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
@@ -74,6 +75,7 @@ const withApi: WithApi = async (use) => {
 deviceCommands(program, withApi);
 userCommands(program, withApi);
 tokenCommands(program, withApi);
+clockCommands(program, withApi);
 doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...place() }));
 
 /** With what the command line says over what the environment says. */

@@ -54,7 +54,11 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
       stats: { add: () => {} },
     });
     opened.push(() => desk.stop());
-    return { call: async (method, path, body) => resultOf(await desk.answer({ method, path, body })), close };
+    return {
+      isStore: true,
+      call: async (method, path, body) => resultOf(await desk.answer({ method, path, body })),
+      close,
+    };
   } catch (error) {
     await close();
     if (!(error instanceof StoreUnusableError)) throw error;

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { Logger } from "pino";
+import { openServerClock, type ServerClock, type ServerClockOptions } from "../bridge/clock/server-clock.ts";
 import type { Cluster } from "../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../bridge/cluster/local.ts";
 import { openRedisCluster } from "../bridge/cluster/redis.ts";
@@ -19,6 +20,8 @@ export interface Stores {
   /** Undefined without `REDIS_URL`. */
   redis: RedisAccess | undefined;
   cluster: Cluster;
+  /** The clock by which everything in the stores grows old. */
+  clock: ServerClock;
   journal: Journal;
   previews: Previews;
   /** In reverse order of opening. Idempotent. */
@@ -47,37 +50,59 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     })();
     return stopping;
   };
+  let clock: ServerClock | undefined;
+  // Nothing expires before the clock has said what time it is.
+  const expiryNow = () => clock?.cautious() ?? 0;
   const part = (name: string) => ({ logger: logger.child({ part: name }) });
+  const openClock = async (options: Pick<ServerClockOptions, "documents" | "sharedWall">) => {
+    const openedClock = await openServerClock({ ...options, ...part("clock") });
+    opened.push(openedClock);
+    clock = openedClock;
+    return { clock: openedClock, now: () => openedClock.now() };
+  };
   const { dataPath, previews: limits } = bridge;
   const { sync, retentionEvents, retentionHours } = bridge.journal;
   try {
     if (store.url === undefined) {
+      const cluster = await openLocalCluster({
+        ...{ path: join(dataPath, "cluster"), expiryNow, onDamage },
+        ...part("cluster"),
+      });
+      opened.push(cluster);
+      const { clock, now } = await openClock({ documents: cluster.documents });
       const path = join(dataPath, "journal");
       const journal = await openLevelJournal({
-        ...{ path, sync, retentionEvents, retentionHours, onDamage },
+        ...{ path, sync, retentionEvents, retentionHours, now, onDamage },
         ...part("journal"),
       });
       opened.push({ stop: () => journal.close() });
-      const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), onDamage, ...part("cluster") });
-      opened.push(cluster);
-      const previews = await openPreviews({ path: join(dataPath, "previews"), ...limits });
+      const previews = await openPreviews({ path: join(dataPath, "previews"), now, ...limits });
       opened.push({ stop: () => previews.close() });
-      return { redis: undefined, cluster, journal, previews, stop };
+      return { redis: undefined, cluster, clock, journal, previews, stop };
     }
     const redis = openRedis({ url: store.url, prefix: store.prefix, ...part("redis") });
     opened.push({ stop: () => redis.close() });
     await checkRedis({ redis, ...part("redis") });
     // The same at the next start, and no other node's: what this one was killed over is then its own to finish, at once.
     const nodeName = `${hostname()}:${resolve(dataPath)}`;
-    const journal = await openRedisJournal({ redis, retentionEvents, retentionHours, nodeName, logger });
-    opened.push({ stop: () => journal.close() });
-    const cluster = await openRedisCluster({ redis, ...part("cluster") });
+    const cluster = await openRedisCluster({ redis, expiryNow, ...part("cluster") });
     opened.push(cluster);
-    const previews = openRedisPreviews({ redis, ...limits });
+    const time = redis.connect("clock");
+    opened.push({ stop: async () => time.disconnect() });
+    const sharedWall = async () => redisTimeOf(await time.time());
+    const { clock, now } = await openClock({ documents: cluster.documents, sharedWall });
+    const journal = await openRedisJournal({ redis, retentionEvents, retentionHours, nodeName, now, logger });
+    opened.push({ stop: () => journal.close() });
+    const previews = openRedisPreviews({ redis, now, ...limits });
     opened.push({ stop: () => previews.close() });
-    return { redis, cluster, journal, previews, stop };
+    return { redis, cluster, clock, journal, previews, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** @returns milliseconds since 1970 */
+function redisTimeOf([seconds, micros]: readonly (string | number)[]): number {
+  return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
 }

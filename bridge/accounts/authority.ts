@@ -45,11 +45,13 @@ export interface AuthorityOptions {
   logger: Logger;
   /** Milliseconds since 1970. Default: the clock. */
   now?: () => number;
+  /** The clock by which revocations are forgotten, milliseconds since 1970. Default: `now`. */
+  expiryNow?: () => number;
 }
 
 /** @throws {StoreUnavailableError} accounts, revocations or devices cannot be read */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { tokens, documents, config, logger, now = Date.now } = options;
+  const { tokens, documents, config, logger, now = Date.now, expiryNow = now } = options;
   const opened: { stop(): void }[] = [];
   const stop = () => {
     for (const part of opened.splice(0)) part.stop();
@@ -66,7 +68,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const devices = await open(openDevices({ documents, logger, now }));
   const revocations = await open(
     openRevocations({
-      ...{ documents, logger, now },
+      ...{ documents, logger, now, expiryNow },
       sessionTokenMs: config.accessTokenTtlSeconds * 1000,
       refreshTokenMs: config.refreshTokenTtlSeconds * 1000,
       mintedTokenMs: config.tokenTtlSeconds * 1000,

@@ -45,6 +45,8 @@ export interface RevocationsOptions {
   logger: Logger;
   /** Milliseconds since 1970. Default: the clock. */
   now?: () => number;
+  /** The clock by which revocations are forgotten: were it set ahead, revoked tokens would be good again. Default: `now`. */
+  expiryNow?: () => number;
 }
 
 export class TooManyRevocationsError extends Error {
@@ -55,10 +57,10 @@ const documentSchema = z.object({ issuedBefore: z.number().optional(), expiresAt
 
 /** @throws {StoreUnavailableError} the revocations cannot be read */
 export async function openRevocations(options: RevocationsOptions): Promise<Revocations> {
-  const { documents, sessionTokenMs, refreshTokenMs, mintedTokenMs, logger, now = Date.now } = options;
+  const { documents, sessionTokenMs, refreshTokenMs, mintedTokenMs, logger, now = Date.now, expiryNow = now } = options;
   const longestMs = Math.max(mintedTokenMs, refreshTokenMs, MIN_REVOCATION_MS);
   const mirror = await Mirror.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
-  const forget = () => mirror.forget(({ expiresAt }) => expiresAt <= now());
+  const forget = () => mirror.forget(({ expiresAt }) => expiresAt <= expiryNow());
   const timer = setInterval(forget, FORGET_INTERVAL_MS).unref();
 
   const isRevoked = (key: string) => mirror.get(key) !== undefined;

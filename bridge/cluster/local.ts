@@ -13,6 +13,8 @@ export interface LocalClusterOptions {
   logger: Logger;
   /** Milliseconds since 1970. Default: the clock. */
   now?: () => number;
+  /** The clock by which documents expire, milliseconds since 1970. Default: `now`. */
+  expiryNow?: () => number;
 }
 
 /**
@@ -24,10 +26,11 @@ export async function openLocalCluster({
   onDamage = () => {},
   logger,
   now = Date.now,
+  expiryNow = now,
 }: LocalClusterOptions): Promise<Cluster> {
   const nodeId = randomBytes(6).toString("hex");
   const startedAt = now();
-  const documents = await LocalDocuments.open({ path, onDamage, logger, now });
+  const documents = await LocalDocuments.open({ path, onDamage, logger, now: expiryNow });
   const signals = new LocalSignals(nodeId, logger);
   const leases = new LocalLeases();
   const connections = new LocalRegister();

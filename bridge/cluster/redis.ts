@@ -27,6 +27,8 @@ export interface RedisClusterOptions {
   startTimeoutMs?: number;
   /** Milliseconds since 1970, for the expiry of documents. Default: the clock. */
   now?: () => number;
+  /** The clock by which documents expire, milliseconds since 1970. Default: `now`. */
+  expiryNow?: () => number;
 }
 
 /** Between two attempts to reach Redis at the start. */
@@ -46,6 +48,7 @@ export async function openRedisCluster({
   commandTimeoutMs = 2_000,
   startTimeoutMs = 15_000,
   now = Date.now,
+  expiryNow = now,
 }: RedisClusterOptions): Promise<Cluster> {
   const nodeId = randomBytes(6).toString("hex");
   const link = new Link({ redis, logger, commandTimeoutMs });
@@ -62,7 +65,7 @@ export async function openRedisCluster({
     },
   });
   const noticeCount = bus.count;
-  const documents = new RedisDocuments({ link, channel: bus.channel, noticeCount, logger, now });
+  const documents = new RedisDocuments({ link, channel: bus.channel, noticeCount, logger, now: expiryNow });
   const signals = new RedisSignals({ nodeId, publish: (notice) => bus.publish(notice), logger });
   const leases = new RedisLeases(link, leaseMs);
   let started = false;

@@ -14,7 +14,7 @@ const UNLIMITED = { config: { rateLimit: false } } as const;
  * needs the operator key or `system:read`, unless only this machine can reach the server.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, sockets, stats, cluster, version, trouble, checkStore, notices, figures } = services;
+  const { callers, sockets, stats, cluster, version, trouble, checkStore, notices, clock, figures } = services;
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
   server.addHook("onClose", async () => {
@@ -26,8 +26,9 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
 
   server.get("/readyz", UNLIMITED, async (_request, reply) => {
     const reason = trouble() ?? (await checkStore());
-    const said = notices();
-    const details = said.length === 0 ? {} : { notices: said };
+    const { jump } = clock;
+    const said = [...notices(), ...(jump === undefined ? [] : [jump.message])];
+    const details = said.length === 0 ? {} : { notices: said, ...(jump === undefined ? {} : { clock: jump }) };
     if (reason === undefined) return { status: "ready", ...details };
     return reply.code(503).send({ status: "not ready", reason, ...details });
   });

@@ -5,6 +5,7 @@ import type { TopicTree } from "../../contract/topics.ts";
 import type { Authority } from "../accounts/authority.ts";
 import type { LoginGuard } from "../accounts/login-guard.ts";
 import type { Audit } from "../audit.ts";
+import type { ServerClock } from "../clock/server-clock.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { CommandRunner } from "../command-relay.ts";
 import type { BridgeConfig } from "../config.ts";
@@ -34,6 +35,7 @@ export interface Services {
   previews: Pick<Previews, "newest" | "list" | "overview" | "read">;
   stats: Stats;
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
+  clock: Pick<ServerClock, "now" | "jump" | "accept">;
   version: string;
   /** Why the server is not to be sent work now; undefined when it is. */
   trouble: () => string | undefined;

@@ -48,6 +48,8 @@ export interface LevelStorageOptions {
   maxRetainedMessages: number;
   /** Called when something is found to be damaged. Default: the log alone says so. */
   onDamage?: OnDamage | undefined;
+  /** The clock by which sessions age, milliseconds since 1970. */
+  now: () => number;
   logger: Logger;
 }
 
@@ -164,7 +166,7 @@ export class LevelStorage extends AsyncLevelPersistence {
         if (known === undefined && this.#records.size >= maxSessions) return "MAX_MQTT_SESSIONS";
         if (known !== undefined) await this.#discard(key);
       }
-      await this.#records.put(key, { ...ownerOf(owner), seenAt: Date.now() });
+      await this.#records.put(key, { ...ownerOf(owner), seenAt: this.#options.now() });
       return undefined;
     });
   }
@@ -173,7 +175,7 @@ export class LevelStorage extends AsyncLevelPersistence {
   left(key: string): Promise<void> {
     return this.#lives.run(key, async () => {
       const record = this.#records.get(key);
-      if (record !== undefined) await this.#records.put(key, { ...record, seenAt: Date.now() });
+      if (record !== undefined) await this.#records.put(key, { ...record, seenAt: this.#options.now() });
     });
   }
 

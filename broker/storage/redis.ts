@@ -48,6 +48,8 @@ export interface RedisStorageOptions {
   maxOfflineBytes: number;
   maxRetainedMessages: number;
   sessionHours: number;
+  /** The clock by which sessions age, milliseconds since 1970. */
+  now: () => number;
   heartbeatMs: number;
   logger: Logger;
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { presenceSchema } from "../../contract/events.ts";
+import { clockJumpSchema, presenceSchema } from "../../contract/events.ts";
 import { WRONG_KEY } from "../operator-api.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
@@ -8,7 +8,10 @@ const TIMEOUT_MS = 5_000;
 const SKEW_MS = 60_000;
 const SMALL_SKEW_MS = 2_000;
 
-const readySchema = z.object({ reason: z.string().optional() });
+const readySchema = z.object({
+  reason: z.string().optional(),
+  clock: clockJumpSchema.optional(),
+});
 const healthSchema = z.object({ version: z.string(), timestamp: z.string() });
 const camerasSchema = z.object({
   cameras: z.array(
@@ -58,12 +61,11 @@ export async function checkServer({ url, version, key, now }: CheckServerOptions
   return [...ofItself.flat(), ok("operator key", "the server takes it"), ...known.flat()];
 }
 
-async function checkReady(url: string): Promise<Finding> {
+async function checkReady(url: string): Promise<Finding[]> {
   const { status, body } = await get(url, "/readyz");
-  const { reason = `it answers ${status}` } = readySchema.safeParse(body).data ?? {};
-  return status === 200
-    ? ok("server", `${url} is ready`)
-    : wrong("server", `${url} is not ready, ${reason}: see to that, and to its log`);
+  const { reason = `it answers ${status}`, clock } = readySchema.safeParse(body).data ?? {};
+  if (status !== 200) return [wrong("server", `${url} is not ready, ${reason}: see to that, and to its log`)];
+  return [ok("server", `${url} is ready`), ...(clock === undefined ? [] : [warn("clock", clock.message)])];
 }
 
 async function checkHealth(url: string, version: string, now: () => number): Promise<Finding[]> {
@@ -88,7 +90,7 @@ const PRESENCE_ADVICE: Partial<Record<z.infer<typeof presenceSchema>["status"], 
   stale: "it is connected but takes no pictures, look at the camera and its schedule",
   overslept: "it did not wake when it said, look at its power and its link",
   unknown: "the server has just started and waits for it",
-  never_seen: "set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera",
+  never_seen: "it is registered but has never connected, set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera",
 };
 
 /** All pages of the list. */

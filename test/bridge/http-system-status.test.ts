@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LocalLeases } from "../../bridge/cluster/local/in-memory.ts";
 import { startSystemStatus } from "../../bridge/system-status.ts";
-import { resourcesSchema, systemStatusSchema } from "../../contract/events.ts";
+import { type ClockJump, resourcesSchema, systemStatusSchema } from "../../contract/events.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { type MemoryJournal, memoryJournal, published } from "./support/memory-journal.ts";
 
@@ -12,6 +12,7 @@ const RESOURCES = "skylapse/v1/system/resources";
 let journal: MemoryJournal;
 let leases: LocalLeases;
 let status: SystemStatus;
+let clockJump: ClockJump | undefined;
 
 type SystemStatus = ReturnType<typeof startSystemStatus>;
 
@@ -19,6 +20,7 @@ function startNode(): SystemStatus {
   return startSystemStatus({
     cluster: { leases },
     trouble: () => journal.trouble,
+    clockJump: () => clockJump,
     publish: journal.publish,
     version: "1.2.3",
     logger: pino({ level: "silent" }),
@@ -29,6 +31,7 @@ beforeEach(async () => {
   vi.useFakeTimers();
   journal = memoryJournal(topicTree());
   leases = new LocalLeases();
+  clockJump = undefined;
   status = startNode();
   await vi.advanceTimersByTimeAsync(0);
 });
@@ -64,6 +67,19 @@ describe("the system's status", () => {
     journal.trouble = undefined;
     await vi.advanceTimersByTimeAsync(10_000);
     expect(published(journal, STATUS)).toMatchObject([{ event: "system.status", data: { status: "ok" } }]);
+  });
+
+  it("tells a jump of the system clock, and that it is over", async () => {
+    const noticed_at = new Date().toISOString();
+    clockJump = { ahead_seconds: 172_800, noticed_at, message: "The system clock is 2 d ahead of the server's own" };
+    await vi.advanceTimersByTimeAsync(10_000);
+    clockJump = undefined;
+    await vi.advanceTimersByTimeAsync(10_000);
+    const [, jumped, over, ...more] = published(journal, STATUS).map(({ data }) => systemStatusSchema.parse(data));
+    expect(jumped?.clock).toEqual({
+      ...{ ahead_seconds: 172_800, noticed_at, message: "The system clock is 2 d ahead of the server's own" },
+    });
+    expect([over?.clock, over?.status, more]).toEqual([undefined, "ok", []]);
   });
 
   it("is told by one of several nodes, and by another when that one ends", async () => {

@@ -181,7 +181,7 @@ it("tells of cameras that are away, never came, or have alerts, and of queues th
   const { code, of } = await doctor(server.variables);
   expect(code).toBe(0);
   expect(of("camera north")).toEqual(["warn alert lens (critical) stands: there is ice on it"]);
-  expect(of("camera west")).toEqual([expect.stringContaining("was let in but never heard of")]);
+  expect(of("camera west")).toEqual([expect.stringContaining("is registered but has never connected")]);
   expect(of("MQTT queues")).toEqual([expect.stringMatching(/^warn 2 messages were dropped/)]);
 });
 

@@ -29,6 +29,8 @@ export interface SessionStoreOptions {
   maxSubscriptions: number;
   /** How long the ids of a session's unfinished QoS 2 publications are kept. */
   sessionHours: number;
+  /** The clock by which sessions age, milliseconds since 1970. */
+  now: () => number;
 }
 
 /** Makes, changes and ends the persistent sessions. What resolves here, every publication from then on knows of. */
@@ -77,7 +79,7 @@ export class SessionStore {
   async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
     const { writer, maxSessions, caughtUp } = this.#options;
     const text = JSON.stringify(ownerOf(owner));
-    const args = ["K", key, text, owner.identity, String(Date.now()), limit(maxSessions)];
+    const args = ["K", key, text, owner.identity, String(this.#options.now()), limit(maxSessions)];
     const [answer, change = "", ...ids] = await writer.run(() => ({ keys: keysOf(key), args }));
     if (answer === "full") return "MAX_MQTT_SESSIONS";
     this.#incoming.clear(key);
@@ -116,7 +118,7 @@ export class SessionStore {
 
   /** The sessions are in use, or were until now: from now they age. */
   async touch(clientIds: readonly string[]): Promise<void> {
-    const args = ["T", String(Date.now()), String(clientIds.length), ...clientIds];
+    const args = ["T", String(this.#options.now()), String(clientIds.length), ...clientIds];
     await this.#options.writer.run(() => ({ keys: [KEY.seen], args }));
   }
 
