@@ -14,6 +14,7 @@ import { type CameraStore, openCameraStore } from "./camera-store.ts";
 import type { CameraDriver, PictureTaker } from "./cameras/camera-driver.ts";
 import { CaptureLoop, type Plan } from "./capture-loop.ts";
 import { DeviceClock } from "./clock.ts";
+import { commandLookUps } from "./command-look-ups.ts";
 import { action, CommandDesk } from "./commands.ts";
 import type { CameraConfig } from "./config.ts";
 import { openDiskOutbox } from "./disk-outbox.ts";
@@ -176,7 +177,9 @@ class Agent implements CameraAgent {
     });
     this.#desk = new CommandDesk({
       actions: {
-        "capture.now": action(commandArgs["capture.now"], () => this.captureNow()),
+        "capture.now": action(commandArgs["capture.now"], (_, note) =>
+          this.#pictures.now((capture) => note({ capture })),
+        ),
         "schedule.set": action(commandArgs["schedule.set"], (schedule) => this.#setSchedule(schedule)),
         "settings.set": action(commandArgs["settings.set"], (settings) => this.#setSettings(settings)),
         "preview.send": action(commandArgs["preview.send"], ({ capture }) => this.#pictures.sendAgain(capture)),
@@ -189,6 +192,7 @@ class Agent implements CameraAgent {
       answer: (command, reply) => this.#sender.reply({ kind: "camera-reply", camera: this.id, command }, reply),
       remembered: store.kept.commands,
       onRemembered: (commands) => store.update({ commands: [...commands] }),
+      flush: () => store.flush(),
       now,
       logger,
     });
@@ -232,12 +236,24 @@ class Agent implements CameraAgent {
     return givenSettings(this.#store.kept.settings);
   }
 
+  /** What `schedule.set` is answered with. */
+  get #scheduled(): unknown {
+    return { next_capture_at: this.#plan.next?.toISOString() ?? null };
+  }
+
   start(): void {
-    const { camera } = this.#parts;
+    const { camera, images } = this.#parts;
     this.#sender.start();
-    this.#desk.settleInterrupted(["reboot"]);
     if (camera.follow === undefined) this.#loop.start();
     else camera.follow(this.#taker());
+    void this.#desk.settleInterrupted(
+      commandLookUps({
+        session: () => this.session,
+        kept: () => this.#store.kept,
+        scheduled: () => this.#scheduled,
+        describe: images === undefined ? undefined : (capture) => images.describe(capture),
+      }),
+    );
     this.#sleeper.start();
     this.#readings = setInterval(() => void this.#sayReadings(), this.#config.readingsIntervalS * 1000);
   }
@@ -291,7 +307,7 @@ class Agent implements CameraAgent {
     this.#state("schedule", "schedule.updated", this.#schedule);
     this.#loop.follow(schedule);
     await this.#keep();
-    return { next_capture_at: this.#plan.next?.toISOString() ?? null };
+    return this.#scheduled;
   }
 
   async #setSettings(settings: WantedSettings): Promise<unknown> {

@@ -5,6 +5,13 @@ import { z } from "zod";
 import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../contract/commands.ts";
 import { syncFolder } from "./sync-folder.ts";
 
+/** Absent in files of versions that did not note how far a command has come. */
+const progressSchema = z.object({
+  args: z.record(z.string(), z.unknown()),
+  begun: z.boolean(),
+  capture: z.string().optional(),
+});
+
 const keptSchema = z.object({
   /** `null`: it was set once and taken back, so that a camera which remembers settings itself must be told. */
   settings: z.object(settingsChangeSchema.shape).default({}),
@@ -12,7 +19,9 @@ const keptSchema = z.object({
   schedule: scheduleSchema.optional(),
   /** Alerts that were raised and stand. */
   alerts: z.array(z.string()).default([]),
-  commands: z.array(z.object({ name: z.string(), reply: commandReplySchema })).default([]),
+  commands: z
+    .array(z.object({ name: z.string(), reply: commandReplySchema, progress: progressSchema.optional() }))
+    .default([]),
 });
 
 /** What a camera was told and must not forget. */

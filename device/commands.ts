@@ -1,23 +1,30 @@
 import type { Logger } from "pino";
 import type { z } from "zod";
 import { type Command, type CommandName, type CommandReply, commandSchema } from "../contract/commands.ts";
+import { pause } from "./pause.ts";
 
 /** How many command ids are remembered with their results (DESIGN §10). */
 export const MAX_REMEMBERED_COMMANDS = 256;
 /** How many accepted commands may wait for the one that is running; more are rejected. */
 export const MAX_WAITING_COMMANDS = 16;
 
+/** A disk that hangs must not keep a command from being carried out for longer, milliseconds. */
+const NOTE_TIMEOUT_MS = 5000;
+
+/** Notes how far a command has come. Resolves once that is on the disk, or the disk does not take it. */
+export type NoteProgress = (facts: { capture: string }) => Promise<void>;
+
 /** What a camera does for one command, behind the check of its arguments. */
-export type Action = (args: unknown) => { run: () => Promise<unknown> } | { problem: string };
+export type Action = (args: unknown) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
 
 /** Joins the contract's schema of a command's arguments to what is done with them. */
 export function action<Schema extends z.ZodType>(
   schema: Schema,
-  run: (args: z.output<Schema>) => Promise<unknown>,
+  run: (args: z.output<Schema>, note: NoteProgress) => Promise<unknown>,
 ): Action {
   return (args) => {
     const checked = schema.safeParse(args);
-    if (checked.success) return { run: () => run(checked.data) };
+    if (checked.success) return { run: (note) => run(checked.data, note) };
     const problems = checked.error.issues.map(({ path, message }) =>
       [path.join("."), message].filter(Boolean).join(": "),
     );
@@ -29,7 +36,24 @@ export function action<Schema extends z.ZodType>(
 export interface RememberedCommand {
   name: string;
   reply: CommandReply;
+  /** While it is accepted. Absent in what versions remembered that did not note it. */
+  progress?: CommandProgress | undefined;
 }
+
+/** What an accepted command asks for and how far it has come: what came of it can be looked up by that after a crash. */
+export interface CommandProgress {
+  args: Record<string, unknown>;
+  /** False while it waits for those before it. */
+  begun: boolean;
+  /** The picture that was begun for it. */
+  capture?: string | undefined;
+}
+
+/** What came of a command. */
+export type Outcome = Pick<CommandReply, "result" | "error"> & { status: "succeeded" | "failed" };
+
+/** Looks up what came of a command that a restart interrupted. Resolves to undefined when nothing tells. */
+export type LookUp = (progress: CommandProgress | undefined) => Promise<Outcome | undefined>;
 
 export interface CommandDeskOptions {
   actions: Record<CommandName, Action>;
@@ -38,13 +62,15 @@ export interface CommandDeskOptions {
   remembered?: readonly RememberedCommand[];
   /** Called when what is remembered has changed. */
   onRemembered?: (commands: readonly RememberedCommand[]) => void;
+  /** Resolves when what is remembered is on the disk. Default: at once. */
+  flush?: () => Promise<void>;
   now: () => Date;
   logger: Logger;
 }
 
 /**
- * Takes commands in, does each once and one at a time, and answers: `accepted`, then `succeeded` or `failed`; or
- * `rejected`. A command that is seen again, however often, is answered with what came of it the first time.
+ * Takes commands in, does each once and one at a time, and answers: `accepted`, then `succeeded` or `failed`, or
+ * `unknown` after a crash; or `rejected`. A command that is seen again, however often, is answered with what came of it the first time.
  */
 export class CommandDesk {
   readonly #options: CommandDeskOptions;
@@ -58,17 +84,33 @@ export class CommandDesk {
     this.#remembered = new Map(options.remembered?.map((command) => [command.reply.command_id, command]));
   }
 
-  /**
-   * Answers for the commands that an earlier run accepted and did not live to finish.
-   * @param succeeded those that ended the earlier run, as was asked: `reboot`
-   */
-  settleInterrupted(succeeded: readonly CommandName[]): void {
-    for (const { name, reply } of [...this.#remembered.values()]) {
-      if (reply.status !== "accepted") continue;
+  /** Answers for the commands that an earlier run accepted and did not live to finish. */
+  async settleInterrupted(lookUps: Partial<Record<CommandName, LookUp>>): Promise<void> {
+    const interrupted = [...this.#remembered.values()].filter(({ reply }) => reply.status === "accepted");
+    for (const { name, reply, progress } of interrupted) {
       const { command_id } = reply;
-      if (succeeded.some((done) => done === name)) this.#answer(name, { command_id, status: "succeeded" });
-      else this.#answer(name, { command_id, status: "failed", error: "the camera restarted before it was done" });
+      const outcome = await this.#outcomeOf(name, progress, lookUps);
+      this.#answer(name, { command_id, ...outcome });
     }
+  }
+
+  async #outcomeOf(
+    name: string,
+    progress: CommandProgress | undefined,
+    lookUps: Partial<Record<CommandName, LookUp>>,
+  ): Promise<Omit<CommandReply, "command_id">> {
+    if (progress?.begun === false) return { status: "failed", error: "the camera restarted before it was begun" };
+    try {
+      const [, lookUp] = Object.entries(lookUps).find(([known]) => known === name) ?? [];
+      const outcome = await lookUp?.(progress);
+      if (outcome !== undefined) return outcome;
+    } catch (error) {
+      this.#options.logger.warn({ command: name, reason: reasonOf(error) }, "cannot look up what came of a command");
+    }
+    return {
+      status: "unknown",
+      error: "the camera restarted while it was carried out: nothing tells whether it was done",
+    };
   }
 
   /** @param topicCommand the command by its topic, which must be the one in the payload */
@@ -92,7 +134,8 @@ export class CommandDesk {
       return;
     }
     logger.info({ command: command.name, id: command.id, issuedBy: command.issued_by }, "command accepted");
-    this.#answer(command.name, { command_id: command.id, status: "accepted" });
+    const progress = { args: command.args, begun: false };
+    this.#answer(command.name, { command_id: command.id, status: "accepted" }, progress);
     this.#waiting++;
     this.#last = this.#last.then(() => this.#run(command, checked.run));
   }
@@ -118,12 +161,13 @@ export class CommandDesk {
     return known[1](command.args);
   }
 
-  async #run({ id, name }: Command, run: () => Promise<unknown>): Promise<void> {
+  async #run({ id, name }: Command, run: (note: NoteProgress) => Promise<unknown>): Promise<void> {
     try {
-      const result = await run();
+      await this.#note(id, { begun: true });
+      const result = await run((facts) => this.#note(id, facts));
       this.#answer(name, { command_id: id, status: "succeeded", ...(result === undefined ? {} : { result }) });
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = reasonOf(error);
       this.#options.logger.warn({ command: name, id, reason }, "command failed");
       this.#answer(name, { command_id: id, status: "failed", error: reason.slice(0, 2000) });
     } finally {
@@ -131,9 +175,26 @@ export class CommandDesk {
     }
   }
 
+  async #note(id: string, facts: Partial<CommandProgress>): Promise<void> {
+    const { onRemembered, flush, logger } = this.#options;
+    const command = this.#remembered.get(id);
+    if (command?.progress === undefined) return;
+    this.#remembered.set(id, { ...command, progress: { ...command.progress, ...facts } });
+    onRemembered?.([...this.#remembered.values()]);
+    const over = new AbortController();
+    try {
+      await Promise.race([flush?.(), pause(NOTE_TIMEOUT_MS, over.signal)]);
+    } catch (error) {
+      // It is carried out all the same: only after a crash nothing tells what came of it.
+      logger.warn({ command: command.name, id, reason: reasonOf(error) }, "cannot note that a command is carried out");
+    } finally {
+      over.abort();
+    }
+  }
+
   /** Remembers first: should the answer be lost, a repeat is what asks for it again. */
-  #answer(name: string, reply: CommandReply): void {
-    this.#remembered.set(reply.command_id, { name, reply });
+  #answer(name: string, reply: CommandReply, progress?: CommandProgress): void {
+    this.#remembered.set(reply.command_id, { name, reply, ...(progress === undefined ? {} : { progress }) });
     for (const oldest of this.#remembered.keys()) {
       if (this.#remembered.size <= MAX_REMEMBERED_COMMANDS) break;
       this.#remembered.delete(oldest);
@@ -141,6 +202,10 @@ export class CommandDesk {
     this.#options.onRemembered?.([...this.#remembered.values()]);
     this.#options.answer(name, reply);
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function read(payload: Uint8Array): Command | undefined {

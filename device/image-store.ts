@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs
 import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
-import type { CameraSettings } from "../contract/events.ts";
+import { type CameraSettings, type CaptureCompleted, captureCompletedSchema } from "../contract/events.ts";
 import { syncFolder } from "./sync-folder.ts";
 
 /** What is written beside each picture. */
@@ -120,6 +120,13 @@ export class ImageStore {
         ? await this.#newestByTime()
         : await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
     return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
+  }
+
+  /** @returns what is known of the picture of a capture; undefined when it is not there. @throws when it cannot be read */
+  async describe(capture: string): Promise<CaptureCompleted | undefined> {
+    const path = await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
+    if (path === undefined) return undefined;
+    return captureCompletedSchema.parse(JSON.parse(await readFile(sidecarOf(path), "utf8")));
   }
 
   /** Resolves when nothing is being removed. */

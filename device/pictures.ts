@@ -61,10 +61,13 @@ export class Pictures {
     this.#stopped = true;
   }
 
-  /** @throws Error when the camera fails; `capture.failed` has been said */
-  now(): Promise<CaptureCompleted> {
+  /**
+   * @param begin told the picture's name, and waited for, before it is taken
+   * @throws Error when the camera fails; `capture.failed` has been said
+   */
+  now(begin?: (capture: string) => Promise<void>): Promise<CaptureCompleted> {
     const { onDemand = true } = this.#options.config.preview;
-    return this.#inTurn(() => this.#capture({ preview: onDemand }));
+    return this.#inTurn(() => this.#capture({ preview: onDemand, ...(begin === undefined ? {} : { begin }) }));
   }
 
   /** One that is due by the schedule. @returns the failures in a row up to and with it */
@@ -114,11 +117,18 @@ export class Pictures {
     return every > 0 && this.#taken % every === 0;
   }
 
-  async #capture({ preview }: { preview: boolean }): Promise<CaptureCompleted> {
+  async #capture({
+    preview,
+    begin,
+  }: {
+    preview: boolean;
+    begin?: (capture: string) => Promise<void>;
+  }): Promise<CaptureCompleted> {
     if (this.#stopped) throw new Error("the camera is stopping");
     const { camera, settings, clock } = this.#options;
     const at = clock.now();
     const capture = ulid(at.getTime()).toLowerCase();
+    await begin?.(capture);
     void this.#event("capture.started", { capture });
     let frame: Frame;
     let completed: CaptureCompleted;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { type Command, type CommandReply, commandReplySchema, scheduleSchema } from "../../contract/commands.ts";
 import { cameraAboutSchema, captureCompletedSchema, linkSchema } from "../../contract/events.ts";
+import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
 import {
   action,
   CommandDesk,
@@ -22,6 +23,7 @@ import {
   silent,
   stateTopic,
 } from "./support/cameras.ts";
+import { jpegOf } from "./support/programs.ts";
 import type { TestBroker } from "./support/test-broker.ts";
 
 let commands = 0;
@@ -229,7 +231,7 @@ test("reboot: sleeping with a time of return, another session, and the answer af
   expect(Date.parse(links[1]?.until ?? "")).toBeGreaterThan(0);
 });
 
-test("what a command came to is remembered over a restart; one that the restart interrupted has failed", async () => {
+test("what a command came to is remembered over a restart; of one that the restart interrupted it is not known", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -243,13 +245,104 @@ test("what a command came to is remembered over a restart; one that the restart 
   await writeFile(file, JSON.stringify(kept));
   await onlineCamera(broker, { dataPath });
   const cut = await broker.until(() => repliesTo(broker, command("capture.now", {}, { id: "cut-short" }))[0]);
-  expect(cut).toMatchObject({ status: "failed", error: "the camera restarted before it was done" });
+  expect(cut).toMatchObject({
+    status: "unknown",
+    error: expect.stringMatching(/while it was carried out: nothing tells/),
+  });
   expect((await broker.until(() => repliesTo(broker, command("reboot", {}, { id: "boot" }))[0])).status).toBe(
     "succeeded",
   );
   await broker.publish(commandTopic("capture.now"), given);
   const again = await broker.until(() => repliesTo(broker, given).filter(({ status }) => status === "succeeded")[1]);
   expect(again).toEqual(first);
+});
+
+interface Interrupted {
+  name: string;
+  progress: { args: Record<string, unknown>; begun: boolean; capture?: string };
+}
+
+/** Starts a camera anew whose earlier run was killed in the middle of a command. @returns what it says came of that */
+async function afterCrash(
+  broker: TestBroker,
+  config: { dataPath: string; images?: object },
+  { name, progress }: Interrupted,
+): Promise<CommandReply> {
+  const file = join(config.dataPath, "north.json");
+  const kept = JSON.parse(await readFile(file, "utf8"));
+  const id = `cut-${++commands}`;
+  kept.commands.push({ name, reply: { command_id: id, status: "accepted" }, progress });
+  await writeFile(file, JSON.stringify(kept));
+  const agent = await onlineCamera(broker, config);
+  const reply = await broker.until(() => repliesTo(broker, command(name, {}, { id }))[0]);
+  await agent.stop();
+  return reply;
+}
+
+test("a picture that was kept before a crash is said to be taken, one that was not to be not", async () => {
+  const broker = await openBroker();
+  const config = { dataPath: await cameraWithData(), images: {} };
+  const agent = await onlineCamera(broker, config);
+  const taken = await give(broker, command("capture.now"));
+  await agent.stop();
+  const { capture } = captureCompletedSchema.parse(taken.result);
+  const progress = { args: {}, begun: true };
+  const interrupted = (more: object) =>
+    afterCrash(broker, config, { name: "capture.now", progress: { ...progress, ...more } });
+  expect(await interrupted({ capture })).toMatchObject({ status: "succeeded", result: taken.result });
+  const undone = { status: "failed", error: "the camera restarted before it was done" };
+  expect(await interrupted({ capture: "01kb0000000000000000000000" })).toMatchObject(undone);
+  expect(await interrupted({})).toMatchObject(undone);
+  expect(await interrupted({ begun: false })).toMatchObject({
+    status: "failed",
+    error: expect.stringMatching(/before it was begun/),
+  });
+});
+
+test("settings and a schedule that were kept before a crash are said to be set, others not to be", async () => {
+  const broker = await openBroker();
+  const config = { dataPath: await cameraWithData() };
+  const agent = await onlineCamera(broker, config);
+  const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
+  await give(broker, command("settings.set", { iso: 400, quality: null }));
+  await give(broker, command("schedule.set", schedule));
+  await agent.stop();
+  const begun = { begun: true };
+  const after = (name: string, args: Record<string, unknown>) =>
+    afterCrash(broker, config, { name, progress: { ...begun, args } });
+  expect(await after("settings.set", { iso: 400, quality: "auto" })).toMatchObject({
+    status: "succeeded",
+    result: { iso: 400 },
+  });
+  expect(await after("settings.set", { iso: 200 })).toMatchObject({ status: "failed" });
+  expect(await after("schedule.set", schedule)).toMatchObject({
+    ...{ status: "succeeded", result: { next_capture_at: expect.any(String) } },
+  });
+  expect(await after("schedule.set", { entries: [] })).toMatchObject({ status: "failed" });
+  expect(await after("preview.send", {})).toMatchObject({ status: "unknown" });
+});
+
+test("what a command is about is on the disk before it is carried out, and forgotten when it is done", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const jpeg = await jpegOf(64, 48);
+  const read = async () => JSON.parse(await readFile(join(dataPath, "north.json"), "utf8")).commands;
+  const seen: unknown[] = [];
+  const camera: CameraDriver = {
+    about: { model: "Stand-in", firmware: "1" },
+    capture: async () => {
+      seen.push(...(await read()));
+      return { jpeg, width: 64, height: 48, settings: {} };
+    },
+  };
+  const agent = await cameraAt(broker, { camera, config: { dataPath } });
+  const given = command("capture.now");
+  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  const { capture } = captureCompletedSchema.parse((await give(broker, given)).result);
+  const accepted = { command_id: given.id, status: "accepted" };
+  expect(seen).toEqual([{ name: "capture.now", reply: accepted, progress: { args: {}, begun: true, capture } }]);
+  await agent.stop();
+  expect(await read()).toEqual([{ name: "capture.now", reply: expect.objectContaining({ status: "succeeded" }) }]);
 });
 
 test("a damaged file is put aside and the camera works with defaults", async () => {

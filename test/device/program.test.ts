@@ -4,9 +4,10 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
+import { commandReplySchema } from "../../contract/commands.ts";
 import { captureCompletedSchema, linkSchema } from "../../contract/events.ts";
 import { ExitCode, readCommandLine } from "../../device/command-line.ts";
-import { cameraTopic, envelopeOf, eventTopic, openBroker } from "./support/cameras.ts";
+import { cameraTopic, commandTopic, envelopeOf, eventTopic, openBroker, replyTopic } from "./support/cameras.ts";
 import { jpegOf, Programs, temporaryFolder } from "./support/programs.ts";
 import type { TestBroker } from "./support/test-broker.ts";
 
@@ -147,4 +148,48 @@ test("a second one with the same data is refused, and does not disturb the first
   });
   expect(child.exitCode).toBeNull();
   expect(links(broker)).toHaveLength(1);
+});
+
+test.each([
+  // Its preview is still being made, and the answer has not been noted.
+  ["after its picture was kept", 'cat "$HERE/picture.jpg"', "capture.completed", "succeeded"],
+  [
+    "while its picture was taken",
+    'test -e "$HERE/again" || sleep 600; cat "$HERE/picture.jpg"',
+    "capture.started",
+    "failed",
+  ],
+] as const)("killed %s, it tells the truth about the command at its next start", async (_, script, moment, status) => {
+  const broker = await openBroker();
+  const programs = new Programs();
+  programs.write("picture.jpg", await jpegOf(4000, 3000));
+  programs.add("rpicam-still", script);
+  const settings = {
+    CAMERA_DRIVER: "rpicam",
+    CAPTURE_INTERVAL_S: "86400",
+    SCHEDULE_FILE: join(programs.folder, "none.json"),
+  };
+  writeFileSync(settings.SCHEDULE_FILE, '{"entries":[]}');
+  const env = { ...needed, ...settings, DATA_PATH: temporaryFolder(), BROKER_URL: broker.url };
+  const { child, closed } = launch([], env);
+  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  const id = "a-command";
+  const now = Date.now();
+  await broker.publish(commandTopic("capture.now"), {
+    ...{ id, name: "capture.now", args: {}, issued_by: "alice" },
+    ...{ issued_at: new Date(now).toISOString(), expires_at: new Date(now + 60_000).toISOString() },
+  });
+  await broker.until(() => broker.on(eventTopic(moment)).length > 0);
+  child.kill("SIGKILL");
+  await closed;
+  programs.write("again", "");
+  launch([], env);
+  const replies = () =>
+    broker.on(replyTopic("capture.now")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
+  const end = await broker.until(() => replies().find((reply) => reply.status !== "accepted"));
+  expect(end).toMatchObject({ command_id: id, status });
+  if (status === "failed") return expect(end.error).toBe("the camera restarted before it was done");
+  const said = broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data);
+  expect(new Set(said.map((data) => captureCompletedSchema.parse(data).capture)).size).toBe(1);
+  expect(end.result).toEqual(said[0]);
 });
