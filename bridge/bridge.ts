@@ -23,6 +23,7 @@ import type { Journal } from "./journal/journal.ts";
 import { startLinkGaps } from "./link-gaps.ts";
 import type { Previews } from "./previews.ts";
 import type { Publish } from "./publish.ts";
+import { tellRefusedPublication } from "./refusal-events.ts";
 import { createCallers } from "./routes/callers.ts";
 import { startHttpServer } from "./server.ts";
 import { sharePresence } from "./shared-presence.ts";
@@ -179,6 +180,9 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     started(sockets);
     const accountsLogger = logger.child({ part: "accounts" });
     started(auditMqtt(audit, options.mqttClients));
+    const tellRefused = tellRefusedPublication({ publish, logger: logger.child({ part: "refusals" }) });
+    const endTelling = options.mqttClients?.onPublicationRefused(tellRefused);
+    started({ stop: () => endTelling?.() });
     started(startEnforcement({ authority, sockets, mqtt: options.mqttClients, logger: accountsLogger }));
     const guard = started(new LoginGuard({ ...config.logins, signals: cluster.signals, nodeId: cluster.nodeId }));
     started(

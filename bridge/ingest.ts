@@ -2,8 +2,13 @@ import type { Logger } from "pino";
 import { monotonicFactory } from "ulid";
 import { broadcastProblem } from "../contract/broadcast-channels.ts";
 import { type CustomChannels, cameraChannel, cameraOfTopic, channelsOf } from "../contract/channels.ts";
-import { cameraNamedIn, type Envelope, type Publication, readPublication } from "../contract/events.ts";
-import { LimitedLog } from "../contract/limited-log.ts";
+import {
+  cameraNamedIn,
+  type Envelope,
+  type Publication,
+  type RefusalReason,
+  readPublication,
+} from "../contract/events.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import { MAX_DEVICES } from "./accounts/devices.ts";
@@ -46,6 +51,12 @@ export class PublicationRefusedError extends Error {
   override name = "PublicationRefusedError";
   /** What the broker tells a sender's fault from a failure of ours by. */
   readonly permanent = true;
+  readonly reason: RefusalReason;
+
+  constructor(reason: RefusalReason, message: string) {
+    super(message);
+    this.reason = reason;
+  }
 }
 
 export interface IngestOptions {
@@ -105,7 +116,6 @@ class JournalIngest implements BridgeIngest {
   readonly #options: IngestOptions;
   readonly #logger: Logger;
   readonly #now: () => number;
-  readonly #limitedLog = new LimitedLog();
   readonly #nextId = monotonicFactory();
   readonly #topics: TopicDecisions<TopicFacts | "foreign" | "malformed">;
   /** Positions up to here are of earlier runs. */
@@ -137,18 +147,18 @@ class JournalIngest implements BridgeIngest {
     const { topic: name, payload, qos } = publication;
     const { maxPayloadBytes } = this.#options;
     const facts = this.#topics.of(name);
-    if (facts === "malformed") this.#refuse(publication, `"${name}" is no topic of this system`);
+    if (facts === "malformed") this.#refuse("bad_topic", `"${name}" is no topic of this system`);
     if (facts === "foreign") {
       this.#stats.foreign++;
       return { position: undefined, forward: true };
     }
     if (payload.length > maxPayloadBytes)
       this.#refuse(
-        publication,
+        "too_large",
         `the payload has ${payload.length} bytes, more than MAX_PAYLOAD_BYTES ${maxPayloadBytes}`,
       );
     const problem = this.#channelProblem(facts);
-    if (problem !== undefined) this.#refuse(publication, problem);
+    if (problem !== undefined) this.#refuse("no_channel", problem);
     if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
     const message = this.#messageOf(publication, facts);
     const accepted: Accepted = { position: undefined, forward: true };
@@ -311,7 +321,7 @@ class JournalIngest implements BridgeIngest {
     try {
       saved = await this.#options.previews.save(camera, capture, payload);
     } catch (error) {
-      if (error instanceof PreviewRefusedError) this.#refuse(publication, error.message);
+      if (error instanceof PreviewRefusedError) this.#refuse("bad_picture", error.message);
       this.#stats.failed++;
       throw new StoreUnavailableError("the preview could not be written", { cause: error });
     } finally {
@@ -364,12 +374,10 @@ class JournalIngest implements BridgeIngest {
       : `the journal has places for registered cameras only: register ${camera} (npx skylapse camera add ${camera})`;
   }
 
-  #refuse({ identity, topic }: IncomingPublication, reason: string): never {
+  /** Whoever asked for it to be accepted tells of it. */
+  #refuse(reason: RefusalReason, message: string): never {
     this.#stats.refused++;
-    this.#limitedLog.note(identity, (times) =>
-      this.#logger.info({ identity, topic, reason, times }, "publication refused"),
-    );
-    throw new PublicationRefusedError(reason);
+    throw new PublicationRefusedError(reason, message);
   }
 }
 

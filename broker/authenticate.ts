@@ -10,7 +10,7 @@ import type { Device, Devices } from "./devices.ts";
 import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "./errors.ts";
 import type { Origin } from "./listeners.ts";
 import { nameIssuer } from "./name-issuer.ts";
-import { Pace } from "./pace.ts";
+import { Pace, type PaceLimits } from "./pace.ts";
 import type { PermissionSet, PermissionSets } from "./permission-sets.ts";
 import { reservedFor, sessionKey } from "./session-names.ts";
 import { type Bearer, bearerOf, type SessionOwner } from "./session-owner.ts";
@@ -66,7 +66,7 @@ export interface AuthenticateOptions {
   maxKeepaliveSeconds: number;
   maxConnectionsPerUser: number;
   maxUserConnectsPerMinute: number;
-  maxMessagesPerSecond: number;
+  pace: PaceLimits;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
@@ -154,8 +154,9 @@ export class Authenticate {
       writes: new TopicDecisions((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
-      pace: registry.paceOf(who.identity) ?? new Pace(this.#options.maxMessagesPerSecond),
+      pace: registry.paceOf(who.identity) ?? new Pace(this.#options.pace),
       lastForwarded: 0,
+      owedAnswers: 0,
       tokenId: who.tokenId,
       sessionId: who.sessionId,
       issuedAt: who.issuedAt,

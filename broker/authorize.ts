@@ -1,13 +1,15 @@
 import type { AedesPublishPacket, Client, PublishPacket, Subscription } from "aedes";
 import type { Logger } from "pino";
 import { MAX_JSON_DEPTH } from "../contract/events.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
-import { type AccessRefusal, type AuditedAct, RefusedPublishError, SlowClientError } from "./errors.ts";
+import { type AccessRefusal, type AuditedAct, NotAcceptedError, SlowClientError } from "./errors.ts";
 import type { ForwardingBroker } from "./forwarding-broker.ts";
-import type { IngestGate } from "./ingest-gate.ts";
+import type { Answers, IngestGate } from "./ingest-gate.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, type PublishDecision } from "./permission-sets.ts";
+import type { RefusedPublications } from "./refused-publications.ts";
 import { sessionName } from "./session-names.ts";
 import type { RetainedTopics } from "./storage/retained-topics.ts";
 import type { Wills } from "./wills.ts";
@@ -21,6 +23,7 @@ export interface AuthorizeOptions {
   isRemoved(identity: string): boolean;
   broker: ForwardingBroker;
   gate: IngestGate;
+  refused: RefusedPublications;
   /** Takes a filter that is refused now out of the client's stored session. */
   forgetSubscription(client: Client, filter: string): void;
   /** Whether a publication that the client's session queues is not to be delivered now: see `storage/replays.ts`. */
@@ -42,7 +45,6 @@ export interface AuthorizeOptions {
 export interface AuthorizeCounts {
   /** Publications of clients that the rules let through. */
   received: number;
-  refusedPublishes: number;
   refusedSubscriptions: number;
   /** Messages handed to clients. */
   delivered: number;
@@ -67,12 +69,12 @@ export class Authorize {
   readonly #options: AuthorizeOptions;
   readonly #batch = new WriteBatch();
   readonly #barred = new WeakMap<Client, ClientAccess>();
+  readonly #refusedFilters = new LimitedLog();
   #stopping = false;
   /** Not retained because their camera or service has too many. */
   refusedRetained = 0;
   readonly counts: AuthorizeCounts = {
     received: 0,
-    refusedPublishes: 0,
     refusedSubscriptions: 0,
     delivered: 0,
     shed: 0,
@@ -86,6 +88,7 @@ export class Authorize {
   /** From now on wills are kept and not published: it is the broker that goes, not its clients. */
   stop(): void {
     this.#stopping = true;
+    this.#refusedFilters.stop();
   }
 
   /**
@@ -108,7 +111,10 @@ export class Authorize {
         const barred = client === null ? undefined : this.#barred.get(client);
         if (barred === undefined || saysOfItself(barred.writes.of(packet.topic)))
           this.#publishWill(client, identity, packet, callback);
-        else this.#refusePublish(barred, packet, "a will of a client that may do it no more", callback);
+        else {
+          const why = "a will of a client that may do it no more";
+          this.#refusePublish(barred, packet, { reason: "not_allowed", why }, callback);
+        }
         return;
       }
       if (client === null) {
@@ -119,26 +125,29 @@ export class Authorize {
     }
     const access = this.#options.registry.of(client);
     if (access === undefined) {
-      callback(new RefusedPublishError("the client is not known"));
+      // Its connection has just ended.
+      callback(new NotAcceptedError("the client is not known"));
       return;
     }
     const decision = access.writes.of(packet.topic);
     if (decision.kind === "refused") {
-      this.#refusePublish(access, packet, decision.why, callback);
+      this.#refusePublish(access, packet, decision, callback);
     } else if (packet.payload.length > this.#options.maxPayloadBytes) {
-      const why = `a payload of ${packet.payload.length} bytes, where ${this.#options.maxPayloadBytes} are allowed`;
-      this.#refusePublish(access, packet, why, callback);
+      // What is beyond the largest packet does not come this far.
+      const why = `a payload of ${packet.payload.length} bytes or more, where MAX_PAYLOAD_BYTES allows ${this.#options.maxPayloadBytes}`;
+      this.#refusePublish(access, packet, { reason: "too_large", why }, callback);
     } else if (
       decision.kind === "ingest" &&
       decision.act?.action === "command" &&
       !nameIssuer(packet, access.identity)
     ) {
-      this.#refusePublish(access, packet, `a command nested deeper than ${MAX_JSON_DEPTH} levels`, callback);
+      const why = `a command nested deeper than ${MAX_JSON_DEPTH} levels`;
+      this.#refusePublish(access, packet, { reason: "too_deep", why }, callback);
     } else {
       this.counts.received++;
       if (decision.kind === "ingest") {
         packet.retain &&= this.#mayRetain(access, decision, packet);
-        this.#options.gate.pass(client, access.identity, packet, this.#noting(access, decision.act, callback));
+        this.#options.gate.pass(client, access, packet, this.#answers(access, decision, callback));
       } else {
         packet.dup = false;
         callback(null);
@@ -163,12 +172,14 @@ export class Authorize {
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
       access.filters.set(filter, subscription.qos);
-      access.pace.of(() => callback(null, subscription))();
+      callback(null, subscription);
       return;
     }
     this.counts.refusedSubscriptions++;
     const { identity, clientId } = access ?? sessionName(client.id);
-    logger.warn({ identity, clientId, filter, why }, "a subscription is refused");
+    this.#refusedFilters.note(identity ?? "unknown", (times) => {
+      logger.warn({ identity, clientId, filter, why, times }, "a subscription is refused");
+    });
     if (access !== undefined) this.#tellRefusal("subscribe", access, filter);
     // Stored by an earlier connection that was allowed more.
     if (!client.clean) this.#options.forgetSubscription(client, filter);
@@ -201,6 +212,7 @@ export class Authorize {
     }
     this.counts.delivered++;
     this.#batch.hold(client.conn);
+    access.owedAnswers += packet.qos;
     if (packet.qos === 0) return packet;
     if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
       // Aedes lowers it only for a filter without wildcards [MQTT-3.8.4-6].
@@ -223,7 +235,6 @@ export class Authorize {
     };
     const act = actOf(tree.parse(packet.topic));
     // Where it was sent from is not kept with it.
-    const done = this.#noting({ identity, address: "unknown" }, act, callback);
     if (this.#stopping) keep();
     else if (isRemoved(identity)) {
       // Nobody is left to clear what it would retain, and a device that is gone for good is not offline.
@@ -236,7 +247,12 @@ export class Authorize {
       broker.skip(packet);
       callback(null);
     } else {
-      gate.pass(client, identity, packet, (error) => (error ? keep() : done(null)));
+      const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
+      const answers = this.#answers({ identity, address: "unknown" }, { act, isLookedAt: true }, callback);
+      gate.pass(client, sender, packet, {
+        ...answers,
+        callback: (error) => (error ? keep() : answers.callback(null)),
+      });
     }
   }
 
@@ -247,33 +263,47 @@ export class Authorize {
     { topic, payload }: PublishPacket,
   ): boolean {
     if (!retains || owner === undefined || payload.length === 0) return retains;
-    const { retainedTopics, maxRetainedPerDevice, logger } = this.#options;
+    const { retainedTopics, maxRetainedPerDevice, refused } = this.#options;
     const topics = retainedTopics();
     if (topics.sizeBelow(owner) < maxRetainedPerDevice || topics.has(topic)) return true;
-    // The first and every thousandth: a flood must not become a flood of lines.
-    if (this.refusedRetained++ % 1000 === 0)
-      logger.warn({ identity, clientId, topic, maxRetainedPerDevice }, "too many retained messages of one device");
+    this.refusedRetained++;
+    const why = `${owner} has ${maxRetainedPerDevice} retained messages already (MAX_RETAINED_MESSAGES_PER_DEVICE): it is delivered and not retained`;
+    refused.add({ identity, clientId }, topic, { reason: "no_room", why });
     return false;
   }
 
-  #refusePublish(access: ClientAccess, packet: PublishPacket, why: string, callback: Callback): void {
-    this.counts.refusedPublishes++;
-    const { identity, clientId } = access;
-    this.#options.logger.warn({ identity, clientId, topic: packet.topic, why }, "a publication is refused");
+  /** Acknowledged as what is accepted is, and neither kept nor forwarded. */
+  #refusePublish(
+    access: ClientAccess,
+    packet: PublishPacket,
+    refusal: Parameters<RefusedPublications["add"]>[2],
+    callback: Callback,
+  ): void {
+    this.#options.refused.add(access, packet.topic, refusal);
     this.#tellRefusal("publish", access, packet.topic);
-    callback(new RefusedPublishError(why));
+    this.#options.broker.skip(packet);
+    callback(null);
   }
 
-  #noting(
+  /** Notes in the audit log what becomes of a command or a broadcast. */
+  #answers(
     { identity, address }: Pick<ClientAccess, "identity" | "address">,
-    act: Pick<AuditedAct, "action" | "target"> | undefined,
+    { act, isLookedAt }: Pick<Extract<PublishDecision, { kind: "ingest" }>, "act" | "isLookedAt">,
     done: Callback,
-  ): Callback {
-    if (act === undefined) return done;
-    const wasDone = act.action === "command" ? "issued" : "done";
-    return (error?: Error | null): void => {
-      this.#options.onCarriedOut({ ...act, who: identity, address, outcome: error ? "refused" : wasDone });
-      done(error);
+  ): Answers {
+    if (act === undefined) return { isLookedAt, callback: done, refused: done };
+    const note = (outcome: AuditedAct["outcome"]) =>
+      this.#options.onCarriedOut({ ...act, who: identity, address, outcome });
+    return {
+      isLookedAt,
+      callback: (error) => {
+        note(error ? "refused" : act.action === "command" ? "issued" : "done");
+        done(error);
+      },
+      refused: () => {
+        note("refused");
+        done(null);
+      },
     };
   }
 

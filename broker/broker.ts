@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
-import { MAX_TOPIC_LENGTH, MAX_TOPIC_LEVELS, type TopicTree } from "../contract/topics.ts";
+import { MAX_TOPIC_LENGTH, type TopicTree } from "../contract/topics.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
 import { Admission } from "./admission.ts";
 import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./authenticate.ts";
@@ -25,8 +25,9 @@ import {
   PEER_ADDRESSES,
   type Ports,
 } from "./listeners.ts";
-import { watchPackets } from "./packet-meter.ts";
+import { paceReading } from "./paced-reading.ts";
 import { PermissionSets } from "./permission-sets.ts";
+import { type RefusedPublication, RefusedPublications } from "./refused-publications.ts";
 import { reservedFor, sessionKey, sessionName } from "./session-names.ts";
 import type { Bearer, SessionOwner } from "./session-owner.ts";
 import { openLevelStorage } from "./storage/level.ts";
@@ -42,6 +43,8 @@ const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;
 const MAX_EARLY_PACKETS = 100;
 /** QoS 2 publications of one client between PUBREC and PUBREL. */
 const MAX_INFLIGHT_QOS2 = 1000;
+/** More levels in a topic end the connection. */
+const MAX_LEVELS_OF_AEDES = 100;
 const SESSION_SWEEP_MS = 3_600_000;
 /** What {@link Broker.stop} gives to what is under way, and then to the closing of clients. */
 const STOP_DRAIN_MS = 700;
@@ -97,6 +100,8 @@ export interface BrokerStats extends AuthorizeCounts {
   refusedConnections: number;
   /** CONNECTs answered with a refusal, since the start. */
   refusedClients: number;
+  /** Publications that were acknowledged and not kept, or not retained, since the start. */
+  refusedPublishes: number;
   /** Publications that could not be made durable and were not acknowledged, since the start. */
   notAccepted: number;
   /** Sessions kept for clients that connect with clean session off. */
@@ -127,6 +132,8 @@ export interface Broker {
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void;
   /** Calls back for each connection beyond a limit, and each CONNECT, subscription and publication that the rules refuse. */
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
+  /** Calls back for publications that were acknowledged and not kept, once a minute for each sender and reason. */
+  onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
   /** Calls back for each command and broadcast of a client, accepted or not. */
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
   /** The authenticated clients. */
@@ -206,6 +213,7 @@ class EmbeddedBroker implements Broker {
   readonly #authenticate: Authenticate;
   readonly #authorize: Authorize;
   readonly #gate: IngestGate;
+  readonly #refused: RefusedPublications;
   readonly #takeOvers: TakeOvers | undefined;
   readonly #origins = new WeakMap<Duplex, Origin>();
   readonly #deadlines = new WeakMap<Duplex, NodeJS.Timeout>();
@@ -243,10 +251,13 @@ class EmbeddedBroker implements Broker {
       queueLimit: MAX_EARLY_PACKETS,
       maxInflightInbound: MAX_INFLIGHT_QOS2,
       maxClientsIdLength: MAX_CLIENT_ID_LENGTH,
-      maxTopicLevels: MAX_TOPIC_LEVELS,
+      // Ours refuse with an answer, at a sixth of this.
+      maxTopicLevels: MAX_LEVELS_OF_AEDES,
     };
-    this.#aedes = new ForwardingBroker(aedesOptions, (client) => registry.of(client)?.pace);
+    this.#aedes = new ForwardingBroker(aedesOptions);
+    this.#refused = new RefusedPublications(logger);
     this.#gate = new IngestGate({
+      refused: this.#refused,
       broker: this.#aedes,
       ingest: cluster === undefined ? ingest : guardedIngest(ingest, () => cluster.trouble),
       isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
@@ -281,6 +292,7 @@ class EmbeddedBroker implements Broker {
       },
       broker: this.#aedes,
       gate: this.#gate,
+      refused: this.#refused,
       forgetSubscription: (client, filter) => {
         storage.removeSubscriptions(client, [filter]).catch((error: unknown) => {
           logger.error({ err: error }, "a subscription that is no longer allowed could not be removed");
@@ -361,12 +373,15 @@ class EmbeddedBroker implements Broker {
         this.#origins.set(connection, origin);
         this.#awaitConnack(connection);
         const client = this.#aedes.handle(connection, request);
-        const limits = { maxConnectBytes: this.#config.maxConnectBytes, maxPacketBytes: this.#maxPacketBytes };
-        const refuse = (problem: string): void => {
+        const { maxConnectBytes, maxSubscriptions } = this.#config;
+        const stopWatching = paceReading(connection, {
+          socket: request?.socket ?? connection,
+          limits: { maxConnectBytes, maxPacketBytes: this.#maxPacketBytes, maxFilters: maxSubscriptions },
+          clientOf: () => this.#parts.registry.of(client),
           // At once, before Aedes' parser finds something else wrong with the same bytes.
-          client.emit("error", new PacketRefusedError(problem));
-        };
-        this.#earlyWatches.set(connection, watchPackets(connection, request?.socket ?? connection, limits, refuse));
+          onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
+        });
+        this.#earlyWatches.set(connection, stopWatching);
       },
     });
   }
@@ -400,6 +415,10 @@ class EmbeddedBroker implements Broker {
   onRefused(listener: (refusal: AccessRefusal) => void): () => void {
     this.#refusalListeners.add(listener);
     return () => this.#refusalListeners.delete(listener);
+  }
+
+  onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void {
+    return this.#refused.onRefused(listener);
   }
 
   onCarriedOut(listener: (act: AuditedAct) => void): () => void {
@@ -446,7 +465,7 @@ class EmbeddedBroker implements Broker {
       refusedClients: this.#authenticate.refused,
       notAccepted: this.#gate.notAccepted,
       ...this.#authorize.counts,
-      refusedPublishes: this.#authorize.counts.refusedPublishes + this.#gate.refused,
+      refusedPublishes: this.#refused.count,
       sessions: storage.sessions,
       retainedMessages: storage.retained.topics.size,
       refusedRetained: storage.retained.refused + this.#authorize.refusedRetained,
@@ -473,6 +492,7 @@ class EmbeddedBroker implements Broker {
     });
     await until(() => closed, STOP_CLOSE_MS);
     this.#admission.destroyAll();
+    this.#refused.stop();
     await this.#parts.storage.destroy();
   }
 

@@ -22,8 +22,10 @@ export interface ClientAccess {
   readonly filters: Map<string, 0 | 1 | 2>;
   /** Of a device with a clean session: what it was sent and has not acknowledged. */
   readonly receipts: DeliveryReceipts | undefined;
-  /** How often its identity may publish and subscribe, over all connections of it here. */
+  /** How much its identity may ask for, over all connections of it here. */
   readonly pace: Pace;
+  /** PUBACKs, PUBRECs and PUBCOMPs that it owes for what it was sent. */
+  owedAnswers: number;
   /** The number of the publication that was last given to it. */
   lastForwarded: number;
   /** The claim `jti` of its token. */
@@ -41,6 +43,9 @@ export interface ClientAccess {
   /** Seconds; 0 for a client that need not send anything. */
   readonly keepaliveS: number;
 }
+
+/** Identities without a connection whose pace is remembered. */
+const MAX_LEFT = 10_000;
 
 export type Transport = "tcp" | "tls" | "websocket";
 
@@ -66,6 +71,8 @@ export class ClientRegistry {
   /** Of each identity, how many clients have proved to be it, past their CONNECT or not. */
   readonly #proved = new Map<string, number>();
   readonly #paces = new Map<string, Pace>();
+  /** Those of identities without a connection that still owe something, the longest gone first: to connect again is no way to be given more. */
+  readonly #left = new Map<string, Pace>();
   readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
 
   /** Clients that are past their CONNECT. */
@@ -103,9 +110,9 @@ export class ClientRegistry {
     return this.#proved.get(identity) ?? 0;
   }
 
-  /** That of the clients which have proved to be the identity; undefined when there is none. */
+  /** That of the clients which have proved to be the identity, or did a moment ago; undefined when there is none. */
   paceOf(identity: string): Pace | undefined {
-    return this.#paces.get(identity);
+    return this.#paces.get(identity) ?? this.#left.get(identity);
   }
 
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
@@ -122,6 +129,7 @@ export class ClientRegistry {
     else sameSession.add(client);
     this.#proved.set(access.identity, this.proved(access.identity) + 1);
     this.#paces.set(access.identity, access.pace);
+    this.#left.delete(access.identity);
     client.conn.once("close", () => this.#remove(client, access));
   }
 
@@ -157,6 +165,15 @@ export class ClientRegistry {
     for (const listener of this.#takeOverListeners) listener({ clientId, identity });
   }
 
+  #rest({ identity, pace }: ClientAccess): void {
+    this.#paces.delete(identity);
+    for (const [known, left] of this.#left) {
+      if (this.#left.size < MAX_LEFT && !left.isRested) break;
+      this.#left.delete(known);
+    }
+    if (!pace.isRested) this.#left.set(identity, pace);
+  }
+
   #remove(client: Client, access: ClientAccess): void {
     this.#accesses.delete(client);
     this.#byObject.delete(client);
@@ -164,7 +181,7 @@ export class ClientRegistry {
     sameSession?.delete(client);
     if (sameSession?.size === 0) this.#bySession.delete(access.sessionKey);
     countDown(this.#proved, access.identity);
-    if (this.proved(access.identity) === 0) this.#paces.delete(access.identity);
+    if (this.proved(access.identity) === 0) this.#rest(access);
     if (this.#registered.delete(client)) countDown(this.#connections, access.identity);
   }
 }

@@ -38,6 +38,8 @@ const schema = z.object({
   MAX_MQTT_CONNECTS_PER_MINUTE: limitVariable.default(3000),
   MAX_MQTT_USER_CONNECTS_PER_MINUTE: limitVariable.optional(),
   MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(2000),
+  MAX_MQTT_BYTES_PER_SECOND: limitVariable.default(4_194_304),
+  MAX_MQTT_PENDING_BYTES: limitVariable.default(524_288),
   MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
   MAX_MQTT_SESSIONS: limitVariable.default(10_000),
   MAX_MQTT_SESSIONS_PER_USER: limitVariable.default(100),
@@ -98,9 +100,19 @@ export interface BrokerConfig {
   maxConnectsPerMinute: number;
   /** `MAX_MQTT_USER_CONNECTS_PER_MINUTE`: of one user, device or service. Default: ten times `maxConnectionsPerUser`. */
   maxUserConnectsPerMinute: number;
-  /** `MAX_MQTT_MESSAGES_PER_SECOND`: publications and subscriptions of one identity in the long run; beyond, it is read from more slowly. Default 2,000. */
-  maxMessagesPerSecond: number;
-  /** `MAX_MQTT_SUBSCRIPTIONS`: filters of one client. Default 100. */
+  /** What one user, device or service may send over all of its connections; beyond, it is read from more slowly and nothing is lost. */
+  pace: {
+    /** `MAX_MQTT_MESSAGES_PER_SECOND`: packets, and each filter of a SUBSCRIBE or UNSUBSCRIBE; twice as many at once. Default 2,000. */
+    messagesPerSecond: number;
+    /**
+     * `MAX_MQTT_BYTES_PER_SECOND`: bytes of these packets, and of the retained messages that its subscriptions ask for; twice as
+     * many at once. Default 4 MiB: one that sends states of 200 KB as fast as it can then leaves others' PUBACKs as fast as before.
+     */
+    bytesPerSecond: number;
+    /** `MAX_MQTT_PENDING_BYTES`: payload bytes on their way into the store. Default 512 KiB: two of the largest messages. */
+    pendingBytes: number;
+  };
+  /** `MAX_MQTT_SUBSCRIPTIONS`: filters of one client, and those of one SUBSCRIBE or UNSUBSCRIBE. Default 100. */
   maxSubscriptions: number;
   /** `MAX_MQTT_SESSIONS`: sessions kept for clients that connect with clean session off. Default 10,000. */
   maxSessions: number;
@@ -170,7 +182,11 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     maxConnectionsPerUser: read.MAX_MQTT_CONNECTIONS_PER_USER,
     maxConnectsPerMinute: read.MAX_MQTT_CONNECTS_PER_MINUTE,
     maxUserConnectsPerMinute: read.MAX_MQTT_USER_CONNECTS_PER_MINUTE ?? 10 * read.MAX_MQTT_CONNECTIONS_PER_USER,
-    maxMessagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
+    pace: {
+      messagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
+      bytesPerSecond: read.MAX_MQTT_BYTES_PER_SECOND,
+      pendingBytes: read.MAX_MQTT_PENDING_BYTES,
+    },
     maxSubscriptions: read.MAX_MQTT_SUBSCRIPTIONS,
     maxSessions: read.MAX_MQTT_SESSIONS,
     maxSessionsPerUser: read.MAX_MQTT_SESSIONS_PER_USER,

@@ -45,11 +45,6 @@ export class TokenUndecidedError extends Error {
   override name = "TokenUndecidedError";
 }
 
-/** A publication that its sender may not make. MQTT 3.1.1 has no negative acknowledgement, so the connection ends [MQTT-3.3.5-2]. */
-export class RefusedPublishError extends Error {
-  override name = "RefusedPublishError";
-}
-
 /** A publication that could not be made durable: it is not acknowledged, and the connection ends so that it is sent again. */
 export class NotAcceptedError extends Error {
   override name = "NotAcceptedError";
@@ -102,7 +97,5 @@ export class StorageUnavailableError extends Error {
 
 /** The errors that are the client's doing, or are logged with their reason where they are made. */
 export function isExpected(error: unknown): boolean {
-  return (
-    error instanceof RefusedConnectionError || error instanceof RefusedPublishError || error instanceof NotAcceptedError
-  );
+  return error instanceof RefusedConnectionError || error instanceof NotAcceptedError;
 }

@@ -1,5 +1,4 @@
 import { Aedes, type AedesOptions, type Client, type PublishPacket } from "aedes";
-import type { Pace } from "./pace.ts";
 import { TopicEmitter } from "./topic-emitter.ts";
 
 type PublishCallback = (error?: Error) => void;
@@ -24,16 +23,13 @@ interface ForwardedPacket extends PublishPacket {
  */
 export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;
-  readonly #paceOf: (client: Client) => Pace | undefined;
   #published = 0;
   #underWay = 0;
 
-  /** @param paceOf how often the client may publish */
-  constructor(options: Omit<AedesOptions, "mq">, paceOf: (client: Client) => Pace | undefined) {
+  constructor(options: Omit<AedesOptions, "mq">) {
     const emitter = new TopicEmitter();
     super({ ...options, mq: emitter });
     this.#emitter = emitter;
-    this.#paceOf = paceOf;
   }
 
   /** Publications that are being stored and handed to subscribers. */
@@ -70,8 +66,7 @@ export class ForwardingBroker extends Aedes {
 
   /** Called by Aedes for what clients sent, and for its own messages. */
   override publish(packet: ForwardedPacket, client: Client | null | PublishCallback, callback?: PublishCallback): void {
-    let done = typeof client === "function" ? client : (callback ?? nothing);
-    if (client !== null && typeof client === "object") done = this.#paceOf(client)?.of(done) ?? done;
+    const done = typeof client === "function" ? client : (callback ?? nothing);
     const forward = packet[FORWARD];
     if (forward === undefined) this.#publish(packet, done);
     else if (forward.done) done();

@@ -1,7 +1,10 @@
 import type { Client, PublishPacket } from "aedes";
 import type { Logger } from "pino";
+import type { RefusalReason } from "../contract/events.ts";
 import { NotAcceptedError } from "./errors.ts";
 import type { ForwardingBroker } from "./forwarding-broker.ts";
+import type { Pace } from "./pace.ts";
+import type { PublicationSender, RefusedPublications } from "./refused-publications.ts";
 
 /** A publication by an MQTT client that passed authentication and topic access. */
 export interface IncomingPublication {
@@ -21,13 +24,21 @@ export interface Accepted {
   forward: boolean;
   /** It comes late, from a backlog: it goes to who is subscribed now, and replaces no retained message. */
   historical?: boolean;
+  /** Why it is not retained though it was to be: there is no room. */
+  notRetained?: string;
+}
+
+/** Why ingest will never accept a publication, however often it is sent. */
+export interface PermanentRefusal extends Error {
+  permanent: true;
+  reason: RefusalReason;
 }
 
 /** Where a publication becomes durable, before it is acknowledged. */
 export interface Ingest {
   /**
-   * Resolves when the publication is durable: only then is it acknowledged and forwarded. Rejects with an error whose
-   * `permanent` is true when the publication is the sender's fault, and sending it again would change nothing.
+   * Resolves when the publication is durable: only then is it acknowledged and forwarded.
+   * @throws {PermanentRefusal} it is acknowledged and not kept: sending it again would change nothing
    */
   accept(publication: IncomingPublication): Promise<Accepted>;
   /** MQTT subscribers and their queues have been given the publication. */
@@ -39,10 +50,29 @@ export interface IngestGateOptions {
   ingest: Ingest;
   /** Whether the store knows a QoS 2 message id of the client, its PUBREL still to come. */
   isIncoming(clientId: string, messageId: number): boolean;
+  refused: RefusedPublications;
   logger: Logger;
 }
 
+/** Whose publication it is. */
+export interface Sender extends PublicationSender {
+  /** Undefined for a will. */
+  readonly pace?: Pace;
+}
+
+/** What a message costs the store beside its payload, bytes. */
+const MESSAGE_OVERHEAD_BYTES = 256;
+
 type Callback = (error?: Error | null) => void;
+
+/** What Aedes waits for. */
+export interface Answers {
+  /** Whether ingest may refuse it for what it is: then it is not handed on before. */
+  isLookedAt: boolean;
+  callback: Callback;
+  /** Called in the place of `callback` when it was refused, and is to be acknowledged. */
+  refused: Callback;
+}
 
 /** Holds back the acknowledgement of a publication until it is durable. */
 export class IngestGate {
@@ -50,11 +80,9 @@ export class IngestGate {
   /** QoS 2 publications between their arrival and their place in the store, by client and message id. */
   readonly #arriving = new Map<string, Promise<unknown>>();
   #accepting = 0;
-  /** Publications that were not accepted since one was; the log speaks at the first and at the end. */
+  /** Consecutive failures; logged at the first and on recovery. */
   #failures = 0;
   notAccepted = 0;
-  /** Publications that ingest refused for what they are. */
-  refused = 0;
 
   constructor(options: IngestGateOptions) {
     this.#options = options;
@@ -66,49 +94,50 @@ export class IngestGate {
   }
 
   /** @param client null for the will of a client of an earlier run */
-  pass(client: Client | null, identity: string, packet: PublishPacket, callback: Callback): void {
+  pass(client: Client | null, sender: Sender, packet: PublishPacket, answers: Answers): void {
     const id = client === null || packet.qos !== 2 ? undefined : packet.messageId;
     if (client !== null && id !== undefined) {
-      this.#passOnce(client, identity, packet, id, callback);
-    } else if (packet.qos === 0 && !packet.retain) {
+      this.#passOnce(client, sender, packet, id, answers);
+    } else if (packet.qos === 0 && !packet.retain && !answers.isLookedAt) {
       // Nobody waits for QoS 0: Aedes forwards it now, the journal has it when it has it.
-      void this.#passUnwaited(identity, packet);
-      callback(null);
+      void this.#passUnwaited(sender, packet);
+      answers.callback(null);
     } else {
-      void this.#passDurably(client, identity, packet, callback);
+      void this.#passDurably(client, sender, packet, answers);
     }
   }
 
   /** A QoS 2 publication that is sent again before its PUBREL is the same one: it is not accepted a second time [MQTT-4.3.3-2]. */
-  #passOnce(client: Client, identity: string, packet: PublishPacket, messageId: number, callback: Callback): void {
+  #passOnce(client: Client, sender: Sender, packet: PublishPacket, messageId: number, answers: Answers): void {
     if (this.#options.isIncoming(client.id, messageId)) {
       this.#options.broker.skip(packet);
-      callback(null);
+      answers.callback(null);
       return;
     }
     const key = `${client.id}\n${messageId}`;
     const arriving = this.#arriving.get(key);
     if (arriving !== undefined) {
       // Its connection broke and is back already. What became of the first decides.
-      void arriving.then(() => this.#passOnce(client, identity, packet, messageId, callback));
+      void arriving.then(() => this.#passOnce(client, sender, packet, messageId, answers));
       return;
     }
-    const passing = this.#passDurably(client, identity, packet, callback)
+    const passing = this.#passDurably(client, sender, packet, answers)
       // Aedes enters it in the store within this turn of the event loop.
       .then(() => new Promise((resolve) => setImmediate(resolve)))
       .finally(() => this.#arriving.delete(key));
     this.#arriving.set(key, passing);
   }
 
-  async #passUnwaited(identity: string, packet: PublishPacket): Promise<void> {
+  async #passUnwaited(sender: Sender, packet: PublishPacket): Promise<void> {
     const { ingest } = this.#options;
     this.#accepting++;
     try {
-      const { position } = await ingest.accept(publicationOf(identity, packet));
+      const { position } = await ingest.accept(publicationOf(sender.identity, packet));
       this.#accepted();
       if (position !== undefined) ingest.emitted(position);
     } catch (error) {
-      this.#failed(identity, packet, error);
+      if (isPermanent(error)) this.#refuse(sender, packet, error);
+      else this.#failed(error);
     } finally {
       this.#accepting--;
     }
@@ -116,25 +145,35 @@ export class IngestGate {
 
   async #passDurably(
     client: Client | null,
-    identity: string,
+    sender: Sender,
     packet: PublishPacket,
-    callback: Callback,
+    { callback, refused: acknowledge }: Pick<Answers, "callback" | "refused">,
   ): Promise<void> {
-    const { broker, ingest, logger } = this.#options;
+    const { broker, ingest, refused, logger } = this.#options;
+    const bytes = packet.payload.length + MESSAGE_OVERHEAD_BYTES;
     let accepted: Accepted;
     this.#accepting++;
+    sender.pace?.pending(bytes);
     try {
-      accepted = await ingest.accept(publicationOf(identity, packet));
+      accepted = await ingest.accept(publicationOf(sender.identity, packet));
       this.#accepted();
     } catch (cause) {
-      this.#failed(identity, packet, cause);
+      if (isPermanent(cause)) {
+        this.#refuse(sender, packet, cause);
+        broker.skip(packet);
+        acknowledge(null);
+        return;
+      }
+      this.#failed(cause);
       callback(new NotAcceptedError("the publication is not accepted: it is not acknowledged", { cause }));
       return;
     } finally {
       this.#accepting--;
+      sender.pace?.settled(bytes);
     }
-    const { position, forward, historical } = accepted;
-    if (historical) packet.retain = false;
+    const { position, forward, historical, notRetained } = accepted;
+    if (notRetained !== undefined) refused.add(sender, packet.topic, { reason: "no_room", why: notRetained });
+    if (historical || notRetained !== undefined) packet.retain = false;
     // DUP speaks of one way of the message only: the next begins anew [MQTT-3.3.1-3].
     packet.dup = false;
     const start = forward
@@ -158,12 +197,12 @@ export class IngestGate {
     this.#failures = 0;
   }
 
-  #failed(identity: string, { topic }: PublishPacket, error: unknown): void {
-    if (error instanceof Error && "permanent" in error && error.permanent === true) {
-      this.refused++;
-      this.#options.logger.warn({ identity, topic, why: error.message }, "a publication is refused");
-      return;
-    }
+  #refuse(sender: Sender, { topic }: PublishPacket, { reason, message: why }: PermanentRefusal): void {
+    this.#accepted();
+    this.#options.refused.add(sender, topic, { reason, why });
+  }
+
+  #failed(error: unknown): void {
     this.notAccepted++;
     if (this.#failures++ > 0) return;
     this.#options.logger.error(
@@ -171,6 +210,10 @@ export class IngestGate {
       "publications cannot be made durable: they are not acknowledged and their senders are disconnected",
     );
   }
+}
+
+function isPermanent(error: unknown): error is PermanentRefusal {
+  return error instanceof Error && "permanent" in error && error.permanent === true && "reason" in error;
 }
 
 function publicationOf(identity: string, { topic, payload, qos, retain }: PublishPacket): IncomingPublication {

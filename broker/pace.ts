@@ -1,63 +1,125 @@
-type Callback = (error?: Error) => void;
-
-/** Seconds of the rate that may come at once: a camera that was away has something to say. */
+/** Seconds of a rate that may come at once: a camera that was away has something to say. */
 const BURST_SECONDS = 2;
+/** `setTimeout` needs no finer grain. */
+const MIN_WAIT_MS = 1;
+
+/** `Infinity` is no limit. */
+export interface PaceLimits {
+  /** Packets a second that ask something of the broker; each filter of a SUBSCRIBE or UNSUBSCRIBE counts. */
+  messagesPerSecond: number;
+  /** Bytes a second, of packets received and of retained messages sent for a subscription. */
+  bytesPerSecond: number;
+  /** Payload bytes that were read and are neither durable nor refused yet. */
+  pendingBytes: number;
+}
 
 /**
- * Lets a client, or all of one identity, publish so often, by reading from it more slowly: Aedes reads on when it is told that all it has read is
- * done with. Nothing is refused and nothing waits here but what one read has brought, so a camera with a long backlog
- * takes longer, and a client that floods is held back by its own link.
+ * What one identity may ask for, over all of its connections to this node. Beyond it nothing is refused and nothing is lost:
+ * the broker reads from the identity's connections more slowly, and TCP holds the sender back.
  */
 export class Pace {
-  readonly #perSecond: number;
-  #left: number;
-  #at = performance.now();
-  /** Told, but for the time that is not come: to be called in this order. */
-  #held: (() => void)[] = [];
-  /** Of those that {@link Pace.of} has slowed, how many have not been called back. */
-  #slowed = 0;
+  readonly #messages: Allowance;
+  readonly #bytes: Allowance;
+  readonly #maxPendingBytes: number;
+  #pendingBytes = 0;
+  /** Connections that want to read, the first come first. */
+  #waiting: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #isReleasing = false;
 
-  /** @param perSecond may be `Infinity` */
-  constructor(perSecond: number) {
-    this.#perSecond = perSecond;
-    this.#left = BURST_SECONDS * perSecond;
+  constructor({ messagesPerSecond, bytesPerSecond, pendingBytes }: PaceLimits) {
+    this.#messages = new Allowance(messagesPerSecond);
+    this.#bytes = new Allowance(bytesPerSecond);
+    this.#maxPendingBytes = pendingBytes;
   }
 
-  /** Counts one. @returns `done` itself, or when they come too fast one that waits before it calls it */
-  of(done: Callback): Callback {
-    if (this.#perSecond === Number.POSITIVE_INFINITY) return done;
+  /** Whether the identity may be read from now. */
+  get isOpen(): boolean {
+    return this.#messages.left > 0 && this.#bytes.left > 0 && this.#pendingBytes < this.#maxPendingBytes;
+  }
+
+  /** Whether nothing is owed: another pace in its place would allow no more. */
+  get isRested(): boolean {
     this.#refill();
-    this.#left--;
-    if (this.#left >= 0 && this.#slowed === 0) return done;
-    this.#slowed++;
-    return (error) => this.#hold(() => done(error));
+    return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;
+  }
+
+  /** May be more than is left; the rest is owed. */
+  spend(messages: number, bytes: number): void {
+    this.#messages.left -= messages;
+    this.#bytes.left -= bytes;
+  }
+
+  /** So much is on its way into the store, until {@link settled}. */
+  pending(bytes: number): void {
+    this.#pendingBytes += bytes;
+  }
+
+  settled(bytes: number): void {
+    this.#pendingBytes -= bytes;
+    if (this.#waiting.length > 0) this.#release();
+  }
+
+  /** @returns true when it is open, after the time that passed was credited; else `resume` is called when it is */
+  openOr(resume: () => void): boolean {
+    this.#refill();
+    if ((this.#waiting.length === 0 || this.#isReleasing) && this.isOpen) return true;
+    this.#waiting.push(resume);
+    this.#wake();
+    return false;
   }
 
   #refill(): void {
     const now = performance.now();
-    const earned = ((now - this.#at) * this.#perSecond) / 1000;
-    this.#left = Math.min(BURST_SECONDS * this.#perSecond, this.#left + earned);
-    this.#at = now;
-  }
-
-  #hold(done: () => void): void {
-    this.#held.push(done);
-    if (this.#held.length === 1) this.#wait();
-  }
-
-  #wait(): void {
-    setTimeout(() => this.#release(), Math.ceil((Math.max(0, -this.#left) * 1000) / this.#perSecond)).unref();
+    this.#messages.refill(now);
+    this.#bytes.refill(now);
   }
 
   #release(): void {
+    if (this.#isReleasing) return;
     this.#refill();
-    if (this.#left < 0) {
-      this.#wait();
-      return;
-    }
-    const held = this.#held;
-    this.#held = [];
-    this.#slowed -= held.length;
-    for (const done of held) done();
+    this.#isReleasing = true;
+    // Each reads, and so spends, before the next is asked. One that must wait again queues up behind the others.
+    for (let turns = this.#waiting.length; turns > 0 && this.isOpen; turns--) this.#waiting.shift()?.();
+    this.#isReleasing = false;
+    if (this.#waiting.length > 0) this.#wake();
+  }
+
+  /** Releases when the rates allow it. With nothing to wait for but the store, {@link settled} does. */
+  #wake(): void {
+    if (this.#timer !== undefined || this.#pendingBytes >= this.#maxPendingBytes) return;
+    const waitMs = Math.ceil(Math.max(MIN_WAIT_MS, this.#messages.waitMs, this.#bytes.waitMs));
+    const wake = (): void => {
+      this.#timer = undefined;
+      this.#release();
+    };
+    this.#timer = setTimeout(wake, waitMs).unref();
+  }
+}
+
+class Allowance {
+  readonly #perSecond: number;
+  left: number;
+  #at = performance.now();
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+    this.left = BURST_SECONDS * perSecond;
+  }
+
+  get isFull(): boolean {
+    return this.left >= BURST_SECONDS * this.#perSecond;
+  }
+
+  /** Until something is left, milliseconds. */
+  get waitMs(): number {
+    return this.left > 0 ? 0 : ((1 - this.left) * 1000) / this.#perSecond;
+  }
+
+  refill(now: number): void {
+    if (this.#perSecond === Number.POSITIVE_INFINITY) return;
+    const earned = ((now - this.#at) * this.#perSecond) / 1000;
+    this.#at = now;
+    this.left = Math.min(BURST_SECONDS * this.#perSecond, this.left + earned);
   }
 }

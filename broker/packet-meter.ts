@@ -1,28 +1,60 @@
-import type { Duplex } from "node:stream";
-
+/** Packet types of MQTT 3.1.1 section 2.2.1 that are looked at. */
 const CONNECT = 1;
+const PUBLISH = 3;
+const PUBACK = 4;
+const PUBREC = 5;
+const PUBCOMP = 7;
+const SUBSCRIBE = 8;
+const UNSUBSCRIBE = 10;
 /** A fixed header has at most 4 bytes of length [MQTT-2.2.3]. */
 const MAX_LENGTH_BYTES = 4;
+const NOTHING = Buffer.alloc(0);
 
 export interface PacketLimits {
   /** The whole CONNECT packet, bytes. */
   maxConnectBytes: number;
-  /** Any later packet, bytes. */
+  /** Any later packet, bytes. Of a larger PUBLISH so much goes on, for its refusal, and the rest is dropped. */
   maxPacketBytes: number;
+  /** The filters of one SUBSCRIBE or UNSUBSCRIBE. */
+  maxFilters: number;
+}
+
+/** What a client pays for its packets. */
+export interface Toll {
+  /** False before the client has proved who it is: then it pays nothing, and a limit on bytes bounds it. */
+  readonly isKnown: boolean;
+  /** Asked before each packet. */
+  mayTake(): boolean;
+  /** @param isAnswer PUBACK, PUBREC or PUBCOMP: it answers what the broker sent */
+  packet(isAnswer: boolean): void;
+  /** A filter beyond the first of its packet. */
+  filter(): void;
+}
+
+/** A part of the stream of packets that may go on. */
+export interface Reading {
+  bytes: Buffer;
+  /** Begins with a packet that is to wait. */
+  rest: Buffer;
+  /** What is wrong with what follows. */
+  problem: string | undefined;
 }
 
 /**
- * Reads along with the fixed headers of what a client sends and finds the first packet that is too large, or the first
+ * Cuts what a client sends into portions that it has paid for, and finds the first packet that is too large, or the first
  * packet that is not a CONNECT, when its header has come. Aedes' parser has no limit: it would collect the whole of a
- * packet of 256 MB before anybody is asked whether the client may send it.
+ * packet of 256 MB before anybody is asked whether the client may send it, and would take 65,000 PINGREQs in one turn.
  */
 export class PacketMeter {
   readonly #limits: PacketLimits;
-  /** Bytes of the current packet's body that are still to come. */
+  /** The beginning of a fixed header whose end has not come. */
+  #header = NOTHING;
+  /** Bytes of the current packet that are still to come, and go on. */
   #body = 0;
-  #inHeader = false;
-  #length = 0;
-  #lengthBytes = 0;
+  /** Bytes behind them that are dropped. */
+  #excess = 0;
+  #type = 0;
+  #filters: FilterCount | undefined;
   #connectSeen = false;
   #connectRead = false;
 
@@ -35,95 +67,138 @@ export class PacketMeter {
     return this.#connectRead;
   }
 
-  /** @returns what is wrong, or undefined */
-  read(chunk: Uint8Array): string | undefined {
+  read(chunk: Buffer, toll: Toll): Reading {
+    const input = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk]);
+    this.#header = NOTHING;
+    const parts: Buffer[] = [];
+    /** Where what goes on as it came begins. */
+    let from = 0;
     let at = 0;
-    while (at < chunk.length) {
+    let problem: string | undefined;
+    while (at < input.length && problem === undefined) {
       if (this.#body > 0) {
-        const taken = Math.min(this.#body, chunk.length - at);
-        this.#body -= taken;
-        this.#connectRead ||= this.#body === 0;
-        at += taken;
+        const end = at + Math.min(this.#body, input.length - at);
+        problem = this.#countFilters(input, at, end, toll);
+        this.#body -= end - at;
+        at = end;
+        if (this.#body > 0) continue;
+        this.#connectRead = true;
+        // What it asks for is paid when the broker has looked at it, before anything else of this client.
+        if (this.#type === SUBSCRIBE && toll.isKnown) break;
         continue;
       }
-      const byte = chunk[at++] ?? 0;
-      const problem = this.#inHeader ? this.#readLength(byte) : this.#readType(byte);
-      if (problem !== undefined) return problem;
+      if (this.#excess > 0) {
+        parts.push(input.subarray(from, at));
+        const dropped = Math.min(this.#excess, input.length - at);
+        this.#excess -= dropped;
+        at += dropped;
+        from = at;
+        continue;
+      }
+      if (!toll.mayTake()) break;
+      const header = readHeader(input, at);
+      if (!this.#connectSeen && (input[at] ?? 0) >> 4 !== CONNECT) problem = "the first packet is not an MQTT CONNECT";
+      else if (header === "malformed") problem = "a packet whose length is malformed";
+      else if (header === "incomplete") {
+        parts.push(input.subarray(from, at));
+        this.#header = Buffer.from(input.subarray(at));
+        from = at = input.length;
+      } else {
+        const { type, length, end } = header;
+        const limit = this.#connectSeen ? this.#limits.maxPacketBytes : this.#limits.maxConnectBytes;
+        if (length <= limit) this.#begin(type, length, toll);
+        else if (this.#connectSeen && type === PUBLISH) {
+          parts.push(input.subarray(from, at), headerOf(input[at] ?? 0, limit));
+          from = end;
+          this.#begin(type, limit, toll);
+          this.#excess = length - limit;
+        } else problem = `a packet of ${length} bytes or more, where ${limit} are allowed`;
+        at = end;
+      }
     }
-    return undefined;
+    if (problem !== undefined) return { bytes: NOTHING, rest: NOTHING, problem };
+    const last = from === 0 && at === input.length ? input : input.subarray(from, at);
+    const bytes = parts.length === 0 ? last : Buffer.concat([...parts, last]);
+    return { bytes, rest: at === input.length ? NOTHING : input.subarray(at), problem };
   }
 
-  #readType(byte: number): string | undefined {
-    if (!this.#connectSeen && byte >> 4 !== CONNECT) return "the first packet is not an MQTT CONNECT";
-    this.#inHeader = true;
-    this.#length = 0;
-    this.#lengthBytes = 0;
-    return undefined;
-  }
-
-  #readLength(byte: number): string | undefined {
-    this.#length += (byte & 0x7f) * 128 ** this.#lengthBytes;
-    this.#lengthBytes++;
-    const limit = this.#connectSeen ? this.#limits.maxPacketBytes : this.#limits.maxConnectBytes;
-    if (this.#length > limit) return `a packet of ${this.#length} bytes or more, where ${limit} are allowed`;
-    if ((byte & 0x80) !== 0) {
-      return this.#lengthBytes >= MAX_LENGTH_BYTES ? "a packet whose length is malformed" : undefined;
-    }
-    this.#inHeader = false;
+  #begin(type: number, length: number, toll: Toll): void {
     this.#connectSeen = true;
-    this.#body = this.#length;
-    this.#connectRead ||= this.#body === 0;
-    return undefined;
+    this.#type = type;
+    this.#body = length;
+    this.#filters = type === SUBSCRIBE || type === UNSUBSCRIBE ? new FilterCount(type === SUBSCRIBE) : undefined;
+    toll.packet(type === PUBACK || type === PUBREC || type === PUBCOMP);
+  }
+
+  #countFilters(input: Buffer, from: number, to: number, toll: Toll): string | undefined {
+    if (this.#filters === undefined) return undefined;
+    const before = this.#filters.count;
+    const after = this.#filters.read(input, from, to);
+    for (let count = Math.max(1, before); count < after; count++) toll.filter();
+    if (after <= this.#limits.maxFilters) return undefined;
+    return `a packet of more than ${this.#limits.maxFilters} filters: MAX_MQTT_SUBSCRIPTIONS bounds those of one packet too`;
   }
 }
 
-/** Bytes on the wire for each byte of a CONNECT: in WebSocket frames of two bytes, each with a header of six. */
-const FRAMING = 4;
+/** Counts the filters in the body of a SUBSCRIBE or UNSUBSCRIBE, in whatever pieces it comes [MQTT-3.8.3]. */
+class FilterCount {
+  /** Bytes behind each filter: the QoS of a SUBSCRIBE. */
+  readonly #trailer: number;
+  /** Bytes that say nothing of the number of filters: first the packet's id. */
+  #skip = 2;
+  #high: number | undefined;
+  count = 0;
 
-/**
- * Calls back, with what is wrong, when the connection sends a packet that {@link PacketMeter} refuses, or too much before
- * its CONNACK. What comes before that waits in memory for somebody who is not known yet: further packets, for a client
- * need not wait for the answer, and on a WebSocket frames whose message never ends.
- *
- * To be called after Aedes has taken the connection: with its `readable` listener in place, `data` is emitted for each
- * chunk that Aedes reads, before Aedes sees it, and takes nothing away.
- * @param socket the raw one, below any WebSocket
- * @returns to be called when the CONNACK is sent
- */
-export function watchPackets(
-  connection: Duplex,
-  socket: Duplex,
-  limits: PacketLimits,
-  onProblem: (problem: string) => void,
-): () => void {
-  const meter = new PacketMeter(limits);
-  const watch = (chunk: Buffer): void => {
-    const problem = meter.read(chunk);
-    if (problem === undefined) return;
-    connection.off("data", watch);
-    onProblem(problem);
-  };
-  connection.on("data", watch);
+  constructor(isSubscribe: boolean) {
+    this.#trailer = isSubscribe ? 1 : 0;
+  }
 
-  let early = 0;
-  let known = false;
-  const look = (): void => {
-    const allowed = meter.connectRead
-      ? limits.maxConnectBytes + limits.maxPacketBytes
-      : FRAMING * limits.maxConnectBytes;
-    if (known || early <= allowed) return;
-    stop();
-    onProblem(`${early} bytes before the CONNACK, where ${allowed} are allowed`);
-  };
-  const watchEarly = (chunk: Buffer): void => {
-    early += chunk.length;
-    // What the chunk says, a WebSocket hands on a moment later.
-    if (early > FRAMING * limits.maxConnectBytes) setImmediate(look);
-  };
-  const stop = (): void => {
-    known = true;
-    socket.off("data", watchEarly);
-  };
-  socket.on("data", watchEarly);
-  return stop;
+  /** @returns how many there have been */
+  read(bytes: Buffer, from: number, to: number): number {
+    for (let at = from; at < to; ) {
+      if (this.#skip > 0) {
+        const skipped = Math.min(this.#skip, to - at);
+        this.#skip -= skipped;
+        at += skipped;
+        continue;
+      }
+      const byte = bytes[at++] ?? 0;
+      if (this.#high === undefined) {
+        this.#high = byte;
+        this.count++;
+      } else {
+        this.#skip = this.#high * 256 + byte + this.#trailer;
+        this.#high = undefined;
+      }
+    }
+    return this.count;
+  }
+}
+
+interface Header {
+  type: number;
+  length: number;
+  /** Where the body begins. */
+  end: number;
+}
+
+function readHeader(input: Buffer, from: number): Header | "incomplete" | "malformed" {
+  let length = 0;
+  for (let index = 1; index <= MAX_LENGTH_BYTES; index++) {
+    const byte = input[from + index];
+    if (byte === undefined) return "incomplete";
+    length += (byte & 0x7f) * 128 ** (index - 1);
+    if ((byte & 0x80) === 0) return { type: (input[from] ?? 0) >> 4, length, end: from + index + 1 };
+  }
+  return "malformed";
+}
+
+function headerOf(firstByte: number, length: number): Buffer {
+  const header = [firstByte];
+  let rest = length;
+  do {
+    header.push((rest % 128) | (rest >= 128 ? 128 : 0));
+    rest = Math.floor(rest / 128);
+  } while (rest > 0);
+  return Buffer.from(header);
 }

@@ -1,5 +1,5 @@
 import type { CustomChannels } from "../contract/channels.ts";
-import { cameraNamedInPayload } from "../contract/events.ts";
+import { cameraNamedInPayload, type RefusalReason } from "../contract/events.ts";
 import { type Grants, grantsOf } from "../contract/permissions.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } from "../contract/topics.ts";
@@ -19,12 +19,14 @@ export type PublishDecision =
       retains: boolean;
       /** The topic of the camera or service that it is below. */
       owner: string | undefined;
+      /** Ingest may refuse it for what its payload is: nobody is to be given it before. */
+      isLookedAt: boolean;
       /** What the audit log is to say of it; undefined for what devices say of themselves. */
       act: Pick<AuditedAct, "action" | "target"> | undefined;
     }
   /** Plain broker traffic outside the root, none of the journal's business. */
   | { kind: "plain" }
-  | { kind: "refused"; why: string };
+  | { kind: "refused"; reason: RefusalReason; why: string };
 
 const PLAIN: PublishDecision = { kind: "plain" };
 
@@ -94,13 +96,20 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
     decidePublish: (topic) => {
       const owned = tree.owns(topic);
       const problem = owned ? topicProblem(topic) : plainProblem(topic, topicProblem);
-      if (problem !== undefined) return { kind: "refused", why: `the topic ${problem}` };
-      if (!grants.canWriteTopic(topic)) return { kind: "refused", why: "its permissions do not cover the topic" };
+      if (problem !== undefined) return { kind: "refused", reason: "bad_topic", why: `the topic ${problem}` };
+      if (!grants.canWriteTopic(topic))
+        return { kind: "refused", reason: "not_allowed", why: "its permissions do not cover the topic" };
       const parsed = tree.parse(topic);
       if (parsed === undefined) return PLAIN;
       const below = topic.slice(tree.root.length + 1).split("/");
       const owner = "camera" in parsed || "service" in parsed ? [tree.root, below[0], below[1]].join("/") : undefined;
-      return { kind: "ingest", retains: isRetained(parsed), owner, act: actOf(parsed) };
+      return {
+        kind: "ingest",
+        retains: isRetained(parsed),
+        owner,
+        act: actOf(parsed),
+        isLookedAt: parsed.kind === "camera-preview",
+      };
     },
   };
 }

@@ -260,6 +260,32 @@ export type LinkGap = z.infer<typeof linkGapSchema>;
 export const linkGapsSchema = z.object({ gaps: z.array(linkGapSchema).max(32) });
 export type LinkGaps = z.infer<typeof linkGapsSchema>;
 
+/** Why a publication was refused, for programs. */
+export const REFUSAL_REASONS = [
+  "not_allowed",
+  "bad_topic",
+  "too_large",
+  "too_deep",
+  "bad_picture",
+  "no_channel",
+  "no_room",
+] as const;
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
+
+/**
+ * `publication.refused`: said by the backend of what a camera or service has published, which was acknowledged and not kept, at
+ * most once a minute for each reason. With `no_room` it was kept and delivered as an event, and not as the state of its topic.
+ */
+export const publicationRefusedSchema = z.object({
+  reason: z.enum(REFUSAL_REASONS),
+  /** For people: what was wrong with the newest one, and where it was published. */
+  message: z.string(),
+  topic: z.string(),
+  /** How many there were since the last such event. */
+  count: z.number().int().positive(),
+});
+export type PublicationRefused = z.infer<typeof publicationRefusedSchema>;
+
 /** Every event name this system sends itself. Others pass through unchanged. */
 export const EVENTS = [
   "system.status",
@@ -290,6 +316,7 @@ export const EVENTS = [
   "error.occurred",
   "link.gap",
   "outbox.dropped",
+  "publication.refused",
   "service.link",
 ] as const;
 export type EventName = (typeof EVENTS)[number];

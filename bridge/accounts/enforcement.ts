@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { RefusedByBroker } from "../refusal-events.ts";
 import { InvalidTokenError } from "../tokens.ts";
 import type { Authority } from "./authority.ts";
 
@@ -38,6 +39,8 @@ export interface MqttAct {
 
 /** The MQTT clients of this node. */
 export interface MqttClients {
+  /** @returns ends it */
+  onPublicationRefused(listener: (refused: RefusedByBroker) => void): () => void;
   /** @returns ends it */
   onRefused(listener: (refusal: MqttRefusal) => void): () => void;
   /** @returns ends it */

@@ -281,7 +281,11 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 
   override removeSubscriptions(client: Session, filters: string[]): Promise<void> {
-    return this.#tasks.run(client.id, () => this.#removeSubscriptions(client, filters));
+    return this.#tasks.run(client.id, async () => {
+      const known = this.#subscriptions.filtersOf(client.id);
+      const stored = filters.filter((filter) => known.has(filter));
+      if (stored.length > 0) await this.#removeSubscriptions(client, stored);
+    });
   }
 
   async #removeSubscriptions(client: Session, filters: string[]): Promise<void> {

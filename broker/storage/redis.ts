@@ -315,8 +315,10 @@ export class RedisStorage {
     return this.#sessions.addFilters(client.id, subscriptions);
   }
 
-  removeSubscriptions(client: Session, filters: string[]): Promise<void> {
-    return this.#sessions.removeFilters(client.id, filters);
+  async removeSubscriptions(client: Session, filters: string[]): Promise<void> {
+    const known = this.#known.filtersOf(client.id);
+    const stored = filters.filter((filter) => known.has(filter));
+    if (stored.length > 0) await this.#sessions.removeFilters(client.id, stored);
   }
 
   async subscriptionsByClient(client: Session): Promise<Subscription[]> {

@@ -12,6 +12,7 @@ import {
   startTestBroker,
   topic,
 } from "./broker-under-test.ts";
+import { idPacket, publishPacket, rawSession, TYPE } from "./raw-client.ts";
 
 /** The CONNACK code that answers, or 0. */
 async function connackOf(test: BrokerUnderTest, options: IClientOptions): Promise<number> {
@@ -114,15 +115,70 @@ describe("who may publish", () => {
     ["an empty level", topic("cameras/north//events")],
     ["a name with a newline", topic("cameras/north/extra/a\nb")],
     ["a name with U+202E", topic("cameras/north/extra/a\u202eb")],
-  ])("a camera may not publish %s", async (_, name) => {
+  ])("a camera may not publish %s: it is acknowledged, kept nowhere, and nobody gets it", async (_, name) => {
     const test = await startTestBroker();
+    const admin = await test.client({ username: "a", password: test.token(["admin"]) });
+    const inbox = inboxOf(admin);
+    await admin.subscribeAsync("#", { qos: 1 });
     const north = await test.client(NORTH);
-    const gone = closed(north);
-    north.publish(name, "x", { qos: 1 });
-    await gone;
-    expect(test.ingest.accepted).toEqual([]);
-    expect(test.broker.stats().refusedPublishes).toBe(1);
+    for (const qos of [0, 1, 2] as const) await north.publishAsync(name, "x", { qos, retain: true });
+    // What is behind it is not held up.
+    const own = topic("cameras/north/about");
+    await north.publishAsync(own, "behind", { qos: 1 });
+    await inbox.has(1);
+    expect(inbox.messages).toMatchObject([{ topic: own, payload: "behind" }]);
+    expect(test.ingest.accepted).toMatchObject([{ topic: own }]);
+    expect(test.broker.stats()).toMatchObject({ refusedPublishes: 3, retainedMessages: 0 });
     expect(await test.logged("a publication is refused")).toMatchObject({ identity: "device:north", topic: name });
+  });
+
+  it("what a camera may not publish is told of once a minute, to the log and to who listens", async () => {
+    const test = await startTestBroker();
+    const told: unknown[] = [];
+    test.broker.onPublicationRefused((refused) => told.push(refused));
+    const north = await test.client(NORTH);
+    for (let n = 0; n < 100; n++) await north.publishAsync(topic(`cameras/south/state/s${n}`), "x", { qos: 1 });
+    await north.publishAsync(topic("cameras/north//events"), "x", { qos: 1 });
+    expect(told).toMatchObject([
+      { identity: "device:north", reason: "not_allowed", times: 1 },
+      { identity: "device:north", reason: "bad_topic", times: 1 },
+    ]);
+    expect(test.log.filter(({ msg }) => msg.startsWith("a publication is refused"))).toHaveLength(2);
+    await test.broker.stop();
+    expect(told.at(-1)).toMatchObject({ reason: "not_allowed", topic: topic("cameras/south/state/s99"), times: 99 });
+  });
+
+  it("a publication of QoS 2 that is refused is answered to its end, and its id is free again", async () => {
+    const test = await startTestBroker();
+    const north = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
+    for (let turn = 0; turn < 2; turn++) {
+      north.send(publishPacket({ topic: topic("cameras/south/about"), payload: "x", qos: 2, id: 7 }));
+      expect((await north.next(TYPE.pubrec)).readUInt16BE(0)).toBe(7);
+      north.send(idPacket(TYPE.pubrel, 7));
+      expect((await north.next(TYPE.pubcomp)).readUInt16BE(0)).toBe(7);
+    }
+    expect(test.broker.stats().refusedPublishes).toBe(2);
+    expect(test.ingest.accepted).toEqual([]);
+  });
+
+  it("what ingest refuses is acknowledged, and what could not be stored is not", async () => {
+    const test = await startTestBroker();
+    const refusal = Object.assign(new Error("no picture"), { permanent: true, reason: "bad_picture" });
+    test.ingest.answer = ({ payload }) =>
+      String(payload) === "good" ? Promise.resolve({ position: 1, forward: true }) : Promise.reject(refusal);
+    const admin = await test.client({ username: "a", password: test.token(["admin"]) });
+    const inbox = inboxOf(admin);
+    await admin.subscribeAsync("#", { qos: 1 });
+    const north = await test.client(NORTH);
+    for (const qos of [0, 1, 2] as const) await north.publishAsync(topic("cameras/north/previews/p"), "bad", { qos });
+    await north.publishAsync(topic("cameras/north/previews/p"), "good", { qos: 1 });
+    await inbox.has(1);
+    expect(inbox.messages).toMatchObject([{ payload: "good" }]);
+    test.ingest.answer = () => Promise.reject(new Error("the disk is full"));
+    const gone = closed(north);
+    north.publish(topic("cameras/north/previews/p"), "bad", { qos: 1 });
+    await gone;
+    expect(test.broker.stats()).toMatchObject({ refusedPublishes: 3, notAccepted: 1 });
   });
 
   it("a user with the permission commands a camera, one without does not", async () => {
@@ -131,9 +187,7 @@ describe("who may publish", () => {
     const operator = await test.client({ password: test.token(["camera:control"]), username: "a" });
     await operator.publishAsync(command, "{}", { qos: 1 });
     const viewer = await test.client({ password: test.token(["dashboard:read"]), username: "b" });
-    const gone = closed(viewer);
-    viewer.publish(command, "{}", { qos: 1 });
-    await gone;
+    await viewer.publishAsync(command, "{}", { qos: 1 });
     expect(test.ingest.accepted).toHaveLength(1);
   });
 

@@ -1,8 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PacketMeter } from "../../broker/packet-meter.ts";
-import { closed, inboxOf, NORTH, publishUntil, SECRET, startTestBroker, topic } from "./broker-under-test.ts";
-import { connectPacket, packet, publishPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
+import { PacketMeter, type Toll } from "../../broker/packet-meter.ts";
+import { inboxOf, NORTH, publishUntil, SECRET, startTestBroker, topic } from "./broker-under-test.ts";
+import {
+  connectPacket,
+  idPacket,
+  PINGREQ,
+  packet,
+  publishPacket,
+  rawClient,
+  rawSession,
+  subscribePacket,
+  TYPE,
+} from "./raw-client.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 const CAMERA = { clientId: "north-1", username: "north", password: SECRET };
@@ -96,35 +106,48 @@ describe("after CONNECT", () => {
     await camera.ended;
   });
 
-  it("a payload of MAX_PAYLOAD_BYTES is taken, one byte more is not", async () => {
-    const { client, ingest, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
-    const camera = await client(NORTH);
-    await camera.publishAsync(EVENT, "x".repeat(1000), { qos: 1 });
-    const gone = closed(camera);
-    camera.publish(EVENT, "x".repeat(1001), { qos: 1 });
-    await gone;
-    await logged("a payload of 1001 bytes, where 1000 are allowed");
-    expect(ingest.accepted).toHaveLength(1);
-  });
+  it.each([1001, 2_000_000])(
+    "of payloads beyond MAX_PAYLOAD_BYTES, one of %i bytes is acknowledged, and what is behind it comes",
+    async (size) => {
+      const { client, ingest, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
+      const camera = await client(NORTH);
+      await camera.publishAsync(EVENT, "x".repeat(1000), { qos: 1 });
+      await camera.publishAsync(EVENT, "x".repeat(size), { qos: 1 });
+      await camera.publishAsync(EVENT, "behind", { qos: 2 });
+      await logged("MAX_PAYLOAD_BYTES allows 1000");
+      expect(ingest.accepted.map(({ payload }) => payload.length)).toEqual([1000, 6]);
+    },
+  );
 
-  it("a packet that could not hold such a payload ends the connection at its header", async () => {
+  it("a packet that is too large and is no publication ends the connection at its header", async () => {
     const { broker, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
-    camera.send(packet(0x32, Buffer.alloc(10), 200_000_000));
+    camera.send(packet(0x82, Buffer.alloc(10), 200_000_000));
     await camera.ended;
-    await logged("a packet of");
+    await logged("a packet of 200000000 bytes");
   });
 
   it("topics of more than 16 levels are refused, to publish and to subscribe", async () => {
-    const { broker, client, token } = await startTestBroker();
+    const { broker, client, token, logged } = await startTestBroker();
     const deep = topic(`cameras/north/${"a/".repeat(12)}a`);
     const camera = await client(NORTH);
-    const gone = closed(camera);
-    camera.publish(deep, "x", { qos: 1 });
-    await gone;
+    await camera.publishAsync(deep, "x", { qos: 1 });
+    await logged("has more than 16 levels");
     const reader = await rawSession(broker.ports.mqtt, { clientId: "r", username: "r", password: token(["admin"]) });
     reader.send(subscribePacket([[deep, 1]]));
-    await reader.ended;
+    expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([128]);
+  });
+
+  it("a packet of more filters than MAX_MQTT_SUBSCRIPTIONS ends the connection, and a line names the limit", async () => {
+    const { broker, token, logged } = await startTestBroker({ env: { MAX_MQTT_SUBSCRIPTIONS: "2" } });
+    const login = { clientId: "r", username: "r", password: token(["dashboard:read"]) };
+    for (const first of [0x82, 0xa2]) {
+      const reader = await rawSession(broker.ports.mqtt, login);
+      const filters = Array.from({ length: 3 }, () => [0, 1, 97, ...(first === 0x82 ? [0] : [])]);
+      reader.send(packet(first, Buffer.from([0, 1, ...filters.flat()])));
+      await reader.ended;
+    }
+    await logged("MAX_MQTT_SUBSCRIPTIONS");
   });
 
   it("a client has at most MAX_MQTT_SUBSCRIPTIONS, in its stored session too", async () => {
@@ -136,10 +159,11 @@ describe("after CONNECT", () => {
       subscribePacket([
         [one ?? "", 1],
         [two ?? "", 1],
-        [three ?? "", 1],
       ]),
     );
-    expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([1, 1, 128]);
+    expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([1, 1]);
+    reader.send(subscribePacket([[three ?? "", 1]]));
+    expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([128]);
     reader.send(packet(0xa2, Buffer.concat([Buffer.from([0, 2, 0, one?.length ?? 0]), Buffer.from(one ?? "")])));
     await reader.next(11);
     reader.send(subscribePacket([[three ?? "", 1]]));
@@ -226,33 +250,98 @@ describe("a client that does not keep up", () => {
   });
 });
 
-describe("the look at fixed headers", () => {
-  it("finds the same in whatever pieces the bytes come", () => {
-    const limits = { maxConnectBytes: 100, maxPacketBytes: 300 };
-    const first = connectPacket({ clientId: "c", username: "u", password: "p" });
+describe("the meter of packets", () => {
+  const limits = { maxConnectBytes: 100, maxPacketBytes: 300, maxFilters: 3 };
+  const FREE: Toll = { isKnown: true, mayTake: () => true, packet: () => {}, filter: () => {} };
+  const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
+
+  /** What goes on of a stream that comes in pieces, or what is wrong with it. */
+  function through(stream: Buffer, cuts: readonly number[], toll = FREE): Buffer | string {
+    const meter = new PacketMeter(limits);
+    const parts: Buffer[] = [];
+    let turn = 0;
+    for (let at = 0; at < stream.length; turn++) {
+      const end = Math.min(stream.length, at + (cuts[turn % cuts.length] ?? 1));
+      const { bytes, rest, problem } = meter.read(stream.subarray(at, end), toll);
+      if (problem !== undefined) return problem;
+      parts.push(bytes);
+      at = end - rest.length;
+    }
+    return Buffer.concat(parts);
+  }
+
+  it("lets through the same in whatever pieces it comes: all packets, of those that are too large their beginning", () => {
     fc.assert(
       fc.property(
         fc.array(fc.nat(400), { maxLength: 10 }),
         fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1 }),
         (sizes, cuts) => {
-          const packets = sizes.map((size) => publishPacket({ topic: "t", payload: "x".repeat(size), qos: 1, id: 1 }));
-          const stream = Buffer.concat([first, ...packets]);
-          const expected = sizes.some((size) => size + 5 > 300);
-          const meter = new PacketMeter(limits);
-          let found = false;
-          for (let at = 0, turn = 0; at < stream.length && !found; turn++) {
-            const cut = cuts[turn % cuts.length] ?? 1;
-            found = meter.read(stream.subarray(at, at + cut)) !== undefined;
-            at += cut;
+          const publish = (size: number) =>
+            publishPacket({ topic: "t", payload: "x".repeat(size), qos: 1, id: size + 1 });
+          const stream = Buffer.concat([CONNECT, ...sizes.map(publish)]);
+          const expected = Buffer.concat([CONNECT, ...sizes.map((size) => publish(Math.min(size, 295)))]);
+          // The id is of the packet as it was sent.
+          let at = CONNECT.length;
+          for (const size of sizes) {
+            const packetBytes = publish(Math.min(size, 295)).length;
+            expected.writeUInt16BE(size + 1, at + packetBytes - Math.min(size, 295) - 2);
+            at += packetBytes;
           }
-          expect(found).toBe(expected);
+          expect(through(stream, cuts)).toEqual(expected);
         },
       ),
     );
   });
 
+  it("counts each packet, each filter, and each answer, in whatever pieces they come", () => {
+    const filters: [string, 0][] = [
+      ["a/b", 0],
+      ["c", 0],
+      ["d/#", 0],
+    ];
+    const stream = Buffer.concat([CONNECT, subscribePacket(filters), PINGREQ, idPacket(TYPE.puback, 7)]);
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), (cuts) => {
+        const counted = { packets: 0, answers: 0, filters: 0 };
+        const toll: Toll = {
+          ...FREE,
+          packet: (isAnswer) => counted[isAnswer ? "answers" : "packets"]++,
+          filter: () => counted.filters++,
+        };
+        expect(through(stream, cuts, toll)).toEqual(stream);
+        // The first filter of a packet is paid with the packet.
+        expect(counted).toEqual({ packets: 3, answers: 1, filters: 2 });
+      }),
+    );
+  });
+
+  it("keeps back the packets that are not paid for, and goes on at the same place", () => {
+    const meter = new PacketMeter(limits);
+    const pings = Buffer.concat([CONNECT, PINGREQ, PINGREQ, PINGREQ]);
+    let left = 2;
+    const toll: Toll = { ...FREE, mayTake: () => left > 0, packet: () => left-- };
+    const first = meter.read(pings, toll);
+    expect(first).toMatchObject({ bytes: Buffer.concat([CONNECT, PINGREQ]), rest: Buffer.concat([PINGREQ, PINGREQ]) });
+    left = 9;
+    expect(meter.read(first.rest, toll)).toMatchObject({ bytes: first.rest, rest: Buffer.alloc(0) });
+  });
+
+  it("ends its portion behind a SUBSCRIBE: what that asks for is paid before anything else", () => {
+    const subscribe = subscribePacket([["a", 0]]);
+    const reading = new PacketMeter(limits).read(Buffer.concat([CONNECT, subscribe, PINGREQ]), FREE);
+    expect(reading).toMatchObject({ bytes: Buffer.concat([CONNECT, subscribe]), rest: PINGREQ });
+  });
+
+  it("refuses a packet of more filters than one client may have", () => {
+    const filters = ["a", "b", "c", "d"].map((filter): [string, 0] => [filter, 0]);
+    expect(through(Buffer.concat([CONNECT, subscribePacket(filters)]), [7])).toContain("MAX_MQTT_SUBSCRIPTIONS");
+  });
+
+  it("refuses a packet that is too large and is no PUBLISH", () => {
+    expect(through(Buffer.concat([CONNECT, packet(0x82, Buffer.alloc(301))]), [50])).toContain("301 bytes");
+  });
+
   it("refuses a length of five bytes", () => {
-    const meter = new PacketMeter({ maxConnectBytes: Number.POSITIVE_INFINITY, maxPacketBytes: 300 });
-    expect(meter.read(Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0x01]))).toContain("malformed");
+    expect(through(Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0x01]), [6])).toContain("malformed");
   });
 });

@@ -61,10 +61,9 @@ async function devices(): Promise<void> {
   const { secret: rotated } = await operate("/devices/north/rotate");
   secrets.push(rotated);
   const device = await mqtt("north", rotated);
-  const lost = new Promise<void>((resolve) => device.once("close", () => resolve()));
   await device.subscribeAsync("skylapse/v1/cameras/south/#").catch(() => {});
-  device.publish("skylapse/v1/cameras/south/events/capture.completed", "x");
-  await lost;
+  await device.publishAsync("skylapse/v1/cameras/south/events/capture.completed", "x", { qos: 1 });
+  await device.endAsync();
   await operate("/devices/north", undefined, "DELETE");
   const refused = [
     mqtt("north", rotated),

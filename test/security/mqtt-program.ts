@@ -52,7 +52,9 @@ export async function startProgram(env: Record<string, string> = {}): Promise<Pr
       while (!inbox.messages.some(isMarker)) await inbox.has(inbox.messages.length + 1);
       const seen = inbox.messages.splice(0).map(({ topic }) => topic);
       // The backend speaks for itself beside.
-      return seen.filter((topic) => topic !== marker && !/\/system\/|\/state\/presence$/.test(topic));
+      return seen.filter(
+        (topic) => topic !== marker && !/\/system\/|\/state\/presence$|\/publication\.refused$/.test(topic),
+      );
     },
     stop: async () => {
       await everything.endAsync();

@@ -1,0 +1,151 @@
+import type { Duplex } from "node:stream";
+import type { Pace } from "./pace.ts";
+import { type PacketLimits, PacketMeter, type Toll } from "./packet-meter.ts";
+
+/** Packets of one connection that go on in one turn of the event loop, so that others get theirs. */
+const MAX_PACKETS_PER_TURN = 512;
+/** Bytes on the wire for each byte of a CONNECT: in WebSocket frames of two bytes, each with a header of six. */
+const FRAMING = 4;
+
+/** A client that has been let in, as far as reading from it is concerned. */
+export interface PacedClient {
+  readonly pace: Pace;
+  /** Acknowledgements that it owes for what it was sent, and that cost it nothing. */
+  owedAnswers: number;
+}
+
+export interface PacedReadingOptions {
+  /** The raw socket, below any WebSocket. */
+  socket: Duplex;
+  limits: PacketLimits;
+  /** Undefined until the client has proved who it is. */
+  clientOf(): PacedClient | undefined;
+  /** Called with what is wrong, when the connection is to be ended. */
+  onProblem(problem: string): void;
+}
+
+/**
+ * Lets Aedes read from a connection what {@link PacketMeter} lets through, when the client's {@link Pace} allows it. What may
+ * not go on yet stays in the connection's own buffer: when that is full the system holds the peer back, and an end of the
+ * stream is seen after everything before it.
+ *
+ * Before the CONNACK it calls back when too much comes: that waits in memory for somebody who is not known yet, further
+ * packets, for a client need not wait for the answer, and on a WebSocket frames whose message never ends.
+ *
+ * To be called after Aedes has taken the connection.
+ * @returns to be called when the CONNACK is sent
+ */
+export function paceReading(connection: Duplex, options: PacedReadingOptions): () => void {
+  const { socket, limits, onProblem } = options;
+  const meter = new PacketMeter(limits);
+  new PacedReading(connection, meter, options).begin();
+
+  let early = 0;
+  let known = false;
+  const look = (): void => {
+    const allowed = meter.connectRead
+      ? limits.maxConnectBytes + limits.maxPacketBytes
+      : FRAMING * limits.maxConnectBytes;
+    if (known || early <= allowed) return;
+    stop();
+    onProblem(`${early} bytes before the CONNACK, where ${allowed} are allowed`);
+  };
+  const watchEarly = (chunk: Buffer): void => {
+    early += chunk.length;
+    // What the chunk says, a WebSocket hands on a moment later.
+    if (early > FRAMING * limits.maxConnectBytes) setImmediate(look);
+  };
+  const stop = (): void => {
+    known = true;
+    socket.off("data", watchEarly);
+  };
+  socket.on("data", watchEarly);
+  return stop;
+}
+
+class PacedReading implements Toll {
+  readonly #connection: Duplex;
+  readonly #meter: PacketMeter;
+  readonly #options: PacedReadingOptions;
+  readonly #read: (size?: number) => Buffer | null;
+  #client: PacedClient | undefined;
+  #packets = 0;
+  #isWaiting = false;
+  /** A portion was handed on in this turn of the event loop, and more is there. */
+  #hasHadTurn = false;
+  #wantsTurn = false;
+  #hasEnded = false;
+
+  constructor(connection: Duplex, meter: PacketMeter, options: PacedReadingOptions) {
+    this.#connection = connection;
+    this.#meter = meter;
+    this.#options = options;
+    this.#read = connection.read.bind(connection);
+  }
+
+  begin(): void {
+    // Node.js itself calls `read(0)`, to have the buffer filled without taking anything out of it.
+    this.#connection.read = (size) => (size === 0 ? this.#read(0) : this.#next());
+  }
+
+  get isKnown(): boolean {
+    return this.#client !== undefined;
+  }
+
+  mayTake(): boolean {
+    return this.#client === undefined || (this.#packets < MAX_PACKETS_PER_TURN && this.#client.pace.isOpen);
+  }
+
+  packet(isAnswer: boolean): void {
+    this.#packets++;
+    if (this.#client === undefined) return;
+    if (isAnswer && this.#client.owedAnswers > 0) this.#client.owedAnswers--;
+    else this.#client.pace.spend(1, 0);
+  }
+
+  filter(): void {
+    this.#client?.pace.spend(1, 0);
+  }
+
+  #next(): Buffer | null {
+    if (this.#hasEnded || this.#isWaiting) return null;
+    if (this.#hasHadTurn) {
+      // Aedes may ask while its parser is at work on the portion before, where it cannot take another.
+      this.#wantsTurn = true;
+      return null;
+    }
+    this.#client ??= this.#options.clientOf();
+    if (this.#client !== undefined && !this.#client.pace.openOr(this.#resume)) {
+      this.#isWaiting = true;
+      return null;
+    }
+    const chunk = this.#read();
+    if (chunk === null) return null;
+    this.#packets = 0;
+    const { bytes, rest, problem } = this.#meter.read(chunk, this);
+    if (problem !== undefined) {
+      this.#hasEnded = true;
+      this.#options.onProblem(problem);
+      return null;
+    }
+    this.#client?.pace.spend(0, chunk.length - rest.length);
+    if (rest.length > 0) {
+      this.#hasHadTurn = true;
+      this.#connection.unshift(rest);
+      setImmediate(this.#endTurn);
+    }
+    return bytes.length === 0 ? null : bytes;
+  }
+
+  readonly #resume = (): void => {
+    this.#isWaiting = false;
+    this.#connection.emit("readable");
+  };
+
+  readonly #endTurn = (): void => {
+    this.#hasHadTurn = false;
+    if (!this.#wantsTurn) return;
+    this.#wantsTurn = false;
+    this.#connection.emit("readable");
+  };
+}

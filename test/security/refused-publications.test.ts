@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { openDashboard, signToken } from "../support/dashboard.ts";
+import { type Program, ROOT, startProgram } from "./mqtt-program.ts";
+
+let program: Program;
+
+beforeAll(async () => {
+  program = await startProgram();
+});
+afterAll(() => program.stop());
+
+const NORTH = `${ROOT}/cameras/north`;
+
+/** What a dashboard of north's channel is told of refusals, while `act` is done. */
+async function refusalsToldOf(act: () => Promise<void>) {
+  const dashboard = await openDashboard(program.skylapse.socket, signToken("a", ["camera:read"]), "camera:north");
+  await act();
+  const north = await program.client("north");
+  await north.publishAsync(`${NORTH}/events/marker`, "{}", { qos: 1 });
+  await dashboard.next("dashboard_event", ({ event, snapshot }) => event === "marker" && snapshot !== true);
+  await dashboard.close();
+  return dashboard.messages.flatMap((message) =>
+    message.type === "dashboard_event" && message.event === "publication.refused"
+      ? [{ data: message.data, camera: message.camera }]
+      : [],
+  );
+}
+
+it("what a camera publishes and may not is told on its channel, once for all of one kind", async () => {
+  const told = await refusalsToldOf(async () => {
+    const north = await program.client("north");
+    for (let n = 0; n < 5; n++) await north.publishAsync(`${ROOT}/cameras/south/a\u202e${n}`, "x", { qos: 1 });
+    await north.publishAsync(`${NORTH}/previews/p1`, "no picture", { qos: 1 });
+  });
+  expect(told).toMatchObject([
+    { camera: "north", data: { reason: "bad_topic", count: 1, topic: `${ROOT}/cameras/south/a\\u{202e}0` } },
+    { camera: "north", data: { reason: "bad_picture", count: 1, topic: `${NORTH}/previews/p1` } },
+  ]);
+});
+
+it("what a user may not publish is not told on the channel of the camera that it was about", async () => {
+  const told = await refusalsToldOf(async () => {
+    await (await program.client(["dashboard:read"])).publishAsync(`${NORTH}/about`, "x", { qos: 1 });
+  });
+  expect(told).toEqual([]);
+});
