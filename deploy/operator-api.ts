@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { isLoopbackHost } from "../bridge/addresses.ts";
 import type { OperatorRequest } from "../bridge/operator-desk.ts";
 import { reasonOf } from "./doctor/finding.ts";
+import { DataPathError, readSecrets } from "./secrets.ts";
 
 /** Users, devices and tokens, as their operator manages them: of a running server, or in the store of one that stands still. */
 export interface OperatorApi {
@@ -27,7 +27,6 @@ export const WRONG_KEY =
   "the server does not take the operator key: set OPERATOR_KEY to the server's, or DATA_PATH to its data";
 
 const errorSchema = z.object({ error: z.object({ message: z.string() }) });
-const secretsSchema = z.object({ operatorKey: z.string() });
 
 /** Where a server with these settings is, seen from its machine. */
 export function serverUrl(host: string, port: number | string): string {
@@ -78,10 +77,13 @@ export function generatedKey(dataPath: string, url: string): string {
   if (!isLoopbackHost(new URL(url).hostname.replace(/^\[|\]$/g, "")))
     throw new OperatorApiError(`there is no OPERATOR_KEY, and that in ${path} is not for ${url}: set it`);
   try {
-    return secretsSchema.parse(JSON.parse(readFileSync(path, "utf8"))).operatorKey;
+    const secrets = readSecrets(path);
+    if (secrets !== undefined) return secrets.operatorKey;
   } catch (error) {
+    if (error instanceof DataPathError) throw new OperatorApiError(error.message, { cause: error });
     throw new OperatorApiError(`there is no OPERATOR_KEY, and none in ${path}: set it`, { cause: error });
   }
+  throw new OperatorApiError(`there is no OPERATOR_KEY, and none in ${path}: set it`);
 }
 
 function parsed(text: string): unknown {

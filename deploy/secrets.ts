@@ -1,7 +1,10 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+
+/** 48 bits: enough to see damage. */
+const CHECK_CHARACTERS = 8;
 
 const secretsSchema = z.object({
   jwtSecret: z.string().min(32),
@@ -11,6 +14,9 @@ const secretsSchema = z.object({
 });
 
 export type Secrets = z.infer<typeof secretsSchema>;
+
+/** Missing in files of earlier versions. */
+const checkSchema = z.object({ check: z.string().optional() });
 
 /** `DATA_PATH` cannot be used: the message says why and what to do. */
 export class DataPathError extends Error {
@@ -34,7 +40,7 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
       operatorKey: known?.operatorKey ?? randomSecret(),
       simulator,
     };
-    const text = `${JSON.stringify(secrets, undefined, 2)}\n`;
+    const text = `${JSON.stringify({ ...secrets, check: checkOf(secrets) }, undefined, 2)}\n`;
     const temporary = `${file}.new`;
     writeFileSync(temporary, text, { mode: 0o600 });
     chmodSync(temporary, 0o600);
@@ -65,7 +71,21 @@ export function readSecrets(file: string): Secrets | undefined {
   const parsed = secretsSchema.safeParse(parse(text));
   if (!parsed.success)
     throw new DataPathError(`${file} is damaged: restore it from a backup, or remove it to have new secrets made`);
+  const { check } = checkSchema.parse(parse(text));
+  // One changed character would silently make every token invalid.
+  if (check !== undefined && check !== checkOf(parsed.data))
+    throw new DataPathError(
+      `${file} is damaged, it does not match its "check": restore it from a backup. If you changed a secret in it on ` +
+        'purpose, remove "check" from it; with new secrets every token and simulated device is new as well',
+    );
   return parsed.data;
+}
+
+/** Tells nothing of the secrets: those are random, and this is a part of a hash. */
+function checkOf({ jwtSecret, operatorKey, simulator }: Secrets): string {
+  const devices = Object.entries(simulator).sort(([one], [other]) => (one < other ? -1 : 1));
+  const text = JSON.stringify([jwtSecret, operatorKey, devices]);
+  return createHash("sha256").update(text).digest("base64url").slice(0, CHECK_CHARACTERS);
 }
 
 function parse(text: string): unknown {

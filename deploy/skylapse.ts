@@ -6,6 +6,7 @@ import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, say, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator-api.ts";
@@ -76,6 +77,7 @@ deviceCommands(program, withApi);
 userCommands(program, withApi);
 tokenCommands(program, withApi);
 clockCommands(program, withApi);
+storeCommands(program, environment);
 doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...place() }));
 
 /** With what the command line says over what the environment says. */

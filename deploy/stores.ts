@@ -85,7 +85,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     await checkRedis({ redis, ...part("redis") });
     // The same at the next start, and no other node's: what this one was killed over is then its own to finish, at once.
     const nodeName = `${hostname()}:${resolve(dataPath)}`;
-    const cluster = await openRedisCluster({ redis, expiryNow, ...part("cluster") });
+    const cluster = await openRedisCluster({ redis, expiryNow, onDamage, ...part("cluster") });
     opened.push(cluster);
     const time = redis.connect("clock");
     opened.push({ stop: async () => time.disconnect() });

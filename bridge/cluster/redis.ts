@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
+import type { OnDamage } from "../../platform/level/damage.ts";
 import { StoreUnavailableError } from "../journal/journal.ts";
 import type { Cluster } from "./cluster.ts";
 import { Bus } from "./redis/bus.ts";
@@ -14,6 +15,8 @@ import { RedisSignals } from "./redis/signals.ts";
 
 export interface RedisClusterOptions {
   redis: RedisAccess;
+  /** Called when Redis was found to have lost its data. Default: the log alone says so. */
+  onDamage?: OnDamage;
   logger: Logger;
   /** Between two signs of life of this node. Default 3,000. */
   heartbeatMs?: number;
@@ -41,6 +44,7 @@ const START_RETRY_MS = 100;
  */
 export async function openRedisCluster({
   redis,
+  onDamage = () => {},
   logger,
   heartbeatMs = 3_000,
   nodeTimeoutMs = 30_000,
@@ -65,7 +69,10 @@ export async function openRedisCluster({
     },
   });
   const noticeCount = bus.count;
-  const documents = new RedisDocuments({ link, channel: bus.channel, noticeCount, logger, now: expiryNow });
+  const documents = new RedisDocuments({
+    ...{ link, channel: bus.channel, noticeCount, logger, now: expiryNow },
+    onWrittenBack: (written) => tellEmptied(written, onDamage, logger),
+  });
   const signals = new RedisSignals({ nodeId, publish: (notice) => bus.publish(notice), logger });
   const leases = new RedisLeases(link, leaseMs);
   let started = false;
@@ -77,6 +84,7 @@ export async function openRedisCluster({
       bus.compare(notices);
       signals.settle();
       connections.compare(registered, known || !started);
+      documents.checkStore().catch(() => {});
       documents.sweep().catch(() => {});
     },
   });
@@ -119,6 +127,21 @@ export async function openRedisCluster({
       return stopping;
     },
   };
+}
+
+/** What this node knew is there again; the rest of what was in Redis is not. */
+function tellEmptied(written: ReadonlyMap<string, number>, onDamage: OnDamage, logger: Logger): void {
+  const documents = Object.fromEntries(written);
+  const back = [...written].filter(([, count]) => count > 0).map(([collection, count]) => `${count} of ${collection}`);
+  const rest = "logins, MQTT sessions, retained messages, events and pictures that were in Redis are lost";
+  logger.error(
+    { documents },
+    `redis was emptied, or another one took its place: what this node knew is written back; ${rest}`,
+  );
+  onDamage({
+    ...{ store: "redis", found: "Redis was emptied, or another one took its place" },
+    missing: `${rest}; this node wrote back ${back.join(", ") || "nothing, for other nodes had done it"}`,
+  });
 }
 
 async function firstBeat(heartbeat: Heartbeat, timeoutMs: number): Promise<void> {

@@ -1,10 +1,10 @@
-import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
 import { Listeners } from "../listeners.ts";
 import { type Notice, PUBLISH } from "./bus.ts";
+import { KeptDocuments, newVersion } from "./kept-documents.ts";
 import type { Link } from "./link.ts";
 import { Script } from "./script.ts";
 
@@ -67,6 +67,8 @@ export interface RedisDocumentsOptions {
   link: Link;
   channel: string;
   noticeCount: string;
+  /** Redis was emptied, or another store took its place; what this node knew is in it. */
+  onWrittenBack: (written: ReadonlyMap<string, number>) => void;
   logger: Logger;
   now: () => number;
 }
@@ -79,8 +81,17 @@ export class RedisDocuments implements Documents {
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #watchers: Listeners<[key: string | undefined]>;
+  readonly #kept: KeptDocuments;
 
-  constructor({ link, channel, noticeCount, logger, now }: RedisDocumentsOptions) {
+  constructor({ link, channel, noticeCount, onWrittenBack, logger, now }: RedisDocumentsOptions) {
+    this.#kept = new KeptDocuments({
+      link,
+      hashOf: (collection) => this.#hashOf(collection),
+      onWrittenBack: (written) => {
+        onWrittenBack(written);
+        this.missed();
+      },
+    });
     this.#link = link;
     this.#channel = channel;
     this.#noticeCount = noticeCount;
@@ -92,26 +103,39 @@ export class RedisDocuments implements Documents {
   async get(collection: string, key: string): Promise<StoredDocument | undefined> {
     const hash = this.#hashOf(collection);
     checkKey(key);
-    const stored = await this.#link.ask((redis) => redis.hget(hash, key));
-    return stored === null ? undefined : this.#parse(hash, key, stored);
+    for (;;) {
+      const stored = await this.#link.ask((redis) => redis.hget(hash, key));
+      // A document that was there and is not any more: it was deleted, or all of the store is gone.
+      if (stored === null && this.#kept.has(collection, key) && !(await this.#kept.isSameStore())) continue;
+      this.#kept.found(collection, key, stored ?? undefined);
+      return stored === null ? undefined : this.#parse(hash, key, stored);
+    }
   }
 
   async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
     const hash = this.#hashOf(collection);
+    for (;;) {
+      const stored = await this.#listOnce(hash);
+      if (this.#kept.isKept(collection) && !(await this.#kept.isSameStore())) continue;
+      this.#kept.listed(collection, stored);
+      return [...stored].flatMap(([key, text]) => {
+        const document = this.#parse(hash, key, text);
+        return document === undefined ? [] : [{ key, ...document }];
+      });
+    }
+  }
+
+  async #listOnce(hash: string): Promise<Map<string, string>> {
     // A hash that changes while it is read may give a field twice.
-    const found = new Map<string, StoredDocument>();
+    const found = new Map<string, string>();
     let cursor = "0";
     do {
       const from = cursor;
       const [next, fields] = await this.#link.ask((redis) => redis.hscan(hash, from, "COUNT", SCAN_COUNT));
-      for (let index = 0; index < fields.length; index += 2) {
-        const key = fields[index] ?? "";
-        const document = this.#parse(hash, key, fields[index + 1] ?? "");
-        if (document !== undefined) found.set(key, document);
-      }
+      for (let index = 0; index < fields.length; index += 2) found.set(fields[index] ?? "", fields[index + 1] ?? "");
       cursor = next;
     } while (cursor !== "0");
-    return [...found].map(([key, document]) => ({ key, ...document }));
+    return found;
   }
 
   async put(
@@ -122,12 +146,14 @@ export class RedisDocuments implements Documents {
   ): Promise<string | undefined> {
     const hash = this.#hashOf(collection);
     checkKey(key);
-    const version = randomBytes(9).toString("base64url");
+    const version = newVersion();
     const expires = expiresAt === undefined ? "" : String(Math.floor(expiresAt));
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
     const args = [key, mode, ifVersion ?? "", stored, expires, this.#now(), ...this.#ending(collection, key)];
-    return (await this.#run(putScript, hash, args)) ? version : undefined;
+    const isWritten = await this.#run(putScript, hash, args);
+    if (isWritten) this.#kept.found(collection, key, stored);
+    return isWritten ? version : undefined;
   }
 
   async delete(collection: string, key: string, { ifVersion }: { ifVersion?: string } = {}): Promise<boolean> {
@@ -135,11 +161,14 @@ export class RedisDocuments implements Documents {
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
     const args = [key, mode, ifVersion ?? "", this.#now(), ...this.#ending(collection, key)];
-    return await this.#run(deleteScript, hash, args);
+    const isDeleted = await this.#run(deleteScript, hash, args);
+    if (isDeleted) this.#kept.found(collection, key, undefined);
+    return isDeleted;
   }
 
   watch(collection: string, onChange: (key: string | undefined) => void): () => void {
     checkCollection(collection);
+    this.#kept.watch(collection);
     return this.#watchers.add(collection, onChange);
   }
 
@@ -151,8 +180,14 @@ export class RedisDocuments implements Documents {
     this.#watchers.callAll(undefined);
   }
 
+  /** Looks whether the store is the one that was known; another one gets what this node knows. */
+  async checkStore(): Promise<void> {
+    await this.#kept.isSameStore();
+  }
+
   /** Removes expired documents, a part at a time. */
   async sweep(): Promise<void> {
+    this.#kept.prune(this.#now());
     const args = [this.#link.key(""), this.#now(), MAX_SWEPT];
     await this.#link.run(sweepScript, [this.#link.key("expiry")], args);
   }

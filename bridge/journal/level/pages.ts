@@ -124,24 +124,31 @@ export async function gatherPage(db: Database, request: PageRequest, holes: Hole
       const found = await Promise.all(request.logs.map((log) => chunksOf(place, log, from)));
       after = Math.min(...found.map(({ readTo }) => readTo));
       const reached = after;
-      const chunks = new Map<number, SpanOf>();
-      for (const { spans } of found) for (const span of spans) if (span.last <= reached) chunks.set(span.last, span);
-      const spans = [...chunks.values()].sort((one, other) => one.last - other.last);
+      const named = new Map<number, SpanOf>();
+      for (const { spans } of found) for (const span of spans) if (span.last <= reached) named.set(span.last, span);
+      const spans = [...named.values()].sort((one, other) => one.last - other.last);
       for (let at = 0; at < spans.length; at += CHUNKS_PER_READ) {
         const some = spans.slice(at, at + CHUNKS_PER_READ);
         const texts = await readRows(
           place,
           some.map(({ last }) => chunkKey(last)),
         );
-        for (const [index, { first, last }] of some.entries()) {
-          const text = texts[index];
-          const chunk = text === undefined ? undefined : parseChunk(last, text);
+        const chunks = texts.map((text, index) =>
+          text === undefined ? undefined : parseChunk(some[index]?.last ?? 0, text),
+        );
+        for (let index = 0; index < some.length; index++) {
+          const chunk = chunks[index];
           if (chunk !== undefined) {
             if (!readChunk(chunk, page.floorOf, page.take)) return page.finish();
             continue;
           }
+          const { first = 0 } = some[index] ?? {};
+          // A damaged block takes neighbours with it: they are one hole.
+          while (index + 1 < some.length && chunks[index + 1] === undefined) index++;
+          const { last = 0 } = some[index] ?? {};
           for (const { name, spans: own } of found)
-            if (own.some((span) => span.last === last)) holes.note(name, { after: first - 1, before: last + 1 });
+            if (own.some((span) => span.last >= first && span.last <= last))
+              holes.note(name, { after: first - 1, before: last + 1 });
           if (first - 1 > request.after) return page.finish(Math.min(first - 1, request.until));
         }
       }

@@ -18,6 +18,10 @@ export class StateTable {
     this.#maxTopics = maxTopics;
   }
 
+  get size(): number {
+    return this.#topics.size;
+  }
+
   get(topic: string): StateEntry | undefined {
     return this.#topics.get(topic);
   }
