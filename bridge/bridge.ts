@@ -209,11 +209,10 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       services: {
         http: config.http,
         callers: createCallers({
-          isTrustedProxy: addresses.trusts,
           tokens: authority,
           grantsOf: grants,
           operatorKey: config.operatorKey,
-          loopback: config.loopback,
+          isOpen: () => firstTryIsOpen(config, authority),
           allowedOrigins: config.allowedOrigins,
         }),
         addressOf: addresses.of,
@@ -246,7 +245,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       },
     });
     phase = "serving";
-    if (config.loopback) logger.warn("tokens are minted without the operator key for this machine: HOST is loopback");
+    if (firstTryIsOpen(config, authority))
+      logger.warn("this machine gets tokens without a key until the first account or camera is added");
     logger.info({ address: server.address, port: server.port }, "bridge listening");
 
     let stopping: Promise<void> | undefined;
@@ -272,6 +272,17 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await stopParts();
     throw error;
   }
+}
+
+/**
+ * Whether `POST /auth/token` asks this machine for no key now. Not where a proxy is named: what comes through one comes from
+ * elsewhere, and one that is not named right would hide that.
+ */
+export function firstTryIsOpen(
+  { loopback, trustedProxies }: Pick<BridgeConfig, "loopback" | "trustedProxies">,
+  { firstTry }: Pick<Authority, "firstTry">,
+): boolean {
+  return loopback && trustedProxies.length === 0 && firstTry;
 }
 
 /** Runs commands, counts them, and notes who asked for which, and what came of it. */

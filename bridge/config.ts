@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { withoutBom } from "../contract/byte-order-mark.ts";
 import { type CustomChannels, customChannelsSchema } from "../contract/channels.ts";
 import {
   ConfigurationError,
@@ -7,6 +8,7 @@ import {
   type EnvironmentSource,
   limitVariable,
   listVariable,
+  plainValue,
   portVariable,
   readEnvironment,
 } from "../contract/environment.ts";
@@ -23,6 +25,14 @@ export const OPEN_TOKEN_TTL_SECONDS = 900;
 const SECRETS = ["JWT_SECRET", "OPERATOR_KEY"] as const;
 /** Names that the predecessor gave the secret; installations still use them. */
 const JWT_SECRET_ALIASES = ["SKYLAPSE_JWT_SECRET", "REALTIME_JWT_SECRET"] as const;
+
+/** Those that may be given as `NAME_FILE`. */
+export const BRIDGE_FILE_VARIABLES: readonly string[] = [...SECRETS, ...JWT_SECRET_ALIASES];
+
+/** The names of all settings that the bridge reads. */
+export function bridgeVariables(): string[] {
+  return [...Object.keys(bridgeSchema(DEFAULT_TOPIC_ROOT, () => "").shape), ...JWT_SECRET_ALIASES];
+}
 
 export type BridgeConfig = ReturnType<typeof readBridgeConfig>;
 
@@ -291,7 +301,7 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
 }
 
 function withAliases(env: EnvironmentSource["env"]): Record<string, string | undefined> {
-  const named = { ...env };
+  const named = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, plainValue(value)]));
   const alias = JWT_SECRET_ALIASES.find((name) => env[name] || env[`${name}_FILE`]);
   if (alias !== undefined && !env.JWT_SECRET && !env.JWT_SECRET_FILE) {
     named.JWT_SECRET = env[alias];
@@ -372,7 +382,7 @@ function readChannels(
   const complain = (message: string) => context.addIssue({ code: "custom", message });
   let content: unknown;
   try {
-    content = JSON.parse(readFile(path));
+    content = JSON.parse(withoutBom(readFile(path)));
   } catch (error) {
     complain(`cannot be read as JSON (${error instanceof Error ? error.message : String(error)})`);
     return z.NEVER;

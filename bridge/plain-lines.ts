@@ -1,3 +1,5 @@
+import { escaped } from "../contract/visible-text.ts";
+
 /** All that does not print: control characters, marks that turn the direction of text, line ends that JSON leaves as they are. */
 const UNPRINTABLE = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu;
 
@@ -6,10 +8,5 @@ const UNPRINTABLE = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu;
  * the order of its characters, for whoever reads or splits it as text.
  */
 export function plainLines(json: string): string {
-  return json.replace(UNPRINTABLE, (character) =>
-    Array.from({ length: character.length }, (_, unit) => {
-      const code = character.charCodeAt(unit).toString(16);
-      return `\\u${code.padStart(4, "0")}`;
-    }).join(""),
-  );
+  return json.replace(UNPRINTABLE, escaped);
 }

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { withoutBom } from "../contract/byte-order-mark.ts";
 import { MAX_JSON_DEPTH } from "../contract/events.ts";
 import { jsonDepth } from "../contract/json-text.ts";
 import { type ClientMessage, clientMessageSchema } from "../contract/socket-messages.ts";
@@ -18,9 +19,8 @@ export function byteLengthOf(bytes: MessageBytes): number {
 
 /** Never throws. The nesting is looked at before anything is parsed: a parser that recurses overflows the stack. */
 export function readJson(bytes: MessageBytes): ReadJson {
-  const text = (
-    Array.isArray(bytes) ? Buffer.concat(bytes) : Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes)
-  ).toString();
+  const whole = Array.isArray(bytes) ? Buffer.concat(bytes) : Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes);
+  const text = withoutBom(whole.toString());
   if (jsonDepth(text) > MAX_JSON_DEPTH)
     return { ok: false, problem: `JSON is nested deeper than ${MAX_JSON_DEPTH} levels` };
   try {

@@ -20,6 +20,7 @@ import { healthRoutes } from "./routes/health.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
 import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./routes/request-body.ts";
+import { collectRouteMethods, type RouteMethods } from "./routes/route-methods.ts";
 import type { Services } from "./routes/services.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
@@ -84,6 +85,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   // Of more than 2,000 headers Node.js would leave out the last, such as the one that names for whom a proxy asks. How many
   // bytes they may have is limited all the same.
   server.server.maxHeadersCount = 0;
+  const routeMethods = collectRouteMethods(server);
   await protect(server, options);
   // After the limits, which come with the request: whoever asks the identity provider for keys has been counted.
   server.addHook("preParsing", async (request) => {
@@ -92,7 +94,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (isForKnownOnly(request)) services.callers.orLocal(request);
   });
   readBodiesAsJson(server);
-  answerErrors(server, services);
+  answerErrors(server, services, routeMethods);
   server.addHook("onResponse", async (_request, reply) => {
     stats.add("http_requests");
     if (reply.statusCode >= 400) stats.add("http_refused");
@@ -193,7 +195,11 @@ async function protect(server: FastifyInstance, { allowedOrigins, services }: Ht
   });
 }
 
-function answerErrors(server: FastifyInstance, { audit, callers, addressOf }: Services): void {
+function answerErrors(
+  server: FastifyInstance,
+  { audit, callers, addressOf }: Services,
+  routeMethods: RouteMethods,
+): void {
   server.setErrorHandler((error, request, reply) => {
     const { statusCode, body, retryAfterSeconds } = toHttp(error);
     if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
@@ -214,8 +220,13 @@ function answerErrors(server: FastifyInstance, { audit, callers, addressOf }: Se
     reply.code(statusCode).send(body);
   });
   // With the general limit, so that guessing paths is as slow as everything else.
-  server.setNotFoundHandler({ preHandler: server.rateLimit() }, (request) => {
-    throw notFound(`There is no ${request.method} ${pathOf(request)}`);
+  server.setNotFoundHandler({ preHandler: server.rateLimit() }, (request, reply) => {
+    const path = pathOf(request);
+    const allowed = routeMethods.of(path);
+    if (allowed.length === 0) throw notFound(`There is no ${request.method} ${path}`);
+    reply.header("allow", allowed.join(", "));
+    const message = `${path} answers ${allowed.join(", ")}, not ${request.method}`;
+    throw new RequestError(405, "method_not_allowed", message);
   });
 }
 

@@ -26,8 +26,17 @@ export interface Tokens {
    * @throws {InvalidTokenError} anything else that is not to be trusted
    */
   verify(token: string): TokenIdentity;
-  /** @param grant.ttlSeconds how long it lives, whole seconds */
-  mint(grant: { userId: string; permissions: readonly string[]; ttlSeconds: number; sessionId?: string }): {
+  /**
+   * @param grant.ttlSeconds how long it lives, whole seconds
+   * @param grant.tokenId its claim `jti`. Default: a random UUID
+   */
+  mint(grant: {
+    userId: string;
+    permissions: readonly string[];
+    ttlSeconds: number;
+    sessionId?: string;
+    tokenId?: string;
+  }): {
     token: string;
     tokenId: string;
     /** Milliseconds since 1970. */
@@ -143,12 +152,11 @@ export function createTokens({ secrets, provider, now = Date.now }: TokensOption
     return !isForeign && typeof sid === "string" && SESSION_ID.test(sid) ? { ...identity, sessionId: sid } : identity;
   }
 
-  function mint({ userId, permissions, ttlSeconds, sessionId }: Parameters<Tokens["mint"]>[0]) {
+  function mint({ userId, permissions, ttlSeconds, sessionId, tokenId = randomUUID() }: Parameters<Tokens["mint"]>[0]) {
     // To the millisecond, as RFC 7519 allows: a token minted right after a revocation is told from one minted before.
     const issuedAt = now();
     const expiresAt = issuedAt + ttlSeconds * 1000;
     const [iat, exp] = [issuedAt / 1000, expiresAt / 1000];
-    const tokenId = randomUUID();
     // `user_id` beside the standard `sub`: programs written for the predecessor read that one.
     const subject = { sub: userId, user_id: userId, permissions: [...permissions] };
     const claims = { ...subject, iat, exp, jti: tokenId, ...(sessionId === undefined ? {} : { sid: sessionId }) };

@@ -56,6 +56,9 @@ const schema = z.object({
   MAX_MQTT_KEEPALIVE_SECONDS: limitVariable.default(1200),
 });
 
+/** The names of all settings that the broker reads. */
+export const BROKER_VARIABLES: readonly string[] = Object.keys(schema.shape);
+
 /** Where MQTT over TLS listens, and the PEM files it shows and asks for. */
 export interface TlsConfig {
   port: number;

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { withoutBom } from "./byte-order-mark.ts";
+import { quoted } from "./visible-text.ts";
 
 /** Every problem of a program's environment at once, each beginning with the variable's name. */
 export class ConfigurationError extends Error {
@@ -31,14 +33,14 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   const problems: string[] = [];
   const given: Record<string, string> = {};
   for (const name of Object.keys(schema.shape)) {
-    const value = env[name];
+    const value = plainValue(env[name]);
     const file = secrets.includes(name) ? env[`${name}_FILE`] : undefined;
     if (value?.trim()) given[name] = value;
     if (!file) continue;
     if (value) problems.push(`${name} and ${name}_FILE are both set: keep one`);
     else {
       try {
-        const content = readFile(file).trim();
+        const content = withoutBom(readFile(file)).trim();
         if (content) given[name] = content;
         else problems.push(`${name}_FILE: ${file} is empty`);
       } catch (error) {
@@ -49,11 +51,17 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   const result = schema.safeParse(given);
   for (const issue of result.error?.issues ?? []) {
     const name = String(issue.path[0] ?? "environment");
-    const shown = secrets.includes(name) || given[name] === undefined ? "" : `, not "${withoutPassword(given[name])}"`;
+    const shown =
+      secrets.includes(name) || given[name] === undefined ? "" : `, not ${quoted(withoutPassword(given[name]))}`;
     problems.push(`${name}: ${issue.message}${shown}`);
   }
   if (!result.success || problems.length > 0) throw new ConfigurationError(problems);
   return result.data;
+}
+
+/** What a shell of Windows, or a file with CR line ends that a shell has read, leaves around a value is no part of it. */
+export function plainValue(value: string | undefined): string | undefined {
+  return value === undefined ? undefined : withoutBom(value).replace(/\r+$/, "");
 }
 
 /** Of a URL with a user and password only the rest. */

@@ -1,11 +1,18 @@
 /** A name is taken for a misspelt other one when at most so many letters of it differ, of three one. */
 const LETTERS_PER_ERROR = 3;
 
-/** The known name that a misspelt one was most likely meant to be; undefined when none is near. Case does not count. */
-export function nearestName(name: string, known: Iterable<string>): string | undefined {
+/**
+ * The known name that a misspelt one was most likely meant to be; undefined when none is near. Case does not count.
+ * @param maxErrors letters that may differ at most, whatever the length. Default: no limit
+ */
+export function nearestName(
+  name: string,
+  known: Iterable<string>,
+  maxErrors = Number.POSITIVE_INFINITY,
+): string | undefined {
   let best: { name: string; errors: number } | undefined;
   for (const candidate of known) {
-    const allowed = Math.floor(Math.max(name.length, candidate.length) / LETTERS_PER_ERROR);
+    const allowed = Math.min(maxErrors, Math.floor(Math.max(name.length, candidate.length) / LETTERS_PER_ERROR));
     if (Math.abs(name.length - candidate.length) > allowed) continue;
     const errors = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (errors <= allowed && (best === undefined || errors < best.errors)) best = { name: candidate, errors };

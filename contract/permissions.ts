@@ -39,7 +39,8 @@ export interface Grants {
   canWriteTopic(topic: string): boolean;
 }
 
-const PERMISSIONS: ReadonlySet<string> = new Set([
+/** Those that name no camera, device or service. */
+export const PERMISSIONS: ReadonlySet<string> = new Set([
   ...["admin", "dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"],
   "broadcast:write",
 ]);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { type BridgeConfig, readBridgeConfig } from "../bridge/config.ts";
 import { type BrokerConfig, readBrokerConfig } from "../broker/config.ts";
 import { readAll, readSimulatorConfig, readStoreConfig, type SimulatorConfig, type StoreConfig } from "./config.ts";
+import { misspeltSettings } from "./misspelt-settings.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
 
 /** The simulated processing service. */
@@ -15,6 +16,8 @@ export interface BackendConfig {
   secrets: Secrets;
   /** Limits that are set to 0, by variable. */
   unlimited: readonly string[];
+  /** A sentence for each variable that is no setting, but nearly one. */
+  misspelt: readonly string[];
 }
 
 /**
@@ -23,7 +26,7 @@ export interface BackendConfig {
  * @throws {DataPathError}
  */
 export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
-  const { simulator, store, broker, unlimited } = checkBackendConfig(env);
+  const { simulator, store, broker, unlimited, misspelt } = checkBackendConfig(env);
   const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
   return {
     simulator,
@@ -31,6 +34,7 @@ export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
     secrets,
     broker,
     unlimited,
+    misspelt,
     bridge: readBridgeConfig({
       ...sourceOf(env),
       generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
@@ -53,6 +57,7 @@ export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, 
     // However 0 is written: `0.0` is read as 0, too.
     unlimited: () =>
       Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
+    misspelt: () => misspeltSettings(env),
   });
 }
 

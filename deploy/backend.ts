@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { openAuthority } from "../bridge/accounts/authority.ts";
 import { isRevoked } from "../bridge/accounts/enforcement.ts";
 import { clientAddresses } from "../bridge/addresses.ts";
-import { startBridge } from "../bridge/bridge.ts";
+import { firstTryIsOpen, startBridge } from "../bridge/bridge.ts";
 import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import type { Cluster } from "../bridge/cluster/cluster.ts";
@@ -30,6 +30,10 @@ export interface Backend {
   addresses: readonly (readonly [label: string, address: string])[];
   /** Ids of the simulated cameras. */
   cameras: readonly string[];
+  /** Tokens are given without a key now: see {@link firstTryIsOpen}. */
+  firstTry: boolean;
+  /** Nobody can log in: there is no account. */
+  withoutAccounts: boolean;
   /** Ends all parts, the last in first out. Idempotent. */
   stop(): Promise<void>;
 }
@@ -71,6 +75,8 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     const { cluster, clock, journal, previews } = stores;
     const authority = await openAuthority({
       ...{ tokens, documents: cluster.documents, config: bridgeConfig.accounts, expiryNow: () => clock.cautious() },
+      // Those of earlier starts with more cameras, too: they are still in the store, and nobody's.
+      simulated: simulatedIds(config.simulator).length > 0 ? Object.keys(config.secrets.simulator) : [],
       logger: logger.child({ part: "accounts" }),
     });
     running.push({ stop: async () => authority.stop() });
@@ -169,6 +175,8 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
         ["MQTT over WebSocket", urlOf("ws", brokerConfig.host, broker.ports.mqttWs)],
       ],
       cameras: cameras.map(({ id }) => id),
+      firstTry: firstTryIsOpen(bridgeConfig, authority),
+      withoutAccounts: authority.accounts.list().length === 0,
       stop,
     };
   } catch (error) {

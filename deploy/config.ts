@@ -58,6 +58,9 @@ const storeSchema = z.object({
     .default("skylapse"),
 });
 
+/** The names of all settings that are read here. */
+export const DEPLOY_VARIABLES: readonly string[] = [...Object.keys(schema.shape), ...Object.keys(storeSchema.shape)];
+
 export interface StoreConfig {
   /** `REDIS_URL`, with its password; undefined when there is no Redis. */
   url: string | undefined;

@@ -2,6 +2,7 @@ import { readFile, rename } from "node:fs/promises";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { type DeviceStore, deviceKindSchema } from "../bridge/accounts/devices.ts";
+import { withoutBom } from "../contract/byte-order-mark.ts";
 import { idSchema } from "../contract/ids.ts";
 
 const fileSchema = z.object({
@@ -48,7 +49,7 @@ export async function importDevices({
 
 function jsonOf(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(withoutBom(text));
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { withoutBom } from "../contract/byte-order-mark.ts";
 
 /** 48 bits: enough to see damage. */
 const CHECK_CHARACTERS = 8;
@@ -90,7 +91,7 @@ function checkOf({ jwtSecret, operatorKey, simulator }: Secrets): string {
 
 function parse(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(withoutBom(text));
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { z } from "zod";
 import { ConfigurationError, readEnvironment } from "../contract/environment.ts";
+import { visible } from "../contract/visible-text.ts";
 import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, say, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
@@ -9,6 +10,7 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
+import { loadEnvFile } from "./env-file.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator-api.ts";
 import { version } from "./package.ts";
 import { absenceOf, whoAnswers } from "./who-answers.ts";
@@ -39,6 +41,8 @@ const program = new Command("skylapse")
     ),
   )
   .addHelpText("after", HELP)
+  // What commander says quotes the command line, which may have been pasted with characters that do not show.
+  .configureOutput({ outputError: (text, write) => write(text.split("\n").map(visible).join("\n")) })
   .exitOverride();
 
 program
@@ -80,8 +84,9 @@ clockCommands(program, withApi);
 storeCommands(program, environment);
 doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...place() }));
 
-/** With what the command line says over what the environment says. */
+/** With what the command line says over what the environment says, and `.env` below both. */
 function environment(): NodeJS.ProcessEnv {
+  loadEnvFile(process.env);
   const { dataPath } = program.opts<{ dataPath?: string }>();
   return dataPath === undefined ? process.env : { ...process.env, DATA_PATH: dataPath };
 }
@@ -134,7 +139,7 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : USAGE;
   } else {
     const problems = error instanceof ConfigurationError ? error.problems : [messageOf(error)];
-    for (const problem of problems) process.stderr.write(`skylapse: ${problem}\n`);
+    for (const problem of problems) process.stderr.write(`skylapse: ${visible(problem)}\n`);
     process.exitCode = FAILED;
   }
 }

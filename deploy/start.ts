@@ -1,11 +1,14 @@
 import { join } from "node:path";
+import { Writable } from "node:stream";
 import pino, { type Logger } from "pino";
 import pinoPretty from "pino-pretty";
 import { plainLines } from "../bridge/plain-lines.ts";
 import { afterRunning } from "../bridge/running-time.ts";
 import { ConfigurationError } from "../contract/environment.ts";
+import { terminalText, visible } from "../contract/visible-text.ts";
 import { type Backend, startBackend } from "./backend.ts";
 import { type BackendConfig, readBackendConfig } from "./backend-config.ts";
+import { loadEnvFile } from "./env-file.ts";
 import { packageRoot, version } from "./package.ts";
 import { describePlace, parseRedisUrl } from "./redis-url.ts";
 import { insecureSwitches } from "./warnings.ts";
@@ -21,6 +24,7 @@ const SECOND_SIGNAL_MS = 300;
 let stoppingSince: number | undefined;
 
 try {
+  loadEnvFile(process.env);
   const config = readBackendConfig(process.env);
   const logger = makeLogger(config.bridge.logLevel);
   const backend = await startBackend({ config, version, pagePath: join(packageRoot, "dist", "page"), logger });
@@ -31,7 +35,8 @@ try {
 } catch (error) {
   process.stderr.write(
     `${problemsOf(error)
-      .map((problem) => `Cannot start: ${problem}\n`)
+      .flatMap((problem) => problem.split("\n"))
+      .map((line) => `Cannot start: ${visible(line)}\n`)
       .join("")}`,
   );
   process.exit(1);
@@ -53,7 +58,7 @@ function stopOnce(backend: Backend, { bridge }: BackendConfig, logger: Logger): 
   };
 }
 
-function greeting(config: BackendConfig, { addresses, cameras }: Backend): string {
+function greeting(config: BackendConfig, { addresses, cameras, firstTry, withoutAccounts }: Backend): string {
   const { bridge, simulator, store } = config;
   const lines: (readonly [string, string])[] = [
     ...addresses,
@@ -65,7 +70,12 @@ function greeting(config: BackendConfig, { addresses, cameras }: Backend): strin
         : "none simulated",
     ],
   ];
-  for (const warning of insecureSwitches(config)) lines.push(["Warning", warning]);
+  if (withoutAccounts && !firstTry)
+    lines.push([
+      "Accounts",
+      "none, so nobody can log in to the dashboard: npx skylapse user add NAME --role admin makes one",
+    ]);
+  for (const warning of insecureSwitches(config, firstTry)) lines.push(["Warning", warning]);
   const width = Math.max(...lines.map(([label]) => label.length));
   const body = lines.map(([label, text]) => `  ${label.padEnd(width)}  ${text}\n`).join("");
   return `\nSkylapse Realtime ${version} is ready after ${process.uptime().toFixed(1)} s\n\n${body}\nCtrl-C stops it.\n`;
@@ -80,8 +90,16 @@ function redisLine(url: string, prefix: string): string {
 
 /** Logs go to standard error: readable lines on a terminal, JSON for everybody else. */
 function makeLogger(level: string): Logger {
-  if (process.stderr.isTTY) return pino({ level }, pinoPretty({ destination: 2, sync: true, ignore: "pid,hostname" }));
   const stream = pino.destination({ dest: 2, sync: true });
+  if (process.stderr.isTTY) {
+    const terminal = new Writable({
+      write(text, _encoding, done) {
+        stream.write(terminalText(String(text)));
+        done();
+      },
+    });
+    return pino({ level }, pinoPretty({ destination: terminal, sync: true, ignore: "pid,hostname" }));
+  }
   return pino({ level }, { write: (line: string) => stream.write(plainLines(line)) });
 }
 

@@ -48,7 +48,8 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
     const tree = topicTree(bridge.topicRoot);
     const operator = { kind: "operator", name: "operator", grants: grantsOf(["admin"], { tree }) } as const;
     const desk = openOperatorDesk({
-      ...{ authority, audit, http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
+      ...{ authority, audit, channels: bridge.channels },
+      ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
       callers: { of: () => operator, orLocal: () => operator },
       // Totals are what servers did.
       stats: { add: () => {} },

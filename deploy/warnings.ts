@@ -2,12 +2,21 @@ import { grantsOf, isKnownPermission } from "../contract/permissions.ts";
 import { topicTree } from "../contract/topics.ts";
 import type { BackendConfig } from "./backend-config.ts";
 
-/** What the configuration leaves open: a sentence for each, to be shown at every start. */
-export function insecureSwitches({ bridge, broker, unlimited }: Omit<BackendConfig, "secrets">): string[] {
-  const warnings: string[] = [];
-  if (bridge.loopback)
-    warnings.push("any program on this machine can have a token: POST /auth/token asks for no key on loopback");
-  else {
+/**
+ * What the configuration leaves open: a sentence for each, to be shown at every start.
+ * @param firstTry whether tokens are given without a key now; undefined when that is not known
+ */
+export function insecureSwitches(
+  { bridge, broker, simulator, misspelt, unlimited }: Omit<BackendConfig, "secrets">,
+  firstTry?: boolean,
+): string[] {
+  const warnings: string[] = [...misspelt];
+  if (firstTry ?? (bridge.loopback && bridge.trustedProxies.length === 0 && simulator.SIMULATOR > 0))
+    warnings.push(
+      "until the first account or camera is added, whoever reaches this machine's loopback (each program on it, and a proxy " +
+        "that names itself in no header) gets tokens without a key, admin excepted: for real use set SIMULATOR=0",
+    );
+  if (!bridge.loopback) {
     const where = `on ${bridge.host}`;
     if (broker.tls === undefined)
       warnings.push(`MQTT ${where} is not encrypted, secrets included: set TLS_CERT and TLS_KEY`);

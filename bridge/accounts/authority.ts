@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import type { Cluster } from "../cluster/cluster.ts";
 import { InvalidTokenError, type TokenIdentity, type Tokens } from "../tokens.ts";
@@ -16,6 +17,8 @@ export class RevokedTokenError extends InvalidTokenError {
  * is worth what the account is worth now. All of it is in memory, so it holds while the store is away.
  */
 export interface Authority extends Tokens {
+  /** @param grant.firstTry it is given without a key, and ends with {@link Authority.firstTry}. Default: false */
+  mint(grant: Parameters<Tokens["mint"]>[0] & { firstTry?: boolean }): ReturnType<Tokens["mint"]>;
   /** @throws {RevokedTokenError} besides what {@link Tokens.verify} throws */
   verify(token: string): TokenIdentity;
   /**
@@ -30,8 +33,16 @@ export interface Authority extends Tokens {
   readonly revocations: Revocations;
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
+  /**
+   * True while simulated cameras run and nobody has made an account or added a device: tokens may be given without a key,
+   * because nothing here is worth guarding yet. Those tokens end with it.
+   */
+  readonly firstTry: boolean;
   stop(): void;
 }
+
+/** Begins the id of a token that was given without a key. */
+const FIRST_TRY_TOKEN = "first-try-";
 
 export interface AuthorityOptions {
   tokens: Tokens;
@@ -42,6 +53,8 @@ export interface AuthorityOptions {
     /** The longest life of a token that is minted without an account. */
     tokenTtlSeconds: number;
   };
+  /** Ids of the simulated cameras and services, while they run. Default: none run. */
+  simulated?: readonly string[];
   logger: Logger;
   /** Milliseconds since 1970. Default: the clock. */
   now?: () => number;
@@ -51,7 +64,7 @@ export interface AuthorityOptions {
 
 /** @throws {StoreUnavailableError} accounts, revocations or devices cannot be read */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { tokens, documents, config, logger, now = Date.now, expiryNow = now } = options;
+  const { tokens, documents, config, simulated = [], logger, now = Date.now, expiryNow = now } = options;
   const opened: { stop(): void }[] = [];
   const stop = () => {
     for (const part of opened.splice(0)) part.stop();
@@ -75,8 +88,13 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     }),
   );
 
+  const isFirstTry = () =>
+    simulated.length > 0 && accounts.list().length === 0 && devices.list().every(({ id }) => simulated.includes(id));
+
   function review(identity: TokenIdentity): TokenIdentity {
     if (revocations.covers(identity)) throw new RevokedTokenError("The token was revoked");
+    if (identity.tokenId?.startsWith(FIRST_TRY_TOKEN) && !isFirstTry())
+      throw new RevokedTokenError("The first try is over: this token was given without a key, log in instead");
     const { sessionId, userId } = identity;
     if (sessionId === undefined) return identity;
     const account = accounts.get(userId);
@@ -89,10 +107,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   return {
     prepare: (token) => tokens.prepare(token),
     verify: (token) => review(tokens.verify(token)),
-    mint: (grant) => tokens.mint(grant),
+    mint: ({ firstTry = false, ...grant }) =>
+      tokens.mint(firstTry ? { ...grant, tokenId: `${FIRST_TRY_TOKEN}${randomUUID()}` } : grant),
     review,
     onChange(listener) {
       const ends = [accounts.onChange(listener), revocations.onChange(listener)];
+      if (simulated.length > 0) ends.push(devices.onAdd(listener));
       return () => {
         for (const end of ends) end();
       };
@@ -101,6 +121,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     revocations,
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
     devices,
+    get firstTry() {
+      return isFirstTry();
+    },
     stop,
   };
 }

@@ -8,7 +8,7 @@ import type { Tokens } from "../tokens.ts";
 
 /** Who makes an HTTP request, and what they may do. */
 export interface Caller {
-  /** `local`: somebody on this machine, while nobody else can reach the server. */
+  /** `local`: somebody on this machine during the first try. */
   kind: "operator" | "user" | "local";
   /** `user:alice`, `operator`, `local`: for logs, and as the sender of what they cause. */
   name: string;
@@ -20,8 +20,12 @@ export interface Callers {
   prepare(request: FastifyRequest): Promise<void>;
   /** By the operator key or a token. @throws {RequestError} 401 */
   of(request: FastifyRequest): Caller;
-  /** As {@link of}, but without credentials this machine may be enough. @throws {RequestError} 401 */
-  orLocal(request: FastifyRequest): Caller;
+  /**
+   * As {@link of}, but without credentials this machine may be enough.
+   * @param advice what a request without credentials is told. Default: that it needs a token, and how to get one
+   * @throws {RequestError} 401
+   */
+  orLocal(request: FastifyRequest, advice?: string): Caller;
   /** Whom the credentials name, were they good; else `unknown`. For the audit log. */
   nameOf(request: FastifyRequest): string;
 }
@@ -30,19 +34,19 @@ export interface CallersOptions {
   tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   operatorKey: string | undefined;
-  /** The server listens on loopback only. */
-  loopback: boolean;
+  /** Whether requests of this machine need no credentials now: see {@link createCallers}. */
+  isOpen: () => boolean;
   allowedOrigins: readonly string[];
-  /** Whether the address is a proxy's, and who asks from there somebody else. */
-  isTrustedProxy: (address: string) => boolean;
 }
 
 /** What the documented calls of the owner's guide need that carry no credentials. */
 const LOCAL_PERMISSIONS = ["broadcast:write", "system:read"];
+const NEEDS_TOKEN =
+  "This needs a token: Authorization: Bearer <token>. POST /auth/login gives one for an account, npx skylapse token for a program";
 const LOCAL_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 
 export function createCallers(options: CallersOptions): Callers {
-  const { tokens, grantsOf, operatorKey, loopback, allowedOrigins, isTrustedProxy } = options;
+  const { tokens, grantsOf, operatorKey, isOpen, allowedOrigins } = options;
   const operator: Caller = { kind: "operator", name: "operator", grants: grantsOf(["admin"]) };
   const local: Caller = { kind: "local", name: "local", grants: grantsOf(LOCAL_PERMISSIONS) };
 
@@ -59,24 +63,29 @@ export function createCallers(options: CallersOptions): Callers {
    * name that resolves to 127.0.0.1 (Host), and strangers behind a proxy on this machine (forwarding headers). Where the
    * host is named twice, or in the request line too, a proxy may have looked at the other one. And a proxy that was told
    * nothing but where to send requests may send this server's own host and no forwarding header; HTTP/1.0 shows it, which
-   * nginx speaks by default, and no client of today.
+   * nginx speaks by default, and no client of today. One that speaks HTTP/1.1 and names itself in no header cannot be
+   * told from a program of this machine: hence only during the first try, when there is nothing to guard.
    */
   function isLocal({ socket, headers, raw }: FastifyRequest): boolean {
     const peer = plainAddress(socket.remoteAddress ?? "");
-    if (!loopback || !isLoopbackAddress(peer) || isTrustedProxy(peer) || raw.httpVersion === "1.0") return false;
+    if (!isOpen() || !isLoopbackAddress(peer) || raw.httpVersion === "1.0") return false;
     const { host = "", origin } = headers;
     if (raw.headersDistinct.host?.length !== 1 || !raw.url?.startsWith("/")) return false;
     if (!LOCAL_HOST.test(host) || Object.keys(headers).some(isForwarding)) return false;
     return origin === undefined || origin === `http://${host}` || allowedOrigins.includes(origin);
   }
 
-  function of(request: FastifyRequest): Caller {
+  function of(request: FastifyRequest, advice = NEEDS_TOKEN): Caller {
     const { authorization } = request.headers;
     // A proxy that lets requests through by what they show may have looked at the other one.
     if ((request.raw.headersDistinct.authorization?.length ?? 0) > 1)
       throw unauthorized("The Authorization header must be there once");
-    if (authorization === undefined) throw unauthorized("This needs a token: Authorization: Bearer <token>");
+    if (authorization === undefined) throw unauthorized(advice);
     return byCredentials(authorization);
+  }
+
+  function orLocal(request: FastifyRequest, advice?: string): Caller {
+    return request.headers.authorization === undefined && isLocal(request) ? local : of(request, advice);
   }
 
   return {
@@ -84,8 +93,8 @@ export function createCallers(options: CallersOptions): Callers {
       const bearer = bearerOf(headers.authorization ?? "");
       if (bearer !== undefined) await tokens.prepare(bearer);
     },
-    of,
-    orLocal: (request) => (request.headers.authorization === undefined && isLocal(request) ? local : of(request)),
+    of: (request) => of(request),
+    orLocal,
     nameOf(request) {
       try {
         return of(request).name;

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { z } from "zod";
+import { withoutBom } from "../../contract/byte-order-mark.ts";
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import { jsonDepth } from "../../contract/json-text.ts";
 import { badRequest } from "../errors.ts";
@@ -35,7 +36,8 @@ export function textOfBody(body: unknown): string | undefined {
  */
 export function readBodiesAsJson(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser("*", { parseAs: "string" }, async (_request: unknown, text: string) => {
+  server.addContentTypeParser("*", { parseAs: "string" }, async (_request: unknown, body: string) => {
+    const text = withoutBom(body);
     if (text === "") return undefined;
     if (jsonDepth(text) > MAX_JSON_DEPTH) throw badRequest(`The body nests deeper than ${MAX_JSON_DEPTH} levels`);
     try {

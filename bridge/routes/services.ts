@@ -49,7 +49,7 @@ export interface Services {
 }
 
 /** What the routes need that manage users, devices and tokens: they work without a server, too. */
-export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit"> & {
+export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels"> & {
   callers: Pick<Callers, "of" | "orLocal">;
   authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
   stats: Pick<Stats, "add">;

@@ -2,16 +2,17 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { Revocation } from "../accounts/revocations.ts";
 import { OPEN_TOKEN_TTL_SECONDS } from "../config.ts";
-import { badRequest, forbidden } from "../errors.ts";
+import { badRequest, forbidden, type RequestError } from "../errors.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, SESSION_ID, userIdSchema } from "../tokens.ts";
 import { demand } from "./callers.ts";
+import { checkPermissions } from "./permission-check.ts";
 import { read } from "./request-body.ts";
 import { type OperatorServices, perMinute } from "./services.ts";
 
 const bodySchema = z.object({
   user_id: ownUserIdSchema,
   permissions: grantedPermissionsSchema,
-  /** Seconds; longer than the server allows is shortened, and the answer says to what. */
+  /** Seconds. Default: the longest that the server allows. */
   expires_in: z.number().int().positive().optional(),
 });
 const revokeSchema = z.strictObject({
@@ -24,29 +25,37 @@ const revokeSchema = z.strictObject({
     .optional(),
 });
 
+const HOW_TO_GET_ONE =
+  "With the operator key it is: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
+const NEEDS_KEY = `A token is not given without a key here. ${HOW_TO_GET_ONE}; people log in at POST /auth/login`;
+
 /** How far ahead the clock of who revokes may be, milliseconds. */
 const CLOCK_SKEW_MS = 60_000;
 
 /**
- * `POST /auth/token`: for the operator key, or on this machine while nobody else can reach the server.
+ * `POST /auth/token`: for the operator key, or on this machine during the first try.
  * `POST /auth/revoke`: for the operator key or an admin.
  */
 export function tokenRoutes(server: FastifyInstance, services: OperatorServices): void {
-  const { callers, authority, audit, stats, http, addressOf } = services;
+  const { callers, authority, audit, stats, http, channels, addressOf } = services;
   const { revocations, sessions } = authority;
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
   server.post("/auth/token", limited, async (request) => {
-    const caller = callers.orLocal(request);
+    const caller = callers.orLocal(request, NEEDS_KEY);
     if (caller.kind === "user") throw forbidden("Tokens are minted with the operator key, not with a token");
-    const { user_id, permissions, expires_in } = read(bodySchema, request.body);
-    const longest = caller.kind === "local" ? OPEN_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
-    const ttlSeconds = Math.min(expires_in ?? longest, longest);
-    const { token, tokenId } = authority.mint({ userId: user_id, permissions, ttlSeconds });
+    const firstTry = caller.kind === "local";
+    const longest = firstTry ? OPEN_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
+    const { user_id, permissions, expires_in = longest } = read(bodySchema, request.body);
+    checkPermissions(permissions, channels);
+    if (expires_in > longest) throw tooLong(expires_in, longest, firstTry);
+    if (firstTry && permissions.includes("admin"))
+      throw forbidden(`The permission admin is not given without a key. ${HOW_TO_GET_ONE}`);
+    const { token, tokenId } = authority.mint({ userId: user_id, permissions, ttlSeconds: expires_in, firstTry });
     stats.add("tokens_minted");
     const target = `user:${user_id} token:${tokenId} ${permissions.join(" ")}`;
     audit.record({ action: "token.mint", who: caller.name, address: addressOf(request.raw), target, outcome: "done" });
-    return { token, user_id, expires_in: ttlSeconds };
+    return { token, user_id, expires_in };
   });
 
   server.post("/auth/revoke", async (request, reply) => {
@@ -60,6 +69,12 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
     });
     return reply.code(204).send();
   });
+}
+
+function tooLong(asked: number, longest: number, firstTry: boolean): RequestError {
+  const limit = firstTry ? "a token that is given without a key lives" : "TOKEN_TTL_SECONDS allows";
+  const message = `must be at most ${longest}, not ${asked}: ${limit} no longer`;
+  return badRequest(`The body is not right: expires_in ${message}`, [{ field: "expires_in", message }]);
 }
 
 /** @throws {RequestError} 400 when it does not name one thing */

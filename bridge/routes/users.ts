@@ -6,6 +6,7 @@ import type { AuditAction } from "../audit.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../tokens.ts";
 import { demand } from "./callers.ts";
+import { checkPermissions } from "./permission-check.ts";
 import { read } from "./request-body.ts";
 import { type OperatorServices, perMinute } from "./services.ts";
 
@@ -25,7 +26,7 @@ const newSchema = z.strictObject({
 
 /** `GET /users`, `POST /users`, `PUT /users/{id}`, `DELETE /users/{id}`: for the operator key or an admin. */
 export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
-  const { callers, authority, audit, http, addressOf } = services;
+  const { callers, authority, audit, http, channels, addressOf } = services;
   const { accounts, revocations } = authority;
   /** Each may cost a hash. */
   const limited = perMinute(http.maxTokenRequestsPerMinute);
@@ -47,6 +48,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     const note = operator(request);
     const { user_id: userId, password, ...asked } = read(newSchema, request.body);
     const powers = powersOf(asked);
+    checkPermissions(asked.permissions ?? [], channels);
     if (powers === undefined)
       throw badRequest("The body is not right: role or permissions must say what the user may do");
     const account = await accounts.create({ userId, password, powers });
@@ -59,6 +61,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     const { id: userId } = read(paramsSchema, request.params, "The path");
     const { password, enabled, ...asked } = read(changeSchema, request.body);
     const powers = powersOf(asked);
+    checkPermissions(asked.permissions ?? [], channels);
     if (password === undefined && enabled === undefined && powers === undefined)
       throw badRequest("The body must name password, role, permissions or enabled");
     if (accounts.get(userId) === undefined) throw unknown(userId);

@@ -45,8 +45,28 @@ describe("answers to what is wrong", () => {
     expect([status, body]).toEqual([404, { error: { code: "not_found", message: `There is no GET ${path}` } }]);
   });
 
-  it("are 404 for a method that a path does not have", async () => {
-    expect((await bridge.call("/health", { method: "POST", body: {} })).status).toBe(404);
+  it.each<[string, string, string]>([
+    ["POST", "/health", "HEAD, GET"],
+    ["GET", "/auth/token", "POST"],
+    ["DELETE", "/auth/login", "POST"],
+    ["PATCH", "/users", "HEAD, GET, POST"],
+    ["GET", "/users/alice", "PUT, DELETE"],
+    ["GET", "/cameras/north/commands", "POST"],
+    ["POST", "/ws", "HEAD, GET"],
+    ["POST", "/", "HEAD, GET"],
+    ["PROPFIND", "/cameras", "HEAD, GET"],
+  ])("are 405 for %s %s, and name the methods that are answered", async (method, path, allowed) => {
+    const answer = await bridge.call(path, { method, body: method === "POST" ? {} : undefined });
+    expect(answer.status).toBe(405);
+    expect(answer.body.error).toMatchObject({ code: "method_not_allowed" });
+    expect(answer.headers.allow?.split(", ").sort()).toEqual(allowed.split(", ").sort());
+  });
+
+  it.each(["/nothing", "/users/alice/nothing", "/health/"])("are 404 for any method of %s", async (path) => {
+    for (const method of ["GET", "POST"]) {
+      const answer = await bridge.call(path, { method });
+      expect([answer.status, answer.headers.allow]).toEqual([404, undefined]);
+    }
   });
 
   it("are 400 for a path that cannot be decoded", async () => {

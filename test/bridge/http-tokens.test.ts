@@ -1,4 +1,7 @@
 import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "./support/test-bridge.ts";
@@ -30,8 +33,17 @@ describe("POST /auth/token on this machine", () => {
     },
   );
 
-  it("lets a token live for 15 minutes at most, and less when asked", async () => {
-    expect((await mint({ body: { ...BODY, expires_in: 86_400 } })).body.expires_in).toBe(900);
+  it("refuses a life beyond 15 minutes, and names the longest", async () => {
+    const answer = await mint({ body: { ...BODY, expires_in: 901 } });
+    expect(answer.status).toBe(400);
+    expect(answer.body.error).toMatchObject({
+      message:
+        "The body is not right: expires_in must be at most 900, not 901: a token that is given without a key lives no longer",
+      details: [{ field: "expires_in" }],
+    });
+  });
+
+  it("lets a token live for as long as was asked", async () => {
     const { token, expires_in } = (await mint({ body: { ...BODY, expires_in: 60 } })).body;
     const { issuedAt, expiresAt } = bridge.tokens.verify(token);
     expect([expires_in, expiresAt - issuedAt]).toEqual([60, 60_000]);
@@ -97,6 +109,44 @@ describe("POST /auth/token with the operator key", () => {
   it("mints for as long as the predecessor did, through a proxy too", async () => {
     const answer = await mint({ token: OPERATOR_KEY, headers: { "x-forwarded-for": "203.0.113.7" } });
     expect(answer).toMatchObject({ status: 200, body: { user_id: BODY.user_id, expires_in: 86_400 } });
+  });
+
+  it("refuses a life beyond TOKEN_TTL_SECONDS, and names the longest", async () => {
+    const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, expires_in: 86_401 } });
+    expect([answer.status, answer.body.error.message]).toEqual([
+      400,
+      "The body is not right: expires_in must be at most 86400, not 86401: TOKEN_TTL_SECONDS allows no longer",
+    ]);
+  });
+
+  it.each<[string, string]>([
+    ["dashboard:red", 'there is no permission "dashboard:red": did you mean "dashboard:read"?'],
+    ["camera:north:raed", 'there is no permission "camera:north:raed": did you mean "camera:north:read"?'],
+    ["camera:North:read", 'there is no permission "camera:North:read": did you mean'],
+    ["Admin", 'there is no permission "Admin": did you mean "admin"?'],
+    ["alerts:read\u200b", 'there is no permission "alerts:read\\u200b": did you mean "alerts:read"?'],
+    ["grafana", 'there is no permission "grafana": permissions are admin, dashboard:read, '],
+  ])("refuses the permission %j, which grants nothing, and says which was meant", async (permission, said) => {
+    const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, permissions: ["jobs:read", permission] } });
+    expect(answer.status).toBe(400);
+    expect(answer.body.error.message).toContain(said);
+    expect(answer.body.error.details).toEqual([{ field: "permissions.1", message: expect.stringContaining(said) }]);
+  });
+
+  it("takes the permission that a channel of CHANNELS_FILE asks for", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "channels-"));
+    const file = join(folder, "channels.json");
+    await writeFile(file, '{"valley":{"filters":["skylapse/v1/cameras/valley-1/#"],"permission":"valley:read"}}');
+    const own = await startTestBridge({ env: { CHANNELS_FILE: file } });
+    try {
+      const ask = (permission: string) =>
+        own.call("/auth/token", { method: "POST", token: OPERATOR_KEY, body: { ...BODY, permissions: [permission] } });
+      expect((await ask("valley:read")).status).toBe(200);
+      expect((await ask("valley:reed")).body.error.message).toContain('did you mean "valley:read"?');
+    } finally {
+      await own.stop();
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("is not open to a token, whatever it may", async () => {

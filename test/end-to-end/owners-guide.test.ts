@@ -10,7 +10,7 @@ let skylapse: Skylapse;
 const dataPath = makeDataPath();
 
 beforeAll(async () => {
-  skylapse = await startSkylapse({ dataPath });
+  skylapse = await startSkylapse({ dataPath, env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "3600" } });
 });
 
 afterAll(async () => {

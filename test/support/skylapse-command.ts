@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 
@@ -17,6 +18,8 @@ export interface Ran {
 /** Runs the command `skylapse` to its end, with nothing of this environment but its PATH. */
 export async function runCommand(env: Record<string, string>, args: readonly string[], input = ""): Promise<Ran> {
   const child = spawn(process.execPath, [COMMAND, ...args], {
+    // Not where a developer may have a file `.env`.
+    cwd: tmpdir(),
     env: { PATH: process.env.PATH, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });

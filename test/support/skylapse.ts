@@ -81,6 +81,8 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
 
 function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
   const child = spawn(process.execPath, [PROGRAM], {
+    // Not where a developer may have a file `.env`.
+    cwd: tmpdir(),
     env: {
       PATH: process.env.PATH,
       DATA_PATH: dataPath,

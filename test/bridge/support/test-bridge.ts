@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { type IncomingHttpHeaders, request } from "node:http";
 import { tmpdir } from "node:os";
@@ -65,6 +66,8 @@ export interface TestBridgeOptions {
   /** Kept for the next start, instead of a temporary one. */
   dataPath?: string;
   pagePath?: string;
+  /** Ids of the simulated cameras, as long as which are alone tokens need no key. Default: `north`; none of them runs. */
+  simulated?: readonly string[];
   /** Keeps journal and cluster in this Redis, for several bridges together, and not in the data path. */
   redis?: {
     access: RedisAccess;
@@ -80,7 +83,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const dataPath = options.dataPath ?? (await mkdtemp(join(tmpdir(), "bridge-")));
   const config = readBridgeConfig({
     env: { WS_PORT: "0", DATA_PATH: dataPath, JWT_SECRET: "s".repeat(32), OPERATOR_KEY, ...env },
-    readFile: () => "",
+    readFile: (path) => readFileSync(path, "utf8"),
   });
   const tree = topicTree(config.topicRoot);
   const { channels } = config;
@@ -101,7 +104,10 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   ingest.attach(link);
   const provider = config.jwks === undefined ? undefined : createIdentityProvider({ ...config.jwks, logger });
   const tokens = createTokens({ secrets: config.jwtSecrets, provider });
-  const authority = await openAuthority({ tokens, documents: cluster.documents, config: config.accounts, logger });
+  const { simulated = ["north"] } = options;
+  const authority = await openAuthority({
+    ...{ tokens, documents: cluster.documents, config: config.accounts, simulated, logger },
+  });
   const given: BridgeOptions = {
     config,
     cluster,

@@ -1,0 +1,28 @@
+import type { CustomChannels } from "./channels.ts";
+import { isId } from "./ids.ts";
+import { nearestName } from "./nearest-name.ts";
+import { isKnownPermission, PERMISSIONS } from "./permissions.ts";
+import { quoted } from "./visible-text.ts";
+
+/**
+ * Why a permission grants nothing anywhere, with the one that was probably meant; undefined for one that grants something.
+ * @param channels the operator's own: each names the permission that it asks for
+ */
+export function permissionProblem(permission: string, channels: CustomChannels): string | undefined {
+  const custom = [...channels.values()].map((channel) => channel.permission);
+  if (isKnownPermission(permission) || custom.includes(permission)) return undefined;
+  const nearest = nearestName(permission, [...PERMISSIONS, ...custom, ...ofSameId(permission)]);
+  const hint =
+    nearest === undefined
+      ? `permissions are ${[...PERMISSIONS, ...FORMS, ...custom].join(", ")}`
+      : `did you mean ${quoted(nearest)}?`;
+  return `there is no permission ${quoted(permission)}: ${hint}`;
+}
+
+const FORMS = ["camera:{id}:read", "camera:{id}:control", "device:{id}", "processing:{id}"];
+
+/** `camera:north:raed` means one of these, whatever the camera is called. */
+function ofSameId(permission: string): string[] {
+  const [, id = ""] = permission.toLowerCase().split(":");
+  return isId(id) ? FORMS.map((form) => form.replace("{id}", id)) : [];
+}
