@@ -2,8 +2,10 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { FINAL_COMMAND_STATUSES } from "../contract/commands.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import { grantsOf } from "../contract/permissions.ts";
 import type { TopicTree } from "../contract/topics.ts";
+import { createOrigins } from "../platform/origins.ts";
 import type { Authority } from "./accounts/authority.ts";
 import { type MqttClients, startEnforcement } from "./accounts/enforcement.ts";
 import { LoginGuard } from "./accounts/login-guard.ts";
@@ -32,6 +34,7 @@ import { startSockets } from "./sockets.ts";
 import { openStats, type Stats } from "./stats.ts";
 import { createStoreCheck } from "./store-check.ts";
 import { startSystemStatus } from "./system-status.ts";
+import { watchForwarding } from "./untrusted-proxies.ts";
 
 /** The bridge, serving dashboards and HTTP. What it was given (journal, ingest, previews) is its giver's to close. */
 export interface Bridge {
@@ -86,6 +89,12 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const publish: Publish = (message) => ingest.publish(message);
   const grants = (permissions: readonly string[]) => grantsOf(permissions, { tree, channels });
   const addresses = clientAddresses(config.trustedProxies);
+  const doors = new LimitedLog();
+  const origins = createOrigins({
+    ...{ allowed: config.allowedOrigins, isTrustedProxy: addresses.trusts, log: doors },
+    warn: (fields, message) => logger.warn(fields, message),
+  });
+  const forwarding = watchForwarding({ addresses, warn: (fields, message) => logger.warn(fields, message) });
   let phase: "starting" | "serving" | "stopping" = "starting";
   /** In the order of starting; stopped in the reverse. */
   const parts: Part[] = [];
@@ -105,6 +114,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         logger: logger.child({ part: "audit" }),
       }),
     );
+    started(forwarding);
+    started(doors);
     const { counters } = cluster;
     const statsLogger = logger.child({ part: "stats" });
     const stats = started(
@@ -165,7 +176,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     );
     const commands = auditedCommands(relay, stats, audit);
     const sockets = startSockets({
-      config: { ...config.sockets, addressOf: addresses.of, isTrustedProxy: addresses.trusts },
+      config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy: addresses.trusts },
       journal,
       tokens: authority,
       review: (identity) => authority.review(identity),
@@ -198,7 +209,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     const server = await startHttpServer({
       host: config.host,
       port: config.port,
-      allowedOrigins: config.allowedOrigins,
+      origins,
+      forwarding,
       pagePath: options.pagePath,
       admit: (socket) => sockets.admit(socket),
       handleUpgrade: (request, socket, head) => {
@@ -239,6 +251,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           sockets: sockets.stats(),
           ingest: ingest.stats(),
           commands: relay.stats(),
+          access: {
+            first_try: firstTryIsOpen(config, authority),
+            untrusted_proxies: forwarding.list(),
+            refused_origins: origins.refused(),
+          },
           ...(brokerStats === undefined ? {} : { broker: brokerStats() }),
         }),
         logger: logger.child({ part: "http" }),

@@ -14,6 +14,8 @@ import {
 } from "../contract/environment.ts";
 import { isId } from "../contract/ids.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import { quoted } from "../contract/visible-text.ts";
+import { normalOrigin } from "../platform/origins.ts";
 import { isLoopbackHost, proxyProblem } from "./addresses.ts";
 import { MIN_SECRET_LENGTH } from "./tokens.ts";
 
@@ -103,7 +105,11 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       refreshTokenTtlSeconds: read.REFRESH_TOKEN_TTL_SECONDS,
       tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
     },
-    logins: { maxFailures: read.MAX_LOGIN_FAILURES, windowMs: read.LOGIN_FAILURE_WINDOW_SECONDS * 1000 },
+    logins: {
+      maxFailures: read.MAX_LOGIN_FAILURES,
+      maxAddressFailures: read.MAX_LOGIN_FAILURES_PER_ADDRESS ?? 10 * read.MAX_LOGIN_FAILURES,
+      windowMs: read.LOGIN_FAILURE_WINDOW_SECONDS * 1000,
+    },
     sockets: {
       authTimeoutMs: read.AUTH_TIMEOUT_MS,
       pingIntervalMs: read.PING_INTERVAL_MS,
@@ -121,7 +127,6 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       drainTimeoutMs: read.DRAIN_TIMEOUT_MS,
       maxSubscriptions: read.MAX_SUBSCRIPTIONS,
       maxMessagesPerSecond: read.MAX_MESSAGES_PER_SECOND,
-      allowedOrigins: read.ALLOWED_ORIGINS,
     },
     journal: {
       /** Whether an append waits for the disk. Off, what was acknowledged is lost when the machine (not the program) dies. */
@@ -184,7 +189,7 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
       .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
       .regex(/^[!-~]*$/, "must be visible ASCII without blanks: it is sent in a header")
       .optional(),
-    ALLOWED_ORIGINS: listVariable.superRefine(checkOrigins).default([]),
+    ALLOWED_ORIGINS: listVariable.transform(readOrigins).default([]),
     TRUSTED_PROXIES: listVariable.superRefine(checkProxies).default([]),
     CHANNELS_FILE: z
       .string()
@@ -242,8 +247,10 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     /** Life of a token of an account, and of the refresh token that the next one is had with. */
     ACCESS_TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(900),
     REFRESH_TOKEN_TTL_SECONDS: countVariable.min(1, "must be at least 1").default(604_800),
-    /** Failed logins of one user id, and from one address, before both wait until the window is over. */
+    /** Failed logins of one user id before it waits until the window is over. */
     MAX_LOGIN_FAILURES: limitVariable.default(10),
+    /** Failed logins from one address before users wait who have not logged in from there (default: ten times as many). */
+    MAX_LOGIN_FAILURES_PER_ADDRESS: limitVariable.optional(),
     LOGIN_FAILURE_WINDOW_SECONDS: countVariable.min(1, "must be at least 1").default(900),
     /**
      * Who did what: a file, or `stdout`. Commands and broadcasts have a file of their own beside it, named `…-traffic`.
@@ -349,11 +356,13 @@ function providerOf({ JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: z.output<ReturnType<
   return { jwksUrl: JWKS_URL, issuer: JWT_ISSUER ?? "", audience: JWT_AUDIENCE ?? "" };
 }
 
-function checkOrigins(origins: string[], context: z.RefinementCtx): void {
-  for (const origin of origins) {
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
-      context.addIssue({ code: "custom", message: `"${origin}" is no origin, such as https://sky.example.org` });
-  }
+function readOrigins(texts: string[], context: z.RefinementCtx): string[] {
+  return texts.flatMap((text) => {
+    const origin = normalOrigin(text);
+    if (origin !== undefined) return [origin];
+    context.addIssue({ code: "custom", message: `${quoted(text)} is no origin, such as https://sky.example.org` });
+    return [];
+  });
 }
 
 function readSecondsOf(pairs: string[], context: z.RefinementCtx): ReadonlyMap<string, number> {

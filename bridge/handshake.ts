@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { CloseCode } from "../contract/codes.ts";
 import { authMessageSchema, MAX_AUTH_FRAME_BYTES } from "../contract/socket-messages.ts";
@@ -59,15 +58,11 @@ export interface Refusal {
   message: string;
 }
 
-/**
- * Whether a page of this origin may connect. A program that is no browser names none. The token travels in the first
- * frame, so a foreign page has nothing to ride on; this keeps it from trying at all.
- * @param allowed origins such as `https://sky.example.org`; the server's own is always allowed
- */
-export function originAllowed({ headers: { origin, host } }: IncomingMessage, allowed: readonly string[]): boolean {
-  if (origin === undefined || allowed.includes(origin)) return true;
-  return host !== undefined && URL.canParse(origin) && new URL(origin).host === host.toLowerCase();
-}
+/** A page cannot read this answer: it asks `GET /allowed-origin` (RFC 6455, section 10.2, wants the refusal by HTTP). */
+export const FOREIGN_ORIGIN: Refusal = {
+  status: 403,
+  message: "pages of this origin may not connect: see ALLOWED_ORIGINS",
+};
 
 /** Answers the upgrade with an HTTP error and closes the socket. */
 export function refuseUpgrade(socket: Duplex, { status, message }: Refusal): void {

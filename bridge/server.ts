@@ -7,6 +7,7 @@ import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import { networkOf } from "../contract/addresses.ts";
+import type { Origins } from "../platform/origins.ts";
 import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
 import { ProviderUnavailableError } from "./identity-provider.ts";
 import { authRoutes } from "./routes/auth.ts";
@@ -17,6 +18,7 @@ import { commandRoutes } from "./routes/commands.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { originRoutes } from "./routes/origins.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { previewRoutes } from "./routes/previews.ts";
 import { isForKnownOnly, MAX_PARAM_LENGTH, readBodiesAsJson } from "./routes/request-body.ts";
@@ -25,6 +27,7 @@ import type { Services } from "./routes/services.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
 import { InvalidTokenError } from "./tokens.ts";
+import type { UntrustedProxies } from "./untrusted-proxies.ts";
 
 export interface HttpServer {
   address: string;
@@ -37,9 +40,12 @@ export interface HttpServer {
 export interface HttpServerOptions {
   host: string;
   port: number;
-  allowedOrigins: readonly string[];
+  /** Whose pages may call from elsewhere. */
+  origins: Origins;
   /** The folder of the built dashboard page. */
   pagePath: string | undefined;
+  /** Told of each request. */
+  forwarding: Pick<UntrustedProxies, "look">;
   /** Asked of each connection before anything is kept for it; one that is refused it destroys itself. */
   admit: (socket: Socket) => boolean;
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -47,6 +53,12 @@ export interface HttpServerOptions {
 }
 
 export const SOCKET_PATH = "/ws";
+const CORS = {
+  methods: ["GET", "POST", "PUT", "DELETE"],
+  allowedHeaders: ["authorization", "content-type", "if-none-match"],
+  exposedHeaders: ["etag", "retry-after", "x-taken-at"],
+  maxAge: 600,
+};
 const STOP_TIMEOUT_MS = 1000;
 /** A connection on which nothing moves, milliseconds. Above the 60 s that a command may be waited for. */
 const IDLE_TIMEOUT_MS = 120_000;
@@ -93,6 +105,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     // Whether he may do it the route says; that he is somebody is asked before his body costs memory.
     if (isForKnownOnly(request)) services.callers.orLocal(request);
   });
+  server.addHook("onRequest", async ({ raw }) => options.forwarding.look(raw));
   readBodiesAsJson(server);
   answerErrors(server, services, routeMethods);
   server.addHook("onResponse", async (_request, reply) => {
@@ -108,6 +121,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   connectionRoutes(server, services);
   deviceRoutes(server, services);
   healthRoutes(server, services);
+  originRoutes(server, options.origins);
   previewRoutes(server, services);
   tokenRoutes(server, services);
   userRoutes(server, services);
@@ -120,6 +134,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   // Before the listener of node:http, which makes a parser for whoever connects.
   server.server.prependListener("connection", (socket: Socket) => options.admit(socket));
   server.server.on("upgrade", (request, socket, head) => {
+    options.forwarding.look(request);
     // Nobody else listens for errors of this socket yet; a reset must not end the program.
     socket.on("error", (error) => logger.debug({ err: error }, "socket failed while upgrading"));
     if (request.url?.split("?")[0] === SOCKET_PATH) options.handleUpgrade(request, socket, head);
@@ -157,7 +172,7 @@ function malformedAnswer(code: string | undefined): string {
   return `HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`;
 }
 
-async function protect(server: FastifyInstance, { allowedOrigins, services }: HttpServerOptions): Promise<void> {
+async function protect(server: FastifyInstance, { origins, services }: HttpServerOptions): Promise<void> {
   const { http, addressOf } = services;
   await server.register(helmet, {
     contentSecurityPolicy: {
@@ -180,11 +195,13 @@ async function protect(server: FastifyInstance, { allowedOrigins, services }: Ht
     strictTransportSecurity: false,
   });
   await server.register(cors, {
-    origin: [...allowedOrigins],
-    methods: ["GET", "POST", "PUT", "DELETE"],
-    allowedHeaders: ["authorization", "content-type", "if-none-match"],
-    exposedHeaders: ["etag", "retry-after", "x-taken-at"],
-    maxAge: 600,
+    delegator({ raw, method, headers }, done) {
+      const isAllowed = origins.allows(raw);
+      // Of a page's simple requests, such as an image, nobody asks for permission: only its preflight is worth a warning.
+      if (!isAllowed && method === "OPTIONS" && headers["access-control-request-method"] !== undefined)
+        origins.noteRefusal(raw);
+      done(null, { ...CORS, origin: isAllowed && headers.origin !== undefined ? [headers.origin] : [] });
+    },
   });
   await server.register(rateLimit, {
     max: Math.min(http.maxRequestsPerMinute, Number.MAX_SAFE_INTEGER),

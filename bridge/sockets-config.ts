@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import type { Origins } from "../platform/origins.ts";
 
 export interface SocketsConfig {
   /** The first frame must have come by then. */
@@ -30,8 +31,8 @@ export interface SocketsConfig {
   maxMessagesPerSecond: number;
   /** And at once. Default: twice as many. */
   messageBurst?: number;
-  /** Origins besides the server's own whose pages may connect. */
-  allowedOrigins: readonly string[];
+  /** Whose pages may connect. */
+  origins: Pick<Origins, "allows" | "noteRefusal">;
   /** How long before a token's end its holder is told. Default 60,000. */
   tokenWarningMs?: number;
   /** How long after a token's end the connection lives. Default 25,000. */

@@ -21,9 +21,9 @@ import { sendAway } from "./draining.ts";
 import { FanOut, type FanOutStats } from "./fan-out.ts";
 import {
   AUTH_TIMEOUT,
+  FOREIGN_ORIGIN,
   INVALID_TOKEN,
   MAX_FRAGMENTS,
-  originAllowed,
   readFirstFrame,
   refuseUpgrade,
   watchEarlyBytes,
@@ -239,9 +239,10 @@ class SocketServer implements Sockets {
     const refusal =
       this.#draining !== undefined || this.#stopping !== undefined
         ? ({ status: 503, message: "the server is stopping" } as const)
-        : originAllowed(request, this.#config.allowedOrigins)
+        : this.#config.origins.allows(request)
           ? this.#admission.refusal(address)
-          : ({ status: 403, message: "pages of this origin may not connect: see ALLOWED_ORIGINS" } as const);
+          : FOREIGN_ORIGIN;
+    if (refusal === FOREIGN_ORIGIN) this.#config.origins.noteRefusal(request);
     if (refusal !== undefined) {
       this.#refused++;
       this.#refuse(address, "socket", `${refusal.status} ${refusal.message}`);

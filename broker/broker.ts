@@ -365,6 +365,7 @@ class EmbeddedBroker implements Broker {
       addresses: this.#addresses,
       admission: this.#admission,
       maxPacketBytes: this.#maxPacketBytes,
+      logger: this.#logger,
       onConnection: (connection, origin, request) => {
         if (!this.#admission.awaitConnack(connection, origin.address)) {
           connection.destroy();

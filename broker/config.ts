@@ -9,6 +9,7 @@ import {
   readEnvironment,
 } from "../contract/environment.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import { normalOrigin } from "../platform/origins.ts";
 
 const durationVariable = countVariable.refine((value) => value > 0, "must be more than 0");
 
@@ -20,7 +21,8 @@ const schema = z.object({
   TLS_KEY: z.string().optional(),
   TLS_CLIENT_CA: z.string().optional(),
   MQTT_WS_PORT: portVariable.default(8083),
-  ALLOWED_ORIGINS: listVariable.default([]),
+  // What is no origin the bridge names; `*` stays as it is.
+  ALLOWED_ORIGINS: listVariable.transform((origins) => origins.map((text) => normalOrigin(text) ?? text)).default([]),
   DATA_PATH: z.string().default("./data"),
   TOPIC_ROOT: z
     .string()
@@ -80,7 +82,7 @@ export interface BrokerConfig {
   webSocketPort: number;
   /**
    * `ALLOWED_ORIGINS`: web pages that may connect over WebSocket, such as `https://example.org`; `*` allows all.
-   * Default none. A client that sends no Origin is no browser and is not asked.
+   * Default none but the server's own. A client that sends no Origin is no browser and is not asked.
    */
   allowedOrigins: readonly string[];
   /** `DATA_PATH`: sessions and retained messages are kept in its folder `mqtt`. Default ./data. */

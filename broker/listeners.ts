@@ -3,6 +3,9 @@ import type { IncomingMessage } from "node:http";
 import { createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
+import type { Logger } from "pino";
+import { LimitedLog } from "../contract/limited-log.ts";
+import { createOrigins } from "../platform/origins.ts";
 import { type Admission, addressOf } from "./admission.ts";
 import type { Transport } from "./client-registry.ts";
 import type { BrokerConfig, TlsConfig } from "./config.ts";
@@ -43,6 +46,7 @@ export interface ListenersOptions {
   admission: Admission;
   /** The largest MQTT packet, bytes. */
   maxPacketBytes: number;
+  logger: Logger;
   onConnection(connection: Duplex, origin: Origin, request?: IncomingMessage): void;
 }
 
@@ -141,10 +145,14 @@ function createTlsListener(tls: TlsConfig, options: TlsOptions, onSocket: (socke
 }
 
 function webSocketListener(options: ListenersOptions): Server {
-  const { config, addresses, admission, maxPacketBytes, onConnection } = options;
+  const { config, addresses, admission, maxPacketBytes, onConnection, logger } = options;
   const isProxy = (socket: Socket): boolean => addresses.trusts(addressOf(socket));
   return createWebSocketListener({
-    allowedOrigins: config.allowedOrigins,
+    origins: createOrigins({
+      ...{ allowed: config.allowedOrigins, isTrustedProxy: (address) => addresses.trusts(address) },
+      log: new LimitedLog(),
+      warn: (fields, message) => logger.warn({ ...fields, door: "mqtt over websocket" }, message),
+    }),
     // A message may hold more than one packet.
     maxMessageBytes: 2 * maxPacketBytes,
     connectTimeoutMs: config.connectTimeoutMs,

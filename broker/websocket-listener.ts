@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
+import type { Origins } from "../platform/origins.ts";
 
 /** Names of MQTT 3.1.1 and of 3.1 in `Sec-WebSocket-Protocol`. */
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
@@ -13,8 +14,8 @@ const MAX_FRAGMENTS = 1024;
 const MAX_CHECK_INTERVAL_MS = 1000;
 
 export interface WebSocketListenerOptions {
-  /** `*` for all. A request without an Origin comes from no browser and is let in. */
-  allowedOrigins: readonly string[];
+  /** Whose pages may connect. */
+  origins: Pick<Origins, "allows" | "noteRefusal">;
   /** The largest WebSocket message, bytes. */
   maxMessageBytes: number;
   connectTimeoutMs: number;
@@ -31,7 +32,7 @@ export interface WebSocketListenerOptions {
  * not hold back a client that sends faster than the broker takes it (721 MB accepted in 5 s, where this took 32).
  */
 export function createWebSocketListener(options: WebSocketListenerOptions): Server {
-  const { allowedOrigins, maxMessageBytes, connectTimeoutMs, admit, admitRequest, onConnection } = options;
+  const { origins, maxMessageBytes, connectTimeoutMs, admit, admitRequest, onConnection } = options;
   const upgrades = new WebSocketServer({
     noServer: true,
     // Compressed, a frame of a few bytes could become one of megabytes.
@@ -55,7 +56,9 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
   server.on("upgrade", (request, duplex, head) => {
     // Nobody else listens for errors of a socket that is refused; a reset must not end the program.
     duplex.on("error", () => duplex.destroy());
-    const refusal = refusalOf(request, allowedOrigins) ?? (admitRequest(request) ? undefined : "429 Too Many Requests");
+    const isAllowed = origins.allows(request);
+    if (!isAllowed) origins.noteRefusal(request);
+    const refusal = refusalOf(request, isAllowed) ?? (admitRequest(request) ? undefined : "429 Too Many Requests");
     if (refusal !== undefined) {
       duplex.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => duplex.destroy());
       return;
@@ -69,9 +72,8 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
   return server;
 }
 
-function refusalOf({ headers }: IncomingMessage, allowedOrigins: readonly string[]): string | undefined {
-  const { origin } = headers;
-  if (origin !== undefined && !allowedOrigins.includes(origin) && !allowedOrigins.includes("*")) return "403 Forbidden";
+function refusalOf({ headers }: IncomingMessage, originIsAllowed: boolean): string | undefined {
+  if (!originIsAllowed) return "403 Forbidden";
   const offered = headers["sec-websocket-protocol"]?.split(",").map((name) => name.trim()) ?? [];
   // [MQTT-6.0.0-3]
   return SUBPROTOCOLS.some((name) => offered.includes(name)) ? undefined : "400 Bad Request";

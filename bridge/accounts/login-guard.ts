@@ -24,8 +24,10 @@ export class TooManyFailuresError extends Error {
 }
 
 export interface LoginGuardOptions {
-  /** Failures of one user id, and from one address, before both wait. */
+  /** Failures of one user id before it waits: at the address they come from, and at those it has not logged in from. */
   maxFailures: number;
+  /** Failures from one address, of any user id, before those wait that have not logged in from there. */
+  maxAddressFailures: number;
   /** How long failures count, from the first, milliseconds. */
   windowMs: number;
   signals: Pick<Signals, "send" | "on">;
@@ -35,14 +37,17 @@ export interface LoginGuardOptions {
 }
 
 /**
- * Slows down who guesses passwords, by user id (many addresses, one victim) and by address (one address, many victims).
- * Failures of a user id do not count where that user has logged in from before, or a stranger who guesses and guesses could
- * keep him out for good. Nodes tell each other; what was not told is only not known there.
+ * Slows down whoever guesses passwords, by user id (many addresses, one victim) and by address (one address, many victims).
+ * Many people may share an address: an office, a mobile network, a proxy that is not in TRUSTED_PROXIES. So where a user has
+ * logged in before, only failures of that user from that address count, or strangers who guess could keep everybody out.
+ * Nodes tell each other; what was not told is only not known there.
  */
 export class LoginGuard {
   readonly #options: LoginGuardOptions;
   readonly #users: FailureCounts;
   readonly #addresses: FailureCounts;
+  /** By user id and address together. */
+  readonly #pairs: FailureCounts;
   /** Where users have logged in, the newest last. */
   readonly #homes = new Set<string>();
   readonly #ends: readonly (() => void)[];
@@ -52,6 +57,7 @@ export class LoginGuard {
     const now = options.now ?? (() => performance.now());
     this.#users = new FailureCounts(options.windowMs, now);
     this.#addresses = new FailureCounts(options.windowMs, now);
+    this.#pairs = new FailureCounts(options.windowMs, now);
     const hear = (signal: string, act: (attempt: Attempt) => void) =>
       options.signals.on(signal, (message, from) => {
         const attempt = attemptSchema.safeParse(message);
@@ -67,12 +73,12 @@ export class LoginGuard {
    * @throws {TooManyFailuresError}
    */
   async attempt<Result>(attempt: Attempt, verify: () => Promise<Result | undefined>): Promise<Result | undefined> {
-    const { maxFailures, signals } = this.#options;
+    const { maxFailures, maxAddressFailures, signals } = this.#options;
     const { userId, address } = attempt;
-    const waitMs = Math.max(
-      this.#homes.has(homeOf(attempt)) ? 0 : this.#users.waitMs(userId, maxFailures),
-      this.#addresses.waitMs(address, maxFailures),
-    );
+    const pair = homeOf(attempt);
+    const ofStranger = () =>
+      Math.max(this.#users.waitMs(userId, maxFailures), this.#addresses.waitMs(address, maxAddressFailures));
+    const waitMs = Math.max(this.#pairs.waitMs(pair, maxFailures), this.#homes.has(pair) ? 0 : ofStranger());
     if (waitMs > 0) throw new TooManyFailuresError(Math.ceil(waitMs / 1000));
     this.#count(attempt, 1);
     let result: Result | undefined;
@@ -86,10 +92,17 @@ export class LoginGuard {
     if (result !== undefined) {
       // Whoever knows the password has nothing to guess; what else comes from his address still counts.
       this.#users.clear(userId);
+      this.#pairs.clear(pair);
       this.#addresses.add(address, -1);
       this.#remember(attempt);
     }
     return result;
+  }
+
+  /** The user is logged in at this address, as a renewed login has shown: what others fail at there is not held against it. */
+  welcome(attempt: Attempt): void {
+    if (!this.#homes.has(homeOf(attempt))) this.#options.signals.send(DONE, { ...attempt });
+    this.#remember(attempt);
   }
 
   stop(): void {
@@ -104,7 +117,9 @@ export class LoginGuard {
     if (this.#homes.size > MAX_COUNTED && oldest !== undefined) this.#homes.delete(oldest);
   }
 
-  #count({ userId, address }: Attempt, by: 1 | -1): void {
+  #count(attempt: Attempt, by: 1 | -1): void {
+    const { userId, address } = attempt;
+    this.#pairs.add(homeOf(attempt), by);
     this.#users.add(userId, by);
     this.#addresses.add(address, by);
   }

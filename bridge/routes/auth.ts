@@ -29,7 +29,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
     try {
       const attempt = { userId: user_id, address: networkOf(address) };
       const account = await guard.attempt(attempt, () => accounts.verify(user_id, password));
-      if (account === undefined) throw new RequestError(401, "unauthorized", "No such user, or another password");
+      if (account === undefined) throw new RequestError(401, "unauthorized", "Wrong user name or password");
       const login = await sessions.open(account);
       audit.record({ ...entry, target: sessionOf(login), outcome: "done" });
       stats.add("tokens_minted");
@@ -48,6 +48,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
     const address = addressOf(request.raw);
     try {
       const login = await sessions.refresh(refresh_token);
+      guard.welcome({ userId: login.userId, address: networkOf(address) });
       stats.add("tokens_minted");
       const who = `user:${login.userId}`;
       audit.record({ action: "refresh", who, address, target: sessionOf(login), outcome: "done" });

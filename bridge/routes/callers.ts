@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import { plainAddress } from "../../contract/addresses.ts";
 import type { Grants } from "../../contract/permissions.ts";
+import { normalOrigin } from "../../platform/origins.ts";
 import { isLoopbackAddress } from "../addresses.ts";
 import { forbidden, unauthorized } from "../errors.ts";
 import type { Tokens } from "../tokens.ts";
@@ -72,7 +73,9 @@ export function createCallers(options: CallersOptions): Callers {
     const { host = "", origin } = headers;
     if (raw.headersDistinct.host?.length !== 1 || !raw.url?.startsWith("/")) return false;
     if (!LOCAL_HOST.test(host) || Object.keys(headers).some(isForwarding)) return false;
-    return origin === undefined || origin === `http://${host}` || allowedOrigins.includes(origin);
+    return (
+      origin === undefined || normalOrigin(origin) === normalOrigin(`http://${host}`) || allowedOrigins.includes(origin)
+    );
   }
 
   function of(request: FastifyRequest, advice = NEEDS_TOKEN): Caller {

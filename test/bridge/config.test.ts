@@ -124,7 +124,7 @@ describe("what is wrong", () => {
     const said = problems({
       WS_PORT: "99999",
       TOPIC_ROOT: "sky/#",
-      ALLOWED_ORIGINS: "https://sky.example.org/, *",
+      ALLOWED_ORIGINS: "https://sky.example.org/page, *",
       TRUSTED_PROXIES: "10.0.0.0/33,proxy",
       JOURNAL_SYNC: "sometimes",
       LOG_LEVEL: "loud",

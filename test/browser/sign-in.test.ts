@@ -67,7 +67,7 @@ it("lets a viewer in by password, in every tab and over a reload, and out of all
   await signInShown(page);
   await page.screenshot({ path: `${SCREENSHOTS}sign-in-1280.png` });
   await signIn(page, "another password");
-  await expect.poll(() => page.getByRole("alert").textContent()).toBe("No such user, or another password");
+  await expect.poll(() => page.getByRole("alert").textContent()).toBe("Wrong user name or password");
   await signIn(page, PASSWORD);
   await cameraShown(page);
   await page.reload();
@@ -92,5 +92,5 @@ it("shows what the user may see from now on, and nothing any more when the accou
   await operator("PUT", "/users/vera", { enabled: false });
   await signInShown(page);
   await signIn(page, PASSWORD);
-  await expect.poll(() => page.getByRole("alert").textContent()).toBe("No such user, or another password");
+  await expect.poll(() => page.getByRole("alert").textContent()).toBe("Wrong user name or password");
 });

@@ -42,7 +42,7 @@ async function keepDoor({ open = false, expiresIn = 900 } = {}): Promise<Doorkee
       return response.writeHead(204).end();
     }
     if (request.url === "/auth/token") return open ? response.end(JSON.stringify(token)) : refuse(401, "no key");
-    if (!known) return refuse(401, "No such user, or another password");
+    if (!known) return refuse(401, "Wrong user name or password");
     door.good = `refresh-${count}`;
     return response.end(JSON.stringify({ ...token, refresh_token: door.good }));
   }).listen(0, "127.0.0.1");
@@ -99,7 +99,7 @@ describe("the page's access", () => {
     const { base } = await keepDoor();
     const access = new Access({ base, fetch, storage: browser() });
     await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("Sign in to see the cameras"));
-    await expect(access.signIn("alice", "wrong")).rejects.toThrow("No such user, or another password");
+    await expect(access.signIn("alice", "wrong")).rejects.toThrow("Wrong user name or password");
     expect([access.signedIn, access.userId]).toEqual([false, undefined]);
   });
 

@@ -51,7 +51,7 @@ it("finds nothing wrong before the first start, in lines for a person, and write
   ]);
   expect(code).toBe(0);
   expect(output).toMatch(/^ok {5}Node\.js +\d+/m);
-  expect(output).toMatch(/^warn {3}settings +any program on this machine can have a token/m);
+  expect(output).toMatch(/^warn {3}settings +until the first account or camera is added, /m);
   expect(output).toMatch(/^warn {3}server +no server answers at http:\/\/127\.0\.0\.1:9 .*: start it/m);
   expect(output).toMatch(/\n\n0 wrong, \d+ warnings?$/);
   expect(readdirSync(dataPath)).toEqual([]);

@@ -21,6 +21,7 @@ const RULES: Record<string, Rule> = {
   "GET /health": "nothing",
   "GET /livez": "nothing",
   "GET /readyz": "nothing",
+  "GET /allowed-origin": "nothing",
   "POST /auth/login": "its own",
   "POST /auth/refresh": "its own",
   "POST /auth/logout": "its own",

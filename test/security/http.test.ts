@@ -79,7 +79,7 @@ describe("a request of which two readers could see two ends", () => {
 
 it.each<[string, string, number[]]>([
   ["CONNECT to a port of this machine", lines("CONNECT 127.0.0.1:22 HTTP/1.1", LOCAL), []],
-  ["TRACE", lines("TRACE /health HTTP/1.1", LOCAL, "Connection: close"), [404]],
+  ["TRACE", lines("TRACE /health HTTP/1.1", LOCAL, "Connection: close"), [405]],
   ["a method of its own", lines("HACK /health HTTP/1.1", LOCAL), [400]],
   ["a path of 17,000 characters", lines(`GET /${"a".repeat(17_000)} HTTP/1.1`, LOCAL), [431]],
   ["a header of 17,000 characters", lines("GET / HTTP/1.1", LOCAL, `X: ${"a".repeat(17_000)}`), [431]],

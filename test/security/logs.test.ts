@@ -86,7 +86,7 @@ async function byMqtt(): Promise<void> {
 }
 
 async function tokens(): Promise<void> {
-  secrets.push((await call("/auth/token", { body: { user_id: "bob", permissions: [HOSTILE] } })).token);
+  secrets.push((await operate("/auth/token", { user_id: "bob", permissions: ["jobs:read"] })).token);
   await operate("/auth/revoke", { token_id: HOSTILE });
   const viewer = token("viewer", "dashboard:read");
   await call("/users", { method: "GET", token: viewer });
@@ -164,7 +164,7 @@ describe("the audit log names who did what to which from where, and what came of
     ["connect", "unknown", /^mqtt:logs$/, /^connack 4$/],
     ["subscribe", "device:north", /^skylapse\/v1\/cameras\/south\/#$/, /^permission_denied$/],
     ["publish", "device:north", /^skylapse\/v1\/cameras\/south\/events\//, /^permission_denied$/],
-    ["token.mint", "local", /^user:bob token:/, /^done$/],
+    ["token.mint", "operator", /^user:bob token:/, /^done$/],
     ["token.revoke", "operator", /^token:/, /^done$/],
     ["access", "user:viewer", /^GET \/users$/, /^permission_denied$/],
     ["access", "user:viewer", /^POST \/cameras\/north\/commands$/, /^permission_denied$/],

@@ -14,12 +14,17 @@ import { openPreviews } from "../../../bridge/previews.ts";
 import { type Sockets, type SocketsConfig, type SocketsOptions, startSockets } from "../../../bridge/sockets.ts";
 import { createTokens, type Tokens } from "../../../bridge/tokens.ts";
 import type { CustomChannels } from "../../../contract/channels.ts";
+import { LimitedLog } from "../../../contract/limited-log.ts";
 import { grantsOf } from "../../../contract/permissions.ts";
 import { topicTree } from "../../../contract/topics.ts";
+import { createOrigins } from "../../../platform/origins.ts";
 
 export const tree = topicTree();
 export const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
 export const SECRET = "a secret of the tests, long enough";
+
+const originsOf = (allowed: readonly string[]) =>
+  createOrigins({ allowed, isTrustedProxy: () => false, log: new LimitedLog(), warn: () => {} });
 
 const DEFAULTS: SocketsConfig = {
   authTimeoutMs: 10_000,
@@ -32,7 +37,7 @@ const DEFAULTS: SocketsConfig = {
   drainTimeoutMs: 30_000,
   maxSubscriptions: 100,
   maxMessagesPerSecond: 1_000,
-  allowedOrigins: [],
+  origins: originsOf([]),
   addressOf: ({ socket }) => socket.remoteAddress ?? "",
 };
 
@@ -41,6 +46,7 @@ export interface RealtimeOptions extends Partial<SocketsConfig> {
   commands?: CommandRunner;
   register?: SocketsOptions["register"];
   retentionEvents?: number;
+  allowedOrigins?: readonly string[];
 }
 
 export interface Realtime {
@@ -75,6 +81,7 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
     commands = { run: () => {} },
     register = new LocalRegister(),
     retentionEvents = 10_000,
+    allowedOrigins = [],
     ...config
   } = options;
   const path = await mkdtemp(join(tmpdir(), "skylapse-realtime-"));
@@ -86,7 +93,14 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
   const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes: 262_144, logger });
   const tokens = createTokens({ secrets: [SECRET] });
   const sockets = startSockets({
-    ...{ config: { ...DEFAULTS, ...config }, journal, tokens, channels, commands, logger },
+    ...{
+      config: { ...DEFAULTS, origins: originsOf(allowedOrigins), ...config },
+      journal,
+      tokens,
+      channels,
+      commands,
+      logger,
+    },
     register,
     audit: { refuse: () => {} },
     store: { shared: false, trouble: () => undefined },

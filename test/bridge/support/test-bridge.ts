@@ -74,12 +74,18 @@ export interface TestBridgeOptions {
     cluster?: Partial<RedisClusterOptions>;
     journal?: Partial<RedisJournalOptions>;
   };
+  /** Gets each line of the log, from the level debug on. Default: nothing is logged. */
+  log?: (line: Record<string, unknown>) => void;
   /** Looks at the journal through this. */
   journal?: (journal: Journal) => Journal;
 }
 
 export async function startTestBridge({ env = {}, ...options }: TestBridgeOptions = {}): Promise<TestBridge> {
-  const logger = pino({ level: "silent" });
+  const { log } = options;
+  const logger =
+    log === undefined
+      ? pino({ level: "silent" })
+      : pino({ level: "debug" }, { write: (line: string) => log(JSON.parse(line)) });
   const dataPath = options.dataPath ?? (await mkdtemp(join(tmpdir(), "bridge-")));
   const config = readBridgeConfig({
     env: { WS_PORT: "0", DATA_PATH: dataPath, JWT_SECRET: "s".repeat(32), OPERATOR_KEY, ...env },
