@@ -3,6 +3,7 @@ import { z } from "zod";
 import { roleSchema } from "../../bridge/accounts/accounts.ts";
 import { passwordSchema } from "../../bridge/accounts/passwords.ts";
 import { userIdSchema } from "../../bridge/tokens.ts";
+import { visible } from "../../contract/visible-text.ts";
 import { readPassword } from "../read-password.ts";
 import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
 
@@ -31,7 +32,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .action(() =>
       withApi(async (api) => {
         for (const { user_id, role, permissions, enabled } of usersSchema.parse(await api.call("GET", "/users")).users)
-          say([user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].join("\t"));
+          say([user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].map(visible).join("\t"));
       }),
     );
   user

@@ -1,9 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { pino } from "pino";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { openAccounts } from "../../bridge/accounts/accounts.ts";
+import { openLocalCluster } from "../../bridge/cluster/local.ts";
 import { PYTHON } from "../support/programs.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../support/skylapse-command.ts";
@@ -130,16 +133,16 @@ it("refuses a permission that grants nothing, and names the one that was probabl
   });
 });
 
-it("shows what does not print, from the server and from its own command line, escaped", async () => {
-  const channels = `${newDataPath()}/channels.json`;
-  const hostile = "\u001b[2J\u202eread\nbob\tadmin";
-  writeFileSync(
-    channels,
-    JSON.stringify({ valley: { filters: ["skylapse/v1/cameras/valley/#"], permission: hostile } }),
-  );
-  const variables = { DATA_PATH: newDataPath(), CHANNELS_FILE: channels, ...NO_SERVER };
-  const added = await runCommand(variables, ["user", "add", "alice", "--permission", hostile], `${PASSWORD}\n`);
-  expect(added.code).toBe(0);
+it("shows what does not print, from the store and from its own command line, escaped", async () => {
+  const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
+  const logger = pino({ level: "silent" });
+  const cluster = await openLocalCluster({ path: join(variables.DATA_PATH, "cluster"), logger });
+  const accounts = await openAccounts({ documents: cluster.documents, logger });
+  // As a version before took it.
+  const powers = { permissions: ["\u001b[2J\u202eread\nbob\tadmin"] };
+  await accounts.create({ userId: "alice", password: PASSWORD, powers });
+  accounts.stop();
+  await cluster.stop();
   const { output } = await runCommand(variables, ["user", "list"]);
   expect(output).toBe("alice\t\\u001b[2J\\u202eread\\u000abob\\u0009admin");
   const { errors } = await runCommand(variables, ["user", "remove", "a\u202eb\u001b[2J"]);
