@@ -32,6 +32,8 @@ export class Access {
   readonly #options: AccessOptions;
   /** What `storage` has, or would have. */
   #kept: string | undefined;
+  /** The storage failed: the login lives in memory from then on, as long as this page. */
+  #storageFailed = false;
   #token: string | undefined;
   #expiresAt = 0;
   #pending: Promise<string> | undefined;
@@ -125,8 +127,7 @@ export class Access {
 
   /** As the tab that was last to change it has left it. */
   #login(): KeptLogin | undefined {
-    const { storage } = this.#options;
-    const text = storage === undefined ? this.#kept : storage.getItem(LOGIN_NAME);
+    const text = this.#stored();
     if (text === null || text === undefined) return undefined;
     try {
       return keptSchema.safeParse(JSON.parse(text)).data;
@@ -138,8 +139,24 @@ export class Access {
   #keep(login: KeptLogin | undefined): void {
     const { storage } = this.#options;
     this.#kept = login === undefined ? undefined : JSON.stringify(login);
-    if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
-    else storage?.setItem(LOGIN_NAME, this.#kept);
+    try {
+      if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
+      else storage?.setItem(LOGIN_NAME, this.#kept);
+    } catch {
+      // Full, or forbidden by the browser's settings: neither may end a login.
+      this.#storageFailed = true;
+    }
+  }
+
+  #stored(): string | null | undefined {
+    const { storage } = this.#options;
+    if (storage === undefined || this.#storageFailed) return this.#kept;
+    try {
+      return storage.getItem(LOGIN_NAME);
+    } catch {
+      this.#storageFailed = true;
+      return this.#kept;
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { useRealTimeData } from "../react/use-real-time-data.ts";
 import type { Access } from "./access.ts";
 import { AlertsPanel } from "./components/alerts-panel.tsx";
 import { CameraGrid } from "./components/camera-grid.tsx";
+import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { EventFeed } from "./components/event-feed.tsx";
 import { JobsPanel } from "./components/jobs-panel.tsx";
 import { OfflineBanner } from "./components/offline-banner.tsx";
@@ -47,24 +48,36 @@ export function App({ access, pictures, onRestart }: AppProps): ReactNode {
 
   return (
     <div className="app" data-live={data.live}>
-      <PageHeader
-        data={data}
-        mustSignIn={mustSignIn}
-        userId={access.userId}
-        onSignOut={signedIn && !mustSignIn ? signOut : undefined}
-      />
+      <ErrorBoundary part="Header">
+        <PageHeader
+          data={data}
+          mustSignIn={mustSignIn}
+          userId={access.userId}
+          onSignOut={signedIn && !mustSignIn ? signOut : undefined}
+        />
+      </ErrorBoundary>
       {mustSignIn ? (
         <SignIn onSignIn={signIn} userId={access.userId} reason={cause?.reason} />
       ) : (
         <>
-          <OfflineBanner data={data} />
+          <ErrorBoundary part="Connection">
+            <OfflineBanner data={data} />
+          </ErrorBoundary>
           <main className="layout">
             <CameraGrid data={data} pictures={pictures} />
             <aside className="side" aria-label="What happens">
-              <AlertsPanel data={data} />
-              <JobsPanel data={data} />
-              <EventFeed data={data} />
-              <SystemPanel data={data} />
+              <ErrorBoundary part="Alerts">
+                <AlertsPanel data={data} />
+              </ErrorBoundary>
+              <ErrorBoundary part="Processing">
+                <JobsPanel data={data} />
+              </ErrorBoundary>
+              <ErrorBoundary part="Activity">
+                <EventFeed data={data} />
+              </ErrorBoundary>
+              <ErrorBoundary part="Backend">
+                <SystemPanel data={data} />
+              </ErrorBoundary>
             </aside>
           </main>
         </>

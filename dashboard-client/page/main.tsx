@@ -7,7 +7,9 @@ import { browserStorage } from "../dashboard-store.ts";
 import { RealTimeProvider } from "../react/real-time-provider.tsx";
 import { Access } from "./access.ts";
 import { App } from "./app.tsx";
+import { ErrorBoundary } from "./components/error-boundary.tsx";
 import { Pictures } from "./pictures.ts";
+import { reloadOnce } from "./reload-once.ts";
 
 // The page is served by the bridge, perhaps below a path of a proxy: everything else is found from here.
 const base = new URL(".", location.href).href;
@@ -28,7 +30,9 @@ if (element === null) throw new Error("index.html has no element with the id pag
 createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
-      <App access={access} pictures={pictures} onRestart={restart} />
+      <ErrorBoundary part="Skylapse" onError={reloadOnce}>
+        <App access={access} pictures={pictures} onRestart={restart} />
+      </ErrorBoundary>
     </RealTimeProvider>
   </StrictMode>,
 );

@@ -1,4 +1,4 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import type { AlertState } from "../../alert-state.ts";
 import type { RealTimeData } from "../../dashboard-store.ts";
 import { formatAge, formatDuration, formatMinute } from "../../format.ts";
@@ -11,6 +11,8 @@ const TONES = { critical: "bad", warning: "warn", info: "quiet" };
 /** How long an alert that is over stays in sight, milliseconds. */
 const ENDED_SHOWN_MS = 10 * 60_000;
 const MAX_ENDED_SHOWN = 3;
+/** The gravest and newest: what happens and what is processed stay in sight beside them. */
+const SHOWN_AT_FIRST = 4;
 
 /** What wants looking after, and what no longer does; nothing when nothing did. */
 export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
@@ -21,12 +23,14 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const ended = data.endedAlerts
     .filter(({ until }) => now - Date.parse(until) < ENDED_SHOWN_MS)
     .slice(0, MAX_ENDED_SHOWN);
+  const [all, setAll] = useState(false);
   if (alerts.length === 0 && ended.length === 0) return null;
+  const shown = all ? alerts : alerts.slice(0, SHOWN_AT_FIRST);
   return (
     <section className="panel alerts" aria-label="Alerts" data-standing={alerts.length}>
       {/* Told as it comes: an alert is why one has a dashboard. */}
       <ul className="rows" aria-live="polite" aria-relevant="additions">
-        {alerts.map(([key, alert]) => (
+        {shown.map(([key, alert]) => (
           <li
             key={key}
             className="row"
@@ -40,7 +44,8 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
             <div className="row-words">
               <p className="row-title">{alert.message}</p>
               <p className="row-detail">
-                <Owner data={data} alert={alert} /> · since {formatMinute(alert.since, zoneOf(data, alert), now)}
+                <Owner data={data} alert={alert} />
+                <span>{` · since ${formatMinute(alert.since, zoneOf(data, alert), now)}`}</span>
               </p>
             </div>
             <time className="row-time" dateTime={alert.since}>
@@ -59,9 +64,9 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
               <Icon name="check" />
             </span>
             <div className="row-words">
-              <p className="row-title">Over: {alertName(alert.alert).toLowerCase()}</p>
+              <p className="row-title">{`Over: ${alertName(alert.alert).toLowerCase()}`}</p>
               <p className="row-detail">
-                {ownerOf(data, alert)} · lasted {formatDuration(Date.parse(alert.until) - Date.parse(alert.since))}
+                {`${ownerOf(data, alert)} · lasted ${formatDuration(Date.parse(alert.until) - Date.parse(alert.since))}`}
               </p>
             </div>
             <time className="row-time" dateTime={alert.until}>
@@ -70,6 +75,11 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
           </li>
         ))}
       </ul>
+      {alerts.length > SHOWN_AT_FIRST && (
+        <button type="button" className="text-button" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Fewer" : `${alerts.length - SHOWN_AT_FIRST} more`}
+        </button>
+      )}
     </section>
   );
 }
@@ -77,7 +87,11 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
 /** A camera's name leads to it. */
 function Owner({ data, alert }: { data: RealTimeData; alert: AlertState }): ReactNode {
   const name = ownerOf(data, alert);
-  return alert.camera !== undefined && data.cameras.has(alert.camera) ? <a href={`#${alert.camera}`}>{name}</a> : name;
+  return alert.camera !== undefined && data.cameras.has(alert.camera) ? (
+    <a href={`#${alert.camera}`}>{name}</a>
+  ) : (
+    <span>{name}</span>
+  );
 }
 
 function ownerOf(data: RealTimeData, { camera, service }: AlertState): string {

@@ -75,7 +75,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
           {!featured && missing > 0 && (
             <div className="pill status gap-pill" data-tone="warn" title={gapTitle({ count: missing })}>
               <Icon name="gap" />
-              {missing.toLocaleString("en-GB")} missing
+              <span>{`${missing.toLocaleString("en-GB")} missing`}</span>
             </div>
           )}
           {back !== undefined && (
@@ -86,7 +86,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
               onClick={() => setChosen(undefined)}
             >
               <Icon name="clock" />
-              Back to now
+              <span>Back to now</span>
             </button>
           )}
         </div>

@@ -36,14 +36,11 @@ function Light({ camera: { environment, about } }: { camera: CameraState }): Rea
   return (
     <Fact icon="sun" label="Light" at={environment.at}>
       <b>{lightOf(sun_elevation)}</b>
-      <span>
-        Sun {sun_elevation.toFixed(1).replace("-", "−")}° · {formatAzimuth(sun_azimuth)}
-      </span>
+      <span>{`Sun ${sun_elevation.toFixed(1).replace("-", "−")}° · ${formatAzimuth(sun_azimuth)}`}</span>
       <SunPath elevation={sun_elevation} azimuth={sun_azimuth} />
       {untilGolden !== undefined && untilGolden > 0 && (
         <span>
-          Next golden hour {formatMinute(next_golden_hour ?? "", about?.value.location.timezone, now)}, in{" "}
-          {formatDuration(untilGolden)}
+          {`Next golden hour ${formatMinute(next_golden_hour ?? "", about?.value.location.timezone, now)}, in ${formatDuration(untilGolden)}`}
         </span>
       )}
     </Fact>
@@ -61,7 +58,7 @@ function Weather({ camera: { environment } }: { camera: CameraState }): ReactNod
   if (temperature_c === undefined && more.length === 0) return null;
   return (
     <Fact icon="wind" label="Weather" at={environment.at}>
-      {temperature_c !== undefined && <b>{temperature_c.toFixed(1).replace("-", "−")} °C</b>}
+      {temperature_c !== undefined && <b>{`${temperature_c.toFixed(1).replace("-", "−")} °C`}</b>}
       {more.map((part) => (
         <span key={part}>{part}</span>
       ))}
@@ -78,12 +75,13 @@ function Capturing({ camera: { progress, about }, live }: { camera: CameraState;
   return (
     <Fact icon="clock" label="Schedule" at={progress.at}>
       <b>{active ? "Capturing" : "Paused"}</b>
-      {live && untilNext !== undefined && untilNext > 0 && <span>Next picture in {formatDuration(untilNext)}</span>}
+      {live && untilNext !== undefined && untilNext > 0 && (
+        <span>{`Next picture in ${formatDuration(untilNext)}`}</span>
+      )}
       <span>
-        {captures_total === undefined ? count : `${count} of ${captures_total}`}{" "}
-        {(captures_total ?? captures_completed) === 1 ? "picture" : "pictures"}
+        {`${captures_total === undefined ? count : `${count} of ${captures_total}`} ${(captures_total ?? captures_completed) === 1 ? "picture" : "pictures"}`}
       </span>
-      {about !== undefined && <span>Every {formatDuration(about.value.capture_interval_s * 1000)}</span>}
+      {about !== undefined && <span>{`Every ${formatDuration(about.value.capture_interval_s * 1000)}`}</span>}
     </Fact>
   );
 }
@@ -95,15 +93,17 @@ function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }
     <Fact icon={storage === undefined ? "power" : "disk"} label="Storage" at={(storage ?? power)?.at}>
       {storage !== undefined && (
         <>
-          <b>{formatBytes(storage.value.free_bytes)} free</b>
-          <span>of {formatBytes(storage.value.total_bytes)}</span>
+          <b>{`${formatBytes(storage.value.free_bytes)} free`}</b>
+          <span>{`of ${formatBytes(storage.value.total_bytes)}`}</span>
           <meter className="bar" min={0} max={1} high={0.8} value={used} aria-label="Storage used" />
         </>
       )}
       {power !== undefined && (
         <span>
-          {{ mains: "Mains power", battery: "On battery", solar: "Solar power" }[power.value.source]}
-          {power.value.battery_percent !== undefined && ` · ${Math.round(power.value.battery_percent)} %`}
+          {[
+            { mains: "Mains power", battery: "On battery", solar: "Solar power" }[power.value.source],
+            ...(power.value.battery_percent === undefined ? [] : [`${Math.round(power.value.battery_percent)} %`]),
+          ].join(" · ")}
         </span>
       )}
     </Fact>
@@ -127,11 +127,11 @@ function Fact({ icon, label, at, children }: FactProps): ReactNode {
     <div className="fact">
       <dt>
         <Icon name={icon} />
-        {label}
+        <span>{label}</span>
       </dt>
       <dd>
         {children}
-        {old && <span className="fact-age">measured {formatAge(at, now)}</span>}
+        {old && <span className="fact-age">{`measured ${formatAge(at, now)}`}</span>}
       </dd>
     </div>
   );

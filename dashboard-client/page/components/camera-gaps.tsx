@@ -31,7 +31,8 @@ export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
           <li key={`${gap.from} ${gap.to} ${gap.first_seq ?? ""}`} className="gap" title={gapReason(gap)}>
             <Icon name="gap" />
             <span>
-              <b>{gapTitle(gap)}</b>, {gapSpan(gap, zone, now)}
+              <b>{gapTitle(gap)}</b>
+              <span>{`, ${gapSpan(gap, zone, now)}`}</span>
             </span>
           </li>
         ))}

@@ -1,13 +1,15 @@
 import { type ReactNode, useEffect, useState } from "react";
 import type { CameraState } from "../../camera-state.ts";
 import type { RealTimeData } from "../../dashboard-store.ts";
+import { worstFirst } from "../camera-order.ts";
 import type { Pictures } from "../pictures.ts";
 import { CameraCard } from "./camera-card.tsx";
+import { ErrorBoundary } from "./error-boundary.tsx";
 
 /** One camera large, the others beside it; which one is large stays in the address, so that it can be bookmarked. */
 export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: Pictures }): ReactNode {
   const [chosen, choose] = useChosenCamera();
-  const cameras = [...data.cameras.values()].sort((one, other) => one.id.localeCompare(other.id));
+  const cameras = worstFirst([...data.cameras.values()]);
   const featured = useFeatured(cameras, chosen, data.loaded);
   if (featured === undefined) return data.loaded ? <NoCameras /> : <LoadingCameras />;
   // One list with keys, so that a card that becomes the large one keeps its picture.
@@ -15,14 +17,15 @@ export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: P
   return (
     <section className="cameras" aria-label="Cameras" data-count={Math.min(cameras.length, 4)}>
       {ordered.map((camera) => (
-        <CameraCard
-          key={camera.id}
-          camera={camera}
-          data={data}
-          pictures={pictures}
-          featured={camera === featured}
-          onFeature={() => choose(camera.id)}
-        />
+        <ErrorBoundary key={camera.id} part={camera.id}>
+          <CameraCard
+            camera={camera}
+            data={data}
+            pictures={pictures}
+            featured={camera === featured}
+            onFeature={() => choose(camera.id)}
+          />
+        </ErrorBoundary>
       ))}
     </section>
   );

@@ -53,7 +53,7 @@ export function CaptureNow({ camera, name, data }: { camera: string; name: strin
           onClick={capture}
         >
           <Icon name="aperture" />
-          Capture now
+          <span>Capture now</span>
         </button>
       )}
     </div>

@@ -34,7 +34,7 @@ export const EventRow = memo(function EventRow({ event, cameraName, timeZone, mi
               late
             </span>
           )}
-          {[cameraName, detail].filter(Boolean).join(" · ")}
+          <span>{[cameraName, detail].filter(Boolean).join(" · ")}</span>
         </p>
       </div>
       <time className="row-time" dateTime={event.timestamp}>

@@ -46,9 +46,7 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
     <section className="film" aria-label={`The last 48 hours of ${name}`} data-testid="filmstrip">
       <div className="film-head">
         <h3>Last 48 hours</h3>
-        <span className="panel-note">
-          {total.toLocaleString("en-GB")} picture{total === 1 ? "" : "s"}
-        </span>
+        <span className="panel-note">{`${total.toLocaleString("en-GB")} picture${total === 1 ? "" : "s"}`}</span>
       </div>
       <ol className="frames" ref={list} onKeyDown={move}>
         {frames.map((frame, index) => (

@@ -20,7 +20,7 @@ export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
     <section className="panel" aria-labelledby="jobs-title">
       <div className="panel-head">
         <h2 id="jobs-title">Processing</h2>
-        {jobs.length > MAX_SHOWN && <span className="panel-note">{jobs.length} jobs</span>}
+        {jobs.length > MAX_SHOWN && <span className="panel-note">{`${jobs.length} jobs`}</span>}
       </div>
       <ul className="jobs">
         {jobs.slice(0, MAX_SHOWN).map(([key, job]) => (
@@ -44,8 +44,8 @@ function JobRow({ job, camera }: { job: JobState; camera: string | undefined }):
     <li className="job" data-testid="job-row" data-status={job.status} data-job={job.job}>
       <p className="job-title">
         <span>
-          {title}
-          {camera !== undefined && <span className="job-camera"> {camera}</span>}
+          <span>{title}</span>
+          {camera !== undefined && <span className="job-camera">{` ${camera}`}</span>}
         </span>
         <span className="job-state">{state}</span>
       </p>

@@ -16,10 +16,12 @@ export function OfflineBanner({ data }: { data: RealTimeData }): ReactNode {
         <strong>{connected ? "Connected again" : headline(data)}</strong>
         {/* Ages tick; a screen reader is told of the headline alone. */}
         <span aria-live="off">
-          {asOf === undefined
-            ? "Nothing is known yet."
-            : `Everything below is as of ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`}
-          {connected && " Catching up on what was missed…"}
+          {[
+            asOf === undefined
+              ? "Nothing is known yet."
+              : `Everything below is as of ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`,
+            ...(connected ? ["Catching up on what was missed…"] : []),
+          ].join(" ")}
         </span>
       </div>
       {!connected && (

@@ -1,5 +1,6 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect } from "react";
 import type { RealTimeData } from "../../dashboard-store.ts";
+import { countOffline } from "../camera-order.ts";
 import { ConnectionPill } from "./connection-pill.tsx";
 
 export function PageHeader({
@@ -21,9 +22,9 @@ export function PageHeader({
           <circle cx="22" cy="10" r="4.5" className="brand-sun" />
           <path d="M2 26 11.5 11l5.6 8.4 2.9-4L30 26z" className="brand-peak" />
         </svg>
-        Skylapse
+        <span>Skylapse</span>
       </h1>
-      <p className="page-summary">{summary(data)}</p>
+      <Summary data={data} />
       {!mustSignIn && <ConnectionPill data={data} />}
       {onSignOut !== undefined && (
         <button type="button" className="text-button sign-out" title={`Signed in as ${userId}`} onClick={onSignOut}>
@@ -31,6 +32,25 @@ export function PageHeader({
         </button>
       )}
     </header>
+  );
+}
+
+/** How many cameras there are, and how many of them are not well: in the header and in the title of the page. */
+function Summary({ data }: { data: RealTimeData }): ReactNode {
+  const offline = data.live ? countOffline(data) : 0;
+  const title = offline === 0 ? "Skylapse" : `${offline} offline · Skylapse`;
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+  return (
+    <p className="page-summary">
+      <span>{summary(data)}</span>
+      {offline > 0 && (
+        <strong className="page-offline" data-testid="offline-count">
+          {`${offline} offline`}
+        </strong>
+      )}
+    </p>
   );
 }
 

@@ -63,7 +63,8 @@ export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
           {busy ? "Signing in…" : "Sign in"}
         </button>
         <p className="sign-in-help">
-          Accounts are made on the server: <code>npx skylapse user add</code>
+          <span>Accounts are made on the server: </span>
+          <code>npx skylapse user add</code>
         </p>
       </form>
     </main>

@@ -16,9 +16,11 @@ export function SystemPanel({ data }: { data: RealTimeData }): ReactNode {
         <h2 id="system-title">Backend</h2>
         {status !== undefined && (
           <span className="panel-note">
-            {status.value.status === "ok" ? "" : "degraded · "}
-            {status.value.version}
-            {data.live && uptimeMs !== undefined && ` · up ${formatDuration(uptimeMs)}`}
+            {[
+              ...(status.value.status === "ok" ? [] : ["degraded"]),
+              status.value.version,
+              ...(data.live && uptimeMs !== undefined ? [`up ${formatDuration(uptimeMs)}`] : []),
+            ].join(" · ")}
           </span>
         )}
       </div>

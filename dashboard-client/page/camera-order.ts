@@ -1,0 +1,27 @@
+import type { CameraState } from "../camera-state.ts";
+import type { RealTimeData } from "../dashboard-store.ts";
+
+/** The lower, the more a camera wants looking after. A status that is not named stands with `unknown`. */
+const RANK: Readonly<Record<string, number>> = {
+  offline: 0,
+  overslept: 1,
+  stale: 2,
+  unknown: 3,
+  never_seen: 4,
+  sleeping: 5,
+  online: 6,
+};
+
+/** The cameras that want looking after first; those that do equally by id. */
+export function worstFirst(cameras: readonly CameraState[]): CameraState[] {
+  return cameras.toSorted((one, other) => rankOf(one) - rankOf(other) || one.id.localeCompare(other.id));
+}
+
+/** Cameras that should be there and are not: offline, or asleep past the time they named. */
+export function countOffline({ cameras }: Pick<RealTimeData, "cameras">): number {
+  return [...cameras.values()].filter((camera) => rankOf(camera) <= (RANK.overslept ?? 0)).length;
+}
+
+function rankOf({ presence }: CameraState): number {
+  return RANK[presence?.value.status ?? "unknown"] ?? RANK.unknown ?? 0;
+}

@@ -1,0 +1,160 @@
+import { connectAsync } from "mqtt";
+import type { Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { freePort } from "../support/ports.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+
+let browser: OwnBrowser;
+let skylapse: Skylapse;
+let page: Page;
+let faults: string[];
+let dataPath: string;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  browser = await launchBrowser();
+});
+
+afterAll(() => browser.end());
+
+beforeEach(async () => {
+  dataPath = makeDataPath();
+  env = { JWT_SECRET, WS_PORT: String(await freePort()), SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" };
+  skylapse = await startSkylapse({ dataPath, env });
+  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 } });
+  page.setDefaultTimeout(60_000);
+  faults = [];
+  page.on("pageerror", (error) => faults.push(error.message));
+});
+
+afterEach(async () => {
+  letClose(page);
+  await skylapse.end("SIGKILL");
+  removeDataPath(dataPath);
+});
+
+async function openPage(): Promise<void> {
+  await page.goto(skylapse.http);
+  await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
+  await page.getByTestId("camera-status-north").waitFor();
+}
+
+/** Publishes retained messages below `cameras/` as several cameras would. */
+async function say(messages: readonly (readonly [topic: string, data: unknown])[]): Promise<void> {
+  const gateway = await connectAsync(skylapse.mqtt, { username: "gateway", password: signToken("gateway", ["admin"]) });
+  for (const [topic, data] of messages)
+    await gateway.publishAsync(`skylapse/v1/cameras/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
+  await gateway.endAsync();
+}
+
+/** Does what a browser's translator does: every text goes into a `<font>` of its own, the page's text nodes are gone. */
+const translate = () =>
+  page.evaluate(() => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const texts: Text[] = [];
+    while (walker.nextNode()) if (walker.currentNode instanceof Text) texts.push(walker.currentNode);
+    for (const text of texts) {
+      if (text.data.trim() === "" || text.parentElement?.tagName === "SCRIPT") continue;
+      const outer = document.createElement("font");
+      const inner = document.createElement("font");
+      inner.textContent = `[${text.data}]`;
+      outer.append(inner);
+      text.replaceWith(outer);
+    }
+  });
+
+/** Texts that stand beside other nodes: when a translator wraps them, React can neither change nor remove them. */
+const textsBesideNodes = () =>
+  page.evaluate(() =>
+    [...document.body.querySelectorAll("*")]
+      .filter((element) => element.childNodes.length > 1)
+      .flatMap((element) => [...element.childNodes])
+      .filter((node) => node instanceof Text && node.data.trim() !== "")
+      .map((text) => `${text.parentElement?.className}: ${text.textContent}`),
+  );
+
+it("goes on when a translator has wrapped all its texts and the link is lost", async () => {
+  await openPage();
+  await page.getByTestId("event-row").first().waitFor();
+  await translate();
+  await skylapse.end("SIGKILL");
+  await page.getByTestId("offline-banner").waitFor();
+  await translate();
+  skylapse = await startSkylapse({ dataPath, env });
+  await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
+  await page.getByTestId("offline-banner").waitFor({ state: "detached" });
+  await expect.poll(() => page.getByTestId("connection-state").textContent()).toMatch(/^Live/);
+  expect(await page.getByTestId("camera-card-north").count()).toBe(1);
+  expect(await page.getByTestId("failed-part").count()).toBe(0);
+  expect(faults).toEqual([]);
+});
+
+it("has no text that stands beside other nodes, live or not", async () => {
+  await say([
+    ["north/state/storage", { total_bytes: 100, free_bytes: 3 }],
+    ["north/state/power", { source: "battery", battery_percent: 40 }],
+    [
+      "north/state/environment",
+      { sun_elevation: 3, sun_azimuth: 200, temperature_c: 3, humidity_percent: 40, wind_ms: 2 },
+    ],
+  ]);
+  await openPage();
+  await page.getByTestId("event-row").first().waitFor();
+  await page.getByTestId("job-row").first().waitFor();
+  await page.getByTestId("alert-row").first().waitFor();
+  expect(await textsBesideNodes()).toEqual([]);
+  await skylapse.end("SIGKILL");
+  await page.getByTestId("offline-banner").waitFor();
+  expect(await textsBesideNodes()).toEqual([]);
+});
+
+it("keeps activity and processing in reach below sixteen alerts", async () => {
+  await say(Array.from({ length: 16 }, (_, index) => [`c${index}/state/storage`, { total_bytes: 100, free_bytes: 3 }]));
+  await openPage();
+  await page.getByTestId("job-row").first().waitFor();
+  await page.locator('.alerts[data-standing="16"]').waitFor();
+  const inSight = (selector: string) =>
+    page.locator(selector).evaluate((element) => {
+      const { top, bottom } = element.getBoundingClientRect();
+      return top >= 0 && bottom - top > 40 && top + 40 <= innerHeight;
+    });
+  expect(await inSight(".jobs")).toBe(true);
+  expect(await inSight('[data-testid="event-feed"]')).toBe(true);
+  await page.getByRole("button", { name: "12 more" }).click();
+  expect(await page.getByTestId("alert-row").count()).toBe(16);
+  expect(await inSight('[data-testid="event-feed"]')).toBe(true);
+});
+
+it("shows the cameras that want looking after first, and counts the offline ones in the title and in red", async () => {
+  const presence = (status: string) => ({ status, since: "2026-11-01T00:00:00.000Z" });
+  await openPage();
+  const camera = await connectAsync(skylapse.mqtt, {
+    ...{ clientId: "gone", username: "gone", password: signToken("gone", ["device:zulu"]) },
+    will: {
+      topic: "skylapse/v1/cameras/zulu/link",
+      payload: Buffer.from(JSON.stringify({ v: 1, event: "link", data: { status: "offline", session: "s1" } })),
+      ...{ qos: 1, retain: true },
+    },
+  });
+  const birth = { v: 1, event: "link", data: { ...presence("online"), session: "s1" } };
+  await camera.publishAsync("skylapse/v1/cameras/zulu/link", JSON.stringify(birth), { qos: 1, retain: true });
+  await page.locator('[data-testid="camera-status-zulu"][data-status="online"]').waitFor();
+  camera.stream.destroy();
+  await camera.endAsync(true);
+  // The grace of 30 s, and then the truth.
+  await page.locator('[data-testid="camera-status-zulu"][data-status="offline"]').waitFor({ timeout: 110_000 });
+  await expect.poll(() => page.title()).toBe("1 offline · Skylapse");
+  const count = page.getByTestId("offline-count");
+  expect(await count.textContent()).toBe("1 offline");
+  const [red = 0, green = 255] = await count.evaluate((element) =>
+    (getComputedStyle(element).color.match(/\d+/g) ?? []).map(Number),
+  );
+  expect(red).toBeGreaterThan(green + 50);
+  await page.reload();
+  await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
+  const order = () =>
+    page.locator(".camera[data-testid]").evaluateAll((cards) => cards.map((card) => card.getAttribute("data-testid")));
+  await expect.poll(order).toEqual(["camera-card-zulu", "camera-card-north"]);
+});
