@@ -101,6 +101,11 @@ export function applyState(camera: CameraState, name: string, event: DashboardEv
   return STATE_READERS.get(name)?.(camera, event) ?? camera;
 }
 
+/** Whether this client has a field for a camera's state of that name. */
+export function isKnownState(name: string): boolean {
+  return STATE_READERS.has(name);
+}
+
 export function isLatest(event: DashboardEvent): boolean {
   return LATEST_READERS.has(event.event);
 }

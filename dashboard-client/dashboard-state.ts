@@ -9,12 +9,20 @@ import {
 import type { DashboardEvent } from "../contract/socket-messages.ts";
 import { type Topic, topicTree } from "../contract/topics.ts";
 import { type AlertState, applyAlert, type EndedAlert, isCleared } from "./alert-state.ts";
-import { applyAbout, applyLatest, applyState, type CameraState, isLatest, type Known } from "./camera-state.ts";
+import {
+  applyAbout,
+  applyLatest,
+  applyState,
+  type CameraState,
+  isKnownState,
+  isLatest,
+  type Known,
+} from "./camera-state.ts";
+import { RetainedEvents } from "./retained-events.ts";
 import type { ReportedGap } from "./subscription.ts";
 
 export const MAX_EVENTS = 100;
 export const MAX_METRIC_POINTS = 100;
-export const MAX_RETAINED_TOPICS = 4096;
 export const MAX_ENDED_JOBS = 20;
 
 export interface JobState extends Job {
@@ -57,11 +65,15 @@ export interface DashboardState {
   newEvents: number;
   /** The time of the newest event, as its sender gave it; of a snapshot too. Historical events do not count. */
   lastEventAt: string | undefined;
-  retained: ReadonlyMap<string, DashboardEvent>;
+  retained: RetainedEvents;
+  /** Retained topics that found no room since the last snapshot began. */
+  leftOut: number;
   /** The latest preview and capture of each camera, by `camera event`. */
   latest: ReadonlyMap<string, DashboardEvent>;
-  /** While a snapshot arrives: the topics that were in it. */
-  snapshot: ReadonlySet<string> | undefined;
+  /** Snapshots begun so far. */
+  round: number;
+  /** While a snapshot arrives. */
+  inSnapshot: boolean;
 }
 
 export const EMPTY_STATE: DashboardState = {
@@ -77,9 +89,11 @@ export const EMPTY_STATE: DashboardState = {
   gap: undefined,
   newEvents: 0,
   lastEventAt: undefined,
-  retained: new Map(),
+  retained: RetainedEvents.EMPTY,
+  leftOut: 0,
   latest: new Map(),
-  snapshot: undefined,
+  round: 0,
+  inSnapshot: false,
 };
 
 /** Measurements and progress: worth showing as they stand, not line by line. */
@@ -112,8 +126,7 @@ export function applyEvent(state: DashboardState, event: DashboardEvent): Dashbo
   let next = state;
   if (!historical) {
     if (event.topic !== undefined && topic !== undefined && isRetained(topic)) {
-      next = retain(next, event.topic, event);
-      next = applyTopic(next, topic, event);
+      next = retain(next, topic, event.topic, event);
     }
     if (event.camera !== undefined && isLatest(event)) next = latest(next, event.camera, event);
     next = { ...next, lastEventAt: later(next.lastEventAt, event.timestamp) };
@@ -122,22 +135,17 @@ export function applyEvent(state: DashboardState, event: DashboardEvent): Dashbo
 }
 
 export function snapshotStarted(state: DashboardState): DashboardState {
-  return { ...state, snapshot: new Set() };
+  return { ...state, round: state.round + 1, inSnapshot: true, leftOut: 0 };
 }
 
 /** What was held and was not in the snapshot is gone. Cameras that left nothing but a picture go with it. */
 export function snapshotCompleted(state: DashboardState): DashboardState {
-  const { snapshot } = state;
-  if (snapshot === undefined) return state;
-  let next: DashboardState = { ...state, snapshot: undefined };
-  for (const [name, event] of state.retained) {
-    if (snapshot.has(name)) continue;
-    const gone: DashboardEvent = { ...event, data: null, snapshot: true };
-    const topic = topicOf(event);
-    next = retain(next, name, gone);
-    if (topic !== undefined) next = applyTopic(next, topic, gone);
-  }
-  const present = new Set([...next.retained.values()].flatMap(({ camera }) => (camera === undefined ? [] : [camera])));
+  if (!state.inSnapshot) return state;
+  let next: DashboardState = { ...state, inSnapshot: false };
+  for (const [name, event] of state.retained.olderThan(state.round)) next = release(next, name, event);
+  const present = new Set(
+    [...next.retained.entries()].flatMap(([, { camera }]) => (camera === undefined ? [] : [camera])),
+  );
   return {
     ...next,
     cameras: new Map([...next.cameras].filter(([id]) => present.has(id))),
@@ -165,16 +173,26 @@ function isRetained(topic: Topic): boolean {
   }
 }
 
-function retain(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
-  const retained = new Map(state.retained);
-  retained.delete(name);
-  if (!isCleared(event)) retained.set(name, event);
-  for (const oldest of retained.keys()) {
-    if (retained.size <= MAX_RETAINED_TOPICS) break;
-    retained.delete(oldest);
-  }
-  const snapshot = state.snapshot === undefined ? undefined : new Set(state.snapshot).add(name);
-  return { ...state, retained, snapshot };
+function retain(state: DashboardState, topic: Topic, name: string, event: DashboardEvent): DashboardState {
+  if (isCleared(event)) return applyTopic({ ...state, retained: state.retained.without(name) }, topic, event);
+  const { retained, leftOut } = state.retained.with(name, event, state.round, isShown);
+  if (leftOut === undefined) return applyTopic({ ...state, retained }, topic, event);
+  const counted = { ...state, retained, leftOut: state.leftOut + 1 };
+  const [leftName, leftEvent] = leftOut;
+  return leftName === name ? counted : applyTopic(release(counted, leftName, leftEvent), topic, event);
+}
+
+/** A topic whose state is gone, or has found no room. */
+function release(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
+  const next = { ...state, retained: state.retained.without(name) };
+  const topic = topicOf(event);
+  return topic === undefined ? next : applyTopic(next, topic, { ...event, data: null, snapshot: true });
+}
+
+/** Whether a retained topic is one that {@link CameraState} has a field for. */
+function isShown(name: string): boolean {
+  const topic = tree.parse(`${tree.root}/${name}`);
+  return topic?.kind === "camera-about" || (topic?.kind === "camera-state" && isKnownState(topic.name));
 }
 
 function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent): DashboardState {
@@ -212,7 +230,7 @@ function withCamera(
   event: DashboardEvent,
   change: (camera: CameraState) => CameraState = (camera) => camera,
 ): DashboardState {
-  const isThere = !isCleared(event) || [...state.retained.values()].some(({ camera }) => camera === id);
+  const isThere = !isCleared(event) || state.retained.hasOwner(`cameras/${id}`);
   if (isThere) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
   // With its pictures: kept over a reload, they would bring it back.
   const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));

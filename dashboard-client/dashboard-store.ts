@@ -47,6 +47,7 @@ export interface RealTimeData
     | "gap"
     | "newEvents"
     | "lastEventAt"
+    | "leftOut"
   > {
   connection: ConnectionView;
   subscription: SubscriptionState;
@@ -155,7 +156,7 @@ export function createDashboardStore({
 
   function look(): RealTimeData {
     takeStock();
-    const { retained: _retained, latest: _latest, snapshot: _snapshot, ...shown } = state;
+    const { retained: _retained, latest: _latest, round: _round, inSnapshot: _inSnapshot, ...shown } = state;
     const grants =
       client.state.status === "connected" ? grantsOf(client.state.session.permissions, { tree }) : undefined;
     return {
@@ -191,7 +192,7 @@ export function createDashboardStore({
       {
         onEvent: (event) => change(applyEvent(state, event)),
         onSnapshot: (moment) => {
-          if (moment === "started") fresh = state.retained.size === 0;
+          if (moment === "started") fresh = state.retained.isEmpty;
           else loaded = true;
           change(moment === "started" ? snapshotStarted(state) : snapshotCompleted(state));
         },

@@ -97,7 +97,7 @@ export class OfflineCache {
     if (storage === undefined || !this.#usable) return;
     const events = state.events.slice(0, MAX_CACHED_EVENTS);
     const gaps = placedGaps(state).slice(0, MAX_CACHED_EVENTS);
-    const made = [...state.retained.values(), ...state.latest.values()];
+    const made = [...[...state.retained.entries()].map(([, event]) => event), ...state.latest.values()];
     try {
       const whole = JSON.stringify({ v: 1, cursor, asOf, state: made, events, gaps });
       // Too much state: keep what there is to look at, and no place, so that the state is asked for.

@@ -10,7 +10,6 @@ import {
   MAX_ENDED_JOBS,
   MAX_EVENTS,
   MAX_METRIC_POINTS,
-  MAX_RETAINED_TOPICS,
   snapshotCompleted,
   snapshotStarted,
 } from "../../dashboard-client/dashboard-state.ts";
@@ -54,7 +53,10 @@ const job = (status: string, progress: number, name = "j1"): DashboardEvent =>
     ...{ event: "job.progress", topic: `processing/farm/jobs/${name}` },
     data: { job: name, type: "timelapse_assembly", status, progress },
   });
+const topicsOf = ({ retained }: DashboardState): string[] => [...retained.entries()].map(([topic]) => topic);
 const cleared = (topic: string): DashboardEvent => event({ event: "state.cleared", topic, data: null });
+
+import { MAX_OWNERS, MAX_TOPICS_PER_OWNER } from "../../dashboard-client/retained-events.ts";
 
 describe("a camera", () => {
   it("is what its retained topics say, each with the time of its event", () => {
@@ -76,7 +78,7 @@ describe("a camera", () => {
       storage: { value: { free_bytes: 4 } },
       power: { value: { battery_percent: 80 } },
     });
-    expect(state.retained.size).toBe(5);
+    expect(topicsOf(state)).toHaveLength(5);
   });
 
   it("has the gaps that the backend lists, and what was dropped is told once", () => {
@@ -209,7 +211,7 @@ describe("jobs, alerts and the system", () => {
     // As the backend says it: the end names the alert.
     const over = event({ event: "alert.cleared", camera: "north", topic, data: { alert: "disk" } });
     const state = stateAfter(raised, over);
-    expect([state.alerts.size, state.retained.size, state.cameras.size]).toEqual([0, 0, 0]);
+    expect([state.alerts.size, topicsOf(state).length, state.cameras.size]).toEqual([0, 0, 0]);
     expect(state.endedAlerts).toMatchObject([
       { alert: "disk", camera: "north", since: raised.timestamp, until: over.timestamp },
     ]);
@@ -299,7 +301,7 @@ describe("a snapshot over a state that is held", () => {
     });
     expect(state.alerts.size).toBe(0);
     expect(state.jobs.size).toBe(0);
-    expect(state.retained.size).toBe(1);
+    expect(topicsOf(state)).toHaveLength(1);
     expect(state.events).toHaveLength(5);
   });
 
@@ -332,7 +334,7 @@ describe("a snapshot over a state that is held", () => {
         const [over, fresh] = [taken(stateAfter(...before.map(toEvent))), taken(EMPTY_STATE)];
         expect(new Map([...over.cameras].sort())).toEqual(new Map([...fresh.cameras].sort()));
         expect([...over.alerts.keys()].sort()).toEqual([...fresh.alerts.keys()].sort());
-        expect([...over.retained.keys()].sort()).toEqual([...fresh.retained.keys()].sort());
+        expect(topicsOf(over).sort()).toEqual(topicsOf(fresh).sort());
       }),
     );
   });
@@ -354,18 +356,33 @@ describe("a snapshot over a state that is held", () => {
 });
 
 describe("what is held", () => {
-  it("has a limit of topics, beyond which the oldest are forgotten", () => {
+  it("has room for each camera: one with thousands of states pushes out none of another's, nor what it shows itself", () => {
+    let state = stateAfter(presence("quiet", "online"), presence("loud", "online"));
+    for (let index = 0; index < 2 * MAX_TOPICS_PER_OWNER; index++)
+      state = applyEvent(state, event({ topic: `cameras/loud/state/s${index}`, camera: "loud" }));
+    expect(topicsOf(state).filter((topic) => topic.startsWith("cameras/loud/"))).toHaveLength(MAX_TOPICS_PER_OWNER);
+    expect(state.leftOut).toBe(MAX_TOPICS_PER_OWNER + 1);
+    for (const camera of ["quiet", "loud"]) expect(state.cameras.get(camera)?.presence?.value.status).toBe("online");
+  });
+
+  it("shows 600 cameras with ten states each, and leaves nothing out", () => {
+    let state = snapshotStarted(EMPTY_STATE);
+    for (let camera = 0; camera < 600; camera++) {
+      state = applyEvent(state, presence(`c${camera}`, "online", { snapshot: true }));
+      for (let index = 0; index < 9; index++)
+        state = applyEvent(
+          state,
+          event({ topic: `cameras/c${camera}/state/s${index}`, camera: `c${camera}`, snapshot: true }),
+        );
+    }
+    state = snapshotCompleted(state);
+    expect([state.cameras.size, state.leftOut]).toEqual([600, 0]);
+  });
+
+  it("has room for so many cameras, and counts what found none", () => {
     let state = EMPTY_STATE;
-    const topics = new Map(
-      Array.from({ length: MAX_RETAINED_TOPICS }, (_, index) => {
-        const held = event({ topic: `cameras/c${index}/state/a` });
-        return [held.topic ?? "", held] as const;
-      }),
-    );
-    state = { ...state, retained: topics };
-    state = applyEvent(state, event({ topic: "cameras/new/state/a", camera: "new" }));
-    expect(state.retained.size).toBe(MAX_RETAINED_TOPICS);
-    expect(state.retained.has("cameras/c0/state/a")).toBe(false);
+    for (let camera = 0; camera < MAX_OWNERS + 3; camera++) state = applyEvent(state, presence(`c${camera}`, "online"));
+    expect([state.cameras.size, state.leftOut]).toEqual([MAX_OWNERS, 3]);
   });
 
   it("is untouched by events of any name, topic and data", () => {
