@@ -53,7 +53,8 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     const isLast = last === undefined || last === all.at(-1);
     const next = isLast ? "" : `,"next":"/cameras?limit=${limit}&after=${last}"`;
     reply.type("application/json; charset=utf-8");
-    return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length}${next}}`);
+    const counts = JSON.stringify(countsOf(all));
+    return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length},"counts":${counts}${next}}`);
   });
 
   server.get("/cameras/:id", async (request, reply) => {
@@ -66,6 +67,16 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     reply.type("application/json; charset=utf-8");
     return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
   });
+
+  /** How many of the cameras are online, offline and so on; every page has the counts of all. */
+  function countsOf(ids: readonly string[]): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const id of ids) {
+      const status = presence.of(id)?.status ?? "unknown";
+      counts[status] = (counts[status] ?? 0) + 1;
+    }
+    return counts;
+  }
 
   /** Cameras that something is known of, in order. */
   function seenCameras(grants: Grants): string[] {

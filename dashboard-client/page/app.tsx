@@ -13,16 +13,18 @@ import { OfflineBanner } from "./components/offline-banner.tsx";
 import { PageHeader } from "./components/page-header.tsx";
 import { SignIn } from "./components/sign-in.tsx";
 import { SystemPanel } from "./components/system-panel.tsx";
+import type { Fleet } from "./fleet.ts";
 import type { Pictures } from "./pictures.ts";
 
 export interface AppProps {
   access: Access;
   pictures: Pictures;
+  fleet: Fleet;
   /** Called when the page has forgotten what it keeps over reloads: another person is to see nothing of it. */
   onRestart: () => void;
 }
 
-export function App({ access, pictures, onRestart }: AppProps): ReactNode {
+export function App({ access, pictures, fleet, onRestart }: AppProps): ReactNode {
   const data = useRealTimeData();
   const store = useDashboardStore(DASHBOARD);
   const [signedIn, setSignedIn] = useState(access.signedIn);
@@ -51,6 +53,7 @@ export function App({ access, pictures, onRestart }: AppProps): ReactNode {
       <ErrorBoundary part="Header">
         <PageHeader
           data={data}
+          fleet={fleet}
           mustSignIn={mustSignIn}
           userId={access.userId}
           onSignOut={signedIn && !mustSignIn ? signOut : undefined}

@@ -8,6 +8,7 @@ import { RealTimeProvider } from "../react/real-time-provider.tsx";
 import { Access } from "./access.ts";
 import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";
+import { Fleet } from "./fleet.ts";
 import { Pictures } from "./pictures.ts";
 import { reloadOnce } from "./reload-once.ts";
 
@@ -18,6 +19,7 @@ socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 
 const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
+const fleet = new Fleet({ base, access, fetch: fetch.bind(window) });
 const pictures = new Pictures({ base, access, fetch: fetch.bind(window) });
 
 function restart(): void {
@@ -31,7 +33,7 @@ createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
       <ErrorBoundary part="Skylapse" onError={reloadOnce}>
-        <App access={access} pictures={pictures} onRestart={restart} />
+        <App access={access} pictures={pictures} fleet={fleet} onRestart={restart} />
       </ErrorBoundary>
     </RealTimeProvider>
   </StrictMode>,

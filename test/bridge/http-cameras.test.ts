@@ -55,7 +55,12 @@ describe("GET /cameras", () => {
     expect([first.cameras[0].id, first.total, first.next]).toEqual(["north", 2, "/cameras?limit=1&after=north"]);
     const second = (await get(first.next)).body;
     expect([second.cameras[0].id, second.total, second.next]).toEqual(["south", 2, undefined]);
-    expect((await get("/cameras?limit=5&after=zebra")).body).toEqual({ cameras: [], total: 2 });
+    expect((await get("/cameras?limit=5&after=zebra")).body).toEqual({ cameras: [], total: 2, counts: { online: 2 } });
+  });
+
+  it("counts all cameras that the token may see by status, on every page", async () => {
+    expect((await get("/cameras?limit=1")).body.counts).toEqual({ online: 2 });
+    expect((await get("/cameras", bridge.mint("camera:south:read"))).body.counts).toEqual({ online: 1 });
   });
 
   it.each(["limit=0", "limit=1001", "limit=x", "after=No%20Id"])("refuses ?%s", async (query) => {

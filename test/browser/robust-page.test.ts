@@ -160,3 +160,32 @@ it("shows the cameras that want looking after first, and counts the offline ones
     page.locator(".camera[data-testid]").evaluateAll((cards) => cards.map((card) => card.getAttribute("data-testid")));
   await expect.poll(order).toEqual(["camera-card-zulu", "camera-card-north"]);
 });
+
+it("shows 600 cameras with nine retained topics each, and counts them as the server does", async () => {
+  const gateway = await connectAsync(skylapse.mqtt, { username: "gateway", password: signToken("gateway", ["admin"]) });
+  const publish = (topic: string, data: unknown) =>
+    gateway.publishAsync(`skylapse/v1/cameras/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
+  for (let camera = 0; camera < 600; camera++) {
+    const said = Array.from({ length: 8 }, (_, index) => publish(`c${camera}/state/s${index}`, { index }));
+    await Promise.all([publish(`c${camera}/link`, { status: "online", session: "s1" }), ...said]);
+  }
+  await gateway.endAsync();
+  await page.goto(skylapse.http);
+  await expect.poll(() => page.locator(".page-summary").textContent()).toBe("601 cameras, all online");
+  expect(await page.locator(".camera[data-testid]").count()).toBe(601);
+});
+
+it("keeps the rest when a part cannot be drawn, and draws it anew", async () => {
+  await openPage();
+  await page.getByTestId("event-row").first().waitFor();
+  const failed: Promise<unknown> = page.getByTestId("failed-part").first().waitFor();
+  // An extension of the browser takes rows away: React misses them at the next event.
+  await page.evaluate(() => {
+    for (const row of document.querySelectorAll('[data-testid="event-feed"] > li')) row.remove();
+  });
+  await failed;
+  expect(await page.getByTestId("failed-part").textContent()).toMatch(/^Activity could not be shown/);
+  expect(await page.getByTestId("camera-card-north").count()).toBe(1);
+  await page.getByTestId("event-row").first().waitFor();
+  expect(await page.getByTestId("failed-part").count()).toBe(0);
+});

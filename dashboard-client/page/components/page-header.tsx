@@ -1,15 +1,18 @@
 import { type ReactNode, useEffect } from "react";
 import type { RealTimeData } from "../../dashboard-store.ts";
 import { countOffline } from "../camera-order.ts";
+import { type Fleet, type FleetCounts, useFleetCounts } from "../fleet.ts";
 import { ConnectionPill } from "./connection-pill.tsx";
 
 export function PageHeader({
   data,
+  fleet,
   mustSignIn,
   userId,
   onSignOut,
 }: {
   data: RealTimeData;
+  fleet: Fleet;
   /** There is no connection to tell of then. */
   mustSignIn: boolean;
   userId: string | undefined;
@@ -24,7 +27,7 @@ export function PageHeader({
         </svg>
         <span>Skylapse</span>
       </h1>
-      <Summary data={data} />
+      <Summary data={data} fleet={fleet} />
       {!mustSignIn && <ConnectionPill data={data} />}
       {onSignOut !== undefined && (
         <button type="button" className="text-button sign-out" title={`Signed in as ${userId}`} onClick={onSignOut}>
@@ -36,15 +39,16 @@ export function PageHeader({
 }
 
 /** How many cameras there are, and how many of them are not well: in the header and in the title of the page. */
-function Summary({ data }: { data: RealTimeData }): ReactNode {
-  const offline = data.live ? countOffline(data) : 0;
+function Summary({ data, fleet }: { data: RealTimeData; fleet: Fleet }): ReactNode {
+  const counts = useFleetCounts(fleet, data);
+  const offline = data.live ? (counts?.offline ?? countOffline(data)) : 0;
   const title = offline === 0 ? "Skylapse" : `${offline} offline · Skylapse`;
   useEffect(() => {
     document.title = title;
   }, [title]);
   return (
     <p className="page-summary">
-      <span>{summary(data)}</span>
+      <span>{summary(data, counts)}</span>
       {offline > 0 && (
         <strong className="page-offline" data-testid="offline-count">
           {`${offline} offline`}
@@ -54,12 +58,13 @@ function Summary({ data }: { data: RealTimeData }): ReactNode {
   );
 }
 
-function summary({ cameras, live, loaded }: RealTimeData): string {
-  if (!loaded || cameras.size === 0) return "";
-  const count = `${cameras.size} ${cameras.size === 1 ? "camera" : "cameras"}`;
+function summary({ cameras, live, loaded }: RealTimeData, counts: FleetCounts | undefined): string {
+  const total = counts?.total ?? cameras.size;
+  if (!loaded || total === 0) return "";
+  const count = `${total} ${total === 1 ? "camera" : "cameras"}`;
   if (!live) return count;
-  const online = [...cameras.values()].filter(({ presence }) => presence?.value.status === "online").length;
-  return online === cameras.size
-    ? `${count}, ${cameras.size === 1 ? "online" : "all online"}`
-    : `${count}, ${online} online`;
+  const online =
+    counts?.online ?? [...cameras.values()].filter(({ presence }) => presence?.value.status === "online").length;
+  const shown = cameras.size < total ? `, ${cameras.size} of them shown` : "";
+  return `${count}, ${online === total ? (total === 1 ? "online" : "all online") : `${online} online`}${shown}`;
 }
