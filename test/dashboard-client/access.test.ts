@@ -116,6 +116,20 @@ describe("the page's access", () => {
     expect(storage.getItem("skylapse:login")).not.toContain(PASSWORD);
   });
 
+  it("lasts as long as the page when the browser's storage takes no writes", async () => {
+    const door = await keepDoor();
+    const storage: TextStorage = {
+      ...browser(),
+      setItem() {
+        throw new DOMException("The quota has been exceeded.", "QuotaExceededError");
+      },
+    };
+    const access = new Access({ base: door.base, fetch, storage });
+    await access.signIn("alice", PASSWORD);
+    expect([access.signedIn, access.userId]).toEqual([true, "alice"]);
+    expect(await access.fresh()).toBe("token-2");
+  });
+
   it("goes on without a storage", async () => {
     const { base } = await keepDoor();
     const access = new Access({ base, fetch, storage: undefined });
