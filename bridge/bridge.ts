@@ -158,7 +158,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     started(
       takeDuty({
         ...{ leases, name: "forgetting", logger: forgettingLogger },
-        begin: () => startForgetting({ ...watching, devices: authority.devices, logger: forgettingLogger }),
+        begin: () => startForgetting({ ...watching, link, devices: authority.devices, logger: forgettingLogger }),
       }),
     );
     const commandsLogger = logger.child({ part: "commands" });

@@ -4,6 +4,7 @@ import { PRESENCE_STATE, type Topic, type TopicTree } from "../contract/topics.t
 import { type DeviceStore, REMOVALS, type Removal, removalSchema } from "./accounts/devices.ts";
 import { Announcer } from "./alerts/announcer.ts";
 import { eventIdOf } from "./alerts/event-id.ts";
+import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { Documents, Json } from "./cluster/cluster.ts";
 import type { Journal, StateEntry } from "./journal/journal.ts";
 import type { OwnMessage, Publish } from "./publish.ts";
@@ -14,6 +15,7 @@ export interface ForgettingOptions {
   devices: Pick<DeviceStore, "get" | "onChange">;
   tree: TopicTree;
   publish: Publish;
+  link: Pick<BrokerLink, "publish" | "retainedBelow">;
   /** For so long what still comes of a removed device is cleared, too: wills of a broker that died. Default 600,000. */
   lingerMs?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
@@ -23,6 +25,8 @@ export interface ForgettingOptions {
 
 type Retained = Exclude<Topic, { kind: "camera-other" | "service-other" }>;
 
+/** When the broker is asked, after something was cleared, whether it retains what it should not, milliseconds. */
+const CHECKS_MS = [250, 1_000, 5_000];
 /** Between two looks at all of them, milliseconds: for what a store that was away has kept from being done. */
 const LOOK_MS = 60_000;
 
@@ -33,9 +37,11 @@ const LOOK_MS = 60_000;
  * @throws {StoreUnavailableError} it could not begin
  */
 export async function startForgetting(options: ForgettingOptions): Promise<{ stop(): Promise<void> }> {
-  const { journal, documents, devices, tree, publish, lingerMs = 600_000, now = Date.now, logger } = options;
+  const { journal, documents, devices, tree, publish, link, lingerMs = 600_000, now = Date.now, logger } = options;
   const announcer = new Announcer({ publish, logger });
   const removals = new Map<string, Removal>();
+  /** By device. */
+  const checks = new Map<string, NodeJS.Timeout[]>();
 
   function note(id: string, value: Json): void {
     const read = removalSchema.safeParse(value);
@@ -58,18 +64,44 @@ export async function startForgetting(options: ForgettingOptions): Promise<{ sto
     const removal = removals.get(id);
     if (removal === undefined) return true;
     const topics = journal.snapshot(DASHBOARD).flatMap(({ topic }) => topicOf(id, topic) ?? []);
-    topics.push(
-      removal.kind === "camera" ? { kind: "camera-link", camera: id } : { kind: "service-link", service: id },
-    );
+    topics.push(linkOf(id, removal.kind));
     // Presence first: to those who follow the journal it ends the camera.
     topics.sort((one, other) => Number(isPresence(other)) - Number(isPresence(one)));
     const done = await Promise.all(topics.map((topic) => announcer.say(() => clearing(id, topic))));
+    checkSoon(id);
     return done.every((said) => said);
   }
 
   /** When it was accepted, by the system's clock as it is now: by that, devices are added and removed. */
   function wallOf({ acceptedAt }: StateEntry): number {
     return acceptedAt + Date.now() - now();
+  }
+
+  /**
+   * The broker may retain what the journal knows to be cleared: a message of the device that was accepted before the
+   * clearing, by one node, can be forwarded after it, which another node forwards. No entry of the journal clears that.
+   */
+  async function clearStrays(id: string): Promise<void> {
+    const kind = removals.get(id)?.kind;
+    // Of one that is added again, this node may know the message later than the broker.
+    if (kind === undefined || devices.get(id) !== undefined) return;
+    const linkTopic = tree.build(linkOf(id, kind));
+    const below = linkTopic.slice(0, linkTopic.lastIndexOf("/"));
+    for (const topic of link.retainedBelow?.(below) ?? []) {
+      if (journal.state(topic) === undefined)
+        await link.publish({ topic, payload: Buffer.alloc(0), qos: 1, retain: true });
+    }
+  }
+
+  function checkSoon(id: string): void {
+    endChecks(id);
+    const timers = CHECKS_MS.map((ms) => setTimeout(() => tried(clearStrays(id)), ms).unref());
+    checks.set(id, timers);
+  }
+
+  function endChecks(id: string): void {
+    for (const check of checks.get(id) ?? []) clearTimeout(check);
+    checks.delete(id);
   }
 
   function topicOf(id: string, name: string): Retained | undefined {
@@ -100,6 +132,7 @@ export async function startForgetting(options: ForgettingOptions): Promise<{ sto
     for (const [id, { removedAt }] of removals) {
       if (!(await forget(id)) || Date.now() < removedAt + lingerMs) continue;
       removals.delete(id);
+      endChecks(id);
       await documents.delete(REMOVALS, id);
     }
   }
@@ -116,13 +149,16 @@ export async function startForgetting(options: ForgettingOptions): Promise<{ sto
     for (const { topic: name, state } of entries) {
       const owner = state === "set" ? ownerOf(tree.parse(name)) : undefined;
       const topic = owner === undefined ? undefined : topicOf(owner, name);
-      if (owner !== undefined && topic !== undefined) void announcer.say(() => clearing(owner, topic));
+      if (owner === undefined || topic === undefined) continue;
+      void announcer.say(() => clearing(owner, topic));
+      checkSoon(owner);
     }
   });
   const timer = setInterval(() => tried(look()), Math.min(LOOK_MS, lingerMs));
   timer.unref();
   const stop = async () => {
     clearInterval(timer);
+    for (const id of [...checks.keys()]) endChecks(id);
     unwatch();
     unlisten();
     unfollow();
@@ -135,6 +171,12 @@ export async function startForgetting(options: ForgettingOptions): Promise<{ sto
     throw error;
   }
   return { stop };
+}
+
+function linkOf(id: string, kind: Removal["kind"]) {
+  return kind === "camera"
+    ? ({ kind: "camera-link", camera: id } as const)
+    : ({ kind: "service-link", service: id } as const);
 }
 
 function ownerOf(topic: Topic | undefined): string | undefined {

@@ -136,6 +136,8 @@ export interface Broker {
   onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
   /** Calls back for each command and broadcast of a client, accepted or not. */
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
+  /** The topics below this one that have a retained message, as far as this node knows. */
+  retainedBelow(topic: string): readonly string[];
   /** The authenticated clients. */
   clients(): readonly ClientAccess[];
   /**
@@ -425,6 +427,10 @@ class EmbeddedBroker implements Broker {
   onCarriedOut(listener: (act: AuditedAct) => void): () => void {
     this.#actListeners.add(listener);
     return () => this.#actListeners.delete(listener);
+  }
+
+  retainedBelow(topic: string): readonly string[] {
+    return this.#parts.storage.retained.topics.match(`${topic}/#`);
   }
 
   clients(): readonly ClientAccess[] {

@@ -8,6 +8,8 @@ export interface BrokerLink {
   onDelivered(listener: (delivery: Delivery) => void): () => void;
   /** Calls back when one client id is taken over by a newer connection. */
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void;
+  /** The topics below this one that have a retained message. Undefined for a broker that cannot be asked. */
+  retainedBelow?(topic: string): readonly string[];
 }
 
 export interface OutgoingPublication {

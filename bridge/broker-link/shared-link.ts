@@ -89,6 +89,11 @@ class SharedLink implements BrokerLink {
 
   publish: BrokerLink["publish"] = (publication) => this.#options.link.publish(publication);
 
+  /** Retained messages are the same at all nodes. */
+  retainedBelow(topic: string): readonly string[] {
+    return this.#options.link.retainedBelow?.(topic) ?? [];
+  }
+
   onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
     const own: typeof listener = (takeOver) => listener(takeOver);
     this.#takeOverListeners.add(own);

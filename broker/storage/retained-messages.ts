@@ -38,7 +38,7 @@ export class RetainedMessages {
     this.#options = options;
   }
 
-  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow"> {
+  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow" | "match"> {
     return this.#topics;
   }
 

@@ -34,7 +34,7 @@ export interface BrokerStorage extends SessionOwners {
   readonly sessions: number;
   readonly queues: { readonly totals: { messages: number; bytes: number }; readonly dropped: number };
   readonly retained: {
-    readonly topics: Pick<RetainedTopics, "size" | "has" | "sizeBelow">;
+    readonly topics: Pick<RetainedTopics, "size" | "has" | "sizeBelow" | "match">;
     readonly refused: number;
     /** Whether a retained message that is about to be delivered is still what its topic holds. */
     isNewest(topic: string, payload: Uint8Array): boolean;

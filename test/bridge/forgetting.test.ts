@@ -5,7 +5,7 @@ import { startForgetting } from "../../bridge/forgetting.ts";
 import { startLinkGaps } from "../../bridge/link-gaps.ts";
 import { type PresenceService, startPresence } from "../../bridge/presence.ts";
 import { envelope, logger, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
-import { recordingLink } from "./support/recording-link.ts";
+import { type RecordingLink, recordingLink } from "./support/recording-link.ts";
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -19,6 +19,7 @@ const HOT = { alert: "temperature", severity: "warning", message: "The camera's 
 let place: Place;
 let devices: DeviceStore;
 let presence: PresenceService;
+let link: RecordingLink;
 let parts: { stop(): void | Promise<void> }[];
 
 beforeEach(async () => {
@@ -33,13 +34,14 @@ async function start(): Promise<void> {
   const { journal, cluster, ingest } = place;
   const watching = { journal, documents: cluster.documents, tree, publish: ingest.publish.bind(ingest), logger };
   devices = await openDevices({ documents: cluster.documents, logger });
-  presence = startPresence({ ...watching, link: recordingLink() });
+  link = recordingLink();
+  presence = startPresence({ ...watching, link });
   parts = [
     devices,
     presence,
     await startAlerts(watching),
     await startLinkGaps(watching),
-    await startForgetting({ ...watching, devices }),
+    await startForgetting({ ...watching, link, devices }),
   ];
 }
 
@@ -169,4 +171,37 @@ it("one that is there is not forgotten for a removal that was never completed", 
   await place.cluster.documents.put("removed-devices", "north", { kind: "camera", removedAt: Date.now() });
   await pass(2 * MINUTE);
   expect(retained()).toEqual(ALL);
+});
+
+it.each([
+  ["its link, by a will that overtook the clearing", "cameras/north/link"],
+  ["a state, by a message of another node", "cameras/north/state/storage"],
+])("what the broker alone retains of a removed camera is cleared there: %s", async (_, below) => {
+  await add("north");
+  await comeOnline();
+  await devices.remove("north");
+  await forgotten();
+  const topic = `${tree.root}/${below}`;
+  link.retained.add(topic);
+  link.retained.add(`${tree.root}/cameras/south/link`);
+  await pass(5 * SECOND);
+  await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
+  // Later, too, for as long as something may still come.
+  link.retained.add(topic);
+  await pass(2 * MINUTE);
+  await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
+});
+
+it("what the broker retains of a camera that is added again is not touched", async () => {
+  await add("north");
+  await comeOnline();
+  vi.advanceTimersByTime(1);
+  await devices.remove("north");
+  await add("north");
+  await forgotten();
+  // Its first message, which the journal of this node has not heard of yet.
+  const topic = `${tree.root}/cameras/north/about`;
+  link.retained.add(topic);
+  await pass(2 * MINUTE);
+  expect([...link.retained]).toEqual([topic]);
 });

@@ -34,7 +34,7 @@ export class RedisRetained {
     this.#options = options;
   }
 
-  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow"> {
+  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow" | "match"> {
     return this.#topics;
   }
 

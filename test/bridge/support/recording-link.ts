@@ -4,6 +4,8 @@ import type { BrokerLink, Delivery, OutgoingPublication } from "../../../bridge/
 export interface RecordingLink extends BrokerLink {
   publications: OutgoingPublication[];
   connections: Set<string>;
+  /** What the broker retains. */
+  retained: Set<string>;
   /** When set, publishing fails with it. */
   failure: Error | undefined;
   deliver(delivery: Delivery): void;
@@ -16,11 +18,16 @@ export function recordingLink(): RecordingLink {
   const link: RecordingLink = {
     publications: [],
     connections: new Set(),
+    retained: new Set(),
     failure: undefined,
     async publish(publication) {
       if (link.failure !== undefined) throw link.failure;
       link.publications.push(publication);
+      const { topic, payload, retain } = publication;
+      if (retain && payload.length > 0) link.retained.add(topic);
+      else if (retain) link.retained.delete(topic);
     },
+    retainedBelow: (topic) => [...link.retained].filter((name) => name.startsWith(`${topic}/`)),
     connected: (identity) => link.connections.has(identity),
     onDelivered(listener) {
       deliveryListeners.add(listener);
