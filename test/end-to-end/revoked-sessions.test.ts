@@ -48,8 +48,9 @@ it.each([
     const redis = count > 1 ? await startRedis() : undefined;
     if (redis !== undefined) cleanUps.push(() => redis.remove());
     const env = redis === undefined ? {} : { REDIS_URL: redis.url };
-    const [here, there = here] = nodes;
-    if (here === undefined) throw new Error("no node was started");
+    const here = await startNode(env);
+    const there = count > 1 ? await startNode(env) : here;
+    const nodes = [here, there];
     const expectSessions = async (sessions: number) => {
       for (const node of nodes) await expect.poll(() => sessionsAt(node), { timeout: 20_000 }).toBe(sessions);
     };
