@@ -3,6 +3,7 @@ import { cameraSettingsSchema, MAX_JSON_DEPTH, timestampSchema } from "./events.
 import { eventNameSchema, idSchema } from "./ids.ts";
 import { jsonDepth } from "./json-text.ts";
 import { didYouMean } from "./nearest-name.ts";
+import { quoted } from "./visible-text.ts";
 
 const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 06:30");
 
@@ -66,14 +67,14 @@ export type WantedSettings = z.infer<typeof settingsChangeSchema>;
 
 /** The commands a camera of this system knows, and what each takes. */
 export const commandArgs = {
-  "capture.now": z.strictObject({}),
+  "capture.now": namingUnknown(z.object({})),
   "schedule.set": strictScheduleSchema,
   "settings.set": settingsChangeSchema.refine((settings) => Object.keys(settings).length > 0, "must set something"),
-  reboot: z.strictObject({}),
+  reboot: namingUnknown(z.object({})),
   /** Sends a picture that was taken: the newest, or the one of that name. */
-  "preview.send": z.strictObject({ capture: idSchema.optional() }),
+  "preview.send": namingUnknown(z.object({ capture: idSchema.optional() })),
   /** Leaves the link until then: no command reaches a camera that sleeps. */
-  sleep: z.strictObject({ until: timestampSchema }),
+  sleep: namingUnknown(z.object({ until: timestampSchema })),
 } as const;
 export type CommandName = keyof typeof commandArgs;
 
@@ -165,7 +166,7 @@ function namingUnknown<Schema extends z.ZodObject>(schema: Schema): Schema {
     catchall: z.never(),
     error: (issue: z.core.$ZodRawIssue) =>
       issue.code === "unrecognized_keys"
-        ? issue.keys.map((key) => `${JSON.stringify(key)} is not known here${didYouMean(key, known)}`).join(", ")
+        ? issue.keys.map((key) => `${quoted(key)} is not known here${didYouMean(key, known)}`).join(", ")
         : undefined,
   });
 }

@@ -1,14 +1,17 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { type Schedule, scheduleSchema } from "../contract/commands.ts";
+import { type Schedule, strictScheduleSchema } from "../contract/commands.ts";
 import { ConfigurationError, countVariable, readEnvironment } from "../contract/environment.ts";
 import { idSchema } from "../contract/ids.ts";
+import { didYouMean } from "../contract/nearest-name.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import { visible } from "../contract/visible-text.ts";
 import type { AlertLimits } from "./alert-board.ts";
 import { DEFAULT_ALERT_LIMITS } from "./alert-board.ts";
 import type { BackoffOptions } from "./backoff.ts";
 import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
 import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./disk-outbox.ts";
+import { readJsonFile } from "./json-file.ts";
 import { MAX_PREVIEW_BYTES } from "./previews.ts";
 import { DEFAULT_READINGS_MAX_AGE_S } from "./readings.ts";
 import type { SleepConfig } from "./sleep.ts";
@@ -222,7 +225,7 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       secrets: ["CAMERA_SECRET"],
     }),
   );
-  const scheduleFile = env.SCHEDULE_FILE || given.SCHEDULE_FILE;
+  const scheduleFile = (env.SCHEDULE_FILE || given.SCHEDULE_FILE)?.trim() || undefined;
   const schedule = scheduleFile === undefined ? undefined : wrong(() => readSchedule(scheduleFile));
   if (read?.CAMERA_DRIVER === "folder" && read.CAMERA_FOLDER === undefined)
     problems.push("CAMERA_FOLDER: must be set to the folder that the pictures are written into");
@@ -289,7 +292,7 @@ function beneath(
 
 function readConfigFile(file: string, problems: string[]): Record<string, string> {
   const values: Record<string, string> = {};
-  const content = noting(problems)(() => readJson("--config", file));
+  const content = noting(problems)(() => readJsonFile("--config", file));
   if (content === undefined) return values;
   if (typeof content !== "object" || content === null || Array.isArray(content)) {
     problems.push(`--config: ${file} must hold a JSON object`);
@@ -297,7 +300,8 @@ function readConfigFile(file: string, problems: string[]): Record<string, string
   }
   const known = new Set([...Object.keys(schema.shape), "CAMERA_SECRET_FILE"]);
   for (const [name, value] of Object.entries(content)) {
-    if (!known.has(name)) problems.push(`${name}: is not a setting of this program (in ${file})`);
+    if (!known.has(name))
+      problems.push(`${visible(name)}: is not a setting of this program${didYouMean(name, known)} (in ${file})`);
     else if (typeof value === "string" || typeof value === "number") values[name] = String(value);
     else if (typeof value === "boolean") values[name] = value ? "yes" : "no";
     else problems.push(`${name}: must be a text, a number, true or false (in ${file})`);
@@ -306,29 +310,13 @@ function readConfigFile(file: string, problems: string[]): Record<string, string
 }
 
 function readSchedule(file: string): Schedule {
-  const result = scheduleSchema.safeParse(readJson("SCHEDULE_FILE", file));
+  const result = strictScheduleSchema.safeParse(readJsonFile("SCHEDULE_FILE", file));
   if (result.success) return result.data;
   throw new ConfigurationError(
     result.error.issues.map(
       ({ path, message }) => `SCHEDULE_FILE: ${[path.join("."), message].filter(Boolean).join(": ")}`,
     ),
   );
-}
-
-function readJson(name: string, file: string): unknown {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (error) {
-    throw new ConfigurationError([
-      `${name}: cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`,
-    ]);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ConfigurationError([`${name}: ${file} is no JSON: ${error instanceof Error ? error.message : ""}`]);
-  }
 }
 
 /** Collects the problems of what is read, so that all are said at once. */

@@ -8,13 +8,16 @@ import { createCamera } from "./cameras/create-camera.ts";
 import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig } from "./config.ts";
 import { collectGarbageEarly } from "./garbage.ts";
+import { machineProblems } from "./settings-check.ts";
 
 const orders = readCommandLine(process.argv.slice(2));
 if (typeof orders === "number") process.exit(orders);
 const config = loadConfigOrExit(orders);
 if (orders.checkConfig) {
-  process.stdout.write("The configuration is right.\n");
-  process.exit(ExitCode.ok);
+  const problems = await machineProblems(config);
+  for (const problem of problems) process.stderr.write(`Not ready to start: ${problem}\n`);
+  if (problems.length === 0) process.stdout.write("The configuration is right.\n");
+  process.exit(problems.length === 0 ? ExitCode.ok : ExitCode.configuration);
 }
 // One picture at a time, and none of them twice: what sharp would keep for the next one is memory a Pi lacks.
 sharp.cache(false);

@@ -159,7 +159,7 @@ test("everything that is wrong with file, environment and schedule is said at on
     if (error instanceof ConfigurationError) problems = error.problems;
   }
   expect(problems).toEqual([
-    `CAPTURE_INTERVAL: is not a setting of this program (in ${path})`,
+    `CAPTURE_INTERVAL: is not a setting of this program (did you mean "CAPTURE_INTERVAL_S"?) (in ${path})`,
     `TIMEZONE: must be a text, a number, true or false (in ${path})`,
     "SCHEDULE_FILE: entries.0.when: is for golden_hour and blue_hour: there is one sunrise and one sunset a day",
     "SCHEDULE_FILE: entries.1.start: must be a time of day such as 06:30",
@@ -170,10 +170,46 @@ test("everything that is wrong with file, environment and schedule is said at on
 });
 
 test.each([
-  ["{", /--config: .* is no JSON/],
+  ["{", /^--config: .* is not JSON: look at line 1, column 2$/],
   ["[]", /--config: .* must hold a JSON object/],
 ])("a configuration file that holds %s is refused", (content, reason) => {
   expect(() => loadConfig({ file: file(content), env: needed })).toThrow(reason);
+});
+
+test("an error in a file of settings is told by its place, without a word of what stands there", () => {
+  const path = file('{\r\n  "CAMERA_SECRET": "s3cret-word",\r\n  "CAMERA_ID": north\r\n}\r\n');
+  expect(() => loadConfig({ file: path, env: {} })).toThrow(`--config: ${path} is not JSON: look at line 3, column 16`);
+  const cut = file('{"CAMERA_SECRET": "s3cret-word');
+  expect(() => loadConfig({ file: cut, env: {} })).toThrow(/^--config: \S+ is not JSON: look at line 1, column 19$/m);
+});
+
+test("settings and a schedule with a byte order mark and CR line ends are read", () => {
+  const entry = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30 };
+  const windows = (content: object) =>
+    file(`\ufeff${JSON.stringify(content, undefined, 2).replaceAll("\n", "\r\n")}\r\n`);
+  const schedule = windows({ entries: [entry] });
+  const { camera } = loadConfig({ file: windows({ ...needed, SCHEDULE_FILE: schedule }), env: {} });
+  expect(camera).toMatchObject({ id: "north", schedule: { entries: [entry] } });
+});
+
+test("a member of a schedule that nobody knows is named, and what was likely meant; invisible characters are shown", () => {
+  const clock = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30 };
+  const schedule = file(
+    JSON.stringify({
+      entries: [
+        { ...clock, dayz: [1] },
+        { ...clock, "days\u200b": [1] },
+      ],
+      entrys: [],
+    }),
+  );
+  expect(problemsOf({ ...needed, SCHEDULE_FILE: schedule })).toEqual([
+    'SCHEDULE_FILE: entries.0: "dayz" is not known here (did you mean "days"?)',
+    'SCHEDULE_FILE: entries.1: "days\\u200b" is not known here (did you mean "days"?)',
+    'SCHEDULE_FILE: "entrys" is not known here (did you mean "entries"?)',
+  ]);
+  const path = file(JSON.stringify({ ...needed, "CAMERA_NAME\u202e": "x" }));
+  expect(() => loadConfig({ file: path, env: {} })).toThrow(/^CAMERA_NAME\\u202e: is not a setting.*"CAMERA_NAME"\?/m);
 });
 
 /** A JSON block of the README. */

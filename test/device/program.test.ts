@@ -89,6 +89,17 @@ test("--check-config says that a configuration is right, and does nothing else",
   });
 });
 
+test("--check-config ends with 78 when the machine lacks what the settings name", async () => {
+  const env = { ...needed, CAMERA_DRIVER: "folder", CAMERA_FOLDER: "/nowhere", DATA_PATH: temporaryFolder() };
+  expect(await runToEnd(["--check-config"], env)).toEqual({
+    ...{
+      code: 78,
+      output: "",
+      errors: expect.stringMatching(/^Not ready to start: CAMERA_FOLDER: \/nowhere is not there/),
+    },
+  });
+});
+
 test("a folder that cannot be used is a failure that may pass: 1, with the reason", async () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "file"), "in the way");

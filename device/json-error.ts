@@ -1,0 +1,71 @@
+const SPACE = /[ \t\r\n]*/y;
+const STRING = /"(?:[^"\\\p{Cc}]|[\u007f-\u009f]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"/uy;
+const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|(?:true|false|null)(?!\w)/y;
+
+/** What may come next. */
+type Expected = "value" | "value or ]" | "key" | "key or }" | "comma or end";
+
+/**
+ * Where a text stops being JSON, counted from 1; at its end when only the rest is missing. The messages of `JSON.parse`
+ * name no place in all versions of Node, and quote the text, which may be a secret.
+ */
+export function jsonErrorAt(text: string): { line: number; column: number } {
+  const before = text.slice(0, offsetOfError(text)).split(/\r\n|\r|\n/);
+  return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+}
+
+function offsetOfError(text: string): number {
+  const open: string[] = [];
+  let expected: Expected = "value";
+  let at = after(SPACE, text, 0) ?? 0;
+  while (at < text.length) {
+    const next: { at: number; expected: Expected } | undefined = step(text, at, expected, open);
+    if (next === undefined) return at;
+    expected = next.expected;
+    at = after(SPACE, text, next.at) ?? next.at;
+  }
+  return at;
+}
+
+/** Reads one token. @returns undefined when it may not stand there */
+function step(
+  text: string,
+  at: number,
+  expected: Expected,
+  open: string[],
+): { at: number; expected: Expected } | undefined {
+  const character = text.charAt(at);
+  const inObject = open.at(-1) === "{";
+  if (expected === "comma or end") {
+    if (character === "," && open.length > 0) return { at: at + 1, expected: inObject ? "key" : "value" };
+    if (character === (inObject ? "}" : "]") && open.pop() !== undefined) return { at: at + 1, expected };
+    return undefined;
+  }
+  if (expected === "key" || expected === "key or }") {
+    if (character === "}" && expected === "key or }") {
+      open.pop();
+      return { at: at + 1, expected: "comma or end" };
+    }
+    const key = after(STRING, text, at);
+    const colon = key === undefined ? undefined : (after(SPACE, text, key) ?? key);
+    if (colon === undefined) return undefined;
+    // The place of a missing colon is told as that of its key.
+    return text.charAt(colon) === ":" ? { at: colon + 1, expected: "value" } : undefined;
+  }
+  if (character === "]" && expected === "value or ]") {
+    open.pop();
+    return { at: at + 1, expected: "comma or end" };
+  }
+  if (character === "{" || character === "[") {
+    open.push(character);
+    return { at: at + 1, expected: character === "{" ? "key or }" : "value or ]" };
+  }
+  const end = after(STRING, text, at) ?? after(SCALAR, text, at);
+  return end === undefined ? undefined : { at: end, expected: "comma or end" };
+}
+
+/** Where a pattern that matches at a place ends. */
+function after(pattern: RegExp, text: string, at: number): number | undefined {
+  pattern.lastIndex = at;
+  return pattern.test(text) ? pattern.lastIndex : undefined;
+}

@@ -1,0 +1,73 @@
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { loadConfig } from "../../device/config.ts";
+import { machineProblems } from "../../device/settings-check.ts";
+import { Programs, temporaryFolder } from "./support/programs.ts";
+
+const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", LOCATION_LAT: "46.02", LOCATION_LON: "7.75" };
+
+function problems(env: Record<string, string>): Promise<string[]> {
+  return machineProblems(loadConfig({ env: { ...needed, ...env } }));
+}
+
+test("a machine that has what the settings name is ready, and is left as it is", async () => {
+  const programs = new Programs();
+  programs.add("gphoto2", "exit 0");
+  programs.add("suspend", "exit 0");
+  const folder = temporaryFolder();
+  const data = join(folder, "data", "of", "the", "camera");
+  expect(await problems({ CAMERA_DRIVER: "gphoto2", SLEEP_COMMAND: "suspend", DATA_PATH: data })).toEqual([]);
+  const driver = { CAMERA_DRIVER: "folder", CAMERA_FOLDER: folder, CAMERA_FOLDER_DELETE: "yes" };
+  const command = join(programs.folder, "suspend");
+  expect(await problems({ ...driver, SLEEP_COMMAND: command, DATA_PATH: data })).toEqual([]);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test("a folder for pictures that is not there, or is a file, is named", async () => {
+  const folder = temporaryFolder();
+  const check = (path: string) => problems({ CAMERA_DRIVER: "folder", CAMERA_FOLDER: path, DATA_PATH: folder });
+  expect(await check(join(folder, "card"))).toEqual([
+    expect.stringMatching(/^CAMERA_FOLDER: \S+\/card is not there, or .*: make it, or mount its disk$/),
+  ]);
+  writeFileSync(join(folder, "card"), "");
+  expect(await check(join(folder, "card"))).toEqual([expect.stringMatching(/^CAMERA_FOLDER: \S+\/card is a file/)]);
+});
+
+test.each([
+  ["rpicam", "CAMERA_DRIVER: rpicam-still is not installed, or not in PATH: sudo apt install rpicam-apps"],
+  ["gphoto2", "CAMERA_DRIVER: gphoto2 is not installed, or not in PATH: sudo apt install gphoto2"],
+])("the program of the driver %s that is not installed is named", async (driver, problem) => {
+  new Programs();
+  expect(await problems({ CAMERA_DRIVER: driver, DATA_PATH: temporaryFolder() })).toEqual([problem]);
+});
+
+test("the older name of rpicam-still is enough", async () => {
+  new Programs().add("libcamera-still", "exit 0");
+  expect(await problems({ CAMERA_DRIVER: "rpicam", DATA_PATH: temporaryFolder() })).toEqual([]);
+});
+
+test("a sleep command that is not there, is no program, or has arguments is named", async () => {
+  const { folder } = new Programs();
+  writeFileSync(join(folder, "notes"), "not a program");
+  chmodSync(join(folder, "notes"), 0o644);
+  mkdirSync(join(folder, "folder"));
+  for (const command of ["suspend", join(folder, "notes"), join(folder, "folder"), "sleep 5"])
+    expect(await problems({ SLEEP_COMMAND: command, DATA_PATH: folder })).toEqual([
+      `SLEEP_COMMAND: ${JSON.stringify(command)} is no program that this user may run: give the path of one, without arguments`,
+    ]);
+});
+
+test("a folder for data below a file, or where this user may not write, is named", async () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "file"), "in the way");
+  expect(await problems({ DATA_PATH: join(folder, "file", "data") })).toEqual([
+    `DATA_PATH: ${join(folder, "file")} is a file: name a folder for what the camera keeps`,
+  ]);
+  if (process.getuid?.() === 0) return;
+  // Root may write everywhere.
+  chmodSync(folder, 0o555);
+  expect(await problems({ DATA_PATH: join(folder, "data") })).toEqual([
+    expect.stringMatching(/^DATA_PATH: this user may not write to/),
+  ]);
+});
