@@ -5,6 +5,7 @@ import { type CustomChannels, cameraChannel, cameraOfTopic, channelsOf } from ".
 import {
   cameraNamedIn,
   type Envelope,
+  linkSchema,
   type Publication,
   type RefusalReason,
   readPublication,
@@ -23,6 +24,7 @@ import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
 import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews.ts";
 import type { OwnMessage, Publish } from "./publish.ts";
+import { SenderClocks } from "./sender-clocks.ts";
 
 /** QoS 0 publications whose write is not waited for; beyond, they are dropped, as QoS 0 permits. */
 const MAX_UNWAITED = 10_000;
@@ -122,6 +124,7 @@ class JournalIngest implements BridgeIngest {
   readonly #startedAt: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
+  readonly #senderClocks = new SenderClocks();
   #unwaited = 0;
   #previewsUnderWay = 0;
   readonly #stats: IngestStats = {
@@ -247,7 +250,9 @@ class JournalIngest implements BridgeIngest {
 
   #messageOf(publication: IncomingPublication, facts: TopicFacts): JournalMessage {
     const { topic } = facts;
-    const said = readPublication(topic, publication.payload, this.#now());
+    const now = this.#now();
+    const said = readPublication(topic, publication.payload, now);
+    if (isOfNow(topic, said)) this.#senderClocks.note(topic.camera, said.timestamp, now);
     return this.#journalMessage(publication, facts, said.data === null ? { ...said, data: clearing(topic) } : said);
   }
 
@@ -319,7 +324,9 @@ class JournalIngest implements BridgeIngest {
     this.#previewsUnderWay++;
     let saved: SavedPreview;
     try {
-      saved = await this.#options.previews.save(camera, capture, payload);
+      saved = await this.#options.previews.save(camera, capture, payload, {
+        senderAheadMs: this.#senderClocks.aheadOf(camera),
+      });
     } catch (error) {
       if (error instanceof PreviewRefusedError) this.#refuse("bad_picture", error.message);
       this.#stats.failed++;
@@ -389,6 +396,18 @@ function envelopeOf(
   const late = historical ? ',"historical":true' : "";
   return Buffer.from(
     `{"v":1,"id":"${id}","timestamp":"${timestamp}","event":"${event}","data":${dataText ?? "null"}${late}}`,
+  );
+}
+
+/** A birth, or an event that is not of a backlog: its timestamp is what the camera's clock says now. A will is old. */
+function isOfNow(
+  topic: Topic,
+  { id, data, historical }: Publication,
+): topic is Extract<Topic, { kind: "camera-link" | "camera-event" }> {
+  if (id === undefined || historical) return false;
+  return (
+    topic.kind === "camera-event" ||
+    (topic.kind === "camera-link" && linkSchema.safeParse(data).data?.status === "online")
   );
 }
 

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { PreviewUpdated } from "../contract/events.ts";
 import { isId } from "../contract/ids.ts";
 import { JpegError, readJpeg } from "../platform/jpeg.ts";
+import { JUMP_MS } from "./clock/clock-state.ts";
 import { captureTime } from "./previews/capture-time.ts";
 import { openFilePreviewStore } from "./previews/file-store.ts";
 import {
@@ -17,12 +18,12 @@ import { createRedisPreviewStore, type PreviewRedis } from "./previews/redis-sto
 /** The pictures of the last 48 hours of each camera, each durable before its camera may forget it, and the newest of all time. */
 export interface Previews {
   /**
-   * Resolves when the picture is durable, or when it was found older than everything that is kept. The same picture
-   * again changes nothing.
+   * Resolves when the picture is durable. It is kept from its arrival on, whenever it was taken. The same picture again
+   * changes nothing.
    * @throws {PreviewRefusedError} it is no JPEG, or too large: sending it again changes nothing
    * @throws when it cannot be written: the camera is to send it again
    */
-  save(camera: string, capture: string, jpeg: Uint8Array): Promise<SavedPreview>;
+  save(camera: string, capture: string, jpeg: Uint8Array, sender?: PreviewSender): Promise<SavedPreview>;
   /** The newest picture of each of these cameras that has one. */
   newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
   list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
@@ -32,6 +33,11 @@ export interface Previews {
   read(camera: string, capture?: string): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
   /** Waits for the writes under way. */
   close(): Promise<void>;
+}
+
+export interface PreviewSender {
+  /** How far the camera's clock is ahead of the system's, milliseconds; of one that is right, or not known, 0. */
+  senderAheadMs: number;
 }
 
 export interface SavedPreview {
@@ -47,6 +53,8 @@ export interface PreviewsOptions extends Partial<PreviewLimits> {
   maxPictureBytes?: number;
   /** The server's own clock, milliseconds since 1970. Default: the system's. */
   now?: () => number;
+  /** The system's clock, by which people are told the time, milliseconds since 1970. Default: `now`. */
+  wall?: () => number;
 }
 
 export interface RedisPreviewsOptions extends Omit<PreviewsOptions, "path"> {
@@ -112,10 +120,21 @@ function limitsOf(options: Partial<PreviewLimits>): PreviewLimits {
 /** What is the same wherever pictures are kept: what is one, and when it was taken. */
 function createPreviews(
   store: PreviewStore,
-  { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now }: Omit<PreviewsOptions, "path">,
+  { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now, wall = now }: Omit<PreviewsOptions, "path">,
 ): Previews {
+  /** How far the system's clock is ahead of the server's own, which pictures are kept and ordered by; in whole minutes. */
+  const wallAheadMs = () => {
+    const aheadMs = wall() - now();
+    return Math.abs(aheadMs) <= JUMP_MS ? 0 : Math.round(aheadMs / 60_000) * 60_000;
+  };
+  const shown = (preview: StoredPreview): StoredPreview => {
+    const aheadMs = wallAheadMs();
+    if (aheadMs === 0) return preview;
+    return { ...preview, takenAt: preview.takenAt + aheadMs, savedAt: preview.savedAt + aheadMs };
+  };
+  const shownPage = ({ previews, total }: PreviewPage): PreviewPage => ({ previews: previews.map(shown), total });
   return {
-    async save(camera, capture, jpeg) {
+    async save(camera, capture, jpeg, { senderAheadMs } = { senderAheadMs: 0 }) {
       // Names become parts of paths and keys.
       if (!isId(camera)) throw new PreviewRefusedError(`"${camera}" is no camera id`);
       if (!isId(capture)) throw new PreviewRefusedError(`"${capture}" is no capture id`);
@@ -126,8 +145,8 @@ function createPreviews(
         );
       refuseUnreadable(jpeg);
       const savedAt = now();
-      const namedTime = captureTime(capture, savedAt);
-      const takenAt = namedTime ?? savedAt;
+      const namedTime = captureTime(capture, wall(), senderAheadMs);
+      const takenAt = namedTime === undefined ? savedAt : namedTime - wallAheadMs();
       const etag = etagOf(jpeg);
       const newest = await store.put(camera, { capture, takenAt, savedAt, etag, sizeBytes }, jpeg);
       const updated = { capture, url: latestPictureUrl(camera), etag, size_bytes: sizeBytes };
@@ -136,10 +155,19 @@ function createPreviews(
         newest,
       };
     },
-    newest: (cameras) => store.newest(cameras),
-    list: (camera, page) => store.list(camera, page),
-    overview: (camera, frames) => store.overview(camera, frames),
-    read: (camera, capture) => store.read(camera, capture),
+    async newest(cameras) {
+      const found = await store.newest(cameras);
+      return new Map([...found].map(([camera, preview]) => [camera, shown(preview)]));
+    },
+    async list(camera, { after, limit }) {
+      const place = after === undefined ? undefined : { ...after, takenAt: after.takenAt - wallAheadMs() };
+      return shownPage(await store.list(camera, { after: place, limit }));
+    },
+    overview: async (camera, frames) => shownPage(await store.overview(camera, frames)),
+    async read(camera, capture) {
+      const found = await store.read(camera, capture);
+      return found === undefined ? undefined : { preview: shown(found.preview), jpeg: found.jpeg };
+    },
     close: () => store.close(),
   };
 }

@@ -110,15 +110,20 @@ export function isLatest(event: DashboardEvent): boolean {
   return LATEST_READERS.has(event.event);
 }
 
-/** Takes a newer preview or capture; an older one, which comes late, is not the latest. */
-export function applyLatest(camera: CameraState, event: DashboardEvent): CameraState {
+/**
+ * Takes the preview or capture that came last: its sender's clock may have been set meanwhile. What was sent before is
+ * sent again where a client resumes, and is the latest no more: then both its position and its time are older.
+ * @param held the event that was the latest until now
+ */
+export function applyLatest(camera: CameraState, event: DashboardEvent, held: DashboardEvent | undefined): CameraState {
   const reader = LATEST_READERS.get(event.event);
   if (reader === undefined) return camera;
+  // By both: in another epoch of the journal positions begin anew.
+  const isOlder = held !== undefined && Date.parse(event.timestamp) < Date.parse(held.timestamp);
+  if (isOlder && event.position <= held.position) return camera;
   const next = reader(camera, event);
-  for (const name of ["preview", "lastCapture", "lastFailure"] as const) {
-    const [before, after] = [camera[name], next[name]];
-    if (before !== undefined && (after === undefined || Date.parse(after.at) < Date.parse(before.at))) return camera;
-  }
+  for (const name of ["preview", "lastCapture", "lastFailure"] as const)
+    if (camera[name] !== undefined && next[name] === undefined) return camera;
   const { preview, lastCapture } = next;
   if (preview === undefined) return next;
   const sameCapture = preview.value.capture === lastCapture?.value.capture;

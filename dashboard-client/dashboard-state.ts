@@ -239,12 +239,13 @@ function withCamera(
 
 function latest(state: DashboardState, camera: string, event: DashboardEvent): DashboardState {
   const before = state.cameras.get(camera);
-  const after = applyLatest(before ?? { id: camera }, event);
+  const key = `${camera} ${event.event}`;
+  const after = applyLatest(before ?? { id: camera }, event, state.latest.get(key));
   if (after === before) return state;
   return {
     ...state,
     cameras: put(state.cameras, camera, after),
-    latest: put(state.latest, `${camera} ${event.event}`, event),
+    latest: put(state.latest, key, event),
   };
 }
 

@@ -76,7 +76,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
         ...part("journal"),
       });
       opened.push({ stop: () => journal.close() });
-      const previews = await openPreviews({ path: join(dataPath, "previews"), now, ...limits });
+      const previews = await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits });
       opened.push({ stop: () => previews.close() });
       return { redis: undefined, cluster, clock, journal, previews, stop };
     }
@@ -93,7 +93,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     const { clock, now } = await openClock({ documents: cluster.documents, sharedWall });
     const journal = await openRedisJournal({ redis, retentionEvents, retentionHours, nodeName, now, logger });
     opened.push({ stop: () => journal.close() });
-    const previews = openRedisPreviews({ redis, now, ...limits });
+    const previews = openRedisPreviews({ redis, now, wall: Date.now, ...limits });
     opened.push({ stop: () => previews.close() });
     return { redis, cluster, clock, journal, previews, stop };
   } catch (error) {

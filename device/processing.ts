@@ -117,15 +117,17 @@ class SimulatedProcessing implements ProcessingService {
     const job = `${camera.slice(0, 52)}-${type === "timelapse_assembly" ? "timelapse" : "images"}`;
     if (this.#timers.has(job)) return;
     const fails = failEvery > 0 && this.#started % failEvery === 0;
-    this.#say({ job, type, camera, status: "queued", progress: 0 });
-    this.#after(job, () => this.#advance({ job, type, camera, status: "processing", progress: 0 }, fails));
+    const queued: Job = { job, type, camera, status: "queued", progress: 0, simulated: true };
+    this.#say(queued);
+    this.#after(job, () => this.#advance({ ...queued, status: "processing" }, fails));
   }
 
   #advance(job: Job, fails: boolean): void {
     if (fails && job.progress >= FAILS_AT) {
       this.#end({ ...job, status: "failed", error: "simulated failure: the encoder ran out of memory" });
     } else if (job.progress >= 100) {
-      this.#end({ ...job, status: "completed", progress: 100, outputs: ["1080p"] });
+      // Without outputs: there is no film.
+      this.#end({ ...job, status: "completed", progress: 100 });
     } else {
       this.#say(job);
       const progress = Math.min(100, job.progress + 100 / STEPS[job.type]);

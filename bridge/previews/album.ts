@@ -45,11 +45,19 @@ export class Album {
     return this.#previews.values();
   }
 
-  /** Newest first: those taken at `since` or later, and before `after`. */
+  /** Newest first: those that arrived at `since` or later, and were taken before `after`. */
   descending(since: number, after?: PreviewCursor): StoredPreview[] {
     const end = after === undefined ? this.#previews.length : this.#indexAt(after);
-    const begin = this.#indexAt({ takenAt: since, capture: "" });
-    return this.#previews.slice(begin, Math.max(begin, end)).reverse();
+    return this.#previews
+      .slice(0, end)
+      .filter(({ savedAt }) => savedAt >= since)
+      .reverse();
+  }
+
+  /** Those that arrived before `since`, but for the newest. */
+  arrivedBefore(since: number): StoredPreview[] {
+    const { newest } = this;
+    return this.#previews.filter((preview) => preview.savedAt < since && preview !== newest);
   }
 
   /** Where it is, or belongs. */

@@ -113,9 +113,6 @@ class FilePreviewStore implements PreviewStore {
     const before = this.#albums.get(camera);
     const same = before?.get(preview.capture);
     if (same?.etag === preview.etag) return before?.newest === same;
-    const newest = before?.newest;
-    const tooOld = preview.takenAt < this.#now() - this.#limits.keepMs;
-    if (tooOld && newest !== undefined && isAfter(newest, preview)) return false;
     await this.#files.write(camera, preview, jpeg);
     const album = this.#album(camera);
     // Looked up again: others of this camera were written meanwhile.
@@ -164,9 +161,9 @@ class FilePreviewStore implements PreviewStore {
     }
     const since = this.#now() - keepMs;
     for (const [camera, album] of albums) {
+      for (const old of album.arrivedBefore(since)) removals.push(this.#drop(camera, album, old));
       for (let oldest = album.oldest; oldest !== undefined && album.size > 1; oldest = album.oldest) {
-        const inBounds = album.size <= maxPreviewsPerCamera && album.bytes <= maxBytesPerCamera;
-        if (oldest.takenAt >= since && inBounds) break;
+        if (album.size <= maxPreviewsPerCamera && album.bytes <= maxBytesPerCamera) break;
         removals.push(this.#drop(camera, album, oldest));
       }
     }
@@ -197,8 +194,4 @@ class FilePreviewStore implements PreviewStore {
     void settled.then(() => this.#underWay.delete(settled));
     return work;
   }
-}
-
-function isAfter(one: StoredPreview, other: StoredPreview): boolean {
-  return one.takenAt > other.takenAt || (one.takenAt === other.takenAt && one.capture > other.capture);
 }

@@ -23,7 +23,7 @@ export interface PreviewCursor {
 }
 
 export interface PreviewLimits {
-  /** How long a picture stays after it was taken, milliseconds; the newest of each camera stays for ever. Default 48 hours. */
+  /** How long a picture stays after it arrived, milliseconds; the newest of each camera stays for ever. Default 48 hours. */
   keepMs: number;
   /** Of one camera. Beyond these two its oldest go. Default 6,000: 48 hours at one in 30 seconds. */
   maxPreviewsPerCamera: number;
@@ -52,7 +52,7 @@ export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = {
  */
 export interface PreviewStore {
   /**
-   * Resolves when the picture is durable, or known not to be worth keeping: older than `keepMs` and than the newest.
+   * Resolves when the picture is durable. It stays for `keepMs` from its arrival on, whenever it was taken.
    * The same bytes of the same capture again change nothing; other bytes take their place.
    * @returns whether it is the newest of its camera
    */

@@ -1,19 +1,10 @@
-/**
- * Keeps a picture and brings everything below its limit again, in one step, so that the sums are right whatever node
- * dies when. KEYS: the prefix of all keys, which share one hash slot. ARGV: the moment before which pictures are too old,
- * life of a picture in ms, camera, capture, taken, saved, size, etag, bytes, and the five limits (-1: none).
- * Returns 1 when the picture is the newest of its camera.
- */
-export const PUT_SCRIPT = `
+/** What both scripts do: forget a picture, and those that arrived too long ago. */
+const FORGET = `
 local base = KEYS[1]
-local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-local taken, saved, size, etag, jpeg = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
-local perCamera, perCameraBytes, inAll, inAllBytes, cameras =
-  tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-
 local function forget(member)
   local whose, which, bytes = string.match(member, '^(%S+) (%S+) (%d+)$')
   redis.call('ZREM', base .. 'all', member)
+  redis.call('ZREM', base .. 'arrived', member)
   redis.call('ZREM', base .. 'list:' .. whose, which)
   redis.call('HDEL', base .. 'meta:' .. whose, which)
   redis.call('DEL', base .. 'jpeg:' .. whose .. ':' .. which)
@@ -22,6 +13,35 @@ local function forget(member)
     redis.call('HDEL', base .. 'camera-bytes', whose)
   end
 end
+
+-- A thousand at a time: what is left goes with the next call.
+local function forgetOld(since)
+  -- Pictures of the version before, which counted age from when they were taken.
+  if redis.call('ZCARD', base .. 'arrived') < redis.call('ZCARD', base .. 'all') then
+    redis.call('ZUNIONSTORE', base .. 'arrived', 2, base .. 'arrived', base .. 'all', 'AGGREGATE', 'MAX')
+  end
+  local old = redis.call('ZRANGEBYSCORE', base .. 'arrived', '-inf', '(' .. since, 'LIMIT', 0, 1000)
+  for _, member in ipairs(old) do forget(member) end
+  return #old
+end
+`;
+
+/** Removes pictures that arrived too long ago. KEYS: the prefix. ARGV: the moment. Returns how many went. */
+export const FORGET_SCRIPT = `${FORGET}
+return forgetOld(tonumber(ARGV[1]))
+`;
+
+/**
+ * Keeps a picture, from its arrival on, and brings everything below its limit again, in one step, so that the sums are
+ * right whatever node dies when. KEYS: the prefix of all keys, which share one hash slot. ARGV: the moment before which
+ * pictures arrived too long ago, life of a picture in ms, camera, capture, taken, saved, size, etag, bytes, and the five limits (-1: none).
+ * Returns 1 when the picture is the newest of its camera.
+ */
+export const PUT_SCRIPT = `${FORGET}
+local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local taken, saved, size, etag, jpeg = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local perCamera, perCameraBytes, inAll, inAllBytes, cameras =
+  tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 
 local function memberOf(whose, which)
   local meta = redis.call('HGET', base .. 'meta:' .. whose, which)
@@ -43,7 +63,6 @@ end
 local newestTaken = newest[1] and tonumber(newest[1])
 local isNewest = not newestTaken or newest[2] == capture or taken > newestTaken
   or (taken == newestTaken and capture > newest[2])
-if taken < since and not isNewest then return 0 end
 if known then forgetCapture(camera, capture) end
 
 local meta = saved .. ' ' .. size .. ' ' .. etag
@@ -51,16 +70,15 @@ if isNewest then
   redis.call('HSET', base .. 'newest:' .. camera, 'capture', capture, 'taken', taken, 'meta', meta, 'jpeg', jpeg)
 end
 redis.call('ZADD', base .. 'cameras', saved, camera)
-if taken >= since then
-  redis.call('SET', base .. 'jpeg:' .. camera .. ':' .. capture, jpeg, 'PX', ttl)
-  redis.call('ZADD', base .. 'list:' .. camera, taken, capture)
-  redis.call('HSET', base .. 'meta:' .. camera, capture, meta)
-  redis.call('PEXPIRE', base .. 'list:' .. camera, ttl)
-  redis.call('PEXPIRE', base .. 'meta:' .. camera, ttl)
-  redis.call('ZADD', base .. 'all', taken, camera .. ' ' .. capture .. ' ' .. size)
-  redis.call('INCRBY', base .. 'bytes', size)
-  redis.call('HINCRBY', base .. 'camera-bytes', camera, size)
-end
+redis.call('SET', base .. 'jpeg:' .. camera .. ':' .. capture, jpeg, 'PX', ttl)
+redis.call('ZADD', base .. 'list:' .. camera, taken, capture)
+redis.call('HSET', base .. 'meta:' .. camera, capture, meta)
+redis.call('PEXPIRE', base .. 'list:' .. camera, ttl)
+redis.call('PEXPIRE', base .. 'meta:' .. camera, ttl)
+redis.call('ZADD', base .. 'all', taken, camera .. ' ' .. capture .. ' ' .. size)
+redis.call('ZADD', base .. 'arrived', saved, camera .. ' ' .. capture .. ' ' .. size)
+redis.call('INCRBY', base .. 'bytes', size)
+redis.call('HINCRBY', base .. 'camera-bytes', camera, size)
 
 local function number(value) return tonumber(value or 0) end
 
@@ -69,10 +87,7 @@ while cameras >= 0 and redis.call('ZCARD', base .. 'cameras') > cameras do
   for _, which in ipairs(redis.call('ZRANGE', base .. 'list:' .. silent, 0, -1)) do forgetCapture(silent, which) end
   redis.call('DEL', base .. 'newest:' .. silent)
 end
--- A thousand at a time: what is left goes with the next picture.
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', base .. 'all', '-inf', '(' .. since, 'LIMIT', 0, 1000)) do
-  forget(member)
-end
+forgetOld(since)
 local list = base .. 'list:' .. camera
 while (perCamera >= 0 and redis.call('ZCARD', list) > perCamera)
   or (perCameraBytes >= 0 and number(redis.call('HGET', base .. 'camera-bytes', camera)) > perCameraBytes) do

@@ -7,7 +7,7 @@ import {
   type StoredPreview,
   spread,
 } from "./preview-store.ts";
-import { PUT_SCRIPT } from "./redis-put-script.ts";
+import { FORGET_SCRIPT, PUT_SCRIPT } from "./redis-put-script.ts";
 
 /** How the parts of this program get to Redis. */
 export interface PreviewRedis {
@@ -29,7 +29,7 @@ const TTL_MARGIN_MS = 3_600_000;
 /**
  * Pictures in Redis, readable from every node. Below the prefix: of each camera `list:` (capture by time), `meta:`
  * (what is known of each), `jpeg:` (the bytes of one), `newest:` (the one that never goes, bytes and all); over all
- * cameras `all` (by time), `bytes`, `camera-bytes` and `cameras` (by when they were last heard).
+ * cameras `all` (by time), `arrived` (by arrival), `bytes`, `camera-bytes` and `cameras` (by when they were last heard).
  */
 export function createRedisPreviewStore(options: RedisPreviewStoreOptions): PreviewStore {
   return new RedisPreviewStore(options);
@@ -83,25 +83,25 @@ class RedisPreviewStore implements PreviewStore {
 
   list(camera: string, { after, limit }: Parameters<PreviewStore["list"]>[1]): Promise<PreviewPage> {
     const list = this.#key("list", camera);
-    const since = this.#now() - this.#limits.keepMs;
     return this.#run(async () => {
+      await this.#forgetOld();
       const [rank, total] = await Promise.all([
         after === undefined ? -1 : this.#redis.zrevrank(list, after.capture),
-        this.#redis.zcount(list, since, "+inf"),
+        this.#redis.zcard(list),
       ]);
       // The picture at which the last page ended may be gone: its moment still names the place.
       const found =
         rank === null && after !== undefined
-          ? await this.#redis.zrevrangebyscore(list, `(${after.takenAt}`, since, "WITHSCORES", "LIMIT", 0, limit)
+          ? await this.#redis.zrevrangebyscore(list, `(${after.takenAt}`, "-inf", "WITHSCORES", "LIMIT", 0, limit)
           : await this.#redis.zrevrange(list, (rank ?? -1) + 1, (rank ?? -1) + limit, "WITHSCORES");
-      return { previews: await this.#described(camera, pairs(found), since), total };
+      return { previews: await this.#described(camera, pairs(found)), total };
     });
   }
 
   overview(camera: string, frames: number): Promise<PreviewPage> {
-    const since = this.#now() - this.#limits.keepMs;
     return this.#run(async () => {
-      const all = pairs(await this.#redis.zrevrangebyscore(this.#key("list", camera), "+inf", since, "WITHSCORES"));
+      await this.#forgetOld();
+      const all = pairs(await this.#redis.zrevrange(this.#key("list", camera), 0, -1, "WITHSCORES"));
       const chosen = spread(
         all.map(({ takenAt }) => takenAt),
         frames,
@@ -109,7 +109,6 @@ class RedisPreviewStore implements PreviewStore {
       const previews = await this.#described(
         camera,
         chosen.flatMap((index) => all[index] ?? []),
-        since,
       );
       return { previews, total: all.length };
     });
@@ -136,17 +135,19 @@ class RedisPreviewStore implements PreviewStore {
     this.#redis.disconnect();
   }
 
-  async #described(
-    camera: string,
-    found: readonly { capture: string; takenAt: number }[],
-    since: number,
-  ): Promise<StoredPreview[]> {
+  /** What arrived too long ago is gone before anybody reads a list. */
+  async #forgetOld(): Promise<void> {
+    const since = this.#now() - this.#limits.keepMs;
+    while (Number(await this.#redis.eval(FORGET_SCRIPT, 1, this.#base, since)) > 0);
+  }
+
+  async #described(camera: string, found: readonly { capture: string; takenAt: number }[]): Promise<StoredPreview[]> {
     if (found.length === 0) return [];
     const captures = found.map(({ capture }) => capture);
     const metas = await this.#redis.hmget(this.#key("meta", camera), ...captures);
     return found.flatMap(({ capture, takenAt }, index) => {
       const preview = toPreview(capture, String(takenAt), metas[index]);
-      return preview === undefined || takenAt < since ? [] : preview;
+      return preview ?? [];
     });
   }
 

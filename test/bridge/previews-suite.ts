@@ -83,15 +83,34 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     });
 
     it("stays when it is older than all that is kept, until a newer one comes", async () => {
-      const old = captureAt(NOON - 50 * HOUR);
-      expect((await previews.save("north", old, smallJpeg("old"))).newest).toBe(true);
-      expect((await previews.save("north", captureAt(NOON - 60 * HOUR), smallJpeg("older"))).newest).toBe(false);
+      const old = captureAt(NOON);
+      await previews.save("north", old, smallJpeg("old"));
+      now += 50 * HOUR;
       expect(await bytesOf("north")).toEqual(smallJpeg("old"));
-      expect(await bytesOf("north", old)).toEqual(smallJpeg("old"));
-      expect(await captures("north")).toEqual([]);
       await previews.save("north", "c1", smallJpeg("new"));
       expect(await bytesOf("north")).toEqual(smallJpeg("new"));
-      expect(await bytesOf("north", old)).toBeUndefined();
+      expect(await captures("north")).toEqual(["c1"]);
+    });
+
+    it("is the one of now, too, from a camera whose clock is behind that of the picture before", async () => {
+      const before = captureAt(NOON);
+      await previews.save("north", before, smallJpeg("before"));
+      now += HOUR;
+      const sender = { senderAheadMs: -72 * HOUR };
+      const behind = captureAt(now - 72 * HOUR);
+      const { updated, newest: isNewest } = await previews.save("north", behind, smallJpeg("behind"), sender);
+      expect([isNewest, updated.taken_at]).toEqual([true, new Date(now).toISOString()]);
+      expect(await bytesOf("north")).toEqual(smallJpeg("behind"));
+      expect(await captures("north")).toEqual([behind, before]);
+    });
+
+    it("is not pinned by a camera whose clock was hours ahead", async () => {
+      const ahead = captureAt(NOON + 5 * HOUR);
+      await previews.save("north", ahead, smallJpeg("ahead"), { senderAheadMs: 5 * HOUR });
+      now += 60_000;
+      const next = await previews.save("north", captureAt(now), smallJpeg("right"));
+      expect(next.newest).toBe(true);
+      expect(await bytesOf("north")).toEqual(smallJpeg("right"));
     });
 
     it("survives a restart with all the others", async () => {
@@ -174,15 +193,22 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
   });
 
   describe("what is kept is bounded", () => {
-    it("by age: what was taken longer ago goes, from lists at once", async () => {
-      const [old, young] = [captureAt(NOON - 47 * HOUR), captureAt(NOON - HOUR)];
+    it("by age: what arrived longer ago goes, from lists at once, and what was taken long ago stays as long", async () => {
+      const old = captureAt(NOON);
       await previews.save("north", old, smallJpeg("old"));
+      now += 10 * HOUR;
+      const [late, young] = [captureAt(NOON - 60 * HOUR), captureAt(now)];
       await previews.save("north", young, smallJpeg("young"));
-      now += 2 * HOUR;
-      expect(await captures("north")).toEqual([young]);
-      expect((await previews.overview("north", 10)).total).toBe(1);
-      await previews.save("north", captureAt(now), smallJpeg("now"));
+      await previews.save("north", late, smallJpeg("late"));
+      now += 39 * HOUR;
+      expect(await captures("north")).toEqual([young, late]);
+      expect(await bytesOf("north", late)).toEqual(smallJpeg("late"));
+      expect((await previews.overview("north", 10)).total).toBe(2);
+      const last = captureAt(now);
+      await previews.save("north", last, smallJpeg("now"));
       expect(await bytesOf("north", old)).toBeUndefined();
+      now += 10 * HOUR;
+      expect(await captures("north")).toEqual([last]);
     });
 
     it.each([

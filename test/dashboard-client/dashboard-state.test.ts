@@ -123,9 +123,21 @@ describe("a camera", () => {
     expect([...state.latest.keys()]).toEqual([]);
   });
 
-  it("shows the newest capture: one from a backlog, or one that comes late, is not the latest", () => {
-    const newest = capture("c9", { timestamp: "2026-03-02T00:00:00.000Z" });
-    const late = capture("c8", { timestamp: "2026-03-01T00:00:00.000Z" });
+  it("shows the capture that came last, though one before it was stamped five hours ahead", () => {
+    const ahead = capture("c1", { timestamp: "2026-03-02T05:00:00.000Z", position: 7 });
+    const next = capture("c2", { timestamp: "2026-03-02T00:00:30.000Z", position: 8 });
+    expect(stateAfter(ahead, next).cameras.get("north")?.lastCapture?.value.capture).toBe("c2");
+  });
+
+  it("shows a capture of another epoch, whose positions begin anew", () => {
+    const before = capture("c1", { timestamp: "2026-03-02T00:00:00.000Z", position: 900 });
+    const after = capture("c2", { timestamp: "2026-03-02T00:01:00.000Z", position: 3 });
+    expect(stateAfter(before, after).cameras.get("north")?.lastCapture?.value.capture).toBe("c2");
+  });
+
+  it("shows the newest capture: one from a backlog, or one that is sent again, is not the latest", () => {
+    const newest = capture("c9", { timestamp: "2026-03-02T00:00:00.000Z", position: 9 });
+    const late = capture("c8", { timestamp: "2026-03-01T00:00:00.000Z", position: 8 });
     const historical = capture("c7", { timestamp: "2026-03-03T00:00:00.000Z", historical: true });
     const state = stateAfter(newest, late, historical);
     expect(state.cameras.get("north")?.lastCapture?.value.capture).toBe("c9");

@@ -36,7 +36,7 @@ function saidOf(broker: TestBroker, job: string): Job[] {
 
 const cleared = (broker: TestBroker, job: string): boolean => broker.on(jobTopic(job)).at(-1)?.payload.length === 0;
 
-test("a timelapse is queued, progresses, is completed with its output, and is cleared", async () => {
+test("a timelapse is queued, progresses, is completed, says that it is simulated and names no film, and is cleared", async () => {
   const broker = await openBroker();
   serviceAt(broker);
   await broker.until(() => cleared(broker, "north-timelapse"));
@@ -45,7 +45,8 @@ test("a timelapse is queued, progresses, is completed with its output, and is cl
   const progress = said.map((job) => job.progress);
   expect(progress).toEqual([...progress].sort((a, b) => a - b));
   expect(said.filter(({ status }) => status === "processing").length).toBeGreaterThan(3);
-  expect(said.at(-1)).toMatchObject({ status: "completed", progress: 100, outputs: ["1080p"] });
+  expect(said.at(-1)).toMatchObject({ status: "completed", progress: 100 });
+  expect(said.map(({ simulated, outputs }) => [simulated, outputs])).toEqual(said.map(() => [true, undefined]));
   expect(broker.on(jobTopic("north-timelapse")).every(({ retain }) => retain)).toBe(true);
   const events = broker
     .on(jobTopic("north-timelapse"))

@@ -32,7 +32,8 @@ export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
 }
 
 function JobRow({ job, camera }: { job: JobState; camera: string | undefined }): ReactNode {
-  const title = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
+  const kind = job.type === "timelapse_assembly" ? "Timelapse" : "Images";
+  const title = job.simulated === true ? `Simulated ${kind.toLowerCase()}` : kind;
   const percent = Math.round(job.progress);
   const state = {
     queued: "Queued",

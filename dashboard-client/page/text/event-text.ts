@@ -90,8 +90,8 @@ function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): str
   if (event.startsWith("job.")) {
     const job = jobSchema.safeParse(data).data;
     if (job?.status === "failed") return job.error ?? "";
-    if (job !== undefined)
-      return job.outputs?.join(", ") ?? (job.status === "processing" ? `${Math.round(job.progress)} %` : "");
+    if (job?.status === "processing") return `${Math.round(job.progress)} %`;
+    if (job !== undefined) return job.simulated === true ? "simulated" : (job.outputs?.join(", ") ?? "");
   }
   if (event.startsWith("alert.") || event.startsWith("camera.")) return "";
   return plain(data);
