@@ -145,6 +145,8 @@ export const storageSchema = z.object({
   free_bytes: z.number().int().nonnegative(),
   /** Percent in use above which the camera itself raises the alert `disk`. Default: it leaves that to the backend. */
   alert_percent: z.number().optional(),
+  /** Why the disk takes no writes; absent while it does. What the camera says meanwhile is in its memory only. */
+  unwritable: z.string().max(500).optional(),
 });
 export type Storage = z.infer<typeof storageSchema>;
 
@@ -214,6 +216,7 @@ export const CAMERA_ALERTS = [
   "no-capture",
   "battery",
   "disk",
+  "disk-writes",
   "failures",
   "duplicate-client-id",
 ] as const;

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Logger } from "pino";
 import { commandArgs, type Schedule, type WantedSettings } from "../contract/commands.ts";
 import type {
@@ -10,24 +9,22 @@ import type {
 } from "../contract/events.ts";
 import { topicTree } from "../contract/topics.ts";
 import { AlertBoard } from "./alert-board.ts";
-import { type CameraStore, openCameraStore } from "./camera-store.ts";
+import type { CameraStore } from "./camera-store.ts";
 import type { CameraDriver, PictureTaker } from "./cameras/camera-driver.ts";
 import { CaptureLoop, type Plan } from "./capture-loop.ts";
 import { DeviceClock } from "./clock.ts";
 import { commandLookUps } from "./command-look-ups.ts";
 import { action, CommandDesk } from "./commands.ts";
 import type { CameraConfig } from "./config.ts";
-import { openDiskOutbox } from "./disk-outbox.ts";
+import { DiskTrouble } from "./disk-trouble.ts";
 import { Host, type HostReadings } from "./host.ts";
-import { ImageStore } from "./image-store.ts";
-import { MemoryOutbox } from "./memory-outbox.ts";
-import type { Marks, Outbox } from "./outbox.ts";
 import { pause } from "./pause.ts";
 import { Pictures } from "./pictures.ts";
 import { DEFAULT_READINGS_MAX_AGE_S, ReadingsFilter, type StateReadings } from "./readings.ts";
 import { everyDay } from "./schedule.ts";
 import { Sender } from "./sender.ts";
 import { Sleeper } from "./sleep.ts";
+import { openStores, type Stores } from "./stores.ts";
 import { nextGoldenHour, sunPosition } from "./sun.ts";
 import { givenSettings } from "./wanted-settings.ts";
 
@@ -67,60 +64,15 @@ export interface CameraOptions {
 export async function startCamera(options: CameraOptions): Promise<CameraAgent> {
   const { config, camera, logger, clock = new DeviceClock() } = options;
   const log = logger.child({ camera: config.id });
-  const store = await openCameraStore(config.dataPath, config.id, log);
-  const images = await openImages(config, log);
-  const agent = new Agent({
-    config,
-    camera,
-    store,
-    images,
-    clock,
-    logger: log,
-    ...(await openOutbox(config, clock, log)),
-  });
+  const stores = await openStores(config, clock, log);
+  const agent = new Agent({ config, camera, ...stores, clock, logger: log });
   agent.start();
   return agent;
 }
 
-async function openOutbox(
-  { id, dataPath, outboxBytes, outboxHours }: CameraConfig,
-  clock: DeviceClock,
-  logger: Logger,
-): Promise<{ outbox: Outbox; marks: Marks }> {
-  if (dataPath === undefined) {
-    const names = new Set<string>();
-    const marks: Marks = {
-      has: (mark) => names.has(mark),
-      keepOnly: async (kept) => {
-        for (const name of names) if (!kept.has(name)) names.delete(name);
-      },
-    };
-    return { outbox: new MemoryOutbox({ maxBytes: outboxBytes, onMark: (mark) => names.add(mark) }), marks };
-  }
-  const outbox = await openDiskOutbox({
-    path: join(dataPath, `${id}.outbox`),
-    maxBytes: outboxBytes,
-    ...(outboxHours === undefined ? {} : { maxAgeMs: outboxHours * 3_600_000 }),
-    clock,
-    logger,
-  });
-  return { outbox, marks: outbox };
-}
-
-async function openImages({ dataPath, images }: CameraConfig, logger: Logger): Promise<ImageStore | undefined> {
-  if (dataPath === undefined || images === undefined) return undefined;
-  const store = new ImageStore({ dataPath, ...images, logger });
-  await store.prepare();
-  return store;
-}
-
-interface Parts {
+interface Parts extends Stores {
   config: CameraConfig;
   camera: CameraDriver;
-  store: CameraStore;
-  images: ImageStore | undefined;
-  outbox: Outbox;
-  marks: Marks;
   clock: DeviceClock;
   logger: Logger;
 }
@@ -143,6 +95,7 @@ class Agent implements CameraAgent {
   #saidIntervalS: number | undefined;
   #readings: NodeJS.Timeout | undefined;
   readonly #readingsFilter: ReadingsFilter;
+  readonly #disk: DiskTrouble;
   readonly #stopSignal = new AbortController();
   #stopping: Promise<void> | undefined;
 
@@ -156,6 +109,7 @@ class Agent implements CameraAgent {
     this.#plan = { active: camera.follow !== undefined, next: undefined };
     this.#host = config.watchHost === true ? new Host(config) : undefined;
     this.#readingsFilter = new ReadingsFilter((config.readingsMaxAgeS ?? DEFAULT_READINGS_MAX_AGE_S) * 1000);
+    this.#disk = new DiskTrouble(outbox, (reason) => this.#sayDisk(reason));
     this.#sender = new Sender({
       brokerUrl: config.brokerUrl,
       tree: topicTree(config.topicRoot),
@@ -244,6 +198,7 @@ class Agent implements CameraAgent {
   start(): void {
     const { camera, images } = this.#parts;
     this.#sender.start();
+    if (this.#disk.reason !== undefined) this.#sayDisk(this.#disk.reason);
     if (camera.follow === undefined) this.#loop.start();
     else camera.follow(this.#taker());
     void this.#desk.settleInterrupted(
@@ -270,6 +225,7 @@ class Agent implements CameraAgent {
   async #stop(): Promise<void> {
     const { camera, images, outbox } = this.#parts;
     clearInterval(this.#readings);
+    this.#disk.stop();
     this.#stopSignal.abort();
     this.#pictures.stop();
     await this.#sleeper.stop();
@@ -412,12 +368,23 @@ class Agent implements CameraAgent {
     const storage = own.storage ?? host.storage;
     const power = own.power ?? host.power;
     this.#sayReading("environment", environmentAt(at, this.#config, own.weather));
-    if (storage !== undefined) this.#sayReading("storage", this.#alerts.storage(storage));
+    const unwritable = this.#disk.reason === undefined ? {} : { unwritable: this.#disk.reason };
+    if (storage !== undefined) this.#sayReading("storage", { ...this.#alerts.storage(storage), ...unwritable });
     if (power !== undefined) this.#sayReading("power", power);
     if (host.resources !== undefined) {
       this.#alerts.resources(host.resources);
       this.#sayReading("resources", host.resources);
     }
+  }
+
+  #sayDisk(reason: string | undefined): void {
+    if (reason !== undefined) {
+      const event = "error.occurred";
+      const error = `the disk takes no writes: what the camera says is kept in its memory only, and it keeps no pictures: ${reason}`;
+      void this.#sender.event({ kind: "camera-event", camera: this.id, event }, event, { source: "disk", error });
+    }
+    // The storage says so too, and when it is over.
+    void this.#sayReadings();
   }
 
   #sayReading<Name extends keyof StateReadings>(name: Name, reading: StateReadings[Name]): void {

@@ -109,8 +109,9 @@ class FileCameraStore implements CameraStore {
       }
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
+      // Once: every command and every alert is another try.
+      if (this.#trouble !== reason) this.#logger.error({ file, reason }, "cannot write settings file");
       this.#trouble = reason;
-      this.#logger.error({ file, reason }, "cannot write settings file");
     } finally {
       this.#writing = undefined;
     }

@@ -11,6 +11,7 @@ import {
   encodeDropped,
   encodeMeta,
   FREE_SEQS_KEY,
+  isMarkKey,
   keyOf,
   LAST_SEQ_KEY,
   type Meta,
@@ -27,7 +28,7 @@ export const DEFAULT_DISK_OUTBOX_BYTES = 512 * 1024 * 1024;
 export const DEFAULT_OUTBOX_HOURS = 48;
 /** Each costs memory too: some 200 bytes. Two days of a picture every 30 s are 17,000. */
 export const DEFAULT_OUTBOX_MESSAGES = 50_000;
-/** What may wait in memory for a disk that takes no writes; beyond, messages are dropped. */
+/** What may wait in memory for a disk that takes no writes; beyond, messages are dropped. Pictures may take half of it. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** On a disk that is full so much of the oldest previews goes at a time, for LevelDB needs some room to go on at all. */
 const ROOM_BYTES = 1024 * 1024;
@@ -64,6 +65,15 @@ interface Content {
   body: string | Uint8Array;
 }
 
+/** A message that is not on the disk yet. */
+interface Unwritten {
+  content: Content;
+  /** What is to be written, of a message that was put while the disk took no writes. The store does not have it yet. */
+  held: readonly Change[] | undefined;
+  bytes: number;
+  kept: () => void;
+}
+
 /**
  * Opens the outbox of a camera; one that is damaged is repaired or put aside, as the log then says.
  * @throws {OutboxUnusableError} in use by another process, or the folder cannot be written
@@ -86,6 +96,9 @@ export function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> 
  *  put ─▶ waiting ─▶ preparing: number written, body read ─▶ ready ─▶ in flight ─PUBACK─▶ deleted
  *           └─ replaced by a newer state, or dropped for want of room
  * ```
+ *
+ * While the disk takes no writes, what is new is sent from memory, without a number: the server knows its repetitions
+ * by the id in its envelope. What is on the disk already waits, for its numbers cannot be written.
  */
 export class DiskOutbox implements Outbox, Marks {
   readonly #store: OutboxStore;
@@ -94,6 +107,9 @@ export class DiskOutbox implements Outbox, Marks {
   readonly #shelf: Shelf;
   readonly #contents = new Map<Item, Content>();
   readonly #inFlight = new Map<OutboxEntry, Item>();
+  /** In the order of `put`. */
+  readonly #unwritten = new Map<Item, Unwritten>();
+  #heldBytes = 0;
   readonly #marks = new Set<string>();
   #aside: string[] = [];
   /** While a link is up; another at every link. */
@@ -103,14 +119,13 @@ export class DiskOutbox implements Outbox, Marks {
   #nextKey = 1;
   /** When a message of the backlog was sent last, or the link came up. */
   #backlogAt = 0;
-  /** Messages that are being written. */
-  #undurable = 0;
   #lastSeq = 0;
   /** Ascending. Numbers that were taken back from messages which were never sent: the next ones to be given. */
   #freeSeqs: number[] = [];
   /** The lanes whose messages are being prepared. */
   #preparingFor: Lanes | undefined;
   #listener: () => void = () => {};
+  #onTrouble: () => void = () => {};
   #clockWait: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -120,6 +135,7 @@ export class DiskOutbox implements Outbox, Marks {
     this.#clock = clock;
     this.#logger = logger;
     store.onFull(() => this.#makeRoom());
+    store.onTrouble(() => this.#troubleChanged());
     const maxAgeMs = options.maxAgeMs ?? DEFAULT_OUTBOX_HOURS * 3_600_000;
     this.#shelf = new Shelf({ maxBytes, maxMessages, maxAgeMs }, clock);
   }
@@ -129,7 +145,7 @@ export class DiskOutbox implements Outbox, Marks {
   }
 
   get fresh(): number {
-    return this.#undurable + (this.#lanes?.fresh ?? 0);
+    return this.#unwritten.size + (this.#lanes?.fresh ?? 0);
   }
 
   /** Reads what an earlier run has left. */
@@ -175,7 +191,8 @@ export class DiskOutbox implements Outbox, Marks {
     const stamp = this.#clock.stamp(at);
     const binary = typeof body !== "string";
     const bytes = Buffer.byteLength(body) + Buffer.byteLength(topic);
-    if (this.#store.trouble !== undefined && this.#store.waitingBytes + bytes > MAX_WAITING_BYTES) {
+    const { trouble, waitingBytes } = this.#store;
+    if (trouble !== undefined && waitingBytes + this.#heldBytes + bytes > waitingRoomFor(kind)) {
       this.#shelf.count(stamp);
       return Promise.resolve();
     }
@@ -191,17 +208,45 @@ export class DiskOutbox implements Outbox, Marks {
       this.#marks.add(mark);
       changes.push([markKey(mark), ""]);
     }
-    changes.push(...this.#shelf.add(item).flatMap(deletions), ...this.#dropped());
-    this.#undurable++;
+    changes.push(...this.#gone(this.#shelf.add(item)), ...this.#dropped());
     return new Promise((resolve) => {
-      this.#store.write(changes, () => {
-        this.#undurable--;
-        item.durable = true;
-        if (!item.gone) this.#lanes?.add(item, freshLane(item.kind, this.#isLate(at)));
-        this.#prepare();
-        resolve();
-      });
+      const unwritten = { content: { topic, retain, body }, held: undefined, bytes, kept: resolve };
+      this.#unwritten.set(item, unwritten);
+      if (trouble === undefined) this.#write(item, unwritten, changes);
+      else this.#hold(unwritten, changes);
     });
+  }
+
+  #write(item: Item, unwritten: Unwritten, changes: readonly Change[]): void {
+    this.#store.write(changes, () => {
+      this.#unwritten.delete(item);
+      item.durable = true;
+      if (!item.gone && item.phase === "waiting")
+        this.#lanes?.add(item, freshLane(item.kind, this.#isLate(this.#clock.timeOf(item.stamp))));
+      this.#prepare();
+      unwritten.kept();
+    });
+  }
+
+  /** Keeps a message in memory until the disk takes writes again, or the broker has the message. */
+  #hold(unwritten: Unwritten, changes: readonly Change[]): void {
+    unwritten.held = changes;
+    this.#heldBytes += unwritten.bytes;
+    this.#listener();
+  }
+
+  #troubleChanged(): void {
+    if (this.#store.trouble === undefined) {
+      for (const [item, unwritten] of this.#unwritten) {
+        const { held } = unwritten;
+        if (held === undefined) continue;
+        unwritten.held = undefined;
+        this.#write(item, unwritten, held);
+      }
+      this.#heldBytes = 0;
+    }
+    this.#onTrouble();
+    this.#listener();
   }
 
   connected(): void {
@@ -226,6 +271,10 @@ export class DiskOutbox implements Outbox, Marks {
   }
 
   take(fits: (entry: OutboxEntry) => boolean = () => true): OutboxEntry | undefined {
+    return this.#takeReady(fits) ?? (this.trouble === undefined ? undefined : this.#takeUnwritten(fits));
+  }
+
+  #takeReady(fits: (entry: OutboxEntry) => boolean): OutboxEntry | undefined {
     const lanes = this.#lanes;
     const held = this.#clockWait !== undefined || (this.fresh > 0 && this.#maySoonYield());
     const item = lanes?.first(held ? Lane.preview : Lane.oldPreview);
@@ -243,11 +292,48 @@ export class DiskOutbox implements Outbox, Marks {
     lanes.shift(item);
     if (entry.backlog) this.#backlogAt = performance.now();
     this.#contents.delete(item);
+    this.#handOut(entry, item);
+    this.#prepare();
+    return entry;
+  }
+
+  /** What the disk does not take is sent from memory: words first, and pictures when there are none. */
+  #takeUnwritten(fits: (entry: OutboxEntry) => boolean): OutboxEntry | undefined {
+    if (this.#lanes === undefined) return undefined;
+    let next: Item | undefined;
+    for (const item of this.#unwritten.keys()) {
+      if (item.gone || item.phase !== "waiting" || item.asideUntil > performance.now()) continue;
+      if (next === undefined || item.kind !== "preview") next = item;
+      if (item.kind !== "preview") break;
+    }
+    const unwritten = next === undefined ? undefined : this.#unwritten.get(next);
+    if (next === undefined || unwritten === undefined || !this.#mayGo(next)) return undefined;
+    const at = this.#clock.timeOf(next.stamp);
+    const late = this.#isLate(at);
+    const entry: OutboxEntry = {
+      message: { ...unwritten.content, kind: next.kind },
+      seq: undefined,
+      at,
+      historical: late && next.kind === "event",
+      backlog: late && (next.kind === "event" || next.kind === "preview"),
+    };
+    if (!fits(entry)) return undefined;
+    this.#handOut(entry, next);
+    return entry;
+  }
+
+  #handOut(entry: OutboxEntry, item: Item): void {
     item.phase = "inFlight";
     item.sent = true;
     this.#inFlight.set(entry, item);
-    this.#prepare();
-    return entry;
+  }
+
+  get trouble(): string | undefined {
+    return this.#store.trouble;
+  }
+
+  onTrouble(listener: () => void): void {
+    this.#onTrouble = listener;
   }
 
   onReady(listener: () => void): void {
@@ -259,9 +345,32 @@ export class DiskOutbox implements Outbox, Marks {
     if (item === undefined) return Promise.resolve();
     this.#inFlight.delete(entry);
     this.#shelf.remove(item);
+    if (this.#unwritten.has(item)) return this.#acknowledgeUnwritten(item);
     // The broker has all of it, so it has left the socket.
     if (typeof entry.message.body !== "string") this.#store.recycle(entry.message.body);
     return new Promise((resolve) => this.#store.write(deletions(item), resolve));
+  }
+
+  /** Its sender need not wait for the disk any longer; what was turned into it is still remembered, once it can be. */
+  async #acknowledgeUnwritten(item: Item): Promise<void> {
+    const unwritten = this.#unwritten.get(item);
+    const marks = unwritten?.held?.filter(([key]) => isMarkKey(key)) ?? [];
+    const changes = this.#gone([item]);
+    this.#unwritten.delete(item);
+    if (marks.length > 0 || changes.length > 0) this.#store.write([...marks, ...changes], () => {});
+    unwritten?.kept();
+  }
+
+  /** The changes that come of messages which are gone: none of one that the disk never saw. */
+  #gone(items: readonly Item[]): Change[] {
+    return items.flatMap((item) => {
+      const unwritten = this.#unwritten.get(item);
+      if (unwritten?.held === undefined) return deletions(item);
+      this.#unwritten.delete(item);
+      this.#heldBytes -= unwritten.bytes;
+      unwritten.kept();
+      return [];
+    });
   }
 
   release(byPeer: boolean): void {
@@ -316,6 +425,9 @@ export class DiskOutbox implements Outbox, Marks {
 
   async close(): Promise<void> {
     this.release(false);
+    // Should the disk take writes again in this last moment.
+    for (const [item, unwritten] of this.#unwritten)
+      if (unwritten.held !== undefined) this.#write(item, unwritten, unwritten.held);
     this.#closed = true;
     await this.#store.close();
   }
@@ -351,7 +463,7 @@ export class DiskOutbox implements Outbox, Marks {
   #dropped(): Change[] {
     const victims = [...this.#shelf.dropAged(), ...this.#shelf.dropExcess()];
     if (victims.length === 0 || this.#shelf.dropped === undefined) return [];
-    return [...victims.flatMap(deletions), [DROPPED_KEY, encodeDropped(this.#shelf.dropped)]];
+    return [...this.#gone(victims), [DROPPED_KEY, encodeDropped(this.#shelf.dropped)]];
   }
 
   /** The outbox itself must not be what a full disk is full of: nothing could be sent any more, and so nothing leave it. */
@@ -399,7 +511,7 @@ export class DiskOutbox implements Outbox, Marks {
   }
 
   #next(lanes: Lanes): Item[] {
-    return lanes.toPrepare(this.#undurable > 0 && this.#maySoonYield() ? Lane.preview : Lane.oldPreview);
+    return lanes.toPrepare(this.#unwritten.size > 0 && this.#maySoonYield() ? Lane.preview : Lane.oldPreview);
   }
 
   /**
@@ -425,7 +537,8 @@ export class DiskOutbox implements Outbox, Marks {
         changes.push(...deletions(item));
         continue;
       }
-      if (!item.binary && item.seq === undefined) {
+      // One that was sent from memory went without a number, and keeps to that.
+      if (!item.binary && item.seq === undefined && !item.sent) {
         item.seq = this.#freeSeqs.shift() ?? ++this.#lastSeq;
         changes.push([seqKey(item.key), String(item.seq)]);
       }
@@ -457,6 +570,12 @@ export class DiskOutbox implements Outbox, Marks {
       this.#listener();
     }, CLOCK_LOOK_MS);
   }
+}
+
+function waitingRoomFor(kind: OutgoingMessage["kind"]): number {
+  // Reports are few and short, and say what else had to go.
+  if (kind === "report") return Number.POSITIVE_INFINITY;
+  return kind === "preview" ? MAX_WAITING_BYTES / 2 : MAX_WAITING_BYTES;
 }
 
 function freshLane(kind: Item["kind"], late: boolean): Lane {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
@@ -47,7 +47,7 @@ export class ImageStore {
   readonly #incoming: string;
   readonly #options: ImageStoreOptions;
   #pruning: Promise<void> | undefined;
-  /** The picture that was kept last, by its path: pruning leaves it, whatever its time. */
+  /** The picture that was kept last, by its path: pruning leaves it, and it is the newest, whatever its time. */
   #newest: string | undefined;
 
   constructor(options: ImageStoreOptions) {
@@ -117,7 +117,7 @@ export class ImageStore {
   async find(capture?: string): Promise<{ capture: string; jpeg: Buffer } | undefined> {
     const path =
       capture === undefined
-        ? await this.#newestByTime()
+        ? await this.#newestKept()
         : await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
     return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
   }
@@ -145,6 +145,13 @@ export class ImageStore {
 
   #room(): Promise<{ free: number; total: number }> {
     return (this.#options.room ?? roomOf)(this.#root);
+  }
+
+  /** The one that was kept last in this run, whatever its time; else, or when a person removed it, the newest by its time. */
+  async #newestKept(): Promise<string | undefined> {
+    const newest = this.#newest;
+    if (newest !== undefined && (await access(newest).then(isSo, isNotSo))) return newest;
+    return this.#newestByTime();
   }
 
   async #newestByTime(): Promise<string | undefined> {
@@ -211,6 +218,9 @@ export class ImageStore {
     }
   }
 }
+
+const isSo = (): boolean => true;
+const isNotSo = (): boolean => false;
 
 /** Milliseconds since 1970; 0 of a name that says nothing of the time. */
 function timeOf(capture: string): number {

@@ -16,6 +16,8 @@ interface Kept extends OutboxEntry {
 interface MemoryOutboxOptions {
   maxBytes?: number;
   onMark?: (mark: string) => void;
+  /** Why there is no disk below it, where there should be one. Default: there should be none. */
+  trouble?: string;
 }
 
 /** An {@link Outbox} that a power cut empties, and that sends everything in the order in which it was said, as it was said. */
@@ -29,14 +31,16 @@ export class MemoryOutbox implements Outbox {
   #bytes = 0;
   #lastSeq = 0;
   #dropped: Dropped | undefined;
+  readonly trouble: string | undefined;
 
   /**
    * @param options.maxBytes Default 8 MiB. What is in flight is never dropped, so the window comes on top.
    * @param options.onMark told of every mark. Default: nobody is.
    */
-  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, onMark = () => {} }: MemoryOutboxOptions = {}) {
+  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, onMark = () => {}, trouble }: MemoryOutboxOptions = {}) {
     this.#maxBytes = maxBytes;
     this.#onMark = onMark;
+    this.trouble = trouble;
   }
 
   get size(): number {
@@ -104,6 +108,9 @@ export class MemoryOutbox implements Outbox {
     this.#dropped = undefined;
     return dropped;
   }
+
+  /** Its trouble, if it has any, stays until the next start. */
+  onTrouble(): void {}
 
   async close(): Promise<void> {}
 

@@ -43,7 +43,7 @@ export interface Dropped {
  */
 export interface Outbox {
   /**
-   * Resolves when the message is kept. Never refuses: it makes room by its policy.
+   * Resolves when the message is kept, or acknowledged by the broker before it could be. Never refuses: it makes room by its policy.
    * @param mark remembered together with the message, as one: see {@link Marks}
    */
   put(message: OutgoingMessage, mark?: string): Promise<void>;
@@ -72,6 +72,13 @@ export interface Outbox {
   readonly size: number;
   /** Those that wait to be sent and are no backlog. */
   readonly fresh: number;
+  /**
+   * Why messages are kept in memory only: the disk takes no writes. Undefined while all is well, and of an outbox that
+   * has no disk by intention.
+   */
+  readonly trouble: string | undefined;
+  /** Calls back when {@link trouble} begins, and when it is over. One listener. */
+  onTrouble(listener: () => void): void;
   /** What was put is kept, and nothing more is taken. Idempotent. */
   close(): Promise<void>;
 }

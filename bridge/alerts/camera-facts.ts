@@ -52,6 +52,8 @@ export interface CameraFacts {
   /** The last picture, or the moment from which one is to be expected. */
   expectedFrom: Moment;
   diskUsed: DiskUsed | undefined;
+  /** Why its disk takes no writes, and where it said so first; undefined while it does. */
+  unwritable: { reason: string; said: Moment } | undefined;
   /** How full it was when the camera itself raised the alert, by a limit that it does not name; undefined while it has not. */
   ownAlertAt: number | undefined;
   /** The last captures, oldest first, `1` for one that failed. */
@@ -82,6 +84,7 @@ export function unknownCamera(fresh: Moment): CameraFacts {
     intervalSaid: 0,
     expectedFrom: fresh,
     diskUsed: undefined,
+    unwritable: undefined,
     ownAlertAt: undefined,
     captures: "",
     failedAt: 0,
@@ -155,6 +158,8 @@ function noteState(
   if (name === "storage") {
     const { ownAlertAt: before } = facts;
     facts.diskUsed = diskUsedBy(entry, moment, diskPercent, facts.diskUsed);
+    const reason = storageSchema.safeParse(dataOf(entry)).data?.unwritable;
+    facts.unwritable = reason === undefined ? undefined : { reason, said: facts.unwritable?.said ?? moment };
     // It may have raised the alert before it named the limit.
     if (facts.diskUsed?.ownLimit !== undefined) facts.ownAlertAt = undefined;
     return facts.ownAlertAt !== before;

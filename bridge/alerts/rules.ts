@@ -82,6 +82,15 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
       message: `Storage is ${Math.floor(percent)} % full`,
     };
   },
+  "disk-writes": ({ unwritable }) =>
+    unwritable === undefined
+      ? CLEAR
+      : {
+          is: "raise",
+          cause: unwritable.said.position,
+          severity: "critical",
+          message: `The camera's disk takes no writes (${unwritable.reason}): what it says is kept in its memory only, and it keeps no pictures. Make room on the disk, or mend it and restart the camera`,
+        },
   failures: ({ captures, failedAt }, _now, { failuresPercent, failuresMin }) => {
     if (captures.length < failuresMin) return LEAVE;
     const failed = captures.replaceAll("0", "").length;

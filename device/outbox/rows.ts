@@ -19,6 +19,10 @@ export const bodyKey = (key: number): string => `b!${digits(key)}`;
 export const seqKey = (key: number): string => `n!${digits(key)}`;
 export const markKey = (mark: string): string => `k!${mark}`;
 
+export function isMarkKey(row: string): boolean {
+  return row.startsWith("k!");
+}
+
 /** The number in such a key, or undefined. */
 export function keyOf(row: string): number | undefined {
   const text = row.slice(2);

@@ -68,6 +68,7 @@ export class OutboxStore {
   #closing: Promise<void> | undefined;
   #wake: (() => void) | undefined;
   #makeRoom: () => readonly string[] = () => [];
+  #onTrouble: () => void = () => {};
 
   constructor(path: string, { db, large }: Opened, logger: Logger) {
     this.#path = path;
@@ -79,6 +80,11 @@ export class OutboxStore {
   /** What can go when the disk is full: asked before every new attempt to write. The keys' rows are to be deleted too. */
   onFull(makeRoom: () => readonly string[]): void {
     this.#makeRoom = makeRoom;
+  }
+
+  /** Called when {@link trouble} begins, and when it is over. */
+  onTrouble(listener: () => void): void {
+    this.#onTrouble = listener;
   }
 
   /** Undefined while writing works; else why it does not. */
@@ -181,14 +187,20 @@ export class OutboxStore {
       try {
         if (this.#trouble !== undefined) await this.#reopen();
         await this.#writeAll(changes);
-        if (this.#trouble !== undefined) this.#logger.info("outbox can be written again");
-        this.#trouble = undefined;
+        if (this.#trouble !== undefined) {
+          this.#trouble = undefined;
+          this.#logger.info("outbox can be written again");
+          this.#onTrouble();
+        }
         return true;
       } catch (error) {
         const trouble = messagesOf(error);
-        if (this.#trouble === undefined)
-          this.#logger.error({ path: this.#path, reason: trouble }, "outbox cannot be written, trying again");
+        const isNew = this.#trouble === undefined;
         this.#trouble = trouble;
+        if (isNew) {
+          this.#logger.error({ path: this.#path, reason: trouble }, "outbox cannot be written, trying again");
+          this.#onTrouble();
+        }
         if (isFull(trouble)) await this.#large.delete(this.#makeRoom());
       }
       if (this.#closing !== undefined) return false;

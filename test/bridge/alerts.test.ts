@@ -182,6 +182,22 @@ describe("battery", () => {
   });
 });
 
+describe("disk-writes", () => {
+  it("is raised once while a camera says that its disk takes no writes, and cleared when it says so no longer", async () => {
+    const storage = { total_bytes: 64e9, free_bytes: 32e9 };
+    for (const unwritable of ["EROFS: read-only file system", "EROFS", undefined])
+      await north("state/storage", unwritable === undefined ? storage : { ...storage, unwritable }).then(() =>
+        pass(10 * SECOND),
+      );
+    expect(said("disk-writes")).toEqual([
+      expect.stringMatching(
+        /^The camera's disk takes no writes \(EROFS: read-only file system\): .*restart the camera$/,
+      ),
+      null,
+    ]);
+  });
+});
+
 describe("no-capture", () => {
   const NO_PICTURE = "No picture for more than 5 min, though the schedule asks for one every 30 s";
 

@@ -232,6 +232,17 @@ test("when less is free than is to be, the oldest pictures go with their sidecar
   expect(readdirSync(join(dataPath, "raw/2026/03"))).toHaveLength(pictures(dataPath).length);
 });
 
+test("the newest picture is the one that was kept last, when the clock was set back meanwhile too", async () => {
+  const dataPath = temporaryFolder();
+  const store = await openStore(dataPath);
+  const [, behind] = await keep(store, "2026-11-29T12:00:00Z", "2026-11-15T12:00:00Z");
+  expect((await store.find())?.capture).toBe(behind);
+  await keep(store, "2026-11-16T12:00:00Z");
+  const removed = pictures(dataPath).find((name) => name.startsWith("2026/11/16")) ?? expect.fail("not kept");
+  renameSync(join(dataPath, "raw", removed), join(dataPath, "elsewhere.jpg"));
+  expect((await store.find())?.capture).toBe(captureIn(pictures(dataPath).at(-1) ?? ""));
+});
+
 test("the newest picture is never removed, however full the disk is of other things, nor one of a clock that is behind", async () => {
   const { dataPath, store } = await smallDisk(-100, 20);
   const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z");

@@ -6,6 +6,7 @@ const NAMES: Readonly<Record<CameraAlertName | ServiceAlertName, string>> = {
   battery: "Battery nearly empty",
   "no-capture": "No pictures",
   disk: "Storage nearly full",
+  "disk-writes": "Disk takes no writes",
   failures: "Failing pictures",
   "duplicate-client-id": "Two devices with one name",
   "job-queue": "Long queue",
