@@ -30,10 +30,8 @@ describe("publishing as the backend", () => {
     expect(await inbox.has(1)).toMatchObject([{ retain: true }]);
   });
 
-  it("is refused for a topic of 17 levels, and when the broker has stopped", async () => {
+  it("is refused when the broker has stopped", async () => {
     const test = await startTestBroker();
-    const deep = { topic: "a/".repeat(16).concat("a"), payload: Buffer.from("x"), qos: 1, retain: false } as const;
-    await expect(test.broker.publish(deep)).rejects.toThrow("too many levels");
     await test.broker.stop();
     await expect(test.broker.publish(command("{}", 0))).rejects.toThrow("stopping");
   });

@@ -81,9 +81,12 @@ export function temporaryFolder(): string {
   return path;
 }
 
+/** Time-outs of the server that end what hangs: a busy machine is not to be taken for it. */
+const PATIENT = { MQTT_CONNECT_TIMEOUT_MS: "120000", MQTT_DRAIN_TIMEOUT_MS: "120000" };
+
 export function testConfig(dataPath: string, env: Record<string, string> = {}): BrokerConfig {
   return readBrokerConfig({
-    env: { DATA_PATH: dataPath, MQTT_PORT: "0", MQTT_WS_PORT: "0", MQTT_TLS_PORT: "0", ...env },
+    env: { ...PATIENT, DATA_PATH: dataPath, MQTT_PORT: "0", MQTT_WS_PORT: "0", MQTT_TLS_PORT: "0", ...env },
     readFile: () => "",
   });
 }

@@ -68,7 +68,7 @@ it("names the sessions that may have missed messages when bytes of its log are f
   const found: string[] = [];
   const { logged } = await startTestBroker({ dataPath, onDamage: ({ missing }) => found.push(missing) });
   const line = await logged("sessions may be lost, or may have missed messages");
-  expect(line["sessions"]).toEqual(["viewer-1"]);
+  expect(line.sessions).toEqual(["viewer-1"]);
   expect(found.join()).toContain("viewer-1");
 });
 

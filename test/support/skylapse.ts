@@ -93,6 +93,12 @@ function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
       // Surveying a mountain for pictures of the default size takes seconds of a core.
       SIMULATOR_WIDTH: "320",
       LOG_LEVEL: "info",
+      // Time-outs that end what hangs: a busy machine is not to be taken for it.
+      AUTH_TIMEOUT_MS: "120000",
+      DRAIN_TIMEOUT_MS: "120000",
+      MQTT_CONNECT_TIMEOUT_MS: "120000",
+      MQTT_DRAIN_TIMEOUT_MS: "120000",
+      REQUEST_TIMEOUT_MS: "120000",
       ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],

@@ -27,14 +27,15 @@ const originsOf = (allowed: readonly string[]) =>
   createOrigins({ allowed, isTrustedProxy: () => false, log: new LimitedLog(), warn: () => {} });
 
 const DEFAULTS: SocketsConfig = {
-  authTimeoutMs: 10_000,
+  // Time-outs that end what hangs: a busy machine is not to be taken for it.
+  authTimeoutMs: 120_000,
   pingIntervalMs: 25_000,
   maxConnections: 20_000,
   maxConnectionsPerUser: 5,
   maxConnectionsPerAddress: 1_000,
   maxQueuedBytes: 262_144,
   flushIntervalMs: 10,
-  drainTimeoutMs: 30_000,
+  drainTimeoutMs: 120_000,
   maxSubscriptions: 100,
   maxMessagesPerSecond: 1_000,
   origins: originsOf([]),

@@ -40,7 +40,7 @@ it("a client that stops reading is lagging, and gets all events in order when it
 
   await event("north", "new");
   expect((await slow.events(events.length + 1)).at(-1)).toMatchObject({ data: "new", position: 2 * COUNT + 1 });
-}, 30_000);
+});
 
 it("a client that reads nothing for too long is cut, and its socket is gone", async () => {
   const { url, token, event, sockets, accepted } = await startRealtime({ drainTimeoutMs: 300 });
@@ -68,7 +68,7 @@ it("a client that does not read while it resumes holds no more than a page, and 
   expect(slow.dashboardEvents.map(({ position }) => position)).toEqual(
     Array.from({ length: COUNT + 1 }, (_, index) => index + 1),
   );
-}, 30_000);
+});
 
 it("a snapshot larger than what may be queued is sent as the client takes it, and nothing is missed meanwhile", async () => {
   const { url, token, state, sockets } = await startRealtime();
@@ -86,7 +86,7 @@ it("a snapshot larger than what may be queued is sent as the client takes it, an
     cameras.map((camera) => [camera, true]),
   );
   expect(events.at(-1)).toMatchObject({ data: "newer", position: COUNT + 1 });
-}, 30_000);
+});
 
 it("a client that falls behind retention while it does not read is told the gap", async () => {
   const { url, token, event, sockets, journal } = await startRealtime({ retentionEvents: 20 });
@@ -107,4 +107,4 @@ it("a client that falls behind retention while it does not read is told the gap"
   const after = slow.dashboardEvents.filter(({ position }) => position > place).map(({ position }) => position);
   expect(after[0]).toBe(told.gap?.before);
   expect(after).toEqual(Array.from({ length: after.length }, (_, index) => end - after.length + 1 + index));
-}, 30_000);
+});
