@@ -80,6 +80,8 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     jwtSecrets: read.JWT_SECRET,
     /** Whose tokens are taken beside our own; undefined when nobody's. */
     jwks: providerOf(read),
+    /** What tokens of our secrets may name as `aud`; undefined when they must name nothing. */
+    jwtAudience: read.JWT_AUDIENCE,
     operatorKey: read.OPERATOR_KEY,
     allowedOrigins: read.ALLOWED_ORIGINS,
     trustedProxies: read.TRUSTED_PROXIES,

@@ -29,6 +29,7 @@ export interface Tokens {
   /**
    * @param grant.ttlSeconds how long it lives, whole seconds
    * @param grant.tokenId its claim `jti`. Default: a random UUID
+   * @param grant.issuedAt the moment that it bears towards revocations, milliseconds since 1970. Default: now
    */
   mint(grant: {
     userId: string;
@@ -36,6 +37,7 @@ export interface Tokens {
     ttlSeconds: number;
     sessionId?: string;
     tokenId?: string;
+    issuedAt?: number;
   }): {
     token: string;
     tokenId: string;
@@ -49,6 +51,8 @@ export interface TokensOptions {
   secrets: readonly string[];
   /** Its tokens are taken, too. Default: there is none. */
   provider?: IdentityProvider | undefined;
+  /** What a token of our secrets must name, if it names an audience at all. Default: it must name none. */
+  audience?: string | undefined;
   /** Default: the system's clock, milliseconds. */
   now?: () => number;
 }
@@ -70,7 +74,7 @@ export const MAX_PERMISSIONS = 100;
 /** The form of our own session ids. The claim `sid` of another issuer names a session of its own, which is no business of ours. */
 export const SESSION_ID = /^[0-9a-f]{12}-[0-9a-f]{24}$/;
 /** How far the clock of another issuer may be ahead, seconds. */
-const CLOCK_SKEW_SECONDS = 60;
+export const CLOCK_SKEW_SECONDS = 60;
 
 /** Who holds a token: it is shown in logs and lists, so nothing that does not print. */
 export const userIdSchema = z
@@ -112,6 +116,9 @@ const claimsSchema = z
     exp: z.number().positive(),
     jti: z.string().min(1).max(128).optional(),
     sid: z.unknown().optional(),
+    nbf: z.number().optional(),
+    /** Of our own: the token was minted knowing of all revocations of tokens that were issued before this moment. */
+    rev: z.unknown().optional(),
   })
   .superRefine(({ sub, user_id, iat, exp }, context) => {
     if (sub === undefined && user_id === undefined)
@@ -125,7 +132,7 @@ const claimsSchema = z
  * Reads and makes JSON Web Tokens (RFC 7519). Of our own only HS256 is read: the library would take HS384, HS512 and, with an
  * empty key, `none`. @throws {RangeError} for a secret that is missing or too short
  */
-export function createTokens({ secrets, provider, now = Date.now }: TokensOptions): Tokens {
+export function createTokens({ secrets, provider, audience, now = Date.now }: TokensOptions): Tokens {
   const [signing] = secrets;
   if (signing === undefined || secrets.some((secret) => secret.length < MIN_SECRET_LENGTH))
     throw new RangeError(`a token secret must have at least ${MIN_SECRET_LENGTH} characters`);
@@ -138,28 +145,36 @@ export function createTokens({ secrets, provider, now = Date.now }: TokensOption
     const key = provider?.keyOf(token);
     const isForeign = provider !== undefined && key !== undefined;
     const claims = isForeign ? providerClaims(token, key, provider, nowSeconds) : signedClaims(token, keys, nowSeconds);
+    if (!isForeign) checkAudience(claims, audience);
     const result = claimsSchema.safeParse(claims);
     if (!result.success) throw invalid(result.error);
-    const { sub, user_id, permissions, iat, exp, jti, sid } = result.data;
+    const { sub, user_id, permissions, iat, exp, jti, sid, nbf = 0, rev } = result.data;
     const named = user_id ?? sub ?? "";
     const user = isForeign ? userIdSchema.safeParse(PROVIDER_PREFIX + named) : ownUserIdSchema.safeParse(named);
     if (!user.success) throw invalid(user.error);
     if (iat > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: issued in the future");
+    if (nbf > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: not valid yet");
+    const issuedAt = !isForeign && typeof rev === "number" ? Math.max(iat, rev) : iat;
     const identity: TokenIdentity = {
       ...{ userId: user.data, permissions, tokenId: jti },
-      ...{ issuedAt: Math.round(iat * 1000), expiresAt: Math.round(exp * 1000) },
+      ...{ issuedAt: Math.round(issuedAt * 1000), expiresAt: Math.round(exp * 1000) },
     };
     return !isForeign && typeof sid === "string" && SESSION_ID.test(sid) ? { ...identity, sessionId: sid } : identity;
   }
 
-  function mint({ userId, permissions, ttlSeconds, sessionId, tokenId = randomUUID() }: Parameters<Tokens["mint"]>[0]) {
+  function mint({ userId, permissions, ttlSeconds, sessionId, ...grant }: Parameters<Tokens["mint"]>[0]) {
+    const { tokenId = randomUUID(), issuedAt: asked = 0 } = grant;
     // To the millisecond, as RFC 7519 allows: a token minted right after a revocation is told from one minted before.
     const issuedAt = now();
     const expiresAt = issuedAt + ttlSeconds * 1000;
     const [iat, exp] = [issuedAt / 1000, expiresAt / 1000];
     // `user_id` beside the standard `sub`: programs written for the predecessor read that one.
     const subject = { sub: userId, user_id: userId, permissions: [...permissions] };
-    const claims = { ...subject, iat, exp, jti: tokenId, ...(sessionId === undefined ? {} : { sid: sessionId }) };
+    const claims = {
+      ...{ ...subject, iat, exp, jti: tokenId },
+      ...(sessionId === undefined ? {} : { sid: sessionId }),
+      ...(asked <= issuedAt ? {} : { rev: asked / 1000 }),
+    };
     return { token: jsonwebtoken.sign(claims, signing ?? "", { algorithm: "HS256" }), tokenId, expiresAt };
   }
 
@@ -170,6 +185,30 @@ function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {
   return new InvalidTokenError(`Invalid token: ${[...(issue?.path ?? []), issue?.message].join(" ")}`);
 }
 
+/** When a token begins to be good is looked at with the others of its claims: its issuer's clock may be ahead. */
+const READING = { complete: true, ignoreNotBefore: true } as const;
+
+/**
+ * The claims of a token of which nothing must be understood that is not (RFC 7515, section 4.1.11).
+ * @throws {InvalidTokenError}
+ */
+function understood({ header, payload }: jsonwebtoken.Jwt): unknown {
+  if ("crit" in header) throw new InvalidTokenError("Invalid token: it has critical header fields (crit)");
+  return payload;
+}
+
+const audienceSchema = z.object({ aud: z.union([z.string(), z.array(z.string())]).optional() });
+
+/**
+ * A secret may be shared with other programs, whose tokens are not for us (RFC 7519, section 4.1.3).
+ * @throws {InvalidTokenError}
+ */
+function checkAudience(claims: unknown, audience: string | undefined): void {
+  const { aud } = audienceSchema.safeParse(claims).data ?? { aud: "" };
+  if (aud === undefined || (audience !== undefined && [aud].flat().includes(audience))) return;
+  throw new InvalidTokenError("Invalid token: its audience (aud) is not that of JWT_AUDIENCE");
+}
+
 /** The claims of a token that the provider has signed for us. */
 function providerClaims(
   token: string,
@@ -178,8 +217,10 @@ function providerClaims(
   clockTimestamp: number,
 ): unknown {
   try {
-    return jsonwebtoken.verify(token, key, { algorithms: [...PROVIDER_ALGORITHMS], issuer, audience, clockTimestamp });
+    const algorithms = [...PROVIDER_ALGORITHMS];
+    return understood(jsonwebtoken.verify(token, key, { ...READING, algorithms, issuer, audience, clockTimestamp }));
   } catch (error) {
+    if (error instanceof InvalidTokenError) throw error;
     if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
     throw new InvalidTokenError("Invalid token");
   }
@@ -189,8 +230,9 @@ function providerClaims(
 function signedClaims(token: string, keys: readonly KeyObject[], clockTimestamp: number): unknown {
   for (const key of keys) {
     try {
-      return jsonwebtoken.verify(token, key, { algorithms: ["HS256"], clockTimestamp });
+      return understood(jsonwebtoken.verify(token, key, { ...READING, algorithms: ["HS256"], clockTimestamp }));
     } catch (error) {
+      if (error instanceof InvalidTokenError) throw error;
       if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
       const otherKey = error instanceof jsonwebtoken.JsonWebTokenError && error.message === "invalid signature";
       if (!otherKey) throw new InvalidTokenError("Invalid token");

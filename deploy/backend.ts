@@ -64,7 +64,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     const { jwks } = bridgeConfig;
     const provider =
       jwks === undefined ? undefined : createIdentityProvider({ ...jwks, logger: logger.child({ part: "tokens" }) });
-    const tokens = createTokens({ secrets: bridgeConfig.jwtSecrets, provider });
+    const tokens = createTokens({ secrets: bridgeConfig.jwtSecrets, provider, audience: bridgeConfig.jwtAudience });
 
     if (config.store.url !== undefined && bridgeConfig.jwtSecrets[0] === config.secrets.jwtSecret)
       logger.warn("tokens of this node are good at no other: set the same JWT_SECRET and OPERATOR_KEY at all nodes");

@@ -108,7 +108,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     prepare: (token) => tokens.prepare(token),
     verify: (token) => review(tokens.verify(token)),
     mint: ({ firstTry = false, ...grant }) =>
-      tokens.mint(firstTry ? { ...grant, tokenId: `${FIRST_TRY_TOKEN}${randomUUID()}` } : grant),
+      tokens.mint({
+        ...{ issuedAt: revocations.issueTime(grant.userId), ...grant },
+        ...(firstTry ? { tokenId: `${FIRST_TRY_TOKEN}${randomUUID()}` } : {}),
+      }),
     review,
     onChange(listener) {
       const ends = [accounts.onChange(listener), revocations.onChange(listener)];

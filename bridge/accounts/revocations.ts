@@ -2,7 +2,7 @@ import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Documents } from "../cluster/cluster.ts";
-import type { TokenIdentity } from "../tokens.ts";
+import { CLOCK_SKEW_SECONDS, type TokenIdentity } from "../tokens.ts";
 import { changeDocument } from "./change-document.ts";
 import { Mirror } from "./mirror.ts";
 
@@ -28,6 +28,11 @@ export type Revocation =
 export interface Revocations {
   /** As known in memory. */
   covers(identity: Pick<TokenIdentity, "userId" | "tokenId" | "sessionId" | "issuedAt">): boolean;
+  /**
+   * The moment that a token of the user which is minted now must bear, milliseconds since 1970: now, or, after a revocation
+   * that reaches into the future, the end of what that covers.
+   */
+  issueTime(userId: string): number;
   /** Durable, and known here, when it resolves. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
   add(revocation: Revocation): Promise<void>;
   onChange(listener: () => void): () => void;
@@ -53,7 +58,12 @@ export class TooManyRevocationsError extends Error {
   override name = "TooManyRevocationsError";
 }
 
-const documentSchema = z.object({ issuedBefore: z.number().optional(), expiresAt: z.number() });
+const documentSchema = z.object({
+  issuedBefore: z.number().optional(),
+  /** All tokens so far were revoked, those from a clock that is ahead too: what is minted next says that it is newer. */
+  reachesAhead: z.boolean().optional(),
+  expiresAt: z.number(),
+});
 
 /** @throws {StoreUnavailableError} the revocations cannot be read */
 export async function openRevocations(options: RevocationsOptions): Promise<Revocations> {
@@ -64,6 +74,10 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
   const timer = setInterval(forget, FORGET_INTERVAL_MS).unref();
 
   const isRevoked = (key: string) => mirror.get(key) !== undefined;
+  const issueTime = (userId: string) => {
+    const revoked = mirror.get(`user:${userId}`);
+    return revoked?.reachesAhead ? Math.max(now(), revoked.issuedBefore ?? 0) : now();
+  };
   const isBefore = (key: string, issuedAt: number) => issuedAt < (mirror.get(key)?.issuedBefore ?? 0);
 
   return {
@@ -73,22 +87,27 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
         (sessionId !== undefined && isRevoked(`session:${sessionId}`)) ||
         isBefore(`user:${userId}`, issuedAt) ||
         isBefore("everybody", issuedAt)),
+    issueTime,
     async add(revocation) {
       const key = revocation.kind === "everybody" ? "everybody" : `${revocation.kind}:${revocation.id}`;
       if (mirror.size >= MAX_REVOCATIONS) forget();
       if (mirror.size >= MAX_REVOCATIONS && mirror.get(key) === undefined)
         throw new TooManyRevocationsError(`${MAX_REVOCATIONS} revocations hold already: revoke by user instead`);
       const lifeMs = revocation.kind === "session" ? sessionTokenMs : longestMs;
-      const thisMoment = now() + 1;
+      const allSoFar = now() + 1 + CLOCK_SKEW_SECONDS * 1000;
       const expiresAt = now() + lifeMs + MARGIN_MS;
       await changeDocument(documents, { collection: COLLECTION, key }, (stored) => {
-        const before = documentSchema.safeParse(stored?.value).data?.issuedBefore ?? 0;
+        if (revocation.kind !== "user" && revocation.kind !== "everybody") return { value: { expiresAt }, expiresAt };
+        const before = documentSchema.safeParse(stored?.value).data;
         // What was revoked stays so, whatever is revoked later.
-        const value =
-          revocation.kind === "user" || revocation.kind === "everybody"
-            ? { issuedBefore: Math.max(before, revocation.issuedBefore ?? thisMoment), expiresAt }
-            : { expiresAt };
-        return { value, expiresAt };
+        const covered = before?.issuedBefore ?? 0;
+        // What was minted since bears the end of the one before: this one reaches further, also within a millisecond.
+        const issuedBefore = Math.max(
+          revocation.issuedBefore === undefined ? covered + 1 : covered,
+          revocation.issuedBefore ?? allSoFar,
+        );
+        const reachesAhead = revocation.issuedBefore === undefined || before?.reachesAhead === true;
+        return { value: { issuedBefore, expiresAt, ...(reachesAhead ? { reachesAhead } : {}) }, expiresAt };
       });
       await mirror.refresh(key);
       // A token that is minted after this has returned is not to bear the time of one minted before.

@@ -87,7 +87,7 @@ export interface Sessions {
 export interface SessionsOptions {
   documents: Pick<Documents, "get" | "put" | "delete">;
   accounts: Pick<Accounts, "get">;
-  revocations: Pick<Revocations, "add" | "covers">;
+  revocations: Pick<Revocations, "add" | "covers" | "issueTime">;
   tokens: Pick<Tokens, "mint">;
   config: { accessTokenTtlSeconds: number; refreshTokenTtlSeconds: number };
   now: () => number;
@@ -113,7 +113,8 @@ export function createSessions(options: SessionsOptions): Sessions {
   const expiresAt = () => now() + refreshTokenTtlSeconds * 1000;
 
   function grant({ userId, permissions }: Account, sessionId: string, secret: string): Login {
-    const { token, tokenId } = tokens.mint({ userId, permissions, ttlSeconds: accessTokenTtlSeconds, sessionId });
+    const life = { ttlSeconds: accessTokenTtlSeconds, issuedAt: revocations.issueTime(userId) };
+    const { token, tokenId } = tokens.mint({ userId, permissions, sessionId, ...life });
     return {
       ...{ userId, sessionId, token, tokenId, permissions, expiresIn: accessTokenTtlSeconds },
       ...{ refreshToken: `${sessionId}.${secret}`, refreshExpiresIn: refreshTokenTtlSeconds },
@@ -143,7 +144,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       const secret = marked(randomBytes(HALF_SECRET_BYTES), seed);
       const session = {
         ...{ userId: account.userId, seed, hash: hashOf(secret) },
-        ...{ openedAt: now(), rotatedAt: now() },
+        ...{ openedAt: revocations.issueTime(account.userId), rotatedAt: now() },
       };
       await documents.put(COLLECTION, sessionId, session, { expiresAt: expiresAt() });
       return grant(account, sessionId, secret);

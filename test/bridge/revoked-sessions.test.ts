@@ -1,5 +1,6 @@
+import jsonwebtoken from "jsonwebtoken";
 import { pino } from "pino";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { openAuthority } from "../../bridge/accounts/authority.ts";
 import { openLocalCluster } from "../../bridge/cluster/local.ts";
 import { createTokens } from "../../bridge/tokens.ts";
@@ -23,11 +24,12 @@ async function logIn() {
   onTestFinished(() => cluster.stop());
   const clock = { now: Date.now() };
   const now = () => clock.now;
-  const { accounts, revocations, sessions, stop } = await openAuthority({
+  const authority = await openAuthority({
     ...{ tokens: createTokens({ secrets: [JWT_SECRET], now }), documents: cluster.documents, logger, now },
     config: { accessTokenTtlSeconds: 900, refreshTokenTtlSeconds: 90 * DAY_S, tokenTtlSeconds: DAY_S },
   });
-  onTestFinished(stop);
+  const { accounts, revocations, sessions } = authority;
+  onTestFinished(() => authority.stop());
   const powers = { role: "viewer" } as const;
   const login = await sessions.open(
     await accounts.create({ userId: "alice", password: "a long enough password", powers }),
@@ -36,7 +38,7 @@ async function logIn() {
     clock.now += days * DAY_S * 1000;
     vi.advanceTimersByTime(FORGET_MS);
   };
-  return { revocations, sessions, login, pass };
+  return { authority, clock, revocations, sessions, login, pass };
 }
 
 it("a session that was revoked by its id stays so when its access tokens are long over", async () => {
@@ -58,3 +60,37 @@ it.each([
     await expect(sessions.refresh(login.refreshToken)).rejects.toThrow("log in again");
   },
 );
+
+describe("a token from a clock that is ahead", () => {
+  /** What an issuer makes that shares the secret, and whose clock is 50 s ahead. */
+  const ahead = (now: number) => {
+    const iat = (now + 50_000) / 1000;
+    return jsonwebtoken.sign({ sub: "alice", permissions: ["dashboard:read"], iat, exp: iat + 3600 }, JWT_SECRET);
+  };
+
+  it("is over when all of its user's are revoked, then and ever after", async () => {
+    const { authority, clock } = await logIn();
+    const token = ahead(clock.now);
+    expect(authority.verify(token)).toMatchObject({ userId: "alice" });
+    await authority.revocations.add({ kind: "user", id: "alice" });
+    for (const laterMs of [0, 40_000, 61_000, 600_000]) {
+      clock.now += laterMs;
+      expect(() => authority.verify(token)).toThrow("The token was revoked");
+    }
+  });
+
+  it("does not take with it what is minted and logged in to after that", async () => {
+    const { authority } = await logIn();
+    await authority.revocations.add({ kind: "user", id: "alice" });
+    const { token } = authority.mint({ userId: "alice", permissions: [], ttlSeconds: 30 });
+    expect(authority.verify(token)).toMatchObject({ userId: "alice" });
+    const account = authority.accounts.get("alice");
+    if (account === undefined) throw new Error("there is no account");
+    const login = await authority.sessions.open(account);
+    expect(authority.verify(login.token)).toMatchObject({ userId: "alice" });
+    const next = await authority.sessions.refresh(login.refreshToken);
+    await authority.revocations.add({ kind: "user", id: "alice" });
+    for (const revoked of [token, login.token, next.token])
+      expect(() => authority.verify(revoked)).toThrow("The token was revoked");
+  });
+});

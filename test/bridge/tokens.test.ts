@@ -1,4 +1,5 @@
 import { createHmac } from "node:crypto";
+import jsonwebtoken from "jsonwebtoken";
 import { describe, expect, it } from "vitest";
 import { createTokens, ExpiredTokenError, InvalidTokenError } from "../../bridge/tokens.ts";
 
@@ -84,7 +85,16 @@ describe("refused is a token", () => {
     ["whose permissions are text", sign({ ...claims, permissions: "admin" }), /: permissions /],
     ["with 101 permissions", sign({ ...claims, permissions: Array(101).fill("a:read") }), /: permissions /],
     ["with a permission of 129 characters", sign({ ...claims, permissions: ["a".repeat(129)] }), /: permissions 0 /],
-    ["not valid yet", sign({ ...claims, nbf: seconds + 30 }), wrong],
+    ["not valid yet, beyond what clocks may differ", sign({ ...claims, nbf: seconds + 61 }), /not valid yet/],
+    ["whose nbf is text", sign({ ...claims, nbf: "soon" }), /^Invalid token/],
+    ["for another audience", sign({ ...claims, aud: "grafana" }), /audience/],
+    ["for several others", sign({ ...claims, aud: ["grafana", "nextcloud"] }), /audience/],
+    ["whose audience is no text", sign({ ...claims, aud: 7 }), /audience/],
+    [
+      "with a critical header field",
+      jsonwebtoken.sign(claims, SECRET, { header: { alg: "HS256", crit: ["exp"] } }),
+      /critical header fields/,
+    ],
   ])("%s", (_name, token, message) => {
     const refusal = (() => {
       try {
@@ -102,6 +112,19 @@ describe("refused is a token", () => {
     const permissions = Array.from({ length: 100 }, (_, index) => `${index}`.padEnd(20, "x"));
     expect(tokens.verify(sign({ ...claims, permissions })).permissions).toHaveLength(100);
     expect(tokens.verify(sign({ ...claims, permissions: ["a".repeat(128)] })).permissions).toHaveLength(1);
+  });
+});
+
+describe("taken is a token", () => {
+  it("that begins to be good within what clocks may differ", () => {
+    expect(tokens.verify(sign({ ...claims, nbf: seconds + 60 }))).toMatchObject({ userId: "alice" });
+  });
+
+  it.each([["skylapse"], [["grafana", "skylapse"]]])("for the audience that is ours: %j", (aud) => {
+    const ours = createTokens({ secrets: [SECRET], audience: "skylapse", now: () => NOW });
+    expect(ours.verify(sign({ ...claims, aud }))).toMatchObject({ userId: "alice" });
+    expect(ours.verify(sign(claims))).toMatchObject({ userId: "alice" });
+    expect(() => ours.verify(sign({ ...claims, aud: "grafana" }))).toThrow("audience");
   });
 });
 

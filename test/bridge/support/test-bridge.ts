@@ -109,7 +109,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   const link = recordingLink();
   ingest.attach(link);
   const provider = config.jwks === undefined ? undefined : createIdentityProvider({ ...config.jwks, logger });
-  const tokens = createTokens({ secrets: config.jwtSecrets, provider });
+  const tokens = createTokens({ secrets: config.jwtSecrets, provider, audience: config.jwtAudience });
   const { simulated = ["north"] } = options;
   const authority = await openAuthority({
     ...{ tokens, documents: cluster.documents, config: config.accounts, simulated, logger },
@@ -142,7 +142,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
     throw error;
   });
 
-  const mint = (...permissions: string[]) => tokens.mint({ userId: "alice", permissions, ttlSeconds: 600 }).token;
+  const mint = (...permissions: string[]) => authority.mint({ userId: "alice", permissions, ttlSeconds: 600 }).token;
   let stopping: Promise<void> | undefined;
   return {
     address: bridge.address,
