@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { commandArgs, type Schedule, type WantedSettings } from "../contract/commands.ts";
+import { type Command, commandArgs, type Schedule, type WantedSettings } from "../contract/commands.ts";
 import type {
   CameraAbout,
   CameraSettings,
@@ -139,8 +139,9 @@ class Agent implements CameraAgent {
         "preview.send": action(commandArgs["preview.send"], ({ capture }) => this.#pictures.sendAgain(capture)),
         reboot: action(commandArgs.reboot, () => this.#reboot()),
         sleep: action(
-          commandArgs.sleep.refine(({ until }) => new Date(until) > now(), { path: ["until"], message: "is over" }),
-          ({ until }) => this.#sleepUntil(new Date(until)),
+          commandArgs.sleep,
+          ({ until }, _, command) => this.#sleepUntil(new Date(until), this.#sleepLength(until, command)),
+          ({ until }, command) => this.#sleeper.problemOf(this.#sleepLength(until, command)),
         ),
       },
       answer: (command, reply) => this.#sender.reply({ kind: "camera-reply", camera: this.id, command }, reply),
@@ -164,6 +165,7 @@ class Agent implements CameraAgent {
       leave: (until) => this.#leave(until),
       comeBack: () => this.#comeBack(),
       now,
+      runningMs: () => clock.runningMs,
       logger,
     });
     this.#alerts = new AlertBoard({
@@ -294,11 +296,15 @@ class Agent implements CameraAgent {
   }
 
   /** The answer goes first: nobody hears a camera that sleeps. */
-  async #sleepUntil(until: Date): Promise<unknown> {
+  async #sleepUntil(until: Date, lengthMs: number): Promise<unknown> {
     void pause(LAST_WORDS_MS, this.#stopSignal.signal).then(async () => {
-      if (!this.#stopSignal.signal.aborted) await this.#sleeper.sleep(until);
+      if (!this.#stopSignal.signal.aborted) await this.#sleeper.sleep(until, lengthMs);
     });
-    return { until: until.toISOString() };
+    return { until: until.toISOString(), seconds: Math.round(lengthMs / 1000) };
+  }
+
+  #sleepLength(until: string, { issued_at }: Pick<Command, "issued_at">): number {
+    return this.#sleeper.lengthOf({ until: new Date(until), issuedAt: new Date(issued_at) });
   }
 
   async #leave(until: Date): Promise<void> {

@@ -61,6 +61,11 @@ export class DeviceClock {
     return this.#now();
   }
 
+  /** Milliseconds since the machine booted, those it was suspended included. Nobody sets this clock. */
+  get runningMs(): number {
+    return this.#monoMs();
+  }
+
   /** False while it is known that the wall clock was not set since the machine booted. */
   get usable(): boolean {
     return this.#trust() !== "unset";

@@ -15,16 +15,25 @@ const NOTE_TIMEOUT_MS = 5000;
 export type NoteProgress = (facts: { capture: string }) => Promise<void>;
 
 /** What a camera does for one command, behind the check of its arguments. */
-export type Action = (args: unknown) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
+export type Action = (
+  args: unknown,
+  command: Pick<Command, "issued_at">,
+) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
 
-/** Joins the contract's schema of a command's arguments to what is done with them. */
+/**
+ * Joins the contract's schema of a command's arguments to what is done with them.
+ * @param problemOf what else is wrong with them. Default: nothing is
+ */
 export function action<Schema extends z.ZodType>(
   schema: Schema,
-  run: (args: z.output<Schema>, note: NoteProgress) => Promise<unknown>,
+  run: (args: z.output<Schema>, note: NoteProgress, command: Pick<Command, "issued_at">) => Promise<unknown>,
+  problemOf: (args: z.output<Schema>, command: Pick<Command, "issued_at">) => string | undefined = () => undefined,
 ): Action {
-  return (args) => {
+  return (args, command) => {
     const checked = schema.safeParse(args);
-    if (checked.success) return { run: (note) => run(checked.data, note) };
+    const problem = checked.success ? problemOf(checked.data, command) : undefined;
+    if (problem !== undefined) return { problem };
+    if (checked.success) return { run: (note) => run(checked.data, note, command) };
     const problems = checked.error.issues.map(({ path, message }) =>
       [path.join("."), message].filter(Boolean).join(": "),
     );
@@ -158,7 +167,7 @@ export class CommandDesk {
         problem: `${command.name} is not a command of this camera: it knows ${Object.keys(actions).join(", ")}`,
       };
     if (this.#waiting > MAX_WAITING_COMMANDS) return { problem: `busy: ${this.#waiting} commands are waiting already` };
-    return known[1](command.args);
+    return known[1](command.args, command);
   }
 
   async #run({ id, name }: Command, run: (note: NoteProgress) => Promise<unknown>): Promise<void> {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { type Schedule, strictScheduleSchema } from "../contract/commands.ts";
-import { ConfigurationError, countVariable, readEnvironment } from "../contract/environment.ts";
+import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../contract/environment.ts";
 import { idSchema } from "../contract/ids.ts";
 import { didYouMean } from "../contract/nearest-name.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
@@ -14,7 +14,7 @@ import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./disk-outbox.t
 import { readJsonFile } from "./json-file.ts";
 import { MAX_PREVIEW_BYTES } from "./previews.ts";
 import { DEFAULT_READINGS_MAX_AGE_S } from "./readings.ts";
-import type { SleepConfig } from "./sleep.ts";
+import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./sleep.ts";
 import type { Location } from "./sun.ts";
 import { DEFAULT_KEEPALIVE_S } from "./uplink.ts";
 
@@ -196,6 +196,7 @@ const schema = z.object({
   SLEEP_PAUSE_MINUTES: countVariable
     .refine((minutes) => minutes === 0 || minutes >= 5, "must be 0, or at least 5 minutes")
     .default(0),
+  MAX_SLEEP_DAYS: limitVariable.default(DEFAULT_MAX_SLEEP_DAYS),
   SLEEP_COMMAND: z.string().optional(),
   DATA_PATH: z.string().default(DEFAULT_DATA_PATH),
   LOG_LEVEL: z
@@ -270,6 +271,7 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       },
       sleep: {
         pauseMs: read.SLEEP_PAUSE_MINUTES * 60_000,
+        maxDays: read.MAX_SLEEP_DAYS,
         ...(read.SLEEP_COMMAND === undefined ? {} : { command: read.SLEEP_COMMAND }),
       },
     },

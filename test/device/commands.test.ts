@@ -103,7 +103,11 @@ test.each([
     /knows capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
   ],
   ["a command of an object's prototype", command("constructor"), /is not a command/],
-  ["a sleep that is over", command("sleep", { until: "2020-01-01T00:00:00.000Z" }), /^until: is over$/],
+  [
+    "a sleep that is over",
+    command("sleep", { until: "2020-01-01T00:00:00.000Z" }),
+    /^until: is over: by the clock of this camera it is 20/,
+  ],
   ["a sleep without an end", command("sleep"), /^until: /],
   [
     "an expired command",

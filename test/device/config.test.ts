@@ -39,7 +39,7 @@ test("an id, a secret and a place are enough", () => {
       reconnect: { minMs: 1000, maxMs: 300_000 },
       watchHost: false,
       alerts: { temperatureC: 80 },
-      sleep: { pauseMs: 0 },
+      sleep: { pauseMs: 0, maxDays: 7 },
     },
   });
 });
@@ -210,6 +210,10 @@ test("a member of a schedule that nobody knows is named, and what was likely mea
   ]);
   const path = file(JSON.stringify({ ...needed, "CAMERA_NAME\u202e": "x" }));
   expect(() => loadConfig({ file: path, env: {} })).toThrow(/^CAMERA_NAME\\u202e: is not a setting.*"CAMERA_NAME"\?/m);
+});
+
+test("MAX_SLEEP_DAYS of 0 is no limit", () => {
+  expect(loadConfig({ env: { ...needed, MAX_SLEEP_DAYS: "0" } }).camera.sleep?.maxDays).toBe(Number.POSITIVE_INFINITY);
 });
 
 /** A JSON block of the README. */

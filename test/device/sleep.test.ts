@@ -38,9 +38,8 @@ async function agentOn(broker: TestBroker, machine: Machine, config: Partial<Cam
 const links = (broker: TestBroker) =>
   broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
 
-/** Gives the command to sleep for so long, and waits until the camera says that it does. */
-async function sendToSleep(broker: TestBroker, machine: Machine, ms: number): Promise<string> {
-  const now = machine.now();
+/** Gives the command to sleep for so long, and waits until the camera says that it does. @param now the sender's time */
+async function sendToSleep(broker: TestBroker, machine: Machine, ms: number, now = machine.now()): Promise<string> {
   const until = new Date(now.getTime() + ms).toISOString();
   await broker.publish(commandTopic("sleep"), {
     ...{ id: "a-sleep", name: "sleep", args: { until }, issued_by: "alice" },
@@ -88,6 +87,61 @@ test("the command to sleep is answered before the link goes, and the camera is b
   await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
 });
 
+test("a camera whose clock is hours behind sleeps as long as its answer says", async () => {
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T10:00:00Z", true);
+  await agentOn(broker, machine, {});
+  const until = await sendToSleep(broker, machine, 3000, new Date("2026-03-01T12:00:00Z"));
+  const replies = broker.on(replyTopic("sleep")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
+  expect(replies.at(-1)).toMatchObject({ status: "succeeded", result: { until, seconds: 3 } });
+  await broker.until(() => links(broker).at(-1)?.status === "online");
+});
+
+test("a sleep longer than MAX_SLEEP_DAYS is rejected, and says so", async () => {
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
+  await agentOn(broker, machine, { sleep: { pauseMs: 0, maxDays: 2 } });
+  await broker.publish(commandTopic("sleep"), {
+    ...{ id: "a-sleep", name: "sleep", args: { until: "2026-03-04T12:00:00.000Z" }, issued_by: "alice" },
+    ...{ issued_at: "2026-03-01T12:00:00.000Z", expires_at: "2026-03-01T12:01:00.000Z" },
+  });
+  const reply = await broker.until(() => broker.on(replyTopic("sleep"))[0]);
+  expect(envelopeOf(reply).data).toMatchObject({
+    status: "rejected",
+    error: "until: is 3.0 days away, more than the 2 that this camera may sleep (MAX_SLEEP_DAYS)",
+  });
+  expect(links(broker).map(({ status }) => status)).toEqual(["online"]);
+});
+
+test("a pause of the schedule that is longer than the longest sleep is slept through in parts", async () => {
+  const { done } = sleeperWith({
+    maxDays: 2,
+    plan: () => ({ active: false, next: new Date(Date.now() + 9 * 86_400_000) }),
+  });
+  await expect.poll(() => done.length, wait).toBe(1);
+  const until = Date.parse(done[0]?.what.replace("leave until ", "") ?? "");
+  expect(Math.abs(until - Date.now() - 2 * 86_400_000)).toBeLessThan(60_000);
+});
+
+test("a commanded sleep lasts its length by running time, which a suspended machine does not stop, whatever the clock", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const machine = { aheadMs: 0, suspendedMs: 0 };
+  const now = (): Date => new Date(Date.now() + machine.aheadMs);
+  const runningMs = (): number => performance.now() + machine.suspendedMs;
+  const { sleeper, done } = sleeperWith({ now, runningMs, pauseMs: 0 });
+  const slept = sleeper.sleep(new Date(now().getTime() + 600_000), 600_000);
+  machine.aheadMs = 3_600_000;
+  await vi.advanceTimersByTimeAsync(299_000);
+  expect(done).toHaveLength(1);
+  machine.suspendedMs = 300_000;
+  await vi.advanceTimersByTimeAsync(61_000);
+  await slept;
+  expect(done.at(-1)?.what).toBe("come back");
+});
+
 test("the sleep command is run with the time of return once the camera has said goodbye", async () => {
   const programs = new Programs();
   programs.add("suspend", "exit 0");
@@ -129,6 +183,7 @@ function sleeperWith(changes: Partial<SleeperOptions> = {}) {
     leave: async (until) => note(`leave until ${until.toISOString()}`),
     comeBack: () => note("come back"),
     now: () => new Date(),
+    runningMs: () => performance.now(),
     logger: silent,
     ...changes,
   });
@@ -193,7 +248,8 @@ test.each([
   });
   const until = new Date(Date.now() + 1500);
   await sleeper.sleep(until);
-  expect(Date.now()).toBeGreaterThanOrEqual(until.getTime());
+  // The wall clock may be slewed against running time meanwhile.
+  expect(Date.now()).toBeGreaterThanOrEqual(until.getTime() - 500);
   expect(done.map(({ what }) => what)).toEqual([`leave until ${until.toISOString()}`, "come back"]);
   const failure = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "the sleep command failed");
   expect(failure.reason).toMatch(reason);
