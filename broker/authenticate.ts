@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Client, ConnectPacket } from "aedes";
 import type { Logger } from "pino";
 import { isId } from "../contract/ids.ts";
+import { LimitedLog } from "../contract/limited-log.ts";
 import { MinuteCounts } from "../contract/minute-counts.ts";
 import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
@@ -82,7 +83,7 @@ export class Authenticate {
   readonly #connects = new WeakMap<Client, ConnectPacket>();
   /** By identity. */
   readonly #userConnects = new MinuteCounts();
-  readonly #leftOutWills = new MinuteCounts();
+  readonly #leftOutWills = new LimitedLog();
   refused = 0;
 
   constructor(options: AuthenticateOptions) {
@@ -218,10 +219,17 @@ export class Authenticate {
     // Aedes has put it aside already, and takes it from here when it stores it.
     Object.assign(client, { _will: undefined });
     const { identity, clientId, address } = access;
-    if (will === undefined || this.#leftOutWills.add(identity) > 1) return;
+    if (will === undefined) return;
     const { topic } = will;
-    this.#options.onRefused({ action: "publish", who: identity, address, target: topic, outcome: "permission_denied" });
-    this.#options.logger.warn({ identity, clientId, topic, why }, "a will is left out: it may not be published");
+    const { onRefused, logger } = this.#options;
+    this.#leftOutWills.note(identity, (times) => {
+      onRefused({ action: "publish", who: identity, address, target: topic, outcome: "permission_denied" });
+      logger.warn({ identity, clientId, topic, why, times }, "a will is left out: it may not be published");
+    });
+  }
+
+  stop(): void {
+    this.#leftOutWills.stop();
   }
 
   #checkForm({ clientId, keepalive = 0, will }: ConnectPacket): void {

@@ -491,6 +491,7 @@ class EmbeddedBroker implements Broker {
     clearInterval(this.#sweep);
     this.#endDevices();
     this.#listeners?.close();
+    this.#authenticate.stop();
     this.#authorize.stop();
     await until(() => this.#gate.accepting === 0 && this.#aedes.underWay === 0, STOP_DRAIN_MS);
     let closed = false;

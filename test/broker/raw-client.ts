@@ -92,6 +92,8 @@ export interface RawConnect {
   clean?: boolean;
   /** Seconds. Default 60. */
   keepalive?: number;
+  /** Of QoS 0, not retained. */
+  will?: { topic: string; payload: string };
 }
 
 /** Connects and waits for the CONNACK, which must be good. */
@@ -107,9 +109,12 @@ export async function rawSession(
   return { ...client, sessionPresent: (connack.readUInt8(0) & 1) === 1 };
 }
 
-export function connectPacket({ clientId, username, password, clean = true, keepalive = 60 }: RawConnect): Buffer {
-  const head = Buffer.from([4, 0xc0 | (clean ? 2 : 0), keepalive >> 8, keepalive & 255]);
-  return packet(0x10, Buffer.concat([text("MQTT"), head, text(clientId), text(username), text(password)]));
+export function connectPacket(options: RawConnect): Buffer {
+  const { clientId, username, password, clean = true, keepalive = 60, will } = options;
+  const flags = 0xc0 | (clean ? 2 : 0) | (will === undefined ? 0 : 4);
+  const head = Buffer.from([4, flags, keepalive >> 8, keepalive & 255]);
+  const middle = will === undefined ? [] : [text(will.topic), text(will.payload)];
+  return packet(0x10, Buffer.concat([text("MQTT"), head, text(clientId), ...middle, text(username), text(password)]));
 }
 
 export interface RawPublish {

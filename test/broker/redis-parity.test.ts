@@ -27,5 +27,6 @@ afterAll(async () => {
 await import("./sessions.test.ts");
 await import("./names.test.ts");
 await import("./ended-identities.test.ts");
+await import("./conformance.test.ts");
 await import("./backend-link.test.ts");
 await import("./retained-order.test.ts");

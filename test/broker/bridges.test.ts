@@ -1,0 +1,93 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { connect } from "mqtt";
+import { expect, it, onTestFinished } from "vitest";
+import { freePort } from "../support/ports.ts";
+import { MOSQUITTO } from "../support/programs.ts";
+import { connected, inboxOf, NORTH, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
+
+/** A Mosquitto whose bridge has nothing set but what it must have. @returns its URL */
+async function startMosquitto(bridge: readonly string[]): Promise<string> {
+  const port = await freePort();
+  const config = join(temporaryFolder(), "mosquitto.conf");
+  const lines = [
+    `listener ${port} 127.0.0.1`,
+    "allow_anonymous true",
+    // It gives up root's rights otherwise, and then cannot read its configuration.
+    ...(process.getuid?.() === 0 ? ["user root"] : []),
+    ...bridge,
+  ];
+  writeFileSync(config, `${lines.join("\n")}\n`);
+  const child = spawn(MOSQUITTO, ["-c", config], { stdio: ["ignore", "ignore", "pipe"] });
+  let errors = "";
+  const running = new Promise<void>((resolve, reject) => {
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      errors += text;
+      if (errors.includes("running")) resolve();
+    });
+    child.once("close", () => reject(new Error(`mosquitto ended:\n${errors}`)));
+  });
+  onTestFinished(async () => {
+    if (child.exitCode !== null) return;
+    const ended = once(child, "close");
+    child.kill();
+    await ended;
+  });
+  await running;
+  return `mqtt://127.0.0.1:${port}`;
+}
+
+it("a bridge of Mosquitto with default settings is let in without its will, and carries messages both ways", async () => {
+  const test = await startTestBroker();
+  const state = topic("cameras/north/about");
+  const event = topic("cameras/north/events/capture.completed");
+  const command = topic("cameras/north/commands/capture.now");
+  const camera = await test.join({ ...NORTH, clientId: "camera-north" });
+  await camera.client.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
+  await camera.client.publishAsync(state, "before", { qos: 1, retain: true });
+
+  const url = await startMosquitto([
+    "connection ours",
+    `address 127.0.0.1:${test.broker.ports.mqtt}`,
+    "remote_username bridge",
+    `remote_password ${test.token(["camera:read", "camera:control"])}`,
+    `topic ${topic("cameras/north/about")} in 1`,
+    `topic ${topic("cameras/north/events/#")} in 1`,
+    `topic ${command} out 1`,
+  ]);
+  const local = await connected(connect(url, { reconnectPeriod: 0 }));
+  const inbox = inboxOf(local);
+  await local.subscribeAsync(topic("cameras/#"), { qos: 1 });
+  expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["before"]);
+  const line = await test.logged("a will is left out");
+  expect(line).toMatchObject({ identity: "user:alice", topic: expect.stringContaining("$SYS/broker/connection/") });
+  expect(test.broker.clients().some(({ clientId }) => clientId.endsWith(".ours"))).toBe(true);
+
+  await camera.client.publishAsync(event, "a picture", { qos: 1 });
+  expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before", "a picture"]);
+  await local.publishAsync(command, JSON.stringify({ id: "c1" }), { qos: 1 });
+  expect((await camera.inbox.has(1)).map(({ topic }) => topic)).toEqual([command]);
+  // It has connected once: what it was refused did not end its connection.
+  expect(
+    test.log.filter(({ msg, clientId }) => msg === "a client is connected" && String(clientId).endsWith(".ours")),
+  ).toHaveLength(1);
+});
+
+it("a client with the birth and the will of Home Assistant is let in, and reads its sensors", async () => {
+  const test = await startTestBroker();
+  const status = "homeassistant/status";
+  const will = { topic: status, payload: Buffer.from("offline"), qos: 0 as const, retain: false };
+  const { client, inbox } = await test.join({
+    ...{ username: "homeassistant", password: test.token(["dashboard:read"]), keepalive: 60, clean: true, will },
+  });
+  const state = topic("cameras/north/state/power");
+  await client.subscribeAsync(state, { qos: 0 });
+  client.publish(status, "online", { qos: 0 });
+  const camera = await test.client(NORTH);
+  await camera.publishAsync(state, "{}", { qos: 1, retain: true });
+  expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual([state]);
+  expect(client.connected).toBe(true);
+  expect(await test.logged("a will is left out")).toMatchObject({ topic: status });
+});
