@@ -105,8 +105,8 @@ export class RedisDocuments implements Documents {
     checkKey(key);
     for (;;) {
       const stored = await this.#link.ask((redis) => redis.hget(hash, key));
-      // A document that was there and is not any more: it was deleted, or all of the store is gone.
-      if (stored === null && this.#kept.has(collection, key) && !(await this.#kept.isSameStore())) continue;
+      // It was changed or deleted, or the store is another one.
+      if (this.#kept.differs(collection, key, stored) && !(await this.#kept.isSameStore())) continue;
       this.#kept.found(collection, key, stored ?? undefined);
       return stored === null ? undefined : this.#parse(hash, key, stored);
     }

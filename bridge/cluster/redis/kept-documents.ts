@@ -74,8 +74,10 @@ export class KeptDocuments {
     else kept?.set(key, stored);
   }
 
-  has(collection: string, key: string): boolean {
-    return this.#collections.get(collection)?.has(key) === true;
+  /** Whether the document is kept, and not as it was found now. */
+  differs(collection: string, key: string, stored: string | null): boolean {
+    const known = this.#collections.get(collection)?.get(key);
+    return known !== undefined && known !== stored;
   }
 
   isKept(collection: string): boolean {
