@@ -21,8 +21,10 @@ import { startCommandTurns } from "./command-turns.ts";
 import type { BridgeConfig } from "./config.ts";
 import { watchDuplicateClients } from "./duplicate-clients.ts";
 import { startForgetting } from "./forgetting.ts";
+import type { BridgeIngest } from "./ingest.ts";
 import type { Journal } from "./journal/journal.ts";
 import { startLinkGaps } from "./link-gaps.ts";
+import { MqttCommands } from "./mqtt-commands.ts";
 import type { Previews } from "./previews.ts";
 import type { Publish } from "./publish.ts";
 import { tellRefusedPublication } from "./refusal-events.ts";
@@ -57,7 +59,7 @@ export interface BridgeOptions {
   /** The server's own clock. Its giver's to stop. Default: the system's. */
   clock?: Omit<ServerClock, "stop">;
   journal: Journal;
-  ingest: { publish: Publish; stats(): { accepted: number } };
+  ingest: Pick<BridgeIngest, "publish" | "stats" | "attachCommands">;
   link: BrokerLink;
   /** Its giver's to stop. */
   authority: Authority;
@@ -175,6 +177,12 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       }),
     );
     const commands = auditedCommands(relay, stats, audit);
+    // The broker writes into the audit log who gave them, for it knows where from.
+    const mqttCommands = started(new MqttCommands({ relay, link, tree, audit, logger: commandsLogger }));
+    ingest.attachCommands((command) => {
+      stats.add("commands");
+      mqttCommands.take(command);
+    });
     const sockets = startSockets({
       config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy: addresses.trusts },
       journal,

@@ -13,6 +13,7 @@ import {
 } from "../contract/commands.ts";
 import { linkSchema } from "../contract/events.ts";
 import { LimitedLog } from "../contract/limited-log.ts";
+import { MinuteCounts } from "../contract/minute-counts.ts";
 import type { TopicTree } from "../contract/topics.ts";
 import { dataOf } from "./alerts/body.ts";
 import type { BrokerLink, Delivery } from "./broker-link/broker-link.ts";
@@ -25,14 +26,23 @@ export interface CommandRunner {
    * Whether the caller may command the camera is checked before. Calls back with every status the command reaches,
    * in order, the last of them one of `FINAL_COMMAND_STATUSES`; the first perhaps before this returns.
    */
-  run(request: CommandRequest & { from: CommandOrigin }, onUpdate: (update: CommandUpdate) => void): void;
+  run(request: GivenCommand, onUpdate: (update: CommandUpdate) => void): void;
+}
+
+export interface GivenCommand extends CommandRequest {
+  from: CommandOrigin;
+  /** The JSON text of `args` as it was sent: a number that a double cannot hold is passed on as it is. */
+  argsText?: string | undefined;
+  /** The name that its sender gave it. One that waits or is in flight already is a repetition. Default: a new one. */
+  id?: string;
 }
 
 /** Who gives a command, and where from. */
 export interface CommandOrigin {
   /** `user:alice`, `operator`: for the audit log, and as `issued_by` for the camera. */
   who: string;
-  address: string;
+  /** Undefined where it is not known. */
+  address: string | undefined;
 }
 
 export interface CommandUpdate {
@@ -63,6 +73,8 @@ export interface CommandRelayOptions {
   maxQueuedPerCamera?: number;
   /** Commands that wait or are in flight, all cameras together. Default 10,000. */
   maxPending?: number;
+  /** Commands that one user gives in a minute, by whichever door. Default: no limit. */
+  maxPerMinute?: number;
   logger: Logger;
 }
 
@@ -110,6 +122,8 @@ const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   const { link, journal, tree, isSleeping, turns, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
+  const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
+  const givenBy = new MinuteCounts();
   const lanes = new Map<string, Lane>();
   let pendingCount = 0;
   const limitedLog = new LimitedLog();
@@ -159,6 +173,11 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     lane.inFlight = next;
     advance(next, "sent");
     send(next);
+  }
+
+  function isPending(camera: string, id: string): boolean {
+    const lane = lanes.get(camera);
+    return lane?.inFlight?.id === id || lane?.queue.some((pending) => pending.id === id) === true;
   }
 
   function send(pending: Pending): void {
@@ -252,12 +271,15 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   });
 
   return {
-    run({ camera, name, args, expires_in, from }, onUpdate) {
-      const id = ulid();
+    run({ camera, name, args, argsText, expires_in, from, id: given }, onUpdate) {
+      const id = given ?? ulid();
       const refuse = (status: CommandStatus, code: ReplyCode, error: string) =>
         tell({ onUpdate }, { command_id: id, camera, status, code, error });
 
       if (stopped) return refuse("failed", ReplyCode.internal, "the server is stopping");
+      if (given !== undefined && isPending(camera, given)) return;
+      if (givenBy.add(from.who) > maxPerMinute)
+        return refuse("failed", ReplyCode.rateLimited, `more than ${maxPerMinute} commands of one user in a minute`);
       const problem = argsProblem(name, args);
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);
       if (!link.connected(`device:${camera}`) && !isSleeping(camera))
@@ -279,7 +301,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         id,
         topic: tree.build({ kind: "camera-command", camera, command: name }),
         camera,
-        payload: Buffer.from(JSON.stringify(command)),
+        payload: Buffer.from(commandText(command, argsText)),
         status: "queued",
         onUpdate,
         expiry: undefined,
@@ -321,6 +343,11 @@ function isBirth(tree: TopicTree, entry: Entry): boolean {
   return (
     tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online"
   );
+}
+
+/** With the arguments as they were sent. */
+function commandText({ args, ...rest }: Command, argsText: string | undefined): string {
+  return `${JSON.stringify(rest).slice(0, -1)},"args":${argsText ?? JSON.stringify(args)}}`;
 }
 
 const tooMany = (camera: string) => `too many commands wait for the camera ${camera}: try again later`;

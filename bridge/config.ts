@@ -138,7 +138,11 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
     },
     presence: { graceMs: read.PRESENCE_GRACE_MS, maxCameras: read.MAX_CAMERAS },
     linkGaps: { settleMs: read.LINK_GAP_SETTLE_SECONDS * 1000 },
-    commands: { maxQueuedPerCamera: read.MAX_COMMANDS_PER_CAMERA, maxPending: read.MAX_PENDING_COMMANDS },
+    commands: {
+      maxQueuedPerCamera: read.MAX_COMMANDS_PER_CAMERA,
+      maxPending: read.MAX_PENDING_COMMANDS,
+      maxPerMinute: read.MAX_COMMANDS_PER_MINUTE,
+    },
     previews: {
       maxCameras: read.MAX_CAMERAS,
       keepMs: read.PREVIEW_HOURS * 3_600_000,
@@ -240,6 +244,7 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     MAX_REQUESTS_PER_MINUTE: limitVariable.default(3000),
     MAX_TOKEN_REQUESTS_PER_MINUTE: limitVariable.default(60),
     MAX_BROADCASTS_PER_MINUTE: limitVariable.default(6000),
+    /** Commands of one user in a minute, by HTTP, WebSocket and MQTT together; by HTTP of one address, too. */
     MAX_COMMANDS_PER_MINUTE: limitVariable.default(60),
     /** A state of a camera that is larger is not in `GET /cameras`, but in `GET /cameras/{id}` alone. */
     MAX_LISTED_STATE_BYTES: limitVariable.default(16_384),

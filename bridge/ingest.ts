@@ -22,6 +22,7 @@ import type {
 } from "./broker-link/broker-link.ts";
 import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
+import type { MqttCommand } from "./mqtt-commands.ts";
 import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews.ts";
 import type { OwnMessage, Publish } from "./publish.ts";
 import { SenderClocks } from "./sender-clocks.ts";
@@ -98,6 +99,8 @@ export interface BridgeIngest extends Ingest {
    * @throws {StoreUnavailableError} nothing was kept
    */
   publish: Publish;
+  /** From now on commands of MQTT clients are given to the relay, and not to the camera as they are. */
+  attachCommands(take: (command: MqttCommand) => void): void;
   /** From now on what the backend publishes goes to the link's subscribers, first what has waited for it. */
   attach(link: Pick<BrokerLink, "publish">): void;
   /**
@@ -123,6 +126,7 @@ class JournalIngest implements BridgeIngest {
   /** Positions up to here are of earlier runs. */
   readonly #startedAt: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
+  #takeCommand: ((command: MqttCommand) => void) | undefined;
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
   readonly #senderClocks = new SenderClocks();
   #unwaited = 0;
@@ -163,6 +167,8 @@ class JournalIngest implements BridgeIngest {
     const problem = this.#channelProblem(facts);
     if (problem !== undefined) this.#refuse("no_channel", problem);
     if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
+    if (facts.topic.kind === "camera-command" && this.#takeCommand !== undefined)
+      return this.#acceptCommand(publication, facts, facts.topic, this.#takeCommand);
     const message = this.#messageOf(publication, facts);
     const accepted: Accepted = { position: undefined, forward: true };
     if (publication.retain && message.state === undefined) accepted.historical = true;
@@ -210,6 +216,10 @@ class JournalIngest implements BridgeIngest {
     }
     this.#emit(position, { topic: name, payload, qos: 1, retain: retain && !historical });
     return { position };
+  }
+
+  attachCommands(take: (command: MqttCommand) => void): void {
+    this.#takeCommand = take;
   }
 
   attach(link: Pick<BrokerLink, "publish">): void {
@@ -308,6 +318,19 @@ class JournalIngest implements BridgeIngest {
   #drop(from: { identity: string; topic: string }, reason: string): void {
     if (this.#stats.dropped++ % 1000 === 0)
       this.#logger.warn({ ...from, reason, dropped: this.#stats.dropped }, "QoS 0 message dropped");
+  }
+
+  /** Recorded and acknowledged; the relay brings it to its camera when its turn comes, or says why not. */
+  async #acceptCommand(
+    publication: IncomingPublication,
+    facts: TopicFacts,
+    { camera, command: name }: Extract<Topic, { kind: "camera-command" }>,
+    take: (command: MqttCommand) => void,
+  ): Promise<Accepted> {
+    const { identity, payload } = publication;
+    await this.#append({ ...this.#messageOf(publication, facts), publish: undefined }, payload.length);
+    take({ identity, payload, camera, name });
+    return { position: undefined, forward: false };
   }
 
   async #acceptPreview(

@@ -7,7 +7,7 @@ import { type ClientMessage, clientMessageSchema } from "../contract/socket-mess
 /** A name that a client gave its request, to be echoed. */
 export type RequestId = ClientMessage["id"];
 
-export type ReadJson = { ok: true; value: unknown } | { ok: false; problem: string };
+export type ReadJson = { ok: true; value: unknown; text: string } | { ok: false; problem: string };
 
 /** What `ws` hands over as a message. */
 export type MessageBytes = Buffer | ArrayBuffer | Buffer[];
@@ -24,14 +24,14 @@ export function readJson(bytes: MessageBytes): ReadJson {
   if (jsonDepth(text) > MAX_JSON_DEPTH)
     return { ok: false, problem: `JSON is nested deeper than ${MAX_JSON_DEPTH} levels` };
   try {
-    return { ok: true, value: JSON.parse(text) };
+    return { ok: true, value: JSON.parse(text), text };
   } catch {
     return { ok: false, problem: "the message is not JSON" };
   }
 }
 
 export type ReadRequest =
-  | { ok: true; message: ClientMessage }
+  | { ok: true; message: ClientMessage; text: string }
   /** `type` and `channel` as far as they could be read, so that the answer is of the kind that is waited for. */
   | { ok: false; problem: string; id: RequestId; type: string | undefined; channel: string | undefined };
 
@@ -41,7 +41,7 @@ export function readRequest(bytes: MessageBytes, isBinary: boolean): ReadRequest
   const json = readJson(bytes);
   if (!json.ok) return { ...nothing, problem: json.problem };
   const result = clientMessageSchema.safeParse(json.value);
-  if (result.success) return { ok: true, message: result.data };
+  if (result.success) return { ok: true, message: result.data, text: json.text };
   const id = fieldOf(json.value, "id");
   const type = textOf(fieldOf(json.value, "type"));
   return {

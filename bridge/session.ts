@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { type CustomChannels, channelExists } from "../contract/channels.ts";
 import { CloseCode, ReplyCode } from "../contract/codes.ts";
 import { FINAL_COMMAND_STATUSES } from "../contract/commands.ts";
+import { memberText } from "../contract/json-text.ts";
 import type { Grants } from "../contract/permissions.ts";
 import type { ClientMessage } from "../contract/socket-messages.ts";
 import { count } from "./admission.ts";
@@ -103,7 +104,7 @@ export class Session {
     if (!allowed) {
       const id = request.ok ? request.message.id : request.id;
       this.#refuse(id, ReplyCode.rateLimited, `more than ${this.#context.maxMessagesPerSecond} messages a second`);
-    } else if (request.ok) this.#answer(request.message);
+    } else if (request.ok) this.#answer(request.message, request.text);
     else this.#misunderstood(request);
   }
 
@@ -124,7 +125,7 @@ export class Session {
     this.feed.close();
   }
 
-  #answer(message: ClientMessage): void {
+  #answer(message: ClientMessage, text: string): void {
     switch (message.type) {
       case "auth":
         this.#renew(message);
@@ -136,7 +137,7 @@ export class Session {
         this.#unsubscribe(message);
         break;
       case "command":
-        this.#command(message);
+        this.#command(message, text);
         break;
       case "ping":
         this.connection.send({ type: "pong", id: message.id });
@@ -191,7 +192,7 @@ export class Session {
     this.connection.send({ type: "unsubscription_result", channel, success: true, id });
   }
 
-  #command({ camera, name, args, expires_in, id }: MessageOf<"command">): void {
+  #command({ camera, name, args, expires_in, id }: MessageOf<"command">, text: string): void {
     const refuse = (refusal: Refusal) =>
       this.connection.send({ type: "command_result", id, camera, status: "rejected", ...refusal });
     const refusal = this.#commandRefusal(camera, name);
@@ -202,7 +203,8 @@ export class Session {
     this.#pendingCommands++;
     try {
       const from = { who: `user:${this.#identity.userId}`, address: this.connection.address };
-      this.#context.commands.run({ camera, name, args, expires_in, from }, (update) => {
+      const argsText = memberText(text, "args");
+      this.#context.commands.run({ camera, name, args, argsText, expires_in, from }, (update) => {
         if (FINAL_COMMAND_STATUSES.has(update.status)) this.#pendingCommands--;
         if (!this.#closed) this.connection.send({ type: "command_result", id, ...update });
       });

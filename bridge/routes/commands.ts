@@ -3,10 +3,11 @@ import { z } from "zod";
 import { ReplyCode } from "../../contract/codes.ts";
 import { commandRequestSchema, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
 import { idSchema } from "../../contract/ids.ts";
+import { memberText } from "../../contract/json-text.ts";
 import type { CommandUpdate } from "../command-relay.ts";
 import { RequestError } from "../errors.ts";
 import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
+import { read, textOfBody } from "./request-body.ts";
 import { perMinute, type Services } from "./services.ts";
 
 const paramsSchema = z.object({ id: idSchema });
@@ -27,11 +28,12 @@ export function commandRoutes(server: FastifyInstance, services: Services): void
     const { wait } = read(querySchema, request.query, "The query");
     const command = read(bodySchema, request.body);
 
+    const argsText = memberText(textOfBody(request.body) ?? "", "args");
     const from = { who: caller.name, address: addressOf(request.raw) };
     const update = await new Promise<CommandUpdate | undefined>((resolve) => {
       let newest: CommandUpdate | undefined;
       const timer = setTimeout(() => resolve(newest), wait * 1000);
-      relay.run({ ...command, camera, from }, (next) => {
+      relay.run({ ...command, argsText, camera, from }, (next) => {
         newest = next;
         if (!FINAL_COMMAND_STATUSES.has(next.status)) return;
         clearTimeout(timer);
@@ -46,6 +48,7 @@ export function commandRoutes(server: FastifyInstance, services: Services): void
 
 function refuseWhatWasNotSent({ code, error = "The command was not sent", command_id }: CommandUpdate): void {
   if (code === ReplyCode.badRequest) throw new RequestError(400, "bad_request", error);
+  if (code === ReplyCode.rateLimited) throw new RequestError(429, "rate_limited", error);
   if (code === ReplyCode.limit) throw new RequestError(429, "limit", error);
   if (code === ReplyCode.deviceOffline) throw new RequestError(409, "device_offline", error, { command_id });
 }

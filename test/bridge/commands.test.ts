@@ -320,6 +320,35 @@ describe("a late reply", () => {
   });
 });
 
+describe("a user", () => {
+  it("gives at most maxPerMinute commands in a minute, by whichever door, and others go on", () => {
+    relay.stop();
+    relay = start({ maxPerMinute: 2 });
+    const refused = [run(), run(), run()].map((updates) => updates.at(-1)?.code);
+    expect(refused).toEqual([undefined, undefined, ReplyCode.rateLimited]);
+    const other: CommandUpdate[] = [];
+    const from = { who: "user:bob", address: undefined };
+    relay.run({ camera: "north", name: "reboot", args: {}, expires_in: 30, from }, (update) => other.push(update));
+    expect(other).toEqual([]);
+    expect(relay.stats().queued).toBe(2);
+  });
+});
+
+describe("8,000 stray replies of a camera", () => {
+  it("are one line in the log, and one a minute that says how many they were", () => {
+    relay.stop();
+    const lines: string[] = [];
+    relay = start({ logger: pino({ level: "info" }, { write: (line: string) => lines.push(line) }) });
+    link.connections.delete(NORTH);
+    for (let n = 0; n < 8_000; n++)
+      journal.say({ kind: "camera-reply", camera: "north", command: "x" }, { command_id: `c${n}`, status: "failed" });
+    expect(lines).toHaveLength(1);
+    vi.advanceTimersByTime(60_000);
+    expect(lines).toHaveLength(2);
+    expect(JSON.parse(lines[1] ?? "")).toMatchObject({ camera: "north", times: 7_999 });
+  });
+});
+
 describe("the end of the server", () => {
   it("is told to everybody who waits, truthfully: what was sent may still be done", () => {
     const inFlight = run();

@@ -169,11 +169,13 @@ it("tells of cameras that are away, never came, or have alerts, and of queues th
   await north.publishAsync(`${ROOT}/north/alerts/lens`, alert, { qos: 1, retain: true });
   await south.publishAsync(`${ROOT}/south/link`, link("s", "online"), { qos: 1, retain: true });
   await south.publishAsync(`${ROOT}/south/link`, link("s", "offline"), { qos: 1, retain: true });
-  await south.subscribeAsync(`${ROOT}/south/commands/+`, { qos: 1 });
   await south.endAsync();
   const token = (await runCommand(server.variables, ["token", "carol", "--permission", "admin"])).output;
+  const away = await connect("away", { username: "carol", password: token, clean: false });
+  await away.subscribeAsync("house/+", { qos: 1 });
+  await away.endAsync();
   const carol = await connect("carol", { password: token });
-  for (const id of ["1", "2", "3"]) await carol.publishAsync(`${ROOT}/south/commands/${id}`, "{}", { qos: 1 });
+  for (const id of ["1", "2", "3"]) await carol.publishAsync(`house/${id}`, "{}", { qos: 1 });
 
   await expect
     .poll(async () => (await doctor(server.variables)).of("camera south"), { timeout: 20_000 })

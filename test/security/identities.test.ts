@@ -120,12 +120,18 @@ describe("a command by MQTT", () => {
     expect(await nextIssuer(die)).toBe("user:somebody");
   });
 
-  it("keeps all else that it says", async () => {
+  it("comes with its own id and arguments as they were sent, digits that numbers cannot hold among them", async () => {
     const client = await program.client(["camera:control"]);
-    const sent: Command = { ...JSON.parse(newCommand()), args: { __proto__: null, deep: [[{ Größe: "🏔" }]] } };
-    await client.publishAsync(COMMAND, JSON.stringify(sent), { qos: 1 });
+    const topic = `${ROOT}/cameras/north/commands/lens.turn`;
+    const args = '{"deep":[[{"Größe":"🏔","steps":12345678901234567890}]]}';
+    await client.publishAsync(topic, newCommand().replace('"args":{}', `"args":${args}`), { qos: 1 });
     const [received] = await atNorth.has(1);
-    expect(JSON.parse(received?.payload ?? "")).toEqual({ ...sent, issued_by: "user:somebody" });
+    const { id } = JSON.parse(received?.payload ?? "");
+    expect(id).toMatch(/^by-mqtt-/);
+    expect(received?.payload).toContain(`"args":${args}`);
+    const north = await program.client("north");
+    const reply = JSON.stringify({ command_id: id, status: "succeeded" });
+    await north.publishAsync(`${ROOT}/cameras/north/replies/lens.turn`, reply, { qos: 1 });
   });
 
   it("is refused when it is nested too deep to be read", async () => {
@@ -143,10 +149,14 @@ describe("a command by MQTT", () => {
     expect(atNorth.messages).toEqual([]);
   });
 
-  it("that is no JSON object comes as it was, for it is no command", async () => {
+  it("that is no JSON object never comes to the camera, and its sender is told", async () => {
     const client = await program.client(["camera:control"]);
+    const replies = inboxOf(client);
+    await client.subscribeAsync(`${ROOT}/cameras/north/replies/+`, { qos: 1 });
     for (const payload of ["ON", "[1]", "null", ""]) await client.publishAsync(COMMAND, payload, { qos: 1 });
-    expect((await atNorth.has(4)).map(({ payload }) => payload)).toEqual(["ON", "[1]", "null", ""]);
+    const told = (await replies.has(4)).map(({ payload }) => JSON.parse(payload).status);
+    expect(told).toEqual(["rejected", "rejected", "rejected", "rejected"]);
+    expect(atNorth.messages).toEqual([]);
   });
 });
 
