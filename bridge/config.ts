@@ -135,6 +135,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       sync: read.JOURNAL_SYNC === "always",
       retentionEvents: read.RETENTION_EVENTS,
       retentionHours: read.RETENTION_HOURS,
+      sharePercent: read.RETENTION_SHARE_PERCENT,
     },
     presence: { graceMs: read.PRESENCE_GRACE_MS, maxCameras: read.MAX_CAMERAS },
     linkGaps: { settleMs: read.LINK_GAP_SETTLE_SECONDS * 1000 },
@@ -232,6 +233,8 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
     DRAIN_TIMEOUT_MS: countVariable.min(1, "must be at least 1").default(30_000),
 
     RETENTION_EVENTS: countVariable.min(1, "must be at least 1").default(10_000),
+    /** Of a channel that many speak in: who has more of its events is kept apart, and pushes out nobody else's. */
+    RETENTION_SHARE_PERCENT: countVariable.min(1, "must be at least 1").max(100, "must be at most 100").default(10),
     RETENTION_HOURS: z.coerce
       .number("must be a number of hours")
       .positive("must be a number of hours above 0")

@@ -4,7 +4,7 @@ import type { Connection } from "./connection.ts";
 import { type FanOut, NOTHING } from "./fan-out.ts";
 import { type Label, messageFrame } from "./frames.ts";
 import type { Group } from "./group.ts";
-import type { Entry, Journal } from "./journal/journal.ts";
+import type { Journal, StateEntry } from "./journal/journal.ts";
 import type { Lost, PageRequest, Pages, Snapshot } from "./pages.ts";
 import { labelOf, shows, type View, viewOf } from "./view.ts";
 
@@ -58,6 +58,8 @@ export class Feed {
   reading: Reading | undefined;
   lagging = false;
   #onlyCameras: ReadonlySet<string> | undefined;
+  /** Up to where the subscriber of a channel was told that events are missing, while others are kept there. */
+  readonly #told = new Map<string, number>();
   /** Channels whose subscriber is to be told when the edge is reached. */
   #awaiting: string[] = [];
 
@@ -104,6 +106,7 @@ export class Feed {
   unsubscribe(channel: string): void {
     this.#halt();
     this.channels.delete(channel);
+    this.#told.delete(channel);
     this.#awaiting = this.#awaiting.filter((name) => name !== channel);
     const others = this.errands.filter((errand) => errand.channel !== channel);
     this.errands.splice(0, this.errands.length, ...others);
@@ -141,6 +144,7 @@ export class Feed {
       const { journal, fanOut } = this.#context;
       const channels = [...this.channels.keys()];
       this.channels.clear();
+      this.#told.clear();
       this.errands.length = 0;
       this.lagging = false;
       this.#awaiting = [...channels];
@@ -183,19 +187,26 @@ export class Feed {
     return {
       channels: view.channels,
       begins: channels,
+      told: this.#told,
       after: cursor,
       until,
       coalesce: lagging,
       label: shared ? (entry) => labelOf(view, entry) : (entry) => this.#unseen(entry, labelOf(view, entry)),
-      key: shared ? `${lagging ? "newest" : "all"} ${cursor} ${view.key}` : undefined,
+      key: shared ? `${lagging ? "newest" : "all"} ${cursor} ${[...this.#told.values()]} ${view.key}` : undefined,
     };
   }
 
   /** The journal no longer has everything: the gap is told, then the state as it was when it began, then what is left. */
-  lose({ channel, reason, gap }: Lost): void {
+  lose({ channel, reason, gap, keptFrom }: Lost): void {
     if (!this.channels.has(channel)) return;
     if (!this.#awaiting.includes(channel)) this.#awaiting.push(channel);
     const [errand, ...others] = this.errands;
+    if (keptFrom !== undefined) {
+      // What is kept within the gap is sent: the reader stays where it is.
+      const place = errand?.kind === "stretch" && errand.channel === channel ? errand.after : this.cursor;
+      this.#tellGap(channel, { reason, gap, keptFrom: place }, undefined);
+      return;
+    }
     if (errand?.kind !== "stretch" || errand.channel !== channel) {
       this.#goOn(channel, this.#tellGap(channel, { reason, gap }, undefined));
       return;
@@ -225,7 +236,7 @@ export class Feed {
    */
   #tellGap(
     channel: string,
-    { reason, gap }: Omit<Lost, "channel">,
+    { reason, gap, keptFrom }: Omit<Lost, "channel">,
     id: SubscriptionResult["id"],
     place = gap.after,
   ): number {
@@ -235,7 +246,8 @@ export class Feed {
     const goesOn = reason === "trimmed" || reason === "damaged";
     const isAhead = reason === "damaged" && gap.after > place;
     const behind = goesOn ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
-    const position = isAhead ? place : behind;
+    const position = keptFrom !== undefined ? Math.min(keptFrom, behind) : isAhead ? place : behind;
+    if (keptFrom !== undefined) this.#told.set(channel, gap.before - 1);
     const told = { after: gap.after, before: Math.max(gap.before, position + 1) };
     const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
     this.connection.send({ ...result, recovered: false, reason, gap: told });
@@ -261,6 +273,7 @@ export class Feed {
     return {
       channels: new Set(label),
       begins: new Map(),
+      told: this.#told,
       after,
       until,
       coalesce: false,
@@ -269,7 +282,7 @@ export class Feed {
     };
   }
 
-  #unseen(entry: Entry, label: Label | undefined): Label | undefined {
+  #unseen(entry: StateEntry, label: Label | undefined): Label | undefined {
     const unseen = label?.filter((channel) => entry.position > (this.channels.get(channel) ?? 0));
     return unseen?.length === 0 ? undefined : unseen;
   }

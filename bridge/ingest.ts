@@ -329,7 +329,8 @@ class JournalIngest implements BridgeIngest {
   ): Promise<Accepted> {
     const { identity, payload } = publication;
     await this.#append({ ...this.#messageOf(publication, facts), publish: undefined }, payload.length);
-    take({ identity, payload, camera, name });
+    // When it is acknowledged.
+    setImmediate(take, { identity, payload, camera, name });
     return { position: undefined, forward: false };
   }
 

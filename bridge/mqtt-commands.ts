@@ -1,7 +1,14 @@
 import type { Logger } from "pino";
+import { ulid } from "ulid";
 import { z } from "zod";
 import { ReplyCode } from "../contract/codes.ts";
-import { DEFAULT_COMMAND_EXPIRES_IN, FINAL_COMMAND_STATUSES, MAX_COMMAND_EXPIRES_IN } from "../contract/commands.ts";
+import {
+  type CommandReply,
+  type CommandStatus,
+  DEFAULT_COMMAND_EXPIRES_IN,
+  FINAL_COMMAND_STATUSES,
+  MAX_COMMAND_EXPIRES_IN,
+} from "../contract/commands.ts";
 import { MAX_JSON_DEPTH, timestampSchema } from "../contract/events.ts";
 import { jsonDepth, memberText } from "../contract/json-text.ts";
 import { LimitedLog } from "../contract/limited-log.ts";
@@ -37,6 +44,9 @@ interface ToldEnd extends Pick<CommandUpdate, "status" | "error" | "code"> {
   command_id: string | undefined;
 }
 
+/** As a camera says it. Whether a camera did what it did not answer in time, nobody knows. */
+const REPLIED: Partial<Record<CommandStatus, CommandReply["status"]>> = { rejected: "rejected", timed_out: "unknown" };
+
 /** A camera's own answers come by its replies; those of the relay are told there for who waits for one. */
 const TOLD: ReadonlySet<ReplyCode | undefined> = new Set([
   ...[ReplyCode.badRequest, ReplyCode.deviceOffline, ReplyCode.limit, ReplyCode.rateLimited],
@@ -46,7 +56,7 @@ const TOLD: ReadonlySet<ReplyCode | undefined> = new Set([
 /**
  * Brings the commands of MQTT clients into the relay that those of HTTP and WebSockets go through: one queue for each
  * camera, one set of limits. Its sender hears of a refusal, and of a command that came to nothing, on the camera's
- * replies topic, as `{command_id, status, error}`.
+ * replies topic, in the form of a camera's own answer.
  */
 export class MqttCommands {
   readonly #options: MqttCommandsOptions;
@@ -98,7 +108,9 @@ export class MqttCommands {
       logger.info({ identity, camera, command: name, status, error, times }, "a command by MQTT is not done"),
     );
     const topic = tree.build({ kind: "camera-reply", camera, command: name });
-    const payload = Buffer.from(JSON.stringify({ command_id, status, error, code, from: "server" }));
+    const data = { command_id, status: REPLIED[status] ?? "failed", error, code };
+    const said = { v: 1, id: ulid(), timestamp: new Date().toISOString(), event: "command.reply", data };
+    const payload = Buffer.from(JSON.stringify(said));
     // Not into the journal: it is no word of the camera, and the relay reads there what cameras answer.
     link.publish({ topic, payload, qos: 1, retain: false }).catch((err: unknown) => {
       logger.warn({ err, camera, command: command_id }, "the end of a command is not published");

@@ -15,10 +15,12 @@ export interface PageRequest {
   channels: ReadonlySet<string>;
   /** Where each channel begins, when that is above `after`. */
   begins: ReadonlyMap<string, number>;
+  /** Up to where the reader of a channel was told that events are missing. */
+  told: ReadonlyMap<string, number>;
   after: number;
   until: number;
   /** Undefined for an entry that this reader is not to get. */
-  label: (entry: Entry) => Label | undefined;
+  label: (entry: StateEntry) => Label | undefined;
   /** Leave out state that a later entry replaces. */
   coalesce: boolean;
   /** The same for requests with the same answer; undefined for one that nobody else makes. */
@@ -38,6 +40,8 @@ export interface Lost {
   channel: string;
   reason: UnrecoverableReason;
   gap: Gap;
+  /** As of `Recovery`. */
+  keptFrom?: number;
 }
 
 /** A channel's state as of one moment, in order of position. */
@@ -82,7 +86,8 @@ export class Pages {
     });
     // Asked after reading: what was trimmed while the page was read must not go missing in silence.
     const lost = this.#lost(request);
-    const page = { ...this.#encode(entries, request), next, lost };
+    const states = this.#trimmedStates(request, entries, next);
+    const page = { ...this.#encode(entries, request, states), next, lost };
     return lost.length === 0 && epoch === this.#journal.epoch ? this.#keep(key, page) : page;
   }
 
@@ -129,27 +134,59 @@ export class Pages {
     this.#snapshots.clear();
   }
 
-  #lost({ channels, begins, after }: PageRequest): Lost[] {
+  #lost({ channels, begins, told, after }: PageRequest): Lost[] {
     const lost: Lost[] = [];
     const { epoch } = this.#journal;
     for (const channel of channels) {
-      const position = Math.max(after, begins.get(channel) ?? 0);
+      const position = Math.max(after, begins.get(channel) ?? 0, told.get(channel) ?? 0);
       const recovery = this.#journal.recovery(channel, { epoch, position });
       // A hole further on is told when its place is reached.
       const isAhead = !recovery.complete && recovery.reason === "damaged" && recovery.gap.after > position;
-      if (!recovery.complete && !isAhead) lost.push({ channel, reason: recovery.reason, gap: recovery.gap });
+      if (recovery.complete || isAhead) continue;
+      const { reason, gap, keptFrom } = recovery;
+      lost.push({ channel, reason, gap, ...(keptFrom === undefined ? {} : { keptFrom }) });
     }
     return lost;
   }
 
-  #encode(entries: readonly Entry[], { label, coalesce }: PageRequest): Pick<Page, "frames" | "events"> {
+  /**
+   * State whose event was trimmed, within a gap that holds others' events: told in its place, as part of the state.
+   * In order of position.
+   */
+  #trimmedStates({ channels, told, after }: PageRequest, entries: readonly Entry[], next: number): StateEntry[] {
+    const states = new Map<number, StateEntry>();
+    for (const channel of channels) {
+      const until = Math.min(next, told.get(channel) ?? 0);
+      if (until <= after) continue;
+      for (const state of this.snapshot(channel, undefined).entries)
+        if (state.position > after && state.position <= until) states.set(state.position, state);
+    }
+    for (const { position } of entries) states.delete(position);
+    return [...states.values()].sort((one, other) => one.position - other.position);
+  }
+
+  #encode(
+    entries: readonly Entry[],
+    { label, coalesce }: PageRequest,
+    trimmedStates: readonly StateEntry[] = [],
+  ): Pick<Page, "frames" | "events"> {
     const replaced = coalesce ? this.#replaced(entries) : undefined;
     const texts: string[] = [];
+    const states = trimmedStates.values();
+    let state = states.next();
+    const tellStates = (before: number) => {
+      for (; !state.done && state.value.position < before; state = states.next()) {
+        const channels = label(state.value);
+        if (channels !== undefined) texts.push(eventText(state.value.body, state.value.position, channels, true));
+      }
+    };
     for (const entry of entries) {
+      tellStates(entry.position);
       if (replaced?.has(entry.position)) continue;
       const channels = label(entry);
       if (channels !== undefined) texts.push(eventText(entry.body, entry.position, channels));
     }
+    tellStates(Number.POSITIVE_INFINITY);
     return framesOf(texts);
   }
 

@@ -108,7 +108,7 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
         retains: isRetained(parsed),
         owner,
         act: actOf(parsed),
-        isLookedAt: parsed.kind === "camera-preview",
+        isLookedAt: parsed.kind === "camera-preview" || parsed.kind === "camera-command",
       };
     },
   };

@@ -9,6 +9,7 @@ import type { BridgeConfig } from "../bridge/config.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
 import { openLevelJournal } from "../bridge/journal/level.ts";
 import { openRedisJournal } from "../bridge/journal/redis.ts";
+import { withFairShares } from "../bridge/journal/shared-channels.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../bridge/previews.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
 import type { StoreConfig } from "./config.ts";
@@ -78,7 +79,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
       opened.push({ stop: () => journal.close() });
       const previews = await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits });
       opened.push({ stop: () => previews.close() });
-      return { redis: undefined, cluster, clock, journal, previews, stop };
+      return { redis: undefined, cluster, clock, journal: withFairShares(journal, bridge.journal), previews, stop };
     }
     const redis = openRedis({ url: store.url, prefix: store.prefix, ...part("redis") });
     opened.push({ stop: () => redis.close() });
@@ -95,7 +96,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     opened.push({ stop: () => journal.close() });
     const previews = openRedisPreviews({ redis, now, wall: Date.now, ...limits });
     opened.push({ stop: () => previews.close() });
-    return { redis, cluster, clock, journal, previews, stop };
+    return { redis, cluster, clock, journal: withFairShares(journal, bridge.journal), previews, stop };
   } catch (error) {
     await stop();
     throw error;

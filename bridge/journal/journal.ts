@@ -94,7 +94,18 @@ export interface ReplayPage {
  *   behind it, `replay` has.
  * - `ahead`: this journal never got as far as the client's place; the gap lies behind the head and is empty.
  */
-export type Recovery = { complete: true } | { complete: false; reason: UnrecoverableReason; gap: Gap };
+export type Recovery =
+  | { complete: true }
+  | {
+      complete: false;
+      reason: UnrecoverableReason;
+      gap: Gap;
+      /**
+       * Of what was trimmed: not all within the gap is gone, and from here on `replay` has what is kept of it. Undefined:
+       * nothing is.
+       */
+      keptFrom?: number;
+    };
 
 /**
  * The durable, ordered record of everything accepted. A position is a whole number from 1 that only grows, unique over
@@ -123,6 +134,8 @@ export interface Journal {
   state(topic: string): StateEntry | undefined;
   /** Whether the channel has a place in the journal: it has entries, or had some lately. */
   hasChannel(channel: string): boolean;
+  /** The channels that have a place. */
+  channelNames(): Iterable<string>;
   /** How many channels more can have a place. */
   readonly freeChannels: number;
   /** MQTT subscribers have been given the message. */

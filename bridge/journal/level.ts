@@ -216,6 +216,10 @@ class LevelJournal implements Journal {
     return this.#channels.get(channel) !== undefined;
   }
 
+  channelNames(): Iterable<string> {
+    return this.#channels.names();
+  }
+
   get freeChannels(): number {
     return this.#channels.free;
   }

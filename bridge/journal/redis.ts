@@ -249,6 +249,10 @@ class RedisJournal implements Journal {
     return this.#loaded.knowledge.channels.has(channel);
   }
 
+  channelNames(): Iterable<string> {
+    return this.#loaded.knowledge.channels.names();
+  }
+
   get freeChannels(): number {
     return this.#loaded.knowledge.channels.free;
   }

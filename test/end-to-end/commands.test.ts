@@ -189,6 +189,7 @@ describe("a command, from the dashboard to the camera and back", () => {
       .map(({ content }) => commandSchema.parse(content))
       .find(({ id }) => id === command_id);
     if (command === undefined) throw new Error("the command was not heard");
+    command.expires_at = new Date(Date.now() + 600_000).toISOString();
     const taken = camera.captures();
     await publish(command);
     await expect

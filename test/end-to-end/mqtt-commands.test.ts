@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { inboxOf } from "../broker/broker-under-test.ts";
-import { signToken } from "../support/dashboard.ts";
 import { OPERATOR_KEY, type Program, ROOT, startProgram } from "../security/mqtt-program.ts";
+import { signToken } from "../support/dashboard.ts";
 
 let program: Program;
 
@@ -31,7 +31,7 @@ it("meets the limits of HTTP: one at a time, so many waiting, so many a minute, 
     await user.publishAsync(`${NORTH}/commands/reboot`, reboot(`r${n}`), { qos: n % 3 === 0 ? 0 : 1 });
   // One is in flight and 16 wait: of 60 a minute 43 find the queue full, the others are too many.
   await replies.has(300 - 17);
-  const errors = replies.messages.map(({ payload }) => JSON.parse(payload).error);
+  const errors = replies.messages.map(({ payload }) => JSON.parse(payload).data.error);
   expect(errors.filter((text) => /too many commands wait/.test(text))).toHaveLength(60 - 17);
   expect(errors.filter((text) => /more than 60 commands of one user in a minute/.test(text))).toHaveLength(300 - 60);
   expect(commands.messages.map(({ payload }) => JSON.parse(payload).id)).toEqual(["r0"]);
@@ -66,5 +66,5 @@ it.each([
   await user.subscribeAsync(`${ROOT}/cameras/south/replies/+`, { qos: 1 });
   await user.publishAsync(`${ROOT}/cameras/south/commands/reboot`, payload, { qos: 1 });
   const [reply] = await replies.has(1);
-  expect(JSON.parse(reply?.payload ?? "").error).toMatch(error);
+  expect(JSON.parse(reply?.payload ?? "").data.error).toMatch(error);
 });

@@ -154,7 +154,7 @@ describe("a command by MQTT", () => {
     const replies = inboxOf(client);
     await client.subscribeAsync(`${ROOT}/cameras/north/replies/+`, { qos: 1 });
     for (const payload of ["ON", "[1]", "null", ""]) await client.publishAsync(COMMAND, payload, { qos: 1 });
-    const told = (await replies.has(4)).map(({ payload }) => JSON.parse(payload).status);
+    const told = (await replies.has(4)).map(({ payload }) => JSON.parse(payload).data.status);
     expect(told).toEqual(["rejected", "rejected", "rejected", "rejected"]);
     expect(atNorth.messages).toEqual([]);
   });

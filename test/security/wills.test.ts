@@ -75,5 +75,11 @@ describe("the will of a client whose token is good no more", () => {
 it("the will of a client whose link breaks is carried out, in its name", async () => {
   const client = await clientOf("frank", ["camera:control"], COMMAND);
   client.stream.destroy();
-  expect(await doneBy("frank")).toEqual([["command", "camera:north reboot", "issued"]]);
+  const target = "camera:north reboot";
+  // The camera is not there.
+  const done = [
+    ["command", target, "issued"],
+    ["command", target, "failed"],
+  ];
+  await expect.poll(() => doneBy("frank"), { timeout: 20_000 }).toEqual(done);
 });

@@ -57,6 +57,10 @@ export class ChannelLogs {
     return this.#logs.get(name);
   }
 
+  names(): Iterable<string> {
+    return this.#logs.keys();
+  }
+
   get free(): number {
     return Math.max(0, this.#maxChannels - this.#logs.size);
   }

@@ -24,6 +24,10 @@ export class Channels {
     return this.#floors.has(name);
   }
 
+  names(): Iterable<string> {
+    return this.#floors.keys();
+  }
+
   get free(): number {
     return Math.max(0, this.#maxChannels - this.#floors.size);
   }

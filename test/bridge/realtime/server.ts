@@ -10,6 +10,7 @@ import type { CommandRunner } from "../../../bridge/command-relay.ts";
 import { type BridgeIngest, createIngest } from "../../../bridge/ingest.ts";
 import type { Journal } from "../../../bridge/journal/journal.ts";
 import { openLevelJournal } from "../../../bridge/journal/level.ts";
+import { withFairShares } from "../../../bridge/journal/shared-channels.ts";
 import { openPreviews } from "../../../bridge/previews.ts";
 import { type Sockets, type SocketsConfig, type SocketsOptions, startSockets } from "../../../bridge/sockets.ts";
 import { createTokens, type Tokens } from "../../../bridge/tokens.ts";
@@ -48,6 +49,8 @@ export interface RealtimeOptions extends Partial<SocketsConfig> {
   register?: SocketsOptions["register"];
   retentionEvents?: number;
   allowedOrigins?: readonly string[];
+  /** Default: senders have no shares. */
+  sharePercent?: number;
 }
 
 export interface Realtime {
@@ -83,13 +86,15 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
     register = new LocalRegister(),
     retentionEvents = 10_000,
     allowedOrigins = [],
+    sharePercent = 100,
     ...config
   } = options;
   const path = await mkdtemp(join(tmpdir(), "skylapse-realtime-"));
-  const journal = await openLevelJournal({
+  const store = await openLevelJournal({
     path: join(path, "journal"),
     ...{ sync: false, retentionEvents, retentionHours: 24, logger },
   });
+  const journal = withFairShares(store, { retentionEvents, sharePercent });
   const previews = await openPreviews({ path: join(path, "previews") });
   const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes: 262_144, logger });
   const tokens = createTokens({ secrets: [SECRET] });

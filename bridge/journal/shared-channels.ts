@@ -1,0 +1,202 @@
+import { channelOfLog, FairShares, isShared, logOf, ownerOf } from "./fair-shares.ts";
+import type {
+  Appended,
+  Entry,
+  Journal,
+  JournalMessage,
+  Recovery,
+  ReplayPage,
+  ReplayRequest,
+  StateEntry,
+  Unemitted,
+} from "./journal.ts";
+
+export interface SharedChannelsOptions {
+  /** Events that a channel keeps. */
+  retentionEvents: number;
+  /** Of them, what one sender may have of a channel that many speak in, percent. */
+  sharePercent: number;
+}
+
+/**
+ * A journal in which nobody can push the others' events out of a channel that all share: one camera at 2,000 events a
+ * second erased everybody's 24 hours in 5 seconds. Who has more than a share is kept apart ({@link FairShares}), and
+ * read together with the others, in order of position. Works above any store, whose retention sees a log more.
+ */
+export function withFairShares(journal: Journal, options: SharedChannelsOptions): Journal {
+  return new SharedChannels(journal, options);
+}
+
+class SharedChannels implements Journal {
+  readonly #journal: Journal;
+  readonly #shares: FairShares;
+  /** The logs of each channel beside its own. */
+  readonly #logs = new Map<string, Set<string>>();
+  #followers: readonly ((entries: readonly Entry[]) => void)[] = [];
+
+  constructor(journal: Journal, { retentionEvents, sharePercent }: SharedChannelsOptions) {
+    this.#journal = journal;
+    this.#shares = new FairShares(retentionEvents, sharePercent);
+    this.#find();
+    journal.onReset(() => this.#find());
+    journal.follow((entries) => this.#follow(entries));
+  }
+
+  get epoch(): string {
+    return this.#journal.epoch;
+  }
+
+  get head(): number {
+    return this.#journal.head;
+  }
+
+  get trouble(): string | undefined {
+    return this.#journal.trouble;
+  }
+
+  get freeChannels(): number {
+    return this.#journal.freeChannels;
+  }
+
+  append(message: JournalMessage): Promise<Appended> {
+    const owner = ownerOf(message.origin.sender, message.camera);
+    return this.#journal.append(owner === undefined ? message : this.#placed(message, owner));
+  }
+
+  follow(onEntries: (entries: readonly Entry[]) => void): () => void {
+    const follower = (entries: readonly Entry[]) => onEntries(entries);
+    this.#followers = [...this.#followers, follower];
+    return () => {
+      this.#followers = this.#followers.filter((other) => other !== follower);
+    };
+  }
+
+  async replay(request: ReplayRequest): Promise<ReplayPage> {
+    const channels = request.channels.flatMap((channel) => this.#logsOf(channel));
+    const page = await this.#journal.replay({ ...request, channels });
+    return { ...page, entries: shown(page.entries) };
+  }
+
+  recovery(channel: string, since: { epoch: string; position: number }): Recovery {
+    let lost: Lost | undefined;
+    let keptFrom = Number.POSITIVE_INFINITY;
+    const logs = this.#logsOf(channel);
+    for (const log of logs) {
+      const recovery = this.#journal.recovery(log, since);
+      if (recovery.complete) keptFrom = since.position;
+      // In another epoch, or in one that is not as far, it is the same for all.
+      else if (logs.length === 1 || (recovery.reason !== "trimmed" && recovery.reason !== "damaged")) return recovery;
+      else {
+        keptFrom = Math.min(keptFrom, recovery.gap.before - 1);
+        lost = wider(lost, recovery);
+      }
+    }
+    if (lost === undefined) return { complete: true };
+    return lost.reason === "damaged" ? lost : { ...lost, keptFrom: Math.max(since.position, keptFrom) };
+  }
+
+  snapshot(channel: string): readonly StateEntry[] {
+    const logs = this.#logsOf(channel);
+    if (logs.length === 1) return this.#journal.snapshot(channel);
+    const states = logs.flatMap((log) => shown(this.#journal.snapshot(log)));
+    return states.sort((one, other) => one.position - other.position);
+  }
+
+  state(topic: string): StateEntry | undefined {
+    const state = this.#journal.state(topic);
+    return state === undefined ? undefined : shownOne(state);
+  }
+
+  hasChannel(channel: string): boolean {
+    return this.#journal.hasChannel(channel);
+  }
+
+  channelNames(): Iterable<string> {
+    return this.#journal.channelNames();
+  }
+
+  emitted(position: number): void {
+    this.#journal.emitted(position);
+  }
+
+  unemitted(): AsyncIterable<Unemitted> {
+    return this.#journal.unemitted();
+  }
+
+  onUnemitted(listener: () => void): () => void {
+    return this.#journal.onUnemitted(listener);
+  }
+
+  onReset(listener: () => void): () => void {
+    return this.#journal.onReset(listener);
+  }
+
+  trim(): Promise<number> {
+    return this.#journal.trim();
+  }
+
+  close(): Promise<void> {
+    return this.#journal.close();
+  }
+
+  /** The message, in logs of its sender's own where that has more than its share. */
+  #placed(message: JournalMessage, owner: string): JournalMessage {
+    let channels: string[] | undefined;
+    for (const [index, channel] of message.channels.entries()) {
+      if (!isShared(channel) || !this.#shares.exceeds(channel, owner)) continue;
+      channels ??= [...message.channels];
+      channels[index] = logOf(channel, owner);
+    }
+    return channels === undefined ? message : { ...message, channels };
+  }
+
+  #follow(entries: readonly Entry[]): void {
+    for (const { channels } of entries) for (const log of channels) this.#note(log);
+    const told = shown(entries);
+    for (const follower of this.#followers) follower(told);
+  }
+
+  #find(): void {
+    this.#logs.clear();
+    for (const log of this.#journal.channelNames()) this.#note(log);
+  }
+
+  #note(log: string): void {
+    const channel = channelOfLog(log);
+    if (channel === undefined) return;
+    const logs = this.#logs.get(channel);
+    if (logs === undefined) this.#logs.set(channel, new Set([log]));
+    else logs.add(log);
+  }
+
+  /** The logs that hold the channel's events. One that was forgotten, since it keeps nothing, is left out from then on. */
+  #logsOf(channel: string): string[] {
+    const logs = this.#logs.get(channel);
+    if (logs === undefined) return [channel];
+    for (const log of logs) if (!this.#journal.hasChannel(log)) logs.delete(log);
+    return [channel, ...logs];
+  }
+}
+
+type Lost = Extract<Recovery, { complete: false }>;
+
+/** What was trimmed is told first: a hole is told when its place is reached. */
+function wider(one: Lost | undefined, other: Lost): Lost {
+  if (one === undefined) return other;
+  if (one.reason !== other.reason) return one.reason === "trimmed" ? one : other;
+  return (one.reason === "trimmed") === one.gap.before >= other.gap.before ? one : other;
+}
+
+/** As dashboards know them: with the names of channels. The same array when there is nothing to change. */
+function shown<One extends StateEntry>(entries: readonly One[]): readonly One[] {
+  return entries.some(isApart) ? entries.map(shownOne) : entries;
+}
+
+function shownOne<One extends StateEntry>(entry: One): One {
+  return isApart(entry) ? { ...entry, channels: entry.channels.map((log) => channelOfLog(log) ?? log) } : entry;
+}
+
+function isApart({ channels }: StateEntry): boolean {
+  for (const log of channels) if (channelOfLog(log) !== undefined) return true;
+  return false;
+}
