@@ -20,6 +20,7 @@ import type {
   Ingest,
   OutgoingPublication,
 } from "./broker-link/broker-link.ts";
+import { FairTurns } from "./fair-turns.ts";
 import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
 import type { MqttCommand } from "./mqtt-commands.ts";
@@ -29,14 +30,20 @@ import { SenderClocks } from "./sender-clocks.ts";
 
 /** QoS 0 publications whose write is not waited for; beyond, they are dropped, as QoS 0 permits. */
 const MAX_UNWAITED = 10_000;
-/** Previews on their way to disk: at 64 KiB each, 4 MiB. */
-const MAX_PREVIEWS_UNDER_WAY = 64;
+/**
+ * Previews on their way to the disk at once, and those of one sender. What else comes waits, unacknowledged; the broker bounds how
+ * much that is by `MAX_MQTT_PENDING_BYTES` of each identity.
+ */
+const MAX_PREVIEWS_UNDER_WAY = 32;
+const MAX_PREVIEWS_UNDER_WAY_PER_SENDER = 4;
 /** Events of the backend that wait for the broker link. Beyond, they wait in the journal for the next start. */
 const MAX_WAITING_FOR_LINK = 10_000;
 /** Topics whose parts are remembered: twice as many at most. */
 const TOPICS_REMEMBERED = 10_000;
 /** Places for channels in the journal that are kept for registered cameras: as many as can be registered. */
 export const RESERVED_CHANNELS = MAX_DEVICES;
+/** What an event says beside what it was sent with: names, times, its place. */
+const STATE_OVERHEAD_CHARS = 2048;
 /** Where nobody else is named, the backend speaks. */
 const OWN_SENDER = "backend";
 
@@ -130,7 +137,10 @@ class JournalIngest implements BridgeIngest {
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
   readonly #senderClocks = new SenderClocks();
   #unwaited = 0;
-  #previewsUnderWay = 0;
+  readonly #previewTurns = new FairTurns({
+    maxUnderWay: MAX_PREVIEWS_UNDER_WAY,
+    maxPerOwner: MAX_PREVIEWS_UNDER_WAY_PER_SENDER,
+  });
   readonly #stats: IngestStats = {
     accepted: 0,
     duplicates: 0,
@@ -172,6 +182,12 @@ class JournalIngest implements BridgeIngest {
     const message = this.#messageOf(publication, facts);
     const accepted: Accepted = { position: undefined, forward: true };
     if (publication.retain && message.state === undefined) accepted.historical = true;
+    if (message.state === "set" && message.body.length > 2 * payload.length + STATE_OVERHEAD_CHARS) {
+      // The broker's limits on retained messages count payloads.
+      message.state = undefined;
+      if (message.publish !== undefined) message.publish.retain = false;
+      accepted.notRetained = `it is delivered and not retained: as JSON its ${payload.length} bytes are ${message.body.length} characters`;
+    }
     if (qos === 0) this.#appendUnwaited(publication, message);
     else {
       accepted.position = (await this.#append(message, payload.length)).position;
@@ -341,22 +357,16 @@ class JournalIngest implements BridgeIngest {
   ): Promise<Accepted> {
     const { camera, capture } = topic;
     const { payload } = publication;
-    if (this.#previewsUnderWay >= MAX_PREVIEWS_UNDER_WAY) {
-      this.#stats.failed++;
-      throw new StoreUnavailableError(`${MAX_PREVIEWS_UNDER_WAY} previews are being written: try again`);
-    }
-    this.#previewsUnderWay++;
     let saved: SavedPreview;
     try {
-      saved = await this.#options.previews.save(camera, capture, payload, {
-        senderAheadMs: this.#senderClocks.aheadOf(camera),
-      });
+      const senderAheadMs = this.#senderClocks.aheadOf(camera);
+      saved = await this.#previewTurns.run(publication.identity, () =>
+        this.#options.previews.save(camera, capture, payload, { senderAheadMs }),
+      );
     } catch (error) {
       if (error instanceof PreviewRefusedError) this.#refuse("bad_picture", error.message);
       this.#stats.failed++;
       throw new StoreUnavailableError("the preview could not be written", { cause: error });
-    } finally {
-      this.#previewsUnderWay--;
     }
     const timestamp = new Date(this.#now()).toISOString();
     // A picture has no id. One of the same capture with the same bytes is a repetition.

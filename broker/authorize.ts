@@ -10,12 +10,13 @@ import type { Answers, IngestGate } from "./ingest-gate.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, type PublishDecision } from "./permission-sets.ts";
 import type { RefusedPublications } from "./refused-publications.ts";
+import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
 import { sessionName } from "./session-names.ts";
-import type { RetainedTopics } from "./storage/retained-topics.ts";
+import type { RetainedLookup } from "./storage/retained-topics.ts";
 import type { Wills } from "./wills.ts";
 import { WriteBatch } from "./write-batch.ts";
 
-export interface AuthorizeOptions {
+export interface AuthorizeOptions extends RetainedLimits {
   tree: TopicTree;
   registry: ClientRegistry;
   wills: Wills;
@@ -28,12 +29,11 @@ export interface AuthorizeOptions {
   forgetSubscription(client: Client, filter: string): void;
   /** Whether a publication that the client's session queues is not to be delivered now: see `storage/replays.ts`. */
   leavesToQueue(client: Client, brokerCounter: number): boolean;
-  retainedTopics(): Pick<RetainedTopics, "has" | "sizeBelow">;
+  retainedTopics(): RetainedLookup;
   /** Whether a retained message that is about to be delivered is still what its topic holds. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
   maxPayloadBytes: number;
   maxSubscriptions: number;
-  maxRetainedPerDevice: number;
   maxQueuedBytes: number;
   maxUnsentBytes: number;
   onRefused(refusal: AccessRefusal): void;
@@ -54,6 +54,9 @@ export interface AuthorizeCounts {
   slowClients: number;
 }
 
+/** Retained messages that cost a subscriber as much as one publication: they are read from the store and written, no more. */
+const RETAINED_PER_MESSAGE = 4;
+
 type Callback = (error?: Error | null) => void;
 
 /**
@@ -69,6 +72,7 @@ export class Authorize {
   readonly #options: AuthorizeOptions;
   readonly #batch = new WriteBatch();
   readonly #barred = new WeakMap<Client, ClientAccess>();
+  readonly #room: RetainedRoom;
   readonly #refusedFilters = new LimitedLog();
   #stopping = false;
   /** Not retained because their camera or service has too many. */
@@ -83,6 +87,7 @@ export class Authorize {
 
   constructor(options: AuthorizeOptions) {
     this.#options = options;
+    this.#room = new RetainedRoom(options.retainedTopics, options);
   }
 
   /** From now on wills are kept and not published: it is the broker that goes, not its clients. */
@@ -146,10 +151,11 @@ export class Authorize {
     } else {
       this.counts.received++;
       if (decision.kind === "ingest") {
-        packet.retain &&= this.#mayRetain(access, decision, packet);
+        packet.retain &&= decision.retains && this.#mayRetain(access, decision.owner, packet);
         this.#options.gate.pass(client, access, packet, this.#answers(access, decision, callback));
       } else {
         packet.dup = false;
+        packet.retain &&= this.#mayRetain(access, undefined, packet);
         callback(null);
       }
     }
@@ -172,6 +178,8 @@ export class Authorize {
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
       access.filters.set(filter, subscription.qos);
+      const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
+      access.pace.spend(messages / RETAINED_PER_MESSAGE, bytes);
       callback(null, subscription);
       return;
     }
@@ -256,19 +264,18 @@ export class Authorize {
     }
   }
 
-  /** One device must not fill the room that there is for all: beyond its part its messages are delivered, but not retained. */
+  /** Beyond its room a message is delivered, but not retained. */
   #mayRetain(
     { identity, clientId }: ClientAccess,
-    { retains, owner }: Extract<PublishDecision, { kind: "ingest" }>,
+    owner: string | undefined,
     { topic, payload }: PublishPacket,
   ): boolean {
-    if (!retains || owner === undefined || payload.length === 0) return retains;
-    const { retainedTopics, maxRetainedPerDevice, refused } = this.#options;
-    const topics = retainedTopics();
-    if (topics.sizeBelow(owner) < maxRetainedPerDevice || topics.has(topic)) return true;
+    if (payload.length === 0) return true;
+    const problem = this.#room.problem(owner, topic, payload.length);
+    if (problem === undefined) return true;
     this.refusedRetained++;
-    const why = `${owner} has ${maxRetainedPerDevice} retained messages already (MAX_RETAINED_MESSAGES_PER_DEVICE): it is delivered and not retained`;
-    refused.add({ identity, clientId }, topic, { reason: "no_room", why });
+    const why = `it is delivered and not retained: ${problem}`;
+    this.#options.refused.add({ identity, clientId }, topic, { reason: "no_room", why });
     return false;
   }
 

@@ -51,6 +51,8 @@ const schema = z.object({
   MAX_OFFLINE_BYTES: limitVariable.default(33_554_432),
   MAX_RETAINED_MESSAGES: limitVariable.default(100_000),
   MAX_RETAINED_MESSAGES_PER_DEVICE: limitVariable.default(1000),
+  MAX_RETAINED_BYTES: limitVariable.default(67_108_864),
+  MAX_RETAINED_BYTES_PER_DEVICE: limitVariable.default(4_194_304),
   MQTT_CONNECT_TIMEOUT_MS: durationVariable.default(10_000),
   MQTT_DRAIN_TIMEOUT_MS: durationVariable.default(30_000),
   MQTT_HEARTBEAT_MS: durationVariable.default(60_000),
@@ -135,6 +137,13 @@ export interface BrokerConfig {
   maxRetainedMessages: number;
   /** `MAX_RETAINED_MESSAGES_PER_DEVICE`: of those, below one camera or service. Default 1,000. */
   maxRetainedPerDevice: number;
+  /**
+   * `MAX_RETAINED_BYTES`: payload bytes of all retained messages. Default 64 MiB: what dashboards are shown of them is in memory,
+   * and a server with a heap of 512 MB is to start with it.
+   */
+  maxRetainedBytes: number;
+  /** `MAX_RETAINED_BYTES_PER_DEVICE`: of those, below one camera or service. Default 4 MiB: 16 of the largest. */
+  maxRetainedBytesPerDevice: number;
   /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
   connectTimeoutMs: number;
   /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 30 s, as for dashboards. */
@@ -201,6 +210,8 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     maxOfflineBytes: read.MAX_OFFLINE_BYTES,
     maxRetainedMessages: read.MAX_RETAINED_MESSAGES,
     maxRetainedPerDevice: read.MAX_RETAINED_MESSAGES_PER_DEVICE,
+    maxRetainedBytes: read.MAX_RETAINED_BYTES,
+    maxRetainedBytesPerDevice: read.MAX_RETAINED_BYTES_PER_DEVICE,
     connectTimeoutMs: read.MQTT_CONNECT_TIMEOUT_MS,
     drainTimeoutMs: read.MQTT_DRAIN_TIMEOUT_MS,
     heartbeatMs: read.MQTT_HEARTBEAT_MS,

@@ -43,6 +43,8 @@ export interface Accepted {
   forward: boolean;
   /** It comes late, from a backlog: it goes to who is subscribed now, and replaces no retained message. */
   historical?: boolean;
+  /** Why it is not retained though it was to be. */
+  notRetained?: string;
 }
 
 /** What a broker needs of the bridge: the place where a publication becomes durable, before it is acknowledged. */

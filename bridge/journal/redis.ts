@@ -11,6 +11,7 @@ import type {
   StateEntry,
   Unemitted,
 } from "./journal.ts";
+import { tellLeftOut } from "./level/loading.ts";
 import { Callbacks } from "./redis/callbacks.ts";
 import { Connection, type RedisSource } from "./redis/connection.ts";
 import { Emission } from "./redis/emission.ts";
@@ -105,6 +106,7 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
   try {
     await Promise.all([writing.ready(waits.openTimeoutMs), reading.ready(waits.openTimeoutMs)]);
     const loaded = await load(reading, keys, limits, retentionEvents);
+    tellLeftOut(loaded.knowledge.states, settings.logger);
     const journal = new RedisJournal(loaded, { writing, reading, keys }, settings);
     await journal.start();
     return journal;
@@ -331,6 +333,7 @@ class RedisJournal implements Journal {
     const before = this.#loaded.knowledge;
     if (lost) await renewEpoch(reading, keys, before.epoch);
     const loaded = await load(reading, keys, limits, retentionEvents);
+    tellLeftOut(loaded.knowledge.states, logger);
     const { epoch, head } = loaded.knowledge;
     const isOther = epoch !== before.epoch;
     const ownRows = isOther ? await this.#emission.ownRows(reading) : [];

@@ -254,7 +254,7 @@ export class RedisStorage {
   #learn(entry: LogEntry): void {
     switch (entry.kind) {
       case "packet":
-        this.retained.learn(entry.packet.topic, entry.retain, this.#log.position);
+        this.retained.learn(entry.packet, entry.retain, this.#log.position);
         this.#emitter?.deliver(entry.packet);
         return;
       case "session":

@@ -2,7 +2,7 @@ import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { KeyedTasks } from "./keyed-tasks.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "./packet-codec.ts";
-import { RetainedTopics } from "./retained-topics.ts";
+import { type RetainedLookup, RetainedTopics } from "./retained-topics.ts";
 
 const PREFIX = "retained:";
 const END = "retained;";
@@ -38,12 +38,13 @@ export class RetainedMessages {
     this.#options = options;
   }
 
-  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow" | "match"> {
+  get topics(): RetainedLookup {
     return this.#topics;
   }
 
   async load(): Promise<void> {
-    for await (const key of this.#options.db.keys({ gte: PREFIX, lt: END })) this.#topics.add(key.slice(PREFIX.length));
+    for await (const [key, value] of this.#options.db.iterator({ gte: PREFIX, lt: END }))
+      this.#topics.add(key.slice(PREFIX.length), value.length);
   }
 
   store(packet: KeptPacket): Promise<void> {
@@ -57,7 +58,7 @@ export class RetainedMessages {
       return this.#writes.run(topic, () => db.del(key));
     }
     if (!this.#topics.has(topic) && !this.#mayAdd(topic)) return Promise.resolve();
-    this.#topics.add(topic);
+    this.#topics.add(topic, packet.payload.length);
     this.#versions.set(topic, ++this.#changes);
     return this.#writes.run(topic, () => db.put(key, encodePacket(packet)));
   }

@@ -2,16 +2,30 @@ interface Node {
   readonly children: Map<string, Node>;
   /** The whole topic, when it has a retained message. */
   topic: string | undefined;
-  /** How many topics there are at and below it. */
+  /** Of its own message, bytes. */
+  ownBytes: number;
+  /** How many topics there are at and below it, and the bytes of their messages. */
   size: number;
+  bytes: number;
 }
+
+/** What is asked of them by who may not change them. */
+export type RetainedLookup = Pick<
+  RetainedTopics,
+  "size" | "bytes" | "has" | "sizeBelow" | "bytesBelow" | "bytesOf" | "weigh" | "match"
+>;
 
 /** The topics that have a retained message, found by filter without looking at all of them. */
 export class RetainedTopics {
-  readonly #root: Node = { children: new Map(), topic: undefined, size: 0 };
+  readonly #root = emptyNode();
 
   get size(): number {
     return this.#root.size;
+  }
+
+  /** Bytes of all messages. */
+  get bytes(): number {
+    return this.#root.bytes;
   }
 
   has(topic: string): boolean {
@@ -23,20 +37,43 @@ export class RetainedTopics {
     return this.#find(topic)?.size ?? 0;
   }
 
-  add(topic: string): void {
+  /** Of the messages at and below a topic. */
+  bytesBelow(topic: string): number {
+    return this.#find(topic)?.bytes ?? 0;
+  }
+
+  /** Of the topic's own message. */
+  bytesOf(topic: string): number {
+    return this.#find(topic)?.ownBytes ?? 0;
+  }
+
+  /** What a filter would bring, found faster than {@link match}. */
+  weigh(filter: string): { messages: number; bytes: number } {
+    const weight = { messages: 0, bytes: 0 };
+    weigh(this.#root, filter.split("/"), 0, weight);
+    return weight;
+  }
+
+  /** @param bytes of its message; in the place of an older one's */
+  add(topic: string, bytes: number): void {
     const path = [this.#root];
     let node = this.#root;
     for (const level of topic.split("/")) {
       let child = node.children.get(level);
       if (child === undefined) {
-        child = { children: new Map(), topic: undefined, size: 0 };
+        child = emptyNode();
         node.children.set(level, child);
       }
       node = child;
       path.push(node);
     }
-    if (node.topic === undefined) for (const passed of path) passed.size++;
+    const added = bytes - node.ownBytes;
+    for (const passed of path) {
+      if (node.topic === undefined) passed.size++;
+      passed.bytes += added;
+    }
     node.topic = topic;
+    node.ownBytes = bytes;
   }
 
   #find(topic: string): Node | undefined {
@@ -56,7 +93,11 @@ export class RetainedTopics {
     const leaf = path.at(-1);
     if (leaf?.topic === undefined) return;
     leaf.topic = undefined;
-    for (const passed of path) passed.size--;
+    for (const passed of path) {
+      passed.size--;
+      passed.bytes -= leaf.ownBytes;
+    }
+    leaf.ownBytes = 0;
     const empty = path.findIndex(({ size }, depth) => depth > 0 && size === 0);
     if (empty > 0) path[empty - 1]?.children.delete(levels[empty - 1] ?? "");
   }
@@ -66,6 +107,28 @@ export class RetainedTopics {
     const found: string[] = [];
     collect(this.#root, filter.split("/"), 0, found);
     return found;
+  }
+}
+
+function emptyNode(): Node {
+  return { children: new Map(), topic: undefined, ownBytes: 0, size: 0, bytes: 0 };
+}
+
+function weigh(
+  node: Node,
+  levels: readonly string[],
+  depth: number,
+  weight: { messages: number; bytes: number },
+): void {
+  const level = levels[depth];
+  if (level === undefined || level === "#") {
+    weight.messages += level === "#" ? node.size : Number(node.topic !== undefined);
+    weight.bytes += level === "#" ? node.bytes : node.ownBytes;
+  } else if (level === "+") {
+    for (const child of node.children.values()) weigh(child, levels, depth + 1, weight);
+  } else {
+    const child = node.children.get(level);
+    if (child !== undefined) weigh(child, levels, depth + 1, weight);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { SessionOwners } from "../authenticate.ts";
 import type { SessionOwner } from "../session-owner.ts";
-import type { RetainedTopics } from "./retained-topics.ts";
+import type { RetainedLookup } from "./retained-topics.ts";
 
 /** A client, as far as a store knows it. */
 export interface Session {
@@ -34,7 +34,7 @@ export interface BrokerStorage extends SessionOwners {
   readonly sessions: number;
   readonly queues: { readonly totals: { messages: number; bytes: number }; readonly dropped: number };
   readonly retained: {
-    readonly topics: Pick<RetainedTopics, "size" | "has" | "sizeBelow" | "match">;
+    readonly topics: RetainedLookup;
     readonly refused: number;
     /** Whether a retained message that is about to be delivered is still what its topic holds. */
     isNewest(topic: string, payload: Uint8Array): boolean;

@@ -45,10 +45,17 @@ describe("the retained topics", () => {
     fc.assert(
       fc.property(fc.array(topic), fc.array(topic), anyFilter, (added, removed, pattern) => {
         const topics = new RetainedTopics();
-        for (const name of added) topics.add(name);
+        for (const name of added) topics.add(name, name.length + 1);
         for (const name of removed) topics.remove(name);
         const left = [...new Set(added)].filter((name) => !removed.includes(name));
         expect(topics.size).toBe(left.length);
+        const matched = topics.match(pattern);
+        if (!/^[#+]/.test(pattern))
+          expect(topics.weigh(pattern)).toEqual({
+            messages: matched.length,
+            bytes: matched.reduce((sum, name) => sum + name.length + 1, 0),
+          });
+        expect(topics.bytes).toBe(left.reduce((sum, name) => sum + name.length + 1, 0));
         expect(topics.match(pattern).sort()).toEqual(left.filter((name) => filterMatches(pattern, name)).sort());
         for (const name of left) expect(topics.has(name)).toBe(true);
       }),

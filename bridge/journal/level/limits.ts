@@ -18,6 +18,8 @@ export interface JournalLimits {
   maxChannels: number;
   /** Retained topics whose last value is kept. Events of further ones are kept, their state is not. */
   maxStateTopics: number;
+  /** Characters of last values that are loaded at the start; those of further topics stay in the store and are not shown. */
+  maxLoadedStateChars: number;
   /** Writes with messages that no one has reported as emitted; beyond it the oldest are emitted again at the next start. */
   maxUnemittedGroups: number;
   /** The newest entries kept in memory, in characters, so that a client a little behind costs no disk read. */
@@ -34,6 +36,7 @@ export const DEFAULT_JOURNAL_LIMITS: JournalLimits = {
   maxSeqRuns: 128,
   maxChannels: 50_000,
   maxStateTopics: 100_000,
+  maxLoadedStateChars: 128 * 1024 * 1024,
   maxUnemittedGroups: 10_000,
   maxTailBytes: 8 * 1024 * 1024,
 };

@@ -53,6 +53,7 @@ export async function loadJournal({ path, limits, holes, onDamage, logger }: Loa
       throw cause;
     });
   }
+  tellLeftOut(loaded.states, logger);
   const known = await db.get(META_KEY);
   const isBounded = loss !== undefined && (await concernsEntriesOnly(loss, db));
   const behind = lossSince(mark, loaded.channels.epoch, loaded.head, boot);
@@ -79,6 +80,15 @@ export async function loadJournal({ path, limits, holes, onDamage, logger }: Loa
   }
   if (loss !== undefined) await tellMissing(db, loss, loaded.channels, { holes, onDamage, logger, isBounded });
   return { db, ...loaded };
+}
+
+/** A start that does without some states is better than one that never ends for want of memory. */
+export function tellLeftOut({ leftOut }: StateTable, logger: Logger): void {
+  if (leftOut === 0) return;
+  logger.error(
+    { leftOut },
+    "the last values of some retained topics are too large to be loaded: they are not shown until they are published anew (see MAX_RETAINED_BYTES)",
+  );
 }
 
 const WHAT = "the journal";
@@ -117,7 +127,7 @@ async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJou
   const meta: MetaRow = row === undefined ? { epoch: newEpoch(), forgottenFloor: 0 } : JSON.parse(row);
   const channels = new ChannelLogs(meta, limits.maxChannels);
   const seen = new Seen<Waiting>(limits);
-  const states = new StateTable(limits.maxStateTopics);
+  const states = new StateTable(limits);
   await channels.load(db);
   await seen.load(db);
   await states.load(db);

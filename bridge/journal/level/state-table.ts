@@ -13,9 +13,18 @@ export class StateTable {
   /** The topics of each channel, those that changed last at the end. */
   readonly #channels = new Map<string, Map<string, StateEntry>>();
   readonly #maxTopics: number;
+  readonly #maxLoadedChars: number;
+  #loadedChars = 0;
+  #leftOut = 0;
 
-  constructor(maxTopics: number) {
-    this.#maxTopics = maxTopics;
+  constructor({ maxStateTopics, maxLoadedStateChars }: { maxStateTopics: number; maxLoadedStateChars: number }) {
+    this.#maxTopics = maxStateTopics;
+    this.#maxLoadedChars = maxLoadedStateChars;
+  }
+
+  /** Topics whose last value was not loaded: it stays in the store and is not shown until the topic is published anew. */
+  get leftOut(): number {
+    return this.#leftOut;
   }
 
   get size(): number {
@@ -67,6 +76,7 @@ export class StateTable {
   async load(db: Database): Promise<void> {
     const entries: StateEntry[] = [];
     for await (const [key, value] of db.iterator(rowsOf("s"))) {
+      if (!this.fits(value)) continue;
       const end = value.indexOf("\n");
       const [position, acceptedAt, camera, channels]: StateHeader = JSON.parse(value.slice(0, end));
       const body = value.slice(end + 1);
@@ -74,6 +84,16 @@ export class StateTable {
     }
     entries.sort((a, b) => a.position - b.position);
     for (const entry of entries) this.#add(entry);
+  }
+
+  /** Whether one more value is to be loaded; that it fits is noted. A start must not need more memory than there is. */
+  fits(value: { length: number }): boolean {
+    if (this.#loadedChars + value.length > this.#maxLoadedChars) {
+      this.#leftOut++;
+      return false;
+    }
+    this.#loadedChars += value.length;
+    return true;
   }
 
   #hasRoom(changes: StateChanges): boolean {

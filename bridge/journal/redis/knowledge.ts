@@ -27,7 +27,7 @@ export class Knowledge {
     this.#head = head;
     this.#stamp = stamp;
     this.channels = new Channels(forgottenFloor, limits.maxChannels);
-    this.states = new StateTable(limits.maxStateTopics);
+    this.states = new StateTable(limits);
     this.tail = new Tail(limits.maxTailBytes);
   }
 

@@ -18,6 +18,8 @@ export interface RedisJournalLimits {
   maxChannels: number;
   /** Retained topics whose last value is kept. Events of further ones are kept, their state is not. */
   maxStateTopics: number;
+  /** Characters of last values that are loaded at the start; those of further topics stay in the store and are not shown. */
+  maxLoadedStateChars: number;
   /** Batches with messages that no one has reported as emitted; beyond it the oldest are emitted again after this run. */
   maxUnemittedBatches: number;
   /** The newest entries kept in memory, in characters, so that a client a little behind costs no call. */
@@ -36,6 +38,7 @@ export const DEFAULT_REDIS_JOURNAL_LIMITS: RedisJournalLimits = {
   maxSeqRuns: 128,
   maxChannels: 50_000,
   maxStateTopics: 100_000,
+  maxLoadedStateChars: 128 * 1024 * 1024,
   maxUnemittedBatches: 10_000,
   maxTailBytes: 8 * 1024 * 1024,
   maxLingeringChunks: 1_000,

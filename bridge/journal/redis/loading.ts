@@ -80,6 +80,7 @@ async function loadChannels(
 async function loadStates(connection: Connection, keys: JournalKeys, { states }: Knowledge): Promise<void> {
   const found = new Map<string, StateEntry>();
   await scan(connection, keys.state, (topic, value) => {
+    if (!states.fits(value)) return;
     const entry = readState(value.toString());
     if (entry !== undefined) found.set(topic.toString(), entry);
   });

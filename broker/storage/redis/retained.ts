@@ -1,11 +1,13 @@
 import type { Logger } from "pino";
 import { decodePacket, type KeptPacket } from "../packet-codec.ts";
-import { RetainedTopics } from "../retained-topics.ts";
+import { type RetainedLookup, RetainedTopics } from "../retained-topics.ts";
 import type { SteadyConnection } from "./connection.ts";
 import { KEY } from "./keys.ts";
 
 /** Messages read at once; the reader takes them one by one. */
 const PAGE = 32;
+/** Messages whose sizes are asked for at once. */
+const SIZES_AT_ONCE = 1000;
 /** Topics whose newest change is remembered, for messages that are on their way to a new subscriber. */
 const CHANGES_REMEMBERED = 10_000;
 
@@ -34,19 +36,25 @@ export class RedisRetained {
     this.#options = options;
   }
 
-  get topics(): Pick<RetainedTopics, "size" | "has" | "sizeBelow" | "match"> {
+  get topics(): RetainedLookup {
     return this.#topics;
   }
 
   async load(): Promise<void> {
     const topics = new RetainedTopics();
-    for (const topic of await this.#options.reader.until((connection) => connection.hkeys(KEY.retained)))
-      topics.add(topic);
+    const names = await this.#options.reader.until((connection) => connection.hkeys(KEY.retained));
+    for (let at = 0; at < names.length; at += SIZES_AT_ONCE) {
+      const page = names.slice(at, at + SIZES_AT_ONCE);
+      const sizes = await this.#options.reader.until((connection) =>
+        Promise.all(page.map((topic) => connection.hstrlen(KEY.retained, topic))),
+      );
+      for (const [index, topic] of page.entries()) topics.add(topic, sizes[index] ?? 0);
+    }
     this.#topics = topics;
   }
 
   /** An entry of the log says what became of the topic. */
-  learn(topic: string, retain: string, position: number): void {
+  learn({ topic, payload }: Pick<KeptPacket, "topic" | "payload">, retain: string, position: number): void {
     if (retain !== "set" && retain !== "clear") return;
     this.#changes.delete(topic);
     this.#changes.set(topic, position);
@@ -54,7 +62,7 @@ export class RedisRetained {
       const [oldest] = this.#changes.keys();
       if (oldest !== undefined) this.#changes.delete(oldest);
     }
-    if (retain === "set") this.#topics.add(topic);
+    if (retain === "set") this.#topics.add(topic, payload.length);
     else if (retain === "clear" && this.#topics.has(topic)) this.#topics.remove(topic);
   }
 

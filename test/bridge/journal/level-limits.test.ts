@@ -139,6 +139,21 @@ describe("state", () => {
     expect(positions(journal.snapshot("dashboard"))).toEqual([5, 7]);
     expect(place.logged.filter((line) => line.includes("too many retained topics"))).toHaveLength(1);
   });
+
+  test("is loaded up to maxLoadedStateChars; what is left out is told, stays in the store, and can be replaced", async () => {
+    let journal = await place.open();
+    const large = `"event":"x","data":"${"x".repeat(20_000)}"`;
+    await Promise.all(["a", "b", "c", "d"].map((name) => journal.append({ ...state("north", name), body: large })));
+    await journal.append(state("north", "small"));
+    await journal.close();
+    journal = await place.open({ limits: { maxLoadedStateChars: 45_000 } });
+    expect(positions(journal.snapshot("dashboard"))).toEqual([1, 2, 5]);
+    expect(place.logged.filter((line) => line.includes("too large to be loaded"))).toHaveLength(1);
+    await journal.append(state("north", "d"));
+    await journal.close();
+    journal = await place.open();
+    expect(positions(journal.snapshot("dashboard"))).toEqual([1, 2, 3, 5, 6]);
+  });
 });
 
 describe("emission", () => {
@@ -187,6 +202,7 @@ test("the defaults are what the documentation of the limits says", () => {
     maxSeqRuns: 128,
     maxChannels: 50_000,
     maxStateTopics: 100_000,
+    maxLoadedStateChars: 134_217_728,
     maxUnemittedGroups: 10_000,
     maxTailBytes: 8_388_608,
   });
