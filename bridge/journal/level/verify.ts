@@ -24,7 +24,8 @@ export async function verifyJournal(path: string): Promise<JournalReport> {
     if (row === undefined) throw new Error("it has no epoch: its first rows are missing");
     const channels = new ChannelLogs(JSON.parse(row), DEFAULT_JOURNAL_LIMITS.maxChannels);
     await channels.load(db);
-    const states = new StateTable(DEFAULT_JOURNAL_LIMITS.maxStateTopics);
+    // All of them, however large.
+    const states = new StateTable({ ...DEFAULT_JOURNAL_LIMITS, maxLoadedStateChars: Number.POSITIVE_INFINITY });
     await states.load(db);
     return { epoch: channels.epoch, states: states.size, ...(await findMissing(db, channels.all())) };
   } finally {
