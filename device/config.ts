@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type Schedule, strictScheduleSchema } from "../contract/commands.ts";
 import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../contract/environment.ts";
 import { idSchema } from "../contract/ids.ts";
-import { didYouMean } from "../contract/nearest-name.ts";
+import { didYouMean, nearestName } from "../contract/nearest-name.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
 import { visible } from "../contract/visible-text.ts";
 import type { AlertLimits } from "./alert-board.ts";
@@ -204,6 +204,10 @@ const schema = z.object({
     .default("info"),
 });
 
+const SETTINGS: ReadonlySet<string> = new Set([...Object.keys(schema.shape), "CAMERA_SECRET_FILE"]);
+/** A variable of the environment that differs in more letters is another program's. */
+const MAX_SLIPS = 3;
+
 export interface ConfigSource {
   /** Default: the process' environment. It wins over the file. */
   env?: Readonly<Record<string, string | undefined>>;
@@ -278,6 +282,18 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
   };
 }
 
+/**
+ * A sentence for each variable that is no setting of this program, and a letter or two away from one: it is ignored, and
+ * the default holds. Other programs' variables are in the environment too, so that this is no error.
+ */
+export function misspeltVariables(env: Readonly<Record<string, string | undefined>> = process.env): string[] {
+  return Object.keys(env).flatMap((name) => {
+    if (SETTINGS.has(name) || !env[name]?.trim()) return [];
+    const nearest = nearestName(name, SETTINGS, Math.max(1, Math.min(MAX_SLIPS, Math.floor(name.length / 5))));
+    return nearest === undefined ? [] : [`${visible(name)} is no setting and is ignored: did you mean ${nearest}?`];
+  });
+}
+
 /** What the environment names, in either way, is not taken from the file. */
 function beneath(
   file: Record<string, string>,
@@ -300,10 +316,9 @@ function readConfigFile(file: string, problems: string[]): Record<string, string
     problems.push(`--config: ${file} must hold a JSON object`);
     return values;
   }
-  const known = new Set([...Object.keys(schema.shape), "CAMERA_SECRET_FILE"]);
   for (const [name, value] of Object.entries(content)) {
-    if (!known.has(name))
-      problems.push(`${visible(name)}: is not a setting of this program${didYouMean(name, known)} (in ${file})`);
+    if (!SETTINGS.has(name))
+      problems.push(`${visible(name)}: is not a setting of this program${didYouMean(name, SETTINGS)} (in ${file})`);
     else if (typeof value === "string" || typeof value === "number") values[name] = String(value);
     else if (typeof value === "boolean") values[name] = value ? "yes" : "no";
     else problems.push(`${name}: must be a text, a number, true or false (in ${file})`);

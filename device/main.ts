@@ -6,13 +6,14 @@ import { ConfigurationError } from "../contract/environment.ts";
 import { startCamera } from "./agent.ts";
 import { createCamera } from "./cameras/create-camera.ts";
 import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
-import { type DeviceConfig, loadConfig } from "./config.ts";
+import { type DeviceConfig, loadConfig, misspeltVariables } from "./config.ts";
 import { collectGarbageEarly } from "./garbage.ts";
 import { machineProblems } from "./settings-check.ts";
 
 const orders = readCommandLine(process.argv.slice(2));
 if (typeof orders === "number") process.exit(orders);
 const config = loadConfigOrExit(orders);
+for (const warning of misspeltVariables()) process.stderr.write(`Warning: ${warning}\n`);
 if (orders.checkConfig) {
   const problems = await machineProblems(config);
   for (const problem of problems) process.stderr.write(`Not ready to start: ${problem}\n`);

@@ -18,9 +18,12 @@ const DEFAULT_MAX_FOLDERS = 2000;
 const DEFAULT_MAX_FILES = 100_000;
 /** No picture is larger; what is has another program's fault in it, and would fill a Pi's memory. */
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
-/** A look at everything is followed by so many times as long without one: a full folder must not eat the processor. */
+/**
+ * A look at everything is followed by so many times as long without one: a full folder must not eat the processor. For
+ * 50,000 files it takes 3 s of a desktop's processor, one at what is new 12 ms (200 folders, ext4).
+ */
 const REST_FACTOR = 50;
-const MAX_REST_MS = 100_000;
+const MAX_REST_MS = 900_000;
 /** The same for a look at what is new, which is followed by at most {@link DEFAULT_LOOK_MS} more. */
 const SHORT_REST_FACTOR = 10;
 /** What could not be read or kept is tried again after so many looks. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { ConfigurationError } from "../../contract/environment.ts";
-import { loadConfig } from "../../device/config.ts";
+import { loadConfig, misspeltVariables } from "../../device/config.ts";
 
 const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", LOCATION_LAT: "46.02", LOCATION_LON: "7.75" };
 
@@ -210,6 +210,21 @@ test("a member of a schedule that nobody knows is named, and what was likely mea
   ]);
   const path = file(JSON.stringify({ ...needed, "CAMERA_NAME\u202e": "x" }));
   expect(() => loadConfig({ file: path, env: {} })).toThrow(/^CAMERA_NAME\\u202e: is not a setting.*"CAMERA_NAME"\?/m);
+});
+
+test("a variable that is a letter or two away from a setting is named with it, those of other programs are not", () => {
+  const env = {
+    ...needed,
+    CAMERA_FOLDR: "/card",
+    CAPTURE_INTERVALS_S: "5",
+    HOME: "/root",
+    CAMERA: "x",
+    DATA_PATHS: "",
+  };
+  expect(misspeltVariables(env)).toEqual([
+    "CAMERA_FOLDR is no setting and is ignored: did you mean CAMERA_FOLDER?",
+    "CAPTURE_INTERVALS_S is no setting and is ignored: did you mean CAPTURE_INTERVAL_S?",
+  ]);
 });
 
 test("MAX_SLEEP_DAYS of 0 is no limit", () => {

@@ -81,11 +81,11 @@ test("a wrong configuration is refused with 78, with everything that is wrong wi
 });
 
 test("--check-config says that a configuration is right, and does nothing else", async () => {
-  const env = { ...needed, DATA_PATH: join(temporaryFolder(), "data") };
+  const env = { ...needed, DATA_PATH: join(temporaryFolder(), "data"), CAMERA_NAMES: "North" };
   expect(await runToEnd(["--check-config"], env)).toEqual({
     code: 0,
     output: "The configuration is right.\n",
-    errors: "",
+    errors: "Warning: CAMERA_NAMES is no setting and is ignored: did you mean CAMERA_NAME?\n",
   });
 });
 
