@@ -14,7 +14,7 @@ export class Connection {
   readonly ws: WebSocket;
   readonly socket: Duplex;
   readonly address: string;
-  /** Milliseconds since 1970, as are all moments here. */
+  /** By `performance.now()`, as are all moments here: were the clock set, nobody would be pinged, or everybody cut. */
   readonly openedAt: number;
   readonly #maxQueuedBytes: number;
   /** When the peer last sent anything. */

@@ -15,7 +15,7 @@ export const STORE_AWAY: ServerMessage = {
 export class OutageNotice {
   readonly #trouble: () => string | undefined;
   #told = false;
-  #awayAt = 0;
+  #awayAt = Number.NEGATIVE_INFINITY;
 
   /** @param trouble why the store takes no writes; undefined when it does */
   constructor(trouble: () => string | undefined) {

@@ -95,7 +95,7 @@ export class Session {
   }
 
   receive(bytes: MessageBytes, isBinary: boolean): void {
-    const allowed = this.#rate.allows(Date.now());
+    const allowed = this.#rate.allows(performance.now());
     if (!allowed && this.#rate.refused > this.#context.messageBurst) {
       this.connection.close(CloseCode.protocolError, "far too many messages");
       return;
@@ -108,7 +108,10 @@ export class Session {
     else this.#misunderstood(request);
   }
 
-  /** Warns of the token's end, and closes when it was not renewed in time. */
+  /**
+   * Warns of the token's end, and closes when it was not renewed in time.
+   * @param now the system's clock, milliseconds since 1970
+   */
   watchToken(now: number): void {
     const { tokenWarningMs, tokenGraceMs } = this.#context;
     const leftMs = this.#identity.expiresAt - now;

@@ -255,14 +255,16 @@ class SocketServer implements Sockets {
 
   connections(): ConnectionInfo[] {
     const infos: ConnectionInfo[] = [];
+    // Connections count by running time, which no set of the clock moves.
+    const shown = (moment: number) => new Date(Date.now() - performance.now() + moment).toISOString();
     for (const { connection, session } of this.#peers.values()) {
       if (session === undefined) continue;
       infos.push({
         connection_id: connection.id,
         user_id: session.identity.userId,
-        connected_at: new Date(connection.openedAt).toISOString(),
+        connected_at: shown(connection.openedAt),
         ip_address: connection.address,
-        last_seen: new Date(connection.heardAt).toISOString(),
+        last_seen: shown(connection.heardAt),
         channels: [...session.feed.channels.keys()],
         lagging: session.feed.lagging,
         queued_bytes: connection.queuedBytes,
@@ -362,16 +364,16 @@ class SocketServer implements Sockets {
   }
 
   #open(ws: WebSocket, socket: Duplex, address: string): void {
-    const now = Date.now();
+    const openedAt = performance.now();
     const { maxQueuedBytes } = this.#config;
-    const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt: now, maxQueuedBytes });
+    const connection = new Connection(randomUUID(), { ws, socket, address }, { openedAt, maxQueuedBytes });
     const peer: Peer = { connection, session: undefined, known: false, early: undefined, leave: undefined };
     this.#peers.set(connection.id, peer);
     this.#admission.enter(socket, address);
     this.#opened++;
     ws.on("message", (bytes, isBinary) => this.#receive(peer, bytes, isBinary));
-    ws.on("ping", () => connection.heard(Date.now()));
-    ws.on("pong", () => connection.heard(Date.now()));
+    ws.on("ping", () => connection.heard(performance.now()));
+    ws.on("pong", () => connection.heard(performance.now()));
     ws.on("close", (code) => this.#closed(peer, code));
     ws.on("error", (error) => this.#logger.debug({ connection: connection.id, reason: error.message }, "socket error"));
     socket.on("drain", () => peer.session?.feed.drained());
@@ -383,7 +385,7 @@ class SocketServer implements Sockets {
   #receive(peer: Peer, bytes: MessageBytes, isBinary: boolean): void {
     const { connection, session } = peer;
     if (!connection.open) return;
-    connection.heard(Date.now());
+    connection.heard(performance.now());
     try {
       if (peer.early !== undefined) this.#keepEarly(peer, bytes, isBinary);
       else if (session === undefined) this.#authenticate(peer, bytes, isBinary);
@@ -482,7 +484,7 @@ class SocketServer implements Sockets {
     this.#admission.authenticated(connection.address);
     count(this.#users, identity.userId, 1);
     // Spread, so that those who came at once are not all pinged at once for ever.
-    connection.pingAt = Date.now() + Math.random() * pingIntervalMs;
+    connection.pingAt = performance.now() + Math.random() * pingIntervalMs;
     peer.session = new Session(connection, current, this.#context);
     peer.session.welcome(id);
     if (this.#outage.standing) connection.send(STORE_AWAY);
@@ -508,7 +510,7 @@ class SocketServer implements Sockets {
   }
 
   #tellOutage(): void {
-    if (!this.#outage.begins(Date.now())) return;
+    if (!this.#outage.begins(performance.now())) return;
     for (const { connection, session } of this.#peers.values()) {
       if (session !== undefined && connection.open) connection.send(STORE_AWAY);
     }

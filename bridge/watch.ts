@@ -42,7 +42,7 @@ export function startWatch(options: WatchOptions): () => void {
   const shortestMs = Math.min(...Object.values(pickWaits(options.waits)));
   const timer = setInterval(
     () => {
-      look(options, Date.now());
+      look(options, performance.now(), Date.now());
       options.onLooked();
     },
     Math.min(250, Math.max(5, shortestMs / 10)),
@@ -54,7 +54,8 @@ function pickWaits({ authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarning
   return { authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs };
 }
 
-function look({ peers, waits, onAuthTimeout }: WatchOptions, now: number): void {
+/** @param now running time, of connections @param wall the system's clock, of tokens */
+function look({ peers, waits, onAuthTimeout }: WatchOptions, now: number, wall: number): void {
   let pinged: { position: number | undefined; frames: Buffer } | undefined;
   for (const { connection, session } of peers.values()) {
     if (!connection.open) continue;
@@ -66,7 +67,7 @@ function look({ peers, waits, onAuthTimeout }: WatchOptions, now: number): void 
       connection.cut(CloseCode.slow, "nothing was read for too long");
       continue;
     }
-    session.watchToken(now);
+    session.watchToken(wall);
     if (now < connection.pingAt) continue;
     connection.pingAt = now + waits.pingIntervalMs;
     // To a full socket a ping would come too late to be answered in time; whether it drains is watched above.

@@ -107,7 +107,7 @@ class StoredClock implements ServerClock {
     await this.#save();
     this.#timers = [
       setInterval(() => this.#look(), Math.min(LOOK_MS, intervalMs)).unref(),
-      setInterval(() => void this.#inTurn(() => this.#tend()), intervalMs).unref(),
+      setInterval(() => void this.#inTurn(() => this.#tend()).catch(() => undefined), intervalMs).unref(),
     ];
   }
 
@@ -142,10 +142,11 @@ class StoredClock implements ServerClock {
 
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    // The store may be away: what is not stored is counted by the machine's running time at the next start.
     await this.#inTurn(async () => {
       this.#look();
       await this.#save();
-    });
+    }).catch(() => undefined);
   }
 
   /** One after the other: each writes what it has read. Never rejects but with what its caller waits for. */

@@ -1,5 +1,5 @@
 import { connect as connectTcp } from "node:net";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
 import { connect, TestClient } from "./client.ts";
@@ -126,6 +126,26 @@ describe("the heartbeat", () => {
     expect((await client.closed).code).toBe(4209);
     expect(pings).toBe(2);
     expect(client.messages.filter(({ type }) => type === "ping")).toHaveLength(2);
+  });
+
+  it.each([
+    ["back", -14],
+    ["ahead", 2],
+  ])("goes on, and cuts nobody, when the system clock is set %s", async (_, days) => {
+    const { url, token } = await startRealtime({ pingIntervalMs: 200 });
+    const client = await connect(url, token("alice", undefined, 10 * 86_400));
+    const stranger = await new TestClient(url).opened();
+    await client.next("ping");
+    const before = client.messages.length;
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + days * 86_400_000 });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    await vi.waitFor(() =>
+      expect(client.messages.slice(before).filter(({ type }) => type === "ping").length).toBeGreaterThan(2),
+    );
+    stranger.send({ type: "auth", token: token("bob", undefined, 600) });
+    await stranger.next("auth_success");
   });
 
   it.each(["a WebSocket pong", "a pong message"])("is content with %s", async (answer) => {
