@@ -107,7 +107,7 @@ class StoredClock implements ServerClock {
     await this.#save();
     this.#timers = [
       setInterval(() => this.#look(), Math.min(LOOK_MS, intervalMs)).unref(),
-      setInterval(() => void this.#inTurn(() => this.#tend()).catch(() => undefined), intervalMs).unref(),
+      setInterval(() => void this.#inTurn(() => this.#tend()), intervalMs).unref(),
     ];
   }
 

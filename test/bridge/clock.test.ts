@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
-import { openServerClock, type ServerClock } from "../../bridge/clock/server-clock.ts";
-import type { Cluster } from "../../bridge/cluster/cluster.ts";
+import { openServerClock, type ServerClock, type ServerClockOptions } from "../../bridge/clock/server-clock.ts";
+import type { Cluster, Documents } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local.ts";
+import { StoreUnavailableError } from "../../bridge/journal/journal.ts";
 
 const START = Date.UTC(2026, 2, 1, 12);
 const MINUTE = 60_000;
@@ -28,7 +29,7 @@ beforeEach(async () => {
   });
 });
 
-async function open(more: { agreementMs?: number; sharedWall?: () => Promise<number> } = {}): Promise<ServerClock> {
+async function open(more: Partial<ServerClockOptions> = {}): Promise<ServerClock> {
   const logger = pino({ level: "info" }, { write: (line: string) => void lines.push(JSON.parse(line)) });
   const clock = await openServerClock({
     ...{ documents: cluster.documents, logger, intervalMs: 20, ...more },
@@ -130,6 +131,30 @@ describe("the server's own clock", () => {
     pass(3 * HOUR);
     await vi.waitFor(() => expectClock(clock, START + 3 * HOUR));
     expect(clock.jump).toBeUndefined();
+  });
+});
+
+describe("while the store is away", () => {
+  it("goes on by itself, and stores where it is when the store is back", async () => {
+    let away = false;
+    let refused = 0;
+    const documents: Pick<Documents, "get" | "put"> = {
+      get: (...args) => cluster.documents.get(...args),
+      put: (...args) => {
+        if (!away) return cluster.documents.put(...args);
+        refused++;
+        return Promise.reject(new StoreUnavailableError("the disk is full"));
+      },
+    };
+    const clock = await open({ documents });
+    away = true;
+    pass(HOUR);
+    await vi.waitFor(() => expect(refused).toBeGreaterThan(2));
+    expectClock(clock, START + HOUR);
+    await expect(clock.stop()).resolves.toBeUndefined();
+    away = false;
+    pass(HOUR);
+    expectClock(await open(), START + 2 * HOUR);
   });
 });
 
