@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { MOSQUITTO } from "../support/programs.ts";
 import { agent } from "./agent.ts";
+import { cameraData } from "./camera-data.ts";
 import { catchUp } from "./catch-up.ts";
 import { fanOutBurst } from "./fan-out-burst.ts";
 import { fanOutSingle } from "./fan-out-single.ts";
@@ -35,6 +36,7 @@ const ROWS: readonly Row[] = [
   redisNodes,
   snapshot,
   agent,
+  cameraData,
 ];
 
 const USAGE = `Measures this system beside its peers, each round on new servers, in turn.

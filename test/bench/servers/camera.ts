@@ -21,10 +21,18 @@ export interface CameraOptions {
   /** Where the stand-in for `rpicam-still` is. */
   programs: string;
   captureIntervalS: number;
+  /** Previews as they are by default, instead of the largest. */
+  defaultPreviews?: boolean;
+  env?: Record<string, string>;
 }
 
 /** The real camera program. Ready when it has tried to connect. */
-export async function startCamera({ mqttPort, dataPath, programs, captureIntervalS }: CameraOptions) {
+export async function startCamera(options: CameraOptions) {
+  const { mqttPort, dataPath, programs, captureIntervalS, defaultPreviews = false, env = {} } = options;
+  const previews = {
+    PREVIEW_WIDTH: String(BENCH_PREVIEW.width),
+    PREVIEW_MAX_BYTES: String(BENCH_PREVIEW.maxBytes),
+  };
   const camera = await startProcess({
     command: process.execPath,
     args: [PROGRAM],
@@ -39,8 +47,8 @@ export async function startCamera({ mqttPort, dataPath, programs, captureInterva
       LOCATION_LON: "7.7",
       DATA_PATH: dataPath,
       KEEP_PICTURES: "no",
-      PREVIEW_WIDTH: String(BENCH_PREVIEW.width),
-      PREVIEW_MAX_BYTES: String(BENCH_PREVIEW.maxBytes),
+      ...(defaultPreviews ? {} : previews),
+      ...env,
       ...AS_THE_UNIT_DOES,
     },
     ready: /link up|link failed/,
