@@ -106,6 +106,7 @@ describe("an outbox whose disk takes no writes", () => {
     outbox.release(true);
     outbox.connected();
     const [after] = takeAll(outbox);
+    expect(before?.message.topic).toBe("events/a");
     expect(after?.message).toEqual(before?.message);
     expect(after?.seq).toBeUndefined();
   });
