@@ -48,9 +48,10 @@ function measure(options: BenchOptions): Promise<Sample> {
     const link = await openMeteredLink(mqttPort);
     try {
       installRpicamStill(folder.path, await picture());
+      const secret = await registerCamera(port);
       const place = (name: string) => ({
         ...{ programs: folder.path, mqttPort: link.port, dataPath: join(folder.path, name), captureIntervalS: IDLE_S },
-        defaultPreviews: true,
+        ...{ defaultPreviews: true, secret },
       });
       const seconds = watchSeconds(options);
       let connect: Traffic | undefined;
@@ -102,8 +103,22 @@ async function during(link: MeteredLink, camera: CameraOptions, work: () => Prom
   }
 }
 
+const asOperator = () => ({
+  authorization: `Bearer ${signToken("operator", ["admin"])}`,
+  "content-type": "application/json",
+});
+
+/** @returns its secret */
+async function registerCamera(port: number): Promise<string> {
+  const body = JSON.stringify({ id: CAMERA, kind: "camera" });
+  const response = await fetch(`http://127.0.0.1:${port}/devices`, { method: "POST", headers: asOperator(), body });
+  if (!response.ok) throw new Error(`no camera was registered: ${response.status} ${await response.text()}`);
+  const { secret }: { secret: string } = await response.json();
+  return secret;
+}
+
 async function sendCommands(port: number): Promise<void> {
-  const headers = { authorization: `Bearer ${signToken("operator", ["admin"])}`, "content-type": "application/json" };
+  const headers = asOperator();
   const body = JSON.stringify({ name: "settings.set", args: { iso: 100 } });
   for (let count = 0; count < COMMANDS; count++) {
     const response = await fetch(`http://127.0.0.1:${port}/cameras/${CAMERA}/commands`, {

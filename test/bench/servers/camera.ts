@@ -23,12 +23,14 @@ export interface CameraOptions {
   captureIntervalS: number;
   /** Previews as they are by default, instead of the largest. */
   defaultPreviews?: boolean;
+  /** Default: a token. The server sends commands to a device with a secret of its own only. */
+  secret?: string;
   env?: Record<string, string>;
 }
 
 /** The real camera program. Ready when it has tried to connect. */
 export async function startCamera(options: CameraOptions) {
-  const { mqttPort, dataPath, programs, captureIntervalS, defaultPreviews = false, env = {} } = options;
+  const { mqttPort, dataPath, programs, captureIntervalS, defaultPreviews = false, secret, env = {} } = options;
   const previews = {
     PREVIEW_WIDTH: String(BENCH_PREVIEW.width),
     PREVIEW_MAX_BYTES: String(BENCH_PREVIEW.maxBytes),
@@ -39,7 +41,7 @@ export async function startCamera(options: CameraOptions) {
     env: {
       PATH: [programs, process.env.PATH].join(delimiter),
       CAMERA_ID: CAMERA,
-      CAMERA_SECRET: signToken(CAMERA, [`device:${CAMERA}`]),
+      CAMERA_SECRET: secret ?? signToken(CAMERA, [`device:${CAMERA}`]),
       CAMERA_DRIVER: "rpicam",
       CAPTURE_INTERVAL_S: String(captureIntervalS),
       BROKER_URL: `mqtt://127.0.0.1:${mqttPort}`,
