@@ -6,7 +6,12 @@ import pino from "pino";
 import { onTestFinished } from "vitest";
 import { openRedis } from "../../deploy/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
-import { type BrokerUnderTest, startTestBroker, temporaryFolder } from "./broker-under-test.ts";
+import {
+  type BrokerUnderTest,
+  type BrokerUnderTestOptions,
+  startTestBroker,
+  temporaryFolder,
+} from "./broker-under-test.ts";
 
 let count = 0;
 
@@ -15,7 +20,7 @@ export interface Nodes {
   /** `{name}:mqtt:`, what all keys begin with. */
   prefix: string;
   /** Starts one more broker on the same Redis. */
-  start(env?: Record<string, string>): Promise<BrokerUnderTest>;
+  start(env?: Record<string, string>, options?: BrokerUnderTestOptions): Promise<BrokerUnderTest>;
   /** The same in a process of its own, to be killed. */
   startProcess(env?: Record<string, string>): Promise<NodeProcess>;
   /** For the test's own look at Redis. */
@@ -44,10 +49,10 @@ export async function nodes({ on, cluster = false }: { on?: RedisServer; cluster
     prefix: `{${name}}:mqtt:`,
     redis,
     keys: async () => (await redis.keys(`{${name}}:*`)).sort(),
-    start: (env = {}) => {
+    start: (env = {}, options = {}) => {
       const access = openRedis({ url, prefix: name, logger: pino({ level: "silent" }) });
       onTestFinished(() => access.close());
-      return startTestBroker({ env, redis: access });
+      return startTestBroker({ ...options, env, redis: access });
     },
     startProcess: (env = {}) => startNodeProcess({ url, name, env, dataPath: temporaryFolder() }),
   };

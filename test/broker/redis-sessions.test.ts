@@ -190,6 +190,46 @@ describe("a persistent session", () => {
     expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["kept"]);
   });
 
+  it.each([
+    ["a node that knows of it", 1],
+    ["a node that does not", 0],
+  ])("that somebody else has left under a camera's name is discarded when the camera comes to %s", async (_, at) => {
+    const cluster = await nodes({ on: server });
+    const before = await cluster.start();
+    // As the version before could make it.
+    const owner = JSON.stringify({ identity: "user:mallory", permissions: ["camera:read"] });
+    await cluster.redis.hset(`${cluster.prefix}owners`, "camera-north", owner);
+    const filters = JSON.stringify([[topic("cameras/#"), 1]]);
+    await cluster.redis.hset(`${cluster.prefix}filters`, "camera-north", filters);
+    await cluster.redis.zadd(`${cluster.prefix}seen`, Date.now(), "camera-north");
+    const after = await cluster.start();
+    const node = at === 1 ? after : before;
+    const camera = await node.client({ ...NORTH, clientId: "camera-north", clean: false });
+    await camera.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
+    await camera.publishAsync(EVENT, "not for mallory", { qos: 1 });
+    const stored = JSON.parse((await cluster.redis.hget(`${cluster.prefix}owners`, "camera-north")) ?? "{}");
+    expect(stored.identity).toBe("device:north");
+    expect(await cluster.redis.zcard(`${cluster.prefix}queue:camera-north`)).toBe(0);
+  });
+
+  it("is discarded at all nodes when what its owner came with is taken back, and not when the owner is back", async () => {
+    const cluster = await nodes({ on: server });
+    const revoked = new Set<string>();
+    const isRevoked = ({ tokenId = "" }: { tokenId?: string | undefined }) => revoked.has(tokenId);
+    const [a, b] = await Promise.all([cluster.start({}, { isRevoked }), cluster.start({}, { isRevoked })]);
+    const comeTo = async (node: BrokerUnderTest, tokenId: string) => {
+      const password = node.token(["camera:read"], 60_000, { tokenId });
+      await (await node.client({ ...archive(node), password })).endAsync();
+    };
+    await comeTo(a, "t1");
+    revoked.add("t1");
+    // Its owner comes back with another token before the other node has looked: that session is not the one to be discarded.
+    expect(await a.broker.discardEnded()).toBe(1);
+    await comeTo(a, "t2");
+    expect(await b.broker.discardEnded()).toBe(0);
+    for (const node of [a, b]) await expect.poll(() => node.broker.stats().sessions).toBe(1);
+  });
+
   it("stores no filter that was refused, and queues nothing for one of QoS 0", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
