@@ -38,6 +38,8 @@ export async function startSkylapse({ env = {}, profileTo }: SkylapseOptions = {
       MAX_CONNECTS_PER_MINUTE: "0",
       MAX_MQTT_CONNECTS_PER_MINUTE: "0",
       MAX_MQTT_MESSAGES_PER_SECOND: "0",
+      MAX_MQTT_BYTES_PER_SECOND: "0",
+      MAX_MQTT_PENDING_BYTES: "0",
       MAX_REQUESTS_PER_MINUTE: "0",
       ...env,
     },
