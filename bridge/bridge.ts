@@ -21,7 +21,7 @@ import { startCommandTurns } from "./command-turns.ts";
 import type { BridgeConfig } from "./config.ts";
 import { watchDuplicateClients } from "./duplicate-clients.ts";
 import { startForgetting } from "./forgetting.ts";
-import type { BridgeIngest } from "./ingest.ts";
+import { type BridgeIngest, channelNotices } from "./ingest.ts";
 import type { Journal } from "./journal/journal.ts";
 import { startLinkGaps } from "./link-gaps.ts";
 import { MqttCommands } from "./mqtt-commands.ts";
@@ -253,7 +253,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         version,
         trouble: () => (phase === "serving" ? storeTrouble() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
-        notices: () => options.notices?.() ?? [],
+        notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],
         figures: () => ({
           journal: { epoch: journal.epoch, head: journal.head, trouble: journal.trouble },
           sockets: sockets.stats(),

@@ -445,6 +445,13 @@ function isOfNow(
   );
 }
 
+/** What an operator is to know of the places for channels, while the server works. */
+export function channelNotices({ freeChannels }: Pick<Journal, "freeChannels">): string[] {
+  return freeChannels > RESERVED_CHANNELS
+    ? []
+    : [`the journal has ${freeChannels} places for channels left: what unregistered cameras say is refused`];
+}
+
 /** An empty payload says nothing of what it clears; of an alert, its topic does. */
 function clearing(topic: Topic): { alert: string } | null {
   return topic.kind === "camera-alert" || topic.kind === "service-alert" ? { alert: topic.name } : null;

@@ -38,6 +38,11 @@ export class FairShares {
     return count > this.#share;
   }
 
+  /** Whether the sender has more than its share, as it was counted last. */
+  isBeyond(channel: string, owner: string): boolean {
+    return (this.#channels.get(channel)?.counts.get(owner) ?? 0) > this.#share;
+  }
+
   #decay(counted: { total: number; counts: Map<string, number> }): void {
     counted.total = 0;
     for (const [owner, count] of counted.counts) {

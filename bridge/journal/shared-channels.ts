@@ -27,11 +27,18 @@ export function withFairShares(journal: Journal, options: SharedChannelsOptions)
   return new SharedChannels(journal, options);
 }
 
+/** Senders whose name for a log is remembered. */
+const MAX_OWNERS = 10_000;
+
 class SharedChannels implements Journal {
   readonly #journal: Journal;
   readonly #shares: FairShares;
   /** The logs of each channel beside its own. */
   readonly #logs = new Map<string, Set<string>>();
+  /** As `ownerOf` says it: asked of every message. */
+  readonly #owners = new Map<string, string>();
+  /** What the channels of a topic, which come as one array, become for the sender that was the last to need it. */
+  readonly #apart = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
   #followers: readonly ((entries: readonly Entry[]) => void)[] = [];
 
   constructor(journal: Journal, { retentionEvents, sharePercent }: SharedChannelsOptions) {
@@ -59,7 +66,7 @@ class SharedChannels implements Journal {
   }
 
   append(message: JournalMessage): Promise<Appended> {
-    const owner = ownerOf(message.origin.sender, message.camera);
+    const owner = this.#ownerOf(message);
     return this.#journal.append(owner === undefined ? message : this.#placed(message, owner));
   }
 
@@ -139,20 +146,44 @@ class SharedChannels implements Journal {
     return this.#journal.close();
   }
 
+  #ownerOf({ origin: { sender }, camera }: JournalMessage): string | undefined {
+    const known = this.#owners.get(sender);
+    if (known !== undefined) return known;
+    const owner = ownerOf(sender, camera);
+    // The backend speaks of many cameras.
+    if (owner === undefined || !sender.includes(":")) return owner;
+    if (this.#owners.size >= MAX_OWNERS) this.#owners.clear();
+    this.#owners.set(sender, owner);
+    return owner;
+  }
+
   /** The message, in logs of its sender's own where that has more than its share. */
   #placed(message: JournalMessage, owner: string): JournalMessage {
-    let channels: string[] | undefined;
-    for (const [index, channel] of message.channels.entries()) {
-      if (!isShared(channel) || !this.#shares.exceeds(channel, owner)) continue;
-      channels ??= [...message.channels];
-      channels[index] = logOf(channel, owner);
+    let exceeded = 0;
+    let shared = 0;
+    for (const channel of message.channels) {
+      if (!isShared(channel)) continue;
+      shared++;
+      if (this.#shares.exceeds(channel, owner)) exceeded++;
     }
-    return channels === undefined ? message : { ...message, channels };
+    if (exceeded === 0) return message;
+    const known = this.#apart.get(message.channels);
+    // Nearly always it has more than its share of all of them.
+    if (exceeded === shared && known?.owner === owner) return { ...message, channels: known.channels };
+    const isAll = exceeded === shared;
+    const channels = message.channels.map((channel) =>
+      isShared(channel) && (isAll || this.#shares.isBeyond(channel, owner)) ? logOf(channel, owner) : channel,
+    );
+    if (isAll) this.#apart.set(message.channels, { owner, channels });
+    return { ...message, channels };
   }
 
   #follow(entries: readonly Entry[]): void {
-    for (const { channels } of entries) for (const log of channels) this.#note(log);
-    const told = shown(entries);
+    let told = entries;
+    if (entries.some(isApart)) {
+      for (const { channels } of entries) for (const log of channels) this.#note(log);
+      told = entries.map(shownOne);
+    }
     for (const follower of this.#followers) follower(told);
   }
 

@@ -6,7 +6,7 @@ import { type Logger, pino } from "pino";
 import { ulid } from "ulid";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { IncomingPublication } from "../../../bridge/broker-link/broker-link.ts";
-import { createIngest, PublicationRefusedError, RESERVED_CHANNELS } from "../../../bridge/ingest.ts";
+import { channelNotices, createIngest, PublicationRefusedError, RESERVED_CHANNELS } from "../../../bridge/ingest.ts";
 import { type Entry, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
 import { type JournalLimits, openLevelJournal } from "../../../bridge/journal/level.ts";
 import { openPreviews } from "../../../bridge/previews.ts";
@@ -356,7 +356,10 @@ describe("the last places for channels in the journal", () => {
       isRegistered: (camera) => camera.startsWith("registered"),
     });
     const say = (camera: string) => ingest.accept(publication(`cameras/${camera}/events/a.b`, {}));
-    for (const camera of ["one", "two"]) await say(camera);
+    await say("one");
+    expect(channelNotices(journal)).toEqual([]);
+    await say("two");
+    expect(channelNotices(journal)).toEqual([expect.stringMatching(/^the journal has 20000 places for channels left/)]);
     expect(journal.freeChannels).toBe(RESERVED_CHANNELS);
     await expect(say("three")).rejects.toThrow(/register three \(npx skylapse camera add three\)/);
     for (const camera of ["one", "registered-1", "registered-2"])
