@@ -13,6 +13,7 @@ import { withFairShares } from "../bridge/journal/shared-channels.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../bridge/previews.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
 import type { StoreConfig } from "./config.ts";
+import { lastStoreIn } from "./last-store.ts";
 import { openRedis, type RedisAccess } from "./redis.ts";
 import { checkRedis } from "./redis-check.ts";
 
@@ -86,7 +87,13 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
     await checkRedis({ redis, ...part("redis") });
     // The same at the next start, and no other node's: what this one was killed over is then its own to finish, at once.
     const nodeName = `${hostname()}:${resolve(dataPath)}`;
-    const cluster = await openRedisCluster({ redis, expiryNow, onDamage, ...part("cluster") });
+    const cluster = await openRedisCluster({
+      redis,
+      expiryNow,
+      onDamage,
+      lastStore: lastStoreIn(dataPath),
+      ...part("cluster"),
+    });
     opened.push(cluster);
     const time = redis.connect("clock");
     opened.push({ stop: async () => time.disconnect() });

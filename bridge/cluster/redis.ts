@@ -6,7 +6,7 @@ import { StoreUnavailableError } from "../journal/journal.ts";
 import type { Cluster } from "./cluster.ts";
 import { Bus } from "./redis/bus.ts";
 import { RedisCounters } from "./redis/counters.ts";
-import { RedisDocuments } from "./redis/documents.ts";
+import { RedisDocuments, type RedisDocumentsOptions } from "./redis/documents.ts";
 import { Heartbeat } from "./redis/heartbeat.ts";
 import { RedisLeases } from "./redis/leases.ts";
 import { Link, type RedisAccess } from "./redis/link.ts";
@@ -15,6 +15,8 @@ import { RedisSignals } from "./redis/signals.ts";
 
 export interface RedisClusterOptions {
   redis: RedisAccess;
+  /** Where the name of the store is kept between two runs. Default: nowhere. */
+  lastStore?: RedisDocumentsOptions["lastStore"];
   /** Called when Redis was found to have lost its data. Default: the log alone says so. */
   onDamage?: OnDamage;
   logger: Logger;
@@ -44,6 +46,7 @@ const START_RETRY_MS = 100;
  */
 export async function openRedisCluster({
   redis,
+  lastStore,
   onDamage = () => {},
   logger,
   heartbeatMs = 3_000,
@@ -70,7 +73,7 @@ export async function openRedisCluster({
   });
   const noticeCount = bus.count;
   const documents = new RedisDocuments({
-    ...{ link, channel: bus.channel, noticeCount, logger, now: expiryNow },
+    ...{ link, channel: bus.channel, noticeCount, logger, now: expiryNow, lastStore },
     onWrittenBack: (written) => tellEmptied(written, onDamage, logger),
   });
   const signals = new RedisSignals({ nodeId, publish: (notice) => bus.publish(notice), logger });
@@ -140,7 +143,7 @@ function tellEmptied(written: ReadonlyMap<string, number>, onDamage: OnDamage, l
   );
   onDamage({
     ...{ store: "redis", found: "Redis was emptied, or another one took its place" },
-    missing: `${rest}; this node wrote back ${back.join(", ") || "nothing, for other nodes had done it"}`,
+    missing: `${rest}; this node wrote back ${back.join(", ") || "nothing: it had just started, or other nodes had done it"}`,
   });
 }
 

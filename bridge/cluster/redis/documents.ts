@@ -67,6 +67,8 @@ export interface RedisDocumentsOptions {
   link: Link;
   channel: string;
   noticeCount: string;
+  /** Where the name of the store is kept between two runs. */
+  lastStore?: { read(): string | undefined; write(name: string): void } | undefined;
   /** Redis was emptied, or another store took its place; what this node knew is in it. */
   onWrittenBack: (written: ReadonlyMap<string, number>) => void;
   logger: Logger;
@@ -83,9 +85,11 @@ export class RedisDocuments implements Documents {
   readonly #watchers: Listeners<[key: string | undefined]>;
   readonly #kept: KeptDocuments;
 
-  constructor({ link, channel, noticeCount, onWrittenBack, logger, now }: RedisDocumentsOptions) {
+  constructor({ link, channel, noticeCount, lastStore, onWrittenBack, logger, now }: RedisDocumentsOptions) {
     this.#kept = new KeptDocuments({
       link,
+      lastName: lastStore?.read(),
+      onNamed: (name) => lastStore?.write(name),
       hashOf: (collection) => this.#hashOf(collection),
       onWrittenBack: (written) => {
         onWrittenBack(written);

@@ -37,6 +37,10 @@ export function newVersion(): string {
 export interface KeptDocumentsOptions {
   link: Link;
   hashOf: (collection: string) => string;
+  /** The name of the store that this node was connected to when it last ran; undefined before its first start. */
+  lastName?: string | undefined;
+  /** The store's name is known, or another. */
+  onNamed?: ((name: string) => void) | undefined;
   /** Another store was found, and what this node knew is in it. @param written how many documents of each collection */
   onWrittenBack: (written: ReadonlyMap<string, number>) => void;
 }
@@ -52,9 +56,12 @@ export class KeptDocuments {
   #storeName: string | undefined;
   #writing: Promise<void> | undefined;
   #prunedAt = 0;
+  /** The name was told in this run. */
+  #isNamed = false;
 
   constructor(options: KeptDocumentsOptions) {
     this.#options = options;
+    this.#storeName = options.lastName;
   }
 
   /** From now on the collection is kept. */
@@ -104,7 +111,7 @@ export class KeptDocuments {
     const { link } = this.#options;
     const name = await link.ask((redis) => redis.get(link.key("store-name")));
     if (name !== null && (this.#storeName ?? name) === name) {
-      this.#storeName = name;
+      this.#named(name);
       return true;
     }
     this.#writing ??= this.#writeBack().finally(() => {
@@ -112,6 +119,12 @@ export class KeptDocuments {
     });
     await this.#writing;
     return false;
+  }
+
+  #named(name: string): void {
+    if (!this.#isNamed || name !== this.#storeName) this.#options.onNamed?.(name);
+    this.#isNamed = true;
+    this.#storeName = name;
   }
 
   async #writeBack(): Promise<void> {
@@ -133,7 +146,7 @@ export class KeptDocuments {
     }
     // Last: a node that ends in between leaves the rest to the others, or to its own next look.
     const name = await link.run(nameScript, [link.key("store-name")], [randomBytes(9).toString("base64url")]);
-    this.#storeName = String(name);
+    this.#named(String(name));
     if (!isFirst) onWrittenBack(counts);
   }
 }

@@ -101,6 +101,17 @@ it("lets cameras and users in when Redis was emptied under the nodes, and says w
   expect(noted[0].missing).toMatch(/MQTT sessions, retained messages, events and pictures/);
 });
 
+it("says at a start that Redis was emptied while no node ran", async () => {
+  const first = await startNode("alone");
+  await first.stop();
+  const same = await startNode("alone");
+  expect((await call(same, "/readyz")).body).toEqual({ status: "ready" });
+  await same.stop();
+  await admin.flushall();
+  const again = await startNode("alone");
+  expect((await call(again, "/readyz")).body.notices).toEqual([expect.stringMatching(/^redis: something was lost/)]);
+});
+
 it("writes back the newest of what several nodes know, and nothing over what is newer", async () => {
   const access = openRedis({ url: server.url, prefix: "newest", logger });
   const open = () => openRedisCluster({ redis: access, logger, heartbeatMs: 600_000 });
