@@ -246,7 +246,7 @@ describe("a node that is killed", () => {
     await expect.poll(published).toEqual(["gone"]);
     await expect
       .poll(async () => (await cluster.redis.hkeys(`${cluster.prefix}wills`)).sort())
-      .toEqual(["returns", "stays"]);
+      .toEqual(["returns", "stays"].map((clientId) => sessionKey("device:north", clientId)));
     // Two more sweeps of both nodes find nothing.
     const sweeps = (node: BrokerUnderTest) => node.broker.stats();
     expect([sweeps(a), sweeps(b)].map(({ clients }) => clients)).toEqual([1, 1]);
