@@ -86,7 +86,15 @@ const PATIENT = { MQTT_CONNECT_TIMEOUT_MS: "120000", MQTT_DRAIN_TIMEOUT_MS: "120
 
 export function testConfig(dataPath: string, env: Record<string, string> = {}): BrokerConfig {
   return readBrokerConfig({
-    env: { ...PATIENT, DATA_PATH: dataPath, MQTT_PORT: "0", MQTT_WS_PORT: "0", MQTT_TLS_PORT: "0", ...env },
+    env: {
+      ...PATIENT,
+      DATA_PATH: dataPath,
+      MAX_MQTT_BYTES_PER_SECOND: "0",
+      MQTT_PORT: "0",
+      MQTT_WS_PORT: "0",
+      MQTT_TLS_PORT: "0",
+      ...env,
+    },
     readFile: () => "",
   });
 }

@@ -286,6 +286,50 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
   });
 });
 
+describe("the bytes of one sender", () => {
+  const large = (id: number) => publishPacket({ topic: EVENT, payload: "x".repeat(50_000), qos: 1, id });
+
+  it("beyond MAX_MQTT_BYTES_PER_SECOND are read later, and all are acknowledged", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
+    const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
+    const started = performance.now();
+    for (let id = 1; id <= 8; id++) camera.send(large(id));
+    for (let id = 1; id <= 8; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
+    // Two seconds' worth may come at once.
+    expect(performance.now() - started).toBeGreaterThan(900);
+  });
+
+  it("beyond MAX_MQTT_PENDING_BYTES wait unread until those before are durable", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
+    const durable: (() => void)[] = [];
+    test.ingest.answer = () =>
+      new Promise((resolve) => durable.push(() => resolve({ position: undefined, forward: true })));
+    const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
+    for (let id = 1; id <= 20; id++) camera.send(large(id));
+    const south = await test.client({ username: "south", password: SECRET });
+    south.publish(topic("cameras/south/about"), "here", { qos: 1 });
+    const of = (identity: string) => test.ingest.accepted.filter((one) => one.identity === identity).length;
+    await expect.poll(() => of("device:south"), { timeout: 30_000 }).toBe(1);
+    expect(of("device:north")).toBeLessThan(6);
+    const answering = setInterval(() => durable.shift()?.(), 1);
+    onTestFinished(() => clearInterval(answering));
+    for (let id = 1; id <= 20; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
+  });
+
+  it("count the retained messages that a subscription asks for, each time that it does", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
+    const camera = await test.client(NORTH);
+    const about = topic("cameras/north/about");
+    await camera.publishAsync(about, "x".repeat(50_000), { qos: 1, retain: true });
+    const login = { clientId: "r", username: "r", password: test.token(["dashboard:read"]) };
+    const reader = await rawSession(test.broker.ports.mqtt, login);
+    const started = performance.now();
+    for (let n = 1; n <= 8; n++) reader.send(subscribePacket([[about, 1]], n));
+    for (let n = 1; n <= 8; n++) await reader.next(TYPE.publish);
+    expect(performance.now() - started).toBeGreaterThan(900);
+  });
+});
+
 it("an offer of QoS 2 that is never completed ends the connection at 1,000 that wait", async () => {
   const { broker, logged } = await startTestBroker();
   const camera = await rawSession(broker.ports.mqtt, { clientId: "n", ...NORTH });
