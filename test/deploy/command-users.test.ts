@@ -107,8 +107,10 @@ it("does all of it before the first start and between two, and what a user was l
   const dataPath = newDataPath();
   const skylapse = commandOf({ DATA_PATH: dataPath, ...NO_SERVER, TOKEN_TTL_SECONDS: "3600" });
   expect(await skylapse("user add alice --role admin", `${FIRST}\n`)).toMatchObject({ code: 0, output: "" });
-  const early = await skylapse("token carol --permission camera:read --expires-in 7200");
-  expect(early.errors).toContain("it is good for 3600 s: TOKEN_TTL_SECONDS allows no longer\n");
+  const tooLong = await skylapse("token carol --permission camera:read --expires-in 7200");
+  expect(tooLong.code).toBe(1);
+  expect(tooLong.errors).toContain("expires_in must be at most 3600, not 7200: TOKEN_TTL_SECONDS allows no longer");
+  const early = await skylapse("token carol --permission camera:read --expires-in 3600");
 
   const before = await startServer(dataPath);
   expect(await before.statusOf(early.output)).toBe(200);
