@@ -3,7 +3,7 @@ import { z } from "zod";
 import { SESSION_ID, userIdSchema } from "../../bridge/tokens.ts";
 import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
 
-const tokenSchema = z.object({ token: z.string(), expires_in: z.number() });
+const tokenSchema = z.object({ token: z.string() });
 const lifeSchema = z
   .string()
   .regex(/^[1-9]\d{0,9}$/, "must be a whole number of seconds, 1 or more")
