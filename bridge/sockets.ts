@@ -130,6 +130,13 @@ const STOP_TIMEOUT_MS = 500;
 const MAX_EARLY_FRAMES = 32;
 const MAX_KEPT_GRANTS = 1_000;
 /** Close codes of RFC 6455 that are counted by name. */
+const WHY_CLOSED: ReadonlyMap<unknown, string> = new Map<unknown, string>([
+  ...Object.entries(CloseCode).map(([name, code]) => [code, name] as const),
+  [1000, "the client closed it"],
+  [1001, "the page was left, or the client goes away"],
+  [1005, "the client closed it without a code"],
+  [1006, "its connection was lost"],
+]);
 const COUNTED_CODES: ReadonlySet<number> = new Set([1000, 1001, 1002, 1005, 1006, 1007, 1009]);
 
 export function startSockets(options: SocketsOptions): Sockets {
@@ -538,7 +545,8 @@ class SocketServer implements Sockets {
     }
     const known = connection.closedWith ?? (COUNTED_CODES.has(code) ? code : "other");
     count(this.#closes, String(known), 1);
-    this.#logger.debug({ connection: connection.id, user: session?.identity.userId, code: known }, "disconnected");
+    const why = WHY_CLOSED.get(known) ?? "its connection was closed without a close frame, or with another code";
+    this.#logger.debug({ connection: connection.id, user: session?.identity.userId, code: known, why }, "disconnected");
     if (this.#peers.size === 0) this.#onEmpty?.();
   }
 

@@ -8,11 +8,13 @@ import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { DeliveryReceipts } from "./delivery-receipts.ts";
 import type { Device, Devices } from "./devices.ts";
+import { deviceIdentity } from "./ended-identities.ts";
 import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "./errors.ts";
 import type { Origin } from "./listeners.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { Pace, type PaceLimits } from "./pace.ts";
 import type { PermissionSet, PermissionSets } from "./permission-sets.ts";
+import { RefusedDevices } from "./refused-devices.ts";
 import { reservedFor, sessionKey } from "./session-names.ts";
 import { type Bearer, bearerOf, type SessionOwner } from "./session-owner.ts";
 import type { Wills } from "./wills.ts";
@@ -84,6 +86,7 @@ export class Authenticate {
   /** By identity. */
   readonly #userConnects = new MinuteCounts();
   readonly #leftOutWills = new LimitedLog();
+  readonly refusedDevices = new RefusedDevices();
   refused = 0;
 
   constructor(options: AuthenticateOptions) {
@@ -123,6 +126,8 @@ export class Authenticate {
         if (error instanceof RefusedConnectionError) {
           const outcome = `connack ${error.returnCode}`;
           this.#options.onRefused({ action: "connect", who: "unknown", address, target: `mqtt:${clientId}`, outcome });
+          if (named !== undefined && this.#options.devices.get(named) !== undefined)
+            this.refusedDevices.note(named, address, error.message);
           this.#options.logger.warn({ ...log, why: error.message }, "a client is refused");
           done(error, null);
         } else {
@@ -157,6 +162,7 @@ export class Authenticate {
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       pace: registry.paceOf(who.identity) ?? new Pace(this.#options.pace),
       lastForwarded: 0,
+      leavesBecause: undefined,
       owedAnswers: 0,
       tokenId: who.tokenId,
       sessionId: who.sessionId,
@@ -173,6 +179,8 @@ export class Authenticate {
     else if (will !== undefined) wills.sign(will, { key, bearer: bearerOf(who) });
     // The name is taken before the store is waited for, so that another connection of the client sees this one.
     registry.add(client, access);
+    const device = deviceIdentity(who.identity);
+    if (device !== undefined) this.refusedDevices.forget(device.id);
     if (packet.clean === true) await sessions.discard(key);
     else await this.#keep(key, who);
   }

@@ -27,6 +27,7 @@ import {
 } from "./listeners.ts";
 import { paceReading } from "./paced-reading.ts";
 import { PermissionSets } from "./permission-sets.ts";
+import type { RefusedDevice } from "./refused-devices.ts";
 import { type RefusedPublication, RefusedPublications } from "./refused-publications.ts";
 import { reservedFor, sessionKey, sessionName } from "./session-names.ts";
 import type { Bearer, SessionOwner } from "./session-owner.ts";
@@ -100,6 +101,8 @@ export interface BrokerStats extends AuthorizeCounts {
   refusedConnections: number;
   /** CONNECTs answered with a refusal, since the start. */
   refusedClients: number;
+  /** Registered devices that were refused and not let in since. */
+  refusedDevices: readonly RefusedDevice[];
   /** Publications that were acknowledged and not kept, or not retained, since the start. */
   refusedPublishes: number;
   /** Publications that could not be made durable and were not acknowledged, since the start. */
@@ -440,6 +443,7 @@ class EmbeddedBroker implements Broker {
   disconnect(matches: (client: ClientAccess) => boolean): number {
     const matching = [...this.#parts.registry.entries()].filter(([, access]) => matches(access));
     for (const [client, access] of matching) {
+      access.leavesBecause ??= "its token or secret was revoked, removed or changed";
       this.#authorize.bar(client, access);
       client.close();
     }
@@ -470,6 +474,7 @@ class EmbeddedBroker implements Broker {
       connections: this.#admission.connections,
       refusedConnections: this.#admission.refused,
       refusedClients: this.#authenticate.refused,
+      refusedDevices: this.#authenticate.refusedDevices.list(),
       notAccepted: this.#gate.notAccepted,
       ...this.#authorize.counts,
       refusedPublishes: this.#refused.count,
@@ -547,7 +552,9 @@ class EmbeddedBroker implements Broker {
     if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
     client.conn.once("close", () => {
       clearTimeout(this.#expiries.get(client));
-      this.#logger.info({ clientId, identity }, "a client is gone");
+      const isReplaced = registry.isReplaced(client, access);
+      const why = access.leavesBecause ?? (this.#stopping !== undefined ? STOPPING : isReplaced ? REPLACED : CUT);
+      this.#logger.info({ clientId, identity, why }, "client disconnected");
       if (!client.clean && this.#stopping === undefined) {
         storage.left(key).catch((error: unknown) => {
           this.#logger.error({ err: error, clientId }, "the end of a session could not be written");
@@ -562,6 +569,7 @@ class EmbeddedBroker implements Broker {
       if (Date.now() < moment) this.#closeAt(client, access, moment);
       else {
         const { clientId, identity } = access;
+        access.leavesBecause ??= "its token has expired";
         this.#logger.info({ clientId, identity }, "a client's token has expired");
         this.#authorize.bar(client, access);
         client.close();
@@ -580,6 +588,8 @@ class EmbeddedBroker implements Broker {
 
   /** An error of one connection ends that connection, and the first says why. What a rule said is in the log already, with its reason. */
   #failed(client: Client, error: Error): void {
+    const access = this.#parts.registry.of(client);
+    if (access !== undefined) access.leavesBecause ??= error.message;
     if (isExpected(error) || this.#ended.has(client)) return;
     this.#ended.add(client);
     const { address, transport } = this.#originOf(client);
@@ -588,6 +598,11 @@ class EmbeddedBroker implements Broker {
     this.#logger.info({ address, transport, ...name, why: error.message }, "a connection is ended");
   }
 }
+
+const STOPPING = "the server is stopping";
+const REPLACED = "it has connected again under the same client id";
+/** No FIN tells whether the program ended or its link. */
+const CUT = "its connection was closed without DISCONNECT";
 
 /** Resolves when the condition holds, or this process has run for so long: while it stood still, nobody was heard. */
 async function until(condition: () => boolean, timeoutMs: number): Promise<void> {

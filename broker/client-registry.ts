@@ -28,6 +28,8 @@ export interface ClientAccess {
   owedAnswers: number;
   /** The number of the publication that was last given to it. */
   lastForwarded: number;
+  /** Why its connection ends, as far as it is known: for the log. */
+  leavesBecause: string | undefined;
   /** The claim `jti` of its token. */
   readonly tokenId: string | undefined;
   /** The login its token comes from. */
@@ -133,6 +135,11 @@ export class ClientRegistry {
     client.conn.once("close", () => this.#remove(client, access));
   }
 
+  /** Whether the client has a newer connection here, for which this one was ended. */
+  isReplaced(client: Client, { sessionKey: key }: ClientAccess): boolean {
+    return [...(this.#bySession.get(key) ?? [])].some((other) => other !== client);
+  }
+
   /** Aedes has entered the client: it takes part from now on. */
   register(client: Client): void {
     const access = this.#accesses.get(client);
@@ -159,6 +166,8 @@ export class ClientRegistry {
     for (const client of [...keys].flatMap((key) => [...(this.#bySession.get(key) ?? [])])) {
       if (!this.#registered.has(client) || this.of(client)?.identity !== identity || !isOlder(client)) continue;
       tookOver = true;
+      const access = this.of(client);
+      if (access !== undefined) access.leavesBecause ??= "it has connected to another node";
       client.close();
     }
     if (!tookOver) return;

@@ -12,6 +12,8 @@ export interface PacedClient {
   readonly pace: Pace;
   /** Acknowledgements that it owes for what it was sent, and that cost it nothing. */
   owedAnswers: number;
+  /** Why its connection ends, as far as it is known. */
+  leavesBecause: string | undefined;
 }
 
 export interface PacedReadingOptions {
@@ -105,6 +107,10 @@ class PacedReading implements Toll {
 
   filter(): void {
     this.#client?.pace.spend(1, 0);
+  }
+
+  goodbye(): void {
+    if (this.#client !== undefined) this.#client.leavesBecause ??= "it sent DISCONNECT";
   }
 
   #next(): Buffer | null {

@@ -6,6 +6,7 @@ const PUBREC = 5;
 const PUBCOMP = 7;
 const SUBSCRIBE = 8;
 const UNSUBSCRIBE = 10;
+const DISCONNECT = 14;
 /** A fixed header has at most 4 bytes of length [MQTT-2.2.3]. */
 const MAX_LENGTH_BYTES = 4;
 const NOTHING = Buffer.alloc(0);
@@ -29,6 +30,8 @@ export interface Toll {
   packet(isAnswer: boolean): void;
   /** A filter beyond the first of its packet. */
   filter(): void;
+  /** The client says that it ends the connection. */
+  goodbye(): void;
 }
 
 /** A part of the stream of packets that may go on. */
@@ -127,6 +130,7 @@ export class PacketMeter {
     this.#type = type;
     this.#body = length;
     this.#filters = type === SUBSCRIBE || type === UNSUBSCRIBE ? new FilterCount(type === SUBSCRIBE) : undefined;
+    if (type === DISCONNECT) toll.goodbye();
     toll.packet(type === PUBACK || type === PUBREC || type === PUBCOMP);
   }
 

@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { proxyAdvice } from "../../bridge/untrusted-proxies.ts";
 import { clockJumpSchema, presenceSchema } from "../../contract/events.ts";
+import { originAdvice } from "../../platform/origins.ts";
 import { WRONG_KEY } from "../operator-api.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
@@ -25,10 +27,22 @@ const camerasSchema = z.object({
   next: z.string().optional(),
 });
 const devicesSchema = z.object({ devices: z.array(z.object({ id: z.string(), kind: z.string() })) });
+const refusedDevicesSchema = z
+  .array(
+    z.object({ id: z.string(), times: z.number(), address: z.string(), why: z.string(), last_refused: z.string() }),
+  )
+  .default([]);
+const seenSchema = z.array(z.object({ name: z.string(), times: z.number(), last_seen: z.string() })).default([]);
+const accessSchema = z.object({
+  first_try: z.boolean(),
+  untrusted_proxies: seenSchema,
+  refused_origins: seenSchema,
+});
 const statsSchema = z.object({
   node: z.object({
+    access: accessSchema.optional(),
     journal: z.object({ trouble: z.string().optional() }),
-    broker: z.object({ droppedOfflineMessages: z.number() }).optional(),
+    broker: z.object({ droppedOfflineMessages: z.number(), refusedDevices: refusedDevicesSchema }).optional(),
   }),
   cluster: z.object({ trouble: z.string().optional() }),
 });
@@ -130,6 +144,10 @@ async function checkFigures(url: string, key: string): Promise<Finding[]> {
   const dropped = node.broker?.droppedOfflineMessages ?? 0;
   const trouble = node.journal.trouble ?? cluster.trouble;
   return [
+    ...(node.broker?.refusedDevices ?? []).map(({ id, times, address, why, last_refused }) =>
+      warn(`camera ${id}`, `refused ${times} times, last at ${last_refused} from ${address}: ${why}`),
+    ),
+    ...accessFindings(node.access),
     trouble === undefined
       ? ok("journal", "takes events")
       : wrong("journal", `${trouble}: nothing is acknowledged until that is mended`),
@@ -142,6 +160,19 @@ async function checkFigures(url: string, key: string): Promise<Finding[]> {
               "let them come back sooner, or raise MAX_OFFLINE_MESSAGES and MAX_OFFLINE_BYTES",
           ),
         ]),
+  ];
+}
+
+/** What is open, and who comes by a way that is not set up. */
+function accessFindings(access: z.infer<typeof accessSchema> | undefined): Finding[] {
+  if (access === undefined) return [];
+  const { first_try, untrusted_proxies, refused_origins } = access;
+  return [
+    first_try
+      ? warn("tokens", "are given without a key now: add an account or a camera, or set SIMULATOR=0, to end that")
+      : ok("tokens", "are given to nobody without a key or a password"),
+    ...untrusted_proxies.map(({ name, times }) => warn("TRUSTED_PROXIES", `${proxyAdvice(name)} (${times} times)`)),
+    ...refused_origins.map(({ name, times }) => warn("ALLOWED_ORIGINS", `${originAdvice(name)} (${times} times)`)),
   ];
 }
 

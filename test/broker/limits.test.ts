@@ -252,7 +252,7 @@ describe("a client that does not keep up", () => {
 
 describe("the meter of packets", () => {
   const limits = { maxConnectBytes: 100, maxPacketBytes: 300, maxFilters: 3 };
-  const FREE: Toll = { isKnown: true, mayTake: () => true, packet: () => {}, filter: () => {} };
+  const FREE: Toll = { isKnown: true, mayTake: () => true, packet: () => {}, filter: () => {}, goodbye: () => {} };
   const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
 
   /** What goes on of a stream that comes in pieces, or what is wrong with it. */
