@@ -66,6 +66,9 @@ export class FolderTree {
   readonly #open = new Map<string, FoundFile>();
   #look: Look = { complete: true, problems: [] };
   #isFirst = true;
+  /** What the last look at everything left out as too many: these folders, and the files up to this path. */
+  readonly #foldersLeftOut = new Set<string>();
+  #filesLeftOut = "";
 
   constructor(options: FolderTreeOptions) {
     this.#options = options;
@@ -99,6 +102,7 @@ export class FolderTree {
   async lookAtAll(): Promise<Look> {
     this.#look = { complete: true, problems: [] };
     const folders = new Map<string, Folder>();
+    this.#foldersLeftOut.clear();
     const paths = await this.#walk("", 0, folders);
     this.#folders.clear();
     for (const [path, folder] of folders) this.#folders.set(path, folder);
@@ -126,7 +130,7 @@ export class FolderTree {
       const found = await this.#walk(path, known.depth, this.#folders);
       const there = new Set(found);
       for (const file of [...this.#files.keys()]) if (folderOf(file) === path && !there.has(file)) this.#forget(file);
-      for (const file of found) if (!this.#files.has(file)) paths.add(file);
+      for (const file of found) if (!this.#files.has(file) && file > this.#filesLeftOut) paths.add(file);
     }
     await this.#update([...paths]);
     return this.#look;
@@ -167,12 +171,14 @@ export class FolderTree {
     // Names are mostly dates: of too many folders the newest are looked into.
     const inner = entries.filter((entry) => entry.isDirectory() && FOLDER.test(entry.name)).map(({ name }) => name);
     for (const name of inner.sort().reverse()) {
-      if (folders.has(below(path, name))) continue;
-      if (folders.size >= maxFolders) {
+      if (folders.has(below(path, name)) || this.#foldersLeftOut.has(below(path, name))) continue;
+      // A look at what is new adds to those that are known already: the next look at everything puts that right.
+      if (folders.size >= maxFolders && folders !== this.#folders) {
+        this.#foldersLeftOut.add(below(path, name));
         this.#look.problems.push(
           `${this.#options.path} has more than ${maxFolders} folders: those with the last names are looked into, move the old ones away`,
         );
-        break;
+        continue;
       }
       // Not spread: a folder may have more files than a call may have arguments.
       for (const file of await this.#walk(below(path, name), depth + 1, folders)) found.push(file);
@@ -202,11 +208,14 @@ export class FolderTree {
 
   #newest(paths: string[]): string[] {
     const { path, maxFiles } = this.#options;
+    this.#filesLeftOut = "";
     if (paths.length <= maxFiles) return paths;
     this.#look.problems.push(
       `${path} has ${paths.length} pictures, of which the last ${maxFiles} are looked at: move the old ones away`,
     );
-    return paths.sort().slice(-maxFiles);
+    paths.sort();
+    this.#filesLeftOut = paths[paths.length - maxFiles - 1] ?? "";
+    return paths.slice(-maxFiles);
   }
 
   async #update(paths: readonly string[]): Promise<void> {
