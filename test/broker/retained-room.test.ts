@@ -56,5 +56,6 @@ it("the bytes are counted again after a restart", async () => {
   const second = await startTestBroker({ env, dataPath: first.dataPath });
   const after = await second.client(NORTH);
   await after.publishAsync(topic("cameras/north/state/b"), "x".repeat(300), retained);
+  expect(second.broker.stats()).toMatchObject({ retainedMessages: 1, refusedRetained: 1 });
   expect(await retainedIn(second, 1)).toEqual(["north/state/a 800"]);
 });
