@@ -68,17 +68,17 @@ it("names the sessions that may have missed messages when bytes of its log are f
   const found: string[] = [];
   const { logged } = await startTestBroker({ dataPath, onDamage: ({ missing }) => found.push(missing) });
   const line = await logged("sessions may be lost, or may have missed messages");
-  expect(line.sessions).toEqual(["viewer-1"]);
+  expect(line.sessions).toEqual([expect.stringMatching(/viewer-1$/)]);
   expect(found.join()).toContain("viewer-1");
 });
 
 it("discards a session whose record is lost, so that nobody inherits it, and names it", async () => {
   const dataPath = await leaveSession(3);
   const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
-  await db.del("session:viewer-1");
+  for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.del(key);
   await db.close();
   const { join: enter, token, logged } = await startTestBroker({ dataPath });
-  expect(await logged("MQTT sessions are lost")).toMatchObject({ sessions: ["viewer-1"] });
+  expect(await logged("MQTT sessions are lost")).toMatchObject({ sessions: [expect.stringMatching(/viewer-1$/)] });
   const { client, inbox } = await enter({
     clientId: "viewer-1",
     clean: false,
