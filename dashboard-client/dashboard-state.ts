@@ -230,7 +230,7 @@ function withCamera(
   event: DashboardEvent,
   change: (camera: CameraState) => CameraState = (camera) => camera,
 ): DashboardState {
-  const isThere = !isCleared(event) || state.retained.hasOwner(`cameras/${id}`);
+  const isThere = !isCleared(event) || (event.topic !== undefined && state.retained.hasOwner(event.topic));
   if (isThere) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
   // With its pictures: kept over a reload, they would bring it back.
   const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));

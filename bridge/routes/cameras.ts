@@ -17,6 +17,7 @@ import type { Services } from "./services.ts";
 
 /** A page of the list ends early when it has so much: a few milliseconds of work. */
 const MAX_PAGE_CHARS = 1_048_576;
+const CAMERAS_PATH = "/cameras";
 const MAX_CAMERAS_PER_PAGE = 1_000;
 
 const paramsSchema = z.object({ id: idSchema });
@@ -51,7 +52,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     }
     const last = ids[listed.length - 1];
     const isLast = last === undefined || last === all.at(-1);
-    const next = isLast ? "" : `,"next":"/cameras?limit=${limit}&after=${last}"`;
+    const next = isLast ? "" : `,"next":"${CAMERAS_PATH}?limit=${limit}&after=${last}"`;
     reply.type("application/json; charset=utf-8");
     const counts = JSON.stringify(countsOf(all));
     return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length},"counts":${counts}${next}}`);
@@ -131,7 +132,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     }
     yield "}";
     if (newest !== undefined) yield `,"preview":${JSON.stringify(previewOf(id, newest))}`;
-    yield leftOut.length === 0 ? "}" : `,"left_out":${JSON.stringify(leftOut)},"url":"/cameras/${id}"}`;
+    yield leftOut.length === 0 ? "}" : `,"left_out":${JSON.stringify(leftOut)},"url":"${CAMERAS_PATH}/${id}"}`;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Browser, Page } from "playwright-core";
+import { signToken } from "./dashboard.ts";
 
 /** What the page has said of a camera's presence, each change with its moment. */
 export interface CameraPage {
@@ -9,16 +10,26 @@ export interface CameraPage {
 
 const SHOWN = "camera status shown";
 
-/** Opens the dashboard page and keeps every state of the camera that it ever shows, from `online` on. */
+const USER = "page-watcher";
+const PASSWORD = "password of the page watcher";
+
+/** Opens the dashboard page, signs in, and keeps every state of the camera that it ever shows, from `online` on. */
 export async function watchCameraPage(browser: Browser, url: string, camera: string): Promise<CameraPage> {
   const page = await browser.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const shown: CameraPage["shown"] = [];
   page.on("console", (message) => {
     const [, status, at] = message.text().split("|");
     if (message.text().startsWith(SHOWN)) shown.push({ status: status ?? "", at: Number(at) });
   });
+  const headers = { authorization: `Bearer ${signToken("operator", ["admin"])}`, "content-type": "application/json" };
+  const body = JSON.stringify({ user_id: USER, password: PASSWORD, role: "viewer" });
+  const made = await fetch(`${url}/users`, { method: "POST", headers, body });
+  if (!made.ok) throw new Error(`no account for the page: ${made.status} ${await made.text()}`);
   await page.goto(url);
+  await page.getByLabel("User").fill(USER);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await page.getByRole("button", { name: "Sign in" }).click();
   await page.locator(`[data-testid="camera-status-${camera}"][data-status="online"]`).waitFor();
   await page.evaluate(
     ([testId, shownText]) => {
