@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { topicTree } from "../../contract/topics.ts";
 import { openRedis, type RedisAccess } from "../../deploy/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
+import { startRunningClock } from "../support/running-clock.ts";
 import { connect, TestClient } from "./realtime/client.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "./support/test-bridge.ts";
 
@@ -148,9 +149,9 @@ describe("/connections", () => {
     await connect(urlOf(node(1)), node(0).mint("dashboard:read"));
     const silent = node(2).cluster.nodeId;
     await accesses[2]?.close();
-    const from = performance.now();
+    const elapsedMs = startRunningClock();
     const { body } = await node(0).call("/connections", { token: OPERATOR_KEY });
-    expect(performance.now() - from).toBeLessThan(10_000);
+    expect(elapsedMs()).toBeLessThan(10_000);
     expect(body.connections).toHaveLength(1);
     expect(body.silent_nodes).toEqual([silent]);
   });
@@ -224,7 +225,7 @@ describe("a camera's presence", () => {
   });
 });
 
-describe("an alert", { timeout: 30_000 }, () => {
+describe("an alert", () => {
   it("is raised once, however many nodes there are, and cleared once by those that are left", async () => {
     const events = follow(node(2), tree.build({ kind: "camera-alert", camera: "north", name: "disk" }));
     const storage = (free_bytes: number) =>

@@ -15,7 +15,6 @@ import { envelopeOf, eventTopic, openBroker, silent, stateTopic } from "./suppor
 import type { TestBroker } from "./support/test-broker.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/device/main.js", import.meta.url));
-const wait = { timeout: 60_000 };
 const errorSchema = z.object({ source: z.string(), error: z.string() });
 
 function temporaryPlace(): string {
@@ -39,13 +38,13 @@ async function openOutbox() {
       writeFileSync(path, "");
       const first = message("preview", "previews/first", "p".repeat(5000));
       void outbox.put(first);
-      await vi.waitUntil(() => outbox.trouble, wait);
+      await vi.waitUntil(() => outbox.trouble);
       return first;
     },
     async mendDisk(): Promise<void> {
       rmSync(path);
       renameSync(`${path}.away`, path);
-      await vi.waitUntil(() => outbox.trouble === undefined, wait);
+      await vi.waitUntil(() => outbox.trouble === undefined);
     },
   };
 }
@@ -139,7 +138,7 @@ describe("an outbox whose disk takes no writes", () => {
     onTestFinished(() => again.close());
     again.connected();
     const found: OutboxEntry[] = [];
-    await vi.waitUntil(() => found.push(...takeAll(again)) && found.length === 2, wait);
+    await vi.waitUntil(() => found.push(...takeAll(again)) && found.length === 2);
     expect(topics(found).sort()).toEqual(["events/a", "previews/first"]);
   });
 });
@@ -166,18 +165,18 @@ describe("the camera program", () => {
     const camera = await startCameraProgram({ brokerUrl: broker.url, secret: "s3cret", env: { KEEP_PICTURES: "no" } });
     onTestFinished(() => camera.end());
     const completed = () => broker.on(eventTopic("capture.completed")).length;
-    await vi.waitUntil(() => completed() > 0 && lastStorage(broker) !== undefined, wait);
+    await vi.waitUntil(() => completed() > 0 && lastStorage(broker) !== undefined);
     expect(lastStorage(broker)?.unwritable).toBeUndefined();
     // No file of the program may grow any more: to it, a full disk.
     limitFiles(camera.process.pid, 0);
-    await vi.waitUntil(() => diskErrors(broker).length > 0, wait);
+    await vi.waitUntil(() => diskErrors(broker).length > 0);
     expect(diskErrors(broker)[0]).toMatch(/the disk takes no writes.*in its memory only/);
-    await vi.waitUntil(() => lastStorage(broker)?.unwritable, wait);
+    await vi.waitUntil(() => lastStorage(broker)?.unwritable);
     // It goes on taking pictures and saying so.
     const before = completed();
-    await vi.waitUntil(() => completed() > before + 2, wait);
+    await vi.waitUntil(() => completed() > before + 2);
     limitFiles(camera.process.pid, undefined);
-    await vi.waitUntil(() => lastStorage(broker)?.unwritable === undefined, wait);
+    await vi.waitUntil(() => lastStorage(broker)?.unwritable === undefined);
     expect(diskErrors(broker)).toHaveLength(1);
   });
 
@@ -215,10 +214,10 @@ describe("the camera program", () => {
     child.stdout.on("data", (text: Buffer) => {
       log += text.toString();
     });
-    await vi.waitUntil(() => diskErrors(broker)[0], wait);
-    await vi.waitUntil(() => lastStorage(broker)?.unwritable, wait);
+    await vi.waitUntil(() => diskErrors(broker)[0]);
+    await vi.waitUntil(() => lastStorage(broker)?.unwritable);
     expect(lastStorage(broker)?.unwritable).toMatch(/read-only file system/i);
-    const failed = await vi.waitUntil(() => broker.on(eventTopic("capture.failed"))[0], wait);
+    const failed = await vi.waitUntil(() => broker.on(eventTopic("capture.failed"))[0]);
     expect(JSON.stringify(envelopeOf(failed).data)).toMatch(/could not be kept.*read-only file system/);
     const lines = log.trim().split("\n");
     expect(lines).toHaveLength(1);

@@ -120,7 +120,7 @@ test(`killed ${RUNS} times with kill -9 while it keeps pictures, none is half, n
   for (let run = 1; run <= RUNS; run++) {
     const { child, said } = startProgram(dataPath);
     const enough = 1 + Math.floor(Math.random() * 15);
-    await expect.poll(() => said.kept.length, { timeout: 20_000, interval: 1 }).toBeGreaterThanOrEqual(enough);
+    await expect.poll(() => said.kept.length, { interval: 1 }).toBeGreaterThanOrEqual(enough);
     child.kill("SIGKILL");
     await once(child, "close");
     kept.push(...said.kept);
@@ -139,13 +139,13 @@ test("a disk that takes no more refuses the picture, leaves nothing of it behind
   const dataPath = temporaryFolder();
   const { child, said } = startProgram(dataPath);
   const count = () => said.kept.length;
-  await expect.poll(count, { timeout: 20_000 }).toBeGreaterThan(0);
+  await expect.poll(count).toBeGreaterThan(0);
   // In the middle of a picture; a sidecar is smaller.
   limitFiles(child.pid, 100_000);
-  await expect.poll(() => said.refused.length, { timeout: 20_000 }).toBeGreaterThan(2);
+  await expect.poll(() => said.refused.length).toBeGreaterThan(2);
   limitFiles(child.pid, undefined);
   const before = count();
-  await expect.poll(count, { timeout: 20_000 }).toBeGreaterThan(before + 1);
+  await expect.poll(count).toBeGreaterThan(before + 1);
   child.kill("SIGKILL");
   await once(child, "close");
   await openStore(dataPath);

@@ -51,7 +51,7 @@ async function give(broker: TestBroker, name: string, args: Record<string, unkno
 
 /** Everything that was said before this is at the broker when it resolves. */
 async function settled(agent: CameraAgent): Promise<void> {
-  await expect.poll(() => agent.waiting, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => agent.waiting).toBe(0);
 }
 
 /** A camera whose pictures are due when the test says so: it is told of them, as the folder camera is. */

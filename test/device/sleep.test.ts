@@ -21,7 +21,6 @@ import { Machine } from "./support/machine.ts";
 import { gone, Programs } from "./support/programs.ts";
 import type { TestBroker } from "./support/test-broker.ts";
 
-const wait = { timeout: 20_000 };
 const mornings: Schedule = { entries: [{ kind: "clock", start: "06:00", end: "07:00", interval_s: 1 }] };
 const greenwich = { lat: 51.48, lon: 0, timezone: "UTC" };
 
@@ -77,7 +76,7 @@ test("the command to sleep is answered before the link goes, and the camera is b
   const replies = broker.on(replyTopic("sleep")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
   expect(replies).toMatchObject([{ status: "accepted" }, { status: "succeeded", result: { until } }]);
   expect(links(broker).at(-1)).toEqual({ status: "sleeping", session, until });
-  await expect.poll(() => broker.clients, wait).toBe(0);
+  await expect.poll(() => broker.clients).toBe(0);
   // Without a link it takes its pictures all the same.
   await agent.captureNow();
   expect(broker.on(eventTopic("capture.completed"))).toHaveLength(0);
@@ -118,7 +117,7 @@ test("a pause of the schedule that is longer than the longest sleep is slept thr
     maxDays: 2,
     plan: () => ({ active: false, next: new Date(Date.now() + 9 * 86_400_000) }),
   });
-  await expect.poll(() => done.length, wait).toBe(1);
+  await expect.poll(() => done.length).toBe(1);
   const until = Date.parse(done[0]?.what.replace("leave until ", "") ?? "");
   expect(Math.abs(until - Date.now() - 2 * 86_400_000)).toBeLessThan(60_000);
 });
@@ -149,7 +148,7 @@ test("the sleep command is run with the time of return once the camera has said 
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   await agentOn(broker, machine, { sleep: { pauseMs: 0, command: "suspend" } });
   const until = await sendToSleep(broker, machine, 3000);
-  await expect.poll(() => programs.calls("suspend"), wait).toEqual([[until]]);
+  await expect.poll(() => programs.calls("suspend")).toEqual([[until]]);
   await broker.until(() => links(broker).at(-1)?.status === "online");
 });
 
@@ -160,7 +159,7 @@ test("stopped while it sleeps and its sleep command hangs, a camera ends both an
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   const agent = await agentOn(broker, machine, { sleep: { pauseMs: 0, command: "suspend" } });
   await sendToSleep(broker, machine, 600_000);
-  await expect.poll(() => programs.read("pid"), wait).toMatch(/\n/);
+  await expect.poll(() => programs.read("pid")).toMatch(/\n/);
   await agent.stop();
   await gone([Number(programs.read("pid"))]);
   expect(links(broker).map(({ status }) => status)).toEqual(["online", "sleeping"]);
@@ -194,7 +193,7 @@ function sleeperWith(changes: Partial<SleeperOptions> = {}) {
 
 /** Resolves after the sleeper has had several looks. */
 async function severalLooks(plan: () => void): Promise<void> {
-  await expect.poll(() => vi.mocked(plan).mock.calls.length, wait).toBeGreaterThan(5);
+  await expect.poll(() => vi.mocked(plan).mock.calls.length).toBeGreaterThan(5);
 }
 
 test.each([
@@ -210,7 +209,7 @@ test.each([
 
 test("it stays awake for a while, so that somebody may give a command", async () => {
   const { done } = sleeperWith({ minAwakeMs: 400 });
-  await expect.poll(() => done.length, wait).toBe(1);
+  await expect.poll(() => done.length).toBe(1);
   expect(done[0]?.ms).toBeGreaterThanOrEqual(400);
 });
 
@@ -218,11 +217,11 @@ test("it stays awake while something waits to be sent, but not for ever", async 
   let waiting = 1;
   const { done } = sleeperWith({ waiting: () => waiting, maxAwakeMs: 60_000 });
   const patient = sleeperWith({ waiting: () => 1, maxAwakeMs: 500 });
-  await expect.poll(() => patient.done.length, wait).toBe(1);
+  await expect.poll(() => patient.done.length).toBe(1);
   expect(patient.done[0]?.ms).toBeGreaterThanOrEqual(500);
   expect(done).toEqual([]);
   waiting = 0;
-  await expect.poll(() => done.length, wait).toBe(1);
+  await expect.poll(() => done.length).toBe(1);
 });
 
 test.each([

@@ -83,7 +83,7 @@ describe("two devices with one id", () => {
       onTestFinished(() => agent.stop());
     }
     for (const lines of logs) {
-      const line = await vi.waitUntil(() => lines.find((text) => text.includes("another device")), { timeout: 30_000 });
+      const line = await vi.waitUntil(() => lines.find((text) => text.includes("another device")));
       expect(line).toMatch(/"times":3,"nextTryS":\d+,"msg":".*uses this camera id.*CAMERA_ID of its own/);
     }
   });

@@ -52,7 +52,7 @@ it.each([
     const there = count > 1 ? await startNode(env) : here;
     const nodes = [here, there];
     const expectSessions = async (sessions: number) => {
-      for (const node of nodes) await expect.poll(() => sessionsAt(node), { timeout: 20_000 }).toBe(sessions);
+      for (const node of nodes) await expect.poll(() => sessionsAt(node)).toBe(sessions);
     };
 
     const minted = (user_id: string) =>
@@ -71,13 +71,11 @@ it.each([
       { ...south, id: "south" },
     ])
       await expect
-        .poll(
-          () =>
-            leaveSession(there, id, secret, `camera-${id}`).then(
-              () => true,
-              () => false,
-            ),
-          { timeout: 20_000 },
+        .poll(() =>
+          leaveSession(there, id, secret, `camera-${id}`).then(
+            () => true,
+            () => false,
+          ),
         )
         .toBe(true);
     await leaveSession(there, "mallory", mallory, "archive");

@@ -92,16 +92,13 @@ it(`a camera whose link flaps ${FLAPS} times stays online, and is not taken for 
     // Every third time the broker is told. The others leave it a connection that the camera takes over from itself.
     if (flap % 3 === 0) link.cut();
     else link.abandon();
-    await Promise.all([
-      expect.poll(births, { timeout: 30_000, interval: 10 }).toBe(before + 1),
-      pause(BETWEEN_FLAPS_MS),
-    ]);
+    await Promise.all([expect.poll(births, { interval: 10 }).toBe(before + 1), pause(BETWEEN_FLAPS_MS)]);
   }
   await expect.poll(() => words.filter(({ status }) => status === "offline")).toHaveLength(FLAPS);
   // By then every will has come to nothing.
   const taken = camera.captures().length;
   await expect
-    .poll(() => camera.captures().length, { timeout: GRACE_MS + 30_000 })
+    .poll(() => camera.captures().length, { timeout: GRACE_MS + 60_000 })
     .toBeGreaterThan(taken + GRACE_MS / 1000);
   expect(presences()).not.toContain("offline");
   expect(shown.map(({ status }) => status)).not.toContain("offline");
@@ -112,13 +109,13 @@ it(`a camera whose link flaps ${FLAPS} times stays online, and is not taken for 
   await expect.poll(() => kept.map(({ status }) => status)).toEqual(["online"]);
 });
 
-it("two cameras with one id are named once, and neither is called offline", { timeout: 60_000 }, async () => {
+it("two cameras with one id are named once, and neither is called offline", async () => {
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });
-  await expect.poll(births, { timeout: 30_000 }).toBe(1);
+  await expect.poll(births).toBe(1);
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });
-  await expect.poll(duplicateAlerts, { timeout: 30_000 }).toEqual(["alert.raised"]);
+  await expect.poll(duplicateAlerts).toEqual(["alert.raised"]);
   const before = births();
-  await expect.poll(births, { timeout: 30_000 }).toBeGreaterThan(before + 2);
+  await expect.poll(births).toBeGreaterThan(before + 2);
   expect(duplicateAlerts()).toEqual(["alert.raised"]);
   expect(presences()).not.toContain("offline");
 });

@@ -15,9 +15,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("acknowledges nothing while the disk is full, says so at /readyz, and goes on by itself when there is room", {
-  timeout: 60_000,
-}, async () => {
+it("acknowledges nothing while the disk is full, says so at /readyz, and goes on by itself when there is room", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const env = {

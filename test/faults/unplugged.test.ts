@@ -12,8 +12,6 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 /** The short form; `npm run test:long` runs it with the grace that is the default. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const GRACE_MS = LONG ? 30_000 : 4000;
-/** A busy machine shows what is due a little later. */
-const LATE_MS = 10_000;
 /** The camera's own setting. After one and a half times as long the broker takes a silent link for lost [MQTT-3.1.2-24]. */
 const KEEPALIVE_S = 30;
 const KEEPALIVE_MS = KEEPALIVE_S * 1500;
@@ -75,7 +73,7 @@ function told(): string[] {
 async function takeMore(count: number): Promise<void> {
   const before = camera.captures().length;
   await expect
-    .poll(() => camera.captures().length, { timeout: 30_000 + count * 2000 })
+    .poll(() => camera.captures().length, { timeout: 60_000 + count * 2000 })
     .toBeGreaterThanOrEqual(before + count);
 }
 
@@ -86,31 +84,27 @@ const isBack = (): boolean => page.shown.at(-1)?.status === "online";
 /** The page shows the camera, and the dashboard has each of its pictures once. */
 async function expectNothingLost(): Promise<void> {
   const taken = camera.captures();
-  await expect.poll(() => taken.filter((capture) => !told().includes(capture)), { timeout: 30_000 }).toEqual([]);
+  await expect.poll(() => taken.filter((capture) => !told().includes(capture))).toEqual([]);
   expect(told()).toHaveLength(new Set(told()).size);
   expect(await page.page.getByTestId("gaps-north").count()).toBe(0);
 }
 
-it("a camera that is unplugged is offline when the grace is over, not before; plugged in it is online, and nothing is lost", {
-  timeout: 120_000,
-}, async () => {
+it("a camera that is unplugged is offline when the grace is over, not before; plugged in it is online, and nothing is lost", async () => {
   const cutAt = Date.now();
   link.down = true;
-  await expect.poll(absences, { timeout: GRACE_MS + LATE_MS }).toHaveLength(1);
+  await expect.poll(absences).toHaveLength(1);
   const [absence] = absences();
   expect(absence?.status).toBe("offline");
   expect((absence?.at ?? 0) - cutAt).toBeGreaterThanOrEqual(GRACE_MS);
   await takeMore(2);
   expect(isBack()).toBe(false);
   link.down = false;
-  await expect.poll(isBack, { timeout: 30_000 }).toBe(true);
+  await expect.poll(isBack).toBe(true);
   await expectNothingLost();
   expect(absences()).toEqual([absence]);
 });
 
-it("a link that falls silent and comes back in time is no absence, and nothing is lost", {
-  timeout: 120_000,
-}, async () => {
+it("a link that falls silent and comes back in time is no absence, and nothing is lost", async () => {
   link.silent = true;
   // Longer than the grace: it begins when the broker misses the camera.
   await takeMore(GRACE_MS / 1000 + 1);
@@ -129,11 +123,11 @@ if (LONG)
     const silentAt = Date.now();
     link.silent = true;
     await expect
-      .poll(absences, { timeout: KEEPALIVE_MS + GRACE_MS + LATE_MS, interval: 500 })
+      .poll(absences, { timeout: KEEPALIVE_MS + GRACE_MS + 60_000, interval: 500 })
       .toMatchObject([{ status: "offline" }]);
     // What it said last may have been a moment before.
     expect((absences()[0]?.at ?? 0) - silentAt).toBeGreaterThanOrEqual(KEEPALIVE_MS + GRACE_MS - 2000);
     link.silent = false;
-    await expect.poll(isBack, { timeout: 60_000 }).toBe(true);
+    await expect.poll(isBack).toBe(true);
     await expectNothingLost();
   });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Appended, Entry, Journal, JournalMessage } from "../../../bridge/journal/journal.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { startRunningClock } from "../../support/running-clock.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
@@ -64,10 +65,10 @@ test("a Redis that hangs: appends are refused and told why, at once after the fi
     message: expect.stringMatching(/does not answer|cannot be reached/),
   });
   expect(journal.trouble).toMatch(/does not answer|cannot be reached/);
-  const before = performance.now();
+  const elapsedMs = startRunningClock();
   for (const _ of range(1, 1_000)) await expect(journal.append(message())).rejects.toThrow(/Redis/);
   // None of them has waited for Redis.
-  expect(performance.now() - before).toBeLessThan(25 * QUICK.commandTimeoutMs);
+  expect(elapsedMs()).toBeLessThan(25 * QUICK.commandTimeoutMs);
   server.process.kill("SIGCONT");
   await expect.poll(() => journal.trouble).toBeUndefined();
   await deliver(journal, 2);
