@@ -90,7 +90,8 @@ describe("SIGTERM", () => {
     const dashboard = await connectDashboard(again.socket);
     dashboard.send({ type: "auth", token: signToken("alice", ["camera:read"]) });
     await dashboard.next("auth_success");
-    const stats = await (await fetch(`${again.http}/stats`)).json();
+    const headers = { authorization: `Bearer ${OPERATOR_KEY}` };
+    const stats = await (await fetch(`${again.http}/stats`, { headers })).json();
     const since = { epoch: stats.node.journal.epoch, position: 0 };
     dashboard.send({ type: "subscribe", channel: "camera:north", since });
     await dashboard.next("caught_up");
