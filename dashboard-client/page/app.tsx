@@ -17,6 +17,8 @@ import type { Fleet } from "./fleet.ts";
 import type { Pictures } from "./pictures.ts";
 
 export interface AppProps {
+  /** Where the server is, such as `https://sky.example.org/`. */
+  base: string;
   access: Access;
   pictures: Pictures;
   fleet: Fleet;
@@ -24,7 +26,7 @@ export interface AppProps {
   onRestart: () => void;
 }
 
-export function App({ access, pictures, fleet, onRestart }: AppProps): ReactNode {
+export function App({ base, access, pictures, fleet, onRestart }: AppProps): ReactNode {
   const data = useRealTimeData();
   const store = useDashboardStore(DASHBOARD);
   const [signedIn, setSignedIn] = useState(access.signedIn);
@@ -64,7 +66,7 @@ export function App({ access, pictures, fleet, onRestart }: AppProps): ReactNode
       ) : (
         <>
           <ErrorBoundary part="Connection">
-            <OfflineBanner data={data} />
+            <OfflineBanner data={data} base={base} />
           </ErrorBoundary>
           <main className="layout">
             <CameraGrid data={data} pictures={pictures} />

@@ -33,7 +33,7 @@ createRoot(element).render(
   <StrictMode>
     <RealTimeProvider client={client}>
       <ErrorBoundary part="Skylapse" onError={reloadOnce}>
-        <App access={access} pictures={pictures} fleet={fleet} onRestart={restart} />
+        <App base={base} access={access} pictures={pictures} fleet={fleet} onRestart={restart} />
       </ErrorBoundary>
     </RealTimeProvider>
   </StrictMode>,

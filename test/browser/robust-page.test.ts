@@ -1,6 +1,8 @@
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import { connectAsync } from "mqtt";
 import type { Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { freePort } from "../support/ports.ts";
@@ -188,4 +190,37 @@ it("keeps the rest when a part cannot be drawn, and draws it anew", async () => 
   expect(await page.getByTestId("camera-card-north").count()).toBe(1);
   await page.getByTestId("event-row").first().waitFor();
   expect(await page.getByTestId("failed-part").count()).toBe(0);
+});
+
+it("says which setting lets it connect when the server refuses its address", async () => {
+  // A proxy that passes another Host on: the page's own origin is then a foreign one.
+  const target = new URL(skylapse.http);
+  const proxy = createServer((socket) => {
+    const server = connect(Number(target.port), target.hostname);
+    socket.on("data", (bytes) =>
+      server.write(bytes.toString("latin1").replace(/^Host: .*$/m, "Host: inner"), "latin1"),
+    );
+    server.pipe(socket);
+    for (const [one, other] of [
+      [socket, server],
+      [server, socket],
+    ] as const) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+  }).listen(0, "127.0.0.1");
+  onTestFinished(() => void proxy.close());
+  await once(proxy, "listening");
+  const address = proxy.address();
+  const port = typeof address === "object" ? address?.port : undefined;
+  // On the test's own terms: without a token the page would ask to sign in before it tries to connect.
+  const login = { userId: "vera", refreshToken: "x" };
+  await page.addInitScript((kept) => localStorage.setItem("skylapse:login", kept), JSON.stringify(login));
+  await page.route("**/auth/refresh", (route) =>
+    route.fulfill({ json: { token: "a.b.c", user_id: "vera", refresh_token: "y", expires_in: 600 } }),
+  );
+  await page.goto(`http://127.0.0.1:${port}/`);
+  const banner = page.getByTestId("offline-banner");
+  await banner.getByText("The server refuses this address").waitFor();
+  expect(await banner.textContent()).toContain(`ALLOWED_ORIGINS=http://127.0.0.1:${port}`);
 });

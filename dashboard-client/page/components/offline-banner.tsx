@@ -3,20 +3,25 @@ import { CloseCode } from "../../../contract/codes.ts";
 import type { RealTimeData } from "../../dashboard-store.ts";
 import { formatAge, formatTime } from "../../format.ts";
 import { useNow } from "../use-now.ts";
+import { useRefusedOrigin } from "../use-refused-origin.ts";
 
 /** Says that what is shown is not of now, and of when it is. Nothing while everything is live, or loads for the first time. */
-export function OfflineBanner({ data }: { data: RealTimeData }): ReactNode {
+export function OfflineBanner({ data, base }: { data: RealTimeData; base: string }): ReactNode {
   const now = useNow();
+  const refused = useRefusedOrigin(base, data.connection);
   const { connection, live, loaded, asOf } = data;
   if (live || (connection.cause === undefined && !loaded)) return null;
   const connected = connection.status === "connected";
   return (
     <div className="banner" data-testid="offline-banner" role="alert" data-stopped={connection.stopped}>
       <div className="banner-words">
-        <strong>{connected ? "Connected again" : headline(data)}</strong>
+        <strong>
+          {connected ? "Connected again" : refused === undefined ? headline(data) : "The server refuses this address"}
+        </strong>
         {/* Ages tick; a screen reader is told of the headline alone. */}
         <span aria-live="off">
           {[
+            ...(refused === undefined ? [] : [`${refused}.`]),
             asOf === undefined
               ? "Nothing is known yet."
               : `Everything below is as of ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`,
