@@ -22,6 +22,7 @@ const USAGE = `Measures an honest client beside an abuser, for everything that c
     --only name      one attack; again for more: ${attacks.map(({ name }) => name).join(", ")}
     --seconds n      how long the honest client is measured without and with the abuser; default 8
     --program file   deploy/start.js of another build, to measure that
+    --profile folder write CPU profiles of the servers there; their cost is in the figures then
 `;
 
 const { values: flags } = parseArgs({
@@ -29,14 +30,20 @@ const { values: flags } = parseArgs({
     only: { type: "string", multiple: true, default: [] },
     seconds: { type: "string", default: "8" },
     program: { type: "string" },
+    profile: { type: "string" },
     help: { type: "boolean", default: false },
   },
 });
 
+interface Load {
+  /** CPU time of the server, of all its threads, per second. */
+  cpuShare: number;
+}
+
 interface Row {
   attack: Attack;
-  without: Experience;
-  beside: Experience;
+  without: Experience & Load;
+  beside: Experience & Load;
   wrong: string[];
 }
 
@@ -70,21 +77,26 @@ async function run(): Promise<void> {
 }
 
 async function measure(attack: Attack, program: URL, seconds: number): Promise<Row> {
-  const server = await startServer(program);
+  const server = await startServer(program, { profileTo: flags.profile });
   const honest = new HonestClient(server.target);
   let abuser: ChildProcess | undefined;
   try {
     await attack.prepare?.(server.target);
     await honest.open();
     await honest.experience(1);
-    const without = await honest.experience(seconds);
+    const timed = async (): Promise<Experience & Load> => {
+      const [begin, cpuBefore] = [performance.now(), server.cpuSeconds()];
+      const experience = await honest.experience(seconds);
+      return { ...experience, cpuShare: (server.cpuSeconds() - cpuBefore) / ((performance.now() - begin) / 1000) };
+    };
+    const without = await timed();
     const complaints: string[] = [];
     abuser = await startAbuser(attack, server.target);
     // An abuser that cannot abuse proves nothing.
     const ended = once(abuser, "message").then(([text]) => {
       if (String(text).startsWith("failed")) complaints.push(`the abuser ${text}`);
     });
-    const beside = await honest.experience(seconds);
+    const beside = await timed();
     if (attack.fills) await Promise.race([ended, sleep(FILL_TIMEOUT_MS)]);
     await stopAbuser(abuser);
     const verdict = await attack.verdict?.(server, honest.published).catch(String);
@@ -95,7 +107,7 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
       wrong: wrongs(without, beside, [...complaints, ...(verdict === undefined ? [] : [verdict])]),
     };
   } catch (error) {
-    const nothing = { screenMs: Number.NaN, healthMs: Number.NaN, harm: [] };
+    const nothing = { screenMs: Number.NaN, healthMs: Number.NaN, cpuShare: Number.NaN, harm: [] };
     return {
       attack,
       without: nothing,
@@ -127,10 +139,11 @@ function render({ attack, without, beside, wrong }: Row): string {
   const pair = (before: number, after: number) => `${before.toFixed(1)} → ${after.toFixed(1)} ms`;
   const screen = pair(without.screenMs, beside.screenMs);
   const health = pair(without.healthMs, beside.healthMs);
+  const cpu = `${(100 * without.cpuShare).toFixed()} → ${(100 * beside.cpuShare).toFixed()} %`;
   return [
     `\n${attack.name}: ${attack.resource}`,
     `  ${attack.method}`,
-    `  screen p99 ${screen}, livez p99 ${health}: ${wrong.length === 0 ? "no harm" : "HARM"}`,
+    `  screen p99 ${screen}, livez p99 ${health}, server CPU ${cpu}: ${wrong.length === 0 ? "no harm" : "HARM"}`,
     ...wrong.slice(0, 5).map((problem) => `  - ${problem}`),
     "",
   ].join("\n");

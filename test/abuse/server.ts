@@ -17,14 +17,20 @@ export interface AbusedServer {
   target: Target;
   /** All it has logged since it started. */
   log(): string;
+  /** CPU time of all its threads since it began. */
+  cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
 /**
  * Starts the program with its default limits and registers the cameras `honest` and `abuser`.
  * @param program `deploy/start.js` of a build: another version's may be named, to measure it in the same way
+ * @param options.profileTo a folder to write a CPU profile to
  */
-export async function startServer(program: URL, env: Readonly<Record<string, string>> = {}): Promise<AbusedServer> {
+export async function startServer(
+  program: URL,
+  { env = {}, profileTo }: { env?: Readonly<Record<string, string>>; profileTo?: string | undefined } = {},
+): Promise<AbusedServer> {
   const folder = temporaryFolder();
   const server = await startNodeServer({
     program,
@@ -40,7 +46,7 @@ export async function startServer(program: URL, env: Readonly<Record<string, str
       ...env,
     },
     ready: /Ctrl-C/,
-    profileTo: undefined,
+    profileTo,
   });
   let logged = server.output;
   for (const stream of [server.child.stdout, server.child.stderr])
@@ -58,6 +64,7 @@ export async function startServer(program: URL, env: Readonly<Record<string, str
       secrets,
     },
     log: () => logged,
+    cpuSeconds: server.cpuSeconds,
     stop: async () => {
       await server.stop();
       folder.remove();
