@@ -123,7 +123,7 @@ describe("a command by MQTT", () => {
   it("comes with its own id and arguments as they were sent", async () => {
     const client = await program.client(["camera:control"]);
     const topic = `${ROOT}/cameras/north/commands/lens.turn`;
-    const args = '{"deep":[[{"Größe":"🏔","steps":12}]]}';
+    const args = '{"deep":[[{"Größe":"🏔","steps":12345678901234567890}]]}';
     await client.publishAsync(topic, newCommand().replace('"args":{}', `"args":${args}`), { qos: 1 });
     const [received] = await atNorth.has(1);
     const { id } = JSON.parse(received?.payload ?? "");

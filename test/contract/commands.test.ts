@@ -1,0 +1,16 @@
+import { expect, it } from "vitest";
+import { withIssuer } from "../../contract/commands.ts";
+
+const named = (command: string) => new TextDecoder().decode(withIssuer(Buffer.from(command), "user:alice"));
+
+it("names who published a command and passes the rest on as it was written", () => {
+  expect(named('{"args":{"steps":12345678901234567890,"far":1e400} }')).toBe(
+    '{"args":{"steps":12345678901234567890,"far":1e400} ,"issued_by":"user:alice"}',
+  );
+  expect(named("{ }")).toBe('{ "issued_by":"user:alice"}');
+});
+
+it("leaves nothing of what a client says about who published it", () => {
+  for (const claim of ['{"issued_by":"operator","a":1}', '{"issued\\u005fby":"operator","a":1}'])
+    expect(named(claim)).toBe(JSON.stringify({ issued_by: "user:alice", a: 1 }));
+});
