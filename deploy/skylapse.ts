@@ -58,7 +58,7 @@ program
   .description("say what is wrong with the settings of the environment; writes nothing")
   .action(async () => {
     const { checkBackendConfig } = await import("./backend-config.ts");
-    const { broker, bridge } = checkBackendConfig(environment());
+    const { broker, bridge, misspelt } = checkBackendConfig(environment());
     // What the start, or every client, would fail at is wrong, though the settings themselves may be written well.
     if (broker.tls !== undefined) {
       const { checkCertificate } = await import("./doctor/certificate.ts");
@@ -66,6 +66,7 @@ program
       const wrong = findings.filter(({ verdict }) => verdict === "wrong");
       if (wrong.length > 0) throw new ConfigurationError(wrong.map(({ subject, text }) => `${subject}: ${text}`));
     }
+    for (const warning of misspelt) process.stderr.write(`skylapse: ${visible(warning)}\n`);
     say("the settings are right");
   });
 

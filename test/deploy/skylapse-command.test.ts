@@ -179,6 +179,14 @@ it("checks the settings and writes nothing", async () => {
   for (const name of ["TLS_CERT", "TLS_KEY"]) expect(missing.errors).toContain(`skylapse: ${name}: cannot read`);
 });
 
+it("names a misspelt setting when it checks the settings", async () => {
+  const variables = { DATA_PATH: join(newDataPath(), "none"), WS_PORT: "0", MAX_CONNECTION_PER_USER: "3" };
+  expect(await runCommand(variables, ["check-config"])).toMatchObject({
+    code: 0,
+    errors: "skylapse: MAX_CONNECTION_PER_USER is no setting and is ignored: did you mean MAX_CONNECTIONS_PER_USER?\n",
+  });
+});
+
 it("is what npx runs in a checkout, without asking anybody for it", async () => {
   const npm = { npm_config_cache: newDataPath(), npm_config_offline: "true", npm_config_update_notifier: "false" };
   const env = { PATH: process.env.PATH, HOME: newDataPath(), ...npm };
