@@ -5,7 +5,7 @@ import { useNow } from "../use-now.ts";
 import { Icon, type IconName } from "./icon.tsx";
 import { lightOf, SunPath } from "./sun-path.tsx";
 
-/** What the camera measures and how it is set: each only where the camera has said it, each with its age. */
+/** What the camera measures and how it is set: each only where the camera has said it. */
 export function CameraFacts({ camera, live }: { camera: CameraState; live: boolean }): ReactNode {
   const { environment, storage, power, progress, settings, lastCapture } = camera;
   const shot = lastCapture?.value.settings ?? settings?.value;
@@ -16,7 +16,7 @@ export function CameraFacts({ camera, live }: { camera: CameraState; live: boole
       <Weather camera={camera} />
       <Capturing camera={camera} live={live} />
       {shot !== undefined && (
-        <Fact icon="sliders" label="Exposure" at={lastCapture?.at ?? settings?.at}>
+        <Fact icon="sliders" label="Exposure" at={lastCapture?.value.settings && lastCapture.at}>
           <b>{shot.exposure_s === undefined ? "Auto" : formatExposure(shot.exposure_s)}</b>
           <span>
             {[shot.iso && `ISO ${shot.iso}`, shot.white_balance, shot.hdr && "HDR"].filter(Boolean).join(" · ")}
@@ -113,12 +113,16 @@ function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }
 interface FactProps {
   icon: IconName;
   label: string;
+  /** When it was measured. Settings have none: they hold until others are set. */
   at: string | undefined;
   children: ReactNode;
 }
 
-/** A measurement older than this is said to be old, milliseconds. */
-const OLD_MS = 15 * 60_000;
+/**
+ * A measurement older than this is shown with its age, milliseconds. A camera repeats an unchanged reading after 30 minutes
+ * (the default of READINGS_MAX_AGE_S), at its next look a minute later.
+ */
+const OLD_MS = 35 * 60_000;
 
 function Fact({ icon, label, at, children }: FactProps): ReactNode {
   const now = useNow();
