@@ -379,7 +379,8 @@ function bodyOf(entry: StateEntry): Body | undefined {
 /** @param now by the server's clock, as are the moments; they are shown by the system's */
 function toPresence(presence: CameraPresence, heardAt: number | undefined, now: number): Presence {
   const { status, since, until, session, goneSince } = presence;
-  const aheadMs = Date.now() - now;
+  // In whole seconds: two clocks are never read at the same moment, and `since` of one change is one time.
+  const aheadMs = Math.round((Date.now() - now) / 1000) * 1000;
   const shown = (moment: number) => new Date(moment + aheadMs).toISOString();
   return {
     status,
