@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type Journal, StoreUnavailableError } from "../../bridge/journal/journal.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "./support/test-bridge.ts";
 
@@ -61,13 +61,18 @@ describe("POST /broadcast", () => {
   });
 
   it("reaches the channel of a camera that is registered, or was heard of, and makes none", async () => {
-    const to = (camera: string) => broadcast({ event: "a.b", channel: `camera:${camera}` });
+    const own = await startTestBridge();
+    onTestFinished(() => own.stop());
+    const to = (camera: string) =>
+      own.call("/broadcast", {
+        ...{ method: "POST", token: OPERATOR_KEY, body: { event: "a.b", channel: `camera:${camera}` } },
+      });
     expect((await to("never-heard-of")).status).toBe(404);
-    await bridge.authority.devices.set({ id: "registered", kind: "camera", secret: "s".repeat(43) });
+    await own.authority.devices.set({ id: "registered", kind: "camera", secret: "s".repeat(43) });
     expect((await to("registered")).body).toEqual({ sent_to: 0, channel: "camera:registered" });
-    await bridge.say("cameras/heard-of/events/a.b", {});
+    await own.say("cameras/heard-of/events/a.b", {});
     expect((await to("heard-of")).status).toBe(200);
-    expect(bridge.journal.hasChannel("camera:never-heard-of")).toBe(false);
+    expect(own.journal.hasChannel("camera:never-heard-of")).toBe(false);
   });
 
   it("is durable before it is answered", async () => {

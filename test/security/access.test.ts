@@ -35,6 +35,8 @@ const RULES: Record<string, Rule> = {
   "POST /devices": ADMIN,
   "POST /devices/:id/rotate": ADMIN,
   "DELETE /devices/:id": ADMIN,
+  "GET /clock": ADMIN,
+  "POST /clock/accept": ADMIN,
   "GET /connections": ADMIN,
   "DELETE /connections/:id": ADMIN,
   "GET /stats": ["system:read", "admin"],

@@ -14,6 +14,7 @@ beforeAll(async () => {
   bridge = await startTestBridge({
     env: {
       ...{ TRUSTED_PROXIES: "127.0.0.1", MAX_LOGIN_FAILURES: String(MAX_FAILURES) },
+      MAX_LOGIN_FAILURES_PER_ADDRESS: String(MAX_FAILURES),
       ...{ MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_MINUTE: "0" },
     },
   });
@@ -145,7 +146,7 @@ describe("who guesses passwords", () => {
   });
 
   it("and claims to be a proxy, but is none, is counted where he is", async () => {
-    const open = await startTestBridge({ env: { MAX_LOGIN_FAILURES: String(MAX_FAILURES) } });
+    const open = await startTestBridge({ env: { MAX_LOGIN_FAILURES_PER_ADDRESS: String(MAX_FAILURES) } });
     onTestFinished(() => open.stop());
     const headers = ["x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "true-client-ip"];
     const guess = (header: string) =>

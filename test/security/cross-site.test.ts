@@ -149,7 +149,7 @@ describe("a name that was bound to this machine when its page had been loaded", 
 
   it("is what makes the difference: a page under this machine's own name gets one", async () => {
     await page.goto(`${here()}/`);
-    expect(await call("/auth/token", TOKEN_BODY)).toBe(200);
+    expect(await call("/auth/token", TOKEN_BODY.replace("admin", "dashboard:read"))).toBe(200);
     expect(await call("/stats")).toBe(200);
   });
 });

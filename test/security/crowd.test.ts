@@ -35,7 +35,8 @@ async function answered({ received, socket }: RawHttp): Promise<number> {
 }
 async function event(): Promise<void> {
   const body = JSON.stringify({ event: "weather.warning" });
-  expect((await fetch(`${skylapse.http}/broadcast`, { method: "POST", body })).status).toBe(200);
+  const headers = { authorization: `Bearer ${signToken("writer", ["broadcast:write"])}` };
+  expect((await fetch(`${skylapse.http}/broadcast`, { method: "POST", headers, body })).status).toBe(200);
 }
 
 describe(`${CROWD} WebSockets without a token from one address`, () => {

@@ -136,7 +136,8 @@ describe("5,000 connections that say nothing, from one address", () => {
     expect(held.slice(0, ADMITTED).filter(({ socket }) => socket.closed)).toEqual([]);
     expect(residentBytes() - before).toBeLessThan(MAX_GROWTH_BYTES);
     const body = JSON.stringify({ event: "weather.warning" });
-    expect((await fetch(`${skylapse.http}/broadcast`, { method: "POST", body })).status).toBe(200);
+    const headers = { authorization: `Bearer ${signToken("writer", ["broadcast:write"])}` };
+    expect((await fetch(`${skylapse.http}/broadcast`, { method: "POST", headers, body })).status).toBe(200);
     expect(await dashboard.next("dashboard_event", ({ event }) => event === "weather.warning")).toBeDefined();
   });
 

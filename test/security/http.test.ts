@@ -150,7 +150,6 @@ describe("a page of another origin", () => {
     [`${ORIGIN}.evil.example`],
     [`${ORIGIN}:8443`],
     ["http://sky.example.org"],
-    ["https://SKY.example.org"],
   ])("%s is not told that it may, asking or being answered", async (origin) => {
     const asking = { "access-control-request-method": "DELETE", "access-control-request-headers": "authorization" };
     const answers = [

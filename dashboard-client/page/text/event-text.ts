@@ -42,6 +42,7 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["system.status", { title: "System status", icon: "chip", tone: "quiet" }],
   ["service.link", { title: "Processing service", icon: "film", tone: "quiet" }],
   ["error.occurred", { title: "Error", icon: "alert", tone: "bad" }],
+  ["publication.refused", { title: "A message was refused", icon: "alert", tone: "warn" }],
   ["link.gap", { title: "Events never arrived", icon: "gap", tone: "warn" }],
   ["outbox.dropped", { title: "Camera ran out of room for events", icon: "gap", tone: "warn" }],
 ]);

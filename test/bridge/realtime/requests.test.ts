@@ -87,7 +87,7 @@ describe("a command", () => {
       result: { capture: "c1" },
     });
     const from = { who: "user:alice", address: "127.0.0.1" };
-    expect(asked).toEqual([{ camera: "north", name: "capture.now", args: {}, expires_in: 20, from }]);
+    expect(asked).toEqual([{ camera: "north", name: "capture.now", args: {}, argsText: "{}", expires_in: 20, from }]);
   });
 
   it("for a camera that the token does not permit to command is rejected", async () => {
