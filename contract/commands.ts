@@ -112,8 +112,8 @@ export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | 
     return payload;
   }
   if (typeof command !== "object" || command === null || Array.isArray(command)) return payload;
-  // Written anew only to remove a claim: otherwise a number that a double cannot hold would come as another one.
-  if ("issued_by" in command) return new TextEncoder().encode(JSON.stringify({ ...command, issued_by: issuedBy }));
+  // Put behind all others, where it outweighs any claim: of two members of one name the last counts (ECMA-262, 25.5.1). To
+  // write the command anew would change numbers that a double cannot hold.
   const comma = Object.keys(command).length === 0 ? "" : ",";
   const head = text.slice(0, text.lastIndexOf("}"));
   return new TextEncoder().encode(`${head}${comma}"issued_by":${JSON.stringify(issuedBy)}}`);
