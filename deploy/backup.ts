@@ -62,18 +62,25 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
 export async function restore(source: string, dataPath: string): Promise<Catalog> {
   const catalog = await readCatalog(source);
   for (const { path, bytes, sha256 } of catalog.files) {
+    // The catalog is a file that anybody may have written.
+    if (isOutside(source, join(source, path)))
+      throw new BackupError(`${join(source, CATALOG)} names ${path}, which is not in ${source}: use another backup`);
     const found = await hashOf(join(source, path)).catch(() => undefined);
     if (found?.sha256 !== sha256 || found.bytes !== bytes)
       throw new BackupError(`${join(source, path)} is not as it was when the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
+  // First: a copy that is broken off must not be taken for the journal that clients know.
+  const journal = join(dataPath, "journal");
+  if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
+    await mkdir(journal, { mode: 0o700 });
+    await markRestored(journal);
+  }
   for (const { path } of catalog.files) {
     const file = join(dataPath, path);
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
     await copyFile(join(source, path), file);
   }
-  const journal = join(dataPath, "journal");
-  if ((await stat(journal).catch(() => undefined)) !== undefined) await markRestored(journal);
   return catalog;
 }
 

@@ -1,9 +1,12 @@
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import mqtt from "mqtt";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
-import { NO_SERVER, runCommand } from "../support/skylapse-command.ts";
+import { COMMAND, NO_SERVER, runCommand } from "../support/skylapse-command.ts";
 
 // Each command is a program of its own, which takes a second or two to start where others run beside it.
 vi.setConfig({ testTimeout: 300_000 });
@@ -94,6 +97,51 @@ it("does not put back a backup that is damaged, nor over data, nor make one insi
     errors: expect.stringMatching(/secrets\.json is not as it was/),
   });
   expect(existsSync(place)).toBe(false);
+});
+
+it("does not put back a file that a backup names outside of itself", async () => {
+  const dataPath = newDataPath();
+  await offline(dataPath, "camera", "add", "north");
+  const backup = join(newDataPath(), "backup");
+  expect((await offline(dataPath, "backup", backup)).code).toBe(0);
+  const outside = Buffer.from("of somebody else");
+  writeFileSync(join(backup, "..", "outside"), outside);
+  const file = join(backup, "backup.json");
+  const catalog = JSON.parse(readFileSync(file, "utf8"));
+  const sha256 = createHash("sha256").update(outside).digest("hex");
+  catalog.files.push({ path: "../outside", bytes: outside.length, sha256 });
+  writeFileSync(file, JSON.stringify(catalog));
+  const place = join(newDataPath(), "place");
+  expect(await offline(place, "restore", backup)).toMatchObject({
+    code: 1,
+    errors: expect.stringMatching(/backup\.json names \.\.\/outside, which is not in /),
+  });
+  expect(existsSync(join(place, "..", "outside"))).toBe(false);
+});
+
+it("begins a new epoch with a journal whose backup was put back only in part", async () => {
+  const dataPath = newDataPath();
+  const server = await startServer(dataPath);
+  const { epoch } = await server.stats();
+  await server.end();
+  // By its name between the events and the mark, which tells a copy from the original.
+  writeFileSync(join(dataPath, "journal", "m-large"), Buffer.alloc(4 * 1_048_576));
+  const backup = join(newDataPath(), "backup");
+  expect((await offline(dataPath, "backup", backup)).code).toBe(0);
+  const place = join(newDataPath(), "place");
+  // A limit of the shell on the size of files, in KiB, stands for a disk that is full.
+  const limited = spawn(
+    "bash",
+    ["-c", 'ulimit -f 1024; exec "$@"', "bash", process.execPath, COMMAND, "restore", backup],
+    {
+      env: { PATH: process.env.PATH, DATA_PATH: place, ...NO_SERVER },
+    },
+  );
+  await once(limited, "close");
+  expect(limited.exitCode).not.toBe(0);
+  expect(existsSync(join(place, "journal", "log", "CURRENT"))).toBe(true);
+  expect(existsSync(join(place, "journal", "mark.json"))).toBe(false);
+  expect((await (await startServer(place)).stats()).epoch).not.toBe(epoch);
 });
 
 it("reads everything that is kept, and says what is damaged", async () => {
