@@ -2,11 +2,10 @@ import type { Logger } from "pino";
 import type { PublicationRefused, RefusalReason } from "../contract/events.ts";
 import { isId } from "../contract/ids.ts";
 import type { Topic } from "../contract/topics.ts";
+import { visible } from "../contract/visible-text.ts";
 import type { Publish } from "./publish.ts";
 
 export const PUBLICATION_REFUSED_EVENT = "publication.refused";
-/** Control, format and line separator characters, which a topic that was refused may hold. */
-const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
 /** What the broker says of publications that it acknowledged and did not keep. */
 export interface RefusedByBroker {
@@ -26,7 +25,7 @@ export function tellRefusedPublication({ publish, logger }: { publish: Publish; 
   return ({ identity, topic, reason, why, times }: RefusedByBroker): void => {
     const about = eventTopicOf(identity);
     if (about === undefined) return;
-    const data: PublicationRefused = { reason, message: printable(why), topic: printable(topic), count: times };
+    const data: PublicationRefused = { reason, message: visible(why), topic: visible(topic), count: times };
     publish({ topic: about, event: PUBLICATION_REFUSED_EVENT, data }).catch((error: unknown) => {
       logger.warn({ err: error, identity, reason }, "a refused publication could not be told of");
     });
@@ -39,11 +38,4 @@ function eventTopicOf(identity: string): Topic | undefined {
   const event = PUBLICATION_REFUSED_EVENT;
   if (kind === "device") return { kind: "camera-event", camera: id, event };
   return kind === "service" ? { kind: "service-event", service: id, event } : undefined;
-}
-
-function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (character) => {
-    const code = character.codePointAt(0) ?? 0;
-    return `\\u{${code.toString(16)}}`;
-  });
 }
