@@ -80,6 +80,7 @@ export async function startLinkGaps(options: LinkGapsOptions): Promise<{ stop():
     async stop() {
       await announcer.stop();
       await running.stop();
+      fold.endLog();
     },
   };
 }
@@ -112,6 +113,11 @@ class GapFold implements Fold {
       maxWaitMs: maxWaitMs ?? DEFAULT_GAP_LIMITS.maxWaitMs,
       maxGaps: maxGaps ?? DEFAULT_GAP_LIMITS.maxGaps,
     };
+  }
+
+  /** Logs what was only counted so far. */
+  endLog(): void {
+    this.#limitedLog.stop();
   }
 
   restore(key: string, value: Json): void {

@@ -264,6 +264,7 @@ export function startPresence(options: PresenceOptions): PresenceService {
       clearInterval(timer);
       unlisten?.();
       unfollow();
+      limitedLog.stop();
     },
   };
 }

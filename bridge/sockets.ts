@@ -129,7 +129,7 @@ const STOP_TIMEOUT_MS = 500;
 /** Frames that a client may send before it knows that it is admitted. */
 const MAX_EARLY_FRAMES = 32;
 const MAX_KEPT_GRANTS = 1_000;
-/** Close codes of RFC 6455 that are counted by name. */
+/** What the log says of a close code, of ours and of RFC 6455. */
 const WHY_CLOSED: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   ...Object.entries(CloseCode).map(([name, code]) => [code, name] as const),
   [1000, "the client closed it"],
@@ -137,6 +137,7 @@ const WHY_CLOSED: ReadonlyMap<unknown, string> = new Map<unknown, string>([
   [1005, "the client closed it without a code"],
   [1006, "its connection was lost"],
 ]);
+/** Close codes of RFC 6455 that are counted by name. */
 const COUNTED_CODES: ReadonlySet<number> = new Set([1000, 1001, 1002, 1005, 1006, 1007, 1009]);
 
 export function startSockets(options: SocketsOptions): Sockets {
@@ -191,8 +192,10 @@ class SocketServer implements Sockets {
       logger,
       onLagging: (feed, after) => {
         const connection = feed.connection.id;
-        this.#limitedLog.note(connection, (times) =>
-          this.#logger.info({ connection, after, times }, "client is lagging"),
+        const user = this.#peers.get(connection)?.session?.identity.userId;
+        // By user: a client that connects anew each time must not get a line for each.
+        this.#limitedLog.note(user ?? connection, (times) =>
+          this.#logger.info({ connection, user, after, times }, "client is lagging"),
         );
         feed.lag(after);
       },
@@ -356,6 +359,7 @@ class SocketServer implements Sockets {
     this.#unreset?.();
     this.#catchUp.stop();
     this.#fanOut.stop();
+    this.#limitedLog.stop();
     const empty = new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });

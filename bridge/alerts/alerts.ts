@@ -56,6 +56,7 @@ export async function startAlerts(options: AlertsOptions): Promise<{ stop(): Pro
       clearInterval(timer);
       await fold.idle();
       await running.stop();
+      fold.endLog();
     },
   };
 }
@@ -164,6 +165,11 @@ class AlertFold implements Fold {
   /** Waits for what is being published. */
   async idle(): Promise<void> {
     await Promise.all(this.#underWay.values());
+  }
+
+  /** Logs what was only counted so far. */
+  endLog(): void {
+    this.#limitedLog.stop();
   }
 
   #note(topic: Topic, entry: StateEntry, retained: boolean): void {

@@ -4,6 +4,7 @@ import type { AlertThresholds } from "../../bridge/alerts/thresholds.ts";
 import { StoreUnavailableError } from "../../bridge/journal/journal.ts";
 import type { Publish } from "../../bridge/publish.ts";
 import { envelope, logger, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
+import { recordingLogger } from "./support/recording-logger.ts";
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -699,4 +700,21 @@ describe("in trouble", () => {
     await pass(5 * SECOND);
     expect([stands("disk"), stands("disk", "cameras/south")]).toEqual([true, false]);
   });
+});
+
+it("logs when it stops how often it has raised an alert again", async () => {
+  const recording = recordingLogger();
+  await running?.stop();
+  const { journal, cluster, ingest } = place;
+  const publish = ingest.publish.bind(ingest);
+  const { logger } = recording;
+  running = await startAlerts({ journal, documents: cluster.documents, tree, publish, logger });
+  for (const free of [100, 500, 100, 500, 100]) {
+    await north("state/storage", { total_bytes: 1000, free_bytes: free });
+    await pass(5 * SECOND);
+  }
+  const raised = () => recording.lines.filter(({ msg }) => msg === "alert raised").map(({ times }) => times);
+  expect(raised()).toEqual([1]);
+  await running.stop();
+  expect(raised()).toEqual([1, 2]);
 });

@@ -1,9 +1,11 @@
 import fc from "fast-check";
+import type { Logger } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { CameraNumbers, countOf, DEFAULT_GAP_LIMITS } from "../../bridge/link-gaps/camera-numbers.ts";
 import { startLinkGaps } from "../../bridge/link-gaps.ts";
 import type { LinkGap } from "../../contract/events.ts";
 import { envelope, logger, openPlace, type Place, START, stopTheClock, tree } from "./alerts-place.ts";
+import { recordingLogger } from "./support/recording-logger.ts";
 
 const MINUTE = 60_000;
 const GAP_TOPIC = "cameras/north/events/link.gap";
@@ -19,7 +21,9 @@ beforeEach(async () => {
 
 afterEach(() => running?.stop());
 
-async function watch(options: { settleMs?: number; maxWaitMs?: number; maxGaps?: number } = {}): Promise<void> {
+async function watch(
+  options: { settleMs?: number; maxWaitMs?: number; maxGaps?: number; logger?: Logger } = {},
+): Promise<void> {
   const { journal, cluster, ingest } = place;
   const publish = ingest.publish.bind(ingest);
   running = await startLinkGaps({ journal, documents: cluster.documents, tree, publish, logger, ...options });
@@ -352,4 +356,19 @@ it("whatever the order, what is called missing is what did not come", () => {
       },
     ),
   );
+});
+
+it("logs when it stops how many further gaps of a camera there were", async () => {
+  const recording = recordingLogger();
+  await running?.stop();
+  await watch({ settleMs: 1000, logger: recording.logger });
+  for (const seq of [1, 5, 6, 10, 11, 15, 16]) {
+    await send(seq);
+    pass(2 * MINUTE);
+  }
+  expect(await gaps()).toHaveLength(3);
+  const told = () => recording.lines.filter(({ msg }) => msg === "gap of a camera").map(({ times }) => times);
+  expect(told()).toEqual([1]);
+  await running?.stop();
+  expect(told()).toEqual([1, 2]);
 });

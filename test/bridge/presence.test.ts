@@ -5,6 +5,7 @@ import { presenceSchema } from "../../contract/events.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { type MemoryJournal, memoryJournal, published } from "./support/memory-journal.ts";
 import { type RecordingLink, recordingLink } from "./support/recording-link.ts";
+import { recordingLogger } from "./support/recording-logger.ts";
 
 const tree = topicTree();
 const PRESENCE = tree.build({ kind: "camera-state", camera: "north", name: "presence" });
@@ -569,4 +570,15 @@ describe("the limit MAX_CAMERAS", () => {
     expect(presence.of("south")).toBeUndefined();
     expect(status()).toBe("online");
   });
+});
+
+it("logs when it stops how many changes of a camera it has only counted", () => {
+  const { logger, lines } = recordingLogger();
+  presence.stop();
+  presence = start({ logger });
+  for (let session = 1; session <= 3; session++) comeOnline(`s${session}`);
+  const changes = () => lines.filter(({ msg }) => msg === "camera presence changed").map(({ times }) => times);
+  expect(changes()).toEqual([1]);
+  presence.stop();
+  expect(changes()).toEqual([1, 2]);
 });

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import pino from "pino";
+import { type Logger, pino } from "pino";
 import { onTestFinished } from "vitest";
 import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
 import type { CommandRunner } from "../../../bridge/command-relay.ts";
@@ -51,6 +51,8 @@ export interface RealtimeOptions extends Partial<SocketsConfig> {
   allowedOrigins?: readonly string[];
   /** Default: senders have no shares. */
   sharePercent?: number;
+  /** What the sockets log with. Default: silent. */
+  socketsLogger?: Logger;
 }
 
 export interface Realtime {
@@ -87,6 +89,7 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
     retentionEvents = 10_000,
     allowedOrigins = [],
     sharePercent = 100,
+    socketsLogger = logger,
     ...config
   } = options;
   const path = await mkdtemp(join(tmpdir(), "skylapse-realtime-"));
@@ -105,7 +108,7 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
       tokens,
       channels,
       commands,
-      logger,
+      logger: socketsLogger,
     },
     register,
     audit: { refuse: () => {} },

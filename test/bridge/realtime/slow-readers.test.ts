@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { recordingLogger } from "../support/recording-logger.ts";
 import { connect } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
@@ -107,4 +108,19 @@ it("a client that falls behind retention while it does not read is told the gap"
   const after = slow.dashboardEvents.filter(({ position }) => position > place).map(({ position }) => position);
   expect(after[0]).toBe(told.gap?.before);
   expect(after).toEqual(Array.from({ length: after.length }, (_, index) => end - after.length + 1 + index));
+});
+
+it("logs a user whose connections lag once, however often that user connects anew, and when it stops how often", async () => {
+  const { logger: socketsLogger, lines } = recordingLogger();
+  const { url, token, event, sockets } = await startRealtime({ socketsLogger });
+  for (let connection = 1; connection <= 2; connection++) {
+    const slow = await connect(url, token("slow"));
+    await slow.subscribe("dashboard");
+    slow.ws.pause();
+    while (sockets.stats().lagging < connection) await event("north", BIG);
+  }
+  const lagging = () => lines.filter(({ msg }) => msg === "client is lagging");
+  expect(lagging()).toMatchObject([{ user: "slow", times: 1 }]);
+  await sockets.stop();
+  expect(lagging()).toMatchObject([{ times: 1 }, { user: "slow", times: 1 }]);
 });

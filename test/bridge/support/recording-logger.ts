@@ -1,0 +1,7 @@
+import { type Logger, pino } from "pino";
+
+/** A logger whose lines a test reads. */
+export function recordingLogger(): { logger: Logger; lines: Record<string, unknown>[] } {
+  const lines: Record<string, unknown>[] = [];
+  return { logger: pino({ base: null }, { write: (line: string) => void lines.push(JSON.parse(line)) }), lines };
+}
