@@ -380,7 +380,8 @@ function readSecondsOf(pairs: string[], context: z.RefinementCtx): ReadonlyMap<s
   for (const pair of pairs) {
     const [, camera = "", seconds] = /^([^=]+)=(\d{1,9})$/.exec(pair) ?? [];
     if (isId(camera)) read.set(camera, Number(seconds));
-    else context.addIssue({ code: "custom", message: `"${pair}" is no camera and its seconds, such as north=60` });
+    else
+      context.addIssue({ code: "custom", message: `${quoted(pair)} is no camera and its seconds, such as north=60` });
   }
   return read;
 }

@@ -77,6 +77,26 @@ describe("the configuration", () => {
     });
   });
 
+  it("reads how long single cameras may be gone before there is an alert, and names what is no such pair", () => {
+    const { alerts } = read({ JWT_SECRET, ALERT_OFFLINE_SECONDS_OF: "north=60, attic=0" });
+    expect([...alerts.offlineMsOf]).toEqual([
+      ["north", 60_000],
+      ["attic", 0],
+    ]);
+    expect(problems({ JWT_SECRET, ALERT_OFFLINE_SECONDS_OF: "north, no\u202erth=60" })).toEqual([
+      'ALERT_OFFLINE_SECONDS_OF: "north" is no camera and its seconds, such as north=60, not "north, no\\u202erth=60"',
+      'ALERT_OFFLINE_SECONDS_OF: "no\\u202erth=60" is no camera and its seconds, such as north=60, not "north, no\\u202erth=60"',
+    ]);
+  });
+
+  it("reads the share of a channel that one sender may have, in percent", () => {
+    expect(read({ JWT_SECRET }).journal.sharePercent).toBe(10);
+    expect(read({ JWT_SECRET, RETENTION_SHARE_PERCENT: "25" }).journal.sharePercent).toBe(25);
+    expect(problems({ JWT_SECRET, RETENTION_SHARE_PERCENT: "101" })).toEqual([
+      'RETENTION_SHARE_PERCENT: must be at most 100, not "101"',
+    ]);
+  });
+
   it("reads 0 as no limit", () => {
     const { sockets, http } = read({ JWT_SECRET, MAX_CONNECTIONS_PER_USER: "0", MAX_REQUESTS_PER_MINUTE: "0" });
     expect(sockets.maxConnectionsPerUser).toBe(Number.POSITIVE_INFINITY);

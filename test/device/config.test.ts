@@ -44,6 +44,13 @@ test("an id, a secret and a place are enough", () => {
   });
 });
 
+test("the levels of sub-folders that are looked into can be set", () => {
+  expect(loadConfig({ env: { ...needed, CAMERA_FOLDER_DEPTH: "0" } }).driver.depth).toBe(0);
+  expect(problemsOf({ ...needed, CAMERA_FOLDER_DEPTH: "21" })).toEqual([
+    'CAMERA_FOLDER_DEPTH: must be at most 20 levels, not "21"',
+  ]);
+});
+
 test("everything that is missing is named at once", () => {
   expect(problemsOf({})).toEqual([
     "CAMERA_ID: must be set to the camera's id",
