@@ -179,9 +179,12 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     const commands = auditedCommands(relay, stats, audit);
     // The broker writes into the audit log who gave them, for it knows where from.
     const mqttCommands = started(new MqttCommands({ relay, link, tree, audit, logger: commandsLogger }));
-    ingest.attachCommands((command) => {
-      stats.add("commands");
-      mqttCommands.take(command);
+    ingest.attachCommands({
+      take(command) {
+        stats.add("commands");
+        mqttCommands.take(command);
+      },
+      lost: mqttCommands.lost,
     });
     const sockets = startSockets({
       config: { ...config.sockets, origins, addressOf: addresses.of, isTrustedProxy: addresses.trusts },

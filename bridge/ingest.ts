@@ -23,7 +23,7 @@ import type {
 import { FairTurns } from "./fair-turns.ts";
 import { eventBody, eventPlace } from "./frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
-import type { MqttCommand } from "./mqtt-commands.ts";
+import type { LostCommand, MqttCommands } from "./mqtt-commands.ts";
 import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews.ts";
 import type { OwnMessage, Publish } from "./publish.ts";
 import { SenderClocks } from "./sender-clocks.ts";
@@ -98,6 +98,9 @@ export interface IngestStats {
   bytes: number;
 }
 
+/** Who takes the commands of MQTT clients. */
+type Commands = Pick<MqttCommands, "take" | "lost">;
+
 export interface BridgeIngest extends Ingest {
   /**
    * Events of the backend itself and of `POST /broadcast`. Resolves when the event is durable; MQTT subscribers are
@@ -107,7 +110,7 @@ export interface BridgeIngest extends Ingest {
    */
   publish: Publish;
   /** From now on commands of MQTT clients are given to the relay, and not to the camera as they are. */
-  attachCommands(take: (command: MqttCommand) => void): void;
+  attachCommands(commands: Commands): void;
   /** From now on what the backend publishes goes to the link's subscribers, first what has waited for it. */
   attach(link: Pick<BrokerLink, "publish">): void;
   /**
@@ -133,7 +136,9 @@ class JournalIngest implements BridgeIngest {
   /** Positions up to here are of earlier runs. */
   readonly #startedAt: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
-  #takeCommand: ((command: MqttCommand) => void) | undefined;
+  #commands: Commands | undefined;
+  /** Of an earlier run, until somebody takes them. */
+  readonly #lostCommands: { position: number; command: LostCommand }[] = [];
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
   readonly #senderClocks = new SenderClocks();
   #unwaited = 0;
@@ -177,8 +182,8 @@ class JournalIngest implements BridgeIngest {
     const problem = this.#channelProblem(facts);
     if (problem !== undefined) this.#refuse("no_channel", problem);
     if (facts.topic.kind === "camera-preview") return this.#acceptPreview(publication, facts, facts.topic);
-    if (facts.topic.kind === "camera-command" && this.#takeCommand !== undefined)
-      return this.#acceptCommand(publication, facts, facts.topic, this.#takeCommand);
+    if (facts.topic.kind === "camera-command" && this.#commands !== undefined)
+      return this.#acceptCommand(publication, facts, facts.topic, this.#commands);
     const message = this.#messageOf(publication, facts);
     const accepted: Accepted = { position: undefined, forward: true };
     if (publication.retain && message.state === undefined) accepted.historical = true;
@@ -234,8 +239,14 @@ class JournalIngest implements BridgeIngest {
     return { position };
   }
 
-  attachCommands(take: (command: MqttCommand) => void): void {
-    this.#takeCommand = take;
+  attachCommands(commands: Commands): void {
+    this.#commands = commands;
+    for (const { position, command } of this.#lostCommands.splice(0)) this.#tellLost(commands, position, command);
+  }
+
+  #tellLost(commands: Commands, position: number, command: LostCommand): void {
+    commands.lost(command);
+    this.emitted(position);
   }
 
   attach(link: Pick<BrokerLink, "publish">): void {
@@ -248,6 +259,14 @@ class JournalIngest implements BridgeIngest {
     let count = 0;
     for await (const { position, ...publication } of journal.unemitted()) {
       if (position > this.#startedAt && !late) continue;
+      const topic = this.#options.tree.parse(publication.topic);
+      if (topic?.kind === "camera-command") {
+        const { camera, command: name } = topic;
+        const command = { payload: Buffer.from(publication.payload), camera, name };
+        if (this.#commands === undefined) this.#lostCommands.push({ position, command });
+        else this.#tellLost(this.#commands, position, command);
+        continue;
+      }
       if (this.#link === undefined) throw new Error("replayUnemitted needs a link: attach one first");
       await this.#link.publish({ ...publication, payload: Buffer.from(publication.payload) });
       journal.emitted(position);
@@ -341,12 +360,17 @@ class JournalIngest implements BridgeIngest {
     publication: IncomingPublication,
     facts: TopicFacts,
     { camera, command: name }: Extract<Topic, { kind: "camera-command" }>,
-    take: (command: MqttCommand) => void,
+    { take }: Commands,
   ): Promise<Accepted> {
     const { identity, payload } = publication;
-    await this.#append({ ...this.#messageOf(publication, facts), publish: undefined }, payload.length);
-    // When it is acknowledged.
-    setImmediate(take, { identity, payload, camera, name });
+    const { position } = await this.#append(this.#messageOf(publication, facts), payload.length);
+    let isOpen = position !== undefined;
+    const settled = () => {
+      if (isOpen && position !== undefined) this.emitted(position);
+      isOpen = false;
+    };
+    // When it is acknowledged. A repetition is with the relay already.
+    if (position !== undefined) setImmediate(take, { identity, payload, camera, name, settled });
     return { position: undefined, forward: false };
   }
 

@@ -21,7 +21,12 @@ import type { CommandRunner, CommandUpdate } from "./command-relay.ts";
 export interface MqttCommand extends Pick<IncomingPublication, "identity" | "payload"> {
   camera: string;
   name: string;
+  /** To be called when the camera has the command, or will not get it: until then a restart tells its sender. */
+  settled(): void;
 }
+
+/** A command that an earlier run had acknowledged, and of which it has not heard that its camera had it. */
+export type LostCommand = Pick<MqttCommand, "payload" | "camera" | "name">;
 
 export interface MqttCommandsOptions {
   relay: CommandRunner;
@@ -45,7 +50,9 @@ interface ToldEnd extends Pick<CommandUpdate, "status" | "error" | "code"> {
 }
 
 /** As a camera says it. Whether a camera did what it did not answer in time, nobody knows. */
-const REPLIED: Partial<Record<CommandStatus, CommandReply["status"]>> = { rejected: "rejected", timed_out: "unknown" };
+const REPLIED: Partial<Record<CommandStatus, CommandReply["status"]>> = {
+  ...{ rejected: "rejected", timed_out: "unknown", unknown: "unknown" },
+};
 
 /** A camera's own answers come by its replies; those of the relay are told there for who waits for one. */
 const TOLD: ReadonlySet<ReplyCode | undefined> = new Set([
@@ -73,6 +80,7 @@ export class MqttCommands {
     const text = payload.toString("utf8");
     const read = readCommand(text);
     if (!read.success) {
+      command.settled();
       this.#tell(command, { command_id: undefined, status: "rejected", error: read.problem });
       return;
     }
@@ -80,6 +88,7 @@ export class MqttCommands {
     const now = Date.now();
     const wanted = expires_in ?? (expires_at === undefined ? undefined : (Date.parse(expires_at) - now) / 1000);
     if (wanted !== undefined && wanted <= 0) {
+      command.settled();
       this.#tell(command, { command_id: id, status: "failed", error: "it had expired when it came" });
       return;
     }
@@ -91,6 +100,7 @@ export class MqttCommands {
       from: { who: identity, address: undefined },
     };
     relay.run(request, (update) => {
+      if (update.status !== "sent") command.settled();
       if (!FINAL_COMMAND_STATUSES.has(update.status)) return;
       const target = `camera:${camera} ${name}`;
       audit.record({ action: "command", who: identity, address: undefined, target, outcome: update.status });
@@ -98,11 +108,25 @@ export class MqttCommands {
     });
   };
 
+  /**
+   * A command is not sent anew after a restart: how old it is nobody knows, and its camera may have carried it out. Its
+   * sender is told so.
+   */
+  readonly lost = ({ payload, camera, name }: LostCommand): void => {
+    const read = readCommand(payload.toString("utf8"));
+    const command_id = read.success ? read.data.id : undefined;
+    const error = "the server restarted before it heard what came of it";
+    this.#tell({ identity: "unknown", camera, name }, { command_id, status: "unknown", error });
+  };
+
   stop(): void {
     this.#limitedLog.stop();
   }
 
-  #tell({ identity, camera, name }: MqttCommand, { command_id, status, error, code }: ToldEnd): void {
+  #tell(
+    { identity, camera, name }: Pick<MqttCommand, "identity" | "camera" | "name">,
+    { command_id, status, error, code }: ToldEnd,
+  ): void {
     const { link, tree, logger } = this.#options;
     this.#limitedLog.note(`${identity} ${camera} ${status} ${code}`, (times) =>
       logger.info({ identity, camera, command: name, status, error, times }, "a command by MQTT is not done"),

@@ -1,0 +1,59 @@
+import { connect, connectAsync, type MqttClient } from "mqtt";
+import { expect, it, onTestFinished } from "vitest";
+import { inboxOf } from "../broker/broker-under-test.ts";
+import { JWT_SECRET, signToken } from "../support/dashboard.ts";
+import { addCamera } from "../support/devices.ts";
+import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
+
+const NORTH = "skylapse/v1/cameras/north";
+
+it("tells the sender of a command that was acknowledged and not delivered when the server was killed, and does not send it anew", async () => {
+  const dataPath = makeDataPath();
+  onTestFinished(() => removeDataPath(dataPath));
+  const secret = await addCamera(dataPath, "north");
+  const env = { JWT_SECRET };
+  const first = await startSkylapse({ dataPath, env });
+  onTestFinished(async () => void (await first.end("SIGKILL")));
+  const open = (url: string, options: object): Promise<MqttClient> =>
+    connectAsync(url, { reconnectPeriod: 0, ...options });
+  const camera = { clientId: "camera-north", username: "north", password: secret };
+  const user = {
+    ...{ clientId: "operator", username: "u", clean: false },
+    password: signToken("operator", ["camera:control"]),
+  };
+
+  const north = await open(first.mqtt, camera);
+  const commands = inboxOf(north);
+  await north.subscribeAsync(`${NORTH}/commands/+`, { qos: 1 });
+  const sender = await open(first.mqtt, user);
+  await sender.subscribeAsync(`${NORTH}/replies/+`, { qos: 1 });
+  // The camera takes the first and does not answer, so the second waits.
+  for (const id of ["first", "second"])
+    await sender.publishAsync(`${NORTH}/commands/reboot`, JSON.stringify({ id, expires_in: 600 }), { qos: 1 });
+  await commands.has(1);
+  // The camera's acknowledgement is noted within 200 ms of the next write.
+  const said = await open(first.mqtt, { username: "w", password: signToken("w", ["broadcast:write"]) });
+  for (let n = 0; n < 5; n++) {
+    await said.publishAsync("skylapse/v1/channels/dashboard/events/hut.opened", "{}", { qos: 1 });
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await first.end("SIGKILL");
+  for (const client of [north, sender, said]) await client.endAsync(true);
+
+  const again = await startSkylapse({ dataPath, env });
+  onTestFinished(async () => void (await again.end("SIGKILL")));
+  const back = await open(again.mqtt, camera);
+  const anew = inboxOf(back);
+  await back.subscribeAsync(`${NORTH}/commands/+`, { qos: 1 });
+  const heard = connect(again.mqtt, { reconnectPeriod: 0, ...user });
+  const replies = inboxOf(heard);
+  await expect
+    .poll(() => replies.messages.map(({ payload }) => JSON.parse(payload).data))
+    .toContainEqual(expect.objectContaining({ command_id: "second", status: "unknown" }));
+  // Behind it comes whatever would be sent.
+  const probe = await open(again.mqtt, { ...user, clientId: "probe", clean: true });
+  await probe.publishAsync(`${NORTH}/commands/reboot`, JSON.stringify({ id: "third" }), { qos: 1 });
+  await anew.has(1);
+  expect(anew.messages.map(({ payload }) => JSON.parse(payload).id)).toEqual(["third"]);
+  for (const client of [back, heard, probe]) await client.endAsync(true);
+});
