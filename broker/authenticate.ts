@@ -53,6 +53,11 @@ export interface SessionOwners {
   discard(key: string): Promise<void>;
 }
 
+/** CONNECTs from one address that are refused at once within a minute; the answer to further ones comes later. */
+const PROMPT_REFUSALS_PER_MINUTE = 30;
+/** How much later, milliseconds. A connection that waits counts among those of its address that are not let in yet. */
+const REFUSAL_DELAY_MS = 1000;
+
 export interface AuthenticateOptions {
   /** Throws, or rejects, when the token is not to be trusted. @throws {TokenUndecidedError} that is not known now */
   verifyToken(token: string): Promise<TokenIdentity> | TokenIdentity;
@@ -85,6 +90,9 @@ export class Authenticate {
   readonly #connects = new WeakMap<Client, ConnectPacket>();
   /** By identity. */
   readonly #userConnects = new MinuteCounts();
+  /** Refused CONNECTs by address. */
+  readonly #failedConnects = new MinuteCounts();
+  readonly #refusals = new LimitedLog();
   readonly #leftOutWills = new LimitedLog();
   readonly refusedDevices = new RefusedDevices();
   refused = 0;
@@ -128,8 +136,10 @@ export class Authenticate {
           this.#options.onRefused({ action: "connect", who: "unknown", address, target: `mqtt:${clientId}`, outcome });
           if (named !== undefined && this.#options.devices.get(named) !== undefined)
             this.refusedDevices.note(named, address, error.message);
-          this.#options.logger.warn({ ...log, why: error.message }, "a client is refused");
-          done(error, null);
+          this.#refusals.note(`${address} ${named}`, (times) =>
+            this.#options.logger.warn({ ...log, why: error.message, times }, "a client is refused"),
+          );
+          this.#answerLater(address, error, done);
         } else {
           this.#options.logger.error({ ...log, err: error }, "a client could not be let in");
           done(new RefusedConnectionError(ConnackCode.serverUnavailable, "the broker failed"), null);
@@ -137,6 +147,13 @@ export class Authenticate {
       },
     );
   };
+
+  /** Whoever guesses at secrets waits for each answer: one that is wrong by mistake is told at once. */
+  #answerLater(address: string, error: RefusedConnectionError, done: AuthenticateDone): void {
+    const failures = this.#failedConnects.add(address);
+    if (failures <= PROMPT_REFUSALS_PER_MINUTE) done(error, null);
+    else setTimeout(() => done(error, null), REFUSAL_DELAY_MS).unref();
+  }
 
   async #admit(client: Client, packet: ConnectPacket, username?: string, password?: string): Promise<void> {
     const { registry, sessions, wills, permissionSets, originOf } = this.#options;
@@ -237,6 +254,7 @@ export class Authenticate {
   }
 
   stop(): void {
+    this.#refusals.stop();
     this.#leftOutWills.stop();
   }
 

@@ -9,6 +9,8 @@ export interface RawLogin {
   username: string;
   password: string;
   clean?: boolean;
+  /** The address to come from. Default: the abuser's. */
+  address?: string;
 }
 
 /** An MQTT client without manners: it sends what it is told to, and says what came back. */
@@ -34,8 +36,11 @@ export class RawMqtt {
   }
 
   /** @returns the client and the return code of its CONNACK, -1 when the connection was closed instead */
-  static async open(target: Target, { clean = true, ...login }: RawLogin): Promise<{ client: RawMqtt; code: number }> {
-    const socket = connect({ port: target.mqttPort, host: "127.0.0.1", localAddress: ABUSER_ADDRESS, noDelay: true });
+  static async open(
+    target: Target,
+    { clean = true, address = ABUSER_ADDRESS, ...login }: RawLogin,
+  ): Promise<{ client: RawMqtt; code: number }> {
+    const socket = connect({ port: target.mqttPort, host: "127.0.0.1", localAddress: address, noDelay: true });
     const client = new RawMqtt(socket);
     const code = new Promise<number>((resolve) => {
       client.#onPacket = (packet) => resolve(packet.cmd === "connack" ? (packet.returnCode ?? 0) : -1);

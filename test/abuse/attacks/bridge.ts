@@ -32,6 +32,7 @@ export const journalChannels: Attack = {
     });
     const { secret = "" }: { secret?: string } = await response.json();
     const { client } = await RawMqtt.open(target, {
+      address: "127.0.0.1",
       clientId: "camera-newcomer",
       username: "newcomer",
       password: secret,

@@ -39,6 +39,7 @@ export const storedSessions: Attack = {
   async verdict({ target }) {
     const password = tokenOf("integrator", "dashboard:read");
     const { client, code } = await RawMqtt.open(target, {
+      address: "127.0.0.1",
       clientId: "integrator",
       username: "i",
       password,
