@@ -60,9 +60,15 @@ export async function repairStore<Value>(
   options: OpenStoreOptions<Value>,
   cause: unknown,
 ): Promise<OpenedStore<Value>> {
-  const { logParts } = await scanStore(options.folder);
-  const reason = `it was damaged and had to be repaired (${messagesOf(cause)})`;
-  return await repairAndOpen(options, { reason, ranges: [], isBounded: false, logParts });
+  try {
+    await checkUnlocked(options);
+    const { logParts } = await scanStore(options.folder);
+    const reason = `it was damaged and had to be repaired (${messagesOf(cause)})`;
+    return await repairAndOpen(options, { reason, ranges: [], isBounded: false, logParts });
+  } catch (error) {
+    if (error instanceof StoreUnusableError) throw error;
+    throw unusable(options, error);
+  }
 }
 
 /** Opens a store that is known to be sound, as after a write that failed. */
@@ -99,13 +105,7 @@ async function openChecked<Value>(
  * a repair then leaves out these blocks and nothing else.
  */
 async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan): Promise<Loss> {
-  // Nobody else may have it open. Whatever else keeps it from opening, the repair sees to.
-  await openLevel(options.folder, { ...options.level, createIfMissing: false }).then(
-    (db) => db.close(),
-    (error: unknown) => {
-      if (isLocked(error)) throw error;
-    },
-  );
+  await checkUnlocked(options);
   const ranges: KeyRange[] = [];
   const reasons: string[] = [];
   let isBounded = true;
@@ -123,6 +123,16 @@ async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan
     }
   }
   return { reason: reasons.join("; "), ranges, isBounded, logParts: scan.logParts };
+}
+
+/** LevelDB repairs a store also while another process writes to it. Whatever else keeps it from opening, the repair sees to. */
+async function checkUnlocked<Value>({ folder, level }: OpenStoreOptions<Value>): Promise<void> {
+  await openLevel(folder, { ...level, createIfMissing: false }).then(
+    (db) => db.close(),
+    (error: unknown) => {
+      if (isLocked(error)) throw error;
+    },
+  );
 }
 
 async function poison(file: string, at: number): Promise<void> {
@@ -146,10 +156,11 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
   const mark = join(folder, REPAIR_MARK);
   try {
     await writeFile(mark, "", { flag: "wx" }).catch((error: unknown) => {
-      throw new Error("an earlier repair did not come to its end", { cause: error });
+      const isThere = error instanceof Error && "code" in error && error.code === "EEXIST";
+      throw isThere ? new Error("an earlier repair did not come to its end", { cause: error }) : error;
     });
-    await ClassicLevel.repair(folder);
-    await rm(mark);
+    // A repair that fails, as on a full disk, may be tried again: it did not end the process.
+    await ClassicLevel.repair(folder).finally(() => rm(mark));
     const dropped = await droppedNote(folder);
     const db = await openLevel(folder, { ...level, createIfMissing: false });
     if (dropped === undefined) return { db, loss };
@@ -159,6 +170,12 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
     };
   } catch (error) {
     if (isLocked(error)) throw error;
+    const trouble = diskTrouble(error, folder);
+    if (trouble !== undefined)
+      throw new StoreUnusableError(
+        `${what} is damaged (${loss.reason}) and cannot be repaired, ${trouble.meaning}: ${trouble.remedy} and start again`,
+        { cause: error },
+      );
     throw new StoreUnusableError(
       `${what} in ${folder} is damaged (${loss.reason}) and could not be repaired (${messagesOf(error)}): ` +
         "move the folder away to begin with an empty one, or put back a backup (skylapse restore)",
