@@ -81,7 +81,7 @@ export class LevelStorage extends AsyncLevelPersistence {
     this.#db = db;
     this.#options = options;
     const { logger } = options;
-    this.#records = new SessionRecords(db, logger);
+    this.#records = new SessionRecords(db);
     this.retained = new RetainedMessages({ db, maxMessages: options.maxRetainedMessages, logger });
     this.queues = new OutgoingQueues({
       db,
@@ -114,14 +114,14 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 
   async load(): Promise<void> {
-    await Promise.all([
+    const [unreadable] = await Promise.all([
       this.#records.load(),
       this.#incoming.load(this.#db),
       this.retained.load(),
       this.queues.load(),
       this.#loadSubscriptions(),
     ]);
-    await this.#discardOwnerless();
+    await this.#discardOwnerless(unreadable);
     // A random id replays queues out of order, a fixed one overwrites their keys. The clock alone would do, were it not
     // set back now and then: a Raspberry Pi starts without knowing the time.
     const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
@@ -134,19 +134,24 @@ export class LevelStorage extends AsyncLevelPersistence {
    * Without its record a session is lost: whose it was is not known, and who next comes by its name must not inherit it.
    * The record is written before all else of a session and removed after it, so only damage takes it alone.
    */
-  async #discardOwnerless(): Promise<void> {
-    const clientIds = new Set([...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
-    const sessions = [...clientIds].filter((clientId) => this.#records.get(clientId) === undefined);
+  async #discardOwnerless(unreadable: readonly string[]): Promise<void> {
+    const keys = new Set([...unreadable, ...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
+    const sessions = [...keys].filter((key) => this.#records.get(key) === undefined);
     if (sessions.length === 0) return;
     for (const id of sessions) {
       await this.queues.discard(id);
       await this.cleanSubscriptions({ id });
+      await this.cleanIncoming({ id });
+      await this.#records.erase(id);
     }
     const named = sessions.map(describeSession);
-    this.#options.logger.error({ sessions: named }, "MQTT sessions are lost: their records are missing");
+    this.#options.logger.error(
+      { sessions: named },
+      "MQTT sessions are lost: their records are missing or cannot be read",
+    );
     this.#options.onDamage?.({
       store: "mqtt",
-      found: "subscriptions or queues without the record of their session",
+      found: "sessions whose records are missing or cannot be read",
       missing: `the sessions ${named.join(", ")} are lost: their clients are to subscribe again`,
     });
   }
@@ -197,20 +202,22 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 
   /** Discards the sessions that nobody has used since the moment. @returns how many */
-  async expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
-    const expired = this.#records.unseenSince(moment).filter((key) => !isConnected(key));
-    for (const key of expired) await this.discard(key);
-    return expired.length;
+  expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
+    return this.#discardWhere(({ seenAt }, key) => seenAt < moment && !isConnected(key));
   }
 
-  async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+  discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    return this.#discardWhere(matches);
+  }
+
+  async #discardWhere(matches: (record: SessionRecord, key: string) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, record] of this.#records.entries()) {
-      if (!matches(record)) continue;
+      if (!matches(record, key)) continue;
       await this.#lives.run(key, async () => {
         // Its owner may have come back meanwhile.
         const now = this.#records.get(key);
-        if (now === undefined || !matches(now)) return;
+        if (now === undefined || !matches(now, key)) return;
         await this.#discard(key);
         discarded++;
       });

@@ -1,7 +1,5 @@
 import type { ClassicLevel } from "classic-level";
-import type { Logger } from "pino";
 import { z } from "zod";
-import { sessionName } from "../session-names.ts";
 import { sessionOwnerSchema } from "../session-owner.ts";
 
 const PREFIX = "session:";
@@ -18,27 +16,27 @@ export type SessionRecord = Readonly<z.infer<typeof recordSchema>>;
 /** The owners of the persistent sessions, by the name of the session: in memory, with a copy on disk. */
 export class SessionRecords {
   readonly #db: ClassicLevel<string, Buffer>;
-  readonly #logger: Logger;
   readonly #records = new Map<string, SessionRecord>();
   readonly #counts = new Map<string, number>();
 
-  constructor(db: ClassicLevel<string, Buffer>, logger: Logger) {
+  constructor(db: ClassicLevel<string, Buffer>) {
     this.#db = db;
-    this.#logger = logger;
   }
 
   get size(): number {
     return this.#records.size;
   }
 
-  async load(): Promise<void> {
+  /** @returns the names of the sessions whose records cannot be read */
+  async load(): Promise<string[]> {
+    const unreadable: string[] = [];
     for await (const [key, value] of this.#db.iterator({ gte: PREFIX, lt: END })) {
       const name = key.slice(PREFIX.length);
       const record = readRecord(value);
       if (record !== undefined) this.#enter(name, record);
-      else
-        this.#logger.error({ ...sessionName(name) }, "the record of an MQTT session is damaged: the session is lost");
+      else unreadable.push(name);
     }
+    return unreadable;
   }
 
   get(key: string): SessionRecord | undefined {
@@ -72,11 +70,6 @@ export class SessionRecords {
 
   async erase(key: string): Promise<void> {
     await this.#db.del(PREFIX + key);
-  }
-
-  /** The sessions that were last seen before the moment. */
-  unseenSince(moment: number): string[] {
-    return [...this.#records].filter(([, { seenAt }]) => seenAt < moment).map(([key]) => key);
   }
 
   #enter(key: string, record: SessionRecord): void {

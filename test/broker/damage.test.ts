@@ -88,3 +88,16 @@ it("discards a session whose record is lost, so that nobody inherits it, and nam
   await client.subscribeAsync("skylapse/v1/cameras/+/link", { qos: 1 });
   expect(inbox.messages).toEqual([]);
 });
+
+it("removes a session whose record cannot be read, and names it once", async () => {
+  const dataPath = await leaveSession(3);
+  const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
+  for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.put(key, Buffer.from("{"));
+  await db.close();
+  const first = await startTestBroker({ dataPath });
+  const told = first.log.filter(({ level }) => Number(level) >= 50);
+  expect(told).toMatchObject([{ sessions: [expect.stringMatching(/^viewer-1 /)] }]);
+  await first.broker.stop();
+  const second = await startTestBroker({ dataPath });
+  expect(second.log.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+});
