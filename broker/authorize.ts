@@ -8,8 +8,8 @@ import { type AccessRefusal, type AuditedAct, NotAcceptedError, SlowClientError 
 import type { ForwardingBroker } from "./forwarding-broker.ts";
 import type { Answers, IngestGate } from "./ingest-gate.ts";
 import { nameIssuer } from "./name-issuer.ts";
-import { actOf, type PublishDecision } from "./permission-sets.ts";
-import type { RefusedPublications } from "./refused-publications.ts";
+import { actOf, ownerTopic, type PublishDecision } from "./permission-sets.ts";
+import type { PublicationSender, RefusedPublications } from "./refused-publications.ts";
 import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
 import { sessionName } from "./session-names.ts";
 import type { RetainedLookup } from "./storage/retained-topics.ts";
@@ -178,8 +178,11 @@ export class Authorize {
           : access.set.subscribeProblem(filter);
     if (access !== undefined && why === undefined) {
       access.filters.set(filter, subscription.qos);
-      const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
-      access.pace.spend(messages / RETAINED_PER_MESSAGE, bytes);
+      // Before its CONNACK Aedes gives a session its filters back, and sends no retained messages for them.
+      if (client.connected) {
+        const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
+        access.pace.spend(messages / RETAINED_PER_MESSAGE, bytes);
+      }
       callback(null, subscription);
       return;
     }
@@ -243,19 +246,22 @@ export class Authorize {
     };
     const act = actOf(tree.parse(packet.topic));
     // Where it was sent from is not kept with it.
+    const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
     if (this.#stopping) keep();
     else if (isRemoved(identity)) {
       // Nobody is left to clear what it would retain, and a device that is gone for good is not offline.
       broker.skip(packet);
       callback(null);
-    } else if (!tree.owns(packet.topic)) callback(null);
-    else if (client === null && act?.action === "command") {
+    } else if (!tree.owns(packet.topic)) {
+      packet.retain &&= this.#mayRetain(sender, undefined, packet);
+      callback(null);
+    } else if (client === null && act?.action === "command") {
       // Minutes or days later: whether its sender may still give it is not known, nor whether it is still wanted.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
       broker.skip(packet);
       callback(null);
     } else {
-      const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
+      packet.retain &&= this.#mayRetain(sender, ownerTopic(tree, packet.topic), packet);
       const answers = this.#answers({ identity, address: "unknown" }, { act, isLookedAt: true }, callback);
       gate.pass(client, sender, packet, {
         ...answers,
@@ -266,7 +272,7 @@ export class Authorize {
 
   /** Beyond its room a message is delivered, but not retained. */
   #mayRetain(
-    { identity, clientId }: ClientAccess,
+    { identity, clientId }: PublicationSender,
     owner: string | undefined,
     { topic, payload }: PublishPacket,
   ): boolean {

@@ -130,7 +130,7 @@ export class IngestGate {
 
   async #passUnwaited(sender: Sender, packet: PublishPacket): Promise<void> {
     const { ingest } = this.#options;
-    this.#accepting++;
+    const bytes = this.#begin(sender, packet);
     try {
       const { position } = await ingest.accept(publicationOf(sender.identity, packet));
       this.#accepted();
@@ -139,8 +139,21 @@ export class IngestGate {
       if (isPermanent(error)) this.#refuse(sender, packet, error);
       else this.#failed(error);
     } finally {
-      this.#accepting--;
+      this.#end(sender, bytes);
     }
+  }
+
+  /** @returns what the publication costs its sender until it is accepted or refused, bytes */
+  #begin(sender: Sender, { payload }: PublishPacket): number {
+    const bytes = payload.length + MESSAGE_OVERHEAD_BYTES;
+    this.#accepting++;
+    sender.pace?.pending(bytes);
+    return bytes;
+  }
+
+  #end(sender: Sender, bytes: number): void {
+    this.#accepting--;
+    sender.pace?.settled(bytes);
   }
 
   async #passDurably(
@@ -150,10 +163,8 @@ export class IngestGate {
     { callback, refused: acknowledge }: Pick<Answers, "callback" | "refused">,
   ): Promise<void> {
     const { broker, ingest, refused, logger } = this.#options;
-    const bytes = packet.payload.length + MESSAGE_OVERHEAD_BYTES;
+    const bytes = this.#begin(sender, packet);
     let accepted: Accepted;
-    this.#accepting++;
-    sender.pace?.pending(bytes);
     try {
       accepted = await ingest.accept(publicationOf(sender.identity, packet));
       this.#accepted();
@@ -168,8 +179,7 @@ export class IngestGate {
       callback(new NotAcceptedError("the publication is not accepted: it is not acknowledged", { cause }));
       return;
     } finally {
-      this.#accepting--;
-      sender.pace?.settled(bytes);
+      this.#end(sender, bytes);
     }
     const { position, forward, historical, notRetained } = accepted;
     if (notRetained !== undefined) refused.add(sender, packet.topic, { reason: "no_room", why: notRetained });

@@ -101,12 +101,10 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
         return { kind: "refused", reason: "not_allowed", why: "its permissions do not cover the topic" };
       const parsed = tree.parse(topic);
       if (parsed === undefined) return PLAIN;
-      const below = topic.slice(tree.root.length + 1).split("/");
-      const owner = "camera" in parsed || "service" in parsed ? [tree.root, below[0], below[1]].join("/") : undefined;
       return {
         kind: "ingest",
         retains: isRetained(parsed),
-        owner,
+        owner: ownerTopic(tree, topic),
         act: actOf(parsed),
         isLookedAt: parsed.kind === "camera-preview" || parsed.kind === "camera-command",
       };
@@ -134,6 +132,14 @@ export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "ta
   return topic?.kind === "channel-event"
     ? { action: "broadcast", target: `${topic.channel} ${topic.event}` }
     : undefined;
+}
+
+/** The topic of the camera or service that a topic is below; undefined for other topics. */
+export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
+  const parsed = tree.parse(topic);
+  if (parsed === undefined || !("camera" in parsed || "service" in parsed)) return undefined;
+  const [kind, id] = topic.slice(tree.root.length + 1).split("/");
+  return [tree.root, kind, id].join("/");
 }
 
 /** Outside the root the names are other people's, and MQTT lets them have empty levels (`/house/light`). */

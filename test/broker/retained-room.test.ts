@@ -59,3 +59,31 @@ it("the bytes are counted again after a restart", async () => {
   expect(second.broker.stats()).toMatchObject({ retainedMessages: 1, refusedRetained: 1 });
   expect(await retainedIn(second, 1)).toEqual(["north/state/a 800"]);
 });
+
+it("a will beyond the room of its device is delivered and not retained, as what the device publishes", async () => {
+  const test = await startTestBroker({ env: { MAX_RETAINED_BYTES_PER_DEVICE: "1000" } });
+  const north = await test.client(NORTH);
+  await north.publishAsync(topic("cameras/north/state/a"), "x".repeat(900), retained);
+  const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
+  const inbox = inboxOf(reader);
+  await reader.subscribeAsync(topic("cameras/north/state/b"), { qos: 1 });
+  const will = { topic: topic("cameras/north/state/b"), payload: Buffer.from("x".repeat(500)), ...retained };
+  const leaving = await test.client({ ...NORTH, will });
+  leaving.stream.destroy();
+  await inbox.has(1);
+  expect(test.ingest.accepted.at(-1)).toMatchObject({ topic: will.topic, retain: false });
+  expect(test.broker.stats()).toMatchObject({ retainedMessages: 1, refusedRetained: 1 });
+});
+
+it("a will outside the root beyond MAX_RETAINED_BYTES is delivered and not retained", async () => {
+  const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
+  const admin = { username: "a", password: test.token(["admin"]) };
+  const reader = await test.client(admin);
+  const inbox = inboxOf(reader);
+  await reader.subscribeAsync("house/#", { qos: 1 });
+  const will = { topic: "house/light", payload: Buffer.from("x".repeat(1001)), ...retained };
+  const leaving = await test.client({ ...admin, will });
+  leaving.stream.destroy();
+  await inbox.has(1);
+  expect(test.broker.stats()).toMatchObject({ retainedMessages: 0, refusedRetained: 1 });
+});

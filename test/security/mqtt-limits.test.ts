@@ -316,6 +316,39 @@ describe("the bytes of one sender", () => {
     for (let id = 1; id <= 20; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
   });
 
+  it("of QoS 0 wait unread beyond MAX_MQTT_PENDING_BYTES too", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
+    const durable: (() => void)[] = [];
+    test.ingest.answer = () =>
+      new Promise((resolve) => durable.push(() => resolve({ position: undefined, forward: true })));
+    const camera = await test.client(NORTH);
+    for (let sent = 0; sent < 40; sent++) camera.publish(EVENT, "x".repeat(50_000), { qos: 0 });
+    const south = await test.client({ username: "south", password: SECRET });
+    south.publish(topic("cameras/south/about"), "here", { qos: 1 });
+    const of = (identity: string) => test.ingest.accepted.filter((one) => one.identity === identity).length;
+    await expect.poll(() => of("device:south"), { timeout: 30_000 }).toBe(1);
+    expect(of("device:north")).toBeLessThan(6);
+    const answering = setInterval(() => durable.shift()?.(), 1);
+    onTestFinished(() => clearInterval(answering));
+    await expect.poll(() => of("device:north"), { timeout: 30_000 }).toBe(40);
+  });
+
+  it("do not count retained messages for a session that comes back to its subscriptions: it is sent none", async () => {
+    const dataPath = temporaryFolder();
+    const login = { clientId: "r", clean: false, reconnectPeriod: 0, username: "r" };
+    const first = await startTestBroker({ dataPath });
+    const about = topic("cameras/north/about");
+    await first.broker.publish({ topic: about, payload: Buffer.alloc(200_000), qos: 1, retain: true });
+    const away = await first.client({ ...login, password: first.token(["admin"]) });
+    await away.subscribeAsync(about, { qos: 1 });
+    await away.endAsync();
+    await first.broker.stop();
+    // To pay for the retained message at this rate would take a quarter of an hour.
+    const second = await startTestBroker({ dataPath, env: { MAX_MQTT_BYTES_PER_SECOND: "200" } });
+    const back = await second.client({ ...login, password: second.token(["admin"]) });
+    await back.publishAsync("house/light", "on", { qos: 1 });
+  });
+
   it("count the retained messages that a subscription asks for, each time that it does", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await test.client(NORTH);
