@@ -5,7 +5,7 @@ import { isLocked, messagesOf } from "../platform/level/errors.ts";
 import { openLevel } from "../platform/level/open-store.ts";
 import { type StoreScan, scanStore } from "../platform/level/scan.ts";
 import { checkNotedDamage, storeFolders } from "./doctor/damage.ts";
-import { type Finding, ok, reasonOf, wrong } from "./doctor/finding.ts";
+import { type Finding, ok, reasonOf, warn, wrong } from "./doctor/finding.ts";
 import { readSecrets } from "./secrets.ts";
 
 /** Gaps that are told one by one. */
@@ -65,7 +65,7 @@ async function rowsOf(store: string, dataPath: string, folder: string): Promise<
     if (missing.length > MAX_TOLD) told.push(wrong(store, `${missing.length - MAX_TOLD} more gaps`));
     return [...told, ok(store, `epoch ${epoch}: ${entries} events and ${states} states can be read`)];
   } catch (error) {
-    if (isLocked(error)) return [wrong(store, "a server has it open: stop that one to have its rows read")];
+    if (isLocked(error)) return [warn(store, "a server has it open: stop that one to have its rows read, too")];
     return [wrong(store, `${folder} cannot be read (${messagesOf(error)}): the next start repairs what can be`)];
   }
 }

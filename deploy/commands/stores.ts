@@ -8,7 +8,7 @@ const VERIFY_HELP = `
 It reads every file below DATA_PATH and compares it with its checksums, then every row, and whether the journal has gaps.
 It repairs nothing. While a server has the stores open only the files are read: stop it to have the rows read, too.
 
-Exit codes: 0 everything is whole; 1 something is not, or could not be read.
+Exit codes: 0 what was read is whole; 1 something is damaged.
 `;
 const BACKUP_HELP = `
 The server may run. The folder gets events, MQTT sessions, users, devices, pictures and secrets: keep it as secret as they are.

@@ -1,4 +1,3 @@
-import { setPriority } from "node:os";
 import { attacks } from "./attacks.ts";
 import type { Target } from "./server.ts";
 
@@ -6,8 +5,6 @@ import type { Target } from "./server.ts";
 process.on("message", (text: string) => {
   const { name, target }: { name: string; target: Target } = JSON.parse(text);
   const attack = attacks.find((one) => one.name === name);
-  // An abuser has a machine of its own: here it may not take the processor from server and honest client.
-  setPriority(10);
   attack?.abuse(target).then(
     () => process.send?.("done"),
     (error: unknown) => process.send?.(`failed: ${error instanceof Error ? error.stack : String(error)}`),

@@ -74,9 +74,10 @@ export class RawMqtt {
 
   /** Writes the same bytes again and again, as fast as the server reads, until the connection ends. */
   async flood(next: () => Buffer): Promise<void> {
+    const ending = new AbortController();
+    this.socket.once("close", () => ending.abort());
     while (!this.closed) {
-      if (!this.write(next()))
-        await Promise.race([once(this.socket, "drain"), once(this.socket, "close")]).catch(() => {});
+      if (!this.write(next())) await once(this.socket, "drain", { signal: ending.signal }).catch(() => {});
       else await new Promise((resolve) => setImmediate(resolve));
     }
   }

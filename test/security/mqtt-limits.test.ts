@@ -299,6 +299,22 @@ describe("the bytes of one sender", () => {
     expect(performance.now() - started).toBeGreaterThan(900);
   });
 
+  it("are not allowed anew to who connects again", async () => {
+    const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "100" } });
+    const ping = async (count: number) => {
+      const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
+      const started = performance.now();
+      for (let n = 0; n < count; n++) camera.send(packet(0xc0, Buffer.alloc(0)));
+      for (let n = 0; n < count; n++) await camera.next(TYPE.pingresp);
+      camera.socket.destroy();
+      await camera.ended;
+      return performance.now() - started;
+    };
+    // Two seconds' worth and more.
+    await ping(250);
+    expect(await ping(100)).toBeGreaterThan(600);
+  });
+
   it("beyond MAX_MQTT_PENDING_BYTES wait unread until those before are durable", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
     const durable: (() => void)[] = [];
