@@ -37,6 +37,8 @@ export interface Toll {
 /** A part of the stream of packets that may go on. */
 export interface Reading {
   bytes: Buffer;
+  /** Whether the end of a packet is among them. */
+  endsPacket: boolean;
   /** Begins with a packet that is to wait. */
   rest: Buffer;
   /** What is wrong with what follows. */
@@ -77,6 +79,7 @@ export class PacketMeter {
     /** Where what goes on as it came begins. */
     let from = 0;
     let at = 0;
+    let endsPacket = false;
     let problem: string | undefined;
     while (at < input.length && problem === undefined) {
       if (this.#body > 0) {
@@ -86,6 +89,7 @@ export class PacketMeter {
         at = end;
         if (this.#body > 0) continue;
         this.#connectRead = true;
+        endsPacket = true;
         // What it asks for is paid when the broker has looked at it, before anything else of this client.
         if (this.#type === SUBSCRIBE && toll.isKnown) break;
         continue;
@@ -117,12 +121,13 @@ export class PacketMeter {
           this.#excess = length - limit;
         } else problem = `a packet of ${length} bytes or more, where ${limit} are allowed`;
         at = end;
+        endsPacket ||= length === 0;
       }
     }
-    if (problem !== undefined) return { bytes: NOTHING, rest: NOTHING, problem };
+    if (problem !== undefined) return { bytes: NOTHING, endsPacket, rest: NOTHING, problem };
     const last = from === 0 && at === input.length ? input : input.subarray(from, at);
     const bytes = parts.length === 0 ? last : Buffer.concat([...parts, last]);
-    return { bytes, rest: at === input.length ? NOTHING : input.subarray(at), problem };
+    return { bytes, endsPacket, rest: at === input.length ? NOTHING : input.subarray(at), problem };
   }
 
   #begin(type: number, length: number, toll: Toll): void {
