@@ -96,6 +96,7 @@ export function readBridgeConfig({ env, readFile, generated = {} }: BridgeConfig
       maxBodyBytes: read.MAX_PAYLOAD_BYTES,
       requestTimeoutMs: read.REQUEST_TIMEOUT_MS,
       maxRequestsPerMinute: read.MAX_REQUESTS_PER_MINUTE,
+      maxRequestsPerSecond: read.MAX_REQUESTS_PER_SECOND,
       maxTokenRequestsPerMinute: read.MAX_TOKEN_REQUESTS_PER_MINUTE,
       maxBroadcastsPerMinute: read.MAX_BROADCASTS_PER_MINUTE,
       maxListedStateBytes: read.MAX_LISTED_STATE_BYTES,
@@ -243,6 +244,8 @@ function bridgeSchema(topicRoot: string, readFile: EnvironmentSource["readFile"]
 
     /** A request that is not complete after so long is cut. */
     REQUEST_TIMEOUT_MS: countVariable.min(1, "must be at least 1").default(10_000),
+    /** Requests by one address, of all kinds together; those beyond, after a burst, wait their turn. */
+    MAX_REQUESTS_PER_SECOND: limitVariable.default(200),
     /** Requests by one address in a minute; each of the next three is counted for itself. */
     MAX_REQUESTS_PER_MINUTE: limitVariable.default(3000),
     MAX_TOKEN_REQUESTS_PER_MINUTE: limitVariable.default(60),

@@ -10,6 +10,7 @@ import { networkOf } from "../contract/addresses.ts";
 import type { Origins } from "../platform/origins.ts";
 import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
 import { ProviderUnavailableError } from "./identity-provider.ts";
+import { RequestPace } from "./request-pace.ts";
 import { authRoutes } from "./routes/auth.ts";
 import { broadcastRoutes } from "./routes/broadcast.ts";
 import { cameraRoutes } from "./routes/cameras.ts";
@@ -174,6 +175,14 @@ function malformedAnswer(code: string | undefined): string {
 
 async function protect(server: FastifyInstance, { origins, services }: HttpServerOptions): Promise<void> {
   const { http, addressOf } = services;
+  const pace = new RequestPace(http.maxRequestsPerSecond);
+  server.addHook("onRequest", async (request, reply) => {
+    const hasTurn = await pace.turn(networkOf(addressOf(request.raw)));
+    const { socket } = request.raw;
+    if (hasTurn && !socket.destroyed) return undefined;
+    socket.destroy();
+    return reply.hijack();
+  });
   await server.register(helmet, {
     contentSecurityPolicy: {
       useDefaults: false,

@@ -39,7 +39,7 @@ const schema = z.object({
   MAX_MQTT_CONNECTIONS_PER_USER: limitVariable.default(100),
   MAX_MQTT_CONNECTS_PER_MINUTE: limitVariable.default(3000),
   MAX_MQTT_USER_CONNECTS_PER_MINUTE: limitVariable.optional(),
-  MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(2000),
+  MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(1000),
   MAX_MQTT_BYTES_PER_SECOND: limitVariable.default(1_048_576),
   MAX_MQTT_PENDING_BYTES: limitVariable.default(524_288),
   MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
@@ -109,7 +109,7 @@ export interface BrokerConfig {
   maxUserConnectsPerMinute: number;
   /** What one user, device or service may send over all of its connections; beyond, it is read from more slowly and nothing is lost. */
   pace: {
-    /** `MAX_MQTT_MESSAGES_PER_SECOND`: packets, and each filter of a SUBSCRIBE or UNSUBSCRIBE; twice as many at once. Default 2,000. */
+    /** `MAX_MQTT_MESSAGES_PER_SECOND`: packets, and each filter of a SUBSCRIBE or UNSUBSCRIBE; a burst of twice as many at twice the rate. Default 1,000. */
     messagesPerSecond: number;
     /**
      * `MAX_MQTT_BYTES_PER_SECOND`: bytes of these packets, and of the retained messages that its subscriptions ask for; twice as

@@ -3,7 +3,7 @@ const BURST_SECONDS = 2;
 /** How many times its rate a sender is read at while it has a burst: 4,000 packets in one go held the event loop for 380 ms. */
 const PEAK_FACTOR = 2;
 /** Packets and bytes that are read in one go; of bytes so much as the largest message has by default. */
-const PEAK_MESSAGES = 64;
+const PEAK_MESSAGES = 32;
 const PEAK_BYTES = 262_144;
 /** A sender beyond its rate is read from a hundred times a second: a thousand times cost more than what was read. */
 const MIN_WAIT_MS = 10;

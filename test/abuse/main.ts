@@ -1,6 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { setPriority } from "node:os";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -16,9 +15,6 @@ const MAX_RATIO = 3;
 const FLOOR_MS = 5;
 /** The longest that an abuser who takes places is waited for, ms. */
 const FILL_TIMEOUT_MS = 120_000;
-/** Steps by which the abuser's process stands behind the others on this machine. */
-const ABUSER_NICENESS = 15;
-
 const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
 
   npm run test:abuse -- [options]
@@ -153,10 +149,10 @@ function render({ attack, without, beside, wrong }: Row): string {
 }
 
 async function startAbuser(attack: Attack, target: Target): Promise<ChildProcess> {
-  const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)));
+  // An abuser has a machine of its own: here it gets the time that server and honest client leave over.
+  const atLeisure = { execPath: "chrt", execArgv: ["--idle", "0", process.execPath] };
+  const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)), atLeisure);
   await once(child, "spawn");
-  // An abuser has a machine of its own: here neither its start nor its work may take the processor from server and honest client.
-  if (child.pid !== undefined) setPriority(child.pid, ABUSER_NICENESS);
   child.send(JSON.stringify({ name: attack.name, target }));
   return child;
 }

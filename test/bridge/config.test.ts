@@ -98,7 +98,12 @@ describe("the configuration", () => {
   });
 
   it("reads 0 as no limit", () => {
-    const { sockets, http } = read({ JWT_SECRET, MAX_CONNECTIONS_PER_USER: "0", MAX_REQUESTS_PER_MINUTE: "0" });
+    const { sockets, http } = read({
+      JWT_SECRET,
+      MAX_CONNECTIONS_PER_USER: "0",
+      MAX_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_SECOND: "0",
+    });
     expect(sockets.maxConnectionsPerUser).toBe(Number.POSITIVE_INFINITY);
     expect(http.maxRequestsPerMinute).toBe(Number.POSITIVE_INFINITY);
   });

@@ -23,6 +23,7 @@ beforeAll(async () => {
       ALLOWED_ORIGINS: ORIGIN,
       MAX_PAYLOAD_BYTES: "1000",
       MAX_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_SECOND: "0",
     },
   });
 });
@@ -179,6 +180,27 @@ describe("MAX_REQUESTS_PER_MINUTE", () => {
       expect(await from("203.0.113.8", "/nowhere")).toBe(429);
     } finally {
       await limited.stop();
+    }
+  });
+});
+
+describe("MAX_REQUESTS_PER_SECOND", () => {
+  it("has those of one address wait their turn, whatever they ask for, and no others", async () => {
+    const paced = await startTestBridge({ env: { MAX_REQUESTS_PER_SECOND: "20", TRUSTED_PROXIES: "127.0.0.1" } });
+    try {
+      const from = async (address: string, path: string) =>
+        (await paced.call(path, { headers: { "x-forwarded-for": address } })).status;
+      const begin = performance.now();
+      const done: string[] = [];
+      const paths = Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? "/livez" : "/nowhere"));
+      const many = Promise.all(paths.map((path) => from("203.0.113.7", path))).then(() => done.push("many"));
+      expect(await from("203.0.113.8", "/livez")).toBe(200);
+      done.push("one");
+      await many;
+      expect(performance.now() - begin).toBeGreaterThan(800);
+      expect(done).toEqual(["one", "many"]);
+    } finally {
+      await paced.stop();
     }
   });
 });

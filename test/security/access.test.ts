@@ -63,7 +63,12 @@ beforeAll(async () => {
   writeFileSync(join(pagePath, "index.html"), "<!doctype html>");
   // Behind a proxy, where nobody is on this machine.
   const env = {
-    ...{ MAX_REQUESTS_PER_MINUTE: "0", MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_COMMANDS_PER_MINUTE: "0" },
+    ...{
+      MAX_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_SECOND: "0",
+      MAX_TOKEN_REQUESTS_PER_MINUTE: "0",
+      MAX_COMMANDS_PER_MINUTE: "0",
+    },
     ...{ TRUSTED_PROXIES: "127.0.0.1" },
   };
   [bridge, routes] = await withRoutesOf(() => startTestBridge({ pagePath, env }));

@@ -15,7 +15,7 @@ beforeAll(async () => {
     env: {
       ...{ TRUSTED_PROXIES: "127.0.0.1", MAX_LOGIN_FAILURES: String(MAX_FAILURES) },
       MAX_LOGIN_FAILURES_PER_ADDRESS: String(MAX_FAILURES),
-      ...{ MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_MINUTE: "0" },
+      ...{ MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_SECOND: "0" },
     },
   });
   await addUser("alice");

@@ -38,7 +38,12 @@ let routes: ReadonlySet<string>;
 
 beforeAll(async () => {
   const env = {
-    ...{ MAX_REQUESTS_PER_MINUTE: "0", MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_COMMANDS_PER_MINUTE: "0" },
+    ...{
+      MAX_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_SECOND: "0",
+      MAX_TOKEN_REQUESTS_PER_MINUTE: "0",
+      MAX_COMMANDS_PER_MINUTE: "0",
+    },
     ...{ MAX_BROADCASTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "0" },
   };
   [bridge, routes] = await withRoutesOf(() => startTestBridge({ env }));

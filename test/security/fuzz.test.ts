@@ -57,6 +57,7 @@ beforeAll(async () => {
     MAX_MQTT_CONNECTIONS_PER_ADDRESS: "0",
     MAX_MQTT_CONNECTS_PER_MINUTE: "0",
     MAX_REQUESTS_PER_MINUTE: "0",
+    MAX_REQUESTS_PER_SECOND: "0",
     ...INSPECTED,
   };
   skylapse = await startSkylapse({ dataPath, env });

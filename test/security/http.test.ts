@@ -14,7 +14,7 @@ beforeAll(async () => {
   bridge = await startTestBridge({
     env: {
       ...{ ALLOWED_ORIGINS: ORIGIN, MAX_PAYLOAD_BYTES: "10000" },
-      ...{ MAX_REQUESTS_PER_MINUTE: "0", MAX_TOKEN_REQUESTS_PER_MINUTE: "0" },
+      ...{ MAX_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_SECOND: "0", MAX_TOKEN_REQUESTS_PER_MINUTE: "0" },
     },
   });
 });
@@ -108,7 +108,12 @@ describe("clients that send slowly", () => {
   beforeAll(async () => {
     // Of its own, and with time enough to answer those who are not slow.
     hasty = await startTestBridge({
-      env: { REQUEST_TIMEOUT_MS: "3000", MAX_REQUESTS_PER_MINUTE: "0", MAX_TOKEN_REQUESTS_PER_MINUTE: "0" },
+      env: {
+        REQUEST_TIMEOUT_MS: "3000",
+        MAX_REQUESTS_PER_MINUTE: "0",
+        MAX_REQUESTS_PER_SECOND: "0",
+        MAX_TOKEN_REQUESTS_PER_MINUTE: "0",
+      },
     });
   });
   afterAll(() => hasty.stop());

@@ -10,7 +10,12 @@ let bridge: TestBridge;
 
 beforeAll(async () => {
   bridge = await startTestBridge({
-    env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_MINUTE: "0", ALLOWED_ORIGINS: ORIGIN },
+    env: {
+      MAX_TOKEN_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_SECOND: "0",
+      ALLOWED_ORIGINS: ORIGIN,
+    },
   });
 });
 afterAll(() => bridge.stop());

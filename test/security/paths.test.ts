@@ -35,7 +35,10 @@ beforeAll(async () => {
   mkdirSync(join(pagePath, "assets"), { recursive: true });
   for (const file of ["../secret.txt", ".secret", "assets/.secret"]) writeFileSync(join(pagePath, file), SECRET);
   for (const file of ["index.html", "assets/app.js"]) writeFileSync(join(pagePath, file), "inside");
-  bridge = await startTestBridge({ pagePath, env: { MAX_REQUESTS_PER_MINUTE: "0", MAX_COMMANDS_PER_MINUTE: "0" } });
+  bridge = await startTestBridge({
+    pagePath,
+    env: { MAX_REQUESTS_PER_MINUTE: "0", MAX_REQUESTS_PER_SECOND: "0", MAX_COMMANDS_PER_MINUTE: "0" },
+  });
   bridge.link.connections.add("device:north");
   await bridge.say("cameras/north/previews/first", smallJpeg("of the north"));
   await bridge.say("cameras/south/previews/first", smallJpeg("of the south"));

@@ -35,7 +35,12 @@ beforeAll(async () => {
   bridge = await startTestBridge({
     env: {
       ...{ JWT_SECRET: SECRET, JWKS_URL: `${url}/keys`, JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE },
-      ...{ MAX_REQUESTS_PER_MINUTE: "0", MAX_CONNECTIONS_PER_ADDRESS: "0", MAX_CONNECTIONS_PER_USER: "0" },
+      ...{
+        MAX_REQUESTS_PER_MINUTE: "0",
+        MAX_REQUESTS_PER_SECOND: "0",
+        MAX_CONNECTIONS_PER_ADDRESS: "0",
+        MAX_CONNECTIONS_PER_USER: "0",
+      },
     },
   });
 });

@@ -41,6 +41,7 @@ export async function startSkylapse({ env = {}, profileTo }: SkylapseOptions = {
       MAX_MQTT_BYTES_PER_SECOND: "0",
       MAX_MQTT_PENDING_BYTES: "0",
       MAX_REQUESTS_PER_MINUTE: "0",
+      MAX_REQUESTS_PER_SECOND: "0",
       ...env,
     },
     ready: /Ctrl-C/,
