@@ -1,13 +1,14 @@
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from "node:crypto";
+import { availableParallelism } from "node:os";
 import { z } from "zod";
 
 export const MIN_PASSWORD_LENGTH = 10;
 export const MAX_PASSWORD_LENGTH = 1_024;
 /**
- * Hashes computed at once. Each takes some 32 MiB and a thread of the four that Node.js has for the disk too: two are
- * left to the journal, however many try to log in.
+ * Hashes computed at once. Each takes some 32 MiB, a processor, and a thread of the four that Node.js has for the disk too:
+ * two threads are left to the journal and a processor to the event loop, however many try to log in.
  */
-export const MAX_HASHES_AT_ONCE = 2;
+export const MAX_HASHES_AT_ONCE = availableParallelism() > 2 ? 2 : 1;
 /** Hashes that wait for their turn; beyond, whoever asks is told to come back. */
 export const MAX_WAITING_HASHES = 64;
 
