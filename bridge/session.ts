@@ -56,6 +56,12 @@ const STORE_AWAY: Refusal = {
 };
 const EXPIRED: Refusal = { code: ReplyCode.tokenExpired, error: "The token has expired: renew it first" };
 
+/**
+ * Requests of one client in one turn of the event loop, so that others get theirs: those of five clients that subscribed
+ * and unsubscribed, a hundred each, held it for 93 ms (`npm run test:abuse`).
+ */
+const MAX_REQUESTS_PER_TURN = 16;
+
 /** An authenticated connection: what its user asks, and what it is answered. */
 export class Session {
   readonly connection: Connection;
@@ -66,6 +72,10 @@ export class Session {
   #grants: Grants;
   #warned = false;
   #pendingCommands = 0;
+  /** Requests that were handled in this turn of the event loop, and those that wait for the next. */
+  #handled = 0;
+  readonly #waiting: (() => void)[] = [];
+  #turn: NodeJS.Immediate | undefined;
   #closed = false;
 
   constructor(connection: Connection, identity: TokenIdentity, context: SessionContext) {
@@ -100,6 +110,10 @@ export class Session {
       this.connection.close(CloseCode.protocolError, "far too many messages");
       return;
     }
+    this.#inTurn(() => this.#handle(bytes, isBinary, allowed));
+  }
+
+  #handle(bytes: MessageBytes, isBinary: boolean, allowed: boolean): void {
     const request = readRequest(bytes, isBinary);
     if (!allowed) {
       const id = request.ok ? request.message.id : request.id;
@@ -127,6 +141,23 @@ export class Session {
     for (const channel of this.feed.channels.keys()) count(this.#context.counts, channel, -1);
     this.feed.close();
   }
+
+  /** Does it now, or in a later turn of the event loop when this client has had its share of this one. */
+  #inTurn(task: () => void): void {
+    if (this.#waiting.length === 0 && this.#handled < MAX_REQUESTS_PER_TURN) {
+      this.#handled++;
+      task();
+    } else this.#waiting.push(task);
+    this.#turn ??= setImmediate(this.#nextTurn);
+  }
+
+  readonly #nextTurn = (): void => {
+    this.#turn = undefined;
+    const due = this.#waiting.splice(0, MAX_REQUESTS_PER_TURN);
+    this.#handled = due.length;
+    for (const task of due) if (!this.#closed) task();
+    if (due.length > 0 && !this.#closed) this.#turn ??= setImmediate(this.#nextTurn);
+  };
 
   #answer(message: ClientMessage, text: string): void {
     switch (message.type) {

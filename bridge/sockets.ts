@@ -210,8 +210,6 @@ class SocketServer implements Sockets {
       maxPayload: MAX_CLIENT_FRAME_BYTES,
       maxFragments: MAX_FRAGMENTS,
       maxBufferedChunks: MAX_FRAGMENTS,
-      // One message of a connection in a turn of the event loop: 250 requests of five connections held it for 93 ms.
-      allowSynchronousEvents: false,
       closeTimeout: config.closeTimeoutMs,
     };
     this.#server = new WebSocketServer(serverOptions);

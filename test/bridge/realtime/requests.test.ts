@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import type { CommandUpdate } from "../../../bridge/command-relay.ts";
 import { connect } from "./client.ts";
 import { startRealtime } from "./server.ts";
@@ -33,6 +33,27 @@ describe("a request", () => {
       ...{ channel: "dashboard", success: false, code: 107, id: 5 },
       error: expect.stringContaining("since.position"),
     });
+  });
+
+  it("waits for the next turn of the event loop behind sixteen others of its client", async () => {
+    const { url, token, sockets } = await startRealtime();
+    const client = await connect(url, token());
+    const subscribed = () => Object.keys(sockets.channelCounts()).length;
+    let before = 0;
+    let most = 0;
+    let watching = setImmediate(function look() {
+      most = Math.max(most, subscribed() - before);
+      before = subscribed();
+      watching = setImmediate(look);
+    });
+    onTestFinished(() => clearImmediate(watching));
+    for (let index = 0; index < 64; index++) client.send({ type: "subscribe", channel: `camera:c${index}`, id: index });
+    await client.next("subscription_result", ({ id }) => id === 63);
+    expect(client.messages.flatMap((message) => (message.type === "subscription_result" ? [message.id] : []))).toEqual(
+      Array.from({ length: 64 }, (_, index) => index),
+    );
+    expect(subscribed()).toBe(64);
+    expect(most).toBeLessThanOrEqual(16);
   });
 
   it("too many are refused one by one, and then with the connection", async () => {
