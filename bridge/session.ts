@@ -142,13 +142,19 @@ export class Session {
     this.feed.close();
   }
 
-  /** Does it now, or in a later turn of the event loop when this client has had its share of this one. */
+  /**
+   * Does it now, or in a later turn of the event loop when this client has had its share of this one. While anything waits,
+   * no more is read: no more of it can come than had arrived.
+   */
   #inTurn(task: () => void): void {
+    this.#turn ??= setImmediate(this.#nextTurn);
     if (this.#waiting.length === 0 && this.#handled < MAX_REQUESTS_PER_TURN) {
       this.#handled++;
       task();
-    } else this.#waiting.push(task);
-    this.#turn ??= setImmediate(this.#nextTurn);
+      return;
+    }
+    this.#waiting.push(task);
+    this.connection.ws.pause();
   }
 
   readonly #nextTurn = (): void => {
@@ -156,7 +162,9 @@ export class Session {
     const due = this.#waiting.splice(0, MAX_REQUESTS_PER_TURN);
     this.#handled = due.length;
     for (const task of due) if (!this.#closed) task();
-    if (due.length > 0 && !this.#closed) this.#turn ??= setImmediate(this.#nextTurn);
+    if (due.length === 0) return;
+    this.#turn = setImmediate(this.#nextTurn);
+    if (this.#waiting.length === 0) this.connection.ws.resume();
   };
 
   #answer(message: ClientMessage, text: string): void {

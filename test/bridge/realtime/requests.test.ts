@@ -77,11 +77,11 @@ describe("a request", () => {
     client.ws.pause();
     const [socket] = accepted;
     const ask = () => {
-      for (let count = 0; count < 1_000; count++) client.send({ type: "unsubscribe", channel: "x".repeat(128) });
+      for (let count = 0; count < 100; count++) client.send({ type: "unsubscribe", channel: "x".repeat(128) });
       if (socket?.destroyed === false) setImmediate(ask);
     };
     ask();
-    await expect.poll(() => sockets.stats().closes, { timeout: 20_000 }).toEqual({ 4208: 1 });
+    await expect.poll(() => sockets.stats().closes).toEqual({ 4208: 1 });
   });
 });
 
