@@ -216,13 +216,16 @@ export function startPresence(options: PresenceOptions): PresenceService {
     const before = said === undefined ? undefined : presenceIn(said);
     const connected = link.connected(`device:${name}`);
     const isNews = last !== undefined && last.position > (said?.position ?? 0);
+    // It was away, and its birth is the last that was heard: of that connection, too, nobody knows whether it still is.
+    const cameBack = isNews && spoken?.status === "online";
     if (last !== undefined && spoken?.status !== "offline")
       camera.heardAt = Math.max(camera.heardAt ?? 0, last.acceptedAt);
     if (said !== undefined && before !== undefined) {
       const heardAt = momentOf(before.last_heard_at, said);
       if (heardAt !== undefined) camera.heardAt = Math.max(camera.heardAt ?? 0, heardAt);
+      const wasThere = before.status === "online" || before.status === "stale" || before.status === "unknown";
       // A camera that was away when the server stopped stays so, for as long as it is not heard.
-      if (trusted || !(before.status === "online" || before.status === "stale" || before.status === "unknown")) {
+      if (trusted || !(wasThere || cameBack)) {
         camera.presence = fromPublished(before, said, connected);
         // What the camera said meanwhile nobody has made anything of.
         if (spoken !== undefined && isNews) signal(name, camera, { type: "link", link: spoken, at: startedAt });
@@ -231,7 +234,7 @@ export function startPresence(options: PresenceOptions): PresenceService {
       if (before.status !== "unknown" && followedUntil !== undefined)
         camera.heardAt = Math.max(camera.heardAt ?? 0, followedUntil);
     }
-    const broke = said === undefined ? undefined : momentOf(before?.offline_since, said);
+    const broke = said === undefined || cameBack ? undefined : momentOf(before?.offline_since, said);
     const goneSince = broke ?? camera.heardAt ?? startedAt;
     camera.presence = awaitedPresence({ session: spoken?.session, goneSince, at: startedAt }, graceMs);
     // The broker listened before this did: a camera that came in between has said its birth already.

@@ -216,6 +216,22 @@ describe("after a restart", () => {
     expect(status()).toBe("online");
   });
 
+  it("a camera that had just come back when the server was killed is unknown for the grace, then offline since its birth", () => {
+    comeOnline();
+    drop();
+    vi.advanceTimersByTime(60_000);
+    presence.stop();
+    const bornAt = new Date(Date.now()).toISOString();
+    // Kept, and the server killed before anybody made something of it.
+    say("online", "s2");
+    vi.advanceTimersByTime(5000);
+    presence = start();
+    expect(status()).toBe("unknown");
+    vi.advanceTimersByTime(32_000);
+    expect(presence.of("north")).toMatchObject({ status: "offline", offline_since: bornAt, last_heard_at: bornAt });
+    expect(events()).toEqual(["camera.online", "camera.offline", "camera.unknown", "camera.offline"]);
+  });
+
   it("a camera that the server before this one left unknown is offline since the last that was heard of it", () => {
     comeOnline();
     const heardAt = new Date(START).toISOString();
