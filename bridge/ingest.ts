@@ -98,7 +98,7 @@ export interface IngestStats {
   bytes: number;
 }
 
-/** Who takes the commands of MQTT clients. */
+/** Runs the commands that MQTT clients give, and tells their senders of those that were lost. */
 type Commands = Pick<MqttCommands, "take" | "lost">;
 
 export interface BridgeIngest extends Ingest {
@@ -137,7 +137,7 @@ class JournalIngest implements BridgeIngest {
   readonly #startedAt: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
   #commands: Commands | undefined;
-  /** Of an earlier run, until somebody takes them. */
+  /** Commands of an earlier run. They wait here until {@link attachCommands} brings who tells their senders. */
   readonly #lostCommands: { position: number; command: LostCommand }[] = [];
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
   readonly #senderClocks = new SenderClocks();

@@ -15,6 +15,7 @@ const MAX_RATIO = 3;
 const FLOOR_MS = 5;
 /** The longest that an abuser who takes places is waited for, ms. */
 const FILL_TIMEOUT_MS = 120_000;
+
 const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
 
   npm run test:abuse -- [options]

@@ -106,6 +106,7 @@ describe("the configuration", () => {
     });
     expect(sockets.maxConnectionsPerUser).toBe(Number.POSITIVE_INFINITY);
     expect(http.maxRequestsPerMinute).toBe(Number.POSITIVE_INFINITY);
+    expect(http.maxRequestsPerSecond).toBe(Number.POSITIVE_INFINITY);
   });
 
   it("lets as many connections in as the dashboards of an address need, unless it is told how many", () => {
