@@ -1,7 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { withoutBom } from "../contract/byte-order-mark.ts";
 import { type CustomChannels, customChannelsSchema } from "../contract/channels.ts";
+import { isId } from "../contract/ids.ts";
+import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import { quoted } from "../contract/visible-text.ts";
+import { withoutBom } from "../platform/byte-order-mark.ts";
+import { isLoopbackHost, proxyProblem } from "../platform/client-addresses.ts";
 import {
   ConfigurationError,
   countVariable,
@@ -11,13 +15,9 @@ import {
   plainValue,
   portVariable,
   readEnvironment,
-} from "../contract/environment.ts";
-import { isId } from "../contract/ids.ts";
-import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
-import { quoted } from "../contract/visible-text.ts";
+} from "../platform/config.ts";
 import { normalOrigin } from "../platform/origins.ts";
-import { isLoopbackHost, proxyProblem } from "./addresses.ts";
-import { MIN_SECRET_LENGTH } from "./tokens.ts";
+import { MIN_SECRET_LENGTH } from "./auth/tokens.ts";
 
 /** A key that is typed by people, but not guessed by anybody. */
 export const MIN_OPERATOR_KEY_LENGTH = 16;

@@ -10,9 +10,10 @@ import {
   type RefusalReason,
   readPublication,
 } from "../contract/events.ts";
-import { TopicDecisions } from "../contract/topic-decisions.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
-import { MAX_DEVICES } from "./accounts/devices.ts";
+import { FairTurns } from "../platform/fair-turns.ts";
+import { TopicDecisions } from "../platform/topic-decisions.ts";
+import { MAX_DEVICES } from "./auth/devices.ts";
 import type {
   Accepted,
   BrokerLink,
@@ -20,13 +21,12 @@ import type {
   Ingest,
   OutgoingPublication,
 } from "./broker-link/broker-link.ts";
-import { FairTurns } from "./fair-turns.ts";
-import { eventBody, eventPlace } from "./frames.ts";
+import type { OwnMessage, Publish } from "./broker-link/publish.ts";
+import { SenderClocks } from "./cameras/sender-clocks.ts";
+import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
+import { eventBody, eventPlace } from "./delivery/frames.ts";
 import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
-import type { LostCommand, MqttCommands } from "./mqtt-commands.ts";
-import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews.ts";
-import type { OwnMessage, Publish } from "./publish.ts";
-import { SenderClocks } from "./sender-clocks.ts";
+import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews/previews.ts";
 
 /** QoS 0 publications whose write is not waited for; beyond, they are dropped, as QoS 0 permits. */
 const MAX_UNWAITED = 10_000;

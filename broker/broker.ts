@@ -5,18 +5,22 @@ import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { MAX_TOPIC_LENGTH, type TopicTree } from "../contract/topics.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
-import { Admission } from "./admission.ts";
-import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./authenticate.ts";
-import { Authorize, type AuthorizeCounts } from "./authorize.ts";
-import { type ClientAccess, ClientRegistry } from "./client-registry.ts";
+import { Admission } from "./access/admission.ts";
+import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./access/authenticate.ts";
+import { Authorize, type AuthorizeCounts } from "./access/authorize.ts";
+import { type ClientAccess, ClientRegistry } from "./access/client-registry.ts";
+import type { Devices } from "./access/devices.ts";
+import { deviceIdentity, endedIdentities } from "./access/ended-identities.ts";
+import { PermissionSets } from "./access/permission-sets.ts";
+import type { RefusedDevice } from "./access/refused-devices.ts";
+import { type RefusedPublication, RefusedPublications } from "./access/refused-publications.ts";
+import { TakeOvers } from "./access/take-overs.ts";
+import { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import type { BrokerConfig } from "./config.ts";
-import type { Devices } from "./devices.ts";
-import { deviceIdentity, endedIdentities } from "./ended-identities.ts";
 import { type AccessRefusal, type AuditedAct, ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
-import { ForwardingBroker } from "./forwarding-broker.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
 import { type Ingest, IngestGate } from "./ingest-gate.ts";
-import { watchLink } from "./link-watch.ts";
+import { watchLink } from "./listeners/link-watch.ts";
 import {
   type ClientAddresses,
   type Listeners,
@@ -24,19 +28,15 @@ import {
   openListeners,
   PEER_ADDRESSES,
   type Ports,
-} from "./listeners.ts";
-import { paceReading } from "./paced-reading.ts";
-import { PermissionSets } from "./permission-sets.ts";
-import type { RefusedDevice } from "./refused-devices.ts";
-import { type RefusedPublication, RefusedPublications } from "./refused-publications.ts";
-import { reservedFor, sessionKey, sessionName } from "./session-names.ts";
-import type { Bearer, SessionOwner } from "./session-owner.ts";
-import { openLevelStorage } from "./storage/level.ts";
-import type { RedisConnections } from "./storage/redis/connection.ts";
-import { openRedisStorage, type RedisStorage } from "./storage/redis.ts";
-import type { BrokerStorage } from "./storage/storage.ts";
-import { TakeOvers } from "./take-overs.ts";
-import { Wills } from "./wills.ts";
+} from "./listeners/listeners.ts";
+import { paceReading } from "./listeners/paced-reading.ts";
+import { openLevelStorage } from "./sessions/level/level.ts";
+import type { RedisConnections } from "./sessions/redis/connection.ts";
+import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";
+import { reservedFor, sessionKey, sessionName } from "./sessions/session-names.ts";
+import type { Bearer, SessionOwner } from "./sessions/session-owner.ts";
+import type { BrokerStorage } from "./sessions/storage.ts";
+import { Wills } from "./sessions/wills.ts";
 
 /** Fixed header, topic length and message id of a PUBLISH; a character of a topic has up to 3 bytes in UTF-8. */
 const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;

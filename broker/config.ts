@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
 import {
   ConfigurationError,
   countVariable,
@@ -7,8 +8,7 @@ import {
   listVariable,
   portVariable,
   readEnvironment,
-} from "../contract/environment.ts";
-import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+} from "../platform/config.ts";
 import { normalOrigin } from "../platform/origins.ts";
 
 const durationVariable = countVariable.refine((value) => value > 0, "must be more than 0");

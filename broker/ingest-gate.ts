@@ -1,10 +1,10 @@
 import type { Client, PublishPacket } from "aedes";
 import type { Logger } from "pino";
 import type { RefusalReason } from "../contract/events.ts";
+import type { PublicationSender, RefusedPublications } from "./access/refused-publications.ts";
+import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import { NotAcceptedError } from "./errors.ts";
-import type { ForwardingBroker } from "./forwarding-broker.ts";
-import type { Pace } from "./pace.ts";
-import type { PublicationSender, RefusedPublications } from "./refused-publications.ts";
+import type { Pace } from "./listeners/rate-limiter.ts";
 
 /** A publication by an MQTT client that passed authentication and topic access. */
 export interface IncomingPublication {

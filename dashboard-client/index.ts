@@ -1,19 +1,10 @@
 // Free of any framework; the React hook is in react/use-real-time-data.ts.
-export type { AlertState, EndedAlert } from "./alert-state.ts";
-export { Backoff, type BackoffOptions } from "./backoff.ts";
-export type { CameraState, Known } from "./camera-state.ts";
-export { type ChannelSubscription, type Client, type ClientOptions, createClient } from "./client.ts";
-export type { CommandOptions, CommandResult } from "./commands.ts";
-export { type ConnectionQuality, qualityOf } from "./connection-quality.ts";
-export type { ConnectionState, LossCause, Session } from "./connection-state.ts";
-export type { DashboardState, FeedItem, JobState, MetricPoint } from "./dashboard-state.ts";
-export {
-  type ConnectionView,
-  createDashboardStore,
-  type DashboardStore,
-  type DashboardStoreOptions,
-  type RealTimeData,
-} from "./dashboard-store.ts";
+
+export { Backoff, type BackoffOptions } from "./client/backoff.ts";
+export { type ChannelSubscription, type Client, type ClientOptions, createClient } from "./client/client.ts";
+export type { CommandOptions, CommandResult } from "./client/commands.ts";
+export { type ConnectionQuality, qualityOf } from "./client/connection-quality.ts";
+export type { ConnectionState, LossCause, Session } from "./client/connection-state.ts";
 export {
   AlreadySubscribedError,
   ClientClosedError,
@@ -23,9 +14,19 @@ export {
   OutcomeUnknownError,
   RequestRefusedError,
   TokenRefusedError,
-} from "./errors.ts";
-export type { TextStorage } from "./offline-cache.ts";
-export type { PageSignals } from "./page-signals.ts";
-export type { Problem, ProblemReporter } from "./problems.ts";
-export type { Socket, SocketConstructor } from "./socket.ts";
-export type { ReportedGap, SubscriptionListener, SubscriptionState } from "./subscription.ts";
+} from "./client/errors.ts";
+export type { PageSignals } from "./client/page-signals.ts";
+export type { Problem, ProblemReporter } from "./client/problems.ts";
+export type { Socket, SocketConstructor } from "./client/socket.ts";
+export type { ReportedGap, SubscriptionListener, SubscriptionState } from "./client/subscription.ts";
+export type { AlertState, EndedAlert } from "./state/alert-state.ts";
+export type { CameraState, Known } from "./state/camera-state.ts";
+export type { DashboardState, FeedItem, JobState, MetricPoint } from "./state/dashboard-state.ts";
+export {
+  type ConnectionView,
+  createDashboardStore,
+  type DashboardStore,
+  type DashboardStoreOptions,
+  type RealTimeData,
+} from "./state/dashboard-store.ts";
+export type { TextStorage } from "./state/offline-cache.ts";

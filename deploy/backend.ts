@@ -1,27 +1,27 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { openAuthority } from "../bridge/accounts/authority.ts";
-import { isRevoked } from "../bridge/accounts/enforcement.ts";
-import { clientAddresses } from "../bridge/addresses.ts";
+import { openAuthority } from "../bridge/auth/authority.ts";
+import { isRevoked } from "../bridge/auth/enforcement.ts";
+import { createIdentityProvider } from "../bridge/auth/identity-provider.ts";
+import { createTokens } from "../bridge/auth/tokens.ts";
 import { firstTryIsOpen, startBridge } from "../bridge/bridge.ts";
 import type { BrokerLink } from "../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import type { Cluster } from "../bridge/cluster/cluster.ts";
-import { createIdentityProvider } from "../bridge/identity-provider.ts";
 import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
-import { createTokens } from "../bridge/tokens.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
 import { TokenUndecidedError } from "../broker/errors.ts";
 import { topicTree } from "../contract/topics.ts";
 import type { SimulatedCameraOptions } from "../device/simulator.ts";
+import { clientAddresses } from "../platform/client-addresses.ts";
 import type { Damage } from "../platform/level/damage.ts";
-import { type BackendConfig, PLACES, SERVICE_ID, simulatedIds } from "./backend-config.ts";
-import { DamageLog } from "./damage-log.ts";
+import { type BackendConfig, PLACES, SERVICE_ID, simulatedIds } from "./config/backend-config.ts";
+import type { Secrets } from "./config/secrets.ts";
 import { importDevices } from "./import-devices.ts";
-import type { Secrets } from "./secrets.ts";
 import { startSimulatorProcess } from "./simulator-process.ts";
-import { openStores } from "./stores.ts";
+import { DamageLog } from "./stores/damage-log.ts";
+import { openStores } from "./stores/stores.ts";
 
 export interface Backend {
   /** `http://127.0.0.1:8082` */

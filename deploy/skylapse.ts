@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { z } from "zod";
-import { ConfigurationError, readEnvironment } from "../contract/environment.ts";
 import { visible } from "../contract/visible-text.ts";
+import { ConfigurationError, readEnvironment } from "../platform/config.ts";
 import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, say, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
@@ -10,10 +10,10 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
-import { loadEnvFile } from "./env-file.ts";
-import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator-api.ts";
+import { loadEnvFile } from "./config/env-file.ts";
+import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator/operator-api.ts";
+import { absenceOf, whoAnswers } from "./operator/who-answers.ts";
 import { version } from "./package.ts";
-import { absenceOf, whoAnswers } from "./who-answers.ts";
 
 /** What the command exits with: 1 it could not do it, 2 the command line is wrong. */
 const FAILED = 1;
@@ -57,7 +57,7 @@ program
   .command("check-config")
   .description("say what is wrong with the settings of the environment; writes nothing")
   .action(async () => {
-    const { checkBackendConfig } = await import("./backend-config.ts");
+    const { checkBackendConfig } = await import("./config/backend-config.ts");
     const { broker, bridge, misspelt } = checkBackendConfig(environment());
     // What the start, or every client, would fail at is wrong, though the settings themselves may be written well.
     if (broker.tls !== undefined) {
@@ -123,7 +123,7 @@ async function openApi() {
   const answer = await whoAnswers(url);
   if (answer.kind === "server") return serverApi({ url, key: operatorKey() });
   if (isNamed || answer.kind !== "nobody") throw new OperatorApiError(absenceOf(answer, url));
-  const { openStoreApi } = await import("./store-api.ts");
+  const { openStoreApi } = await import("./operator/store-api.ts");
   process.stderr.write(`skylapse: no server answers at ${url}, so this is done in its store\n`);
   return await openStoreApi(environment());
 }

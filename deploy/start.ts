@@ -2,16 +2,16 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import pino, { type Logger } from "pino";
 import pinoPretty from "pino-pretty";
-import { plainLines } from "../bridge/plain-lines.ts";
-import { afterRunning } from "../bridge/running-time.ts";
-import { ConfigurationError } from "../contract/environment.ts";
 import { terminalText, visible } from "../contract/visible-text.ts";
+import { ConfigurationError } from "../platform/config.ts";
+import { plainLines } from "../platform/plain-lines.ts";
+import { afterRunning } from "../platform/running-time.ts";
 import { type Backend, startBackend } from "./backend.ts";
-import { type BackendConfig, readBackendConfig } from "./backend-config.ts";
-import { loadEnvFile } from "./env-file.ts";
+import { type BackendConfig, readBackendConfig } from "./config/backend-config.ts";
+import { loadEnvFile } from "./config/env-file.ts";
+import { insecureSwitches } from "./config/warnings.ts";
 import { packageRoot, version } from "./package.ts";
-import { describePlace, parseRedisUrl } from "./redis-url.ts";
-import { insecureSwitches } from "./warnings.ts";
+import { describePlace, parseRedisUrl } from "./redis/redis-url.ts";
 
 /**
  * A stop that takes longer, beyond SHUTDOWN_SPREAD_MS, is ended: whoever pressed Ctrl-C waits for it. Of the time that

@@ -8,25 +8,25 @@ import type {
   Environment,
 } from "../contract/events.ts";
 import { topicTree } from "../contract/topics.ts";
-import { AlertBoard } from "./alert-board.ts";
-import type { CameraStore } from "./camera-store.ts";
 import type { CameraDriver, PictureTaker } from "./cameras/camera-driver.ts";
-import { CaptureLoop, type Plan } from "./capture-loop.ts";
-import { DeviceClock } from "./clock.ts";
-import { commandLookUps } from "./command-look-ups.ts";
-import { action, CommandDesk } from "./commands.ts";
+import { givenSettings } from "./cameras/wanted-settings.ts";
+import { CaptureLoop, type Plan } from "./capture/capture-loop.ts";
+import { Pictures } from "./capture/pictures.ts";
+import { everyDay } from "./capture/schedule.ts";
+import { nextGoldenHour, sunPosition } from "./capture/sun.ts";
+import { commandLookUps } from "./commands/command-look-ups.ts";
+import { action, CommandDesk } from "./commands/commands.ts";
 import type { CameraConfig } from "./config.ts";
-import { DiskTrouble } from "./disk-trouble.ts";
-import { Host, type HostReadings } from "./host.ts";
-import { pause } from "./pause.ts";
-import { Pictures } from "./pictures.ts";
-import { DEFAULT_READINGS_MAX_AGE_S, ReadingsFilter, type StateReadings } from "./readings.ts";
-import { everyDay } from "./schedule.ts";
-import { Sender } from "./sender.ts";
-import { Sleeper } from "./sleep.ts";
-import { openStores, type Stores } from "./stores.ts";
-import { nextGoldenHour, sunPosition } from "./sun.ts";
-import { givenSettings } from "./wanted-settings.ts";
+import { AlertBoard } from "./host/alert-board.ts";
+import type { CameraStore } from "./host/camera-store.ts";
+import { DeviceClock } from "./host/clock.ts";
+import { DiskTrouble } from "./host/disk-trouble.ts";
+import { Host, type HostReadings } from "./host/host.ts";
+import { pause } from "./host/pause.ts";
+import { DEFAULT_READINGS_MAX_AGE_S, ReadingsFilter, type StateReadings } from "./host/readings.ts";
+import { Sleeper } from "./host/sleep.ts";
+import { openStores, type Stores } from "./host/stores.ts";
+import { Sender } from "./link/sender.ts";
 
 const DEFAULT_REBOOT_MS = 2000;
 /** How long `stop` waits for a picture that is being taken, milliseconds. */

@@ -1,22 +1,22 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { type Schedule, strictScheduleSchema } from "../contract/commands.ts";
-import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../contract/environment.ts";
 import { idSchema } from "../contract/ids.ts";
 import { didYouMean, nearestName } from "../contract/nearest-name.ts";
 import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
 import { visible } from "../contract/visible-text.ts";
-import type { AlertLimits } from "./alert-board.ts";
-import { DEFAULT_ALERT_LIMITS } from "./alert-board.ts";
-import type { BackoffOptions } from "./backoff.ts";
+import type { BackoffOptions } from "../platform/backoff.ts";
+import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../platform/config.ts";
 import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
-import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./disk-outbox.ts";
-import { readJsonFile } from "./json-file.ts";
-import { MAX_PREVIEW_BYTES } from "./previews.ts";
-import { DEFAULT_READINGS_MAX_AGE_S } from "./readings.ts";
-import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./sleep.ts";
-import type { Location } from "./sun.ts";
-import { DEFAULT_KEEPALIVE_S } from "./uplink.ts";
+import { MAX_PREVIEW_BYTES } from "./capture/previews.ts";
+import type { Location } from "./capture/sun.ts";
+import type { AlertLimits } from "./host/alert-board.ts";
+import { DEFAULT_ALERT_LIMITS } from "./host/alert-board.ts";
+import { readJsonFile } from "./host/json-file.ts";
+import { DEFAULT_READINGS_MAX_AGE_S } from "./host/readings.ts";
+import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./host/sleep.ts";
+import { DEFAULT_KEEPALIVE_S } from "./link/uplink.ts";
+import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./outbox/disk-outbox.ts";
 
 /** The cameras an agent can drive. */
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;

@@ -2,12 +2,12 @@
 import { writeToStream } from "mqtt-packet";
 import { pino } from "pino";
 import sharp from "sharp";
-import { ConfigurationError } from "../contract/environment.ts";
+import { ConfigurationError } from "../platform/config.ts";
 import { startCamera } from "./agent.ts";
-import { createCamera } from "./cameras/create-camera.ts";
 import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig, misspeltVariables } from "./config.ts";
-import { collectGarbageEarly } from "./garbage.ts";
+import { createCamera } from "./create-camera.ts";
+import { collectGarbageEarly } from "./host/garbage.ts";
 import { machineProblems } from "./settings-check.ts";
 
 const orders = readCommandLine(process.argv.slice(2));

@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
 import { startCamera } from "./agent.ts";
-import { createSimulatedCamera } from "./cameras/simulated.ts";
+import { MAX_PREVIEW_BYTES } from "./capture/previews.ts";
 import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S, type PreviewConfig } from "./config.ts";
-import { MAX_PREVIEW_BYTES } from "./previews.ts";
-import { startProcessingService } from "./processing.ts";
+import { startProcessingService } from "./simulator/processing.ts";
+import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
 
 /** Often enough that a page which was just opened soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
-import { plainAddress } from "../contract/addresses.ts";
-import type { LimitedLog } from "../contract/limited-log.ts";
+import { plainAddress } from "./addresses.ts";
+import type { LimitedLog } from "./limited-log.ts";
 import { Sightings } from "./sightings.ts";
 
 /**

@@ -1,4 +1,4 @@
-import type { LimitedLog, Tell } from "../contract/limited-log.ts";
+import type { LimitedLog, Tell } from "./limited-log.ts";
 
 /** Names that are known at once. Anybody can send another one with each request. */
 const MAX_NAMES = 20;

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
-import { afterRunning } from "../running-time.ts";
+import { afterRunning } from "../../platform/running-time.ts";
 import type { Cluster, Json } from "./cluster.ts";
 
 /** How long the other nodes have to answer, milliseconds. */

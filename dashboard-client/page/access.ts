@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { TokenRefusedError } from "../errors.ts";
-import type { TextStorage } from "../offline-cache.ts";
+import { TokenRefusedError } from "../client/errors.ts";
+import type { TextStorage } from "../state/offline-cache.ts";
 
 /** What the page asks for where nobody has to sign in: to see everything, and to give cameras commands. */
 const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };

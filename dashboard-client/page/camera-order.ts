@@ -1,5 +1,5 @@
-import type { CameraState } from "../camera-state.ts";
-import type { RealTimeData } from "../dashboard-store.ts";
+import type { CameraState } from "../state/camera-state.ts";
+import type { RealTimeData } from "../state/dashboard-store.ts";
 
 /** The lower, the more a camera wants looking after. A status that is not named stands with `unknown`. */
 const RANK: Readonly<Record<string, number>> = {

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { z } from "zod";
-import type { RealTimeData } from "../dashboard-store.ts";
+import type { RealTimeData } from "../state/dashboard-store.ts";
 import type { Access } from "./access.ts";
 import { countOffline } from "./camera-order.ts";
 

@@ -2,9 +2,9 @@ import "./no-eval.ts";
 
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { createClient } from "../client.ts";
-import { browserStorage } from "../dashboard-store.ts";
+import { createClient } from "../client/client.ts";
 import { RealTimeProvider } from "../react/real-time-provider.tsx";
+import { browserStorage } from "../state/dashboard-store.ts";
 import { Access } from "./access.ts";
 import { App } from "./app.tsx";
 import { ErrorBoundary } from "./components/error-boundary.tsx";

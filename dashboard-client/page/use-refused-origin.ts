@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { z } from "zod";
-import type { ConnectionView } from "../dashboard-store.ts";
+import type { ConnectionView } from "../state/dashboard-store.ts";
 
 const TIMEOUT_MS = 15_000;
 const answerSchema = z.object({ allowed: z.boolean(), message: z.string().optional() });

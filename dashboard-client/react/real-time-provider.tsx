@@ -1,6 +1,6 @@
 import { createContext, type ReactNode, useContext } from "react";
-import type { Client } from "../client.ts";
-import { createDashboardStore, type DashboardStore, type DashboardStoreOptions } from "../dashboard-store.ts";
+import type { Client } from "../client/client.ts";
+import { createDashboardStore, type DashboardStore, type DashboardStoreOptions } from "../state/dashboard-store.ts";
 
 export type StoreSettings = Omit<DashboardStoreOptions, "client" | "channel">;
 

@@ -1,7 +1,7 @@
 import { useSyncExternalStore } from "react";
 import { DASHBOARD } from "../../contract/channels.ts";
-import type { Client } from "../client.ts";
-import type { RealTimeData } from "../dashboard-store.ts";
+import type { Client } from "../client/client.ts";
+import type { RealTimeData } from "../state/dashboard-store.ts";
 import { useDashboardStore } from "./real-time-provider.tsx";
 
 export interface UseRealTimeDataOptions {

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { clockJumpSchema } from "../../contract/events.ts";
-import { type OperatorApi, OperatorApiError } from "../operator-api.ts";
+import { type OperatorApi, OperatorApiError } from "../operator/operator-api.ts";
 import { say, type WithApi } from "./command-line.ts";
 
 const clockSchema = z.object({

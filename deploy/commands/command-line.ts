@@ -1,8 +1,8 @@
 import { InvalidArgumentError, Option } from "commander";
 import type { z } from "zod";
-import { permissionsSchema } from "../../bridge/tokens.ts";
+import { permissionsSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
-import type { OperatorApi } from "../operator-api.ts";
+import type { OperatorApi } from "../operator/operator-api.ts";
 
 /** Gives a command the server, or its store; closes that behind it. */
 export type WithApi = (use: (api: OperatorApi) => Promise<void>) => Promise<void>;

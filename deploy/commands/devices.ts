@@ -1,10 +1,10 @@
 import { Argument, type Command, Option } from "commander";
 import { z } from "zod";
-import { certificateNameSchema, deviceKindSchema, deviceSecretSchema } from "../../bridge/accounts/devices.ts";
+import { certificateNameSchema, deviceKindSchema, deviceSecretSchema } from "../../bridge/auth/devices.ts";
 import { idSchema } from "../../contract/ids.ts";
-import { type OperatorApi, OperatorApiError } from "../operator-api.ts";
-import { readLine } from "../read-password.ts";
+import { type OperatorApi, OperatorApiError } from "../operator/operator-api.ts";
 import { checkedBy, say, type WithApi } from "./command-line.ts";
+import { readLine } from "./read-password.ts";
 
 const KINDS = [
   { command: "camera", kind: "camera", what: "cameras" },

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { ExamineOptions } from "../doctor.ts";
+import type { ExamineOptions } from "../doctor/doctor.ts";
 import { say } from "./command-line.ts";
 
 const HELP = `
@@ -17,7 +17,7 @@ export function doctorCommand(program: Command, options: () => ExamineOptions): 
     .option("--json", "for programs")
     .addHelpText("after", HELP)
     .action(async ({ json }: { json?: true }) => {
-      const { examine } = await import("../doctor.ts");
+      const { examine } = await import("../doctor/doctor.ts");
       const findings = await examine(options());
       const count = (verdict: string) => findings.filter((finding) => finding.verdict === verdict).length;
       const [wrongs, warnings] = [count("wrong"), count("warn")];

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { z } from "zod";
-import { readEnvironment } from "../../contract/environment.ts";
-import { BackupError } from "../backup.ts";
+import { readEnvironment } from "../../platform/config.ts";
+import { BackupError } from "../stores/backup.ts";
 import { say } from "./command-line.ts";
 
 const VERIFY_HELP = `
@@ -25,7 +25,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .description("read everything that the server keeps, and say what is damaged")
     .addHelpText("after", VERIFY_HELP)
     .action(async () => {
-      const { verifyData } = await import("../verify.ts");
+      const { verifyData } = await import("../stores/verify.ts");
       const findings = await verifyData(dataPathOf(environment()));
       const width = Math.max(...findings.map(({ subject }) => subject.length));
       for (const { verdict, subject, text } of findings)
@@ -39,7 +39,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .argument("<folder>", "where the copy goes")
     .addHelpText("after", BACKUP_HELP)
     .action(async (folder: string) => {
-      const { backUp } = await import("../backup.ts");
+      const { backUp } = await import("../stores/backup.ts");
       const { files } = await backUp(dataPathOf(environment()), folder);
       say(`${files.length} files, ${sum(files)} bytes are in ${folder}`);
     });
@@ -50,7 +50,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .argument("<folder>", "the backup")
     .addHelpText("after", RESTORE_HELP)
     .action(async (folder: string) => {
-      const { restore } = await import("../backup.ts");
+      const { restore } = await import("../stores/backup.ts");
       const dataPath = dataPathOf(environment());
       const { files, madeAt } = await restore(folder, dataPath);
       say(`${files.length} files, ${sum(files)} bytes of ${madeAt} are in ${dataPath}: start the server`);

@@ -1,6 +1,6 @@
 import { Argument, type Command, Option } from "commander";
 import { z } from "zod";
-import { SESSION_ID, userIdSchema } from "../../bridge/tokens.ts";
+import { SESSION_ID, userIdSchema } from "../../bridge/auth/tokens.ts";
 import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
 
 const tokenSchema = z.object({ token: z.string() });

@@ -1,11 +1,11 @@
 import { Argument, type Command, Option } from "commander";
 import { z } from "zod";
-import { roleSchema } from "../../bridge/accounts/accounts.ts";
-import { passwordSchema } from "../../bridge/accounts/passwords.ts";
-import { userIdSchema } from "../../bridge/tokens.ts";
+import { roleSchema } from "../../bridge/auth/accounts.ts";
+import { passwordSchema } from "../../bridge/auth/passwords.ts";
+import { userIdSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
-import { readPassword } from "../read-password.ts";
 import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
+import { readPassword } from "./read-password.ts";
 
 const usersSchema = z.object({
   users: z.array(

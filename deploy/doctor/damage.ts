@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { databasePath } from "../../bridge/journal/level/database.ts";
+import { databasePath } from "../../platform/level/database.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { scanStore } from "../../platform/level/scan.ts";
-import { damageFile, readDamages } from "../damage-log.ts";
+import { damageFile, readDamages } from "../stores/damage-log.ts";
 import { type Finding, ok, wrong } from "./finding.ts";
 
 const SUBJECT = "damage";

@@ -1,8 +1,8 @@
 import { constants, type Stats } from "node:fs";
 import { access, readdir, readFile, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { databasePath } from "../../bridge/journal/level/database.ts";
-import { DataPathError, readSecrets } from "../secrets.ts";
+import { databasePath } from "../../platform/level/database.ts";
+import { DataPathError, readSecrets } from "../config/secrets.ts";
 import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
 
 const SUBJECT = "DATA_PATH";

@@ -1,9 +1,9 @@
 import { pino } from "pino";
 import { z } from "zod";
-import type { StoreConfig } from "../config.ts";
-import { openRedis } from "../redis.ts";
-import { inspectRedis, RedisUnusableError } from "../redis-check.ts";
-import { describePlace, parseRedisUrl } from "../redis-url.ts";
+import type { StoreConfig } from "../config/config.ts";
+import { openRedis } from "../redis/redis.ts";
+import { inspectRedis, RedisUnusableError } from "../redis/redis-check.ts";
+import { describePlace, parseRedisUrl } from "../redis/redis-url.ts";
 import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;

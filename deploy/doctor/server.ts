@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { proxyAdvice } from "../../bridge/untrusted-proxies.ts";
 import { clockJumpSchema, presenceSchema } from "../../contract/events.ts";
 import { originAdvice } from "../../platform/origins.ts";
-import { WRONG_KEY } from "../operator-api.ts";
+import { proxyAdvice } from "../../platform/untrusted-proxies.ts";
+import { WRONG_KEY } from "../operator/operator-api.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;

@@ -2,11 +2,11 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { WantedSettings } from "../../contract/commands.ts";
-import { givenSettings } from "../wanted-settings.ts";
+import { ProgramError, runProgram } from "../host/run-program.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { choose, namesOf, readChoices } from "./gphoto2-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
-import { ProgramError, runProgram } from "./run-program.ts";
+import { givenSettings } from "./wanted-settings.ts";
 
 const PROGRAM = "gphoto2";
 

@@ -1,9 +1,9 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
-import { givenSettings } from "../wanted-settings.ts";
+import { ProgramError, runProgram } from "../host/run-program.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { measureJpeg } from "./jpeg.ts";
-import { ProgramError, runProgram } from "./run-program.ts";
+import { givenSettings } from "./wanted-settings.ts";
 
 /** Today's name, and that of Raspberry Pi OS before 2023. */
 const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;

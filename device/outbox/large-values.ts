@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { syncFolder } from "../sync-folder.ts";
+import { syncFolder } from "../../platform/sync-folder.ts";
 
 /** The largest value: that of a preview. */
 export const MAX_LARGE_BYTES = 64 * 1024;

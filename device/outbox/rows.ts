@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { Stamp } from "../clock.ts";
-import type { Dropped, OutgoingMessage } from "../outbox.ts";
+import type { Stamp } from "../host/clock.ts";
+import type { Dropped, OutgoingMessage } from "./outbox.ts";
 
 /**
  * The rows of the outbox' store, by the first letter of their keys:

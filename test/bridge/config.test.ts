@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readBridgeConfig } from "../../bridge/config.ts";
-import { ConfigurationError } from "../../contract/environment.ts";
+import { ConfigurationError } from "../../platform/config.ts";
 
 const JWT_SECRET = "0123456789abcdef0123456789abcdef";
 const OPERATOR_KEY = "operator-key-0123456789";

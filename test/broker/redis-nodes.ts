@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import pino from "pino";
 import { onTestFinished } from "vitest";
-import { openRedis } from "../../deploy/redis.ts";
+import { openRedis } from "../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
 import {
   type BrokerUnderTest,

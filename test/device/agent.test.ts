@@ -13,7 +13,7 @@ import {
   storageSchema,
 } from "../../contract/events.ts";
 import type { CameraDriver } from "../../device/cameras/camera-driver.ts";
-import { createSimulatedCamera } from "../../device/cameras/simulated.ts";
+import { createSimulatedCamera } from "../../device/simulator/simulated-camera.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import {
   cameraAt,

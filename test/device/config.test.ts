@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
-import { ConfigurationError } from "../../contract/environment.ts";
 import { loadConfig, misspeltVariables } from "../../device/config.ts";
+import { ConfigurationError } from "../../platform/config.ts";
 
 const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", LOCATION_LAT: "46.02", LOCATION_LON: "7.75" };
 

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { startCamera } from "../../device/agent.ts";
-import { Reconnects } from "../../device/reconnects.ts";
+import { Reconnects } from "../../device/link/reconnects.ts";
 import { configFor, openBroker, smallCamera } from "./support/cameras.ts";
 
 const MINUTE = 60_000;

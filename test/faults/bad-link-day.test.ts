@@ -7,7 +7,7 @@ import { afterEach, expect, it } from "vitest";
 import { z } from "zod";
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { startCamera } from "../../device/agent.ts";
-import { DeviceClock } from "../../device/clock.ts";
+import { DeviceClock } from "../../device/host/clock.ts";
 import { BadLink } from "../support/bad-link.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { addCamera } from "../support/devices.ts";

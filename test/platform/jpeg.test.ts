@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openPreviews, type Previews } from "../../bridge/previews.ts";
+import { openPreviews, type Previews } from "../../bridge/previews/previews.ts";
 import { measureJpeg } from "../../device/cameras/jpeg.ts";
 import { JpegError, readJpeg } from "../../platform/jpeg.ts";
 import { launchBrowser, type OwnBrowser } from "../support/browser.ts";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { Admission } from "../../bridge/admission.ts";
+import { Admission } from "../../bridge/websocket/admission.ts";
 import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
 import { JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { MAX_HASHES_AT_ONCE, MAX_WAITING_HASHES } from "../../bridge/accounts/passwords.ts";
+import { MAX_HASHES_AT_ONCE, MAX_WAITING_HASHES } from "../../bridge/auth/passwords.ts";
 import { auditText } from "../support/audit.ts";
 import { connectDashboard, JWT_SECRET, openDashboard, signToken } from "../support/dashboard.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";

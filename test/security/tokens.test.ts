@@ -2,8 +2,8 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { TestClient } from "../bridge/realtime/client.ts";
 import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
+import { TestClient } from "../bridge/websocket/client.ts";
 import { forge, goodClaims, SECRET, seconds } from "./forged-tokens.ts";
 
 const ISSUER = "https://id.example.org/";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { TestClient } from "../bridge/realtime/client.ts";
 import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.ts";
+import { TestClient } from "../bridge/websocket/client.ts";
 import { frame, type RawWebSocket, rawWebSocket, type UpgradeOptions, upgradeRequest } from "./raw-web-socket.ts";
 
 const ORIGIN = "https://sky.example.org";

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { trafficLogOf } from "../../bridge/audit.ts";
+import { trafficLogOf } from "../../bridge/auth/audit.ts";
 
 /** All lines of the audit logs below a data path: those about access first, then commands and broadcasts. */
 export function auditText(dataPath: string): string {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { pino } from "pino";
-import { type DeviceStore, openDevices } from "../../bridge/accounts/devices.ts";
+import { type DeviceStore, openDevices } from "../../bridge/auth/devices.ts";
 import type { Documents } from "../../bridge/cluster/cluster.ts";
-import { openLocalCluster } from "../../bridge/cluster/local.ts";
+import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
 
 /** The devices of a data path that no server has open. @param now milliseconds since 1970. Default: the clock */
 export async function openDevicesOf(

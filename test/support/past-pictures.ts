@@ -1,7 +1,7 @@
 import { connectAsync } from "mqtt";
 import sharp from "sharp";
 import { ulid } from "ulid";
-import { createSimulatedCamera } from "../../device/cameras/simulated.ts";
+import { createSimulatedCamera } from "../../device/simulator/simulated-camera.ts";
 
 export interface PastPicturesOptions {
   /** `mqtt://…` */

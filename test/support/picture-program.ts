@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { ulid } from "ulid";
-import { ImageStore } from "../../device/image-store.ts";
+import { ImageStore } from "../../device/capture/image-store.ts";
 
 /** Each picture is its own name over and over, so that it can be seen whether it is whole. */
 export const PICTURE_BYTES = 300_000;

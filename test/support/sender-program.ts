@@ -1,8 +1,8 @@
 import { pino } from "pino";
 import { topicTree } from "../../contract/topics.ts";
-import { DeviceClock } from "../../device/clock.ts";
-import { openDiskOutbox } from "../../device/disk-outbox.ts";
-import { Sender } from "../../device/sender.ts";
+import { DeviceClock } from "../../device/host/clock.ts";
+import { Sender } from "../../device/link/sender.ts";
+import { openDiskOutbox } from "../../device/outbox/disk-outbox.ts";
 
 /**
  * A camera that says numbered things as fast as its disk takes them, and then sends what is left until it is killed:

@@ -2,15 +2,15 @@ import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { OnDamage } from "../../../platform/level/damage.ts";
+import { openDatabase } from "../../../platform/level/database.ts";
 import type { Loss } from "../../../platform/level/open-store.ts";
 import { namesIn } from "../../../platform/level/scan.ts";
+import { Store } from "../../../platform/level/store.ts";
+import { WriteSet } from "../../../platform/level/write-set.ts";
+import { Listeners } from "../../../platform/listeners.ts";
 import { StoreUnavailableError } from "../../journal/journal.ts";
-import { openDatabase } from "../../journal/level/database.ts";
-import { Store } from "../../journal/level/store.ts";
-import { WriteSet } from "../../journal/level/write-set.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
-import { Listeners } from "../listeners.ts";
 
 /** Writes that go to the disk as one. */
 const MAX_GROUP = 500;

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
+import { Listeners } from "../../../platform/listeners.ts";
 import type { ConnectionRegister, Json, Leases, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
-import { Listeners } from "../listeners.ts";
 
 /** Signals of a node that is alone. As over a network, a message arrives after `send` has returned. */
 export class LocalSignals implements Signals {

@@ -1,8 +1,8 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { Listeners } from "../../../platform/listeners.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
-import { Listeners } from "../listeners.ts";
 import { type Notice, PUBLISH } from "./bus.ts";
 import { KeptDocuments, newVersion } from "./kept-documents.ts";
 import type { Link } from "./link.ts";

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
+import { Listeners } from "../../../platform/listeners.ts";
 import type { Json, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
-import { Listeners } from "../listeners.ts";
 import type { Notice } from "./bus.ts";
 
 export interface RedisSignalsOptions {

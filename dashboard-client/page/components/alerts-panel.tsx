@@ -1,8 +1,8 @@
 import { type ReactNode, useState } from "react";
-import type { AlertState } from "../../alert-state.ts";
-import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatAge, formatDuration, formatMinute } from "../../format.ts";
+import type { AlertState } from "../../state/alert-state.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { alertName } from "../text/alert-text.ts";
+import { formatAge, formatDuration, formatMinute } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";
 

@@ -1,9 +1,9 @@
 import { type ReactNode, useState } from "react";
-import type { CameraState } from "../../camera-state.ts";
-import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatAge, formatTime } from "../../format.ts";
+import type { CameraState } from "../../state/camera-state.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import type { Pictures } from "../pictures.ts";
 import { cameraStatus, pictureTime } from "../text/camera-status.ts";
+import { formatAge, formatTime } from "../text/format.ts";
 import { gapTitle } from "../text/gap-text.ts";
 import { type Frame, useFilm, useFrame } from "../use-film.ts";
 import { useLatestPicture } from "../use-latest-picture.ts";

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
-import type { CameraState } from "../../camera-state.ts";
-import { formatAge, formatAzimuth, formatBytes, formatDuration, formatExposure, formatMinute } from "../../format.ts";
+import type { CameraState } from "../../state/camera-state.ts";
+import { formatAge, formatAzimuth, formatBytes, formatDuration, formatExposure, formatMinute } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { Icon, type IconName } from "./icon.tsx";
 import { lightOf, SunPath } from "./sun-path.tsx";

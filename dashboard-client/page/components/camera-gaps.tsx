@@ -1,6 +1,6 @@
 import { type ReactNode, useState } from "react";
 import type { LinkGap } from "../../../contract/events.ts";
-import type { CameraState } from "../../camera-state.ts";
+import type { CameraState } from "../../state/camera-state.ts";
 import { gapReason, gapSpan, gapTitle } from "../text/gap-text.ts";
 import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";

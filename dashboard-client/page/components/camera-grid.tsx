@@ -1,6 +1,6 @@
 import { type ReactNode, useEffect, useState } from "react";
-import type { CameraState } from "../../camera-state.ts";
-import type { RealTimeData } from "../../dashboard-store.ts";
+import type { CameraState } from "../../state/camera-state.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { worstFirst } from "../camera-order.ts";
 import type { Pictures } from "../pictures.ts";
 import { CameraCard } from "./camera-card.tsx";

@@ -1,5 +1,5 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import type { RealTimeData } from "../../dashboard-store.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { type CommandText, captureAsked, captureFailure, captureProgress } from "../text/command-status.ts";
 import { Icon } from "./icon.tsx";
 

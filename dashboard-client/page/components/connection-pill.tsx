@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
-import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatLatency } from "../../format.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { formatLatency } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 
 const BARS = { excellent: 4, good: 3, fair: 2, poor: 1, unknown: 0 };

@@ -1,8 +1,8 @@
 import { type ReactNode, useState } from "react";
-import type { FeedItem } from "../../dashboard-state.ts";
-import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatTime } from "../../format.ts";
-import type { ReportedGap } from "../../subscription.ts";
+import type { ReportedGap } from "../../client/subscription.ts";
+import type { FeedItem } from "../../state/dashboard-state.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { EventRow } from "./event-row.tsx";
 import { Icon } from "./icon.tsx";

@@ -1,7 +1,7 @@
 import { memo, type ReactNode } from "react";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
-import { formatTime } from "../../format.ts";
 import { eventText } from "../text/event-text.ts";
+import { formatTime } from "../text/format.ts";
 import { Icon } from "./icon.tsx";
 
 export interface EventRowProps {

@@ -1,7 +1,7 @@
 import { type KeyboardEvent, memo, type ReactNode, useEffect, useRef, useState } from "react";
 import type { LinkGap } from "../../../contract/events.ts";
-import { formatMinute } from "../../format.ts";
 import type { Film } from "../film.ts";
+import { formatMinute } from "../text/format.ts";
 import { gapSpan, gapTitle } from "../text/gap-text.ts";
 import { type FilmView, type Frame, useFrame } from "../use-film.ts";
 import { Icon } from "./icon.tsx";

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
-import type { JobState } from "../../dashboard-state.ts";
-import type { RealTimeData } from "../../dashboard-store.ts";
+import type { JobState } from "../../state/dashboard-state.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { useNow } from "../use-now.ts";
 
 /** How long a job that was put away stays in sight, milliseconds. */

@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 import { CloseCode } from "../../../contract/codes.ts";
-import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatAge, formatTime } from "../../format.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { formatAge, formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { useRefusedOrigin } from "../use-refused-origin.ts";
 

@@ -1,5 +1,5 @@
 import { type ReactNode, useEffect } from "react";
-import type { RealTimeData } from "../../dashboard-store.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { countOffline } from "../camera-order.ts";
 import { type Fleet, type FleetCounts, useFleetCounts } from "../fleet.ts";
 import { ConnectionPill } from "./connection-pill.tsx";

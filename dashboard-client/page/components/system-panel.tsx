@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
-import type { RealTimeData } from "../../dashboard-store.ts";
-import { formatBytes, formatDuration } from "../../format.ts";
+import type { RealTimeData } from "../../state/dashboard-store.ts";
+import { formatBytes, formatDuration } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { Sparkline } from "./sparkline.tsx";
 

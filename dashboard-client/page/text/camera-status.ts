@@ -1,5 +1,5 @@
-import type { CameraState } from "../../camera-state.ts";
-import { formatAge, formatDuration, formatMinute, formatTime } from "../../format.ts";
+import type { CameraState } from "../../state/camera-state.ts";
+import { formatAge, formatDuration, formatMinute, formatTime } from "./format.ts";
 
 export type Tone = "good" | "rest" | "warn" | "bad" | "quiet";
 

@@ -1,8 +1,8 @@
 import { ReplyCode } from "../../../contract/codes.ts";
 import type { CommandStatus } from "../../../contract/commands.ts";
 import type { Presence } from "../../../contract/events.ts";
-import type { CommandResult } from "../../commands.ts";
-import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../errors.ts";
+import type { CommandResult } from "../../client/commands.ts";
+import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../../client/errors.ts";
 
 export interface CommandText {
   text: string;

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { alertSchema, captureCompletedSchema, jobSchema, linkGapSchema } from "../../../contract/events.ts";
 import type { DashboardEvent } from "../../../contract/socket-messages.ts";
-import { formatBytes } from "../../format.ts";
 import type { IconName } from "../components/icon.tsx";
 import { alertName } from "./alert-text.ts";
 import type { Tone } from "./camera-status.ts";
+import { formatBytes } from "./format.ts";
 import { gapSpan, gapTitle } from "./gap-text.ts";
 
 export interface EventText {

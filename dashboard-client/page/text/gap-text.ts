@@ -1,5 +1,5 @@
 import type { LinkGap } from "../../../contract/events.ts";
-import { formatSpan } from "../../format.ts";
+import { formatSpan } from "./format.ts";
 
 /** How many events never arrived. */
 export function gapTitle({ count, filled }: Pick<LinkGap, "count" | "filled">): string {

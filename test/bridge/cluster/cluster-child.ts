@@ -1,6 +1,6 @@
 import { pino } from "pino";
-import { openRedisCluster } from "../../../bridge/cluster/redis.ts";
-import { openRedis } from "../../../deploy/redis.ts";
+import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
+import { openRedis } from "../../../deploy/redis/redis.ts";
 import type { ChildAnswer, ChildOptions, ChildQuestion } from "./cluster-process.ts";
 
 // A node that tests can freeze and kill. Run by cluster-process.ts.

@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import { openLocalCluster } from "../../../bridge/cluster/local.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import type { LocalAnswer, LocalQuestion } from "./local-process.ts";
 
 // A program that keeps documents, so that tests can kill it, and take its disk away. Run by local-process.ts.

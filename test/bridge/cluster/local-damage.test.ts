@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { openLocalCluster } from "../../../bridge/cluster/local.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 
 let path: string;
 let logged: string[];

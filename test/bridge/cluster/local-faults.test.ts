@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { MAX_WAITING_WRITES } from "../../../bridge/cluster/limits.ts";
-import { openLocalCluster } from "../../../bridge/cluster/local.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
 import { type LocalProcess, startLocalProcess } from "./local-process.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
-import { openLocalCluster } from "../../../bridge/cluster/local.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { type ClusterPlace, describeCluster } from "./cluster-suite.ts";
 
 const logger = pino({ level: "silent" });

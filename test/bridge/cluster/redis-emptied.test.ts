@@ -5,10 +5,10 @@ import { Redis } from "ioredis";
 import { connectAsync, type MqttClient } from "mqtt";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished } from "vitest";
-import { openRedisCluster } from "../../../bridge/cluster/redis.ts";
+import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
 import { type Backend, startBackend } from "../../../deploy/backend.ts";
-import { readBackendConfig } from "../../../deploy/backend-config.ts";
-import { openRedis } from "../../../deploy/redis.ts";
+import { readBackendConfig } from "../../../deploy/config/backend-config.ts";
+import { openRedis } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 
 const CAPTURED = "skylapse/v1/cameras/north/events/capture.completed";

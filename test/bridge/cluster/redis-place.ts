@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
-import { openRedisCluster, type RedisClusterOptions } from "../../../bridge/cluster/redis.ts";
-import { openRedis, type RedisAccess } from "../../../deploy/redis.ts";
+import { openRedisCluster, type RedisClusterOptions } from "../../../bridge/cluster/redis/redis.ts";
+import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 import type { RedisServer } from "../../support/redis.ts";
 import type { ClusterPlace } from "./cluster-suite.ts";
 

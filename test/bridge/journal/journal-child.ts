@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import type { JournalMessage } from "../../../bridge/journal/journal.ts";
-import { openLevelJournal } from "../../../bridge/journal/level.ts";
+import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import type { ChildReport, ChildRequest } from "./journal-process.ts";
 import { from, message, state } from "./messages.ts";
 

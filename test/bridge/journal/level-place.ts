@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import type { Journal } from "../../../bridge/journal/journal.ts";
-import { type LevelJournalOptions, openLevelJournal } from "../../../bridge/journal/level.ts";
+import { type LevelJournalOptions, openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 
 export interface LevelPlace {
   path: string;

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import type { Journal } from "../../../bridge/journal/journal.ts";
-import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/journal/redis.ts";
-import { openRedis, type RedisAccess } from "../../../deploy/redis.ts";
+import { openRedisJournal, type RedisJournalOptions } from "../../../bridge/journal/stores/redis/redis.ts";
+import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 
 let count = 0;
 

@@ -1,5 +1,5 @@
+import type { OwnMessage, Publish } from "../../../bridge/broker-link/publish.ts";
 import { type Entry, type Journal, type StateEntry, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
-import type { OwnMessage, Publish } from "../../../bridge/publish.ts";
 import { cameraOfTopic, channelsOf } from "../../../contract/channels.ts";
 import type { Topic, TopicTree } from "../../../contract/topics.ts";
 

@@ -1,10 +1,10 @@
 import { afterEach, vi } from "vitest";
 import { WebSocket } from "ws";
 import type { DashboardEvent, Since } from "../../../contract/socket-messages.ts";
-import type { ChannelSubscription, Client, ClientOptions } from "../../../dashboard-client/client.ts";
-import { createClient } from "../../../dashboard-client/client.ts";
-import type { Problem } from "../../../dashboard-client/problems.ts";
-import type { ReportedGap, SubscriptionState } from "../../../dashboard-client/subscription.ts";
+import type { ChannelSubscription, Client, ClientOptions } from "../../../dashboard-client/client/client.ts";
+import { createClient } from "../../../dashboard-client/client/client.ts";
+import type { Problem } from "../../../dashboard-client/client/problems.ts";
+import type { ReportedGap, SubscriptionState } from "../../../dashboard-client/client/subscription.ts";
 import { type ProtocolServer, startProtocolServer } from "./protocol-server.ts";
 
 const cleanUps: (() => unknown)[] = [];

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { expect, test, vi } from "vitest";
 import type { CameraSettings } from "../../../contract/events.ts";
 import { createGphoto2, type Gphoto2Options } from "../../../device/cameras/gphoto2.ts";
-import { runProgram } from "../../../device/cameras/run-program.ts";
+import { runProgram } from "../../../device/host/run-program.ts";
 import { gone, jpegOf, Programs } from "../support/programs.ts";
 
 const now = new Date();

@@ -4,8 +4,8 @@ import { type Envelope, envelopeSchema } from "../../../contract/events.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { type CameraAgent, type CameraOptions, startCamera } from "../../../device/agent.ts";
 import type { CameraDriver } from "../../../device/cameras/camera-driver.ts";
-import { createSimulatedCamera } from "../../../device/cameras/simulated.ts";
 import type { CameraConfig } from "../../../device/config.ts";
+import { createSimulatedCamera } from "../../../device/simulator/simulated-camera.ts";
 import { jpegOf } from "./programs.ts";
 import { type Received, TestBroker } from "./test-broker.ts";
 

@@ -1,4 +1,4 @@
-import { DeviceClock } from "../../../device/clock.ts";
+import { DeviceClock } from "../../../device/host/clock.ts";
 
 /** A machine whose clock has no battery: it runs from whatever it was left at, until somebody sets it. */
 export class Machine {

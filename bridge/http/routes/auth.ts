@@ -1,0 +1,94 @@
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { networkOf } from "../../../platform/addresses.ts";
+import { MAX_PASSWORD_LENGTH } from "../../auth/passwords.ts";
+import { type Login, RefreshReusedError, type SessionName } from "../../auth/sessions.ts";
+import { userIdSchema } from "../../auth/tokens.ts";
+import { RequestError, toHttp } from "../errors.ts";
+import { MAX_STRANGER_BODY_BYTES, read } from "./request-body.ts";
+import { perMinute, type Services } from "./services.ts";
+
+const loginSchema = z.object({
+  user_id: userIdSchema,
+  // One that is too short is simply not right: whoever guesses learns no rules here.
+  password: z.string().max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`),
+});
+const refreshSchema = z.object({ refresh_token: z.string().max(256) });
+
+/** `POST /auth/login`, `/auth/refresh`, `/auth/logout`: for those who have an account. */
+export function authRoutes(server: FastifyInstance, services: Services): void {
+  const { authority, guard, audit, stats, http, addressOf } = services;
+  const { accounts, sessions } = authority;
+  const bodyLimit = Math.min(MAX_STRANGER_BODY_BYTES, http.maxBodyBytes);
+  const limited = { ...perMinute(http.maxTokenRequestsPerMinute), bodyLimit };
+
+  server.post("/auth/login", limited, async (request) => {
+    const { user_id, password } = read(loginSchema, request.body);
+    const address = addressOf(request.raw);
+    const entry = { action: "login", who: `user:${user_id}`, address, target: "" } as const;
+    try {
+      const attempt = { userId: user_id, address: networkOf(address) };
+      const account = await guard.attempt(attempt, () => accounts.verify(user_id, password));
+      if (account === undefined) throw new RequestError(401, "unauthorized", "Wrong user name or password");
+      const login = await sessions.open(account);
+      audit.record({ ...entry, target: sessionOf(login), outcome: "done" });
+      stats.add("tokens_minted");
+      return answerOf(login);
+    } catch (error) {
+      const outcome = toHttp(error).body.error.code;
+      // The guard lets few passwords be tried, and each is told of. What was turned away may be a flood.
+      if (error instanceof RequestError) audit.record({ ...entry, outcome });
+      else audit.refuse({ ...entry, outcome });
+      throw error;
+    }
+  });
+
+  server.post("/auth/refresh", limited, async (request) => {
+    const { refresh_token } = read(refreshSchema, request.body);
+    const address = addressOf(request.raw);
+    try {
+      const login = await sessions.refresh(refresh_token);
+      guard.welcome({ userId: login.userId, address: networkOf(address) });
+      stats.add("tokens_minted");
+      const who = `user:${login.userId}`;
+      audit.record({ action: "refresh", who, address, target: sessionOf(login), outcome: "done" });
+      return answerOf(login);
+    } catch (error) {
+      const { session } = error instanceof RefreshReusedError ? error : { session: undefined };
+      const who = session === undefined ? "unknown" : `user:${session.userId}`;
+      const target = session === undefined ? "" : sessionOf(session);
+      const outcome = session === undefined ? toHttp(error).body.error.code : "reused";
+      const entry = { action: "refresh", who, address, target, outcome } as const;
+      if (session === undefined) audit.refuse(entry);
+      else audit.record(entry);
+      throw error;
+    }
+  });
+
+  server.post("/auth/logout", limited, async (request, reply) => {
+    const { refresh_token } = read(refreshSchema, request.body);
+    const ended = await sessions.end(refresh_token);
+    if (ended !== undefined) {
+      const who = `user:${ended.userId}`;
+      const address = addressOf(request.raw);
+      audit.record({ action: "logout", who, address, target: sessionOf(ended), outcome: "done" });
+    }
+    // Whoever wants to be out is out.
+    return reply.code(204).send();
+  });
+}
+
+function answerOf({ token, userId, permissions, expiresIn, refreshToken, refreshExpiresIn }: Login) {
+  return {
+    token,
+    user_id: userId,
+    permissions,
+    expires_in: expiresIn,
+    refresh_token: refreshToken,
+    refresh_expires_in: refreshExpiresIn,
+  };
+}
+
+function sessionOf({ sessionId }: SessionName): string {
+  return `session:${sessionId}`;
+}

@@ -1,0 +1,70 @@
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { broadcastProblem } from "../../../contract/broadcast-channels.ts";
+import { DASHBOARD } from "../../../contract/channels.ts";
+import { eventNameSchema } from "../../../contract/ids.ts";
+import { memberText } from "../../../contract/json-text.ts";
+import { answerNodes, askNodes } from "../../cluster/ask.ts";
+import { RequestError } from "../errors.ts";
+import { demand } from "./callers.ts";
+import { read, textOfBody } from "./request-body.ts";
+import { perMinute, type Services } from "./services.ts";
+
+const channelSchema = z.string().max(128).default(DASHBOARD);
+/** `type` and `timestamp` of the predecessor are read past: what is broadcast is an event, and its time is now. */
+const messageSchema = z.object({ event: eventNameSchema, data: z.unknown().optional() });
+const wrappedSchema = z.object({ channel: channelSchema, message: messageSchema });
+const bareSchema = messageSchema.extend({ channel: channelSchema });
+
+const SUBSCRIBERS = "subscribers";
+/** What is counted for the answer only is not to hold it up. */
+const COUNT_TIMEOUT_MS = 250;
+
+/** `POST /broadcast`: an event for a channel, answered when it is durable, with how many are subscribed at all nodes. */
+export function broadcastRoutes(server: FastifyInstance, services: Services): void {
+  const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf } = services;
+  const { journal } = services;
+  const { devices } = services.authority;
+  const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
+  server.addHook("onClose", async () => end());
+
+  /** A node that does not answer in time is left out. */
+  async function subscribers(channel: string): Promise<number> {
+    const answers = await askNodes(cluster, SUBSCRIBERS, channel, COUNT_TIMEOUT_MS).catch(() => undefined);
+    let count = sockets.subscribers(channel);
+    for (const answer of answers?.given.values() ?? []) if (typeof answer === "number") count += answer;
+    return count;
+  }
+
+  server.post("/broadcast", perMinute(http.maxBroadcastsPerMinute), async (request) => {
+    const caller = callers.orLocal(request);
+    demand(caller.grants.canBroadcast, "broadcast:write");
+    const { channel, event, data, dataText } = readMessage(request.body);
+    const problem = broadcastProblem(channel, {
+      custom: channels,
+      isRegistered: (camera) => devices.get(camera)?.kind === "camera",
+      hasChannel: (name) => journal.hasChannel(name),
+    });
+    if (problem !== undefined) throw new RequestError(404, "unknown_channel", problem);
+    await publish({
+      topic: { kind: "channel-event", channel, event },
+      event,
+      data: data ?? {},
+      dataText,
+      sender: caller.name,
+    });
+    stats.add("broadcasts");
+    const address = addressOf(request.raw);
+    audit.record({ action: "broadcast", who: caller.name, address, target: `${channel} ${event}`, outcome: "done" });
+    return { sent_to: await subscribers(channel), channel };
+  });
+}
+
+/** `dataText` is the JSON text of `data` as it was sent: a number that a double cannot hold is passed on as it is. */
+function readMessage(body: unknown): z.infer<typeof bareSchema> & { dataText: string | undefined } {
+  const isBare = typeof body === "object" && body !== null && !("message" in body);
+  const text = textOfBody(body) ?? "";
+  if (isBare) return { ...read(bareSchema, body), dataText: memberText(text, "data") };
+  const { channel, message } = read(wrappedSchema, body);
+  return { channel, ...message, dataText: memberText(memberText(text, "message") ?? "", "data") };
+}

@@ -1,0 +1,155 @@
+import { Readable } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { cameraChannel, DASHBOARD } from "../../../contract/channels.ts";
+import { idSchema, isId } from "../../../contract/ids.ts";
+import type { Grants } from "../../../contract/permissions.ts";
+import { PRESENCE_STATE } from "../../../contract/topics.ts";
+import { dataTextOf, eventNameOf } from "../../delivery/frames.ts";
+import { endOf } from "../../journal/entry-body.ts";
+import type { StateEntry } from "../../journal/journal.ts";
+import type { StoredPreview } from "../../previews/preview-store.ts";
+import { latestPictureUrl } from "../../previews/previews.ts";
+import { notFound } from "../errors.ts";
+import { demand } from "./callers.ts";
+import { read } from "./request-body.ts";
+import type { Services } from "./services.ts";
+
+/** A page of the list ends early when it has so much: a few milliseconds of work. */
+const MAX_PAGE_CHARS = 1_048_576;
+const CAMERAS_PATH = "/cameras";
+const MAX_CAMERAS_PER_PAGE = 1_000;
+
+const paramsSchema = z.object({ id: idSchema });
+const querySchema = z.object({
+  limit: z.coerce.number().int().min(1).max(MAX_CAMERAS_PER_PAGE).default(MAX_CAMERAS_PER_PAGE),
+  /** The id behind which the page begins: `next` of the page before names it. */
+  after: idSchema.optional(),
+});
+
+/**
+ * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. What cameras sent is passed on as they wrote it: it is not
+ * parsed, so 78 MB of states cost no more than their listing (they held the event loop for 6 s when they were).
+ */
+export function cameraRoutes(server: FastifyInstance, services: Services): void {
+  const { callers, http, journal, presence, previews } = services;
+
+  server.get("/cameras", async (request, reply) => {
+    const { grants } = callers.of(request);
+    demand(readsSomeCamera(grants), "dashboard:read, camera:read or camera:{id}:read");
+    const { limit, after } = read(querySchema, request.query, "The query");
+    const all = seenCameras(grants);
+    const from = after === undefined ? 0 : all.findIndex((id) => id > after);
+    const ids = from < 0 ? [] : all.slice(from, from + limit);
+    const newest = await previews.newest(ids);
+    const listed: string[] = [];
+    let chars = 0;
+    for (const id of ids) {
+      if (chars > MAX_PAGE_CHARS) break;
+      const text = [...cameraText(id, journal.snapshot(cameraChannel(id)), newest.get(id), http.maxListedStateBytes)];
+      listed.push(text.join(""));
+      chars += listed.at(-1)?.length ?? 0;
+    }
+    const last = ids[listed.length - 1];
+    const isLast = last === undefined || last === all.at(-1);
+    const next = isLast ? "" : `,"next":"${CAMERAS_PATH}?limit=${limit}&after=${last}"`;
+    reply.type("application/json; charset=utf-8");
+    const counts = JSON.stringify(countsOf(all));
+    return reply.send(`{"cameras":[${listed.join(",")}],"total":${all.length},"counts":${counts}${next}}`);
+  });
+
+  server.get("/cameras/:id", async (request, reply) => {
+    const { grants } = callers.of(request);
+    const { id } = read(paramsSchema, request.params, "The path");
+    demand(grants.seesCamera(id), `camera:${id}:read`);
+    const entries = journal.snapshot(cameraChannel(id));
+    if (entries.length === 0 && presence.of(id) === undefined) throw notFound(`Nothing was heard of a camera ${id}`);
+    const newest = (await previews.newest([id])).get(id);
+    reply.type("application/json; charset=utf-8");
+    return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
+  });
+
+  /** How many of the cameras are online, offline and so on; every page has the counts of all. */
+  function countsOf(ids: readonly string[]): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const id of ids) {
+      const status = presence.of(id)?.status ?? "unknown";
+      counts[status] = (counts[status] ?? 0) + 1;
+    }
+    return counts;
+  }
+
+  /** Cameras that something is known of, in order. */
+  function seenCameras(grants: Grants): string[] {
+    const ids = new Set<string>();
+    // A job may name a camera that was never heard of.
+    for (const { camera, channels } of journal.snapshot(DASHBOARD))
+      if (camera !== undefined && !ids.has(camera) && channels.includes(`camera:${camera}`)) ids.add(camera);
+    return [...ids].filter((id) => grants.seesCamera(id)).sort();
+  }
+
+  /** The JSON of a camera, state by state. What is larger than `maxBytes` is named in `left_out` instead. */
+  function* cameraText(
+    id: string,
+    entries: readonly StateEntry[],
+    newest: StoredPreview | undefined,
+    maxBytes: number,
+  ): Generator<string> {
+    const about: StateEntry[] = [];
+    const states: [string, StateEntry][] = [];
+    const alerts: [string, StateEntry][] = [];
+    const leftOut: string[] = [];
+    for (const entry of entries) {
+      const topic = services.tree.parse(entry.topic);
+      if (topic?.kind === "camera-about") about.push(entry);
+      else if (topic?.kind === "camera-alert") alerts.push([topic.name, entry]);
+      else if (topic?.kind === "camera-state" && topic.name !== PRESENCE_STATE) states.push([topic.name, entry]);
+    }
+    const fits = (name: string, { body }: StateEntry) => {
+      if (body.length <= maxBytes) return true;
+      leftOut.push(name);
+      return false;
+    };
+
+    yield `{"id":"${id}"`;
+    const seen = presence.of(id);
+    if (seen !== undefined) yield `,"presence":${JSON.stringify(seen)}`;
+    for (const entry of about) if (fits("about", entry)) yield `,"about":${dataTextOf(entry.body)}`;
+    yield ',"states":{';
+    let comma = "";
+    for (const [name, entry] of states) {
+      const data = fits(`states.${name}`, entry) ? `"data":${dataTextOf(entry.body)},` : "";
+      const { timestamp } = endOf(entry);
+      yield `${comma}"${name}":{"event":"${eventNameOf(entry.body)}",${data}"timestamp":"${timestamp}","position":${entry.position}}`;
+      comma = ",";
+    }
+    yield '},"alerts":{';
+    comma = "";
+    for (const [name, entry] of alerts) {
+      if (!fits(`alerts.${name}`, entry)) continue;
+      yield `${comma}"${name}":${dataTextOf(entry.body)}`;
+      comma = ",";
+    }
+    yield "}";
+    if (newest !== undefined) yield `,"preview":${JSON.stringify(previewOf(id, newest))}`;
+    yield leftOut.length === 0 ? "}" : `,"left_out":${JSON.stringify(leftOut)},"url":"${CAMERAS_PATH}/${id}"}`;
+  }
+}
+
+function previewOf(id: string, { etag, takenAt, savedAt, sizeBytes }: StoredPreview) {
+  return {
+    url: latestPictureUrl(id),
+    etag,
+    taken_at: new Date(takenAt).toISOString(),
+    saved_at: new Date(savedAt).toISOString(),
+    size_bytes: sizeBytes,
+  };
+}
+
+function readsSomeCamera(grants: Grants): boolean {
+  return (
+    grants.admin ||
+    grants.canReadChannel(DASHBOARD) ||
+    grants.permissions.some((held) => held === "camera:read" || isId(/^camera:([^:]+):read$/.exec(held)?.[1] ?? ""))
+  );
+}

@@ -1,0 +1,88 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { idSchema } from "../../../contract/ids.ts";
+import type { AuditAction } from "../../auth/audit.ts";
+import {
+  type Credential,
+  certificateNameSchema,
+  type Device,
+  deviceKindSchema,
+  deviceSecretSchema,
+} from "../../auth/devices.ts";
+import { badRequest } from "../errors.ts";
+import { demand } from "./callers.ts";
+import { read } from "./request-body.ts";
+import type { OperatorServices } from "./services.ts";
+
+const paramsSchema = z.object({ id: idSchema });
+const credentialSchema = z.strictObject({
+  secret: deviceSecretSchema.optional(),
+  certificate_name: certificateNameSchema.optional(),
+});
+const newSchema = credentialSchema.extend({ id: idSchema, kind: deviceKindSchema.default("camera") });
+
+/**
+ * `GET /devices`, `POST /devices`, `POST /devices/{id}/rotate`, `DELETE /devices/{id}`: for the operator key or an admin.
+ * A secret is in the answer that made it, and nowhere else.
+ */
+export function deviceRoutes(server: FastifyInstance, services: OperatorServices): void {
+  const { callers, authority, audit, addressOf } = services;
+  const { devices } = authority;
+
+  function operator(request: FastifyRequest) {
+    const caller = callers.of(request);
+    demand(caller.grants.admin, "admin");
+    const address = addressOf(request.raw);
+    return (action: AuditAction, id: string, outcome: string) =>
+      audit.record({ action, who: caller.name, address, target: `device:${id}`, outcome });
+  }
+
+  server.get("/devices", async (request) => {
+    demand(callers.of(request).grants.admin, "admin");
+    return { devices: devices.list().map(shown) };
+  });
+
+  server.post("/devices", async (request, reply) => {
+    const note = operator(request);
+    const { id, kind, ...asked } = read(newSchema, request.body);
+    const secret = await devices.add({ id, kind, credential: credentialOf(asked) });
+    note("device.create", id, kind);
+    return reply.code(201).send(withSecret(devices.get(id), secret));
+  });
+
+  server.post("/devices/:id/rotate", async (request) => {
+    const note = operator(request);
+    const { id } = read(paramsSchema, request.params, "The path");
+    const secret = await devices.rotate(id, credentialOf(read(credentialSchema, request.body ?? {})));
+    note("device.rotate", id, "done");
+    return withSecret(devices.get(id), secret);
+  });
+
+  server.delete("/devices/:id", async (request, reply) => {
+    const note = operator(request);
+    const { id } = read(paramsSchema, request.params, "The path");
+    await devices.remove(id);
+    note("device.remove", id, "done");
+    return reply.code(204).send();
+  });
+}
+
+/** @throws {RequestError} 400 for both */
+function credentialOf({ secret, certificate_name }: z.output<typeof credentialSchema>): Credential {
+  if (secret !== undefined && certificate_name !== undefined)
+    throw badRequest("The body is not right: a device signs in by a secret or a certificate, not by both");
+  return certificate_name === undefined ? { secret } : { certificateName: certificate_name };
+}
+
+function shown({ id, kind, certificateName, changedAt }: Device) {
+  return {
+    ...{ id, kind },
+    ...(certificateName === undefined ? {} : { certificate_name: certificateName }),
+    changed_at: new Date(changedAt).toISOString(),
+  };
+}
+
+/** Another request may have removed it meanwhile; its secret is told all the same. */
+function withSecret(device: Device | undefined, secret: string | undefined) {
+  return { ...(device === undefined ? {} : shown(device)), ...(secret === undefined ? {} : { secret }) };
+}

@@ -1,0 +1,87 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { FastifyInstance } from "fastify";
+import { SYSTEM } from "../../../contract/channels.ts";
+import { StoreUnavailableError } from "../../journal/journal.ts";
+import { demand } from "./callers.ts";
+import type { Services } from "./services.ts";
+
+/** Probes come often and from one address, and cost nothing. */
+const UNLIMITED = { config: { rateLimit: false } } as const;
+
+/**
+ * `GET /health`, `/livez`, `/readyz`: open, and without details but what `notices` says in general words. `GET /stats`, of this node but for `cluster` and
+ * `totals`: names users and their addresses, so it
+ * needs the operator key or `system:read`, unless only this machine can reach the server.
+ */
+export function healthRoutes(server: FastifyInstance, services: Services): void {
+  const { callers, sockets, stats, cluster, version, trouble, checkStore, notices, clock, figures } = services;
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  server.addHook("onClose", async () => {
+    delay.disable();
+  });
+  const milliseconds = (nanoseconds: number) => Math.round(nanoseconds / 10_000) / 100;
+
+  server.get("/livez", UNLIMITED, async () => ({ status: "alive" }));
+
+  server.get("/readyz", UNLIMITED, async (_request, reply) => {
+    const reason = trouble() ?? (await checkStore());
+    const { jump } = clock;
+    const said = [...notices(), ...(jump === undefined ? [] : [jump.message])];
+    const details = said.length === 0 ? {} : { notices: said, ...(jump === undefined ? {} : { clock: jump }) };
+    if (reason === undefined) return { status: "ready", ...details };
+    return reply.code(503).send({ status: "not ready", reason, ...details });
+  });
+
+  server.get("/health", async () => {
+    const { connections, healthy } = sockets.stats();
+    return {
+      status: trouble() === undefined ? "healthy" : "degraded",
+      timestamp: new Date().toISOString(),
+      version,
+      connections,
+      healthy_connections: healthy,
+    };
+  });
+
+  server.get("/stats", async (request) => {
+    demand(callers.orLocal(request).grants.canReadChannel(SYSTEM), "system:read");
+    const { connections, healthy } = sockets.stats();
+    return {
+      total_connections: connections,
+      healthy_connections: healthy,
+      channels: sockets.channelCounts(),
+      connection_details: sockets.connections(),
+      timestamp: new Date().toISOString(),
+      version,
+      node: {
+        id: cluster.nodeId,
+        uptime_seconds: Math.round(process.uptime()),
+        memory_bytes: process.memoryUsage.rss(),
+        event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
+        ...figures(),
+      },
+      cluster: await clusterFigures(cluster),
+      totals: stats.totals(),
+    };
+  });
+}
+
+/** What all nodes have; nothing but the reason while they cannot be asked. */
+async function clusterFigures({ nodes }: Services["cluster"]): Promise<object> {
+  try {
+    const found = await nodes();
+    return {
+      total_connections: found.reduce((sum, { connections }) => sum + connections, 0),
+      nodes: found.map(({ id, startedAt, lastSeenAt, connections }) => ({
+        id,
+        started_at: new Date(startedAt).toISOString(),
+        last_seen_at: new Date(lastSeenAt).toISOString(),
+        connections,
+      })),
+    };
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    return { trouble: error.message };
+  }
+}

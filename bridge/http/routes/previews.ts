@@ -1,0 +1,127 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import type { PreviewList } from "../../../contract/events.ts";
+import { idSchema } from "../../../contract/ids.ts";
+import type { PreviewCursor, StoredPreview } from "../../previews/preview-store.ts";
+import { LATEST_PICTURE_ROUTE, PICTURES_ROUTE, picturesUrl, pictureUrl } from "../../previews/previews.ts";
+import { notFound } from "../errors.ts";
+import { demand } from "./callers.ts";
+import { read } from "./request-body.ts";
+import type { Services } from "./services.ts";
+
+/** The most pictures of one answer. */
+export const MAX_PREVIEWS_PER_PAGE = 500;
+const DEFAULT_PREVIEWS_PER_PAGE = 100;
+
+const cameraSchema = z.object({ id: idSchema });
+const SUFFIX = ".jpg";
+/** When a picture was taken, RFC 3339; `Last-Modified` says when it arrived. */
+const TAKEN_HEADER = "x-taken-at";
+const fileSchema = z.object({
+  id: idSchema,
+  file: z
+    .string()
+    .endsWith(SUFFIX, "must end with .jpg")
+    .transform((file) => file.slice(0, -SUFFIX.length))
+    .pipe(idSchema),
+});
+const count = z.coerce
+  .number("must be a number")
+  .int("must be a whole number")
+  .min(1, "must be at least 1")
+  .max(MAX_PREVIEWS_PER_PAGE, `must be at most ${MAX_PREVIEWS_PER_PAGE}`);
+/** Where a page ended: the moment and the name of its last picture. */
+const cursorSchema = z
+  .string()
+  .regex(/^\d{1,15}\.[a-z0-9][a-z0-9-]{0,62}$/, "must be the one of the address in next")
+  .transform((text): PreviewCursor => {
+    const [takenAt = "", capture = ""] = text.split(".");
+    return { takenAt: Number(takenAt), capture };
+  });
+const querySchema = z
+  .object({ limit: count.optional(), before: cursorSchema.optional(), frames: count.optional() })
+  .refine(({ frames, limit, before }) => frames === undefined || (limit ?? before) === undefined, {
+    message: "frames gives all at once: it goes without limit and before",
+  });
+
+/** `GET /cameras/{id}/latest.jpg`, `GET /cameras/{id}/previews` and `GET /cameras/{id}/previews/{capture}.jpg`. */
+export function previewRoutes(server: FastifyInstance, services: Services): void {
+  const { callers, previews } = services;
+
+  server.get(LATEST_PICTURE_ROUTE, async (request, reply) => {
+    const { id } = read(cameraSchema, request.params, "The path");
+    demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
+    // Kept by the reader, but asked for anew each time: the etag makes that cheap.
+    reply.header("cache-control", "private, no-cache");
+    const newest = (await previews.newest([id])).get(id);
+    if (newest !== undefined && isHeld(request, newest.etag)) return unchanged(reply, newest);
+    const found = await previews.read(id);
+    if (found === undefined) throw notFound(`There is no picture of the camera ${id} yet`);
+    return picture(reply, found);
+  });
+
+  server.get(PICTURES_ROUTE, async (request): Promise<PreviewList> => {
+    const { id } = read(cameraSchema, request.params, "The path");
+    demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
+    const query = read(querySchema, request.query, "The query");
+    const limit = query.limit ?? DEFAULT_PREVIEWS_PER_PAGE;
+    const page =
+      query.frames === undefined
+        ? await previews.list(id, { after: query.before, limit })
+        : await previews.overview(id, query.frames);
+    const last = page.previews.at(-1);
+    const more = query.frames === undefined && page.previews.length === limit && last !== undefined;
+    return {
+      camera: id,
+      total: page.total,
+      previews: page.previews.map((preview) => listed(id, preview)),
+      ...(more ? { next: `${picturesUrl(id)}?limit=${limit}&before=${last.takenAt}.${last.capture}` } : {}),
+    };
+  });
+
+  server.get(`${PICTURES_ROUTE}/:file`, async (request, reply) => {
+    const { id, file: capture } = read(fileSchema, request.params, "The path");
+    demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
+    const found = await previews.read(id, capture);
+    if (found === undefined) throw notFound(`There is no picture ${capture} of the camera ${id}, or not any more`);
+    // It does not change any more. A browser's copy is for whoever has shown the same token, and for nobody after them.
+    reply.header("cache-control", "private, max-age=86400, immutable").header("vary", "Authorization, Origin");
+    if (isHeld(request, found.preview.etag)) return unchanged(reply, found.preview);
+    return picture(reply, found);
+  });
+}
+
+function listed(camera: string, { capture, takenAt, etag, sizeBytes }: StoredPreview): PreviewList["previews"][number] {
+  return {
+    capture,
+    taken_at: new Date(takenAt).toISOString(),
+    url: pictureUrl(camera, capture),
+    etag,
+    size_bytes: sizeBytes,
+  };
+}
+
+function picture(reply: FastifyReply, { preview, jpeg }: { preview: StoredPreview; jpeg: Buffer }) {
+  // Only where its name tells: when it arrived, is no time at which it was taken.
+  if (preview.takenAt !== preview.savedAt) reply.header(TAKEN_HEADER, new Date(preview.takenAt).toISOString());
+  return (
+    reply
+      .header("etag", preview.etag)
+      .header("last-modified", new Date(preview.savedAt).toUTCString())
+      // Whatever a camera sent, no browser is to take it for anything but a picture.
+      .header("content-disposition", `inline; filename="${preview.capture}.jpg"`)
+      .type("image/jpeg")
+      .send(jpeg)
+  );
+}
+
+function unchanged(reply: FastifyReply, { etag }: StoredPreview) {
+  return reply.code(304).header("etag", etag).send();
+}
+
+/** `If-None-Match`, compared weakly (RFC 9110 section 13.1.2). */
+function isHeld({ headers }: FastifyRequest, etag: string): boolean {
+  return (headers["if-none-match"] ?? "")
+    .split(",")
+    .some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === etag);
+}

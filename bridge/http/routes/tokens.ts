@@ -1,0 +1,100 @@
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import type { Revocation } from "../../auth/revocations.ts";
+import { grantedPermissionsSchema, ownUserIdSchema, SESSION_ID, userIdSchema } from "../../auth/tokens.ts";
+import { OPEN_TOKEN_TTL_SECONDS } from "../../config.ts";
+import { badRequest, forbidden, type RequestError } from "../errors.ts";
+import { demand } from "./callers.ts";
+import { checkPermissions } from "./permission-check.ts";
+import { read } from "./request-body.ts";
+import { type OperatorServices, perMinute } from "./services.ts";
+
+const bodySchema = z.object({
+  user_id: ownUserIdSchema,
+  permissions: grantedPermissionsSchema,
+  /** Seconds. Default: the longest that the server allows. */
+  expires_in: z.number().int().positive().optional(),
+});
+const revokeSchema = z.strictObject({
+  token_id: z.string().min(1).max(128).optional(),
+  session_id: z.string().regex(SESSION_ID, "must be the sid of a token of an account").optional(),
+  user_id: userIdSchema.optional(),
+  issued_before: z.iso
+    .datetime({ offset: true, error: "must be a time such as 2026-03-01T06:30:00Z" })
+    .transform((text) => Date.parse(text))
+    .optional(),
+});
+
+const HOW_TO_GET_ONE =
+  "With the operator key it is: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
+const NEEDS_KEY = `A token is not given without a key here. ${HOW_TO_GET_ONE}; people log in at POST /auth/login`;
+
+/** How far ahead the clock of who revokes may be, milliseconds. */
+const CLOCK_SKEW_MS = 60_000;
+
+/**
+ * `POST /auth/token`: for the operator key, or on this machine during the first try.
+ * `POST /auth/revoke`: for the operator key or an admin.
+ */
+export function tokenRoutes(server: FastifyInstance, services: OperatorServices): void {
+  const { callers, authority, audit, stats, http, channels, addressOf } = services;
+  const { revocations, sessions } = authority;
+  const limited = perMinute(http.maxTokenRequestsPerMinute);
+
+  server.post("/auth/token", limited, async (request) => {
+    const caller = callers.orLocal(request, NEEDS_KEY);
+    if (caller.kind === "user") throw forbidden("Tokens are minted with the operator key, not with a token");
+    const firstTry = caller.kind === "local";
+    const longest = firstTry ? OPEN_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
+    const { user_id, permissions, expires_in = longest } = read(bodySchema, request.body);
+    checkPermissions(permissions, channels);
+    if (expires_in > longest) throw tooLong(expires_in, longest, firstTry);
+    if (firstTry && permissions.includes("admin"))
+      throw forbidden(`The permission admin is not given without a key. ${HOW_TO_GET_ONE}`);
+    const { token, tokenId } = authority.mint({ userId: user_id, permissions, ttlSeconds: expires_in, firstTry });
+    stats.add("tokens_minted");
+    const target = `user:${user_id} token:${tokenId} ${permissions.join(" ")}`;
+    audit.record({ action: "token.mint", who: caller.name, address: addressOf(request.raw), target, outcome: "done" });
+    return { token, user_id, expires_in };
+  });
+
+  server.post("/auth/revoke", async (request, reply) => {
+    const caller = callers.of(request);
+    demand(caller.grants.admin, "admin");
+    const revocation = revocationOf(read(revokeSchema, request.body));
+    await (revocation.kind === "session" ? sessions.revoke(revocation.id) : revocations.add(revocation));
+    audit.record({
+      ...{ action: "token.revoke", who: caller.name, address: addressOf(request.raw), outcome: "done" },
+      target: textOf(revocation),
+    });
+    return reply.code(204).send();
+  });
+}
+
+function tooLong(asked: number, longest: number, firstTry: boolean): RequestError {
+  const limit = firstTry ? "a token that is given without a key lives" : "TOKEN_TTL_SECONDS allows";
+  const message = `must be at most ${longest}, not ${asked}: ${limit} no longer`;
+  return badRequest(`The body is not right: expires_in ${message}`, [{ field: "expires_in", message }]);
+}
+
+/** @throws {RequestError} 400 when it does not name one thing */
+function revocationOf(asked: z.output<typeof revokeSchema>): Revocation {
+  const { token_id, session_id, user_id, issued_before: issuedBefore } = asked;
+  const named = [token_id, session_id, user_id].filter((id) => id !== undefined);
+  if (named.length > 1) throw badRequest("The body names more than one of token_id, session_id and user_id");
+  if (issuedBefore !== undefined && issuedBefore > Date.now() + CLOCK_SKEW_MS)
+    throw badRequest("The body is not right: issued_before must not be in the future");
+  if (issuedBefore !== undefined && (token_id ?? session_id) !== undefined)
+    throw badRequest("The body is not right: issued_before goes with user_id, or alone for all users");
+  if (token_id !== undefined) return { kind: "token", id: token_id };
+  if (session_id !== undefined) return { kind: "session", id: session_id };
+  if (user_id !== undefined) return { kind: "user", id: user_id, issuedBefore };
+  if (issuedBefore !== undefined) return { kind: "everybody", issuedBefore };
+  throw badRequest("The body must name token_id, session_id, user_id or issued_before");
+}
+
+function textOf(revocation: Revocation): string {
+  const before = "issuedBefore" in revocation ? revocation.issuedBefore : undefined;
+  const named = revocation.kind === "everybody" ? "everybody" : `${revocation.kind}:${revocation.id}`;
+  return before === undefined ? named : `${named} before ${new Date(before).toISOString()}`;
+}

@@ -1,0 +1,189 @@
+import { isChannelName } from "../../../../contract/topics.ts";
+import { unavailable } from "../../../../platform/level/unavailable.ts";
+import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
+import type { Recovery } from "../../journal.ts";
+import { countBits } from "./bits.ts";
+import { NO_CHANNEL, type Span } from "./chunk.ts";
+import { channelOfSpanKey, floorKey, META_KEY, rowsOf, spanKey, spansEnd } from "./keys.ts";
+
+/** What the journal knows of one channel. */
+export interface ChannelLog {
+  readonly name: string;
+  /** The highest position that retention dropped from the channel. */
+  floor: number;
+  /** How many entries it ever had, and how many of them were dropped. */
+  total: number;
+  dropped: number;
+  /** `total`, and the write under way. */
+  writing: number;
+  /** When its oldest kept entries were accepted; undefined when there are none. */
+  oldestAt: number | undefined;
+  /** Its entries in the chunk that is being built. */
+  bits: number;
+}
+
+type FloorRow = [floor: number, dropped: number];
+
+export interface MetaRow {
+  epoch: string;
+  /** The highest floor of channels that kept nothing and were forgotten. */
+  forgottenFloor: number;
+}
+
+/** The channels of the journal, with what recovery and retention need of each, in memory. */
+export class ChannelLogs {
+  readonly #logs = new Map<string, ChannelLog>();
+  readonly #maxChannels: number;
+  #meta: MetaRow;
+
+  constructor(meta: MetaRow, maxChannels: number) {
+    this.#meta = meta;
+    this.#maxChannels = maxChannels;
+  }
+
+  get epoch(): string {
+    return this.#meta.epoch;
+  }
+
+  setEpoch(epoch: string): void {
+    this.#meta = { ...this.#meta, epoch };
+  }
+
+  putMeta(set: WriteSet): void {
+    set.put(META_KEY, JSON.stringify(this.#meta));
+  }
+
+  get(name: string): ChannelLog | undefined {
+    return this.#logs.get(name);
+  }
+
+  names(): Iterable<string> {
+    return this.#logs.keys();
+  }
+
+  get free(): number {
+    return Math.max(0, this.#maxChannels - this.#logs.size);
+  }
+
+  all(): IterableIterator<ChannelLog> {
+    return this.#logs.values();
+  }
+
+  /**
+   * @throws {RangeError} not a channel name
+   * @throws {StoreUnavailableError} one channel too many
+   */
+  check(name: string): void {
+    if (this.#logs.has(name)) return;
+    if (!isChannelName(name))
+      throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
+    if (this.#logs.size >= this.#maxChannels)
+      throw unavailable(`the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`);
+  }
+
+  /** The channel, which begins to be if it was not. */
+  of(name: string): ChannelLog {
+    const known = this.#logs.get(name);
+    if (known !== undefined) return known;
+    const log: ChannelLog = {
+      name,
+      // What an earlier channel of the name dropped is not known any more: only what is above this is certain.
+      floor: this.#meta.forgottenFloor,
+      total: 0,
+      dropped: 0,
+      writing: 0,
+      oldestAt: undefined,
+      bits: 0,
+    };
+    this.#logs.set(name, log);
+    return log;
+  }
+
+  floorOf(name: string): number {
+    return this.#logs.get(name)?.floor ?? this.#meta.forgottenFloor;
+  }
+
+  recovery(channel: string, since: { epoch: string; position: number }, head: number): Recovery {
+    const floor = this.floorOf(channel);
+    if (since.epoch !== this.#meta.epoch)
+      return { complete: false, reason: "epoch_changed", gap: { after: 0, before: floor + 1 } };
+    if (since.position > head) return { complete: false, reason: "ahead", gap: { after: head, before: head + 1 } };
+    if (since.position < floor)
+      return { complete: false, reason: "trimmed", gap: { after: since.position, before: floor + 1 } };
+    return { complete: true };
+  }
+
+  /** The spans of a write are durable. */
+  committed(span: Span): void {
+    const [acceptedAt, , , names, bits] = span;
+    for (let index = 0; index < names.length; index++) {
+      const log = this.#logs.get(names[index] ?? NO_CHANNEL);
+      if (log === undefined) continue;
+      log.total += countBits(bits[index] ?? 0);
+      log.oldestAt ??= acceptedAt;
+    }
+  }
+
+  /** The write under way came to nothing. */
+  rolledBack(): void {
+    for (const log of this.#logs.values()) {
+      log.writing = log.total;
+      log.bits = 0;
+    }
+  }
+
+  putFloor(log: ChannelLog, set: WriteSet): void {
+    const row: FloorRow = [log.floor, log.dropped];
+    set.put(floorKey(log.name), JSON.stringify(row));
+  }
+
+  /** Forgets channels that kept nothing, once half the room for channels is used. */
+  forgetEmpty(set: WriteSet): void {
+    if (this.#logs.size * 2 <= this.#maxChannels) return;
+    let forgottenFloor = this.#meta.forgottenFloor;
+    for (const log of this.#logs.values()) {
+      if (log.writing > log.dropped || log.bits !== 0) continue;
+      this.#logs.delete(log.name);
+      set.del(floorKey(log.name));
+      forgottenFloor = Math.max(forgottenFloor, log.floor);
+    }
+    if (forgottenFloor === this.#meta.forgottenFloor) return;
+    this.#meta = { ...this.#meta, forgottenFloor };
+    this.putMeta(set);
+  }
+
+  /** Reads what the store has: two rows a channel, however many entries it holds. */
+  async load(db: Database): Promise<void> {
+    for await (const [key, value] of db.iterator(rowsOf("f"))) {
+      const [floor, dropped]: FloorRow = JSON.parse(value);
+      Object.assign(this.of(key.slice(1)), { floor, dropped, total: dropped, writing: dropped });
+    }
+    const rows = db.iterator(rowsOf("i"));
+    try {
+      let row = await rows.next();
+      while (row !== undefined) {
+        const name = channelOfSpanKey(row[0]);
+        await this.#loadSpans(db, name);
+        rows.seek(spansEnd(name));
+        row = await rows.next();
+      }
+    } finally {
+      await rows.close();
+    }
+  }
+
+  async #loadSpans(db: Database, name: string): Promise<void> {
+    const log = this.of(name);
+    const kept = { gte: spanKey(name, log.floor + 1), lt: spansEnd(name), limit: 1 };
+    const [oldest] = await db.iterator(kept).all();
+    const [newest] = await db.iterator({ ...kept, reverse: true }).all();
+    if (oldest === undefined || newest === undefined) return;
+    const newestSpan: Span = JSON.parse(newest[1]);
+    const oldestSpan: Span = JSON.parse(oldest[1]);
+    const [, , , names, bits, before] = newestSpan;
+    const index = names.indexOf(name);
+    log.oldestAt = oldestSpan[0];
+    log.total = (before[index] ?? 0) + countBits(bits[index] ?? 0);
+    log.writing = log.total;
+  }
+}

@@ -1,0 +1,194 @@
+import type { Store } from "../../../../platform/level/store.ts";
+import { unavailable } from "../../../../platform/level/unavailable.ts";
+import { WriteSet } from "../../../../platform/level/write-set.ts";
+import type { Appended, JournalMessage } from "../../journal.ts";
+import type { ChannelLogs } from "./channel-logs.ts";
+import { buildGroup, type Group, type Waiter, type Waiting } from "./group.ts";
+import type { JournalLimits } from "./limits.ts";
+import type { Seen } from "./seen.ts";
+import type { StateTable } from "./state-table.ts";
+
+export interface GroupCommitOptions {
+  store: Store;
+  channels: ChannelLogs;
+  seen: Seen<Waiting>;
+  states: StateTable;
+  limits: JournalLimits;
+  now: () => number;
+  /** The newest position that is durable. */
+  head: () => number;
+  /** Makes a durable group visible, all at once; the appends are answered after it. */
+  onDurable: (group: Group) => void;
+}
+
+const DUPLICATE: Appended = { position: undefined, duplicate: true };
+
+/**
+ * The one writer. Appends that arrive while a write is under way wait and make up the next one, so a slow disk makes
+ * writes larger, not rarer. The order of the calls is the order of positions.
+ */
+export class GroupCommit {
+  readonly #options: GroupCommitOptions;
+  /** Appends for the next writes, in order. */
+  #waiting: Waiting[] = [];
+  /** Appends that are not durable, those of the write under way and repetitions among them. */
+  #entries = 0;
+  #bytes = 0;
+  #chores = new WriteSet();
+  #choresWanted: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #writing: Promise<void> | undefined;
+
+  constructor(options: GroupCommitOptions) {
+    this.#options = options;
+  }
+
+  /** Rows that go with the next write, whatever it holds; the same again if it fails. */
+  get chores(): WriteSet {
+    return this.#chores;
+  }
+
+  /**
+   * @throws {RangeError} not a channel name
+   * @throws {StoreUnavailableError} too much waits already, or one channel too many
+   */
+  append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
+    const { limits, channels, seen } = this.#options;
+    if (this.#entries >= limits.maxWaitingEntries || this.#bytes >= limits.maxWaitingBytes)
+      throw unavailable(`${this.#entries} messages wait for the disk already: it is too slow for what comes in`);
+    for (const channel of message.channels) channels.check(channel);
+    const mark = seen.markOf(message.origin);
+    const found = mark === undefined ? undefined : seen.find(mark);
+    if (found === "seen") {
+      resolve(DUPLICATE);
+      return;
+    }
+    this.#entries++;
+    if (found !== undefined) {
+      found.repetitions ??= [];
+      found.repetitions.push({ resolve, reject });
+      return;
+    }
+    const cost = message.topic.length + message.body.length + (message.publish?.payload.byteLength ?? 0);
+    const waiting: Waiting = { message, mark, cost, resolve, reject, repetitions: undefined };
+    this.#bytes += cost;
+    if (mark !== undefined) seen.wait(mark, waiting);
+    this.#waiting.push(waiting);
+    this.#wake();
+  }
+
+  /** Resolves when the chores of now are written. */
+  writeChores(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#choresWanted.push({ resolve, reject });
+      this.#wake();
+    });
+  }
+
+  /** Resolves when nothing waits any more; never rejects. */
+  async idle(): Promise<void> {
+    await this.#writing;
+  }
+
+  #wake(): void {
+    this.#writing ??= this.#writeAll();
+  }
+
+  async #writeAll(): Promise<void> {
+    do {
+      // Whatever else arrives in this turn of the event loop joins.
+      await new Promise((resolve) => setImmediate(resolve));
+      let messages = this.#take();
+      const choresWanted = this.#choresWanted;
+      this.#choresWanted = [];
+      try {
+        await this.#options.store.ready();
+        messages = await this.#withoutKnown(messages);
+        const group = await this.#write(messages);
+        if (group !== undefined) this.#options.onDurable(group);
+        this.#accepted(messages, group);
+        for (const wanted of choresWanted) wanted.resolve();
+      } catch (error) {
+        this.#refused(messages, error);
+        for (const wanted of choresWanted) wanted.reject(error);
+      }
+    } while (this.#waiting.length > 0 || this.#choresWanted.length > 0);
+    this.#writing = undefined;
+  }
+
+  #take(): Waiting[] {
+    const { maxGroupEntries, maxGroupBytes } = this.#options.limits;
+    let bytes = 0;
+    let count = 0;
+    for (const { cost } of this.#waiting) {
+      bytes += cost;
+      if (count > 0 && (count >= maxGroupEntries || bytes > maxGroupBytes)) break;
+      count++;
+    }
+    if (count < this.#waiting.length) return this.#waiting.splice(0, count);
+    const all = this.#waiting;
+    this.#waiting = [];
+    return all;
+  }
+
+  /** Leaves out messages whose ids are in the store; their senders are told at once. */
+  async #withoutKnown(messages: Waiting[]): Promise<Waiting[]> {
+    const { store, seen } = this.#options;
+    const named = messages.filter(({ mark }) => mark?.idKey !== undefined);
+    if (named.length === 0) return messages;
+    const keys = named.map(({ mark }) => mark?.idKey ?? "");
+    const known = await store.db.hasMany(keys).catch((error: unknown) => Promise.reject(store.failed(error)));
+    const repeated = new Set(named.filter((_, index) => known[index]));
+    if (repeated.size === 0) return messages;
+    seen.written([...repeated], true);
+    for (const waiting of repeated) {
+      this.#release(waiting);
+      waiting.resolve(DUPLICATE);
+      for (const repetition of waiting.repetitions ?? []) repetition.resolve(DUPLICATE);
+    }
+    return messages.filter((waiting) => !repeated.has(waiting));
+  }
+
+  async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
+    const { store, channels, seen, states, head, now } = this.#options;
+    const chores = this.#chores;
+    if (messages.length === 0 && chores.size === 0) return undefined;
+    this.#chores = new WriteSet();
+    const set = new WriteSet();
+    try {
+      const group = buildGroup(messages, { channels, seen, states, head: head(), acceptedAt: now() }, set);
+      await store.write(set, chores);
+      return messages.length === 0 ? undefined : group;
+    } catch (error) {
+      chores.add(this.#chores);
+      this.#chores = chores;
+      channels.rolledBack();
+      throw error;
+    }
+  }
+
+  #accepted(messages: readonly Waiting[], group: Group | undefined): void {
+    for (let index = 0; index < messages.length; index++) {
+      const waiting = messages[index];
+      const entry = group?.entries[index];
+      if (waiting === undefined || entry === undefined) continue;
+      this.#release(waiting);
+      waiting.resolve({ position: entry.position, duplicate: false });
+      if (waiting.repetitions === undefined) continue;
+      for (const repetition of waiting.repetitions) repetition.resolve(DUPLICATE);
+    }
+  }
+
+  #refused(messages: readonly Waiting[], error: unknown): void {
+    this.#options.seen.written(messages, false);
+    for (const waiting of messages) {
+      this.#release(waiting);
+      waiting.reject(error);
+      for (const repetition of waiting.repetitions ?? []) repetition.reject(error);
+    }
+  }
+
+  #release({ cost, repetitions }: Waiting): void {
+    this.#bytes -= cost;
+    this.#entries -= 1 + (repetitions?.length ?? 0);
+  }
+}

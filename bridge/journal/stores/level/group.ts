@@ -1,0 +1,142 @@
+import type { WriteSet } from "../../../../platform/level/write-set.ts";
+import type { Appended, Entry, JournalMessage } from "../../journal.ts";
+import { countBits } from "./bits.ts";
+import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
+import {
+  ChunkBuilder,
+  MAX_CHUNK_CHANNELS,
+  MAX_CHUNK_CHARS,
+  MAX_CHUNK_ENTRIES,
+  NO_CHANNEL,
+  type Span,
+} from "./chunk.ts";
+import { chunkKey, spanKey, unemittedKey } from "./keys.ts";
+import { PublicationsBuilder } from "./publications.ts";
+import type { Mark, Seen } from "./seen.ts";
+import type { StateChanges, StateTable } from "./state-table.ts";
+
+/** Who waits for an append to be durable. */
+export interface Waiter {
+  resolve(appended: Appended): void;
+  reject(error: unknown): void;
+}
+
+/** An append that is not durable yet. */
+export interface Waiting extends Waiter {
+  readonly message: JournalMessage;
+  readonly mark: Mark<Waiting> | undefined;
+  /** What it counts against the limits on bytes. */
+  readonly cost: number;
+  /** The same message, sent again meanwhile: it is as durable as this one gets. */
+  repetitions: Waiter[] | undefined;
+}
+
+/** What one write holds, and what becomes visible once it is durable. */
+export interface Group {
+  messages: readonly Waiting[];
+  entries: Entry[];
+  spans: Span[];
+  changes: StateChanges;
+  /** Positions that MQTT subscribers are to get. */
+  toEmit: readonly number[];
+  /** The first topic whose state there was no room for. */
+  topicWithoutRoom: string | undefined;
+}
+
+export interface GroupContext {
+  channels: ChannelLogs;
+  seen: Seen<Waiting>;
+  states: StateTable;
+  head: number;
+  acceptedAt: number;
+}
+
+/** Gives messages their positions, in order, and lays them out in rows. */
+export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
+  const { channels, seen, states, head, acceptedAt } = context;
+  const group: Group = {
+    messages: waiting,
+    entries: [],
+    spans: [],
+    changes: new Map(),
+    toEmit: [],
+    topicWithoutRoom: undefined,
+  };
+  const publications = new PublicationsBuilder();
+  let chunk = new ChunkBuilder(acceptedAt);
+  let chunkLogs: ChannelLog[] = [];
+  let position = head;
+
+  const endChunk = () => {
+    if (chunk.size === 0) return;
+    set.put(chunkKey(position), chunk.toString());
+    group.spans.push(putSpans(position, acceptedAt, chunk, chunkLogs, set));
+    chunk = new ChunkBuilder(acceptedAt);
+    chunkLogs = [];
+  };
+
+  for (const { message, mark } of waiting) {
+    const names = message.channels.length === 0 ? NO_CHANNELS : message.channels;
+    if (chunk.size >= MAX_CHUNK_ENTRIES || chunk.chars >= MAX_CHUNK_CHARS) endChunk();
+    else if (chunkLogs.length + names.length > MAX_CHUNK_CHANNELS && addsTooMany(names, channels, chunkLogs))
+      endChunk();
+    position++;
+    const entry: Entry = {
+      position,
+      topic: message.topic,
+      channels: message.channels,
+      camera: message.camera,
+      body: message.body,
+      state: message.state,
+      acceptedAt,
+    };
+    for (const name of names) {
+      const log = channels.of(name);
+      if (log.bits === 0) chunkLogs.push(log);
+      log.bits |= 1 << chunk.size;
+    }
+    chunk.add(entry, mark?.idKey);
+    group.entries.push(entry);
+    if (mark !== undefined) seen.writing(mark, position, set);
+    if (message.publish !== undefined) publications.add(position, message.topic, message.publish);
+    if (message.state !== undefined && !states.note(entry, group.changes)) group.topicWithoutRoom ??= message.topic;
+  }
+  endChunk();
+
+  seen.putSessions(waiting, position, set);
+  states.put(group.changes, set);
+  if (publications.positions.length > 0) {
+    set.put(unemittedKey(position), publications.toBytes());
+    group.toEmit = publications.positions;
+  }
+  return group;
+}
+
+const NO_CHANNELS = [NO_CHANNEL];
+
+function addsTooMany(names: readonly string[], channels: ChannelLogs, chunkLogs: readonly ChannelLog[]): boolean {
+  let count = chunkLogs.length;
+  for (const name of names) if ((channels.get(name)?.bits ?? 0) === 0) count++;
+  return count > MAX_CHUNK_CHANNELS;
+}
+
+function putSpans(
+  last: number,
+  acceptedAt: number,
+  chunk: ChunkBuilder,
+  logs: readonly ChannelLog[],
+  set: WriteSet,
+): Span {
+  const span: Span = [acceptedAt, chunk.hasIds, chunk.size, [], [], []];
+  const [, , , names, bits, before] = span;
+  for (const log of logs) {
+    names.push(log.name);
+    bits.push(log.bits);
+    before.push(log.writing);
+    log.writing += countBits(log.bits);
+    log.bits = 0;
+  }
+  const text = JSON.stringify(span);
+  for (const name of names) set.put(spanKey(name, last), text);
+  return span;
+}

@@ -1,0 +1,349 @@
+import type { Logger } from "pino";
+import type { Gap } from "../../../../contract/socket-messages.ts";
+import type { OnDamage } from "../../../../platform/level/damage.ts";
+import { Store } from "../../../../platform/level/store.ts";
+import { unavailable } from "../../../../platform/level/unavailable.ts";
+import { WriteSet } from "../../../../platform/level/write-set.ts";
+import type {
+  Appended,
+  Entry,
+  Journal,
+  JournalMessage,
+  Recovery,
+  ReplayPage,
+  ReplayRequest,
+  StateEntry,
+  Unemitted,
+} from "../../journal.ts";
+import type { ChannelLogs } from "./channel-logs.ts";
+import { Emission } from "./emission.ts";
+import type { Group, Waiting } from "./group.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { Holes } from "./holes.ts";
+import { HEAD_KEY } from "./keys.ts";
+import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
+import { type LoadedJournal, loadJournal } from "./loading.ts";
+import { beginRun, bootOfMachine, type Mark, writeMark } from "./mark.ts";
+import { Reader } from "./reader.ts";
+import { Retention } from "./retention.ts";
+import type { Seen } from "./seen.ts";
+import type { StateTable } from "./state-table.ts";
+import { Tail } from "./tail.ts";
+
+export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
+
+/** Retention runs after so many appends … */
+const TRIM_EVERY_APPENDS = 1_000;
+/** … and so often, for what grows old without an append. */
+const TRIM_INTERVAL_MS = 60_000;
+const MARK_INTERVAL_MS = 1_000;
+/** How long reports of emission wait for a write to join before they make one of their own. */
+const EMITTED_IDLE_MS = 200;
+
+export interface LevelJournalOptions {
+  /** The folder the journal lives in; made if it does not exist. Of one process at a time. */
+  path: string;
+  /** Whether an append waits until the disk has it. Off, the last moments may be lost when the machine (not the program) stops. */
+  sync: boolean;
+  /** The most entries a channel keeps; Infinity for no limit. */
+  retentionEvents: number;
+  /** The longest a channel keeps an entry, hours; Infinity for no limit. */
+  retentionHours: number;
+  logger: Logger;
+  /** Called when something is found to be damaged. Default: the log alone says so. */
+  onDamage?: OnDamage;
+  /** The time, milliseconds since 1970. Default: `Date.now`. */
+  now?: () => number;
+  /** Default: {@link DEFAULT_JOURNAL_LIMITS}. */
+  limits?: Partial<JournalLimits>;
+}
+
+/**
+ * Opens the journal on LevelDB, and makes it if there is none.
+ * @throws {RangeError} a retention that would keep nothing
+ * @throws {StoreUnusableError} in use by another process, not accessible, or damaged beyond repair
+ */
+export async function openLevelJournal(options: LevelJournalOptions): Promise<Journal> {
+  if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
+  if (!(options.retentionHours > 0)) throw new RangeError("retentionHours must be more than 0");
+  const limits = { ...DEFAULT_JOURNAL_LIMITS, ...options.limits };
+  const boot = await bootOfMachine();
+  const settings: Settings = { onDamage: () => {}, ...options, limits, now: options.now ?? Date.now, boot };
+  settings.logger = options.logger.child({ part: "journal" });
+  const { logger, onDamage } = settings;
+  const holes = new Holes((channel, gap) => {
+    if (isOpen) tellHole(channel, gap, settings);
+  });
+  let isOpen = false;
+  const loaded = await loadJournal({ path: options.path, limits, holes, onDamage, logger });
+  isOpen = true;
+  const journal = new LevelJournal(loaded, holes, settings);
+  await journal.start();
+  return journal;
+}
+
+/** A hole that was not known when the journal was opened: the disk has changed since, or nobody had looked. */
+function tellHole(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
+  const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
+  logger.error({ channel, after, before }, "journal is damaged: events are missing, and readers are told of the gap");
+  onDamage({ store: "journal", found: `${path} cannot be read as a whole`, missing });
+}
+
+interface Settings extends LevelJournalOptions {
+  onDamage: OnDamage;
+  now: () => number;
+  limits: JournalLimits;
+  boot: string | undefined;
+}
+
+class LevelJournal implements Journal {
+  readonly #settings: Settings;
+  readonly #channels: ChannelLogs;
+  readonly #seen: Seen<Waiting>;
+  readonly #states: StateTable;
+  readonly #store: Store;
+  readonly #writer: GroupCommit;
+  readonly #reader: Reader;
+  readonly #retention: Retention;
+  readonly #emission: Emission;
+  readonly #tail: Tail;
+  readonly #holes: Holes;
+  /** The newest position of earlier runs. */
+  readonly #startHead: number;
+  #head: number;
+  #followers: readonly ((entries: readonly Entry[]) => void)[] = [];
+  #trimming: Promise<unknown> = Promise.resolve();
+  #untrimmedAppends = 0;
+  #marking: Promise<void> = Promise.resolve();
+  #markedHead = -1;
+  /** What the mark says of this run. */
+  #run: Partial<Mark> = {};
+  #timers: NodeJS.Timeout[] = [];
+  #emittedTimer: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+  #hasWarnedOfRoom = false;
+
+  constructor({ db, channels, seen, states, head }: LoadedJournal, holes: Holes, settings: Settings) {
+    this.#holes = holes;
+    const { path, sync, logger, limits, now } = settings;
+    this.#settings = settings;
+    this.#channels = channels;
+    this.#seen = seen;
+    this.#states = states;
+    this.#head = head;
+    this.#startHead = head;
+    this.#emission = new Emission(limits.maxUnemittedGroups);
+    this.#tail = new Tail(limits.maxTailBytes);
+    this.#retention = new Retention(channels, settings);
+    const truth = (key: string) => this.#rowAsKnown(key);
+    const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
+    this.#store = new Store(db, { path, sync, logger, truth, proof });
+    this.#reader = new Reader(channels, this.#store, this.#tail, holes);
+    this.#writer = new GroupCommit({
+      store: this.#store,
+      channels,
+      seen,
+      states,
+      limits,
+      now,
+      head: () => this.#head,
+      onDurable: (group) => this.#publish(group),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { path, logger } = this.#settings;
+    await beginRun(path, async (part) => {
+      this.#run = part;
+      await this.#writeMark(false);
+    }).catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
+    this.#timers = [
+      setInterval(() => this.#trimInBackground(), TRIM_INTERVAL_MS).unref(),
+      setInterval(() => void this.#mark(false), MARK_INTERVAL_MS).unref(),
+    ];
+  }
+
+  get epoch(): string {
+    return this.#channels.epoch;
+  }
+
+  get head(): number {
+    return this.#head;
+  }
+
+  get trouble(): string | undefined {
+    return this.#closing === undefined ? this.#store.trouble : "the journal is closed";
+  }
+
+  append(message: JournalMessage): Promise<Appended> {
+    return new Promise((resolve, reject) => {
+      // Thrown in here, it rejects the promise.
+      this.#assertOpen();
+      this.#writer.append(message, resolve, reject);
+    });
+  }
+
+  follow(onEntries: (entries: readonly Entry[]) => void): () => void {
+    const follower = (entries: readonly Entry[]) => onEntries(entries);
+    this.#followers = [...this.#followers, follower];
+    return () => {
+      this.#followers = this.#followers.filter((other) => other !== follower);
+    };
+  }
+
+  async replay(request: ReplayRequest): Promise<ReplayPage> {
+    this.#assertOpen();
+    return await this.#reader.replay(request, this.#head);
+  }
+
+  recovery(channel: string, since: { epoch: string; position: number }): Recovery {
+    const recovery = this.#channels.recovery(channel, since, this.#head);
+    const hole = recovery.complete ? this.#holes.next(channel, since.position) : undefined;
+    if (hole === undefined) return recovery;
+    const gap = { after: Math.max(since.position, hole.after), before: hole.before };
+    return { complete: false, reason: "damaged", gap };
+  }
+
+  snapshot(channel: string): readonly StateEntry[] {
+    return this.#states.snapshot(channel);
+  }
+
+  state(topic: string): StateEntry | undefined {
+    return this.#states.get(topic);
+  }
+
+  hasChannel(channel: string): boolean {
+    return this.#channels.get(channel) !== undefined;
+  }
+
+  channelNames(): Iterable<string> {
+    return this.#channels.names();
+  }
+
+  get freeChannels(): number {
+    return this.#channels.free;
+  }
+
+  emitted(position: number): void {
+    if (!this.#emission.emitted(position, this.#writer.chores) || this.#emittedTimer !== undefined) return;
+    this.#emittedTimer = setTimeout(() => {
+      this.#emittedTimer = undefined;
+      this.#emission.putOpen(this.#writer.chores);
+      // What cannot be written now goes with a later write.
+      if (this.#writer.chores.size > 0 && this.#closing === undefined) this.#writer.writeChores().catch(() => {});
+    }, EMITTED_IDLE_MS).unref();
+  }
+
+  unemitted(): AsyncIterable<Unemitted> {
+    return this.#emission.unemitted(this.#store, this.#startHead);
+  }
+
+  onUnemitted(): () => void {
+    return () => {};
+  }
+
+  onReset(): () => void {
+    return () => {};
+  }
+
+  async trim(): Promise<number> {
+    this.#assertOpen();
+    const trimming = this.#trimming.then(() => this.#trim());
+    this.#trimming = trimming.catch(() => {});
+    return await trimming;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  #publish({ entries, spans, changes, toEmit, topicWithoutRoom, messages }: Group): void {
+    const { logger } = this.#settings;
+    this.#head += entries.length;
+    for (const span of spans) this.#channels.committed(span);
+    this.#seen.written(messages, true);
+    this.#states.apply(changes);
+    this.#tail.push(entries);
+    if (toEmit.length > 0 && !this.#emission.add(this.#head, toEmit))
+      logger.warn("messages are not reported as emitted, the oldest will be emitted again at the next start");
+    if (topicWithoutRoom !== undefined) this.#warnOfRoom(topicWithoutRoom);
+    for (const follower of this.#followers) {
+      try {
+        follower(entries);
+      } catch (err) {
+        logger.error({ err }, "a follower of the journal failed");
+      }
+    }
+    this.#untrimmedAppends += entries.length;
+    if (this.#untrimmedAppends >= TRIM_EVERY_APPENDS) this.#trimInBackground();
+  }
+
+  /** What a row in doubt must be: rows of state and sessions as they are in memory; no others were visible. */
+  #rowAsKnown(key: string): string | undefined {
+    if (key.startsWith("s")) return this.#states.row(key);
+    return key.startsWith("q") ? this.#seen.row(key, this.#head) : undefined;
+  }
+
+  #trimInBackground(): void {
+    this.#untrimmedAppends = 0;
+    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention was put off"));
+  }
+
+  #trim(): Promise<number> {
+    return this.#retention.trim({
+      db: () => this.#store.db,
+      head: () => this.#head,
+      isClosing: () => this.#closing !== undefined,
+      write: (set) => {
+        this.#writer.chores.add(set);
+        return this.#writer.writeChores();
+      },
+    });
+  }
+
+  #mark(closed: boolean): Promise<void> {
+    const { logger } = this.#settings;
+    if (this.#head === this.#markedHead && !closed) return this.#marking;
+    this.#markedHead = this.#head;
+    this.#marking = this.#marking
+      .then(() => this.#writeMark(closed))
+      // On a full disk the mark stays behind, which is where it may be.
+      .catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
+    return this.#marking;
+  }
+
+  #writeMark(closed: boolean): Promise<void> {
+    const { path, sync, boot } = this.#settings;
+    const mark = { epoch: this.epoch, head: this.#head, closed, sync, ...(boot === undefined ? {} : { boot }) };
+    return writeMark(path, { ...mark, ...this.#run });
+  }
+
+  async #close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#emittedTimer);
+    await this.#trimming;
+    await this.#writer.idle();
+    const rest = this.#writer.chores;
+    this.#emission.putOpen(rest);
+    rest.put(HEAD_KEY, String(this.#head));
+    try {
+      await this.#store.ready();
+      await this.#store.write(new WriteSet(), rest, true);
+      await this.#mark(true);
+    } catch (err) {
+      this.#settings.logger.warn({ err }, "journal was closed in trouble");
+    }
+    await this.#store.close();
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw unavailable("the journal is closed");
+  }
+
+  #warnOfRoom(topic: string): void {
+    if (this.#hasWarnedOfRoom) return;
+    this.#hasWarnedOfRoom = true;
+    this.#settings.logger.warn({ topic }, "too many retained topics: the state of further ones is not kept");
+  }
+}

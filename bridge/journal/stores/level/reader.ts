@@ -1,0 +1,76 @@
+import { DASHBOARD } from "../../../../contract/channels.ts";
+import type { Store } from "../../../../platform/level/store.ts";
+import type { ReplayPage, ReplayRequest } from "../../journal.ts";
+import type { ChannelLogs } from "./channel-logs.ts";
+import type { Holes } from "./holes.ts";
+import { gatherPage, type PageRequest, scanPage, tailPage } from "./pages.ts";
+import type { Tail } from "./tail.ts";
+
+const DEFAULT_PAGE_EVENTS = 100;
+const DEFAULT_PAGE_BYTES = 256 * 1024;
+/** Entries served from memory before other work gets its turn: a reader of page after page would never yield. */
+const SERVED_PER_TURN = 2_000;
+
+/** Reads pages of channels, each from where that costs least. */
+export class Reader {
+  readonly #channels: ChannelLogs;
+  readonly #store: Store;
+  readonly #tail: Tail;
+  readonly #holes: Holes;
+  #servedThisTurn = 0;
+
+  constructor(channels: ChannelLogs, store: Store, tail: Tail, holes: Holes) {
+    this.#holes = holes;
+    this.#channels = channels;
+    this.#store = store;
+    this.#tail = tail;
+  }
+
+  /** @throws {StoreUnavailableError} the store cannot be read */
+  async replay(request: ReplayRequest, head: number): Promise<ReplayPage> {
+    const { channels, after } = request;
+    const until = Math.min(request.until ?? head, head);
+    const logs = channels.map((name) => this.#channels.get(name)).filter((log) => log !== undefined);
+    // Nothing of the channels is below the lowest of their floors.
+    const from = Math.max(after, Math.min(...logs.map((log) => log.floor)));
+    if (from >= until) return this.#withGap({ entries: [], next: Math.max(after, until), done: true }, request);
+    const page = await this.#read({
+      logs,
+      after: from,
+      until,
+      maxEvents: Math.max(1, request.maxEvents ?? DEFAULT_PAGE_EVENTS),
+      maxBytes: request.maxBytes ?? DEFAULT_PAGE_BYTES,
+    });
+    return this.#withGap(page, request);
+  }
+
+  async #read(request: PageRequest): Promise<ReplayPage> {
+    if (this.#servedThisTurn >= SERVED_PER_TURN) {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#servedThisTurn = 0;
+    }
+    if (this.#tail.reaches(request.after)) {
+      const page = tailPage(this.#tail, request);
+      this.#servedThisTurn += page.entries.length + 1;
+      return page;
+    }
+    const dashboard = request.logs.find((log) => log.name === DASHBOARD);
+    // Below the floor of the dashboard only what quieter channels kept is left, far apart.
+    const scan = dashboard !== undefined && (request.logs.length === 1 || request.after >= dashboard.floor);
+    return await this.#store.read((db) =>
+      scan ? scanPage(db, request, this.#holes) : gatherPage(db, request, this.#holes),
+    );
+  }
+
+  /** Looked up after reading: retention may have gone on meanwhile. */
+  #withGap(page: ReplayPage, { channels, after }: ReplayRequest): ReplayPage {
+    let floor = 0;
+    for (const name of channels) floor = Math.max(floor, this.#channels.floorOf(name));
+    if (floor > after) return { ...page, gap: { after, before: floor + 1 } };
+    for (const name of channels) {
+      const hole = this.#holes.next(name, after);
+      if (hole !== undefined && hole.after <= after) return { ...page, gap: { after, before: hole.before } };
+    }
+    return page;
+  }
+}

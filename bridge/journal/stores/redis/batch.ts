@@ -1,0 +1,139 @@
+import type { Entry, JournalMessage } from "../../journal.ts";
+import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES } from "./chunk.ts";
+import { NO_CHANNEL } from "./knowledge.ts";
+import { encodePublications } from "./publications.ts";
+import type { Waiting } from "./waiting.ts";
+
+/** Messages that are appended in one call. */
+export class Batch {
+  readonly number: number;
+  readonly messages: readonly Waiting[];
+  readonly acceptedAt: number;
+  /** Where each chunk begins. */
+  readonly starts: readonly number[];
+  /** Places of the publications that MQTT subscribers are to get. */
+  readonly toEmit: readonly number[];
+  readonly #publications: Buffer;
+
+  constructor(number: number, messages: readonly Waiting[], acceptedAt: number) {
+    this.number = number;
+    this.messages = messages;
+    this.acceptedAt = acceptedAt;
+    this.starts = chunkStarts(messages);
+    const { bytes, places } = encodePublications(messages.map(({ message }) => message));
+    this.#publications = bytes;
+    this.toEmit = places;
+  }
+
+  get size(): number {
+    return this.messages.length;
+  }
+
+  /** How many entries of it are before the chunk that follows the one at `offset`. */
+  endOfChunk(offset: number): number {
+    return this.starts.find((start) => start > offset) ?? this.size;
+  }
+
+  /** Its entries from `from` to before `until`, when it was given the positions above `base`. */
+  entries(base: number, from: number, until: number): Entry[] {
+    const entries: Entry[] = [];
+    for (let index = from; index < until; index++) {
+      const waiting = this.messages[index];
+      if (waiting === undefined) continue;
+      const { topic, channels, camera, body, state } = waiting.message;
+      entries.push({ position: base + index + 1, topic, channels, camera, body, state, acceptedAt: this.acceptedAt });
+    }
+    return entries;
+  }
+
+  /** The arguments of `APPEND` that are the batch's own. */
+  putArguments(args: (string | number | Buffer)[]): void {
+    const messages = this.messages.map(({ message }) => message);
+    args.push(this.#publications.length === 0 ? "" : this.#publications);
+    this.#putMarks(args);
+    args.push(this.starts.length);
+    for (const [index, start] of this.starts.entries())
+      this.#putChunk(messages, start, this.starts[index + 1] ?? messages.length, args);
+    putStates(messages, args);
+  }
+
+  #putMarks(args: (string | number | Buffer)[]): void {
+    const sessions = new Map<string, { sender: string; session: string; seqs: string; places: string }>();
+    const ids: (string | number)[] = [];
+    for (let index = 0; index < this.messages.length; index++) {
+      const mark = this.messages[index]?.mark;
+      if (mark === undefined) continue;
+      if ("id" in mark) ids.push(mark.id, index + 1);
+      else {
+        const { name, sender, session, seq } = mark;
+        const known = sessions.get(name);
+        if (known === undefined) sessions.set(name, { sender, session, seqs: `${seq}`, places: `${index + 1}` });
+        else {
+          known.seqs += ` ${seq}`;
+          known.places += ` ${index + 1}`;
+        }
+      }
+    }
+    args.push(sessions.size);
+    for (const { sender, session, seqs, places } of sessions.values()) args.push(sender, session, seqs, places);
+    args.push(ids.length / 2);
+    for (const part of ids) args.push(part);
+  }
+
+  #putChunk(messages: readonly JournalMessage[], start: number, end: number, args: (string | number | Buffer)[]): void {
+    const distances = new Map<string, string>();
+    const ids: string[] = [];
+    let holders = "";
+    for (let index = start; index < end; index++) {
+      const mark = this.messages[index]?.mark;
+      if (mark !== undefined && "id" in mark) ids.push(mark.id);
+      const names = messages[index]?.channels ?? [];
+      const distance = String.fromCharCode(end - 1 - index);
+      // What names a channel twice is in it once.
+      let count = 0;
+      for (const name of names.length === 0 ? NO_CHANNELS : names) {
+        const known = distances.get(name);
+        if (known?.endsWith(distance)) continue;
+        distances.set(name, known === undefined ? distance : known + distance);
+        count++;
+      }
+      holders += String.fromCharCode(count);
+    }
+    args.push(end - start, encodeEntries(messages.slice(start, end)), holders);
+    args.push(ids.length === 0 ? "" : JSON.stringify(ids), distances.size);
+    for (const [name, places] of distances) args.push(name, places);
+  }
+}
+
+const NO_CHANNELS = [NO_CHANNEL];
+
+function chunkStarts(messages: readonly Waiting[]): number[] {
+  const starts: number[] = [];
+  let chars = 0;
+  for (let index = 0; index < messages.length; index++) {
+    const message = messages[index]?.message;
+    chars += (message?.body.length ?? 0) + (message?.topic.length ?? 0);
+    const start = starts.at(-1);
+    if (start !== undefined && index - start < MAX_CHUNK_ENTRIES && chars <= MAX_CHUNK_CHARS) continue;
+    starts.push(index);
+    chars = message?.body.length ?? 0;
+  }
+  return starts;
+}
+
+/** Only the last word of a batch on each topic is written. */
+function putStates(messages: readonly JournalMessage[], args: (string | number | Buffer)[]): void {
+  const places = new Map<string, number>();
+  for (let index = 0; index < messages.length; index++) {
+    const message = messages[index];
+    if (message?.state === undefined) continue;
+    places.delete(message.topic);
+    places.set(message.topic, index);
+  }
+  args.push(places.size);
+  for (const [topic, index] of places) {
+    const message = messages[index];
+    if (message === undefined) continue;
+    args.push(topic, index + 1, message.state === "set" ? encodeEntries([message]) : "");
+  }
+}

@@ -1,0 +1,139 @@
+import { randomBytes } from "node:crypto";
+import type { StateEntry } from "../../journal.ts";
+import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
+import { type Connection, partsOf } from "./connection.ts";
+import type { JournalKeys } from "./keys.ts";
+import { Knowledge } from "./knowledge.ts";
+import type { RedisJournalLimits } from "./limits.ts";
+import { OPEN, RENEW } from "./scripts/epoch.ts";
+import { unavailable } from "./trouble.ts";
+
+export interface Loaded {
+  knowledge: Knowledge;
+  /** Floors that moved after this id of the stream of trims are not in it. */
+  trimsId: string;
+  /** Channels that keep more than `retentionEvents` entries: it may have been lowered. */
+  excess: string[];
+}
+
+/** Fields of a hash that are read at once: a few milliseconds of Redis' time. */
+const FIELDS_PER_READ = 1_000;
+/** Chunks of the log that are read at once. */
+export const CHUNKS_PER_READ = 64;
+/** How often loading begins again because the journal changed under it. */
+const MAX_ATTEMPTS = 5;
+
+/** A name for an epoch. */
+export function newEpoch(): string {
+  return randomBytes(9).toString("base64url");
+}
+
+/** Some of the journal was lost: it gets another epoch, so that no client goes on from a place that is not what it was. */
+export async function renewEpoch(connection: Connection, keys: JournalKeys, epoch: string): Promise<void> {
+  await connection.run(RENEW, keys.meta, [keys.prefix, epoch, newEpoch()]);
+}
+
+/**
+ * Reads what a node must know, as of one position, while other nodes go on writing: first the position, then floors and
+ * state, some of which are newer by then, and at last the log from the position on, which brings all of it to one moment.
+ * @throws {StoreUnavailableError}
+ */
+export async function load(
+  connection: Connection,
+  keys: JournalKeys,
+  limits: RedisJournalLimits,
+  retentionEvents: number,
+): Promise<Loaded> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const opened = partsOf(await connection.run(OPEN, keys.meta, [keys.prefix, newEpoch()])).map(String);
+    const [epoch = "", head = "", stamp = "", forgottenFloor = ""] = opened;
+    const place = { epoch, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor) };
+    const knowledge = new Knowledge(place, limits);
+    const trimsId = await lastTrim(connection, keys);
+    const excess = await loadChannels(connection, keys, knowledge, retentionEvents);
+    await loadStates(connection, keys, knowledge);
+    if (await catchUp(connection, keys, knowledge)) return { knowledge, trimsId, excess };
+  }
+  throw unavailable("the journal in Redis changed again and again while it was read");
+}
+
+async function lastTrim(connection: Connection, keys: JournalKeys): Promise<string> {
+  const [newest] = await connection.do((redis) => redis.xrevrange(keys.trims, "+", "-", "COUNT", 1));
+  return newest?.[0] ?? "0-0";
+}
+
+async function loadChannels(
+  connection: Connection,
+  keys: JournalKeys,
+  { channels }: Knowledge,
+  retentionEvents: number,
+): Promise<string[]> {
+  const excess: string[] = [];
+  await scan(connection, keys.kept, (name, kept) => {
+    channels.add(name.toString());
+    if (Number(kept) > retentionEvents) excess.push(name.toString());
+  });
+  await scan(connection, keys.floors, (name, floor) => channels.raise(name.toString(), Number(floor)));
+  return excess;
+}
+
+async function loadStates(connection: Connection, keys: JournalKeys, { states }: Knowledge): Promise<void> {
+  const found = new Map<string, StateEntry>();
+  await scan(connection, keys.state, (topic, value) => {
+    if (!states.fits(value)) return;
+    const entry = readState(value.toString());
+    if (entry !== undefined) found.set(topic.toString(), entry);
+  });
+  states.apply(new Map([...found].sort(([, a], [, b]) => a.position - b.position)));
+}
+
+/** `{position} {acceptedAt}`, a line feed, and the entry as in a chunk. */
+function readState(value: string): StateEntry | undefined {
+  const end = value.indexOf("\n");
+  const [position, acceptedAt] = value.slice(0, end).split(" ").map(Number);
+  const [entry] = decodeEntries(value.slice(end + 1), (position ?? 0) - 1, acceptedAt ?? 0);
+  if (entry === undefined) return undefined;
+  const { state, ...rest } = entry;
+  return rest;
+}
+
+async function scan(
+  connection: Connection,
+  key: string,
+  onField: (name: Buffer, value: Buffer) => void,
+): Promise<void> {
+  let cursor = "0";
+  do {
+    const from: string = cursor;
+    const [next, fields] = await connection.do((redis) => redis.hscanBuffer(key, from, "COUNT", FIELDS_PER_READ));
+    for (let index = 0; index + 1 < fields.length; index += 2) {
+      const name = fields[index];
+      const value = fields[index + 1];
+      if (name !== undefined && value !== undefined) onField(name, value);
+    }
+    cursor = next.toString();
+  } while (cursor !== "0");
+}
+
+/** Up to the newest position of now. @returns false when the log does not lead there */
+async function catchUp(connection: Connection, keys: JournalKeys, knowledge: Knowledge): Promise<boolean> {
+  const [epoch, head] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
+  if (epoch !== knowledge.epoch) return false;
+  while (knowledge.head < Number(head)) {
+    const chunks = await readLog(connection, keys, knowledge.head);
+    if (chunks.length === 0) return false;
+    for (const chunk of chunks) {
+      if (chunk.base !== knowledge.head || chunk.previous !== knowledge.stamp) return false;
+      knowledge.learn(entriesOf(chunk), stampOf(chunk));
+    }
+  }
+  return true;
+}
+
+/** The next chunks above a position. */
+export async function readLog(connection: Connection, keys: JournalKeys, after: number): Promise<Chunk[]> {
+  const rows = await connection.do((redis) =>
+    redis.xrangeBuffer(keys.log, `(${after}-0`, "+", "COUNT", CHUNKS_PER_READ),
+  );
+  return rows.map(([id, fields]) => readChunk(id, fields));
+}

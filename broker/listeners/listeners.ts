@@ -1,0 +1,204 @@
+import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { createServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
+import type { Logger } from "pino";
+import { LimitedLog } from "../../platform/limited-log.ts";
+import { createOrigins } from "../../platform/origins.ts";
+import { type Admission, addressOf } from "../access/admission.ts";
+import type { Transport } from "../access/client-registry.ts";
+import type { BrokerConfig, TlsConfig } from "../config.ts";
+import { ListenError } from "../errors.ts";
+import type { LinkProbe } from "./link-watch.ts";
+import { createWebSocketListener } from "./websocket-listener.ts";
+
+/**
+ * After this a silent TCP connection is probed by the kernel: a peer that is gone is noticed also where its keep-alive is
+ * long or 0. libuv asks for ten probes, one a second, so it is noticed after 70 s.
+ */
+const TCP_KEEPALIVE_MS = 60_000;
+
+/** Where a connection comes from, known before the client says anything. */
+export interface Origin {
+  address: string;
+  transport: Transport;
+  /** The common name of the client's certificate, once TLS has verified it against `TLS_CLIENT_CA`. */
+  certificateName?: string;
+  /** Over WebSocket. Undefined where the kernel's probes reach the client. */
+  probe?: LinkProbe;
+}
+
+/** Whom MQTT over WebSocket comes from, seen through the proxies that are trusted to say so. */
+export interface ClientAddresses {
+  /** The client's address: the nearest one that is not a trusted proxy. */
+  of(request: IncomingMessage): string;
+  /** Whether the address is a trusted proxy's. */
+  trusts(address: string): boolean;
+}
+
+/** Without trusted proxies the peer is the client. */
+export const PEER_ADDRESSES: ClientAddresses = { of: ({ socket }) => addressOf(socket), trusts: () => false };
+
+export interface ListenersOptions {
+  config: BrokerConfig;
+  addresses: ClientAddresses;
+  admission: Admission;
+  /** The largest MQTT packet, bytes. */
+  maxPacketBytes: number;
+  logger: Logger;
+  onConnection(connection: Duplex, origin: Origin, request?: IncomingMessage): void;
+}
+
+/** The ports that are open; `mqtts` only with a certificate. */
+export interface Ports {
+  mqtt?: number;
+  mqtts?: number;
+  mqttWs?: number;
+}
+
+export interface Listeners {
+  ports: Ports;
+  /** Takes no more connections; those that are open stay. */
+  close(): void;
+}
+
+/**
+ * Opens the listeners for MQTT over TCP, TLS and WebSocket. Should one not open, those before it are closed.
+ * @throws {ListenError}
+ */
+export async function openListeners(options: ListenersOptions): Promise<Listeners> {
+  const { config } = options;
+  const opened: Server[] = [];
+  const close = (): void => {
+    for (const server of opened) server.close();
+  };
+  const open = async (server: Server, variable: string, port: number): Promise<number> => {
+    const actual = await listen(server, variable, config.host, port);
+    opened.push(server);
+    return actual;
+  };
+  try {
+    const ports: Ports = {};
+    // TLS first: a certificate that cannot be read is known before any port is open.
+    if (config.tls !== undefined) {
+      ports.mqtts = await open(tlsListener(options, config.tls), "MQTT_TLS_PORT", config.tls.port);
+    }
+    ports.mqtt = await open(tcpListener(options), "MQTT_PORT", config.mqttPort);
+    ports.mqttWs = await open(webSocketListener(options), "MQTT_WS_PORT", config.webSocketPort);
+    return { ports, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function tcpListener({ admission, onConnection }: ListenersOptions): Server {
+  return createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS }, (socket) => {
+    if (admission.admit(socket)) onConnection(socket, { address: addressOf(socket), transport: "tcp" });
+  });
+}
+
+function tlsListener({ config, admission, onConnection }: ListenersOptions, tls: TlsConfig): Server {
+  const asksForCertificate = tls.clientCaPath !== undefined;
+  const server = createTlsListener(
+    tls,
+    {
+      cert: readPem("TLS_CERT", tls.certPath, tls.port),
+      key: readPem("TLS_KEY", tls.keyPath, tls.port),
+      ...(tls.clientCaPath === undefined ? {} : { ca: readPem("TLS_CLIENT_CA", tls.clientCaPath, tls.port) }),
+      requestCert: asksForCertificate,
+      rejectUnauthorized: asksForCertificate,
+      minVersion: "TLSv1.2",
+      handshakeTimeout: config.connectTimeoutMs,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: TCP_KEEPALIVE_MS,
+    },
+    (socket) => {
+      const certificateName = asksForCertificate ? commonNameOf(socket) : undefined;
+      const origin = { address: addressOf(socket), transport: "tls" } as const;
+      onConnection(socket, certificateName === undefined ? origin : { ...origin, certificateName });
+    },
+  );
+  server.prependListener("connection", (socket: Socket) => admission.admit(socket));
+  // A peer that does not speak TLS, or has no good certificate: its connection ends, and nobody else is concerned.
+  server.on("tlsClientError", (_error, socket) => socket.destroy());
+  return server;
+}
+
+/** Undefined for a certificate that has not exactly one: which of several would be meant is not known. */
+function commonNameOf(socket: TLSSocket): string | undefined {
+  const name: unknown = socket.authorized ? socket.getPeerCertificate().subject?.CN : undefined;
+  return typeof name === "string" ? name : undefined;
+}
+
+/** @throws {ListenError} when the files are no certificate and its key */
+function createTlsListener(tls: TlsConfig, options: TlsOptions, onSocket: (socket: TLSSocket) => void): Server {
+  try {
+    return createTlsServer(options, onSocket);
+  } catch (error) {
+    const cause = error instanceof Error ? error : new Error(String(error));
+    const advice = "must be PEM files of a certificate and its own key";
+    throw new ListenError("TLS_CERT", tls.port, `TLS_CERT, TLS_KEY: ${advice}: ${cause.message}`, cause);
+  }
+}
+
+function webSocketListener(options: ListenersOptions): Server {
+  const { config, addresses, admission, maxPacketBytes, onConnection, logger } = options;
+  const isProxy = (socket: Socket): boolean => addresses.trusts(addressOf(socket));
+  return createWebSocketListener({
+    origins: createOrigins({
+      ...{ allowed: config.allowedOrigins, isTrustedProxy: (address) => addresses.trusts(address) },
+      log: new LimitedLog(),
+      warn: (fields, message) => logger.warn({ ...fields, door: "mqtt over websocket" }, message),
+    }),
+    // A message may hold more than one packet.
+    maxMessageBytes: 2 * maxPacketBytes,
+    connectTimeoutMs: config.connectTimeoutMs,
+    admit: (socket) => (isProxy(socket) ? admission.admitProxy(socket) : admission.admit(socket)),
+    admitRequest: (request) =>
+      !isProxy(request.socket) || admission.countAddress(request.socket, addresses.of(request)),
+    onConnection: (connection, request, ping) => {
+      const probe: LinkProbe = { ping, received: () => request.socket.bytesRead };
+      onConnection(connection, { address: addresses.of(request), transport: "websocket", probe }, request);
+    },
+  });
+}
+
+function readPem(variable: string, path: string, port: number): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    const cause = error instanceof Error ? error : new Error(String(error));
+    throw new ListenError(variable, port, `${variable}: cannot read ${path}: ${cause.message}`, cause);
+  }
+}
+
+function listen(server: Server, variable: string, host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error & { code?: string }): void => {
+      reject(new ListenError(variable, port, `${variable}: ${adviceOf(error, variable, host, port)}`, error));
+    };
+    server.once("error", failed);
+    server.listen({ port, host }, () => {
+      server.off("error", failed);
+      const address = server.address();
+      resolve(typeof address === "object" && address !== null ? address.port : port);
+    });
+  });
+}
+
+function adviceOf(error: Error & { code?: string }, variable: string, host: string, port: number): string {
+  switch (error.code) {
+    case "EADDRINUSE":
+      return `port ${port} on ${host} is in use by another program: stop that one, or set ${variable} to a free port`;
+    case "EACCES":
+      return `port ${port} may not be opened by this user: set ${variable} to a port from 1024 on`;
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return `HOST ${host} is no address of this machine: set HOST to one that is, or to 0.0.0.0 for all`;
+    default:
+      return `port ${port} on ${host} cannot be opened: ${error.message}`;
+  }
+}

@@ -1,0 +1,55 @@
+import type { ClusterPublication } from "../../cluster/redis-emitter.ts";
+import { encodePacket } from "../packet-codec.ts";
+import { packetsKey, queueKey } from "./keys.ts";
+import type { RedisRetained } from "./retained.ts";
+import type { KnownSessions } from "./sessions.ts";
+import type { RedisWriter } from "./writer.ts";
+
+export interface PublicationsOptions {
+  writer: RedisWriter;
+  known: KnownSessions;
+  retained: RedisRetained;
+}
+
+/** Brings publications into the log, the queues and the retained messages: one operation of `script.ts` each. */
+export class Publications {
+  readonly #options: PublicationsOptions;
+
+  constructor(options: PublicationsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when all nodes will get it; to be called in the order of the publications' counters.
+   * @throws {StorageUnavailableError} too much waits for Redis, or the node stops
+   */
+  async append(packet: ClusterPublication): Promise<void> {
+    const { writer, known, retained } = this.#options;
+    const { topic, qos, brokerCounter } = packet;
+    const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
+    const retain = packet.retain ? (payload.length === 0 ? "clear" : "set") : "";
+    const own = { brokerId: "", brokerCounter: 0, dup: false, messageId: undefined };
+    const body = encodePacket({ cmd: "publish", topic, payload, qos, retain: packet.retain, ...own });
+    const counter = String(brokerCounter);
+    const [answer] = await writer.run(() => {
+      const sessions = qos === 0 ? [] : known.match(topic);
+      if (sessions.length === 0 && retain === "") return { keys: NO_KEYS, args: ["p", counter, body] };
+      const count = String(sessions.length);
+      return {
+        keys: sessions.flatMap(({ clientId }) => [queueKey(clientId), packetsKey(clientId)]),
+        args: [
+          "P",
+          counter,
+          body,
+          topic,
+          retain,
+          count,
+          ...sessions.flatMap((session) => [session.clientId, session.qos < qos ? "1" : "0"]),
+        ],
+      };
+    }, body.length);
+    if (retain !== "") retained.answered(topic, answer);
+  }
+}
+
+const NO_KEYS: readonly string[] = [];

@@ -1,0 +1,202 @@
+import type { Subscription } from "aedes";
+import { KeyedTasks } from "../../../platform/keyed-queue.ts";
+import type { NotKept } from "../../access/authenticate.ts";
+import { ConnackCode, RefusedConnectionError } from "../../errors.ts";
+import { IncomingIds } from "../incoming-ids.ts";
+import { ownerOf, type SessionOwner } from "../session-owner.ts";
+import type { Session } from "../storage.ts";
+import type { SteadyConnection } from "./connection.ts";
+import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
+import { filtersText, type KnownSessions } from "./sessions.ts";
+import type { RedisWriter } from "./writer.ts";
+
+/** Sessions renewed with one operation. */
+const TOUCHED_AT_ONCE = 500;
+/** How long a CONNECT waits for its session; then its client had better try another node. */
+const KEEP_TIMEOUT_MS = 5_000;
+
+export interface SessionStoreOptions {
+  writer: RedisWriter;
+  reader: SteadyConnection;
+  known: KnownSessions;
+  /** Resolves when this node knows of the change. */
+  caughtUp(change: string): Promise<void>;
+  /** Why Redis takes nothing now. */
+  trouble: () => string | undefined;
+  maxSessions: number;
+  /** Checked against what this node knows: sessions that two nodes make at one moment can exceed it by their number. */
+  maxSessionsPerUser: number;
+  maxSubscriptions: number;
+  /** How long the ids of a session's unfinished QoS 2 publications are kept. */
+  sessionHours: number;
+  /** The clock by which sessions age, milliseconds since 1970. */
+  now: () => number;
+}
+
+/** Makes, changes and ends the persistent sessions. What resolves here, every publication from then on knows of. */
+export class SessionStore {
+  readonly #options: SessionStoreOptions;
+  readonly #incoming = new IncomingIds();
+  readonly #tasks = new KeyedTasks();
+  /** New sessions of each identity that are being made. */
+  readonly #making = new Map<string, number>();
+
+  constructor(options: SessionStoreOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {RefusedConnectionError} Redis is away */
+  async keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    this.#checkTrouble();
+    const { known, maxSessionsPerUser } = this.#options;
+    const { identity } = owner;
+    if (known.ownerOf(key)?.identity === identity) return await this.#keepInTime(key, owner);
+    const making = this.#making.get(identity) ?? 0;
+    if (known.countOf(identity) + making >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+    this.#making.set(identity, making + 1);
+    try {
+      return await this.#keepInTime(key, owner);
+    } finally {
+      const others = (this.#making.get(identity) ?? 1) - 1;
+      if (others > 0) this.#making.set(identity, others);
+      else this.#making.delete(identity);
+    }
+  }
+
+  async #keepInTime(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new RefusedConnectionError(ConnackCode.serverUnavailable, "Redis did not answer in time");
+      timer = setTimeout(() => reject(error), KEEP_TIMEOUT_MS);
+    });
+    try {
+      return await Promise.race([this.#keep(key, owner), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
+    const { writer, maxSessions, caughtUp } = this.#options;
+    const text = JSON.stringify(ownerOf(owner));
+    const args = ["K", key, text, owner.identity, String(this.#options.now()), limit(maxSessions)];
+    const [answer, change = "", ...ids] = await writer.run(() => ({ keys: keysOf(key), args }));
+    if (answer === "full") return "MAX_MQTT_SESSIONS";
+    this.#incoming.clear(key);
+    for (const id of ids) this.#incoming.add(key, Number(id));
+    await caughtUp(change);
+    return undefined;
+  }
+
+  async discard(clientId: string): Promise<void> {
+    this.#checkTrouble();
+    this.#incoming.clear(clientId);
+    if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
+  }
+
+  /** Each node does so: a session whose owner has come back meanwhile, at whichever node, is another one. */
+  async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
+    let discarded = 0;
+    for (const [key, { owner, text }] of this.#options.known.entries()) {
+      if (matches(owner) && (await this.#discard(key, { owner: text }))) discarded++;
+    }
+    return discarded;
+  }
+
+  /** Discards the sessions that nobody has used since the moment, at any node. Those in use here are renewed first. */
+  async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
+    const { known, reader } = this.#options;
+    const used = [...known.clientIds()].filter(isConnected);
+    for (let at = 0; at < used.length; at += TOUCHED_AT_ONCE) await this.touch(used.slice(at, at + TOUCHED_AT_ONCE));
+    if (!Number.isFinite(moment)) return 0;
+    const before = String(Math.floor(moment));
+    const unseen = await reader.until((connection) => connection.zrangebyscore(KEY.seen, "-inf", `(${before}`));
+    let expired = 0;
+    for (const key of unseen) if (!isConnected(key) && (await this.#discard(key, { unseenSince: before }))) expired++;
+    return expired;
+  }
+
+  /** The sessions are in use, or were until now: from now they age. */
+  async touch(clientIds: readonly string[]): Promise<void> {
+    const args = ["T", String(this.#options.now()), String(clientIds.length), ...clientIds];
+    await this.#options.writer.run(() => ({ keys: [KEY.seen], args }));
+  }
+
+  /** Adds those of the filters that the session's owner may have, up to the limit. */
+  addFilters(clientId: string, subscriptions: readonly Subscription[]): Promise<void> {
+    const { known, maxSubscriptions } = this.#options;
+    return this.#changeFilters(clientId, (filters) => {
+      const set = known.setOf(clientId);
+      for (const { topic, qos } of subscriptions) {
+        if (set === undefined || set.subscribeProblem(topic) !== undefined) continue;
+        if (filters.has(topic) || filters.size < maxSubscriptions) filters.set(topic, qos);
+      }
+    });
+  }
+
+  removeFilters(clientId: string, topics: readonly string[]): Promise<void> {
+    return this.#changeFilters(clientId, (filters) => {
+      for (const topic of topics) filters.delete(topic);
+    });
+  }
+
+  // Messages from clients, QoS 2
+
+  isIncoming(clientId: string, messageId: number): boolean {
+    return this.#incoming.has(clientId, messageId);
+  }
+
+  /** In Redis for a session that may move; a clean one ends with its connection. */
+  async addIncoming(client: Session, messageId: number): Promise<void> {
+    this.#incoming.add(client.id, messageId);
+    if (client.clean === true) return;
+    const { writer, sessionHours } = this.#options;
+    const seconds = Number.isFinite(sessionHours) ? String(sessionHours * 3600) : "0";
+    const args = ["I", seconds, String(messageId)];
+    await writer.run(() => ({ keys: [incomingKey(client.id)], args }));
+  }
+
+  async deleteIncoming(client: Session, messageId: number): Promise<void> {
+    if (client.clean !== true) {
+      const args = ["J", String(messageId)];
+      await this.#options.writer.run(() => ({ keys: [incomingKey(client.id)], args }));
+    }
+    this.#incoming.delete(client.id, messageId);
+  }
+
+  clearIncoming(clientId: string): void {
+    this.#incoming.clear(clientId);
+  }
+
+  #changeFilters(clientId: string, change: (filters: Map<string, 0 | 1 | 2>) => void): Promise<void> {
+    const { known, writer, caughtUp } = this.#options;
+    return this.#tasks.run(clientId, async () => {
+      const before = new Map([...known.filtersOf(clientId)].map(([filter, { qos }]) => [filter, qos]));
+      const filters = new Map(before);
+      change(filters);
+      const text = filtersText(filters);
+      if (text === filtersText(before)) return;
+      const args = ["F", clientId, text];
+      const [changed = ""] = await writer.run(() => ({ keys: [KEY.owners, KEY.filters], args }));
+      if (changed !== "") await caughtUp(changed);
+    });
+  }
+
+  async #discard(key: string, { unseenSince = "", owner = "" }): Promise<boolean> {
+    const { writer, caughtUp } = this.#options;
+    const args = ["D", key, unseenSince, owner];
+    const [change = ""] = await writer.run(() => ({ keys: keysOf(key), args }));
+    if (change !== "") await caughtUp(change);
+    return change !== "";
+  }
+
+  #checkTrouble(): void {
+    const why = this.#options.trouble();
+    if (why !== undefined) throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
+  }
+}
+
+/** All that is stored of a session. */
+function keysOf(key: string): string[] {
+  return [KEY.owners, KEY.filters, KEY.seen, incomingKey(key), queueKey(key), packetsKey(key)];
+}

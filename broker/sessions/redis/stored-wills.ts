@@ -1,0 +1,126 @@
+import type { Logger } from "pino";
+import { z } from "zod";
+import { bearerSchema } from "../session-owner.ts";
+import type { Session } from "../storage.ts";
+import type { Wills } from "../wills.ts";
+import type { SteadyConnection } from "./connection.ts";
+import { KEY } from "./keys.ts";
+import type { Nodes } from "./nodes.ts";
+import type { RedisWriter } from "./writer.ts";
+
+const willSchema = bearerSchema.extend({
+  /** The name of its client's session: Aedes calls it so. */
+  clientId: z.string(),
+  brokerId: z.string(),
+  topic: z.string(),
+  payload: z.base64(),
+  qos: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  retain: z.boolean(),
+});
+
+/** A will as Aedes hands it to the store. */
+export interface Will {
+  topic: string;
+  payload: Buffer | string;
+  qos: 0 | 1 | 2;
+  retain: boolean;
+}
+
+export interface StoredWillsOptions {
+  writer: RedisWriter;
+  reader: SteadyConnection;
+  brokerId: string;
+  nodes: Nodes;
+  wills: Wills;
+  logger: Logger;
+}
+
+/**
+ * The wills of all connected clients, for the time after their node has died. One to a client id: who connects anew,
+ * anywhere, takes the old one back. aedes-persistence-redis keeps them by node and takes back none but its own.
+ */
+export class StoredWills {
+  readonly #options: StoredWillsOptions;
+
+  constructor(options: StoredWillsOptions) {
+    this.#options = options;
+  }
+
+  /** Never rejects. */
+  async put(client: Session, will: Will): Promise<void> {
+    if (client.closed === true) return;
+    const { topic, payload, qos, retain } = will;
+    const { writer, brokerId, wills } = this.#options;
+    const clientId = client.id;
+    wills.stored(clientId);
+    const encoded = Buffer.from(payload).toString("base64");
+    const bearer = wills.bearerOf(will) ?? { identity: "" };
+    const value = JSON.stringify({ clientId, ...bearer, brokerId, topic, payload: encoded, qos, retain });
+    await this.#quietly(writer.run(() => ({ keys: [KEY.wills], args: ["W", clientId, value] }), value.length));
+  }
+
+  /**
+   * A client has connected, and its old will is void, wherever it was; or, with the name of this node, a connection has
+   * ended: it takes its own will along, and not that of one which took over from it. Never rejects.
+   */
+  async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
+    const { wills } = this.#options;
+    if (brokerId === this.#options.brokerId && wills.released(id)) return;
+    if (wills.takeKept(id)) return;
+    await this.#quietly(this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", id, brokerId ?? ""] })));
+  }
+
+  /**
+   * The wills of clients whose node is gone, each to one node only: it is made this node's before it is handed out, and
+   * is removed when it was published. Should this node die meanwhile, the next one finds it.
+   */
+  async *orphaned(): AsyncGenerator<object> {
+    const { reader, nodes, wills, logger, brokerId } = this.#options;
+    // Aedes publishes no will of a node that it knows to be alive, and this one it knows.
+    const claim = `${brokerId}/claimed`;
+    wills.forgetLost();
+    try {
+      let cursor = "0";
+      do {
+        const from = cursor;
+        const [next, fields] = await reader.until((connection) => connection.hscan(KEY.wills, from, "COUNT", 100));
+        cursor = next;
+        for (let at = 0; at + 1 < fields.length; at += 2) {
+          const stored = fields[at + 1] ?? "";
+          const will = willSchema.parse(JSON.parse(stored));
+          const owner = will.brokerId.replace(/\/claimed$/, "");
+          if (will.brokerId !== claim && (owner === brokerId || !nodes.isGone(owner))) continue;
+          if (will.brokerId === claim && wills.isUnderWay(will.clientId)) continue;
+          const { clientId, brokerId: _, topic, payload, qos, retain, ...bearer } = will;
+          if (wills.isVoid({ key: clientId, bearer })) {
+            await this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", clientId, will.brokerId] }));
+            continue;
+          }
+          if (will.brokerId !== claim && !(await this.#claim(will.clientId, stored, { ...will, brokerId: claim })))
+            continue;
+          const message = { clientId, topic, qos, retain, payload: Buffer.from(payload, "base64") };
+          const handedOut = { ...message, brokerId: claim, cmd: "publish" };
+          wills.sign(handedOut, { key: clientId, bearer });
+          wills.handedOut(clientId);
+          yield handedOut;
+        }
+      } while (cursor !== "0");
+    } catch (error) {
+      logger.error({ err: error }, "stored wills could not be read");
+    }
+  }
+
+  async #quietly(task: Promise<unknown>): Promise<void> {
+    try {
+      await task;
+    } catch (error) {
+      this.#options.logger.error({ err: error }, "a will could not be stored or removed");
+    }
+  }
+
+  async #claim(clientId: string, stored: string, claimed: object): Promise<boolean> {
+    const args = ["X", clientId, stored, JSON.stringify(claimed)];
+    const [answer] = await this.#options.writer.run(() => ({ keys: [KEY.wills], args }));
+    return answer === "yes";
+  }
+}

@@ -1,0 +1,111 @@
+import { type CommandStatus, DEFAULT_COMMAND_EXPIRES_IN, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
+import type { ClientMessageInput, ServerMessage } from "../../contract/socket-messages.ts";
+import { ClientLimitError, NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "./errors.ts";
+import { callListener, type ProblemReporter } from "./problems.ts";
+
+/** How a command stands, or what came of it. */
+export interface CommandResult {
+  status: CommandStatus;
+  /** Names the command in the journal and in the camera's log. */
+  commandId: string | undefined;
+  /** What the camera answered, as it answered it. */
+  result: unknown;
+  error: string | undefined;
+  /** A reply code of the contract that says why, such as device_offline. */
+  code: number | undefined;
+}
+
+export interface CommandOptions {
+  /** Seconds the camera has to begin; afterwards the command is dropped undone. Default 30. */
+  expiresIn?: number;
+  /** Called with every step: `sent`, `delivered`, `accepted`, and the end. */
+  onProgress?: (progress: CommandResult) => void;
+}
+
+export interface CommandsOptions {
+  send: (message: ClientMessageInput) => boolean;
+  nextId: () => number;
+  /** Milliseconds that a command may take beyond `expiresIn` from its latest step. */
+  graceMs: number;
+  maxPending: number;
+  report: ProblemReporter;
+}
+
+interface Pending {
+  onProgress: CommandOptions["onProgress"];
+  resolve: (result: CommandResult) => void;
+  reject: (error: Error) => void;
+  timer: ReturnType<typeof setTimeout>;
+  allowedMs: number;
+}
+
+/** Commands that were sent and have not come to an end. None waits for a connection: see {@link NotConnectedError}. */
+export class Commands {
+  readonly #options: CommandsOptions;
+  readonly #pending = new Map<number | string, Pending>();
+
+  constructor(options: CommandsOptions) {
+    this.#options = options;
+  }
+
+  give(
+    camera: string,
+    name: string,
+    args: Record<string, unknown>,
+    { expiresIn = DEFAULT_COMMAND_EXPIRES_IN, onProgress }: CommandOptions,
+  ): Promise<CommandResult> {
+    const { send, nextId, graceMs, maxPending } = this.#options;
+    if (this.#pending.size >= maxPending)
+      return Promise.reject(new ClientLimitError(`More than ${maxPending} commands under way (maxPendingCommands)`));
+    const id = nextId();
+    if (!send({ type: "command", id, camera, name, args, expires_in: expiresIn }))
+      return Promise.reject(new NotConnectedError());
+    const allowedMs = expiresIn * 1000 + graceMs;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { onProgress, resolve, reject, allowedMs, timer: this.#watch(id, allowedMs) });
+    });
+  }
+
+  reported(message: Extract<ServerMessage, { type: "command_result" }>): void {
+    const pending = message.id === undefined ? undefined : this.#pending.get(message.id);
+    if (message.id === undefined || pending === undefined) return;
+    const { status, command_id: commandId, result, error, code } = message;
+    const progress: CommandResult = { status, commandId, result, error, code };
+    if (FINAL_COMMAND_STATUSES.has(status)) this.#take(message.id)?.resolve(progress);
+    else {
+      clearTimeout(pending.timer);
+      pending.timer = this.#watch(message.id, pending.allowedMs);
+    }
+    callListener(this.#options.report, pending.onProgress, progress);
+  }
+
+  /** @returns whether the error answers a command */
+  failed(id: number | string, code: number, error: string): boolean {
+    const pending = this.#take(id);
+    pending?.reject(new RequestRefusedError(error, code));
+    return pending !== undefined;
+  }
+
+  disconnected(): void {
+    for (const id of [...this.#pending.keys()])
+      this.#take(id)?.reject(
+        new OutcomeUnknownError("The connection was lost before the camera's answer came; it may still carry it out"),
+      );
+  }
+
+  #take(id: number | string): Pending | undefined {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return undefined;
+    clearTimeout(pending.timer);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  #watch(id: number | string, allowedMs: number): ReturnType<typeof setTimeout> {
+    return setTimeout(() => {
+      this.#take(id)?.reject(
+        new OutcomeUnknownError(`Neither camera nor server said what came of the command within ${allowedMs / 1000} s`),
+      );
+    }, allowedMs);
+  }
+}

@@ -1,0 +1,157 @@
+import type { ClientMessageInput, DashboardEvent, ServerMessage, Since } from "../../contract/socket-messages.ts";
+import { Backoff, type BackoffOptions } from "./backoff.ts";
+import { AlreadySubscribedError, ClientLimitError } from "./errors.ts";
+import type { ProblemReporter } from "./problems.ts";
+import { Subscription, type SubscriptionListener } from "./subscription.ts";
+
+export interface SubscriptionsOptions {
+  send: (message: ClientMessageInput) => boolean;
+  /** A request went unanswered: the connection is not to be trusted. */
+  onUnanswered: (reason: string) => void;
+  nextId: () => number;
+  requestTimeoutMs: number;
+  maxSubscriptions: number;
+  backoff: BackoffOptions;
+  report: ProblemReporter;
+}
+
+interface Entry {
+  subscription: Subscription;
+  /** The id of the request that has not been answered. */
+  pending: number | undefined;
+  timer: ReturnType<typeof setTimeout> | undefined;
+  backoff: Backoff;
+}
+
+/** The channels of one client, made again on every connection from the place each had reached. */
+export class Subscriptions {
+  readonly #options: SubscriptionsOptions;
+  readonly #entries = new Map<string, Entry>();
+  #connected = false;
+
+  constructor(options: SubscriptionsOptions) {
+    this.#options = options;
+  }
+
+  add(channel: string, listener: SubscriptionListener, since: Since | undefined): Subscription {
+    const { maxSubscriptions, report, backoff } = this.#options;
+    if (this.#entries.has(channel)) throw new AlreadySubscribedError(`There is a subscription to ${channel} already`);
+    if (this.#entries.size >= maxSubscriptions)
+      throw new ClientLimitError(`More than ${maxSubscriptions} subscriptions (maxSubscriptions)`);
+    const subscription = new Subscription(channel, listener, since, report);
+    const entry: Entry = { subscription, pending: undefined, timer: undefined, backoff: new Backoff(backoff) };
+    this.#entries.set(channel, entry);
+    if (this.#connected) this.#request(entry);
+    return subscription;
+  }
+
+  remove(subscription: Subscription): void {
+    const entry = this.#entries.get(subscription.channel);
+    if (entry?.subscription !== subscription) return;
+    this.#settle(entry);
+    this.#entries.delete(subscription.channel);
+    subscription.end();
+    const { send, nextId } = this.#options;
+    send({ type: "unsubscribe", channel: subscription.channel, id: nextId() });
+  }
+
+  /** A connection was made; everything is asked for anew. */
+  connected(): void {
+    this.#connected = true;
+    for (const entry of this.#entries.values()) this.#request(entry);
+  }
+
+  /** The token was renewed: what was refused may be allowed now. */
+  renewed(): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.subscription.state.status === "refused") this.#request(entry);
+    }
+  }
+
+  disconnected(): void {
+    this.#connected = false;
+    for (const entry of this.#entries.values()) {
+      this.#settle(entry);
+      entry.subscription.disconnected();
+    }
+  }
+
+  end(): void {
+    for (const entry of this.#entries.values()) {
+      this.#settle(entry);
+      entry.subscription.end();
+    }
+    this.#entries.clear();
+  }
+
+  /** An event reaches every channel that it names, each once. */
+  event(event: DashboardEvent): void {
+    if (event.channels === undefined) this.#entries.get(event.channel)?.subscription.event(event);
+    else for (const channel of new Set(event.channels)) this.#entries.get(channel)?.subscription.event(event);
+  }
+
+  answered(result: Extract<ServerMessage, { type: "subscription_result" }>): void {
+    const entry = this.#entries.get(result.channel);
+    if (entry === undefined) return;
+    // The answer to an earlier request for the channel, since given up.
+    if (result.id !== undefined && result.id !== entry.pending) return;
+    this.#settle(entry);
+    this.#after(entry, entry.subscription.answered(result));
+  }
+
+  /** Answers that are not to a request of this client say that the channel was taken away. */
+  unsubscribed(result: Extract<ServerMessage, { type: "unsubscription_result" }>): void {
+    const entry = this.#entries.get(result.channel);
+    if (entry === undefined || result.id !== undefined) return;
+    this.#settle(entry);
+    this.#after(entry, entry.subscription.refuse(result.code ?? 0, result.error ?? "the channel was taken away"));
+  }
+
+  /** @returns whether the error answers a request of a channel */
+  failed(id: number | string, code: number, error: string): boolean {
+    const entry = [...this.#entries.values()].find(({ pending }) => pending === id);
+    if (entry === undefined) return false;
+    this.#settle(entry);
+    this.#after(entry, entry.subscription.refuse(code, error));
+    return true;
+  }
+
+  caughtUp(channel: string, position: number): void {
+    this.#entries.get(channel)?.subscription.caughtUp(position);
+  }
+
+  pinged(position: number): void {
+    for (const { subscription } of this.#entries.values()) subscription.pinged(position);
+  }
+
+  lagging(): void {
+    for (const { subscription } of this.#entries.values()) subscription.lagging();
+  }
+
+  #request(entry: Entry): void {
+    const { send, nextId, requestTimeoutMs, onUnanswered } = this.#options;
+    this.#settle(entry);
+    const { subscription } = entry;
+    const since = subscription.ask();
+    const id = nextId();
+    const { channel } = subscription;
+    if (!send({ type: "subscribe", channel, id, ...(since === undefined ? {} : { since }) })) return;
+    entry.pending = id;
+    entry.timer = setTimeout(
+      () => onUnanswered(`no answer to the subscription to ${channel} within ${requestTimeoutMs} ms`),
+      requestTimeoutMs,
+    );
+  }
+
+  #after(entry: Entry, outcome: "accepted" | "refused" | "try_again"): void {
+    if (outcome === "accepted") entry.backoff = new Backoff(this.#options.backoff);
+    if (outcome !== "try_again") return;
+    entry.timer = setTimeout(() => this.#request(entry), entry.backoff.failed());
+  }
+
+  #settle(entry: Entry): void {
+    clearTimeout(entry.timer);
+    entry.timer = undefined;
+    entry.pending = undefined;
+  }
+}

@@ -1,0 +1,313 @@
+import {
+  type Job,
+  jobSchema,
+  type Resources,
+  resourcesSchema,
+  type SystemStatus,
+  systemStatusSchema,
+} from "../../contract/events.ts";
+import type { DashboardEvent } from "../../contract/socket-messages.ts";
+import { type Topic, topicTree } from "../../contract/topics.ts";
+import type { ReportedGap } from "../client/subscription.ts";
+import { type AlertState, applyAlert, type EndedAlert, isCleared } from "./alert-state.ts";
+import {
+  applyAbout,
+  applyLatest,
+  applyState,
+  type CameraState,
+  isKnownState,
+  isLatest,
+  type Known,
+} from "./camera-state.ts";
+import { RetainedEvents } from "./retained-events.ts";
+
+export const MAX_EVENTS = 100;
+export const MAX_METRIC_POINTS = 100;
+export const MAX_ENDED_JOBS = 20;
+
+export interface JobState extends Job {
+  service: string;
+  at: string;
+  /** The service has put it away; it is shown a while longer, so that people see how it ended. */
+  cleared: boolean;
+}
+
+export interface MetricPoint extends Resources {
+  at: string;
+}
+
+/** A line of the feed: something that happened, or a stretch in which it is not known what happened. */
+export type FeedItem = { kind: "event"; event: DashboardEvent } | { kind: "gap"; gap: ReportedGap };
+
+/**
+ * What the events of a channel add up to. A value that {@link applyEvent} and its like return anew, never change.
+ * `retained` and `latest` are the events it was made from, which is what is kept over a reload.
+ */
+export interface DashboardState {
+  cameras: ReadonlyMap<string, CameraState>;
+  /** By `service/job`. */
+  jobs: ReadonlyMap<string, JobState>;
+  /** By `camera/alert` and `service:name/alert`. */
+  alerts: ReadonlyMap<string, AlertState>;
+  /** The last that ended while this client was looking, newest first. */
+  endedAlerts: readonly EndedAlert[];
+  services: ReadonlyMap<string, Known<unknown>>;
+  system: { status?: Known<SystemStatus>; resources?: Known<Resources> };
+  /** Newest last. */
+  metrics: readonly MetricPoint[];
+  /** The last {@link MAX_EVENTS} events, newest first; what belongs to a snapshot is not among them. */
+  events: readonly DashboardEvent[];
+  /** As `events`, but without what only repeats measurements and progress; gaps have their place in it. */
+  activity: readonly FeedItem[];
+  /** The latest gap. */
+  gap: ReportedGap | undefined;
+  /** Events that happened while this client was looking: neither from a snapshot nor from a camera's backlog. */
+  newEvents: number;
+  /** The time of the newest event, as its sender gave it; of a snapshot too. Historical events do not count. */
+  lastEventAt: string | undefined;
+  retained: RetainedEvents;
+  /** Retained topics that found no room since the last snapshot began. */
+  leftOut: number;
+  /** The latest preview and capture of each camera, by `camera event`. */
+  latest: ReadonlyMap<string, DashboardEvent>;
+  /** Snapshots begun so far. */
+  round: number;
+  /** While a snapshot arrives. */
+  inSnapshot: boolean;
+}
+
+export const EMPTY_STATE: DashboardState = {
+  cameras: new Map(),
+  jobs: new Map(),
+  alerts: new Map(),
+  endedAlerts: [],
+  services: new Map(),
+  system: {},
+  metrics: [],
+  events: [],
+  activity: [],
+  gap: undefined,
+  newEvents: 0,
+  lastEventAt: undefined,
+  retained: RetainedEvents.EMPTY,
+  leftOut: 0,
+  latest: new Map(),
+  round: 0,
+  inSnapshot: false,
+};
+
+/** Measurements and progress: worth showing as they stand, not line by line. */
+const ROUTINE: ReadonlySet<string> = new Set([
+  "system.status",
+  "resource.update",
+  "environmental.update",
+  "capture.started",
+  "capture.progress",
+  "preview.updated",
+  // What was dropped is said by the link.gap that follows it.
+  "outbox.dropped",
+  "job.progress",
+  "camera.about",
+  "state.updated",
+  "state.cleared",
+  "service.link",
+]);
+
+// Events name their topics without the root, so any root does to read them.
+const tree = topicTree("root");
+
+function topicOf(event: DashboardEvent): Topic | undefined {
+  return event.topic === undefined ? undefined : tree.parse(`${tree.root}/${event.topic}`);
+}
+
+export function applyEvent(state: DashboardState, event: DashboardEvent): DashboardState {
+  const topic = topicOf(event);
+  const historical = event.historical === true;
+  let next = state;
+  if (!historical) {
+    if (event.topic !== undefined && topic !== undefined && isRetained(topic)) {
+      next = retain(next, topic, event.topic, event);
+    }
+    if (event.camera !== undefined && isLatest(event)) next = latest(next, event.camera, event);
+    next = { ...next, lastEventAt: later(next.lastEventAt, event.timestamp) };
+  }
+  return event.snapshot === true ? next : feed(next, event, topic);
+}
+
+export function snapshotStarted(state: DashboardState): DashboardState {
+  return { ...state, round: state.round + 1, inSnapshot: true, leftOut: 0 };
+}
+
+/** What was held and was not in the snapshot is gone. Cameras that left nothing but a picture go with it. */
+export function snapshotCompleted(state: DashboardState): DashboardState {
+  if (!state.inSnapshot) return state;
+  let next: DashboardState = { ...state, inSnapshot: false };
+  for (const [name, event] of state.retained.olderThan(state.round)) next = release(next, name, event);
+  const present = new Set(
+    [...next.retained.entries()].flatMap(([, { camera }]) => (camera === undefined ? [] : [camera])),
+  );
+  return {
+    ...next,
+    cameras: new Map([...next.cameras].filter(([id]) => present.has(id))),
+    latest: new Map([...next.latest].filter(([, { camera }]) => camera !== undefined && present.has(camera))),
+  };
+}
+
+export function applyGap(state: DashboardState, gap: ReportedGap): DashboardState {
+  const item: FeedItem = { kind: "gap", gap };
+  return { ...state, gap, activity: [item, ...state.activity].slice(0, MAX_EVENTS) };
+}
+
+function isRetained(topic: Topic): boolean {
+  switch (topic.kind) {
+    case "camera-about":
+    case "camera-state":
+    case "camera-alert":
+    case "service-link":
+    case "service-job":
+    case "service-alert":
+    case "system":
+      return true;
+    default:
+      return false;
+  }
+}
+
+function retain(state: DashboardState, topic: Topic, name: string, event: DashboardEvent): DashboardState {
+  if (isCleared(event)) return applyTopic({ ...state, retained: state.retained.without(name) }, topic, event);
+  const { retained, leftOut } = state.retained.with(name, event, state.round, isShown);
+  if (leftOut === undefined) return applyTopic({ ...state, retained }, topic, event);
+  const counted = { ...state, retained, leftOut: state.leftOut + 1 };
+  const [leftName, leftEvent] = leftOut;
+  return leftName === name ? counted : applyTopic(release(counted, leftName, leftEvent), topic, event);
+}
+
+/** A topic whose state is gone, or has found no room. */
+function release(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
+  const next = { ...state, retained: state.retained.without(name) };
+  const topic = topicOf(event);
+  return topic === undefined ? next : applyTopic(next, topic, { ...event, data: null, snapshot: true });
+}
+
+/** Whether a retained topic is one that {@link CameraState} has a field for. */
+function isShown(name: string): boolean {
+  const topic = tree.parse(`${tree.root}/${name}`);
+  return topic?.kind === "camera-about" || (topic?.kind === "camera-state" && isKnownState(topic.name));
+}
+
+function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent): DashboardState {
+  switch (topic.kind) {
+    case "camera-about":
+      return withCamera(state, topic.camera, event, (camera) => applyAbout(camera, event));
+    case "camera-state":
+      return withCamera(state, topic.camera, event, (camera) => applyState(camera, topic.name, event));
+    case "camera-alert":
+      return withCamera({ ...state, ...applyAlert(state, topic, event) }, topic.camera, event);
+    case "service-alert":
+      return { ...state, ...applyAlert(state, topic, event) };
+    case "service-job":
+      return { ...state, jobs: jobs(state.jobs, topic, event) };
+    case "service-link":
+      return {
+        ...state,
+        services: put(
+          state.services,
+          topic.service,
+          event.data === null ? undefined : { value: event.data, at: event.timestamp },
+        ),
+      };
+    case "system":
+      return system(state, topic.name, event);
+    default:
+      return state;
+  }
+}
+
+/** A camera is there as long as anything of it is retained. */
+function withCamera(
+  state: DashboardState,
+  id: string,
+  event: DashboardEvent,
+  change: (camera: CameraState) => CameraState = (camera) => camera,
+): DashboardState {
+  const isThere = !isCleared(event) || (event.topic !== undefined && state.retained.hasOwner(event.topic));
+  if (isThere) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
+  // With its pictures: kept over a reload, they would bring it back.
+  const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));
+  return { ...state, latest, cameras: put(state.cameras, id, undefined) };
+}
+
+function latest(state: DashboardState, camera: string, event: DashboardEvent): DashboardState {
+  const before = state.cameras.get(camera);
+  const key = `${camera} ${event.event}`;
+  const after = applyLatest(before ?? { id: camera }, event, state.latest.get(key));
+  if (after === before) return state;
+  return {
+    ...state,
+    cameras: put(state.cameras, camera, after),
+    latest: put(state.latest, key, event),
+  };
+}
+
+function jobs(
+  held: DashboardState["jobs"],
+  { service, job }: { service: string; job: string },
+  event: DashboardEvent,
+): DashboardState["jobs"] {
+  const key = `${service}/${job}`;
+  const before = held.get(key);
+  const read = jobSchema.safeParse(event.data);
+  if (read.success) return put(held, key, { ...read.data, service, at: event.timestamp, cleared: false });
+  const ended = before?.status === "completed" || before?.status === "failed";
+  // A snapshot without it says that it was put away long ago.
+  if (before === undefined || !ended || event.snapshot === true) return put(held, key, undefined);
+  const next = put(held, key, { ...before, cleared: true });
+  const cleared = [...next].filter(([, { cleared }]) => cleared);
+  return cleared.length > MAX_ENDED_JOBS ? put(next, cleared[0]?.[0] ?? key, undefined) : next;
+}
+
+function system(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
+  const { timestamp: at, data } = event;
+  if (name === "status") {
+    const { status: _, ...rest } = state.system;
+    const read = systemStatusSchema.safeParse(data);
+    return { ...state, system: read.success ? { ...rest, status: { value: read.data, at } } : rest };
+  }
+  if (name === "resources") {
+    const { resources: _, ...rest } = state.system;
+    const read = resourcesSchema.safeParse(data);
+    if (!read.success) return { ...state, system: rest };
+    const newest = state.metrics.at(-1);
+    const metrics =
+      newest?.at === at ? state.metrics : [...state.metrics, { ...read.data, at }].slice(-MAX_METRIC_POINTS);
+    return { ...state, system: { ...rest, resources: { value: read.data, at } }, metrics };
+  }
+  return state;
+}
+
+function feed(state: DashboardState, event: DashboardEvent, topic: Topic | undefined): DashboardState {
+  // What somebody broadcasts is meant to be read, whatever it is called.
+  const routine = ROUTINE.has(event.event) && topic?.kind !== "channel-event";
+  const item: FeedItem = { kind: "event", event };
+  return {
+    ...state,
+    events: [event, ...state.events].slice(0, MAX_EVENTS),
+    activity: routine ? state.activity : [item, ...state.activity].slice(0, MAX_EVENTS),
+    newEvents: event.historical === true ? state.newEvents : state.newEvents + 1,
+  };
+}
+
+function later(one: string | undefined, other: string): string {
+  return one === undefined || Date.parse(other) > Date.parse(one) ? other : one;
+}
+
+function put<Value>(
+  map: ReadonlyMap<string, Value>,
+  key: string,
+  value: Value | undefined,
+): ReadonlyMap<string, Value> {
+  const next = new Map(map);
+  if (value === undefined) next.delete(key);
+  else next.set(key, value);
+  return next;
+}

@@ -1,0 +1,92 @@
+import { readFileSync } from "node:fs";
+import { type BridgeConfig, readBridgeConfig } from "../../bridge/config.ts";
+import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
+import { readAll, readSimulatorConfig, readStoreConfig, type SimulatorConfig, type StoreConfig } from "./config.ts";
+import { misspeltSettings } from "./misspelt-settings.ts";
+import { loadSecrets, type Secrets } from "./secrets.ts";
+
+/** The simulated processing service. */
+export const SERVICE_ID = "worker";
+
+export interface BackendConfig {
+  bridge: BridgeConfig;
+  broker: BrokerConfig;
+  simulator: SimulatorConfig;
+  store: StoreConfig;
+  secrets: Secrets;
+  /** Limits that are set to 0, by variable. */
+  unlimited: readonly string[];
+  /** A sentence for each variable that is no setting, but nearly one. */
+  misspelt: readonly string[];
+}
+
+/**
+ * Reads the configuration of every part, and makes the secrets that nobody configured.
+ * @throws {ConfigurationError} all problems of all parts at once
+ * @throws {DataPathError}
+ */
+export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
+  const { simulator, store, broker, unlimited, misspelt } = checkBackendConfig(env);
+  const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
+  return {
+    simulator,
+    store,
+    secrets,
+    broker,
+    unlimited,
+    misspelt,
+    bridge: readBridgeConfig({
+      ...sourceOf(env),
+      generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
+    }),
+  };
+}
+
+/**
+ * Reads the configuration of every part and writes nothing: what is not set and would be made is taken to be there.
+ * @throws {ConfigurationError} all problems of all parts at once
+ */
+export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, "secrets"> {
+  const source = sourceOf(env);
+  return readAll({
+    store: () => readStoreConfig(source),
+    simulator: () => readSimulatorConfig({ ...source, env: withoutTwins(env) }),
+    // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
+    broker: () => readBrokerConfig(source),
+    bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
+    // However 0 is written: `0.0` is read as 0, too.
+    unlimited: () =>
+      Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
+    misspelt: () => misspeltSettings(env),
+  });
+}
+
+function sourceOf(env: NodeJS.ProcessEnv) {
+  return { env, readFile: (path: string) => readFileSync(path, "utf8") };
+}
+
+/** Every node would simulate the same cameras, and they would push each other out: with Redis only if it is asked for. */
+function withoutTwins(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
+}
+
+/** Stand in for the generated secrets while the configuration is only checked. */
+const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };
+
+/** Of the simulated cameras, and the service beside them. */
+export function simulatedIds({ SIMULATOR }: SimulatorConfig): string[] {
+  if (SIMULATOR === 0) return [];
+  return [
+    ...PLACES.slice(0, SIMULATOR).map(({ id }) => id),
+    ...Array.from(
+      { length: Math.max(0, SIMULATOR - PLACES.length) },
+      (_, index) => `camera-${index + PLACES.length + 1}`,
+    ),
+    SERVICE_ID,
+  ];
+}
+
+export const PLACES = [
+  { id: "north", name: "North ridge" },
+  { id: "south", name: "South face" },
+] as const;

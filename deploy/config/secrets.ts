@@ -1,0 +1,102 @@
+import { createHash, randomBytes } from "node:crypto";
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { withoutBom } from "../../platform/byte-order-mark.ts";
+
+/** 48 bits: enough to see damage. */
+const CHECK_CHARACTERS = 8;
+
+const secretsSchema = z.object({
+  jwtSecret: z.string().min(32),
+  operatorKey: z.string().min(32),
+  /** Of the simulated cameras and service, by id. */
+  simulator: z.record(z.string(), z.string()),
+});
+
+export type Secrets = z.infer<typeof secretsSchema>;
+
+/** Missing in files of earlier versions. */
+const checkSchema = z.object({ check: z.string().optional() });
+
+/** `DATA_PATH` cannot be used: the message says why and what to do. */
+export class DataPathError extends Error {
+  override name = "DataPathError";
+}
+
+/**
+ * Reads the secrets that the first start made, or makes them: 256 random bits each, readable by this user alone.
+ * They live under `DATA_PATH` so that tokens and devices outlive a restart without anybody configuring anything.
+ * @param deviceIds the simulated devices that need a secret; those that have one keep it
+ */
+export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Secrets {
+  const file = join(dataPath, "secrets.json");
+  try {
+    mkdirSync(dataPath, { recursive: true, mode: 0o700 });
+    const known = readSecrets(file);
+    const simulator = { ...known?.simulator };
+    for (const id of deviceIds) simulator[id] ??= randomSecret();
+    const secrets: Secrets = {
+      jwtSecret: known?.jwtSecret ?? randomSecret(),
+      operatorKey: known?.operatorKey ?? randomSecret(),
+      simulator,
+    };
+    const text = `${JSON.stringify({ ...secrets, check: checkOf(secrets) }, undefined, 2)}\n`;
+    const temporary = `${file}.new`;
+    writeFileSync(temporary, text, { mode: 0o600 });
+    chmodSync(temporary, 0o600);
+    renameSync(temporary, file);
+    return secrets;
+  } catch (error) {
+    if (error instanceof DataPathError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new DataPathError(
+      `DATA_PATH: cannot write to ${dataPath} (${reason}): make it writable, or set DATA_PATH to a folder that is`,
+    );
+  }
+}
+
+/**
+ * The secrets that the first start made; undefined when there was none.
+ * @throws {DataPathError} the file is damaged
+ */
+export function readSecrets(file: string): Secrets | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+  // A damaged file is not replaced: new secrets would lock out every device and user that has an old one.
+  const parsed = secretsSchema.safeParse(parse(text));
+  if (!parsed.success)
+    throw new DataPathError(`${file} is damaged: restore it from a backup, or remove it to have new secrets made`);
+  const { check } = checkSchema.parse(parse(text));
+  // One changed character would silently make every token invalid.
+  if (check !== undefined && check !== checkOf(parsed.data))
+    throw new DataPathError(
+      `${file} is damaged, it does not match its "check": restore it from a backup. If you changed a secret in it on ` +
+        'purpose, remove "check" from it; with new secrets every token and simulated device is new as well',
+    );
+  return parsed.data;
+}
+
+/** Tells nothing of the secrets: those are random, and this is a part of a hash. */
+function checkOf({ jwtSecret, operatorKey, simulator }: Secrets): string {
+  const devices = Object.entries(simulator).sort(([one], [other]) => (one < other ? -1 : 1));
+  const text = JSON.stringify([jwtSecret, operatorKey, devices]);
+  return createHash("sha256").update(text).digest("base64url").slice(0, CHECK_CHARACTERS);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(withoutBom(text));
+  } catch {
+    return undefined;
+  }
+}
+
+function randomSecret(): string {
+  return randomBytes(32).toString("base64url");
+}

@@ -1,0 +1,193 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join, relative, resolve, sep } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { z } from "zod";
+import { markRestored } from "../../bridge/journal/stores/level/mark.ts";
+import { messagesOf } from "../../platform/level/errors.ts";
+import { openLevel } from "../../platform/level/open-store.ts";
+import { scanStore } from "../../platform/level/scan.ts";
+import { storeFolders } from "../doctor/damage.ts";
+import { damageFile } from "./damage-log.ts";
+
+/** Rounds of copying a store that its server goes on writing. Each copies only what is new since the last. */
+const MAX_ROUNDS = 50;
+const CATALOG = "backup.json";
+/** Made by LevelDB or by a write under way, and of no use in another place. */
+const NOT_COPIED = /^(LOCK|LOG|LOG\.old|probe|repairing|lost)$|\.new$|\.tmp$/;
+/** What the simulated cameras keep is made anew. */
+const NOT_KEPT = new Set(["simulator"]);
+
+const catalogSchema = z.object({
+  version: z.literal(1),
+  madeAt: z.string(),
+  files: z.array(z.object({ path: z.string(), bytes: z.number(), sha256: z.string() })),
+});
+export type Catalog = z.infer<typeof catalogSchema>;
+
+/** A backup could not be made or put back; the message says why. */
+export class BackupError extends Error {
+  override name = "BackupError";
+}
+
+/**
+ * Copies a DATA_PATH, while its server runs or not. The journal comes first: what is in it and not yet in the store of
+ * MQTT sessions is published again at the next start, while the other way round it would be missing there.
+ * @throws {BackupError}
+ */
+export async function backUp(dataPath: string, target: string): Promise<Catalog> {
+  if (!isOutside(dataPath, target)) throw new BackupError(`${target} is inside ${dataPath}: name another folder`);
+  if ((await stat(dataPath).catch(() => undefined)) === undefined)
+    throw new BackupError(`there is no ${dataPath}: say by DATA_PATH or --data-path where the server's data is`);
+  await mustBeEmpty(target);
+  const stores = Object.values(storeFolders(dataPath));
+  for (const folder of stores) {
+    if ((await stat(folder).catch(() => undefined)) === undefined) continue;
+    await copyStore(folder, join(target, relative(dataPath, folder)));
+  }
+  await copyFiles(dataPath, target, (path) => stores.includes(path) || NOT_KEPT.has(relative(dataPath, path)));
+  // What was found damaged here was told here.
+  await rm(damageFile(target), { force: true });
+  const catalog: Catalog = { version: 1, madeAt: new Date().toISOString(), files: await listFiles(target) };
+  await writeFile(join(target, CATALOG), JSON.stringify(catalog, undefined, 2), { mode: 0o600 });
+  return catalog;
+}
+
+/**
+ * Puts a backup in the place of a DATA_PATH. The journal begins a new epoch at the next start, for clients may have seen
+ * more than the backup holds.
+ * @throws {BackupError} it is not whole, or there is data already
+ */
+export async function restore(source: string, dataPath: string): Promise<Catalog> {
+  const catalog = await readCatalog(source);
+  for (const { path, bytes, sha256 } of catalog.files) {
+    // The catalog is a file that anybody may have written.
+    if (isOutside(source, join(source, path)))
+      throw new BackupError(`${join(source, CATALOG)} names ${path}, which is not in ${source}: use another backup`);
+    const found = await hashOf(join(source, path)).catch(() => undefined);
+    if (found?.sha256 !== sha256 || found.bytes !== bytes)
+      throw new BackupError(`${join(source, path)} is not as it was when the backup was made: use another backup`);
+  }
+  await mustBeEmpty(dataPath);
+  // First: a copy that is broken off must not be taken for the journal that clients know.
+  const journal = join(dataPath, "journal");
+  if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
+    await mkdir(journal, { mode: 0o700 });
+    await markRestored(journal);
+  }
+  for (const { path } of catalog.files) {
+    const file = join(dataPath, path);
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await copyFile(join(source, path), file);
+  }
+  return catalog;
+}
+
+async function readCatalog(source: string): Promise<Catalog> {
+  try {
+    return catalogSchema.parse(JSON.parse(await readFile(join(source, CATALOG), "utf8")));
+  } catch (error) {
+    throw new BackupError(`${source} is no whole backup: it has no readable ${CATALOG}`, { cause: error });
+  }
+}
+
+/**
+ * LevelDB's tables never change, its logs and manifest only grow. A copy is of one moment when, after all was copied, the
+ * same files were there, and the manifest had not grown.
+ */
+async function copyStore(from: string, to: string): Promise<void> {
+  await mkdir(to, { recursive: true, mode: 0o700 });
+  let trouble: unknown = new Error("its files change too fast");
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    try {
+      const before = await namesOf(from);
+      for (const name of before) await copyNew(join(from, name), join(to, name));
+      if (!(await isSame(from, to, before))) continue;
+      await check(to);
+      return;
+    } catch (error) {
+      // Gone since it was listed, or the copy is of no one moment.
+      trouble = error;
+    }
+  }
+  throw new BackupError(`${from} could not be copied: ${messagesOf(trouble)}`, { cause: trouble });
+}
+
+/** Logs and the manifest last, so that what they name was copied before. */
+async function namesOf(folder: string): Promise<string[]> {
+  const names = (await readdir(folder, { withFileTypes: true }))
+    .filter((entry) => entry.isFile() && !NOT_COPIED.test(entry.name))
+    .map(({ name }) => name);
+  const rank = (name: string) => (/\.(ldb|sst)$/.test(name) ? 0 : name.startsWith("MANIFEST") ? 1 : 2);
+  return names.sort((one, other) => rank(one) - rank(other) || (one < other ? -1 : 1));
+}
+
+async function copyNew(from: string, to: string): Promise<void> {
+  const copied = await stat(to).catch(() => undefined);
+  if (/\.(ldb|sst)$/.test(from) && copied?.size === (await stat(from)).size) return;
+  await copyFile(from, to);
+}
+
+async function isSame(from: string, to: string, names: readonly string[]): Promise<boolean> {
+  const now = await namesOf(from);
+  for (const name of await namesOf(to)) if (!now.includes(name)) await rm(join(to, name));
+  if (now.join() !== names.join()) return false;
+  for (const name of names) {
+    if (name.endsWith(".log")) continue;
+    if ((await stat(join(from, name))).size !== (await stat(join(to, name))).size) return false;
+  }
+  return true;
+}
+
+/** What LevelDB cannot open was copied while it changed. */
+async function check(folder: string): Promise<void> {
+  const { tables, logParts } = await scanStore(folder);
+  if (tables.length + logParts.length > 0)
+    throw new Error("it does not match its checksums: skylapse verify says what is damaged");
+  const db = await openLevel(folder, { createIfMissing: false });
+  await db.close();
+  for (const name of await readdir(folder)) if (NOT_COPIED.test(name)) await rm(join(folder, name), { force: true });
+}
+
+async function copyFiles(from: string, to: string, skips: (path: string) => boolean): Promise<void> {
+  await mkdir(to, { recursive: true, mode: 0o700 });
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const path = join(from, entry.name);
+    if (skips(path) || NOT_COPIED.test(entry.name)) continue;
+    if (entry.isDirectory()) await copyFiles(path, join(to, entry.name), skips);
+    // Pictures go while others come.
+    else if (entry.isFile()) await copyFile(path, join(to, entry.name)).catch(ignoreMissing);
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+}
+
+async function listFiles(folder: string): Promise<Catalog["files"]> {
+  const files: Catalog["files"] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile()) continue;
+    const path = relative(folder, join(entry.parentPath, entry.name));
+    files.push({ path, ...(await hashOf(join(folder, path))) });
+  }
+  return files.sort((one, other) => (one.path < other.path ? -1 : 1));
+}
+
+async function hashOf(file: string): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file), hash);
+  return { bytes: (await stat(file)).size, sha256: hash.digest("hex") };
+}
+
+async function mustBeEmpty(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  if ((await readdir(folder)).length > 0)
+    throw new BackupError(`${folder} is not empty: name an empty or a new folder, or move what is in it away`);
+}
+
+function isOutside(folder: string, path: string): boolean {
+  const way = relative(resolve(folder), resolve(path));
+  return way === ".." || way.startsWith(`..${sep}`);
+}

@@ -1,0 +1,115 @@
+import type { Schedule } from "../../contract/commands.ts";
+import { addDays, dayOfWeek, type LocalDate, localDateOf, momentsShowing, type Range } from "./local-time.ts";
+import { type Location, type SolarDay, solarDay } from "./sun.ts";
+
+type Entry = Schedule["entries"][number];
+
+/** A stretch of time in which pictures are taken. */
+export interface Window extends Range {
+  intervalS: number;
+}
+
+const DAY_MS = 86_400_000;
+const MINUTES_A_DAY = 1440;
+/** A window may begin half a day before its anchor and end a day and a half after it. */
+const DAYS_BEFORE = 2;
+/** A week, so that an entry for one day of the week always has its next window in view. */
+const DAYS_AFTER = 8;
+
+/** Day and night: what a camera follows that was told nothing else. */
+export function everyDay(intervalS: number): Schedule {
+  return { entries: [{ kind: "clock", start: "00:00", end: "00:00", interval_s: intervalS }] };
+}
+
+/**
+ * The windows around a moment, in order of their start. A clock entry belongs to the day on which it starts: one from
+ * 22:00 to 04:00 runs over midnight, one whose start and end are equal runs for the whole day. A window is open while
+ * clocks show a time within it: one in the hour that clocks show twice in autumn opens twice. A schedule without
+ * entries has no windows: such a camera takes pictures on command only.
+ */
+export function windowsAround(schedule: Schedule, location: Location, at: Date): Window[] {
+  return schedule.entries
+    .flatMap((entry) =>
+      entry.kind === "clock" ? clockWindows(entry, location, at) : solarWindows(entry, location, at),
+    )
+    .filter((window) => window.start < window.end)
+    .sort((a, b) => a.start.getTime() - b.start.getTime());
+}
+
+/** The seconds between two pictures at a moment, the shortest of all windows it is in; undefined outside of all. */
+export function activeInterval(windows: readonly Window[], at: Date): number | undefined {
+  const active = windows.filter((window) => window.start <= at && at < window.end);
+  return active.length === 0 ? undefined : Math.min(...active.map((window) => window.intervalS));
+}
+
+/**
+ * The first moment after `after` to take a picture. Within a window pictures fall on whole multiples of the interval,
+ * so that neither slow captures nor restarts make them drift; the opening of a window is one too.
+ *
+ * @param phaseMs shifts the multiples, so that the cameras of a site do not all work in the same moment. Default 0.
+ */
+export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0): Date | undefined {
+  // The first moment that may be one.
+  let from = after.getTime() + 1;
+  // Every turn passes the start or the end of a window.
+  for (let turn = 0; turn <= 2 * windows.length; turn++) {
+    const moment = from;
+    const active = windows.filter(({ start, end }) => start.getTime() <= moment && moment < end.getTime());
+    const opening = Math.min(...windows.map(({ start }) => start.getTime()).filter((start) => start >= moment));
+    if (active.length === 0) return Number.isFinite(opening) ? new Date(opening) : undefined;
+    const intervalS = Math.min(...active.map((window) => window.intervalS));
+    const closing = Math.max(...active.filter((w) => w.intervalS === intervalS).map(({ end }) => end.getTime()));
+    const intervalMs = intervalS * 1000;
+    const candidate = Math.ceil((moment - phaseMs) / intervalMs) * intervalMs + phaseMs;
+    if (candidate < Math.min(opening, closing)) return new Date(candidate);
+    if (opening <= closing) return new Date(opening);
+    from = closing;
+  }
+  return undefined;
+}
+
+function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Location, at: Date): Window[] {
+  const today = localDateOf(at, timezone);
+  const start = minutesOf(entry.start);
+  const end = minutesOf(entry.end);
+  // A window whose end is not after its start runs over midnight.
+  const until = end <= start ? end + MINUTES_A_DAY : end;
+  return daysAround(today)
+    .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))
+    .flatMap((date) => momentsShowing(date, start, until, timezone))
+    .map((range) => ({ ...range, intervalS: entry.interval_s }));
+}
+
+function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Location, at: Date): Window[] {
+  const windows: Window[] = [];
+  for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) {
+    for (const anchor of anchorsOf(entry, solarDay(new Date(at.getTime() + day * DAY_MS), location))) {
+      const start = anchor.getTime() + entry.offset_min * 60_000;
+      const end = start + entry.duration_min * 60_000;
+      windows.push({ start: new Date(start), end: new Date(end), intervalS: entry.interval_s });
+    }
+  }
+  return windows;
+}
+
+/** None where the sun does not get there on that day. */
+function anchorsOf({ anchor, when }: Extract<Entry, { kind: "solar" }>, day: SolarDay): Date[] {
+  const moments: (Date | undefined)[] = [];
+  if (anchor === "sunrise" || anchor === "sunset") moments.push(day[anchor]);
+  else {
+    if (when !== "evening") moments.push(day[anchor].morning);
+    if (when !== "morning") moments.push(day[anchor].evening);
+  }
+  return moments.filter((moment) => moment !== undefined);
+}
+
+function daysAround(today: LocalDate): LocalDate[] {
+  const days: LocalDate[] = [];
+  for (let day = -DAYS_BEFORE; day <= DAYS_AFTER; day++) days.push(addDays(today, day));
+  return days;
+}
+
+function minutesOf(clock: string): number {
+  const [hours = 0, minutes = 0] = clock.split(":").map(Number);
+  return hours * 60 + minutes;
+}

@@ -1,0 +1,26 @@
+import { readFileSync } from "node:fs";
+import { withoutBom } from "../../platform/byte-order-mark.ts";
+import { ConfigurationError } from "../../platform/config.ts";
+import { jsonErrorAt } from "./json-error.ts";
+
+/**
+ * Reads a file of JSON that a person wrote.
+ * @param name of the setting that names the file, for the error
+ * @throws {ConfigurationError} naming the place of an error and nothing else of the content, which may hold a secret
+ */
+export function readJsonFile(name: string, file: string): unknown {
+  let text: string;
+  try {
+    text = withoutBom(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new ConfigurationError([
+      `${name}: cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`,
+    ]);
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    const { line, column } = jsonErrorAt(text);
+    throw new ConfigurationError([`${name}: ${file} is not JSON: look at line ${line}, column ${column}`]);
+  }
+}

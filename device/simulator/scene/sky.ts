@@ -1,0 +1,305 @@
+import type { Location } from "../../capture/sun.ts";
+import { hazePhase, type Light } from "./atmosphere.ts";
+import { breathe } from "./breathe.ts";
+import { CLOUD_BLOCK, CloudLayer, type Clouds, silverLining } from "./clouds.ts";
+import { pixelOf, type Vector } from "./lens.ts";
+import { cosine, type Lighting, skyLight } from "./lighting.ts";
+import { smoothstep } from "./noise.ts";
+import { StarrySky } from "./stars.ts";
+import type { Survey } from "./survey.ts";
+
+const TABLE = { columns: 24, rows: 28 };
+const FLOATS = 6;
+/** Angles across, radians. The moon a little larger than it is, as everybody remembers it. */
+const SUN_RADIUS = 0.0052;
+const MOON_RADIUS = 0.0075;
+const SUN_LIGHT = 60;
+const MOON_LIGHT = 9e-5;
+const MILKY_WAY = 5.5e-7;
+
+/** Paints what is above the land. */
+export class Sky {
+  readonly #survey: Survey;
+  readonly #clouds: CloudLayer;
+  readonly #stars: StarrySky;
+  readonly #lastRow: number;
+  readonly #table = new Float32Array(TABLE.columns * TABLE.rows * FLOATS);
+  /** The sky just over the horizon, by column: what haze before the land looks like. */
+  readonly horizon: Float32Array;
+
+  constructor(survey: Survey, seed: number) {
+    this.#survey = survey;
+    this.#clouds = new CloudLayer(survey.lens, seed);
+    this.#stars = new StarrySky(survey.lens, seed);
+    this.#lastRow = Math.min(survey.lens.height, Math.ceil(Math.max(...survey.skyline)) + 1);
+    this.horizon = new Float32Array(survey.lens.width * 3);
+  }
+
+  /** @param into red, green, blue for every pixel, any brightness */
+  async paint(
+    into: Float32Array,
+    lighting: Lighting,
+    at: Date,
+    location: Location,
+    signal: AbortSignal,
+  ): Promise<{ sunSeen: number }> {
+    this.#tabulate(lighting);
+    await breathe(signal);
+    const clouds = this.#clouds.at(lighting, this.#lastRow);
+    await breathe(signal);
+    const cloudColours = this.#cloudColours(lighting);
+    const dark = smoothstep(-0.12, -0.26, lighting.sun.y);
+    const milkyWay = dark > 0 ? this.#stars.milkyWay(at, location) : undefined;
+    for (let row = 0; row < this.#lastRow; row++) {
+      this.#row(into, row, lighting, clouds, cloudColours);
+      if (milkyWay !== undefined) this.#addMilkyWay(into, row, clouds, milkyWay, dark);
+      if (row % 96 === 0) await breathe(signal);
+    }
+    if (dark > 0) this.#addStars(into, clouds, at, location, dark);
+    this.#addMoon(into, lighting, clouds);
+    return { sunSeen: this.#addSun(into, lighting, clouds) };
+  }
+
+  #tabulate(lighting: Lighting): void {
+    const { width } = this.#survey.lens;
+    for (let row = 0; row < TABLE.rows; row++) {
+      for (let column = 0; column < TABLE.columns; column++) {
+        const direction = this.#direction((column / (TABLE.columns - 1)) * width, this.#rowOf(row));
+        const { air, haze } = skyLight(lighting, direction);
+        this.#table.set([...air, ...haze], (row * TABLE.columns + column) * FLOATS);
+      }
+    }
+    for (let column = 0; column < width; column++) {
+      const { x, y, z } = this.#direction(column, this.#rowOf(TABLE.rows - 1));
+      const phase = hazePhase(Math.min(0.97, cosine({ x, y, z }, lighting.sun)));
+      const light = this.#lookUp(column, TABLE.rows - 1.001, phase);
+      // Before the land it is partly in the mountains' shadow: the sky's light more than the sun's, the lower it stands.
+      const open = 0.45 + 0.4 * smoothstep(0.05, 0.4, lighting.sun.y);
+      for (let band = 0; band < 3; band++) {
+        const shaded = ((lighting.ambient[band] ?? 0) / Math.PI) * 0.75;
+        this.horizon[column * 3 + band] = shaded + ((light[band] ?? 0) - shaded) * open * 0.8;
+      }
+    }
+  }
+
+  /** Rows of the table are closest together at the horizon, where the sky changes fastest. */
+  #rowOf(tableRow: number): number {
+    const part = tableRow / (TABLE.rows - 1);
+    return this.#survey.lens.horizon * (1 - (1 - part) ** 1.6) - 2;
+  }
+
+  #tableRowOf(row: number): number {
+    const part = 1 - (1 - Math.min(1, Math.max(0, (row + 2) / this.#survey.lens.horizon))) ** (1 / 1.6);
+    return Math.min(TABLE.rows - 1.001, part * (TABLE.rows - 1));
+  }
+
+  #direction(column: number, row: number): Vector {
+    const { width, focal, horizon } = this.#survey.lens;
+    const x = (column - width / 2) / focal;
+    const y = (horizon - row) / focal;
+    const length = Math.sqrt(x * x + y * y + 1);
+    return { x: x / length, y: y / length, z: 1 / length };
+  }
+
+  #lookUp(column: number, tableRow: number, phase: number): Light {
+    const right = (column / this.#survey.lens.width) * (TABLE.columns - 1.001);
+    const column0 = Math.floor(right);
+    const row0 = Math.floor(tableRow);
+    const partX = right - column0;
+    const partY = tableRow - row0;
+    const first = (row0 * TABLE.columns + column0) * FLOATS;
+    const below = first + TABLE.columns * FLOATS;
+    const table = this.#table;
+    const at = (index: number): number => {
+      const top = (table[first + index] ?? 0) * (1 - partX) + (table[first + FLOATS + index] ?? 0) * partX;
+      const bottom = (table[below + index] ?? 0) * (1 - partX) + (table[below + FLOATS + index] ?? 0) * partX;
+      return top + (bottom - top) * partY;
+    };
+    return [at(0) + phase * at(3), at(1) + phase * at(4), at(2) + phase * at(5)];
+  }
+
+  #cloudColours({ atmosphere, key, ambient, clear, weather }: Lighting): { sun: Light; shade: Light } {
+    // The layer still sees a sun that has set for the valley.
+    const strength = key.light[0] + key.light[1] + key.light[2] > 1e-3 || key.direction.y < -0.05 ? 1 : 0;
+    const high = strength === 1 ? atmosphere.transmitted(7, key.direction.y + 0.02) : key.light;
+    const grey = 0.3 - 0.12 * weather.cloud;
+    return {
+      sun: [
+        high[0] * 0.3 * (0.4 + 0.6 * clear),
+        high[1] * 0.3 * (0.4 + 0.6 * clear),
+        high[2] * 0.3 * (0.4 + 0.6 * clear),
+      ],
+      shade: [ambient[0] * grey, ambient[1] * grey * 0.98, ambient[2] * grey * 0.92],
+    };
+  }
+
+  /** Written without allocating: it runs for half a million pixels a picture. */
+  #row(
+    into: Float32Array,
+    row: number,
+    { sun, key }: Lighting,
+    clouds: Clouds,
+    { sun: sunlit, shade }: { sun: Light; shade: Light },
+  ): void {
+    const { skyline, lens } = this.#survey;
+    const { width, focal, horizon } = lens;
+    const light = key.direction;
+    const table = this.#table;
+    const tableRow = this.#tableRowOf(row);
+    const row0 = Math.floor(tableRow);
+    const down = tableRow - row0;
+    const y = (horizon - row - 0.5) / focal;
+    // Far clouds are seen through as much air as the sky behind them.
+    const near = smoothstep(0, 0.2, y) * 0.45 + 0.5;
+    const blockRow = Math.floor(row / CLOUD_BLOCK) * clouds.columns;
+    const blockY = (row % CLOUD_BLOCK) / CLOUD_BLOCK;
+    for (let column = 0; column < width; column++) {
+      if (row > (skyline[column] ?? 0) + 1) continue;
+      const x = (column + 0.5 - width / 2) / focal;
+      const length = Math.sqrt(x * x + y * y + 1);
+      const phase = hazePhase((x * sun.x + y * sun.y + sun.z) / length);
+      const right = (column / width) * (TABLE.columns - 1.001);
+      const column0 = Math.floor(right);
+      const part = right - column0;
+      const topLeft = (row0 * TABLE.columns + column0) * FLOATS;
+      const bottomLeft = topLeft + TABLE.columns * FLOATS;
+      const block = blockRow + Math.floor(column / CLOUD_BLOCK);
+      const density = between(clouds.density, block, clouds.columns, (column % CLOUD_BLOCK) / CLOUD_BLOCK, blockY);
+      const cover = density < 0.003 ? 0 : density * near;
+      let lit = 0;
+      if (cover > 0) {
+        const towards = (x * light.x + y * light.y + light.z) / length;
+        lit =
+          between(clouds.lit, block, clouds.columns, (column % CLOUD_BLOCK) / CLOUD_BLOCK, blockY) *
+          silverLining(towards);
+      }
+      const pixel = (row * width + column) * 3;
+      for (let band = 0; band < 3; band++) {
+        const index = topLeft + band;
+        const under = bottomLeft + band;
+        const top =
+          ((table[index] ?? 0) + phase * (table[index + 3] ?? 0)) * (1 - part) +
+          ((table[index + FLOATS] ?? 0) + phase * (table[index + FLOATS + 3] ?? 0)) * part;
+        const bottom =
+          ((table[under] ?? 0) + phase * (table[under + 3] ?? 0)) * (1 - part) +
+          ((table[under + FLOATS] ?? 0) + phase * (table[under + FLOATS + 3] ?? 0)) * part;
+        const blue = top + (bottom - top) * down;
+        into[pixel + band] = blue * (1 - cover) + cover * ((sunlit[band] ?? 0) * lit + (shade[band] ?? 0));
+      }
+    }
+  }
+
+  #addMilkyWay(
+    into: Float32Array,
+    row: number,
+    clouds: Clouds,
+    glow: (direction: Vector) => number,
+    dark: number,
+  ): void {
+    const { width } = this.#survey.lens;
+    const step = 2;
+    for (let column = 0; column < width; column += step) {
+      if (row > (this.#survey.skyline[column] ?? 0) + 1) continue;
+      const direction = this.#direction(column, row);
+      const light =
+        glow(direction) * MILKY_WAY * dark * this.#through(clouds, column, row) * smoothstep(0, 0.25, direction.y);
+      for (let index = (row * width + column) * 3; index < (row * width + column + step) * 3; index += 3) {
+        into[index] = (into[index] ?? 0) + light * 0.95;
+        into[index + 1] = (into[index + 1] ?? 0) + light * 0.9;
+        into[index + 2] = (into[index + 2] ?? 0) + light;
+      }
+    }
+  }
+
+  #addStars(into: Float32Array, clouds: Clouds, at: Date, location: Location, dark: number): void {
+    // The spot that a star makes is of the lens, not of the sensor's size: fewer pixels, each gets more of it.
+    const gain = (this.#survey.lens.width / 1280) ** 2;
+    this.#stars.each(at, location, (column, row, light, warmth) => {
+      const left = Math.floor(column - 0.5);
+      const top = Math.floor(row - 0.5);
+      for (let y = top; y <= top + 1; y++) {
+        for (let x = left; x <= left + 1; x++) {
+          const share = (1 - Math.abs(column - 0.5 - x)) * (1 - Math.abs(row - 0.5 - y));
+          const amount = light * share * dark * gain * this.#through(clouds, x, y);
+          this.#add(into, x, y, [amount * (0.75 + 0.5 * warmth), amount * 0.95, amount * (1.25 - 0.5 * warmth)]);
+        }
+      }
+    });
+  }
+
+  #addMoon(into: Float32Array, { moon, sun, moonFraction }: Lighting, clouds: Clouds): void {
+    const centre = moon.y > -0.02 ? pixelOf(this.#survey.lens, moon) : undefined;
+    if (centre === undefined) return;
+    const radius = Math.max(2, MOON_RADIUS * this.#survey.lens.focal);
+    // The lit side looks to the sun; how much of it we see, the phase says.
+    const flat = Math.hypot(sun.x - moon.x * 0.5, sun.y - moon.y * 0.5) || 1;
+    const side = { x: (sun.x - moon.x * 0.5) / flat, y: -(sun.y - moon.y * 0.5) / flat };
+    const phase = Math.acos(Math.max(-1, Math.min(1, 2 * moonFraction - 1)));
+    this.#disc(centre, radius, (x, y, cover, column, row) => {
+      const front = Math.sqrt(Math.max(0, 1 - x * x - y * y));
+      const lit = smoothstep(-0.08, 0.12, (x * side.x + y * side.y) * Math.sin(phase) + front * Math.cos(phase));
+      const seas = 0.86 + 0.14 * Math.sin(x * 5 + 2 * y) * Math.cos(y * 4 - x);
+      const amount = MOON_LIGHT * (lit * seas + 0.004) * cover * this.#through(clouds, column, row);
+      this.#add(into, column, row, [amount, amount * 0.97, amount * 0.9]);
+    });
+  }
+
+  /** @returns how much of the sun is seen, 0 to 1: hidden suns do not dazzle */
+  #addSun(into: Float32Array, { sun, atmosphere, clear }: Lighting, clouds: Clouds): number {
+    const centre = sun.y > -0.03 ? pixelOf(this.#survey.lens, sun) : undefined;
+    if (centre === undefined) return 0;
+    const radius = Math.max(2, SUN_RADIUS * this.#survey.lens.focal);
+    const light = atmosphere.transmitted(2, sun.y);
+    let seen = 0;
+    let whole = 0;
+    this.#disc(centre, radius, (x, y, cover, column, row) => {
+      const edge = 0.55 + 0.45 * Math.sqrt(Math.max(0, 1 - x * x - y * y));
+      const through = this.#through(clouds, column, row) ** 2 * (0.08 + 0.92 * clear) * cover;
+      whole += cover;
+      const land = this.#landCover(column, row);
+      seen += through * (1 - land);
+      const amount = SUN_LIGHT * edge * through;
+      this.#add(into, column, row, [amount * light[0], amount * light[1], amount * light[2]]);
+    });
+    return whole > 0 ? seen / whole : 0;
+  }
+
+  #disc(
+    centre: { column: number; row: number },
+    radius: number,
+    draw: (x: number, y: number, cover: number, column: number, row: number) => void,
+  ): void {
+    for (let row = Math.floor(centre.row - radius - 1); row <= centre.row + radius + 1; row++) {
+      for (let column = Math.floor(centre.column - radius - 1); column <= centre.column + radius + 1; column++) {
+        const x = (column + 0.5 - centre.column) / radius;
+        const y = (row + 0.5 - centre.row) / radius;
+        const cover = Math.max(0, Math.min(1, (1 - Math.hypot(x, y)) * radius + 0.5));
+        if (cover > 0) draw(x, y, cover, column, row);
+      }
+    }
+  }
+
+  #landCover(column: number, row: number): number {
+    const { width, height } = this.#survey.lens;
+    if (column < 0 || row < 0 || column >= width || row >= height) return 1;
+    return row >= (this.#survey.skyline[column] ?? 0) ? 1 : 0;
+  }
+
+  #through(clouds: Clouds, column: number, row: number): number {
+    const block = Math.floor(row / CLOUD_BLOCK) * clouds.columns + Math.floor(column / CLOUD_BLOCK);
+    return 1 - (clouds.density[block] ?? 0) * 0.97;
+  }
+
+  #add(into: Float32Array, column: number, row: number, light: Light): void {
+    const { width } = this.#survey.lens;
+    if (column < 0 || column >= width || row < 0 || row > (this.#survey.skyline[column] ?? 0) + 1) return;
+    const pixel = (row * width + column) * 3;
+    for (let band = 0; band < 3; band++) into[pixel + band] = (into[pixel + band] ?? 0) + (light[band] ?? 0);
+  }
+}
+
+function between(values: Float32Array, block: number, columns: number, partX: number, partY: number): number {
+  const top = (values[block] ?? 0) * (1 - partX) + (values[block + 1] ?? 0) * partX;
+  const bottom = (values[block + columns] ?? 0) * (1 - partX) + (values[block + columns + 1] ?? 0) * partX;
+  return top + (bottom - top) * partY;
+}

@@ -1,0 +1,94 @@
+import sharp from "sharp";
+import type { WantedSettings } from "../../contract/commands.ts";
+import type { CameraSettings, Storage } from "../../contract/events.ts";
+import type { CameraDriver, Frame, Readings } from "../cameras/camera-driver.ts";
+import { givenSettings } from "../cameras/wanted-settings.ts";
+import type { Location } from "../capture/sun.ts";
+import { seedOf, smoothNoise } from "./scene/noise.ts";
+import { Scene } from "./scene/scene.ts";
+import { weatherAt } from "./weather.ts";
+
+const DEFAULT_WIDTH = 1280;
+const DEFAULT_QUALITY = 88;
+/** A memory card of 64 GB, partly full. */
+const CARD_BYTES = 64_000_000_000;
+
+export interface SimulatedCameraOptions {
+  /** Whose sun, moon and stars it sees. */
+  location: Location;
+  /** Another one is another mountain. Default: by the location. */
+  seed?: string;
+  /** Pixels. Default 1280. */
+  width?: number;
+  /** Pixels. Default: three quarters of the width. */
+  height?: number;
+}
+
+/** A camera that looks at a mountain which is not there, in the light that there would be. */
+export function createSimulatedCamera(options: SimulatedCameraOptions): CameraDriver {
+  return new SimulatedCamera(options);
+}
+
+class SimulatedCamera implements CameraDriver {
+  readonly about = { model: "Simulated mountain camera", firmware: "1.0" };
+  readonly #location: Location;
+  readonly #seed: number;
+  readonly #width: number;
+  readonly #height: number;
+  /** Made at the first picture: it takes a second or two. */
+  #scene: Promise<Scene> | undefined;
+  readonly #stopped = new AbortController();
+  #usedBytes: number;
+
+  constructor({ location, seed, width = DEFAULT_WIDTH, height = Math.round(width * 0.75) }: SimulatedCameraOptions) {
+    this.#location = location;
+    this.#seed = seedOf(seed ?? `${location.lat},${location.lon}`);
+    this.#width = width;
+    this.#height = height;
+    this.#usedBytes = Math.round(CARD_BYTES * (0.2 + (0.3 * (this.#seed % 1000)) / 1000));
+  }
+
+  async capture(wanted: WantedSettings, at: Date): Promise<Frame> {
+    const settings = givenSettings(wanted);
+    this.#scene ??= Scene.create(this.#seed, this.#width, this.#height, this.#stopped.signal);
+    const scene = await this.#scene;
+    const { pixels, metered } = await scene.picture(at, this.#location, settings, this.#stopped.signal);
+    const quality = settings.quality ?? DEFAULT_QUALITY;
+    const raw = { width: this.#width, height: this.#height, channels: 3 } as const;
+    const jpeg = await sharp(pixels, { raw }).jpeg({ quality, chromaSubsampling: "4:2:0" }).toBuffer();
+    this.#usedBytes = Math.min(CARD_BYTES, this.#usedBytes + jpeg.length);
+    return { jpeg, width: this.#width, height: this.#height, settings: { ...chosen(metered), ...settings, quality } };
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort(new Error("the camera was stopped"));
+  }
+
+  readings(at: Date): Readings {
+    const { temperatureC, humidity, cloud, windMs } = weatherAt(at, this.#location, this.#seed);
+    const storage: Storage = { total_bytes: CARD_BYTES, free_bytes: CARD_BYTES - this.#usedBytes };
+    const charge = 78 + 14 * smoothNoise(at.getTime() / 14_400_000, this.#seed + 17);
+    return {
+      storage,
+      power: { source: "solar", battery_percent: Math.round(Math.min(100, charge)) },
+      weather: {
+        temperature_c: round(temperatureC),
+        humidity_percent: Math.round(humidity * 100),
+        cloud_percent: Math.round(cloud * 100),
+        wind_ms: round(windMs),
+      },
+    };
+  }
+}
+
+/** What an automatic camera would have set for this light: noon in snow is 1/2,000 s at ISO 100. */
+function chosen(metered: number): CameraSettings {
+  const needed = 0.06 / metered / 2000;
+  const iso = needed < 1 / 30 ? 100 : needed < 4 ? 400 : 1600;
+  const exposure = Math.min(25, Math.max(1 / 8000, (needed * 100) / iso));
+  return { exposure_s: Number(exposure.toPrecision(2)), iso, white_balance: "auto" };
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}

@@ -1,0 +1,37 @@
+import { type Location, sunPosition } from "../capture/sun.ts";
+import { smoothNoise } from "./scene/noise.ts";
+
+/** Weather as it might be: it changes over hours, differs from mountain to mountain, and is the same whenever asked. */
+export interface Weather {
+  temperatureC: number;
+  /** 0 to 1. */
+  humidity: number;
+  /** 0 to 1, of the sky. */
+  cloud: number;
+  /** Metres per second. */
+  windMs: number;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** Cooling with height, °C per 1,000 m, for a camera that stands at 1,800 m. */
+const LAPSE_C = 6.5 * 1.8;
+
+export function weatherAt(at: Date, location: Location, seed: number): Weather {
+  const hours = at.getTime() / HOUR_MS;
+  const slow = (channel: number, periodH: number): number => smoothNoise(hours / periodH, seed + channel);
+  // Mostly fair with some quite grey spells: skies like that are worth a camera.
+  const cloud = clamp(0.32 + 0.42 * slow(1, 9) + 0.22 * slow(2, 2.3));
+  const { elevation } = sunPosition(at, location);
+  const yearly = Math.cos((2 * Math.PI * (at.getTime() / DAY_MS - 200)) / 365.25) * Math.sign(location.lat || 1);
+  const sea = 28 - 0.42 * Math.abs(location.lat) + yearly * Math.min(14, 0.28 * Math.abs(location.lat));
+  const daily = 5 * Math.sin((Math.PI / 180) * Math.max(-30, Math.min(60, elevation))) * (1 - 0.5 * cloud);
+  const temperatureC = sea - LAPSE_C + daily + 3 * slow(3, 30);
+  const humidity = clamp(0.58 + 0.25 * (cloud - 0.3) - 0.02 * daily + 0.16 * slow(4, 6));
+  const windMs = Math.max(0.2, 4 + 3.2 * slow(5, 5) + 1.6 * slow(6, 0.7));
+  return { temperatureC, humidity, cloud, windMs };
+}
+
+function clamp(value: number): number {
+  return Math.max(0.02, Math.min(0.98, value));
+}

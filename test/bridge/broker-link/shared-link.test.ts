@@ -1,0 +1,140 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import type { BrokerLink, Delivery } from "../../../bridge/broker-link/broker-link.ts";
+import { shareLink } from "../../../bridge/broker-link/shared-link.ts";
+import type { Cluster } from "../../../bridge/cluster/cluster.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { type RedisPlace, redisPlace } from "../cluster/redis-place.ts";
+import { type RecordingLink, recordingLink } from "../support/recording-link.ts";
+
+/** Nobody is to be taken for dead only because a busy machine let it stand still. */
+const NODE_TIMEOUT_MS = 10_000;
+
+interface Node {
+  cluster: Cluster;
+  /** Its own broker's. */
+  own: RecordingLink;
+  link: BrokerLink & { stop(): void };
+}
+
+let redis: RedisServer;
+let place: RedisPlace;
+let nodes: Node[];
+let nodeTimeoutMs: number;
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.remove());
+beforeEach(() => {
+  place = redisPlace(redis);
+  nodes = [];
+  nodeTimeoutMs = NODE_TIMEOUT_MS;
+});
+afterEach(async () => {
+  for (const { link } of nodes) link.stop();
+  await place.dispose();
+});
+
+async function startNode(...connected: string[]): Promise<Node> {
+  const cluster = await place.open({ heartbeatMs: 100, nodeTimeoutMs });
+  const own = recordingLink();
+  for (const identity of connected) own.connections.add(identity);
+  const identities = () => own.connections;
+  const link = await shareLink({ link: own, identities, cluster, intervalMs: 20, nodesIntervalMs: 100 });
+  const node = { cluster, own, link };
+  nodes.push(node);
+  return node;
+}
+
+test("a device is connected when it is connected to any node, known from the start on", async () => {
+  await startNode("device:north", "service:worker", "user:alice");
+  const there = await startNode();
+  expect(there.link.connected("device:north")).toBe(true);
+  expect(there.link.connected("service:worker")).toBe(true);
+  expect(there.link.connected("device:south")).toBe(false);
+  // Users are nobody's business but their node's.
+  expect(there.link.connected("user:alice")).toBe(false);
+});
+
+test("who comes and goes is told", async () => {
+  const [here, there] = [await startNode(), await startNode()];
+  here.own.connections.add("device:north");
+  await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(true));
+  here.own.connections.delete("device:north");
+  await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(false));
+});
+
+test("a device that moves from node to node is connected all the while", async () => {
+  const [here, there, watcher] = [await startNode("device:north"), await startNode(), await startNode()];
+  for (let round = 0; round < 10; round++) {
+    const [from, to] = round % 2 === 0 ? [here, there] : [there, here];
+    to.own.connections.add("device:north");
+    await vi.waitFor(() => expect(from.link.connected("device:north")).toBe(true));
+    from.own.connections.delete("device:north");
+    expect(watcher.link.connected("device:north")).toBe(true);
+  }
+});
+
+test("twelve thousand devices are told of, in parts", async () => {
+  const names = Array.from({ length: 12_000 }, (_, index) => `device:camera-${index}`);
+  await startNode(...names);
+  const there = await startNode();
+  await vi.waitFor(() => expect(names.filter((name) => !there.link.connected(name))).toEqual([]));
+});
+
+test("a node that dies takes its devices with it", async () => {
+  nodeTimeoutMs = 2_000;
+  const [dead, alive] = [await startNode("device:north"), await startNode()];
+  expect(alive.link.connected("device:north")).toBe(true);
+  await place.kill(dead.cluster);
+  await vi.waitFor(() => expect(alive.link.connected("device:north")).toBe(false));
+});
+
+test("what a device has acknowledged at one node is known once at each", async () => {
+  const [here, there] = [await startNode("device:north"), await startNode()];
+  const heard: Delivery[][] = [[], []];
+  here.link.onDelivered((delivery) => heard[0]?.push(delivery));
+  const unlisten = there.link.onDelivered((delivery) => heard[1]?.push(delivery));
+  const delivery = { identity: "device:north", topic: "a/b", payload: Buffer.from([0, 255, 7]) };
+  here.own.deliver(delivery);
+  here.own.deliver({ ...delivery, identity: "user:alice" });
+  await vi.waitFor(() => expect(heard[1]).toEqual([delivery]));
+  expect(heard[0]).toHaveLength(2);
+  unlisten();
+  here.own.deliver(delivery);
+  await vi.waitFor(() => expect(heard[0]).toHaveLength(3));
+  expect(heard[1]).toHaveLength(1);
+});
+
+test("while Redis is away a node knows its own, and afterwards all again", async () => {
+  const own = await startRedis();
+  place = redisPlace(own);
+  try {
+    const [here, there] = [await startNode("device:north"), await startNode()];
+    await own.stop("SIGKILL");
+    await vi.waitFor(() => expect(here.cluster.trouble).toBeDefined());
+    here.own.connections.add("device:south");
+    expect(here.link.connected("device:south")).toBe(true);
+    await own.startEmpty();
+    await vi.waitFor(() => expect(there.link.connected("device:south")).toBe(true));
+  } finally {
+    for (const { link } of nodes) link.stop();
+    await place.dispose();
+    await own.remove();
+  }
+});
+
+test("a take-over at one node is known at all, once", async () => {
+  const [here, there] = [await startNode(), await startNode()];
+  const heard: string[] = [];
+  here.link.onTakeOver(({ clientId, identity }) => heard.push(`here ${clientId} ${identity}`));
+  there.link.onTakeOver(({ clientId, identity }) => heard.push(`there ${clientId} ${identity}`));
+  there.own.takeOver("cam-1", "device:north");
+  here.own.takeOver("cam-2", "device:south");
+  await vi.waitFor(() => expect(heard).toHaveLength(4));
+  expect(heard.sort()).toEqual([
+    "here cam-1 device:north",
+    "here cam-2 device:south",
+    "there cam-1 device:north",
+    "there cam-2 device:south",
+  ]);
+});

@@ -1,0 +1,111 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { onTestFinished, vi } from "vitest";
+import type { Cluster } from "../../../bridge/cluster/cluster.ts";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
+import { type BridgeIngest, createIngest } from "../../../bridge/ingest.ts";
+import type { Entry, Journal } from "../../../bridge/journal/journal.ts";
+import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
+import { openPreviews } from "../../../bridge/previews/previews.ts";
+import { topicTree } from "../../../contract/topics.ts";
+import { recordingLink } from "../support/recording-link.ts";
+
+export const tree = topicTree();
+export const logger = pino({ level: "silent" });
+export const START = Date.UTC(2026, 2, 12, 3, 10);
+
+/** What those who watch the journal work with: a real journal and real documents, which a restart finds again. */
+export interface Place {
+  journal: Journal;
+  cluster: Cluster;
+  ingest: BridgeIngest;
+  /** Every entry of this run, as it became durable. */
+  entries: Entry[];
+  /** As an MQTT client that was let through. */
+  say(topic: string, body: unknown, options?: { retain?: boolean }): Promise<void>;
+  /** What was published to a topic in this run: event and data, oldest first. */
+  said(topic: string): { event: string; data: unknown }[];
+  /** Returns when everything that is being published is in the journal. */
+  settled(): Promise<void>;
+  /** Ends and opens everything again on the same disk. */
+  restart(options?: { retentionEvents?: number }): Promise<void>;
+}
+
+/** Stops `Date` and intervals; the disk goes on. Undone after the test. */
+export function stopTheClock(at = START): void {
+  vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: at });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+}
+
+export async function openPlace(): Promise<Place> {
+  const path = await mkdtemp(join(tmpdir(), "skylapse-watch-"));
+  let close: () => Promise<void> = async () => {};
+  let open = await run();
+
+  async function run(retentionEvents = 10_000) {
+    const journal = await openLevelJournal({
+      ...{ path: join(path, "journal"), sync: false, retentionEvents, retentionHours: 24, logger },
+    });
+    const cluster = await openLocalCluster({ path: join(path, "cluster"), logger });
+    const previews = await openPreviews({ path: join(path, "previews") });
+    const channels = new Map();
+    const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes: 262_144, logger });
+    ingest.attach(recordingLink());
+    const entries: Entry[] = [];
+    journal.follow((batch) => void entries.push(...batch));
+    close = async () => {
+      await previews.close();
+      await cluster.stop();
+      await journal.close();
+    };
+    return { journal, cluster, ingest, entries };
+  }
+
+  onTestFinished(async () => {
+    await close();
+    await rm(path, { recursive: true });
+  });
+
+  const place: Place = {
+    ...open,
+    async say(topic, body, { retain = false } = {}) {
+      const owner = /^(cameras|processing)\/([^/]+)/.exec(topic);
+      const identity = `${owner?.[1] === "cameras" ? "device" : "service"}:${owner?.[2]}`;
+      const payload = body === null ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
+      await open.ingest.accept({ identity, topic: `${tree.root}/${topic}`, payload, qos: 1, retain });
+    },
+    said: (topic) =>
+      open.entries
+        .filter((entry) => entry.topic === `${tree.root}/${topic}`)
+        .map((entry) => {
+          const { event, data } = JSON.parse(`{${entry.body}}`);
+          return { event, data };
+        }),
+    // Two in a row: what follows the publication of the first was appended before the second.
+    async settled() {
+      for (let turn = 0; turn < 4; turn++)
+        await open.ingest.publish({ topic: { kind: "system", name: "marker" }, event: "marker", data: { turn } });
+    },
+    async restart({ retentionEvents } = {}) {
+      await close();
+      open = await run(retentionEvents);
+      Object.assign(place, open);
+    },
+  };
+  return place;
+}
+
+let ids = 0;
+
+/** As a camera's outbox sends it. */
+export function envelope(
+  event: string,
+  data: unknown,
+  more: { seq?: number; session?: string; historical?: boolean; timestamp?: string } = {},
+): Record<string, unknown> {
+  return { v: 1, id: `e${++ids}`, timestamp: new Date().toISOString(), session: "s1", event, data, ...more };
+}

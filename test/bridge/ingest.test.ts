@@ -1,0 +1,368 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { type Logger, pino } from "pino";
+import { ulid } from "ulid";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import type { IncomingPublication } from "../../bridge/broker-link/broker-link.ts";
+import { channelNotices, createIngest, PublicationRefusedError, RESERVED_CHANNELS } from "../../bridge/ingest.ts";
+import { type Entry, StoreUnavailableError } from "../../bridge/journal/journal.ts";
+import { type JournalLimits, openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
+import { openPreviews } from "../../bridge/previews/previews.ts";
+import { smallJpeg } from "../support/jpeg.ts";
+import { recordingLink } from "./support/recording-link.ts";
+import { logger, tree } from "./websocket/server.ts";
+
+const NOW = Date.parse("2026-03-01T06:30:00.000Z");
+const JPEG = smallJpeg("one");
+
+interface OpenOptions {
+  limits: Partial<JournalLimits>;
+  isRegistered: (camera: string) => boolean;
+  log: Logger;
+}
+
+async function openIngest(path?: string, more: Partial<OpenOptions> = {}) {
+  const folder = path ?? (await mkdtemp(join(tmpdir(), "skylapse-ingest-")));
+  if (path === undefined) onTestFinished(() => rm(folder, { recursive: true }));
+  const retention = { retentionEvents: 10_000, retentionHours: 24 };
+  const { limits = {}, isRegistered, log = logger } = more;
+  const journal = await openLevelJournal({ path: join(folder, "journal"), sync: false, logger, ...retention, limits });
+  onTestFinished(() => journal.close());
+  const previews = await openPreviews({ path: join(folder, "previews") });
+  const channels = new Map();
+  const ingest = createIngest({
+    ...{ journal, tree, channels, previews, maxPayloadBytes: 10_000, logger: log, now: () => NOW },
+    ...(isRegistered === undefined ? {} : { isRegistered }),
+  });
+  const entries: Entry[] = [];
+  journal.follow((batch) => entries.push(...batch));
+  return { folder, journal, ingest, previews, entries };
+}
+
+function publication(topic: string, body: unknown, more: Partial<IncomingPublication> = {}): IncomingPublication {
+  const payload = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+  return { identity: "device:north", topic: `skylapse/v1/${topic}`, payload, qos: 1, retain: false, ...more };
+}
+
+const content = (entry: Entry | undefined) => JSON.parse(`{${entry?.body}}`);
+const envelope = {
+  v: 1,
+  id: "01J1",
+  timestamp: "2026-03-01T06:00:00Z",
+  session: "boot-1",
+  seq: 1,
+  event: "x",
+  data: 7,
+};
+
+describe("a publication", () => {
+  it("becomes an entry under its channels, with what its envelope says", async () => {
+    const { ingest, entries } = await openIngest();
+    const body = { ...envelope, event: "capture.completed", data: { capture: "c1" } };
+    expect(await ingest.accept(publication("cameras/north/events/capture.completed", body))).toEqual({
+      ...{ position: 1, forward: true },
+    });
+    expect(entries).toMatchObject([{ channels: ["camera:north", "dashboard"], camera: "north", state: undefined }]);
+    expect(content(entries[0])).toEqual({
+      ...{ event: "capture.completed", data: { capture: "c1" }, timestamp: "2026-03-01T06:00:00Z", id: "01J1" },
+      ...{ camera: "north", topic: "cameras/north/events/capture.completed", seq: envelope.seq },
+    });
+    expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 0 });
+  });
+
+  it("that is repeated is acknowledged again, and neither recorded nor forwarded", async () => {
+    const { ingest, entries } = await openIngest();
+    await ingest.accept(publication("cameras/north/events/x", envelope));
+    const repeated = await ingest.accept(publication("cameras/north/events/x", envelope));
+    expect(repeated).toEqual({ position: undefined, forward: false });
+    expect(entries).toHaveLength(1);
+    expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 1 });
+  });
+
+  it("names its camera by its topic, whatever the payload says, and keeps a time far ahead as it is", async () => {
+    const { ingest, entries } = await openIngest();
+    const timestamp = "2099-01-01T00:00:00Z";
+    const body = { ...envelope, timestamp, data: { camera: "south" }, camera: "south" };
+    await ingest.accept(publication("cameras/north/events/x", body));
+    expect(content(entries[0])).toMatchObject({ camera: "north", timestamp, data: { camera: "south" } });
+  });
+
+  it("without an envelope is wrapped and given the time of now", async () => {
+    const { ingest, entries } = await openIngest();
+    await ingest.accept(publication("cameras/north/state/power", Buffer.from("off"), { retain: true }));
+    expect(content(entries[0])).toMatchObject({
+      ...{ event: "resource.update", data: { text: "off" }, timestamp: "2026-03-01T06:30:00.000Z" },
+    });
+  });
+
+  it("that is retained sets the state of its topic, an empty one clears it, a historical one leaves it", async () => {
+    const { ingest, journal, entries } = await openIngest();
+    const topic = "cameras/north/state/power";
+    const state = () => journal.state(`skylapse/v1/${topic}`)?.position;
+    await ingest.accept(publication(topic, { source: "solar" }, { retain: true }));
+    await ingest.accept(publication(topic, { source: "mains" }));
+    const late = publication(topic, { ...envelope, historical: true }, { retain: true });
+    expect(await ingest.accept(late)).toEqual({ position: 3, forward: true, historical: true });
+    expect(state()).toBe(1);
+    expect(content(entries[2])).toMatchObject({ historical: true });
+    await ingest.accept(publication(topic, Buffer.alloc(0), { retain: true }));
+    expect(state()).toBeUndefined();
+    expect(entries.map((entry) => entry.state)).toEqual(["set", undefined, undefined, "clear"]);
+    expect(content(entries[3])).toMatchObject({ event: "state.cleared", data: null });
+  });
+
+  it("that clears an alert says which", async () => {
+    const { ingest, entries } = await openIngest();
+    await ingest.accept(publication("cameras/north/alerts/disk-full", Buffer.alloc(0), { retain: true }));
+    expect(content(entries[0])).toMatchObject({ event: "alert.cleared", data: { alert: "disk-full" } });
+    expect(entries[0]).toMatchObject({ channels: ["alerts", "camera:north", "dashboard"], state: "clear" });
+  });
+
+  it.each([
+    "cameras/north/link",
+    "cameras/north/commands/reboot",
+    "cameras/north/replies/reboot",
+    "cameras/north/own/x",
+  ])("to %s is recorded, and on no channel", async (topic) => {
+    const { ingest, entries } = await openIngest();
+    expect(await ingest.accept(publication(topic, { status: "online" }))).toMatchObject({ position: 1 });
+    expect(entries[0]?.channels).toEqual([]);
+  });
+
+  it("outside the root is forwarded and not recorded", async () => {
+    const { ingest, entries } = await openIngest();
+    const foreign = await ingest.accept(publication("x", 1, { topic: "home/kitchen" }));
+    expect(foreign).toEqual({ position: undefined, forward: true });
+    expect(entries).toEqual([]);
+    expect(ingest.stats().foreign).toBe(1);
+  });
+
+  it("that is too large, or to no topic of the system, is refused by name", async () => {
+    const { ingest } = await openIngest();
+    const large = publication("cameras/north/events/x", Buffer.alloc(10_001));
+    await expect(ingest.accept(large)).rejects.toThrow("10001 bytes, more than MAX_PAYLOAD_BYTES 10000");
+    await expect(ingest.accept(publication("kitchen/light", 1))).rejects.toThrow(PublicationRefusedError);
+    expect(ingest.stats().refused).toBe(2);
+  });
+
+  it("of QoS 0 is not waited for, and when the store fails it is dropped", async () => {
+    const { ingest, journal, entries } = await openIngest();
+    const append = vi.spyOn(journal, "append");
+    const once = publication("cameras/north/events/x", 1, { qos: 0 });
+    expect(await ingest.accept(once)).toEqual({ position: undefined, forward: true });
+    await expect.poll(() => entries).toHaveLength(1);
+    expect(append.mock.calls[0]?.[0].publish).toBeUndefined();
+    await journal.close();
+    expect(await ingest.accept(once)).toEqual({ position: undefined, forward: true });
+    await expect.poll(() => ingest.stats()).toMatchObject({ accepted: 1, dropped: 1, failed: 1 });
+  });
+
+  it("of QoS 0 is dropped when ten thousand are waited for", async () => {
+    const { ingest, journal } = await openIngest();
+    const never = new Promise<never>(() => {});
+    vi.spyOn(journal, "append").mockReturnValue(never);
+    const once = publication("cameras/north/events/x", 1, { qos: 0 });
+    for (let count = 0; count < 10_002; count++) await ingest.accept(once);
+    expect(ingest.stats().dropped).toBe(2);
+  });
+
+  it("that the store does not take is not accepted", async () => {
+    const { ingest, journal } = await openIngest();
+    await journal.close();
+    await expect(ingest.accept(publication("cameras/north/events/x", 1))).rejects.toThrow(StoreUnavailableError);
+    expect(ingest.stats()).toMatchObject({ accepted: 0, failed: 1 });
+  });
+
+  it("has the place in the order that its arrival gives it", async () => {
+    const { ingest, entries } = await openIngest();
+    const accepted = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => ingest.accept(publication("cameras/north/events/x", index))),
+    );
+    expect(accepted.map(({ position }) => position)).toEqual(Array.from({ length: 50 }, (_, index) => index + 1));
+    expect(entries.map((entry) => content(entry).data)).toEqual(Array.from({ length: 50 }, (_, index) => index));
+  });
+
+  it("of any bytes becomes one JSON object, or is refused by name", async () => {
+    const { ingest, entries } = await openIngest();
+    const json = fc.json({ maxDepth: 5 }).map((text) => Buffer.from(text));
+    const bytes = fc.uint8Array({ maxLength: 200 }).map((array) => Buffer.from(array));
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(json, bytes), async (payload) => {
+        const { position } = await ingest.accept(publication("cameras/north/events/x", payload));
+        expect(content(entries[(position ?? 0) - 1])).toMatchObject({ camera: "north" });
+      }),
+    );
+  });
+});
+
+describe("a preview", () => {
+  const topic = "cameras/north/previews/c1";
+
+  it("is kept as a file, and what is recorded is where it can be had", async () => {
+    const { ingest, previews, entries } = await openIngest();
+    expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: true });
+    const kept = await previews.read("north");
+    expect(kept?.jpeg).toEqual(JPEG);
+    expect(content(entries[0])).toEqual({
+      ...{ event: "preview.updated", timestamp: "2026-03-01T06:30:00.000Z", camera: "north", topic },
+      data: { capture: "c1", url: "/cameras/north/latest.jpg", etag: kept?.preview.etag, size_bytes: JPEG.length },
+    });
+    expect(entries[0]).toMatchObject({ channels: ["camera:north", "dashboard"] });
+  });
+
+  it("that is sent again is one event; another picture under the same name is another", async () => {
+    const { ingest, entries } = await openIngest();
+    await ingest.accept(publication(topic, JPEG));
+    expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: false });
+    await ingest.accept(publication(topic, smallJpeg("another")));
+    expect(entries).toHaveLength(2);
+  });
+
+  it("from a backlog is history: what is newer stays the latest", async () => {
+    const { ingest, entries } = await openIngest();
+    const [early, late] = [ulid(Date.now() - 60_000), ulid(Date.now())].map((id) => id.toLowerCase());
+    for (const capture of [late, early])
+      await ingest.accept(publication(`cameras/north/previews/${capture}`, smallJpeg(`${capture}`)));
+    expect(content(entries[0])).not.toHaveProperty("historical");
+    expect(content(entries[1])).toMatchObject({ event: "preview.updated", data: { capture: early }, historical: true });
+  });
+
+  it.each([
+    ["is no JPEG", Buffer.from("GIF89a, and more"), "no JPEG"],
+    ["is empty", Buffer.alloc(0), "no JPEG"],
+    ["is too large", Buffer.alloc(10_001), "MAX_PAYLOAD_BYTES"],
+  ])("that %s is refused by name", async (_, payload, reason) => {
+    const { ingest, entries } = await openIngest();
+    await expect(ingest.accept(publication(topic, payload))).rejects.toThrow(reason);
+    expect(entries).toEqual([]);
+  });
+});
+
+it("more previews than are written at once wait for their turn, and none is refused", async () => {
+  const { ingest } = await openIngest();
+  const many = Array.from({ length: 100 }, (_, index) =>
+    ingest.accept(publication(`cameras/c${index % 3}/previews/c${index}`, JPEG, { identity: `device:c${index % 3}` })),
+  );
+  await Promise.all(many);
+  expect(ingest.stats()).toMatchObject({ accepted: 100, failed: 0 });
+});
+
+describe("an event of the backend", () => {
+  const status = { topic: { kind: "system", name: "status" }, event: "system.status", retain: true } as const;
+
+  it("is recorded, then published with an envelope, then known to be out", async () => {
+    const { ingest, journal, entries } = await openIngest();
+    const link = recordingLink();
+    const emitted = vi.spyOn(journal, "emitted");
+    ingest.attach(link);
+    expect(await ingest.publish({ ...status, data: { status: "ok" } })).toEqual({ position: 1 });
+    await expect.poll(() => emitted.mock.calls).toEqual([[1]]);
+    const [published] = link.publications;
+    expect(published).toMatchObject({ topic: "skylapse/v1/system/status", qos: 1, retain: true });
+    const said = JSON.parse(String(published?.payload));
+    expect(said).toMatchObject({ v: 1, event: "system.status", data: { status: "ok" } });
+    expect(content(entries[0])).toMatchObject({ id: said.id, timestamp: "2026-03-01T06:30:00.000Z" });
+    expect(entries[0]).toMatchObject({ state: "set", channels: ["system", "dashboard"] });
+  });
+
+  it("of null that is retained clears its topic", async () => {
+    const { ingest, entries } = await openIngest();
+    const link = recordingLink();
+    ingest.attach(link);
+    await ingest.publish({ ...status, data: null });
+    expect(entries[0]?.state).toBe("clear");
+    expect(link.publications[0]?.payload).toHaveLength(0);
+  });
+
+  it("waits for the link, and goes out in order when that is attached", async () => {
+    const { ingest } = await openIngest();
+    await ingest.publish({ ...status, data: 1 });
+    await ingest.publish({ ...status, data: 2 });
+    const link = recordingLink();
+    ingest.attach(link);
+    expect(link.publications.map(({ payload }) => JSON.parse(String(payload)).data)).toEqual([1, 2]);
+  });
+
+  it("waits for the link up to ten thousand; more are left to the next run", async () => {
+    const { ingest } = await openIngest();
+    await Promise.all(Array.from({ length: 10_001 }, (_, data) => ingest.publish({ ...status, data })));
+    const link = recordingLink();
+    ingest.attach(link);
+    expect(link.publications).toHaveLength(10_000);
+  });
+
+  it("that the broker does not take is sent by the next run, as is what a device had sent; each once", async () => {
+    const first = await openIngest();
+    const broken = recordingLink();
+    broken.failure = new Error("broker gone");
+    first.ingest.attach(broken);
+    await first.ingest.accept(publication("cameras/north/events/a", "device"));
+    await first.ingest.publish({ ...status, data: "backend" });
+    const { position } = await first.ingest.accept(publication("cameras/north/events/b", "delivered"));
+    first.ingest.emitted(position ?? 0);
+    await first.ingest.accept(publication("cameras/north/previews/c1", JPEG));
+    await first.journal.close();
+
+    const second = await openIngest(first.folder);
+    const link = recordingLink();
+    await second.ingest.publish({ ...status, data: "new" });
+    second.ingest.attach(link);
+    await second.ingest.replayUnemitted();
+    const topics = () => link.publications.map((published) => published.topic.replace("skylapse/v1/", ""));
+    expect(topics().toSorted()).toEqual(["cameras/north/events/a", "system/status", "system/status"]);
+    await second.journal.close();
+
+    const third = await openIngest(first.folder);
+    link.publications.length = 0;
+    third.ingest.attach(link);
+    await third.ingest.replayUnemitted();
+    expect(topics()).toEqual([]);
+  });
+});
+
+describe("a broadcast by MQTT", () => {
+  const to = (channel: string) => publication(`channels/${channel}/events/a.b`, {}, { identity: "user:eve" });
+
+  it("goes to channels that are built in, declared, of a registered camera, or have been spoken in", async () => {
+    const { ingest, journal } = await openIngest(undefined, { isRegistered: (camera) => camera === "registered" });
+    await ingest.accept(publication("cameras/heard-of/events/a.b", {}));
+    for (const channel of ["dashboard", "camera:registered", "camera:heard-of"])
+      expect(await ingest.accept(to(channel))).toMatchObject({ forward: true });
+    for (const channel of ["nowhere", "camera:never-heard-of"]) {
+      await expect(ingest.accept(to(channel))).rejects.toThrow(PublicationRefusedError);
+      expect(journal.hasChannel(channel)).toBe(false);
+    }
+  });
+
+  it("that is refused is told of by the broker, which bounds how often, and not here", async () => {
+    const lines: string[] = [];
+    const log = pino({ level: "info" }, { write: (line: string) => lines.push(line) });
+    const { ingest } = await openIngest(undefined, { log });
+    await expect(ingest.accept(to("camera:c0"))).rejects.toMatchObject({
+      permanent: true,
+      reason: "no_channel",
+      message: expect.stringContaining("no camera c0 is registered"),
+    });
+    expect(lines).toEqual([]);
+  });
+});
+
+describe("the last places for channels in the journal", () => {
+  it("are for registered cameras: others are refused by name, and known ones go on", async () => {
+    const { ingest, journal } = await openIngest(undefined, {
+      limits: { maxChannels: RESERVED_CHANNELS + 3 },
+      isRegistered: (camera) => camera.startsWith("registered"),
+    });
+    const say = (camera: string) => ingest.accept(publication(`cameras/${camera}/events/a.b`, {}));
+    await say("one");
+    expect(channelNotices(journal)).toEqual([]);
+    await say("two");
+    expect(channelNotices(journal)).toEqual([expect.stringMatching(/^the journal has 20000 places for channels left/)]);
+    expect(journal.freeChannels).toBe(RESERVED_CHANNELS);
+    await expect(say("three")).rejects.toThrow(/register three \(npx skylapse camera add three\)/);
+    for (const camera of ["one", "registered-1", "registered-2"])
+      expect(await say(camera)).toMatchObject({ forward: true });
+  });
+});

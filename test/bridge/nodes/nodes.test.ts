@@ -1,0 +1,316 @@
+import { once } from "node:events";
+import { pino } from "pino";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { topicTree } from "../../../contract/topics.ts";
+import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { startRunningClock } from "../../support/running-clock.ts";
+import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
+import { connect, TestClient } from "../websocket/client.ts";
+
+const logger = pino({ level: "silent" });
+const NO_LIMITS = { MAX_CONNECTIONS_PER_ADDRESS: "0", SHUTDOWN_SPREAD_MS: "0" };
+const FAST = { heartbeatMs: 200, nodeTimeoutMs: 3_000 };
+
+let server: RedisServer;
+let accesses: RedisAccess[];
+let bridges: TestBridge[];
+let prefix = 0;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.remove());
+beforeEach(async () => {
+  prefix++;
+  [accesses, bridges] = [[], []];
+  for (let index = 0; index < 3; index++) bridges.push(await startNode());
+});
+afterEach(async () => {
+  await Promise.all(bridges.map((bridge) => bridge.stop()));
+  await Promise.all(accesses.map((access) => access.close()));
+});
+
+async function startNode(env: Record<string, string> = {}): Promise<TestBridge> {
+  const access = openRedis({ url: server.url, prefix: `nodes-${prefix}`, logger });
+  accesses.push(access);
+  return await startTestBridge({ env, redis: { access, cluster: FAST } });
+}
+
+function node(index: number): TestBridge {
+  const bridge = bridges[index];
+  if (bridge === undefined) throw new Error("no such node");
+  return bridge;
+}
+
+const tree = topicTree();
+
+/** The events of a topic that the journal has from now on. */
+function follow({ journal }: TestBridge, topic: string): string[] {
+  const events: string[] = [];
+  journal.follow((entries) => {
+    for (const entry of entries) if (entry.topic === topic) events.push(JSON.parse(`{${entry.body}}`).event);
+  });
+  return events;
+}
+
+const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
+
+describe("MAX_CONNECTIONS_PER_USER", () => {
+  it("holds over all nodes: the newcomer is refused with 4004, and let in when another has left", async () => {
+    const token = node(0).mint("dashboard:read");
+    const clients = [];
+    for (let index = 0; index < 5; index++) clients.push(await connect(urlOf(node(index % 3)), token));
+    const refused = await new TestClient(urlOf(node(1))).opened();
+    refused.send({ type: "auth", token });
+    expect(await refused.next("auth_error")).toMatchObject({
+      code: 4004,
+      error: "More than 5 connections of one user: close another first",
+    });
+    expect((await refused.closed).code).toBe(4004);
+    clients[0]?.ws.close();
+    await vi.waitFor(() => connect(urlOf(node(2)), token));
+  });
+
+  it("forgets what a dead node had", async () => {
+    const token = node(0).mint("dashboard:read");
+    for (let index = 0; index < 5; index++) await connect(urlOf(node(0)), token);
+    await accesses[0]?.close();
+    await vi.waitFor(() => connect(urlOf(node(1)), token), { interval: 100 });
+  });
+});
+
+describe("GET /stats", () => {
+  it("has this node's figures, and those of all", async () => {
+    const token = node(0).mint("dashboard:read");
+    for (const index of [0, 0, 1]) await connect(urlOf(node(index)), token);
+    await vi.waitFor(async () => {
+      const { body } = await node(1).call("/stats");
+      expect(body).toMatchObject({ total_connections: 1, cluster: { total_connections: 3 } });
+      expect(body.cluster.nodes).toHaveLength(3);
+      expect(body.cluster.nodes.map(({ id }: { id: string }) => id)).toContain(body.node.id);
+    });
+  });
+
+  it("counts what happened at any node once, since the first start of the first node", async () => {
+    await node(0).call("/broadcast", { method: "POST", body: { event: "a.b" } });
+    await node(1).call("/broadcast", { method: "POST", body: { event: "a.b" } });
+    await node(1).say("cameras/north/events/capture.completed", { n: 1 });
+    const before = (await node(2).call("/stats")).body.totals;
+    await vi.waitFor(
+      async () => {
+        const { totals } = (await node(2).call("/stats")).body;
+        expect(totals).toMatchObject({ since: before.since, starts: 3, counts: { broadcasts: 2 } });
+        // Each node also says itself what it is: some events more, but not each three times.
+        expect(totals.counts.events).toBe(bridges.reduce((sum, { journal }) => Math.max(sum, journal.head), 0));
+      },
+      { interval: 200 },
+    );
+    await Promise.all(bridges.map((bridge) => bridge.stop()));
+    const next = await startNode();
+    bridges.push(next);
+    await vi.waitFor(async () =>
+      expect((await next.call("/stats")).body.totals).toMatchObject({ starts: 4, counts: { broadcasts: 2 } }),
+    );
+  });
+});
+
+describe("/connections", () => {
+  it("lists those of all nodes, and closes one of another node", async () => {
+    const token = node(0).mint("dashboard:read");
+    const clients = [];
+    for (const index of [0, 1, 2]) clients.push(await connect(urlOf(node(index)), token));
+    const { body } = await node(0).call("/connections", { token: OPERATOR_KEY });
+    expect(body.connections).toHaveLength(3);
+    expect(body).not.toHaveProperty("silent_nodes");
+    const elsewhere = body.connections.find(
+      ({ node: id }: { node: string }) => id === node(2).cluster.nodeId,
+    ).connection_id;
+    const end = clients[2]?.closed;
+    const answer = await node(0).call(`/connections/${elsewhere}`, { method: "DELETE", token: OPERATOR_KEY });
+    expect(answer.status).toBe(204);
+    expect((await end)?.code).toBe(4005);
+    expect(clients[1]?.ws.readyState).toBe(1);
+    const none = await node(0).call(`/connections/${elsewhere}`, { method: "DELETE", token: OPERATOR_KEY });
+    expect(none.status).toBe(404);
+  });
+
+  it("lists a thousand of another node, and says how many more there are", async () => {
+    const [here, there] = [await startNode(), await startNode({ MAX_CONNECTIONS_PER_USER: "0", ...NO_LIMITS })];
+    bridges.push(here, there);
+    const token = there.mint("dashboard:read");
+    await Promise.all(Array.from({ length: 1_003 }, () => connect(urlOf(there), token)));
+    const { body } = await here.call("/connections", { token: OPERATOR_KEY });
+    expect(body.connections).toHaveLength(1_000);
+    expect(body.not_listed).toBe(3);
+  });
+
+  it("names the nodes that do not answer, within a moment", async () => {
+    await connect(urlOf(node(1)), node(0).mint("dashboard:read"));
+    const silent = node(2).cluster.nodeId;
+    await accesses[2]?.close();
+    const elapsedMs = startRunningClock();
+    const { body } = await node(0).call("/connections", { token: OPERATOR_KEY });
+    expect(elapsedMs()).toBeLessThan(10_000);
+    expect(body.connections).toHaveLength(1);
+    expect(body.silent_nodes).toEqual([silent]);
+  });
+});
+
+describe("an event", () => {
+  it("that one node accepts is seen at all, under the same position", async () => {
+    const token = node(0).mint("camera:read");
+    const clients = [];
+    for (const index of [0, 1, 2]) {
+      const client = await connect(urlOf(node(index)), token);
+      await client.subscribe("camera:north");
+      clients.push(client);
+    }
+    await node(1).say("cameras/north/events/capture.completed", { n: 1 });
+    const events = await Promise.all(
+      clients.map((client) => client.next("dashboard_event", ({ event }) => event === "capture.completed")),
+    );
+    expect(new Set(events.map(({ position }) => position)).size).toBe(1);
+  });
+});
+
+describe("the register", () => {
+  it("that answers late lets a client send on before it knows, and loses nothing of it", async () => {
+    const client = new TestClient(urlOf(node(0)));
+    await once(client.ws, "open");
+    client.send({ type: "auth", token: node(0).mint("dashboard:read"), id: 1 });
+    client.send({ type: "subscribe", channel: "dashboard", id: 2 });
+    client.send({ type: "ping", id: 3 });
+    await client.next("pong");
+    expect(client.messages.slice(0, 3).map(({ type }) => type)).toEqual([
+      "auth_success",
+      "subscription_result",
+      "pong",
+    ]);
+  });
+});
+
+describe("a camera's presence", () => {
+  const PRESENCE = tree.build({ kind: "camera-state", camera: "north", name: "presence" });
+  const LINK = "cameras/north/link";
+  const presenceAt = async (index: number) => (await node(index).call("/cameras/north", { token: OPERATOR_KEY })).body;
+
+  beforeEach(async () => {
+    await Promise.all(bridges.map((bridge) => bridge.stop()));
+    bridges = [];
+    for (let index = 0; index < 3; index++) bridges.push(await startNode({ PRESENCE_GRACE_MS: "100" }));
+  });
+
+  it("changes once, however many nodes there are, and is known at each", async () => {
+    const events = follow(node(2), PRESENCE);
+    await node(1).say(LINK, { status: "online", session: "s1" }, true);
+    for (const index of [0, 1, 2])
+      await vi.waitFor(async () => expect((await presenceAt(index)).presence?.status).toBe("online"));
+    await node(2).say(LINK, { status: "offline", session: "s1" }, true);
+    await vi.waitFor(() => expect(events).toContain("camera.offline"));
+    expect(events).toEqual(["camera.online", "camera.offline"]);
+  });
+
+  it("goes on at another node when the one that followed it stops, and a new node does not call it unknown", async () => {
+    const events = follow(node(2), PRESENCE);
+    await node(1).say(LINK, { status: "online", session: "s1" }, true);
+    await vi.waitFor(() => expect(events).toEqual(["camera.online"]));
+    const added = await startNode({ PRESENCE_GRACE_MS: "100" });
+    bridges.push(added);
+    await bridges[0]?.stop();
+    // Said while nobody follows: whoever does next makes of it what it means.
+    await node(1).say(LINK, { status: "offline", session: "s1" }, true);
+    await vi.waitFor(() => expect(events).toContain("camera.offline"));
+    expect(events).toEqual(["camera.online", "camera.offline"]);
+  });
+});
+
+describe("an alert", () => {
+  it("is raised once, however many nodes there are, and cleared once by those that are left", async () => {
+    const events = follow(node(2), tree.build({ kind: "camera-alert", camera: "north", name: "disk" }));
+    const storage = (free_bytes: number) =>
+      node(2).say("cameras/north/state/storage", { total_bytes: 100, free_bytes }, true);
+    await storage(5);
+    await vi.waitFor(() => expect(events).toEqual(["alert.raised"]));
+    // Whichever of them watched: what it knew, the next one knows.
+    await Promise.all([node(0).stop(), node(1).stop()]);
+    await storage(50);
+    await vi.waitFor(() => expect(events).toEqual(["alert.raised", "alert.cleared"]));
+  });
+});
+
+describe("commands to one camera", () => {
+  const command = { type: "command", camera: "north", name: "capture.now", args: {}, expires_in: 20 };
+
+  async function commander(index: number): Promise<TestClient> {
+    node(index).link.connections.add("device:north");
+    return await connect(urlOf(node(index)), node(index).mint("camera:control"));
+  }
+
+  async function queued(count: number): Promise<void> {
+    await vi.waitFor(async () => {
+      const queue = await node(0).cluster.documents.get("command-queues", "north");
+      expect(queue?.value ?? []).toHaveLength(count);
+    });
+  }
+
+  async function answer(index: number): Promise<void> {
+    const publication = node(index).link.publications.findLast(({ topic }) => topic.includes("/commands/"));
+    const { id } = JSON.parse(String(publication?.payload));
+    const reply = { command_id: id, status: "succeeded" };
+    await node(index).say("cameras/north/replies/capture.now", reply);
+  }
+
+  it("of all nodes are done one after the other, in the order they came", async () => {
+    const clients = [await commander(0), await commander(1), await commander(2)];
+    for (const [index, client] of clients.entries()) {
+      client.send({ ...command, id: index });
+      await queued(index + 1);
+    }
+    const sent = () => bridges.map(({ link }) => link.publications.filter(({ topic }) => topic.includes("/commands/")));
+    await vi.waitFor(() => expect(sent().map(({ length }) => length)).toEqual([1, 0, 0]));
+    await answer(0);
+    await clients[0]?.next("command_result", ({ status }) => status === "succeeded");
+    await vi.waitFor(() => expect(sent().map(({ length }) => length)).toEqual([1, 1, 0]));
+    await answer(1);
+    await vi.waitFor(() => expect(sent().map(({ length }) => length)).toEqual([1, 1, 1]));
+    await answer(2);
+    await clients[2]?.next("command_result", ({ status }) => status === "succeeded");
+    await queued(0);
+  });
+
+  it("share MAX_COMMANDS_PER_CAMERA", async () => {
+    const tight = await startNode({ MAX_COMMANDS_PER_CAMERA: "1" });
+    bridges.push(tight);
+    const clients = [await commander(0), await commander(1), await commander(3)];
+    for (const [index, client] of clients.slice(0, 2).entries()) {
+      client.send({ ...command, id: index });
+      await queued(index + 1);
+    }
+    clients[2]?.send({ ...command, id: 2 });
+    const refused = await clients[2]?.next("command_result", ({ status }) => status === "failed");
+    expect(refused).toMatchObject({ id: 2, code: 106, error: expect.stringContaining("too many commands wait") });
+    await queued(2);
+  });
+
+  it("of a node that died do not hold up those of the others", async () => {
+    const clients = [await commander(0), await commander(1)];
+    for (const [index, client] of clients.entries()) {
+      client.send({ ...command, id: index });
+      await queued(index + 1);
+    }
+    await accesses[0]?.close();
+    await clients[1]?.next("command_result", ({ status }) => status === "sent");
+  });
+});
+
+describe("POST /broadcast", () => {
+  it("says how many are subscribed at all nodes", async () => {
+    for (const index of [0, 1, 1, 2]) {
+      const client = await connect(urlOf(node(index)), node(index).mint("dashboard:read"));
+      await client.subscribe("dashboard");
+    }
+    const { body } = await node(2).call("/broadcast", { method: "POST", body: { event: "a.b" } });
+    expect(body).toEqual({ sent_to: 4, channel: "dashboard" });
+  });
+});

@@ -1,0 +1,156 @@
+import { readFile } from "node:fs/promises";
+import { pino } from "pino";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { startRunningClock } from "../../support/running-clock.ts";
+import { startTestBridge, type TestBridge } from "../support/test-bridge.ts";
+import { connect } from "../websocket/client.ts";
+
+const CAPTURED = "cameras/north/events/capture.completed";
+/** What Redis is given that only stands still for a moment. */
+const COMMAND_TIMEOUT_MS = 2_000;
+
+let server: RedisServer;
+let access: RedisAccess;
+let bridge: TestBridge;
+let url: string;
+let token: string;
+
+beforeEach(async () => {
+  server = await startRedis();
+  access = openRedis({ url: server.url, prefix: "outage", logger: pino({ level: "silent" }) });
+  bridge = await startTestBridge({
+    redis: {
+      access,
+      cluster: { heartbeatMs: 200, commandTimeoutMs: COMMAND_TIMEOUT_MS },
+      journal: { waits: { commandTimeoutMs: COMMAND_TIMEOUT_MS, heartbeatMs: 200 } },
+    },
+  });
+  url = `ws://127.0.0.1:${bridge.port}/ws`;
+  token = bridge.mint("dashboard:read", "camera:read", "camera:control", "broadcast:write");
+});
+afterEach(async () => {
+  server.process.kill("SIGCONT");
+  await bridge.stop();
+  await access.close();
+  await server.remove();
+});
+
+const WAYS: { name: string; leave: () => Promise<void>; back: () => Promise<void> }[] = [
+  { name: "has ended", leave: () => server.stop("SIGKILL"), back: () => server.start() },
+  {
+    name: "hangs",
+    leave: async () => {
+      server.process.kill("SIGSTOP");
+      const state = async () => / T /.test(await readFile(`/proc/${server.process.pid}/stat`, "utf8"));
+      await vi.waitFor(async () => expect(await state()).toBe(true));
+    },
+    back: async () => {
+      server.process.kill("SIGCONT");
+    },
+  },
+];
+
+const readyz = async () => (await bridge.call("/readyz")).status;
+
+describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
+  it("sockets stay open and are told once; what needs the store is refused with 130; all goes on when it is back", async () => {
+    const clients = [await connect(url, token), await connect(url, token)];
+    for (const client of clients) await client.subscribe("camera:north");
+    await bridge.say(CAPTURED, { n: 1 });
+    for (const client of clients) await client.next("dashboard_event", ({ event }) => event === "capture.completed");
+    const [first] = clients;
+    if (first === undefined) throw new Error("no client");
+    const { epoch } = bridge.journal;
+    await leave();
+
+    for (const client of clients)
+      expect(await client.next("error")).toEqual({
+        type: "error",
+        code: 130,
+        error: "The event store is away: what happens meanwhile follows when it is back",
+      });
+    await vi.waitFor(async () => expect(await readyz()).toBe(503));
+    expect((await bridge.call("/livez")).status).toBe(200);
+
+    const elapsedMs = startRunningClock();
+    expect(await first.subscribe("camera:south", { epoch, position: 1 })).toMatchObject({ success: false, code: 130 });
+    first.send({ type: "command", id: 5, camera: "north", name: "reboot", args: {}, expires_in: 10 });
+    expect(await first.next("command_result")).toMatchObject({ id: 5, status: "rejected", code: 130 });
+    const broadcast = await bridge.call("/broadcast", { method: "POST", token, body: { event: "a.b" } });
+    expect([broadcast.status, broadcast.body.error.code]).toEqual([503, "store_unavailable"]);
+    expect(elapsedMs()).toBeLessThan(2 * COMMAND_TIMEOUT_MS);
+
+    const newcomer = await connect(url, token);
+    expect(await newcomer.next("error")).toMatchObject({ code: 130 });
+    expect(await newcomer.subscribe("camera:north")).toMatchObject({ success: true });
+
+    await back();
+    await vi.waitFor(async () => expect(await readyz()).toBe(200));
+    await bridge.say(CAPTURED, { n: 2 });
+    const found = await Promise.all(
+      [...clients, newcomer].map((client) =>
+        client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":2}'),
+      ),
+    );
+    expect(new Set(found.map(({ position }) => position)).size).toBe(1);
+    const resumed = await first.subscribe("camera:south", { epoch, position: 1 });
+    expect(resumed).toMatchObject({ success: true, recovered: true });
+    for (const client of [...clients, newcomer]) {
+      expect(client.ws.readyState).toBe(1);
+      expect(client.messages.filter(({ type }) => type === "error")).toHaveLength(1);
+    }
+  });
+
+  it("a client that was being brought up to date waits, and then gets the rest", async () => {
+    const { epoch } = bridge.journal;
+    const after = bridge.journal.head;
+    const sent = Array.from({ length: 1_500 }, (_, index) => index);
+    // More than a node keeps in memory.
+    await Promise.all(sent.map((n) => bridge.say(CAPTURED, { n })));
+    const client = await connect(url, token);
+    await leave();
+    client.send({ type: "subscribe", channel: "camera:north", since: { epoch, position: after } });
+    const { success } = await client.next("subscription_result");
+    // Unless the node knew already.
+    if (!success) expect(bridge.cluster.trouble ?? bridge.journal.trouble).toBeDefined();
+    await client.next("error");
+    await back();
+    if (!success) {
+      await vi.waitFor(async () => expect(await readyz()).toBe(200));
+      await client.subscribe("camera:north", { epoch, position: after });
+    }
+    await vi.waitFor(() => expect(client.messages.map(({ type }) => type)).toContain("caught_up"));
+    expect(client.dashboardEvents.filter(({ event }) => event === "capture.completed").map(({ data }) => data)).toEqual(
+      sent.map((n) => ({ n })),
+    );
+  });
+});
+
+describe("a Redis that comes back empty", () => {
+  it("is a gap to those who are connected, and then they get what there is", async () => {
+    const client = await connect(url, token);
+    await client.subscribe("camera:north");
+    await bridge.say("cameras/north/state/power", { volts: 12 }, true);
+    for (let n = 0; n < 10; n++) await bridge.say(CAPTURED, { n });
+    await client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":9}');
+    const { epoch } = bridge.journal;
+    await server.stop("SIGKILL");
+    await server.startEmpty();
+    const gap = await client.next("subscription_result");
+    expect(gap).toMatchObject({ channel: "camera:north", success: true, recovered: false, reason: "epoch_changed" });
+    expect(gap.epoch).not.toBe(epoch);
+    expect(gap.epoch).toBe(bridge.journal.epoch);
+    await vi.waitFor(async () => expect(await readyz()).toBe(200));
+    await bridge.say(CAPTURED, { n: 10 });
+    const event = await client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":10}');
+    expect(event.position).toBe(bridge.journal.head);
+    // And is given to those who resume there.
+    const later = await connect(url, token);
+    expect(await later.subscribe("camera:north", { epoch: bridge.journal.epoch, position: 0 })).toMatchObject({
+      recovered: true,
+    });
+    await later.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":10}');
+  });
+});

@@ -1,0 +1,59 @@
+import { Redis } from "ioredis";
+import { pino } from "pino";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { openRedis } from "../../../deploy/redis/redis.ts";
+import { startRedis } from "../../support/redis.ts";
+import { startSentinel } from "../../support/redis-sentinel.ts";
+import { startTestBridge } from "../support/test-bridge.ts";
+import { connect } from "../websocket/client.ts";
+
+const EVENT = "cameras/north/events/capture.completed";
+
+it("a master that dies is followed by its replica: the journal goes on where it was, and dashboards stay", async () => {
+  const master = await startRedis();
+  onTestFinished(() => master.remove());
+  const replica = await startRedis({ args: ["--replicaof", "127.0.0.1", String(master.port)] });
+  onTestFinished(() => replica.remove());
+  const sentinel = await startSentinel(master.port);
+  onTestFinished(() => sentinel.stop());
+  const access = openRedis({ url: sentinel.url, prefix: "failover", logger: pino({ level: "silent" }) });
+  const bridge = await startTestBridge({ redis: { access } });
+  onTestFinished(async () => {
+    await bridge.stop();
+    await access.close();
+  });
+  const dashboard = await connect(`ws://127.0.0.1:${bridge.port}/ws`, bridge.mint("camera:read"));
+  const { epoch } = await dashboard.subscribe("camera:north");
+  for (let n = 1; n <= 20; n++) await bridge.say(EVENT, { n });
+  await sentinelKnowsReplica(sentinel.url, master.port);
+
+  await master.stop("SIGKILL");
+  // The camera sends each again until it is acknowledged.
+  for (let n = 21; n <= 40; n++) await vi.waitFor(() => bridge.say(EVENT, { n }), { interval: 100 });
+
+  const shown: unknown[] = [];
+  while (shown.length < 40)
+    shown.push((await dashboard.next("dashboard_event", ({ event }) => event === "capture.completed")).data);
+  expect(shown).toEqual(Array.from({ length: 40 }, (_, index) => ({ n: index + 1 })));
+  expect(bridge.journal.epoch).toBe(epoch);
+});
+
+/** Sentinel has heard of the replica, and the replica has all that the master has. */
+async function sentinelKnowsReplica(url: string, masterPort: number): Promise<void> {
+  const asked = new Redis(Number(new URL(url.replace("redis+sentinel", "http")).port), "127.0.0.1");
+  const master = new Redis(masterPort, "127.0.0.1");
+  try {
+    await vi.waitFor(
+      async () => {
+        const replicas = await asked.call("SENTINEL", "replicas", "mymaster");
+        const fields = Array.isArray(replicas) ? replicas.flat() : [];
+        expect(fields[fields.indexOf("master-link-status") + 1]).toBe("ok");
+      },
+      { interval: 100 },
+    );
+    await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1));
+  } finally {
+    asked.disconnect();
+    master.disconnect();
+  }
+}

@@ -1,0 +1,88 @@
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import { openRedisPreviews } from "../../../bridge/previews/previews.ts";
+import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { smallJpeg } from "../../support/jpeg.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { captureAt, NOON, previewsSuite } from "./previews-suite.ts";
+
+const logger = pino({ level: "silent" });
+let server: RedisServer;
+let prefixes = 0;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+
+afterAll(() => server.remove());
+
+function access(): RedisAccess {
+  return openRedis({ url: server.url, prefix: `test${++prefixes}`, logger });
+}
+
+describe("pictures in Redis", () => {
+  previewsSuite(async () => {
+    const redis = access();
+    return {
+      open: async (options) => openRedisPreviews({ redis, ...options }),
+      remove: () => redis.close(),
+    };
+  });
+
+  it("are read by every node, whichever took them", async () => {
+    const redis = access();
+    const [one, other] = [openRedisPreviews({ redis }), openRedisPreviews({ redis })];
+    await one.save("north", "c1", smallJpeg("one"));
+    expect((await other.read("north"))?.jpeg).toEqual(smallJpeg("one"));
+    // What both are given by a camera that changed nodes is one picture.
+    await other.save("north", "c1", smallJpeg("one"));
+    expect((await one.list("north", { after: undefined, limit: 10 })).total).toBe(1);
+    await Promise.all([one.close(), other.close()]);
+    await redis.close();
+  });
+
+  it("leave nothing behind but the newest when all nodes are gone, and no sum grows", async () => {
+    const redis = access();
+    let now = NOON;
+    const previews = openRedisPreviews({ redis, now: () => now, keepMs: 1000 });
+    for (let n = 0; n < 5; n++) await previews.save("north", captureAt(NOON + n), smallJpeg(`${n}`));
+    const client = redis.connect("look");
+    const keys = (await client.keys(`${redis.prefix}preview:*`)).map((key) =>
+      key.slice(`${redis.prefix}preview:`.length),
+    );
+    const mortal = keys.filter((key) => /^(list|meta|jpeg):/.test(key));
+    expect(mortal).toHaveLength(7);
+    for (const key of mortal) expect(await client.pttl(`${redis.prefix}preview:${key}`)).toBeGreaterThan(0);
+    now += 10_000;
+    await previews.save("north", captureAt(now), smallJpeg("last"));
+    expect(await client.zcard(`${redis.prefix}preview:all`)).toBe(1);
+    expect(await client.get(`${redis.prefix}preview:bytes`)).toBe(String(smallJpeg("last").length));
+    expect(await client.hgetall(`${redis.prefix}preview:camera-bytes`)).toEqual({
+      north: String(smallJpeg("last").length),
+    });
+    await previews.close();
+    await redis.close();
+  });
+
+  it("cannot be saved or read while Redis is away, and can when it is back", async () => {
+    const redis = access();
+    const previews = openRedisPreviews({ redis });
+    await previews.save("north", "c1", smallJpeg("one"));
+    await server.stop("SIGKILL");
+    await expect(previews.save("north", "c2", smallJpeg("two"))).rejects.toThrow(StoreUnavailableError);
+    await expect(previews.read("north")).rejects.toThrow(StoreUnavailableError);
+    await server.start();
+    await expect
+      .poll(() =>
+        previews.save("north", "c2", smallJpeg("two")).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    expect((await previews.read("north"))?.jpeg).toEqual(smallJpeg("two"));
+    await previews.close();
+    await redis.close();
+  });
+});

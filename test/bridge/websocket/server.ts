@@ -1,0 +1,155 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Logger, pino } from "pino";
+import { onTestFinished } from "vitest";
+import { createTokens, type Tokens } from "../../../bridge/auth/tokens.ts";
+import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
+import type { CommandRunner } from "../../../bridge/commands/command-relay.ts";
+import { type BridgeIngest, createIngest } from "../../../bridge/ingest.ts";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { withFairShares } from "../../../bridge/journal/shared-channels.ts";
+import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
+import { openPreviews } from "../../../bridge/previews/previews.ts";
+import {
+  type Sockets,
+  type SocketsConfig,
+  type SocketsOptions,
+  startSockets,
+} from "../../../bridge/websocket/server.ts";
+import type { CustomChannels } from "../../../contract/channels.ts";
+import { grantsOf } from "../../../contract/permissions.ts";
+import { topicTree } from "../../../contract/topics.ts";
+import { LimitedLog } from "../../../platform/limited-log.ts";
+import { createOrigins } from "../../../platform/origins.ts";
+
+export const tree = topicTree();
+export const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
+export const SECRET = "a secret of the tests, long enough";
+
+const originsOf = (allowed: readonly string[]) =>
+  createOrigins({ allowed, isTrustedProxy: () => false, log: new LimitedLog(), warn: () => {} });
+
+const DEFAULTS: SocketsConfig = {
+  // Time-outs that end what hangs: a busy machine is not to be taken for it.
+  authTimeoutMs: 120_000,
+  pingIntervalMs: 25_000,
+  maxConnections: 20_000,
+  maxConnectionsPerUser: 5,
+  maxConnectionsPerAddress: 1_000,
+  maxQueuedBytes: 262_144,
+  flushIntervalMs: 10,
+  drainTimeoutMs: 120_000,
+  maxSubscriptions: 100,
+  maxMessagesPerSecond: 1_000,
+  origins: originsOf([]),
+  addressOf: ({ socket }) => socket.remoteAddress ?? "",
+};
+
+export interface RealtimeOptions extends Partial<SocketsConfig> {
+  channels?: CustomChannels;
+  commands?: CommandRunner;
+  register?: SocketsOptions["register"];
+  retentionEvents?: number;
+  allowedOrigins?: readonly string[];
+  /** Default: senders have no shares. */
+  sharePercent?: number;
+  /** What the sockets log with. Default: silent. */
+  socketsLogger?: Logger;
+}
+
+export interface Realtime {
+  url: string;
+  journal: Journal;
+  ingest: BridgeIngest;
+  sockets: Sockets;
+  tokens: Tokens;
+  /** The server's ends of the connections, in the order they came. */
+  accepted: Socket[];
+  /** @param permissions default: all that a dashboard may have */
+  token(user?: string, permissions?: readonly string[], ttlSeconds?: number): string;
+  /** Something that happens at a camera. */
+  event(camera: string, data: unknown, event?: string): Promise<number>;
+  /** A retained topic of a camera; null clears it. */
+  state(camera: string, name: string, data: unknown): Promise<number>;
+}
+
+export const EVERYTHING: readonly string[] = [
+  "dashboard:read",
+  "camera:read",
+  "alerts:read",
+  "jobs:read",
+  "system:read",
+  "camera:control",
+];
+
+/** Sockets, ingest and journal on a plain HTTP server; gone with the test that started them. */
+export async function startRealtime(options: RealtimeOptions = {}): Promise<Realtime> {
+  const {
+    channels = new Map(),
+    commands = { run: () => {} },
+    register = new LocalRegister(),
+    retentionEvents = 10_000,
+    allowedOrigins = [],
+    sharePercent = 100,
+    socketsLogger = logger,
+    ...config
+  } = options;
+  const path = await mkdtemp(join(tmpdir(), "skylapse-realtime-"));
+  const store = await openLevelJournal({
+    path: join(path, "journal"),
+    ...{ sync: false, retentionEvents, retentionHours: 24, logger },
+  });
+  const journal = withFairShares(store, { retentionEvents, sharePercent });
+  const previews = await openPreviews({ path: join(path, "previews") });
+  const ingest = createIngest({ journal, tree, channels, previews, maxPayloadBytes: 262_144, logger });
+  const tokens = createTokens({ secrets: [SECRET] });
+  const sockets = startSockets({
+    ...{
+      config: { ...DEFAULTS, origins: originsOf(allowedOrigins), ...config },
+      journal,
+      tokens,
+      channels,
+      commands,
+      logger: socketsLogger,
+    },
+    register,
+    audit: { refuse: () => {} },
+    store: { shared: false, trouble: () => undefined },
+    grantsOf: (permissions) => grantsOf(permissions, { tree, channels }),
+  });
+  const accepted: Socket[] = [];
+  const server = createServer();
+  server.on("connection", (socket) => accepted.push(socket));
+  server.on("upgrade", (request, socket, head) => sockets.handleUpgrade(request, socket, head));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(async () => {
+    await sockets.stop();
+    await new Promise((resolve) => server.close(resolve));
+    await journal.close();
+    await rm(path, { recursive: true });
+  });
+
+  async function publish(topic: string, body: unknown, retain: boolean): Promise<number> {
+    const payload = body === null ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
+    const { position } = await ingest.accept({ identity: "device:test", topic, payload, qos: 1, retain });
+    if (position === undefined) throw new Error("taken for a repetition");
+    return position;
+  }
+
+  return {
+    ...{ url: `ws://127.0.0.1:${portOf(server.address())}/ws`, journal, ingest, sockets, tokens, accepted },
+    token: (userId = "alice", permissions = EVERYTHING, ttlSeconds = 900) =>
+      tokens.mint({ userId, permissions, ttlSeconds }).token,
+    event: (camera, data, event = "capture.completed") =>
+      publish(tree.build({ kind: "camera-event", camera, event }), data, false),
+    state: (camera, name, data) => publish(tree.build({ kind: "camera-state", camera, name }), data, true),
+  };
+}
+
+function portOf(address: string | AddressInfo | null): number {
+  if (address === null || typeof address === "string") throw new Error("not listening on a port");
+  return address.port;
+}

@@ -1,0 +1,82 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { TopicIndex } from "../../../broker/aedes/topic-index.ts";
+import { RetainedTopics } from "../../../broker/sessions/retained-topics.ts";
+import { filterMatches } from "../../../contract/topics.ts";
+import { TopicDecisions } from "../../../platform/topic-decisions.ts";
+
+const level = fc.constantFrom("a", "b", "", "$SYS", "__proto__", "constructor");
+const topic = fc.array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));
+const filter = fc
+  .tuple(fc.array(fc.oneof(level, fc.constant("+")), { minLength: 1, maxLength: 4 }), fc.boolean())
+  .map(([levels, open]) => (open ? [...levels, "#"] : levels).join("/"));
+const anyFilter = fc.oneof(filter, fc.constant("#"));
+
+describe("the index of filters", () => {
+  it("finds by a topic the filters that match it, each as often as it was added", () => {
+    fc.assert(
+      fc.property(fc.array(anyFilter), topic, (filters, name) => {
+        const index = new TopicIndex<string>();
+        for (const entry of filters) index.add(entry, entry);
+        expect(index.match(name).sort()).toEqual(filters.filter((entry) => filterMatches(entry, name)).sort());
+      }),
+    );
+  });
+
+  it("forgets what is removed, and nothing else", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(anyFilter, fc.boolean())), topic, (entries, name) => {
+        const index = new TopicIndex<number>();
+        entries.forEach(([entry], id) => {
+          index.add(entry, id);
+        });
+        entries.forEach(([entry, goes], id) => {
+          if (goes) index.remove(entry, id);
+        });
+        const expected = entries.flatMap(([entry, goes], id) => (!goes && filterMatches(entry, name) ? [id] : []));
+        expect(index.match(name).sort((one, other) => one - other)).toEqual(expected);
+      }),
+    );
+  });
+});
+
+describe("the retained topics", () => {
+  it("are found by a filter as the topics that it matches", () => {
+    fc.assert(
+      fc.property(fc.array(topic), fc.array(topic), anyFilter, (added, removed, pattern) => {
+        const topics = new RetainedTopics();
+        for (const name of added) topics.add(name, name.length + 1);
+        for (const name of removed) topics.remove(name);
+        const left = [...new Set(added)].filter((name) => !removed.includes(name));
+        expect(topics.size).toBe(left.length);
+        const matched = topics.match(pattern);
+        if (!/^[#+]/.test(pattern))
+          expect(topics.weigh(pattern)).toEqual({
+            messages: matched.length,
+            bytes: matched.reduce((sum, name) => sum + name.length + 1, 0),
+          });
+        expect(topics.bytes).toBe(left.reduce((sum, name) => sum + name.length + 1, 0));
+        expect(topics.match(pattern).sort()).toEqual(left.filter((name) => filterMatches(pattern, name)).sort());
+        for (const name of left) expect(topics.has(name)).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("remembered decisions", () => {
+  it("are made once for a topic that is asked for again and again, and never more than two generations are kept", () => {
+    const asked: string[] = [];
+    const decisions = new TopicDecisions((name) => {
+      asked.push(name);
+      return name.startsWith("a");
+    }, 10);
+    for (let index = 0; index < 100; index++) {
+      expect(decisions.of("always")).toBe(true);
+      expect(decisions.of(`b${index}`)).toBe(false);
+    }
+    expect(asked.filter((name) => name === "always")).toHaveLength(1);
+    asked.length = 0;
+    decisions.of("b50");
+    expect(asked).toEqual(["b50"]);
+  });
+});

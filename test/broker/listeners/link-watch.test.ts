@@ -1,0 +1,45 @@
+import { expect, it } from "vitest";
+import { connectOf, DOORS } from "../../security/mqtt-program.ts";
+import { NORTH, startTestBroker } from "../broker-under-test.ts";
+import { TYPE } from "../raw-client.ts";
+
+/** The opcode of a WebSocket ping without a payload, in a frame that is not masked. */
+const PING = Buffer.from([0x89, 0]);
+const env = { MQTT_HEARTBEAT_MS: "200" };
+
+/** Connects over a WebSocket whose client does not answer pings. */
+async function silentClient(ports: { mqttWs?: number }, keepalive: number) {
+  const { peer, wrap } = await DOORS.WebSocket(ports);
+  const bytes: Buffer[] = [];
+  peer.socket.on("data", (chunk) => bytes.push(chunk));
+  peer.send(wrap(connectOf("north", { keepalive })));
+  return { peer, pinged: () => Buffer.concat(bytes).includes(PING) };
+}
+
+it("a WebSocket client with keep-alive 0 that answers no ping is cut", async () => {
+  const { broker, logged } = await startTestBroker({ env });
+  const { peer, pinged } = await silentClient(broker.ports, 0);
+  await peer.ended;
+  expect(pinged()).toBe(true);
+  expect(await logged("no sign of life")).toMatchObject({ transport: "websocket" });
+});
+
+it("one that answers them stays, and one with a keep-alive is not asked", async () => {
+  const { broker, webSocketUrl, client } = await startTestBroker({ env });
+  const answering = await client({ ...NORTH, url: webSocketUrl, keepalive: 0 });
+  const promising = await silentClient(broker.ports, 60);
+  // Cut after two intervals, one after the other: by then the others have been silent for as long, three times.
+  for (let round = 0; round < 3; round++) await (await silentClient(broker.ports, 0)).peer.ended;
+  expect(answering.connected).toBe(true);
+  expect(promising.pinged()).toBe(false);
+  expect(promising.peer.socket.destroyed).toBe(false);
+});
+
+it("a TCP client with keep-alive 0 stays for as long as its machine is there", async () => {
+  const { broker } = await startTestBroker({ env });
+  const { peer } = await DOORS.TCP(broker.ports);
+  peer.send(connectOf("north", { keepalive: 0 }));
+  expect((await peer.next(TYPE.connack)).readUInt8(1)).toBe(0);
+  for (let round = 0; round < 3; round++) await (await silentClient(broker.ports, 0)).peer.ended;
+  expect(peer.socket.destroyed).toBe(false);
+});

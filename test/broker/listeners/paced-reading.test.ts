@@ -1,0 +1,91 @@
+import { once } from "node:events";
+import { connect, createServer, Socket } from "node:net";
+import { PassThrough } from "node:stream";
+import { generate } from "mqtt-packet";
+import { expect, it, onTestFinished } from "vitest";
+import { paceReading } from "../../../broker/listeners/paced-reading.ts";
+import { Pace } from "../../../broker/listeners/rate-limiter.ts";
+
+const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVersion: 4, clientId: "a", clean: true });
+const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
+const limits = { maxConnectBytes: 4096, maxPacketBytes: 300_000, maxFilters: 100 };
+
+/** Both ends of a TCP connection. */
+async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const accepted = once(server, "connection");
+  const far = connect(address.port, "127.0.0.1");
+  const [near]: Socket[] = await accepted;
+  if (near === undefined) throw new Error("no connection");
+  for (const socket of [near, far]) socket.on("error", () => {});
+  onTestFinished(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
+  return { near, far };
+}
+
+it("keeps no more of a flood in memory than the stream's buffer holds, however often it looks", async () => {
+  const { near, far } = await connectionPair();
+  const pace = new Pace({ ...unlimited, messagesPerSecond: 500 });
+  const client = { pace, owedAnswers: 0, leavesBecause: undefined };
+  let received = 0;
+  near.on("readable", () => {
+    for (let bytes = near.read(); bytes !== null; bytes = near.read()) received += bytes.length;
+  });
+  const letIn = paceReading(near, {
+    socket: near,
+    limits,
+    clientOf: () => client,
+    onProblem: (problem) => {
+      throw new Error(problem);
+    },
+  });
+  letIn();
+  far.write(connectPacket);
+  const pings = Buffer.concat(Array.from({ length: 32_768 }, () => generate({ cmd: "pingreq" })));
+  let most = 0;
+  const flooding = setInterval(() => {
+    if (far.writableLength === 0) for (let index = 0; index < 32; index++) far.write(pings);
+    most = Math.max(most, near.readableLength);
+  }, 1);
+  onTestFinished(() => clearInterval(flooding));
+  // A thousand packets are read, after many looks.
+  await expect.poll(() => received, { timeout: 60_000 }).toBeGreaterThan(2_000);
+  expect(most).toBeLessThan(300_000);
+});
+
+it("hands on a packet that has arrived as a whole and is longer than what is taken at once", async () => {
+  const connection = new PassThrough({ highWaterMark: 1_000_000 });
+  const client = { pace: new Pace(unlimited), owedAnswers: 0, leavesBecause: undefined };
+  const publication = generate({
+    cmd: "publish",
+    topic: "t",
+    payload: Buffer.alloc(200_000),
+    qos: 0,
+    dup: false,
+    retain: false,
+  });
+  connection.write(connectPacket);
+  let received = 0;
+  const letIn = paceReading(connection, {
+    socket: new Socket(),
+    limits,
+    clientOf: () => client,
+    onProblem: (problem) => {
+      throw new Error(problem);
+    },
+  });
+  letIn();
+  // Aedes reads once each time it is told that there is something, and again only after a whole packet.
+  connection.on("readable", () => {
+    received += connection.read()?.length ?? 0;
+  });
+  await expect.poll(() => received).toBe(connectPacket.length);
+  connection.write(publication);
+  await expect.poll(() => received).toBe(connectPacket.length + publication.length);
+});

@@ -1,0 +1,103 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
+import { expect, it } from "vitest";
+import { NORTH, startTestBroker, temporaryFolder } from "../broker-under-test.ts";
+
+const FILTER = "skylapse/v1/cameras/+/events/+";
+
+/** A session that is away, with messages that wait for it. @returns where its broker kept it */
+async function leaveSession(messages: number): Promise<string> {
+  const dataPath = temporaryFolder();
+  const { broker, client, token } = await startTestBroker({ dataPath });
+  const away = await client({
+    clientId: "viewer-1",
+    clean: false,
+    username: "viewer",
+    password: token(["camera:read"]),
+  });
+  await away.subscribeAsync(FILTER, { qos: 1 });
+  await away.endAsync();
+  const north = await client({ clientId: "camera-north", ...NORTH });
+  for (let sent = 0; sent < messages; sent++)
+    await north.publishAsync("skylapse/v1/cameras/north/events/capture.completed", `{"n":${sent}}`, { qos: 1 });
+  await north.endAsync();
+  await broker.stop();
+  return dataPath;
+}
+
+function files(dataPath: string, pattern: RegExp): string[] {
+  const folder = join(dataPath, "mqtt");
+  return readdirSync(folder)
+    .filter((name) => pattern.test(name))
+    .map((name) => join(folder, name));
+}
+
+it.each([
+  ["CURRENT", Buffer.alloc(0)],
+  ["CURRENT", Buffer.from("MANIFEST-999999\n")],
+  ["MANIFEST", Buffer.alloc(0)],
+  ["MANIFEST", Buffer.alloc(64, 0x5a)],
+])("starts with the sessions it had when %s is damaged", async (name, content) => {
+  const dataPath = await leaveSession(5);
+  for (const file of files(dataPath, new RegExp(`^${name}`))) writeFileSync(file, content);
+  const found: string[] = [];
+  const {
+    join: enter,
+    token,
+    logged,
+  } = await startTestBroker({ dataPath, onDamage: ({ store }) => found.push(store) });
+  await logged("the store of MQTT sessions is damaged");
+  expect(found).toEqual(["mqtt"]);
+  const { inbox } = await enter({
+    clientId: "viewer-1",
+    clean: false,
+    username: "viewer",
+    password: token(["camera:read"]),
+  });
+  await inbox.has(5);
+});
+
+it("names the sessions that may have missed messages when bytes of its log are flipped", async () => {
+  const dataPath = await leaveSession(40);
+  const [log = ""] = files(dataPath, /^\d+\.log$/);
+  const bytes = readFileSync(log);
+  const from = Math.floor(bytes.length / 2);
+  for (let at = from; at < from + 8; at++) bytes[at] = (bytes[at] ?? 0) ^ 0xff;
+  writeFileSync(log, bytes);
+  const found: string[] = [];
+  const { logged } = await startTestBroker({ dataPath, onDamage: ({ missing }) => found.push(missing) });
+  const line = await logged("sessions may be lost, or may have missed messages");
+  expect(line.sessions).toEqual([expect.stringMatching(/viewer-1$/)]);
+  expect(found.join()).toContain("viewer-1");
+});
+
+it("discards a session whose record is lost, so that nobody inherits it, and names it", async () => {
+  const dataPath = await leaveSession(3);
+  const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
+  for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.del(key);
+  await db.close();
+  const { join: enter, token, logged } = await startTestBroker({ dataPath });
+  expect(await logged("MQTT sessions are lost")).toMatchObject({ sessions: [expect.stringMatching(/^viewer-1 /)] });
+  const { client, inbox } = await enter({
+    clientId: "viewer-1",
+    clean: false,
+    username: "viewer",
+    password: token(["camera:read"]),
+  });
+  await client.subscribeAsync("skylapse/v1/cameras/+/link", { qos: 1 });
+  expect(inbox.messages).toEqual([]);
+});
+
+it("removes a session whose record cannot be read, and names it once", async () => {
+  const dataPath = await leaveSession(3);
+  const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
+  for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.put(key, Buffer.from("{"));
+  await db.close();
+  const first = await startTestBroker({ dataPath });
+  const told = first.log.filter(({ level }) => Number(level) >= 50);
+  expect(told).toMatchObject([{ sessions: [expect.stringMatching(/^viewer-1 /)] }]);
+  await first.broker.stop();
+  const second = await startTestBroker({ dataPath });
+  expect(second.log.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+});

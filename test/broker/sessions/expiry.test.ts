@@ -1,0 +1,37 @@
+import pino from "pino";
+import { expect, it, onTestFinished } from "vitest";
+import { PermissionSets } from "../../../broker/access/permission-sets.ts";
+import { openLevelStorage } from "../../../broker/sessions/level/level.ts";
+import { Wills } from "../../../broker/sessions/wills.ts";
+import { topicTree } from "../../../contract/topics.ts";
+import { ROOT, temporaryFolder } from "../broker-under-test.ts";
+
+it("keeps a session whose client comes back while sessions before it are being discarded", async () => {
+  let now = 0;
+  const sets = new PermissionSets({ tree: topicTree(ROOT), channels: new Map() });
+  const storage = await openLevelStorage({
+    path: temporaryFolder(),
+    permissionsOf: (permissions) => sets.of(permissions),
+    wantsReceipt: () => false,
+    takeReceipt: () => undefined,
+    wasForwarded: () => false,
+    wills: new Wills(() => false),
+    maxSessions: 10,
+    maxSessionsPerUser: 10,
+    maxSubscriptions: 10,
+    maxOfflineMessages: 10,
+    maxOfflineBytes: 10_000,
+    maxRetainedMessages: 10,
+    now: () => now,
+    logger: pino({ level: "silent" }),
+  });
+  onTestFinished(() => storage.destroy());
+  const owner = { identity: "user:alice", permissions: [] };
+  for (const key of ["a", "b"]) await storage.keep(key, owner);
+  now = 1000;
+  const expiring = storage.expire(500, () => false);
+  await storage.keep("b", owner);
+  expect(await expiring).toBe(1);
+  expect(storage.ownerOf("a")).toBeUndefined();
+  expect(storage.ownerOf("b")).toMatchObject({ identity: "user:alice" });
+});

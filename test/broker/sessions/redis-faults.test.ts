@@ -1,0 +1,275 @@
+import { connect } from "mqtt";
+import pino from "pino";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { sessionKey } from "../../../broker/sessions/session-names.ts";
+import { openRedis } from "../../../deploy/redis/redis.ts";
+import { startRunningClock } from "../../support/running-clock.ts";
+import {
+  type BrokerUnderTest,
+  closed,
+  connected,
+  type Inbox,
+  NORTH,
+  startTestBroker,
+  topic,
+} from "../broker-under-test.ts";
+import { nodes } from "../redis-nodes.ts";
+
+const EVENT = topic("cameras/north/events/capture.completed");
+
+/** For {@link publishSteadily}, which comes back every few milliseconds for as long as it is refused. */
+const IMPATIENT = { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "0" };
+
+/** Publishes in order until told to end; a message that was not acknowledged is sent again, as a camera does. */
+function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; stop(): Promise<string[]> } {
+  const names: string[] = [];
+  let stopping = false;
+  const running = (async () => {
+    let client = await node.client(NORTH);
+    let cut = closed(client);
+    while (!stopping) {
+      const name = String(names.length);
+      // As often as this and no more: there is no journal here that a publication would have to wait for.
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      try {
+        if (!client.connected) {
+          client = await node.client(NORTH);
+          cut = closed(client);
+        }
+        const outcome = await Promise.race([client.publishAsync(EVENT, name, { qos: 1 }), cut]);
+        if (outcome !== undefined) names.push(name);
+      } catch {
+        // Refused, or cut: the same message again.
+      }
+    }
+    client.end(true);
+  })();
+  return {
+    acknowledged: () => names.length,
+    stop: async () => {
+      stopping = true;
+      await running;
+      return names;
+    },
+  };
+}
+
+/** In order, each at least once; what QoS 1 may repeat is left out. */
+function distinct(inbox: Inbox): string[] {
+  return [...new Set(inbox.messages.map(({ payload }) => payload))];
+}
+
+function viewer(node: BrokerUnderTest, clientId: string) {
+  return { clientId, clean: false, username: "v", password: node.token(["dashboard:read"]) };
+}
+
+describe("connections to Redis that are cut again and again", () => {
+  it("cost no subscriber a message, nor its place", async () => {
+    const cluster = await nodes();
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
+    const away = await b.client(viewer(b, "away"));
+    await away.subscribeAsync(EVENT, { qos: 1 });
+    await away.endAsync();
+    const inboxes: Inbox[] = [];
+    for (const node of [a, b]) {
+      for (const clean of [true, false]) {
+        const { client, inbox } = await node.join({ ...viewer(node, `${inboxes.length}`), clean });
+        await client.subscribeAsync(EVENT, { qos: 1 });
+        inboxes.push(inbox);
+      }
+    }
+    const publishing = publishSteadily(a);
+    for (let round = 1; round <= 10; round++) {
+      await expect.poll(publishing.acknowledged).toBeGreaterThan(round * 20);
+      await cluster.redis.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+      await cluster.redis.client("KILL", "TYPE", "pubsub");
+    }
+    const names = await publishing.stop();
+    inboxes.push((await b.join(viewer(b, "away"))).inbox);
+    for (const inbox of inboxes) {
+      await inbox.has(names.length);
+      expect(inbox.messages.map(({ payload }) => payload)).toEqual(names);
+    }
+    expect(a.log.concat(b.log).filter(({ level }) => Number(level) >= 50)).toEqual([]);
+  });
+});
+
+describe("Redis that hangs", () => {
+  it("withholds acknowledgements and CONNACKs and cuts nobody; all goes on when it answers", async () => {
+    const cluster = await nodes();
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
+    const clean = await b.join({ ...viewer(b, "clean"), clean: true });
+    const stored = await b.join(viewer(b, "stored"));
+    for (const { client } of [clean, stored]) await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    const publishing = publishSteadily(a);
+    await expect.poll(publishing.acknowledged).toBeGreaterThan(20);
+    cluster.server.process.kill("SIGSTOP");
+    await expect.poll(() => a.broker.stats().notAccepted).toBeGreaterThan(0);
+    const acknowledged = publishing.acknowledged();
+    expect(await a.logged("publications cannot be made durable")).toMatchObject({
+      err: { message: expect.stringMatching(/store does not answer/) },
+    });
+    const refused = b.client({ ...NORTH, clientId: "late", clean: false });
+    await expect(refused).rejects.toMatchObject({ code: 3 });
+    expect(publishing.acknowledged()).toBe(acknowledged);
+    expect([clean, stored].map(({ client }) => client.connected)).toEqual([true, true]);
+
+    cluster.server.process.kill("SIGCONT");
+    await expect.poll(publishing.acknowledged).toBeGreaterThan(acknowledged + 20);
+    const names = await publishing.stop();
+    for (const { inbox } of [clean, stored]) {
+      await expect.poll(() => distinct(inbox).length).toBe(names.length);
+      expect(distinct(inbox)).toEqual(names);
+    }
+    await expect
+      .poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${sessionKey("user:alice", "stored")}`))
+      .toBe(0);
+    await (await b.client({ ...NORTH, clientId: "late", clean: false })).endAsync();
+  });
+});
+
+describe("a broker whose Redis hangs", () => {
+  it("stops soon all the same", async () => {
+    const cluster = await nodes();
+    const a = await cluster.start();
+    const { client } = await a.join(viewer(a, "stored"));
+    await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    cluster.server.process.kill("SIGSTOP");
+    void a.broker.publish({ topic: EVENT, payload: Buffer.from("x"), qos: 1, retain: false }).catch(() => undefined);
+    const elapsedMs = startRunningClock();
+    await a.broker.stop();
+    expect(elapsedMs()).toBeLessThan(10_000);
+    cluster.server.process.kill("SIGCONT");
+  });
+});
+
+describe("Redis that ends", () => {
+  it("and starts again with its data costs no message that was acknowledged", async () => {
+    const cluster = await nodes();
+    const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
+    const live = await b.join(viewer(b, "live"));
+    await live.client.subscribeAsync(EVENT, { qos: 1 });
+    const away = await b.client(viewer(b, "away"));
+    await away.subscribeAsync(EVENT, { qos: 1 });
+    await away.endAsync();
+    const publishing = publishSteadily(a);
+    await expect.poll(publishing.acknowledged).toBeGreaterThan(50);
+    await cluster.server.stop("SIGKILL");
+    await expect.poll(() => a.broker.stats().notAccepted).toBeGreaterThan(0);
+    expect(live.client.connected).toBe(true);
+    await cluster.server.start();
+    const before = publishing.acknowledged();
+    await expect.poll(publishing.acknowledged).toBeGreaterThan(before + 50);
+    const names = await publishing.stop();
+    await expect.poll(() => distinct(live.inbox).length).toBe(names.length);
+    expect(distinct(live.inbox)).toEqual(names);
+    const back = await a.join(viewer(a, "away"));
+    await back.inbox.has(names.length);
+    expect(distinct(back.inbox)).toEqual(names);
+  });
+
+  it("and starts empty cuts the clients, so that they subscribe again, and goes on", async () => {
+    const cluster = await nodes();
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const clean = await b.join({ ...viewer(b, "clean"), clean: true });
+    const stored = await b.join(viewer(b, "stored"));
+    for (const { client } of [clean, stored]) await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    const camera = await a.client(NORTH);
+    await camera.publishAsync(topic("cameras/north/about"), "x", { qos: 1, retain: true });
+    await stored.inbox.has(1);
+    // It may be there before its node knows so, which would then hand it to subscribers again.
+    await expect.poll(() => a.ingest.emittedPositions.length).toBe(1);
+    await cluster.server.stop("SIGKILL");
+    await cluster.server.startEmpty();
+    await Promise.all([clean.client, stored.client, camera].map(closed));
+    await expect.poll(() => b.broker.stats()).toMatchObject({ sessions: 0, retainedMessages: 0, offlineMessages: 0 });
+    const back = await b.join(viewer(b, "stored"));
+    await back.client.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    const again = await a.client(NORTH);
+    await again.publishAsync(EVENT, "after", { qos: 1 });
+    expect(await back.inbox.has(1)).toMatchObject([{ payload: "after" }]);
+  });
+
+  it("before the broker starts is said, with what to do", async () => {
+    const redis = openRedis({ url: "redis://127.0.0.1:1", prefix: "x", logger: pino({ level: "silent" }) });
+    onTestFinished(() => redis.close());
+    await expect(startTestBroker({ redis })).rejects.toThrow(/ECONNREFUSED.*check REDIS_URL/);
+  });
+});
+
+describe("a node that is killed", () => {
+  it("takes no message along that it had said to be on its way", async () => {
+    const cluster = await nodes();
+    const [a, b] = await Promise.all([cluster.startProcess(), cluster.start()]);
+    const live = await b.join(viewer(b, "live"));
+    await live.client.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    const away = await b.client(viewer(b, "away"));
+    await away.subscribeAsync(topic("cameras/#"), { qos: 1 });
+    await away.endAsync();
+    const camera = await connected(connect(a.url, { reconnectPeriod: 0, ...NORTH }));
+    let next = 0;
+    let isOver = false;
+    // So many at once, and no end of them: it is killed amid them however late that is.
+    for (let lane = 0; lane < 500; lane++) {
+      void (async () => {
+        while (!isOver) await camera.publishAsync(EVENT, String(next++), { qos: 1 }).catch(() => undefined);
+      })();
+    }
+    await expect.poll(() => a.emitted.length).toBeGreaterThan(200);
+    await a.kill();
+    isOver = true;
+    camera.end(true);
+    const count = a.emitted.length;
+    const back = await b.join(viewer(b, "away"));
+    for (const { inbox } of [live, back]) {
+      const received = await inbox.has(count);
+      expect(received.map(({ payload }) => payload)).toEqual(received.map((_, index) => String(index)));
+    }
+  });
+
+  it("has the wills of its clients published once, by one of the others, and not of those who came back", async () => {
+    const cluster = await nodes();
+    const env = { MQTT_HEARTBEAT_MS: "150" };
+    const dead = await cluster.startProcess(env);
+    const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
+    const will = (payload: string) => ({
+      topic: topic("cameras/north/link"),
+      payload: Buffer.from(payload),
+      qos: 1 as const,
+      retain: true,
+    });
+    for (const clientId of ["gone", "returns"])
+      await connected(connect(dead.url, { reconnectPeriod: 0, ...NORTH, clientId, will: will(clientId) }));
+    await a.client({ ...NORTH, clientId: "stays", will: will("stays") });
+    await dead.kill();
+    await b.client({ ...NORTH, clientId: "returns", will: will("returned") });
+    const published = () => [...a.ingest.accepted, ...b.ingest.accepted].map(({ payload }) => payload.toString());
+    await expect.poll(published).toEqual(["gone"]);
+    await expect
+      .poll(async () => (await cluster.redis.hkeys(`${cluster.prefix}wills`)).sort())
+      .toEqual(["returns", "stays"].map((clientId) => sessionKey("device:north", clientId)));
+    // Two more sweeps of both nodes find nothing.
+    const sweeps = (node: BrokerUnderTest) => node.broker.stats();
+    expect([sweeps(a), sweeps(b)].map(({ clients }) => clients)).toEqual([1, 1]);
+    expect(published()).toEqual(["gone"]);
+  });
+
+  it("is not taken for dead when Redis was away: nobody's will is published", async () => {
+    const cluster = await nodes();
+    const env = { MQTT_HEARTBEAT_MS: "100" };
+    const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
+    const will = { topic: topic("cameras/north/link"), payload: Buffer.from("x"), qos: 1 as const, retain: true };
+    await b.client({ ...NORTH, clientId: "north", will });
+    await cluster.server.stop("SIGKILL");
+    await a.logged("redis does not take");
+    await cluster.server.start();
+    await a.logged("redis answers again");
+    await b.logged("redis answers again");
+    // Wills are looked for every four heartbeats; a node dies after one.
+    const sweeps = async () =>
+      Number((await cluster.redis.info("commandstats")).match(/cmdstat_hscan:calls=(\d+)/)?.[1]);
+    const before = (await sweeps()) || 0;
+    await expect.poll(sweeps).toBeGreaterThan(before + 6);
+    expect([...a.ingest.accepted, ...b.ingest.accepted]).toEqual([]);
+  });
+});

@@ -1,0 +1,426 @@
+import { Store } from "mqtt";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { sessionKey } from "../../../broker/sessions/session-names.ts";
+import { type RedisServer, startRedis } from "../../support/redis.ts";
+import { type BrokerUnderTest, closed, inboxOf, NORTH, SECRET, topic } from "../broker-under-test.ts";
+import { idPacket, rawSession, subscribePacket, TYPE } from "../raw-client.ts";
+import { nodes } from "../redis-nodes.ts";
+
+const EVENT = topic("cameras/north/events/capture.completed");
+
+/** The session of the tests' user with the client id. */
+const named = (clientId: string) => sessionKey("user:alice", clientId);
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.remove());
+
+function archive(node: BrokerUnderTest) {
+  return { username: "archive", password: node.token(["dashboard:read"]), clientId: "archive", clean: false };
+}
+
+/** Makes the session at the node, with a filter for everything of the cameras. */
+async function leaveSession(node: BrokerUnderTest, qos: 1 | 2): Promise<void> {
+  const client = await node.client(archive(node));
+  await client.subscribeAsync(topic("cameras/#"), { qos });
+  await client.endAsync();
+}
+
+describe("a persistent session", () => {
+  it.each([1, 2] as const)("gets at any node what was published at any other, in order, at QoS %i", async (qos) => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    await leaveSession(a, qos);
+    const camera = await b.client(NORTH);
+    const names = Array.from({ length: 50 }, (_, index) => String(index));
+    await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 2 })));
+    const atB = await b.join(archive(b));
+    const received = await atB.inbox.has(50);
+    expect(received.map(({ payload }) => payload)).toEqual(names);
+    expect(new Set(received.map((message) => message.qos))).toEqual(new Set([qos]));
+    await expect.poll(() => b.broker.stats().offlineMessages).toBe(0);
+    await atB.client.endAsync();
+
+    await camera.publishAsync(EVENT, "before the restart", { qos: 1 });
+    await a.broker.stop();
+    await camera.publishAsync(EVENT, "after it", { qos: 1 });
+    const again = await cluster.start();
+    const { inbox } = await again.join(archive(again));
+    expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before the restart", "after it"]);
+  });
+
+  it.each([1, 2] as const)(
+    "gets everything in order, however often it moves between the nodes while messages come, at QoS %i",
+    async (qos) => {
+      const cluster = await nodes({ on: server });
+      const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+      await leaveSession(a, qos);
+      const camera = await a.client(NORTH);
+      const count = 2000;
+      // At QoS 2 the client's half of a handshake is part of the session.
+      const incomingStore = new Store({ clean: false });
+      const publishing = (async () => {
+        for (let index = 0; index < count; index += 20) {
+          const batch = Array.from({ length: 20 }, (_, offset) => String(index + offset));
+          await Promise.all(batch.map((name) => camera.publishAsync(EVENT, name, { qos })));
+        }
+      })();
+      const seen: number[] = [];
+      let visits = 0;
+      while (seen.at(-1) !== count - 1) {
+        const node = visits++ % 2 === 0 ? b : a;
+        const { client, inbox } = await node.join({ ...archive(node), incomingStore });
+        await Promise.race([inbox.has(150), publishing.then(() => inbox.has(count - 1 - (seen.at(-1) ?? 0)))]);
+        client.stream.destroy();
+        await closed(client);
+        // Those that were not acknowledged come again.
+        for (const { payload } of inbox.messages) if (Number(payload) > (seen.at(-1) ?? -1)) seen.push(Number(payload));
+      }
+      await publishing;
+      expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
+      expect(visits).toBeGreaterThan(3);
+    },
+  );
+
+  it("gets more than a thousand messages with one connection, each once", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    await leaveSession(a, 1);
+    const camera = await b.client(NORTH);
+    const names = Array.from({ length: 3000 }, (_, index) => String(index));
+    await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 1 })));
+    await expect.poll(() => b.broker.stats().offlineMessages).toBe(3000);
+    const { inbox } = await a.join(archive(a));
+    expect((await inbox.has(3000)).map(({ payload }) => payload)).toEqual(names);
+    await expect.poll(() => a.broker.stats().offlineMessages).toBe(0);
+    expect(inbox.messages).toHaveLength(3000);
+  });
+
+  it.each([1, 2] as const)("gets a message again at another node, with its id, at QoS %i", async (qos) => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const session = { clientId: "raw", username: "raw", password: a.token(["dashboard:read"]), clean: false };
+    const first = await rawSession(a.broker.ports.mqtt, session);
+    first.send(subscribePacket([[topic("cameras/#"), qos]]));
+    await first.next(TYPE.suback);
+    const camera = await b.client(NORTH);
+    await camera.publishAsync(EVENT, "one", { qos });
+    const sent = await first.next(TYPE.publish);
+    const id = sent.readUInt16BE(2 + EVENT.length);
+    await expect
+      .poll(() => cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`))
+      .toMatchObject({ bytes: /\d/ });
+    await expect
+      .poll(async () => Object.values(await cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`)))
+      .toContain(String(id));
+    first.socket.destroy();
+    const second = await rawSession(b.broker.ports.mqtt, session);
+    expect(await second.next(TYPE.publish)).toEqual(sent);
+    if (qos === 2) {
+      second.send(idPacket(TYPE.pubrec, id));
+      await second.next(TYPE.pubrel);
+      second.socket.destroy();
+      const third = await rawSession(a.broker.ports.mqtt, session);
+      expect((await third.next(TYPE.pubrel)).readUInt16BE(0)).toBe(id);
+      expect(third.packets).toEqual([]);
+      third.send(idPacket(TYPE.pubcomp, id));
+    } else second.send(idPacket(TYPE.puback, id));
+    await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("raw")}`)).toBe(0);
+  });
+
+  it("misses nothing that is published at another node from its SUBACK on", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const camera = await b.client(NORTH);
+    for (let round = 0; round < 20; round++) {
+      const clientId = `round-${round}`;
+      const client = await a.client({ ...archive(a), clientId });
+      await client.subscribeAsync(topic("cameras/#"), { qos: 1 });
+      client.stream.destroy();
+      await camera.publishAsync(EVENT, String(round), { qos: 1 });
+    }
+    for (let round = 0; round < 20; round++) {
+      const { client, inbox } = await b.join({ ...archive(b), clientId: `round-${round}` });
+      const expected = Array.from({ length: 20 - round }, (_, index) => String(round + index));
+      expect((await inbox.has(20 - round)).map(({ payload }) => payload)).toEqual(expected);
+      await client.endAsync();
+    }
+  });
+
+  it("has its place in the order from its SUBACK on: what comes while it subscribes is not left behind", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const camera = await b.client(NORTH);
+    let published = 0;
+    let stopping = false;
+    const publishing = (async () => {
+      while (!stopping) {
+        const names = Array.from({ length: 10 }, () => String(published++));
+        await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 1 })));
+      }
+    })();
+    const inboxes = [];
+    for (let round = 0; round < 10; round++) {
+      const { client, inbox } = await a.join({ ...archive(a), clientId: `round-${round}` });
+      await client.subscribeAsync([topic("cameras/#"), EVENT, topic("cameras/north/events/+")], { qos: 1 });
+      inboxes.push(inbox);
+    }
+    stopping = true;
+    await publishing;
+    for (const [round, inbox] of inboxes.entries()) {
+      await expect.poll(() => inbox.messages.at(-1)?.payload).toBe(String(published - 1));
+      const first = Number(inbox.messages[0]?.payload);
+      const expected = Array.from({ length: published - first }, (_, index) => String(first + index));
+      expect(inbox.messages.map(({ payload }) => payload)).toEqual(expected);
+      await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named(`round-${round}`)}`)).toBe(0);
+    }
+  });
+
+  it("is its owner's at every node: what another identity does under the client id does not touch it", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    await leaveSession(a, 1);
+    const camera = await b.client({ ...NORTH, clientId: "archive", clean: false });
+    await camera.publishAsync(EVENT, "kept", { qos: 1 });
+    await camera.endAsync();
+    await (await b.client({ ...NORTH, clientId: "archive" })).endAsync();
+    const { inbox } = await b.join(archive(b));
+    expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["kept"]);
+  });
+
+  it.each([
+    ["a node that knows of it", 1],
+    ["a node that does not", 0],
+  ])("that somebody else has left under a camera's name is discarded when the camera comes to %s", async (_, at) => {
+    const cluster = await nodes({ on: server });
+    const before = await cluster.start();
+    // As the version before could make it.
+    const owner = JSON.stringify({ identity: "user:mallory", permissions: ["camera:read"] });
+    await cluster.redis.hset(`${cluster.prefix}owners`, "camera-north", owner);
+    const filters = JSON.stringify([[topic("cameras/#"), 1]]);
+    await cluster.redis.hset(`${cluster.prefix}filters`, "camera-north", filters);
+    await cluster.redis.zadd(`${cluster.prefix}seen`, Date.now(), "camera-north");
+    const after = await cluster.start();
+    const node = at === 1 ? after : before;
+    const camera = await node.client({ ...NORTH, clientId: "camera-north", clean: false });
+    await camera.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
+    await camera.publishAsync(EVENT, "not for mallory", { qos: 1 });
+    const stored = JSON.parse((await cluster.redis.hget(`${cluster.prefix}owners`, "camera-north")) ?? "{}");
+    expect(stored.identity).toBe("device:north");
+    expect(await cluster.redis.zcard(`${cluster.prefix}queue:camera-north`)).toBe(0);
+  });
+
+  it("is discarded at all nodes when what its owner came with is taken back, and not when the owner is back", async () => {
+    const cluster = await nodes({ on: server });
+    const revoked = new Set<string>();
+    const isRevoked = ({ tokenId = "" }: { tokenId?: string | undefined }) => revoked.has(tokenId);
+    const [a, b] = await Promise.all([cluster.start({}, { isRevoked }), cluster.start({}, { isRevoked })]);
+    const comeTo = async (node: BrokerUnderTest, tokenId: string) => {
+      const password = node.token(["camera:read"], 60_000, { tokenId });
+      await (await node.client({ ...archive(node), password })).endAsync();
+    };
+    await comeTo(a, "t1");
+    revoked.add("t1");
+    // Its owner comes back with another token before the other node has looked: that session is not the one to be discarded.
+    expect(await a.broker.discardEnded()).toBe(1);
+    await comeTo(a, "t2");
+    expect(await b.broker.discardEnded()).toBe(0);
+    for (const node of [a, b]) await expect.poll(() => node.broker.stats().sessions).toBe(1);
+  });
+
+  it("stores no filter that was refused, and queues nothing for one of QoS 0", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const password = a.token(["alerts:read"]);
+    const session = { clientId: "raw", username: "raw", password, clean: false };
+    const raw = await rawSession(a.broker.ports.mqtt, session);
+    raw.send(
+      subscribePacket([
+        [topic("cameras/+/alerts/#"), 1],
+        [topic("cameras/north/#"), 1],
+        [topic("cameras/south/alerts/#"), 0],
+      ]),
+    );
+    expect([...(await raw.next(TYPE.suback)).subarray(2)]).toEqual([1, 128, 0]);
+    raw.socket.destroy();
+    const camera = await b.client(NORTH);
+    await camera.publishAsync(topic("cameras/north/about"), "secret", { qos: 1 });
+    await camera.publishAsync(topic("cameras/north/alerts/cold"), "cold", { qos: 1 });
+    const { inbox } = await b.join({ ...session, password: b.token(["alerts:read"]) });
+    await inbox.has(1);
+    await camera.publishAsync(topic("cameras/north/alerts/hot"), "hot", { qos: 1 });
+    expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["cold", "hot"]);
+    const filters = JSON.parse((await cluster.redis.hget(`${cluster.prefix}filters`, named("raw"))) ?? "");
+    expect(filters).toEqual([
+      [topic("cameras/+/alerts/#"), 1],
+      [topic("cameras/south/alerts/#"), 0],
+    ]);
+  });
+});
+
+describe("the queue of a session that is away", () => {
+  it.each([
+    ["MAX_OFFLINE_MESSAGES", { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: "0" }, 10],
+    ["MAX_OFFLINE_BYTES", { MAX_OFFLINE_BYTES: "110000" }, 10],
+  ])("drops its oldest beyond %s, at whichever nodes they are published, and says so once", async (_, env, kept) => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
+    await leaveSession(a, 1);
+    const cameras = [await a.client(NORTH), await b.client({ ...NORTH, username: "south" })];
+    for (let index = 0; index < 25; index++) {
+      const [name, camera] = index % 2 === 0 ? ["north", cameras[0]] : ["south", cameras[1]];
+      const before = a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages;
+      await camera?.publishAsync(topic(`cameras/${name}/events/x`), `${index} ${"x".repeat(10_000)}`, { qos: 1 });
+      // Acknowledged before it is in the queue: so that the next, at the other node, comes after it.
+      await expect
+        .poll(() => a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages)
+        .toBe(index < kept ? 0 : before + 1);
+      if (index < kept)
+        await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("archive")}`)).toBe(index + 1);
+    }
+    const lines = [...a.log, ...b.log].filter(({ msg }) => msg.includes("drops its oldest"));
+    expect(lines).toMatchObject([{ clientId: "archive", messages: kept + 1 }]);
+    const { inbox } = await b.join(archive(b));
+    const received = await inbox.has(kept);
+    const expected = Array.from({ length: kept }, (_, index) => 25 - kept + index);
+    expect(received.map(({ payload }) => Number.parseInt(payload, 10))).toEqual(expected);
+    await expect.poll(() => b.broker.stats()).toMatchObject({ offlineMessages: 0, offlineBytes: 0 });
+  });
+
+  it("keeps to its bounds after a restart with lower ones", async () => {
+    const cluster = await nodes({ on: server });
+    const before = await cluster.start();
+    await leaveSession(before, 1);
+    const camera = await before.client(NORTH);
+    for (let index = 0; index < 20; index++) await camera.publishAsync(EVENT, String(index), { qos: 1 });
+    await expect.poll(() => before.broker.stats().offlineMessages).toBe(20);
+    await before.broker.stop();
+    const after = await cluster.start({ MAX_OFFLINE_MESSAGES: "5" });
+    expect(after.broker.stats().offlineMessages).toBe(5);
+  });
+});
+
+describe("what is kept in Redis", () => {
+  it("all begins with the prefix, and goes with the sessions", async () => {
+    const cluster = await nodes({ on: server });
+    const a = await cluster.start();
+    const empty = await cluster.keys();
+    await leaveSession(a, 2);
+    const camera = await a.client({ ...NORTH, clientId: "north", clean: false });
+    for (let index = 0; index < 10; index++) await camera.publishAsync(EVENT, String(index), { qos: 2 });
+    await expect.poll(() => a.broker.stats().offlineMessages).toBe(10);
+    expect((await cluster.keys()).length).toBeGreaterThan(empty.length);
+    for (const options of [archive(a), { ...NORTH, clientId: "north" }]) {
+      const client = await a.client({ ...options, clean: true });
+      await client.endAsync();
+    }
+    const left = ["boot", "changed", "log", "nodes", `sender:${await nodeName()}`, "seq", "totals"];
+    expect(await cluster.keys()).toEqual(left.map((key) => cluster.prefix + key));
+    expect(await cluster.redis.hgetall(`${cluster.prefix}totals`)).toMatchObject({ messages: "0", bytes: "0" });
+    expect(await cluster.redis.ttl(`${cluster.prefix}sender:${await nodeName()}`)).toBeGreaterThan(0);
+
+    async function nodeName(): Promise<string> {
+      return (await cluster.redis.zrange(`${cluster.prefix}nodes`, 0, -1)).join();
+    }
+  });
+
+  it("of a session that nobody comes back to is discarded after MQTT_SESSION_HOURS, of one in use it is not", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([
+      cluster.start({ MQTT_SESSION_HOURS: "2" }),
+      cluster.start({ MQTT_SESSION_HOURS: "2" }),
+    ]);
+    await leaveSession(a, 1);
+    const used = await b.client({ ...NORTH, clientId: "used", clean: false });
+    const camera = await b.client(NORTH);
+    await camera.publishAsync(EVENT, "x", { qos: 1 });
+    await expect.poll(() => b.broker.stats().offlineMessages).toBe(1);
+    const seen = Number(await cluster.redis.zscore(`${cluster.prefix}seen`, named("archive")));
+    await cluster.redis.zadd(`${cluster.prefix}seen`, seen - 7_200_001, named("archive"));
+    const later = await cluster.start({ MQTT_SESSION_HOURS: "2" });
+    await later.logged("sessions that nobody came back to");
+    await expect.poll(() => a.broker.stats()).toMatchObject({ sessions: 1 });
+    await expect.poll(() => later.broker.stats()).toMatchObject({ sessions: 1, offlineMessages: 0 });
+    expect(used.connected).toBe(true);
+  });
+
+  it("is no more than MAX_MQTT_SESSIONS sessions over all nodes", async () => {
+    const cluster = await nodes({ on: server });
+    const env = { MAX_MQTT_SESSIONS: "1" };
+    const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
+    await a.client({ ...NORTH, clientId: "one", clean: false });
+    await expect(b.client({ ...NORTH, clientId: "two", clean: false })).rejects.toMatchObject({ code: 3 });
+    await b.client({ ...NORTH, clientId: "one", clean: false });
+  });
+});
+
+describe("a client id that connects at another node", () => {
+  it("ends the older connection, is told as a take-over, and leaves no will behind", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const takenOver: string[] = [];
+    for (const { broker } of [a, b]) broker.onTakeOver(({ clientId }) => takenOver.push(clientId));
+    const will = (payload: string) => ({
+      topic: topic("cameras/north/link"),
+      payload: Buffer.from(payload),
+      qos: 1 as const,
+      retain: true,
+    });
+    const first = await a.client({ ...NORTH, clientId: "north", will: will("first") });
+    const second = await b.client({ ...NORTH, clientId: "north", will: will("second") });
+    await closed(first);
+    await expect.poll(() => a.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["first"]);
+    expect(takenOver).toEqual(["north"]);
+    expect(second.connected).toBe(true);
+    // The will of the connection that stays is still there.
+    const stored = async () =>
+      JSON.parse((await cluster.redis.hget(`${cluster.prefix}wills`, sessionKey("device:north", "north"))) ?? "null");
+    expect(Buffer.from((await stored()).payload, "base64").toString()).toBe("second");
+    const third = await b.client({ ...NORTH, clientId: "north", will: will("third") });
+    await closed(second);
+    await expect.poll(() => b.ingest.accepted.length).toBe(1);
+    expect(Buffer.from((await stored()).payload, "base64").toString()).toBe("third");
+    await third.endAsync();
+    await expect.poll(stored).toBe(null);
+    expect(b.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["second"]);
+  });
+
+  it("leaves one of two that connect at one moment, and not none", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    for (let round = 0; round < 10; round++) {
+      const pair = await Promise.all([a, b].map((node) => node.client({ ...NORTH, clientId: `north-${round}` })));
+      await Promise.race(pair.map(closed));
+      expect(pair.filter((client) => client.connected)).toHaveLength(1);
+      await expect
+        .poll(() => [a, b].map(({ broker }) => broker.clients().length).reduce((sum, clients) => sum + clients, 0))
+        .toBe(round + 1);
+    }
+  });
+
+  it("cuts nobody off who is somebody else, and cannot be pretended", async () => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    const north = await a.client({ ...NORTH, clientId: "north" });
+    const south = await b.client({ username: "south", password: SECRET, clientId: "north" });
+    for (const [index, name] of ["other", "b0000000000000000"].entries()) {
+      const forger = await b.client({ username: "forger", password: b.token(["admin"]) });
+      forger.publish(`$SYS/${name}/new/clients`, "north", { qos: 1 });
+      await expect.poll(() => b.broker.stats().refusedPublishes).toBe(index + 1);
+    }
+    // What is published after all that has come to the node: so had that.
+    const inbox = inboxOf(north);
+    await north.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
+    await b.broker.publish({
+      topic: topic("cameras/north/commands/x"),
+      payload: Buffer.from("x"),
+      qos: 1,
+      retain: false,
+    });
+    await inbox.has(1);
+    await expect.poll(() => a.broker.clients().length).toBe(1);
+    expect([north.connected, south.connected]).toEqual([true, true]);
+  });
+});

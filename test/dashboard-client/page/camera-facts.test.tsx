@@ -1,0 +1,25 @@
+import { renderToStaticMarkup } from "react-dom/server";
+import { expect, it } from "vitest";
+import { CameraFacts } from "../../../dashboard-client/page/components/camera-facts.tsx";
+import type { CameraState } from "../../../dashboard-client/state/camera-state.ts";
+
+const minutesAgo = (minutes: number): string => new Date(Date.now() - minutes * 60_000).toISOString();
+const factsOf = (state: Omit<CameraState, "id">): string =>
+  renderToStaticMarkup(<CameraFacts camera={{ id: "north", ...state }} live={true} />);
+const storageFrom = (minutes: number): Omit<CameraState, "id"> => ({
+  storage: { value: { total_bytes: 64e9, free_bytes: 32e9 }, at: minutesAgo(minutes) },
+});
+
+it("shows an unchanged reading without its age until the camera's default for repeating it has passed", () => {
+  expect(factsOf(storageFrom(31))).not.toContain("measured");
+});
+
+it("shows the age of a reading that the camera should have repeated", () => {
+  expect(factsOf(storageFrom(40))).toContain("measured");
+});
+
+it("shows the settings in force without an age, however long ago they were set", () => {
+  const facts = factsOf({ settings: { value: {}, at: minutesAgo(600) } });
+  expect(facts).toContain("Auto");
+  expect(facts).not.toContain("measured");
+});

@@ -1,0 +1,78 @@
+import { describe, expect, it } from "vitest";
+import { Film } from "../../../dashboard-client/page/film.ts";
+import type { Picture } from "../../../dashboard-client/page/pictures.ts";
+
+/** Pictures that come when the test says so. */
+function slowPictures() {
+  const asked: string[] = [];
+  const released: string[] = [];
+  const come = new Map<string, (picture: Picture | Error) => void>();
+  let heard: AbortSignal | undefined;
+  const endAll = (): void => {
+    for (const end of come.values()) end(new Error("not wanted any more"));
+  };
+  const frame = async (camera: string, capture: string, signal: AbortSignal): Promise<Picture> => {
+    asked.push(capture);
+    const found = await new Promise<Picture | Error>((resolve) => {
+      come.set(capture, resolve);
+      // All are asked for with the same one.
+      if (signal !== heard) signal.addEventListener("abort", endAll);
+      heard = signal;
+    });
+    if (found instanceof Error) throw found;
+    expect(camera).toBe("north");
+    return found;
+  };
+  const deliver = async (capture: string, error?: Error): Promise<void> => {
+    const release = (): void => void released.push(capture);
+    const size = { width: 4, height: 3, etag: undefined, takenAt: undefined, receivedAt: undefined };
+    come.get(capture)?.(error ?? { src: `blob:${capture}`, release, ...size });
+    await new Promise((resolve) => setTimeout(resolve));
+  };
+  return { film: new Film({ frame }, "north"), asked, released, deliver };
+}
+
+describe("the pictures of a strip", () => {
+  it("are loaded once each, however often they are asked for", async () => {
+    const { film, asked, deliver } = slowPictures();
+    const loads = [film.load("a"), film.load("a")];
+    await deliver("a");
+    for (const picture of await Promise.all(loads)) expect(picture?.src).toBe("blob:a");
+    expect(await film.load("a")).toBe(film.held("a"));
+    expect(asked).toEqual(["a"]);
+  });
+
+  it("are loaded three at a time, what was asked for last before what is scrolled away", async () => {
+    const { film, asked, deliver } = slowPictures();
+    for (const capture of ["a", "b", "c", "d", "e"]) void film.load(capture);
+    expect(asked).toEqual(["a", "b", "c"]);
+    await deliver("b");
+    expect(asked).toEqual(["a", "b", "c", "e"]);
+    await deliver("e");
+    expect(asked).toEqual(["a", "b", "c", "e", "d"]);
+  });
+
+  it("that cannot be had are none, and are tried again when asked for again", async () => {
+    const { film, asked, deliver } = slowPictures();
+    const load = film.load("a");
+    await deliver("a", new Error("no network"));
+    expect(await load).toBeUndefined();
+    void film.load("a");
+    expect(asked).toEqual(["a", "a"]);
+  });
+
+  it("are let go of when there are more than a strip has, and all at its end", async () => {
+    const { film, released, deliver } = slowPictures();
+    for (let n = 0; n < 162; n++) {
+      const load = film.load(`p${n}`);
+      await deliver(`p${n}`);
+      await load;
+    }
+    expect(released).toEqual(["p0", "p1"]);
+    const waiting = ["w1", "w2", "w3", "w4", "w5"].map((capture) => film.load(capture));
+    film.close();
+    expect(await Promise.all(waiting)).toEqual([undefined, undefined, undefined, undefined, undefined]);
+    expect(released).toHaveLength(162);
+    expect(film.held("p161")).toBeUndefined();
+  });
+});

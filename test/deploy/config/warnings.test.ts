@@ -1,0 +1,67 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { checkBackendConfig } from "../../../deploy/config/backend-config.ts";
+import { insecureSwitches } from "../../../deploy/config/warnings.ts";
+
+const PUBLIC = { HOST: "0.0.0.0", JWT_SECRET: "s".repeat(32), OPERATOR_KEY: "k".repeat(32) };
+let folder: string;
+let TLS: { TLS_CERT: string; TLS_KEY: string };
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "skylapse-warnings-"));
+  TLS = { TLS_CERT: join(folder, "cert.pem"), TLS_KEY: join(folder, "key.pem") };
+  for (const file of Object.values(TLS)) writeFileSync(file, "");
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
+const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
+
+it("names a channel of CHANNELS_FILE that shows more than its permission gives elsewhere", () => {
+  const channels = join(folder, "channels.json");
+  const everything = {
+    filters: ["skylapse/v1/processing/#", "skylapse/v1/cameras/+/events/#"],
+    permission: "jobs:read",
+  };
+  const stacks = { filters: ["skylapse/v1/processing/stacker/#"], permission: "jobs:read" };
+  const valley = { filters: ["skylapse/v1/cameras/valley-1/#"], permission: "valley:read" };
+  writeFileSync(channels, JSON.stringify({ everything, stacks, valley }));
+  expect(warnings({ ...sealed(), CHANNELS_FILE: channels })).toEqual([
+    "jobs:read gives more than elsewhere: the channel everything of CHANNELS_FILE has skylapse/v1/cameras/+/events/#",
+  ]);
+});
+
+it("a server that others reach only by way of TLS, with all its limits, is warned of nothing", () => {
+  expect(warnings(sealed())).toEqual([]);
+});
+
+it.each<[string, NodeJS.ProcessEnv, RegExp[]]>([
+  [
+    "for a first try",
+    {},
+    [/^until the first account or camera is added, .* gets tokens without a key, admin excepted/],
+  ],
+  ["for a first try, with a proxy", { TRUSTED_PROXIES: "127.0.0.1" }, []],
+  ["of this machine without simulated cameras", { SIMULATOR: "0" }, []],
+  ["without TLS", PUBLIC, [/^MQTT on 0\.0\.0\.0 .*TLS_CERT/, /^HTTP on 0\.0\.0\.0 .*TRUSTED_PROXIES/]],
+])("a server %s is warned of it", (_, env, said) => {
+  expect(warnings(env)).toEqual(said.map((text) => expect.stringMatching(text)));
+});
+
+it.each<[string, NodeJS.ProcessEnv, RegExp]>([
+  ["proxies anywhere", { TRUSTED_PROXIES: "::/0" }, /claim any address: .*::\/0/],
+  ["a journal that is not synced", { JOURNAL_SYNC: "off" }, /lost with the power: JOURNAL_SYNC/],
+  ["one limit that is off", { MAX_PAYLOAD_BYTES: "0" }, /fill memory or disk: MAX_PAYLOAD_BYTES is 0/],
+  ["a limit that is off, however 0 is written", { MAX_PAYLOAD_BYTES: " 0x0 " }, /: MAX_PAYLOAD_BYTES is 0$/],
+  ["a limit that is off by a 0 with a point", { MAX_CONNECTIONS: "0.0" }, /: MAX_CONNECTIONS is 0$/],
+  [
+    "two limits that are off",
+    { MAX_CONNECTIONS: "0", MAX_CONNECT_BYTES: "0", MAX_CAMERAS: "10" },
+    /: MAX_CONNECTIONS, MAX_CONNECT_BYTES are 0$/,
+  ],
+])("%s are each a warning", (_, env, said) => {
+  expect(warnings({ ...sealed(), ...env })).toEqual([expect.stringMatching(said)]);
+});

@@ -1,0 +1,289 @@
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { join } from "node:path";
+import { pino } from "pino";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
+import { loadSecrets } from "../../../deploy/config/secrets.ts";
+import { checkCertificate } from "../../../deploy/doctor/certificate.ts";
+import { checkAuditLog, checkFolder, checkSpace, checkStoreLock } from "../../../deploy/doctor/data-path.ts";
+import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "../../../deploy/doctor/machine.ts";
+import { checkKeySet, checkRedisStore } from "../../../deploy/doctor/outside.ts";
+import { checkPorts } from "../../../deploy/doctor/ports.ts";
+import { freePort } from "../../support/ports.ts";
+import { startRedis } from "../../support/redis.ts";
+import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
+
+const DAY_MS = 86_400_000;
+
+function folder(): string {
+  const path = makeDataPath();
+  onTestFinished(() => removeDataPath(path));
+  return path;
+}
+
+function found(verdict: "ok" | "warn" | "wrong", subject: string, text: string) {
+  return { verdict, subject, text: expect.stringContaining(text) };
+}
+
+describe("the machine", () => {
+  it("has a Node.js that is new enough, or not", () => {
+    expect(checkNode("20.19.0", ">=20.19").verdict).toBe("ok");
+    expect(checkNode("24.1.0", ">=20.19").verdict).toBe("ok");
+    expect(checkNode("20.18.3", ">=20.19")).toEqual(found("wrong", "Node.js", "install a newer one"));
+  });
+
+  it("lets as many files be open as the limits allow connections, or not", () => {
+    expect(openFileLimit()).toBeGreaterThan(0);
+    expect(checkOpenFiles(30_500, 20_000, 10_000).verdict).toBe("ok");
+    expect(checkOpenFiles(30_499, 20_000, 10_000)).toEqual(found("warn", "open files", "allow 30000 connections"));
+    expect(checkOpenFiles(1_024, Number.POSITIVE_INFINITY, 1)).toEqual(found("warn", "open files", "any number of"));
+  });
+
+  it("has a clock that may be right, and is synchronised or not", async () => {
+    // Stands in for systemd's, which answers only where systemd runs.
+    const bin = folder();
+    vi.stubEnv("PATH", bin);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    expect((await checkClock(Date.now())).verdict).toBe("ok");
+    for (const [answer, verdict] of [
+      ["yes", "ok"],
+      ["no", "warn"],
+    ] as const) {
+      writeFileSync(join(bin, "timedatectl"), `#!/bin/sh\necho ${answer}\n`, { mode: 0o700 });
+      expect((await checkClock(Date.now())).verdict).toBe(verdict);
+    }
+    expect(await checkClock(0)).toEqual(found("wrong", "clock", "it says 1970-01-01T00:00:00.000Z: set it"));
+  });
+});
+
+describe("DATA_PATH", () => {
+  it("can be written, or is made", async () => {
+    const path = folder();
+    loadSecrets(path, []);
+    expect(await checkFolder(path)).toEqual([
+      found("ok", "DATA_PATH", "can be written"),
+      found("ok", "secrets", "is this user's alone"),
+      expect.objectContaining({ subject: "disk" }),
+    ]);
+    expect(await checkFolder(join(path, "some", "where"))).toEqual([found("ok", "DATA_PATH", "not there yet")]);
+  });
+
+  it("is a file, below one, or another user's", async () => {
+    const path = folder();
+    const file = join(path, "file");
+    writeFileSync(file, "");
+    expect(await checkFolder(file)).toEqual([found("wrong", "DATA_PATH", "is no folder")]);
+    expect(await checkFolder(join(file, "x"))).toEqual([found("wrong", "DATA_PATH", "cannot be written (ENOTDIR)")]);
+    const [first] = await checkFolder(path, (process.getuid?.() ?? 0) + 1);
+    expect(first).toEqual(found("warn", "DATA_PATH", "is another user's"));
+  });
+
+  it("holds files of another user, as after a command that root called", async () => {
+    const path = folder();
+    const stranger = join(path, "cluster");
+    if (process.getuid?.() === 0) {
+      mkdirSync(stranger);
+      chownSync(stranger, 1, 1);
+    } else symlinkSync("/etc", stranger);
+    expect(await checkFolder(path)).toContainEqual(found("warn", "DATA_PATH", `cluster in ${path} belong`));
+  });
+
+  it("holds secrets that others can read, or that are damaged", async () => {
+    const path = folder();
+    const { operatorKey } = loadSecrets(path, []);
+    chmodSync(join(path, "secrets.json"), 0o644);
+    const findings = await checkFolder(path);
+    expect(findings).toContainEqual(found("wrong", "secrets", "chmod 600"));
+    expect(JSON.stringify(findings)).not.toContain(operatorKey);
+    writeFileSync(join(path, "secrets.json"), "{");
+    expect(await checkFolder(path)).toContainEqual(found("wrong", "secrets", "is damaged"));
+  });
+
+  it.each([
+    ["ok", 2_000, 100_000, 0],
+    ["ok", 2_000, 0, 1],
+    ["warn", 1_000, 100_000, 0],
+    ["wrong", 10, 100_000, 0],
+    ["warn", 2_000, 9_000, 0],
+    ["wrong", 2_000, 900, 0],
+  ] as const)("%s: a disk with %i MiB and %i inodes free", (verdict, mib, ffree, withoutInodes) => {
+    const disk = { bavail: mib * 256, bsize: 4096, ffree, files: withoutInodes ? 0 : 1_000_000 };
+    expect(checkSpace(disk).map((finding) => finding.verdict)).toEqual([verdict]);
+  });
+
+  it("is open in the server that answers, in a process that is none, or not in the server", async () => {
+    const dataPath = folder();
+    const server = { dataPath, url: "http://127.0.0.1:8082", isNamed: false };
+    expect(await checkStoreLock({ ...server, alive: false })).toEqual([]);
+    expect(await checkStoreLock({ ...server, alive: true })).toEqual([found("warn", "store", "does not have")]);
+    const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), logger: pino({ level: "silent" }) });
+    onTestFinished(() => cluster.stop());
+    const opened = `process ${process.pid} has it open`;
+    expect(await checkStoreLock({ ...server, alive: true })).toEqual([found("ok", "store", opened)]);
+    expect(await checkStoreLock({ ...server, alive: false })).toEqual([found("wrong", "store", `${opened}, but no`)]);
+  });
+
+  it("or another place takes the audit log", async () => {
+    const path = folder();
+    writeFileSync(join(path, "file"), "");
+    expect((await checkAuditLog("stdout")).verdict).toBe("ok");
+    expect((await checkAuditLog(join(path, "new", "audit.log"))).verdict).toBe("ok");
+    expect(await checkAuditLog(path)).toEqual(found("wrong", "AUDIT_LOG", "is a folder"));
+    expect(await checkAuditLog(join(path, "file", "audit.log"))).toEqual(found("wrong", "AUDIT_LOG", "(ENOTDIR)"));
+  });
+});
+
+describe("ports", () => {
+  it("are free, the server's, another program's, or asked for twice", async () => {
+    const [free, taken] = [await freePort(), (await serve(() => [200, ""])).port];
+    expect(
+      await checkPorts(
+        "127.0.0.1",
+        [
+          ["WS_PORT", 0],
+          ["MQTT_PORT", free],
+        ],
+        false,
+      ),
+    ).toEqual([found("ok", "WS_PORT", "takes one that is free"), found("ok", "MQTT_PORT", `${free} is free`)]);
+    const port = ["WS_PORT", taken] as const;
+    expect(await checkPorts("127.0.0.1", [port], true)).toEqual([found("ok", "WS_PORT", "the running server's")]);
+    expect(await checkPorts("127.0.0.1", [port], false)).toEqual([
+      found("wrong", "WS_PORT", "is another program's: stop that one, or set WS_PORT"),
+    ]);
+    expect(await checkPorts("127.0.0.1", [port, ["MQTT_PORT", taken]], true)).toEqual([
+      found("wrong", "WS_PORT", "is MQTT_PORT's, too"),
+      found("wrong", "MQTT_PORT", "is WS_PORT's, too"),
+    ]);
+  });
+
+  it("are of an address that this machine does not have", async () => {
+    expect(await checkPorts("192.0.2.1", [["WS_PORT", 8082]], false)).toEqual([
+      found("wrong", "WS_PORT", "HOST 192.0.2.1 is no address of this machine"),
+    ]);
+  });
+});
+
+describe("certificates", () => {
+  /** As openssl makes it: signed by `issuer`, or by itself. */
+  function certificate(path: string, name: string, options: { san?: string; issuer?: Pem } = {}): Pem {
+    const { san = "DNS:localhost,IP:127.0.0.1", issuer } = options;
+    const pem = { certPath: join(path, `${name}.pem`), keyPath: join(path, `${name}-key.pem`) };
+    const signer = issuer === undefined ? [] : ["-CA", issuer.certPath, "-CAkey", issuer.keyPath];
+    const names = san === "" ? [] : ["-addext", `subjectAltName=${san}`];
+    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", pem.keyPath];
+    const args = ["req", "-x509", ...key, "-days", "90", "-subj", `/CN=${name}`, ...names, ...signer];
+    execFileSync("openssl", [...args, "-out", pem.certPath], { stdio: "ignore" });
+    return pem;
+  }
+  interface Pem {
+    certPath: string;
+    keyPath: string;
+  }
+  const check = (pem: Pem, { host = "127.0.0.1", now = Date.now(), clientCaPath = "" } = {}) =>
+    checkCertificate({ ...pem, port: 8883, clientCaPath: clientCaPath || undefined }, host, now);
+
+  it("that are right, or will be over, or are, or are not good yet", async () => {
+    const pem = certificate(folder(), "broker");
+    expect(await check(pem, { clientCaPath: pem.certPath })).toEqual([
+      found("ok", "TLS_KEY", pem.keyPath),
+      found("ok", "TLS_CERT", "broker is good until"),
+      found("ok", "TLS_CERT", "it is for DNS:localhost, IP Address:127.0.0.1"),
+      found("warn", "TLS_CERT", "broker signed itself"),
+      found("ok", "TLS_CLIENT_CA", "broker is good until"),
+    ]);
+    const at = async (days: number) => (await check(pem, { now: Date.now() + days * DAY_MS }))[1];
+    expect(await at(80)).toEqual(found("warn", "TLS_CERT", "have a new one made"));
+    expect(await at(91)).toEqual(found("wrong", "TLS_CERT", "broker expired on"));
+    expect(await at(-2)).toEqual(found("wrong", "TLS_CERT", "is the clock of this machine right?"));
+  });
+
+  it("that are of another key, name nobody, or another host", async () => {
+    const path = folder();
+    const [one, nameless] = [certificate(path, "one"), certificate(path, "nameless", { san: "" })];
+    expect(await check({ ...one, keyPath: nameless.keyPath })).toContainEqual(
+      found("wrong", "TLS_KEY", "is not the key of the certificate"),
+    );
+    expect(await check(nameless)).toContainEqual(found("wrong", "TLS_CERT", "it has no subjectAltName"));
+    expect(await check(one, { host: "192.0.2.1" })).toContainEqual(found("warn", "TLS_CERT", "not for HOST 192.0.2.1"));
+    expect(await check(one, { host: "0.0.0.0" })).toContainEqual(found("ok", "TLS_CERT", "it is for"));
+  });
+
+  it("whose chain is whole, in another order, or not known", async () => {
+    const path = folder();
+    const authority = certificate(path, "authority");
+    const leaf = certificate(path, "leaf", { issuer: authority });
+    expect(await check(leaf)).toContainEqual(found("warn", "TLS_CERT", "its chain ends at authority"));
+    const [first, second] = [readFileSync(leaf.certPath), readFileSync(authority.certPath)];
+    writeFileSync(leaf.certPath, Buffer.concat([first, second]));
+    expect(await check(leaf)).toContainEqual(found("warn", "TLS_CERT", "authority signed itself"));
+    writeFileSync(leaf.certPath, Buffer.concat([first, first, second]));
+    expect(await check(leaf)).toContainEqual(found("wrong", "TLS_CERT", "is not followed by its issuer's"));
+  });
+
+  it("that cannot be read, and a key that everybody can", async () => {
+    const path = folder();
+    const pem = certificate(path, "broker");
+    const nowhere = join(path, "nowhere.pem");
+    expect(await check({ certPath: nowhere, keyPath: nowhere }, { clientCaPath: pem.keyPath })).toEqual([
+      found("wrong", "TLS_CERT", "(ENOENT)"),
+      found("wrong", "TLS_KEY", "(ENOENT)"),
+      found("wrong", "TLS_CLIENT_CA", "there is no certificate in"),
+    ]);
+    chmodSync(pem.keyPath, 0o644);
+    expect(await check(pem)).toContainEqual(found("warn", "TLS_KEY", "every user of this machine can read"));
+  });
+});
+
+describe("what the server depends on", () => {
+  it("is a Redis that keeps everything, one that does not, or none", async () => {
+    const redis = await startRedis();
+    onTestFinished(() => redis.remove());
+    const check = (url: string) => checkRedisStore({ url, prefix: "skylapse" });
+    expect(await check(redis.url)).toEqual([found("ok", "REDIS_URL", `at 127.0.0.1:${redis.port}`)]);
+    const careless = await startRedis({ args: ["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"] });
+    onTestFinished(() => careless.remove());
+    expect(await check(careless.url)).toEqual([
+      found("ok", "REDIS_URL", "Redis "),
+      found("warn", "REDIS_URL", "set maxmemory-policy noeviction"),
+      found("warn", "REDIS_URL", "set appendonly yes"),
+    ]);
+    const nobody = await check(`redis://:hidden-word@127.0.0.1:${await freePort()}`);
+    expect(nobody).toEqual([found("wrong", "REDIS_URL", "ECONNREFUSED")]);
+    expect(JSON.stringify(nobody)).not.toContain("hidden-word");
+  });
+
+  it("is an identity provider with keys, without, or none", async () => {
+    let answer: readonly [status: number, body: string] = [200, '{"keys":[{"kty":"EC"}]}'];
+    const { url } = await serve(() => answer);
+    expect(await checkKeySet(url)).toEqual(found("ok", "JWKS_URL", "1 key at"));
+    answer = [200, '{"keys":[]}'];
+    expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "there are no keys"));
+    answer = [200, '{"hello":"world"}'];
+    expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "is no JSON Web Key Set"));
+    answer = [404, ""];
+    expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "answers 404"));
+    const nowhere = `http://127.0.0.1:${await freePort()}/`;
+    expect(await checkKeySet(nowhere)).toEqual(found("wrong", "JWKS_URL", "cannot be read (ECONNREFUSED)"));
+  });
+});
+
+async function serve(answer: () => readonly [status: number, body: string]) {
+  const server: Server = createServer((_request, response) => {
+    const [status, body] = answer();
+    response.writeHead(status).end(body);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return { port, url: `http://127.0.0.1:${port}/` };
+}

@@ -1,0 +1,295 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ulid } from "ulid";
+import { expect, onTestFinished, test } from "vitest";
+import { captureFailedSchema } from "../../../contract/events.ts";
+import { ImageStore, type ImageStoreOptions, type Sidecar } from "../../../device/capture/image-store.ts";
+import { cameraAt, envelopeOf, eventTopic, openBroker, plainCamera, silent, zermatt } from "../support/cameras.ts";
+import { temporaryFolder } from "../support/programs.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../dist/test/support/picture-program.js", import.meta.url));
+const RUNS = 5;
+
+function sidecarAt(at: Date): Sidecar {
+  return {
+    capture: ulid(at.getTime()).toLowerCase(),
+    camera: "north",
+    taken_at: at.toISOString(),
+    width: 64,
+    height: 48,
+    size_bytes: 7,
+    settings: { iso: 100 },
+    model: "Test camera",
+    location: zermatt,
+    clock_set: true,
+  };
+}
+
+async function openStore(dataPath: string, options: Partial<ImageStoreOptions> = {}): Promise<ImageStore> {
+  const store = new ImageStore({ dataPath, logger: silent, ...options });
+  await store.prepare();
+  return store;
+}
+
+/** Keeps a picture of each moment. @returns their names, in that order */
+async function keep(store: ImageStore, ...moments: string[]): Promise<string[]> {
+  const captures: string[] = [];
+  for (const moment of moments) {
+    const sidecar = sidecarAt(new Date(moment));
+    captures.push(sidecar.capture);
+    await store.keep(Buffer.from("picture"), sidecar);
+  }
+  await store.idle();
+  return captures;
+}
+
+/** The files below `raw`, by their paths. */
+function files(dataPath: string): string[] {
+  return readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8", withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(join(dataPath, "raw").length + 1))
+    .sort();
+}
+
+const pictures = (dataPath: string): string[] => files(dataPath).filter((name) => name.endsWith(".jpg"));
+const captureIn = (file: string): string => basename(file).slice(7, -4);
+
+test("a picture is where a person looks for it, by day and time of UTC, with what is known of it beside it", async () => {
+  const dataPath = temporaryFolder();
+  const store = await openStore(dataPath);
+  const sidecar = sidecarAt(new Date("2026-03-01T06:07:08.9Z"));
+  await store.keep(Buffer.from("picture"), sidecar);
+  const name = `2026/03/01/060708-${sidecar.capture}`;
+  expect(files(dataPath)).toEqual([`${name}.jpg`, `${name}.json`]);
+  expect(readFileSync(join(dataPath, "raw", `${name}.jpg`), "utf8")).toBe("picture");
+  expect(JSON.parse(readFileSync(join(dataPath, "raw", `${name}.json`), "utf8"))).toEqual(sidecar);
+});
+
+test("a picture is found by its name, and the newest without one", async () => {
+  const dataPath = temporaryFolder();
+  const store = await openStore(dataPath);
+  expect(await store.find()).toBeUndefined();
+  const [first, second, third] = await keep(
+    store,
+    "2025-12-31T23:59:59Z",
+    "2026-03-01T06:00:00Z",
+    "2026-03-01T09:00:00Z",
+  );
+  expect(await store.find(first)).toEqual({ capture: first, jpeg: Buffer.from("picture") });
+  expect((await store.find(second))?.capture).toBe(second);
+  expect((await store.find())?.capture).toBe(third);
+  expect(await store.find(ulid().toLowerCase())).toBeUndefined();
+  expect(await store.find("no-time-in-it")).toBeUndefined();
+});
+
+/** The program, which keeps pictures; what it has said of them so far. */
+function startProgram(dataPath: string) {
+  const child = spawn(process.execPath, [PROGRAM, dataPath], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => {
+    child.kill("SIGKILL");
+  });
+  const said = { kept: [] as string[], refused: [] as string[] };
+  let rest = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    const lines = (rest + text).split("\n");
+    // The last line may be half written.
+    rest = lines.pop() ?? "";
+    for (const line of lines) {
+      if (line.startsWith("!")) said.refused.push(line.slice(1));
+      else said.kept.push(line);
+    }
+  });
+  return { child, said };
+}
+
+function expectWhole(dataPath: string, file: string): void {
+  const path = join(dataPath, "raw", file);
+  const { size_bytes, capture }: Sidecar = JSON.parse(readFileSync(path.replace(/jpg$/, "json"), "utf8"));
+  expect(capture).toBe(captureIn(file));
+  expect(readFileSync(path).equals(Buffer.alloc(size_bytes, capture))).toBe(true);
+}
+
+test(`killed ${RUNS} times with kill -9 while it keeps pictures, none is half, none lacks its sidecar, no litter is left`, {
+  timeout: 30_000 + RUNS * 5000,
+}, async () => {
+  const dataPath = temporaryFolder();
+  const kept: string[] = [];
+  for (let run = 1; run <= RUNS; run++) {
+    const { child, said } = startProgram(dataPath);
+    const enough = 1 + Math.floor(Math.random() * 15);
+    await expect.poll(() => said.kept.length, { interval: 1 }).toBeGreaterThanOrEqual(enough);
+    child.kill("SIGKILL");
+    await once(child, "close");
+    kept.push(...said.kept);
+    for (const file of pictures(dataPath).filter((name) => !name.startsWith(".incoming"))) expectWhole(dataPath, file);
+  }
+  await openStore(dataPath);
+  const there = new Set(pictures(dataPath).map(captureIn));
+  expect(kept.filter((capture) => !there.has(capture))).toEqual([]);
+  expect(files(dataPath).filter((name) => name.startsWith(".incoming"))).toEqual([]);
+  // One picture of each run may have been kept without a word. Sidecars without a picture are none of them.
+  expect(there.size).toBeLessThanOrEqual(kept.length + RUNS);
+  expect(files(dataPath)).toHaveLength(2 * there.size);
+});
+
+test("a disk that takes no more refuses the picture, leaves nothing of it behind, and takes the next when there is room", async () => {
+  const dataPath = temporaryFolder();
+  const { child, said } = startProgram(dataPath);
+  const count = () => said.kept.length;
+  await expect.poll(count).toBeGreaterThan(0);
+  // In the middle of a picture; a sidecar is smaller.
+  limitFiles(child.pid, 100_000);
+  await expect.poll(() => said.refused.length).toBeGreaterThan(2);
+  limitFiles(child.pid, undefined);
+  const before = count();
+  await expect.poll(count).toBeGreaterThan(before + 1);
+  child.kill("SIGKILL");
+  await once(child, "close");
+  await openStore(dataPath);
+  const there = pictures(dataPath);
+  for (const file of there) expectWhole(dataPath, file);
+  expect(there.map(captureIn).filter((capture) => said.refused.includes(capture))).toEqual([]);
+  expect(files(dataPath)).toHaveLength(2 * there.length);
+});
+
+test("pictures leave some room, so that a disk which they fill can still be worked with", async () => {
+  const dataPath = temporaryFolder();
+  const disk = { free: 16 * 1024 * 1024 + 7, total: 32e9 };
+  const store = await openStore(dataPath, { room: async () => disk });
+  await keep(store, "2026-03-01T06:00:00Z");
+  disk.free -= 7;
+  await expect(keep(store, "2026-03-01T06:01:00Z")).rejects.toThrow(
+    "the disk is full: pictures leave 16384 kB of it for what else must be written",
+  );
+  disk.total = 32e6;
+  await keep(store, "2026-03-01T06:02:00Z");
+  expect(pictures(dataPath).map((file) => basename(file).slice(0, 6))).toEqual(["060000", "060200"]);
+});
+
+function limitFiles(pid: number | undefined, bytes: number | undefined): void {
+  execFileSync("prlimit", ["--pid", String(pid), `--fsize=${bytes ?? "unlimited"}:unlimited`]);
+}
+
+test("a picture whose sidecar went to its place before the power did is brought to its own", async () => {
+  const dataPath = temporaryFolder();
+  const [capture = ""] = await keep(await openStore(dataPath), "2026-03-01T06:00:00Z");
+  const image = `060000-${capture}.jpg`;
+  const raw = join(dataPath, "raw");
+  renameSync(join(raw, "2026/03/01", image), join(raw, ".incoming", image));
+  writeFileSync(join(raw, ".incoming", "070000-half.json"), "{");
+  writeFileSync(join(raw, ".incoming", "080000-half.json"), "{}");
+  writeFileSync(join(raw, ".incoming", "080000-half.jpg"), "half a pic");
+  const store = await openStore(dataPath);
+  expect((await store.find(capture))?.jpeg.toString()).toBe("picture");
+  expect(files(dataPath)).toHaveLength(2);
+});
+
+test("what pruning had begun to remove when the power went is removed", async () => {
+  const dataPath = temporaryFolder();
+  const store = await openStore(dataPath);
+  await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-02T07:00:00Z");
+  const [first, second] = pictures(dataPath).map((name) => join(dataPath, "raw", name));
+  for (const picture of [first, second]) renameSync(picture ?? "", `${dataPath}/away.jpg`);
+  await openStore(dataPath);
+  expect(files(dataPath)).toHaveLength(2);
+  expect(existsSync(join(dataPath, "raw/2026/03/01"))).toBe(false);
+});
+
+/** A store on a disk that has room for so many pictures, of which each takes ten percent. */
+async function smallDisk(room: number, minFreePercent: number) {
+  const dataPath = temporaryFolder();
+  const disk = { room };
+  // A picture that is tried is always one that there is room for.
+  const roomNow = async () => ({ free: Math.max(20e6, 1e9 * (disk.room - pictures(dataPath).length)), total: 10e9 });
+  return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, room: roomNow }) };
+}
+
+test("the oldest pictures go, too, when what is to be free is less than what pictures leave for other things", async () => {
+  const dataPath = temporaryFolder();
+  // One percent is 10 MB, and a picture takes one.
+  const room = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
+  const store = await openStore(dataPath, { minFreePercent: 1, room });
+  const captures: string[] = [];
+  for (let minute = 0; minute < 8; minute++) captures.push(...(await keep(store, `2026-03-01T06:0${minute}:00Z`)));
+  const left = pictures(dataPath).map(captureIn);
+  expect(left.length).toBeGreaterThan(0);
+  expect(left).toEqual(captures.slice(-left.length));
+});
+
+test("when less is free than is to be, the oldest pictures go with their sidecars and empty folders", async () => {
+  const { dataPath, disk, store } = await smallDisk(30, 20);
+  const days = Array.from({ length: 20 }, (_, index) => `2026-03-${String(index + 1).padStart(2, "0")}T06:00:00Z`);
+  const captures = await keep(store, ...days);
+  expect(pictures(dataPath)).toHaveLength(20);
+  disk.room = 12;
+  captures.push(...(await keep(store, "2026-03-21T06:00:00Z")));
+  expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-pictures(dataPath).length));
+  expect(pictures(dataPath).length).toBeLessThanOrEqual(10);
+  expect(files(dataPath)).toHaveLength(2 * pictures(dataPath).length);
+  expect(readdirSync(join(dataPath, "raw/2026/03"))).toHaveLength(pictures(dataPath).length);
+});
+
+test("the newest picture is the one that was kept last, when the clock was set back meanwhile too", async () => {
+  const dataPath = temporaryFolder();
+  const store = await openStore(dataPath);
+  const [, behind] = await keep(store, "2026-11-29T12:00:00Z", "2026-11-15T12:00:00Z");
+  expect((await store.find())?.capture).toBe(behind);
+  await keep(store, "2026-11-16T12:00:00Z");
+  const removed = pictures(dataPath).find((name) => name.startsWith("2026/11/16")) ?? expect.fail("not kept");
+  renameSync(join(dataPath, "raw", removed), join(dataPath, "elsewhere.jpg"));
+  expect((await store.find())?.capture).toBe(captureIn(pictures(dataPath).at(-1) ?? ""));
+});
+
+test("the newest picture is never removed, however full the disk is of other things, nor one of a clock that is behind", async () => {
+  const { dataPath, store } = await smallDisk(-100, 20);
+  const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z");
+  expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
+  const behind = await keep(store, "2024-01-01T00:00:00Z");
+  expect(pictures(dataPath).map(captureIn)).toEqual(behind);
+});
+
+test("a picture that found no room makes the oldest go, so that the next one finds some", async () => {
+  const { dataPath, disk, store } = await smallDisk(30, 20);
+  const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
+  disk.room = 0;
+  // Where its folder would be.
+  writeFileSync(join(dataPath, "raw/2026/04"), "in the way");
+  await expect(keep(store, "2026-04-01T06:00:00Z")).rejects.toThrow(/EEXIST|ENOTDIR/);
+  await store.idle();
+  expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
+});
+
+test("the free space is what the system says it is", async () => {
+  const dataPath = temporaryFolder();
+  const captures = await keep(
+    await openStore(dataPath, { minFreePercent: 0.000001 }),
+    "2026-03-01T06:00:00Z",
+    "2026-03-02T06:00:00Z",
+  );
+  expect(pictures(dataPath).map(captureIn)).toEqual(captures);
+  // No disk that holds anything is all free.
+  captures.push(...(await keep(await openStore(dataPath, { minFreePercent: 100 }), "2026-03-03T06:00:00Z")));
+  expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
+});
+
+test("a picture that was taken but could not be kept has failed, and the next one that can be has not", async () => {
+  const broker = await openBroker();
+  const dataPath = temporaryFolder();
+  const agent = await cameraAt(broker, { camera: await plainCamera(), config: { dataPath, images: {} } });
+  const year = join(dataPath, "raw", String(new Date().getUTCFullYear()));
+  writeFileSync(year, "in the way");
+  await expect(agent.captureNow()).rejects.toThrow(/^the picture could not be kept: /);
+  const [failed] = await broker.until(() => {
+    const messages = broker.on(eventTopic("capture.failed"));
+    return messages.length === 1 && messages.map((message) => captureFailedSchema.parse(envelopeOf(message).data));
+  });
+  expect(failed).toMatchObject({ failures: 1, error: expect.stringMatching(/could not be kept: E/) });
+  renameSync(year, join(dataPath, "out of the way"));
+  mkdirSync(dirname(year), { recursive: true });
+  const { capture } = await agent.captureNow();
+  expect(pictures(dataPath).map(captureIn)).toEqual([capture]);
+  await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
+});

@@ -1,0 +1,381 @@
+import fc from "fast-check";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Schedule } from "../../../contract/commands.ts";
+import { CaptureLoop, type Plan, restAfterFailures } from "../../../device/capture/capture-loop.ts";
+import { activeInterval, everyDay, nextCapture, type Window, windowsAround } from "../../../device/capture/schedule.ts";
+
+const zurich = { lat: 46.02, lon: 7.75, timezone: "Europe/Zurich" };
+const zurichDay = new Intl.DateTimeFormat("en-CA", { timeZone: "Europe/Zurich", dateStyle: "short" });
+const longyearbyen = { lat: 78.22, lon: 15.65, timezone: "Arctic/Longyearbyen" };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function clock(start: string, end: string, changes: { days?: number[]; interval_s?: number } = {}): Schedule {
+  return { entries: [{ kind: "clock", start, end, interval_s: 60, ...changes }] };
+}
+
+/** The windows that begin on a day in Zurich, as UTC times. */
+function on(schedule: Schedule, day: string, location = zurich): string[] {
+  return windowsAround(schedule, location, new Date(`${day}T12:00:00Z`))
+    .filter(({ start }) => zurichDay.format(start) === day)
+    .map(({ start, end }) => `${start.toISOString().slice(11, 16)}–${end.toISOString().slice(11, 16)}`);
+}
+
+test("a time of day is meant in the camera's own time zone, in winter and in summer", () => {
+  expect(on(clock("06:30", "08:00"), "2026-01-15")).toEqual(["05:30–07:00"]);
+  expect(on(clock("06:30", "08:00"), "2026-07-15")).toEqual(["04:30–06:00"]);
+  expect(on(clock("06:30", "08:00"), "2026-07-15", { ...zurich, timezone: "Asia/Kathmandu" })).toEqual(["00:45–02:15"]);
+});
+
+// Zurich, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC. 25 October: 03:00 becomes 02:00 at 01:00 UTC.
+test("a window in the hour that clocks skip in spring does not take place, one that begins in it begins after it", () => {
+  expect(on(clock("02:00", "03:00"), "2026-03-29")).toEqual([]);
+  expect(on(clock("02:30", "03:30"), "2026-03-29")).toEqual(["01:00–01:30"]);
+  expect(on(clock("01:30", "04:00"), "2026-03-29")).toEqual(["00:30–02:00"]);
+});
+
+test("a window in the hour that clocks show twice in autumn is open both times", () => {
+  expect(on(clock("02:00", "03:00"), "2026-10-25")).toEqual(["00:00–02:00"]);
+  expect(on(clock("02:15", "02:45"), "2026-10-25")).toEqual(["00:15–00:45", "01:15–01:45"]);
+});
+
+// Santiago, 5 April 2026: 24:00 of Saturday becomes 23:00 at 03:00 UTC. Found by the property below, seed 1259601797.
+test("a window that ends and begins again around the doubled hour before midnight takes no picture outside of it", () => {
+  const santiago = { ...zurich, timezone: "America/Santiago" };
+  const around = windowsAround(clock("23:45", "23:00", { days: [5, 6, 1] }), santiago, at("12:00:00", "2026-04-05"));
+  const shown = around
+    .filter(({ start }) => start >= at("00:00:00", "2026-04-04") && start < at("00:00:00", "2026-04-06"))
+    .map(({ start, end }) => `${start.toISOString().slice(5, 16)}–${end.toISOString().slice(5, 16)}`);
+  expect(shown).toEqual([
+    // Friday 23:45 to the first 23:00 of Saturday.
+    "04-04T02:45–04-05T02:00",
+    // Saturday's two 23:45: the first until clocks go back, the second until Sunday 23:00.
+    "04-05T02:45–04-05T03:00",
+    "04-05T03:45–04-06T03:00",
+  ]);
+});
+
+test("a day and a night last 23 and 25 hours when clocks change, without a gap between days", () => {
+  for (const day of ["2026-03-28", "2026-10-24"]) {
+    const windows = windowsAround(everyDay(60), zurich, new Date(`${day}T12:00:00Z`));
+    for (const [index, { end }] of windows.slice(0, -1).entries()) expect(windows[index + 1]?.start).toEqual(end);
+  }
+});
+
+test("a window over midnight belongs to the day on which it begins", () => {
+  const friday = clock("22:00", "04:00", { days: [5] });
+  const active = (at: string): boolean => {
+    const moment = new Date(at);
+    return activeInterval(windowsAround(friday, zurich, moment), moment) !== undefined;
+  };
+  expect(active("2026-01-16T21:30:00Z")).toBe(true); // Friday, 22:30
+  expect(active("2026-01-17T02:30:00Z")).toBe(true); // Saturday, 03:30
+  expect(active("2026-01-17T03:30:00Z")).toBe(false);
+  expect(active("2026-01-17T21:30:00Z")).toBe(false); // Saturday, 22:30
+  expect(active("2026-01-16T02:30:00Z")).toBe(false); // Friday, 03:30: Thursday's night
+});
+
+test("an entry for one day of the week always has its next window in view", () => {
+  const mondays = clock("12:00", "13:00", { days: [1] });
+  const after = new Date("2026-01-12T12:00:01Z"); // Monday, a second after it closed
+  expect(nextCapture(windowsAround(mondays, zurich, after), after)?.toISOString()).toBe("2026-01-19T11:00:00.000Z");
+});
+
+test("a solar entry follows the sun through the year, twice a day where there are two golden hours", () => {
+  const golden: Schedule = {
+    entries: [{ kind: "solar", anchor: "golden_hour", offset_min: -10, duration_min: 60, interval_s: 30 }],
+  };
+  expect(on(golden, "2026-06-21")).toHaveLength(2);
+  const sunrise: Schedule = {
+    entries: [{ kind: "solar", anchor: "sunrise", offset_min: -30, duration_min: 90, interval_s: 30 }],
+  };
+  // By the sunrise equation, cos H = (sin −0.83° − sin φ sin δ) / (cos φ cos δ): sunrise at 03:38 and 07:08 UTC.
+  expect(on(sunrise, "2026-06-21")).toEqual(["03:08–04:38"]);
+  expect(on(sunrise, "2026-12-21")).toEqual(["06:37–08:07"]);
+});
+
+test("of the two golden or blue hours of a day one may be chosen", () => {
+  const entry = { kind: "solar", offset_min: 0, duration_min: 30, interval_s: 30 } as const;
+  const of = (anchor: "golden_hour" | "blue_hour", when?: "morning" | "evening"): string[] =>
+    on({ entries: [{ ...entry, anchor, ...(when === undefined ? {} : { when }) }] }, "2026-09-01");
+  for (const anchor of ["golden_hour", "blue_hour"] as const) {
+    const [morning, evening] = [of(anchor, "morning"), of(anchor, "evening")];
+    expect([...morning, ...evening]).toEqual(of(anchor));
+    expect(morning).toHaveLength(1);
+    expect(evening).toHaveLength(1);
+    // The morning's blue hour is before its golden hour; in the evening it is the other way round.
+    expect(morning[0]?.localeCompare(evening[0] ?? "")).toBe(-1);
+  }
+  expect(of("blue_hour", "morning").join() < of("golden_hour", "morning").join()).toBe(true);
+  expect(of("blue_hour", "evening").join() > of("golden_hour", "evening").join()).toBe(true);
+});
+
+test("where the sun does not set, a schedule by sunset waits, and one by the clock works on", () => {
+  const midsummer = new Date("2026-06-21T12:00:00Z");
+  const sunset = { kind: "solar", anchor: "sunset", offset_min: 0, duration_min: 60, interval_s: 30 } as const;
+  const noon = { kind: "clock", start: "12:00", end: "13:00", interval_s: 60 } as const;
+  expect(windowsAround({ entries: [sunset] }, longyearbyen, midsummer)).toEqual([]);
+  const both = windowsAround({ entries: [sunset, noon] }, longyearbyen, midsummer);
+  expect(nextCapture(both, midsummer)?.toISOString()).toBe("2026-06-22T10:00:00.000Z");
+});
+
+test("where the sun does not rise, no window opens, and the camera waits", () => {
+  const sunrise: Schedule = {
+    entries: [{ kind: "solar", anchor: "sunrise", offset_min: 0, duration_min: 60, interval_s: 30 }],
+  };
+  const midwinter = new Date("2026-12-21T12:00:00Z");
+  const windows = windowsAround(sunrise, longyearbyen, midwinter);
+  expect(windows).toEqual([]);
+  expect(nextCapture(windows, midwinter)).toBeUndefined();
+});
+
+const at = (time: string, day = "2026-01-15"): Date => new Date(`${day}T${time}Z`);
+const window = (start: string, end: string, intervalS: number): Window => ({
+  start: at(start),
+  end: at(end),
+  intervalS,
+});
+const times = (windows: Window[], from: string, count: number): (string | undefined)[] => {
+  const found: (string | undefined)[] = [];
+  let moment = at(from);
+  for (let index = 0; index < count; index++) {
+    const next = nextCapture(windows, moment);
+    found.push(next?.toISOString().slice(11, 19));
+    if (next === undefined) break;
+    moment = next;
+  }
+  return found;
+};
+
+test("pictures fall on multiples of the interval, the first on the window's opening, none on its end", () => {
+  expect(times([window("10:00:30", "10:03:00", 60)], "09:00:00", 5)).toEqual([
+    "10:00:30",
+    "10:01:00",
+    "10:02:00",
+    undefined,
+  ]);
+});
+
+test("where windows overlap the shorter interval counts, and the longer one again after it", () => {
+  const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:15", 15)];
+  expect(times(windows, "10:00:30", 8)).toEqual([
+    "10:01:00",
+    "10:01:30",
+    "10:01:45",
+    "10:02:00",
+    "10:03:00",
+    "10:04:00",
+    undefined,
+  ]);
+});
+
+test("a picture is taken in the moment in which a shorter interval ends, when the longer one says so", () => {
+  const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
+  expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
+});
+
+test("whatever the windows, pictures fall where a look at every second says", () => {
+  const seconds = fc.integer({ min: 0, max: 300 });
+  const anyWindow = fc.record({
+    start: seconds,
+    length: fc.integer({ min: 1, max: 200 }),
+    interval: fc.integer({ min: 1, max: 90 }),
+  });
+  fc.assert(
+    fc.property(fc.array(anyWindow, { maxLength: 5 }), fc.integer({ min: 0, max: 89 }), (chosen, phase) => {
+      const windows = chosen.map(({ start, length, interval }) => ({
+        start: new Date(start * 1000),
+        end: new Date((start + length) * 1000),
+        intervalS: interval,
+      }));
+      const expected: number[] = [];
+      for (let second = 0; second <= 500; second++) {
+        const interval = activeInterval(windows, new Date(second * 1000));
+        const opens = chosen.some(({ start }) => start === second);
+        if (interval !== undefined && (opens || (second - phase) % interval === 0)) expected.push(second);
+      }
+      const found: number[] = [];
+      for (let next = nextCapture(windows, new Date(-1), phase * 1000); next !== undefined; ) {
+        found.push(next.getTime() / 1000);
+        next = nextCapture(windows, next, phase * 1000);
+      }
+      expect(found).toEqual(expected);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** Days around which clocks change: by an hour, by half of one, and at midnight. */
+const CHANGES = [
+  ["Europe/Zurich", "2026-03-29T12:00:00Z"],
+  ["Europe/Zurich", "2026-10-25T12:00:00Z"],
+  ["America/New_York", "2026-11-01T12:00:00Z"],
+  ["Australia/Lord_Howe", "2026-04-05T00:00:00Z"],
+  ["Australia/Lord_Howe", "2026-10-04T00:00:00Z"],
+  ["America/Santiago", "2026-04-05T12:00:00Z"],
+  ["America/Santiago", "2026-09-06T12:00:00Z"],
+] as const;
+
+test.each(CHANGES)(
+  "in %s around %s a window is open while clocks show a time within it, and at no other time",
+  (timezone, noon) => {
+    const middle = new Date(noon);
+    const shown = new Intl.DateTimeFormat("en-GB", {
+      timeZone: timezone,
+      weekday: "short",
+      hour: "2-digit",
+      minute: "2-digit",
+    });
+    const moments = Array.from({ length: 2 * 288 }, (_, index) => {
+      const moment = new Date(middle.getTime() + (index - 288) * 300_000);
+      const [day = "", time = ""] = shown.format(moment).split(/,? /);
+      return { moment, day: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].indexOf(day) + 1, time };
+    });
+    const quarters = fc.integer({ min: 0, max: 95 }).map((quarter) => {
+      const hour = String(Math.floor(quarter / 4)).padStart(2, "0");
+      return `${hour}:${String((quarter % 4) * 15).padStart(2, "0")}`;
+    });
+    const days = fc.uniqueArray(fc.integer({ min: 1, max: 7 }), { minLength: 1 });
+    fc.assert(
+      fc.property(quarters, quarters, days, (start, end, chosen) => {
+        fc.pre(start !== end);
+        const windows = windowsAround(clock(start, end, { days: chosen }), { ...zurich, timezone }, middle);
+        for (const { moment, day, time } of moments) {
+          const before = ((day + 5) % 7) + 1;
+          const wanted =
+            start < end
+              ? time >= start && time < end && chosen.includes(day)
+              : (time >= start && chosen.includes(day)) || (time < end && chosen.includes(before));
+          const active = activeInterval(windows, moment) !== undefined;
+          if (wanted && !active) expect.fail(`${moment.toISOString()} is missed by ${start}–${end} on ${chosen}`);
+          if (active && !wanted) expect.fail(`${moment.toISOString()} is added by ${start}–${end} on ${chosen}`);
+        }
+      }),
+      { numRuns: 25 },
+    );
+  },
+);
+
+test("without entries there is nothing to wait for", () => {
+  expect(nextCapture(windowsAround({ entries: [] }, zurich, at("10:00:00")), at("10:00:00"))).toBeUndefined();
+});
+
+interface Running {
+  loop: CaptureLoop;
+  captured: string[];
+  plans: Plan[];
+}
+
+function run(schedule: Schedule, start: Date, capture: () => Promise<number> = async () => 0): Running {
+  vi.setSystemTime(start);
+  const captured: string[] = [];
+  const plans: Plan[] = [];
+  const loop = new CaptureLoop(schedule, {
+    location: zurich,
+    capture: () => {
+      captured.push(new Date().toISOString().slice(11, 19));
+      return capture();
+    },
+    onPlan: (plan) => plans.push(plan),
+    phaseMs: 0,
+    now: () => new Date(),
+  });
+  loop.start();
+  return { loop, captured, plans };
+}
+
+test("the camera works while a window is open, says when it closes, and waits for the next", async () => {
+  const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:58:30"));
+  expect(plans.at(-1)).toEqual({ active: false, next: at("10:00:00"), intervalS: 60 });
+  await vi.advanceTimersByTimeAsync(8 * 60_000);
+  expect(captured).toEqual(["10:00:00", "10:01:00", "10:02:00"]);
+  expect(plans.some(({ active }) => active)).toBe(true);
+  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z"), intervalS: 60 });
+  await loop.stop();
+});
+
+test("the plan says the interval of the window that is open, and before a change of it the longer of the two", async () => {
+  const often = { kind: "clock", start: "12:00", end: "12:01", interval_s: 20 } as const;
+  const { loop, captured, plans } = run({ entries: [...everyDay(1800).entries, often] }, at("10:20:00"));
+  const intervals = () => plans.map(({ intervalS }) => intervalS);
+  await vi.advanceTimersByTimeAsync(20 * 60_000);
+  expect([captured, intervals()]).toEqual([["10:30:00"], [1800, 1800]]);
+  await vi.advanceTimersByTimeAsync(21 * 60_000);
+  expect(captured.slice(1)).toEqual(["11:00:00", "11:00:20", "11:00:40"]);
+  expect(intervals().slice(2)).toEqual([20, 20, 1800]);
+  loop.follow({ entries: [] });
+  expect(plans.at(-1)).toEqual({ active: false, next: undefined, intervalS: undefined });
+  await loop.stop();
+});
+
+test("a new schedule is followed at once", async () => {
+  const { loop, captured } = run(everyDay(3600), at("10:30:00"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  loop.follow(everyDay(20));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(captured).toEqual(["10:31:20", "10:31:40", "10:32:00"]);
+  await loop.stop();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(captured).toHaveLength(3);
+});
+
+test("a picture that takes longer than the interval delays the next, and none is made up for", async () => {
+  const slow = () => new Promise<number>((resolve) => setTimeout(() => resolve(0), 25_000));
+  const { loop, captured } = run(everyDay(10), at("10:00:01"), slow);
+  await vi.advanceTimersByTimeAsync(70_000);
+  expect(captured).toEqual(["10:00:10", "10:00:40", "10:01:10"]);
+  const stopped = loop.stop();
+  await vi.advanceTimersByTimeAsync(30_000);
+  await stopped;
+});
+
+test("a clock that is set while the camera waits is noticed within a minute", async () => {
+  const { loop, captured } = run(clock("15:00", "16:00"), at("08:00:00"));
+  vi.setSystemTime(at("14:30:00"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(captured).toHaveLength(1);
+  await loop.stop();
+});
+
+test("what was due while the machine was off, and whose window has closed since, is not taken", async () => {
+  const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:59:30"));
+  vi.setSystemTime(at("12:00:00"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(captured).toEqual([]);
+  expect(plans.at(-1)).toEqual({ active: false, next: new Date("2026-01-16T10:00:00Z"), intervalS: 60 });
+  await loop.stop();
+});
+
+test("when the clock is set back, what is next is told anew", async () => {
+  const { loop, plans } = run(clock("11:00", "11:03"), at("12:00:00"));
+  expect(plans.at(-1)?.next).toEqual(new Date("2026-01-16T10:00:00Z"));
+  vi.setSystemTime(new Date("2024-01-01T09:00:00Z"));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(plans.at(-1)?.next).toEqual(new Date("2024-01-01T10:00:00Z"));
+  await loop.stop();
+});
+
+test("a clock that is set back while the camera rests after failures does not prolong the rest", async () => {
+  let failures = 0;
+  const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(captured).toHaveLength(3);
+  vi.setSystemTime(new Date("2024-01-01T09:00:00Z"));
+  await vi.advanceTimersByTimeAsync(70_000);
+  expect(captured).toHaveLength(4);
+  await loop.stop();
+});
+
+test("a camera that fails again and again is given rests of up to five minutes", async () => {
+  expect([1, 2, 3, 4, 5, 6, 50].map(restAfterFailures)).toEqual([0, 0, 60, 120, 240, 300, 300]);
+  let failures = 0;
+  const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);
+  await vi.advanceTimersByTimeAsync(3 * 60_000);
+  expect(captured).toEqual(["10:00:10", "10:00:20", "10:00:30", "10:01:40"]);
+  await loop.stop();
+});

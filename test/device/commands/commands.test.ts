@@ -1,0 +1,440 @@
+import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { type Command, type CommandReply, commandReplySchema, scheduleSchema } from "../../../contract/commands.ts";
+import { cameraAboutSchema, captureCompletedSchema, linkSchema } from "../../../contract/events.ts";
+import type { CameraDriver } from "../../../device/cameras/camera-driver.ts";
+import {
+  action,
+  CommandDesk,
+  MAX_REMEMBERED_COMMANDS,
+  MAX_WAITING_COMMANDS,
+  type RememberedCommand,
+} from "../../../device/commands/commands.ts";
+import {
+  cameraAt,
+  cameraTopic,
+  commandTopic,
+  envelopeOf,
+  eventTopic,
+  openBroker,
+  replyTopic,
+  silent,
+  stateTopic,
+} from "../support/cameras.ts";
+import { jpegOf } from "../support/programs.ts";
+import type { TestBroker } from "../support/test-broker.ts";
+
+let commands = 0;
+function command(name: string, args: Record<string, unknown> = {}, changes: Partial<Command> = {}): Command {
+  return {
+    id: `command-${++commands}`,
+    name,
+    args,
+    issued_by: "alice",
+    issued_at: new Date().toISOString(),
+    // Some are made when this file is loaded.
+    expires_at: new Date(Date.now() + 600_000).toISOString(),
+    ...changes,
+  };
+}
+
+function repliesTo(broker: TestBroker, { id, name }: Command): CommandReply[] {
+  return broker
+    .on(replyTopic(name))
+    .map((message) => commandReplySchema.parse(envelopeOf(message).data))
+    .filter(({ command_id }) => command_id === id);
+}
+
+async function give(broker: TestBroker, given: Command): Promise<CommandReply> {
+  await broker.publish(commandTopic(given.name), given);
+  return broker.until(() => repliesTo(broker, given).find(({ status }) => status !== "accepted"));
+}
+
+async function cameraWithData(): Promise<string> {
+  const dataPath = await mkdtemp(join(tmpdir(), "skylapse-device-"));
+  onTestFinished(() => rm(dataPath, { recursive: true }));
+  return dataPath;
+}
+
+async function onlineCamera(broker: TestBroker, config = {}) {
+  const agent = await cameraAt(broker, { config });
+  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  return agent;
+}
+
+test("capture.now is accepted, takes a picture and answers with it", async () => {
+  const broker = await openBroker();
+  await onlineCamera(broker);
+  const given = command("capture.now");
+  const reply = await give(broker, given);
+  expect(repliesTo(broker, given).map(({ status }) => status)).toEqual(["accepted", "succeeded"]);
+  const { capture } = captureCompletedSchema.parse(reply.result);
+  expect(broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data)).toMatchObject([
+    { capture },
+  ]);
+});
+
+test("a command that comes again is answered again with its result, and not done again", async () => {
+  const broker = await openBroker();
+  await onlineCamera(broker);
+  const given = command("capture.now");
+  const first = await give(broker, given);
+  await broker.publish(commandTopic("capture.now"), given);
+  const again = await broker.until(() => repliesTo(broker, given).filter(({ status }) => status === "succeeded")[1]);
+  expect(again).toEqual(first);
+  await give(broker, command("settings.set", { iso: 100 }));
+  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(1);
+});
+
+test.each([
+  ["arguments of the wrong kind", command("settings.set", { iso: "high" }), /^iso: /],
+  ["arguments that nobody knows", command("settings.set", { zoom: 3 }), /zoom/],
+  ["no arguments where some are needed", command("settings.set", {}), /must set something/],
+  [
+    "a schedule with an impossible time",
+    command("schedule.set", { entries: [{ kind: "clock", start: "25:00", end: "26:00", interval_s: 5 }] }),
+    /entries\.0\.start: must be a time of day/,
+  ],
+  [
+    "an unknown command",
+    command("self.destruct"),
+    /knows capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
+  ],
+  ["a command of an object's prototype", command("constructor"), /is not a command/],
+  [
+    "a sleep that is over",
+    command("sleep", { until: "2020-01-01T00:00:00.000Z" }),
+    /^until: is over: by the clock of this camera it is 20/,
+  ],
+  ["a sleep without an end", command("sleep"), /^until: /],
+  [
+    "an expired command",
+    command("capture.now", {}, { expires_at: "2020-01-01T00:00:00.000Z" }),
+    /^expired at 2020-\S+: by the clock of this camera it is 20\d\d-\S+Z$/,
+  ],
+])("%s: rejected, with the reason", async (_, given, reason) => {
+  const broker = await openBroker();
+  await onlineCamera(broker);
+  const reply = await give(broker, given);
+  expect(reply.status).toBe("rejected");
+  expect(reply.error).toMatch(reason);
+  expect(broker.on(eventTopic("capture.started"))).toHaveLength(0);
+});
+
+test("a command under another command's topic is rejected: the topic is what the sender was allowed", async () => {
+  const broker = await openBroker();
+  await onlineCamera(broker);
+  const given = command("reboot");
+  await broker.publish(commandTopic("capture.now"), given);
+  const reply = await broker.until(() => repliesTo(broker, { ...given, name: "capture.now" })[0]);
+  expect(reply).toMatchObject({ status: "rejected", error: "the topic says capture.now, the command reboot" });
+});
+
+test("garbage below the command topics is survived", async () => {
+  const broker = await openBroker();
+  await onlineCamera(broker);
+  for (const garbage of ["", "{", "[]", '{"id":7}', "\u0000\ufffd"])
+    await broker.publish(commandTopic("capture.now"), garbage);
+  expect((await give(broker, command("capture.now"))).status).toBe("succeeded");
+});
+
+test("settings are merged, said, used by the next picture, and outlive a restart", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const agent = await onlineCamera(broker, { dataPath });
+  await give(broker, command("settings.set", { iso: 400 }));
+  const reply = await give(broker, command("settings.set", { quality: 71 }));
+  expect(reply.result).toEqual({ iso: 400, quality: 71 });
+  await broker.until(() =>
+    broker.on(stateTopic("settings")).some((message) => "quality" in Object(envelopeOf(message).data)),
+  );
+  expect((await agent.captureNow()).settings).toMatchObject({ iso: 400, quality: 71 });
+  await agent.stop();
+  const next = await onlineCamera(broker, { dataPath });
+  expect((await next.captureNow()).settings).toMatchObject({ iso: 400, quality: 71 });
+});
+
+test("a setting that is taken back is not said and not used any more, over a restart too", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const agent = await onlineCamera(broker, { dataPath });
+  const automatic = (await agent.captureNow()).settings;
+  await give(broker, command("settings.set", { iso: 800, exposure_s: 20, quality: 71 }));
+  expect((await agent.captureNow()).settings).toMatchObject({ iso: 800, exposure_s: 20 });
+  const reply = await give(broker, command("settings.set", { iso: null, exposure_s: "auto" }));
+  expect(reply.result).toEqual({ quality: 71 });
+  await broker.until(() => broker.on(stateTopic("settings")).length === 3);
+  expect(envelopeOf(broker.on(stateTopic("settings"))[2] ?? expect.fail()).data).toEqual({ quality: 71 });
+  expect((await agent.captureNow()).settings).toMatchObject({ iso: automatic?.iso, quality: 71 });
+  await agent.stop();
+  const next = await onlineCamera(broker, { dataPath });
+  const shot = (await next.captureNow()).settings;
+  expect(shot).toMatchObject({ iso: automatic?.iso, quality: 71 });
+  expect(shot?.exposure_s).not.toBe(20);
+});
+
+test("a schedule is accepted, said and kept, and an empty one ends the pictures", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const agent = await onlineCamera(broker, { dataPath });
+  const schedule = {
+    entries: [{ kind: "solar", anchor: "golden_hour", offset_min: -10, duration_min: 80, interval_s: 30 }],
+  };
+  const reply = await give(broker, command("schedule.set", schedule));
+  expect(reply.status).toBe("succeeded");
+  const states = (): unknown[] =>
+    broker.on(stateTopic("schedule")).map((message) => scheduleSchema.parse(envelopeOf(message).data));
+  await broker.until(() => states().length === 2);
+  expect(states()[1]).toEqual(schedule);
+  // By which the backend judges whether a picture is missing.
+  const intervals = (): number[] =>
+    broker
+      .on(cameraTopic("about"))
+      .map((message) => cameraAboutSchema.parse(envelopeOf(message).data).capture_interval_s);
+  await broker.until(() => intervals().at(-1) === 30);
+  await agent.stop();
+  // What was commanded wins over what it is started with.
+  await onlineCamera(broker, { dataPath, schedule: { entries: [] } });
+  await broker.until(() => states().length === 3);
+  expect(states()[2]).toEqual(schedule);
+  const paused = await give(broker, command("schedule.set", { entries: [] }));
+  expect(paused.result).toEqual({ next_capture_at: null });
+});
+
+test("what cannot be written to the disk is followed, and said not to outlive a restart", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  await onlineCamera(broker, { dataPath });
+  // Where the file is written before it takes the place of the old one.
+  await symlink("/dev/full", join(dataPath, "north.json.new"));
+  const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
+  const reply = await give(broker, command("schedule.set", schedule));
+  expect(reply.status).toBe("failed");
+  expect(reply.error).toMatch(/^it is followed, but only until the next start: .*ENOSPC/);
+  await broker.until(() => broker.retained(stateTopic("schedule"))?.toString().includes("08:00") ?? false);
+  await rm(join(dataPath, "north.json.new"));
+  expect(await give(broker, command("schedule.set", schedule))).toMatchObject({ status: "succeeded" });
+  expect(await readFile(join(dataPath, "north.json"), "utf8")).toContain("08:00");
+});
+
+test("reboot: sleeping with a time of return, another session, and the answer after it", async () => {
+  const broker = await openBroker();
+  const agent = await onlineCamera(broker);
+  const before = agent.session;
+  const reply = await give(broker, command("reboot"));
+  expect(reply).toMatchObject({ status: "succeeded", result: { session: agent.session } });
+  expect(agent.session).not.toBe(before);
+  const links = broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
+  expect(links.map(({ status, session }) => ({ status, session }))).toEqual([
+    { status: "online", session: before },
+    { status: "sleeping", session: before },
+    { status: "online", session: agent.session },
+  ]);
+  expect(Date.parse(links[1]?.until ?? "")).toBeGreaterThan(0);
+});
+
+test("what a command came to is remembered over a restart; of one that the restart interrupted it is not known", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const agent = await onlineCamera(broker, { dataPath });
+  const given = command("capture.now");
+  const first = await give(broker, given);
+  await agent.stop();
+  const file = join(dataPath, "north.json");
+  const kept = JSON.parse(await readFile(file, "utf8"));
+  kept.commands.push({ name: "capture.now", reply: { command_id: "cut-short", status: "accepted" } });
+  kept.commands.push({ name: "reboot", reply: { command_id: "boot", status: "accepted" } });
+  await writeFile(file, JSON.stringify(kept));
+  await onlineCamera(broker, { dataPath });
+  const cut = await broker.until(() => repliesTo(broker, command("capture.now", {}, { id: "cut-short" }))[0]);
+  expect(cut).toMatchObject({
+    status: "unknown",
+    error: expect.stringMatching(/while it was carried out: nothing tells/),
+  });
+  expect((await broker.until(() => repliesTo(broker, command("reboot", {}, { id: "boot" }))[0])).status).toBe(
+    "succeeded",
+  );
+  await broker.publish(commandTopic("capture.now"), given);
+  const again = await broker.until(() => repliesTo(broker, given).filter(({ status }) => status === "succeeded")[1]);
+  expect(again).toEqual(first);
+});
+
+interface Interrupted {
+  name: string;
+  progress: { args: Record<string, unknown>; begun: boolean; capture?: string };
+}
+
+/** Starts a camera anew whose earlier run was killed in the middle of a command. @returns what it says came of that */
+async function afterCrash(
+  broker: TestBroker,
+  config: { dataPath: string; images?: object },
+  { name, progress }: Interrupted,
+): Promise<CommandReply> {
+  const file = join(config.dataPath, "north.json");
+  const kept = JSON.parse(await readFile(file, "utf8"));
+  const id = `cut-${++commands}`;
+  kept.commands.push({ name, reply: { command_id: id, status: "accepted" }, progress });
+  await writeFile(file, JSON.stringify(kept));
+  const agent = await onlineCamera(broker, config);
+  const reply = await broker.until(() => repliesTo(broker, command(name, {}, { id }))[0]);
+  await agent.stop();
+  return reply;
+}
+
+test("a picture that was kept before a crash is said to be taken, one that was not to be not", async () => {
+  const broker = await openBroker();
+  const config = { dataPath: await cameraWithData(), images: {} };
+  const agent = await onlineCamera(broker, config);
+  const taken = await give(broker, command("capture.now"));
+  await agent.stop();
+  const { capture } = captureCompletedSchema.parse(taken.result);
+  const progress = { args: {}, begun: true };
+  const interrupted = (more: object) =>
+    afterCrash(broker, config, { name: "capture.now", progress: { ...progress, ...more } });
+  expect(await interrupted({ capture })).toMatchObject({ status: "succeeded", result: taken.result });
+  const undone = { status: "failed", error: "the camera restarted before it was done" };
+  expect(await interrupted({ capture: "01kb0000000000000000000000" })).toMatchObject(undone);
+  expect(await interrupted({})).toMatchObject(undone);
+  expect(await interrupted({ begun: false })).toMatchObject({
+    status: "failed",
+    error: expect.stringMatching(/before it was begun/),
+  });
+});
+
+test("settings and a schedule that were kept before a crash are said to be set, others not to be", async () => {
+  const broker = await openBroker();
+  const config = { dataPath: await cameraWithData() };
+  const agent = await onlineCamera(broker, config);
+  const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
+  await give(broker, command("settings.set", { iso: 400, quality: null }));
+  await give(broker, command("schedule.set", schedule));
+  await agent.stop();
+  const begun = { begun: true };
+  const after = (name: string, args: Record<string, unknown>) =>
+    afterCrash(broker, config, { name, progress: { ...begun, args } });
+  expect(await after("settings.set", { iso: 400, quality: "auto" })).toMatchObject({
+    status: "succeeded",
+    result: { iso: 400 },
+  });
+  expect(await after("settings.set", { iso: 200 })).toMatchObject({ status: "failed" });
+  expect(await after("schedule.set", schedule)).toMatchObject({
+    ...{ status: "succeeded", result: { next_capture_at: expect.any(String) } },
+  });
+  expect(await after("schedule.set", { entries: [] })).toMatchObject({ status: "failed" });
+  expect(await after("preview.send", {})).toMatchObject({ status: "unknown" });
+});
+
+test("what a command is about is on the disk before it is carried out, and forgotten when it is done", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  const jpeg = await jpegOf(64, 48);
+  const read = async () => JSON.parse(await readFile(join(dataPath, "north.json"), "utf8")).commands;
+  const seen: unknown[] = [];
+  const camera: CameraDriver = {
+    about: { model: "Stand-in", firmware: "1" },
+    capture: async () => {
+      seen.push(...(await read()));
+      return { jpeg, width: 64, height: 48, settings: {} };
+    },
+  };
+  const agent = await cameraAt(broker, { camera, config: { dataPath } });
+  const given = command("capture.now");
+  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  const { capture } = captureCompletedSchema.parse((await give(broker, given)).result);
+  const accepted = { command_id: given.id, status: "accepted" };
+  expect(seen).toEqual([{ name: "capture.now", reply: accepted, progress: { args: {}, begun: true, capture } }]);
+  await agent.stop();
+  expect(await read()).toEqual([{ name: "capture.now", reply: expect.objectContaining({ status: "succeeded" }) }]);
+});
+
+test("a damaged file is put aside and the camera works with defaults", async () => {
+  const broker = await openBroker();
+  const dataPath = await cameraWithData();
+  await writeFile(join(dataPath, "north.json"), '{"settings":{"iso":');
+  await onlineCamera(broker, { dataPath });
+  expect(await readFile(join(dataPath, "north.json.damaged"), "utf8")).toBe('{"settings":{"iso":');
+});
+
+interface Desk {
+  desk: CommandDesk;
+  replies: CommandReply[];
+  finish: () => void;
+  ran: () => number;
+  remembered: () => readonly RememberedCommand[];
+}
+
+/** A desk whose `capture.now` ends when told to. */
+function slowDesk(): Desk {
+  const replies: CommandReply[] = [];
+  const ends: (() => void)[] = [];
+  let ran = 0;
+  let finished = false;
+  let kept: readonly RememberedCommand[] = [];
+  const slow = action(scheduleSchema.partial(), () => {
+    ran++;
+    return finished ? Promise.resolve() : new Promise<void>((resolve) => ends.push(resolve));
+  });
+  const desk = new CommandDesk({
+    actions: {
+      "capture.now": slow,
+      "schedule.set": slow,
+      "settings.set": slow,
+      "preview.send": slow,
+      reboot: slow,
+      sleep: slow,
+    },
+    answer: (_, reply) => replies.push(reply),
+    onRemembered: (list) => {
+      kept = list;
+    },
+    now: () => new Date(),
+    logger: silent,
+  });
+  const finish = (): void => {
+    finished = true;
+    for (const end of ends) end();
+  };
+  return { desk, replies, finish, ran: () => ran, remembered: () => kept };
+}
+
+function receive(desk: CommandDesk, given: Command): void {
+  desk.receive(given.name, Buffer.from(JSON.stringify(given)));
+}
+
+test("a repeat of a command that is still running is told that it is accepted", async () => {
+  const { desk, replies, finish, ran } = slowDesk();
+  const given = command("capture.now");
+  receive(desk, given);
+  receive(desk, given);
+  expect(replies.map(({ status }) => status)).toEqual(["accepted", "accepted"]);
+  finish();
+  await desk.settled();
+  expect(ran()).toBe(1);
+});
+
+test(`${MAX_WAITING_COMMANDS} commands wait behind the one that runs, the next is rejected as busy`, async () => {
+  const { desk, replies, finish } = slowDesk();
+  for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(desk, command("capture.now"));
+  expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
+  expect(replies.at(-1)).toMatchObject({ status: "rejected", error: /busy/ });
+  finish();
+  await desk.settled();
+});
+
+test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, the oldest is forgotten`, async () => {
+  const { desk, finish, ran, remembered } = slowDesk();
+  finish();
+  const first = command("capture.now");
+  receive(desk, first);
+  await desk.settled();
+  for (let index = 0; index < MAX_REMEMBERED_COMMANDS; index++) {
+    receive(desk, command("capture.now"));
+    await desk.settled();
+  }
+  expect(remembered()).toHaveLength(MAX_REMEMBERED_COMMANDS);
+  receive(desk, first);
+  await desk.settled();
+  expect(ran()).toBe(MAX_REMEMBERED_COMMANDS + 2);
+});

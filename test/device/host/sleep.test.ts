@@ -1,0 +1,279 @@
+import { Writable } from "node:stream";
+import { pino } from "pino";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { commandReplySchema, type Schedule } from "../../../contract/commands.ts";
+import { linkSchema } from "../../../contract/events.ts";
+import type { CameraAgent } from "../../../device/agent.ts";
+import type { CameraConfig } from "../../../device/config.ts";
+import { Sleeper, type SleeperOptions } from "../../../device/host/sleep.ts";
+import {
+  cameraAt,
+  cameraTopic,
+  commandTopic,
+  envelopeOf,
+  eventTopic,
+  openBroker,
+  plainCamera,
+  replyTopic,
+  silent,
+} from "../support/cameras.ts";
+import { Machine } from "../support/machine.ts";
+import { gone, Programs } from "../support/programs.ts";
+import type { TestBroker } from "../support/test-broker.ts";
+
+const mornings: Schedule = { entries: [{ kind: "clock", start: "06:00", end: "07:00", interval_s: 1 }] };
+const greenwich = { lat: 51.48, lon: 0, timezone: "UTC" };
+
+async function agentOn(broker: TestBroker, machine: Machine, config: Partial<CameraConfig>): Promise<CameraAgent> {
+  const agent = await cameraAt(broker, {
+    clock: machine.clock,
+    camera: await plainCamera(),
+    config: { location: greenwich, ...config },
+  });
+  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+  return agent;
+}
+
+const links = (broker: TestBroker) =>
+  broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
+
+/** Gives the command to sleep for so long, and waits until the camera says that it does. @param now the sender's time */
+async function sendToSleep(broker: TestBroker, machine: Machine, ms: number, now = machine.now()): Promise<string> {
+  const until = new Date(now.getTime() + ms).toISOString();
+  await broker.publish(commandTopic("sleep"), {
+    ...{ id: "a-sleep", name: "sleep", args: { until }, issued_by: "alice" },
+    ...{ issued_at: now.toISOString(), expires_at: new Date(now.getTime() + 60_000).toISOString() },
+  });
+  await broker.until(() => links(broker).some(({ status }) => status === "sleeping"));
+  return until;
+}
+
+test("a pause of the schedule is slept through: it says until when, comes back early as another session, and works on", async () => {
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T05:59:54.500Z", true);
+  const sleep = { pauseMs: 1000, minAwakeMs: 50, earlyMs: 1000, lookMs: 20 };
+  const agent = await agentOn(broker, machine, { schedule: mornings, sleep });
+  const session = agent.session;
+  await broker.until(() => links(broker).length === 3);
+  expect(links(broker)).toEqual([
+    { status: "online", session },
+    { status: "sleeping", session, until: "2026-03-01T05:59:59.000Z" },
+    { status: "online", session: agent.session },
+  ]);
+  expect(agent.session).not.toBe(session);
+  expect(machine.now().getTime()).toBeGreaterThanOrEqual(Date.parse("2026-03-01T05:59:59Z"));
+  await broker.until(() => broker.on(eventTopic("capture.completed")).length >= 2);
+  // In a window of the schedule it is awake.
+  expect(links(broker)).toHaveLength(3);
+});
+
+test("the command to sleep is answered before the link goes, and the camera is back at the time", async () => {
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
+  const agent = await agentOn(broker, machine, {});
+  const session = agent.session;
+  const until = await sendToSleep(broker, machine, 4000);
+  const replies = broker.on(replyTopic("sleep")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
+  expect(replies).toMatchObject([{ status: "accepted" }, { status: "succeeded", result: { until } }]);
+  expect(links(broker).at(-1)).toEqual({ status: "sleeping", session, until });
+  await expect.poll(() => broker.clients).toBe(0);
+  // Without a link it takes its pictures all the same.
+  await agent.captureNow();
+  expect(broker.on(eventTopic("capture.completed"))).toHaveLength(0);
+  await broker.until(() => links(broker).at(-1)?.status === "online");
+  expect(machine.now().getTime()).toBeGreaterThanOrEqual(Date.parse(until));
+  expect(agent.session).not.toBe(session);
+  await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
+});
+
+test("a camera whose clock is hours behind sleeps as long as its answer says", async () => {
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T10:00:00Z", true);
+  await agentOn(broker, machine, {});
+  const until = await sendToSleep(broker, machine, 3000, new Date("2026-03-01T12:00:00Z"));
+  const replies = broker.on(replyTopic("sleep")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
+  expect(replies.at(-1)).toMatchObject({ status: "succeeded", result: { until, seconds: 3 } });
+  await broker.until(() => links(broker).at(-1)?.status === "online");
+});
+
+test("a sleep longer than MAX_SLEEP_DAYS is rejected, and says so", async () => {
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
+  await agentOn(broker, machine, { sleep: { pauseMs: 0, maxDays: 2 } });
+  await broker.publish(commandTopic("sleep"), {
+    ...{ id: "a-sleep", name: "sleep", args: { until: "2026-03-04T12:00:00.000Z" }, issued_by: "alice" },
+    ...{ issued_at: "2026-03-01T12:00:00.000Z", expires_at: "2026-03-01T12:01:00.000Z" },
+  });
+  const reply = await broker.until(() => broker.on(replyTopic("sleep"))[0]);
+  expect(envelopeOf(reply).data).toMatchObject({
+    status: "rejected",
+    error: "until: is 3.0 days away, more than the 2 that this camera may sleep (MAX_SLEEP_DAYS)",
+  });
+  expect(links(broker).map(({ status }) => status)).toEqual(["online"]);
+});
+
+test("a pause of the schedule that is longer than the longest sleep is slept through in parts", async () => {
+  const { done } = sleeperWith({
+    maxDays: 2,
+    plan: () => ({ active: false, next: new Date(Date.now() + 9 * 86_400_000) }),
+  });
+  await expect.poll(() => done.length).toBe(1);
+  const until = Date.parse(done[0]?.what.replace("leave until ", "") ?? "");
+  expect(Math.abs(until - Date.now() - 2 * 86_400_000)).toBeLessThan(60_000);
+});
+
+test("a commanded sleep lasts its length by running time, which a suspended machine does not stop, whatever the clock", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const machine = { aheadMs: 0, suspendedMs: 0 };
+  const now = (): Date => new Date(Date.now() + machine.aheadMs);
+  const runningMs = (): number => performance.now() + machine.suspendedMs;
+  const { sleeper, done } = sleeperWith({ now, runningMs, pauseMs: 0 });
+  const slept = sleeper.sleep(new Date(now().getTime() + 600_000), 600_000);
+  machine.aheadMs = 3_600_000;
+  await vi.advanceTimersByTimeAsync(299_000);
+  expect(done).toHaveLength(1);
+  machine.suspendedMs = 300_000;
+  await vi.advanceTimersByTimeAsync(61_000);
+  await slept;
+  expect(done.at(-1)?.what).toBe("come back");
+});
+
+test("the sleep command is run with the time of return once the camera has said goodbye", async () => {
+  const programs = new Programs();
+  programs.add("suspend", "exit 0");
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
+  await agentOn(broker, machine, { sleep: { pauseMs: 0, command: "suspend" } });
+  const until = await sendToSleep(broker, machine, 3000);
+  await expect.poll(() => programs.calls("suspend")).toEqual([[until]]);
+  await broker.until(() => links(broker).at(-1)?.status === "online");
+});
+
+test("stopped while it sleeps and its sleep command hangs, a camera ends both and does not come back", async () => {
+  const programs = new Programs();
+  programs.add("suspend", 'echo $$ > "$HERE/pid"; exec sleep 600');
+  const broker = await openBroker();
+  const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
+  const agent = await agentOn(broker, machine, { sleep: { pauseMs: 0, command: "suspend" } });
+  await sendToSleep(broker, machine, 600_000);
+  await expect.poll(() => programs.read("pid")).toMatch(/\n/);
+  await agent.stop();
+  await gone([Number(programs.read("pid"))]);
+  expect(links(broker).map(({ status }) => status)).toEqual(["online", "sleeping"]);
+});
+
+/** A sleeper that would sleep at once, and what it does; times are milliseconds since its start. */
+function sleeperWith(changes: Partial<SleeperOptions> = {}) {
+  const started = performance.now();
+  const done: { what: string; ms: number }[] = [];
+  const note = (what: string): void => {
+    done.push({ what, ms: performance.now() - started });
+  };
+  const sleeper = new Sleeper({
+    pauseMs: 1000,
+    minAwakeMs: 0,
+    earlyMs: 0,
+    lookMs: 10,
+    plan: () => ({ active: false, next: new Date(Date.now() + 3_600_000) }),
+    waiting: () => 0,
+    leave: async (until) => note(`leave until ${until.toISOString()}`),
+    comeBack: () => note("come back"),
+    now: () => new Date(),
+    runningMs: () => performance.now(),
+    logger: silent,
+    ...changes,
+  });
+  onTestFinished(() => sleeper.stop());
+  sleeper.start();
+  return { sleeper, done };
+}
+
+/** Resolves after the sleeper has had several looks. */
+async function severalLooks(plan: () => void): Promise<void> {
+  await expect.poll(() => vi.mocked(plan).mock.calls.length).toBeGreaterThan(5);
+}
+
+test.each([
+  ["in a window of the schedule", { active: true, next: new Date(Date.now() + 3_600_000) }],
+  ["in a pause that is too short", { active: false, next: new Date(Date.now() + 900) }],
+  ["without anything to wake up for", { active: false, next: undefined }],
+])("it stays awake %s", async (_, now) => {
+  const plan = vi.fn(() => now);
+  const { done } = sleeperWith({ plan });
+  await severalLooks(plan);
+  expect(done).toEqual([]);
+});
+
+test("it stays awake for a while, so that somebody may give a command", async () => {
+  const { done } = sleeperWith({ minAwakeMs: 400 });
+  await expect.poll(() => done.length).toBe(1);
+  expect(done[0]?.ms).toBeGreaterThanOrEqual(400);
+});
+
+test("it stays awake while something waits to be sent, but not for ever", async () => {
+  let waiting = 1;
+  const { done } = sleeperWith({ waiting: () => waiting, maxAwakeMs: 60_000 });
+  const patient = sleeperWith({ waiting: () => 1, maxAwakeMs: 500 });
+  await expect.poll(() => patient.done.length).toBe(1);
+  expect(patient.done[0]?.ms).toBeGreaterThanOrEqual(500);
+  expect(done).toEqual([]);
+  waiting = 0;
+  await expect.poll(() => done.length).toBe(1);
+});
+
+test.each([
+  ["is not installed", undefined, 20_000, /^suspend is not installed/],
+  ["fails", "echo 'no such wake-up clock' >&2; exit 3", 20_000, /^suspend ended with 3: no such wake-up clock$/],
+  ["hangs", "exec sleep 600", 200, /^suspend took longer than 0.2 s/],
+])("a sleep command that %s is logged, and the sleep lasts until its time all the same", async (...given) => {
+  const [, script, commandTimeoutMs, reason] = given;
+  const programs = new Programs();
+  if (script !== undefined) programs.add("suspend", script);
+  const lines: string[] = [];
+  const stream = new Writable({
+    write(chunk, _encoding, written) {
+      lines.push(String(chunk));
+      written();
+    },
+  });
+  const { sleeper, done } = sleeperWith({
+    pauseMs: 0,
+    command: "suspend",
+    commandTimeoutMs,
+    logger: pino(stream),
+  });
+  const until = new Date(Date.now() + 1500);
+  await sleeper.sleep(until);
+  // The wall clock may be slewed against running time meanwhile.
+  expect(Date.now()).toBeGreaterThanOrEqual(until.getTime() - 500);
+  expect(done.map(({ what }) => what)).toEqual([`leave until ${until.toISOString()}`, "come back"]);
+  const failure = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "the sleep command failed");
+  expect(failure.reason).toMatch(reason);
+});
+
+test("a clock that is set back while it sleeps does not make the sleep longer, and one set ahead ends it", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const machine = { aheadMs: 0 };
+  const now = (): Date => new Date(Date.now() + machine.aheadMs);
+  const back = sleeperWith({ now, pauseMs: 0 });
+  const slept = back.sleeper.sleep(new Date(now().getTime() + 600_000));
+  machine.aheadMs = -5 * 365 * 86_400_000;
+  await vi.advanceTimersByTimeAsync(599_000);
+  expect(back.done).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(2000);
+  await slept;
+  expect(back.done.at(-1)?.what).toBe("come back");
+
+  const ahead = sleeperWith({ now, pauseMs: 0 });
+  const over = ahead.sleeper.sleep(new Date(now().getTime() + 600_000));
+  machine.aheadMs = 0;
+  await vi.advanceTimersByTimeAsync(61_000);
+  await over;
+  expect(ahead.done.at(-1)?.what).toBe("come back");
+});

@@ -1,0 +1,97 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { z } from "zod";
+import { DeviceClock } from "../../../device/host/clock.ts";
+import { Sender } from "../../../device/link/sender.ts";
+import { openDiskOutbox } from "../../../device/outbox/disk-outbox.ts";
+import { envelopeOf, eventTopic, openBroker, quickly, silent, tree } from "../support/cameras.ts";
+import type { TestBroker } from "../support/test-broker.ts";
+
+const POISON = eventTopic("test.poison");
+const HOUR_MS = 3_600_000;
+
+async function senderWithDisk(broker: TestBroker) {
+  const path = mkdtempSync(join(tmpdir(), "skylapse-refused-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  const outbox = await openDiskOutbox({ path, clock: new DeviceClock(), logger: silent });
+  onTestFinished(() => outbox.close());
+  const sender = new Sender({
+    ...{ brokerUrl: broker.url, tree, owner: { kind: "camera", id: "north" }, secret: "s3cret", outbox },
+    ...{ reconnect: quickly, now: () => new Date(), logger: silent },
+  });
+  onTestFinished(() => sender.stop());
+  const say = (event: string, number: number) =>
+    sender.event({ kind: "camera-event", camera: "north", event }, event, { number });
+  return { sender, outbox, say };
+}
+
+const numbered = z.object({ number: z.number() });
+
+/** The numbers that arrived, each where it arrived first. */
+function heard(broker: TestBroker, event: string): number[] {
+  const byId = new Map(broker.on(eventTopic(event)).map((message) => [envelopeOf(message).id, envelopeOf(message)]));
+  return [...byId.values()].map(({ data }) => numbered.parse(data).number);
+}
+
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+test("a message that the broker ends every connection over keeps no other from being sent, and is said and kept", async () => {
+  const broker = await openBroker();
+  broker.refuses = (topic) => topic === POISON;
+  const { sender, outbox, say } = await senderWithDisk(broker);
+  for (const number of upTo(40)) {
+    if (number === 5 || number === 25) await say("test.poison", number);
+    await say("test.said", number);
+  }
+  sender.start();
+  await broker.until(() => heard(broker, "test.said").length === 40);
+  expect(heard(broker, "test.said")).toEqual(upTo(40));
+  const errors = await broker.until(() => {
+    const said = broker.on(eventTopic("error.occurred"));
+    return said.length >= 2 && said.map((message) => envelopeOf(message).data);
+  });
+  expect(errors).toEqual(
+    Array(2).fill({ source: "outbox", error: expect.stringMatching(/ends the connection whenever .*test\.poison/) }),
+  );
+  await expect.poll(() => outbox.size).toBe(2);
+  // What comes later goes as fast as ever, on the connection that now stays.
+  const connects = broker.connects.length;
+  for (const number of upTo(20)) await say("test.later", number);
+  await broker.until(() => heard(broker, "test.later").length === 20);
+  expect(broker.connects.length).toBe(connects);
+});
+
+test("it is tried again on the first connection after an hour, and sent when the broker takes it then", async () => {
+  const broker = await openBroker();
+  broker.refuses = (topic) => topic === POISON;
+  const { sender, outbox, say } = await senderWithDisk(broker);
+  await say("test.poison", 1);
+  sender.start();
+  await broker.until(() => broker.on(eventTopic("error.occurred")).length === 1);
+  await expect.poll(() => outbox.size).toBe(1);
+  broker.refuses = () => false;
+  broker.cut();
+  await say("test.said", 1);
+  await broker.until(() => heard(broker, "test.said").length === 1);
+  expect(broker.on(POISON)).toEqual([]);
+  const now = performance.now.bind(performance);
+  vi.spyOn(performance, "now").mockImplementation(() => now() + HOUR_MS);
+  broker.cut();
+  await broker.until(() => heard(broker, "test.poison").length === 1);
+  await expect.poll(() => outbox.size).toBe(0);
+});
+
+test("messages that are under way when the link goes a few times are not put aside, and stay in order", async () => {
+  const broker = await openBroker();
+  let cuts = 0;
+  broker.refuses = (topic) => topic === eventTopic("test.said") && ++cuts <= 7;
+  const { sender, say } = await senderWithDisk(broker);
+  for (const number of upTo(5)) await say("test.said", number);
+  sender.start();
+  await broker.until(() => heard(broker, "test.said").length === 5);
+  expect(cuts).toBeGreaterThan(7);
+  expect(heard(broker, "test.said")).toEqual(upTo(5));
+  expect(broker.on(eventTopic("error.occurred"))).toEqual([]);
+});

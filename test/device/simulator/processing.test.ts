@@ -1,0 +1,100 @@
+import { expect, onTestFinished, test } from "vitest";
+import { type Job, jobSchema, linkSchema } from "../../../contract/events.ts";
+import {
+  type ProcessingConfig,
+  type ProcessingService,
+  startProcessingService,
+} from "../../../device/simulator/processing.ts";
+import { envelopeOf, openBroker, quickly, silent, tree } from "../support/cameras.ts";
+import type { TestBroker } from "../support/test-broker.ts";
+
+function serviceAt(broker: TestBroker, changes: Partial<ProcessingConfig> = {}): ProcessingService {
+  const service = startProcessingService({
+    config: {
+      id: "timelapse",
+      secret: "s3cret",
+      brokerUrl: broker.url,
+      topicRoot: tree.root,
+      cameras: ["north", "south"],
+      reconnect: quickly,
+      jobIntervalMs: 60_000,
+      stepMs: 10,
+      keepMs: 50,
+      ...changes,
+    },
+    logger: silent,
+  });
+  onTestFinished(() => service.stop());
+  return service;
+}
+
+const jobTopic = (job: string): string => tree.build({ kind: "service-job", service: "timelapse", job });
+const linkTopic = tree.build({ kind: "service-link", service: "timelapse" });
+
+function saidOf(broker: TestBroker, job: string): Job[] {
+  return broker
+    .on(jobTopic(job))
+    .filter(({ payload }) => payload.length > 0)
+    .map((message) => jobSchema.parse(envelopeOf(message).data));
+}
+
+const cleared = (broker: TestBroker, job: string): boolean => broker.on(jobTopic(job)).at(-1)?.payload.length === 0;
+
+test("a timelapse is queued, progresses, is completed, says that it is simulated and names no film, and is cleared", async () => {
+  const broker = await openBroker();
+  serviceAt(broker);
+  await broker.until(() => cleared(broker, "north-timelapse"));
+  const said = saidOf(broker, "north-timelapse");
+  expect(said[0]).toMatchObject({ status: "queued", type: "timelapse_assembly", camera: "north", progress: 0 });
+  const progress = said.map((job) => job.progress);
+  expect(progress).toEqual([...progress].sort((a, b) => a - b));
+  expect(said.filter(({ status }) => status === "processing").length).toBeGreaterThan(3);
+  expect(said.at(-1)).toMatchObject({ status: "completed", progress: 100 });
+  expect(said.map(({ simulated, outputs }) => [simulated, outputs])).toEqual(said.map(() => [true, undefined]));
+  expect(broker.on(jobTopic("north-timelapse")).every(({ retain }) => retain)).toBe(true);
+  const events = broker
+    .on(jobTopic("north-timelapse"))
+    .slice(0, -1)
+    .map((message) => envelopeOf(message).event);
+  expect(new Set(events)).toEqual(new Set(["job.progress", "job.completed"]));
+});
+
+test("timelapses and image processing alternate, camera by camera", async () => {
+  const broker = await openBroker();
+  serviceAt(broker, { jobIntervalMs: 20 });
+  for (const job of ["north-timelapse", "north-images", "south-timelapse", "south-images"])
+    await broker.until(() => saidOf(broker, job).some(({ status }) => status === "completed"));
+  expect(saidOf(broker, "south-images")[0]?.type).toBe("image_processing");
+});
+
+test("jobs fail only when they are asked to, and then predictably", async () => {
+  const broker = await openBroker();
+  serviceAt(broker, { jobIntervalMs: 20, failEvery: 2 });
+  await broker.until(() => cleared(broker, "north-images") && cleared(broker, "north-timelapse"));
+  expect(saidOf(broker, "north-timelapse").at(-1)?.status).toBe("completed");
+  expect(saidOf(broker, "north-images").at(-1)).toMatchObject({ status: "failed", error: /encoder/ });
+});
+
+test("a service says that it is there, and takes its unfinished jobs with it when it goes", async () => {
+  const broker = await openBroker();
+  const service = serviceAt(broker, { stepMs: 60_000 });
+  await broker.until(() => saidOf(broker, "north-timelapse").length === 1);
+  await service.stop();
+  await service.stop();
+  expect(cleared(broker, "north-timelapse")).toBe(true);
+  const links = broker.on(linkTopic).map(envelopeOf);
+  expect(links.map(({ event }) => event)).toEqual(["service.link", "service.link"]);
+  expect(links.map(({ data }) => linkSchema.parse(data))).toEqual([
+    { status: "online", session: service.session },
+    { status: "offline", session: service.session },
+  ]);
+});
+
+test("a service that dies is said to be offline by its will", async () => {
+  const broker = await openBroker();
+  const service = serviceAt(broker, { reconnect: { minMs: 60_000, maxMs: 60_000 } });
+  await broker.until(() => broker.on(linkTopic).length === 1);
+  broker.cut();
+  const will = await broker.until(() => broker.on(linkTopic)[1]);
+  expect(linkSchema.parse(envelopeOf(will).data)).toEqual({ status: "offline", session: service.session });
+});

@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+import { z } from "zod";
+import {
+  ConfigurationError,
+  countVariable,
+  type EnvironmentSource,
+  limitVariable,
+  listVariable,
+  portVariable,
+  readEnvironment,
+} from "../../platform/config.ts";
+
+const schema = z.object({
+  WS_PORT: portVariable.default(8082),
+  MAX_CONNECTIONS: limitVariable.default(20_000),
+  RETENTION_HOURS: countVariable.default(24),
+  ALLOWED_ORIGINS: listVariable.default([]),
+  JWT_SECRET: z.string().min(32, "must have at least 32 characters").optional(),
+});
+
+function read(env: EnvironmentSource["env"], files: Record<string, string> = {}) {
+  const readFile = (path: string) => {
+    const content = files[path];
+    if (content === undefined) throw new Error("no such file");
+    return content;
+  };
+  return readEnvironment(schema, { env, readFile, secrets: ["JWT_SECRET"] });
+}
+
+function problemsOf(env: EnvironmentSource["env"], files?: Record<string, string>): readonly string[] {
+  try {
+    read(env, files);
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe("the environment", () => {
+  it("gives defaults for what is not set or empty", () => {
+    expect(read({ WS_PORT: "" })).toEqual({
+      WS_PORT: 8082,
+      MAX_CONNECTIONS: 20_000,
+      RETENTION_HOURS: 24,
+      ALLOWED_ORIGINS: [],
+    });
+  });
+
+  it("is read by type, and 0 of a limit means none", () => {
+    expect(
+      read({ WS_PORT: "0", MAX_CONNECTIONS: "0", ALLOWED_ORIGINS: "https://a.example, https://b.example," }),
+    ).toMatchObject({
+      WS_PORT: 0,
+      MAX_CONNECTIONS: Number.POSITIVE_INFINITY,
+      ALLOWED_ORIGINS: ["https://a.example", "https://b.example"],
+    });
+  });
+
+  it("has all its problems named at once, each with its variable and value", () => {
+    expect(problemsOf({ WS_PORT: "eighty", RETENTION_HOURS: "-1", MAX_CONNECTIONS: "1.5" })).toEqual([
+      'WS_PORT: must be a port, not "eighty"',
+      'MAX_CONNECTIONS: must be a whole number, not "1.5"',
+      'RETENTION_HOURS: must not be negative, not "-1"',
+    ]);
+  });
+
+  it("never shows a secret", () => {
+    expect(problemsOf({ JWT_SECRET: "hunter2" })).toEqual(["JWT_SECRET: must have at least 32 characters"]);
+  });
+
+  it("takes a secret from a file, without its last newline", () => {
+    expect(read({ JWT_SECRET_FILE: "/run/jwt" }, { "/run/jwt": `${"s".repeat(32)}\n` }).JWT_SECRET).toBe(
+      "s".repeat(32),
+    );
+  });
+
+  it("refuses a secret given twice or in a file that cannot be read", () => {
+    expect(problemsOf({ JWT_SECRET: "s".repeat(32), JWT_SECRET_FILE: "/run/jwt" })).toEqual([
+      "JWT_SECRET and JWT_SECRET_FILE are both set: keep one",
+    ]);
+    expect(problemsOf({ JWT_SECRET_FILE: "/run/jwt" })).toEqual([
+      "JWT_SECRET_FILE: cannot read /run/jwt: no such file",
+    ]);
+  });
+});

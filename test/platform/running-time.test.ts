@@ -1,0 +1,46 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { afterEach, expect, test, vi } from "vitest";
+import { afterRunning } from "../../platform/running-time.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test("acts once, after the time", () => {
+  vi.useFakeTimers();
+  const act = vi.fn();
+  afterRunning(1000, act);
+  vi.advanceTimersByTime(999);
+  expect(act).not.toHaveBeenCalled();
+  vi.advanceTimersByTime(1);
+  expect(act).toHaveBeenCalledTimes(1);
+  vi.advanceTimersByTime(10_000);
+  expect(act).toHaveBeenCalledTimes(1);
+});
+
+test("acts after a time that is shorter than a step", () => {
+  vi.useFakeTimers();
+  const act = vi.fn();
+  afterRunning(10, act);
+  vi.advanceTimersByTime(10);
+  expect(act).toHaveBeenCalledTimes(1);
+});
+
+test("does not act once it was ended", () => {
+  vi.useFakeTimers();
+  const act = vi.fn();
+  afterRunning(1000, act)();
+  vi.advanceTimersByTime(10_000);
+  expect(act).not.toHaveBeenCalled();
+});
+
+test("does not count the time in which the process stood still", async () => {
+  const act = vi.fn();
+  const end = afterRunning(1000, act);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
+  // A timer that is due comes before what has arrived meanwhile is read, and this is after both.
+  await pause(1);
+  await pause(1);
+  expect(act).not.toHaveBeenCalled();
+  end();
+});
