@@ -11,6 +11,7 @@ import {
   readPublication,
 } from "../contract/events.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
+import { StoreUnavailableError } from "../platform/errors.ts";
 import { FairTurns } from "../platform/fair-turns.ts";
 import { TopicDecisions } from "../platform/topic-decisions.ts";
 import { MAX_DEVICES } from "./auth/devices.ts";
@@ -25,7 +26,7 @@ import type { OwnMessage, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
 import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
 import { eventBody, eventPlace } from "./delivery/frames.ts";
-import { type Appended, type Journal, type JournalMessage, StoreUnavailableError } from "./journal/journal.ts";
+import type { Appended, Journal, JournalMessage } from "./journal/journal.ts";
 import { PreviewRefusedError, type Previews, type SavedPreview } from "./previews/previews.ts";
 
 /** QoS 0 publications whose write is not waited for; beyond, they are dropped, as QoS 0 permits. */

@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { MAX_TOPIC_LENGTH, type TopicTree } from "../contract/topics.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
-import { Admission } from "./access/admission.ts";
+import { Admission, type Origin } from "./access/admission.ts";
 import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./access/authenticate.ts";
 import { Authorize, type AuthorizeCounts } from "./access/authorize.ts";
 import { type ClientAccess, ClientRegistry } from "./access/client-registry.ts";
@@ -14,29 +14,34 @@ import { deviceIdentity, endedIdentities } from "./access/ended-identities.ts";
 import { PermissionSets } from "./access/permission-sets.ts";
 import type { RefusedDevice } from "./access/refused-devices.ts";
 import { type RefusedPublication, RefusedPublications } from "./access/refused-publications.ts";
+import { reservedFor, sessionKey, sessionName } from "./access/session-names.ts";
+import type { Bearer, SessionOwner } from "./access/session-owner.ts";
 import { TakeOvers } from "./access/take-overs.ts";
+import { Wills } from "./access/wills.ts";
+import {
+  type AccessRefusal,
+  type AuditedAct,
+  ConnectTimeoutError,
+  isExpected,
+  PacketRefusedError,
+} from "./aedes/errors.ts";
 import { ForwardingBroker } from "./aedes/forwarding-broker.ts";
+import { watchLink } from "./aedes/link-watch.ts";
+import type { RedisConnections } from "./cluster/redis-connection.ts";
 import type { BrokerConfig } from "./config.ts";
-import { type AccessRefusal, type AuditedAct, ConnectTimeoutError, isExpected, PacketRefusedError } from "./errors.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
 import { type Ingest, IngestGate } from "./ingest-gate.ts";
-import { watchLink } from "./listeners/link-watch.ts";
 import {
   type ClientAddresses,
   type Listeners,
-  type Origin,
   openListeners,
   PEER_ADDRESSES,
   type Ports,
 } from "./listeners/listeners.ts";
 import { paceReading } from "./listeners/paced-reading.ts";
 import { openLevelStorage } from "./sessions/level/level.ts";
-import type { RedisConnections } from "./sessions/redis/connection.ts";
 import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";
-import { reservedFor, sessionKey, sessionName } from "./sessions/session-names.ts";
-import type { Bearer, SessionOwner } from "./sessions/session-owner.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
-import { Wills } from "./sessions/wills.ts";
 
 /** Fixed header, topic length and message id of a PUBLISH; a character of a topic has up to 3 bytes in UTF-8. */
 const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;

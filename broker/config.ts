@@ -10,6 +10,7 @@ import {
   readEnvironment,
 } from "../platform/config.ts";
 import { normalOrigin } from "../platform/origins.ts";
+import type { ListenersConfig } from "./listeners/listeners.ts";
 
 const durationVariable = countVariable.refine((value) => value > 0, "must be more than 0");
 
@@ -63,30 +64,8 @@ const schema = z.object({
 /** The names of all settings that the broker reads. */
 export const BROKER_VARIABLES: readonly string[] = Object.keys(schema.shape);
 
-/** Where MQTT over TLS listens, and the PEM files it shows and asks for. */
-export interface TlsConfig {
-  port: number;
-  certPath: string;
-  keyPath: string;
-  /** Authorities of client certificates. Given, a client without one of theirs is refused before MQTT begins. */
-  clientCaPath: string | undefined;
-}
-
 /** Every limit is `Infinity` when its variable is 0. Times in milliseconds unless the name says otherwise. */
-export interface BrokerConfig {
-  /** `HOST`: the address all listeners bind. Default 127.0.0.1: this machine only. */
-  host: string;
-  /** `MQTT_PORT`: plain TCP. Default 1883; 0 takes a free one. */
-  mqttPort: number;
-  /** `MQTT_TLS_PORT` (8883), `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
-  tls: TlsConfig | undefined;
-  /** `MQTT_WS_PORT`: MQTT over WebSocket. Default 8083. */
-  webSocketPort: number;
-  /**
-   * `ALLOWED_ORIGINS`: web pages that may connect over WebSocket, such as `https://example.org`; `*` allows all.
-   * Default none but the server's own. A client that sends no Origin is no browser and is not asked.
-   */
-  allowedOrigins: readonly string[];
+export interface BrokerConfig extends ListenersConfig {
   /** `DATA_PATH`: sessions and retained messages are kept in its folder `mqtt`. Default ./data. */
   dataPath: string;
   /** `TOPIC_ROOT`: where this system's topics begin. Default skylapse/v1. */
@@ -144,8 +123,6 @@ export interface BrokerConfig {
   maxRetainedBytes: number;
   /** `MAX_RETAINED_BYTES_PER_DEVICE`: of those, below one camera or service. Default 4 MiB: 16 of the largest. */
   maxRetainedBytesPerDevice: number;
-  /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
-  connectTimeoutMs: number;
   /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 30 s, as for dashboards. */
   drainTimeoutMs: number;
   /** `MQTT_HEARTBEAT_MS`: the wills of clients that a crash cut off are published after four of these. Default 60 s. */

@@ -1,4 +1,4 @@
-import { StorageUnavailableError } from "./errors.ts";
+import { StorageUnavailableError } from "./aedes/errors.ts";
 import type { Ingest } from "./ingest-gate.ts";
 
 /**

@@ -1,10 +1,10 @@
 import type { Client, PublishPacket } from "aedes";
 import type { Logger } from "pino";
 import type { RefusalReason } from "../contract/events.ts";
-import type { PublicationSender, RefusedPublications } from "./access/refused-publications.ts";
+import type { Answers, Sender } from "./access/authorize.ts";
+import type { RefusedPublications } from "./access/refused-publications.ts";
+import { NotAcceptedError } from "./aedes/errors.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
-import { NotAcceptedError } from "./errors.ts";
-import type { Pace } from "./listeners/rate-limiter.ts";
 
 /** A publication by an MQTT client that passed authentication and topic access. */
 export interface IncomingPublication {
@@ -54,25 +54,8 @@ export interface IngestGateOptions {
   logger: Logger;
 }
 
-/** Whose publication it is. */
-export interface Sender extends PublicationSender {
-  /** Undefined for a will. */
-  readonly pace?: Pace;
-}
-
 /** What a message costs the store beside its payload, bytes. */
 const MESSAGE_OVERHEAD_BYTES = 256;
-
-type Callback = (error?: Error | null) => void;
-
-/** What Aedes waits for. */
-export interface Answers {
-  /** Whether ingest may refuse it for what it is: then it is not handed on before. */
-  isLookedAt: boolean;
-  callback: Callback;
-  /** Called in the place of `callback` when it was refused, and is to be acknowledged. */
-  refused: Callback;
-}
 
 /** Holds back the acknowledgement of a publication until it is durable. */
 export class IngestGate {

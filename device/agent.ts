@@ -13,6 +13,7 @@ import { givenSettings } from "./cameras/wanted-settings.ts";
 import { CaptureLoop, type Plan } from "./capture/capture-loop.ts";
 import { Pictures } from "./capture/pictures.ts";
 import { everyDay } from "./capture/schedule.ts";
+import { Sleeper } from "./capture/sleep.ts";
 import { nextGoldenHour, sunPosition } from "./capture/sun.ts";
 import { commandLookUps } from "./commands/command-look-ups.ts";
 import { action, CommandDesk } from "./commands/commands.ts";
@@ -20,13 +21,12 @@ import type { CameraConfig } from "./config.ts";
 import { AlertBoard } from "./host/alert-board.ts";
 import type { CameraStore } from "./host/camera-store.ts";
 import { DeviceClock } from "./host/clock.ts";
-import { DiskTrouble } from "./host/disk-trouble.ts";
 import { Host, type HostReadings } from "./host/host.ts";
 import { pause } from "./host/pause.ts";
 import { DEFAULT_READINGS_MAX_AGE_S, ReadingsFilter, type StateReadings } from "./host/readings.ts";
-import { Sleeper } from "./host/sleep.ts";
-import { openStores, type Stores } from "./host/stores.ts";
 import { Sender } from "./link/sender.ts";
+import { DiskTrouble } from "./outbox/disk-trouble.ts";
+import { openStores, type Stores } from "./stores.ts";
 
 const DEFAULT_REBOOT_MS = 2000;
 /** How long `stop` waits for a picture that is being taken, milliseconds. */

@@ -8,13 +8,13 @@ import { visible } from "../contract/visible-text.ts";
 import type { BackoffOptions } from "../platform/backoff.ts";
 import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../platform/config.ts";
 import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
-import { MAX_PREVIEW_BYTES } from "./capture/previews.ts";
+import { MAX_PREVIEW_BYTES } from "./cameras/previews.ts";
+import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./capture/sleep.ts";
 import type { Location } from "./capture/sun.ts";
 import type { AlertLimits } from "./host/alert-board.ts";
 import { DEFAULT_ALERT_LIMITS } from "./host/alert-board.ts";
 import { readJsonFile } from "./host/json-file.ts";
 import { DEFAULT_READINGS_MAX_AGE_S } from "./host/readings.ts";
-import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./host/sleep.ts";
 import { DEFAULT_KEEPALIVE_S } from "./link/uplink.ts";
 import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./outbox/disk-outbox.ts";
 

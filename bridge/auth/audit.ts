@@ -2,6 +2,7 @@ import { renameSync, statSync } from "node:fs";
 import { join, parse } from "node:path";
 import { type Logger, pino } from "pino";
 import { plainLines } from "../../platform/plain-lines.ts";
+import type { AuditAction, AuditEntry } from "./audit-entry.ts";
 import { Refusals } from "./refusals.ts";
 
 /** The most that waits for a disk that does not take it, bytes; beyond, lines are lost, and the log says so. */
@@ -12,39 +13,6 @@ const STREAMS: ReadonlyMap<string, number> = new Map([
   ["stdout", 1],
   ["stderr", 2],
 ]);
-
-export type AuditAction =
-  /** A request that needs a permission: only its refusals. */
-  | "access"
-  /** A WebSocket or an MQTT client, and what it asks for: only their refusals. */
-  | "connect"
-  | "subscribe"
-  | "publish"
-  | "login"
-  | "refresh"
-  | "logout"
-  | "token.mint"
-  | "token.revoke"
-  | "user.create"
-  | "user.update"
-  | "user.remove"
-  | "connection.close"
-  | "clock.accept"
-  | "command"
-  | "broadcast"
-  | `device.${string}`;
-
-export interface AuditEntry {
-  action: AuditAction;
-  /** `user:alice`, `operator`, `local`, `unknown`; of a login, whom it was to be. */
-  who: string;
-  /** Where from; undefined when it is not known. */
-  address: string | undefined;
-  /** What it was done to: `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload. */
-  target: string;
-  /** `done`, or why not: `refused`, `reused`, … */
-  outcome: string;
-}
 
 /** Who did what, from where, and what came of it: one line of JSON each, in a stream of its own. */
 export interface Audit {

@@ -1,5 +1,5 @@
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents, Json, StoredDocument } from "../cluster/cluster.ts";
-import { StoreUnavailableError } from "../journal/journal.ts";
 
 /** Others may change the same document at the same moment; each failure is another's success. */
 const MAX_ATTEMPTS = 10;

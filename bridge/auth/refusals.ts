@@ -1,5 +1,5 @@
 import { networkOf } from "../../platform/addresses.ts";
-import type { AuditEntry } from "./audit.ts";
+import type { AuditEntry } from "./audit-entry.ts";
 
 /** Refusals of one network that are told of one by one, in each window. */
 export const MAX_TOLD = 20;

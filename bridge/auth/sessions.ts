@@ -1,7 +1,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents, StoredDocument } from "../cluster/cluster.ts";
-import { StoreUnavailableError } from "../journal/journal.ts";
 import type { Account, Accounts } from "./accounts.ts";
 import type { Revocations } from "./revocations.ts";
 import type { Tokens } from "./tokens.ts";

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import { CloseCode } from "../../contract/codes.ts";
-import { StoreUnavailableError } from "../journal/journal.ts";
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { FanOut } from "./fan-out.ts";
 import type { Page, PageRequest, Pages } from "./page-cache.ts";
 import type { Feed } from "./subscriber.ts";

@@ -1,3 +1,4 @@
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import { AccountExistsError, TooManyAccountsError, UnknownAccountError } from "../auth/accounts.ts";
 import { DeviceError, UnknownDeviceError } from "../auth/devices.ts";
 import { ProviderUnavailableError } from "../auth/identity-provider.ts";
@@ -6,7 +7,6 @@ import { TooManyHashesError } from "../auth/passwords.ts";
 import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
-import { StoreUnavailableError } from "../journal/journal.ts";
 
 /** What an HTTP answer says of an error, in `{"error": {…}}`. `code` is for programs, `message` for people. */
 export interface ErrorBody {

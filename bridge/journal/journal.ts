@@ -159,8 +159,3 @@ export interface Journal {
   readonly trouble: string | undefined;
   close(): Promise<void>;
 }
-
-/** The store did not take a write. The message was not accepted. */
-export class StoreUnavailableError extends Error {
-  override name = "StoreUnavailableError";
-}

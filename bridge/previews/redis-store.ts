@@ -1,5 +1,5 @@
 import type { Cluster, Redis, RedisOptions } from "ioredis";
-import { StoreUnavailableError } from "../journal/journal.ts";
+import { StoreUnavailableError } from "../../platform/errors.ts";
 import {
   type PreviewLimits,
   type PreviewPage,

@@ -3,7 +3,20 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { networkOf, plainAddress } from "../../platform/addresses.ts";
 import { MinuteCounts } from "../../platform/minute-counts.ts";
-import type { AccessRefusal } from "../errors.ts";
+import type { AccessRefusal } from "../aedes/errors.ts";
+import type { LinkProbe } from "../aedes/link-watch.ts";
+
+export type Transport = "tcp" | "tls" | "websocket";
+
+/** Where a connection comes from, known before the client says anything. */
+export interface Origin {
+  address: string;
+  transport: Transport;
+  /** The common name of the client's certificate, once TLS has verified it against `TLS_CLIENT_CA`. */
+  certificateName?: string;
+  /** Over WebSocket. Undefined where the kernel's probes reach the client. */
+  probe?: LinkProbe;
+}
 
 /** Refusals of one reason are logged once in this time, with their number: a flood must not become a flood of lines. */
 const LOG_INTERVAL_MS = 10_000;

@@ -4,20 +4,20 @@ import type { Logger } from "pino";
 import { isId } from "../../contract/ids.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { MinuteCounts } from "../../platform/minute-counts.ts";
+import { Pace, type PaceLimits } from "../../platform/rate-limiter.ts";
 import { TopicDecisions } from "../../platform/topic-decisions.ts";
 import { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
-import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "../errors.ts";
-import type { Origin } from "../listeners/listeners.ts";
-import { Pace, type PaceLimits } from "../listeners/rate-limiter.ts";
-import { reservedFor, sessionKey } from "../sessions/session-names.ts";
-import { type Bearer, bearerOf, type SessionOwner } from "../sessions/session-owner.ts";
-import type { Wills } from "../sessions/wills.ts";
+import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "../aedes/errors.ts";
+import type { Origin } from "./admission.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import type { Device, Devices } from "./devices.ts";
 import { deviceIdentity } from "./ended-identities.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import type { PermissionSet, PermissionSets } from "./permission-sets.ts";
 import { RefusedDevices } from "./refused-devices.ts";
+import { reservedFor, sessionKey } from "./session-names.ts";
+import { type Bearer, bearerOf, type SessionOwner } from "./session-owner.ts";
+import type { Wills } from "./wills.ts";
 
 /**
  * Any UTF-8 [MQTT-3.1.3-4], but for what would change how a log line is shown: control characters, line and paragraph

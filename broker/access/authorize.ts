@@ -3,18 +3,39 @@ import type { Logger } from "pino";
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import type { Pace } from "../../platform/rate-limiter.ts";
+import { type AccessRefusal, type AuditedAct, NotAcceptedError, SlowClientError } from "../aedes/errors.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
-import { type AccessRefusal, type AuditedAct, NotAcceptedError, SlowClientError } from "../errors.ts";
-import type { Answers, IngestGate } from "../ingest-gate.ts";
-import type { RetainedLookup } from "../sessions/retained-topics.ts";
-import { sessionName } from "../sessions/session-names.ts";
-import type { Wills } from "../sessions/wills.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
 import { nameIssuer } from "./name-issuer.ts";
 import { actOf, ownerTopic, type PublishDecision } from "./permission-sets.ts";
 import type { PublicationSender, RefusedPublications } from "./refused-publications.ts";
 import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
+import type { RetainedLookup } from "./retained-topics.ts";
+import { sessionName } from "./session-names.ts";
+import type { Wills } from "./wills.ts";
+
+/** What Aedes waits for. */
+export interface Answers {
+  /** Whether ingest may refuse it for what it is: then it is not handed on before. */
+  isLookedAt: boolean;
+  callback: Callback;
+  /** Called in the place of `callback` when it was refused, and is to be acknowledged. */
+  refused: Callback;
+}
+
+/** Whose publication it is. */
+export interface Sender extends PublicationSender {
+  /** Undefined for a will. */
+  readonly pace?: Pace;
+}
+
+/** Holds back the acknowledgement of a publication until it is durable. */
+export interface PublicationGate {
+  /** @param client null for the will of a client of an earlier run */
+  pass(client: Client | null, sender: Sender, packet: PublishPacket, answers: Answers): void;
+}
 
 export interface AuthorizeOptions extends RetainedLimits {
   tree: TopicTree;
@@ -23,7 +44,7 @@ export interface AuthorizeOptions extends RetainedLimits {
   /** Whether the identity is a device that is removed. */
   isRemoved(identity: string): boolean;
   broker: ForwardingBroker;
-  gate: IngestGate;
+  gate: PublicationGate;
   refused: RefusedPublications;
   /** Takes a filter that is refused now out of the client's stored session. */
   forgetSubscription(client: Client, filter: string): void;

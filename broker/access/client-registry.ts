@@ -1,10 +1,11 @@
 import type { Client } from "aedes";
 import { filterMatches } from "../../contract/topics.ts";
+import type { Pace } from "../../platform/rate-limiter.ts";
 import type { TopicDecisions } from "../../platform/topic-decisions.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
-import type { Pace } from "../listeners/rate-limiter.ts";
-import { sessionKey } from "../sessions/session-names.ts";
+import type { Transport } from "./admission.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
+import { sessionKey } from "./session-names.ts";
 
 /** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
 export interface ClientAccess {
@@ -48,8 +49,6 @@ export interface ClientAccess {
 
 /** Identities without a connection whose pace is remembered. */
 const MAX_LEFT = 10_000;
-
-export type Transport = "tcp" | "tls" | "websocket";
 
 /** The QoS at which the client is to get a message on the topic; 0 when no filter of its matches. */
 export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {

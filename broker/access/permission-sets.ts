@@ -3,7 +3,7 @@ import { cameraNamedInPayload, type RefusalReason } from "../../contract/events.
 import { type Grants, grantsOf } from "../../contract/permissions.ts";
 import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } from "../../contract/topics.ts";
 import { TopicDecisions } from "../../platform/topic-decisions.ts";
-import type { AuditedAct } from "../errors.ts";
+import type { AuditedAct } from "../aedes/errors.ts";
 
 /** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
 const MAX_SETS = 1000;

@@ -1,4 +1,4 @@
-import type { RetainedLookup } from "../sessions/retained-topics.ts";
+import type { RetainedLookup } from "./retained-topics.ts";
 
 /** `Infinity` is no limit. */
 export interface RetainedLimits {

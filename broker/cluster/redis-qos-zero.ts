@@ -3,8 +3,8 @@ import type { Cluster, Redis } from "ioredis";
 import MQEmitterRedis from "mqemitter-redis";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { decodePacket, encodePacket, type KeptPacket } from "../sessions/packet-codec.ts";
-import type { RedisConnections } from "../sessions/redis/connection.ts";
+import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
+import type { RedisConnections } from "./redis-connection.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
 /** On their way to Redis. Beyond, messages are dropped, as QoS 0 permits. */

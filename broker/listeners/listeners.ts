@@ -6,11 +6,9 @@ import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from
 import type { Logger } from "pino";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { createOrigins } from "../../platform/origins.ts";
-import { type Admission, addressOf } from "../access/admission.ts";
-import type { Transport } from "../access/client-registry.ts";
-import type { BrokerConfig, TlsConfig } from "../config.ts";
-import { ListenError } from "../errors.ts";
-import type { LinkProbe } from "./link-watch.ts";
+import { type Admission, addressOf, type Origin } from "../access/admission.ts";
+import { ListenError } from "../aedes/errors.ts";
+import type { LinkProbe } from "../aedes/link-watch.ts";
 import { createWebSocketListener } from "./websocket-listener.ts";
 
 /**
@@ -19,14 +17,32 @@ import { createWebSocketListener } from "./websocket-listener.ts";
  */
 const TCP_KEEPALIVE_MS = 60_000;
 
-/** Where a connection comes from, known before the client says anything. */
-export interface Origin {
-  address: string;
-  transport: Transport;
-  /** The common name of the client's certificate, once TLS has verified it against `TLS_CLIENT_CA`. */
-  certificateName?: string;
-  /** Over WebSocket. Undefined where the kernel's probes reach the client. */
-  probe?: LinkProbe;
+/** Where MQTT over TLS listens, and the PEM files it shows and asks for. */
+export interface TlsConfig {
+  port: number;
+  certPath: string;
+  keyPath: string;
+  /** Authorities of client certificates. Given, a client without one of theirs is refused before MQTT begins. */
+  clientCaPath: string | undefined;
+}
+
+/** The ports that are to be opened, and what a connection must show. */
+export interface ListenersConfig {
+  /** `HOST`: the address all listeners bind. Default 127.0.0.1: this machine only. */
+  host: string;
+  /** `MQTT_PORT`: plain TCP. Default 1883; 0 takes a free one. */
+  mqttPort: number;
+  /** `MQTT_TLS_PORT` (8883), `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
+  tls: TlsConfig | undefined;
+  /** `MQTT_WS_PORT`: MQTT over WebSocket. Default 8083. */
+  webSocketPort: number;
+  /**
+   * `ALLOWED_ORIGINS`: web pages that may connect over WebSocket, such as `https://example.org`; `*` allows all.
+   * Default none but the server's own. A client that sends no Origin is no browser and is not asked.
+   */
+  allowedOrigins: readonly string[];
+  /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
+  connectTimeoutMs: number;
 }
 
 /** Whom MQTT over WebSocket comes from, seen through the proxies that are trusted to say so. */
@@ -41,7 +57,7 @@ export interface ClientAddresses {
 export const PEER_ADDRESSES: ClientAddresses = { of: ({ socket }) => addressOf(socket), trusts: () => false };
 
 export interface ListenersOptions {
-  config: BrokerConfig;
+  config: ListenersConfig;
   addresses: ClientAddresses;
   admission: Admission;
   /** The largest MQTT packet, bytes. */

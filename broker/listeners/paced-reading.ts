@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
+import type { Pace } from "../../platform/rate-limiter.ts";
 import { type PacketLimits, PacketMeter, type Toll } from "./packet-meter.ts";
-import type { Pace } from "./rate-limiter.ts";
 
 /**
  * Packets of one connection that go on in one turn of the event loop, so that others get theirs: a packet costs 30 to 100 µs.

@@ -1,8 +1,8 @@
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { KeyedTasks } from "../../platform/keyed-queue.ts";
-import { decodePacket, encodePacket, type KeptPacket } from "./packet-codec.ts";
-import { sessionName } from "./session-names.ts";
+import { sessionName } from "../access/session-names.ts";
+import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 
 const PREFIX = "outgoing:";
 const END = "outgoing;";

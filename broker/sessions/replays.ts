@@ -1,4 +1,4 @@
-import type { KeptPacket } from "./packet-codec.ts";
+import type { KeptPacket } from "../aedes/packet-codec.ts";
 
 /** How often a look is taken whether the client has been sent all that was read for it. */
 const POLL_MS = 5;

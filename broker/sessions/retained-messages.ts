@@ -1,8 +1,8 @@
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { KeyedTasks } from "../../platform/keyed-queue.ts";
-import { decodePacket, encodePacket, type KeptPacket } from "./packet-codec.ts";
-import { type RetainedLookup, RetainedTopics } from "./retained-topics.ts";
+import { type RetainedLookup, RetainedTopics } from "../access/retained-topics.ts";
+import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 
 const PREFIX = "retained:";
 const END = "retained;";

@@ -1,6 +1,6 @@
 import type { ClassicLevel } from "classic-level";
 import { z } from "zod";
-import { sessionOwnerSchema } from "./session-owner.ts";
+import { sessionOwnerSchema } from "../access/session-owner.ts";
 
 const PREFIX = "session:";
 const END = "session;";

@@ -1,6 +1,6 @@
 import type { SessionOwners } from "../access/authenticate.ts";
-import type { RetainedLookup } from "./retained-topics.ts";
-import type { SessionOwner } from "./session-owner.ts";
+import type { RetainedLookup } from "../access/retained-topics.ts";
+import type { SessionOwner } from "../access/session-owner.ts";
 
 /** A client, as far as a store knows it. */
 export interface Session {

@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { isIP } from "node:net";
 import { rootCertificates } from "node:tls";
-import type { TlsConfig } from "../../broker/config.ts";
+import type { TlsConfig } from "../../broker/listeners/listeners.ts";
 import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;

@@ -4,11 +4,11 @@ import { encodeTime, ulid } from "ulid";
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CaptureCompleted } from "../../contract/events.ts";
 import type { CameraDriver, FoundPicture, Frame } from "../cameras/camera-driver.ts";
+import { createPreview } from "../cameras/previews.ts";
 import type { CameraConfig } from "../config.ts";
 import type { DeviceClock } from "../host/clock.ts";
 import type { Sender } from "../link/sender.ts";
 import type { ImageStore } from "./image-store.ts";
-import { createPreview } from "./previews.ts";
 
 /** A camera that has not delivered a picture by then has failed: the longest exposure of the contract, and a minute. */
 const CAPTURE_TIMEOUT_MS = 660_000;

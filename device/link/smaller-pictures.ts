@@ -1,4 +1,4 @@
-import { createPreview } from "../capture/previews.ts";
+import { createPreview } from "../cameras/previews.ts";
 
 /** Pictures that were made smaller and wait for their acknowledgement: more than can be under way. */
 const MAX_KEPT = 32;

@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from "../../bridge/journal/journal.ts";
+import { StoreUnavailableError } from "../errors.ts";
 import { diskTrouble } from "./disk-trouble.ts";
 import { messagesOf } from "./errors.ts";
 

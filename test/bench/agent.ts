@@ -3,7 +3,7 @@ import { pino } from "pino";
 import sharp from "sharp";
 import { ulid } from "ulid";
 import { topicTree } from "../../contract/topics.ts";
-import { createPreview } from "../../device/capture/previews.ts";
+import { createPreview } from "../../device/cameras/previews.ts";
 import { DeviceClock } from "../../device/host/clock.ts";
 import { Sender } from "../../device/link/sender.ts";
 import { openDiskOutbox } from "../../device/outbox/disk-outbox.ts";

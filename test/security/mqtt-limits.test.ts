@@ -3,9 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { connect as connectSocket, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { Pace } from "../../broker/listeners/rate-limiter.ts";
 import { networkOf } from "../../platform/addresses.ts";
 import { MinuteCounts } from "../../platform/minute-counts.ts";
+import { Pace } from "../../platform/rate-limiter.ts";
 import {
   type BrokerUnderTest,
   NORTH,

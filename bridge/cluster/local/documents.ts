@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { OnDamage } from "../../../platform/level/damage.ts";
 import { openDatabase } from "../../../platform/level/database.ts";
 import type { Loss } from "../../../platform/level/open-store.ts";
@@ -8,7 +9,6 @@ import { namesIn } from "../../../platform/level/scan.ts";
 import { Store } from "../../../platform/level/store.ts";
 import { WriteSet } from "../../../platform/level/write-set.ts";
 import { Listeners } from "../../../platform/listeners.ts";
-import { StoreUnavailableError } from "../../journal/journal.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
 

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Cluster, Redis, RedisOptions } from "ioredis";
 import type { Logger } from "pino";
-import { StoreUnavailableError } from "../../journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { Script } from "./script.ts";
 
 /** The way to Redis, as the program gives it. */

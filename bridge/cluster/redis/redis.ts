@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { OnDamage } from "../../../platform/level/damage.ts";
-import { StoreUnavailableError } from "../../journal/journal.ts";
 import type { Cluster } from "../cluster.ts";
 import { Bus } from "./bus.ts";
 import { RedisCounters } from "./counters.ts";

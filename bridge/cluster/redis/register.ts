@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { StoreUnavailableError } from "../../journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
 import type { Link } from "./link.ts";
 import { NOW, Script } from "./script.ts";

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { idSchema } from "../../../contract/ids.ts";
-import type { AuditAction } from "../../auth/audit.ts";
+import type { AuditAction } from "../../auth/audit-entry.ts";
 import {
   type Credential,
   certificateNameSchema,

@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { FastifyInstance } from "fastify";
 import { SYSTEM } from "../../../contract/channels.ts";
-import { StoreUnavailableError } from "../../journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { demand } from "./callers.ts";
 import type { Services } from "./services.ts";
 

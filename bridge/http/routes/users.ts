@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Account, type Powers, roleSchema } from "../../auth/accounts.ts";
-import type { AuditAction } from "../../auth/audit.ts";
+import type { AuditAction } from "../../auth/audit-entry.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
 import { badRequest, notFound } from "../errors.ts";

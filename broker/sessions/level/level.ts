@@ -10,16 +10,16 @@ import { type Loss, openStore, repairStore } from "../../../platform/level/open-
 import { namesIn } from "../../../platform/level/scan.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import type { PermissionSet } from "../../access/permission-sets.ts";
+import { describeSession } from "../../access/session-names.ts";
+import { bearerSchema, ownerOf, type SessionOwner } from "../../access/session-owner.ts";
+import type { Wills } from "../../access/wills.ts";
+import type { KeptPacket } from "../../aedes/packet-codec.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import { OutgoingQueues } from "../outgoing-queues.ts";
-import type { KeptPacket } from "../packet-codec.ts";
 import { Replays } from "../replays.ts";
 import { RetainedMessages } from "../retained-messages.ts";
-import { describeSession } from "../session-names.ts";
-import { bearerSchema, ownerOf, type SessionOwner } from "../session-owner.ts";
 import { type SessionRecord, SessionRecords } from "../session-records.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
-import type { Wills } from "../wills.ts";
 
 type Session = AsyncLevelPersistence.Session;
 type StoredPacket = AsyncLevelPersistence.StoredPacket;

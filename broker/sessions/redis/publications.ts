@@ -1,5 +1,5 @@
+import { encodePacket } from "../../aedes/packet-codec.ts";
 import type { ClusterPublication } from "../../cluster/redis-emitter.ts";
-import { encodePacket } from "../packet-codec.ts";
 import { packetsKey, queueKey } from "./keys.ts";
 import type { RedisRetained } from "./retained.ts";
 import type { KnownSessions } from "./sessions.ts";

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
-import { decodePacket, encodePacket, type KeptPacket } from "../packet-codec.ts";
-import { sessionName } from "../session-names.ts";
-import type { SteadyConnection } from "./connection.ts";
+import { sessionName } from "../../access/session-names.ts";
+import { decodePacket, encodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
+import type { SteadyConnection } from "../../cluster/redis-connection.ts";
 import { packetsKey, queueKey } from "./keys.ts";
 import { LOG_ID } from "./message-log.ts";
 import type { Drop, Operation, RedisWriter } from "./writer.ts";

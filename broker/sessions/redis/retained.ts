@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
-import { decodePacket, type KeptPacket } from "../packet-codec.ts";
-import { type RetainedLookup, RetainedTopics } from "../retained-topics.ts";
-import type { SteadyConnection } from "./connection.ts";
+import { type RetainedLookup, RetainedTopics } from "../../access/retained-topics.ts";
+import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
+import type { SteadyConnection } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
 /** Messages read at once; the reader takes them one by one. */

@@ -1,11 +1,11 @@
 import type { Subscription } from "aedes";
 import { KeyedTasks } from "../../../platform/keyed-queue.ts";
 import type { NotKept } from "../../access/authenticate.ts";
-import { ConnackCode, RefusedConnectionError } from "../../errors.ts";
+import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
+import { ConnackCode, RefusedConnectionError } from "../../aedes/errors.ts";
+import type { SteadyConnection } from "../../cluster/redis-connection.ts";
 import { IncomingIds } from "../incoming-ids.ts";
-import { ownerOf, type SessionOwner } from "../session-owner.ts";
 import type { Session } from "../storage.ts";
-import type { SteadyConnection } from "./connection.ts";
 import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
 import { filtersText, type KnownSessions } from "./sessions.ts";
 import type { RedisWriter } from "./writer.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { PermissionSet } from "../../access/permission-sets.ts";
-import { type SessionOwner, sessionOwnerSchema } from "../session-owner.ts";
+import { type SessionOwner, sessionOwnerSchema } from "../../access/session-owner.ts";
 import { StoredSubscriptions } from "../stored-subscriptions.ts";
 
 const filtersSchema = z.array(z.tuple([z.string(), z.union([z.literal(0), z.literal(1), z.literal(2)])]));

@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
 import { z } from "zod";
-import { bearerSchema } from "../session-owner.ts";
+import { bearerSchema } from "../../access/session-owner.ts";
+import type { Wills } from "../../access/wills.ts";
+import type { SteadyConnection } from "../../cluster/redis-connection.ts";
 import type { Session } from "../storage.ts";
-import type { Wills } from "../wills.ts";
-import type { SteadyConnection } from "./connection.ts";
 import { KEY } from "./keys.ts";
 import type { Nodes } from "./nodes.ts";
 import type { RedisWriter } from "./writer.ts";

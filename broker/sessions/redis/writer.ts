@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
-import { StorageUnavailableError } from "../../errors.ts";
-import { type RedisConnections, SteadyConnection, TROUBLED_AFTER_MS } from "./connection.ts";
+import { StorageUnavailableError } from "../../aedes/errors.ts";
+import { type RedisConnections, SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { SCRIPT, SCRIPT_SHA } from "./script.ts";
 
 /** One call of the script blocks Redis for everybody: some 10 µs an operation. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { AuditEntry } from "../../../bridge/auth/audit.ts";
+import type { AuditEntry } from "../../../bridge/auth/audit-entry.ts";
 import { MAX_NETWORKS, MAX_TOLD, Refusals, WINDOW_MS } from "../../../bridge/auth/refusals.ts";
 
 const refusal = (address: string): AuditEntry => ({

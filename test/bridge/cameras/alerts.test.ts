@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Publish } from "../../../bridge/broker-link/publish.ts";
 import { startAlerts } from "../../../bridge/cameras/alerts/alerts.ts";
 import type { AlertThresholds } from "../../../bridge/cameras/alerts/thresholds.ts";
-import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
 import { envelope, logger, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
 

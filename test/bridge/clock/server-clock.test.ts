@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { openServerClock, type ServerClock, type ServerClockOptions } from "../../../bridge/clock/server-clock.ts";
 import type { Cluster, Documents } from "../../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
-import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 
 const START = Date.UTC(2026, 2, 1, 12);
 const MINUTE = 60_000;

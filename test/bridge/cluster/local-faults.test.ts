@@ -5,7 +5,7 @@ import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { MAX_WAITING_WRITES } from "../../../bridge/cluster/limits.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
-import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { type LocalProcess, startLocalProcess } from "./local-process.ts";
 
 let path: string;

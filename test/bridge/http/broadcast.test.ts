@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { type Journal, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import type { Journal } from "../../../bridge/journal/journal.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
 let bridge: TestBridge;

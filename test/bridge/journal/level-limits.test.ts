@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
 import { DEFAULT_JOURNAL_LIMITS } from "../../../bridge/journal/stores/level/level.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { createLevelPlace, type LevelPlace } from "./level-place.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 

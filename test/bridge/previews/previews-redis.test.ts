@@ -1,8 +1,8 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { StoreUnavailableError } from "../../../bridge/journal/journal.ts";
 import { openRedisPreviews } from "../../../bridge/previews/previews.ts";
 import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 import { smallJpeg } from "../../support/jpeg.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { captureAt, NOON, previewsSuite } from "./previews-suite.ts";

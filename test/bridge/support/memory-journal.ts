@@ -1,7 +1,8 @@
 import type { OwnMessage, Publish } from "../../../bridge/broker-link/publish.ts";
-import { type Entry, type Journal, type StateEntry, StoreUnavailableError } from "../../../bridge/journal/journal.ts";
+import type { Entry, Journal, StateEntry } from "../../../bridge/journal/journal.ts";
 import { cameraOfTopic, channelsOf } from "../../../contract/channels.ts";
 import type { Topic, TopicTree } from "../../../contract/topics.ts";
+import { StoreUnavailableError } from "../../../platform/errors.ts";
 
 /**
  * What presence, relay and status need of a journal, in memory and at once: their subject is time, and a disk does

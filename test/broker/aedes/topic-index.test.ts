@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { RetainedTopics } from "../../../broker/access/retained-topics.ts";
 import { TopicIndex } from "../../../broker/aedes/topic-index.ts";
-import { RetainedTopics } from "../../../broker/sessions/retained-topics.ts";
 import { filterMatches } from "../../../contract/topics.ts";
 import { TopicDecisions } from "../../../platform/topic-decisions.ts";
 

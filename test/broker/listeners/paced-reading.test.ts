@@ -4,7 +4,7 @@ import { PassThrough } from "node:stream";
 import { generate } from "mqtt-packet";
 import { expect, it, onTestFinished } from "vitest";
 import { paceReading } from "../../../broker/listeners/paced-reading.ts";
-import { Pace } from "../../../broker/listeners/rate-limiter.ts";
+import { Pace } from "../../../platform/rate-limiter.ts";
 
 const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVersion: 4, clientId: "a", clean: true });
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };

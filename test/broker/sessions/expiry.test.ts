@@ -1,8 +1,8 @@
 import pino from "pino";
 import { expect, it, onTestFinished } from "vitest";
 import { PermissionSets } from "../../../broker/access/permission-sets.ts";
+import { Wills } from "../../../broker/access/wills.ts";
 import { openLevelStorage } from "../../../broker/sessions/level/level.ts";
-import { Wills } from "../../../broker/sessions/wills.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { ROOT, temporaryFolder } from "../broker-under-test.ts";
 

@@ -1,7 +1,7 @@
 import { connect } from "mqtt";
 import pino from "pino";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { sessionKey } from "../../../broker/sessions/session-names.ts";
+import { sessionKey } from "../../../broker/access/session-names.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
 import { startRunningClock } from "../../support/running-clock.ts";
 import {

@@ -1,6 +1,6 @@
 import pino from "pino";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { encodePacket } from "../../../broker/sessions/packet-codec.ts";
+import { encodePacket } from "../../../broker/aedes/packet-codec.ts";
 import { type LogEntry, MessageLog } from "../../../broker/sessions/redis/message-log.ts";
 import { RedisWriter } from "../../../broker/sessions/redis/writer.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";

@@ -1,6 +1,6 @@
 import { Store } from "mqtt";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { sessionKey } from "../../../broker/sessions/session-names.ts";
+import { sessionKey } from "../../../broker/access/session-names.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type BrokerUnderTest, closed, inboxOf, NORTH, SECRET, topic } from "../broker-under-test.ts";
 import { idPacket, rawSession, subscribePacket, TYPE } from "../raw-client.ts";

@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from "../../journal.ts";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 
 /** What Redis, or the lack of it, says; what that means, and what to do about it. */
 const TROUBLES: readonly [said: RegExp, meaning: string][] = [

@@ -4,8 +4,8 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { commandReplySchema, type Schedule } from "../../../contract/commands.ts";
 import { linkSchema } from "../../../contract/events.ts";
 import type { CameraAgent } from "../../../device/agent.ts";
+import { Sleeper, type SleeperOptions } from "../../../device/capture/sleep.ts";
 import type { CameraConfig } from "../../../device/config.ts";
-import { Sleeper, type SleeperOptions } from "../../../device/host/sleep.ts";
 import {
   cameraAt,
   cameraTopic,

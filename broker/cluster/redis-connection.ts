@@ -1,6 +1,6 @@
 import type { Cluster, Redis, RedisOptions } from "ioredis";
 import type { Logger } from "pino";
-import { StorageUnavailableError } from "../../errors.ts";
+import { StorageUnavailableError } from "../aedes/errors.ts";
 
 /** The way to Redis: `deploy/redis/redis.ts` is one. */
 export interface RedisConnections {

@@ -1,13 +1,13 @@
 import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { ImageStore } from "../capture/image-store.ts";
-import type { CameraConfig } from "../config.ts";
-import { openDiskOutbox } from "../outbox/disk-outbox.ts";
-import { DEFAULT_OUTBOX_BYTES, MemoryOutbox } from "../outbox/memory-outbox.ts";
-import type { Marks, Outbox } from "../outbox/outbox.ts";
-import { type CameraStore, openCameraStore } from "./camera-store.ts";
-import type { DeviceClock } from "./clock.ts";
+import { ImageStore } from "./capture/image-store.ts";
+import type { CameraConfig } from "./config.ts";
+import { type CameraStore, openCameraStore } from "./host/camera-store.ts";
+import type { DeviceClock } from "./host/clock.ts";
+import { openDiskOutbox } from "./outbox/disk-outbox.ts";
+import { DEFAULT_OUTBOX_BYTES, MemoryOutbox } from "./outbox/memory-outbox.ts";
+import type { Marks, Outbox } from "./outbox/outbox.ts";
 
 /** Everything of a camera that outlives its process. */
 export interface Stores {

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
-import type { Plan } from "../capture/capture-loop.ts";
-import { pause } from "./pause.ts";
-import { runProgram } from "./run-program.ts";
+import { pause } from "../host/pause.ts";
+import { runProgram } from "../host/run-program.ts";
+import type { Plan } from "./capture-loop.ts";
 
 /** Awake at least so long after a start or a sleep: somebody may want to give a command. */
 const DEFAULT_MIN_AWAKE_MS = 120_000;

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import { SilentLinkError } from "../errors.ts";
+import { SilentLinkError } from "./errors.ts";
 
 export interface LinkProbe {
   /** Asks the peer for a sign of life that costs its program nothing, as a WebSocket ping does. */

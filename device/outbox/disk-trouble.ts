@@ -1,4 +1,4 @@
-import type { Outbox } from "../outbox/outbox.ts";
+import type { Outbox } from "./outbox.ts";
 
 /** How long a disk may take no writes before that is said: on a full one room is made, which takes a moment. Milliseconds. */
 const PATIENCE_MS = 5000;

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { Pace } from "../../../broker/listeners/rate-limiter.ts";
+import { Pace } from "../../platform/rate-limiter.ts";
 
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
 
