@@ -16,16 +16,16 @@ import { tellRefusedPublication } from "./auth/refusal-events.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { Publish } from "./broker-link/publish.ts";
 import { startAlerts } from "./cameras/alerts/alerts.ts";
-import { watchDuplicateClients } from "./cameras/duplicate-devices.ts";
+import { watchDuplicateDevices } from "./cameras/duplicate-devices.ts";
 import { startLinkGaps } from "./cameras/link-gaps.ts";
-import { startForgetting } from "./cameras/removed-devices.ts";
+import { watchRemovedDevices } from "./cameras/removed-devices.ts";
 import { sharePresence } from "./cameras/shared-presence.ts";
 import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
 import type { Cluster } from "./cluster/cluster.ts";
-import { takeDuty } from "./cluster/singleton.ts";
+import { runAsSingleton } from "./cluster/singleton.ts";
 import { type CommandRunner, startCommandRelay } from "./commands/command-relay.ts";
 import { MqttCommands } from "./commands/mqtt-commands.ts";
-import { startCommandTurns } from "./commands/shared-command-queue.ts";
+import { startSharedCommandQueue } from "./commands/shared-command-queue.ts";
 import type { BridgeConfig } from "./config.ts";
 import { createCallers } from "./http/routes/callers.ts";
 import { startHttpServer } from "./http/server.ts";
@@ -104,7 +104,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     parts.push(part);
     return part;
   };
-  const storeTrouble = () => journal.trouble ?? cluster.trouble;
+  const storeUnavailableReason = () => journal.unavailableReason ?? cluster.unavailableReason;
   const stopParts = async () => {
     for (const part of parts.splice(0).reverse()) await part.stop();
   };
@@ -135,32 +135,32 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     const { documents, leases } = cluster;
     const duplicatesLogger = logger.child({ part: "duplicate-clients" });
     started(
-      takeDuty({
+      runAsSingleton({
         ...{ leases, name: "duplicate-clients", logger: duplicatesLogger },
-        begin: async () => watchDuplicateClients({ link, journal, tree, publish, logger: duplicatesLogger }),
+        begin: async () => watchDuplicateDevices({ link, journal, tree, publish, logger: duplicatesLogger }),
       }),
     );
     const { maxCameras } = config.presence;
     const watching = { journal, documents, tree, publish, maxCameras, now };
     const gapsLogger = logger.child({ part: "link-gaps" });
     started(
-      takeDuty({
+      runAsSingleton({
         ...{ leases, name: "link-gaps", logger: gapsLogger },
         begin: () => startLinkGaps({ ...watching, ...config.linkGaps, logger: gapsLogger }),
       }),
     );
     const alertsLogger = logger.child({ part: "alerts" });
     started(
-      takeDuty({
+      runAsSingleton({
         ...{ leases, name: "alerts", logger: alertsLogger },
         begin: () => startAlerts({ ...watching, thresholds: config.alerts, logger: alertsLogger }),
       }),
     );
     const forgettingLogger = logger.child({ part: "forgetting" });
     started(
-      takeDuty({
+      runAsSingleton({
         ...{ leases, name: "forgetting", logger: forgettingLogger },
-        begin: () => startForgetting({ ...watching, link, devices: authority.devices, logger: forgettingLogger }),
+        begin: () => watchRemovedDevices({ ...watching, link, devices: authority.devices, logger: forgettingLogger }),
       }),
     );
     const commandsLogger = logger.child({ part: "commands" });
@@ -172,7 +172,9 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         tree,
         isSleeping: (camera) => presence.of(camera)?.status === "sleeping",
         ...config.commands,
-        ...(cluster.shared ? { turns: startCommandTurns({ cluster, maxPerCamera, logger: commandsLogger }) } : {}),
+        ...(cluster.shared
+          ? { queue: startSharedCommandQueue({ cluster, maxPerCamera, logger: commandsLogger }) }
+          : {}),
         logger: commandsLogger,
       }),
     );
@@ -195,7 +197,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       channels,
       audit,
       register: cluster.connections,
-      store: { shared: cluster.shared, trouble: storeTrouble },
+      store: { shared: cluster.shared, unavailableReason: storeUnavailableReason },
       commands,
       logger: logger.child({ part: "sockets" }),
     });
@@ -210,7 +212,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     started(
       startSystemStatus({
         cluster,
-        trouble: storeTrouble,
+        unavailableReason: storeUnavailableReason,
         clockJump: () => clock.jump,
         publish,
         version,
@@ -254,11 +256,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
         cluster,
         clock,
         version,
-        trouble: () => (phase === "serving" ? storeTrouble() : `the server is ${phase}`),
+        unavailableReason: () => (phase === "serving" ? storeUnavailableReason() : `the server is ${phase}`),
         checkStore: createStoreCheck({ write: () => cluster.check() }),
         notices: () => [...(options.notices?.() ?? []), ...channelNotices(journal)],
-        figures: () => ({
-          journal: { epoch: journal.epoch, head: journal.head, trouble: journal.trouble },
+        metrics: () => ({
+          journal: { epoch: journal.epoch, head: journal.head, trouble: journal.unavailableReason },
           sockets: sockets.stats(),
           ingest: ingest.stats(),
           commands: relay.stats(),

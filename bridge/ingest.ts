@@ -202,8 +202,8 @@ class JournalIngest implements BridgeIngest {
     return accepted;
   }
 
-  emitted(position: number): void {
-    this.#options.journal.emitted(position);
+  delivered(position: number): void {
+    this.#options.journal.delivered(position);
   }
 
   async publish(message: OwnMessage): Promise<{ position: number | undefined }> {
@@ -247,7 +247,7 @@ class JournalIngest implements BridgeIngest {
 
   #tellLost(commands: Commands, position: number, command: LostCommand): void {
     commands.lost(command);
-    this.emitted(position);
+    this.delivered(position);
   }
 
   attach(link: Pick<BrokerLink, "publish">): void {
@@ -258,7 +258,7 @@ class JournalIngest implements BridgeIngest {
   async replayUnemitted({ late = false }: { late?: boolean } = {}): Promise<void> {
     const { journal } = this.#options;
     let count = 0;
-    for await (const { position, ...publication } of journal.unemitted()) {
+    for await (const { position, ...publication } of journal.undelivered()) {
       if (position > this.#startedAt && !late) continue;
       const topic = this.#options.tree.parse(publication.topic);
       if (topic?.kind === "camera-command") {
@@ -270,7 +270,7 @@ class JournalIngest implements BridgeIngest {
       }
       if (this.#link === undefined) throw new Error("replayUnemitted needs a link: attach one first");
       await this.#link.publish({ ...publication, payload: Buffer.from(publication.payload) });
-      journal.emitted(position);
+      journal.delivered(position);
       count++;
     }
     if (count > 0) this.#logger.info({ count }, "published what the last run had accepted and not delivered");
@@ -367,7 +367,7 @@ class JournalIngest implements BridgeIngest {
     const { position } = await this.#append(this.#messageOf(publication, facts), payload.length);
     let isOpen = position !== undefined;
     const settled = () => {
-      if (isOpen && position !== undefined) this.emitted(position);
+      if (isOpen && position !== undefined) this.delivered(position);
       isOpen = false;
     };
     // When it is acknowledged. A repetition is with the relay already.
@@ -420,7 +420,7 @@ class JournalIngest implements BridgeIngest {
       return;
     }
     this.#link.publish(publication).then(
-      () => this.emitted(position),
+      () => this.delivered(position),
       (error: unknown) => this.#logger.error({ err: error, topic: publication.topic, position }, "event not published"),
     );
   }

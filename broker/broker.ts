@@ -269,7 +269,7 @@ class EmbeddedBroker implements Broker {
     this.#gate = new IngestGate({
       refused: this.#refused,
       broker: this.#aedes,
-      ingest: cluster === undefined ? ingest : guardedIngest(ingest, () => cluster.trouble),
+      ingest: cluster === undefined ? ingest : guardedIngest(ingest, () => cluster.unavailableReason),
       isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
       logger,
     });

@@ -3,15 +3,15 @@ import type { Ingest } from "./ingest-gate.ts";
 
 /**
  * Ingest that accepts nothing while the broker could not bring it to anybody: what is accepted waits in memory for that.
- * @param trouble why it could not; undefined when it can
+ * @param unavailableReason why it could not; undefined when it can
  */
-export function guardedIngest(ingest: Ingest, trouble: () => string | undefined): Ingest {
+export function guardedIngest(ingest: Ingest, unavailableReason: () => string | undefined): Ingest {
   return {
     accept: async (publication) => {
-      const why = trouble();
+      const why = unavailableReason();
       if (why !== undefined) throw new StorageUnavailableError(why);
       return ingest.accept(publication);
     },
-    emitted: (position) => ingest.emitted(position),
+    delivered: (position) => ingest.delivered(position),
   };
 }

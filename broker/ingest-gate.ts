@@ -18,7 +18,7 @@ export interface IncomingPublication {
 
 /** What became of a publication. */
 export interface Accepted {
-  /** To be handed to {@link Ingest.emitted}; undefined when nothing waits for that. */
+  /** To be handed to {@link Ingest.delivered}; undefined when nothing waits for that. */
   position: number | undefined;
   /** False for a repetition: to be acknowledged only. */
   forward: boolean;
@@ -42,7 +42,7 @@ export interface Ingest {
    */
   accept(publication: IncomingPublication): Promise<Accepted>;
   /** MQTT subscribers and their queues have been given the publication. */
-  emitted(position: number): void;
+  delivered(position: number): void;
 }
 
 export interface IngestGateOptions {
@@ -117,7 +117,7 @@ export class IngestGate {
     try {
       const { position } = await ingest.accept(publicationOf(sender.identity, packet));
       this.#accepted();
-      if (position !== undefined) ingest.emitted(position);
+      if (position !== undefined) ingest.delivered(position);
     } catch (error) {
       if (isPermanent(error)) this.#refuse(sender, packet, error);
       else this.#failed(error);
@@ -172,12 +172,12 @@ export class IngestGate {
     const start = forward
       ? broker.forward(packet, (error) => {
           if (error !== undefined) logger.error({ err: error, topic: packet.topic }, "a publication was not forwarded");
-          else if (position !== undefined) ingest.emitted(position);
+          else if (position !== undefined) ingest.delivered(position);
         })
       : undefined;
     if (!forward) {
       broker.skip(packet);
-      if (position !== undefined) ingest.emitted(position);
+      if (position !== undefined) ingest.delivered(position);
     }
     // A clean session that ended meanwhile has no use for an acknowledgement, nor for a message id in the store.
     if (client === null || packet.qos < 2 || !client.closed || !client.clean) callback(null);

@@ -199,7 +199,7 @@ async function shareLinkOf(
 
 /** Another node died before it gave MQTT subscribers what it had accepted: this one does. One round at a time. */
 function emitWhatOthersLeft(
-  journal: Pick<Journal, "onUnemitted">,
+  journal: Pick<Journal, "onUndelivered">,
   ingest: Pick<BridgeIngest, "replayUnemitted">,
   logger: Logger,
 ): void {
@@ -217,7 +217,7 @@ function emitWhatOthersLeft(
     }
     emitting = false;
   };
-  journal.onUnemitted(() => {
+  journal.onUndelivered(() => {
     wanted = true;
     if (!emitting) void emit();
   });

@@ -9,7 +9,7 @@ const PEAK_BYTES = 262_144;
 const MIN_WAIT_MS = 10;
 
 /** `Infinity` is no limit. */
-export interface PaceLimits {
+export interface RateLimits {
   /** Packets a second that ask something of the broker; each filter of a SUBSCRIBE or UNSUBSCRIBE counts. */
   messagesPerSecond: number;
   /** Bytes a second, of packets received and of retained messages sent for a subscription. */
@@ -22,7 +22,7 @@ export interface PaceLimits {
  * What one identity may ask for, over all of its connections to this node. Beyond it nothing is refused and nothing is lost:
  * the broker reads from the identity's connections more slowly, and TCP holds the sender back.
  */
-export class Pace {
+export class RateLimiter {
   readonly #messages: Allowance;
   readonly #bytes: Allowance;
   readonly #maxPendingBytes: number;
@@ -32,7 +32,7 @@ export class Pace {
   #timer: NodeJS.Timeout | undefined;
   #isReleasing = false;
 
-  constructor({ messagesPerSecond, bytesPerSecond, pendingBytes }: PaceLimits) {
+  constructor({ messagesPerSecond, bytesPerSecond, pendingBytes }: RateLimits) {
     this.#messages = new Allowance(messagesPerSecond, PEAK_MESSAGES);
     this.#bytes = new Allowance(bytesPerSecond, PEAK_BYTES);
     this.#maxPendingBytes = pendingBytes;

@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { ROLES, type Role } from "../../contract/permissions.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
-import { Mirror } from "./cached-collection.ts";
+import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 import { Passwords, passwordHashSchema } from "./passwords.ts";
 import { permissionsSchema } from "./tokens.ts";
@@ -97,36 +97,36 @@ type AccountDocument = z.infer<typeof documentSchema>;
 
 /** @throws {StoreUnavailableError} the accounts cannot be read */
 export async function openAccounts({ documents, logger, now = Date.now }: AccountsOptions): Promise<Accounts> {
-  const mirror = await Mirror.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
+  const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const passwords = new Passwords();
 
   async function known(userId: string): Promise<Account> {
-    await mirror.refresh(userId);
-    const document = mirror.get(userId);
+    await collection.refresh(userId);
+    const document = collection.get(userId);
     if (document === undefined) throw unknown(userId);
     return accountOf(userId, document);
   }
 
   return {
     get(userId) {
-      const document = mirror.get(userId);
+      const document = collection.get(userId);
       return document === undefined ? undefined : accountOf(userId, document);
     },
     list: () =>
-      [...mirror.entries()]
+      [...collection.entries()]
         .map(([userId, document]) => accountOf(userId, document))
         .sort((a, b) => (a.userId < b.userId ? -1 : 1)),
     async verify(userId, password) {
-      const document = mirror.get(userId);
+      const document = collection.get(userId);
       const matches = await passwords.matches(password, document);
       // What has become of it meanwhile shows in its generation, which every use of the session looks at.
       return matches && document?.enabled ? accountOf(userId, document) : undefined;
     },
     async create({ userId, password, powers }) {
-      if (mirror.size >= MAX_ACCOUNTS)
+      if (collection.size >= MAX_ACCOUNTS)
         throw new TooManyAccountsError(`There are ${MAX_ACCOUNTS} accounts already: remove one first`);
       const taken = () => new AccountExistsError(`There is an account ${JSON.stringify(userId)} already`);
-      if (mirror.get(userId) !== undefined) throw taken();
+      if (collection.get(userId) !== undefined) throw taken();
       const document: AccountDocument = {
         ...(await passwords.hash(password)),
         ...storedPowers(powers),
@@ -137,7 +137,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
       return await known(userId);
     },
     async update(userId, { password, powers, enabled }) {
-      if (mirror.get(userId) === undefined) throw unknown(userId);
+      if (collection.get(userId) === undefined) throw unknown(userId);
       const hash = password === undefined ? undefined : await passwords.hash(password);
       await changeDocument(documents, { collection: COLLECTION, key: userId }, (stored) => {
         const read = documentSchema.safeParse(stored?.value);
@@ -156,10 +156,10 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
     },
     async remove(userId) {
       if (!(await documents.delete(COLLECTION, userId))) throw unknown(userId);
-      await mirror.refresh(userId);
+      await collection.refresh(userId);
     },
-    onChange: (listener) => mirror.onChange(() => listener()),
-    stop: () => mirror.stop(),
+    onChange: (listener) => collection.onChange(() => listener()),
+    stop: () => collection.stop(),
   };
 }
 

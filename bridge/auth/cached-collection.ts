@@ -7,7 +7,7 @@ const RETRY_MS = 500;
 /** Changes that are read one by one; with more of them everything is read again. */
 const MAX_WANTED = 1_000;
 
-export interface MirrorOptions<Value> {
+export interface CachedCollectionOptions<Value> {
   documents: Pick<Documents, "get" | "list" | "watch">;
   collection: string;
   schema: z.ZodType<Value>;
@@ -19,8 +19,8 @@ export interface MirrorOptions<Value> {
  * changed. So what it holds is known at once, and while the store is away, too. A document that cannot be read is
  * logged, and is not there.
  */
-export class Mirror<Value> {
-  readonly #options: MirrorOptions<Value>;
+export class CachedCollection<Value> {
+  readonly #options: CachedCollectionOptions<Value>;
   readonly #listeners = new Set<(keys: readonly string[] | undefined) => void>();
   #values = new Map<string, Value>();
   #wanted = new Set<string>();
@@ -31,22 +31,22 @@ export class Mirror<Value> {
   #unwatch = () => {};
   #stopped = false;
 
-  private constructor(options: MirrorOptions<Value>) {
+  private constructor(options: CachedCollectionOptions<Value>) {
     this.#options = options;
   }
 
   /** @throws {StoreUnavailableError} it cannot be read */
-  static async open<Value>(options: MirrorOptions<Value>): Promise<Mirror<Value>> {
-    const mirror = new Mirror(options);
-    const { documents, collection } = options;
-    mirror.#unwatch = documents.watch(collection, (key) => mirror.#want(key));
+  static async open<Value>(options: CachedCollectionOptions<Value>): Promise<CachedCollection<Value>> {
+    const collection = new CachedCollection(options);
+    const { documents, collection: name } = options;
+    collection.#unwatch = documents.watch(name, (key) => collection.#want(key));
     try {
-      await mirror.#read(undefined);
+      await collection.#read(undefined);
     } catch (error) {
-      mirror.stop();
+      collection.stop();
       throw error;
     }
-    return mirror;
+    return collection;
   }
 
   get size(): number {

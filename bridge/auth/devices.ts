@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { idSchema } from "../../contract/ids.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
-import { Mirror } from "./cached-collection.ts";
+import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 
 /** Devices of one deployment: each node has them all in memory. Twice the default of `MAX_CAMERAS`. */
@@ -111,13 +111,13 @@ export interface DevicesOptions {
  * @throws {StoreUnavailableError} the devices cannot be read
  */
 export async function openDevices({ documents, logger, now = Date.now }: DevicesOptions): Promise<DeviceStore> {
-  const mirror = await Mirror.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
+  const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const listeners = new Set<(id: string) => void>();
   const addListeners = new Set<(device: Pick<Device, "id" | "kind">) => void>();
   const proofs = new Map<string, string>();
 
   const look = (id: string) => {
-    const document = mirror.get(id);
+    const document = collection.get(id);
     const proof = document === undefined ? undefined : JSON.stringify([document.kind, document.proof]);
     const before = proofs.get(id);
     if (proof === undefined) proofs.delete(id);
@@ -128,13 +128,13 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
     for (const listener of listeners) listener(id);
   };
   const lookAtAll = () => {
-    for (const id of new Set([...proofs.keys(), ...mirror.keys()])) look(id);
+    for (const id of new Set([...proofs.keys(), ...collection.keys()])) look(id);
   };
-  mirror.onChange((ids) => (ids === undefined ? lookAtAll() : ids.forEach(look)));
+  collection.onChange((ids) => (ids === undefined ? lookAtAll() : ids.forEach(look)));
   lookAtAll();
 
   function withCertificate(name: string): Device | undefined {
-    const named = [...mirror.entries()].filter(
+    const named = [...collection.entries()].filter(
       ([, { proof }]) => "certificateName" in proof && proof.certificateName === name,
     );
     // Two nodes may have given one name away at the same moment: then it names nobody.
@@ -159,7 +159,7 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
   }
 
   function verify(id: string, secret: string): Device | undefined {
-    const document = mirror.get(id);
+    const document = collection.get(id);
     const proof = document !== undefined && "hash" in document.proof ? document.proof : undefined;
     // A device that is not there costs the same time as one that is.
     const expected = proof === undefined ? NO_HASH : Buffer.from(proof.hash, "base64url");
@@ -171,21 +171,21 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
   async function put(id: string, kind: DeviceKind, proof: Proof, ifVersion?: null): Promise<boolean> {
     const document: DeviceDocument = { kind, proof, changedAt: now() };
     const version = await documents.put(COLLECTION, id, json(document), ifVersion === null ? { ifVersion } : {});
-    await mirror.refresh(id);
+    await collection.refresh(id);
     return version !== undefined;
   }
 
   return {
     list: () =>
-      [...mirror.entries()].map(([id, document]) => deviceOf(id, document)).sort((a, b) => (a.id < b.id ? -1 : 1)),
+      [...collection.entries()].map(([id, document]) => deviceOf(id, document)).sort((a, b) => (a.id < b.id ? -1 : 1)),
     get(id) {
-      const document = mirror.get(id);
+      const document = collection.get(id);
       return document === undefined ? undefined : deviceOf(id, document);
     },
     async add({ id, kind, credential }) {
       const taken = () => new DeviceError(`there is a device "${id}" already: rotate its secret or remove it`);
-      if (mirror.get(id) !== undefined) throw taken();
-      if (mirror.size >= MAX_DEVICES)
+      if (collection.get(id) !== undefined) throw taken();
+      if (collection.size >= MAX_DEVICES)
         throw new DeviceError(`there are ${MAX_DEVICES} devices already: remove one first`);
       const { secret, proof } = proofOf(idOf(id), credential);
       if (!(await put(id, kind, proof, null))) throw taken();
@@ -195,14 +195,14 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       if (verify(id, secret)?.kind !== kind) await put(idOf(id), kind, proofOf(id, { secret }).proof);
     },
     async rotate(id, credential) {
-      if (mirror.get(id) === undefined) throw unknown(id);
+      if (collection.get(id) === undefined) throw unknown(id);
       const { secret, proof } = proofOf(id, credential);
       await changeDocument(documents, { collection: COLLECTION, key: id }, (stored) => {
         const before = documentSchema.safeParse(stored?.value);
         if (!before.success) throw unknown(id);
         return { value: json({ kind: before.data.kind, proof, changedAt: now() }) };
       });
-      await mirror.refresh(id);
+      await collection.refresh(id);
       return secret;
     },
     async remove(id) {
@@ -213,7 +213,7 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       if (known !== undefined)
         await documents.put(REMOVALS, id, { kind: known.kind, removedAt: now() } satisfies Removal);
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);
-      await mirror.refresh(id);
+      await collection.refresh(id);
     },
     verify,
     withCertificate,
@@ -226,7 +226,7 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       return () => addListeners.delete(listener);
     },
     stop() {
-      mirror.stop();
+      collection.stop();
       addListeners.clear();
       listeners.clear();
     },

@@ -2,7 +2,7 @@ import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Documents } from "../cluster/cluster.ts";
-import { Mirror } from "./cached-collection.ts";
+import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 import { CLOCK_SKEW_SECONDS, type TokenIdentity } from "./tokens.ts";
 
@@ -69,20 +69,20 @@ const documentSchema = z.object({
 export async function openRevocations(options: RevocationsOptions): Promise<Revocations> {
   const { documents, sessionTokenMs, refreshTokenMs, mintedTokenMs, logger, now = Date.now, expiryNow = now } = options;
   const longestMs = Math.max(mintedTokenMs, refreshTokenMs, MIN_REVOCATION_MS);
-  const mirror = await Mirror.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
-  const forget = () => mirror.forget(({ expiresAt }) => expiresAt <= expiryNow());
+  const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
+  const forget = () => collection.forget(({ expiresAt }) => expiresAt <= expiryNow());
   const timer = setInterval(forget, FORGET_INTERVAL_MS).unref();
 
-  const isRevoked = (key: string) => mirror.get(key) !== undefined;
+  const isRevoked = (key: string) => collection.get(key) !== undefined;
   const issueTime = (userId: string) => {
-    const revoked = mirror.get(`user:${userId}`);
+    const revoked = collection.get(`user:${userId}`);
     return revoked?.reachesAhead ? Math.max(now(), revoked.issuedBefore ?? 0) : now();
   };
-  const isBefore = (key: string, issuedAt: number) => issuedAt < (mirror.get(key)?.issuedBefore ?? 0);
+  const isBefore = (key: string, issuedAt: number) => issuedAt < (collection.get(key)?.issuedBefore ?? 0);
 
   return {
     covers: ({ userId, tokenId, sessionId, issuedAt }) =>
-      mirror.size > 0 &&
+      collection.size > 0 &&
       ((tokenId !== undefined && isRevoked(`token:${tokenId}`)) ||
         (sessionId !== undefined && isRevoked(`session:${sessionId}`)) ||
         isBefore(`user:${userId}`, issuedAt) ||
@@ -90,8 +90,8 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
     issueTime,
     async add(revocation) {
       const key = revocation.kind === "everybody" ? "everybody" : `${revocation.kind}:${revocation.id}`;
-      if (mirror.size >= MAX_REVOCATIONS) forget();
-      if (mirror.size >= MAX_REVOCATIONS && mirror.get(key) === undefined)
+      if (collection.size >= MAX_REVOCATIONS) forget();
+      if (collection.size >= MAX_REVOCATIONS && collection.get(key) === undefined)
         throw new TooManyRevocationsError(`${MAX_REVOCATIONS} revocations hold already: revoke by user instead`);
       const lifeMs = revocation.kind === "session" ? sessionTokenMs : longestMs;
       const allSoFar = now() + 1 + CLOCK_SKEW_SECONDS * 1000;
@@ -109,14 +109,14 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
         const reachesAhead = revocation.issuedBefore === undefined || before?.reachesAhead === true;
         return { value: { issuedBefore, expiresAt, ...(reachesAhead ? { reachesAhead } : {}) }, expiresAt };
       });
-      await mirror.refresh(key);
+      await collection.refresh(key);
       // A token that is minted after this has returned is not to bear the time of one minted before.
       await after(CLOCK_STEP_MS);
     },
-    onChange: (listener) => mirror.onChange(listener),
+    onChange: (listener) => collection.onChange(listener),
     stop() {
       clearInterval(timer);
-      mirror.stop();
+      collection.stop();
     },
   };
 }

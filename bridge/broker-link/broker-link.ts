@@ -37,7 +37,7 @@ export interface IncomingPublication {
 
 /** What became of a publication. */
 export interface Accepted {
-  /** To be handed to {@link Ingest.emitted}; undefined when nothing waits for that. */
+  /** To be handed to {@link Ingest.delivered}; undefined when nothing waits for that. */
   position: number | undefined;
   /** False for a repetition: to be acknowledged only. */
   forward: boolean;
@@ -52,5 +52,5 @@ export interface Ingest {
   /** Resolves when the publication is durable: only then may the broker acknowledge and forward it. */
   accept(publication: IncomingPublication): Promise<Accepted>;
   /** MQTT subscribers have been given the publication. */
-  emitted(position: number): void;
+  delivered(position: number): void;
 }

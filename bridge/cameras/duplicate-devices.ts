@@ -32,7 +32,7 @@ interface Boots {
   cameBackAt: number | undefined;
 }
 
-export interface DuplicateClientsOptions {
+export interface DuplicateDevicesOptions {
   link: Pick<BrokerLink, "onTakeOver">;
   journal: Pick<Journal, "follow" | "snapshot" | "state">;
   tree: TopicTree;
@@ -47,7 +47,7 @@ export interface DuplicateClientsOptions {
  * the boot, and that tells them apart: one device never goes back to an earlier boot, two take turns. Of a client that says
  * no births only the take-overs can be counted.
  */
-export function watchDuplicateClients(options: DuplicateClientsOptions): { stop(): void } {
+export function watchDuplicateDevices(options: DuplicateDevicesOptions): { stop(): void } {
   const { link, journal, tree, publish, logger } = options;
   /** The moments of the last take-overs by client id, the most recently taken over last. */
   const recent = new Map<string, number[]>();

@@ -9,7 +9,7 @@ import type { Journal, StateEntry } from "../journal/journal.ts";
 import { Announcer } from "./announcer.ts";
 import { eventIdOf } from "./event-id.ts";
 
-export interface ForgettingOptions {
+export interface RemovedDevicesOptions {
   journal: Pick<Journal, "epoch" | "follow" | "snapshot" | "state">;
   documents: Pick<Documents, "get" | "list" | "delete" | "watch">;
   devices: Pick<DeviceStore, "get" | "onChange">;
@@ -36,7 +36,7 @@ const LOOK_MS = 60_000;
  * begins with nothing.
  * @throws {StoreUnavailableError} it could not begin
  */
-export async function startForgetting(options: ForgettingOptions): Promise<{ stop(): Promise<void> }> {
+export async function watchRemovedDevices(options: RemovedDevicesOptions): Promise<{ stop(): Promise<void> }> {
   const { journal, documents, devices, tree, publish, link, lingerMs = 600_000, now = Date.now, logger } = options;
   const announcer = new Announcer({ publish, logger });
   const removals = new Map<string, Removal>();

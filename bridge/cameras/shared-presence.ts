@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.ts";
-import { takeDuty } from "../cluster/singleton.ts";
+import { runAsSingleton } from "../cluster/singleton.ts";
 import { type PresenceOptions, type PresenceService, publishedPresence, startPresence } from "./presence.ts";
 
 export interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "followedUntil"> {
@@ -24,7 +24,7 @@ export function sharePresence({ cluster, ...options }: SharedPresenceOptions): P
   /** The duty was here before: in between nobody knew better. */
   let served = false;
 
-  const duty = takeDuty({
+  const duty = runAsSingleton({
     ...{ leases: cluster.leases, name: "presence", logger },
     async begin() {
       const trusted = served || (await cluster.nodes()).some(({ id }) => id !== cluster.nodeId);

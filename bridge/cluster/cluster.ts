@@ -17,7 +17,7 @@ export interface Cluster {
   /** The nodes that gave a sign of life within the last 30 seconds, this one among them. */
   nodes(): Promise<readonly ClusterNode[]>;
   /** Undefined while the shared store takes writes; else why it does not, in words for an operator. */
-  readonly trouble: string | undefined;
+  readonly unavailableReason: string | undefined;
   /**
    * Tests the shared store with a write that means nothing; it takes 2 seconds at most.
    * @throws {StoreUnavailableError}

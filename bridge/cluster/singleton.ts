@@ -3,12 +3,12 @@ import type { Logger } from "pino";
 import type { Leases } from "./cluster.ts";
 
 /** What one node does for all. */
-export interface Duty {
+export interface Singleton {
   /** Ends the work and lets another node have it. Idempotent. */
   stop(): Promise<void>;
 }
 
-export interface DutyOptions {
+export interface SingletonOptions {
   leases: Leases;
   /** Names the work over all nodes. */
   name: string;
@@ -20,7 +20,7 @@ export interface DutyOptions {
 }
 
 /** Does a work on one node at a time: on the first that can, and on another when that is gone. */
-export function takeDuty({ leases, name, begin, retryMs = 2_000, logger }: DutyOptions): Duty {
+export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }: SingletonOptions): Singleton {
   const stopped = new AbortController();
   const { signal } = stopped;
 

@@ -18,7 +18,7 @@ import { MinuteCounts } from "../../platform/minute-counts.ts";
 import type { BrokerLink, Delivery } from "../broker-link/broker-link.ts";
 import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
-import type { CommandTurns } from "./shared-command-queue.ts";
+import type { SharedCommandQueue } from "./shared-command-queue.ts";
 
 /** Brings commands to cameras and says truthfully what came of them. */
 export interface CommandRunner {
@@ -68,7 +68,7 @@ export interface CommandRelayOptions {
   /** Commands wait for a sleeping camera; for one that is offline they fail at once. */
   isSleeping: (camera: string) => boolean;
   /** The order over all nodes; undefined for a node that is alone. */
-  turns?: CommandTurns;
+  queue?: SharedCommandQueue;
   /** Commands that wait for one camera behind the one in flight. Default 16. */
   maxQueuedPerCamera?: number;
   /** Commands that wait or are in flight, all cameras together. Default 10,000. */
@@ -121,7 +121,7 @@ const deliveredSchema = z.object({ id: z.string() });
 const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
-  const { link, journal, tree, isSleeping, turns, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
+  const { link, journal, tree, isSleeping, queue, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
   const givenBy = new MinuteCounts();
   const lanes = new Map<string, Lane>();
@@ -159,7 +159,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     if (lane.inFlight === pending) lane.inFlight = undefined;
     else lane.queue = lane.queue.filter((other) => other !== pending);
     pendingCount--;
-    void turns?.leave(pending.camera, pending.id);
+    void queue?.leave(pending.camera, pending.id);
     if (lane.inFlight === undefined && lane.queue.length === 0) lanes.delete(pending.camera);
   }
 
@@ -194,10 +194,10 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     if (inFlight?.status === "sent") send(inFlight);
   }
 
-  async function awaitTurn(turns: CommandTurns, pending: Pending, expiresAt: number): Promise<void> {
+  async function awaitTurn(queue: SharedCommandQueue, pending: Pending, expiresAt: number): Promise<void> {
     const { id, camera } = pending;
     try {
-      const taken = await turns.enter({ camera, id, expiresAt }, () => {
+      const taken = await queue.enter({ camera, id, expiresAt }, () => {
         pending.hasTurn = true;
         pump(camera);
       });
@@ -305,14 +305,14 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         status: "queued",
         onUpdate,
         expiry: undefined,
-        hasTurn: turns === undefined,
+        hasTurn: queue === undefined,
       };
       pending.expiry = setTimeout(() => expire(pending), expires_in * 1000);
       lane.queue.push(pending);
       lanes.set(camera, lane);
       pendingCount++;
       pump(camera);
-      if (turns !== undefined) void awaitTurn(turns, pending, issuedAt + expires_in * 1000);
+      if (queue !== undefined) void awaitTurn(queue, pending, issuedAt + expires_in * 1000);
     },
     stats() {
       const inFlight = [...lanes.values()].filter((lane) => lane.inFlight !== undefined).length;
@@ -334,7 +334,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
           });
       }
       limitedLog.stop();
-      await turns?.stop();
+      await queue?.stop();
     },
   };
 }

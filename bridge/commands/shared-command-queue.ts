@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Cluster, StoredDocument } from "../cluster/cluster.ts";
 
 /** The order in which the commands for each camera are sent, over all nodes. */
-export interface CommandTurns {
+export interface SharedCommandQueue {
   /**
    * Takes a place at the end of the camera's queue.
    * @param place.expiresAt when the place is given up by itself, milliseconds since 1970
@@ -18,7 +18,7 @@ export interface CommandTurns {
   stop(): Promise<void>;
 }
 
-export interface CommandTurnsOptions {
+export interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
   /** Places in one camera's queue, with that of the command in flight. */
   maxPerCamera: number;
@@ -37,13 +37,13 @@ const RETRY_MS = 20;
 const queueSchema = z.array(z.object({ id: z.string(), node: z.string(), until: z.number() }));
 type Place = z.infer<typeof queueSchema>[number];
 
-export function startCommandTurns(options: CommandTurnsOptions): CommandTurns {
+export function startSharedCommandQueue(options: SharedCommandQueueOptions): SharedCommandQueue {
   return new SharedTurns(options);
 }
 
 /** A queue is a document for each camera: the first in it has the turn. */
-class SharedTurns implements CommandTurns {
-  readonly #options: CommandTurnsOptions;
+class SharedTurns implements SharedCommandQueue {
+  readonly #options: SharedCommandQueueOptions;
   /** Who waits here for his turn, by camera and command. */
   readonly #waiting = new Map<string, Map<string, () => void>>();
   /** What is under way for each camera: this node's own changes come one after the other. */
@@ -51,7 +51,7 @@ class SharedTurns implements CommandTurns {
   readonly #unwatch: () => void;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(options: CommandTurnsOptions) {
+  constructor(options: SharedCommandQueueOptions) {
     this.#options = options;
     this.#unwatch = options.cluster.documents.watch(COLLECTION, (camera) => {
       if (camera === undefined) this.#lookAtAll();
@@ -60,7 +60,7 @@ class SharedTurns implements CommandTurns {
     this.#timer = setInterval(() => this.#lookAtAll(), options.lookIntervalMs ?? 1_000).unref();
   }
 
-  enter({ camera, id, expiresAt }: Parameters<CommandTurns["enter"]>[0], onTurn: () => void): Promise<boolean> {
+  enter({ camera, id, expiresAt }: Parameters<SharedCommandQueue["enter"]>[0], onTurn: () => void): Promise<boolean> {
     return this.#inTurn(camera, async () => {
       const place = { id, node: this.#options.cluster.nodeId, until: expiresAt + EXPIRY_MARGIN_MS };
       const queue = await this.#change(camera, (places) =>

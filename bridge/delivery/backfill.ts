@@ -2,8 +2,8 @@ import type { Logger } from "pino";
 import { CloseCode } from "../../contract/codes.ts";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { FanOut } from "./fan-out.ts";
-import type { Page, PageRequest, Pages } from "./page-cache.ts";
-import type { Feed } from "./subscriber.ts";
+import type { Page, PageCache, PageRequest } from "./page-cache.ts";
+import type { Subscriber } from "./subscriber.ts";
 
 /** Pages that are read from the disk at one time. */
 const MAX_READS = 8;
@@ -15,16 +15,16 @@ const TURN_MS = 4;
 /** A page that is being read, and who waits for it. */
 export interface Reading {
   request: PageRequest;
-  waiting: Feed[];
+  waiting: Subscriber[];
   /** Set when it is there. `failed`: the store did not give it. */
   result: { page: Page } | "failed" | "away" | undefined;
 }
 
-export interface CatchUpStats {
+export interface BackfillStats {
   /** Feeds that wait for their turn or for a page. */
   waiting: number;
   reading: number;
-  pages: number;
+  pageCache: number;
   events: number;
 }
 
@@ -32,46 +32,50 @@ export interface CatchUpStats {
  * Brings feeds from where they are to the live edge: a page each, in turn, as their sockets take it. However many there
  * are, a few pages are read at a time, a turn is short, and what is read for one is read for all who stand at its place.
  */
-export class CatchUp {
+export class Backfill {
   readonly #fanOut: FanOut;
-  readonly #pages: Pages;
+  readonly #pages: PageCache;
   readonly #waitsForStore: boolean;
   readonly #logger: Logger;
   /** In order of their turn. */
-  readonly #ready = new Set<Feed>();
+  readonly #ready = new Set<Subscriber>();
   /** Those that need the disk while as much is being read as may be. */
-  readonly #queued = new Set<Feed>();
+  readonly #queued = new Set<Subscriber>();
   readonly #shared = new Map<string, Reading>();
   readonly #read: Reading[] = [];
   /** Those that wait until the store can be read again. */
-  readonly #away = new Set<Feed>();
+  readonly #away = new Set<Subscriber>();
   #awayTimer: NodeJS.Timeout | undefined;
   #reads = 0;
   #turn: NodeJS.Immediate | undefined;
   #stopped = false;
-  #stats = { pages: 0, events: 0 };
+  #stats = { pageCache: 0, events: 0 };
 
   /** @param options.waitsForStore a store that is unavailable comes back: feeds wait for it, and are not closed */
-  constructor(fanOut: FanOut, pages: Pages, { waitsForStore, logger }: { waitsForStore: boolean; logger: Logger }) {
+  constructor(
+    fanOut: FanOut,
+    pageCache: PageCache,
+    { waitsForStore, logger }: { waitsForStore: boolean; logger: Logger },
+  ) {
     this.#fanOut = fanOut;
-    this.#pages = pages;
+    this.#pages = pageCache;
     this.#waitsForStore = waitsForStore;
     this.#logger = logger;
   }
 
   /** Serves the feed until it is live. One whose socket is full is served again when it says that it has drained. */
-  add(feed: Feed): void {
-    if (feed.reading !== undefined || this.#queued.has(feed) || this.#stopped) return;
-    this.#ready.add(feed);
+  add(subscriber: Subscriber): void {
+    if (subscriber.reading !== undefined || this.#queued.has(subscriber) || this.#stopped) return;
+    this.#ready.add(subscriber);
     this.#schedule();
   }
 
   /** The feed is closed, or about to want something else. */
-  remove(feed: Feed): void {
-    this.#ready.delete(feed);
-    this.#queued.delete(feed);
-    this.#away.delete(feed);
-    feed.reading = undefined;
+  remove(subscriber: Subscriber): void {
+    this.#ready.delete(subscriber);
+    this.#queued.delete(subscriber);
+    this.#away.delete(subscriber);
+    subscriber.reading = undefined;
   }
 
   /** What is being read is of no use to those who come from now on. */
@@ -79,7 +83,7 @@ export class CatchUp {
     this.#shared.clear();
   }
 
-  stats(): CatchUpStats {
+  stats(): BackfillStats {
     const arriving = this.#read.reduce((sum, { waiting }) => sum + waiting.length, 0);
     const waiting = this.#ready.size + this.#queued.size + this.#away.size + arriving;
     return { waiting, reading: this.#reads, ...this.#stats };
@@ -120,83 +124,83 @@ export class CatchUp {
       }
     }
     // A feed that is put back while this runs has its next turn in it too, after all others.
-    for (const feed of this.#ready) {
-      this.#ready.delete(feed);
-      this.#serveOne(feed, undefined);
+    for (const subscriber of this.#ready) {
+      this.#ready.delete(subscriber);
+      this.#serveOne(subscriber, undefined);
       if (performance.now() > deadline) return;
     }
   }
 
   /** @returns whether all who waited have been served */
   #handOut({ waiting, request, result }: Reading, deadline: number): boolean {
-    for (let feed = waiting.pop(); feed !== undefined; feed = waiting.pop()) {
-      if (feed.reading?.request === request) {
-        feed.reading = undefined;
-        if (result === "away") this.#wait(feed);
+    for (let subscriber = waiting.pop(); subscriber !== undefined; subscriber = waiting.pop()) {
+      if (subscriber.reading?.request === request) {
+        subscriber.reading = undefined;
+        if (result === "away") this.#wait(subscriber);
         else if (result === undefined || result === "failed")
-          feed.connection.close(CloseCode.internal, "the store cannot be read now");
-        else this.#serveOne(feed, result.page);
+          subscriber.connection.close(CloseCode.internal, "the store cannot be read now");
+        else this.#serveOne(subscriber, result.page);
       }
       if (performance.now() > deadline) return waiting.length === 0;
     }
     return true;
   }
 
-  #wait(feed: Feed): void {
+  #wait(subscriber: Subscriber): void {
     if (this.#stopped) return;
-    this.#away.add(feed);
+    this.#away.add(subscriber);
     this.#awayTimer ??= setTimeout(() => {
       this.#awayTimer = undefined;
-      const feeds = [...this.#away];
+      const subscribers = [...this.#away];
       this.#away.clear();
-      for (const one of feeds) this.add(one);
+      for (const one of subscribers) this.add(one);
     }, AWAY_RETRY_MS);
   }
 
   /** A fault of one feed is not to end the turn of the others. */
-  #serveOne(feed: Feed, page: Page | undefined): void {
+  #serveOne(subscriber: Subscriber, page: Page | undefined): void {
     try {
-      if (page === undefined) this.#step(feed);
-      else this.#give(feed, page);
+      if (page === undefined) this.#step(subscriber);
+      else this.#give(subscriber, page);
     } catch (error) {
-      this.#logger.error({ err: error, connection: feed.connection.id }, "catching up failed");
-      feed.connection.close(CloseCode.internal, "the server failed");
+      this.#logger.error({ err: error, connection: subscriber.connection.id }, "catching up failed");
+      subscriber.connection.close(CloseCode.internal, "the server failed");
     }
   }
 
-  #step(feed: Feed): void {
-    const { connection } = feed;
+  #step(subscriber: Subscriber): void {
+    const { connection } = subscriber;
     if (!connection.open || connection.blocked) return;
-    const errand = feed.errands[0];
-    if (errand?.kind === "snapshot") {
-      const page = this.#pages.snapshotPage(errand.snapshot, errand.channel, errand.sent);
-      errand.sent = page.next;
-      if (errand.sent >= errand.snapshot.entries.length) feed.errands.shift();
-      this.#write(feed, page);
-      this.#goOn(feed);
+    const task = subscriber.backfillTasks[0];
+    if (task?.kind === "snapshot") {
+      const page = this.#pages.snapshotPage(task.snapshot, task.channel, task.sent);
+      task.sent = page.next;
+      if (task.sent >= task.snapshot.entries.length) subscriber.backfillTasks.shift();
+      this.#write(subscriber, page);
+      this.#goOn(subscriber);
       return;
     }
-    if (this.#arrived(feed)) return;
-    const request = feed.request();
+    if (this.#arrived(subscriber)) return;
+    const request = subscriber.request();
     const page = this.#pages.atHand(request);
-    if (page !== undefined) this.#give(feed, page);
-    else this.#start(feed, request);
+    if (page !== undefined) this.#give(subscriber, page);
+    else this.#start(subscriber, request);
   }
 
-  #start(feed: Feed, request: PageRequest): void {
+  #start(subscriber: Subscriber, request: PageRequest): void {
     const { key } = request;
     const shared = key === undefined ? undefined : this.#shared.get(key);
     if (shared !== undefined) {
-      feed.reading = shared;
-      shared.waiting.push(feed);
+      subscriber.reading = shared;
+      shared.waiting.push(subscriber);
       return;
     }
     if (this.#reads >= MAX_READS) {
-      this.#queued.add(feed);
+      this.#queued.add(subscriber);
       return;
     }
-    const reading: Reading = { request, waiting: [feed], result: undefined };
-    feed.reading = reading;
+    const reading: Reading = { request, waiting: [subscriber], result: undefined };
+    subscriber.reading = reading;
     this.#reads++;
     if (key !== undefined) this.#shared.set(key, reading);
     this.#pages
@@ -218,38 +222,39 @@ export class CatchUp {
       });
   }
 
-  #give(feed: Feed, page: Page): void {
-    const errand = feed.errands[0];
+  #give(subscriber: Subscriber, page: Page): void {
+    const task = subscriber.backfillTasks[0];
     if (page.lost.length > 0) {
-      for (const lost of page.lost) feed.lose(lost);
-    } else if (errand?.kind === "stretch") {
-      this.#write(feed, page);
-      errand.after = page.next;
-      if (errand.after >= errand.until) feed.errands.shift();
+      for (const lost of page.lost) subscriber.lose(lost);
+    } else if (task?.kind === "stretch") {
+      this.#write(subscriber, page);
+      task.after = page.next;
+      if (task.after >= task.until) subscriber.backfillTasks.shift();
     } else {
-      this.#write(feed, page);
-      feed.cursor = page.next;
+      this.#write(subscriber, page);
+      subscriber.cursor = page.next;
     }
-    this.#goOn(feed);
+    this.#goOn(subscriber);
   }
 
-  #write(feed: Feed, { frames, events }: Page): void {
+  #write(subscriber: Subscriber, { frames, events }: Page): void {
     if (frames === undefined) return;
-    feed.connection.write(frames);
-    this.#stats.pages++;
+    subscriber.connection.write(frames);
+    this.#stats.pageCache++;
     this.#stats.events += events;
   }
 
   /** A feed whose socket is full goes on when that has drained. */
-  #goOn(feed: Feed): void {
-    if (this.#arrived(feed) || feed.connection.blocked) return;
-    this.#ready.add(feed);
+  #goOn(subscriber: Subscriber): void {
+    if (this.#arrived(subscriber) || subscriber.connection.blocked) return;
+    this.#ready.add(subscriber);
     this.#schedule();
   }
 
-  #arrived(feed: Feed): boolean {
-    if (feed.errands.length > 0 || feed.cursor < this.#fanOut.edge || feed.channels.size === 0) return false;
-    feed.arrive();
+  #arrived(subscriber: Subscriber): boolean {
+    if (subscriber.backfillTasks.length > 0 || subscriber.cursor < this.#fanOut.edge || subscriber.channels.size === 0)
+      return false;
+    subscriber.arrive();
     return true;
   }
 }

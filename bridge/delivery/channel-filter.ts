@@ -3,7 +3,7 @@ import type { StateEntry } from "../journal/journal.ts";
 import type { Label } from "./frames.ts";
 
 /** What a subscriber sees of the journal: its channels, and the cameras that those of all cameras are narrowed to. */
-export interface View {
+export interface ChannelFilter {
   /** The same for all views that see the same. */
   readonly key: string;
   readonly channels: ReadonlySet<string>;
@@ -11,7 +11,10 @@ export interface View {
   readonly onlyCameras: ReadonlySet<string> | undefined;
 }
 
-export function viewOf(channels: Iterable<string>, onlyCameras: ReadonlySet<string> | undefined): View {
+export function channelFilterOf(
+  channels: Iterable<string>,
+  onlyCameras: ReadonlySet<string> | undefined,
+): ChannelFilter {
   const sorted = [...channels].sort();
   const narrowing = sorted.some(isNarrowedChannel) ? onlyCameras : undefined;
   const key = narrowing === undefined ? sorted.join(" ") : `${sorted.join(" ")} | ${[...narrowing].sort().join(" ")}`;
@@ -26,7 +29,7 @@ export function shows(channel: string, onlyCameras: ReadonlySet<string> | undefi
 }
 
 /** The channels by which the view sees the entry, or undefined when it does not. */
-export function labelOf({ channels, onlyCameras }: View, entry: Addressed): Label | undefined {
+export function labelOf({ channels, onlyCameras }: ChannelFilter, entry: Addressed): Label | undefined {
   let label: string[] | undefined;
   for (const channel of entry.channels) {
     if (!channels.has(channel) || !shows(channel, onlyCameras, entry)) continue;

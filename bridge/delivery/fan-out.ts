@@ -1,10 +1,10 @@
 import type { Logger } from "pino";
 import type { Entry } from "../journal/journal.ts";
-import { labelOf, type View } from "./channel-filter.ts";
+import { type ChannelFilter, labelOf } from "./channel-filter.ts";
 import { eventText, textFrame } from "./frames.ts";
-import { Tail } from "./recent-entries.ts";
-import type { Feed } from "./subscriber.ts";
-import { Group } from "./subscriber-group.ts";
+import { RecentEntries } from "./recent-entries.ts";
+import type { Subscriber } from "./subscriber.ts";
+import { SubscriberGroup } from "./subscriber-group.ts";
 
 export interface FanOutOptions {
   /** The journal's newest position. */
@@ -14,7 +14,7 @@ export interface FanOutOptions {
   /** What one socket may have unsent. */
   maxQueuedBytes: number;
   /** A feed's socket has no room: it is no longer served, and has everything up to `after`. */
-  onLagging: (feed: Feed, after: number) => void;
+  onLagging: (subscriber: Subscriber, after: number) => void;
   logger: Logger;
 }
 
@@ -32,30 +32,30 @@ export interface FanOutStats {
  * cost grows with time and sockets, not with events.
  */
 export class FanOut {
-  readonly tail: Tail;
+  readonly recentEntries: RecentEntries;
   readonly #options: FanOutOptions;
-  readonly #groups = new Map<string, Group>();
-  readonly #byChannel = new Map<string, Set<Group>>();
-  #dirty: Group[] = [];
+  readonly #groups = new Map<string, SubscriberGroup>();
+  readonly #byChannel = new Map<string, Set<SubscriberGroup>>();
+  #dirty: SubscriberGroup[] = [];
   #timer: NodeJS.Timeout | undefined;
   #flushedAt = Number.NEGATIVE_INFINITY;
   #stats: Omit<FanOutStats, "groups"> = { flushes: 0, writes: 0, deliveries: 0, bytes: 0 };
 
   constructor(options: FanOutOptions) {
     this.#options = options;
-    this.tail = new Tail(options.edge);
+    this.recentEntries = new RecentEntries(options.edge);
   }
 
   /** The newest position; feeds that are live have everything up to here, or it is about to be flushed. */
   get edge(): number {
-    return this.tail.edge;
+    return this.recentEntries.edge;
   }
 
   /** New entries of the journal, in order. Never throws: it is called by whoever appends. */
   accept(entries: readonly Entry[]): void {
     try {
       for (const entry of entries) {
-        this.tail.push(entry);
+        this.recentEntries.push(entry);
         this.#route(entry);
       }
       if (this.#dirty.length > 0) this.#schedule();
@@ -65,12 +65,12 @@ export class FanOut {
   }
 
   /** From now on the feed is given everything new. It must have everything up to {@link FanOut.edge}. */
-  join(feed: Feed): void {
-    let group = this.#groups.get(feed.view.key);
+  join(subscriber: Subscriber): void {
+    let group = this.#groups.get(subscriber.filter.key);
     if (group === undefined) {
-      group = new Group(feed.view, this.#options.maxQueuedBytes);
-      this.#groups.set(feed.view.key, group);
-      for (const channel of feed.view.channels) {
+      group = new SubscriberGroup(subscriber.filter, this.#options.maxQueuedBytes);
+      this.#groups.set(subscriber.filter.key, group);
+      for (const channel of subscriber.filter.channels) {
         const groups = this.#byChannel.get(channel);
         if (groups === undefined) this.#byChannel.set(channel, new Set([group]));
         else groups.add(group);
@@ -78,26 +78,26 @@ export class FanOut {
     }
     // What is pending the newcomer has already.
     this.#flushGroup(group);
-    group.add(feed);
-    feed.group = group;
-    feed.view = group.view;
+    group.add(subscriber);
+    subscriber.group = group;
+    subscriber.filter = group.view;
   }
 
   /** Takes a live feed out; it has been given everything up to the position that is returned. */
-  leave(feed: Feed): number {
-    const { group } = feed;
-    if (group === undefined) return feed.cursor;
+  leave(subscriber: Subscriber): number {
+    const { group } = subscriber;
+    if (group === undefined) return subscriber.cursor;
     this.#flushGroup(group);
     // That flush may have found the feed lagging, and taken it out.
-    if (feed.group === undefined) return feed.cursor;
-    group.remove(feed);
-    this.#left(feed, group);
+    if (subscriber.group === undefined) return subscriber.cursor;
+    group.remove(subscriber);
+    this.#left(subscriber, group);
     return this.edge;
   }
 
   /** The journal goes on from another position. Nobody may be live. */
   reset(edge: number): void {
-    this.tail.reset(edge);
+    this.recentEntries.reset(edge);
   }
 
   stats(): FanOutStats {
@@ -151,18 +151,18 @@ export class FanOut {
     this.#flushedAt = performance.now();
   }
 
-  #flushGroup(group: Group): void {
-    const { writes, deliveries, bytes } = group.flush((feed, after) => {
-      this.#left(feed, group);
-      this.#options.onLagging(feed, after);
+  #flushGroup(group: SubscriberGroup): void {
+    const { writes, deliveries, bytes } = group.flush((subscriber, after) => {
+      this.#left(subscriber, group);
+      this.#options.onLagging(subscriber, after);
     });
     this.#stats.writes += writes;
     this.#stats.deliveries += deliveries;
     this.#stats.bytes += bytes;
   }
 
-  #left(feed: Feed, group: Group): void {
-    feed.group = undefined;
+  #left(subscriber: Subscriber, group: SubscriberGroup): void {
+    subscriber.group = undefined;
     if (group.size > 0) return;
     this.#groups.delete(group.view.key);
     for (const channel of group.view.channels) {
@@ -174,4 +174,4 @@ export class FanOut {
 }
 
 /** For feeds that see nothing. */
-export const NOTHING: View = { key: "", channels: new Set(), onlyCameras: undefined };
+export const NOTHING: ChannelFilter = { key: "", channels: new Set(), onlyCameras: undefined };

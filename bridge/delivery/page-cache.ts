@@ -2,7 +2,7 @@ import type { Gap, UnrecoverableReason } from "../../contract/socket-messages.ts
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
 import { shows } from "./channel-filter.ts";
 import { eventText, type Label, textFrames } from "./frames.ts";
-import type { Tail } from "./recent-entries.ts";
+import type { RecentEntries } from "./recent-entries.ts";
 
 export const MAX_PAGE_EVENTS = 100;
 export const MAX_PAGE_BYTES = 262_144;
@@ -51,17 +51,17 @@ export interface Snapshot {
 }
 
 /** The journal in pages of frames, ready to be written. A page that several ask for is read and encoded once. */
-export class Pages {
+export class PageCache {
   readonly #journal: Journal;
-  readonly #tail: Tail;
+  readonly #tail: RecentEntries;
   /** Oldest use first. */
   readonly #cache = new Map<string, Page>();
   #cachedBytes = 0;
   readonly #snapshots = new Map<string, { edge: number; entries: readonly StateEntry[] }>();
 
-  constructor(journal: Journal, tail: Tail) {
+  constructor(journal: Journal, recentEntries: RecentEntries) {
     this.#journal = journal;
-    this.#tail = tail;
+    this.#tail = recentEntries;
   }
 
   /** The page, if it is to be had without reading the disk. */

@@ -1,12 +1,12 @@
 import type { Entry } from "../journal/journal.ts";
 
 /** A run of entries, and the position up to and with which nothing else matches. */
-export interface Stretch {
+export interface EntryRange {
   entries: readonly Entry[];
   next: number;
 }
 
-export interface TailLimits {
+export interface RecentEntriesLimits {
   /** Default 1,000. */
   maxEntries?: number;
   /** Of event bodies, UTF-16 units. Default 1,048,576. */
@@ -18,18 +18,18 @@ export interface TailLimits {
  * more is appended. From here the last stretch is read at once, so whoever gets this far steps into live delivery
  * without a hole and without a repetition.
  */
-export class Tail {
+export class RecentEntries {
   readonly #maxEntries: number;
   readonly #maxLength: number;
   #entries: Entry[] = [];
-  /** Of the oldest in {@link Tail.#entries}; those before have been dropped. */
+  /** Of the oldest in {@link RecentEntries.#entries}; those before have been dropped. */
   #first = 0;
   #length = 0;
   #after: number;
   #edge: number;
 
   /** @param edge the newest position when nothing has been pushed */
-  constructor(edge: number, { maxEntries = 1_000, maxLength = 1_048_576 }: TailLimits = {}) {
+  constructor(edge: number, { maxEntries = 1_000, maxLength = 1_048_576 }: RecentEntriesLimits = {}) {
     this.#edge = edge;
     this.#after = edge;
     this.#maxEntries = maxEntries;
@@ -62,14 +62,14 @@ export class Tail {
     while (this.#entries.length - this.#first > this.#maxEntries || this.#length > this.#maxLength) this.#drop();
   }
 
-  /** Entries of any of the channels above `after` and up to `until`, a page at most. `after` must not be below {@link Tail.after}. */
+  /** Entries of any of the channels above `after` and up to `until`, a page at most. `after` must not be below {@link RecentEntries.after}. */
   read(
     channels: ReadonlySet<string>,
     after: number,
     until: number,
     maxEvents: number,
     maxLength: number,
-  ): Stretch | undefined {
+  ): EntryRange | undefined {
     if (after < this.#after) return undefined;
     const found: Entry[] = [];
     let length = 0;

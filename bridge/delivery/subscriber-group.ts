@@ -1,5 +1,5 @@
-import type { View } from "./channel-filter.ts";
-import type { Feed } from "./subscriber.ts";
+import type { ChannelFilter } from "./channel-filter.ts";
+import type { Subscriber } from "./subscriber.ts";
 
 /** The bytes at which a group's events are written without waiting for more: well below what a socket may queue. */
 const MAX_PENDING_BYTES = 64 * 1024;
@@ -17,10 +17,10 @@ export interface Flushed {
  * Feeds at the live edge that see the same. An event is put here once, however many they are, and a flush writes one
  * shared buffer to each socket: the cost is that of the system call (test/bench, "1 event to 1,000 dashboards").
  */
-export class Group {
-  readonly view: View;
+export class SubscriberGroup {
+  readonly view: ChannelFilter;
   readonly #maxQueuedBytes: number;
-  readonly #feeds: Feed[] = [];
+  readonly #feeds: Subscriber[] = [];
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   /** The position before the first pending event: everything up to it has been written to every feed. */
@@ -28,7 +28,7 @@ export class Group {
   /** The entry that was last looked at, so that one of several channels is not looked at twice. */
   seen = 0;
 
-  constructor(view: View, maxQueuedBytes: number) {
+  constructor(view: ChannelFilter, maxQueuedBytes: number) {
     this.view = view;
     this.#maxQueuedBytes = maxQueuedBytes;
   }
@@ -51,16 +51,16 @@ export class Group {
   }
 
   /** Only while nothing is pending, or the feed would be given what it has. */
-  add(feed: Feed): void {
-    feed.slot = this.#feeds.length;
-    this.#feeds.push(feed);
+  add(subscriber: Subscriber): void {
+    subscriber.slot = this.#feeds.length;
+    this.#feeds.push(subscriber);
   }
 
-  remove(feed: Feed): void {
+  remove(subscriber: Subscriber): void {
     const last = this.#feeds.pop();
-    if (last === undefined || last === feed) return;
-    this.#feeds[feed.slot] = last;
-    last.slot = feed.slot;
+    if (last === undefined || last === subscriber) return;
+    this.#feeds[subscriber.slot] = last;
+    last.slot = subscriber.slot;
   }
 
   push(frame: Buffer, position: number): void {
@@ -70,7 +70,7 @@ export class Group {
   }
 
   /** @param onLagging a feed whose socket has no room; it has left the group, with everything up to `after` */
-  flush(onLagging: (feed: Feed, after: number) => void): Flushed {
+  flush(onLagging: (subscriber: Subscriber, after: number) => void): Flushed {
     const [first, ...others] = this.#pending;
     if (first === undefined) return { writes: 0, deliveries: 0, bytes: 0 };
     const events = this.#pending.length;
@@ -80,13 +80,13 @@ export class Group {
     let writes = 0;
     // Backwards, for a feed that leaves is replaced by the last.
     for (let index = this.#feeds.length - 1; index >= 0; index--) {
-      const feed = this.#feeds[index];
-      if (feed === undefined) continue;
-      const { connection } = feed;
+      const subscriber = this.#feeds[index];
+      if (subscriber === undefined) continue;
+      const { connection } = subscriber;
       const queued = connection.socket.writableLength;
       if (queued > 0 && queued + frames.length > this.#maxQueuedBytes) {
-        this.remove(feed);
-        onLagging(feed, this.#pendingAfter);
+        this.remove(subscriber);
+        onLagging(subscriber, this.#pendingAfter);
       } else if (connection.open) {
         connection.socket.write(frames);
         writes++;

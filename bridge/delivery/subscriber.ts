@@ -1,15 +1,15 @@
 import type { ServerMessage, Since } from "../../contract/socket-messages.ts";
 import type { Journal, StateEntry } from "../journal/journal.ts";
 import type { Connection } from "../websocket/connection.ts";
-import type { CatchUp, Reading } from "./backfill.ts";
-import { labelOf, shows, type View, viewOf } from "./channel-filter.ts";
+import type { Backfill, Reading } from "./backfill.ts";
+import { type ChannelFilter, channelFilterOf, labelOf, shows } from "./channel-filter.ts";
 import { type FanOut, NOTHING } from "./fan-out.ts";
 import { type Label, messageFrame } from "./frames.ts";
-import type { Lost, PageRequest, Pages, Snapshot } from "./page-cache.ts";
-import type { Group } from "./subscriber-group.ts";
+import type { Lost, PageCache, PageRequest, Snapshot } from "./page-cache.ts";
+import type { SubscriberGroup } from "./subscriber-group.ts";
 
 /** What must be sent before the feed goes on from its cursor. */
-export type Errand =
+export type BackfillTask =
   | { kind: "snapshot"; channel: string; snapshot: Snapshot; sent: number }
   /**
    * Entries of a channel that was subscribed with a place behind the cursor: above `after`, up to `until`. Those that
@@ -17,11 +17,11 @@ export type Errand =
    */
   | { kind: "stretch"; channel: string; after: number; until: number };
 
-export interface FeedContext {
+export interface SubscriberContext {
   journal: Journal;
   fanOut: FanOut;
-  catchUp: CatchUp;
-  pages: Pages;
+  backfill: Backfill;
+  pageCache: PageCache;
 }
 
 type SubscriptionResult = Extract<ServerMessage, { type: "subscription_result" }>;
@@ -43,14 +43,14 @@ type SubscriptionResult = Extract<ServerMessage, { type: "subscription_result" }
  * Live is to be in a group; `cursor` means something only while catching up: everything up to it was sent, but for
  * the errands.
  */
-export class Feed {
+export class Subscriber {
   readonly connection: Connection;
-  readonly #context: FeedContext;
+  readonly #context: SubscriberContext;
   /** Each subscribed channel with the position from which on it is sent. */
   readonly channels = new Map<string, number>();
-  readonly errands: Errand[] = [];
-  view: View = NOTHING;
-  group: Group | undefined;
+  readonly backfillTasks: BackfillTask[] = [];
+  filter: ChannelFilter = NOTHING;
+  group: SubscriberGroup | undefined;
   /** The feed's place in its group. */
   slot = 0;
   cursor = 0;
@@ -63,7 +63,7 @@ export class Feed {
   /** Channels whose subscriber is to be told when the edge is reached. */
   #awaiting: string[] = [];
 
-  constructor(connection: Connection, onlyCameras: ReadonlySet<string> | undefined, context: FeedContext) {
+  constructor(connection: Connection, onlyCameras: ReadonlySet<string> | undefined, context: SubscriberContext) {
     this.connection = connection;
     this.#onlyCameras = onlyCameras;
     this.#context = context;
@@ -77,12 +77,12 @@ export class Feed {
     const { fanOut } = this.#context;
     if (this.channels.size === 0) return undefined;
     if (this.group !== undefined) return this.group.position(fanOut.edge);
-    return this.errands.length === 0 ? this.cursor : undefined;
+    return this.backfillTasks.length === 0 ? this.cursor : undefined;
   }
 
   /** Answers the request, and begins to send what it asks for. The channel exists, may be read, and is not subscribed. */
   subscribe(channel: string, since: Since | undefined, id: SubscriptionResult["id"]): void {
-    const { journal, fanOut, pages } = this.#context;
+    const { journal, fanOut, pageCache } = this.#context;
     this.#halt();
     const edge = fanOut.edge;
     const { epoch } = journal;
@@ -91,7 +91,7 @@ export class Feed {
     this.#awaiting.push(channel);
     if (since === undefined) {
       this.connection.send({ ...result, position: edge });
-      this.#sendSnapshot(channel, pages.snapshot(channel, this.#onlyCameras));
+      this.#sendSnapshot(channel, pageCache.snapshot(channel, this.#onlyCameras));
       this.channels.set(channel, edge);
     } else {
       const recovery = journal.recovery(channel, since);
@@ -108,22 +108,22 @@ export class Feed {
     this.channels.delete(channel);
     this.#told.delete(channel);
     this.#awaiting = this.#awaiting.filter((name) => name !== channel);
-    const others = this.errands.filter((errand) => errand.channel !== channel);
-    this.errands.splice(0, this.errands.length, ...others);
+    const others = this.backfillTasks.filter((task) => task.channel !== channel);
+    this.backfillTasks.splice(0, this.backfillTasks.length, ...others);
     this.#settle();
   }
 
   /** Other cameras may be seen than before. The state of those that were not seen is sent. */
   narrow(onlyCameras: ReadonlySet<string> | undefined): void {
     const before = this.#onlyCameras;
-    if (viewOf(this.channels.keys(), onlyCameras).key === viewOf(this.channels.keys(), before).key) {
+    if (channelFilterOf(this.channels.keys(), onlyCameras).key === channelFilterOf(this.channels.keys(), before).key) {
       this.#onlyCameras = onlyCameras;
       return;
     }
     this.#halt();
     this.#onlyCameras = onlyCameras;
     for (const channel of this.channels.keys()) {
-      const { entries } = this.#context.pages.snapshot(channel, onlyCameras);
+      const { entries } = this.#context.pageCache.snapshot(channel, onlyCameras);
       const unseen = entries.filter((entry) => !shows(channel, before, entry));
       if (unseen.length > 0) this.#sendSnapshot(channel, { entries: unseen, key: undefined });
     }
@@ -145,7 +145,7 @@ export class Feed {
       const channels = [...this.channels.keys()];
       this.channels.clear();
       this.#told.clear();
-      this.errands.length = 0;
+      this.backfillTasks.length = 0;
       this.lagging = false;
       this.#awaiting = [...channels];
       for (const channel of channels) {
@@ -163,36 +163,36 @@ export class Feed {
     this.cursor = after;
     this.lagging = true;
     this.connection.send({ type: "lagging", position: after });
-    this.#context.catchUp.add(this);
+    this.#context.backfill.add(this);
   }
 
   /** The socket is empty again. */
   drained(): void {
-    if (this.group === undefined && this.channels.size > 0) this.#context.catchUp.add(this);
+    if (this.group === undefined && this.channels.size > 0) this.#context.backfill.add(this);
   }
 
   close(): void {
     this.#halt();
     this.channels.clear();
-    this.errands.length = 0;
+    this.backfillTasks.length = 0;
   }
 
   /** The page that comes next: of the first errand, else from the cursor on. */
   request(): PageRequest {
-    const errand = this.errands[0];
-    if (errand?.kind === "stretch") return this.#stretchRequest(errand);
-    const { view, cursor, channels, lagging } = this;
+    const task = this.backfillTasks[0];
+    if (task?.kind === "stretch") return this.#stretchRequest(task);
+    const { filter, cursor, channels, lagging } = this;
     const until = this.#context.fanOut.edge;
     const shared = [...channels.values()].every((began) => began <= cursor);
     return {
-      channels: view.channels,
+      channels: filter.channels,
       begins: channels,
       told: this.#told,
       after: cursor,
       until,
       coalesce: lagging,
-      label: shared ? (entry) => labelOf(view, entry) : (entry) => this.#unseen(entry, labelOf(view, entry)),
-      key: shared ? `${lagging ? "newest" : "all"} ${cursor} ${[...this.#told.values()]} ${view.key}` : undefined,
+      label: shared ? (entry) => labelOf(filter, entry) : (entry) => this.#unseen(entry, labelOf(filter, entry)),
+      key: shared ? `${lagging ? "newest" : "all"} ${cursor} ${[...this.#told.values()]} ${filter.key}` : undefined,
     };
   }
 
@@ -200,22 +200,22 @@ export class Feed {
   lose({ channel, reason, gap, keptFrom }: Lost): void {
     if (!this.channels.has(channel)) return;
     if (!this.#awaiting.includes(channel)) this.#awaiting.push(channel);
-    const [errand, ...others] = this.errands;
+    const [task, ...others] = this.backfillTasks;
     if (keptFrom !== undefined) {
       // What is kept within the gap is sent: the reader stays where it is.
-      const place = errand?.kind === "stretch" && errand.channel === channel ? errand.after : this.cursor;
+      const place = task?.kind === "stretch" && task.channel === channel ? task.after : this.cursor;
       this.#tellGap(channel, { reason, gap, keptFrom: place }, undefined);
       return;
     }
-    if (errand?.kind !== "stretch" || errand.channel !== channel) {
+    if (task?.kind !== "stretch" || task.channel !== channel) {
       this.#goOn(channel, this.#tellGap(channel, { reason, gap }, undefined));
       return;
     }
-    this.errands.length = 0;
+    this.backfillTasks.length = 0;
     const position = this.#tellGap(channel, { reason, gap }, undefined);
     this.channels.set(channel, position);
-    if (position < errand.until) this.errands.push({ ...errand, after: position });
-    this.errands.push(...others);
+    if (position < task.until) this.backfillTasks.push({ ...task, after: position });
+    this.backfillTasks.push(...others);
   }
 
   /** The edge is reached: those who wait for it are told, and live delivery goes on from here. */
@@ -240,7 +240,7 @@ export class Feed {
     id: SubscriptionResult["id"],
     place = gap.after,
   ): number {
-    const { journal, fanOut, pages } = this.#context;
+    const { journal, fanOut, pageCache } = this.#context;
     const { epoch } = journal;
     // What is kept behind the gap is sent as it happened; in another epoch there is no telling where the gap ends.
     const goesOn = reason === "trimmed" || reason === "damaged";
@@ -251,7 +251,7 @@ export class Feed {
     const told = { after: gap.after, before: Math.max(gap.before, position + 1) };
     const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
     this.connection.send({ ...result, recovered: false, reason, gap: told });
-    const whole = pages.snapshot(channel, this.#onlyCameras);
+    const whole = pageCache.snapshot(channel, this.#onlyCameras);
     const older = whole.entries.filter((entry) => entry.position <= position);
     this.#sendSnapshot(channel, older.length === whole.entries.length ? whole : { entries: older, key: undefined });
     return position;
@@ -260,15 +260,16 @@ export class Feed {
   /** Sends what is above the position: with the other channels where the cursor is not beyond it, else as an errand. */
   #goOn(channel: string, position: number): void {
     if (this.channels.size === 0) this.cursor = position;
-    if (position < this.cursor) this.errands.push({ kind: "stretch", channel, after: position, until: this.cursor });
+    if (position < this.cursor)
+      this.backfillTasks.push({ kind: "stretch", channel, after: position, until: this.cursor });
     this.channels.set(channel, position);
   }
 
   #sendSnapshot(channel: string, snapshot: Snapshot): void {
-    if (snapshot.entries.length > 0) this.errands.push({ kind: "snapshot", channel, snapshot, sent: 0 });
+    if (snapshot.entries.length > 0) this.backfillTasks.push({ kind: "snapshot", channel, snapshot, sent: 0 });
   }
 
-  #stretchRequest({ channel, after, until }: Extract<Errand, { kind: "stretch" }>): PageRequest {
+  #stretchRequest({ channel, after, until }: Extract<BackfillTask, { kind: "stretch" }>): PageRequest {
     const label = [channel];
     return {
       channels: new Set(label),
@@ -289,14 +290,14 @@ export class Feed {
 
   /** Out of live delivery, with a cursor that says how far it came. */
   #halt(): void {
-    const { fanOut, catchUp } = this.#context;
+    const { fanOut, backfill } = this.#context;
     this.cursor = fanOut.leave(this);
-    catchUp.remove(this);
+    backfill.remove(this);
   }
 
   #settle(): void {
-    this.view = this.channels.size === 0 ? NOTHING : viewOf(this.channels.keys(), this.#onlyCameras);
-    if (this.channels.size > 0) this.#context.catchUp.add(this);
+    this.filter = this.channels.size === 0 ? NOTHING : channelFilterOf(this.channels.keys(), this.#onlyCameras);
+    if (this.channels.size > 0) this.#context.backfill.add(this);
     else this.lagging = false;
   }
 }

@@ -13,7 +13,7 @@ export interface OperatorRequest {
 }
 
 /** Answers what an operator asks of users, devices and tokens. */
-export interface OperatorDesk {
+export interface InProcessApi {
   answer(request: OperatorRequest): Promise<{ status: number; text: string }>;
   stop(): Promise<void>;
 }
@@ -22,7 +22,7 @@ export interface OperatorDesk {
  * By the routes that a server has, but without a port: so what is checked, audited and done in which order is said once.
  * It asks for no key: who can open the store needs none.
  */
-export function openOperatorDesk(services: OperatorServices): OperatorDesk {
+export function openInProcessApi(services: OperatorServices): InProcessApi {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);
   server.setErrorHandler((error, _request, reply) => {

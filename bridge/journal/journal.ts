@@ -51,7 +51,7 @@ export interface Entry {
 export type StateEntry = Omit<Entry, "state">;
 
 /** A message whose delivery to MQTT subscribers was not completed before the program ended. */
-export interface Unemitted {
+export interface Undelivered {
   position: number;
   topic: string;
   payload: Uint8Array;
@@ -139,14 +139,14 @@ export interface Journal {
   /** How many channels more can have a place. */
   readonly freeChannels: number;
   /** MQTT subscribers have been given the message. */
-  emitted(position: number): void;
+  delivered(position: number): void;
   /** Messages that were accepted but not emitted when the program ended, in order. */
-  unemitted(): AsyncIterable<Unemitted>;
+  undelivered(): AsyncIterable<Undelivered>;
   /**
    * Calls back when there is more for `unemitted` to give: another node died, or the answer to an append was lost.
    * Never on a journal of one node.
    */
-  onUnemitted(listener: () => void): () => void;
+  onUndelivered(listener: () => void): () => void;
   /**
    * Calls back when followers were not given everything up to `head`, which with `epoch` and the state is another by
    * then: the store was lost, or this node was cut off from it for too long. Whoever has a place in the journal asks
@@ -156,6 +156,6 @@ export interface Journal {
   /** Removes what retention no longer keeps. Runs by itself; resolves to how many entries went. */
   trim(): Promise<number>;
   /** Undefined while writing works; else why it does not, in words for an operator. */
-  readonly trouble: string | undefined;
+  readonly unavailableReason: string | undefined;
   close(): Promise<void>;
 }

@@ -8,7 +8,7 @@ import type {
   ReplayPage,
   ReplayRequest,
   StateEntry,
-  Unemitted,
+  Undelivered,
 } from "./journal.ts";
 
 export interface SharedChannelsOptions {
@@ -57,8 +57,8 @@ class SharedChannels implements Journal {
     return this.#journal.head;
   }
 
-  get trouble(): string | undefined {
-    return this.#journal.trouble;
+  get unavailableReason(): string | undefined {
+    return this.#journal.unavailableReason;
   }
 
   get freeChannels(): number {
@@ -122,16 +122,16 @@ class SharedChannels implements Journal {
     return this.#journal.channelNames();
   }
 
-  emitted(position: number): void {
-    this.#journal.emitted(position);
+  delivered(position: number): void {
+    this.#journal.delivered(position);
   }
 
-  unemitted(): AsyncIterable<Unemitted> {
-    return this.#journal.unemitted();
+  undelivered(): AsyncIterable<Undelivered> {
+    return this.#journal.undelivered();
   }
 
-  onUnemitted(listener: () => void): () => void {
-    return this.#journal.onUnemitted(listener);
+  onUndelivered(listener: () => void): () => void {
+    return this.#journal.onUndelivered(listener);
   }
 
   onReset(listener: () => void): () => void {

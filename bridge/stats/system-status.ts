@@ -8,7 +8,7 @@ export interface SystemStatusOptions {
   /** Of several nodes one speaks for all. */
   cluster: Pick<Cluster, "leases">;
   /** Why the store takes no writes; undefined when it does. */
-  trouble: () => string | undefined;
+  unavailableReason: () => string | undefined;
   /** A jump of the system's clock that nobody has confirmed. Default: there is none. */
   clockJump?: () => ClockJump | undefined;
   publish: Publish;
@@ -28,7 +28,15 @@ const MEMORY_STEP = 0.05;
 
 /** Publishes `system/status` at the start and when it changes, and `system/resources` when there is something to say. */
 export function startSystemStatus(options: SystemStatusOptions): { stop(): Promise<void> } {
-  const { cluster, trouble, clockJump = () => undefined, publish, version, logger, intervalMs = 10_000 } = options;
+  const {
+    cluster,
+    unavailableReason,
+    clockJump = () => undefined,
+    publish,
+    version,
+    logger,
+    intervalMs = 10_000,
+  } = options;
   const startedAt = new Date().toISOString();
   let saidStatus: string | undefined;
   let said: { resources: Resources; at: number } | undefined;
@@ -36,7 +44,7 @@ export function startSystemStatus(options: SystemStatusOptions): { stop(): Promi
   let lookedAt = performance.now();
 
   function look(): void {
-    const reason = trouble();
+    const reason = unavailableReason();
     const clock = clockJump();
     const status: SystemStatus = {
       service: "skylapse-realtime",

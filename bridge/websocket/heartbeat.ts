@@ -22,7 +22,7 @@ type Waits = Pick<
   "authTimeoutMs" | "pingIntervalMs" | "drainTimeoutMs" | "tokenWarningMs" | "tokenGraceMs"
 >;
 
-export interface WatchOptions {
+export interface HeartbeatOptions {
   waits: Waits;
   peers: { values(): Iterable<Peer> };
   onAuthTimeout: (connection: Connection) => void;
@@ -38,7 +38,7 @@ const MAX_UNANSWERED_PINGS = 2;
  * its own for each would cost ten thousand idle connections more than this look at them does.
  * @returns ends it
  */
-export function startWatch(options: WatchOptions): () => void {
+export function startHeartbeat(options: HeartbeatOptions): () => void {
   const shortestMs = Math.min(...Object.values(pickWaits(options.waits)));
   const timer = setInterval(
     () => {
@@ -55,7 +55,7 @@ function pickWaits({ authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarning
 }
 
 /** @param now running time, of connections @param wall the system's clock, of tokens */
-function look({ peers, waits, onAuthTimeout }: WatchOptions, now: number, wall: number): void {
+function look({ peers, waits, onAuthTimeout }: HeartbeatOptions, now: number, wall: number): void {
   let pinged: { position: number | undefined; frames: Buffer } | undefined;
   for (const { connection, session } of peers.values()) {
     if (!connection.open) continue;
@@ -77,7 +77,7 @@ function look({ peers, waits, onAuthTimeout }: WatchOptions, now: number, wall: 
       continue;
     }
     connection.unanswered++;
-    const { position } = session.feed;
+    const { position } = session.subscriber;
     if (pinged === undefined || pinged.position !== position) pinged = { position, frames: pingFrames(position) };
     connection.write(pinged.frames);
   }

@@ -17,9 +17,9 @@ export class OutageNotice {
   #told = false;
   #awayAt = Number.NEGATIVE_INFINITY;
 
-  /** @param trouble why the store takes no writes; undefined when it does */
-  constructor(trouble: () => string | undefined) {
-    this.#trouble = trouble;
+  /** @param unavailableReason why the store takes no writes; undefined when it does */
+  constructor(unavailableReason: () => string | undefined) {
+    this.#trouble = unavailableReason;
   }
 
   /** Whether those who were there have been told of an outage that goes on. */

@@ -16,9 +16,9 @@ import { ProviderUnavailableError } from "../auth/identity-provider.ts";
 import { InvalidTokenError, type TokenIdentity, type Tokens } from "../auth/tokens.ts";
 import type { ConnectionRegister } from "../cluster/cluster.ts";
 import type { CommandRunner } from "../commands/command-relay.ts";
-import { CatchUp, type CatchUpStats } from "../delivery/backfill.ts";
+import { Backfill, type BackfillStats } from "../delivery/backfill.ts";
 import { FanOut, type FanOutStats } from "../delivery/fan-out.ts";
-import { Pages } from "../delivery/page-cache.ts";
+import { PageCache } from "../delivery/page-cache.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Admission, count } from "./admission.ts";
 import {
@@ -33,7 +33,7 @@ import {
 import { type SocketsConfig, withDefaults } from "./config.ts";
 import { Connection } from "./connection.ts";
 import { sendAway } from "./drain.ts";
-import { type Peer, startWatch } from "./heartbeat.ts";
+import { type Peer, startHeartbeat } from "./heartbeat.ts";
 import { OutageNotice, STORE_AWAY } from "./outage-notice.ts";
 import type { MessageBytes, RequestId } from "./requests.ts";
 import { Session, type SessionContext, type StoreState } from "./session.ts";
@@ -80,7 +80,7 @@ export interface SocketsStats {
   healthy: number;
   lagging: number;
   fanOut: FanOutStats;
-  catchUp: CatchUpStats;
+  catchUp: BackfillStats;
   opened: number;
   /** Upgrades that were refused. */
   refused: number;
@@ -153,8 +153,8 @@ class SocketServer implements Sockets {
   readonly #limitedLog = new LimitedLog();
   readonly #admission: Admission;
   readonly #fanOut: FanOut;
-  readonly #pages: Pages;
-  readonly #catchUp: CatchUp;
+  readonly #pages: PageCache;
+  readonly #catchUp: Backfill;
   readonly #server: WebSocketServer;
   readonly #peers = new Map<string, Peer>();
   readonly #users = new Map<string, number>();
@@ -180,7 +180,7 @@ class SocketServer implements Sockets {
     const config = withDefaults(options.config);
     this.#options = options;
     this.#epoch = journal.epoch;
-    this.#outage = new OutageNotice(options.store.trouble);
+    this.#outage = new OutageNotice(options.store.unavailableReason);
     this.#logger = logger;
     this.#config = config;
     this.#admission = new Admission(config);
@@ -200,8 +200,8 @@ class SocketServer implements Sockets {
         feed.lag(after);
       },
     });
-    this.#pages = new Pages(journal, this.#fanOut.tail);
-    this.#catchUp = new CatchUp(this.#fanOut, this.#pages, { waitsForStore: options.store.shared, logger });
+    this.#pages = new PageCache(journal, this.#fanOut.recentEntries);
+    this.#catchUp = new Backfill(this.#fanOut, this.#pages, { waitsForStore: options.store.shared, logger });
     const serverOptions = {
       noServer: true,
       clientTracking: false,
@@ -216,7 +216,7 @@ class SocketServer implements Sockets {
     this.#context = {
       ...config,
       ...options,
-      ...{ fanOut: this.#fanOut, catchUp: this.#catchUp, pages: this.#pages, counts: this.#counts },
+      ...{ fanOut: this.#fanOut, backfill: this.#catchUp, pageCache: this.#pages, counts: this.#counts },
       grantsOf: (permissions) => this.#grantsOf(permissions),
     };
   }
@@ -224,7 +224,7 @@ class SocketServer implements Sockets {
   start(): void {
     this.#unfollow = this.#options.journal.follow((entries) => this.#fanOut.accept(entries));
     this.#unreset = this.#options.journal.onReset(() => this.#reset());
-    this.#unwatch = startWatch({
+    this.#unwatch = startHeartbeat({
       waits: this.#config,
       peers: this.#peers,
       onAuthTimeout: (connection) => this.#reject(connection, AUTH_TIMEOUT, CloseCode.authTimeout),
@@ -275,8 +275,8 @@ class SocketServer implements Sockets {
         connected_at: shown(connection.openedAt),
         ip_address: connection.address,
         last_seen: shown(connection.heardAt),
-        channels: [...session.feed.channels.keys()],
-        lagging: session.feed.lagging,
+        channels: [...session.subscriber.channels.keys()],
+        lagging: session.subscriber.lagging,
         queued_bytes: connection.queuedBytes,
       });
     }
@@ -290,7 +290,7 @@ class SocketServer implements Sockets {
     for (const { connection, session } of this.#peers.values()) {
       if (session === undefined) continue;
       connections++;
-      if (session.feed.lagging) lagging++;
+      if (session.subscriber.lagging) lagging++;
       // The ping of the moment is not overdue before the next one is.
       else if (connection.unanswered < 2) healthy++;
     }
@@ -387,7 +387,7 @@ class SocketServer implements Sockets {
     ws.on("pong", () => connection.heard(performance.now()));
     ws.on("close", (code) => this.#closed(peer, code));
     ws.on("error", (error) => this.#logger.debug({ connection: connection.id, reason: error.message }, "socket error"));
-    socket.on("drain", () => peer.session?.feed.drained());
+    socket.on("drain", () => peer.session?.subscriber.drained());
     // Not while the key of his token is being fetched: for so long he may be anybody.
     const isKnown = () => peer.known || !connection.open;
     watchEarlyBytes(socket, isKnown, () => connection.cut(CloseCode.protocolError, "too much before a token"));
@@ -452,7 +452,7 @@ class SocketServer implements Sockets {
     const { journal } = this.#options;
     const isOther = journal.epoch !== this.#epoch;
     this.#epoch = journal.epoch;
-    const feeds = [...this.#peers.values()].flatMap(({ session }) => session?.feed ?? []);
+    const feeds = [...this.#peers.values()].flatMap(({ session }) => session?.subscriber ?? []);
     for (const feed of feeds) feed.pause();
     this.#fanOut.reset(journal.head);
     this.#catchUp.reset();

@@ -10,7 +10,7 @@ import type { Audit } from "../auth/audit.ts";
 import type { AuditAction } from "../auth/audit-entry.ts";
 import { ExpiredTokenError, InvalidTokenError, type TokenIdentity, type Tokens } from "../auth/tokens.ts";
 import type { CommandRunner } from "../commands/command-relay.ts";
-import { Feed, type FeedContext } from "../delivery/subscriber.ts";
+import { Subscriber, type SubscriberContext } from "../delivery/subscriber.ts";
 import { count } from "./admission.ts";
 import type { Connection } from "./connection.ts";
 import { type MessageBytes, type RequestId, readRequest } from "./requests.ts";
@@ -23,10 +23,10 @@ export interface StoreState {
   /** Beside this program: while it is in trouble, nothing can be read from it either. */
   shared: boolean;
   /** Why it takes no writes now; undefined when it does. */
-  trouble: () => string | undefined;
+  unavailableReason: () => string | undefined;
 }
 
-export interface SessionContext extends FeedContext {
+export interface SessionContext extends SubscriberContext {
   tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
@@ -66,7 +66,7 @@ const MAX_REQUESTS_PER_TURN = 16;
 /** An authenticated connection: what its user asks, and what it is answered. */
 export class Session {
   readonly connection: Connection;
-  readonly feed: Feed;
+  readonly subscriber: Subscriber;
   readonly #context: SessionContext;
   readonly #rate: RateLimit;
   #identity: TokenIdentity;
@@ -84,7 +84,7 @@ export class Session {
     this.#identity = identity;
     this.#context = context;
     this.#grants = context.grantsOf(identity.permissions);
-    this.feed = new Feed(connection, this.#grants.onlyCameras, context);
+    this.subscriber = new Subscriber(connection, this.#grants.onlyCameras, context);
     this.#rate = new RateLimit(context.maxMessagesPerSecond, context.messageBurst, connection.openedAt);
   }
 
@@ -139,8 +139,8 @@ export class Session {
 
   close(): void {
     this.#closed = true;
-    for (const channel of this.feed.channels.keys()) count(this.#context.counts, channel, -1);
-    this.feed.close();
+    for (const channel of this.subscriber.channels.keys()) count(this.#context.counts, channel, -1);
+    this.subscriber.close();
   }
 
   /**
@@ -197,7 +197,7 @@ export class Session {
       this.connection.send({ type: "subscription_result", channel, success: false, ...refusal, id });
       return;
     }
-    this.feed.subscribe(channel, since, id);
+    this.subscriber.subscribe(channel, since, id);
     count(this.#context.counts, channel, 1);
   }
 
@@ -211,10 +211,10 @@ export class Session {
     }
     if (this.#expired) return EXPIRED;
     const { store } = this.#context;
-    if (since !== undefined && store.shared && store.trouble() !== undefined) return STORE_AWAY;
-    if (this.feed.channels.has(channel))
+    if (since !== undefined && store.shared && store.unavailableReason() !== undefined) return STORE_AWAY;
+    if (this.subscriber.channels.has(channel))
       return { code: ReplyCode.alreadySubscribed, error: `"${channel}" is subscribed already` };
-    if (this.feed.channels.size >= maxSubscriptions)
+    if (this.subscriber.channels.size >= maxSubscriptions)
       return {
         code: ReplyCode.limit,
         error: `More than ${maxSubscriptions} subscriptions: unsubscribe from one first`,
@@ -223,14 +223,14 @@ export class Session {
   }
 
   #unsubscribe({ channel, id }: MessageOf<"unsubscribe">): void {
-    if (!this.feed.channels.has(channel)) {
+    if (!this.subscriber.channels.has(channel)) {
       this.connection.send({
         ...{ type: "unsubscription_result", channel, success: false, id },
         ...{ error: `"${channel}" is not subscribed`, code: ReplyCode.badRequest },
       });
       return;
     }
-    this.feed.unsubscribe(channel);
+    this.subscriber.unsubscribe(channel);
     count(this.#context.counts, channel, -1);
     this.connection.send({ type: "unsubscription_result", channel, success: true, id });
   }
@@ -265,7 +265,7 @@ export class Session {
     }
     if (this.#expired) return EXPIRED;
     // The camera's answer could not be taken.
-    if (this.#context.store.trouble() !== undefined) return STORE_AWAY;
+    if (this.#context.store.unavailableReason() !== undefined) return STORE_AWAY;
     if (this.#pendingCommands >= MAX_PENDING_COMMANDS)
       return { code: ReplyCode.limit, error: `${MAX_PENDING_COMMANDS} commands are under way: wait for one to end` };
     return undefined;
@@ -304,16 +304,16 @@ export class Session {
     this.#identity = identity;
     this.#grants = this.#context.grantsOf(identity.permissions);
     this.welcome(id);
-    for (const channel of [...this.feed.channels.keys()]) {
+    for (const channel of [...this.subscriber.channels.keys()]) {
       if (this.#grants.canReadChannel(channel)) continue;
-      this.feed.unsubscribe(channel);
+      this.subscriber.unsubscribe(channel);
       count(this.#context.counts, channel, -1);
       this.connection.send({
         ...{ type: "unsubscription_result", channel, success: true },
         ...{ error: "The token does not permit to read the channel any more", code: ReplyCode.permissionDenied },
       });
     }
-    this.feed.narrow(this.#grants.onlyCameras);
+    this.subscriber.narrow(this.#grants.onlyCameras);
   }
 
   #verify(token: string, id: RequestId): TokenIdentity | undefined {

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { isId } from "../../contract/ids.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { MinuteCounts } from "../../platform/minute-counts.ts";
-import { Pace, type PaceLimits } from "../../platform/rate-limiter.ts";
+import { RateLimiter, type RateLimits } from "../../platform/rate-limiter.ts";
 import { TopicDecisions } from "../../platform/topic-decisions.ts";
 import { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "../aedes/errors.ts";
@@ -74,7 +74,7 @@ export interface AuthenticateOptions {
   maxKeepaliveSeconds: number;
   maxConnectionsPerUser: number;
   maxUserConnectsPerMinute: number;
-  pace: PaceLimits;
+  pace: RateLimits;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
@@ -177,7 +177,7 @@ export class Authenticate {
       writes: new TopicDecisions((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
-      pace: registry.paceOf(who.identity) ?? new Pace(this.#options.pace),
+      pace: registry.paceOf(who.identity) ?? new RateLimiter(this.#options.pace),
       lastForwarded: 0,
       leavesBecause: undefined,
       owedAnswers: 0,

@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import type { Pace } from "../../platform/rate-limiter.ts";
+import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import { type AccessRefusal, type AuditedAct, NotAcceptedError, SlowClientError } from "../aedes/errors.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
@@ -28,7 +28,7 @@ export interface Answers {
 /** Whose publication it is. */
 export interface Sender extends PublicationSender {
   /** Undefined for a will. */
-  readonly pace?: Pace;
+  readonly pace?: RateLimiter;
 }
 
 /** Holds back the acknowledgement of a publication until it is durable. */

@@ -1,6 +1,6 @@
 import type { Client } from "aedes";
 import { filterMatches } from "../../contract/topics.ts";
-import type { Pace } from "../../platform/rate-limiter.ts";
+import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { TopicDecisions } from "../../platform/topic-decisions.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Transport } from "./admission.ts";
@@ -24,7 +24,7 @@ export interface ClientAccess {
   /** Of a device with a clean session: what it was sent and has not acknowledged. */
   readonly receipts: DeliveryReceipts | undefined;
   /** How much its identity may ask for, over all connections of it here. */
-  readonly pace: Pace;
+  readonly pace: RateLimiter;
   /** PUBACKs, PUBRECs and PUBCOMPs that it owes for what it was sent. */
   owedAnswers: number;
   /** The number of the publication that was last given to it. */
@@ -71,9 +71,9 @@ export class ClientRegistry {
   readonly #connections = new Map<string, number>();
   /** Of each identity, how many clients have proved to be it, past their CONNECT or not. */
   readonly #proved = new Map<string, number>();
-  readonly #paces = new Map<string, Pace>();
+  readonly #paces = new Map<string, RateLimiter>();
   /** Those of identities without a connection that still owe something, the longest gone first: to connect again is no way to be given more. */
-  readonly #left = new Map<string, Pace>();
+  readonly #left = new Map<string, RateLimiter>();
   readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
 
   /** Clients that are past their CONNECT. */
@@ -112,7 +112,7 @@ export class ClientRegistry {
   }
 
   /** That of the clients which have proved to be the identity, or did a moment ago; undefined when there is none. */
-  paceOf(identity: string): Pace | undefined {
+  paceOf(identity: string): RateLimiter | undefined {
     return this.#paces.get(identity) ?? this.#left.get(identity);
   }
 

@@ -34,7 +34,7 @@ export class SteadyConnection {
   /** Why the connection itself failed last. */
   #broken: string | undefined;
   /** What Redis or the way to it last objected; undefined while it answers. */
-  trouble: string | undefined;
+  unavailableReason: string | undefined;
 
   constructor(redis: RedisConnections, name: string, logger: Logger) {
     this.#connection = redis.connect(name, { ...FAIL_FAST, keyPrefix: `${redis.prefix}mqtt:` });
@@ -73,14 +73,14 @@ export class SteadyConnection {
   #answered(): void {
     if (this.#failures > WARNED_AT) this.#logger.info({ failures: this.#failures }, "redis answers again");
     this.#failures = 0;
-    this.trouble = undefined;
+    this.unavailableReason = undefined;
   }
 
   async #failed(error: unknown): Promise<void> {
     const why = messageOf(error);
-    this.trouble = this.#broken ?? why;
+    this.unavailableReason = this.#broken ?? why;
     if (this.#failures === WARNED_AT)
-      this.#logger.warn({ why: this.trouble }, "redis does not take what the broker stores");
+      this.#logger.warn({ why: this.unavailableReason }, "redis does not take what the broker stores");
     // What is sent to a Redis that hangs piles up in the connection.
     if (why === "Command timed out") this.#connection.disconnect(true);
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(this.#failures++, 10));

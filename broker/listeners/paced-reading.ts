@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import type { Pace } from "../../platform/rate-limiter.ts";
+import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import { type PacketLimits, PacketMeter, type Toll } from "./packet-meter.ts";
 
 /**
@@ -17,7 +17,7 @@ const FRAMING = 4;
 
 /** A client that has been let in, as far as reading from it is concerned. */
 export interface PacedClient {
-  readonly pace: Pace;
+  readonly pace: RateLimiter;
   /** Acknowledgements that it owes for what it was sent, and that cost it nothing. */
   owedAnswers: number;
   /** Why its connection ends, as far as it is known. */
@@ -35,7 +35,7 @@ export interface PacedReadingOptions {
 }
 
 /**
- * Lets Aedes read from a connection what {@link PacketMeter} lets through, when the client's {@link Pace} allows it. What may
+ * Lets Aedes read from a connection what {@link PacketMeter} lets through, when the client's {@link RateLimiter} allows it. What may
  * not go on yet stays in the connection's own buffer: when that is full the system holds the peer back, and an end of the
  * stream is seen after everything before it.
  *

@@ -6,7 +6,7 @@ import { createTokens } from "../../bridge/auth/tokens.ts";
 import type { Cluster } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
 import { openRedisCluster } from "../../bridge/cluster/redis/redis.ts";
-import { openOperatorDesk } from "../../bridge/http/in-process-api.ts";
+import { openInProcessApi } from "../../bridge/http/in-process-api.ts";
 import { grantsOf } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { StoreUnusableError } from "../../platform/level/errors.ts";
@@ -47,7 +47,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
     opened.push(() => audit.stop());
     const tree = topicTree(bridge.topicRoot);
     const operator = { kind: "operator", name: "operator", grants: grantsOf(["admin"], { tree }) } as const;
-    const desk = openOperatorDesk({
+    const desk = openInProcessApi({
       ...{ authority, audit, channels: bridge.channels },
       ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
       callers: { of: () => operator, orLocal: () => operator },

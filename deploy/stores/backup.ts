@@ -4,7 +4,7 @@ import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
-import { markRestored } from "../../bridge/journal/stores/level/mark.ts";
+import { markRestored } from "../../bridge/journal/stores/level/checkpoint.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { scanStore } from "../../platform/level/scan.ts";

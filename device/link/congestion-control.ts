@@ -38,7 +38,7 @@ const NO_BASE: Readonly<Base> = { ms: Number.POSITIVE_INFINITY, ahead: Number.PO
  * its link can carry; whatever is sent then comes after all of it. So the speed is worked out from how much later
  * acknowledgements come when more is ahead, and no more is under way than so many seconds' worth.
  */
-export class Pace {
+export class CongestionControl {
   readonly #now: () => number;
   #underWay = 0;
   #bytesPerS: number | undefined;

@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { Link } from "../../contract/events.ts";
 import type { BackoffOptions } from "../../platform/backoff.ts";
 import type { Outbox, OutboxEntry } from "../outbox/outbox.ts";
-import { type Flight, Pace } from "./congestion-control.ts";
+import { CongestionControl, type Flight } from "./congestion-control.ts";
 import { encodeEnvelope, sealEnvelope } from "./envelope.ts";
 import { linkTrouble } from "./link-trouble.ts";
 import { Reconnects } from "./reconnects.ts";
@@ -83,7 +83,7 @@ export class Uplink {
   #ackTimer: NodeJS.Timeout | undefined;
   readonly #inFlight = new Set<OutboxEntry>();
   /** Of this connection: the next one may lead over another way. */
-  #pace = new Pace();
+  #pace = new CongestionControl();
   readonly #pictures = new SmallerPictures();
   #whenIdle: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
@@ -215,7 +215,7 @@ export class Uplink {
     }
     if (client !== this.#client || !client.connected || this.#stopping !== undefined) return;
     this.#upSince = performance.now();
-    this.#pace = new Pace();
+    this.#pace = new CongestionControl();
     this.#options.outbox.connected();
     this.#armAckTimer(client);
     logger.info({ session }, "link up");

@@ -1,8 +1,8 @@
 import type { Logger } from "pino";
 import type { DeviceClock, Stamp } from "../host/clock.ts";
 import type { Dropped, Marks, Outbox, OutboxEntry, OutgoingMessage } from "./outbox.ts";
-import { type Item, OVERHEAD_BYTES, Shelf } from "./outbox-index.ts";
-import { Lane, Lanes } from "./priority-queue.ts";
+import { type Item, OutboxIndex, OVERHEAD_BYTES } from "./outbox-index.ts";
+import { Lane, PriorityQueue } from "./priority-queue.ts";
 import {
   bodyKey,
   DROPPED_KEY,
@@ -104,7 +104,7 @@ export class DiskOutbox implements Outbox, Marks {
   readonly #store: OutboxStore;
   readonly #clock: DeviceClock;
   readonly #logger: Logger;
-  readonly #shelf: Shelf;
+  readonly #shelf: OutboxIndex;
   readonly #contents = new Map<Item, Content>();
   readonly #inFlight = new Map<OutboxEntry, Item>();
   /** In the order of `put`. */
@@ -113,7 +113,7 @@ export class DiskOutbox implements Outbox, Marks {
   readonly #marks = new Set<string>();
   #aside: string[] = [];
   /** While a link is up; another at every link. */
-  #lanes: Lanes | undefined;
+  #lanes: PriorityQueue | undefined;
   /** When the link came up. */
   #upSince: Stamp | undefined;
   #nextKey = 1;
@@ -123,7 +123,7 @@ export class DiskOutbox implements Outbox, Marks {
   /** Ascending. Numbers that were taken back from messages which were never sent: the next ones to be given. */
   #freeSeqs: number[] = [];
   /** The lanes whose messages are being prepared. */
-  #preparingFor: Lanes | undefined;
+  #preparingFor: PriorityQueue | undefined;
   #listener: () => void = () => {};
   #onTrouble: () => void = () => {};
   #clockWait: NodeJS.Timeout | undefined;
@@ -137,7 +137,7 @@ export class DiskOutbox implements Outbox, Marks {
     store.onFull(() => this.#makeRoom());
     store.onTrouble(() => this.#troubleChanged());
     const maxAgeMs = options.maxAgeMs ?? DEFAULT_OUTBOX_HOURS * 3_600_000;
-    this.#shelf = new Shelf({ maxBytes, maxMessages, maxAgeMs }, clock);
+    this.#shelf = new OutboxIndex({ maxBytes, maxMessages, maxAgeMs }, clock);
   }
 
   get size(): number {
@@ -250,15 +250,15 @@ export class DiskOutbox implements Outbox, Marks {
   }
 
   connected(): void {
-    const lanes = new Lanes();
-    this.#lanes = lanes;
+    const queue = new PriorityQueue();
+    this.#lanes = queue;
     this.#upSince = this.#clock.stamp();
     this.#backlogAt = performance.now();
     const changes: Change[] = this.#dropped();
     for (const item of this.#shelf.items()) {
       if (!item.durable || item.asideUntil > performance.now()) continue;
-      const lane = this.#keptLane(item);
-      if (lane !== undefined) lanes.add(item, lane);
+      const priority = this.#keptLane(item);
+      if (priority !== undefined) queue.add(item, priority);
       else {
         this.#shelf.remove(item);
         changes.push(...deletions(item));
@@ -275,21 +275,21 @@ export class DiskOutbox implements Outbox, Marks {
   }
 
   #takeReady(fits: (entry: OutboxEntry) => boolean): OutboxEntry | undefined {
-    const lanes = this.#lanes;
+    const queue = this.#lanes;
     const held = this.#clockWait !== undefined || (this.fresh > 0 && this.#maySoonYield());
-    const item = lanes?.first(held ? Lane.preview : Lane.oldPreview);
+    const item = queue?.first(held ? Lane.preview : Lane.oldPreview);
     const content = item === undefined ? undefined : this.#contents.get(item);
-    if (lanes === undefined || item === undefined || content === undefined || !this.#mayGo(item)) return undefined;
-    const lane = lanes.laneOf(item);
+    if (queue === undefined || item === undefined || content === undefined || !this.#mayGo(item)) return undefined;
+    const priority = queue.laneOf(item);
     const entry: OutboxEntry = {
       message: { ...content, kind: item.kind },
       seq: item.seq,
       at: this.#clock.timeOf(item.stamp),
-      historical: lane === Lane.backlog,
-      backlog: lane === Lane.backlog || lane === Lane.oldPreview,
+      historical: priority === Lane.backlog,
+      backlog: priority === Lane.backlog || priority === Lane.oldPreview,
     };
     if (!fits(entry)) return undefined;
-    lanes.shift(item);
+    queue.shift(item);
     if (entry.backlog) this.#backlogAt = performance.now();
     this.#contents.delete(item);
     this.#handOut(entry, item);
@@ -494,24 +494,24 @@ export class DiskOutbox implements Outbox, Marks {
 
   /** Gives those whose turn comes next their numbers, and fetches what they say. */
   #prepare(): void {
-    const lanes = this.#lanes;
-    if (lanes !== undefined && lanes !== this.#preparingFor) void this.#prepareAll(lanes);
+    const queue = this.#lanes;
+    if (queue !== undefined && queue !== this.#preparingFor) void this.#prepareAll(queue);
   }
 
   /** One group after the other: two reads at once may end in any order, and messages must not. */
-  async #prepareAll(lanes: Lanes): Promise<void> {
-    this.#preparingFor = lanes;
-    for (let items = this.#next(lanes); items.length > 0; items = this.#next(lanes)) {
+  async #prepareAll(queue: PriorityQueue): Promise<void> {
+    this.#preparingFor = queue;
+    for (let items = this.#next(queue); items.length > 0; items = this.#next(queue)) {
       for (const item of items) item.phase = "preparing";
-      await this.#prepareItems(lanes, items);
+      await this.#prepareItems(queue, items);
       // The link is gone, and with it these lanes: the items are waiting again.
-      if (lanes !== this.#lanes) return;
+      if (queue !== this.#lanes) return;
     }
     this.#preparingFor = undefined;
   }
 
-  #next(lanes: Lanes): Item[] {
-    return lanes.toPrepare(this.#unwritten.size > 0 && this.#maySoonYield() ? Lane.preview : Lane.oldPreview);
+  #next(queue: PriorityQueue): Item[] {
+    return queue.toPrepare(this.#unwritten.size > 0 && this.#maySoonYield() ? Lane.preview : Lane.oldPreview);
   }
 
   /**
@@ -522,9 +522,9 @@ export class DiskOutbox implements Outbox, Marks {
     return performance.now() - this.#backlogAt < MAX_YIELD_MS;
   }
 
-  async #prepareItems(lanes: Lanes, items: readonly Item[]): Promise<void> {
+  async #prepareItems(queue: PriorityQueue, items: readonly Item[]): Promise<void> {
     const rows = await this.#store.read(items.flatMap(({ key }) => [metaKey(key), bodyKey(key)]));
-    if (lanes !== this.#lanes) return;
+    if (queue !== this.#lanes) return;
     const changes: Change[] = [];
     const usable: Item[] = [];
     for (const [index, item] of items.entries()) {
@@ -533,7 +533,7 @@ export class DiskOutbox implements Outbox, Marks {
         this.#logger.error({ kind: item.kind }, "outbox: a message is unreadable and dropped");
         this.#shelf.remove(item);
         this.#shelf.count(item.stamp);
-        lanes.prepared(item, false);
+        queue.prepared(item, false);
         changes.push(...deletions(item));
         continue;
       }
@@ -548,10 +548,10 @@ export class DiskOutbox implements Outbox, Marks {
     if (changes.length > 0)
       changes.push([LAST_SEQ_KEY, String(this.#lastSeq)], [FREE_SEQS_KEY, JSON.stringify(this.#freeSeqs)]);
     this.#store.write(changes, () => {
-      if (lanes !== this.#lanes) return;
+      if (queue !== this.#lanes) return;
       for (const item of usable) {
         item.phase = "ready";
-        lanes.prepared(item, true);
+        queue.prepared(item, true);
       }
       this.#listener();
     });

@@ -26,7 +26,7 @@ export interface Item {
   asideUntil: number;
 }
 
-export interface ShelfLimits {
+export interface OutboxIndexLimits {
   /** What messages take, with their topics and an overhead for each. */
   maxBytes: number;
   maxMessages: number;
@@ -47,8 +47,8 @@ function groupOf(kind: Item["kind"]): Group {
 }
 
 /** What is in the outbox, and what has to leave it unsent: the policy of coalescing, room and age. */
-export class Shelf {
-  readonly #limits: ShelfLimits;
+export class OutboxIndex {
+  readonly #limits: OutboxIndexLimits;
   readonly #clock: DeviceClock;
   /** By key, so the oldest comes first. */
   readonly #items = new Map<number, Item>();
@@ -62,7 +62,7 @@ export class Shelf {
   #bytes = 0;
   dropped: Dropped | undefined;
 
-  constructor(limits: ShelfLimits, clock: DeviceClock) {
+  constructor(limits: OutboxIndexLimits, clock: DeviceClock) {
     this.#limits = limits;
     this.#clock = clock;
   }

@@ -25,9 +25,9 @@ const PREPARED_PREVIEWS = 1;
 /** Old ones do not, but they are large. */
 const PREPARED_OLD_PREVIEWS = 4;
 
-function preparedOf(lane: number): number {
-  if (lane === Lane.preview) return PREPARED_PREVIEWS;
-  return lane === Lane.oldPreview ? PREPARED_OLD_PREVIEWS : PREPARED;
+function preparedOf(priority: number): number {
+  if (priority === Lane.preview) return PREPARED_PREVIEWS;
+  return priority === Lane.oldPreview ? PREPARED_OLD_PREVIEWS : PREPARED;
 }
 
 class Fifo {
@@ -60,7 +60,7 @@ class Fifo {
 }
 
 /** Which message is next, while a link is up. */
-export class Lanes {
+export class PriorityQueue {
   readonly #waiting: readonly Fifo[] = Array.from({ length: LANES }, () => new Fifo());
   readonly #ready: readonly Fifo[] = Array.from({ length: LANES }, () => new Fifo());
   readonly #preparing: number[] = Array.from({ length: LANES }, () => 0);
@@ -69,8 +69,11 @@ export class Lanes {
   /** Messages in all lanes before the backlog. */
   get fresh(): number {
     let count = 0;
-    for (let lane = 0; lane < Lane.backlog; lane++)
-      count += (this.#waiting[lane]?.length ?? 0) + (this.#preparing[lane] ?? 0) + (this.#ready[lane]?.length ?? 0);
+    for (let priority = 0; priority < Lane.backlog; priority++)
+      count +=
+        (this.#waiting[priority]?.length ?? 0) +
+        (this.#preparing[priority] ?? 0) +
+        (this.#ready[priority]?.length ?? 0);
     return count;
   }
 
@@ -78,27 +81,27 @@ export class Lanes {
     return this.#laneOf.get(item);
   }
 
-  add(item: Item, lane: Lane): void {
-    if (lane === Lane.preview) {
+  add(item: Item, priority: Lane): void {
+    if (priority === Lane.preview) {
       const older = this.#waiting[Lane.preview]?.shift();
       if (older !== undefined) this.add(older, Lane.oldPreview);
     }
-    this.#laneOf.set(item, lane);
-    this.#waiting[lane]?.push(item);
+    this.#laneOf.set(item, priority);
+    this.#waiting[priority]?.push(item);
   }
 
   /** Those whose turn comes next; from now on they are being prepared. @param last the last lane that is looked at */
   toPrepare(last: Lane): Item[] {
     const items: Item[] = [];
-    for (const [lane, waiting] of this.#waiting.entries()) {
-      if (lane > last) break;
-      let room = preparedOf(lane) - (this.#preparing[lane] ?? 0) - (this.#ready[lane]?.length ?? 0);
+    for (const [priority, waiting] of this.#waiting.entries()) {
+      if (priority > last) break;
+      let room = preparedOf(priority) - (this.#preparing[priority] ?? 0) - (this.#ready[priority]?.length ?? 0);
       while (room > 0) {
         const item = waiting.shift();
         if (item === undefined) break;
         if (item.gone) continue;
         items.push(item);
-        this.#count(lane, 1);
+        this.#count(priority, 1);
         room--;
       }
     }
@@ -107,16 +110,16 @@ export class Lanes {
 
   /** @param usable false for one that turned out to be unreadable */
   prepared(item: Item, usable: boolean): void {
-    const lane = this.#laneOf.get(item);
-    if (lane === undefined) return;
-    this.#count(lane, -1);
-    if (usable) this.#ready[lane]?.push(item);
+    const priority = this.#laneOf.get(item);
+    if (priority === undefined) return;
+    this.#count(priority, -1);
+    if (usable) this.#ready[priority]?.push(item);
   }
 
   /** The next that can be sent. @param last the last lane that is looked at */
   first(last: Lane): Item | undefined {
-    for (const [lane, ready] of this.#ready.entries()) {
-      if (lane > last) return undefined;
+    for (const [priority, ready] of this.#ready.entries()) {
+      if (priority > last) return undefined;
       if (ready.first !== undefined) return ready.first;
     }
     return undefined;
@@ -124,11 +127,11 @@ export class Lanes {
 
   /** Removes what {@link first} gave. */
   shift(item: Item): void {
-    const lane = this.#laneOf.get(item);
-    if (lane !== undefined) this.#ready[lane]?.shift();
+    const priority = this.#laneOf.get(item);
+    if (priority !== undefined) this.#ready[priority]?.shift();
   }
 
-  #count(lane: number, change: number): void {
-    this.#preparing[lane] = (this.#preparing[lane] ?? 0) + change;
+  #count(priority: number, change: number): void {
+    this.#preparing[priority] = (this.#preparing[priority] ?? 0) + change;
   }
 }

@@ -1,7 +1,7 @@
 import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel, type DatabaseOptions } from "classic-level";
-import { diskTrouble } from "./disk-trouble.ts";
+import { diskFailureReason } from "./disk-failure.ts";
 import { isDamage, isLocked, messagesOf, StoreUnusableError } from "./errors.ts";
 import { type StoreScan, scanStore } from "./scan.ts";
 import { type KeyRange, UNREADABLE_TYPE } from "./table-file.ts";
@@ -170,10 +170,10 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
     };
   } catch (error) {
     if (isLocked(error)) throw error;
-    const trouble = diskTrouble(error, folder);
-    if (trouble !== undefined)
+    const unavailableReason = diskFailureReason(error, folder);
+    if (unavailableReason !== undefined)
       throw new StoreUnusableError(
-        `${what} is damaged (${loss.reason}) and cannot be repaired, ${trouble.meaning}: ${trouble.remedy} and start again`,
+        `${what} is damaged (${loss.reason}) and cannot be repaired, ${unavailableReason.meaning}: ${unavailableReason.remedy} and start again`,
         { cause: error },
       );
     throw new StoreUnusableError(
@@ -204,11 +204,11 @@ function unusable<Value>({ folder, what }: OpenStoreOptions<Value>, error: unkno
       `${folder} is in use: another process has it open. Stop that one, or give this one a DATA_PATH of its own`,
       { cause: error },
     );
-  const trouble = diskTrouble(error, folder);
+  const unavailableReason = diskFailureReason(error, folder);
   return new StoreUnusableError(
-    trouble === undefined
+    unavailableReason === undefined
       ? `${what} in ${folder} cannot be opened: ${messagesOf(error)}`
-      : `${what} cannot be opened, ${trouble.meaning}: ${trouble.remedy} and start again`,
+      : `${what} cannot be opened, ${unavailableReason.meaning}: ${unavailableReason.remedy} and start again`,
     { cause: error },
   );
 }

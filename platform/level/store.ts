@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { probeDisk, reopenDatabase } from "./database.ts";
 import { messagesOf } from "./errors.ts";
-import { unavailable, writeTrouble } from "./unavailable.ts";
+import { unavailable, writeFailureReason } from "./unavailable.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
 /** How often a store in trouble looks whether it can write again when no append makes it try. */
@@ -54,7 +54,7 @@ export class Store {
     return this.#options.what ?? "journal";
   }
 
-  get trouble(): string | undefined {
+  get unavailableReason(): string | undefined {
     return this.#trouble;
   }
 
@@ -101,12 +101,12 @@ export class Store {
 
   /** Notes why writing does not work. */
   failed(error: unknown): Error {
-    const trouble = writeTrouble(error, this.#options.path);
+    const unavailableReason = writeFailureReason(error, this.#options.path);
     if (this.#trouble === undefined)
-      this.#options.logger.error({ err: error, trouble }, `${this.#what} cannot be written`);
-    this.#trouble = trouble;
+      this.#options.logger.error({ err: error, unavailableReason }, `${this.#what} cannot be written`);
+    this.#trouble = unavailableReason;
     this.#probeTimer ??= setInterval(() => void this.#recover().catch(() => {}), PROBE_INTERVAL_MS).unref();
-    return unavailable(trouble, error);
+    return unavailable(unavailableReason, error);
   }
 
   async close(): Promise<void> {

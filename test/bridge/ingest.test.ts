@@ -256,7 +256,7 @@ describe("an event of the backend", () => {
   it("is recorded, then published with an envelope, then known to be out", async () => {
     const { ingest, journal, entries } = await openIngest();
     const link = recordingLink();
-    const emitted = vi.spyOn(journal, "emitted");
+    const emitted = vi.spyOn(journal, "delivered");
     ingest.attach(link);
     expect(await ingest.publish({ ...status, data: { status: "ok" } })).toEqual({ position: 1 });
     await expect.poll(() => emitted.mock.calls).toEqual([[1]]);
@@ -302,7 +302,7 @@ describe("an event of the backend", () => {
     await first.ingest.accept(publication("cameras/north/events/a", "device"));
     await first.ingest.publish({ ...status, data: "backend" });
     const { position } = await first.ingest.accept(publication("cameras/north/events/b", "delivered"));
-    first.ingest.emitted(position ?? 0);
+    first.ingest.delivered(position ?? 0);
     await first.ingest.accept(publication("cameras/north/previews/c1", JPEG));
     await first.journal.close();
 

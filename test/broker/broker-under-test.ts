@@ -36,7 +36,7 @@ export class RecordingIngest implements Ingest {
     return this.answer(publication);
   }
 
-  emitted(position: number): void {
+  delivered(position: number): void {
     this.emittedPositions.push(position);
   }
 }

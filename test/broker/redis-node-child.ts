@@ -24,7 +24,7 @@ const broker = await startBroker({
   devices,
   ingest: {
     accept: async () => ({ position: ++position, forward: true }),
-    emitted: (emitted) => process.send?.({ emitted }),
+    delivered: (emitted) => process.send?.({ emitted }),
   },
   redis: openRedis({ url, prefix: name, logger }),
   logger,

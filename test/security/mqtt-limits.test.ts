@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { networkOf } from "../../platform/addresses.ts";
 import { MinuteCounts } from "../../platform/minute-counts.ts";
-import { Pace } from "../../platform/rate-limiter.ts";
+import { RateLimiter } from "../../platform/rate-limiter.ts";
 import {
   type BrokerUnderTest,
   NORTH,
@@ -267,7 +267,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
   });
 
   it("asks those who wait in the order in which they came", async () => {
-    const pace = new Pace({ ...UNLIMITED, messagesPerSecond: 100 });
+    const pace = new RateLimiter({ ...UNLIMITED, messagesPerSecond: 100 });
     pace.spend(220, 0);
     const order: number[] = [];
     const ask = (n: number) => {
@@ -280,7 +280,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
   });
 
   it("with no limit counts nothing", () => {
-    const pace = new Pace(UNLIMITED);
+    const pace = new RateLimiter(UNLIMITED);
     pace.spend(1_000_000, 1_000_000_000);
     expect(pace.openOr(() => {})).toBe(true);
   });

@@ -89,8 +89,8 @@ export class LocalDocuments implements Documents {
     return documents;
   }
 
-  get trouble(): string | undefined {
-    return this.#store.trouble;
+  get unavailableReason(): string | undefined {
+    return this.#store.unavailableReason;
   }
 
   async get(collection: string, key: string): Promise<StoredDocument | undefined> {

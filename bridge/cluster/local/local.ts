@@ -46,8 +46,8 @@ export async function openLocalCluster({
     async nodes(): Promise<readonly ClusterNode[]> {
       return [{ id: nodeId, startedAt, lastSeenAt: now(), connections: connections.size }];
     },
-    get trouble() {
-      return documents.trouble;
+    get unavailableReason() {
+      return documents.unavailableReason;
     },
     check: () => documents.probe(),
     stop() {

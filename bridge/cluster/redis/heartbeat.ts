@@ -145,7 +145,7 @@ export class Heartbeat {
     if (this.#stopped) return;
     const { link, intervalMs } = this.#options;
     clearTimeout(this.#timer);
-    const waitMs = link.trouble === undefined ? intervalMs : Math.min(RETRY_MS, intervalMs);
+    const waitMs = link.unavailableReason === undefined ? intervalMs : Math.min(RETRY_MS, intervalMs);
     this.#timer = setTimeout(() => void this.beat().catch(() => {}), waitMs).unref();
   }
 }

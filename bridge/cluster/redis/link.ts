@@ -58,7 +58,7 @@ export class Link {
     });
   }
 
-  get trouble(): string | undefined {
+  get unavailableReason(): string | undefined {
     return this.#trouble;
   }
 
@@ -130,16 +130,16 @@ export class Link {
   #failed(error: unknown): StoreUnavailableError {
     const text = error instanceof Error ? error.message : String(error);
     const hangs = error instanceof TimeoutError || /timed out/.test(text);
-    const trouble =
+    const unavailableReason =
       TROUBLES.find(([said]) => said.test(text))?.[1] ??
       (hangs ? `Redis does not answer within ${this.#timeoutMs} ms` : `Redis cannot be reached (${text})`);
     if (!this.#stopped) {
-      if (this.#trouble === undefined) this.#logger.error({ reason: text, trouble }, "redis takes no writes");
-      this.#trouble = trouble;
+      if (this.#trouble === undefined) this.#logger.error({ reason: text, unavailableReason }, "redis takes no writes");
+      this.#trouble = unavailableReason;
       // On a connection that hangs commands would pile up; a new one shows that Redis is back as well.
       if (hangs) this.#connectAnew();
     }
-    return new StoreUnavailableError(trouble, { cause: error });
+    return new StoreUnavailableError(unavailableReason, { cause: error });
   }
 }
 

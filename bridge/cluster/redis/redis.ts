@@ -121,8 +121,8 @@ export async function openRedisCluster({
     shared: true,
     ...{ nodeId, documents, signals, leases, connections, nodes },
     counters: new RedisCounters(link, nodeId),
-    get trouble() {
-      return link.trouble;
+    get unavailableReason() {
+      return link.unavailableReason;
     },
     check: () => heartbeat.beat(),
     stop() {

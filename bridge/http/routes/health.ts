@@ -14,7 +14,8 @@ const UNLIMITED = { config: { rateLimit: false } } as const;
  * needs the operator key or `system:read`, unless only this machine can reach the server.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
-  const { callers, sockets, stats, cluster, version, trouble, checkStore, notices, clock, figures } = services;
+  const { callers, sockets, stats, cluster, version, unavailableReason, checkStore, notices, clock, metrics } =
+    services;
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
   server.addHook("onClose", async () => {
@@ -25,7 +26,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   server.get("/livez", UNLIMITED, async () => ({ status: "alive" }));
 
   server.get("/readyz", UNLIMITED, async (_request, reply) => {
-    const reason = trouble() ?? (await checkStore());
+    const reason = unavailableReason() ?? (await checkStore());
     const { jump } = clock;
     const said = [...notices(), ...(jump === undefined ? [] : [jump.message])];
     const details = said.length === 0 ? {} : { notices: said, ...(jump === undefined ? {} : { clock: jump }) };
@@ -36,7 +37,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   server.get("/health", async () => {
     const { connections, healthy } = sockets.stats();
     return {
-      status: trouble() === undefined ? "healthy" : "degraded",
+      status: unavailableReason() === undefined ? "healthy" : "degraded",
       timestamp: new Date().toISOString(),
       version,
       connections,
@@ -59,7 +60,7 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
         uptime_seconds: Math.round(process.uptime()),
         memory_bytes: process.memoryUsage.rss(),
         event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
-        ...figures(),
+        ...metrics(),
       },
       cluster: await clusterFigures(cluster),
       totals: stats.totals(),

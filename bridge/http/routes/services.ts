@@ -38,13 +38,13 @@ export interface Services {
   clock: Pick<ServerClock, "now" | "jump" | "accept">;
   version: string;
   /** Why the server is not to be sent work now; undefined when it is. */
-  trouble: () => string | undefined;
+  unavailableReason: () => string | undefined;
   /** The same after a look at the store, by a write. */
   checkStore: () => Promise<string | undefined>;
   /** What an operator is to know though the server works. It is told to everybody: without names and secrets. */
   notices: () => readonly string[];
   /** Figures of the parts, for `/stats`. */
-  figures: () => Record<string, unknown>;
+  metrics: () => Record<string, unknown>;
   logger: Logger;
 }
 

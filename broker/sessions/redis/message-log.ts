@@ -60,9 +60,9 @@ export class MessageLog {
   }
 
   /** Why the log has not been read for seconds; undefined while it is. */
-  get trouble(): string | undefined {
+  get unavailableReason(): string | undefined {
     if (performance.now() - this.#answeredAt < BLOCK_MS + TROUBLED_AFTER_MS) return undefined;
-    return this.#connection.trouble ?? "Redis does not answer";
+    return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
   /** The number given last. */

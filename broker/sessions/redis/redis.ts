@@ -121,7 +121,7 @@ export class RedisStorage {
       writer: this.#changes,
       reader,
       caughtUp: (change) => this.#caughtUp(change),
-      trouble: () => this.trouble,
+      unavailableReason: () => this.unavailableReason,
     });
     this.#log = new MessageLog({
       redis,
@@ -148,8 +148,8 @@ export class RedisStorage {
   }
 
   /** Why nothing can be accepted now; undefined while all is well. */
-  get trouble(): string | undefined {
-    const why = this.#publisher.trouble ?? this.#changes.trouble ?? this.#log.trouble;
+  get unavailableReason(): string | undefined {
+    const why = this.#publisher.unavailableReason ?? this.#changes.unavailableReason ?? this.#log.unavailableReason;
     return why === undefined ? undefined : `the MQTT broker's store does not answer: ${why}`;
   }
 

@@ -22,7 +22,7 @@ export interface SessionStoreOptions {
   /** Resolves when this node knows of the change. */
   caughtUp(change: string): Promise<void>;
   /** Why Redis takes nothing now. */
-  trouble: () => string | undefined;
+  unavailableReason: () => string | undefined;
   maxSessions: number;
   /** Checked against what this node knows: sessions that two nodes make at one moment can exceed it by their number. */
   maxSessionsPerUser: number;
@@ -191,7 +191,7 @@ export class SessionStore {
   }
 
   #checkTrouble(): void {
-    const why = this.#options.trouble();
+    const why = this.#options.unavailableReason();
     if (why !== undefined) throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 }

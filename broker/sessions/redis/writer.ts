@@ -67,14 +67,14 @@ export class RedisWriter {
   }
 
   /** Why nothing has been written for seconds; undefined while all is well. */
-  get trouble(): string | undefined {
+  get unavailableReason(): string | undefined {
     if (!this.#writing || performance.now() - this.#since < TROUBLED_AFTER_MS) return undefined;
-    return this.#connection.trouble ?? "Redis does not answer";
+    return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
   /** What Redis objected last. */
   get objection(): string | undefined {
-    return this.#connection.trouble;
+    return this.#connection.unavailableReason;
   }
 
   /**

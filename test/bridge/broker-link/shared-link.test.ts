@@ -111,7 +111,7 @@ test("while Redis is away a node knows its own, and afterwards all again", async
   try {
     const [here, there] = [await startNode("device:north"), await startNode()];
     await own.stop("SIGKILL");
-    await vi.waitFor(() => expect(here.cluster.trouble).toBeDefined());
+    await vi.waitFor(() => expect(here.cluster.unavailableReason).toBeDefined());
     here.own.connections.add("device:south");
     expect(here.link.connected("device:south")).toBe(true);
     await own.startEmpty();

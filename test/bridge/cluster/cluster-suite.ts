@@ -239,7 +239,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         ]);
         expect(Math.abs((nodes[0]?.lastSeenAt ?? 0) - Date.now())).toBeLessThan(30_000);
       });
-      expect(cluster.trouble).toBeUndefined();
+      expect(cluster.unavailableReason).toBeUndefined();
     });
 
     test("stops once, however often it is asked", async () => {

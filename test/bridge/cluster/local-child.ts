@@ -16,7 +16,7 @@ process.on("message", async ({ id, put }: LocalQuestion) => {
   );
   const documents = await cluster.documents.list("notes");
   const found = Object.fromEntries(documents.map(({ key, value }) => [key, value]));
-  say({ id, refusals, found, trouble: cluster.trouble });
+  say({ id, refusals, found, trouble: cluster.unavailableReason });
 });
 process.once("disconnect", () => process.exit());
 say({ id: 0, refusals: [], found: {}, trouble: undefined });

@@ -44,7 +44,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     const elapsedMs = startRunningClock();
     await expect(cluster.documents.put("devices", "north", 2)).rejects.toThrow(StoreUnavailableError);
     expect(elapsedMs()).toBeLessThan(4_000);
-    expect(cluster.trouble).toMatch(/^Redis /);
+    expect(cluster.unavailableReason).toMatch(/^Redis /);
     const calls = [
       cluster.documents.get("devices", "north"),
       cluster.documents.list("devices"),
@@ -59,7 +59,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await Promise.race([Promise.all(refusals), immediate("waits")])).not.toBe("waits");
     await expect(cluster.check()).rejects.toThrow(StoreUnavailableError);
     await back();
-    await vi.waitFor(() => expect(cluster.trouble).toBeUndefined());
+    await vi.waitFor(() => expect(cluster.unavailableReason).toBeUndefined());
     await cluster.check();
     await cluster.documents.put("devices", "north", 3);
     expect((await cluster.documents.get("devices", "north"))?.value).toBe(3);
@@ -138,7 +138,7 @@ test("a Redis that is full is named, with what to do", async () => {
   await operator.config("SET", "maxmemory", "1");
   await expect(cluster.check()).rejects.toThrow("Redis has no memory left: raise its maxmemory");
   await operator.config("SET", "maxmemory", "0");
-  await vi.waitFor(() => expect(cluster.trouble).toBeUndefined());
+  await vi.waitFor(() => expect(cluster.unavailableReason).toBeUndefined());
   operator.disconnect();
 });
 

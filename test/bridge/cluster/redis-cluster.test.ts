@@ -38,9 +38,9 @@ describe("with a Redis Cluster", () => {
       await vi.waitFor(() => expect(heard).toHaveBeenCalledWith(1, here.nodeId));
       await here.connections.enter("alice", "1", 1);
       await server.stop("SIGKILL");
-      await vi.waitFor(() => expect([here.trouble, there.trouble]).not.toContain(undefined));
+      await vi.waitFor(() => expect([here.unavailableReason, there.unavailableReason]).not.toContain(undefined));
       await server.start();
-      await vi.waitFor(() => expect([here.trouble, there.trouble]).toEqual([undefined, undefined]));
+      await vi.waitFor(() => expect([here.unavailableReason, there.unavailableReason]).toEqual([undefined, undefined]));
       expect(await there.connections.enter("alice", "2", 1)).toBeUndefined();
       await vi.waitFor(() => {
         here.signals.send("n", 2);

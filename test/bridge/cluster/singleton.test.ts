@@ -1,18 +1,18 @@
 import { afterEach, expect, it } from "vitest";
 import type { Leases } from "../../../bridge/cluster/cluster.ts";
 import { LocalLeases } from "../../../bridge/cluster/local/in-memory.ts";
-import { type Duty, takeDuty } from "../../../bridge/cluster/singleton.ts";
+import { runAsSingleton, type Singleton } from "../../../bridge/cluster/singleton.ts";
 import { logger } from "../cameras/alerts-place.ts";
 
-const duties: Duty[] = [];
+const duties: Singleton[] = [];
 
 afterEach(async () => {
   for (const duty of duties.splice(0)) await duty.stop();
 });
 
 /** A node that notes what it does. */
-function node(leases: Leases, name: string, log: string[], begin = async (): Promise<void> => {}): Duty {
-  const duty = takeDuty({
+function node(leases: Leases, name: string, log: string[], begin = async (): Promise<void> => {}): Singleton {
+  const duty = runAsSingleton({
     ...{ leases, name: "alerts", retryMs: 5, logger },
     begin: async () => {
       await begin();

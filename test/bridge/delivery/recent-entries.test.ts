@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { Tail, type TailLimits } from "../../../bridge/delivery/recent-entries.ts";
+import { RecentEntries, type RecentEntriesLimits } from "../../../bridge/delivery/recent-entries.ts";
 import type { Entry } from "../../../bridge/journal/journal.ts";
 
-function tailOf(count: number, limits: TailLimits = {}, edge = 0): Tail {
-  const tail = new Tail(edge, limits);
+function tailOf(count: number, limits: RecentEntriesLimits = {}, edge = 0): RecentEntries {
+  const tail = new RecentEntries(edge, limits);
   for (let position = edge + 1; position <= edge + count; position++) tail.push(entryAt(position));
   return tail;
 }
@@ -16,7 +16,10 @@ function entryAt(position: number, length = 100): Entry {
 
 const EVEN = new Set(["even"]);
 const ALL = new Set(["even", "odd"]);
-const positions = (tail: Tail, ...[channels, after, until = tail.edge, maxEvents = 100, maxLength = 1e6]: Read) => {
+const positions = (
+  tail: RecentEntries,
+  ...[channels, after, until = tail.edge, maxEvents = 100, maxLength = 1e6]: Read
+) => {
   const stretch = tail.read(channels, after, until, maxEvents, maxLength);
   return stretch === undefined ? undefined : [stretch.entries.map(({ position }) => position), stretch.next];
 };
@@ -24,8 +27,8 @@ type Read = [channels: ReadonlySet<string>, after: number, until?: number, maxEv
 
 describe("the tail", () => {
   it("is empty at first, and everything up to its edge is read", () => {
-    expect(positions(new Tail(7), ALL, 7)).toEqual([[], 7]);
-    expect(positions(new Tail(7), ALL, 6)).toBeUndefined();
+    expect(positions(new RecentEntries(7), ALL, 7)).toEqual([[], 7]);
+    expect(positions(new RecentEntries(7), ALL, 6)).toBeUndefined();
   });
 
   it("hands out what is above a place, of the channels that are asked for", () => {

@@ -25,7 +25,7 @@ try {
   const journal = await openLevelJournal({ path, sync: true, logger: pino({ level: "silent" }), ...retention });
   const status = () => ({
     head: journal.head,
-    trouble: journal.trouble,
+    trouble: journal.unavailableReason,
     state: journal.snapshot("dashboard").map(({ topic, position }) => `${topic.split("/").at(-1)} ${position}`),
   });
   process.on("message", ({ id, messages }: ChildRequest) => {

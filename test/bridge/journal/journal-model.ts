@@ -198,7 +198,7 @@ async function compare(place: JournalPlace, operations: readonly Operation[]): P
         break;
       case "emitted":
         for (const position of operation.positions) {
-          journal.emitted(position);
+          journal.delivered(position);
           model.unemitted.delete(position);
         }
         break;
@@ -229,7 +229,7 @@ function compareState(journal: Journal, model: Model): void {
 /** At least once: everything that was not reported, in order, and nothing that was never to be emitted. */
 async function compareUnemitted(journal: Journal, model: Model): Promise<void> {
   const found: number[] = [];
-  for await (const { position, payload } of journal.unemitted()) {
+  for await (const { position, payload } of journal.undelivered()) {
     found.push(position);
     expect(Buffer.from(payload).toString()).toBe(model.entries[position - 1]?.body);
   }

@@ -478,7 +478,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
       const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
       const unemitted = async () => {
         const found: string[] = [];
-        for await (const { position, payload } of journal.unemitted())
+        for await (const { position, payload } of journal.undelivered())
           found.push(`${position} ${Buffer.from(payload)}`);
         return found;
       };
@@ -496,7 +496,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         journal = await place.open();
         await journal.append(message({ publish: publish("of this run") }));
         const found = [];
-        for await (const one of journal.unemitted()) found.push({ ...one, payload: Buffer.from(one.payload) });
+        for await (const one of journal.undelivered()) found.push({ ...one, payload: Buffer.from(one.payload) });
         expect(found).toEqual([
           { position: 1, topic: message().topic, payload, qos: 2, retain: false },
           { position: 2, topic: wide.topic, payload: Buffer.from("b"), qos: 1, retain: true },
@@ -506,17 +506,17 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
 
       test("that was reported is not repeated, in whatever order", async () => {
         await Promise.all(["a", "b", "c", "d"].map((text) => journal.append(message({ publish: publish(text) }))));
-        journal.emitted(4);
-        journal.emitted(1);
-        journal.emitted(1);
-        journal.emitted(99);
+        journal.delivered(4);
+        journal.delivered(1);
+        journal.delivered(1);
+        journal.delivered(99);
         journal = await place.open();
         expect(await unemitted()).toEqual(["2 b", "3 c"]);
-        journal.emitted(2);
+        journal.delivered(2);
         expect(await unemitted()).toEqual(["3 c"]);
         journal = await place.open();
         expect(await unemitted()).toEqual(["3 c"]);
-        journal.emitted(3);
+        journal.delivered(3);
         journal = await place.open();
         expect(await unemitted()).toEqual([]);
       });
@@ -538,10 +538,10 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect((await appends).length).toBe(100);
         await expect(journal.append(message())).rejects.toThrow(/closed/);
         await expect(journal.replay({ channels: ["dashboard"], after: 0 })).rejects.toThrow(/closed/);
-        expect(journal.trouble).toMatch(/closed/);
+        expect(journal.unavailableReason).toMatch(/closed/);
         journal = await place.open();
         expect(journal.head).toBe(100);
-        expect(journal.trouble).toBeUndefined();
+        expect(journal.unavailableReason).toBeUndefined();
       });
     });
 

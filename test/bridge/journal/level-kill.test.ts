@@ -73,7 +73,7 @@ test("every acknowledged entry is there after kill -9 in mid-append, positions h
   }
   // What was forwarded to nobody before the kill is still to be emitted: all of it, in order, with its payload.
   const unemitted: string[] = [];
-  for await (const { payload } of journal.unemitted()) unemitted.push(Buffer.from(payload).toString());
+  for await (const { payload } of journal.undelivered()) unemitted.push(Buffer.from(payload).toString());
   expect(unemitted).toEqual(found);
   expect(place.logged).toEqual([]);
 });

@@ -157,32 +157,32 @@ describe("state", () => {
 });
 
 describe("emission", () => {
-  test("is followed for maxUnemittedGroups writes; older messages are emitted again at the next start", async () => {
-    const limits = { maxUnemittedGroups: 3 };
+  test("is followed for maxUndeliveredGroups writes; older messages are emitted again at the next start", async () => {
+    const limits = { maxUndeliveredGroups: 3 };
     let journal = await place.open({ limits });
     const publish = { payload: Buffer.from("x"), qos: 1 as const, retain: false };
     for (const _ of range(1, 5)) await journal.append(message({ publish }));
-    for (const position of range(1, 5)) journal.emitted(position);
+    for (const position of range(1, 5)) journal.delivered(position);
     journal = await place.open({ limits });
     const again: number[] = [];
-    for await (const { position } of journal.unemitted()) again.push(position);
+    for await (const { position } of journal.undelivered()) again.push(position);
     expect(again).toEqual([1, 2]);
-    for (const position of again) journal.emitted(position);
+    for (const position of again) journal.delivered(position);
     journal = await place.open({ limits });
-    for await (const { position } of journal.unemitted()) throw new Error(`${position} is emitted once more`);
+    for await (const { position } of journal.undelivered()) throw new Error(`${position} is emitted once more`);
   });
 
   test("is written down by itself soon after it was reported", async () => {
     const journal = await place.open();
     const publish = { payload: Buffer.from("x"), qos: 1 as const, retain: false };
     await Promise.all(range(1, 2).map(() => journal.append(message({ publish }))));
-    journal.emitted(1);
+    journal.delivered(1);
     const other = await createLevelPlace();
     const left = async () => {
       await other.copyOf(place);
       const image = await other.open();
       const found: number[] = [];
-      for await (const { position } of image.unemitted()) found.push(position);
+      for await (const { position } of image.undelivered()) found.push(position);
       await image.close();
       return found;
     };
@@ -203,7 +203,7 @@ test("the defaults are what the documentation of the limits says", () => {
     maxChannels: 50_000,
     maxStateTopics: 100_000,
     maxLoadedStateChars: 134_217_728,
-    maxUnemittedGroups: 10_000,
+    maxUndeliveredGroups: 10_000,
     maxTailBytes: 8_388_608,
   });
 });

@@ -44,11 +44,11 @@ test("the journal works in a Redis Cluster, all of it in one slot", async () => 
     expect(await one.trim()).toBeGreaterThan(0);
     expect(positions(await readAll(other, ["dashboard"]))).toEqual(range(251, 350));
     expect(other.snapshot("dashboard")).toEqual(one.snapshot("dashboard"));
-    for (const position of range(1, 350)) one.emitted(position);
+    for (const position of range(1, 350)) one.delivered(position);
     await one.close();
     const late = await place.openNode();
     expect(late.head).toBe(350);
-    expect(late.trouble).toBeUndefined();
+    expect(late.unavailableReason).toBeUndefined();
     const admin = new Redis(server.url);
     const keys = await admin.keys("*");
     const slots = new Set(await Promise.all(keys.map((key) => admin.cluster("KEYSLOT", key))));
@@ -65,10 +65,10 @@ test("a cluster that is killed and started again goes on by itself", async () =>
     const journal = await place.open({ waits: { heartbeatMs: 50, blockMs: 50 } });
     await journal.append(message());
     await server.stop("SIGKILL");
-    await expect.poll(() => journal.trouble).toMatch(/Redis/);
+    await expect.poll(() => journal.unavailableReason).toMatch(/Redis/);
     await expect(journal.append(message())).rejects.toMatchObject({ name: "StoreUnavailableError" });
     await server.start();
-    await expect.poll(() => journal.trouble).toBeUndefined();
+    await expect.poll(() => journal.unavailableReason).toBeUndefined();
     await journal.append(message());
     expect((await readAll(journal, ["dashboard"])).length).toBe(journal.head);
   } finally {

@@ -46,7 +46,7 @@ async function deliverMessage(journal: Journal, sent: JournalMessage): Promise<A
       return await journal.append(sent);
     } catch (error) {
       expect(error).toMatchObject({ name: "StoreUnavailableError" });
-      await expect.poll(() => journal.trouble, { interval: 10 }).toBeUndefined();
+      await expect.poll(() => journal.unavailableReason, { interval: 10 }).toBeUndefined();
     }
   }
 }
@@ -64,13 +64,13 @@ test("a Redis that hangs: appends are refused and told why, at once after the fi
     name: "StoreUnavailableError",
     message: expect.stringMatching(/does not answer|cannot be reached/),
   });
-  expect(journal.trouble).toMatch(/does not answer|cannot be reached/);
+  expect(journal.unavailableReason).toMatch(/does not answer|cannot be reached/);
   const elapsedMs = startRunningClock();
   for (const _ of range(1, 1_000)) await expect(journal.append(message())).rejects.toThrow(/Redis/);
   // None of them has waited for Redis.
   expect(elapsedMs()).toBeLessThan(25 * QUICK.commandTimeoutMs);
   server.process.kill("SIGCONT");
-  await expect.poll(() => journal.trouble).toBeUndefined();
+  await expect.poll(() => journal.unavailableReason).toBeUndefined();
   await deliver(journal, 2);
   // The first of the refused may have been carried out when Redis woke.
   expect((await seqs(journal)).filter((seq) => seq > 0)).toEqual([1, 2]);
@@ -79,7 +79,7 @@ test("a Redis that hangs: appends are refused and told why, at once after the fi
 
 test("a message whose append was carried out although nobody heard is known when it is sent again, and emitted", async () => {
   const journal = await place.open({ waits: QUICK });
-  const told = new Promise<void>((resolve) => journal.onUnemitted(resolve));
+  const told = new Promise<void>((resolve) => journal.onUndelivered(resolve));
   // Redis knows the script from now on.
   await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
@@ -93,13 +93,13 @@ test("a message whose append was carried out although nobody heard is known when
     server.process.kill("SIGSTOP");
     await expect(journal.append(sent)).rejects.toThrow(/does not answer|cannot be reached/);
     server.process.kill("SIGCONT");
-    await expect.poll(() => journal.trouble).toBeUndefined();
+    await expect.poll(() => journal.unavailableReason).toBeUndefined();
     wasCarriedOut = (await deliverMessage(journal, sent)).duplicate;
   }
   expect(wasCarriedOut).toBe(true);
   await told;
   const found: number[] = [];
-  for await (const { position } of journal.unemitted()) found.push(position);
+  for await (const { position } of journal.undelivered()) found.push(position);
   expect(found).toEqual([seq + 1]);
   expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, seq + 1));
 });
@@ -187,9 +187,9 @@ test("a Redis without memory left takes nothing, in part neither, and says so", 
   await deliver(journal, 1);
   await admin.config("SET", "maxmemory", "1");
   await expect(journal.append(message())).rejects.toThrow(/memory.*maxmemory/);
-  expect(journal.trouble).toMatch(/used up its memory/);
+  expect(journal.unavailableReason).toMatch(/used up its memory/);
   await admin.config("SET", "maxmemory", "0");
-  await expect.poll(() => journal.trouble).toBeUndefined();
+  await expect.poll(() => journal.unavailableReason).toBeUndefined();
   await deliver(journal, 2);
   expect(await seqs(journal)).toEqual([1, 2]);
 });
@@ -199,9 +199,9 @@ test("a Redis that became a replica takes nothing, and is used again when it is 
   const admin = place.redis.connect("test");
   await admin.replicaof("127.0.0.1", 1);
   await expect(journal.append(message())).rejects.toThrow(/replica/);
-  expect(journal.trouble).toMatch(/replica|cannot be reached/);
+  expect(journal.unavailableReason).toMatch(/replica|cannot be reached/);
   await admin.replicaof("NO", "ONE");
-  await expect.poll(() => journal.trouble).toBeUndefined();
+  await expect.poll(() => journal.unavailableReason).toBeUndefined();
   await deliver(journal, 1);
 });
 

@@ -76,7 +76,7 @@ test("what retention removed leaves nothing behind", async () => {
   let now = 1_000 * HOUR_MS;
   const journal = await place.open({ now: () => now, limits: { maxLingeringChunks: 0 } });
   await exercise(journal);
-  for (const position of range(1, journal.head)) journal.emitted(position);
+  for (const position of range(1, journal.head)) journal.delivered(position);
   now += 25 * HOUR_MS;
   expect(await journal.trim()).toBe(journal.head);
   // What still has something to say: positions, floors, and what was seen and set.
@@ -209,19 +209,19 @@ test("bodies and payloads of any size come back as they were", async () => {
   expect((await readAll(journal, ["dashboard"])).map(({ body }) => body)).toEqual(bodies);
   const again = await place.open();
   const found: Buffer[] = [];
-  for await (const one of again.unemitted()) found.push(Buffer.from(one.payload));
+  for await (const one of again.undelivered()) found.push(Buffer.from(one.payload));
   expect(found.length).toBe(5);
   for (const one of found) expect(one.equals(payload)).toBe(true);
 });
 
 test("publications that nobody reports as emitted are not remembered without end, and not forgotten by Redis", async () => {
-  const journal = await place.open({ limits: { maxUnemittedBatches: 3 } });
+  const journal = await place.open({ limits: { maxUndeliveredBatches: 3 } });
   for (const _ of range(1, 5)) await journal.append(message({ publish }));
-  journal.emitted(1);
-  journal.emitted(5);
+  journal.delivered(1);
+  journal.delivered(5);
   const again = await place.open();
   const found: number[] = [];
-  for await (const { position } of again.unemitted()) found.push(position);
+  for await (const { position } of again.undelivered()) found.push(position);
   expect(found).toEqual([1, 2, 3, 4]);
   expect(place.logged.join()).toMatch(/not reported as emitted/);
 });

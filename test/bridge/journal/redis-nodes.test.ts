@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { Entry, Journal, Unemitted } from "../../../bridge/journal/journal.ts";
+import type { Entry, Journal, Undelivered } from "../../../bridge/journal/journal.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { from, message, positions, range, readAll, state, withId } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
@@ -22,9 +22,9 @@ function follow(journal: Journal): Entry[] {
   return followed;
 }
 
-async function unemitted(journal: Journal): Promise<Unemitted[]> {
-  const found: Unemitted[] = [];
-  for await (const one of journal.unemitted()) found.push(one);
+async function unemitted(journal: Journal): Promise<Undelivered[]> {
+  const found: Undelivered[] = [];
+  for await (const one of journal.undelivered()) found.push(one);
   return found;
 }
 
@@ -134,7 +134,7 @@ test("connections that are cut again and again leave no hole", async () => {
 });
 
 async function ready(journal: Journal): Promise<void> {
-  await expect.poll(() => journal.trouble, { interval: 5 }).toBeUndefined();
+  await expect.poll(() => journal.unavailableReason, { interval: 5 }).toBeUndefined();
 }
 
 test("a node that died without a word has its publications emitted by another, a living one has not", async () => {
@@ -148,14 +148,14 @@ test("a node that died without a word has its publications emitted by another, a
   await living.append(message({ publish }));
   await dying.append(message({ publish }));
   const { position } = await dying.append(message({ publish }));
-  dying.emitted(2);
+  dying.delivered(2);
   // Nobody hears of it again: of the three only this one gives no sign of life.
   const told = await Promise.race(
-    [living, heir].map((node) => new Promise<Journal>((resolve) => node.onUnemitted(() => resolve(node)))),
+    [living, heir].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
   );
   await expect.poll(async () => positions(await unemitted(told))).toContain(position);
   expect(positions(await unemitted(told))).not.toContain(1);
-  for (const one of await unemitted(told)) told.emitted(one.position);
+  for (const one of await unemitted(told)) told.delivered(one.position);
   await expect.poll(async () => positions(await unemitted(told))).toEqual([]);
 });
 

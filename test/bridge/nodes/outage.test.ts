@@ -114,7 +114,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     client.send({ type: "subscribe", channel: "camera:north", since: { epoch, position: after } });
     const { success } = await client.next("subscription_result");
     // Unless the node knew already.
-    if (!success) expect(bridge.cluster.trouble ?? bridge.journal.trouble).toBeDefined();
+    if (!success) expect(bridge.cluster.unavailableReason ?? bridge.journal.unavailableReason).toBeDefined();
     await client.next("error");
     await back();
     if (!success) {

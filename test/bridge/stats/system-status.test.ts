@@ -19,7 +19,7 @@ type SystemStatus = ReturnType<typeof startSystemStatus>;
 function startNode(): SystemStatus {
   return startSystemStatus({
     cluster: { leases },
-    trouble: () => journal.trouble,
+    unavailableReason: () => journal.trouble,
     clockJump: () => clockJump,
     publish: journal.publish,
     version: "1.2.3",

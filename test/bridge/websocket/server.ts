@@ -117,7 +117,7 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
     },
     register,
     audit: { refuse: () => {} },
-    store: { shared: false, trouble: () => undefined },
+    store: { shared: false, unavailableReason: () => undefined },
     grantsOf: (permissions) => grantsOf(permissions, { tree, channels }),
   });
   const accepted: Socket[] = [];

@@ -4,7 +4,7 @@ import { PassThrough } from "node:stream";
 import { generate } from "mqtt-packet";
 import { expect, it, onTestFinished } from "vitest";
 import { paceReading } from "../../../broker/listeners/paced-reading.ts";
-import { Pace } from "../../../platform/rate-limiter.ts";
+import { RateLimiter } from "../../../platform/rate-limiter.ts";
 
 const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVersion: 4, clientId: "a", clean: true });
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
@@ -31,7 +31,7 @@ async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
 
 it("keeps no more of a flood in memory than the stream's buffer holds, however often it looks", async () => {
   const { near, far } = await connectionPair();
-  const pace = new Pace({ ...unlimited, messagesPerSecond: 500 });
+  const pace = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
   const client = { pace, owedAnswers: 0, leavesBecause: undefined };
   let received = 0;
   near.on("readable", () => {
@@ -61,7 +61,7 @@ it("keeps no more of a flood in memory than the stream's buffer holds, however o
 
 it("hands on a packet that has arrived as a whole and is longer than what is taken at once", async () => {
   const connection = new PassThrough({ highWaterMark: 1_000_000 });
-  const client = { pace: new Pace(unlimited), owedAnswers: 0, leavesBecause: undefined };
+  const client = { pace: new RateLimiter(unlimited), owedAnswers: 0, leavesBecause: undefined };
   const publication = generate({
     cmd: "publish",
     topic: "t",

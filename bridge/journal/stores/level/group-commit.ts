@@ -3,15 +3,15 @@ import { unavailable } from "../../../../platform/level/unavailable.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Appended, JournalMessage } from "../../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
+import type { Deduplicator } from "./deduplicator.ts";
 import { buildGroup, type Group, type Waiter, type Waiting } from "./group.ts";
 import type { JournalLimits } from "./limits.ts";
-import type { Seen } from "./seen.ts";
 import type { StateTable } from "./state-table.ts";
 
 export interface GroupCommitOptions {
   store: Store;
   channels: ChannelLogs;
-  seen: Seen<Waiting>;
+  deduplicator: Deduplicator<Waiting>;
   states: StateTable;
   limits: JournalLimits;
   now: () => number;
@@ -52,12 +52,12 @@ export class GroupCommit {
    * @throws {StoreUnavailableError} too much waits already, or one channel too many
    */
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
-    const { limits, channels, seen } = this.#options;
+    const { limits, channels, deduplicator } = this.#options;
     if (this.#entries >= limits.maxWaitingEntries || this.#bytes >= limits.maxWaitingBytes)
       throw unavailable(`${this.#entries} messages wait for the disk already: it is too slow for what comes in`);
     for (const channel of message.channels) channels.check(channel);
-    const mark = seen.markOf(message.origin);
-    const found = mark === undefined ? undefined : seen.find(mark);
+    const dedupKey = deduplicator.dedupKeyOf(message.origin);
+    const found = dedupKey === undefined ? undefined : deduplicator.find(dedupKey);
     if (found === "seen") {
       resolve(DUPLICATE);
       return;
@@ -69,9 +69,9 @@ export class GroupCommit {
       return;
     }
     const cost = message.topic.length + message.body.length + (message.publish?.payload.byteLength ?? 0);
-    const waiting: Waiting = { message, mark, cost, resolve, reject, repetitions: undefined };
+    const waiting: Waiting = { message, dedupKey, cost, resolve, reject, repetitions: undefined };
     this.#bytes += cost;
-    if (mark !== undefined) seen.wait(mark, waiting);
+    if (dedupKey !== undefined) deduplicator.wait(dedupKey, waiting);
     this.#waiting.push(waiting);
     this.#wake();
   }
@@ -132,14 +132,14 @@ export class GroupCommit {
 
   /** Leaves out messages whose ids are in the store; their senders are told at once. */
   async #withoutKnown(messages: Waiting[]): Promise<Waiting[]> {
-    const { store, seen } = this.#options;
-    const named = messages.filter(({ mark }) => mark?.idKey !== undefined);
+    const { store, deduplicator } = this.#options;
+    const named = messages.filter(({ dedupKey }) => dedupKey?.idKey !== undefined);
     if (named.length === 0) return messages;
-    const keys = named.map(({ mark }) => mark?.idKey ?? "");
+    const keys = named.map(({ dedupKey }) => dedupKey?.idKey ?? "");
     const known = await store.db.hasMany(keys).catch((error: unknown) => Promise.reject(store.failed(error)));
     const repeated = new Set(named.filter((_, index) => known[index]));
     if (repeated.size === 0) return messages;
-    seen.written([...repeated], true);
+    deduplicator.written([...repeated], true);
     for (const waiting of repeated) {
       this.#release(waiting);
       waiting.resolve(DUPLICATE);
@@ -149,13 +149,13 @@ export class GroupCommit {
   }
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
-    const { store, channels, seen, states, head, now } = this.#options;
+    const { store, channels, deduplicator, states, head, now } = this.#options;
     const chores = this.#chores;
     if (messages.length === 0 && chores.size === 0) return undefined;
     this.#chores = new WriteSet();
     const set = new WriteSet();
     try {
-      const group = buildGroup(messages, { channels, seen, states, head: head(), acceptedAt: now() }, set);
+      const group = buildGroup(messages, { channels, deduplicator, states, head: head(), acceptedAt: now() }, set);
       await store.write(set, chores);
       return messages.length === 0 ? undefined : group;
     } catch (error) {
@@ -179,7 +179,7 @@ export class GroupCommit {
   }
 
   #refused(messages: readonly Waiting[], error: unknown): void {
-    this.#options.seen.written(messages, false);
+    this.#options.deduplicator.written(messages, false);
     for (const waiting of messages) {
       this.#release(waiting);
       waiting.reject(error);

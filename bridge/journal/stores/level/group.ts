@@ -10,9 +10,9 @@ import {
   NO_CHANNEL,
   type Span,
 } from "./chunk.ts";
+import type { DedupKey, Deduplicator } from "./deduplicator.ts";
 import { chunkKey, spanKey, unemittedKey } from "./keys.ts";
 import { PublicationsBuilder } from "./publications.ts";
-import type { Mark, Seen } from "./seen.ts";
 import type { StateChanges, StateTable } from "./state-table.ts";
 
 /** Who waits for an append to be durable. */
@@ -24,7 +24,7 @@ export interface Waiter {
 /** An append that is not durable yet. */
 export interface Waiting extends Waiter {
   readonly message: JournalMessage;
-  readonly mark: Mark<Waiting> | undefined;
+  readonly dedupKey: DedupKey<Waiting> | undefined;
   /** What it counts against the limits on bytes. */
   readonly cost: number;
   /** The same message, sent again meanwhile: it is as durable as this one gets. */
@@ -45,7 +45,7 @@ export interface Group {
 
 export interface GroupContext {
   channels: ChannelLogs;
-  seen: Seen<Waiting>;
+  deduplicator: Deduplicator<Waiting>;
   states: StateTable;
   head: number;
   acceptedAt: number;
@@ -53,7 +53,7 @@ export interface GroupContext {
 
 /** Gives messages their positions, in order, and lays them out in rows. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
-  const { channels, seen, states, head, acceptedAt } = context;
+  const { channels, deduplicator, states, head, acceptedAt } = context;
   const group: Group = {
     messages: waiting,
     entries: [],
@@ -75,7 +75,7 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     chunkLogs = [];
   };
 
-  for (const { message, mark } of waiting) {
+  for (const { message, dedupKey } of waiting) {
     const names = message.channels.length === 0 ? NO_CHANNELS : message.channels;
     if (chunk.size >= MAX_CHUNK_ENTRIES || chunk.chars >= MAX_CHUNK_CHARS) endChunk();
     else if (chunkLogs.length + names.length > MAX_CHUNK_CHANNELS && addsTooMany(names, channels, chunkLogs))
@@ -95,15 +95,15 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
       if (log.bits === 0) chunkLogs.push(log);
       log.bits |= 1 << chunk.size;
     }
-    chunk.add(entry, mark?.idKey);
+    chunk.add(entry, dedupKey?.idKey);
     group.entries.push(entry);
-    if (mark !== undefined) seen.writing(mark, position, set);
+    if (dedupKey !== undefined) deduplicator.writing(dedupKey, position, set);
     if (message.publish !== undefined) publications.add(position, message.topic, message.publish);
     if (message.state !== undefined && !states.note(entry, group.changes)) group.topicWithoutRoom ??= message.topic;
   }
   endChunk();
 
-  seen.putSessions(waiting, position, set);
+  deduplicator.putSessions(waiting, position, set);
   states.put(group.changes, set);
   if (publications.positions.length > 0) {
     set.put(unemittedKey(position), publications.toBytes());

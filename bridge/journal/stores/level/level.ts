@@ -13,22 +13,22 @@ import type {
   ReplayPage,
   ReplayRequest,
   StateEntry,
-  Unemitted,
+  Undelivered,
 } from "../../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
-import { Emission } from "./emission.ts";
+import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
+import type { Deduplicator } from "./deduplicator.ts";
 import type { Group, Waiting } from "./group.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { Holes } from "./holes.ts";
 import { HEAD_KEY } from "./keys.ts";
 import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
-import { beginRun, bootOfMachine, type Mark, writeMark } from "./mark.ts";
+import { MqttOutbox } from "./mqtt-outbox.ts";
 import { Reader } from "./reader.ts";
+import { RecentEntries } from "./recent-entries.ts";
 import { Retention } from "./retention.ts";
-import type { Seen } from "./seen.ts";
 import type { StateTable } from "./state-table.ts";
-import { Tail } from "./tail.ts";
 
 export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 
@@ -99,14 +99,14 @@ interface Settings extends LevelJournalOptions {
 class LevelJournal implements Journal {
   readonly #settings: Settings;
   readonly #channels: ChannelLogs;
-  readonly #seen: Seen<Waiting>;
+  readonly #seen: Deduplicator<Waiting>;
   readonly #states: StateTable;
   readonly #store: Store;
   readonly #writer: GroupCommit;
   readonly #reader: Reader;
   readonly #retention: Retention;
-  readonly #emission: Emission;
-  readonly #tail: Tail;
+  readonly #emission: MqttOutbox;
+  readonly #tail: RecentEntries;
   readonly #holes: Holes;
   /** The newest position of earlier runs. */
   readonly #startHead: number;
@@ -117,23 +117,23 @@ class LevelJournal implements Journal {
   #marking: Promise<void> = Promise.resolve();
   #markedHead = -1;
   /** What the mark says of this run. */
-  #run: Partial<Mark> = {};
+  #run: Partial<Checkpoint> = {};
   #timers: NodeJS.Timeout[] = [];
   #emittedTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #hasWarnedOfRoom = false;
 
-  constructor({ db, channels, seen, states, head }: LoadedJournal, holes: Holes, settings: Settings) {
+  constructor({ db, channels, deduplicator, states, head }: LoadedJournal, holes: Holes, settings: Settings) {
     this.#holes = holes;
     const { path, sync, logger, limits, now } = settings;
     this.#settings = settings;
     this.#channels = channels;
-    this.#seen = seen;
+    this.#seen = deduplicator;
     this.#states = states;
     this.#head = head;
     this.#startHead = head;
-    this.#emission = new Emission(limits.maxUnemittedGroups);
-    this.#tail = new Tail(limits.maxTailBytes);
+    this.#emission = new MqttOutbox(limits.maxUndeliveredGroups);
+    this.#tail = new RecentEntries(limits.maxTailBytes);
     this.#retention = new Retention(channels, settings);
     const truth = (key: string) => this.#rowAsKnown(key);
     const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
@@ -142,7 +142,7 @@ class LevelJournal implements Journal {
     this.#writer = new GroupCommit({
       store: this.#store,
       channels,
-      seen,
+      deduplicator,
       states,
       limits,
       now,
@@ -171,8 +171,8 @@ class LevelJournal implements Journal {
     return this.#head;
   }
 
-  get trouble(): string | undefined {
-    return this.#closing === undefined ? this.#store.trouble : "the journal is closed";
+  get unavailableReason(): string | undefined {
+    return this.#closing === undefined ? this.#store.unavailableReason : "the journal is closed";
   }
 
   append(message: JournalMessage): Promise<Appended> {
@@ -224,8 +224,8 @@ class LevelJournal implements Journal {
     return this.#channels.free;
   }
 
-  emitted(position: number): void {
-    if (!this.#emission.emitted(position, this.#writer.chores) || this.#emittedTimer !== undefined) return;
+  delivered(position: number): void {
+    if (!this.#emission.delivered(position, this.#writer.chores) || this.#emittedTimer !== undefined) return;
     this.#emittedTimer = setTimeout(() => {
       this.#emittedTimer = undefined;
       this.#emission.putOpen(this.#writer.chores);
@@ -234,11 +234,11 @@ class LevelJournal implements Journal {
     }, EMITTED_IDLE_MS).unref();
   }
 
-  unemitted(): AsyncIterable<Unemitted> {
-    return this.#emission.unemitted(this.#store, this.#startHead);
+  undelivered(): AsyncIterable<Undelivered> {
+    return this.#emission.undelivered(this.#store, this.#startHead);
   }
 
-  onUnemitted(): () => void {
+  onUndelivered(): () => void {
     return () => {};
   }
 
@@ -315,8 +315,8 @@ class LevelJournal implements Journal {
 
   #writeMark(closed: boolean): Promise<void> {
     const { path, sync, boot } = this.#settings;
-    const mark = { epoch: this.epoch, head: this.#head, closed, sync, ...(boot === undefined ? {} : { boot }) };
-    return writeMark(path, { ...mark, ...this.#run });
+    const checkpoint = { epoch: this.epoch, head: this.#head, closed, sync, ...(boot === undefined ? {} : { boot }) };
+    return writeCheckpoint(path, { ...checkpoint, ...this.#run });
   }
 
   async #close(): Promise<void> {

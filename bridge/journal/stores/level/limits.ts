@@ -21,7 +21,7 @@ export interface JournalLimits {
   /** Characters of last values that are loaded at the start; those of further topics stay in the store and are not shown. */
   maxLoadedStateChars: number;
   /** Writes with messages that no one has reported as emitted; beyond it the oldest are emitted again at the next start. */
-  maxUnemittedGroups: number;
+  maxUndeliveredGroups: number;
   /** The newest entries kept in memory, in characters, so that a client a little behind costs no disk read. */
   maxTailBytes: number;
 }
@@ -37,6 +37,6 @@ export const DEFAULT_JOURNAL_LIMITS: JournalLimits = {
   maxChannels: 50_000,
   maxStateTopics: 100_000,
   maxLoadedStateChars: 128 * 1024 * 1024,
-  maxUnemittedGroups: 10_000,
+  maxUndeliveredGroups: 10_000,
   maxTailBytes: 8 * 1024 * 1024,
 };

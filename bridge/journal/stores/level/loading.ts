@@ -5,20 +5,20 @@ import { openDatabase, repairDatabase } from "../../../../platform/level/databas
 import type { Loss } from "../../../../platform/level/open-store.ts";
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import { ChannelLogs, type MetaRow } from "./channel-logs.ts";
+import { bootOfMachine, copiedSince, lossSince, readCheckpoint } from "./checkpoint.ts";
 import { findMissing } from "./continuity.ts";
+import { Deduplicator } from "./deduplicator.ts";
 import type { Waiting } from "./group.ts";
 import type { Holes } from "./holes.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
 import type { JournalLimits } from "./limits.ts";
-import { bootOfMachine, copiedSince, lossSince, readMark } from "./mark.ts";
-import { Seen } from "./seen.ts";
 import { StateTable } from "./state-table.ts";
 
 /** What of a journal is held in memory. */
 export interface LoadedJournal {
   db: Database;
   channels: ChannelLogs;
-  seen: Seen<Waiting>;
+  deduplicator: Deduplicator<Waiting>;
   states: StateTable;
   head: number;
 }
@@ -39,7 +39,7 @@ export interface LoadOptions {
  * @throws {StoreUnusableError}
  */
 export async function loadJournal({ path, limits, holes, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
-  const mark = await readMark(path);
+  const checkpoint = await readCheckpoint(path);
   const boot = await bootOfMachine();
   let { db, loss } = await openDatabase(path, WHAT);
   let loaded: Omit<LoadedJournal, "db">;
@@ -56,11 +56,11 @@ export async function loadJournal({ path, limits, holes, onDamage, logger }: Loa
   tellLeftOut(loaded.states, logger);
   const known = await db.get(META_KEY);
   const isBounded = loss !== undefined && (await concernsEntriesOnly(loss, db));
-  const behind = lossSince(mark, loaded.channels.epoch, loaded.head, boot);
-  const copied = loss === undefined && behind === undefined ? await copiedSince(path, mark) : undefined;
+  const behind = lossSince(checkpoint, loaded.channels.epoch, loaded.head, boot);
+  const copied = loss === undefined && behind === undefined ? await copiedSince(path, checkpoint) : undefined;
   if (known === undefined || (loss !== undefined && !isBounded) || behind !== undefined || copied !== undefined) {
     // Positions never go back, whatever the epoch.
-    loaded.head = Math.max(loaded.head, mark?.head ?? 0);
+    loaded.head = Math.max(loaded.head, checkpoint?.head ?? 0);
     const before = loaded.channels.epoch;
     const epoch = newEpoch();
     loaded.channels.setEpoch(epoch);
@@ -126,12 +126,12 @@ async function load(db: Database, limits: JournalLimits): Promise<Omit<LoadedJou
   const row = await db.get(META_KEY);
   const meta: MetaRow = row === undefined ? { epoch: newEpoch(), forgottenFloor: 0 } : JSON.parse(row);
   const channels = new ChannelLogs(meta, limits.maxChannels);
-  const seen = new Seen<Waiting>(limits);
+  const deduplicator = new Deduplicator<Waiting>(limits);
   const states = new StateTable(limits);
   await channels.load(db);
-  await seen.load(db);
+  await deduplicator.load(db);
   await states.load(db);
-  return { channels, seen, states, head: await headOf(db) };
+  return { channels, deduplicator, states, head: await headOf(db) };
 }
 
 async function headOf(db: Database): Promise<number> {

@@ -7,7 +7,7 @@ import { parseChunk, readChunk } from "./chunk.ts";
 import { countUpTo, isMissing, readSpan, type SpanOf } from "./continuity.ts";
 import type { Holes } from "./holes.ts";
 import { chunkKey, positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
-import type { Tail } from "./tail.ts";
+import type { RecentEntries } from "./recent-entries.ts";
 
 /** What a reader wants. */
 export interface PageRequest {
@@ -65,9 +65,9 @@ class Page {
 }
 
 /** Reads the newest entries from memory. */
-export function tailPage(tail: Tail, request: PageRequest): ReplayPage {
+export function tailPage(recentEntries: RecentEntries, request: PageRequest): ReplayPage {
   const page = new Page(request);
-  tail.read(request.after, request.until, page.takeIfWanted);
+  recentEntries.read(request.after, request.until, page.takeIfWanted);
   return page.finish();
 }
 

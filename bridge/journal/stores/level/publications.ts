@@ -1,4 +1,4 @@
-import type { JournalMessage, Unemitted } from "../../journal.ts";
+import type { JournalMessage, Undelivered } from "../../journal.ts";
 
 type Publication = NonNullable<JournalMessage["publish"]>;
 
@@ -48,10 +48,10 @@ export class PublicationsBuilder {
   }
 }
 
-export function readPublications(bytes: Uint8Array): Unemitted[] {
+export function readPublications(bytes: Uint8Array): Undelivered[] {
   const row = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const first = row.readDoubleBE(0);
-  const publications: Unemitted[] = [];
+  const publications: Undelivered[] = [];
   for (let at = HEAD_BYTES; at < row.length; ) {
     const flags = row.readUInt8(at + 4);
     const topicEnd = at + FRAME_BYTES + row.readUInt32BE(at + 5);

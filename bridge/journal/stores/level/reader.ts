@@ -4,7 +4,7 @@ import type { ReplayPage, ReplayRequest } from "../../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import type { Holes } from "./holes.ts";
 import { gatherPage, type PageRequest, scanPage, tailPage } from "./pages.ts";
-import type { Tail } from "./tail.ts";
+import type { RecentEntries } from "./recent-entries.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
@@ -15,15 +15,15 @@ const SERVED_PER_TURN = 2_000;
 export class Reader {
   readonly #channels: ChannelLogs;
   readonly #store: Store;
-  readonly #tail: Tail;
+  readonly #tail: RecentEntries;
   readonly #holes: Holes;
   #servedThisTurn = 0;
 
-  constructor(channels: ChannelLogs, store: Store, tail: Tail, holes: Holes) {
+  constructor(channels: ChannelLogs, store: Store, recentEntries: RecentEntries, holes: Holes) {
     this.#holes = holes;
     this.#channels = channels;
     this.#store = store;
-    this.#tail = tail;
+    this.#tail = recentEntries;
   }
 
   /** @throws {StoreUnavailableError} the store cannot be read */

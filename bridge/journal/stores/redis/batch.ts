@@ -1,6 +1,6 @@
 import type { Entry, JournalMessage } from "../../journal.ts";
 import { encodeEntries, MAX_CHUNK_CHARS, MAX_CHUNK_ENTRIES } from "./chunk.ts";
-import { NO_CHANNEL } from "./knowledge.ts";
+import { NO_CHANNEL } from "./journal-view.ts";
 import { encodePublications } from "./publications.ts";
 import type { Waiting } from "./waiting.ts";
 
@@ -61,11 +61,11 @@ export class Batch {
     const sessions = new Map<string, { sender: string; session: string; seqs: string; places: string }>();
     const ids: (string | number)[] = [];
     for (let index = 0; index < this.messages.length; index++) {
-      const mark = this.messages[index]?.mark;
-      if (mark === undefined) continue;
-      if ("id" in mark) ids.push(mark.id, index + 1);
+      const dedupKey = this.messages[index]?.dedupKey;
+      if (dedupKey === undefined) continue;
+      if ("id" in dedupKey) ids.push(dedupKey.id, index + 1);
       else {
-        const { name, sender, session, seq } = mark;
+        const { name, sender, session, seq } = dedupKey;
         const known = sessions.get(name);
         if (known === undefined) sessions.set(name, { sender, session, seqs: `${seq}`, places: `${index + 1}` });
         else {
@@ -85,8 +85,8 @@ export class Batch {
     const ids: string[] = [];
     let holders = "";
     for (let index = start; index < end; index++) {
-      const mark = this.messages[index]?.mark;
-      if (mark !== undefined && "id" in mark) ids.push(mark.id);
+      const dedupKey = this.messages[index]?.dedupKey;
+      if (dedupKey !== undefined && "id" in dedupKey) ids.push(dedupKey.id);
       const names = messages[index]?.channels ?? [];
       const distance = String.fromCharCode(end - 1 - index);
       // What names a channel twice is in it once.

@@ -1,6 +1,6 @@
 import { isChannelName } from "../../../../contract/topics.ts";
 import type { Recovery } from "../../journal.ts";
-import { unavailable } from "./trouble.ts";
+import { unavailable } from "./failure-reason.ts";
 
 /** A floor that retention moved, as `TRIM` says it; `forgotten` when the channel keeps nothing and was forgotten. */
 export type MovedFloor = [channel: string, floor: number, forgotten: 0 | 1];

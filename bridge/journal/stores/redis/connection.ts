@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Cluster, Redis, RedisOptions } from "ioredis";
-import { asUnavailable, unavailable } from "./trouble.ts";
+import { asUnavailable, unavailable } from "./failure-reason.ts";
 
 /** The way to Redis: see `openRedis`. */
 export interface RedisSource {

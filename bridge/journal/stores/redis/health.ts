@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { redisTrouble } from "./trouble.ts";
+import { redisFailureReason } from "./failure-reason.ts";
 
 /**
  * Whether the journal works: writing, which a write proves, and reading the log, which is how entries of other nodes
@@ -15,7 +15,7 @@ export class Health {
     this.#logger = logger;
   }
 
-  get trouble(): string | undefined {
+  get unavailableReason(): string | undefined {
     return this.#writing ?? this.#reading;
   }
 
@@ -51,15 +51,15 @@ export class Health {
   }
 
   #change(change: () => void): void {
-    const before = this.trouble;
+    const before = this.unavailableReason;
     change();
-    const { trouble } = this;
-    if (this.#closed || trouble === before) return;
-    if (trouble === undefined) this.#logger.info("journal works again");
-    else if (before === undefined) this.#logger.warn({ trouble }, "journal in trouble");
+    const { unavailableReason } = this;
+    if (this.#closed || unavailableReason === before) return;
+    if (unavailableReason === undefined) this.#logger.info("journal works again");
+    else if (before === undefined) this.#logger.warn({ unavailableReason }, "the journal takes no writes");
   }
 }
 
 function troubleOf(error: unknown): string {
-  return redisTrouble(error instanceof Error && error.cause !== undefined ? error.cause : error);
+  return redisFailureReason(error instanceof Error && error.cause !== undefined ? error.cause : error);
 }

@@ -1,7 +1,7 @@
 import { type Connection, partsOf } from "./connection.ts";
-import type { Emission } from "./emission.ts";
+import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
-import type { Knowledge } from "./knowledge.ts";
+import type { MqttOutbox } from "./mqtt-outbox.ts";
 import { BEAT } from "./scripts/life.ts";
 
 export interface HeartbeatOptions {
@@ -12,8 +12,8 @@ export interface HeartbeatOptions {
   nodeName: string;
   intervalMs: number;
   deadAfterMs: number;
-  emission: Emission;
-  knowledge: () => Knowledge;
+  mqttOutbox: MqttOutbox;
+  view: () => JournalView;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
   /** Something that a dead node left was taken over. */
@@ -60,15 +60,15 @@ export class Heartbeat {
   }
 
   async #beatOnce(isFirst: boolean): Promise<void> {
-    const { connection, keys, run, nodeName, deadAfterMs, emission, knowledge } = this.#options;
-    const known = knowledge();
+    const { connection, keys, run, nodeName, deadAfterMs, mqttOutbox, view } = this.#options;
+    const known = view();
     const { head } = known;
-    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, ...emission.takenOver];
+    const args = [keys.prefix, run, nodeName, deadAfterMs, isFirst ? 1 : 0, ...mqttOutbox.takenOver];
     const [epoch, headNow, ...taken] = partsOf(await connection.run(BEAT, keys.meta, args));
     this.#options.onWorked();
-    for (const other of taken) emission.takeOver(String(other));
+    for (const other of taken) mqttOutbox.takeOver(String(other));
     if (taken.length > 0 && !isFirst) this.#options.onTakenOver();
-    if (knowledge() !== known) return;
+    if (view() !== known) return;
     if (epoch !== known.epoch) await this.#options.onForeign(false);
     else if (Number(headNow) < head) await this.#options.onForeign(true);
   }

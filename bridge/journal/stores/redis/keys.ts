@@ -34,9 +34,9 @@ export interface JournalKeys {
   readonly excess: string;
   readonly trims: string;
   readonly state: string;
-  readonly estates: string;
+  readonly abandonedRuns: string;
   channel(name: string): string;
-  unemitted(run: string): string;
+  undelivered(run: string): string;
   partial(run: string): string;
 }
 
@@ -52,9 +52,9 @@ export function journalKeys(accessPrefix: string): JournalKeys {
     excess: `${prefix}excess`,
     trims: `${prefix}trims`,
     state: `${prefix}state`,
-    estates: `${prefix}estates`,
+    abandonedRuns: `${prefix}estates`,
     channel: (name) => `${prefix}channel:${name}`,
-    unemitted: (run) => `${prefix}unemitted:${run}`,
+    undelivered: (run) => `${prefix}unemitted:${run}`,
     partial: (run) => `${prefix}partial:${run}`,
   };
 }

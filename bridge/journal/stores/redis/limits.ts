@@ -21,7 +21,7 @@ export interface RedisJournalLimits {
   /** Characters of last values that are loaded at the start; those of further topics stay in the store and are not shown. */
   maxLoadedStateChars: number;
   /** Batches with messages that no one has reported as emitted; beyond it the oldest are emitted again after this run. */
-  maxUnemittedBatches: number;
+  maxUndeliveredBatches: number;
   /** The newest entries kept in memory, in characters, so that a client a little behind costs no call. */
   maxTailBytes: number;
   /** Chunks that retention has passed and that stay yet, for nodes that read them a little late. */
@@ -39,7 +39,7 @@ export const DEFAULT_REDIS_JOURNAL_LIMITS: RedisJournalLimits = {
   maxChannels: 50_000,
   maxStateTopics: 100_000,
   maxLoadedStateChars: 128 * 1024 * 1024,
-  maxUnemittedBatches: 10_000,
+  maxUndeliveredBatches: 10_000,
   maxTailBytes: 8 * 1024 * 1024,
   maxLingeringChunks: 1_000,
 };

@@ -2,14 +2,14 @@ import { randomBytes } from "node:crypto";
 import type { StateEntry } from "../../journal.ts";
 import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
 import { type Connection, partsOf } from "./connection.ts";
+import { unavailable } from "./failure-reason.ts";
+import { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
-import { Knowledge } from "./knowledge.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { OPEN, RENEW } from "./scripts/epoch.ts";
-import { unavailable } from "./trouble.ts";
 
 export interface Loaded {
-  knowledge: Knowledge;
+  view: JournalView;
   /** Floors that moved after this id of the stream of trims are not in it. */
   trimsId: string;
   /** Channels that keep more than `retentionEvents` entries: it may have been lowered. */
@@ -48,11 +48,11 @@ export async function load(
     const opened = partsOf(await connection.run(OPEN, keys.meta, [keys.prefix, newEpoch()])).map(String);
     const [epoch = "", head = "", stamp = "", forgottenFloor = ""] = opened;
     const place = { epoch, head: Number(head), stamp, forgottenFloor: Number(forgottenFloor) };
-    const knowledge = new Knowledge(place, limits);
+    const view = new JournalView(place, limits);
     const trimsId = await lastTrim(connection, keys);
-    const excess = await loadChannels(connection, keys, knowledge, retentionEvents);
-    await loadStates(connection, keys, knowledge);
-    if (await catchUp(connection, keys, knowledge)) return { knowledge, trimsId, excess };
+    const excess = await loadChannels(connection, keys, view, retentionEvents);
+    await loadStates(connection, keys, view);
+    if (await catchUp(connection, keys, view)) return { view, trimsId, excess };
   }
   throw unavailable("the journal in Redis changed again and again while it was read");
 }
@@ -65,7 +65,7 @@ async function lastTrim(connection: Connection, keys: JournalKeys): Promise<stri
 async function loadChannels(
   connection: Connection,
   keys: JournalKeys,
-  { channels }: Knowledge,
+  { channels }: JournalView,
   retentionEvents: number,
 ): Promise<string[]> {
   const excess: string[] = [];
@@ -77,7 +77,7 @@ async function loadChannels(
   return excess;
 }
 
-async function loadStates(connection: Connection, keys: JournalKeys, { states }: Knowledge): Promise<void> {
+async function loadStates(connection: Connection, keys: JournalKeys, { states }: JournalView): Promise<void> {
   const found = new Map<string, StateEntry>();
   await scan(connection, keys.state, (topic, value) => {
     if (!states.fits(value)) return;
@@ -116,15 +116,15 @@ async function scan(
 }
 
 /** Up to the newest position of now. @returns false when the log does not lead there */
-async function catchUp(connection: Connection, keys: JournalKeys, knowledge: Knowledge): Promise<boolean> {
+async function catchUp(connection: Connection, keys: JournalKeys, view: JournalView): Promise<boolean> {
   const [epoch, head] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
-  if (epoch !== knowledge.epoch) return false;
-  while (knowledge.head < Number(head)) {
-    const chunks = await readLog(connection, keys, knowledge.head);
+  if (epoch !== view.epoch) return false;
+  while (view.head < Number(head)) {
+    const chunks = await readLog(connection, keys, view.head);
     if (chunks.length === 0) return false;
     for (const chunk of chunks) {
-      if (chunk.base !== knowledge.head || chunk.previous !== knowledge.stamp) return false;
-      knowledge.learn(entriesOf(chunk), stampOf(chunk));
+      if (chunk.base !== view.head || chunk.previous !== view.stamp) return false;
+      view.learn(entriesOf(chunk), stampOf(chunk));
     }
   }
   return true;

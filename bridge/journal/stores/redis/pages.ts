@@ -2,8 +2,8 @@ import type { Entry, ReplayPage, ReplayRequest } from "../../journal.ts";
 import type { Channels } from "./channels.ts";
 import { type Chunk, entriesOf, readChunk } from "./chunk.ts";
 import type { Connection } from "./connection.ts";
+import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
-import type { Knowledge } from "./knowledge.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
@@ -68,9 +68,9 @@ export class PageReader {
   }
 
   /** @throws {StoreUnavailableError} Redis cannot be read */
-  async replay(request: ReplayRequest, knowledge: Knowledge): Promise<ReplayPage> {
+  async replay(request: ReplayRequest, view: JournalView): Promise<ReplayPage> {
     const { after } = request;
-    const { channels, tail, head } = knowledge;
+    const { channels, recentEntries, head } = view;
     const until = Math.min(request.until ?? head, head);
     const names = request.channels.filter((name) => channels.has(name));
     const floors = new Map(names.map((name) => [name, channels.floorOf(name)]));
@@ -89,14 +89,14 @@ export class PageReader {
         await new Promise((resolve) => setImmediate(resolve));
         this.#servedThisTurn = 0;
       }
-      if (tail.reaches(from)) {
+      if (recentEntries.reaches(from)) {
         const found = new Page(wanted);
-        tail.read(from, until, found.take);
+        recentEntries.read(from, until, found.take);
         page = found.finish();
         this.#servedThisTurn += page.entries.length + 1;
       } else {
         page = await this.#read(wanted);
-        await this.#refreshFloors(names, knowledge);
+        await this.#refreshFloors(names, view);
         // What retention removed meanwhile is not given in part.
         if (names.some((name) => channels.floorOf(name) > (floors.get(name) ?? 0)))
           page = aboveFloors(page, names, channels);
@@ -158,7 +158,7 @@ export class PageReader {
   }
 
   /** What was removed while the page was read, the floors of now tell. */
-  async #refreshFloors(names: readonly string[], { channels }: Knowledge): Promise<void> {
+  async #refreshFloors(names: readonly string[], { channels }: JournalView): Promise<void> {
     const { meta, floors, kept } = this.#keys;
     const [forgotten, floorsNow, keptNow] = await this.#connection.do((redis) =>
       Promise.all([redis.hget(meta, "forgotten"), redis.hmget(floors, ...names), redis.hmget(kept, ...names)]),

@@ -3,16 +3,16 @@ import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
 import type { Callbacks } from "./callbacks.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
-import type { Emission } from "./emission.ts";
-import type { Knowledge } from "./knowledge.ts";
+import type { JournalView } from "./journal-view.ts";
 import type { Fit } from "./log-reader.ts";
+import type { MqttOutbox } from "./mqtt-outbox.ts";
 import type { Writer } from "./writer.ts";
 
 export interface PublisherOptions {
   /** This run of this node. */
   run: string;
-  emission: Emission;
-  knowledge: () => Knowledge;
+  mqttOutbox: MqttOutbox;
+  view: () => JournalView;
   writer: () => Writer;
   followers: Callbacks<[entries: readonly Entry[]]>;
   /** `unemitted` has more to give. */
@@ -44,8 +44,8 @@ export class Publisher {
 
   /** A batch of this node is in the log behind `base`, where `previous` was the stamp. */
   appended(batch: Batch, base: number, previous: string): void {
-    const { knowledge, run } = this.#options;
-    const { head, stamp } = knowledge();
+    const { view, run } = this.#options;
+    const { head, stamp } = view();
     this.#bases.set(batch, base);
     if (this.#published.has(batch)) return;
     // Of some of it the log may have been read before the answer.
@@ -59,10 +59,10 @@ export class Publisher {
 
   /** What the log holds behind what this node has published. */
   arrived(chunks: readonly Chunk[]): Fit {
-    const { knowledge, run, writer, emission } = this.#options;
+    const { view, run, writer, mqttOutbox } = this.#options;
     const entries: Entry[] = [];
     const completed: [Batch, number][] = [];
-    let { head, stamp } = knowledge();
+    let { head, stamp } = view();
     let fit: Fit = "next";
     let hasOrphans = false;
     for (const chunk of chunks) {
@@ -79,7 +79,7 @@ export class Publisher {
       } else {
         entries.push(...entriesOf(chunk));
         if (chunk.run === run) {
-          emission.addOrphan(base);
+          mqttOutbox.addOrphan(base);
           hasOrphans = true;
         }
       }
@@ -93,8 +93,8 @@ export class Publisher {
   }
 
   #publish(entries: readonly Entry[], stamp: string): void {
-    const { knowledge, followers, logger } = this.#options;
-    const topic = knowledge().learn(entries, stamp);
+    const { view, followers, logger } = this.#options;
+    const topic = view().learn(entries, stamp);
     if (topic !== undefined && !this.#hasWarnedOfRoom) {
       this.#hasWarnedOfRoom = true;
       logger.warn({ topic }, "too many retained topics: the state of further ones is not kept");
@@ -103,15 +103,15 @@ export class Publisher {
   }
 
   #completed(batch: Batch, base: number): void {
-    const { writer, emission, logger } = this.#options;
+    const { writer, mqttOutbox, logger } = this.#options;
     this.#published.add(batch);
     if (writer().sent(batch.number) !== batch) {
       // Its senders were told that it failed, and will be told of a repetition.
-      emission.addOrphan(base);
+      mqttOutbox.addOrphan(base);
       this.#options.onOrphan();
       return;
     }
-    if (batch.toEmit.length > 0 && !emission.add(base, batch.toEmit))
+    if (batch.toEmit.length > 0 && !mqttOutbox.add(base, batch.toEmit))
       logger.warn("messages are not reported as emitted, the oldest will be emitted again after this run");
     writer().published(batch, base);
     this.#options.onAppended(batch.size);

@@ -9,22 +9,22 @@ import type {
   ReplayPage,
   ReplayRequest,
   StateEntry,
-  Unemitted,
+  Undelivered,
 } from "../../journal.ts";
 import { tellLeftOut } from "../level/loading.ts";
 import { Callbacks } from "./callbacks.ts";
 import { Connection, type RedisSource } from "./connection.ts";
-import { Emission } from "./emission.ts";
+import { redisFailureReason, unavailable } from "./failure-reason.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
 import { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 import { type Loaded, load, renewEpoch } from "./loading.ts";
 import { LogReader } from "./log-reader.ts";
+import { MqttOutbox } from "./mqtt-outbox.ts";
 import { PageReader } from "./pages.ts";
 import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
-import { redisTrouble, unavailable } from "./trouble.ts";
 import { Writer } from "./writer.ts";
 
 export type { RedisSource } from "./connection.ts";
@@ -106,7 +106,7 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
   try {
     await Promise.all([writing.ready(waits.openTimeoutMs), reading.ready(waits.openTimeoutMs)]);
     const loaded = await load(reading, keys, limits, retentionEvents);
-    tellLeftOut(loaded.knowledge.states, settings.logger);
+    tellLeftOut(loaded.view.states, settings.logger);
     const journal = new RedisJournal(loaded, { writing, reading, keys }, settings);
     await journal.start();
     return journal;
@@ -129,7 +129,7 @@ class RedisJournal implements Journal {
   readonly #settings: Settings;
   readonly #links: Links;
   readonly #health: Health;
-  readonly #emission: Emission;
+  readonly #emission: MqttOutbox;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
   readonly #log: LogReader;
@@ -159,16 +159,16 @@ class RedisJournal implements Journal {
     // Random, new at each start.
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
-    const knowledge = () => this.#loaded.knowledge;
+    const view = () => this.#loaded.view;
     const onForeign = (lost: boolean) => this.#reload(lost);
     const isSuperseded = (topic: string, position: number, isClear: boolean) =>
       this.#isSuperseded(topic, position, isClear);
-    this.#emission = new Emission({ run, keys, maxBatches: limits.maxUnemittedBatches, isSuperseded });
-    const emission = this.#emission;
+    this.#emission = new MqttOutbox({ run, keys, maxBatches: limits.maxUndeliveredBatches, isSuperseded });
+    const mqttOutbox = this.#emission;
     this.#publisher = new Publisher({
       run,
-      emission,
-      knowledge,
+      mqttOutbox,
+      view,
       writer: () => this.#writer,
       followers: this.#followers,
       onOrphan: () => this.#unemittedListeners.call(),
@@ -180,8 +180,8 @@ class RedisJournal implements Journal {
       connection: writing,
       keys,
       run,
-      emission,
-      knowledge,
+      mqttOutbox,
+      view,
       refusal: () => this.#refusal(),
       onAppended: (batch, base, previous) => this.#publisher.appended(batch, base, previous),
       onForeign,
@@ -194,7 +194,7 @@ class RedisJournal implements Journal {
       ...waits,
       place: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
       onChunks: (chunks) => this.#publisher.arrived(chunks),
-      onFloors: (floors) => knowledge().channels.moved(floors),
+      onFloors: (floors) => view().channels.moved(floors),
       onForeign: (fit) => this.#reload(fit === "lost"),
       onFailed: (error) => health.readFailed(error),
       onWorked: () => health.readWorked(),
@@ -205,7 +205,7 @@ class RedisJournal implements Journal {
       ...settings,
       connection: writing,
       keys,
-      knowledge,
+      view,
       isClosing: () => this.#closing !== undefined,
       onForeign: () => this.#reload(false),
     });
@@ -216,8 +216,8 @@ class RedisJournal implements Journal {
       nodeName,
       intervalMs: waits.heartbeatMs,
       deadAfterMs: waits.deadAfterMs,
-      emission,
-      knowledge,
+      mqttOutbox,
+      view,
       onFailed: (error) => health.writeFailed(error),
       onWorked: () => health.writeWorked(),
       onTakenOver: () => this.#unemittedListeners.call(),
@@ -236,27 +236,27 @@ class RedisJournal implements Journal {
   }
 
   get epoch(): string {
-    return this.#loaded.knowledge.epoch;
+    return this.#loaded.view.epoch;
   }
 
   get head(): number {
-    return this.#loaded.knowledge.head;
+    return this.#loaded.view.head;
   }
 
-  get trouble(): string | undefined {
-    return this.#closing === undefined ? this.#health.trouble : "the journal is closed";
+  get unavailableReason(): string | undefined {
+    return this.#closing === undefined ? this.#health.unavailableReason : "the journal is closed";
   }
 
   hasChannel(channel: string): boolean {
-    return this.#loaded.knowledge.channels.has(channel);
+    return this.#loaded.view.channels.has(channel);
   }
 
   channelNames(): Iterable<string> {
-    return this.#loaded.knowledge.channels.names();
+    return this.#loaded.view.channels.names();
   }
 
   get freeChannels(): number {
-    return this.#loaded.knowledge.channels.free;
+    return this.#loaded.view.channels.free;
   }
 
   append(message: JournalMessage): Promise<Appended> {
@@ -273,23 +273,23 @@ class RedisJournal implements Journal {
 
   async replay(request: ReplayRequest): Promise<ReplayPage> {
     this.#assertOpen();
-    return await this.#pages.replay(request, this.#loaded.knowledge);
+    return await this.#pages.replay(request, this.#loaded.view);
   }
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {
-    return this.#loaded.knowledge.channels.recovery(channel, since, this.epoch, this.head);
+    return this.#loaded.view.channels.recovery(channel, since, this.epoch, this.head);
   }
 
   snapshot(channel: string): readonly StateEntry[] {
-    return this.#loaded.knowledge.states.snapshot(channel);
+    return this.#loaded.view.states.snapshot(channel);
   }
 
   state(topic: string): StateEntry | undefined {
-    return this.#loaded.knowledge.states.get(topic);
+    return this.#loaded.view.states.get(topic);
   }
 
-  emitted(position: number): void {
-    if (!this.#emission.emitted(position) || this.#emittedTimer !== undefined) return;
+  delivered(position: number): void {
+    if (!this.#emission.delivered(position) || this.#emittedTimer !== undefined) return;
     this.#emittedTimer = setTimeout(() => {
       this.#emittedTimer = undefined;
       // What cannot be written now goes with a later write.
@@ -297,11 +297,11 @@ class RedisJournal implements Journal {
     }, EMITTED_IDLE_MS).unref();
   }
 
-  unemitted(): AsyncIterable<Unemitted> {
-    return this.#emission.unemitted(this.#links.reading);
+  undelivered(): AsyncIterable<Undelivered> {
+    return this.#emission.undelivered(this.#links.reading);
   }
 
-  onUnemitted(listener: () => void): () => void {
+  onUndelivered(listener: () => void): () => void {
     return this.#unemittedListeners.add(listener);
   }
 
@@ -330,11 +330,11 @@ class RedisJournal implements Journal {
   async #reloadOnce(lost: boolean): Promise<void> {
     const { reading, keys } = this.#links;
     const { limits, retentionEvents, logger } = this.#settings;
-    const before = this.#loaded.knowledge;
+    const before = this.#loaded.view;
     if (lost) await renewEpoch(reading, keys, before.epoch);
     const loaded = await load(reading, keys, limits, retentionEvents);
-    tellLeftOut(loaded.knowledge.states, logger);
-    const { epoch, head } = loaded.knowledge;
+    tellLeftOut(loaded.view.states, logger);
+    const { epoch, head } = loaded.view;
     const isOther = epoch !== before.epoch;
     const ownRows = isOther ? await this.#emission.ownRows(reading) : [];
     this.#loaded = loaded;
@@ -376,7 +376,7 @@ class RedisJournal implements Journal {
   /** Why an append need not be tried. */
   #refusal(): string | undefined {
     if (this.#links.writing.isReady) return undefined;
-    return this.#health.trouble ?? redisTrouble(new Error("Connection is closed."));
+    return this.#health.unavailableReason ?? redisFailureReason(new Error("Connection is closed."));
   }
 
   async #close(): Promise<void> {

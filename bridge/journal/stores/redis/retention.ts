@@ -1,7 +1,7 @@
 import type { MovedFloor } from "./channels.ts";
 import { type Connection, partsOf } from "./connection.ts";
+import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
-import type { Knowledge } from "./knowledge.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts/trim.ts";
 
@@ -18,7 +18,7 @@ export interface RetentionOptions {
   limits: RedisJournalLimits;
   /** The time, milliseconds since 1970. */
   now: () => number;
-  knowledge: () => Knowledge;
+  view: () => JournalView;
   /** True when no further work should be begun. */
   isClosing: () => boolean;
   /** The journal is not the one that is known. */
@@ -53,11 +53,11 @@ export class Retention {
   }
 
   async #trim(): Promise<number> {
-    const { connection, keys, retentionEvents, retentionHours, now, limits, knowledge, isClosing } = this.#options;
+    const { connection, keys, retentionEvents, retentionHours, now, limits, view, isClosing } = this.#options;
     const cutoff = now() - retentionHours * 3_600_000;
     let gone = 0;
     for (;;) {
-      const known = knowledge();
+      const known = view();
       const reply = await connection.run(TRIM, keys.meta, [
         ...[keys.prefix, known.epoch, Number.isFinite(retentionEvents) ? retentionEvents : -1],
         ...[Number.isFinite(cutoff) ? cutoff : -1, TRIM_BUDGET, limits.maxChannels, limits.maxLingeringChunks],

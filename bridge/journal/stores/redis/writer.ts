@@ -2,13 +2,13 @@ import type { Appended, JournalMessage } from "../../journal.ts";
 import { Batch } from "./batch.ts";
 import { MAX_ENTRY_CHANNELS } from "./chunk.ts";
 import { type Connection, partsOf, type Reply } from "./connection.ts";
-import type { Emission } from "./emission.ts";
+import { asUnavailable, unavailable } from "./failure-reason.ts";
+import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
-import type { Knowledge } from "./knowledge.ts";
 import type { RedisJournalLimits } from "./limits.ts";
+import type { MqttOutbox } from "./mqtt-outbox.ts";
 import { APPEND } from "./scripts/append.ts";
-import { asUnavailable, unavailable } from "./trouble.ts";
-import { markOf, type Waiter, type Waiting } from "./waiting.ts";
+import { dedupKeyOf, type Waiter, type Waiting } from "./waiting.ts";
 
 export interface WriterOptions {
   connection: Connection;
@@ -19,8 +19,8 @@ export interface WriterOptions {
   /** The most entries of a channel; Infinity for no limit. */
   retentionEvents: number;
   now: () => number;
-  emission: Emission;
-  knowledge: () => Knowledge;
+  mqttOutbox: MqttOutbox;
+  view: () => JournalView;
   /** Undefined while appends may be tried; else why not. */
   refusal: () => string | undefined;
   /** A batch is in the log, behind `base`; `previous` is the stamp before it. Its entries are not published yet. */
@@ -65,14 +65,14 @@ export class Writer {
    * @throws {StoreUnavailableError} Redis is away, too much waits already, or one channel too many
    */
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
-    const { limits, knowledge, refusal } = this.#options;
+    const { limits, view, refusal } = this.#options;
     const refused = refusal();
     if (refused !== undefined) throw unavailable(refused);
     if (this.#entries >= limits.maxWaitingMessages || this.#bytes >= limits.maxWaitingBytes)
       throw unavailable(`${this.#entries} messages wait for Redis already: it is too slow for what comes in`);
-    checkChannels(message, knowledge());
-    const mark = markOf(message.origin);
-    const found = mark === undefined ? undefined : this.#marked.get(mark.key);
+    checkChannels(message, view());
+    const dedupKey = dedupKeyOf(message.origin);
+    const found = dedupKey === undefined ? undefined : this.#marked.get(dedupKey.key);
     this.#entries++;
     if (found !== undefined) {
       found.repetitions ??= [];
@@ -80,9 +80,9 @@ export class Writer {
       return;
     }
     const cost = message.topic.length + message.body.length + (message.publish?.payload.byteLength ?? 0);
-    const waiting: Waiting = { message, mark, cost, resolve, reject, repetitions: undefined };
+    const waiting: Waiting = { message, dedupKey, cost, resolve, reject, repetitions: undefined };
     this.#bytes += cost;
-    if (mark !== undefined) this.#marked.set(mark.key, waiting);
+    if (dedupKey !== undefined) this.#marked.set(dedupKey.key, waiting);
     this.#waiting.push(waiting);
     this.#writing ??= this.#writeAll();
   }
@@ -131,7 +131,7 @@ export class Writer {
 
   /** Never rejects: those who wait are told. */
   async #write(taken: Waiting[]): Promise<void> {
-    const { connection, keys, run, limits, retentionEvents, now, emission } = this.#options;
+    const { connection, keys, run, limits, retentionEvents, now, mqttOutbox } = this.#options;
     let messages = taken;
     for (let attempt = 0; messages.length > 0; attempt++) {
       const batch = new Batch(++this.#batches, messages, now());
@@ -139,13 +139,13 @@ export class Writer {
         this.#refuse(batch, unavailable("the journal changed again and again while it was written"));
         return;
       }
-      const emitted = emission.takeDone();
-      const { epoch, head, stamp } = this.#options.knowledge();
+      const delivered = mqttOutbox.takeDone();
+      const { epoch, head, stamp } = this.#options.view();
       const args: (string | number | Buffer)[] = [keys.prefix, epoch, run, batch.number, head, stamp, batch.acceptedAt];
       args.push(limits.maxStateTopics, Number.isFinite(retentionEvents) ? retentionEvents : -1);
       args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRuns);
       batch.putArguments(args);
-      args.push(emitted.length, ...emitted);
+      args.push(delivered.length, ...delivered);
       this.#sent.set(batch.number, batch);
       let answer: Reply;
       try {
@@ -153,7 +153,7 @@ export class Writer {
         if (refused !== undefined) throw unavailable(refused);
         answer = await connection.run(APPEND, keys.meta, args);
       } catch (error) {
-        emission.giveBack(emitted);
+        mqttOutbox.giveBack(delivered);
         this.#options.onFailed(error);
         this.#refuse(batch, asUnavailable(error));
         return;
@@ -164,7 +164,7 @@ export class Writer {
         this.#accepted(batch, Number(details[0]), String(details[1]));
         return;
       }
-      emission.giveBack(emitted);
+      mqttOutbox.giveBack(delivered);
       this.#sent.delete(batch.number);
       if (verdict === "repeated") messages = this.#withoutRepeated(messages, details);
       else {
@@ -222,8 +222,8 @@ export class Writer {
     this.#settle();
   }
 
-  #release({ mark, cost, repetitions }: Waiting): void {
-    if (mark !== undefined) this.#marked.delete(mark.key);
+  #release({ dedupKey, cost, repetitions }: Waiting): void {
+    if (dedupKey !== undefined) this.#marked.delete(dedupKey.key);
     this.#bytes -= cost;
     this.#entries -= 1 + (repetitions?.length ?? 0);
   }
@@ -234,8 +234,8 @@ export class Writer {
   }
 }
 
-function checkChannels({ channels, topic }: JournalMessage, knowledge: Knowledge): void {
+function checkChannels({ channels, topic }: JournalMessage, view: JournalView): void {
   if (channels.length > MAX_ENTRY_CHANNELS)
     throw new RangeError(`${topic} is in ${channels.length} channels, more than the journal's ${MAX_ENTRY_CHANNELS}`);
-  for (const channel of channels) knowledge.channels.check(channel);
+  for (const channel of channels) view.channels.check(channel);
 }

@@ -1,4 +1,4 @@
-import type { Unemitted } from "../../journal.ts";
+import type { Undelivered } from "../../journal.ts";
 import type { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { decodePublications } from "./publications.ts";
@@ -21,7 +21,7 @@ const ROWS_PER_READ = 4;
 /** Rows removed in one command. */
 const ROWS_PER_WRITE = 500;
 
-export interface EmissionOptions {
+export interface MqttOutboxOptions {
   /** This run of this node. */
   run: string;
   keys: JournalKeys;
@@ -35,8 +35,8 @@ export interface EmissionOptions {
  * last of them was emitted; which of them were is written only when there is time to. What a run that ended has left,
  * another run takes over: so after a crash some are emitted again, and none is forgotten.
  */
-export class Emission {
-  readonly #options: EmissionOptions;
+export class MqttOutbox {
+  readonly #options: MqttOutboxOptions;
   /** Of this run, in order of position; those before `#start` are through. */
   #groups: Group[] = [];
   #start = 0;
@@ -49,7 +49,7 @@ export class Emission {
   /** Rows that are through, to be removed. */
   #done: Group[] = [];
 
-  constructor(options: EmissionOptions) {
+  constructor(options: MqttOutboxOptions) {
     this.#options = options;
   }
 
@@ -95,7 +95,7 @@ export class Emission {
   /** What is stored of this run. */
   async ownRows(connection: Connection): Promise<number[]> {
     const { keys, run } = this.#options;
-    return (await connection.do((redis) => redis.hkeys(keys.unemitted(run)))).map(Number);
+    return (await connection.do((redis) => redis.hkeys(keys.undelivered(run)))).map(Number);
   }
 
   /** A batch of this run is in the log, but its senders were told that it failed: they will be told of a repetition. */
@@ -104,7 +104,7 @@ export class Emission {
   }
 
   /** @returns whether there is something to write */
-  emitted(position: number): boolean {
+  delivered(position: number): boolean {
     const group = this.#earlierOf.get(position) ?? this.#groupOf(position);
     if (group?.open.delete(position) !== true) return false;
     this.#earlierOf.delete(position);
@@ -144,7 +144,7 @@ export class Emission {
         for (const [run, rows] of byRun(done)) {
           for (let at = 0; at < rows.length; at += ROWS_PER_WRITE) {
             const names = rows.slice(at, at + ROWS_PER_WRITE).map(({ base }) => String(base));
-            await Promise.all([redis.hdel(keys.unemitted(run), ...names), redis.hdel(keys.partial(run), ...names)]);
+            await Promise.all([redis.hdel(keys.undelivered(run), ...names), redis.hdel(keys.partial(run), ...names)]);
           }
         }
         for (const [run, rows] of byRun(partial)) {
@@ -168,11 +168,11 @@ export class Emission {
   }
 
   /** What runs that ended, and lost answers, have left to emit; in order. */
-  async *unemitted(connection: Connection): AsyncGenerator<Unemitted> {
+  async *undelivered(connection: Connection): AsyncGenerator<Undelivered> {
     const { run: own } = this.#options;
     const rows = [...this.#orphans].map((base) => ({ run: own, base }));
     for (const run of this.#takenOver) {
-      const names = await connection.do((redis) => redis.hkeys(this.#options.keys.unemitted(run)));
+      const names = await connection.do((redis) => redis.hkeys(this.#options.keys.undelivered(run)));
       for (const name of names) rows.push({ run, base: Number(name) });
     }
     rows.sort((a, b) => a.base - b.base);
@@ -184,11 +184,11 @@ export class Emission {
     for (const base of this.#orphans) if (!this.#earlier.has(`${own} ${base}`)) this.#orphans.delete(base);
   }
 
-  async #read(connection: Connection, run: string, base: number): Promise<Unemitted[]> {
+  async #read(connection: Connection, run: string, base: number): Promise<Undelivered[]> {
     const { keys, isSuperseded } = this.#options;
     const name = String(base);
     const [value, partial] = await connection.do((redis) =>
-      Promise.all([redis.hgetBuffer(keys.unemitted(run), name), redis.hget(keys.partial(run), name)]),
+      Promise.all([redis.hgetBuffer(keys.undelivered(run), name), redis.hget(keys.partial(run), name)]),
     );
     if (value === null) return [];
     const publications = decodePublications(value);

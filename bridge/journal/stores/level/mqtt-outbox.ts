@@ -1,5 +1,5 @@
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
-import type { Unemitted } from "../../journal.ts";
+import type { Undelivered } from "../../journal.ts";
 import { emittedKey, positionOfKey, unemittedKey } from "./keys.ts";
 import { readPublications } from "./publications.ts";
 
@@ -24,7 +24,7 @@ const ROWS_PER_READ = 4;
  * Remembers what is to be emitted. A write's publications are one row, which goes when the last of them was emitted;
  * which of them were is written only when there is time to. So a crash in between emits some of them again.
  */
-export class Emission {
+export class MqttOutbox {
   /** Of this run, in order of position; those before `#start` are through. */
   #groups: Group[] = [];
   #start = 0;
@@ -51,7 +51,7 @@ export class Emission {
   }
 
   /** @returns whether there is something to write */
-  emitted(position: number, set: WriteSet): boolean {
+  delivered(position: number, set: WriteSet): boolean {
     const group = this.#earlierOf.get(position) ?? this.#groupOf(position);
     if (group?.open.delete(position) !== true) return false;
     this.#earlierOf.delete(position);
@@ -72,7 +72,7 @@ export class Emission {
   }
 
   /** What earlier runs left, up to and with a position, in order. */
-  async *unemitted(store: ReadableStore, until: number): AsyncGenerator<Unemitted> {
+  async *undelivered(store: ReadableStore, until: number): AsyncGenerator<Undelivered> {
     let after = 0;
     for (;;) {
       const range = { gt: unemittedKey(after), lte: unemittedKey(until), limit: ROWS_PER_READ };
@@ -88,7 +88,7 @@ export class Emission {
     }
   }
 
-  async #register(store: ReadableStore, last: number, publications: readonly Unemitted[]): Promise<Set<number>> {
+  async #register(store: ReadableStore, last: number, publications: readonly Undelivered[]): Promise<Set<number>> {
     const row = await store.read((db) => db.get(emittedKey(last)));
     const positions: number[] = row === undefined ? publications.map(({ position }) => position) : JSON.parse(row);
     const open = new Set(positions);

@@ -23,7 +23,7 @@ const markSchema = z.object({
   nextRun: z.string().optional(),
 });
 
-export type Mark = z.infer<typeof markSchema>;
+export type Checkpoint = z.infer<typeof markSchema>;
 
 const FILE = "mark.json";
 /**
@@ -35,7 +35,7 @@ const RUN_FILE = "run";
 const RESTORED_FILE = "restored";
 
 /** Undefined when there is none, or none that can be read. */
-export async function readMark(path: string): Promise<Mark | undefined> {
+export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   try {
     return markSchema.parse(JSON.parse(await readFile(join(path, FILE), "utf8")));
   } catch {
@@ -44,9 +44,9 @@ export async function readMark(path: string): Promise<Mark | undefined> {
 }
 
 /** Replaces the mark as a whole. */
-export async function writeMark(path: string, mark: Mark): Promise<void> {
+export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const file = join(path, FILE);
-  await writeFile(`${file}.new`, JSON.stringify(mark), { mode: 0o600 });
+  await writeFile(`${file}.new`, JSON.stringify(checkpoint), { mode: 0o600 });
   await rename(`${file}.new`, file);
 }
 
@@ -60,10 +60,10 @@ export async function bootOfMachine(): Promise<string | undefined> {
 }
 
 /** Why the store must be taken to have lost entries that were acknowledged, or undefined. */
-export function lossSince(mark: Mark | undefined, epoch: string, head: number, boot: string | undefined) {
-  if (mark === undefined || mark.epoch !== epoch) return undefined;
-  if (head < mark.head) return `it ends at position ${head}, and had reached ${mark.head}`;
-  if (!mark.closed && !mark.sync && (boot === undefined || boot !== mark.boot))
+export function lossSince(checkpoint: Checkpoint | undefined, epoch: string, head: number, boot: string | undefined) {
+  if (checkpoint === undefined || checkpoint.epoch !== epoch) return undefined;
+  if (head < checkpoint.head) return `it ends at position ${head}, and had reached ${checkpoint.head}`;
+  if (!checkpoint.closed && !checkpoint.sync && (boot === undefined || boot !== checkpoint.boot))
     return "the machine stopped while the journal ran without sync";
   return undefined;
 }
@@ -72,29 +72,32 @@ export function lossSince(mark: Mark | undefined, epoch: string, head: number, b
  * Why the folder must be taken for a copy that was put back, or undefined. `chmod`, `chown` and hard links change the time
  * as well: then a new epoch begins without need, which costs clients a gap that is none.
  */
-export async function copiedSince(path: string, mark: Mark | undefined): Promise<string | undefined> {
+export async function copiedSince(path: string, checkpoint: Checkpoint | undefined): Promise<string | undefined> {
   if ((await stat(join(path, RESTORED_FILE)).catch(() => undefined)) !== undefined)
     return "it was restored from a backup";
-  if (mark?.run === undefined) return undefined;
+  if (checkpoint?.run === undefined) return undefined;
   const run = await readRun(path);
-  if (run !== undefined && run.id === mark.nextRun) return undefined;
-  return run?.id === mark.run.id && run.changedAtMs === mark.run.changedAtMs
+  if (run !== undefined && run.id === checkpoint.nextRun) return undefined;
+  return run?.id === checkpoint.run.id && run.changedAtMs === checkpoint.run.changedAtMs
     ? undefined
     : "its folder was copied, or put back from a copy";
 }
 
-/** Marks the folder as this run's. @param mark writes the mark @returns what the mark must say from now on */
-export async function beginRun(path: string, mark: (part: Partial<Mark>) => Promise<void>): Promise<Partial<Mark>> {
+/** Marks the folder as this run's. @param checkpoint writes the mark @returns what the mark must say from now on */
+export async function beginRun(
+  path: string,
+  checkpoint: (part: Partial<Checkpoint>) => Promise<void>,
+): Promise<Partial<Checkpoint>> {
   const id = randomBytes(9).toString("base64url");
   // First: after a crash in between both the old run file and the new one are known.
-  const before = await readMark(path);
-  await mark({ ...(before?.run === undefined ? {} : { run: before.run }), nextRun: id });
+  const before = await readCheckpoint(path);
+  await checkpoint({ ...(before?.run === undefined ? {} : { run: before.run }), nextRun: id });
   const file = join(path, RUN_FILE);
   await writeFile(`${file}.new`, id, { mode: 0o600 });
   await rename(`${file}.new`, file);
   const run = await readRun(path);
   const part = run === undefined ? {} : { run };
-  await mark(part);
+  await checkpoint(part);
   await rm(join(path, RESTORED_FILE), { force: true });
   return part;
 }
@@ -104,7 +107,7 @@ export async function markRestored(path: string): Promise<void> {
   await writeFile(join(path, RESTORED_FILE), "", { mode: 0o600 });
 }
 
-async function readRun(path: string): Promise<Mark["run"]> {
+async function readRun(path: string): Promise<Checkpoint["run"]> {
   const file = join(path, RUN_FILE);
   try {
     return { id: await readFile(file, "utf8"), changedAtMs: (await stat(file)).ctimeMs };

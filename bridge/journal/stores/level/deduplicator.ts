@@ -20,14 +20,14 @@ interface Session<Waiting> {
 }
 
 /** How a message is recognised: by sequence number, else by id, else not at all. */
-export interface Mark<Waiting> {
+export interface DedupKey<Waiting> {
   readonly session: Session<Waiting> | undefined;
   readonly seq: number;
   readonly idKey: string | undefined;
 }
 
-interface Marked<Waiting> {
-  readonly mark: Mark<Waiting> | undefined;
+interface Deduplicated<Waiting> {
+  readonly dedupKey: DedupKey<Waiting> | undefined;
 }
 
 type SessionRow = [position: number, ...runs: number[]];
@@ -40,7 +40,7 @@ type SessionRow = [position: number, ...runs: number[]];
  * taken for a repetition. Ids and sessions belong to their sender: no one can suppress the messages of another, nor, by
  * naming many, make the repetitions of another be forgotten.
  */
-export class Seen<Waiting> {
+export class Deduplicator<Waiting> {
   readonly #sessions: SessionTable<Session<Waiting>>;
   /** Those that are not in the table and have messages that wait, by key. */
   readonly #coming = new Map<string, Session<Waiting>>();
@@ -54,7 +54,7 @@ export class Seen<Waiting> {
     this.#maxSeqRuns = maxSeqRuns;
   }
 
-  markOf(origin: MessageOrigin): Mark<Waiting> | undefined {
+  dedupKeyOf(origin: MessageOrigin): DedupKey<Waiting> | undefined {
     const { sender, session, seq, id } = origin;
     if (session !== undefined && seq !== undefined && Number.isSafeInteger(seq) && seq >= 0)
       return { session: this.#session(sender, session), seq, idKey: undefined };
@@ -62,33 +62,36 @@ export class Seen<Waiting> {
   }
 
   /** `seen` when the message is durable; else what waits for its being so; undefined when it is new, as far as memory knows. */
-  find(mark: Mark<Waiting>): "seen" | Waiting | undefined {
-    if (mark.session === undefined) return mark.idKey === undefined ? undefined : this.#waitingIds.get(mark.idKey);
-    return mark.session.waiting.get(mark.seq) ?? (includes(mark.session.runs, mark.seq) ? "seen" : undefined);
+  find(dedupKey: DedupKey<Waiting>): "seen" | Waiting | undefined {
+    if (dedupKey.session === undefined)
+      return dedupKey.idKey === undefined ? undefined : this.#waitingIds.get(dedupKey.idKey);
+    return (
+      dedupKey.session.waiting.get(dedupKey.seq) ?? (includes(dedupKey.session.runs, dedupKey.seq) ? "seen" : undefined)
+    );
   }
 
-  wait(mark: Mark<Waiting>, waiting: Waiting): void {
-    if (mark.session !== undefined) mark.session.waiting.set(mark.seq, waiting);
-    else if (mark.idKey !== undefined) this.#waitingIds.set(mark.idKey, waiting);
+  wait(dedupKey: DedupKey<Waiting>, waiting: Waiting): void {
+    if (dedupKey.session !== undefined) dedupKey.session.waiting.set(dedupKey.seq, waiting);
+    else if (dedupKey.idKey !== undefined) this.#waitingIds.set(dedupKey.idKey, waiting);
   }
 
   /** The message joins the write under way. */
-  writing(mark: Mark<Waiting>, position: number, set: WriteSet): void {
-    if (mark.session === undefined) {
-      if (mark.idKey !== undefined) set.put(mark.idKey, String(position));
+  writing(dedupKey: DedupKey<Waiting>, position: number, set: WriteSet): void {
+    if (dedupKey.session === undefined) {
+      if (dedupKey.idKey !== undefined) set.put(dedupKey.idKey, String(position));
       return;
     }
-    mark.session.runsBefore ??= mark.session.runs.slice();
-    insert(mark.session.runs, mark.seq, this.#maxSeqRuns);
+    dedupKey.session.runsBefore ??= dedupKey.session.runs.slice();
+    insert(dedupKey.session.runs, dedupKey.seq, this.#maxSeqRuns);
   }
 
   /** Adds the rows of the sessions of the write under way. */
-  putSessions(messages: readonly Marked<Waiting>[], position: number, set: WriteSet): void {
+  putSessions(messages: readonly Deduplicated<Waiting>[], position: number, set: WriteSet): void {
     for (const key of this.#tooMany) set.del(key);
     this.#tooMany = [];
     const put = new Set<Session<Waiting>>();
-    for (const { mark } of messages) {
-      const session = mark?.session;
+    for (const { dedupKey } of messages) {
+      const session = dedupKey?.session;
       if (session === undefined || put.has(session)) continue;
       put.add(session);
       set.put(session.key, sessionRow(position, session.runs));
@@ -100,13 +103,13 @@ export class Seen<Waiting> {
   }
 
   /** The write came to an end; what it held is durable or never was. */
-  written(messages: readonly Marked<Waiting>[], kept: boolean): void {
-    for (const { mark } of messages) {
-      if (mark === undefined) continue;
-      if (mark.idKey !== undefined) this.#waitingIds.delete(mark.idKey);
-      const { session } = mark;
+  written(messages: readonly Deduplicated<Waiting>[], kept: boolean): void {
+    for (const { dedupKey } of messages) {
+      if (dedupKey === undefined) continue;
+      if (dedupKey.idKey !== undefined) this.#waitingIds.delete(dedupKey.idKey);
+      const { session } = dedupKey;
       if (session === undefined) continue;
-      session.waiting.delete(mark.seq);
+      session.waiting.delete(dedupKey.seq);
       if (session.runsBefore !== undefined) {
         if (!kept) session.runs = session.runsBefore;
         session.runsBefore = undefined;

@@ -18,18 +18,18 @@ const TROUBLES: readonly [said: RegExp, meaning: string][] = [
 ];
 
 /** Why the journal cannot be written, in words for an operator. */
-export function redisTrouble(error: unknown): string {
+export function redisFailureReason(error: unknown): string {
   const text =
     error instanceof Error ? `${error.name === "Error" ? "" : `${error.name} `}${error.message}` : `${error}`;
   const [, meaning] = TROUBLES.find(([said]) => said.test(text)) ?? [];
   return meaning === undefined ? `Redis refuses: ${text}` : `${meaning}; the journal goes on by itself`;
 }
 
-export function unavailable(trouble: string, cause?: unknown): StoreUnavailableError {
-  return new StoreUnavailableError(trouble, cause === undefined ? undefined : { cause });
+export function unavailable(unavailableReason: string, cause?: unknown): StoreUnavailableError {
+  return new StoreUnavailableError(unavailableReason, cause === undefined ? undefined : { cause });
 }
 
 /** Any failure of Redis as the error that says: not accepted, send it again. */
 export function asUnavailable(error: unknown): StoreUnavailableError {
-  return error instanceof StoreUnavailableError ? error : unavailable(redisTrouble(error), error);
+  return error instanceof StoreUnavailableError ? error : unavailable(redisFailureReason(error), error);
 }

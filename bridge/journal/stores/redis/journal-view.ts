@@ -1,6 +1,6 @@
 import type { Entry } from "../../journal.ts";
+import { RecentEntries } from "../level/recent-entries.ts";
 import { type StateChanges, StateTable } from "../level/state-table.ts";
-import { Tail } from "../level/tail.ts";
 import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
@@ -11,11 +11,11 @@ export const NO_CHANNEL = "";
  * What this node knows of the journal, all of it as of one position. It grows with the log, entry by entry; when the
  * journal turns out to be another one, it is thrown away as a whole and loaded anew.
  */
-export class Knowledge {
+export class JournalView {
   readonly epoch: string;
   readonly channels: Channels;
   readonly states: StateTable;
-  readonly tail: Tail;
+  readonly recentEntries: RecentEntries;
   #head: number;
   #stamp: string;
 
@@ -28,7 +28,7 @@ export class Knowledge {
     this.#stamp = stamp;
     this.channels = new Channels(forgottenFloor, limits.maxChannels);
     this.states = new StateTable(limits);
-    this.tail = new Tail(limits.maxTailBytes);
+    this.recentEntries = new RecentEntries(limits.maxTailBytes);
   }
 
   get head(): number {
@@ -57,7 +57,7 @@ export class Knowledge {
       if (!this.states.note(entry, changes)) topicWithoutRoom ??= entry.topic;
     }
     if (changes !== undefined) this.states.apply(changes);
-    this.tail.push(entries);
+    this.recentEntries.push(entries);
     this.#head = entries.at(-1)?.position ?? this.#head;
     this.#stamp = stamp;
     return topicWithoutRoom;

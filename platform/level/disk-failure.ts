@@ -15,7 +15,7 @@ const DISK_TROUBLES: readonly [said: RegExp, meaning: (path: string) => string, 
 ];
 
 /** What a disk means that says so, and what to do about it; undefined for what no disk says. */
-export function diskTrouble(error: unknown, path: string): { meaning: string; remedy: string } | undefined {
+export function diskFailureReason(error: unknown, path: string): { meaning: string; remedy: string } | undefined {
   const text = messagesOf(error);
   const [, meaning, remedy] = DISK_TROUBLES.find(([said]) => said.test(text)) ?? [];
   return meaning === undefined || remedy === undefined ? undefined : { meaning: meaning(path), remedy };

@@ -7,7 +7,7 @@ const ENTRY_CHARS = 200;
  * The newest entries, in memory. A client that is a little behind - it lagged, or its link dropped for a moment - is
  * served from here: without reading, and with the very objects that followers were given.
  */
-export class Tail {
+export class RecentEntries {
   readonly #maxChars: number;
   #entries: Entry[] = [];
   /** Entries before this index were given up; they leave the array when they are half of it. */
