@@ -24,7 +24,7 @@ export interface BackfillStats {
   /** Feeds that wait for their turn or for a page. */
   waiting: number;
   reading: number;
-  pageCache: number;
+  pages: number;
   events: number;
 }
 
@@ -49,7 +49,7 @@ export class Backfill {
   #reads = 0;
   #turn: NodeJS.Immediate | undefined;
   #stopped = false;
-  #stats = { pageCache: 0, events: 0 };
+  #stats = { pages: 0, events: 0 };
 
   /** @param options.waitsForStore a store that is unavailable comes back: feeds wait for it, and are not closed */
   constructor(
@@ -240,7 +240,7 @@ export class Backfill {
   #write(subscriber: Subscriber, { frames, events }: Page): void {
     if (frames === undefined) return;
     subscriber.connection.write(frames);
-    this.#stats.pageCache++;
+    this.#stats.pages++;
     this.#stats.events += events;
   }
 

@@ -14,7 +14,7 @@ let trouble: string | undefined;
 function troubled(journal: Journal): Journal {
   return new Proxy(journal, {
     get(target, name) {
-      if (name === "trouble") return trouble;
+      if (name === "unavailableReason") return trouble;
       const value = Reflect.get(target, name, target);
       return typeof value === "function" ? value.bind(target) : value;
     },
