@@ -12,8 +12,8 @@ import {
 } from "../contract/events.ts";
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import { StoreUnavailableError } from "../platform/errors.ts";
-import { FairTurns } from "../platform/fair-turns.ts";
-import { TopicDecisions } from "../platform/topic-decisions.ts";
+import { FairQueue } from "../platform/fair-queue.ts";
+import { TopicCache } from "../platform/topic-cache.ts";
 import { MAX_DEVICES } from "./auth/devices.ts";
 import type {
   Accepted,
@@ -133,7 +133,7 @@ class JournalIngest implements BridgeIngest {
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #nextId = monotonicFactory();
-  readonly #topics: TopicDecisions<TopicFacts | "foreign" | "malformed">;
+  readonly #topics: TopicCache<TopicFacts | "foreign" | "malformed">;
   /** Positions up to here are of earlier runs. */
   readonly #startedAt: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
@@ -143,7 +143,7 @@ class JournalIngest implements BridgeIngest {
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
   readonly #senderClocks = new SenderClocks();
   #unwaited = 0;
-  readonly #previewTurns = new FairTurns({
+  readonly #previewTurns = new FairQueue({
     maxUnderWay: MAX_PREVIEWS_UNDER_WAY,
     maxPerOwner: MAX_PREVIEWS_UNDER_WAY_PER_SENDER,
   });
@@ -162,7 +162,7 @@ class JournalIngest implements BridgeIngest {
     this.#logger = options.logger;
     this.#now = options.now ?? Date.now;
     this.#startedAt = options.journal.head;
-    this.#topics = new TopicDecisions((name) => this.#factsOf(name), TOPICS_REMEMBERED);
+    this.#topics = new TopicCache((name) => this.#factsOf(name), TOPICS_REMEMBERED);
   }
 
   // Nothing is awaited before the append: the order of positions is that of the calls.

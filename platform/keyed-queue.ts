@@ -1,5 +1,5 @@
 /** Runs the tasks of one key one after the other, in the order they came; those of different keys side by side. */
-export class KeyedTasks {
+export class KeyedQueue {
   readonly #last = new Map<string, Promise<unknown>>();
 
   run<Result>(key: string, task: () => Promise<Result>): Promise<Result> {

@@ -3,13 +3,13 @@ const INTERVAL_MS = 60_000;
 const MAX_KEYS = 10_000;
 
 /** @param times occurrences since this key was last told, with this one */
-export type Tell = (times: number) => void;
+export type WriteLine = (times: number) => void;
 
 interface Counted {
   /** Occurrences that nobody was told of yet. */
   untold: number;
   until: number;
-  tell: Tell;
+  tell: WriteLine;
 }
 
 export interface LimitedLogOptions {
@@ -36,7 +36,7 @@ export class LimitedLog {
   }
 
   /** @param tell called now, or with the number of occurrences when the key's interval ends; the newest one is called */
-  note(key: string, tell: Tell): void {
+  note(key: string, tell: WriteLine): void {
     this.#tellThoseOver();
     const counted = this.#counted.get(key);
     if (counted !== undefined) {
@@ -58,7 +58,7 @@ export class LimitedLog {
     this.#counted.clear();
   }
 
-  #begin(key: string, tell: Tell): void {
+  #begin(key: string, tell: WriteLine): void {
     this.#counted.set(key, { untold: 0, until: this.#now() + this.#intervalMs, tell });
     this.#timer ??= setTimeout(() => this.#wake(), this.#intervalMs).unref();
   }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { plainAddress } from "./addresses.ts";
 import type { LimitedLog } from "./limited-log.ts";
-import { Sightings } from "./sightings.ts";
+import { Occurrences } from "./occurrences.ts";
 
 /**
  * An origin in the one form in which browsers send it (RFC 6454, section 6.2): without the default port, in lower case.
@@ -36,7 +36,7 @@ export interface Origins {
   /** To be called for a request that was refused for its origin. */
   noteRefusal(request: IncomingMessage): void;
   /** The origins that were refused since the start. */
-  refused(): ReturnType<Sightings["list"]>;
+  refused(): ReturnType<Occurrences["list"]>;
 }
 
 /** What an operator does about a refused origin that should be allowed. */
@@ -52,7 +52,7 @@ export function originAdvice(origin: string): string {
 export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOptions): Origins {
   const all = allowed.includes("*");
   const listed = new Set(allowed);
-  const sightings = new Sightings(log);
+  const sightings = new Occurrences(log);
 
   function allowsPage(text: string, request: IncomingMessage): boolean {
     if (all) return true;

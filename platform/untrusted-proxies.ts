@@ -2,17 +2,17 @@ import type { IncomingMessage } from "node:http";
 import { plainAddress } from "./addresses.ts";
 import type { ClientAddresses } from "./client-addresses.ts";
 import { LimitedLog } from "./limited-log.ts";
-import { Sightings } from "./sightings.ts";
+import { Occurrences } from "./occurrences.ts";
 
 /** A proxy that is not named is no event of the moment: a line an hour. */
 const LOG_INTERVAL_MS = 3_600_000;
 const FORWARDED_FOR = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
-export interface UntrustedProxies {
+export interface ForwardingWatch {
   /** Looks whether the request was forwarded by a peer that is not trusted to say for whom. */
   look(request: IncomingMessage): void;
   /** Peers that forwarded requests since the start, and how often. */
-  list(): ReturnType<Sightings["list"]>;
+  list(): ReturnType<Occurrences["list"]>;
   stop(): void;
 }
 
@@ -27,9 +27,9 @@ export function watchForwarding({
 }: {
   addresses: Pick<ClientAddresses, "trusts">;
   warn: (fields: { address: string; times: number }, message: string) => void;
-}): UntrustedProxies {
+}): ForwardingWatch {
   const log = new LimitedLog({ intervalMs: LOG_INTERVAL_MS });
-  const sightings = new Sightings(log);
+  const sightings = new Occurrences(log);
   return {
     look({ headers, socket }) {
       if (FORWARDED_FOR.every((name) => headers[name] === undefined)) return;

@@ -12,7 +12,7 @@ import {
 } from "../../contract/events.ts";
 import { GAPS_STATE, PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import { TopicDecisions } from "../../platform/topic-decisions.ts";
+import { TopicCache } from "../../platform/topic-cache.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import { dataOf, endOf } from "../journal/entry-body.ts";
@@ -97,7 +97,7 @@ class GapFold implements Fold {
   readonly #cameras = new Map<string, Camera>();
   readonly #changed = new Set<string>();
   readonly #limitedLog = new LimitedLog();
-  readonly #topics: TopicDecisions<Meaning>;
+  readonly #topics: TopicCache<Meaning>;
   /** Gaps that are being said. */
   readonly #underWay = new WeakSet<NumberGap>();
 
@@ -107,7 +107,7 @@ class GapFold implements Fold {
     this.#announcer = announcer;
     this.#maxCameras = maxCameras;
     this.#now = now;
-    this.#topics = new TopicDecisions((name) => meaningOf(options.tree.parse(name)), TOPICS_REMEMBERED);
+    this.#topics = new TopicCache((name) => meaningOf(options.tree.parse(name)), TOPICS_REMEMBERED);
     this.#limits = {
       settleMs: settleMs ?? DEFAULT_GAP_LIMITS.settleMs,
       maxWaitMs: maxWaitMs ?? DEFAULT_GAP_LIMITS.maxWaitMs,

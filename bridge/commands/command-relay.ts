@@ -13,8 +13,8 @@ import {
 } from "../../contract/commands.ts";
 import { linkSchema } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import { MinuteCounts } from "../../platform/minute-counts.ts";
 import type { BrokerLink, Delivery } from "../broker-link/broker-link.ts";
 import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
@@ -123,7 +123,7 @@ const bodySchema = z.object({ data: commandReplySchema });
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   const { link, journal, tree, isSleeping, queue, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
-  const givenBy = new MinuteCounts();
+  const givenBy = new FixedWindowCounter();
   const lanes = new Map<string, Lane>();
   let pendingCount = 0;
   const limitedLog = new LimitedLog();

@@ -8,7 +8,7 @@ import rateLimit from "@fastify/rate-limit";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import { networkOf } from "../../platform/addresses.ts";
 import type { Origins } from "../../platform/origins.ts";
-import type { UntrustedProxies } from "../../platform/untrusted-proxies.ts";
+import type { ForwardingWatch } from "../../platform/untrusted-proxies.ts";
 import { ProviderUnavailableError } from "../auth/identity-provider.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
 import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
@@ -46,7 +46,7 @@ export interface HttpServerOptions {
   /** The folder of the built dashboard page. */
   pagePath: string | undefined;
   /** Told of each request. */
-  forwarding: Pick<UntrustedProxies, "look">;
+  forwarding: Pick<ForwardingWatch, "look">;
   /** Asked of each connection before anything is kept for it; one that is refused it destroys itself. */
   admit: (socket: Socket) => boolean;
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { networkOf } from "../../platform/addresses.ts";
-import { MinuteCounts } from "../../platform/minute-counts.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { Refusal } from "./authentication.ts";
 
 export interface AdmissionLimits {
@@ -21,7 +21,7 @@ export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #byNetwork = new Map<string, number>();
   readonly #unauthenticatedByNetwork = new Map<string, number>();
-  readonly #connects = new MinuteCounts();
+  readonly #connects = new FixedWindowCounter();
   readonly #httpByNetwork = new Map<string, number>();
   /** Counts a connection out that is counted as one of HTTP. */
   readonly #leaveHttp = new WeakMap<Duplex, () => void>();

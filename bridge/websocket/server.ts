@@ -9,8 +9,8 @@ import { CloseCode } from "../../contract/codes.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../../contract/socket-messages.ts";
 import { plainAddress } from "../../platform/addresses.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import { MinuteCounts } from "../../platform/minute-counts.ts";
 import type { Audit } from "../auth/audit.ts";
 import { ProviderUnavailableError } from "../auth/identity-provider.ts";
 import { InvalidTokenError, type TokenIdentity, type Tokens } from "../auth/tokens.ts";
@@ -159,7 +159,7 @@ class SocketServer implements Sockets {
   readonly #peers = new Map<string, Peer>();
   readonly #users = new Map<string, number>();
   /** By user, those who have shown a good token. */
-  readonly #userConnects = new MinuteCounts();
+  readonly #userConnects = new FixedWindowCounter();
   readonly #counts = new Map<string, number>();
   readonly #closes = new Map<string, number>();
   readonly #context: SessionContext;

@@ -5,7 +5,7 @@ import { FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
 import { memberText } from "../../contract/json-text.ts";
 import type { Grants } from "../../contract/permissions.ts";
 import type { ClientMessage } from "../../contract/socket-messages.ts";
-import { RateLimit } from "../../platform/rate-limit.ts";
+import { TokenBucket } from "../../platform/token-bucket.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { AuditAction } from "../auth/audit-entry.ts";
 import { ExpiredTokenError, InvalidTokenError, type TokenIdentity, type Tokens } from "../auth/tokens.ts";
@@ -68,7 +68,7 @@ export class Session {
   readonly connection: Connection;
   readonly subscriber: Subscriber;
   readonly #context: SessionContext;
-  readonly #rate: RateLimit;
+  readonly #rate: TokenBucket;
   #identity: TokenIdentity;
   #grants: Grants;
   #warned = false;
@@ -85,7 +85,7 @@ export class Session {
     this.#context = context;
     this.#grants = context.grantsOf(identity.permissions);
     this.subscriber = new Subscriber(connection, this.#grants.onlyCameras, context);
-    this.#rate = new RateLimit(context.maxMessagesPerSecond, context.messageBurst, connection.openedAt);
+    this.#rate = new TokenBucket(context.maxMessagesPerSecond, context.messageBurst, connection.openedAt);
   }
 
   get identity(): TokenIdentity {

@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { networkOf, plainAddress } from "../../platform/addresses.ts";
-import { MinuteCounts } from "../../platform/minute-counts.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { AccessRefusal } from "../aedes/errors.ts";
 import type { LinkProbe } from "../aedes/link-watch.ts";
 
@@ -37,7 +37,7 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #byAddress = new Map<string, number>();
   readonly #unauthenticated = new Map<string, number>();
-  readonly #connects = new MinuteCounts();
+  readonly #connects = new FixedWindowCounter();
   /** Calls for a connection that waits for its CONNACK no more. */
   readonly #answered = new WeakMap<Duplex, () => void>();
   readonly #sockets = new Set<Socket>();

@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { Client, ConnectPacket } from "aedes";
 import type { Logger } from "pino";
 import { isId } from "../../contract/ids.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
-import { MinuteCounts } from "../../platform/minute-counts.ts";
 import { RateLimiter, type RateLimits } from "../../platform/rate-limiter.ts";
-import { TopicDecisions } from "../../platform/topic-decisions.ts";
+import { TopicCache } from "../../platform/topic-cache.ts";
 import { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "../aedes/errors.ts";
 import type { Origin } from "./admission.ts";
@@ -89,9 +89,9 @@ export class Authenticate {
   readonly #options: AuthenticateOptions;
   readonly #connects = new WeakMap<Client, ConnectPacket>();
   /** By identity. */
-  readonly #userConnects = new MinuteCounts();
+  readonly #userConnects = new FixedWindowCounter();
   /** Refused CONNECTs by address. */
-  readonly #failedConnects = new MinuteCounts();
+  readonly #failedConnects = new FixedWindowCounter();
   readonly #refusals = new LimitedLog();
   readonly #leftOutWills = new LimitedLog();
   readonly refusedDevices = new RefusedDevices();
@@ -174,7 +174,7 @@ export class Authenticate {
       identity: who.identity,
       permissions: who.permissions,
       set,
-      writes: new TopicDecisions((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
+      writes: new TopicCache((topic) => set.decidePublish(topic), WRITES_PER_CLIENT),
       filters: new Map(),
       receipts: packet.clean === true && who.identity.startsWith("device:") ? new DeliveryReceipts() : undefined,
       pace: registry.paceOf(who.identity) ?? new RateLimiter(this.#options.pace),

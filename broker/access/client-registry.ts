@@ -1,7 +1,7 @@
 import type { Client } from "aedes";
 import { filterMatches } from "../../contract/topics.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
-import type { TopicDecisions } from "../../platform/topic-decisions.ts";
+import type { TopicCache } from "../../platform/topic-cache.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
 import type { Transport } from "./admission.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
@@ -18,7 +18,7 @@ export interface ClientAccess {
   readonly permissions: readonly string[];
   readonly set: PermissionSet;
   /** This client's own memory: the topics it writes are few, and nobody else's. */
-  readonly writes: TopicDecisions<PublishDecision>;
+  readonly writes: TopicCache<PublishDecision>;
   /** The filters it is subscribed to, with the QoS granted. */
   readonly filters: Map<string, 0 | 1 | 2>;
   /** Of a device with a clean session: what it was sent and has not acknowledged. */

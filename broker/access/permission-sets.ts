@@ -2,7 +2,7 @@ import type { CustomChannels } from "../../contract/channels.ts";
 import { cameraNamedInPayload, type RefusalReason } from "../../contract/events.ts";
 import { type Grants, grantsOf } from "../../contract/permissions.ts";
 import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } from "../../contract/topics.ts";
-import { TopicDecisions } from "../../platform/topic-decisions.ts";
+import { TopicCache } from "../../platform/topic-cache.ts";
 import type { AuditedAct } from "../aedes/errors.ts";
 
 /** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
@@ -75,7 +75,7 @@ export class PermissionSets {
 
 function permissionSet(permissions: readonly string[], { tree, channels }: PermissionSetsOptions): PermissionSet {
   const grants = grantsOf(permissions, { tree, channels });
-  const readable = new TopicDecisions(
+  const readable = new TopicCache(
     (topic) => (!grants.canReadTopic(topic) ? "no" : grants.mustReadMessage(topic) ? "by-camera" : "yes"),
     TOPICS_PER_SET,
   );

@@ -1,6 +1,6 @@
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
-import { KeyedTasks } from "../../platform/keyed-queue.ts";
+import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import { sessionName } from "../access/session-names.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 
@@ -48,7 +48,7 @@ export class OutgoingQueues {
   readonly #options: OutgoingQueuesOptions;
   readonly #queues = new Map<string, Queue>();
   /** Writes of one session keep their order, for messages are sent when they are written: else they would overtake each other. */
-  readonly #writes = new KeyedTasks();
+  readonly #writes = new KeyedQueue();
   /** Being deleted: not to be counted a second time. */
   readonly #deleting = new Set<string>();
   dropped = 0;

@@ -1,6 +1,6 @@
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
-import { KeyedTasks } from "../../platform/keyed-queue.ts";
+import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import { type RetainedLookup, RetainedTopics } from "../access/retained-topics.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 
@@ -29,7 +29,7 @@ export class RetainedMessages {
   readonly #readAs = new WeakMap<Uint8Array, number>();
   #changes = 0;
   /** Two writes of one topic at the same time could end in either order. */
-  readonly #writes = new KeyedTasks();
+  readonly #writes = new KeyedQueue();
   #full = false;
   /** Messages that were not retained because there are too many. */
   refused = 0;

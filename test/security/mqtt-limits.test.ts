@@ -4,7 +4,7 @@ import { connect as connectSocket, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { networkOf } from "../../platform/addresses.ts";
-import { MinuteCounts } from "../../platform/minute-counts.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import { RateLimiter } from "../../platform/rate-limiter.ts";
 import {
   type BrokerUnderTest,
@@ -109,7 +109,7 @@ describe("MAX_MQTT_CONNECTS_PER_MINUTE", () => {
 
   it("begins anew after a minute, each address for itself", () => {
     let now = 0;
-    const counts = new MinuteCounts(() => now);
+    const counts = new FixedWindowCounter(() => now);
     expect([counts.add("a"), counts.add("a"), counts.add("b")]).toEqual([1, 2, 1]);
     now = 59_999;
     expect(counts.add("a")).toBe(3);
@@ -118,7 +118,7 @@ describe("MAX_MQTT_CONNECTS_PER_MINUTE", () => {
   });
 
   it("forgets the longest known of more addresses than it counts, and so is bounded itself", () => {
-    const counts = new MinuteCounts(() => 0);
+    const counts = new FixedWindowCounter(() => 0);
     for (let n = 0; n < 10_000; n++) counts.add(String(n));
     expect(counts.add("9999")).toBe(2);
     expect(counts.add("0")).toBe(1);

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { type Alert, CAMERA_ALERTS, SERVICE_ALERTS } from "../../../contract/events.ts";
 import { PRESENCE_STATE, type Topic, type TopicTree } from "../../../contract/topics.ts";
 import { LimitedLog } from "../../../platform/limited-log.ts";
-import { TopicDecisions } from "../../../platform/topic-decisions.ts";
+import { TopicCache } from "../../../platform/topic-cache.ts";
 import type { Publish } from "../../broker-link/publish.ts";
 import type { Documents, Json } from "../../cluster/cluster.ts";
 import type { Entry, Journal, StateEntry } from "../../journal/journal.ts";
@@ -69,7 +69,7 @@ class AlertFold implements Fold {
   readonly #services = new Map<string, ServiceFacts>();
   /** The alerts that stand, whoever raised them: of nearly all there is nothing to clear. */
   readonly #standing = new Set<string>();
-  readonly #topics: TopicDecisions<Topic | "other">;
+  readonly #topics: TopicCache<Topic | "other">;
   /** Keys of documents. */
   readonly #changed = new Set<string>();
   /** Topics whose alert is being raised or cleared. */
@@ -83,7 +83,7 @@ class AlertFold implements Fold {
     this.#clock = options.now ?? Date.now;
     this.#startedAt = this.#clock();
     this.#thresholds = { ...DEFAULT_ALERT_THRESHOLDS, ...options.thresholds };
-    this.#topics = new TopicDecisions((name) => options.tree.parse(name) ?? "other", TOPICS_REMEMBERED);
+    this.#topics = new TopicCache((name) => options.tree.parse(name) ?? "other", TOPICS_REMEMBERED);
   }
 
   restore(key: string, value: Json): void {

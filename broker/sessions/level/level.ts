@@ -4,7 +4,7 @@ import AsyncLevelPersistence from "aedes-persistence-level/asyncPersistence.js";
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { KeyedTasks } from "../../../platform/keyed-queue.ts";
+import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { OnDamage } from "../../../platform/level/damage.ts";
 import { type Loss, openStore, repairStore } from "../../../platform/level/open-store.ts";
 import { namesIn } from "../../../platform/level/scan.ts";
@@ -66,9 +66,9 @@ export class LevelStorage extends AsyncLevelPersistence {
   readonly #subscriptions = new StoredSubscriptions();
   readonly #incoming = new IncomingIds();
   readonly #records: SessionRecords;
-  readonly #tasks = new KeyedTasks();
+  readonly #tasks = new KeyedQueue();
   /** One after the other for each session: what makes it, and what ends it. */
-  readonly #lives = new KeyedTasks();
+  readonly #lives = new KeyedQueue();
   readonly #sets = new WeakMap<SessionRecord, PermissionSet>();
   readonly retained: RetainedMessages;
   readonly queues: OutgoingQueues;

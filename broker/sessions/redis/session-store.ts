@@ -1,5 +1,5 @@
 import type { Subscription } from "aedes";
-import { KeyedTasks } from "../../../platform/keyed-queue.ts";
+import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
 import { ConnackCode, RefusedConnectionError } from "../../aedes/errors.ts";
@@ -37,7 +37,7 @@ export interface SessionStoreOptions {
 export class SessionStore {
   readonly #options: SessionStoreOptions;
   readonly #incoming = new IncomingIds();
-  readonly #tasks = new KeyedTasks();
+  readonly #tasks = new KeyedQueue();
   /** New sessions of each identity that are being made. */
   readonly #making = new Map<string, number>();
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { RetainedTopics } from "../../../broker/access/retained-topics.ts";
 import { TopicIndex } from "../../../broker/aedes/topic-index.ts";
 import { filterMatches } from "../../../contract/topics.ts";
-import { TopicDecisions } from "../../../platform/topic-decisions.ts";
+import { TopicCache } from "../../../platform/topic-cache.ts";
 
 const level = fc.constantFrom("a", "b", "", "$SYS", "__proto__", "constructor");
 const topic = fc.array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));
@@ -66,7 +66,7 @@ describe("the retained topics", () => {
 describe("remembered decisions", () => {
   it("are made once for a topic that is asked for again and again, and never more than two generations are kept", () => {
     const asked: string[] = [];
-    const decisions = new TopicDecisions((name) => {
+    const decisions = new TopicCache((name) => {
       asked.push(name);
       return name.startsWith("a");
     }, 10);

@@ -8,7 +8,7 @@ interface Owner {
  * Lets a bounded number of tasks run at once, and of one owner fewer. What is beyond that waits for its turn: the owners are
  * served in rotation, so that one who asks for much is held back alone.
  */
-export class FairTurns {
+export class FairQueue {
   readonly #maxUnderWay: number;
   readonly #maxPerOwner: number;
   /** Whoever was served longest ago first. */

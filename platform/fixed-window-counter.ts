@@ -3,7 +3,7 @@ const MINUTE_MS = 60_000;
 const MAX_KEYS = 10_000;
 
 /** Counts by key what happens in a minute, from the first time that it happens. */
-export class MinuteCounts {
+export class FixedWindowCounter {
   readonly #now: () => number;
   /** In the order in which their minutes end. */
   readonly #counts = new Map<string, { count: number; until: number }>();

@@ -3,7 +3,7 @@
  * Bounded by two generations: what is asked for in the younger stays; when that is full it becomes the older, and what
  * was not asked for since is forgotten. Cheaper than reordering a list at every question, and as close to it as needed.
  */
-export class TopicDecisions<Decision> {
+export class TopicCache<Decision> {
   readonly #decide: (topic: string) => Decision;
   readonly #size: number;
   #young = new Map<string, Decision>();

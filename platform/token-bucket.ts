@@ -1,5 +1,5 @@
 /** Counts what one peer sends: `burst` at once, and `perSecond` in the long run. */
-export class RateLimit {
+export class TokenBucket {
   readonly #perSecond: number;
   readonly #burst: number;
   #left: number;

@@ -1,4 +1,4 @@
-import type { LimitedLog, Tell } from "./limited-log.ts";
+import type { LimitedLog, WriteLine } from "./limited-log.ts";
 
 /** Names that are known at once. Anybody can send another one with each request. */
 const MAX_NAMES = 20;
@@ -16,7 +16,7 @@ interface Sighting {
  * Something that an operator should know of, by name: how often it was seen, and when last. The log has the first of each
  * name, and a line a minute while it goes on; of more than {@link MAX_NAMES} names only how many there were.
  */
-export class Sightings {
+export class Occurrences {
   readonly #log: LimitedLog;
   readonly #seen = new Map<string, Sighting & { at: number }>();
 
@@ -24,7 +24,7 @@ export class Sightings {
     this.#log = log;
   }
 
-  note(name: string, tell: Tell): void {
+  note(name: string, tell: WriteLine): void {
     const known = this.#placeOf(name);
     const times = (this.#seen.get(known)?.times ?? 0) + 1;
     // Behind the others: the first is the one that was not seen for longest.
