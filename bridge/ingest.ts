@@ -13,15 +13,10 @@ import {
 import type { Topic, TopicTree } from "../contract/topics.ts";
 import { StoreUnavailableError } from "../platform/errors.ts";
 import { FairQueue } from "../platform/fair-queue.ts";
+import type { Acceptance, IncomingPublication, Ingest, OutgoingPublication } from "../platform/publications.ts";
 import { TopicCache } from "../platform/topic-cache.ts";
 import { MAX_DEVICES } from "./auth/devices.ts";
-import type {
-  Accepted,
-  BrokerLink,
-  IncomingPublication,
-  Ingest,
-  OutgoingPublication,
-} from "./broker-link/broker-link.ts";
+import type { BrokerLink } from "./broker-link/broker-link.ts";
 import type { OwnMessage, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
 import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
@@ -166,7 +161,7 @@ class JournalIngest implements BridgeIngest {
   }
 
   // Nothing is awaited before the append: the order of positions is that of the calls.
-  async accept(publication: IncomingPublication): Promise<Accepted> {
+  async accept(publication: IncomingPublication): Promise<Acceptance> {
     const { topic: name, payload, qos } = publication;
     const { maxPayloadBytes } = this.#options;
     const facts = this.#topics.of(name);
@@ -186,7 +181,7 @@ class JournalIngest implements BridgeIngest {
     if (facts.topic.kind === "camera-command" && this.#commands !== undefined)
       return this.#acceptCommand(publication, facts, facts.topic, this.#commands);
     const message = this.#messageOf(publication, facts);
-    const accepted: Accepted = { position: undefined, forward: true };
+    const accepted: Acceptance = { position: undefined, forward: true };
     if (publication.retain && message.state === undefined) accepted.historical = true;
     if (message.state === "set" && message.body.length > 2 * payload.length + STATE_OVERHEAD_CHARS) {
       // The broker's limits on retained messages count payloads.
@@ -362,7 +357,7 @@ class JournalIngest implements BridgeIngest {
     facts: TopicFacts,
     { camera, command: name }: Extract<Topic, { kind: "camera-command" }>,
     { take }: Commands,
-  ): Promise<Accepted> {
+  ): Promise<Acceptance> {
     const { identity, payload } = publication;
     const { position } = await this.#append(this.#messageOf(publication, facts), payload.length);
     let isOpen = position !== undefined;
@@ -379,7 +374,7 @@ class JournalIngest implements BridgeIngest {
     publication: IncomingPublication,
     { channels, place }: TopicFacts,
     topic: Extract<Topic, { kind: "camera-preview" }>,
-  ): Promise<Accepted> {
+  ): Promise<Acceptance> {
     const { camera, capture } = topic;
     const { payload } = publication;
     let saved: SavedPreview;

@@ -4,33 +4,29 @@ import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { MAX_TOPIC_LENGTH, type TopicTree } from "../contract/topics.ts";
+import type { AccessRefusal, AuditedAct, Bearer, TokenIdentity } from "../platform/identity.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
+import type { Delivery, Ingest, OutgoingPublication, RefusedPublication, TakeOver } from "../platform/publications.ts";
 import { Admission, type Origin } from "./access/admission.ts";
-import { Authenticate, MAX_CLIENT_ID_LENGTH, type TokenIdentity } from "./access/authenticate.ts";
+import { Authenticate, MAX_CLIENT_ID_LENGTH } from "./access/authenticate.ts";
 import { Authorize, type AuthorizeCounts } from "./access/authorize.ts";
 import { type ClientAccess, ClientRegistry } from "./access/client-registry.ts";
 import type { Devices } from "./access/devices.ts";
 import { deviceIdentity, endedIdentities } from "./access/ended-identities.ts";
 import { PermissionSets } from "./access/permission-sets.ts";
 import type { RefusedDevice } from "./access/refused-devices.ts";
-import { type RefusedPublication, RefusedPublications } from "./access/refused-publications.ts";
+import { RefusedPublications } from "./access/refused-publications.ts";
 import { reservedFor, sessionKey, sessionName } from "./access/session-names.ts";
-import type { Bearer, SessionOwner } from "./access/session-owner.ts";
+import type { SessionOwner } from "./access/session-owner.ts";
 import { TakeOvers } from "./access/take-overs.ts";
 import { Wills } from "./access/wills.ts";
-import {
-  type AccessRefusal,
-  type AuditedAct,
-  ConnectTimeoutError,
-  isExpected,
-  PacketRefusedError,
-} from "./aedes/errors.ts";
+import { ConnectTimeoutError, isExpected, PacketRefusedError } from "./aedes/errors.ts";
 import { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import { watchLink } from "./aedes/link-watch.ts";
 import type { RedisConnections } from "./cluster/redis-connection.ts";
 import type { BrokerConfig } from "./config.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
-import { type Ingest, IngestGate } from "./ingest-gate.ts";
+import { IngestGate } from "./ingest-gate.ts";
 import {
   type ClientAddresses,
   type Listeners,
@@ -83,20 +79,6 @@ export interface BrokerOptions {
   logger: Logger;
 }
 
-export interface OutgoingPublication {
-  topic: string;
-  payload: Buffer;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-}
-
-/** A command that its device has acknowledged (PUBACK). */
-export interface Delivery {
-  identity: string;
-  topic: string;
-  payload: Buffer;
-}
-
 export interface BrokerStats extends AuthorizeCounts {
   /** Clients past their CONNECT. */
   clients: number;
@@ -137,7 +119,7 @@ export interface Broker {
   connected(identity: string): boolean;
   /** Calls back when a device has acknowledged a command, whatever kind of session it has. */
   onDelivered(listener: (delivery: Delivery) => void): () => void;
-  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void;
+  onTakeOver(listener: (takeOver: TakeOver) => void): () => void;
   /** Calls back for each connection beyond a limit, and each CONNECT, subscription and publication that the rules refuse. */
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
   /** Calls back for publications that were acknowledged and not kept, once a minute for each sender and reason. */
@@ -419,7 +401,7 @@ class EmbeddedBroker implements Broker {
     return () => this.#deliveryListeners.delete(listener);
   }
 
-  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
+  onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
     return this.#parts.registry.onTakeOver(listener);
   }
 

@@ -1,5 +1,5 @@
+import type { Ingest } from "../platform/publications.ts";
 import { StorageUnavailableError } from "./aedes/errors.ts";
-import type { Ingest } from "./ingest-gate.ts";
 
 /**
  * Ingest that accepts nothing while the broker could not bring it to anybody: what is accepted waits in memory for that.

@@ -1,49 +1,10 @@
 import type { Client, PublishPacket } from "aedes";
 import type { Logger } from "pino";
-import type { RefusalReason } from "../contract/events.ts";
+import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
 import type { Answers, Sender } from "./access/authorize.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
 import { NotAcceptedError } from "./aedes/errors.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
-
-/** A publication by an MQTT client that passed authentication and topic access. */
-export interface IncomingPublication {
-  /** `device:north`, `user:alice`; the will of a client that is gone still names it. */
-  identity: string;
-  topic: string;
-  payload: Buffer;
-  qos: 0 | 1 | 2;
-  retain: boolean;
-}
-
-/** What became of a publication. */
-export interface Accepted {
-  /** To be handed to {@link Ingest.delivered}; undefined when nothing waits for that. */
-  position: number | undefined;
-  /** False for a repetition: to be acknowledged only. */
-  forward: boolean;
-  /** It comes late, from a backlog: it goes to who is subscribed now, and replaces no retained message. */
-  historical?: boolean;
-  /** Why it is not retained though it was to be: there is no room. */
-  notRetained?: string;
-}
-
-/** Why ingest will never accept a publication, however often it is sent. */
-export interface PermanentRefusal extends Error {
-  permanent: true;
-  reason: RefusalReason;
-}
-
-/** Where a publication becomes durable, before it is acknowledged. */
-export interface Ingest {
-  /**
-   * Resolves when the publication is durable: only then is it acknowledged and forwarded.
-   * @throws {PermanentRefusal} it is acknowledged and not kept: sending it again would change nothing
-   */
-  accept(publication: IncomingPublication): Promise<Accepted>;
-  /** MQTT subscribers and their queues have been given the publication. */
-  delivered(position: number): void;
-}
 
 export interface IngestGateOptions {
   broker: ForwardingBroker;
@@ -147,7 +108,7 @@ export class IngestGate {
   ): Promise<void> {
     const { broker, ingest, refused, logger } = this.#options;
     const bytes = this.#begin(sender, packet);
-    let accepted: Accepted;
+    let accepted: Acceptance;
     try {
       accepted = await ingest.accept(publicationOf(sender.identity, packet));
       this.#accepted();

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
+import type { TokenIdentity } from "../../platform/identity.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { type Accounts, openAccounts } from "./accounts.ts";
 import { type DeviceStore, openDevices } from "./devices.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
-import { InvalidTokenError, type TokenIdentity, type Tokens } from "./tokens.ts";
+import { InvalidTokenError, type Tokens } from "./tokens.ts";
 
 /** The token was good until it, its login, or all of its user's were ended. */
 export class RevokedTokenError extends InvalidTokenError {

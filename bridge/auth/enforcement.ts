@@ -1,52 +1,22 @@
 import type { Logger } from "pino";
+import type { AccessRefusal, AuditedAct, Bearer } from "../../platform/identity.ts";
+import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Authority } from "./authority.ts";
-import type { RefusedByBroker } from "./refusal-events.ts";
 import { InvalidTokenError } from "./tokens.ts";
 
 /** Changes that come one after the other are looked at together, so often at most. */
 const MIN_INTERVAL_MS = 100;
 
-/** What is known of an MQTT client that came with a token, or of what such a client has left in the store. */
-export interface MqttBearer {
-  /** `user:alice`; others have a secret of their own. */
-  identity: string;
-  tokenId?: string | undefined;
-  sessionId?: string | undefined;
-  /** Milliseconds since 1970, as is the next. */
-  issuedAt?: number | undefined;
-  expiresAt?: number | undefined;
-}
-
-/** What an MQTT client was not let do. */
-export interface MqttRefusal {
-  action: "connect" | "subscribe" | "publish";
-  /** `user:alice`, `device:north`; `unknown` for one that was not let in. */
-  who: string;
-  address: string;
-  target: string;
-  outcome: string;
-}
-
-/** A command or a broadcast of an MQTT client. */
-export interface MqttAct {
-  action: "command" | "broadcast";
-  /** `user:alice`, `service:stacker`. */
-  who: string;
-  address: string;
-  target: string;
-  outcome: string;
-}
-
 /** The MQTT clients of this node. */
 export interface MqttClients {
   /** @returns ends it */
-  onPublicationRefused(listener: (refused: RefusedByBroker) => void): () => void;
+  onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
   /** @returns ends it */
-  onRefused(listener: (refusal: MqttRefusal) => void): () => void;
+  onRefused(listener: (refusal: AccessRefusal) => void): () => void;
   /** @returns ends it */
-  onCarriedOut(listener: (act: MqttAct) => void): () => void;
+  onCarriedOut(listener: (act: AuditedAct) => void): () => void;
   /** Ends the connections that match. @returns how many */
-  disconnect(matches: (client: MqttBearer & { permissions: readonly string[] }) => boolean): number;
+  disconnect(matches: (client: Bearer & { permissions: readonly string[] }) => boolean): number;
   /** Discards the stored sessions whose users' tokens are revoked. Never rejects. */
   discardEnded(): Promise<unknown>;
 }
@@ -65,14 +35,14 @@ const USER = "user:";
  * Whether what the bearer came with has been taken back: his token, his login, or all that he had before a moment. A token
  * that has expired is not revoked: with the next one he goes on where he was.
  */
-export function isRevoked(authority: Pick<Authority, "review">, bearer: MqttBearer): boolean {
+export function isRevoked(authority: Pick<Authority, "review">, bearer: Bearer): boolean {
   return reviewed(authority, bearer, []) === undefined;
 }
 
 /** @returns his permissions of now; undefined when what he came with is revoked */
 function reviewed(
   authority: Pick<Authority, "review">,
-  { identity, tokenId, sessionId, issuedAt, expiresAt = 0 }: MqttBearer,
+  { identity, tokenId, sessionId, issuedAt, expiresAt = 0 }: Bearer,
   permissions: readonly string[],
 ): readonly string[] | undefined {
   if (!identity.startsWith(USER) || issuedAt === undefined) return permissions;
@@ -107,7 +77,7 @@ export function startEnforcement({ authority, sockets, mqtt, logger }: Enforceme
     }
   };
 
-  const holds = (client: MqttBearer & { permissions: readonly string[] }) =>
+  const holds = (client: Bearer & { permissions: readonly string[] }) =>
     reviewed(authority, client, client.permissions) === client.permissions;
 
   const end = authority.onChange(() => {

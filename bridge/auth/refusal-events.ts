@@ -1,28 +1,19 @@
 import type { Logger } from "pino";
-import type { PublicationRefused, RefusalReason } from "../../contract/events.ts";
+import type { PublicationRefused } from "../../contract/events.ts";
 import { isId } from "../../contract/ids.ts";
 import type { Topic } from "../../contract/topics.ts";
 import { visible } from "../../contract/visible-text.ts";
+import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Publish } from "../broker-link/publish.ts";
 
 export const PUBLICATION_REFUSED_EVENT = "publication.refused";
-
-/** What the broker says of publications that it acknowledged and did not keep. */
-export interface RefusedByBroker {
-  /** `device:north`, `service:stacker`, `user:alice`. */
-  identity: string;
-  topic: string;
-  reason: RefusalReason;
-  why: string;
-  times: number;
-}
 
 /**
  * Tells on the channel of a camera or service that what it published was refused. Users are told by the log alone: what they
  * may not do says nothing of the camera that they did it to. The broker bounds how often it reports.
  */
 export function tellRefusedPublication({ publish, logger }: { publish: Publish; logger: Logger }) {
-  return ({ identity, topic, reason, why, times }: RefusedByBroker): void => {
+  return ({ identity, topic, reason, why, times }: RefusedPublication): void => {
     const about = eventTopicOf(identity);
     if (about === undefined) return;
     const data: PublicationRefused = { reason, message: visible(why), topic: visible(topic), count: times };

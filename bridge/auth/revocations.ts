@@ -1,10 +1,11 @@
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { TokenIdentity } from "../../platform/identity.ts";
 import type { Documents } from "../cluster/cluster.ts";
 import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
-import { CLOCK_SKEW_SECONDS, type TokenIdentity } from "./tokens.ts";
+import { CLOCK_SKEW_SECONDS } from "./tokens.ts";
 
 /** Revocations that hold at one time: each node has them all in memory. */
 export const MAX_REVOCATIONS = 100_000;

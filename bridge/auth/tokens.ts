@@ -1,19 +1,8 @@
 import { createSecretKey, type KeyObject, randomUUID } from "node:crypto";
 import jsonwebtoken from "jsonwebtoken";
 import { z } from "zod";
+import type { TokenIdentity } from "../../platform/identity.ts";
 import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.ts";
-
-/** Whom a token speaks for. Moments in milliseconds since 1970. */
-export interface TokenIdentity {
-  userId: string;
-  permissions: readonly string[];
-  issuedAt: number;
-  expiresAt: number;
-  /** The claim `jti`; undefined for a token of another issuer that names none. */
-  tokenId: string | undefined;
-  /** The login it comes from, of a token of an account; undefined for one that was minted. */
-  sessionId?: string | undefined;
-}
 
 export interface Tokens {
   /**

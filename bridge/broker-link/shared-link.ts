@@ -1,6 +1,7 @@
 import { z } from "zod";
+import type { Delivery, TakeOver } from "../../platform/publications.ts";
 import type { Cluster, Json } from "../cluster/cluster.ts";
-import type { BrokerLink, Delivery } from "./broker-link.ts";
+import type { BrokerLink } from "./broker-link.ts";
 
 export interface SharedLinkOptions {
   /** This node's own. */
@@ -48,7 +49,7 @@ class SharedLink implements BrokerLink {
   /** Of the other nodes, by node. */
   readonly #clients = new Map<string, Set<string>>();
   readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
-  readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
+  readonly #takeOverListeners = new Set<(takeOver: TakeOver) => void>();
   readonly #ends: (() => void)[] = [];
   /** What the others were told. */
   #told = new Set<string>();
@@ -94,7 +95,7 @@ class SharedLink implements BrokerLink {
     return this.#options.link.retainedBelow?.(topic) ?? [];
   }
 
-  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
+  onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
     const own: typeof listener = (takeOver) => listener(takeOver);
     this.#takeOverListeners.add(own);
     return () => this.#takeOverListeners.delete(own);
@@ -194,7 +195,7 @@ class SharedLink implements BrokerLink {
     this.#call({ identity, topic, payload: Buffer.from(payload, "base64") });
   }
 
-  #takenOver(takeOver: { clientId: string; identity: string }): void {
+  #takenOver(takeOver: TakeOver): void {
     for (const listener of this.#takeOverListeners) listener(takeOver);
   }
 

@@ -13,8 +13,9 @@ import { MAX_JSON_DEPTH, timestampSchema } from "../../contract/events.ts";
 import { jsonDepth, memberText } from "../../contract/json-text.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import type { IncomingPublication } from "../../platform/publications.ts";
 import type { Audit } from "../auth/audit.ts";
-import type { BrokerLink, IncomingPublication } from "../broker-link/broker-link.ts";
+import type { BrokerLink } from "../broker-link/broker-link.ts";
 import type { CommandRunner, CommandUpdate } from "./command-relay.ts";
 
 /** A command that an MQTT client published below `commands/`, and that its permissions allow. */

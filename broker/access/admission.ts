@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { networkOf, plainAddress } from "../../platform/addresses.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
-import type { AccessRefusal } from "../aedes/errors.ts";
+import type { AccessRefusal } from "../../platform/identity.ts";
 import type { LinkProbe } from "../aedes/link-watch.ts";
 
 export type Transport = "tcp" | "tls" | "websocket";

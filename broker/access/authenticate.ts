@@ -3,11 +3,12 @@ import type { Client, ConnectPacket } from "aedes";
 import type { Logger } from "pino";
 import { isId } from "../../contract/ids.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
+import type { AccessRefusal, Bearer, TokenIdentity } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { RateLimiter, type RateLimits } from "../../platform/rate-limiter.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
 import { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
-import { type AccessRefusal, ConnackCode, RefusedConnectionError, TokenUndecidedError } from "../aedes/errors.ts";
+import { ConnackCode, RefusedConnectionError, TokenUndecidedError } from "../aedes/errors.ts";
 import type { Origin } from "./admission.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import type { Device, Devices } from "./devices.ts";
@@ -16,7 +17,7 @@ import { nameIssuer } from "./name-issuer.ts";
 import type { PermissionSet, PermissionSets } from "./permission-sets.ts";
 import { RefusedDevices } from "./refused-devices.ts";
 import { reservedFor, sessionKey } from "./session-names.ts";
-import { type Bearer, bearerOf, type SessionOwner } from "./session-owner.ts";
+import { bearerOf, type SessionOwner } from "./session-owner.ts";
 import type { Wills } from "./wills.ts";
 
 /**
@@ -27,19 +28,6 @@ const CLIENT_ID = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Noncharacter_Co
 export const MAX_CLIENT_ID_LENGTH = 128;
 /** Topics a client publishes to that are remembered as decided, in each of two generations. */
 const WRITES_PER_CLIENT = 32;
-
-/** Whom a token speaks for. */
-export interface TokenIdentity {
-  userId: string;
-  permissions: readonly string[];
-  /** Milliseconds since 1970. */
-  expiresAt: number;
-  tokenId?: string | undefined;
-  /** Milliseconds since 1970. */
-  issuedAt?: number | undefined;
-  /** The login it comes from. */
-  sessionId?: string | undefined;
-}
 
 /** There are too many sessions: of everybody, or of the owner. */
 export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";

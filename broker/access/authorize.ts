@@ -2,9 +2,10 @@ import type { AedesPublishPacket, Client, PublishPacket, Subscription } from "ae
 import type { Logger } from "pino";
 import { MAX_JSON_DEPTH } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
-import { type AccessRefusal, type AuditedAct, NotAcceptedError, SlowClientError } from "../aedes/errors.ts";
+import { NotAcceptedError, SlowClientError } from "../aedes/errors.ts";
 import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
 import { WriteBatch } from "../aedes/write-batch.ts";
 import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";

@@ -1,5 +1,6 @@
 import type { Client } from "aedes";
 import { filterMatches } from "../../contract/topics.ts";
+import type { TakeOver } from "../../platform/publications.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { TopicCache } from "../../platform/topic-cache.ts";
 import type { DeliveryReceipts } from "../aedes/delivery-receipts.ts";
@@ -74,7 +75,7 @@ export class ClientRegistry {
   readonly #paces = new Map<string, RateLimiter>();
   /** Those of identities without a connection that still owe something, the longest gone first: to connect again is no way to be given more. */
   readonly #left = new Map<string, RateLimiter>();
-  readonly #takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
+  readonly #takeOverListeners = new Set<(takeOver: TakeOver) => void>();
 
   /** Clients that are past their CONNECT. */
   get size(): number {
@@ -116,7 +117,7 @@ export class ClientRegistry {
     return this.#paces.get(identity) ?? this.#left.get(identity);
   }
 
-  onTakeOver(listener: (takeOver: { clientId: string; identity: string }) => void): () => void {
+  onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
     this.#takeOverListeners.add(listener);
     return () => this.#takeOverListeners.delete(listener);
   }

@@ -1,5 +1,5 @@
+import type { Bearer } from "../../platform/identity.ts";
 import type { Devices } from "./devices.ts";
-import type { Bearer } from "./session-owner.ts";
 
 const KINDS = { device: "camera", service: "processing" } as const;
 

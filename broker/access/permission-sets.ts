@@ -2,8 +2,8 @@ import type { CustomChannels } from "../../contract/channels.ts";
 import { cameraNamedInPayload, type RefusalReason } from "../../contract/events.ts";
 import { type Grants, grantsOf } from "../../contract/permissions.ts";
 import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } from "../../contract/topics.ts";
+import type { AuditedAct } from "../../platform/identity.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
-import type { AuditedAct } from "../aedes/errors.ts";
 
 /** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
 const MAX_SETS = 1000;

@@ -1,23 +1,13 @@
 import type { Logger } from "pino";
 import type { RefusalReason } from "../../contract/events.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import type { RefusedPublication } from "../../platform/publications.ts";
 
 /** Who sent a publication, as far as it is told of. */
 export interface PublicationSender {
   /** `device:north`, `user:alice`. */
   readonly identity: string;
   readonly clientId: string;
-}
-
-/** Publications of one sender that were refused for one reason. */
-export interface RefusedPublication extends PublicationSender {
-  reason: RefusalReason;
-  /** For people: what was wrong with the newest. */
-  why: string;
-  /** The newest one's. */
-  topic: string;
-  /** How many there were since the last report of this sender and reason. */
-  times: number;
 }
 
 /**

@@ -1,22 +1,14 @@
 import { z } from "zod";
+import type { Bearer } from "../../platform/identity.ts";
 
-/**
- * Who somebody was when a session, or a will, was last his: the identity, and what tells whether the token or the secret
- * that he came with is still good. Records of earlier versions know the identity alone.
- */
+/** {@link Bearer} as it is stored. */
 export const bearerSchema = z.object({
-  /** `user:alice`, `device:north`, `service:stacker`. */
   identity: z.string(),
-  /** The claim `jti` of the token. */
   tokenId: z.string().optional(),
-  /** The login that the token comes from. */
   sessionId: z.string().optional(),
-  /** When the token was issued, or since when the device has this secret, milliseconds since 1970. */
   issuedAt: z.number().optional(),
-  /** When the token expires, milliseconds since 1970; undefined for a device. */
   expiresAt: z.number().optional(),
-});
-export type Bearer = Readonly<z.infer<typeof bearerSchema>>;
+}) satisfies z.ZodType<Bearer>;
 
 export const sessionOwnerSchema = bearerSchema.extend({ permissions: z.array(z.string()).readonly() });
 

@@ -1,4 +1,4 @@
-import type { Bearer } from "./session-owner.ts";
+import type { Bearer } from "../../platform/identity.ts";
 
 /** How long the publication of a will is waited for before it is tried again; when it is known to have failed, at once. */
 const UNDER_WAY_MS = 10_000;

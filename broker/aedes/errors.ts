@@ -7,28 +7,6 @@ export const ConnackCode = {
 } as const;
 export type ConnackCode = (typeof ConnackCode)[keyof typeof ConnackCode];
 
-/** What a client was not let do, for the audit log. */
-export interface AccessRefusal {
-  action: "connect" | "subscribe" | "publish";
-  /** `user:alice`, `device:north`; `unknown` for one that was not let in. */
-  who: string;
-  address: string;
-  /** The client id, the filter or the topic; `mqtt` for a connection that was too many. */
-  target: string;
-  outcome: string;
-}
-
-/** What a client has done that acts on others, for the audit log. */
-export interface AuditedAct {
-  action: "command" | "broadcast";
-  /** `user:alice`, `service:stacker`. */
-  who: string;
-  address: string;
-  /** `camera:north capture.now`, `dashboard weather.warning`. */
-  target: string;
-  outcome: "issued" | "done" | "refused";
-}
-
 /** A CONNECT that is answered with a CONNACK of refusal. The message is for the operator's log; the client gets the code. */
 export class RefusedConnectionError extends Error {
   override name = "RefusedConnectionError";

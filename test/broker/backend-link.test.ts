@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Delivery } from "../../broker/broker.ts";
+import type { Delivery } from "../../platform/publications.ts";
 import { closed, inboxOf, NORTH, SECRET, startTestBroker, topic } from "./broker-under-test.ts";
 import { idPacket, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 

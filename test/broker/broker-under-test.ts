@@ -5,14 +5,13 @@ import { connect, type IClientOptions, type ISubscriptionGrant, type MqttClient 
 import pino from "pino";
 import { onTestFinished } from "vitest";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
-import type { TokenIdentity } from "../../broker/access/authenticate.ts";
-import type { Bearer } from "../../broker/access/session-owner.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
 import type { RedisConnections } from "../../broker/cluster/redis-connection.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
-import type { IncomingPublication, Ingest } from "../../broker/ingest-gate.ts";
 import { topicTree } from "../../contract/topics.ts";
+import type { Bearer, TokenIdentity } from "../../platform/identity.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
+import type { IncomingPublication, Ingest } from "../../platform/publications.ts";
 import { openDevicesOf } from "../support/devices.ts";
 
 export const ROOT = "skylapse/v1";

@@ -20,7 +20,13 @@ const broker = await startBroker({
   }),
   tree: topicTree("skylapse/v1"),
   channels: new Map(),
-  verifyToken: () => ({ userId: "alice", permissions: ["admin"], expiresAt: Date.now() + 60_000 }),
+  verifyToken: () => ({
+    userId: "alice",
+    permissions: ["admin"],
+    issuedAt: Date.now(),
+    expiresAt: Date.now() + 60_000,
+    tokenId: undefined,
+  }),
   devices,
   ingest: {
     accept: async () => ({ position: ++position, forward: true }),

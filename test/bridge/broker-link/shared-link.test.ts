@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import type { BrokerLink, Delivery } from "../../../bridge/broker-link/broker-link.ts";
+import type { BrokerLink } from "../../../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../../../bridge/broker-link/shared-link.ts";
 import type { Cluster } from "../../../bridge/cluster/cluster.ts";
+import type { Delivery } from "../../../platform/publications.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type RedisPlace, redisPlace } from "../cluster/redis-place.ts";
 import { type RecordingLink, recordingLink } from "../support/recording-link.ts";

@@ -1,4 +1,5 @@
-import type { BrokerLink, Delivery, OutgoingPublication } from "../../../bridge/broker-link/broker-link.ts";
+import type { BrokerLink } from "../../../bridge/broker-link/broker-link.ts";
+import type { Delivery, OutgoingPublication, TakeOver } from "../../../platform/publications.ts";
 
 /** A broker's side of the link, written out: records what is published, and says what the test tells it to. */
 export interface RecordingLink extends BrokerLink {
@@ -14,7 +15,7 @@ export interface RecordingLink extends BrokerLink {
 
 export function recordingLink(): RecordingLink {
   const deliveryListeners = new Set<(delivery: Delivery) => void>();
-  const takeOverListeners = new Set<(takeOver: { clientId: string; identity: string }) => void>();
+  const takeOverListeners = new Set<(takeOver: TakeOver) => void>();
   const link: RecordingLink = {
     publications: [],
     connections: new Set(),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Bearer } from "../../../broker/access/session-owner.ts";
+import type { Bearer } from "../../../platform/identity.ts";
 import { type BrokerUnderTest, NORTH, SECRET, startTestBroker, temporaryFolder, topic } from "../broker-under-test.ts";
 
 const EVENT = topic("cameras/south/events/capture.completed");
