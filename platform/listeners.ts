@@ -1,34 +1,61 @@
 import type { Logger } from "pino";
 
-/** Who listens to what, by name. A listener that throws is logged, and keeps nobody else from hearing. */
+/** A set of listeners. An error that a listener throws is logged and does not affect the other listeners. */
 export class Listeners<Args extends readonly unknown[]> {
-  readonly #byName = new Map<string, Set<(...args: Args) => void>>();
   readonly #logger: Logger;
+  #listeners: readonly ((...args: Args) => void)[] = [];
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
-  /** @returns ends it */
-  add(name: string, listener: (...args: Args) => void): () => void {
-    // A function of its own, so that one that listens twice hears twice, and each end is its own.
-    const own = (...args: Args) => listener(...args);
-    const listeners = this.#byName.get(name) ?? new Set();
-    this.#byName.set(name, listeners.add(own));
+  get size(): number {
+    return this.#listeners.length;
+  }
+
+  /** @returns removes the listener */
+  add(listener: (...args: Args) => void): () => void {
+    // A new function: a listener that is added twice is called twice, and each of the two can be removed alone.
+    const added = (...args: Args) => listener(...args);
+    this.#listeners = [...this.#listeners, added];
     return () => {
-      listeners.delete(own);
+      this.#listeners = this.#listeners.filter((other) => other !== added);
+    };
+  }
+
+  call(...args: Args): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(...args);
+      } catch (err) {
+        this.#logger.error({ err }, "listener failed");
+      }
+    }
+  }
+}
+
+/** Sets of listeners by name. */
+export class NamedListeners<Args extends readonly unknown[]> {
+  readonly #logger: Logger;
+  readonly #byName = new Map<string, Listeners<Args>>();
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** @returns removes the listener */
+  add(name: string, listener: (...args: Args) => void): () => void {
+    const listeners = this.#byName.get(name) ?? new Listeners<Args>(this.#logger.child({ name }));
+    this.#byName.set(name, listeners);
+    const remove = listeners.add(listener);
+    return () => {
+      remove();
       if (listeners.size === 0 && this.#byName.get(name) === listeners) this.#byName.delete(name);
     };
   }
 
   call(name: string, ...args: Args): void {
-    for (const listener of [...(this.#byName.get(name) ?? [])]) {
-      try {
-        listener(...args);
-      } catch (error) {
-        this.#logger.error({ err: error, name }, "listener failed");
-      }
-    }
+    this.#byName.get(name)?.call(...args);
   }
 
   callAll(...args: Args): void {

@@ -39,13 +39,15 @@ class SharedChannels implements Journal {
   readonly #owners = new Map<string, string>();
   /** What the channels of a topic, which come as one array, become for the sender that was the last to need it. */
   readonly #apart = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
-  #followers: readonly ((entries: readonly Entry[]) => void)[] = [];
+  /** The newest entries, with the names of channels in place of those of logs. */
+  #visibleEntries: readonly Entry[] = [];
 
   constructor(journal: Journal, { retentionEvents, sharePercent }: SharedChannelsOptions) {
     this.#journal = journal;
     this.#shares = new FairShares(retentionEvents, sharePercent);
     this.#find();
     journal.onReset(() => this.#find());
+    // The first follower of the journal: it runs before those that read its result.
     journal.follow((entries) => this.#follow(entries));
   }
 
@@ -71,11 +73,7 @@ class SharedChannels implements Journal {
   }
 
   follow(onEntries: (entries: readonly Entry[]) => void): () => void {
-    const follower = (entries: readonly Entry[]) => onEntries(entries);
-    this.#followers = [...this.#followers, follower];
-    return () => {
-      this.#followers = this.#followers.filter((other) => other !== follower);
-    };
+    return this.#journal.follow(() => onEntries(this.#visibleEntries));
   }
 
   async replay(request: ReplayRequest): Promise<ReplayPage> {
@@ -179,12 +177,10 @@ class SharedChannels implements Journal {
   }
 
   #follow(entries: readonly Entry[]): void {
-    let told = entries;
-    if (entries.some(isApart)) {
-      for (const { channels } of entries) for (const log of channels) this.#note(log);
-      told = entries.map(shownOne);
-    }
-    for (const follower of this.#followers) follower(told);
+    this.#visibleEntries = entries;
+    if (!entries.some(isApart)) return;
+    for (const { channels } of entries) for (const log of channels) this.#note(log);
+    this.#visibleEntries = entries.map(shownOne);
   }
 
   #find(): void {

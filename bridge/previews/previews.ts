@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { PreviewUpdated } from "../../contract/events.ts";
 import { isId } from "../../contract/ids.ts";
 import { JpegError, readJpeg } from "../../platform/jpeg.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { JUMP_MS } from "../clock/clock-state.ts";
 import { captureTime } from "./capture-time.ts";
 import { openFilePreviewStore } from "./file-store.ts";
@@ -13,7 +14,7 @@ import {
   type PreviewStore,
   type StoredPreview,
 } from "./preview-store.ts";
-import { createRedisPreviewStore, type PreviewRedis } from "./redis-store.ts";
+import { createRedisPreviewStore } from "./redis-store.ts";
 
 /** The pictures of the last 48 hours of each camera, each durable before its camera may forget it, and the newest of all time. */
 export interface Previews {
@@ -58,7 +59,7 @@ export interface PreviewsOptions extends Partial<PreviewLimits> {
 }
 
 export interface RedisPreviewsOptions extends Omit<PreviewsOptions, "path"> {
-  redis: PreviewRedis;
+  redis: RedisConnections;
 }
 
 /** The contract's bound for a preview, bytes. */

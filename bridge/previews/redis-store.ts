@@ -1,5 +1,6 @@
-import type { Cluster, Redis, RedisOptions } from "ioredis";
+import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../platform/errors.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import {
   type PreviewLimits,
   type PreviewPage,
@@ -9,15 +10,8 @@ import {
 } from "./preview-store.ts";
 import { FORGET_SCRIPT, PUT_SCRIPT } from "./redis-put-script.ts";
 
-/** How the parts of this program get to Redis. */
-export interface PreviewRedis {
-  connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
-  /** What every key begins with; holds a hash tag. */
-  readonly prefix: string;
-}
-
 export interface RedisPreviewStoreOptions {
-  redis: PreviewRedis;
+  redis: RedisConnections;
   limits: PreviewLimits;
   /** Milliseconds since 1970. */
   now: () => number;

@@ -1,23 +1,10 @@
-import type { Cluster, Redis, RedisOptions } from "ioredis";
+import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
+import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connections.ts";
 import { StorageUnavailableError } from "../aedes/errors.ts";
 
-/** The way to Redis: `deploy/redis/redis.ts` is one. */
-export interface RedisConnections {
-  /** Makes a connection that comes up, and comes back, by itself. */
-  connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
-  /** What every key begins with; it holds a hash tag, so that all keys are in one slot of a cluster. */
-  readonly prefix: string;
-}
-
-/** How a connection is to behave of which every command is tried again here: it fails at once when Redis is away. */
-const FAIL_FAST: Partial<RedisOptions> = {
-  enableOfflineQueue: false,
-  autoResendUnfulfilledCommands: false,
-  maxRetriesPerRequest: 0,
-  // A Redis that hangs closes no connection, and without this no command would ever end.
-  commandTimeout: 5_000,
-};
+/** A Redis that hangs closes no connection: without a timeout no command would ever end. */
+const COMMAND_TIMEOUT_MS = 5_000;
 /** With no answer for so long, nothing new is to be accepted. Less is a connection that is made anew. */
 export const TROUBLED_AFTER_MS = 2_000;
 const FIRST_PAUSE_MS = 50;
@@ -37,7 +24,11 @@ export class SteadyConnection {
   unavailableReason: string | undefined;
 
   constructor(redis: RedisConnections, name: string, logger: Logger) {
-    this.#connection = redis.connect(name, { ...FAIL_FAST, keyPrefix: `${redis.prefix}mqtt:` });
+    this.#connection = redis.connect(name, {
+      ...FAIL_FAST,
+      commandTimeout: COMMAND_TIMEOUT_MS,
+      keyPrefix: `${redis.prefix}mqtt:`,
+    });
     this.#logger = logger.child({ connection: name });
     this.#connection.on("error", (error: unknown) => {
       this.#broken = messageOf(error);

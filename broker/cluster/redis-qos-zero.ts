@@ -3,8 +3,8 @@ import type { Cluster, Redis } from "ioredis";
 import MQEmitterRedis from "mqemitter-redis";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connections.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
-import type { RedisConnections } from "./redis-connection.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
 /** On their way to Redis. Beyond, messages are dropped, as QoS 0 permits. */
@@ -48,9 +48,7 @@ export class QosZeroBus {
       // Subscribes again by itself when it is back; a subscription may wait for that as long as it takes.
       subConn: redis.connect("mqtt-qos-0-in", { maxRetriesPerRequest: null, commandTimeout: undefined }),
       pubConn: redis.connect("mqtt-qos-0-out", {
-        enableOfflineQueue: false,
-        autoResendUnfulfilledCommands: false,
-        maxRetriesPerRequest: 0,
+        ...FAIL_FAST,
         enableAutoPipelining: true,
         commandTimeout: 5_000,
       }),

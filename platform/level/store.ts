@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
+import { StoreUnavailableError } from "../errors.ts";
 import { probeDisk, reopenDatabase } from "./database.ts";
 import { messagesOf } from "./errors.ts";
-import { unavailable, writeFailureReason } from "./unavailable.ts";
+import { writeFailureReason } from "./write-failure-reason.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
 /** How often a store in trouble looks whether it can write again when no append makes it try. */
@@ -95,7 +96,10 @@ export class Store {
       if (this.#db !== db) return await read(this.#db);
       // In trouble it may be closed between two attempts to open it again; the trouble was logged.
       if (this.#trouble === undefined) this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
-      throw unavailable(`the ${this.#what} in ${this.#options.path} cannot be read: ${messagesOf(error)}`, error);
+      throw new StoreUnavailableError(
+        `the ${this.#what} in ${this.#options.path} cannot be read: ${messagesOf(error)}`,
+        { cause: error },
+      );
     }
   }
 
@@ -106,7 +110,7 @@ export class Store {
       this.#options.logger.error({ err: error, unavailableReason }, `${this.#what} cannot be written`);
     this.#trouble = unavailableReason;
     this.#probeTimer ??= setInterval(() => void this.#recover().catch(() => {}), PROBE_INTERVAL_MS).unref();
-    return unavailable(unavailableReason, error);
+    return new StoreUnavailableError(unavailableReason, { cause: error });
   }
 
   async close(): Promise<void> {

@@ -6,12 +6,12 @@ import pino from "pino";
 import { onTestFinished } from "vitest";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
 import { type Broker, startBroker } from "../../broker/broker.ts";
-import type { RedisConnections } from "../../broker/cluster/redis-connection.ts";
 import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { Bearer, TokenIdentity } from "../../platform/identity.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
 import type { IncomingPublication, Ingest } from "../../platform/publications.ts";
+import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { openDevicesOf } from "../support/devices.ts";
 
 export const ROOT = "skylapse/v1";

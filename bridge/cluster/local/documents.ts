@@ -8,7 +8,7 @@ import type { Loss } from "../../../platform/level/open-store.ts";
 import { namesIn } from "../../../platform/level/scan.ts";
 import { Store } from "../../../platform/level/store.ts";
 import { WriteSet } from "../../../platform/level/write-set.ts";
-import { Listeners } from "../../../platform/listeners.ts";
+import { NamedListeners } from "../../../platform/listeners.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
 
@@ -61,7 +61,7 @@ export class LocalDocuments implements Documents {
   readonly #store: Store;
   readonly #logger: Logger;
   readonly #now: () => number;
-  readonly #watchers: Listeners<[key: string | undefined]>;
+  readonly #watchers: NamedListeners<[key: string | undefined]>;
   /** What rows were before a write whose outcome is not known. */
   readonly #before = new Map<string, string | undefined>();
   #waiting: Change[] = [];
@@ -72,7 +72,7 @@ export class LocalDocuments implements Documents {
   private constructor(db: Store["db"], { path, logger, now }: Omit<LocalDocumentsOptions, "onDamage">) {
     this.#logger = logger;
     this.#now = now;
-    this.#watchers = new Listeners(logger);
+    this.#watchers = new NamedListeners(logger);
     this.#store = new Store(db, {
       ...{ path, logger, sync: true, what: "cluster store" },
       truth: (key) => this.#before.get(key),

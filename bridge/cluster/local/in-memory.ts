@@ -1,16 +1,16 @@
 import type { Logger } from "pino";
-import { Listeners } from "../../../platform/listeners.ts";
+import { NamedListeners } from "../../../platform/listeners.ts";
 import type { ConnectionRegister, Json, Leases, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
 
 /** Signals of a node that is alone. As over a network, a message arrives after `send` has returned. */
 export class LocalSignals implements Signals {
   readonly #nodeId: string;
-  readonly #listeners: Listeners<[message: Json, from: string]>;
+  readonly #listeners: NamedListeners<[message: Json, from: string]>;
 
   constructor(nodeId: string, logger: Logger) {
     this.#nodeId = nodeId;
-    this.#listeners = new Listeners(logger);
+    this.#listeners = new NamedListeners(logger);
   }
 
   send(name: string, message: Json): void {

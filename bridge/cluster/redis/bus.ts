@@ -1,8 +1,9 @@
 import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import type { Json } from "../cluster.ts";
-import type { Link, RedisAccess } from "./link.ts";
+import type { Link } from "./link.ts";
 
 const noticeSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("signal"), from: z.string(), name: z.string(), message: z.json() }),
@@ -31,7 +32,7 @@ ${PUBLISH}
 const RETRY_MS = 500;
 
 export interface BusOptions {
-  redis: RedisAccess;
+  redis: RedisConnections;
   link: Link;
   onNotice: (notice: Notice) => void;
   /** Notices may have been missed. */
@@ -88,7 +89,7 @@ export class Bus {
   /** @throws {StoreUnavailableError} */
   async publish(notice: Notice): Promise<void> {
     const text = JSON.stringify(notice);
-    await this.#link.ask((redis) => redis.eval(publishScript, 1, this.count, this.channel, text));
+    await this.#link.do((redis) => redis.eval(publishScript, 1, this.count, this.channel, text));
   }
 
   /**
@@ -126,7 +127,7 @@ export class Bus {
   async #subscribe(): Promise<void> {
     try {
       await this.#subscriber.subscribe(this.channel);
-      const count = await this.#link.ask((redis) => redis.get(this.count));
+      const count = await this.#link.do((redis) => redis.get(this.count));
       // What comes between the two is heard already.
       this.#heard = Math.max(this.#heard ?? 0, Number(count ?? 0));
       if (this.#subscribedOnce) this.missed();

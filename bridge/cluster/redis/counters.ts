@@ -1,7 +1,7 @@
 import { z } from "zod";
+import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { CounterSums, Counters } from "../cluster.ts";
 import type { Link } from "./link.ts";
-import { NOW, Script } from "./script.ts";
 
 /** How long Redis remembers which batch of a node was the last; a node that is away for longer may count one twice. */
 const REMEMBERED_MS = 7 * 86_400_000;

@@ -1,12 +1,12 @@
 import type { Logger } from "pino";
 import { z } from "zod";
-import { Listeners } from "../../../platform/listeners.ts";
+import { NamedListeners } from "../../../platform/listeners.ts";
+import { Script } from "../../../platform/redis/script.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
 import { type Notice, PUBLISH } from "./bus.ts";
 import { KeptDocuments, newVersion } from "./kept-documents.ts";
 import type { Link } from "./link.ts";
-import { Script } from "./script.ts";
 
 /** Fields that one step of reading a collection asks for. */
 const SCAN_COUNT = 500;
@@ -82,7 +82,7 @@ export class RedisDocuments implements Documents {
   readonly #noticeCount: string;
   readonly #logger: Logger;
   readonly #now: () => number;
-  readonly #watchers: Listeners<[key: string | undefined]>;
+  readonly #watchers: NamedListeners<[key: string | undefined]>;
   readonly #kept: KeptDocuments;
 
   constructor({ link, channel, noticeCount, lastStore, onWrittenBack, logger, now }: RedisDocumentsOptions) {
@@ -101,14 +101,14 @@ export class RedisDocuments implements Documents {
     this.#noticeCount = noticeCount;
     this.#logger = logger;
     this.#now = now;
-    this.#watchers = new Listeners(logger);
+    this.#watchers = new NamedListeners(logger);
   }
 
   async get(collection: string, key: string): Promise<StoredDocument | undefined> {
     const hash = this.#hashOf(collection);
     checkKey(key);
     for (;;) {
-      const stored = await this.#link.ask((redis) => redis.hget(hash, key));
+      const stored = await this.#link.do((redis) => redis.hget(hash, key));
       // It was changed or deleted, or the store is another one.
       if (this.#kept.differs(collection, key, stored) && !(await this.#kept.isSameStore())) continue;
       this.#kept.found(collection, key, stored ?? undefined);
@@ -119,7 +119,7 @@ export class RedisDocuments implements Documents {
   async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
     const hash = this.#hashOf(collection);
     for (;;) {
-      const stored = await this.#listOnce(hash);
+      const stored = await this.#link.readHash(hash, SCAN_COUNT);
       if (this.#kept.isKept(collection) && !(await this.#kept.isSameStore())) continue;
       this.#kept.listed(collection, stored);
       return [...stored].flatMap(([key, text]) => {
@@ -127,19 +127,6 @@ export class RedisDocuments implements Documents {
         return document === undefined ? [] : [{ key, ...document }];
       });
     }
-  }
-
-  async #listOnce(hash: string): Promise<Map<string, string>> {
-    // A hash that changes while it is read may give a field twice.
-    const found = new Map<string, string>();
-    let cursor = "0";
-    do {
-      const from = cursor;
-      const [next, fields] = await this.#link.ask((redis) => redis.hscan(hash, from, "COUNT", SCAN_COUNT));
-      for (let index = 0; index < fields.length; index += 2) found.set(fields[index] ?? "", fields[index + 1] ?? "");
-      cursor = next;
-    } while (cursor !== "0");
-    return found;
   }
 
   async put(

@@ -1,8 +1,8 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode } from "../cluster.ts";
 import type { Link } from "./link.ts";
-import { NOW, Script } from "./script.ts";
 
 /** Registrations of gone nodes that one beat removes; the next goes on. */
 const MAX_REMOVED = 500;

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
+import { Script } from "../../../platform/redis/script.ts";
 import type { Link } from "./link.ts";
-import { Script } from "./script.ts";
 
 /** Documents that one script writes back: about a millisecond of Redis' time. */
 const DOCUMENTS_PER_WRITE = 100;
@@ -109,7 +109,7 @@ export class KeptDocuments {
    */
   async isSameStore(): Promise<boolean> {
     const { link } = this.#options;
-    const name = await link.ask((redis) => redis.get(link.key("store-name")));
+    const name = await link.do((redis) => redis.get(link.key("store-name")));
     if (name !== null && (this.#storeName ?? name) === name) {
       this.#named(name);
       return true;

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { Script } from "../../../platform/redis/script.ts";
 import type { Leases } from "../cluster.ts";
 import type { Link } from "./link.ts";
-import { Script } from "./script.ts";
 
 const renewScript = new Script(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -41,7 +41,7 @@ export class RedisLeases implements Leases {
     const key = this.#link.key(`lease:${name}`);
     const token = randomBytes(12).toString("base64url");
     const asked = performance.now();
-    const answer = await this.#link.ask((redis) => redis.set(key, token, "PX", this.#leaseMs, "NX"));
+    const answer = await this.#link.do((redis) => redis.set(key, token, "PX", this.#leaseMs, "NX"));
     if (answer !== "OK") return undefined;
     const held: Held = { key, token, lost: new AbortController(), until: asked + this.#leaseMs, timer: undefined };
     this.#held.add(held);

@@ -1,18 +1,13 @@
 import { once } from "node:events";
-import type { Cluster, Redis, RedisOptions } from "ioredis";
+import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
-import type { Script } from "./script.ts";
-
-/** The way to Redis, as the program gives it. */
-export interface RedisAccess {
-  connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
-  /** What every key begins with, hash tag included. */
-  readonly prefix: string;
-}
+import { FAIL_FAST, type RedisConnections } from "../../../platform/redis/connections.ts";
+import { isTimeout, redisFailureReason } from "../../../platform/redis/failure-reason.ts";
+import type { Script } from "../../../platform/redis/script.ts";
 
 export interface LinkOptions {
-  redis: RedisAccess;
+  redis: RedisConnections;
   logger: Logger;
   commandTimeoutMs: number;
 }
@@ -20,46 +15,31 @@ export interface LinkOptions {
 /** Commands that wait for their answers; more are refused, so that a slow Redis does not fill the memory. */
 export const MAX_PENDING_COMMANDS = 20_000;
 
-/** What Redis answers when it does not take writes, what that means, and what to do about it. */
-const TROUBLES: readonly [said: RegExp, meaning: string][] = [
-  [/^OOM/, "Redis has no memory left: raise its maxmemory, or keep less (RETENTION_EVENTS, RETENTION_HOURS)"],
-  [/^MISCONF/, "Redis cannot write to its disk: see its log"],
-  [/^READONLY/, "Redis is a replica and takes no writes: its master is being looked for"],
-  [/^LOADING/, "Redis is still reading its data from the disk"],
-  [/^NOREPLICAS/, "Redis has too few replicas to take writes: see min-replicas-to-write"],
-  [/^(CLUSTERDOWN|TRYAGAIN|MASTERDOWN)/, "the Redis cluster is not complete"],
-  [/^(NOAUTH|WRONGPASS|NOPERM)/, "Redis does not let this program in: see the user and the password in REDIS_URL"],
-];
-
 /**
- * Commands to Redis, and whether it takes them. A command that fails puts the link in trouble, in which commands are
- * refused at once, without asking; {@link Link.probe} alone still asks, and ends the trouble.
+ * The connection for all commands of the cluster. After a failed command the link is unavailable: further commands are
+ * rejected at once and not sent. Only {@link Link.probe} still sends its command, and its success makes the link
+ * available again.
  */
 export class Link {
   readonly redis: Redis | Cluster;
   readonly prefix: string;
   readonly #logger: Logger;
   readonly #timeoutMs: number;
-  #trouble: string | undefined;
+  #unavailableReason: string | undefined;
   #pending = 0;
-  #closing = false;
+  #reconnecting = false;
   #stopped = false;
 
   constructor({ redis, logger, commandTimeoutMs }: LinkOptions) {
     this.prefix = redis.prefix;
     this.#logger = logger;
     this.#timeoutMs = commandTimeoutMs;
-    this.redis = redis.connect("cluster", {
-      // Somebody waits for each answer: better none at once than one after minutes.
-      enableOfflineQueue: false,
-      maxRetriesPerRequest: 0,
-      autoResendUnfulfilledCommands: false,
-      commandTimeout: commandTimeoutMs,
-    });
+    // A caller waits for each reply: an immediate failure is better than a reply after minutes.
+    this.redis = redis.connect("cluster", { ...FAIL_FAST, commandTimeout: commandTimeoutMs });
   }
 
   get unavailableReason(): string | undefined {
-    return this.#trouble;
+    return this.#unavailableReason;
   }
 
   key(name: string): string {
@@ -68,24 +48,38 @@ export class Link {
 
   /** @throws {StoreUnavailableError} */
   run(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
-    return this.ask((redis) => script.run(redis, keys, args));
+    return this.do((redis) => script.run(redis, keys, args));
   }
 
   /** @throws {StoreUnavailableError} */
-  async ask<Answer>(question: (redis: Redis | Cluster) => Promise<Answer>): Promise<Answer> {
-    if (this.#trouble !== undefined) throw new StoreUnavailableError(this.#trouble);
-    return await this.#ask(question);
+  async do<Reply>(command: (redis: Redis | Cluster) => Promise<Reply>): Promise<Reply> {
+    if (this.#unavailableReason !== undefined) throw new StoreUnavailableError(this.#unavailableReason);
+    return await this.#send(command);
   }
 
-  /** Asks though there is trouble; an answer ends it. @throws {StoreUnavailableError} */
+  /** All fields of a hash, read in steps of about `count` fields so that Redis is never blocked for long. */
+  async readHash(key: string, count: number): Promise<Map<string, string>> {
+    // HSCAN may return a field twice when the hash changes meanwhile.
+    const found = new Map<string, string>();
+    let cursor = "0";
+    do {
+      const from = cursor;
+      const [next, fields] = await this.do((redis) => redis.hscan(key, from, "COUNT", count));
+      for (let index = 0; index < fields.length; index += 2) found.set(fields[index] ?? "", fields[index + 1] ?? "");
+      cursor = next;
+    } while (cursor !== "0");
+    return found;
+  }
+
+  /** Runs a script even while the link is unavailable. Success makes the link available. @throws {StoreUnavailableError} */
   async probe(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
-    const answer = await this.#ask((redis) => script.run(redis, keys, args));
-    if (this.#trouble !== undefined) this.#logger.info("redis takes writes again");
-    this.#trouble = undefined;
-    return answer;
+    const reply = await this.#send((redis) => script.run(redis, keys, args));
+    if (this.#unavailableReason !== undefined) this.#logger.info("redis accepts writes again");
+    this.#unavailableReason = undefined;
+    return reply;
   }
 
-  /** Resolves when the connection is up, or after `timeoutMs`. */
+  /** Resolves when the connection is ready, or after `timeoutMs`. */
   async connected(timeoutMs: number): Promise<void> {
     if (this.redis.status === "ready") return;
     await once(this.redis, "ready", { signal: AbortSignal.timeout(timeoutMs) }).catch(() => {});
@@ -93,22 +87,23 @@ export class Link {
 
   stop(): void {
     this.#stopped = true;
-    this.#trouble = "the program is stopping";
+    this.#unavailableReason = "the program is stopping";
     this.redis.disconnect();
   }
 
-  async #ask<Answer>(question: (redis: Redis | Cluster) => Promise<Answer>): Promise<Answer> {
+  async #send<Reply>(command: (redis: Redis | Cluster) => Promise<Reply>): Promise<Reply> {
     if (this.#stopped) throw new StoreUnavailableError("the program is stopping");
     if (this.#pending >= MAX_PENDING_COMMANDS)
-      throw new StoreUnavailableError(`${MAX_PENDING_COMMANDS} commands wait for Redis already: it is too slow`);
+      throw new StoreUnavailableError(`${MAX_PENDING_COMMANDS} commands already wait for Redis: Redis is too slow`);
     this.#pending++;
     let timer: NodeJS.Timeout | undefined;
     try {
-      // The time-out of ioredis begins anew when a cluster sends a command elsewhere.
-      const patience = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new TimeoutError(this.#timeoutMs)), this.#timeoutMs + 100);
+      // ioredis restarts its own timeout when a Redis Cluster redirects a command.
+      const timeout = new Promise<never>((_, reject) => {
+        const error = new Error(`timed out after ${this.#timeoutMs} ms`);
+        timer = setTimeout(() => reject(error), this.#timeoutMs + 100);
       });
-      return await Promise.race([question(this.redis), patience]);
+      return await Promise.race([command(this.redis), timeout]);
     } catch (error) {
       throw this.#failed(error);
     } finally {
@@ -117,36 +112,25 @@ export class Link {
     }
   }
 
-  /** Once for a connection, however many commands it has failed. */
-  #connectAnew(): void {
-    if (this.#closing || this.redis.status !== "ready") return;
-    this.#closing = true;
+  /** Replaces the connection, once however many of its commands fail. */
+  #reconnect(): void {
+    if (this.#reconnecting || this.redis.status !== "ready") return;
+    this.#reconnecting = true;
     this.redis.once("close", () => {
-      this.#closing = false;
+      this.#reconnecting = false;
     });
     this.redis.disconnect(true);
   }
 
   #failed(error: unknown): StoreUnavailableError {
-    const text = error instanceof Error ? error.message : String(error);
-    const hangs = error instanceof TimeoutError || /timed out/.test(text);
-    const unavailableReason =
-      TROUBLES.find(([said]) => said.test(text))?.[1] ??
-      (hangs ? `Redis does not answer within ${this.#timeoutMs} ms` : `Redis cannot be reached (${text})`);
+    const unavailableReason = redisFailureReason(error);
     if (!this.#stopped) {
-      if (this.#trouble === undefined) this.#logger.error({ reason: text, unavailableReason }, "redis takes no writes");
-      this.#trouble = unavailableReason;
-      // On a connection that hangs commands would pile up; a new one shows that Redis is back as well.
-      if (hangs) this.#connectAnew();
+      if (this.#unavailableReason === undefined)
+        this.#logger.error({ err: error, unavailableReason }, "redis unavailable");
+      this.#unavailableReason = unavailableReason;
+      // Commands would pile up on a connection that hangs. A new connection also shows when Redis is back.
+      if (isTimeout(error)) this.#reconnect();
     }
     return new StoreUnavailableError(unavailableReason, { cause: error });
-  }
-}
-
-class TimeoutError extends Error {
-  override name = "TimeoutError";
-
-  constructor(timeoutMs: number) {
-    super(`no answer within ${timeoutMs} ms`);
   }
 }

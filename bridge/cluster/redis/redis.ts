@@ -3,18 +3,19 @@ import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 import type { OnDamage } from "../../../platform/level/damage.ts";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import type { Cluster } from "../cluster.ts";
 import { Bus } from "./bus.ts";
 import { RedisCounters } from "./counters.ts";
 import { RedisDocuments, type RedisDocumentsOptions } from "./documents.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { RedisLeases } from "./leases.ts";
-import { Link, type RedisAccess } from "./link.ts";
+import { Link } from "./link.ts";
 import { RedisRegister } from "./register.ts";
 import { RedisSignals } from "./signals.ts";
 
 export interface RedisClusterOptions {
-  redis: RedisAccess;
+  redis: RedisConnections;
   /** Where the name of the store is kept between two runs. Default: nowhere. */
   lastStore?: RedisDocumentsOptions["lastStore"];
   /** Called when Redis was found to have lost its data. Default: the log alone says so. */

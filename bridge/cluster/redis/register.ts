@@ -1,8 +1,8 @@
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
+import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
 import type { Link } from "./link.ts";
-import { NOW, Script } from "./script.ts";
 
 /** Connections that one script registers or removes. */
 const BATCH = 500;
@@ -130,15 +130,7 @@ export class RedisRegister implements ConnectionRegister {
     const { link, logger } = this.#options;
     this.#inDoubt = false;
     this.#differed = 0;
-    const registered = new Map<string, string>();
-    let cursor = "0";
-    do {
-      const from = cursor;
-      const [next, fields] = await link.ask((redis) => redis.hscan(this.#own, from, "COUNT", BATCH));
-      for (let index = 0; index < fields.length; index += 2)
-        registered.set(fields[index] ?? "", fields[index + 1] ?? "");
-      cursor = next;
-    } while (cursor !== "0");
+    const registered = await link.readHash(this.#own, BATCH);
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
     // All of them, for of what is registered at the node, the user's part may have been removed.
     const missing = [...this.#users];

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { Listeners } from "../../../platform/listeners.ts";
+import { NamedListeners } from "../../../platform/listeners.ts";
 import type { Json, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
 import type { Notice } from "./bus.ts";
@@ -14,16 +14,16 @@ export interface RedisSignalsOptions {
 export class RedisSignals implements Signals {
   readonly #nodeId: string;
   readonly #publish: (notice: Notice) => Promise<void>;
-  readonly #listeners: Listeners<[message: Json, from: string]>;
-  readonly #missedListeners: Listeners<[]>;
+  readonly #listeners: NamedListeners<[message: Json, from: string]>;
+  readonly #missedListeners: NamedListeners<[]>;
   /** Something could not be said: the others are to be told so. */
   #owed = false;
 
   constructor({ nodeId, publish, logger }: RedisSignalsOptions) {
     this.#nodeId = nodeId;
     this.#publish = publish;
-    this.#listeners = new Listeners(logger);
-    this.#missedListeners = new Listeners(logger);
+    this.#listeners = new NamedListeners(logger);
+    this.#missedListeners = new NamedListeners(logger);
   }
 
   send(name: string, message: Json): void {

@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
-import { type RedisConnections, SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
+import { SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
 /** Kept for nodes that are behind: at a thousand messages a second, 100 s. A node further behind begins anew. */

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import type { Brokers, Subscription } from "aedes";
 import type { Logger } from "pino";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import type { NotKept } from "../../access/authenticate.ts";
 import type { PermissionSet } from "../../access/permission-sets.ts";
 import { sessionName } from "../../access/session-names.ts";
@@ -8,7 +9,7 @@ import type { SessionOwner } from "../../access/session-owner.ts";
 import type { Wills } from "../../access/wills.ts";
 import { StorageError, StorageUnavailableError } from "../../aedes/errors.ts";
 import type { KeptPacket } from "../../aedes/packet-codec.ts";
-import { type RedisConnections, SteadyConnection } from "../../cluster/redis-connection.ts";
+import { SteadyConnection } from "../../cluster/redis-connection.ts";
 import { type BrokerEmitter, RedisEmitter } from "../../cluster/redis-emitter.ts";
 import { QosZeroBus } from "../../cluster/redis-qos-zero.ts";
 import { Replays } from "../replays.ts";

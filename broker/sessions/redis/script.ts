@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { Script } from "../../../platform/redis/script.ts";
 
 /**
  * The one script that writes: a list of operations, each a letter and its arguments, carried out in order and at once.
@@ -20,7 +20,7 @@ import { createHash } from "node:crypto";
  * Numbers are microseconds since 1970 where they can be, and one more than the last where not: a Redis that lost its
  * last second, or everything, goes on above all numbers it ever gave. Whole numbers of that size are exact in Lua.
  */
-export const SCRIPT = `
+export const SCRIPT = new Script(`
 local LOG, SEQ, CHANGED, TOTALS, SENDER, RETAINED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local NODE, KNOWN, MAX_RETAINED = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local MAX_LOG, MAX_LOG_BYTES, MAX_MESSAGES, MAX_BYTES =
@@ -288,6 +288,4 @@ end
 local totals = call('HMGET', TOTALS, 'messages', 'bytes')
 local time = call('TIME')
 return { results, stale, drops, totals[1] or '0', totals[2] or '0', string.format('%.0f', time[1] * 1000000 + time[2]) }
-`;
-
-export const SCRIPT_SHA = createHash("sha1").update(SCRIPT).digest("hex");
+`);

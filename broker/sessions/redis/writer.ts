@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
+import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { StorageUnavailableError } from "../../aedes/errors.ts";
-import { type RedisConnections, SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
-import { SCRIPT, SCRIPT_SHA } from "./script.ts";
+import { SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
+import { SCRIPT } from "./script.ts";
 
 /** One call of the script blocks Redis for everybody: some 10 µs an operation. */
 const MAX_BATCH = 256;
@@ -129,14 +130,7 @@ export class RedisWriter {
       }
       if (++count === MAX_BATCH || bytes >= MAX_BATCH_BYTES) break;
     }
-    const reply = await this.#connection.until(async (connection) => {
-      try {
-        return await connection.evalsha(SCRIPT_SHA, keys.length, ...keys, ...args);
-      } catch (error) {
-        if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
-        return await connection.eval(SCRIPT, keys.length, ...keys, ...args);
-      }
-    });
+    const reply = await this.#connection.until((connection) => SCRIPT.run(connection, keys, args));
     const { results, stale, drops, messages, bytes: total, at } = readReply(reply);
     this.#options.onTotals({ messages, bytes: total, at });
     for (let first = 0; first < drops.length; first += 4) {

@@ -127,7 +127,7 @@ test("commands that wait for a slow Redis are bounded", async () => {
   const calls = Array.from({ length: MAX_PENDING_COMMANDS + 100 }, () => cluster.documents.get("devices", "north"));
   const settled: string[] = [];
   void calls[0]?.catch(() => settled.push("one that waits"));
-  await expect(calls.at(-1)).rejects.toThrow("20000 commands wait for Redis already: it is too slow");
+  await expect(calls.at(-1)).rejects.toThrow("20000 commands already wait for Redis: Redis is too slow");
   // It was not waited for Redis, nor for its time-out.
   expect(settled).toEqual([]);
   for (const outcome of await Promise.allSettled(calls)) expect(outcome.status).toBe("rejected");
@@ -136,7 +136,7 @@ test("commands that wait for a slow Redis are bounded", async () => {
 test("a Redis that is full is named, with what to do", async () => {
   const operator = new Redis(redis.url);
   await operator.config("SET", "maxmemory", "1");
-  await expect(cluster.check()).rejects.toThrow("Redis has no memory left: raise its maxmemory");
+  await expect(cluster.check()).rejects.toThrow("Redis is out of memory: raise its maxmemory");
   await operator.config("SET", "maxmemory", "0");
   await vi.waitFor(() => expect(cluster.unavailableReason).toBeUndefined());
   operator.disconnect();

@@ -1,5 +1,5 @@
 import { isChannelName } from "../../../../contract/topics.ts";
-import { unavailable } from "../../../../platform/level/unavailable.ts";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Recovery } from "../../journal.ts";
 import { countBits } from "./bits.ts";
@@ -78,7 +78,9 @@ export class ChannelLogs {
     if (!isChannelName(name))
       throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
     if (this.#logs.size >= this.#maxChannels)
-      throw unavailable(`the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`);
+      throw new StoreUnavailableError(
+        `the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`,
+      );
   }
 
   /** The channel, which begins to be if it was not. */

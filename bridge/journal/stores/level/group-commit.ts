@@ -1,5 +1,5 @@
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Store } from "../../../../platform/level/store.ts";
-import { unavailable } from "../../../../platform/level/unavailable.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Appended, JournalMessage } from "../../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
@@ -54,7 +54,9 @@ export class GroupCommit {
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
     const { limits, channels, deduplicator } = this.#options;
     if (this.#entries >= limits.maxWaitingEntries || this.#bytes >= limits.maxWaitingBytes)
-      throw unavailable(`${this.#entries} messages wait for the disk already: it is too slow for what comes in`);
+      throw new StoreUnavailableError(
+        `${this.#entries} messages wait for the disk already: it is too slow for what comes in`,
+      );
     for (const channel of message.channels) channels.check(channel);
     const dedupKey = deduplicator.dedupKeyOf(message.origin);
     const found = dedupKey === undefined ? undefined : deduplicator.find(dedupKey);

@@ -1,9 +1,10 @@
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { OnDamage } from "../../../../platform/level/damage.ts";
 import { Store } from "../../../../platform/level/store.ts";
-import { unavailable } from "../../../../platform/level/unavailable.ts";
 import { WriteSet } from "../../../../platform/level/write-set.ts";
+import { Listeners } from "../../../../platform/listeners.ts";
 import type {
   Appended,
   Entry,
@@ -111,7 +112,7 @@ class LevelJournal implements Journal {
   /** The newest position of earlier runs. */
   readonly #startHead: number;
   #head: number;
-  #followers: readonly ((entries: readonly Entry[]) => void)[] = [];
+  readonly #followers: Listeners<[entries: readonly Entry[]]>;
   #trimming: Promise<unknown> = Promise.resolve();
   #untrimmedAppends = 0;
   #marking: Promise<void> = Promise.resolve();
@@ -127,6 +128,7 @@ class LevelJournal implements Journal {
     this.#holes = holes;
     const { path, sync, logger, limits, now } = settings;
     this.#settings = settings;
+    this.#followers = new Listeners(logger);
     this.#channels = channels;
     this.#seen = deduplicator;
     this.#states = states;
@@ -184,11 +186,7 @@ class LevelJournal implements Journal {
   }
 
   follow(onEntries: (entries: readonly Entry[]) => void): () => void {
-    const follower = (entries: readonly Entry[]) => onEntries(entries);
-    this.#followers = [...this.#followers, follower];
-    return () => {
-      this.#followers = this.#followers.filter((other) => other !== follower);
-    };
+    return this.#followers.add(onEntries);
   }
 
   async replay(request: ReplayRequest): Promise<ReplayPage> {
@@ -268,13 +266,7 @@ class LevelJournal implements Journal {
     if (toEmit.length > 0 && !this.#emission.add(this.#head, toEmit))
       logger.warn("messages are not reported as emitted, the oldest will be emitted again at the next start");
     if (topicWithoutRoom !== undefined) this.#warnOfRoom(topicWithoutRoom);
-    for (const follower of this.#followers) {
-      try {
-        follower(entries);
-      } catch (err) {
-        logger.error({ err }, "a follower of the journal failed");
-      }
-    }
+    this.#followers.call(entries);
     this.#untrimmedAppends += entries.length;
     if (this.#untrimmedAppends >= TRIM_EVERY_APPENDS) this.#trimInBackground();
   }
@@ -338,7 +330,7 @@ class LevelJournal implements Journal {
   }
 
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw unavailable("the journal is closed");
+    if (this.#closing !== undefined) throw new StoreUnavailableError("the journal is closed");
   }
 
   #warnOfRoom(topic: string): void {

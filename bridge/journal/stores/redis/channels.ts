@@ -1,6 +1,6 @@
 import { isChannelName } from "../../../../contract/topics.ts";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Recovery } from "../../journal.ts";
-import { unavailable } from "./failure-reason.ts";
 
 /** A floor that retention moved, as `TRIM` says it; `forgotten` when the channel keeps nothing and was forgotten. */
 export type MovedFloor = [channel: string, floor: number, forgotten: 0 | 1];
@@ -66,7 +66,9 @@ export class Channels {
     if (!isChannelName(name))
       throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
     if (this.#floors.size >= this.#maxChannels)
-      throw unavailable(`the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`);
+      throw new StoreUnavailableError(
+        `the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`,
+      );
   }
 
   recovery(channel: string, since: { epoch: string; position: number }, epoch: string, head: number): Recovery {

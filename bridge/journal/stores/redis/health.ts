@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { redisFailureReason } from "./failure-reason.ts";
+import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 
 /**
  * Whether the journal works: writing, which a write proves, and reading the log, which is how entries of other nodes

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { StateEntry } from "../../journal.ts";
 import { type Chunk, decodeEntries, entriesOf, readChunk, stampOf } from "./chunk.ts";
 import { type Connection, partsOf } from "./connection.ts";
-import { unavailable } from "./failure-reason.ts";
 import { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
@@ -54,7 +54,7 @@ export async function load(
     await loadStates(connection, keys, view);
     if (await catchUp(connection, keys, view)) return { view, trimsId, excess };
   }
-  throw unavailable("the journal in Redis changed again and again while it was read");
+  throw new StoreUnavailableError("the journal in Redis changed again and again while it was read");
 }
 
 async function lastTrim(connection: Connection, keys: JournalKeys): Promise<string> {
@@ -131,7 +131,7 @@ async function catchUp(connection: Connection, keys: JournalKeys, view: JournalV
 }
 
 /** The next chunks above a position. */
-export async function readLog(connection: Connection, keys: JournalKeys, after: number): Promise<Chunk[]> {
+async function readLog(connection: Connection, keys: JournalKeys, after: number): Promise<Chunk[]> {
   const rows = await connection.do((redis) =>
     redis.xrangeBuffer(keys.log, `(${after}-0`, "+", "COUNT", CHUNKS_PER_READ),
   );

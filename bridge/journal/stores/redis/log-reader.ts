@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
+import type { RedisConnections } from "../../../../platform/redis/connections.ts";
 import type { MovedFloor } from "./channels.ts";
 import { type Chunk, readChunk } from "./chunk.ts";
-import { Connection, type RedisSource } from "./connection.ts";
+import { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { CHUNKS_PER_READ } from "./loading.ts";
 
@@ -9,7 +10,7 @@ import { CHUNKS_PER_READ } from "./loading.ts";
 export type Fit = "next" | "passed" | "lost";
 
 export interface LogReaderOptions {
-  redis: RedisSource;
+  redis: RedisConnections;
   keys: JournalKeys;
   /** How long Redis holds a read back when there is nothing new; then the reader looks whether the journal is the same. */
   blockMs: number;

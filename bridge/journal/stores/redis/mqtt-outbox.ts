@@ -58,10 +58,6 @@ export class MqttOutbox {
     return this.#takenOver;
   }
 
-  get hasWork(): boolean {
-    return this.#done.length > 0;
-  }
-
   /** The publications of a batch are durable. @returns false when older ones were given up until the next run */
   add(base: number, places: readonly number[]): boolean {
     const open = new Set<number>();

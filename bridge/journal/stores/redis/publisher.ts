@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
+import type { Listeners } from "../../../../platform/listeners.ts";
 import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
-import type { Callbacks } from "./callbacks.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
 import type { JournalView } from "./journal-view.ts";
 import type { Fit } from "./log-reader.ts";
@@ -14,7 +14,7 @@ export interface PublisherOptions {
   mqttOutbox: MqttOutbox;
   view: () => JournalView;
   writer: () => Writer;
-  followers: Callbacks<[entries: readonly Entry[]]>;
+  followers: Listeners<[entries: readonly Entry[]]>;
   /** `unemitted` has more to give. */
   onOrphan: () => void;
   /** So many more entries of this node are in the journal. */

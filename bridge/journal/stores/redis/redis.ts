@@ -1,5 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
+import { Listeners } from "../../../../platform/listeners.ts";
+import type { RedisConnections } from "../../../../platform/redis/connections.ts";
+import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 import type {
   Appended,
   Entry,
@@ -12,9 +16,7 @@ import type {
   Undelivered,
 } from "../../journal.ts";
 import { tellLeftOut } from "../level/loading.ts";
-import { Callbacks } from "./callbacks.ts";
-import { Connection, type RedisSource } from "./connection.ts";
-import { redisFailureReason, unavailable } from "./failure-reason.ts";
+import { Connection } from "./connection.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { type JournalKeys, journalKeys } from "./keys.ts";
@@ -27,7 +29,6 @@ import { Publisher } from "./publisher.ts";
 import { Retention } from "./retention.ts";
 import { Writer } from "./writer.ts";
 
-export type { RedisSource } from "./connection.ts";
 export { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 
 /** Retention runs after so many appends of this node … */
@@ -59,7 +60,7 @@ export const DEFAULT_REDIS_JOURNAL_WAITS: RedisJournalWaits = {
 };
 
 export interface RedisJournalOptions {
-  redis: RedisSource;
+  redis: RedisConnections;
   /** The most entries a channel keeps; Infinity for no limit. */
   retentionEvents: number;
   /** The longest a channel keeps an entry, hours; Infinity for no limit. */
@@ -136,9 +137,9 @@ class RedisJournal implements Journal {
   readonly #pages: PageReader;
   readonly #retention: Retention;
   readonly #heartbeat: Heartbeat;
-  readonly #followers: Callbacks<[entries: readonly Entry[]]>;
-  readonly #resetListeners: Callbacks<[]>;
-  readonly #unemittedListeners: Callbacks<[]>;
+  readonly #followers: Listeners<[entries: readonly Entry[]]>;
+  readonly #resetListeners: Listeners<[]>;
+  readonly #unemittedListeners: Listeners<[]>;
   #loaded: Loaded;
   #reloading: Promise<void> | undefined;
   #untrimmedAppends = 0;
@@ -153,9 +154,9 @@ class RedisJournal implements Journal {
     this.#links = links;
     this.#loaded = loaded;
     this.#health = new Health(logger);
-    this.#followers = new Callbacks(logger);
-    this.#resetListeners = new Callbacks(logger);
-    this.#unemittedListeners = new Callbacks(logger);
+    this.#followers = new Listeners(logger);
+    this.#resetListeners = new Listeners(logger);
+    this.#unemittedListeners = new Listeners(logger);
     // Random, new at each start.
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
@@ -399,6 +400,6 @@ class RedisJournal implements Journal {
   }
 
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw unavailable("the journal is closed");
+    if (this.#closing !== undefined) throw new StoreUnavailableError("the journal is closed");
   }
 }

@@ -1,8 +1,8 @@
+import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Appended, JournalMessage } from "../../journal.ts";
 import { Batch } from "./batch.ts";
 import { MAX_ENTRY_CHANNELS } from "./chunk.ts";
-import { type Connection, partsOf, type Reply } from "./connection.ts";
-import { asUnavailable, unavailable } from "./failure-reason.ts";
+import { asUnavailable, type Connection, partsOf, type Reply } from "./connection.ts";
 import type { JournalView } from "./journal-view.ts";
 import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
@@ -67,9 +67,11 @@ export class Writer {
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
     const { limits, view, refusal } = this.#options;
     const refused = refusal();
-    if (refused !== undefined) throw unavailable(refused);
+    if (refused !== undefined) throw new StoreUnavailableError(refused);
     if (this.#entries >= limits.maxWaitingMessages || this.#bytes >= limits.maxWaitingBytes)
-      throw unavailable(`${this.#entries} messages wait for Redis already: it is too slow for what comes in`);
+      throw new StoreUnavailableError(
+        `${this.#entries} messages wait for Redis already: it is too slow for what comes in`,
+      );
     checkChannels(message, view());
     const dedupKey = dedupKeyOf(message.origin);
     const found = dedupKey === undefined ? undefined : this.#marked.get(dedupKey.key);
@@ -109,7 +111,10 @@ export class Writer {
   giveUpSent(): Batch[] {
     const batches = [...this.#sent.values()];
     for (const batch of batches)
-      this.#refuse(batch, unavailable("the journal was lost, or this node was cut off from it for too long"));
+      this.#refuse(
+        batch,
+        new StoreUnavailableError("the journal was lost, or this node was cut off from it for too long"),
+      );
     return batches;
   }
 
@@ -136,7 +141,7 @@ export class Writer {
     for (let attempt = 0; messages.length > 0; attempt++) {
       const batch = new Batch(++this.#batches, messages, now());
       if (attempt >= MAX_ATTEMPTS) {
-        this.#refuse(batch, unavailable("the journal changed again and again while it was written"));
+        this.#refuse(batch, new StoreUnavailableError("the journal changed again and again while it was written"));
         return;
       }
       const delivered = mqttOutbox.takeDone();
@@ -150,7 +155,7 @@ export class Writer {
       let answer: Reply;
       try {
         const refused = this.#options.refusal();
-        if (refused !== undefined) throw unavailable(refused);
+        if (refused !== undefined) throw new StoreUnavailableError(refused);
         answer = await connection.run(APPEND, keys.meta, args);
       } catch (error) {
         mqttOutbox.giveBack(delivered);
@@ -184,7 +189,7 @@ export class Writer {
     if (!this.#sent.has(batch.number)) return;
     setTimeout(() => {
       if (this.#sent.has(batch.number))
-        this.#refuse(batch, unavailable("entries of other nodes that come before are not to be read"));
+        this.#refuse(batch, new StoreUnavailableError("entries of other nodes that come before are not to be read"));
     }, PUBLISH_TIMEOUT_MS).unref();
   }
 

@@ -1,4 +1,4 @@
-import { script } from "../connection.ts";
+import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
  * What a session more adds to the score of its sender. Less than it are the changes there may ever be, and with the most
@@ -26,7 +26,7 @@ const STEP = 2 ** 45;
  * - `epoch`, the epoch of the journal; `""` for none
  * - `behind`: the journal is not what the node knows, some of it was lost
  */
-export const APPEND = script(`
+export const APPEND = new Script(`
 local at = 0
 local function text() at = at + 1; return ARGV[at] end
 local function number() at = at + 1; return tonumber(ARGV[at]) end

@@ -1,4 +1,4 @@
-import { script } from "../connection.ts";
+import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
  * Says what the journal is, and makes it if there is none. Without `meta` nothing of it is worth anything: what an
@@ -6,7 +6,7 @@ import { script } from "../connection.ts";
  *
  * Arguments: prefix, a name for the epoch to be made. Answers epoch, head, stamp, highest forgotten floor.
  */
-export const OPEN = script(`
+export const OPEN = new Script(`
 local prefix, candidate = ARGV[1], ARGV[2]
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
 -- Of an earlier form.
@@ -31,7 +31,7 @@ return {candidate, '0', '-', '0'}
  * Gives the journal another epoch, since some of it was lost: places that clients know mean nothing any more.
  * Arguments: prefix, the epoch of now, a name for the next. Who comes second changes nothing.
  */
-export const RENEW = script(`
+export const RENEW = new Script(`
 local meta = ARGV[1] .. 'meta'
 if redis.call('HGET', meta, 'epoch') == ARGV[2] then redis.call('HSET', meta, 'epoch', ARGV[3]) end
 return 1

@@ -1,4 +1,4 @@
-import { script } from "../connection.ts";
+import { NOW, Script } from "../../../../../platform/redis/script.ts";
 
 /**
  * A node's sign of life, which is a write, and so proves that writing works. Takes over what dead nodes have not
@@ -8,10 +8,9 @@ import { script } from "../connection.ts";
  * runs of this node, then the runs that were taken over before.
  * Answers epoch or "", head, and the runs that are taken over now.
  */
-export const BEAT = script(`
+export const BEAT = new Script(`
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+${NOW}
 local estates, instances = prefix .. 'estates', prefix .. 'instances'
 redis.call('ZADD', estates, now, run)
 if node ~= '' then redis.call('HSET', instances, run, node) end
@@ -47,7 +46,7 @@ return {meta[1] or '', meta[2] or '0', unpack(taken)}
  * A node ends, or is done with a run it took over: what is left of each of the runs is anybody's to take, at once.
  * Arguments: prefix, runs.
  */
-export const LEAVE = script(`
+export const LEAVE = new Script(`
 local prefix = ARGV[1]
 for i = 2, #ARGV do
   local run = ARGV[i]

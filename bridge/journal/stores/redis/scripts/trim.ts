@@ -1,4 +1,4 @@
-import { script } from "../connection.ts";
+import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
  * Drops from channels what is too many or too old. A chunk goes when the last of its channels has dropped the last of
@@ -9,7 +9,7 @@ import { script } from "../connection.ts";
  * Answers `ok`, how many entries no channel keeps any more, 1 when there is more to do, and the floors that moved as
  * JSON `[[channel, floor, forgotten], …]`; or `epoch` as above.
  */
-export const TRIM = script(`
+export const TRIM = new Script(`
 local prefix, epoch = ARGV[1], ARGV[2]
 local maxEvents, cutoff, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local maxChannels, maxLingering = tonumber(ARGV[6]), tonumber(ARGV[7])

@@ -1,0 +1,19 @@
+import type { Cluster, Redis, RedisOptions } from "ioredis";
+
+/** Opens connections to Redis. The implementation is `deploy/redis/redis.ts`. */
+export interface RedisConnections {
+  /**
+   * Opens a connection that connects and reconnects by itself.
+   * @param name shown by `CLIENT LIST`
+   */
+  connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
+  /** The prefix of every key. It contains a hash tag, so all keys are in one slot of a Redis Cluster. */
+  readonly prefix: string;
+}
+
+/** A command fails at once while Redis is unreachable, and ioredis never sends it a second time. */
+export const FAIL_FAST = {
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+} as const satisfies Partial<RedisOptions>;

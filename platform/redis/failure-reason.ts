@@ -1,0 +1,32 @@
+/** Error texts of Redis and ioredis, each with its meaning and the remedy. The first match counts. */
+const REASONS: readonly [pattern: RegExp, meaning: string][] = [
+  [/^OOM|OOM command/, "Redis is out of memory: raise its maxmemory, or lower RETENTION_EVENTS or RETENTION_HOURS"],
+  [/READONLY/, "the Redis at REDIS_URL is a replica and rejects writes: waiting for a master"],
+  [/MISCONF/, "Redis rejects writes because it cannot save to its disk: free disk space, and see the log of Redis"],
+  [/NOREPLICAS/, "Redis rejects writes because too few replicas follow it: see min-replicas-to-write"],
+  [/LOADING/, "Redis is loading its data from the disk"],
+  [/BUSY/, "Redis is busy with a script"],
+  [
+    /CLUSTERDOWN|TRYAGAIN|MASTERDOWN|ClusterAllFailed|Failed to refresh slots/,
+    "the Redis Cluster is down or incomplete: see CLUSTER INFO",
+  ],
+  [/NOAUTH|WRONGPASS|NOPERM/, "Redis denies access: correct the user and the password in REDIS_URL"],
+  [/timed out/i, "Redis does not answer: Redis or the network hangs"],
+  [
+    /writeable|Connection is closed|ECONN|EPIPE|EHOSTUNREACH|ENOTFOUND|EAI_AGAIN|max retries|connection close|aborted|ended/i,
+    "Redis cannot be reached: start it, or check the network",
+  ],
+];
+
+/** Explains to an operator why a command failed, and what to do. */
+export function redisFailureReason(error: unknown): string {
+  const text =
+    error instanceof Error ? `${error.name === "Error" ? "" : `${error.name} `}${error.message}` : `${error}`;
+  const [, meaning] = REASONS.find(([pattern]) => pattern.test(text)) ?? [];
+  return meaning === undefined ? `Redis answers with an error: ${text}` : `${meaning}; the server retries by itself`;
+}
+
+/** Whether Redis did not answer in time. The connection may still be open: Redis may hang. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof Error && /timed out/i.test(error.message);
+}
