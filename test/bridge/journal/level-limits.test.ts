@@ -204,6 +204,6 @@ test("the defaults are what the documentation of the limits says", () => {
     maxStateTopics: 100_000,
     maxLoadedStateChars: 134_217_728,
     maxUndeliveredGroups: 10_000,
-    maxTailBytes: 8_388_608,
+    maxRecentChars: 8_388_608,
   });
 });

@@ -32,7 +32,7 @@ test("the journal works in a Redis Cluster, all of it in one slot", async () => 
   try {
     const [one, other] = await Promise.all([
       place.openNode({ retentionEvents: 100 }),
-      place.openNode({ retentionEvents: 100, limits: { maxTailBytes: 0 } }),
+      place.openNode({ retentionEvents: 100, limits: { maxRecentChars: 0 } }),
     ]);
     const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: true };
     await Promise.all([

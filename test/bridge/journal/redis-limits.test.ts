@@ -202,7 +202,7 @@ test("appends beyond what may wait are refused", async () => {
 });
 
 test("bodies and payloads of any size come back as they were", async () => {
-  const journal = await place.open({ limits: { maxTailBytes: 0, maxBatchBytes: 50_000 } });
+  const journal = await place.open({ limits: { maxRecentChars: 0, maxBatchBytes: 50_000 } });
   const bodies = [1, 1_000, 40_000, 250_000, 5].map((length) => `"x":"${"é🏔\n".repeat(length / 3 + 1)}"`);
   const payload = Buffer.alloc(250_000, 255);
   await Promise.all(bodies.map((body) => journal.append(message({ body, publish: { ...publish, payload } }))));

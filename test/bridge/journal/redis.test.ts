@@ -15,5 +15,5 @@ describeJournal("the journal in Redis", () => createRedisPlace(server.url));
 // The same again with nothing held in memory, so that every replay reads Redis.
 describeJournal("the journal in Redis, read from there", async () => {
   const place = await createRedisPlace(server.url);
-  return { ...place, open: (options) => place.open({ ...options, limits: { ...options?.limits, maxTailBytes: 0 } }) };
+  return { ...place, open: (options) => place.open({ ...options, limits: { ...options?.limits, maxRecentChars: 0 } }) };
 });

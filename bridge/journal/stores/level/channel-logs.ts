@@ -2,7 +2,7 @@ import { isChannelName } from "../../../../contract/topics.ts";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Recovery } from "../../journal.ts";
-import { countBits } from "./bits.ts";
+import { countBits } from "./bit-mask.ts";
 import { NO_CHANNEL, type Span } from "./chunk.ts";
 import { channelOfSpanKey, floorKey, META_KEY, rowsOf, spanKey, spansEnd } from "./keys.ts";
 

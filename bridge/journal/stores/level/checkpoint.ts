@@ -7,7 +7,7 @@ import { z } from "zod";
  * A small file beside the store that says how far the journal had got. It is written about once a second, without
  * sync, so it may be behind the store. A store behind the file has lost entries that clients have seen.
  */
-const markSchema = z.object({
+const checkpointSchema = z.object({
   epoch: z.string(),
   /** A position that was durable. */
   head: z.number().int().nonnegative(),
@@ -23,7 +23,7 @@ const markSchema = z.object({
   nextRun: z.string().optional(),
 });
 
-export type Checkpoint = z.infer<typeof markSchema>;
+export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 const FILE = "mark.json";
 /**
@@ -37,7 +37,7 @@ const RESTORED_FILE = "restored";
 /** Undefined when there is none, or none that can be read. */
 export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   try {
-    return markSchema.parse(JSON.parse(await readFile(join(path, FILE), "utf8")));
+    return checkpointSchema.parse(JSON.parse(await readFile(join(path, FILE), "utf8")));
   } catch {
     return undefined;
   }

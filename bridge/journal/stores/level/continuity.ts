@@ -1,6 +1,6 @@
 import type { Gap } from "../../../../contract/socket-messages.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
-import { countBits, lowBits } from "./bits.ts";
+import { countBits, lowBits } from "./bit-mask.ts";
 import type { ChannelLog } from "./channel-logs.ts";
 import { parseChunk, type Span } from "./chunk.ts";
 import { positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";

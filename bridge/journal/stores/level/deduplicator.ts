@@ -43,11 +43,11 @@ type SessionRow = [position: number, ...runs: number[]];
 export class Deduplicator<Waiting> {
   readonly #sessions: SessionTable<Session<Waiting>>;
   /** Those that are not in the table and have messages that wait, by key. */
-  readonly #coming = new Map<string, Session<Waiting>>();
+  readonly #unstored = new Map<string, Session<Waiting>>();
   readonly #waitingIds = new Map<string, Waiting>();
   readonly #maxSeqRuns: number;
   /** Keys of rows that were too many when they were loaded. */
-  #tooMany: string[] = [];
+  #surplusKeys: string[] = [];
 
   constructor({ maxSeqRuns, ...limits }: SessionLimits & { maxSeqRuns: number }) {
     this.#sessions = new SessionTable(limits);
@@ -87,15 +87,15 @@ export class Deduplicator<Waiting> {
 
   /** Adds the rows of the sessions of the write under way. */
   putSessions(messages: readonly Deduplicated<Waiting>[], position: number, set: WriteSet): void {
-    for (const key of this.#tooMany) set.del(key);
-    this.#tooMany = [];
+    for (const key of this.#surplusKeys) set.del(key);
+    this.#surplusKeys = [];
     const put = new Set<Session<Waiting>>();
     for (const { dedupKey } of messages) {
       const session = dedupKey?.session;
       if (session === undefined || put.has(session)) continue;
       put.add(session);
       set.put(session.key, sessionRow(position, session.runs));
-      if (!session.isKept) this.#coming.delete(session.key);
+      if (!session.isKept) this.#unstored.delete(session.key);
       session.isKept = true;
       this.#sessions.keep(session.sender, session.name, session);
     }
@@ -136,19 +136,19 @@ export class Deduplicator<Waiting> {
       const { sender, name } = partsOfSessionKey(key);
       this.#sessions.keep(sender, name, { ...newSession<Waiting>(sender, name, key), runs, isKept: true });
     }
-    this.#tooMany = this.#sessions.trim().map(({ key }) => key);
+    this.#surplusKeys = this.#sessions.trim().map(({ key }) => key);
   }
 
   #session(sender: string, name: string): Session<Waiting> {
     const kept = this.#sessions.get(sender, name);
     if (kept !== undefined) return kept;
     const key = sessionKey(sender, name);
-    let coming = this.#coming.get(key);
-    if (coming === undefined) {
-      coming = newSession(sender, name, key);
-      this.#coming.set(key, coming);
+    let unstored = this.#unstored.get(key);
+    if (unstored === undefined) {
+      unstored = newSession(sender, name, key);
+      this.#unstored.set(key, unstored);
     }
-    return coming;
+    return unstored;
   }
 
   /** It is out of the table already. */
@@ -164,8 +164,8 @@ export class Deduplicator<Waiting> {
   #drop(session: Session<Waiting>): void {
     if (session.isKept) this.#sessions.delete(session.sender, session.name);
     session.isKept = false;
-    if (session.waiting.size > 0) this.#coming.set(session.key, session);
-    else this.#coming.delete(session.key);
+    if (session.waiting.size > 0) this.#unstored.set(session.key, session);
+    else this.#unstored.delete(session.key);
   }
 }
 

@@ -34,8 +34,8 @@ export class GroupCommit {
   /** Appends that are not durable, those of the write under way and repetitions among them. */
   #entries = 0;
   #bytes = 0;
-  #chores = new WriteSet();
-  #choresWanted: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #deferredRows = new WriteSet();
+  #flushRequests: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #writing: Promise<void> | undefined;
 
   constructor(options: GroupCommitOptions) {
@@ -43,8 +43,8 @@ export class GroupCommit {
   }
 
   /** Rows that go with the next write, whatever it holds; the same again if it fails. */
-  get chores(): WriteSet {
-    return this.#chores;
+  get deferredRows(): WriteSet {
+    return this.#deferredRows;
   }
 
   /**
@@ -78,10 +78,10 @@ export class GroupCommit {
     this.#wake();
   }
 
-  /** Resolves when the chores of now are written. */
-  writeChores(): Promise<void> {
+  /** Resolves when the deferredRows of now are written. */
+  flushDeferredRows(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#choresWanted.push({ resolve, reject });
+      this.#flushRequests.push({ resolve, reject });
       this.#wake();
     });
   }
@@ -100,20 +100,20 @@ export class GroupCommit {
       // Whatever else arrives in this turn of the event loop joins.
       await new Promise((resolve) => setImmediate(resolve));
       let messages = this.#take();
-      const choresWanted = this.#choresWanted;
-      this.#choresWanted = [];
+      const flushRequests = this.#flushRequests;
+      this.#flushRequests = [];
       try {
         await this.#options.store.ready();
         messages = await this.#withoutKnown(messages);
         const group = await this.#write(messages);
         if (group !== undefined) this.#options.onDurable(group);
         this.#accepted(messages, group);
-        for (const wanted of choresWanted) wanted.resolve();
+        for (const wanted of flushRequests) wanted.resolve();
       } catch (error) {
         this.#refused(messages, error);
-        for (const wanted of choresWanted) wanted.reject(error);
+        for (const wanted of flushRequests) wanted.reject(error);
       }
-    } while (this.#waiting.length > 0 || this.#choresWanted.length > 0);
+    } while (this.#waiting.length > 0 || this.#flushRequests.length > 0);
     this.#writing = undefined;
   }
 
@@ -152,17 +152,17 @@ export class GroupCommit {
 
   async #write(messages: readonly Waiting[]): Promise<Group | undefined> {
     const { store, channels, deduplicator, states, head, now } = this.#options;
-    const chores = this.#chores;
-    if (messages.length === 0 && chores.size === 0) return undefined;
-    this.#chores = new WriteSet();
+    const deferredRows = this.#deferredRows;
+    if (messages.length === 0 && deferredRows.size === 0) return undefined;
+    this.#deferredRows = new WriteSet();
     const set = new WriteSet();
     try {
       const group = buildGroup(messages, { channels, deduplicator, states, head: head(), acceptedAt: now() }, set);
-      await store.write(set, chores);
+      await store.write(set, deferredRows);
       return messages.length === 0 ? undefined : group;
     } catch (error) {
-      chores.add(this.#chores);
-      this.#chores = chores;
+      deferredRows.add(this.#deferredRows);
+      this.#deferredRows = deferredRows;
       channels.rolledBack();
       throw error;
     }

@@ -1,6 +1,6 @@
 import type { WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Appended, Entry, JournalMessage } from "../../journal.ts";
-import { countBits } from "./bits.ts";
+import { countBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import {
   ChunkBuilder,
@@ -11,7 +11,7 @@ import {
   type Span,
 } from "./chunk.ts";
 import type { DedupKey, Deduplicator } from "./deduplicator.ts";
-import { chunkKey, spanKey, unemittedKey } from "./keys.ts";
+import { chunkKey, spanKey, undeliveredKey } from "./keys.ts";
 import { PublicationsBuilder } from "./publications.ts";
 import type { StateChanges, StateTable } from "./state-table.ts";
 
@@ -38,9 +38,9 @@ export interface Group {
   spans: Span[];
   changes: StateChanges;
   /** Positions that MQTT subscribers are to get. */
-  toEmit: readonly number[];
+  undelivered: readonly number[];
   /** The first topic whose state there was no room for. */
-  topicWithoutRoom: string | undefined;
+  skippedStateTopic: string | undefined;
 }
 
 export interface GroupContext {
@@ -59,8 +59,8 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     entries: [],
     spans: [],
     changes: new Map(),
-    toEmit: [],
-    topicWithoutRoom: undefined,
+    undelivered: [],
+    skippedStateTopic: undefined,
   };
   const publications = new PublicationsBuilder();
   let chunk = new ChunkBuilder(acceptedAt);
@@ -99,15 +99,15 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     group.entries.push(entry);
     if (dedupKey !== undefined) deduplicator.writing(dedupKey, position, set);
     if (message.publish !== undefined) publications.add(position, message.topic, message.publish);
-    if (message.state !== undefined && !states.note(entry, group.changes)) group.topicWithoutRoom ??= message.topic;
+    if (message.state !== undefined && !states.note(entry, group.changes)) group.skippedStateTopic ??= message.topic;
   }
   endChunk();
 
   deduplicator.putSessions(waiting, position, set);
   states.put(group.changes, set);
   if (publications.positions.length > 0) {
-    set.put(unemittedKey(position), publications.toBytes());
-    group.toEmit = publications.positions;
+    set.put(undeliveredKey(position), publications.toBytes());
+    group.undelivered = publications.positions;
   }
   return group;
 }

@@ -69,11 +69,11 @@ export function stateKey(topic: string): string {
   return `s${topic}`;
 }
 
-export function unemittedKey(last: number): string {
+export function undeliveredKey(last: number): string {
   return `u${padded(last)}`;
 }
 
-export function emittedKey(last: number): string {
+export function partlyDeliveredKey(last: number): string {
   return `v${padded(last)}`;
 }
 

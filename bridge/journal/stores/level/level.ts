@@ -21,8 +21,8 @@ import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./che
 import type { Deduplicator } from "./deduplicator.ts";
 import type { Group, Waiting } from "./group.ts";
 import { GroupCommit } from "./group-commit.ts";
-import { Holes } from "./holes.ts";
 import { HEAD_KEY } from "./keys.ts";
+import { KnownGaps } from "./known-gaps.ts";
 import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { MqttOutbox } from "./mqtt-outbox.ts";
@@ -37,9 +37,9 @@ export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 const TRIM_EVERY_APPENDS = 1_000;
 /** … and so often, for what grows old without an append. */
 const TRIM_INTERVAL_MS = 60_000;
-const MARK_INTERVAL_MS = 1_000;
+const CHECKPOINT_INTERVAL_MS = 1_000;
 /** How long reports of emission wait for a write to join before they make one of their own. */
-const EMITTED_IDLE_MS = 200;
+const OUTBOX_FLUSH_DELAY_MS = 200;
 
 export interface LevelJournalOptions {
   /** The folder the journal lives in; made if it does not exist. Of one process at a time. */
@@ -72,19 +72,19 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   const settings: Settings = { onDamage: () => {}, ...options, limits, now: options.now ?? Date.now, boot };
   settings.logger = options.logger.child({ part: "journal" });
   const { logger, onDamage } = settings;
-  const holes = new Holes((channel, gap) => {
-    if (isOpen) tellHole(channel, gap, settings);
+  const knownGaps = new KnownGaps((channel, gap) => {
+    if (isOpen) reportGap(channel, gap, settings);
   });
   let isOpen = false;
-  const loaded = await loadJournal({ path: options.path, limits, holes, onDamage, logger });
+  const loaded = await loadJournal({ path: options.path, limits, knownGaps, onDamage, logger });
   isOpen = true;
-  const journal = new LevelJournal(loaded, holes, settings);
+  const journal = new LevelJournal(loaded, knownGaps, settings);
   await journal.start();
   return journal;
 }
 
 /** A hole that was not known when the journal was opened: the disk has changed since, or nobody had looked. */
-function tellHole(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
+function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
   const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
   logger.error({ channel, after, before }, "journal is damaged: events are missing, and readers are told of the gap");
   onDamage({ store: "journal", found: `${path} cannot be read as a whole`, missing });
@@ -100,47 +100,47 @@ interface Settings extends LevelJournalOptions {
 class LevelJournal implements Journal {
   readonly #settings: Settings;
   readonly #channels: ChannelLogs;
-  readonly #seen: Deduplicator<Waiting>;
+  readonly #deduplicator: Deduplicator<Waiting>;
   readonly #states: StateTable;
   readonly #store: Store;
   readonly #writer: GroupCommit;
   readonly #reader: Reader;
   readonly #retention: Retention;
-  readonly #emission: MqttOutbox;
-  readonly #tail: RecentEntries;
-  readonly #holes: Holes;
+  readonly #mqttOutbox: MqttOutbox;
+  readonly #recentEntries: RecentEntries;
+  readonly #knownGaps: KnownGaps;
   /** The newest position of earlier runs. */
   readonly #startHead: number;
   #head: number;
   readonly #followers: Listeners<[entries: readonly Entry[]]>;
   #trimming: Promise<unknown> = Promise.resolve();
   #untrimmedAppends = 0;
-  #marking: Promise<void> = Promise.resolve();
-  #markedHead = -1;
+  #checkpointing: Promise<void> = Promise.resolve();
+  #checkpointHead = -1;
   /** What the mark says of this run. */
   #run: Partial<Checkpoint> = {};
   #timers: NodeJS.Timeout[] = [];
-  #emittedTimer: NodeJS.Timeout | undefined;
+  #outboxTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
-  #hasWarnedOfRoom = false;
+  #hasWarnedOfFullStateTable = false;
 
-  constructor({ db, channels, deduplicator, states, head }: LoadedJournal, holes: Holes, settings: Settings) {
-    this.#holes = holes;
+  constructor({ db, channels, deduplicator, states, head }: LoadedJournal, knownGaps: KnownGaps, settings: Settings) {
+    this.#knownGaps = knownGaps;
     const { path, sync, logger, limits, now } = settings;
     this.#settings = settings;
     this.#followers = new Listeners(logger);
     this.#channels = channels;
-    this.#seen = deduplicator;
+    this.#deduplicator = deduplicator;
     this.#states = states;
     this.#head = head;
     this.#startHead = head;
-    this.#emission = new MqttOutbox(limits.maxUndeliveredGroups);
-    this.#tail = new RecentEntries(limits.maxTailBytes);
+    this.#mqttOutbox = new MqttOutbox(limits.maxUndeliveredGroups);
+    this.#recentEntries = new RecentEntries(limits.maxRecentChars);
     this.#retention = new Retention(channels, settings);
     const truth = (key: string) => this.#rowAsKnown(key);
     const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
     this.#store = new Store(db, { path, sync, logger, truth, proof });
-    this.#reader = new Reader(channels, this.#store, this.#tail, holes);
+    this.#reader = new Reader(channels, this.#store, this.#recentEntries, knownGaps);
     this.#writer = new GroupCommit({
       store: this.#store,
       channels,
@@ -157,11 +157,11 @@ class LevelJournal implements Journal {
     const { path, logger } = this.#settings;
     await beginRun(path, async (part) => {
       this.#run = part;
-      await this.#writeMark(false);
+      await this.#writeCheckpoint(false);
     }).catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
     this.#timers = [
       setInterval(() => this.#trimInBackground(), TRIM_INTERVAL_MS).unref(),
-      setInterval(() => void this.#mark(false), MARK_INTERVAL_MS).unref(),
+      setInterval(() => void this.#checkpoint(false), CHECKPOINT_INTERVAL_MS).unref(),
     ];
   }
 
@@ -196,7 +196,7 @@ class LevelJournal implements Journal {
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {
     const recovery = this.#channels.recovery(channel, since, this.#head);
-    const hole = recovery.complete ? this.#holes.next(channel, since.position) : undefined;
+    const hole = recovery.complete ? this.#knownGaps.next(channel, since.position) : undefined;
     if (hole === undefined) return recovery;
     const gap = { after: Math.max(since.position, hole.after), before: hole.before };
     return { complete: false, reason: "damaged", gap };
@@ -223,17 +223,18 @@ class LevelJournal implements Journal {
   }
 
   delivered(position: number): void {
-    if (!this.#emission.delivered(position, this.#writer.chores) || this.#emittedTimer !== undefined) return;
-    this.#emittedTimer = setTimeout(() => {
-      this.#emittedTimer = undefined;
-      this.#emission.putOpen(this.#writer.chores);
+    if (!this.#mqttOutbox.delivered(position, this.#writer.deferredRows) || this.#outboxTimer !== undefined) return;
+    this.#outboxTimer = setTimeout(() => {
+      this.#outboxTimer = undefined;
+      this.#mqttOutbox.putOpen(this.#writer.deferredRows);
       // What cannot be written now goes with a later write.
-      if (this.#writer.chores.size > 0 && this.#closing === undefined) this.#writer.writeChores().catch(() => {});
-    }, EMITTED_IDLE_MS).unref();
+      if (this.#writer.deferredRows.size > 0 && this.#closing === undefined)
+        this.#writer.flushDeferredRows().catch(() => {});
+    }, OUTBOX_FLUSH_DELAY_MS).unref();
   }
 
   undelivered(): AsyncIterable<Undelivered> {
-    return this.#emission.undelivered(this.#store, this.#startHead);
+    return this.#mqttOutbox.undelivered(this.#store, this.#startHead);
   }
 
   onUndelivered(): () => void {
@@ -256,16 +257,16 @@ class LevelJournal implements Journal {
     return this.#closing;
   }
 
-  #publish({ entries, spans, changes, toEmit, topicWithoutRoom, messages }: Group): void {
+  #publish({ entries, spans, changes, undelivered, skippedStateTopic, messages }: Group): void {
     const { logger } = this.#settings;
     this.#head += entries.length;
     for (const span of spans) this.#channels.committed(span);
-    this.#seen.written(messages, true);
+    this.#deduplicator.written(messages, true);
     this.#states.apply(changes);
-    this.#tail.push(entries);
-    if (toEmit.length > 0 && !this.#emission.add(this.#head, toEmit))
+    this.#recentEntries.push(entries);
+    if (undelivered.length > 0 && !this.#mqttOutbox.add(this.#head, undelivered))
       logger.warn("messages are not reported as emitted, the oldest will be emitted again at the next start");
-    if (topicWithoutRoom !== undefined) this.#warnOfRoom(topicWithoutRoom);
+    if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
     this.#untrimmedAppends += entries.length;
     if (this.#untrimmedAppends >= TRIM_EVERY_APPENDS) this.#trimInBackground();
@@ -274,7 +275,7 @@ class LevelJournal implements Journal {
   /** What a row in doubt must be: rows of state and sessions as they are in memory; no others were visible. */
   #rowAsKnown(key: string): string | undefined {
     if (key.startsWith("s")) return this.#states.row(key);
-    return key.startsWith("q") ? this.#seen.row(key, this.#head) : undefined;
+    return key.startsWith("q") ? this.#deduplicator.row(key, this.#head) : undefined;
   }
 
   #trimInBackground(): void {
@@ -288,24 +289,24 @@ class LevelJournal implements Journal {
       head: () => this.#head,
       isClosing: () => this.#closing !== undefined,
       write: (set) => {
-        this.#writer.chores.add(set);
-        return this.#writer.writeChores();
+        this.#writer.deferredRows.add(set);
+        return this.#writer.flushDeferredRows();
       },
     });
   }
 
-  #mark(closed: boolean): Promise<void> {
+  #checkpoint(closed: boolean): Promise<void> {
     const { logger } = this.#settings;
-    if (this.#head === this.#markedHead && !closed) return this.#marking;
-    this.#markedHead = this.#head;
-    this.#marking = this.#marking
-      .then(() => this.#writeMark(closed))
+    if (this.#head === this.#checkpointHead && !closed) return this.#checkpointing;
+    this.#checkpointHead = this.#head;
+    this.#checkpointing = this.#checkpointing
+      .then(() => this.#writeCheckpoint(closed))
       // On a full disk the mark stays behind, which is where it may be.
       .catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
-    return this.#marking;
+    return this.#checkpointing;
   }
 
-  #writeMark(closed: boolean): Promise<void> {
+  #writeCheckpoint(closed: boolean): Promise<void> {
     const { path, sync, boot } = this.#settings;
     const checkpoint = { epoch: this.epoch, head: this.#head, closed, sync, ...(boot === undefined ? {} : { boot }) };
     return writeCheckpoint(path, { ...checkpoint, ...this.#run });
@@ -313,16 +314,16 @@ class LevelJournal implements Journal {
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    clearTimeout(this.#emittedTimer);
+    clearTimeout(this.#outboxTimer);
     await this.#trimming;
     await this.#writer.idle();
-    const rest = this.#writer.chores;
-    this.#emission.putOpen(rest);
+    const rest = this.#writer.deferredRows;
+    this.#mqttOutbox.putOpen(rest);
     rest.put(HEAD_KEY, String(this.#head));
     try {
       await this.#store.ready();
       await this.#store.write(new WriteSet(), rest, true);
-      await this.#mark(true);
+      await this.#checkpoint(true);
     } catch (err) {
       this.#settings.logger.warn({ err }, "journal was closed in trouble");
     }
@@ -333,9 +334,9 @@ class LevelJournal implements Journal {
     if (this.#closing !== undefined) throw new StoreUnavailableError("the journal is closed");
   }
 
-  #warnOfRoom(topic: string): void {
-    if (this.#hasWarnedOfRoom) return;
-    this.#hasWarnedOfRoom = true;
+  #warnOfFullStateTable(topic: string): void {
+    if (this.#hasWarnedOfFullStateTable) return;
+    this.#hasWarnedOfFullStateTable = true;
     this.#settings.logger.warn({ topic }, "too many retained topics: the state of further ones is not kept");
   }
 }

@@ -23,7 +23,7 @@ export interface JournalLimits {
   /** Writes with messages that no one has reported as emitted; beyond it the oldest are emitted again at the next start. */
   maxUndeliveredGroups: number;
   /** The newest entries kept in memory, in characters, so that a client a little behind costs no disk read. */
-  maxTailBytes: number;
+  maxRecentChars: number;
 }
 
 export const DEFAULT_JOURNAL_LIMITS: JournalLimits = {
@@ -38,5 +38,5 @@ export const DEFAULT_JOURNAL_LIMITS: JournalLimits = {
   maxStateTopics: 100_000,
   maxLoadedStateChars: 128 * 1024 * 1024,
   maxUndeliveredGroups: 10_000,
-  maxTailBytes: 8 * 1024 * 1024,
+  maxRecentChars: 8 * 1024 * 1024,
 };

@@ -9,8 +9,8 @@ import { bootOfMachine, copiedSince, lossSince, readCheckpoint } from "./checkpo
 import { findMissing } from "./continuity.ts";
 import { Deduplicator } from "./deduplicator.ts";
 import type { Waiting } from "./group.ts";
-import type { Holes } from "./holes.ts";
 import { HEAD_KEY, META_KEY, positionOfKey, rowsOf } from "./keys.ts";
+import type { KnownGaps } from "./known-gaps.ts";
 import type { JournalLimits } from "./limits.ts";
 import { StateTable } from "./state-table.ts";
 
@@ -26,19 +26,19 @@ export interface LoadedJournal {
 export interface LoadOptions {
   path: string;
   limits: JournalLimits;
-  holes: Holes;
+  knownGaps: KnownGaps;
   onDamage: OnDamage;
   logger: Logger;
 }
 
 /**
  * Opens a journal and reads what is held of it in memory. What is damaged is repaired, once. Where entries are missing
- * afterwards and it is known which, readers are told of the holes. Where it is not known, the journal gets a new epoch:
+ * afterwards and it is known which, readers are told of the knownGaps. Where it is not known, the journal gets a new epoch:
  * clients whose place is in the old one are told so instead of being given other entries under positions they know. So
  * does one that was put back from a copy, for it may be older than what clients have seen.
  * @throws {StoreUnusableError}
  */
-export async function loadJournal({ path, limits, holes, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
+export async function loadJournal({ path, limits, knownGaps, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
   const checkpoint = await readCheckpoint(path);
   const boot = await bootOfMachine();
   let { db, loss } = await openDatabase(path, WHAT);
@@ -53,7 +53,7 @@ export async function loadJournal({ path, limits, holes, onDamage, logger }: Loa
       throw cause;
     });
   }
-  tellLeftOut(loaded.states, logger);
+  warnOfSkippedStates(loaded.states, logger);
   const known = await db.get(META_KEY);
   const isBounded = loss !== undefined && (await concernsEntriesOnly(loss, db));
   const behind = lossSince(checkpoint, loaded.channels.epoch, loaded.head, boot);
@@ -78,36 +78,41 @@ export async function loadJournal({ path, limits, holes, onDamage, logger }: Loa
       });
     }
   }
-  if (loss !== undefined) await tellMissing(db, loss, loaded.channels, { holes, onDamage, logger, isBounded });
+  if (loss !== undefined) await reportMissing(db, loss, loaded.channels, { knownGaps, onDamage, logger, isBounded });
   return { db, ...loaded };
 }
 
 /** A start that does without some states is better than one that never ends for want of memory. */
-export function tellLeftOut({ leftOut }: StateTable, logger: Logger): void {
-  if (leftOut === 0) return;
+export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): void {
+  if (skipped === 0) return;
   logger.error(
-    { leftOut },
+    { skipped },
     "the last values of some retained topics are too large to be loaded: they are not shown until they are published anew (see MAX_RETAINED_BYTES)",
   );
 }
 
 const WHAT = "the journal";
 
-/** Whether nothing but entries is lost, and newer ones are there: then the numbers around the holes tell them. */
+/** Whether nothing but entries is lost, and newer ones are there: then the numbers around the knownGaps tell them. */
 async function concernsEntriesOnly({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
   const { gte, lt } = rowsOf("m");
   const [newest] = await db.keys({ gte, lt, reverse: true, limit: 1 }).all();
   return isBounded && newest !== undefined && ranges.every(({ from, to }) => from >= gte && to < newest);
 }
 
-async function tellMissing(
+async function reportMissing(
   db: Database,
   loss: Loss,
   channels: ChannelLogs,
-  { holes, onDamage, logger, isBounded }: Pick<LoadOptions, "holes" | "onDamage" | "logger"> & { isBounded: boolean },
+  {
+    knownGaps,
+    onDamage,
+    logger,
+    isBounded,
+  }: Pick<LoadOptions, "knownGaps" | "onDamage" | "logger"> & { isBounded: boolean },
 ): Promise<void> {
   const { missing } = await findMissing(db, channels.all());
-  for (const { channel, gap } of missing) holes.note(channel, gap);
+  for (const { channel, gap } of missing) knownGaps.note(channel, gap);
   if (!isBounded) return;
   const told = missing.map(
     ({ channel, gap, count }) => `${count} of ${channel || "no channel"} between ${gap.after} and ${gap.before}`,

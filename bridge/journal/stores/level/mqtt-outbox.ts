@@ -1,6 +1,6 @@
 import type { Database, WriteSet } from "../../../../platform/level/write-set.ts";
 import type { Undelivered } from "../../journal.ts";
-import { emittedKey, positionOfKey, unemittedKey } from "./keys.ts";
+import { partlyDeliveredKey, positionOfKey, undeliveredKey } from "./keys.ts";
 import { readPublications } from "./publications.ts";
 
 /** The publications of one write that MQTT subscribers are still to get. */
@@ -10,7 +10,7 @@ interface Group {
   readonly open: Set<number>;
   readonly size: number;
   /** How many were open when that was last written. */
-  openWritten: number;
+  storedPending: number;
 }
 
 interface ReadableStore {
@@ -39,7 +39,7 @@ export class MqttOutbox {
 
   /** The publications of a write are durable. @returns false when older ones were given up, until the next start */
   add(last: number, positions: readonly number[]): boolean {
-    this.#groups.push({ last, open: new Set(positions), size: positions.length, openWritten: positions.length });
+    this.#groups.push({ last, open: new Set(positions), size: positions.length, storedPending: positions.length });
     while (this.#start < this.#groups.length && this.#groups[this.#start]?.open.size === 0) this.#start++;
     const hasRoom = this.#groups.length - this.#start <= this.#maxGroups;
     if (!hasRoom) this.#start++;
@@ -56,8 +56,8 @@ export class MqttOutbox {
     if (group?.open.delete(position) !== true) return false;
     this.#earlierOf.delete(position);
     if (group.open.size === 0) {
-      set.del(unemittedKey(group.last));
-      if (group.openWritten !== group.size) set.del(emittedKey(group.last));
+      set.del(undeliveredKey(group.last));
+      if (group.storedPending !== group.size) set.del(partlyDeliveredKey(group.last));
     }
     return true;
   }
@@ -75,7 +75,7 @@ export class MqttOutbox {
   async *undelivered(store: ReadableStore, until: number): AsyncGenerator<Undelivered> {
     let after = 0;
     for (;;) {
-      const range = { gt: unemittedKey(after), lte: unemittedKey(until), limit: ROWS_PER_READ };
+      const range = { gt: undeliveredKey(after), lte: undeliveredKey(until), limit: ROWS_PER_READ };
       const rows = await store.read((db) => db.iterator<string, Uint8Array>({ ...range, valueEncoding: "view" }).all());
       for (const [key, bytes] of rows) {
         after = positionOfKey(key);
@@ -89,10 +89,10 @@ export class MqttOutbox {
   }
 
   async #register(store: ReadableStore, last: number, publications: readonly Undelivered[]): Promise<Set<number>> {
-    const row = await store.read((db) => db.get(emittedKey(last)));
+    const row = await store.read((db) => db.get(partlyDeliveredKey(last)));
     const positions: number[] = row === undefined ? publications.map(({ position }) => position) : JSON.parse(row);
     const open = new Set(positions);
-    const group: Group = { last, open, size: publications.length, openWritten: open.size };
+    const group: Group = { last, open, size: publications.length, storedPending: open.size };
     this.#earlier.set(last, group);
     for (const position of open) this.#earlierOf.set(position, group);
     return open;
@@ -112,7 +112,7 @@ export class MqttOutbox {
 }
 
 function putOpen(group: Group, set: WriteSet): void {
-  if (group.open.size === 0 || group.open.size === group.openWritten) return;
-  group.openWritten = group.open.size;
-  set.put(emittedKey(group.last), JSON.stringify([...group.open]));
+  if (group.open.size === 0 || group.open.size === group.storedPending) return;
+  group.storedPending = group.open.size;
+  set.put(partlyDeliveredKey(group.last), JSON.stringify([...group.open]));
 }

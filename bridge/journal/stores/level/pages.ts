@@ -1,12 +1,12 @@
 import { isDamage } from "../../../../platform/level/errors.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
 import type { Entry, ReplayPage } from "../../journal.ts";
-import { countBits } from "./bits.ts";
+import { countBits } from "./bit-mask.ts";
 import type { ChannelLog } from "./channel-logs.ts";
 import { parseChunk, readChunk } from "./chunk.ts";
 import { countUpTo, isMissing, readSpan, type SpanOf } from "./continuity.ts";
-import type { Holes } from "./holes.ts";
 import { chunkKey, positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
+import type { KnownGaps } from "./known-gaps.ts";
 import type { RecentEntries } from "./recent-entries.ts";
 
 /** What a reader wants. */
@@ -65,7 +65,7 @@ class Page {
 }
 
 /** Reads the newest entries from memory. */
-export function tailPage(recentEntries: RecentEntries, request: PageRequest): ReplayPage {
+export function recentPage(recentEntries: RecentEntries, request: PageRequest): ReplayPage {
   const page = new Page(request);
   recentEntries.read(request.after, request.until, page.takeIfWanted);
   return page.finish();
@@ -75,7 +75,7 @@ export function tailPage(recentEntries: RecentEntries, request: PageRequest): Re
  * Reads the chunks one after the other: for a channel that carries nearly everything. Neighbours must meet; where they do
  * not, and entries are missing, the page ends before the hole, or goes on behind one that it begins with.
  */
-export async function scanPage(db: Database, request: PageRequest, holes: Holes): Promise<ReplayPage> {
+export async function scanPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
   const highWaterMarkBytes = Math.min(request.maxBytes, request.maxEvents * 512);
   const iterator = db.iterator({ gte: chunkKey(request.after + 1), lt: rowsOf("m").lt, highWaterMarkBytes });
@@ -86,7 +86,7 @@ export async function scanPage(db: Database, request: PageRequest, holes: Holes)
     let missing = false;
     for (const log of request.logs) {
       if (!(await isMissing(db, log, { after: readTo, before: position }))) continue;
-      holes.note(log.name, { after: Math.max(readTo, log.floor), before: position });
+      knownGaps.note(log.name, { after: Math.max(readTo, log.floor), before: position });
       missing = true;
     }
     return !missing || readTo === request.after;
@@ -110,14 +110,14 @@ export async function scanPage(db: Database, request: PageRequest, holes: Holes)
   }
 }
 
-/** Reads the chunks that the spans of the channels name, and no others. Holes are met as in {@link scanPage}. */
-export async function gatherPage(db: Database, request: PageRequest, holes: Holes): Promise<ReplayPage> {
+/** Reads the chunks that the spans of the channels name, and no others. KnownGaps are met as in {@link scanPage}. */
+export async function gatherPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
   // Before the snapshot, which may have more entries than these, but no fewer.
   const totals = new Map(request.logs.map((log) => [log.name, log.total]));
   // Between the two reads retention may remove what the first one named.
   const snapshot = db.snapshot();
-  const place: Place = { db, snapshot, request, totals, holes };
+  const place: Place = { db, snapshot, request, totals, knownGaps };
   try {
     for (let after = request.after; ; ) {
       const from = after;
@@ -148,7 +148,7 @@ export async function gatherPage(db: Database, request: PageRequest, holes: Hole
           const { last = 0 } = some[index] ?? {};
           for (const { name, spans: own } of found)
             if (own.some((span) => span.last >= first && span.last <= last))
-              holes.note(name, { after: first - 1, before: last + 1 });
+              knownGaps.note(name, { after: first - 1, before: last + 1 });
           if (first - 1 > request.after) return page.finish(Math.min(first - 1, request.until));
         }
       }
@@ -166,7 +166,7 @@ interface Place {
   request: PageRequest;
   /** Entries that each channel ever had. */
   totals: ReadonlyMap<string, number>;
-  holes: Holes;
+  knownGaps: KnownGaps;
 }
 
 interface FoundChunks {
@@ -180,7 +180,7 @@ interface FoundChunks {
 
 /** The next chunks of a channel, enough of them to fill a page, and how far that is. */
 async function chunksOf(place: Place, log: ChannelLog, after: number): Promise<FoundChunks> {
-  const { db, snapshot, request, totals, holes } = place;
+  const { db, snapshot, request, totals, knownGaps } = place;
   const { name, floor, dropped } = log;
   const { until, maxEvents } = request;
   let readTo = Math.max(after, floor);
@@ -194,7 +194,7 @@ async function chunksOf(place: Place, log: ChannelLog, after: number): Promise<F
   const meets = async (position: number, count: number) => {
     counted ??= await countUpTo(db, { name, floor, dropped }, readTo, snapshot);
     if (counted >= count) return true;
-    holes.note(name, { after: readTo, before: position });
+    knownGaps.note(name, { after: readTo, before: position });
     return (spans.at(-1)?.last ?? after) === request.after;
   };
   let events = 0;

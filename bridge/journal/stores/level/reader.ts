@@ -2,8 +2,8 @@ import { DASHBOARD } from "../../../../contract/channels.ts";
 import type { Store } from "../../../../platform/level/store.ts";
 import type { ReplayPage, ReplayRequest } from "../../journal.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
-import type { Holes } from "./holes.ts";
-import { gatherPage, type PageRequest, scanPage, tailPage } from "./pages.ts";
+import type { KnownGaps } from "./known-gaps.ts";
+import { gatherPage, type PageRequest, recentPage, scanPage } from "./pages.ts";
 import type { RecentEntries } from "./recent-entries.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
@@ -15,15 +15,15 @@ const SERVED_PER_TURN = 2_000;
 export class Reader {
   readonly #channels: ChannelLogs;
   readonly #store: Store;
-  readonly #tail: RecentEntries;
-  readonly #holes: Holes;
+  readonly #recentEntries: RecentEntries;
+  readonly #knownGaps: KnownGaps;
   #servedThisTurn = 0;
 
-  constructor(channels: ChannelLogs, store: Store, recentEntries: RecentEntries, holes: Holes) {
-    this.#holes = holes;
+  constructor(channels: ChannelLogs, store: Store, recentEntries: RecentEntries, knownGaps: KnownGaps) {
+    this.#knownGaps = knownGaps;
     this.#channels = channels;
     this.#store = store;
-    this.#tail = recentEntries;
+    this.#recentEntries = recentEntries;
   }
 
   /** @throws {StoreUnavailableError} the store cannot be read */
@@ -49,8 +49,8 @@ export class Reader {
       await new Promise((resolve) => setImmediate(resolve));
       this.#servedThisTurn = 0;
     }
-    if (this.#tail.reaches(request.after)) {
-      const page = tailPage(this.#tail, request);
+    if (this.#recentEntries.reaches(request.after)) {
+      const page = recentPage(this.#recentEntries, request);
       this.#servedThisTurn += page.entries.length + 1;
       return page;
     }
@@ -58,7 +58,7 @@ export class Reader {
     // Below the floor of the dashboard only what quieter channels kept is left, far apart.
     const scan = dashboard !== undefined && (request.logs.length === 1 || request.after >= dashboard.floor);
     return await this.#store.read((db) =>
-      scan ? scanPage(db, request, this.#holes) : gatherPage(db, request, this.#holes),
+      scan ? scanPage(db, request, this.#knownGaps) : gatherPage(db, request, this.#knownGaps),
     );
   }
 
@@ -68,7 +68,7 @@ export class Reader {
     for (const name of channels) floor = Math.max(floor, this.#channels.floorOf(name));
     if (floor > after) return { ...page, gap: { after, before: floor + 1 } };
     for (const name of channels) {
-      const hole = this.#holes.next(name, after);
+      const hole = this.#knownGaps.next(name, after);
       if (hole !== undefined && hole.after <= after) return { ...page, gap: { after, before: hole.before } };
     }
     return page;

@@ -1,5 +1,5 @@
 import { type Database, WriteSet } from "../../../../platform/level/write-set.ts";
-import { bitLength, countBits, lowBits, lowestSetBits } from "./bits.ts";
+import { bitLength, countBits, lowBits, lowestSetBits } from "./bit-mask.ts";
 import type { ChannelLog, ChannelLogs } from "./channel-logs.ts";
 import { idKeysOfChunk, NO_CHANNEL, type Span } from "./chunk.ts";
 import { chunkKey, HEAD_KEY, positionOfKey, spanKey, spansEnd } from "./keys.ts";

@@ -15,7 +15,7 @@ export class StateTable {
   readonly #maxTopics: number;
   readonly #maxLoadedChars: number;
   #loadedChars = 0;
-  #leftOut = 0;
+  #skipped = 0;
 
   constructor({ maxStateTopics, maxLoadedStateChars }: { maxStateTopics: number; maxLoadedStateChars: number }) {
     this.#maxTopics = maxStateTopics;
@@ -23,8 +23,8 @@ export class StateTable {
   }
 
   /** Topics whose last value was not loaded: it stays in the store and is not shown until the topic is published anew. */
-  get leftOut(): number {
-    return this.#leftOut;
+  get skipped(): number {
+    return this.#skipped;
   }
 
   get size(): number {
@@ -89,7 +89,7 @@ export class StateTable {
   /** Whether one more value is to be loaded; that it fits is noted. A start must not need more memory than there is. */
   fits(value: { length: number }): boolean {
     if (this.#loadedChars + value.length > this.#maxLoadedChars) {
-      this.#leftOut++;
+      this.#skipped++;
       return false;
     }
     this.#loadedChars += value.length;

@@ -12,7 +12,7 @@ export class Batch {
   /** Where each chunk begins. */
   readonly starts: readonly number[];
   /** Places of the publications that MQTT subscribers are to get. */
-  readonly toEmit: readonly number[];
+  readonly undelivered: readonly number[];
   readonly #publications: Buffer;
 
   constructor(number: number, messages: readonly Waiting[], acceptedAt: number) {
@@ -22,7 +22,7 @@ export class Batch {
     this.starts = chunkStarts(messages);
     const { bytes, places } = encodePublications(messages.map(({ message }) => message));
     this.#publications = bytes;
-    this.toEmit = places;
+    this.undelivered = places;
   }
 
   get size(): number {
@@ -50,14 +50,14 @@ export class Batch {
   putArguments(args: (string | number | Buffer)[]): void {
     const messages = this.messages.map(({ message }) => message);
     args.push(this.#publications.length === 0 ? "" : this.#publications);
-    this.#putMarks(args);
+    this.#putDedupKeys(args);
     args.push(this.starts.length);
     for (const [index, start] of this.starts.entries())
       this.#putChunk(messages, start, this.starts[index + 1] ?? messages.length, args);
     putStates(messages, args);
   }
 
-  #putMarks(args: (string | number | Buffer)[]): void {
+  #putDedupKeys(args: (string | number | Buffer)[]): void {
     const sessions = new Map<string, { sender: string; session: string; seqs: string; places: string }>();
     const ids: (string | number)[] = [];
     for (let index = 0; index < this.messages.length; index++) {

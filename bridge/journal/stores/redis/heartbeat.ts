@@ -19,7 +19,7 @@ export interface HeartbeatOptions {
   /** Something that a dead node left was taken over. */
   onTakenOver: () => void;
   /** The journal is not the one that is known, or `lost` some of it. */
-  onForeign: (lost: boolean) => Promise<void>;
+  onJournalChanged: (lost: boolean) => Promise<void>;
 }
 
 /**
@@ -69,7 +69,7 @@ export class Heartbeat {
     for (const other of taken) mqttOutbox.takeOver(String(other));
     if (taken.length > 0 && !isFirst) this.#options.onTakenOver();
     if (view() !== known) return;
-    if (epoch !== known.epoch) await this.#options.onForeign(false);
-    else if (Number(headNow) < head) await this.#options.onForeign(true);
+    if (epoch !== known.epoch) await this.#options.onJournalChanged(false);
+    else if (Number(headNow) < head) await this.#options.onJournalChanged(true);
   }
 }

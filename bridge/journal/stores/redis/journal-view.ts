@@ -28,7 +28,7 @@ export class JournalView {
     this.#stamp = stamp;
     this.channels = new Channels(forgottenFloor, limits.maxChannels);
     this.states = new StateTable(limits);
-    this.recentEntries = new RecentEntries(limits.maxTailBytes);
+    this.recentEntries = new RecentEntries(limits.maxRecentChars);
   }
 
   get head(): number {
@@ -44,8 +44,8 @@ export class JournalView {
    * Takes in the entries that follow the head.
    * @returns the first topic whose state there was no room for
    */
-  learn(entries: readonly Entry[], stamp: string): string | undefined {
-    let topicWithoutRoom: string | undefined;
+  apply(entries: readonly Entry[], stamp: string): string | undefined {
+    let skippedStateTopic: string | undefined;
     let changes: StateChanges | undefined;
     for (const entry of entries) {
       if (entry.channels.length === 0) this.channels.add(NO_CHANNEL);
@@ -54,12 +54,12 @@ export class JournalView {
       // State that was loaded a moment ago may be newer than the log that is read after it.
       if ((this.states.get(entry.topic)?.position ?? 0) > entry.position) continue;
       changes ??= new Map();
-      if (!this.states.note(entry, changes)) topicWithoutRoom ??= entry.topic;
+      if (!this.states.note(entry, changes)) skippedStateTopic ??= entry.topic;
     }
     if (changes !== undefined) this.states.apply(changes);
     this.recentEntries.push(entries);
     this.#head = entries.at(-1)?.position ?? this.#head;
     this.#stamp = stamp;
-    return topicWithoutRoom;
+    return skippedStateTopic;
   }
 }

@@ -34,7 +34,6 @@ export interface JournalKeys {
   readonly excess: string;
   readonly trims: string;
   readonly state: string;
-  readonly abandonedRuns: string;
   channel(name: string): string;
   undelivered(run: string): string;
   partial(run: string): string;
@@ -52,7 +51,6 @@ export function journalKeys(accessPrefix: string): JournalKeys {
     excess: `${prefix}excess`,
     trims: `${prefix}trims`,
     state: `${prefix}state`,
-    abandonedRuns: `${prefix}estates`,
     channel: (name) => `${prefix}channel:${name}`,
     undelivered: (run) => `${prefix}unemitted:${run}`,
     partial: (run) => `${prefix}partial:${run}`,

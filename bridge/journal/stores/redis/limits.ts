@@ -23,7 +23,7 @@ export interface RedisJournalLimits {
   /** Batches with messages that no one has reported as emitted; beyond it the oldest are emitted again after this run. */
   maxUndeliveredBatches: number;
   /** The newest entries kept in memory, in characters, so that a client a little behind costs no call. */
-  maxTailBytes: number;
+  maxRecentChars: number;
   /** Chunks that retention has passed and that stay yet, for nodes that read them a little late. */
   maxLingeringChunks: number;
 }
@@ -40,6 +40,6 @@ export const DEFAULT_REDIS_JOURNAL_LIMITS: RedisJournalLimits = {
   maxStateTopics: 100_000,
   maxLoadedStateChars: 128 * 1024 * 1024,
   maxUndeliveredBatches: 10_000,
-  maxTailBytes: 8 * 1024 * 1024,
+  maxRecentChars: 8 * 1024 * 1024,
   maxLingeringChunks: 1_000,
 };

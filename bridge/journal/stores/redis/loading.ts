@@ -124,7 +124,7 @@ async function catchUp(connection: Connection, keys: JournalKeys, view: JournalV
     if (chunks.length === 0) return false;
     for (const chunk of chunks) {
       if (chunk.base !== view.head || chunk.previous !== view.stamp) return false;
-      view.learn(entriesOf(chunk), stampOf(chunk));
+      view.apply(entriesOf(chunk), stampOf(chunk));
     }
   }
   return true;

@@ -7,7 +7,7 @@ import type { JournalKeys } from "./keys.ts";
 import { CHUNKS_PER_READ } from "./loading.ts";
 
 /** What the log turned out to be: `next` follows what was read, else why it does not. */
-export type Fit = "next" | "passed" | "lost";
+export type Continuity = "continues" | "cut-off" | "rolled-back";
 
 export interface LogReaderOptions {
   redis: RedisConnections;
@@ -17,10 +17,10 @@ export interface LogReaderOptions {
   commandTimeoutMs: number;
   /** The newest position that this node has published, the epoch it is of, and the trims that were loaded with it. */
   place: () => { epoch: string; head: number; trimsId: string };
-  onChunks: (chunks: readonly Chunk[]) => Fit;
+  onChunks: (chunks: readonly Chunk[]) => Continuity;
   onFloors: (floors: readonly MovedFloor[]) => void;
   /** The journal is another one: resolves when this node knows it. */
-  onForeign: (fit: Exclude<Fit, "next">) => Promise<void>;
+  onJournalChanged: (fit: Exclude<Continuity, "continues">) => Promise<void>;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
   logger: Logger;
@@ -71,9 +71,9 @@ export class LogReader {
         const fit = failures === 0 ? await this.#read() : await this.#look();
         failures = 0;
         onWorked();
-        if (fit === "next") continue;
+        if (fit === "continues") continue;
         this.#headWithoutEntries = undefined;
-        await this.#options.onForeign(fit);
+        await this.#options.onJournalChanged(fit);
         this.#trimsId = this.#options.place().trimsId;
       } catch (error) {
         if (this.#closed) return;
@@ -85,7 +85,7 @@ export class LogReader {
     }
   }
 
-  async #read(): Promise<Fit> {
+  async #read(): Promise<Continuity> {
     const { keys, blockMs, place, onChunks, onFloors } = this.#options;
     const { epoch, head } = place();
     const from = `${head}-0`;
@@ -97,8 +97,8 @@ export class LogReader {
     );
     if (found === null) return await this.#look();
     // What was asked of the journal that is gone means nothing in the one that is known now.
-    if (place().epoch !== epoch) return "next";
-    let fit: Fit = "next";
+    if (place().epoch !== epoch) return "continues";
+    let fit: Continuity = "continues";
     for (const [name, rows] of found) {
       if (name.toString() === keys.log) {
         this.#headWithoutEntries = undefined;
@@ -115,21 +115,21 @@ export class LogReader {
   }
 
   /** Nothing new came: that may be so because everything is gone. */
-  async #look(): Promise<Fit> {
+  async #look(): Promise<Continuity> {
     const { keys, place } = this.#options;
     const known = place();
     const [epoch, head] = await this.#connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
     const now = place();
-    if (now.epoch !== known.epoch) return "next";
-    if (epoch !== known.epoch) return "passed";
-    if (Number(head) < known.head) return "lost";
+    if (now.epoch !== known.epoch) return "continues";
+    if (epoch !== known.epoch) return "cut-off";
+    if (Number(head) < known.head) return "rolled-back";
     if (Number(head) <= now.head) {
       this.#headWithoutEntries = undefined;
-      return "next";
+      return "continues";
     }
     // What came in between would have been read by the next look; what is not there by then is gone.
-    if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "passed";
+    if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "cut-off";
     this.#headWithoutEntries = Number(head);
-    return "next";
+    return "continues";
   }
 }

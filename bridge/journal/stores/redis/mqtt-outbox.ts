@@ -13,7 +13,7 @@ interface Group {
   readonly size: number;
   readonly open: Set<number>;
   /** How many were open when that was last written. */
-  openWritten: number;
+  storedPending: number;
 }
 
 /** Rows read at a time: one may be as large as a whole batch. */
@@ -62,7 +62,7 @@ export class MqttOutbox {
   add(base: number, places: readonly number[]): boolean {
     const open = new Set<number>();
     for (const place of places) open.add(base + place);
-    this.#groups.push({ run: this.#options.run, base, size: places.length, open, openWritten: places.length });
+    this.#groups.push({ run: this.#options.run, base, size: places.length, open, storedPending: places.length });
     while (this.#start < this.#groups.length && this.#groups[this.#start]?.open.size === 0) this.#start++;
     const hasRoom = this.#groups.length - this.#start <= this.#options.maxBatches;
     if (!hasRoom) this.#start++;
@@ -114,7 +114,7 @@ export class MqttOutbox {
     const others: Group[] = [];
     for (const group of this.#done) {
       // What was partly written has two rows.
-      if (group.run === this.#options.run && group.openWritten === group.size && names.length < ROWS_PER_WRITE)
+      if (group.run === this.#options.run && group.storedPending === group.size && names.length < ROWS_PER_WRITE)
         names.push(String(group.base));
       else others.push(group);
     }
@@ -122,9 +122,9 @@ export class MqttOutbox {
     return names;
   }
 
-  giveBack(names: readonly string[]): void {
+  restoreDone(names: readonly string[]): void {
     const { run } = this.#options;
-    for (const name of names) this.#done.push({ run, base: Number(name), size: 0, open: new Set(), openWritten: 0 });
+    for (const name of names) this.#done.push({ run, base: Number(name), size: 0, open: new Set(), storedPending: 0 });
   }
 
   /** Removes the rows that are through and writes what is left of those that are in part. */
@@ -133,7 +133,7 @@ export class MqttOutbox {
     const done = this.#done;
     this.#done = [];
     const partial = [...this.#earlier.values(), ...this.#groups.slice(this.#start)].filter(
-      ({ open, openWritten }) => open.size > 0 && open.size !== openWritten,
+      ({ open, storedPending }) => open.size > 0 && open.size !== storedPending,
     );
     try {
       await connection.do(async (redis) => {
@@ -147,7 +147,7 @@ export class MqttOutbox {
           const left = rows.map(({ open }) => open.size);
           const values = rows.flatMap(({ base, open }) => [String(base), JSON.stringify([...open])]);
           await redis.hset(keys.partial(run), ...values);
-          for (const [index, row] of rows.entries()) row.openWritten = left[index] ?? row.openWritten;
+          for (const [index, row] of rows.entries()) row.storedPending = left[index] ?? row.storedPending;
         }
       });
     } catch (error) {
@@ -192,7 +192,7 @@ export class MqttOutbox {
     let group = this.#earlier.get(key);
     if (group === undefined) {
       const left: number[] = partial === null ? publications.map(({ place }) => base + place) : JSON.parse(partial);
-      group = { run, base, size: publications.length, open: new Set(left), openWritten: left.length };
+      group = { run, base, size: publications.length, open: new Set(left), storedPending: left.length };
       this.#earlier.set(key, group);
       for (const position of left) this.#earlierOf.set(position, group);
     }

@@ -4,7 +4,7 @@ import type { Entry } from "../../journal.ts";
 import type { Batch } from "./batch.ts";
 import { type Chunk, entriesOf, stampOf } from "./chunk.ts";
 import type { JournalView } from "./journal-view.ts";
-import type { Fit } from "./log-reader.ts";
+import type { Continuity } from "./log-reader.ts";
 import type { MqttOutbox } from "./mqtt-outbox.ts";
 import type { Writer } from "./writer.ts";
 
@@ -31,7 +31,7 @@ export class Publisher {
   /** Where batches of this node are in the log. */
   readonly #bases = new WeakMap<Batch, number>();
   readonly #published = new WeakSet<Batch>();
-  #hasWarnedOfRoom = false;
+  #hasWarnedOfFullStateTable = false;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -58,18 +58,18 @@ export class Publisher {
   }
 
   /** What the log holds behind what this node has published. */
-  arrived(chunks: readonly Chunk[]): Fit {
+  arrived(chunks: readonly Chunk[]): Continuity {
     const { view, run, writer, mqttOutbox } = this.#options;
     const entries: Entry[] = [];
     const completed: [Batch, number][] = [];
     let { head, stamp } = view();
-    let fit: Fit = "next";
-    let hasOrphans = false;
+    let fit: Continuity = "continues";
+    let hasOrphan = false;
     for (const chunk of chunks) {
       if (chunk.base + chunk.size <= head) continue;
-      if (chunk.base > head) fit = "passed";
-      else if (chunk.base < head || chunk.previous !== stamp) fit = "lost";
-      if (fit !== "next") break;
+      if (chunk.base > head) fit = "cut-off";
+      else if (chunk.base < head || chunk.previous !== stamp) fit = "rolled-back";
+      if (fit !== "continues") break;
       const base = chunk.base - chunk.offset;
       const batch = chunk.run === run ? writer().sent(chunk.batch) : undefined;
       if (batch !== undefined) {
@@ -80,7 +80,7 @@ export class Publisher {
         entries.push(...entriesOf(chunk));
         if (chunk.run === run) {
           mqttOutbox.addOrphan(base);
-          hasOrphans = true;
+          hasOrphan = true;
         }
       }
       head = chunk.base + chunk.size;
@@ -88,15 +88,15 @@ export class Publisher {
     }
     if (entries.length > 0) this.#publish(entries, stamp);
     for (const [batch, base] of completed) this.#completed(batch, base);
-    if (hasOrphans) this.#options.onOrphan();
+    if (hasOrphan) this.#options.onOrphan();
     return fit;
   }
 
   #publish(entries: readonly Entry[], stamp: string): void {
     const { view, followers, logger } = this.#options;
-    const topic = view().learn(entries, stamp);
-    if (topic !== undefined && !this.#hasWarnedOfRoom) {
-      this.#hasWarnedOfRoom = true;
+    const topic = view().apply(entries, stamp);
+    if (topic !== undefined && !this.#hasWarnedOfFullStateTable) {
+      this.#hasWarnedOfFullStateTable = true;
       logger.warn({ topic }, "too many retained topics: the state of further ones is not kept");
     }
     followers.call(entries);
@@ -111,7 +111,7 @@ export class Publisher {
       this.#options.onOrphan();
       return;
     }
-    if (batch.toEmit.length > 0 && !mqttOutbox.add(base, batch.toEmit))
+    if (batch.undelivered.length > 0 && !mqttOutbox.add(base, batch.undelivered))
       logger.warn("messages are not reported as emitted, the oldest will be emitted again after this run");
     writer().published(batch, base);
     this.#options.onAppended(batch.size);

@@ -15,7 +15,7 @@ import type {
   StateEntry,
   Undelivered,
 } from "../../journal.ts";
-import { tellLeftOut } from "../level/loading.ts";
+import { warnOfSkippedStates } from "../level/loading.ts";
 import { Connection } from "./connection.ts";
 import { Health } from "./health.ts";
 import { Heartbeat } from "./heartbeat.ts";
@@ -36,7 +36,7 @@ const TRIM_EVERY_APPENDS = 1_000;
 /** … and so often, for what grows old without an append. */
 const TRIM_INTERVAL_MS = 60_000;
 /** How long reports of emission wait for an append to join before they are written by themselves. */
-const EMITTED_IDLE_MS = 200;
+const OUTBOX_FLUSH_DELAY_MS = 200;
 
 export interface RedisJournalWaits {
   /** How long Redis may take to answer before it is taken to hang. */
@@ -107,7 +107,7 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
   try {
     await Promise.all([writing.ready(waits.openTimeoutMs), reading.ready(waits.openTimeoutMs)]);
     const loaded = await load(reading, keys, limits, retentionEvents);
-    tellLeftOut(loaded.view.states, settings.logger);
+    warnOfSkippedStates(loaded.view.states, settings.logger);
     const journal = new RedisJournal(loaded, { writing, reading, keys }, settings);
     await journal.start();
     return journal;
@@ -130,7 +130,7 @@ class RedisJournal implements Journal {
   readonly #settings: Settings;
   readonly #links: Links;
   readonly #health: Health;
-  readonly #emission: MqttOutbox;
+  readonly #mqttOutbox: MqttOutbox;
   readonly #writer: Writer;
   readonly #publisher: Publisher;
   readonly #log: LogReader;
@@ -139,12 +139,12 @@ class RedisJournal implements Journal {
   readonly #heartbeat: Heartbeat;
   readonly #followers: Listeners<[entries: readonly Entry[]]>;
   readonly #resetListeners: Listeners<[]>;
-  readonly #unemittedListeners: Listeners<[]>;
+  readonly #undeliveredListeners: Listeners<[]>;
   #loaded: Loaded;
   #reloading: Promise<void> | undefined;
   #untrimmedAppends = 0;
   #trimTimer: NodeJS.Timeout | undefined;
-  #emittedTimer: NodeJS.Timeout | undefined;
+  #outboxTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(loaded: Loaded, links: Links, settings: Settings) {
@@ -156,23 +156,23 @@ class RedisJournal implements Journal {
     this.#health = new Health(logger);
     this.#followers = new Listeners(logger);
     this.#resetListeners = new Listeners(logger);
-    this.#unemittedListeners = new Listeners(logger);
+    this.#undeliveredListeners = new Listeners(logger);
     // Random, new at each start.
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
     const view = () => this.#loaded.view;
-    const onForeign = (lost: boolean) => this.#reload(lost);
+    const onJournalChanged = (lost: boolean) => this.#reload(lost);
     const isSuperseded = (topic: string, position: number, isClear: boolean) =>
       this.#isSuperseded(topic, position, isClear);
-    this.#emission = new MqttOutbox({ run, keys, maxBatches: limits.maxUndeliveredBatches, isSuperseded });
-    const mqttOutbox = this.#emission;
+    this.#mqttOutbox = new MqttOutbox({ run, keys, maxBatches: limits.maxUndeliveredBatches, isSuperseded });
+    const mqttOutbox = this.#mqttOutbox;
     this.#publisher = new Publisher({
       run,
       mqttOutbox,
       view,
       writer: () => this.#writer,
       followers: this.#followers,
-      onOrphan: () => this.#unemittedListeners.call(),
+      onOrphan: () => this.#undeliveredListeners.call(),
       onAppended: (count) => this.#countAppends(count),
       logger,
     });
@@ -185,7 +185,7 @@ class RedisJournal implements Journal {
       view,
       refusal: () => this.#refusal(),
       onAppended: (batch, base, previous) => this.#publisher.appended(batch, base, previous),
-      onForeign,
+      onJournalChanged,
       onFailed: (error) => health.writeFailed(error),
       onWorked: () => health.writeWorked(),
     });
@@ -196,7 +196,7 @@ class RedisJournal implements Journal {
       place: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
       onChunks: (chunks) => this.#publisher.arrived(chunks),
       onFloors: (floors) => view().channels.moved(floors),
-      onForeign: (fit) => this.#reload(fit === "lost"),
+      onJournalChanged: (fit) => this.#reload(fit === "rolled-back"),
       onFailed: (error) => health.readFailed(error),
       onWorked: () => health.readWorked(),
       logger,
@@ -208,7 +208,7 @@ class RedisJournal implements Journal {
       keys,
       view,
       isClosing: () => this.#closing !== undefined,
-      onForeign: () => this.#reload(false),
+      onJournalChanged: () => this.#reload(false),
     });
     this.#heartbeat = new Heartbeat({
       connection: writing,
@@ -221,8 +221,8 @@ class RedisJournal implements Journal {
       view,
       onFailed: (error) => health.writeFailed(error),
       onWorked: () => health.writeWorked(),
-      onTakenOver: () => this.#unemittedListeners.call(),
-      onForeign,
+      onTakenOver: () => this.#undeliveredListeners.call(),
+      onJournalChanged,
     });
   }
 
@@ -290,20 +290,20 @@ class RedisJournal implements Journal {
   }
 
   delivered(position: number): void {
-    if (!this.#emission.delivered(position) || this.#emittedTimer !== undefined) return;
-    this.#emittedTimer = setTimeout(() => {
-      this.#emittedTimer = undefined;
+    if (!this.#mqttOutbox.delivered(position) || this.#outboxTimer !== undefined) return;
+    this.#outboxTimer = setTimeout(() => {
+      this.#outboxTimer = undefined;
       // What cannot be written now goes with a later write.
-      if (this.#closing === undefined) this.#emission.flush(this.#links.writing).catch(() => {});
-    }, EMITTED_IDLE_MS).unref();
+      if (this.#closing === undefined) this.#mqttOutbox.flush(this.#links.writing).catch(() => {});
+    }, OUTBOX_FLUSH_DELAY_MS).unref();
   }
 
   undelivered(): AsyncIterable<Undelivered> {
-    return this.#emission.undelivered(this.#links.reading);
+    return this.#mqttOutbox.undelivered(this.#links.reading);
   }
 
   onUndelivered(listener: () => void): () => void {
-    return this.#unemittedListeners.add(listener);
+    return this.#undeliveredListeners.add(listener);
   }
 
   onReset(listener: () => void): () => void {
@@ -334,16 +334,16 @@ class RedisJournal implements Journal {
     const before = this.#loaded.view;
     if (lost) await renewEpoch(reading, keys, before.epoch);
     const loaded = await load(reading, keys, limits, retentionEvents);
-    tellLeftOut(loaded.view.states, logger);
+    warnOfSkippedStates(loaded.view.states, logger);
     const { epoch, head } = loaded.view;
     const isOther = epoch !== before.epoch;
-    const ownRows = isOther ? await this.#emission.ownRows(reading) : [];
+    const ownRows = isOther ? await this.#mqttOutbox.ownRows(reading) : [];
     this.#loaded = loaded;
-    if (isOther) this.#emission.reset();
-    for (const base of ownRows) this.#emission.addOrphan(base);
-    for (const batch of this.#writer.giveUpSent()) {
+    if (isOther) this.#mqttOutbox.reset();
+    for (const base of ownRows) this.#mqttOutbox.addOrphan(base);
+    for (const batch of this.#writer.abandonSent()) {
       const base = this.#publisher.baseOf(batch);
-      if (base !== undefined && !isOther) this.#emission.addOrphan(base);
+      if (base !== undefined && !isOther) this.#mqttOutbox.addOrphan(base);
     }
     logger.warn(
       { epoch, head, before: { epoch: before.epoch, head: before.head } },
@@ -352,7 +352,7 @@ class RedisJournal implements Journal {
         : "this node was cut off from redis for longer than events are kept",
     );
     this.#resetListeners.call();
-    this.#unemittedListeners.call();
+    this.#undeliveredListeners.call();
     await this.#retention.expect(loaded.excess);
   }
 
@@ -383,14 +383,14 @@ class RedisJournal implements Journal {
   async #close(): Promise<void> {
     const { writing, reading } = this.#links;
     clearInterval(this.#trimTimer);
-    clearTimeout(this.#emittedTimer);
+    clearTimeout(this.#outboxTimer);
     this.#health.close();
     await this.#retention.idle();
     await this.#heartbeat.stop();
     await this.#writer.idle();
     try {
-      await this.#emission.flush(writing);
-      await this.#emission.leave(writing);
+      await this.#mqttOutbox.flush(writing);
+      await this.#mqttOutbox.leave(writing);
     } catch (err) {
       this.#settings.logger.warn({ err }, "journal was closed in trouble");
     }

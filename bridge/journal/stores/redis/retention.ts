@@ -22,7 +22,7 @@ export interface RetentionOptions {
   /** True when no further work should be begun. */
   isClosing: () => boolean;
   /** The journal is not the one that is known. */
-  onForeign: () => Promise<void>;
+  onJournalChanged: () => Promise<void>;
 }
 
 /** Drops from each channel what is too many or too old. Any node may do it, at any time; it is done once. */
@@ -64,7 +64,7 @@ export class Retention {
       ]);
       const [verdict, count, more, floors] = partsOf(reply);
       if (verdict !== "ok") {
-        await this.#options.onForeign();
+        await this.#options.onJournalChanged();
         return gone;
       }
       gone += Number(count);

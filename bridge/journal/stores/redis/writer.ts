@@ -26,7 +26,7 @@ export interface WriterOptions {
   /** A batch is in the log, behind `base`; `previous` is the stamp before it. Its entries are not published yet. */
   onAppended: (batch: Batch, base: number, previous: string) => void;
   /** The journal is not the one this node knows, or `lost` some of it: resolves when it knows the one that is. */
-  onForeign: (lost: boolean) => Promise<void>;
+  onJournalChanged: (lost: boolean) => Promise<void>;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
 }
@@ -46,7 +46,7 @@ export class Writer {
   /** Appends for the next batches, in order. */
   #waiting: Waiting[] = [];
   /** Appends that are not answered, by what they are recognised by. */
-  readonly #marked = new Map<string, Waiting>();
+  readonly #pendingByKey = new Map<string, Waiting>();
   /** Batches that were sent and are not published, by number. */
   readonly #sent = new Map<number, Batch>();
   /** Appends that are not answered, repetitions among them. */
@@ -74,7 +74,7 @@ export class Writer {
       );
     checkChannels(message, view());
     const dedupKey = dedupKeyOf(message.origin);
-    const found = dedupKey === undefined ? undefined : this.#marked.get(dedupKey.key);
+    const found = dedupKey === undefined ? undefined : this.#pendingByKey.get(dedupKey.key);
     this.#entries++;
     if (found !== undefined) {
       found.repetitions ??= [];
@@ -84,7 +84,7 @@ export class Writer {
     const cost = message.topic.length + message.body.length + (message.publish?.payload.byteLength ?? 0);
     const waiting: Waiting = { message, dedupKey, cost, resolve, reject, repetitions: undefined };
     this.#bytes += cost;
-    if (dedupKey !== undefined) this.#marked.set(dedupKey.key, waiting);
+    if (dedupKey !== undefined) this.#pendingByKey.set(dedupKey.key, waiting);
     this.#waiting.push(waiting);
     this.#writing ??= this.#writeAll();
   }
@@ -108,7 +108,7 @@ export class Writer {
   }
 
   /** Nothing that was sent until now will be published here: the journal is another one. */
-  giveUpSent(): Batch[] {
+  abandonSent(): Batch[] {
     const batches = [...this.#sent.values()];
     for (const batch of batches)
       this.#refuse(
@@ -158,7 +158,7 @@ export class Writer {
         if (refused !== undefined) throw new StoreUnavailableError(refused);
         answer = await connection.run(APPEND, keys.meta, args);
       } catch (error) {
-        mqttOutbox.giveBack(delivered);
+        mqttOutbox.restoreDone(delivered);
         this.#options.onFailed(error);
         this.#refuse(batch, asUnavailable(error));
         return;
@@ -169,12 +169,12 @@ export class Writer {
         this.#accepted(batch, Number(details[0]), String(details[1]));
         return;
       }
-      mqttOutbox.giveBack(delivered);
+      mqttOutbox.restoreDone(delivered);
       this.#sent.delete(batch.number);
       if (verdict === "repeated") messages = this.#withoutRepeated(messages, details);
       else {
         try {
-          await this.#options.onForeign(verdict === "behind");
+          await this.#options.onJournalChanged(verdict === "behind");
         } catch (error) {
           this.#refuse(batch, asUnavailable(error));
           return;
@@ -228,7 +228,7 @@ export class Writer {
   }
 
   #release({ dedupKey, cost, repetitions }: Waiting): void {
-    if (dedupKey !== undefined) this.#marked.delete(dedupKey.key);
+    if (dedupKey !== undefined) this.#pendingByKey.delete(dedupKey.key);
     this.#bytes -= cost;
     this.#entries -= 1 + (repetitions?.length ?? 0);
   }

@@ -11,30 +11,30 @@ import { NOW, Script } from "../../../../../platform/redis/script.ts";
 export const BEAT = new Script(`
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 ${NOW}
-local estates, instances = prefix .. 'estates', prefix .. 'instances'
-redis.call('ZADD', estates, now, run)
+local runs, instances = prefix .. 'estates', prefix .. 'instances'
+redis.call('ZADD', runs, now, run)
 if node ~= '' then redis.call('HSET', instances, run, node) end
 local mine = {[run] = true}
 for i = 6, #ARGV do
   mine[ARGV[i]] = true
-  redis.call('ZADD', estates, now, ARGV[i])
+  redis.call('ZADD', runs, now, ARGV[i])
 end
 local taken = {}
 local function take(other)
   if mine[other] then return end
   mine[other] = true
   if redis.call('EXISTS', prefix .. 'unemitted:' .. other) == 1 then
-    redis.call('ZADD', estates, now, other)
+    redis.call('ZADD', runs, now, other)
     taken[#taken + 1] = other
   else
-    redis.call('ZREM', estates, other)
+    redis.call('ZREM', runs, other)
     redis.call('HDEL', instances, other)
     redis.call('DEL', prefix .. 'partial:' .. other)
   end
 end
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', estates, '-inf', now - deadAfter, 'LIMIT', 0, 64)) do take(other) end
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', runs, '-inf', now - deadAfter, 'LIMIT', 0, 64)) do take(other) end
 if ARGV[5] == '1' and node ~= '' then
-  for _, other in ipairs(redis.call('ZRANGE', estates, 0, 1000)) do
+  for _, other in ipairs(redis.call('ZRANGE', runs, 0, 1000)) do
     if redis.call('HGET', instances, other) == node then take(other) end
   end
 end
