@@ -11,9 +11,9 @@ import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
 import { loadEnvFile } from "./config/env-file.ts";
+import { version } from "./config/package.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator/operator-api.ts";
 import { absenceOf, whoAnswers } from "./operator/who-answers.ts";
-import { version } from "./package.ts";
 
 /** What the command exits with: 1 it could not do it, 2 the command line is wrong. */
 const FAILED = 1;

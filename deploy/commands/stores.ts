@@ -25,7 +25,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .description("read everything that the server keeps, and say what is damaged")
     .addHelpText("after", VERIFY_HELP)
     .action(async () => {
-      const { verifyData } = await import("../stores/verify.ts");
+      const { verifyData } = await import("../doctor/verify.ts");
       const findings = await verifyData(dataPathOf(environment()));
       const width = Math.max(...findings.map(({ subject }) => subject.length));
       for (const { verdict, subject, text } of findings)

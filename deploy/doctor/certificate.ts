@@ -3,7 +3,8 @@ import { readFile, stat } from "node:fs/promises";
 import { isIP } from "node:net";
 import { rootCertificates } from "node:tls";
 import type { TlsConfig } from "../../broker/listeners/listeners.ts";
-import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
+import { reasonOf } from "../operator/error-reason.ts";
+import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;
 /** Time enough to have a new one made. */

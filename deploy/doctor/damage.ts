@@ -1,20 +1,10 @@
-import { join } from "node:path";
-import { databasePath } from "../../platform/level/database.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { scanStore } from "../../platform/level/scan.ts";
 import { damageFile, readDamages } from "../stores/damage-log.ts";
+import { storeFolders } from "../stores/store-folders.ts";
 import { type Finding, ok, wrong } from "./finding.ts";
 
 const SUBJECT = "damage";
-
-/** The LevelDB stores of a server below its DATA_PATH, by name. */
-export function storeFolders(dataPath: string): Record<string, string> {
-  return {
-    journal: databasePath(join(dataPath, "journal")),
-    mqtt: join(dataPath, "mqtt"),
-    cluster: databasePath(join(dataPath, "cluster")),
-  };
-}
 
 /** What was found damaged since an operator last looked. */
 export function checkNotedDamage(dataPath: string): Finding[] {

@@ -3,7 +3,8 @@ import { access, readdir, readFile, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { databasePath } from "../../platform/level/database.ts";
 import { DataPathError, readSecrets } from "../config/secrets.ts";
-import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
+import { reasonOf } from "../operator/error-reason.ts";
+import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const SUBJECT = "DATA_PATH";
 const MIB = 1024 * 1024;

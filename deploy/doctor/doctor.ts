@@ -1,14 +1,15 @@
 import { setTimeout as after } from "node:timers/promises";
 import { ConfigurationError } from "../../platform/config.ts";
 import { type BackendConfig, checkBackendConfig } from "../config/backend-config.ts";
+import { neededNode, version } from "../config/package.ts";
 import { insecureSwitches } from "../config/warnings.ts";
+import { reasonOf } from "../operator/error-reason.ts";
 import { serverUrl } from "../operator/operator-api.ts";
 import { type Answer, absenceOf, whoAnswers } from "../operator/who-answers.ts";
-import { neededNode, version } from "../package.ts";
 import { checkCertificate } from "./certificate.ts";
 import { checkNotedDamage, checkStoreFiles } from "./damage.ts";
 import { checkAuditLog, checkFolder, checkStoreLock } from "./data-path.ts";
-import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
+import { type Finding, ok, warn, wrong } from "./finding.ts";
 import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "./machine.ts";
 import { checkKeySet, checkRedisStore } from "./outside.ts";
 import { checkPorts, type Port } from "./ports.ts";

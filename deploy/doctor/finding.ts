@@ -1,21 +1,14 @@
+/** The result of one check. */
 export interface Finding {
   verdict: "ok" | "warn" | "wrong";
-  /** What was looked at: the variable that says it, or a word. */
+  /** The setting or the thing that was checked, such as `TLS_CERT` or `clock`. */
   subject: string;
-  /** What was found; of what is not in order also what to do. Never a secret. */
+  /** The result. If something is not in order, it also says what to do. Never contains a secret. */
   text: string;
 }
 
 export const ok = (subject: string, text: string): Finding => ({ verdict: "ok", subject, text });
-/** It works, but may not tomorrow, or not for everybody. */
+/** It works now, but may fail later or for some clients. */
 export const warn = (subject: string, text: string): Finding => ({ verdict: "warn", subject, text });
 /** It does not work. */
 export const wrong = (subject: string, text: string): Finding => ({ verdict: "wrong", subject, text });
-
-export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  // What `fetch` throws says nothing; why is in its cause.
-  const { cause } = error;
-  if (cause instanceof Error) return "code" in cause ? String(cause.code) : cause.message;
-  return "code" in error && typeof error.code === "string" ? error.code : error.message;
-}

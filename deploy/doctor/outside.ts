@@ -1,10 +1,11 @@
 import { pino } from "pino";
 import { z } from "zod";
 import type { StoreConfig } from "../config/config.ts";
+import { reasonOf } from "../operator/error-reason.ts";
 import { openRedis } from "../redis/redis.ts";
 import { inspectRedis, RedisUnusableError } from "../redis/redis-check.ts";
 import { describePlace, parseRedisUrl } from "../redis/redis-url.ts";
-import { type Finding, ok, reasonOf, warn, wrong } from "./finding.ts";
+import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
 /** One that is just being started answers within it. */

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { type Finding, ok, reasonOf, wrong } from "./finding.ts";
+import { reasonOf } from "../operator/error-reason.ts";
+import { type Finding, ok, wrong } from "./finding.ts";
 
 /** A variable and the port it names. */
 export type Port = readonly [variable: string, port: number];

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { OperatorRequest } from "../../bridge/http/in-process-api.ts";
 import { isLoopbackHost } from "../../platform/client-addresses.ts";
 import { DataPathError, readSecrets } from "../config/secrets.ts";
-import { reasonOf } from "../doctor/finding.ts";
+import { reasonOf } from "./error-reason.ts";
 
 /** Users, devices and tokens, as their operator manages them: of a running server, or in the store of one that stands still. */
 export interface OperatorApi {

@@ -1,90 +1,66 @@
 import { join } from "node:path";
-import { type Logger, pino } from "pino";
+import { pino } from "pino";
 import { openAudit } from "../../bridge/auth/audit.ts";
 import { openAuthority } from "../../bridge/auth/authority.ts";
 import { createTokens } from "../../bridge/auth/tokens.ts";
-import type { Cluster } from "../../bridge/cluster/cluster.ts";
-import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
-import { openRedisCluster } from "../../bridge/cluster/redis/redis.ts";
 import { openInProcessApi } from "../../bridge/http/in-process-api.ts";
 import { grantsOf } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
 import { StoreUnusableError } from "../../platform/level/errors.ts";
+import { RunningParts } from "../../platform/running-parts.ts";
 import { readBackendConfig } from "../config/backend-config.ts";
-import type { StoreConfig } from "../config/config.ts";
-import { importDevices } from "../import-devices.ts";
-import { openRedis } from "../redis/redis.ts";
-import { checkRedis } from "../redis/redis-check.ts";
+import { openCluster } from "../stores/cluster.ts";
+import { importDevices } from "../stores/import-devices.ts";
 import { type OperatorApi, OperatorApiError, resultOf } from "./operator-api.ts";
 
 /**
- * Opens the store that a server with these settings has, so that users and cameras can be let in before the first start.
- * The secrets are made if there are none: a token that is signed now is good when the server runs.
+ * Opens the store that a server with these settings uses, so that users and cameras can be added before the first start.
+ * Makes the secrets if there are none: a token that is signed now is then valid once the server runs.
  *
  * @throws {ConfigurationError} @throws {DataPathError} @throws {RedisUnusableError} @throws {StoreUnavailableError}
  * @throws {OperatorApiError} another process has the store open
  */
 export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi> {
   const { bridge, store } = readBackendConfig(env);
+  const { dataPath } = bridge;
   const logger = pino({ level: "silent" });
-  const opened: (() => Promise<void> | void)[] = [];
-  const close = async () => {
-    for (const end of opened.splice(0).reverse()) await end();
-  };
+  const parts = new RunningParts(logger);
   try {
-    const cluster = await openCluster({ store, dataPath: bridge.dataPath, logger, opened });
-    const authority = await openAuthority({
-      ...{ tokens: createTokens({ secrets: bridge.jwtSecrets }), documents: cluster.documents },
-      ...{ config: bridge.accounts, logger },
-    });
-    opened.push(() => authority.stop());
-    await importDevices({ path: join(bridge.dataPath, "devices.json"), devices: authority.devices, logger });
-    // The standard output is the command's answer.
-    const audit = await openAudit({
-      ...{ destination: bridge.auditLog === "stdout" ? "stderr" : bridge.auditLog, maxBytes: bridge.maxAuditLogBytes },
-      logger,
-    });
-    opened.push(() => audit.stop());
+    const { cluster } = await openCluster({ store, dataPath, parts, logger });
+    const authority = parts.add(
+      await openAuthority({
+        ...{ tokens: createTokens({ secrets: bridge.jwtSecrets }), documents: cluster.documents },
+        ...{ config: bridge.accounts, logger },
+      }),
+    );
+    await importDevices({ path: join(dataPath, "devices.json"), devices: authority.devices, logger });
+    const audit = parts.add(
+      await openAudit({
+        // The command prints its result on the standard output.
+        destination: bridge.auditLog === "stdout" ? "stderr" : bridge.auditLog,
+        maxBytes: bridge.maxAuditLogBytes,
+        logger,
+      }),
+    );
     const tree = topicTree(bridge.topicRoot);
     const operator = { kind: "operator", name: "operator", grants: grantsOf(["admin"], { tree }) } as const;
-    const desk = openInProcessApi({
-      ...{ authority, audit, channels: bridge.channels },
-      ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
-      callers: { of: () => operator, orLocal: () => operator },
-      // Totals are what servers did.
-      stats: { add: () => {} },
-    });
-    opened.push(() => desk.stop());
+    const api = parts.add(
+      openInProcessApi({
+        ...{ authority, audit, channels: bridge.channels },
+        ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
+        callers: { of: () => operator, orLocal: () => operator },
+        // Only servers count requests.
+        stats: { add: () => {} },
+      }),
+    );
     return {
       isStore: true,
-      call: async (method, path, body) => resultOf(await desk.answer({ method, path, body })),
-      close,
+      call: async (method, path, body) => resultOf(await api.answer({ method, path, body })),
+      close: () => parts.stop(),
     };
   } catch (error) {
-    await close();
+    await parts.stop();
     if (!(error instanceof StoreUnusableError)) throw error;
     throw new OperatorApiError(`the store cannot be opened: ${error.message}`, { cause: error });
   }
-}
-
-interface ClusterOptions {
-  store: StoreConfig;
-  dataPath: string;
-  logger: Logger;
-  /** Gets what ends it. */
-  opened: (() => Promise<void> | void)[];
-}
-
-async function openCluster({ store: { url, prefix }, dataPath, logger, opened }: ClusterOptions): Promise<Cluster> {
-  if (url !== undefined) {
-    const redis = openRedis({ url, prefix, logger });
-    opened.push(() => redis.close());
-    await checkRedis({ redis, logger });
-    const cluster = await openRedisCluster({ redis, logger });
-    opened.push(() => cluster.stop());
-    return cluster;
-  }
-  const cluster = await openLocalCluster({ path: join(dataPath, "cluster"), logger });
-  opened.push(() => cluster.stop());
-  return cluster;
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { reasonOf } from "../doctor/finding.ts";
+import { reasonOf } from "./error-reason.ts";
 
 /** How long whatever is at an address has to answer, milliseconds. */
 const TIMEOUT_MS = 5_000;

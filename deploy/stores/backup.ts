@@ -8,8 +8,8 @@ import { markRestored } from "../../bridge/journal/stores/level/checkpoint.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { scanStore } from "../../platform/level/scan.ts";
-import { storeFolders } from "../doctor/damage.ts";
 import { damageFile } from "./damage-log.ts";
+import { storeFolders } from "./store-folders.ts";
 
 /** Rounds of copying a store that its server goes on writing. Each copies only what is new since the last. */
 const MAX_ROUNDS = 50;

@@ -1,10 +1,8 @@
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { Logger } from "pino";
-import { openServerClock, type ServerClock, type ServerClockOptions } from "../../bridge/clock/server-clock.ts";
+import { openServerClock, type ServerClock } from "../../bridge/clock/server-clock.ts";
 import type { Cluster } from "../../bridge/cluster/cluster.ts";
-import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
-import { openRedisCluster } from "../../bridge/cluster/redis/redis.ts";
 import type { BridgeConfig } from "../../bridge/config.ts";
 import type { Journal } from "../../bridge/journal/journal.ts";
 import { withFairShares } from "../../bridge/journal/shared-channels.ts";
@@ -12,21 +10,22 @@ import { openLevelJournal } from "../../bridge/journal/stores/level/level.ts";
 import { openRedisJournal } from "../../bridge/journal/stores/redis/redis.ts";
 import { openPreviews, openRedisPreviews, type Previews } from "../../bridge/previews/previews.ts";
 import type { OnDamage } from "../../platform/level/damage.ts";
+import { RunningParts } from "../../platform/running-parts.ts";
 import type { StoreConfig } from "../config/config.ts";
-import { openRedis, type RedisAccess } from "../redis/redis.ts";
-import { checkRedis } from "../redis/redis-check.ts";
+import type { RedisAccess } from "../redis/redis.ts";
+import { openCluster } from "./cluster.ts";
 import { lastStoreIn } from "./last-store.ts";
 
-/** Where everything durable is: under `DATA_PATH`, or in Redis for any number of nodes. */
+/** Everything durable: under `DATA_PATH` for one node, or in Redis for any number of nodes. */
 export interface Stores {
   /** Undefined without `REDIS_URL`. */
   redis: RedisAccess | undefined;
   cluster: Cluster;
-  /** The clock by which everything in the stores grows old. */
+  /** The clock that decides when anything in the stores expires. */
   clock: ServerClock;
   journal: Journal;
   previews: Previews;
-  /** In reverse order of opening. Idempotent. */
+  /** Closes the stores in reverse order of opening. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -38,76 +37,80 @@ export interface StoresOptions {
 }
 
 /**
- * Opens the stores; should one not open, those before it are closed.
+ * Opens the stores. If one of them cannot be opened, those that are open already are closed.
  * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
  */
 export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
-  const opened: { stop(): Promise<void> }[] = [];
-  let stopping: Promise<void> | undefined;
-  const stop = () => {
-    stopping ??= (async () => {
-      for (const part of opened.toReversed()) {
-        await part.stop().catch((error: unknown) => logger.error({ err: error }, "a store did not close cleanly"));
-      }
-    })();
-    return stopping;
-  };
-  let clock: ServerClock | undefined;
-  // Nothing expires before the clock has said what time it is.
-  const expiryNow = () => clock?.cautious() ?? 0;
-  const part = (name: string) => ({ logger: logger.child({ part: name }) });
-  const openClock = async (options: Pick<ServerClockOptions, "documents" | "sharedWall">) => {
-    const openedClock = await openServerClock({ ...options, ...part("clock") });
-    opened.push(openedClock);
-    clock = openedClock;
-    return { clock: openedClock, now: () => openedClock.now() };
-  };
+  const parts = new RunningParts(logger);
   const { dataPath, previews: limits } = bridge;
   const { sync, retentionEvents, retentionHours } = bridge.journal;
+  let clock: ServerClock | undefined;
   try {
-    if (store.url === undefined) {
-      const cluster = await openLocalCluster({
-        ...{ path: join(dataPath, "cluster"), expiryNow, onDamage },
-        ...part("cluster"),
-      });
-      opened.push(cluster);
-      const { clock, now } = await openClock({ documents: cluster.documents });
-      const path = join(dataPath, "journal");
-      const journal = await openLevelJournal({
-        ...{ path, sync, retentionEvents, retentionHours, now, onDamage },
-        ...part("journal"),
-      });
-      opened.push({ stop: () => journal.close() });
-      const previews = await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits });
-      opened.push({ stop: () => previews.close() });
-      return { redis: undefined, cluster, clock, journal: withFairShares(journal, bridge.journal), previews, stop };
-    }
-    const redis = openRedis({ url: store.url, prefix: store.prefix, ...part("redis") });
-    opened.push({ stop: () => redis.close() });
-    await checkRedis({ redis, ...part("redis") });
-    // The same at the next start, and no other node's: what this one was killed over is then its own to finish, at once.
-    const nodeName = `${hostname()}:${resolve(dataPath)}`;
-    const cluster = await openRedisCluster({
-      redis,
-      expiryNow,
+    const { cluster, redis } = await openCluster({
+      store,
+      dataPath,
+      parts,
+      // Nothing expires until the clock has been opened: it is opened from the cluster's documents.
+      expiryNow: () => clock?.cautious() ?? 0,
       onDamage,
       lastStore: lastStoreIn(dataPath),
-      ...part("cluster"),
+      logger,
     });
-    opened.push(cluster);
-    const time = redis.connect("clock");
-    opened.push({ stop: async () => time.disconnect() });
-    const sharedWall = async () => redisTimeOf(await time.time());
-    const { clock, now } = await openClock({ documents: cluster.documents, sharedWall });
-    const journal = await openRedisJournal({ redis, retentionEvents, retentionHours, nodeName, now, logger });
-    opened.push({ stop: () => journal.close() });
-    const previews = openRedisPreviews({ redis, now, wall: Date.now, ...limits });
-    opened.push({ stop: () => previews.close() });
-    return { redis, cluster, clock, journal: withFairShares(journal, bridge.journal), previews, stop };
+    const serverClock = parts.add(
+      await openServerClock({ ...clockOf(cluster, redis, parts), logger: partLogger("clock") }),
+    );
+    clock = serverClock;
+    const now = () => serverClock.now();
+    const journal =
+      redis === undefined
+        ? await openLevelJournal({
+            ...{ path: join(dataPath, "journal"), sync, retentionEvents, retentionHours, now, onDamage },
+            logger: partLogger("journal"),
+          })
+        : await openRedisJournal({
+            redis,
+            retentionEvents,
+            retentionHours,
+            nodeName: nodeNameOf(dataPath),
+            now,
+            logger,
+          });
+    parts.add({ stop: () => journal.close() });
+    const previews =
+      redis === undefined
+        ? await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits })
+        : openRedisPreviews({ redis, now, wall: Date.now, ...limits });
+    parts.add({ stop: () => previews.close() });
+    return {
+      redis,
+      cluster,
+      clock,
+      journal: withFairShares(journal, bridge.journal),
+      previews,
+      stop: () => parts.stop(),
+    };
   } catch (error) {
-    await stop();
+    await parts.stop();
     throw error;
   }
+
+  function partLogger(part: string): Logger {
+    return logger.child({ part });
+  }
+}
+
+/** Nodes that share a Redis share its clock as well. */
+function clockOf(cluster: Cluster, redis: RedisAccess | undefined, parts: RunningParts) {
+  const { documents } = cluster;
+  if (redis === undefined) return { documents };
+  const connection = redis.connect("clock");
+  parts.add({ stop: () => connection.disconnect() });
+  return { documents, sharedWall: async () => redisTimeOf(await connection.time()) };
+}
+
+/** The same name after a restart, so that the node itself finishes at once what it had accepted before it was killed. */
+function nodeNameOf(dataPath: string): string {
+  return `${hostname()}:${resolve(dataPath)}`;
 }
 
 /** @returns milliseconds since 1970 */

@@ -125,7 +125,7 @@ beforeAll(async () => {
   await sockets();
   await skylapse.end();
   const output = skylapse.output();
-  const [greeting = "", program = ""] = output.split("Ctrl-C stops it.\n");
+  const [greeting = "", program = ""] = output.split("Press Ctrl-C to stop it.\n");
   expect(greeting).toContain("is ready");
   logs = { program, audit: auditText(dataPath) };
   removeDataPath(dataPath);

@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import mqtt from "mqtt";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { version } from "../../../deploy/package.ts";
+import { version } from "../../../deploy/config/package.ts";
 import { makeDataPath, removeDataPath, runToEnd, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 

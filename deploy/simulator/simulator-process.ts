@@ -2,21 +2,21 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { SimulatorOrder } from "./simulate.ts";
+import type { SimulatorStartMessage } from "./simulate.ts";
 
-/** A simulator that takes longer to say goodbye is ended; its cameras then leave by their wills. */
+/** A simulator that takes longer to stop is killed. The broker then publishes the wills of its cameras. */
 const STOP_TIMEOUT_MS = 1200;
 
 /**
- * Runs the simulated cameras in a process of their own: rendering a mountain takes a quarter of a second of a core,
- * which the events of real cameras need not wait for.
+ * Runs the simulated cameras in a process of their own. Rendering one picture of a mountain takes a quarter of a second
+ * of a core, which would delay the events of real cameras.
  */
-export async function startSimulatorProcess(order: SimulatorOrder): Promise<{ stop(): Promise<void> }> {
+export async function startSimulatorProcess(message: SimulatorStartMessage): Promise<{ stop(): Promise<void> }> {
   const here = fileURLToPath(import.meta.url);
   const program = fileURLToPath(new URL(`./simulate${extname(here)}`, import.meta.url));
   const child = fork(program, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
   const ended = once(child, "exit");
-  child.send(order);
+  child.send(message);
   const [answer] = await Promise.race([once(child, "message"), ended]);
   if (answer !== "started") throw new Error("the simulator could not be started: its error is above");
   let stopping: Promise<void> | undefined;

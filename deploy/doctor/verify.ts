@@ -5,8 +5,10 @@ import { isLocked, messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { type StoreScan, scanStore } from "../../platform/level/scan.ts";
 import { readSecrets } from "../config/secrets.ts";
-import { checkNotedDamage, storeFolders } from "../doctor/damage.ts";
-import { type Finding, ok, reasonOf, warn, wrong } from "../doctor/finding.ts";
+import { reasonOf } from "../operator/error-reason.ts";
+import { storeFolders } from "../stores/store-folders.ts";
+import { checkNotedDamage } from "./damage.ts";
+import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 /** Gaps that are told one by one. */
 const MAX_TOLD = 20;

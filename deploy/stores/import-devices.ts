@@ -1,9 +1,9 @@
 import { readFile, rename } from "node:fs/promises";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { type DeviceStore, deviceKindSchema } from "../bridge/auth/devices.ts";
-import { idSchema } from "../contract/ids.ts";
-import { withoutBom } from "../platform/byte-order-mark.ts";
+import { type DeviceStore, deviceKindSchema } from "../../bridge/auth/devices.ts";
+import { idSchema } from "../../contract/ids.ts";
+import { withoutBom } from "../../platform/byte-order-mark.ts";
 
 const fileSchema = z.object({
   version: z.literal(1),

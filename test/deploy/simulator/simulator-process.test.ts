@@ -2,11 +2,11 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, it } from "vitest";
-import type { SimulatorOrder } from "../../deploy/simulate.ts";
-import { freePort } from "../support/ports.ts";
-import { makeDataPath, removeDataPath } from "../support/skylapse.ts";
+import type { SimulatorStartMessage } from "../../../deploy/simulator/simulate.ts";
+import { freePort } from "../../support/ports.ts";
+import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../dist/deploy/simulate.js", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../../dist/deploy/simulator/simulate.js", import.meta.url));
 const dataPath = makeDataPath();
 let simulator: ChildProcess;
 
@@ -15,7 +15,7 @@ afterEach(() => {
   removeDataPath(dataPath);
 });
 
-async function order(): Promise<SimulatorOrder> {
+async function order(): Promise<SimulatorStartMessage> {
   const place = { lat: 46.5, lon: 8, timezone: "Europe/Zurich" };
   return {
     brokerUrl: `mqtt://127.0.0.1:${await freePort()}`,

@@ -1,9 +1,9 @@
 import { pino } from "pino";
 import { z } from "zod";
-import { startSimulator } from "../device/simulator.ts";
+import { startSimulator } from "../../device/simulator.ts";
 
-/** What {@link file://./simulator-process.ts} tells this program, as its first message. */
-const orderSchema = z.object({
+/** The first message that {@link file://./simulator-process.ts} sends to this program. */
+const startMessageSchema = z.object({
   brokerUrl: z.string(),
   topicRoot: z.string(),
   cameras: z.array(
@@ -22,15 +22,15 @@ const orderSchema = z.object({
   dataPath: z.string(),
   logLevel: z.string(),
 });
-export type SimulatorOrder = z.infer<typeof orderSchema>;
+export type SimulatorStartMessage = z.infer<typeof startMessageSchema>;
 
-// The backend is gone, whatever became of it: nobody is left to hear a goodbye, and the outboxes outlive this end.
+// The backend has exited or crashed. Exit at once: no server is left to disconnect from, and the outboxes are on disk.
 process.once("disconnect", () => process.exit(0));
 if (!process.connected) process.exit(0);
-// Ctrl-C reaches the whole group of processes; the backend ends this one in its turn.
+// Ctrl-C sends SIGINT to the whole process group. The backend stops this process when it stops its other parts.
 process.on("SIGINT", () => {});
 process.once("message", async (message) => {
-  const { logLevel, ...options } = orderSchema.parse(message);
+  const { logLevel, ...options } = startMessageSchema.parse(message);
   const logger = pino({ level: logLevel, base: { part: "simulator" } }, pino.destination({ dest: 2, sync: true }));
   const simulator = await startSimulator({ ...options, logger });
   process.once("SIGTERM", () => void simulator.stop().then(() => process.exit(0)));

@@ -1,0 +1,39 @@
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { Cluster } from "../../bridge/cluster/cluster.ts";
+import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
+import { openRedisCluster, type RedisClusterOptions } from "../../bridge/cluster/redis/redis.ts";
+import type { RunningParts } from "../../platform/running-parts.ts";
+import type { StoreConfig } from "../config/config.ts";
+import { openRedis, type RedisAccess } from "../redis/redis.ts";
+import { checkRedis } from "../redis/redis-check.ts";
+
+export interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
+  store: StoreConfig;
+  dataPath: string;
+  /** Receives what must be stopped. */
+  parts: RunningParts;
+  logger: Logger;
+}
+
+/** The cluster, and the way to Redis if that is where the cluster keeps its documents. */
+export type OpenedCluster = { redis: undefined; cluster: Cluster } | { redis: RedisAccess; cluster: Cluster };
+
+/**
+ * Opens the documents that nodes share: in Redis if `REDIS_URL` is set, otherwise in LevelDB under `DATA_PATH`.
+ * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
+ */
+export async function openCluster(options: OpenClusterOptions): Promise<OpenedCluster> {
+  const { store, dataPath, parts, logger, ...shared } = options;
+  const clusterLogger = logger.child({ part: "cluster" });
+  if (store.url === undefined) {
+    const { lastStore: _, ...local } = shared;
+    const path = join(dataPath, "cluster");
+    return { redis: undefined, cluster: parts.add(await openLocalCluster({ ...local, path, logger: clusterLogger })) };
+  }
+  const redisLogger = logger.child({ part: "redis" });
+  const redis = openRedis({ url: store.url, prefix: store.prefix, logger: redisLogger });
+  parts.add({ stop: () => redis.close() });
+  await checkRedis({ redis, logger: redisLogger });
+  return { redis, cluster: parts.add(await openRedisCluster({ ...shared, redis, logger: clusterLogger })) };
+}

@@ -1,0 +1,11 @@
+import { join } from "node:path";
+import { databasePath } from "../../platform/level/database.ts";
+
+/** The LevelDB folders of a server below its `DATA_PATH`, by name of the store. */
+export function storeFolders(dataPath: string): Record<string, string> {
+  return {
+    journal: databasePath(join(dataPath, "journal")),
+    mqtt: join(dataPath, "mqtt"),
+    cluster: databasePath(join(dataPath, "cluster")),
+  };
+}
