@@ -139,7 +139,7 @@ class JournalIngest implements BridgeIngest {
   readonly #senderClocks = new SenderClocks();
   #unwaited = 0;
   readonly #previewTurns = new FairQueue({
-    maxUnderWay: MAX_PREVIEWS_UNDER_WAY,
+    maxRunning: MAX_PREVIEWS_UNDER_WAY,
     maxPerOwner: MAX_PREVIEWS_UNDER_WAY_PER_SENDER,
   });
   readonly #stats: IngestStats = {

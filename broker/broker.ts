@@ -4,6 +4,7 @@ import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
 import { MAX_TOPIC_LENGTH, type TopicTree } from "../contract/topics.ts";
+import type { ClientAddresses } from "../platform/client-addresses.ts";
 import type { AccessRefusal, AuditedAct, Bearer, TokenIdentity } from "../platform/identity.ts";
 import type { OnDamage } from "../platform/level/damage.ts";
 import type { Delivery, Ingest, OutgoingPublication, RefusedPublication, TakeOver } from "../platform/publications.ts";
@@ -27,13 +28,7 @@ import { watchLink } from "./aedes/link-watch.ts";
 import type { BrokerConfig } from "./config.ts";
 import { guardedIngest } from "./guarded-ingest.ts";
 import { IngestGate } from "./ingest-gate.ts";
-import {
-  type ClientAddresses,
-  type Listeners,
-  openListeners,
-  PEER_ADDRESSES,
-  type Ports,
-} from "./listeners/listeners.ts";
+import { type Listeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
 import { paceReading } from "./listeners/paced-reading.ts";
 import { openLevelStorage } from "./sessions/level/level.ts";
 import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";

@@ -1,12 +1,12 @@
-/** IPv4 as a dual-stack socket shows it (`::ffff:10.0.0.5`) is still IPv4. */
+/** Removes the IPv6 prefix that a dual-stack socket puts before an IPv4 address: `::ffff:10.0.0.5` is `10.0.0.5`. */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
 }
 
 /**
- * Whom a limit by address counts: an IPv4 address, or of an IPv6 address its network of 64 bits, for whoever has one of
- * them has them all.
- * @param address as a socket or a trusted proxy names it; text that is no IPv6 address comes back as it is
+ * The network that limits per address count: an IPv4 address itself, or the /64 network of an IPv6 address. One subscriber
+ * gets a whole /64, so counting single IPv6 addresses would limit nobody.
+ * @param address as reported by a socket or a trusted proxy; other text is returned unchanged
  */
 export function networkOf(address: string): string {
   const plain = plainAddress(address);

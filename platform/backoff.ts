@@ -1,13 +1,13 @@
 export interface BackoffOptions {
-  /** The longest first wait, milliseconds. */
+  /** The upper bound of the first wait, milliseconds. */
   minMs: number;
-  /** The longest wait of all, milliseconds. */
+  /** The upper bound of every wait, milliseconds. */
   maxMs: number;
 }
 
 /**
- * The wait before attempt `attempt` (from 0), milliseconds: anything from none to a bound that doubles. Full jitter
- * spreads the cameras of a whole mountain, which lost their link in the same moment, better than a bound with a little.
+ * Exponential back-off with full jitter: the wait before attempt `attempt` (from 0), milliseconds. The wait lies between 0
+ * and a bound that doubles with each attempt. Full jitter spreads many cameras that lost their link at the same moment.
  */
 export function backoffMs(
   attempt: number,

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { BlockList, isIP } from "node:net";
 import { plainAddress } from "./addresses.ts";
 
-/** Where requests come from, seen through the proxies that are trusted to say so. */
+/** Finds the client address of a request behind trusted proxies. */
 export interface ClientAddresses {
   /** The client's address: the nearest one that is not a trusted proxy. */
   of(request: IncomingMessage): string;
@@ -10,11 +10,11 @@ export interface ClientAddresses {
   trusts(address: string): boolean;
 }
 
-/** What is wrong with an entry of `TRUSTED_PROXIES`, or undefined. */
+/** Explains what is wrong with an entry of `TRUSTED_PROXIES`. @returns undefined for a valid entry */
 export function proxyProblem(entry: string): string | undefined {
   const [address = "", prefix, ...rest] = entry.split("/");
   const family = isIP(address);
-  if (family === 0 || rest.length > 0) return `"${entry}" is no address or network, such as 10.0.0.5 or 10.0.0.0/8`;
+  if (family === 0 || rest.length > 0) return `"${entry}" is not an address or network, such as 10.0.0.5 or 10.0.0.0/8`;
   const bits = family === 4 ? 32 : 128;
   if (prefix !== undefined && !(/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits))
     return `"${entry}" has a prefix that is not from 0 to ${bits}`;
@@ -22,8 +22,8 @@ export function proxyProblem(entry: string): string | undefined {
 }
 
 /**
- * `X-Forwarded-For` is anybody's to write, so it is read from the right, and only as long as the machine that wrote
- * it is trusted.
+ * Reads `X-Forwarded-For` from the right, and stops at the first machine that is not trusted: any client can send this
+ * header with made-up values.
  * @param trustedProxies addresses and networks, such as `10.0.0.0/8`
  */
 export function clientAddresses(trustedProxies: readonly string[]): ClientAddresses {
@@ -54,7 +54,7 @@ export function clientAddresses(trustedProxies: readonly string[]): ClientAddres
   };
 }
 
-/** Some proxies name the port too: `203.0.113.7:4711`, `[2001:db8::1]:4711`. */
+/** Removes the port that some proxies append: `203.0.113.7:4711`, `[2001:db8::1]:4711`. */
 function withoutPort(hop: string): string {
   return hop.replace(/^\[([^\]]*)\](?::\d+)?$/, "$1").replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, "$1");
 }
@@ -64,7 +64,7 @@ export function isLoopbackAddress(address: string): boolean {
   return bare === "::1" || (isIP(bare) === 4 && bare.startsWith("127."));
 }
 
-/** True when a server that listens on this `HOST` can be reached from its own machine only. */
+/** Whether a server that listens on this `HOST` can be reached from its own machine only. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || isLoopbackAddress(host);
 }

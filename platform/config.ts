@@ -2,7 +2,7 @@ import { z } from "zod";
 import { quoted } from "../contract/visible-text.ts";
 import { withoutBom } from "./byte-order-mark.ts";
 
-/** Every problem of a program's environment at once, each beginning with the variable's name. */
+/** All problems of a program's environment at once. Each begins with the variable's name. */
 export class ConfigurationError extends Error {
   override name = "ConfigurationError";
   readonly problems: readonly string[];
@@ -16,9 +16,9 @@ export class ConfigurationError extends Error {
 export interface EnvironmentSource {
   /** Such as `process.env`. A blank value counts as not set. */
   env: Readonly<Record<string, string | undefined>>;
-  /** Reads the file that `NAME_FILE` names; throws when it cannot. */
+  /** Reads the file that `NAME_FILE` names; throws if it is unreadable. */
   readFile: (path: string) => string;
-  /** Variables that may be given as `NAME_FILE`, a file holding the value, as container secrets are. */
+  /** Variables that may be given as `NAME_FILE`, the path of a file with the value (container secrets). */
   secrets?: readonly string[];
 }
 
@@ -59,12 +59,12 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   return result.data;
 }
 
-/** What a shell of Windows, or a file with CR line ends that a shell has read, leaves around a value is no part of it. */
+/** Removes a byte order mark and trailing carriage returns, which Windows shells and files with CR line ends leave. */
 export function plainValue(value: string | undefined): string | undefined {
   return value === undefined ? undefined : withoutBom(value).replace(/\r+$/, "");
 }
 
-/** Of a URL with a user and password only the rest. */
+/** Replaces user and password of a URL by an ellipsis. */
 function withoutPassword(value: string): string {
   return value.replace(/\/\/[^/]*@/, "//…@");
 }
@@ -85,7 +85,7 @@ export const countVariable = z.coerce
 /** A limit named `MAX_…`: a whole number, where 0 means no limit and reads as `Infinity`. */
 export const limitVariable = countVariable.transform((limit) => (limit === 0 ? Number.POSITIVE_INFINITY : limit));
 
-/** A list separated by commas; blanks around the parts do not count. */
+/** A list separated by commas. Blanks around the parts are ignored. */
 export const listVariable = z.string().transform((text) =>
   text
     .split(",")

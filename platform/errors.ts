@@ -1,4 +1,4 @@
-/** The store did not take a write. The message was not accepted. */
+/** The store could not be written or read now. Nothing was accepted; the caller may retry. */
 export class StoreUnavailableError extends Error {
   override name = "StoreUnavailableError";
 }

@@ -1,29 +1,29 @@
 interface Owner {
-  underWay: number;
-  /** In the order in which they came. */
+  running: number;
+  /** In order of arrival. */
   readonly waiting: (() => void)[];
 }
 
 /**
- * Lets a bounded number of tasks run at once, and of one owner fewer. What is beyond that waits for its turn: the owners are
- * served in rotation, so that one who asks for much is held back alone.
+ * Runs a bounded number of tasks at once, and fewer for one owner. Further tasks wait. Owners are served in rotation, so
+ * an owner with many tasks delays only its own.
  */
 export class FairQueue {
-  readonly #maxUnderWay: number;
+  readonly #maxRunning: number;
   readonly #maxPerOwner: number;
-  /** Whoever was served longest ago first. */
+  /** The owner served longest ago comes first. */
   readonly #owners = new Map<string, Owner>();
-  #underWay = 0;
+  #running = 0;
 
-  constructor({ maxUnderWay, maxPerOwner }: { maxUnderWay: number; maxPerOwner: number }) {
-    this.#maxUnderWay = maxUnderWay;
+  constructor({ maxRunning, maxPerOwner }: { maxRunning: number; maxPerOwner: number }) {
+    this.#maxRunning = maxRunning;
     this.#maxPerOwner = maxPerOwner;
   }
 
   async run<Result>(name: string, task: () => Promise<Result>): Promise<Result> {
     const owner = this.#ownerOf(name);
-    if (this.#underWay >= this.#maxUnderWay || owner.underWay >= this.#maxPerOwner || owner.waiting.length > 0)
-      // Whoever ends a task passes the place on.
+    if (this.#running >= this.#maxRunning || owner.running >= this.#maxPerOwner || owner.waiting.length > 0)
+      // The task that ends next hands its place over.
       await new Promise<void>((resolve) => owner.waiting.push(resolve));
     else this.#begin(owner);
     try {
@@ -36,23 +36,23 @@ export class FairQueue {
   #ownerOf(name: string): Owner {
     let owner = this.#owners.get(name);
     if (owner === undefined) {
-      owner = { underWay: 0, waiting: [] };
+      owner = { running: 0, waiting: [] };
       this.#owners.set(name, owner);
     }
     return owner;
   }
 
   #begin(owner: Owner): void {
-    this.#underWay++;
-    owner.underWay++;
+    this.#running++;
+    owner.running++;
   }
 
   #end(name: string, owner: Owner): void {
-    this.#underWay--;
-    owner.underWay--;
-    if (owner.underWay === 0 && owner.waiting.length === 0) this.#owners.delete(name);
+    this.#running--;
+    owner.running--;
+    if (owner.running === 0 && owner.waiting.length === 0) this.#owners.delete(name);
     for (const [other, next] of this.#owners) {
-      if (next.underWay >= this.#maxPerOwner) continue;
+      if (next.running >= this.#maxPerOwner) continue;
       const start = next.waiting.shift();
       if (start === undefined) continue;
       this.#begin(next);

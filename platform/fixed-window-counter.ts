@@ -1,19 +1,19 @@
-const MINUTE_MS = 60_000;
-/** Keys that are counted at once; beyond, the longest known are forgotten. */
+const WINDOW_MS = 60_000;
+/** The most keys counted at once. Beyond it the oldest windows are evicted. */
 const MAX_KEYS = 10_000;
 
-/** Counts by key what happens in a minute, from the first time that it happens. */
+/** Counts events by key in windows of one minute. A key's window starts at its first event. */
 export class FixedWindowCounter {
   readonly #now: () => number;
-  /** In the order in which their minutes end. */
+  /** In the order in which the windows end. */
   readonly #counts = new Map<string, { count: number; until: number }>();
 
-  /** @param now milliseconds, of any clock that runs forward. Default: the process's */
+  /** @param now milliseconds of a monotonic clock. Default: `performance.now()`. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  /** @returns how many there were in the key's minute, with this one */
+  /** Counts one event. @returns the number of events in the key's window, including this one */
   add(key: string): number {
     const now = this.#now();
     for (const [known, { until }] of this.#counts) {
@@ -22,7 +22,7 @@ export class FixedWindowCounter {
     }
     const counted = this.#counts.get(key);
     if (counted !== undefined) return ++counted.count;
-    this.#counts.set(key, { count: 1, until: now + MINUTE_MS });
+    this.#counts.set(key, { count: 1, until: now + WINDOW_MS });
     return 1;
   }
 }

@@ -27,15 +27,15 @@ export interface JpegLimits {
   maxScans?: number;
 }
 
-/** The bytes are no picture that decoders take. The message is a noun phrase, for example "a JPEG without its end: 200 bytes". */
+/** The bytes are not a picture that decoders accept. The message is a noun phrase: "a JPEG without its end: 200 bytes". */
 export class JpegError extends Error {
   override name = "JpegError";
 }
 
 /**
- * Reads the markers of a picture up to its end, and decodes nothing. Takes what libjpeg and browsers take: fill bytes
- * before markers, stray bytes between segments, restart markers, thumbnails inside segments, anything after EOI.
- * @throws {JpegError} not a JPEG, cut off, or beyond the limits
+ * Reads the markers of a picture up to its end without decoding it. Accepts what libjpeg and browsers accept: fill bytes
+ * before markers, stray bytes between segments, restart markers, thumbnails inside segments, any bytes after EOI.
+ * @throws {JpegError} the bytes are not a JPEG, are truncated, or exceed the limits
  */
 export function readJpeg(
   bytes: Uint8Array,
@@ -73,8 +73,8 @@ export function readJpeg(
 }
 
 /**
- * Where the next marker's second byte is: after any number of 0xff, and after what is no marker. Coded data of a scan
- * hides its 0xff as ff00.
+ * The index of the second byte of the next marker. Skips fill bytes (0xff) and bytes that are not a marker. Coded data
+ * writes a 0xff of its own as ff00.
  */
 function markerFrom(bytes: Uint8Array, from: number): number {
   for (let at = bytes.indexOf(PREFIX, from); at >= 0; at = bytes.indexOf(PREFIX, at)) {
@@ -84,16 +84,16 @@ function markerFrom(bytes: Uint8Array, from: number): number {
   return bytes.length;
 }
 
-/** The length of a segment, its two bytes included. @throws {JpegError} the segment is cut off */
+/** The length of a segment, including its two length bytes. @throws {JpegError} the segment is truncated */
 function segmentLength(bytes: Uint8Array, at: number): number {
   const length = word(bytes, at);
   if (length === undefined) throw endless(bytes);
-  if (length < 2) throw new JpegError("a damaged JPEG: a segment of it has no length");
+  if (length < 2) throw new JpegError("a damaged JPEG: one of its segments has no length");
   if (at + length > bytes.length) throw endless(bytes);
   return length;
 }
 
-/** @throws {JpegError} no decoder of a browser takes such a frame, or it is too large */
+/** @throws {JpegError} browsers cannot decode such a frame, or it is too large */
 function sizeOf(bytes: Uint8Array, at: number, marker: number, maxPixels: number): { width: number; height: number } {
   // SOF0 to SOF2: baseline, extended and progressive with Huffman codes.
   if (marker > 0xc2 || bytes[at + 2] !== 8)
@@ -107,12 +107,12 @@ function sizeOf(bytes: Uint8Array, at: number, marker: number, maxPixels: number
   return { width, height };
 }
 
-/** Markers without a segment: RST0 to RST7 stand within a scan, TEM anywhere. */
+/** Markers without a segment: RST0 to RST7 occur within a scan, TEM anywhere. */
 function isAlone(marker: number): boolean {
   return (marker >= 0xd0 && marker <= 0xd7) || marker === TEM;
 }
 
-/** SOF0 to SOF15, DHT, DAC, SOS, DQT, DNL, DRI, APP0 to APP15, COM: those that libjpeg knows. */
+/** The segments that libjpeg knows: SOF0 to SOF15, DHT, DAC, SOS, DQT, DNL, DRI, APP0 to APP15, COM. */
 function isSegment(marker: number): boolean {
   return (
     (marker >= 0xc0 && marker <= 0xcf) ||
@@ -122,7 +122,7 @@ function isSegment(marker: number): boolean {
   );
 }
 
-/** SOF0 to SOF15; three numbers among them mean something else: DHT, JPG and DAC. */
+/** SOF0 to SOF15, without the three numbers among them that mean DHT, JPG and DAC. */
 function isFrame(marker: number): boolean {
   return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
 }

@@ -1,4 +1,4 @@
-/** Runs the tasks of one key one after the other, in the order they came; those of different keys side by side. */
+/** Runs the tasks of one key one after the other, in order of arrival. Tasks of different keys run side by side. */
 export class KeyedQueue {
   readonly #last = new Map<string, Promise<unknown>>();
 

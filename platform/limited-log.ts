@@ -1,27 +1,27 @@
 const INTERVAL_MS = 60_000;
-/** Keys that are counted at once; beyond, the oldest is told early. */
+/** The most keys counted at once. Beyond it the oldest key is written early. */
 const MAX_KEYS = 10_000;
 
-/** @param times occurrences since this key was last told, with this one */
+/** @param times occurrences since the last line of this key, including this one */
 export type WriteLine = (times: number) => void;
 
 interface Counted {
-  /** Occurrences that nobody was told of yet. */
-  untold: number;
+  /** Occurrences that no line has reported yet. */
+  unwritten: number;
   until: number;
-  tell: WriteLine;
+  write: WriteLine;
 }
 
 export interface LimitedLogOptions {
   /** Milliseconds between two lines of one key. Default: one minute. */
   intervalMs?: number;
-  /** Milliseconds, of any clock that runs forward. Default: the process's. */
+  /** Milliseconds of a monotonic clock. Default: `performance.now()`. */
   now?: () => number;
 }
 
 /**
- * What a client can cause at will must not fill a log: the first occurrence of a key is told at once, the others are counted,
- * and one more line a minute says how many they were.
+ * Limits log lines that a client can cause at will. The first occurrence of a key is written at once. Later ones are
+ * counted, and one line an interval reports their number.
  */
 export class LimitedLog {
   readonly #intervalMs: number;
@@ -35,55 +35,55 @@ export class LimitedLog {
     this.#now = now;
   }
 
-  /** @param tell called now, or with the number of occurrences when the key's interval ends; the newest one is called */
-  note(key: string, tell: WriteLine): void {
-    this.#tellThoseOver();
+  /** @param write called now, or at the end of the key's interval; of several callbacks the newest is called */
+  note(key: string, write: WriteLine): void {
+    this.#endDueIntervals();
     const counted = this.#counted.get(key);
     if (counted !== undefined) {
-      counted.untold++;
-      counted.tell = tell;
+      counted.unwritten++;
+      counted.write = write;
       return;
     }
     const [oldest] = this.#counted.keys();
     if (this.#counted.size >= MAX_KEYS && oldest !== undefined) this.#end(oldest);
-    this.#begin(key, tell);
-    tell(1);
+    this.#begin(key, write);
+    write(1);
   }
 
-  /** Tells what was only counted so far. */
+  /** Writes what was only counted so far. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const { untold, tell } of this.#counted.values()) if (untold > 0) tell(untold);
+    for (const { unwritten, write } of this.#counted.values()) if (unwritten > 0) write(unwritten);
     this.#counted.clear();
   }
 
-  #begin(key: string, tell: WriteLine): void {
-    this.#counted.set(key, { untold: 0, until: this.#now() + this.#intervalMs, tell });
+  #begin(key: string, write: WriteLine): void {
+    this.#counted.set(key, { unwritten: 0, until: this.#now() + this.#intervalMs, write });
     this.#timer ??= setTimeout(() => this.#wake(), this.#intervalMs).unref();
   }
 
   #wake(): void {
     this.#timer = undefined;
-    this.#tellThoseOver();
+    this.#endDueIntervals();
     const [next] = this.#counted.values();
     if (next === undefined) return;
     this.#timer = setTimeout(() => this.#wake(), Math.max(1, next.until - this.#now())).unref();
   }
 
-  #tellThoseOver(): void {
+  #endDueIntervals(): void {
     for (const [key, { until }] of this.#counted) {
       if (until > this.#now()) return;
       this.#end(key);
     }
   }
 
-  /** The interval of the key is over. One that had more begins anew: its next line is due in a minute, too. */
+  /** Ends the key's interval. A key with unwritten occurrences starts a new one, so its next line is an interval later. */
   #end(key: string): void {
     const counted = this.#counted.get(key);
     this.#counted.delete(key);
-    if (counted === undefined || counted.untold === 0) return;
-    if (this.#counted.size < MAX_KEYS - 1) this.#begin(key, counted.tell);
-    counted.tell(counted.untold);
+    if (counted === undefined || counted.unwritten === 0) return;
+    if (this.#counted.size < MAX_KEYS - 1) this.#begin(key, counted.write);
+    counted.write(counted.unwritten);
   }
 }

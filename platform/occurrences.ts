@@ -1,47 +1,47 @@
 import type { LimitedLog, WriteLine } from "./limited-log.ts";
 
-/** Names that are known at once. Anybody can send another one with each request. */
+/** The most names kept at once: anybody can send a new name with each request. */
 const MAX_NAMES = 20;
-/** For so long, milliseconds, a name keeps its place from others. */
+/** A name that did not occur for this long may be replaced by a new one, milliseconds. */
 const KEPT_MS = 3_600_000;
 const OTHERS = "others";
 
-interface Sighting {
+interface Occurrence {
   times: number;
   /** RFC 3339. */
   last_seen: string;
 }
 
 /**
- * Something that an operator should know of, by name: how often it was seen, and when last. The log has the first of each
- * name, and a line a minute while it goes on; of more than {@link MAX_NAMES} names only how many there were.
+ * Counts, by name, occurrences that an operator should know of, with the time of the last one. The first occurrence of a
+ * name is logged, then one line an interval. Names beyond {@link MAX_NAMES} are counted together.
  */
 export class Occurrences {
   readonly #log: LimitedLog;
-  readonly #seen = new Map<string, Sighting & { at: number }>();
+  readonly #byName = new Map<string, Occurrence & { at: number }>();
 
   constructor(log: LimitedLog) {
     this.#log = log;
   }
 
-  note(name: string, tell: WriteLine): void {
-    const known = this.#placeOf(name);
-    const times = (this.#seen.get(known)?.times ?? 0) + 1;
-    // Behind the others: the first is the one that was not seen for longest.
-    this.#seen.delete(known);
-    this.#seen.set(known, { times, last_seen: new Date().toISOString(), at: performance.now() });
-    this.#log.note(known, tell);
+  note(name: string, write: WriteLine): void {
+    const key = this.#keyOf(name);
+    const times = (this.#byName.get(key)?.times ?? 0) + 1;
+    // Moves the key to the end: the first key is the one that did not occur for longest.
+    this.#byName.delete(key);
+    this.#byName.set(key, { times, last_seen: new Date().toISOString(), at: performance.now() });
+    this.#log.note(key, write);
   }
 
-  list(): ({ name: string } & Sighting)[] {
-    return [...this.#seen].map(([name, { times, last_seen }]) => ({ name, times, last_seen }));
+  list(): ({ name: string } & Occurrence)[] {
+    return [...this.#byName].map(([name, { times, last_seen }]) => ({ name, times, last_seen }));
   }
 
-  #placeOf(name: string): string {
-    if (this.#seen.has(name) || this.#seen.size < MAX_NAMES) return name;
-    const [oldest] = this.#seen;
+  #keyOf(name: string): string {
+    if (this.#byName.has(name) || this.#byName.size < MAX_NAMES) return name;
+    const [oldest] = this.#byName;
     if (oldest === undefined || performance.now() - oldest[1].at < KEPT_MS) return OTHERS;
-    this.#seen.delete(oldest[0]);
+    this.#byName.delete(oldest[0]);
     return name;
   }
 }

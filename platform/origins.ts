@@ -4,55 +4,55 @@ import type { LimitedLog } from "./limited-log.ts";
 import { Occurrences } from "./occurrences.ts";
 
 /**
- * An origin in the one form in which browsers send it (RFC 6454, section 6.2): without the default port, in lower case.
- * @returns undefined for what is no origin: with a path, with a user, or `null`
+ * Normalises an origin to the form that browsers send (RFC 6454, section 6.2): without the default port, in lower case.
+ * @returns undefined for text that is not an origin, such as a URL with a path or a user, or `null`
  */
 export function normalOrigin(text: string): string | undefined {
   if (!URL.canParse(text)) return undefined;
   const { origin, protocol, host, pathname, search, hash, username, password } = new URL(text);
   if (host === "" || (pathname !== "" && pathname !== "/") || `${search}${hash}${username}${password}` !== "")
     return undefined;
-  // Of schemes that the standard does not know, such as those of apps, `URL` calls the origin `null`.
+  // `URL` reports the origin `null` for schemes that the standard does not know, such as those of apps.
   return origin === "null" ? `${protocol}//${host}`.toLowerCase() : origin;
 }
 
 export interface OriginsOptions {
-  /** In the form of {@link normalOrigin}; `*` is all. The server's own is always allowed. */
+  /** Origins in the form of {@link normalOrigin}; `*` allows all. The server's own origin is always allowed. */
   allowed: readonly string[];
-  /** Whether the peer of this address is a proxy that is trusted to say for which host and scheme it asks. */
+  /** Whether this address is a proxy whose X-Forwarded-Host and X-Forwarded-Proto are trusted. */
   isTrustedProxy: (address: string) => boolean;
-  /** Gets a line a minute for each origin that is refused. */
+  /** Limits the log to one line a minute for each refused origin. */
   log: LimitedLog;
-  /** Writes that line. */
+  /** Writes the line. */
   warn: (fields: { origin: string; host: string | undefined; times: number }, message: string) => void;
 }
 
-/** Which web pages may connect. One for each listener. */
+/** Decides which web pages may connect. Each listener has its own. */
 export interface Origins {
-  /** A program that is no browser names no origin, and is allowed. */
+  /** Whether the request may connect. A program that is not a browser sends no Origin and is allowed. */
   allows(request: IncomingMessage): boolean;
-  /** The same for a request as a page of this origin would make it. */
+  /** Whether a page of this origin may connect to the host of the request. */
   allowsPage(origin: string, request: IncomingMessage): boolean;
-  /** To be called for a request that was refused for its origin. */
+  /** Records a request that was refused because of its origin. */
   noteRefusal(request: IncomingMessage): void;
   /** The origins that were refused since the start. */
   refused(): ReturnType<Occurrences["list"]>;
 }
 
-/** What an operator does about a refused origin that should be allowed. */
+/** Tells an operator how to allow a refused origin. */
 export function originAdvice(origin: string): string {
-  return `pages of ${origin} may not connect: set ALLOWED_ORIGINS=${origin}, or, if this server is behind a proxy, pass Host on and name the proxy in TRUSTED_PROXIES`;
+  return `pages of ${origin} may not connect: set ALLOWED_ORIGINS=${origin}. If a proxy is in front of this server, let the proxy pass the Host header and add the proxy to TRUSTED_PROXIES`;
 }
 
 /**
- * The token travels in the first frame, so a foreign page has nothing to ride on; the check keeps it from trying at all. Own
- * pages are known by the host that they were loaded from, whatever scheme a proxy has ended: the Host header, or of a trusted
- * proxy X-Forwarded-Host and X-Forwarded-Proto.
+ * Checks the Origin header. A foreign page has no credentials to abuse, because the token is sent in the first frame and not
+ * in a cookie; the check refuses such a page before it can try. The server's own pages are recognised by their host: the Host
+ * header, or X-Forwarded-Host and X-Forwarded-Proto from a trusted proxy.
  */
 export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOptions): Origins {
   const all = allowed.includes("*");
   const listed = new Set(allowed);
-  const sightings = new Occurrences(log);
+  const refused = new Occurrences(log);
 
   function allowsPage(text: string, request: IncomingMessage): boolean {
     if (all) return true;
@@ -63,7 +63,7 @@ export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOpt
     return host !== undefined && normalOrigin(`${scheme}//${host}`) === origin;
   }
 
-  /** Where the client has asked, as far as that is known. */
+  /** The host and scheme that the client asked for, as far as they are known. */
   function placeOf({ headers, socket }: IncomingMessage): { host: string | undefined; scheme: string | undefined } {
     if (!isTrustedProxy(plainAddress(socket.remoteAddress ?? ""))) return { host: headers.host, scheme: undefined };
     const scheme = firstOf(headers["x-forwarded-proto"]);
@@ -79,18 +79,18 @@ export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOpt
     noteRefusal(request) {
       const origin = request.headers.origin?.slice(0, MAX_ORIGIN_LENGTH) ?? "";
       const { host } = placeOf(request);
-      sightings.note(origin, (times) =>
+      refused.note(origin, (times) =>
         warn({ origin, host, times }, originAdvice(normalOrigin(origin) ?? "this origin")),
       );
     },
-    refused: () => sightings.list(),
+    refused: () => refused.list(),
   };
 }
 
-/** A name of a host has at most 253 characters. */
+/** A host name has at most 253 characters. */
 const MAX_ORIGIN_LENGTH = 300;
 
-/** Each proxy adds what it was asked for behind what those before it say. */
+/** The first value of a list header: each proxy appends its own value. */
 function firstOf(header: string | string[] | undefined): string | undefined {
   const [first] = (Array.isArray(header) ? header.join(",") : (header ?? "")).split(",");
   return first?.trim() || undefined;

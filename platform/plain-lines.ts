@@ -1,11 +1,11 @@
 import { escaped } from "../contract/visible-text.ts";
 
-/** All that does not print: control characters, marks that turn the direction of text, line ends that JSON leaves as they are. */
+/** Characters that do not print: control characters, bidirectional marks, and line separators that JSON allows raw. */
 const UNPRINTABLE = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu;
 
 /**
- * Lines of JSON, with what does not print written as JSON may write it: the same for a program, and one line each, in
- * the order of its characters, for whoever reads or splits it as text.
+ * Escapes unprintable characters in lines of JSON, as JSON permits. A program reads the same values; a person who reads or
+ * splits the text sees one line for each record, with its characters in order.
  */
 export function plainLines(json: string): string {
   return json.replace(UNPRINTABLE, escaped);

@@ -1,33 +1,35 @@
-/** Seconds of a rate that a rested sender may have beyond it: a camera that was away has something to say. */
+import { TokenBucket } from "./token-bucket.ts";
+
+/** Seconds of the rate that a sender may burst after a pause: a camera that was offline has a backlog to send. */
 const BURST_SECONDS = 2;
-/** How many times its rate a sender is read at while it has a burst: 4,000 packets in one go held the event loop for 380 ms. */
+/** A burst is read at this multiple of the rate: reading 4,000 packets at once blocked the event loop for 380 ms. */
 const PEAK_FACTOR = 2;
-/** Packets and bytes that are read in one go; of bytes so much as the largest message has by default. */
+/** Packets and bytes that are read at once. By default the largest message has as many bytes. */
 const PEAK_MESSAGES = 32;
 const PEAK_BYTES = 262_144;
-/** A sender beyond its rate is read from a hundred times a second: a thousand times cost more than what was read. */
+/** A throttled sender is read at most a hundred times a second: a thousand reads a second cost more than the data. */
 const MIN_WAIT_MS = 10;
 
-/** `Infinity` is no limit. */
+/** `Infinity` means no limit. */
 export interface RateLimits {
-  /** Packets a second that ask something of the broker; each filter of a SUBSCRIBE or UNSUBSCRIBE counts. */
+  /** Packets a second that need an answer of the broker. Each filter of a SUBSCRIBE or UNSUBSCRIBE counts. */
   messagesPerSecond: number;
-  /** Bytes a second, of packets received and of retained messages sent for a subscription. */
+  /** Bytes a second: packets received, and retained messages sent for a subscription. */
   bytesPerSecond: number;
-  /** Payload bytes that were read and are neither durable nor refused yet. */
+  /** Payload bytes that were read and are not yet durable or refused. */
   pendingBytes: number;
 }
 
 /**
- * What one identity may ask for, over all of its connections to this node. Beyond it nothing is refused and nothing is lost:
- * the broker reads from the identity's connections more slowly, and TCP holds the sender back.
+ * Limits the rate of one identity over all of its connections to this node. The limiter refuses nothing: the broker reads
+ * more slowly from the identity's connections, and TCP holds the sender back.
  */
 export class RateLimiter {
   readonly #messages: Allowance;
   readonly #bytes: Allowance;
   readonly #maxPendingBytes: number;
   #pendingBytes = 0;
-  /** Connections that want to read, the first come first. */
+  /** Connections that wait to read, in order of arrival. */
   #waiting: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isReleasing = false;
@@ -38,24 +40,24 @@ export class RateLimiter {
     this.#maxPendingBytes = pendingBytes;
   }
 
-  /** Whether the identity may be read from now. */
+  /** Whether the broker may read from the identity now. */
   get isOpen(): boolean {
     return this.#messages.isOpen && this.#bytes.isOpen && this.#pendingBytes < this.#maxPendingBytes;
   }
 
-  /** Whether nothing is owed: another pace in its place would allow no more. */
+  /** Whether all buckets are full and nothing waits: a new limiter would behave the same, so this one can be dropped. */
   get isRested(): boolean {
     this.#refill();
     return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;
   }
 
-  /** May be more than is left; the rest is owed. */
+  /** Charges the identity. The amounts may exceed what is left; the identity then owes the rest. */
   spend(messages: number, bytes: number): void {
     this.#messages.spend(messages);
     this.#bytes.spend(bytes);
   }
 
-  /** So much is on its way into the store, until {@link settled}. */
+  /** Counts payload bytes that are being written to the store, until {@link settled}. */
   pending(bytes: number): void {
     this.#pendingBytes += bytes;
   }
@@ -65,7 +67,7 @@ export class RateLimiter {
     if (this.#waiting.length > 0) this.#release();
   }
 
-  /** @returns true when it is open, after the time that passed was credited; else `resume` is called when it is */
+  /** @returns true when the limiter is open, after a refill; otherwise calls `resume` once it is open */
   openOr(resume: () => void): boolean {
     this.#refill();
     if ((this.#waiting.length === 0 || this.#isReleasing) && this.isOpen) return true;
@@ -84,13 +86,13 @@ export class RateLimiter {
     if (this.#isReleasing) return;
     this.#refill();
     this.#isReleasing = true;
-    // Each reads, and so spends, before the next is asked. One that must wait again queues up behind the others.
-    for (let turns = this.#waiting.length; turns > 0 && this.isOpen; turns--) this.#waiting.shift()?.();
+    // Each connection reads, and so spends, before the next is asked. A connection that must wait again goes to the end.
+    for (let count = this.#waiting.length; count > 0 && this.isOpen; count--) this.#waiting.shift()?.();
     this.#isReleasing = false;
     if (this.#waiting.length > 0) this.#wake();
   }
 
-  /** Releases when the rates allow it. With nothing to wait for but the store, {@link settled} does. */
+  /** Schedules the next release. While the store is the bottleneck, {@link settled} releases instead. */
   #wake(): void {
     if (this.#timer !== undefined || this.#pendingBytes >= this.#maxPendingBytes) return;
     const waitMs = Math.ceil(Math.max(MIN_WAIT_MS, this.#messages.waitMs, this.#bytes.waitMs));
@@ -102,15 +104,14 @@ export class RateLimiter {
   }
 }
 
-/** Two token buckets: what is allowed in the long run with its burst, and what of that is allowed in a moment. */
+/** Two token buckets: the long-run rate with its burst, and the peak rate at which a burst is read. */
 class Allowance {
-  readonly #sustained: Bucket;
-  readonly #peak: Bucket;
-  #at = performance.now();
+  readonly #sustained: TokenBucket;
+  readonly #peak: TokenBucket;
 
   constructor(perSecond: number, atOnce: number) {
-    this.#sustained = new Bucket(perSecond, BURST_SECONDS * perSecond);
-    this.#peak = new Bucket(PEAK_FACTOR * perSecond, atOnce);
+    this.#sustained = new TokenBucket(perSecond, BURST_SECONDS * perSecond);
+    this.#peak = new TokenBucket(PEAK_FACTOR * perSecond, atOnce);
   }
 
   get isOpen(): boolean {
@@ -121,7 +122,7 @@ class Allowance {
     return this.#sustained.isFull && this.#peak.isFull;
   }
 
-  /** Until something is left, milliseconds. */
+  /** Milliseconds until both buckets have a token. */
   get waitMs(): number {
     return Math.max(this.#sustained.waitMs, this.#peak.waitMs);
   }
@@ -132,39 +133,7 @@ class Allowance {
   }
 
   refill(now: number): void {
-    const elapsedMs = now - this.#at;
-    this.#at = now;
-    this.#sustained.refill(elapsedMs);
-    this.#peak.refill(elapsedMs);
-  }
-}
-
-class Bucket {
-  readonly #perSecond: number;
-  readonly #size: number;
-  left: number;
-
-  constructor(perSecond: number, size: number) {
-    this.#perSecond = perSecond;
-    this.#size = perSecond === Number.POSITIVE_INFINITY ? perSecond : size;
-    this.left = this.#size;
-  }
-
-  get isFull(): boolean {
-    return this.left >= this.#size;
-  }
-
-  get waitMs(): number {
-    return this.left > 0 ? 0 : ((1 - this.left) * 1000) / this.#perSecond;
-  }
-
-  /** May be more than is left; the rest is owed. */
-  spend(count: number): void {
-    this.left -= count;
-  }
-
-  refill(elapsedMs: number): void {
-    if (this.#perSecond === Number.POSITIVE_INFINITY) return;
-    this.left = Math.min(this.#size, this.left + (elapsedMs * this.#perSecond) / 1000);
+    this.#sustained.refill(now);
+    this.#peak.refill(now);
   }
 }

@@ -1,9 +1,10 @@
 const STEP_MS = 50;
 
 /**
- * Acts when this process has run for so long. The time in which it stood still (a busy machine, a paused one) does not
- * count: what the others did meanwhile has come, but is read only after the timers that are due.
- * @returns ends it
+ * Calls `act` after this process has run for the given time. Time in which the process was stopped (a busy machine, a
+ * suspended one) does not count: data from other machines may have arrived meanwhile, and Node.js runs due timers before
+ * it reads that data.
+ * @returns cancels the call
  */
 export function afterRunning(milliseconds: number, act: () => void): () => void {
   let left = milliseconds;

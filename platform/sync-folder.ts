@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 
-/** A file that was made, or renamed into place, is durable when its folder is. */
+/** Makes a new or renamed file durable: syncs the folder that holds its name (fsync(2)). */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r");
   try {

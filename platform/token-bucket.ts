@@ -1,31 +1,53 @@
-/** Counts what one peer sends: `burst` at once, and `perSecond` in the long run. */
+/**
+ * A token bucket: `size` tokens at once, `perSecond` in the long run. The caller may spend more than is left; the bucket
+ * then owes the difference. `Infinity` for `perSecond` means no limit.
+ */
 export class TokenBucket {
   readonly #perSecond: number;
-  readonly #burst: number;
+  readonly #size: number;
   #left: number;
-  #at: number;
-  /** Refusals since the last time that something was allowed. */
-  refused = 0;
+  #filledAt: number;
 
-  /** @param now milliseconds, of any clock that runs forward */
-  constructor(perSecond: number, burst: number, now: number) {
+  /** @param now milliseconds of a monotonic clock. Default: `performance.now()`. */
+  constructor(perSecond: number, size: number, now = performance.now()) {
     this.#perSecond = perSecond;
-    this.#burst = burst;
-    this.#left = burst;
-    this.#at = now;
+    this.#size = perSecond === Number.POSITIVE_INFINITY ? perSecond : size;
+    this.#left = this.#size;
+    this.#filledAt = now;
   }
 
-  allows(now: number): boolean {
-    // Without a limit there is nothing to count: Infinity times no time would be no number.
-    if (this.#perSecond === Number.POSITIVE_INFINITY) return true;
-    this.#left = Math.min(this.#burst, this.#left + (Math.max(0, now - this.#at) * this.#perSecond) / 1000);
-    this.#at = now;
-    if (this.#left < 1) {
-      this.refused++;
-      return false;
-    }
+  /** Tokens left; negative after overspending. */
+  get left(): number {
+    return this.#left;
+  }
+
+  get isFull(): boolean {
+    return this.#left >= this.#size;
+  }
+
+  /** Milliseconds until a whole token is left; 0 while some of one is left. */
+  get waitMs(): number {
+    return this.#left > 0 ? 0 : ((1 - this.#left) * 1000) / this.#perSecond;
+  }
+
+  spend(tokens: number): void {
+    this.#left -= tokens;
+  }
+
+  /** Adds the tokens of the time since the last refill. */
+  refill(now: number): void {
+    const elapsedMs = Math.max(0, now - this.#filledAt);
+    this.#filledAt = now;
+    // Infinity times zero milliseconds would be NaN.
+    if (this.#perSecond === Number.POSITIVE_INFINITY) return;
+    this.#left = Math.min(this.#size, this.#left + (elapsedMs * this.#perSecond) / 1000);
+  }
+
+  /** Refills the bucket and takes one token. @returns false when no whole token is left */
+  take(now: number): boolean {
+    this.refill(now);
+    if (this.#left < 1) return false;
     this.#left--;
-    this.refused = 0;
     return true;
   }
 }

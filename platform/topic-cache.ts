@@ -1,29 +1,29 @@
 /**
- * Remembers what was found out about topics, so that the few that are in use are taken apart once and not at every message.
- * Bounded by two generations: what is asked for in the younger stays; when that is full it becomes the older, and what
- * was not asked for since is forgotten. Cheaper than reordering a list at every question, and as close to it as needed.
+ * Caches what was computed for a topic, so each topic in use is parsed once and not for every message.
+ * The cache has two generations. A topic that is asked for moves to the young generation. A full young generation becomes
+ * the old one, and the previous old one is dropped. This costs less than an LRU list and is close enough to one.
  */
-export class TopicCache<Decision> {
-  readonly #decide: (topic: string) => Decision;
+export class TopicCache<Value> {
+  readonly #compute: (topic: string) => Value;
   readonly #size: number;
-  #young = new Map<string, Decision>();
-  #old = new Map<string, Decision>();
+  #young = new Map<string, Value>();
+  #old = new Map<string, Value>();
 
-  /** @param size topics in a generation; at most twice as many are remembered */
-  constructor(decide: (topic: string) => Decision, size: number) {
-    this.#decide = decide;
+  /** @param size topics in one generation; the cache holds at most twice as many */
+  constructor(compute: (topic: string) => Value, size: number) {
+    this.#compute = compute;
     this.#size = size;
   }
 
-  of(topic: string): Decision {
+  of(topic: string): Value {
     const known = this.#young.get(topic);
     if (known !== undefined) return known;
-    const decision = this.#old.get(topic) ?? this.#decide(topic);
+    const value = this.#old.get(topic) ?? this.#compute(topic);
     if (this.#young.size >= this.#size) {
       this.#old = this.#young;
       this.#young = new Map();
     }
-    this.#young.set(topic, decision);
-    return decision;
+    this.#young.set(topic, value);
+    return value;
   }
 }

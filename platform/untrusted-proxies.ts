@@ -4,21 +4,21 @@ import type { ClientAddresses } from "./client-addresses.ts";
 import { LimitedLog } from "./limited-log.ts";
 import { Occurrences } from "./occurrences.ts";
 
-/** A proxy that is not named is no event of the moment: a line an hour. */
+/** An unlisted proxy is a lasting fault of the configuration: one log line an hour is enough. */
 const LOG_INTERVAL_MS = 3_600_000;
 const FORWARDED_FOR = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
 export interface ForwardingWatch {
-  /** Looks whether the request was forwarded by a peer that is not trusted to say for whom. */
-  look(request: IncomingMessage): void;
-  /** Peers that forwarded requests since the start, and how often. */
+  /** Checks whether an untrusted peer forwarded the request. */
+  check(request: IncomingMessage): void;
+  /** Untrusted peers that forwarded requests since the start, with the number of requests. */
   list(): ReturnType<Occurrences["list"]>;
   stop(): void;
 }
 
-/** What an operator does about a peer that forwards requests. */
+/** Tells an operator what to do about an untrusted peer that forwards requests. */
 export function proxyAdvice(address: string): string {
-  return `requests from ${address} say that they are forwarded for others: if ${address} is your proxy, set TRUSTED_PROXIES=${address}, else all its clients count as one address, and one of them can use up what the others may do`;
+  return `${address} forwards requests of others: if it is your proxy, set TRUSTED_PROXIES=${address}. Until then all its clients share the limits of one address`;
 }
 
 export function watchForwarding({
@@ -29,15 +29,14 @@ export function watchForwarding({
   warn: (fields: { address: string; times: number }, message: string) => void;
 }): ForwardingWatch {
   const log = new LimitedLog({ intervalMs: LOG_INTERVAL_MS });
-  const sightings = new Occurrences(log);
+  const peers = new Occurrences(log);
   return {
-    look({ headers, socket }) {
+    check({ headers, socket }) {
       if (FORWARDED_FOR.every((name) => headers[name] === undefined)) return;
       const address = plainAddress(socket.remoteAddress ?? "");
-      if (!addresses.trusts(address))
-        sightings.note(address, (times) => warn({ address, times }, proxyAdvice(address)));
+      if (!addresses.trusts(address)) peers.note(address, (times) => warn({ address, times }, proxyAdvice(address)));
     },
-    list: () => sightings.list(),
+    list: () => peers.list(),
     stop: () => log.stop(),
   };
 }

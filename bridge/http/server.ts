@@ -46,7 +46,7 @@ export interface HttpServerOptions {
   /** The folder of the built dashboard page. */
   pagePath: string | undefined;
   /** Told of each request. */
-  forwarding: Pick<ForwardingWatch, "look">;
+  forwarding: Pick<ForwardingWatch, "check">;
   /** Asked of each connection before anything is kept for it; one that is refused it destroys itself. */
   admit: (socket: Socket) => boolean;
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -106,7 +106,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     // Whether he may do it the route says; that he is somebody is asked before his body costs memory.
     if (isForKnownOnly(request)) services.callers.orLocal(request);
   });
-  server.addHook("onRequest", async ({ raw }) => options.forwarding.look(raw));
+  server.addHook("onRequest", async ({ raw }) => options.forwarding.check(raw));
   readBodiesAsJson(server);
   answerErrors(server, services, routeMethods);
   server.addHook("onResponse", async (_request, reply) => {
@@ -135,7 +135,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   // Before the listener of node:http, which makes a parser for whoever connects.
   server.server.prependListener("connection", (socket: Socket) => options.admit(socket));
   server.server.on("upgrade", (request, socket, head) => {
-    options.forwarding.look(request);
+    options.forwarding.check(request);
     // Nobody else listens for errors of this socket yet; a reset must not end the program.
     socket.on("error", (error) => logger.debug({ err: error }, "socket failed while upgrading"));
     if (request.url?.split("?")[0] === SOCKET_PATH) options.handleUpgrade(request, socket, head);

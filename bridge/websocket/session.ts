@@ -70,6 +70,8 @@ export class Session {
   readonly subscriber: Subscriber;
   readonly #context: SessionContext;
   readonly #rate: TokenBucket;
+  /** Messages refused since the last one that the rate allowed. */
+  #refusedInARow = 0;
   #identity: TokenIdentity;
   #grants: Grants;
   #warned = false;
@@ -107,8 +109,9 @@ export class Session {
   }
 
   receive(bytes: MessageBytes, isBinary: boolean): void {
-    const allowed = this.#rate.allows(performance.now());
-    if (!allowed && this.#rate.refused > this.#context.messageBurst) {
+    const allowed = this.#rate.take(performance.now());
+    this.#refusedInARow = allowed ? 0 : this.#refusedInARow + 1;
+    if (this.#refusedInARow > this.#context.messageBurst) {
       this.connection.close(CloseCode.protocolError, "far too many messages");
       return;
     }

@@ -4,6 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import type { Logger } from "pino";
+import type { ClientAddresses } from "../../platform/client-addresses.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { createOrigins } from "../../platform/origins.ts";
 import { type Admission, addressOf, type Origin } from "../access/admission.ts";
@@ -43,14 +44,6 @@ export interface ListenersConfig {
   allowedOrigins: readonly string[];
   /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
   connectTimeoutMs: number;
-}
-
-/** Whom MQTT over WebSocket comes from, seen through the proxies that are trusted to say so. */
-export interface ClientAddresses {
-  /** The client's address: the nearest one that is not a trusted proxy. */
-  of(request: IncomingMessage): string;
-  /** Whether the address is a trusted proxy's. */
-  trusts(address: string): boolean;
 }
 
 /** Without trusted proxies the peer is the client. */

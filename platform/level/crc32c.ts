@@ -1,9 +1,9 @@
-/** The checksum of LevelDB's files: CRC-32C (Castagnoli), eight bytes a step: a table of 8 MB takes about 20 ms. */
+/** The polynomial of CRC-32C (Castagnoli), the checksum of LevelDB's files. Eight bytes a step: 8 MB take about 20 ms. */
 const POLYNOMIAL = 0x82f63b78;
 const SLICES = 8;
 const TABLE = makeTable();
 
-/** @param bytes of which `from` to `to` are summed */
+/** The checksum of `bytes` from index `from` up to, not including, `to`. */
 export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   let crc = 0xffffffff;
   let at = from;
@@ -24,7 +24,7 @@ export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** LevelDB stores checksums rotated, so that the checksum of a text that holds checksums is not degenerate. */
+/** Unmasks a stored checksum. LevelDB masks checksums, because a CRC over data that contains CRCs is weak. */
 export function unmasked(stored: number): number {
   const rotated = (stored - 0xa282ead8) >>> 0;
   return ((rotated >>> 17) | (rotated << 15)) >>> 0;

@@ -1,10 +1,10 @@
-/** Something in a store was damaged: told once, when it is found. */
+/** Damage found in a store. Reported once, when it is found. */
 export interface Damage {
-  /** Which store: "journal", "mqtt", "cluster". */
+  /** The store: "journal", "mqtt" or "cluster". */
   store: string;
   /** What was found. */
   found: string;
-  /** What may be missing because of it, and what to do about that. */
+  /** What may be missing as a result, and what to do. */
   missing: string;
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type OpenedStore, openLevel, openStore, repairStore } from "./open-store.ts";
 import type { Database } from "./write-set.ts";
 
-/** Free space beyond what the store's own log takes when it is rewritten at opening, bytes. */
+/** Free space needed beyond the size of the store's own log, bytes. LevelDB rewrites that log at opening. */
 const SPARE_BYTES = 512 * 1024;
 const PROBE_BYTES = 64 * 1024;
 
@@ -12,7 +12,7 @@ const DATABASE_FOLDER = "log";
 const OPTIONS = {
   keyEncoding: "utf8",
   valueEncoding: "utf8",
-  // Four times the default: bursts are sorted in memory, not in many small files.
+  // Four times the default, so that a burst is sorted in memory and not in many small files.
   writeBufferSize: 16 * 1024 * 1024,
   maxFileSize: 8 * 1024 * 1024,
 } as const;
@@ -22,28 +22,28 @@ export function databasePath(path: string): string {
 }
 
 /**
- * Opens the store below `path`, makes it if there is none, and repairs it if it is damaged.
- * @param what it holds, for messages: "the journal"
- * @throws {StoreUnusableError} in use by another process, not accessible, or damaged beyond repair
+ * Opens the store below `path`. Creates a missing store and repairs a damaged one.
+ * @param what the content, for messages: "the journal"
+ * @throws {StoreUnusableError} another process uses the store, it is not accessible, or it is damaged beyond repair
  */
 export function openDatabase(path: string, what: string): Promise<OpenedStore<string>> {
   return openStore({ folder: databasePath(path), what, level: OPTIONS });
 }
 
-/** For a store that opened, but holds what cannot be read; it is closed. @throws {StoreUnusableError} */
+/** Repairs a store that opened but holds unreadable rows. The store must be closed. @throws {StoreUnusableError} */
 export function repairDatabase(path: string, what: string, cause: unknown): Promise<OpenedStore<string>> {
   return repairStore({ folder: databasePath(path), what, level: OPTIONS }, cause);
 }
 
-/** Opens a store again that this process had open. */
+/** Reopens a store that this process had open. */
 export function reopenDatabase(path: string): Promise<Database> {
   return openLevel(databasePath(path), { ...OPTIONS, createIfMissing: false });
 }
 
 /**
- * Whether the store would take writes again, found out without touching it: while the disk is full it stays open, so
- * that reading goes on.
- * @throws what the disk says
+ * Checks, without touching the store, whether the disk accepts writes again. On a full disk the store stays open, so that
+ * it can still be read.
+ * @throws the disk's error
  */
 export async function probeDisk(path: string): Promise<void> {
   const folder = databasePath(path);

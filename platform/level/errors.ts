@@ -1,21 +1,21 @@
-/** A store cannot be opened; the message says what to do. */
+/** A store cannot be opened. The message says what to do. */
 export class StoreUnusableError extends Error {
   override name = "StoreUnusableError";
 }
 
-/** An error's message and those of its causes. */
+/** The messages of an error and of its causes. */
 export function messagesOf(error: unknown): string {
   const texts: string[] = [];
   for (let cause = error; cause instanceof Error && texts.length < 4; cause = cause.cause) texts.push(cause.message);
   return texts.length === 0 ? String(error) : texts.join(": ");
 }
 
-/** Another process has the store open. */
+/** Whether another process has the store open. */
 export function isLocked(error: unknown): boolean {
   return codesOf(error).includes("LEVEL_LOCKED");
 }
 
-/** The store is damaged: opening it anew, or waiting, does not help, but a repair may. */
+/** Whether the store is damaged: neither reopening nor waiting helps, but a repair may. */
 export function isDamage(error: unknown): boolean {
   if (isLocked(error)) return false;
   return (

@@ -1,50 +1,50 @@
 import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel, type DatabaseOptions } from "classic-level";
-import { diskFailureReason } from "./disk-failure.ts";
+import { diskFailure } from "./disk-failure.ts";
 import { isDamage, isLocked, messagesOf, StoreUnusableError } from "./errors.ts";
 import { type StoreScan, scanStore } from "./scan.ts";
 import { type KeyRange, UNREADABLE_TYPE } from "./table-file.ts";
 
 export interface OpenStoreOptions<Value> {
-  /** The folder of LevelDB's files; made when it is not there. */
+  /** The folder of LevelDB's files; created if missing. */
   folder: string;
-  /** What it holds, for messages: "the journal". */
+  /** The content, for messages: "the journal". */
   what: string;
   level: DatabaseOptions<string, Value>;
 }
 
-/** What was in a store and may not be there any more. */
+/** Rows that a store may have lost. */
 export interface Loss {
   /** What was found, for an operator. */
   reason: string;
-  /** Rows that are lost; of others see {@link isBounded}. */
+  /** Key ranges of lost rows. Rows elsewhere may be lost too unless {@link isBounded}. */
   ranges: readonly KeyRange[];
-  /** No other rows than those of `ranges` are concerned. */
+  /** Whether only the rows in `ranges` are affected. */
   isBounded: boolean;
-  /** What was left out of the write-ahead log, for the names in it. */
+  /** The unreadable parts of the write-ahead log. They may still show which names are affected. */
   logParts: readonly Buffer[];
 }
 
 export interface OpenedStore<Value> {
   db: ClassicLevel<string, Value>;
-  /** Undefined when everything that was written is there. */
+  /** Undefined when nothing is missing. */
   loss: Loss | undefined;
 }
 
-/** While a repair runs; it stays when LevelDB ended the process over what it met. */
-const REPAIR_MARK = "repairing";
+/** A file that exists while a repair runs. It remains if the repair crashed the process. */
+const REPAIR_MARKER = "repairing";
 
 /**
- * The one way to open a store: makes it if there is none, compares all of its files with their checksums, repairs what is
- * damaged, once, and says what may be missing.
- * @throws {StoreUnusableError} in use by another process, damaged beyond repair, or what the disk says
+ * The one way to open a store: creates a missing store, compares all files with their checksums, repairs damage once, and
+ * reports what may be missing.
+ * @throws {StoreUnusableError} another process uses the store, it is damaged beyond repair, or the disk fails
  */
 export async function openStore<Value>(options: OpenStoreOptions<Value>): Promise<OpenedStore<Value>> {
   const { folder } = options;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    // A folder without its CURRENT file is a damaged store; LevelDB would take it for none and begin anew.
+    // A folder without its CURRENT file is a damaged store. LevelDB would create an empty store in its place.
     const isNew = !(await holdsStore(folder));
     const scan = await scanStore(folder);
     if (scan.tables.length > 0) return await repairAndOpen(options, await setAside(options, scan));
@@ -55,7 +55,7 @@ export async function openStore<Value>(options: OpenStoreOptions<Value>): Promis
   }
 }
 
-/** For a store that opened, but holds what cannot be read. It is to be closed before. @throws {StoreUnusableError} */
+/** Repairs a store that opened but holds unreadable rows. Close the store first. @throws {StoreUnusableError} */
 export async function repairStore<Value>(
   options: OpenStoreOptions<Value>,
   cause: unknown,
@@ -71,7 +71,7 @@ export async function repairStore<Value>(
   }
 }
 
-/** Opens a store that is known to be sound, as after a write that failed. */
+/** Opens a store without checking its files, for a store that is known to be sound. */
 export async function openLevel<Value>(
   folder: string,
   level: DatabaseOptions<string, Value>,
@@ -101,8 +101,8 @@ async function openChecked<Value>(
 }
 
 /**
- * Makes damaged blocks unreadable for LevelDB, which does not compare checksums and would take changed bytes for data:
- * a repair then leaves out these blocks and nothing else.
+ * Makes damaged blocks unreadable for LevelDB, so that a repair leaves out exactly these blocks. LevelDB does not compare
+ * checksums and would accept changed bytes as data.
  */
 async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan): Promise<Loss> {
   await checkUnlocked(options);
@@ -125,7 +125,7 @@ async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan
   return { reason: reasons.join("; "), ranges, isBounded, logParts: scan.logParts };
 }
 
-/** LevelDB repairs a store also while another process writes to it. Whatever else keeps it from opening, the repair sees to. */
+/** Refuses a store that another process has open: LevelDB would repair it anyway. The repair handles all other errors. */
 async function checkUnlocked<Value>({ folder, level }: OpenStoreOptions<Value>): Promise<void> {
   await openLevel(folder, { ...level, createIfMissing: false }).then(
     (db) => db.close(),
@@ -151,16 +151,16 @@ async function poison(file: string, at: number): Promise<void> {
 
 async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss): Promise<OpenedStore<Value>> {
   const { folder, level, what } = options;
-  // A filter alone is left out when it is read: nothing is lost, and nothing is to be repaired.
+  // Only filters are damaged. LevelDB skips a damaged filter, so no row is lost and no repair is needed.
   if (loss.reason === "") return await openChecked(options, false, loss.logParts);
-  const mark = join(folder, REPAIR_MARK);
+  const marker = join(folder, REPAIR_MARKER);
   try {
-    await writeFile(mark, "", { flag: "wx" }).catch((error: unknown) => {
+    await writeFile(marker, "", { flag: "wx" }).catch((error: unknown) => {
       const isThere = error instanceof Error && "code" in error && error.code === "EEXIST";
-      throw isThere ? new Error("an earlier repair did not come to its end", { cause: error }) : error;
+      throw isThere ? new Error("an earlier repair crashed", { cause: error }) : error;
     });
-    // A repair that fails, as on a full disk, may be tried again: it did not end the process.
-    await ClassicLevel.repair(folder).finally(() => rm(mark));
+    // A repair that fails without a crash, as on a full disk, may be tried again.
+    await ClassicLevel.repair(folder).finally(() => rm(marker));
     const dropped = await droppedNote(folder);
     const db = await openLevel(folder, { ...level, createIfMissing: false });
     if (dropped === undefined) return { db, loss };
@@ -170,21 +170,21 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
     };
   } catch (error) {
     if (isLocked(error)) throw error;
-    const unavailableReason = diskFailureReason(error, folder);
-    if (unavailableReason !== undefined)
+    const failure = diskFailure(error, folder);
+    if (failure !== undefined)
       throw new StoreUnusableError(
-        `${what} is damaged (${loss.reason}) and cannot be repaired, ${unavailableReason.meaning}: ${unavailableReason.remedy} and start again`,
+        `${what} is damaged (${loss.reason}) and cannot be repaired because ${failure.meaning}: ${failure.remedy} and start again`,
         { cause: error },
       );
     throw new StoreUnusableError(
       `${what} in ${folder} is damaged (${loss.reason}) and could not be repaired (${messagesOf(error)}): ` +
-        "move the folder away to begin with an empty one, or put back a backup (skylapse restore)",
+        "restore a backup (skylapse restore), or move the folder away to start with an empty one",
       { cause: error },
     );
   }
 }
 
-/** LevelDB opens a log with unreadable records without a word, but notes in its own log how much it left out. */
+/** How many bytes of the write-ahead log LevelDB dropped. LevelDB reports this in its own log file only. */
 async function droppedNote(folder: string): Promise<string | undefined> {
   const notes = await readFile(join(folder, "LOG"), "utf8").catch(() => "");
   const dropped = notes.split("\n").filter((line) => /dropping \d+ bytes/.test(line));
@@ -201,14 +201,14 @@ async function holdsStore(folder: string): Promise<boolean> {
 function unusable<Value>({ folder, what }: OpenStoreOptions<Value>, error: unknown): StoreUnusableError {
   if (isLocked(error))
     return new StoreUnusableError(
-      `${folder} is in use: another process has it open. Stop that one, or give this one a DATA_PATH of its own`,
+      `${folder} is in use: another process has it open. Stop that process, or set another DATA_PATH for this one`,
       { cause: error },
     );
-  const unavailableReason = diskFailureReason(error, folder);
+  const failure = diskFailure(error, folder);
   return new StoreUnusableError(
-    unavailableReason === undefined
+    failure === undefined
       ? `${what} in ${folder} cannot be opened: ${messagesOf(error)}`
-      : `${what} cannot be opened, ${unavailableReason.meaning}: ${unavailableReason.remedy} and start again`,
+      : `${what} cannot be opened because ${failure.meaning}: ${failure.remedy} and start again`,
     { cause: error },
   );
 }

@@ -10,25 +10,25 @@ export interface DamagedTable {
 
 export interface StoreScan {
   tables: DamagedTable[];
-  /** What LevelDB leaves out of the write-ahead logs, byte by byte. */
+  /** The parts of the write-ahead logs that LevelDB leaves out. */
   logParts: Buffer[];
-  /** Files that were read. */
+  /** Number of files read. */
   files: number;
   bytes: number;
 }
 
-/** Reads every file of a store and compares it with its checksums. Changes nothing; the store may be open. */
+/** Reads every file of a store and compares it with its checksums. Changes no file; the store may be open. */
 export async function scanStore(folder: string): Promise<StoreScan> {
   const scan: StoreScan = { tables: [], logParts: [], files: 0, bytes: 0 };
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  // What is no file is none of LevelDB's, and reading it may never end.
+  // LevelDB has regular files only. Reading another kind, such as a pipe, might never end.
   const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   for (const name of names.sort()) {
     const isTable = /\.(ldb|sst)$/.test(name);
     if (!isTable && !/^\d+\.log$/.test(name)) continue;
     const file = join(folder, name);
     const bytes = await readFile(file).catch((error: unknown) => {
-      // Compacted away since the folder was read, by the process that has the store open.
+      // The process that has the store open removed the file by a compaction after the folder was read.
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
       throw error;
     });
@@ -46,10 +46,10 @@ export async function scanStore(folder: string): Promise<StoreScan> {
 }
 
 /**
- * What keys name in bytes that cannot be read as records: of 8 changed bytes in 32 KiB the rest is as it was. Before each
- * key stands its length.
- * @param keyStart where a key begins, global
- * @param nameOf undefined for a key that names nobody
+ * Finds the names in the keys of unreadable bytes. Most of such bytes are intact: of 32 KiB perhaps 8 bytes have changed.
+ * The length of a key precedes the key.
+ * @param keyStart matches the start of a key; needs the flag `g`
+ * @param nameOf the name in a key; undefined for a key without a name
  */
 export function namesIn(
   parts: readonly Buffer[],
@@ -67,10 +67,10 @@ export function namesIn(
   return [...names].sort();
 }
 
-/** A number of variable length that ends there: up to 127 it takes one byte, beyond it the byte before is marked. */
+/** Reads the varint that ends at `end`. It has one byte up to 127, else two; the first of two has its high bit set. */
 function lengthBefore(bytes: Buffer, end: number): number {
   const high = bytes[end - 1] ?? 0;
   const low = bytes[end - 2] ?? 0;
-  // What stands before one byte of length is the kind of the record, 0 or 1.
+  // The byte before a one-byte length is the kind of the record, 0 or 1.
   return low >= 0x80 ? high * 128 + (low & 0x7f) : high;
 }

@@ -1,5 +1,5 @@
 /**
- * Decompresses a Snappy block. @throws {RangeError} it is no such block
+ * Decompresses a Snappy block. @throws {RangeError} the bytes are not a Snappy block
  * @see https://github.com/google/snappy/blob/main/format_description.txt
  */
 export function uncompress(bytes: Buffer): Buffer {
@@ -15,7 +15,7 @@ export function uncompress(bytes: Buffer): Buffer {
   while (at < bytes.length) {
     const tag = bytes.readUInt8(at++);
     if ((tag & 3) === 0) {
-      // A literal. Lengths from 61 on stand in the 1 to 4 bytes that follow.
+      // A literal. A length of 61 or more is stored in the next 1 to 4 bytes.
       const extraBytes = Math.max(0, (tag >> 2) - 59);
       const count = (extraBytes === 0 ? tag >> 2 : bytes.readUIntLE(at, extraBytes)) + 1;
       at += extraBytes;
@@ -25,7 +25,7 @@ export function uncompress(bytes: Buffer): Buffer {
       written += count;
       continue;
     }
-    // A copy of what was written before, which may reach into itself.
+    // A copy of earlier output. Source and target may overlap.
     const offsetBytes = (tag & 3) === 3 ? 4 : tag & 3;
     const isShort = (tag & 3) === 1;
     const count = isShort ? ((tag >> 2) & 7) + 4 : (tag >> 2) + 1;

@@ -5,40 +5,40 @@ import { messagesOf } from "./errors.ts";
 import { writeFailureReason } from "./write-failure-reason.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
-/** How often a store in trouble looks whether it can write again when no append makes it try. */
+/** How often an unavailable store probes the disk when no append makes it try, milliseconds. */
 const PROBE_INTERVAL_MS = 1_000;
 
 export interface StoreOptions {
   path: string;
   sync: boolean;
   logger: Logger;
-  /** What it holds, for the log. Default "journal". */
+  /** The content, for log messages. Default "journal". */
   what?: string;
-  /** What a row must be as far as readers know; undefined for none. */
+  /** The value that a row must have according to memory; undefined when there must be no row. */
   truth: (key: string) => string | Uint8Array | undefined;
-  /** Written as proof that writing works again. */
+  /** Adds a row whose write proves that the disk accepts writes again. */
   proof: (set: WriteSet) => void;
 }
 
 /**
- * The database, and what to do when it does not take a write.
+ * A database that recovers from failed writes.
  *
  * ```
- *            write fails                      disk takes a probe, database opened again,
- *  writing ───────────────▶ in trouble ─────────────────────────────────────────────────▶ writing
- *                            │     ▲            rows in doubt written as readers know them
+ *            write fails                      probe written, database reopened,
+ *  writing ───────────────▶ unavailable ───────────────────────────────────────────▶ writing
+ *                            │     ▲          doubtful rows rewritten from memory
  *                            └─────┘ next append, or a second later
  * ```
  *
- * After a failed write LevelDB must not be written to again: its log may hold a part of the record, and what follows
- * that is unreadable at the next start. Opening it anew begins a new log. Whether the failed rows are in the old one
- * is anybody's guess, so each of them is then written as it was before.
+ * After a failed write LevelDB must not be written again: its log may end with a part of the record, and every record
+ * after that part is unreadable at the next start. Reopening the database begins a new log. The old log may or may not
+ * hold the failed rows, so recovery rewrites each of them from memory.
  */
 export class Store {
   readonly #options: StoreOptions;
   readonly #inDoubt = new Set<string>();
   #db: Database;
-  #trouble: string | undefined;
+  #unavailableReason: string | undefined;
   #recovering: Promise<void> | undefined;
   #probeTimer: NodeJS.Timeout | undefined;
 
@@ -56,21 +56,21 @@ export class Store {
   }
 
   get unavailableReason(): string | undefined {
-    return this.#trouble;
+    return this.#unavailableReason;
   }
 
   /**
-   * Resolves when a write may be tried.
-   * @throws {StoreUnavailableError}
+   * Resolves when a write may be tried; an unavailable store tries to recover first.
+   * @throws {StoreUnavailableError} the store did not recover
    */
   async ready(): Promise<void> {
-    if (this.#trouble !== undefined) await this.#recover();
+    if (this.#unavailableReason !== undefined) await this.#recover();
   }
 
   /**
-   * Writes rows of a group and chores in one go.
-   * @param chores rows that are written again, the same, after a failure
-   * @throws {StoreUnavailableError} and is in trouble
+   * Writes the rows of a group and the chores in one batch.
+   * @param chores rows that the caller writes again unchanged after a failure
+   * @throws {StoreUnavailableError} the write failed; the store is now unavailable
    */
   async write(group: WriteSet, chores: WriteSet, sync = this.#options.sync): Promise<void> {
     const set = chores.size === 0 ? group : new WriteSet();
@@ -86,7 +86,7 @@ export class Store {
     }
   }
 
-  /** Reads, and once more if the database was opened anew meanwhile. @throws {StoreUnavailableError} */
+  /** Reads; retries once if the database was reopened meanwhile. @throws {StoreUnavailableError} */
   async read<Result>(read: (db: Database) => Promise<Result>): Promise<Result> {
     const db = this.#db;
     try {
@@ -94,8 +94,9 @@ export class Store {
     } catch (error) {
       await this.#recovering?.catch(() => {});
       if (this.#db !== db) return await read(this.#db);
-      // In trouble it may be closed between two attempts to open it again; the trouble was logged.
-      if (this.#trouble === undefined) this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
+      // An unavailable store may be closed between two attempts to reopen it. Its failure was logged already.
+      if (this.#unavailableReason === undefined)
+        this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
       throw new StoreUnavailableError(
         `the ${this.#what} in ${this.#options.path} cannot be read: ${messagesOf(error)}`,
         { cause: error },
@@ -103,12 +104,12 @@ export class Store {
     }
   }
 
-  /** Notes why writing does not work. */
+  /** Records why writing fails, and starts to probe the disk. */
   failed(error: unknown): Error {
     const unavailableReason = writeFailureReason(error, this.#options.path);
-    if (this.#trouble === undefined)
+    if (this.#unavailableReason === undefined)
       this.#options.logger.error({ err: error, unavailableReason }, `${this.#what} cannot be written`);
-    this.#trouble = unavailableReason;
+    this.#unavailableReason = unavailableReason;
     this.#probeTimer ??= setInterval(() => void this.#recover().catch(() => {}), PROBE_INTERVAL_MS).unref();
     return new StoreUnavailableError(unavailableReason, { cause: error });
   }
@@ -144,9 +145,9 @@ export class Store {
       throw this.failed(error);
     }
     this.#inDoubt.clear();
-    this.#trouble = undefined;
+    this.#unavailableReason = undefined;
     clearInterval(this.#probeTimer);
     this.#probeTimer = undefined;
-    logger.info(`${this.#what} can be written again`);
+    logger.info(`${this.#what} is writable again`);
   }
 }

@@ -1,19 +1,19 @@
 import { crc32c, unmasked } from "./crc32c.ts";
 import { uncompress } from "./snappy.ts";
 
-/** Rows that a damaged block may have held: above `from`, up to and with `to`. `from` is "" where it is not known. */
+/** The keys that a damaged block may have held: above `from`, up to and including `to`. An unknown `from` is "". */
 export interface KeyRange {
   from: string;
   to: string;
 }
 
-/** What is wrong with one table. */
+/** Damage of one table. */
 export type TableDamage =
-  /** The index cannot be read, so nothing of the table can. */
+  /** The index is unreadable, and with it the whole table. */
   | { kind: "table"; reason: string }
-  /** One block. `typeAt` is where the byte stands that says how it is compressed. */
+  /** One block is damaged. `typeAt` is the offset of the byte that names its compression. */
   | { kind: "rows"; range: KeyRange; typeAt: number; bytes: number }
-  /** The filter, which only makes reading faster: nothing is lost, but a row that is there could be taken for missing. */
+  /** The filter is damaged. A filter only speeds up reads: no row is lost, but an existing row could seem missing. */
   | { kind: "filter"; typeAt: number };
 
 interface Handle {
@@ -23,12 +23,12 @@ interface Handle {
 
 const FOOTER_BYTES = 48;
 const MAGIC = "57fb808b247547db";
-/** Behind each block: how it is compressed, and its checksum. */
+/** Each block is followed by its compression type and checksum. */
 const TRAILER_BYTES = 5;
-/** Behind each key of a table: its sequence number and kind. */
+/** Each key of a table ends with its sequence number and kind. */
 const SEQUENCE_BYTES = 8;
 const [RAW, SNAPPY] = [0, 1];
-/** No way of compressing: LevelDB takes such a block for unreadable, and a filter with such an index for none. */
+/** Not a compression type: LevelDB treats such a block as unreadable, and a filter with such an index as missing. */
 export const UNREADABLE_TYPE = 0xff;
 
 class UnreadableBlockError extends Error {
@@ -36,8 +36,8 @@ class UnreadableBlockError extends Error {
 }
 
 /**
- * Compares each block of a table with its checksum, which LevelDB as `classic-level` calls it never does: it takes
- * changed bytes for data, or skips a block that cannot be decompressed without a word.
+ * Compares each block of a table with its checksum. LevelDB, as `classic-level` calls it, never does: it accepts changed
+ * bytes as data, and silently skips a block that it cannot decompress.
  * @see https://github.com/google/leveldb/blob/main/doc/table_format.md
  */
 export function checkTable(file: Buffer): TableDamage[] {
@@ -46,7 +46,7 @@ export function checkTable(file: Buffer): TableDamage[] {
   try {
     const footer = file.subarray(-FOOTER_BYTES);
     if (footer.length < FOOTER_BYTES || footer.subarray(-8).toString("hex") !== MAGIC)
-      throw new UnreadableBlockError("it does not end like a table");
+      throw new UnreadableBlockError("it has no footer of a table");
     const meta = readHandle(footer, 0);
     metaIndex = meta.handle;
     index = readBlock(file, readHandle(footer, meta.end).handle);
@@ -105,7 +105,7 @@ function readBlock(file: Buffer, handle: Handle): Buffer {
   throw new UnreadableBlockError(`its index is compressed in an unknown way (${type})`);
 }
 
-/** Each key is what it shares with the one before, and a rest. The restart points at the end are for searching. */
+/** Reads the rows of a block. A key stores only what differs from the key before it. Restart points follow the rows. */
 function* rowsOf(block: Buffer): Generator<{ key: Buffer; value: Buffer }> {
   const end = block.length - 4 - 4 * block.readUInt32LE(block.length - 4);
   let key = Buffer.alloc(0);
@@ -126,7 +126,7 @@ function readHandle(bytes: Buffer, from: number): { handle: Handle; end: number 
   return { handle: { offset: offset.value, size: size.value }, end: size.end };
 }
 
-/** A number of variable length: seven bits a byte, the lowest first. */
+/** Reads a varint: seven bits a byte, lowest bits first. */
 function readNumber(bytes: Buffer, from: number): { value: number; end: number } {
   let value = 0;
   let factor = 1;

@@ -1,12 +1,11 @@
-import { diskFailureReason } from "./disk-failure.ts";
+import { diskFailure } from "./disk-failure.ts";
 import { messagesOf } from "./errors.ts";
 
 /** Explains to an operator why a store cannot be written, and what to do. */
 export function writeFailureReason(error: unknown, path: string): string {
   const text = messagesOf(error);
-  const unavailableReason = diskFailureReason(error, path);
-  if (unavailableReason !== undefined)
-    return `${unavailableReason.meaning}: ${unavailableReason.remedy}, the server retries by itself`;
+  const failure = diskFailure(error, path);
+  if (failure !== undefined) return `${failure.meaning}: ${failure.remedy}, the server retries by itself`;
   if (/corruption/i.test(text))
     return `${path} is damaged: restart the server, which repairs it as far as possible (${text})`;
   return `writing to ${path} fails: ${text}`;

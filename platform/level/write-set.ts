@@ -7,7 +7,7 @@ const BYTES = { valueEncoding: "view" } as const;
 /** The puts and deletes of one atomic write, in order. */
 export class WriteSet {
   readonly keys: string[] = [];
-  /** What each key becomes; undefined deletes it. */
+  /** The new value of each key; undefined deletes the key. */
   readonly #values: (string | Uint8Array | undefined)[] = [];
 
   get size(): number {
@@ -32,7 +32,7 @@ export class WriteSet {
   }
 
   async write(db: Database, sync: boolean): Promise<void> {
-    // A chained batch hands each row to LevelDB at once; an array of operations is copied and read property by property.
+    // A chained batch passes each row to LevelDB directly; an array of operations is copied and read property by property.
     const batch = db.batch();
     for (let index = 0; index < this.keys.length; index++) {
       const key = this.keys[index] ?? "";

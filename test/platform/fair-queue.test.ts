@@ -3,7 +3,7 @@ import { FairQueue } from "../../platform/fair-queue.ts";
 
 /** Tasks that end when they are told to. */
 function tasks() {
-  const turns = new FairQueue({ maxUnderWay: 4, maxPerOwner: 2 });
+  const turns = new FairQueue({ maxRunning: 4, maxPerOwner: 2 });
   const begun: string[] = [];
   const ends = new Map<string, () => void>();
   return {
@@ -35,7 +35,7 @@ it("serves in rotation those who wait, whoever has asked for more", async () => 
 });
 
 it("passes on the place of a task that failed", async () => {
-  const turns = new FairQueue({ maxUnderWay: 1, maxPerOwner: 1 });
+  const turns = new FairQueue({ maxRunning: 1, maxPerOwner: 1 });
   const failed = turns.run("a", () => Promise.reject(new Error("no")));
   const next = turns.run("b", async () => "done");
   await expect(failed).rejects.toThrow("no");
