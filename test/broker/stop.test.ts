@@ -114,7 +114,7 @@ describe("what cannot be opened", () => {
     const dataPath = temporaryFolder();
     await startTestBroker({ dataPath });
     await expect(startTestBroker({ dataPath })).rejects.toThrow(
-      /mqtt is in use: another process has it open\. Stop that one, or give this one a DATA_PATH of its own/,
+      /mqtt is in use: another process has it open\. Stop that process, or set another DATA_PATH for this one/,
     );
   });
 

@@ -103,7 +103,7 @@ describe("a page of another origin is refused", () => {
     expect(body).toEqual({
       allowed: false,
       message: expect.stringMatching(
-        /^pages of https:\/\/evil\.example may not connect: set ALLOWED_ORIGINS=https:\/\/evil\.example, or, /,
+        /^pages of https:\/\/evil\.example may not connect: set ALLOWED_ORIGINS=https:\/\/evil\.example\. If a proxy /,
       ),
     });
     const own = await direct.call(`/allowed-origin?origin=${encodeURIComponent(SITE)}`);
@@ -159,7 +159,7 @@ describe("requests that say that they are forwarded, by a peer that is not in TR
         await bridge.call("/health", { headers: { [header]: "for=203.0.113.7" } });
       const warnings = lines.filter(({ msg }) => String(msg).includes("TRUSTED_PROXIES"));
       expect(warnings).toEqual([expect.objectContaining({ level: 40, address: "127.0.0.1", times: 1 })]);
-      expect(warnings[0]?.msg).toContain("if 127.0.0.1 is your proxy, set TRUSTED_PROXIES=127.0.0.1");
+      expect(warnings[0]?.msg).toContain("if it is your proxy, set TRUSTED_PROXIES=127.0.0.1");
       const { access } = (await bridge.call("/stats", { token: bridge.mint("system:read") })).body.node;
       expect(access.untrusted_proxies).toEqual([{ name: "127.0.0.1", times: 3, last_seen: expect.any(String) }]);
     } finally {

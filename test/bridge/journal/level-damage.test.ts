@@ -226,7 +226,7 @@ describe("a journal that cannot be opened says what to do", () => {
   test("when another process has it open", async () => {
     const child = await startJournalProcess(place.path);
     expect(child.reports).toEqual([
-      { kind: "unusable", error: expect.stringMatching(/StoreUnusableError: .* in use.* DATA_PATH of its own/) },
+      { kind: "unusable", error: expect.stringMatching(/StoreUnusableError: .* in use.* set another DATA_PATH/) },
     ]);
     await child.kill();
   });
