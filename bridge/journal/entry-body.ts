@@ -8,13 +8,13 @@ export function dataOf({ body }: Pick<StateEntry, "body">): unknown {
 
 const TIMESTAMP = '"timestamp":"';
 
-/** What an entry says of itself behind its data, read without parsing that: this is asked of every message of every camera. */
+/** Reads the fields after an entry's data without parsing the data: it runs for every message of every camera. */
 export function endOf({ body }: Pick<StateEntry, "body">): {
   timestamp: string;
   historical: boolean;
   seq: number | undefined;
 } {
-  // Behind the data there are names of the contract's form only, so the last of these is the entry's own.
+  // Values after the data cannot contain this text, so its last occurrence is the entry's own field.
   const from = body.lastIndexOf(TIMESTAMP) + TIMESTAMP.length;
   const end = body.indexOf('"', from);
   const [, late, seq] = /(,"historical":true)?(?:,"seq":(\d+))?$/.exec(body.slice(end)) ?? [];

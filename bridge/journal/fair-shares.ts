@@ -1,15 +1,15 @@
 import { createHash } from "node:crypto";
 import { isId } from "../../contract/ids.ts";
 
-/** Senders in the last so many events of a channel are counted, at most. */
+/** The largest number of a channel's newest events whose senders are counted. */
 const MAX_WINDOW = 100_000;
 
 /**
- * Who takes more than a fair share of a channel that many speak in (`dashboard`, `alerts`, `jobs`, an operator's own).
- * Such a sender's events are kept in a log of their own, `dashboard:north`, with as many places as the channel has: it
- * loses its own oldest events, and nobody else's. The others share the channel's log, where none has more than its share.
+ * Detects senders that exceed their fair share of a channel with many senders (`dashboard`, `alerts`, `jobs`, a custom
+ * channel). The events of such a sender go to a separate log, for example `dashboard:north`, which keeps as many events
+ * as the channel. So the sender evicts only its own oldest events. All other senders share the channel's log.
  *
- * Counts decay by half with each window, so who was busy and is not any more comes back.
+ * All counts are halved after each window of events, so a sender returns to the channel's log once it sends less.
  */
 export class FairShares {
   readonly #window: number;
@@ -17,11 +17,11 @@ export class FairShares {
   readonly #channels = new Map<string, { total: number; counts: Map<string, number> }>();
 
   /**
-   * @param places events that a channel keeps
-   * @param sharePercent of them that one sender may have
+   * @param retentionEvents the number of events that a channel keeps
+   * @param sharePercent the largest share of them for one sender
    */
-  constructor(places: number, sharePercent: number) {
-    this.#window = Math.min(places, MAX_WINDOW);
+  constructor(retentionEvents: number, sharePercent: number) {
+    this.#window = Math.min(retentionEvents, MAX_WINDOW);
     this.#share = Math.max(1, (this.#window * sharePercent) / 100);
   }
 
@@ -38,8 +38,8 @@ export class FairShares {
     return count > this.#share;
   }
 
-  /** Whether the sender has more than its share, as it was counted last. */
-  isBeyond(channel: string, owner: string): boolean {
+  /** Whether the sender has more than its share, without counting another event. */
+  isOverShare(channel: string, owner: string): boolean {
     return (this.#channels.get(channel)?.counts.get(owner) ?? 0) > this.#share;
   }
 
@@ -54,23 +54,23 @@ export class FairShares {
   }
 }
 
-/** Whether many speak in the channel: all but those of one camera. */
+/** Whether the channel has many senders. Only a camera's own channel does not. */
 export function isShared(channel: string): boolean {
   return !channel.includes(":") && channel !== "camera";
 }
 
-/** The log of a sender that has more than its share of a channel. It is the name of no channel that a client may name. */
+/** The separate log of a sender in a channel. Clients cannot request it: it is not a valid channel name for them. */
 export function logOf(channel: string, owner: string): string {
   return `${channel}:${owner}`;
 }
 
-/** The channel of such a log; undefined of a channel's own. */
+/** The channel that a separate log belongs to. Undefined for the channel's own log. */
 export function channelOfLog(log: string): string | undefined {
   const end = log.indexOf(":");
   return end < 0 || log.startsWith("camera:") ? undefined : log.slice(0, end);
 }
 
-/** What a sender is counted as; undefined for the backend, which speaks of what others do. */
+/** The name by which a sender is counted. The backend's events count for the camera they are about, if any. */
 export function ownerOf(sender: string, camera: string | undefined): string | undefined {
   const end = sender.indexOf(":");
   if (end < 0) return sender === "backend" ? camera : digest(sender);
@@ -78,7 +78,7 @@ export function ownerOf(sender: string, camera: string | undefined): string | un
   return (sender.startsWith("device:") || sender.startsWith("service:")) && isId(id) ? id : digest(sender);
 }
 
-/** A user may have any name, a log may not. */
+/** A user name may contain characters that a log name may not. */
 function digest(sender: string): string {
   return `user-${createHash("sha256").update(sender).digest("hex").slice(0, 16)}`;
 }

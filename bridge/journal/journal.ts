@@ -1,41 +1,41 @@
 import type { Gap, UnrecoverableReason } from "../../contract/socket-messages.ts";
 
-/** An accepted publication, ready to be given its position. */
+/** A publication to append. */
 export interface JournalMessage {
-  /** The MQTT topic, whole. */
+  /** The full MQTT topic. */
   topic: string;
-  /** The channels that carry it; none for what no dashboard sees. */
+  /** The channels that carry the message. Empty when no dashboard sees it. */
   channels: readonly string[];
-  /** The camera it belongs to, or names (`{"camera": "north"}` in a job), for readers narrowed to some cameras. */
+  /** The camera that sent the message, or that it names (`{"camera": "north"}` in a job). Readers may filter by camera. */
   camera: string | undefined;
   /**
-   * The event as dashboards get it, without what only a delivery knows: the inside of a JSON object, such as
-   * `"event":"x","data":{},"timestamp":"…","topic":"…"`. Encoded once, here, for every receiver and every replay.
+   * The event as dashboards receive it, without the fields that each delivery adds. It is the inside of a JSON object,
+   * for example `"event":"x","data":{},"timestamp":"…","topic":"…"`. It is encoded once for all receivers and replays.
    */
   body: string;
   /**
-   * What it does to the state of its topic: `set` and `clear` are retained publications; an event does nothing.
+   * Its effect on the state of the topic. Retained publications `set` or `clear` it; undefined leaves it unchanged.
    * A historical publication never sets state.
    */
   state: "set" | "clear" | undefined;
-  /** Who sent it and how it named the message; the grounds on which a repetition is known. */
+  /** The sender, and the sender's name for the message. Duplicates are detected by it. */
   origin: MessageOrigin;
-  /** What MQTT subscribers are to get, should the program die before they do. Undefined for what is not forwarded. */
+  /** The publication for MQTT subscribers, kept until {@link Journal.delivered}. Undefined when it is not forwarded. */
   publish: { payload: Uint8Array; qos: 0 | 1 | 2; retain: boolean } | undefined;
 }
 
 export interface MessageOrigin {
-  /** The sender's identity (`device:north`, `user:alice`), not its MQTT client id: that changes. */
+  /** The sender's identity (`device:north`, `user:alice`). It is not the MQTT client id, which may change. */
   sender: string;
   id: string | undefined;
   session: string | undefined;
   seq: number | undefined;
 }
 
-/** What an append came to: a new position, or the knowledge that the message is in the journal already. */
+/** The result of an append: a new position, or that the journal already has the message. */
 export type Appended = { position: number; duplicate: false } | { position: undefined; duplicate: true };
 
-/** One line of the journal. */
+/** One entry of the journal. */
 export interface Entry {
   position: number;
   topic: string;
@@ -43,14 +43,14 @@ export interface Entry {
   camera: string | undefined;
   body: string;
   state: "set" | "clear" | undefined;
-  /** When it was accepted, in milliseconds since 1970. */
+  /** The time of acceptance, milliseconds since 1970. */
   acceptedAt: number;
 }
 
 /** The last value of a retained topic. */
 export type StateEntry = Omit<Entry, "state">;
 
-/** A message whose delivery to MQTT subscribers was not completed before the program ended. */
+/** A message whose delivery to MQTT subscribers was not completed before the program stopped. */
 export interface Undelivered {
   position: number;
   topic: string;
@@ -60,39 +60,39 @@ export interface Undelivered {
 }
 
 export interface ReplayRequest {
-  /** Entries of any of these channels, each once, in order of position. */
+  /** Returns the entries of all these channels, each entry once, in order of position. */
   channels: readonly string[];
   /** Only entries above this position. */
   after: number;
-  /** Only entries up to and with this position. Default: the newest. */
+  /** Only entries up to and including this position. Default: the newest. */
   until?: number;
-  /** Default 100. */
+  /** The largest number of entries. Default 100. */
   maxEvents?: number;
-  /** Ends the page early; always at least one entry. Default 262,144. */
+  /** The largest total length of the bodies. A page always has at least one entry. Default 262,144. */
   maxBytes?: number;
 }
 
 export interface ReplayPage {
   entries: readonly Entry[];
-  /** Where the next page begins: every entry of the channels up to and with this position has been read. */
+  /** The cursor for the next page: every entry of the channels up to and including this position has been read. */
   next: number;
   /** True when `next` has reached `until`. */
   done: boolean;
   /**
-   * Entries that the page should have, and that retention has removed or a damaged store has lost: those above `after` and before `before`. Undefined
-   * when there are none. A reader that takes its time between pages may fall behind retention on the way.
+   * The range of positions whose entries are missing from the page, because retention removed them or a damaged store
+   * lost them. Undefined when no entry is missing. A slow reader may fall behind retention between two pages.
    */
   gap?: Gap;
 }
 
 /**
- * Whether everything after a client's place is still there. The gap is what can not be given any more, of the entries
- * that were accepted in this epoch: all after `after` and before `before`. What follows it, `replay` has.
- * - `trimmed`: `after` is the client's place, `before` the first position that the channel may still have.
- * - `epoch_changed`: the client's position means nothing here, so `after` is 0.
- * - `damaged`: the store lost entries; the gap is the first hole behind the client's place. What is before the hole and
- *   behind it, `replay` has.
- * - `ahead`: this journal never got as far as the client's place; the gap lies behind the head and is empty.
+ * Whether the journal still has every entry after a client's cursor. If not, the gap is the range of missing positions:
+ * above `after` and below `before`. `replay` returns the entries after the gap.
+ * - `trimmed`: `after` is the cursor; `before` is the lowest position that the channel may still have.
+ * - `epoch_changed`: the cursor belongs to another epoch and has no meaning in this one, so `after` is 0.
+ * - `damaged`: the store lost entries. The gap is the first one after the cursor. `replay` also returns the entries
+ *   between the cursor and the gap.
+ * - `ahead`: the cursor is above the newest position. The gap starts at the newest position and is empty.
  */
 export type Recovery =
   | { complete: true }
@@ -101,61 +101,73 @@ export type Recovery =
       reason: UnrecoverableReason;
       gap: Gap;
       /**
-       * Of what was trimmed: not all within the gap is gone, and from here on `replay` has what is kept of it. Undefined:
-       * nothing is.
+       * Only with `trimmed`, when some entries within the gap are still kept: `replay` returns them for a cursor at this
+       * position. Undefined when none of them is kept.
        */
       keptFrom?: number;
     };
 
 /**
- * The durable, ordered record of everything accepted. A position is a whole number from 1 that only grows, unique over
- * all topics; it means something within its epoch only.
+ * The durable, ordered record of every accepted publication.
  *
- * Order is that of the calls to {@link Journal.append}: it is fixed synchronously, before anything is awaited.
+ * - A **position** is a whole number from 1. Positions grow, and one sequence covers all topics. Concurrent calls of
+ *   {@link Journal.append} get their positions in the order of the calls.
+ * - An **epoch** is a random name of the journal. A position has a meaning only within its epoch. A new epoch begins
+ *   when the journal is created, restored from a copy, or may have lost entries.
+ * - Each **channel** has its own retention. `replay` reads entries by channel; `recovery` says whether a cursor is
+ *   still complete.
+ * - The **state** is the newest retained message of each topic. It outlives the retention of its entry.
+ *
+ * The implementations are `stores/level` (one node) and `stores/redis` (several nodes). Both pass the same tests.
+ * `shared-channels.ts` wraps either of them and limits the share of one sender in a channel.
  */
 export interface Journal {
-  /** A random name made when the journal is created. */
   readonly epoch: string;
-  /** The newest durable position; 0 when there is none. */
+  /** The newest durable position; 0 when the journal is empty. */
   readonly head: number;
   /**
-   * Resolves when the message is durable, after it was handed to followers. Messages of one moment share one write.
-   * @throws {StoreUnavailableError} nothing was kept; the sender must not be acknowledged
+   * Appends a message. Resolves once the message is durable and the followers have received it. Appends that arrive
+   * during a write share the next write.
+   * @throws {RangeError} an invalid channel name
+   * @throws {StoreUnavailableError} the message is not stored, or with Redis it is unknown whether it is stored: the
+   *   sender must not be acknowledged and should retry
    */
   append(message: JournalMessage): Promise<Appended>;
-  /** Calls back with every batch of new entries, in order, once they are durable. */
+  /** Calls back with each batch of new entries, in order, once the batch is durable. @returns stops following */
   follow(onEntries: (entries: readonly Entry[]) => void): () => void;
+  /** Reads one page of entries. @throws {StoreUnavailableError} the store cannot be read */
   replay(request: ReplayRequest): Promise<ReplayPage>;
-  /** Whether a client that last saw `position` of `epoch` on `channel` can be given everything after it. */
+  /** Whether the journal still has every entry of `channel` after the cursor `since`. */
   recovery(channel: string, since: { epoch: string; position: number }): Recovery;
-  /** The state of a channel's retained topics, exactly as of `head`: read synchronously, so nothing falls between. */
+  /** The state of a channel's retained topics, exactly as of `head`: both are read in the same turn of the event loop. */
   snapshot(channel: string): readonly StateEntry[];
   /** The state of one topic. */
   state(topic: string): StateEntry | undefined;
-  /** Whether the channel has a place in the journal: it has entries, or had some lately. */
+  /** Whether the journal knows the channel: the channel has entries, or had some recently. */
   hasChannel(channel: string): boolean;
-  /** The channels that have a place. */
+  /** The channels that the journal knows. */
   channelNames(): Iterable<string>;
-  /** How many channels more can have a place. */
+  /** The number of channels that can still be added. */
   readonly freeChannels: number;
-  /** MQTT subscribers have been given the message. */
+  /** Notes that the message was delivered to the MQTT subscribers. */
   delivered(position: number): void;
-  /** Messages that were accepted but not emitted when the program ended, in order. */
+  /** Messages that were accepted but not delivered when the program stopped, in order. */
   undelivered(): AsyncIterable<Undelivered>;
   /**
-   * Calls back when there is more for `unemitted` to give: another node died, or the answer to an append was lost.
-   * Never on a journal of one node.
+   * Calls back when `undelivered` has new messages: another node died, or the reply to an append was lost.
+   * A journal of one node never calls back.
    */
   onUndelivered(listener: () => void): () => void;
   /**
-   * Calls back when followers were not given everything up to `head`, which with `epoch` and the state is another by
-   * then: the store was lost, or this node was cut off from it for too long. Whoever has a place in the journal asks
-   * `recovery` about it again. Never on a journal of one node.
+   * Calls back after `epoch`, `head` and the state were reloaded because followers missed entries: the store lost data,
+   * or this node was disconnected from it for too long. Holders of a cursor must call `recovery` again.
+   * A journal of one node never calls back.
    */
   onReset(listener: () => void): () => void;
-  /** Removes what retention no longer keeps. Runs by itself; resolves to how many entries went. */
+  /** Removes entries that exceed the retention. It also runs by itself. Resolves to the number of removed entries. */
   trim(): Promise<number>;
-  /** Undefined while writing works; else why it does not, in words for an operator. */
+  /** Undefined while writing works. Otherwise explains to an operator why it fails. */
   readonly unavailableReason: string | undefined;
+  /** Completes the pending appends and closes the store. Idempotent. */
   close(): Promise<void>;
 }

@@ -12,41 +12,42 @@ import type {
 } from "./journal.ts";
 
 export interface SharedChannelsOptions {
-  /** Events that a channel keeps. */
+  /** The number of events that a channel keeps. */
   retentionEvents: number;
-  /** Of them, what one sender may have of a channel that many speak in, percent. */
+  /** The largest share of them, in percent, for one sender in a channel with many senders. */
   sharePercent: number;
 }
 
 /**
- * A journal in which nobody can push the others' events out of a channel that all share: one camera at 2,000 events a
- * second erased everybody's 24 hours in 5 seconds. Who has more than a share is kept apart ({@link FairShares}), and
- * read together with the others, in order of position. Works above any store, whose retention sees a log more.
+ * Wraps a journal so that one sender cannot evict the events of all others from a shared channel: one camera at 2,000
+ * events a second erased 24 hours of a channel in 5 seconds. A sender that exceeds its share gets a separate log
+ * ({@link FairShares}). Reads of the channel merge its logs in order of position. It works with any store; the store
+ * sees each log as a channel with its own retention.
  */
 export function withFairShares(journal: Journal, options: SharedChannelsOptions): Journal {
   return new SharedChannels(journal, options);
 }
 
-/** Senders whose name for a log is remembered. */
+/** The largest number of cached results of `ownerOf`. */
 const MAX_OWNERS = 10_000;
 
 class SharedChannels implements Journal {
   readonly #journal: Journal;
   readonly #shares: FairShares;
-  /** The logs of each channel beside its own. */
+  /** The separate logs of each channel. */
   readonly #logs = new Map<string, Set<string>>();
-  /** As `ownerOf` says it: asked of every message. */
+  /** Results of `ownerOf` by sender: it is needed for every message. */
   readonly #owners = new Map<string, string>();
-  /** What the channels of a topic, which come as one array, become for the sender that was the last to need it. */
-  readonly #apart = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
+  /** The log names for a topic's array of channels, for the last sender that exceeded its share of all of them. */
+  readonly #separateLogs = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
   /** The newest entries, with the names of channels in place of those of logs. */
   #visibleEntries: readonly Entry[] = [];
 
   constructor(journal: Journal, { retentionEvents, sharePercent }: SharedChannelsOptions) {
     this.#journal = journal;
     this.#shares = new FairShares(retentionEvents, sharePercent);
-    this.#find();
-    journal.onReset(() => this.#find());
+    this.#findLogs();
+    journal.onReset(() => this.#findLogs());
     // The first follower of the journal: it runs before those that read its result.
     journal.follow((entries) => this.#follow(entries));
   }
@@ -79,21 +80,21 @@ class SharedChannels implements Journal {
   async replay(request: ReplayRequest): Promise<ReplayPage> {
     const channels = request.channels.flatMap((channel) => this.#logsOf(channel));
     const page = await this.#journal.replay({ ...request, channels });
-    return { ...page, entries: shown(page.entries) };
+    return { ...page, entries: allWithChannelNames(page.entries) };
   }
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {
-    let lost: Lost | undefined;
+    let lost: Incomplete | undefined;
     let keptFrom = Number.POSITIVE_INFINITY;
     const logs = this.#logsOf(channel);
     for (const log of logs) {
       const recovery = this.#journal.recovery(log, since);
       if (recovery.complete) keptFrom = since.position;
-      // In another epoch, or in one that is not as far, it is the same for all.
+      // With `epoch_changed` and `ahead` the result is the same for all logs.
       else if (logs.length === 1 || (recovery.reason !== "trimmed" && recovery.reason !== "damaged")) return recovery;
       else {
         keptFrom = Math.min(keptFrom, recovery.gap.before - 1);
-        lost = wider(lost, recovery);
+        lost = morePressing(lost, recovery);
       }
     }
     if (lost === undefined) return { complete: true };
@@ -103,13 +104,13 @@ class SharedChannels implements Journal {
   snapshot(channel: string): readonly StateEntry[] {
     const logs = this.#logsOf(channel);
     if (logs.length === 1) return this.#journal.snapshot(channel);
-    const states = logs.flatMap((log) => shown(this.#journal.snapshot(log)));
+    const states = logs.flatMap((log) => allWithChannelNames(this.#journal.snapshot(log)));
     return states.sort((one, other) => one.position - other.position);
   }
 
   state(topic: string): StateEntry | undefined {
     const state = this.#journal.state(topic);
-    return state === undefined ? undefined : shownOne(state);
+    return state === undefined ? undefined : withChannelNames(state);
   }
 
   hasChannel(channel: string): boolean {
@@ -148,14 +149,14 @@ class SharedChannels implements Journal {
     const known = this.#owners.get(sender);
     if (known !== undefined) return known;
     const owner = ownerOf(sender, camera);
-    // The backend speaks of many cameras.
+    // The backend sends events about many cameras, so its result is not cached.
     if (owner === undefined || !sender.includes(":")) return owner;
     if (this.#owners.size >= MAX_OWNERS) this.#owners.clear();
     this.#owners.set(sender, owner);
     return owner;
   }
 
-  /** The message, in logs of its sender's own where that has more than its share. */
+  /** The message, with separate logs in place of the channels in which its sender exceeds its share. */
   #placed(message: JournalMessage, owner: string): JournalMessage {
     let exceeded = 0;
     let shared = 0;
@@ -165,30 +166,30 @@ class SharedChannels implements Journal {
       if (this.#shares.exceeds(channel, owner)) exceeded++;
     }
     if (exceeded === 0) return message;
-    const known = this.#apart.get(message.channels);
-    // Nearly always it has more than its share of all of them.
+    const known = this.#separateLogs.get(message.channels);
+    // A sender nearly always exceeds its share of all shared channels of a message, or of none.
     if (exceeded === shared && known?.owner === owner) return { ...message, channels: known.channels };
     const isAll = exceeded === shared;
     const channels = message.channels.map((channel) =>
-      isShared(channel) && (isAll || this.#shares.isBeyond(channel, owner)) ? logOf(channel, owner) : channel,
+      isShared(channel) && (isAll || this.#shares.isOverShare(channel, owner)) ? logOf(channel, owner) : channel,
     );
-    if (isAll) this.#apart.set(message.channels, { owner, channels });
+    if (isAll) this.#separateLogs.set(message.channels, { owner, channels });
     return { ...message, channels };
   }
 
   #follow(entries: readonly Entry[]): void {
     this.#visibleEntries = entries;
-    if (!entries.some(isApart)) return;
-    for (const { channels } of entries) for (const log of channels) this.#note(log);
-    this.#visibleEntries = entries.map(shownOne);
+    if (!entries.some(hasSeparateLog)) return;
+    for (const { channels } of entries) for (const log of channels) this.#addLog(log);
+    this.#visibleEntries = entries.map(withChannelNames);
   }
 
-  #find(): void {
+  #findLogs(): void {
     this.#logs.clear();
-    for (const log of this.#journal.channelNames()) this.#note(log);
+    for (const log of this.#journal.channelNames()) this.#addLog(log);
   }
 
-  #note(log: string): void {
+  #addLog(log: string): void {
     const channel = channelOfLog(log);
     if (channel === undefined) return;
     const logs = this.#logs.get(channel);
@@ -196,7 +197,7 @@ class SharedChannels implements Journal {
     else logs.add(log);
   }
 
-  /** The logs that hold the channel's events. One that was forgotten, since it keeps nothing, is left out from then on. */
+  /** The logs that hold the channel's events. Drops separate logs that the journal removed because they were empty. */
   #logsOf(channel: string): string[] {
     const logs = this.#logs.get(channel);
     if (logs === undefined) return [channel];
@@ -205,25 +206,28 @@ class SharedChannels implements Journal {
   }
 }
 
-type Lost = Extract<Recovery, { complete: false }>;
+type Incomplete = Extract<Recovery, { complete: false }>;
 
-/** What was trimmed is told first: a hole is told when its place is reached. */
-function wider(one: Lost | undefined, other: Lost): Lost {
+/**
+ * Picks the recovery to report for a channel with several logs: `trimmed` before `damaged`, because a reader meets the
+ * damaged range later; then the `trimmed` gap that ends last, or the `damaged` gap that ends first.
+ */
+function morePressing(one: Incomplete | undefined, other: Incomplete): Incomplete {
   if (one === undefined) return other;
   if (one.reason !== other.reason) return one.reason === "trimmed" ? one : other;
   return (one.reason === "trimmed") === one.gap.before >= other.gap.before ? one : other;
 }
 
-/** As dashboards know them: with the names of channels. The same array when there is nothing to change. */
-function shown<One extends StateEntry>(entries: readonly One[]): readonly One[] {
-  return entries.some(isApart) ? entries.map(shownOne) : entries;
+/** Replaces log names by channel names, as dashboards know them. Returns the same array when there is nothing to replace. */
+function allWithChannelNames<One extends StateEntry>(entries: readonly One[]): readonly One[] {
+  return entries.some(hasSeparateLog) ? entries.map(withChannelNames) : entries;
 }
 
-function shownOne<One extends StateEntry>(entry: One): One {
-  return isApart(entry) ? { ...entry, channels: entry.channels.map((log) => channelOfLog(log) ?? log) } : entry;
+function withChannelNames<One extends StateEntry>(entry: One): One {
+  return hasSeparateLog(entry) ? { ...entry, channels: entry.channels.map((log) => channelOfLog(log) ?? log) } : entry;
 }
 
-function isApart({ channels }: StateEntry): boolean {
+function hasSeparateLog({ channels }: StateEntry): boolean {
   for (const log of channels) if (channelOfLog(log) !== undefined) return true;
   return false;
 }

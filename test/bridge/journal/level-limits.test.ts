@@ -91,8 +91,8 @@ describe("what is remembered of senders", () => {
     expect(await journal.append(message(from("device:north", "b", 1)))).toMatchObject({ duplicate: false });
   });
 
-  test("is maxSeqRuns runs of numbers a session: the lowest are forgotten", async () => {
-    const journal = await place.open({ limits: { maxSeqRuns: 4 } });
+  test("is maxSeqRanges runs of numbers a session: the lowest are forgotten", async () => {
+    const journal = await place.open({ limits: { maxSeqRanges: 4 } });
     const seqs = range(0, 9).map((index) => index * 10);
     for (const seq of seqs) await journal.append(message(from("device:north", "s", seq)));
     const known: number[] = [];
@@ -199,7 +199,7 @@ test("the defaults are what the documentation of the limits says", () => {
     maxWaitingBytes: 67_108_864,
     maxSessions: 20_000,
     maxSessionsPerSender: 128,
-    maxSeqRuns: 128,
+    maxSeqRanges: 128,
     maxChannels: 50_000,
     maxStateTopics: 100_000,
     maxLoadedStateChars: 134_217_728,

@@ -128,7 +128,7 @@ test("what was seen of senders goes with a journal that was lost", async () => {
 });
 
 test("runs of sequence numbers beyond the limit are forgotten, the lowest first", async () => {
-  const journal = await place.open({ limits: { maxSeqRuns: 3 } });
+  const journal = await place.open({ limits: { maxSeqRanges: 3 } });
   for (const seq of [2, 4, 6, 8]) await journal.append(message(from("device:north", "s", seq)));
   for (const seq of [4, 6, 8])
     expect(await journal.append(message(from("device:north", "s", seq)))).toMatchObject({ duplicate: true });

@@ -12,9 +12,9 @@ interface Session<Waiting> {
   /** Whether it is in the table, and after the write under way in the store. */
   isKept: boolean;
   /** Ascending, inclusive, never touching: from, to, from, to … */
-  runs: number[];
-  /** `runs` before the write under way; undefined when none is. */
-  runsBefore: number[] | undefined;
+  ranges: number[];
+  /** `ranges` before the write under way; undefined when none is. */
+  rangesBefore: number[] | undefined;
   /** What is not durable yet. */
   readonly waiting: Map<number, Waiting>;
 }
@@ -30,11 +30,11 @@ interface Deduplicated<Waiting> {
   readonly dedupKey: DedupKey<Waiting> | undefined;
 }
 
-type SessionRow = [position: number, ...runs: number[]];
+type SessionRow = [position: number, ...ranges: number[]];
 
 /**
  * What of each sender was seen. A sender that reconnects sends its current state before the backlog it collected
- * meanwhile, so a number below the highest is not a repetition: the numbers themselves are kept, as runs.
+ * meanwhile, so a number below the highest is not a repetition: the numbers themselves are kept, as ranges.
  *
  * Where a bound is hit, the oldest knowledge goes: a repetition may then be taken for new, a new message is never
  * taken for a repetition. Ids and sessions belong to their sender: no one can suppress the messages of another, nor, by
@@ -45,13 +45,13 @@ export class Deduplicator<Waiting> {
   /** Those that are not in the table and have messages that wait, by key. */
   readonly #unstored = new Map<string, Session<Waiting>>();
   readonly #waitingIds = new Map<string, Waiting>();
-  readonly #maxSeqRuns: number;
+  readonly #maxSeqRanges: number;
   /** Keys of rows that were too many when they were loaded. */
   #surplusKeys: string[] = [];
 
-  constructor({ maxSeqRuns, ...limits }: SessionLimits & { maxSeqRuns: number }) {
+  constructor({ maxSeqRanges, ...limits }: SessionLimits & { maxSeqRanges: number }) {
     this.#sessions = new SessionTable(limits);
-    this.#maxSeqRuns = maxSeqRuns;
+    this.#maxSeqRanges = maxSeqRanges;
   }
 
   dedupKeyOf(origin: MessageOrigin): DedupKey<Waiting> | undefined {
@@ -66,7 +66,8 @@ export class Deduplicator<Waiting> {
     if (dedupKey.session === undefined)
       return dedupKey.idKey === undefined ? undefined : this.#waitingIds.get(dedupKey.idKey);
     return (
-      dedupKey.session.waiting.get(dedupKey.seq) ?? (includes(dedupKey.session.runs, dedupKey.seq) ? "seen" : undefined)
+      dedupKey.session.waiting.get(dedupKey.seq) ??
+      (includes(dedupKey.session.ranges, dedupKey.seq) ? "seen" : undefined)
     );
   }
 
@@ -81,8 +82,8 @@ export class Deduplicator<Waiting> {
       if (dedupKey.idKey !== undefined) set.put(dedupKey.idKey, String(position));
       return;
     }
-    dedupKey.session.runsBefore ??= dedupKey.session.runs.slice();
-    insert(dedupKey.session.runs, dedupKey.seq, this.#maxSeqRuns);
+    dedupKey.session.rangesBefore ??= dedupKey.session.ranges.slice();
+    insert(dedupKey.session.ranges, dedupKey.seq, this.#maxSeqRanges);
   }
 
   /** Adds the rows of the sessions of the write under way. */
@@ -94,7 +95,7 @@ export class Deduplicator<Waiting> {
       const session = dedupKey?.session;
       if (session === undefined || put.has(session)) continue;
       put.add(session);
-      set.put(session.key, sessionRow(position, session.runs));
+      set.put(session.key, sessionRow(position, session.ranges));
       if (!session.isKept) this.#unstored.delete(session.key);
       session.isKept = true;
       this.#sessions.keep(session.sender, session.name, session);
@@ -110,11 +111,11 @@ export class Deduplicator<Waiting> {
       const { session } = dedupKey;
       if (session === undefined) continue;
       session.waiting.delete(dedupKey.seq);
-      if (session.runsBefore !== undefined) {
-        if (!kept) session.runs = session.runsBefore;
-        session.runsBefore = undefined;
+      if (session.rangesBefore !== undefined) {
+        if (!kept) session.ranges = session.rangesBefore;
+        session.rangesBefore = undefined;
       }
-      if (session.runs.length === 0) this.#drop(session);
+      if (session.ranges.length === 0) this.#drop(session);
     }
   }
 
@@ -122,19 +123,19 @@ export class Deduplicator<Waiting> {
   row(key: string, position: number): string | undefined {
     const { sender, name } = partsOfSessionKey(key);
     const session = this.#sessions.get(sender, name);
-    return session === undefined || session.runs.length === 0 ? undefined : sessionRow(position, session.runs);
+    return session === undefined || session.ranges.length === 0 ? undefined : sessionRow(position, session.ranges);
   }
 
   async load(db: Database): Promise<void> {
-    const rows: { key: string; position: number; runs: number[] }[] = [];
+    const rows: { key: string; position: number; ranges: number[] }[] = [];
     for await (const [key, value] of db.iterator(rowsOf("q"))) {
-      const [position, ...runs]: SessionRow = JSON.parse(value);
-      rows.push({ key, position, runs });
+      const [position, ...ranges]: SessionRow = JSON.parse(value);
+      rows.push({ key, position, ranges });
     }
     rows.sort((a, b) => a.position - b.position);
-    for (const { key, runs } of rows) {
+    for (const { key, ranges } of rows) {
       const { sender, name } = partsOfSessionKey(key);
-      this.#sessions.keep(sender, name, { ...newSession<Waiting>(sender, name, key), runs, isKept: true });
+      this.#sessions.keep(sender, name, { ...newSession<Waiting>(sender, name, key), ranges, isKept: true });
     }
     this.#surplusKeys = this.#sessions.trim().map(({ key }) => key);
   }
@@ -155,8 +156,8 @@ export class Deduplicator<Waiting> {
   #forget(session: Session<Waiting>, set: WriteSet): void {
     set.del(session.key);
     session.isKept = false;
-    session.runs = [];
-    session.runsBefore = undefined;
+    session.ranges = [];
+    session.rangesBefore = undefined;
     this.#drop(session);
   }
 
@@ -170,40 +171,40 @@ export class Deduplicator<Waiting> {
 }
 
 function newSession<Waiting>(sender: string, name: string, key: string): Session<Waiting> {
-  return { sender, name, key, isKept: false, runs: [], runsBefore: undefined, waiting: new Map() };
+  return { sender, name, key, isKept: false, ranges: [], rangesBefore: undefined, waiting: new Map() };
 }
 
-function sessionRow(position: number, runs: readonly number[]): string {
-  return `[${position}${runs.length === 0 ? "" : `,${runs.join(",")}`}]`;
+function sessionRow(position: number, ranges: readonly number[]): string {
+  return `[${position}${ranges.length === 0 ? "" : `,${ranges.join(",")}`}]`;
 }
 
 /** The index of the first run that ends at or above `seq`, times two. */
-function runAt(runs: readonly number[], seq: number): number {
+function rangeAt(ranges: readonly number[], seq: number): number {
   // Nearly always the newest run.
-  const end = runs.length;
-  if (end === 0 || (runs[end - 1] ?? 0) < seq) return end;
+  const end = ranges.length;
+  if (end === 0 || (ranges[end - 1] ?? 0) < seq) return end;
   let low = 0;
   let high = end / 2 - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((runs[2 * middle + 1] ?? 0) < seq) low = middle + 1;
+    if ((ranges[2 * middle + 1] ?? 0) < seq) low = middle + 1;
     else high = middle;
   }
   return 2 * low;
 }
 
-function includes(runs: readonly number[], seq: number): boolean {
-  return (runs[runAt(runs, seq)] ?? Number.POSITIVE_INFINITY) <= seq;
+function includes(ranges: readonly number[], seq: number): boolean {
+  return (ranges[rangeAt(ranges, seq)] ?? Number.POSITIVE_INFINITY) <= seq;
 }
 
-function insert(runs: number[], seq: number, maxRuns: number): void {
-  const at = runAt(runs, seq);
-  if ((runs[at] ?? Number.POSITIVE_INFINITY) <= seq) return;
-  const joinsBelow = at > 0 && runs[at - 1] === seq - 1;
-  const joinsAbove = runs[at] === seq + 1;
-  if (joinsBelow && joinsAbove) runs.splice(at - 1, 2);
-  else if (joinsBelow) runs[at - 1] = seq;
-  else if (joinsAbove) runs[at] = seq;
-  else runs.splice(at, 0, seq, seq);
-  if (runs.length > 2 * maxRuns) runs.splice(0, 2);
+function insert(ranges: number[], seq: number, maxRanges: number): void {
+  const at = rangeAt(ranges, seq);
+  if ((ranges[at] ?? Number.POSITIVE_INFINITY) <= seq) return;
+  const joinsBelow = at > 0 && ranges[at - 1] === seq - 1;
+  const joinsAbove = ranges[at] === seq + 1;
+  if (joinsBelow && joinsAbove) ranges.splice(at - 1, 2);
+  else if (joinsBelow) ranges[at - 1] = seq;
+  else if (joinsAbove) ranges[at] = seq;
+  else ranges.splice(at, 0, seq, seq);
+  if (ranges.length > 2 * maxRanges) ranges.splice(0, 2);
 }

@@ -13,7 +13,7 @@ export interface JournalLimits {
   /** And those of one sender: what its devices and connections, and what they send again after an outage, can have. */
   maxSessionsPerSender: number;
   /** Separate runs of sequence numbers remembered for one session; the lowest is forgotten first. */
-  maxSeqRuns: number;
+  maxSeqRanges: number;
   /** Channels the journal keeps apart. Beyond it channels that kept nothing are forgotten, then new ones refused. */
   maxChannels: number;
   /** Retained topics whose last value is kept. Events of further ones are kept, their state is not. */
@@ -33,7 +33,7 @@ export const DEFAULT_JOURNAL_LIMITS: JournalLimits = {
   maxWaitingBytes: 64 * 1024 * 1024,
   maxSessions: 20_000,
   maxSessionsPerSender: 128,
-  maxSeqRuns: 128,
+  maxSeqRanges: 128,
   maxChannels: 50_000,
   maxStateTopics: 100_000,
   maxLoadedStateChars: 128 * 1024 * 1024,

@@ -148,7 +148,7 @@ export class Writer {
       const { epoch, head, stamp } = this.#options.view();
       const args: (string | number | Buffer)[] = [keys.prefix, epoch, run, batch.number, head, stamp, batch.acceptedAt];
       args.push(limits.maxStateTopics, Number.isFinite(retentionEvents) ? retentionEvents : -1);
-      args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRuns);
+      args.push(limits.maxSessions, limits.maxSessionsPerSender, limits.maxSeqRanges);
       batch.putArguments(args);
       args.push(delivered.length, ...delivered);
       this.#sent.set(batch.number, batch);

@@ -14,7 +14,7 @@ const STEP = 2 ** 45;
  *
  * Arguments, one after the other; lists begin with their length:
  * ```
- * prefix epoch run batch | head and stamp as the node knows them | now | limits: state topics, events of a channel, sessions, those of a sender, runs
+ * prefix epoch run batch | head and stamp as the node knows them | now | limits: state topics, events of a channel, sessions, those of a sender, ranges
  * publications
  * sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
  * chunks: size, text, holders, ids, channels (name, distances from the last position)
@@ -34,7 +34,7 @@ local function whole(n) return string.format('%.0f', n) end
 
 local prefix, epoch, run, batch = text(), text(), text(), text()
 local knownHead, knownStamp, now = number(), text(), text()
-local maxTopics, maxEvents, maxSessions, maxOfSender, maxRuns = number(), number(), number(), number(), number()
+local maxTopics, maxEvents, maxSessions, maxOfSender, maxRanges = number(), number(), number(), number(), number()
 local publications = text()
 
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten', 'sessions', 'changes')
@@ -46,45 +46,45 @@ local repeated = {}
 local sessions = {}
 for s = 1, number() do
   local sender, name, seqs, places = text(), text(), text(), text()
-  local runs = {}
+  local ranges = {}
   for value in string.gmatch(redis.call('HGET', prefix .. 'sessions:' .. sender, name) or '', '%d+') do
-    runs[#runs + 1] = tonumber(value)
+    ranges[#ranges + 1] = tonumber(value)
   end
   local first = tonumber(string.match(places, '%d+'))
   local nextPlace = string.gmatch(places, '%d+')
   for digits in string.gmatch(seqs, '%d+') do
-    local seq, place, count = tonumber(digits), nextPlace(), #runs
-    if count == 0 or seq > runs[count] then
-      if count > 0 and seq == runs[count] + 1 then runs[count] = seq
+    local seq, place, count = tonumber(digits), nextPlace(), #ranges
+    if count == 0 or seq > ranges[count] then
+      if count > 0 and seq == ranges[count] + 1 then ranges[count] = seq
       else
-        runs[count + 1] = seq
-        runs[count + 2] = seq
+        ranges[count + 1] = seq
+        ranges[count + 2] = seq
       end
     else
       -- The first run that ends at or above the number.
       local i = 1
-      while runs[i + 1] < seq do i = i + 2 end
-      if runs[i] <= seq then
+      while ranges[i + 1] < seq do i = i + 2 end
+      if ranges[i] <= seq then
         repeated[#repeated + 1] = place
       else
-        local below, above = i > 1 and runs[i - 1] == seq - 1, runs[i] == seq + 1
+        local below, above = i > 1 and ranges[i - 1] == seq - 1, ranges[i] == seq + 1
         if below and above then
-          table.remove(runs, i - 1)
-          table.remove(runs, i - 1)
-        elseif below then runs[i - 1] = seq
-        elseif above then runs[i] = seq
+          table.remove(ranges, i - 1)
+          table.remove(ranges, i - 1)
+        elseif below then ranges[i - 1] = seq
+        elseif above then ranges[i] = seq
         else
-          table.insert(runs, i, seq)
-          table.insert(runs, i, seq)
+          table.insert(ranges, i, seq)
+          table.insert(ranges, i, seq)
         end
       end
     end
-    if #runs > 2 * maxRuns then
-      table.remove(runs, 1)
-      table.remove(runs, 1)
+    if #ranges > 2 * maxRanges then
+      table.remove(ranges, 1)
+      table.remove(ranges, 1)
     end
   end
-  sessions[s] = {sender, name, first, runs}
+  sessions[s] = {sender, name, first, ranges}
 end
 local ids = {}
 for i = 1, number() do
@@ -128,10 +128,10 @@ local function resized(sender, by, count)
   else redis.call('ZADD', prefix .. 'senders', whole(count * ${STEP} - changes), sender) end
 end
 for _, session in ipairs(sessions) do
-  local sender, name, first, runs = unpack(session)
+  local sender, name, first, ranges = unpack(session)
   local used = prefix .. 'sessions-used:' .. sender
-  for i = 1, #runs do runs[i] = whole(runs[i]) end
-  redis.call('HSET', prefix .. 'sessions:' .. sender, name, table.concat(runs, ' '))
+  for i = 1, #ranges do ranges[i] = whole(ranges[i]) end
+  redis.call('HSET', prefix .. 'sessions:' .. sender, name, table.concat(ranges, ' '))
   if redis.call('ZADD', used, base + first, name) == 1 then
     grown = true
     resized(sender, 1, redis.call('ZCARD', used))
