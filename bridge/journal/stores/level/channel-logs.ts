@@ -6,31 +6,32 @@ import { countBits } from "./bit-mask.ts";
 import { NO_CHANNEL, type Span } from "./chunk.ts";
 import { channelOfSpanKey, floorKey, META_KEY, rowsOf, spanKey, spansEnd } from "./keys.ts";
 
-/** What the journal knows of one channel. */
+/** One channel of the journal. */
 export interface ChannelLog {
   readonly name: string;
-  /** The highest position that retention dropped from the channel. */
+  /** The highest position that retention removed from the channel. */
   floor: number;
-  /** How many entries it ever had, and how many of them were dropped. */
+  /** The number of entries that were ever appended to the channel. */
   total: number;
+  /** The number of entries that retention removed. */
   dropped: number;
-  /** `total`, and the write under way. */
+  /** `total`, including the current write. */
   writing: number;
-  /** When its oldest kept entries were accepted; undefined when there are none. */
+  /** When the oldest kept entries were accepted, milliseconds since 1970; undefined when the channel keeps none. */
   oldestAt: number | undefined;
-  /** Its entries in the chunk that is being built. */
-  bits: number;
+  /** The mask of the channel's entries in the chunk that is being built. */
+  mask: number;
 }
 
 type FloorRow = [floor: number, dropped: number];
 
 export interface MetaRow {
   epoch: string;
-  /** The highest floor of channels that kept nothing and were forgotten. */
+  /** The highest floor of all channels that were removed from the table because they kept no entries. */
   forgottenFloor: number;
 }
 
-/** The channels of the journal, with what recovery and retention need of each, in memory. */
+/** The channels of the journal in memory: the counts and positions that recovery and retention need. */
 export class ChannelLogs {
   readonly #logs = new Map<string, ChannelLog>();
   readonly #maxChannels: number;
@@ -70,32 +71,30 @@ export class ChannelLogs {
   }
 
   /**
-   * @throws {RangeError} not a channel name
-   * @throws {StoreUnavailableError} one channel too many
+   * @throws {RangeError} an invalid channel name
+   * @throws {StoreUnavailableError} the table is full
    */
   check(name: string): void {
     if (this.#logs.has(name)) return;
     if (!isChannelName(name))
       throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
     if (this.#logs.size >= this.#maxChannels)
-      throw new StoreUnavailableError(
-        `the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`,
-      );
+      throw new StoreUnavailableError(`the journal already has ${this.#maxChannels} channels and cannot add ${name}`);
   }
 
-  /** The channel, which begins to be if it was not. */
+  /** The channel. Adds it to the table if necessary. */
   of(name: string): ChannelLog {
     const known = this.#logs.get(name);
     if (known !== undefined) return known;
     const log: ChannelLog = {
       name,
-      // What an earlier channel of the name dropped is not known any more: only what is above this is certain.
+      // A removed channel of this name may have had entries up to this position.
       floor: this.#meta.forgottenFloor,
       total: 0,
       dropped: 0,
       writing: 0,
       oldestAt: undefined,
-      bits: 0,
+      mask: 0,
     };
     this.#logs.set(name, log);
     return log;
@@ -115,22 +114,22 @@ export class ChannelLogs {
     return { complete: true };
   }
 
-  /** The spans of a write are durable. */
+  /** Counts the entries of a span that has become durable. */
   committed(span: Span): void {
-    const [acceptedAt, , , names, bits] = span;
+    const [acceptedAt, , , names, masks] = span;
     for (let index = 0; index < names.length; index++) {
       const log = this.#logs.get(names[index] ?? NO_CHANNEL);
       if (log === undefined) continue;
-      log.total += countBits(bits[index] ?? 0);
+      log.total += countBits(masks[index] ?? 0);
       log.oldestAt ??= acceptedAt;
     }
   }
 
-  /** The write under way came to nothing. */
+  /** Resets the counts after a failed write. */
   rolledBack(): void {
     for (const log of this.#logs.values()) {
       log.writing = log.total;
-      log.bits = 0;
+      log.mask = 0;
     }
   }
 
@@ -139,12 +138,12 @@ export class ChannelLogs {
     set.put(floorKey(log.name), JSON.stringify(row));
   }
 
-  /** Forgets channels that kept nothing, once half the room for channels is used. */
+  /** Removes channels that keep no entries from the table, once the table is more than half full. */
   forgetEmpty(set: WriteSet): void {
     if (this.#logs.size * 2 <= this.#maxChannels) return;
     let forgottenFloor = this.#meta.forgottenFloor;
     for (const log of this.#logs.values()) {
-      if (log.writing > log.dropped || log.bits !== 0) continue;
+      if (log.writing > log.dropped || log.mask !== 0) continue;
       this.#logs.delete(log.name);
       set.del(floorKey(log.name));
       forgottenFloor = Math.max(forgottenFloor, log.floor);
@@ -154,7 +153,7 @@ export class ChannelLogs {
     this.putMeta(set);
   }
 
-  /** Reads what the store has: two rows a channel, however many entries it holds. */
+  /** Loads the channels. It reads two spans of each channel, however many entries the channel has. */
   async load(db: Database): Promise<void> {
     for await (const [key, value] of db.iterator(rowsOf("f"))) {
       const [floor, dropped]: FloorRow = JSON.parse(value);
@@ -182,10 +181,10 @@ export class ChannelLogs {
     if (oldest === undefined || newest === undefined) return;
     const newestSpan: Span = JSON.parse(newest[1]);
     const oldestSpan: Span = JSON.parse(oldest[1]);
-    const [, , , names, bits, before] = newestSpan;
+    const [, , , names, masks, before] = newestSpan;
     const index = names.indexOf(name);
     log.oldestAt = oldestSpan[0];
-    log.total = (before[index] ?? 0) + countBits(bits[index] ?? 0);
+    log.total = (before[index] ?? 0) + countBits(masks[index] ?? 0);
     log.writing = log.total;
   }
 }

@@ -4,22 +4,23 @@ import { join } from "node:path";
 import { z } from "zod";
 
 /**
- * A small file beside the store that says how far the journal had got. It is written about once a second, without
- * sync, so it may be behind the store. A store behind the file has lost entries that clients have seen.
+ * The checkpoint: a small file beside the store with the newest position of the journal. It is written about once a
+ * second without sync, so it may be behind the store. If the store is behind the file, the store has lost entries that
+ * clients have already received.
  */
 const checkpointSchema = z.object({
   epoch: z.string(),
   /** A position that was durable. */
   head: z.number().int().nonnegative(),
-  /** The journal was closed in order, everything in it synced. */
+  /** The journal was closed properly, and everything in it was synced. */
   closed: z.boolean(),
-  /** Entries were acknowledged only when they were synced. */
+  /** Entries were acknowledged only after they were synced. */
   sync: z.boolean(),
-  /** The boot of the machine: what a process wrote without sync survives the process, but not the machine. */
+  /** The boot id of the machine. Unsynced writes survive the end of the process, but not a crash of the machine. */
   boot: z.string().optional(),
-  /** The run file as it was when this run had written it. None in marks of earlier versions. */
+  /** The id and the ctime of the run file, as this run wrote it. Missing in checkpoints of earlier versions. */
   run: z.object({ id: z.string(), changedAtMs: z.number() }).optional(),
-  /** The run file that is about to be written. */
+  /** The id of the run file that is about to be written. */
   nextRun: z.string().optional(),
 });
 
@@ -27,14 +28,14 @@ export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 const FILE = "mark.json";
 /**
- * Written at each start, with another text. The file system notes when, in a time that no program can set (`ctime`): a
- * copy that is put back, by whatever tool, gets another.
+ * The run file is written at each start with a new random id. The file system records the time of that write as `ctime`,
+ * which no program can set. So a folder that was copied back by any tool has another `ctime`.
  */
 const RUN_FILE = "run";
-/** `skylapse restore` puts it there: the journal is a copy, whatever the files say. */
+/** `skylapse restore` creates this file: the journal is a copy, whatever the other files say. */
 const RESTORED_FILE = "restored";
 
-/** Undefined when there is none, or none that can be read. */
+/** Reads the checkpoint. Undefined when it is missing or unreadable. */
 export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   try {
     return checkpointSchema.parse(JSON.parse(await readFile(join(path, FILE), "utf8")));
@@ -43,14 +44,14 @@ export async function readCheckpoint(path: string): Promise<Checkpoint | undefin
   }
 }
 
-/** Replaces the mark as a whole. */
+/** Replaces the checkpoint atomically. */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const file = join(path, FILE);
   await writeFile(`${file}.new`, JSON.stringify(checkpoint), { mode: 0o600 });
   await rename(`${file}.new`, file);
 }
 
-/** A name of this boot of the machine; undefined where the system has none. */
+/** The boot id of the machine; undefined on a system without one. */
 export async function bootOfMachine(): Promise<string | undefined> {
   try {
     return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
@@ -59,18 +60,18 @@ export async function bootOfMachine(): Promise<string | undefined> {
   }
 }
 
-/** Why the store must be taken to have lost entries that were acknowledged, or undefined. */
+/** Why the store may have lost acknowledged entries; undefined when it has lost none. */
 export function lossSince(checkpoint: Checkpoint | undefined, epoch: string, head: number, boot: string | undefined) {
   if (checkpoint === undefined || checkpoint.epoch !== epoch) return undefined;
-  if (head < checkpoint.head) return `it ends at position ${head}, and had reached ${checkpoint.head}`;
+  if (head < checkpoint.head) return `it ends at position ${head}, but it had already reached ${checkpoint.head}`;
   if (!checkpoint.closed && !checkpoint.sync && (boot === undefined || boot !== checkpoint.boot))
     return "the machine stopped while the journal ran without sync";
   return undefined;
 }
 
 /**
- * Why the folder must be taken for a copy that was put back, or undefined. `chmod`, `chown` and hard links change the time
- * as well: then a new epoch begins without need, which costs clients a gap that is none.
+ * Why the folder seems to be a restored copy; undefined when it does not. `chmod`, `chown` and hard links also change
+ * `ctime`. In those cases a new epoch begins needlessly, and clients are told of a gap that does not exist.
  */
 export async function copiedSince(path: string, checkpoint: Checkpoint | undefined): Promise<string | undefined> {
   if ((await stat(join(path, RESTORED_FILE)).catch(() => undefined)) !== undefined)
@@ -80,16 +81,20 @@ export async function copiedSince(path: string, checkpoint: Checkpoint | undefin
   if (run !== undefined && run.id === checkpoint.nextRun) return undefined;
   return run?.id === checkpoint.run.id && run.changedAtMs === checkpoint.run.changedAtMs
     ? undefined
-    : "its folder was copied, or put back from a copy";
+    : "its folder was copied, or restored from a copy";
 }
 
-/** Marks the folder as this run's. @param checkpoint writes the mark @returns what the mark must say from now on */
+/**
+ * Writes the run file of this run.
+ * @param checkpoint writes the checkpoint with these fields
+ * @returns the fields for all later checkpoints of this run
+ */
 export async function beginRun(
   path: string,
   checkpoint: (part: Partial<Checkpoint>) => Promise<void>,
 ): Promise<Partial<Checkpoint>> {
   const id = randomBytes(9).toString("base64url");
-  // First: after a crash in between both the old run file and the new one are known.
+  // The checkpoint comes first: after a crash between the two writes, it names both the old and the new run file.
   const before = await readCheckpoint(path);
   await checkpoint({ ...(before?.run === undefined ? {} : { run: before.run }), nextRun: id });
   const file = join(path, RUN_FILE);
@@ -102,7 +107,7 @@ export async function beginRun(
   return part;
 }
 
-/** For a copy. */
+/** Marks a folder as a restored copy. */
 export async function markRestored(path: string): Promise<void> {
   await writeFile(join(path, RESTORED_FILE), "", { mode: 0o600 });
 }

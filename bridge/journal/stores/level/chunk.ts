@@ -1,30 +1,33 @@
 import type { Entry } from "../../journal.ts";
 
 /**
- * Entries that were written together lie together: a chunk is one row of up to 30 consecutive entries. It costs one
- * insertion, one deletion and one read where single rows would cost thirty; a write of one entry makes a chunk of one.
+ * A chunk is one row with up to 30 consecutive entries of one write. One chunk of 30 entries costs one insertion, one
+ * deletion and one read, where single rows would cost 30 of each. A write of one entry makes a chunk of one entry.
  *
- * Which of its entries belong to a channel is a set of bits, so 30 keeps them within a small integer. The other two
- * bounds keep a reader of one quiet channel from reading everybody's entries, and spans from growing with the square
- * of the channels.
+ * A bit mask says which entries of a chunk belong to a channel, so 30 entries keep the mask a small integer. The limit
+ * on characters keeps a reader of a quiet channel from reading many entries of other channels. The limit on channels
+ * keeps the size of the spans from growing with the square of the number of channels.
  */
 export const MAX_CHUNK_ENTRIES = 30;
 export const MAX_CHUNK_CHANNELS = 8;
 export const MAX_CHUNK_CHARS = 16 * 1024;
 
-/** The channel of entries that no channel carries: kept and trimmed like any other, and read by nobody. */
+/** The channel of entries without a channel. It has the same retention as other channels, and no reader. */
 export const NO_CHANNEL = "";
 
 const STATES = [undefined, "set", "clear"] as const;
 
-/** Columns rather than rows: half the text. The bodies follow behind a line feed, which JSON text never contains. */
+/**
+ * The header stores columns and not rows, which halves its length. A line feed separates it from the bodies: JSON text
+ * without indentation contains no line feed.
+ */
 type Header = [
   acceptedAt: number,
-  /** Keys of the ids to forget with this chunk. */
+  /** Keys of the id rows that are deleted together with this chunk. */
   idKeys: string[],
-  /** Distinct lists of channels … */
+  /** The distinct lists of channels. */
   lists: (readonly string[])[],
-  /** … and which of them each entry has. */
+  /** For each entry: the index of its list of channels. */
   listOf: number[],
   topics: string[],
   cameras: (string | 0)[],
@@ -33,15 +36,15 @@ type Header = [
   bodyLengths: number[],
 ];
 
-/** What of a chunk belongs to which channel. The row of each of its channels holds the same text. */
+/** Says which entries of a chunk belong to which channel. Each channel of the chunk has a row with the same span. */
 export type Span = [
   acceptedAt: number,
   hasIds: 0 | 1,
   size: number,
   channels: string[],
-  /** For each channel: its entries, bit 0 being the chunk's first. */
-  bits: number[],
-  /** For each channel: how many entries it had ever had before this chunk. */
+  /** For each channel: the mask of its entries. Bit 0 is the first entry of the chunk. */
+  masks: number[],
+  /** For each channel: the number of its entries before this chunk, removed ones included. */
   before: number[],
 ];
 
@@ -111,16 +114,16 @@ function sameTexts(a: readonly string[], b: readonly string[]): boolean {
   return true;
 }
 
-/** A chunk that was read. */
+/** A chunk as read from the store. */
 export interface Chunk {
   readonly first: number;
   readonly header: Header;
   readonly text: string;
-  /** Where the bodies begin in the text. */
+  /** The index in the text at which the bodies begin. */
   readonly bodiesAt: number;
 }
 
-/** Undefined for a row that is no chunk: it is damaged. @param last its newest position */
+/** @param last the position of its newest entry @returns undefined when the row is damaged */
 export function parseChunk(last: number, text: string): Chunk | undefined {
   const end = text.indexOf("\n");
   try {
@@ -136,10 +139,10 @@ export function idKeysOfChunk(last: number, text: string): readonly string[] {
 }
 
 /**
- * Hands out the entries of a chunk that `floorOf` lets through: for a list of channels it gives the position above
- * which its entries are wanted.
- * @param take returns false when it wants no more
- * @returns false when `take` did
+ * Passes the requested entries of a chunk to `take`.
+ * @param floorOf for a list of channels: only entries above this position are requested
+ * @param take returns false to stop
+ * @returns false when `take` stopped
  */
 export function readChunk(
   { first, header, text, bodiesAt }: Chunk,

@@ -7,28 +7,28 @@ import { positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
 
 type Snapshot = ReturnType<Database["snapshot"]>;
 
-/** What a span says of one channel. */
+/** The part of a span that concerns one channel. */
 export interface SpanOf {
-  /** The positions of the chunk. */
+  /** The first and the last position of the chunk. */
   first: number;
   last: number;
-  /** Entries the channel ever had before the chunk, and with it. */
+  /** The number of entries that were ever appended to the channel: before the chunk, and including the chunk. */
   before: number;
   until: number;
-  /** The channel's entries, bit 0 being the chunk's first. */
-  bits: number;
+  /** The mask of the channel's entries. Bit 0 is the first entry of the chunk. */
+  mask: number;
 }
 
 export function readSpan(name: string, key: string, value: string): SpanOf {
   const span: Span = JSON.parse(value);
   const index = span[3].indexOf(name);
   const last = positionOfKey(key);
-  const bits = span[4][index] ?? 0;
+  const mask = span[4][index] ?? 0;
   const before = span[5][index] ?? 0;
-  return { first: last - span[2] + 1, last, before, until: before + countBits(bits), bits };
+  return { first: last - span[2] + 1, last, before, until: before + countBits(mask), mask };
 }
 
-/** How many entries the channel ever had up to a position that ends a chunk. */
+/** The number of entries that were ever appended to the channel up to `position`, the last position of a chunk. */
 export async function countUpTo(
   db: Database,
   { name, floor, dropped }: Pick<ChannelLog, "name" | "floor" | "dropped">,
@@ -42,8 +42,8 @@ export async function countUpTo(
 }
 
 /**
- * Whether entries of the channel are missing between two positions where no chunk is. There is none, too, where
- * retention has removed what other channels had; then the channel counts on without a leap.
+ * Whether entries of the channel are missing in a range of positions without a chunk. Retention may have removed chunks
+ * of other channels there. In that case the channel's counts before and after the range are consecutive.
  */
 export async function isMissing(db: Database, log: ChannelLog, { after, before }: Gap): Promise<boolean> {
   for (;;) {
@@ -52,7 +52,7 @@ export async function isMissing(db: Database, log: ChannelLog, { after, before }
     const counted = await countUpTo(db, { name, floor, dropped }, after);
     const next = await firstSpan(db, log, Math.max(after, floor), floor);
     const missing = next === undefined ? counted < total : next.first < before || counted < next.before;
-    // Retention went on meanwhile: what it removed is not missing.
+    // Repeats when retention moved the floor meanwhile: entries that it removed are not missing.
     if (log.floor === floor) return missing;
   }
 }
@@ -65,7 +65,7 @@ async function firstSpan(
 ): Promise<SpanOf | undefined> {
   for await (const [key, value] of db.iterator({ gte: spanKey(name, after + 1), lt: spansEnd(name) })) {
     const span = readSpan(name, key, value);
-    if ((span.bits & ~lowBits(floor - span.first + 1)) !== 0) return span;
+    if ((span.mask & ~lowBits(floor - span.first + 1)) !== 0) return span;
   }
   return undefined;
 }
@@ -73,13 +73,13 @@ async function firstSpan(
 export interface MissingEntries {
   channel: string;
   gap: Gap;
-  /** How many. */
+  /** The number of missing entries. */
   count: number;
 }
 
 /**
- * Reads the whole journal and finds what is missing. Nothing may be written meanwhile.
- * @returns also how many entries were read
+ * Reads the whole journal and finds all missing entries. The journal must not be written meanwhile.
+ * @returns the missing entries, and the number of entries that were read
  */
 export async function findMissing(
   db: Database,
@@ -103,8 +103,8 @@ export async function findMissing(
     };
     for await (const [key, value] of db.iterator({ gte: spanKey(name, floor + 1), lt: spansEnd(name) })) {
       const span = readSpan(name, key, value);
-      // A chunk that reaches below the floor counts what is below it as well.
-      const below = countBits(span.bits & lowBits(floor - span.first + 1));
+      // `dropped` already includes the chunk's entries below the floor.
+      const below = countBits(span.mask & lowBits(floor - span.first + 1));
       note(span.first, span.before + below - counted);
       if (!chunks.has(span.last)) {
         readTo = Math.max(readTo, span.first - 1);

@@ -3,23 +3,23 @@ import type { MessageOrigin } from "../../journal.ts";
 import { idKey, partsOfSessionKey, rowsOf, sessionKey } from "./keys.ts";
 import { type SessionLimits, SessionTable } from "./session-table.ts";
 
-/** The sequence numbers seen of one session of one sender. */
+/** The sequence numbers received in one session of one sender. */
 interface Session<Waiting> {
   readonly sender: string;
   readonly name: string;
   /** Its key in the store. */
   readonly key: string;
-  /** Whether it is in the table, and after the write under way in the store. */
+  /** Whether the session is in the table. After the current write it is also in the store. */
   isKept: boolean;
-  /** Ascending, inclusive, never touching: from, to, from, to … */
+  /** Ranges of sequence numbers: from, to, from, to … Both ends are inclusive. Ranges are ascending and never touch. */
   ranges: number[];
-  /** `ranges` before the write under way; undefined when none is. */
+  /** `ranges` before the current write; undefined when no write changes the session. */
   rangesBefore: number[] | undefined;
-  /** What is not durable yet. */
+  /** Appends that are not durable yet, by sequence number. */
   readonly waiting: Map<number, Waiting>;
 }
 
-/** How a message is recognised: by sequence number, else by id, else not at all. */
+/** Identifies a message: by session and sequence number if it has both, else by id. */
 export interface DedupKey<Waiting> {
   readonly session: Session<Waiting> | undefined;
   readonly seq: number;
@@ -33,20 +33,20 @@ interface Deduplicated<Waiting> {
 type SessionRow = [position: number, ...ranges: number[]];
 
 /**
- * What of each sender was seen. A sender that reconnects sends its current state before the backlog it collected
- * meanwhile, so a number below the highest is not a repetition: the numbers themselves are kept, as ranges.
+ * Detects duplicate messages. After a reconnect a sender sends its current state before its backlog, so a sequence
+ * number below the highest one may be new. Therefore all received numbers of a session are kept, as ranges.
  *
- * Where a bound is hit, the oldest knowledge goes: a repetition may then be taken for new, a new message is never
- * taken for a repetition. Ids and sessions belong to their sender: no one can suppress the messages of another, nor, by
- * naming many, make the repetitions of another be forgotten.
+ * When a limit is reached, the oldest data is evicted. Then a duplicate may be accepted as new, but a new message is
+ * never rejected as a duplicate. Ids and sessions are kept per sender: no sender can suppress the messages of another,
+ * and a sender that uses many sessions evicts only its own.
  */
 export class Deduplicator<Waiting> {
   readonly #sessions: SessionTable<Session<Waiting>>;
-  /** Those that are not in the table and have messages that wait, by key. */
+  /** Sessions that are not in the table but have waiting messages, by key. */
   readonly #unstored = new Map<string, Session<Waiting>>();
   readonly #waitingIds = new Map<string, Waiting>();
   readonly #maxSeqRanges: number;
-  /** Keys of rows that were too many when they were loaded. */
+  /** Keys of rows that exceeded the limits when they were loaded. The next write deletes them. */
   #surplusKeys: string[] = [];
 
   constructor({ maxSeqRanges, ...limits }: SessionLimits & { maxSeqRanges: number }) {
@@ -61,13 +61,16 @@ export class Deduplicator<Waiting> {
     return id === undefined ? undefined : { session: undefined, seq: 0, idKey: idKey(sender, id) };
   }
 
-  /** `seen` when the message is durable; else what waits for its being so; undefined when it is new, as far as memory knows. */
-  find(dedupKey: DedupKey<Waiting>): "seen" | Waiting | undefined {
+  /**
+   * Looks in memory for an earlier copy of the message.
+   * @returns `durable`, or the append that waits, or undefined when memory has neither
+   */
+  find(dedupKey: DedupKey<Waiting>): "durable" | Waiting | undefined {
     if (dedupKey.session === undefined)
       return dedupKey.idKey === undefined ? undefined : this.#waitingIds.get(dedupKey.idKey);
     return (
       dedupKey.session.waiting.get(dedupKey.seq) ??
-      (includes(dedupKey.session.ranges, dedupKey.seq) ? "seen" : undefined)
+      (includes(dedupKey.session.ranges, dedupKey.seq) ? "durable" : undefined)
     );
   }
 
@@ -76,7 +79,7 @@ export class Deduplicator<Waiting> {
     else if (dedupKey.idKey !== undefined) this.#waitingIds.set(dedupKey.idKey, waiting);
   }
 
-  /** The message joins the write under way. */
+  /** Adds the message to the current write. */
   writing(dedupKey: DedupKey<Waiting>, position: number, set: WriteSet): void {
     if (dedupKey.session === undefined) {
       if (dedupKey.idKey !== undefined) set.put(dedupKey.idKey, String(position));
@@ -86,7 +89,7 @@ export class Deduplicator<Waiting> {
     insert(dedupKey.session.ranges, dedupKey.seq, this.#maxSeqRanges);
   }
 
-  /** Adds the rows of the sessions of the write under way. */
+  /** Adds the rows of the messages' sessions to the current write. */
   putSessions(messages: readonly Deduplicated<Waiting>[], position: number, set: WriteSet): void {
     for (const key of this.#surplusKeys) set.del(key);
     this.#surplusKeys = [];
@@ -100,11 +103,11 @@ export class Deduplicator<Waiting> {
       session.isKept = true;
       this.#sessions.keep(session.sender, session.name, session);
     }
-    for (const session of this.#sessions.trim()) this.#forget(session, set);
+    for (const session of this.#sessions.trim()) this.#evict(session, set);
   }
 
-  /** The write came to an end; what it held is durable or never was. */
-  written(messages: readonly Deduplicated<Waiting>[], kept: boolean): void {
+  /** Notes that the write of the messages ended. @param isDurable false when it failed */
+  written(messages: readonly Deduplicated<Waiting>[], isDurable: boolean): void {
     for (const { dedupKey } of messages) {
       if (dedupKey === undefined) continue;
       if (dedupKey.idKey !== undefined) this.#waitingIds.delete(dedupKey.idKey);
@@ -112,14 +115,14 @@ export class Deduplicator<Waiting> {
       if (session === undefined) continue;
       session.waiting.delete(dedupKey.seq);
       if (session.rangesBefore !== undefined) {
-        if (!kept) session.ranges = session.rangesBefore;
+        if (!isDurable) session.ranges = session.rangesBefore;
         session.rangesBefore = undefined;
       }
       if (session.ranges.length === 0) this.#drop(session);
     }
   }
 
-  /** The row of a session as memory has it, for a store that is in doubt; undefined when there is none. */
+  /** The correct row of a session, to restore it after a failed write; undefined when the store must have none. */
   row(key: string, position: number): string | undefined {
     const { sender, name } = partsOfSessionKey(key);
     const session = this.#sessions.get(sender, name);
@@ -152,8 +155,8 @@ export class Deduplicator<Waiting> {
     return unstored;
   }
 
-  /** It is out of the table already. */
-  #forget(session: Session<Waiting>, set: WriteSet): void {
+  /** Deletes a session that was evicted from the table. */
+  #evict(session: Session<Waiting>, set: WriteSet): void {
     set.del(session.key);
     session.isKept = false;
     session.ranges = [];
@@ -161,7 +164,7 @@ export class Deduplicator<Waiting> {
     this.#drop(session);
   }
 
-  /** What waits is known all the same. */
+  /** Removes the session from the table. Its waiting messages remain known. */
   #drop(session: Session<Waiting>): void {
     if (session.isKept) this.#sessions.delete(session.sender, session.name);
     session.isKept = false;
@@ -178,9 +181,9 @@ function sessionRow(position: number, ranges: readonly number[]): string {
   return `[${position}${ranges.length === 0 ? "" : `,${ranges.join(",")}`}]`;
 }
 
-/** The index of the first run that ends at or above `seq`, times two. */
+/** The index of the first range that ends at or above `seq`, times two. */
 function rangeAt(ranges: readonly number[], seq: number): number {
-  // Nearly always the newest run.
+  // The number nearly always follows the newest range.
   const end = ranges.length;
   if (end === 0 || (ranges[end - 1] ?? 0) < seq) return end;
   let low = 0;

@@ -15,23 +15,23 @@ export interface GroupCommitOptions {
   states: StateTable;
   limits: JournalLimits;
   now: () => number;
-  /** The newest position that is durable. */
+  /** The newest durable position. */
   head: () => number;
-  /** Makes a durable group visible, all at once; the appends are answered after it. */
+  /** Makes a durable group visible. The appends resolve afterwards. */
   onDurable: (group: Group) => void;
 }
 
 const DUPLICATE: Appended = { position: undefined, duplicate: true };
 
 /**
- * The one writer. Appends that arrive while a write is under way wait and make up the next one, so a slow disk makes
- * writes larger, not rarer. The order of the calls is the order of positions.
+ * The only writer of the store. Appends that arrive during a write wait and share the next write: on a slow disk the
+ * writes get larger. The order of the calls is the order of positions.
  */
 export class GroupCommit {
   readonly #options: GroupCommitOptions;
   /** Appends for the next writes, in order. */
   #waiting: Waiting[] = [];
-  /** Appends that are not durable, those of the write under way and repetitions among them. */
+  /** The number of appends that are not durable yet, including the current write and repeated messages. */
   #entries = 0;
   #bytes = 0;
   #deferredRows = new WriteSet();
@@ -42,25 +42,25 @@ export class GroupCommit {
     this.#options = options;
   }
 
-  /** Rows that go with the next write, whatever it holds; the same again if it fails. */
+  /** Rows without urgency. They join the next write. After a failed write they remain for the one after it. */
   get deferredRows(): WriteSet {
     return this.#deferredRows;
   }
 
   /**
-   * @throws {RangeError} not a channel name
-   * @throws {StoreUnavailableError} too much waits already, or one channel too many
+   * @throws {RangeError} an invalid channel name
+   * @throws {StoreUnavailableError} too many appends wait, or the journal cannot add another channel
    */
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
     const { limits, channels, deduplicator } = this.#options;
     if (this.#entries >= limits.maxWaitingEntries || this.#bytes >= limits.maxWaitingBytes)
       throw new StoreUnavailableError(
-        `${this.#entries} messages wait for the disk already: it is too slow for what comes in`,
+        `${this.#entries} messages already wait for the disk: the disk is too slow for them`,
       );
     for (const channel of message.channels) channels.check(channel);
     const dedupKey = deduplicator.dedupKeyOf(message.origin);
     const found = dedupKey === undefined ? undefined : deduplicator.find(dedupKey);
-    if (found === "seen") {
+    if (found === "durable") {
       resolve(DUPLICATE);
       return;
     }
@@ -78,7 +78,7 @@ export class GroupCommit {
     this.#wake();
   }
 
-  /** Resolves when the deferredRows of now are written. */
+  /** Writes the current deferred rows. Resolves when they are durable. */
   flushDeferredRows(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#flushRequests.push({ resolve, reject });
@@ -86,7 +86,7 @@ export class GroupCommit {
     });
   }
 
-  /** Resolves when nothing waits any more; never rejects. */
+  /** Resolves when no append waits. Never rejects. */
   async idle(): Promise<void> {
     await this.#writing;
   }
@@ -97,7 +97,7 @@ export class GroupCommit {
 
   async #writeAll(): Promise<void> {
     do {
-      // Whatever else arrives in this turn of the event loop joins.
+      // Appends of the same turn of the event loop join this write.
       await new Promise((resolve) => setImmediate(resolve));
       let messages = this.#take();
       const flushRequests = this.#flushRequests;
@@ -132,7 +132,7 @@ export class GroupCommit {
     return all;
   }
 
-  /** Leaves out messages whose ids are in the store; their senders are told at once. */
+  /** Removes messages whose ids are already in the store, and resolves their appends as duplicates. */
   async #withoutKnown(messages: Waiting[]): Promise<Waiting[]> {
     const { store, deduplicator } = this.#options;
     const named = messages.filter(({ dedupKey }) => dedupKey?.idKey !== undefined);

@@ -15,7 +15,7 @@ import { chunkKey, spanKey, undeliveredKey } from "./keys.ts";
 import { PublicationsBuilder } from "./publications.ts";
 import type { StateChanges, StateTable } from "./state-table.ts";
 
-/** Who waits for an append to be durable. */
+/** The callbacks of one append. */
 export interface Waiter {
   resolve(appended: Appended): void;
   reject(error: unknown): void;
@@ -25,21 +25,21 @@ export interface Waiter {
 export interface Waiting extends Waiter {
   readonly message: JournalMessage;
   readonly dedupKey: DedupKey<Waiting> | undefined;
-  /** What it counts against the limits on bytes. */
+  /** The size that counts toward the limits on bytes. */
   readonly cost: number;
-  /** The same message, sent again meanwhile: it is as durable as this one gets. */
+  /** Appends of the same message that arrived meanwhile. They get the same result. */
   repetitions: Waiter[] | undefined;
 }
 
-/** What one write holds, and what becomes visible once it is durable. */
+/** The messages of one write, and the changes that become visible once the write is durable. */
 export interface Group {
   messages: readonly Waiting[];
   entries: Entry[];
   spans: Span[];
   changes: StateChanges;
-  /** Positions that MQTT subscribers are to get. */
+  /** The positions of the messages for MQTT subscribers. */
   undelivered: readonly number[];
-  /** The first topic whose state there was no room for. */
+  /** The first topic whose state was not stored because the state table is full. */
   skippedStateTopic: string | undefined;
 }
 
@@ -51,7 +51,7 @@ export interface GroupContext {
   acceptedAt: number;
 }
 
-/** Gives messages their positions, in order, and lays them out in rows. */
+/** Assigns positions to messages, in order, and adds their rows to `set`. */
 export function buildGroup(waiting: readonly Waiting[], context: GroupContext, set: WriteSet): Group {
   const { channels, deduplicator, states, head, acceptedAt } = context;
   const group: Group = {
@@ -92,8 +92,8 @@ export function buildGroup(waiting: readonly Waiting[], context: GroupContext, s
     };
     for (const name of names) {
       const log = channels.of(name);
-      if (log.bits === 0) chunkLogs.push(log);
-      log.bits |= 1 << chunk.size;
+      if (log.mask === 0) chunkLogs.push(log);
+      log.mask |= 1 << chunk.size;
     }
     chunk.add(entry, dedupKey?.idKey);
     group.entries.push(entry);
@@ -116,7 +116,7 @@ const NO_CHANNELS = [NO_CHANNEL];
 
 function addsTooMany(names: readonly string[], channels: ChannelLogs, chunkLogs: readonly ChannelLog[]): boolean {
   let count = chunkLogs.length;
-  for (const name of names) if ((channels.get(name)?.bits ?? 0) === 0) count++;
+  for (const name of names) if ((channels.get(name)?.mask ?? 0) === 0) count++;
   return count > MAX_CHUNK_CHANNELS;
 }
 
@@ -128,13 +128,13 @@ function putSpans(
   set: WriteSet,
 ): Span {
   const span: Span = [acceptedAt, chunk.hasIds, chunk.size, [], [], []];
-  const [, , , names, bits, before] = span;
+  const [, , , names, masks, before] = span;
   for (const log of logs) {
     names.push(log.name);
-    bits.push(log.bits);
+    masks.push(log.mask);
     before.push(log.writing);
-    log.writing += countBits(log.bits);
-    log.bits = 0;
+    log.writing += countBits(log.mask);
+    log.mask = 0;
   }
   const text = JSON.stringify(span);
   for (const name of names) set.put(spanKey(name, last), text);

@@ -1,20 +1,20 @@
 /**
- * Keys of the store. The first letter says what a row is; a position is always the last 16 characters, zero-padded, so
- * that byte order is order of position. Names that come from outside are either checked (channels), carry their
- * length (senders) or stand alone behind the letter (topics): no text can reach into another row's key.
+ * The keys of the store. The first letter is the type of the row. A position is always the last 16 characters,
+ * zero-padded, so that the order of keys is the order of positions. No name from outside can produce the key of another
+ * row: channel names are validated, sender names are preceded by their length, and topics are the whole rest of the key.
  *
  * | key | value |
  * |---|---|
- * | `a` | the journal's epoch and what it remembers of forgotten channels |
- * | `f` channel | floor of a channel: what retention dropped |
- * | `i` channel `!` last position | span: which entries of a chunk are the channel's |
- * | `d` sender, id | position; ids of messages without session and seq |
- * | `h` | newest position, written when entries are removed |
- * | `m` last position | chunk: up to 30 entries |
- * | `q` sender, session | sequence numbers seen |
- * | `s` topic | last value of a retained topic |
- * | `u` last position | what MQTT subscribers are still to get |
- * | `v` last position | what of it they got, where that is not all |
+ * | `a` | the epoch of the journal, and the highest floor of removed channels |
+ * | `f` channel | the floor of the channel, and how many of its entries retention removed |
+ * | `i` channel `!` last position | a span: which entries of a chunk belong to the channel |
+ * | `d` sender, id | the position of a message without session and sequence number |
+ * | `h` | the newest position, written when entries are removed and at shutdown |
+ * | `m` last position | a chunk: up to 30 entries |
+ * | `q` sender, session | ranges of received sequence numbers |
+ * | `s` topic | the newest value of a retained topic |
+ * | `u` last position | the publications of one write for MQTT subscribers |
+ * | `v` last position | the positions of them that are not delivered yet, if some already are |
  */
 export const META_KEY = "a";
 export const HEAD_KEY = "h";
@@ -37,12 +37,12 @@ export function floorKey(channel: string): string {
   return `f${channel}`;
 }
 
-/** `!` sorts below every character of a channel's name and is in none. */
+/** A channel name never contains `!`, which sorts before all its characters. */
 export function spanKey(channel: string, last: number): string {
   return `i${channel}!${padded(last)}`;
 }
 
-/** The first key behind all spans of a channel. */
+/** The first key after all spans of a channel. */
 export function spansEnd(channel: string): string {
   return `i${channel}"`;
 }
@@ -77,7 +77,7 @@ export function partlyDeliveredKey(last: number): string {
   return `v${padded(last)}`;
 }
 
-/** The rows of one letter, as the range of an iterator. */
+/** The range of all rows of one type, for an iterator. */
 export function rowsOf(letter: string): { gte: string; lt: string } {
   return { gte: letter, lt: String.fromCharCode(letter.charCodeAt(0) + 1) };
 }

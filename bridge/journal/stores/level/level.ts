@@ -1,3 +1,17 @@
+// The journal in LevelDB, for one node. Its parts:
+//
+// - `group-commit` queues appends and writes them; `group`, `chunk` and `publications` build the rows of one write.
+// - `deduplicator` and `session-table` detect duplicates; `state-table` holds the newest retained messages.
+// - `channel-logs` holds counts and floors of channels; `retention` removes old entries.
+// - `reader` reads pages, from `recent-entries` in memory or with `pages` from the store. `continuity` and `known-gaps`
+//   find entries that a damaged store has lost.
+// - `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
+//
+// The way of an append: `append` checks the channels and the duplicates and puts the message into the queue. At the end
+// of the turn of the event loop the queue becomes one group. The group gets its positions and its rows, and LevelDB
+// writes the rows as one batch. Once the batch is durable, the group becomes visible to readers, the followers are
+// called, and the appends resolve. Appends that arrive meanwhile are the next group.
+
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
@@ -33,36 +47,39 @@ import type { StateTable } from "./state-table.ts";
 
 export { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 
-/** Retention runs after so many appends … */
+/** Retention runs after this many appends. */
 const TRIM_EVERY_APPENDS = 1_000;
-/** … and so often, for what grows old without an append. */
+/** Retention also runs at this interval, because entries expire without any append. */
 const TRIM_INTERVAL_MS = 60_000;
 const CHECKPOINT_INTERVAL_MS = 1_000;
-/** How long reports of emission wait for a write to join before they make one of their own. */
+/** How long updates of the MQTT outbox wait for an append to join. After that they are written alone. */
 const OUTBOX_FLUSH_DELAY_MS = 200;
 
 export interface LevelJournalOptions {
-  /** The folder the journal lives in; made if it does not exist. Of one process at a time. */
+  /** The folder of the journal. Created if it does not exist. Only one process may use it at a time. */
   path: string;
-  /** Whether an append waits until the disk has it. Off, the last moments may be lost when the machine (not the program) stops. */
+  /**
+   * Whether an append waits until the disk has stored it. If false, the newest entries may be lost when the machine
+   * crashes, but not when only the program does.
+   */
   sync: boolean;
-  /** The most entries a channel keeps; Infinity for no limit. */
+  /** The largest number of entries of a channel; Infinity for no limit. */
   retentionEvents: number;
-  /** The longest a channel keeps an entry, hours; Infinity for no limit. */
+  /** The largest age of an entry, hours; Infinity for no limit. */
   retentionHours: number;
   logger: Logger;
-  /** Called when something is found to be damaged. Default: the log alone says so. */
+  /** Called when damage is found. Default: damage is only logged. */
   onDamage?: OnDamage;
-  /** The time, milliseconds since 1970. Default: `Date.now`. */
+  /** The current time, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
   /** Default: {@link DEFAULT_JOURNAL_LIMITS}. */
   limits?: Partial<JournalLimits>;
 }
 
 /**
- * Opens the journal on LevelDB, and makes it if there is none.
- * @throws {RangeError} a retention that would keep nothing
- * @throws {StoreUnusableError} in use by another process, not accessible, or damaged beyond repair
+ * Opens the journal in LevelDB. Creates it if it does not exist.
+ * @throws {RangeError} the retention would keep no entries
+ * @throws {StoreUnusableError} another process uses the folder, the folder is not accessible, or the damage is beyond repair
  */
 export async function openLevelJournal(options: LevelJournalOptions): Promise<Journal> {
   if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
@@ -83,11 +100,11 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   return journal;
 }
 
-/** A hole that was not known when the journal was opened: the disk has changed since, or nobody had looked. */
+/** Reports a gap that was not known when the journal was opened: no reader had met it, or the disk was damaged later. */
 function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
   const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
-  logger.error({ channel, after, before }, "journal is damaged: events are missing, and readers are told of the gap");
-  onDamage({ store: "journal", found: `${path} cannot be read as a whole`, missing });
+  logger.error({ channel, after, before }, "journal is damaged: events are missing, readers are told of the gap");
+  onDamage({ store: "journal", found: `${path} cannot be read completely`, missing });
 }
 
 interface Settings extends LevelJournalOptions {
@@ -109,7 +126,7 @@ class LevelJournal implements Journal {
   readonly #mqttOutbox: MqttOutbox;
   readonly #recentEntries: RecentEntries;
   readonly #knownGaps: KnownGaps;
-  /** The newest position of earlier runs. */
+  /** The newest position of the earlier runs. */
   readonly #startHead: number;
   #head: number;
   readonly #followers: Listeners<[entries: readonly Entry[]]>;
@@ -117,7 +134,7 @@ class LevelJournal implements Journal {
   #untrimmedAppends = 0;
   #checkpointing: Promise<void> = Promise.resolve();
   #checkpointHead = -1;
-  /** What the mark says of this run. */
+  /** The fields about this run in every checkpoint. */
   #run: Partial<Checkpoint> = {};
   #timers: NodeJS.Timeout[] = [];
   #outboxTimer: NodeJS.Timeout | undefined;
@@ -137,7 +154,7 @@ class LevelJournal implements Journal {
     this.#mqttOutbox = new MqttOutbox(limits.maxUndeliveredGroups);
     this.#recentEntries = new RecentEntries(limits.maxRecentChars);
     this.#retention = new Retention(channels, settings);
-    const truth = (key: string) => this.#rowAsKnown(key);
+    const truth = (key: string) => this.#correctRow(key);
     const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));
     this.#store = new Store(db, { path, sync, logger, truth, proof });
     this.#reader = new Reader(channels, this.#store, this.#recentEntries, knownGaps);
@@ -158,7 +175,7 @@ class LevelJournal implements Journal {
     await beginRun(path, async (part) => {
       this.#run = part;
       await this.#writeCheckpoint(false);
-    }).catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
+    }).catch((err: unknown) => logger.debug({ err }, "checkpoint not written"));
     this.#timers = [
       setInterval(() => this.#trimInBackground(), TRIM_INTERVAL_MS).unref(),
       setInterval(() => void this.#checkpoint(false), CHECKPOINT_INTERVAL_MS).unref(),
@@ -179,7 +196,7 @@ class LevelJournal implements Journal {
 
   append(message: JournalMessage): Promise<Appended> {
     return new Promise((resolve, reject) => {
-      // Thrown in here, it rejects the promise.
+      // An error that is thrown here rejects the promise.
       this.#assertOpen();
       this.#writer.append(message, resolve, reject);
     });
@@ -196,10 +213,10 @@ class LevelJournal implements Journal {
 
   recovery(channel: string, since: { epoch: string; position: number }): Recovery {
     const recovery = this.#channels.recovery(channel, since, this.#head);
-    const hole = recovery.complete ? this.#knownGaps.next(channel, since.position) : undefined;
-    if (hole === undefined) return recovery;
-    const gap = { after: Math.max(since.position, hole.after), before: hole.before };
-    return { complete: false, reason: "damaged", gap };
+    const gap = recovery.complete ? this.#knownGaps.next(channel, since.position) : undefined;
+    if (gap === undefined) return recovery;
+    const { after, before } = gap;
+    return { complete: false, reason: "damaged", gap: { after: Math.max(since.position, after), before } };
   }
 
   snapshot(channel: string): readonly StateEntry[] {
@@ -226,8 +243,8 @@ class LevelJournal implements Journal {
     if (!this.#mqttOutbox.delivered(position, this.#writer.deferredRows) || this.#outboxTimer !== undefined) return;
     this.#outboxTimer = setTimeout(() => {
       this.#outboxTimer = undefined;
-      this.#mqttOutbox.putOpen(this.#writer.deferredRows);
-      // What cannot be written now goes with a later write.
+      this.#mqttOutbox.putPending(this.#writer.deferredRows);
+      // If this write fails, the rows join a later write.
       if (this.#writer.deferredRows.size > 0 && this.#closing === undefined)
         this.#writer.flushDeferredRows().catch(() => {});
     }, OUTBOX_FLUSH_DELAY_MS).unref();
@@ -265,22 +282,25 @@ class LevelJournal implements Journal {
     this.#states.apply(changes);
     this.#recentEntries.push(entries);
     if (undelivered.length > 0 && !this.#mqttOutbox.add(this.#head, undelivered))
-      logger.warn("messages are not reported as emitted, the oldest will be emitted again at the next start");
+      logger.warn("too many undelivered messages, the oldest will be delivered again after a restart");
     if (skippedStateTopic !== undefined) this.#warnOfFullStateTable(skippedStateTopic);
     this.#followers.call(entries);
     this.#untrimmedAppends += entries.length;
     if (this.#untrimmedAppends >= TRIM_EVERY_APPENDS) this.#trimInBackground();
   }
 
-  /** What a row in doubt must be: rows of state and sessions as they are in memory; no others were visible. */
-  #rowAsKnown(key: string): string | undefined {
+  /**
+   * The correct value of a row after a write with unknown outcome. Rows of state and sessions are restored from memory.
+   * All other rows of a failed write must not exist.
+   */
+  #correctRow(key: string): string | undefined {
     if (key.startsWith("s")) return this.#states.row(key);
     return key.startsWith("q") ? this.#deduplicator.row(key, this.#head) : undefined;
   }
 
   #trimInBackground(): void {
     this.#untrimmedAppends = 0;
-    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention was put off"));
+    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention failed, retrying later"));
   }
 
   #trim(): Promise<number> {
@@ -301,8 +321,8 @@ class LevelJournal implements Journal {
     this.#checkpointHead = this.#head;
     this.#checkpointing = this.#checkpointing
       .then(() => this.#writeCheckpoint(closed))
-      // On a full disk the mark stays behind, which is where it may be.
-      .catch((err: unknown) => logger.debug({ err }, "journal could not be marked"));
+      // On a full disk the checkpoint stays behind the store, which is allowed.
+      .catch((err: unknown) => logger.debug({ err }, "checkpoint not written"));
     return this.#checkpointing;
   }
 
@@ -318,14 +338,14 @@ class LevelJournal implements Journal {
     await this.#trimming;
     await this.#writer.idle();
     const rest = this.#writer.deferredRows;
-    this.#mqttOutbox.putOpen(rest);
+    this.#mqttOutbox.putPending(rest);
     rest.put(HEAD_KEY, String(this.#head));
     try {
       await this.#store.ready();
       await this.#store.write(new WriteSet(), rest, true);
       await this.#checkpoint(true);
     } catch (err) {
-      this.#settings.logger.warn({ err }, "journal was closed in trouble");
+      this.#settings.logger.warn({ err }, "journal not closed cleanly");
     }
     await this.#store.close();
   }
@@ -337,6 +357,6 @@ class LevelJournal implements Journal {
   #warnOfFullStateTable(topic: string): void {
     if (this.#hasWarnedOfFullStateTable) return;
     this.#hasWarnedOfFullStateTable = true;
-    this.#settings.logger.warn({ topic }, "too many retained topics: the state of further ones is not kept");
+    this.#settings.logger.warn({ topic }, "too many retained topics, state of further topics is not stored");
   }
 }

@@ -14,7 +14,7 @@ import type { KnownGaps } from "./known-gaps.ts";
 import type { JournalLimits } from "./limits.ts";
 import { StateTable } from "./state-table.ts";
 
-/** What of a journal is held in memory. */
+/** The open database, and the part of the journal that is held in memory. */
 export interface LoadedJournal {
   db: Database;
   channels: ChannelLogs;
@@ -32,10 +32,10 @@ export interface LoadOptions {
 }
 
 /**
- * Opens a journal and reads what is held of it in memory. What is damaged is repaired, once. Where entries are missing
- * afterwards and it is known which, readers are told of the knownGaps. Where it is not known, the journal gets a new epoch:
- * clients whose place is in the old one are told so instead of being given other entries under positions they know. So
- * does one that was put back from a copy, for it may be older than what clients have seen.
+ * Opens a journal and loads its tables. A damaged database is repaired once. If it is known which entries are missing
+ * afterwards, they become known gaps. If it is not known, the journal gets a new epoch: otherwise clients could receive
+ * other entries under positions that they already know. A restored copy also gets a new epoch, because it may be older
+ * than the cursors of clients.
  * @throws {StoreUnusableError}
  */
 export async function loadJournal({ path, limits, knownGaps, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {
@@ -59,7 +59,7 @@ export async function loadJournal({ path, limits, knownGaps, onDamage, logger }:
   const behind = lossSince(checkpoint, loaded.channels.epoch, loaded.head, boot);
   const copied = loss === undefined && behind === undefined ? await copiedSince(path, checkpoint) : undefined;
   if (known === undefined || (loss !== undefined && !isBounded) || behind !== undefined || copied !== undefined) {
-    // Positions never go back, whatever the epoch.
+    // Positions never decrease, not even in a new epoch.
     loaded.head = Math.max(loaded.head, checkpoint?.head ?? 0);
     const before = loaded.channels.epoch;
     const epoch = newEpoch();
@@ -68,13 +68,13 @@ export async function loadJournal({ path, limits, knownGaps, onDamage, logger }:
     loaded.channels.putMeta(set);
     set.put(HEAD_KEY, String(loaded.head));
     await set.write(db, true);
-    if (copied !== undefined) logger.warn({ reason: copied, before, epoch }, "the journal begins a new epoch");
+    if (copied !== undefined) logger.warn({ reason: copied, before, epoch }, "journal begins a new epoch");
     const lost = loss?.reason ?? behind;
     if (lost !== undefined) {
       logger.error({ loss: lost, epoch, head: loaded.head }, "journal is damaged and may have lost entries");
       onDamage({
         ...{ store: "journal", found: lost },
-        missing: "events may be missing: a new epoch has begun, and clients are told that there is a gap",
+        missing: "events may be missing: a new epoch has begun, and clients are told of a gap",
       });
     }
   }
@@ -82,18 +82,18 @@ export async function loadJournal({ path, limits, knownGaps, onDamage, logger }:
   return { db, ...loaded };
 }
 
-/** A start that does without some states is better than one that never ends for want of memory. */
+/** Logs that some states were not loaded. Starting without them is better than running out of memory. */
 export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): void {
   if (skipped === 0) return;
   logger.error(
     { skipped },
-    "the last values of some retained topics are too large to be loaded: they are not shown until they are published anew (see MAX_RETAINED_BYTES)",
+    "state of some retained topics exceeds the memory limit and is hidden until the topics are published again (see MAX_RETAINED_BYTES)",
   );
 }
 
 const WHAT = "the journal";
 
-/** Whether nothing but entries is lost, and newer ones are there: then the numbers around the knownGaps tell them. */
+/** Whether only entries are lost and newer entries exist. Then the counts around the gaps show which entries are missing. */
 async function concernsEntriesOnly({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
   const { gte, lt } = rowsOf("m");
   const [newest] = await db.keys({ gte, lt, reverse: true, limit: 1 }).all();
@@ -112,18 +112,19 @@ async function reportMissing(
   }: Pick<LoadOptions, "knownGaps" | "onDamage" | "logger"> & { isBounded: boolean },
 ): Promise<void> {
   const { missing } = await findMissing(db, channels.all());
-  for (const { channel, gap } of missing) knownGaps.note(channel, gap);
+  for (const { channel, gap } of missing) knownGaps.add(channel, gap);
   if (!isBounded) return;
-  const told = missing.map(
+  const descriptions = missing.map(
     ({ channel, gap, count }) => `${count} of ${channel || "no channel"} between ${gap.after} and ${gap.before}`,
   );
-  const summary = told.length === 0 ? "no event is missing" : `events are missing: ${told.slice(0, 10).join(", ")}`;
-  const rest = told.length > 10 ? `, and ${told.length - 10} more` : "";
-  logger.error({ loss: loss.reason, missing: told.length }, `journal is damaged: ${summary}${rest}`);
+  const { length } = descriptions;
+  const summary = length === 0 ? "no event is missing" : `events are missing: ${descriptions.slice(0, 10).join(", ")}`;
+  const rest = length > 10 ? `, and ${length - 10} more` : "";
+  logger.error({ loss: loss.reason, missing: length }, `journal is damaged: ${summary}${rest}`);
   onDamage({
     store: "journal",
     found: loss.reason,
-    missing: `${summary}${rest}; clients that ask for them are told of the gap`,
+    missing: `${summary}${rest}; clients that request them are told of the gap`,
   });
 }
 

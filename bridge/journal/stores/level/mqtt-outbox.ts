@@ -3,13 +3,14 @@ import type { Undelivered } from "../../journal.ts";
 import { partlyDeliveredKey, positionOfKey, undeliveredKey } from "./keys.ts";
 import { readPublications } from "./publications.ts";
 
-/** The publications of one write that MQTT subscribers are still to get. */
+/** The undelivered publications of one write. */
 interface Group {
-  /** The newest position of the write: the name of its row. */
+  /** The newest position of the write. It is in the key of the row. */
   readonly last: number;
-  readonly open: Set<number>;
+  /** The positions that are not delivered yet. */
+  readonly pending: Set<number>;
   readonly size: number;
-  /** How many were open when that was last written. */
+  /** The number of pending positions as stored. */
   storedPending: number;
 }
 
@@ -17,30 +18,35 @@ interface ReadableStore {
   read<Result>(read: (db: Database) => Promise<Result>): Promise<Result>;
 }
 
-/** Rows read at a time: one may be as large as a whole write. */
+/** The number of rows per read: one row may be as large as a whole write. */
 const ROWS_PER_READ = 4;
 
 /**
- * Remembers what is to be emitted. A write's publications are one row, which goes when the last of them was emitted;
- * which of them were is written only when there is time to. So a crash in between emits some of them again.
+ * Tracks which publications the MQTT subscribers have not received yet. The publications of one write are one row. The
+ * row is deleted once all of them are delivered. A partly delivered row is updated with a delay, so a crash meanwhile
+ * causes some publications to be delivered again.
  */
 export class MqttOutbox {
-  /** Of this run, in order of position; those before `#start` are through. */
+  /** The groups of this run, in order of position. Those before `#start` are delivered or given up. */
   #groups: Group[] = [];
   #start = 0;
-  /** Of earlier runs, as far as they were read. */
+  /** The groups of earlier runs that were read, by their newest position. */
   readonly #earlier = new Map<number, Group>();
-  readonly #earlierOf = new Map<number, Group>();
+  /** The same groups, by pending position. */
+  readonly #earlierByPosition = new Map<number, Group>();
   readonly #maxGroups: number;
 
   constructor(maxGroups: number) {
     this.#maxGroups = maxGroups;
   }
 
-  /** The publications of a write are durable. @returns false when older ones were given up, until the next start */
+  /**
+   * Adds the publications of a durable write.
+   * @returns false when the oldest group was given up because there are too many: it is delivered again after a restart
+   */
   add(last: number, positions: readonly number[]): boolean {
-    this.#groups.push({ last, open: new Set(positions), size: positions.length, storedPending: positions.length });
-    while (this.#start < this.#groups.length && this.#groups[this.#start]?.open.size === 0) this.#start++;
+    this.#groups.push({ last, pending: new Set(positions), size: positions.length, storedPending: positions.length });
+    while (this.#start < this.#groups.length && this.#groups[this.#start]?.pending.size === 0) this.#start++;
     const hasRoom = this.#groups.length - this.#start <= this.#maxGroups;
     if (!hasRoom) this.#start++;
     if (this.#start * 2 > this.#groups.length) {
@@ -50,28 +56,28 @@ export class MqttOutbox {
     return hasRoom;
   }
 
-  /** @returns whether there is something to write */
+  /** Notes a delivery, and deletes the row of the group if it was the last one. @returns whether the store must be written */
   delivered(position: number, set: WriteSet): boolean {
-    const group = this.#earlierOf.get(position) ?? this.#groupOf(position);
-    if (group?.open.delete(position) !== true) return false;
-    this.#earlierOf.delete(position);
-    if (group.open.size === 0) {
+    const group = this.#earlierByPosition.get(position) ?? this.#groupOf(position);
+    if (group?.pending.delete(position) !== true) return false;
+    this.#earlierByPosition.delete(position);
+    if (group.pending.size === 0) {
       set.del(undeliveredKey(group.last));
       if (group.storedPending !== group.size) set.del(partlyDeliveredKey(group.last));
     }
     return true;
   }
 
-  /** Writes what is still open of rows that are done in part. */
-  putOpen(set: WriteSet): void {
-    for (const group of this.#earlier.values()) putOpen(group, set);
+  /** Adds rows with the pending positions of partly delivered groups. */
+  putPending(set: WriteSet): void {
+    for (const group of this.#earlier.values()) putPending(group, set);
     for (let index = this.#start; index < this.#groups.length; index++) {
       const group = this.#groups[index];
-      if (group !== undefined) putOpen(group, set);
+      if (group !== undefined) putPending(group, set);
     }
   }
 
-  /** What earlier runs left, up to and with a position, in order. */
+  /** The publications that earlier runs did not deliver, in order, up to and including the position `until`. */
   async *undelivered(store: ReadableStore, until: number): AsyncGenerator<Undelivered> {
     let after = 0;
     for (;;) {
@@ -81,25 +87,24 @@ export class MqttOutbox {
         after = positionOfKey(key);
         const group = this.#earlier.get(after);
         const publications = readPublications(bytes);
-        const open = group?.open ?? (await this.#register(store, after, publications));
-        for (const publication of publications) if (open.has(publication.position)) yield publication;
+        const pending = group?.pending ?? (await this.#addEarlier(store, after, publications));
+        for (const publication of publications) if (pending.has(publication.position)) yield publication;
       }
       if (rows.length < ROWS_PER_READ) return;
     }
   }
 
-  async #register(store: ReadableStore, last: number, publications: readonly Undelivered[]): Promise<Set<number>> {
+  async #addEarlier(store: ReadableStore, last: number, publications: readonly Undelivered[]): Promise<Set<number>> {
     const row = await store.read((db) => db.get(partlyDeliveredKey(last)));
     const positions: number[] = row === undefined ? publications.map(({ position }) => position) : JSON.parse(row);
-    const open = new Set(positions);
-    const group: Group = { last, open, size: publications.length, storedPending: open.size };
+    const pending = new Set(positions);
+    const group: Group = { last, pending, size: publications.length, storedPending: pending.size };
     this.#earlier.set(last, group);
-    for (const position of open) this.#earlierOf.set(position, group);
-    return open;
+    for (const position of pending) this.#earlierByPosition.set(position, group);
+    return pending;
   }
 
   #groupOf(position: number): Group | undefined {
-    // Nearly always one of the oldest few that are open.
     let low = this.#start;
     let high = this.#groups.length - 1;
     while (low < high) {
@@ -111,8 +116,8 @@ export class MqttOutbox {
   }
 }
 
-function putOpen(group: Group, set: WriteSet): void {
-  if (group.open.size === 0 || group.open.size === group.storedPending) return;
-  group.storedPending = group.open.size;
-  set.put(partlyDeliveredKey(group.last), JSON.stringify([...group.open]));
+function putPending(group: Group, set: WriteSet): void {
+  if (group.pending.size === 0 || group.pending.size === group.storedPending) return;
+  group.storedPending = group.pending.size;
+  set.put(partlyDeliveredKey(group.last), JSON.stringify([...group.pending]));
 }

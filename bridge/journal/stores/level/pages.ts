@@ -9,7 +9,7 @@ import { chunkKey, positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
 import type { RecentEntries } from "./recent-entries.ts";
 
-/** What a reader wants. */
+/** A request for a page, with defaults and limits applied. */
 export interface PageRequest {
   logs: readonly ChannelLog[];
   after: number;
@@ -18,9 +18,9 @@ export interface PageRequest {
   maxBytes: number;
 }
 
-/** Spans of one channel that are read at once. */
+/** Spans of one channel per read. */
 const SPANS_PER_READ = 128;
-/** Chunks that are read at once when they lie apart. */
+/** Chunks per read, when they are not consecutive. */
 const CHUNKS_PER_READ = 40;
 
 /** Collects the entries of a page. */
@@ -34,14 +34,14 @@ class Page {
     this.#request = request;
   }
 
-  /** The position above which entries of a list of channels are wanted. */
+  /** For a list of channels: only entries above this position belong to the page. */
   readonly floorOf = (channels: readonly string[]): number => {
     let floor = Number.POSITIVE_INFINITY;
     for (const log of this.#request.logs) if (log.floor < floor && channels.includes(log.name)) floor = log.floor;
     return Math.max(floor, this.#request.after);
   };
 
-  /** Adds an entry; false when the page ends before it. */
+  /** Adds an entry. @returns false when the page ends before the entry */
   readonly take = (entry: Entry): boolean => {
     if (entry.position > this.#request.until) return false;
     const chars = this.#chars + entry.body.length;
@@ -53,10 +53,11 @@ class Page {
     return true;
   };
 
-  readonly takeIfWanted = (entry: Entry): boolean =>
+  /** Adds an entry if it belongs to a requested channel. @returns false when the page ends before the entry */
+  readonly takeIfRequested = (entry: Entry): boolean =>
     entry.position > this.floorOf(entry.channels) ? this.take(entry) : true;
 
-  /** The page, when nothing is left to add up to its end. @param end default: `until` */
+  /** Returns the page, once all entries up to `end` were added. @param end default: `until` */
   finish(end = this.#request.until): ReplayPage {
     const { after, until } = this.#request;
     const next = this.#isFull ? (this.#entries.at(-1)?.position ?? after) : end;
@@ -64,29 +65,29 @@ class Page {
   }
 }
 
-/** Reads the newest entries from memory. */
+/** Reads a page from the recent entries in memory. */
 export function recentPage(recentEntries: RecentEntries, request: PageRequest): ReplayPage {
   const page = new Page(request);
-  recentEntries.read(request.after, request.until, page.takeIfWanted);
+  recentEntries.read(request.after, request.until, page.takeIfRequested);
   return page.finish();
 }
 
 /**
- * Reads the chunks one after the other: for a channel that carries nearly everything. Neighbours must meet; where they do
- * not, and entries are missing, the page ends before the hole, or goes on behind one that it begins with.
+ * Reads all chunks one after the other. It is the fast way for a channel that carries nearly all entries. If entries are
+ * missing between two chunks, the page ends before the gap. If the page begins with the gap, it continues after the gap.
  */
 export async function scanPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
   const highWaterMarkBytes = Math.min(request.maxBytes, request.maxEvents * 512);
   const iterator = db.iterator({ gte: chunkKey(request.after + 1), lt: rowsOf("m").lt, highWaterMarkBytes });
   let readTo = request.after;
-  /** Whether the page may go on at the position that follows those which were read. */
-  const meets = async (position: number) => {
+  /** Adds the gaps before `position`, the next position that was found. @returns whether the page may continue there */
+  const mayContinueAt = async (position: number) => {
     if (position <= readTo + 1) return true;
     let missing = false;
     for (const log of request.logs) {
       if (!(await isMissing(db, log, { after: readTo, before: position }))) continue;
-      knownGaps.note(log.name, { after: Math.max(readTo, log.floor), before: position });
+      knownGaps.add(log.name, { after: Math.max(readTo, log.floor), before: position });
       missing = true;
     }
     return !missing || readTo === request.after;
@@ -94,12 +95,12 @@ export async function scanPage(db: Database, request: PageRequest, knownGaps: Kn
   try {
     for (;;) {
       const rows = await iterator.nextv(Math.min(request.maxEvents, 1_000));
-      if (rows.length === 0) return (await meets(request.until + 1)) ? page.finish() : page.finish(readTo);
+      if (rows.length === 0) return (await mayContinueAt(request.until + 1)) ? page.finish() : page.finish(readTo);
       for (const [key, text] of rows) {
         const last = positionOfKey(key);
         const chunk = parseChunk(last, text);
         if (chunk === undefined) continue;
-        if (chunk.first > readTo + 1 && !(await meets(Math.min(chunk.first, request.until + 1))))
+        if (chunk.first > readTo + 1 && !(await mayContinueAt(Math.min(chunk.first, request.until + 1))))
           return page.finish(readTo);
         if (!readChunk(chunk, page.floorOf, page.take) || last >= request.until) return page.finish();
         readTo = last;
@@ -110,18 +111,18 @@ export async function scanPage(db: Database, request: PageRequest, knownGaps: Kn
   }
 }
 
-/** Reads the chunks that the spans of the channels name, and no others. KnownGaps are met as in {@link scanPage}. */
+/** Reads only the chunks that the spans of the channels name. Handles gaps like {@link scanPage}. */
 export async function gatherPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);
-  // Before the snapshot, which may have more entries than these, but no fewer.
+  // Read before the snapshot: the snapshot then has at least these entries.
   const totals = new Map(request.logs.map((log) => [log.name, log.total]));
-  // Between the two reads retention may remove what the first one named.
+  // Without a snapshot, retention could delete a chunk after its span was read.
   const snapshot = db.snapshot();
-  const place: Place = { db, snapshot, request, totals, knownGaps };
+  const source: Source = { db, snapshot, request, totals, knownGaps };
   try {
     for (let after = request.after; ; ) {
       const from = after;
-      const found = await Promise.all(request.logs.map((log) => chunksOf(place, log, from)));
+      const found = await Promise.all(request.logs.map((log) => chunksOf(source, log, from)));
       after = Math.min(...found.map(({ readTo }) => readTo));
       const reached = after;
       const named = new Map<number, SpanOf>();
@@ -130,7 +131,7 @@ export async function gatherPage(db: Database, request: PageRequest, knownGaps: 
       for (let at = 0; at < spans.length; at += CHUNKS_PER_READ) {
         const some = spans.slice(at, at + CHUNKS_PER_READ);
         const texts = await readRows(
-          place,
+          source,
           some.map(({ last }) => chunkKey(last)),
         );
         const chunks = texts.map((text, index) =>
@@ -143,28 +144,28 @@ export async function gatherPage(db: Database, request: PageRequest, knownGaps: 
             continue;
           }
           const { first = 0 } = some[index] ?? {};
-          // A damaged block takes neighbours with it: they are one hole.
+          // A damaged block of LevelDB contains several neighbouring chunks: they are one gap.
           while (index + 1 < some.length && chunks[index + 1] === undefined) index++;
           const { last = 0 } = some[index] ?? {};
           for (const { name, spans: own } of found)
             if (own.some((span) => span.last >= first && span.last <= last))
-              knownGaps.note(name, { after: first - 1, before: last + 1 });
+              knownGaps.add(name, { after: first - 1, before: last + 1 });
           if (first - 1 > request.after) return page.finish(Math.min(first - 1, request.until));
         }
       }
       if (after === Number.POSITIVE_INFINITY) return page.finish();
-      if (found.some(({ hole }) => hole === reached)) return page.finish(reached);
+      if (found.some(({ gapAfter }) => gapAfter === reached)) return page.finish(reached);
     }
   } finally {
     await snapshot.close();
   }
 }
 
-interface Place {
+interface Source {
   db: Database;
   snapshot: ReturnType<Database["snapshot"]>;
   request: PageRequest;
-  /** Entries that each channel ever had. */
+  /** The number of entries that were ever appended to each channel. */
   totals: ReadonlyMap<string, number>;
   knownGaps: KnownGaps;
 }
@@ -172,15 +173,15 @@ interface Place {
 interface FoundChunks {
   name: string;
   spans: SpanOf[];
-  /** Infinity when there are no more. */
+  /** All spans of the channel up to this position were read. Infinity when there are no more. */
   readTo: number;
-  /** Entries are missing behind this position, which is above where the page begins: it ends there. */
-  hole: number | undefined;
+  /** The page must end at this position, because entries after it are missing. */
+  gapAfter: number | undefined;
 }
 
-/** The next chunks of a channel, enough of them to fill a page, and how far that is. */
-async function chunksOf(place: Place, log: ChannelLog, after: number): Promise<FoundChunks> {
-  const { db, snapshot, request, totals, knownGaps } = place;
+/** Reads the next spans of a channel, enough to fill a page. */
+async function chunksOf(source: Source, log: ChannelLog, after: number): Promise<FoundChunks> {
+  const { db, snapshot, request, totals, knownGaps } = source;
   const { name, floor, dropped } = log;
   const { until, maxEvents } = request;
   let readTo = Math.max(after, floor);
@@ -190,36 +191,40 @@ async function chunksOf(place: Place, log: ChannelLog, after: number): Promise<F
   const rows = await iterator.nextv(size).finally(() => iterator.close());
   const spans: SpanOf[] = [];
   let counted: number | undefined;
-  /** Whether the page may go on with what the channel had after so many entries. */
-  const meets = async (position: number, count: number) => {
+  /**
+   * Adds the gap before `position`, if any.
+   * @param count the number of entries that were ever appended to the channel before `position`
+   * @returns whether the page may continue there
+   */
+  const mayContinueAt = async (position: number, count: number) => {
     counted ??= await countUpTo(db, { name, floor, dropped }, readTo, snapshot);
     if (counted >= count) return true;
-    knownGaps.note(name, { after: readTo, before: position });
+    knownGaps.add(name, { after: readTo, before: position });
     return (spans.at(-1)?.last ?? after) === request.after;
   };
   let events = 0;
   for (const [key, value] of rows) {
     const span = readSpan(name, key, value);
-    // A chunk that begins where reading began follows whatever it was that was read.
+    // A chunk that begins directly after the cursor leaves no gap.
     const isNext = spans.length === 0 && span.first <= readTo + 1;
-    if (!isNext && !(await meets(Math.min(span.first, until + 1), span.before)))
-      return { name, spans, readTo: spans.at(-1)?.last ?? after, hole: spans.at(-1)?.last ?? after };
+    if (!isNext && !(await mayContinueAt(Math.min(span.first, until + 1), span.before)))
+      return { name, spans, readTo: spans.at(-1)?.last ?? after, gapAfter: spans.at(-1)?.last ?? after };
     spans.push(span);
     counted = span.until;
     readTo = span.last;
-    if (span.last >= until) return { name, spans, readTo: Number.POSITIVE_INFINITY, hole: undefined };
-    events += countBits(span.bits);
-    // One more than the page takes, as the first of these chunks may have been read in part.
-    if (events > maxEvents) return { name, spans, readTo, hole: undefined };
+    if (span.last >= until) return { name, spans, readTo: Number.POSITIVE_INFINITY, gapAfter: undefined };
+    events += countBits(span.mask);
+    // One entry more than the page holds: part of the first chunk may be below the cursor.
+    if (events > maxEvents) return { name, spans, readTo, gapAfter: undefined };
   }
-  if (rows.length > 0) return { name, spans, readTo, hole: undefined };
-  return (await meets(until + 1, totals.get(name) ?? 0))
-    ? { name, spans, readTo: Number.POSITIVE_INFINITY, hole: undefined }
-    : { name, spans, readTo: after, hole: after };
+  if (rows.length > 0) return { name, spans, readTo, gapAfter: undefined };
+  return (await mayContinueAt(until + 1, totals.get(name) ?? 0))
+    ? { name, spans, readTo: Number.POSITIVE_INFINITY, gapAfter: undefined }
+    : { name, spans, readTo: after, gapAfter: after };
 }
 
-/** One unreadable row must not keep the others from being read. */
-async function readRows({ db, snapshot }: Place, keys: string[]): Promise<(string | undefined)[]> {
+/** Reads rows. A damaged row is undefined and does not affect the others. */
+async function readRows({ db, snapshot }: Source, keys: string[]): Promise<(string | undefined)[]> {
   try {
     return await db.getMany(keys, { snapshot });
   } catch (error) {

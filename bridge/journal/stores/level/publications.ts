@@ -3,7 +3,7 @@ import type { JournalMessage, Undelivered } from "../../journal.ts";
 type Publication = NonNullable<JournalMessage["publish"]>;
 
 /**
- * The publications of one write, in one row: payloads are bytes and must stay what they were.
+ * The row with the publications of one write. The format is binary because payloads are arbitrary bytes.
  *
  * ```
  * first position: float64, then for each publication
@@ -24,7 +24,7 @@ export class PublicationsBuilder {
     this.positions.push(position);
     this.#topics.push(topic);
     this.#publications.push(publication);
-    // UTF-8 takes at most three bytes a UTF-16 unit: cheaper to reserve than to measure.
+    // UTF-8 needs at most three bytes for a UTF-16 unit. Reserving them is cheaper than measuring the text.
     this.#bytes += FRAME_BYTES + topic.length * 3 + publication.payload.byteLength;
   }
 

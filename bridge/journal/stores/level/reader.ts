@@ -8,10 +8,10 @@ import type { RecentEntries } from "./recent-entries.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
-/** Entries served from memory before other work gets its turn: a reader of page after page would never yield. */
+/** Entries served from memory per turn of the event loop: a reader of page after page would never yield otherwise. */
 const SERVED_PER_TURN = 2_000;
 
-/** Reads pages of channels, each from where that costs least. */
+/** Reads pages of channels from memory or from the store. */
 export class Reader {
   readonly #channels: ChannelLogs;
   readonly #store: Store;
@@ -31,7 +31,7 @@ export class Reader {
     const { channels, after } = request;
     const until = Math.min(request.until ?? head, head);
     const logs = channels.map((name) => this.#channels.get(name)).filter((log) => log !== undefined);
-    // Nothing of the channels is below the lowest of their floors.
+    // The channels have no entries below the lowest of their floors.
     const from = Math.max(after, Math.min(...logs.map((log) => log.floor)));
     if (from >= until) return this.#withGap({ entries: [], next: Math.max(after, until), done: true }, request);
     const page = await this.#read({
@@ -55,21 +55,21 @@ export class Reader {
       return page;
     }
     const dashboard = request.logs.find((log) => log.name === DASHBOARD);
-    // Below the floor of the dashboard only what quieter channels kept is left, far apart.
+    // The dashboard channel carries nearly all events. Below its floor only a few entries of quieter channels remain.
     const scan = dashboard !== undefined && (request.logs.length === 1 || request.after >= dashboard.floor);
     return await this.#store.read((db) =>
       scan ? scanPage(db, request, this.#knownGaps) : gatherPage(db, request, this.#knownGaps),
     );
   }
 
-  /** Looked up after reading: retention may have gone on meanwhile. */
+  /** Adds the gap to the page. It is determined after reading, because retention may remove entries meanwhile. */
   #withGap(page: ReplayPage, { channels, after }: ReplayRequest): ReplayPage {
     let floor = 0;
     for (const name of channels) floor = Math.max(floor, this.#channels.floorOf(name));
     if (floor > after) return { ...page, gap: { after, before: floor + 1 } };
     for (const name of channels) {
-      const hole = this.#knownGaps.next(name, after);
-      if (hole !== undefined && hole.after <= after) return { ...page, gap: { after, before: hole.before } };
+      const gap = this.#knownGaps.next(name, after);
+      if (gap !== undefined && gap.after <= after) return { ...page, gap: { after, before: gap.before } };
     }
     return page;
   }

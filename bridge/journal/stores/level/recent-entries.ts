@@ -1,16 +1,16 @@
 import type { Entry } from "../../journal.ts";
 
-/** What an entry costs beside its body, roughly. */
+/** The approximate memory of an entry besides its body, in characters. */
 const ENTRY_CHARS = 200;
 
 /**
- * The newest entries, in memory. A client that is a little behind - it lagged, or its link dropped for a moment - is
- * served from here: without reading, and with the very objects that followers were given.
+ * The newest entries, in memory. They serve clients that lag a little or were disconnected for a moment, without reading
+ * the store and with the same objects that followers received.
  */
 export class RecentEntries {
   readonly #maxChars: number;
   #entries: Entry[] = [];
-  /** Entries before this index were given up; they leave the array when they are half of it. */
+  /** Entries before this index are evicted. They are removed from the array once they are half of it. */
   #start = 0;
   #chars = 0;
 
@@ -18,7 +18,7 @@ export class RecentEntries {
     this.#maxChars = maxChars;
   }
 
-  /** Consecutive to those before. */
+  /** Adds entries that directly follow the previous ones. */
   push(entries: readonly Entry[]): void {
     for (const entry of entries) {
       this.#entries.push(entry);
@@ -34,13 +34,13 @@ export class RecentEntries {
     }
   }
 
-  /** True when every entry above the position is here. */
+  /** Whether every entry above the position is in memory. */
   reaches(after: number): boolean {
     const first = this.#entries[this.#start]?.position;
     return first !== undefined && first <= after + 1;
   }
 
-  /** Hands out what is above `after`, up to `until`, until `take` returns false. */
+  /** Passes the entries above `after`, up to and including `until`, to `take` until `take` returns false. */
   read(after: number, until: number, take: (entry: Entry) => boolean): void {
     const first = this.#entries[0]?.position ?? 0;
     for (let index = Math.max(this.#start, after + 1 - first); index < this.#entries.length; index++) {

@@ -4,15 +4,15 @@ export interface SessionLimits {
 }
 
 /**
- * Sessions by sender, bounded. A sender with too many loses those least recently used; with too many of all, whoever has
- * the most does, and of several who has had as many for the longest. So a sender that names session after session harms
- * itself alone: among n senders each keeps `maxSessions / n`, whatever the others do.
+ * A bounded table of sessions by sender. A sender with too many sessions loses its least recently used ones. When the
+ * table is full, the sender with the most sessions loses one; among equals, the sender that reached the number first. So
+ * a sender that uses many sessions evicts only its own: with n senders, each can keep `maxSessions / n` sessions.
  */
 export class SessionTable<Session> {
   readonly #limits: SessionLimits;
-  /** Of each sender the least recently used first. */
+  /** Sessions by sender and name. The least recently used session of a sender comes first. */
   readonly #senders = new Map<string, Map<string, Session>>();
-  /** Senders by how many sessions they have; of those with as many, who has had them for the longest first. */
+  /** Senders by their number of sessions. The sender that reached the number first comes first. */
   readonly #bySize: Set<string>[] = [];
   #size = 0;
   #isTrimmed = true;
@@ -25,7 +25,7 @@ export class SessionTable<Session> {
     return this.#senders.get(sender)?.get(name);
   }
 
-  /** Makes the session its sender's most recently used one. */
+  /** Adds the session, or makes it the most recently used one of its sender. */
   keep(sender: string, name: string, session: Session): void {
     let sessions = this.#senders.get(sender);
     if (sessions === undefined) {
@@ -39,17 +39,17 @@ export class SessionTable<Session> {
     this.#isTrimmed = false;
   }
 
-  /** @returns what was too much and is forgotten */
+  /** Removes the sessions that exceed the limits. @returns the removed sessions */
   trim(): readonly Session[] {
-    if (this.#isTrimmed) return NOTHING;
+    if (this.#isTrimmed) return NO_SESSIONS;
     this.#isTrimmed = true;
     const { maxSessions, maxSessionsPerSender } = this.#limits;
-    const forgotten: Session[] = [];
+    const evicted: Session[] = [];
     for (;;) {
       const [sender, size] = this.#largest();
       const excess = Math.max(size - maxSessionsPerSender, this.#size > maxSessions ? 1 : 0);
-      if (excess <= 0) return forgotten;
-      this.#forgetOldest(sender, excess, forgotten);
+      if (excess <= 0) return evicted;
+      this.#evictOldest(sender, excess, evicted);
     }
   }
 
@@ -58,12 +58,12 @@ export class SessionTable<Session> {
     if (sessions?.delete(name)) this.#resized(sender, sessions.size + 1, sessions.size);
   }
 
-  #forgetOldest(sender: string, count: number, forgotten: Session[]): void {
+  #evictOldest(sender: string, count: number, evicted: Session[]): void {
     const sessions = this.#senders.get(sender) ?? new Map<string, Session>();
     const before = sessions.size;
     for (const [name, session] of sessions) {
       if (sessions.size === before - count) break;
-      forgotten.push(session);
+      evicted.push(session);
       sessions.delete(name);
     }
     this.#resized(sender, before, sessions.size);
@@ -90,4 +90,4 @@ export class SessionTable<Session> {
   }
 }
 
-const NOTHING: readonly never[] = [];
+const NO_SESSIONS: readonly never[] = [];

@@ -4,13 +4,13 @@ import { rowsOf, stateKey } from "./keys.ts";
 
 type StateHeader = [position: number, acceptedAt: number, camera: string | 0, channels: readonly string[]];
 
-/** What one write does to the state: the new value of each topic, undefined for none. */
+/** The changes of state by one write: the new value of each topic, or undefined when the state is cleared. */
 export type StateChanges = Map<string, StateEntry | undefined>;
 
-/** The last value of each retained topic, in memory and in the store. It outlives the retention of its entry. */
+/** The newest value of each retained topic, in memory and in the store. It outlives the retention of its entry. */
 export class StateTable {
   readonly #topics = new Map<string, StateEntry>();
-  /** The topics of each channel, those that changed last at the end. */
+  /** The topics of each channel, in the order of their last change. */
   readonly #channels = new Map<string, Map<string, StateEntry>>();
   readonly #maxTopics: number;
   readonly #maxLoadedChars: number;
@@ -22,7 +22,7 @@ export class StateTable {
     this.#maxLoadedChars = maxLoadedStateChars;
   }
 
-  /** Topics whose last value was not loaded: it stays in the store and is not shown until the topic is published anew. */
+  /** The number of topics whose value was not loaded. It stays in the store, hidden until the topic is published again. */
   get skipped(): number {
     return this.#skipped;
   }
@@ -40,12 +40,12 @@ export class StateTable {
     return [...(this.#channels.get(channel)?.values() ?? [])];
   }
 
-  /** Notes what an entry changes; false when there is no room for one topic more. */
+  /** Adds the change by an entry to `changes`. @returns false when the table is full */
   note(entry: Entry, changes: StateChanges): boolean {
     const { topic } = entry;
     if (entry.state === "set" && !changes.has(topic) && !this.#topics.has(topic) && !this.#hasRoom(changes))
       return false;
-    // Moved to the end, so that the changes are in order of position.
+    // Deleted first, so that the changes stay in order of position.
     changes.delete(topic);
     changes.set(topic, entry.state === "set" ? stateOf(entry) : undefined);
     return true;
@@ -58,7 +58,7 @@ export class StateTable {
     }
   }
 
-  /** The changes are durable. */
+  /** Applies changes that have become durable. */
   apply(changes: StateChanges): void {
     for (const [topic, entry] of changes) {
       const before = this.#topics.get(topic);
@@ -67,7 +67,7 @@ export class StateTable {
     }
   }
 
-  /** The row of a topic as memory has it, for a store that is in doubt; undefined when there is none. */
+  /** The correct row of a topic, to restore it after a failed write; undefined when the store must have none. */
   row(key: string): string | undefined {
     const entry = this.#topics.get(key.slice(1));
     return entry === undefined ? undefined : stateRow(entry);
@@ -86,7 +86,7 @@ export class StateTable {
     for (const entry of entries) this.#add(entry);
   }
 
-  /** Whether one more value is to be loaded; that it fits is noted. A start must not need more memory than there is. */
+  /** Whether the value fits into the memory limit of start-up. If so, its size is counted; if not, it is skipped. */
   fits(value: { length: number }): boolean {
     if (this.#loadedChars + value.length > this.#maxLoadedChars) {
       this.#skipped++;

@@ -8,14 +8,14 @@ import { StateTable } from "./state-table.ts";
 export interface JournalReport {
   epoch: string;
   entries: number;
-  /** Retained topics. */
+  /** The number of retained topics. */
   states: number;
   missing: readonly MissingEntries[];
 }
 
 /**
- * Reads the whole of a journal that no process has open, and repairs nothing.
- * @throws what LevelDB says, or what a damaged row leads to
+ * Reads a whole journal without repairing it. No process may have the journal open.
+ * @throws {Error} LevelDB cannot read it, or a row is damaged
  */
 export async function verifyJournal(path: string): Promise<JournalReport> {
   const db = await reopenDatabase(path);
@@ -24,7 +24,7 @@ export async function verifyJournal(path: string): Promise<JournalReport> {
     if (row === undefined) throw new Error("it has no epoch: its first rows are missing");
     const channels = new ChannelLogs(JSON.parse(row), DEFAULT_JOURNAL_LIMITS.maxChannels);
     await channels.load(db);
-    // All of them, however large.
+    // Loads all states, however large.
     const states = new StateTable({ ...DEFAULT_JOURNAL_LIMITS, maxLoadedStateChars: Number.POSITIVE_INFINITY });
     await states.load(db);
     return { epoch: channels.epoch, states: states.size, ...(await findMissing(db, channels.all())) };
