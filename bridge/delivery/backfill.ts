@@ -1,27 +1,37 @@
 import type { Logger } from "pino";
 import { CloseCode } from "../../contract/codes.ts";
 import { StoreUnavailableError } from "../../platform/errors.ts";
-import type { FanOut } from "./fan-out.ts";
-import type { Page, PageCache, PageRequest } from "./page-cache.ts";
-import type { Subscriber } from "./subscriber.ts";
+import type { FrameSink } from "./frame-sink.ts";
+import type { EntriesRequest, Page, PageCache, PageRequest } from "./page-cache.ts";
 
-/** Pages that are read from the disk at one time. */
+/** Pages read from the store at one time. */
 const MAX_READS = 8;
-/** How long feeds wait before a store that was away is read again, milliseconds. */
-const AWAY_RETRY_MS = 500;
-/** How long feeds are served before others have a turn: live delivery, ingest, everything else, milliseconds. */
+/** How long readers wait before an unavailable store is read again, milliseconds. */
+const RETRY_MS = 500;
+/** How long readers are served before live delivery, ingest and everything else get their turn, milliseconds. */
 const TURN_MS = 4;
 
-/** A page that is being read, and who waits for it. */
-export interface Reading {
-  request: PageRequest;
-  waiting: Subscriber[];
-  /** Set when it is there. `failed`: the store did not give it. */
-  result: { page: Page } | "failed" | "away" | undefined;
+/** A subscriber behind the live edge, as {@link Backfill} sees it. */
+export interface BackfillReader {
+  readonly sink: Pick<FrameSink, "id" | "open" | "blocked" | "write" | "close">;
+  /** The page that it needs next; undefined when it has reached the live edge and has joined live delivery. */
+  nextRequest(): PageRequest | undefined;
+  /**
+   * Accepts the page of its last request, whose frames were written unless something was lost.
+   * @returns whether it needs another page
+   */
+  received(page: Page): boolean;
+}
+
+/** A page that is being read. */
+interface Reading {
+  waiting: BackfillReader[];
+  /** Undefined while it is being read. */
+  result: { page: Page } | "failed" | "unavailable" | undefined;
 }
 
 export interface BackfillStats {
-  /** Feeds that wait for their turn or for a page. */
+  /** Readers that wait for their turn or for a page. */
   waiting: number;
   reading: number;
   pages: number;
@@ -29,67 +39,64 @@ export interface BackfillStats {
 }
 
 /**
- * Brings feeds from where they are to the live edge: a page each, in turn, as their sockets take it. However many there
- * are, a few pages are read at a time, a turn is short, and what is read for one is read for all who stand at its place.
+ * Brings readers from their cursor to the live edge, page by page, at the speed of their sockets. However many readers
+ * there are, only a few pages are read at a time, a turn is short, and readers at the same place share one page.
  */
 export class Backfill {
-  readonly #fanOut: FanOut;
   readonly #pages: PageCache;
   readonly #waitsForStore: boolean;
   readonly #logger: Logger;
-  /** In order of their turn. */
-  readonly #ready = new Set<Subscriber>();
-  /** Those that need the disk while as much is being read as may be. */
-  readonly #queued = new Set<Subscriber>();
+  /** Readers to serve, in order. */
+  readonly #ready = new Set<BackfillReader>();
+  /** Readers that need the store while {@link MAX_READS} pages are being read. */
+  readonly #queued = new Set<BackfillReader>();
+  /** The page that each waiting reader waits for. */
+  readonly #readings = new Map<BackfillReader, Reading>();
+  /** Pages being read that others may wait for too, by the key of the request. */
   readonly #shared = new Map<string, Reading>();
-  readonly #read: Reading[] = [];
-  /** Those that wait until the store can be read again. */
-  readonly #away = new Set<Subscriber>();
-  #awayTimer: NodeJS.Timeout | undefined;
+  /** Pages that were read, and are handed out next. */
+  readonly #finished: Reading[] = [];
+  /** Readers that wait until the store can be read again. */
+  readonly #retrying = new Set<BackfillReader>();
+  #retryTimer: NodeJS.Timeout | undefined;
   #reads = 0;
   #turn: NodeJS.Immediate | undefined;
   #stopped = false;
   #stats = { pages: 0, events: 0 };
 
-  /** @param options.waitsForStore a store that is unavailable comes back: feeds wait for it, and are not closed */
-  constructor(
-    fanOut: FanOut,
-    pageCache: PageCache,
-    { waitsForStore, logger }: { waitsForStore: boolean; logger: Logger },
-  ) {
-    this.#fanOut = fanOut;
+  /** @param options.waitsForStore whether readers wait for a store that is unavailable, or are disconnected */
+  constructor(pageCache: PageCache, { waitsForStore, logger }: { waitsForStore: boolean; logger: Logger }) {
     this.#pages = pageCache;
     this.#waitsForStore = waitsForStore;
     this.#logger = logger;
   }
 
-  /** Serves the feed until it is live. One whose socket is full is served again when it says that it has drained. */
-  add(subscriber: Subscriber): void {
-    if (subscriber.reading !== undefined || this.#queued.has(subscriber) || this.#stopped) return;
-    this.#ready.add(subscriber);
+  /** Serves the reader until it is live. When its socket is full, serving stops: call again when the socket has drained. */
+  add(reader: BackfillReader): void {
+    if (this.#readings.has(reader) || this.#queued.has(reader) || this.#stopped) return;
+    this.#ready.add(reader);
     this.#schedule();
   }
 
-  /** The feed is closed, or about to want something else. */
-  remove(subscriber: Subscriber): void {
-    this.#ready.delete(subscriber);
-    this.#queued.delete(subscriber);
-    this.#away.delete(subscriber);
-    subscriber.reading = undefined;
+  /** Stops serving the reader: it is closed, or its request is about to change. */
+  remove(reader: BackfillReader): void {
+    this.#ready.delete(reader);
+    this.#queued.delete(reader);
+    this.#retrying.delete(reader);
+    this.#readings.delete(reader);
   }
 
-  /** What is being read is of no use to those who come from now on. */
+  /** Keeps pages that are being read now from readers that ask from now on: the journal has changed. */
   reset(): void {
     this.#shared.clear();
   }
 
   stats(): BackfillStats {
-    const arriving = this.#read.reduce((sum, { waiting }) => sum + waiting.length, 0);
-    const waiting = this.#ready.size + this.#queued.size + this.#away.size + arriving;
+    const waiting = this.#ready.size + this.#queued.size + this.#retrying.size + this.#readings.size;
     return { waiting, reading: this.#reads, ...this.#stats };
   }
 
-  /** True when nobody is being served: what was kept for them may be forgotten. */
+  /** Whether no reader is being served, so that pages cached for readers at the same place can be evicted. */
   get idle(): boolean {
     return this.#ready.size === 0 && this.#queued.size === 0 && this.#reads === 0;
   }
@@ -99,8 +106,8 @@ export class Backfill {
     clearImmediate(this.#turn);
     this.#ready.clear();
     this.#queued.clear();
-    this.#away.clear();
-    clearTimeout(this.#awayTimer);
+    this.#retrying.clear();
+    clearTimeout(this.#retryTimer);
   }
 
   #schedule(): void {
@@ -108,14 +115,14 @@ export class Backfill {
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined;
       this.#serve(performance.now() + TURN_MS);
-      if (this.#ready.size > 0 || this.#read.length > 0) this.#schedule();
+      if (this.#ready.size > 0 || this.#finished.length > 0) this.#schedule();
     });
   }
 
   #serve(deadline: number): void {
-    for (let reading = this.#read[0]; reading !== undefined; reading = this.#read[0]) {
+    for (let reading = this.#finished[0]; reading !== undefined; reading = this.#finished[0]) {
       if (!this.#handOut(reading, deadline)) return;
-      this.#read.shift();
+      this.#finished.shift();
       this.#reads--;
       const [next] = this.#queued;
       if (next !== undefined) {
@@ -123,84 +130,80 @@ export class Backfill {
         this.#ready.add(next);
       }
     }
-    // A feed that is put back while this runs has its next turn in it too, after all others.
-    for (const subscriber of this.#ready) {
-      this.#ready.delete(subscriber);
-      this.#serveOne(subscriber, undefined);
+    // A reader that is added again while this loop runs is served again in it, after all others.
+    for (const reader of this.#ready) {
+      this.#ready.delete(reader);
+      this.#serveOne(reader, undefined);
       if (performance.now() > deadline) return;
     }
   }
 
-  /** @returns whether all who waited have been served */
-  #handOut({ waiting, request, result }: Reading, deadline: number): boolean {
-    for (let subscriber = waiting.pop(); subscriber !== undefined; subscriber = waiting.pop()) {
-      if (subscriber.reading?.request === request) {
-        subscriber.reading = undefined;
-        if (result === "away") this.#wait(subscriber);
+  /** @returns whether every waiting reader was served */
+  #handOut(reading: Reading, deadline: number): boolean {
+    const { waiting, result } = reading;
+    for (let reader = waiting.pop(); reader !== undefined; reader = waiting.pop()) {
+      // A reader that was removed, and perhaps added again, does not wait for this page any more.
+      if (this.#readings.get(reader) === reading) {
+        this.#readings.delete(reader);
+        if (result === "unavailable") this.#retryLater(reader);
         else if (result === undefined || result === "failed")
-          subscriber.connection.close(CloseCode.internal, "the store cannot be read now");
-        else this.#serveOne(subscriber, result.page);
+          reader.sink.close(CloseCode.internal, "the event store cannot be read");
+        else this.#serveOne(reader, result.page);
       }
       if (performance.now() > deadline) return waiting.length === 0;
     }
     return true;
   }
 
-  #wait(subscriber: Subscriber): void {
+  #retryLater(reader: BackfillReader): void {
     if (this.#stopped) return;
-    this.#away.add(subscriber);
-    this.#awayTimer ??= setTimeout(() => {
-      this.#awayTimer = undefined;
-      const subscribers = [...this.#away];
-      this.#away.clear();
-      for (const one of subscribers) this.add(one);
-    }, AWAY_RETRY_MS);
+    this.#retrying.add(reader);
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = undefined;
+      const readers = [...this.#retrying];
+      this.#retrying.clear();
+      for (const one of readers) this.add(one);
+    }, RETRY_MS);
   }
 
-  /** A fault of one feed is not to end the turn of the others. */
-  #serveOne(subscriber: Subscriber, page: Page | undefined): void {
+  /** Serves one reader. Its failure must not end the turn of the others. */
+  #serveOne(reader: BackfillReader, page: Page | undefined): void {
     try {
-      if (page === undefined) this.#step(subscriber);
-      else this.#give(subscriber, page);
+      if (page === undefined) this.#step(reader);
+      else this.#give(reader, page);
     } catch (error) {
-      this.#logger.error({ err: error, connection: subscriber.connection.id }, "catching up failed");
-      subscriber.connection.close(CloseCode.internal, "the server failed");
+      this.#logger.error({ err: error, connection: reader.sink.id }, "backfill failed");
+      reader.sink.close(CloseCode.internal, "the server failed");
     }
   }
 
-  #step(subscriber: Subscriber): void {
-    const { connection } = subscriber;
-    if (!connection.open || connection.blocked) return;
-    const task = subscriber.backfillTasks[0];
-    if (task?.kind === "snapshot") {
-      const page = this.#pages.snapshotPage(task.snapshot, task.channel, task.sent);
-      task.sent = page.next;
-      if (task.sent >= task.snapshot.entries.length) subscriber.backfillTasks.shift();
-      this.#write(subscriber, page);
-      this.#goOn(subscriber);
+  #step(reader: BackfillReader): void {
+    if (!reader.sink.open || reader.sink.blocked) return;
+    const request = reader.nextRequest();
+    if (request === undefined) return;
+    if (request.kind === "snapshot") {
+      this.#give(reader, this.#pages.snapshotPage(request));
       return;
     }
-    if (this.#arrived(subscriber)) return;
-    const request = subscriber.request();
-    const page = this.#pages.atHand(request);
-    if (page !== undefined) this.#give(subscriber, page);
-    else this.#start(subscriber, request);
+    const page = this.#pages.fromMemory(request);
+    if (page !== undefined) this.#give(reader, page);
+    else this.#read(reader, request);
   }
 
-  #start(subscriber: Subscriber, request: PageRequest): void {
+  #read(reader: BackfillReader, request: EntriesRequest): void {
     const { key } = request;
     const shared = key === undefined ? undefined : this.#shared.get(key);
     if (shared !== undefined) {
-      subscriber.reading = shared;
-      shared.waiting.push(subscriber);
+      this.#readings.set(reader, shared);
+      shared.waiting.push(reader);
       return;
     }
     if (this.#reads >= MAX_READS) {
-      this.#queued.add(subscriber);
+      this.#queued.add(reader);
       return;
     }
-    const reading: Reading = { request, waiting: [subscriber], result: undefined };
-    subscriber.reading = reading;
+    const reading: Reading = { waiting: [reader], result: undefined };
+    this.#readings.set(reader, reading);
     this.#reads++;
     if (key !== undefined) this.#shared.set(key, reading);
     this.#pages
@@ -210,51 +213,27 @@ export class Backfill {
           reading.result = { page };
         },
         (error: unknown) => {
-          const away = this.#waitsForStore && error instanceof StoreUnavailableError;
-          reading.result = away ? "away" : "failed";
-          if (!away) this.#logger.error({ err: error }, "journal not readable");
+          const retries = this.#waitsForStore && error instanceof StoreUnavailableError;
+          reading.result = retries ? "unavailable" : "failed";
+          if (!retries) this.#logger.error({ err: error }, "journal not readable");
         },
       )
       .finally(() => {
         if (key !== undefined && this.#shared.get(key) === reading) this.#shared.delete(key);
-        this.#read.push(reading);
+        this.#finished.push(reading);
         this.#schedule();
       });
   }
 
-  #give(subscriber: Subscriber, page: Page): void {
-    const task = subscriber.backfillTasks[0];
-    if (page.lost.length > 0) {
-      for (const lost of page.lost) subscriber.lose(lost);
-    } else if (task?.kind === "stretch") {
-      this.#write(subscriber, page);
-      task.after = page.next;
-      if (task.after >= task.until) subscriber.backfillTasks.shift();
-    } else {
-      this.#write(subscriber, page);
-      subscriber.cursor = page.next;
+  #give(reader: BackfillReader, page: Page): void {
+    const { frames, events } = page;
+    if (frames !== undefined && page.lost.length === 0) {
+      reader.sink.write(frames);
+      this.#stats.pages++;
+      this.#stats.events += events;
     }
-    this.#goOn(subscriber);
-  }
-
-  #write(subscriber: Subscriber, { frames, events }: Page): void {
-    if (frames === undefined) return;
-    subscriber.connection.write(frames);
-    this.#stats.pages++;
-    this.#stats.events += events;
-  }
-
-  /** A feed whose socket is full goes on when that has drained. */
-  #goOn(subscriber: Subscriber): void {
-    if (this.#arrived(subscriber) || subscriber.connection.blocked) return;
-    this.#ready.add(subscriber);
+    if (!reader.received(page) || reader.sink.blocked) return;
+    this.#ready.add(reader);
     this.#schedule();
-  }
-
-  #arrived(subscriber: Subscriber): boolean {
-    if (subscriber.backfillTasks.length > 0 || subscriber.cursor < this.#fanOut.edge || subscriber.channels.size === 0)
-      return false;
-    subscriber.arrive();
-    return true;
   }
 }

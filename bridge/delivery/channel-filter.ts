@@ -2,14 +2,17 @@ import { isNarrowedChannel } from "../../contract/channels.ts";
 import type { StateEntry } from "../journal/journal.ts";
 import type { Label } from "./frames.ts";
 
-/** What a subscriber sees of the journal: its channels, and the cameras that those of all cameras are narrowed to. */
+/** Which entries of the journal a subscriber receives. */
 export interface ChannelFilter {
-  /** The same for all views that see the same. */
+  /** Equal for filters that select the same entries. */
   readonly key: string;
   readonly channels: ReadonlySet<string>;
-  /** Undefined: all cameras. */
+  /** The cameras that channels of all cameras, such as `dashboard`, are narrowed to. Undefined: all cameras. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
 }
+
+/** Selects no entry: the filter of a subscriber without channels. */
+export const NO_CHANNELS: ChannelFilter = { key: "", channels: new Set(), onlyCameras: undefined };
 
 export function channelFilterOf(
   channels: Iterable<string>,
@@ -23,12 +26,12 @@ export function channelFilterOf(
 
 type Addressed = Pick<StateEntry, "channels" | "camera">;
 
-/** Whether an entry of the channel is shown: of one camera's channel, and of an operator's own, all is. */
+/** Whether a reader narrowed to some cameras receives an entry of the channel. Only channels of all cameras are narrowed. */
 export function shows(channel: string, onlyCameras: ReadonlySet<string> | undefined, { camera }: Addressed): boolean {
   return onlyCameras === undefined || camera === undefined || onlyCameras.has(camera) || !isNarrowedChannel(channel);
 }
 
-/** The channels by which the view sees the entry, or undefined when it does not. */
+/** The channels by which the filter selects the entry; undefined when it does not. */
 export function labelOf({ channels, onlyCameras }: ChannelFilter, entry: Addressed): Label | undefined {
   let label: string[] | undefined;
   for (const channel of entry.channels) {

@@ -1,20 +1,19 @@
 import type { Logger } from "pino";
-import type { Entry } from "../journal/journal.ts";
+import type { Entry, Journal } from "../journal/journal.ts";
+import { RecentEntries } from "../journal/recent-entries.ts";
 import { type ChannelFilter, labelOf } from "./channel-filter.ts";
 import { eventText, textFrame } from "./frames.ts";
-import { RecentEntries } from "./recent-entries.ts";
-import type { Subscriber } from "./subscriber.ts";
-import { SubscriberGroup } from "./subscriber-group.ts";
+import { type GroupMember, type LiveSubscriber, SubscriberGroup } from "./subscriber-group.ts";
+
+/** The newest entries kept for subscribers that are almost at the live edge. */
+const RECENT_LIMITS = { maxEntries: 1_000, maxChars: 1_250_000 };
 
 export interface FanOutOptions {
-  /** The journal's newest position. */
-  edge: number;
+  journal: Pick<Journal, "head" | "follow">;
   /** The shortest time from one flush to the next, milliseconds; 0 flushes every batch at once. */
   flushIntervalMs: number;
-  /** What one socket may have unsent. */
+  /** The most unsent bytes of one socket. */
   maxQueuedBytes: number;
-  /** A feed's socket has no room: it is no longer served, and has everything up to `after`. */
-  onLagging: (subscriber: Subscriber, after: number) => void;
   logger: Logger;
 }
 
@@ -27,97 +26,109 @@ export interface FanOutStats {
 }
 
 /**
- * Live delivery. An entry is encoded once for each way it can be labelled, put into the groups that see it, and written
- * with what else has gathered: at once when nothing was written lately, else when the flush interval is over. So the
- * cost grows with time and sockets, not with events.
+ * Live delivery. Each entry is encoded once per label, added to the groups whose filter selects it, and written
+ * together with the other pending entries: at once when nothing was written lately, else at the end of the flush
+ * interval. So the cost grows with time and sockets, not with events.
  */
 export class FanOut {
-  readonly recentEntries: RecentEntries;
   readonly #options: FanOutOptions;
+  readonly recentEntries = new RecentEntries(RECENT_LIMITS);
+  /** By the key of the filter. */
   readonly #groups = new Map<string, SubscriberGroup>();
-  readonly #byChannel = new Map<string, Set<SubscriberGroup>>();
-  #dirty: SubscriberGroup[] = [];
+  readonly #groupsByChannel = new Map<string, Set<SubscriberGroup>>();
+  #edge: number;
+  #unflushed: SubscriberGroup[] = [];
   #timer: NodeJS.Timeout | undefined;
   #flushedAt = Number.NEGATIVE_INFINITY;
+  #unfollow: (() => void) | undefined;
   #stats: Omit<FanOutStats, "groups"> = { flushes: 0, writes: 0, deliveries: 0, bytes: 0 };
 
   constructor(options: FanOutOptions) {
     this.#options = options;
-    this.recentEntries = new RecentEntries(options.edge);
+    this.#edge = options.journal.head;
   }
 
-  /** The newest position; feeds that are live have everything up to here, or it is about to be flushed. */
+  /** Follows the journal from its head. Call in the same turn of the event loop as the constructor. */
+  start(): void {
+    this.#unfollow = this.#options.journal.follow(this.#route);
+  }
+
+  /**
+   * The newest position routed: live subscribers were sent everything up to here, or it is pending in their group. While
+   * a batch is being routed, the position of the entry that was routed last.
+   */
   get edge(): number {
-    return this.recentEntries.edge;
+    return this.#edge;
   }
 
-  /** New entries of the journal, in order. Never throws: it is called by whoever appends. */
-  accept(entries: readonly Entry[]): void {
-    try {
-      for (const entry of entries) {
-        this.recentEntries.push(entry);
-        this.#route(entry);
-      }
-      if (this.#dirty.length > 0) this.#schedule();
-    } catch (error) {
-      this.#options.logger.error({ err: error }, "fan-out failed");
-    }
-  }
-
-  /** From now on the feed is given everything new. It must have everything up to {@link FanOut.edge}. */
-  join(subscriber: Subscriber): void {
-    let group = this.#groups.get(subscriber.filter.key);
+  /** Adds a subscriber that was sent everything up to {@link FanOut.edge}. */
+  join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember {
+    let group = this.#groups.get(filter.key);
     if (group === undefined) {
-      group = new SubscriberGroup(subscriber.filter, this.#options.maxQueuedBytes);
-      this.#groups.set(subscriber.filter.key, group);
-      for (const channel of subscriber.filter.channels) {
-        const groups = this.#byChannel.get(channel);
-        if (groups === undefined) this.#byChannel.set(channel, new Set([group]));
+      group = new SubscriberGroup(filter, this.#options.maxQueuedBytes);
+      this.#groups.set(filter.key, group);
+      for (const channel of filter.channels) {
+        const groups = this.#groupsByChannel.get(channel);
+        if (groups === undefined) this.#groupsByChannel.set(channel, new Set([group]));
         else groups.add(group);
       }
     }
-    // What is pending the newcomer has already.
+    // The new member has received what is pending.
     this.#flushGroup(group);
-    group.add(subscriber);
-    subscriber.group = group;
-    subscriber.filter = group.view;
+    return group.add(subscriber);
   }
 
-  /** Takes a live feed out; it has been given everything up to the position that is returned. */
-  leave(subscriber: Subscriber): number {
-    const { group } = subscriber;
-    if (group === undefined) return subscriber.cursor;
+  /**
+   * Removes a subscriber, which is first sent what is pending. If its socket has no room for that, the subscriber falls
+   * behind instead: see {@link LiveSubscriber.fallBehind}.
+   * @returns the position up to which it was sent everything, unless it fell behind
+   */
+  leave(member: GroupMember): number {
+    const { group } = member;
     this.#flushGroup(group);
-    // That flush may have found the feed lagging, and taken it out.
-    if (subscriber.group === undefined) return subscriber.cursor;
-    group.remove(subscriber);
-    this.#left(subscriber, group);
-    return this.edge;
+    if (group.remove(member)) this.#removeIfEmpty(group);
+    return this.#edge;
   }
 
-  /** The journal goes on from another position. Nobody may be live. */
-  reset(edge: number): void {
-    this.recentEntries.reset(edge);
+  /** Continues at the journal's head, which is another position than expected. No subscriber may be live. */
+  reset(): void {
+    this.recentEntries.clear();
+    this.#edge = this.#options.journal.head;
   }
 
   stats(): FanOutStats {
     return { groups: this.#groups.size, ...this.#stats };
   }
 
-  /** Writes what is pending. */
+  /** Ends following the journal, and writes what is pending. */
   stop(): void {
+    this.#unfollow?.();
     this.#flush();
   }
 
-  #route(entry: Entry): void {
+  /** Accepts a batch of new entries. Never throws: the journal calls it within an append. */
+  readonly #route = (entries: readonly Entry[]): void => {
+    try {
+      this.recentEntries.push(entries);
+      for (const entry of entries) {
+        this.#edge = entry.position;
+        this.#routeEntry(entry);
+      }
+      if (this.#unflushed.length > 0) this.#scheduleFlush();
+    } catch (error) {
+      this.#options.logger.error({ err: error }, "fan-out failed");
+    }
+  };
+
+  #routeEntry(entry: Entry): void {
     let frames: Map<string, Buffer> | undefined;
     for (const channel of entry.channels) {
-      const groups = this.#byChannel.get(channel);
+      const groups = this.#groupsByChannel.get(channel);
       if (groups === undefined) continue;
       for (const group of groups) {
-        if (group.seen === entry.position) continue;
-        group.seen = entry.position;
-        const label = labelOf(group.view, entry);
+        if (group.routedPosition === entry.position) continue;
+        group.routedPosition = entry.position;
+        const label = labelOf(group.filter, entry);
         if (label === undefined) continue;
         const key = label.join(" ");
         frames ??= new Map();
@@ -126,14 +137,14 @@ export class FanOut {
           frame = textFrame(eventText(entry.body, entry.position, label));
           frames.set(key, frame);
         }
-        if (!group.hasPending) this.#dirty.push(group);
+        if (!group.hasPending) this.#unflushed.push(group);
         group.push(frame, entry.position);
         if (group.full) this.#flushGroup(group);
       }
     }
   }
 
-  #schedule(): void {
+  #scheduleFlush(): void {
     if (this.#timer !== undefined) return;
     const waitMs = this.#flushedAt + this.#options.flushIntervalMs - performance.now();
     if (waitMs <= 0) this.#flush();
@@ -143,35 +154,33 @@ export class FanOut {
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const dirty = this.#dirty;
-    this.#dirty = [];
+    const groups = this.#unflushed;
+    this.#unflushed = [];
     this.#stats.flushes++;
-    for (const group of dirty) this.#flushGroup(group);
-    // From the end of a flush: however many sockets there are, there is time for other work between two.
+    for (const group of groups) this.#flushGroup(group);
+    // The interval begins at the end of a flush: between two flushes of many sockets there is time for other work.
     this.#flushedAt = performance.now();
   }
 
   #flushGroup(group: SubscriberGroup): void {
-    const { writes, deliveries, bytes } = group.flush((subscriber, after) => {
-      this.#left(subscriber, group);
-      this.#options.onLagging(subscriber, after);
-    });
+    const { writes, deliveries, bytes } = group.flush(this.#onRemoved);
     this.#stats.writes += writes;
     this.#stats.deliveries += deliveries;
     this.#stats.bytes += bytes;
   }
 
-  #left(subscriber: Subscriber, group: SubscriberGroup): void {
-    subscriber.group = undefined;
+  readonly #onRemoved = ({ group, subscriber }: GroupMember, after: number): void => {
+    this.#removeIfEmpty(group);
+    subscriber.fallBehind(after);
+  };
+
+  #removeIfEmpty(group: SubscriberGroup): void {
     if (group.size > 0) return;
-    this.#groups.delete(group.view.key);
-    for (const channel of group.view.channels) {
-      const groups = this.#byChannel.get(channel);
+    this.#groups.delete(group.filter.key);
+    for (const channel of group.filter.channels) {
+      const groups = this.#groupsByChannel.get(channel);
       groups?.delete(group);
-      if (groups?.size === 0) this.#byChannel.delete(channel);
+      if (groups?.size === 0) this.#groupsByChannel.delete(channel);
     }
   }
 }
-
-/** For feeds that see nothing. */
-export const NOTHING: ChannelFilter = { key: "", channels: new Set(), onlyCameras: undefined };

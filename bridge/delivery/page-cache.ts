@@ -1,36 +1,47 @@
 import type { Gap, UnrecoverableReason } from "../../contract/socket-messages.ts";
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
+import type { RecentEntries } from "../journal/recent-entries.ts";
 import { shows } from "./channel-filter.ts";
 import { eventText, type Label, textFrames } from "./frames.ts";
-import type { RecentEntries } from "./recent-entries.ts";
 
-export const MAX_PAGE_EVENTS = 100;
-export const MAX_PAGE_BYTES = 262_144;
-/** What is kept of pages that others may ask for next: a thousand clients that come back at once read the same. */
+const MAX_PAGE_EVENTS = 100;
+const MAX_PAGE_BYTES = 262_144;
+/** Pages are kept for readers that ask for the same next: a thousand clients that reconnect at once read the same ones. */
 const MAX_CACHED_BYTES = 4 * 1_048_576;
 const MAX_CACHED_PAGES = 512;
 const MAX_CACHED_SNAPSHOTS = 64;
 
-export interface PageRequest {
+export type PageRequest = SnapshotRequest | EntriesRequest;
+
+export interface SnapshotRequest {
+  kind: "snapshot";
+  channel: string;
+  snapshot: Snapshot;
+  /** The index of the entry that the page begins with. */
+  next: number;
+}
+
+export interface EntriesRequest {
+  kind: "entries";
   channels: ReadonlySet<string>;
-  /** Where each channel begins, when that is above `after`. */
+  /** The position above which each channel is sent, where that is above `after`. */
   begins: ReadonlyMap<string, number>;
-  /** Up to where the reader of a channel was told that events are missing. */
-  told: ReadonlyMap<string, number>;
+  /** The end of the gap that the reader of a channel was told of, though other events are kept within that gap. */
+  reportedGaps: ReadonlyMap<string, number>;
   after: number;
   until: number;
-  /** Undefined for an entry that this reader is not to get. */
+  /** The channels that the entry is sent under; undefined for an entry that is not sent to this reader. */
   label: (entry: StateEntry) => Label | undefined;
-  /** Leave out state that a later entry replaces. */
+  /** Whether state that a later entry replaces is left out. */
   coalesce: boolean;
-  /** The same for requests with the same answer; undefined for one that nobody else makes. */
+  /** Equal for requests with the same answer; undefined for a request that no other reader makes. */
   key: string | undefined;
 }
 
 export interface Page {
   frames: Buffer | undefined;
   events: number;
-  /** Where the next page begins. */
+  /** Where the next page begins: a position, or of a snapshot an index. */
   next: number;
   /** Channels of which the journal no longer has everything that this page should hold. */
   lost: readonly Lost[];
@@ -40,7 +51,7 @@ export interface Lost {
   channel: string;
   reason: UnrecoverableReason;
   gap: Gap;
-  /** As of `Recovery`. */
+  /** As in `Recovery`. */
   keptFrom?: number;
 }
 
@@ -50,31 +61,33 @@ export interface Snapshot {
   key: string | undefined;
 }
 
-/** The journal in pages of frames, ready to be written. A page that several ask for is read and encoded once. */
+/** The journal in pages of encoded frames. A page that several readers ask for is read and encoded once. */
 export class PageCache {
   readonly #journal: Journal;
-  readonly #tail: RecentEntries;
-  /** Oldest use first. */
+  readonly #recentEntries: RecentEntries;
+  /** By the key of the request, the least recently used first. */
   readonly #cache = new Map<string, Page>();
   #cachedBytes = 0;
-  readonly #snapshots = new Map<string, { edge: number; entries: readonly StateEntry[] }>();
+  readonly #snapshots = new Map<string, { head: number; entries: readonly StateEntry[] }>();
 
   constructor(journal: Journal, recentEntries: RecentEntries) {
     this.#journal = journal;
-    this.#tail = recentEntries;
+    this.#recentEntries = recentEntries;
   }
 
-  /** The page, if it is to be had without reading the disk. */
-  atHand(request: PageRequest): Page | undefined {
-    const { key, channels, after, until } = request;
+  /** The page, when it can be had without reading the store; else undefined. */
+  fromMemory(request: EntriesRequest): Page | undefined {
+    const { key, after, until } = request;
     const cached = key === undefined ? undefined : this.#cached(key);
     if (cached !== undefined) return cached;
-    const stretch = this.#tail.read(channels, after, until, MAX_PAGE_EVENTS, MAX_PAGE_BYTES);
-    if (stretch === undefined) return undefined;
-    return this.#keep(key, { ...this.#encode(stretch.entries, request), next: stretch.next, lost: [] });
+    if (!this.#recentEntries.reaches(after)) return undefined;
+    const { entries, isFull } = this.#recent(request);
+    const next = isFull ? (entries.at(-1)?.position ?? after) : until;
+    return this.#keep(key, { ...this.#encode(entries, request), next, lost: [] });
   }
 
-  async read(request: PageRequest): Promise<Page> {
+  /** @throws {StoreUnavailableError} the store cannot be read now */
+  async read(request: EntriesRequest): Promise<Page> {
     const { key, channels, after, until } = request;
     const { epoch } = this.#journal;
     const { entries, next } = await this.#journal.replay({
@@ -84,34 +97,33 @@ export class PageCache {
       maxEvents: MAX_PAGE_EVENTS,
       maxBytes: MAX_PAGE_BYTES,
     });
-    // Asked after reading: what was trimmed while the page was read must not go missing in silence.
+    // Asked after reading, so that events trimmed while the page was read are reported as missing.
     const lost = this.#lost(request);
     const states = this.#trimmedStates(request, entries, next);
     const page = { ...this.#encode(entries, request, states), next, lost };
     return lost.length === 0 && epoch === this.#journal.epoch ? this.#keep(key, page) : page;
   }
 
-  /** The state of a channel as of now. Shared by all who subscribe before anything new happens. */
+  /** The state of a channel as of now. Shared by all who subscribe before anything new is accepted. */
   snapshot(channel: string, onlyCameras: ReadonlySet<string> | undefined): Snapshot {
-    const { edge } = this.#tail;
+    const { head } = this.#journal;
     const key = `${channel} ${onlyCameras === undefined ? "" : [...onlyCameras].sort().join(" ")}`;
     const kept = this.#snapshots.get(key);
     const entries =
-      kept?.edge === edge
+      kept?.head === head
         ? kept.entries
         : this.#journal
             .snapshot(channel)
             .filter((entry) => shows(channel, onlyCameras, entry))
             .sort((one, other) => one.position - other.position);
     this.#snapshots.delete(key);
-    this.#snapshots.set(key, { edge, entries });
+    this.#snapshots.set(key, { head, entries });
     const [oldest] = this.#snapshots.keys();
     if (oldest !== undefined && this.#snapshots.size > MAX_CACHED_SNAPSHOTS) this.#snapshots.delete(oldest);
-    return { entries, key: `snapshot ${edge} ${key}` };
+    return { entries, key: `snapshot ${head} ${key}` };
   }
 
-  /** A page of a snapshot, beginning with the entry of that index. `next` is the index of the page that follows. */
-  snapshotPage({ entries, key }: Snapshot, channel: string, first: number): Page {
+  snapshotPage({ snapshot: { entries, key }, channel, next: first }: SnapshotRequest): Page {
     const pageKey = key === undefined ? undefined : `${key} ${first}`;
     const cached = pageKey === undefined ? undefined : this.#cached(pageKey);
     if (cached !== undefined) return cached;
@@ -127,20 +139,35 @@ export class PageCache {
     return this.#keep(pageKey, { ...framesOf(texts), next: first + texts.length, lost: [] });
   }
 
-  /** Forgets what is kept for others. */
+  /** Evicts every cached page and snapshot. */
   clear(): void {
     this.#cache.clear();
     this.#cachedBytes = 0;
     this.#snapshots.clear();
   }
 
-  #lost({ channels, begins, told, after }: PageRequest): Lost[] {
+  /** Entries of one page from memory. `isFull`: the page ends before `until`. */
+  #recent({ channels, after, until }: EntriesRequest): { entries: readonly Entry[]; isFull: boolean } {
+    const entries: Entry[] = [];
+    let length = 0;
+    let isFull = false;
+    this.#recentEntries.read(after, until, (entry) => {
+      if (!entry.channels.some((channel) => channels.has(channel))) return true;
+      length += entry.body.length;
+      isFull = entries.length === MAX_PAGE_EVENTS || (entries.length > 0 && length > MAX_PAGE_BYTES);
+      if (!isFull) entries.push(entry);
+      return !isFull;
+    });
+    return { entries, isFull };
+  }
+
+  #lost({ channels, begins, reportedGaps, after }: EntriesRequest): Lost[] {
     const lost: Lost[] = [];
     const { epoch } = this.#journal;
     for (const channel of channels) {
-      const position = Math.max(after, begins.get(channel) ?? 0, told.get(channel) ?? 0);
+      const position = Math.max(after, begins.get(channel) ?? 0, reportedGaps.get(channel) ?? 0);
       const recovery = this.#journal.recovery(channel, { epoch, position });
-      // A hole further on is told when its place is reached.
+      // A gap in a damaged store that begins further on is reported when the reader reaches it.
       const isAhead = !recovery.complete && recovery.reason === "damaged" && recovery.gap.after > position;
       if (recovery.complete || isAhead) continue;
       const { reason, gap, keptFrom } = recovery;
@@ -150,13 +177,13 @@ export class PageCache {
   }
 
   /**
-   * State whose event was trimmed, within a gap that holds others' events: told in its place, as part of the state.
-   * In order of position.
+   * State whose event was trimmed, within a gap that was reported and in which other events are kept. It is sent at its
+   * position, as part of the state. In order of position.
    */
-  #trimmedStates({ channels, told, after }: PageRequest, entries: readonly Entry[], next: number): StateEntry[] {
+  #trimmedStates({ channels, reportedGaps, after }: EntriesRequest, entries: readonly Entry[], next: number) {
     const states = new Map<number, StateEntry>();
     for (const channel of channels) {
-      const until = Math.min(next, told.get(channel) ?? 0);
+      const until = Math.min(next, reportedGaps.get(channel) ?? 0);
       if (until <= after) continue;
       for (const state of this.snapshot(channel, undefined).entries)
         if (state.position > after && state.position <= until) states.set(state.position, state);
@@ -167,30 +194,30 @@ export class PageCache {
 
   #encode(
     entries: readonly Entry[],
-    { label, coalesce }: PageRequest,
+    { label, coalesce }: EntriesRequest,
     trimmedStates: readonly StateEntry[] = [],
   ): Pick<Page, "frames" | "events"> {
     const replaced = coalesce ? this.#replaced(entries) : undefined;
     const texts: string[] = [];
     const states = trimmedStates.values();
     let state = states.next();
-    const tellStates = (before: number) => {
+    const addStates = (before: number) => {
       for (; !state.done && state.value.position < before; state = states.next()) {
         const channels = label(state.value);
         if (channels !== undefined) texts.push(eventText(state.value.body, state.value.position, channels, true));
       }
     };
     for (const entry of entries) {
-      tellStates(entry.position);
+      addStates(entry.position);
       if (replaced?.has(entry.position)) continue;
       const channels = label(entry);
       if (channels !== undefined) texts.push(eventText(entry.body, entry.position, channels));
     }
-    tellStates(Number.POSITIVE_INFINITY);
+    addStates(Number.POSITIVE_INFINITY);
     return framesOf(texts);
   }
 
-  /** The positions of state that is set again later, on this page or after it. A state that was cleared since is told. */
+  /** The positions of state that is set again later, on this page or after it. Being cleared later does not count. */
   #replaced(entries: readonly Entry[]): Set<number> {
     const replaced = new Set<number>();
     const setLater = new Set<string>();
@@ -212,17 +239,17 @@ export class PageCache {
 
   #keep(key: string | undefined, page: Page): Page {
     if (key === undefined) return page;
-    this.#forget(key);
+    this.#evict(key);
     this.#cache.set(key, page);
     this.#cachedBytes += page.frames?.length ?? 0;
     for (const [oldest] of this.#cache) {
       if (this.#cachedBytes <= MAX_CACHED_BYTES && this.#cache.size <= MAX_CACHED_PAGES) break;
-      this.#forget(oldest);
+      this.#evict(oldest);
     }
     return page;
   }
 
-  #forget(key: string): void {
+  #evict(key: string): void {
     this.#cachedBytes -= this.#cache.get(key)?.frames?.length ?? 0;
     this.#cache.delete(key);
   }

@@ -1,10 +1,25 @@
 import type { ChannelFilter } from "./channel-filter.ts";
-import type { Subscriber } from "./subscriber.ts";
+import type { FrameSink } from "./frame-sink.ts";
 
-/** The bytes at which a group's events are written without waiting for more: well below what a socket may queue. */
+/** Pending bytes at which a group is flushed without waiting for more: well below what a socket may queue. */
 const MAX_PENDING_BYTES = 64 * 1024;
 
-/** What a flush came to. */
+/** A subscriber at the live edge, as fan-out and its group see it. */
+export interface LiveSubscriber {
+  readonly sink: FrameSink;
+  /** Its socket is full: it has been removed from its group, and was sent everything up to and including `after`. */
+  fallBehind(after: number): void;
+}
+
+/** A subscriber's place in its group. */
+export interface GroupMember {
+  readonly group: SubscriberGroup;
+  readonly subscriber: LiveSubscriber;
+  /** Index in the group's list. Written by the group alone. */
+  slot: number;
+}
+
+/** The result of a flush. */
 export interface Flushed {
   /** Sockets written to. */
   writes: number;
@@ -14,27 +29,27 @@ export interface Flushed {
 }
 
 /**
- * Feeds at the live edge that see the same. An event is put here once, however many they are, and a flush writes one
- * shared buffer to each socket: the cost is that of the system call (test/bench, "1 event to 1,000 dashboards").
+ * Live subscribers with equal filters. An event is added here once for all of them, and a flush writes one shared
+ * buffer to each socket: the cost is that of the system call (test/bench, "1 event to 1,000 dashboards").
  */
 export class SubscriberGroup {
-  readonly view: ChannelFilter;
+  readonly filter: ChannelFilter;
   readonly #maxQueuedBytes: number;
-  readonly #feeds: Subscriber[] = [];
+  readonly #members: GroupMember[] = [];
   #pending: Buffer[] = [];
   #pendingBytes = 0;
-  /** The position before the first pending event: everything up to it has been written to every feed. */
+  /** The position before the first pending event: everything up to it has been written to every member. */
   #pendingAfter = 0;
-  /** The entry that was last looked at, so that one of several channels is not looked at twice. */
-  seen = 0;
+  /** The position routed last. An entry of several channels reaches the group by each of them, and is added once. */
+  routedPosition = 0;
 
-  constructor(view: ChannelFilter, maxQueuedBytes: number) {
-    this.view = view;
+  constructor(filter: ChannelFilter, maxQueuedBytes: number) {
+    this.filter = filter;
     this.#maxQueuedBytes = maxQueuedBytes;
   }
 
   get size(): number {
-    return this.#feeds.length;
+    return this.#members.length;
   }
 
   get hasPending(): boolean {
@@ -45,22 +60,26 @@ export class SubscriberGroup {
     return this.#pendingBytes >= MAX_PENDING_BYTES;
   }
 
-  /** Up to where every feed has been given everything, if the journal is at `edge`. */
+  /** The position up to which every member was sent everything. @param edge the newest position routed */
   position(edge: number): number {
     return this.hasPending ? this.#pendingAfter : edge;
   }
 
-  /** Only while nothing is pending, or the feed would be given what it has. */
-  add(subscriber: Subscriber): void {
-    subscriber.slot = this.#feeds.length;
-    this.#feeds.push(subscriber);
+  /** Only while nothing is pending: the new member has received those events already. */
+  add(subscriber: LiveSubscriber): GroupMember {
+    const member = { group: this, subscriber, slot: this.#members.length };
+    this.#members.push(member);
+    return member;
   }
 
-  remove(subscriber: Subscriber): void {
-    const last = this.#feeds.pop();
-    if (last === undefined || last === subscriber) return;
-    this.#feeds[subscriber.slot] = last;
-    last.slot = subscriber.slot;
+  /** @returns false when it has been removed before */
+  remove(member: GroupMember): boolean {
+    if (this.#members[member.slot] !== member) return false;
+    const last = this.#members.pop();
+    if (last === undefined || last === member) return true;
+    this.#members[member.slot] = last;
+    last.slot = member.slot;
+    return true;
   }
 
   push(frame: Buffer, position: number): void {
@@ -69,8 +88,11 @@ export class SubscriberGroup {
     this.#pendingBytes += frame.length;
   }
 
-  /** @param onLagging a feed whose socket has no room; it has left the group, with everything up to `after` */
-  flush(onLagging: (subscriber: Subscriber, after: number) => void): Flushed {
+  /**
+   * Writes what is pending to every member whose socket has room, and removes the others.
+   * @param onRemoved called for each member that was removed; it was sent everything up to and including `after`
+   */
+  flush(onRemoved: (member: GroupMember, after: number) => void): Flushed {
     const [first, ...others] = this.#pending;
     if (first === undefined) return { writes: 0, deliveries: 0, bytes: 0 };
     const events = this.#pending.length;
@@ -78,17 +100,17 @@ export class SubscriberGroup {
     this.#pending = [];
     this.#pendingBytes = 0;
     let writes = 0;
-    // Backwards, for a feed that leaves is replaced by the last.
-    for (let index = this.#feeds.length - 1; index >= 0; index--) {
-      const subscriber = this.#feeds[index];
-      if (subscriber === undefined) continue;
-      const { connection } = subscriber;
-      const queued = connection.socket.writableLength;
+    // Backwards, because a member that is removed is replaced by the last one.
+    for (let index = this.#members.length - 1; index >= 0; index--) {
+      const member = this.#members[index];
+      if (member === undefined) continue;
+      const { sink } = member.subscriber;
+      const queued = sink.socket.writableLength;
       if (queued > 0 && queued + frames.length > this.#maxQueuedBytes) {
-        this.remove(subscriber);
-        onLagging(subscriber, this.#pendingAfter);
-      } else if (connection.open) {
-        connection.socket.write(frames);
+        this.remove(member);
+        onRemoved(member, this.#pendingAfter);
+      } else if (sink.open) {
+        sink.socket.write(frames);
         writes++;
       }
     }

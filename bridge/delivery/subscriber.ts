@@ -1,280 +1,256 @@
+import type { Logger } from "pino";
 import type { ServerMessage, Since } from "../../contract/socket-messages.ts";
+import type { LimitedLog } from "../../platform/limited-log.ts";
 import type { Journal, StateEntry } from "../journal/journal.ts";
-import type { Connection } from "../websocket/connection.ts";
-import type { Backfill, Reading } from "./backfill.ts";
-import { type ChannelFilter, channelFilterOf, labelOf, shows } from "./channel-filter.ts";
-import { type FanOut, NOTHING } from "./fan-out.ts";
+import type { BackfillReader } from "./backfill.ts";
+import { type ChannelFilter, channelFilterOf, labelOf, NO_CHANNELS, shows } from "./channel-filter.ts";
+import type { FrameSink } from "./frame-sink.ts";
 import { type Label, messageFrame } from "./frames.ts";
-import type { Lost, PageCache, PageRequest, Snapshot } from "./page-cache.ts";
-import type { SubscriberGroup } from "./subscriber-group.ts";
-
-/** What must be sent before the feed goes on from its cursor. */
-export type BackfillTask =
-  | { kind: "snapshot"; channel: string; snapshot: Snapshot; sent: number }
-  /**
-   * Entries of a channel that was subscribed with a place behind the cursor: above `after`, up to `until`. Those that
-   * came by way of another channel before are sent again under this one: its subscriber was promised all of them.
-   */
-  | { kind: "stretch"; channel: string; after: number; until: number };
+import type { EntriesRequest, Lost, Page, PageCache, PageRequest, Snapshot } from "./page-cache.ts";
+import type { GroupMember, LiveSubscriber } from "./subscriber-group.ts";
+import {
+  type BackfillTask,
+  type Behind,
+  IDLE,
+  isBehind,
+  type SubscriberState,
+  transition,
+} from "./subscriber-state.ts";
 
 export interface SubscriberContext {
-  journal: Journal;
-  fanOut: FanOut;
-  backfill: Backfill;
-  pageCache: PageCache;
+  journal: Pick<Journal, "epoch" | "recovery">;
+  fanOut: {
+    readonly edge: number;
+    join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember;
+    leave(member: GroupMember): number;
+  };
+  backfill: {
+    add(reader: BackfillReader): void;
+    remove(reader: BackfillReader): void;
+  };
+  pageCache: Pick<PageCache, "snapshot">;
+  logger: Logger;
+  limitedLog: Pick<LimitedLog, "note">;
 }
 
 type SubscriptionResult = Extract<ServerMessage, { type: "subscription_result" }>;
 
 /**
- * What one connection is given: its channels, and its place in the journal.
+ * What one connection receives: its channels, and its place in the journal. It owns its state, which is described in
+ * `subscriber-state.ts`:
  *
- * ```
- *            no channel left ┌──────┐ subscribe
- *                ┌──────────▶│ idle │──────────────┐
- *                │           └──────┘              ▼
- *            ┌──────┐  the edge is reached   ┌─────────────┐
- *            │ live │◀───────────────────────│ catching up │──┐ errands, then pages from the cursor on,
- *            └──────┘───────────────────────▶└─────────────┘◀─┘ each when the socket has drained
- *                     subscribe, or the socket is full
- *                     (lagging: state is coalesced until the edge is reached)
- * ```
- *
- * Live is to be in a group; `cursor` means something only while catching up: everything up to it was sent, but for
- * the errands.
+ * 1. Backfilling: snapshots and ranges that were asked for, then pages from the cursor on, each when the socket has drained.
+ * 2. Cutover: the cursor is at the live edge, `caught_up` is sent, and the subscriber joins the group of its filter.
+ * 3. Live: fan-out writes to its socket. A full socket makes it lag: backfilling again, with state coalesced.
  */
-export class Subscriber {
-  readonly connection: Connection;
+export class Subscriber implements BackfillReader, LiveSubscriber {
+  readonly sink: FrameSink;
+  readonly #user: string;
   readonly #context: SubscriberContext;
-  /** Each subscribed channel with the position from which on it is sent. */
-  readonly channels = new Map<string, number>();
-  readonly backfillTasks: BackfillTask[] = [];
-  filter: ChannelFilter = NOTHING;
-  group: SubscriberGroup | undefined;
-  /** The feed's place in its group. */
-  slot = 0;
-  cursor = 0;
-  /** The page that is being read for it. */
-  reading: Reading | undefined;
-  lagging = false;
+  /** Each subscribed channel with the position above which it is sent. */
+  readonly #channels = new Map<string, number>();
+  #state: SubscriberState = IDLE;
+  #filter: ChannelFilter = NO_CHANNELS;
   #onlyCameras: ReadonlySet<string> | undefined;
-  /** Up to where the subscriber of a channel was told that events are missing, while others are kept there. */
-  readonly #told = new Map<string, number>();
-  /** Channels whose subscriber is to be told when the edge is reached. */
-  #awaiting: string[] = [];
+  /** The end of the gap that was reported for a channel while other events are kept within that gap. */
+  readonly #reportedGaps = new Map<string, number>();
 
-  constructor(connection: Connection, onlyCameras: ReadonlySet<string> | undefined, context: SubscriberContext) {
-    this.connection = connection;
+  constructor(
+    sink: FrameSink,
+    { user, onlyCameras }: { user: string; onlyCameras: ReadonlySet<string> | undefined },
+    context: SubscriberContext,
+  ) {
+    this.sink = sink;
+    this.#user = user;
     this.#onlyCameras = onlyCameras;
     this.#context = context;
   }
 
-  /**
-   * Everything of the subscribed channels up to here has been sent. Undefined without a channel, for the client may hold
-   * an older place that it has not asked to resume from, and while errands are open.
-   */
-  get position(): number | undefined {
-    const { fanOut } = this.#context;
-    if (this.channels.size === 0) return undefined;
-    if (this.group !== undefined) return this.group.position(fanOut.edge);
-    return this.backfillTasks.length === 0 ? this.cursor : undefined;
+  get channels(): Pick<ReadonlyMap<string, unknown>, "keys" | "has" | "size"> {
+    return this.#channels;
   }
 
-  /** Answers the request, and begins to send what it asks for. The channel exists, may be read, and is not subscribed. */
+  get lagging(): boolean {
+    return this.#state.kind === "lagging";
+  }
+
+  /**
+   * Everything of the subscribed channels up to here was sent. Undefined without a channel, because the client may hold an
+   * older position that it has not resumed from yet, and while backfill tasks are open.
+   */
+  get position(): number | undefined {
+    const state = this.#state;
+    if (state.kind === "live") return state.member.group.position(this.#context.fanOut.edge);
+    return isBehind(state) && state.tasks.length === 0 ? state.cursor : undefined;
+  }
+
+  /** Answers the request and begins to deliver. The channel must exist, be permitted, and not be subscribed. */
   subscribe(channel: string, since: Since | undefined, id: SubscriptionResult["id"]): void {
     const { journal, fanOut, pageCache } = this.#context;
-    this.#halt();
-    const edge = fanOut.edge;
+    const behind = this.#interrupt();
+    const { edge } = fanOut;
     const { epoch } = journal;
-    if (this.channels.size === 0) this.cursor = edge;
     const result = { type: "subscription_result", channel, success: true, epoch, id } as const;
-    this.#awaiting.push(channel);
+    behind.announce.add(channel);
     if (since === undefined) {
-      this.connection.send({ ...result, position: edge });
-      this.#sendSnapshot(channel, pageCache.snapshot(channel, this.#onlyCameras));
-      this.channels.set(channel, edge);
+      this.sink.send({ ...result, position: edge });
+      addSnapshot(behind, channel, pageCache.snapshot(channel, this.#onlyCameras));
+      this.#channels.set(channel, edge);
     } else {
       const recovery = journal.recovery(channel, since);
       if (recovery.complete) {
-        this.connection.send({ ...result, position: edge, recovered: true });
-        this.#goOn(channel, since.position);
-      } else this.#goOn(channel, this.#tellGap(channel, recovery, id, since.position));
+        this.sink.send({ ...result, position: edge, recovered: true });
+        this.#deliverAbove(behind, channel, since.position);
+      } else this.#deliverAbove(behind, channel, this.#reportGap(behind, channel, recovery, id, since.position));
     }
-    this.#settle();
+    this.#continue();
   }
 
   unsubscribe(channel: string): void {
-    this.#halt();
-    this.channels.delete(channel);
-    this.#told.delete(channel);
-    this.#awaiting = this.#awaiting.filter((name) => name !== channel);
-    const others = this.backfillTasks.filter((task) => task.channel !== channel);
-    this.backfillTasks.splice(0, this.backfillTasks.length, ...others);
-    this.#settle();
+    const behind = this.#interrupt();
+    this.#channels.delete(channel);
+    this.#reportedGaps.delete(channel);
+    behind.announce.delete(channel);
+    const others = behind.tasks.filter((task) => task.channel !== channel);
+    behind.tasks.splice(0, behind.tasks.length, ...others);
+    this.#continue();
   }
 
-  /** Other cameras may be seen than before. The state of those that were not seen is sent. */
+  /** Changes the cameras that the client may see. The state of those it could not see before is sent. */
   narrow(onlyCameras: ReadonlySet<string> | undefined): void {
     const before = this.#onlyCameras;
-    if (channelFilterOf(this.channels.keys(), onlyCameras).key === channelFilterOf(this.channels.keys(), before).key) {
+    const keyOf = (cameras: ReadonlySet<string> | undefined) => channelFilterOf(this.#channels.keys(), cameras).key;
+    if (keyOf(onlyCameras) === keyOf(before)) {
       this.#onlyCameras = onlyCameras;
       return;
     }
-    this.#halt();
+    const behind = this.#interrupt();
     this.#onlyCameras = onlyCameras;
-    for (const channel of this.channels.keys()) {
+    for (const channel of this.#channels.keys()) {
       const { entries } = this.#context.pageCache.snapshot(channel, onlyCameras);
       const unseen = entries.filter((entry) => !shows(channel, before, entry));
-      if (unseen.length > 0) this.#sendSnapshot(channel, { entries: unseen, key: undefined });
+      addSnapshot(behind, channel, { entries: unseen, key: undefined });
     }
-    this.#settle();
+    this.#continue();
   }
 
-  /** The journal was replaced, or has holes behind its head: the feed is to be served no more until it is resumed. */
+  /** Stops delivery until {@link Subscriber.resume}: the journal was replaced, or fan-out missed entries of it. */
   pause(): void {
-    this.#halt();
+    this.#interrupt();
   }
 
   /**
-   * Goes on in the journal as it is now.
-   * @param isOther nothing of what was sent before means anything in it: the gap is told, then the state is sent
+   * Continues in the journal as it is now.
+   * @param isReplaced the journal has another epoch: the client is told of the gap, then the state is sent
    */
-  resume(isOther: boolean): void {
-    if (isOther) {
+  resume(isReplaced: boolean): void {
+    if (isReplaced) {
       const { journal, fanOut } = this.#context;
-      const channels = [...this.channels.keys()];
-      this.channels.clear();
-      this.#told.clear();
-      this.backfillTasks.length = 0;
-      this.lagging = false;
-      this.#awaiting = [...channels];
+      const channels = [...this.#channels.keys()];
+      this.#channels.clear();
+      this.#reportedGaps.clear();
+      const behind = transition(this.#state, { kind: "replaced", cursor: fanOut.edge });
+      this.#state = behind;
       for (const channel of channels) {
-        // No journal has had this epoch: whatever the channel holds was not sent.
+        behind.announce.add(channel);
+        // No journal has this epoch, so whatever the channel holds counts as not sent.
         const recovery = journal.recovery(channel, { epoch: "", position: 0 });
-        if (recovery.complete) this.#goOn(channel, fanOut.edge);
-        else this.#goOn(channel, this.#tellGap(channel, recovery, undefined));
+        const position = recovery.complete ? fanOut.edge : this.#reportGap(behind, channel, recovery);
+        this.#deliverAbove(behind, channel, position);
       }
     }
-    this.#settle();
+    this.#continue();
   }
 
-  /** The socket is full: the feed has left its group, and has everything up to `after`. */
-  lag(after: number): void {
-    this.cursor = after;
-    this.lagging = true;
-    this.connection.send({ type: "lagging", position: after });
-    this.#context.backfill.add(this);
+  /** Called by fan-out: the socket is full, and everything up to `after` was sent. */
+  fallBehind(after: number): void {
+    const { backfill, logger, limitedLog } = this.#context;
+    const { id: connection } = this.sink;
+    const user = this.#user;
+    // By user, because a client that reconnects each time must not cause a line each time.
+    limitedLog.note(user, (times) => logger.info({ connection, user, after, times }, "client is lagging"));
+    this.#state = transition(this.#state, { kind: "fell behind", cursor: after });
+    this.sink.send({ type: "lagging", position: after });
+    backfill.add(this);
   }
 
-  /** The socket is empty again. */
+  /** The socket has drained. */
   drained(): void {
-    if (this.group === undefined && this.channels.size > 0) this.#context.backfill.add(this);
+    if (isBehind(this.#state)) this.#context.backfill.add(this);
   }
 
   close(): void {
-    this.#halt();
-    this.channels.clear();
-    this.backfillTasks.length = 0;
+    this.#interrupt();
+    this.#channels.clear();
+    this.#state = transition(this.#state, { kind: "continued", hasChannels: false });
   }
 
-  /** The page that comes next: of the first errand, else from the cursor on. */
-  request(): PageRequest {
-    const task = this.backfillTasks[0];
-    if (task?.kind === "stretch") return this.#stretchRequest(task);
-    const { filter, cursor, channels, lagging } = this;
-    const until = this.#context.fanOut.edge;
-    const shared = [...channels.values()].every((began) => began <= cursor);
+  nextRequest(): PageRequest | undefined {
+    const state = this.#state;
+    if (!isBehind(state) || this.#joinAtEdge(state)) return undefined;
+    const [task] = state.tasks;
+    if (task === undefined) return this.#requestAbove(state);
+    return task.kind === "snapshot" ? task : this.#requestRange(task);
+  }
+
+  received(page: Page): boolean {
+    const state = this.#state;
+    if (!isBehind(state)) return false;
+    const [task] = state.tasks;
+    if (page.lost.length > 0) for (const lost of page.lost) this.#lose(state, lost);
+    else if (task === undefined) state.cursor = page.next;
+    else if (task.kind === "snapshot") {
+      task.next = page.next;
+      if (task.next >= task.snapshot.entries.length) state.tasks.shift();
+    } else {
+      task.after = page.next;
+      if (task.after >= task.until) state.tasks.shift();
+    }
+    return !this.#joinAtEdge(state);
+  }
+
+  /** Cutover: at the live edge, announces it and joins live delivery. @returns whether it is live now */
+  #joinAtEdge(behind: Behind): boolean {
+    const { fanOut } = this.#context;
+    const { edge } = fanOut;
+    if (behind.tasks.length > 0 || behind.cursor < edge) return false;
+    const channels = behind.kind === "lagging" ? this.#channels.keys() : behind.announce;
+    const frames = [...channels].map((channel) => messageFrame({ type: "caught_up", channel, position: edge }));
+    if (frames.length > 0) this.sink.write(Buffer.concat(frames));
+    const member = fanOut.join(this, this.#filter);
+    // Equal, and shared with the other members.
+    this.#filter = member.group.filter;
+    this.#state = transition(behind, { kind: "joined", member });
+    return true;
+  }
+
+  /** The entries of all channels above the cursor. */
+  #requestAbove({ kind, cursor }: Behind): EntriesRequest {
+    const channels = this.#channels;
+    const filter = this.#filter;
+    const coalesce = kind === "lagging";
+    const isShared = [...channels.values()].every((began) => began <= cursor);
+    const key = `${coalesce ? "newest" : "all"} ${cursor} ${[...this.#reportedGaps.values()]} ${filter.key}`;
     return {
+      kind: "entries",
       channels: filter.channels,
       begins: channels,
-      told: this.#told,
+      reportedGaps: this.#reportedGaps,
       after: cursor,
-      until,
-      coalesce: lagging,
-      label: shared ? (entry) => labelOf(filter, entry) : (entry) => this.#unseen(entry, labelOf(filter, entry)),
-      key: shared ? `${lagging ? "newest" : "all"} ${cursor} ${[...this.#told.values()]} ${filter.key}` : undefined,
+      until: this.#context.fanOut.edge,
+      coalesce,
+      label: isShared ? (entry) => labelOf(filter, entry) : (entry) => this.#begun(entry, labelOf(filter, entry)),
+      key: isShared ? key : undefined,
     };
   }
 
-  /** The journal no longer has everything: the gap is told, then the state as it was when it began, then what is left. */
-  lose({ channel, reason, gap, keptFrom }: Lost): void {
-    if (!this.channels.has(channel)) return;
-    if (!this.#awaiting.includes(channel)) this.#awaiting.push(channel);
-    const [task, ...others] = this.backfillTasks;
-    if (keptFrom !== undefined) {
-      // What is kept within the gap is sent: the reader stays where it is.
-      const place = task?.kind === "stretch" && task.channel === channel ? task.after : this.cursor;
-      this.#tellGap(channel, { reason, gap, keptFrom: place }, undefined);
-      return;
-    }
-    if (task?.kind !== "stretch" || task.channel !== channel) {
-      this.#goOn(channel, this.#tellGap(channel, { reason, gap }, undefined));
-      return;
-    }
-    this.backfillTasks.length = 0;
-    const position = this.#tellGap(channel, { reason, gap }, undefined);
-    this.channels.set(channel, position);
-    if (position < task.until) this.backfillTasks.push({ ...task, after: position });
-    this.backfillTasks.push(...others);
-  }
-
-  /** The edge is reached: those who wait for it are told, and live delivery goes on from here. */
-  arrive(): void {
-    const { fanOut } = this.#context;
-    const channels = this.lagging ? this.channels.keys() : this.#awaiting;
-    const notices = [...channels].map((channel) => messageFrame({ type: "caught_up", channel, position: fanOut.edge }));
-    if (notices.length > 0) this.connection.write(Buffer.concat(notices));
-    this.#awaiting = [];
-    this.lagging = false;
-    fanOut.join(this);
-  }
-
-  /**
-   * Says that events are missing, and sends the state.
-   * @param place what the subscriber has; what it lacks up to a gap that lies further on is sent first
-   * @returns from where on everything can be sent
-   */
-  #tellGap(
-    channel: string,
-    { reason, gap, keptFrom }: Omit<Lost, "channel">,
-    id: SubscriptionResult["id"],
-    place = gap.after,
-  ): number {
-    const { journal, fanOut, pageCache } = this.#context;
-    const { epoch } = journal;
-    // What is kept behind the gap is sent as it happened; in another epoch there is no telling where the gap ends.
-    const goesOn = reason === "trimmed" || reason === "damaged";
-    const isAhead = reason === "damaged" && gap.after > place;
-    const behind = goesOn ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
-    const position = keptFrom !== undefined ? Math.min(keptFrom, behind) : isAhead ? place : behind;
-    if (keptFrom !== undefined) this.#told.set(channel, gap.before - 1);
-    const told = { after: gap.after, before: Math.max(gap.before, position + 1) };
-    const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
-    this.connection.send({ ...result, recovered: false, reason, gap: told });
-    const whole = pageCache.snapshot(channel, this.#onlyCameras);
-    const older = whole.entries.filter((entry) => entry.position <= position);
-    this.#sendSnapshot(channel, older.length === whole.entries.length ? whole : { entries: older, key: undefined });
-    return position;
-  }
-
-  /** Sends what is above the position: with the other channels where the cursor is not beyond it, else as an errand. */
-  #goOn(channel: string, position: number): void {
-    if (this.channels.size === 0) this.cursor = position;
-    if (position < this.cursor)
-      this.backfillTasks.push({ kind: "stretch", channel, after: position, until: this.cursor });
-    this.channels.set(channel, position);
-  }
-
-  #sendSnapshot(channel: string, snapshot: Snapshot): void {
-    if (snapshot.entries.length > 0) this.backfillTasks.push({ kind: "snapshot", channel, snapshot, sent: 0 });
-  }
-
-  #stretchRequest({ channel, after, until }: Extract<BackfillTask, { kind: "stretch" }>): PageRequest {
+  #requestRange({ channel, after, until }: Extract<BackfillTask, { kind: "range" }>): EntriesRequest {
     const label = [channel];
     return {
+      kind: "entries",
       channels: new Set(label),
       begins: new Map(),
-      told: this.#told,
+      reportedGaps: this.#reportedGaps,
       after,
       until,
       coalesce: false,
@@ -283,21 +259,87 @@ export class Subscriber {
     };
   }
 
-  #unseen(entry: StateEntry, label: Label | undefined): Label | undefined {
-    const unseen = label?.filter((channel) => entry.position > (this.channels.get(channel) ?? 0));
-    return unseen?.length === 0 ? undefined : unseen;
+  /** The channels of the label that begin below the entry. */
+  #begun(entry: StateEntry, label: Label | undefined): Label | undefined {
+    const begun = label?.filter((channel) => entry.position > (this.#channels.get(channel) ?? 0));
+    return begun?.length === 0 ? undefined : begun;
   }
 
-  /** Out of live delivery, with a cursor that says how far it came. */
-  #halt(): void {
+  /** The journal no longer has everything: reports the gap, sends the state as of its end, and continues behind it. */
+  #lose(behind: Behind, { channel, reason, gap, keptFrom }: Lost): void {
+    if (!this.#channels.has(channel)) return;
+    behind.announce.add(channel);
+    const [first, ...others] = behind.tasks;
+    const range = first?.kind === "range" && first.channel === channel ? first : undefined;
+    if (keptFrom !== undefined) {
+      // Events that are kept within the gap are still sent, so the reader stays where it is.
+      this.#reportGap(behind, channel, { reason, gap, keptFrom: range?.after ?? behind.cursor });
+    } else if (range === undefined) {
+      this.#deliverAbove(behind, channel, this.#reportGap(behind, channel, { reason, gap }));
+    } else {
+      behind.tasks.length = 0;
+      const position = this.#reportGap(behind, channel, { reason, gap });
+      this.#channels.set(channel, position);
+      if (position < range.until) behind.tasks.push({ ...range, after: position });
+      behind.tasks.push(...others);
+    }
+  }
+
+  /**
+   * Tells the client that events are missing, and sends the state.
+   * @param place the newest position that the client has; events between it and a gap further on are sent first
+   * @returns the position above which everything can be sent
+   */
+  #reportGap(
+    behind: Behind,
+    channel: string,
+    { reason, gap, keptFrom }: Omit<Lost, "channel">,
+    id?: SubscriptionResult["id"],
+    place = gap.after,
+  ): number {
+    const { journal, fanOut, pageCache } = this.#context;
+    const { epoch } = journal;
+    // Within one epoch, what is kept behind the gap is sent. In another epoch the end of the gap is unknown.
+    const isSameEpoch = reason === "trimmed" || reason === "damaged";
+    const isAhead = reason === "damaged" && gap.after > place;
+    const end = isSameEpoch ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
+    const position = keptFrom !== undefined ? Math.min(keptFrom, end) : isAhead ? place : end;
+    if (keptFrom !== undefined) this.#reportedGaps.set(channel, gap.before - 1);
+    const reported = { after: gap.after, before: Math.max(gap.before, position + 1) };
+    const result = { type: "subscription_result", channel, success: true, epoch, position, id } as const;
+    this.sink.send({ ...result, recovered: false, reason, gap: reported });
+    const snapshot = pageCache.snapshot(channel, this.#onlyCameras);
+    const older = snapshot.entries.filter((entry) => entry.position <= position);
+    const isWhole = older.length === snapshot.entries.length;
+    addSnapshot(behind, channel, isWhole ? snapshot : { entries: older, key: undefined });
+    return position;
+  }
+
+  /** Delivers the channel above the position: together with the other channels, and up to the cursor by itself. */
+  #deliverAbove(behind: Behind, channel: string, position: number): void {
+    if (this.#channels.size === 0) behind.cursor = position;
+    if (position < behind.cursor) behind.tasks.push({ kind: "range", channel, after: position, until: behind.cursor });
+    this.#channels.set(channel, position);
+  }
+
+  /** Stops delivery, so that the subscription can be changed. Must be followed by {@link Subscriber.#continue}. */
+  #interrupt(): Behind {
     const { fanOut, backfill } = this.#context;
-    this.cursor = fanOut.leave(this);
+    const cursor = this.#state.kind === "live" ? fanOut.leave(this.#state.member) : fanOut.edge;
     backfill.remove(this);
+    const behind = transition(this.#state, { kind: "interrupted", cursor });
+    this.#state = behind;
+    return behind;
   }
 
-  #settle(): void {
-    this.filter = this.channels.size === 0 ? NOTHING : channelFilterOf(this.channels.keys(), this.#onlyCameras);
-    if (this.channels.size > 0) this.#context.backfill.add(this);
-    else this.lagging = false;
+  #continue(): void {
+    const hasChannels = this.#channels.size > 0;
+    this.#filter = hasChannels ? channelFilterOf(this.#channels.keys(), this.#onlyCameras) : NO_CHANNELS;
+    this.#state = transition(this.#state, { kind: "continued", hasChannels });
+    if (hasChannels) this.#context.backfill.add(this);
   }
+}
+
+function addSnapshot({ tasks }: Behind, channel: string, snapshot: Snapshot): void {
+  if (snapshot.entries.length > 0) tasks.push({ kind: "snapshot", channel, snapshot, next: 0 });
 }

@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { CloseCode } from "../../contract/codes.ts";
 import type { ServerMessage } from "../../contract/socket-messages.ts";
+import type { FrameSink } from "../delivery/frame-sink.ts";
 import { messageFrame } from "../delivery/frames.ts";
 
 /**
@@ -9,7 +10,7 @@ import { messageFrame } from "../delivery/frames.ts";
  * events they hold. `ws` writes its own (pong, close) there too, each in one go as long as nothing is compressed, so
  * frames keep the order of the calls.
  */
-export class Connection {
+export class Connection implements FrameSink {
   readonly id: string;
   readonly ws: WebSocket;
   readonly socket: Duplex;

@@ -11,15 +11,14 @@ import { MAX_CLIENT_FRAME_BYTES } from "../../contract/socket-messages.ts";
 import { plainAddress } from "../../platform/addresses.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
 import type { TokenIdentity } from "../../platform/identity.ts";
-import { LimitedLog } from "../../platform/limited-log.ts";
 import type { Audit } from "../auth/audit.ts";
 import { ProviderUnavailableError } from "../auth/identity-provider.ts";
 import { InvalidTokenError, type Tokens } from "../auth/tokens.ts";
 import type { ConnectionRegister } from "../cluster/cluster.ts";
 import type { CommandRunner } from "../commands/command-relay.ts";
-import { Backfill, type BackfillStats } from "../delivery/backfill.ts";
-import { FanOut, type FanOutStats } from "../delivery/fan-out.ts";
-import { PageCache } from "../delivery/page-cache.ts";
+import type { BackfillStats } from "../delivery/backfill.ts";
+import { Delivery } from "../delivery/delivery.ts";
+import type { FanOutStats } from "../delivery/fan-out.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Admission, count } from "./admission.ts";
 import {
@@ -151,11 +150,8 @@ class SocketServer implements Sockets {
   readonly #options: SocketsOptions;
   readonly #config: Required<SocketsConfig>;
   readonly #logger: Logger;
-  readonly #limitedLog = new LimitedLog();
   readonly #admission: Admission;
-  readonly #fanOut: FanOut;
-  readonly #pages: PageCache;
-  readonly #catchUp: Backfill;
+  readonly #delivery: Delivery;
   readonly #server: WebSocketServer;
   readonly #peers = new Map<string, Peer>();
   readonly #users = new Map<string, number>();
@@ -169,9 +165,6 @@ class SocketServer implements Sockets {
   #opened = 0;
   #refused = 0;
   #unwatch: (() => void) | undefined;
-  #unfollow: (() => void) | undefined;
-  #unreset: (() => void) | undefined;
-  #epoch: string;
   #stopping: Promise<void> | undefined;
   #draining: Promise<void> | undefined;
   #onEmpty: (() => void) | undefined;
@@ -180,29 +173,14 @@ class SocketServer implements Sockets {
     const { journal, logger } = options;
     const config = withDefaults(options.config);
     this.#options = options;
-    this.#epoch = journal.epoch;
     this.#outage = new OutageNotice(options.store.unavailableReason);
     this.#logger = logger;
     this.#config = config;
     this.#admission = new Admission(config);
     const { maxQueuedBytes, flushIntervalMs } = config;
-    this.#fanOut = new FanOut({
-      edge: journal.head,
-      flushIntervalMs,
-      maxQueuedBytes,
-      logger,
-      onLagging: (feed, after) => {
-        const connection = feed.connection.id;
-        const user = this.#peers.get(connection)?.session?.identity.userId;
-        // By user: a client that connects anew each time must not get a line for each.
-        this.#limitedLog.note(user ?? connection, (times) =>
-          this.#logger.info({ connection, user, after, times }, "client is lagging"),
-        );
-        feed.lag(after);
-      },
+    this.#delivery = new Delivery({
+      ...{ journal, waitsForStore: options.store.shared, flushIntervalMs, maxQueuedBytes, logger },
     });
-    this.#pages = new PageCache(journal, this.#fanOut.recentEntries);
-    this.#catchUp = new Backfill(this.#fanOut, this.#pages, { waitsForStore: options.store.shared, logger });
     const serverOptions = {
       noServer: true,
       clientTracking: false,
@@ -217,21 +195,19 @@ class SocketServer implements Sockets {
     this.#context = {
       ...config,
       ...options,
-      ...{ fanOut: this.#fanOut, backfill: this.#catchUp, pageCache: this.#pages, counts: this.#counts },
+      ...{ delivery: this.#delivery, counts: this.#counts },
       grantsOf: (permissions) => this.#grantsOf(permissions),
     };
   }
 
   start(): void {
-    this.#unfollow = this.#options.journal.follow((entries) => this.#fanOut.accept(entries));
-    this.#unreset = this.#options.journal.onReset(() => this.#reset());
+    this.#delivery.start();
     this.#unwatch = startHeartbeat({
       waits: this.#config,
       peers: this.#peers,
       onAuthTimeout: (connection) => this.#reject(connection, AUTH_TIMEOUT, CloseCode.authTimeout),
       onLooked: () => {
-        // What was kept for others to read too is of no use when nobody is reading.
-        if (this.#catchUp.idle) this.#pages.clear();
+        this.#delivery.evictUnused();
         this.#tellOutage();
       },
     });
@@ -295,11 +271,12 @@ class SocketServer implements Sockets {
       // The ping of the moment is not overdue before the next one is.
       else if (connection.unanswered < 2) healthy++;
     }
+    const { fanOut, backfill } = this.#delivery.stats();
     return {
       ...{ connections, unauthenticated: this.#peers.size - connections, users: this.#users.size },
       ...{ healthy, lagging, opened: this.#opened, refused: this.#refused },
-      fanOut: this.#fanOut.stats(),
-      catchUp: this.#catchUp.stats(),
+      fanOut,
+      catchUp: backfill,
       closes: Object.fromEntries(this.#closes),
     };
   }
@@ -356,11 +333,7 @@ class SocketServer implements Sockets {
 
   async #stop(): Promise<void> {
     this.#unwatch?.();
-    this.#unfollow?.();
-    this.#unreset?.();
-    this.#catchUp.stop();
-    this.#fanOut.stop();
-    this.#limitedLog.stop();
+    this.#delivery.stop();
     const empty = new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
@@ -446,23 +419,6 @@ class SocketServer implements Sockets {
       if (error instanceof InvalidTokenError) return undefined;
       throw error;
     }
-  }
-
-  /** The store was lost, or this node was cut off from it: every feed goes on from what there is. */
-  #reset(): void {
-    const { journal } = this.#options;
-    const isOther = journal.epoch !== this.#epoch;
-    this.#epoch = journal.epoch;
-    const feeds = [...this.#peers.values()].flatMap(({ session }) => session?.subscriber ?? []);
-    for (const feed of feeds) feed.pause();
-    this.#fanOut.reset(journal.head);
-    this.#catchUp.reset();
-    this.#pages.clear();
-    for (const feed of feeds) feed.resume(isOther);
-    this.#logger.warn(
-      { epoch: journal.epoch, isOther, connections: feeds.length },
-      "connections go on from another place",
-    );
   }
 
   /** Counts the user's connections, which may mean to ask Redis; what the client sends meanwhile waits. */

@@ -11,7 +11,8 @@ import type { Audit } from "../auth/audit.ts";
 import type { AuditAction } from "../auth/audit-entry.ts";
 import { ExpiredTokenError, InvalidTokenError, type Tokens } from "../auth/tokens.ts";
 import type { CommandRunner } from "../commands/command-relay.ts";
-import { Subscriber, type SubscriberContext } from "../delivery/subscriber.ts";
+import type { Delivery } from "../delivery/delivery.ts";
+import type { Subscriber } from "../delivery/subscriber.ts";
 import { count } from "./admission.ts";
 import type { Connection } from "./connection.ts";
 import { type MessageBytes, type RequestId, readRequest } from "./requests.ts";
@@ -27,7 +28,8 @@ export interface StoreState {
   unavailableReason: () => string | undefined;
 }
 
-export interface SessionContext extends SubscriberContext {
+export interface SessionContext {
+  delivery: Delivery;
   tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   channels: CustomChannels;
@@ -87,7 +89,8 @@ export class Session {
     this.#identity = identity;
     this.#context = context;
     this.#grants = context.grantsOf(identity.permissions);
-    this.subscriber = new Subscriber(connection, this.#grants.onlyCameras, context);
+    const of = { user: identity.userId, onlyCameras: this.#grants.onlyCameras };
+    this.subscriber = context.delivery.open(connection, of);
     this.#rate = new TokenBucket(context.maxMessagesPerSecond, context.messageBurst, connection.openedAt);
   }
 
@@ -144,7 +147,7 @@ export class Session {
   close(): void {
     this.#closed = true;
     for (const channel of this.subscriber.channels.keys()) count(this.#context.counts, channel, -1);
-    this.subscriber.close();
+    this.#context.delivery.close(this.subscriber);
   }
 
   /**

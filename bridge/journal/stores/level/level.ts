@@ -30,6 +30,7 @@ import type {
   StateEntry,
   Undelivered,
 } from "../../journal.ts";
+import { RecentEntries } from "../../recent-entries.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import { beginRun, bootOfMachine, type Checkpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Deduplicator } from "./deduplicator.ts";
@@ -41,7 +42,6 @@ import { DEFAULT_JOURNAL_LIMITS, type JournalLimits } from "./limits.ts";
 import { type LoadedJournal, loadJournal } from "./loading.ts";
 import { MqttOutbox } from "./mqtt-outbox.ts";
 import { Reader } from "./reader.ts";
-import { RecentEntries } from "./recent-entries.ts";
 import { Retention } from "./retention.ts";
 import type { StateTable } from "./state-table.ts";
 
@@ -152,7 +152,7 @@ class LevelJournal implements Journal {
     this.#head = head;
     this.#startHead = head;
     this.#mqttOutbox = new MqttOutbox(limits.maxUndeliveredGroups);
-    this.#recentEntries = new RecentEntries(limits.maxRecentChars);
+    this.#recentEntries = new RecentEntries({ maxChars: limits.maxRecentChars });
     this.#retention = new Retention(channels, settings);
     const truth = (key: string) => this.#correctRow(key);
     const proof = (set: WriteSet) => set.put(HEAD_KEY, String(this.#head));

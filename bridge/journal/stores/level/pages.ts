@@ -1,13 +1,13 @@
 import { isDamage } from "../../../../platform/level/errors.ts";
 import type { Database } from "../../../../platform/level/write-set.ts";
 import type { Entry, ReplayPage } from "../../journal.ts";
+import type { RecentEntries } from "../../recent-entries.ts";
 import { countBits } from "./bit-mask.ts";
 import type { ChannelLog } from "./channel-logs.ts";
 import { parseChunk, readChunk } from "./chunk.ts";
 import { countUpTo, isMissing, readSpan, type SpanOf } from "./continuity.ts";
 import { chunkKey, positionOfKey, rowsOf, spanKey, spansEnd } from "./keys.ts";
 import type { KnownGaps } from "./known-gaps.ts";
-import type { RecentEntries } from "./recent-entries.ts";
 
 /** A request for a page, with defaults and limits applied. */
 export interface PageRequest {

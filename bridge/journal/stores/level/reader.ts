@@ -1,10 +1,10 @@
 import { DASHBOARD } from "../../../../contract/channels.ts";
 import type { Store } from "../../../../platform/level/store.ts";
 import type { ReplayPage, ReplayRequest } from "../../journal.ts";
+import type { RecentEntries } from "../../recent-entries.ts";
 import type { ChannelLogs } from "./channel-logs.ts";
 import type { KnownGaps } from "./known-gaps.ts";
 import { gatherPage, type PageRequest, recentPage, scanPage } from "./pages.ts";
-import type { RecentEntries } from "./recent-entries.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;

@@ -1,5 +1,5 @@
 import type { Entry } from "../../journal.ts";
-import { RecentEntries } from "../level/recent-entries.ts";
+import { RecentEntries } from "../../recent-entries.ts";
 import { type StateChanges, StateTable } from "../level/state-table.ts";
 import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
@@ -28,7 +28,7 @@ export class JournalView {
     this.#stamp = stamp;
     this.channels = new Channels(forgottenFloor, limits.maxChannels);
     this.states = new StateTable(limits);
-    this.recentEntries = new RecentEntries(limits.maxRecentChars);
+    this.recentEntries = new RecentEntries({ maxChars: limits.maxRecentChars });
   }
 
   get head(): number {

@@ -1,0 +1,74 @@
+import type { Entry } from "./journal.ts";
+
+/** What an entry costs in memory besides its body, roughly, in characters. */
+const ENTRY_CHARS = 200;
+
+export interface RecentEntriesLimits {
+  /** Of bodies, plus {@link ENTRY_CHARS} for each entry. */
+  maxChars: number;
+  /** Default: no limit. */
+  maxEntries?: number;
+}
+
+/**
+ * The newest entries of the journal, in memory and without gaps between their positions. A client that is a little
+ * behind, because it lagged or its link dropped for a moment, is served from here: without reading the disk, and with
+ * the very objects that followers were given.
+ *
+ * Two instances exist, which share these objects. The store's holds entries as they are stored: under the names of logs,
+ * which differ from channels where a busy sender has a log of its own (`shared-channels.ts`). A page read from it leaves
+ * out whatever retention has removed. Delivery's holds entries as clients see them, whether retention has removed them
+ * or not: a client that lags behind live delivery by a few hundred events must not be told of a gap because the channel
+ * keeps fewer. To serve delivery from the store's instance would lose that, and would map every entry at each read.
+ */
+export class RecentEntries {
+  readonly #maxChars: number;
+  readonly #maxEntries: number;
+  #entries: Entry[] = [];
+  /** The index of the oldest entry. Evicted entries before it leave the array when they are half of it. */
+  #start = 0;
+  #chars = 0;
+
+  constructor({ maxChars, maxEntries = Number.POSITIVE_INFINITY }: RecentEntriesLimits) {
+    this.#maxChars = maxChars;
+    this.#maxEntries = maxEntries;
+  }
+
+  /** Adds the entries that follow the last one, and evicts the oldest beyond the limits. */
+  push(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      this.#entries.push(entry);
+      this.#chars += entry.body.length + ENTRY_CHARS;
+    }
+    while (this.#chars > this.#maxChars || this.#entries.length - this.#start > this.#maxEntries) {
+      this.#chars -= (this.#entries[this.#start]?.body.length ?? 0) + ENTRY_CHARS;
+      this.#start++;
+    }
+    if (this.#start * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#start);
+      this.#start = 0;
+    }
+  }
+
+  /** Removes everything: the journal continues at another position. */
+  clear(): void {
+    this.#entries = [];
+    this.#start = 0;
+    this.#chars = 0;
+  }
+
+  /** Whether every entry above the position is here. False while there are none. */
+  reaches(after: number): boolean {
+    const first = this.#entries[this.#start]?.position;
+    return first !== undefined && first <= after + 1;
+  }
+
+  /** Calls `take` with each entry above `after` and up to `until`, in order, until it returns false. */
+  read(after: number, until: number, take: (entry: Entry) => boolean): void {
+    const first = this.#entries[0]?.position ?? 0;
+    for (let index = Math.max(this.#start, after + 1 - first); index < this.#entries.length; index++) {
+      const entry = this.#entries[index];
+      if (entry === undefined || entry.position > until || !take(entry)) return;
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from "vitest";
+import { NO_CHANNELS } from "../../../bridge/delivery/channel-filter.ts";
+import { SubscriberGroup } from "../../../bridge/delivery/subscriber-group.ts";
+import {
+  type Behind,
+  IDLE,
+  type SubscriberEvent,
+  type SubscriberState,
+  transition,
+} from "../../../bridge/delivery/subscriber-state.ts";
+
+type Kind = SubscriberState["kind"];
+
+const sink = { id: "a", socket: { write: () => true, writableLength: 0 }, open: true, blocked: false };
+const calls = { write: () => {}, send: () => {}, close: () => {} };
+const member = new SubscriberGroup(NO_CHANNELS, 1_000).add({ sink: { ...sink, ...calls }, fallBehind: () => {} });
+
+const behind = (kind: Behind["kind"]): Behind => ({
+  ...{ kind, cursor: 3, announce: new Set(["dashboard"]) },
+  tasks: [{ kind: "range", channel: "dashboard", after: 1, until: 3 }],
+});
+const states: Record<Kind, SubscriberState> = {
+  idle: IDLE,
+  backfilling: behind("backfilling"),
+  lagging: behind("lagging"),
+  live: { kind: "live", member },
+};
+const events: Record<string, SubscriberEvent> = {
+  interrupted: { kind: "interrupted", cursor: 7 },
+  "continued with channels": { kind: "continued", hasChannels: true },
+  "continued without channels": { kind: "continued", hasChannels: false },
+  "fell behind": { kind: "fell behind", cursor: 7 },
+  joined: { kind: "joined", member },
+  replaced: { kind: "replaced", cursor: 7 },
+};
+
+/** By event, what each state becomes. */
+const expected: Record<keyof typeof events, Record<Kind, Kind>> = {
+  interrupted: { idle: "backfilling", backfilling: "backfilling", lagging: "lagging", live: "backfilling" },
+  "continued with channels": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "live" },
+  "continued without channels": { idle: "idle", backfilling: "idle", lagging: "idle", live: "idle" },
+  "fell behind": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "lagging" },
+  joined: { idle: "idle", backfilling: "live", lagging: "live", live: "live" },
+  replaced: { idle: "backfilling", backfilling: "backfilling", lagging: "backfilling", live: "backfilling" },
+};
+
+describe.each(Object.entries(expected))("a subscriber when %s", (name, kinds) => {
+  it.each(Object.entries(kinds))("that is %s becomes %s", (from, to) => {
+    const event = events[name];
+    const state = Object.values(states).find(({ kind }) => kind === from);
+    expect(event && state && transition(state, event).kind).toBe(to);
+  });
+});
+
+it("a subscriber that is interrupted while it is behind keeps its cursor and its tasks", () => {
+  expect(transition(states.lagging, { kind: "interrupted", cursor: 7 })).toBe(states.lagging);
+});
+
+it("a subscriber whose journal is replaced has nothing left to send from the former one", () => {
+  const state = transition(states.lagging, { kind: "replaced", cursor: 7 });
+  expect(state).toEqual({ kind: "backfilling", cursor: 7, tasks: [], announce: new Set() });
+});
