@@ -1,22 +1,22 @@
 import { type CustomChannels, cameraOfChannel, channelExists } from "./channels.ts";
 
-/** What tells which channels there are. */
+/** Answers which channels exist. */
 export interface KnownChannels {
   custom: CustomChannels;
-  /** Whether the camera may connect, whether or not it ever did. */
+  /** Whether the camera is registered. It need not have connected yet. */
   isRegistered(camera: string): boolean;
-  /** Whether something was ever said in the channel. */
+  /** Whether the journal has or had events of the channel. */
   hasChannel(channel: string): boolean;
 }
 
 /**
- * Why nobody can broadcast to the channel; undefined when they can. Every channel takes a place in the journal, so a
- * broadcast makes none: else 50,000 names would take the places of cameras.
+ * Why a broadcast to the channel is refused; undefined if it is possible. A broadcast never creates a channel: each channel
+ * takes one of the journal's places, and 50,000 made-up names would take the places of cameras.
  */
 export function broadcastProblem(channel: string, known: KnownChannels): string | undefined {
   const name = JSON.stringify(channel);
   if (!channelExists(channel, known.custom)) return `There is no channel ${name}`;
   const camera = cameraOfChannel(channel);
   if (camera === undefined || known.isRegistered(camera) || known.hasChannel(channel)) return undefined;
-  return `There is no channel ${name}: no camera ${camera} is registered, and none was ever heard of`;
+  return `There is no channel ${name}: camera ${camera} is not registered and has never published`;
 }

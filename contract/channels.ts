@@ -9,7 +9,7 @@ export const SYSTEM = "system";
 
 const BUILT_IN: readonly string[] = [DASHBOARD, ALERTS, JOBS, SYSTEM];
 
-/** A channel that an operator adds in `CHANNELS_FILE`: what it carries, and the permission that reads it. */
+/** An operator's own channel (`CHANNELS_FILE`): the topic filters of its events, and the permission to read it. */
 export const customChannelSchema = z.strictObject({
   filters: z
     .array(
@@ -28,14 +28,14 @@ export type CustomChannel = z.infer<typeof customChannelSchema>;
 /** The content of `CHANNELS_FILE`: channel name → channel. */
 export const customChannelsSchema = z.record(
   z.string().refine((name) => isChannelName(name) && !BUILT_IN.includes(name) && !name.startsWith("camera:"), {
-    message: "must be 1 to 63 of a-z, 0-9 and '-', and none of the built-in channels",
+    message: "must be 1 to 63 of a-z, 0-9 and '-', and not the name of a built-in channel",
   }),
   customChannelSchema,
 );
 
 export type CustomChannels = ReadonlyMap<string, CustomChannel>;
 
-/** True for a channel that carries what is said of all cameras: a reader narrowed to some sees only theirs in it. */
+/** Whether the channel carries events of all cameras. A user limited to some cameras sees only those cameras' events in it. */
 export function isNarrowedChannel(channel: string): boolean {
   return BUILT_IN.includes(channel);
 }
@@ -52,7 +52,7 @@ export function cameraOfChannel(channel: string): string | undefined {
   return isId(camera) ? camera : undefined;
 }
 
-/** True when a client may name the channel at all; whether it may read it, its permissions say. */
+/** Whether the channel exists. Permissions decide separately who may read it. */
 export function channelExists(channel: string, custom: CustomChannels): boolean {
   return BUILT_IN.includes(channel) || cameraOfChannel(channel) !== undefined || custom.has(channel);
 }
@@ -63,12 +63,12 @@ export function cameraOfTopic(topic: Topic): string | undefined {
 }
 
 /**
- * The channels that carry a topic's events, each once. Links, commands and replies are in none: what a link means
- * is said by the presence state, what came of a command is said to whoever gave it.
+ * The channels that carry a topic's events, without duplicates. Links, commands and replies are in no channel: the
+ * presence state reports what a link means, and the sender of a command gets its result.
  */
 export function channelsOf(topic: Topic, topicName: string, custom: CustomChannels): readonly string[] {
   const channels = builtInChannelsOf(topic);
-  // Nor in an operator's channel, however wide its filters are.
+  // An operator's channel does not carry them either, even if its filters match.
   if (topic.kind === "camera-link" || topic.kind === "camera-command" || topic.kind === "camera-reply") return channels;
   for (const [name, channel] of custom) {
     if (channel.filters.some((filter) => filterMatches(filter, topicName)) && !channels.includes(name))

@@ -11,16 +11,16 @@ const solarEntry = z
   .object({
     kind: z.literal("solar"),
     anchor: z.enum(["sunrise", "sunset", "golden_hour", "blue_hour"]),
-    /** Which of the two golden or blue hours of a day. Default: both. */
+    /** Which golden or blue hour of the day. Default: both. */
     when: z.enum(["morning", "evening"]).optional(),
-    /** Minutes after the anchor at which the window opens; negative is before. */
+    /** Minutes from the anchor to the opening of the window; negative opens it before the anchor. */
     offset_min: z.number().min(-720).max(720),
     duration_min: z.number().positive().max(1440),
     interval_s: z.number().min(1).max(86_400),
   })
   .refine(({ anchor, when }) => when === undefined || anchor === "golden_hour" || anchor === "blue_hour", {
     path: ["when"],
-    message: "is for golden_hour and blue_hour: there is one sunrise and one sunset a day",
+    message: "is valid for golden_hour and blue_hour only: a day has one sunrise and one sunset",
   });
 
 const clockEntry = z.object({
@@ -40,7 +40,7 @@ export const scheduleSchema = z.object({
 });
 export type Schedule = z.infer<typeof scheduleSchema>;
 
-/** A schedule that a person wrote: a member that nobody knows is an error, for it is mostly a misspelt one. */
+/** A schedule that a person wrote. An unknown member is an error, because it is usually a misspelt one. */
 export const strictScheduleSchema = namingUnknown(
   z.object({
     entries: z
@@ -51,7 +51,7 @@ export const strictScheduleSchema = namingUnknown(
 
 const { exposure_s, iso, exposure_compensation, white_balance, quality, hdr } = cameraSettingsSchema.shape;
 
-/** Settings to be changed. `null`, and `"auto"` too, takes one back: the camera chooses again. */
+/** A change of settings. `null` or `"auto"` resets a setting: the camera chooses its value again. */
 export const settingsChangeSchema = namingUnknown(
   z.object({
     exposure_s: changeable(exposure_s),
@@ -62,45 +62,45 @@ export const settingsChangeSchema = namingUnknown(
     hdr: changeable(hdr),
   }),
 );
-/** What was asked for: `null` is a setting that was taken back, an absent one was never set. */
+/** The wanted settings: `null` means reset, absent means never set. */
 export type WantedSettings = z.infer<typeof settingsChangeSchema>;
 
-/** The commands a camera of this system knows, and what each takes. */
+/** The commands of a camera, with the schema of their arguments. */
 export const commandArgs = {
   "capture.now": namingUnknown(z.object({})),
   "schedule.set": strictScheduleSchema,
   "settings.set": settingsChangeSchema.refine((settings) => Object.keys(settings).length > 0, "must set something"),
   reboot: namingUnknown(z.object({})),
-  /** Sends a picture that was taken: the newest, or the one of that name. */
+  /** Sends the preview of a capture. Default: the newest capture. */
   "preview.send": namingUnknown(z.object({ capture: idSchema.optional() })),
-  /** Leaves the link until then: no command reaches a camera that sleeps. */
+  /** Disconnects until the given time. No command reaches a sleeping camera. */
   sleep: namingUnknown(z.object({ until: timestampSchema })),
 } as const;
 export type CommandName = keyof typeof commandArgs;
 
-/** Seconds a command waits for its camera unless `expires_in` says otherwise. */
+/** The default of `expires_in`: seconds that a command waits for its camera. */
 export const DEFAULT_COMMAND_EXPIRES_IN = 30;
 export const MAX_COMMAND_EXPIRES_IN = 86_400;
 
-/** What travels to the camera below `commands/{name}`. */
+/** The payload of `commands/{name}`, from the backend to the camera. */
 export const commandSchema = z.object({
   id: z.string().min(1).max(64),
   name: eventNameSchema,
   args: z.record(z.string(), z.unknown()),
-  /** `user:alice`, `operator` for the operator key. A user may have any name, so his is never without its prefix. */
+  /** `user:alice`, or `operator` for the operator key. A user id always has its prefix, because it may be any text. */
   issued_by: z.string().max(256),
   issued_at: timestampSchema,
   expires_at: timestampSchema,
 });
 export type Command = z.infer<typeof commandSchema>;
 
-/** Not fatal, for a camera is not either. */
+/** Replaces invalid bytes instead of throwing, as a camera does. */
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * A command as an MQTT client has published it, with `issued_by` as it is: what a client says of that is a claim. What is
- * no JSON object is no command, and comes back as it was.
- * @returns undefined when it is nested deeper than {@link MAX_JSON_DEPTH}
+ * Sets `issued_by` of a command that an MQTT client published. A client could claim any `issued_by`, so the broker writes
+ * the true one. A payload that is not a JSON object is returned unchanged.
+ * @returns undefined for JSON nested deeper than {@link MAX_JSON_DEPTH}
  */
 export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | undefined {
   const text = utf8.decode(payload);
@@ -112,14 +112,14 @@ export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | 
     return payload;
   }
   if (typeof command !== "object" || command === null || Array.isArray(command)) return payload;
-  // Put behind all others, where it outweighs any claim: of two members of one name the last counts (ECMA-262, 25.5.1). To
-  // write the command anew would change numbers that a double cannot hold.
+  // Appended as the last member, because the last of two equal names counts (ECMA-262, 25.5.1). Encoding the parsed command
+  // again would change numbers that a double cannot hold.
   const comma = Object.keys(command).length === 0 ? "" : ",";
   const head = text.slice(0, text.lastIndexOf("}"));
   return new TextEncoder().encode(`${head}${comma}"issued_by":${JSON.stringify(issuedBy)}}`);
 }
 
-/** The life of a command. Those in {@link FINAL_COMMAND_STATUSES} are its ends. */
+/** The states of a command. {@link FINAL_COMMAND_STATUSES} are final. */
 export const commandStatusSchema = z.enum([
   "sent",
   "delivered",
@@ -127,7 +127,7 @@ export const commandStatusSchema = z.enum([
   "succeeded",
   "failed",
   "rejected",
-  /** The camera restarted while it carried the command out, and cannot tell whether it was done. */
+  /** The camera restarted during the command and cannot tell whether the command was carried out. */
   "unknown",
   "timed_out",
   "expired",
@@ -143,7 +143,7 @@ export const FINAL_COMMAND_STATUSES: ReadonlySet<CommandStatus> = new Set([
   "expired",
 ]);
 
-/** What the camera answers below `replies/{name}`. */
+/** The payload of `replies/{name}`, from the camera to the backend. */
 export const commandReplySchema = z.object({
   command_id: z.string().min(1).max(64),
   status: z.enum(["accepted", "succeeded", "failed", "rejected", "unknown"]),
@@ -152,17 +152,17 @@ export const commandReplySchema = z.object({
 });
 export type CommandReply = z.infer<typeof commandReplySchema>;
 
-/** What a dashboard or an HTTP caller asks for. */
+/** A command request of a dashboard or an HTTP caller. */
 export const commandRequestSchema = z.object({
   camera: idSchema,
   name: eventNameSchema,
   args: z.record(z.string(), z.unknown()).default({}),
-  /** Seconds. */
+  /** Seconds until the command expires. */
   expires_in: z.number().int().min(1).max(MAX_COMMAND_EXPIRES_IN).default(DEFAULT_COMMAND_EXPIRES_IN),
 });
 export type CommandRequest = z.infer<typeof commandRequestSchema>;
 
-/** The same object, with an error for each member that it does not have, which names the one that was likely meant. */
+/** Makes an object schema strict: each unknown member is an error that suggests the nearest known name. */
 function namingUnknown<Schema extends z.ZodObject>(schema: Schema): Schema {
   const known = Object.keys(schema.shape);
   return schema.clone({

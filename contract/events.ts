@@ -3,42 +3,42 @@ import { eventNameSchema, idSchema, isId } from "./ids.ts";
 import { outlineOf, textIn } from "./json-text.ts";
 import type { Topic } from "./topics.ts";
 
-/** The deepest nesting of arrays and objects that is read: `JSON.stringify` overflows the stack near 10,000. */
+/** The deepest accepted nesting of arrays and objects. `JSON.stringify` overflows the stack near 10,000 levels. */
 export const MAX_JSON_DEPTH = 32;
 
-/** A moment as RFC 3339 in UTC, ending in `Z`: a time without its zone is a lie waiting to happen. */
+/** A time as RFC 3339 in UTC, ending in `Z`. Other zones are refused, so that times can be compared as text. */
 export const timestampSchema = z.iso.datetime({
   message: "must be an RFC 3339 time in UTC, such as 2026-03-01T06:30:00.000Z",
 });
 
 const percent = z.number().min(0).max(100);
 
-/** How a camera or service says that it is there. `session` names one boot; the broker publishes `offline` as the will. */
+/** The link state that a camera or service publishes. `session` names one boot. `offline` is its MQTT will. */
 export const linkSchema = z.object({
   status: z.enum(["online", "offline", "sleeping"]),
   session: z.string().min(1).max(64),
-  /** With `sleeping`: when it will be back. */
+  /** With `sleeping`: when the camera plans to reconnect. */
   until: timestampSchema.optional(),
 });
 export type Link = z.infer<typeof linkSchema>;
 
-/** What the backend makes of a camera's links, published retained below `cameras/{camera}/state/presence`. */
+/** A camera's presence, derived by the backend and published retained at `cameras/{camera}/state/presence`. */
 export const presenceSchema = z.object({
   /**
    * - `never_seen`: the camera is registered and has never connected.
-   * - `unknown`: the backend started, and the grace in which the camera may come back is not over.
-   * - `stale`: connected, but no capture in 2× its interval.
-   * - `overslept`: announced a sleep and did not return at `until`.
+   * - `unknown`: the backend restarted, and the camera may still reconnect within the grace period.
+   * - `stale`: the camera is connected but has not captured for twice its interval.
+   * - `overslept`: the camera announced a sleep and did not reconnect at `until`.
    */
   status: z.enum(["never_seen", "unknown", "online", "offline", "sleeping", "overslept", "stale"]),
-  /** When the status began: of `offline`, when the link broke, not when the grace was over. */
+  /** When the status began. `offline` begins when the link broke, not when the grace period ended. */
   since: timestampSchema,
-  /** With `sleeping` and `overslept`: when the camera said that it would be back. */
+  /** With `sleeping` and `overslept`: when the camera planned to reconnect. */
   until: timestampSchema.optional(),
   session: z.string().optional(),
-  /** When the backend last heard the camera, at most a minute old while it is connected. Kept over restarts. */
+  /** When the backend last received something from the camera; at most a minute old while connected. Survives restarts. */
   last_heard_at: timestampSchema.optional(),
-  /** When the link broke, of a camera that is not connected and has not announced a sleep. Kept over restarts. */
+  /** When the link broke, if the camera is disconnected and has not announced a sleep. Survives restarts. */
   offline_since: timestampSchema.optional(),
 });
 export type Presence = z.infer<typeof presenceSchema>;
@@ -52,7 +52,7 @@ export const cameraAboutSchema = z.object({
     lon: z.number().min(-180).max(180),
     timezone: z.string().max(64),
   }),
-  /** Seconds between two captures now, or in the next window of the schedule. */
+  /** Seconds between two captures in the current or next window of the schedule. */
   capture_interval_s: z.number().positive(),
 });
 export type CameraAbout = z.infer<typeof cameraAboutSchema>;
@@ -100,20 +100,20 @@ export const previewUpdatedSchema = z.object({
   url: z.string(),
   etag: z.string(),
   size_bytes: z.number().int().positive(),
-  /** When it was taken, where its capture's name tells: a ULID does. */
+  /** When the picture was taken, if its capture id contains the time, as a ULID does. */
   taken_at: timestampSchema.optional(),
 });
 export type PreviewUpdated = z.infer<typeof previewUpdatedSchema>;
 
-/** What `GET /cameras/{id}/previews` answers: the pictures of a camera's last 48 hours, newest first. */
+/** The answer of `GET /cameras/{id}/previews`: the camera's pictures of the last 48 hours, newest first. */
 export const previewListSchema = z.object({
   camera: idSchema,
-  /** How many there are in all. */
+  /** The number of pictures on all pages. */
   total: z.number().int().nonnegative(),
   previews: z.array(
     z.object({
       capture: idSchema,
-      /** When it was taken, where its capture's name tells; else when it arrived. */
+      /** When the picture was taken, if its capture id contains the time; otherwise when it arrived. */
       taken_at: timestampSchema,
       /** Path on the bridge's HTTP port; reading it needs a token. */
       url: z.string(),
@@ -121,7 +121,7 @@ export const previewListSchema = z.object({
       size_bytes: z.number().int().positive(),
     }),
   ),
-  /** The path of the next page; left out on the last. */
+  /** The path of the next page; absent on the last page. */
   next: z.string().optional(),
 });
 export type PreviewList = z.infer<typeof previewListSchema>;
@@ -143,9 +143,9 @@ export type Environment = z.infer<typeof environmentSchema>;
 export const storageSchema = z.object({
   total_bytes: z.number().int().positive(),
   free_bytes: z.number().int().nonnegative(),
-  /** Percent in use above which the camera itself raises the alert `disk`. Default: it leaves that to the backend. */
+  /** Percent in use above which the camera raises the alert `disk`. Absent: the backend decides. */
   alert_percent: z.number().optional(),
-  /** Why the disk takes no writes; absent while it does. What the camera says meanwhile is in its memory only. */
+  /** Why the disk cannot be written; absent while it can. The camera keeps new messages in memory only meanwhile. */
   unwritable: z.string().max(500).optional(),
 });
 export type Storage = z.infer<typeof storageSchema>;
@@ -163,9 +163,9 @@ export const resourcesSchema = z.object({
 });
 export type Resources = z.infer<typeof resourcesSchema>;
 
-/** A jump of the system clock that is not confirmed yet. */
+/** An unconfirmed jump of the system clock. */
 export const clockJumpSchema = z.object({
-  /** How far the system clock is ahead of the server's own clock; negative: behind. */
+  /** Seconds by which the system clock is ahead of the server's own clock; negative if behind. */
   ahead_seconds: z.number(),
   /** When the server noticed, by the system clock. */
   noticed_at: timestampSchema,
@@ -174,14 +174,14 @@ export const clockJumpSchema = z.object({
 });
 export type ClockJump = z.infer<typeof clockJumpSchema>;
 
-/** What the backend says of itself below `system/status`. */
+/** The backend's own status, published at `system/status`. */
 export const systemStatusSchema = z.object({
   service: z.string(),
   status: z.enum(["ok", "degraded"]),
   version: z.string(),
   started_at: timestampSchema,
   reason: z.string().optional(),
-  /** The system clock was set, or stood still, and nobody has confirmed it: nothing grows old because of it. */
+  /** An unconfirmed jump of the system clock. Until it is confirmed, nothing expires because of it. */
   clock: clockJumpSchema.optional(),
 });
 export type SystemStatus = z.infer<typeof systemStatusSchema>;
@@ -197,7 +197,7 @@ export const jobSchema = z.object({
     .max(8)
     .optional(),
   error: z.string().max(2000).optional(),
-  /** No film is made: the service only shows what a job looks like. */
+  /** True for a demonstration job, which makes no film. */
   simulated: z.boolean().optional(),
 });
 export type Job = z.infer<typeof jobSchema>;
@@ -209,7 +209,7 @@ export const alertSchema = z.object({
 });
 export type Alert = z.infer<typeof alertSchema>;
 
-/** Alerts that the backend raises and clears below a camera. */
+/** Alerts that the backend raises and clears for a camera. */
 export const CAMERA_ALERTS = [
   "offline",
   "overslept",
@@ -222,48 +222,47 @@ export const CAMERA_ALERTS = [
 ] as const;
 export type CameraAlertName = (typeof CAMERA_ALERTS)[number];
 
-/** Alerts that the backend raises and clears below a processing service. */
+/** Alerts that the backend raises and clears for a processing service. */
 export const SERVICE_ALERTS = ["job-queue", "worker-silent"] as const;
 export type ServiceAlertName = (typeof SERVICE_ALERTS)[number];
 
-/** What a camera says of messages it had to give up before they were sent. They never had a number. */
+/** Messages that a camera dropped before it sent them. Such messages never got a sequence number. */
 export const outboxDroppedSchema = z.object({
   count: z.number().int().positive(),
-  /** Between which moments they happened. */
+  /** The times of the first and last dropped message. */
   from: timestampSchema,
   to: timestampSchema,
 });
-export type OutboxDropped = z.infer<typeof outboxDroppedSchema>;
 
-/** Said by the backend about a camera, not by the camera. */
+/** The backend publishes this event about a camera. */
 export const LINK_GAP_EVENT = "link.gap";
 
 /**
- * `link.gap`: messages of a camera that are not here. Said by the backend once for each gap, when it is certain; a gap
- * between numbers is said again, with `filled`, should what was missing arrive after all.
+ * `link.gap`: messages of a camera that never arrived. The backend publishes it once for each gap, when the gap is certain.
+ * If the missing messages arrive later, the backend publishes the gap again with `filled`.
  */
 export const linkGapSchema = z.object({
-  /** `dropped`: the camera had no room for them, and says so. `missing`: their numbers never arrived. */
+  /** `dropped`: the camera's outbox was full, and the camera reported it. `missing`: sequence numbers never arrived. */
   reason: z.enum(["dropped", "missing"]),
   count: z.number().int().positive(),
-  /** Between which moments they happened; of `missing` ones, when their neighbours did. */
+  /** The times of the first and last lost message. For `missing`, the times of the neighbouring messages. */
   from: timestampSchema,
   to: timestampSchema,
-  /** The boot of the camera in which the gap was noticed, where it is known. */
+  /** The camera's boot in which the gap was noticed, if known. */
   session: z.string().optional(),
-  /** With `missing`: the numbers, `seq` of the envelope, inclusive. */
+  /** With `missing`: the first and last missing `seq` of the envelope, inclusive. */
   first_seq: z.number().int().positive().optional(),
   last_seq: z.number().int().positive().optional(),
-  /** All of it has arrived since. */
+  /** True when all missing messages have arrived since. */
   filled: z.boolean().optional(),
 });
 export type LinkGap = z.infer<typeof linkGapSchema>;
 
-/** The state `gaps` of a camera: what never arrived of the last 48 hours, newest last. */
+/** The state `gaps` of a camera: its lost messages of the last 48 hours, newest last. */
 export const linkGapsSchema = z.object({ gaps: z.array(linkGapSchema).max(32) });
 export type LinkGaps = z.infer<typeof linkGapsSchema>;
 
-/** Why a publication was refused, for programs. */
+/** Machine-readable reasons for a refused publication. */
 export const REFUSAL_REASONS = [
   "not_allowed",
   "bad_topic",
@@ -276,20 +275,20 @@ export const REFUSAL_REASONS = [
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 /**
- * `publication.refused`: said by the backend of what a camera or service has published, which was acknowledged and not kept, at
- * most once a minute for each reason. With `no_room` it was kept and delivered as an event, and not as the state of its topic.
+ * `publication.refused`: the backend acknowledged a publication of a camera or service but did not keep it. Published at most
+ * once a minute for each reason. With `no_room` the publication was kept as an event, but not as the state of its topic.
  */
 export const publicationRefusedSchema = z.object({
   reason: z.enum(REFUSAL_REASONS),
-  /** For people: what was wrong with the newest one, and where it was published. */
+  /** For people: what is wrong with the newest refused publication, and its topic. */
   message: z.string(),
   topic: z.string(),
-  /** How many there were since the last such event. */
+  /** The number of refused publications since the last such event. */
   count: z.number().int().positive(),
 });
 export type PublicationRefused = z.infer<typeof publicationRefusedSchema>;
 
-/** Every event name this system sends itself. Others pass through unchanged. */
+/** The event names that this system sends itself. Other names pass through unchanged. */
 export const EVENTS = [
   "system.status",
   "resource.update",
@@ -322,33 +321,33 @@ export const EVENTS = [
   "publication.refused",
   "service.link",
 ] as const;
-export type EventName = (typeof EVENTS)[number];
+type EventName = (typeof EVENTS)[number];
 
-/** What a device or service publishes. */
+/** The payload that a device or service publishes. */
 export const envelopeSchema = z.object({
   v: z.literal(1),
-  /** A ULID, or any name that its sender uses once. Two messages with one id are one event. */
+  /** A ULID or any other id that its sender uses once. Two messages with the same id are one event. */
   id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
   timestamp: timestampSchema,
-  /** One boot of one sender. */
+  /** Names one boot of the sender. */
   session: z.string().min(1).max(64).optional(),
-  /** Counts this sender's messages from 1, over reboots too. */
+  /** The sequence number of the sender's message, from 1. It continues after a reboot. */
   seq: z.number().int().positive().optional(),
   event: eventNameSchema,
   data: z.unknown().optional(),
-  /** Sent late from a backlog: enters history, never overwrites state. */
+  /** True for a message sent late from a backlog. It enters the history and never overwrites state. */
   historical: z.boolean().optional(),
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
 
-/** A message as it was understood: an envelope's content, or a foreign payload wrapped. */
+/** A parsed message: the content of an envelope, or a wrapped foreign payload. */
 export interface Publication {
   event: string;
   data: unknown;
-  /** The JSON text of `data` as its sender wrote it, so that nobody needs to write it again; undefined when nobody did. */
+  /** The JSON text of `data` as its sender wrote it, which saves encoding it again. Undefined if the payload was not JSON. */
   dataText: string | undefined;
   timestamp: string;
-  /** Undefined for a foreign payload: its sender named none, so a repetition cannot be told from a new event. */
+  /** Undefined for a foreign payload. Without an id a repeated message cannot be recognised. */
   id: string | undefined;
   session: string | undefined;
   seq: number | undefined;
@@ -358,11 +357,14 @@ export interface Publication {
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /**
- * Reads a payload. An envelope is taken at its word; other JSON becomes `data` under the topic's usual event name;
- * text becomes `{"text": …}`; bytes that are no UTF-8 become `{"bytes": length}`; JSON nested deeper than
- * {@link MAX_JSON_DEPTH} is kept as text. An empty payload clears a retained topic: `data` is null. Never throws.
+ * Parses a payload; never throws.
+ * - An envelope is read as it is.
+ * - Other JSON becomes `data`, with the topic's usual event name.
+ * - Text becomes `{"text": …}`; so does JSON nested deeper than {@link MAX_JSON_DEPTH}.
+ * - Bytes that are not UTF-8 become `{"bytes": length}`.
+ * - An empty payload clears a retained topic: `data` is null.
  *
- * @param receivedAt the time that a foreign payload, which carries none, is given; milliseconds since 1970
+ * @param receivedAt the timestamp for a foreign payload, which has none; milliseconds since 1970
  */
 export function readPublication(topic: Topic, payload: Uint8Array, receivedAt: number): Publication {
   const { data, text, ownDataText } = decode(payload);
@@ -383,13 +385,13 @@ export function readPublication(topic: Topic, payload: Uint8Array, receivedAt: n
   };
 }
 
-/** The camera that a job, an alert or a broadcast is about, when its data names one: `{"camera": "north"}`. */
+/** The camera that the data of a job, an alert or a broadcast names: `{"camera": "north"}`. */
 export function cameraNamedIn(data: unknown): string | undefined {
   const named = typeof data === "object" && data !== null && "camera" in data ? data.camera : undefined;
   return typeof named === "string" && isId(named) ? named : undefined;
 }
 
-/** The same of a payload as its sender wrote it, with an envelope or without. */
+/** The camera that a raw payload names, with or without an envelope. */
 export function cameraNamedInPayload(payload: Uint8Array): string | undefined {
   const { data } = decode(payload);
   const envelope = isEnvelopeLike(data) ? envelopeSchema.safeParse(data) : undefined;
@@ -400,11 +402,11 @@ function isEnvelopeLike(data: unknown): boolean {
   return typeof data === "object" && data !== null && "v" in data && "event" in data;
 }
 
-/** A payload as a value and, of an object, the text of its member `data`. */
 interface Decoded {
   data: unknown;
-  /** The payload itself, when it is JSON. */
+  /** The whole payload, if it is JSON. */
   text: string | undefined;
+  /** The text of the member `data`, if the payload is a JSON object with one. */
   ownDataText: string | undefined;
 }
 
@@ -426,7 +428,7 @@ function decode(payload: Uint8Array): Decoded {
   }
 }
 
-/** The event a topic usually carries: what a payload without an envelope is taken for. */
+/** The event name of a payload without an envelope, derived from its topic. */
 export function usualEvent(topic: Topic, data: unknown): string {
   const cleared = data === null;
   switch (topic.kind) {

@@ -1,13 +1,13 @@
 import { z } from "zod";
 
 /**
- * Camera, service, job, capture, state and alert names. Lower-case letters, digits and hyphens only,
- * so that no name can become an MQTT wildcard (`#`, `+`), a level separator (`/`), a `$SYS` topic
- * or an inherited property (`__proto__`).
+ * Ids of cameras, services, jobs, captures, states and alerts. They consist of lower-case letters, digits and hyphens, so
+ * that an id can never act as an MQTT wildcard (`#`, `+`), a level separator (`/`), a `$SYS` topic or an inherited
+ * property (`__proto__`).
  */
 const ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
-/** Names such as `capture.completed`: ids joined by dots, at most 63 characters. */
+/** Event names such as `capture.completed`: ids joined by dots, at most 63 characters. */
 const EVENT_NAME = /^(?=.{1,63}$)[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)*$/;
 
 export const idSchema = z.string().regex(ID, "must be 1 to 63 of a-z, 0-9 and '-', and must not begin with '-'");

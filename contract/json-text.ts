@@ -1,37 +1,37 @@
 /**
- * JSON as text: what was sent is passed on as it was sent. A number that a double cannot hold (`12345678901234567890`,
- * `1e400`) is another number, or null, once it was parsed and written again.
+ * Reads JSON as text, so that values are passed on exactly as they were sent. Parsing and encoding again changes numbers
+ * that a double cannot hold: `12345678901234567890` becomes another number, `1e400` becomes null.
  */
 
-/** The nesting of a JSON text, found without parsing it; for text that is no JSON the result means nothing. */
+/** The depth of nesting of a JSON text, found without parsing it. Meaningless for text that is not JSON. */
 export function jsonDepth(text: string): number {
   return outlineOf(text, undefined).depth;
 }
 
 /**
- * The text of a member of a JSON object, as its sender wrote it. Of two members of one name the last counts, as for
- * `JSON.parse`.
+ * The text of a member of a JSON object, as its sender wrote it. If two members have the same name, the last one counts, as
+ * for `JSON.parse`.
  * @param text valid JSON
- * @returns undefined when it is no object, or has no such member
+ * @returns undefined for JSON that is not an object or lacks the member
  */
 export function memberText(text: string, name: string): string | undefined {
   return textIn(text, outlineOf(text, name));
 }
 
-/** What one pass over a JSON text finds. */
+/** The result of one pass over a JSON text. */
 export interface Outline {
   depth: number;
-  /** Where the value of the top level's member begins and ends; both 0 when there is none. */
+  /** Start and end index of the top-level member's value; both 0 without such a member. */
   from: number;
   to: number;
 }
 
-/** The text of the member that the outline was made for. */
+/** The text of the outline's member. */
 export function textIn(text: string, { from, to }: Outline): string | undefined {
   return to === 0 ? undefined : text.slice(from, to).trim();
 }
 
-/** One pass over a JSON text, five times as fast as parsing it. Strings are skipped, so it reads structure only. */
+/** Reads the structure of a JSON text in one pass and skips strings. Five times as fast as parsing. */
 export function outlineOf(text: string, name: string | undefined): Outline {
   let depth = 0;
   let deepest = 0;
@@ -68,7 +68,7 @@ export function outlineOf(text: string, name: string | undefined): Outline {
   return { depth: deepest, from, to };
 }
 
-/** A key may be written with escapes. */
+/** Whether the key between the two indexes is `name`. The key may be written with escapes. */
 function isKey(text: string, from: number, to: number, name: string): boolean {
   if (to - from === name.length) return text.startsWith(name, from);
   const key = text.slice(from, to);
@@ -83,12 +83,12 @@ function unescaped(key: string): unknown {
   }
 }
 
-/** Where a string that begins at `from` ends: at its closing quote, or with the text. */
+/** The index of the closing quote of a string that begins at `from`, or the length of the text. */
 function endOfString(text: string, from: number): number {
   const first = text.indexOf('"', from);
   if (first < 0) return text.length;
   if (text.charCodeAt(first - 1) !== 92) return first;
-  // JSON within a string has a quote every few characters: to look for each costs 2.4 times as much as to walk.
+  // JSON inside a string has a quote every few characters: searching for each costs 2.4 times as much as walking.
   for (let index = from; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === 92) index++;

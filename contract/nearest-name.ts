@@ -1,9 +1,9 @@
-/** A name is taken for a misspelt other one when at most so many letters of it differ, of three one. */
+/** Two names are similar if at most one letter in three differs. */
 const LETTERS_PER_ERROR = 3;
 
 /**
- * The known name that a misspelt one was most likely meant to be; undefined when none is near. Case does not count.
- * @param maxErrors letters that may differ at most, whatever the length. Default: no limit
+ * The known name that is most similar to a misspelt one; undefined if no known name is similar. Ignores case.
+ * @param maxErrors the most letters that may differ, whatever the length. Default: no limit.
  */
 export function nearestName(
   name: string,
@@ -20,13 +20,13 @@ export function nearestName(
   return best?.name;
 }
 
-/** ` (did you mean "days"?)`, or nothing. */
+/** Returns ` (did you mean "days"?)`, or an empty string if no known name is similar. */
 export function didYouMean(name: string, known: Iterable<string>): string {
   const nearest = nearestName(name, known);
   return nearest === undefined ? "" : ` (did you mean "${nearest}"?)`;
 }
 
-/** Letters to insert, leave out or replace, by Wagner and Fischer, one row of the table at a time. */
+/** The edit distance (letters to insert, delete or replace), by Wagner and Fischer, one row of the table at a time. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 1; i <= from.length; i++) {

@@ -5,8 +5,8 @@ import { isKnownPermission, PERMISSIONS } from "./permissions.ts";
 import { quoted } from "./visible-text.ts";
 
 /**
- * Why a permission grants nothing anywhere, with the one that was probably meant; undefined for one that grants something.
- * @param channels the operator's own: each names the permission that it asks for
+ * Why a permission is invalid, with the permission that was probably meant; undefined for a valid permission.
+ * @param channels the operator's own channels; each names a permission
  */
 export function permissionProblem(permission: string, channels: CustomChannels): string | undefined {
   const custom = [...channels.values()].map((channel) => channel.permission);
@@ -21,7 +21,7 @@ export function permissionProblem(permission: string, channels: CustomChannels):
 
 const FORMS = ["camera:{id}:read", "camera:{id}:control", "device:{id}", "processing:{id}"];
 
-/** `camera:north:raed` means one of these, whatever the camera is called. */
+/** Known permissions with the same id: candidates for a misspelt one such as `camera:north:raed`. */
 function ofSameId(permission: string): string[] {
   const [, id = ""] = permission.toLowerCase().split(":");
   return isId(id) ? FORMS.map((form) => form.replace("{id}", id)) : [];

@@ -13,48 +13,48 @@ import { isId } from "./ids.ts";
 import { filterCovers, filterMatches, isBackendState, type Topic, type TopicTree } from "./topics.ts";
 
 /**
- * What a bearer of permissions may do, on every door of the system: browsers (channels), MQTT clients (topics)
- * and HTTP. Anything not granted is refused; a permission that is not understood grants nothing.
+ * What a set of permissions allows, for browsers (channels), MQTT clients (topics) and HTTP alike. Everything is denied
+ * unless a permission grants it. An unknown permission grants nothing.
  */
 export interface Grants {
   readonly permissions: readonly string[];
   readonly admin: boolean;
-  /** May subscribe to the channel, and see its events as far as {@link seesCamera} allows. */
+  /** Whether the bearer may subscribe to the channel. {@link seesCamera} then filters its events. */
   canReadChannel(channel: string): boolean;
-  /** May see events of the camera on the `dashboard` channel. */
+  /** Whether the bearer sees events of the camera on the `dashboard` channel. */
   seesCamera(camera: string): boolean;
-  /** The cameras that `dashboard`, `alerts`, `jobs` and `system` are narrowed to, or undefined for all. */
+  /** The cameras shown on `dashboard`, `alerts`, `jobs` and `system`; undefined means all cameras. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
   canCommand(camera: string): boolean;
   readonly canBroadcast: boolean;
-  /** May receive a message published to this topic. Asked at every delivery that is filtered. */
+  /** Whether the bearer may receive messages of this topic. Checked at every filtered delivery. */
   canReadTopic(topic: string): boolean;
   /**
-   * True when {@link canReadTopic} is not enough: the topic is nobody's camera's, so a message there may name one that
-   * is outside {@link onlyCameras}.
+   * Whether {@link canReadTopic} is not enough and the message itself decides: the topic belongs to no camera, but a
+   * message there may name a camera outside {@link onlyCameras}.
    */
   mustReadMessage(topic: string): boolean;
-  /** May subscribe to the filter: everything it matches, but for commands, is readable. */
+  /** Whether the bearer may subscribe to the filter: every topic that it matches, except commands, is readable. */
   canSubscribe(filter: string): boolean;
   canWriteTopic(topic: string): boolean;
 }
 
-/** Those that name no camera, device or service. */
+/** The permissions that contain no id of a camera, device or service. */
 export const PERMISSIONS: ReadonlySet<string> = new Set([
   ...["admin", "dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"],
   "broadcast:write",
 ]);
 
-/** Whether it grants something anywhere; others do only where a channel of an operator's own asks for them. */
+/** Whether the permission is built in. An operator's own channels (`CHANNELS_FILE`) may define further permissions. */
 export function isKnownPermission(permission: string): boolean {
   const ids = [idsOf([permission], "camera", "read"), idsOf([permission], "camera", "control")];
   ids.push(idsOf([permission], "device"), idsOf([permission], "processing"));
   return PERMISSIONS.has(permission) || ids.some(({ size }) => size > 0);
 }
 
-/** What people usually may do: a name for a set of permissions. */
+/** Named sets of permissions for user accounts. */
 export const ROLES = {
-  /** Sees everything, and changes nothing. */
+  /** Reads everything and changes nothing. */
   viewer: ["dashboard:read", "camera:read", "alerts:read", "jobs:read", "system:read"],
   admin: ["admin"],
 } as const satisfies Record<string, readonly string[]>;
@@ -135,7 +135,7 @@ export function grantsOf(permissions: readonly string[], { tree, channels = NO_C
   const canReadTopic = (topic: string): boolean => {
     if (admin) return true;
     const parsed = tree.parse(topic);
-    // A command is for its camera alone; whoever else's filter happens to cover it does not see it.
+    // Only the camera itself receives its commands, even if another client's filter matches them.
     if (parsed?.kind === "camera-command") return devices.has(parsed.camera);
     if (parsed === undefined && tree.owns(topic)) return false;
     return filters.some((filter) => filterMatches(filter, topic));

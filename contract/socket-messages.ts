@@ -1,25 +1,24 @@
 import { z } from "zod";
 import { commandRequestSchema, commandStatusSchema } from "./commands.ts";
 
-/** The largest first frame, bytes: nobody has been authenticated yet. */
+/** The largest first frame, bytes. It is small because its sender is not authenticated yet. */
 export const MAX_AUTH_FRAME_BYTES = 8 * 1024;
 /** The largest later frame, bytes. */
 export const MAX_CLIENT_FRAME_BYTES = 64 * 1024;
 
-/** Echoed in the reply, so that a client can tell its requests apart. */
+/** A request id that the client chooses. The reply echoes it. */
 const requestId = z.union([z.number(), z.string().max(64)]).optional();
 
-/** A place in the journal: `position` means something within its `epoch` only. */
+/** A place in the journal. A `position` is valid within its `epoch` only. */
 export const sinceSchema = z.object({ epoch: z.string().min(1).max(64), position: z.number().int().nonnegative() });
 export type Since = z.infer<typeof sinceSchema>;
 
 export const authMessageSchema = z.object({ type: z.literal("auth"), token: z.string().min(1), id: requestId });
-export type AuthMessage = z.infer<typeof authMessageSchema>;
 
-/** Channel names are checked against the channels that exist, not here: a wrong one has its own reply. */
+/** Any text: an unknown channel gets a reply of its own (code 102), not one about a malformed message. */
 const channelName = z.string().max(128);
 
-/** What a client may send once it is authenticated. */
+/** The messages of an authenticated client. */
 export const clientMessageSchema = z.discriminatedUnion("type", [
   authMessageSchema,
   z.object({ type: z.literal("subscribe"), channel: channelName, since: sinceSchema.optional(), id: requestId }),
@@ -29,14 +28,20 @@ export const clientMessageSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("pong"), id: requestId }),
 ]);
 export type ClientMessage = z.infer<typeof clientMessageSchema>;
-/** What a client writes: fields with a default may be left out. */
+/** A message as a client writes it: fields with a default are optional. */
 export type ClientMessageInput = z.input<typeof clientMessageSchema>;
 
-/** `damaged`: the server's disk lost events; what is before and behind the gap is sent. */
+/**
+ * Why a resume is incomplete.
+ * - `epoch_changed`: the journal was replaced; the client's position has no meaning in the new one.
+ * - `trimmed`: retention removed events after the client's position.
+ * - `ahead`: the journal has never reached the client's position.
+ * - `damaged`: the server's disk lost events. The server sends the events before and after the gap.
+ */
 export const unrecoverableReasonSchema = z.enum(["epoch_changed", "trimmed", "ahead", "damaged"]);
 export type UnrecoverableReason = z.infer<typeof unrecoverableReasonSchema>;
 
-/** Events that a client may have missed: those after `after` and before `before`. */
+/** Positions of missing events: above `after` and below `before`. */
 export const gapSchema = z.object({ after: z.number().int(), before: z.number().int() });
 export type Gap = z.infer<typeof gapSchema>;
 
@@ -45,24 +50,24 @@ export const dashboardEventSchema = z.object({
   event: z.string(),
   data: z.unknown(),
   timestamp: z.string(),
-  /** The subscribed channel it came by; where several match, the first of `channels`. */
+  /** The subscribed channel that matches the event; the first of `channels` if several match. */
   channel: z.string(),
-  /** Every subscribed channel it matches, when there are several: it is sent once. */
+  /** All subscribed channels that match the event, if there are several. The event is sent once. */
   channels: z.array(z.string()).optional(),
   position: z.number().int(),
   id: z.string().optional(),
   camera: z.string().optional(),
-  /** The MQTT topic below the root: names the state a snapshot event is of. */
+  /** The MQTT topic below the root. In a snapshot it names the state. */
   topic: z.string().optional(),
   historical: z.boolean().optional(),
-  /** The number its sender gave it: a sender counts its messages, so that a hole shows what is missing. */
+  /** The sender's sequence number. A missing number reveals a lost message. */
   seq: z.number().int().optional(),
-  /** Part of the state at the moment of subscribing, not something that happens now. */
+  /** True for state at the time of subscribing; absent for an event that happens now. */
   snapshot: z.boolean().optional(),
 });
 export type DashboardEvent = z.infer<typeof dashboardEventSchema>;
 
-/** What the server sends. */
+/** The messages of the server. */
 export const serverMessageSchema = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("auth_success"),
@@ -82,7 +87,7 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
     success: z.boolean(),
     epoch: z.string().optional(),
     position: z.number().int().optional(),
-    /** With `since`: whether every event after it follows. */
+    /** After a request with `since`: whether the server sends every event after it. */
     recovered: z.boolean().optional(),
     reason: unrecoverableReasonSchema.optional(),
     gap: gapSchema.optional(),
@@ -112,14 +117,14 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("token_expiring"), expires_in: z.number() }),
   /**
-   * Tells a quiet link from a dead one. A client that counts its own WebSocket pongs need not answer: the server sends a
-   * WebSocket ping along, and any frame is an answer. `position`: everything of the subscribed channels up to there was
-   * sent on this connection, so it may be stored as the place to resume from; left out without a subscription, and while
-   * something older is still being sent.
+   * The heartbeat: it distinguishes a quiet link from a dead one. Any frame counts as the answer. The server sends a
+   * WebSocket ping with it, which WebSocket libraries answer by themselves. `position`: the server has sent on this
+   * connection every event of the subscribed channels up to here, so the client may store it as its resume position. It is
+   * absent without a subscription, and while the server still sends older events.
    */
   z.object({ type: z.literal("ping"), position: z.number().int().optional() }),
   z.object({ type: z.literal("pong"), id: requestId }),
-  /** The client reads too slowly; events are kept and follow when it reads again, state is coalesced to the newest. */
+  /** The client reads too slowly. The server sends the events once the client reads again; of each state, only the newest. */
   z.object({ type: z.literal("lagging"), position: z.number().int() }),
   z.object({ type: z.literal("error"), error: z.string(), code: z.number().int(), id: requestId }),
 ]);

@@ -1,15 +1,18 @@
 import { isEventName, isId } from "./ids.ts";
 
-/** Where every topic of this system begins unless `TOPIC_ROOT` says otherwise. */
+/** The default of `TOPIC_ROOT`: the prefix of every topic of this system. */
 export const DEFAULT_TOPIC_ROOT = "skylapse/v1";
 
-/** The longest topic or filter that is read, in UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
+/** The longest accepted topic or filter, UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
 export const MAX_TOPIC_LENGTH = 512;
 
-/** The most levels a topic or filter may have; the deepest topic of the contract has 6 with the default root. */
+/** The most levels of a topic or filter. The deepest topic of the contract has 6 with the default root. */
 export const MAX_TOPIC_LEVELS = 16;
 
-/** A topic below the root, taken apart. `other` is well formed below a camera's or a service's prefix, but not in the table of topics. */
+/**
+ * A parsed topic below the root. `camera-other` and `service-other` are well-formed topics below the prefix of a camera or
+ * service that the contract does not define.
+ */
 export type Topic =
   | { kind: "camera-link"; camera: string }
   | { kind: "camera-about"; camera: string }
@@ -28,18 +31,18 @@ export type Topic =
   | { kind: "system"; name: string }
   | { kind: "channel-event"; channel: string; event: string };
 
-/** The state a camera's presence is published under by the backend; a camera may not write it. */
+/** The state with a camera's presence. Only the backend may publish it. */
 export const PRESENCE_STATE = "presence";
 
-/** The state below which the backend lists what never arrived from a camera; a camera may not write it. */
+/** The state with the list of a camera's lost messages. Only the backend may publish it. */
 export const GAPS_STATE = "gaps";
 
-/** A state of a camera that the backend publishes: no word of the camera itself. */
+/** Whether the backend, and not the camera, publishes this state of a camera. */
 export function isBackendState(name: string): boolean {
   return name === PRESENCE_STATE || name === GAPS_STATE;
 }
 
-/** Whether the last message of such a topic is kept for later subscribers; false for what happens once. */
+/** Whether messages of such a topic are retained: true for states, false for events. */
 export function isRetained({ kind }: Topic): boolean {
   switch (kind) {
     case "camera-event":
@@ -56,17 +59,17 @@ export function isRetained({ kind }: Topic): boolean {
 
 const CHANNEL_NAME = /^[a-z0-9][a-z0-9-]{0,62}(?::[a-z0-9][a-z0-9-]{0,62})?$/;
 
-/** True for `dashboard`, `camera:north` and names of that form; says nothing about whether the channel exists. */
+/** Whether the text has the form of a channel name, such as `dashboard` or `camera:north`. The channel need not exist. */
 export function isChannelName(text: string): boolean {
   return CHANNEL_NAME.test(text);
 }
 
-/** Builds and reads topics below one root. A builder throws `RangeError` for a name that is not of the contract's form. */
+/** Builds and parses topics below one root. `build` throws `RangeError` for a malformed name. */
 export interface TopicTree {
   readonly root: string;
   parse(topic: string): Topic | undefined;
   build(topic: Exclude<Topic, { kind: "camera-other" | "service-other" }>): string;
-  /** True for a topic or filter that begins with the root. */
+  /** Whether the topic or filter begins with the root. */
   owns(topicOrFilter: string): boolean;
 }
 
@@ -130,7 +133,7 @@ function parseService(service: string, kind: string, name: string | undefined, r
   return undefined;
 }
 
-/** Nothing but commands may live below `commands`: an unknown shape there is no free space to write to. */
+/** Topics below `commands` that the contract does not define are rejected: only commands may be published there. */
 function otherBelow(topic: Topic, kind: string, path: string): Topic | undefined {
   return kind === "commands" || topicProblem(path) !== undefined ? undefined : topic;
 }
@@ -179,18 +182,18 @@ function eventName(text: string): string {
   return text;
 }
 
-/** What is wrong with a topic name to publish to, or undefined. Stricter than MQTT: no empty level, no control or format character. */
+/** What is wrong with a topic name, or undefined. Stricter than MQTT: no empty level, no control or format character. */
 export function topicProblem(topic: string): string | undefined {
   return topic.includes("#") || topic.includes("+") ? "contains a wildcard" : levelsProblem(topic);
 }
 
-/** What is wrong with a topic filter to subscribe to, or undefined [MQTT-4.7.1-2, MQTT-4.7.1-3]. */
+/** What is wrong with a topic filter, or undefined [MQTT-4.7.1-2, MQTT-4.7.1-3]. */
 export function filterProblem(filter: string): string | undefined {
   const levels = filter.split("/");
   for (const [index, level] of levels.entries()) {
     if (level.includes("#") && (level !== "#" || index !== levels.length - 1))
-      return "has '#' elsewhere than as its last level";
-    if (level.includes("+") && level !== "+") return "has '+' within a level";
+      return "has '#' in another place than its last level";
+    if (level.includes("+") && level !== "+") return "has '+' inside a level";
   }
   return levelsProblem(filter);
 }
@@ -198,9 +201,9 @@ export function filterProblem(filter: string): string | undefined {
 function levelsProblem(text: string): string | undefined {
   if (text.length === 0) return "is empty";
   if (text.length > MAX_TOPIC_LENGTH) return `is longer than ${MAX_TOPIC_LENGTH} characters`;
-  // Control (C0, C1), format (U+202E …), surrogate and line separator characters: unreadable in a log, and never a name.
+  // Control (C0, C1), format (U+202E …), surrogate and line separator characters: they make a log unreadable.
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) return "contains a control or format character";
-  // What a decoder makes of bytes that are no UTF-8 [MQTT-1.5.3-1]: two topics would become one.
+  // A decoder replaces bytes that are not UTF-8 by this character [MQTT-1.5.3-1]; two topics would become one.
   if (text.includes("\ufffd")) return "is not UTF-8";
   const levels = text.split("/");
   if (levels.length > MAX_TOPIC_LEVELS) return `has more than ${MAX_TOPIC_LEVELS} levels`;
@@ -208,13 +211,13 @@ function levelsProblem(text: string): string | undefined {
   return undefined;
 }
 
-/** True when a topic matches a filter, by the rules of MQTT 3.1.1 section 4.7 (`#` and `+` do not match a leading `$`). */
+/** Whether a topic matches a filter, by MQTT 3.1.1 section 4.7 (`#` and `+` do not match a leading `$`). */
 export function filterMatches(filter: string, topic: string): boolean {
   if (topic.startsWith("$") && !filter.startsWith("$")) return false;
   return levelsCover(filter.split("/"), topic.split("/"));
 }
 
-/** True when every topic that `narrow` matches is matched by `wide` too: the test that a subscription asks for no more than it may. */
+/** Whether `wide` matches every topic that `narrow` matches. Used to check that a subscription stays within a permission. */
 export function filterCovers(wide: string, narrow: string): boolean {
   if (narrow.startsWith("$") && !wide.startsWith("$")) return false;
   return levelsCover(wide.split("/"), narrow.split("/"));

@@ -156,12 +156,6 @@ export class Subscription {
   }
 
   refuse(code: number, error: string): "refused" | "try_again" {
-    // The place cannot be resumed from: ask for the state instead; what was missed becomes a gap.
-    if (code === ReplyCode.unrecoverable && this.#asked !== undefined) {
-      this.#seen = this.cursor;
-      this.#cursor = undefined;
-      return "try_again";
-    }
     this.#set({ status: "refused", code, error });
     return PASSING.has(code) ? "try_again" : "refused";
   }

@@ -115,9 +115,9 @@ describe("a filter to subscribe to", () => {
   });
 
   it.each([
-    ["a/#/b", "has '#' elsewhere than as its last level"],
-    ["a#", "has '#' elsewhere than as its last level"],
-    ["a+/b", "has '+' within a level"],
+    ["a/#/b", "has '#' in another place than its last level"],
+    ["a#", "has '#' in another place than its last level"],
+    ["a+/b", "has '+' inside a level"],
     ["a//#", "has an empty level"],
   ])("%s is refused: it %s", (filter, problem) => {
     expect(filterProblem(filter)).toBe(problem);

@@ -168,7 +168,7 @@ test("everything that is wrong with file, environment and schedule is said at on
   expect(problems).toEqual([
     `CAPTURE_INTERVAL: is not a setting of this program (did you mean "CAPTURE_INTERVAL_S"?) (in ${path})`,
     `TIMEZONE: must be a text, a number, true or false (in ${path})`,
-    "SCHEDULE_FILE: entries.0.when: is for golden_hour and blue_hour: there is one sunrise and one sunset a day",
+    "SCHEDULE_FILE: entries.0.when: is valid for golden_hour and blue_hour only: a day has one sunrise and one sunset",
     "SCHEDULE_FILE: entries.1.start: must be a time of day such as 06:30",
     expect.stringMatching(/^SCHEDULE_FILE: entries\.1\.days\.0: /),
     expect.stringMatching(/^SCHEDULE_FILE: entries\.1\.interval_s: /),

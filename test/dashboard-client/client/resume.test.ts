@@ -238,20 +238,6 @@ describe("a gap", () => {
     await untilLive(followed);
     expect(followed.gaps).toEqual([]);
   });
-
-  it("stands for a place that the server cannot resume from", async () => {
-    const server = await serve();
-    server.trimmedTo = 20;
-    server.script.subscribe = (connection, message) => {
-      const { channel, since, id } = message;
-      if (since === undefined) server.subscribe(connection, message);
-      else connection.send({ type: "error", error: "cannot", code: ReplyCode.unrecoverable, id });
-      expect(channel).toBe("dashboard");
-    };
-    const followed = follow(connect(server.url).client, "dashboard", { epoch: "first", position: 5 });
-    await untilLive(followed);
-    expect(followed.gaps).toMatchObject([{ after: 5, before: 21 }]);
-  });
 });
 
 describe("subscribing", () => {
