@@ -1,64 +1,65 @@
 import type { Link, Presence } from "../../contract/events.ts";
 
 /**
- * One camera's presence.
+ * One camera's presence: a state machine.
  *
  * ```
  *                    link online, any live publication
  *   never_seen ───────────────────────────────────────┐
  *                    link online, any live publication ▼
  *   unknown ──────────────────────────────────────▶ online ◀──── a capture ──── stale
- *      │                                            │ │ ▲ └── none in 2 × interval ──▲
+ *      │                                            │ │ ▲ └── no capture by staleAt ──▲
  *      │                            link sleeping ┌─┘ │ │
  *      │                                          ▼   │ │ link online, any live publication
  *      │                    overslept ◀──── sleeping  │ │
- *      │                     until + grace over       │ │ will, or the client is gone: grace over
- *      └──────────── grace over ─────────────────▶ offline
+ *      │                     until + grace passed     │ │ will, or disconnected without a will: grace passed
+ *      └──────────── grace passed ───────────────▶ offline
  * ```
  *
- * A last will is evidence, not news: the broker sends the will of an old session after the birth of the new one when
- * a link flaps, and wills of clients that it last saw before it crashed. So a will of another session is ignored, one
- * of the current session raises a doubt, and only a doubt that lasts as long as the grace makes a camera offline.
+ * A last will does not prove that a camera is offline. When a link flaps, the broker sends the will of the old session
+ * after the birth of the new one. After a crash, it sends the wills of the clients that were connected before. So the
+ * will of another session is ignored. The will of the current session starts a grace period, and the camera becomes
+ * offline only when nothing is received from it during that period.
  */
 export interface CameraPresence {
   readonly status: Presence["status"];
-  /** The boot that the camera last spoke from. */
+  /** The camera's session (one per boot), from its last link message. */
   readonly session: string | undefined;
-  /** Moments in milliseconds by the server's own clock. */
+  /** When the status began. All times are milliseconds by the server's own clock. */
   readonly since: number;
-  /** With `sleeping` and `overslept`: when the camera said that it would be back. */
+  /** For `sleeping` and `overslept`: when the camera said that it would be back. */
   readonly until: number | undefined;
-  /** When the link broke; undefined while the camera is there, or asleep as announced. */
-  readonly goneSince: number | undefined;
-  /** When the doubt about its being there is settled; undefined without one. */
-  readonly doubtUntil: number | undefined;
-  /** Whether its MQTT client was connected when last looked at. */
+  /** When the link broke; undefined while the camera is connected, or asleep as announced. */
+  readonly offlineSince: number | undefined;
+  /** End of the grace period; undefined when none runs. */
+  readonly graceEndsAt: number | undefined;
+  /** Whether its MQTT client was connected at the last tick. */
   readonly connected: boolean;
 }
 
 export type PresenceSignal =
   | { type: "link"; link: Link; at: number }
-  /** A publication of now, not of a backlog: whoever sent it is there. */
+  /** The camera sent a live publication, not one from a backlog. */
   | { type: "heard"; at: number }
   | { type: "captured"; at: number }
-  /** @param captureDueAt when a capture is overdue; undefined while none is expected */
-  | { type: "tick"; at: number; connected: boolean; captureDueAt: number | undefined };
+  /** @param staleAt see `staleness.ts` */
+  | { type: "tick"; at: number; connected: boolean; staleAt: number | undefined };
 
-/** A camera of which only its name is known, because it is registered or because this is the first that is heard of it. */
+/** The presence of a registered camera that never connected, or of a camera at its first message. */
 export function newPresence(status: "never_seen" | "unknown", at: number): CameraPresence {
-  const unknown = { session: undefined, until: undefined, goneSince: undefined, doubtUntil: undefined };
-  return { status, since: at, ...unknown, connected: false };
+  const unset = { session: undefined, until: undefined, offlineSince: undefined, graceEndsAt: undefined };
+  return { status, since: at, ...unset, connected: false };
 }
 
 /**
- * A camera that was there when the server last ran, after the start of the server.
- * @param goneSince when the server last knew the camera to be there
+ * The presence, after a start of the server, of a camera that was connected when the server last ran.
+ * @param offlineSince when the server last knew that the camera was connected
  */
 export function awaitedPresence(
-  { session, goneSince, at }: { session: string | undefined; goneSince: number; at: number },
+  { session, offlineSince, at }: { session: string | undefined; offlineSince: number; at: number },
   graceMs: number,
 ): CameraPresence {
-  return { ...newPresence("unknown", at), session, goneSince, doubtUntil: at + graceMs };
+  return { ...newPresence("unknown", at), session, offlineSince, graceEndsAt: at + graceMs };
 }
 
 /** The one transition function. Returns the same object when nothing changes. */
@@ -68,7 +69,7 @@ export function nextPresence(state: CameraPresence, signal: PresenceSignal, grac
       return afterLink(state, signal.link, signal.at, graceMs);
     case "heard":
       if (isAway(state.status)) return to(state, "online", signal.at);
-      return state.doubtUntil === undefined ? state : withoutDoubt(state);
+      return state.graceEndsAt === undefined ? state : withoutGrace(state);
     case "captured":
       return state.status === "stale"
         ? to(state, "online", signal.at)
@@ -78,65 +79,75 @@ export function nextPresence(state: CameraPresence, signal: PresenceSignal, grac
   }
 }
 
-/** Statuses that any live publication ends. A camera that sleeps says by its link that it is awake. */
+/**
+ * Whether any live publication makes a camera of this status online. A sleeping camera becomes online by its link
+ * message only.
+ */
 export function isAway(status: CameraPresence["status"]): boolean {
   return status === "never_seen" || status === "unknown" || status === "offline" || status === "overslept";
 }
 
 function afterLink(state: CameraPresence, link: Link, at: number, graceMs: number): CameraPresence {
   const { session } = link;
-  const isThere = state.status === "online" || state.status === "stale";
-  const ofAnother = state.session !== undefined && state.session !== session;
+  const isConnected = state.status === "online" || state.status === "stale";
+  const isOtherSession = state.session !== undefined && state.session !== session;
   switch (link.status) {
     case "online":
-      // The same boot on a new connection within the grace: nobody needs to hear of it.
-      if (isThere && !ofAnother) return { ...withoutDoubt(state), session };
+      // The same boot reconnected within the grace period: nothing to publish.
+      if (isConnected && !isOtherSession) return { ...withoutGrace(state), session };
       return { ...to(state, "online", at), session };
     case "sleeping":
-      if (isThere && ofAnother) return state;
+      if (isConnected && isOtherSession) return state;
       return {
         ...to(state, "sleeping", at),
         session,
         until: link.until === undefined ? undefined : Date.parse(link.until),
       };
     case "offline":
-      // Who announced a sleep and then cut the power leaves a will behind, too.
-      if (ofAnother || state.status === "sleeping" || state.status === "overslept" || state.status === "offline")
+      // A camera that announced its sleep and then cut its power leaves a will, too.
+      if (isOtherSession || state.status === "sleeping" || state.status === "overslept" || state.status === "offline")
         return state;
-      return { ...state, session, goneSince: state.goneSince ?? at, doubtUntil: state.doubtUntil ?? at + graceMs };
+      return {
+        ...state,
+        session,
+        offlineSince: state.offlineSince ?? at,
+        graceEndsAt: state.graceEndsAt ?? at + graceMs,
+      };
   }
 }
 
 function afterTick(
   state: CameraPresence,
-  { at, connected, captureDueAt }: Extract<PresenceSignal, { type: "tick" }>,
+  { at, connected, staleAt }: Extract<PresenceSignal, { type: "tick" }>,
   graceMs: number,
 ): CameraPresence {
-  const isThere = state.status === "online" || state.status === "stale";
-  if (state.doubtUntil !== undefined) {
-    if (at < state.doubtUntil) return state;
-    // A will of the current session, but its client is connected: the will of a connection that was taken over.
-    if (connected) return { ...state, connected, goneSince: at, doubtUntil: at + graceMs };
-    const goneSince = state.goneSince ?? at;
-    return { ...to(state, "offline", goneSince), goneSince, connected };
+  const isConnected = state.status === "online" || state.status === "stale";
+  if (state.graceEndsAt !== undefined) {
+    if (at < state.graceEndsAt) return state;
+    // The current session has a will but its client is connected: the will of a connection that was taken over.
+    if (connected) return { ...state, connected, offlineSince: at, graceEndsAt: at + graceMs };
+    const offlineSince = state.offlineSince ?? at;
+    return { ...to(state, "offline", offlineSince), offlineSince, connected };
   }
-  // A client that left without a will. One that was never seen is no evidence: a gateway may speak for its cameras.
-  if (isThere && state.connected && !connected) return { ...state, connected, goneSince: at, doubtUntil: at + graceMs };
+  // The client disconnected without a will. A client that never connected proves nothing: a gateway may publish for its
+  // cameras.
+  if (isConnected && state.connected && !connected)
+    return { ...state, connected, offlineSince: at, graceEndsAt: at + graceMs };
   if (state.status === "sleeping" && state.until !== undefined && at >= state.until + graceMs) {
     const { until } = state;
-    return { ...to(state, "overslept", until), until, goneSince: until };
+    return { ...to(state, "overslept", until), until, offlineSince: until };
   }
-  if (isThere) {
-    const status = captureDueAt !== undefined && at >= captureDueAt ? "stale" : "online";
+  if (isConnected) {
+    const status = staleAt !== undefined && at >= staleAt ? "stale" : "online";
     if (status !== state.status) return { ...to(state, status, at), connected };
   }
   return state.connected === connected ? state : { ...state, connected };
 }
 
 function to(state: CameraPresence, status: CameraPresence["status"], at: number): CameraPresence {
-  return { ...state, status, since: at, until: undefined, goneSince: undefined, doubtUntil: undefined };
+  return { ...state, status, since: at, until: undefined, offlineSince: undefined, graceEndsAt: undefined };
 }
 
-function withoutDoubt(state: CameraPresence): CameraPresence {
-  return { ...state, goneSince: undefined, doubtUntil: undefined };
+function withoutGrace(state: CameraPresence): CameraPresence {
+  return { ...state, offlineSince: undefined, graceEndsAt: undefined };
 }

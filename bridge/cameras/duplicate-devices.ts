@@ -1,35 +1,36 @@
 import type { Logger } from "pino";
-import { DASHBOARD } from "../../contract/channels.ts";
 import { type Alert, linkSchema } from "../../contract/events.ts";
 import { isId } from "../../contract/ids.ts";
 import type { TopicTree } from "../../contract/topics.ts";
+import type { TakeOver } from "../../platform/publications.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import { dataOf } from "../journal/entry-body.ts";
-import type { Entry, Journal } from "../journal/journal.ts";
-import { afterBirth } from "./boots.ts";
+import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
+import { addBoot } from "./boot-history.ts";
+import { startWatcher, type Watcher } from "./watcher.ts";
+import type { WatcherRules } from "./watcher-rules.ts";
 
-export const DUPLICATE_CLIENT_ALERT = "duplicate-client-id";
-/** Fewer are a link that flaps; so many within {@link WINDOW_MS} may be two devices that throw each other out. */
-export const TAKE_OVERS_TO_ALERT = 3;
+const DUPLICATE_CLIENT_ALERT = "duplicate-client-id";
+/** Take-overs within {@link WINDOW_MS} that raise the alert. Fewer are a flapping link. */
+const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
-/** Without a take-over by another device for so long, the alert is cleared. */
+/** The alert is cleared after this time without a take-over by another device. */
 const QUIET_MS = 120_000;
 /**
- * The same two for devices whose births show that they take turns. Each waits longer and longer, up to five minutes,
- * before it takes the link back.
+ * Replaces both times for devices whose births show that they alternate. Each of them backs off, up to five minutes,
+ * before it reconnects.
  */
-const TURNS_MS = 15 * 60_000;
-const TICK_MS = 1000;
-/** Client ids, and cameras, that are watched; the one heard of longest ago makes room. */
+const ALTERNATING_MS = 15 * 60_000;
+const CHECK_INTERVAL_MS = 1000;
+/** Client ids, and cameras, that are watched. Above this number the least recently seen one is dropped. */
 const MAX_WATCHED = 10_000;
 
-/** The names of a camera's last boots, by its births. */
 interface Boots {
-  /** The newest last. */
-  sessions: readonly string[];
-  /** When one of them was followed by another and then came back, milliseconds since 1970. */
-  cameBackAt: number | undefined;
+  /** The camera's last sessions (one per boot), oldest first. */
+  history: readonly string[];
+  /** When the camera last returned to an earlier boot, milliseconds since 1970. */
+  returnedAt: number | undefined;
 }
 
 export interface DuplicateDevicesOptions {
@@ -41,107 +42,117 @@ export interface DuplicateDevicesOptions {
 }
 
 /**
- * Two devices with one client id take the session from each other for ever. Names that, instead of showing a flapping camera.
+ * Raises an alert when two devices use one client id. They take over each other's connection without end, which would
+ * otherwise look like a flapping camera.
  *
- * A camera whose link flaps takes over as well: its own connection, which the broker believes to be there. Each birth names
- * the boot, and that tells them apart: one device never goes back to an earlier boot, two take turns. Of a client that says
- * no births only the take-overs can be counted.
+ * A camera whose link flaps takes over, too: its own connection, which the broker has not yet found broken. Birth
+ * messages tell the two cases apart, because each names the camera's boot: one device never returns to an earlier boot,
+ * two devices alternate. For a client without birth messages only the take-overs are counted.
  */
-export function watchDuplicateDevices(options: DuplicateDevicesOptions): { stop(): void } {
-  const { link, journal, tree, publish, logger } = options;
-  /** The moments of the last take-overs by client id, the most recently taken over last. */
-  const recent = new Map<string, number[]>();
-  /** The cameras whose alert is raised, with the moment of the last take-over. */
-  const raised = new Map<string, number>();
-  const boots = new Map<string, Boots>();
+export function startDuplicateDevices(options: DuplicateDevicesOptions): Watcher {
+  const rules = new DuplicateDeviceRules(options);
+  return startWatcher(rules, {
+    journal: options.journal,
+    checkIntervalMs: CHECK_INTERVAL_MS,
+    unsubscribe: [options.link.onTakeOver((takeOver) => rules.addTakeOver(takeOver))],
+  });
+}
 
-  for (const { topic: name } of journal.snapshot(DASHBOARD)) {
-    const topic = tree.parse(name);
-    if (topic?.kind === "camera-alert" && topic.name === DUPLICATE_CLIENT_ALERT) raised.set(topic.camera, Date.now());
+class DuplicateDeviceRules implements WatcherRules {
+  readonly #options: DuplicateDevicesOptions;
+  /** Times of the last take-overs by client id; the client id taken over last comes last. */
+  readonly #takeOvers = new Map<string, number[]>();
+  /** Cameras with a raised alert, and the time of their last take-over. */
+  readonly #raised = new Map<string, number>();
+  readonly #boots = new Map<string, Boots>();
+
+  constructor(options: DuplicateDevicesOptions) {
+    this.#options = options;
   }
 
-  function takenOver(clientId: string, identity: string): void {
-    const now = Date.now();
-    const camera = cameraOf(identity);
-    const windowMs = takesTurns(camera, now) ? TURNS_MS : WINDOW_MS;
-    const last = [...(recent.get(clientId) ?? []), now].slice(-TAKE_OVERS_TO_ALERT);
-    putLast(recent, clientId, last);
-    const moments = last.filter((at) => at > now - windowMs);
-    if (camera !== undefined && isOneDevice(camera, now)) return;
-    if (camera !== undefined && raised.has(camera)) raised.set(camera, now);
-    else if (moments.length >= TAKE_OVERS_TO_ALERT) {
-      logger.warn({ clientId, identity }, "one client id is used by two connections");
-      if (camera !== undefined) raise(camera, clientId, now);
+  seed(retained: readonly StateEntry[]): void {
+    for (const { topic: name } of retained) {
+      const topic = this.#options.tree.parse(name);
+      if (topic?.kind === "camera-alert" && topic.name === DUPLICATE_CLIENT_ALERT)
+        this.#raised.set(topic.camera, Date.now());
     }
   }
 
-  function isOneDevice(camera: string, now: number): boolean {
-    if (journal.state(tree.build({ kind: "camera-link", camera })) === undefined) return false;
-    return !takesTurns(camera, now);
-  }
-
-  /** Whether one of its boots came back after another, lately. */
-  function takesTurns(camera: string | undefined, now: number): boolean {
-    const cameBackAt = camera === undefined ? undefined : boots.get(camera)?.cameBackAt;
-    return cameBackAt !== undefined && cameBackAt > now - TURNS_MS;
-  }
-
-  function born({ topic: name, camera, body }: Entry): void {
-    if (camera === undefined || tree.parse(name)?.kind !== "camera-link") return;
+  apply({ topic: name, camera, body }: Entry): void {
+    if (camera === undefined || !name.endsWith("/link")) return;
+    if (this.#options.tree.parse(name)?.kind !== "camera-link") return;
     const link = linkSchema.safeParse(dataOf({ body })).data;
     if (link?.status !== "online") return;
-    const { sessions: before = [], cameBackAt } = boots.get(camera) ?? {};
-    const { boots: sessions, cameBack } = afterBirth(before, link.session);
-    putLast(boots, camera, { sessions, cameBackAt: cameBack ? Date.now() : cameBackAt });
+    const known = this.#boots.get(camera);
+    const { history, isReturn } = addBoot(known?.history ?? [], link.session);
+    setLast(this.#boots, camera, { history, returnedAt: isReturn ? Date.now() : known?.returnedAt });
   }
 
-  function raise(camera: string, clientId: string, at: number): void {
+  addTakeOver({ clientId, identity }: TakeOver): void {
+    const now = Date.now();
+    const camera = cameraOf(identity);
+    const windowMs = this.#alternates(camera, now) ? ALTERNATING_MS : WINDOW_MS;
+    const times = [...(this.#takeOvers.get(clientId) ?? []), now].slice(-TAKE_OVERS_TO_ALERT);
+    setLast(this.#takeOvers, clientId, times);
+    if (camera !== undefined && this.#isOneDevice(camera, now)) return;
+    if (camera !== undefined && this.#raised.has(camera)) this.#raised.set(camera, now);
+    else if (times.filter((at) => at > now - windowMs).length >= TAKE_OVERS_TO_ALERT) {
+      this.#options.logger.warn({ clientId, identity }, "two connections use one client id");
+      if (camera !== undefined) this.#raise(camera, clientId, now);
+    }
+  }
+
+  check(): void {
+    const now = Date.now();
+    for (const [clientId, times] of this.#takeOvers) {
+      if ((times.at(-1) ?? 0) > now - ALTERNATING_MS) break;
+      this.#takeOvers.delete(clientId);
+    }
+    for (const [camera, lastAt] of this.#raised) {
+      const { returnedAt } = this.#boots.get(camera) ?? {};
+      if (now >= (returnedAt === undefined ? lastAt + QUIET_MS : returnedAt + ALTERNATING_MS))
+        this.#clear(camera, lastAt);
+    }
+  }
+
+  #isOneDevice(camera: string, now: number): boolean {
+    const { journal, tree } = this.#options;
+    if (journal.state(tree.build({ kind: "camera-link", camera })) === undefined) return false;
+    return !this.#alternates(camera, now);
+  }
+
+  /** Whether the camera has recently returned to an earlier boot. */
+  #alternates(camera: string | undefined, now: number): boolean {
+    const returnedAt = camera === undefined ? undefined : this.#boots.get(camera)?.returnedAt;
+    return returnedAt !== undefined && returnedAt > now - ALTERNATING_MS;
+  }
+
+  #raise(camera: string, clientId: string, at: number): void {
+    const { publish, logger } = this.#options;
     const shown = clientId.slice(0, 200);
     const alert: Alert = {
       alert: DUPLICATE_CLIENT_ALERT,
       severity: "warning",
-      message: `Two devices connect with the client id "${shown}" and throw each other out. Give each its own id.`,
+      message: `Two devices connect with the client id "${shown}" and disconnect each other. Give each its own id.`,
     };
-    raised.set(camera, at);
+    this.#raised.set(camera, at);
     publish({ topic: topicOf(camera), event: "alert.raised", data: alert, retain: true }).catch((error) => {
       // The next take-over raises it again.
-      raised.delete(camera);
+      this.#raised.delete(camera);
       logger.warn({ err: error, camera }, "alert not published");
     });
   }
 
-  function tick(): void {
-    const now = Date.now();
-    for (const [clientId, moments] of recent) {
-      if ((moments.at(-1) ?? 0) > now - TURNS_MS) break;
-      recent.delete(clientId);
-    }
-    for (const [camera, lastAt] of raised) {
-      const { cameBackAt } = boots.get(camera) ?? {};
-      if (now < (cameBackAt === undefined ? lastAt + QUIET_MS : cameBackAt + TURNS_MS)) continue;
-      raised.delete(camera);
-      // Somebody else has: with its camera, say.
-      if (journal.state(tree.build(topicOf(camera))) === undefined) continue;
-      publish({ topic: topicOf(camera), event: "alert.cleared", data: null, retain: true }).catch((error) => {
-        raised.set(camera, lastAt);
-        logger.warn({ err: error, camera }, "alert not cleared, trying again");
-      });
-    }
+  #clear(camera: string, lastAt: number): void {
+    const { journal, tree, publish, logger } = this.#options;
+    this.#raised.delete(camera);
+    // Cleared already, for example because the camera was removed.
+    if (journal.state(tree.build(topicOf(camera))) === undefined) return;
+    publish({ topic: topicOf(camera), event: "alert.cleared", data: null, retain: true }).catch((error) => {
+      this.#raised.set(camera, lastAt);
+      logger.warn({ err: error, camera }, "alert not cleared, retrying");
+    });
   }
-
-  const unlisten = link.onTakeOver(({ clientId, identity }) => takenOver(clientId, identity));
-  const unfollow = journal.follow((entries) => {
-    for (const entry of entries) if (entry.topic.endsWith("/link")) born(entry);
-  });
-  const timer = setInterval(tick, TICK_MS);
-  timer.unref();
-  return {
-    stop() {
-      clearInterval(timer);
-      unlisten();
-      unfollow();
-    },
-  };
 }
 
 function topicOf(camera: string) {
@@ -153,8 +164,8 @@ function cameraOf(identity: string): string | undefined {
   return isId(camera) ? camera : undefined;
 }
 
-/** Puts it last, and lets go what was put there longest ago. */
-function putLast<Value>(map: Map<string, Value>, key: string, value: Value): void {
+/** Sets a key as the map's last, and removes the first keys above {@link MAX_WATCHED}. */
+function setLast<Value>(map: Map<string, Value>, key: string, value: Value): void {
   map.delete(key);
   map.set(key, value);
   for (const [oldest] of map) {

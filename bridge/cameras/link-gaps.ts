@@ -14,30 +14,31 @@ import { GAPS_STATE, PRESENCE_STATE, type Topic, type TopicTree } from "../../co
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
 import type { Publish } from "../broker-link/publish.ts";
-import type { Documents, Json } from "../cluster/cluster.ts";
+import type { Json } from "../cluster/cluster.ts";
 import { dataOf, endOf } from "../journal/entry-body.ts";
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
-import { Announcer } from "./announcer.ts";
-import { afterBirth } from "./boots.ts";
+import { addBoot } from "./boot-history.ts";
+import { BoundedMap } from "./bounded-map.ts";
+import type { CheckpointOptions } from "./checkpoint.ts";
 import { eventIdOf } from "./event-id.ts";
-import { type Fold, type RunningFold, startFold } from "./journal-fold.ts";
+import { PublishQueue } from "./publish-queue.ts";
 import {
-  CameraNumbers,
   countOf,
   DEFAULT_GAP_LIMITS,
+  type GapChange,
   type GapLimits,
-  type GapNews,
-  type NumberGap,
+  type SequenceGap,
+  SequenceTracker,
 } from "./sequence-gaps.ts";
+import { startCheckpointedWatcher, type Watcher } from "./watcher.ts";
+import type { CheckpointedRules } from "./watcher-rules.ts";
 
-export interface LinkGapsOptions extends Partial<GapLimits> {
-  journal: Pick<Journal, "epoch" | "head" | "follow" | "replay" | "recovery" | "snapshot" | "state">;
-  documents: Pick<Documents, "list" | "get" | "put" | "delete">;
+export interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
+  journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
   tree: TopicTree;
   publish: Publish;
-  /** Further cameras are not watched. Default 10,000. */
+  /** Cameras above this number are not watched. Default 10,000. */
   maxCameras?: number;
-  saveIntervalMs?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
   now?: () => number;
   logger: Logger;
@@ -46,68 +47,59 @@ export interface LinkGapsOptions extends Partial<GapLimits> {
 /** How long a gap stays in a camera's state `gaps`, milliseconds. */
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
-/** For so long after two devices with the camera's id took turns their numbers, of two outboxes, count nothing, milliseconds. */
-const TURNS_MS = 120_000;
-/** Topics whose parts are remembered: twice as many at most. */
-const TOPICS_REMEMBERED = 10_000;
+/**
+ * After two devices with one id have alternated, the camera's sequence numbers are ignored for this long, because they
+ * come from two outboxes. Milliseconds.
+ */
+const ALTERNATING_MS = 120_000;
+/** Parsed topics in the cache; it keeps at most twice as many. */
+const CACHED_TOPICS = 10_000;
 const DROPPED_EVENT = "outbox.dropped";
 
 interface Camera {
-  numbers: CameraNumbers;
-  /** Its boot, as presence has it. */
+  sequence: SequenceTracker;
+  /** The camera's session (one per boot), from its published presence. */
   session: string | undefined;
-  /** The names of its last boots, by its births; the newest last. */
+  /** The camera's last sessions, from its birth messages, oldest first. */
   boots: readonly string[];
-  /** Until then its numbers are those of two devices. */
-  turnsUntil: number;
+  /** Until then the sequence numbers come from two devices. */
+  ignoredUntil: number;
 }
 
 /**
- * Says what never arrived from a camera: what the camera itself says that it dropped, at once, and what is missing in
- * the count of its messages, when that is certain. Each gap once, as an event and in the camera's state `gaps`.
- * @throws {StoreUnavailableError} it could not begin
+ * Reports messages of a camera that never arrived: those that the camera says it dropped, at once, and those missing in
+ * its sequence numbers, once no backlog is expected. Publishes each gap once, as an event and in the camera's state `gaps`.
+ * @throws {StoreUnavailableError} the saved state cannot be read
  */
-export async function startLinkGaps(options: LinkGapsOptions): Promise<{ stop(): Promise<void> }> {
-  const { journal, documents, saveIntervalMs, logger } = options;
-  const announcer = new Announcer({ publish: options.publish, logger });
-  const fold = new GapFold(options, announcer);
-  const running = await startFold({
-    ...{ fold, journal, documents, logger },
-    ...(saveIntervalMs === undefined ? {} : { saveIntervalMs }),
-  });
-  fold.running = running;
-  return {
-    async stop() {
-      await announcer.stop();
-      await running.stop();
-      fold.endLog();
-    },
-  };
+export async function startLinkGaps(options: LinkGapsOptions): Promise<Watcher> {
+  const rules = new LinkGapRules(options);
+  const watcher = await startCheckpointedWatcher(rules, { ...options, limitedLog: rules.limitedLog });
+  rules.saveNow = () => void watcher.save();
+  return watcher;
 }
 
-class GapFold implements Fold {
+class LinkGapRules implements CheckpointedRules {
   readonly collection = "link-gaps";
-  /** Set once it runs. */
-  running: RunningFold | undefined;
+  readonly changed = new Set<string>();
+  readonly limitedLog = new LimitedLog();
+  /** Set once the watcher runs. */
+  saveNow = () => {};
   readonly #options: LinkGapsOptions;
   readonly #limits: GapLimits;
-  readonly #maxCameras: number;
   readonly #now: () => number;
-  readonly #announcer: Announcer;
-  readonly #cameras = new Map<string, Camera>();
-  readonly #changed = new Set<string>();
-  readonly #limitedLog = new LimitedLog();
-  readonly #topics: TopicCache<Meaning>;
-  /** Gaps that are being said. */
-  readonly #underWay = new WeakSet<NumberGap>();
+  readonly #queue: PublishQueue;
+  readonly #cameras: BoundedMap<Camera>;
+  readonly #meanings: TopicCache<Meaning>;
+  /** Gaps whose publication is under way. */
+  readonly #publishing = new WeakSet<SequenceGap>();
 
-  constructor(options: LinkGapsOptions, announcer: Announcer) {
-    const { settleMs, maxWaitMs, maxGaps, maxCameras = 10_000, now = Date.now } = options;
+  constructor(options: LinkGapsOptions) {
+    const { settleMs, maxWaitMs, maxGaps, maxCameras = 10_000, now = Date.now, publish, logger } = options;
     this.#options = options;
-    this.#announcer = announcer;
-    this.#maxCameras = maxCameras;
     this.#now = now;
-    this.#topics = new TopicCache((name) => meaningOf(options.tree.parse(name)), TOPICS_REMEMBERED);
+    this.#queue = new PublishQueue({ publish, logger });
+    this.#cameras = new BoundedMap(maxCameras);
+    this.#meanings = new TopicCache((name) => meaningOf(options.tree.parse(name)), CACHED_TOPICS);
     this.#limits = {
       settleMs: settleMs ?? DEFAULT_GAP_LIMITS.settleMs,
       maxWaitMs: maxWaitMs ?? DEFAULT_GAP_LIMITS.maxWaitMs,
@@ -115,157 +107,156 @@ class GapFold implements Fold {
     };
   }
 
-  /** Logs what was only counted so far. */
-  endLog(): void {
-    this.#limitedLog.stop();
-  }
-
   restore(key: string, value: Json): void {
-    const read = savedSchema.safeParse(value);
-    if (!read.success) return;
-    const { session, ...numbers } = read.data;
-    const boots = session === undefined ? [] : [session];
-    this.#cameras.set(key, { session, boots, turnsUntil: 0, numbers: new CameraNumbers(this.#limits, numbers) });
+    const saved = savedSchema.safeParse(value).data;
+    if (saved === undefined) return;
+    const { session, countless, gaps, ...rest } = saved;
+    const sequence = new SequenceTracker(this.#limits, {
+      ...{ ...rest, isUntrackable: countless },
+      gaps: gaps.map(({ said, ...gap }) => ({ ...gap, reported: said })),
+    });
+    this.#cameras.set(key, { sequence, session, boots: session === undefined ? [] : [session], ignoredUntil: 0 });
   }
 
-  apply(entry: Entry, replayed: boolean): void {
+  document(name: string): Json | null {
+    const camera = this.#cameras.get(name);
+    if (camera === undefined) return null;
+    const { gaps, isUntrackable, ...rest } = camera.sequence.saved;
+    return {
+      ...{ ...rest, countless: isUntrackable },
+      ...(camera.session === undefined ? {} : { session: camera.session }),
+      gaps: gaps.map(({ reported, ...gap }) => ({
+        ...gap,
+        ...(reported === undefined ? {} : { said: { ...reported } }),
+      })),
+    };
+  }
+
+  seed(retained: readonly StateEntry[]): void {
+    // Birth messages before this start were not seen.
+    for (const { sequence } of this.#cameras.values()) sequence.restartWait(this.#now());
+    for (const entry of retained) {
+      if (this.#meanings.of(entry.topic) === "presence") this.#noteSession(entry);
+    }
+  }
+
+  apply(entry: Entry, isReplay: boolean): void {
     if (entry.camera === undefined) return;
-    const meaning = this.#topics.of(entry.topic);
+    const meaning = this.#meanings.of(entry.topic);
     if (meaning === "not-the-camera") return;
     if (meaning === "presence") {
-      if (entry.state === "clear") this.#forget(entry.camera);
+      if (entry.state === "clear") this.#remove(entry.camera);
       else this.#noteSession(entry);
     }
-    if (meaning === "link") this.#cameBack(entry.camera, entry);
+    if (meaning === "link") this.#noteBirth(entry.camera, entry);
+    if (meaning === "dropped") this.#reportDropped(entry.camera, entry);
     const { seq, timestamp, historical } = endOf(entry);
-    if (meaning === "dropped") this.#dropped(entry.camera, entry);
     if (seq === undefined) return;
     const camera = this.#camera(entry.camera);
-    if (camera === undefined || camera.numbers.countless || entry.acceptedAt < camera.turnsUntil) return;
-    this.#changed.add(entry.camera);
+    if (camera === undefined || camera.sequence.isUntrackable || entry.acceptedAt < camera.ignoredUntil) return;
+    this.changed.add(entry.camera);
     const message = { seq, timestamp, historical, acceptedAt: entry.acceptedAt };
-    for (const one of camera.numbers.take(message, !replayed)) this.#tell(entry.camera, camera, one);
-    if (camera.numbers.countless) this.#noteCountless(entry.camera);
+    for (const change of camera.sequence.add(message, !isReplay)) this.#report(entry.camera, camera, change);
+    if (camera.sequence.isUntrackable) this.#logUntrackable(entry.camera);
   }
 
-  #noteCountless(camera: string): void {
+  settle(): Promise<void> {
+    return this.#queue.stop();
+  }
+
+  #logUntrackable(camera: string): void {
     const { logger } = this.#options;
-    this.#limitedLog.note(`countless ${camera}`, (times) =>
-      logger.warn({ camera, times }, "the numbers of its messages do not count: gaps are not watched"),
+    this.limitedLog.note(`untrackable ${camera}`, (times) =>
+      logger.warn({ camera, times }, "sequence numbers are not consecutive: gaps of the camera are not reported"),
     );
   }
 
-  seed(states: readonly StateEntry[]): void {
-    // Births before this nobody saw.
-    for (const { numbers } of this.#cameras.values()) numbers.waitAnew(this.#now());
-    for (const entry of states) {
-      if (this.#topics.of(entry.topic) === "presence") this.#noteSession(entry);
-    }
-  }
-
-  changes(): Map<string, Json | null> {
-    const changes = new Map<string, Json | null>();
-    for (const name of this.#changed) {
-      const camera = this.#cameras.get(name);
-      if (camera === undefined) {
-        changes.set(name, null);
-        continue;
-      }
-      const { gaps, ...numbers } = camera.numbers.saved;
-      changes.set(name, {
-        ...numbers,
-        ...(camera.session === undefined ? {} : { session: camera.session }),
-        gaps: gaps.map(({ said, ...gap }) => ({ ...gap, ...(said === undefined ? {} : { said }) })),
-      });
-    }
-    this.#changed.clear();
-    return changes;
-  }
-
-  /** It was removed. */
-  #forget(name: string): void {
-    if (this.#cameras.delete(name)) this.#changed.add(name);
+  /** The camera was removed. */
+  #remove(name: string): void {
+    if (this.#cameras.delete(name)) this.changed.add(name);
   }
 
   #camera(name: string): Camera | undefined {
-    const known = this.#cameras.get(name);
-    if (known !== undefined || this.#cameras.size >= this.#maxCameras) return known;
-    const camera: Camera = { numbers: new CameraNumbers(this.#limits), session: undefined, boots: [], turnsUntil: 0 };
-    this.#cameras.set(name, camera);
-    return camera;
+    return this.#cameras.getOrCreate(name, () => ({
+      ...{ sequence: new SequenceTracker(this.#limits), session: undefined, boots: [], ignoredUntil: 0 },
+    }));
   }
 
-  #cameBack(name: string, entry: Entry): void {
+  #noteBirth(name: string, entry: Entry): void {
     const link = linkSchema.safeParse(dataOf(entry)).data;
     const camera = this.#cameras.get(name);
     if (link?.status !== "online" || camera === undefined) return;
-    camera.numbers.waitAnew(entry.acceptedAt);
-    const { boots, cameBack } = afterBirth(camera.boots, link.session);
-    camera.boots = boots;
-    if (!cameBack) return;
-    camera.turnsUntil = entry.acceptedAt + TURNS_MS;
-    camera.numbers = new CameraNumbers(this.#limits);
-    this.#changed.add(name);
+    camera.sequence.restartWait(entry.acceptedAt);
+    const { history, isReturn } = addBoot(camera.boots, link.session);
+    camera.boots = history;
+    if (!isReturn) return;
+    camera.ignoredUntil = entry.acceptedAt + ALTERNATING_MS;
+    camera.sequence = new SequenceTracker(this.#limits);
+    this.changed.add(name);
   }
 
   #noteSession(entry: StateEntry): void {
     const camera = entry.camera === undefined ? undefined : this.#camera(entry.camera);
-    const read = presenceSchema.safeParse(dataOf(entry));
-    if (camera !== undefined && read.success) camera.session = read.data.session ?? camera.session;
+    const presence = presenceSchema.safeParse(dataOf(entry)).data;
+    if (camera !== undefined && presence !== undefined) camera.session = presence.session ?? camera.session;
   }
 
-  #dropped(name: string, entry: Entry): void {
-    const read = outboxDroppedSchema.safeParse(dataOf(entry));
-    if (!read.success) return;
+  #reportDropped(name: string, entry: Entry): void {
+    const dropped = outboxDroppedSchema.safeParse(dataOf(entry)).data;
+    if (dropped === undefined) return;
     const { session } = this.#camera(name) ?? {};
-    const { count, from, to } = read.data;
-    void this.#say(name, { reason: "dropped", count, from, to, ...(session === undefined ? {} : { session }) });
+    const { count, from, to } = dropped;
+    void this.#publish(name, { reason: "dropped", count, from, to, ...(session === undefined ? {} : { session }) });
   }
 
-  #tell(name: string, { numbers, session }: Camera, { type, gap }: GapNews): void {
-    const of = session === undefined ? {} : { session };
+  #report(name: string, { sequence, session }: Camera, { type, gap }: GapChange): void {
+    const ofSession = session === undefined ? {} : { session };
     const { from, to } = gap;
+    const missing = {
+      count: countOf(gap.runs),
+      first: gap.runs[0] ?? gap.first,
+      last: gap.runs.at(-1) ?? gap.last,
+    };
     if (type === "filled") {
-      const { count, first, last } = gap.said ?? { count: countOf(gap.runs), first: gap.first, last: gap.last };
-      void this.#say(name, {
+      const { count, first, last } = gap.reported ?? missing;
+      void this.#publish(name, {
         ...{ reason: "missing", count, from, to, first_seq: first, last_seq: last, filled: true },
-        ...of,
+        ...ofSession,
       });
       return;
     }
-    if (this.#underWay.has(gap)) return;
-    this.#underWay.add(gap);
-    const figures = { count: countOf(gap.runs), first: gap.runs[0] ?? gap.first, last: gap.runs.at(-1) ?? gap.last };
-    const { count, first, last } = figures;
-    void this.#say(name, {
+    if (this.#publishing.has(gap)) return;
+    this.#publishing.add(gap);
+    const { count, first, last } = missing;
+    void this.#publish(name, {
       ...{ reason: "missing", count, from, to, first_seq: first, last_seq: last },
-      ...of,
-    }).then((said) => {
-      if (!said) return;
-      numbers.said(gap, figures);
-      this.#changed.add(name);
-      void this.running?.save();
+      ...ofSession,
+    }).then((isPublished) => {
+      if (!isPublished) return;
+      sequence.markReported(gap, missing);
+      this.changed.add(name);
+      this.saveNow();
     });
-    // So that a crash before it is said does not forget it.
-    void this.running?.save();
+    // So that the gap is not lost if this node crashes before it is published.
+    this.saveNow();
   }
 
-  /** First the event, then the state, each under an id of its own content. @returns whether it was said */
-  async #say(camera: string, gap: LinkGap): Promise<boolean> {
+  /** Publishes the event, then the state; both ids depend on the content only. @returns whether both were published */
+  async #publish(camera: string, gap: LinkGap): Promise<boolean> {
     const { logger } = this.#options;
     const { reason, count, from, to, first_seq = 0, last_seq = 0, filled = false } = gap;
     const about = [camera, reason, count, from, to, first_seq, last_seq, String(filled)];
-    const said = await this.#announcer.say(() => ({
+    const isPublished = await this.#queue.add(() => ({
       topic: { kind: "camera-event", camera, event: LINK_GAP_EVENT },
       event: LINK_GAP_EVENT,
       data: gap,
       id: eventIdOf(LINK_GAP_EVENT, ...about),
     }));
-    if (!said) return false;
-    this.#limitedLog.note(`gap ${camera}`, (times) =>
-      logger.info({ camera, reason, count, from, to, filled, times }, "gap of a camera"),
+    if (!isPublished) return false;
+    this.limitedLog.note(`gap ${camera}`, (times) =>
+      logger.info({ camera, reason, count, from, to, filled, times }, "camera gap published"),
     );
-    return this.#announcer.say(() => {
+    return this.#queue.add(() => {
       const gaps = this.#listWith(camera, gap);
       return gaps === undefined
         ? undefined
@@ -279,25 +270,24 @@ class GapFold implements Fold {
     });
   }
 
-  /** The camera's list with this gap, or without it when it was filled; undefined when that is so already. */
+  /** The camera's `gaps` with this gap added, or removed if it was filled; undefined when the list need not change. */
   #listWith(camera: string, gap: LinkGap): LinkGap[] | undefined {
     const { journal, tree } = this.#options;
     const state = journal.state(tree.build({ kind: "camera-state", camera, name: GAPS_STATE }));
-    const read = linkGapsSchema.safeParse(state === undefined ? { gaps: [] } : dataOf(state));
-    const before = read.success ? read.data.gaps : [];
-    const others = before.filter((other) => keyOf(other) !== keyOf(gap));
-    if (gap.filled === true ? others.length === before.length : others.length < before.length) return undefined;
+    const listed = (state === undefined ? undefined : linkGapsSchema.safeParse(dataOf(state)).data?.gaps) ?? [];
+    const others = listed.filter((other) => keyOf(other) !== keyOf(gap));
+    if (gap.filled === true ? others.length === listed.length : others.length < listed.length) return undefined;
     const oldest = this.#now() - LISTED_MS;
-    const listed = gap.filled === true ? others : [...others, gap];
-    return listed.filter(({ to }) => Date.parse(to) >= oldest).slice(-MAX_LISTED);
+    const next = gap.filled === true ? others : [...others, gap];
+    return next.filter(({ to }) => Date.parse(to) >= oldest).slice(-MAX_LISTED);
   }
 }
 
-/** What a topic's messages mean here, besides their numbers. */
+/** What the messages on a topic mean for gaps, besides their sequence numbers. */
 type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {
-  // A job that names a camera has the numbers of its service.
+  // A job that names a camera has the sequence numbers of its service.
   if (topic === undefined || !("camera" in topic)) return "not-the-camera";
   if (topic.kind === "camera-link") return "link";
   if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";
@@ -308,6 +298,7 @@ function keyOf({ reason, from, to, first_seq, last_seq }: LinkGap): string {
   return JSON.stringify([reason, from, to, first_seq, last_seq]);
 }
 
+/** The names of the fields are on disk and in Redis. */
 const number = z.number().int().nonnegative();
 const savedSchema = z.object({
   max: number,
@@ -316,12 +307,10 @@ const savedSchema = z.object({
   countless: z.boolean(),
   session: linkGapSchema.shape.session,
   gaps: z.array(
-    z
-      .object({
-        ...{ first: number, last: number, runs: z.array(number), waitingSince: number },
-        ...{ from: timestampSchema, to: timestampSchema },
-        said: z.object({ count: number, first: number, last: number }).optional(),
-      })
-      .transform(({ said, ...gap }): NumberGap => ({ ...gap, said })),
+    z.object({
+      ...{ first: number, last: number, runs: z.array(number), waitingSince: number },
+      ...{ from: timestampSchema, to: timestampSchema },
+      said: z.object({ count: number, first: number, last: number }).optional(),
+    }),
   ),
 });

@@ -5,9 +5,11 @@ import { type DeviceStore, REMOVALS, type Removal, removalSchema } from "../auth
 import type { BrokerLink } from "../broker-link/broker-link.ts";
 import type { OwnMessage, Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
-import type { Journal, StateEntry } from "../journal/journal.ts";
-import { Announcer } from "./announcer.ts";
+import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
 import { eventIdOf } from "./event-id.ts";
+import { PublishQueue } from "./publish-queue.ts";
+import { startWatcher, type Watcher } from "./watcher.ts";
+import type { WatcherRules } from "./watcher-rules.ts";
 
 export interface RemovedDevicesOptions {
   journal: Pick<Journal, "epoch" | "follow" | "snapshot" | "state">;
@@ -16,7 +18,10 @@ export interface RemovedDevicesOptions {
   tree: TopicTree;
   publish: Publish;
   link: Pick<BrokerLink, "publish" | "retainedBelow">;
-  /** For so long what still comes of a removed device is cleared, too: wills of a broker that died. Default 600,000. */
+  /**
+   * How long late messages of a removed device are cleared, too, such as the wills that a crashed broker sends when it
+   * restarts. Milliseconds. Default 600,000.
+   */
   lingerMs?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
   now?: () => number;
@@ -25,65 +30,165 @@ export interface RemovedDevicesOptions {
 
 type Retained = Exclude<Topic, { kind: "camera-other" | "service-other" }>;
 
-/** When the broker is asked, after something was cleared, whether it retains what it should not, milliseconds. */
-const CHECKS_MS = [250, 1_000, 5_000];
-/** Between two looks at all of them, milliseconds: for what a store that was away has kept from being done. */
-const LOOK_MS = 60_000;
+/** After a clearing, the broker's retained messages are checked at these times, milliseconds. */
+const BROKER_CHECKS_MS = [250, 1_000, 5_000];
+/** Milliseconds between two checks of all removed devices, for what failed while the store was unavailable. */
+const CHECK_INTERVAL_MS = 60_000;
 
 /**
- * Clears what is retained of devices that were removed: its owner will not come back to do so. Otherwise a camera that
- * was sold would be offline for ever, and an alert about it could never end. One that is added again under the same id
- * begins with nothing.
- * @throws {StoreUnavailableError} it could not begin
+ * Clears the retained topics of removed devices, because their owner will not. Otherwise a camera that was sold would stay
+ * offline for ever, and an alert about it could never end. A device that is added again under the same id starts without
+ * the old topics.
+ * @throws {StoreUnavailableError} the removed devices cannot be read
  */
-export async function watchRemovedDevices(options: RemovedDevicesOptions): Promise<{ stop(): Promise<void> }> {
-  const { journal, documents, devices, tree, publish, link, lingerMs = 600_000, now = Date.now, logger } = options;
-  const announcer = new Announcer({ publish, logger });
-  const removals = new Map<string, Removal>();
-  /** By device. */
-  const checks = new Map<string, NodeJS.Timeout[]>();
+export async function startRemovedDevices(options: RemovedDevicesOptions): Promise<Watcher> {
+  const { journal, documents, devices, lingerMs = 600_000 } = options;
+  const rules = new RemovedDeviceRules(options);
+  const watcher = startWatcher(rules, {
+    journal,
+    checkIntervalMs: Math.min(CHECK_INTERVAL_MS, lingerMs),
+    unsubscribe: [documents.watch(REMOVALS, (id) => rules.reload(id)), devices.onChange((id) => void rules.clear(id))],
+  });
+  try {
+    await rules.load();
+  } catch (error) {
+    await watcher.stop();
+    throw error;
+  }
+  return watcher;
+}
 
-  function note(id: string, value: Json): void {
-    const read = removalSchema.safeParse(value);
-    if (!read.success) return;
-    removals.set(id, read.data);
-    void forget(id);
+class RemovedDeviceRules implements WatcherRules {
+  readonly #options: RemovedDevicesOptions;
+  readonly #queue: PublishQueue;
+  readonly #now: () => number;
+  readonly #removals = new Map<string, Removal>();
+  /** Timers of checks of the broker, by device. */
+  readonly #brokerChecks = new Map<string, NodeJS.Timeout[]>();
+  #isStopped = false;
+
+  constructor(options: RemovedDevicesOptions) {
+    const { publish, logger, now = Date.now } = options;
+    this.#options = options;
+    this.#now = now;
+    this.#queue = new PublishQueue({ publish, logger });
   }
 
-  /** What was accepted before this is of the device that was removed; -Infinity while it is not removed yet. */
-  function endOf(id: string): number {
-    const removal = removals.get(id);
+  /** @throws {StoreUnavailableError} */
+  async load(): Promise<void> {
+    const removals = await this.#options.documents.list(REMOVALS);
+    this.#removals.clear();
+    for (const { key, value } of removals) this.#add(key, value);
+  }
+
+  /** @param id undefined when any removal may have changed */
+  reload(id: string | undefined): void {
+    if (id === undefined) this.#retryLater(this.load());
+    else this.#retryLater(this.#loadOne(id));
+  }
+
+  apply({ topic: name, state }: Entry): void {
+    if (this.#removals.size === 0 || state !== "set") return;
+    const owner = ownerOf(this.#options.tree.parse(name));
+    const topic = owner === undefined ? undefined : this.#topicOf(owner, name);
+    if (owner === undefined || topic === undefined) return;
+    void this.#queue.add(() => this.#clearing(owner, topic));
+    this.#scheduleBrokerChecks(owner);
+  }
+
+  check(): void {
+    this.#retryLater(this.#checkAll());
+  }
+
+  async settle(): Promise<void> {
+    this.#isStopped = true;
+    for (const id of [...this.#brokerChecks.keys()]) this.#endBrokerChecks(id);
+    await this.#queue.stop();
+  }
+
+  /** Clears what is retained of a device, if it was removed. @returns whether nothing is left to clear */
+  async clear(id: string): Promise<boolean> {
+    const removal = this.#removals.get(id);
+    if (removal === undefined) return true;
+    const topics = this.#options.journal.snapshot(DASHBOARD).flatMap(({ topic }) => this.#topicOf(id, topic) ?? []);
+    topics.push(linkOf(id, removal.kind));
+    // Presence first: the other watchers drop the camera when it is cleared.
+    topics.sort((one, other) => Number(isPresence(other)) - Number(isPresence(one)));
+    const cleared = await Promise.all(topics.map((topic) => this.#queue.add(() => this.#clearing(id, topic))));
+    this.#scheduleBrokerChecks(id);
+    return cleared.every((isCleared) => isCleared);
+  }
+
+  async #checkAll(): Promise<void> {
+    const { documents, lingerMs = 600_000 } = this.#options;
+    await this.load();
+    for (const [id, { removedAt }] of this.#removals) {
+      if (!(await this.clear(id)) || Date.now() < removedAt + lingerMs) continue;
+      this.#removals.delete(id);
+      this.#endBrokerChecks(id);
+      await documents.delete(REMOVALS, id);
+    }
+  }
+
+  async #loadOne(id: string): Promise<void> {
+    const found = await this.#options.documents.get(REMOVALS, id);
+    if (found !== undefined) this.#add(id, found.value);
+  }
+
+  #add(id: string, value: Json): void {
+    const removal = removalSchema.safeParse(value).data;
+    if (removal === undefined) return;
+    this.#removals.set(id, removal);
+    void this.clear(id);
+  }
+
+  #retryLater(work: Promise<void>): void {
+    void work.catch((error: unknown) =>
+      this.#options.logger.debug({ err: error }, "removed devices not checked, retrying"),
+    );
+  }
+
+  /** Messages accepted before this time are of the removed device; -Infinity while the removal is not complete. */
+  #endOf(id: string): number {
+    const removal = this.#removals.get(id);
     if (removal === undefined) return Number.NEGATIVE_INFINITY;
-    const device = devices.get(id);
+    const device = this.#options.devices.get(id);
     if (device === undefined) return Number.POSITIVE_INFINITY;
     return device.changedAt >= removal.removedAt ? removal.removedAt : Number.NEGATIVE_INFINITY;
   }
 
-  /** @returns whether nothing is left to be done */
-  async function forget(id: string): Promise<boolean> {
-    const removal = removals.get(id);
-    if (removal === undefined) return true;
-    const topics = journal.snapshot(DASHBOARD).flatMap(({ topic }) => topicOf(id, topic) ?? []);
-    topics.push(linkOf(id, removal.kind));
-    // Presence first: to those who follow the journal it ends the camera.
-    topics.sort((one, other) => Number(isPresence(other)) - Number(isPresence(one)));
-    const done = await Promise.all(topics.map((topic) => announcer.say(() => clearing(id, topic))));
-    checkSoon(id);
-    return done.every((said) => said);
+  /** When an entry was accepted, by the system's clock: the times in the device store are by that clock. */
+  #systemTimeOf({ acceptedAt }: StateEntry): number {
+    return acceptedAt + Date.now() - this.#now();
   }
 
-  /** When it was accepted, by the system's clock as it is now: by that, devices are added and removed. */
-  function wallOf({ acceptedAt }: StateEntry): number {
-    return acceptedAt + Date.now() - now();
+  #topicOf(id: string, name: string): Retained | undefined {
+    const topic = this.#options.tree.parse(name);
+    if (topic === undefined || topic.kind === "camera-other" || topic.kind === "service-other") return undefined;
+    return ownerOf(topic) === id && kindOf(topic) === this.#removals.get(id)?.kind ? topic : undefined;
+  }
+
+  /** The event that clears a topic; undefined when the topic is not of the removed device. */
+  #clearing(id: string, topic: Retained): OwnMessage | undefined {
+    const { journal, tree } = this.#options;
+    const name = tree.build(topic);
+    const retained = journal.state(name);
+    if (retained === undefined || this.#systemTimeOf(retained) >= this.#endOf(id)) return undefined;
+    const isAlert = topic.kind === "camera-alert" || topic.kind === "service-alert";
+    return {
+      ...{ topic, event: isAlert ? "alert.cleared" : "state.cleared", data: null, retain: true },
+      id: eventIdOf("forgotten", journal.epoch, name, retained.position),
+    };
   }
 
   /**
-   * The broker may retain what the journal knows to be cleared: a message of the device that was accepted before the
-   * clearing, by one node, can be forwarded after it, which another node forwards. No entry of the journal clears that.
+   * Clears what only the broker still retains. Two nodes can forward a device's message and its clearing in the other
+   * order than the journal has them, and no later entry of the journal corrects that.
    */
-  async function clearStrays(id: string): Promise<void> {
-    const kind = removals.get(id)?.kind;
-    // Of one that is added again, this node may know the message later than the broker.
+  async #clearBroker(id: string): Promise<void> {
+    const { tree, devices, link, journal } = this.#options;
+    const kind = this.#removals.get(id)?.kind;
+    // A device that was added again: this node's journal may receive its message later than the broker.
     if (kind === undefined || devices.get(id) !== undefined) return;
     const linkTopic = tree.build(linkOf(id, kind));
     const below = linkTopic.slice(0, linkTopic.lastIndexOf("/"));
@@ -93,84 +198,17 @@ export async function watchRemovedDevices(options: RemovedDevicesOptions): Promi
     }
   }
 
-  function checkSoon(id: string): void {
-    endChecks(id);
-    const timers = CHECKS_MS.map((ms) => setTimeout(() => tried(clearStrays(id)), ms).unref());
-    checks.set(id, timers);
+  #scheduleBrokerChecks(id: string): void {
+    this.#endBrokerChecks(id);
+    if (this.#isStopped) return;
+    const timers = BROKER_CHECKS_MS.map((ms) => setTimeout(() => this.#retryLater(this.#clearBroker(id)), ms).unref());
+    this.#brokerChecks.set(id, timers);
   }
 
-  function endChecks(id: string): void {
-    for (const check of checks.get(id) ?? []) clearTimeout(check);
-    checks.delete(id);
+  #endBrokerChecks(id: string): void {
+    for (const timer of this.#brokerChecks.get(id) ?? []) clearTimeout(timer);
+    this.#brokerChecks.delete(id);
   }
-
-  function topicOf(id: string, name: string): Retained | undefined {
-    const topic = tree.parse(name);
-    if (topic === undefined || topic.kind === "camera-other" || topic.kind === "service-other") return undefined;
-    return ownerOf(topic) === id && kindOf(topic) === removals.get(id)?.kind ? topic : undefined;
-  }
-
-  function clearing(id: string, topic: Retained): OwnMessage | undefined {
-    const name = tree.build(topic);
-    const standing = journal.state(name);
-    if (standing === undefined || wallOf(standing) >= endOf(id)) return undefined;
-    const isAlert = topic.kind === "camera-alert" || topic.kind === "service-alert";
-    return {
-      ...{ topic, event: isAlert ? "alert.cleared" : "state.cleared", data: null, retain: true },
-      id: eventIdOf("forgotten", journal.epoch, name, standing.position),
-    };
-  }
-
-  async function readAll(): Promise<void> {
-    const listed = await documents.list(REMOVALS);
-    removals.clear();
-    for (const { key, value } of listed) note(key, value);
-  }
-
-  async function look(): Promise<void> {
-    await readAll();
-    for (const [id, { removedAt }] of removals) {
-      if (!(await forget(id)) || Date.now() < removedAt + lingerMs) continue;
-      removals.delete(id);
-      endChecks(id);
-      await documents.delete(REMOVALS, id);
-    }
-  }
-
-  const tried = (work: Promise<unknown>) =>
-    void work.catch((error: unknown) => logger.debug({ err: error }, "removed devices not read, trying again"));
-  const unwatch = documents.watch(REMOVALS, (id) => {
-    if (id === undefined) tried(readAll());
-    else tried(documents.get(REMOVALS, id).then((found) => found !== undefined && note(id, found.value)));
-  });
-  const unlisten = devices.onChange((id) => void forget(id));
-  const unfollow = journal.follow((entries) => {
-    if (removals.size === 0) return;
-    for (const { topic: name, state } of entries) {
-      const owner = state === "set" ? ownerOf(tree.parse(name)) : undefined;
-      const topic = owner === undefined ? undefined : topicOf(owner, name);
-      if (owner === undefined || topic === undefined) continue;
-      void announcer.say(() => clearing(owner, topic));
-      checkSoon(owner);
-    }
-  });
-  const timer = setInterval(() => tried(look()), Math.min(LOOK_MS, lingerMs));
-  timer.unref();
-  const stop = async () => {
-    clearInterval(timer);
-    for (const id of [...checks.keys()]) endChecks(id);
-    unwatch();
-    unlisten();
-    unfollow();
-    await announcer.stop();
-  };
-  try {
-    await readAll();
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { stop };
 }
 
 function linkOf(id: string, kind: Removal["kind"]) {

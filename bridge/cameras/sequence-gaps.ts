@@ -1,21 +1,29 @@
-/** Messages between two that arrived. */
-export interface NumberGap {
-  /** The numbers, inclusive, and what of them is still missing: ascending from, to, from, to … */
+/** A gap in a camera's sequence numbers: messages between two that arrived. */
+export interface SequenceGap {
+  /** The first and the last missing number when the gap was found, inclusive. */
   readonly first: number;
   readonly last: number;
+  /** The numbers that are still missing, as inclusive ranges in ascending order: from, to, from, to … */
   runs: number[];
-  /** When its neighbours happened, RFC 3339: what is missing happened in between. */
+  /** Timestamps of the neighbouring messages, RFC 3339: the missing messages were created in between. */
   readonly from: string;
   readonly to: string;
-  /** Since when it is waited for, milliseconds since 1970: since it was noticed, or the camera came back after that. */
+  /** When the wait for the missing messages began: when the gap was found, or when the camera last reconnected. Milliseconds since 1970. */
   waitingSince: number;
-  /** What was said of it; undefined while it may still be filled unsaid. */
-  said: { count: number; first: number; last: number } | undefined;
+  /** What was published about the gap; undefined while the missing messages may still arrive. */
+  reported: GapCounts | undefined;
 }
 
-export interface Numbered {
+/** The number of missing messages, and the first and last missing number. */
+export interface GapCounts {
+  count: number;
+  first: number;
+  last: number;
+}
+
+export interface SequencedMessage {
   seq: number;
-  /** As its sender gave it. */
+  /** By the sender's clock, RFC 3339. */
   timestamp: string;
   historical: boolean;
   /** Milliseconds since 1970. */
@@ -23,164 +31,165 @@ export interface Numbered {
 }
 
 export interface GapLimits {
-  /** How long what is missing may take while nothing of a backlog arrives, milliseconds. Default 120,000. */
+  /** A gap is reported when no backlog message has arrived for this long, milliseconds. Default 120,000. */
   settleMs: number;
-  /** How long it may take in any case, milliseconds. Default 3,600,000. */
+  /** A gap is reported after this time in any case, milliseconds. Default 3,600,000. */
   maxWaitMs: number;
-  /** Gaps that one camera may have open; one that exceeds it does not count its messages one by one. Default 32. */
+  /** Open gaps of one camera. Above this number its sequence numbers are not consecutive, and it is not watched. Default 32. */
   maxGaps: number;
 }
 
 export const DEFAULT_GAP_LIMITS: GapLimits = { settleMs: 120_000, maxWaitMs: 3_600_000, maxGaps: 32 };
 
-/** A new outbox begins with 1, and has at most so many messages on the way at once. */
+/** A new outbox starts at 1 and has at most this many messages in flight, so its first message to arrive has at most this number. */
 const FIRST_NUMBERS = 16;
-/** Runs that a gap may fall into; beyond, the oldest count as arrived, for nothing is called missing that is not. */
+/** Ranges of one gap. Above this number the oldest range counts as arrived: no message is reported missing that may have arrived. */
 const MAX_RUNS = 32;
 
-/** What is kept of a camera over restarts. */
-export interface SavedNumbers {
+/** A tracker's state, kept over restarts. */
+export interface SavedSequence {
   max: number;
   timestamp: string;
   historicalAt: number;
-  countless: boolean;
-  gaps: readonly NumberGap[];
+  isUntrackable: boolean;
+  gaps: readonly SequenceGap[];
 }
 
-export type GapNews = { type: "missing"; gap: NumberGap } | { type: "filled"; gap: NumberGap };
+/** `missing`: report the gap. `filled`: all messages of a reported gap have arrived. */
+export type GapChange = { type: "missing" | "filled"; gap: SequenceGap };
 
 /**
- * The numbers of one camera's messages. They come out of order: after a link was lost, what was in flight is sent again
- * beside what is new. So a hole is no loss at once, but only when nothing more is to be expected of a backlog.
+ * Tracks the sequence numbers of one camera's messages. They arrive out of order: after a broken link, messages that were
+ * in flight are sent again together with new ones. So a missing number is reported only when no backlog is expected.
  *
  * ```
- *   a number is skipped ─▶ open ── settleMs quiet, or maxWaitMs ─▶ said ── all arrived ─▶ filled, said again
- *                          │  ▲ └────────── all arrived ─▶ forgotten, nothing is said
- *                          └──┘ the camera comes back: the wait begins anew, for it sends its present before its backlog
+ *   a number is skipped ─▶ open ── settleMs quiet, or maxWaitMs ─▶ reported ── all arrived ─▶ filled, reported again
+ *                          │  ▲ └────────── all arrived ─▶ dropped, not reported
+ *                          └──┘ the camera reconnects: the wait restarts, because it sends new messages before its backlog
  * ```
  *
- * It moves with the camera's own messages alone: from a camera that says nothing, the missing ones may still come.
+ * Only the camera's own messages advance the tracker: a silent camera may still send the missing messages.
  */
-export class CameraNumbers {
+export class SequenceTracker {
   readonly #limits: GapLimits;
-  /** 0 until there is one. What was before the first one seen, is not known. */
+  /** The highest number; 0 before the first message. Numbers below the first message are unknown. */
   #max = 0;
-  /** Of the message with the highest number. */
+  /** The timestamp of the message with the highest number. */
   #timestamp = "";
+  /** When the last backlog message arrived. */
   #historicalAt = 0;
-  #countless = false;
-  #gaps: NumberGap[] = [];
+  #isUntrackable = false;
+  #gaps: SequenceGap[] = [];
 
-  constructor(limits: GapLimits, saved?: SavedNumbers) {
+  constructor(limits: GapLimits, saved?: SavedSequence) {
     this.#limits = limits;
     if (saved === undefined) return;
     this.#max = saved.max;
     this.#timestamp = saved.timestamp;
     this.#historicalAt = saved.historicalAt;
-    this.#countless = saved.countless;
+    this.#isUntrackable = saved.isUntrackable;
     this.#gaps = saved.gaps.map((gap) => ({ ...gap, runs: [...gap.runs] }));
   }
 
-  get saved(): SavedNumbers {
+  get saved(): SavedSequence {
     return {
       max: this.#max,
       timestamp: this.#timestamp,
       historicalAt: this.#historicalAt,
-      countless: this.#countless,
+      isUntrackable: this.#isUntrackable,
       gaps: this.#gaps,
     };
   }
 
-  /** True for a sender whose numbers are no count: nothing is said of it. */
-  get countless(): boolean {
-    return this.#countless;
+  /** True for a sender whose numbers are not consecutive: its gaps are not reported. */
+  get isUntrackable(): boolean {
+    return this.#isUntrackable;
   }
 
   /**
-   * @param sure false when the messages of other kinds around it were not seen: a hole then means nothing
-   * @returns what is to be said now; a gap that is missing is to be said until {@link said}
+   * @param seesAll false when messages on other channels were not seen: a skipped number is no gap then
+   * @returns changes to publish now; a `missing` gap is returned again until {@link markReported} is called
    */
-  take(message: Numbered, sure = true): GapNews[] {
-    if (this.#countless) return [];
-    const news: GapNews[] = [];
+  add(message: SequencedMessage, seesAll = true): GapChange[] {
+    if (this.#isUntrackable) return [];
+    const changes: GapChange[] = [];
     if (message.historical) this.#historicalAt = message.acceptedAt;
     const { seq } = message;
     if (this.#max === 0) this.#begin(message);
-    else if (seq > this.#max) this.#goOn(message, sure);
+    else if (seq > this.#max) this.#advance(message, seesAll);
     else {
       const gap = this.#gaps.find(({ first, last }) => first <= seq && seq <= last);
       if (gap === undefined || !remove(gap.runs, seq)) {
-        // Each number of an outbox is used once, so this is another outbox: of the old one nothing more will come.
-        if (seq <= FIRST_NUMBERS) news.push(...this.#startOver(message));
+        // An outbox uses each number once, so this is a new outbox. The rest of the old one will not arrive.
+        if (seq <= FIRST_NUMBERS) changes.push(...this.#startOver(message));
       } else if (gap.runs.length === 0) {
         this.#gaps = this.#gaps.filter((other) => other !== gap);
-        if (gap.said !== undefined) news.push({ type: "filled", gap });
+        if (gap.reported !== undefined) changes.push({ type: "filled", gap });
       }
     }
     for (const gap of this.#gaps)
-      if (gap.said === undefined && this.#isSettled(gap, message)) news.push({ type: "missing", gap });
-    return news;
+      if (gap.reported === undefined && this.#isSettled(gap, message)) changes.push({ type: "missing", gap });
+    return changes;
   }
 
-  /** The camera has come back, or may have while nobody looked: what it owes it may still send. */
-  waitAnew(at: number): void {
+  /** The camera has reconnected, or may have while no watcher ran: it may still send the missing messages. */
+  restartWait(at: number): void {
     for (const gap of this.#gaps) gap.waitingSince = Math.max(gap.waitingSince, at);
   }
 
-  /** The gap was said, with these figures. */
-  said(gap: NumberGap, figures: NonNullable<NumberGap["said"]>): void {
-    gap.said = figures;
+  markReported(gap: SequenceGap, counts: GapCounts): void {
+    gap.reported = counts;
   }
 
-  #begin({ seq, timestamp }: Numbered): void {
+  #begin({ seq, timestamp }: SequencedMessage): void {
     this.#max = seq;
     this.#timestamp = timestamp;
   }
 
-  #goOn({ seq, timestamp, acceptedAt }: Numbered, sure: boolean): void {
+  #advance({ seq, timestamp, acceptedAt }: SequencedMessage, seesAll: boolean): void {
     const first = this.#max + 1;
     const before = this.#timestamp;
     this.#max = seq;
     this.#timestamp = timestamp;
-    if (seq === first || !sure) return;
+    if (seq === first || !seesAll) return;
     const [from, to] = Date.parse(before) < Date.parse(timestamp) ? [before, timestamp] : [timestamp, before];
     const runs = [first, seq - 1];
-    this.#gaps.push({ first, last: seq - 1, runs, from, to, waitingSince: acceptedAt, said: undefined });
+    this.#gaps.push({ first, last: seq - 1, runs, from, to, waitingSince: acceptedAt, reported: undefined });
     if (this.#gaps.length <= this.#limits.maxGaps) return;
-    // What was said long ago is the first to be forgotten: should it be filled now, nobody is told.
-    const old = this.#gaps.find(({ said }) => said !== undefined);
-    this.#countless = old === undefined;
-    this.#gaps = this.#countless ? [] : this.#gaps.filter((gap) => gap !== old);
+    // The oldest reported gap is dropped first. If it is filled later, that is not reported.
+    const old = this.#gaps.find(({ reported }) => reported !== undefined);
+    this.#isUntrackable = old === undefined;
+    this.#gaps = this.#isUntrackable ? [] : this.#gaps.filter((gap) => gap !== old);
   }
 
-  #startOver(message: Numbered): GapNews[] {
-    const lost = this.#gaps.filter(({ said }) => said === undefined);
+  #startOver(message: SequencedMessage): GapChange[] {
+    const lost = this.#gaps.filter(({ reported }) => reported === undefined);
     this.#gaps = [];
     this.#begin(message);
     const { seq, timestamp, acceptedAt: waitingSince } = message;
     if (seq > 1) {
-      // It began with 1, so these are on their way: none of them is yet another outbox.
-      const runs = [1, seq - 1];
-      this.#gaps.push({ first: 1, last: seq - 1, runs, from: timestamp, to: timestamp, waitingSince, said: undefined });
+      // The new outbox started at 1, so the lower numbers are in flight: they do not mean yet another outbox.
+      const gap = { first: 1, last: seq - 1, runs: [1, seq - 1], from: timestamp, to: timestamp };
+      this.#gaps.push({ ...gap, waitingSince, reported: undefined });
     }
     return lost.map((gap) => ({ type: "missing", gap }));
   }
 
-  #isSettled({ waitingSince }: NumberGap, { acceptedAt }: Numbered): boolean {
+  #isSettled({ waitingSince }: SequenceGap, { acceptedAt }: SequencedMessage): boolean {
     const { settleMs, maxWaitMs } = this.#limits;
-    const waited = acceptedAt - waitingSince;
-    return waited >= maxWaitMs || (waited >= settleMs && acceptedAt - this.#historicalAt >= settleMs);
+    const waitedMs = acceptedAt - waitingSince;
+    return waitedMs >= maxWaitMs || (waitedMs >= settleMs && acceptedAt - this.#historicalAt >= settleMs);
   }
 }
 
-/** How many numbers the runs hold. */
+/** How many numbers the ranges contain. */
 export function countOf(runs: readonly number[]): number {
   let count = 0;
   for (let index = 0; index < runs.length; index += 2) count += (runs[index + 1] ?? 0) - (runs[index] ?? 0) + 1;
   return count;
 }
 
-/** @returns false when it is in none */
+/** @returns false when no range contains the number */
 function remove(runs: number[], seq: number): boolean {
   for (let index = 0; index < runs.length; index += 2) {
     const [from, to] = [runs[index] ?? 0, runs[index + 1] ?? 0];

@@ -1,56 +1,61 @@
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.ts";
 import { runAsSingleton } from "../cluster/singleton.ts";
-import { type PresenceOptions, type PresenceService, publishedPresence, startPresence } from "./presence.ts";
+import { type PresenceOptions, type PresenceService, startPresence } from "./presence.ts";
+import { publishedPresence } from "./published-presence.ts";
 
-export interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "followedUntil"> {
+export interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "watchedUntil"> {
   cluster: Pick<Cluster, "leases" | "nodeId" | "nodes" | "documents">;
-  /** Between two notes that presence is followed, milliseconds: so exact is when a camera was last heard before a crash. */
-  noteIntervalMs?: number;
+  /**
+   * Milliseconds between two records that presence is being watched. After a crash, `last_heard_at` of a camera that was
+   * online is exact to this interval. Default 15,000.
+   */
+  recordIntervalMs?: number;
 }
 
-/** The document that says until when presence was followed, by the server's clock. */
-const FOLLOWED = { collection: "presence", key: "followed" } as const;
-const followedSchema = z.object({ until: z.number() });
-const NOTE_INTERVAL_MS = 15_000;
+/** The document that records until when presence was watched, by the server's own clock. The name is on disk and in Redis. */
+const WATCHED = { collection: "presence", key: "followed" } as const;
+const watchedSchema = z.object({ until: z.number() });
+const RECORD_INTERVAL_MS = 15_000;
 
-/** Presence is made up at one node at a time: each camera comes and goes once, whichever nodes there are. The others read it. */
-export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService & {
-  stop(): Promise<void>;
-} {
-  const { journal, tree, logger, now = Date.now, noteIntervalMs = NOTE_INTERVAL_MS } = options;
+/** Presence, computed on one node at a time, so that each change is published once. Other nodes read what it published. */
+export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService {
+  const { journal, tree, logger, now = Date.now, recordIntervalMs = RECORD_INTERVAL_MS } = options;
   const { documents } = cluster;
-  let serving: PresenceService | undefined;
-  /** The duty was here before: in between nobody knew better. */
-  let served = false;
+  /** Undefined while another node computes presence. */
+  let local: PresenceService | undefined;
+  /** This node computed presence before. */
+  let wasLocal = false;
 
-  const duty = runAsSingleton({
+  const record = () =>
+    documents.put(WATCHED.collection, WATCHED.key, { until: now() }).catch((error: unknown) => {
+      logger.debug({ err: error }, "time of presence watch not recorded, retrying");
+    });
+
+  const singleton = runAsSingleton({
     ...{ leases: cluster.leases, name: "presence", logger },
     async begin() {
-      const trusted = served || (await cluster.nodes()).some(({ id }) => id !== cluster.nodeId);
-      const found = await documents.get(FOLLOWED.collection, FOLLOWED.key);
-      const followedUntil = followedSchema.safeParse(found?.value).data?.until;
-      serving = startPresence({ ...options, trusted, followedUntil });
-      served = true;
-      const note = () =>
-        documents.put(FOLLOWED.collection, FOLLOWED.key, { until: now() }).catch((error: unknown) => {
-          logger.debug({ err: error }, "not noted that presence is followed, trying again");
-        });
-      const timer = setInterval(() => void note(), noteIntervalMs);
+      const trusted = wasLocal || (await cluster.nodes()).some(({ id }) => id !== cluster.nodeId);
+      const found = await documents.get(WATCHED.collection, WATCHED.key);
+      const watchedUntil = watchedSchema.safeParse(found?.value).data?.until;
+      const presence = startPresence({ ...options, trusted, watchedUntil });
+      local = presence;
+      wasLocal = true;
+      const timer = setInterval(() => void record(), recordIntervalMs);
       timer.unref();
       return {
         async stop() {
           clearInterval(timer);
-          await note();
-          serving?.stop();
-          serving = undefined;
+          await record();
+          local = undefined;
+          await presence.stop();
         },
       };
     },
   });
 
   return {
-    of: (camera) => serving?.of(camera) ?? publishedPresence(journal, tree, camera),
-    stop: () => duty.stop(),
+    of: (camera) => local?.of(camera) ?? publishedPresence(journal, tree, camera),
+    stop: () => singleton.stop(),
   };
 }

@@ -12,56 +12,60 @@ import { dataOf, endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
 import { type AlertThresholds, DISK_RELIEF } from "./thresholds.ts";
 
-/** Something that happened, and where the journal has it: the ground on which an alert is raised. */
+/** When an entry was accepted, and its journal position. An alert's id depends on the position of its cause. */
 export interface Moment {
   /** Milliseconds since 1970. */
   at: number;
   position: number;
 }
 
-export interface DiskUsed {
-  /** Of the storage. */
+export interface DiskUsage {
+  /** Used percent of the storage. */
   percent: number;
-  said: Moment;
-  /** Since when it is on the same side of what an alert is raised and cleared by: a camera may say it every second. */
+  /** The entry of the last measurement. A camera may publish one every second. */
+  measured: Moment;
+  /** Since when the usage has been on the same side of each limit, milliseconds since 1970. */
   since: number;
-  /** Of the camera, which raises and clears the alert by it. Undefined: it leaves that to the backend. */
+  /** The limit above which the camera itself raises the alert, percent. Undefined: only the backend raises it. */
   ownLimit: number | undefined;
 }
 
-/** What an alert about a camera depends on. */
+/** What the alerts about a camera depend on. */
 export interface CameraFacts {
   presence: Presence["status"];
   presenceSince: number;
-  /** The position at which its presence was last published. */
-  presenceSaid: number;
-  /** When its link broke, or when it did not wake; undefined while it is there, asleep as announced, or not known. */
-  goneSince: number | undefined;
-  /** Percent left, of a camera that runs on a battery or on the sun; undefined of any other. */
+  /** The position of the last change of presence. */
+  presencePosition: number;
+  /** When the camera's link broke, or when it did not wake up. Undefined while it is connected, asleep as announced, or unknown. */
+  offlineSince: number | undefined;
+  /** Percent left of a battery or solar camera; undefined for other cameras. */
   batteryLeft: number | undefined;
-  /** The position at which it said so. */
-  batterySaid: number;
-  /** The position at which it came: a picture above it was taken since. */
-  cameAt: number;
-  /** Within a window of its schedule, as far as it has said; undefined for one that says nothing of that. */
+  /** The position of the last power state. */
+  batteryPosition: number;
+  /** The position at which the camera last became online. A capture above it was taken since. */
+  connectedPosition: number;
+  /** Whether the camera's schedule takes pictures now; undefined for a camera that does not publish that. */
   active: boolean | undefined;
-  /** Milliseconds; 0 while not known. */
+  /** Milliseconds between two captures; 0 while unknown. */
   intervalMs: number;
-  /** The position at which it said so. */
-  intervalSaid: number;
-  /** The last picture, or the moment from which one is to be expected. */
+  /** The position of the message with the interval. */
+  intervalPosition: number;
+  /** The last capture, or the time since which captures are expected. */
   expectedFrom: Moment;
-  diskUsed: DiskUsed | undefined;
-  /** Why its disk takes no writes, and where it said so first; undefined while it does. */
-  unwritable: { reason: string; said: Moment } | undefined;
-  /** How full it was when the camera itself raised the alert, by a limit that it does not name; undefined while it has not. */
-  ownAlertAt: number | undefined;
-  /** The last captures, oldest first, `1` for one that failed. */
+  disk: DiskUsage | undefined;
+  /** Why the camera's disk accepts no writes, and the first message that reported it; undefined while it accepts writes. */
+  unwritable: { reason: string; reported: Moment } | undefined;
+  /**
+   * Disk usage when the camera itself raised the alert by a limit that it does not publish, percent. Undefined: it has not.
+   */
+  ownAlertPercent: number | undefined;
+  /** The last captures, oldest first: `1` for a failed one, `0` for a completed one. */
   captures: string;
-  /** Of the last one that failed. */
+  /** The position of the last failed capture. */
   failedAt: number;
 }
 
+/** The names of the fields are on disk and in Redis. */
 const savedSchema = z.object({
   expectedFrom: z.object({ at: z.number(), position: z.number() }),
   captures: z.string().regex(/^[01]*$/),
@@ -69,39 +73,44 @@ const savedSchema = z.object({
   ownAlertAt: z.number().optional(),
 });
 
-/** @param fresh since when pictures are expected, where nothing tells */
+/** @param fresh since when captures are expected, unless a message says otherwise */
 export function unknownCamera(fresh: Moment): CameraFacts {
   return {
     presence: "unknown",
     presenceSince: fresh.at,
-    presenceSaid: fresh.position,
-    goneSince: undefined,
+    presencePosition: fresh.position,
+    offlineSince: undefined,
     batteryLeft: undefined,
-    batterySaid: fresh.position,
-    cameAt: fresh.position,
+    batteryPosition: fresh.position,
+    connectedPosition: fresh.position,
     active: undefined,
     intervalMs: 0,
-    intervalSaid: 0,
+    intervalPosition: 0,
     expectedFrom: fresh,
-    diskUsed: undefined,
+    disk: undefined,
     unwritable: undefined,
-    ownAlertAt: undefined,
+    ownAlertPercent: undefined,
     captures: "",
     failedAt: 0,
   };
 }
 
-/** What of it is in no retained topic. */
-export function saveCamera({ expectedFrom, captures, failedAt, ownAlertAt }: CameraFacts): Json {
-  return { expectedFrom: { ...expectedFrom }, captures, failedAt, ...(ownAlertAt === undefined ? {} : { ownAlertAt }) };
+/** The facts that no retained topic holds. */
+export function saveCamera({ expectedFrom, captures, failedAt, ownAlertPercent }: CameraFacts): Json {
+  return {
+    ...{ expectedFrom: { ...expectedFrom }, captures, failedAt },
+    ...(ownAlertPercent === undefined ? {} : { ownAlertAt: ownAlertPercent }),
+  };
 }
 
 export function restoreCamera(value: Json): CameraFacts | undefined {
-  const read = savedSchema.safeParse(value);
-  return read.success ? { ...unknownCamera(read.data.expectedFrom), ...read.data } : undefined;
+  const saved = savedSchema.safeParse(value).data;
+  if (saved === undefined) return undefined;
+  const { expectedFrom, captures, failedAt, ownAlertAt } = saved;
+  return { ...unknownCamera(expectedFrom), captures, failedAt, ownAlertPercent: ownAlertAt };
 }
 
-/** @returns whether anything changed that is to be saved */
+/** Updates the facts by one entry. @returns whether {@link saveCamera} returns something else now */
 export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, thresholds: AlertThresholds): boolean {
   const { failuresOf, noCaptureMs } = thresholds;
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
@@ -111,7 +120,7 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       if (!failed && topic.event !== "capture.completed") return false;
       facts.captures = (facts.captures + (failed ? "1" : "0")).slice(-failuresOf);
       if (failed) facts.failedAt = entry.position;
-      // A picture that comes late from a backlog does not say that the camera takes pictures now.
+      // A late capture from a backlog does not show that the camera takes pictures now.
       else if (!endOf(entry).historical) expectFrom(facts, moment);
       return true;
     }
@@ -121,31 +130,31 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       if (!about.success) return false;
       const beforeMs = facts.intervalMs;
       facts.intervalMs = about.data.capture_interval_s * 1000;
-      facts.intervalSaid = entry.position;
-      // The pictures so far were right by the longer interval: by the shorter one they are expected from now on. But there is
-      // no picture at that position: an alert that stands does not go by it.
-      const inTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
-      if (facts.intervalMs >= beforeMs || !inTime) return false;
+      facts.intervalPosition = entry.position;
+      // By the longer interval the captures were on time. By the shorter one they are expected from now on. The position
+      // stays: no capture has that position, so it cannot clear a raised alert.
+      const wasOnTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
+      if (facts.intervalMs >= beforeMs || !wasOnTime) return false;
       facts.expectedFrom = { ...facts.expectedFrom, at: moment.at };
       return true;
     }
     case "camera-alert":
       return topic.name === "disk" && noteOwnAlert(facts, entry);
     case "camera-state":
-      // How things were, when what is retained says how they are.
+      // A state from a backlog is outdated: the retained state is newer.
       return endOf(entry).historical ? false : noteState(facts, topic.name, entry, moment, thresholds);
     default:
       return false;
   }
 }
 
-/** Of those who raise it only a camera numbers what it says. */
+/** A sequence number shows that the camera raised the alert: the backend's events have none. */
 function noteOwnAlert(facts: CameraFacts, entry: StateEntry): boolean {
-  const { ownAlertAt: before, diskUsed } = facts;
-  const byOwn = endOf(entry).seq !== undefined && diskUsed?.ownLimit === undefined;
-  // The first word counts: that is where its limit is.
-  facts.ownAlertAt = byOwn ? (before ?? diskUsed?.percent) : undefined;
-  return facts.ownAlertAt !== before;
+  const { ownAlertPercent: before, disk } = facts;
+  const isByCamera = endOf(entry).seq !== undefined && disk?.ownLimit === undefined;
+  // The usage at the first alert counts: the camera's limit is just below it.
+  facts.ownAlertPercent = isByCamera ? (before ?? disk?.percent) : undefined;
+  return facts.ownAlertPercent !== before;
 }
 
 function noteState(
@@ -156,66 +165,74 @@ function noteState(
   { diskPercent }: AlertThresholds,
 ): boolean {
   if (name === "storage") {
-    const { ownAlertAt: before } = facts;
-    facts.diskUsed = diskUsedBy(entry, moment, diskPercent, facts.diskUsed);
+    const { ownAlertPercent: before } = facts;
+    facts.disk = diskUsage(entry, moment, diskPercent, facts.disk);
     const reason = storageSchema.safeParse(dataOf(entry)).data?.unwritable;
-    facts.unwritable = reason === undefined ? undefined : { reason, said: facts.unwritable?.said ?? moment };
-    // It may have raised the alert before it named the limit.
-    if (facts.diskUsed?.ownLimit !== undefined) facts.ownAlertAt = undefined;
-    return facts.ownAlertAt !== before;
+    facts.unwritable = reason === undefined ? undefined : { reason, reported: facts.unwritable?.reported ?? moment };
+    // The camera may have raised the alert before it published its limit.
+    if (facts.disk?.ownLimit !== undefined) facts.ownAlertPercent = undefined;
+    return facts.ownAlertPercent !== before;
   }
   if (name === "power") {
     const power = powerSchema.safeParse(dataOf(entry)).data;
     facts.batteryLeft = power === undefined || power.source === "mains" ? undefined : power.battery_percent;
-    facts.batterySaid = entry.position;
+    facts.batteryPosition = entry.position;
     return false;
   }
   if (name === "capture") {
-    const progress = captureProgressSchema.safeParse(dataOf(entry));
-    const active = progress.success ? progress.data.active : undefined;
-    const opened = active === true && facts.active === false;
+    const active = captureProgressSchema.safeParse(dataOf(entry)).data?.active;
+    const isStart = active === true && facts.active === false;
     facts.active = active;
-    if (opened) expectFrom(facts, moment);
-    return opened;
+    if (isStart) expectFrom(facts, moment);
+    return isStart;
   }
-  if (name === PRESENCE_STATE) {
-    const presence = presenceSchema.safeParse(dataOf(entry));
-    const status = presence.success ? presence.data.status : "unknown";
-    const isGone = status === "offline" || status === "overslept";
-    const goneSince = presence.data?.offline_since ?? presence.data?.since;
-    // Both times are the system's, of one moment: how long ago it was holds by any clock.
-    const agoMs = goneSince === undefined ? 0 : Math.max(0, Date.parse(endOf(entry).timestamp) - Date.parse(goneSince));
-    facts.goneSince = isGone ? entry.acceptedAt - agoMs : undefined;
-    if (status === facts.presence) return false;
-    facts.presenceSaid = entry.position;
-    const came = isThere(status) && !isThere(facts.presence);
-    facts.presence = status;
-    facts.presenceSince = entry.acceptedAt;
-    if (came) {
-      facts.cameAt = entry.position;
-      expectFrom(facts, moment);
-    }
-    return came;
-  }
-  return false;
+  return name === PRESENCE_STATE && notePresence(facts, entry, moment);
 }
 
-function diskUsedBy(entry: StateEntry, said: Moment, diskPercent: number, before?: DiskUsed): DiskUsed | undefined {
+function notePresence(facts: CameraFacts, entry: StateEntry, moment: Moment): boolean {
+  const presence = presenceSchema.safeParse(dataOf(entry)).data;
+  const status = presence?.status ?? "unknown";
+  const isOffline = status === "offline" || status === "overslept";
+  const offlineSince = presence?.offline_since ?? presence?.since;
+  // Both times are by the system's clock, so their difference holds by any clock.
+  const agoMs =
+    offlineSince === undefined ? 0 : Math.max(0, Date.parse(endOf(entry).timestamp) - Date.parse(offlineSince));
+  facts.offlineSince = isOffline ? entry.acceptedAt - agoMs : undefined;
+  if (status === facts.presence) return false;
+  const hasConnected = isConnected(status) && !isConnected(facts.presence);
+  facts.presencePosition = entry.position;
+  facts.presence = status;
+  facts.presenceSince = entry.acceptedAt;
+  if (hasConnected) {
+    facts.connectedPosition = entry.position;
+    expectFrom(facts, moment);
+  }
+  return hasConnected;
+}
+
+function diskUsage(
+  entry: StateEntry,
+  measured: Moment,
+  diskPercent: number,
+  before?: DiskUsage,
+): DiskUsage | undefined {
   const storage = storageSchema.safeParse(dataOf(entry)).data;
   if (storage === undefined) return undefined;
   const percent = (1 - storage.free_bytes / storage.total_bytes) * 100;
   const ownLimit = storage.alert_percent;
   const limit = ownLimit ?? diskPercent;
-  const below = (used: number): number => [0, 1, 2].filter((steps) => used <= limit - steps * DISK_RELIEF).length;
-  const sameSide = before !== undefined && before.ownLimit === ownLimit && below(before.percent) === below(percent);
-  return { percent, said, since: sameSide ? before.since : said.at, ownLimit };
+  /** The number of limits (alert, clear, clear of the camera's own alert) that the usage is below. */
+  const limitsAbove = (used: number): number => [0, 1, 2].filter((steps) => used <= limit - steps * DISK_RELIEF).length;
+  const isSameSide =
+    before !== undefined && before.ownLimit === ownLimit && limitsAbove(before.percent) === limitsAbove(percent);
+  return { percent, measured, since: isSameSide ? before.since : measured.at, ownLimit };
 }
 
-/** What is retained may be older than what was restored. */
+/** A retained topic may be older than the restored facts. */
 function expectFrom(facts: CameraFacts, moment: Moment): void {
   if (moment.position > facts.expectedFrom.position) facts.expectedFrom = moment;
 }
 
-export function isThere(presence: CameraFacts["presence"]): boolean {
+export function isConnected(presence: CameraFacts["presence"]): boolean {
   return presence === "online" || presence === "stale";
 }

@@ -1,11 +1,11 @@
 import type { Alert, CameraAlertName, ServiceAlertName } from "../../../contract/events.ts";
-import { type CameraFacts, isThere } from "./camera-facts.ts";
+import { type CameraFacts, isConnected } from "./camera-facts.ts";
 import { queuedOf, type ServiceFacts } from "./service-facts.ts";
 import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./thresholds.ts";
 
 /**
- * What is to become of an alert: `raise` it, `clear` it, or `leave` it as it is, for what holds is between the two
- * limits or not known. `cause`: the journal position of what brought it about.
+ * What to do with an alert: `raise` it, `clear` it, or `leave` it as it is, because the value is between the two limits
+ * or unknown. `cause` is the journal position of the entry that caused the alert.
  */
 export type Verdict =
   | { is: "raise"; cause: number; severity: Alert["severity"]; message: string }
@@ -13,71 +13,72 @@ export type Verdict =
 
 const CLEAR: Verdict = { is: "clear" };
 const LEAVE: Verdict = { is: "leave" };
-/** A camera that is not heard of again after a start of the backend: after so long nothing is expected of it. */
+/** After this time a camera whose presence stays `unknown` after a start of the backend is not expected to take pictures. */
 const UNKNOWN_MS = 600_000;
-/** How long what a camera says of its disk may be ahead of the alert that it raises about it. */
-const OWN_WORD_MS = 2_000;
-/** And of one that names the limit by which it raises it: its word is on its way, over whatever link. */
-const OWN_LIMIT_MS = 60_000;
+/** How far a camera's disk usage may be ahead of its own alert about it, milliseconds. */
+const OWN_ALERT_DELAY_MS = 2_000;
+/** The same for a camera that publishes its limit: its alert is certain to follow, over a link of any speed. */
+const OWN_LIMIT_ALERT_DELAY_MS = 60_000;
 
-/** @param since before this nobody listened here: what was silent then may have spoken */
+/** @param since start of this watcher: silence before it was not observed */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
 
-/** Of the camera alerts `duplicate-client-id` has a watch of its own. */
+/** `duplicate-client-id` is missing here: `duplicate-devices.ts` raises it. */
 export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-client-id">, Rule<CameraFacts>>> = {
   offline: (facts, now, thresholds, since) =>
-    goneFor(facts, now, thresholds, since, {
+    offlineFor(facts, now, thresholds, since, {
       status: "offline",
-      message: (waited) => `Offline for more than ${waited}: look at its power and its link`,
+      message: (waited) => `Offline for more than ${waited}: check its power and its link`,
     }),
   overslept: (facts, now, thresholds, since) =>
-    goneFor(facts, now, thresholds, since, {
+    offlineFor(facts, now, thresholds, since, {
       status: "overslept",
       message: (waited) => `Has not come back from its sleep, and is more than ${waited} late`,
     }),
-  battery: ({ batteryLeft, batterySaid }, _now, { batteryPercent }) => {
-    // A camera that says nothing of a battery may raise the alert itself.
+  battery: ({ batteryLeft, batteryPosition }, _now, { batteryPercent }) => {
+    // A camera that publishes no battery level may raise the alert itself.
     if (batteryLeft === undefined) return LEAVE;
     if (batteryLeft >= batteryPercent)
       return batteryPercent === 0 || batteryLeft >= Math.min(100, batteryPercent + BATTERY_RELIEF) ? CLEAR : LEAVE;
     return {
       is: "raise",
-      cause: batterySaid,
+      cause: batteryPosition,
       severity: "warning",
       message: `The battery has ${Math.floor(batteryLeft)} % left`,
     };
   },
   "no-capture": (facts, now, { noCaptureMs }, since) => {
-    const { presence, presenceSince, cameAt, active, intervalMs, intervalSaid, expectedFrom } = facts;
+    const { presence, presenceSince, connectedPosition, active, intervalMs, intervalPosition, expectedFrom } = facts;
     if (presence === "unknown") return now - presenceSince < UNKNOWN_MS ? LEAVE : CLEAR;
-    if (!isThere(presence) || active !== true) return CLEAR;
+    if (!isConnected(presence) || active !== true) return CLEAR;
     const waitMs = Math.max(2 * intervalMs, noCaptureMs);
-    // That the camera came back is no picture: then it is still to show that it takes them.
-    if (now - expectedFrom.at < waitMs) return expectedFrom.position > cameAt ? CLEAR : LEAVE;
+    // A reconnected camera has not yet shown that it takes pictures: only a capture since then clears the alert.
+    if (now - expectedFrom.at < waitMs) return expectedFrom.position > connectedPosition ? CLEAR : LEAVE;
     if (now - since < waitMs) return LEAVE;
     return {
       is: "raise",
-      // Since the last picture it may have been raised and, because the interval became longer, cleared: this is another.
-      cause: Math.max(expectedFrom.position, intervalSaid),
+      // The alert may have been raised and cleared (by a longer interval) since the last capture. This is another alert.
+      cause: Math.max(expectedFrom.position, intervalPosition),
       severity: "critical",
       message: `No picture for more than ${duration(waitMs)}, though the schedule asks for ${
         intervalMs === 0 ? "some" : `one every ${duration(intervalMs)}`
       }`,
     };
   },
-  disk: ({ diskUsed, ownAlertAt }, now, { diskPercent }) => {
-    if (diskUsed === undefined) return CLEAR;
-    const { percent, said, since, ownLimit } = diskUsed;
+  disk: ({ disk, ownAlertPercent }, now, { diskPercent }) => {
+    if (disk === undefined) return CLEAR;
+    const { percent, measured, since, ownLimit } = disk;
     const limit = ownLimit ?? diskPercent;
-    // A camera that watches its disk itself says so in the same breath: the one alert is then said once.
-    if (now - since < (ownLimit === undefined ? OWN_WORD_MS : OWN_LIMIT_MS)) return LEAVE;
-    // One that the camera raised by a limit that nobody knows is its own to clear; should it have lost its memory, this is
-    // well below.
-    const reliefAt = ownAlertAt === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertAt) - 2 * DISK_RELIEF;
-    if (percent <= limit) return percent < reliefAt ? CLEAR : LEAVE;
+    // A camera that watches its own disk publishes the alert together with the usage. Waiting keeps it from being raised twice.
+    if (now - since < (ownLimit === undefined ? OWN_ALERT_DELAY_MS : OWN_LIMIT_ALERT_DELAY_MS)) return LEAVE;
+    // An alert that the camera raised by an unknown limit is the camera's to clear. The lower limit here is for a camera that
+    // has lost its memory of the alert.
+    const clearBelow =
+      ownAlertPercent === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertPercent) - 2 * DISK_RELIEF;
+    if (percent <= limit) return percent < clearBelow ? CLEAR : LEAVE;
     return {
       is: "raise",
-      cause: said.position,
+      cause: measured.position,
       severity: "warning",
       message: `Storage is ${Math.floor(percent)} % full`,
     };
@@ -87,9 +88,9 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
       ? CLEAR
       : {
           is: "raise",
-          cause: unwritable.said.position,
+          cause: unwritable.reported.position,
           severity: "critical",
-          message: `The camera's disk takes no writes (${unwritable.reason}): what it says is kept in its memory only, and it keeps no pictures. Make room on the disk, or mend it and restart the camera`,
+          message: `The camera cannot write to its disk (${unwritable.reason}): it keeps its messages in memory only and stores no pictures. Free space on the disk, or repair it and restart the camera`,
         },
   failures: ({ captures, failedAt }, _now, { failuresPercent, failuresMin }) => {
     if (captures.length < failuresMin) return LEAVE;
@@ -111,12 +112,12 @@ export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>
     if (queued <= queuedJobs) return queued <= queuedJobs * RELIEF_SHARE ? CLEAR : LEAVE;
     return { is: "raise", cause: facts.queuedAt, severity: "warning", message: `${queued} jobs wait to be processed` };
   },
-  "worker-silent": ({ goneSince, heard, jobs }, now, { workerSilentMs }, since) => {
-    const silent = goneSince ?? (jobs.size > 0 ? heard : undefined);
+  "worker-silent": ({ offlineSince, heard, jobs }, now, { workerSilentMs }, since) => {
+    const silent = offlineSince ?? (jobs.size > 0 ? heard : undefined);
     if (silent === undefined) return CLEAR;
     if (now - Math.max(silent.at, since) < workerSilentMs)
-      return goneSince === undefined && silent.at >= since ? CLEAR : LEAVE;
-    const what = goneSince === undefined ? "has said nothing of its jobs" : "has been gone";
+      return offlineSince === undefined && silent.at >= since ? CLEAR : LEAVE;
+    const what = offlineSince === undefined ? "has not reported on its jobs" : "has been offline";
     return {
       is: "raise",
       cause: silent.position,
@@ -126,19 +127,19 @@ export const SERVICE_RULES: Readonly<Record<ServiceAlertName, Rule<ServiceFacts>
   },
 };
 
-/** Of a camera that is not there. While it is not known whether it is, an alert that stands stays. */
-function goneFor(
-  { presence, presenceSaid, goneSince }: CameraFacts,
+/** The alerts `offline` and `overslept`. While the presence is unknown, a raised alert stays. */
+function offlineFor(
+  { presence, presencePosition, offlineSince }: CameraFacts,
   now: number,
   { offlineMs }: AlertThresholds,
   since: number,
   { status, message }: { status: "offline" | "overslept"; message: (waited: string) => string },
 ): Verdict {
   if (presence === "unknown" && offlineMs > 0) return LEAVE;
-  if (presence !== status || goneSince === undefined || offlineMs === 0) return CLEAR;
-  // Nobody could come back while the server was away.
-  if (now - Math.max(goneSince, since) < offlineMs) return LEAVE;
-  return { is: "raise", cause: presenceSaid, severity: "critical", message: message(duration(offlineMs)) };
+  if (presence !== status || offlineSince === undefined || offlineMs === 0) return CLEAR;
+  // No camera could reconnect while the server was stopped.
+  if (now - Math.max(offlineSince, since) < offlineMs) return LEAVE;
+  return { is: "raise", cause: presencePosition, severity: "critical", message: message(duration(offlineMs)) };
 }
 
 /** `45 s`, `5 min`, `1.5 h` */

@@ -6,73 +6,72 @@ import { dataOf, endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
 import type { Moment } from "./camera-facts.ts";
 
-/** What an alert about a processing service depends on. */
+/** What the alerts about a processing service depend on. */
 export interface ServiceFacts {
   link: "online" | "offline" | "sleeping" | "unknown";
   session: string | undefined;
-  /** The word of its link, or of anything else since. */
+  /** The last message of the service. */
   heard: Moment;
-  /** Since when its link says that it is gone; undefined while it does not. */
-  goneSince: Moment | undefined;
-  /** The jobs that are not done, and whether they wait. */
+  /** Since when its link has been offline; undefined while it is not. */
+  offlineSince: Moment | undefined;
+  /** The jobs that are not finished. */
   jobs: Map<string, "queued" | "processing">;
-  /** Of the last change of the queue. */
+  /** The position of the last change of the queue. */
   queuedAt: number;
 }
 
-/** Jobs of a service that are counted. */
+/** Jobs counted per service. */
 const MAX_JOBS = 10_000;
 
 const savedSchema = z.object({ heard: z.object({ at: z.number(), position: z.number() }) });
 
 export function unknownService(heard: Moment): ServiceFacts {
-  return { link: "unknown", session: undefined, heard, goneSince: undefined, jobs: new Map(), queuedAt: 0 };
+  return { link: "unknown", session: undefined, heard, offlineSince: undefined, jobs: new Map(), queuedAt: 0 };
 }
 
-/** What of it is in no retained topic. */
+/** The facts that no retained topic holds. */
 export function saveService({ heard }: ServiceFacts): Json {
   return { heard: { ...heard } };
 }
 
 export function restoreService(value: Json): ServiceFacts | undefined {
-  const read = savedSchema.safeParse(value);
-  return read.success ? unknownService(read.data.heard) : undefined;
+  const saved = savedSchema.safeParse(value).data;
+  return saved === undefined ? undefined : unknownService(saved.heard);
 }
 
-/** @param retained it is what stands, not what was just said: nobody was heard */
-export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry, retained = false): void {
+/** @param isRetained the entry is a retained value read at start-up: it does not show that the service is connected now */
+export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry, isRetained = false): void {
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
-  // What comes late says neither how things are nor that somebody works now.
+  // A late message from a backlog shows neither the current state nor that the service works now.
   if (topic.kind === "service-alert" || endOf(entry).historical) return;
   if (topic.kind === "service-link") {
     noteLink(facts, entry, moment);
     return;
   }
-  if (!retained) {
+  if (!isRetained) {
     facts.heard = moment;
-    // Whoever speaks is there, whatever a will of an old connection says.
-    if (facts.goneSince !== undefined && facts.link === "offline") facts.goneSince = undefined;
+    // A service that sends is connected, whatever the will of an old connection says.
+    if (facts.offlineSince !== undefined && facts.link === "offline") facts.offlineSince = undefined;
   }
   if (topic.kind === "service-job") noteJob(facts, topic.job, entry);
 }
 
 function noteLink(facts: ServiceFacts, entry: StateEntry, moment: Moment): void {
-  const read = linkSchema.safeParse(dataOf(entry));
-  const status = read.success ? read.data.status : "unknown";
-  // The will of an earlier connection, which the broker may send after the birth of the next.
-  if (status === "offline" && facts.link === "online" && facts.session !== read.data?.session) return;
+  const link = linkSchema.safeParse(dataOf(entry)).data;
+  const status = link?.status ?? "unknown";
+  // The will of an earlier connection, which the broker may send after the birth of the next one.
+  if (status === "offline" && facts.link === "online" && facts.session !== link?.session) return;
   facts.link = status;
-  facts.session = read.data?.session;
-  if (status === "offline") facts.goneSince ??= moment;
+  facts.session = link?.session;
+  if (status === "offline") facts.offlineSince ??= moment;
   else {
-    facts.goneSince = undefined;
+    facts.offlineSince = undefined;
     if (status === "online") facts.heard = moment;
   }
 }
 
 function noteJob(facts: ServiceFacts, job: string, entry: StateEntry): void {
-  const read = jobSchema.safeParse(dataOf(entry));
-  const status = read.success ? read.data.status : undefined;
+  const status = jobSchema.safeParse(dataOf(entry)).data?.status;
   const before = facts.jobs.get(job);
   facts.jobs.delete(job);
   if ((status === "queued" || status === "processing") && facts.jobs.size < MAX_JOBS) facts.jobs.set(job, status);

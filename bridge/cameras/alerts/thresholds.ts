@@ -1,24 +1,27 @@
-/** When alerts are raised. Each is cleared below where it was raised, so that nothing that sways around a limit flaps. */
+/**
+ * When alerts are raised. Each alert is cleared at a lower limit than it is raised at, so that a value that varies around
+ * a limit does not make the alert flap.
+ */
 export interface AlertThresholds {
-  /** A camera is offline, or has not woken when it said, for longer than this, milliseconds; 0 for no such alert. Default 600,000. */
+  /** A camera has been offline, or has overslept, for longer than this, milliseconds. 0 disables the alerts. Default 600,000. */
   offlineMs: number;
-  /** The same of single cameras, by id. */
+  /** {@link offlineMs} of single cameras, by id. */
   offlineMsOf: ReadonlyMap<string, number>;
-  /** A camera's battery has less left than so many percent; 0 for no such alert. Default 20. */
+  /** A camera's battery has less than this percent left. 0 disables the alert. Default 20. */
   batteryPercent: number;
-  /** No picture for so long, or for twice the camera's interval where that is longer, milliseconds. Default 300,000. */
+  /** No capture for this long, or for two of the camera's intervals if that is longer, milliseconds. Default 300,000. */
   noCaptureMs: number;
-  /** A camera's storage is fuller than so many percent. Default 80. */
+  /** More than this percent of a camera's storage is used. Default 80. */
   diskPercent: number;
-  /** Of the last captures more than so many percent failed. Default 10. */
+  /** More than this percent of the last captures failed. Default 10. */
   failuresPercent: number;
-  /** How many captures are looked back at. Default 20. */
+  /** The number of last captures that count for `failuresPercent`. Default 20. */
   failuresOf: number;
-  /** With fewer captures nothing is said of failures. Default 10. */
+  /** With fewer captures than this, failures raise no alert. Default 10. */
   failuresMin: number;
-  /** More jobs than so many wait at a service. Default 10. */
+  /** More than this many jobs wait at a service. Default 10. */
   queuedJobs: number;
-  /** A service is gone, or says nothing about the jobs it works on, for longer than this, milliseconds. Default 300,000. */
+  /** A service has been offline, or silent about its unfinished jobs, for longer than this, milliseconds. Default 300,000. */
   workerSilentMs: number;
 }
 
@@ -36,9 +39,9 @@ export const DEFAULT_ALERT_THRESHOLDS: AlertThresholds = {
   workerSilentMs: 300_000,
 };
 
-/** Percentage points below the limit at which the storage counts as well again. */
+/** Percentage points below the limit at which the storage alert is cleared. */
 export const DISK_RELIEF = 5;
-/** Percentage points above the limit at which a battery counts as well again. */
+/** Percentage points above the limit at which the battery alert is cleared. */
 export const BATTERY_RELIEF = 5;
-/** The share of a limit at which failures and queued jobs count as well again. */
+/** The share of a limit at which the alerts about failures and queued jobs are cleared. */
 export const RELIEF_SHARE = 0.5;

@@ -79,7 +79,7 @@ const presence = (status: string, more: { offline_since?: string; until?: string
   });
 
 describe("offline", () => {
-  const GONE = "Offline for more than 10 min: look at its power and its link";
+  const GONE = "Offline for more than 10 min: check its power and its link";
 
   it("is raised once when a camera has been gone for ten minutes, and cleared when it is back", async () => {
     await presence("online");
@@ -117,7 +117,7 @@ describe("offline", () => {
     await watch({ offlineMs: 600_000, offlineMsOf: new Map([["north", 60_000]]) });
     await presence("offline", { offline_since: new Date().toISOString() });
     await pass(70 * SECOND);
-    expect(said("offline")).toEqual(["Offline for more than 1 min: look at its power and its link"]);
+    expect(said("offline")).toEqual(["Offline for more than 1 min: check its power and its link"]);
     await running?.stop();
     await watch({ offlineMsOf: new Map([["north", 0]]) });
     await pass(MINUTE);
@@ -192,7 +192,7 @@ describe("disk-writes", () => {
       );
     expect(said("disk-writes")).toEqual([
       expect.stringMatching(
-        /^The camera's disk takes no writes \(EROFS: read-only file system\): .*restart the camera$/,
+        /^The camera cannot write to its disk \(EROFS: read-only file system\): .*restart the camera$/,
       ),
       null,
     ]);
@@ -621,7 +621,7 @@ describe("worker-silent", () => {
     await pass(4 * MINUTE);
     expect(said("worker-silent", FARM)).toEqual([]);
     await pass(2 * MINUTE);
-    expect(said("worker-silent", FARM)).toEqual(["The processing service has been gone for more than 5 min"]);
+    expect(said("worker-silent", FARM)).toEqual(["The processing service has been offline for more than 5 min"]);
     await link("online", "s2");
     await pass(5 * SECOND);
     expect(said("worker-silent", FARM)).toHaveLength(2);
@@ -645,7 +645,7 @@ describe("worker-silent", () => {
     await working();
     await pass(6 * MINUTE);
     expect(said("worker-silent", FARM)).toEqual([
-      "The processing service has said nothing of its jobs for more than 5 min",
+      "The processing service has not reported on its jobs for more than 5 min",
     ]);
     await working();
     await pass(5 * SECOND);

@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { watchDuplicateDevices } from "../../../bridge/cameras/duplicate-devices.ts";
+import { startDuplicateDevices } from "../../../bridge/cameras/duplicate-devices.ts";
 import { alertSchema } from "../../../contract/events.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { type MemoryJournal, memoryJournal, published } from "../support/memory-journal.ts";
@@ -25,7 +25,7 @@ afterEach(() => {
 });
 
 function start() {
-  return watchDuplicateDevices({ link, journal, tree, publish: journal.publish, logger: pino({ level: "silent" }) });
+  return startDuplicateDevices({ link, journal, tree, publish: journal.publish, logger: pino({ level: "silent" }) });
 }
 
 async function takeOver(times: number, everyMs: number, clientId = "cam-1", identity = "device:north"): Promise<void> {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import type { Logger } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { startLinkGaps } from "../../../bridge/cameras/link-gaps.ts";
-import { CameraNumbers, countOf, DEFAULT_GAP_LIMITS } from "../../../bridge/cameras/sequence-gaps.ts";
+import { countOf, DEFAULT_GAP_LIMITS, SequenceTracker } from "../../../bridge/cameras/sequence-gaps.ts";
 import type { LinkGap } from "../../../contract/events.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
 import { envelope, logger, openPlace, type Place, START, stopTheClock, tree } from "./alerts-place.ts";
@@ -345,11 +345,11 @@ it("whatever the order, what is called missing is what did not come", () => {
       fc.uniqueArray(fc.integer({ min: 20, max: 70 }), { minLength: 1, maxLength: 50 }),
       fc.integer({ min: 71, max: 75 }),
       (order, last) => {
-        const numbers = new CameraNumbers({ ...DEFAULT_GAP_LIMITS, maxGaps: 100 });
+        const sequence = new SequenceTracker({ ...DEFAULT_GAP_LIMITS, maxGaps: 100 });
         const message = { timestamp: "2026-03-12T03:10:00.000Z", historical: false, acceptedAt: 0 };
-        for (const seq of [...order, last]) numbers.take({ ...message, seq });
-        const news = numbers.take({ ...message, seq: last + 1, acceptedAt: DEFAULT_GAP_LIMITS.maxWaitMs });
-        const missing = news.reduce((sum, { gap }) => sum + countOf(gap.runs), 0);
+        for (const seq of [...order, last]) sequence.add({ ...message, seq });
+        const changes = sequence.add({ ...message, seq: last + 1, acceptedAt: DEFAULT_GAP_LIMITS.maxWaitMs });
+        const missing = changes.reduce((sum, { gap }) => sum + countOf(gap.runs), 0);
         // What was before the first one that was seen, nobody knows.
         const seen = new Set(order.filter((seq) => seq >= (order[0] ?? 0)));
         expect(missing).toBe(last - (order[0] ?? 0) - seen.size);
@@ -367,7 +367,7 @@ it("logs when it stops how many further gaps of a camera there were", async () =
     pass(2 * MINUTE);
   }
   expect(await gaps()).toHaveLength(3);
-  const told = () => recording.lines.filter(({ msg }) => msg === "gap of a camera").map(({ times }) => times);
+  const told = () => recording.lines.filter(({ msg }) => msg === "camera gap published").map(({ times }) => times);
   expect(told()).toEqual([1]);
   await running?.stop();
   expect(told()).toEqual([1, 2]);

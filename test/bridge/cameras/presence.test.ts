@@ -180,10 +180,10 @@ describe("a camera's presence", () => {
 describe("after a restart", () => {
   function restart(awayMs = 5000): void {
     presence.stop();
-    const followedUntil = Date.now();
+    const watchedUntil = Date.now();
     link.connections.clear();
     vi.advanceTimersByTime(awayMs);
-    presence = start({ followedUntil });
+    presence = start({ watchedUntil });
   }
 
   it("a camera that was there is unknown for the grace, then offline since the server last followed it", () => {
@@ -588,13 +588,13 @@ describe("the limit MAX_CAMERAS", () => {
   });
 });
 
-it("logs when it stops how many changes of a camera it has only counted", () => {
+it("logs when it stops how many changes of a camera it has only counted", async () => {
   const { logger, lines } = recordingLogger();
-  presence.stop();
+  await presence.stop();
   presence = start({ logger });
   for (let session = 1; session <= 3; session++) comeOnline(`s${session}`);
   const changes = () => lines.filter(({ msg }) => msg === "camera presence changed").map(({ times }) => times);
   expect(changes()).toEqual([1]);
-  presence.stop();
+  await presence.stop();
   expect(changes()).toEqual([1, 2]);
 });

@@ -3,7 +3,7 @@ import { type DeviceKind, type DeviceStore, openDevices } from "../../../bridge/
 import { startAlerts } from "../../../bridge/cameras/alerts/alerts.ts";
 import { startLinkGaps } from "../../../bridge/cameras/link-gaps.ts";
 import { type PresenceService, startPresence } from "../../../bridge/cameras/presence.ts";
-import { watchRemovedDevices } from "../../../bridge/cameras/removed-devices.ts";
+import { startRemovedDevices } from "../../../bridge/cameras/removed-devices.ts";
 import { type RecordingLink, recordingLink } from "../support/recording-link.ts";
 import { envelope, logger, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
 
@@ -41,7 +41,7 @@ async function start(): Promise<void> {
     presence,
     await startAlerts(watching),
     await startLinkGaps(watching),
-    await watchRemovedDevices({ ...watching, link, devices }),
+    await startRemovedDevices({ ...watching, link, devices }),
   ];
 }
 

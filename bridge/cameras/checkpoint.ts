@@ -1,0 +1,121 @@
+import type { Logger } from "pino";
+import { z } from "zod";
+import { DASHBOARD } from "../../contract/channels.ts";
+import type { Documents, Json } from "../cluster/cluster.ts";
+import type { Entry, Journal } from "../journal/journal.ts";
+import type { CheckpointedRules } from "./watcher-rules.ts";
+
+export interface CheckpointOptions {
+  journal: Pick<Journal, "epoch" | "head" | "follow" | "replay" | "recovery" | "snapshot">;
+  documents: Pick<Documents, "list" | "get" | "put" | "delete">;
+  /** Milliseconds between two saves. A start after a crash replays at most this much of the journal. Default 60,000. */
+  saveIntervalMs?: number | undefined;
+  logger: Logger;
+}
+
+export interface CheckpointedFollower {
+  /** Saves now. Never rejects. */
+  save(): Promise<void>;
+  /** Saves for the last time and ends. Never rejects. */
+  stop(): Promise<void>;
+}
+
+/** The name is on disk and in Redis. */
+const CHECKPOINTS = "fold-checkpoints";
+const checkpointSchema = z.object({ epoch: z.string(), position: z.number().int().nonnegative() });
+const MAX_CONCURRENT_WRITES = 64;
+
+/**
+ * Follows the journal from where the last run stopped: restores the saved documents, replays the entries above the
+ * checkpoint's position, then applies new entries. Starts at the journal's head when those entries have expired.
+ * @throws {StoreUnavailableError}
+ */
+export async function followFromCheckpoint(
+  rules: CheckpointedRules,
+  options: CheckpointOptions,
+): Promise<CheckpointedFollower> {
+  const { journal, documents, saveIntervalMs = 60_000, logger } = options;
+  const { collection } = rules;
+  let position = 0;
+  /** New entries that arrive during the replay; undefined afterwards. */
+  let waiting: Entry[] | undefined = [];
+  const unsaved = new Map<string, Json | null>();
+
+  const apply = (entry: Entry, isReplay: boolean): void => {
+    if (entry.position <= position) return;
+    position = entry.position;
+    rules.apply(entry, isReplay);
+  };
+  const unfollow = journal.follow((entries) => {
+    if (waiting === undefined) for (const entry of entries) apply(entry, false);
+    else waiting.push(...entries);
+  });
+
+  /** @returns false when there is no checkpoint, or entries above its position have expired */
+  async function resume(): Promise<boolean> {
+    const read = checkpointSchema.safeParse((await documents.get(CHECKPOINTS, collection))?.value);
+    if (!read.success || !journal.recovery(DASHBOARD, read.data).complete) return false;
+    for (const { key, value } of await documents.list(collection)) rules.restore(key, value);
+    position = read.data.position;
+    const until = journal.head;
+    for (let after = position, done = after >= until; !done; ) {
+      const page = await journal.replay({ channels: [DASHBOARD], after, until });
+      for (const entry of page.entries) apply(entry, true);
+      after = page.next;
+      done = page.done;
+    }
+    position = Math.max(position, until);
+    return true;
+  }
+
+  async function save(): Promise<void> {
+    for (const key of rules.changed) unsaved.set(key, rules.document(key));
+    rules.changed.clear();
+    const reached = position;
+    const rows = [...unsaved];
+    for (let from = 0; from < rows.length; from += MAX_CONCURRENT_WRITES) {
+      await Promise.all(
+        rows.slice(from, from + MAX_CONCURRENT_WRITES).map(async ([key, value]) => {
+          if (value === null) await documents.delete(collection, key);
+          else await documents.put(collection, key, value);
+          if (unsaved.get(key) === value) unsaved.delete(key);
+        }),
+      );
+    }
+    // Last. A document newer than the checkpoint is harmless; a document older than it would miss the entries between.
+    await documents.put(CHECKPOINTS, collection, { epoch: journal.epoch, position: reached });
+  }
+
+  let saving: Promise<void> = Promise.resolve();
+  const enqueueSave = (): Promise<void> => {
+    saving = saving
+      .then(save)
+      .catch((error: unknown) => logger.warn({ err: error, collection }, "watcher state not saved, retrying"));
+    return saving;
+  };
+
+  try {
+    const isFresh = !(await resume());
+    if (isFresh) {
+      position = journal.head;
+      for (const { key } of await documents.list(collection)) unsaved.set(key, null);
+    }
+    rules.seed?.(journal.snapshot(DASHBOARD), isFresh);
+  } catch (error) {
+    unfollow();
+    throw error;
+  }
+  for (const entry of waiting) apply(entry, false);
+  waiting = undefined;
+  const timer = setInterval(() => void enqueueSave(), saveIntervalMs);
+  timer.unref();
+
+  return {
+    save: enqueueSave,
+    async stop() {
+      clearInterval(timer);
+      unfollow();
+      await enqueueSave();
+    },
+  };
+}

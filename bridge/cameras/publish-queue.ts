@@ -1,0 +1,69 @@
+import type { Logger } from "pino";
+import type { OwnMessage, Publish } from "../broker-link/publish.ts";
+
+export interface PublishQueueOptions {
+  publish: Publish;
+  /** Milliseconds between two attempts. Default 5,000. */
+  retryMs?: number;
+  /** The largest number of waiting events; further events are dropped. Default 1,000. */
+  maxWaiting?: number;
+  logger: Logger;
+}
+
+/** Publishes events one after the other, and retries each until it is durable. */
+export class PublishQueue {
+  readonly #options: Required<PublishQueueOptions>;
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+  #stopped = false;
+  #endPause: (() => void) | undefined;
+
+  constructor({ retryMs = 5_000, maxWaiting = 1_000, ...options }: PublishQueueOptions) {
+    this.#options = { retryMs, maxWaiting, ...options };
+  }
+
+  /**
+   * @param message called before each attempt; returns undefined when the event is no longer needed
+   * @returns false when the event was dropped: the queue was full, or {@link stop} was called
+   */
+  async add(message: () => OwnMessage | undefined): Promise<boolean> {
+    if (this.#stopped || this.#waiting >= this.#options.maxWaiting) return false;
+    this.#waiting++;
+    const published = this.#last.then(() => this.#publish(message)).finally(() => this.#waiting--);
+    this.#last = published;
+    return published;
+  }
+
+  /** Drops the waiting events, and waits for the publication under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#endPause?.();
+    await this.#last;
+  }
+
+  async #publish(message: () => OwnMessage | undefined): Promise<boolean> {
+    while (!this.#stopped) {
+      const next = message();
+      if (next === undefined) return true;
+      try {
+        await this.#options.publish(next);
+        return true;
+      } catch (error) {
+        this.#options.logger.debug({ err: error, event: next.event }, "event not published, retrying");
+        await this.#pause();
+      }
+    }
+    return false;
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.#options.retryMs);
+      timer.unref();
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,67 @@
+import { DASHBOARD } from "../../contract/channels.ts";
+import type { LimitedLog } from "../../platform/limited-log.ts";
+import type { Journal } from "../journal/journal.ts";
+import { type CheckpointOptions, followFromCheckpoint } from "./checkpoint.ts";
+import type { CheckpointedRules, WatcherRules } from "./watcher-rules.ts";
+
+export interface WatcherOptions {
+  journal: Pick<Journal, "follow" | "snapshot">;
+  /** Milliseconds between two calls of `check`. */
+  checkIntervalMs?: number;
+  /** Functions that end the watcher's subscriptions to other sources than the journal. */
+  unsubscribe?: readonly (() => void)[];
+  /** Flushed when the watcher stops. */
+  limitedLog?: LimitedLog;
+}
+
+export interface Watcher {
+  /** Never rejects. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Starts a watcher that rebuilds its state from the retained topics at each start. */
+export function startWatcher(rules: WatcherRules, options: WatcherOptions): Watcher {
+  const { journal } = options;
+  const unfollow = journal.follow((entries) => {
+    for (const entry of entries) rules.apply(entry, false);
+  });
+  rules.seed?.(journal.snapshot(DASHBOARD), true);
+  return run(rules, options, unfollow);
+}
+
+/**
+ * Starts a watcher that saves its state, and continues after the last entry that it had applied.
+ * @throws {StoreUnavailableError} the saved state cannot be read
+ */
+export async function startCheckpointedWatcher(
+  rules: CheckpointedRules,
+  options: WatcherOptions & CheckpointOptions,
+): Promise<Watcher & { save(): Promise<void> }> {
+  const following = await followFromCheckpoint(rules, options);
+  return { ...run(rules, options, following.stop), save: following.save };
+}
+
+function run(
+  rules: WatcherRules,
+  { checkIntervalMs, unsubscribe = [], limitedLog }: WatcherOptions,
+  unfollow: () => void | Promise<void>,
+): Watcher {
+  const timer = checkIntervalMs === undefined ? undefined : setInterval(() => rules.check?.(), checkIntervalMs).unref();
+  let stopping: Promise<void> | undefined;
+
+  async function stop(): Promise<void> {
+    clearInterval(timer);
+    for (const end of unsubscribe) end();
+    if (rules.settle !== undefined) await rules.settle();
+    // Last: the events that the rules have just published still count.
+    await unfollow();
+    limitedLog?.stop();
+  }
+
+  return {
+    stop() {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+}

@@ -1,0 +1,69 @@
+import type { Logger } from "pino";
+import { FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
+import type { TopicTree } from "../../contract/topics.ts";
+import type { Audit } from "../auth/audit.ts";
+import type { BrokerLink } from "../broker-link/broker-link.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { Journal } from "../journal/journal.ts";
+import { type CommandRelay, type CommandRelayOptions, type CommandRunner, startCommandRelay } from "./command-relay.ts";
+import { MqttCommands } from "./mqtt-commands.ts";
+import { startSharedCommandQueue } from "./shared-command-queue.ts";
+
+export interface CommandsOptions {
+  config: Required<Pick<CommandRelayOptions, "maxQueuedPerCamera" | "maxPending">> &
+    Pick<CommandRelayOptions, "maxPerMinute">;
+  cluster: Cluster;
+  link: BrokerLink;
+  journal: Journal;
+  tree: TopicTree;
+  /** Commands wait for a sleeping camera. For an offline camera they fail at once. */
+  isSleeping: (camera: string) => boolean;
+  audit: Audit;
+  /** Called for each command that anybody issues. */
+  onIssued: () => void;
+  logger: Logger;
+}
+
+export interface Commands extends CommandRunner {
+  /** Runs the commands that MQTT clients publish. */
+  mqtt: Pick<MqttCommands, "take" | "lost">;
+  stats: CommandRelay["stats"];
+  stop(): Promise<void>;
+}
+
+/** Starts the command relay, with one queue per camera for commands of HTTP, WebSocket and MQTT clients of all nodes. */
+export function startCommands(options: CommandsOptions): Commands {
+  const { config, cluster, link, journal, tree, isSleeping, audit, onIssued, logger } = options;
+  const maxPerCamera = config.maxQueuedPerCamera + 1;
+  const relay = startCommandRelay({
+    ...{ link, journal, tree, isSleeping, ...config, logger },
+    ...(cluster.shared ? { queue: startSharedCommandQueue({ cluster, maxPerCamera, logger }) } : {}),
+  });
+  const mqtt = new MqttCommands({ relay, link, tree, audit, logger });
+  return {
+    run(request, onUpdate) {
+      onIssued();
+      const { camera, name, from } = request;
+      const record = (outcome: string) =>
+        audit.record({ action: "command", ...from, target: `camera:${camera} ${name}`, outcome });
+      record("issued");
+      relay.run(request, (update) => {
+        if (FINAL_COMMAND_STATUSES.has(update.status)) record(update.status);
+        onUpdate(update);
+      });
+    },
+    mqtt: {
+      // The broker records who issued the command: it knows the client's address.
+      take(command) {
+        onIssued();
+        mqtt.take(command);
+      },
+      lost: mqtt.lost,
+    },
+    stats: () => relay.stats(),
+    async stop() {
+      mqtt.stop();
+      await relay.stop();
+    },
+  };
+}
