@@ -1,0 +1,55 @@
+import { describe, expect, it } from "vitest";
+import { PARTS, type Part, sourceFiles, withoutComments } from "./source-files.ts";
+
+/** The parts that each part may import besides itself. `test` may import all. */
+const MAY_IMPORT: Record<Part, readonly Part[]> = {
+  contract: [],
+  platform: ["contract"],
+  device: ["contract", "platform"],
+  broker: ["contract", "platform"],
+  bridge: ["contract", "platform"],
+  "dashboard-client": ["contract"],
+  // Puts the parts together into programs; nothing imports it.
+  deploy: ["contract", "platform", "broker", "bridge", "device"],
+};
+
+const partOf = (path: string) => path.split("/")[0] ?? "";
+
+describe.each(PARTS)("%s", (part) => {
+  it(`imports no other part than ${MAY_IMPORT[part].join(", ") || "itself"}`, () => {
+    const allowed: readonly string[] = [part, ...MAY_IMPORT[part]];
+    const strays = sourceFiles(part).flatMap(({ path, imports }) =>
+      imports.filter((target) => !allowed.includes(partOf(target))).map((target) => `${path} imports ${target}`),
+    );
+    expect(strays).toEqual([]);
+  });
+});
+
+describe("contract", () => {
+  it("imports zod only, because browsers load it", () => {
+    const strays = sourceFiles("contract").filter(({ packages }) => packages.some((name) => name !== "zod"));
+    expect(strays.map(({ path }) => path)).toEqual([]);
+  });
+
+  it.each(["contract", "dashboard-client"])("%s imports no module of Node.js", (part) => {
+    const strays = sourceFiles(part).filter(
+      ({ path, packages }) => packages.some((name) => name.startsWith("node:")) && !path.endsWith("vite.config.ts"),
+    );
+    expect(strays.map(({ path }) => path)).toEqual([]);
+  });
+
+  it("alone spells the close codes", () => {
+    expect(spelling(/\b(?:4001|4002|4003|4004|4005|4100|4200|4201|4207|4208|4209)\b/)).toEqual([]);
+  });
+
+  it("alone spells the topics", () => {
+    expect(spelling(/["'`/](?:cameras|processing)\/(?:\$\{|\+)/)).toEqual([]);
+  });
+});
+
+/** Files outside the contract whose code, comments apart, matches. */
+function spelling(text: RegExp): string[] {
+  return sourceFiles(...PARTS.filter((part) => part !== "contract"))
+    .filter((file) => text.test(withoutComments(file.text)))
+    .map(({ path }) => path);
+}

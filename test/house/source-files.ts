@@ -1,0 +1,51 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The folder of the project. */
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The parts of the project that hold code, without `test`. */
+export const PARTS = [...["contract", "platform", "broker", "bridge", "device", "dashboard-client", "deploy"]] as const;
+export type Part = (typeof PARTS)[number];
+
+export interface SourceFile {
+  /** Relative to {@link ROOT}, such as `bridge/ingest.ts`. */
+  path: string;
+  text: string;
+  /** Imported files of the project, relative to {@link ROOT}. */
+  imports: string[];
+  /** Imported packages and modules of Node.js. */
+  packages: string[];
+}
+
+/** The files that git knows or would add, so that build output does not count. */
+export function projectFiles(...folders: string[]): string[] {
+  const listed = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "--", ...folders], {
+    cwd: ROOT,
+    encoding: "utf8",
+  });
+  return listed.split("\n").filter((path) => path !== "" && existsSync(join(ROOT, path)));
+}
+
+export function sourceFiles(...folders: string[]): SourceFile[] {
+  return projectFiles(...folders)
+    .filter((path) => /\.tsx?$/.test(path))
+    .map((path) => {
+      const text = readFileSync(join(ROOT, path), "utf8");
+      const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*["']([^"']+)["']/g)].map(([, name = ""]) => name);
+      const isOwn = (name: string) => name.startsWith(".");
+      return {
+        path,
+        text,
+        imports: specifiers.filter(isOwn).map((name) => normalize(join(dirname(path), name))),
+        packages: specifiers.filter((name) => !isOwn(name)),
+      };
+    });
+}
+
+/** The code without comments, with the same number of lines. */
+export function withoutComments(text: string): string {
+  return text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, (comment) => comment.replaceAll(/[^\n]/g, ""));
+}
