@@ -1,0 +1,79 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+const SKIPPED_FOLDERS = new Set(["node_modules", "dist", "data", ".git"]);
+
+/** Every Markdown page of the repository, by its path from the root. */
+export function pagePaths(folder = ROOT): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return SKIPPED_FOLDERS.has(entry.name) ? [] : pagePaths(path);
+    return entry.name.endsWith(".md") ? [relative(ROOT, path)] : [];
+  });
+}
+
+export function readPage(path: string): string {
+  return readFileSync(join(ROOT, path), "utf8");
+}
+
+/** The page without its code blocks, in which nothing is a link or a heading. */
+export function withoutCodeBlocks(page: string): string {
+  return page.replaceAll(/^ *```[\s\S]*?^ *```$/gm, "");
+}
+
+export interface Link {
+  text: string;
+  target: string;
+}
+
+/** Links and pictures of a page, except those to other sites. */
+export function relativeLinks(page: string): Link[] {
+  const links = [...withoutCodeBlocks(page).matchAll(/\[((?:[^[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)/g)];
+  return links.map(([, text = "", target = ""]) => ({ text, target })).filter(({ target }) => !/^[a-z]+:/.test(target));
+}
+
+/** The anchors that GitHub gives the headings of a page. */
+export function anchorsOf(page: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, heading = ""] of withoutCodeBlocks(page).matchAll(/^#{1,6} +(.+?) *$/gm)) {
+    const slug = heading
+      .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1")
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\p{M}_ -]/gu, "")
+      .replaceAll(" ", "-");
+    let anchor = slug;
+    for (let count = 1; anchors.has(anchor); count++) anchor = `${slug}-${count}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
+
+/** The text below a heading, up to the next heading of the same or a higher level. */
+export function sectionOf(page: string, heading: string): string {
+  const lines = page.split("\n");
+  const start = lines.indexOf(heading);
+  if (start < 0) throw new Error(`the page has no heading "${heading}"`);
+  const level = /^#+/.exec(heading)?.[0].length ?? 0;
+  const end = lines.findIndex(
+    (line, index) => index > start && /^#+ /.test(line) && (/^#+/.exec(line)?.[0].length ?? 0) <= level,
+  );
+  return lines.slice(start + 1, end < 0 ? undefined : end).join("\n");
+}
+
+/** The cells of the rows of all tables in a text, without heads. */
+export function tableRows(text: string): string[][] {
+  const lines = text.split("\n");
+  return lines
+    .filter(
+      (line, index) => line.startsWith("|") && !/^\|[ :|-]+$/.test(line) && !/^\|[ :|-]+$/.test(lines[index + 1] ?? ""),
+    )
+    .map((line) =>
+      line
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+}
