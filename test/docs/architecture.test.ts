@@ -1,0 +1,101 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, dirname, join, normalize, relative, resolve } from "node:path";
+import { describe, expect, it } from "vitest";
+import { ROOT, readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts";
+
+const PAGE = "docs/architecture.md";
+const page = readPage(PAGE);
+const PARTS = ["contract", "platform", "broker", "bridge", "device", "dashboard-client", "deploy"];
+/** The longest way of an event, in files that a reader opens. */
+const MAX_EVENT_FILES = 8;
+
+/** Links whose text is a name in code: a file's own name, or a name that the file declares. */
+const named = relativeLinks(page)
+  .filter(({ text, target }) => /^`[^`]+`$/.test(text) && !target.includes("#"))
+  .map(({ text, target }) => ({ name: text.replaceAll("`", ""), file: normalize(join(dirname(PAGE), target)) }));
+
+function isDeclaredIn(name: string, file: string): boolean {
+  const declaration = new RegExp(`\\b(?:function|class|interface|type|const)\\s+${name}\\b`);
+  return declaration.test(readFileSync(join(ROOT, file), "utf8"));
+}
+
+it("names files and code that exist", () => {
+  expect(named.length).toBeGreaterThan(100);
+  const wrong = named.filter(({ name, file }) => {
+    if (!existsSync(join(ROOT, file))) return true;
+    if (name.endsWith("/")) return !`${file}/`.includes(name);
+    return name !== basename(file) && !isDeclaredIn(name, file);
+  });
+  expect(wrong).toEqual([]);
+});
+
+describe("the walk of an event", () => {
+  it(`passes at most ${MAX_EVENT_FILES} files, and begins at the broker's gate`, () => {
+    const steps = sectionOf(page, "### An event, from the broker to the socket").matchAll(
+      /^\d+\. \[`[^`]+`\]\(([^)]+)\)/gm,
+    );
+    const files = new Set([...steps].map(([, target = ""]) => normalize(join(dirname(PAGE), target))));
+    expect([...files][0]).toBe("broker/ingest-gate.ts");
+    expect(files.size).toBeGreaterThan(4);
+    expect(files.size).toBeLessThanOrEqual(MAX_EVENT_FILES);
+  });
+});
+
+interface Room {
+  room: string;
+  imports: string[];
+}
+
+/** The folders of a part with what they import of it, as the code has them. */
+function roomsOf(part: string): Room[] {
+  return readdirSync(join(ROOT, part))
+    .filter((name) => statSync(join(ROOT, part, name)).isDirectory())
+    .map((name) => ({ room: `${part}/${name}/`, imports: importsOf(part, name) }));
+}
+
+function importsOf(part: string, room: string): string[] {
+  const folder = join(part, room);
+  const imported = new Set<string>();
+  for (const name of readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })) {
+    if (!/\.tsx?$/.test(name)) continue;
+    const file = join(folder, name);
+    for (const [, specifier = ""] of readFileSync(join(ROOT, file), "utf8").matchAll(/from\s+"(\.[^"]+)"/g)) {
+      const [otherPart, other = "", ...rest] = relative(ROOT, resolve(ROOT, dirname(file), specifier)).split("/");
+      if (otherPart === part && other !== room) imported.add(rest.length === 0 ? "files beside the rooms" : other);
+    }
+  }
+  return [...imported].sort();
+}
+
+describe("the rooms", () => {
+  it.each(PARTS.filter((part) => part !== "contract"))("of %s are all on the page, with what they import", (part) => {
+    const documented = tableRows(sectionOf(page, `### ${part}`)).map(([room = "", , imports = ""]) => ({
+      room: room.replaceAll("`", ""),
+      imports: imports
+        .replaceAll("`", "")
+        .split(", ")
+        .filter((name) => name !== "")
+        .sort(),
+    }));
+    const byName = (one: Room, other: Room) => (one.room < other.room ? -1 : 1);
+    expect(documented.sort(byName)).toEqual(roomsOf(part).sort(byName));
+  });
+
+  it("of the contract do not exist", () => {
+    expect(roomsOf("contract")).toEqual([]);
+  });
+});
+
+it("has a line for each part, and no other", () => {
+  const parts = tableRows(sectionOf(page, "## The parts")).map(([part = ""]) => part.replaceAll(/[`/]/g, ""));
+  expect(parts.sort()).toEqual([...PARTS, "test"].sort());
+});
+
+it("has where each invariant is enforced, and where it is tested", () => {
+  const rows = tableRows(sectionOf(page, "## Invariants"));
+  expect(rows.length).toBeGreaterThan(15);
+  const incomplete = rows.filter(
+    ([, enforced = "", tested = ""]) => !enforced.includes("](") || !/\]\(\.\.\/test\//.test(tested),
+  );
+  expect(incomplete).toEqual([]);
+});
