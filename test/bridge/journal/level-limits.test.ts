@@ -148,7 +148,7 @@ describe("state", () => {
     await journal.close();
     journal = await place.open({ limits: { maxLoadedStateChars: 45_000 } });
     expect(positions(journal.snapshot("dashboard"))).toEqual([1, 2, 5]);
-    expect(place.logged.filter((line) => line.includes("too large to be loaded"))).toHaveLength(1);
+    expect(place.logged.filter((line) => line.includes("exceeds the memory limit"))).toHaveLength(1);
     await journal.append(state("north", "d"));
     await journal.close();
     journal = await place.open();

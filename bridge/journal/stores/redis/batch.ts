@@ -4,14 +4,14 @@ import { NO_CHANNEL } from "./journal-view.ts";
 import { encodePublications } from "./publications.ts";
 import type { Waiting } from "./waiting.ts";
 
-/** Messages that are appended in one call. */
+/** The messages of one call of the append script. */
 export class Batch {
   readonly number: number;
   readonly messages: readonly Waiting[];
   readonly acceptedAt: number;
-  /** Where each chunk begins. */
+  /** For each chunk: the index of its first message. */
   readonly starts: readonly number[];
-  /** Places of the publications that MQTT subscribers are to get. */
+  /** Places in the batch, from 1, of the messages for MQTT subscribers. */
   readonly undelivered: readonly number[];
   readonly #publications: Buffer;
 
@@ -29,12 +29,12 @@ export class Batch {
     return this.messages.length;
   }
 
-  /** How many entries of it are before the chunk that follows the one at `offset`. */
+  /** The index after the last message of the chunk that begins at `offset`. */
   endOfChunk(offset: number): number {
     return this.starts.find((start) => start > offset) ?? this.size;
   }
 
-  /** Its entries from `from` to before `until`, when it was given the positions above `base`. */
+  /** The entries with the indexes from `from` to below `until`. @param base the batch has the positions above it */
   entries(base: number, from: number, until: number): Entry[] {
     const entries: Entry[] = [];
     for (let index = from; index < until; index++) {
@@ -46,7 +46,7 @@ export class Batch {
     return entries;
   }
 
-  /** The arguments of `APPEND` that are the batch's own. */
+  /** Adds the arguments of the `APPEND` script that describe the batch. */
   putArguments(args: (string | number | Buffer)[]): void {
     const messages = this.messages.map(({ message }) => message);
     args.push(this.#publications.length === 0 ? "" : this.#publications);
@@ -89,7 +89,7 @@ export class Batch {
       if (dedupKey !== undefined && "id" in dedupKey) ids.push(dedupKey.id);
       const names = messages[index]?.channels ?? [];
       const distance = String.fromCharCode(end - 1 - index);
-      // What names a channel twice is in it once.
+      // A message that names a channel twice is in it only once.
       let count = 0;
       for (const name of names.length === 0 ? NO_CHANNELS : names) {
         const known = distances.get(name);
@@ -121,7 +121,7 @@ function chunkStarts(messages: readonly Waiting[]): number[] {
   return starts;
 }
 
-/** Only the last word of a batch on each topic is written. */
+/** Adds the state changes. Only the last change of each topic in the batch is sent. */
 function putStates(messages: readonly JournalMessage[], args: (string | number | Buffer)[]): void {
   const places = new Map<string, number>();
   for (let index = 0; index < messages.length; index++) {

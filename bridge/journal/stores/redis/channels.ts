@@ -2,17 +2,17 @@ import { isChannelName } from "../../../../contract/topics.ts";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
 import type { Recovery } from "../../journal.ts";
 
-/** A floor that retention moved, as `TRIM` says it; `forgotten` when the channel keeps nothing and was forgotten. */
-export type MovedFloor = [channel: string, floor: number, forgotten: 0 | 1];
+/** A floor that retention raised, as `TRIM` returns it. `removed` is 1 when the channel is empty and was removed. */
+export type MovedFloor = [channel: string, floor: number, removed: 0 | 1];
 
 /**
- * The channels of the journal and the highest position that retention dropped from each, in memory. It may be a moment
- * behind Redis: what a page lacks for that reason, the page says.
+ * The channels of the journal in memory, each with its floor: the highest position that retention removed from it. The
+ * floors may be a moment behind Redis. A page that lacks entries for that reason reports a gap.
  */
 export class Channels {
   readonly #floors = new Map<string, number>();
   readonly #maxChannels: number;
-  /** The highest floor of channels that were forgotten. */
+  /** The highest floor of all removed channels. */
   #forgottenFloor: number;
 
   constructor(forgottenFloor: number, maxChannels: number) {
@@ -32,9 +32,9 @@ export class Channels {
     return Math.max(0, this.#maxChannels - this.#floors.size);
   }
 
-  /** The channel has an entry. */
+  /** Adds a channel that has an entry. */
   add(name: string): void {
-    // What an earlier channel of the name dropped is not known any more: only what is above this is certain.
+    // A removed channel of this name may have had entries up to this position.
     if (!this.#floors.has(name)) this.#floors.set(name, this.#forgottenFloor);
   }
 
@@ -42,14 +42,14 @@ export class Channels {
     return this.#floors.get(name) ?? this.#forgottenFloor;
   }
 
-  /** Floors only rise: an old word on one changes nothing. */
+  /** Raises the floor of a channel. An outdated, lower floor changes nothing. */
   raise(name: string, floor: number): void {
     if (floor > this.floorOf(name)) this.#floors.set(name, floor);
   }
 
   moved(floors: readonly MovedFloor[]): void {
-    for (const [name, floor, forgotten] of floors) {
-      if (forgotten === 0) this.raise(name, floor);
+    for (const [name, floor, removed] of floors) {
+      if (removed === 0) this.raise(name, floor);
       else {
         this.#floors.delete(name);
         this.#forgottenFloor = Math.max(this.#forgottenFloor, floor);
@@ -58,17 +58,15 @@ export class Channels {
   }
 
   /**
-   * @throws {RangeError} not a channel name
-   * @throws {StoreUnavailableError} one channel too many
+   * @throws {RangeError} an invalid channel name
+   * @throws {StoreUnavailableError} the table is full
    */
   check(name: string): void {
     if (this.#floors.has(name)) return;
     if (!isChannelName(name))
       throw new RangeError(`"${name}" is not a channel name: 1 to 63 of a-z, 0-9 and '-', as in camera:north`);
     if (this.#floors.size >= this.#maxChannels)
-      throw new StoreUnavailableError(
-        `the journal has ${this.#maxChannels} channels already and takes no new one, not even ${name}`,
-      );
+      throw new StoreUnavailableError(`the journal already has ${this.#maxChannels} channels and cannot add ${name}`);
   }
 
   recovery(channel: string, since: { epoch: string; position: number }, epoch: string, head: number): Recovery {

@@ -1,35 +1,37 @@
 import type { Entry, JournalMessage } from "../../journal.ts";
 
-/** The most entries of a chunk; their places in it are one character each in the rows of channels. */
+/** The largest number of entries of a chunk. The place of an entry is one character in the streams of channels. */
 export const MAX_CHUNK_ENTRIES = 64;
-/** A page reads whole chunks: small ones waste less. */
+/** The largest size of the bodies in a chunk. A page reads whole chunks, so small chunks waste less. */
 export const MAX_CHUNK_CHARS = 32 * 1024;
-/** How many channels hold an entry is one character too. */
+/** The largest number of channels of an entry. The number is stored as one character. */
 export const MAX_ENTRY_CHANNELS = 120;
 
-/** A chunk as it lies in the log. */
+/** A chunk of the log. */
 export interface Chunk {
-  /** The position of its first entry, less one. */
+  /** The position before its first entry. */
   base: number;
   size: number;
-  /** The run of the node that wrote it, the number of its batch, and how many entries of the batch are before it. */
+  /** The run of the node that wrote the chunk. */
   run: string;
+  /** The number of the batch within the run. */
   batch: number;
+  /** The number of entries of the batch before this chunk. */
   offset: number;
   acceptedAt: number;
-  /** The stamp of the chunk before it: a log that was put back in time does not fit what a node has read. */
+  /** The stamp of the previous chunk. It shows when Redis was rolled back to an earlier state and then appended to. */
   previous: string;
   text: Buffer;
 }
 
 type Header = [topic: string, channels: readonly string[], camera: string | 0, state: 0 | 1 | 2, bodyLength: number];
 
-/** Names a chunk for good. */
+/** The stamp: a name of the chunk that is never used again. */
 export function stampOf({ run, batch, offset }: Pick<Chunk, "run" | "batch" | "offset">): string {
   return `${run}/${batch}/${offset}`;
 }
 
-/** What of a chunk is the sender's to say; the script adds the rest. */
+/** Encodes the entries of a chunk. The append script adds the header. */
 export function encodeEntries(messages: readonly JournalMessage[]): string {
   const headers: Header[] = [];
   let bodies = "";
@@ -59,7 +61,7 @@ export function entriesOf({ text, base, acceptedAt }: Chunk): Entry[] {
   return decodeEntries(text.toString(), base, acceptedAt);
 }
 
-/** Reads a row of the log: its id, and the fields `h` and `d`. */
+/** Parses a row of the log: its id, and the fields `h` and `d`. @throws {Error} the row is damaged */
 export function readChunk(id: Buffer | undefined, fields: readonly Buffer[]): Chunk {
   const last = Number.parseInt(id?.toString("latin1") ?? "", 10);
   const [, header, , text] = fields;

@@ -2,8 +2,8 @@ import type { Logger } from "pino";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 
 /**
- * Whether the journal works: writing, which a write proves, and reading the log, which is how entries of other nodes
- * come. Each is in trouble from a failure until it works again.
+ * Whether the journal works. Writing and reading the log are tracked separately: entries of other nodes arrive by reading
+ * the log. Each is unavailable from a failure until its next success.
  */
 export class Health {
   readonly #logger: Logger;
@@ -21,7 +21,7 @@ export class Health {
 
   writeFailed(error: unknown): void {
     this.#change(() => {
-      this.#writing = troubleOf(error);
+      this.#writing = reasonOf(error);
     });
   }
 
@@ -34,7 +34,7 @@ export class Health {
 
   readFailed(error: unknown): void {
     this.#change(() => {
-      this.#reading = troubleOf(error);
+      this.#reading = reasonOf(error);
     });
   }
 
@@ -45,7 +45,7 @@ export class Health {
     });
   }
 
-  /** From now on a lost connection is no news. */
+  /** Stops logging: the connections are about to be closed. */
   close(): void {
     this.#closed = true;
   }
@@ -55,11 +55,11 @@ export class Health {
     change();
     const { unavailableReason } = this;
     if (this.#closed || unavailableReason === before) return;
-    if (unavailableReason === undefined) this.#logger.info("journal works again");
-    else if (before === undefined) this.#logger.warn({ unavailableReason }, "the journal takes no writes");
+    if (unavailableReason === undefined) this.#logger.info("journal available again");
+    else if (before === undefined) this.#logger.warn({ unavailableReason }, "journal unavailable");
   }
 }
 
-function troubleOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   return redisFailureReason(error instanceof Error && error.cause !== undefined ? error.cause : error);
 }

@@ -16,15 +16,15 @@ export interface HeartbeatOptions {
   view: () => JournalView;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
-  /** Something that a dead node left was taken over. */
+  /** Undelivered messages of a dead node were taken over. */
   onTakenOver: () => void;
-  /** The journal is not the one that is known, or `lost` some of it. */
-  onJournalChanged: (lost: boolean) => Promise<void>;
+  /** Redis holds another epoch, or, if `isRolledBack`, lost the end of this one. */
+  onJournalChanged: (isRolledBack: boolean) => Promise<void>;
 }
 
 /**
- * Says every few moments that this node lives. It is a write, so it also finds out that writing fails, or works again,
- * while nobody appends, and that the journal is another one.
+ * Writes the heartbeat of this node at an interval. Because it is a write, it also detects, while nobody appends, that
+ * writing fails or works again, and that Redis holds another journal.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
@@ -36,13 +36,13 @@ export class Heartbeat {
     this.#options = options;
   }
 
-  /** @throws {StoreUnavailableError} the first one fails */
+  /** @throws {StoreUnavailableError} the first heartbeat fails */
   async start(): Promise<void> {
     await this.#beatOnce(true);
     this.#timer = setInterval(() => this.beat(), this.#options.intervalMs).unref();
   }
 
-  /** Never rejects; one at a time. */
+  /** Sends a heartbeat, unless one is being sent. Never throws. */
   beat(): void {
     const { connection, onFailed } = this.#options;
     if (this.#stopped || this.#beating !== undefined || !connection.isReady) return;

@@ -4,12 +4,12 @@ import { type StateChanges, StateTable } from "../level/state-table.ts";
 import { Channels } from "./channels.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 
-/** Entries of no channel are kept, and dropped, like those of one. */
+/** The channel of entries without a channel. It has the same retention as other channels. */
 export const NO_CHANNEL = "";
 
 /**
- * What this node knows of the journal, all of it as of one position. It grows with the log, entry by entry; when the
- * journal turns out to be another one, it is thrown away as a whole and loaded anew.
+ * This node's view of the journal in memory, all of it as of one position. Entries of the log update it in order. When
+ * Redis turns out to hold another journal, the view is replaced by a new one.
  */
 export class JournalView {
   readonly epoch: string;
@@ -35,14 +35,14 @@ export class JournalView {
     return this.#head;
   }
 
-  /** Of the chunk that ends at the head. */
+  /** The stamp of the chunk that ends at the head. */
   get stamp(): string {
     return this.#stamp;
   }
 
   /**
-   * Takes in the entries that follow the head.
-   * @returns the first topic whose state there was no room for
+   * Applies the entries that directly follow the head.
+   * @returns the first topic whose state was not stored because the state table is full
    */
   apply(entries: readonly Entry[], stamp: string): string | undefined {
     let skippedStateTopic: string | undefined;
@@ -51,7 +51,7 @@ export class JournalView {
       if (entry.channels.length === 0) this.channels.add(NO_CHANNEL);
       else for (const name of entry.channels) this.channels.add(name);
       if (entry.state === undefined) continue;
-      // State that was loaded a moment ago may be newer than the log that is read after it.
+      // The state was loaded before the log was read, and may be newer than this entry.
       if ((this.states.get(entry.topic)?.position ?? 0) > entry.position) continue;
       changes ??= new Map();
       if (!this.states.note(entry, changes)) skippedStateTopic ??= entry.topic;

@@ -1,29 +1,29 @@
 /**
- * The keys of the journal, all below `{prefix}journal:`. The scripts build the same names: a channel's key is not known
- * before its message is, and the hash tag of the prefix keeps all of them in one slot of a cluster.
+ * The keys of the journal. All begin with `{prefix}journal:`. The scripts build the same names themselves: the keys of
+ * channels depend on the messages. The hash tag of the prefix keeps all keys in one slot of a Redis Cluster.
  *
  * | key | type | holds |
  * |---|---|---|
- * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of channels that were forgotten), `sessions` (how many there are), `changes` (of their number) |
+ * | `meta` | hash | `epoch`, `head` (newest position), `stamp` (of the newest chunk), `forgotten` (highest floor of removed channels), `sessions` (their number), `changes` (how often that number changed) |
  * | `log` | stream | chunks of up to 64 entries; the id is the last position |
- * | `channel:{name}` | stream | for each chunk with entries of the channel: when it was accepted, and which entries |
- * | `kept` | hash | channel → how many entries it keeps |
- * | `floors` | hash | channel → the highest position that retention dropped from it |
- * | `oldest` | sorted set | channels by when the oldest entry they keep was accepted |
- * | `excess` | set | channels that keep more entries than they may |
- * | `held` | hash | chunk → for each entry a byte: how many channels keep it |
- * | `chunk-ids` | hash | chunk → ids of its messages, to be forgotten with it |
- * | `lingering` | list | chunks that no channel keeps, to be removed soon |
- * | `trims` | stream | floors as they move, for other nodes |
- * | `ids` | hash | ids of messages without session and seq |
- * | `sessions:{sender}` | hash | session → sequence numbers seen |
- * | `sessions-used:{sender}` | sorted set | its sessions by the position of their last use |
- * | `senders` | sorted set | senders by how many sessions they have; of those with as many, who has had them for the longest is the last |
- * | `state` | hash | retained topic → its last value |
- * | `estates` | sorted set | runs of nodes by when they gave their last sign of life |
- * | `instances` | hash | run → the node it was a run of |
- * | `unemitted:{run}` | hash | first position of a batch, less one → its publications that MQTT subscribers are to get |
- * | `partial:{run}` | hash | the same → positions that are left, where some were emitted |
+ * | `channel:{name}` | stream | for each chunk with entries of the channel: the time of acceptance, and which entries |
+ * | `kept` | hash | channel → the number of entries that it keeps |
+ * | `floors` | hash | channel → the highest position that retention removed from it |
+ * | `oldest` | sorted set | channels by the time of acceptance of their oldest kept entry |
+ * | `excess` | set | channels that keep more entries than allowed |
+ * | `held` | hash | chunk → one byte for each entry: the number of channels that keep it |
+ * | `chunk-ids` | hash | chunk → ids of its messages, deleted together with the chunk |
+ * | `lingering` | list | chunks that no channel keeps and that will be deleted soon |
+ * | `trims` | stream | floors that retention raised, for the other nodes |
+ * | `ids` | hash | ids of messages without session and sequence number |
+ * | `sessions:{sender}` | hash | session → ranges of received sequence numbers |
+ * | `sessions-used:{sender}` | sorted set | the sender's sessions by the position of their last use |
+ * | `senders` | sorted set | senders by their number of sessions; among equals, the sender that reached the number first is last |
+ * | `state` | hash | retained topic → its newest value |
+ * | `estates` | sorted set | runs of nodes by the time of their last heartbeat |
+ * | `instances` | hash | run → the name of its node |
+ * | `unemitted:{run}` | hash | the position before a batch → the publications of the batch for MQTT subscribers |
+ * | `partial:{run}` | hash | the position before a batch → the undelivered positions, if some are delivered |
  */
 export interface JournalKeys {
   readonly prefix: string;
@@ -39,9 +39,9 @@ export interface JournalKeys {
   partial(run: string): string;
 }
 
-/** @param accessPrefix what every key of this program begins with, such as `{skylapse}:` */
-export function journalKeys(accessPrefix: string): JournalKeys {
-  const prefix = `${accessPrefix}journal:`;
+/** @param commonPrefix the prefix of every key of this program, for example `{skylapse}:` */
+export function journalKeys(commonPrefix: string): JournalKeys {
+  const prefix = `${commonPrefix}journal:`;
   return {
     prefix,
     meta: `${prefix}meta`,

@@ -1,30 +1,30 @@
-/** What bounds the journal's queues and maps. Each default is meant to be out of reach of an honest installation. */
+/** Limits on the journal's queues and tables. A normal installation does not reach the defaults. */
 export interface RedisJournalLimits {
-  /** The most messages one call of the append script takes: while it runs Redis does nothing else. */
+  /** The largest number of messages in one call of the append script. The script blocks Redis while it runs. */
   maxBatchMessages: number;
-  /** The most characters of bodies and bytes of payloads one call takes; always at least one message. */
+  /** The largest size of one call: characters of bodies plus bytes of payloads. A call has at least one message. */
   maxBatchBytes: number;
-  /** The most appends that may wait for Redis; further ones are refused with `StoreUnavailableError`. */
+  /** The largest number of appends that may wait for Redis. Further ones fail with `StoreUnavailableError`. */
   maxWaitingMessages: number;
-  /** The most characters and bytes that may wait for Redis. */
+  /** The largest total size of the appends that wait for Redis, in characters and bytes. */
   maxWaitingBytes: number;
-  /** Sessions whose sequence numbers are remembered; beyond it, the least recently used one of the sender who has the most goes. */
+  /** The largest number of sessions. Beyond it the least recently used session of the largest sender is evicted. */
   maxSessions: number;
-  /** And those of one sender: what its devices and connections, and what they send again after an outage, can have. */
+  /** The largest number of sessions of one sender: enough for its devices and connections, and for retries after an outage. */
   maxSessionsPerSender: number;
-  /** Separate runs of sequence numbers remembered for one session; the lowest is forgotten first. */
+  /** The largest number of ranges of sequence numbers in one session. Beyond it the lowest range is evicted. */
   maxSeqRanges: number;
-  /** Channels the journal keeps apart. Beyond half of it channels that kept nothing are forgotten, beyond it new ones refused. */
+  /** The largest number of channels. From half of it, channels without entries are removed; beyond it, new ones fail. */
   maxChannels: number;
-  /** Retained topics whose last value is kept. Events of further ones are kept, their state is not. */
+  /** The largest number of topics with state. Events of further topics are stored, but their state is not. */
   maxStateTopics: number;
-  /** Characters of last values that are loaded at the start; those of further topics stay in the store and are not shown. */
+  /** The largest total size of state values loaded at start-up, characters. Further values stay in the store, unused. */
   maxLoadedStateChars: number;
-  /** Batches with messages that no one has reported as emitted; beyond it the oldest are emitted again after this run. */
+  /** The largest number of batches with undelivered messages. Beyond it the oldest are delivered again after this run. */
   maxUndeliveredBatches: number;
-  /** The newest entries kept in memory, in characters, so that a client a little behind costs no call. */
+  /** The size of the newest entries kept in memory, characters. A client that lags a little then needs no read of Redis. */
   maxRecentChars: number;
-  /** Chunks that retention has passed and that stay yet, for nodes that read them a little late. */
+  /** The largest number of chunks that stay after retention removed their entries, for nodes that read them a little late. */
   maxLingeringChunks: number;
 }
 

@@ -10,32 +10,31 @@ import { OPEN, RENEW } from "./scripts/epoch.ts";
 
 export interface Loaded {
   view: JournalView;
-  /** Floors that moved after this id of the stream of trims are not in it. */
+  /** The position in the stream of trims: floors that moved after it are not in the view. */
   trimsId: string;
-  /** Channels that keep more than `retentionEvents` entries: it may have been lowered. */
+  /** Channels that keep more than `retentionEvents` entries, because that limit was lowered. */
   excess: string[];
 }
 
-/** Fields of a hash that are read at once: a few milliseconds of Redis' time. */
+/** Fields of a hash per read: a few milliseconds of Redis' time. */
 const FIELDS_PER_READ = 1_000;
-/** Chunks of the log that are read at once. */
+/** Chunks of the log per read. */
 export const CHUNKS_PER_READ = 64;
-/** How often loading begins again because the journal changed under it. */
+/** The largest number of attempts to load the journal. An attempt fails when the journal is changed meanwhile. */
 const MAX_ATTEMPTS = 5;
 
-/** A name for an epoch. */
-export function newEpoch(): string {
+function newEpoch(): string {
   return randomBytes(9).toString("base64url");
 }
 
-/** Some of the journal was lost: it gets another epoch, so that no client goes on from a place that is not what it was. */
+/** Begins a new epoch after Redis lost entries: the old cursors of clients may now point at other entries. */
 export async function renewEpoch(connection: Connection, keys: JournalKeys, epoch: string): Promise<void> {
   await connection.run(RENEW, keys.meta, [keys.prefix, epoch, newEpoch()]);
 }
 
 /**
- * Reads what a node must know, as of one position, while other nodes go on writing: first the position, then floors and
- * state, some of which are newer by then, and at last the log from the position on, which brings all of it to one moment.
+ * Loads a view of the journal, while other nodes keep writing. It reads the head first. The floors and the state, read
+ * next, may be newer than that head. Then it reads the log from the head on, so that all parts are as of one position.
  * @throws {StoreUnavailableError}
  */
 export async function load(
@@ -54,7 +53,7 @@ export async function load(
     await loadStates(connection, keys, view);
     if (await catchUp(connection, keys, view)) return { view, trimsId, excess };
   }
-  throw new StoreUnavailableError("the journal in Redis changed again and again while it was read");
+  throw new StoreUnavailableError("the journal in Redis kept changing while it was loaded");
 }
 
 async function lastTrim(connection: Connection, keys: JournalKeys): Promise<string> {
@@ -87,7 +86,7 @@ async function loadStates(connection: Connection, keys: JournalKeys, { states }:
   states.apply(new Map([...found].sort(([, a], [, b]) => a.position - b.position)));
 }
 
-/** `{position} {acceptedAt}`, a line feed, and the entry as in a chunk. */
+/** Parses a value of `state`: `{position} {acceptedAt}`, a line feed, and the entry as in a chunk. */
 function readState(value: string): StateEntry | undefined {
   const end = value.indexOf("\n");
   const [position, acceptedAt] = value.slice(0, end).split(" ").map(Number);
@@ -97,6 +96,7 @@ function readState(value: string): StateEntry | undefined {
   return rest;
 }
 
+/** Reads all fields of a hash in steps. */
 async function scan(
   connection: Connection,
   key: string,
@@ -115,7 +115,7 @@ async function scan(
   } while (cursor !== "0");
 }
 
-/** Up to the newest position of now. @returns false when the log does not lead there */
+/** Applies the log up to the newest position. @returns false when the log is not continuous */
 async function catchUp(connection: Connection, keys: JournalKeys, view: JournalView): Promise<boolean> {
   const [epoch, head] = await connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
   if (epoch !== view.epoch) return false;
@@ -130,7 +130,7 @@ async function catchUp(connection: Connection, keys: JournalKeys, view: JournalV
   return true;
 }
 
-/** The next chunks above a position. */
+/** Reads the next chunks above a position. */
 async function readLog(connection: Connection, keys: JournalKeys, after: number): Promise<Chunk[]> {
   const rows = await connection.do((redis) =>
     redis.xrangeBuffer(keys.log, `(${after}-0`, "+", "COUNT", CHUNKS_PER_READ),

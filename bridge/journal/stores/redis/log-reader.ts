@@ -6,34 +6,39 @@ import { Connection } from "./connection.ts";
 import type { JournalKeys } from "./keys.ts";
 import { CHUNKS_PER_READ } from "./loading.ts";
 
-/** What the log turned out to be: `next` follows what was read, else why it does not. */
+/**
+ * How the log relates to the entries that this node has published.
+ * - `continues`: the log directly follows them.
+ * - `cut-off`: entries after them were already removed, or Redis holds another epoch.
+ * - `rolled-back`: Redis lost some of them.
+ */
 export type Continuity = "continues" | "cut-off" | "rolled-back";
 
 export interface LogReaderOptions {
   redis: RedisConnections;
   keys: JournalKeys;
-  /** How long Redis holds a read back when there is nothing new; then the reader looks whether the journal is the same. */
+  /** How long Redis blocks a read when nothing is new. Afterwards the reader checks whether the journal is the same. */
   blockMs: number;
   commandTimeoutMs: number;
-  /** The newest position that this node has published, the epoch it is of, and the trims that were loaded with it. */
-  place: () => { epoch: string; head: number; trimsId: string };
+  /** The epoch and the newest position that this node has published, and the newest trim that it has loaded. */
+  cursor: () => { epoch: string; head: number; trimsId: string };
   onChunks: (chunks: readonly Chunk[]) => Continuity;
   onFloors: (floors: readonly MovedFloor[]) => void;
-  /** The journal is another one: resolves when this node knows it. */
+  /** Reloads the journal. Resolves when the new view is loaded. */
   onJournalChanged: (fit: Exclude<Continuity, "continues">) => Promise<void>;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
   logger: Logger;
 }
 
-/** The pause after a failure, and before Redis is asked again. */
+/** The pause after a failure. */
 const RETRY_MS = 100;
-/** How long the connection may take to come up before the failure is told. */
+/** How long an attempt to read waits for the connection. */
 const READY_TIMEOUT_MS = 1_000;
 
 /**
- * Reads the log as it grows, on a connection of its own, always from what this node has published on. So nothing falls
- * into a hole while the connection is away: it is read afterwards.
+ * Reads new chunks of the log, on its own connection. Each read begins after the newest published position, so no entry
+ * is missed during a disconnection.
  */
 export class LogReader {
   readonly #options: LogReaderOptions;
@@ -41,12 +46,12 @@ export class LogReader {
   #trimsId: string;
   #closed = false;
   #running: Promise<void> | undefined;
-  /** The head that Redis spoke of, without any entry that leads there. */
+  /** The head at the last check, if Redis had no entries up to it. */
   #headWithoutEntries: number | undefined;
 
   constructor(options: LogReaderOptions) {
     this.#options = options;
-    this.#trimsId = options.place().trimsId;
+    this.#trimsId = options.cursor().trimsId;
     const { redis, blockMs, commandTimeoutMs } = options;
     this.#connection = new Connection(redis, "journal-log", blockMs + commandTimeoutMs);
   }
@@ -67,18 +72,18 @@ export class LogReader {
     while (!this.#closed) {
       try {
         await this.#connection.ready(READY_TIMEOUT_MS);
-        // After a failure it is not waited for something new: what is there may be another journal.
-        const fit = failures === 0 ? await this.#read() : await this.#look();
+        // After a failure Redis may hold another journal, so this is checked before the next blocking read.
+        const continuity = failures === 0 ? await this.#read() : await this.#check();
         failures = 0;
         onWorked();
-        if (fit === "continues") continue;
+        if (continuity === "continues") continue;
         this.#headWithoutEntries = undefined;
-        await this.#options.onJournalChanged(fit);
-        this.#trimsId = this.#options.place().trimsId;
+        await this.#options.onJournalChanged(continuity);
+        this.#trimsId = this.#options.cursor().trimsId;
       } catch (error) {
         if (this.#closed) return;
-        logger.debug({ err: error }, "the log of the journal was not read");
-        // A connection that is made again at once delays entries of other nodes, and that is all.
+        logger.debug({ err: error }, "journal log not read, retrying");
+        // One failure is not reported: a connection that reconnects at once only delays entries of other nodes.
         if (++failures > 1) onFailed(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
@@ -86,8 +91,8 @@ export class LogReader {
   }
 
   async #read(): Promise<Continuity> {
-    const { keys, blockMs, place, onChunks, onFloors } = this.#options;
-    const { epoch, head } = place();
+    const { keys, blockMs, cursor, onChunks, onFloors } = this.#options;
+    const { epoch, head } = cursor();
     const from = `${head}-0`;
     const found = await this.#connection.do((redis) =>
       redis.xreadBuffer(
@@ -95,14 +100,14 @@ export class LogReader {
         ...[keys.log, keys.trims, from, this.#trimsId],
       ),
     );
-    if (found === null) return await this.#look();
-    // What was asked of the journal that is gone means nothing in the one that is known now.
-    if (place().epoch !== epoch) return "continues";
-    let fit: Continuity = "continues";
+    if (found === null) return await this.#check();
+    // The journal was reloaded meanwhile: the reply belongs to the old one.
+    if (cursor().epoch !== epoch) return "continues";
+    let continuity: Continuity = "continues";
     for (const [name, rows] of found) {
       if (name.toString() === keys.log) {
         this.#headWithoutEntries = undefined;
-        fit = onChunks(rows.map(([id, fields]) => readChunk(id, fields)));
+        continuity = onChunks(rows.map(([id, fields]) => readChunk(id, fields)));
       } else {
         for (const [id, [, floors]] of rows) {
           this.#trimsId = id.toString();
@@ -111,15 +116,15 @@ export class LogReader {
         }
       }
     }
-    return fit;
+    return continuity;
   }
 
-  /** Nothing new came: that may be so because everything is gone. */
-  async #look(): Promise<Continuity> {
-    const { keys, place } = this.#options;
-    const known = place();
+  /** Checks whether Redis still holds the same journal. */
+  async #check(): Promise<Continuity> {
+    const { keys, cursor } = this.#options;
+    const known = cursor();
     const [epoch, head] = await this.#connection.do((redis) => redis.hmget(keys.meta, "epoch", "head"));
-    const now = place();
+    const now = cursor();
     if (now.epoch !== known.epoch) return "continues";
     if (epoch !== known.epoch) return "cut-off";
     if (Number(head) < known.head) return "rolled-back";
@@ -127,7 +132,7 @@ export class LogReader {
       this.#headWithoutEntries = undefined;
       return "continues";
     }
-    // What came in between would have been read by the next look; what is not there by then is gone.
+    // Entries that were appended meanwhile are read before the next check. If they are still missing then, they are lost.
     if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "cut-off";
     this.#headWithoutEntries = Number(head);
     return "continues";

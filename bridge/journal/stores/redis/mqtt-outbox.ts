@@ -4,21 +4,22 @@ import type { JournalKeys } from "./keys.ts";
 import { decodePublications } from "./publications.ts";
 import { LEAVE } from "./scripts/life.ts";
 
-/** The publications of one batch that MQTT subscribers are still to get. */
+/** The undelivered publications of one batch. */
 interface Group {
-  /** The run that appended it. */
+  /** The run that appended the batch. */
   readonly run: string;
-  /** Its first position, less one: the name of its row. */
+  /** The position before the batch. It is the name of the row. */
   readonly base: number;
   readonly size: number;
-  readonly open: Set<number>;
-  /** How many were open when that was last written. */
+  /** The positions that are not delivered yet. */
+  readonly pending: Set<number>;
+  /** The number of pending positions as stored. */
   storedPending: number;
 }
 
-/** Rows read at a time: one may be as large as a whole batch. */
+/** The number of rows per read: one row may be as large as a whole batch. */
 const ROWS_PER_READ = 4;
-/** Rows removed in one command. */
+/** Rows deleted in one command. */
 const ROWS_PER_WRITE = 500;
 
 export interface MqttOutboxOptions {
@@ -26,44 +27,48 @@ export interface MqttOutboxOptions {
   run: string;
   keys: JournalKeys;
   maxBatches: number;
-  /** Whether something newer was said on a retained topic than what `position` set, or cleared. */
+  /** Whether the retained topic was changed again after `position`. @param isClear the message at `position` clears it */
   isSuperseded: (topic: string, position: number, isClear: boolean) => boolean;
 }
 
 /**
- * Remembers what is to be emitted. A batch's publications are one row of the run that appended it, which goes when the
- * last of them was emitted; which of them were is written only when there is time to. What a run that ended has left,
- * another run takes over: so after a crash some are emitted again, and none is forgotten.
+ * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row of the
+ * run that appended it. The row is deleted once all of them are delivered; a partly delivered row is updated with a delay.
+ * When a run ends, another run takes over its rows. So after a crash no publication is lost, and some are delivered again.
  */
 export class MqttOutbox {
   readonly #options: MqttOutboxOptions;
-  /** Of this run, in order of position; those before `#start` are through. */
+  /** The groups of this run, in order of position. Those before `#start` are delivered or given up. */
   #groups: Group[] = [];
   #start = 0;
-  /** Of runs that were taken over and of lost answers, by run and base, as far as they were read. */
+  /** Groups of runs that were taken over, and of orphans, by run and base: those that were read. */
   readonly #earlier = new Map<string, Group>();
-  readonly #earlierOf = new Map<number, Group>();
+  /** The same groups, by pending position. */
+  readonly #earlierByPosition = new Map<number, Group>();
   readonly #takenOver = new Set<string>();
-  /** Batches of this run that were appended, though nobody was told so. */
+  /** Orphans: batches of this run, by base, that are in the log although their appends were rejected. */
   readonly #orphans = new Set<number>();
-  /** Rows that are through, to be removed. */
+  /** Delivered groups whose rows must be deleted. */
   #done: Group[] = [];
 
   constructor(options: MqttOutboxOptions) {
     this.#options = options;
   }
 
-  /** Runs whose rows this one answers for, beside its own. */
+  /** Other runs whose rows this run delivers. */
   get takenOver(): ReadonlySet<string> {
     return this.#takenOver;
   }
 
-  /** The publications of a batch are durable. @returns false when older ones were given up until the next run */
+  /**
+   * Adds the publications of a durable batch.
+   * @returns false when the oldest group was given up because there are too many: it is delivered again after this run
+   */
   add(base: number, places: readonly number[]): boolean {
-    const open = new Set<number>();
-    for (const place of places) open.add(base + place);
-    this.#groups.push({ run: this.#options.run, base, size: places.length, open, storedPending: places.length });
-    while (this.#start < this.#groups.length && this.#groups[this.#start]?.open.size === 0) this.#start++;
+    const pending = new Set<number>();
+    for (const place of places) pending.add(base + place);
+    this.#groups.push({ run: this.#options.run, base, size: places.length, pending, storedPending: places.length });
+    while (this.#start < this.#groups.length && this.#groups[this.#start]?.pending.size === 0) this.#start++;
     const hasRoom = this.#groups.length - this.#start <= this.#options.maxBatches;
     if (!hasRoom) this.#start++;
     if (this.#start * 2 > this.#groups.length) {
@@ -77,43 +82,43 @@ export class MqttOutbox {
     this.#takenOver.add(run);
   }
 
-  /** The store was emptied: positions begin again, and what they were said of is gone. */
+  /** Forgets everything, because Redis was emptied: positions begin again. */
   reset(): void {
     this.#groups = [];
     this.#start = 0;
     this.#earlier.clear();
-    this.#earlierOf.clear();
+    this.#earlierByPosition.clear();
     this.#takenOver.clear();
     this.#orphans.clear();
     this.#done = [];
   }
 
-  /** What is stored of this run. */
+  /** The stored rows of this run, by base. */
   async ownRows(connection: Connection): Promise<number[]> {
     const { keys, run } = this.#options;
     return (await connection.do((redis) => redis.hkeys(keys.undelivered(run)))).map(Number);
   }
 
-  /** A batch of this run is in the log, but its senders were told that it failed: they will be told of a repetition. */
+  /** Adds a batch of this run that is in the log although its appends were rejected. Its senders retry as duplicates. */
   addOrphan(base: number): void {
     this.#orphans.add(base);
   }
 
-  /** @returns whether there is something to write */
+  /** Notes a delivery. @returns whether Redis must be updated */
   delivered(position: number): boolean {
-    const group = this.#earlierOf.get(position) ?? this.#groupOf(position);
-    if (group?.open.delete(position) !== true) return false;
-    this.#earlierOf.delete(position);
-    if (group.open.size === 0) this.#done.push(group);
+    const group = this.#earlierByPosition.get(position) ?? this.#groupOf(position);
+    if (group?.pending.delete(position) !== true) return false;
+    this.#earlierByPosition.delete(position);
+    if (group.pending.size === 0) this.#done.push(group);
     return true;
   }
 
-  /** The names of this run's rows that are through, to be removed along with an append; given back if that fails. */
+  /** The names of delivered rows of this run, for deletion by an append. If the append fails, call {@link restoreDone}. */
   takeDone(): string[] {
     const names: string[] = [];
     const others: Group[] = [];
     for (const group of this.#done) {
-      // What was partly written has two rows.
+      // A partly delivered group has a second row, so `flush` deletes it.
       if (group.run === this.#options.run && group.storedPending === group.size && names.length < ROWS_PER_WRITE)
         names.push(String(group.base));
       else others.push(group);
@@ -124,16 +129,17 @@ export class MqttOutbox {
 
   restoreDone(names: readonly string[]): void {
     const { run } = this.#options;
-    for (const name of names) this.#done.push({ run, base: Number(name), size: 0, open: new Set(), storedPending: 0 });
+    for (const name of names)
+      this.#done.push({ run, base: Number(name), size: 0, pending: new Set(), storedPending: 0 });
   }
 
-  /** Removes the rows that are through and writes what is left of those that are in part. */
+  /** Deletes the rows of delivered groups, and writes the pending positions of partly delivered groups. */
   async flush(connection: Connection): Promise<void> {
     const { keys } = this.#options;
     const done = this.#done;
     this.#done = [];
     const partial = [...this.#earlier.values(), ...this.#groups.slice(this.#start)].filter(
-      ({ open, storedPending }) => open.size > 0 && open.size !== storedPending,
+      ({ pending, storedPending }) => pending.size > 0 && pending.size !== storedPending,
     );
     try {
       await connection.do(async (redis) => {
@@ -144,8 +150,8 @@ export class MqttOutbox {
           }
         }
         for (const [run, rows] of byRun(partial)) {
-          const left = rows.map(({ open }) => open.size);
-          const values = rows.flatMap(({ base, open }) => [String(base), JSON.stringify([...open])]);
+          const left = rows.map(({ pending }) => pending.size);
+          const values = rows.flatMap(({ base, pending }) => [String(base), JSON.stringify([...pending])]);
           await redis.hset(keys.partial(run), ...values);
           for (const [index, row] of rows.entries()) row.storedPending = left[index] ?? row.storedPending;
         }
@@ -157,13 +163,13 @@ export class MqttOutbox {
     for (const { run, base } of done) this.#earlier.delete(`${run} ${base}`);
   }
 
-  /** Lets others take over what is left; at the end of this run, or of all that was taken over. */
+  /** Lets other nodes take over the remaining rows of this run and of the runs that it took over. */
   async leave(connection: Connection): Promise<void> {
     const { keys, run } = this.#options;
     await connection.run(LEAVE, keys.meta, [keys.prefix, run, ...this.#takenOver]);
   }
 
-  /** What runs that ended, and lost answers, have left to emit; in order. */
+  /** The undelivered publications of orphans and of runs that were taken over, in order. */
   async *undelivered(connection: Connection): AsyncGenerator<Undelivered> {
     const { run: own } = this.#options;
     const rows = [...this.#orphans].map((base) => ({ run: own, base }));
@@ -192,22 +198,21 @@ export class MqttOutbox {
     let group = this.#earlier.get(key);
     if (group === undefined) {
       const left: number[] = partial === null ? publications.map(({ place }) => base + place) : JSON.parse(partial);
-      group = { run, base, size: publications.length, open: new Set(left), storedPending: left.length };
+      group = { run, base, size: publications.length, pending: new Set(left), storedPending: left.length };
       this.#earlier.set(key, group);
-      for (const position of left) this.#earlierOf.set(position, group);
+      for (const position of left) this.#earlierByPosition.set(position, group);
     }
-    const { open } = group;
-    return publications.flatMap(({ place, topic, payload, qos, retain, bearsState }) => {
+    const { pending } = group;
+    return publications.flatMap(({ place, topic, payload, qos, retain, changesState }) => {
       const position = base + place;
-      if (!open.has(position)) return [];
-      // Other nodes went on meanwhile: what is not the last word any more must not become the retained one.
-      const isStale = bearsState && isSuperseded(topic, position, payload.length === 0);
+      if (!pending.has(position)) return [];
+      // Another node may have changed the retained message since: an outdated message must not replace it.
+      const isStale = changesState && isSuperseded(topic, position, payload.length === 0);
       return [{ position, topic, payload, qos, retain: retain && !isStale }];
     });
   }
 
   #groupOf(position: number): Group | undefined {
-    // Nearly always one of the oldest few that are open.
     let low = this.#start;
     let high = this.#groups.length - 1;
     while (low < high) {

@@ -7,14 +7,14 @@ import type { JournalKeys } from "./keys.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
-/** Entries served from memory before other work gets its turn: a reader of page after page would never yield. */
+/** Entries served from memory per turn of the event loop: a reader of page after page would never yield otherwise. */
 const SERVED_PER_TURN = 2_000;
-/** Chunks read at once. */
+/** Chunks per read. */
 const CHUNKS_PER_READ = 16;
 
-/** What a reader wants, within what there is. */
+/** A request for a page, with defaults and limits applied. */
 interface PageRequest {
-  /** The channels that exist, with the position above which each has entries. */
+  /** The requested channels that exist, each with its floor. */
   floors: ReadonlyMap<string, number>;
   after: number;
   until: number;
@@ -33,7 +33,7 @@ class Page {
     this.#request = request;
   }
 
-  /** Adds an entry if it is wanted; false when the page ends before it. */
+  /** Adds an entry if it belongs to the page. @returns false when the page ends before the entry */
   readonly take = (entry: Entry): boolean => {
     const { floors, after, until, maxEvents, maxBytes } = this.#request;
     const { position } = entry;
@@ -48,7 +48,7 @@ class Page {
     return true;
   };
 
-  /** The page, when nothing is left to add up to its end. */
+  /** Returns the page, once all entries up to its end were added. */
   finish(): ReplayPage {
     const { until, after } = this.#request;
     const next = this.#isFull ? (this.#entries.at(-1)?.position ?? after) : until;
@@ -74,7 +74,7 @@ export class PageReader {
     const until = Math.min(request.until ?? head, head);
     const names = request.channels.filter((name) => channels.has(name));
     const floors = new Map(names.map((name) => [name, channels.floorOf(name)]));
-    // Nothing of the channels is below the lowest of their floors.
+    // The channels have no entries below the lowest of their floors.
     const from = Math.max(after, Math.min(...floors.values()));
     const wanted: PageRequest = {
       floors,
@@ -97,12 +97,12 @@ export class PageReader {
       } else {
         page = await this.#read(wanted);
         await this.#refreshFloors(names, view);
-        // What retention removed meanwhile is not given in part.
+        // Retention may have removed some of these entries meanwhile. The gap then covers all entries below the floor.
         if (names.some((name) => channels.floorOf(name) > (floors.get(name) ?? 0)))
           page = aboveFloors(page, names, channels);
       }
     }
-    // Looked up after reading: retention may have gone on meanwhile.
+    // The gap is determined after reading, because retention may remove entries meanwhile.
     let floor = 0;
     for (const name of request.channels) floor = Math.max(floor, channels.floorOf(name));
     return floor > after ? { ...page, gap: { after, before: floor + 1 } } : page;
@@ -125,7 +125,10 @@ export class PageReader {
     }
   }
 
-  /** The next chunks of a channel, enough of them to fill a page, and how far that is; Infinity when there are no more. */
+  /**
+   * Finds the next chunks of a channel, enough to fill a page.
+   * @returns their last positions, and how far the channel was read: Infinity when it has no more chunks
+   */
   async #chunksOf(
     name: string,
     after: number,
@@ -142,14 +145,14 @@ export class PageReader {
       lasts.push(last);
       if (last >= until) return { lasts, readTo: Number.POSITIVE_INFINITY };
       events += distances?.length ?? 0;
-      // One more than the page takes, as the first of these chunks may have been read in part.
+      // One entry more than the page holds: part of the first chunk may be below the cursor.
       if (events > maxEvents) break;
     }
     const readAll = rows.length < size && lasts.length === rows.length;
     return { lasts, readTo: readAll ? Number.POSITIVE_INFINITY : (lasts.at(-1) ?? Number.POSITIVE_INFINITY) };
   }
 
-  /** Those that are still there. */
+  /** Reads chunks. Chunks that were deleted meanwhile are left out. */
   async #chunks(lasts: readonly number[]): Promise<Chunk[]> {
     const rows = await this.#connection.do((redis) =>
       Promise.all(lasts.map((last) => redis.xrangeBuffer(this.#keys.log, `${last}-0`, `${last}-0`))),
@@ -157,16 +160,16 @@ export class PageReader {
     return rows.flat().map(([id, fields]) => readChunk(id, fields));
   }
 
-  /** What was removed while the page was read, the floors of now tell. */
+  /** Loads the current floors: they show which entries retention removed while the page was read. */
   async #refreshFloors(names: readonly string[], { channels }: JournalView): Promise<void> {
     const { meta, floors, kept } = this.#keys;
     const [forgotten, floorsNow, keptNow] = await this.#connection.do((redis) =>
       Promise.all([redis.hget(meta, "forgotten"), redis.hmget(floors, ...names), redis.hmget(kept, ...names)]),
     );
     for (const [index, name] of names.entries()) {
-      // A channel that was forgotten has no floor of its own any more.
-      const isForgotten = (keptNow[index] ?? null) === null;
-      channels.raise(name, Number((isForgotten ? forgotten : floorsNow[index]) ?? 0));
+      // A channel that was removed has no floor of its own any more.
+      const isRemoved = (keptNow[index] ?? null) === null;
+      channels.raise(name, Number((isRemoved ? forgotten : floorsNow[index]) ?? 0));
     }
   }
 }

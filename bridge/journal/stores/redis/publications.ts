@@ -2,31 +2,31 @@ import type { JournalMessage } from "../../journal.ts";
 
 type Publication = NonNullable<JournalMessage["publish"]>;
 
-/** A publication of a batch, as it is stored until MQTT subscribers have it. */
-export interface StoredPublication extends Publication {
+/** A publication of a batch, as stored until it is delivered to the MQTT subscribers. */
+interface StoredPublication extends Publication {
   /** Its place in the batch, from 1. */
   place: number;
   topic: string;
-  /** It is the last word on its topic, unless a later one has been said since. */
-  bearsState: boolean;
+  /** Whether it changes the state of its topic. */
+  changesState: boolean;
 }
 
 /**
- * The publications of one batch, in one value: payloads are bytes and must stay what they were.
+ * The value with the publications of one batch. The format is binary because payloads are arbitrary bytes.
  *
  * ```
  * for each: place: uint16 | flags: uint8 | bytes of topic: uint32 | of payload: uint32 | topic | payload
- * flags: 0-1 QoS, 2 retain, 3 bears state
+ * flags: bits 0-1 QoS, bit 2 retain, bit 3 changes state
  * ```
  */
 const FRAME_BYTES = 11;
 const RETAIN = 4;
-const STATE = 8;
+const CHANGES_STATE = 8;
 
-/** Empty when none of the messages is forwarded. */
+/** Encodes the messages that are forwarded. The result is empty when none is. */
 export function encodePublications(messages: readonly JournalMessage[]): { bytes: Buffer; places: number[] } {
   let bytes = 0;
-  // UTF-8 takes at most three bytes a UTF-16 unit: cheaper to reserve than to measure.
+  // UTF-8 needs at most three bytes for a UTF-16 unit. Reserving them is cheaper than measuring the text.
   for (const { topic, publish } of messages)
     if (publish !== undefined) bytes += FRAME_BYTES + topic.length * 3 + publish.payload.byteLength;
   const value = Buffer.allocUnsafe(bytes);
@@ -37,7 +37,7 @@ export function encodePublications(messages: readonly JournalMessage[]): { bytes
     const { payload, qos, retain } = publish;
     const topicBytes = value.write(topic, at + FRAME_BYTES);
     value.writeUInt16BE(index + 1, at);
-    value.writeUInt8(qos | (retain ? RETAIN : 0) | (state === undefined ? 0 : STATE), at + 2);
+    value.writeUInt8(qos | (retain ? RETAIN : 0) | (state === undefined ? 0 : CHANGES_STATE), at + 2);
     value.writeUInt32BE(topicBytes, at + 3);
     value.writeUInt32BE(payload.byteLength, at + 7);
     value.set(payload, at + FRAME_BYTES + topicBytes);
@@ -60,7 +60,7 @@ export function decodePublications(value: Buffer): StoredPublication[] {
       payload: value.subarray(topicEnd, payloadEnd),
       qos: qos === 0 ? 0 : qos === 1 ? 1 : 2,
       retain: (flags & RETAIN) !== 0,
-      bearsState: (flags & STATE) !== 0,
+      changesState: (flags & CHANGES_STATE) !== 0,
     });
     at = payloadEnd;
   }

@@ -15,20 +15,21 @@ export interface PublisherOptions {
   view: () => JournalView;
   writer: () => Writer;
   followers: Listeners<[entries: readonly Entry[]]>;
-  /** `unemitted` has more to give. */
+  /** `undelivered` has new messages. */
   onOrphan: () => void;
-  /** So many more entries of this node are in the journal. */
+  /** Called after an append. @param count the number of appended entries */
   onAppended: (count: number) => void;
   logger: Logger;
 }
 
 /**
- * Hands entries to followers, in the order of the log and each once, whichever way they come: own ones with the answer
- * to their append, which costs no reading, all others with the log. Whoever comes too early waits for the log.
+ * Passes entries to the followers, in the order of the log and each entry once. Entries of this node arrive with the
+ * reply to their append, which needs no reading. Entries of other nodes arrive by reading the log. A batch of this node
+ * whose preceding entries are not published yet waits until the log is read.
  */
 export class Publisher {
   readonly #options: PublisherOptions;
-  /** Where batches of this node are in the log. */
+  /** The position before each batch of this node. */
   readonly #bases = new WeakMap<Batch, number>();
   readonly #published = new WeakSet<Batch>();
   #hasWarnedOfFullStateTable = false;
@@ -37,18 +38,18 @@ export class Publisher {
     this.#options = options;
   }
 
-  /** Where the batch is in the log, less one; undefined when its answer was not heard. */
+  /** The position before the batch; undefined when the reply to its append was lost. */
   baseOf(batch: Batch): number | undefined {
     return this.#bases.get(batch);
   }
 
-  /** A batch of this node is in the log behind `base`, where `previous` was the stamp. */
+  /** Publishes a batch of this node. @param base the position before it @param previous the stamp of the chunk before it */
   appended(batch: Batch, base: number, previous: string): void {
     const { view, run } = this.#options;
     const { head, stamp } = view();
     this.#bases.set(batch, base);
     if (this.#published.has(batch)) return;
-    // Of some of it the log may have been read before the answer.
+    // Part of the batch may already have been read from the log.
     const next = batch.starts.find((offset) => base + offset === head);
     if (next !== undefined && (next > 0 || previous === stamp)) {
       const last = batch.starts.at(-1) ?? 0;
@@ -57,19 +58,19 @@ export class Publisher {
     } else if (base < head) this.#completed(batch, base);
   }
 
-  /** What the log holds behind what this node has published. */
+  /** Publishes chunks that were read from the log. */
   arrived(chunks: readonly Chunk[]): Continuity {
     const { view, run, writer, mqttOutbox } = this.#options;
     const entries: Entry[] = [];
     const completed: [Batch, number][] = [];
     let { head, stamp } = view();
-    let fit: Continuity = "continues";
+    let continuity: Continuity = "continues";
     let hasOrphan = false;
     for (const chunk of chunks) {
       if (chunk.base + chunk.size <= head) continue;
-      if (chunk.base > head) fit = "cut-off";
-      else if (chunk.base < head || chunk.previous !== stamp) fit = "rolled-back";
-      if (fit !== "continues") break;
+      if (chunk.base > head) continuity = "cut-off";
+      else if (chunk.base < head || chunk.previous !== stamp) continuity = "rolled-back";
+      if (continuity !== "continues") break;
       const base = chunk.base - chunk.offset;
       const batch = chunk.run === run ? writer().sent(chunk.batch) : undefined;
       if (batch !== undefined) {
@@ -89,7 +90,7 @@ export class Publisher {
     if (entries.length > 0) this.#publish(entries, stamp);
     for (const [batch, base] of completed) this.#completed(batch, base);
     if (hasOrphan) this.#options.onOrphan();
-    return fit;
+    return continuity;
   }
 
   #publish(entries: readonly Entry[], stamp: string): void {
@@ -97,7 +98,7 @@ export class Publisher {
     const topic = view().apply(entries, stamp);
     if (topic !== undefined && !this.#hasWarnedOfFullStateTable) {
       this.#hasWarnedOfFullStateTable = true;
-      logger.warn({ topic }, "too many retained topics: the state of further ones is not kept");
+      logger.warn({ topic }, "too many retained topics, state of further topics is not stored");
     }
     followers.call(entries);
   }
@@ -106,13 +107,13 @@ export class Publisher {
     const { writer, mqttOutbox, logger } = this.#options;
     this.#published.add(batch);
     if (writer().sent(batch.number) !== batch) {
-      // Its senders were told that it failed, and will be told of a repetition.
+      // Its appends were already rejected. The senders will retry, and the retries are duplicates.
       mqttOutbox.addOrphan(base);
       this.#options.onOrphan();
       return;
     }
     if (batch.undelivered.length > 0 && !mqttOutbox.add(base, batch.undelivered))
-      logger.warn("messages are not reported as emitted, the oldest will be emitted again after this run");
+      logger.warn("too many undelivered messages, the oldest will be delivered again after this run");
     writer().published(batch, base);
     this.#options.onAppended(batch.size);
   }

@@ -1,3 +1,18 @@
+// The journal in Redis, for any number of nodes. Its parts:
+//
+// - `scripts/` holds the Lua scripts: each changes the journal atomically. `keys` describes the keys of the journal.
+// - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `waiting` encode it.
+// - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the order of the log.
+// - `journal-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
+// - `pages` reads older entries; `retention` removes old entries; `mqtt-outbox` tracks what MQTT subscribers have not
+//   received; `heartbeat` shows that this node lives and takes over the outbox of dead nodes; `health` says why the
+//   journal is unavailable.
+//
+// The way of an append: `append` checks the channels and puts the message into the queue. At the end of the turn of the
+// event loop the queue becomes one batch. The script APPEND checks it for duplicates, assigns the positions and writes
+// all of it. If the entries before the batch are already published, the reply publishes the batch: the view is updated,
+// the followers are called, and the appends resolve. Otherwise this happens once the log has been read up to the batch.
+
 import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import { StoreUnavailableError } from "../../../../platform/errors.ts";
@@ -31,27 +46,27 @@ import { Writer } from "./writer.ts";
 
 export { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.ts";
 
-/** Retention runs after so many appends of this node … */
+/** Retention runs after this many appends of this node. */
 const TRIM_EVERY_APPENDS = 1_000;
-/** … and so often, for what grows old without an append. */
+/** Retention also runs at this interval, because entries expire without any append. */
 const TRIM_INTERVAL_MS = 60_000;
-/** How long reports of emission wait for an append to join before they are written by themselves. */
+/** How long updates of the MQTT outbox wait for an append to join. After that they are written alone. */
 const OUTBOX_FLUSH_DELAY_MS = 200;
 
 export interface RedisJournalWaits {
-  /** How long Redis may take to answer before it is taken to hang. */
+  /** How long a command waits for its reply. After that Redis counts as unavailable. Default 5,000. */
   commandTimeoutMs: number;
-  /** How long opening waits for Redis. */
+  /** How long opening waits for Redis. Default 15,000. */
   openTimeoutMs: number;
-  /** How long a read of the log is held back by Redis when there is nothing new. */
+  /** How long Redis blocks a read of the log when nothing is new. Default 1,000. */
   blockMs: number;
-  /** The time between two signs of life of this node. */
+  /** The interval of this node's heartbeats. Default 2,000. */
   heartbeatMs: number;
-  /** A node that gave none for so long is dead, and others emit what it had not. */
+  /** A node without a heartbeat for this long is dead. Other nodes deliver its undelivered messages. Default 10,000. */
   deadAfterMs: number;
 }
 
-export const DEFAULT_REDIS_JOURNAL_WAITS: RedisJournalWaits = {
+const DEFAULT_WAITS: RedisJournalWaits = {
   commandTimeoutMs: 5_000,
   openTimeoutMs: 15_000,
   blockMs: 1_000,
@@ -61,21 +76,21 @@ export const DEFAULT_REDIS_JOURNAL_WAITS: RedisJournalWaits = {
 
 export interface RedisJournalOptions {
   redis: RedisConnections;
-  /** The most entries a channel keeps; Infinity for no limit. */
+  /** The largest number of entries of a channel; Infinity for no limit. */
   retentionEvents: number;
-  /** The longest a channel keeps an entry, hours; Infinity for no limit. */
+  /** The largest age of an entry, hours; Infinity for no limit. */
   retentionHours: number;
   logger: Logger;
   /**
-   * A name of this node that stays over restarts, of one process at a time: what its last run did not emit is then
-   * taken over at once, not after `deadAfterMs`. Default: none.
+   * A name of this node that stays the same over restarts. Only one process may use it at a time. With it the undelivered
+   * messages of the previous run are taken over at once, and not only after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
-  /** The time, milliseconds since 1970. Default: `Date.now`. */
+  /** The current time, milliseconds since 1970. Default: `Date.now`. */
   now?: () => number;
   /** Default: {@link DEFAULT_REDIS_JOURNAL_LIMITS}. */
   limits?: Partial<RedisJournalLimits>;
-  /** Default: {@link DEFAULT_REDIS_JOURNAL_WAITS}. */
+  /** Timeouts and intervals, milliseconds. */
   waits?: Partial<RedisJournalWaits>;
 }
 
@@ -86,9 +101,9 @@ interface Settings extends RedisJournalOptions {
 }
 
 /**
- * Opens the journal in Redis, and makes it if there is none. Any number of nodes may have it open.
- * @throws {RangeError} a retention that would keep nothing
- * @throws {StoreUnavailableError} Redis cannot be reached, or used
+ * Opens the journal in Redis. Creates it if it does not exist. Any number of nodes may have it open.
+ * @throws {RangeError} the retention would keep no entries
+ * @throws {StoreUnavailableError} Redis is unreachable or unusable
  */
 export async function openRedisJournal(options: RedisJournalOptions): Promise<Journal> {
   if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
@@ -98,7 +113,7 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
     logger: options.logger.child({ part: "journal" }),
     now: options.now ?? Date.now,
     limits: { ...DEFAULT_REDIS_JOURNAL_LIMITS, ...options.limits },
-    waits: { ...DEFAULT_REDIS_JOURNAL_WAITS, ...options.waits },
+    waits: { ...DEFAULT_WAITS, ...options.waits },
   };
   const { redis, limits, waits, retentionEvents } = settings;
   const keys = journalKeys(redis.prefix);
@@ -119,9 +134,9 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
 }
 
 interface Links {
-  /** Appends, retention and signs of life, in order. */
+  /** For appends, retention and heartbeats. */
   writing: Connection;
-  /** Pages, which may take a while. */
+  /** For pages, which may take longer. */
   reading: Connection;
   keys: JournalKeys;
 }
@@ -157,11 +172,11 @@ class RedisJournal implements Journal {
     this.#followers = new Listeners(logger);
     this.#resetListeners = new Listeners(logger);
     this.#undeliveredListeners = new Listeners(logger);
-    // Random, new at each start.
+    // A random name of this run of the node.
     const run = randomBytes(9).toString("base64url");
     const health = this.#health;
     const view = () => this.#loaded.view;
-    const onJournalChanged = (lost: boolean) => this.#reload(lost);
+    const onJournalChanged = (isRolledBack: boolean) => this.#reload(isRolledBack);
     const isSuperseded = (topic: string, position: number, isClear: boolean) =>
       this.#isSuperseded(topic, position, isClear);
     this.#mqttOutbox = new MqttOutbox({ run, keys, maxBatches: limits.maxUndeliveredBatches, isSuperseded });
@@ -193,10 +208,10 @@ class RedisJournal implements Journal {
       redis,
       keys,
       ...waits,
-      place: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
+      cursor: () => ({ epoch: this.epoch, head: this.head, trimsId: this.#loaded.trimsId }),
       onChunks: (chunks) => this.#publisher.arrived(chunks),
       onFloors: (floors) => view().channels.moved(floors),
-      onJournalChanged: (fit) => this.#reload(fit === "rolled-back"),
+      onJournalChanged: (continuity) => this.#reload(continuity === "rolled-back"),
       onFailed: (error) => health.readFailed(error),
       onWorked: () => health.readWorked(),
       logger,
@@ -229,7 +244,7 @@ class RedisJournal implements Journal {
   async start(): Promise<void> {
     const { redis } = this.#links.writing;
     await this.#heartbeat.start();
-    await this.#retention.expect(this.#loaded.excess);
+    await this.#retention.schedule(this.#loaded.excess);
     redis.on("close", () => this.#health.writeFailed(new Error("Connection is closed.")));
     redis.on("ready", () => this.#heartbeat.beat());
     this.#log.start();
@@ -262,7 +277,7 @@ class RedisJournal implements Journal {
 
   append(message: JournalMessage): Promise<Appended> {
     return new Promise((resolve, reject) => {
-      // Thrown in here, it rejects the promise.
+      // An error that is thrown here rejects the promise.
       this.#assertOpen();
       this.#writer.append(message, resolve, reject);
     });
@@ -293,7 +308,7 @@ class RedisJournal implements Journal {
     if (!this.#mqttOutbox.delivered(position) || this.#outboxTimer !== undefined) return;
     this.#outboxTimer = setTimeout(() => {
       this.#outboxTimer = undefined;
-      // What cannot be written now goes with a later write.
+      // If this fails, the updates join a later write.
       if (this.#closing === undefined) this.#mqttOutbox.flush(this.#links.writing).catch(() => {});
     }, OUTBOX_FLUSH_DELAY_MS).unref();
   }
@@ -320,19 +335,19 @@ class RedisJournal implements Journal {
     return this.#closing;
   }
 
-  /** The journal is another one, or went on without this node: what is known of it is loaded anew. */
-  #reload(lost: boolean): Promise<void> {
-    this.#reloading ??= this.#reloadOnce(lost).finally(() => {
+  /** Replaces the view, because Redis holds another journal or because this node missed entries. */
+  #reload(isRolledBack: boolean): Promise<void> {
+    this.#reloading ??= this.#reloadOnce(isRolledBack).finally(() => {
       this.#reloading = undefined;
     });
     return this.#reloading;
   }
 
-  async #reloadOnce(lost: boolean): Promise<void> {
+  async #reloadOnce(isRolledBack: boolean): Promise<void> {
     const { reading, keys } = this.#links;
     const { limits, retentionEvents, logger } = this.#settings;
     const before = this.#loaded.view;
-    if (lost) await renewEpoch(reading, keys, before.epoch);
+    if (isRolledBack) await renewEpoch(reading, keys, before.epoch);
     const loaded = await load(reading, keys, limits, retentionEvents);
     warnOfSkippedStates(loaded.view.states, logger);
     const { epoch, head } = loaded.view;
@@ -348,12 +363,12 @@ class RedisJournal implements Journal {
     logger.warn(
       { epoch, head, before: { epoch: before.epoch, head: before.head } },
       isOther
-        ? "events that were acknowledged are lost: redis holds another journal, or less of this one"
-        : "this node was cut off from redis for longer than events are kept",
+        ? "acknowledged events are lost: redis holds another journal, or lost a part of this one"
+        : "node was disconnected from redis for longer than events are kept",
     );
     this.#resetListeners.call();
     this.#undeliveredListeners.call();
-    await this.#retention.expect(loaded.excess);
+    await this.#retention.schedule(loaded.excess);
   }
 
   #countAppends(count: number): void {
@@ -364,17 +379,17 @@ class RedisJournal implements Journal {
   #trimInBackground(): void {
     this.#untrimmedAppends = 0;
     if (this.#closing !== undefined) return;
-    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention was put off"));
+    this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention failed, retrying later"));
   }
 
-  /** Whether something newer was said on a retained topic than what `position` set, or cleared. */
+  /** Whether the retained topic was changed again after `position`. @param isClear the message at `position` clears it */
   #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
     const last = this.state(topic)?.position ?? 0;
-    // After a clear there is nothing that could be later but a new value.
+    // A clear removes the state. So if the state is missing or older than a `set` at `position`, a clear followed the set.
     return last > position || (!isClear && last < position && position <= this.head);
   }
 
-  /** Why an append need not be tried. */
+  /** Why appends fail without being sent; undefined when they can be sent. */
   #refusal(): string | undefined {
     if (this.#links.writing.isReady) return undefined;
     return this.#health.unavailableReason ?? redisFailureReason(new Error("Connection is closed."));
@@ -392,7 +407,7 @@ class RedisJournal implements Journal {
       await this.#mqttOutbox.flush(writing);
       await this.#mqttOutbox.leave(writing);
     } catch (err) {
-      this.#settings.logger.warn({ err }, "journal was closed in trouble");
+      this.#settings.logger.warn({ err }, "journal not closed cleanly");
     }
     await this.#log.stop();
     writing.close();

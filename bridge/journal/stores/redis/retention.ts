@@ -5,27 +5,27 @@ import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts/trim.ts";
 
-/** Entries that one call of the script looks at: one or two milliseconds, in which Redis does nothing else. */
+/** Entries processed by one call of the script. It takes one or two milliseconds, in which Redis is blocked. */
 const TRIM_BUDGET = 2_000;
 
 export interface RetentionOptions {
   connection: Connection;
   keys: JournalKeys;
-  /** The most entries a channel keeps; Infinity for no limit. */
+  /** The largest number of entries of a channel; Infinity for no limit. */
   retentionEvents: number;
-  /** The oldest an entry of a channel may be, hours; Infinity for no limit. */
+  /** The largest age of an entry, hours; Infinity for no limit. */
   retentionHours: number;
   limits: RedisJournalLimits;
-  /** The time, milliseconds since 1970. */
+  /** The current time, milliseconds since 1970. */
   now: () => number;
   view: () => JournalView;
-  /** True when no further work should be begun. */
+  /** Whether the journal is closing: no further call starts. */
   isClosing: () => boolean;
-  /** The journal is not the one that is known. */
+  /** Redis holds another epoch. */
   onJournalChanged: () => Promise<void>;
 }
 
-/** Drops from each channel what is too many or too old. Any node may do it, at any time; it is done once. */
+/** Removes entries that exceed a channel's limits on count or age. Any node may run it at any time. */
 export class Retention {
   readonly #options: RetentionOptions;
   #trimming: Promise<unknown> = Promise.resolve();
@@ -34,20 +34,20 @@ export class Retention {
     this.#options = options;
   }
 
-  /** @returns how many entries went: those that all their channels have dropped */
+  /** @returns the number of entries that no channel keeps any more */
   async trim(): Promise<number> {
     const trimming = this.#trimming.then(() => this.#trim());
     this.#trimming = trimming.catch(() => {});
     return await trimming;
   }
 
-  /** Resolves when nothing is being trimmed; never rejects. */
+  /** Resolves when no trim is running. Never rejects. */
   async idle(): Promise<void> {
     await this.#trimming;
   }
 
-  /** Channels that keep more than they may, from before: a channel is looked at when it grows, or when it is named. */
-  async expect(channels: readonly string[]): Promise<void> {
+  /** Schedules channels for trimming by count. Otherwise a channel is only scheduled when it grows. */
+  async schedule(channels: readonly string[]): Promise<void> {
     const { connection, keys } = this.#options;
     if (channels.length > 0) await connection.do((redis) => redis.sadd(keys.excess, ...channels));
   }
@@ -55,7 +55,7 @@ export class Retention {
   async #trim(): Promise<number> {
     const { connection, keys, retentionEvents, retentionHours, now, limits, view, isClosing } = this.#options;
     const cutoff = now() - retentionHours * 3_600_000;
-    let gone = 0;
+    let removed = 0;
     for (;;) {
       const known = view();
       const reply = await connection.run(TRIM, keys.meta, [
@@ -65,12 +65,12 @@ export class Retention {
       const [verdict, count, more, floors] = partsOf(reply);
       if (verdict !== "ok") {
         await this.#options.onJournalChanged();
-        return gone;
+        return removed;
       }
-      gone += Number(count);
+      removed += Number(count);
       const moved: MovedFloor[] = JSON.parse(String(floors));
       known.channels.moved(moved);
-      if (more !== 1 || isClosing()) return gone;
+      if (more !== 1 || isClosing()) return removed;
     }
   }
 }

@@ -1,12 +1,15 @@
 import type { Appended, JournalMessage, MessageOrigin } from "../../journal.ts";
 
-/** Who waits for an append to be durable. */
+/** The callbacks of one append. */
 export interface Waiter {
   resolve(appended: Appended): void;
   reject(error: unknown): void;
 }
 
-/** How a message is recognised: by sequence number, else by id, else not at all. `name` is the session's among all senders'. */
+/**
+ * Identifies a message: by session and sequence number if it has both, else by id. `name` identifies the session among
+ * the sessions of all senders.
+ */
 export type DedupKey =
   | { key: string; name: string; sender: string; session: string; seq: number }
   | { key: string; id: string };
@@ -15,13 +18,13 @@ export type DedupKey =
 export interface Waiting extends Waiter {
   readonly message: JournalMessage;
   readonly dedupKey: DedupKey | undefined;
-  /** What it counts against the limits on bytes. */
+  /** The size that counts toward the limits on bytes. */
   readonly cost: number;
-  /** The same message, sent again meanwhile: it is as durable as this one gets. */
+  /** Appends of the same message that arrived meanwhile. They get the same result. */
   repetitions: Waiter[] | undefined;
 }
 
-/** Ids and sessions belong to their sender, whose length keeps names apart that run into each other. */
+/** Ids and sessions are kept per sender. The length of the sender makes the concatenated name unambiguous. */
 export function dedupKeyOf({ sender, session, seq, id }: MessageOrigin): DedupKey | undefined {
   if (session !== undefined && seq !== undefined && Number.isSafeInteger(seq) && seq >= 0) {
     const name = `${sender.length}:${sender}${session}`;

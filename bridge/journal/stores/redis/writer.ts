@@ -13,43 +13,50 @@ import { dedupKeyOf, type Waiter, type Waiting } from "./waiting.ts";
 export interface WriterOptions {
   connection: Connection;
   keys: JournalKeys;
-  /** This run of this node. */
+  /** The random name of this run of this node. */
   run: string;
   limits: RedisJournalLimits;
-  /** The most entries of a channel; Infinity for no limit. */
+  /** The largest number of entries of a channel; Infinity for no limit. */
   retentionEvents: number;
   now: () => number;
   mqttOutbox: MqttOutbox;
   view: () => JournalView;
-  /** Undefined while appends may be tried; else why not. */
+  /** Why appends fail without being sent; undefined when they can be sent. */
   refusal: () => string | undefined;
-  /** A batch is in the log, behind `base`; `previous` is the stamp before it. Its entries are not published yet. */
+  /**
+   * Publishes a batch that was appended.
+   * @param base the position before the batch
+   * @param previous the stamp of the chunk before the batch
+   */
   onAppended: (batch: Batch, base: number, previous: string) => void;
-  /** The journal is not the one this node knows, or `lost` some of it: resolves when it knows the one that is. */
-  onJournalChanged: (lost: boolean) => Promise<void>;
+  /**
+   * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this one. Resolves when
+   * the new view is loaded.
+   */
+  onJournalChanged: (isRolledBack: boolean) => Promise<void>;
   onFailed: (error: unknown) => void;
   onWorked: () => void;
 }
 
 const DUPLICATE: Appended = { position: undefined, duplicate: true };
-/** How often a batch is sent again without what was seen before, or to another journal. */
+/** The largest number of attempts for a batch. It is sent again without duplicates, or after the journal was reloaded. */
 const MAX_ATTEMPTS = 5;
-/** How long a batch may wait for entries of other nodes that come before it. */
+/** How long an appended batch may wait for the preceding entries of other nodes. */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
 /**
- * The one writer of this node. Appends that arrive while a call is under way wait and make up the next one. There is
- * one call at a time: so the order of the calls of `append` is the order of positions, whatever a call comes to.
+ * The only writer of this node. Appends that arrive during a call wait and share the next call. Calls never overlap, so
+ * the order of the calls of `append` is the order of positions, even when a call fails.
  */
 export class Writer {
   readonly #options: WriterOptions;
   /** Appends for the next batches, in order. */
   #waiting: Waiting[] = [];
-  /** Appends that are not answered, by what they are recognised by. */
+  /** Appends without a result yet, by their dedup key. */
   readonly #pendingByKey = new Map<string, Waiting>();
-  /** Batches that were sent and are not published, by number. */
+  /** Batches that were sent and are not published yet, by number. */
   readonly #sent = new Map<number, Batch>();
-  /** Appends that are not answered, repetitions among them. */
+  /** The number of appends without a result yet, including repeated messages. */
   #entries = 0;
   #bytes = 0;
   #batches = 0;
@@ -61,17 +68,15 @@ export class Writer {
   }
 
   /**
-   * @throws {RangeError} not a channel name
-   * @throws {StoreUnavailableError} Redis is away, too much waits already, or one channel too many
+   * @throws {RangeError} an invalid channel name
+   * @throws {StoreUnavailableError} Redis is unreachable, too many appends wait, or the journal cannot add another channel
    */
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
     const { limits, view, refusal } = this.#options;
     const refused = refusal();
     if (refused !== undefined) throw new StoreUnavailableError(refused);
     if (this.#entries >= limits.maxWaitingMessages || this.#bytes >= limits.maxWaitingBytes)
-      throw new StoreUnavailableError(
-        `${this.#entries} messages wait for Redis already: it is too slow for what comes in`,
-      );
+      throw new StoreUnavailableError(`${this.#entries} messages already wait for Redis: Redis is too slow for them`);
     checkChannels(message, view());
     const dedupKey = dedupKeyOf(message.origin);
     const found = dedupKey === undefined ? undefined : this.#pendingByKey.get(dedupKey.key);
@@ -89,12 +94,12 @@ export class Writer {
     this.#writing ??= this.#writeAll();
   }
 
-  /** The batch of this run that is sent and not published; undefined when it is unknown or was given up. */
+  /** The batch that was sent and is not published yet. Undefined when it is unknown or was abandoned. */
   sent(number: number): Batch | undefined {
     return this.#sent.get(number);
   }
 
-  /** The batch was published, behind `base`. */
+  /** Resolves the appends of a published batch. @param base the position before the batch */
   published(batch: Batch, base: number): void {
     if (!this.#sent.delete(batch.number)) return;
     for (let index = 0; index < batch.messages.length; index++) {
@@ -107,18 +112,18 @@ export class Writer {
     this.#settle();
   }
 
-  /** Nothing that was sent until now will be published here: the journal is another one. */
+  /** Rejects the appends of all sent batches: they will not be published, because the journal is reloaded. */
   abandonSent(): Batch[] {
     const batches = [...this.#sent.values()];
     for (const batch of batches)
       this.#refuse(
         batch,
-        new StoreUnavailableError("the journal was lost, or this node was cut off from it for too long"),
+        new StoreUnavailableError("the journal in Redis was lost, or this node was disconnected from it for too long"),
       );
     return batches;
   }
 
-  /** Resolves when nothing waits any more; never rejects. */
+  /** Resolves when no append waits. Never rejects. */
   async idle(): Promise<void> {
     while (this.#writing !== undefined || this.#sent.size > 0)
       await new Promise<void>((resolve) => this.#idle.push(resolve));
@@ -126,7 +131,7 @@ export class Writer {
 
   async #writeAll(): Promise<void> {
     do {
-      // Whatever else arrives in this turn of the event loop joins.
+      // Appends of the same turn of the event loop join this call.
       await new Promise((resolve) => setImmediate(resolve));
       await this.#write(this.#take());
     } while (this.#waiting.length > 0);
@@ -134,14 +139,14 @@ export class Writer {
     this.#settle();
   }
 
-  /** Never rejects: those who wait are told. */
+  /** Sends a batch and settles its appends. Never rejects. */
   async #write(taken: Waiting[]): Promise<void> {
     const { connection, keys, run, limits, retentionEvents, now, mqttOutbox } = this.#options;
     let messages = taken;
     for (let attempt = 0; messages.length > 0; attempt++) {
       const batch = new Batch(++this.#batches, messages, now());
       if (attempt >= MAX_ATTEMPTS) {
-        this.#refuse(batch, new StoreUnavailableError("the journal changed again and again while it was written"));
+        this.#refuse(batch, new StoreUnavailableError("the journal in Redis kept changing while it was written"));
         return;
       }
       const delivered = mqttOutbox.takeDone();
@@ -184,12 +189,12 @@ export class Writer {
   }
 
   #accepted(batch: Batch, base: number, previous: string): void {
-    // Nearly always it is the next to be published; else it is when the log has been read up to it.
+    // The batch is nearly always published at once. Otherwise it is published when the log has been read up to it.
     this.#options.onAppended(batch, base, previous);
     if (!this.#sent.has(batch.number)) return;
     setTimeout(() => {
       if (this.#sent.has(batch.number))
-        this.#refuse(batch, new StoreUnavailableError("entries of other nodes that come before are not to be read"));
+        this.#refuse(batch, new StoreUnavailableError("the preceding entries of other nodes cannot be read"));
     }, PUBLISH_TIMEOUT_MS).unref();
   }
 
@@ -205,7 +210,7 @@ export class Writer {
     return this.#waiting.splice(0, count);
   }
 
-  /** Leaves out what is in the journal already; its senders are told at once. */
+  /** Removes messages that are already in the journal, and resolves their appends as duplicates. */
   #withoutRepeated(messages: readonly Waiting[], places: readonly Reply[]): Waiting[] {
     const repeated = new Set(places.map((place) => Number(place) - 1));
     return messages.filter((waiting, index) => {
@@ -241,6 +246,6 @@ export class Writer {
 
 function checkChannels({ channels, topic }: JournalMessage, view: JournalView): void {
   if (channels.length > MAX_ENTRY_CHANNELS)
-    throw new RangeError(`${topic} is in ${channels.length} channels, more than the journal's ${MAX_ENTRY_CHANNELS}`);
+    throw new RangeError(`${topic} is in ${channels.length} channels, but at most ${MAX_ENTRY_CHANNELS} are allowed`);
   for (const channel of channels) view.channels.check(channel);
 }

@@ -1,30 +1,31 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * What a session more adds to the score of its sender. Less than it are the changes there may ever be, and with the most
- * sessions of a sender, which must stay below 256, the score is a whole number that a double holds exactly.
+ * The score of a sender is its number of sessions times this, minus a counter of changes that orders equal senders. The
+ * counter stays below it. With fewer than 256 sessions per sender, a double holds the score exactly.
  */
 const STEP = 2 ** 45;
 
 /**
- * Appends a batch: all of it, or nothing.
+ * Appends a batch completely or not at all.
  *
- * Before the first write everything is known that could speak against it, and the first write is one that Redis
- * refuses when it has no memory left: so no batch is ever there in part.
+ * All checks come before the first write. The first write is a command that Redis rejects when it is out of memory, so a
+ * batch is never appended in part.
  *
- * Arguments, one after the other; lists begin with their length:
+ * Arguments, one after the other; each list begins with its length:
  * ```
- * prefix epoch run batch | head and stamp as the node knows them | now | limits: state topics, events of a channel, sessions, those of a sender, ranges
+ * prefix, epoch, run, batch      the caller's head and stamp      now
+ * limits: state topics, events per channel, sessions, sessions per sender, ranges per session
  * publications
  * sessions: sender, name, seqs, places in the batch      ids: key, place in the batch
  * chunks: size, text, holders, ids, channels (name, distances from the last position)
- * states: topic, place in the batch, value ("" clears)      publications that were emitted
+ * states: topic, place in the batch, value ("" clears)      rows of delivered publications
  * ```
- * Answers:
+ * Returns one of:
  * - `ok`, the newest position before the batch, the stamp before it
- * - `repeated`, the places in the batch of messages that were seen before: to be left out, and the rest sent again
- * - `epoch`, the epoch of the journal; `""` for none
- * - `behind`: the journal is not what the node knows, some of it was lost
+ * - `repeated`, the places in the batch of duplicates: the caller sends the batch again without them
+ * - `epoch`, the epoch of the journal, or `""` when Redis has no journal: the caller's epoch is another one
+ * - `behind`: the journal lost entries that the caller has already read
  */
 export const APPEND = new Script(`
 local at = 0
@@ -61,7 +62,7 @@ for s = 1, number() do
         ranges[count + 2] = seq
       end
     else
-      -- The first run that ends at or above the number.
+      -- Finds the first range that ends at or above the number.
       local i = 1
       while ranges[i + 1] < seq do i = i + 2 end
       if ranges[i] <= seq then

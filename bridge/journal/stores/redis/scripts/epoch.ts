@@ -1,15 +1,16 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * Says what the journal is, and makes it if there is none. Without `meta` nothing of it is worth anything: what an
- * eviction left of it goes.
+ * Opens the journal. Creates it if `meta` is missing: the other keys are useless without `meta`, so any that an eviction
+ * has left are deleted.
  *
- * Arguments: prefix, a name for the epoch to be made. Answers epoch, head, stamp, highest forgotten floor.
+ * Arguments: prefix, a name for a new epoch.
+ * Returns the epoch, the head, the stamp, and the highest floor of removed channels.
  */
 export const OPEN = new Script(`
 local prefix, candidate = ARGV[1], ARGV[2]
 local meta = redis.call('HMGET', prefix .. 'meta', 'epoch', 'head', 'stamp', 'forgotten')
--- Of an earlier form.
+-- Keys of an earlier format.
 redis.call('UNLINK', prefix .. 'sessions', prefix .. 'sessions-used')
 if meta[1] then return {meta[1], meta[2], meta[3], meta[4] or '0'} end
 for _, channel in ipairs(redis.call('HKEYS', prefix .. 'kept')) do redis.call('UNLINK', prefix .. 'channel:' .. channel) end
@@ -28,8 +29,8 @@ return {candidate, '0', '-', '0'}
 `);
 
 /**
- * Gives the journal another epoch, since some of it was lost: places that clients know mean nothing any more.
- * Arguments: prefix, the epoch of now, a name for the next. Who comes second changes nothing.
+ * Gives the journal a new epoch after it lost entries: the cursors of clients are no longer valid.
+ * Arguments: prefix, the current epoch, a name for the new epoch. A second call with the same current epoch does nothing.
  */
 export const RENEW = new Script(`
 local meta = ARGV[1] .. 'meta'

@@ -1,12 +1,12 @@
 import { NOW, Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * A node's sign of life, which is a write, and so proves that writing works. Takes over what dead nodes have not
- * emitted, and what an earlier run of this very node has not.
+ * The heartbeat of a node. It is a write, so it also proves that writing works. It takes over the undelivered messages of
+ * dead nodes, and of earlier runs of the same node.
  *
- * Arguments: prefix, run, name of the node or "", milliseconds after which a silent run is dead, 1 to look for earlier
- * runs of this node, then the runs that were taken over before.
- * Answers epoch or "", head, and the runs that are taken over now.
+ * Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
+ * look for earlier runs of this node; then the runs that were taken over before.
+ * Returns the epoch or "", the head, and the runs that are taken over now.
  */
 export const BEAT = new Script(`
 local prefix, run, node, deadAfter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -43,7 +43,7 @@ return {meta[1] or '', meta[2] or '0', unpack(taken)}
 `);
 
 /**
- * A node ends, or is done with a run it took over: what is left of each of the runs is anybody's to take, at once.
+ * Releases runs at the shutdown of a node. Another node can take over their undelivered messages at once.
  * Arguments: prefix, runs.
  */
 export const LEAVE = new Script(`

@@ -1,13 +1,14 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * Drops from channels what is too many or too old. A chunk goes when the last of its channels has dropped the last of
- * its entries; then it lingers, for nodes that read it a little late.
+ * Removes entries that exceed a channel's limits on count or age. A chunk whose entries no channel keeps lingers for a
+ * while, for nodes that read it a little late, and is then deleted.
  *
- * Arguments: prefix, epoch, most events of a channel or -1, time before which entries are too old, or -1, how many
- * entries to look at in this call, most channels, most chunks that linger.
- * Answers `ok`, how many entries no channel keeps any more, 1 when there is more to do, and the floors that moved as
- * JSON `[[channel, floor, forgotten], …]`; or `epoch` as above.
+ * Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too old,
+ * or -1; the number of entries to process in this call; the largest number of channels; the largest number of lingering
+ * chunks.
+ * Returns `ok`, the number of entries that no channel keeps any more, 1 when more work remains, and the raised floors as
+ * JSON `[[channel, floor, removed], …]`. Returns `epoch` and the epoch of the journal when that is another one.
  */
 export const TRIM = new Script(`
 local prefix, epoch = ARGV[1], ARGV[2]
@@ -30,7 +31,7 @@ local function holdersOf(last)
   return holders
 end
 
--- Whether the channel has been trimmed to the end.
+-- Returns true when the channel is trimmed completely.
 local function trim(channel)
   local key = prefix .. 'channel:' .. channel
   local kept = tonumber(redis.call('HGET', prefix .. 'kept', channel) or '0')
@@ -79,7 +80,7 @@ local function trim(channel)
     end
     if not finished and #rows < 32 and budget > 0 then
       finished = true
-      -- The count says otherwise where an eviction took the rows.
+      -- All rows were removed. The count may still be above 0 if Redis evicted rows.
       kept = 0
     end
   end
