@@ -18,7 +18,7 @@ const words = ({ messages }: Dashboard): DashboardEvent[] =>
       message.type === "dashboard_event" && message.topic === "cameras/north/alerts/no-capture",
   );
 
-it("a camera that takes no pictures is an alert once, also for who comes later, and the next picture ends it once", async () => {
+it("raises one alert for a camera that takes no pictures, shows it to later subscribers, and clears it at the next picture", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const secret = await addCamera(dataPath, "north");

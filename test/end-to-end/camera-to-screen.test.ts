@@ -36,7 +36,7 @@ async function watch(skylapse: Skylapse, permissions: string[], channel = "dashb
 const SIMULATED = { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" };
 
 describe("from the camera to the screen", () => {
-  it("a picture is taken, its event and its preview reach the dashboard, and the picture can be fetched", async () => {
+  it("delivers a capture's event and preview to the dashboard and serves the picture by HTTP", async () => {
     const skylapse = await start({ env: SIMULATED });
     const dashboard = await watch(skylapse, ["dashboard:read", "camera:read"]);
     const captured = await dashboard.next(
@@ -59,7 +59,7 @@ describe("from the camera to the screen", () => {
     expect((await fetch(new URL(url, skylapse.http))).status).toBe(401);
   });
 
-  it("a new dashboard is given the state there is, and then what happens", async () => {
+  it("sends a new dashboard the current state, then the live events", async () => {
     const skylapse = await start({ env: SIMULATED });
     await (await watch(skylapse, ["dashboard:read"])).next(
       "dashboard_event",
@@ -73,7 +73,7 @@ describe("from the camera to the screen", () => {
     await late.next("dashboard_event", ({ event, snapshot }) => event === "capture.completed" && snapshot !== true);
   });
 
-  it("a command is relayed to the camera and answered", async () => {
+  it("relays a command to the camera and its answer to the dashboard", async () => {
     const skylapse = await start({ env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "3600" } });
     const dashboard = await watch(skylapse, ["dashboard:read", "camera:control"]);
     await dashboard.next(
@@ -94,7 +94,7 @@ describe("from the camera to the screen", () => {
     expect(statuses).toEqual(["sent", "delivered", "accepted", "succeeded"]);
   });
 
-  it("a command to a camera that is not there says so at once, and without permission is refused", async () => {
+  it("rejects a command to an absent camera at once, and a command without permission", async () => {
     const skylapse = await start();
     const dashboard = await watch(skylapse, ["dashboard:read", "camera:south:control"]);
     dashboard.send({ type: "command", id: 1, camera: "south", name: "reboot" });
@@ -106,7 +106,7 @@ describe("from the camera to the screen", () => {
     });
   });
 
-  it("the processing service's jobs are seen as they progress", async () => {
+  it("delivers the progress of processing jobs", async () => {
     const skylapse = await start({ env: SIMULATED });
     const dashboard = await watch(skylapse, ["jobs:read"], "jobs");
     const progress = await dashboard.next("dashboard_event", ({ event }) => event === "job.progress");
@@ -117,7 +117,7 @@ describe("from the camera to the screen", () => {
     await dashboard.next("dashboard_event", ({ event }) => event === "job.completed");
   });
 
-  it("any MQTT client with a token sees what it may and no more", async () => {
+  it("lets any MQTT client with a token read exactly what its permissions allow", async () => {
     const skylapse = await start({ env: SIMULATED });
     const client = await mqtt.connectAsync(skylapse.mqtt, {
       username: "alice",
@@ -131,7 +131,7 @@ describe("from the camera to the screen", () => {
     await expect(client.subscribeAsync("skylapse/v1/#")).rejects.toThrow();
   });
 
-  it("a client's event is in the journal when it is acknowledged, whatever happens next", async () => {
+  it("has an event in the journal once the event is acknowledged", async () => {
     const dataPath = makeDataPath();
     cleanUps.push(() => removeDataPath(dataPath));
     const first = await start({ dataPath });

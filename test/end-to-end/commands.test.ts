@@ -14,7 +14,7 @@ let skylapse: Skylapse;
 let link: BadLink;
 let camera: CameraProgram;
 let dashboard: Dashboard;
-/** Hears every command and every reply, and may give commands itself. */
+/** Receives every command and every reply, and can send commands. */
 let control: MqttClient;
 const heard: { topic: string; content: unknown }[] = [];
 let requests = 0;
@@ -52,7 +52,7 @@ interface Given {
   end: Promise<Update>;
 }
 
-/** Gives a command at the dashboard. */
+/** Sends a command from the dashboard. */
 function give(name: string, args: Record<string, unknown> = {}, expires_in = 30): Given {
   const request = ++requests;
   dashboard.send({ type: "command", id: request, camera: "north", name, args, expires_in });
@@ -91,7 +91,7 @@ function repliesTo(id: string) {
 }
 
 describe("a command, from the dashboard to the camera and back", () => {
-  it("is sent, delivered, accepted and succeeds, and its picture is there", async () => {
+  it("is sent, delivered, accepted and succeeds, and its picture exists", async () => {
     const given = give("capture.now");
     const { command_id, result } = await given.end;
     expect(statuses(given)).toEqual(["sent", "delivered", "accepted", "succeeded"]);
@@ -110,7 +110,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     });
   });
 
-  it("fails when the camera fails, with its reason", async () => {
+  it("fails with the camera's reason when the camera fails", async () => {
     camera.camera("fail");
     const given = give("capture.now");
     expect(await given.end).toMatchObject({ status: "failed", error: expect.stringContaining("the lens cap is on") });
@@ -118,7 +118,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     expect(await post({ name: "capture.now" })).toMatchObject({ status: 200, body: { status: "failed" } });
   });
 
-  it("is rejected by the camera that does not know it with 122, and for its arguments before that", async () => {
+  it("is rejected with 122 by a camera that does not know it, and earlier for invalid arguments", async () => {
     const given = give("heater.on", { watts: 5 });
     expect(await given.end).toMatchObject({ status: "rejected", code: 122 });
     expect(statuses(given)).toEqual(["sent", "delivered", "rejected"]);
@@ -127,19 +127,19 @@ describe("a command, from the dashboard to the camera and back", () => {
     expect(await wrong.end).toMatchObject({ status: "rejected", code: 107, error: expect.stringContaining("iso") });
     expect(statuses(wrong)).toEqual(["rejected"]);
     expect((await post({ name: "settings.set", args: { iso: -1 } })).status).toBe(400);
-    // Who commands by MQTT gets the camera's own judgement.
+    // A sender by MQTT gets the camera's own answer.
     await publish({ ...newCommand("settings.set"), args: { iso: -1 } });
     await expect.poll(() => repliesTo("by-mqtt")).toMatchObject([{ status: "rejected", error: /iso/ }]);
   });
 
-  it("times out with 121 when the camera has it and does not end it", async () => {
+  it("times out with 121 when the camera accepts it and does not finish", async () => {
     camera.camera("hang");
     const given = give("capture.now", {}, 4);
     expect(await given.end).toMatchObject({ status: "timed_out", code: 121 });
     expect(statuses(given)).toEqual(["sent", "delivered", "accepted", "timed_out"]);
   });
 
-  it("expires with 123 while it waits for another one to end", async () => {
+  it("expires with 123 while it waits for another command to end", async () => {
     camera.camera("hang");
     const first = give("capture.now");
     const given = give("settings.set", { iso: 200 }, 1);
@@ -151,7 +151,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     expect(await first.end).toMatchObject({ status: "succeeded" });
   });
 
-  it("expires with 123 on a link that has fallen silent, and is not called delivered", async () => {
+  it("expires with 123 on a silent link and is not reported as delivered", async () => {
     link.silent = true;
     const given = give("settings.set", { iso: 400 }, 1);
     expect(await given.end).toMatchObject({ status: "expired", code: 123 });
@@ -160,7 +160,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     await isBack();
   });
 
-  it("that went into a silent link is sent again on the next one, and done", async () => {
+  it("is sent again on the next link after it was sent into a silent one, and is carried out", async () => {
     link.silent = true;
     const given = give("capture.now");
     await expect.poll(() => statuses(given)).toEqual(["sent"]);
@@ -179,7 +179,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     await isBack();
   });
 
-  it("is done once, however often the camera gets it, also after it was started anew", async () => {
+  it("is carried out once, however often the camera receives it, even after a restart of the camera", async () => {
     const { command_id = "" } = await give("capture.now").end;
     const command = heard
       .filter(({ topic }) => topic.includes("/commands/"))

@@ -30,7 +30,7 @@ async function camera(id: string) {
   return { presence, alerts };
 }
 
-it("a camera program that is killed raises an alert, and since when it is gone survives a kill of the server", async () => {
+it("raises an alert when the camera program is killed, and keeps the time of the loss over a kill of the server", async () => {
   const secret = await addCamera(dataPath, "north");
   await start();
   expect((await camera("north")).presence).toMatchObject({ status: "never_seen" });
@@ -50,13 +50,13 @@ it("a camera program that is killed raises an alert, and since when it is gone s
   await start();
   await vi.waitFor(async () => expect((await camera("north")).presence).toMatchObject({ status: "offline" }));
   const { presence: after } = await camera("north");
-  // The server's own clock follows the system's in small steps: what it shows moves by some milliseconds.
+  // The server's own clock follows the system clock in small steps, so the displayed time may move by some milliseconds.
   for (const name of ["since", "offline_since", "last_heard_at"])
     expect(Math.abs(Date.parse(after[name]) - Date.parse(before[name])), name).toBeLessThan(1000);
   expect((await camera("north")).alerts).toHaveProperty("offline");
 });
 
-it("a camera that does not come back after the server was killed is offline since then", async () => {
+it("reports a camera offline since the kill of the server if it does not reconnect afterwards", async () => {
   const secret = await addCamera(dataPath, "north");
   await start();
   const program = await startCameraProgram({ brokerUrl: server.mqtt, secret });

@@ -23,7 +23,7 @@ async function start(env: Record<string, string> = {}): Promise<Skylapse> {
   return skylapse;
 }
 
-/** The status that a new WebSocket is refused with, or "refused" when nothing listens any more. */
+/** The HTTP status of a refused upgrade, or "refused" when nothing listens any more. */
 async function upgradeStatus(url: string): Promise<number | "open" | "refused"> {
   const socket = new WebSocket(url);
   try {
@@ -41,7 +41,7 @@ async function upgradeStatus(url: string): Promise<number | "open" | "refused"> 
 }
 
 describe("SIGTERM", () => {
-  it("sends 600 dashboards away with 4200 over a while, refuses new ones meanwhile, and ends with 0", async () => {
+  it("closes 600 dashboards with 4200 spread over time, refuses new ones meanwhile, and exits with 0", async () => {
     const skylapse = await start({ SHUTDOWN_SPREAD_MS: "5000" });
     const token = signToken("alice", ["dashboard:read"]);
     const dashboards = await Promise.all(Array.from({ length: 600 }, () => connectDashboard(skylapse.socket)));
@@ -65,7 +65,7 @@ describe("SIGTERM", () => {
     expect(elapsedMs()).toBeLessThan(20_000);
   });
 
-  it("loses nothing of what is being acknowledged: each publication is acknowledged and kept, or neither", async () => {
+  it("either acknowledges and keeps a publication or does neither", async () => {
     const skylapse = await start();
     const token = signToken("writer", ["admin"]);
     const publisher = await connectAsync(skylapse.mqtt, { username: "x", password: token, reconnectPeriod: 0 });
@@ -103,9 +103,9 @@ describe("SIGTERM", () => {
     expect(acknowledged.filter((n) => !kept.has(n))).toEqual([]);
   });
 
-  it("a second time ends it at once", async () => {
+  it("exits at once on a second signal", async () => {
     const skylapse = await start({ SHUTDOWN_SPREAD_MS: "60000" });
-    // A client that does not answer the goodbye, and a request that does not end, hold the stop up for a moment each.
+    // A client that does not answer the close frame and a request that does not end each delay the stop.
     const dashboard = await openDashboard(skylapse.socket, signToken("alice", ["dashboard:read"]));
     dashboard.socket.pause();
     const request = connect(Number(new URL(skylapse.http).port), "127.0.0.1").on("error", () => {});
@@ -114,12 +114,12 @@ describe("SIGTERM", () => {
     const ended = once(skylapse.process, "exit");
     skylapse.process.kill("SIGTERM");
     const elapsedMs = startRunningClock();
-    // Often, because only one that is taken 0.3 s after the first was counts, and the stop goes on meanwhile.
+    // Sent repeatedly, because only a signal handled 0.3 s after the first one counts, and the stop continues meanwhile.
     const again = setInterval(() => skylapse.process.kill("SIGTERM"), 20);
     const [code] = await ended;
     clearInterval(again);
     dashboard.socket.terminate();
-    // By itself it ends with 0, or with 1 when it has waited for a minute.
+    // Without the second signal the server exits with 0, or with 1 after it has waited for a minute.
     expect(code).toBe(1);
     expect(elapsedMs()).toBeLessThan(10_000);
   });

@@ -7,7 +7,7 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 
 const NORTH = "skylapse/v1/cameras/north";
 
-it("tells the sender of a command that was acknowledged and not delivered when the server was killed, and does not send it anew", async () => {
+it("reports a command as lost to its sender, and does not resend it, when the server was killed before delivery", async () => {
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const secret = await addCamera(dataPath, "north");
@@ -27,11 +27,11 @@ it("tells the sender of a command that was acknowledged and not delivered when t
   await north.subscribeAsync(`${NORTH}/commands/+`, { qos: 1 });
   const sender = await open(first.mqtt, user);
   await sender.subscribeAsync(`${NORTH}/replies/+`, { qos: 1 });
-  // The camera takes the first and does not answer, so the second waits.
+  // The camera receives the first command and does not answer, so the second command waits.
   for (const id of ["first", "second"])
     await sender.publishAsync(`${NORTH}/commands/reboot`, JSON.stringify({ id, expires_in: 600 }), { qos: 1 });
   await commands.has(1);
-  // The camera's acknowledgement is noted within 200 ms of the next write.
+  // The journal records the camera's acknowledgement within 200 ms of the next write.
   const said = await open(first.mqtt, { username: "w", password: signToken("w", ["broadcast:write"]) });
   for (let n = 0; n < 5; n++) {
     await said.publishAsync("skylapse/v1/channels/dashboard/events/hut.opened", "{}", { qos: 1 });
@@ -50,7 +50,7 @@ it("tells the sender of a command that was acknowledged and not delivered when t
   await expect
     .poll(() => replies.messages.map(({ payload }) => JSON.parse(payload).data))
     .toContainEqual(expect.objectContaining({ command_id: "second", status: "unknown" }));
-  // Behind it comes whatever would be sent.
+  // Anything that the server sends arrives before this event.
   const probe = await open(again.mqtt, { ...user, clientId: "probe", clean: true });
   await probe.publishAsync(`${NORTH}/commands/reboot`, JSON.stringify({ id: "third" }), { qos: 1 });
   await anew.has(1);

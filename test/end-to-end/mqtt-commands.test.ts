@@ -13,7 +13,7 @@ afterAll(() => program.stop());
 const NORTH = `${ROOT}/cameras/north`;
 const FOREVER = "9999-12-31T23:59:59Z";
 
-/** A camera that takes commands, and answers none of them. */
+/** A camera that receives commands and answers none of them. */
 async function silentCamera(id: string) {
   const camera = await program.client(id);
   const commands = inboxOf(camera);
@@ -21,7 +21,7 @@ async function silentCamera(id: string) {
   return { camera, commands };
 }
 
-it("meets the limits of HTTP: one at a time, so many waiting, so many a minute, whatever its expires_at", async () => {
+it("applies the limits of HTTP: one in flight, a bounded queue, a bounded rate, whatever expires_at says", async () => {
   const { camera, commands } = await silentCamera("north");
   const user = await program.client(["camera:control"]);
   const replies = inboxOf(user);
@@ -29,14 +29,14 @@ it("meets the limits of HTTP: one at a time, so many waiting, so many a minute, 
   const reboot = (id: string) => JSON.stringify({ id, name: "reboot", args: {}, expires_at: FOREVER });
   for (let n = 0; n < 300; n++)
     await user.publishAsync(`${NORTH}/commands/reboot`, reboot(`r${n}`), { qos: n % 3 === 0 ? 0 : 1 });
-  // One is in flight and 16 wait: of 60 a minute 43 find the queue full, the others are too many.
+  // One command is in flight and 16 wait. Of 60 commands a minute 43 find the queue full; the rest exceed the rate.
   await replies.has(300 - 17);
   const errors = replies.messages.map(({ payload }) => JSON.parse(payload).data.error);
   expect(errors.filter((text) => /too many commands wait/.test(text))).toHaveLength(60 - 17);
   expect(errors.filter((text) => /more than 60 commands of one user in a minute/.test(text))).toHaveLength(300 - 60);
   expect(commands.messages.map(({ payload }) => JSON.parse(payload).id)).toEqual(["r0"]);
 
-  // The next comes when the one before has ended.
+  // The next command is sent when the previous one has ended.
   const end = JSON.stringify({ command_id: "r0", status: "succeeded" });
   await camera.publishAsync(`${NORTH}/replies/reboot`, end, { qos: 1 });
   await commands.has(2);
@@ -44,7 +44,7 @@ it("meets the limits of HTTP: one at a time, so many waiting, so many a minute, 
   expect(second.id).toBe("r1");
   expect(Date.parse(second.expires_at)).toBeLessThanOrEqual(Date.now() + 86_400_000);
 
-  // By HTTP the same user meets the same queue.
+  // The same user finds the same queue by HTTP.
   const headers = { authorization: `Bearer ${OPERATOR_KEY}` };
   const byHttp = async () => {
     const body = JSON.stringify({ name: "reboot" });
@@ -55,10 +55,10 @@ it("meets the limits of HTTP: one at a time, so many waiting, so many a minute, 
 });
 
 it.each([
-  ["is no JSON", "reboot now", /is no JSON/],
-  ["has arguments that the command does not take", JSON.stringify({ args: { hard: true } }), /reboot/],
+  ["is not JSON", "reboot now", /is no JSON/],
+  ["has invalid arguments", JSON.stringify({ args: { hard: true } }), /reboot/],
   ["has expired", JSON.stringify({ expires_at: "2020-01-01T00:00:00Z" }), /had expired/],
-  ["is for a camera that is not there", "{}", /the camera south is not connected/],
+  ["is for a camera that is not connected", "{}", /the camera south is not connected/],
 ])("tells the sender of a command that %s what is wrong, and acknowledges it", async (_, payload, error) => {
   const permissions = ["camera:south:control"];
   const user = await program.client(permissions, { username: "eve", password: signToken("eve", permissions) });

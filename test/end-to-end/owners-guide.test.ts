@@ -20,7 +20,7 @@ afterAll(async () => {
 
 const curl = async (...args: string[]): Promise<unknown> => JSON.parse((await run("curl", ["-sS", ...args])).stdout);
 
-/** The call of the owner's guide, to the letter: no content type, no key. */
+/** The exact call of the owner's guide: no content type, no key. */
 const mint = () =>
   curl(
     "-X",
@@ -30,7 +30,7 @@ const mint = () =>
     '{"user_id":"mountain_operator","permissions":["dashboard:read","camera:control"]}',
   );
 
-/** A client as somebody would write it after the owner's guide alone: it knows no field that the guide does not name. */
+/** A client written from the owner's guide alone: it uses only the fields that the guide names. */
 const CLIENT = `
 import asyncio, json, sys, websockets
 
@@ -59,7 +59,7 @@ describe("the owner's guide", () => {
     });
   });
 
-  it("is all that a client needs to be written from", async () => {
+  it("suffices to write a client", async () => {
     const { token } = (await mint()) as { token: string };
     const client = run(PYTHON, ["-c", CLIENT, skylapse.socket, token, "system.status.test"]);
     const subscribed = new Promise((resolve) => client.child.stdout?.once("data", resolve));
@@ -94,7 +94,7 @@ describe("the owner's guide", () => {
     expect(event.timestamp).toMatch(/Z$/);
   });
 
-  it("shows health and stats under the names it gives", async () => {
+  it("names the fields of health and stats", async () => {
     expect(await curl(`${skylapse.http}/health`)).toMatchObject({
       status: "healthy",
       timestamp: expect.stringMatching(/Z$/),

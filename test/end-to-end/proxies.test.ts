@@ -54,18 +54,18 @@ describe.each([
     return { status: answer.statusCode, body: JSON.parse(await text(answer)) };
   }
 
-  it("its own page connects, and a page of another origin does not", async () => {
+  it("lets its own page connect and refuses a page of another origin", async () => {
     expect(await upgrade(proxy.origin)).toBe(101);
     expect(await upgrade("https://evil.example")).toBe(403);
     expect(await upgrade(proxy.origin.replace("https", "http"))).toBe(403);
   });
 
-  it("the page is told why an origin is refused", async () => {
+  it("tells a page why its origin is refused", async () => {
     const { body } = await call(`/allowed-origin?origin=${encodeURIComponent("https://evil.example")}`);
     expect(body).toEqual({ allowed: false, message: expect.stringContaining("ALLOWED_ORIGINS=https://evil.example") });
   });
 
-  it("nobody gets a token without a key, and the audit log names the client's address", async () => {
+  it("refuses a token without a key, and the audit log names the client's address", async () => {
     expect((await call("/auth/token", "POST", { user_id: "mallory", permissions: ["dashboard:read"] })).status).toBe(
       401,
     );
@@ -75,7 +75,7 @@ describe.each([
       .toContain(`"action":"login","who":"user:alice","address":"${CLIENT}"`);
   });
 
-  it("an MQTT client connects by wss and /mqtt", async () => {
+  it("passes MQTT over WebSocket at /mqtt", async () => {
     const client = await connectAsync(`${proxy.origin.replace("https", "wss")}/mqtt`, {
       ...{ username: "bob", password: signToken("bob", ["dashboard:read"]), clientId: "behind-proxy" },
       ...{ protocolVersion: 4, reconnectPeriod: 0, wsOptions: { ...TRUSTING.allowSelfSigned, origin: proxy.origin } },
@@ -85,7 +85,7 @@ describe.each([
   });
 });
 
-it("a proxy that passes nothing but Upgrade gives no token to anybody once there is an account or no simulated camera", async () => {
+it("gives no token through a proxy that passes only Upgrade, once an account exists or no camera is simulated", async () => {
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const skylapse = await startSkylapse({ dataPath });

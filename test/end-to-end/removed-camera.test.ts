@@ -41,7 +41,7 @@ async function call({ http }: Skylapse, method: string, path: string, body?: obj
 const camerasAt = async (node: Skylapse): Promise<string[]> =>
   (await call(node, "GET", "/cameras")).body.cameras.map(({ id }: { id: string }) => id);
 
-it("a camera that an operator removes is gone at every node, and its last will does not bring it back", async () => {
+it("forgets a removed camera on every node, and its will does not bring it back", async () => {
   const nodes = [await startNode(), await startNode()] as const;
   const { body } = await call(nodes[0], "POST", "/devices", { id: "north" });
   const camera = await startCameraProgram({ brokerUrl: nodes[1].mqtt, secret: body.secret });
@@ -55,7 +55,7 @@ it("a camera that an operator removes is gone at every node, and its last will d
   for (const node of nodes) await expect.poll(() => camerasAt(node)).toEqual([]);
   expect((await call(nodes[1], "GET", "/cameras/north")).status).toBe(404);
 
-  // One whose link breaks afterwards is offline when its grace is over; that of the other is over by then.
+  // This camera's link breaks after the removal. It is offline when its grace period ends; by then that of the removed one is over.
   const south = await connectAsync(nodes[1].mqtt, {
     ...{ clientId: "south", username: "south", password: signToken("south", ["device:south"]), reconnectPeriod: 0 },
     will: will("south"),
@@ -69,7 +69,7 @@ it("a camera that an operator removes is gone at every node, and its last will d
     dashboard.messages.filter((message) => message.type === "dashboard_event" && message.event === "camera.offline"),
   ).toHaveLength(1);
 
-  // Nor is anything of it given to who subscribes at the broker.
+  // New MQTT subscribers get nothing of the removed camera either.
   const reader = await connectAsync(nodes[0].mqtt, { username: "admin", password: signToken("admin", ["admin"]) });
   cleanUps.push(() => reader.endAsync());
   const retained: string[] = [];

@@ -6,7 +6,7 @@ import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-tests";
-/** What the README promises, in time in which this process ran. */
+/** The limit that docs/access.md promises, as time in which this process ran. */
 const WITHIN_MS = 1_000;
 const now = startRunningClock();
 const PASSWORD = "correct horse battery";
@@ -43,7 +43,7 @@ async function call(node: Skylapse, path: string, method: string, body: unknown)
 async function logIn(user_id: string): Promise<{ token: string; refresh_token: string }> {
   const added = await call(first, "/users", "POST", { user_id, password: PASSWORD, role: "viewer" });
   expect(added.status).toBe(201);
-  // The other node has heard of the account by now, or a moment later.
+  // The other node learns of the account about now.
   return await vi.waitFor(async () => {
     const answer = await call(second, "/auth/login", "POST", { user_id, password: PASSWORD });
     expect(answer.status).toBe(200);
@@ -57,7 +57,7 @@ async function mqttClient(node: Skylapse, username: string, password: string): P
 
 const ended = (client: MqttClient) => new Promise<number>((resolve) => client.once("close", () => resolve(now())));
 
-it("a change of what a user may do acts at every node at once: on sockets, and on MQTT clients", async () => {
+it("applies a change of permissions at once on every node, to WebSockets and MQTT clients", async () => {
   const { token } = await logIn("alice");
   const here = await openDashboard(first.socket, token, "dashboard");
   const there = await openDashboard(second.socket, token, "dashboard");
@@ -68,7 +68,7 @@ it("a change of what a user may do acts at every node at once: on sockets, and o
   for (const dashboard of [here, there])
     expect(await dashboard.next("unsubscription_result")).toMatchObject({ channel: "dashboard", code: 103 });
   expect((await end) - from).toBeLessThan(WITHIN_MS);
-  // With the same token it comes back with less.
+  // The client reconnects with the same token and gets fewer permissions.
   const again = await mqttClient(second, "alice", token);
   const [granted] = await again.subscribeAsync(["skylapse/v1/cameras/south/#"], { qos: 1 }).catch(() => [undefined]);
   expect(granted?.qos ?? 128).toBe(128);
@@ -76,7 +76,7 @@ it("a change of what a user may do acts at every node at once: on sockets, and o
   await Promise.all([here.close(), there.close()]);
 });
 
-it("an operator's revocation of a user ends the tokens that were minted for him", async () => {
+it("ends the minted tokens of a user whom an operator revokes", async () => {
   const answer = await call(first, "/auth/token", "POST", { user_id: "dave", permissions: ["dashboard:read"] });
   const { token } = await answer.json();
   const client = await mqttClient(second, "dave", token);
@@ -87,7 +87,7 @@ it("an operator's revocation of a user ends the tokens that were minted for him"
   await expect(mqttClient(first, "dave", token)).rejects.toThrow();
 });
 
-it("a login that is ended at one node is ended at all, and its token is no good while Redis is away", async () => {
+it("ends a login on all nodes when one node ends it, and refuses its token while Redis is down", async () => {
   const login = await logIn("bob");
   const dashboard = await openDashboard(first.socket, login.token);
   const client = await mqttClient(first, "bob", login.token);

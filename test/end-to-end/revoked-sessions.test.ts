@@ -28,7 +28,7 @@ async function call(node: Skylapse, method: string, path: string, body?: object)
   return text === "" ? {} : JSON.parse(text);
 }
 
-/** A session at the node whose client is away. */
+/** An MQTT session at the node whose client is disconnected. */
 async function leaveSession(node: Skylapse, username: string, password: string, clientId: string): Promise<void> {
   const client = await connectAsync(node.mqtt, { username, password, clientId, clean: false, reconnectPeriod: 0 });
   await client.endAsync();
@@ -37,10 +37,10 @@ async function leaveSession(node: Skylapse, username: string, password: string, 
 const sessionsAt = async (node: Skylapse): Promise<number> => (await call(node, "GET", "/stats")).node.broker.sessions;
 
 it.each([
-  ["of one node", 1],
-  ["of several nodes", 2],
+  ["with one node", 1],
+  ["with several nodes", 2],
 ])(
-  "what users and devices have left at the broker %s goes with them: revoked, logged out, removed or rotated",
+  "discards sessions, queues and wills of users and devices at revocation, logout, removal and rotation, %s",
   {
     timeout: 120_000,
   },
@@ -92,7 +92,7 @@ it.each([
     await call(here, "DELETE", "/devices/south");
     await expectSessions(1);
 
-    // With its new secret the camera begins anew, at whichever node.
+    // With its new secret the camera starts a new session, on any node.
     await expect
       .poll(() =>
         leaveSession(there, "north", rotated.secret, "camera-north").then(

@@ -7,7 +7,7 @@ const STATE_BYTES = 250_000;
 const CAMERAS = 24;
 const STATES = 16;
 
-it("starts and lives in a heap of 512 MB when retained states fill all the room that they may take", async () => {
+it("starts and runs in a heap of 512 MB with the largest allowed amount of retained states", async () => {
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const env = { JWT_SECRET, MAX_MQTT_BYTES_PER_SECOND: "0", NODE_OPTIONS: "--max-old-space-size=512" };
@@ -15,7 +15,7 @@ it("starts and lives in a heap of 512 MB when retained states fill all the room 
   onTestFinished(async () => void (await first.end("SIGKILL")));
   const gateway = { username: "gateway", password: signToken("gateway", ["admin"]) };
   const writer = await connectAsync(first.mqtt, gateway);
-  // 96 MB, where MAX_RETAINED_BYTES keeps 64 MiB: quotes and backslashes make the most of each of them.
+  // 96 MB of states, of which MAX_RETAINED_BYTES keeps 64 MiB. Quotes and backslashes make each state as large as possible.
   const payload = JSON.stringify({ pad: '"\\'.repeat(STATE_BYTES / 4) });
   for (let camera = 0; camera < CAMERAS; camera++)
     await Promise.all(

@@ -26,7 +26,7 @@ async function start(options: Parameters<typeof startSkylapse>[0]): Promise<Skyl
 async function startError(env: Record<string, string>, path = dataPath()): Promise<string[]> {
   const { code, errors } = await runToEnd({ dataPath: path, env });
   expect(code).toBe(1);
-  // What was logged before it failed may stand above; what is wrong is what stays on the screen last.
+  // Log lines may precede the error; the error is the last text on the screen.
   const lines = errors.trim().split("\n");
   const first = lines.findIndex((line) => line.startsWith("Cannot start: "));
   expect(lines.slice(first).every((line) => line.startsWith("Cannot start: "))).toBe(true);
@@ -34,7 +34,7 @@ async function startError(env: Record<string, string>, path = dataPath()): Promi
 }
 
 describe("a first start", () => {
-  it("makes secrets that this user alone can read, and keeps them at the next", async () => {
+  it("creates secrets that only this user can read, and keeps them at the next start", async () => {
     const path = dataPath();
     const first = await start({ dataPath: path });
     const file = join(path, "secrets.json");
@@ -47,7 +47,7 @@ describe("a first start", () => {
     expect(await second.end()).toBe(0);
   });
 
-  it("says in a few lines what runs where, and answers /readyz", async () => {
+  it("prints in a few lines what runs where, and answers /readyz", async () => {
     const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "1" } });
     const lines = skylapse.output().split("\n");
     expect(lines.find((line) => line.includes("Skylapse Realtime"))).toBeDefined();
@@ -58,7 +58,7 @@ describe("a first start", () => {
 
 describe("Ctrl-C", () => {
   it.each(["SIGINT", "SIGTERM"] as const)(
-    "ends everything soon by %s, simulator and clients connected",
+    "ends the server, its simulator and its clients soon after %s",
     async (signal) => {
       const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "2", CAPTURE_INTERVAL_S: "1" } });
       const elapsedMs = startRunningClock();
@@ -68,8 +68,8 @@ describe("Ctrl-C", () => {
   );
 });
 
-describe("a start that cannot be", () => {
-  it("for a taken port names the port, the variable and what to do", async () => {
+describe("a failed start", () => {
+  it("names the port, the variable and the remedy for a port in use", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
     cleanUps.push(() => taken.close());
     await new Promise((resolve) => taken.once("listening", resolve));
@@ -83,16 +83,16 @@ describe("a start that cannot be", () => {
     }
   });
 
-  it("for a data path that cannot be written names it", async () => {
+  it("names a data path that is not writable", async () => {
     const path = dataPath();
-    // A folder below a file: not even root can make it.
+    // Not even root can create a folder below a file.
     writeFileSync(join(path, "file"), "");
     const lines = await startError({ DATA_PATH: join(path, "file", "data") }, path);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("DATA_PATH");
   });
 
-  it("for damaged secrets leaves them as they are", async () => {
+  it("leaves damaged secrets unchanged", async () => {
     const path = dataPath();
     writeFileSync(join(path, "secrets.json"), "{");
     const lines = await startError({}, path);
@@ -101,7 +101,7 @@ describe("a start that cannot be", () => {
     expect(readFileSync(join(path, "secrets.json"), "utf8")).toBe("{");
   });
 
-  it("for a data path that another one uses says so", async () => {
+  it("reports a data path that another process uses", async () => {
     const path = dataPath();
     await start({ dataPath: path });
     const lines = await startError({}, path);
@@ -109,7 +109,7 @@ describe("a start that cannot be", () => {
     expect(lines[0]).toMatch(/in use|another/);
   });
 
-  it("names every bad variable at once, each on a line", async () => {
+  it("names every invalid variable, each on a line", async () => {
     const lines = await startError({
       WS_PORT: "http",
       MQTT_PORT: "70000",
@@ -123,7 +123,7 @@ describe("a start that cannot be", () => {
     expect(all).not.toContain("short");
   });
 
-  it("on a public address without secrets of its own is refused", async () => {
+  it("refuses a public address without configured secrets", async () => {
     const path = dataPath();
     const lines = await startError({ HOST: "0.0.0.0" }, path);
     expect(lines.join("\n")).toContain("JWT_SECRET");
@@ -131,7 +131,7 @@ describe("a start that cannot be", () => {
   });
 });
 
-it("an environment variable wins over a generated secret", async () => {
+it("prefers an environment variable to a generated secret", async () => {
   const path = dataPath();
   mkdirSync(path, { recursive: true });
   const first = await start({ dataPath: path });

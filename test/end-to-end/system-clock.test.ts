@@ -8,7 +8,7 @@ import { runCommand } from "../support/skylapse-command.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-tests";
 const DAY_MS = 86_400_000;
-/** Beyond so many appends the journal looks for what is too old. */
+/** After this many appends the journal checks for expired entries. */
 const APPENDS = 1_100;
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
 let dataPath: string;
@@ -31,7 +31,7 @@ async function start(shiftMs: number): Promise<void> {
   cleanUps.push(() => end());
 }
 
-/** The camera with its stored session. @returns whether the broker still had the session */
+/** Connects the camera with its stored session. @returns whether the broker still had the session */
 async function connect(): Promise<{ camera: MqttClient; sessionPresent: boolean }> {
   const camera = mqtt.connect(server.mqtt, {
     ...{ clientId: "camera-north", username: "north", password: secret, clean: false, reconnectPeriod: 0 },
@@ -61,7 +61,7 @@ async function ask(path: string, body?: object) {
 
 const command = (...args: string[]) => runCommand({ OPERATOR_KEY, SKYLAPSE_URL: server.http }, args);
 
-it("a system clock eight days ahead removes nothing, is named everywhere, and does so once an operator accepts it", {
+it("removes nothing when the system clock jumps eight days ahead, reports the jump everywhere, and expires data once an operator accepts it", {
   timeout: 180_000,
 }, async () => {
   await start(0);
@@ -96,7 +96,7 @@ it("a system clock eight days ahead removes nothing, is named everywhere, and do
   await vi.waitFor(async () => expect(await recovered({ epoch, position })).toBe(false));
 });
 
-it("a system clock fourteen days back changes nothing of what is newest", async () => {
+it("keeps the newest entries when the system clock jumps fourteen days back", async () => {
   await start(0);
   const first = await connect();
   await publish(first.camera, 5);
@@ -109,9 +109,9 @@ it("a system clock fourteen days back changes nothing of what is newest", async 
   expect((await ask("/clock")).jump).toBeUndefined();
 });
 
-/** Whether everything after the place can still be read. */
+/** Whether everything after the position can still be read. */
 async function recovered(since: { epoch: string; position: number }): Promise<boolean | undefined> {
-  // By a token that the server's clock takes, too.
+  // With a token that is valid by the server's clock too.
   const { token } = await ask("/auth/token", { user_id: "bob", permissions: ["dashboard:read"] });
   const dashboard = await connectDashboard(server.socket);
   try {

@@ -17,7 +17,7 @@ const dataPaths: string[] = [];
 
 beforeAll(async () => {
   redis = await startRedis();
-  // The first simulates a camera and a processing service, which are connected to it alone.
+  // The first node simulates a camera and a processing service, which connect to that node only.
   [first, second] = await Promise.all([startNode({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }), startNode({})]);
 });
 afterAll(async () => {
@@ -52,13 +52,13 @@ async function mqttClient(node: Skylapse, options: { clientId: string; clean?: b
 }
 
 describe("two nodes with one Redis", () => {
-  it("say where their data is, and simulate nothing unless they are told to", () => {
+  it("log where their data is, and simulate only if told to", () => {
     const port = String(redis.port);
     expect(second.output()).toMatch(new RegExp(`Data\\s+redis://127.0.0.1:${port} \\(Redis, prefix skylapse\\)`));
     expect(second.output()).toMatch(/Cameras\s+none simulated/);
   });
 
-  it("show a camera of the one at dashboards of the other", async () => {
+  it("show a camera of one node on dashboards of the other", async () => {
     const here = await openDashboard(second.socket, signToken("alice", EVERYTHING), "camera:north");
     const there = await openDashboard(first.socket, signToken("alice", EVERYTHING), "camera:north");
     const captured = await here.next(
@@ -71,13 +71,13 @@ describe("two nodes with one Redis", () => {
     await Promise.all([here.close(), there.close()]);
   });
 
-  it("serve the camera's newest picture at both", async () => {
+  it("serve the camera's newest picture on both nodes", async () => {
     await vi.waitFor(async () => expect((await call(first, "/cameras/north/latest.jpg")).status).toBe(200));
     const picture = await call(second, "/cameras/north/latest.jpg");
     expect([picture.status, picture.headers.get("content-type")]).toEqual([200, "image/jpeg"]);
   });
 
-  it("take a command at the one to the camera at the other, and tell how it went", async () => {
+  it("relay a command from one node to a camera on the other, and its result", async () => {
     const dashboard = await openDashboard(second.socket, signToken("alice", EVERYTHING));
     dashboard.send({ type: "command", id: 1, camera: "north", name: "capture.now", args: {}, expires_in: 20 });
     const result = await dashboard.next("command_result", ({ status }) => FINAL_COMMAND_STATUSES.has(status));
@@ -85,7 +85,7 @@ describe("two nodes with one Redis", () => {
     await dashboard.close();
   });
 
-  it("broadcast at the one to dashboards of both", async () => {
+  it("broadcast from one node to dashboards of both", async () => {
     const dashboards = await Promise.all(
       [first, second].map((node) => openDashboard(node.socket, signToken("bob", EVERYTHING))),
     );
@@ -101,14 +101,14 @@ describe("two nodes with one Redis", () => {
     await Promise.all(dashboards.map((dashboard) => dashboard.close()));
   });
 
-  it("hand a publication at the one to MQTT subscribers of the other, retained messages too", async () => {
+  it("forward publications from one node to MQTT subscribers of the other, retained messages included", async () => {
     const [publisher, subscriber] = [
       await mqttClient(first, { clientId: "publisher" }),
       await mqttClient(second, { clientId: "subscriber" }),
     ];
     const heard: string[] = [];
     subscriber.on("message", (topic, payload) => heard.push(`${topic.slice(ROOT.length)} ${payload}`));
-    // Not its state: what the backend says of the camera's presence is there, too.
+    // Without the presence state, which the backend publishes too.
     await subscriber.subscribeAsync([`${ROOT}/cameras/south/events/#`, `${ROOT}/cameras/south/state/power`], {
       qos: 1,
     });
@@ -123,7 +123,7 @@ describe("two nodes with one Redis", () => {
     await Promise.all([publisher, subscriber, late].map((client) => client.endAsync()));
   });
 
-  it("keep an MQTT session's queue for whichever node its client comes back to", async () => {
+  it("deliver an MQTT session's queue on whichever node its client reconnects to", async () => {
     const before = await mqttClient(first, { clientId: "roaming", clean: false });
     await before.subscribeAsync(`${ROOT}/cameras/east/events/#`, { qos: 1 });
     await before.endAsync();
@@ -131,14 +131,14 @@ describe("two nodes with one Redis", () => {
     for (let n = 0; n < 5; n++) await publisher.publishAsync(`${ROOT}/cameras/east/events/a.b`, String(n), { qos: 1 });
     const heard: string[] = [];
     const password = signToken("roaming", ["admin"]);
-    // Listening before it is connected: what has waited comes with the connection.
+    // The listener is added before the connection, because queued messages arrive with it.
     const after = connect(second.mqtt, { clientId: "roaming", clean: false, username: "roaming", password });
     after.on("message", (_topic, payload) => heard.push(String(payload)));
     await vi.waitFor(() => expect(heard).toEqual(["0", "1", "2", "3", "4"]));
     await Promise.all([after.endAsync(), publisher.endAsync()]);
   });
 
-  it("count together: MAX_CONNECTIONS_PER_USER, /stats and /connections are of both", async () => {
+  it("count together: MAX_CONNECTIONS_PER_USER, /stats and /connections cover both nodes", async () => {
     const token = signToken("carol", EVERYTHING);
     const dashboards = [];
     for (const node of [first, second, first, second, first]) dashboards.push(await openDashboard(node.socket, token));
@@ -157,7 +157,7 @@ describe("two nodes with one Redis", () => {
 });
 
 describe("REDIS_URL", () => {
-  it("that is none is named, without its password", async () => {
+  it("is named without its password when it is malformed", async () => {
     const dataPath = makeDataPath();
     dataPaths.push(dataPath);
     const { code, errors } = await runToEnd({ dataPath, env: { REDIS_URL: "redis//:hunter2@nowhere" } });
@@ -166,7 +166,7 @@ describe("REDIS_URL", () => {
     expect(errors).not.toContain("hunter2");
   });
 
-  it("whose password is wrong ends the start with one line that says so", async () => {
+  it("with a wrong password ends the start with one line that names the problem", async () => {
     const locked = await startRedis();
     const operator = new Redis(locked.url);
     await operator.config("SET", "requirepass", "another");

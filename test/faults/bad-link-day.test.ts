@@ -23,7 +23,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("a day without a link, a picture every 30 s: the present is on the dashboard first, then all of the day", {
+it("sends the newest events first after a day without a link, then the whole day", {
   timeout: 600_000,
 }, async () => {
   const dataPath = makeDataPath();
@@ -41,7 +41,7 @@ it("a day without a link, a picture every 30 s: the present is on the dashboard 
   const events = (): DashboardEvent[] =>
     dashboard.messages.filter((message): message is DashboardEvent => message.type === "dashboard_event");
 
-  // The agent's clock runs a day in as long as it takes to take a day's pictures; its disk is real.
+  // The agent's clock advances a day while a day's pictures are taken; its disk is real.
   let now = Date.now() - CAPTURES * INTERVAL_MS;
   const path = mkdtempSync(join(tmpdir(), "skylapse-day-"));
   cleanUps.push(() => rmSync(path, { recursive: true, force: true }));

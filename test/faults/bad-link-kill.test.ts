@@ -13,7 +13,7 @@ import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/test/support/sender-program.js", import.meta.url));
-/** The short form; `npm run test:long` runs the whole of it. */
+/** Runs of the short form; `npm run test:long` does all runs. */
 const RUNS = process.env.LONG_TESTS === undefined ? 5 : 40;
 const PER_RUN = 150;
 
@@ -25,7 +25,7 @@ afterEach(async () => {
 
 const saidSchema = z.object({ run: z.string(), n: z.number() });
 
-it(`killed ${RUNS} times with kill -9 while it speaks over a link that is cut, a camera says each thing once`, {
+it(`delivers each event of a camera once, killed ${RUNS} times with kill -9 on a link that is cut`, {
   timeout: 30_000 + RUNS * 8000,
 }, async () => {
   const dataPath = makeDataPath();
@@ -43,14 +43,14 @@ it(`killed ${RUNS} times with kill -9 while it speaks over a link that is cut, a
   const path = mkdtempSync(join(tmpdir(), "skylapse-kill-"));
   cleanUps.push(() => rmSync(path, { recursive: true, force: true }));
 
-  /** Numbers that were kept in each run: the last one that was said to be. */
+  /** The sequence numbers stored in each run: the last one reported. */
   const kept = new Map<string, number>();
   const start = (run: string, count: number) => {
     const args = [`mqtt://127.0.0.1:${link.port}`, secret, join(path, "outbox"), run, String(count)];
     const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ["ignore", "pipe", "inherit"] });
     cleanUps.push(() => child.kill("SIGKILL"));
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      // The last line may be half written.
+      // The last line may be incomplete.
       for (const [, n] of text.matchAll(/(\d+)\n/g)) kept.set(run, Math.max(kept.get(run) ?? 0, Number(n)));
     });
     return child;
@@ -64,7 +64,7 @@ it(`killed ${RUNS} times with kill -9 while it speaks over a link that is cut, a
     child.kill("SIGKILL");
     await once(child, "close");
   }
-  // A last one, which sends what those before it left.
+  // A last run sends what the earlier runs left.
   start("last", 0);
   const said = (run: string): number[] =>
     dashboard.messages
@@ -77,7 +77,7 @@ it(`killed ${RUNS} times with kill -9 while it speaks over a link that is cut, a
   for (const [run, least] of kept) {
     await expect.poll(() => said(run).length).toBeGreaterThanOrEqual(least);
     const numbers = said(run);
-    // All that was kept, each once. What was sent before the kill and what after it are two streams, each in order.
+    // All stored events arrive once. Events before and after the kill are two streams, each in order.
     expect([...numbers].sort((a, b) => a - b)).toEqual(Array.from(numbers, (_, index) => index + 1));
   }
 });

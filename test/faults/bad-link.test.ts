@@ -16,11 +16,11 @@ import { addCamera } from "../support/devices.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-/** The short form; `npm run test:long` runs the whole of it. */
+/** The short form; `npm run test:long` does all of it. */
 const LONG = process.env.LONG_TESTS !== undefined;
-/** Each makes two events. */
+/** Captures; each makes two events. */
 const CAPTURES = LONG ? 1000 : 300;
-/** What a camera that must not wait may wait behind its backlog, milliseconds in which this process ran. */
+/** The longest delay behind a backlog that urgent messages may have, milliseconds in which this process ran. */
 const PATIENCE_MS = 2000;
 const now = startRunningClock();
 const GAP_SETTLE_S = 10;
@@ -41,7 +41,7 @@ beforeEach(async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   secret = await addCamera(dataPath, "north");
-  // A gap is to be said while the test still looks.
+  // A gap is reported while the test still watches.
   const quick = { LINK_GAP_SETTLE_SECONDS: String(GAP_SETTLE_S) };
   const env = { JWT_SECRET, LOG_LEVEL: "warn", RETENTION_EVENTS: "100000", ...quick };
   skylapse = await startSkylapse({ dataPath, env });
@@ -54,7 +54,7 @@ beforeEach(async () => {
 
 interface Numbered {
   agent: CameraAgent;
-  /** The next picture is this wide, and the storage that much smaller: numbers that can be followed through. */
+  /** Makes the next picture wider and the free storage smaller, so that each value can be recognised. */
   taken: number;
   take(count: number): Promise<void>;
 }
@@ -82,7 +82,7 @@ async function startNumbered(previewEvery: number, readingsIntervalS: number): P
         location: { lat: 46, lon: 7.7, timezone: "Europe/Zurich" },
         captureIntervalS: 86_400,
         readingsIntervalS,
-        // Each is said, so that they can be counted.
+        // Every reading is sent, so that the test can count them.
         readingsMaxAgeS: 0,
         preview: { width: 320, maxBytes: 65_536, every: previewEvery, onDemand: previewEvery > 0 },
         dataPath,
@@ -124,7 +124,7 @@ async function shown(width: number, sinceMs: number): Promise<number> {
   return now() - sinceMs;
 }
 
-/** Told of every word about the link itself, past the bad link. */
+/** Receives every link message, past the bad link. */
 async function watchLink(): Promise<{ status: string; at: number }[]> {
   const words: { status: string; at: number }[] = [];
   const watcher = mqtt.connect(skylapse.mqtt, {
@@ -142,7 +142,7 @@ async function watchLink(): Promise<{ status: string; at: number }[]> {
   return words;
 }
 
-/** All arrived once, what happened in order and what was late in order, and the state never went back. */
+/** Checks that all events arrived once, live and late events each in order, and that no state went back. */
 function expectAllInOrder(count: number): void {
   for (const name of ["capture.started", "capture.completed"]) {
     const ids = eventsNamed(name).map(({ id }) => id);
@@ -161,27 +161,27 @@ function expectAllInOrder(count: number): void {
   expect(free).toEqual(ascending(free).reverse());
 }
 
-it(`over a late link that is cut in packets, falls silent and is gone, ${2 * CAPTURES} events arrive once and in order`, {
+it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is cut, falls silent and disappears`, {
   timeout: 300_000,
 }, async () => {
   const { agent, take } = await startNumbered(0, 0.5);
   const part = CAPTURES / 10;
   link.delayMs = 800;
   await take(2 * part);
-  // Anywhere in a packet, again and again.
+  // Cut at any byte of a packet, repeatedly.
   link.delayMs = 20;
   for (let cut = 0; cut < (LONG ? 50 : 15); cut++) {
     link.cutAfter(1 + Math.floor(Math.random() * 3000));
     await take(Math.floor((3 * part) / (LONG ? 50 : 15)));
     await expect.poll(() => agent.waiting).toBeLessThan(part);
   }
-  // Accepts and says nothing.
+  // The link accepts data and answers nothing.
   link.silent = true;
   await take(2 * part);
   const attempts = link.connectedAt.length;
   await expect.poll(() => link.connectedAt.length).toBeGreaterThan(attempts);
   link.silent = false;
-  // Gone for long.
+  // The link is down for a long time.
   link.down = true;
   const rest = CAPTURES - widthsTaken();
   await take(rest);
@@ -189,14 +189,14 @@ it(`over a late link that is cut in packets, falls silent and is gone, ${2 * CAP
   await expect.poll(() => agent.waiting).toBe(0);
   await expect.poll(() => eventsNamed("capture.completed").length).toBe(CAPTURES);
   expectAllInOrder(CAPTURES);
-  // What the link lost, nobody misses: not when whatever is late has had its time, and the camera speaks again.
+  // No gap is reported for messages that are merely late, even after the waiting time.
   const settled = Date.now() + (GAP_SETTLE_S + 1) * 1000;
   await dashboard.next(
     "dashboard_event",
     ({ event, timestamp }) => event === "resource.update" && Date.parse(timestamp) > settled,
   );
   expect(eventsNamed("link.gap")).toEqual([]);
-  // And somebody did watch: of a camera that leaves numbers out, it is said.
+  // The gap detection works: a camera that skips numbers is reported.
   await agent.stop();
   const forgetful = await mqtt.connectAsync(skylapse.mqtt, { username: "north", password: secret });
   cleanUps.push(() => forgetful.endAsync(true));
@@ -214,14 +214,14 @@ it(`over a late link that is cut in packets, falls silent and is gone, ${2 * CAP
   }
 });
 
-it("a backlog of events and pictures on a link of 2 kB/s delays neither a birth nor a farewell nor a new event by 2 s", {
+it("delays no birth, sleep message or new event by 2 s behind a backlog on a link of 2 kB/s", {
   timeout: 300_000,
 }, async () => {
   const { agent, take } = await startNumbered(1, 5);
   const pictures = 60;
   const words = await watchLink();
   await expect.poll(() => words.at(-1)?.status).toBe("online");
-  // A link that was good, with a backlog for minutes of a bad one.
+  // A link that was fast, with a backlog that takes minutes on a slow one.
   link.down = true;
   await expect.poll(() => link.connectedAt.length).toBeGreaterThan(0);
   await take(pictures);
@@ -234,7 +234,7 @@ it("a backlog of events and pictures on a link of 2 kB/s delays neither a birth 
   await expect.poll(() => words.slice(births).some(({ status }) => status === "online")).toBe(true);
   const birth = words.slice(births).find(({ status }) => status === "online");
   expect((birth?.at ?? 0) - connectedAt).toBeLessThan(PATIENCE_MS);
-  // What the camera says of itself at its birth is no backlog.
+  // The messages of a birth are not backlog.
   const states = () => eventsNamed("resource.update").filter(({ snapshot }) => snapshot !== true);
   await expect
     .poll(() => states().at(-1)?.data)
@@ -247,10 +247,10 @@ it("a backlog of events and pictures on a link of 2 kB/s delays neither a birth 
     const at = now();
     await take(1);
     delays.push(await shown(pictures + n, at));
-    // There was something to wait behind.
+    // There was a backlog.
     expect(backlog).toBeGreaterThan(4);
   }
-  // The last one's picture is no backlog: the farewell may come after it.
+  // The preview of the last capture is not backlog: the sleep message may follow it.
   await expect.poll(() => eventsNamed("preview.updated").length).toBeGreaterThanOrEqual(delays.length);
   const at = now();
   const before = words.length;

@@ -12,7 +12,7 @@ import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support
 import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-/** The short form; `npm run test:long` flaps every 5 s for a minute, with the grace that is the default. */
+/** The short form; `npm run test:long` flaps every 5 s for a minute, with the default grace period. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const FLAPS = LONG ? 12 : 6;
 const BETWEEN_FLAPS_MS = LONG ? 5000 : 0;
@@ -23,7 +23,7 @@ let secret: string;
 let skylapse: Skylapse;
 let link: BadLink;
 let dashboard: Dashboard;
-/** Every word about the link itself, with the name of the boot it is about, past the link. */
+/** Every link message, with its session, past the link. */
 let words: { status: string; session: string }[];
 
 beforeEach(async () => {
@@ -69,7 +69,7 @@ const births = (): number => words.filter(({ status }) => status === "online").l
 const events = (): DashboardEvent[] =>
   dashboard.messages.filter((message): message is DashboardEvent => message.type === "dashboard_event");
 
-/** What was made of the words: each presence that was published. */
+/** Each published presence. */
 const presences = (): string[] =>
   events()
     .filter(({ topic }) => topic === "cameras/north/state/presence")
@@ -80,7 +80,7 @@ const duplicateAlerts = (): string[] =>
     .filter(({ topic }) => topic === "cameras/north/alerts/duplicate-client-id")
     .map(({ event }) => event);
 
-it(`a camera whose link flaps ${FLAPS} times stays online, and is not taken for two`, {
+it(`keeps a camera online whose link flaps ${FLAPS} times, and reports no duplicate`, {
   timeout: 240_000,
 }, async () => {
   const camera = await startCamera();
@@ -89,13 +89,13 @@ it(`a camera whose link flaps ${FLAPS} times stays online, and is not taken for 
   const { shown } = await watchCameraPage(browser, skylapse.http, "north");
   for (let flap = 1; flap <= FLAPS; flap++) {
     const before = births();
-    // Every third time the broker is told. The others leave it a connection that the camera takes over from itself.
+    // Every third time the broker sees the connection end. Otherwise the camera takes over its own open connection.
     if (flap % 3 === 0) link.cut();
     else link.abandon();
     await Promise.all([expect.poll(births, { interval: 10 }).toBe(before + 1), pause(BETWEEN_FLAPS_MS)]);
   }
   await expect.poll(() => words.filter(({ status }) => status === "offline")).toHaveLength(FLAPS);
-  // By then every will has come to nothing.
+  // By then no will has an effect any more.
   const taken = camera.captures().length;
   await expect
     .poll(() => camera.captures().length, { timeout: GRACE_MS + 60_000 })
@@ -104,12 +104,12 @@ it(`a camera whose link flaps ${FLAPS} times stays online, and is not taken for 
   expect(shown.map(({ status }) => status)).not.toContain("offline");
   expect(presences().at(-1)).not.toBe("unknown");
   expect(duplicateAlerts()).toEqual([]);
-  // Nor is the last of these words, which the broker keeps, an untrue one.
+  // The retained link message is true, too.
   const kept = await watchLink();
   await expect.poll(() => kept.map(({ status }) => status)).toEqual(["online"]);
 });
 
-it("two cameras with one id are named once, and neither is called offline", async () => {
+it("reports two cameras with one id once, and reports neither offline", async () => {
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });
   await expect.poll(births).toBe(1);
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });

@@ -15,7 +15,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("acknowledges nothing while the disk is full, says so at /readyz, and goes on by itself when there is room", async () => {
+it("acknowledges nothing while the disk is full, reports it at /readyz, and resumes by itself when space is free", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const env = {
@@ -50,16 +50,16 @@ it("acknowledges nothing while the disk is full, says so at /readyz, and goes on
     onGap: (gap) => gaps.push(gap),
   });
   dashboard.connect();
-  // Of what is published before it is subscribed it is told the newest only.
+  // Of events before its subscription the dashboard gets the newest state only.
   await expect.poll(() => live).toBe(true);
 
   const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
   cleanUps.push(() => publisher.stop());
   await expect.poll(() => publisher.acknowledged.size, { interval: 2 }).toBeGreaterThan(EVENTS / 10);
-  // No file of the program may grow any more: to it, a full disk.
+  // No file of the program may grow any more: for the program this is a full disk.
   limitFiles(skylapse.process.pid, 0);
   await expect.poll(async () => (await ready()).status).toBe(503);
-  // What was acknowledged before has been sent by then; it is read by the time that other answers have come.
+  // Acknowledged events have been sent by then. They have been read once later answers arrived.
   await ready();
   await ready();
   const atFirst = publisher.acknowledged.size;

@@ -7,7 +7,7 @@ import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 
-/** The short form; `npm run test:long` runs the whole of it. */
+/** The short form; `npm run test:long` does all kills. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const KILLS = LONG ? 20 : 3;
 const EVENTS_PER_PUBLISHER = LONG ? 50_000 / 3 : 1500;
@@ -36,7 +36,7 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
   let skylapse: Skylapse = await startSkylapse({ dataPath, env });
   cleanUps.push(() => skylapse.end("SIGKILL"));
 
-  // A dashboard as the client library makes it: it reconnects and resumes by itself.
+  // A dashboard with the client library: it reconnects and resumes by itself.
   const shown = new Map<string, number[]>(PUBLISHERS.map((camera) => [camera, []]));
   const gaps: unknown[] = [];
   const client = createClient({
@@ -57,10 +57,10 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
     onGap: (gap) => gaps.push(gap),
   });
   client.connect();
-  // Of what is published before it is subscribed it is told the newest only.
+  // Of events before its subscription the dashboard gets the newest state only.
   await expect.poll(() => live).toBe(true);
 
-  // And an MQTT subscriber with a persistent session.
+  // An MQTT subscriber with a persistent session.
   const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
   const subscriber = mqtt.connect(skylapse.mqtt, {
     clientId: "watcher",
@@ -84,7 +84,7 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
   const total = publishers.length * Math.floor(EVENTS_PER_PUBLISHER);
   const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
   for (let kill = 1; kill <= KILLS; kill++) {
-    // At a random moment of each stretch of the work, not of time: a slow machine is killed as far on as a fast one.
+    // At a random point of the work, not of time: a slow machine is killed after as many events as a fast one.
     const moment = ((kill - 1 + Math.random()) / KILLS) * total * 0.95;
     await expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(moment);
     await skylapse.end("SIGKILL");

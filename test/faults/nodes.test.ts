@@ -8,7 +8,7 @@ import { startRoundRobin } from "../support/round-robin.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 import { Publisher } from "./publisher.ts";
 
-/** The short form; `npm run test:long` runs the whole of it. */
+/** The short form; `npm run test:long` does all of it. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const NODES = 3;
 const DASHBOARDS = LONG ? 30 : 6;
@@ -27,7 +27,7 @@ interface Deployment {
   startNode(index: number): Promise<void>;
 }
 
-/** What befalls a deployment, one thing after the other. */
+/** The faults, one after the other. */
 const PLANS: readonly (readonly [what: string, blows: readonly ((deployment: Deployment) => Promise<void>)[]])[] = [
   [
     `each of ${NODES} nodes is killed and Redis is killed`,
@@ -57,7 +57,7 @@ it.each(PLANS)(
     timeout: 600_000,
   },
   async (_, blows) => {
-    // By default Redis may answer up to two seconds before it hands its log to the system: too late for kill -9.
+    // By default Redis may answer up to two seconds before it writes its log to the disk: too late for kill -9.
     const redis = await startRedis({ args: ["--appendfsync", "always"] });
     cleanUps.push(() => redis.remove());
     const web = await startRoundRobin();
@@ -108,7 +108,7 @@ it.each(PLANS)(
     });
     for (const { subscription } of dashboards) await expect.poll(() => subscription.state.status).toBe("live");
 
-    // A persistent session, which finds its queue at whichever node it comes to.
+    // A persistent session, which finds its queue on every node.
     const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
     const subscriber = mqtt.connect(`mqtt://127.0.0.1:${broker.port}`, {
       clientId: "watcher",

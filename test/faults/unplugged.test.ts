@@ -9,14 +9,14 @@ import { type Dashboard, JWT_SECRET, openDashboard, signToken } from "../support
 import { addCamera } from "../support/devices.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
-/** The short form; `npm run test:long` runs it with the grace that is the default. */
+/** The short form; `npm run test:long` runs with the default grace period. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const GRACE_MS = LONG ? 30_000 : 4000;
-/** The camera's own setting. After one and a half times as long the broker takes a silent link for lost [MQTT-3.1.2-24]. */
+/** The camera's keep-alive. After one and a half times as long the broker regards a silent link as lost [MQTT-3.1.2-24]. */
 const KEEPALIVE_S = 30;
 const KEEPALIVE_MS = KEEPALIVE_S * 1500;
 
-/** What is missing is said soon, so that a test which sees nothing missing has looked. */
+/** Gaps are reported soon, so that a test without gaps has waited long enough. */
 const QUICK_GAPS = { LINK_GAP_SETTLE_SECONDS: "3" };
 
 const cleanUps: (() => Promise<unknown> | unknown)[] = [];
@@ -60,7 +60,7 @@ beforeEach(async () => {
 
 const captureSchema = z.object({ capture: z.string() });
 
-/** The pictures that the dashboard was told of, as often as it was. */
+/** The captures that the dashboard received, with repetitions. */
 function told(): string[] {
   return dashboard.messages
     .filter(
@@ -77,11 +77,11 @@ async function takeMore(count: number): Promise<void> {
     .toBeGreaterThanOrEqual(before + count);
 }
 
-/** What the page has shown since the camera was online. Pictures that are late make it stale, which is no absence. */
+/** The statuses that the page has shown since the camera was online. Late pictures make it stale, which is not an absence. */
 const absences = () => page.shown.filter(({ status }) => status !== "online" && status !== "stale");
 const isBack = (): boolean => page.shown.at(-1)?.status === "online";
 
-/** The page shows the camera, and the dashboard has each of its pictures once. */
+/** Waits until the page shows the camera and the dashboard has each of its pictures once. */
 async function expectNothingLost(): Promise<void> {
   const taken = camera.captures();
   await expect.poll(() => taken.filter((capture) => !told().includes(capture))).toEqual([]);
@@ -89,7 +89,7 @@ async function expectNothingLost(): Promise<void> {
   expect(await page.page.getByTestId("gaps-north").count()).toBe(0);
 }
 
-it("a camera that is unplugged is offline when the grace is over, not before; plugged in it is online, and nothing is lost", async () => {
+it("reports an unplugged camera offline when the grace period ends, not earlier, then online again, with nothing lost", async () => {
   const cutAt = Date.now();
   link.down = true;
   await expect.poll(absences).toHaveLength(1);
@@ -104,20 +104,20 @@ it("a camera that is unplugged is offline when the grace is over, not before; pl
   expect(absences()).toEqual([absence]);
 });
 
-it("a link that falls silent and comes back in time is no absence, and nothing is lost", async () => {
+it("reports no absence and loses nothing when a silent link returns in time", async () => {
   link.silent = true;
-  // Longer than the grace: it begins when the broker misses the camera.
+  // Longer than the grace period, which begins when the broker misses the camera.
   await takeMore(GRACE_MS / 1000 + 1);
   link.silent = false;
   await expectNothingLost();
-  // By then the will of the connection that ended with the silence has come to nothing.
+  // By then the will of the silent connection has no effect any more.
   await takeMore(GRACE_MS / 1000 + 1);
   await expectNothingLost();
   expect(absences()).toEqual([]);
 });
 
 if (LONG)
-  it("a camera whose link stays silent is offline when it was missed and the grace is over", {
+  it("reports a camera with a silent link offline when it was missed and the grace period is over", {
     timeout: 240_000,
   }, async () => {
     const silentAt = Date.now();
@@ -125,7 +125,7 @@ if (LONG)
     await expect
       .poll(absences, { timeout: KEEPALIVE_MS + GRACE_MS + 60_000, interval: 500 })
       .toMatchObject([{ status: "offline" }]);
-    // What it said last may have been a moment before.
+    // The last message may have been a moment earlier.
     expect((absences()[0]?.at ?? 0) - silentAt).toBeGreaterThanOrEqual(KEEPALIVE_MS + GRACE_MS - 2000);
     link.silent = false;
     await expect.poll(isBack).toBe(true);
