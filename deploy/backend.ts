@@ -95,7 +95,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     const identities = () => broker.clients().map(({ identity }) => identity);
     const link = redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster }));
     ingest.attach(broker);
-    await ingest.replayUnemitted();
+    await ingest.publishUndelivered();
     publishUndelivered(journal, ingest, logger);
 
     const bridge = parts.add(
@@ -190,7 +190,7 @@ async function verifyToken(authority: Authority, token: string) {
  */
 function publishUndelivered(
   journal: Pick<Journal, "onUndelivered">,
-  ingest: Pick<BridgeIngest, "replayUnemitted">,
+  ingest: Pick<BridgeIngest, "publishUndelivered">,
   logger: Logger,
 ): void {
   let isPending = false;
@@ -200,7 +200,7 @@ function publishUndelivered(
     try {
       while (isPending) {
         isPending = false;
-        await ingest.replayUnemitted({ late: true });
+        await ingest.publishUndelivered({ afterStart: true });
       }
     } catch (error) {
       logger.warn({ err: error }, "accepted events are not published to MQTT yet");

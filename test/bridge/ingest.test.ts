@@ -310,7 +310,7 @@ describe("an event of the backend", () => {
     const link = recordingLink();
     await second.ingest.publish({ ...status, data: "new" });
     second.ingest.attach(link);
-    await second.ingest.replayUnemitted();
+    await second.ingest.publishUndelivered();
     const topics = () => link.publications.map((published) => published.topic.replace("skylapse/v1/", ""));
     expect(topics().toSorted()).toEqual(["cameras/north/events/a", "system/status", "system/status"]);
     await second.journal.close();
@@ -318,7 +318,7 @@ describe("an event of the backend", () => {
     const third = await openIngest(first.folder);
     link.publications.length = 0;
     third.ingest.attach(link);
-    await third.ingest.replayUnemitted();
+    await third.ingest.publishUndelivered();
     expect(topics()).toEqual([]);
   });
 });
@@ -360,7 +360,7 @@ describe("the last places for channels in the journal", () => {
     await say("one");
     expect(channelNotices(journal)).toEqual([]);
     await say("two");
-    expect(channelNotices(journal)).toEqual([expect.stringMatching(/^the journal has 20000 places for channels left/)]);
+    expect(channelNotices(journal)).toEqual([expect.stringMatching(/^the journal has room for 20000 more channels/)]);
     expect(journal.freeChannels).toBe(RESERVED_CHANNELS);
     await expect(say("three")).rejects.toThrow(/register three \(npx skylapse camera add three\)/);
     for (const camera of ["one", "registered-1", "registered-2"])

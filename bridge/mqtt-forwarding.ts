@@ -1,0 +1,84 @@
+import type { Logger } from "pino";
+import type { TopicTree } from "../contract/topics.ts";
+import type { OutgoingPublication } from "../platform/publications.ts";
+import type { BrokerLink } from "./broker-link/broker-link.ts";
+import type { LostCommand, MqttCommands } from "./commands/mqtt-commands.ts";
+import type { Journal } from "./journal/journal.ts";
+
+/** Events of the backend that wait for the broker link. Further events stay in the journal until the next start. */
+const MAX_WAITING = 10_000;
+
+export interface MqttForwardingOptions {
+  journal: Pick<Journal, "head" | "delivered" | "undelivered">;
+  tree: TopicTree;
+  logger: Logger;
+}
+
+/** Publishes to MQTT subscribers what the journal has accepted: the backend's own events, and what an earlier run left. */
+export class MqttForwarding {
+  readonly #options: MqttForwardingOptions;
+  /** Positions up to this one are of earlier runs. */
+  readonly #startPosition: number;
+  #link: Pick<BrokerLink, "publish"> | undefined;
+  readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
+  #commands: Pick<MqttCommands, "lost"> | undefined;
+  /** Commands of an earlier run, until {@link attachCommands}. */
+  readonly #lostCommands: { position: number; command: LostCommand }[] = [];
+
+  constructor(options: MqttForwardingOptions) {
+    this.#options = options;
+    this.#startPosition = options.journal.head;
+  }
+
+  /** Publishes the waiting events, and from now on each event at once. */
+  attach(link: Pick<BrokerLink, "publish">): void {
+    this.#link = link;
+    for (const { position, publication } of this.#waitingForLink.splice(0)) this.publish(position, publication);
+  }
+
+  /** Reports the lost commands of an earlier run to their senders. */
+  attachCommands(commands: Pick<MqttCommands, "lost">): void {
+    this.#commands = commands;
+    for (const { position, command } of this.#lostCommands.splice(0)) this.#reportLost(commands, position, command);
+  }
+
+  /** Publishes an event that is durable at this position. */
+  publish(position: number, publication: OutgoingPublication): void {
+    const { journal, logger } = this.#options;
+    if (this.#link === undefined) {
+      if (this.#waitingForLink.length < MAX_WAITING) this.#waitingForLink.push({ position, publication });
+      return;
+    }
+    this.#link.publish(publication).then(
+      () => journal.delivered(position),
+      (error: unknown) => logger.error({ err: error, topic: publication.topic, position }, "event not published"),
+    );
+  }
+
+  /** See `BridgeIngest.publishUndelivered`. */
+  async publishUndelivered({ afterStart = false }: { afterStart?: boolean }): Promise<void> {
+    const { journal, tree, logger } = this.#options;
+    let count = 0;
+    for await (const { position, ...publication } of journal.undelivered()) {
+      if (position > this.#startPosition && !afterStart) continue;
+      const payload = Buffer.from(publication.payload);
+      const topic = tree.parse(publication.topic);
+      if (topic?.kind === "camera-command") {
+        const command = { payload, camera: topic.camera, name: topic.command };
+        if (this.#commands === undefined) this.#lostCommands.push({ position, command });
+        else this.#reportLost(this.#commands, position, command);
+        continue;
+      }
+      if (this.#link === undefined) throw new Error("attach a broker link before publishing undelivered messages");
+      await this.#link.publish({ ...publication, payload });
+      journal.delivered(position);
+      count++;
+    }
+    if (count > 0) logger.info({ count }, "published messages that an earlier run had accepted and not delivered");
+  }
+
+  #reportLost(commands: Pick<MqttCommands, "lost">, position: number, command: LostCommand): void {
+    commands.lost(command);
+    this.#options.journal.delivered(position);
+  }
+}

@@ -1,0 +1,64 @@
+import type { Topic } from "../contract/topics.ts";
+import { StoreUnavailableError } from "../platform/errors.ts";
+import { FairQueue } from "../platform/fair-queue.ts";
+import type { IncomingPublication } from "../platform/publications.ts";
+import { eventBody } from "./delivery/frames.ts";
+import type { JournalMessage } from "./journal/journal.ts";
+import type { TopicFacts } from "./journal-message.ts";
+import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
+
+/**
+ * Previews that are written at the same time, in all and for one sender. Further previews wait, unacknowledged. The broker
+ * bounds their bytes by `MAX_MQTT_PENDING_BYTES` per identity.
+ */
+const MAX_CONCURRENT = 32;
+const MAX_CONCURRENT_PER_SENDER = 4;
+
+/** Stores the previews that cameras publish, and makes the events about them. */
+export class PreviewIngest {
+  readonly #previews: Pick<Previews, "save">;
+  readonly #now: () => number;
+  readonly #queue = new FairQueue({ maxRunning: MAX_CONCURRENT, maxPerOwner: MAX_CONCURRENT_PER_SENDER });
+
+  /** @param now milliseconds since 1970 */
+  constructor({ previews, now }: { previews: Pick<Previews, "save">; now: () => number }) {
+    this.#previews = previews;
+    this.#now = now;
+  }
+
+  /**
+   * Stores a preview.
+   * @param senderAheadMs how far the camera's clock is ahead, milliseconds
+   * @returns the message that records it
+   * @throws {PreviewRefusedError} the payload is no acceptable JPEG
+   * @throws {StoreUnavailableError} the preview cannot be written
+   */
+  async save(
+    { identity, topic: name, payload }: IncomingPublication,
+    { channels, place }: TopicFacts,
+    { camera, capture }: Extract<Topic, { kind: "camera-preview" }>,
+    senderAheadMs: number,
+  ): Promise<JournalMessage> {
+    const { updated, newest } = await this.#queue
+      .run(identity, () => this.#previews.save(camera, capture, payload, { senderAheadMs }))
+      .catch((error: unknown) => {
+        if (error instanceof PreviewRefusedError) throw error;
+        throw new StoreUnavailableError("the preview could not be written", { cause: error });
+      });
+    const timestamp = new Date(this.#now()).toISOString();
+    // A preview has no id. The same bytes for the same capture are a duplicate.
+    const id = `preview.${camera}.${capture}.${updated.etag}`;
+    const event = { event: "preview.updated", data: updated, dataText: undefined, timestamp, id: undefined };
+    return {
+      topic: name,
+      channels,
+      camera,
+      // A preview from a backlog is history: the camera has a newer one.
+      body: eventBody({ ...event, historical: !newest, seq: undefined, place }),
+      state: undefined,
+      origin: { sender: identity, id, session: undefined, seq: undefined },
+      // Not published again after a crash: the journal has no bytes of it, and the newest of each camera is in the store.
+      publish: undefined,
+    };
+  }
+}
