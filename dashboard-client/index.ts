@@ -1,4 +1,4 @@
-// Free of any framework; the React hook is in react/use-real-time-data.ts.
+// The client library without a framework. The React hook is in react/use-real-time-data.ts.
 
 export { Backoff, type BackoffOptions } from "./client/backoff.ts";
 export { type ChannelSubscription, type Client, type ClientOptions, createClient } from "./client/client.ts";
@@ -21,7 +21,7 @@ export type { Socket, SocketConstructor } from "./client/socket.ts";
 export type { ReportedGap, SubscriptionListener, SubscriptionState } from "./client/subscription.ts";
 export type { AlertState, EndedAlert } from "./state/alert-state.ts";
 export type { CameraState, Known } from "./state/camera-state.ts";
-export type { DashboardState, FeedItem, JobState, MetricPoint } from "./state/dashboard-state.ts";
+export type { ActivityItem, DashboardState, JobState, MetricPoint } from "./state/dashboard-state.ts";
 export {
   type ConnectionView,
   createDashboardStore,

@@ -3,17 +3,17 @@ export interface BackoffOptions {
   minDelayMs?: number;
   /** The longest wait, milliseconds. Default 20,000. */
   maxDelayMs?: number;
-  /** A connection that lasted this long, milliseconds, starts the count anew. Default 10,000. */
+  /** A connection that lasted this long, milliseconds, resets the count of failures. Default 10,000. */
   stableAfterMs?: number;
-  /** A number from 0 up to 1. Default `Math.random`. */
+  /** Returns a number from 0 up to 1. Default `Math.random`. */
   random?: () => number;
 }
 
 /**
- * How long to wait before the next attempt: anywhere between the shortest wait and a ceiling that doubles with every
- * failure ("full jitter"). Without the spread, a thousand pages that lost one server all come back in the same second,
- * and again together after each failure. A connection must have been stable before the count starts anew, or a server
- * that accepts and then drops would be asked without pause.
+ * How long to wait before the next attempt: a random time between the shortest wait and a ceiling that doubles with
+ * every failure ("full jitter"). Without the jitter, a thousand pages that lost one server would all reconnect in the
+ * same second, and all together again after each failure. Only a connection that was stable resets the count. Otherwise
+ * a client would reconnect without a pause to a server that accepts each connection and then drops it.
  */
 export class Backoff {
   readonly #minDelayMs: number;
@@ -39,15 +39,15 @@ export class Backoff {
     return this.#failures;
   }
 
-  /** Counts a failure; returns the milliseconds to wait. */
+  /** Counts a failure. @returns the milliseconds to wait */
   failed(): number {
     this.#failures++;
-    // 2 ** 1024 is Infinity, and the smaller of it and the longest wait is the longest wait.
+    // From 1024 failures on, 2 ** failures is Infinity; the minimum is then the longest wait.
     const ceiling = Math.min(this.#maxDelayMs, this.#minDelayMs * 2 ** this.#failures);
     return this.#minDelayMs + this.#random() * (ceiling - this.#minDelayMs);
   }
 
-  /** A connection that had been made ended after `durationMs`. */
+  /** A connection ended after `durationMs`. */
   lasted(durationMs: number): void {
     if (durationMs >= this.#stableAfterMs) this.#failures = 0;
   }

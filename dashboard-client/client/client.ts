@@ -12,71 +12,75 @@ import type { SubscriptionListener, SubscriptionState } from "./subscription.ts"
 import { Subscriptions } from "./subscriptions.ts";
 
 export interface ClientOptions {
-  /** Such as `wss://example.org/ws`. */
+  /** The address of the server, such as `wss://example.org/ws`. */
   url: string;
   /**
-   * Returns a fresh token. Called before the first connection, before a token at hand runs out, and after a close that
-   * asks for a new one; never more often. Throw {@link TokenRefusedError} when asking again would be refused again;
-   * any other error counts as a lost link and is tried again.
+   * Returns a new token. Called before the first connection, before the current token expires, and after a close code
+   * that asks for a new token; never more often. Throw {@link TokenRefusedError} if another call would be refused as
+   * well. After any other error the client retries, as after a lost connection.
    */
   getToken: () => string | Promise<string>;
-  /** Default: the environment's own. */
+  /** Default: the `WebSocket` of the environment. */
   WebSocket?: SocketConstructor;
-  /** Waits between attempts. */
+  /** The waits between attempts to connect, and between attempts to subscribe. */
   backoff?: BackoffOptions;
-  /** Until the socket is open, milliseconds. Default 10,000. */
+  /** How long opening the socket may take, milliseconds. Default 10,000. */
   connectTimeoutMs?: number;
-  /** Until the token is accepted, milliseconds. Default 10,000. */
+  /** How long the server may take to accept the token, milliseconds. Default 10,000. */
   authTimeoutMs?: number;
-  /** Until `getToken` answers, milliseconds. Default 15,000. */
+  /** How long `getToken` may take, milliseconds. Default 15,000. */
   tokenTimeoutMs?: number;
-  /** Until a subscription is answered, milliseconds. Default 10,000. */
+  /** How long the server may take to answer a subscription, milliseconds. Default 10,000. */
   requestTimeoutMs?: number;
-  /** Silence of the server beyond two of its ping intervals before the link counts as dead, milliseconds. Default 5,000. */
+  /** How long the server may be silent, beyond two of its ping intervals, milliseconds. Default 5,000. */
   heartbeatGraceMs?: number;
-  /** Between two measurements of the latency, milliseconds. Default 15,000; 0: none. */
+  /** Between two measurements of the latency, milliseconds. 0 disables them. Default 15,000. */
   latencyIntervalMs?: number;
-  /** Beyond a command's `expiresIn`, until its outcome counts as unknown, milliseconds. Default 60,000. */
+  /** How long a command may take beyond its `expiresIn` before its outcome is unknown, milliseconds. Default 60,000. */
   commandGraceMs?: number;
-  /** Default 32. */
+  /** The most commands without an outcome. Default 32. */
   maxPendingCommands?: number;
-  /** Default 64. */
+  /** The most subscriptions. Default 64. */
   maxSubscriptions?: number;
-  /** What went wrong without ending anything. Default: a warning on the console. */
+  /** Called for failures that do not end anything. Default: writes a warning to the console. */
   onProblem?: ProblemReporter;
-  /** Tells of the network and of the page being looked at. Default: the browser's, where there is one. */
+  /** Tells when the network changes and when the page is shown or hidden. Default: the browser, if there is one. */
   page?: PageSignals;
 }
 
-/** One channel's events, over as many connections as it takes. */
+/** A subscription to one channel. It survives reconnects. */
 export interface ChannelSubscription {
   readonly channel: string;
   readonly state: SubscriptionState;
-  /** Where to resume: keep it together with what its events made, and give it to `subscribe` after a reload. */
+  /**
+   * Where to resume. Store it together with the state that its events produced, and pass it to `subscribe` after a
+   * reload.
+   */
   readonly cursor: Since | undefined;
   unsubscribe(): void;
 }
 
 /**
- * A client of the dashboard protocol. It connects by itself as often as needed, resumes every channel where it was,
- * and gives each event to the application once and in order, or reports a gap.
+ * A client of the dashboard protocol. It reconnects by itself and resumes every channel from its cursor. It delivers
+ * each event once and in order, or reports a gap.
  */
 export interface Client {
   readonly state: ConnectionState;
-  /** When the server was last heard, milliseconds since 1970; undefined before the first time. */
+  /** When the last message of the server arrived, milliseconds since 1970. Undefined before the first one. */
   readonly heardAt: number | undefined;
-  /** Of the latest measurement, milliseconds. */
+  /** The latest measurement, milliseconds. Undefined without a connection. */
   readonly latencyMs: number | undefined;
-  /** Connects; while waiting for the next attempt, tries at once. Throws {@link ClientClosedError} after `close`. */
+  /** Connects. During the wait for the next attempt, connects at once. @throws {ClientClosedError} after `close` */
   connect(): void;
-  /** Ends everything, for good. Idempotent. */
+  /** Ends the connection and all subscriptions. The client cannot be used again. Idempotent. */
   close(): void;
   onState(listener: (state: ConnectionState) => void): () => void;
   onLatency(listener: (latencyMs: number) => void): () => void;
   /**
-   * @param options.since resume after this place; leave it out to get the channel's state first
+   * @param options.since resumes from this cursor; without it the state of the channel arrives first
    * @throws {AlreadySubscribedError} the channel has a subscription
-   * @throws {ClientLimitError} more than `maxSubscriptions`
+   * @throws {ClientLimitError} there are `maxSubscriptions` already
+   * @throws {ClientClosedError} after `close`
    */
   subscribe(
     channel: string,
@@ -84,9 +88,12 @@ export interface Client {
     options?: { since?: Since | undefined },
   ): ChannelSubscription;
   /**
-   * Gives a camera a command. Resolves with what came of it, good or bad. Nothing is kept for a later connection.
-   * Rejects with {@link NotConnectedError}, {@link ClientLimitError}, {@link RequestRefusedError}, or
-   * {@link OutcomeUnknownError} when the link was lost in between.
+   * Sends a command to a camera. Resolves to the outcome, success or failure. A command is never queued for a later
+   * connection.
+   * @throws {NotConnectedError} there is no connection
+   * @throws {ClientLimitError} `maxPendingCommands` commands are pending
+   * @throws {RequestRefusedError} the server refused the command
+   * @throws {OutcomeUnknownError} the connection was lost, or the time ran out, before the outcome arrived
    */
   command(
     camera: string,
@@ -178,7 +185,7 @@ export function createClient(options: ClientOptions): Client {
         subscriptions.lagging();
         break;
       case "command_result":
-        commands.reported(message);
+        commands.progressed(message);
         break;
       case "error":
         failed(message);
@@ -188,7 +195,7 @@ export function createClient(options: ClientOptions): Client {
 
   function failed({ id, code, error }: Extract<ServerMessage, { type: "error" }>): void {
     const known = id !== undefined && (commands.failed(id, code, error) || subscriptions.failed(id, code, error));
-    if (!known) report({ kind: "request_failed", message: `the server says: ${error} (${code})` });
+    if (!known) report({ kind: "request_failed", message: `the server reports: ${error} (${code})` });
   }
 
   let closed = false;
@@ -228,7 +235,7 @@ export function createClient(options: ClientOptions): Client {
         unsubscribe: () => subscriptions.remove(subscription),
       };
     },
-    command: (camera, name, args = {}, commandOptions = {}) => commands.give(camera, name, args, commandOptions),
+    command: (camera, name, args = {}, commandOptions = {}) => commands.send(camera, name, args, commandOptions),
   };
 }
 

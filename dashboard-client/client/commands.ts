@@ -3,29 +3,29 @@ import type { ClientMessageInput, ServerMessage } from "../../contract/socket-me
 import { ClientLimitError, NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "./errors.ts";
 import { callListener, type ProblemReporter } from "./problems.ts";
 
-/** How a command stands, or what came of it. */
+/** The progress of a command, or its outcome. */
 export interface CommandResult {
   status: CommandStatus;
-  /** Names the command in the journal and in the camera's log. */
+  /** The id of the command in the journal and in the camera's log. */
   commandId: string | undefined;
-  /** What the camera answered, as it answered it. */
+  /** The answer of the camera, unchanged. */
   result: unknown;
   error: string | undefined;
-  /** A reply code of the contract that says why, such as device_offline. */
+  /** A `ReplyCode` that says why the command failed, such as `deviceOffline`. */
   code: number | undefined;
 }
 
 export interface CommandOptions {
-  /** Seconds the camera has to begin; afterwards the command is dropped undone. Default 30. */
+  /** Seconds within which the camera must begin. After that it does not carry out the command. Default 30. */
   expiresIn?: number;
-  /** Called with every step: `sent`, `delivered`, `accepted`, and the end. */
+  /** Called at every step: `sent`, `delivered`, `accepted`, and the outcome. */
   onProgress?: (progress: CommandResult) => void;
 }
 
 export interface CommandsOptions {
   send: (message: ClientMessageInput) => boolean;
   nextId: () => number;
-  /** Milliseconds that a command may take beyond `expiresIn` from its latest step. */
+  /** How long a command may take from its latest step, beyond `expiresIn`, milliseconds. */
   graceMs: number;
   maxPending: number;
   report: ProblemReporter;
@@ -39,7 +39,10 @@ interface Pending {
   allowedMs: number;
 }
 
-/** Commands that were sent and have not come to an end. None waits for a connection: see {@link NotConnectedError}. */
+/**
+ * Commands that were sent and have no outcome yet. A command never waits for a connection: see {@link
+ * NotConnectedError}.
+ */
 export class Commands {
   readonly #options: CommandsOptions;
   readonly #pending = new Map<number | string, Pending>();
@@ -48,7 +51,8 @@ export class Commands {
     this.#options = options;
   }
 
-  give(
+  /** @throws what `Client.command` throws */
+  send(
     camera: string,
     name: string,
     args: Record<string, unknown>,
@@ -56,7 +60,9 @@ export class Commands {
   ): Promise<CommandResult> {
     const { send, nextId, graceMs, maxPending } = this.#options;
     if (this.#pending.size >= maxPending)
-      return Promise.reject(new ClientLimitError(`More than ${maxPending} commands under way (maxPendingCommands)`));
+      return Promise.reject(
+        new ClientLimitError(`${maxPending} commands are pending (maxPendingCommands): wait for one to end`),
+      );
     const id = nextId();
     if (!send({ type: "command", id, camera, name, args, expires_in: expiresIn }))
       return Promise.reject(new NotConnectedError());
@@ -66,7 +72,8 @@ export class Commands {
     });
   }
 
-  reported(message: Extract<ServerMessage, { type: "command_result" }>): void {
+  /** A step or the outcome of a command arrived. */
+  progressed(message: Extract<ServerMessage, { type: "command_result" }>): void {
     const pending = message.id === undefined ? undefined : this.#pending.get(message.id);
     if (message.id === undefined || pending === undefined) return;
     const { status, command_id: commandId, result, error, code } = message;
@@ -79,7 +86,7 @@ export class Commands {
     callListener(this.#options.report, pending.onProgress, progress);
   }
 
-  /** @returns whether the error answers a command */
+  /** @returns true if the error answers a command */
   failed(id: number | string, code: number, error: string): boolean {
     const pending = this.#take(id);
     pending?.reject(new RequestRefusedError(error, code));
@@ -89,7 +96,9 @@ export class Commands {
   disconnected(): void {
     for (const id of [...this.#pending.keys()])
       this.#take(id)?.reject(
-        new OutcomeUnknownError("The connection was lost before the camera's answer came; it may still carry it out"),
+        new OutcomeUnknownError(
+          "The connection was lost before the outcome arrived: the camera may still carry out the command",
+        ),
       );
   }
 
@@ -104,7 +113,7 @@ export class Commands {
   #watch(id: number | string, allowedMs: number): ReturnType<typeof setTimeout> {
     return setTimeout(() => {
       this.#take(id)?.reject(
-        new OutcomeUnknownError(`Neither camera nor server said what came of the command within ${allowedMs / 1000} s`),
+        new OutcomeUnknownError(`No outcome within ${allowedMs / 1000} s: the camera may still carry out the command`),
       );
     }, allowedMs);
   }

@@ -1,17 +1,17 @@
-/** What the server said when it accepted the token. */
+/** The answer of the server when it accepted the token. */
 export interface Session {
   connectionId: string;
   userId: string;
   permissions: readonly string[];
-  /** When the token expires, milliseconds since 1970 by this machine's clock. */
+  /** When the token expires by the clock of this machine, milliseconds since 1970. */
   tokenExpiresAt: number;
 }
 
 /** Why there is no connection. */
 export interface LossCause {
-  /** The WebSocket close code; 1006 for everything that ended without one: no network, a time-out, a silent server. */
+  /** The WebSocket close code. 1006 if the connection ended without one: no network, a timeout, or a silent server. */
   code: number;
-  /** In words, for people. */
+  /** Why, in words for people. */
   reason: string;
 }
 
@@ -19,26 +19,26 @@ export type ConnectingPhase = "waiting" | "token" | "opening" | "authenticating"
 
 /**
  * ```
- *                  start                       attempt (time is up, or the network is back)
+ *                  start                       attempt (the wait is over, or the network has returned)
  *  disconnected ──────────▶ connecting: token ◀──────────────────── connecting: waiting
  *   new│stopped                  │ token                                   ▲
  *       ▲                        ▼                                         │
  *       │                connecting: opening ─────────── lost ─────────────┤
- *       │                        │ open               (with a time to      │
- *       │                        ▼                     try again)          │
+ *       │                        │ open               (with `retryAt`)     │
+ *       │                        ▼                                         │
  *       │             connecting: authenticating ─────── lost ─────────────┤
  *       │                        │ authenticated                           │
  *       │                        ▼                                         │
  *       └──── lost ───────── connected ───────────────── lost ─────────────┘
- *     (never try again)       │    ▲ authenticated: the token was renewed
+ *     (without `retryAt`)     │    ▲ authenticated: the token was renewed
  *                             └────┘
- *  close, from anywhere ──▶ disconnected: closed, for good
+ *  close, in any state ──▶ disconnected: closed, which is final
  * ```
  */
 export type ConnectionState =
   | {
       status: "disconnected";
-      /** `new`: never asked to connect. `stopped`: trying again would not help. `closed`: by `close()`. */
+      /** `new`: `connect()` was not called yet. `stopped`: a retry would fail as well. `closed`: by `close()`. */
       reason: "new" | "stopped" | "closed";
       since: number;
       cause: LossCause | undefined;
@@ -46,11 +46,11 @@ export type ConnectionState =
   | {
       status: "connecting";
       phase: ConnectingPhase;
-      /** Since when there is no connection, milliseconds since 1970; the phases share it. */
+      /** When the connection was lost, or `connect()` was called, milliseconds since 1970. The same in all phases. */
       since: number;
-      /** Failures in a row. */
+      /** Consecutive failures. */
       failures: number;
-      /** When the next attempt begins; while `waiting` only. */
+      /** When the next attempt begins, milliseconds since 1970. Set only in the phase `waiting`. */
       retryAt: number | undefined;
       cause: LossCause | undefined;
     }
@@ -62,11 +62,11 @@ export type ConnectionEvent =
   | { type: "token" }
   | { type: "open" }
   | { type: "authenticated"; session: Session }
-  /** `retryAt` undefined: do not try again. */
+  /** Without `retryAt` the client does not retry. */
   | { type: "lost"; cause: LossCause; retryAt: number | undefined }
   | { type: "close" };
 
-/** The next state. An event that means nothing in a state returns the very same object. */
+/** @returns the next state, or the same object if the event has no effect in this state */
 export function transition(state: ConnectionState, event: ConnectionEvent, now: number): ConnectionState {
   if (event.type === "close") return closed(state, now);
   switch (state.status) {

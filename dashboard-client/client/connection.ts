@@ -9,7 +9,10 @@ import type { ProblemReporter } from "./problems.ts";
 import type { Socket, SocketConstructor } from "./socket.ts";
 import { TokenKeeper } from "./token-keeper.ts";
 
-/** The close code of a link that ended without a close frame (RFC 6455 section 7.1.5); here also of one given up. */
+/**
+ * The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5), or that this client
+ * dropped.
+ */
 const ABNORMAL = 1006;
 const NORMAL = 1000;
 
@@ -25,16 +28,18 @@ export interface ConnectionOptions {
   nextId: () => number;
   backoff: BackoffOptions;
   onState: (state: ConnectionState, before: ConnectionState) => void;
-  /** Every message but those that are the connection's own: `auth_*`, `token_expiring`, `pong`. */
+  /**
+   * Called for every message except those that the connection handles itself: `auth_*`, `token_expiring` and `pong`.
+   */
   onMessage: (message: ServerMessage) => void;
   onLatency: (latencyMs: number) => void;
   report: ProblemReporter;
 }
 
 /**
- * One authenticated WebSocket, made again whenever it is lost. What happens after a loss, the close code decides
- * (contract `afterClose`), with one addition: a token that had been accepted before and is now refused is renewed
- * once, for it may have expired while the machine slept.
+ * One authenticated WebSocket, which reconnects whenever it is lost. The close code decides what happens after a loss:
+ * see `afterClose` in the contract. There is one addition: if a token was accepted before and is refused now, it is
+ * renewed once, because it may have expired while the machine was suspended.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -43,12 +48,13 @@ export class Connection {
   readonly #heartbeat: Heartbeat;
   #state: ConnectionState = { status: "disconnected", reason: "new", since: Date.now(), cause: undefined };
   #socket: Socket | undefined;
-  /** The wait, the connect time-out or the auth time-out: there is never more than one. */
+  /** The wait for the next attempt, the connect timeout or the auth timeout. Never more than one of them runs. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #renewalTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
+  /** A refused or expired token was already renewed at once since the last stable connection. */
   #renewedAtOnce = false;
-  /** The renewal of the token that has not been answered, and until when it is of use. */
+  /** The token renewal that has not been answered, and when the old token expires. */
   #renewal: { id: number; until: number } | undefined;
 
   constructor(options: ConnectionOptions) {
@@ -58,7 +64,7 @@ export class Connection {
     this.#heartbeat = new Heartbeat({
       nextId: options.nextId,
       sendPing: (id) => this.send({ type: "ping", id }),
-      onDead: (silentMs) => this.drop(`nothing heard from the server for ${Math.round(silentMs / 1000)} s`),
+      onDead: (silentMs) => this.drop(`the server was silent for ${Math.round(silentMs / 1000)} s`),
       onLatency: options.onLatency,
       latencyIntervalMs: options.latencyIntervalMs,
       graceMs: options.heartbeatGraceMs,
@@ -69,7 +75,7 @@ export class Connection {
     return this.#state;
   }
 
-  /** When the server was last heard, milliseconds since 1970; 0 before the first time. */
+  /** When the last message of the server arrived, milliseconds since 1970. 0 before the first one. */
   get heardAt(): number {
     return this.#heartbeat.heardAt;
   }
@@ -85,25 +91,25 @@ export class Connection {
     this.#dispatch({ type: "close" });
   }
 
-  /** Sends when connected; what is given while there is no connection is not kept. */
+  /** @returns false without a connection: the message is not sent, and not queued either */
   send(message: ClientMessageInput): boolean {
     if (this.#state.status !== "connected" || this.#socket === undefined) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
   }
 
-  /** Gives up the present socket, if any, and connects again after a moment. */
+  /** Drops the current socket, if there is one, and reconnects after a wait. */
   drop(reason: string): void {
     if (this.#socket !== undefined) this.#lose({ code: ABNORMAL, reason });
   }
 
-  /** The page is looked at again or the network is back: try at once, or see whether the link still lives. */
+  /** The page is shown again, or the network has returned: connect at once, or verify the connection. */
   wake(): void {
     if (this.#state.status === "connected") this.#heartbeat.probe();
     else if (this.#state.status === "connecting" && this.#state.phase === "waiting") this.connect();
   }
 
-  /** The network is said to be gone: see whether it is. */
+  /** The browser reports that the network is lost: verify the connection. */
   doubt(): void {
     if (this.#state.status === "connected") this.#heartbeat.probe();
   }
@@ -117,7 +123,7 @@ export class Connection {
       this.#arm(Math.max(0, (state.retryAt ?? 0) - Date.now()), () => this.#dispatch({ type: "attempt" }));
     }
     this.#options.onState(state, before);
-    // A listener may have closed or retried meanwhile; then the newer state's work has been done already.
+    // A listener may have changed the state in this call, which has then started the newer state's work already.
     if (state === this.#state && state.status === "connecting" && state.phase === "token") this.#begin();
   }
 
@@ -141,8 +147,8 @@ export class Connection {
     try {
       socket = new WebSocket(url);
     } catch (error) {
-      // Such as a URL that is none: trying again would not mend it.
-      this.#lose({ code: CloseCode.protocolError, reason: words(error) });
+      // For example an invalid URL. A retry would fail as well.
+      this.#lose({ code: CloseCode.protocolError, reason: messageOf(error) });
       return;
     }
     this.#socket = socket;
@@ -150,14 +156,14 @@ export class Connection {
     this.#arm(connectTimeoutMs, () => this.drop(`no connection within ${connectTimeoutMs} ms`));
     socket.addEventListener("open", () => {
       if (!isCurrent()) return;
-      this.#arm(authTimeoutMs, () => this.drop(`no answer to the token within ${authTimeoutMs} ms`));
+      this.#arm(authTimeoutMs, () => this.drop(`the server did not answer the token within ${authTimeoutMs} ms`));
       this.#dispatch({ type: "open" });
       socket.send(JSON.stringify({ type: "auth", token } satisfies ClientMessageInput));
     });
     socket.addEventListener("message", (event) => {
       if (isCurrent()) this.#read(event.data);
     });
-    // What went wrong, a `close` says better; it always follows.
+    // The `close` event always follows, and says more.
     socket.addEventListener("error", () => {});
     socket.addEventListener("close", ({ code, reason }) => {
       if (isCurrent()) this.#lose({ code, reason: reason || "the connection was lost" });
@@ -216,7 +222,7 @@ export class Connection {
     if (!renewal && this.#state.status === "connected") this.#heartbeat.start(message.ping_interval * 1000);
   }
 
-  /** A fresh token on the same socket, so that nobody is cut off. */
+  /** Sends a new token on the same socket, so that the connection is not interrupted. */
   #renewToken(until: number): void {
     clearTimeout(this.#renewalTimer);
     const attempt = this.#attempt;
@@ -233,18 +239,22 @@ export class Connection {
     );
   }
 
-  /** Tried again while the old token lasts; then the server closes, and the close code says what is next. */
+  /** Retries until the old token expires. Then the server closes the connection, and the close code decides. */
   #renewalFailed(error: unknown): void {
     const { until } = this.#renewal ?? { until: 0 };
     this.#renewal = undefined;
-    this.#options.report({ kind: "token", message: "no fresh token for the live connection", detail: error });
+    this.#options.report({
+      kind: "token",
+      message: "the token of this connection could not be renewed",
+      detail: error,
+    });
     if (error instanceof TokenRefusedError || Date.now() > until) return;
     this.#renewalTimer = setTimeout(() => this.#renewToken(until), new Backoff(this.#options.backoff).failed());
   }
 
   #tokenFailed(error: unknown): void {
     const refused = error instanceof TokenRefusedError;
-    this.#lose({ code: refused ? CloseCode.authInvalid : ABNORMAL, reason: words(error) });
+    this.#lose({ code: refused ? CloseCode.authInvalid : ABNORMAL, reason: messageOf(error) });
   }
 
   #lose(cause: LossCause): void {
@@ -253,25 +263,25 @@ export class Connection {
       this.#backoff.lasted(lastedMs);
       if (this.#backoff.failures === 0) this.#renewedAtOnce = false;
     }
-    const next = this.#verdict(cause.code);
+    const next = this.#afterLoss(cause.code);
     this.#leaveSocket("lose");
     if (next !== "retry") this.#tokens.forget();
     if (next === "stop") {
       this.#dispatch({ type: "lost", cause, retryAt: undefined });
       return;
     }
-    // A new token is worth an attempt at once, but once: a server that expires tokens on sight is not hammered.
+    // With a new token the client reconnects at once, but only once: a server may report every token as expired.
     const atOnce = next === "renew" && !this.#renewedAtOnce;
     if (atOnce) this.#renewedAtOnce = true;
     this.#dispatch({ type: "lost", cause, retryAt: Date.now() + (atOnce ? 0 : this.#backoff.failed()) });
   }
 
-  #verdict(code: number): "stop" | "renew" | "retry" {
+  #afterLoss(code: number): "stop" | "renew" | "retry" {
     if (code === CloseCode.authInvalid && this.#tokens.proven) return "renew";
     return afterClose(code);
   }
 
-  /** From here on nothing the socket does is heard. */
+  /** Ignores all further events of the socket, and ends it. */
   #leaveSocket(how: "close" | "lose"): void {
     const socket = this.#socket;
     this.#socket = undefined;
@@ -281,7 +291,7 @@ export class Connection {
     this.#renewal = undefined;
     this.#heartbeat.stop();
     if (socket === undefined) return;
-    // A server that is not there would be waited for: `ws` gives the goodbye 30 seconds.
+    // `ws` waits up to 30 seconds for the close frame of a server that may be unreachable.
     if (how === "lose" && socket.terminate !== undefined) socket.terminate();
     else socket.close(NORMAL, "");
   }
@@ -292,6 +302,6 @@ export class Connection {
   }
 }
 
-function words(error: unknown): string {
+function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

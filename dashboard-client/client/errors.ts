@@ -1,6 +1,6 @@
 import type { ReplyCode } from "../../contract/codes.ts";
 
-/** There is no `WebSocket` here and none was given: under Node 20 pass `WebSocket` of the `ws` package. */
+/** This environment has no `WebSocket`, and none was passed. Under Node 20 pass `WebSocket` of the package `ws`. */
 export class NoWebSocketError extends Error {
   override name = "NoWebSocketError";
   constructor() {
@@ -8,36 +8,39 @@ export class NoWebSocketError extends Error {
   }
 }
 
-/** Thrown by `getToken` when asking again would be refused again: the client stops instead of retrying. */
+/** Thrown by `getToken` if another call would be refused as well. The client then stops instead of retrying. */
 export class TokenRefusedError extends Error {
   override name = "TokenRefusedError";
 }
 
-/** The client was closed for good with `close()`. */
+/** The client was closed with `close()`. */
 export class ClientClosedError extends Error {
   override name = "ClientClosedError";
   constructor() {
-    super("The client was closed; create a new one");
+    super("The client is closed: create a new one");
   }
 }
 
 /**
- * A command was given while there is no connection. It was not kept for later: a picture taken minutes after the
- * button was pressed is not what was asked for.
+ * A command was issued without a connection. It is not queued: a picture taken minutes after the button was pressed is
+ * not the picture that was asked for.
  */
 export class NotConnectedError extends Error {
   override name = "NotConnectedError";
   constructor() {
-    super("Not connected: the command was not sent");
+    super("Not connected, so the command was not sent: try again once the client is connected");
   }
 }
 
-/** More than the client's own limit; the message names the limit. */
+/** A limit of this client was exceeded. The message names the option that sets the limit. */
 export class ClientLimitError extends Error {
   override name = "ClientLimitError";
 }
 
-/** The connection ended, or the time did, between a command and its result: it may or may not have been carried out. */
+/**
+ * The result of a command did not arrive: the connection was lost, or the time ran out. The camera may or may not have
+ * carried out the command.
+ */
 export class OutcomeUnknownError extends Error {
   override name = "OutcomeUnknownError";
 }
@@ -45,7 +48,7 @@ export class OutcomeUnknownError extends Error {
 /** The server answered a request with an error. */
 export class RequestRefusedError extends Error {
   override name = "RequestRefusedError";
-  /** One of {@link ReplyCode}, or a newer server's. */
+  /** A {@link ReplyCode}, or a code of a newer server. */
   readonly code: ReplyCode | number;
 
   constructor(message: string, code: number) {
@@ -54,7 +57,7 @@ export class RequestRefusedError extends Error {
   }
 }
 
-/** A second subscription to one channel: share the first. */
+/** The channel has a subscription already: use that one. */
 export class AlreadySubscribedError extends Error {
   override name = "AlreadySubscribedError";
 }

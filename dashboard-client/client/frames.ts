@@ -1,14 +1,14 @@
 import { type ServerMessage, serverMessageSchema } from "../../contract/socket-messages.ts";
 
-/** A message of the server, or what is wrong with the frame. Never throws. */
+/** A message of the server, or what is wrong with the frame. */
 export type ReadFrame = { ok: true; message: ServerMessage } | { ok: false; problem: string };
 
-/** How much of a frame that is not understood is shown, characters. */
+/** The longest excerpt of an invalid frame in a problem, characters. */
 const MAX_EXCERPT = 120;
 
 /**
- * Reads one text frame. A message of a type that is not known is a problem like any other: reported, not fatal, so
- * that a newer server may say more than this client understands.
+ * Reads one text frame. Never throws. An unknown type of message is a problem that is reported and does not end the
+ * connection, because a newer server may send messages that this client does not know.
  */
 export function readFrame(data: unknown): ReadFrame {
   if (typeof data !== "string") return { ok: false, problem: "a frame is not text" };
@@ -22,7 +22,7 @@ export function readFrame(data: unknown): ReadFrame {
   if (result.success) return { ok: true, message: result.data };
   const issue = result.error.issues[0];
   const where = issue === undefined || issue.path.length === 0 ? "" : ` at ${issue.path.join(".")}`;
-  return { ok: false, problem: `a frame is not of the protocol${where}: ${issue?.message ?? ""}: ${excerpt(data)}` };
+  return { ok: false, problem: `a frame is not valid${where}: ${issue?.message ?? ""}: ${excerpt(data)}` };
 }
 
 function excerpt(text: string): string {

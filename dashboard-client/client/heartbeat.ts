@@ -1,28 +1,33 @@
-/** Not at once: what follows a new connection keeps a page busy, and would be taken for latency. */
+/** The first ping waits: the page is busy right after it has connected, and the delay would count as latency. */
 const FIRST_PING_MS = 1000;
 
 export interface HeartbeatOptions {
-  /** Ids for pings, from the same count as those of requests: an error that names one is then never mistaken. */
+  /** Returns ids from the same sequence as those of requests, so that an error with an id is never ambiguous. */
   nextId: () => number;
-  /** Sends a `ping` with this id; the answer is a `pong` with the same. */
+  /** Sends a `ping` with this id. The server answers with a `pong` with the same id. */
   sendPing: (id: number) => void;
-  /** The server has been silent for too long. */
+  /** Called when the server has been silent for too long. */
   onDead: (silentMs: number) => void;
   onLatency: (latencyMs: number) => void;
-  /** Between two of our own pings, which measure the latency. 0 sends none. */
+  /** Between two pings of this client, which measure the latency, milliseconds. 0 sends none. */
   latencyIntervalMs: number;
-  /** How long the server may stay silent beyond two of its ping intervals, and how long it has to answer a probe. */
+  /**
+   * How long the server may stay silent beyond two of its ping intervals, and how long it has to answer a probe,
+   * milliseconds.
+   */
   graceMs: number;
 }
 
 /**
- * Tells a quiet link from a dead one. A browser does not see WebSocket pings and may take a quarter of an hour to
- * notice that the other side is gone; the server's own `ping` messages, and any other message, are the proof of life.
+ * Tells a quiet connection from a dead one. A browser does not show WebSocket pings to a page, and it may take a
+ * quarter
+ * of an hour to notice that the server is unreachable. Therefore the server sends `ping` messages; those, and any other
+ * message, prove that it is alive.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
-  /** Whether anything was heard since the last probe; times are too coarse to tell, a millisecond sees many messages. */
+  /** A message has arrived since the last probe. A time cannot tell: many messages may arrive in one millisecond. */
   #probeAnswered = false;
   #allowedSilenceMs = Number.POSITIVE_INFINITY;
   #watch: ReturnType<typeof setTimeout> | undefined;
@@ -35,12 +40,15 @@ export class Heartbeat {
     this.#options = options;
   }
 
-  /** When anything was last heard, milliseconds since 1970. */
+  /** When the last message arrived, milliseconds since 1970. 0 before the first one. */
   get heardAt(): number {
     return this.#heardAt;
   }
 
-  /** @param serverPingIntervalMs as the server announced it; 0 or less: the server sends none, nothing is watched */
+  /**
+   * @param serverPingIntervalMs as the server announced it; with 0 or less the server sends no pings, and silence is
+   * allowed
+   */
   start(serverPingIntervalMs: number): void {
     this.stop();
     this.#heardAt = Date.now();
@@ -58,7 +66,7 @@ export class Heartbeat {
     this.#pingSentAt = undefined;
   }
 
-  /** Called for every message: no timer is touched, for there may be tens of thousands a second. */
+  /** Called for every message. Does not touch a timer, because tens of thousands of messages may arrive in a second. */
   heard(): void {
     this.#heardAt = Date.now();
     this.#probeAnswered = true;
@@ -71,7 +79,7 @@ export class Heartbeat {
     this.#options.onLatency(latencyMs);
   }
 
-  /** Asks for a sign of life now: the page was asleep, or the network changed, and the link may be long gone. */
+  /** Asks the server to answer now. Used after the page was suspended or the network changed. */
   probe(): void {
     clearTimeout(this.#probe);
     this.#probeAnswered = false;

@@ -1,6 +1,8 @@
 import { callListener, type ProblemReporter } from "./problems.ts";
 
-/** Functions that want to know. Each is called even when another throws, and may remove itself while being called. */
+/**
+ * A set of listeners. Each is called even if another one throws, and a listener may remove itself while it is called.
+ */
 export class Listeners<Value> {
   readonly #listeners = new Set<(value: Value) => void>();
   readonly #report: ProblemReporter;
@@ -9,9 +11,13 @@ export class Listeners<Value> {
     this.#report = report;
   }
 
-  /** @returns removes the listener again */
+  get size(): number {
+    return this.#listeners.size;
+  }
+
+  /** @returns removes the listener; further calls do nothing */
   add(listener: (value: Value) => void): () => void {
-    // A wrapper of its own, so that the same function added twice is two listeners with two ways to stop.
+    // A new function, so that a listener that is added twice is called twice and is removed one at a time.
     const entry = (value: Value): void => listener(value);
     this.#listeners.add(entry);
     return () => {

@@ -1,19 +1,20 @@
-/** The parts of a browser that tell when to look again. Undefined where there is no browser. */
+/** The parts of a browser that tell when the network returns and when the page is shown or hidden. */
 export interface PageSignals {
   window: Pick<EventTarget, "addEventListener" | "removeEventListener">;
   document: Pick<EventTarget, "addEventListener" | "removeEventListener"> & { readonly visibilityState: string };
 }
 
+/** @returns undefined outside a browser */
 export function browserSignals(): PageSignals | undefined {
   return typeof window === "undefined" || typeof document === "undefined" ? undefined : { window, document };
 }
 
 export interface SignalHandlers {
-  /** The network is back, or the page is looked at again: there is no reason to wait any longer. */
+  /** The network has returned, or the page is shown again: there is no reason to wait any longer. */
   onAwake?: () => void;
-  /** The browser says that the network is gone. It is often wrong about links to this machine: look, do not believe. */
+  /** The browser reports that the network is lost. It is often wrong about connections to this machine: verify it. */
   onOffline?: () => void;
-  /** The page goes away, perhaps for good: the last moment to save anything. */
+  /** The page is hidden, perhaps for good. This is the last moment to save anything. */
   onHide?: () => void;
 }
 
@@ -26,7 +27,7 @@ export function watchPage(signals: PageSignals | undefined, handlers: SignalHand
   const hide = (): void => handlers.onHide?.();
   const visibility = (): void => {
     if (document.visibilityState === "visible") awake();
-    // On phones a hidden page may be killed without `pagehide`.
+    // Phones may end a hidden page without a `pagehide`.
     else hide();
   };
   window.addEventListener("online", awake);

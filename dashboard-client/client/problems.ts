@@ -1,6 +1,6 @@
 /**
- * Something that went wrong without ending anything: a frame that is not of the protocol, a listener that threw, a
- * storage that is full. `detail` is for a developer's console.
+ * A failure that did not end anything, such as an invalid frame, a listener that threw, or a full storage. `detail` is
+ * for a developer's console.
  */
 export interface Problem {
   kind: "bad_frame" | "listener_failed" | "request_failed" | "order" | "storage" | "token";
@@ -10,12 +10,12 @@ export interface Problem {
 
 export type ProblemReporter = (problem: Problem) => void;
 
-/** The default: a line on the console. */
+/** The default reporter: writes a warning to the console. */
 export const reportOnConsole: ProblemReporter = ({ kind, message, detail }) => {
   console.warn(`skylapse: ${kind}: ${message}`, ...(detail === undefined ? [] : [detail]));
 };
 
-/** Calls a listener of the application; what it throws is reported, for one broken listener must not stop the others. */
+/** Calls a listener of the application. If it throws, that is reported, and the other listeners are still called. */
 export function callListener<Arguments extends unknown[]>(
   report: ProblemReporter,
   listener: ((...args: Arguments) => void) | undefined,

@@ -1,11 +1,11 @@
 /**
- * What the client needs of a WebSocket: the browser's own, or `WebSocket` of the `ws` package under Node versions
- * that have none.
+ * The methods of a WebSocket that the client uses. The browser's own class has them, and so has `WebSocket` of the
+ * package `ws` for versions of Node without one.
  */
 export interface Socket {
   send(data: string): void;
   close(code?: number, reason?: string): void;
-  /** `ws` only: gives up a connection without waiting for the other side to say goodbye. */
+  /** `ws` only: ends a connection without waiting for the close frame of the other side. */
   terminate?(): void;
   addEventListener(type: "open", listener: () => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;

@@ -2,50 +2,53 @@ import { ReplyCode } from "../../contract/codes.ts";
 import type { DashboardEvent, ServerMessage, Since, UnrecoverableReason } from "../../contract/socket-messages.ts";
 import { callListener, type ProblemReporter } from "./problems.ts";
 
-/** Events that may have happened and were not seen. */
+/** A range of events that the application did not receive. */
 export interface ReportedGap {
   channel: string;
-  /** `interrupted`: the connection ended before the first snapshot was whole, so there was no place to resume from. */
+  /**
+   * `interrupted`: the connection ended before the first snapshot was complete, so there was no cursor to resume from.
+   */
   reason: UnrecoverableReason | "interrupted";
-  /** The last position that was seen; its epoch is the one before, when the epoch changed. */
+  /** The last position that was received. If the epoch changed, this position is of the previous epoch. */
   after: number;
-  /** The first position that can be seen again. */
+  /** The first position that is received after the gap. */
   before: number;
-  /** When the gap was learned of, milliseconds since 1970. */
+  /** When the gap was detected, milliseconds since 1970. */
   at: number;
 }
 
 export type SubscriptionState =
-  /** No connection, or the request has not been answered. */
+  /** There is no connection, or the request has not been answered. */
   | { status: "waiting" }
-  /** The state of the channel arrives. */
+  /** The state of the channel is arriving. */
   | { status: "snapshot" }
-  /** What was missed arrives. */
+  /** The missed events are arriving. */
   | { status: "catching_up" }
-  /** Everything arrives as it happens. */
+  /** Events arrive as they happen. */
   | { status: "live" }
-  /** The server said no. Asked again after a new token, and after the next connect. */
+  /** The server refused. The client subscribes again after a token renewal and after the next connect. */
   | { status: "refused"; code: number; error: string }
   | { status: "ended" };
 
 export interface SubscriptionListener {
-  /** Every event once, in order of position; those of a snapshot carry `snapshot: true` and come before. */
-  onEvent: (event: DashboardEvent) => void;
   /**
-   * `started`: the events of a snapshot follow. `completed`: what state was held before and was not in the snapshot is
-   * no longer so.
+   * Called for every event once, in order of position. Events of a snapshot carry `snapshot: true` and arrive first.
    */
+  onEvent: (event: DashboardEvent) => void;
+  /** `started`: the events of a snapshot follow. `completed`: state that was not in the snapshot no longer exists. */
   onSnapshot?: (moment: "started" | "completed") => void;
   onGap?: (gap: ReportedGap) => void;
   onState?: (state: SubscriptionState) => void;
-  /** This client reads too slowly; events are kept for it and follow, of state the newest. */
+  /**
+   * This client reads too slowly. The server keeps the events for it and sends them later; of state only the newest.
+   */
   onLagging?: () => void;
 }
 
 type Result = Extract<ServerMessage, { type: "subscription_result" }>;
 
-/** Refusals that may pass by themselves. */
-const PASSING: ReadonlySet<number> = new Set([
+/** Refusals that may be temporary. */
+const TEMPORARY: ReadonlySet<number> = new Set([
   ReplyCode.internal,
   ReplyCode.limit,
   ReplyCode.rateLimited,
@@ -53,22 +56,23 @@ const PASSING: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * One channel: where this client stands in it, and what it is told.
+ * One channel: its state, its cursor, and the calls of its listener.
  *
  * ```
- *            since a place, and all of it is there
+ *            with a cursor, and all later events are kept
  *  waiting ────────────────────────────────────────▶ catching_up ── caught_up, or past the target ──▶ live
  *   ▲ ▲ │                                                 ▲                                            ▲ │
- *   │ │ │                                                 │ what was kept behind a gap                 │ │
- *   │ │ └── from nothing, or not recovered ──▶ snapshot ──┴── caught_up, a live event, or a ping ──────┘ │
- *   │ │                                           ▲────────────────────── not recovered, unasked ────────┘
- *   │ └──── connection lost, from anywhere
- *   └────── refused ◀── the server said no
+ *   │ │ │                                                 │ events that are kept after a gap           │ │
+ *   │ │ └── no cursor, or not recovered ─────▶ snapshot ──┴── caught_up, a live event, or a ping ──────┘ │
+ *   │ │                                           ▲────────────────────── not recovered, unsolicited ────┘
+ *   │ └──── connection lost, in any state
+ *   └────── refused ◀── the server refused
  * ```
  *
- * Two places are kept. `delivered` is the highest position given to the application: nothing at or below it is given
- * again. `cursor` is where to resume: it also moves with `caught_up` and pings, so that a quiet channel never falls
- * out of what the server keeps. While a snapshot is not whole there is no cursor: half a state is not resumed from.
+ * There are two positions. `delivered` is the highest position that the application has received: no event at or below
+ * it is delivered again. `cursor` is the position to resume from. It also advances with `caught_up` and with pings, so
+ * that a quiet channel's cursor does not fall behind the server's retention. There is no cursor until the snapshot is
+ * complete, because a client cannot resume from an incomplete state.
  */
 export class Subscription {
   readonly channel: string;
@@ -78,12 +82,14 @@ export class Subscription {
   #epoch: string | undefined;
   #cursor: number | undefined;
   #delivered = -1;
-  /** The server's newest position when it answered: beyond it, everything is new. Infinite where `caught_up` must say so. */
+  /** The newest position when the server answered. Later events are live. Infinite if only `caught_up` can tell. */
   #target = 0;
-  #asked: Since | undefined;
-  #behindGap = false;
-  /** What the application has seen of the channel, when there is no cursor to resume from. */
-  #seen: Since | undefined;
+  /** The cursor in the request that was sent last. */
+  #requested: Since | undefined;
+  /** Events that the server kept after a gap follow the snapshot. */
+  #hasEventsAfterGap = false;
+  /** The position of a snapshot that is not complete yet. */
+  #snapshotAt: Since | undefined;
 
   constructor(channel: string, listener: SubscriptionListener, since: Since | undefined, report: ProblemReporter) {
     this.channel = channel;
@@ -100,18 +106,20 @@ export class Subscription {
     return this.#state;
   }
 
-  /** Where to resume. Undefined until the first snapshot is whole. Belongs to what the listener has been told so far. */
+  /**
+   * Where to resume, or undefined until the first snapshot is complete. Covers exactly what the listener has received.
+   */
   get cursor(): Since | undefined {
     return this.#epoch === undefined || this.#cursor === undefined
       ? undefined
       : { epoch: this.#epoch, position: this.#cursor };
   }
 
-  /** The place to name in a request that is about to be sent. */
-  ask(): Since | undefined {
+  /** A `subscribe` request is sent now. @returns the cursor for it */
+  request(): Since | undefined {
     this.#set({ status: "waiting" });
-    this.#asked = this.cursor;
-    return this.#asked;
+    this.#requested = this.cursor;
+    return this.#requested;
   }
 
   disconnected(): void {
@@ -122,12 +130,12 @@ export class Subscription {
     this.#set({ status: "ended" });
   }
 
-  /** The server's answer. It may also come unasked, when a slow client has fallen out of what the server keeps. */
+  /** The server's answer. Also sent without a request, if a slow client has fallen behind the server's retention. */
   answered(result: Result): "accepted" | "refused" | "try_again" {
     if (!result.success) return this.refuse(result.code ?? ReplyCode.internal, result.error ?? "refused");
     const { epoch, position } = result;
     if (epoch === undefined || position === undefined) {
-      // A server without a journal: live events only, and no place to resume from.
+      // A server without a journal sends live events only, and there is nothing to resume from.
       this.#epoch = undefined;
       this.#cursor = undefined;
       this.#delivered = -1;
@@ -137,17 +145,17 @@ export class Subscription {
       return "accepted";
     }
     this.#target = position;
-    if (this.#asked !== undefined && result.recovered === true && epoch === this.#asked.epoch) {
+    if (this.#requested !== undefined && result.recovered === true && epoch === this.#requested.epoch) {
       this.#set({ status: "catching_up" });
       return "accepted";
     }
-    const before = this.cursor ?? this.#seen;
+    const before = this.cursor ?? this.#snapshotAt;
     this.#epoch = epoch;
     this.#cursor = undefined;
-    this.#seen = { epoch, position };
+    this.#snapshotAt = { epoch, position };
     this.#delivered = position;
-    // What the server kept behind the gap follows the snapshot, and `caught_up` follows that.
-    this.#behindGap = result.recovered === false;
+    // The events that the server kept after the gap follow the snapshot, and `caught_up` follows them.
+    this.#hasEventsAfterGap = result.recovered === false;
     this.#set({ status: "snapshot" });
     const gap = this.#gapSince(before, result, position, epoch);
     if (gap !== undefined) callListener(this.#report, this.#listener.onGap, gap);
@@ -157,14 +165,14 @@ export class Subscription {
 
   refuse(code: number, error: string): "refused" | "try_again" {
     this.#set({ status: "refused", code, error });
-    return PASSING.has(code) ? "try_again" : "refused";
+    return TEMPORARY.has(code) ? "try_again" : "refused";
   }
 
   event(event: DashboardEvent): void {
     const { status } = this.#state;
-    // Left over from an earlier subscription of this socket; what is due comes after the answer.
+    // An event of an earlier subscription on this socket. Those of this subscription follow the answer.
     if (status === "waiting" || status === "refused" || status === "ended") return;
-    // State, not something that happens: it takes no place in the order and may be told again.
+    // Retained state has no place in the order of events, and may be delivered again.
     if (event.snapshot === true) {
       callListener(this.#report, this.#listener.onEvent, event);
       return;
@@ -182,7 +190,7 @@ export class Subscription {
 
   /** A ping: everything up to `position` has been sent. */
   pinged(position: number): void {
-    if (this.#state.status === "snapshot" && this.#seen !== undefined && position >= this.#seen.position)
+    if (this.#state.status === "snapshot" && this.#snapshotAt !== undefined && position >= this.#snapshotAt.position)
       this.#snapshotCompleted();
     if (this.#state.status === "catching_up" && position >= this.#target) this.#set({ status: "live" });
     if (this.#state.status === "live") this.#advance(position);
@@ -193,13 +201,13 @@ export class Subscription {
   }
 
   #deliver(event: DashboardEvent): void {
-    // The epoch is unknown where the server has no journal; there positions mean nothing.
+    // Without an epoch the server has no journal, and positions mean nothing.
     if (this.#epoch !== undefined) {
       if (event.position <= this.#delivered) return;
       if (this.#cursor !== undefined && event.position <= this.#cursor)
         this.#report({
           kind: "order",
-          message: `${this.channel}: event ${event.position} came after the server had said that all up to ${this.#cursor} was sent`,
+          message: `${this.channel}: event ${event.position} arrived after the server had sent everything up to ${this.#cursor}`,
         });
       this.#delivered = event.position;
       this.#advance(event.position);
@@ -212,12 +220,12 @@ export class Subscription {
   }
 
   #snapshotCompleted(): void {
-    this.#cursor = this.#seen?.position;
-    this.#seen = undefined;
-    // The application first: to whoever hears that the channel is live, the state is whole.
+    this.#cursor = this.#snapshotAt?.position;
+    this.#snapshotAt = undefined;
+    // Before the state changes to live: a listener of that change must find the application's state complete.
     callListener(this.#report, this.#listener.onSnapshot, "completed");
-    if (this.#behindGap) this.#target = Number.POSITIVE_INFINITY;
-    this.#behindGap = false;
+    if (this.#hasEventsAfterGap) this.#target = Number.POSITIVE_INFINITY;
+    this.#hasEventsAfterGap = false;
     this.#set({ status: this.#target === Number.POSITIVE_INFINITY ? "catching_up" : "live" });
   }
 
@@ -234,7 +242,7 @@ export class Subscription {
       channel: this.channel,
       reason: reason ?? (same ? "interrupted" : "epoch_changed"),
       after: gap?.after ?? before.position,
-      // Nothing at or below the position of the answer is told, whatever else the server says.
+      // No event at or below the position of the answer is delivered, even if the server names an earlier one.
       before: Math.max(gap?.before ?? 0, position + 1),
       at: Date.now(),
     };

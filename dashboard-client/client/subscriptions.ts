@@ -6,7 +6,7 @@ import { Subscription, type SubscriptionListener } from "./subscription.ts";
 
 export interface SubscriptionsOptions {
   send: (message: ClientMessageInput) => boolean;
-  /** A request went unanswered: the connection is not to be trusted. */
+  /** A request was not answered in time, so the connection may be dead. */
   onUnanswered: (reason: string) => void;
   nextId: () => number;
   requestTimeoutMs: number;
@@ -17,13 +17,13 @@ export interface SubscriptionsOptions {
 
 interface Entry {
   subscription: Subscription;
-  /** The id of the request that has not been answered. */
+  /** The id of the `subscribe` request that has not been answered. */
   pending: number | undefined;
   timer: ReturnType<typeof setTimeout> | undefined;
   backoff: Backoff;
 }
 
-/** The channels of one client, made again on every connection from the place each had reached. */
+/** The subscriptions of one client. Each connection subscribes to all of them again, from the cursor of each. */
 export class Subscriptions {
   readonly #options: SubscriptionsOptions;
   readonly #entries = new Map<string, Entry>();
@@ -35,9 +35,12 @@ export class Subscriptions {
 
   add(channel: string, listener: SubscriptionListener, since: Since | undefined): Subscription {
     const { maxSubscriptions, report, backoff } = this.#options;
-    if (this.#entries.has(channel)) throw new AlreadySubscribedError(`There is a subscription to ${channel} already`);
+    if (this.#entries.has(channel))
+      throw new AlreadySubscribedError(`${channel} has a subscription already: share it, or end it first`);
     if (this.#entries.size >= maxSubscriptions)
-      throw new ClientLimitError(`More than ${maxSubscriptions} subscriptions (maxSubscriptions)`);
+      throw new ClientLimitError(
+        `There are ${maxSubscriptions} subscriptions already (maxSubscriptions): end one first`,
+      );
     const subscription = new Subscription(channel, listener, since, report);
     const entry: Entry = { subscription, pending: undefined, timer: undefined, backoff: new Backoff(backoff) };
     this.#entries.set(channel, entry);
@@ -48,20 +51,20 @@ export class Subscriptions {
   remove(subscription: Subscription): void {
     const entry = this.#entries.get(subscription.channel);
     if (entry?.subscription !== subscription) return;
-    this.#settle(entry);
+    this.#clear(entry);
     this.#entries.delete(subscription.channel);
     subscription.end();
     const { send, nextId } = this.#options;
     send({ type: "unsubscribe", channel: subscription.channel, id: nextId() });
   }
 
-  /** A connection was made; everything is asked for anew. */
+  /** A new connection: subscribes to every channel again. */
   connected(): void {
     this.#connected = true;
     for (const entry of this.#entries.values()) this.#request(entry);
   }
 
-  /** The token was renewed: what was refused may be allowed now. */
+  /** The token was renewed: a channel that was refused may be allowed now. */
   renewed(): void {
     for (const entry of this.#entries.values()) {
       if (entry.subscription.state.status === "refused") this.#request(entry);
@@ -71,20 +74,20 @@ export class Subscriptions {
   disconnected(): void {
     this.#connected = false;
     for (const entry of this.#entries.values()) {
-      this.#settle(entry);
+      this.#clear(entry);
       entry.subscription.disconnected();
     }
   }
 
   end(): void {
     for (const entry of this.#entries.values()) {
-      this.#settle(entry);
+      this.#clear(entry);
       entry.subscription.end();
     }
     this.#entries.clear();
   }
 
-  /** An event reaches every channel that it names, each once. */
+  /** Gives the event to each channel that it names, once. */
   event(event: DashboardEvent): void {
     if (event.channels === undefined) this.#entries.get(event.channel)?.subscription.event(event);
     else for (const channel of new Set(event.channels)) this.#entries.get(channel)?.subscription.event(event);
@@ -93,26 +96,29 @@ export class Subscriptions {
   answered(result: Extract<ServerMessage, { type: "subscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined) return;
-    // The answer to an earlier request for the channel, since given up.
+    // The answer to an earlier request for this channel, which was abandoned.
     if (result.id !== undefined && result.id !== entry.pending) return;
-    this.#settle(entry);
-    this.#after(entry, entry.subscription.answered(result));
+    this.#clear(entry);
+    this.#settled(entry, entry.subscription.answered(result));
   }
 
-  /** Answers that are not to a request of this client say that the channel was taken away. */
+  /** An answer without a request id: the server has withdrawn the channel. */
   unsubscribed(result: Extract<ServerMessage, { type: "unsubscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined || result.id !== undefined) return;
-    this.#settle(entry);
-    this.#after(entry, entry.subscription.refuse(result.code ?? 0, result.error ?? "the channel was taken away"));
+    this.#clear(entry);
+    this.#settled(
+      entry,
+      entry.subscription.refuse(result.code ?? 0, result.error ?? "the server has withdrawn the channel"),
+    );
   }
 
-  /** @returns whether the error answers a request of a channel */
+  /** @returns true if the error answers a `subscribe` request */
   failed(id: number | string, code: number, error: string): boolean {
     const entry = [...this.#entries.values()].find(({ pending }) => pending === id);
     if (entry === undefined) return false;
-    this.#settle(entry);
-    this.#after(entry, entry.subscription.refuse(code, error));
+    this.#clear(entry);
+    this.#settled(entry, entry.subscription.refuse(code, error));
     return true;
   }
 
@@ -130,26 +136,26 @@ export class Subscriptions {
 
   #request(entry: Entry): void {
     const { send, nextId, requestTimeoutMs, onUnanswered } = this.#options;
-    this.#settle(entry);
+    this.#clear(entry);
     const { subscription } = entry;
-    const since = subscription.ask();
+    const since = subscription.request();
     const id = nextId();
     const { channel } = subscription;
     if (!send({ type: "subscribe", channel, id, ...(since === undefined ? {} : { since }) })) return;
     entry.pending = id;
     entry.timer = setTimeout(
-      () => onUnanswered(`no answer to the subscription to ${channel} within ${requestTimeoutMs} ms`),
+      () => onUnanswered(`the server did not answer the subscription to ${channel} within ${requestTimeoutMs} ms`),
       requestTimeoutMs,
     );
   }
 
-  #after(entry: Entry, outcome: "accepted" | "refused" | "try_again"): void {
+  #settled(entry: Entry, outcome: "accepted" | "refused" | "try_again"): void {
     if (outcome === "accepted") entry.backoff = new Backoff(this.#options.backoff);
     if (outcome !== "try_again") return;
     entry.timer = setTimeout(() => this.#request(entry), entry.backoff.failed());
   }
 
-  #settle(entry: Entry): void {
+  #clear(entry: Entry): void {
     clearTimeout(entry.timer);
     entry.timer = undefined;
     entry.pending = undefined;

@@ -1,15 +1,15 @@
-/** A token this close to its end, milliseconds, is not worth connecting with. */
+/** A token that expires within this time, milliseconds, is not used for a new connection. */
 const EXPIRY_MARGIN_MS = 30_000;
-/** How long a token is taken for good before any server has said when it expires, milliseconds. */
+/** How long a token is used before a server has said when it expires, milliseconds. */
 const UNKNOWN_LIFETIME_MS = 60_000;
 
 export interface TokenKeeperOptions {
   getToken: () => string | Promise<string>;
-  /** Milliseconds after which a `getToken` that has not answered counts as failed. */
+  /** How long `getToken` may take, milliseconds. A call that takes longer has failed. */
   timeoutMs: number;
 }
 
-/** Holds the token between connections, so that `getToken` is asked only when a new one is needed. */
+/** Keeps the token between connections, so that `getToken` is called only when a new token is needed. */
 export class TokenKeeper {
   readonly #getToken: () => string | Promise<string>;
   readonly #timeoutMs: number;
@@ -22,18 +22,18 @@ export class TokenKeeper {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** True when a server has accepted the token before: should it be refused now, a new one may do. */
+  /** True if a server has accepted this token. If a server refuses it later, a new token may be accepted. */
   get proven(): boolean {
     return this.#proven;
   }
 
-  /** The token at hand, or a new one. Rejects with what `getToken` threw, or when it took too long. */
+  /** The current token, or a new one. @throws what `getToken` throws, or an `Error` if it takes too long */
   async current(): Promise<string> {
     if (this.#token !== undefined && Date.now() < this.#expiresAt - EXPIRY_MARGIN_MS) return this.#token;
     return this.renewed();
   }
 
-  /** A new token, whatever is at hand. */
+  /** A new token, even if the current one is still valid. */
   async renewed(): Promise<string> {
     const token = await withTimeout(Promise.resolve(this.#getToken()), this.#timeoutMs);
     this.#token = token;
@@ -42,7 +42,7 @@ export class TokenKeeper {
     return token;
   }
 
-  /** The server accepted the token. */
+  /** The server accepted the token. @param expiresAt milliseconds since 1970 */
   accepted(expiresAt: number): void {
     this.#expiresAt = expiresAt;
     this.#proven = true;

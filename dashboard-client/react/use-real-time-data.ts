@@ -5,14 +5,14 @@ import type { RealTimeData } from "../state/dashboard-store.ts";
 import { useDashboardStore } from "./real-time-provider.tsx";
 
 export interface UseRealTimeDataOptions {
-  /** Default: that of the nearest `RealTimeProvider`. */
+  /** Default: the client of the nearest `RealTimeProvider`. */
   client?: Client;
 }
 
 /**
- * What a channel's events add up to, kept up to date: connection, cameras, jobs, alerts, events, the latest gap, and
- * `command` to give a camera a command. While there is no connection the values stay, with `live` false and `asOf`
- * saying until when they were right.
+ * The current state of a channel: connection, cameras, jobs, alerts, events, the latest gap, and `command` to send a
+ * command to a camera. Without a connection the values stay; then `live` is false, and `asOf` says when they were last
+ * known to be right.
  *
  * @param channel default `dashboard`
  */

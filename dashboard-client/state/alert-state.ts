@@ -5,30 +5,33 @@ import type { Topic } from "../../contract/topics.ts";
 export const MAX_ENDED_ALERTS = 20;
 
 export interface AlertState extends Alert {
-  /** Whom it is about: a camera, or a processing service. */
+  /** The camera that raised the alert, or undefined if a service did. */
   camera?: string;
+  /** The processing service that raised the alert, or undefined if a camera did. */
   service?: string;
+  /** When the alert was raised first, RFC 3339. */
   since: string;
 }
 
-/** An alert that is over; shown a while longer, so that people see that it was. */
+/** An alert that has ended. It is still shown, so that people see that there was one. */
 export interface EndedAlert extends AlertState {
+  /** When the alert ended, RFC 3339. */
   until: string;
 }
 
 export interface Alerts {
-  /** By `camera/alert` and `service:name/alert`. */
+  /** The keys are `camera/alert` and `service:name/alert`. */
   alerts: ReadonlyMap<string, AlertState>;
-  /** The last {@link MAX_ENDED_ALERTS} that ended while this client was looking, newest first. */
+  /** The last {@link MAX_ENDED_ALERTS} alerts that ended while this client ran, newest first. */
   endedAlerts: readonly EndedAlert[];
 }
 
-/** Whether an event clears its topic. The end of an alert does, and still says which one it was. */
+/** Whether an event clears its topic. `alert.cleared` does so although it has data: the alert that ended. */
 export function isCleared({ event, data }: DashboardEvent): boolean {
   return data === null || event === "alert.cleared";
 }
 
-/** What an event on an alert's topic makes of the alerts. */
+/** Applies an event on the topic of an alert. */
 export function applyAlert(
   { alerts, endedAlerts }: Alerts,
   topic: Extract<Topic, { kind: "camera-alert" | "service-alert" }>,
@@ -41,12 +44,12 @@ export function applyAlert(
   const read = isCleared(event) ? undefined : alertSchema.safeParse(event.data);
   if (read?.success === true) {
     const owner = isOfCamera ? { camera: topic.camera } : { service: topic.service };
-    // Raised again with other words, it is the same alert: it stands since it was first raised.
+    // An alert that is raised again with another message is the same alert and keeps its start.
     next.set(key, { ...read.data, ...owner, since: held?.since ?? event.timestamp });
     return { alerts: next, endedAlerts };
   }
   next.delete(key);
-  // That a snapshot does not have it says nothing of when it ended.
+  // An alert that is missing in a snapshot ended at an unknown time.
   if (held === undefined || event.snapshot === true) return { alerts: next, endedAlerts };
   const ended: EndedAlert = { ...held, until: event.timestamp };
   return { alerts: next, endedAlerts: [ended, ...endedAlerts].slice(0, MAX_ENDED_ALERTS) };

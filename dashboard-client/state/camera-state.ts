@@ -29,14 +29,14 @@ import {
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { GAPS_STATE, PRESENCE_STATE } from "../../contract/topics.ts";
 
-/** A value and the time its sender gave it: the only "last updated" there is. */
+/** A value and when its sender sent it, which is the only "last updated" that is shown. */
 export interface Known<Value> {
   value: Value;
   /** RFC 3339, UTC. */
   at: string;
 }
 
-/** What is known of one camera. What it has not said, or not in a form of the contract, is missing. */
+/** The state of one camera. A field that the camera has not sent, or not as the contract defines it, is missing. */
 export interface CameraState {
   id: string;
   about?: Known<CameraAbout>;
@@ -48,19 +48,19 @@ export interface CameraState {
   settings?: Known<CameraSettings>;
   schedule?: Known<Schedule>;
   progress?: Known<CaptureProgress>;
-  /** What of the last 48 hours never arrived, by the backend's word. */
+  /** Events of the last 48 hours that the backend never received. */
   gaps?: Known<LinkGaps>;
   preview?: Known<PreviewUpdated>;
   lastCapture?: Known<CaptureCompleted>;
   lastFailure?: Known<CaptureFailed>;
-  /** When the picture of that etag was taken: by the word of its capture, else by its name. */
+  /** When the picture with this etag was taken: as its capture event says, otherwise as the picture's name says. */
   pictureTaken?: { etag: string; at: string };
 }
 
 type Fields = Omit<CameraState, "id" | "pictureTaken">;
 type Reader = (camera: CameraState, event: DashboardEvent) => CameraState;
 
-/** Writes one field, or removes it when the state was cleared or says nothing that is understood. */
+/** Sets one field, or removes it if the state was cleared or is not valid. */
 function field<Name extends keyof Fields>(name: Name, schema: z.ZodType<NonNullable<Fields[Name]>["value"]>): Reader {
   return (camera, event) => {
     const { [name]: _, ...rest } = camera;
@@ -85,7 +85,7 @@ const STATE_READERS: ReadonlyMap<string, Reader> = new Map([
   ["capture", field("progress", captureProgressSchema)],
 ]);
 
-/** Events of which the latest says how things stand, though their topics are not retained. */
+/** Events whose latest occurrence is kept as state, although their topics are not retained. */
 const LATEST_READERS: ReadonlyMap<string, Reader> = new Map([
   ["preview.updated", field("preview", previewUpdatedSchema)],
   ["capture.completed", field("lastCapture", captureCompletedSchema)],
@@ -96,12 +96,12 @@ export function applyAbout(camera: CameraState, event: DashboardEvent): CameraSt
   return aboutReader(camera, event);
 }
 
-/** States that this client has no field for change nothing. */
+/** Applies a retained state. A state without a field changes nothing. */
 export function applyState(camera: CameraState, name: string, event: DashboardEvent): CameraState {
   return STATE_READERS.get(name)?.(camera, event) ?? camera;
 }
 
-/** Whether this client has a field for a camera's state of that name. */
+/** Whether {@link CameraState} has a field for the state with this name. */
 export function isKnownState(name: string): boolean {
   return STATE_READERS.has(name);
 }
@@ -111,14 +111,15 @@ export function isLatest(event: DashboardEvent): boolean {
 }
 
 /**
- * Takes the preview or capture that came last: its sender's clock may have been set meanwhile. What was sent before is
- * sent again where a client resumes, and is the latest no more: then both its position and its time are older.
- * @param held the event that was the latest until now
+ * Applies the preview or capture that arrived last, even if its time is earlier: the sender's clock may have been set
+ * back. When a client resumes, the server sends earlier events again. Those are older by position and by time, and are
+ * ignored.
+ * @param held the latest event so far
  */
 export function applyLatest(camera: CameraState, event: DashboardEvent, held: DashboardEvent | undefined): CameraState {
   const reader = LATEST_READERS.get(event.event);
   if (reader === undefined) return camera;
-  // By both: in another epoch of the journal positions begin anew.
+  // Position alone does not tell: positions start again in a new epoch of the journal.
   const isOlder = held !== undefined && Date.parse(event.timestamp) < Date.parse(held.timestamp);
   if (isOlder && event.position <= held.position) return camera;
   const next = reader(camera, event);
@@ -127,7 +128,7 @@ export function applyLatest(camera: CameraState, event: DashboardEvent, held: Da
   const { preview, lastCapture } = next;
   if (preview === undefined) return next;
   const sameCapture = preview.value.capture === lastCapture?.value.capture;
-  // Once its capture has said when it was taken, the next capture does not change that.
+  // The capture event of this picture has set the time already. A later capture must not change it.
   if (!sameCapture && next.pictureTaken?.etag === preview.value.etag) return next;
   const at = sameCapture ? lastCapture?.at : preview.value.taken_at;
   return at === undefined ? next : { ...next, pictureTaken: { etag: preview.value.etag, at } };

@@ -27,8 +27,9 @@ export const MAX_ENDED_JOBS = 20;
 
 export interface JobState extends Job {
   service: string;
+  /** When the service last updated the job, RFC 3339. */
   at: string;
-  /** The service has put it away; it is shown a while longer, so that people see how it ended. */
+  /** The service has removed the job. It is still shown, so that people see how it ended. */
   cleared: boolean;
 }
 
@@ -36,43 +37,43 @@ export interface MetricPoint extends Resources {
   at: string;
 }
 
-/** A line of the feed: something that happened, or a stretch in which it is not known what happened. */
-export type FeedItem = { kind: "event"; event: DashboardEvent } | { kind: "gap"; gap: ReportedGap };
+/** A line of the activity list: an event, or a gap. */
+export type ActivityItem = { kind: "event"; event: DashboardEvent } | { kind: "gap"; gap: ReportedGap };
 
 /**
- * What the events of a channel add up to. A value that {@link applyEvent} and its like return anew, never change.
- * `retained` and `latest` are the events it was made from, which is what is kept over a reload.
+ * The state that results from the events of a channel. Immutable: {@link applyEvent} and the other functions return a
+ * new one. `retained` and `latest` are the events that it was built from. The cache stores these across a reload.
  */
 export interface DashboardState {
   cameras: ReadonlyMap<string, CameraState>;
-  /** By `service/job`. */
+  /** The keys are `service/job`. */
   jobs: ReadonlyMap<string, JobState>;
-  /** By `camera/alert` and `service:name/alert`. */
+  /** The keys are `camera/alert` and `service:name/alert`. */
   alerts: ReadonlyMap<string, AlertState>;
-  /** The last that ended while this client was looking, newest first. */
+  /** The last alerts that ended while this client ran, newest first. */
   endedAlerts: readonly EndedAlert[];
   services: ReadonlyMap<string, Known<unknown>>;
   system: { status?: Known<SystemStatus>; resources?: Known<Resources> };
   /** Newest last. */
   metrics: readonly MetricPoint[];
-  /** The last {@link MAX_EVENTS} events, newest first; what belongs to a snapshot is not among them. */
+  /** The last {@link MAX_EVENTS} events, newest first, without those of a snapshot. */
   events: readonly DashboardEvent[];
-  /** As `events`, but without what only repeats measurements and progress; gaps have their place in it. */
-  activity: readonly FeedItem[];
+  /** Like `events`, without routine measurements and progress, and with the gaps in their places. */
+  activity: readonly ActivityItem[];
   /** The latest gap. */
   gap: ReportedGap | undefined;
-  /** Events that happened while this client was looking: neither from a snapshot nor from a camera's backlog. */
+  /** Events that were sent while this client ran, without those of a snapshot or of a camera's backlog. */
   newEvents: number;
-  /** The time of the newest event, as its sender gave it; of a snapshot too. Historical events do not count. */
+  /** When the newest event was sent, RFC 3339. Includes events of a snapshot, and excludes historical events. */
   lastEventAt: string | undefined;
   retained: RetainedEvents;
-  /** Retained topics that found no room since the last snapshot began. */
+  /** Retained topics that exceeded a limit and were left out since the last snapshot began. */
   leftOut: number;
-  /** The latest preview and capture of each camera, by `camera event`. */
+  /** The latest preview and captures of each camera. The keys are `camera event`. */
   latest: ReadonlyMap<string, DashboardEvent>;
-  /** Snapshots begun so far. */
+  /** The number of snapshots that have begun. */
   round: number;
-  /** While a snapshot arrives. */
+  /** A snapshot is arriving. */
   inSnapshot: boolean;
 }
 
@@ -96,7 +97,7 @@ export const EMPTY_STATE: DashboardState = {
   inSnapshot: false,
 };
 
-/** Measurements and progress: worth showing as they stand, not line by line. */
+/** Measurements and progress. Their latest values are shown, but not each event. */
 const ROUTINE: ReadonlySet<string> = new Set([
   "system.status",
   "resource.update",
@@ -104,7 +105,7 @@ const ROUTINE: ReadonlySet<string> = new Set([
   "capture.started",
   "capture.progress",
   "preview.updated",
-  // What was dropped is said by the link.gap that follows it.
+  // The link.gap that follows says which events were dropped.
   "outbox.dropped",
   "job.progress",
   "camera.about",
@@ -113,7 +114,7 @@ const ROUTINE: ReadonlySet<string> = new Set([
   "service.link",
 ]);
 
-// Events name their topics without the root, so any root does to read them.
+// Events name their topics without the root, so any root serves to parse them.
 const tree = topicTree("root");
 
 function topicOf(event: DashboardEvent): Topic | undefined {
@@ -131,14 +132,14 @@ export function applyEvent(state: DashboardState, event: DashboardEvent): Dashbo
     if (event.camera !== undefined && isLatest(event)) next = latest(next, event.camera, event);
     next = { ...next, lastEventAt: later(next.lastEventAt, event.timestamp) };
   }
-  return event.snapshot === true ? next : feed(next, event, topic);
+  return event.snapshot === true ? next : withEvent(next, event, topic);
 }
 
 export function snapshotStarted(state: DashboardState): DashboardState {
   return { ...state, round: state.round + 1, inSnapshot: true, leftOut: 0 };
 }
 
-/** What was held and was not in the snapshot is gone. Cameras that left nothing but a picture go with it. */
+/** Removes the state that was not in the snapshot, and the cameras of which only a picture is left. */
 export function snapshotCompleted(state: DashboardState): DashboardState {
   if (!state.inSnapshot) return state;
   let next: DashboardState = { ...state, inSnapshot: false };
@@ -154,7 +155,7 @@ export function snapshotCompleted(state: DashboardState): DashboardState {
 }
 
 export function applyGap(state: DashboardState, gap: ReportedGap): DashboardState {
-  const item: FeedItem = { kind: "gap", gap };
+  const item: ActivityItem = { kind: "gap", gap };
   return { ...state, gap, activity: [item, ...state.activity].slice(0, MAX_EVENTS) };
 }
 
@@ -182,14 +183,14 @@ function retain(state: DashboardState, topic: Topic, name: string, event: Dashbo
   return leftName === name ? counted : applyTopic(release(counted, leftName, leftEvent), topic, event);
 }
 
-/** A topic whose state is gone, or has found no room. */
+/** Removes the state of a topic that no longer exists or was left out. */
 function release(state: DashboardState, name: string, event: DashboardEvent): DashboardState {
   const next = { ...state, retained: state.retained.without(name) };
   const topic = topicOf(event);
   return topic === undefined ? next : applyTopic(next, topic, { ...event, data: null, snapshot: true });
 }
 
-/** Whether a retained topic is one that {@link CameraState} has a field for. */
+/** Whether {@link CameraState} has a field for a retained topic. */
 function isShown(name: string): boolean {
   const topic = tree.parse(`${tree.root}/${name}`);
   return topic?.kind === "camera-about" || (topic?.kind === "camera-state" && isKnownState(topic.name));
@@ -223,16 +224,16 @@ function applyTopic(state: DashboardState, topic: Topic, event: DashboardEvent):
   }
 }
 
-/** A camera is there as long as anything of it is retained. */
+/** Changes a camera. The camera is removed once none of its topics is retained. */
 function withCamera(
   state: DashboardState,
   id: string,
   event: DashboardEvent,
   change: (camera: CameraState) => CameraState = (camera) => camera,
 ): DashboardState {
-  const isThere = !isCleared(event) || (event.topic !== undefined && state.retained.hasOwner(event.topic));
-  if (isThere) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
-  // With its pictures: kept over a reload, they would bring it back.
+  const exists = !isCleared(event) || (event.topic !== undefined && state.retained.hasOwner(event.topic));
+  if (exists) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
+  // Its pictures are removed as well: restored from the cache after a reload, they would bring the camera back.
   const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));
   return { ...state, latest, cameras: put(state.cameras, id, undefined) };
 }
@@ -259,7 +260,7 @@ function jobs(
   const read = jobSchema.safeParse(event.data);
   if (read.success) return put(held, key, { ...read.data, service, at: event.timestamp, cleared: false });
   const ended = before?.status === "completed" || before?.status === "failed";
-  // A snapshot without it says that it was put away long ago.
+  // A job that is missing in a snapshot was removed at an unknown time.
   if (before === undefined || !ended || event.snapshot === true) return put(held, key, undefined);
   const next = put(held, key, { ...before, cleared: true });
   const cleared = [...next].filter(([, { cleared }]) => cleared);
@@ -285,10 +286,10 @@ function system(state: DashboardState, name: string, event: DashboardEvent): Das
   return state;
 }
 
-function feed(state: DashboardState, event: DashboardEvent, topic: Topic | undefined): DashboardState {
-  // What somebody broadcasts is meant to be read, whatever it is called.
+function withEvent(state: DashboardState, event: DashboardEvent, topic: Topic | undefined): DashboardState {
+  // A broadcast is always shown, even if its event has a routine name.
   const routine = ROUTINE.has(event.event) && topic?.kind !== "channel-event";
-  const item: FeedItem = { kind: "event", event };
+  const item: ActivityItem = { kind: "event", event };
   return {
     ...state,
     events: [event, ...state.events].slice(0, MAX_EVENTS),

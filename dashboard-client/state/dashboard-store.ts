@@ -4,6 +4,7 @@ import type { ChannelSubscription, Client } from "../client/client.ts";
 import type { CommandOptions, CommandResult } from "../client/commands.ts";
 import { type ConnectionQuality, qualityOf } from "../client/connection-quality.ts";
 import type { ConnectionState, LossCause } from "../client/connection-state.ts";
+import { Listeners } from "../client/listeners.ts";
 import { browserSignals, type PageSignals, watchPage } from "../client/page-signals.ts";
 import { type ProblemReporter, reportOnConsole } from "../client/problems.ts";
 import type { SubscriptionState } from "../client/subscription.ts";
@@ -19,19 +20,19 @@ import { OfflineCache, type TextStorage } from "./offline-cache.ts";
 
 export interface ConnectionView {
   status: ConnectionState["status"];
-  /** Since when it is so, milliseconds since 1970. */
+  /** When the status began, milliseconds since 1970. */
   since: number;
-  /** When the next attempt begins, while waiting for it. */
+  /** When the next attempt begins, milliseconds since 1970. Undefined unless the client is waiting for it. */
   retryAt: number | undefined;
   latencyMs: number | undefined;
   quality: ConnectionQuality;
-  /** Why there is no connection. */
+  /** Why there is no connection. Undefined with a connection. */
   cause: LossCause | undefined;
-  /** Trying again by itself has been given up. */
+  /** The client no longer retries by itself. */
   stopped: boolean;
 }
 
-/** What a dashboard shows. A new object after every change, the same one in between. */
+/** The data that a dashboard shows. A new object after every change, otherwise the same object. */
 export interface RealTimeData
   extends Pick<
     DashboardState,
@@ -51,41 +52,40 @@ export interface RealTimeData
   > {
   connection: ConnectionView;
   subscription: SubscriptionState;
-  /** True when all of this is so now. Otherwise it is what was last known, and was right until `asOf`. */
+  /** True if the data is current. Otherwise it is the last known data, which was right until `asOf`. */
   live: boolean;
-  /** Until when it was known to be right, milliseconds since 1970; undefined when nothing was ever known. */
+  /** When the data was last known to be right, milliseconds since 1970. Undefined if there never was any. */
   asOf: number | undefined;
-  /** False until the channel's state has arrived, or was found in the cache. */
+  /** The state of the channel has arrived, or was found in the cache. */
   loaded: boolean;
   canCommand(camera: string): boolean;
-  /** As {@link Client.command}. */
+  /** Sends a command to a camera: see {@link Client.command}. */
   command: Client["command"];
-  /** Ends the wait for the next attempt, or the end of trying. */
+  /** Connects now, also if the client no longer retries by itself. */
   reconnect(): void;
 }
 
 export interface DashboardStoreOptions {
   client: Client;
-  /** Default `dashboard`. */
   channel: string;
-  /** Where state, place and feed are kept over a reload. Default: the browser's `localStorage`; null keeps nothing. */
+  /** Where the state is cached across a reload. Null caches nothing. Default: the `localStorage` of the browser. */
   storage?: TextStorage | null;
-  /** Tells caches apart that share a storage: put the server's address in it, and whose data it is. */
+  /** Distinguishes caches that share a storage: include the address of the server and the user. Default `skylapse`. */
   cacheKey?: string;
-  /** At most this often the cache is written, milliseconds. Default 1,000. */
+  /** The shortest time between two writes of the cache, milliseconds. Default 1,000. */
   saveIntervalMs?: number;
-  /** Changes within this time are told as one, milliseconds. Default 16. */
+  /** Listeners are called once for all changes within this time, milliseconds. Default 16. */
   notifyIntervalMs?: number;
   page?: PageSignals;
   onProblem?: ProblemReporter;
 }
 
-/** The state of one channel, kept up to date while anybody listens; the shape is what `useSyncExternalStore` wants. */
+/** The state of one channel. It is updated while there are listeners. Fits React's `useSyncExternalStore`. */
 export interface DashboardStore {
   getSnapshot(): RealTimeData;
-  /** The first listener subscribes to the channel, the last one to leave ends it; state and place stay. */
+  /** The first listener starts the subscription to the channel, and removing the last one ends it. The state stays. */
   subscribe(listener: () => void): () => void;
-  /** Forgets what is kept over reloads, and keeps nothing more: for a sign-out. */
+  /** Deletes the cache and caches nothing from now on. For a sign-out. */
   forget(): void;
 }
 
@@ -102,7 +102,7 @@ export function createDashboardStore({
   onProblem: report = reportOnConsole,
 }: DashboardStoreOptions): DashboardStore {
   const cache = new OfflineCache({ storage: storage ?? undefined, key: `${cacheKey}:${channel}`, report });
-  const listeners = new Set<() => void>();
+  const listeners = new Listeners<void>(report);
   const restored = cache.load();
   let state = restored?.state ?? EMPTY_STATE;
   let asOf = restored?.asOf;
@@ -112,9 +112,9 @@ export function createDashboardStore({
   let notifyTimer: ReturnType<typeof setTimeout> | undefined;
   let saveTimer: ReturnType<typeof setTimeout> | undefined;
   let stopWatching: Array<() => void> = [];
-  let forgotten = false;
-  let fresh = false;
-  let view = look();
+  let isForgotten = false;
+  let isFirstSnapshot = false;
+  let view = currentView();
 
   function change(next: DashboardState): void {
     state = next;
@@ -129,18 +129,18 @@ export function createDashboardStore({
   function notify(): void {
     clearTimeout(notifyTimer);
     notifyTimer = undefined;
-    view = look();
-    for (const listener of [...listeners]) listener();
+    view = currentView();
+    listeners.call();
   }
 
-  /** While a first snapshot arrives, what there is of it is of now; while a later one does, what was held may be old. */
+  /** During the first snapshot, what has arrived is current. During a later one, older state may be outdated. */
   function isLive(): boolean {
     const status = subscription?.state.status;
-    return client.state.status === "connected" && (status === "live" || (status === "snapshot" && fresh));
+    return client.state.status === "connected" && (status === "live" || (status === "snapshot" && isFirstSnapshot));
   }
 
-  /** The place and the moment up to which the state stands, both of this very moment. */
-  function takeStock(): void {
+  /** Updates the cursor, and until when the state was right. */
+  function updateCursor(): void {
     if (subscription === undefined) return;
     cursor = subscription.cursor;
     if (isLive()) asOf = client.heardAt;
@@ -149,13 +149,13 @@ export function createDashboardStore({
   function save(): void {
     clearTimeout(saveTimer);
     saveTimer = undefined;
-    takeStock();
-    // Until the first state has arrived there is nothing to keep, and an older cache is better than none.
-    if (loaded && asOf !== undefined && !forgotten) cache.save({ state, cursor, asOf });
+    updateCursor();
+    // Before the state has arrived an older cache is better than an empty one.
+    if (loaded && asOf !== undefined && !isForgotten) cache.save({ state, cursor, asOf });
   }
 
-  function look(): RealTimeData {
-    takeStock();
+  function currentView(): RealTimeData {
+    updateCursor();
     const { retained: _retained, latest: _latest, round: _round, inSnapshot: _inSnapshot, ...shown } = state;
     const grants =
       client.state.status === "connected" ? grantsOf(client.state.session.permissions, { tree }) : undefined;
@@ -180,7 +180,7 @@ export function createDashboardStore({
   function start(): void {
     stopWatching = [
       client.onState((connection) => {
-        // The moment the link is lost is the last at which the state was known to be right.
+        // The state was last known to be right when the connection was lost.
         if (connection.status !== "connected" && view.live) asOf = client.heardAt;
         notify();
       }),
@@ -192,7 +192,7 @@ export function createDashboardStore({
       {
         onEvent: (event) => change(applyEvent(state, event)),
         onSnapshot: (moment) => {
-          if (moment === "started") fresh = state.retained.isEmpty;
+          if (moment === "started") isFirstSnapshot = state.retained.isEmpty;
           else loaded = true;
           change(moment === "started" ? snapshotStarted(state) : snapshotCompleted(state));
         },
@@ -218,22 +218,22 @@ export function createDashboardStore({
     clearTimeout(saveTimer);
     notifyTimer = undefined;
     saveTimer = undefined;
-    view = look();
+    view = currentView();
   }
 
   return {
     getSnapshot: () => view,
     subscribe: (listener) => {
-      // A wrapper of its own, so that one function that listens twice is heard twice and leaves once.
-      const entry = (): void => listener();
-      listeners.add(entry);
+      const remove = listeners.add(listener);
       if (listeners.size === 1) start();
       return () => {
-        if (listeners.delete(entry) && listeners.size === 0) stop();
+        const sizeBefore = listeners.size;
+        remove();
+        if (listeners.size === 0 && sizeBefore > 0) stop();
       };
     },
     forget: () => {
-      forgotten = true;
+      isForgotten = true;
       cache.clear();
     },
   };
@@ -252,12 +252,12 @@ function connectionView(client: Client): ConnectionView {
   };
 }
 
-/** The browser's `localStorage`, where there is one and it may be used: a reload and a new tab find the same. */
+/** The `localStorage` of the browser, which a reload and other tabs share. Null if it cannot be used. */
 export function browserStorage(): TextStorage | null {
   try {
     return typeof localStorage === "undefined" ? null : localStorage;
   } catch {
-    // A page that may not keep anything is told so by an exception.
+    // Browsers throw if their settings forbid the storage.
     return null;
   }
 }

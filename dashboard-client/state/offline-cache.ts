@@ -10,28 +10,28 @@ import type { ProblemReporter } from "../client/problems.ts";
 import type { ReportedGap } from "../client/subscription.ts";
 import { applyEvent, type DashboardState, EMPTY_STATE } from "./dashboard-state.ts";
 
-/** `localStorage`, `sessionStorage`, or anything that keeps text by name. */
+/** `localStorage`, `sessionStorage`, or another store of strings. */
 export interface TextStorage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
   removeItem(key: string): void;
 }
 
-/** How many events of the feed are kept. */
+/** The most events, and the most gaps, that are kept. */
 export const MAX_CACHED_EVENTS = 50;
-/** The most that is written, UTF-16 units: browsers give a site some five million in all. */
-export const MAX_CACHE_LENGTH = 1_000_000;
+/** The longest text that is written, UTF-16 units. Browsers allow a site some five million in all. */
+const MAX_CACHE_LENGTH = 1_000_000;
 
 const cacheSchema = z.object({
   v: z.literal(1),
   cursor: sinceSchema.optional(),
-  /** When the server was last heard: up to then, what is kept was right. Milliseconds since 1970. */
+  /** When the server was last heard, which is until when the state was right. Milliseconds since 1970. */
   asOf: z.number(),
-  /** The events that the state is made of. */
+  /** The events that the state is built from. */
   state: z.array(dashboardEventSchema),
   /** Newest first. */
   events: z.array(dashboardEventSchema).max(MAX_CACHED_EVENTS),
-  /** Newest first; a hole in the feed stays visible. */
+  /** Newest first. Kept so that a gap in the activity list stays visible. */
   gaps: z
     .array(
       z.object({
@@ -40,7 +40,7 @@ const cacheSchema = z.object({
         after: z.number(),
         before: z.number(),
         at: z.number(),
-        /** How many of `events` are newer: positions do not tell, for they may begin anew. */
+        /** How many of `events` are newer. Positions do not tell, because they start again in a new epoch. */
         newer: z.number().int().nonnegative(),
       }),
     )
@@ -54,16 +54,17 @@ export interface Cached {
 }
 
 export interface OfflineCacheOptions {
-  /** Undefined: nothing is kept. */
+  /** Undefined keeps nothing. */
   storage: TextStorage | undefined;
   key: string;
   report: ProblemReporter;
 }
 
 /**
- * The state of a channel over a page reload. The place to resume from and the state it belongs to are one value,
- * written by one call: a place without its state would skip what made the state, a state without its place would be
- * told twice. What is kept are events as the server sent them; the state is made from them again, by the same code.
+ * Keeps the state of a channel across a page reload. The cursor and the state that belongs to it are written as one
+ * value by one call. A cursor without its state would skip the events that produced the state, and a state without its
+ * cursor would receive them twice. The cache stores events as the server sent them, and the same code builds the state
+ * from them again.
  */
 export class OfflineCache {
   readonly #options: OfflineCacheOptions;
@@ -73,7 +74,7 @@ export class OfflineCache {
     this.#options = options;
   }
 
-  /** What was kept; undefined when there is nothing, or nothing that is understood. */
+  /** @returns undefined if nothing was kept, or if it cannot be read */
   load(): Cached | undefined {
     const { storage, key } = this.#options;
     try {
@@ -82,11 +83,11 @@ export class OfflineCache {
       const { cursor, asOf, state, events, gaps } = cacheSchema.parse(JSON.parse(text));
       let restored = EMPTY_STATE;
       for (const event of state) restored = applyEvent(restored, { ...event, snapshot: true });
-      for (const event of events.toReversed()) restored = applyFeed(restored, event);
+      for (const event of events.toReversed()) restored = restoreEvent(restored, event);
       for (const { newer, ...gap } of gaps.toReversed()) restored = insertGap(restored, gap, events[newer]);
       return { state: { ...restored, newEvents: 0 }, cursor, asOf };
     } catch (error) {
-      this.#trouble("what was kept over the reload cannot be read; starting afresh", error);
+      this.#reportFailure("the cached state cannot be read; starting without it", error);
       this.clear();
       return undefined;
     }
@@ -97,15 +98,15 @@ export class OfflineCache {
     if (storage === undefined || !this.#usable) return;
     const events = state.events.slice(0, MAX_CACHED_EVENTS);
     const gaps = placedGaps(state).slice(0, MAX_CACHED_EVENTS);
-    const made = [...[...state.retained.entries()].map(([, event]) => event), ...state.latest.values()];
+    const stateEvents = [...[...state.retained.entries()].map(([, event]) => event), ...state.latest.values()];
     try {
-      const whole = JSON.stringify({ v: 1, cursor, asOf, state: made, events, gaps });
-      // Too much state: keep what there is to look at, and no place, so that the state is asked for.
+      const whole = JSON.stringify({ v: 1, cursor, asOf, state: stateEvents, events, gaps });
+      // Without state and cursor if there is too much state. The client then asks the server for the state.
       const text = whole.length > MAX_CACHE_LENGTH ? JSON.stringify({ v: 1, asOf, state: [], events, gaps }) : whole;
       storage.setItem(key, text);
     } catch (error) {
       this.#usable = false;
-      this.#trouble("nothing more is kept over reloads", error);
+      this.#reportFailure("the state is no longer cached for reloads", error);
       this.clear();
     }
   }
@@ -114,22 +115,22 @@ export class OfflineCache {
     try {
       this.#options.storage?.removeItem(this.#options.key);
     } catch (error) {
-      this.#trouble("what was kept cannot be removed", error);
+      this.#reportFailure("the cached state cannot be removed", error);
     }
   }
 
-  #trouble(message: string, detail: unknown): void {
+  #reportFailure(message: string, detail: unknown): void {
     this.#options.report({ kind: "storage", message, detail });
   }
 }
 
-/** Back into the feed, without being taken for news about the state, which was kept apart. */
-function applyFeed(state: DashboardState, event: DashboardEvent): DashboardState {
+/** Restores an event in `events` and `activity` only: the state is restored separately. */
+function restoreEvent(state: DashboardState, event: DashboardEvent): DashboardState {
   const { events, activity } = applyEvent(state, event);
   return { ...state, events, activity };
 }
 
-/** Each gap with the number of events that are newer. */
+/** The gaps, each with the number of newer events. */
 function placedGaps({ activity, events }: DashboardState): (ReportedGap & { newer: number })[] {
   return activity.flatMap((item, index) => {
     if (item.kind !== "gap") return [];

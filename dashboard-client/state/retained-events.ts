@@ -1,26 +1,26 @@
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 
-/** Cameras and services whose state is held. */
+/** The most cameras and services whose state is kept. */
 export const MAX_OWNERS = 5000;
-/** Topics of one camera or service that are held: a camera of this system has 10, and its alerts. */
+/** The most topics that are kept of one camera or service. A camera of this system has 10, and its alerts. */
 export const MAX_TOPICS_PER_OWNER = 128;
 
 interface HeldEvent {
   event: DashboardEvent;
-  /** The snapshot that it came with, or after: what is older when a snapshot ends is gone. */
+  /** The number of the snapshot in or after which the event arrived. The end of a snapshot removes older events. */
   round: number;
 }
 
-/** What is held after a change, and what found no room. */
-export interface Holding {
+/** The events after a change, and the topic that was left out because of a limit. */
+export interface Retention {
   retained: RetainedEvents;
-  /** The topic and event that had to go, the one at hand or an older one of the same owner. */
+  /** The new topic and its event, or an older topic of the same owner. */
   leftOut?: readonly [topic: string, event: DashboardEvent];
 }
 
 /**
- * The last event of each retained topic, by owner. A value that changes into a new one, never in place. Each owner has
- * room of its own: a camera with a thousand states pushes out its own, and no other camera.
+ * The last event of each retained topic, by owner: a camera or a service. Immutable: a change returns a new object. The
+ * limit applies to each owner, so that a camera with a thousand states displaces only its own.
  */
 export class RetainedEvents {
   static readonly EMPTY = new RetainedEvents(new Map());
@@ -34,7 +34,7 @@ export class RetainedEvents {
     return this.#owners.size === 0;
   }
 
-  /** Whether anything of the camera or service is held. */
+  /** Whether any topic of the camera or service that owns `topic` is kept. */
   hasOwner(topic: string): boolean {
     return this.#owners.has(ownerOf(topic));
   }
@@ -43,20 +43,20 @@ export class RetainedEvents {
     for (const topics of this.#owners.values()) for (const [topic, { event }] of topics) yield [topic, event];
   }
 
-  /** @param isNeeded whether a topic is shown somewhere: such a one does not go while there are others */
-  with(topic: string, event: DashboardEvent, round: number, isNeeded: (topic: string) => boolean): Holding {
+  /** @param isNeeded whether a topic is shown; a topic that is shown is displaced only if no other topic is left */
+  with(topic: string, event: DashboardEvent, round: number, isNeeded: (topic: string) => boolean): Retention {
     const owner = ownerOf(topic);
     const before = this.#owners.get(owner);
     if (before === undefined && this.#owners.size >= MAX_OWNERS) return { retained: this, leftOut: [topic, event] };
     const topics = new Map(before);
-    // The newest stands last.
+    // Deleted first, so that the newest topic is the last of the map.
     topics.delete(topic);
     topics.set(topic, { event, round });
     if (topics.size <= MAX_TOPICS_PER_OWNER) return { retained: this.#put(owner, topics) };
-    const goes = [...topics.keys()].find((one) => !isNeeded(one)) ?? [...topics.keys()][0] ?? topic;
-    const gone = topics.get(goes)?.event ?? event;
-    topics.delete(goes);
-    return { retained: this.#put(owner, topics), leftOut: [goes, gone] };
+    const displaced = [...topics.keys()].find((one) => !isNeeded(one)) ?? [...topics.keys()][0] ?? topic;
+    const displacedEvent = topics.get(displaced)?.event ?? event;
+    topics.delete(displaced);
+    return { retained: this.#put(owner, topics), leftOut: [displaced, displacedEvent] };
   }
 
   without(topic: string): RetainedEvents {
@@ -65,7 +65,7 @@ export class RetainedEvents {
     return topics.delete(topic) ? this.#put(owner, topics) : this;
   }
 
-  /** What came before the snapshot of that number and was not in it. */
+  /** The events that arrived before the snapshot with this number and were not in it. */
   olderThan(round: number): [topic: string, event: DashboardEvent][] {
     return [...this.#owners.values()].flatMap((topics) =>
       [...topics]
@@ -82,7 +82,7 @@ export class RetainedEvents {
   }
 }
 
-/** `cameras/north` of `cameras/north/state/power`. */
+/** For example `cameras/north` for the topic `cameras/north/state/power`. */
 function ownerOf(topic: string): string {
   return topic.split("/", 2).join("/");
 }

@@ -1,6 +1,6 @@
 import { type ReactNode, useState } from "react";
 import type { ReportedGap } from "../../client/subscription.ts";
-import type { FeedItem } from "../../state/dashboard-state.ts";
+import type { ActivityItem } from "../../state/dashboard-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
@@ -13,7 +13,7 @@ const MINUTE_MS = 60_000;
 export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
   const [all, setAll] = useState(false);
   const now = useNow();
-  const items: readonly FeedItem[] = all ? data.events.map((event) => ({ kind: "event", event })) : data.activity;
+  const items: readonly ActivityItem[] = all ? data.events.map((event) => ({ kind: "event", event })) : data.activity;
   return (
     <section className="panel feed" aria-labelledby="feed-title">
       <div className="panel-head">

@@ -191,7 +191,7 @@ describe("a reload", () => {
     page.hide();
     page.hide();
     expect(page.problems).toEqual([
-      { kind: "storage", message: "nothing more is kept over reloads", detail: new Error("quota") },
+      { kind: "storage", message: "the state is no longer cached for reloads", detail: new Error("quota") },
     ]);
     await live(open(server, memory(), { storage: null }));
   });
