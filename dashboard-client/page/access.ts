@@ -2,10 +2,10 @@ import { z } from "zod";
 import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
 
-/** What the page asks for where nobody has to sign in: to see everything, and to give cameras commands. */
+/** The request for a token without signing in: to see everything, and to send commands to cameras. */
 const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
 const LOGIN_NAME = "skylapse:login";
-/** A token this close to its end, milliseconds, is replaced before it is used. */
+/** A token that expires within this time, milliseconds, is replaced before it is used. */
 const EXPIRY_MARGIN_MS = 30_000;
 const TIMEOUT_MS = 15_000;
 
@@ -14,25 +14,25 @@ const loginSchema = tokenSchema.extend({ user_id: z.string(), refresh_token: z.s
 const refusalSchema = z.object({ error: z.object({ message: z.string() }) });
 const keptSchema = z.object({
   userId: z.string(),
-  /** Undefined once the session has ended. */
+  /** Undefined after the session has ended. */
   refreshToken: z.string().optional(),
 });
 type KeptLogin = z.infer<typeof keptSchema>;
 
 export interface AccessOptions {
-  /** Where the server is, such as `location.href`. */
+  /** The address of the server, such as `location.href`. */
   base: string;
   fetch: typeof fetch;
-  /** Keeps the login, for all tabs and over restarts of the browser; undefined keeps it in memory. */
+  /** Stores the login for all tabs and across restarts of the browser. Undefined keeps it in memory. */
   storage: TextStorage | undefined;
 }
 
-/** The page's tokens: those of a login; on a server that only this machine can reach it needs none. */
+/** The tokens of the page. They belong to a login, except on a server that only this machine can reach. */
 export class Access {
   readonly #options: AccessOptions;
-  /** What `storage` has, or would have. */
+  /** The text that `storage` holds, or would hold if it worked. */
   #kept: string | undefined;
-  /** The storage failed: the login lives in memory from then on, as long as this page. */
+  /** The storage failed. From then on the login is in memory and ends with this page. */
   #storageFailed = false;
   #token: string | undefined;
   #expiresAt = 0;
@@ -42,7 +42,7 @@ export class Access {
     this.#options = options;
   }
 
-  /** A new token. Throws {@link TokenRefusedError} when somebody has to sign in. */
+  /** A new token. @throws {TokenRefusedError} the user must sign in */
   fresh(): Promise<string> {
     this.#pending ??= this.#renew().finally(() => {
       this.#pending = undefined;
@@ -50,25 +50,28 @@ export class Access {
     return this.#pending;
   }
 
-  /** The token at hand, or a new one. */
+  /** The current token, or a new one. */
   async current(): Promise<string> {
     if (this.#token !== undefined && Date.now() < this.#expiresAt - EXPIRY_MARGIN_MS) return this.#token;
     return this.fresh();
   }
 
-  /** A server refused the token at hand. */
-  forgetToken(): void {
-    this.#token = undefined;
+  /** Requests a resource with the current token. After a 401 the next request uses a new token. */
+  async get(url: URL, signal: AbortSignal): Promise<Response> {
+    const headers = { authorization: `Bearer ${await this.current()}` };
+    const answer = await this.#options.fetch(url, { headers, signal });
+    if (answer.status === 401) this.#token = undefined;
+    return answer;
   }
 
-  /** Throws what is to be said to who tries. */
+  /** @throws {Error} with a message for the user */
   async signIn(userId: string, password: string): Promise<void> {
     const answer = await this.#post("auth/login", { user_id: userId, password });
     if (!answer.ok) throw new Error(await reasonOf(answer));
     await this.#logIn(answer);
   }
 
-  /** Who has signed in, or had, the last time. */
+  /** The user who signed in last, also after the session has ended. */
   get userId(): string | undefined {
     return this.#login()?.userId;
   }
@@ -77,7 +80,7 @@ export class Access {
     return this.#login()?.refreshToken !== undefined;
   }
 
-  /** Ends the session at the server, too. When that cannot be reached it ends there in its own time. */
+  /** Ends the session, also at the server. If the server cannot be reached, the session expires there later. */
   async signOut(): Promise<void> {
     const refreshToken = this.#login()?.refreshToken;
     this.#token = undefined;
@@ -94,7 +97,7 @@ export class Access {
     // Another tab may have signed in meanwhile.
     if (this.#login()?.refreshToken !== login.refreshToken) return this.#renew();
     this.#keep({ userId: login.userId });
-    throw new TokenRefusedError("The session has ended: sign in again");
+    throw new TokenRefusedError("Your session has ended: sign in again");
   }
 
   async #open(): Promise<string> {
@@ -125,7 +128,7 @@ export class Access {
     });
   }
 
-  /** As the tab that was last to change it has left it. */
+  /** The login as the last tab that changed it stored it. */
   #login(): KeptLogin | undefined {
     const text = this.#stored();
     if (text === null || text === undefined) return undefined;
@@ -143,7 +146,7 @@ export class Access {
       if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
       else storage?.setItem(LOGIN_NAME, this.#kept);
     } catch {
-      // Full, or forbidden by the browser's settings: neither may end a login.
+      // The storage is full, or the browser's settings forbid it. The login works without it.
       this.#storageFailed = true;
     }
   }
@@ -160,8 +163,8 @@ export class Access {
   }
 }
 
-/** What the server says, for a person to read. */
+/** The error message of the server, for the user. */
 async function reasonOf(answer: Response): Promise<string> {
   const said = refusalSchema.safeParse(await answer.json().catch(() => undefined));
-  return said.success ? said.data.error.message : `The server gave no token (HTTP ${answer.status})`;
+  return said.success ? said.data.error.message : `The server did not issue a token (HTTP ${answer.status})`;
 }

@@ -17,12 +17,12 @@ import type { Fleet } from "./fleet.ts";
 import type { Pictures } from "./pictures.ts";
 
 export interface AppProps {
-  /** Where the server is, such as `https://sky.example.org/`. */
+  /** The address of the server, such as `https://sky.example.org/`. */
   base: string;
   access: Access;
   pictures: Pictures;
   fleet: Fleet;
-  /** Called when the page has forgotten what it keeps over reloads: another person is to see nothing of it. */
+  /** Called after the cache was deleted, so that the next user sees none of it. */
   onRestart: () => void;
 }
 
@@ -70,7 +70,7 @@ export function App({ base, access, pictures, fleet, onRestart }: AppProps): Rea
           </ErrorBoundary>
           <main className="layout">
             <CameraGrid data={data} pictures={pictures} />
-            <aside className="side" aria-label="What happens">
+            <aside className="side" aria-label="Alerts and activity">
               <ErrorBoundary part="Alerts">
                 <AlertsPanel data={data} />
               </ErrorBoundary>

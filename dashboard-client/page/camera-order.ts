@@ -1,7 +1,7 @@
 import type { CameraState } from "../state/camera-state.ts";
 import type { RealTimeData } from "../state/dashboard-store.ts";
 
-/** The lower, the more a camera wants looking after. A status that is not named stands with `unknown`. */
+/** Cameras with a lower rank need attention first. A status that is not listed ranks as `unknown`. */
 const RANK: Readonly<Record<string, number>> = {
   offline: 0,
   overslept: 1,
@@ -12,12 +12,12 @@ const RANK: Readonly<Record<string, number>> = {
   online: 6,
 };
 
-/** The cameras that want looking after first; those that do equally by id. */
+/** The cameras that need attention first. Cameras of the same rank are sorted by id. */
 export function worstFirst(cameras: readonly CameraState[]): CameraState[] {
   return cameras.toSorted((one, other) => rankOf(one) - rankOf(other) || one.id.localeCompare(other.id));
 }
 
-/** Cameras that should be there and are not: offline, or asleep past the time they named. */
+/** Cameras that should be connected and are not: offline, or asleep beyond the time they announced. */
 export function countOffline({ cameras }: Pick<RealTimeData, "cameras">): number {
   return [...cameras.values()].filter((camera) => rankOf(camera) <= (RANK.overslept ?? 0)).length;
 }

@@ -1,15 +1,17 @@
 import type { Picture, Pictures } from "./pictures.ts";
 
-/** Loads under way at once: enough to fill a strip quickly, and few beside the live picture on a slow link. */
+/**
+ * Concurrent loads: enough to fill a filmstrip quickly, and few enough not to delay the live picture on a slow link.
+ */
 const MAX_LOADS = 3;
-/** Pictures held; more than a strip has. */
+/** The most pictures in memory, which is more than a filmstrip shows. */
 const MAX_HELD = 160;
 
-/** The pictures of one camera's strip, each loaded once and only when it is asked for, a few at a time. */
+/** The pictures of one camera's filmstrip. Each is loaded once and on demand, a few at a time. */
 export class Film {
   readonly #pictures: Pick<Pictures, "frame">;
   readonly #camera: string;
-  /** The one held longest first. */
+  /** By capture, the oldest entry first. */
   readonly #held = new Map<string, Picture>();
   readonly #loading = new Map<string, Promise<Picture | undefined>>();
   readonly #waiting: (() => void)[] = [];
@@ -25,7 +27,7 @@ export class Film {
     return this.#held.get(capture);
   }
 
-  /** Undefined when it cannot be had; asked for again, it is tried again. */
+  /** Resolves to undefined if the picture cannot be loaded. The next call tries again. */
   load(capture: string): Promise<Picture | undefined> {
     const held = this.#held.get(capture);
     if (held !== undefined) return Promise.resolve(held);
@@ -36,7 +38,7 @@ export class Film {
     return loading;
   }
 
-  /** Lets go of everything. */
+  /** Cancels all loads and releases all pictures. */
   close(): void {
     this.#ending.abort();
     for (const start of this.#waiting.splice(0)) start();
@@ -62,7 +64,7 @@ export class Film {
       return undefined;
     } finally {
       this.#loads--;
-      // The newest wish first: it is what is in sight now.
+      // The latest request first: that picture is visible now.
       this.#waiting.pop()?.();
     }
   }

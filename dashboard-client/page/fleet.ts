@@ -4,9 +4,9 @@ import type { RealTimeData } from "../state/dashboard-store.ts";
 import type { Access } from "./access.ts";
 import { countOffline } from "./camera-order.ts";
 
-/** How soon the server is asked again after something that it counts has changed, milliseconds. */
+/** How long after a change the server is asked for its counts, milliseconds. */
 const SETTLE_MS = 2000;
-/** How often the server is asked when nothing changes that the page sees: cameras that found no room change too. */
+/** The interval between requests without a visible change, milliseconds: cameras that were left out change too. */
 const AGAIN_MS = 60_000;
 const TIMEOUT_MS = 15_000;
 
@@ -15,17 +15,16 @@ const answerSchema = z.object({ total: z.number(), counts: z.record(z.string(), 
 export interface FleetCounts {
   total: number;
   online: number;
-  /** Offline, or asleep past the time they named. */
+  /** Offline, or asleep beyond the time they announced. */
   offline: number;
 }
 
 export interface FleetOptions {
   base: string;
   access: Access;
-  fetch: typeof fetch;
 }
 
-/** Asks the server how many cameras there are: the page holds a bounded number of them. */
+/** Asks the server how many cameras there are. The page itself keeps only a limited number of them. */
 export class Fleet {
   readonly #options: FleetOptions;
 
@@ -34,23 +33,21 @@ export class Fleet {
   }
 
   async counts(signal: AbortSignal): Promise<FleetCounts> {
-    const { base, access, fetch } = this.#options;
+    const { base, access } = this.#options;
     const url = new URL("cameras?limit=1", base);
-    const headers = { authorization: `Bearer ${await access.current()}` };
-    const answer = await fetch(url, { headers, signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) });
-    if (answer.status === 401) access.forgetToken();
+    const answer = await access.get(url, AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]));
     if (!answer.ok) throw new Error(`The cameras could not be counted (HTTP ${answer.status})`);
     const { total, counts } = answerSchema.parse(await answer.json());
     return { total, online: counts.online ?? 0, offline: (counts.offline ?? 0) + (counts.overslept ?? 0) };
   }
 }
 
-/** The server's counts while the page is live; undefined until they are known, and when they could not be had. */
+/** The counts of the server while the page is live. Undefined until they are known, and if the request failed. */
 export function useFleetCounts(fleet: Fleet, data: RealTimeData): FleetCounts | undefined {
   const [counts, setCounts] = useState<FleetCounts>();
   const { live, leftOut, cameras } = data;
   const online = [...cameras.values()].filter(({ presence }) => presence?.value.status === "online").length;
-  // What the page sees change, the server counts anew.
+  // A change of this text makes the page ask the server again.
   const version = [live, leftOut, cameras.size, online, countOffline(data)].join(" ");
   const [counted, setCounted] = useState("");
   useEffect(() => {
@@ -63,7 +60,7 @@ export function useFleetCounts(fleet: Fleet, data: RealTimeData): FleetCounts | 
           setCounts(next);
           setCounted(version);
         },
-        // Without an answer the page counts what it holds.
+        // Without an answer the page shows the counts of its own cameras.
         () => setCounts(undefined),
       );
     const first = setTimeout(count, SETTLE_MS);
@@ -74,6 +71,6 @@ export function useFleetCounts(fleet: Fleet, data: RealTimeData): FleetCounts | 
       ending.abort();
     };
   }, [fleet, version]);
-  // A count of before a change must not stand beside what shows the change.
+  // Counts from before a change must not be shown next to the change.
   return counted === version ? counts : undefined;
 }

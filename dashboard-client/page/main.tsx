@@ -12,14 +12,14 @@ import { Fleet } from "./fleet.ts";
 import { Pictures } from "./pictures.ts";
 import { reloadOnce } from "./reload-once.ts";
 
-// The page is served by the bridge, perhaps below a path of a proxy: everything else is found from here.
+// The bridge serves the page, perhaps below a path of a proxy. All other addresses are relative to this one.
 const base = new URL(".", location.href).href;
 const socketUrl = new URL("ws", base);
 socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";
 
 const access = new Access({ base, fetch: fetch.bind(window), storage: browserStorage() ?? undefined });
 const client = createClient({ url: socketUrl.href, getToken: () => access.fresh() });
-const fleet = new Fleet({ base, access, fetch: fetch.bind(window) });
+const fleet = new Fleet({ base, access });
 const pictures = new Pictures({ base, access, fetch: fetch.bind(window) });
 
 function restart(): void {

@@ -1,21 +1,21 @@
 import { type PreviewList, previewListSchema } from "../../contract/events.ts";
 import type { Access } from "./access.ts";
 
-/** A picture in this page's memory. `release` when it is no longer shown. */
+/** A picture in the memory of this page. Call `release` once it is no longer shown. */
 export interface Picture {
-  /** A `blob:` address: the picture needs a token, which an `<img>` cannot send. */
+  /** A `blob:` address, because the request needs a token, which an `<img>` cannot send. */
   src: string;
   etag: string | undefined;
-  /** When the server received it, milliseconds since 1970. */
+  /** When the server received the picture, milliseconds since 1970. */
   receivedAt: number | undefined;
-  /** When it was taken, RFC 3339, where that is known. */
+  /** When the picture was taken, RFC 3339. Undefined if that is unknown. */
   takenAt: string | undefined;
   width: number;
   height: number;
   release(): void;
 }
 
-/** What the server says of a camera without one. */
+/** The server has no such picture of the camera. */
 export class NoPictureYetError extends Error {
   override name = "NoPictureYetError";
 }
@@ -33,7 +33,7 @@ export class Pictures {
     this.#options = options;
   }
 
-  /** The camera's latest picture, decoded, so that it can be shown without a flash. */
+  /** The latest picture of the camera. It is decoded already, so that it appears without flicker. */
   latest(camera: string, signal: AbortSignal): Promise<Picture> {
     return this.#picture(["cameras", camera, "latest.jpg"], signal);
   }
@@ -76,24 +76,22 @@ export class Pictures {
     }
   }
 
-  /** Made here and not taken from an event or an answer: a token is never sent where those say. */
+  /** Addresses are built here and never taken from an event or an answer, which could redirect the token elsewhere. */
   #address(path: readonly string[]): URL {
     return new URL(path.map(encodeURIComponent).join("/"), this.#options.base);
   }
 
   async #get(url: URL, signal: AbortSignal): Promise<Response> {
     const response = await this.#fetch(url, signal);
-    if (response.status === 404) throw new NoPictureYetError("This camera has sent no such picture");
-    if (response.status === 401) this.#options.access.forgetToken();
+    if (response.status === 404) throw new NoPictureYetError("The server has no such picture of this camera");
     if (!response.ok) throw new Error(`The picture could not be loaded (HTTP ${response.status})`);
     return response;
   }
 
-  /** Without the network, the browser's own copy. */
+  /** If the network fails, returns the copy in the browser's cache. */
   async #fetch(url: URL, signal: AbortSignal): Promise<Response> {
     try {
-      const authorization = `Bearer ${await this.#options.access.current()}`;
-      return await this.#options.fetch(url, { headers: { authorization }, signal });
+      return await this.#options.access.get(url, signal);
     } catch (error) {
       if (signal.aborted) throw error;
       const kept = await this.#options

@@ -2,9 +2,9 @@ import { useEffect, useRef, useState } from "react";
 import { Film } from "./film.ts";
 import type { Picture, Pictures } from "./pictures.ts";
 
-/** Pictures of a strip: at 48 hours, one for every 40 minutes. */
-export const FRAMES = 72;
-/** The strip is spread anew at most this often, milliseconds; in between, new pictures join its end. */
+/** Pictures in a filmstrip: one for every 40 minutes of 48 hours. */
+const FRAMES = 72;
+/** The list of pictures is loaded at most this often, milliseconds. Between two loads, new pictures are appended. */
 const RENEW_MS = 60_000;
 
 export interface Frame {
@@ -16,17 +16,21 @@ export interface FilmView {
   film: Film | undefined;
   /** Newest first. */
   frames: readonly Frame[];
-  /** How many pictures there are in all. */
+  /** How many pictures the server has of these 48 hours. */
   total: number;
 }
 
-/** What a camera saw in the last 48 hours. @param latest its newest frame, as far as events tell */
-export function useFilm(pictures: Pictures, camera: string, latest: Frame | undefined, wanted: boolean): FilmView {
+/**
+ * The pictures of a camera of the last 48 hours.
+ * @param latest the newest picture according to the events
+ * @param isShown nothing is loaded unless the filmstrip is shown
+ */
+export function useFilm(pictures: Pictures, camera: string, latest: Frame | undefined, isShown: boolean): FilmView {
   const [view, setView] = useState<FilmView>({ film: undefined, frames: [], total: 0 });
   const loadedAt = useRef(0);
 
   useEffect(() => {
-    if (!wanted) return;
+    if (!isShown) return;
     const film = new Film(pictures, camera);
     loadedAt.current = 0;
     setView({ film, frames: [], total: 0 });
@@ -34,12 +38,12 @@ export function useFilm(pictures: Pictures, camera: string, latest: Frame | unde
       film.close();
       setView({ film: undefined, frames: [], total: 0 });
     };
-  }, [pictures, camera, wanted]);
+  }, [pictures, camera, isShown]);
 
   const capture = latest?.capture;
   const takenAt = latest?.takenAt;
   useEffect(() => {
-    if (!wanted) return;
+    if (!isShown) return;
     if (Date.now() - loadedAt.current < RENEW_MS) {
       if (capture !== undefined && takenAt !== undefined) setView((before) => withFrame(before, { capture, takenAt }));
       return;
@@ -51,11 +55,11 @@ export function useFilm(pictures: Pictures, camera: string, latest: Frame | unde
         const frames = previews.map((preview) => ({ capture: preview.capture, takenAt: preview.taken_at }));
         setView((before) => ({ ...before, frames, total }));
       },
-      // With the next picture it is tried again; what is shown stays.
+      // The next picture causes another attempt. Until then the shown pictures stay.
       () => undefined,
     );
     return () => ending.abort();
-  }, [pictures, camera, capture, takenAt, wanted]);
+  }, [pictures, camera, capture, takenAt, isShown]);
 
   return view;
 }
@@ -66,15 +70,15 @@ function withFrame(view: FilmView, frame: Frame): FilmView {
   return { ...view, frames: frames.slice(0, 2 * FRAMES), total: view.total + 1 };
 }
 
-/** A picture of the strip, once it is there. @param capture undefined for none */
+/** A picture of the filmstrip, or undefined until it is loaded. @param capture undefined loads nothing */
 export function useFrame(film: Film | undefined, capture: string | undefined): Picture | undefined {
   const [, setLoaded] = useState<string>();
   useEffect(() => {
     if (film === undefined || capture === undefined) return;
-    let wanted = true;
-    void film.load(capture).then(() => wanted && setLoaded(capture));
+    let isCurrent = true;
+    void film.load(capture).then(() => isCurrent && setLoaded(capture));
     return () => {
-      wanted = false;
+      isCurrent = false;
     };
   }, [film, capture]);
   return capture === undefined ? undefined : film?.held(capture);

@@ -5,17 +5,17 @@ const RETRY_MS = 5000;
 
 export interface LatestPicture {
   picture: Picture | undefined;
-  /** The one before, over which the new one fades in. */
+  /** The previous picture. The new one fades in over it. */
   before: Picture | undefined;
-  /** `none`: the camera has sent none. `failed`: there may be one, but it did not come. */
+  /** `none`: the camera has not sent a picture. `failed`: there may be a picture, but it could not be loaded. */
   status: "loading" | "shown" | "none" | "failed";
 }
 
 const NOTHING: LatestPicture = { picture: undefined, before: undefined, status: "loading" };
 
 /**
- * The camera's latest picture: loaded at first, again when `version` (the etag of its latest preview) changes, and
- * again when the connection is back. Never more than two pictures are held per camera.
+ * The latest picture of a camera. It is loaded at first, when `version` (the etag of the latest preview) changes, and
+ * after a reconnect. At most two pictures of a camera are in memory.
  */
 export function useLatestPicture(
   pictures: Pictures,
@@ -39,7 +39,7 @@ export function useLatestPicture(
         show(replaced(held.current, await pictures.latest(camera, ending.signal)));
       } catch (error) {
         if (ending.signal.aborted) return;
-        // That there was none is still what was last known, when nobody can be asked and nobody has said otherwise.
+        // Without a connection the last answer still holds: the camera had no picture.
         const stillNone = !live && version === undefined && held.current.status === "none";
         const status = error instanceof NoPictureYetError || stillNone ? "none" : "failed";
         if (held.current.picture === undefined) show({ ...held.current, status });
@@ -65,7 +65,7 @@ export function useLatestPicture(
   return shown;
 }
 
-/** Tells a picture that is the same from a new one; the picture before the one before is no longer shown anywhere. */
+/** Keeps the shown picture if the loaded one is the same. Otherwise releases the previous one, which has faded out. */
 function replaced(held: LatestPicture, picture: Picture): LatestPicture {
   if (held.picture !== undefined && picture.etag !== undefined && held.picture.etag === picture.etag) {
     picture.release();

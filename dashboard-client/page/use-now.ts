@@ -1,26 +1,28 @@
 import { useSyncExternalStore } from "react";
+import { Listeners } from "../client/listeners.ts";
+import { reportOnConsole } from "../client/problems.ts";
 
 const TICK_MS = 1000;
 
 let now = Date.now();
 let timer: ReturnType<typeof setInterval> | undefined;
-const listeners = new Set<() => void>();
+const listeners = new Listeners<void>(reportOnConsole);
 
 function subscribe(listener: () => void): () => void {
-  listeners.add(listener);
+  const remove = listeners.add(listener);
   timer ??= setInterval(() => {
     now = Date.now();
-    for (const tell of [...listeners]) tell();
+    listeners.call();
   }, TICK_MS);
   return () => {
-    listeners.delete(listener);
+    remove();
     if (listeners.size > 0) return;
     clearInterval(timer);
     timer = undefined;
   };
 }
 
-/** The time, renewed every second by one timer for the whole page: for ages, never for "last updated". */
+/** The current time, updated every second by one timer for the whole page. Used to show ages. */
 export function useNow(): number {
   return useSyncExternalStore(
     subscribe,

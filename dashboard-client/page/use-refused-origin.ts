@@ -6,8 +6,8 @@ const TIMEOUT_MS = 15_000;
 const answerSchema = z.object({ allowed: z.boolean(), message: z.string().optional() });
 
 /**
- * What an operator must set when the server does not let pages of this address connect; undefined when that is not why
- * there is no connection. A browser tells a page only that its WebSocket failed, so the page asks by HTTP.
+ * The setting that an operator must change if the server refuses pages of this address. Undefined if there is another
+ * reason for the lost connection. A browser tells a page only that its WebSocket failed, so the page asks by HTTP.
  */
 export function useRefusedOrigin(base: string, { status, cause }: ConnectionView): string | undefined {
   const [advice, setAdvice] = useState<string>();
@@ -23,7 +23,7 @@ export function useRefusedOrigin(base: string, { status, cause }: ConnectionView
       .then(({ allowed, message }) => {
         if (!allowed && !ending.signal.aborted) setAdvice(message);
       })
-      // A server that does not answer is away: the banner says so already.
+      // The server does not answer. The banner shows already that the connection is lost.
       .catch(() => {});
     return () => ending.abort();
   }, [base, lost]);

@@ -4,13 +4,13 @@ import { defineConfig } from "vite";
 
 export default defineConfig({
   root: fileURLToPath(new URL(".", import.meta.url)),
-  // Works below any path that a proxy may put it.
+  // Relative addresses work below any path of a reverse proxy.
   base: "./",
   plugins: [react()],
   build: {
     outDir: fileURLToPath(new URL("../../dist/page", import.meta.url)),
     emptyOutDir: true,
-    // Nothing inline: the page is served with a content security policy that allows files of its own only.
+    // No inline assets: the content security policy of the page allows only files of its own origin.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     target: "es2022",

@@ -8,13 +8,13 @@ import { Icon } from "./icon.tsx";
 
 const RANK = { critical: 0, warning: 1, info: 2 };
 const TONES = { critical: "bad", warning: "warn", info: "quiet" };
-/** How long an alert that is over stays in sight, milliseconds. */
+/** How long an alert that has ended is shown, milliseconds. */
 const ENDED_SHOWN_MS = 10 * 60_000;
 const MAX_ENDED_SHOWN = 3;
-/** The gravest and newest: what happens and what is processed stay in sight beside them. */
+/** The most severe and newest alerts. With more of them, activity and processing would be out of view. */
 const SHOWN_AT_FIRST = 4;
 
-/** What wants looking after, and what no longer does; nothing when nothing did. */
+/** The active alerts, and those that ended recently. Renders nothing if there are none. */
 export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const alerts = [...data.alerts].sort(
@@ -28,7 +28,7 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const shown = all ? alerts : alerts.slice(0, SHOWN_AT_FIRST);
   return (
     <section className="panel alerts" aria-label="Alerts" data-standing={alerts.length}>
-      {/* Told as it comes: an alert is why one has a dashboard. */}
+      {/* A screen reader announces new alerts. */}
       <ul className="rows" aria-live="polite" aria-relevant="additions">
         {shown.map(([key, alert]) => (
           <li
@@ -64,7 +64,7 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
               <Icon name="check" />
             </span>
             <div className="row-words">
-              <p className="row-title">{`Over: ${alertName(alert.alert).toLowerCase()}`}</p>
+              <p className="row-title">{`Ended: ${alertName(alert.alert).toLowerCase()}`}</p>
               <p className="row-detail">
                 {`${ownerOf(data, alert)} · lasted ${formatDuration(Date.parse(alert.until) - Date.parse(alert.since))}`}
               </p>
@@ -77,14 +77,14 @@ export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
       </ul>
       {alerts.length > SHOWN_AT_FIRST && (
         <button type="button" className="text-button" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Fewer" : `${alerts.length - SHOWN_AT_FIRST} more`}
+          {all ? "Show fewer" : `${alerts.length - SHOWN_AT_FIRST} more`}
         </button>
       )}
     </section>
   );
 }
 
-/** A camera's name leads to it. */
+/** The name of a camera links to the camera. */
 function Owner({ data, alert }: { data: RealTimeData; alert: AlertState }): ReactNode {
   const name = ownerOf(data, alert);
   return alert.camera !== undefined && data.cameras.has(alert.camera) ? (

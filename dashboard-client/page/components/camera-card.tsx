@@ -24,8 +24,9 @@ export interface CameraCardProps {
 }
 
 /**
- * One camera: its latest picture, or one of its last 48 hours, and over it how the camera stands, when the picture was
- * taken, and "capture now". The large one has its strip of pictures, what never arrived, and what it measures.
+ * One camera: its latest picture or one of its last 48 hours, and over it the status of the camera, when the picture
+ * was
+ * taken, and the button "Capture now". The featured card also has the filmstrip, the gaps and the measurements.
  */
 export function CameraCard({ camera, data, pictures, featured, onFeature }: CameraCardProps): ReactNode {
   const now = useNow();
@@ -86,7 +87,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
               onClick={() => setChosen(undefined)}
             >
               <Icon name="clock" />
-              <span>Back to now</span>
+              <span>Back to live</span>
             </button>
           )}
         </div>
@@ -96,7 +97,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
               {featured ? (
                 name
               ) : (
-                <button type="button" className="camera-choose" onClick={onFeature} aria-label={`Show ${name} large`}>
+                <button type="button" className="camera-choose" onClick={onFeature} aria-label={`Enlarge ${name}`}>
                   {name}
                 </button>
               )}
@@ -132,7 +133,7 @@ export function CameraCard({ camera, data, pictures, featured, onFeature }: Came
   );
 }
 
-/** The newest preview as a frame of the strip. */
+/** The newest preview as a frame of the filmstrip. */
 function frameOf({ preview }: CameraState): Frame | undefined {
   return preview && { capture: preview.value.capture, takenAt: preview.value.taken_at ?? preview.at };
 }

@@ -5,7 +5,7 @@ import { useNow } from "../use-now.ts";
 import { Icon, type IconName } from "./icon.tsx";
 import { lightOf, SunPath } from "./sun-path.tsx";
 
-/** What the camera measures and how it is set: each only where the camera has said it. */
+/** The measurements and settings of a camera. A value that the camera has not sent is left out. */
 export function CameraFacts({ camera, live }: { camera: CameraState; live: boolean }): ReactNode {
   const { environment, storage, power, progress, settings, lastCapture } = camera;
   const shot = lastCapture?.value.settings ?? settings?.value;
@@ -113,14 +113,15 @@ function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }
 interface FactProps {
   icon: IconName;
   label: string;
-  /** When it was measured. Settings have none: they hold until others are set. */
+  /** When it was measured, RFC 3339. Undefined for settings, which are valid until they are changed. */
   at: string | undefined;
   children: ReactNode;
 }
 
 /**
- * A measurement older than this is shown with its age, milliseconds. A camera repeats an unchanged reading after 30 minutes
- * (the default of READINGS_MAX_AGE_S), at its next look a minute later.
+ * A measurement older than this, milliseconds, is shown with its age. A camera sends an unchanged reading again after
+ * 30
+ * minutes (the default of READINGS_MAX_AGE_S), at most one minute late.
  */
 const OLD_MS = 35 * 60_000;
 

@@ -5,18 +5,18 @@ import { gapReason, gapSpan, gapTitle } from "../text/gap-text.ts";
 import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";
 
-/** How far back gaps are shown, milliseconds: as far as pictures are. */
+/** The age up to which gaps are shown, milliseconds. The same as for pictures. */
 const SHOWN_MS = 48 * 3_600_000;
 const SHOWN_AT_FIRST = 2;
 
-/** The gaps of a camera that are worth knowing of, newest first. */
+/** The gaps of a camera that are recent enough to be shown, newest first. */
 export function recentGaps({ gaps }: CameraState, now: number): readonly LinkGap[] {
   return (gaps?.value.gaps ?? [])
     .filter(({ to }) => now - Date.parse(to) < SHOWN_MS)
     .sort((one, other) => Date.parse(other.to) - Date.parse(one.to));
 }
 
-/** What never arrived from a camera, a line for each stretch. Nothing where nothing is missing. */
+/** The events of a camera that never arrived, one line for each gap. Renders nothing without a gap. */
 export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
   const now = useNow();
   const [all, setAll] = useState(false);
@@ -25,7 +25,7 @@ export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
   const zone = camera.about?.value.location.timezone;
   const shown = all ? gaps : gaps.slice(0, SHOWN_AT_FIRST);
   return (
-    <section className="gaps" aria-label="What never arrived" data-testid={`gaps-${camera.id}`}>
+    <section className="gaps" aria-label="Missing events" data-testid={`gaps-${camera.id}`}>
       <ul>
         {shown.map((gap) => (
           <li key={`${gap.from} ${gap.to} ${gap.first_seq ?? ""}`} className="gap" title={gapReason(gap)}>
@@ -39,7 +39,7 @@ export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
       </ul>
       {gaps.length > SHOWN_AT_FIRST && (
         <button type="button" className="text-button" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Fewer" : `${gaps.length - SHOWN_AT_FIRST} more`}
+          {all ? "Show fewer" : `${gaps.length - SHOWN_AT_FIRST} more`}
         </button>
       )}
     </section>

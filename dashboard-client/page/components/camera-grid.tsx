@@ -6,13 +6,16 @@ import type { Pictures } from "../pictures.ts";
 import { CameraCard } from "./camera-card.tsx";
 import { ErrorBoundary } from "./error-boundary.tsx";
 
-/** One camera large, the others beside it; which one is large stays in the address, so that it can be bookmarked. */
+/**
+ * One camera is featured (large), the others are beside it. The address names the featured one, so that it can be
+ * bookmarked.
+ */
 export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: Pictures }): ReactNode {
   const [chosen, choose] = useChosenCamera();
   const cameras = worstFirst([...data.cameras.values()]);
   const featured = useFeatured(cameras, chosen, data.loaded);
   if (featured === undefined) return data.loaded ? <NoCameras /> : <LoadingCameras />;
-  // One list with keys, so that a card that becomes the large one keeps its picture.
+  // One list with keys, so that a card keeps its picture when it becomes the featured one.
   const ordered = [featured, ...cameras.filter((camera) => camera !== featured)];
   return (
     <section className="cameras" aria-label="Cameras" data-count={Math.min(cameras.length, 4)}>
@@ -50,17 +53,17 @@ function useChosenCamera(): [string, (id: string) => void] {
   return [chosen, choose];
 }
 
-/** The one that was chosen, else the first that has said what it is; it stays, whoever comes later. */
+/** The chosen camera, otherwise the first that has sent its `about`. It stays featured when other cameras connect. */
 function useFeatured(cameras: readonly CameraState[], chosen: string, loaded: boolean): CameraState | undefined {
-  const [held, hold] = useState<string>();
+  const [kept, keep] = useState<string>();
   const featured =
     cameras.find(({ id }) => id === chosen) ??
-    cameras.find(({ id }) => id === held) ??
+    cameras.find(({ id }) => id === kept) ??
     cameras.find(({ about }) => about !== undefined) ??
     cameras[0];
   const settled = loaded && featured?.about !== undefined ? featured.id : undefined;
   useEffect(() => {
-    if (settled !== undefined) hold(settled);
+    if (settled !== undefined) keep(settled);
   }, [settled]);
   return featured;
 }
@@ -83,8 +86,8 @@ function NoCameras(): ReactNode {
           <circle cx="84" cy="18" r="8" />
           <path d="M6 54 40 16l20 26 10-12 44 24z" />
         </svg>
-        <h2>No camera has spoken yet</h2>
-        <p>The first camera that connects to the broker appears here by itself. The README says how to connect one.</p>
+        <h2>No camera yet</h2>
+        <p>A camera appears here as soon as it connects to the broker. The README shows how to connect one.</p>
       </div>
     </section>
   );

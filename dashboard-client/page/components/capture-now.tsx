@@ -1,12 +1,12 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
-import { type CommandText, captureAsked, captureFailure, captureProgress } from "../text/command-status.ts";
+import { type CommandText, captureFailure, captureProgress, captureRequested } from "../text/command-status.ts";
 import { Icon } from "./icon.tsx";
 
-/** How long an outcome stays, milliseconds. */
+/** How long an outcome is shown, milliseconds. */
 const SHOWN_MS = 12_000;
 
-/** Asks the camera for a picture now, and says how far that has come: never more than is known. */
+/** A button that asks the camera for a picture, and the progress of that command. */
 export function CaptureNow({ camera, name, data }: { camera: string; name: string; data: RealTimeData }): ReactNode {
   const [progress, setProgress] = useState<CommandText>();
   const run = useRef(0);
@@ -22,7 +22,7 @@ export function CaptureNow({ camera, name, data }: { camera: string; name: strin
     const show = (next: CommandText): void => {
       if (mine === run.current) setProgress(next);
     };
-    setProgress(captureAsked(data.cameras.get(camera)?.presence?.value.status));
+    setProgress(captureRequested(data.cameras.get(camera)?.presence?.value.status));
     data
       .command(camera, "capture.now", {}, { onProgress: (step) => show(captureProgress(step)) })
       .then((result) => show(captureProgress(result)))

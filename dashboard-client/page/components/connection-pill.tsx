@@ -5,7 +5,7 @@ import { useNow } from "../use-now.ts";
 
 const BARS = { excellent: 4, good: 3, fair: 2, poor: 1, unknown: 0 };
 
-/** How the page is connected, and how well. */
+/** The state of the connection, its latency, and its quality. */
 export function ConnectionPill({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const { connection, live } = data;

@@ -1,20 +1,21 @@
 import { Component, type ReactNode } from "react";
 
 export interface ErrorBoundaryProps {
-  /** What the part is called, for a person to read. */
+  /** The name of this part of the page, for the user. */
   part: string;
   children: ReactNode;
   onError?: () => void;
 }
 
-/** How soon a part that failed is drawn anew, milliseconds. */
+/** How long after a failure the part is rendered again, milliseconds. */
 const RETRY_MS = 2000;
-/** How often, before only a reload of the page brings it back. */
+/** The most attempts to render it again. After that only a reload of the page helps. */
 const MAX_RETRIES = 3;
 
 /**
- * Keeps the rest of the page when one part of it cannot be drawn. React takes everything down without it: a page that
- * a translator or an extension has changed under its hands would be blank.
+ * Keeps the rest of the page if one part of it cannot be rendered. Without a boundary React removes the whole page.
+ * This
+ * happens when a translator or an extension of the browser has changed the nodes that React manages.
  */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boolean }> {
   override state = { failed: false };
@@ -26,7 +27,7 @@ export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boole
   }
 
   override componentDidCatch(error: unknown): void {
-    console.error(`skylapse: ${this.props.part} could not be drawn`, error);
+    console.error(`skylapse: ${this.props.part} could not be rendered`, error);
     this.props.onError?.();
     if (this.#retries >= MAX_RETRIES) return;
     this.#retries++;

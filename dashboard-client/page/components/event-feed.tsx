@@ -9,7 +9,7 @@ import { Icon } from "./icon.tsx";
 
 const MINUTE_MS = 60_000;
 
-/** What happened, newest first. A stretch that was missed is a line of its own. */
+/** The events, newest first. A gap is a line of its own. */
 export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
   const [all, setAll] = useState(false);
   const now = useNow();
@@ -18,12 +18,12 @@ export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
     <section className="panel feed" aria-labelledby="feed-title">
       <div className="panel-head">
         <h2 id="feed-title">Activity</h2>
-        <button type="button" className="text-button" aria-pressed={all} onClick={() => setAll(!all)}>
-          {all ? "Highlights" : "Everything"}
+        <button type="button" className="text-button" onClick={() => setAll(!all)}>
+          {all ? "Show highlights" : "Show all"}
         </button>
       </div>
       {items.length === 0 ? (
-        <p className="panel-empty">{data.loaded ? "Nothing has happened since this page was opened." : "Loading…"}</p>
+        <p className="panel-empty">{data.loaded ? "No events since you opened this page." : "Loading…"}</p>
       ) : (
         <ol className="rows" data-testid="event-feed" data-new-events={data.newEvents}>
           {items.map((item) =>
@@ -46,11 +46,11 @@ export function EventFeed({ data }: { data: RealTimeData }): ReactNode {
 }
 
 const REASONS = {
-  epoch_changed: "the server started a new journal",
-  trimmed: "they are older than what the server keeps",
+  epoch_changed: "the server has started a new journal",
+  trimmed: "the server has deleted them because of their age",
   ahead: "the server was restored from a backup",
-  damaged: "the server's disk lost them",
-  interrupted: "the connection was lost too early",
+  damaged: "they were damaged on the server's disk",
+  interrupted: "the connection was lost before everything had arrived",
 };
 
 function GapRow({ gap, now }: { gap: ReportedGap; now: number }): ReactNode {
@@ -61,7 +61,7 @@ function GapRow({ gap, now }: { gap: ReportedGap; now: number }): ReactNode {
       </span>
       <div className="row-words">
         <p className="row-title">Events may be missing here</p>
-        <p className="row-detail">What happened before cannot be told: {REASONS[gap.reason]}</p>
+        <p className="row-detail">`Earlier events cannot be shown: ${REASONS[gap.reason]}`</p>
       </div>
       <span className="row-time">{formatTime(gap.at, undefined, now)}</span>
     </li>

@@ -6,10 +6,11 @@ import { Icon } from "./icon.tsx";
 
 export interface EventRowProps {
   event: DashboardEvent;
-  /** The camera's name and time zone, where they are known. */
+  /** The name of the camera. Undefined if the event has no camera. */
   cameraName: string | undefined;
+  /** The time zone of the camera. Undefined if it is not known. */
   timeZone: string | undefined;
-  /** The present minute: enough to tell today from yesterday, and rows are not drawn anew every second. */
+  /** The current time, rounded down to a minute, so that rows are not rendered again every second. */
   minute: number;
 }
 
@@ -30,7 +31,7 @@ export const EventRow = memo(function EventRow({ event, cameraName, timeZone, mi
         <p className="row-title">{title}</p>
         <p className="row-detail">
           {event.historical === true && (
-            <span className="tag" title="Sent later, when the camera was back">
+            <span className="tag" title="The camera sent this later, after it had reconnected">
               late
             </span>
           )}

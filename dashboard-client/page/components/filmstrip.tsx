@@ -12,16 +12,16 @@ export interface FilmstripProps {
   gaps: readonly LinkGap[];
   timeZone: string | undefined;
   now: number;
-  /** The capture that is looked back at; undefined while the picture of now is. */
+  /** The capture of the earlier picture that is shown. Undefined while the latest picture is shown. */
   chosen: string | undefined;
   onChoose: (frame: Frame | undefined) => void;
 }
 
-/** The last 48 hours in small pictures, the newest at the right; to be scrolled, tapped, and walked through with the arrow keys. */
+/** The last 48 hours as small pictures, the newest at the right. The arrow keys move from picture to picture. */
 export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }: FilmstripProps): ReactNode {
   const { film, frames, total } = view;
   const list = useRef<HTMLOListElement>(null);
-  /** The frame that the Tab key comes to; the arrow keys move it. */
+  /** The frame that the Tab key reaches. The arrow keys move it. */
   const [current, setCurrent] = useState<string>();
   if (film === undefined || frames.length < 2) return null;
   const stop = frames.some(({ capture }) => capture === current) ? current : frames[0]?.capture;
@@ -36,9 +36,9 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
     setCurrent(frame.capture);
     const button = list.current?.querySelector<HTMLElement>(`[data-capture="${frame.capture}"]`);
     button?.focus({ preventScroll: true });
-    // With neighbours on both sides, so that one sees where one is.
+    // Centred, so that its neighbours on both sides are visible.
     button?.scrollIntoView({ inline: "center", block: "nearest" });
-    // Walking through the strip while one looks back shows each; before that, Enter begins to.
+    // While an earlier picture is shown, the arrow keys show each picture. Before that, Enter or a click shows one.
     if (chosen !== undefined) onChoose(frame);
   };
 
@@ -71,7 +71,7 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
 
 const DAY_MS = 86_400_000;
 
-/** Newest first: to the right is towards the beginning. */
+/** The frames are sorted newest first, so the right arrow moves towards index 0. */
 function target(key: string, at: number, count: number): number | undefined {
   switch (key) {
     case "ArrowLeft":
@@ -87,7 +87,7 @@ function target(key: string, at: number, count: number): number | undefined {
   }
 }
 
-/** What never arrived between a frame and the one after it. */
+/** The gap between a frame and the next newer one. */
 function gapBetween(frame: Frame, newer: Frame | undefined, gaps: readonly LinkGap[]): LinkGap | undefined {
   if (newer === undefined) return undefined;
   const [begin, end] = [Date.parse(frame.takenAt), Date.parse(newer.takenAt)];
@@ -100,7 +100,7 @@ interface FrameItemProps {
   label: string;
   gap: LinkGap | undefined;
   timeZone: string | undefined;
-  /** The day it is: enough to tell today from yesterday, and frames are not drawn anew every second. */
+  /** The current day since 1970, so that frames are not rendered again every second. */
   day: number;
   chosen: boolean;
   stop: boolean;
@@ -111,8 +111,8 @@ interface FrameItemProps {
 const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
   const { film, frame, label, gap, timeZone, day, chosen, stop, onChoose, onFocus } = props;
   const button = useRef<HTMLButtonElement>(null);
-  const inSight = useInSight(button);
-  const picture = useFrame(film, inSight ? frame.capture : undefined);
+  const isVisible = useVisible(button);
+  const picture = useFrame(film, isVisible ? frame.capture : undefined);
   return (
     <li className="frame-item">
       <button
@@ -142,8 +142,8 @@ const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
   );
 });
 
-/** Whether it is in sight or soon will be; once it was, it stays so, for then it is loaded. */
-function useInSight(element: { current: Element | null }): boolean {
+/** Whether the element is visible or almost visible. Stays true from then on, because its picture is loaded then. */
+function useVisible(element: { current: Element | null }): boolean {
   const [seen, setSeen] = useState(false);
   useEffect(() => {
     if (seen || element.current === null) return;

@@ -3,13 +3,13 @@ import type { JobState } from "../../state/dashboard-state.ts";
 import type { RealTimeData } from "../../state/dashboard-store.ts";
 import { useNow } from "../use-now.ts";
 
-/** How long a job that was put away stays in sight, milliseconds. */
+/** How long a job that the service has removed is shown, milliseconds. */
 const ENDED_SHOWN_MS = 60_000;
 const MAX_SHOWN = 6;
 
 const RANK = { processing: 0, queued: 1, failed: 2, completed: 3 };
 
-/** Jobs under way, and those that ended a moment ago. */
+/** The jobs that run or wait, and those that ended recently. */
 export function JobsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const jobs = [...data.jobs]

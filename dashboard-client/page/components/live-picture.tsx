@@ -13,11 +13,11 @@ export interface LivePictureProps {
   camera: string;
   alt: string;
   latest: LatestPicture;
-  /** The place takes the picture's own shape; otherwise that of its neighbours. */
+  /** Uses the aspect ratio of the picture. Otherwise the card has the aspect ratio of its neighbours. */
   whole: boolean;
 }
 
-/** A picture that fades over to the next. Its place keeps the shape of the picture, so that nothing moves. */
+/** A picture that fades over to the next one. Its box keeps the aspect ratio, so that the layout does not shift. */
 export function LivePicture({ camera, alt, latest: { picture, before, status }, whole }: LivePictureProps): ReactNode {
   const style = picture === undefined || !whole ? undefined : { aspectRatio: `${picture.width} / ${picture.height}` };
   return (

@@ -5,7 +5,10 @@ import { formatAge, formatTime } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { useRefusedOrigin } from "../use-refused-origin.ts";
 
-/** Says that what is shown is not of now, and of when it is. Nothing while everything is live, or loads for the first time. */
+/**
+ * Warns that the page is not live, and says how old its data is. Renders nothing while the page is live or loads at
+ * first.
+ */
 export function OfflineBanner({ data, base }: { data: RealTimeData; base: string }): ReactNode {
   const now = useNow();
   const refused = useRefusedOrigin(base, data.connection);
@@ -16,22 +19,26 @@ export function OfflineBanner({ data, base }: { data: RealTimeData; base: string
     <div className="banner" data-testid="offline-banner" role="alert" data-stopped={connection.stopped}>
       <div className="banner-words">
         <strong>
-          {connected ? "Connected again" : refused === undefined ? headline(data) : "The server refuses this address"}
+          {connected
+            ? "Connected again"
+            : refused === undefined
+              ? headline(data)
+              : "The server refuses pages from this address"}
         </strong>
-        {/* Ages tick; a screen reader is told of the headline alone. */}
+        {/* The age changes every second; a screen reader announces the headline only. */}
         <span aria-live="off">
           {[
             ...(refused === undefined ? [] : [`${refused}.`]),
             asOf === undefined
-              ? "Nothing is known yet."
-              : `Everything below is as of ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`,
-            ...(connected ? ["Catching up on what was missed…"] : []),
+              ? "No data has arrived yet."
+              : `The data below is from ${formatTime(asOf, undefined, now)}, ${formatAge(asOf, now)}.`,
+            ...(connected ? ["Loading the missed events…"] : []),
           ].join(" ")}
         </span>
       </div>
       {!connected && (
         <button type="button" className="button" onClick={data.reconnect}>
-          Try now
+          Reconnect now
         </button>
       )}
     </div>
@@ -39,8 +46,8 @@ export function OfflineBanner({ data, base }: { data: RealTimeData; base: string
 }
 
 function headline({ connection: { cause, stopped, status } }: RealTimeData): string {
-  if (stopped && cause?.code === CloseCode.connectionLimit) return "Too many open dashboards: close one";
-  if (stopped) return `Disconnected: ${cause?.reason ?? "the server said goodbye"}`;
+  if (stopped && cause?.code === CloseCode.connectionLimit) return "Too many open dashboards of this user: close one";
+  if (stopped) return `Disconnected: ${cause?.reason ?? "the server closed the connection"}`;
   if (cause === undefined) return status === "connecting" ? "Connecting" : "Not connected";
   return "Connection lost";
 }

@@ -13,7 +13,7 @@ export function PageHeader({
 }: {
   data: RealTimeData;
   fleet: Fleet;
-  /** There is no connection to tell of then. */
+  /** The connection state is not shown while the user must sign in. */
   mustSignIn: boolean;
   userId: string | undefined;
   onSignOut: (() => void) | undefined;
@@ -38,7 +38,7 @@ export function PageHeader({
   );
 }
 
-/** How many cameras there are, and how many of them are not well: in the header and in the title of the page. */
+/** The number of cameras and of offline cameras, in the header and in the title of the page. */
 function Summary({ data, fleet }: { data: RealTimeData; fleet: Fleet }): ReactNode {
   const counts = useFleetCounts(fleet, data);
   const offline = data.live ? (counts?.offline ?? countOffline(data)) : 0;
@@ -65,6 +65,6 @@ function summary({ cameras, live, loaded }: RealTimeData, counts: FleetCounts | 
   if (!live) return count;
   const online =
     counts?.online ?? [...cameras.values()].filter(({ presence }) => presence?.value.status === "online").length;
-  const shown = cameras.size < total ? `, ${cameras.size} of them shown` : "";
+  const shown = cameras.size < total ? `, showing ${cameras.size}` : "";
   return `${count}, ${online === total ? (total === 1 ? "online" : "all online") : `${online} online`}${shown}`;
 }

@@ -2,11 +2,11 @@ import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { Icon } from "./icon.tsx";
 
 export interface SignInProps {
-  /** Rejects with what to tell who tries. */
+  /** Rejects with an error whose message is for the user. */
   onSignIn: (userId: string, password: string) => Promise<void>;
-  /** Who was signed in last. */
+  /** The user who was signed in last. */
   userId: string | undefined;
-  /** What the server said last. */
+  /** Why the user must sign in, as the server or the page says. */
   reason: string | undefined;
 }
 
@@ -23,7 +23,7 @@ export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
     setBusy(true);
     setError(undefined);
     onSignIn(user.trim(), password)
-      .catch((problem: unknown) => setError(problem instanceof Error ? problem.message : "Signing in failed"))
+      .catch((problem: unknown) => setError(problem instanceof Error ? problem.message : "Sign-in failed: try again"))
       .finally(() => setBusy(false));
   };
 
@@ -63,7 +63,7 @@ export function SignIn({ onSignIn, userId, reason }: SignInProps): ReactNode {
           {busy ? "Signing in…" : "Sign in"}
         </button>
         <p className="sign-in-help">
-          <span>Accounts are made on the server: </span>
+          <span>To add an account, run this on the server: </span>
           <code>npx skylapse user add</code>
         </p>
       </form>

@@ -2,15 +2,15 @@ import type { ReactNode } from "react";
 
 const WIDTH = 160;
 const HEIGHT = 36;
-/** The elevations drawn, degrees. */
+/** The range of elevations that is drawn, degrees. */
 const LOWEST = -30;
 const HIGHEST = 66;
 
-/** Where the sun stands: from north over south to north, above or below the horizon, and through which light. */
+/** The position of the sun: its azimuth from north to north, its elevation, and the bands of golden and blue hour. */
 export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: number }): ReactNode {
   const x = ((((azimuth % 360) + 360) % 360) / 360) * WIDTH;
   const y = heightOf(Math.min(HIGHEST, Math.max(LOWEST, elevation)));
-  // The sun's upper edge is seen until its centre is 0.8° below.
+  // The upper edge of the sun is visible until its centre is 0.8° below the horizon.
   const isUp = elevation > -0.8;
   return (
     <svg className="sun-path" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} aria-hidden="true">
@@ -37,7 +37,7 @@ function heightOf(elevation: number): number {
   return ((HIGHEST - elevation) / (HIGHEST - LOWEST)) * HEIGHT;
 }
 
-/** The photographer's name for the light: blue hour from −12° to −6°, golden hour from −6° to 6°. */
+/** The photographers' name of the light: blue hour from −12° to −6°, golden hour from −6° to 6°. */
 export function lightOf(elevation: number): string {
   if (elevation < -12) return "Night";
   if (elevation < -6) return "Blue hour";

@@ -4,7 +4,7 @@ import { formatBytes, formatDuration } from "../text/format.ts";
 import { useNow } from "../use-now.ts";
 import { Sparkline } from "./sparkline.tsx";
 
-/** How the backend does, by its own word. */
+/** The status and the resource usage that the backend reports. */
 export function SystemPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const { status, resources } = data.system;

@@ -4,19 +4,19 @@ const NAMES: Readonly<Record<CameraAlertName | ServiceAlertName, string>> = {
   offline: "Camera offline",
   overslept: "Camera did not wake",
   battery: "Battery nearly empty",
-  "no-capture": "No pictures",
+  "no-capture": "No new pictures",
   disk: "Storage nearly full",
-  "disk-writes": "Disk takes no writes",
-  failures: "Failing pictures",
-  "duplicate-client-id": "Two devices with one name",
-  "job-queue": "Long queue",
-  "worker-silent": "Silent processing service",
+  "disk-writes": "Disk cannot be written",
+  failures: "Captures failing",
+  "duplicate-client-id": "Two devices with the same name",
+  "job-queue": "Long job queue",
+  "worker-silent": "Processing service silent",
 };
 
-/** What cameras find out about themselves comes beside it. */
+/** Includes the alert `temperature`, which a camera raises itself. */
 const BY_NAME: ReadonlyMap<string, string> = new Map([...Object.entries(NAMES), ["temperature", "Camera too warm"]]);
 
-/** An alert's name in words: what is said of it when it is over, and its message would sound like news. */
+/** The name of an alert in words. Shown when the alert has ended, because its message would read like a new alert. */
 export function alertName(alert: string): string {
   return BY_NAME.get(alert) ?? alert.replaceAll("-", " ");
 }

@@ -4,14 +4,14 @@ import { formatAge, formatDuration, formatMinute, formatTime } from "./format.ts
 export type Tone = "good" | "rest" | "warn" | "bad" | "quiet";
 
 export interface StatusText {
-  /** A word or two. */
+  /** One or two words. */
   label: string;
-  /** Since when, until when, and why that word. */
+  /** Since when, until when, or why. */
   detail: string;
   tone: Tone;
 }
 
-/** How a camera stands, in words. When the connection is lost, everything is what was last known. */
+/** The status of a camera in words. Without a connection it is the last known status. */
 export function cameraStatus(camera: CameraState, live: boolean, now: number): StatusText {
   const status = currentStatus(camera, now);
   return live ? status : { ...status, label: `Last known: ${status.label.toLowerCase()}`, tone: "quiet" };
@@ -43,15 +43,15 @@ function currentStatus(camera: CameraState, now: number): StatusText {
     case "never_seen":
       return { label: "Never connected", detail: `registered ${since}`, tone: "quiet" };
     case "stale":
-      return { label: "No new pictures", detail: `there, but late ${since}`, tone: "warn" };
+      return { label: "No new pictures", detail: `connected, no picture ${since}`, tone: "warn" };
     case "unknown":
-      return { label: "Unknown", detail: `not heard ${since}`, tone: "quiet" };
+      return { label: "Unknown", detail: `no message ${since}`, tone: "quiet" };
     case undefined:
-      return { label: "Unknown", detail: "not heard yet", tone: "quiet" };
+      return { label: "Unknown", detail: "no message yet", tone: "quiet" };
   }
 }
 
-/** When the picture that is shown was taken; without the camera's word for it, when the server received it. */
+/** When the shown picture was taken. If the camera did not say so, when the server received it. */
 export function pictureTime(
   camera: CameraState,
   picture: { etag: string | undefined; takenAt: string | undefined; receivedAt: number | undefined } | undefined,

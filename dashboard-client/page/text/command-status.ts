@@ -6,22 +6,22 @@ import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../
 
 export interface CommandText {
   text: string;
-  /** `busy`: more will be said. */
+  /** `busy`: this is not the outcome yet. */
   tone: "busy" | "good" | "bad";
 }
 
 const STEPS: Record<Extract<CommandStatus, "sent" | "delivered" | "accepted">, string> = {
   sent: "Sent · waiting for the camera",
-  delivered: "The camera has it",
+  delivered: "The camera has the command",
   accepted: "Taking the picture…",
 };
 
-/** Before anything is heard of it: to a camera that sleeps nothing is sent before it wakes. */
-export function captureAsked(presence: Presence["status"] | undefined): CommandText {
+/** The text before the first step. A command for a sleeping camera is sent once the camera wakes up. */
+export function captureRequested(presence: Presence["status"] | undefined): CommandText {
   return { text: presence === "sleeping" ? "Waiting for the camera to wake up…" : "Sending…", tone: "busy" };
 }
 
-/** What can be said of `capture.now`, and no more: "has it" only after the camera's own acknowledgement. */
+/** The progress of `capture.now`. "The camera has the command" appears only after the camera has acknowledged it. */
 export function captureProgress({ status, error, code }: CommandResult): CommandText {
   switch (status) {
     case "sent":
@@ -31,25 +31,26 @@ export function captureProgress({ status, error, code }: CommandResult): Command
     case "succeeded":
       return { text: "Picture taken", tone: "good" };
     case "failed":
-      if (code === ReplyCode.deviceOffline) return bad("The camera is offline · nothing was taken");
+      if (code === ReplyCode.deviceOffline) return bad("The camera is offline · no picture was taken");
       return bad(`Failed${because(error)}`);
     case "rejected":
-      // With any other code it was the server that refused, before the camera heard of it.
+      // With any other code the server refused the command and did not send it to the camera.
       return bad(`${code === ReplyCode.commandRejected ? "The camera refused" : "Not sent"}${because(error)}`);
     case "unknown":
-      return bad(`Not known whether the picture was taken${because(error)}`);
+      return bad(`The camera may have taken the picture${because(error)}`);
     case "timed_out":
-      return bad(`No answer${because(error)} · it may still take the picture`);
+      return bad(`No answer${because(error)} · the camera may still take the picture`);
     case "expired":
       return bad(`Expired${because(error)}`);
   }
 }
 
 export function captureFailure(error: unknown): CommandText {
-  if (error instanceof NotConnectedError) return bad("Not connected · nothing was sent");
-  if (error instanceof OutcomeUnknownError) return bad("The connection was lost · it may still take the picture");
+  if (error instanceof NotConnectedError) return bad("Not connected · the command was not sent");
+  if (error instanceof OutcomeUnknownError)
+    return bad("The connection was lost · the camera may still take the picture");
   if (error instanceof RequestRefusedError && error.code === ReplyCode.permissionDenied)
-    return bad("You may not command this camera");
+    return bad("You have no permission to control this camera");
   return bad(error instanceof Error ? error.message : "Failed");
 }
 

@@ -22,7 +22,7 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["capture.completed", { title: "Picture taken", icon: "aperture", tone: "good" }],
   ["capture.failed", { title: "Picture failed", icon: "aperture", tone: "bad" }],
   ["preview.updated", { title: "New preview", icon: "picture", tone: "quiet" }],
-  ["camera.about", { title: "Camera introduced itself", icon: "camera", tone: "quiet" }],
+  ["camera.about", { title: "Camera details updated", icon: "camera", tone: "quiet" }],
   ["camera.online", { title: "Camera online", icon: "link", tone: "good" }],
   ["camera.offline", { title: "Camera offline", icon: "link", tone: "bad" }],
   ["camera.sleeping", { title: "Camera sleeping", icon: "moon", tone: "rest" }],
@@ -34,20 +34,20 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["job.completed", { title: "Processing finished", icon: "film", tone: "good" }],
   ["job.failed", { title: "Processing failed", icon: "film", tone: "bad" }],
   ["alert.raised", { title: "Alert", icon: "alert", tone: "warn" }],
-  ["alert.cleared", { title: "Alert over", icon: "alert", tone: "good" }],
+  ["alert.cleared", { title: "Alert ended", icon: "alert", tone: "good" }],
   ["schedule.updated", { title: "Schedule changed", icon: "clock", tone: "quiet" }],
   ["settings.applied", { title: "Settings applied", icon: "sliders", tone: "quiet" }],
-  ["environmental.update", { title: "Surroundings measured", icon: "sun", tone: "quiet" }],
+  ["environmental.update", { title: "Environment measured", icon: "sun", tone: "quiet" }],
   ["resource.update", { title: "Resources measured", icon: "chip", tone: "quiet" }],
   ["system.status", { title: "System status", icon: "chip", tone: "quiet" }],
   ["service.link", { title: "Processing service", icon: "film", tone: "quiet" }],
   ["error.occurred", { title: "Error", icon: "alert", tone: "bad" }],
   ["publication.refused", { title: "A message was refused", icon: "alert", tone: "warn" }],
-  ["link.gap", { title: "Events never arrived", icon: "gap", tone: "warn" }],
-  ["outbox.dropped", { title: "Camera ran out of room for events", icon: "gap", tone: "warn" }],
+  ["link.gap", { title: "Events missing", icon: "gap", tone: "warn" }],
+  ["outbox.dropped", { title: "Camera dropped events: storage full", icon: "gap", tone: "warn" }],
 ]);
 
-/** Where and when words are read: times are those of the camera. */
+/** The time zone of the camera, and the current time, which decide how times are written. */
 export interface Reader {
   timeZone: string | undefined;
   now: number;
@@ -55,7 +55,7 @@ export interface Reader {
 
 const clearedSchema = z.object({ alert: z.string() });
 
-/** An event in words. One of another name is shown by its name and what is plain in its data. */
+/** An event in words. An unknown event is shown by its name and the simple fields of its data. */
 export function eventText(event: DashboardEvent, reader: Reader = { timeZone: undefined, now: Date.now() }): EventText {
   const shape = SHAPES.get(event.event) ?? { title: event.event, icon: "dot", tone: "quiet" };
   return { ...shape, ...special(event), detail: detail(event, reader) };
@@ -75,7 +75,7 @@ function special({ event, data }: DashboardEvent): Partial<Shape> {
       tone: alert.severity === "critical" ? "bad" : alert.severity === "info" ? "quiet" : "warn",
     };
   const cleared = event === "alert.cleared" ? clearedSchema.safeParse(data).data : undefined;
-  if (cleared !== undefined) return { title: `Over: ${alertName(cleared.alert).toLowerCase()}` };
+  if (cleared !== undefined) return { title: `Ended: ${alertName(cleared.alert).toLowerCase()}` };
   const gap = event === "link.gap" ? linkGapSchema.safeParse(data).data : undefined;
   if (gap !== undefined) return { title: gapTitle(gap), tone: gap.filled === true ? "good" : "warn" };
   return {};
@@ -101,7 +101,7 @@ function detail({ event, data }: DashboardEvent, { timeZone, now }: Reader): str
 const MAX_PLAIN_FIELDS = 3;
 const MAX_PLAIN_LENGTH = 80;
 
-/** The first plain fields of data whose form nobody has told this page. */
+/** The first fields that are strings, numbers or booleans, for data of an unknown structure. */
 function plain(data: unknown): string {
   if (typeof data === "string" || typeof data === "number") return cut(String(data));
   if (typeof data !== "object" || data === null || Array.isArray(data)) return "";

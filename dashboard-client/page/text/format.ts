@@ -1,8 +1,8 @@
-// English throughout, as the page is; the zone of a time is always named.
+// The page is in English. Times always include their time zone.
 const LOCALE = "en-GB";
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-/** Decimal units, as on the box the disk came in: `38.2 GB`. */
+/** Decimal units, as disk manufacturers use them: `38.2 GB`. */
 export function formatBytes(bytes: number): string {
   if (!Number.isFinite(bytes) || bytes < 0) return "–";
   let value = bytes;
@@ -20,7 +20,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** `8 s`, `3 min`, `2 h 05 min`, `4 days`. Less than nothing is nothing. */
+/** `8 s`, `3 min`, `2 h 05 min`, `4 days`. A negative duration is `0 s`. */
 export function formatDuration(durationMs: number): string {
   const ms = Math.max(0, durationMs);
   if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
@@ -32,20 +32,20 @@ export function formatDuration(durationMs: number): string {
   return `${Math.floor(ms / DAY)} days`;
 }
 
-/** How long ago. Clocks differ a little: what lies just ahead is now. What lies far ahead is said as it is. */
+/** How long ago. A time less than a minute ahead is "just now", because clocks differ a little. */
 export function formatAge(at: string | number, now: number): string {
   const ageMs = now - momentOf(at);
   if (Number.isNaN(ageMs)) return "at an unknown time";
-  if (ageMs < -MINUTE) return `${formatDuration(-ageMs)} ahead of this clock`;
+  if (ageMs < -MINUTE) return `${formatDuration(-ageMs)} in the future`;
   return ageMs < 3 * SECOND ? "just now" : `${formatDuration(ageMs)} ago`;
 }
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 /**
- * A time of day with its zone, `14:02:31 CET`, and its date when it is not today's there: `12 Mar, 14:02:31 CET`.
+ * A time of day with its zone, `14:02:31 CET`. With the date if it is not today in that zone: `12 Mar, 14:02:31 CET`.
  *
- * @param timeZone an IANA name; one that is not known gives UTC, and says so
+ * @param timeZone an IANA name; an unknown name results in UTC
  */
 export function formatTime(at: string | number, timeZone: string | undefined, now: number): string {
   const moment = momentOf(at);
@@ -53,7 +53,7 @@ export function formatTime(at: string | number, timeZone: string | undefined, no
   return format(isSameDay(moment, now, timeZone) ? "time" : "date", timeZone).format(moment);
 }
 
-/** As {@link formatTime}, to the minute: `14:02 CET`. */
+/** Like {@link formatTime}, without seconds: `14:02 CET`. */
 export function formatMinute(at: string | number, timeZone: string | undefined, now: number): string {
   const moment = momentOf(at);
   if (Number.isNaN(moment)) return "unknown time";
@@ -61,8 +61,9 @@ export function formatMinute(at: string | number, timeZone: string | undefined, 
 }
 
 /**
- * From when to when, to the minute: `03:10–03:25 CET`, with its date when it is not today's: `12 Mar, 03:10–03:25 CET`.
- * One minute is said once; a span over several days says both dates.
+ * A time span without seconds: `03:10–03:25 CET`. With the date if it is not today: `12 Mar, 03:10–03:25 CET`. With
+ * both
+ * dates if it spans several days. A span within one minute is a single time.
  */
 export function formatSpan(from: string, to: string, timeZone: string | undefined, now: number): string {
   const [begin, end] = [momentOf(from), momentOf(to)];
@@ -105,18 +106,18 @@ const SHAPES = {
 
 function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTimeFormat {
   const key = `${shape} ${timeZone}`;
-  const held = formats.get(key);
-  if (held !== undefined) return held;
-  let made: Intl.DateTimeFormat;
+  const known = formats.get(key);
+  if (known !== undefined) return known;
+  let created: Intl.DateTimeFormat;
   try {
-    made = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone });
+    created = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone });
   } catch {
-    made = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone: "UTC" });
+    created = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone: "UTC" });
   }
-  // Zones come from cameras: as many as a few hundred cameras may have, and no more.
+  // Cameras send the names of the zones, so the cache must be limited.
   if (formats.size > 1000) formats.clear();
-  formats.set(key, made);
-  return made;
+  formats.set(key, created);
+  return created;
 }
 
 function localZone(): string {

@@ -1,20 +1,20 @@
 import type { LinkGap } from "../../../contract/events.ts";
 import { formatSpan } from "./format.ts";
 
-/** How many events never arrived. */
+/** The number of events in a gap. */
 export function gapTitle({ count, filled }: Pick<LinkGap, "count" | "filled">): string {
   const events = `${count.toLocaleString("en-GB")} event${count === 1 ? "" : "s"}`;
-  return filled === true ? `${events} arrived after all` : `${events} never arrived`;
+  return filled === true ? `${events} arrived late` : `${events} never arrived`;
 }
 
-/** When they happened. */
+/** When the events happened. */
 export function gapSpan({ from, to }: LinkGap, timeZone: string | undefined, now: number): string {
   return formatSpan(from, to, timeZone, now);
 }
 
-/** Why, in as many words as a tooltip has room for. */
+/** Why the events are missing, for a tooltip. */
 export function gapReason({ reason }: LinkGap): string {
   return reason === "dropped"
-    ? "The camera had no room left to keep them while it had no link."
-    : "Their numbers are missing between those of events that did arrive.";
+    ? "The camera was offline and its storage for unsent events was full."
+    : "Their sequence numbers are missing between those of events that did arrive.";
 }

@@ -40,7 +40,7 @@ describe("the heartbeat", () => {
     const connection = await server.connection(0);
     await until(() => losses.length > 0);
     expect(losses[0]?.afterMs).toBeGreaterThanOrEqual(80);
-    expect(losses[0]?.state).toMatchObject({ cause: { code: 1006, reason: expect.stringContaining("nothing heard") } });
+    expect(losses[0]?.state).toMatchObject({ cause: { code: 1006, reason: expect.stringContaining("was silent") } });
     await connection.closed;
     await server.connection(1);
   });

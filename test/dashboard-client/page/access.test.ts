@@ -142,7 +142,7 @@ describe("the page's access", () => {
     const access = new Access({ base: door.base, fetch, storage: browser() });
     await access.signIn("alice", PASSWORD);
     door.good = "another";
-    await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("The session has ended: sign in again"));
+    await expect(access.fresh()).rejects.toThrow(new TokenRefusedError("Your session has ended: sign in again"));
     expect([access.signedIn, access.userId]).toEqual([false, "alice"]);
   });
 
