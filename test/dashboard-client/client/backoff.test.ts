@@ -7,7 +7,7 @@ function delays(backoff: Backoff, count: number): number[] {
 }
 
 describe("the wait before the next attempt", () => {
-  it("lies between the shortest and the longest, whatever chance says and however often it failed", () => {
+  it("is between the shortest and the longest wait, for any random number and any count of failures", () => {
     fc.assert(
       fc.property(
         fc.array(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), { minLength: 1, maxLength: 2000 }),
@@ -31,7 +31,7 @@ describe("the wait before the next attempt", () => {
     expect(delays(backoff, 6)).toEqual([200, 400, 800, 1000, 1000, 1000]);
   });
 
-  it("spreads over the whole range, so that clients which lost one server do not come back together", () => {
+  it("is spread over the whole range, so that clients do not all reconnect at the same time", () => {
     const waits = Array.from({ length: 1000 }, () => new Backoff({ minDelayMs: 100, maxDelayMs: 1100 })).map(
       (backoff) => delays(backoff, 10).at(-1),
     );
@@ -39,7 +39,7 @@ describe("the wait before the next attempt", () => {
     expect(tenths.size).toBe(10);
   });
 
-  it("starts anew only after a connection that was stable", () => {
+  it("is reset only after a stable connection", () => {
     const backoff = new Backoff({ minDelayMs: 100, maxDelayMs: 10_000, stableAfterMs: 1000, random: () => 1 });
     delays(backoff, 3);
     backoff.lasted(999);

@@ -10,7 +10,7 @@ import {
 import { connect, serve, untilConnected } from "../support/harness.ts";
 
 describe("a command", () => {
-  it("tells every step and resolves with what came of it", async () => {
+  it("reports every step and resolves to the outcome", async () => {
     const server = await serve();
     server.script.command = (connection, { id, camera }) => {
       for (const status of ["sent", "delivered", "accepted"] as const)
@@ -61,7 +61,7 @@ describe("a command", () => {
     },
   );
 
-  it("rejects when the server refuses the request", async () => {
+  it("rejects if the server refuses the request", async () => {
     const server = await serve();
     server.script.command = (connection, { id }) =>
       connection.send({ type: "error", id, error: "not yours", code: ReplyCode.permissionDenied });
@@ -72,14 +72,14 @@ describe("a command", () => {
     expect(error).toMatchObject({ message: "not yours", code: 103 });
   });
 
-  it("is not kept for later while there is no connection", async () => {
+  it("is not queued without a connection", async () => {
     const server = await serve();
     server.script.auth = () => {};
     const { client } = connect(server.url);
     await expect(client.command("north", "capture.now")).rejects.toBeInstanceOf(NotConnectedError);
   });
 
-  it("ends as unknown when the connection is lost before its end, or is closed", async () => {
+  it("has an unknown outcome if the connection is lost or closed before the outcome arrives", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     await untilConnected(client);
@@ -94,7 +94,7 @@ describe("a command", () => {
     await expect(closed).rejects.toBeInstanceOf(OutcomeUnknownError);
   });
 
-  it("ends as unknown when nobody says anything for its time and the grace", async () => {
+  it("has an unknown outcome if no step arrives within its time and the grace", async () => {
     const server = await serve();
     const { client } = connect(server.url, { commandGraceMs: -960 });
     await untilConnected(client);
@@ -103,7 +103,7 @@ describe("a command", () => {
     );
   });
 
-  it("is refused beyond the limit of commands under way", async () => {
+  it("is refused if there are too many pending commands", async () => {
     const server = await serve();
     const { client } = connect(server.url, { maxPendingCommands: 2 });
     await untilConnected(client);
@@ -113,7 +113,7 @@ describe("a command", () => {
     expect((await Promise.allSettled(pending)).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
   });
 
-  it("is not disturbed by a listener that throws, or by the answers of others", async () => {
+  it("continues if a listener throws, and ignores answers to other commands", async () => {
     const server = await serve();
     server.script.command = (connection, { id }) => {
       connection.send({ type: "command_result", id: 4242, status: "failed" });

@@ -19,7 +19,7 @@ describe("connecting", () => {
     });
   });
 
-  it("tells every state in order", async () => {
+  it("reports every state in order", async () => {
     const server = await serve();
     const states: string[] = [];
     const client = connect(server.url).client;
@@ -35,7 +35,7 @@ describe("connecting", () => {
     ["protocolError", CloseCode.protocolError],
     ["connectionLimit", CloseCode.connectionLimit],
     ["revoked", CloseCode.revoked],
-  ])("stops when the first token is answered with %s", async (_name, code) => {
+  ])("stops if the server answers the first token with %s", async (_name, code) => {
     const server = await serve();
     server.script.auth = (connection) => connection.close(code, "because");
     const { client, tokens } = connect(server.url);
@@ -53,7 +53,7 @@ describe("connecting", () => {
     ["noPong", CloseCode.noPong],
     ["an ordinary goodbye", 1000],
     ["a code of tomorrow", 4567],
-  ])("comes back after %s, with the token it has", async (_name, code) => {
+  ])("reconnects after %s with the same token", async (_name, code) => {
     const server = await serve();
     const { client, tokens } = connect(server.url);
     await untilConnected(client);
@@ -63,7 +63,7 @@ describe("connecting", () => {
     expect(tokens()).toBe(1);
   });
 
-  it("comes back after a link that broke without a word", async () => {
+  it("reconnects after a connection that ended without a close frame", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     await untilConnected(client);
@@ -74,7 +74,7 @@ describe("connecting", () => {
     await untilConnected(client);
   });
 
-  it("fetches a new token after tokenExpired, at once the first time and with a wait when it goes on", async () => {
+  it("fetches a new token after tokenExpired, at once for the first time and with a wait after that", async () => {
     const server = await serve();
     const waits: number[] = [];
     server.script.auth = (connection, { token }) => {
@@ -91,7 +91,7 @@ describe("connecting", () => {
     expect(Math.min(...waits.slice(1))).toBeGreaterThan(20);
   });
 
-  it("renews a token once that had been accepted before and is now refused, and stops when the new one is too", async () => {
+  it("renews a token once if it was accepted before and is refused now, and stops if the new one is refused too", async () => {
     const server = await serve();
     const { client, tokens } = connect(server.url);
     await untilConnected(client);
@@ -108,7 +108,7 @@ describe("connecting", () => {
     });
   });
 
-  it("tries again when getToken fails, and stops when it says that the token is refused", async () => {
+  it("retries if getToken fails, and stops if it throws TokenRefusedError", async () => {
     const server = await serve();
     const answers = [new Error("no network"), new TokenRefusedError("no key")];
     const { client } = connect(server.url, {
@@ -122,7 +122,7 @@ describe("connecting", () => {
     expect(server.connections).toEqual([]);
   });
 
-  it("goes on after it had stopped when asked to connect again", async () => {
+  it("connects again when asked to after it has stopped", async () => {
     const server = await serve();
     server.script.auth = (connection) => connection.close(CloseCode.connectionLimit);
     const { client } = connect(server.url);
@@ -132,13 +132,13 @@ describe("connecting", () => {
     await untilConnected(client);
   });
 
-  it("stops at an address that is none", async () => {
+  it("stops if the address is invalid", async () => {
     const { client } = connect("http://[");
     await until(() => client.state.status === "disconnected");
     expect(client.state).toMatchObject({ reason: "stopped" });
   });
 
-  it("does not wait forever for a server that never answers the upgrade", async () => {
+  it("retries if the server never answers the upgrade", async () => {
     const mute = createServer().listen(0, "127.0.0.1");
     await once(mute, "listening");
     afterTest(() => mute.close());
@@ -149,7 +149,7 @@ describe("connecting", () => {
     expect(client.state).toMatchObject({ cause: { reason: "no connection within 20 ms" } });
   });
 
-  it("does not wait forever for an answer to the token, nor for the token", async () => {
+  it("retries if the server never answers the token, and if getToken never resolves", async () => {
     const server = await serve();
     server.script.auth = () => {};
     const { client } = connect(server.url, { authTimeoutMs: 30 });
@@ -161,7 +161,7 @@ describe("connecting", () => {
     expect(noToken.state).toMatchObject({ cause: { reason: expect.stringContaining("getToken") } });
   });
 
-  it("tries at once when the network returns or the page is looked at", async () => {
+  it("connects at once when the network returns or the page is shown", async () => {
     const server = await serve();
     const page = {
       window: new EventTarget(),
@@ -181,7 +181,7 @@ describe("connecting", () => {
     }
   });
 
-  it("reports frames that are not of the protocol and goes on", async () => {
+  it("reports invalid frames and stays connected", async () => {
     const server = await serve();
     const { client, problems } = connect(server.url);
     await untilConnected(client);
@@ -202,7 +202,7 @@ describe("connecting", () => {
     expect(client.state.status).toBe("connected");
   });
 
-  it("a listener that throws stops neither the others nor the client", async () => {
+  it("calls the other listeners and continues if a listener throws", async () => {
     const server = await serve();
     const { client, problems } = connect(server.url);
     const heard = vi.fn();
@@ -215,7 +215,7 @@ describe("connecting", () => {
     expect(problems[0]).toMatchObject({ kind: "listener_failed", detail: new Error("mine") });
   });
 
-  it("is closed for good: nothing is told any more and nothing begins again", async () => {
+  it("stays closed after close, and calls no listener any more", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     await untilConnected(client);
@@ -227,7 +227,7 @@ describe("connecting", () => {
     expect(() => client.subscribe("dashboard", { onEvent: () => {} })).toThrow(ClientClosedError);
   });
 
-  it("closed while it waits, it does not come back", async () => {
+  it("does not reconnect if it is closed during a wait", async () => {
     const server = await serve();
     server.script.auth = (connection) => connection.cut();
     const { client } = connect(server.url, { backoff: { minDelayMs: 20, maxDelayMs: 20 } });
@@ -242,7 +242,7 @@ describe("connecting", () => {
     expect(server.connections).toHaveLength(before);
   });
 
-  it("says what is missing where there is no WebSocket", () => {
+  it("throws an error that names the option if there is no WebSocket", () => {
     vi.stubGlobal("WebSocket", undefined);
     afterTest(() => vi.unstubAllGlobals());
     expect(() => createClient({ url: "ws://localhost", getToken: () => "t" })).toThrow(NoWebSocketError);

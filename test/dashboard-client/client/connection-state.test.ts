@@ -33,7 +33,7 @@ const EVENTS = {
   close: { type: "close" },
 } satisfies Record<string, ConnectionEvent>;
 
-/** Every state with every event: what comes of it, or `same` for the very same object. The compiler keeps it whole. */
+/** The next state for every state and event, or `same` for the same object. The compiler checks that none is missing. */
 const TABLE: Record<Name, Record<keyof typeof EVENTS, Name | "same">> = {
   new: {
     start: "token",
@@ -126,7 +126,7 @@ const rows = Object.entries(TABLE).flatMap(([state, row]) =>
   Object.entries(row).map(([event, expected]) => ({ state, event, expected })),
 );
 
-describe("the connection", () => {
+describe("the transition of the connection", () => {
   it.each(rows)("$state, $event: $expected", ({ state, event, expected }) => {
     const before: ConnectionState = STATES[state as Name];
     const after = transition(before, EVENTS[event as keyof typeof EVENTS], 100);
@@ -137,14 +137,14 @@ describe("the connection", () => {
     }
   });
 
-  it("remembers since when there is no connection, and counts failures, until there is one", () => {
+  it("keeps the time of the loss and counts failures until it is connected", () => {
     const lost = transition(STATES.connected, EVENTS.lost, 100);
     expect(lost).toMatchObject({ since: 100, failures: 1, retryAt: 50, cause });
     const again = transition(transition(lost, EVENTS.attempt, 200), EVENTS.lost, 300);
     expect(again).toMatchObject({ since: 100, failures: 2 });
   });
 
-  it("keeps the time of connecting when only the token is renewed", () => {
+  it("keeps the time of the connect if only the token is renewed", () => {
     const renewed = transition(STATES.connected, EVENTS.authenticated, 100);
     expect(renewed).toMatchObject({ since: 1, session: { connectionId: "d" } });
   });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Heartbeat } from "../../../dashboard-client/client/heartbeat.ts";
 import { connect, serve, until, untilConnected } from "../support/harness.ts";
 
-/** One without a connection, and the silences that it took for death. */
+/** A heartbeat without a connection, and the silences that it reported as dead. */
 function heartbeatWith(graceMs: number): { heartbeat: Heartbeat; silences: readonly number[] } {
   const silences: number[] = [];
   const heartbeat = new Heartbeat({
@@ -21,17 +21,17 @@ describe("the heartbeat", () => {
     vi.useRealTimers();
   });
 
-  it("takes a server for dead that was silent for two of its ping intervals and the grace", async () => {
+  it("drops a server that was silent for two of its ping intervals plus the grace", async () => {
     const server = await serve();
     server.script.pingInterval = 0.03;
     let since = 0;
     server.script.auth = (connection) => {
-      // The last that the first connection hears.
+      // The last message on the first connection.
       if (since === 0) since = Date.now();
       server.welcome(connection);
     };
     const { client } = connect(server.url, { heartbeatGraceMs: 20 });
-    // Kept when it comes: soon after it is connected again.
+    // Recorded at once, because the client reconnects soon.
     const losses: { afterMs: number; state: unknown }[] = [];
     client.onState((state) => {
       if (state.status === "connecting" && state.cause !== undefined)
@@ -45,7 +45,7 @@ describe("the heartbeat", () => {
     await server.connection(1);
   });
 
-  it("lives as long as anything is heard", () => {
+  it("accepts any message as a sign of life", () => {
     vi.useFakeTimers();
     const { heartbeat, silences } = heartbeatWith(50);
     heartbeat.start(50);
@@ -72,25 +72,25 @@ describe("the heartbeat", () => {
     expect(client.heardAt).toBeGreaterThan(0);
   });
 
-  it("watches nothing where the server announces no pings", async () => {
+  it("allows silence if the server announces no pings", async () => {
     const server = await serve();
     server.script.pingInterval = 0;
     const quiet = connect(server.url, { heartbeatGraceMs: 5 }).client;
     await untilConnected(quiet);
     server.script.pingInterval = 0.01;
     connect(server.url, { heartbeatGraceMs: 5 });
-    // The watched one comes again.
+    // The connection with pings reconnects.
     await server.connection(2);
     expect(quiet.state.status).toBe("connected");
   });
 
-  describe("when the page wakes or the network is said to be gone", () => {
+  describe("when the page is shown or the browser reports a lost network", () => {
     const makePage = () => ({
       window: new EventTarget(),
       document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
     });
 
-    it("asks for a sign of life, and stays when there is one", async () => {
+    it("sends a probe, and stays connected if the server answers", async () => {
       const server = await serve();
       const page = makePage();
       const { client } = connect(server.url, { page });
@@ -101,7 +101,7 @@ describe("the heartbeat", () => {
       expect(client.state.status).toBe("connected");
     });
 
-    it("connects anew when there is none, sooner than by the server's pings", async () => {
+    it("reconnects if the probe is not answered, earlier than the silence of the server would show", async () => {
       const server = await serve();
       server.script.ping = () => {};
       const page = makePage();
@@ -113,7 +113,7 @@ describe("the heartbeat", () => {
       expect(again.received[0]).toMatchObject({ type: "auth" });
     });
 
-    it("takes what was heard before it asked for no sign, though it was in the same millisecond", () => {
+    it("does not accept a message before the probe as its answer, even in the same millisecond", () => {
       vi.useFakeTimers();
       const { heartbeat, silences } = heartbeatWith(40);
       heartbeat.start(0);

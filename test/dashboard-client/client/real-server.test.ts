@@ -6,7 +6,7 @@ function numbers({ events }: Followed): number[] {
   return events.filter(({ event }) => event === "counted").map(({ data }) => Number((data as { n: number }).n));
 }
 
-/** Counts up at two cameras, and cuts all connections every so often. */
+/** Publishes numbered events of two cameras, and cuts all connections from time to time. */
 async function countAndCut(server: Realtime, count: number): Promise<void> {
   for (let n = 1; n <= count; n++) {
     await server.event(n % 2 === 0 ? "north" : "south", { n }, "counted");
@@ -18,8 +18,8 @@ function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index + 1);
 }
 
-describe("the client and the bridge's own sockets", () => {
-  it("every event once and in order over many lost connections", async () => {
+describe("the client with the real bridge", () => {
+  it("receives every event once and in order across many lost connections", async () => {
     const server = await startRealtime();
     const followed = follow(connect(server.url, { getToken: () => server.token() }).client);
     await until(() => followed.states.includes("snapshot"));
@@ -29,7 +29,7 @@ describe("the client and the bridge's own sockets", () => {
     expect(followed.gaps).toEqual([]);
   });
 
-  it("every event once and in order by two channels that both carry it", async () => {
+  it("receives every event once and in order on each of two overlapping channels", async () => {
     const server = await startRealtime();
     const { client } = connect(server.url, { getToken: () => server.token() });
     const everything = follow(client, "dashboard");
@@ -42,7 +42,7 @@ describe("the client and the bridge's own sockets", () => {
     expect([everything.gaps, north.gaps]).toEqual([[], []]);
   });
 
-  it("the state first, known to be whole by the server's next ping at the latest", async () => {
+  it("receives the state first, and knows at the next ping at the latest that it is complete", async () => {
     const server = await startRealtime({ pingIntervalMs: 200 });
     await server.state("north", "storage", { total_bytes: 10, free_bytes: 4 });
     const followed = follow(connect(server.url, { getToken: () => server.token() }).client);
@@ -51,7 +51,7 @@ describe("the client and the bridge's own sockets", () => {
     expect(followed.subscription.cursor).toEqual({ epoch: server.journal.epoch, position: server.journal.head });
   });
 
-  it("a gap where the journal keeps less than was missed, and everything that it keeps", async () => {
+  it("reports a gap if the journal no longer keeps all missed events, and receives the ones that it keeps", async () => {
     const server = await startRealtime({ retentionEvents: 20 });
     const { client } = connect(server.url, { getToken: () => server.token() });
     const followed = follow(client);

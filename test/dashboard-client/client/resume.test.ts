@@ -11,7 +11,7 @@ function publish(server: ProtocolServer, count: number): void {
 }
 
 describe("a subscription", () => {
-  it("begins with the state, and the events of a snapshot are marked", async () => {
+  it("starts with the state and marks the events of a snapshot", async () => {
     const server = await serve();
     server.publish({ topic: "cameras/north/about", event: "camera.about" });
     server.publish({});
@@ -23,7 +23,7 @@ describe("a subscription", () => {
     expect(followed.subscription.cursor).toEqual({ epoch: "first", position: 2 });
   });
 
-  it("resumes after a disconnect with what was missed, each once and in order", async () => {
+  it("resumes after a disconnect with the missed events, each once and in order", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -41,7 +41,7 @@ describe("a subscription", () => {
     expect(followed.snapshots).toEqual(["started", "completed"]);
   });
 
-  it("moves its place with pings and caught_up, so that a quiet channel stays resumable", async () => {
+  it("advances its cursor with pings and caught_up, so that a quiet channel can still resume", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -52,7 +52,7 @@ describe("a subscription", () => {
     await until(() => followed.subscription.cursor?.position === 150);
   });
 
-  it("gives each event once and in order, however often and in whatever order a server repeats it", async () => {
+  it("delivers each event once and in order, even if a server repeats events or changes their order", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const followed = follow(client);
@@ -83,7 +83,7 @@ describe("a subscription", () => {
     );
   });
 
-  it("gives an event that names several channels to each of them, once", async () => {
+  it("delivers an event that names several channels to each of them once", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const [all, north, south] = [follow(client), follow(client, "camera:north"), follow(client, "camera:south")];
@@ -102,7 +102,7 @@ describe("a subscription", () => {
     expect(south.positions()).toEqual([2]);
   });
 
-  it("resumes overlapping channels each from its own place", async () => {
+  it("resumes overlapping channels, each from its own cursor", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const [all, north] = [follow(client), follow(client, "camera:north")];
@@ -124,7 +124,7 @@ describe("a subscription", () => {
     expect(north.positions()).toEqual([1, 3]);
   });
 
-  it("begins at a place that the application kept", async () => {
+  it("resumes from a cursor that the application stored", async () => {
     const server = await serve();
     publish(server, 5);
     const followed = follow(connect(server.url).client, "dashboard", { epoch: "first", position: 2 });
@@ -136,7 +136,7 @@ describe("a subscription", () => {
 });
 
 describe("a gap", () => {
-  it("is reported when the server has a new journal, and the new positions count", async () => {
+  it("is reported when the server has a new journal, and the new positions apply", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -154,7 +154,7 @@ describe("a gap", () => {
     expect(followed.subscription.cursor).toEqual({ epoch: "second", position: 2 });
   });
 
-  it("is reported when what was missed is no longer kept", async () => {
+  it("is reported when the server no longer keeps the missed events", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -171,7 +171,7 @@ describe("a gap", () => {
     expect(followed.positions()).toEqual([1, 2, 8]);
   });
 
-  it("ends where the server begins again: what is kept behind it arrives, and then the channel is live", async () => {
+  it("is followed by the events that the server still keeps, and then the channel is live", async () => {
     const server = await serve();
     server.trimmedTo = 10;
     publish(server, 5);
@@ -190,7 +190,7 @@ describe("a gap", () => {
     await untilLive(followed);
   });
 
-  it("is reported on a live connection too, to a client that was too slow", async () => {
+  it("is also reported on a live connection, if the client was too slow", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -206,7 +206,7 @@ describe("a gap", () => {
     expect(followed.gaps).toMatchObject([{ after: 1, before: 91, reason: "trimmed" }]);
   });
 
-  it("is reported when the connection was lost before the first state was whole", async () => {
+  it("is reported when the connection was lost before the first snapshot was complete", async () => {
     const server = await serve();
     server.script.subscribe = (connection, { channel, id }) => {
       connection.send({ type: "subscription_result", channel, success: true, epoch: "first", position: 7, id });
@@ -227,7 +227,7 @@ describe("a gap", () => {
     expect(followed.gaps).toMatchObject([{ reason: "interrupted", after: 7, before: 10 }]);
   });
 
-  it("is not reported when nothing can have been missed", async () => {
+  it("is not reported if no event can have been missed", async () => {
     const server = await serve();
     publish(server, 4);
     server.script.subscribe = (connection, { channel, id }) => {
@@ -241,7 +241,7 @@ describe("a gap", () => {
 });
 
 describe("subscribing", () => {
-  it("asks again after a refusal that may pass, and not after one that stands", async () => {
+  it("retries after a temporary refusal, and not after a permanent one", async () => {
     const server = await serve();
     const codes = [ReplyCode.rateLimited, ReplyCode.storeUnavailable, ReplyCode.unknownChannel];
     server.script.subscribe = (connection, { channel, id }) => {
@@ -256,7 +256,7 @@ describe("subscribing", () => {
     expect(server.connections[0]?.received.filter(({ type }) => type === "subscribe")).toHaveLength(3);
   });
 
-  it("gives up a connection on which it is not answered", async () => {
+  it("drops a connection on which it is not answered", async () => {
     const server = await serve();
     server.script.subscribe = () => {};
     const followed = follow(connect(server.url, { requestTimeoutMs: 30 }).client);
@@ -266,7 +266,7 @@ describe("subscribing", () => {
     await untilLive(followed);
   });
 
-  it("ends with unsubscribe, and may begin again at once without an old answer being taken for the new one", async () => {
+  it("ends with unsubscribe, and a new subscription ignores the answer to the old one", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const first = follow(client);
@@ -286,7 +286,7 @@ describe("subscribing", () => {
     await until(() => second.positions().length === 2);
   });
 
-  it("refuses a second subscription to a channel, and more of them than the limit", async () => {
+  it("refuses a second subscription to a channel, and one more than the limit", async () => {
     const server = await serve();
     const { client } = connect(server.url, { maxSubscriptions: 2 });
     follow(client);
@@ -295,7 +295,7 @@ describe("subscribing", () => {
     expect(() => follow(client, "jobs")).toThrow(ClientLimitError);
   });
 
-  it("works with a server that has no journal: live events, and the state anew after each connect", async () => {
+  it("works with a server without a journal: live events, and the state again after each connect", async () => {
     const server = await serve();
     server.script.subscribe = (connection, { channel, id }) => {
       connection.channels.add(channel);

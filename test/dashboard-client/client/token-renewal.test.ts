@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { CloseCode, ReplyCode } from "../../../contract/codes.ts";
 import { connect, follow, serve, until, untilConnected, untilLive } from "../support/harness.ts";
 
-describe("a token that expires on the live socket", () => {
-  it("is replaced on the same socket, and nothing is cut off", async () => {
+describe("a token that expires during a connection", () => {
+  it("is renewed on the same socket, without an interruption", async () => {
     const server = await serve();
     const { client, tokens } = connect(server.url);
     const followed = follow(client);
@@ -22,7 +22,7 @@ describe("a token that expires on the live socket", () => {
     expect(connection.received.filter(({ type }) => type === "subscribe")).toHaveLength(1);
   });
 
-  it("is asked for again while the old one lasts, when there is none to be had or it is refused", async () => {
+  it("is requested again until the old one expires, if getToken fails or the server refuses the new one", async () => {
     const server = await serve();
     let asked = 0;
     const { client, problems } = connect(server.url, {
@@ -44,7 +44,7 @@ describe("a token that expires on the live socket", () => {
     expect(client.state.status).toBe("connected");
   });
 
-  it("not replaced in time, is replaced after the close, and the channels go on where they were", async () => {
+  it("is renewed after the server closes the connection, and the channels resume from their cursors", async () => {
     const server = await serve();
     const { client, tokens } = connect(server.url);
     const followed = follow(client);
@@ -58,7 +58,7 @@ describe("a token that expires on the live socket", () => {
     expect(tokens()).toBe(2);
   });
 
-  it("brings back what had been refused: permissions may have grown", async () => {
+  it("subscribes again to a refused channel after a renewal, because permissions may have been added", async () => {
     const server = await serve();
     let allowed = false;
     server.script.subscribe = (connection, message) => {
@@ -78,7 +78,7 @@ describe("a token that expires on the live socket", () => {
     await untilLive(followed);
   });
 
-  it("shows a channel that was taken away by the new permissions as refused", async () => {
+  it("marks a channel as refused if the new permissions exclude it", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);

@@ -10,7 +10,7 @@ const storageFrom = (minutes: number): Omit<CameraState, "id"> => ({
   storage: { value: { total_bytes: 64e9, free_bytes: 32e9 }, at: minutesAgo(minutes) },
 });
 
-it("shows an unchanged reading without its age until the camera's default for repeating it has passed", () => {
+it("shows a reading without its age until the camera should have repeated it", () => {
   expect(factsOf(storageFrom(31))).not.toContain("measured");
 });
 
@@ -18,7 +18,7 @@ it("shows the age of a reading that the camera should have repeated", () => {
   expect(factsOf(storageFrom(40))).toContain("measured");
 });
 
-it("shows the settings in force without an age, however long ago they were set", () => {
+it("shows the current settings without an age", () => {
   const facts = factsOf({ settings: { value: {}, at: minutesAgo(600) } });
   expect(facts).toContain("Auto");
   expect(facts).not.toContain("measured");

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Film } from "../../../dashboard-client/page/film.ts";
 import type { Picture } from "../../../dashboard-client/page/pictures.ts";
 
-/** Pictures that come when the test says so. */
+/** Pictures whose loading ends when the test says so. */
 function slowPictures() {
   const asked: string[] = [];
   const released: string[] = [];
@@ -15,7 +15,7 @@ function slowPictures() {
     asked.push(capture);
     const found = await new Promise<Picture | Error>((resolve) => {
       come.set(capture, resolve);
-      // All are asked for with the same one.
+      // All requests share one signal.
       if (signal !== heard) signal.addEventListener("abort", endAll);
       heard = signal;
     });
@@ -32,8 +32,8 @@ function slowPictures() {
   return { film: new Film({ frame }, "north"), asked, released, deliver };
 }
 
-describe("the pictures of a strip", () => {
-  it("are loaded once each, however often they are asked for", async () => {
+describe("the pictures of a filmstrip", () => {
+  it("are loaded once each, even if they are requested several times", async () => {
     const { film, asked, deliver } = slowPictures();
     const loads = [film.load("a"), film.load("a")];
     await deliver("a");
@@ -42,7 +42,7 @@ describe("the pictures of a strip", () => {
     expect(asked).toEqual(["a"]);
   });
 
-  it("are loaded three at a time, what was asked for last before what is scrolled away", async () => {
+  it("are loaded three at a time, the latest request first", async () => {
     const { film, asked, deliver } = slowPictures();
     for (const capture of ["a", "b", "c", "d", "e"]) void film.load(capture);
     expect(asked).toEqual(["a", "b", "c"]);
@@ -52,7 +52,7 @@ describe("the pictures of a strip", () => {
     expect(asked).toEqual(["a", "b", "c", "e", "d"]);
   });
 
-  it("that cannot be had are none, and are tried again when asked for again", async () => {
+  it("are undefined if they cannot be loaded, and are loaded again on the next request", async () => {
     const { film, asked, deliver } = slowPictures();
     const load = film.load("a");
     await deliver("a", new Error("no network"));
@@ -61,7 +61,7 @@ describe("the pictures of a strip", () => {
     expect(asked).toEqual(["a", "a"]);
   });
 
-  it("are let go of when there are more than a strip has, and all at its end", async () => {
+  it("are released if there are too many, and all of them at the end", async () => {
     const { film, released, deliver } = slowPictures();
     for (let n = 0; n < 162; n++) {
       const load = film.load(`p${n}`);

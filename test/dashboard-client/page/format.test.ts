@@ -13,7 +13,7 @@ import {
 
 const NOW = Date.parse("2026-03-12T13:10:00.000Z");
 
-describe("formats", () => {
+describe("the formats", () => {
   it.each([
     [0, "0 B"],
     [999, "999 B"],
@@ -25,7 +25,7 @@ describe("formats", () => {
     [2_000_000_000_000_000_000, "2000.0 PB"],
     [-1, "–"],
     [Number.NaN, "–"],
-  ])("%d bytes as %s", (bytes, text) => expect(formatBytes(bytes)).toBe(text));
+  ])("write %d bytes as %s", (bytes, text) => expect(formatBytes(bytes)).toBe(text));
 
   it.each([
     [-5, "0 s"],
@@ -34,17 +34,17 @@ describe("formats", () => {
     [3_600_000, "1 h 00 min"],
     [7_500_000, "2 h 05 min"],
     [2 * 86_400_000, "2 days"],
-  ])("%d ms as %s", (ms, text) => expect(formatDuration(ms)).toBe(text));
+  ])("write %d ms as %s", (ms, text) => expect(formatDuration(ms)).toBe(text));
 
   it.each([
     ["2026-03-12T13:09:58.000Z", "just now"],
     ["2026-03-12T13:10:20.000Z", "just now"],
     ["2026-03-12T13:09:40.000Z", "20 s ago"],
-    ["2026-03-12T13:15:00.000Z", "5 min ahead of this clock"],
+    ["2026-03-12T13:15:00.000Z", "5 min in the future"],
     ["nonsense", "at an unknown time"],
-  ])("the age of %s as %s", (at, text) => expect(formatAge(at, NOW)).toBe(text));
+  ])("write the age of %s as %s", (at, text) => expect(formatAge(at, NOW)).toBe(text));
 
-  it("times in the camera's zone, which is named, with the date when it is not today's there", () => {
+  it("write times in the zone of the camera, with its name, and with the date if it is not today there", () => {
     expect(formatTime("2026-03-12T13:02:31.000Z", "Europe/Zurich", NOW)).toBe("14:02:31 CET");
     expect(formatTime("2026-03-11T23:30:00.000Z", "Europe/Zurich", NOW)).toBe("00:30:00 CET");
     expect(formatTime("2026-03-11T22:30:00.000Z", "Europe/Zurich", NOW)).toBe("11 Mar, 23:30:00 CET");
@@ -52,18 +52,18 @@ describe("formats", () => {
     expect(formatMinute("2026-03-12T13:02:31.000Z", "Asia/Kathmandu", NOW)).toBe("18:47 GMT+5:45");
   });
 
-  it("times in UTC where the zone is none, and says so", () => {
+  it("write times in UTC, with its name, if the zone is unknown", () => {
     expect(formatTime("2026-03-12T13:02:31.000Z", "Mountain/Top", NOW)).toBe("13:02:31 UTC");
     expect(formatTime("nonsense", "UTC", NOW)).toBe("unknown time");
   });
 
-  it("shutter times, directions and latencies", () => {
+  it("write shutter times, directions and latencies", () => {
     expect([0.004, 0.5, 2].map(formatExposure)).toEqual(["1/250 s", "0.5 s", "2 s"]);
     expect([0, 143, 359.7, -90].map(formatAzimuth)).toEqual(["0° N", "143° SE", "0° N", "270° W"]);
     expect([0.2, 24.4, 1240].map(formatLatency)).toEqual(["1 ms", "24 ms", "1.2 s"]);
   });
 
-  it("the quality of a connection by its latency", () => {
+  it("derive the quality of a connection from its latency", () => {
     expect([undefined, 99, 100, 299, 300, 999, 1000].map(qualityOf)).toEqual([
       ...["unknown", "excellent", "good", "good", "fair", "fair", "poor"],
     ]);

@@ -8,7 +8,7 @@ import {
   RequestRefusedError,
 } from "../../../dashboard-client/client/errors.ts";
 import { cameraStatus, pictureTime } from "../../../dashboard-client/page/text/camera-status.ts";
-import { captureAsked, captureFailure, captureProgress } from "../../../dashboard-client/page/text/command-status.ts";
+import { captureRequested, captureFailure, captureProgress } from "../../../dashboard-client/page/text/command-status.ts";
 import { eventText } from "../../../dashboard-client/page/text/event-text.ts";
 import type { CameraState } from "../../../dashboard-client/state/camera-state.ts";
 
@@ -29,7 +29,7 @@ function camera(status?: "online" | "offline" | "sleeping" | "stale" | "unknown"
   return { id: "north", about, presence: { at: "2026-03-12T11:05:00.000Z", value } };
 }
 
-describe("a camera's status", () => {
+describe("the status of a camera", () => {
   it.each([
     [camera("online"), { label: "Online", detail: "since 12:05 CET", tone: "good" }],
     [camera("offline"), { label: "Offline", detail: "since 12:05 CET · 2 h 05 min", tone: "bad" }],
@@ -37,16 +37,16 @@ describe("a camera's status", () => {
     [camera("sleeping"), { label: "Sleeping", tone: "rest" }],
     [camera("stale"), { label: "No new pictures", tone: "warn" }],
     [camera("unknown"), { label: "Unknown", tone: "quiet" }],
-    [camera(), { label: "Unknown", detail: "not heard yet", tone: "quiet" }],
-  ])("%# in words", (state, words) => expect(cameraStatus(state, true, NOW)).toMatchObject(words));
+    [camera(), { label: "Unknown", detail: "no message yet", tone: "quiet" }],
+  ])("is put into words (case %#)", (state, words) => expect(cameraStatus(state, true, NOW)).toMatchObject(words));
 
-  it("is the last known one while there is no connection", () => {
+  it("is the last known one without a connection", () => {
     expect(cameraStatus(camera("online"), false, NOW)).toEqual({
       ...{ label: "Last known: online", detail: "since 12:05 CET", tone: "quiet" },
     });
   });
 
-  it("says when the picture was taken only of the very picture that is shown", () => {
+  it("shows when a picture was taken only for the picture that is shown", () => {
     const state: CameraState = { ...camera("online"), pictureTaken: { etag: '"a"', at: "2026-03-12T13:09:30.000Z" } };
     const receivedAt = NOW - 10_000;
     expect(pictureTime(state, { etag: '"a"', takenAt: undefined, receivedAt }, NOW)).toEqual({
@@ -64,8 +64,8 @@ describe("a camera's status", () => {
   });
 });
 
-describe("what is said of a command", () => {
-  it("is busy until its end, and good only when it succeeded", () => {
+describe("the progress of a command", () => {
+  it("is busy until the outcome, and good only if it succeeded", () => {
     for (const status of commandStatusSchema.options) {
       const { tone } = captureProgress({
         status,
@@ -78,31 +78,31 @@ describe("what is said of a command", () => {
     }
   });
 
-  it("does not claim to send what waits for a camera that sleeps", () => {
-    expect(captureAsked("online").text).toBe("Sending…");
-    expect(captureAsked("sleeping")).toEqual({ text: "Waiting for the camera to wake up…", tone: "busy" });
+  it("says that a command for a sleeping camera waits", () => {
+    expect(captureRequested("online").text).toBe("Sending…");
+    expect(captureRequested("sleeping")).toEqual({ text: "Waiting for the camera to wake up…", tone: "busy" });
   });
 
-  it("never claims that a camera has it which is offline, and names who refused", () => {
+  it("says that the camera is offline, and whether the camera or the server refused", () => {
     const result = { commandId: "1", result: undefined, error: "why" };
     expect(captureProgress({ ...result, status: "failed", code: 120 }).text).toContain("offline");
     expect(captureProgress({ ...result, status: "rejected", code: 122 }).text).toBe("The camera refused · why");
     expect(captureProgress({ ...result, status: "rejected", code: 107 }).text).toBe("Not sent · why");
   });
 
-  it("says no more of an end without an answer than the server does, which knows whether it was sent and taken", () => {
+  it("does not claim more than is known about a command without an answer", () => {
     const result = { commandId: "1", result: undefined, error: "why", code: undefined };
     expect(captureProgress({ ...result, status: "expired" }).text).toBe("Expired · why");
     expect(captureProgress({ ...result, status: "unknown" }).text).toBe(
-      "Not known whether the picture was taken · why",
+      "The camera may have taken the picture · why",
     );
-    expect(captureProgress({ ...result, status: "timed_out" }).text).toMatch(/^No answer · why · it may still/);
+    expect(captureProgress({ ...result, status: "timed_out" }).text).toMatch(/^No answer · why · the camera may still/);
   });
 
-  it("tells not sent from sent with an outcome that is not known", () => {
-    expect(captureFailure(new NotConnectedError()).text).toContain("nothing was sent");
+  it("distinguishes a command that was not sent from one with an unknown outcome", () => {
+    expect(captureFailure(new NotConnectedError()).text).toContain("was not sent");
     expect(captureFailure(new OutcomeUnknownError("x")).text).toContain("may still");
-    expect(captureFailure(new RequestRefusedError("x", 103)).text).toContain("may not");
+    expect(captureFailure(new RequestRefusedError("x", 103)).text).toContain("no permission");
     expect(captureFailure(new Error("x")).text).toBe("x");
     expect(captureFailure("x").text).toBe("Failed");
   });
@@ -120,7 +120,7 @@ describe("an event in words", () => {
     },
   });
 
-  it("has words for every event that this system sends itself", () => {
+  it("exists for every event of this system", () => {
     for (const name of EVENTS.filter((each) => !each.startsWith("state.")))
       expect(eventText(event(name, {})).title).not.toBe(name);
   });
@@ -146,16 +146,16 @@ describe("an event in words", () => {
       "disk",
     ],
     ["alert.raised", { alert: "a", severity: "critical", message: "Disk is full" }, "Disk is full", ""],
-    ["alert.cleared", { alert: "no-capture" }, "Over: no pictures", ""],
-    ["alert.cleared", { alert: "lens-fogged" }, "Over: lens fogged", ""],
-    ["alert.cleared", null, "Alert over", ""],
+    ["alert.cleared", { alert: "no-capture" }, "Ended: no new pictures", ""],
+    ["alert.cleared", { alert: "lens-fogged" }, "Ended: lens fogged", ""],
+    ["alert.cleared", null, "Alert ended", ""],
     ["lab.reading", { depth_cm: 41, deep: { x: 1 }, ok: true }, "lab.reading", "depth cm 41 · ok true"],
     ["lab.words", "some text", "lab.words", "some text"],
     ["lab.list", [1, 2], "lab.list", ""],
     ["lab.nothing", null, "lab.nothing", ""],
   ])("%s", (name, data, title, detail) => expect(eventText(event(name, data))).toMatchObject({ title, detail }));
 
-  it("says of a gap how many and between when, at the camera, and when all has arrived after all", () => {
+  it("names the count and the time of a gap in the zone of the camera, and says if the events arrived late", () => {
     const reader = { timeZone: "Europe/Zurich", now: NOW };
     const gap = {
       ...{ reason: "dropped", count: 12 },
@@ -170,11 +170,11 @@ describe("an event in words", () => {
       ...{ title: "2,040 events never arrived", detail: "10 Mar, 21:00 – 03:25 CET" },
     });
     expect(said({ ...gap, reason: "missing", filled: true })).toMatchObject({
-      ...{ title: "12 events arrived after all", tone: "good" },
+      ...{ title: "12 events arrived late", tone: "good" },
     });
   });
 
-  it("cuts what is too long for a line", () => {
+  it("cuts a text that is too long for a line", () => {
     expect(eventText(event("lab.words", "x".repeat(500))).detail).toHaveLength(80);
   });
 });

@@ -17,7 +17,7 @@ function Peek({ channel, onStore }: { channel: string; onStore: (store: Dashboar
 }
 
 describe("useRealTimeData", () => {
-  it("renders what the store holds, first nothing and then what came", async () => {
+  it("renders the state of the store, which is empty at first", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const settings = { storage: null, notifyIntervalMs: 1 };
@@ -42,7 +42,7 @@ describe("useRealTimeData", () => {
     expect(renderToString(page)).toContain("connected live north 1");
   });
 
-  it("shares one store, and so one subscription, among the components of a channel", async () => {
+  it("shares one store and one subscription among the components of a channel", async () => {
     const { client } = connect((await serve()).url);
     const stores: DashboardStore[] = [];
     const onStore = (used: DashboardStore): void => {
@@ -59,7 +59,7 @@ describe("useRealTimeData", () => {
     expect(stores[2]).not.toBe(stores[0]);
   });
 
-  it("takes a client of its own without a provider, and says what is missing without either", async () => {
+  it("uses its own client without a provider, and throws an error without either", async () => {
     const { client } = connect((await serve()).url);
     expect(renderToString(<Summary client={client} />)).toContain("not live");
     expect(() => renderToString(<Summary />)).toThrow("RealTimeProvider");

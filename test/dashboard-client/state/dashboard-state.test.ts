@@ -59,7 +59,7 @@ const cleared = (topic: string): DashboardEvent => event({ event: "state.cleared
 import { MAX_OWNERS, MAX_TOPICS_PER_OWNER } from "../../../dashboard-client/state/retained-events.ts";
 
 describe("a camera", () => {
-  it("is what its retained topics say, each with the time of its event", () => {
+  it("consists of its retained topics, each with the time of its event", () => {
     const about = {
       ...{ model: "m", firmware: "f", name: "North face", capture_interval_s: 10 },
       location: { lat: 46, lon: 8, timezone: "Europe/Zurich" },
@@ -81,7 +81,7 @@ describe("a camera", () => {
     expect(topicsOf(state)).toHaveLength(5);
   });
 
-  it("has the gaps that the backend lists, and what was dropped is told once", () => {
+  it("has the gaps that the backend lists, and shows dropped events once", () => {
     const gap = { reason: "dropped", count: 12, from: "2026-03-01T02:10:00.000Z", to: "2026-03-01T02:25:00.000Z" };
     const of = { camera: "north" };
     const state = stateAfter(
@@ -93,7 +93,7 @@ describe("a camera", () => {
     expect(state.activity).toMatchObject([{ event: { event: "link.gap" } }]);
   });
 
-  it("knows when its picture was taken by the word of its capture, else by its name", () => {
+  it("takes the time of its picture from the capture event, otherwise from the name of the picture", () => {
     const taken = "2026-02-28T23:00:00.000Z";
     const named = preview("b", { data: { capture: "b", url: "/x", etag: '"b"', size_bytes: 1, taken_at: taken } });
     expect(stateAfter(named).cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: taken });
@@ -102,7 +102,7 @@ describe("a camera", () => {
     expect(both.cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: completed.timestamp });
   });
 
-  it("loses what it clears, and what it says in a form that nobody understands", () => {
+  it("loses a state that it clears, and one that is not valid", () => {
     const storage = { camera: "north", topic: "cameras/north/state/storage" };
     const good = event({ ...storage, data: { total_bytes: 10, free_bytes: 4 } });
     expect(stateAfter(good, event({ ...storage, data: null })).cameras.get("north")?.storage).toBeUndefined();
@@ -111,7 +111,7 @@ describe("a camera", () => {
     ).toBeUndefined();
   });
 
-  it("that has cleared all that was retained is gone with its pictures, which a reload would bring back", () => {
+  it("is removed together with its pictures once it has cleared all retained topics", () => {
     const state = stateAfter(
       presence("north", "online"),
       capture("c1"),
@@ -123,19 +123,19 @@ describe("a camera", () => {
     expect([...state.latest.keys()]).toEqual([]);
   });
 
-  it("shows the capture that came last, though one before it was stamped five hours ahead", () => {
+  it("shows the capture that arrived last, even if an earlier one has a time five hours ahead", () => {
     const ahead = capture("c1", { timestamp: "2026-03-02T05:00:00.000Z", position: 7 });
     const next = capture("c2", { timestamp: "2026-03-02T00:00:30.000Z", position: 8 });
     expect(stateAfter(ahead, next).cameras.get("north")?.lastCapture?.value.capture).toBe("c2");
   });
 
-  it("shows a capture of another epoch, whose positions begin anew", () => {
+  it("shows a capture of a new epoch, whose positions start again", () => {
     const before = capture("c1", { timestamp: "2026-03-02T00:00:00.000Z", position: 900 });
     const after = capture("c2", { timestamp: "2026-03-02T00:01:00.000Z", position: 3 });
     expect(stateAfter(before, after).cameras.get("north")?.lastCapture?.value.capture).toBe("c2");
   });
 
-  it("shows the newest capture: one from a backlog, or one that is sent again, is not the latest", () => {
+  it("ignores a capture from a backlog, and one that is sent again", () => {
     const newest = capture("c9", { timestamp: "2026-03-02T00:00:00.000Z", position: 9 });
     const late = capture("c8", { timestamp: "2026-03-01T00:00:00.000Z", position: 8 });
     const historical = capture("c7", { timestamp: "2026-03-03T00:00:00.000Z", historical: true });
@@ -144,7 +144,7 @@ describe("a camera", () => {
     expect(state.events).toHaveLength(3);
   });
 
-  it("knows when a picture was taken once its capture and its preview have both come, in either order", () => {
+  it("has the time of a picture once its capture and its preview have arrived, in either order", () => {
     const taken = capture("c1");
     expect(stateAfter(taken, preview("c1")).cameras.get("north")?.pictureTaken).toEqual({
       etag: '"c1"',
@@ -157,20 +157,20 @@ describe("a camera", () => {
     expect(stateAfter(taken, preview("c1"), capture("c2")).cameras.get("north")?.pictureTaken?.etag).toBe('"c1"');
   });
 
-  it("may be named like an inherited property", () => {
+  it("can have the name of an inherited property", () => {
     const state = stateAfter(presence("constructor", "online"), presence("tostring", "offline"));
     expect([...state.cameras.keys()]).toEqual(["constructor", "tostring"]);
     expect(EMPTY_STATE.cameras.size).toBe(0);
   });
 
-  it("is not overwritten by what comes late from a backlog", () => {
+  it("is not overwritten by late events from a backlog", () => {
     const state = stateAfter(presence("north", "offline"), presence("north", "online", { historical: true }));
     expect(state.cameras.get("north")?.presence?.value.status).toBe("offline");
   });
 });
 
 describe("jobs, alerts and the system", () => {
-  it("a job that ended stays, marked, when its service puts it away; one under way goes", () => {
+  it("keeps an ended job, marked as cleared, when its service removes it, and removes a running one", () => {
     const topic = "processing/farm/jobs/j1";
     expect(stateAfter(job("processing", 40)).jobs.get("farm/j1")).toMatchObject({
       progress: 40,
@@ -184,7 +184,7 @@ describe("jobs, alerts and the system", () => {
     });
   });
 
-  it("no more jobs that were put away are kept than the limit", () => {
+  it("keeps at most the limit of cleared jobs", () => {
     const names = Array.from({ length: MAX_ENDED_JOBS + 5 }, (_, index) => `j${index}`);
     const state = stateAfter(
       ...names.flatMap((name) => [job("completed", 100, name), cleared(`processing/farm/jobs/${name}`)]),
@@ -193,7 +193,7 @@ describe("jobs, alerts and the system", () => {
     expect(state.jobs.has(`farm/${names.at(-1)}`)).toBe(true);
   });
 
-  it("an alert stands since it was first raised, until it is cleared", () => {
+  it("keeps the start of an alert until it is cleared", () => {
     const topic = "cameras/north/alerts/storage";
     const raised = (message: string): DashboardEvent =>
       event({
@@ -212,7 +212,7 @@ describe("jobs, alerts and the system", () => {
     expect(applyEvent(state, event({ event: "alert.cleared", topic, data: null })).alerts.size).toBe(0);
   });
 
-  it("an alert that is over stays to be seen, with when it began and ended, and leaves no camera behind", () => {
+  it("keeps an ended alert with its start and end, and does not keep its camera", () => {
     const topic = "cameras/north/alerts/disk";
     const raised = event({
       event: "alert.raised",
@@ -220,14 +220,14 @@ describe("jobs, alerts and the system", () => {
       topic,
       data: { alert: "disk", severity: "warning", message: "full" },
     });
-    // As the backend says it: the end names the alert.
+    // The backend sends the end of an alert with the name of the alert.
     const over = event({ event: "alert.cleared", camera: "north", topic, data: { alert: "disk" } });
     const state = stateAfter(raised, over);
     expect([state.alerts.size, topicsOf(state).length, state.cameras.size]).toEqual([0, 0, 0]);
     expect(state.endedAlerts).toMatchObject([
       { alert: "disk", camera: "north", since: raised.timestamp, until: over.timestamp },
     ]);
-    // A snapshot without it does not say when it ended.
+    // A snapshot without the alert does not say when it ended.
     const gone = snapshotCompleted(snapshotStarted(stateAfter(raised)));
     expect([gone.alerts.size, gone.endedAlerts]).toEqual([0, []]);
     let many = EMPTY_STATE;
@@ -235,14 +235,14 @@ describe("jobs, alerts and the system", () => {
     expect(many.endedAlerts).toHaveLength(MAX_ENDED_ALERTS);
   });
 
-  it("an alert of a processing service is told apart from that of a camera of its name", () => {
+  it("distinguishes the alert of a service from that of a camera with the same name", () => {
     const data = { alert: "job-queue", severity: "warning", message: "11 jobs wait" };
     const state = stateAfter(event({ event: "alert.raised", topic: "processing/farm/alerts/job-queue", data }));
     expect([...state.alerts]).toMatchObject([["service:farm/job-queue", { service: "farm", message: "11 jobs wait" }]]);
     expect(state.cameras.size).toBe(0);
   });
 
-  it("a point of the metrics for each measurement, at most the limit, one twice told only once", () => {
+  it("adds one point to the metrics for each measurement, up to the limit, and ignores a repeated one", () => {
     const measured = (cpu: number): DashboardEvent =>
       event({ event: "resource.update", topic: "system/resources", data: { cpu_percent: cpu, memory_bytes: 5 } });
     const points = Array.from({ length: MAX_METRIC_POINTS + 10 }, (_, index) => measured(index % 100));
@@ -254,8 +254,8 @@ describe("jobs, alerts and the system", () => {
   });
 });
 
-describe("the feed", () => {
-  it("holds the last events, newest first; the activity leaves out what only repeats", () => {
+describe("the event lists", () => {
+  it("contain the last events, newest first, and the activity leaves out routine events", () => {
     const routine = event({ event: "resource.update", topic: "system/resources" });
     const state = stateAfter(...Array.from({ length: MAX_EVENTS + 20 }, () => capture("c1")), routine);
     expect(state.events).toHaveLength(MAX_EVENTS);
@@ -264,12 +264,12 @@ describe("the feed", () => {
     expect(state.activity.some((item) => item.kind === "event" && item.event === routine)).toBe(false);
   });
 
-  it("shows what somebody broadcasts, whatever it is called", () => {
+  it("show a broadcast even if its event has a routine name", () => {
     const broadcast = event({ event: "system.status", topic: "channels/dashboard/events/system.status" });
     expect(stateAfter(broadcast).activity).toEqual([{ kind: "event", event: broadcast }]);
   });
 
-  it("never counts a snapshot or a backlog as new, nor takes a backlog's time for the last update", () => {
+  it("do not count a snapshot or a backlog as new, and a backlog does not change the last update", () => {
     const live = capture("c1", { timestamp: "2026-03-05T00:00:00.000Z" });
     const state = stateAfter(
       live,
@@ -281,7 +281,7 @@ describe("the feed", () => {
     expect(state.lastEventAt).toBe("2026-03-05T00:00:00.000Z");
   });
 
-  it("has a line where events may be missing", () => {
+  it("contain a line where events may be missing", () => {
     const gap = { channel: "dashboard", reason: "trimmed", after: 1, before: 9, at: 5 } as const;
     const state = applyEvent(applyGap(stateAfter(capture("c1")), gap), capture("c2"));
     expect(state.activity.map(({ kind }) => kind)).toEqual(["event", "gap", "event"]);
@@ -289,8 +289,8 @@ describe("the feed", () => {
   });
 });
 
-describe("a snapshot over a state that is held", () => {
-  it("replaces it without emptying it first: what is not in it is gone when it is complete", () => {
+describe("a snapshot on top of an existing state", () => {
+  it("replaces the state without emptying it first, and removes the rest once it is complete", () => {
     const alert = event({
       ...{ event: "alert.raised", camera: "north", topic: "cameras/north/alerts/storage" },
       data: { alert: "storage", severity: "info", message: "full" },
@@ -337,7 +337,7 @@ describe("a snapshot over a state that is held", () => {
         : null,
     });
 
-  it("leads to the same state as beginning with it, whatever was held before", () => {
+  it("results in the same state for any state before it", () => {
     fc.assert(
       fc.property(fc.array(retained), fc.array(retained), (before, snapshot) => {
         const events = snapshot.filter(({ set }) => set).map((each) => ({ ...toEvent(each), snapshot: true }));
@@ -351,7 +351,7 @@ describe("a snapshot over a state that is held", () => {
     );
   });
 
-  it("an event changes a new state and never the one before", () => {
+  it("leaves the previous state unchanged", () => {
     fc.assert(
       fc.property(fc.array(retained), (changes) => {
         let state = EMPTY_STATE;
@@ -367,8 +367,8 @@ describe("a snapshot over a state that is held", () => {
   });
 });
 
-describe("what is held", () => {
-  it("has room for each camera: one with thousands of states pushes out none of another's, nor what it shows itself", () => {
+describe("the limits of the state", () => {
+  it("apply to each camera, so that one with thousands of states displaces only its own that are not shown", () => {
     let state = stateAfter(presence("quiet", "online"), presence("loud", "online"));
     for (let index = 0; index < 2 * MAX_TOPICS_PER_OWNER; index++)
       state = applyEvent(state, event({ topic: `cameras/loud/state/s${index}`, camera: "loud" }));
@@ -377,7 +377,7 @@ describe("what is held", () => {
     for (const camera of ["quiet", "loud"]) expect(state.cameras.get(camera)?.presence?.value.status).toBe("online");
   });
 
-  it("shows 600 cameras with ten states each, and leaves nothing out", () => {
+  it("allow 600 cameras with ten states each", () => {
     let state = snapshotStarted(EMPTY_STATE);
     for (let camera = 0; camera < 600; camera++) {
       state = applyEvent(state, presence(`c${camera}`, "online", { snapshot: true }));
@@ -391,13 +391,13 @@ describe("what is held", () => {
     expect([state.cameras.size, state.leftOut]).toEqual([600, 0]);
   });
 
-  it("has room for so many cameras, and counts what found none", () => {
+  it("leave out further cameras and count their topics", () => {
     let state = EMPTY_STATE;
     for (let camera = 0; camera < MAX_OWNERS + 3; camera++) state = applyEvent(state, presence(`c${camera}`, "online"));
     expect([state.cameras.size, state.leftOut]).toEqual([MAX_OWNERS, 3]);
   });
 
-  it("is untouched by events of any name, topic and data", () => {
+  it("hold for events of any name, topic and data", () => {
     fc.assert(
       fc.property(fc.string(), fc.option(fc.string(), { nil: undefined }), fc.jsonValue(), (name, topic, data) => {
         const strange = event({ event: name, data, ...(topic === undefined ? {} : { topic }) });

@@ -28,11 +28,11 @@ interface Page {
   store: DashboardStore;
   problems: Problem[];
   hide: () => void;
-  /** The page goes away as a page does that is reloaded: it is told, and then it is gone. */
+  /** Ends the page as a reload does: with a `pagehide` first. */
   leave: () => void;
 }
 
-/** A page that is opened: its own client, its own store, the browser's storage. */
+/** Opens a page: with its own client and store, and with the browser's storage. */
 function open(server: ProtocolServer, storage: TextStorage, options: Partial<DashboardStoreOptions> = {}): Page {
   const problems: Problem[] = [];
   const page = {
@@ -67,7 +67,7 @@ const presence = (server: ProtocolServer, status: string): DashboardEvent =>
   });
 
 describe("a reload", () => {
-  it("goes on where the page was: nothing is missing and nothing comes twice", async () => {
+  it("resumes from where the page was, without missing or repeating an event", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -86,7 +86,7 @@ describe("a reload", () => {
     expect((await server.connections[1]?.next("subscribe"))?.since).toEqual({ epoch: "first", position: 2 });
   });
 
-  it("without a server shows what was last known, as of when it was known", async () => {
+  it("shows the last known state and its time if there is no server", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -111,7 +111,7 @@ describe("a reload", () => {
     expect(open(server, storage).store.getSnapshot().asOf).toBe(data.asOf);
   });
 
-  it("after which the server's journal is another begins with the state, and shows a gap", async () => {
+  it("starts with the state and shows a gap if the server has another journal", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -152,7 +152,7 @@ describe("a reload", () => {
     ["no JSON", "{"],
     ["something else", '{"v":1}'],
     ["another version's", '{"v":2,"asOf":1,"state":[],"events":[],"gaps":[]}'],
-  ])("asks for the whole state when the storage holds %s", async (_what, text) => {
+  ])("requests the whole state if the storage holds %s", async (_what, text) => {
     const server = await serve();
     const storage = memory();
     if (text !== undefined) storage.setItem("skylapse:dashboard", text);
@@ -162,7 +162,7 @@ describe("a reload", () => {
     expect(page.problems.map(({ kind }) => kind)).toEqual(text === undefined ? [] : ["storage"]);
   });
 
-  it("asks for the whole state when that was too large to keep", async () => {
+  it("requests the whole state if it was too large for the cache", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -176,7 +176,7 @@ describe("a reload", () => {
     expect(storage.values.get("skylapse:dashboard")).not.toContain("cursor");
   });
 
-  it("is lived through without a storage, or with one that is full", async () => {
+  it("works without a storage and with a full one", async () => {
     const server = await serve();
     const full = {
       ...memory(),
@@ -196,7 +196,7 @@ describe("a reload", () => {
     await live(open(server, memory(), { storage: null }));
   });
 
-  it("finds nothing after the page was told to forget", async () => {
+  it("finds nothing after the page has deleted its cache", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -210,7 +210,7 @@ describe("a reload", () => {
 });
 
 describe("the store", () => {
-  it("writes at most once in its interval, however much happens", async () => {
+  it("writes the cache at most once in its interval", async () => {
     const server = await serve();
     const storage = memory();
     const page = open(server, storage, { saveIntervalMs: 50 });
@@ -225,7 +225,7 @@ describe("the store", () => {
     await until(() => storage.values.get("skylapse:dashboard")?.includes('"position":200') ?? false);
   });
 
-  it("is not live, and says since when, from the moment the connection is lost until all was caught up", async () => {
+  it("is not live, and says since when, from the loss of the connection until it has caught up", async () => {
     const server = await serve();
     const page = open(server, memory());
     await live(page);
@@ -240,7 +240,7 @@ describe("the store", () => {
     await live(page);
   });
 
-  it("gives the same object until something changes, and stops its subscription with its last listener", async () => {
+  it("returns the same object until something changes, and unsubscribes with its last listener", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const store = createDashboardStore({ client, channel: "dashboard", storage: null, notifyIntervalMs: 1 });
@@ -256,7 +256,7 @@ describe("the store", () => {
     again();
   });
 
-  it("knows which cameras the token may command", async () => {
+  it("tells which cameras the token may control", async () => {
     const server = await serve();
     const page = open(server, memory());
     expect(page.store.getSnapshot().canCommand("north")).toBe(false);

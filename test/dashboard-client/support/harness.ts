@@ -13,7 +13,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-/** Undone after the test, in reverse order. */
+/** Functions that run after the test, in reverse order. */
 export function afterTest(cleanUp: () => unknown): void {
   cleanUps.push(cleanUp);
 }
@@ -27,11 +27,11 @@ export async function serve(): Promise<ProtocolServer> {
 export interface TestClient {
   client: Client;
   problems: Problem[];
-  /** How often a token was asked for. */
+  /** The number of calls of getToken. */
   tokens: () => number;
 }
 
-/** A client that tries again after a few milliseconds and keeps its problems. */
+/** A client that retries after a few milliseconds and records its problems. */
 export function connect(url: string, options: Partial<ClientOptions> = {}): TestClient {
   const problems: Problem[] = [];
   let tokens = 0;
@@ -49,7 +49,7 @@ export function connect(url: string, options: Partial<ClientOptions> = {}): Test
   return { client, problems, tokens: () => tokens };
 }
 
-/** Waits for a condition that some event is to bring about. */
+/** Waits until a condition is true. */
 export function until(holds: () => boolean): Promise<void> {
   return vi.waitUntil(holds, { interval: 2 }).then(() => {});
 }
@@ -61,7 +61,7 @@ export function untilConnected(client: Client): Promise<void> {
 export interface Followed {
   subscription: ChannelSubscription;
   events: DashboardEvent[];
-  /** Positions of what is no snapshot. */
+  /** The positions of the events that are not part of a snapshot. */
   positions: () => number[];
   snapshots: string[];
   gaps: ReportedGap[];

@@ -9,7 +9,7 @@ import {
 
 type MessageOf<Type extends ClientMessage["type"]> = Extract<ClientMessage, { type: Type }>;
 
-/** One WebSocket as the server sees it. */
+/** The server side of one WebSocket. */
 export class ProtocolConnection {
   readonly received: ClientMessage[] = [];
   readonly channels = new Set<string>();
@@ -43,12 +43,12 @@ export class ProtocolConnection {
     this.#socket.close(code, reason);
   }
 
-  /** The link breaks: no close frame. */
+  /** Ends the connection without a close frame. */
   cut(): void {
     this.#socket.terminate();
   }
 
-  /** The first message of the type that fits, of those that came and those to come. */
+  /** Resolves to the first matching message of this type, among those received and those still to come. */
   next<Type extends ClientMessage["type"]>(
     type: Type,
     fits: (message: MessageOf<Type>) => boolean = () => true,
@@ -69,24 +69,24 @@ export class ProtocolConnection {
 }
 
 export interface Script {
-  /** Each replaces what an obedient server does. */
+  /** Each function replaces the behaviour of a correct server. */
   auth?: (connection: ProtocolConnection, message: MessageOf<"auth">) => void;
   subscribe?: (connection: ProtocolConnection, message: MessageOf<"subscribe">) => void;
   command?: (connection: ProtocolConnection, message: MessageOf<"command">) => void;
   ping?: (connection: ProtocolConnection, message: MessageOf<"ping">) => void;
-  /** Seconds; default 25. */
+  /** Seconds. Default 25. */
   pingInterval?: number;
-  /** Seconds; default 900. */
+  /** Seconds. Default 900. */
   expiresIn?: number;
 }
 
-/** A real WebSocket server that speaks the protocol over a journal in memory, and departs from it where a test says so. */
+/** A real WebSocket server with a journal in memory. It follows the protocol, except where a test changes that. */
 export class ProtocolServer {
   readonly connections: ProtocolConnection[] = [];
   readonly script: Script = {};
   readonly url: string;
   epoch = "first";
-  /** Everything above this position is kept. */
+  /** The server keeps the events above this position. */
   trimmedTo = 0;
   journal: DashboardEvent[] = [];
   state = new Map<string, DashboardEvent>();
@@ -114,7 +114,7 @@ export class ProtocolServer {
     return this.journal.at(-1)?.position ?? this.trimmedTo;
   }
 
-  /** The connection of that number, counted from 0, as soon as it is there. */
+  /** Resolves to the connection with this number, counted from 0, once it is open. */
   connection(index: number): Promise<ProtocolConnection> {
     return new Promise((resolve) => {
       const watch = (): void => {
@@ -128,7 +128,7 @@ export class ProtocolServer {
     });
   }
 
-  /** Appends an event and sends it to whoever watches one of the channels. */
+  /** Appends an event and sends it to the subscribers of its channels. */
   publish(event: Partial<DashboardEvent> & { channels?: string[] }): DashboardEvent {
     const { channels = ["dashboard"], ...fields } = event;
     const kept: DashboardEvent = {
@@ -147,7 +147,7 @@ export class ProtocolServer {
     return kept;
   }
 
-  /** As the protocol has it: once, naming the channels only where several match. */
+  /** As the protocol defines it: the event is sent once, and names the channels only if several match. */
   deliver(connection: ProtocolConnection, event: DashboardEvent, only?: string): void {
     const { channels: all = [event.channel], ...fields } = event;
     const channels = only === undefined ? all.filter((channel) => connection.channels.has(channel)) : [only];
