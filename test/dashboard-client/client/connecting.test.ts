@@ -205,13 +205,13 @@ describe("connecting", () => {
   it("calls the other listeners and continues if a listener throws", async () => {
     const server = await serve();
     const { client, problems } = connect(server.url);
-    const heard = vi.fn();
+    const listener = vi.fn();
     client.onState(() => {
       throw new Error("mine");
     });
-    client.onState(heard);
+    client.onState(listener);
     await untilConnected(client);
-    expect(heard).toHaveBeenCalled();
+    expect(listener).toHaveBeenCalled();
     expect(problems[0]).toMatchObject({ kind: "listener_failed", detail: new Error("mine") });
   });
 

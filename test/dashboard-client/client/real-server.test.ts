@@ -65,9 +65,9 @@ describe("the client with the real bridge", () => {
     const later = follow(client, "dashboard", cursor);
     await untilLive(later);
     expect(later.gaps).toHaveLength(1);
-    const told = numbers(later);
-    expect(told.at(-1)).toBe(100);
-    expect(told).toEqual(upTo(100).slice(-told.length));
-    expect(told[0]).toBeGreaterThanOrEqual(later.gaps[0]?.before ?? 0);
+    const received = numbers(later);
+    expect(received.at(-1)).toBe(100);
+    expect(received).toEqual(upTo(100).slice(-received.length));
+    expect(received[0]).toBeGreaterThanOrEqual(later.gaps[0]?.before ?? 0);
   });
 });

@@ -6,18 +6,18 @@ import type { Picture } from "../../../dashboard-client/page/pictures.ts";
 function slowPictures() {
   const asked: string[] = [];
   const released: string[] = [];
-  const come = new Map<string, (picture: Picture | Error) => void>();
-  let heard: AbortSignal | undefined;
+  const resolvers = new Map<string, (picture: Picture | Error) => void>();
+  let lastSignal: AbortSignal | undefined;
   const endAll = (): void => {
-    for (const end of come.values()) end(new Error("not wanted any more"));
+    for (const end of resolvers.values()) end(new Error("the loads were cancelled"));
   };
   const frame = async (camera: string, capture: string, signal: AbortSignal): Promise<Picture> => {
     asked.push(capture);
     const found = await new Promise<Picture | Error>((resolve) => {
-      come.set(capture, resolve);
+      resolvers.set(capture, resolve);
       // All requests share one signal.
-      if (signal !== heard) signal.addEventListener("abort", endAll);
-      heard = signal;
+      if (signal !== lastSignal) signal.addEventListener("abort", endAll);
+      lastSignal = signal;
     });
     if (found instanceof Error) throw found;
     expect(camera).toBe("north");
@@ -26,7 +26,7 @@ function slowPictures() {
   const deliver = async (capture: string, error?: Error): Promise<void> => {
     const release = (): void => void released.push(capture);
     const size = { width: 4, height: 3, etag: undefined, takenAt: undefined, receivedAt: undefined };
-    come.get(capture)?.(error ?? { src: `blob:${capture}`, release, ...size });
+    resolvers.get(capture)?.(error ?? { src: `blob:${capture}`, release, ...size });
     await new Promise((resolve) => setTimeout(resolve));
   };
   return { film: new Film({ frame }, "north"), asked, released, deliver };

@@ -8,7 +8,11 @@ import {
   RequestRefusedError,
 } from "../../../dashboard-client/client/errors.ts";
 import { cameraStatus, pictureTime } from "../../../dashboard-client/page/text/camera-status.ts";
-import { captureRequested, captureFailure, captureProgress } from "../../../dashboard-client/page/text/command-status.ts";
+import {
+  captureFailure,
+  captureProgress,
+  captureRequested,
+} from "../../../dashboard-client/page/text/command-status.ts";
 import { eventText } from "../../../dashboard-client/page/text/event-text.ts";
 import type { CameraState } from "../../../dashboard-client/state/camera-state.ts";
 
@@ -93,9 +97,7 @@ describe("the progress of a command", () => {
   it("does not claim more than is known about a command without an answer", () => {
     const result = { commandId: "1", result: undefined, error: "why", code: undefined };
     expect(captureProgress({ ...result, status: "expired" }).text).toBe("Expired · why");
-    expect(captureProgress({ ...result, status: "unknown" }).text).toBe(
-      "The camera may have taken the picture · why",
-    );
+    expect(captureProgress({ ...result, status: "unknown" }).text).toBe("The camera may have taken the picture · why");
     expect(captureProgress({ ...result, status: "timed_out" }).text).toMatch(/^No answer · why · the camera may still/);
   });
 
@@ -161,15 +163,15 @@ describe("an event in words", () => {
       ...{ reason: "dropped", count: 12 },
       ...{ from: "2026-03-12T02:10:00.000Z", to: "2026-03-12T02:25:00.000Z" },
     };
-    const said = (data: object) => eventText(event("link.gap", data), reader);
-    expect(said(gap)).toMatchObject({ title: "12 events never arrived", detail: "03:10–03:25 CET", tone: "warn" });
-    expect(said({ ...gap, count: 1, to: gap.from })).toMatchObject({
+    const textOf = (data: object) => eventText(event("link.gap", data), reader);
+    expect(textOf(gap)).toMatchObject({ title: "12 events never arrived", detail: "03:10–03:25 CET", tone: "warn" });
+    expect(textOf({ ...gap, count: 1, to: gap.from })).toMatchObject({
       ...{ title: "1 event never arrived", detail: "03:10 CET" },
     });
-    expect(said({ ...gap, count: 2040, from: "2026-03-10T20:00:00.000Z" })).toMatchObject({
+    expect(textOf({ ...gap, count: 2040, from: "2026-03-10T20:00:00.000Z" })).toMatchObject({
       ...{ title: "2,040 events never arrived", detail: "10 Mar, 21:00 – 03:25 CET" },
     });
-    expect(said({ ...gap, reason: "missing", filled: true })).toMatchObject({
+    expect(textOf({ ...gap, reason: "missing", filled: true })).toMatchObject({
       ...{ title: "12 events arrived late", tone: "good" },
     });
   });

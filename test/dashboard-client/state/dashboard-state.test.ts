@@ -228,8 +228,8 @@ describe("jobs, alerts and the system", () => {
       { alert: "disk", camera: "north", since: raised.timestamp, until: over.timestamp },
     ]);
     // A snapshot without the alert does not say when it ended.
-    const gone = snapshotCompleted(snapshotStarted(stateAfter(raised)));
-    expect([gone.alerts.size, gone.endedAlerts]).toEqual([0, []]);
+    const after = snapshotCompleted(snapshotStarted(stateAfter(raised)));
+    expect([after.alerts.size, after.endedAlerts]).toEqual([0, []]);
     let many = EMPTY_STATE;
     for (let n = 0; n < MAX_ENDED_ALERTS + 5; n++) many = applyEvent(applyEvent(many, raised), over);
     expect(many.endedAlerts).toHaveLength(MAX_ENDED_ALERTS);
