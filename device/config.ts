@@ -8,15 +8,16 @@ import { visible } from "../contract/visible-text.ts";
 import type { BackoffOptions } from "../platform/backoff.ts";
 import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../platform/config.ts";
 import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
-import { MAX_PREVIEW_BYTES } from "./cameras/previews.ts";
+import type { PreviewConfig } from "./capture/pictures.ts";
 import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./capture/sleep.ts";
 import type { Location } from "./capture/sun.ts";
-import type { AlertLimits } from "./host/alert-board.ts";
-import { DEFAULT_ALERT_LIMITS } from "./host/alert-board.ts";
 import { readJsonFile } from "./host/json-file.ts";
-import { DEFAULT_READINGS_MAX_AGE_S } from "./host/readings.ts";
+import { MAX_PREVIEW_BYTES } from "./link/previews.ts";
 import { DEFAULT_KEEPALIVE_S } from "./link/uplink.ts";
 import { DEFAULT_DISK_OUTBOX_BYTES, DEFAULT_OUTBOX_HOURS } from "./outbox/disk-outbox.ts";
+import { DEFAULT_READINGS_MAX_AGE_S } from "./status/deadband-filter.ts";
+import type { AlertLimits } from "./status/threshold-alerts.ts";
+import { DEFAULT_ALERT_LIMITS } from "./status/threshold-alerts.ts";
 
 /** The cameras an agent can drive. */
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
@@ -34,16 +35,6 @@ export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 }
  */
 export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, every: 1, onDemand: true };
 const DEFAULT_DATA_PATH = "./data";
-
-export interface PreviewConfig {
-  /** Pixels. */
-  width: number;
-  maxBytes: number;
-  /** One preview for so many pictures that are due; 0 sends none of them. */
-  every: number;
-  /** Whether `capture.now` and `preview.send` send one. Default true. */
-  onDemand?: boolean;
-}
 
 export interface CameraConfig {
   id: string;

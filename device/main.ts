@@ -6,9 +6,9 @@ import { ConfigurationError } from "../platform/config.ts";
 import { startCamera } from "./agent.ts";
 import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig, misspeltVariables } from "./config.ts";
-import { createCamera } from "./create-camera.ts";
-import { collectGarbageEarly } from "./host/garbage.ts";
-import { machineProblems } from "./settings-check.ts";
+import { createDriver } from "./create-driver.ts";
+import { collectGarbageEarly } from "./host/garbage-collection.ts";
+import { machineProblems } from "./machine-check.ts";
 
 const orders = readCommandLine(process.argv.slice(2));
 if (typeof orders === "number") process.exit(orders);
@@ -28,7 +28,7 @@ writeToStream.cacheNumbers = false;
 collectGarbageEarly();
 const logger = pino({ level: config.logLevel });
 try {
-  const agent = await startCamera({ config: config.camera, camera: createCamera(config), logger });
+  const agent = await startCamera({ config: config.camera, camera: createDriver(config), logger });
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => void agent.stop().then(() => process.exit(ExitCode.ok)));
 } catch (error) {

@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
 import { startCamera } from "./agent.ts";
-import { MAX_PREVIEW_BYTES } from "./cameras/previews.ts";
-import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S, type PreviewConfig } from "./config.ts";
+import type { PreviewConfig } from "./capture/pictures.ts";
+import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S } from "./config.ts";
+import { MAX_PREVIEW_BYTES } from "./link/previews.ts";
 import { startProcessingService } from "./simulator/processing.ts";
 import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
 

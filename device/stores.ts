@@ -1,103 +1,92 @@
 import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { messagesOf } from "../platform/level/errors.ts";
 import { ImageStore } from "./capture/image-store.ts";
 import type { CameraConfig } from "./config.ts";
 import { type CameraStore, openCameraStore } from "./host/camera-store.ts";
 import type { DeviceClock } from "./host/clock.ts";
 import { openDiskOutbox } from "./outbox/disk-outbox.ts";
 import { DEFAULT_OUTBOX_BYTES, MemoryOutbox } from "./outbox/memory-outbox.ts";
-import type { Marks, Outbox } from "./outbox/outbox.ts";
+import type { DedupKeys, Outbox } from "./outbox/outbox.ts";
 
-/** Everything of a camera that outlives its process. */
+/** The parts of a camera that survive its process. */
 export interface Stores {
   store: CameraStore;
-  /** Undefined: the pictures themselves are not kept. */
+  /** Undefined when full-size pictures are not stored. */
   images: ImageStore | undefined;
   outbox: Outbox;
-  marks: Marks;
+  dedupKeys: DedupKeys;
 }
 
 /**
- * Opens what is below `dataPath`. On a disk that takes no writes the camera starts all the same, with its memory in place
- * of it: only a camera that runs can say what is wrong.
+ * Opens everything below `dataPath`. If the disk cannot be written, the camera starts with stores in memory: only a
+ * running camera can report the failure.
  * @throws when `dataPath` cannot be used for another reason, for example when another process uses it
  */
 export async function openStores(config: CameraConfig, clock: DeviceClock, logger: Logger): Promise<Stores> {
   const { id, dataPath, outboxBytes, outboxHours } = config;
   if (dataPath === undefined)
-    return { store: await openCameraStore(undefined, id, logger), images: undefined, ...inMemory(outboxBytes) };
-  const troubles: string[] = [];
-  const orOnTrouble = async <T>(open: () => Promise<T>, otherwise: () => Promise<T>): Promise<T> => {
+    return { store: await openCameraStore(undefined, id, logger), images: undefined, ...memoryOutbox(outboxBytes) };
+  let diskFailure: string | undefined;
+  const tryDisk = async <T>(onDisk: () => Promise<T>, inMemory: () => Promise<T>): Promise<T> => {
     try {
-      if (troubles.length > 0) return await otherwise();
-      return await open();
+      if (diskFailure === undefined) return await onDisk();
     } catch (error) {
-      if (!isDiskTrouble(error)) throw error;
-      troubles.push(textOf(error));
-      return otherwise();
+      if (!isDiskFailure(error)) throw error;
+      diskFailure = messagesOf(error);
     }
+    return inMemory();
   };
-  const store = await orOnTrouble(
+  const nothing = async (): Promise<void> => {};
+  const store = await tryDisk(
     () => openCameraStore(dataPath, id, logger),
     () => openCameraStore(undefined, id, logger),
   );
-  // Node.js calls a folder that cannot be made on a read-only disk missing; this names the disk.
-  await orOnTrouble(
-    () => access(dataPath, constants.W_OK),
-    async () => {},
-  );
+  // On a read-only disk Node.js reports a folder that cannot be created as missing. This check reports the disk.
+  await tryDisk(() => access(dataPath, constants.W_OK), nothing);
   const images = config.images === undefined ? undefined : new ImageStore({ dataPath, ...config.images, logger });
-  // Pictures are tried all the same, and each that cannot be kept is said to have failed.
-  await orOnTrouble(
-    async () => images?.prepare(),
-    async () => {},
-  );
-  const kept = await orOnTrouble(
+  // After a failure pictures are taken anyway. Each one that cannot be stored is reported as failed.
+  await tryDisk(async () => images?.prepare(), nothing);
+  const outbox = await tryDisk(
     async () => {
-      const outbox = await openDiskOutbox({
+      const diskOutbox = await openDiskOutbox({
         path: join(dataPath, `${id}.outbox`),
         maxBytes: outboxBytes,
         ...(outboxHours === undefined ? {} : { maxAgeMs: outboxHours * 3_600_000 }),
         clock,
         logger,
       });
-      return { outbox, marks: outbox };
+      return { outbox: diskOutbox, dedupKeys: diskOutbox };
     },
-    async () => inMemory(Math.min(outboxBytes, DEFAULT_OUTBOX_BYTES), troubles.at(-1)),
+    async () => memoryOutbox(Math.min(outboxBytes, DEFAULT_OUTBOX_BYTES), diskFailure),
   );
-  if (troubles.length > 0)
+  if (diskFailure !== undefined)
     logger.error(
-      { dataPath, reason: troubles.at(-1) },
-      "the disk takes no writes: the camera runs on its memory, keeps no pictures, and loses at its end what it has not sent; mend the disk (is it full, or mounted read-only?) and restart the camera",
+      { dataPath, reason: diskFailure },
+      "the disk cannot be written: the camera runs in memory, stores no pictures, and loses unsent messages when it stops; repair the disk (is it full, or mounted read-only?) and restart the camera",
     );
-  return { store, images, ...kept };
+  return { store, images, ...outbox };
 }
 
-function inMemory(maxBytes: number, trouble?: string): { outbox: Outbox; marks: Marks } {
-  const names = new Set<string>();
-  const marks: Marks = {
-    has: (mark) => names.has(mark),
+function memoryOutbox(maxBytes: number, writeFailure?: string): { outbox: Outbox; dedupKeys: DedupKeys } {
+  const keys = new Set<string>();
+  const dedupKeys: DedupKeys = {
+    has: (key) => keys.has(key),
     keepOnly: async (kept) => {
-      for (const name of names) if (!kept.has(name)) names.delete(name);
+      for (const key of keys) if (!kept.has(key)) keys.delete(key);
     },
   };
-  const onMark = (mark: string): void => {
-    names.add(mark);
+  const onDedupKey = (key: string): void => {
+    keys.add(key);
   };
-  return { outbox: new MemoryOutbox({ maxBytes, onMark, ...(trouble === undefined ? {} : { trouble }) }), marks };
+  const failure = writeFailure === undefined ? {} : { writeFailure };
+  return { outbox: new MemoryOutbox({ maxBytes, onDedupKey, ...failure }), dedupKeys };
 }
 
-/** The disk is read-only, full or broken: no setting of the camera mends that. */
-function isDiskTrouble(error: unknown): boolean {
+/** Whether the disk is read-only, full or broken, which no setting of the camera can repair. */
+function isDiskFailure(error: unknown): boolean {
   return /EROFS|ENOSPC|EDQUOT|EIO\b|read-only file system|no space left|quota exceeded|input\/output error/i.test(
-    textOf(error),
+    messagesOf(error),
   );
-}
-
-/** An error's message and those of its causes. */
-function textOf(error: unknown): string {
-  const texts: string[] = [];
-  for (let cause = error; cause instanceof Error && texts.length < 4; cause = cause.cause) texts.push(cause.message);
-  return texts.length === 0 ? String(error) : texts.join(": ");
 }

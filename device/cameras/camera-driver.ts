@@ -1,7 +1,7 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings, Environment, Power, Storage } from "../../contract/events.ts";
 
-/** A picture, and the settings it was really taken with. */
+/** A picture, and the settings that it was really taken with. */
 export interface Frame {
   jpeg: Buffer;
   width: number;
@@ -9,45 +9,46 @@ export interface Frame {
   settings: CameraSettings;
 }
 
-/** A picture that was not asked for. */
+/** A picture that another program took. */
 export interface FoundPicture extends Frame {
-  /** Names it for good: the same picture has it at every start. */
+  /** Identifies the picture. It is the same at every start. */
   name: string;
   takenAt: Date;
 }
 
-/** What a camera can tell of its surroundings; what it cannot is left out. */
+/** What a camera can measure. A value that it cannot measure is absent. */
 export interface Readings {
   storage?: Storage;
   power?: Power;
   weather?: Pick<Environment, "temperature_c" | "humidity_percent" | "cloud_percent" | "wind_ms">;
 }
 
-/** Who wants the pictures of a camera that takes them by itself. */
-export interface PictureTaker {
-  /** Whether a picture of that name was taken over, in this run or an earlier one. */
-  knows(name: string): boolean;
-  /** Resolves when the picture is kept and its name with it. */
-  take(picture: FoundPicture): Promise<void>;
-  /** These are all there are: other names need not be known any more. */
-  remember(names: ReadonlySet<string>): Promise<void>;
-  /** It does not work, for a reason an operator is to know; said once for each reason. */
+/** Receives the pictures of a camera that takes them by itself. */
+export interface PictureSink {
+  /** Whether a picture with this name was stored, in this run or an earlier one. */
+  has(name: string): boolean;
+  /** Resolves when the picture and its name are stored. */
+  store(picture: FoundPicture): Promise<void>;
+  /** Deletes all stored names that are not in the set. */
+  keepOnly(names: ReadonlySet<string>): Promise<void>;
+  /** Reports a failure that the operator should know of. Call it once for each reason. */
   fail(reason: string): void;
 }
 
-/** A camera, whatever it is made of. The agent calls {@link CameraDriver.capture} for one picture at a time. */
+/** A camera of any kind. The agent calls {@link CameraDriver.capture} for one picture at a time. */
 export interface CameraDriver {
   readonly about: { model: string; firmware: string };
   /**
-   * @param settings what was asked for; what is absent or taken back (`null`) the camera chooses
-   * @param at when the picture is taken, by the agent's clock
-   * @throws Error with a message for the operator; the agent goes on with the next picture
+   * Takes a picture.
+   * @param settings the requested settings; the camera chooses those that are absent or `null` (reset)
+   * @param at the time of the picture, by the agent's clock
+   * @throws Error with a message for the operator; the agent continues with the next picture
    */
   capture(settings: WantedSettings, at: Date): Promise<Frame>;
-  /** Of a camera that takes its pictures by itself, and follows no schedule. Default: it takes them when asked to. */
-  follow?(taker: PictureTaker): void;
-  /** Default: the camera measures nothing. */
+  /** Starts watching for pictures. Present only on a camera that takes pictures by itself and ignores the schedule. */
+  watch?(sink: PictureSink): void;
+  /** Present only on a camera that can measure something. */
   readings?(at: Date): Readings;
-  /** Ends what is running and gives the hardware back. */
+  /** Stops what is running and releases the hardware. */
   stop?(): Promise<void>;
 }

@@ -3,78 +3,77 @@ import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 
 const PICTURE = /^[^.].*\.jpe?g$/i;
-/** Not hidden folders, nor those in which network drives keep thumbnails (`@eaDir`) and deleted files (`#recycle`). */
+/** Excludes hidden folders, and those of network drives for thumbnails (`@eaDir`) and deleted files (`#recycle`). */
 const FOLDER = /^[^.@#]/;
-const AT_ONCE = 256;
+const BATCH_SIZE = 256;
 /**
- * A folder is listed again for so long after its time of change has moved: on FAT that time has steps of two seconds, so
- * that a file may come without moving it.
+ * A folder is listed again for this long after its modification time changed. On FAT that time has a resolution of two
+ * seconds, so a new file may leave it unchanged.
  */
 const RELIST_MS = 5000;
 
-/** A picture file in one state: a file that is written over is another picture. */
+/** A picture file in one state. A file that is overwritten is another picture. */
 export interface FoundFile {
-  /** Below the folder, such as `2026/11/29/0001.jpg`. */
+  /** Relative to the watched folder, such as `2026/11/29/0001.jpg`. */
   path: string;
-  /** Names the file in this state. */
+  /** Identifies the file in this state. */
   name: string;
   size: number;
   modifiedMs: number;
-  /** When it was first seen in this state, by a clock that nobody sets: the folder's own may be another machine's. */
+  /** When it was first seen in this state, by `performance.now()`. The modification time may come from another machine. */
   seenAt: number;
-  /** It was there at the first look. */
-  early: boolean;
-  /** Why nothing could be done with it, and when to try again though it has not changed, by the same clock. */
-  failed?: { problem?: string; tryAt: number };
+  /** It was found by the first scan. */
+  isInitial: boolean;
+  /** Why the file could not be processed, and when to retry even if it is unchanged, by `performance.now()`. */
+  failed?: { problem?: string; retryAt: number };
 }
 
 export interface FolderTreeOptions {
   path: string;
-  /** Levels of sub-folders. 0: the folder itself only. */
+  /** Levels of subfolders. 0: only the folder itself. */
   maxDepth: number;
   maxFolders: number;
   maxFiles: number;
-  /** A file that has changed is asked for its state at every look for so long, milliseconds. */
+  /** How long every scan checks a file that has changed. */
   settleMs: number;
 }
 
-/** What a look has found. */
-export interface Look {
-  /** False when something could not be read: what is missing may still be there. */
+export interface ScanResult {
+  /** False when something could not be read: missing files may still exist. */
   complete: boolean;
-  /** What an operator is to know. */
+  /** Messages for the operator. */
   problems: string[];
 }
 
 interface Folder {
   depth: number;
   modifiedMs: number;
-  /** When the change of its time was noticed, by a clock that nobody sets. */
+  /** When the change of `modifiedMs` was noticed, by `performance.now()`. */
   changedAt: number;
 }
 
 /**
- * The picture files in a folder and its sub-folders, as they were at the last look. A look at everything asks for the
- * state of each file. A look at what is new asks for that of each folder and of the files that are open: it costs little
- * in a folder of 100,000 pictures, and misses only a file that is written over in its place.
+ * The picture files in a folder and its subfolders, as of the last scan. A full scan checks every file. A quick scan
+ * checks every folder and only the pending files: it is cheap even with 100,000 pictures, and only misses a file that is
+ * overwritten in its place.
  */
 export class FolderTree {
   readonly #options: FolderTreeOptions;
   readonly #folders = new Map<string, Folder>();
   readonly #files = new Map<string, FoundFile>();
-  /** Files with which nothing was done yet in the state they are in. */
-  readonly #open = new Map<string, FoundFile>();
-  #look: Look = { complete: true, problems: [] };
-  #isFirst = true;
-  /** What the last look at everything left out as too many: these folders, and the files up to this path. */
-  readonly #foldersLeftOut = new Set<string>();
-  #filesLeftOut = "";
+  /** Files not processed yet in their present state. */
+  readonly #pending = new Map<string, FoundFile>();
+  #result: ScanResult = { complete: true, problems: [] };
+  #isFirstScan = true;
+  /** What the last full scan skipped because of the limits: these folders, and the files up to this path. */
+  readonly #skippedFolders = new Set<string>();
+  #skippedFilesUpTo = "";
 
   constructor(options: FolderTreeOptions) {
     this.#options = options;
   }
 
-  /** How many files there are. */
+  /** The number of files. */
   get size(): number {
     return this.#files.size;
   }
@@ -84,59 +83,60 @@ export class FolderTree {
   }
 
   /**
-   * Files that are new, or were changed, and are not {@link close}d; oldest first, but after those that came since the
-   * first look: thousands that were there at the start must not make the camera late.
+   * New or changed files that are not {@link done}, oldest first. The files of the first scan come last: thousands of
+   * them must not delay new pictures.
    */
-  open(): FoundFile[] {
-    return [...this.#open.values()].sort(
-      (a, b) => Number(a.early) - Number(b.early) || a.modifiedMs - b.modifiedMs || (a.path < b.path ? -1 : 1),
+  pending(): FoundFile[] {
+    return [...this.#pending.values()].sort(
+      (a, b) => Number(a.isInitial) - Number(b.isInitial) || a.modifiedMs - b.modifiedMs || (a.path < b.path ? -1 : 1),
     );
   }
 
-  /** Nothing more is to be done with a file in its present state. */
-  close(file: FoundFile): void {
-    if (this.#open.get(file.path) === file) this.#open.delete(file.path);
+  /** The file needs no more processing in its present state. */
+  done(file: FoundFile): void {
+    if (this.#pending.get(file.path) === file) this.#pending.delete(file.path);
   }
 
   /** @throws when the folder itself cannot be read */
-  async lookAtAll(): Promise<Look> {
-    this.#look = { complete: true, problems: [] };
+  async fullScan(): Promise<ScanResult> {
+    this.#result = { complete: true, problems: [] };
     const folders = new Map<string, Folder>();
-    this.#foldersLeftOut.clear();
+    this.#skippedFolders.clear();
     const paths = await this.#walk("", 0, folders);
     this.#folders.clear();
     for (const [path, folder] of folders) this.#folders.set(path, folder);
-    await this.#update(this.#newest(paths));
-    const there = new Set(paths);
-    for (const path of [...this.#files.keys()]) if (!there.has(path)) this.#forget(path);
-    this.#isFirst = false;
-    return this.#look;
+    await this.#update(this.#limited(paths));
+    const existing = new Set(paths);
+    for (const path of [...this.#files.keys()]) if (!existing.has(path)) this.#removeFile(path);
+    this.#isFirstScan = false;
+    return this.#result;
   }
 
   /** @throws when the folder itself cannot be read */
-  async lookAtNew(): Promise<Look> {
-    this.#look = { complete: true, problems: [] };
+  async quickScan(): Promise<ScanResult> {
+    this.#result = { complete: true, problems: [] };
     const changed: string[] = [];
     await inBatches([...this.#folders], async ([path, folder]) => {
-      const modifiedMs = await this.#timeOf(path);
-      if (modifiedMs === undefined) this.#forgetFolder(path);
+      const modifiedMs = await this.#modifiedMsOf(path);
+      if (modifiedMs === undefined) this.#removeFolder(path);
       else if (modifiedMs !== folder.modifiedMs || performance.now() - folder.changedAt < RELIST_MS) changed.push(path);
     });
-    const unsettled = [...this.#open.values()].filter((file) => this.#mayChange(file));
+    const unsettled = [...this.#pending.values()].filter((file) => this.#mayChange(file));
     const paths = new Set(unsettled.map(({ path }) => path));
     for (const path of changed) {
       const known = this.#folders.get(path);
       if (known === undefined) continue;
       const found = await this.#walk(path, known.depth, this.#folders);
-      const there = new Set(found);
-      for (const file of [...this.#files.keys()]) if (folderOf(file) === path && !there.has(file)) this.#forget(file);
-      for (const file of found) if (!this.#files.has(file) && file > this.#filesLeftOut) paths.add(file);
+      const existing = new Set(found);
+      for (const file of [...this.#files.keys()])
+        if (folderOf(file) === path && !existing.has(file)) this.#removeFile(file);
+      for (const file of found) if (!this.#files.has(file) && file > this.#skippedFilesUpTo) paths.add(file);
     }
     await this.#update([...paths]);
-    return this.#look;
+    return this.#result;
   }
 
-  /** The state of one file now; undefined when it is gone, no file, or a link that leads out of the folder. */
+  /** The present state of a file; undefined when it does not exist, is no file, or is a link to outside of the folder. */
   async stateOf(path: string): Promise<Pick<FoundFile, "path" | "name" | "size" | "modifiedMs"> | undefined> {
     const full = join(this.#options.path, path);
     try {
@@ -150,38 +150,38 @@ export class FolderTree {
       const { size, mtimeMs } = stats;
       return { path, name: `${path}/${size}/${Math.round(mtimeMs)}`, size, modifiedMs: mtimeMs };
     } catch (error) {
-      if (isGone(error)) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }
 
-  /** Lists a folder, and those below it that `folders` does not have. @returns the pictures' paths */
+  /** Lists a folder, and its subfolders that `folders` does not contain. @returns the paths of the pictures */
   async #walk(path: string, depth: number, folders: Map<string, Folder>): Promise<string[]> {
     const { maxDepth, maxFolders } = this.#options;
-    // Asked for before the listing: a file that comes during it moves the time once more.
-    const modifiedMs = await this.#timeOf(path);
+    // Read before the listing: a file that is created during it changes the time again.
+    const modifiedMs = await this.#modifiedMsOf(path);
     if (modifiedMs === undefined) return [];
     const known = this.#folders.get(path);
     const changedAt = known?.modifiedMs === modifiedMs ? known.changedAt : performance.now();
     folders.set(path, { depth, modifiedMs, changedAt });
     const entries = await this.#list(path);
     const pictures = entries.filter((entry) => PICTURE.test(entry.name) && !entry.isDirectory());
-    const found = pictures.map(({ name }) => below(path, name));
+    const found = pictures.map(({ name }) => pathIn(path, name));
     if (depth >= maxDepth) return found;
-    // Names are mostly dates: of too many folders the newest are looked into.
+    // Names are mostly dates, so the last names are the newest folders.
     const inner = entries.filter((entry) => entry.isDirectory() && FOLDER.test(entry.name)).map(({ name }) => name);
     for (const name of inner.sort().reverse()) {
-      if (folders.has(below(path, name)) || this.#foldersLeftOut.has(below(path, name))) continue;
-      // A look at what is new adds to those that are known already: the next look at everything puts that right.
+      if (folders.has(pathIn(path, name)) || this.#skippedFolders.has(pathIn(path, name))) continue;
+      // A quick scan may exceed the limit. The next full scan corrects that.
       if (folders.size >= maxFolders && folders !== this.#folders) {
-        this.#foldersLeftOut.add(below(path, name));
-        this.#look.problems.push(
-          `${this.#options.path} has more than ${maxFolders} folders: those with the last names are looked into, move the old ones away`,
+        this.#skippedFolders.add(pathIn(path, name));
+        this.#result.problems.push(
+          `${this.#options.path} has more than ${maxFolders} folders: only those with the last names are watched, move the old ones away`,
         );
         continue;
       }
       // Not spread: a folder may have more files than a call may have arguments.
-      for (const file of await this.#walk(below(path, name), depth + 1, folders)) found.push(file);
+      for (const file of await this.#walk(pathIn(path, name), depth + 1, folders)) found.push(file);
     }
     return found;
   }
@@ -191,30 +191,31 @@ export class FolderTree {
       return await readdir(join(this.#options.path, path), { withFileTypes: true });
     } catch (error) {
       if (path === "") throw error;
-      if (!isGone(error)) this.#note(error);
+      if (!isNotFound(error)) this.#failed(error);
       return [];
     }
   }
 
-  async #timeOf(path: string): Promise<number | undefined> {
+  async #modifiedMsOf(path: string): Promise<number | undefined> {
     try {
       return (await stat(join(this.#options.path, path))).mtimeMs;
     } catch (error) {
       if (path === "") throw error;
-      if (!isGone(error)) this.#note(error);
+      if (!isNotFound(error)) this.#failed(error);
       return undefined;
     }
   }
 
-  #newest(paths: string[]): string[] {
+  /** The paths with the last names, as many as the limit allows. */
+  #limited(paths: string[]): string[] {
     const { path, maxFiles } = this.#options;
-    this.#filesLeftOut = "";
+    this.#skippedFilesUpTo = "";
     if (paths.length <= maxFiles) return paths;
-    this.#look.problems.push(
-      `${path} has ${paths.length} pictures, of which the last ${maxFiles} are looked at: move the old ones away`,
+    this.#result.problems.push(
+      `${path} has ${paths.length} pictures: only the last ${maxFiles} are watched, move the old ones away`,
     );
     paths.sort();
-    this.#filesLeftOut = paths[paths.length - maxFiles - 1] ?? "";
+    this.#skippedFilesUpTo = paths[paths.length - maxFiles - 1] ?? "";
     return paths.slice(-maxFiles);
   }
 
@@ -222,14 +223,14 @@ export class FolderTree {
     await inBatches(paths, async (path) => {
       try {
         const state = await this.stateOf(path);
-        if (state === undefined) this.#forget(path);
+        if (state === undefined) this.#removeFile(path);
         else if (this.#files.get(path)?.name !== state.name) {
-          const file = { ...state, seenAt: performance.now(), early: this.#isFirst };
+          const file = { ...state, seenAt: performance.now(), isInitial: this.#isFirstScan };
           this.#files.set(path, file);
-          this.#open.set(path, file);
+          this.#pending.set(path, file);
         }
       } catch (error) {
-        this.#note(error);
+        this.#failed(error);
       }
     });
   }
@@ -238,27 +239,27 @@ export class FolderTree {
     return failed !== undefined || performance.now() - seenAt < this.#options.settleMs;
   }
 
-  #forget(path: string): void {
+  #removeFile(path: string): void {
     this.#files.delete(path);
-    this.#open.delete(path);
+    this.#pending.delete(path);
   }
 
-  #forgetFolder(path: string): void {
+  #removeFolder(path: string): void {
     this.#folders.delete(path);
-    for (const file of [...this.#files.keys()]) if (folderOf(file) === path) this.#forget(file);
+    for (const file of [...this.#files.keys()]) if (folderOf(file) === path) this.#removeFile(file);
   }
 
-  #note(error: unknown): void {
-    this.#look.complete = false;
-    this.#look.problems.push(error instanceof Error ? error.message : String(error));
+  #failed(error: unknown): void {
+    this.#result.complete = false;
+    this.#result.problems.push(error instanceof Error ? error.message : String(error));
   }
 }
 
-export function isGone(error: unknown): boolean {
+export function isNotFound(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
 }
 
-function below(folder: string, name: string): string {
+function pathIn(folder: string, name: string): string {
   return folder === "" ? name : `${folder}/${name}`;
 }
 
@@ -267,5 +268,6 @@ function folderOf(path: string): string {
 }
 
 async function inBatches<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
-  for (let from = 0; from < all.length; from += AT_ONCE) await Promise.all(all.slice(from, from + AT_ONCE).map(work));
+  for (let from = 0; from < all.length; from += BATCH_SIZE)
+    await Promise.all(all.slice(from, from + BATCH_SIZE).map(work));
 }

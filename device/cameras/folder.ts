@@ -1,52 +1,52 @@
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { CameraDriver, PictureTaker } from "./camera-driver.ts";
-import { FolderTree, type FoundFile, isGone } from "./folder-tree.ts";
+import type { CameraDriver, PictureSink } from "./camera-driver.ts";
+import { FolderTree, type FoundFile, isNotFound } from "./folder-tree.ts";
 import { measureJpeg, NoJpegError } from "./jpeg.ts";
 
-/** A file that has not changed for so long may be whole. With {@link DEFAULT_LOOK_MS} it is taken within 3 s of being so. */
+/** A file may be complete when it was unchanged for this long. A complete file is taken within 3 s, including the scan. */
 const DEFAULT_SETTLE_MS = 1500;
-/** A file that is no whole JPEG and has not changed for so long will not become one. */
+/** A file that is no complete JPEG and was unchanged for this long is given up. */
 const DEFAULT_GIVE_UP_MS = 60_000;
-/** How often the folder is looked at. By looking and not by being told: network drives tell nobody of changes. */
-const DEFAULT_LOOK_MS = 1000;
-/** Levels of sub-folders: `2026-11-29/001/jpg/14/` of an FTP camera has four. */
+/** The folder is polled, because network drives send no change notifications. */
+const DEFAULT_SCAN_INTERVAL_MS = 1000;
+/** Levels of subfolders: `2026-11-29/001/jpg/14/` of an FTP camera has four. */
 export const DEFAULT_FOLDER_DEPTH = 6;
-/** Five years of a folder a day. */
+/** Five years with one folder a day. */
 const DEFAULT_MAX_FOLDERS = 2000;
-/** More files make every look slow, and their names fill memory; the newest names are then looked at only. */
+/** More files make every scan slow and their names fill memory. Only the files with the last names are watched then. */
 const DEFAULT_MAX_FILES = 100_000;
-/** No picture is larger; what is has another program's fault in it, and would fill a Pi's memory. */
+/** No picture is larger. A larger file comes from a fault in another program, and would fill a Raspberry Pi's memory. */
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 /**
- * A look at everything is followed by so many times as long without one: a full folder must not eat the processor. For
- * 50,000 files it takes 3 s of a desktop's processor, one at what is new 12 ms (200 folders, ext4).
+ * A full scan is followed by a rest of this many times its duration, so that a large folder does not use up the processor.
+ * With 50,000 files in 200 folders on ext4, a full scan takes 3 s of a desktop's processor, a quick scan 12 ms.
  */
-const REST_FACTOR = 50;
-const MAX_REST_MS = 900_000;
-/** The same for a look at what is new, which is followed by at most {@link DEFAULT_LOOK_MS} more. */
-const SHORT_REST_FACTOR = 10;
-/** What could not be read or kept is tried again after so many looks. */
-const LOOKS_TO_RETRY = 10;
+const FULL_SCAN_REST_FACTOR = 50;
+const MAX_FULL_SCAN_REST_MS = 900_000;
+/** The same for a quick scan. Its rest is at most one scan interval. */
+const QUICK_SCAN_REST_FACTOR = 10;
+/** A file that could not be read or stored is retried after this many scan intervals. */
+const SCANS_TO_RETRY = 10;
 
 export interface FolderCameraOptions {
   path: string;
-  /** Whether a picture is removed from the folder once it is kept. Default false. */
+  /** Whether a picture is deleted from the folder after it was stored. Default false. */
   deleteTaken?: boolean;
-  /** What people call the camera. Default `Folder`. */
+  /** The camera's model for people. Default `Folder`. */
   model?: string;
   settleMs?: number;
   giveUpMs?: number;
-  lookMs?: number;
-  /** Levels of sub-folders that are looked into. Default {@link DEFAULT_FOLDER_DEPTH}; 0: none. */
+  scanIntervalMs?: number;
+  /** Levels of subfolders that are scanned. Default {@link DEFAULT_FOLDER_DEPTH}; 0: none. */
   depth?: number;
   maxFolders?: number;
   maxFiles?: number;
-  /** Of one picture. Default 64 MiB, as from a camera program. */
+  /** Size limit of one picture. Default 64 MiB, the same as for a camera program. */
   maxBytes?: number;
 }
 
-/** Pictures that another program writes into a folder: each is taken over once, when it is whole, oldest first. */
+/** Takes over pictures that another program writes into a folder: each once, when it is complete, oldest first. */
 export function createFolderCamera(options: FolderCameraOptions): CameraDriver {
   return new FolderCamera(options);
 }
@@ -55,16 +55,16 @@ class FolderCamera implements CameraDriver {
   readonly about: { model: string; firmware: string };
   readonly #options: Required<FolderCameraOptions>;
   readonly #tree: FolderTree;
-  #taker: PictureTaker | undefined;
+  #sink: PictureSink | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
-  /** When everything is to be looked at again, by a clock that nobody sets. */
-  #allDueAt = 0;
+  #scanning: Promise<void> | undefined;
+  /** When the next full scan is due, by `performance.now()`. */
+  #fullScanAt = 0;
   #stopped = false;
-  /** What the last look at everything could not read, or not look at. */
+  /** Problems of the last full scan. */
   #problems: readonly string[] = [];
-  /** The trouble that was said last; undefined once there is none. */
-  #said: string | undefined;
+  /** The problem reported last; undefined when there is none. */
+  #reported: string | undefined;
 
   constructor(options: FolderCameraOptions) {
     this.#options = {
@@ -72,7 +72,7 @@ class FolderCamera implements CameraDriver {
       model: "Folder",
       settleMs: DEFAULT_SETTLE_MS,
       giveUpMs: DEFAULT_GIVE_UP_MS,
-      lookMs: DEFAULT_LOOK_MS,
+      scanIntervalMs: DEFAULT_SCAN_INTERVAL_MS,
       depth: DEFAULT_FOLDER_DEPTH,
       maxFolders: DEFAULT_MAX_FOLDERS,
       maxFiles: DEFAULT_MAX_FILES,
@@ -85,104 +85,110 @@ class FolderCamera implements CameraDriver {
   }
 
   async capture(): Promise<never> {
-    throw new Error(`the pictures in ${this.#options.path} come from another program: it cannot be asked for one`);
+    throw new Error(`the pictures in ${this.#options.path} come from another program, which cannot be asked for one`);
   }
 
-  follow(taker: PictureTaker): void {
-    this.#taker = taker;
-    this.#look();
+  watch(sink: PictureSink): void {
+    this.#sink = sink;
+    this.#scan();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#looking;
+    await this.#scanning;
   }
 
-  #look(): void {
-    if (this.#stopped || this.#taker === undefined) return;
-    const { lookMs } = this.#options;
-    this.#looking = this.#lookOnce(this.#taker)
+  #scan(): void {
+    if (this.#stopped || this.#sink === undefined) return;
+    const { scanIntervalMs } = this.#options;
+    this.#scanning = this.#scanOnce(this.#sink)
       .catch((error: unknown) => {
-        this.#sayTrouble(reasonOf(error));
-        return LOOKS_TO_RETRY * lookMs;
+        this.#report(reasonOf(error));
+        return SCANS_TO_RETRY * scanIntervalMs;
       })
       .then((waitMs) => {
-        this.#looking = undefined;
-        if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), waitMs);
+        this.#scanning = undefined;
+        if (!this.#stopped) this.#timer = setTimeout(() => this.#scan(), waitMs);
       });
   }
 
-  /** @returns how long until the next look, milliseconds */
-  async #lookOnce(taker: PictureTaker): Promise<number> {
-    const { lookMs } = this.#options;
+  /** @returns the time until the next scan, milliseconds */
+  async #scanOnce(sink: PictureSink): Promise<number> {
+    const { scanIntervalMs } = this.#options;
     const tree = this.#tree;
     const started = performance.now();
-    const all = started >= this.#allDueAt;
-    const { complete, problems } = all ? await tree.lookAtAll() : await tree.lookAtNew();
-    // The time of looking only: a large picture takes seconds to be read and scaled, and the next one is due soon.
+    const isFull = started >= this.#fullScanAt;
+    const { complete, problems } = isFull ? await tree.fullScan() : await tree.quickScan();
+    // Only the time of the scan: a large picture takes seconds to read and scale, and the next one may be due soon.
     const tookMs = performance.now() - started;
-    if (all) this.#allDueAt = performance.now() + Math.min(MAX_REST_MS, Math.max(lookMs, REST_FACTOR * tookMs));
-    if (all) this.#problems = problems;
-    const open = tree.open();
-    const breakAt = performance.now() + lookMs;
-    for (const file of open) {
-      await this.#attend(taker, file);
-      // What comes meanwhile is looked for between two of those that wait since the start.
+    if (isFull) {
+      const restMs = Math.min(MAX_FULL_SCAN_REST_MS, Math.max(scanIntervalMs, FULL_SCAN_REST_FACTOR * tookMs));
+      this.#fullScanAt = performance.now() + restMs;
+      this.#problems = problems;
+    }
+    const pending = tree.pending();
+    const breakAt = performance.now() + scanIntervalMs;
+    for (const file of pending) {
+      await this.#process(sink, file);
+      // Thousands of files may have been there at the start. New ones are searched for in between.
       if (this.#stopped || performance.now() > breakAt) break;
     }
-    // A folder without pictures may be one whose disk is away for a while: they would all be new when it is back.
-    if (all && complete && tree.size > 0) await taker.remember(tree.names());
-    // The first of them is told: the others mostly come of it.
-    this.#sayTrouble([...problems, ...this.#problems, ...open.flatMap(({ failed }) => failed?.problem ?? [])][0]);
-    return Math.max(Math.min(SHORT_REST_FACTOR * tookMs, lookMs), Math.min(this.#dueInMs(), lookMs));
+    // Not for an empty folder: its disk may be unmounted, and all its pictures would be new when it is back.
+    if (isFull && complete && tree.size > 0) await sink.keepOnly(tree.names());
+    // Only the first problem is reported: the others are mostly its consequences.
+    this.#report([...problems, ...this.#problems, ...pending.flatMap(({ failed }) => failed?.problem ?? [])][0]);
+    return Math.max(
+      Math.min(QUICK_SCAN_REST_FACTOR * tookMs, scanIntervalMs),
+      Math.min(this.#nextDueInMs(), scanIntervalMs),
+    );
   }
 
-  /** How long until the first of the open files is to be looked at, milliseconds. */
-  #dueInMs(): number {
+  /** The time until the first pending file is due, milliseconds. */
+  #nextDueInMs(): number {
     let due = Number.POSITIVE_INFINITY;
-    for (const file of this.#tree.open()) due = Math.min(due, this.#dueAt(file));
+    for (const file of this.#tree.pending()) due = Math.min(due, this.#dueAt(file));
     return Math.max(0, due - performance.now());
   }
 
   #dueAt({ seenAt, failed }: FoundFile): number {
-    return Math.max(seenAt + this.#options.settleMs, failed?.tryAt ?? 0);
+    return Math.max(seenAt + this.#options.settleMs, failed?.retryAt ?? 0);
   }
 
-  /** @throws when the picture cannot be kept */
-  async #attend(taker: PictureTaker, file: FoundFile): Promise<void> {
-    const tryAt = performance.now() + LOOKS_TO_RETRY * this.#options.lookMs;
+  /** @throws when the picture cannot be stored */
+  async #process(sink: PictureSink, file: FoundFile): Promise<void> {
+    const retryAt = performance.now() + SCANS_TO_RETRY * this.#options.scanIntervalMs;
     try {
-      if (performance.now() < (file.failed?.tryAt ?? 0)) return;
-      // It may have been kept, and the power gone before it was removed.
-      if (taker.knows(file.name)) await this.#removeTaken(file);
+      if (performance.now() < (file.failed?.retryAt ?? 0)) return;
+      // The picture was stored, but a power cut prevented its deletion.
+      if (sink.has(file.name)) await this.#deleteTaken(file);
       else if (performance.now() < this.#dueAt(file)) return;
-      else if (!(await this.#takeOver(taker, file))) {
-        file.failed = { tryAt };
+      else if (!(await this.#takeOver(sink, file))) {
+        file.failed = { retryAt };
         return;
       }
-      this.#tree.close(file);
+      this.#tree.done(file);
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      // One that cannot be read or removed is no reason to leave those after it.
-      file.failed = { tryAt, problem: error.message };
+      // A file that cannot be read or deleted must not block the others.
+      file.failed = { retryAt, problem: error.message };
     }
   }
 
-  /** False when it is to be looked at again. @throws {FileError} @throws when the picture cannot be kept */
-  async #takeOver(taker: PictureTaker, file: FoundFile): Promise<boolean> {
+  /** @returns false when the file must be retried. @throws {FileError} @throws when the picture cannot be stored */
+  async #takeOver(sink: PictureSink, file: FoundFile): Promise<boolean> {
     const { path, giveUpMs, maxBytes } = this.#options;
     if (file.size > maxBytes) {
-      taker.fail(`${file.path} has ${file.size} bytes, more than the ${maxBytes} of any picture`);
+      sink.fail(`${file.path} has ${file.size} bytes: a picture may have ${maxBytes}`);
       return true;
     }
     let jpeg: Buffer;
     try {
       jpeg = await readFile(join(path, file.path));
-      // It was written to while it was read: it is another one now.
+      // The file was changed while it was read, so it is another picture now.
       if ((await this.#tree.stateOf(file.path))?.name !== file.name) return false;
     } catch (error) {
-      if (isGone(error)) return false;
+      if (isNotFound(error)) return false;
       throw new FileError(reasonOf(error));
     }
     let size: { width: number; height: number };
@@ -191,15 +197,15 @@ class FolderCamera implements CameraDriver {
     } catch (error) {
       if (!(error instanceof NoJpegError)) throw error;
       if (performance.now() - file.seenAt < giveUpMs) return false;
-      taker.fail(error.message);
+      sink.fail(error.message);
       return true;
     }
-    await taker.take({ jpeg, ...size, settings: {}, name: file.name, takenAt: new Date(file.modifiedMs) });
-    await this.#removeTaken(file);
+    await sink.store({ jpeg, ...size, settings: {}, name: file.name, takenAt: new Date(file.modifiedMs) });
+    await this.#deleteTaken(file);
     return true;
   }
 
-  async #removeTaken(file: FoundFile): Promise<void> {
+  async #deleteTaken(file: FoundFile): Promise<void> {
     if (!this.#options.deleteTaken) return;
     try {
       await rm(join(this.#options.path, file.path), { force: true });
@@ -208,14 +214,15 @@ class FolderCamera implements CameraDriver {
     }
   }
 
-  #sayTrouble(trouble: string | undefined): void {
+  /** Reports a problem once, until it changes or is over. */
+  #report(problem: string | undefined): void {
     if (this.#stopped) return;
-    if (trouble !== undefined && trouble !== this.#said) this.#taker?.fail(trouble);
-    this.#said = trouble;
+    if (problem !== undefined && problem !== this.#reported) this.#sink?.fail(problem);
+    this.#reported = problem;
   }
 }
 
-/** One file cannot be read, or not be removed. */
+/** One file cannot be read or deleted. */
 class FileError extends Error {
   override name = "FileError";
 }

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type { WantedSettings } from "../../contract/commands.ts";
 import { ProgramError, runProgram } from "../host/run-program.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
+import { explicitSettings } from "./explicit-settings.ts";
 import { choose, namesOf, readChoices } from "./gphoto2-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
-import { givenSettings } from "./wanted-settings.ts";
 
 const PROGRAM = "gphoto2";
 
@@ -59,7 +59,7 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
   };
 
   async function take(wanted: WantedSettings): Promise<Frame> {
-    const given = namesOf(givenSettings(wanted));
+    const given = namesOf(explicitSettings(wanted));
     for (const name of given) released.delete(name);
     const choices = await offered(given);
     for (const name of namesOf(wanted)) {

@@ -2,8 +2,8 @@ import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
 import { ProgramError, runProgram } from "../host/run-program.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
+import { explicitSettings } from "./explicit-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
-import { givenSettings } from "./wanted-settings.ts";
 
 /** Today's name, and that of Raspberry Pi OS before 2023. */
 const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;
@@ -56,7 +56,7 @@ export function createRpicam(options: RpicamOptions): CameraDriver {
 
   async function take(wanted: WantedSettings): Promise<Frame> {
     // Each run of the program begins with everything automatic: what was taken back is left out.
-    const settings = givenSettings(wanted);
+    const settings = explicitSettings(wanted);
     const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
     const jpeg = await runEither({
       args: [...argumentsFor(settings), ...args],

@@ -2,19 +2,19 @@ import type { Schedule } from "../../contract/commands.ts";
 import { activeInterval, nextCapture, windowsAround } from "./schedule.ts";
 import type { Location } from "./sun.ts";
 
-/** The longest single wait: after it the clock is asked again, since a camera's clock may be set while it waits. */
+/** The longest single wait. After it the clock is read again, because it may be set while the camera waits. */
 const MAX_WAIT_MS = 60_000;
-/** Failures in a row from which on the camera is given longer and longer rests. */
-const PATIENT_FAILURES = 3;
+/** Failures in a row from which on the camera rests before the next picture. */
+const FAILURES_TO_REST = 3;
 const MAX_REST_S = 300;
-/** A picture that is due is taken though its window has closed since: timers are late by so much, milliseconds. */
-const LATE_MS = 1000;
+/** A due picture is still taken this long after its window closed: timers may be late. */
+const TIMER_TOLERANCE_MS = 1000;
 
 export interface CaptureLoopOptions {
   location: Location;
-  /** Takes a picture that is due. Never rejects; resolves to the failures in a row up to and with it. */
+  /** Takes a due picture. Never rejects; resolves to the number of failures in a row, 0 after a success. */
   capture: () => Promise<number>;
-  /** The plan has changed: a window opened or closed, or a picture was taken. */
+  /** Called when the plan changed: a window opened or closed, or a picture was taken. */
   onPlan: (plan: Plan) => void;
   phaseMs: number;
   now: () => Date;
@@ -24,22 +24,22 @@ export interface Plan {
   /** True within a window of the schedule. */
   active: boolean;
   next: Date | undefined;
-  /** The seconds that may pass until the next picture, and from that to the one after it; undefined when none is planned. */
+  /** The longer of the present interval and that of the next picture's window; undefined when no picture is planned. */
   intervalS?: number | undefined;
 }
 
-/** Rest after the n-th failure in a row, seconds: 60, 120, 240, then 300. */
+/** The rest after failures in a row, seconds: 60 after the third, then 120, 240, and 300 at most. */
 export function restAfterFailures(failures: number): number {
-  return failures < PATIENT_FAILURES ? 0 : Math.min(MAX_REST_S, 30 * 2 ** (failures - 2));
+  return failures < FAILURES_TO_REST ? 0 : Math.min(MAX_REST_S, 30 * 2 ** (failures - 2));
 }
 
-/** Takes a picture whenever the schedule says so, one at a time; one that is late is not made up for. */
+/** Takes a picture whenever the schedule asks for one, one at a time. A missed picture is not made up for. */
 export class CaptureLoop {
   readonly #options: CaptureLoopOptions;
   #schedule: Schedule;
   #timer: NodeJS.Timeout | undefined;
   #due: Date | undefined;
-  /** Until then the camera rests after failures, by a clock that nobody sets. */
+  /** End of the rest after failures, by `performance.now()`. */
   #restUntil = 0;
   #active: boolean | undefined;
   #running: Promise<void> | undefined;
@@ -59,15 +59,15 @@ export class CaptureLoop {
     if (!this.#stopped && this.#running === undefined) this.#plan(this.#options.now());
   }
 
-  /** Resolves when a picture that is being taken is done. */
+  /** Resolves when a picture that is being taken is finished. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#running;
   }
 
-  /** @param tell whether it is to be told even if it is what it was */
-  #plan(at: Date, { tell = true }: { tell?: boolean } = {}): void {
+  /** @param always whether `onPlan` is called even if the plan is unchanged */
+  #plan(at: Date, { always = true }: { always?: boolean } = {}): void {
     const { location, phaseMs, onPlan } = this.#options;
     const windows = windowsAround(this.#schedule, location, at);
     const intervalNow = activeInterval(windows, at);
@@ -79,7 +79,7 @@ export class CaptureLoop {
     this.#due = due;
     const intervals = [intervalNow, due === undefined ? undefined : activeInterval(windows, due)];
     const intervalS = Math.max(...intervals.map((seconds) => seconds ?? 0)) || undefined;
-    if (tell || changed) onPlan({ active, next: due, intervalS });
+    if (always || changed) onPlan({ active, next: due, intervalS });
     this.#wait();
   }
 
@@ -93,8 +93,8 @@ export class CaptureLoop {
 
   #wake(): void {
     const at = this.#options.now();
-    if (this.#due === undefined || at < this.#due || this.#isOver(this.#due, at)) {
-      this.#plan(at, { tell: false });
+    if (this.#due === undefined || at < this.#due || this.#isMissed(this.#due, at)) {
+      this.#plan(at, { always: false });
       return;
     }
     this.#running = this.#capture().finally(() => {
@@ -102,10 +102,10 @@ export class CaptureLoop {
     });
   }
 
-  /** The machine slept through it, or its clock was set: the window of what was due has closed. */
-  #isOver(due: Date, at: Date): boolean {
+  /** The window of the due picture has closed, because the machine was suspended or its clock was set. */
+  #isMissed(due: Date, at: Date): boolean {
     const windows = windowsAround(this.#schedule, this.#options.location, at);
-    return at.getTime() - due.getTime() > LATE_MS && activeInterval(windows, at) === undefined;
+    return at.getTime() - due.getTime() > TIMER_TOLERANCE_MS && activeInterval(windows, at) === undefined;
   }
 
   async #capture(): Promise<void> {

@@ -5,7 +5,7 @@ import { decodeTime } from "ulid";
 import { type CameraSettings, type CaptureCompleted, captureCompletedSchema } from "../../contract/events.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** What is written beside each picture. */
+/** The description stored beside each picture. */
 export interface Sidecar {
   capture: string;
   camera: string;
@@ -16,141 +16,141 @@ export interface Sidecar {
   settings: CameraSettings;
   model: string;
   location: { lat: number; lon: number; timezone: string };
-  /** False when the clock was not set yet, so that time and folder may be wrong. */
+  /** False when the clock was not set yet: time and folder may be wrong. */
   clock_set: boolean;
 }
 
 export interface ImageStoreOptions {
-  /** Pictures go to `{dataPath}/raw/YYYY/MM/DD/`, by UTC. */
+  /** Pictures are stored in `{dataPath}/raw/YYYY/MM/DD/`, by UTC. */
   dataPath: string;
-  /** When less is free, or too little for another picture, the oldest are removed. Default 0: none ever is. */
+  /** The oldest pictures are removed when less is free, or too little for another picture. Default 0: none is removed. */
   minFreePercent?: number;
-  /** Bytes of the disk that are free, and in all. Default: what the system says. */
-  room?: (path: string) => Promise<{ free: number; total: number }>;
+  /** Free and total bytes of a disk. Default: asks the system. */
+  diskSpace?: (path: string) => Promise<{ free: number; total: number }>;
   logger: Logger;
 }
 
-/** Pictures that are removed before the free space is looked at again, and in all at one time. */
-const REMOVED_AT_ONCE = 16;
-const REMOVED_AT_MOST = 512;
+/** Pictures removed before the free space is checked again, and in one run of pruning. */
+const PRUNE_BATCH = 16;
+const MAX_PRUNED = 512;
 
 /**
- * Bytes that pictures leave free, or 2 % of a small disk: without any the outbox cannot even be opened at the next start, and
- * nobody would be told that the disk is full.
+ * Space that pictures leave free; on a small disk 2 % of it. Without free space the outbox could not be opened at the next
+ * start, and nothing would report that the disk is full.
  */
 const RESERVE_BYTES = 16 * 1024 * 1024;
 const RESERVE_SHARE = 0.02;
 
-/** Keeps the pictures themselves: whole or not at all, each with a sidecar, where a person finds them. */
+/** Stores full-size pictures in folders by date, each with its sidecar. A picture is stored completely or not at all. */
 export class ImageStore {
   readonly #root: string;
   readonly #incoming: string;
   readonly #options: ImageStoreOptions;
   #pruning: Promise<void> | undefined;
-  /** The picture that was kept last, by its path: pruning leaves it, and it is the newest, whatever its time. */
+  /** Path of the picture stored last. It counts as the newest whatever its time, and is never pruned. */
   #newest: string | undefined;
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
     this.#root = join(options.dataPath, "raw");
-    // Beside the pictures, so that a rename brings a file to its place.
+    // On the same file system as the pictures, so that a rename moves a file to its place.
     this.#incoming = join(this.#root, ".incoming");
   }
 
-  /** Tidies up what a power cut left half-done. @throws when the folder cannot be used */
+  /** Completes or removes what a power cut left unfinished. @throws when the folder cannot be used */
   async prepare(): Promise<void> {
     await mkdir(this.#incoming, { recursive: true });
     const left = await readdir(this.#incoming);
     for (const image of left.filter((name) => name.endsWith(".jpg"))) {
-      // Its sidecar has gone to its place already, so it is whole and was about to follow.
+      // Its sidecar was moved already, so the picture is complete and only its rename is missing.
       if (!left.includes(sidecarOf(image)))
         await rename(join(this.#incoming, image), join(this.#folderOf(captureIn(image)), image));
     }
     await rm(this.#incoming, { recursive: true });
     await mkdir(this.#incoming);
-    // Pruning begins with a picture, and with the oldest.
+    // Sidecars without a picture come from interrupted pruning, which starts with the oldest folders.
     for await (const folder of this.#days("oldest")) {
       const names = await readdir(folder);
-      const lonely = names.filter((name) => name.endsWith(".json") && !names.includes(imageOf(name)));
-      for (const name of lonely) await rm(join(folder, name));
-      if (lonely.length < names.length) break;
+      const orphans = names.filter((name) => name.endsWith(".json") && !names.includes(imageOf(name)));
+      for (const name of orphans) await rm(join(folder, name));
+      if (orphans.length < names.length) break;
       await rm(folder, { recursive: true });
     }
   }
 
   /**
-   * Resolves when the picture is on disk.
-   * @throws when the disk does not take it; then nothing of it is left
+   * Resolves when the picture is on the disk.
+   * @throws when it cannot be written; no part of it is left then
    */
-  async keep(jpeg: Buffer, sidecar: Sidecar): Promise<void> {
+  async save(jpeg: Buffer, sidecar: Sidecar): Promise<void> {
     const folder = this.#folderOf(sidecar.capture);
     const image = `${sidecar.taken_at.slice(11, 19).replaceAll(":", "")}-${sidecar.capture}.jpg`;
     const json = sidecarOf(image);
-    const made: string[] = [];
-    const make = (place: string, name: string): string => {
-      made.push(join(place, name));
+    const created: string[] = [];
+    const create = (place: string, name: string): string => {
+      created.push(join(place, name));
       return join(place, name);
     };
     try {
-      await this.#expectRoom(jpeg.length);
-      await writeFile(make(this.#incoming, json), `${JSON.stringify(sidecar, undefined, 2)}\n`, {
+      await this.#requireSpace(jpeg.length);
+      await writeFile(create(this.#incoming, json), `${JSON.stringify(sidecar, undefined, 2)}\n`, {
         mode: 0o644,
         flush: true,
       });
-      await writeFile(make(this.#incoming, image), jpeg, { mode: 0o644, flush: true });
+      await writeFile(create(this.#incoming, image), jpeg, { mode: 0o644, flush: true });
       await mkdir(folder, { recursive: true });
-      // The picture last: where there is one, there is its sidecar.
-      await rename(join(this.#incoming, json), make(folder, json));
+      // The sidecar first: every picture in its place has a sidecar.
+      await rename(join(this.#incoming, json), create(folder, json));
       this.#newest = join(folder, image);
-      await rename(join(this.#incoming, image), make(folder, image));
+      await rename(join(this.#incoming, image), create(folder, image));
       await syncFolder(folder);
     } catch (error) {
-      await Promise.all(made.map((file) => rm(file, { force: true })));
+      await Promise.all(created.map((file) => rm(file, { force: true })));
       throw error;
     } finally {
-      // Above all when there was no room for it.
+      // Also after a failure: the disk may be full.
       this.#pruneSoon(jpeg.length);
     }
   }
 
-  /** @returns the picture of a capture, of the newest when none is named; undefined when it is not there */
+  /** @returns the picture of a capture, by default the newest; undefined when there is none */
   async find(capture?: string): Promise<{ capture: string; jpeg: Buffer } | undefined> {
     const path =
       capture === undefined
-        ? await this.#newestKept()
+        ? await this.#newestPath()
         : await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
     return path === undefined ? undefined : { capture: captureIn(basename(path)), jpeg: await readFile(path) };
   }
 
-  /** @returns what is known of the picture of a capture; undefined when it is not there. @throws when it cannot be read */
+  /** @returns the sidecar's description of a picture; undefined when there is no picture. @throws when it cannot be read */
   async describe(capture: string): Promise<CaptureCompleted | undefined> {
     const path = await lastIn(this.#folderOf(capture), (name) => captureIn(name) === capture);
     if (path === undefined) return undefined;
     return captureCompletedSchema.parse(JSON.parse(await readFile(sidecarOf(path), "utf8")));
   }
 
-  /** Resolves when nothing is being removed. */
+  /** Resolves when pruning is finished. */
   async idle(): Promise<void> {
     await this.#pruning;
   }
 
-  /** @throws when the picture would take what is to stay free */
-  async #expectRoom(bytes: number): Promise<void> {
-    const { free, total } = await this.#room();
+  /** @throws when the picture would use the reserved space */
+  async #requireSpace(bytes: number): Promise<void> {
+    const { free, total } = await this.#diskSpace();
     if (free - bytes < reserveOf(total))
       throw new Error(
-        `the disk is full: pictures leave ${Math.ceil(reserveOf(total) / 1024)} kB of it for what else must be written`,
+        `the disk is full: ${Math.ceil(reserveOf(total) / 1024)} kB are reserved for other files than pictures`,
       );
   }
 
-  #room(): Promise<{ free: number; total: number }> {
-    return (this.#options.room ?? roomOf)(this.#root);
+  #diskSpace(): Promise<{ free: number; total: number }> {
+    return (this.#options.diskSpace ?? diskSpaceOf)(this.#root);
   }
 
-  /** The one that was kept last in this run, whatever its time; else, or when a person removed it, the newest by its time. */
-  async #newestKept(): Promise<string | undefined> {
+  /** The picture stored last in this run, whatever its time. If there is none any more, the newest by time. */
+  async #newestPath(): Promise<string | undefined> {
     const newest = this.#newest;
-    if (newest !== undefined && (await access(newest).then(isSo, isNotSo))) return newest;
+    if (newest !== undefined && (await exists(newest))) return newest;
     return this.#newestByTime();
   }
 
@@ -162,7 +162,7 @@ export class ImageStore {
     return undefined;
   }
 
-  /** By the time in a capture's name, so that it is found again by that alone. */
+  /** The folder of a capture follows from the time in its id, so the id is enough to find it. */
   #folderOf(capture: string): string {
     const day = new Date(timeOf(capture)).toISOString().slice(0, 10);
     return join(this.#root, ...day.split("-"));
@@ -189,11 +189,11 @@ export class ImageStore {
       });
   }
 
-  /** @param bytes for which there is to be room: of such a picture as the last was */
+  /** @param bytes size of the next picture: about that of the last one */
   async #prune(minFreePercent: number, bytes: number): Promise<void> {
     const { logger } = this.#options;
-    const isRoomy = async (): Promise<boolean> => {
-      const { free, total } = await this.#room();
+    const hasSpace = async (): Promise<boolean> => {
+      const { free, total } = await this.#diskSpace();
       return (free / total) * 100 >= minFreePercent && free - bytes >= reserveOf(total);
     };
     this.#newest ??= await this.#newestByTime();
@@ -202,27 +202,31 @@ export class ImageStore {
       const pictures = await picturesIn(folder);
       for (const [index, name] of pictures.entries()) {
         if (join(folder, name) === this.#newest) continue;
-        if (index % REMOVED_AT_ONCE === 0 && (await isRoomy())) return report();
-        if (removed >= REMOVED_AT_MOST) return report();
+        if (index % PRUNE_BATCH === 0 && (await hasSpace())) return report();
+        if (removed >= MAX_PRUNED) return report();
         await rm(join(folder, name), { force: true });
         await rm(join(folder, sidecarOf(name)), { force: true });
         removed++;
       }
-      // One that had no picture may be about to get its first.
+      // Not a folder that was empty before: the first picture may be about to be moved there.
       if (pictures.length > 0 && (await readdir(folder)).length === 0) await rm(folder, { recursive: true });
     }
     report();
 
     function report(): void {
-      if (removed > 0) logger.info({ removed, minFreePercent }, "oldest pictures removed to keep space free");
+      if (removed > 0) logger.info({ removed, minFreePercent }, "oldest pictures removed to free space");
     }
   }
 }
 
-const isSo = (): boolean => true;
-const isNotSo = (): boolean => false;
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
 
-/** Milliseconds since 1970; 0 of a name that says nothing of the time. */
+/** Milliseconds since 1970; 0 for an id without a time. */
 function timeOf(capture: string): number {
   try {
     return decodeTime(capture.toUpperCase());
@@ -259,9 +263,9 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
   return first === "oldest" ? sorted : sorted.reverse();
 }
 
-async function roomOf(path: string): Promise<{ free: number; total: number }> {
+async function diskSpaceOf(path: string): Promise<{ free: number; total: number }> {
   const { bavail, blocks, bsize } = await statfs(path);
-  // A file system that does not say its size is taken to have room: the write itself tells when there is none.
+  // A file system that reports no size counts as empty: if it is full, the write fails.
   return blocks === 0
     ? { free: Number.MAX_VALUE, total: Number.MAX_VALUE }
     : { free: bavail * bsize, total: blocks * bsize };

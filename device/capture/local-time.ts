@@ -1,6 +1,6 @@
 const DAY_MS = 86_400_000;
 
-/** A day in a calendar, whoever's. */
+/** A day of the calendar, without a time zone. */
 export interface LocalDate {
   year: number;
   month: number;
@@ -9,7 +9,7 @@ export interface LocalDate {
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
-/** Milliseconds that a time zone's clocks are ahead of UTC at a moment. */
+/** How far clocks in a time zone are ahead of UTC at a moment, milliseconds. */
 export function zoneOffsetMs(at: number, timezone: string): number {
   const part = (type: Intl.DateTimeFormatPartTypes): number =>
     Number(parts.find((candidate) => candidate.type === type)?.value);
@@ -33,25 +33,25 @@ export function addDays({ year, month, day }: LocalDate, days: number): LocalDat
   return { year: sum.getUTCFullYear(), month: sum.getUTCMonth() + 1, day: sum.getUTCDate() };
 }
 
-/** A stretch of time. */
+/** A period of time. */
 export interface Range {
   start: Date;
-  /** The first moment that is outside. */
+  /** Exclusive. */
   end: Date;
 }
 
 /**
- * The moments at which clocks in a time zone show a time from `startMinutes` until before `endMinutes` of a date.
- * Clocks that go back show some times twice: the moments may then be two ranges. Clocks that go forward skip some:
- * there may be none.
+ * The ranges in which clocks in a time zone show a time of a date from `startMinutes` (inclusive) to `endMinutes`
+ * (exclusive). There may be two ranges when clocks are set back, because they show some times twice. There may be none
+ * when clocks are set forward, because they skip some times.
  *
- * @param startMinutes since the date's midnight
- * @param endMinutes since the same midnight; beyond 1,440 it is a time of the next day
+ * @param startMinutes counted from the date's midnight
+ * @param endMinutes counted from the same midnight; above 1,440 it is a time of the next day
  */
 export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes: number, timezone: string): Range[] {
   const shownStart = Date.UTC(date.year, date.month - 1, date.day, 0, startMinutes);
   const shownEnd = Date.UTC(date.year, date.month - 1, date.day, 0, endMinutes);
-  // No zone changes its clocks twice within so few days: there is one offset before and one after whatever happens.
+  // No time zone changes its offset twice within these days, so there is at most one change.
   const from = shownStart - DAY_MS;
   const to = shownEnd + DAY_MS;
   const before = zoneOffsetMs(from, timezone);
@@ -67,7 +67,7 @@ export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes
   return ranges.map(({ start, end }) => ({ start: new Date(start), end: new Date(end) }));
 }
 
-/** The first moment of the new offset, by halving. */
+/** The first moment with the new offset, by binary search. */
 function changeOfOffset(from: number, to: number, timezone: string): number {
   const old = zoneOffsetMs(from, timezone);
   let low = from;

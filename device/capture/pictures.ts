@@ -4,101 +4,114 @@ import { encodeTime, ulid } from "ulid";
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CaptureCompleted } from "../../contract/events.ts";
 import type { CameraDriver, FoundPicture, Frame } from "../cameras/camera-driver.ts";
-import { createPreview } from "../cameras/previews.ts";
-import type { CameraConfig } from "../config.ts";
 import type { DeviceClock } from "../host/clock.ts";
-import type { Sender } from "../link/sender.ts";
+import { createPreview, type PreviewOptions } from "../link/previews.ts";
+import type { EventOptions, Sender } from "../link/sender.ts";
 import type { ImageStore } from "./image-store.ts";
+import type { Location } from "./sun.ts";
 
-/** A camera that has not delivered a picture by then has failed: the longest exposure of the contract, and a minute. */
+/** A camera that delivers no picture within this time has failed: the longest exposure of the contract, and a minute. */
 const CAPTURE_TIMEOUT_MS = 660_000;
-/** The digits of a ULID, and how many of them are not its time. */
+/** The digits of a ULID, and the length of its random part. */
 const ULID_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 const ULID_RANDOM = 16;
+const MAX_ERROR_CHARACTERS = 2000;
+
+export interface PreviewConfig extends PreviewOptions {
+  /** One scheduled picture out of this many has a preview. 0: none has. */
+  every: number;
+  /** Whether `capture.now` and `preview.send` send a preview. Default true. */
+  onDemand?: boolean;
+}
 
 export interface PicturesOptions {
-  config: Pick<CameraConfig, "id" | "preview" | "location">;
+  /** The camera's id. */
+  id: string;
+  location: Location;
+  preview: PreviewConfig;
   camera: CameraDriver;
   sender: Sender;
-  /** Undefined: the pictures themselves are not kept. */
+  /** Undefined when full-size pictures are not stored. */
   images: ImageStore | undefined;
   settings: () => WantedSettings;
   clock: DeviceClock;
   logger: Logger;
 }
 
-/** Takes pictures, one at a time, keeps them, says so, and sends their previews as far as the data budget goes. */
+/** Takes pictures one at a time, stores them, publishes their events, and sends previews within the data budget. */
 export class Pictures {
   readonly #options: PicturesOptions;
-  readonly #logger: Logger;
   #taken = 0;
   #failures = 0;
   #stopped = false;
-  /** The picture that is being taken, and those that wait for it. */
+  /** Settles when the pictures requested so far are taken or have failed. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: PicturesOptions) {
     this.#options = options;
-    this.#logger = options.logger;
   }
 
-  /** Since the boot. */
+  /** The number of pictures since the boot. */
   get taken(): number {
     return this.#taken;
   }
 
-  /** Resolves when the pictures that were asked for are taken, or have failed. */
+  /** Resolves when the pictures requested so far are taken or have failed. */
   async idle(): Promise<void> {
     await this.#last;
   }
 
-  startCounting(): void {
+  resetCount(): void {
     this.#taken = 0;
   }
 
-  /** From now on none is begun. */
+  /** Takes no more pictures. */
   stop(): void {
     this.#stopped = true;
   }
 
   /**
-   * @param begin told the picture's name, and waited for, before it is taken
-   * @throws Error when the camera fails; `capture.failed` has been said
+   * Takes a picture for a command.
+   * @param onBegin receives the picture's id before it is taken, and is awaited
+   * @throws Error when the camera fails; `capture.failed` was published then
    */
-  now(begin?: (capture: string) => Promise<void>): Promise<CaptureCompleted> {
-    const { onDemand = true } = this.#options.config.preview;
-    return this.#inTurn(() => this.#capture({ preview: onDemand, ...(begin === undefined ? {} : { begin }) }));
+  now(onBegin?: (capture: string) => Promise<void>): Promise<CaptureCompleted> {
+    const { onDemand = true } = this.#options.preview;
+    return this.#inTurn(() => this.#capture({ preview: onDemand, onBegin }));
   }
 
-  /** One that is due by the schedule. @returns the failures in a row up to and with it */
+  /** Takes a picture that is due by the schedule. @returns the number of failures in a row, 0 after a success */
   async due(): Promise<number> {
     try {
-      await this.#inTurn(() => this.#capture({ preview: this.#previewIsDue() }));
+      await this.#inTurn(() => this.#capture({ preview: this.#isPreviewDue() }));
     } catch {
-      // It was said and logged where it happened.
+      // Published and logged in #capture.
     }
     return this.#failures;
   }
 
-  /** One that was taken by somebody else. @param mark remembered in the same write as that it was taken over */
-  takeOver(picture: FoundPicture, mark: string): Promise<void> {
+  /** Stores and publishes a picture that another program took. @param dedupKey stored in the same write as the event */
+  takeOver(picture: FoundPicture, dedupKey: string): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#stopped) throw new Error("the camera is stopping");
-      const preview = this.#previewIsDue();
-      const capture = captureOf(picture);
-      const completed = await this.#keep(capture, picture, picture.takenAt);
-      await this.#event("capture.completed", completed, { at: picture.takenAt, mark });
+      const preview = this.#isPreviewDue();
+      const capture = captureIdOf(picture);
+      const completed = await this.#store(capture, picture, picture.takenAt);
+      await this.#publish("capture.completed", completed, { at: picture.takenAt, dedupKey });
       this.#taken++;
       if (preview) await this.#sendPreview(capture, picture.jpeg, picture.takenAt);
     });
   }
 
-  /** Sends a picture that is kept. @throws Error when there is none, or previews are off */
+  /**
+   * Sends the preview of a stored picture, by default of the newest.
+   * @throws Error when the picture does not exist, or previews are off
+   */
   async sendAgain(capture?: string): Promise<{ capture: string }> {
-    const { config, images } = this.#options;
-    if (config.preview.every === 0 && config.preview.onDemand === false)
+    const { preview, images } = this.#options;
+    if (preview.every === 0 && preview.onDemand === false)
       throw new Error("this camera sends no previews: PREVIEW_BUDGET is off");
-    if (images === undefined) throw new Error("this camera keeps no pictures");
+    if (images === undefined) throw new Error("this camera stores no pictures");
     const found = await images.find(capture);
     if (found === undefined)
       throw new Error(capture === undefined ? "no picture was taken yet" : `no picture ${capture}`);
@@ -112,79 +125,81 @@ export class Pictures {
     return turn;
   }
 
-  #previewIsDue(): boolean {
-    const { every } = this.#options.config.preview;
+  #isPreviewDue(): boolean {
+    const { every } = this.#options.preview;
     return every > 0 && this.#taken % every === 0;
   }
 
   async #capture({
     preview,
-    begin,
+    onBegin,
   }: {
     preview: boolean;
-    begin?: (capture: string) => Promise<void>;
+    onBegin?: ((capture: string) => Promise<void>) | undefined;
   }): Promise<CaptureCompleted> {
     if (this.#stopped) throw new Error("the camera is stopping");
-    const { camera, settings, clock } = this.#options;
+    const { camera, settings, clock, logger } = this.#options;
     const at = clock.now();
     const capture = ulid(at.getTime()).toLowerCase();
-    await begin?.(capture);
-    void this.#event("capture.started", { capture });
+    await onBegin?.(capture);
+    void this.#publish("capture.started", { capture });
     let frame: Frame;
     let completed: CaptureCompleted;
     try {
-      frame = await orTimeout(camera.capture(settings(), at), CAPTURE_TIMEOUT_MS);
-      completed = await this.#keep(capture, frame, at);
+      frame = await withTimeout(camera.capture(settings(), at), CAPTURE_TIMEOUT_MS);
+      completed = await this.#store(capture, frame, at);
     } catch (error) {
       const reason = reasonOf(error);
       this.#failures++;
-      this.#logger.warn({ capture, reason, failures: this.#failures }, "capture failed");
-      void this.#event("capture.failed", { capture, error: reason.slice(0, 2000), failures: this.#failures });
+      logger.warn({ capture, reason, failures: this.#failures }, "capture failed");
+      const data = { capture, error: reason.slice(0, MAX_ERROR_CHARACTERS), failures: this.#failures };
+      void this.#publish("capture.failed", data);
       throw error;
     }
     this.#failures = 0;
     this.#taken++;
-    void this.#event("capture.completed", completed);
+    void this.#publish("capture.completed", completed);
     if (preview) await this.#sendPreview(capture, frame.jpeg);
     return completed;
   }
 
-  async #keep(capture: string, { jpeg, width, height, settings }: Frame, at: Date): Promise<CaptureCompleted> {
-    const { config, camera, images, clock } = this.#options;
+  async #store(capture: string, { jpeg, width, height, settings }: Frame, at: Date): Promise<CaptureCompleted> {
+    const { id, location, camera, images, clock } = this.#options;
     const completed: CaptureCompleted = { capture, width, height, size_bytes: jpeg.length, settings };
     try {
-      await images?.keep(jpeg, {
-        ...{ capture, camera: config.id, taken_at: at.toISOString() },
+      await images?.save(jpeg, {
+        ...{ capture, camera: id, taken_at: at.toISOString() },
         ...{ width, height, size_bytes: jpeg.length, settings },
-        ...{ model: camera.about.model, location: config.location, clock_set: clock.usable },
+        ...{ model: camera.about.model, location, clock_set: clock.usable },
       });
     } catch (error) {
-      throw new Error(`the picture could not be kept: ${reasonOf(error)}`, { cause: error });
+      throw new Error(`the picture could not be stored: ${reasonOf(error)}`, { cause: error });
     }
     return completed;
   }
 
-  /** A picture without a preview is still a picture: a failure here is no failure of the capture. */
+  /** Never rejects: a capture whose preview fails has still succeeded. */
   async #sendPreview(capture: string, jpeg: Buffer, takenAt?: Date): Promise<void> {
-    const { config, sender } = this.#options;
+    const { id, preview, sender, logger } = this.#options;
     try {
-      const small = await createPreview(jpeg, config.preview);
-      sender.preview({ kind: "camera-preview", camera: config.id, capture }, small, takenAt);
+      const small = await createPreview(jpeg, preview);
+      sender.preview({ kind: "camera-preview", camera: id, capture }, small, takenAt);
     } catch (error) {
       const reason = reasonOf(error);
-      this.#logger.warn({ capture, reason }, "no preview");
-      void this.#event("error.occurred", { source: "preview", capture, error: reason.slice(0, 2000) });
+      logger.warn({ capture, reason }, "preview failed");
+      const data = { source: "preview", capture, error: reason.slice(0, MAX_ERROR_CHARACTERS) };
+      void this.#publish("error.occurred", data);
     }
   }
 
-  #event(event: string, data: unknown, options: { at?: Date; mark?: string } = {}): Promise<void> {
-    const { config, sender } = this.#options;
-    return sender.event({ kind: "camera-event", camera: config.id, event }, event, data, options);
+  #publish(event: string, data: unknown, options: EventOptions = {}): Promise<void> {
+    const { id, sender } = this.#options;
+    return sender.event({ kind: "camera-event", camera: id, event }, event, data, options);
   }
 }
 
-/** The same name for the same picture, however often it is found: a ULID of its time, and of what it is called. */
-function captureOf({ name, takenAt }: FoundPicture): string {
+/** A ULID from the picture's time and name, so that the same picture has the same id whenever it is found. */
+function captureIdOf({ name, takenAt }: FoundPicture): string {
   const hash = createHash("sha256").update(name).digest();
   const random = Array.from(hash.subarray(0, ULID_RANDOM), (byte) => ULID_DIGITS[byte % 32]).join("");
   return `${encodeTime(Math.max(0, Math.round(takenAt.getTime()))).toLowerCase()}${random}`;
@@ -194,7 +209,7 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-async function orTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
+async function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`the camera delivered no picture within ${ms / 1000} s`)), ms);

@@ -4,28 +4,28 @@ import { type Location, type SolarDay, solarDay } from "./sun.ts";
 
 type Entry = Schedule["entries"][number];
 
-/** A stretch of time in which pictures are taken. */
+/** A period in which pictures are taken. */
 export interface Window extends Range {
   intervalS: number;
 }
 
 const DAY_MS = 86_400_000;
 const MINUTES_A_DAY = 1440;
-/** A window may begin half a day before its anchor and end a day and a half after it. */
+/** A window may start half a day before its anchor and end a day and a half after it. */
 const DAYS_BEFORE = 2;
-/** A week, so that an entry for one day of the week always has its next window in view. */
+/** More than a week, so that an entry for one day of the week always includes its next window. */
 const DAYS_AFTER = 8;
 
-/** Day and night: what a camera follows that was told nothing else. */
+/** The default schedule: day and night. */
 export function everyDay(intervalS: number): Schedule {
   return { entries: [{ kind: "clock", start: "00:00", end: "00:00", interval_s: intervalS }] };
 }
 
 /**
- * The windows around a moment, in order of their start. A clock entry belongs to the day on which it starts: one from
- * 22:00 to 04:00 runs over midnight, one whose start and end are equal runs for the whole day. A window is open while
- * clocks show a time within it: one in the hour that clocks show twice in autumn opens twice. A schedule without
- * entries has no windows: such a camera takes pictures on command only.
+ * The windows around a moment, ordered by their start. A clock entry belongs to the day on which it starts: 22:00 to 04:00
+ * ends on the next day, and equal start and end mean 24 hours. A window is open while clocks show a time within it: a
+ * window in the hour that clocks show twice in autumn opens twice. A schedule without entries has no windows: the camera
+ * takes pictures on command only.
  */
 export function windowsAround(schedule: Schedule, location: Location, at: Date): Window[] {
   return schedule.entries
@@ -36,23 +36,23 @@ export function windowsAround(schedule: Schedule, location: Location, at: Date):
     .sort((a, b) => a.start.getTime() - b.start.getTime());
 }
 
-/** The seconds between two pictures at a moment, the shortest of all windows it is in; undefined outside of all. */
+/** The interval at a moment, seconds: the shortest of all open windows; undefined when none is open. */
 export function activeInterval(windows: readonly Window[], at: Date): number | undefined {
   const active = windows.filter((window) => window.start <= at && at < window.end);
   return active.length === 0 ? undefined : Math.min(...active.map((window) => window.intervalS));
 }
 
 /**
- * The first moment after `after` to take a picture. Within a window pictures fall on whole multiples of the interval,
- * so that neither slow captures nor restarts make them drift; the opening of a window is one too.
+ * The first moment after `after` to take a picture. Within a window pictures are taken at whole multiples of the interval,
+ * so that slow captures and restarts cause no drift. A picture is also taken when a window opens.
  *
- * @param phaseMs shifts the multiples, so that the cameras of a site do not all work in the same moment. Default 0.
+ * @param phaseMs shifts the multiples, so that the cameras of a site do not all take pictures at once. Default 0
  */
 export function nextCapture(windows: readonly Window[], after: Date, phaseMs = 0): Date | undefined {
-  // The first moment that may be one.
+  // The earliest candidate.
   let from = after.getTime() + 1;
-  // Every turn passes the start or the end of a window.
-  for (let turn = 0; turn <= 2 * windows.length; turn++) {
+  // Each iteration passes the start or the end of a window.
+  for (let iteration = 0; iteration <= 2 * windows.length; iteration++) {
     const moment = from;
     const active = windows.filter(({ start, end }) => start.getTime() <= moment && moment < end.getTime());
     const opening = Math.min(...windows.map(({ start }) => start.getTime()).filter((start) => start >= moment));
@@ -72,7 +72,7 @@ function clockWindows(entry: Extract<Entry, { kind: "clock" }>, { timezone }: Lo
   const today = localDateOf(at, timezone);
   const start = minutesOf(entry.start);
   const end = minutesOf(entry.end);
-  // A window whose end is not after its start runs over midnight.
+  // A window whose end is not after its start ends on the next day.
   const until = end <= start ? end + MINUTES_A_DAY : end;
   return daysAround(today)
     .filter((date) => entry.days === undefined || entry.days.includes(dayOfWeek(date)))
@@ -92,7 +92,7 @@ function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Locati
   return windows;
 }
 
-/** None where the sun does not get there on that day. */
+/** The anchors of an entry on a day; none when the sun does not reach that height. */
 function anchorsOf({ anchor, when }: Extract<Entry, { kind: "solar" }>, day: SolarDay): Date[] {
   const moments: (Date | undefined)[] = [];
   if (anchor === "sunrise" || anchor === "sunset") moments.push(day[anchor]);

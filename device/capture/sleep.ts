@@ -1,51 +1,53 @@
 import type { Logger } from "pino";
-import { pause } from "../host/pause.ts";
+import { delay } from "../host/delay.ts";
 import { runProgram } from "../host/run-program.ts";
 import type { Plan } from "./capture-loop.ts";
 
-/** Awake at least so long after a start or a sleep: somebody may want to give a command. */
+/** How long the camera stays awake after a start or a sleep, so that somebody can send a command. */
 const DEFAULT_MIN_AWAKE_MS = 120_000;
-/** Something waits to be sent: then so long, after which the link is not worth the power. */
+/** How long it stays awake while messages wait to be sent. After that the link is not worth the power. */
 const DEFAULT_MAX_AWAKE_MS = 900_000;
-/** Back so long before the next picture: links take their time to come up. */
+/** How long before the next picture it wakes up: the link takes some time to come up. */
 const DEFAULT_EARLY_MS = 60_000;
-const DEFAULT_LOOK_MS = 10_000;
-/** A camera that was sent to sleep by mistake is back within a week. */
+const DEFAULT_CHECK_INTERVAL_MS = 10_000;
+/** A camera that was put to sleep by mistake is back within a week. */
 export const DEFAULT_MAX_SLEEP_DAYS = 7;
 const DAY_MS = 86_400_000;
-/** The longest single wait: after it the clock is asked again, since it may be set while the camera sleeps. */
+/** The longest single wait. After it the clock is read again, because it may be set during the sleep. */
 const MAX_WAIT_MS = 60_000;
 const DEFAULT_COMMAND_TIMEOUT_MS = 60_000;
+/** Between the reply to a command to sleep and the sleep, so that the reply is sent. */
+const REPLY_MS = 200;
 
 export interface SleepConfig {
-  /** A pause of the schedule that is at least so long is slept through, milliseconds. 0: none is. */
+  /** The camera sleeps through a pause of the schedule of at least this length. 0: it never sleeps by itself. */
   pauseMs: number;
-  /** The longest sleep, days. Default {@link DEFAULT_MAX_SLEEP_DAYS}; `Infinity`: no limit. */
+  /** The longest sleep. Default {@link DEFAULT_MAX_SLEEP_DAYS}; `Infinity`: no limit. */
   maxDays?: number;
-  /** A program that is run once the camera has said goodbye, with the time of return as its argument. Default: none. */
+  /** A program that is run after the farewell, with the wake-up time as its argument. Default: none. */
   command?: string;
   minAwakeMs?: number;
   maxAwakeMs?: number;
   earlyMs?: number;
-  lookMs?: number;
+  checkIntervalMs?: number;
   commandTimeoutMs?: number;
 }
 
 export interface SleeperOptions extends SleepConfig {
   plan: () => Plan;
-  /** Messages that wait to be sent. */
+  /** The number of messages that wait to be sent. */
   waiting: () => number;
-  /** Says until when, and leaves the link. */
-  leave: (until: Date) => Promise<void>;
-  /** Comes back, as another session. */
-  comeBack: () => void;
+  /** Publishes the wake-up time and disconnects. */
+  goOffline: (until: Date) => Promise<void>;
+  /** Connects again, with a new session. */
+  goOnline: () => void;
   now: () => Date;
-  /** Milliseconds by a clock that nobody sets, and that goes on while the machine is suspended. */
+  /** A monotonic clock that also counts while the machine is suspended. */
   runningMs: () => number;
   logger: Logger;
 }
 
-/** Takes the link down while there is nothing to take pictures of, and says when it will be back. */
+/** Disconnects the camera during long pauses of the schedule, for a command to sleep, and for a reboot. */
 export class Sleeper {
   readonly #options: SleeperOptions;
   readonly #stop = new AbortController();
@@ -62,31 +64,31 @@ export class Sleeper {
   }
 
   start(): void {
-    const { pauseMs, lookMs = DEFAULT_LOOK_MS } = this.#options;
-    if (pauseMs > 0) this.#timer = setInterval(() => this.#look(), lookMs);
+    const { pauseMs, checkIntervalMs = DEFAULT_CHECK_INTERVAL_MS } = this.#options;
+    if (pauseMs > 0) this.#timer = setInterval(() => this.#sleepIfIdle(), checkIntervalMs);
   }
 
   /**
-   * How long a sleep that was commanded lasts, milliseconds: as long as its sender meant, though this camera's clock may
-   * be wrong. With a clock that is behind, `until` seems further away than it was for the sender.
+   * The length of a commanded sleep, as its sender meant it even if this camera's clock is wrong. On a camera whose clock
+   * is behind, `until` seems further away than on the sender's.
    */
   lengthOf({ until, issuedAt }: { until: Date; issuedAt: Date }): number {
     return Math.min(until.getTime() - this.#options.now().getTime(), until.getTime() - issuedAt.getTime());
   }
 
-  /** Why a sleep of such a length is refused; undefined when it is not. */
+  /** Why a sleep of this length is refused; undefined when it is allowed. */
   problemOf(lengthMs: number): string | undefined {
     const days = this.#options.maxDays ?? DEFAULT_MAX_SLEEP_DAYS;
-    if (lengthMs <= 0) return `until: is over: by the clock of this camera it is ${this.#options.now().toISOString()}`;
+    if (lengthMs <= 0) return `until: is in the past: this camera's clock shows ${this.#options.now().toISOString()}`;
     if (lengthMs > days * DAY_MS)
-      return `until: is ${(lengthMs / DAY_MS).toFixed(1)} days away, more than the ${days} that this camera may sleep (MAX_SLEEP_DAYS)`;
+      return `until: is ${(lengthMs / DAY_MS).toFixed(1)} days away, but this camera may sleep for at most ${days} (MAX_SLEEP_DAYS)`;
     return undefined;
   }
 
   /**
-   * Sleeps, unless it does already. Resolves when it is awake again.
-   * @param until what is said to be the end, and by the wall clock the end at the latest unless `lengthMs` is given
-   * @param lengthMs how long it lasts by running time, whatever the wall clock shows. Default: until `until`
+   * Sleeps, unless the camera is asleep already. Resolves when it is awake again.
+   * @param until the published wake-up time. Without `lengthMs` the sleep ends by the wall clock at this time at the latest.
+   * @param lengthMs the length by the monotonic clock, whatever the wall clock shows. Default: until `until`
    */
   sleep(until: Date, lengthMs?: number): Promise<void> {
     this.#sleeping ??= this.#sleep(until, lengthMs).finally(() => {
@@ -96,13 +98,28 @@ export class Sleeper {
     return this.#sleeping;
   }
 
+  /** Like {@link sleep}, but first leaves time to send the reply to the command. */
+  async sleepAfterReply(until: Date, lengthMs: number): Promise<void> {
+    await delay(REPLY_MS, this.#stop.signal);
+    if (!this.#stop.signal.aborted) await this.sleep(until, lengthMs);
+  }
+
+  /** Disconnects for `awayMs` and connects again. @throws Error when the camera is stopped in the meantime */
+  async reboot(awayMs: number): Promise<void> {
+    const { goOffline, goOnline, now } = this.#options;
+    await goOffline(new Date(now().getTime() + awayMs));
+    await delay(awayMs, this.#stop.signal);
+    if (this.#stop.signal.aborted) throw new Error("the camera was stopped while it rebooted");
+    goOnline();
+  }
+
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#stop.abort();
     await this.#sleeping;
   }
 
-  #look(): void {
+  #sleepIfIdle(): void {
     const { plan, waiting, now, pauseMs } = this.#options;
     const {
       minAwakeMs = DEFAULT_MIN_AWAKE_MS,
@@ -119,28 +136,28 @@ export class Sleeper {
   }
 
   async #sleep(until: Date, lengthMs?: number): Promise<void> {
-    const { leave, comeBack, command, now, runningMs, logger } = this.#options;
+    const { goOffline, goOnline, command, now, runningMs, logger } = this.#options;
     const { commandTimeoutMs: timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS } = this.#options;
     const { signal } = this.#stop;
-    // By running time, for the wall clock may be set while it sleeps. A pause of the schedule ends by the wall clock too:
-    // one that is set ahead brings the next picture nearer.
+    // By the monotonic clock, because the wall clock may be set during the sleep. A pause of the schedule also ends by the
+    // wall clock: when that is set forward, the next picture is due earlier.
     const endsAt = runningMs() + (lengthMs ?? until.getTime() - now().getTime());
     logger.info({ until: until.toISOString() }, "going to sleep");
-    await leave(until);
+    await goOffline(until);
     if (command !== undefined && !signal.aborted) {
       try {
         await runProgram({ command, args: [until.toISOString()], timeoutMs, signal });
       } catch (error) {
-        logger.error({ reason: error instanceof Error ? error.message : String(error) }, "the sleep command failed");
+        logger.error({ reason: error instanceof Error ? error.message : String(error) }, "sleep command failed");
       }
     }
     for (let leftMs = 1; leftMs > 0 && !signal.aborted; ) {
       leftMs = endsAt - runningMs();
       if (lengthMs === undefined) leftMs = Math.min(leftMs, until.getTime() - now().getTime());
-      await pause(Math.max(0, Math.min(leftMs, MAX_WAIT_MS)), signal);
+      await delay(Math.max(0, Math.min(leftMs, MAX_WAIT_MS)), signal);
     }
     if (signal.aborted) return;
     logger.info("awake again");
-    comeBack();
+    goOnline();
   }
 }

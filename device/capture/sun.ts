@@ -1,6 +1,6 @@
 import { getPosition, getTimes } from "suncalc";
 
-/** Where a camera stands. */
+/** The place of a camera. */
 export interface Location {
   /** Degrees, north positive. */
   lat: number;
@@ -11,7 +11,7 @@ export interface Location {
 }
 
 export interface SunPosition {
-  /** Degrees above the horizon, refraction included. */
+  /** Degrees above the horizon, including refraction. */
   elevation: number;
   /** Degrees clockwise from north. */
   azimuth: number;
@@ -24,23 +24,23 @@ export function sunPosition(at: Date, { lat, lon }: Location): SunPosition {
   return { elevation: altitude, azimuth };
 }
 
-/** When something begins on one solar day. Undefined where the sun does not reach that height. */
+/** The starts of a morning and an evening phase; undefined when the sun does not reach that height. */
 interface Twice {
   morning: Date | undefined;
   evening: Date | undefined;
 }
 
-/** The moments of one solar day at which something begins. */
+/** The sun's times of one solar day. */
 export interface SolarDay {
   sunrise: Date | undefined;
   sunset: Date | undefined;
-  /** The sun between −6° and 6°: it begins at −6° in the morning and at 6° in the evening. */
+  /** The sun is between −6° and 6°. Starts at −6° in the morning, at 6° in the evening. */
   golden_hour: Twice;
-  /** The sun between −12° and −6°: it begins at −12° in the morning and at −6° in the evening. */
+  /** The sun is between −12° and −6°. Starts at −12° in the morning, at −6° in the evening. */
   blue_hour: Twice;
 }
 
-/** @param at any moment; the solar day nearest to its UTC date is meant */
+/** The solar day nearest to the UTC date of `at`. */
 export function solarDay(at: Date, { lat, lon }: Location): SolarDay {
   const times = getTimes(at, lat, lon);
   return {
@@ -51,7 +51,7 @@ export function solarDay(at: Date, { lat, lon }: Location): SolarDay {
   };
 }
 
-/** When the next golden hour begins, or undefined when none does within a year (at the poles). */
+/** The start of the next golden hour; undefined when there is none within a year, as at the poles. */
 export function nextGoldenHour(at: Date, location: Location): Date | undefined {
   for (let day = -1; day <= 366; day++) {
     const { morning, evening } = solarDay(new Date(at.getTime() + day * DAY_MS), location).golden_hour;

@@ -12,7 +12,7 @@ const progressSchema = z.object({
   capture: z.string().optional(),
 });
 
-const keptSchema = z.object({
+const storedStateSchema = z.object({
   /** `null`: it was set once and taken back, so that a camera which remembers settings itself must be told. */
   settings: z.object(settingsChangeSchema.shape).default({}),
   /** Absent until somebody sets one. */
@@ -25,12 +25,12 @@ const keptSchema = z.object({
 });
 
 /** What a camera was told and must not forget. */
-export type Kept = z.infer<typeof keptSchema>;
+export type StoredState = z.infer<typeof storedStateSchema>;
 
 export interface CameraStore {
-  readonly kept: Kept;
+  readonly state: StoredState;
   /** Changes what is kept. Written in the background, the newest state only. */
-  update(change: Partial<Kept>): void;
+  update(change: Partial<StoredState>): void;
   /** Resolves when everything is written. @throws when it cannot be, which was logged; the next {@link update} tries again */
   flush(): Promise<void>;
 }
@@ -47,49 +47,49 @@ export async function openCameraStore(
   camera: string,
   logger: Logger,
 ): Promise<CameraStore> {
-  if (dataPath === undefined) return new FileCameraStore(undefined, keptSchema.parse({}), logger);
+  if (dataPath === undefined) return new FileCameraStore(undefined, storedStateSchema.parse({}), logger);
   await mkdir(dataPath, { recursive: true });
   const file = join(dataPath, `${camera}.json`);
   return new FileCameraStore(file, await read(file, logger), logger);
 }
 
-async function read(file: string, logger: Logger): Promise<Kept> {
+async function read(file: string, logger: Logger): Promise<StoredState> {
   let text: string;
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return keptSchema.parse({});
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return storedStateSchema.parse({});
     throw error;
   }
   try {
-    return keptSchema.parse(JSON.parse(text));
+    return storedStateSchema.parse(JSON.parse(text));
   } catch {
     logger.error({ file, movedTo: `${file}.damaged` }, "settings file is damaged, starting with defaults");
     await rename(file, `${file}.damaged`);
-    return keptSchema.parse({});
+    return storedStateSchema.parse({});
   }
 }
 
 class FileCameraStore implements CameraStore {
   readonly #file: string | undefined;
   readonly #logger: Logger;
-  #kept: Kept;
+  #state: StoredState;
   #dirty = false;
   #writing: Promise<void> | undefined;
   #trouble: string | undefined;
 
-  constructor(file: string | undefined, kept: Kept, logger: Logger) {
+  constructor(file: string | undefined, state: StoredState, logger: Logger) {
     this.#file = file;
-    this.#kept = kept;
+    this.#state = state;
     this.#logger = logger;
   }
 
-  get kept(): Kept {
-    return this.#kept;
+  get state(): StoredState {
+    return this.#state;
   }
 
-  update(change: Partial<Kept>): void {
-    this.#kept = { ...this.#kept, ...change };
+  update(change: Partial<StoredState>): void {
+    this.#state = { ...this.#state, ...change };
     if (this.#file === undefined) return;
     this.#dirty = true;
     this.#writing ??= this.#write(this.#file);
@@ -104,7 +104,7 @@ class FileCameraStore implements CameraStore {
     try {
       while (this.#dirty) {
         this.#dirty = false;
-        await replaceFile(file, JSON.stringify(this.#kept));
+        await replaceFile(file, JSON.stringify(this.#state));
         this.#trouble = undefined;
       }
     } catch (error) {

@@ -1,108 +1,107 @@
-/** Under way at a new link, before anything is known of it: a second of the slowest link that is bearable. */
+/** Bytes in flight on a new link, before its speed is known: one second of the slowest acceptable link. */
 const START_BYTES = 2048;
-/** A picture that goes out before anything is known of the link. */
-const START_PICTURE_BYTES = 8192;
-/** Seconds of the link's time that what nobody waits for may take up: what is new waits behind it no longer. */
+/** The largest preview sent before the link's speed is known. */
+const START_PREVIEW_BYTES = 8192;
+/** How much of the link's time the backlog in flight may take: new messages wait behind it no longer than this. */
 const BACKLOG_S = 0.5;
-/** And what is new itself: behind it may come a farewell. */
+/** The same for new messages: a farewell may have to wait behind them. */
 const FRESH_S = 1;
-/** The longest that one picture may take, seconds, and bytes that it may have however slow the link is. */
-const PICTURE_S = 1;
-const PICTURE_MIN_BYTES = 2048;
-/** An acknowledgement is late by some milliseconds for other reasons than the link: the server writes to its disk. */
+/** The longest transfer of one preview, and the size that a preview may have on any link. */
+const PREVIEW_S = 1;
+const MIN_PREVIEW_BYTES = 2048;
+/** Acknowledgements vary by this much for reasons other than the link: for example, the server writes to its disk. */
 const NOISE_MS = 30;
-/** Bytes that have to be ahead of a message for its lateness to mean anything, and for it to mean all that it can. */
+/** Bytes ahead of a message from which its delay is a measurement, and from which it has full weight. */
 const MIN_AHEAD_BYTES = 256;
-const TELLING_BYTES = 2048;
-/** How long the quickest acknowledgement is the measure: links change their way. */
-const BASE_MS = 10_000;
+const FULL_WEIGHT_BYTES = 2048;
+/** How long the fastest acknowledgement is the baseline: the route of a link changes. */
+const BASELINE_MS = 10_000;
 
-/** A message under way. */
+/** A message in flight. */
 export interface Flight {
   readonly bytes: number;
-  /** Under way when it was sent, itself included. */
+  /** Bytes in flight when it was sent, including its own. */
   readonly ahead: number;
   readonly sentAt: number;
 }
 
-/** What an acknowledgement takes when next to nothing is under way. */
-interface Base {
+/** The time of an acknowledgement when almost nothing else is in flight. */
+interface Baseline {
   ms: number;
   ahead: number;
 }
 
-const NO_BASE: Readonly<Base> = { ms: Number.POSITIVE_INFINITY, ahead: Number.POSITIVE_INFINITY };
+const NO_BASELINE: Readonly<Baseline> = { ms: Number.POSITIVE_INFINITY, ahead: Number.POSITIVE_INFINITY };
 
 /**
- * Keeps the queues on the way to the broker short. A socket takes megabytes at once, and a modem tens of seconds of what
- * its link can carry; whatever is sent then comes after all of it. So the speed is worked out from how much later
- * acknowledgements come when more is ahead, and no more is under way than so many seconds' worth.
+ * Keeps the queues between camera and broker short. A socket accepts megabytes at once, and a modem buffers tens of
+ * seconds of what its link can carry: a message sent then arrives after all of it. So the speed is estimated from how
+ * much longer acknowledgements take when more bytes are ahead, and only a second's worth of bytes is in flight.
  */
 export class CongestionControl {
   readonly #now: () => number;
-  #underWay = 0;
+  #inFlight = 0;
+  /** The estimated speed; undefined before the first measurement. */
   #bytesPerS: number | undefined;
-  #since: number;
-  #base: Base = { ...NO_BASE };
-  /** Of the ten seconds before those of `base`. */
-  #before: Base = NO_BASE;
+  #baselineSince: number;
+  #baseline: Baseline = { ...NO_BASELINE };
+  /** The baseline of the ten seconds before. */
+  #previousBaseline: Baseline = NO_BASELINE;
 
-  /** @param now milliseconds. Default: a clock that nobody sets */
+  /** @param now a monotonic clock, milliseconds. Default: `performance.now()` */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
-    this.#since = now();
+    this.#baselineSince = now();
   }
 
-  /** Bytes a second; undefined while nothing was measured. */
-  get bytesPerS(): number | undefined {
-    return this.#bytesPerS;
+  /** The largest preview that may be sent now. */
+  get maxPreviewBytes(): number {
+    if (this.#bytesPerS === undefined) return START_PREVIEW_BYTES;
+    return Math.max(MIN_PREVIEW_BYTES, this.#bytesPerS * PREVIEW_S);
   }
 
-  /** The largest picture that may be sent. */
-  get pictureBytes(): number {
-    if (this.#bytesPerS === undefined) return START_PICTURE_BYTES;
-    return Math.max(PICTURE_MIN_BYTES, this.#bytesPerS * PICTURE_S);
-  }
-
-  /** Whether a message may go now. With nothing under way any may, or a large one never could. */
+  /** Whether a message may be sent now. Any message may when nothing is in flight: a large one would never be sent otherwise. */
   allows(bytes: number, { backlog }: { backlog: boolean }): boolean {
-    if (this.#underWay === 0) return true;
+    if (this.#inFlight === 0) return true;
     const allowance = (this.#bytesPerS ?? START_BYTES) * (backlog ? BACKLOG_S : FRESH_S);
-    return this.#underWay + bytes <= Math.max(START_BYTES / 4, allowance);
+    return this.#inFlight + bytes <= Math.max(START_BYTES / 4, allowance);
   }
 
   sent(bytes: number): Flight {
-    this.#underWay += bytes;
-    return { bytes, ahead: this.#underWay, sentAt: this.#now() };
+    this.#inFlight += bytes;
+    return { bytes, ahead: this.#inFlight, sentAt: this.#now() };
   }
 
   acknowledged({ bytes, ahead, sentAt }: Flight): void {
-    this.#underWay -= bytes;
+    this.#inFlight -= bytes;
     const tookMs = this.#now() - sentAt;
-    const base = this.#baseWith(tookMs, ahead);
-    const moreAhead = ahead - base.ahead;
+    const baseline = this.#updatedBaseline(tookMs, ahead);
+    const moreAhead = ahead - baseline.ahead;
     if (moreAhead < MIN_AHEAD_BYTES) return;
-    const measured = (moreAhead / Math.max(NOISE_MS, tookMs - base.ms)) * 1000;
-    // By their ratio: a link may become a thousand times slower from one moment to the next.
-    const weight = this.#bytesPerS === undefined ? 1 : 0.5 * Math.min(1, moreAhead / TELLING_BYTES);
+    const measured = (moreAhead / Math.max(NOISE_MS, tookMs - baseline.ms)) * 1000;
+    // A geometric mean: a link may become a thousand times slower from one moment to the next.
+    const weight = this.#bytesPerS === undefined ? 1 : 0.5 * Math.min(1, moreAhead / FULL_WEIGHT_BYTES);
     this.#bytesPerS = (this.#bytesPerS ?? 1) ** (1 - weight) * measured ** weight;
   }
 
-  /** It was not sent after all. */
-  givenUp({ bytes }: Flight): void {
-    this.#underWay -= bytes;
+  /** The message was not sent after all. */
+  cancelled({ bytes }: Flight): void {
+    this.#inFlight -= bytes;
   }
 
-  /** The least of the last ten to twenty seconds, this one included. */
-  #baseWith(tookMs: number, ahead: number): Base {
+  /** The lowest values of the last ten to twenty seconds, including these. */
+  #updatedBaseline(tookMs: number, ahead: number): Baseline {
     const now = this.#now();
-    if (now - this.#since > BASE_MS) {
-      this.#since = now;
-      this.#before = this.#base;
-      this.#base = { ...NO_BASE };
+    if (now - this.#baselineSince > BASELINE_MS) {
+      this.#baselineSince = now;
+      this.#previousBaseline = this.#baseline;
+      this.#baseline = { ...NO_BASELINE };
     }
-    this.#base.ms = Math.min(this.#base.ms, tookMs);
-    this.#base.ahead = Math.min(this.#base.ahead, ahead);
-    return { ms: Math.min(this.#base.ms, this.#before.ms), ahead: Math.min(this.#base.ahead, this.#before.ahead) };
+    this.#baseline.ms = Math.min(this.#baseline.ms, tookMs);
+    this.#baseline.ahead = Math.min(this.#baseline.ahead, ahead);
+    return {
+      ms: Math.min(this.#baseline.ms, this.#previousBaseline.ms),
+      ahead: Math.min(this.#baseline.ahead, this.#previousBaseline.ahead),
+    };
   }
 }

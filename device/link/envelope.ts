@@ -1,7 +1,7 @@
 import { ulid } from "ulid";
 
-/** What a message says, before its sender's name and number are on it. */
-export interface Statement {
+/** The part of an envelope that is known when the message is created. */
+export interface EnvelopeContent {
   event: string;
   data: unknown;
   /** When it happened, not when it is sent. */
@@ -9,26 +9,26 @@ export interface Statement {
   session: string;
 }
 
-/** What is known of a message only when it is sent. */
-export interface Seal {
-  /** Undefined for what carries no number: links. */
+/** The part of an envelope that is known only when the message is sent. */
+export interface EnvelopeSeal {
+  /** Undefined for messages without a number, such as those about the link. */
   seq: number | undefined;
-  /** A clock that was set meanwhile makes it another than it was when the message was written down. */
+  /** May differ from the time at creation if the clock was set since. */
   at: Date;
-  /** It was kept for a link that was away: it enters history and is not the newest word on anything. */
+  /** It happened before the link came up: it is stored as history and does not describe the present. */
   historical?: boolean;
 }
 
 /**
- * The contract's envelope as text, without what only its sending decides ({@link sealEnvelope}). The number is given
- * then, so that what was coalesced or dropped before leaves no hole in the count, and a hole means loss on the way.
+ * Encodes the contract's envelope without the part that {@link sealEnvelope} adds. The number is assigned at sending: a
+ * message that was replaced or dropped before leaves no gap in the numbers, so a gap means a loss on the way.
  */
-export function encodeEnvelope({ event, data, at, session }: Statement): string {
+export function encodeEnvelope({ event, data, at, session }: EnvelopeContent): string {
   return JSON.stringify({ v: 1, id: ulid(at.getTime()), session, event, data });
 }
 
-/** Puts number and time in, without reading the text again. */
-export function sealEnvelope(envelope: string, { seq, at, historical = false }: Seal): string {
+/** Inserts number and time into the text of an envelope, without parsing it. */
+export function sealEnvelope(envelope: string, { seq, at, historical = false }: EnvelopeSeal): string {
   const number = seq === undefined ? "" : `"seq":${seq},`;
   const late = historical ? '"historical":true,' : "";
   return `{${number}"timestamp":"${at.toISOString()}",${late}${envelope.slice(1)}`;

@@ -8,21 +8,21 @@ import type { Outbox, OutgoingMessage } from "../outbox/outbox.ts";
 import { encodeEnvelope } from "./envelope.ts";
 import { Uplink } from "./uplink.ts";
 
-type Buildable = Parameters<TopicTree["build"]>[0];
+type BuildableTopic = Parameters<TopicTree["build"]>[0];
 
 export interface SenderOptions {
   brokerUrl: string;
   tree: TopicTree;
-  /** Whose name it speaks in: the user name it logs in with, and the prefix of its topics. */
+  /** The camera or service that sends: its id is the MQTT user name and part of its topics. */
   owner: { kind: "camera" | "service"; id: string };
   secret: string;
   outbox: Outbox;
-  /** Commands that arrive. Default: none are listened to. */
+  /** Called for each command that arrives. Default: the camera does not subscribe to commands. */
   onCommand?: (command: string, payload: Buffer) => void;
-  /** Called at every birth: time to say again what is true now. */
+  /** Called at every birth: publish the present states again. */
   onUp?: () => void;
   reconnect: BackoffOptions;
-  /** Default: that of the uplink. */
+  /** Defaults of the next three: those of the uplink. */
   keepaliveS?: number;
   ackTimeoutMs?: number;
   connectTimeoutMs?: number;
@@ -30,7 +30,16 @@ export interface SenderOptions {
   logger: Logger;
 }
 
-/** Speaks for one camera or service, over as many boots as it has. What it is told to send is sent, link or no link. */
+export interface EventOptions {
+  /** Retains the event on the broker. Unlike a state, a waiting event is never replaced by a newer one. Default false. */
+  retain?: boolean;
+  /** When it happened. Default: now. */
+  at?: Date;
+  /** Stored in the same write: see the outbox' `DedupKeys`. */
+  dedupKey?: string;
+}
+
+/** Sends the messages of one camera or service over all its boots. Messages wait in the outbox while the link is down. */
 export class Sender {
   readonly #options: SenderOptions;
   #session = ulid();
@@ -45,118 +54,95 @@ export class Sender {
     return this.#session;
   }
 
-  /** True while the broker is reachable and knows that we are there. */
-  get up(): boolean {
-    return this.#uplink?.up ?? false;
-  }
-
+  /** Starts a new session and connects. */
   start(): void {
     this.#session = ulid();
     this.#uplink = this.#createUplink();
     this.#uplink.open();
   }
 
-  /** What is true now: retained, and replaced by the next of its topic while it waits. */
-  state(topic: Buildable, event: string, data: unknown): void {
-    void this.#say(topic, "state", true, event, data);
+  /** Publishes a present state: retained, and replaced by the next one on its topic while it waits. */
+  state(topic: BuildableTopic, event: string, data: unknown): void {
+    void this.#putEnvelope(topic, "state", event, data, { retain: true });
   }
 
-  /** Raises an alert, or clears it when there is none: retained, and replaced by the next of its topic while it waits. */
+  /** Raises an alert, or clears it when `alert` is undefined. Retained and replaced like a state. */
   alert(topic: Extract<Topic, { kind: "camera-alert" }>, alert: Alert | undefined): void {
-    if (alert === undefined) void this.#put(topic, "alert", true, new Uint8Array(0));
-    else void this.#say(topic, "alert", true, "alert.raised", alert);
+    if (alert === undefined) void this.#put(topic, "alert", new Uint8Array(0), { retain: true });
+    else void this.#putEnvelope(topic, "alert", "alert.raised", alert, { retain: true });
   }
 
-  /** Answers a command. */
+  /** Replies to a command. */
   reply(topic: Extract<Topic, { kind: "camera-reply" }>, reply: CommandReply): void {
-    void this.#say(topic, "reply", false, "command.reply", reply);
+    void this.#putEnvelope(topic, "reply", "command.reply", reply);
   }
 
-  /**
-   * What happened. Resolves when it is kept.
-   * @param options.retain keeps it for those who come later; unlike a state, it is never replaced unsent. Default false
-   * @param options.at when it happened. Default: now
-   * @param options.mark remembered in the same write: see the outbox' marks
-   */
-  event(
-    topic: Buildable,
-    event: string,
-    data: unknown,
-    { retain = false, at, mark }: { retain?: boolean; at?: Date; mark?: string } = {},
-  ): Promise<void> {
-    return this.#say(topic, "event", retain, event, data, at, mark);
+  /** Publishes an event. Resolves when it is stored in the outbox. */
+  event(topic: BuildableTopic, event: string, data: unknown, options?: EventOptions): Promise<void> {
+    return this.#putEnvelope(topic, "event", event, data, options);
   }
 
-  /** Clears a retained topic, after everything said on it. */
-  clear(topic: Buildable): void {
-    void this.#put(topic, "event", true, new Uint8Array(0));
+  /** Clears a retained topic, after all earlier messages on it. */
+  clear(topic: BuildableTopic): void {
+    void this.#put(topic, "event", new Uint8Array(0), { retain: true });
   }
 
   /** @param takenAt Default: now */
   preview(topic: Extract<Topic, { kind: "camera-preview" }>, jpeg: Uint8Array, takenAt?: Date): void {
-    void this.#put(topic, "preview", false, jpeg, takenAt);
+    void this.#put(topic, "preview", jpeg, takenAt === undefined ? {} : { at: takenAt });
   }
 
-  /** Says goodbye and disconnects, within some 1.3 s. What is unsent stays in the outbox for the next {@link start}. */
+  /**
+   * Publishes the farewell and disconnects, within about 1.3 s, before a sleep 16 s. Unsent messages stay in the outbox
+   * until the next {@link start}.
+   */
   async stop(farewell: Omit<Link, "session"> = { status: "offline" }): Promise<void> {
     await this.#uplink?.stop(farewell);
   }
 
-  #say(
-    topic: Buildable,
+  #putEnvelope(
+    topic: BuildableTopic,
     kind: OutgoingMessage["kind"],
-    retain: boolean,
     event: string,
     data: unknown,
-    at = this.#options.now(),
-    mark?: string,
+    { at = this.#options.now(), ...options }: EventOptions = {},
   ): Promise<void> {
     const body = encodeEnvelope({ event, data, at, session: this.#session });
-    return this.#put(topic, kind, retain, body, at, mark);
+    return this.#put(topic, kind, body, { ...options, at });
   }
 
   async #put(
-    topic: Buildable,
+    topic: BuildableTopic,
     kind: OutgoingMessage["kind"],
-    retain: boolean,
     body: string | Uint8Array,
-    at = this.#options.now(),
-    mark?: string,
+    { retain = false, at = this.#options.now(), dedupKey }: EventOptions,
   ): Promise<void> {
     const { outbox, tree } = this.#options;
-    await outbox.put({ topic: tree.build(topic), kind, retain, at, body }, mark);
+    await outbox.put({ topic: tree.build(topic), kind, retain, at, body }, dedupKey);
     this.#uplink?.pump();
   }
 
   #createUplink(): Uplink {
-    const { owner, tree, secret, onCommand, onUp, keepaliveS, ackTimeoutMs, connectTimeoutMs, ...common } =
-      this.#options;
-    const camera = owner.kind === "camera";
+    const { owner, tree, secret, onCommand, ...common } = this.#options;
+    const { kind, id } = owner;
+    const isCamera = kind === "camera";
     return new Uplink({
       ...common,
-      clientId: `${owner.kind}-${owner.id}`,
-      username: owner.id,
+      clientId: `${kind}-${id}`,
+      username: id,
       password: secret,
       session: this.#session,
-      linkTopic: tree.build(
-        camera ? { kind: "camera-link", camera: owner.id } : { kind: "service-link", service: owner.id },
-      ),
-      linkEvent: (status) => (camera ? `camera.${status}` : "service.link"),
+      linkTopic: tree.build(isCamera ? { kind: "camera-link", camera: id } : { kind: "service-link", service: id }),
+      linkEvent: (status) => (isCamera ? `camera.${status}` : "service.link"),
       reportTopic: (event) =>
         tree.build(
-          camera
-            ? { kind: "camera-event", camera: owner.id, event }
-            : { kind: "service-event", service: owner.id, event },
+          isCamera ? { kind: "camera-event", camera: id, event } : { kind: "service-event", service: id, event },
         ),
-      ...(onUp === undefined ? {} : { onUp }),
-      ...(keepaliveS === undefined ? {} : { keepaliveS }),
-      ...(ackTimeoutMs === undefined ? {} : { ackTimeoutMs }),
-      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
-      ...(onCommand === undefined || !camera ? {} : { inbound: this.#commands(onCommand) }),
+      ...(onCommand === undefined || !isCamera ? {} : { inbound: this.#commandSubscription(onCommand) }),
     });
   }
 
-  #commands(onCommand: (command: string, payload: Buffer) => void) {
+  #commandSubscription(onCommand: (command: string, payload: Buffer) => void) {
     const { owner, tree } = this.#options;
     return {
       filter: tree.build({ kind: "camera-command", camera: owner.id, command: "any" }).replace(/any$/, "+"),

@@ -5,64 +5,67 @@ import type { BackoffOptions } from "../../platform/backoff.ts";
 import type { Outbox, OutboxEntry } from "../outbox/outbox.ts";
 import { CongestionControl, type Flight } from "./congestion-control.ts";
 import { encodeEnvelope, sealEnvelope } from "./envelope.ts";
-import { linkTrouble } from "./link-trouble.ts";
-import { Reconnects } from "./reconnects.ts";
-import { SmallerPictures } from "./smaller-pictures.ts";
+import { describeLinkFailure } from "./link-failure.ts";
+import { PreviewShrinker } from "./preview-shrinker.ts";
+import { ReconnectPolicy } from "./reconnect-policy.ts";
 
-/** The most publishes that wait for their PUBACK at once: what a cut link costs to send again. */
+/** The most publishes that wait for their PUBACK: a broken link costs sending them again. */
 export const MAX_IN_FLIGHT = 16;
-/** Of these the backlog leaves some to what is new. */
+/** The most of them from the backlog, so that new messages find a place. */
 const MAX_BACKLOG_IN_FLIGHT = 12;
 /**
- * Seconds without a packet after which the camera sends a ping. The broker takes it for lost after 1.5 times as many
- * [MQTT-3.1.2-24]; a link that dies without a word is called offline after that and the server's grace. A ping costs
- * about 160 bytes with TCP/IP: 7 MB a month at 60 s.
+ * Seconds without a packet after which the camera sends a ping. The broker closes the connection after 1.5 times as long
+ * without a packet [MQTT-3.1.2-24], and reports the camera as offline after a grace period. A ping costs about 160 bytes
+ * with TCP/IP: 7 MB a month at 60 s.
  */
 export const DEFAULT_KEEPALIVE_S = 60;
 export const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
-/** A broker that acknowledges nothing for this long, while something waits, is left for a new connection. */
+/** The camera reconnects when messages are in flight and the broker acknowledges none for this long. */
 export const DEFAULT_ACK_TIMEOUT_MS = 30_000;
-/** The three steps of leaving. Together they stay below what a supervisor waits before it kills. */
-const DRAIN_MS = 500;
-/** Of a camera that goes to sleep: nobody waits for that, and what it has not said it says hours later. */
-const SLEEP_DRAIN_MS = 5000;
-const FAREWELL_MS = 500;
-/** That a camera sleeps is worth waiting for: without it the camera would be taken for lost. */
-const SLEEP_FAREWELL_MS = 10_000;
-const DISCONNECT_MS = 300;
+/** Time limits of the three steps of `stop`. Their sum is below the time after which a supervisor kills the program. */
+const DRAIN_TIMEOUT_MS = 500;
+const FAREWELL_TIMEOUT_MS = 500;
+const DISCONNECT_TIMEOUT_MS = 300;
+/** The same before a sleep. Nobody waits for the program to end, and unsent messages would be hours late. */
+const SLEEP_DRAIN_TIMEOUT_MS = 5000;
+/** Long, because without the farewell a sleeping camera would be reported as lost. */
+const SLEEP_FAREWELL_TIMEOUT_MS = 10_000;
 
 export interface UplinkOptions {
   /** `mqtt://`, `mqtts://`, `ws://` or `wss://`. */
   brokerUrl: string;
-  /** The same at every boot: two devices with one id are then seen to take each other's place. */
+  /** The same at every boot, so that the server notices two devices with one id: they take the connection from each other. */
   clientId: string;
   username: string;
   password: string;
   /** The topic of birth, will and farewell. */
   linkTopic: string;
-  /** The event name that goes with a link's status. */
+  /** The event name for a status of the link. */
   linkEvent: (status: Link["status"]) => string;
   session: string;
   outbox: Outbox;
-  /** What to listen to, and who listens. Default: nothing. */
+  /** A topic filter to subscribe to, and its listener. Default: none. */
   inbound?: { filter: string; onMessage: (topic: string, payload: Buffer) => void };
-  /** Where to report what became of messages, by the event's name. Default: nowhere. */
-  reportTopic?: (event: "outbox.dropped" | "error.occurred") => string;
-  /** Called at every birth, after it was acknowledged and before the outbox flows. */
+  /** The topic for reports about dropped and quarantined messages. Default: they are not reported. */
+  reportTopic?: (event: ReportEvent) => string;
+  /** Called at every birth, after its PUBACK and before the first message of the outbox. */
   onUp?: () => void;
   reconnect: BackoffOptions;
   /** Default {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
-  /** Milliseconds. Default {@link DEFAULT_ACK_TIMEOUT_MS}. */
+  /** Default {@link DEFAULT_ACK_TIMEOUT_MS}. */
   ackTimeoutMs?: number;
-  /** From the opening of a connection to the broker's word, milliseconds. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
+  /** From opening a connection to the broker's CONNACK. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
   connectTimeoutMs?: number;
   now: () => Date;
   logger: Logger;
 }
 
+type ReportEvent = "outbox.dropped" | "error.occurred";
+
 /**
- * One boot's link to the broker: birth, will, the outbox through a window of unacknowledged publishes, reconnects.
+ * The link to the broker during one boot: birth, will, reconnects, and the messages of the outbox through a window of
+ * unacknowledged publishes.
  *
  * ```
  *   waiting ──timer──▶ connecting ──CONNACK, SUBACK, birth's PUBACK──▶ up ──stop()──▶ stopped
@@ -70,27 +73,27 @@ export interface UplinkOptions {
  *      └───────────────────┴────────── the connection closed ───────────┘
  * ```
  *
- * Every connection is a new MQTT.js client with a clean session: neither MQTT.js nor the broker then keeps a second
- * queue beside ours. Commands need none either: the backend keeps them and sends them to a connected camera only.
+ * Every connection is a new MQTT.js client with a clean session: a session would be a second queue beside the outbox, in
+ * MQTT.js and in the broker. Commands need no session: the backend stores them and sends them to connected cameras only.
  */
 export class Uplink {
   readonly #options: UplinkOptions;
   #client: MqttClient | undefined;
-  /** Since when the link is up, by `performance.now()`. */
+  /** When the link came up, by `performance.now()`; undefined while it is down. */
   #upSince: number | undefined;
-  readonly #reconnects: Reconnects;
-  #retry: NodeJS.Timeout | undefined;
+  readonly #reconnectPolicy: ReconnectPolicy;
+  #reconnectTimer: NodeJS.Timeout | undefined;
   #ackTimer: NodeJS.Timeout | undefined;
   readonly #inFlight = new Set<OutboxEntry>();
-  /** Of this connection: the next one may lead over another way. */
-  #pace = new CongestionControl();
-  readonly #pictures = new SmallerPictures();
-  #whenIdle: (() => void) | undefined;
+  /** New for each connection: the next one may take another route. */
+  #congestion = new CongestionControl();
+  readonly #shrinker = new PreviewShrinker();
+  #onDrained: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(options: UplinkOptions) {
     this.#options = options;
-    this.#reconnects = new Reconnects(options.reconnect);
+    this.#reconnectPolicy = new ReconnectPolicy(options.reconnect);
   }
 
   /** True from the birth's PUBACK until the connection closes. */
@@ -114,21 +117,21 @@ export class Uplink {
       reconnectPeriod: 0,
       queueQoSZero: false,
       resubscribe: false,
-      will: { ...this.#link({ status: "offline" }), qos: 1, retain: true },
+      will: { ...this.#linkMessage({ status: "offline" }), qos: 1, retain: true },
     };
     const client = connect(brokerUrl, options);
     this.#client = client;
-    client.on("connect", () => void this.#arrive(client));
+    client.on("connect", () => void this.#connected(client));
     client.on("message", (topic, payload) => this.#options.inbound?.onMessage(topic, payload));
-    let trouble: Error | undefined;
+    let failure: Error | undefined;
     client.on("error", (error) => {
-      trouble = error;
+      failure = error;
     });
-    // It follows every error, and comes alone when the other side just hangs up.
-    client.on("close", () => this.#lost(client, { byPeer: true, trouble }));
+    // Follows every error, and is the only event when the broker just closes the connection.
+    client.on("close", () => this.#disconnected(client, { byPeer: true, failure }));
   }
 
-  /** Sends what the outbox holds, as far as the window goes. Call it after every `put`. */
+  /** Sends messages of the outbox as far as the window allows. Call it after every `put`. */
   pump(): void {
     const { outbox } = this.#options;
     const client = this.#client;
@@ -139,12 +142,12 @@ export class Uplink {
       if (entry === undefined) break;
       this.#send(client, entry);
     }
-    if (this.#inFlight.size === 0 && outbox.fresh === 0) this.#whenIdle?.();
+    if (this.#inFlight.size === 0 && outbox.fresh === 0) this.#onDrained?.();
   }
 
   /**
-   * Waits a moment for what is new to be sent, says goodbye, disconnects. What is left stays in the outbox.
-   * At most some 1.3 s, 16 s before a sleep; idempotent.
+   * Waits a moment until new messages are sent, publishes the farewell and disconnects. Unsent messages stay in the outbox.
+   * Takes at most about 1.3 s, before a sleep 16 s. Idempotent.
    */
   stop(farewell: Omit<Link, "session">): Promise<void> {
     this.#stopping ??= this.#stop(farewell);
@@ -152,14 +155,14 @@ export class Uplink {
   }
 
   #fits(entry: OutboxEntry): boolean {
-    // A farewell does not wait for a backlog, which would only go on at the next link.
+    // The farewell does not wait for the backlog, which continues at the next link.
     if (entry.backlog && (this.#stopping !== undefined || this.#inFlight.size >= MAX_BACKLOG_IN_FLIGHT)) return false;
-    return this.#pace.allows(this.#sizeOf(entry), entry);
+    return this.#congestion.allows(this.#sizeOf(entry), entry);
   }
 
-  /** About what it takes on the way. */
+  /** Approximate size when sent. */
   #sizeOf({ message: { kind, topic, body } }: OutboxEntry): number {
-    return topic.length + (kind === "preview" ? Math.min(body.length, this.#pace.pictureBytes) : body.length);
+    return topic.length + (kind === "preview" ? Math.min(body.length, this.#congestion.maxPreviewBytes) : body.length);
   }
 
   #send(client: MqttClient, entry: OutboxEntry): void {
@@ -167,55 +170,55 @@ export class Uplink {
     this.#inFlight.add(entry);
     this.#armAckTimer(client);
     if (typeof body === "string") this.#publish(client, entry, sealEnvelope(body, entry));
-    else if (kind === "preview" && (body.length > this.#pace.pictureBytes || this.#pictures.has(topic)))
-      void this.#publishSmaller(client, entry, asBuffer(body));
+    else if (kind === "preview" && (body.length > this.#congestion.maxPreviewBytes || this.#shrinker.has(topic)))
+      void this.#publishShrunk(client, entry, asBuffer(body));
     else this.#publish(client, entry, asBuffer(body));
   }
 
-  async #publishSmaller(client: MqttClient, entry: OutboxEntry, jpeg: Buffer): Promise<void> {
-    const pace = this.#pace;
-    const flight = pace.sent(this.#sizeOf(entry));
-    const smaller = await this.#pictures.smaller(entry.message.topic, jpeg, pace.pictureBytes);
-    pace.givenUp(flight);
-    if (client === this.#client && this.#inFlight.has(entry)) this.#publish(client, entry, smaller);
+  async #publishShrunk(client: MqttClient, entry: OutboxEntry, jpeg: Buffer): Promise<void> {
+    const congestion = this.#congestion;
+    const flight = congestion.sent(this.#sizeOf(entry));
+    const shrunk = await this.#shrinker.shrink(entry.message.topic, jpeg, congestion.maxPreviewBytes);
+    congestion.cancelled(flight);
+    if (client === this.#client && this.#inFlight.has(entry)) this.#publish(client, entry, shrunk);
   }
 
   #publish(client: MqttClient, entry: OutboxEntry, payload: string | Buffer): void {
     const { topic, retain } = entry.message;
-    const flight: Flight = this.#pace.sent(topic.length + payload.length);
-    // What is late must not become what is retained.
+    const flight: Flight = this.#congestion.sent(topic.length + payload.length);
+    // A late message must not replace the retained one, which is newer.
     const options = { qos: 1, retain: retain && !entry.historical } as const;
     client.publish(topic, payload, options, (error) => {
-      // A late word from a connection that is gone: the entry was released and may be in flight on the next one.
+      // Late callback of a closed connection: the entry was released, and may be in flight on the next one.
       if (client !== this.#client || !this.#inFlight.has(entry)) return;
       if (error != null) return this.#cut(client, error.message, true);
-      this.#pace.acknowledged(flight);
+      this.#congestion.acknowledged(flight);
       this.#inFlight.delete(entry);
-      this.#pictures.forget(topic);
+      this.#shrinker.forget(topic);
       this.#armAckTimer(client);
       void this.#options.outbox.acknowledge(entry);
       this.pump();
     });
   }
 
-  async #arrive(client: MqttClient): Promise<void> {
+  async #connected(client: MqttClient): Promise<void> {
     const { inbound, logger, onUp, session } = this.#options;
     this.#armAckTimer(client, { waiting: true });
     try {
-      // Before the birth: once a camera is online, commands may come at any moment.
+      // Before the birth: commands may arrive as soon as the camera is online.
       if (inbound !== undefined) {
         const grants = await client.subscribeAsync(inbound.filter, { qos: 1 });
-        if (grants.some((grant) => grant.qos === 128)) logger.error("the broker refused the subscription to commands");
+        if (grants.some((grant) => grant.qos === 128)) logger.error("subscription to commands refused by the broker");
       }
       if (this.#stopping !== undefined) return;
-      const { topic, payload } = this.#link({ status: "online" });
+      const { topic, payload } = this.#linkMessage({ status: "online" });
       await client.publishAsync(topic, payload, { qos: 1, retain: true });
     } catch (error) {
       return this.#cut(client, error instanceof Error ? error.message : String(error));
     }
     if (client !== this.#client || !client.connected || this.#stopping !== undefined) return;
     this.#upSince = performance.now();
-    this.#pace = new CongestionControl();
+    this.#congestion = new CongestionControl();
     this.#options.outbox.connected();
     this.#armAckTimer(client);
     logger.info({ session }, "link up");
@@ -223,10 +226,10 @@ export class Uplink {
     this.pump();
   }
 
-  /** @param cut we ended it, and have said why */
-  #lost(
+  /** @param cut the camera closed the connection and has logged why */
+  #disconnected(
     client: MqttClient,
-    { byPeer, trouble, cut = false }: { byPeer: boolean; trouble?: Error | undefined; cut?: boolean },
+    { byPeer, failure, cut = false }: { byPeer: boolean; failure?: Error | undefined; cut?: boolean },
   ): void {
     if (client !== this.#client) return;
     const { brokerUrl, logger } = this.#options;
@@ -235,28 +238,28 @@ export class Uplink {
     this.#upSince = undefined;
     clearTimeout(this.#ackTimer);
     if (lastedMs !== undefined)
-      logger.info(trouble === undefined || cut ? {} : { reason: linkTrouble(trouble) }, "link down");
+      logger.info(failure === undefined || cut ? {} : { reason: describeLinkFailure(failure) }, "link down");
     else if (!cut && this.#stopping === undefined)
-      logger.warn({ broker: brokerUrl, reason: linkTrouble(trouble) }, "link failed");
+      logger.warn({ broker: brokerUrl, reason: describeLinkFailure(failure) }, "link failed");
     this.#inFlight.clear();
     this.#options.outbox.release(byPeer);
-    this.#whenIdle?.();
+    this.#onDrained?.();
     if (this.#stopping !== undefined) return;
-    const { waitMs, endedInARow } = this.#reconnects.after({ lastedMs, error: trouble });
-    if (endedInARow !== undefined)
+    const { waitMs, closedInARow } = this.#reconnectPolicy.after({ lastedMs, error: failure });
+    if (closedInARow !== undefined)
       logger.warn(
-        { times: endedInARow, nextTryS: Math.ceil(waitMs / 1000) },
-        "the server ends the link soon after it comes up: another device uses this camera id, or the server refuses a message (its log says which); each device needs a CAMERA_ID of its own",
+        { times: closedInARow, nextTryS: Math.ceil(waitMs / 1000) },
+        "the server closes the link soon after it comes up: another device uses this camera id, or the server refuses a message (its log says which); each device needs its own CAMERA_ID",
       );
-    this.#retry = setTimeout(() => this.open(), waitMs);
+    this.#reconnectTimer = setTimeout(() => this.open(), waitMs);
   }
 
-  /** Without a word, so that the broker publishes the will if we do not come back. */
+  /** Closes the connection without DISCONNECT, so that the broker publishes the will if the camera does not come back. */
   #cut(client: MqttClient, reason: string, byPeer = false): void {
     if (client !== this.#client) return;
     this.#options.logger.warn({ reason }, "link cut");
     client.end(true);
-    this.#lost(client, { byPeer, trouble: byPeer ? undefined : new Error(reason), cut: true });
+    this.#disconnected(client, { byPeer, failure: byPeer ? undefined : new Error(reason), cut: true });
   }
 
   #armAckTimer(client: MqttClient, { waiting = this.#inFlight.size > 0 } = {}): void {
@@ -266,29 +269,32 @@ export class Uplink {
     this.#ackTimer = setTimeout(() => this.#cut(client, `nothing was acknowledged for ${afterMs} ms`), afterMs);
   }
 
+  /** Reports dropped and quarantined messages. */
   #report(): void {
-    const { outbox, reportTopic, now, session, logger } = this.#options;
+    const { outbox, reportTopic, logger } = this.#options;
     if (reportTopic === undefined) return;
-    const report = (event: Parameters<typeof reportTopic>[0], data: object) => {
-      const at = now();
-      const body = encodeEnvelope({ event, data, at, session });
-      void outbox.put({ topic: reportTopic(event), kind: "report", retain: false, at, body });
-    };
     const dropped = outbox.takeDropped();
     if (dropped !== undefined) {
       const data = { count: dropped.count, from: dropped.from.toISOString(), to: dropped.to.toISOString() };
-      logger.warn(data, "messages dropped: the outbox was full, or they were in it for too long");
-      report("outbox.dropped", data);
+      logger.warn(data, "messages dropped: the outbox was full, or they were too old");
+      this.#putReport("outbox.dropped", reportTopic("outbox.dropped"), data);
     }
-    for (const topic of outbox.takeAside()) {
-      logger.error({ topic }, "the broker ends the connection whenever this message is sent: put aside for an hour");
-      const error = `the server ends the connection whenever a message on ${topic} is sent: its log says why; tried again in an hour`;
-      report("error.occurred", { source: "outbox", error });
+    for (const topic of outbox.takeQuarantined()) {
+      logger.error({ topic }, "message quarantined for an hour: the broker closes the connection whenever it is sent");
+      const error = `the server closes the connection whenever a message on ${topic} is sent (its log says why); retried in an hour`;
+      this.#putReport("error.occurred", reportTopic("error.occurred"), { source: "outbox", error });
     }
   }
 
-  /** Links go around the outbox, so they carry no number: a will is sealed early and sent late. */
-  #link(status: Omit<Link, "session">): { topic: string; payload: Buffer } {
+  #putReport(event: ReportEvent, topic: string, data: object): void {
+    const { outbox, now, session } = this.#options;
+    const at = now();
+    const body = encodeEnvelope({ event, data, at, session });
+    void outbox.put({ topic, kind: "report", retain: false, at, body });
+  }
+
+  /** A message about the link. It bypasses the outbox and has no number: the broker may publish a will much later. */
+  #linkMessage(status: Omit<Link, "session">): { topic: string; payload: Buffer } {
     const { linkTopic, linkEvent, session, now } = this.#options;
     const data: Link = { ...status, session };
     const at = now();
@@ -297,15 +303,16 @@ export class Uplink {
   }
 
   async #stop(farewell: Omit<Link, "session">): Promise<void> {
-    clearTimeout(this.#retry);
+    clearTimeout(this.#reconnectTimer);
     const client = this.#client;
     const sleeps = farewell.status === "sleeping";
-    if (client !== undefined && this.up) await within(sleeps ? SLEEP_DRAIN_MS : DRAIN_MS, this.#idle());
-    // Even when no PUBACK has come for the birth: the broker may have it, and would keep us online for ever.
+    if (client !== undefined && this.up)
+      await within(sleeps ? SLEEP_DRAIN_TIMEOUT_MS : DRAIN_TIMEOUT_MS, this.#drained());
+    // Even before the birth's PUBACK: the broker may have the birth, and would report the camera as online for ever.
     if (client?.connected) {
-      const { topic, payload } = this.#link(farewell);
-      const ms = sleeps ? SLEEP_FAREWELL_MS : FAREWELL_MS;
-      await within(ms, client.publishAsync(topic, payload, { qos: 1, retain: true }));
+      const { topic, payload } = this.#linkMessage(farewell);
+      const timeoutMs = sleeps ? SLEEP_FAREWELL_TIMEOUT_MS : FAREWELL_TIMEOUT_MS;
+      await within(timeoutMs, client.publishAsync(topic, payload, { qos: 1, retain: true }));
     }
     this.#upSince = undefined;
     this.#client = undefined;
@@ -315,10 +322,11 @@ export class Uplink {
     if (client !== undefined) await disconnect(client);
   }
 
-  #idle(): Promise<void> {
+  /** Resolves when no new message waits and none is in flight. */
+  #drained(): Promise<void> {
     if (this.#inFlight.size === 0 && this.#options.outbox.fresh === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#whenIdle = resolve;
+      this.#onDrained = resolve;
       this.pump();
     });
   }
@@ -328,19 +336,19 @@ function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
-/** Sends DISCONNECT, with which the broker forgets the will [MQTT-3.14.4-3]; destroys the socket when that takes too long. */
+/** Sends DISCONNECT, so that the broker discards the will [MQTT-3.14.4-3]; destroys the socket after a timeout. */
 async function disconnect(client: MqttClient): Promise<void> {
   if (!client.connected) {
     client.end(true);
     return;
   }
-  // `end` would wait for every unacknowledged publish; the outbox keeps those.
+  // `end` would wait for every unacknowledged publish. The outbox still has those messages.
   for (const messageId of Object.keys(client.outgoing)) client.removeOutgoingMessage(Number(messageId));
-  await within(DISCONNECT_MS, client.endAsync());
+  await within(DISCONNECT_TIMEOUT_MS, client.endAsync());
   client.stream.destroy();
 }
 
-/** Settles when `work` does, or after `ms`; a failure counts as an end. */
+/** Resolves when `work` settles, or after `ms`. */
 async function within(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<void>((resolve) => {

@@ -2,27 +2,27 @@ import { mkdir, open, readdir, stat, unlink, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** The largest value: that of a preview. */
+/** The largest value: the largest preview. */
 export const MAX_LARGE_BYTES = 64 * 1024;
-/** As many as can be under way at once. */
-const MAX_SPARE = 16;
+/** Buffers kept for reuse: as many as messages can be in flight. */
+const MAX_SPARE_BUFFERS = 16;
 
 /**
- * Values that are files of their own, below the database that has all others. LevelDB maps what it reads into memory and
- * writes each value several times over: a day's previews were 100 MB of resident set and a lot of wear of an SD card.
+ * Values stored as files, in a folder inside the database's. LevelDB maps what it reads into memory and rewrites each
+ * value several times: a day's previews were 100 MB of resident memory, and wore out the SD card.
  */
 export class LargeValues {
   readonly #folder: string;
   readonly #keys: Set<string>;
-  /** Used again: a hundred pictures a second would fill 64 MB before garbage is collected on their account. */
-  readonly #spare: Buffer[] = [];
+  /** Reused: at a hundred previews a second, new buffers would fill 64 MB before V8 collects them. */
+  readonly #spareBuffers: Buffer[] = [];
 
   private constructor(folder: string, keys: Iterable<string>) {
     this.#folder = folder;
     this.#keys = new Set(keys);
   }
 
-  /** @param path of the database; LevelDB heeds no folder in its own */
+  /** @param path the database's folder; LevelDB ignores subfolders in it */
   static async open(path: string): Promise<LargeValues> {
     const folder = join(path, "large");
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -30,11 +30,11 @@ export class LargeValues {
   }
 
   /**
-   * Removes the oldest of a database that the disk has no room to open: what they belong to is then found unreadable, and
-   * told as dropped.
+   * Deletes the oldest values of a database that is not open until `bytes` are freed. Their messages are unreadable then,
+   * and are reported as dropped.
    * @returns false when there are none
    */
-  static async makeRoom(path: string, bytes: number): Promise<boolean> {
+  static async deleteOldest(path: string, bytes: number): Promise<boolean> {
     const folder = join(path, "large");
     const names: string[] = await readdir(folder).catch(() => []);
     let freed = 0;
@@ -51,7 +51,7 @@ export class LargeValues {
     return this.#keys.has(key);
   }
 
-  /** Resolves when they are durable. @throws when the disk does not take them; what is half there counts as there */
+  /** Resolves when the values are durable. @throws when they cannot be written; a partly written value counts as present */
   async put(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
     if (values.size === 0) return;
     for (const [key, value] of values) {
@@ -61,12 +61,12 @@ export class LargeValues {
     await syncFolder(this.#folder);
   }
 
-  /** Undefined for one that cannot be read. Give it back by {@link recycle}, if nobody has it any more. */
+  /** Undefined when the value cannot be read. Give it back with {@link recycle} when it is no longer used. */
   async read(key: string): Promise<Uint8Array | undefined> {
     try {
       const handle = await open(this.#fileOf(key), "r");
       try {
-        const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(MAX_LARGE_BYTES);
+        const buffer = this.#spareBuffers.pop() ?? Buffer.allocUnsafeSlow(MAX_LARGE_BYTES);
         const { bytesRead } = await handle.read(buffer, 0, MAX_LARGE_BYTES, 0);
         return buffer.subarray(0, bytesRead);
       } finally {
@@ -77,21 +77,21 @@ export class LargeValues {
     }
   }
 
-  /** Takes back what {@link read} gave; of anything else nothing comes. */
+  /** Reuses the buffer of a value from {@link read}; ignores any other value. */
   recycle(value: Uint8Array): void {
     const { buffer, byteOffset } = value;
-    if (this.#spare.length < MAX_SPARE && byteOffset === 0 && buffer.byteLength === MAX_LARGE_BYTES)
-      this.#spare.push(Buffer.from(buffer));
+    if (this.#spareBuffers.length < MAX_SPARE_BUFFERS && byteOffset === 0 && buffer.byteLength === MAX_LARGE_BYTES)
+      this.#spareBuffers.push(Buffer.from(buffer));
   }
 
-  /** Removes those that are there. One that the disk does not let go is removed by {@link keepOnly} of the next start. */
+  /** Deletes values. A file that cannot be deleted is deleted by {@link keepOnly} at the next start. */
   async delete(keys: readonly string[]): Promise<void> {
     for (const key of keys) if (this.#keys.delete(key)) await unlink(this.#fileOf(key)).catch(() => {});
   }
 
-  /** Removes what nothing refers to: the power went before it was referred to, or after it no longer was. */
-  keepOnly(referred: (key: string) => boolean): Promise<void> {
-    return this.delete([...this.#keys].filter((key) => !referred(key)));
+  /** Deletes unreferenced values, which a power cut left behind before or after the write of the database. */
+  keepOnly(isReferred: (key: string) => boolean): Promise<void> {
+    return this.delete([...this.#keys].filter((key) => !isReferred(key)));
   }
 
   #fileOf(key: string): string {

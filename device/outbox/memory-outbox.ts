@@ -1,11 +1,9 @@
 import type { Dropped, Outbox, OutboxEntry, OutgoingMessage } from "./outbox.ts";
-
-/** Bytes that a kept message costs besides its topic and body: an estimate, so that many tiny ones are bounded too. */
-const OVERHEAD_BYTES = 256;
+import { isState, OVERHEAD_BYTES, withDropped } from "./outbox-index.ts";
 
 export const DEFAULT_OUTBOX_BYTES = 8 * 1024 * 1024;
 
-interface Kept extends OutboxEntry {
+interface StoredEntry extends OutboxEntry {
   message: OutgoingMessage;
   seq: number | undefined;
   bytes: number;
@@ -14,91 +12,97 @@ interface Kept extends OutboxEntry {
 }
 
 interface MemoryOutboxOptions {
+  /** Default 8 MiB. Messages in flight are never dropped, so they may exceed it. */
   maxBytes?: number;
-  onMark?: (mark: string) => void;
-  /** Why there is no disk below it, where there should be one. Default: there should be none. */
-  trouble?: string;
+  /** Called with the deduplication key of each message. Default: keys are ignored. */
+  onDedupKey?: (key: string) => void;
+  /** Why this outbox replaces one on the disk. Default: it replaces none. */
+  writeFailure?: string;
 }
 
-/** An {@link Outbox} that a power cut empties, and that sends everything in the order in which it was said, as it was said. */
+/** An {@link Outbox} that does not survive the process. It sends messages in the order of `put`, without a backlog. */
 export class MemoryOutbox implements Outbox {
   readonly #maxBytes: number;
-  readonly #onMark: (mark: string) => void;
+  readonly #onDedupKey: (key: string) => void;
   /** In the order of `put`; a Set, because acknowledgements remove from anywhere. */
-  readonly #kept = new Set<Kept>();
-  /** The state that waits, by topic. */
-  readonly #states = new Map<string, Kept>();
+  readonly #entries = new Set<StoredEntry>();
+  /** The waiting state or alert of each topic. */
+  readonly #states = new Map<string, StoredEntry>();
   #bytes = 0;
   #lastSeq = 0;
   #dropped: Dropped | undefined;
-  readonly trouble: string | undefined;
+  readonly writeFailure: string | undefined;
 
-  /**
-   * @param options.maxBytes Default 8 MiB. What is in flight is never dropped, so the window comes on top.
-   * @param options.onMark told of every mark. Default: nobody is.
-   */
-  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, onMark = () => {}, trouble }: MemoryOutboxOptions = {}) {
+  constructor({ maxBytes = DEFAULT_OUTBOX_BYTES, onDedupKey = () => {}, writeFailure }: MemoryOutboxOptions = {}) {
     this.#maxBytes = maxBytes;
-    this.#onMark = onMark;
-    this.trouble = trouble;
+    this.#onDedupKey = onDedupKey;
+    this.writeFailure = writeFailure;
   }
 
   get size(): number {
-    return this.#kept.size;
+    return this.#entries.size;
   }
 
   get fresh(): number {
     let waiting = 0;
-    for (const { inFlight } of this.#kept) if (!inFlight) waiting++;
+    for (const { inFlight } of this.#entries) if (!inFlight) waiting++;
     return waiting;
   }
 
-  async put(message: OutgoingMessage, mark?: string): Promise<void> {
-    if (mark !== undefined) this.#onMark(mark);
-    const older = isState(message) ? this.#states.get(message.topic) : undefined;
+  async put(message: OutgoingMessage, dedupKey?: string): Promise<void> {
+    if (dedupKey !== undefined) this.#onDedupKey(dedupKey);
+    const isReplaceable = isState(message.kind);
+    const older = isReplaceable ? this.#states.get(message.topic) : undefined;
     if (older !== undefined) this.#remove(older);
-    const bytes = Buffer.byteLength(message.body) + Buffer.byteLength(message.topic) + OVERHEAD_BYTES;
-    const late = { historical: false, backlog: false };
-    const kept: Kept = { message, seq: undefined, at: message.at, ...late, bytes, inFlight: false, sent: false };
-    this.#kept.add(kept);
-    this.#bytes += bytes;
-    if (isState(message)) this.#states.set(message.topic, kept);
+    const entry: StoredEntry = {
+      message,
+      seq: undefined,
+      at: message.at,
+      historical: false,
+      backlog: false,
+      bytes: Buffer.byteLength(message.body) + Buffer.byteLength(message.topic) + OVERHEAD_BYTES,
+      inFlight: false,
+      sent: false,
+    };
+    this.#entries.add(entry);
+    this.#bytes += entry.bytes;
+    if (isReplaceable) this.#states.set(message.topic, entry);
     while (this.#bytes > this.#maxBytes && this.#dropOne()) {
-      // One message may need the room of several.
+      // A large message may displace several small ones.
     }
   }
 
   connected(): void {}
 
   take(fits: (entry: OutboxEntry) => boolean = () => true): OutboxEntry | undefined {
-    for (const kept of this.#kept) {
-      if (kept.inFlight) continue;
-      if (!fits(kept)) return undefined;
-      kept.inFlight = true;
-      kept.sent = true;
-      if (this.#states.get(kept.message.topic) === kept) this.#states.delete(kept.message.topic);
-      if (typeof kept.message.body === "string") kept.seq ??= ++this.#lastSeq;
-      return kept;
+    for (const entry of this.#entries) {
+      if (entry.inFlight) continue;
+      if (!fits(entry)) return undefined;
+      entry.inFlight = true;
+      entry.sent = true;
+      if (this.#states.get(entry.message.topic) === entry) this.#states.delete(entry.message.topic);
+      if (typeof entry.message.body === "string") entry.seq ??= ++this.#lastSeq;
+      return entry;
     }
     return undefined;
   }
 
   async acknowledge(entry: OutboxEntry): Promise<void> {
-    for (const kept of this.#kept) {
-      if (kept === entry) return this.#remove(kept);
-      if (!kept.inFlight) return;
+    for (const stored of this.#entries) {
+      if (stored === entry) return this.#remove(stored);
+      if (!stored.inFlight) return;
     }
   }
 
-  /** Everything can be taken as soon as it is put. */
+  /** Does nothing: every message can be taken as soon as it is put. */
   onReady(): void {}
 
   release(): void {
-    for (const kept of this.#kept) kept.inFlight = false;
+    for (const entry of this.#entries) entry.inFlight = false;
   }
 
-  /** Never: what ends every connection is gone with the next start. */
-  takeAside(): readonly string[] {
+  /** Always empty: a message that ends every connection is lost with the process. */
+  takeQuarantined(): readonly string[] {
     return [];
   }
 
@@ -109,42 +113,31 @@ export class MemoryOutbox implements Outbox {
     return dropped;
   }
 
-  /** Its trouble, if it has any, stays until the next start. */
-  onTrouble(): void {}
+  /** Does nothing: the failure never changes. */
+  onWriteFailureChange(): void {}
 
   async close(): Promise<void> {}
 
-  #remove(kept: Kept): void {
-    if (!this.#kept.delete(kept)) return;
-    this.#bytes -= kept.bytes;
-    if (this.#states.get(kept.message.topic) === kept) this.#states.delete(kept.message.topic);
+  #remove(entry: StoredEntry): void {
+    if (!this.#entries.delete(entry)) return;
+    this.#bytes -= entry.bytes;
+    if (this.#states.get(entry.message.topic) === entry) this.#states.delete(entry.message.topic);
   }
 
-  /** False when nothing may go. */
+  /** @returns false when no message may be dropped */
   #dropOne(): boolean {
     const victim = this.#oldest("preview") ?? this.#oldest("event") ?? this.#oldest("state") ?? this.#oldest("alert");
     if (victim === undefined) return false;
     this.#remove(victim);
-    const at = victim.message.at.getTime();
-    const { count, from, to } = this.#dropped ?? { count: 0, from: victim.message.at, to: victim.message.at };
-    this.#dropped = {
-      count: count + 1,
-      from: new Date(Math.min(at, from.getTime())),
-      to: new Date(Math.max(at, to.getTime())),
-    };
+    this.#dropped = withDropped(this.#dropped, victim.message.at);
     return true;
   }
 
-  /** The oldest of a kind that was never sent: what was sent may have arrived, and its number must not be missed. */
-  #oldest(kind: OutgoingMessage["kind"]): Kept | undefined {
-    for (const kept of this.#kept) {
-      if (kept.message.kind === kind && !kept.sent) return kept;
+  /** The oldest message of a kind that was never sent. A sent one may have arrived: the server would see a gap in the numbers. */
+  #oldest(kind: OutgoingMessage["kind"]): StoredEntry | undefined {
+    for (const entry of this.#entries) {
+      if (entry.message.kind === kind && !entry.sent) return entry;
     }
     return undefined;
   }
-}
-
-/** What a newer message of the same topic replaces. */
-function isState({ kind }: OutgoingMessage): boolean {
-  return kind === "state" || kind === "alert";
 }

@@ -1,65 +1,105 @@
 import type { DeviceClock, Stamp } from "../host/clock.ts";
 import type { Dropped, OutgoingMessage } from "./outbox.ts";
+import type { Meta } from "./rows.ts";
 
-/** A message as memory knows it: its body and most of its topic's name are on disk only. */
+/** A stored message as memory knows it. Its body is on the disk only. */
 export interface Item {
-  /** In the order of `put`. */
+  /** Ascending in the order of `put`. */
   readonly key: number;
   readonly kind: OutgoingMessage["kind"];
-  /** Of a state or an alert; empty for all others. */
+  /** The topic of a state or an alert; empty for all other kinds. */
   readonly topic: string;
+  /** When it happened. */
   readonly stamp: Stamp;
-  /** When it was put, from which its age counts: pictures that another program took may be years old when they come. */
-  readonly kept: Stamp;
+  /** When it was put. The age limit counts from here: pictures taken by another program may be years old by then. */
+  readonly stored: Stamp;
+  /** Size of body and topic, with {@link OVERHEAD_BYTES}. */
   readonly bytes: number;
   readonly binary: boolean;
   seq: number | undefined;
-  /** It was handed out at least once, or may have been before a restart: the broker may have it. */
+  /** It was handed out at least once, or may have been before a restart: the broker may have received it. */
   sent: boolean;
   durable: boolean;
   /** `preparing`: its number is being written and its body read. */
   phase: "waiting" | "preparing" | "ready" | "inFlight";
-  gone: boolean;
-  /** Connections that the other side ended while it was under way. */
-  cuts: number;
-  /** Until then it is not sent, by `performance.now()`. */
-  asideUntil: number;
+  /** It left the outbox: acknowledged, replaced or dropped. */
+  removed: boolean;
+  /** Connections that the broker closed while it was in flight. */
+  disconnects: number;
+  /** By `performance.now()`: it is not sent before. */
+  quarantinedUntil: number;
 }
 
 export interface OutboxIndexLimits {
-  /** What messages take, with their topics and an overhead for each. */
+  /** Size of all messages, with their topics and an overhead for each. */
   maxBytes: number;
   maxMessages: number;
-  /** Previews and events that have been here for longer are dropped. */
+  /** Older previews and events are dropped. */
   maxAgeMs: number;
 }
 
-/** Bytes that a kept message costs besides its topic and body: an estimate, so that many tiny ones are bounded too. */
+/** Estimated cost of a message besides its topic and body. It bounds the number of tiny messages too. */
 export const OVERHEAD_BYTES = 256;
 
-/** In this order they go when there is no room. */
+/** The order in which messages are dropped when the outbox is full. */
 const DROP_ORDER = ["preview", "event", "state"] as const;
-type Group = (typeof DROP_ORDER)[number] | "kept";
+type DropClass = (typeof DROP_ORDER)[number] | "neverDropped";
 
-function groupOf(kind: Item["kind"]): Group {
-  if (kind === "preview" || kind === "event") return kind;
-  return kind === "state" || kind === "alert" ? "state" : "kept";
+export function createItem(key: number, { kind, topic, stamp, kept = stamp, bytes, binary }: Meta): Item {
+  return {
+    key,
+    kind,
+    topic: isState(kind) ? topic : "",
+    stamp,
+    stored: kept,
+    bytes: bytes + OVERHEAD_BYTES,
+    binary,
+    seq: undefined,
+    sent: false,
+    durable: false,
+    phase: "waiting",
+    removed: false,
+    disconnects: 0,
+    quarantinedUntil: 0,
+  };
 }
 
-/** What is in the outbox, and what has to leave it unsent: the policy of coalescing, room and age. */
+/** Whether a newer message on the same topic replaces one of this kind. */
+export function isState(kind: OutgoingMessage["kind"]): boolean {
+  return kind === "state" || kind === "alert";
+}
+
+function dropClassOf(kind: OutgoingMessage["kind"]): DropClass {
+  if (kind === "preview" || kind === "event") return kind;
+  return isState(kind) ? "state" : "neverDropped";
+}
+
+/** Counts one more dropped message. */
+export function withDropped(dropped: Dropped | undefined, at: Date): Dropped {
+  if (dropped === undefined) return { count: 1, from: at, to: at };
+  const { count, from, to } = dropped;
+  return { count: count + 1, from: at < from ? at : from, to: at > to ? at : to };
+}
+
+/**
+ * The messages in the outbox, and the policy for dropping them: a state is replaced by a newer one, a preview or an
+ * event becomes too old, or the outbox is full.
+ */
 export class OutboxIndex {
   readonly #limits: OutboxIndexLimits;
   readonly #clock: DeviceClock;
-  /** By key, so the oldest comes first. */
+  /** By key, oldest first. */
   readonly #items = new Map<number, Item>();
-  readonly #groups: Readonly<Record<Group, Map<number, Item>>> = {
+  readonly #byDropClass: Readonly<Record<DropClass, Map<number, Item>>> = {
     preview: new Map(),
     event: new Map(),
     state: new Map(),
-    kept: new Map(),
+    neverDropped: new Map(),
   };
+  /** The newest state or alert of each topic. */
   readonly #newest = new Map<string, Item>();
   #bytes = 0;
+  /** Messages dropped and not yet reported. */
   dropped: Dropped | undefined;
 
   constructor(limits: OutboxIndexLimits, clock: DeviceClock) {
@@ -71,8 +111,8 @@ export class OutboxIndex {
     return this.#items.size;
   }
 
-  /** True while more than half of the room is taken. */
-  get crowded(): boolean {
+  /** True while more than half of the bytes or messages allowed are used. */
+  get isCrowded(): boolean {
     return this.#bytes > this.#limits.maxBytes / 2 || this.#items.size > this.#limits.maxMessages / 2;
   }
 
@@ -80,20 +120,20 @@ export class OutboxIndex {
     return this.#items.values();
   }
 
-  /** Of a state or an alert: that there is no newer one of its topic. */
+  /** Whether a state or an alert is the newest on its topic. */
   isNewest(item: Item): boolean {
     return this.#newest.get(item.topic) === item;
   }
 
-  /** @returns what has to go for it: the state it replaces */
+  /** @returns the older state that the message replaced, if any */
   add(item: Item): Item[] {
     this.#items.set(item.key, item);
-    this.#groups[groupOf(item.kind)].set(item.key, item);
+    this.#byDropClass[dropClassOf(item.kind)].set(item.key, item);
     this.#bytes += item.bytes;
     if (item.topic === "") return [];
     const older = this.#newest.get(item.topic);
     this.#newest.set(item.topic, item);
-    // One that has a number may have arrived, and the number must not be missed.
+    // A message with a number may have arrived. Without it the server would see a gap in the numbers.
     if (older === undefined || older.phase !== "waiting" || older.seq !== undefined) return [];
     this.remove(older);
     return [older];
@@ -101,18 +141,18 @@ export class OutboxIndex {
 
   remove(item: Item): void {
     if (!this.#items.delete(item.key)) return;
-    this.#groups[groupOf(item.kind)].delete(item.key);
+    this.#byDropClass[dropClassOf(item.kind)].delete(item.key);
     this.#bytes -= item.bytes;
-    item.gone = true;
+    item.removed = true;
     if (this.#newest.get(item.topic) === item) this.#newest.delete(item.topic);
   }
 
-  /** Removes and counts what there is no room for. */
+  /** Drops messages until the limits hold. @returns the dropped messages */
   dropExcess(): Item[] {
     const victims: Item[] = [];
     const { maxBytes, maxMessages } = this.#limits;
     while (this.#bytes > maxBytes || this.#items.size > maxMessages) {
-      const victim = this.#victim(true) ?? this.#victim(false);
+      const victim = this.#victim({ withNumber: false }) ?? this.#victim({ withNumber: true });
       if (victim === undefined) break;
       this.#drop(victim);
       victims.push(victim);
@@ -120,18 +160,18 @@ export class OutboxIndex {
     return victims;
   }
 
-  /** Removes and counts the previews and events that nobody is to get any more. */
+  /** Drops the previews and events that are too old. @returns the dropped messages */
   dropAged(): Item[] {
     const victims: Item[] = [];
     if (!this.#clock.usable) return victims;
     const oldest = this.#clock.now().getTime() - this.#limits.maxAgeMs;
-    for (const group of ["preview", "event"] as const) {
-      for (const item of this.#groups[group].values()) {
+    for (const dropClass of ["preview", "event"] as const) {
+      for (const item of this.#byDropClass[dropClass].values()) {
         if (item.phase !== "waiting" || item.seq !== undefined) continue;
-        // Of a clock that was never set, the age is unknown.
-        const dated = item.kept.trust !== "unset" || item.kept.boot === this.#clock.boot;
-        if (dated && this.#clock.timeOf(item.kept).getTime() >= oldest) break;
-        if (!dated) continue;
+        // The age is unknown when the clock was never set during that run of the machine.
+        const hasAge = item.stored.trust !== "unset" || item.stored.boot === this.#clock.boot;
+        if (hasAge && this.#clock.timeOf(item.stored).getTime() >= oldest) break;
+        if (!hasAge) continue;
         victims.push(item);
       }
     }
@@ -139,11 +179,11 @@ export class OutboxIndex {
     return victims;
   }
 
-  /** Removes and counts the oldest previews, as many as free so much. */
+  /** Drops the oldest previews until `bytes` are freed. @returns the dropped messages */
   dropPreviews(bytes: number): Item[] {
     const victims: Item[] = [];
     let freed = 0;
-    for (const item of this.#groups.preview.values()) {
+    for (const item of this.#byDropClass.preview.values()) {
       if (freed >= bytes) break;
       if (item.phase !== "waiting" || !item.durable) continue;
       victims.push(item);
@@ -153,27 +193,21 @@ export class OutboxIndex {
     return victims;
   }
 
-  /** Counts a message that never came here, or that had to leave. */
-  count(stamp: Stamp): void {
-    const at = this.#clock.timeOf(stamp).getTime();
-    const { count, from, to } = this.dropped ?? { count: 0, from: new Date(at), to: new Date(at) };
-    this.dropped = {
-      count: count + 1,
-      from: new Date(Math.min(at, from.getTime())),
-      to: new Date(Math.max(at, to.getTime())),
-    };
+  /** Counts a message that could not be stored or read. */
+  countDropped(stamp: Stamp): void {
+    this.dropped = withDropped(this.dropped, this.#clock.timeOf(stamp));
   }
 
   #drop(victim: Item): void {
     this.remove(victim);
-    this.count(victim.stamp);
+    this.countDropped(victim.stamp);
   }
 
-  /** @param unnumbered those whose numbers nobody would miss; else, as the last resort, any that is not under way */
-  #victim(unnumbered: boolean): Item | undefined {
-    for (const group of DROP_ORDER) {
-      for (const item of this.#groups[group].values())
-        if (item.phase === "waiting" && (!unnumbered || item.seq === undefined)) return item;
+  /** The next message to drop. One with a number is the last resort: the server would see a gap in the numbers. */
+  #victim({ withNumber }: { withNumber: boolean }): Item | undefined {
+    for (const dropClass of DROP_ORDER) {
+      for (const item of this.#byDropClass[dropClass].values())
+        if (item.phase === "waiting" && (withNumber || item.seq === undefined)) return item;
     }
     return undefined;
   }

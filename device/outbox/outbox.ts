@@ -1,36 +1,36 @@
-/** A message that waits for its PUBACK. */
+/** A message that a camera or service hands to its outbox. */
 export interface OutgoingMessage {
   topic: string;
   /**
-   * Its turn, and what may happen to it when room is short.
-   * - `state`, `alert`: a newer one of the same topic replaces it; dropped when nothing else is left.
-   * - `reply`: to a command; somebody waits for it.
+   * Decides when the message is sent, and what happens to it when the outbox is full.
+   * - `state`, `alert`: a newer message on the same topic replaces it; dropped last.
+   * - `reply`: the answer to a command, which somebody waits for; never dropped.
    * - `event`: dropped when no preview is left, oldest first.
    * - `preview`: dropped first, oldest first.
-   * - `report`: says what was dropped, so it never is.
+   * - `report`: reports dropped messages; never dropped.
    */
   kind: "state" | "alert" | "reply" | "event" | "preview" | "report";
   retain: boolean;
   /** When it happened. */
   at: Date;
-  /** An envelope still to be sealed, or bytes that go as they are: a JPEG, or none to clear a retained topic. */
+  /** An envelope still without number and time, or bytes that are sent unchanged: a JPEG, or none to clear a retained topic. */
   body: string | Uint8Array;
 }
 
 /** A message that was handed out for sending. */
 export interface OutboxEntry {
   readonly message: Pick<OutgoingMessage, "topic" | "kind" | "retain" | "body">;
-  /** Counts the messages with an envelope over the outbox's life, in the order of first sending, from 1. It stays. */
+  /** Counts the messages with an envelope over the outbox's life, in the order of first sending, from 1. Never changes. */
   readonly seq: number | undefined;
-  /** When it happened, as far as is known now. */
+  /** When it happened, corrected if the clock was set since. */
   readonly at: Date;
-  /** It was kept from before the link came up, and it is not the state of anything. */
+  /** An event from before the link came up: it is stored as history and does not describe the present. */
   readonly historical: boolean;
-  /** Nothing waits for it: it may be held back for what is new. */
+  /** Nobody waits for it: new messages are sent first. */
   readonly backlog: boolean;
 }
 
-/** Messages that had to go to make room, and between which times they happened. */
+/** How many messages were dropped, and the times of the first and the last. */
 export interface Dropped {
   count: number;
   from: Date;
@@ -38,57 +38,56 @@ export interface Dropped {
 }
 
 /**
- * Keeps everything a camera says until the broker has acknowledged it: MQTT.js' own queue and store lose publishes
- * that are cut in the middle of their replay (MQTT.js #2015), and bound nothing.
+ * Keeps every message until the broker has acknowledged it. MQTT.js' own queue and store are not used: they are
+ * unbounded, and lose publishes when the connection breaks during their replay (MQTT.js #2015).
  */
 export interface Outbox {
   /**
-   * Resolves when the message is kept, or acknowledged by the broker before it could be. Never refuses: it makes room by its policy.
-   * @param mark remembered together with the message, as one: see {@link Marks}
+   * Never rejects a message: drops older ones when the outbox is full.
+   * Resolves when the message is stored, or when the broker has acknowledged it before that.
+   * @param dedupKey stored atomically with the message: see {@link DedupKeys}
    */
-  put(message: OutgoingMessage, mark?: string): Promise<void>;
-  /** The link is up: what is kept until now and is no state, alert or reply, is the backlog. */
+  put(message: OutgoingMessage, dedupKey?: string): Promise<void>;
+  /** The link is up. Messages stored before this moment, except states, alerts and replies, are the backlog. */
   connected(): void;
   /**
-   * The next message to be sent, which from now on is in flight; undefined when there is none.
-   * @param fits asked about it before it is handed out: when not, nothing is. Default: everything fits.
+   * Returns the next message to send and counts it as in flight; undefined when there is none.
+   * @param fits checks the message before it is handed out; when it returns false, `take` returns undefined.
+   *   Default: every message fits.
    */
   take(fits?: (entry: OutboxEntry) => boolean): OutboxEntry | undefined;
-  /** Calls back whenever {@link take} may have something that it had not before. One listener, the newest. */
+  /** Sets the listener that is called when {@link take} may return a message again. One listener, the newest. */
   onReady(listener: () => void): void;
-  /** The broker has it: the only way a message that was sent leaves. Acknowledging twice does nothing. */
+  /** Removes a message that the broker has acknowledged. Idempotent. */
   acknowledge(entry: OutboxEntry): Promise<void>;
   /**
-   * The link is gone: what was in flight is to be sent again, in the same order.
-   * @param byPeer whether the other side ended it. A broker has no other way to refuse a message [MQTT-3.3.5-2]: one that
-   * ends every connection must not keep all others from being sent.
+   * The link is down: messages in flight are sent again later, in the same order.
+   * @param byPeer whether the broker closed the connection. MQTT 3.1.1 gives a broker no other way to refuse a message
+   *   [MQTT-3.3.5-2]: a message that ends every connection must not block the others.
    */
   release(byPeer: boolean): void;
-  /** The topics of messages that were put aside since the last call, for a broker ends the connection over them. */
-  takeAside(): readonly string[];
-  /** What was dropped since the last call, once at least half of the room is free again, so that a report displaces nothing. */
+  /** Topics of the messages quarantined since the last call: the broker closed the connection whenever they were sent. */
+  takeQuarantined(): readonly string[];
+  /** Messages dropped since the last call. Undefined while more than half of the room is used: the report needs room too. */
   takeDropped(): Dropped | undefined;
-  /** Messages kept, those in flight included. */
+  /** Stored messages, including those in flight. */
   readonly size: number;
-  /** Those that wait to be sent and are no backlog. */
+  /** Messages that wait to be sent and are not backlog. */
   readonly fresh: number;
-  /**
-   * Why messages are kept in memory only: the disk takes no writes. Undefined while all is well, and of an outbox that
-   * has no disk by intention.
-   */
-  readonly trouble: string | undefined;
-  /** Calls back when {@link trouble} begins, and when it is over. One listener. */
-  onTrouble(listener: () => void): void;
-  /** What was put is kept, and nothing more is taken. Idempotent. */
+  /** Why the disk cannot be written, so that messages are in memory only. Undefined while it can, and without a disk. */
+  readonly writeFailure: string | undefined;
+  /** Sets the listener for changes of {@link writeFailure}. One listener. */
+  onWriteFailureChange(listener: () => void): void;
+  /** Writes what is pending and rejects nothing, but stores nothing more. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * Names of things that were turned into messages, so that none is turned into messages twice: each is kept in the same
- * write as its message.
+ * Names of things already turned into messages, so that each is sent only once. A key is stored in the same write as
+ * its message.
  */
-export interface Marks {
-  has(mark: string): boolean;
-  /** Forgets all that are not in the set. */
-  keepOnly(marks: ReadonlySet<string>): Promise<void>;
+export interface DedupKeys {
+  has(key: string): boolean;
+  /** Deletes all keys that are not in the set. */
+  keepOnly(keys: ReadonlySet<string>): Promise<void>;
 }

@@ -1,33 +1,58 @@
 import type { Item } from "./outbox-index.ts";
 
 /**
- * The order in which messages leave. A lane is served when all before it are empty; within a lane the oldest comes first.
- * What is true now comes before what happened, what happens now before what was, and pictures after words.
+ * The order in which messages are sent, highest priority first; within a priority the oldest message first. Present
+ * states come before events, present events before the backlog, and pictures after all other messages of their time.
  */
-export const Lane = {
+export const Priority = {
   state: 0,
   alert: 1,
   reply: 2,
   event: 3,
-  /** The newest picture; when a newer one comes, it joins the old ones. */
+  /** The newest preview. A newer one moves it to `oldPreview`. */
   preview: 4,
-  /** What was kept from before the link came up. */
+  /** Events from before the link came up. */
   backlog: 5,
   oldPreview: 6,
 } as const;
-export type Lane = (typeof Lane)[keyof typeof Lane];
+export type Priority = (typeof Priority)[keyof typeof Priority];
 
-const LANES = 7;
-/** Messages of a lane that have their number and their body at hand: as many as can be under way at once. */
-const PREPARED = 16;
-/** A new picture that is not prepared yet gives way to a newer one. */
-const PREPARED_PREVIEWS = 1;
-/** Old ones do not, but they are large. */
-const PREPARED_OLD_PREVIEWS = 4;
+const PRIORITIES = 7;
+/** Messages of one priority that are prepared in advance: as many as can be in flight at once. */
+const MAX_PREPARED = 16;
+/** Only one, so that a newer preview can still replace those that wait. */
+const MAX_PREPARED_PREVIEWS = 1;
+/** Few, because previews are large. */
+const MAX_PREPARED_OLD_PREVIEWS = 4;
 
-function preparedOf(priority: number): number {
-  if (priority === Lane.preview) return PREPARED_PREVIEWS;
-  return priority === Lane.oldPreview ? PREPARED_OLD_PREVIEWS : PREPARED;
+/** @param isLate whether it happened before the link came up, or long ago */
+export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
+  switch (kind) {
+    case "state":
+      return Priority.state;
+    case "alert":
+      return Priority.alert;
+    case "reply":
+    case "report":
+      return Priority.reply;
+    case "event":
+      return isLate ? Priority.backlog : Priority.event;
+    case "preview":
+      return isLate ? Priority.oldPreview : Priority.preview;
+  }
+}
+
+/** The priority of a message stored before the link came up; undefined for a replaced state, which need not be sent. */
+export function priorityOfStored(item: Item, isNewest: boolean): Priority | undefined {
+  const isReplaced = (item.kind === "state" || item.kind === "alert") && !isNewest;
+  if (!isReplaced) return priorityOfNew(item.kind, true);
+  // It has a number, so it must be sent: the server would see a gap in the numbers.
+  return item.seq === undefined ? undefined : Priority.backlog;
+}
+
+function maxPreparedOf(priority: number): number {
+  if (priority === Priority.preview) return MAX_PREPARED_PREVIEWS;
+  return priority === Priority.oldPreview ? MAX_PREPARED_OLD_PREVIEWS : MAX_PREPARED;
 }
 
 class Fifo {
@@ -50,7 +75,7 @@ class Fifo {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
     this.#head++;
-    // Now and then, so that it costs nothing.
+    // Rarely, so that the average cost stays constant.
     if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
@@ -59,17 +84,17 @@ class Fifo {
   }
 }
 
-/** Which message is next, while a link is up. */
+/** Orders the messages of one link: waiting, then being prepared, then ready to send. */
 export class PriorityQueue {
-  readonly #waiting: readonly Fifo[] = Array.from({ length: LANES }, () => new Fifo());
-  readonly #ready: readonly Fifo[] = Array.from({ length: LANES }, () => new Fifo());
-  readonly #preparing: number[] = Array.from({ length: LANES }, () => 0);
-  readonly #laneOf = new WeakMap<Item, Lane>();
+  readonly #waiting: readonly Fifo[] = Array.from({ length: PRIORITIES }, () => new Fifo());
+  readonly #ready: readonly Fifo[] = Array.from({ length: PRIORITIES }, () => new Fifo());
+  readonly #preparing: number[] = Array.from({ length: PRIORITIES }, () => 0);
+  readonly #priorityOf = new WeakMap<Item, Priority>();
 
-  /** Messages in all lanes before the backlog. */
+  /** Messages with a higher priority than the backlog. */
   get fresh(): number {
     let count = 0;
-    for (let priority = 0; priority < Lane.backlog; priority++)
+    for (let priority = 0; priority < Priority.backlog; priority++)
       count +=
         (this.#waiting[priority]?.length ?? 0) +
         (this.#preparing[priority] ?? 0) +
@@ -77,61 +102,61 @@ export class PriorityQueue {
     return count;
   }
 
-  laneOf(item: Item): Lane | undefined {
-    return this.#laneOf.get(item);
+  priorityOf(item: Item): Priority | undefined {
+    return this.#priorityOf.get(item);
   }
 
-  add(item: Item, priority: Lane): void {
-    if (priority === Lane.preview) {
-      const older = this.#waiting[Lane.preview]?.shift();
-      if (older !== undefined) this.add(older, Lane.oldPreview);
+  add(item: Item, priority: Priority): void {
+    if (priority === Priority.preview) {
+      const older = this.#waiting[Priority.preview]?.shift();
+      if (older !== undefined) this.add(older, Priority.oldPreview);
     }
-    this.#laneOf.set(item, priority);
+    this.#priorityOf.set(item, priority);
     this.#waiting[priority]?.push(item);
   }
 
-  /** Those whose turn comes next; from now on they are being prepared. @param last the last lane that is looked at */
-  toPrepare(last: Lane): Item[] {
+  /** Removes the next messages from the waiting ones and counts them as being prepared. @param lowest excludes lower priorities */
+  toPrepare(lowest: Priority): Item[] {
     const items: Item[] = [];
     for (const [priority, waiting] of this.#waiting.entries()) {
-      if (priority > last) break;
-      let room = preparedOf(priority) - (this.#preparing[priority] ?? 0) - (this.#ready[priority]?.length ?? 0);
+      if (priority > lowest) break;
+      let room = maxPreparedOf(priority) - (this.#preparing[priority] ?? 0) - (this.#ready[priority]?.length ?? 0);
       while (room > 0) {
         const item = waiting.shift();
         if (item === undefined) break;
-        if (item.gone) continue;
+        if (item.removed) continue;
         items.push(item);
-        this.#count(priority, 1);
+        this.#countPreparing(priority, 1);
         room--;
       }
     }
     return items;
   }
 
-  /** @param usable false for one that turned out to be unreadable */
+  /** @param usable false for a message that could not be read */
   prepared(item: Item, usable: boolean): void {
-    const priority = this.#laneOf.get(item);
+    const priority = this.#priorityOf.get(item);
     if (priority === undefined) return;
-    this.#count(priority, -1);
+    this.#countPreparing(priority, -1);
     if (usable) this.#ready[priority]?.push(item);
   }
 
-  /** The next that can be sent. @param last the last lane that is looked at */
-  first(last: Lane): Item | undefined {
+  /** The next message that is ready. @param lowest excludes lower priorities */
+  first(lowest: Priority): Item | undefined {
     for (const [priority, ready] of this.#ready.entries()) {
-      if (priority > last) return undefined;
+      if (priority > lowest) return undefined;
       if (ready.first !== undefined) return ready.first;
     }
     return undefined;
   }
 
-  /** Removes what {@link first} gave. */
+  /** Removes the message that {@link first} returned. */
   shift(item: Item): void {
-    const priority = this.#laneOf.get(item);
+    const priority = this.#priorityOf.get(item);
     if (priority !== undefined) this.#ready[priority]?.shift();
   }
 
-  #count(priority: number, change: number): void {
+  #countPreparing(priority: number, change: number): void {
     this.#preparing[priority] = (this.#preparing[priority] ?? 0) + change;
   }
 }

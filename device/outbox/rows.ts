@@ -1,31 +1,44 @@
 import { z } from "zod";
 import type { Stamp } from "../host/clock.ts";
 import type { Dropped, OutgoingMessage } from "./outbox.ts";
+import type { Change } from "./store.ts";
 
-/**
- * The rows of the outbox' store, by the first letter of their keys:
- * `m` what a message is, `b` its body, `n` its number, `k` a mark, and three of which there is one each.
- */
+/** The kinds of rows in the outbox' store, by the prefix of their keys. */
+export const RowPrefix = {
+  /** {@link Meta} of a message. */
+  meta: "m!",
+  body: "b!",
+  seq: "n!",
+  dedupKey: "k!",
+  /** The three single rows below. */
+  single: "x!",
+} as const;
+
 export const LAST_SEQ_KEY = "x!seq";
-/** Numbers that were given to messages and taken back before these were sent. */
+/** Numbers given back by messages that were never sent. */
 export const FREE_SEQS_KEY = "x!free";
 export const DROPPED_KEY = "x!dropped";
 
-/** As many digits as the largest key needs, so that text sorts as numbers do. */
+/** Enough digits for the largest key, so that keys sort as text in the order of their numbers. */
 const KEY_DIGITS = 15;
 
-export const metaKey = (key: number): string => `m!${digits(key)}`;
-export const bodyKey = (key: number): string => `b!${digits(key)}`;
-export const seqKey = (key: number): string => `n!${digits(key)}`;
-export const markKey = (mark: string): string => `k!${mark}`;
+export const metaKey = (key: number): string => RowPrefix.meta + digits(key);
+export const bodyKey = (key: number): string => RowPrefix.body + digits(key);
+export const seqKey = (key: number): string => RowPrefix.seq + digits(key);
+export const dedupKeyRow = (dedupKey: string): string => RowPrefix.dedupKey + dedupKey;
 
-export function isMarkKey(row: string): boolean {
-  return row.startsWith("k!");
+export function isDedupKeyRow(row: string): boolean {
+  return row.startsWith(RowPrefix.dedupKey);
 }
 
-/** The number in such a key, or undefined. */
+/** A row's key without its prefix. */
+export function withoutPrefix(row: string): string {
+  return row.slice(2);
+}
+
+/** The message's number in a row's key, or undefined. */
 export function keyOf(row: string): number | undefined {
-  const text = row.slice(2);
+  const text = withoutPrefix(row);
   return /^\d{15}$/.test(text) ? Number(text) : undefined;
 }
 
@@ -33,17 +46,27 @@ function digits(key: number): string {
   return String(key).padStart(KEY_DIGITS, "0");
 }
 
-/** All about a message but its body. */
+/** Deletes all rows of a message. */
+export function deletionsOf(key: number): Change[] {
+  return [
+    [metaKey(key), undefined],
+    [bodyKey(key), undefined],
+    [seqKey(key), undefined],
+  ];
+}
+
+/** Everything about a message except its body and its number. */
 export interface Meta {
   topic: string;
   kind: OutgoingMessage["kind"];
   retain: boolean;
+  /** When it happened. */
   stamp: Stamp;
-  /** When it was put, if that was another time. */
+  /** When it was put into the outbox. Absent when that was about the time of `stamp`. */
   kept?: Stamp | undefined;
   /** The body is bytes, not an envelope. */
   binary: boolean;
-  /** Of body and topic. */
+  /** Size of body and topic. */
   bytes: number;
 }
 
@@ -68,9 +91,25 @@ export function encodeMeta(meta: Meta): string {
   return JSON.stringify(meta);
 }
 
-/** Undefined for a row that makes no sense. */
+/** Undefined for an invalid row. */
 export function decodeMeta(text: string): Meta | undefined {
   return decode(metaSchema, text);
+}
+
+/** The part of a message that is sent. */
+export interface Content {
+  topic: string;
+  retain: boolean;
+  body: string | Uint8Array;
+}
+
+/** Undefined when a row is missing or invalid, or the body is incomplete. */
+export function decodeContent(metaRow: Uint8Array | undefined, body: Uint8Array | undefined): Content | undefined {
+  const meta = metaRow === undefined ? undefined : decodeMeta(Buffer.from(metaRow).toString());
+  if (meta === undefined || body === undefined) return undefined;
+  const { topic, retain, binary, bytes } = meta;
+  if (binary && body.length + Buffer.byteLength(topic) !== bytes) return undefined;
+  return { topic, retain, body: binary ? body : Buffer.from(body).toString() };
 }
 
 export function encodeDropped({ count, from, to }: Dropped): string {

@@ -1,26 +1,22 @@
-import { rename, rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
-import { isDamage, isLocked, messagesOf, StoreUnusableError } from "../../platform/level/errors.ts";
-import { type OpenedStore, openLevel, openStore, repairStore } from "../../platform/level/open-store.ts";
-import { LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
+import { messagesOf } from "../../platform/level/errors.ts";
+import { openLevel } from "../../platform/level/open-store.ts";
+import { type LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
 
-/** One change: a value to put, or undefined to delete. */
+/** One change: a value to put, or undefined to delete the key. */
 export type Change = readonly [key: string, value: string | Uint8Array | undefined];
 
-type Database = ClassicLevel<string, Uint8Array>;
-
-interface Opened {
-  db: Database;
+export interface OutboxDatabase {
+  db: ClassicLevel<string, Uint8Array>;
   large: LargeValues;
 }
 
 /**
- * A Raspberry Pi has little memory and the agent little to cache; larger buffers would only cost it. Fewer than 64 tables
- * LevelDB does not keep open, and smaller ones than 1 MB it does not make.
+ * Small buffers, because a Raspberry Pi has little memory and the outbox reads little twice. LevelDB raises lower values
+ * of `maxOpenFiles` to 64 and of `maxFileSize` to 1 MB.
  */
-const OPTIONS = {
+export const LEVEL_OPTIONS = {
   keyEncoding: "utf8",
   valueEncoding: "view",
   writeBufferSize: 512 * 1024,
@@ -28,68 +24,61 @@ const OPTIONS = {
   maxOpenFiles: 64,
   maxFileSize: 1024 * 1024,
 } as const;
-/** Bytes: from there on a binary value is a file of its own, if it may be one. */
-const LARGE_BYTES = 4096;
-/** Freed at a time when the disk has no room to open the database. */
-const ROOM_BYTES = 1024 * 1024;
-/** After a write that failed: the first wait, which doubles, and the longest. Milliseconds. */
+/** Binary values of at least this size, and at most {@link MAX_LARGE_BYTES}, are stored as files. */
+const MIN_LARGE_BYTES = 4096;
+/** Waits after a failed write. The wait doubles with each failure. */
 const RETRY_MS = { first: 500, longest: 30_000 };
-/** How long `close` waits for what is being written, milliseconds. */
-const CLOSE_MS = 2000;
-
-/** The store cannot be opened, for a reason that is not damage; the message says what to do. */
-export class OutboxUnusableError extends Error {
-  override name = "OutboxUnusableError";
-}
-
-/** It was opened, but not all of it can be read. */
-class UnreadableError extends Error {
-  override name = "UnreadableError";
-}
+/** How long `close` waits for pending writes. */
+const CLOSE_TIMEOUT_MS = 2000;
 
 /**
- * The outbox' database: changes of one moment are one write, with fsync, so that a burst costs one. A write that fails
- * is tried again until it succeeds; LevelDB is opened anew for that, since after a failure its log may hold half a record.
- * Large values are files: durable before the database has the other changes of their moment, gone after it has.
+ * The database of the outbox. Changes made in the same tick are one write with one fsync. A failed write is retried until
+ * it succeeds. LevelDB is reopened before each retry, because its log may end with half a record after a failed write.
+ *
+ * Large values are files. They are durable before the database has the other changes of the same write, and are deleted
+ * after it.
  */
 export class OutboxStore {
   readonly #path: string;
   readonly #logger: Logger;
   readonly #large: LargeValues;
-  #db: Database;
+  #db: OutboxDatabase["db"];
   #changes: Change[] = [];
-  #waiting: (() => void)[] = [];
+  #onDurable: (() => void)[] = [];
   #bytes = 0;
   #writing: Promise<void> | undefined;
-  #trouble: string | undefined;
-  /** Pending while the database is closed, to be opened anew. */
-  #open: Promise<void> | undefined;
-  #opened: () => void = () => {};
+  #failure: string | undefined;
+  /** Resolves when the database is open again; undefined while it is open. */
+  #reopening: Promise<void> | undefined;
+  #reopened: () => void = () => {};
   #closing: Promise<void> | undefined;
-  #wake: (() => void) | undefined;
+  #retryNow: (() => void) | undefined;
   #makeRoom: () => readonly string[] = () => [];
-  #onTrouble: () => void = () => {};
+  #onFailureChange: () => void = () => {};
 
-  constructor(path: string, { db, large }: Opened, logger: Logger) {
+  constructor(path: string, { db, large }: OutboxDatabase, logger: Logger) {
     this.#path = path;
     this.#db = db;
     this.#large = large;
     this.#logger = logger;
   }
 
-  /** What can go when the disk is full: asked before every new attempt to write. The keys' rows are to be deleted too. */
+  /**
+   * Sets the callback that frees space on a full disk. It is called before each retry, writes the deletions itself, and
+   * returns the keys of large values whose files are deleted at once.
+   */
   onFull(makeRoom: () => readonly string[]): void {
     this.#makeRoom = makeRoom;
   }
 
-  /** Called when {@link trouble} begins, and when it is over. */
-  onTrouble(listener: () => void): void {
-    this.#onTrouble = listener;
+  /** Sets the listener for changes of {@link failure}. */
+  onFailureChange(listener: () => void): void {
+    this.#onFailureChange = listener;
   }
 
-  /** Undefined while writing works; else why it does not. */
-  get trouble(): string | undefined {
-    return this.#trouble;
+  /** Why the last write failed; undefined when it succeeded. */
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
   /** Bytes that wait to be written. */
@@ -97,19 +86,19 @@ export class OutboxStore {
     return this.#bytes;
   }
 
-  /** Calls back when the changes are durable; in the order of the calls. After `close` never. */
+  /** @param onDurable called when the changes are on the disk, in the order of the calls; never after `close` */
   write(changes: readonly Change[], onDurable: () => void): void {
     for (const change of changes) {
       this.#changes.push(change);
       this.#bytes += change[1]?.length ?? 0;
     }
-    this.#waiting.push(onDurable);
-    this.#writing ??= this.#drain();
+    this.#onDurable.push(onDurable);
+    this.#writing ??= this.#writePending();
   }
 
   /**
-   * The values of the keys; undefined for each that is not there or cannot be read.
-   * A large one is to be given back by {@link recycle} once nobody has it any more.
+   * Reads values; undefined for each key that is missing or unreadable.
+   * Give a large value back with {@link recycle} when it is no longer used.
    */
   async read(keys: string[]): Promise<(Uint8Array | undefined)[]> {
     const values = await this.#readRows(keys);
@@ -118,20 +107,20 @@ export class OutboxStore {
 
   async #readRows(keys: string[]): Promise<(Uint8Array | undefined)[]> {
     for (;;) {
-      await this.#open;
+      await this.#reopening;
       const db = this.#db;
       try {
         return await db.getMany(keys);
       } catch {
-        // One unreadable block must not keep the others from being sent.
+        // One unreadable block must not hide the other values.
         const values = await Promise.all(keys.map((key) => db.get(key).catch(() => undefined)));
-        // Of one that was closed meanwhile, to be opened anew, nothing can be read, and nothing is lost.
+        // Otherwise the database is being reopened: retry. Nothing is lost.
         if (db.status === "open" || this.#closing !== undefined) return values;
       }
     }
   }
 
-  /** All rows whose keys begin so, in the order of their keys. */
+  /** All rows whose keys start with `prefix`, in the order of their keys. */
   async *rows(prefix: string): AsyncGenerator<[key: string, text: string]> {
     const decoder = new TextDecoder();
     for await (const [key, value] of this.#db.iterator({ gte: prefix, lt: `${prefix}\uffff` }))
@@ -142,77 +131,83 @@ export class OutboxStore {
     this.#large.recycle(value);
   }
 
-  /** Removes the large values that no row refers to. To be called before anything is written. */
-  keepLarge(referred: (key: string) => boolean): Promise<void> {
-    return this.#large.keepOnly(referred);
+  /** Deletes the large values that no row refers to. Call it before the first write. */
+  keepLarge(isReferred: (key: string) => boolean): Promise<void> {
+    return this.#large.keepOnly(isReferred);
   }
 
-  /** Writes what waits, but does not wait for a disk that takes nothing. */
+  /** Writes what is pending, unless the disk cannot be written. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    this.#wake?.();
-    this.#opened();
+    this.#retryNow?.();
+    this.#reopened();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_MS);
+      timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
     });
     await Promise.race([this.#writing, limit]);
     clearTimeout(timer);
     await this.#db.close().catch(() => {});
   }
 
-  async #drain(): Promise<void> {
-    // What is said in the same moment goes along.
+  async #writePending(): Promise<void> {
+    // Collects the other changes of this tick.
     await Promise.resolve();
-    while (this.#waiting.length > 0) {
+    while (this.#onDurable.length > 0) {
       const changes = this.#changes;
-      const waiting = this.#waiting;
+      const onDurable = this.#onDurable;
       this.#changes = [];
-      this.#waiting = [];
+      this.#onDurable = [];
       this.#bytes = 0;
       if (changes.length > 0 && !(await this.#commit(changes))) return;
-      for (const onDurable of waiting) onDurable();
+      for (const callback of onDurable) callback();
     }
-    // Here and not a moment later, when somebody may have more to write.
+    // Synchronously after the check: otherwise a change made in between would never be written.
     this.#writing = undefined;
   }
 
-  /** False when it was given up because the store closes. */
+  /** Retries until the changes are written. @returns false when the store was closed before */
   async #commit(changes: readonly Change[]): Promise<boolean> {
     for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.longest)) {
       try {
-        if (this.#trouble !== undefined) await this.#reopen();
+        if (this.#failure !== undefined) await this.#reopen();
         await this.#writeAll(changes);
-        if (this.#trouble !== undefined) {
-          this.#trouble = undefined;
-          this.#logger.info("outbox can be written again");
-          this.#onTrouble();
-        }
+        this.#succeeded();
         return true;
       } catch (error) {
-        const trouble = messagesOf(error);
-        const isNew = this.#trouble === undefined;
-        this.#trouble = trouble;
-        if (isNew) {
-          this.#logger.error({ path: this.#path, reason: trouble }, "outbox cannot be written, trying again");
-          this.#onTrouble();
-        }
-        if (isFull(trouble)) await this.#large.delete(this.#makeRoom());
+        const reason = messagesOf(error);
+        this.#failed(reason);
+        if (isDiskFull(reason)) await this.#large.delete(this.#makeRoom());
       }
       if (this.#closing !== undefined) return false;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, waitMs);
-        this.#wake = () => {
+        this.#retryNow = () => {
           clearTimeout(timer);
           resolve();
         };
       });
       if (this.#closing !== undefined) return false;
     }
+  }
+
+  #succeeded(): void {
+    if (this.#failure === undefined) return;
+    this.#failure = undefined;
+    this.#logger.info("outbox can be written again");
+    this.#onFailureChange();
+  }
+
+  #failed(reason: string): void {
+    const isNew = this.#failure === undefined;
+    this.#failure = reason;
+    if (!isNew) return;
+    this.#logger.error({ path: this.#path, reason }, "outbox cannot be written, retrying");
+    this.#onFailureChange();
   }
 
   async #writeAll(changes: readonly Change[]): Promise<void> {
@@ -231,101 +226,21 @@ export class OutboxStore {
   }
 
   async #reopen(): Promise<void> {
-    this.#open ??= new Promise((resolve) => {
-      this.#opened = resolve;
+    this.#reopening ??= new Promise((resolve) => {
+      this.#reopened = resolve;
     });
     await this.#db.close();
-    this.#db = await openLevel(this.#path, OPTIONS);
-    this.#open = undefined;
-    this.#opened();
+    this.#db = await openLevel(this.#path, LEVEL_OPTIONS);
+    this.#reopening = undefined;
+    this.#reopened();
   }
 }
 
-/**
- * Opens the store, makes it if there is none, and reads it. A damaged one is repaired; what cannot be repaired is put
- * aside as `{path}.damaged` and a new one begun: a camera that sends what it sees from now on is worth more than one that
- * does not start.
- * @param read of what is damaged often only the reading tells; called again with what was repaired
- * @throws {OutboxUnusableError} in use by another process, or the folder cannot be written
- */
-export async function openOutboxStore<T>(
-  path: string,
-  logger: Logger,
-  read: (store: OutboxStore) => Promise<T>,
-): Promise<T> {
-  const opened = async (open: () => Promise<OpenedStore<Uint8Array>>): Promise<T> => {
-    const store = new OutboxStore(path, await openAll(path, logger, open), logger);
-    try {
-      return await read(store);
-    } catch (error) {
-      await store.close();
-      throw new UnreadableError("it cannot be read", { cause: error });
-    }
-  };
-  const options = { folder: path, what: "the outbox", level: OPTIONS };
-  try {
-    return await opened(() => openStore(options));
-  } catch (error) {
-    if (!(error instanceof UnreadableError)) return await beginAnew(error);
-    logger.error({ path, reason: messagesOf(error) }, "outbox is damaged, repairing it");
-  }
-  return await opened(() => repairStore(options, "it cannot be read")).catch(beginAnew);
-
-  async function beginAnew(error: unknown): Promise<T> {
-    if (!isDamage(error) && !(error instanceof UnreadableError)) throw unusable(path, error);
-    const movedTo = `${path}.damaged`;
-    logger.error({ path, movedTo, reason: messagesOf(error) }, "outbox cannot be repaired, starting with an empty one");
-    await rm(movedTo, { recursive: true, force: true });
-    await rename(path, movedTo);
-    return await opened(() => openStore(options));
-  }
+/** Whether an error's message says that the disk is full. */
+export function isDiskFull(reason: string): boolean {
+  return /ENOSPC|EDQUOT|no space left|quota exceeded/i.test(reason);
 }
 
 function isLarge({ length }: Uint8Array): boolean {
-  return length >= LARGE_BYTES && length <= MAX_LARGE_BYTES;
-}
-
-async function openAll(path: string, logger: Logger, open: () => Promise<OpenedStore<Uint8Array>>): Promise<Opened> {
-  const { db, loss } = await openFirst(path, logger, open);
-  if (loss !== undefined)
-    logger.error({ path, reason: loss.reason }, "outbox was damaged and is repaired: messages may be missing");
-  try {
-    return { db, large: await LargeValues.open(path) };
-  } catch (error) {
-    await db.close();
-    throw error;
-  }
-}
-
-/** LevelDB writes while it opens. On a disk that is full the oldest pictures go: a camera must start, to say that it is. */
-async function openFirst(
-  path: string,
-  logger: Logger,
-  open: () => Promise<OpenedStore<Uint8Array>>,
-): Promise<OpenedStore<Uint8Array>> {
-  for (;;) {
-    try {
-      return await open();
-    } catch (error) {
-      if (!isFull(messagesOf(error)) || !(await LargeValues.makeRoom(path, ROOM_BYTES))) throw error;
-      logger.warn({ path }, "the disk is full: the oldest previews are removed, so that the outbox can be opened");
-    }
-  }
-}
-
-function isFull(trouble: string): boolean {
-  return /ENOSPC|EDQUOT|no space left|quota exceeded/i.test(trouble);
-}
-
-function unusable(path: string, error: unknown): OutboxUnusableError {
-  const said = messagesOf(error instanceof StoreUnusableError ? error.cause : error);
-  const reason = isLocked(error)
-    ? "another process has it open: is a second agent running with the same DATA_PATH?"
-    : `${said}${isFull(said) ? " (make room on that disk)" : ""}`;
-  return new OutboxUnusableError(`the outbox in ${path} cannot be opened: ${reason}`, { cause: error });
-}
-
-/** Where the outbox of a camera is. */
-export function outboxPath(dataPath: string): string {
-  return join(dataPath, "outbox");
+  return length >= MIN_LARGE_BYTES && length <= MAX_LARGE_BYTES;
 }

@@ -2,7 +2,7 @@ import sharp from "sharp";
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings, Storage } from "../../contract/events.ts";
 import type { CameraDriver, Frame, Readings } from "../cameras/camera-driver.ts";
-import { givenSettings } from "../cameras/wanted-settings.ts";
+import { explicitSettings } from "../cameras/explicit-settings.ts";
 import type { Location } from "../capture/sun.ts";
 import { seedOf, smoothNoise } from "./scene/noise.ts";
 import { Scene } from "./scene/scene.ts";
@@ -49,7 +49,7 @@ class SimulatedCamera implements CameraDriver {
   }
 
   async capture(wanted: WantedSettings, at: Date): Promise<Frame> {
-    const settings = givenSettings(wanted);
+    const settings = explicitSettings(wanted);
     this.#scene ??= Scene.create(this.#seed, this.#width, this.#height, this.#stopped.signal);
     const scene = await this.#scene;
     const { pixels, metered } = await scene.picture(at, this.#location, settings, this.#stopped.signal);

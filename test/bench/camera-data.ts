@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import sharp from "sharp";
 import { DEFAULT_PREVIEW, DEFAULT_READINGS_INTERVAL_S } from "../../device/config.ts";
-import { DEFAULT_READINGS_MAX_AGE_S } from "../../device/host/readings.ts";
 import { DEFAULT_KEEPALIVE_S } from "../../device/link/uplink.ts";
+import { DEFAULT_READINGS_MAX_AGE_S } from "../../device/status/deadband-filter.ts";
 import { installRpicamStill } from "../support/rpicam-still.ts";
 import { type BenchOptions, onServer, type Row, type Sample, sleep } from "./row.ts";
 import { CAMERA, startCamera } from "./servers/camera.ts";

@@ -199,7 +199,7 @@ test.each([
     broker.on(replyTopic("capture.now")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
   const end = await broker.until(() => replies().find((reply) => reply.status !== "accepted"));
   expect(end).toMatchObject({ command_id: id, status });
-  if (status === "failed") return expect(end.error).toBe("the camera restarted before it was done");
+  if (status === "failed") return expect(end.error).toBe("the camera restarted before the command was finished");
   const said = broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data);
   expect(new Set(said.map((data) => captureCompletedSchema.parse(data).capture)).size).toBe(1);
   expect(end.result).toEqual(said[0]);

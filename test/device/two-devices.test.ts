@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { startCamera } from "../../device/agent.ts";
-import { Reconnects } from "../../device/link/reconnects.ts";
+import { ReconnectPolicy } from "../../device/link/reconnect-policy.ts";
 import { configFor, openBroker, smallCamera } from "./support/cameras.ts";
 
 const MINUTE = 60_000;
@@ -12,13 +12,13 @@ const most = (): number => 1;
 
 describe("the back-off", () => {
   it("begins anew after a link that has lasted", () => {
-    const reconnects = new Reconnects(reconnect);
+    const reconnects = new ReconnectPolicy(reconnect);
     for (let time = 0; time < 5; time++) reconnects.after({ lastedMs: undefined, error: error("ECONNREFUSED") });
     expect(reconnects.after({ lastedMs: 2 * MINUTE, error: undefined }, most).waitMs).toBe(1000);
   });
 
   it("goes on after a link that the server ended soon, in whichever way", () => {
-    const reconnects = new Reconnects(reconnect);
+    const reconnects = new ReconnectPolicy(reconnect);
     const waits = [undefined, error("ECONNRESET"), error("EPIPE"), undefined].map(
       (reason) => reconnects.after({ lastedMs: 30_000, error: reason }, most).waitMs,
     );
@@ -26,14 +26,14 @@ describe("the back-off", () => {
   });
 
   it("begins anew after a link that broke by itself, had it but carried something", () => {
-    const reconnects = new Reconnects(reconnect);
+    const reconnects = new ReconnectPolicy(reconnect);
     const waitAfter = (lastedMs: number) => reconnects.after({ lastedMs, error: error("ETIMEDOUT") }, most).waitMs;
     expect([waitAfter(1000), waitAfter(1000), waitAfter(6000)]).toEqual([1000, 2000, 1000]);
   });
 
   it("tells how often in a row the server ended the link soon, from the third time on", () => {
-    const reconnects = new Reconnects(reconnect);
-    const times = (lastedMs: number | undefined) => reconnects.after({ lastedMs, error: undefined }).endedInARow;
+    const reconnects = new ReconnectPolicy(reconnect);
+    const times = (lastedMs: number | undefined) => reconnects.after({ lastedMs, error: undefined }).closedInARow;
     expect([times(10), times(10), times(10), times(undefined), times(10)]).toEqual([
       ...[undefined, undefined, 3, undefined, 4],
     ]);
@@ -47,7 +47,7 @@ describe("the back-off", () => {
 
 /** Two devices that take one link from each other: who comes last has it. @returns how often they connected in so long */
 function connectionsOf(ms: number): number {
-  const devices = [new Reconnects(reconnect), new Reconnects(reconnect)];
+  const devices = [new ReconnectPolicy(reconnect), new ReconnectPolicy(reconnect)];
   // A random number that is the same at every run.
   let state = 1;
   const random = (): number => {

@@ -27,7 +27,7 @@ for (;;) {
     location: { lat: 46.02, lon: 7.75, timezone: "Europe/Zurich" },
     clock_set: true,
   };
-  const kept = await store.keep(Buffer.alloc(PICTURE_BYTES, capture), sidecar).then(
+  const kept = await store.save(Buffer.alloc(PICTURE_BYTES, capture), sidecar).then(
     () => true,
     () => false,
   );

@@ -72,7 +72,7 @@ export class Sky {
     for (let column = 0; column < width; column++) {
       const { x, y, z } = this.#direction(column, this.#rowOf(TABLE.rows - 1));
       const phase = hazePhase(Math.min(0.97, cosine({ x, y, z }, lighting.sun)));
-      const light = this.#lookUp(column, TABLE.rows - 1.001, phase);
+      const light = this.#lookup(column, TABLE.rows - 1.001, phase);
       // Before the land it is partly in the mountains' shadow: the sky's light more than the sun's, the lower it stands.
       const open = 0.45 + 0.4 * smoothstep(0.05, 0.4, lighting.sun.y);
       for (let band = 0; band < 3; band++) {
@@ -101,7 +101,7 @@ export class Sky {
     return { x: x / length, y: y / length, z: 1 / length };
   }
 
-  #lookUp(column: number, tableRow: number, phase: number): Light {
+  #lookup(column: number, tableRow: number, phase: number): Light {
     const right = (column / this.#survey.lens.width) * (TABLE.columns - 1.001);
     const column0 = Math.floor(right);
     const row0 = Math.floor(tableRow);

@@ -12,17 +12,17 @@ test("a look at what is new leaves out what the look at everything left out as t
     for (const file of ["1.jpg", "2.jpg"]) add(`${name}/${file}`);
   }
   const tree = new FolderTree({ path, maxDepth: 1, maxFolders: 3, maxFiles: 3, settleMs: 1500 });
-  await tree.lookAtAll();
-  const open = () =>
+  await tree.fullScan();
+  const pending = () =>
     tree
-      .open()
+      .pending()
       .map((file) => file.path)
       .sort();
-  expect(open()).toEqual(["b/2.jpg", "c/1.jpg", "c/2.jpg"]);
-  await tree.lookAtNew();
-  expect(open()).toEqual(["b/2.jpg", "c/1.jpg", "c/2.jpg"]);
+  expect(pending()).toEqual(["b/2.jpg", "c/1.jpg", "c/2.jpg"]);
+  await tree.quickScan();
+  expect(pending()).toEqual(["b/2.jpg", "c/1.jpg", "c/2.jpg"]);
   mkdirSync(join(path, "d"));
   add("d/1.jpg");
-  await tree.lookAtNew();
-  expect(open()).toEqual(["b/2.jpg", "c/1.jpg", "c/2.jpg", "d/1.jpg"]);
+  await tree.quickScan();
+  expect(pending()).toEqual(["b/2.jpg", "c/1.jpg", "c/2.jpg", "d/1.jpg"]);
 });

@@ -13,7 +13,7 @@ import {
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { captureCompletedSchema } from "../../../contract/events.ts";
-import type { CameraDriver, FoundPicture, PictureTaker } from "../../../device/cameras/camera-driver.ts";
+import type { CameraDriver, FoundPicture, PictureSink } from "../../../device/cameras/camera-driver.ts";
 import { createFolderCamera, type FolderCameraOptions } from "../../../device/cameras/folder.ts";
 import {
   cameraAt,
@@ -27,38 +27,38 @@ import {
 import { jpegOf, jpegWithThumbnail, temporaryFolder } from "../support/programs.ts";
 
 /** Soon enough for a test; what is written slowly is written in one go here, but for where that is the matter. */
-const quick = { settleMs: 40, giveUpMs: 300, lookMs: 50 };
+const quick = { settleMs: 40, giveUpMs: 300, scanIntervalMs: 50 };
 const wait = { timeout: 20_000 };
 
-/** Who remembers in memory what was taken over. */
-class Taker implements PictureTaker {
-  readonly taken: FoundPicture[] = [];
+/** Stores pictures in memory. */
+class MemorySink implements PictureSink {
+  readonly stored: FoundPicture[] = [];
   readonly failures: string[] = [];
-  marks = new Set<string>();
-  /** Why no picture can be kept. */
-  trouble: string | undefined;
-  /** How long it takes to keep a picture, milliseconds. */
-  keepsFor = 0;
-  looks = 0;
+  known = new Set<string>();
+  /** When set, no picture can be stored, for this reason. */
+  failure: string | undefined;
+  /** How long it takes to store a picture. */
+  storeMs = 0;
+  fullScans = 0;
 
   get names(): string[] {
-    return this.taken.map(({ name }) => name.split("/").slice(0, -2).join("/"));
+    return this.stored.map(({ name }) => name.split("/").slice(0, -2).join("/"));
   }
 
-  knows(name: string): boolean {
-    return this.marks.has(name);
+  has(name: string): boolean {
+    return this.known.has(name);
   }
 
-  async take(picture: FoundPicture): Promise<void> {
-    if (this.trouble !== undefined) throw new Error(this.trouble);
-    if (this.keepsFor > 0) await new Promise((resolve) => setTimeout(resolve, this.keepsFor));
-    this.taken.push(picture);
-    this.marks.add(picture.name);
+  async store(picture: FoundPicture): Promise<void> {
+    if (this.failure !== undefined) throw new Error(this.failure);
+    if (this.storeMs > 0) await new Promise((resolve) => setTimeout(resolve, this.storeMs));
+    this.stored.push(picture);
+    this.known.add(picture.name);
   }
 
-  async remember(names: ReadonlySet<string>): Promise<void> {
-    this.looks++;
-    this.marks = new Set([...this.marks].filter((mark) => names.has(mark)));
+  async keepOnly(names: ReadonlySet<string>): Promise<void> {
+    this.fullScans++;
+    this.known = new Set([...this.known].filter((name) => names.has(name)));
   }
 
   fail(reason: string): void {
@@ -66,17 +66,17 @@ class Taker implements PictureTaker {
   }
 }
 
-function follow(path: string, taker: Taker, options: Partial<FolderCameraOptions> = {}): CameraDriver {
+function watch(path: string, sink: MemorySink, options: Partial<FolderCameraOptions> = {}): CameraDriver {
   const camera = createFolderCamera({ path, ...quick, ...options });
   onTestFinished(() => camera.stop?.());
-  camera.follow?.(taker);
+  camera.watch?.(sink);
   return camera;
 }
 
 /** Resolves after so many more looks at a folder that has a picture. */
-async function looks(taker: Taker, count = 2): Promise<void> {
-  const enough = taker.looks + count;
-  await expect.poll(() => taker.looks, wait).toBeGreaterThanOrEqual(enough);
+async function fullScans(sink: MemorySink, count = 2): Promise<void> {
+  const enough = sink.fullScans + count;
+  await expect.poll(() => sink.fullScans, wait).toBeGreaterThanOrEqual(enough);
 }
 
 /** Each picture has a colour of its own: no two are the same bytes. */
@@ -94,35 +94,35 @@ test("pictures are taken over once each, oldest first, with the time at which th
     ["c.Jpg", 2],
   ] as const)
     await picture(path, name, at(minute));
-  const taker = new Taker();
-  follow(path, taker);
-  await expect.poll(() => taker.names, wait).toEqual(["b.jpg", "c.Jpg", "a.JPEG"]);
-  expect(taker.taken.map(({ takenAt }) => takenAt)).toEqual([at(1), at(2), at(3)]);
-  expect(taker.taken[0]).toMatchObject({ width: 64, height: 48, settings: {} });
+  const sink = new MemorySink();
+  watch(path, sink);
+  await expect.poll(() => sink.names, wait).toEqual(["b.jpg", "c.Jpg", "a.JPEG"]);
+  expect(sink.stored.map(({ takenAt }) => takenAt)).toEqual([at(1), at(2), at(3)]);
+  expect(sink.stored[0]).toMatchObject({ width: 64, height: 48, settings: {} });
   await picture(path, "d.jpg");
-  await expect.poll(() => taker.names.at(-1), wait).toBe("d.jpg");
-  await looks(taker);
-  expect(taker.names).toHaveLength(4);
-  expect(taker.failures).toEqual([]);
+  await expect.poll(() => sink.names.at(-1), wait).toBe("d.jpg");
+  await fullScans(sink);
+  expect(sink.names).toHaveLength(4);
+  expect(sink.failures).toEqual([]);
 });
 
 test("a picture that is written slowly is taken over when it is whole", async () => {
   const path = temporaryFolder();
-  const taker = new Taker();
+  const sink = new MemorySink();
   await picture(path, "other.jpg");
-  follow(path, taker, { giveUpMs: 60_000 });
+  watch(path, sink, { giveUpMs: 60_000 });
   const jpeg = await jpegOf(400, 300);
   const file = join(path, "slow.jpg");
   writeFileSync(file, jpeg.subarray(0, 2));
   for (let sent = 2; sent < jpeg.length; sent += Math.ceil(jpeg.length / 4)) {
     // Longer than it takes a file to settle: what is there is looked at, and is no whole picture.
-    await looks(taker, 3);
-    expect(taker.names).toEqual(["other.jpg"]);
+    await fullScans(sink, 3);
+    expect(sink.names).toEqual(["other.jpg"]);
     appendFileSync(file, jpeg.subarray(sent, sent + Math.ceil(jpeg.length / 4)));
   }
-  await expect.poll(() => taker.names, wait).toEqual(["other.jpg", "slow.jpg"]);
-  expect(taker.taken[1]?.jpeg.equals(jpeg)).toBe(true);
-  expect(taker.failures).toEqual([]);
+  await expect.poll(() => sink.names, wait).toEqual(["other.jpg", "slow.jpg"]);
+  expect(sink.stored[1]?.jpeg.equals(jpeg)).toBe(true);
+  expect(sink.failures).toEqual([]);
 });
 
 test("an upload that stalls behind the thumbnail of a picture is no picture yet", async () => {
@@ -131,29 +131,29 @@ test("an upload that stalls behind the thumbnail of a picture is no picture yet"
   const half = whole.length - 100;
   writeFileSync(join(path, "a.jpg"), whole.subarray(0, half));
   await picture(path, "b.jpg");
-  const taker = new Taker();
-  follow(path, taker, { giveUpMs: 60_000 });
-  await expect.poll(() => taker.names, wait).toContain("b.jpg");
-  await looks(taker);
-  expect(taker.names).toEqual(["b.jpg"]);
+  const sink = new MemorySink();
+  watch(path, sink, { giveUpMs: 60_000 });
+  await expect.poll(() => sink.names, wait).toContain("b.jpg");
+  await fullScans(sink);
+  expect(sink.names).toEqual(["b.jpg"]);
   appendFileSync(join(path, "a.jpg"), whole.subarray(half));
-  await expect.poll(() => taker.names, wait).toEqual(["b.jpg", "a.jpg"]);
-  expect(taker.taken[1]?.jpeg.equals(whole)).toBe(true);
-  expect(taker.failures).toEqual([]);
+  await expect.poll(() => sink.names, wait).toEqual(["b.jpg", "a.jpg"]);
+  expect(sink.stored[1]?.jpeg.equals(whole)).toBe(true);
+  expect(sink.failures).toEqual([]);
 });
 
 test("a file that is written over is another picture, under the same name", async () => {
   const path = temporaryFolder();
-  const taker = new Taker();
+  const sink = new MemorySink();
   await picture(path, "newest.jpg");
-  follow(path, taker);
-  await expect.poll(() => taker.taken.length, wait).toBe(1);
+  watch(path, sink);
+  await expect.poll(() => sink.stored.length, wait).toBe(1);
   const other = await jpegOf(80, 60);
   writeFileSync(join(path, "beside"), other);
   renameSync(join(path, "beside"), join(path, "newest.jpg"));
-  await expect.poll(() => taker.taken.length, wait).toBe(2);
-  expect(taker.taken[1]?.jpeg.equals(other)).toBe(true);
-  expect(new Set(taker.taken.map(({ name }) => name)).size).toBe(2);
+  await expect.poll(() => sink.stored.length, wait).toBe(2);
+  expect(sink.stored[1]?.jpeg.equals(other)).toBe(true);
+  expect(new Set(sink.stored.map(({ name }) => name)).size).toBe(2);
 });
 
 test("what is no picture by its name is left alone, and what is none by its bytes is refused, each once", async () => {
@@ -164,18 +164,18 @@ test("what is no picture by its name is left alone, and what is none by its byte
   writeFileSync(join(path, "half.jpg"), (await jpegOf()).subarray(0, 100));
   writeFileSync(join(path, "words.jpg"), "these are words");
   writeFileSync(join(path, "nothing.jpg"), "");
-  const taker = new Taker();
-  follow(path, taker);
-  await expect.poll(() => taker.failures.length, wait).toBe(3);
+  const sink = new MemorySink();
+  watch(path, sink);
+  await expect.poll(() => sink.failures.length, wait).toBe(3);
   await picture(path, "whole.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["whole.jpg"]);
-  await looks(taker);
-  expect(taker.failures.sort()).toEqual([
+  await expect.poll(() => sink.names, wait).toEqual(["whole.jpg"]);
+  await fullScans(sink);
+  expect(sink.failures.sort()).toEqual([
     "half.jpg delivered a JPEG without its end: 100 bytes",
     "nothing.jpg delivered nothing",
     expect.stringMatching(/^words.jpg delivered no JPEG/),
   ]);
-  expect(taker.names).toEqual(["whole.jpg"]);
+  expect(sink.names).toEqual(["whole.jpg"]);
 });
 
 test("pictures in sub-folders are taken over too, in folders that are made later as well", async () => {
@@ -183,18 +183,18 @@ test("pictures in sub-folders are taken over too, in folders that are made later
   const today = join(path, "2026", "11", "29");
   mkdirSync(today, { recursive: true });
   await picture(today, "0001.jpg");
-  const taker = new Taker();
-  follow(path, taker);
-  await expect.poll(() => taker.names, wait).toEqual(["2026/11/29/0001.jpg"]);
+  const sink = new MemorySink();
+  watch(path, sink);
+  await expect.poll(() => sink.names, wait).toEqual(["2026/11/29/0001.jpg"]);
   const tomorrow = join(path, "2026", "11", "30", "001", "jpg");
   mkdirSync(tomorrow, { recursive: true });
   await picture(tomorrow, "0001.jpg");
-  await expect.poll(() => taker.names.slice(1), wait).toEqual(["2026/11/30/001/jpg/0001.jpg"]);
+  await expect.poll(() => sink.names.slice(1), wait).toEqual(["2026/11/30/001/jpg/0001.jpg"]);
   await picture(today, "0002.jpg");
-  await expect.poll(() => taker.names.slice(2), wait).toEqual(["2026/11/29/0002.jpg"]);
-  await looks(taker);
-  expect(taker.taken).toHaveLength(3);
-  expect(taker.failures).toEqual([]);
+  await expect.poll(() => sink.names.slice(2), wait).toEqual(["2026/11/29/0002.jpg"]);
+  await fullScans(sink);
+  expect(sink.stored).toHaveLength(3);
+  expect(sink.failures).toEqual([]);
 });
 
 test("sub-folders beyond the depth, hidden ones and those of thumbnails and deleted files are left alone", async () => {
@@ -203,12 +203,12 @@ test("sub-folders beyond the depth, hidden ones and those of thumbnails and dele
     mkdirSync(join(path, name));
     await picture(join(path, name), "one.jpg");
   }
-  const taker = new Taker();
-  follow(path, taker, { depth: 1 });
-  await expect.poll(() => taker.names, wait).toEqual(["a/one.jpg"]);
+  const sink = new MemorySink();
+  watch(path, sink, { depth: 1 });
+  await expect.poll(() => sink.names, wait).toEqual(["a/one.jpg"]);
   await picture(path, "two.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["a/one.jpg", "two.jpg"]);
-  expect(taker.failures).toEqual([]);
+  await expect.poll(() => sink.names, wait).toEqual(["a/one.jpg", "two.jpg"]);
+  expect(sink.failures).toEqual([]);
 });
 
 test("links that lead out of the folder are not followed", async () => {
@@ -218,11 +218,11 @@ test("links that lead out of the folder are not followed", async () => {
   symlinkSync(join(outside, "secret.jpg"), join(path, "file.jpg"));
   await picture(path, "one.jpg");
   symlinkSync("one.jpg", join(path, "inside.jpg"));
-  const taker = new Taker();
-  follow(path, taker);
-  await expect.poll(() => taker.names.sort(), wait).toEqual(["inside.jpg", "one.jpg"]);
-  await looks(taker);
-  expect(taker.names).toHaveLength(2);
+  const sink = new MemorySink();
+  watch(path, sink);
+  await expect.poll(() => sink.names.sort(), wait).toEqual(["inside.jpg", "one.jpg"]);
+  await fullScans(sink);
+  expect(sink.names).toHaveLength(2);
 });
 
 test("of too many sub-folders those with the last names are looked into, and that there are too many is said", async () => {
@@ -231,38 +231,38 @@ test("of too many sub-folders those with the last names are looked into, and tha
     mkdirSync(join(path, name));
     await picture(join(path, name), "one.jpg");
   }
-  const taker = new Taker();
-  follow(path, taker, { maxFolders: 3 });
-  await expect.poll(() => taker.names.sort(), wait).toEqual(["3/one.jpg", "4/one.jpg"]);
-  await looks(taker);
-  expect(taker.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
+  const sink = new MemorySink();
+  watch(path, sink, { maxFolders: 3 });
+  await expect.poll(() => sink.names.sort(), wait).toEqual(["3/one.jpg", "4/one.jpg"]);
+  await fullScans(sink);
+  expect(sink.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
 });
 
 test("a picture that takes long to be kept does not make the next one late", async () => {
   const path = temporaryFolder();
-  const taker = new Taker();
-  taker.keepsFor = 1000;
+  const sink = new MemorySink();
+  sink.storeMs = 1000;
   await picture(path, "one.jpg");
-  // Fifty times as long as a look that includes the picture would be 50 s, and ten times lookMs 30 s.
-  follow(path, taker, { lookMs: 3000 });
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  // Fifty times as long as a look that includes the picture would be 50 s, and ten times scanIntervalMs 30 s.
+  watch(path, sink, { scanIntervalMs: 3000 });
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
   const started = performance.now();
   await picture(path, "two.jpg");
-  await expect.poll(() => taker.names, { timeout: 60_000 }).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names, { timeout: 60_000 }).toEqual(["one.jpg", "two.jpg"]);
   expect(performance.now() - started).toBeLessThan(15_000);
 });
 
 test("a picture that comes while many wait since the start goes before those that are left of them", async () => {
   const path = temporaryFolder();
   for (let index = 0; index < 30; index++) await picture(path, `old-${index}.jpg`, new Date(1_700_000_000_000 + index));
-  const taker = new Taker();
-  taker.keepsFor = 200;
-  follow(path, taker);
-  await expect.poll(() => taker.taken.length, wait).toBeGreaterThan(0);
+  const sink = new MemorySink();
+  sink.storeMs = 200;
+  watch(path, sink);
+  await expect.poll(() => sink.stored.length, wait).toBeGreaterThan(0);
   await picture(path, "new.jpg");
-  await expect.poll(() => taker.taken.length, wait).toBe(31);
-  expect(taker.names.indexOf("new.jpg")).toBeLessThan(25);
-  expect(taker.names.filter((name) => name !== "new.jpg")).toEqual(
+  await expect.poll(() => sink.stored.length, wait).toBe(31);
+  expect(sink.names.indexOf("new.jpg")).toBeLessThan(25);
+  expect(sink.names.filter((name) => name !== "new.jpg")).toEqual(
     Array.from({ length: 30 }, (_, index) => `old-${index}.jpg`),
   );
 });
@@ -271,37 +271,37 @@ test("a file that is too large for a picture is not even read, and said to be, o
   const path = temporaryFolder();
   await picture(path, "large.jpg");
   truncateSync(join(path, "large.jpg"), 100_000);
-  const taker = new Taker();
-  follow(path, taker, { maxBytes: 99_999 });
-  await expect.poll(() => taker.failures.length, wait).toBe(1);
+  const sink = new MemorySink();
+  watch(path, sink, { maxBytes: 99_999 });
+  await expect.poll(() => sink.failures.length, wait).toBe(1);
   await picture(path, "whole.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["whole.jpg"]);
-  await looks(taker);
-  expect(taker.failures).toEqual(["large.jpg has 100000 bytes, more than the 99999 of any picture"]);
+  await expect.poll(() => sink.names, wait).toEqual(["whole.jpg"]);
+  await fullScans(sink);
+  expect(sink.failures).toEqual(["large.jpg has 100000 bytes: a picture may have 99999"]);
 });
 
 test("a folder that is not there yet, or not any more, is said to be missing once, and followed once it is made", async () => {
   const path = join(temporaryFolder(), "later");
-  const taker = new Taker();
-  follow(path, taker);
-  await expect.poll(() => taker.failures, wait).toEqual([expect.stringMatching(/ENOENT.*later/)]);
+  const sink = new MemorySink();
+  watch(path, sink);
+  await expect.poll(() => sink.failures, wait).toEqual([expect.stringMatching(/ENOENT.*later/)]);
   mkdirSync(path);
   await picture(path, "one.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
   rmSync(path, { recursive: true });
-  await expect.poll(() => taker.failures.length, wait).toBe(2);
+  await expect.poll(() => sink.failures.length, wait).toBe(2);
   mkdirSync(path);
   await picture(path, "two.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
-  expect(taker.failures).toHaveLength(2);
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  expect(sink.failures).toHaveLength(2);
 });
 
 test("a disk that is away for a while does not make its pictures new", async () => {
   const path = temporaryFolder();
   await picture(path, "one.jpg");
-  const taker = new Taker();
-  const camera = follow(path, taker);
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  const sink = new MemorySink();
+  const camera = watch(path, sink);
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
   await camera.stop?.();
   // What stands below the mount point of a disk that was pulled out: nothing.
   const away = `${path}-away`;
@@ -309,66 +309,66 @@ test("a disk that is away for a while does not make its pictures new", async () 
   renameSync(path, away);
   mkdirSync(path);
   // A stop waits for the look that the start began.
-  await follow(path, taker).stop?.();
+  await watch(path, sink).stop?.();
   rmSync(path, { recursive: true });
   renameSync(away, path);
-  follow(path, taker);
+  watch(path, sink);
   await picture(path, "two.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
 });
 
 test("a picture that cannot be read is said to be, once, and does not stand in the way of those after it", async () => {
   const path = temporaryFolder();
   symlinkSync("loop.jpg", join(path, "loop.jpg"));
   await picture(path, "one.jpg");
-  const taker = new Taker();
-  follow(path, taker);
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg"]);
+  const sink = new MemorySink();
+  watch(path, sink);
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
   await picture(path, "two.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
-  expect(taker.failures).toEqual([expect.stringMatching(/ELOOP/)]);
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  expect(sink.failures).toEqual([expect.stringMatching(/ELOOP/)]);
 });
 
 test("pictures that cannot be kept wait in the folder, in their order, until they can", async () => {
   const path = temporaryFolder();
-  const taker = new Taker();
-  taker.trouble = "the disk is full";
+  const sink = new MemorySink();
+  sink.failure = "the disk is full";
   await picture(path, "one.jpg", new Date(1_700_000_000_000));
   await picture(path, "two.jpg", new Date(1_700_000_001_000));
-  follow(path, taker, { deleteTaken: true });
-  await expect.poll(() => taker.failures, wait).toEqual(["the disk is full"]);
-  taker.trouble = undefined;
-  await expect.poll(() => taker.names, wait).toEqual(["one.jpg", "two.jpg"]);
+  watch(path, sink, { deleteTaken: true });
+  await expect.poll(() => sink.failures, wait).toEqual(["the disk is full"]);
+  sink.failure = undefined;
+  await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
   await expect.poll(() => readdirSync(path), wait).toEqual([]);
-  expect(taker.failures).toHaveLength(1);
+  expect(sink.failures).toHaveLength(1);
 });
 
 test("with deletion a picture is removed once it is kept, even if the power went between the two", async () => {
   const path = temporaryFolder();
   await picture(path, "kept.jpg");
-  const before = new Taker();
-  const earlier = follow(path, before);
+  const before = new MemorySink();
+  const earlier = watch(path, before);
   await expect.poll(() => before.names, wait).toEqual(["kept.jpg"]);
   await earlier.stop?.();
-  const taker = new Taker();
-  taker.marks = before.marks;
+  const sink = new MemorySink();
+  sink.known = before.known;
   writeFileSync(join(path, "notes.txt"), "not a picture");
-  follow(path, taker, { deleteTaken: true });
+  watch(path, sink, { deleteTaken: true });
   await picture(path, "new.jpg");
-  await expect.poll(() => taker.names, wait).toEqual(["new.jpg"]);
+  await expect.poll(() => sink.names, wait).toEqual(["new.jpg"]);
   await expect.poll(() => readdirSync(path), wait).toEqual(["notes.txt"]);
 });
 
 test("of too many files the newest names are taken over, and that there are too many is said", async () => {
   const path = temporaryFolder();
   for (const name of ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]) await picture(path, name);
-  const taker = new Taker();
-  follow(path, taker, { maxFiles: 2 });
-  await expect.poll(() => taker.names.sort(), wait).toEqual(["3.jpg", "4.jpg"]);
+  const sink = new MemorySink();
+  watch(path, sink, { maxFiles: 2 });
+  await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg"]);
   // Once with looks at what is new between those at everything.
   await picture(path, "5.jpg");
-  await expect.poll(() => taker.names.sort(), wait).toEqual(["3.jpg", "4.jpg", "5.jpg"]);
-  expect(taker.failures[0]).toBe(`${path} has 4 pictures, of which the last 2 are looked at: move the old ones away`);
+  await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg", "5.jpg"]);
+  expect(sink.failures[0]).toBe(`${path} has 4 pictures: only the last 2 are watched, move the old ones away`);
 });
 
 test("it cannot be asked for a picture, and follows no schedule", async () => {

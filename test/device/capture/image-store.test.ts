@@ -40,7 +40,7 @@ async function keep(store: ImageStore, ...moments: string[]): Promise<string[]> 
   for (const moment of moments) {
     const sidecar = sidecarAt(new Date(moment));
     captures.push(sidecar.capture);
-    await store.keep(Buffer.from("picture"), sidecar);
+    await store.save(Buffer.from("picture"), sidecar);
   }
   await store.idle();
   return captures;
@@ -61,7 +61,7 @@ test("a picture is where a person looks for it, by day and time of UTC, with wha
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   const sidecar = sidecarAt(new Date("2026-03-01T06:07:08.9Z"));
-  await store.keep(Buffer.from("picture"), sidecar);
+  await store.save(Buffer.from("picture"), sidecar);
   const name = `2026/03/01/060708-${sidecar.capture}`;
   expect(files(dataPath)).toEqual([`${name}.jpg`, `${name}.json`]);
   expect(readFileSync(join(dataPath, "raw", `${name}.jpg`), "utf8")).toBe("picture");
@@ -158,11 +158,11 @@ test("a disk that takes no more refuses the picture, leaves nothing of it behind
 test("pictures leave some room, so that a disk which they fill can still be worked with", async () => {
   const dataPath = temporaryFolder();
   const disk = { free: 16 * 1024 * 1024 + 7, total: 32e9 };
-  const store = await openStore(dataPath, { room: async () => disk });
+  const store = await openStore(dataPath, { diskSpace: async () => disk });
   await keep(store, "2026-03-01T06:00:00Z");
   disk.free -= 7;
   await expect(keep(store, "2026-03-01T06:01:00Z")).rejects.toThrow(
-    "the disk is full: pictures leave 16384 kB of it for what else must be written",
+    "the disk is full: 16384 kB are reserved for other files than pictures",
   );
   disk.total = 32e6;
   await keep(store, "2026-03-01T06:02:00Z");
@@ -203,15 +203,18 @@ async function smallDisk(room: number, minFreePercent: number) {
   const dataPath = temporaryFolder();
   const disk = { room };
   // A picture that is tried is always one that there is room for.
-  const roomNow = async () => ({ free: Math.max(20e6, 1e9 * (disk.room - pictures(dataPath).length)), total: 10e9 });
-  return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, room: roomNow }) };
+  const diskSpaceNow = async () => ({
+    free: Math.max(20e6, 1e9 * (disk.room - pictures(dataPath).length)),
+    total: 10e9,
+  });
+  return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, diskSpace: diskSpaceNow }) };
 }
 
 test("the oldest pictures go, too, when what is to be free is less than what pictures leave for other things", async () => {
   const dataPath = temporaryFolder();
   // One percent is 10 MB, and a picture takes one.
-  const room = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
-  const store = await openStore(dataPath, { minFreePercent: 1, room });
+  const diskSpace = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
+  const store = await openStore(dataPath, { minFreePercent: 1, diskSpace });
   const captures: string[] = [];
   for (let minute = 0; minute < 8; minute++) captures.push(...(await keep(store, `2026-03-01T06:0${minute}:00Z`)));
   const left = pictures(dataPath).map(captureIn);
@@ -281,12 +284,12 @@ test("a picture that was taken but could not be kept has failed, and the next on
   const agent = await cameraAt(broker, { camera: await plainCamera(), config: { dataPath, images: {} } });
   const year = join(dataPath, "raw", String(new Date().getUTCFullYear()));
   writeFileSync(year, "in the way");
-  await expect(agent.captureNow()).rejects.toThrow(/^the picture could not be kept: /);
+  await expect(agent.captureNow()).rejects.toThrow(/^the picture could not be stored: /);
   const [failed] = await broker.until(() => {
     const messages = broker.on(eventTopic("capture.failed"));
     return messages.length === 1 && messages.map((message) => captureFailedSchema.parse(envelopeOf(message).data));
   });
-  expect(failed).toMatchObject({ failures: 1, error: expect.stringMatching(/could not be kept: E/) });
+  expect(failed).toMatchObject({ failures: 1, error: expect.stringMatching(/could not be stored: E/) });
   renameSync(year, join(dataPath, "out of the way"));
   mkdirSync(dirname(year), { recursive: true });
   const { capture } = await agent.captureNow();

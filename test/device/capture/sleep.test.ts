@@ -51,7 +51,7 @@ async function sendToSleep(broker: TestBroker, machine: Machine, ms: number, now
 test("a pause of the schedule is slept through: it says until when, comes back early as another session, and works on", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T05:59:54.500Z", true);
-  const sleep = { pauseMs: 1000, minAwakeMs: 50, earlyMs: 1000, lookMs: 20 };
+  const sleep = { pauseMs: 1000, minAwakeMs: 50, earlyMs: 1000, checkIntervalMs: 20 };
   const agent = await agentOn(broker, machine, { schedule: mornings, sleep });
   const session = agent.session;
   await broker.until(() => links(broker).length === 3);
@@ -107,7 +107,7 @@ test("a sleep longer than MAX_SLEEP_DAYS is rejected, and says so", async () => 
   const reply = await broker.until(() => broker.on(replyTopic("sleep"))[0]);
   expect(envelopeOf(reply).data).toMatchObject({
     status: "rejected",
-    error: "until: is 3.0 days away, more than the 2 that this camera may sleep (MAX_SLEEP_DAYS)",
+    error: "until: is 3.0 days away, but this camera may sleep for at most 2 (MAX_SLEEP_DAYS)",
   });
   expect(links(broker).map(({ status }) => status)).toEqual(["online"]);
 });
@@ -176,11 +176,11 @@ function sleeperWith(changes: Partial<SleeperOptions> = {}) {
     pauseMs: 1000,
     minAwakeMs: 0,
     earlyMs: 0,
-    lookMs: 10,
+    checkIntervalMs: 10,
     plan: () => ({ active: false, next: new Date(Date.now() + 3_600_000) }),
     waiting: () => 0,
-    leave: async (until) => note(`leave until ${until.toISOString()}`),
-    comeBack: () => note("come back"),
+    goOffline: async (until) => note(`leave until ${until.toISOString()}`),
+    goOnline: () => note("come back"),
     now: () => new Date(),
     runningMs: () => performance.now(),
     logger: silent,
@@ -250,7 +250,7 @@ test.each([
   // The wall clock may be slewed against running time meanwhile.
   expect(Date.now()).toBeGreaterThanOrEqual(until.getTime() - 500);
   expect(done.map(({ what }) => what)).toEqual([`leave until ${until.toISOString()}`, "come back"]);
-  const failure = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "the sleep command failed");
+  const failure = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "sleep command failed");
   expect(failure.reason).toMatch(reason);
 });
 

@@ -7,11 +7,11 @@ import { cameraAboutSchema, captureCompletedSchema, linkSchema } from "../../../
 import type { CameraDriver } from "../../../device/cameras/camera-driver.ts";
 import {
   action,
-  CommandDesk,
+  CommandRunner,
   MAX_REMEMBERED_COMMANDS,
   MAX_WAITING_COMMANDS,
   type RememberedCommand,
-} from "../../../device/commands/commands.ts";
+} from "../../../device/commands/command-runner.ts";
 import {
   cameraAt,
   cameraTopic,
@@ -100,19 +100,19 @@ test.each([
   [
     "an unknown command",
     command("self.destruct"),
-    /knows capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
+    /commands are capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
   ],
   ["a command of an object's prototype", command("constructor"), /is not a command/],
   [
     "a sleep that is over",
     command("sleep", { until: "2020-01-01T00:00:00.000Z" }),
-    /^until: is over: by the clock of this camera it is 20/,
+    /^until: is in the past: this camera's clock shows 20/,
   ],
   ["a sleep without an end", command("sleep"), /^until: /],
   [
     "an expired command",
     command("capture.now", {}, { expires_at: "2020-01-01T00:00:00.000Z" }),
-    /^expired at 2020-\S+: by the clock of this camera it is 20\d\d-\S+Z$/,
+    /^expired at 2020-\S+: this camera's clock shows 20\d\d-\S+Z$/,
   ],
 ])("%s: rejected, with the reason", async (_, given, reason) => {
   const broker = await openBroker();
@@ -129,7 +129,7 @@ test("a command under another command's topic is rejected: the topic is what the
   const given = command("reboot");
   await broker.publish(commandTopic("capture.now"), given);
   const reply = await broker.until(() => repliesTo(broker, { ...given, name: "capture.now" })[0]);
-  expect(reply).toMatchObject({ status: "rejected", error: "the topic says capture.now, the command reboot" });
+  expect(reply).toMatchObject({ status: "rejected", error: "the topic is for capture.now, but the command is reboot" });
 });
 
 test("garbage below the command topics is survived", async () => {
@@ -212,7 +212,7 @@ test("what cannot be written to the disk is followed, and said not to outlive a 
   const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
   const reply = await give(broker, command("schedule.set", schedule));
   expect(reply.status).toBe("failed");
-  expect(reply.error).toMatch(/^it is followed, but only until the next start: .*ENOSPC/);
+  expect(reply.error).toMatch(/^applied, but only until the next start: .*ENOSPC/);
   await broker.until(() => broker.retained(stateTopic("schedule"))?.toString().includes("08:00") ?? false);
   await rm(join(dataPath, "north.json.new"));
   expect(await give(broker, command("schedule.set", schedule))).toMatchObject({ status: "succeeded" });
@@ -251,7 +251,7 @@ test("what a command came to is remembered over a restart; of one that the resta
   const cut = await broker.until(() => repliesTo(broker, command("capture.now", {}, { id: "cut-short" }))[0]);
   expect(cut).toMatchObject({
     status: "unknown",
-    error: expect.stringMatching(/while it was carried out: nothing tells/),
+    error: expect.stringMatching(/while the command was running: .* unknown/),
   });
   expect((await broker.until(() => repliesTo(broker, command("reboot", {}, { id: "boot" }))[0])).status).toBe(
     "succeeded",
@@ -294,12 +294,12 @@ test("a picture that was kept before a crash is said to be taken, one that was n
   const interrupted = (more: object) =>
     afterCrash(broker, config, { name: "capture.now", progress: { ...progress, ...more } });
   expect(await interrupted({ capture })).toMatchObject({ status: "succeeded", result: taken.result });
-  const undone = { status: "failed", error: "the camera restarted before it was done" };
+  const undone = { status: "failed", error: "the camera restarted before the command was finished" };
   expect(await interrupted({ capture: "01kb0000000000000000000000" })).toMatchObject(undone);
   expect(await interrupted({})).toMatchObject(undone);
   expect(await interrupted({ begun: false })).toMatchObject({
     status: "failed",
-    error: expect.stringMatching(/before it was begun/),
+    error: expect.stringMatching(/before the command was begun/),
   });
 });
 
@@ -358,7 +358,7 @@ test("a damaged file is put aside and the camera works with defaults", async () 
 });
 
 interface Desk {
-  desk: CommandDesk;
+  desk: CommandRunner;
   replies: CommandReply[];
   finish: () => void;
   ran: () => number;
@@ -376,7 +376,7 @@ function slowDesk(): Desk {
     ran++;
     return finished ? Promise.resolve() : new Promise<void>((resolve) => ends.push(resolve));
   });
-  const desk = new CommandDesk({
+  const desk = new CommandRunner({
     actions: {
       "capture.now": slow,
       "schedule.set": slow,
@@ -385,7 +385,7 @@ function slowDesk(): Desk {
       reboot: slow,
       sleep: slow,
     },
-    answer: (_, reply) => replies.push(reply),
+    reply: (_, reply) => replies.push(reply),
     onRemembered: (list) => {
       kept = list;
     },
@@ -399,7 +399,7 @@ function slowDesk(): Desk {
   return { desk, replies, finish, ran: () => ran, remembered: () => kept };
 }
 
-function receive(desk: CommandDesk, given: Command): void {
+function receive(desk: CommandRunner, given: Command): void {
   desk.receive(given.name, Buffer.from(JSON.stringify(given)));
 }
 
@@ -410,7 +410,7 @@ test("a repeat of a command that is still running is told that it is accepted", 
   receive(desk, given);
   expect(replies.map(({ status }) => status)).toEqual(["accepted", "accepted"]);
   finish();
-  await desk.settled();
+  await desk.idle();
   expect(ran()).toBe(1);
 });
 
@@ -420,7 +420,7 @@ test(`${MAX_WAITING_COMMANDS} commands wait behind the one that runs, the next i
   expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
   expect(replies.at(-1)).toMatchObject({ status: "rejected", error: /busy/ });
   finish();
-  await desk.settled();
+  await desk.idle();
 });
 
 test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, the oldest is forgotten`, async () => {
@@ -428,13 +428,13 @@ test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, the oldest is
   finish();
   const first = command("capture.now");
   receive(desk, first);
-  await desk.settled();
+  await desk.idle();
   for (let index = 0; index < MAX_REMEMBERED_COMMANDS; index++) {
     receive(desk, command("capture.now"));
-    await desk.settled();
+    await desk.idle();
   }
   expect(remembered()).toHaveLength(MAX_REMEMBERED_COMMANDS);
   receive(desk, first);
-  await desk.settled();
+  await desk.idle();
   expect(ran()).toBe(MAX_REMEMBERED_COMMANDS + 2);
 });

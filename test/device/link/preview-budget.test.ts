@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { CameraAgent } from "../../../device/agent.ts";
-import type { FoundPicture, PictureTaker } from "../../../device/cameras/camera-driver.ts";
-import { loadConfig, type PreviewConfig } from "../../../device/config.ts";
+import type { FoundPicture, PictureSink } from "../../../device/cameras/camera-driver.ts";
+import type { PreviewConfig } from "../../../device/capture/pictures.ts";
+import { loadConfig } from "../../../device/config.ts";
 import {
   cameraAt,
   cameraTopic,
@@ -57,12 +58,12 @@ async function settled(agent: CameraAgent): Promise<void> {
 /** A camera whose pictures are due when the test says so: it is told of them, as the folder camera is. */
 async function cameraWith(broker: TestBroker, text: string) {
   const jpeg = await jpegOf();
-  let taker: PictureTaker | undefined;
+  let sink: PictureSink | undefined;
   const agent = await cameraAt(broker, {
     camera: {
       ...(await plainCamera()),
-      follow: (wanted) => {
-        taker = wanted;
+      watch: (given) => {
+        sink = given;
       },
     },
     config: { preview: budget(text), dataPath: temporaryFolder(), images: {} },
@@ -79,7 +80,7 @@ async function cameraWith(broker: TestBroker, text: string) {
         name: `${++pictures}`,
         takenAt: new Date(),
       };
-      await taker?.take(found);
+      await sink?.store(found);
     }
   };
   return { agent, due };

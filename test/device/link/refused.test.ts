@@ -53,7 +53,7 @@ test("a message that the broker ends every connection over keeps no other from b
     return said.length >= 2 && said.map((message) => envelopeOf(message).data);
   });
   expect(errors).toEqual(
-    Array(2).fill({ source: "outbox", error: expect.stringMatching(/ends the connection whenever .*test\.poison/) }),
+    Array(2).fill({ source: "outbox", error: expect.stringMatching(/closes the connection whenever .*test\.poison/) }),
   );
   await expect.poll(() => outbox.size).toBe(2);
   // What comes later goes as fast as ever, on the connection that now stays.

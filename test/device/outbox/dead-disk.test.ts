@@ -38,13 +38,13 @@ async function openOutbox() {
       writeFileSync(path, "");
       const first = message("preview", "previews/first", "p".repeat(5000));
       void outbox.put(first);
-      await vi.waitUntil(() => outbox.trouble);
+      await vi.waitUntil(() => outbox.writeFailure);
       return first;
     },
     async mendDisk(): Promise<void> {
       rmSync(path);
       renameSync(`${path}.away`, path);
-      await vi.waitUntil(() => outbox.trouble === undefined);
+      await vi.waitUntil(() => outbox.writeFailure === undefined);
     },
   };
 }
@@ -78,7 +78,7 @@ describe("an outbox whose disk takes no writes", () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
-    expect(outbox.trouble).toMatch(/ENOTDIR/);
+    expect(outbox.writeFailure).toMatch(/ENOTDIR/);
     const ready = vi.fn();
     outbox.onReady(ready);
     void outbox.put(message("event", "events/a"));
@@ -170,7 +170,7 @@ describe("the camera program", () => {
     // No file of the program may grow any more: to it, a full disk.
     limitFiles(camera.process.pid, 0);
     await vi.waitUntil(() => diskErrors(broker).length > 0);
-    expect(diskErrors(broker)[0]).toMatch(/the disk takes no writes.*in its memory only/);
+    expect(diskErrors(broker)[0]).toMatch(/the disk cannot be written.*in memory only/);
     await vi.waitUntil(() => lastStorage(broker)?.unwritable);
     // It goes on taking pictures and saying so.
     const before = completed();
@@ -218,10 +218,10 @@ describe("the camera program", () => {
     await vi.waitUntil(() => lastStorage(broker)?.unwritable);
     expect(lastStorage(broker)?.unwritable).toMatch(/read-only file system/i);
     const failed = await vi.waitUntil(() => broker.on(eventTopic("capture.failed"))[0]);
-    expect(JSON.stringify(envelopeOf(failed).data)).toMatch(/could not be kept.*read-only file system/);
+    expect(JSON.stringify(envelopeOf(failed).data)).toMatch(/could not be stored.*read-only file system/);
     const lines = log.trim().split("\n");
     expect(lines).toHaveLength(1);
-    expect(lines[0]).toMatch(/"msg":"the disk takes no writes.*mend the disk.*restart the camera"/);
+    expect(lines[0]).toMatch(/"msg":"the disk cannot be written.*repair the disk.*restart the camera"/);
     expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(dataPath);
   });
 });

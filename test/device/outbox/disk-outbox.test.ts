@@ -531,7 +531,7 @@ test("with no picture to remove, a full disk is said to be, and what to do", asy
   await first.put(message("event", "event"));
   await first.close();
   symlinkSync("/dev/full", join(path, "000005.ldb"));
-  await expect(open(path)).rejects.toThrow(/No space left on device \(make room on that disk\)$/);
+  await expect(open(path)).rejects.toThrow(/No space left on device \(free some space on that disk\)$/);
   const second = await open(path);
   expect(second.size).toBe(1);
 });
@@ -540,7 +540,7 @@ test("a second agent on the same folder is refused, and harms nothing", async ()
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "kept"));
-  await expect(open(path)).rejects.toThrow(/another process has it open/);
+  await expect(open(path)).rejects.toThrow(/another process uses it/);
   await first.put(message("event", "more"));
   expect(first.size).toBe(2);
 });

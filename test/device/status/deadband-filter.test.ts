@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ReadingsFilter } from "../../../device/host/readings.ts";
+import { DeadbandFilter } from "../../../device/status/deadband-filter.ts";
 import { cameraAt, eventTopic, openBroker, plainCamera, stateTopic } from "../support/cameras.ts";
 
 const GB = 1e9;
@@ -9,19 +9,19 @@ const resources = { cpu_percent: 3, memory_bytes: 80e6, temperature_c: 45 };
 
 function filterAt(maxAgeMs = 1_800_000) {
   const clock = { now: 0 };
-  return { clock, filter: new ReadingsFilter(maxAgeMs, () => clock.now) };
+  return { clock, filter: new DeadbandFilter(maxAgeMs, () => clock.now) };
 }
 
 describe("a reading", () => {
   it("is said the first time, and not again while it stays about the same", () => {
     const { filter } = filterAt();
-    expect(filter.isNews("environment", environment)).toBe(true);
+    expect(filter.passes("environment", environment)).toBe(true);
     const later = { ...environment, sun_elevation: 12.4, temperature_c: 5.9, next_golden_hour: "2026-11-29T15:00:04Z" };
-    expect(filter.isNews("environment", later)).toBe(false);
-    expect(filter.isNews("storage", storage)).toBe(true);
-    expect(filter.isNews("storage", { ...storage, free_bytes: 31.5 * GB })).toBe(false);
-    expect(filter.isNews("resources", resources)).toBe(true);
-    expect(filter.isNews("resources", { cpu_percent: 20, memory_bytes: 100e6, temperature_c: 46.5 })).toBe(false);
+    expect(filter.passes("environment", later)).toBe(false);
+    expect(filter.passes("storage", storage)).toBe(true);
+    expect(filter.passes("storage", { ...storage, free_bytes: 31.5 * GB })).toBe(false);
+    expect(filter.passes("resources", resources)).toBe(true);
+    expect(filter.passes("resources", { cpu_percent: 20, memory_bytes: 100e6, temperature_c: 46.5 })).toBe(false);
   });
 
   it.each([
@@ -36,23 +36,23 @@ describe("a reading", () => {
     ["resources", resources, { ...resources, temperature_c: 47 }],
   ] as const)("of %s is said again when it has changed enough", (name, before, now) => {
     const { filter } = filterAt();
-    filter.isNews(name, before);
-    expect(filter.isNews(name, now)).toBe(true);
+    filter.passes(name, before);
+    expect(filter.passes(name, now)).toBe(true);
   });
 
   it("that drifts is measured by what was said last, not by the look before", () => {
     const { filter } = filterAt();
-    const said = [0, 1, 2, 3, 4].map((degrees) => filter.isNews("resources", { ...resources, temperature_c: degrees }));
+    const said = [0, 1, 2, 3, 4].map((degrees) => filter.passes("resources", { ...resources, temperature_c: degrees }));
     expect(said).toEqual([true, false, true, false, true]);
   });
 
   it("is said again when it is old", () => {
     const { filter, clock } = filterAt();
-    filter.isNews("storage", storage);
+    filter.passes("storage", storage);
     clock.now = 1_799_999;
-    expect(filter.isNews("storage", storage)).toBe(false);
+    expect(filter.passes("storage", storage)).toBe(false);
     clock.now = 1_800_000;
-    expect(filter.isNews("storage", storage)).toBe(true);
+    expect(filter.passes("storage", storage)).toBe(true);
   });
 });
 

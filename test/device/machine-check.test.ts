@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig } from "../../device/config.ts";
-import { machineProblems } from "../../device/settings-check.ts";
+import { machineProblems } from "../../device/machine-check.ts";
 import { Programs, temporaryFolder } from "./support/programs.ts";
 
 const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", LOCATION_LAT: "46.02", LOCATION_LON: "7.75" };

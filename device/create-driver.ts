@@ -6,7 +6,7 @@ import type { DeviceConfig } from "./config.ts";
 import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
 
 /** The driver that `CAMERA_DRIVER` names. */
-export function createCamera({ driver, camera }: DeviceConfig): CameraDriver {
+export function createDriver({ driver, camera }: DeviceConfig): CameraDriver {
   const { name, model, timeoutMs, args, folder = "", depth, deleteTaken } = driver;
   const named = model === undefined ? {} : { model };
   switch (name) {

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import { createPreview, MAX_PREVIEW_BYTES } from "../../../device/cameras/previews.ts";
+import { createPreview, MAX_PREVIEW_BYTES } from "../../../device/link/previews.ts";
 
 async function noisyPicture(width: number, height: number): Promise<Buffer> {
   const raw = { width, height, channels: 3 } as const;

@@ -3,19 +3,19 @@ import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { alertSchema, resourcesSchema, storageSchema } from "../../../contract/events.ts";
-import { AlertBoard, type AlertBoardOptions } from "../../../device/host/alert-board.ts";
 import { Host } from "../../../device/host/host.ts";
+import { ThresholdAlerts, type ThresholdAlertsOptions } from "../../../device/status/threshold-alerts.ts";
 import { cameraAt, envelopeOf, openBroker, stateTopic, tree } from "../support/cameras.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
 /** A board, and everything it says: the message of an alert that is raised, or undefined for one that is cleared. */
-function boardWith(changes: Partial<AlertBoardOptions> = {}) {
+function boardWith(changes: Partial<ThresholdAlertsOptions> = {}) {
   const said: [name: string, message: string | undefined][] = [];
   const standing: (readonly string[])[] = [];
-  const board = new AlertBoard({
+  const board = new ThresholdAlerts({
     limits: { diskPercent: 80 },
     raised: [],
-    say: (name, alert) => said.push([name, alert?.message]),
+    publish: (name, alert) => said.push([name, alert?.message]),
     onChange: (raised) => standing.push(raised),
     ...changes,
   });

@@ -1,21 +1,21 @@
 import sharp from "sharp";
 
-/** The contract's bound for a preview, bytes. */
+/** The contract's limit for a preview. */
 export const MAX_PREVIEW_BYTES = 64 * 1024;
-/** Tried in this order at every width; below the last one, a smaller picture looks better than a worse one. */
+/** Tried in this order at every width. Below the last one, a smaller picture looks better than a worse one. */
 const QUALITIES = [82, 74, 66, 58, 48, 38];
 const SHRINK = 0.75;
 const MIN_WIDTH = 64;
 
 export interface PreviewOptions {
-  /** Pixels; a narrower picture keeps its width. */
+  /** Pixels. A narrower picture keeps its width. */
   width: number;
   maxBytes: number;
 }
 
 /**
- * Scales a picture so that its JPEG fits: first the quality goes down step by step, then the width.
- * @throws Error when the bytes are no picture, or when nothing is small enough
+ * Scales a picture down until its JPEG fits into `maxBytes`: first by lowering the quality, then the width.
+ * @throws Error when the bytes are no picture, or no preview is small enough
  */
 export async function createPreview(jpeg: Buffer, { width, maxBytes }: PreviewOptions): Promise<Buffer> {
   for (let pixels = width; pixels >= MIN_WIDTH; pixels = Math.floor(pixels * SHRINK)) {

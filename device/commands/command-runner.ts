@@ -1,28 +1,29 @@
 import type { Logger } from "pino";
 import type { z } from "zod";
 import { type Command, type CommandName, type CommandReply, commandSchema } from "../../contract/commands.ts";
-import { pause } from "../host/pause.ts";
+import { delay } from "../host/delay.ts";
 
-/** How many command ids are remembered with their results (DESIGN §10). */
+/** How many commands are remembered with their replies. */
 export const MAX_REMEMBERED_COMMANDS = 256;
-/** How many accepted commands may wait for the one that is running; more are rejected. */
+/** How many accepted commands may wait for the running one. Further commands are rejected. */
 export const MAX_WAITING_COMMANDS = 16;
 
-/** A disk that hangs must not keep a command from being carried out for longer, milliseconds. */
+/** The longest wait for the progress of a command to be on the disk. A hanging disk must not block commands. */
 const NOTE_TIMEOUT_MS = 5000;
+const MAX_ERROR_CHARACTERS = 2000;
 
-/** Notes how far a command has come. Resolves once that is on the disk, or the disk does not take it. */
+/** Records the progress of a command. Resolves when it is on the disk, or cannot be written. */
 export type NoteProgress = (facts: { capture: string }) => Promise<void>;
 
-/** What a camera does for one command, behind the check of its arguments. */
+/** Checks the arguments of a command. Returns a function that executes it, or why it is rejected. */
 export type Action = (
   args: unknown,
   command: Pick<Command, "issued_at">,
 ) => { run: (note: NoteProgress) => Promise<unknown> } | { problem: string };
 
 /**
- * Joins the contract's schema of a command's arguments to what is done with them.
- * @param problemOf what else is wrong with them. Default: nothing is
+ * Combines the schema of a command's arguments with its execution.
+ * @param problemOf returns what else is wrong with valid arguments. Default: nothing
  */
 export function action<Schema extends z.ZodType>(
   schema: Schema,
@@ -41,130 +42,131 @@ export function action<Schema extends z.ZodType>(
   };
 }
 
-/** A command that was seen, with the newest answer to it. */
+/** A received command with its newest reply. */
 export interface RememberedCommand {
   name: string;
   reply: CommandReply;
-  /** While it is accepted. Absent in what versions remembered that did not note it. */
+  /** Present while the command is accepted. Older versions did not store it. */
   progress?: CommandProgress | undefined;
 }
 
-/** What an accepted command asks for and how far it has come: what came of it can be looked up by that after a crash. */
+/** The arguments and the progress of an accepted command. After a crash its outcome is found with them. */
 export interface CommandProgress {
   args: Record<string, unknown>;
-  /** False while it waits for those before it. */
+  /** False while the command waits for earlier ones. */
   begun: boolean;
-  /** The picture that was begun for it. */
+  /** The picture that was begun for the command. */
   capture?: string | undefined;
 }
 
-/** What came of a command. */
 export type Outcome = Pick<CommandReply, "result" | "error"> & { status: "succeeded" | "failed" };
 
-/** Looks up what came of a command that a restart interrupted. Resolves to undefined when nothing tells. */
-export type LookUp = (progress: CommandProgress | undefined) => Promise<Outcome | undefined>;
+/** Finds the outcome of a command that a crash interrupted. Resolves to undefined when it cannot be known. */
+export type OutcomeLookup = (progress: CommandProgress | undefined) => Promise<Outcome | undefined>;
 
-export interface CommandDeskOptions {
+export interface CommandRunnerOptions {
   actions: Record<CommandName, Action>;
-  answer: (name: string, reply: CommandReply) => void;
-  /** What an earlier run remembered, oldest first. Default: nothing. */
+  reply: (name: string, reply: CommandReply) => void;
+  /** Commands of an earlier run, oldest first. Default: none. */
   remembered?: readonly RememberedCommand[];
-  /** Called when what is remembered has changed. */
+  /** Called when the remembered commands changed. */
   onRemembered?: (commands: readonly RememberedCommand[]) => void;
-  /** Resolves when what is remembered is on the disk. Default: at once. */
+  /** Resolves when the remembered commands are on the disk. Default: at once. */
   flush?: () => Promise<void>;
   now: () => Date;
   logger: Logger;
 }
 
 /**
- * Takes commands in, does each once and one at a time, and answers: `accepted`, then `succeeded` or `failed`, or
- * `unknown` after a crash; or `rejected`. A command that is seen again, however often, is answered with what came of it the first time.
+ * Executes each command once, one at a time, and replies: `accepted`, then `succeeded` or `failed`, or `unknown` after a
+ * crash; or `rejected`. A repeated command is not executed again: it gets the newest reply again.
  */
-export class CommandDesk {
-  readonly #options: CommandDeskOptions;
+export class CommandRunner {
+  readonly #options: CommandRunnerOptions;
   /** By command id, oldest first. */
   readonly #remembered: Map<string, RememberedCommand>;
   #waiting = 0;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(options: CommandDeskOptions) {
+  constructor(options: CommandRunnerOptions) {
     this.#options = options;
     this.#remembered = new Map(options.remembered?.map((command) => [command.reply.command_id, command]));
   }
 
-  /** Answers for the commands that an earlier run accepted and did not live to finish. */
-  async settleInterrupted(lookUps: Partial<Record<CommandName, LookUp>>): Promise<void> {
+  /** Replies to the commands that an earlier run accepted but did not finish. */
+  async replyToInterrupted(lookups: Partial<Record<CommandName, OutcomeLookup>>): Promise<void> {
     const interrupted = [...this.#remembered.values()].filter(({ reply }) => reply.status === "accepted");
     for (const { name, reply, progress } of interrupted) {
       const { command_id } = reply;
-      const outcome = await this.#outcomeOf(name, progress, lookUps);
-      this.#answer(name, { command_id, ...outcome });
+      const outcome = await this.#outcomeOf(name, progress, lookups);
+      this.#reply(name, { command_id, ...outcome });
     }
   }
 
   async #outcomeOf(
     name: string,
     progress: CommandProgress | undefined,
-    lookUps: Partial<Record<CommandName, LookUp>>,
+    lookups: Partial<Record<CommandName, OutcomeLookup>>,
   ): Promise<Omit<CommandReply, "command_id">> {
-    if (progress?.begun === false) return { status: "failed", error: "the camera restarted before it was begun" };
+    if (progress?.begun === false)
+      return { status: "failed", error: "the camera restarted before the command was begun" };
     try {
-      const [, lookUp] = Object.entries(lookUps).find(([known]) => known === name) ?? [];
-      const outcome = await lookUp?.(progress);
+      const [, lookup] = Object.entries(lookups).find(([known]) => known === name) ?? [];
+      const outcome = await lookup?.(progress);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      this.#options.logger.warn({ command: name, reason: reasonOf(error) }, "cannot look up what came of a command");
+      this.#options.logger.warn({ command: name, reason: reasonOf(error) }, "outcome of a command cannot be looked up");
     }
     return {
       status: "unknown",
-      error: "the camera restarted while it was carried out: nothing tells whether it was done",
+      error: "the camera restarted while the command was running: whether it was finished is unknown",
     };
   }
 
-  /** @param topicCommand the command by its topic, which must be the one in the payload */
+  /** @param topicCommand the command's name in the topic, which must equal the one in the payload */
   receive(topicCommand: string, payload: Uint8Array): void {
     const { logger } = this.#options;
-    const command = read(payload);
+    const command = decodeCommand(payload);
     if (command === undefined) {
-      // It has no id that an answer could name.
+      // Without an id there is nothing to reply to.
       logger.warn({ command: topicCommand, bytes: payload.length }, "unreadable command ignored");
       return;
     }
     const known = this.#remembered.get(command.id);
     if (known !== undefined) {
-      this.#options.answer(known.name, known.reply);
+      this.#options.reply(known.name, known.reply);
       return;
     }
     const checked = this.#check(topicCommand, command);
     if ("problem" in checked) {
       logger.info({ command: command.name, id: command.id, problem: checked.problem }, "command rejected");
-      this.#answer(topicCommand, { command_id: command.id, status: "rejected", error: checked.problem.slice(0, 2000) });
+      const error = checked.problem.slice(0, MAX_ERROR_CHARACTERS);
+      this.#reply(topicCommand, { command_id: command.id, status: "rejected", error });
       return;
     }
     logger.info({ command: command.name, id: command.id, issuedBy: command.issued_by }, "command accepted");
     const progress = { args: command.args, begun: false };
-    this.#answer(command.name, { command_id: command.id, status: "accepted" }, progress);
+    this.#reply(command.name, { command_id: command.id, status: "accepted" }, progress);
     this.#waiting++;
     this.#last = this.#last.then(() => this.#run(command, checked.run));
   }
 
-  /** Resolves when everything accepted so far is done. */
-  settled(): Promise<void> {
+  /** Resolves when all commands accepted so far are finished. */
+  idle(): Promise<void> {
     return this.#last;
   }
 
   #check(topicCommand: string, command: Command): ReturnType<Action> {
     const { actions, now } = this.#options;
     if (command.name !== topicCommand)
-      return { problem: `the topic says ${topicCommand}, the command ${command.name}` };
-    // With the time: a clock that is ahead makes every command late, and nobody sees it from afar.
+      return { problem: `the topic is for ${topicCommand}, but the command is ${command.name}` };
+    // With the camera's time: a clock that is ahead makes every command expire, which is hard to see from afar.
     if (Date.parse(command.expires_at) <= now().getTime())
-      return { problem: `expired at ${command.expires_at}: by the clock of this camera it is ${now().toISOString()}` };
+      return { problem: `expired at ${command.expires_at}: this camera's clock shows ${now().toISOString()}` };
     const known = Object.entries(actions).find(([name]) => name === command.name);
     if (known === undefined)
       return {
-        problem: `${command.name} is not a command of this camera: it knows ${Object.keys(actions).join(", ")}`,
+        problem: `${command.name} is not a command of this camera: its commands are ${Object.keys(actions).join(", ")}`,
       };
     if (this.#waiting > MAX_WAITING_COMMANDS) return { problem: `busy: ${this.#waiting} commands are waiting already` };
     return known[1](command.args, command);
@@ -174,11 +176,11 @@ export class CommandDesk {
     try {
       await this.#note(id, { begun: true });
       const result = await run((facts) => this.#note(id, facts));
-      this.#answer(name, { command_id: id, status: "succeeded", ...(result === undefined ? {} : { result }) });
+      this.#reply(name, { command_id: id, status: "succeeded", ...(result === undefined ? {} : { result }) });
     } catch (error) {
       const reason = reasonOf(error);
       this.#options.logger.warn({ command: name, id, reason }, "command failed");
-      this.#answer(name, { command_id: id, status: "failed", error: reason.slice(0, 2000) });
+      this.#reply(name, { command_id: id, status: "failed", error: reason.slice(0, MAX_ERROR_CHARACTERS) });
     } finally {
       this.#waiting--;
     }
@@ -190,26 +192,26 @@ export class CommandDesk {
     if (command?.progress === undefined) return;
     this.#remembered.set(id, { ...command, progress: { ...command.progress, ...facts } });
     onRemembered?.([...this.#remembered.values()]);
-    const over = new AbortController();
+    const finished = new AbortController();
     try {
-      await Promise.race([flush?.(), pause(NOTE_TIMEOUT_MS, over.signal)]);
+      await Promise.race([flush?.(), delay(NOTE_TIMEOUT_MS, finished.signal)]);
     } catch (error) {
-      // It is carried out all the same: only after a crash nothing tells what came of it.
-      logger.warn({ command: command.name, id, reason: reasonOf(error) }, "cannot note that a command is carried out");
+      // The command is executed anyway. Only after a crash its outcome would be unknown.
+      logger.warn({ command: command.name, id, reason: reasonOf(error) }, "progress of a command cannot be stored");
     } finally {
-      over.abort();
+      finished.abort();
     }
   }
 
-  /** Remembers first: should the answer be lost, a repeat is what asks for it again. */
-  #answer(name: string, reply: CommandReply, progress?: CommandProgress): void {
+  /** Remembers the reply first: if the reply is lost, the repeated command asks for it again. */
+  #reply(name: string, reply: CommandReply, progress?: CommandProgress): void {
     this.#remembered.set(reply.command_id, { name, reply, ...(progress === undefined ? {} : { progress }) });
     for (const oldest of this.#remembered.keys()) {
       if (this.#remembered.size <= MAX_REMEMBERED_COMMANDS) break;
       this.#remembered.delete(oldest);
     }
     this.#options.onRemembered?.([...this.#remembered.values()]);
-    this.#options.answer(name, reply);
+    this.#options.reply(name, reply);
   }
 }
 
@@ -217,7 +219,7 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function read(payload: Uint8Array): Command | undefined {
+function decodeCommand(payload: Uint8Array): Command | undefined {
   try {
     return commandSchema.safeParse(JSON.parse(Buffer.from(payload).toString())).data;
   } catch {

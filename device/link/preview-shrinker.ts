@@ -1,0 +1,50 @@
+import { createPreview } from "./previews.ts";
+
+/** Shrunk previews kept until they are acknowledged: more than can be in flight. */
+const MAX_KEPT = 32;
+/** The width of a preview by its size limit. */
+const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
+  [4096, 160],
+  [12_288, 320],
+  [32_768, 640],
+];
+const LARGEST_WIDTH = 960;
+
+/**
+ * Shrinks previews for a slow link. A preview that is sent again has the same bytes, because the server recognises
+ * duplicates of previews by their bytes.
+ */
+export class PreviewShrinker {
+  readonly #kept = new Map<string, Buffer>();
+  /** One at a time: a decoded picture takes megabytes. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  has(topic: string): boolean {
+    return this.#kept.has(topic);
+  }
+
+  /** @returns the preview unchanged when it cannot be shrunk */
+  shrink(topic: string, jpeg: Buffer, maxBytes: number): Promise<Buffer> {
+    const shrunk = this.#last.then(() => this.#shrink(topic, jpeg, maxBytes));
+    this.#last = shrunk;
+    return shrunk;
+  }
+
+  /** Call it when the preview was acknowledged. */
+  forget(topic: string): void {
+    this.#kept.delete(topic);
+  }
+
+  async #shrink(topic: string, jpeg: Buffer, maxBytes: number): Promise<Buffer> {
+    const kept = this.#kept.get(topic);
+    if (kept !== undefined) return kept;
+    const width = WIDTHS.find(([bytes]) => maxBytes <= bytes)?.[1] ?? LARGEST_WIDTH;
+    const shrunk = await createPreview(jpeg, { width, maxBytes }).catch(() => jpeg);
+    this.#kept.set(topic, shrunk);
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= MAX_KEPT) break;
+      this.#kept.delete(oldest);
+    }
+    return shrunk;
+  }
+}

@@ -1,0 +1,117 @@
+import type { OutgoingMessage } from "./outbox.ts";
+import type { Item } from "./outbox-index.ts";
+import { type Content, deletionsOf, isDedupKeyRow } from "./rows.ts";
+import type { Change, OutboxStore } from "./store.ts";
+
+/** Bytes of messages that may wait in memory while the disk cannot be written. Previews may take half of it. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+
+interface Unwritten {
+  readonly content: Content;
+  readonly bytes: number;
+  /** Changes not yet passed to the store: the disk could not be written when the message was put. */
+  held: readonly Change[] | undefined;
+  readonly stored: () => void;
+}
+
+/**
+ * Messages that are not on the disk yet. Each is written at once. While the disk cannot be written, new messages are
+ * held back: the broker may acknowledge them before they ever need to be written.
+ */
+export class UnwrittenMessages {
+  readonly #store: OutboxStore;
+  readonly #onWritten: (item: Item) => void;
+  /** In the order of `put`. */
+  readonly #messages = new Map<Item, Unwritten>();
+  #heldBytes = 0;
+
+  /** @param onWritten called when a message is on the disk */
+  constructor(store: OutboxStore, onWritten: (item: Item) => void) {
+    this.#store = store;
+    this.#onWritten = onWritten;
+  }
+
+  get size(): number {
+    return this.#messages.size;
+  }
+
+  has(item: Item): boolean {
+    return this.#messages.has(item);
+  }
+
+  contentOf(item: Item): Content | undefined {
+    return this.#messages.get(item)?.content;
+  }
+
+  /** Whether memory has room for another message while the disk cannot be written. */
+  hasRoomFor(kind: OutgoingMessage["kind"], bytes: number): boolean {
+    // Reports are few and short, and report what was dropped.
+    if (kind === "report") return true;
+    const maxBytes = kind === "preview" ? MAX_WAITING_BYTES / 2 : MAX_WAITING_BYTES;
+    return this.#store.waitingBytes + this.#heldBytes + bytes <= maxBytes;
+  }
+
+  /** Writes a message, or holds it back while the disk cannot be written. Resolves when it is stored or acknowledged. */
+  add(item: Item, content: Content, bytes: number, changes: readonly Change[]): Promise<void> {
+    return new Promise((resolve) => {
+      const isHeld = this.#store.failure !== undefined;
+      const unwritten: Unwritten = { content, bytes, held: isHeld ? changes : undefined, stored: resolve };
+      this.#messages.set(item, unwritten);
+      if (isHeld) this.#heldBytes += bytes;
+      else this.#write(item, unwritten, changes);
+    });
+  }
+
+  /** Passes the held messages to the store. */
+  writeHeld(): void {
+    for (const [item, unwritten] of this.#messages) {
+      const { held } = unwritten;
+      if (held === undefined) continue;
+      unwritten.held = undefined;
+      this.#write(item, unwritten, held);
+    }
+    this.#heldBytes = 0;
+  }
+
+  /** The next message to send from memory: the oldest that is no preview, or the newest preview when there is no other. */
+  next(): Item | undefined {
+    let next: Item | undefined;
+    for (const item of this.#messages.keys()) {
+      if (item.removed || item.phase !== "waiting" || item.quarantinedUntil > performance.now()) continue;
+      if (next === undefined || item.kind !== "preview") next = item;
+      if (item.kind !== "preview") break;
+    }
+    return next;
+  }
+
+  /** Discards messages. @returns the deletions to write: none for a message that the store never received */
+  discard(items: readonly Item[]): Change[] {
+    return items.flatMap((item) => {
+      const unwritten = this.#messages.get(item);
+      if (unwritten?.held === undefined) return deletionsOf(item.key);
+      this.#messages.delete(item);
+      this.#heldBytes -= unwritten.bytes;
+      unwritten.stored();
+      return [];
+    });
+  }
+
+  /** The broker has acknowledged a message that is not written yet: only its deduplication key is still written. */
+  acknowledge(item: Item): void {
+    const unwritten = this.#messages.get(item);
+    const dedupKeys = unwritten?.held?.filter(([key]) => isDedupKeyRow(key)) ?? [];
+    const changes = [...dedupKeys, ...this.discard([item])];
+    this.#messages.delete(item);
+    if (changes.length > 0) this.#store.write(changes, () => {});
+    unwritten?.stored();
+  }
+
+  #write(item: Item, unwritten: Unwritten, changes: readonly Change[]): void {
+    this.#store.write(changes, () => {
+      this.#messages.delete(item);
+      item.durable = true;
+      this.#onWritten(item);
+      unwritten.stored();
+    });
+  }
+}

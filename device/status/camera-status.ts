@@ -1,0 +1,88 @@
+import type { Schedule } from "../../contract/commands.ts";
+import type { CameraAbout, CameraSettings, CaptureProgress } from "../../contract/events.ts";
+import type { Plan } from "../capture/capture-loop.ts";
+import type { Location } from "../capture/sun.ts";
+import type { Sender } from "../link/sender.ts";
+
+export interface CameraStatusOptions {
+  /** The camera's id. */
+  id: string;
+  name?: string | undefined;
+  location: Location;
+  about: { model: string; firmware: string };
+  sender: Sender;
+  /** Undefined when the camera follows no schedule. */
+  schedule: () => Schedule | undefined;
+  settings: () => CameraSettings;
+  plan: () => Plan;
+  /** Seconds between pictures while the plan has no interval. */
+  defaultIntervalS: number;
+  /** The number of pictures since the boot. */
+  taken: () => number;
+}
+
+/** Publishes what the camera is and does: retained, so that every new subscriber receives it. */
+export class CameraStatus {
+  readonly #options: CameraStatusOptions;
+  /** Undefined before the first birth, which publishes everything. */
+  #publishedIntervalS: number | undefined;
+
+  constructor(options: CameraStatusOptions) {
+    this.#options = options;
+  }
+
+  /** Call it at every birth: the broker may have lost the states, or may have them from an earlier session. */
+  publishAll(): void {
+    this.#publishAbout();
+    this.publishSettings();
+    this.publishSchedule();
+    this.#publishProgress();
+  }
+
+  publishSettings(): void {
+    this.publish("settings", "settings.applied", this.#options.settings());
+  }
+
+  publishSchedule(): void {
+    const schedule = this.#options.schedule();
+    if (schedule !== undefined) this.publish("schedule", "schedule.updated", schedule);
+  }
+
+  planChanged(): void {
+    // The interval changes with the schedule and its windows. By it the backend decides whether a picture is missing.
+    if (this.#publishedIntervalS !== undefined && this.#publishedIntervalS !== this.#intervalS) this.#publishAbout();
+    this.#publishProgress();
+  }
+
+  publish(state: string, event: string, data: unknown): void {
+    const { id, sender } = this.#options;
+    sender.state({ kind: "camera-state", camera: id, name: state }, event, data);
+  }
+
+  get #intervalS(): number {
+    return this.#options.plan().intervalS ?? this.#options.defaultIntervalS;
+  }
+
+  #publishAbout(): void {
+    const { id, name, location, about, sender } = this.#options;
+    this.#publishedIntervalS = this.#intervalS;
+    const data: CameraAbout = {
+      ...about,
+      ...(name === undefined ? {} : { name }),
+      location,
+      capture_interval_s: this.#intervalS,
+    };
+    sender.state({ kind: "camera-about", camera: id }, "camera.about", data);
+  }
+
+  #publishProgress(): void {
+    const { plan, taken } = this.#options;
+    const { active, next } = plan();
+    const progress: CaptureProgress = {
+      active,
+      ...(next === undefined ? {} : { next_capture_at: next.toISOString() }),
+      captures_completed: taken(),
+    };
+    this.publish("capture", "capture.progress", progress);
+  }
+}

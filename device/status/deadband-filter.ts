@@ -1,0 +1,89 @@
+import type { Environment, Power, Resources, Storage } from "../../contract/events.ts";
+
+/** The readings of a camera, by the name of their state. */
+export interface StateReadings {
+  environment: Environment;
+  storage: Storage;
+  power: Power;
+  resources: Resources;
+}
+
+/** A reading is published again after this time even if it is unchanged. */
+export const DEFAULT_READINGS_MAX_AGE_S = 1800;
+
+/**
+ * The change of a number from its last published value that is worth a message. A camera pays for each message with its
+ * SIM: about 500 bytes with TCP/IP and acknowledgement, so three a minute were 65 MB a month. A number without a deadband
+ * is published whenever it changes.
+ */
+const DEADBANDS: Readonly<Record<string, number>> = {
+  // The sun moves by 15° an hour.
+  sun_elevation: 2.5,
+  sun_azimuth: 10,
+  humidity_percent: 5,
+  cloud_percent: 10,
+  wind_ms: 2,
+  temperature_c: 2,
+  battery_percent: 2,
+  // Every picture loads a small computer.
+  cpu_percent: 25,
+  memory_bytes: 32 * 1024 * 1024,
+};
+/** Deadband of the free space, as a share of the disk. */
+const DISK_SHARE = 0.01;
+/** Deadband of times, which are computed for each reading and differ by rounding. */
+const TIME_DEADBAND_MS = 300_000;
+
+interface Published {
+  at: number;
+  reading: object;
+}
+
+/** Selects the readings worth publishing: those that changed by more than a deadband, and those published long ago. */
+export class DeadbandFilter {
+  readonly #maxAgeMs: number;
+  readonly #now: () => number;
+  readonly #published = new Map<keyof StateReadings, Published>();
+
+  /** @param now a monotonic clock, milliseconds. Default: `performance.now()` */
+  constructor(maxAgeMs: number, now: () => number = () => performance.now()) {
+    this.#maxAgeMs = maxAgeMs;
+    this.#now = now;
+  }
+
+  /** Whether the reading is worth publishing. If it is, the reading counts as published. */
+  passes<Name extends keyof StateReadings>(name: Name, reading: StateReadings[Name]): boolean {
+    const last = this.#published.get(name);
+    const at = this.#now();
+    if (last !== undefined && at - last.at < this.#maxAgeMs && !differs(last.reading, reading)) return false;
+    this.#published.set(name, { at, reading });
+    return true;
+  }
+
+  /** Every next reading passes: the broker may have lost the retained ones. */
+  clear(): void {
+    this.#published.clear();
+  }
+}
+
+function differs(before: object, now: object): boolean {
+  const [old, current] = [new Map(Object.entries(before)), new Map(Object.entries(now))];
+  if (old.size !== current.size) return true;
+  for (const [field, value] of current) if (fieldDiffers(field, old.get(field), value, current)) return true;
+  return false;
+}
+
+function fieldDiffers(field: string, before: unknown, now: unknown, reading: ReadonlyMap<string, unknown>): boolean {
+  if (typeof before === "number" && typeof now === "number")
+    return Math.abs(now - before) >= deadbandOf(field, reading);
+  if (typeof before === "string" && typeof now === "string" && field.startsWith("next_"))
+    return Math.abs(Date.parse(now) - Date.parse(before)) > TIME_DEADBAND_MS;
+  return before !== now;
+}
+
+function deadbandOf(field: string, reading: ReadonlyMap<string, unknown>): number {
+  const total = reading.get("total_bytes");
+  if (field === "free_bytes" && typeof total === "number") return total * DISK_SHARE;
+  // Any change of a number without a deadband.
+  return DEADBANDS[field] ?? Number.MIN_VALUE;
+}

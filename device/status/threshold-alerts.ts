@@ -1,0 +1,70 @@
+import type { Alert, Resources, Storage } from "../../contract/events.ts";
+
+export interface AlertLimits {
+  /** Percentage of the disk in use above which `disk` is raised. Default: the backend decides, by its limit for all cameras. */
+  diskPercent?: number;
+  /** Temperature above which `temperature` is raised, °C. A Raspberry Pi throttles its processor from 80 °C. */
+  temperatureC: number;
+}
+
+export const DEFAULT_ALERT_LIMITS: AlertLimits = { temperatureC: 80 };
+/** An alert is cleared when the value is this far below the limit again. */
+const DISK_HYSTERESIS_PERCENT = 5;
+const TEMPERATURE_HYSTERESIS_C = 8;
+
+export interface ThresholdAlertsOptions {
+  limits?: Partial<AlertLimits>;
+  /** Alerts that an earlier run raised and did not clear. */
+  raised: readonly string[];
+  /** Raises an alert, or clears it when `alert` is undefined. */
+  publish: (name: string, alert: Alert | undefined) => void;
+  /** Called with the raised alerts whenever they change. */
+  onChange: (raised: readonly string[]) => void;
+}
+
+/** Raises an alert when a measured value is above its limit, and clears it when the value is well below. */
+export class ThresholdAlerts {
+  readonly #options: ThresholdAlertsOptions;
+  readonly #limits: AlertLimits;
+  readonly #raised: Set<string>;
+
+  constructor(options: ThresholdAlertsOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_ALERT_LIMITS, ...options.limits };
+    this.#raised = new Set(options.raised);
+  }
+
+  /** @returns the reading with the camera's limit, if it has one. The backend then raises no alert by its own limit. */
+  storage(storage: Storage): Storage {
+    const { total_bytes, free_bytes } = storage;
+    const { diskPercent } = this.#limits;
+    if (diskPercent === undefined) {
+      // An earlier run had a limit. The backend clears the alert by its own limit.
+      if (this.#raised.delete("disk")) this.#options.onChange([...this.#raised]);
+      return storage;
+    }
+    const used = (1 - free_bytes / total_bytes) * 100;
+    this.#compare("disk", used, diskPercent, DISK_HYSTERESIS_PERCENT, () => ({
+      severity: "warning",
+      message: `The camera's storage is ${Math.floor(used)} % full`,
+    }));
+    return { ...storage, alert_percent: diskPercent };
+  }
+
+  resources({ temperature_c }: Resources): void {
+    if (temperature_c === undefined) return;
+    this.#compare("temperature", temperature_c, this.#limits.temperatureC, TEMPERATURE_HYSTERESIS_C, () => ({
+      severity: "warning",
+      message: `The camera's computer is at ${Math.round(temperature_c)} °C`,
+    }));
+  }
+
+  #compare(name: string, value: number, limit: number, hysteresis: number, alert: () => Omit<Alert, "alert">): void {
+    const isRaised = this.#raised.has(name);
+    if (!isRaised && value > limit) this.#raised.add(name);
+    else if (isRaised && value < limit - hysteresis) this.#raised.delete(name);
+    else return;
+    this.#options.publish(name, isRaised ? undefined : { alert: name, ...alert() });
+    this.#options.onChange([...this.#raised]);
+  }
+}
