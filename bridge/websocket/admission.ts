@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import { networkOf } from "../../platform/addresses.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
-import type { Refusal } from "./authentication.ts";
+import { count } from "./counts.ts";
 
 export interface AdmissionLimits {
   maxConnections: number;
@@ -12,10 +12,24 @@ export interface AdmissionLimits {
   maxHttpConnectionsPerAddress: number;
 }
 
+/** The HTTP answer to an upgrade that is refused. */
+export interface UpgradeRefusal {
+  status: 403 | 429 | 503;
+  message: string;
+}
+
+/** A page cannot read this answer, which RFC 6455, section 10.2, requires: it asks `GET /allowed-origin` for the reason. */
+export const FOREIGN_ORIGIN: UpgradeRefusal = {
+  status: 403,
+  message: "pages of this origin may not connect: see ALLOWED_ORIGINS",
+};
+
+export const STOPPING: UpgradeRefusal = { status: 503, message: "the server is stopping" };
+
 /**
- * How many may be connected. Before a connection has shown a token it costs its sender nothing, so those are counted
- * for themselves and, like all, by the network that their address is of. So is what is no dashboard, or not yet: a
- * connection to the HTTP port costs memory before it has said anything at all.
+ * The limits on connections, in all and per network: an IPv4 address, or an IPv6 address with its whole network.
+ * Connections without a verified token have limits of their own, because they cost their sender nothing. So have
+ * connections to the HTTP port that are not WebSockets, or not yet: each uses memory before its first byte.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -23,7 +37,7 @@ export class Admission {
   readonly #unauthenticatedByNetwork = new Map<string, number>();
   readonly #connects = new FixedWindowCounter();
   readonly #httpByNetwork = new Map<string, number>();
-  /** Counts a connection out that is counted as one of HTTP. */
+  /** Ends counting a socket as an HTTP connection. */
   readonly #leaveHttp = new WeakMap<Duplex, () => void>();
   #connections = 0;
   #unauthenticated = 0;
@@ -32,25 +46,26 @@ export class Admission {
     this.#limits = limits;
   }
 
-  /** Why one more connection is refused, or undefined. */
-  refusal(address: string): Refusal | undefined {
+  /** Why another WebSocket is refused; undefined when it is admitted. Counts the attempt. */
+  refusal(address: string): UpgradeRefusal | undefined {
     const limits = this.#limits;
     const network = networkOf(address);
-    if (this.#connections >= limits.maxConnections) return { status: 503, message: "the server has no room now" };
+    if (this.#connections >= limits.maxConnections)
+      return { status: 503, message: "the server has as many connections as it accepts" };
     if (this.#unauthenticated >= limits.maxUnauthenticated)
-      return { status: 503, message: "too many connections wait for their authentication" };
+      return { status: 503, message: "too many connections are waiting for authentication" };
     if ((this.#byNetwork.get(network) ?? 0) >= limits.maxConnectionsPerAddress)
       return { status: 429, message: "too many connections from this address" };
     if ((this.#unauthenticatedByNetwork.get(network) ?? 0) >= limits.maxUnauthenticatedPerAddress)
-      return { status: 429, message: "too many connections from this address wait for their authentication" };
+      return { status: 429, message: "too many connections from this address are waiting for authentication" };
     if (this.#connects.add(network) > limits.maxConnectsPerMinute)
-      return { status: 429, message: "too many connections from this address in a minute" };
+      return { status: 429, message: "too many connections from this address in one minute" };
     return undefined;
   }
 
   /**
-   * Counts a connection to the HTTP port, until it ends or {@link enter} counts it as a dashboard's.
-   * @returns false when its address has too many; what becomes of it is left to the caller
+   * Counts a connection to the HTTP port, until it closes or {@link Admission.enter} counts it as a WebSocket.
+   * @returns false when its address has too many; the caller closes it
    */
   admitHttp(socket: Duplex, address: string): boolean {
     const network = networkOf(address);
@@ -66,7 +81,7 @@ export class Admission {
     return true;
   }
 
-  /** The connection is a dashboard's now, whose address may be another than that of the socket. */
+  /** Counts the connection as a WebSocket. Behind a proxy, the address is not that of the socket. */
   enter(socket: Duplex, address: string): void {
     this.#leaveHttp.get(socket)?.();
     const network = networkOf(address);
@@ -88,9 +103,24 @@ export class Admission {
   }
 }
 
-/** A map that forgets what it counts down to nothing. */
-export function count<Key>(counts: Map<Key, number>, key: Key, by: 1 | -1): void {
-  const sum = (counts.get(key) ?? 0) + by;
-  if (sum === 0) counts.delete(key);
-  else counts.set(key, sum);
+const STATUS_TEXTS = {
+  403: { reason: "Forbidden", code: "permission_denied" },
+  429: { reason: "Too Many Requests", code: "rate_limited" },
+  503: { reason: "Service Unavailable", code: "unavailable" },
+};
+
+/** Answers the upgrade with an HTTP error and closes the socket. */
+export function refuseUpgrade(socket: Duplex, { status, message }: UpgradeRefusal): void {
+  const { reason, code } = STATUS_TEXTS[status];
+  const body = JSON.stringify({ error: { code, message } });
+  socket.on("error", () => socket.destroy());
+  socket.once("finish", () => socket.destroy());
+  const headers = [
+    `HTTP/1.1 ${status} ${reason}`,
+    "Connection: close",
+    "Content-Type: application/json; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...(status === 403 ? [] : ["Retry-After: 5"]),
+  ];
+  socket.end(`${headers.join("\r\n")}\r\n\r\n${body}`);
 }

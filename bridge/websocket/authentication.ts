@@ -1,82 +1,156 @@
-import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
 import { CloseCode } from "../../contract/codes.ts";
-import { authMessageSchema, MAX_AUTH_FRAME_BYTES } from "../../contract/socket-messages.ts";
-import { byteLengthOf, fieldOf, type MessageBytes, type RequestId, readJson } from "./requests.ts";
+import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
+import type { TokenIdentity } from "../../platform/identity.ts";
+import type { Audit } from "../auth/audit.ts";
+import { ProviderUnavailableError } from "../auth/identity-provider.ts";
+import { InvalidTokenError, type Tokens } from "../auth/tokens.ts";
+import type { ConnectionRegister } from "../cluster/cluster.ts";
+import type { Admission } from "./admission.ts";
+import type { Connection } from "./connection.ts";
+import { readFirstFrame } from "./first-frame.ts";
+import type { MessageBytes, RequestId } from "./messages.ts";
+import { type OutageNotice, STORE_OUTAGE } from "./outage-notice.ts";
+import type { EarlyMessage, Peer } from "./peer.ts";
+import { Session, type SessionContext } from "./session.ts";
 
-/** What the first frame came to: a token to verify, or what the client is told before the connection is closed. */
-export type FirstFrame =
-  | { ok: true; token: string; id: RequestId }
-  | { ok: false; error: string; code: typeof CloseCode.protocolError | typeof CloseCode.authInvalid };
-
-/** Pieces that one message, and the chunks that one frame, may come in: each costs more memory than its bytes. */
-export const MAX_FRAGMENTS = 1024;
-
-export const AUTH_TIMEOUT = "Authentication timeout";
-export const INVALID_TOKEN = "Invalid or expired authentication token";
-
-/** Reads the first frame. The texts are those that clients of the predecessor know. */
-export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFrame {
-  const wrong = (error: string) => ({ ok: false, error, code: CloseCode.protocolError }) as const;
-  if (byteLengthOf(bytes) > MAX_AUTH_FRAME_BYTES)
-    return wrong(`First message must have at most ${MAX_AUTH_FRAME_BYTES} bytes`);
-  if (isBinary) return wrong("First message must be text containing authentication");
-  const json = readJson(bytes);
-  if (!json.ok) return wrong("Invalid JSON in authentication message");
-  if (fieldOf(json.value, "type") !== "auth") return wrong("First message must be text containing authentication");
-  const message = authMessageSchema.safeParse(json.value);
-  if (message.success) return { ok: true, token: message.data.token, id: message.data.id };
-  if (message.error.issues.some(({ path }) => path[0] === "token"))
-    return { ok: false, error: "Missing authentication token", code: CloseCode.authInvalid };
-  return wrong("id must be a number or at most 64 characters");
+export interface AuthenticationOptions {
+  tokens: Pick<Tokens, "prepare" | "verify">;
+  /**
+   * Re-checks an identity against current accounts and revocations.
+   * @throws {InvalidTokenError} the token is no longer valid
+   */
+  review: (identity: TokenIdentity) => TokenIdentity;
+  /** Counts each user's connections on all nodes. */
+  register: Pick<ConnectionRegister, "enter">;
+  admission: Pick<Admission, "authenticated">;
+  outage: Pick<OutageNotice, "isOngoing">;
+  audit: Pick<Audit, "refuse">;
+  session: SessionContext;
+  limits: { maxConnectionsPerUser: number; maxUserConnectsPerMinute: number; pingIntervalMs: number };
+  logger: Logger;
 }
 
-/** What a peer may send before it has shown a token, frames and their pieces together, bytes. */
-export const MAX_EARLY_BYTES = 2 * MAX_AUTH_FRAME_BYTES;
+/** Messages that a client may send before the answer to its first frame. */
+const MAX_EARLY_MESSAGES = 32;
 
-/**
- * Calls back once, when the peer has sent more than {@link MAX_EARLY_BYTES}: before a message is complete nobody else
- * gets to see it. To be called when `ws` has the socket already, so that a token in the same chunk is seen first.
- * @param isKnown whether the peer has shown its token; then nobody looks any more
- */
-export function watchEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMany: () => void): void {
-  let seen = 0;
-  const watch = (chunk: Buffer) => {
-    seen += chunk.length;
-    if (!isKnown() && seen <= MAX_EARLY_BYTES) return;
-    socket.off("data", watch);
-    // `ws` says by itself, and a moment later, what is wrong with a frame beyond its limit.
-    setImmediate(() => {
-      if (!isKnown()) onTooMany();
-    });
-  };
-  socket.on("data", watch);
+// Clients of the predecessor know these two texts.
+const AUTH_TIMEOUT = "Authentication timeout";
+const INVALID_TOKEN = "Invalid or expired authentication token";
+
+/** Turns the first frame of a peer into a session: verifies its token and applies the limits of its user. */
+export class Authentication {
+  readonly #options: AuthenticationOptions;
+  /** Connections authenticated in a minute, by user. */
+  readonly #userConnects = new FixedWindowCounter();
+
+  constructor(options: AuthenticationOptions) {
+    this.#options = options;
+  }
+
+  /** A message of a peer that is not authenticated. */
+  receive(peer: Peer, bytes: MessageBytes, isBinary: boolean): void {
+    const { connection, stage } = peer;
+    if (stage.kind === "verifying" || stage.kind === "admitting") {
+      if (stage.early.length < MAX_EARLY_MESSAGES) stage.early.push([bytes, isBinary]);
+      else this.#reject(connection, "Too many messages before the answer to the first", CloseCode.protocolError);
+      return;
+    }
+    const frame = readFirstFrame(bytes, isBinary);
+    if (frame.ok) this.#verify(peer, frame.token, frame.id);
+    else this.#reject(connection, frame.error, frame.code);
+  }
+
+  /** The peer did not authenticate in time. */
+  timeOut(connection: Connection): void {
+    this.#reject(connection, AUTH_TIMEOUT, CloseCode.authTimeout);
+  }
+
+  /** Re-checks the identity. @returns undefined when its token is no longer valid */
+  review(identity: TokenIdentity): TokenIdentity | undefined {
+    return validOrUndefined(() => this.#options.review(identity));
+  }
+
+  #verify(peer: Peer, token: string, id: RequestId): void {
+    const { tokens } = this.#options;
+    const early: EarlyMessage[] = [];
+    const onFailure = (error: unknown) => this.#fail(peer.connection, error);
+    const verify = () => {
+      const identity = validOrUndefined(() => tokens.verify(token));
+      if (identity === undefined) {
+        this.#reject(peer.connection, INVALID_TOKEN, CloseCode.authInvalid);
+        return;
+      }
+      peer.stage = { kind: "admitting", early };
+      this.#admit(peer, identity, id, early).catch(onFailure);
+    };
+    const prepared = tokens.prepare(token);
+    if (prepared === undefined) verify();
+    else {
+      peer.stage = { kind: "verifying", early };
+      prepared.then(verify).catch(onFailure);
+    }
+  }
+
+  async #admit(peer: Peer, identity: TokenIdentity, id: RequestId, early: readonly EarlyMessage[]): Promise<void> {
+    const { register, limits, admission, outage, session: context, logger } = this.#options;
+    const { maxConnectionsPerUser, maxUserConnectsPerMinute, pingIntervalMs } = limits;
+    const { connection } = peer;
+    const { userId } = identity;
+    if (this.#userConnects.add(userId) > maxUserConnectsPerMinute) {
+      const error = `More than ${maxUserConnectsPerMinute} connections of one user in a minute: try again later`;
+      this.#reject(connection, error, CloseCode.connectRate);
+      return;
+    }
+    const limit = Number.isFinite(maxConnectionsPerUser) ? maxConnectionsPerUser : 0;
+    const leave = await register.enter(userId, connection.id, limit);
+    if (leave === undefined) {
+      const error = `More than ${maxConnectionsPerUser} connections of one user: close another first`;
+      this.#reject(connection, error, CloseCode.connectionLimit);
+      return;
+    }
+    // The client may have disconnected, and the token may have been revoked, while the register was asked.
+    const current = connection.open ? this.review(identity) : undefined;
+    if (current === undefined) {
+      leave();
+      if (connection.open) this.#reject(connection, INVALID_TOKEN, CloseCode.authInvalid);
+      return;
+    }
+    admission.authenticated(connection.address);
+    // At random, so that clients that connected at once are not all pinged at once.
+    connection.pingAt = performance.now() + Math.random() * pingIntervalMs;
+    const session = new Session(connection, current, context);
+    peer.stage = { kind: "authenticated", session, leave };
+    session.welcome(id);
+    if (outage.isOngoing) connection.send(STORE_OUTAGE);
+    logger.debug({ connection: connection.id, user: userId, address: connection.address }, "client connected");
+    for (const [bytes, isBinary] of early) if (connection.open) session.receive(bytes, isBinary);
+  }
+
+  #fail(connection: Connection, error: unknown): void {
+    // The identity provider's own part logs that it is unavailable, once and not for each client.
+    const level = error instanceof ProviderUnavailableError ? "debug" : "error";
+    this.#options.logger[level]({ err: error, connection: connection.id }, "authentication failed");
+    connection.close(CloseCode.internal, "the server failed");
+  }
+
+  /** Anybody can cause this, so the log has it at level `debug` only. The audit log has it, and bounds its lines. */
+  #reject(connection: Connection, error: string, code: CloseCode): void {
+    const { audit, logger } = this.#options;
+    const { id, address } = connection;
+    audit.refuse({ action: "connect", who: "unknown", address, target: "socket", outcome: `${code} ${error}` });
+    logger.debug({ connection: id, address, code, reason: error }, "client not authenticated");
+    connection.send({ type: "auth_error", error, code });
+    connection.close(code, error);
+  }
 }
 
-/** Why an upgrade is refused, as HTTP says it. */
-export interface Refusal {
-  status: 403 | 429 | 503;
-  message: string;
-}
-
-/** A page cannot read this answer: it asks `GET /allowed-origin` (RFC 6455, section 10.2, wants the refusal by HTTP). */
-export const FOREIGN_ORIGIN: Refusal = {
-  status: 403,
-  message: "pages of this origin may not connect: see ALLOWED_ORIGINS",
-};
-
-/** Answers the upgrade with an HTTP error and closes the socket. */
-export function refuseUpgrade(socket: Duplex, { status, message }: Refusal): void {
-  const reason = { 403: "Forbidden", 429: "Too Many Requests", 503: "Service Unavailable" }[status];
-  const code = { 403: "permission_denied", 429: "rate_limited", 503: "unavailable" }[status];
-  const body = JSON.stringify({ error: { code, message } });
-  socket.on("error", () => socket.destroy());
-  socket.once("finish", () => socket.destroy());
-  const headers = [
-    `HTTP/1.1 ${status} ${reason}`,
-    "Connection: close",
-    "Content-Type: application/json; charset=utf-8",
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    ...(status === 403 ? [] : ["Retry-After: 5"]),
-  ];
-  socket.end(`${headers.join("\r\n")}\r\n\r\n${body}`);
+/** @returns undefined when the token is invalid */
+function validOrUndefined(identify: () => TokenIdentity): TokenIdentity | undefined {
+  try {
+    return identify();
+  } catch (error) {
+    if (error instanceof InvalidTokenError) return undefined;
+    throw error;
+  }
 }

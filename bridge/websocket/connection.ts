@@ -6,29 +6,33 @@ import type { FrameSink } from "../delivery/frame-sink.ts";
 import { messageFrame } from "../delivery/frames.ts";
 
 /**
- * A WebSocket and the raw socket below it. Whole frames are written to the raw socket, one system call however many
- * events they hold. `ws` writes its own (pong, close) there too, each in one go as long as nothing is compressed, so
- * frames keep the order of the calls.
+ * A WebSocket and the raw socket below it. Whole frames are written to the raw socket: one system call, however many
+ * events they hold. `ws` writes its own frames (pong, close) to the same socket, each in one write because nothing is
+ * compressed, so frames keep the order of the calls.
  */
 export class Connection implements FrameSink {
   readonly id: string;
   readonly ws: WebSocket;
   readonly socket: Duplex;
   readonly address: string;
-  /** By `performance.now()`, as are all moments here: were the clock set, nobody would be pinged, or everybody cut. */
+  /**
+   * By `performance.now()`, as all times of this class. The system's clock may be set, and then either no connection would
+   * be pinged or every connection closed.
+   */
   readonly openedAt: number;
   readonly #maxQueuedBytes: number;
-  /** When the peer last sent anything. */
+  /** When the client last sent anything. */
   heardAt: number;
   /** When the next ping is due. */
   pingAt = 0;
-  /** Pings since the peer was last heard. */
-  unanswered = 0;
-  /** Why this side closed; undefined while it has not. */
+  /** Pings sent since the client was last heard. */
+  unansweredPings = 0;
+  /** The code with which this side closed; undefined while it has not. */
   closedWith: CloseCode | undefined;
-  /** When the queue last became shorter, and what it held when that was last looked at. */
-  #drainedAt = 0;
-  #queuedBytes = 0;
+  /** When the queue last became shorter. */
+  #progressAt = 0;
+  /** The length of the queue at the last {@link Connection.stalledMs}. */
+  #lastQueuedBytes = 0;
 
   constructor(
     id: string,
@@ -44,59 +48,56 @@ export class Connection implements FrameSink {
     this.#maxQueuedBytes = maxQueuedBytes;
   }
 
-  /** False as soon as either side has begun to close: after a close frame nothing may follow. */
   get open(): boolean {
     return this.ws.readyState === WebSocket.OPEN;
   }
 
-  /** Bytes that the peer has not taken. */
+  /** Bytes that the operating system has not accepted yet. */
   get queuedBytes(): number {
     return this.socket.writableLength;
   }
 
-  /** True from a write that the system did not take whole until everything is sent, which `drain` tells. */
   get blocked(): boolean {
     return this.socket.writableNeedDrain;
   }
 
   heard(now: number): void {
     this.heardAt = now;
-    this.unanswered = 0;
+    this.unansweredPings = 0;
   }
 
-  /** @param frames whole frames, nothing less */
   write(frames: Buffer): void {
     if (this.open) this.socket.write(frames);
   }
 
-  /** A reply. A peer that asks and asks and does not read the answers is cut off. */
+  /** Sends a reply. A client that keeps asking and does not read the answers is disconnected. */
   send(message: ServerMessage): void {
     this.write(messageFrame(message));
-    if (this.queuedBytes > 2 * this.#maxQueuedBytes) this.cut(CloseCode.slow, "replies are not read");
+    if (this.queuedBytes > 2 * this.#maxQueuedBytes) this.terminate(CloseCode.slow, "the client does not read replies");
   }
 
-  /** Closes by the protocol; `ws` destroys the socket when the peer does not answer in time. */
+  /** Starts the closing handshake. `ws` destroys the socket when the client does not answer in time. */
   close(code: CloseCode, reason: string): void {
     if (this.closedWith !== undefined || !this.open) return;
     this.closedWith = code;
     this.ws.close(code, reason);
   }
 
-  /** Says why, as far as the peer may still read it, and ends the connection at once. */
-  cut(code: CloseCode, reason: string): void {
+  /** Sends a close frame and destroys the socket at once. The client may not receive the frame. */
+  terminate(code: CloseCode, reason: string): void {
     this.close(code, reason);
     this.ws.terminate();
   }
 
-  /** How long the peer has taken nothing of what waits for it, milliseconds; 0 when nothing waits. */
+  /** Milliseconds for which the client has read nothing of what is queued; 0 when nothing is queued. */
   stalledMs(now: number): number {
     if (!this.blocked) {
-      this.#queuedBytes = 0;
+      this.#lastQueuedBytes = 0;
       return 0;
     }
-    const queued = this.queuedBytes;
-    if (this.#queuedBytes === 0 || queued < this.#queuedBytes) this.#drainedAt = now;
-    this.#queuedBytes = queued;
-    return now - this.#drainedAt;
+    const { queuedBytes } = this;
+    if (this.#lastQueuedBytes === 0 || queuedBytes < this.#lastQueuedBytes) this.#progressAt = now;
+    this.#lastQueuedBytes = queuedBytes;
+    return now - this.#progressAt;
   }
 }

@@ -1,26 +1,26 @@
 import { CloseCode } from "../../contract/codes.ts";
 import type { Connection } from "./connection.ts";
 
-/** Goodbyes a millisecond: about as many newcomers as a node can greet. */
-const GOODBYES_PER_MS = 1;
-/** How often goodbyes are said. */
+/** Connections closed per millisecond: about as many as another node can admit. */
+const CLOSES_PER_MS = 1;
+/** The time between two steps, milliseconds. */
 const STEP_MS = 20;
 
 /**
- * Says goodbye to all connections, a few at a time, so that their clients do not all come to another node at one moment.
- * @param connections those that are there now
- * @param spreadMs how long it may take; a few connections need less
- * @param givenUp asked before each step
+ * Closes all connections, a few at a time, so that their clients do not all connect to another node at one moment.
+ * @param connections the present connections
+ * @param spreadMs the longest time it may take; a few connections take less
+ * @param isCancelled asked before each step
  */
-export async function sendAway(
+export async function drainConnections(
   connections: () => Iterable<Connection>,
   spreadMs: number,
-  givenUp: () => boolean,
+  isCancelled: () => boolean,
 ): Promise<void> {
   let count = 0;
   for (const _ of connections()) count++;
-  const perStep = Math.ceil(Math.max(GOODBYES_PER_MS, count / Math.max(1, spreadMs)) * STEP_MS);
-  while (!givenUp()) {
+  const perStep = Math.ceil(Math.max(CLOSES_PER_MS, count / Math.max(1, spreadMs)) * STEP_MS);
+  while (!isCancelled()) {
     let left = perStep;
     for (const connection of connections()) {
       if (!connection.open) continue;

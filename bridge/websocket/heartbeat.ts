@@ -2,82 +2,67 @@ import { CloseCode } from "../../contract/codes.ts";
 import { pingFrames } from "../delivery/frames.ts";
 import type { SocketsConfig } from "./config.ts";
 import type { Connection } from "./connection.ts";
-import type { MessageBytes } from "./requests.ts";
-import type { Session } from "./session.ts";
+import type { Peer } from "./peer.ts";
 
-/** A connection from its upgrade to its end; without a session until it has shown a token. */
-export interface Peer {
-  connection: Connection;
-  session: Session | undefined;
-  /** It has shown a good token, and what it sends is no stranger's any more. */
-  known: boolean;
-  /** What it sent while its token is looked at and its admission is under way; undefined before and after. */
-  early: [bytes: MessageBytes, isBinary: boolean][] | undefined;
-  /** Gives its place among its user's connections back. */
-  leave: (() => void) | undefined;
-}
-
-type Waits = Pick<
+type Timeouts = Pick<
   Required<SocketsConfig>,
   "authTimeoutMs" | "pingIntervalMs" | "drainTimeoutMs" | "tokenWarningMs" | "tokenGraceMs"
 >;
 
 export interface HeartbeatOptions {
-  waits: Waits;
+  timeouts: Timeouts;
   peers: { values(): Iterable<Peer> };
   onAuthTimeout: (connection: Connection) => void;
-  /** After every look at all peers. */
-  onLooked: () => void;
+  /** Called after each check of all peers. */
+  onChecked: () => void;
 }
 
-/** Pings that may go unanswered: with the next one due, the peer is taken for dead. */
-const MAX_UNANSWERED_PINGS = 2;
+/** Unanswered pings after which a connection is closed, when the next ping is due. */
+export const MAX_UNANSWERED_PINGS = 2;
 
 /**
- * One timer for all that is waited for, on all connections: first frames, pongs, drains, tokens that end. A timer of
- * its own for each would cost ten thousand idle connections more than this look at them does.
- * @returns ends it
+ * Starts one timer that checks everything with a timeout, on all connections: first frames, pongs, full sockets and
+ * tokens. A timer for each would cost ten thousand idle connections more than these checks do.
+ * @returns stops the timer
  */
 export function startHeartbeat(options: HeartbeatOptions): () => void {
-  const shortestMs = Math.min(...Object.values(pickWaits(options.waits)));
+  const { authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs } = options.timeouts;
+  const shortestMs = Math.min(authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs);
   const timer = setInterval(
     () => {
-      look(options, performance.now(), Date.now());
-      options.onLooked();
+      check(options, performance.now(), Date.now());
+      options.onChecked();
     },
     Math.min(250, Math.max(5, shortestMs / 10)),
   );
   return () => clearInterval(timer);
 }
 
-function pickWaits({ authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs }: Waits): Waits {
-  return { authTimeoutMs, pingIntervalMs, drainTimeoutMs, tokenWarningMs, tokenGraceMs };
-}
-
-/** @param now running time, of connections @param wall the system's clock, of tokens */
-function look({ peers, waits, onAuthTimeout }: HeartbeatOptions, now: number, wall: number): void {
+/** @param now monotonic, for connections @param systemTime for tokens, milliseconds since 1970 */
+function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number, systemTime: number): void {
   let pinged: { position: number | undefined; frames: Buffer } | undefined;
   for (const { connection, session } of peers.values()) {
     if (!connection.open) continue;
     if (session === undefined) {
-      if (now - connection.openedAt >= waits.authTimeoutMs) onAuthTimeout(connection);
+      if (now - connection.openedAt >= timeouts.authTimeoutMs) onAuthTimeout(connection);
       continue;
     }
-    if (connection.stalledMs(now) >= waits.drainTimeoutMs) {
-      connection.cut(CloseCode.slow, "nothing was read for too long");
+    if (connection.stalledMs(now) >= timeouts.drainTimeoutMs) {
+      connection.terminate(CloseCode.slow, "the client read nothing for too long");
       continue;
     }
-    session.watchToken(wall);
+    session.checkExpiry(systemTime);
     if (now < connection.pingAt) continue;
-    connection.pingAt = now + waits.pingIntervalMs;
-    // To a full socket a ping would come too late to be answered in time; whether it drains is watched above.
+    connection.pingAt = now + timeouts.pingIntervalMs;
+    // A ping behind a full queue would arrive too late to be answered in time. The check above covers full sockets.
     if (connection.blocked) continue;
-    if (connection.unanswered >= MAX_UNANSWERED_PINGS) {
-      connection.cut(CloseCode.noPong, "two pings were not answered");
+    if (connection.unansweredPings >= MAX_UNANSWERED_PINGS) {
+      connection.terminate(CloseCode.noPong, `${MAX_UNANSWERED_PINGS} pings were not answered`);
       continue;
     }
-    connection.unanswered++;
+    connection.unansweredPings++;
     const { position } = session.subscriber;
+    // Most clients are at the same position, and share the frames.
     if (pinged === undefined || pinged.position !== position) pinged = { position, frames: pingFrames(position) };
     connection.write(pinged.frames);
   }

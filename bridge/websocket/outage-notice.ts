@@ -1,41 +1,41 @@
 import { ReplyCode } from "../../contract/codes.ts";
 import type { ServerMessage } from "../../contract/socket-messages.ts";
 
-/** A store that was back for less has not been away a second time, milliseconds. */
-const REST_MS = 5_000;
+/** An outage that begins within this time after another is part of it, milliseconds. */
+const MERGE_MS = 5_000;
 
-/** What clients are told; why is for operators alone. */
-export const STORE_AWAY: ServerMessage = {
+/** The notice to clients. The reason is for operators only. */
+export const STORE_OUTAGE: ServerMessage = {
   type: "error",
-  error: "The event store is away: what happens meanwhile follows when it is back",
+  error: "The event store is unavailable: events that happen meanwhile follow when it is back",
   code: ReplyCode.storeUnavailable,
 };
 
-/** Finds out when clients are to be told that the store is away: once in an outage. That it is back shows by itself. */
+/** Decides when clients are told that the store is unavailable: once per outage. Its end is not announced. */
 export class OutageNotice {
-  readonly #trouble: () => string | undefined;
-  #told = false;
-  #awayAt = Number.NEGATIVE_INFINITY;
+  readonly #unavailableReason: () => string | undefined;
+  #announced = false;
+  #unavailableAt = Number.NEGATIVE_INFINITY;
 
-  /** @param unavailableReason why the store takes no writes; undefined when it does */
+  /** @param unavailableReason why the store accepts no writes; undefined when it does */
   constructor(unavailableReason: () => string | undefined) {
-    this.#trouble = unavailableReason;
+    this.#unavailableReason = unavailableReason;
   }
 
-  /** Whether those who were there have been told of an outage that goes on. */
-  get standing(): boolean {
-    return this.#told && this.#trouble() !== undefined;
+  /** Whether an outage was announced and still lasts: a client that connects now is told of it. */
+  get isOngoing(): boolean {
+    return this.#announced && this.#unavailableReason() !== undefined;
   }
 
-  /** Whether an outage has begun since the last look. Those who come while it is {@link standing} are told when they come. */
+  /** Whether an outage has begun since the last call, so that connected clients are told now. */
   begins(now: number): boolean {
-    if (this.#trouble() === undefined) {
-      if (now - this.#awayAt > REST_MS) this.#told = false;
+    if (this.#unavailableReason() === undefined) {
+      if (now - this.#unavailableAt > MERGE_MS) this.#announced = false;
       return false;
     }
-    this.#awayAt = now;
-    const isNews = !this.#told;
-    this.#told = true;
-    return isNews;
+    this.#unavailableAt = now;
+    const isNew = !this.#announced;
+    this.#announced = true;
+    return isNew;
   }
 }

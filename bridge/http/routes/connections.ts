@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { answerNodes, askNodes } from "../../cluster/ask.ts";
-import type { ConnectionInfo } from "../../websocket/server.ts";
+import type { ConnectionInfo } from "../../websocket/sockets.ts";
 import { notFound } from "../errors.ts";
 import { demand } from "./callers.ts";
 import { read } from "./request-body.ts";

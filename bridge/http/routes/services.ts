@@ -14,7 +14,7 @@ import type { BridgeConfig } from "../../config.ts";
 import type { Journal } from "../../journal/journal.ts";
 import type { Previews } from "../../previews/previews.ts";
 import type { Stats } from "../../stats/stats.ts";
-import type { Sockets } from "../../websocket/server.ts";
+import type { Sockets } from "../../websocket/sockets.ts";
 import type { Callers } from "./callers.ts";
 
 /** What the routes work with. */

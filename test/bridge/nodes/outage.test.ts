@@ -69,7 +69,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
       expect(await client.next("error")).toEqual({
         type: "error",
         code: 130,
-        error: "The event store is away: what happens meanwhile follows when it is back",
+        error: "The event store is unavailable: events that happen meanwhile follow when it is back",
       });
     await vi.waitFor(async () => expect(await readyz()).toBe(503));
     expect((await bridge.call("/livez")).status).toBe(200);

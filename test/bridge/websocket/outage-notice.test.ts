@@ -6,9 +6,9 @@ it("an outage begins once, however long it lasts", () => {
   const notice = new OutageNotice(() => trouble);
   expect(notice.begins(0)).toBe(false);
   trouble = "away";
-  expect(notice.standing).toBe(false);
+  expect(notice.isOngoing).toBe(false);
   expect([1_000, 2_000, 600_000].map((now) => notice.begins(now))).toEqual([true, false, false]);
-  expect(notice.standing).toBe(true);
+  expect(notice.isOngoing).toBe(true);
 });
 
 it("one that comes and goes within five seconds is one, and after a longer rest it is another", () => {
@@ -21,7 +21,7 @@ it("one that comes and goes within five seconds is one, and after a longer rest 
   }
   trouble = undefined;
   expect([7_000, 10_250].map((now) => notice.begins(now))).toEqual([false, false]);
-  expect(notice.standing).toBe(false);
+  expect(notice.isOngoing).toBe(false);
   trouble = "away again";
   expect(notice.begins(10_500)).toBe(true);
 });

@@ -6,7 +6,7 @@ import { startRealtime } from "./server.ts";
 describe("a request", () => {
   it.each<[string, string | Buffer, object]>([
     ["is no JSON", "hello", { error: "the message is not JSON" }],
-    ["is binary", Buffer.from("{}"), { error: expect.stringContaining("text frames") }],
+    ["is binary", Buffer.from("{}"), { error: expect.stringContaining("text frame") }],
     ["is nested too deeply", `${"[".repeat(33)}${"]".repeat(33)}`, { error: "JSON is nested deeper than 32 levels" }],
     ["is no object", "7", { error: expect.stringContaining("JSON object") }],
     ["has no type", '{"id":3}', { error: expect.stringContaining("type is missing"), id: 3 }],
@@ -64,7 +64,12 @@ describe("a request", () => {
     await client.closed;
     expect(client.messages.slice(1)).toEqual([
       ...[1, 2, 3].map((id) => ({ type: "pong", id })),
-      ...[4, 5, 6].map((id) => ({ type: "error", error: "more than 0.001 messages a second", code: 111, id })),
+      ...[4, 5, 6].map((id) => ({
+        type: "error",
+        error: "More than 0.001 messages a second: send fewer",
+        code: 111,
+        id,
+      })),
     ]);
     expect((await client.closed).code).toBe(4003);
   });

@@ -13,12 +13,9 @@ import type { Journal } from "../../../bridge/journal/journal.ts";
 import { withFairShares } from "../../../bridge/journal/shared-channels.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import { openPreviews } from "../../../bridge/previews/previews.ts";
-import {
-  type Sockets,
-  type SocketsConfig,
-  type SocketsOptions,
-  startSockets,
-} from "../../../bridge/websocket/server.ts";
+import type { SocketsConfig } from "../../../bridge/websocket/config.ts";
+import { type SocketsOptions, startSockets } from "../../../bridge/websocket/server.ts";
+import type { Sockets } from "../../../bridge/websocket/sockets.ts";
 import type { CustomChannels } from "../../../contract/channels.ts";
 import { grantsOf } from "../../../contract/permissions.ts";
 import { topicTree } from "../../../contract/topics.ts";
@@ -39,6 +36,11 @@ const DEFAULTS: SocketsConfig = {
   maxConnections: 20_000,
   maxConnectionsPerUser: 5,
   maxConnectionsPerAddress: 1_000,
+  maxUnauthenticated: 2_000,
+  maxUnauthenticatedPerAddress: 500,
+  maxConnectsPerMinute: Number.POSITIVE_INFINITY,
+  maxUserConnectsPerMinute: Number.POSITIVE_INFINITY,
+  maxHttpConnectionsPerAddress: 10_000,
   maxQueuedBytes: 262_144,
   flushIntervalMs: 10,
   drainTimeoutMs: 120_000,
@@ -46,6 +48,7 @@ const DEFAULTS: SocketsConfig = {
   maxMessagesPerSecond: 1_000,
   origins: originsOf([]),
   addressOf: ({ socket }) => socket.remoteAddress ?? "",
+  isTrustedProxy: () => false,
 };
 
 export interface RealtimeOptions extends Partial<SocketsConfig> {

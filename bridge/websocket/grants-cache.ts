@@ -1,0 +1,21 @@
+import type { Grants } from "../../contract/permissions.ts";
+
+const MAX_CACHED_GRANTS = 1_000;
+
+/** Lets sessions with equal permissions share their grants, which are sets and functions. */
+export function cacheGrants(
+  grantsOf: (permissions: readonly string[]) => Grants,
+): (permissions: readonly string[]) => Grants {
+  const cache = new Map<string, Grants>();
+  return (permissions) => {
+    // JSON, because a permission may hold any character: different sets have different keys.
+    const key = JSON.stringify(permissions.toSorted());
+    let grants = cache.get(key);
+    if (grants === undefined) {
+      if (cache.size >= MAX_CACHED_GRANTS) cache.clear();
+      grants = grantsOf(permissions);
+      cache.set(key, grants);
+    }
+    return grants;
+  };
+}

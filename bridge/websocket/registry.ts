@@ -1,0 +1,91 @@
+import { CloseCode } from "../../contract/codes.ts";
+import { MAX_UNANSWERED_PINGS } from "./heartbeat.ts";
+import type { Peer } from "./peer.ts";
+import type { Session } from "./session.ts";
+import type { ConnectionInfo, RevokedTokens, SocketsStats } from "./sockets.ts";
+
+/** Every connection of this node, from its upgrade to its end. */
+export class Registry {
+  /** By connection id. */
+  readonly #peers = new Map<string, Peer>();
+  #onEmpty: (() => void) | undefined;
+
+  add(peer: Peer): void {
+    this.#peers.set(peer.connection.id, peer);
+  }
+
+  remove(peer: Peer): void {
+    this.#peers.delete(peer.connection.id);
+    if (this.#peers.size === 0) this.#onEmpty?.();
+  }
+
+  get(connectionId: string): Peer | undefined {
+    return this.#peers.get(connectionId);
+  }
+
+  values(): Iterable<Peer> {
+    return this.#peers.values();
+  }
+
+  /** The authenticated connections. A copy, which does not change while it is read. */
+  sessions(): Session[] {
+    return [...this.#peers.values()].flatMap(({ session }) => session ?? []);
+  }
+
+  connectionInfos(): ConnectionInfo[] {
+    // The times of connections are monotonic: they become times of the system's clock here.
+    const dateOf = (time: number) => new Date(Date.now() - performance.now() + time).toISOString();
+    return this.sessions().map(({ connection, identity, subscriber }) => ({
+      connection_id: connection.id,
+      user_id: identity.userId,
+      connected_at: dateOf(connection.openedAt),
+      ip_address: connection.address,
+      last_seen: dateOf(connection.heardAt),
+      channels: [...subscriber.channels.keys()],
+      lagging: subscriber.lagging,
+      queued_bytes: connection.queuedBytes,
+    }));
+  }
+
+  stats(): Pick<SocketsStats, "connections" | "unauthenticated" | "users" | "healthy" | "lagging"> {
+    const sessions = this.sessions();
+    const users = new Set<string>();
+    let healthy = 0;
+    let lagging = 0;
+    for (const { connection, identity, subscriber } of sessions) {
+      users.add(identity.userId);
+      if (subscriber.lagging) lagging++;
+      else if (connection.unansweredPings < MAX_UNANSWERED_PINGS) healthy++;
+    }
+    const connections = sessions.length;
+    return { connections, unauthenticated: this.#peers.size - connections, users: users.size, healthy, lagging };
+  }
+
+  /** Closes the connections whose token matches every given field. @returns how many */
+  revoke({ tokenId, userId, issuedBefore }: RevokedTokens): number {
+    if (tokenId === undefined && userId === undefined && issuedBefore === undefined) return 0;
+    let revoked = 0;
+    for (const { connection, identity } of this.sessions()) {
+      if (!connection.open) continue;
+      if (tokenId !== undefined && identity.tokenId !== tokenId) continue;
+      if (userId !== undefined && identity.userId !== userId) continue;
+      if (issuedBefore !== undefined && identity.issuedAt >= issuedBefore) continue;
+      connection.close(CloseCode.revoked, "the token was revoked");
+      revoked++;
+    }
+    return revoked;
+  }
+
+  /** Closes all connections. Those whose client has not answered after `timeoutMs` are terminated. */
+  async closeAll(code: CloseCode, reason: string, timeoutMs: number): Promise<void> {
+    for (const { connection } of this.#peers.values()) connection.close(code, reason);
+    if (this.#peers.size === 0) return;
+    const timer = setTimeout(() => {
+      for (const { connection } of this.#peers.values()) connection.ws.terminate();
+    }, timeoutMs);
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+    clearTimeout(timer);
+  }
+}
