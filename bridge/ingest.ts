@@ -8,7 +8,7 @@ import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "
 import { TopicCache } from "../platform/topic-cache.ts";
 import { MAX_DEVICES } from "./auth/devices.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
-import type { OwnMessage, Publish } from "./broker-link/publish.ts";
+import type { BackendEvent, Publish } from "./broker-link/publish.ts";
 import { SenderClocks } from "./cameras/sender-clocks.ts";
 import type { MqttCommands } from "./commands/mqtt-commands.ts";
 import type { Appended, Journal, JournalMessage } from "./journal/journal.ts";
@@ -169,7 +169,7 @@ class JournalIngest implements BridgeIngest {
     this.#options.journal.delivered(position);
   }
 
-  async publish(message: OwnMessage): Promise<{ position: number | undefined }> {
+  async publish(message: BackendEvent): Promise<{ position: number | undefined }> {
     const { tree, journal } = this.#options;
     const { topic, event, data, retain = false, historical = false, sender = BACKEND } = message;
     if (topic.kind === "camera-other" || topic.kind === "service-other")

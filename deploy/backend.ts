@@ -93,7 +93,8 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     );
     // With several nodes the bridge sees the MQTT clients of all of them.
     const identities = () => broker.clients().map(({ identity }) => identity);
-    const link = redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster }));
+    const link =
+      redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster, logger }));
     ingest.attach(broker);
     await ingest.publishUndelivered();
     publishUndelivered(journal, ingest, logger);

@@ -2,14 +2,14 @@ import type { Delivery, OutgoingPublication, TakeOver } from "../../platform/pub
 
 /** What the bridge needs of an MQTT broker, embedded or remote. */
 export interface BrokerLink {
-  /** Publishes as the backend itself; resolves when subscribers that read have it. Does not come back by {@link Ingest}. */
+  /** Publishes as the backend. Resolves when all subscribers that read have the message. It does not pass through ingest. */
   publish(publication: OutgoingPublication): Promise<void>;
-  /** The connected MQTT clients of an identity, such as `device:north`. */
+  /** Whether an MQTT client of the identity is connected, such as `device:north`. */
   connected(identity: string): boolean;
-  /** Calls back when a client has acknowledged (PUBACK) a message that was published to it. */
+  /** Calls back when a client has acknowledged (PUBACK) a message. @returns removes the listener */
   onDelivered(listener: (delivery: Delivery) => void): () => void;
-  /** Calls back when one client id is taken over by a newer connection. */
+  /** Calls back when a newer connection replaces one with the same client id. @returns removes the listener */
   onTakeOver(listener: (takeOver: TakeOver) => void): () => void;
-  /** The topics below this one that have a retained message. Undefined for a broker that cannot be asked. */
+  /** The topics below this one that have a retained message. Undefined for a broker that cannot list them. */
   retainedBelow?(topic: string): readonly string[];
 }

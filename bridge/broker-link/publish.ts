@@ -1,28 +1,28 @@
 import type { Topic } from "../../contract/topics.ts";
 
-/** An event that the backend says itself. It takes the way of every other: journal first, then everybody. */
-export interface OwnMessage {
+/** An event that the backend publishes. Like any other event it goes to the journal first, then to all subscribers. */
+export interface BackendEvent {
   topic: Topic;
   event: string;
   /** Null with `retain` clears the topic. */
   data: unknown;
-  /** The JSON text of `data`, when somebody sent it: passed on as it is. */
+  /** The JSON text of `data` as a client sent it, passed on unchanged. Default: `data` is serialised. */
   dataText?: string | undefined;
-  /** Becomes the state of its topic. Default: false, an event that happens once. */
+  /** The event becomes the state of its topic. Default: false, an event that happens once. */
   retain?: boolean;
   historical?: boolean;
   /** Default: the backend itself. */
   sender?: string;
   /**
-   * What several nodes say of one cause they say under one id: the journal keeps the first. 1 to 64 of `A-Z`, `a-z`,
-   * `0-9`, `.`, `_` and `-`. Default: a new one.
+   * The event's id: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`. Nodes that publish events for the same cause use the
+   * same id, and the journal keeps only the first. Default: a new id.
    */
   id?: string;
 }
 
 /**
- * Resolves when the event is durable; order is that of the calls. The position is undefined when an event of that
- * `id` is in the journal already.
- * @throws {StoreUnavailableError} nothing was kept
+ * Publishes an event; events keep the order of the calls. Resolves when the event is durable. The position is undefined
+ * when the journal already has an event of that id.
+ * @throws {StoreUnavailableError} the event was not kept
  */
-export type Publish = (message: OwnMessage) => Promise<{ position: number | undefined }>;
+export type Publish = (event: BackendEvent) => Promise<{ position: number | undefined }>;

@@ -1,42 +1,47 @@
+import type { Logger } from "pino";
 import { z } from "zod";
+import { Listeners } from "../../platform/listeners.ts";
 import type { Delivery, TakeOver } from "../../platform/publications.ts";
 import type { Cluster, Json } from "../cluster/cluster.ts";
 import type { BrokerLink } from "./broker-link.ts";
 
 export interface SharedLinkOptions {
-  /** This node's own. */
+  /** The link to this node's own broker. */
   link: BrokerLink;
-  /** Who is connected to it. */
+  /** The identities connected to this node's broker. */
   identities: () => Iterable<string>;
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
-  /** How often the others are told who came and went. Default 250. */
+  /** Milliseconds between two reports of connected and disconnected devices to the other nodes. Default 250. */
   intervalMs?: number;
-  /** How often nodes that are gone are looked for. Default 3,000. */
+  /** Milliseconds between two checks for stopped nodes. Default 3,000. */
   nodesIntervalMs?: number;
-  /** How long the start waits for the other nodes to say who is connected to them. Default 1,000. */
+  /** How long the start waits for the other nodes to list their devices, milliseconds. Default 1,000. */
   startTimeoutMs?: number;
+  logger: Logger;
 }
 
-/** Identities in one message. */
-const MAX_TOLD = 5_000;
+const MAX_IDENTITIES_PER_MESSAGE = 5_000;
+/** The names of the signals between nodes. */
 const CLIENTS = "mqtt-clients";
-const WHO = "mqtt-clients?";
+const LIST_CLIENTS = "mqtt-clients?";
 const DELIVERED = "mqtt-delivered";
 const TAKEN_OVER = "mqtt-taken-over";
 
 const clientsSchema = z.object({
-  /** The first part of a whole list: what was said before counts no more. */
+  /** The message starts a full list, which replaces what the node sent before. */
   whole: z.boolean(),
+  /** Connected devices. */
   came: z.array(z.string()),
+  /** Disconnected devices. */
   gone: z.array(z.string()),
 });
 const takenOverSchema = z.object({ clientId: z.string(), identity: z.string() });
 const deliveredSchema = z.object({ identity: z.string(), topic: z.string(), payload: z.base64() });
 
 /**
- * The links of all nodes as one: a device is connected when it is connected to any node, and what it acknowledges there
- * is known here. Only devices and services are told of; that a user's client is connected is of no use to other nodes.
- * While Redis is away what was last known holds, but for this node's own clients.
+ * Combines the broker links of all nodes. A device is connected if it is connected to any node, and each node learns of
+ * deliveries and take-overs at the others. Only devices and services are shared; no node needs to know the users of
+ * another. While Redis is unavailable, the last known state of the other nodes stays, and this node's own is current.
  */
 export async function shareLink(options: SharedLinkOptions): Promise<BrokerLink & { stop(): void }> {
   const shared = new SharedLink(options);
@@ -46,59 +51,60 @@ export async function shareLink(options: SharedLinkOptions): Promise<BrokerLink 
 
 class SharedLink implements BrokerLink {
   readonly #options: SharedLinkOptions;
-  /** Of the other nodes, by node. */
+  /** Connected devices of the other nodes, by node id. */
   readonly #clients = new Map<string, Set<string>>();
-  readonly #deliveryListeners = new Set<(delivery: Delivery) => void>();
-  readonly #takeOverListeners = new Set<(takeOver: TakeOver) => void>();
-  readonly #ends: (() => void)[] = [];
-  /** What the others were told. */
-  #told = new Set<string>();
-  #onHeard = () => {};
+  readonly #deliveries: Listeners<[Delivery]>;
+  readonly #takeOvers: Listeners<[TakeOver]>;
+  /** End the timers and subscriptions of {@link start}. */
+  readonly #unsubscribe: (() => void)[] = [];
+  /** This node's devices as last sent to the other nodes. */
+  #sent = new Set<string>();
+  #onClientsReceived = () => {};
 
   constructor(options: SharedLinkOptions) {
     this.#options = options;
+    this.#deliveries = new Listeners(options.logger);
+    this.#takeOvers = new Listeners(options.logger);
   }
 
   async start(): Promise<void> {
     const { link, cluster, intervalMs = 250, nodesIntervalMs = 3_000 } = this.#options;
     const { signals, nodeId } = cluster;
-    const ask = () => signals.send(WHO, null);
-    this.#ends.push(
-      signals.on(CLIENTS, (message, from) => this.#heard(message, from), ask),
-      signals.on(WHO, (_message, from) => {
-        if (from !== nodeId) this.#tellAll();
+    const requestLists = () => signals.send(LIST_CLIENTS, null);
+    this.#unsubscribe.push(
+      signals.on(CLIENTS, (message, from) => this.#receiveClients(message, from), requestLists),
+      signals.on(LIST_CLIENTS, (_message, from) => {
+        if (from !== nodeId) this.#sendAll();
       }),
-      signals.on(DELIVERED, (message, from) => this.#acknowledged(message, from)),
-      link.onDelivered((delivery) => this.#delivered(delivery)),
+      signals.on(DELIVERED, (message, from) => this.#receiveDelivery(message, from)),
+      link.onDelivered((delivery) => this.#onOwnDelivery(delivery)),
       signals.on(TAKEN_OVER, (message, from) => {
-        const told = takenOverSchema.safeParse(message);
-        if (from !== nodeId && told.success) this.#takenOver(told.data);
+        const takeOver = takenOverSchema.safeParse(message).data;
+        if (from !== nodeId && takeOver !== undefined) this.#takeOvers.call(takeOver);
       }),
       link.onTakeOver((takeOver) => {
-        this.#takenOver(takeOver);
+        this.#takeOvers.call(takeOver);
         signals.send(TAKEN_OVER, { ...takeOver });
       }),
     );
-    const telling = setInterval(() => this.#tellChanges(), intervalMs).unref();
-    const looking = setInterval(() => void this.#forgetGone().catch(() => {}), nodesIntervalMs).unref();
-    this.#ends.push(
-      () => clearInterval(telling),
-      () => clearInterval(looking),
+    const reports = setInterval(() => this.#sendChanges(), intervalMs).unref();
+    const nodeChecks = setInterval(() => void this.#dropStoppedNodes().catch(() => {}), nodesIntervalMs).unref();
+    this.#unsubscribe.push(
+      () => clearInterval(reports),
+      () => clearInterval(nodeChecks),
     );
-    await this.#firstAnswers(ask);
+    await this.#awaitFirstLists(requestLists);
   }
 
   publish: BrokerLink["publish"] = (publication) => this.#options.link.publish(publication);
 
-  /** Retained messages are the same at all nodes. */
+  /** Retained messages are the same on all nodes. */
   retainedBelow(topic: string): readonly string[] {
     return this.#options.link.retainedBelow?.(topic) ?? [];
   }
 
   onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
-    const own: typeof listener = (takeOver) => listener(takeOver);
-    this.#takeOverListeners.add(own);
-    return () => this.#takeOverListeners.delete(own);
+    return this.#takeOvers.add(listener);
   }
 
   connected(identity: string): boolean {
@@ -108,30 +114,28 @@ class SharedLink implements BrokerLink {
   }
 
   onDelivered(listener: (delivery: Delivery) => void): () => void {
-    const own = (delivery: Delivery) => listener(delivery);
-    this.#deliveryListeners.add(own);
-    return () => this.#deliveryListeners.delete(own);
+    return this.#deliveries.add(listener);
   }
 
   stop(): void {
-    for (const end of this.#ends.splice(0)) end();
+    for (const end of this.#unsubscribe.splice(0)) end();
   }
 
-  /** Resolves when each node that lives has said who is connected to it, or the time is over. */
-  async #firstAnswers(ask: () => void): Promise<void> {
+  /** Resolves when each running node has listed its devices, or after `startTimeoutMs`. */
+  async #awaitFirstLists(requestLists: () => void): Promise<void> {
     const { cluster, startTimeoutMs = 1_000 } = this.#options;
     const others = (await cluster.nodes()).map(({ id }) => id).filter((id) => id !== cluster.nodeId);
     if (others.length === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, startTimeoutMs);
-      this.#onHeard = () => {
+      this.#onClientsReceived = () => {
         if (!others.every((id) => this.#clients.has(id))) return;
         clearTimeout(timer);
         resolve();
       };
-      ask();
+      requestLists();
     });
-    this.#onHeard = () => {};
+    this.#onClientsReceived = () => {};
   }
 
   #ownDevices(): Set<string> {
@@ -140,67 +144,59 @@ class SharedLink implements BrokerLink {
     return devices;
   }
 
-  #tellChanges(): void {
+  #sendChanges(): void {
     const now = this.#ownDevices();
-    const came = [...now].filter((identity) => !this.#told.has(identity));
-    const gone = [...this.#told].filter((identity) => !now.has(identity));
-    this.#told = now;
-    if (came.length + gone.length > 0) this.#tell(came, gone, false);
+    const came = [...now].filter((identity) => !this.#sent.has(identity));
+    const gone = [...this.#sent].filter((identity) => !now.has(identity));
+    this.#sent = now;
+    if (came.length + gone.length > 0) this.#send(came, gone, false);
   }
 
-  #tellAll(): void {
-    this.#told = this.#ownDevices();
-    this.#tell([...this.#told], [], true);
+  #sendAll(): void {
+    this.#sent = this.#ownDevices();
+    this.#send([...this.#sent], [], true);
   }
 
-  #tell(came: string[], gone: string[], whole: boolean): void {
-    const parts = Math.max(1, Math.ceil(Math.max(came.length, gone.length) / MAX_TOLD));
-    for (let part = 0; part < parts; part++) {
-      const slice = (identities: string[]) => identities.slice(part * MAX_TOLD, (part + 1) * MAX_TOLD);
-      const message = { whole: whole && part === 0, came: slice(came), gone: slice(gone) };
+  #send(came: string[], gone: string[], whole: boolean): void {
+    const messages = Math.max(1, Math.ceil(Math.max(came.length, gone.length) / MAX_IDENTITIES_PER_MESSAGE));
+    for (let index = 0; index < messages; index++) {
+      const slice = (identities: string[]) =>
+        identities.slice(index * MAX_IDENTITIES_PER_MESSAGE, (index + 1) * MAX_IDENTITIES_PER_MESSAGE);
+      const message = { whole: whole && index === 0, came: slice(came), gone: slice(gone) };
       this.#options.cluster.signals.send(CLIENTS, message);
     }
   }
 
-  #heard(message: Json, from: string): void {
-    const told = clientsSchema.safeParse(message);
-    if (from === this.#options.cluster.nodeId || !told.success) return;
-    const { whole, came, gone } = told.data;
+  #receiveClients(message: Json, from: string): void {
+    const received = clientsSchema.safeParse(message).data;
+    if (from === this.#options.cluster.nodeId || received === undefined) return;
+    const { whole, came, gone } = received;
     const clients = (whole ? undefined : this.#clients.get(from)) ?? new Set();
     for (const identity of gone) clients.delete(identity);
     for (const identity of came) clients.add(identity);
     this.#clients.set(from, clients);
-    this.#onHeard();
+    this.#onClientsReceived();
   }
 
-  async #forgetGone(): Promise<void> {
+  async #dropStoppedNodes(): Promise<void> {
     const alive = new Set((await this.#options.cluster.nodes()).map(({ id }) => id));
     for (const node of [...this.#clients.keys()]) if (!alive.has(node)) this.#clients.delete(node);
-    // One that was taken for dead and is not says only what changes.
+    // A node that was wrongly considered stopped sends only changes, so its full list is requested again.
     alive.delete(this.#options.cluster.nodeId);
-    if ([...alive].some((node) => !this.#clients.has(node))) this.#options.cluster.signals.send(WHO, null);
+    if ([...alive].some((node) => !this.#clients.has(node))) this.#options.cluster.signals.send(LIST_CLIENTS, null);
   }
 
-  #delivered(delivery: Delivery): void {
-    this.#call(delivery);
+  #onOwnDelivery(delivery: Delivery): void {
+    this.#deliveries.call(delivery);
     const { identity, topic, payload } = delivery;
     if (!isDevice(identity)) return;
     this.#options.cluster.signals.send(DELIVERED, { identity, topic, payload: payload.toString("base64") });
   }
 
-  #acknowledged(message: Json, from: string): void {
-    const told = deliveredSchema.safeParse(message);
-    if (from === this.#options.cluster.nodeId || !told.success) return;
-    const { identity, topic, payload } = told.data;
-    this.#call({ identity, topic, payload: Buffer.from(payload, "base64") });
-  }
-
-  #takenOver(takeOver: TakeOver): void {
-    for (const listener of this.#takeOverListeners) listener(takeOver);
-  }
-
-  #call(delivery: Delivery): void {
-    for (const listener of this.#deliveryListeners) listener(delivery);
+  #receiveDelivery(message: Json, from: string): void {
+    const delivery = deliveredSchema.safeParse(message).data;
+    if (from === this.#options.cluster.nodeId || delivery === undefined) return;
+    this.#deliveries.call({ ...delivery, payload: Buffer.from(delivery.payload, "base64") });
   }
 }
 

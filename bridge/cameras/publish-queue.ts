@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { OwnMessage, Publish } from "../broker-link/publish.ts";
+import type { BackendEvent, Publish } from "../broker-link/publish.ts";
 
 export interface PublishQueueOptions {
   publish: Publish;
@@ -26,7 +26,7 @@ export class PublishQueue {
    * @param message called before each attempt; returns undefined when the event is no longer needed
    * @returns false when the event was dropped: the queue was full, or {@link stop} was called
    */
-  async add(message: () => OwnMessage | undefined): Promise<boolean> {
+  async add(message: () => BackendEvent | undefined): Promise<boolean> {
     if (this.#stopped || this.#waiting >= this.#options.maxWaiting) return false;
     this.#waiting++;
     const published = this.#last.then(() => this.#publish(message)).finally(() => this.#waiting--);
@@ -41,7 +41,7 @@ export class PublishQueue {
     await this.#last;
   }
 
-  async #publish(message: () => OwnMessage | undefined): Promise<boolean> {
+  async #publish(message: () => BackendEvent | undefined): Promise<boolean> {
     while (!this.#stopped) {
       const next = message();
       if (next === undefined) return true;

@@ -3,7 +3,7 @@ import { DASHBOARD } from "../../contract/channels.ts";
 import { PRESENCE_STATE, type Topic, type TopicTree } from "../../contract/topics.ts";
 import { type DeviceStore, REMOVALS, type Removal, removalSchema } from "../auth/devices.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
-import type { OwnMessage, Publish } from "../broker-link/publish.ts";
+import type { BackendEvent, Publish } from "../broker-link/publish.ts";
 import type { Documents, Json } from "../cluster/cluster.ts";
 import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
 import { eventIdOf } from "./event-id.ts";
@@ -169,7 +169,7 @@ class RemovedDeviceRules implements WatcherRules {
   }
 
   /** The event that clears a topic; undefined when the topic is not of the removed device. */
-  #clearing(id: string, topic: Retained): OwnMessage | undefined {
+  #clearing(id: string, topic: Retained): BackendEvent | undefined {
     const { journal, tree } = this.#options;
     const name = tree.build(topic);
     const retained = journal.state(name);

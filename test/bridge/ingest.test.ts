@@ -344,7 +344,7 @@ describe("a broadcast by MQTT", () => {
     await expect(ingest.accept(to("camera:c0"))).rejects.toMatchObject({
       permanent: true,
       reason: "no_channel",
-      message: expect.stringContaining("no camera c0 is registered"),
+      message: expect.stringContaining("camera c0 is not registered"),
     });
     expect(lines).toEqual([]);
   });

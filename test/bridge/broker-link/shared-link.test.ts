@@ -1,3 +1,4 @@
+import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { BrokerLink } from "../../../bridge/broker-link/broker-link.ts";
 import { shareLink } from "../../../bridge/broker-link/shared-link.ts";
@@ -7,12 +8,12 @@ import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { type RedisPlace, redisPlace } from "../cluster/redis-place.ts";
 import { type RecordingLink, recordingLink } from "../support/recording-link.ts";
 
-/** Nobody is to be taken for dead only because a busy machine let it stand still. */
+/** Long enough that a busy machine does not make a running node look stopped. */
 const NODE_TIMEOUT_MS = 10_000;
 
 interface Node {
   cluster: Cluster;
-  /** Its own broker's. */
+  /** The link to its own broker. */
   own: RecordingLink;
   link: BrokerLink & { stop(): void };
 }
@@ -40,23 +41,24 @@ async function startNode(...connected: string[]): Promise<Node> {
   const own = recordingLink();
   for (const identity of connected) own.connections.add(identity);
   const identities = () => own.connections;
-  const link = await shareLink({ link: own, identities, cluster, intervalMs: 20, nodesIntervalMs: 100 });
+  const intervals = { intervalMs: 20, nodesIntervalMs: 100 };
+  const link = await shareLink({ link: own, identities, cluster, ...intervals, logger: pino({ level: "silent" }) });
   const node = { cluster, own, link };
   nodes.push(node);
   return node;
 }
 
-test("a device is connected when it is connected to any node, known from the start on", async () => {
+test("knows at its start which devices are connected to the other nodes", async () => {
   await startNode("device:north", "service:worker", "user:alice");
   const there = await startNode();
   expect(there.link.connected("device:north")).toBe(true);
   expect(there.link.connected("service:worker")).toBe(true);
   expect(there.link.connected("device:south")).toBe(false);
-  // Users are nobody's business but their node's.
+  // Users are not shared.
   expect(there.link.connected("user:alice")).toBe(false);
 });
 
-test("who comes and goes is told", async () => {
+test("learns when a device connects to another node, and when it disconnects", async () => {
   const [here, there] = [await startNode(), await startNode()];
   here.own.connections.add("device:north");
   await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(true));
@@ -64,7 +66,7 @@ test("who comes and goes is told", async () => {
   await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(false));
 });
 
-test("a device that moves from node to node is connected all the while", async () => {
+test("keeps a device connected that moves from node to node", async () => {
   const [here, there, watcher] = [await startNode("device:north"), await startNode(), await startNode()];
   for (let round = 0; round < 10; round++) {
     const [from, to] = round % 2 === 0 ? [here, there] : [there, here];
@@ -75,14 +77,14 @@ test("a device that moves from node to node is connected all the while", async (
   }
 });
 
-test("twelve thousand devices are told of, in parts", async () => {
+test("shares twelve thousand devices, in several messages", async () => {
   const names = Array.from({ length: 12_000 }, (_, index) => `device:camera-${index}`);
   await startNode(...names);
   const there = await startNode();
   await vi.waitFor(() => expect(names.filter((name) => !there.link.connected(name))).toEqual([]));
 });
 
-test("a node that dies takes its devices with it", async () => {
+test("disconnects the devices of a node that dies", async () => {
   nodeTimeoutMs = 2_000;
   const [dead, alive] = [await startNode("device:north"), await startNode()];
   expect(alive.link.connected("device:north")).toBe(true);
@@ -90,23 +92,23 @@ test("a node that dies takes its devices with it", async () => {
   await vi.waitFor(() => expect(alive.link.connected("device:north")).toBe(false));
 });
 
-test("what a device has acknowledged at one node is known once at each", async () => {
+test("reports a delivery at one node once on each node", async () => {
   const [here, there] = [await startNode("device:north"), await startNode()];
-  const heard: Delivery[][] = [[], []];
-  here.link.onDelivered((delivery) => heard[0]?.push(delivery));
-  const unlisten = there.link.onDelivered((delivery) => heard[1]?.push(delivery));
+  const deliveries: Delivery[][] = [[], []];
+  here.link.onDelivered((delivery) => deliveries[0]?.push(delivery));
+  const unsubscribe = there.link.onDelivered((delivery) => deliveries[1]?.push(delivery));
   const delivery = { identity: "device:north", topic: "a/b", payload: Buffer.from([0, 255, 7]) };
   here.own.deliver(delivery);
   here.own.deliver({ ...delivery, identity: "user:alice" });
-  await vi.waitFor(() => expect(heard[1]).toEqual([delivery]));
-  expect(heard[0]).toHaveLength(2);
-  unlisten();
+  await vi.waitFor(() => expect(deliveries[1]).toEqual([delivery]));
+  expect(deliveries[0]).toHaveLength(2);
+  unsubscribe();
   here.own.deliver(delivery);
-  await vi.waitFor(() => expect(heard[0]).toHaveLength(3));
-  expect(heard[1]).toHaveLength(1);
+  await vi.waitFor(() => expect(deliveries[0]).toHaveLength(3));
+  expect(deliveries[1]).toHaveLength(1);
 });
 
-test("while Redis is away a node knows its own, and afterwards all again", async () => {
+test("knows its own devices while Redis is unavailable, and those of all nodes afterwards", async () => {
   const own = await startRedis();
   place = redisPlace(own);
   try {
@@ -124,15 +126,15 @@ test("while Redis is away a node knows its own, and afterwards all again", async
   }
 });
 
-test("a take-over at one node is known at all, once", async () => {
+test("reports a take-over at one node once on each node", async () => {
   const [here, there] = [await startNode(), await startNode()];
-  const heard: string[] = [];
-  here.link.onTakeOver(({ clientId, identity }) => heard.push(`here ${clientId} ${identity}`));
-  there.link.onTakeOver(({ clientId, identity }) => heard.push(`there ${clientId} ${identity}`));
+  const takeOvers: string[] = [];
+  here.link.onTakeOver(({ clientId, identity }) => takeOvers.push(`here ${clientId} ${identity}`));
+  there.link.onTakeOver(({ clientId, identity }) => takeOvers.push(`there ${clientId} ${identity}`));
   there.own.takeOver("cam-1", "device:north");
   here.own.takeOver("cam-2", "device:south");
-  await vi.waitFor(() => expect(heard).toHaveLength(4));
-  expect(heard.sort()).toEqual([
+  await vi.waitFor(() => expect(takeOvers).toHaveLength(4));
+  expect(takeOvers.sort()).toEqual([
     "here cam-1 device:north",
     "here cam-2 device:south",
     "there cam-1 device:north",

@@ -1,4 +1,4 @@
-import type { OwnMessage, Publish } from "../../../bridge/broker-link/publish.ts";
+import type { BackendEvent, Publish } from "../../../bridge/broker-link/publish.ts";
 import type { Entry, Journal, StateEntry } from "../../../bridge/journal/journal.ts";
 import { cameraOfTopic, channelsOf } from "../../../contract/channels.ts";
 import type { Topic, TopicTree } from "../../../contract/topics.ts";
@@ -46,7 +46,7 @@ export function memoryJournal(tree: TopicTree): MemoryJournal {
   };
 
   function append(
-    { topic, event, data, retain = false, historical = false }: OwnMessage,
+    { topic, event, data, retain = false, historical = false }: BackendEvent,
     timestamp = new Date().toISOString(),
   ): number {
     if (topic.kind === "camera-other" || topic.kind === "service-other") throw new Error("not a topic of the contract");
