@@ -3,7 +3,7 @@ import { z } from "zod";
 import { afterRunning } from "../../platform/running-time.ts";
 import type { Cluster, Json } from "./cluster.ts";
 
-/** How long the other nodes have to answer, milliseconds. */
+/** How long to wait for the answers of the other nodes, milliseconds. */
 const ANSWER_TIMEOUT_MS = 1_000;
 
 const questionSchema = z.object({ id: z.string(), about: z.json() });
@@ -11,15 +11,15 @@ const answerSchema = z.object({ id: z.string(), answer: z.json() });
 
 type Asker = Pick<Cluster, "nodeId" | "nodes" | "signals">;
 
-/** What the other nodes answered. */
+/** The answers of the other nodes. */
 export interface Answers {
-  /** By node. */
+  /** The answers by node id. */
   given: ReadonlyMap<string, Json>;
-  /** Nodes that did not answer in time. */
+  /** The ids of nodes that did not answer in time. */
   missing: readonly string[];
 }
 
-/** Answers a question of other nodes. @returns ends it */
+/** Answers a question of other nodes from now on. @returns stops answering */
 export function answerNodes({ nodeId, signals }: Asker, question: string, answer: (about: Json) => Json): () => void {
   return signals.on(`ask ${question}`, (message, from) => {
     const asked = questionSchema.safeParse(message);
@@ -29,8 +29,8 @@ export function answerNodes({ nodeId, signals }: Asker, question: string, answer
 }
 
 /**
- * Asks all other nodes, and waits until each has answered, or the time is over.
- * @throws {StoreUnavailableError} not known which nodes there are
+ * Asks all other nodes. Resolves once every node has answered, or after the timeout.
+ * @throws {StoreUnavailableError} the list of nodes cannot be read
  */
 export async function askNodes(
   { nodeId, nodes, signals }: Asker,

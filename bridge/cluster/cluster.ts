@@ -1,29 +1,29 @@
 /**
- * What the nodes of one deployment know together. A node without Redis is a cluster of one and keeps the same things
- * under `DATA_PATH`; with Redis any number of nodes share them. Everything that must hold "over all nodes" (limits,
- * revocations, accounts, commands) goes through here and nowhere else.
+ * The state that all nodes of one deployment share. With Redis any number of nodes share it. A node without Redis is a
+ * cluster of one and keeps its documents under `DATA_PATH`. Everything that must hold for all nodes together (limits,
+ * revocations, accounts, commands) uses this interface.
  */
 export interface Cluster {
-  /** This run of this node: random, new at each start. */
+  /** A random name of this run of this node. */
   readonly nodeId: string;
-  /** Whether the store is shared, and so beside this program: while it is away, nothing can be read from it either. */
+  /** Whether the state is in Redis. If so, it cannot be read while Redis is unreachable. */
   readonly shared: boolean;
   readonly documents: Documents;
   readonly signals: Signals;
   readonly leases: Leases;
   readonly connections: ConnectionRegister;
-  /** Undefined for a node that is alone: it keeps its sums itself. */
+  /** Undefined in a cluster of one: the node keeps its own counters. */
   readonly counters: Counters | undefined;
-  /** The nodes that gave a sign of life within the last 30 seconds, this one among them. */
+  /** The nodes with a heartbeat within the last 30 seconds, including this one. */
   nodes(): Promise<readonly ClusterNode[]>;
-  /** Undefined while the shared store takes writes; else why it does not, in words for an operator. */
+  /** Undefined while the store accepts writes. Otherwise explains to an operator why it does not. */
   readonly unavailableReason: string | undefined;
   /**
-   * Tests the shared store with a write that means nothing; it takes 2 seconds at most.
+   * Tests the store with a small write. With Redis it takes at most about 2 seconds.
    * @throws {StoreUnavailableError}
    */
   check(): Promise<void>;
-  /** Leaves: other nodes forget its connections and leases at once. Idempotent. */
+  /** Leaves the cluster. Its connections and leases end at once for the other nodes. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -35,7 +35,7 @@ export interface ClusterNode {
   connections: number;
 }
 
-/** A JSON value that is stored. */
+/** A JSON value. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 export interface StoredDocument {
@@ -45,21 +45,23 @@ export interface StoredDocument {
 }
 
 /**
- * Small records that outlive a restart: accounts, devices, revocations, command queues. Durable once the promise
- * resolves. Readers parse what they read with a schema of their own. A write that throws
- * {@link StoreUnavailableError} was probably not made, but with Redis it may have been, or may yet be: look again.
+ * Small records that outlive a restart: accounts, devices, revocations, command queues. A write is durable once its
+ * promise resolves. Readers validate documents with their own schema. After a {@link StoreUnavailableError} a write has
+ * usually not happened, but with Redis it may have happened or may still happen: read the document again.
  */
 export interface Documents {
   /**
-   * @throws {StoreUnavailableError} as do all below
-   * @throws {RangeError} a name or a value beyond the limits of `limits.ts`, as do all below
+   * All methods throw these errors.
+   * @throws {StoreUnavailableError}
+   * @throws {RangeError} a name or a value exceeds the limits in `limits.ts`
    */
   get(collection: string, key: string): Promise<StoredDocument | undefined>;
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /**
-   * @param options.ifVersion writes only over this version; `null`: only when there is no such document
-   * @param options.expiresAt milliseconds since 1970; gone afterwards, which watchers are not told. Default: never
-   * @returns the new version; undefined when another version is there
+   * @param options.ifVersion writes only if the document has this version; `null`: only if it does not exist
+   * @param options.expiresAt when the document expires, milliseconds since 1970. Watchers are not notified. Default:
+   *   never
+   * @returns the new version; undefined when the document has another version
    */
   put(
     collection: string,
@@ -67,60 +69,61 @@ export interface Documents {
     value: Json,
     options?: { ifVersion?: string | null; expiresAt?: number },
   ): Promise<string | undefined>;
-  /** @returns false when there was none, or one of another version */
+  /** @returns false when the document did not exist, or has another version */
   delete(collection: string, key: string, options?: { ifVersion?: string }): Promise<boolean>;
   /**
-   * Calls back with the key of each document that any node has changed, soon after; with undefined when changes may
-   * have been missed, so that everything is to be read again.
+   * Calls back soon after any node changed a document, with its key. Calls back with undefined when changes may have
+   * been missed: read the whole collection again.
    */
   watch(collection: string, onChange: (key: string | undefined) => void): () => void;
 }
 
 /**
- * Messages from one node to all that run now, this one included; in order per sender, not kept for anybody. While Redis
- * is away a message reaches its own node only; the others are told that they have missed something once it is back.
+ * Messages from one node to all running nodes, including itself. Messages of one sender arrive in order and are not
+ * stored. While Redis is unreachable, a message reaches only its own node. The other nodes are notified of missed
+ * messages once Redis is reachable again.
  */
 export interface Signals {
   /** @throws {RangeError} the message is larger than 1 MiB of JSON */
   send(name: string, message: Json): void;
-  /** @param onMissed called when messages may have been missed, as after a lost connection to Redis */
+  /** @param onMissed called when messages may have been missed, for example after a lost connection to Redis */
   on(name: string, onMessage: (message: Json, from: string) => void, onMissed?: () => void): () => void;
 }
 
-/** At most one holder of a name over all nodes. A node that dies loses its leases after 10 seconds. */
+/** Leases by name: at most one node holds a lease. The leases of a dead node expire after 10 seconds. */
 export interface Leases {
-  /** @returns undefined when somebody else has it. `lost` aborts when it could not be renewed in time. */
+  /** @returns undefined when the lease is held already. `lost` aborts when the lease could not be renewed in time. */
   acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined>;
 }
 
-/** How many connections each user has, over all nodes. */
+/** The connections of each user to all nodes. */
 export interface ConnectionRegister {
   /**
-   * Never throws: while Redis is away the user's connections at this node alone are counted. To refuse everybody would
-   * lock out each dashboard that is reloaded during an outage, though what the limit protects, the room at a node, is
-   * protected by that count; the price is that a user may have as many at each node. Once Redis is back they are
-   * registered, and all count.
-   * @param limit 0 is no limit
-   * @returns undefined when the user has as many as allowed; release is idempotent
+   * Registers a connection. Never throws: while Redis is unreachable, only the user's connections to this node count.
+   * Rejecting all connections would lock out every dashboard that is reloaded during an outage. The limit protects the
+   * capacity of a node, and the count of this node still protects it. The price is that a user may reach the limit at
+   * each node. Once Redis is reachable again, the connections are registered and all of them count.
+   * @param limit 0 for no limit
+   * @returns releases the connection, idempotently; undefined when the user has reached the limit
    */
   enter(userId: string, connectionId: string, limit: number): Promise<(() => void) | undefined>;
-  /** Over all nodes. */
+  /** The number of connections to all nodes. */
   total(): Promise<number>;
 }
 
-/** Sums over all nodes since the first start. They outlive all nodes. */
+/** Counters summed over all nodes since the first start. They outlive all nodes. */
 export interface Counters {
   /**
-   * Adds to the sums. The same `batch` again adds nothing: what was not answered is to be said again as it was.
-   * @param batch numbers a node's batches, from 1
+   * Adds to the sums. Repeating a `batch` adds nothing, so a call without a reply must be repeated unchanged.
+   * @param batch the number of this node's batch, from 1
    * @param by whole numbers, by name
-   * @throws {StoreUnavailableError} not known whether it was added
+   * @throws {StoreUnavailableError} it is unknown whether the batch was added
    */
   add(batch: number, by: Readonly<Record<string, number>>): Promise<CounterSums>;
 }
 
 export interface CounterSums {
-  /** When the first node began to count, milliseconds since 1970. */
+  /** When the first node started counting, milliseconds since 1970. */
   since: number;
   sums: ReadonlyMap<string, number>;
 }

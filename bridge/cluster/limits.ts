@@ -1,24 +1,29 @@
 import type { Json } from "./cluster.ts";
 
-/** The longest key of a document, characters. */
+/** The largest length of a document's key, characters. */
 export const MAX_KEY_LENGTH = 512;
-/** The largest document, as JSON, characters: they are small records, read and written whole. */
+/** The largest document, characters of JSON: documents are small records, read and written as a whole. */
 export const MAX_DOCUMENT_LENGTH = 256 * 1024;
-/** Writes that wait at one node; more are refused, so that a slow store does not fill the memory. */
+/**
+ * The largest number of waiting writes of one node. Beyond it writes fail, so a slow store does not exhaust the memory.
+ */
 export const MAX_WAITING_WRITES = 10_000;
 
-/** @throws {RangeError} no name of a collection: lower-case letters, digits and hyphens, at most 64 */
+/** @throws {RangeError} not a name of a collection */
 export function checkCollection(collection: string): void {
-  if (!/^[a-z][a-z0-9-]{0,63}$/.test(collection)) throw new RangeError(`"${collection}" is no name of a collection`);
+  if (!/^[a-z][a-z0-9-]{0,63}$/.test(collection))
+    throw new RangeError(
+      `"${collection}" is not a name of a collection: at most 64 lower-case letters, digits and hyphens`,
+    );
 }
 
-/** @throws {RangeError} empty, or longer than {@link MAX_KEY_LENGTH} */
+/** @throws {RangeError} the key is empty or too long */
 export function checkKey(key: string): void {
   if (key.length === 0 || key.length > MAX_KEY_LENGTH)
-    throw new RangeError(`the key of a document has 1 to ${MAX_KEY_LENGTH} characters, not ${key.length}`);
+    throw new RangeError(`a key of a document has 1 to ${MAX_KEY_LENGTH} characters, not ${key.length}`);
 }
 
-/** @throws {RangeError} larger than {@link MAX_DOCUMENT_LENGTH} */
+/** @throws {RangeError} the document is too large */
 export function encodeValue(value: Json): string {
   const text = JSON.stringify(value);
   if (text.length > MAX_DOCUMENT_LENGTH)
@@ -26,10 +31,10 @@ export function encodeValue(value: Json): string {
   return text;
 }
 
-/** The largest signal, characters of JSON: every node reads it. */
+/** The largest signal, characters of JSON: every node receives it. */
 export const MAX_SIGNAL_LENGTH = 1024 * 1024;
 
-/** @throws {RangeError} larger than {@link MAX_SIGNAL_LENGTH} */
+/** @throws {RangeError} the signal is too large */
 export function checkSignal(message: Json): void {
   const { length } = JSON.stringify(message);
   if (length > MAX_SIGNAL_LENGTH)

@@ -2,51 +2,53 @@ import { setTimeout } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Leases } from "./cluster.ts";
 
-/** What one node does for all. */
+/** A task that runs on one node at a time. */
 export interface Singleton {
-  /** Ends the work and lets another node have it. Idempotent. */
+  /** Stops the task, so that another node can run it. Idempotent. */
   stop(): Promise<void>;
 }
 
 export interface SingletonOptions {
   leases: Leases;
-  /** Names the work over all nodes. */
+  /** The name of the task, the same on all nodes. */
   name: string;
-  /** Begins the work; what it returns ends it. */
+  /** Starts the task. */
   begin: () => Promise<{ stop(): void | Promise<void> }>;
-  /** Between two tries to get the work, or to begin it, milliseconds. Default 2,000. */
+  /** The pause between two attempts to get the lease or to start the task, milliseconds. Default 2,000. */
   retryMs?: number;
   logger: Logger;
 }
 
-/** Does a work on one node at a time: on the first that can, and on another when that is gone. */
+/**
+ * Runs a task on one node at a time: on the node that holds the lease. When that node fails, another one takes over.
+ */
 export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }: SingletonOptions): Singleton {
   const stopped = new AbortController();
   const { signal } = stopped;
 
-  async function serve(): Promise<void> {
+  async function run(): Promise<void> {
     const lease = await leases.acquire(name);
     if (lease === undefined) return;
     try {
-      const work = await begin();
-      logger.debug({ duty: name }, "this node has the duty");
+      const task = await begin();
+      logger.debug({ task: name }, "node runs the task");
       await aborted(AbortSignal.any([signal, lease.lost]));
-      await work.stop();
+      await task.stop();
     } finally {
       await lease.release();
     }
   }
 
   const ended = (async () => {
-    let said = false;
+    let isLogged = false;
     while (!signal.aborted) {
       try {
-        await serve();
-        said = false;
+        await run();
+        isLogged = false;
       } catch (error) {
-        // Of a store that is away every try says the same.
-        if (!said) logger.warn({ err: error, duty: name }, "duty not begun or not ended well, trying again");
-        said = true;
+        // While the store is unavailable every attempt fails in the same way.
+        if (!isLogged) logger.warn({ err: error, task: name }, "task failed to start or stop, retrying");
+        isLogged = true;
       }
       await pause(retryMs, signal);
     }
@@ -68,6 +70,6 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  // It rejects when the signal aborts, and leaves no listener behind: a node may wait for its duty for months.
+  // The promise rejects when the signal aborts. It leaves no listener behind: a node may wait for its lease for months.
   await setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined);
 }

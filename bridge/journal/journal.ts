@@ -6,7 +6,9 @@ export interface JournalMessage {
   topic: string;
   /** The channels that carry the message. Empty when no dashboard sees it. */
   channels: readonly string[];
-  /** The camera that sent the message, or that it names (`{"camera": "north"}` in a job). Readers may filter by camera. */
+  /**
+   * The camera that sent the message, or that it names (`{"camera": "north"}` in a job). Readers may filter by camera.
+   */
   camera: string | undefined;
   /**
    * The event as dashboards receive it, without the fields that each delivery adds. It is the inside of a JSON object,
@@ -101,8 +103,8 @@ export type Recovery =
       reason: UnrecoverableReason;
       gap: Gap;
       /**
-       * Only with `trimmed`, when some entries within the gap are still kept: `replay` returns them for a cursor at this
-       * position. Undefined when none of them is kept.
+       * Only with `trimmed`, when some entries within the gap are still kept: `replay` returns them for a cursor at
+       * this position. Undefined when none of them is kept.
        */
       keptFrom?: number;
     };
@@ -139,7 +141,9 @@ export interface Journal {
   replay(request: ReplayRequest): Promise<ReplayPage>;
   /** Whether the journal still has every entry of `channel` after the cursor `since`. */
   recovery(channel: string, since: { epoch: string; position: number }): Recovery;
-  /** The state of a channel's retained topics, exactly as of `head`: both are read in the same turn of the event loop. */
+  /**
+   * The state of a channel's retained topics, exactly as of `head`: both are read in the same turn of the event loop.
+   */
   snapshot(channel: string): readonly StateEntry[];
   /** The state of one topic. */
   state(topic: string): StateEntry | undefined;

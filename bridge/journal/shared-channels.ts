@@ -218,7 +218,10 @@ function morePressing(one: Incomplete | undefined, other: Incomplete): Incomplet
   return (one.reason === "trimmed") === one.gap.before >= other.gap.before ? one : other;
 }
 
-/** Replaces log names by channel names, as dashboards know them. Returns the same array when there is nothing to replace. */
+/**
+ * Replaces log names by channel names, as dashboards know them. Returns the same array when there is nothing to
+ * replace.
+ */
 function allWithChannelNames<One extends StateEntry>(entries: readonly One[]): readonly One[] {
   return entries.some(hasSeparateLog) ? entries.map(withChannelNames) : entries;
 }

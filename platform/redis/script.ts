@@ -26,7 +26,9 @@ export class Script {
   }
 }
 
-/** Lua for scripts that need the time: `now` is the clock of Redis in milliseconds since 1970, the same for all nodes. */
+/**
+ * Lua for scripts that need the time: `now` is the clock of Redis in milliseconds since 1970, the same for all nodes.
+ */
 export const NOW = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

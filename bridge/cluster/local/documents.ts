@@ -12,10 +12,10 @@ import { NamedListeners } from "../../../platform/listeners.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
 
-/** Writes that go to the disk as one. */
+/** The largest number of changes in one write. */
 const MAX_GROUP = 500;
 const SWEEP_INTERVAL_MS = 60_000;
-/** Expired documents removed by one sweep; the next goes on. */
+/** The largest number of expired documents removed by one sweep. The next sweep continues. */
 const MAX_SWEPT = 5_000;
 
 const rowSchema = z.object({ version: z.string(), expiresAt: z.number().optional(), value: z.json() });
@@ -25,7 +25,7 @@ interface Change {
   collection: string;
   key: string;
   rowKey: string;
-  /** Called with what is there; returns what is to be there, or "unchanged". */
+  /** Receives the current document. Returns the new document, undefined to delete it, or "unchanged". */
   decide: (before: Row | undefined) => Row | undefined | "unchanged";
   resolve: (after: Row | undefined | "unchanged") => void;
   reject: (error: unknown) => void;
@@ -42,27 +42,28 @@ export interface LocalDocumentsOptions {
 const WHAT = "the store of users, devices and revocations";
 const KEY_START = /document!/g;
 
-/** Says which documents may be missing: after damage a removed user may be back, or a revoked token good again. */
-function tellLoss({ reason, ranges, logParts, isBounded }: Loss, onDamage: OnDamage, logger: Logger): void {
+/** Reports which documents may be missing: a removed user may exist again, and a revoked token may be valid again. */
+function reportLoss({ reason, ranges, logParts, isBounded }: Loss, onDamage: OnDamage, logger: Logger): void {
   const named = [
     ...ranges.map(({ from, to }) => `those from ${from || "the first"} to ${to}`),
     ...namesIn(logParts, KEY_START, (key) => key.replace("document!", "") || undefined),
   ];
   const which = named.length === 0 || !isBounded ? ["any of them", ...named] : named;
   const missing =
-    `changes of users, devices, logins and revocations may be missing (${which.join(", ").replaceAll("document!", "")}): ` +
-    "compare skylapse user list and skylapse device list with what should be there, and set another JWT_SECRET if tokens were revoked";
-  logger.error({ loss: reason, documents: which }, "cluster store is damaged: some documents may be missing");
+    "changes of users, devices, logins and revocations may be missing " +
+    `(${which.join(", ").replaceAll("document!", "")}): check the output of skylapse user list and skylapse device ` +
+    "list, and set a new JWT_SECRET if tokens were revoked";
+  logger.error({ loss: reason, documents: which }, "cluster store is damaged, some documents may be missing");
   onDamage({ store: "cluster", found: reason, missing });
 }
 
-/** Documents in LevelDB. Writes that arrive while one is under way share the next, which is synced to the disk. */
+/** Documents in LevelDB. Changes that arrive during a write share the next write. Every write is synced to the disk. */
 export class LocalDocuments implements Documents {
   readonly #store: Store;
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #watchers: NamedListeners<[key: string | undefined]>;
-  /** What rows were before a write whose outcome is not known. */
+  /** The rows as they were before the current write, or before a write with unknown outcome. */
   readonly #before = new Map<string, string | undefined>();
   #waiting: Change[] = [];
   #writing: Promise<void> | undefined;
@@ -83,7 +84,7 @@ export class LocalDocuments implements Documents {
   /** @throws {StoreUnusableError} */
   static async open({ onDamage, ...options }: LocalDocumentsOptions): Promise<LocalDocuments> {
     const { db, loss } = await openDatabase(options.path, WHAT);
-    if (loss !== undefined) tellLoss(loss, onDamage, options.logger);
+    if (loss !== undefined) reportLoss(loss, onDamage, options.logger);
     const documents = new LocalDocuments(db, options);
     documents.#sweeper = setInterval(() => void documents.sweep().catch(() => {}), SWEEP_INTERVAL_MS).unref();
     return documents;
@@ -116,9 +117,9 @@ export class LocalDocuments implements Documents {
     value: Json,
     { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
   ): Promise<string | undefined> {
-    // As it is now, whatever its giver does to it later.
-    const kept = z.json().parse(JSON.parse(encodeValue(value)));
-    const row: Row = { version: randomBytes(9).toString("base64url"), value: kept };
+    // A copy: the caller may change its object later.
+    const copy = z.json().parse(JSON.parse(encodeValue(value)));
+    const row: Row = { version: randomBytes(9).toString("base64url"), value: copy };
     if (expiresAt !== undefined) row.expiresAt = expiresAt;
     const after = await this.#change(collection, key, (before) =>
       ifVersion === undefined || ifVersion === (before?.version ?? null) ? row : "unchanged",
@@ -138,7 +139,7 @@ export class LocalDocuments implements Documents {
     return this.#watchers.add(collection, onChange);
   }
 
-  /** Writes a row that means nothing. @throws {StoreUnavailableError} */
+  /** Tests the store with a small write. @throws {StoreUnavailableError} */
   async probe(): Promise<void> {
     const set = new WriteSet();
     set.put("written", String(this.#now()));
@@ -148,17 +149,17 @@ export class LocalDocuments implements Documents {
     });
   }
 
-  /** Removes expired documents; nobody sees them any more, but they take room. */
+  /** Deletes expired documents from the disk. Readers no longer see them. */
   async sweep(): Promise<void> {
     const until = `expiry!${paddedTime(this.#now())}`;
     await this.#exclusive(async () => {
       await this.#store.ready();
-      const marks = await this.#store.read((db) =>
+      const entries = await this.#store.read((db) =>
         db.iterator({ gt: "expiry!", lte: `${until}~`, limit: MAX_SWEPT }).all(),
       );
       const set = new WriteSet();
-      for (const [mark, rowKey] of marks) {
-        set.del(mark);
+      for (const [expiryKey, rowKey] of entries) {
+        set.del(expiryKey);
         const row = await this.#read(rowKey);
         if (row !== undefined && this.#expired(row)) set.del(rowKey);
       }
@@ -182,7 +183,7 @@ export class LocalDocuments implements Documents {
     const rowKey = rowKeyOf(collection, key);
     if (this.#closing !== undefined) throw new StoreUnavailableError("the program is stopping");
     if (this.#waiting.length >= MAX_WAITING_WRITES)
-      throw new StoreUnavailableError(`${MAX_WAITING_WRITES} changes wait for the disk already: it is too slow`);
+      throw new StoreUnavailableError(`${MAX_WAITING_WRITES} changes already wait for the disk: the disk is too slow`);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ collection, key, rowKey, decide, resolve, reject });
       this.#wake();
@@ -192,13 +193,13 @@ export class LocalDocuments implements Documents {
   #wake(): void {
     if (this.#writing !== undefined || this.#waiting.length === 0) return;
     void this.#exclusive(async () => {
-      // What else is asked for in this turn of the event loop joins.
+      // Changes of the same turn of the event loop join this write.
       await new Promise((resolve) => setImmediate(resolve));
       await this.#writeGroup(this.#waiting.splice(0, MAX_GROUP));
     });
   }
 
-  /** One writer at a time; whatever was asked for meanwhile comes next. */
+  /** Runs one write at a time. Afterwards the waiting changes are written. */
   async #exclusive(work: () => Promise<void>): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
     const working = work();
@@ -233,7 +234,7 @@ export class LocalDocuments implements Documents {
         rows.set(rowKey, { text: rows.get(rowKey)?.text, row: after });
       }
       if (set.size > 0) {
-        // Marks of expiry that point nowhere do no harm: the sweep looks at the document.
+        // An outdated row of the expiry index is harmless: the sweep checks the document itself.
         for (const key of set.keys) this.#before.set(key, rows.get(key)?.text);
         await this.#store.write(set, new WriteSet());
         this.#before.clear();
@@ -259,7 +260,7 @@ export class LocalDocuments implements Documents {
     try {
       return rowSchema.parse(JSON.parse(text));
     } catch (error) {
-      this.#logger.error({ err: error, document: rowKey }, "document unreadable, taken for none");
+      this.#logger.error({ err: error, document: rowKey }, "document unreadable, treated as missing");
       return undefined;
     }
   }
@@ -269,7 +270,10 @@ export class LocalDocuments implements Documents {
   }
 }
 
-/** `!` sorts before all that the name of a collection may hold, so one collection's rows stand together. */
+/**
+ * A collection name never contains `!`, which sorts before all its characters. So the rows of a collection are
+ * adjacent.
+ */
 function rowKeyOf(collection: string, key: string): string {
   checkCollection(collection);
   checkKey(key);
@@ -280,7 +284,7 @@ function expiryKeyOf(expiresAt: number, rowKey: string): string {
   return `expiry!${paddedTime(expiresAt)}!${rowKey}`;
 }
 
-/** So that text order is the order of time. */
+/** A number of fixed width, so that the order of keys is the order of time. */
 function paddedTime(time: number): string {
   return String(Math.max(0, Math.floor(time))).padStart(16, "0");
 }

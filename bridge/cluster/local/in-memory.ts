@@ -3,7 +3,7 @@ import { NamedListeners } from "../../../platform/listeners.ts";
 import type { ConnectionRegister, Json, Leases, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
 
-/** Signals of a node that is alone. As over a network, a message arrives after `send` has returned. */
+/** Signals in a cluster of one. As over a network, a message arrives after `send` has returned. */
 export class LocalSignals implements Signals {
   readonly #nodeId: string;
   readonly #listeners: NamedListeners<[message: Json, from: string]>;
@@ -27,7 +27,7 @@ export class LocalSignals implements Signals {
   }
 }
 
-/** Leases of a node that is alone: they are lost only with the node. */
+/** Leases in a cluster of one: they end only with the node. */
 export class LocalLeases implements Leases {
   readonly #held = new Map<string, AbortController>();
   #stopped = false;
@@ -51,7 +51,7 @@ export class LocalLeases implements Leases {
   }
 }
 
-/** Counts the connections of each user. */
+/** The connections of each user in a cluster of one. */
 export class LocalRegister implements ConnectionRegister {
   readonly #users = new Map<string, Set<string>>();
   #size = 0;

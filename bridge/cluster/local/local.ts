@@ -6,30 +6,27 @@ import { LocalDocuments } from "./documents.ts";
 import { LocalLeases, LocalRegister, LocalSignals } from "./in-memory.ts";
 
 export interface LocalClusterOptions {
-  /** The folder of the documents, made when it is not there. */
+  /** The folder of the documents. Created if it does not exist. */
   path: string;
-  /** Called when something is found to be damaged. Default: the log alone says so. */
+  /** Called when damage is found. Default: damage is only logged. */
   onDamage?: OnDamage;
   logger: Logger;
-  /** Milliseconds since 1970. Default: the clock. */
-  now?: () => number;
-  /** The clock by which documents expire, milliseconds since 1970. Default: `now`. */
+  /** The clock by which documents expire, milliseconds since 1970. Default: `Date.now`. */
   expiryNow?: () => number;
 }
 
 /**
- * A cluster of one: documents in LevelDB, everything else in memory, for it ends with the node anyway.
- * @throws {StoreUnusableError} the folder cannot be used: another process has it open, or it cannot be written
+ * Opens a cluster of one: documents in LevelDB, everything else in memory because it ends with the node.
+ * @throws {StoreUnusableError} another process uses the folder, or the folder cannot be written
  */
 export async function openLocalCluster({
   path,
   onDamage = () => {},
   logger,
-  now = Date.now,
-  expiryNow = now,
+  expiryNow = Date.now,
 }: LocalClusterOptions): Promise<Cluster> {
   const nodeId = randomBytes(6).toString("hex");
-  const startedAt = now();
+  const startedAt = Date.now();
   const documents = await LocalDocuments.open({ path, onDamage, logger, now: expiryNow });
   const signals = new LocalSignals(nodeId, logger);
   const leases = new LocalLeases();
@@ -44,7 +41,7 @@ export async function openLocalCluster({
     connections,
     counters: undefined,
     async nodes(): Promise<readonly ClusterNode[]> {
-      return [{ id: nodeId, startedAt, lastSeenAt: now(), connections: connections.size }];
+      return [{ id: nodeId, startedAt, lastSeenAt: Date.now(), connections: connections.size }];
     },
     get unavailableReason() {
       return documents.unavailableReason;

@@ -8,21 +8,21 @@ import type { Link } from "./link.ts";
 const noticeSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("signal"), from: z.string(), name: z.string(), message: z.json() }),
   z.object({ kind: z.literal("document"), collection: z.string(), key: z.string() }),
-  /** A node could not say something that the others should have heard. */
+  /** The sender could not publish a notice. */
   z.object({ kind: z.literal("missed"), from: z.string() }),
 ]);
-/** What nodes tell each other. */
+/** A message between nodes. */
 export type Notice =
   | { kind: "signal"; from: string; name: string; message: Json }
   | { kind: "document"; collection: string; key: string }
   | { kind: "missed"; from: string };
 
-/** Numbers and publishes a notice: KEYS count; ARGV channel, notice. For use within other scripts, too. */
+/** Lua that numbers and publishes a notice. It uses the locals `count` (a key), `channel` and `notice`. */
 export const PUBLISH = "redis.call('PUBLISH', channel, redis.call('INCR', count) .. '\\n' .. notice)";
 
 /**
- * Sent whole each time: by its name it would have to be sent again where Redis does not know it, and what was sent
- * meanwhile would overtake it.
+ * Always sent as a whole. With EVALSHA a script that Redis does not have cached is sent a second time, and later
+ * notices would overtake it.
  */
 const publishScript = `
 local count, channel, notice = KEYS[1], ARGV[1], ARGV[2]
@@ -35,15 +35,15 @@ export interface BusOptions {
   redis: RedisConnections;
   link: Link;
   onNotice: (notice: Notice) => void;
-  /** Notices may have been missed. */
+  /** Called when notices may have been missed. */
   onMissed: () => void;
   logger: Logger;
 }
 
 /**
- * Notices from each node to all, by Redis' publish and subscribe. That keeps nothing for a subscriber whose connection
- * is cut, and does not tell it either. So every notice has a number, one more than the one before, whoever sent it: a
- * hole in the numbers, or a count that has run ahead of them, shows that something was missed.
+ * Notices from each node to all nodes, by Redis' publish and subscribe. Redis stores nothing for a disconnected
+ * subscriber. So the notices of all nodes are numbered consecutively. A missing number, or a count in Redis that is
+ * above the last received number, shows that notices were missed.
  */
 export class Bus {
   readonly channel: string;
@@ -53,10 +53,10 @@ export class Bus {
   readonly #onMissed: () => void;
   readonly #logger: Logger;
   readonly #subscriber: Redis | Cluster;
-  /** The number of the last notice that was heard; undefined while not subscribed. */
-  #heard: number | undefined;
-  /** The count and what was heard, at the last comparison. */
-  #compared = { count: 0, heard: 0 };
+  /** The highest number of a received notice; undefined while not subscribed. */
+  #received: number | undefined;
+  /** The count in Redis and the highest received number, at the last comparison. */
+  #lastComparison = { count: 0, received: 0 };
   #subscribedOnce = false;
   #missed: NodeJS.Immediate | undefined;
   #stopped = false;
@@ -72,11 +72,11 @@ export class Bus {
     this.#subscriber = redis.connect("cluster-notices", { autoResubscribe: false });
   }
 
-  /** Resolves once it is subscribed. */
+  /** Subscribes. Resolves once the subscription exists. */
   start(): Promise<void> {
     this.#subscriber.on("message", (_channel: string, text: string) => this.#receive(text));
     this.#subscriber.on("close", () => {
-      this.#heard = undefined;
+      this.#received = undefined;
     });
     const subscribed = new Promise<void>((resolve) => {
       this.#onSubscribed = resolve;
@@ -93,25 +93,25 @@ export class Bus {
   }
 
   /**
-   * Compares what was heard with how many notices there were.
-   * @param count as of now; that of the last call must have been heard by now
+   * Compares the received notices with the count in Redis.
+   * @param count the current count. The notices up to the count of the previous call should have arrived by now.
    */
   compare(count: number): void {
-    const before = this.#compared;
-    this.#compared = { count, heard: this.#heard ?? 0 };
-    if (this.#heard === undefined) return;
-    if (count < before.count || count < before.heard) {
-      // Redis was emptied, or a replica took over that had not seen everything.
-      this.#heard = Math.min(this.#heard, count);
+    const before = this.#lastComparison;
+    this.#lastComparison = { count, received: this.#received ?? 0 };
+    if (this.#received === undefined) return;
+    if (count < before.count || count < before.received) {
+      // Redis was emptied, or failed over to a replica that lacked the newest writes.
+      this.#received = Math.min(this.#received, count);
       this.missed();
-    } else if (this.#heard < before.count) {
-      // A connection that brings nothing is no better than none.
+    } else if (this.#received < before.count) {
+      // The connection is open but delivers nothing.
       this.#subscriber.disconnect(true);
       this.missed();
     }
   }
 
-  /** Once, however many reasons there are in this turn of the event loop. */
+  /** Reports missed notices, once per turn of the event loop. */
   missed(): void {
     this.#missed ??= setImmediate(() => {
       this.#missed = undefined;
@@ -128,15 +128,15 @@ export class Bus {
     try {
       await this.#subscriber.subscribe(this.channel);
       const count = await this.#link.do((redis) => redis.get(this.count));
-      // What comes between the two is heard already.
-      this.#heard = Math.max(this.#heard ?? 0, Number(count ?? 0));
+      // Notices between the two commands may already have been received.
+      this.#received = Math.max(this.#received ?? 0, Number(count ?? 0));
       if (this.#subscribedOnce) this.missed();
       this.#subscribedOnce = true;
       this.#onSubscribed?.();
     } catch (error) {
       if (this.#stopped) return;
-      this.#logger.debug({ err: error }, "not subscribed, trying again");
-      // One that is not ready says so when it is.
+      this.#logger.debug({ err: error }, "subscription failed, retrying");
+      // If the connection is not ready by then, its next `ready` event subscribes.
       setTimeout(() => {
         if (this.#subscriber.status === "ready" && !this.#stopped) void this.#subscribe();
       }, RETRY_MS).unref();
@@ -146,10 +146,10 @@ export class Bus {
   #receive(text: string): void {
     const end = text.indexOf("\n");
     const number = Number(text.slice(0, end));
-    if (this.#heard !== undefined && number > this.#heard + 1) this.missed();
-    this.#heard = Math.max(this.#heard ?? 0, number);
+    if (this.#received !== undefined && number > this.#received + 1) this.missed();
+    this.#received = Math.max(this.#received ?? 0, number);
     const notice = parseNotice(text.slice(end + 1));
-    if (notice === undefined) this.#logger.warn("a notice of another node cannot be understood");
+    if (notice === undefined) this.#logger.warn("notice of another node is invalid");
     else this.#onNotice(notice);
   }
 }

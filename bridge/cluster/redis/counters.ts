@@ -3,23 +3,23 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { CounterSums, Counters } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** How long Redis remembers which batch of a node was the last; a node that is away for longer may count one twice. */
-const REMEMBERED_MS = 7 * 86_400_000;
+/** How long Redis keeps the number of a node's last batch. A node that retries a batch later may count it twice. */
+const LAST_BATCH_TTL_MS = 7 * 86_400_000;
 
 const addScript = new Script(`
-local sums, last, batch, remembered = KEYS[1], KEYS[2], tonumber(ARGV[1]), ARGV[2]
+local sums, last, batch, ttl = KEYS[1], KEYS[2], tonumber(ARGV[1]), ARGV[2]
 ${NOW}
 redis.call('HSETNX', sums, 'since', now)
 if batch > tonumber(redis.call('GET', last) or 0) then
   for index = 3, #ARGV, 2 do redis.call('HINCRBY', sums, 'sum:' .. ARGV[index], ARGV[index + 1]) end
-  redis.call('SET', last, batch, 'PX', remembered)
+  redis.call('SET', last, batch, 'PX', ttl)
 end
 return redis.call('HGETALL', sums)
 `);
 
-const answerSchema = z.array(z.string());
+const replySchema = z.array(z.string());
 
-/** Sums in a hash. Each node's last batch is noted in the same script, so that a repetition adds nothing. */
+/** Sums in a hash. The same script stores the number of the node's last batch, so repeating a batch adds nothing. */
 export class RedisCounters implements Counters {
   readonly #link: Link;
   readonly #nodeId: string;
@@ -31,8 +31,8 @@ export class RedisCounters implements Counters {
 
   async add(batch: number, by: Readonly<Record<string, number>>): Promise<CounterSums> {
     const keys = [this.#link.key("sums"), this.#link.key(`last-batch:${this.#nodeId}`)];
-    const answer = await this.#link.run(addScript, keys, [batch, REMEMBERED_MS, ...Object.entries(by).flat()]);
-    const fields = answerSchema.parse(answer);
+    const args = [batch, LAST_BATCH_TTL_MS, ...Object.entries(by).flat()];
+    const fields = replySchema.parse(await this.#link.run(addScript, keys, args));
     const sums = new Map<string, number>();
     let since = 0;
     for (let index = 0; index < fields.length; index += 2) {

@@ -5,15 +5,17 @@ import { Script } from "../../../platform/redis/script.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue } from "../limits.ts";
 import { type Notice, PUBLISH } from "./bus.ts";
-import { KeptDocuments, newVersion } from "./kept-documents.ts";
+import { DocumentCache, newVersion } from "./document-cache.ts";
 import type { Link } from "./link.ts";
 
-/** Fields that one step of reading a collection asks for. */
+/** Documents per step of reading a collection. */
 const SCAN_COUNT = 500;
-/** Expired documents removed at once; the next beat goes on. */
+/** The largest number of expired documents deleted by one sweep. The next sweep continues. */
 const MAX_SWEPT = 200;
 
-/** A document is stored as "version expiresAt json", where expiresAt may be empty. */
+/**
+ * Lua for the version of a stored document. A document is stored as "version expiresAt json"; expiresAt may be empty.
+ */
 const VERSION_OF = `
 local function version_of(stored, now)
   if not stored then return nil end
@@ -67,15 +69,15 @@ export interface RedisDocumentsOptions {
   link: Link;
   channel: string;
   noticeCount: string;
-  /** Where the name of the store is kept between two runs. */
+  /** Keeps the name of the store over restarts. */
   lastStore?: { read(): string | undefined; write(name: string): void } | undefined;
-  /** Redis was emptied, or another store took its place; what this node knew is in it. */
+  /** Called after Redis was emptied or replaced, and the cached documents were written back. */
   onWrittenBack: (written: ReadonlyMap<string, number>) => void;
   logger: Logger;
   now: () => number;
 }
 
-/** Documents in one hash of Redis for each collection. The script that changes one also tells all nodes. */
+/** Documents in Redis, one hash for each collection. The script that changes a document also notifies all nodes. */
 export class RedisDocuments implements Documents {
   readonly #link: Link;
   readonly #channel: string;
@@ -83,10 +85,10 @@ export class RedisDocuments implements Documents {
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #watchers: NamedListeners<[key: string | undefined]>;
-  readonly #kept: KeptDocuments;
+  readonly #cache: DocumentCache;
 
   constructor({ link, channel, noticeCount, lastStore, onWrittenBack, logger, now }: RedisDocumentsOptions) {
-    this.#kept = new KeptDocuments({
+    this.#cache = new DocumentCache({
       link,
       lastName: lastStore?.read(),
       onNamed: (name) => lastStore?.write(name),
@@ -109,9 +111,9 @@ export class RedisDocuments implements Documents {
     checkKey(key);
     for (;;) {
       const stored = await this.#link.do((redis) => redis.hget(hash, key));
-      // It was changed or deleted, or the store is another one.
-      if (this.#kept.differs(collection, key, stored) && !(await this.#kept.isSameStore())) continue;
-      this.#kept.found(collection, key, stored ?? undefined);
+      // The document was changed or deleted, or Redis was emptied or replaced.
+      if (this.#cache.differs(collection, key, stored) && !(await this.#cache.isSameStore())) continue;
+      this.#cache.found(collection, key, stored ?? undefined);
       return stored === null ? undefined : this.#parse(hash, key, stored);
     }
   }
@@ -120,8 +122,8 @@ export class RedisDocuments implements Documents {
     const hash = this.#hashOf(collection);
     for (;;) {
       const stored = await this.#link.readHash(hash, SCAN_COUNT);
-      if (this.#kept.isKept(collection) && !(await this.#kept.isSameStore())) continue;
-      this.#kept.listed(collection, stored);
+      if (this.#cache.isCached(collection) && !(await this.#cache.isSameStore())) continue;
+      this.#cache.listed(collection, stored);
       return [...stored].flatMap(([key, text]) => {
         const document = this.#parse(hash, key, text);
         return document === undefined ? [] : [{ key, ...document }];
@@ -141,9 +143,9 @@ export class RedisDocuments implements Documents {
     const expires = expiresAt === undefined ? "" : String(Math.floor(expiresAt));
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
-    const args = [key, mode, ifVersion ?? "", stored, expires, this.#now(), ...this.#ending(collection, key)];
+    const args = [key, mode, ifVersion ?? "", stored, expires, this.#now(), ...this.#commonArgs(collection, key)];
     const isWritten = await this.#run(putScript, hash, args);
-    if (isWritten) this.#kept.found(collection, key, stored);
+    if (isWritten) this.#cache.found(collection, key, stored);
     return isWritten ? version : undefined;
   }
 
@@ -151,15 +153,15 @@ export class RedisDocuments implements Documents {
     const hash = this.#hashOf(collection);
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
-    const args = [key, mode, ifVersion ?? "", this.#now(), ...this.#ending(collection, key)];
+    const args = [key, mode, ifVersion ?? "", this.#now(), ...this.#commonArgs(collection, key)];
     const isDeleted = await this.#run(deleteScript, hash, args);
-    if (isDeleted) this.#kept.found(collection, key, undefined);
+    if (isDeleted) this.#cache.found(collection, key, undefined);
     return isDeleted;
   }
 
   watch(collection: string, onChange: (key: string | undefined) => void): () => void {
     checkCollection(collection);
-    this.#kept.watch(collection);
+    this.#cache.watch(collection);
     return this.#watchers.add(collection, onChange);
   }
 
@@ -171,14 +173,14 @@ export class RedisDocuments implements Documents {
     this.#watchers.callAll(undefined);
   }
 
-  /** Looks whether the store is the one that was known; another one gets what this node knows. */
+  /** Checks whether Redis was emptied or replaced. If so, writes the cached documents back. */
   async checkStore(): Promise<void> {
-    await this.#kept.isSameStore();
+    await this.#cache.isSameStore();
   }
 
-  /** Removes expired documents, a part at a time. */
+  /** Deletes some expired documents. */
   async sweep(): Promise<void> {
-    this.#kept.prune(this.#now());
+    this.#cache.prune(this.#now());
     const args = [this.#link.key(""), this.#now(), MAX_SWEPT];
     await this.#link.run(sweepScript, [this.#link.key("expiry")], args);
   }
@@ -192,8 +194,8 @@ export class RedisDocuments implements Documents {
     return (await this.#link.run(script, keys, args)) === 1;
   }
 
-  /** What both scripts end their arguments with: the member of the index of expiry, and whom to tell what. */
-  #ending(collection: string, key: string): [string, string, string] {
+  /** The last arguments of both scripts: the member of the expiry index, and the notice. */
+  #commonArgs(collection: string, key: string): [string, string, string] {
     return [`${collection}!${key}`, this.#channel, JSON.stringify({ kind: "document", collection, key })];
   }
 
@@ -208,7 +210,7 @@ export class RedisDocuments implements Documents {
     try {
       return { value: valueSchema.parse(JSON.parse(json ?? "")), version: version ?? "" };
     } catch (error) {
-      this.#logger.error({ err: error, hash, key }, "document unreadable, taken for none");
+      this.#logger.error({ err: error, hash, key }, "document unreadable, treated as missing");
       return undefined;
     }
   }

@@ -4,15 +4,14 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** Registrations of gone nodes that one beat removes; the next goes on. */
+/** The largest number of dead nodes' registrations that one heartbeat removes. The next one continues. */
 const MAX_REMOVED = 500;
-/** Between two beats while Redis is away. */
+/** The interval of heartbeats while Redis is unreachable. */
 const RETRY_MS = 500;
 
 /**
- * Says that this node lives, and buries those that were silent for too long: their registrations are removed a part at
- * a time, so that Redis is never held up for long. What the dead have registered counts for nothing from the moment
- * on; removing it only makes room.
+ * Writes the heartbeat of this node, and removes nodes without a recent one. The registrations of a dead node no longer
+ * count from that moment. They are deleted in parts, so that Redis is not blocked for long.
  */
 const beatScript = new Script(`
 local nodes, gone, count = KEYS[1], KEYS[2], KEYS[3]
@@ -67,11 +66,11 @@ const beatSchema = z.tuple([z.number(), z.number(), z.number()]);
 const nodesSchema = z.array(z.tuple([z.string(), z.coerce.number(), z.coerce.number(), z.number()]));
 
 export interface Beat {
-  /** False when the others took this node for gone, or Redis was emptied: what it registered may be gone. */
+  /** False when this node counted as dead, or Redis was emptied: its registrations may have been deleted. */
   known: boolean;
-  /** Connections that Redis has of this node. */
+  /** The number of this node's connections in Redis. */
   registered: number;
-  /** Notices so far, of all nodes. */
+  /** The number of notices of all nodes so far. */
   notices: number;
 }
 
@@ -79,7 +78,7 @@ export interface HeartbeatOptions {
   link: Link;
   nodeId: string;
   startedAt: number;
-  /** The key of the count of notices. */
+  /** The key of the number of notices. */
   noticeCount: string;
   intervalMs: number;
   nodeTimeoutMs: number;
@@ -87,7 +86,7 @@ export interface HeartbeatOptions {
   logger: Logger;
 }
 
-/** The node's sign of life. Each beat is a write, so it also tells whether Redis takes writes. */
+/** The heartbeat of the node. Because it is a write, it also shows whether Redis accepts writes. */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #nodes: string;
@@ -102,7 +101,10 @@ export class Heartbeat {
     this.#gone = options.link.key("gone");
   }
 
-  /** Beats at once, and then again and again. Beats that are asked for while one is under way are that one. @throws {StoreUnavailableError} */
+  /**
+   * Sends a heartbeat now, and then at an interval. Concurrent calls share one heartbeat.
+   * @throws {StoreUnavailableError}
+   */
   beat(): Promise<void> {
     this.#beating ??= this.#beat().finally(() => {
       this.#beating = undefined;
@@ -125,7 +127,7 @@ export class Heartbeat {
     await this.#beating?.catch(() => {});
   }
 
-  /** Stops, and lets the others know at once that this node is gone. @throws {StoreUnavailableError} they do not */
+  /** Stops, and removes this node from the cluster at once. @throws {StoreUnavailableError} the node was not removed */
   async leave(): Promise<void> {
     const { link, nodeId } = this.#options;
     await this.stop();

@@ -17,14 +17,14 @@ interface Held {
   key: string;
   token: string;
   lost: AbortController;
-  /** Of the monotonic clock: nobody else has the lease before. */
+  /** When the lease expires, by the monotonic clock. No other node can hold the lease before. */
   until: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 /**
- * Leases as keys that expire. The holder's own clock starts before Redis' does, so it gives the lease up before anybody
- * else can have it; a program that was stopped on the way finds that out as soon as it runs again.
+ * Leases as keys that expire. The holder measures the time from before its command, so it gives the lease up before
+ * Redis lets another node have it. A process that was suspended notices the expiry as soon as it runs again.
  */
 export class RedisLeases implements Leases {
   readonly #link: Link;
@@ -40,10 +40,10 @@ export class RedisLeases implements Leases {
   async acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined> {
     const key = this.#link.key(`lease:${name}`);
     const token = randomBytes(12).toString("base64url");
-    const asked = performance.now();
-    const answer = await this.#link.do((redis) => redis.set(key, token, "PX", this.#leaseMs, "NX"));
-    if (answer !== "OK") return undefined;
-    const held: Held = { key, token, lost: new AbortController(), until: asked + this.#leaseMs, timer: undefined };
+    const sentAt = performance.now();
+    const reply = await this.#link.do((redis) => redis.set(key, token, "PX", this.#leaseMs, "NX"));
+    if (reply !== "OK") return undefined;
+    const held: Held = { key, token, lost: new AbortController(), until: sentAt + this.#leaseMs, timer: undefined };
     this.#held.add(held);
     if (this.#stopped) await this.#release(held);
     else this.#schedule(held);
@@ -54,29 +54,29 @@ export class RedisLeases implements Leases {
     this.#stopped = true;
     const held = [...this.#held];
     for (const lease of held) this.#lose(lease);
-    await Promise.all(held.map((lease) => this.#giveBack(lease)));
+    await Promise.all(held.map((lease) => this.#deleteKey(lease)));
   }
 
   #schedule(held: Held): void {
-    // At the latest when it ends, whatever the renewal is waiting for.
+    // The timer fires at the latest when the lease expires, even while a renewal waits for its reply.
     const waitMs = Math.min(this.#leaseMs / 3, held.until - performance.now());
-    held.timer = setTimeout(() => this.#look(held), Math.max(0, waitMs)).unref();
+    held.timer = setTimeout(() => this.#renew(held), Math.max(0, waitMs)).unref();
   }
 
-  #look(held: Held): void {
+  #renew(held: Held): void {
     if (performance.now() >= held.until) {
       this.#lose(held);
       return;
     }
     this.#schedule(held);
-    const asked = performance.now();
+    const sentAt = performance.now();
     this.#link.run(renewScript, [held.key], [held.token, this.#leaseMs]).then(
       (renewed) => {
-        if (renewed === 1) held.until = asked + this.#leaseMs;
+        if (renewed === 1) held.until = sentAt + this.#leaseMs;
         else this.#lose(held);
       },
       () => {
-        // Not known: tried again until it ends.
+        // The outcome is unknown. The renewal is repeated until the lease expires.
       },
     );
   }
@@ -88,11 +88,11 @@ export class RedisLeases implements Leases {
 
   async #release(held: Held): Promise<void> {
     clearTimeout(held.timer);
-    if (this.#held.delete(held)) await this.#giveBack(held);
+    if (this.#held.delete(held)) await this.#deleteKey(held);
   }
 
-  /** One that cannot be given back ends by itself. */
-  async #giveBack({ key, token }: Held): Promise<void> {
+  /** Never rejects: a key that cannot be deleted expires by itself. */
+  async #deleteKey({ key, token }: Held): Promise<void> {
     await this.#link.run(releaseScript, [key], [token]).catch(() => {});
   }
 }

@@ -12,7 +12,9 @@ export interface LinkOptions {
   commandTimeoutMs: number;
 }
 
-/** Commands that wait for their answers; more are refused, so that a slow Redis does not fill the memory. */
+/**
+ * The largest number of commands without a reply. Beyond it commands fail, so a slow Redis does not exhaust the memory.
+ */
 export const MAX_PENDING_COMMANDS = 20_000;
 
 /**
@@ -71,7 +73,10 @@ export class Link {
     return found;
   }
 
-  /** Runs a script even while the link is unavailable. Success makes the link available. @throws {StoreUnavailableError} */
+  /**
+   * Runs a script even while the link is unavailable. Success makes the link available.
+   * @throws {StoreUnavailableError}
+   */
   async probe(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     const reply = await this.#send((redis) => script.run(redis, keys, args));
     if (this.#unavailableReason !== undefined) this.#logger.info("redis accepts writes again");

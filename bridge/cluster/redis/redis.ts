@@ -16,34 +16,32 @@ import { RedisSignals } from "./signals.ts";
 
 export interface RedisClusterOptions {
   redis: RedisConnections;
-  /** Where the name of the store is kept between two runs. Default: nowhere. */
+  /** Keeps the name of the store over restarts. Default: the name is not kept. */
   lastStore?: RedisDocumentsOptions["lastStore"];
-  /** Called when Redis was found to have lost its data. Default: the log alone says so. */
+  /** Called when Redis has lost its data. Default: the loss is only logged. */
   onDamage?: OnDamage;
   logger: Logger;
-  /** Between two signs of life of this node. Default 3,000. */
+  /** The interval of this node's heartbeats, milliseconds. Default 3,000. */
   heartbeatMs?: number;
-  /** A node that was silent for so long is gone, its connections and leases with it. Default 30,000. */
+  /** A node without a heartbeat for this long is dead, and its connections no longer count. Default 30,000. */
   nodeTimeoutMs?: number;
-  /** How long a lease outlives its holder. Default 10,000. */
+  /** How long a lease outlives its holder, milliseconds. Default 10,000. */
   leaseMs?: number;
-  /** A command that Redis does not answer in time fails, and Redis counts as away until it answers. Default 2,000. */
+  /** How long a command waits for its reply, milliseconds. After that Redis counts as unreachable. Default 2,000. */
   commandTimeoutMs?: number;
-  /** How long Redis is waited for at the start. Default 15,000. */
+  /** How long the start waits for Redis, milliseconds. Default 15,000. */
   startTimeoutMs?: number;
-  /** Milliseconds since 1970, for the expiry of documents. Default: the clock. */
-  now?: () => number;
-  /** The clock by which documents expire, milliseconds since 1970. Default: `now`. */
+  /** The clock by which documents expire, milliseconds since 1970. Default: `Date.now`. */
   expiryNow?: () => number;
 }
 
-/** Between two attempts to reach Redis at the start. */
+/** The pause between two attempts to reach Redis at the start. */
 const START_RETRY_MS = 100;
 
 /**
- * What the nodes know together, in Redis. While Redis is away every call that needs it rejects, at once or after
- * `commandTimeoutMs`; the node goes on by itself when it is back, and registers its connections anew.
- * @throws {StoreUnavailableError} Redis did not take a write within `startTimeoutMs`
+ * Opens the cluster in Redis. While Redis is unreachable, every call that needs it rejects, at once or after
+ * `commandTimeoutMs`. The node recovers by itself and then registers its connections again.
+ * @throws {StoreUnavailableError} Redis did not accept a write within `startTimeoutMs`
  */
 export async function openRedisCluster({
   redis,
@@ -55,8 +53,7 @@ export async function openRedisCluster({
   leaseMs = 10_000,
   commandTimeoutMs = 2_000,
   startTimeoutMs = 15_000,
-  now = Date.now,
-  expiryNow = now,
+  expiryNow = Date.now,
 }: RedisClusterOptions): Promise<Cluster> {
   const nodeId = randomBytes(6).toString("hex");
   const link = new Link({ redis, logger, commandTimeoutMs });
@@ -75,7 +72,7 @@ export async function openRedisCluster({
   const noticeCount = bus.count;
   const documents = new RedisDocuments({
     ...{ link, channel: bus.channel, noticeCount, logger, now: expiryNow, lastStore },
-    onWrittenBack: (written) => tellEmptied(written, onDamage, logger),
+    onWrittenBack: (written) => reportEmptied(written, onDamage, logger),
   });
   const signals = new RedisSignals({ nodeId, publish: (notice) => bus.publish(notice), logger });
   const leases = new RedisLeases(link, leaseMs);
@@ -86,7 +83,7 @@ export async function openRedisCluster({
     intervalMs: heartbeatMs,
     onBeat: ({ known, registered, notices }) => {
       bus.compare(notices);
-      signals.settle();
+      signals.reportUnsent();
       connections.compare(registered, known || !started);
       documents.checkStore().catch(() => {});
       documents.sweep().catch(() => {});
@@ -99,7 +96,7 @@ export async function openRedisCluster({
   const stop = async () => {
     signals.stop();
     documents.stop();
-    // Told as far as Redis listens; without that the others find out by themselves.
+    // If Redis is unreachable, the leases and the heartbeat of this node expire.
     await Promise.all([leases.stop(), heartbeat.leave().catch(() => {})]);
     bus.stop();
     link.stop();
@@ -133,18 +130,16 @@ export async function openRedisCluster({
   };
 }
 
-/** What this node knew is there again; the rest of what was in Redis is not. */
-function tellEmptied(written: ReadonlyMap<string, number>, onDamage: OnDamage, logger: Logger): void {
+/** Reports that Redis lost its data, which documents this node wrote back, and what is lost. */
+function reportEmptied(written: ReadonlyMap<string, number>, onDamage: OnDamage, logger: Logger): void {
   const documents = Object.fromEntries(written);
   const back = [...written].filter(([, count]) => count > 0).map(([collection, count]) => `${count} of ${collection}`);
-  const rest = "logins, MQTT sessions, retained messages, events and pictures that were in Redis are lost";
-  logger.error(
-    { documents },
-    `redis was emptied, or another one took its place: what this node knew is written back; ${rest}`,
-  );
+  const lost = "logins, MQTT sessions, retained messages, events and pictures that were in Redis are lost";
+  logger.error({ documents }, `redis was emptied or replaced: cached documents are written back; ${lost}`);
+  const writtenBack = back.join(", ") || "nothing: it had just started, or other nodes were faster";
   onDamage({
-    ...{ store: "redis", found: "Redis was emptied, or another one took its place" },
-    missing: `${rest}; this node wrote back ${back.join(", ") || "nothing: it had just started, or other nodes had done it"}`,
+    ...{ store: "redis", found: "Redis was emptied or replaced" },
+    missing: `${lost}; this node wrote back ${writtenBack}`,
   });
 }
 
@@ -163,8 +158,9 @@ async function firstBeat(heartbeat: Heartbeat, timeoutMs: number): Promise<void>
 
 async function within(timeoutMs: number, event: Promise<void>): Promise<void> {
   const happened = new AbortController();
-  const patience = after(timeoutMs, true, { signal: happened.signal }).catch(() => false);
-  const late = await Promise.race([event, patience]);
+  const timeout = after(timeoutMs, true, { signal: happened.signal }).catch(() => false);
+  const isLate = await Promise.race([event, timeout]);
   happened.abort();
-  if (late === true) throw new StoreUnavailableError("Redis takes no subscription: may this user use its channels?");
+  if (isLate === true)
+    throw new StoreUnavailableError("Redis accepts no subscription: check that its user may use the channels");
 }

@@ -4,10 +4,10 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** Connections that one script registers or removes. */
+/** The largest number of connections that one script call registers or removes. */
 const BATCH = 500;
 
-/** Only connections of nodes that live count; those of others are removed by heartbeats. */
+/** Only connections of live nodes count. Heartbeats remove those of dead nodes. */
 const enterScript = new Script(`
 local nodes, user, own = KEYS[1], KEYS[2], KEYS[3]
 local connection, node, user_id, limit, timeout = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -52,20 +52,24 @@ export interface RegisterOptions {
 }
 
 /**
- * The register in Redis, and this node's own part of it in memory. The latter is the truth: whenever the two may
- * differ, because a command's outcome is not known or this node was taken for dead, Redis is brought in line with it.
+ * The register in Redis, with this node's part of it also in memory. The memory is authoritative. When Redis may
+ * differ, because the outcome of a command is unknown or this node counted as dead, Redis is updated from memory.
  */
 export class RedisRegister implements ConnectionRegister {
   readonly #options: RegisterOptions;
   readonly #own: string;
-  /** Users by connection, and how many each has here. */
+  /** The user of each connection to this node. */
   readonly #users = new Map<string, string>();
+  /** The number of connections of each user to this node. */
   readonly #counts = new Map<string, number>();
-  /** Those that left in this turn of the event loop or while others were being removed. */
-  #leaving: [connectionId: string, userId: string][] = [];
+  /** Closed connections that must still be removed from Redis. */
+  #closed: [connectionId: string, userId: string][] = [];
   #removing = false;
-  #underWay = 0;
+  /** The number of registrations without a reply yet. */
+  #entering = 0;
+  /** Whether Redis may differ from memory. */
   #inDoubt = false;
+  /** The number of consecutive comparisons in which Redis differed. */
   #differed = 0;
   #aligning: Promise<void> | undefined;
 
@@ -78,7 +82,7 @@ export class RedisRegister implements ConnectionRegister {
     const { link, nodeId, nodeTimeoutMs } = this.#options;
     if (limit > 0 && !this.#users.has(connectionId) && (this.#counts.get(userId) ?? 0) >= limit) return undefined;
     this.#add(connectionId, userId);
-    this.#underWay++;
+    this.#entering++;
     try {
       const keys = [link.key("nodes"), link.key(`user:${userId}`), this.#own];
       const entered = await link.run(enterScript, keys, [connectionId, nodeId, userId, limit, nodeTimeoutMs]);
@@ -90,12 +94,12 @@ export class RedisRegister implements ConnectionRegister {
       if (!(error instanceof StoreUnavailableError)) throw error;
       this.#inDoubt = true;
     } finally {
-      this.#underWay--;
+      this.#entering--;
     }
     return () => {
       if (!this.#remove(connectionId)) return;
-      this.#leaving.push([connectionId, userId]);
-      if (!this.#removing) void this.#removeLeaving();
+      this.#closed.push([connectionId, userId]);
+      if (!this.#removing) void this.#removeClosed();
     };
   }
 
@@ -104,21 +108,25 @@ export class RedisRegister implements ConnectionRegister {
     return nodes.reduce((sum, { connections }) => sum + connections, 0);
   }
 
-  /** @param registered connections that Redis has of this node; @param known whether it still counts them */
+  /**
+   * Compares memory with Redis, and updates Redis if necessary.
+   * @param registered the number of this node's connections in Redis
+   * @param known whether Redis still counts them
+   */
   compare(registered: number, known: boolean): void {
-    const quiet = this.#underWay === 0 && !this.#removing;
-    // Twice, for the first may have been counted just before the last command.
+    const quiet = this.#entering === 0 && !this.#removing;
+    // One difference is ignored: the count may have been read just before the last command.
     this.#differed = quiet && registered !== this.#users.size ? this.#differed + 1 : 0;
     if (!known || this.#inDoubt || this.#differed >= 2) void this.#align();
   }
 
-  /** Brings Redis in line with this node. */
+  /** Updates Redis from memory. */
   #align(): Promise<void> {
     this.#aligning ??= this.#alignAll()
       .catch((error: unknown) => {
-        // The next beat tries again.
+        // The next heartbeat retries.
         this.#inDoubt = true;
-        this.#options.logger.debug({ err: error }, "connections not registered, trying again");
+        this.#options.logger.debug({ err: error }, "connections not registered, retrying");
       })
       .finally(() => {
         this.#aligning = undefined;
@@ -132,23 +140,24 @@ export class RedisRegister implements ConnectionRegister {
     this.#differed = 0;
     const registered = await link.readHash(this.#own, BATCH);
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
-    // All of them, for of what is registered at the node, the user's part may have been removed.
+    // Registers all connections: for a connection in the node's hash, the entry in the user's hash may have been
+    // removed.
     const missing = [...this.#users];
     await this.#send(addScript, [this.#options.nodeId], missing);
     const left = missing.filter(([connectionId]) => !this.#users.has(connectionId));
     await this.#send(removeScript, [], [...surplus, ...left]);
-    logger.info({ connections: missing.length, removed: surplus.length }, "connections registered anew");
+    logger.info({ connections: missing.length, removed: surplus.length }, "connections registered again");
   }
 
-  async #removeLeaving(): Promise<void> {
+  async #removeClosed(): Promise<void> {
     this.#removing = true;
-    // Whoever else leaves in this turn of the event loop goes along.
+    // Connections that close in the same turn of the event loop are removed together.
     await new Promise((resolve) => setImmediate(resolve));
-    while (this.#leaving.length > 0) {
-      const leaving = this.#leaving;
-      this.#leaving = [];
+    while (this.#closed.length > 0) {
+      const closed = this.#closed;
+      this.#closed = [];
       try {
-        await this.#send(removeScript, [], leaving);
+        await this.#send(removeScript, [], closed);
       } catch {
         this.#inDoubt = true;
       }

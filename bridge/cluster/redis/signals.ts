@@ -10,14 +10,14 @@ export interface RedisSignalsOptions {
   logger: Logger;
 }
 
-/** Signals over the bus. A node hears its own at once and from itself, so that they reach it without Redis too. */
+/** Signals over the bus. A node delivers its own signals to itself directly, so they do not depend on Redis. */
 export class RedisSignals implements Signals {
   readonly #nodeId: string;
   readonly #publish: (notice: Notice) => Promise<void>;
   readonly #listeners: NamedListeners<[message: Json, from: string]>;
   readonly #missedListeners: NamedListeners<[]>;
-  /** Something could not be said: the others are to be told so. */
-  #owed = false;
+  /** Whether a signal could not be published, and the other nodes must be notified of that. */
+  #hasUnsent = false;
 
   constructor({ nodeId, publish, logger }: RedisSignalsOptions) {
     this.#nodeId = nodeId;
@@ -30,7 +30,7 @@ export class RedisSignals implements Signals {
     checkSignal(message);
     setImmediate(() => this.#listeners.call(name, message, this.#nodeId));
     this.#publish({ kind: "signal", from: this.#nodeId, name, message }).catch(() => {
-      this.#owed = true;
+      this.#hasUnsent = true;
     });
   }
 
@@ -49,12 +49,12 @@ export class RedisSignals implements Signals {
     this.#missedListeners.callAll();
   }
 
-  /** Redis takes writes: what is owed is said now. */
-  settle(): void {
-    if (!this.#owed) return;
-    this.#owed = false;
+  /** Notifies the other nodes of signals that could not be published. Called when Redis accepts writes. */
+  reportUnsent(): void {
+    if (!this.#hasUnsent) return;
+    this.#hasUnsent = false;
     this.#publish({ kind: "missed", from: this.#nodeId }).catch(() => {
-      this.#owed = true;
+      this.#hasUnsent = true;
     });
   }
 

@@ -5,7 +5,7 @@ import { MAX_DOCUMENT_LENGTH, MAX_KEY_LENGTH, MAX_SIGNAL_LENGTH } from "../../..
 /** Where a cluster keeps what it keeps: what was stopped can be opened again there. */
 export interface ClusterPlace {
   /** One more node; with LevelDB after the one before has stopped. */
-  open(options?: { now?: () => number }): Promise<Cluster>;
+  open(options?: { expiryNow?: () => number }): Promise<Cluster>;
   /** Stops the nodes that are left, and removes everything. */
   dispose(): Promise<void>;
 }
@@ -81,7 +81,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
       test("expire, and are then as if they had never been", async () => {
         let now = Date.now();
         await cluster.stop();
-        cluster = await place.open({ now: () => now });
+        cluster = await place.open({ expiryNow: () => now });
         const { documents } = cluster;
         const expiresAt = now + 150;
         const version = await documents.put("revocations", "brief", true, { expiresAt });
@@ -127,7 +127,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
 
       test("refuse names and sizes beyond the limits, naming them", async () => {
         const { documents } = cluster;
-        await expect(documents.put("No name", "x", 1)).rejects.toThrow('"No name" is no name of a collection');
+        await expect(documents.put("No name", "x", 1)).rejects.toThrow('"No name" is not a name of a collection');
         await expect(documents.get("devices", "")).rejects.toThrow("1 to 512 characters, not 0");
         await expect(documents.delete("devices", "k".repeat(513))).rejects.toThrow("1 to 512 characters, not 513");
         const large = "x".repeat(MAX_DOCUMENT_LENGTH);

@@ -133,7 +133,7 @@ describe("documents, over nodes", () => {
 
   test("that have expired are removed for good", async () => {
     let now = 1_000;
-    const [cluster, keeper] = [await place.open({ ...FAST, now: () => now }), new Redis(redis.url)];
+    const [cluster, keeper] = [await place.open({ ...FAST, expiryNow: () => now }), new Redis(redis.url)];
     for (let index = 0; index < 300; index++)
       await cluster.documents.put("revocations", `brief-${index}`, 1, { expiresAt: 2_000 });
     await cluster.documents.put("revocations", "kept", 1);

@@ -97,7 +97,7 @@ it("lets cameras and users in when Redis was emptied under the nodes, and says w
   const late = await startNode("late");
   await connectCamera(late, body.secret);
   const noted = JSON.parse(await readFile(join(dataPath, "here", "damage.json"), "utf8"));
-  expect(noted[0]).toMatchObject({ store: "redis", found: "Redis was emptied, or another one took its place" });
+  expect(noted[0]).toMatchObject({ store: "redis", found: "Redis was emptied or replaced" });
   expect(noted[0].missing).toMatch(/MQTT sessions, retained messages, events and pictures/);
 });
 

@@ -28,8 +28,8 @@ export type Checkpoint = z.infer<typeof checkpointSchema>;
 
 const FILE = "mark.json";
 /**
- * The run file is written at each start with a new random id. The file system records the time of that write as `ctime`,
- * which no program can set. So a folder that was copied back by any tool has another `ctime`.
+ * The run file is written at each start with a new random id. The file system records the time of that write as
+ * `ctime`, which no program can set. So a folder that was copied back by any tool has another `ctime`.
  */
 const RUN_FILE = "run";
 /** `skylapse restore` creates this file: the journal is a copy, whatever the other files say. */

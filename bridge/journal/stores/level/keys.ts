@@ -1,7 +1,8 @@
 /**
  * The keys of the store. The first letter is the type of the row. A position is always the last 16 characters,
  * zero-padded, so that the order of keys is the order of positions. No name from outside can produce the key of another
- * row: channel names are validated, sender names are preceded by their length, and topics are the whole rest of the key.
+ * row: channel names are validated, sender names are preceded by their length, and topics are the whole rest of the
+ * key.
  *
  * | key | value |
  * |---|---|

@@ -4,9 +4,9 @@ import type { Gap } from "../../../../contract/socket-messages.ts";
 const MAX_GAPS = 64;
 
 /**
- * Ranges of positions whose entries a damaged store has lost, by channel. A gap becomes known when the journal is opened
- * or when a reader meets it. Readers are told of known gaps: otherwise they would take the remaining entries for all
- * entries.
+ * Ranges of positions whose entries a damaged store has lost, by channel. A gap becomes known when the journal is
+ * opened or when a reader meets it. Readers are told of known gaps: otherwise they would take the remaining entries for
+ * all entries.
  */
 export class KnownGaps {
   readonly #gaps = new Map<string, Gap[]>();

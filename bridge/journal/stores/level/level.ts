@@ -79,7 +79,8 @@ export interface LevelJournalOptions {
 /**
  * Opens the journal in LevelDB. Creates it if it does not exist.
  * @throws {RangeError} the retention would keep no entries
- * @throws {StoreUnusableError} another process uses the folder, the folder is not accessible, or the damage is beyond repair
+ * @throws {StoreUnusableError} another process uses the folder, the folder is not accessible, or the damage is beyond
+ *   repair
  */
 export async function openLevelJournal(options: LevelJournalOptions): Promise<Journal> {
   if (!(options.retentionEvents >= 1)) throw new RangeError("retentionEvents must be at least 1");
@@ -100,7 +101,9 @@ export async function openLevelJournal(options: LevelJournalOptions): Promise<Jo
   return journal;
 }
 
-/** Reports a gap that was not known when the journal was opened: no reader had met it, or the disk was damaged later. */
+/**
+ * Reports a gap that was not known when the journal was opened: no reader had met it, or the disk was damaged later.
+ */
 function reportGap(channel: string, { after, before }: Gap, { logger, onDamage, path }: Settings): void {
   const missing = `events of ${channel || "no channel"} are missing between the positions ${after} and ${before}`;
   logger.error({ channel, after, before }, "journal is damaged: events are missing, readers are told of the gap");

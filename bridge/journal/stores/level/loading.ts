@@ -93,7 +93,10 @@ export function warnOfSkippedStates({ skipped }: StateTable, logger: Logger): vo
 
 const WHAT = "the journal";
 
-/** Whether only entries are lost and newer entries exist. Then the counts around the gaps show which entries are missing. */
+/**
+ * Whether only entries are lost and newer entries exist. Then the counts around the gaps show which entries are
+ * missing.
+ */
 async function concernsEntriesOnly({ isBounded, ranges }: Loss, db: Database): Promise<boolean> {
   const { gte, lt } = rowsOf("m");
   const [newest] = await db.keys({ gte, lt, reverse: true, limit: 1 }).all();

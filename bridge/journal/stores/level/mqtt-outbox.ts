@@ -56,7 +56,10 @@ export class MqttOutbox {
     return hasRoom;
   }
 
-  /** Notes a delivery, and deletes the row of the group if it was the last one. @returns whether the store must be written */
+  /**
+   * Notes a delivery, and deletes the row of the group if it was the last one.
+   * @returns whether the store must be written
+   */
   delivered(position: number, set: WriteSet): boolean {
     const group = this.#earlierByPosition.get(position) ?? this.#groupOf(position);
     if (group?.pending.delete(position) !== true) return false;

@@ -30,9 +30,10 @@ export interface TrimmedStore {
 }
 
 /**
- * Removes entries that exceed a channel's limits on count or age. The channel's floor in memory rises first, and readers
- * no longer read below it. Then one write stores the floor and deletes the rows. A chunk is deleted when no channel keeps
- * any of its entries. Each span is processed once, so the total work is proportional to the number of appends.
+ * Removes entries that exceed a channel's limits on count or age. The channel's floor in memory rises first, and
+ * readers no longer read below it. Then one write stores the floor and deletes the rows. A chunk is deleted when no
+ * channel keeps any of its entries. Each span is processed once, so the total work is proportional to the number of
+ * appends.
  */
 export class Retention {
   readonly #channels: ChannelLogs;

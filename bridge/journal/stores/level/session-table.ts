@@ -5,8 +5,8 @@ export interface SessionLimits {
 
 /**
  * A bounded table of sessions by sender. A sender with too many sessions loses its least recently used ones. When the
- * table is full, the sender with the most sessions loses one; among equals, the sender that reached the number first. So
- * a sender that uses many sessions evicts only its own: with n senders, each can keep `maxSessions / n` sessions.
+ * table is full, the sender with the most sessions loses one; among equals, the sender that reached the number first.
+ * So a sender that uses many sessions evicts only its own: with n senders, each can keep `maxSessions / n` sessions.
  */
 export class SessionTable<Session> {
   readonly #limits: SessionLimits;

@@ -22,7 +22,9 @@ export class StateTable {
     this.#maxLoadedChars = maxLoadedStateChars;
   }
 
-  /** The number of topics whose value was not loaded. It stays in the store, hidden until the topic is published again. */
+  /**
+   * The number of topics whose value was not loaded. It stays in the store, hidden until the topic is published again.
+   */
   get skipped(): number {
     return this.#skipped;
   }

@@ -57,7 +57,9 @@ export class Connection {
     }
   }
 
-  /** Closes the sockets without QUIT, which a hanging Redis would not answer. A late reply must not count as success. */
+  /**
+   * Closes the sockets without QUIT, which a hanging Redis would not answer. A late reply must not count as success.
+   */
   #destroySockets(): void {
     const nodes = "nodes" in this.redis ? this.redis.nodes("all") : [this.redis];
     for (const { stream } of nodes) stream?.destroy();

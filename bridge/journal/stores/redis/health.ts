@@ -2,8 +2,8 @@ import type { Logger } from "pino";
 import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts";
 
 /**
- * Whether the journal works. Writing and reading the log are tracked separately: entries of other nodes arrive by reading
- * the log. Each is unavailable from a failure until its next success.
+ * Whether the journal works. Writing and reading the log are tracked separately: entries of other nodes arrive by
+ * reading the log. Each is unavailable from a failure until its next success.
  */
 export class Health {
   readonly #logger: Logger;

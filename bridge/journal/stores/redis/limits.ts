@@ -10,21 +10,35 @@ export interface RedisJournalLimits {
   maxWaitingBytes: number;
   /** The largest number of sessions. Beyond it the least recently used session of the largest sender is evicted. */
   maxSessions: number;
-  /** The largest number of sessions of one sender: enough for its devices and connections, and for retries after an outage. */
+  /**
+   * The largest number of sessions of one sender: enough for its devices and connections, and for retries after an
+   * outage.
+   */
   maxSessionsPerSender: number;
   /** The largest number of ranges of sequence numbers in one session. Beyond it the lowest range is evicted. */
   maxSeqRanges: number;
-  /** The largest number of channels. From half of it, channels without entries are removed; beyond it, new ones fail. */
+  /**
+   * The largest number of channels. From half of it, channels without entries are removed; beyond it, new ones fail.
+   */
   maxChannels: number;
   /** The largest number of topics with state. Events of further topics are stored, but their state is not. */
   maxStateTopics: number;
-  /** The largest total size of state values loaded at start-up, characters. Further values stay in the store, unused. */
+  /**
+   * The largest total size of state values loaded at start-up, characters. Further values stay in the store, unused.
+   */
   maxLoadedStateChars: number;
-  /** The largest number of batches with undelivered messages. Beyond it the oldest are delivered again after this run. */
+  /**
+   * The largest number of batches with undelivered messages. Beyond it the oldest are delivered again after this run.
+   */
   maxUndeliveredBatches: number;
-  /** The size of the newest entries kept in memory, characters. A client that lags a little then needs no read of Redis. */
+  /**
+   * The size of the newest entries kept in memory, characters. A client that lags a little then needs no read of Redis.
+   */
   maxRecentChars: number;
-  /** The largest number of chunks that stay after retention removed their entries, for nodes that read them a little late. */
+  /**
+   * The largest number of chunks that stay after retention removed their entries, for nodes that read them a little
+   * late.
+   */
   maxLingeringChunks: number;
 }
 

@@ -132,7 +132,8 @@ export class LogReader {
       this.#headWithoutEntries = undefined;
       return "continues";
     }
-    // Entries that were appended meanwhile are read before the next check. If they are still missing then, they are lost.
+    // Entries that were appended meanwhile are read before the next check. If they are still missing then, they are
+    // lost.
     if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "cut-off";
     this.#headWithoutEntries = Number(head);
     return "continues";

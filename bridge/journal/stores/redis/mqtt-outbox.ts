@@ -27,14 +27,18 @@ export interface MqttOutboxOptions {
   run: string;
   keys: JournalKeys;
   maxBatches: number;
-  /** Whether the retained topic was changed again after `position`. @param isClear the message at `position` clears it */
+  /**
+   * Whether the retained topic was changed again after `position`.
+   * @param isClear the message at `position` clears it
+   */
   isSuperseded: (topic: string, position: number, isClear: boolean) => boolean;
 }
 
 /**
- * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row of the
- * run that appended it. The row is deleted once all of them are delivered; a partly delivered row is updated with a delay.
- * When a run ends, another run takes over its rows. So after a crash no publication is lost, and some are delivered again.
+ * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row of
+ * the run that appended it. The row is deleted once all of them are delivered; a partly delivered row is updated with a
+ * delay. When a run ends, another run takes over its rows. So after a crash no publication is lost, and some are
+ * delivered again.
  */
 export class MqttOutbox {
   readonly #options: MqttOutboxOptions;
@@ -99,7 +103,9 @@ export class MqttOutbox {
     return (await connection.do((redis) => redis.hkeys(keys.undelivered(run)))).map(Number);
   }
 
-  /** Adds a batch of this run that is in the log although its appends were rejected. Its senders retry as duplicates. */
+  /**
+   * Adds a batch of this run that is in the log although its appends were rejected. Its senders retry as duplicates.
+   */
   addOrphan(base: number): void {
     this.#orphans.add(base);
   }
@@ -113,7 +119,9 @@ export class MqttOutbox {
     return true;
   }
 
-  /** The names of delivered rows of this run, for deletion by an append. If the append fails, call {@link restoreDone}. */
+  /**
+   * The names of delivered rows of this run, for deletion by an append. If the append fails, call {@link restoreDone}.
+   */
   takeDone(): string[] {
     const names: string[] = [];
     const others: Group[] = [];

@@ -43,7 +43,11 @@ export class Publisher {
     return this.#bases.get(batch);
   }
 
-  /** Publishes a batch of this node. @param base the position before it @param previous the stamp of the chunk before it */
+  /**
+   * Publishes a batch of this node.
+   * @param base the position before it
+   * @param previous the stamp of the chunk before it
+   */
   appended(batch: Batch, base: number, previous: string): void {
     const { view, run } = this.#options;
     const { head, stamp } = view();

@@ -2,7 +2,8 @@
 //
 // - `scripts/` holds the Lua scripts: each changes the journal atomically. `keys` describes the keys of the journal.
 // - `writer` queues appends and sends them as a `batch`; `chunk`, `publications` and `waiting` encode it.
-// - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the order of the log.
+// - `log-reader` reads what other nodes append; `publisher` passes all entries to the followers in the order of the
+//   log.
 // - `journal-view` is the memory of this node: channels, state and recent entries. `loading` fills it.
 // - `pages` reads older entries; `retention` removes old entries; `mqtt-outbox` tracks what MQTT subscribers have not
 //   received; `heartbeat` shows that this node lives and takes over the outbox of dead nodes; `health` says why the
@@ -82,8 +83,8 @@ export interface RedisJournalOptions {
   retentionHours: number;
   logger: Logger;
   /**
-   * A name of this node that stays the same over restarts. Only one process may use it at a time. With it the undelivered
-   * messages of the previous run are taken over at once, and not only after `deadAfterMs`. Default: none.
+   * A name of this node that stays the same over restarts. Only one process may use it at a time. With it the
+   * undelivered messages of the previous run are taken over at once, and not only after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
   /** The current time, milliseconds since 1970. Default: `Date.now`. */
@@ -382,10 +383,14 @@ class RedisJournal implements Journal {
     this.trim().catch((err: unknown) => this.#settings.logger.debug({ err }, "retention failed, retrying later"));
   }
 
-  /** Whether the retained topic was changed again after `position`. @param isClear the message at `position` clears it */
+  /**
+   * Whether the retained topic was changed again after `position`.
+   * @param isClear the message at `position` clears it
+   */
   #isSuperseded(topic: string, position: number, isClear: boolean): boolean {
     const last = this.state(topic)?.position ?? 0;
-    // A clear removes the state. So if the state is missing or older than a `set` at `position`, a clear followed the set.
+    // A clear removes the state. So if the state is missing or older than a `set` at `position`, a clear followed the
+    // set.
     return last > position || (!isClear && last < position && position <= this.head);
   }
 

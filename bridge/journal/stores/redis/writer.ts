@@ -30,8 +30,8 @@ export interface WriterOptions {
    */
   onAppended: (batch: Batch, base: number, previous: string) => void;
   /**
-   * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this one. Resolves when
-   * the new view is loaded.
+   * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this one. Resolves
+   * when the new view is loaded.
    */
   onJournalChanged: (isRolledBack: boolean) => Promise<void>;
   onFailed: (error: unknown) => void;
@@ -39,7 +39,9 @@ export interface WriterOptions {
 }
 
 const DUPLICATE: Appended = { position: undefined, duplicate: true };
-/** The largest number of attempts for a batch. It is sent again without duplicates, or after the journal was reloaded. */
+/**
+ * The largest number of attempts for a batch. It is sent again without duplicates, or after the journal was reloaded.
+ */
 const MAX_ATTEMPTS = 5;
 /** How long an appended batch may wait for the preceding entries of other nodes. */
 const PUBLISH_TIMEOUT_MS = 10_000;
@@ -69,7 +71,8 @@ export class Writer {
 
   /**
    * @throws {RangeError} an invalid channel name
-   * @throws {StoreUnavailableError} Redis is unreachable, too many appends wait, or the journal cannot add another channel
+   * @throws {StoreUnavailableError} Redis is unreachable, too many appends wait, or the journal cannot add another
+   *   channel
    */
   append(message: JournalMessage, resolve: Waiter["resolve"], reject: Waiter["reject"]): void {
     const { limits, view, refusal } = this.#options;

@@ -9,8 +9,8 @@ const STEP = 2 ** 45;
 /**
  * Appends a batch completely or not at all.
  *
- * All checks come before the first write. The first write is a command that Redis rejects when it is out of memory, so a
- * batch is never appended in part.
+ * All checks come before the first write. The first write is a command that Redis rejects when it is out of memory, so
+ * a batch is never appended in part.
  *
  * Arguments, one after the other; each list begins with its length:
  * ```

@@ -1,8 +1,8 @@
 import { NOW, Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * The heartbeat of a node. It is a write, so it also proves that writing works. It takes over the undelivered messages of
- * dead nodes, and of earlier runs of the same node.
+ * The heartbeat of a node. It is a write, so it also proves that writing works. It takes over the undelivered messages
+ * of dead nodes, and of earlier runs of the same node.
  *
  * Arguments: prefix; run; name of the node or ""; the milliseconds without a heartbeat after which a run is dead; 1 to
  * look for earlier runs of this node; then the runs that were taken over before.

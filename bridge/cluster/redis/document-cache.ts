@@ -2,17 +2,17 @@ import { randomBytes } from "node:crypto";
 import { Script } from "../../../platform/redis/script.ts";
 import type { Link } from "./link.ts";
 
-/** Documents that one script writes back: about a millisecond of Redis' time. */
+/** Documents per call of the write-back script: about a millisecond of Redis' time. */
 const DOCUMENTS_PER_WRITE = 100;
 const PRUNE_INTERVAL_MS = 60_000;
 
-/** Names the store, unless it has a name. */
+/** Gives the store a name, unless it has one. Returns its name. */
 const nameScript = new Script(`
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return redis.call('GET', KEYS[1])
 `);
 
-/** Writes documents where there is none, or an older one: of several nodes the newest knowledge wins, whoever comes first. */
+/** Writes documents that are missing or older in Redis. When several nodes write back, the newest version wins. */
 const writeBackScript = new Script(`
 local documents, expiry = KEYS[1], KEYS[2]
 local written = 0
@@ -29,69 +29,70 @@ end
 return written
 `);
 
-/** A version that sorts by when it was made. Those of earlier versions of this program have no `~`. */
+/**
+ * A version that sorts by the time of its creation. Versions made by earlier releases of this program contain no `~`.
+ */
 export function newVersion(): string {
   return `${Date.now().toString(36).padStart(9, "0")}~${randomBytes(9).toString("base64url")}`;
 }
 
-export interface KeptDocumentsOptions {
+export interface DocumentCacheOptions {
   link: Link;
   hashOf: (collection: string) => string;
-  /** The name of the store that this node was connected to when it last ran; undefined before its first start. */
-  lastName?: string | undefined;
-  /** The store's name is known, or another. */
-  onNamed?: ((name: string) => void) | undefined;
-  /** Another store was found, and what this node knew is in it. @param written how many documents of each collection */
+  /** The name of the store in the previous run of this node; undefined before its first run. */
+  lastName: string | undefined;
+  /** Called with the name of the store, once it is known and when it changes. */
+  onNamed: (name: string) => void;
+  /** Called after the documents were written back to another store. @param written documents written per collection */
   onWrittenBack: (written: ReadonlyMap<string, number>) => void;
 }
 
 /**
- * The collections that this node watches, as it read them last, and the name of the store they are in. When Redis is
- * emptied, or comes back without its data, the name is another: then the nodes write back what they know, before anybody
- * takes the empty store for the truth.
+ * A copy of the collections that this node watches, and the name of the store they are in. When Redis is emptied or
+ * loses its data, the name changes. Then the nodes write their copies back, before any node relies on the empty store.
  */
-export class KeptDocuments {
-  readonly #options: KeptDocumentsOptions;
+export class DocumentCache {
+  readonly #options: DocumentCacheOptions;
   readonly #collections = new Map<string, Map<string, string>>();
   #storeName: string | undefined;
   #writing: Promise<void> | undefined;
   #prunedAt = 0;
-  /** The name was told in this run. */
+  /** Whether `onNamed` was called in this run. */
   #isNamed = false;
 
-  constructor(options: KeptDocumentsOptions) {
+  constructor(options: DocumentCacheOptions) {
     this.#options = options;
     this.#storeName = options.lastName;
   }
 
-  /** From now on the collection is kept. */
+  /** Starts caching a collection. */
   watch(collection: string): void {
     if (!this.#collections.has(collection)) this.#collections.set(collection, new Map());
   }
 
-  /** What a collection was found to hold. */
+  /** Stores the content of a collection as it was read. */
   listed(collection: string, documents: Map<string, string>): void {
     if (this.#collections.has(collection)) this.#collections.set(collection, documents);
   }
 
-  /** What a document was found, or made, to be. */
+  /** Stores a document as it was read or written; undefined when it does not exist. */
   found(collection: string, key: string, stored: string | undefined): void {
-    const kept = this.#collections.get(collection);
-    if (stored === undefined) kept?.delete(key);
-    else kept?.set(key, stored);
+    const cached = this.#collections.get(collection);
+    if (stored === undefined) cached?.delete(key);
+    else cached?.set(key, stored);
   }
 
-  /** Whether the document is kept, and not as it was found now. */
+  /** Whether the cached document differs from the one that was just read. */
   differs(collection: string, key: string, stored: string | null): boolean {
     const known = this.#collections.get(collection)?.get(key);
     return known !== undefined && known !== stored;
   }
 
-  isKept(collection: string): boolean {
+  isCached(collection: string): boolean {
     return this.#collections.has(collection);
   }
 
-  /** Forgets documents that have expired, which nobody is told of. */
+  /** Removes expired documents from the cache: Redis sends no notice when a document expires. */
   prune(now: number): void {
     if (now - this.#prunedAt < PRUNE_INTERVAL_MS) return;
     this.#prunedAt = now;
@@ -103,8 +104,8 @@ export class KeptDocuments {
   }
 
   /**
-   * Whether the store is the one that was known, which is to be asked after reading. If not, what this node knows is in it
-   * when this resolves: it is to be read again.
+   * Whether the store is still the same one. Call it after reading. If it returns false, the cached documents have been
+   * written back, and the caller must read again.
    * @throws {StoreUnavailableError}
    */
   async isSameStore(): Promise<boolean> {
@@ -122,7 +123,7 @@ export class KeptDocuments {
   }
 
   #named(name: string): void {
-    if (!this.#isNamed || name !== this.#storeName) this.#options.onNamed?.(name);
+    if (!this.#isNamed || name !== this.#storeName) this.#options.onNamed(name);
     this.#isNamed = true;
     this.#storeName = name;
   }
@@ -144,7 +145,7 @@ export class KeptDocuments {
       }
       counts.set(collection, written);
     }
-    // Last: a node that ends in between leaves the rest to the others, or to its own next look.
+    // The name comes last: if this node dies before, another node or the next check writes the rest back.
     const name = await link.run(nameScript, [link.key("store-name")], [randomBytes(9).toString("base64url")]);
     this.#named(String(name));
     if (!isFirst) onWrittenBack(counts);
