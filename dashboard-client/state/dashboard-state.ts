@@ -90,7 +90,7 @@ export const EMPTY_STATE: DashboardState = {
   gap: undefined,
   newEvents: 0,
   lastEventAt: undefined,
-  retained: RetainedEvents.EMPTY,
+  retained: RetainedEvents.empty(),
   leftOut: 0,
   latest: new Map(),
   round: 0,

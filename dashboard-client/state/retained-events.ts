@@ -23,7 +23,11 @@ export interface Retention {
  * limit applies to each owner, so that a camera with a thousand states displaces only its own.
  */
 export class RetainedEvents {
-  static readonly EMPTY = new RetainedEvents(new Map());
+  /** No static field: TypeScript 7 emits the class there under a name that has no value yet, and the built module throws. */
+  static empty(): RetainedEvents {
+    return new RetainedEvents(new Map());
+  }
+
   readonly #owners: ReadonlyMap<string, ReadonlyMap<string, HeldEvent>>;
 
   private constructor(owners: ReadonlyMap<string, ReadonlyMap<string, HeldEvent>>) {
