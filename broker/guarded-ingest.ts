@@ -1,9 +1,9 @@
 import type { Ingest } from "../platform/publications.ts";
-import { StorageUnavailableError } from "./aedes/errors.ts";
+import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 
 /**
- * Ingest that accepts nothing while the broker could not bring it to anybody: what is accepted waits in memory for that.
- * @param unavailableReason why it could not; undefined when it can
+ * Ingest that accepts nothing while the broker cannot forward: accepted publications would accumulate in memory.
+ * @param unavailableReason why the broker cannot forward; undefined when it can
  */
 export function guardedIngest(ingest: Ingest, unavailableReason: () => string | undefined): Ingest {
   return {

@@ -1,83 +1,90 @@
 import type { Client, PublishPacket } from "aedes";
 import type { Logger } from "pino";
 import type { Acceptance, IncomingPublication, Ingest, PermanentRefusal } from "../platform/publications.ts";
-import type { Answers, Sender } from "./access/authorize.ts";
+import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
+import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
-import { NotAcceptedError } from "./aedes/errors.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 
 export interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
-  /** Whether the store knows a QoS 2 message id of the client, its PUBREL still to come. */
+  /** Whether the store has this message id of a QoS 2 publication of the client whose PUBREL has not arrived yet. */
   isIncoming(clientId: string, messageId: number): boolean;
-  refused: RefusedPublications;
+  refusedPublications: RefusedPublications;
   logger: Logger;
 }
 
-/** What a message costs the store beside its payload, bytes. */
+/** Bytes that a message takes in the store in addition to its payload. */
 const MESSAGE_OVERHEAD_BYTES = 256;
 
-/** Holds back the acknowledgement of a publication until it is durable. */
+/** Delays the acknowledgement of each publication until it is durable. */
 export class IngestGate {
   readonly #options: IngestGateOptions;
-  /** QoS 2 publications between their arrival and their place in the store, by client and message id. */
+  /** QoS 2 publications whose message id is not in the store yet, by client and message id. */
   readonly #arriving = new Map<string, Promise<unknown>>();
-  #accepting = 0;
+  #pending = 0;
   /** Consecutive failures; logged at the first and on recovery. */
   #failures = 0;
+  /** Publications that could not be made durable and were not acknowledged. */
   notAccepted = 0;
 
   constructor(options: IngestGateOptions) {
     this.#options = options;
   }
 
-  /** Publications that are on their way into the journal. */
-  get accepting(): number {
-    return this.#accepting;
+  /** Publications that ingest has not accepted or refused yet. */
+  get pending(): number {
+    return this.#pending;
   }
 
-  /** @param client null for the will of a client of an earlier run */
-  pass(client: Client | null, sender: Sender, packet: PublishPacket, answers: Answers): void {
+  /** @param client null for the will of a client of an earlier run or of another node */
+  submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void {
     const id = client === null || packet.qos !== 2 ? undefined : packet.messageId;
     if (client !== null && id !== undefined) {
-      this.#passOnce(client, sender, packet, id, answers);
-    } else if (packet.qos === 0 && !packet.retain && !answers.isLookedAt) {
-      // Nobody waits for QoS 0: Aedes forwards it now, the journal has it when it has it.
-      void this.#passUnwaited(sender, packet);
-      answers.callback(null);
+      this.#ingestOnce(client, sender, packet, id, callbacks);
+    } else if (packet.qos === 0 && !packet.retain && !callbacks.awaitsIngest) {
+      // QoS 0 has no acknowledgement: Aedes forwards the publication now, while ingest records it.
+      void this.#ingestInBackground(sender, packet);
+      callbacks.callback(null);
     } else {
-      void this.#passDurably(client, sender, packet, answers);
+      void this.#ingest(client, sender, packet, callbacks);
     }
   }
 
-  /** A QoS 2 publication that is sent again before its PUBREL is the same one: it is not accepted a second time [MQTT-4.3.3-2]. */
-  #passOnce(client: Client, sender: Sender, packet: PublishPacket, messageId: number, answers: Answers): void {
+  /** A QoS 2 publication that is resent before its PUBREL is the same one, and is accepted only once [MQTT-4.3.3-2]. */
+  #ingestOnce(
+    client: Client,
+    sender: Sender,
+    packet: PublishPacket,
+    messageId: number,
+    callbacks: PublishCallbacks,
+  ): void {
     if (this.#options.isIncoming(client.id, messageId)) {
       this.#options.broker.skip(packet);
-      answers.callback(null);
+      callbacks.callback(null);
       return;
     }
     const key = `${client.id}\n${messageId}`;
     const arriving = this.#arriving.get(key);
     if (arriving !== undefined) {
-      // Its connection broke and is back already. What became of the first decides.
-      void arriving.then(() => this.#passOnce(client, sender, packet, messageId, answers));
+      // The client has reconnected and resent it. Wait for the outcome of the first copy.
+      void arriving.then(() => this.#ingestOnce(client, sender, packet, messageId, callbacks));
       return;
     }
-    const passing = this.#passDurably(client, sender, packet, answers)
-      // Aedes enters it in the store within this turn of the event loop.
+    const ingesting = this.#ingest(client, sender, packet, callbacks)
+      // Aedes stores the message id within this turn of the event loop.
       .then(() => new Promise((resolve) => setImmediate(resolve)))
       .finally(() => this.#arriving.delete(key));
-    this.#arriving.set(key, passing);
+    this.#arriving.set(key, ingesting);
   }
 
-  async #passUnwaited(sender: Sender, packet: PublishPacket): Promise<void> {
+  async #ingestInBackground(sender: Sender, packet: PublishPacket): Promise<void> {
     const { ingest } = this.#options;
     const bytes = this.#begin(sender, packet);
     try {
       const { position } = await ingest.accept(publicationOf(sender.identity, packet));
-      this.#accepted();
+      this.#recovered();
       if (position !== undefined) ingest.delivered(position);
     } catch (error) {
       if (isPermanent(error)) this.#refuse(sender, packet, error);
@@ -87,52 +94,41 @@ export class IngestGate {
     }
   }
 
-  /** @returns what the publication costs its sender until it is accepted or refused, bytes */
-  #begin(sender: Sender, { payload }: PublishPacket): number {
-    const bytes = payload.length + MESSAGE_OVERHEAD_BYTES;
-    this.#accepting++;
-    sender.pace?.pending(bytes);
-    return bytes;
-  }
-
-  #end(sender: Sender, bytes: number): void {
-    this.#accepting--;
-    sender.pace?.settled(bytes);
-  }
-
-  async #passDurably(
+  async #ingest(
     client: Client | null,
     sender: Sender,
     packet: PublishPacket,
-    { callback, refused: acknowledge }: Pick<Answers, "callback" | "refused">,
+    { callback, refused }: Pick<PublishCallbacks, "callback" | "refused">,
   ): Promise<void> {
-    const { broker, ingest, refused, logger } = this.#options;
+    const { broker, ingest, refusedPublications, logger } = this.#options;
     const bytes = this.#begin(sender, packet);
-    let accepted: Acceptance;
+    let acceptance: Acceptance;
     try {
-      accepted = await ingest.accept(publicationOf(sender.identity, packet));
-      this.#accepted();
+      acceptance = await ingest.accept(publicationOf(sender.identity, packet));
+      this.#recovered();
     } catch (cause) {
       if (isPermanent(cause)) {
         this.#refuse(sender, packet, cause);
         broker.skip(packet);
-        acknowledge(null);
+        refused(null);
         return;
       }
       this.#failed(cause);
-      callback(new NotAcceptedError("the publication is not accepted: it is not acknowledged", { cause }));
+      callback(new NotAcceptedError("the publication could not be made durable and is not acknowledged", { cause }));
       return;
     } finally {
       this.#end(sender, bytes);
     }
-    const { position, forward, historical, notRetained } = accepted;
-    if (notRetained !== undefined) refused.add(sender, packet.topic, { reason: "no_room", why: notRetained });
+    const { position, forward, historical, notRetained } = acceptance;
+    if (notRetained !== undefined)
+      refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
     if (historical || notRetained !== undefined) packet.retain = false;
-    // DUP speaks of one way of the message only: the next begins anew [MQTT-3.3.1-3].
+    // DUP concerns only the transmission from the publisher. Each subscriber's transmission has its own [MQTT-3.3.1-3].
     packet.dup = false;
-    const start = forward
+    const startForwarding = forward
       ? broker.forward(packet, (error) => {
-          if (error !== undefined) logger.error({ err: error, topic: packet.topic }, "a publication was not forwarded");
+          if (error !== undefined)
+            logger.error({ err: error, topic: packet.topic }, "publication could not be forwarded");
           else if (position !== undefined) ingest.delivered(position);
         })
       : undefined;
@@ -140,20 +136,33 @@ export class IngestGate {
       broker.skip(packet);
       if (position !== undefined) ingest.delivered(position);
     }
-    // A clean session that ended meanwhile has no use for an acknowledgement, nor for a message id in the store.
+    // A clean session that has ended needs neither an acknowledgement nor a stored message id.
     if (client === null || packet.qos < 2 || !client.closed || !client.clean) callback(null);
-    start?.();
+    startForwarding?.();
   }
 
-  #accepted(): void {
+  /** @returns the bytes that count as pending for the sender until {@link #end} */
+  #begin(sender: Sender, { payload }: PublishPacket): number {
+    const bytes = payload.length + MESSAGE_OVERHEAD_BYTES;
+    this.#pending++;
+    sender.rateLimiter?.pending(bytes);
+    return bytes;
+  }
+
+  #end(sender: Sender, bytes: number): void {
+    this.#pending--;
+    sender.rateLimiter?.settled(bytes);
+  }
+
+  #recovered(): void {
     if (this.#failures === 0) return;
-    this.#options.logger.info({ refused: this.#failures }, "publications are accepted again");
+    this.#options.logger.info({ failures: this.#failures }, "publications are durable again");
     this.#failures = 0;
   }
 
   #refuse(sender: Sender, { topic }: PublishPacket, { reason, message: why }: PermanentRefusal): void {
-    this.#accepted();
-    this.#options.refused.add(sender, topic, { reason, why });
+    this.#recovered();
+    this.#options.refusedPublications.add(sender, topic, { reason, why });
   }
 
   #failed(error: unknown): void {
@@ -161,7 +170,7 @@ export class IngestGate {
     if (this.#failures++ > 0) return;
     this.#options.logger.error(
       { err: error },
-      "publications cannot be made durable: they are not acknowledged and their senders are disconnected",
+      "publications cannot be made durable: not acknowledged, senders disconnected",
     );
   }
 }

@@ -10,7 +10,7 @@ import { shareLink } from "../bridge/broker-link/shared-link.ts";
 import type { BridgeConfig } from "../bridge/config.ts";
 import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
-import { TokenUndecidedError } from "../broker/aedes/errors.ts";
+import { TokenUndecidedError } from "../broker/access/errors.ts";
 import { type Broker, startBroker } from "../broker/broker.ts";
 import { topicTree } from "../contract/topics.ts";
 import { clientAddresses } from "../platform/client-addresses.ts";

@@ -1,5 +1,7 @@
 import type { Client } from "aedes";
+import type { Logger } from "pino";
 import { filterMatches } from "../../contract/topics.ts";
+import { Listeners } from "../../platform/listeners.ts";
 import type { TakeOver } from "../../platform/publications.ts";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
 import type { TopicCache } from "../../platform/topic-cache.ts";
@@ -8,50 +10,50 @@ import type { Transport } from "./admission.ts";
 import type { PermissionSet, PublishDecision } from "./permission-sets.ts";
 import { sessionKey } from "./session-names.ts";
 
-/** Who an MQTT client is and what it may do, from its CONNECT to the end of its connection. */
+/** The identity and permissions of a connected MQTT client, and the state of its connection. */
 export interface ClientAccess {
   /** As the client sent it. */
   readonly clientId: string;
-  /** The name of its session: Aedes' and the store's id of the client. See `session-names.ts`. */
+  /** The key of its session, which Aedes and the store use as the client's id. See `session-names.ts`. */
   readonly sessionKey: string;
   /** `device:north`, `service:stacker`, `user:alice`. */
   readonly identity: string;
   readonly permissions: readonly string[];
   readonly set: PermissionSet;
-  /** This client's own memory: the topics it writes are few, and nobody else's. */
+  /** Decisions about the topics it publishes to. Not shared: these are few, and no other client publishes to them. */
   readonly writes: TopicCache<PublishDecision>;
-  /** The filters it is subscribed to, with the QoS granted. */
+  /** The filters it is subscribed to, with the granted QoS. */
   readonly filters: Map<string, 0 | 1 | 2>;
-  /** Of a device with a clean session: what it was sent and has not acknowledged. */
+  /** The messages that a device with a clean session has not acknowledged yet. */
   readonly receipts: DeliveryReceipts | undefined;
-  /** How much its identity may ask for, over all connections of it here. */
-  readonly pace: RateLimiter;
-  /** PUBACKs, PUBRECs and PUBCOMPs that it owes for what it was sent. */
-  owedAnswers: number;
-  /** The number of the publication that was last given to it. */
+  /** The rate limit of its identity, shared by all connections of the identity to this node. */
+  readonly rateLimiter: RateLimiter;
+  /** PUBACKs, PUBRECs and PUBCOMPs that it has still to send for messages delivered to it. */
+  expectedAcks: number;
+  /** The number of the last live publication that was delivered to it. */
   lastForwarded: number;
-  /** Why its connection ends, as far as it is known: for the log. */
-  leavesBecause: string | undefined;
+  /** Why its connection ends, for the log. Undefined until a reason is known. */
+  disconnectReason: string | undefined;
   /** The claim `jti` of its token. */
   readonly tokenId: string | undefined;
-  /** The login its token comes from. */
+  /** The login that its token comes from. */
   readonly sessionId: string | undefined;
-  /** When its token was issued, or since when its device has this secret, milliseconds since 1970. */
+  /** When its token was issued or its device's secret was set, milliseconds since 1970. */
   readonly issuedAt: number | undefined;
-  /** When its token expires, milliseconds since 1970; undefined for a client with a secret of its own. */
+  /** When its token expires, milliseconds since 1970; undefined for a device. */
   readonly expiresAt: number | undefined;
   readonly address: string;
   readonly transport: Transport;
   /** Milliseconds since 1970. */
   readonly connectedAt: number;
-  /** Seconds; 0 for a client that need not send anything. */
+  /** Seconds; 0 means no keep-alive. */
   readonly keepaliveS: number;
 }
 
-/** Identities without a connection whose pace is remembered. */
-const MAX_LEFT = 10_000;
+/** Rate limiters kept for identities without a connection. */
+const MAX_DISCONNECTED = 10_000;
 
-/** The QoS at which the client is to get a message on the topic; 0 when no filter of its matches. */
+/** The highest QoS that the client's filters grant for the topic; 0 when none matches. */
 export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
   let granted: 0 | 1 | 2 = 0;
   for (const [filter, qos] of access.filters) {
@@ -61,8 +63,8 @@ export function grantedQos(access: ClientAccess, topic: string): 0 | 1 | 2 {
 }
 
 /**
- * The authenticated clients: by connection for the access rules, by session because a client has one connection at a
- * time, by identity so that others can ask whether a device is connected.
+ * The authenticated clients: by connection for the access rules, by session because a session has one connection at a
+ * time, and by identity to tell whether a device is connected.
  */
 export class ClientRegistry {
   readonly #accesses = new Map<Client, ClientAccess>();
@@ -70,77 +72,77 @@ export class ClientRegistry {
   readonly #bySession = new Map<string, Set<Client>>();
   readonly #registered = new Set<Client>();
   readonly #connections = new Map<string, number>();
-  /** Of each identity, how many clients have proved to be it, past their CONNECT or not. */
-  readonly #proved = new Map<string, number>();
-  readonly #paces = new Map<string, RateLimiter>();
-  /** Those of identities without a connection that still owe something, the longest gone first: to connect again is no way to be given more. */
-  readonly #left = new Map<string, RateLimiter>();
-  readonly #takeOverListeners = new Set<(takeOver: TakeOver) => void>();
+  /** Authenticated clients per identity, including those still connecting. */
+  readonly #authenticated = new Map<string, number>();
+  readonly #rateLimiters = new Map<string, RateLimiter>();
+  /** Limiters of disconnected identities that have used up part of their rate, oldest first: reconnecting must not reset the limit. */
+  readonly #disconnected = new Map<string, RateLimiter>();
+  /** Called when a client's newer connection has replaced an older one. */
+  readonly takeOvers: Listeners<[TakeOver]>;
 
-  /** Clients that are past their CONNECT. */
+  constructor(logger: Logger) {
+    this.takeOvers = new Listeners(logger);
+  }
+
+  /** The number of connected clients. */
   get size(): number {
     return this.#registered.size;
   }
 
-  /** Every client that has proved who it is. */
+  /** Every authenticated client. */
   entries(): IterableIterator<[Client, ClientAccess]> {
     return this.#accesses.entries();
   }
 
-  of(client: Client): ClientAccess | undefined {
+  get(client: Client): ClientAccess | undefined {
     return this.#accesses.get(client);
   }
 
-  /** The same for the store, which knows a client as something with an id. */
+  /** Like {@link get}, for the store, which has no type for a client. */
   find(client: object): ClientAccess | undefined {
     return this.#byObject.get(client);
   }
 
-  /** The identity that is connected under the session's name at this moment. */
-  holderOf(key: string): string | undefined {
-    const [holder] = this.#bySession.get(key) ?? [];
-    return holder === undefined ? undefined : this.#accesses.get(holder)?.identity;
+  /** The identity of the client that is connected with this session key. */
+  identityAt(key: string): string | undefined {
+    const [client] = this.#bySession.get(key) ?? [];
+    return client === undefined ? undefined : this.#accesses.get(client)?.identity;
   }
 
-  /** Connections of the identity. */
+  /** The number of the identity's connected clients. */
   connections(identity: string): number {
     return this.#connections.get(identity) ?? 0;
   }
 
-  /** The same, with those that are being let in. */
-  proved(identity: string): number {
-    return this.#proved.get(identity) ?? 0;
+  /** The number of the identity's authenticated clients, including those still connecting. */
+  authenticatedConnections(identity: string): number {
+    return this.#authenticated.get(identity) ?? 0;
   }
 
-  /** That of the clients which have proved to be the identity, or did a moment ago; undefined when there is none. */
-  paceOf(identity: string): RateLimiter | undefined {
-    return this.#paces.get(identity) ?? this.#left.get(identity);
+  /** The limiter of the identity's connections, present or recent; undefined when there is none. */
+  rateLimiterOf(identity: string): RateLimiter | undefined {
+    return this.#rateLimiters.get(identity) ?? this.#disconnected.get(identity);
   }
 
-  onTakeOver(listener: (takeOver: TakeOver) => void): () => void {
-    this.#takeOverListeners.add(listener);
-    return () => this.#takeOverListeners.delete(listener);
-  }
-
-  /** The client has proved who it is. Ends by itself with the connection. */
+  /** Adds an authenticated client. It is removed when its connection closes. */
   add(client: Client, access: ClientAccess): void {
     this.#accesses.set(client, access);
     this.#byObject.set(client, access);
     const sameSession = this.#bySession.get(access.sessionKey);
     if (sameSession === undefined) this.#bySession.set(access.sessionKey, new Set([client]));
     else sameSession.add(client);
-    this.#proved.set(access.identity, this.proved(access.identity) + 1);
-    this.#paces.set(access.identity, access.pace);
-    this.#left.delete(access.identity);
+    this.#authenticated.set(access.identity, this.authenticatedConnections(access.identity) + 1);
+    this.#rateLimiters.set(access.identity, access.rateLimiter);
+    this.#disconnected.delete(access.identity);
     client.conn.once("close", () => this.#remove(client, access));
   }
 
-  /** Whether the client has a newer connection here, for which this one was ended. */
+  /** Whether another connection of the same session exists here. When this one closes, that one is newer. */
   isReplaced(client: Client, { sessionKey: key }: ClientAccess): boolean {
     return [...(this.#bySession.get(key) ?? [])].some((other) => other !== client);
   }
 
-  /** Aedes has entered the client: it takes part from now on. */
+  /** Aedes has accepted the client: it counts as connected from now on. */
   register(client: Client): void {
     const access = this.#accesses.get(client);
     if (access === undefined || this.#registered.has(client)) return;
@@ -150,37 +152,36 @@ export class ClientRegistry {
     for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
-      // Aedes has closed it already, but for one case: a third connection with this id that died while it connected has
-      // struck the older one off Aedes' list.
+      // Aedes has usually closed it already. It misses one case: a third connection with this id, which closed while it
+      // was connecting, has removed the older one from Aedes' list.
       other.close();
     }
-    if (!tookOver) return;
-    for (const listener of this.#takeOverListeners) listener({ clientId: access.clientId, identity: access.identity });
+    if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });
   }
 
-  /** Another node has a newer connection of the client: ends those here that are older. */
-  yieldTo({ clientId, identity }: { clientId: string; identity: string }, isOlder: (client: Client) => boolean): void {
+  /** Closes the older connections here of a client that has connected to another node. */
+  closeOlder({ clientId, identity }: TakeOver, isOlder: (client: Client) => boolean): void {
     let tookOver = false;
-    // By its client id alone when its session is of an earlier version.
+    // Earlier versions identified a session by its client id alone.
     const keys = new Set([sessionKey(identity, clientId), clientId]);
     for (const client of [...keys].flatMap((key) => [...(this.#bySession.get(key) ?? [])])) {
-      if (!this.#registered.has(client) || this.of(client)?.identity !== identity || !isOlder(client)) continue;
+      if (!this.#registered.has(client) || this.get(client)?.identity !== identity || !isOlder(client)) continue;
       tookOver = true;
-      const access = this.of(client);
-      if (access !== undefined) access.leavesBecause ??= "it has connected to another node";
+      const access = this.get(client);
+      if (access !== undefined) access.disconnectReason ??= "it has connected to another node";
       client.close();
     }
-    if (!tookOver) return;
-    for (const listener of this.#takeOverListeners) listener({ clientId, identity });
+    if (tookOver) this.takeOvers.call({ clientId, identity });
   }
 
-  #rest({ identity, pace }: ClientAccess): void {
-    this.#paces.delete(identity);
-    for (const [known, left] of this.#left) {
-      if (this.#left.size < MAX_LEFT && !left.isRested) break;
-      this.#left.delete(known);
+  /** Keeps the limiter of an identity whose last connection has closed, until its rate has recovered. */
+  #setAside({ identity, rateLimiter }: ClientAccess): void {
+    this.#rateLimiters.delete(identity);
+    for (const [oldest, limiter] of this.#disconnected) {
+      if (this.#disconnected.size < MAX_DISCONNECTED && !limiter.isRested) break;
+      this.#disconnected.delete(oldest);
     }
-    if (!pace.isRested) this.#left.set(identity, pace);
+    if (!rateLimiter.isRested) this.#disconnected.set(identity, rateLimiter);
   }
 
   #remove(client: Client, access: ClientAccess): void {
@@ -189,14 +190,14 @@ export class ClientRegistry {
     const sameSession = this.#bySession.get(access.sessionKey);
     sameSession?.delete(client);
     if (sameSession?.size === 0) this.#bySession.delete(access.sessionKey);
-    countDown(this.#proved, access.identity);
-    if (this.proved(access.identity) === 0) this.#rest(access);
-    if (this.#registered.delete(client)) countDown(this.#connections, access.identity);
+    decrement(this.#authenticated, access.identity);
+    if (this.authenticatedConnections(access.identity) === 0) this.#setAside(access);
+    if (this.#registered.delete(client)) decrement(this.#connections, access.identity);
   }
 }
 
-/** One less; a map forgets what it counts down to nothing. */
-function countDown(counts: Map<string, number>, key: string): void {
+/** Subtracts one from the key's count, and removes a count of zero. */
+function decrement(counts: Map<string, number>, key: string): void {
   const left = (counts.get(key) ?? 1) - 1;
   if (left > 0) counts.set(key, left);
   else counts.delete(key);

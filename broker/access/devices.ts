@@ -1,18 +1,18 @@
-/** A camera or processing service, which signs in without a token. */
+/** A registered camera or processing service. It signs in with a secret or a certificate. */
 export interface Device {
   id: string;
   kind: "camera" | "processing";
-  /** Since when what it signs in by is good, milliseconds since 1970. */
+  /** When its secret or certificate was last set, milliseconds since 1970. */
   changedAt: number;
 }
 
-/** The devices that may connect, as the broker needs them. Known in memory: nothing here waits for a store. */
+/** The registered devices, as the broker needs them. In memory: no method waits for a store. */
 export interface Devices {
-  /** The device, when the secret is its own. */
+  /** Returns the device when the secret is correct. */
   verify(id: string, secret: string): Device | undefined;
-  /** The device that signs in by a certificate of this name (the subject's common name). */
+  /** The device that signs in with a certificate of this common name. */
   withCertificate(name: string): Device | undefined;
   get(id: string): Device | undefined;
-  /** Called with the id of a device that is gone, or signs in by something else now: its connections are to end. */
+  /** Calls back with the id of a device that was removed or has another secret or certificate: its connections must close. */
   onChange(listener: (id: string) => void): () => void;
 }

@@ -5,13 +5,13 @@ const KINDS = { device: "camera", service: "processing" } as const;
 
 export interface EndedIdentitiesOptions {
   devices: Pick<Devices, "get">;
-  /** Whether the token of a user, or the login it comes from, is revoked. That it has expired does not count. */
+  /** Whether a user's token, or the login that it comes from, is revoked. Ignores expiry. */
   isRevoked(bearer: Bearer): boolean;
 }
 
 /**
- * Tells of what a client has left behind whether its identity has ended since: the device is removed or has another
- * secret, the user's token is revoked. A token that has expired ends nothing: its user comes back with the next.
+ * Tells whether the identity that owns a session or a will has ended: its device was removed or has another secret, or
+ * its user's token was revoked. Expiry of a token ends nothing: its user reconnects with the next token.
  */
 export function endedIdentities({ devices, isRevoked }: EndedIdentitiesOptions): (bearer: Bearer) => boolean {
   return (bearer) => {
@@ -23,7 +23,7 @@ export function endedIdentities({ devices, isRevoked }: EndedIdentitiesOptions):
   };
 }
 
-/** The device whose identity it is; undefined for a user. */
+/** The device that the identity names; undefined for a user. */
 export function deviceIdentity(identity: string): { kind: "device" | "service"; id: string } | undefined {
   const at = identity.indexOf(":");
   const kind = identity.slice(0, at);

@@ -1,8 +1,8 @@
 import { withIssuer } from "../../contract/commands.ts";
 
 /**
- * Puts the client's identity into the command that it publishes, or will publish when it is gone.
- * @returns false when the command is nested too deep to be let through
+ * Writes the client's identity into a command that it publishes or has set as its will.
+ * @returns false when the command's JSON is nested too deeply
  */
 export function nameIssuer(packet: { payload: string | Buffer }, identity: string): boolean {
   const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;

@@ -5,38 +5,38 @@ import { filterProblem, isRetained, type Topic, type TopicTree, topicProblem } f
 import type { AuditedAct } from "../../platform/identity.ts";
 import { TopicCache } from "../../platform/topic-cache.ts";
 
-/** Sets of permissions whose readable topics are remembered: as many kinds of users as an installation has. */
+/** Cached permission sets. An installation has about as many as it has kinds of users. */
 const MAX_SETS = 1000;
-/** Topics remembered for one set. 1,000 cameras with 20 topics each are more; then some are decided again. */
+/** Topics cached per set. 1,000 cameras with 20 topics each exceed it: then some decisions are repeated. */
 const TOPICS_PER_SET = 2048;
 
-/** What comes of a wish to publish. */
+/** Whether a client may publish on a topic, and how. */
 export type PublishDecision =
-  /** Below the root: made durable first. */
+  /** Below the root: made durable before it is acknowledged. */
   | {
       kind: "ingest";
-      /** Whether a message on this topic may be retained: events, pictures, commands and replies are not. */
+      /** Whether a message on this topic may be retained. Events, previews, commands and replies may not. */
       retains: boolean;
-      /** The topic of the camera or service that it is below. */
+      /** The topic of the camera or service that this topic is below. */
       owner: string | undefined;
-      /** Ingest may refuse it for what its payload is: nobody is to be given it before. */
-      isLookedAt: boolean;
-      /** What the audit log is to say of it; undefined for what devices say of themselves. */
+      /** Ingest may refuse the publication for its payload: it is not forwarded before ingest has accepted it. */
+      awaitsIngest: boolean;
+      /** The entry for the audit log; undefined for what devices report about themselves. */
       act: Pick<AuditedAct, "action" | "target"> | undefined;
     }
-  /** Plain broker traffic outside the root, none of the journal's business. */
+  /** Ordinary MQTT traffic outside the root: not recorded in the journal. */
   | { kind: "plain" }
   | { kind: "refused"; reason: RefusalReason; why: string };
 
 const PLAIN: PublishDecision = { kind: "plain" };
 
-/** What the bearers of one set of permissions may do with topics. Shared by them, so that a decision is made once for all. */
+/** What a set of permissions allows on topics. All clients with the same permissions share one set and its cache. */
 export interface PermissionSet {
   readonly grants: Grants;
   mayRead(topic: string): boolean;
-  /** The same of one message, which may name a camera that the bearers do not see. */
+  /** Like {@link mayRead}, for one message: a job or a broadcast may name a camera that the permissions do not cover. */
   mayReceive(topic: string, payload: string | Uint8Array): boolean;
-  /** Undefined when the filter may be subscribed to, else why not. */
+  /** Why the filter may not be subscribed to; undefined when it may. */
   subscribeProblem(filter: string): string | undefined;
   decidePublish(topic: string): PublishDecision;
 }
@@ -55,7 +55,7 @@ export class PermissionSets {
   }
 
   of(permissions: readonly string[]): PermissionSet {
-    // Whatever is in a permission, no two sets are taken for one.
+    // JSON keeps two sets apart whatever characters their permissions contain.
     const key = JSON.stringify(permissions.toSorted());
     const known = this.#sets.get(key);
     if (known !== undefined) {
@@ -83,8 +83,8 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
     grants,
     mayRead: (topic) => readable.of(topic) !== "no",
     mayReceive: (topic, payload) => {
-      const answer = readable.of(topic);
-      if (answer !== "by-camera") return answer === "yes";
+      const decision = readable.of(topic);
+      if (decision !== "by-camera") return decision === "yes";
       const camera = cameraNamedBy(payload);
       return camera === undefined || grants.seesCamera(camera);
     },
@@ -106,16 +106,16 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
         retains: isRetained(parsed),
         owner: ownerTopic(tree, topic),
         act: actOf(parsed),
-        isLookedAt: parsed.kind === "camera-preview" || parsed.kind === "camera-command",
+        awaitsIngest: parsed.kind === "camera-preview" || parsed.kind === "camera-command",
       };
     },
   };
 }
 
-/** By payload, so that it is read once, however many receive it. */
+/** Cached per payload: it is parsed once for all receivers. */
 const camerasNamed = new WeakMap<Uint8Array, { camera: string | undefined }>();
 
-/** The camera that a job or a broadcast names. */
+/** The camera that the payload of a job or a broadcast names. */
 function cameraNamedBy(payload: string | Uint8Array): string | undefined {
   if (typeof payload === "string") return cameraNamedInPayload(Buffer.from(payload));
   let known = camerasNamed.get(payload);
@@ -126,7 +126,7 @@ function cameraNamedBy(payload: string | Uint8Array): string | undefined {
   return known.camera;
 }
 
-/** What a publication there does to others; undefined when it says something of its sender. */
+/** The audit entry of a command or a broadcast; undefined for topics on which devices report about themselves. */
 export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "target"> | undefined {
   if (topic?.kind === "camera-command") return { action: "command", target: `camera:${topic.camera} ${topic.command}` };
   return topic?.kind === "channel-event"
@@ -134,7 +134,7 @@ export function actOf(topic: Topic | undefined): Pick<AuditedAct, "action" | "ta
     : undefined;
 }
 
-/** The topic of the camera or service that a topic is below; undefined for other topics. */
+/** The topic of the camera or service that the topic is below; undefined for other topics. */
 export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
   const parsed = tree.parse(topic);
   if (parsed === undefined || !("camera" in parsed || "service" in parsed)) return undefined;
@@ -142,7 +142,7 @@ export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
   return [tree.root, kind, id].join("/");
 }
 
-/** Outside the root the names are other people's, and MQTT lets them have empty levels (`/house/light`). */
+/** Checks a topic or filter outside the root. There MQTT's own rules hold, which allow empty levels (`/house/light`). */
 function plainProblem(text: string, problemOf: (text: string) => string | undefined): string | undefined {
   if (text === "") return problemOf(text);
   return problemOf(text.replaceAll(/(?<=^|\/)(?=\/|$)/g, "-"));

@@ -1,9 +1,9 @@
-/** Devices that are remembered; beyond, the one that was refused the longest ago is forgotten. */
+/** Beyond this many, the device whose last refusal is the oldest is removed. */
 const MAX_DEVICES = 1_000;
 
 export interface RefusedDevice {
   id: string;
-  /** Since it was last let in, or the server started. */
+  /** Refusals since it last connected, or since the server started. */
   times: number;
   address: string;
   why: string;
@@ -11,7 +11,7 @@ export interface RefusedDevice {
   last_refused: string;
 }
 
-/** Registered devices that come and are refused: so one with a wrong secret is told from one that never came. */
+/** Registered devices that tried to connect and were refused. Tells a wrong secret from a device that has never tried. */
 export class RefusedDevices {
   readonly #refused = new Map<string, RefusedDevice>();
 
@@ -19,11 +19,11 @@ export class RefusedDevices {
     const times = (this.#refused.get(id)?.times ?? 0) + 1;
     this.#refused.delete(id);
     this.#refused.set(id, { id, times, address, why, last_refused: new Date().toISOString() });
-    const [longestAgo] = this.#refused.keys();
-    if (this.#refused.size > MAX_DEVICES && longestAgo !== undefined) this.#refused.delete(longestAgo);
+    const [oldest] = this.#refused.keys();
+    if (this.#refused.size > MAX_DEVICES && oldest !== undefined) this.#refused.delete(oldest);
   }
 
-  /** The device was let in. */
+  /** Call when the device has connected. */
   forget(id: string): void {
     this.#refused.delete(id);
   }

@@ -1,9 +1,10 @@
 import type { Logger } from "pino";
 import type { RefusalReason } from "../../contract/events.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
+import { Listeners } from "../../platform/listeners.ts";
 import type { RefusedPublication } from "../../platform/publications.ts";
 
-/** Who sent a publication, as far as it is told of. */
+/** The sender of a publication, for the log. */
 export interface PublicationSender {
   /** `device:north`, `user:alice`. */
   readonly identity: string;
@@ -11,23 +12,20 @@ export interface PublicationSender {
 }
 
 /**
- * Publications that are acknowledged and not kept. MQTT 3.1.1 has no negative acknowledgement: to end the connection
- * [MQTT-3.3.5-2] or to leave the publication unacknowledged makes its sender send it again for ever, before everything that is
- * behind it. So they are counted, logged, and told to whoever listens, once a minute for each sender and reason.
+ * Publications that are acknowledged and discarded. MQTT 3.1.1 has no negative acknowledgement. Closing the connection
+ * [MQTT-3.3.5-2] or withholding the acknowledgement would make the sender resend the publication forever, ahead of
+ * everything queued behind it. So refusals are counted, logged and reported, once a minute per sender and reason.
  */
 export class RefusedPublications {
   readonly #logger: Logger;
   readonly #limited = new LimitedLog();
-  readonly #listeners = new Set<(refused: RefusedPublication) => void>();
+  /** Called once a minute per sender and reason. */
+  readonly reports: Listeners<[RefusedPublication]>;
   count = 0;
 
   constructor(logger: Logger) {
     this.#logger = logger;
-  }
-
-  onRefused(listener: (refused: RefusedPublication) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    this.reports = new Listeners(logger);
   }
 
   add(
@@ -37,11 +35,9 @@ export class RefusedPublications {
   ): void {
     this.count++;
     this.#limited.note(`${identity} ${reason}`, (times) => {
-      this.#logger.warn(
-        { identity, clientId, topic, reason, why, times },
-        "a publication is refused: it is acknowledged and not kept",
-      );
-      for (const listener of this.#listeners) listener({ identity, clientId, topic, reason, why, times });
+      const refused = { identity, clientId, topic, reason, why, times };
+      this.#logger.warn(refused, "publication refused: acknowledged and discarded");
+      this.reports.call(refused);
     });
   }
 

@@ -8,8 +8,8 @@ export interface RetainedLimits {
 }
 
 /**
- * Whether there is room for a retained message. Its payload counts, and bounds with it the copy that dashboards are shown: the
- * bridge keeps no state that is longer than twice its payload.
+ * Checks the limits for a retained message. Payload bytes are counted. They also bound the bridge's copy for dashboards,
+ * which is at most twice as long as the payload.
  */
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;
@@ -21,16 +21,16 @@ export class RetainedRoom {
   }
 
   /**
-   * @param owner the topic of the camera or service that it is below; undefined outside of them
-   * @returns why not, for the operator; undefined when there is room
+   * @param owner the topic of the camera or service that the topic is below; undefined for other topics
+   * @returns which limit it exceeds, for the operator; undefined when there is room
    */
   problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
     const topics = this.#topics();
     const { maxRetainedPerDevice, maxRetainedBytes, maxRetainedBytesPerDevice } = this.#limits;
     const added = bytes - topics.bytesOf(topic);
-    // One that takes the place of a larger one makes room, whatever the limits were before.
+    // A message that replaces a larger one is always accepted: it frees room even when a limit has been lowered.
     if (added > 0 && topics.bytes + added > maxRetainedBytes)
-      return `all retained messages have ${topics.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
+      return `all retained messages together have ${topics.bytes} bytes, and MAX_RETAINED_BYTES is ${maxRetainedBytes}`;
     if (owner === undefined) return undefined;
     if (!topics.has(topic) && topics.sizeBelow(owner) >= maxRetainedPerDevice)
       return `${owner} has ${topics.sizeBelow(owner)} retained messages, and MAX_RETAINED_MESSAGES_PER_DEVICE is ${maxRetainedPerDevice}`;

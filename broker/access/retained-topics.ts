@@ -1,21 +1,22 @@
 interface Node {
   readonly children: Map<string, Node>;
-  /** The whole topic, when it has a retained message. */
+  /** The full topic when it has a retained message. */
   topic: string | undefined;
-  /** Of its own message, bytes. */
+  /** Bytes of this topic's own message. */
   ownBytes: number;
-  /** How many topics there are at and below it, and the bytes of their messages. */
+  /** Topics with a retained message at and below this node. */
   size: number;
+  /** Bytes of their messages. */
   bytes: number;
 }
 
-/** What is asked of them by who may not change them. */
+/** Read-only view. */
 export type RetainedLookup = Pick<
   RetainedTopics,
   "size" | "bytes" | "has" | "sizeBelow" | "bytesBelow" | "bytesOf" | "weigh" | "match"
 >;
 
-/** The topics that have a retained message, found by filter without looking at all of them. */
+/** The topics that have a retained message, in a tree that finds the matches of a filter without scanning all topics. */
 export class RetainedTopics {
   readonly #root = emptyNode();
 
@@ -32,29 +33,29 @@ export class RetainedTopics {
     return this.#find(topic)?.topic !== undefined;
   }
 
-  /** How many there are at and below a topic. */
+  /** The number of retained messages at and below a topic. */
   sizeBelow(topic: string): number {
     return this.#find(topic)?.size ?? 0;
   }
 
-  /** Of the messages at and below a topic. */
+  /** Bytes of the messages at and below a topic. */
   bytesBelow(topic: string): number {
     return this.#find(topic)?.bytes ?? 0;
   }
 
-  /** Of the topic's own message. */
+  /** Bytes of the topic's own message. */
   bytesOf(topic: string): number {
     return this.#find(topic)?.ownBytes ?? 0;
   }
 
-  /** What a filter would bring, found faster than {@link match}. */
+  /** The number and bytes of the messages that a filter matches. Faster than {@link match}. */
   weigh(filter: string): { messages: number; bytes: number } {
     const weight = { messages: 0, bytes: 0 };
     weigh(this.#root, filter.split("/"), 0, weight);
     return weight;
   }
 
-  /** @param bytes of its message; in the place of an older one's */
+  /** Adds the topic or replaces its message. @param bytes the size of its message */
   add(topic: string, bytes: number): void {
     const path = [this.#root];
     let node = this.#root;

@@ -12,10 +12,10 @@ export const bearerSchema = z.object({
 
 export const sessionOwnerSchema = bearerSchema.extend({ permissions: z.array(z.string()).readonly() });
 
-/** Whose a persistent session is, and what its owner was allowed when it was last there. */
+/** The owner of a persistent session, with the permissions of its last connection. */
 export type SessionOwner = Readonly<z.infer<typeof sessionOwnerSchema>>;
 
-/** That and nothing else, as it is stored: what is undefined is left out, for msgpack would write null. */
+/** Exactly the stored fields. Undefined ones are left out, because msgpack would write null for them. */
 export function bearerOf({ identity, tokenId, sessionId, issuedAt, expiresAt }: Bearer): Bearer {
   return {
     identity,

@@ -3,20 +3,20 @@ import type { ClientRegistry } from "./client-registry.ts";
 
 export interface TakeOversOptions {
   registry: ClientRegistry;
-  /** Writes into the log of all nodes that the client has connected. */
+  /** Appends an entry to the log of all nodes: the client has connected. */
   announce(client: { token: string; clientId: string; identity: string }): Promise<void>;
 }
 
 /**
- * One connection to a client id over all nodes [MQTT-3.1.4-2]: the newest. Newest is who comes later in the log that all
- * nodes follow, so that of two connections made at one moment at two nodes one stays, and not none.
+ * Keeps one connection per client over all nodes, the newest [MQTT-3.1.4-2]. The order of the log that all nodes follow
+ * decides which is the newest. So when a client connects to two nodes at the same moment, exactly one connection stays.
  *
- * Only a connection of the same identity is ended. Who has somebody else's client id at another node gets nothing by it:
- * a stored session is its owner's, and a clean session shares nothing.
+ * Only connections of the same identity are closed. A client that uses another identity's client id at another node
+ * gains nothing: a stored session belongs to its owner, and a clean session shares nothing.
  */
 export class TakeOvers {
   readonly #options: TakeOversOptions;
-  /** Connected and not yet seen in the log. What stands before it there is older. */
+  /** Clients whose own log entry has not been read yet. Entries read before it are older than their connection. */
   readonly #unseen = new Map<string, Client>();
   #count = 0;
 
@@ -31,8 +31,8 @@ export class TakeOvers {
     await this.#options.announce({ token, clientId, identity });
   }
 
-  /** An entry of the log: a client has connected at this node or at another. */
-  seen({
+  /** Handles a log entry: a client has connected to this node or to another. */
+  announced({
     here,
     token,
     clientId,
@@ -48,6 +48,6 @@ export class TakeOvers {
       return;
     }
     const newer = new Set(this.#unseen.values());
-    this.#options.registry.yieldTo({ clientId, identity }, (client) => !newer.has(client));
+    this.#options.registry.closeOlder({ clientId, identity }, (client) => !newer.has(client));
   }
 }

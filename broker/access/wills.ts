@@ -1,30 +1,29 @@
 import type { Bearer } from "../../platform/identity.ts";
 
-/** How long the publication of a will is waited for before it is tried again; when it is known to have failed, at once. */
-const UNDER_WAY_MS = 10_000;
+/** A will whose publication has not finished after this time may be published again. After a known failure it may immediately. */
+const PUBLISH_TIMEOUT_MS = 10_000;
 
 export interface WillOwner {
-  /** The name of the client's session. */
+  /** The key of the client's session. */
   key: string;
   bearer: Bearer;
 }
 
 /**
- * Whose will a packet is. A will is published when its client is gone, perhaps by the next run of the broker, and yet
- * it must say who sent it; its topic was checked at CONNECT, and is checked again only where its client was barred.
+ * The owners and states of wills. A will is published after its client has disconnected, perhaps by the next run of the
+ * broker, and must still name its sender. Its topic was checked at CONNECT, and is checked again only for a barred client.
  */
 export class Wills {
   readonly #isVoid: (owner: WillOwner) => boolean;
   readonly #owners = new WeakMap<object, WillOwner>();
-  /** Sessions whose will could not be published and stays in the store. */
+  /** Sessions whose will could not be published and must stay in the store. */
   readonly #kept = new Set<string>();
-  /** Connections with a stored will, by session: two while one takes over from another. */
+  /** The number of connections with a stored will, by session: two during a take-over. */
   readonly #connections = new Map<string, number>();
+  /** When publishing a will of an earlier run or another node began, by session. */
+  readonly #publishing = new Map<string, number>();
 
-  /** When wills of earlier runs and of other nodes were given to be published, by session. */
-  readonly #handedOut = new Map<string, number>();
-
-  /** @param isVoid whether a will that an earlier run or another node has left is to be removed and not published */
+  /** @param isVoid whether a will of an earlier run or another node must be removed without being published */
   constructor(isVoid: (owner: WillOwner) => boolean) {
     this.#isVoid = isVoid;
   }
@@ -33,7 +32,7 @@ export class Wills {
     return this.#isVoid(owner);
   }
 
-  sign(will: object, owner: WillOwner): void {
+  assign(will: object, owner: WillOwner): void {
     this.#owners.set(will, owner);
   }
 
@@ -42,17 +41,17 @@ export class Wills {
     return this.#owners.get(packet)?.bearer.identity;
   }
 
-  /** What the store is to keep of whose a will is. */
+  /** The owner of the will, as the store keeps it. */
   bearerOf(will: object): Bearer | undefined {
     return this.#owners.get(will)?.bearer;
   }
 
-  /** A connection's will is in the store, in the place of its predecessor's. */
+  /** A connection's will has been stored. It replaces the will of the session's earlier connection. */
   stored(key: string): void {
     this.#connections.set(key, (this.#connections.get(key) ?? 0) + 1);
   }
 
-  /** A connection with a stored will has ended. @returns whether the will in the store is its successor's */
+  /** A connection with a stored will has closed. @returns whether the will in the store belongs to a newer connection */
   released(key: string): boolean {
     const others = (this.#connections.get(key) ?? 1) - 1;
     if (others > 0) this.#connections.set(key, others);
@@ -60,30 +59,31 @@ export class Wills {
     return others > 0;
   }
 
-  /** The will is about to be published; the next look at the store may come before it is removed from there. */
-  handedOut(key: string): void {
-    this.#handedOut.set(key, performance.now());
+  /** The will is about to be published. It is removed from the store later: the next scan may still find it there. */
+  beginPublishing(key: string): void {
+    this.#publishing.set(key, performance.now());
   }
 
-  isUnderWay(key: string): boolean {
-    return this.#handedOut.has(key);
+  isPublishing(key: string): boolean {
+    return this.#publishing.has(key);
   }
 
-  /** Wills that were handed out so long ago may be handed out again, if they are still there. */
-  forgetLost(): void {
-    for (const [key, at] of this.#handedOut) if (performance.now() - at >= UNDER_WAY_MS) this.#handedOut.delete(key);
+  /** Lets wills be published again whose publication has not finished in time. */
+  expirePublishing(): void {
+    for (const [key, at] of this.#publishing)
+      if (performance.now() - at >= PUBLISH_TIMEOUT_MS) this.#publishing.delete(key);
   }
 
-  /** Aedes deletes a will from the store when it has published it, or could not: this one it shall leave there. */
+  /** Keeps the will in the store: Aedes deletes a will after publishing it, even when that failed. */
   keep(will: object): void {
     const owner = this.#owners.get(will);
     if (owner !== undefined) this.#kept.add(owner.key);
   }
 
-  /** True once after {@link keep}. */
-  takeKept(key: string): boolean {
+  /** Whether {@link keep} was called since the last call. */
+  consumeKept(key: string): boolean {
     const isKept = this.#kept.delete(key);
-    if (isKept) this.#handedOut.delete(key);
+    if (isKept) this.#publishing.delete(key);
     return isKept;
   }
 }

@@ -1,18 +1,19 @@
 import type { AedesPublishPacket } from "aedes";
 
-/** Messages to one client that it has not acknowledged, and of which we still want to hear. */
+/** Messages tracked per client. Beyond, the oldest is no longer tracked. */
 const MAX_UNACKNOWLEDGED = 256;
 const MAX_MESSAGE_ID = 65_535;
 
 /**
- * What was sent to a client with a clean session, by message id. Aedes keeps nothing of it, so its `ack` event could
- * not say what was acknowledged. The ids are given here, for Aedes takes one that a packet brings along.
+ * The tracked messages that a client with a clean session has not acknowledged yet, by message id. Aedes keeps no record
+ * of them, so its `ack` event could not tell which message was acknowledged. This class assigns the message ids: Aedes
+ * uses an id that a packet already has.
  */
 export class DeliveryReceipts {
   readonly #sent = new Map<number, AedesPublishPacket>();
   #lastId = 0;
 
-  /** The packet with an id of its own, to be remembered until {@link take}. The oldest is forgotten beyond 256. */
+  /** Returns the packet with a new message id, and tracks it until {@link take}. */
   track(packet: AedesPublishPacket): AedesPublishPacket {
     this.#lastId = this.#lastId >= MAX_MESSAGE_ID ? 1 : this.#lastId + 1;
     this.#sent.delete(this.#lastId);
@@ -24,9 +25,17 @@ export class DeliveryReceipts {
     return { ...packet, messageId: this.#lastId };
   }
 
+  /** Returns the tracked message that was sent with this id, and stops tracking it. */
   take(messageId: number): AedesPublishPacket | undefined {
     const packet = this.#sent.get(messageId);
     this.#sent.delete(messageId);
     return packet;
   }
+}
+
+/** The message that Aedes' `ack` event carries; undefined when Aedes does not know it. */
+export function acknowledgedMessage(packet: unknown): { topic: string; payload: Buffer } | undefined {
+  if (typeof packet !== "object" || packet === null || !("topic" in packet) || !("payload" in packet)) return undefined;
+  const { topic, payload } = packet;
+  return typeof topic === "string" && topic !== "" && Buffer.isBuffer(payload) ? { topic, payload } : undefined;
 }

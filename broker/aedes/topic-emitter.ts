@@ -1,6 +1,6 @@
 import { TopicIndex } from "./topic-index.ts";
 
-/** What Aedes hands through its emitter. */
+/** What Aedes passes to its emitter. */
 interface Message {
   topic: string;
   /** Grows with each publication. */
@@ -15,38 +15,39 @@ interface Waiting {
 }
 
 /**
- * Hands each publication to the subscriptions that match it, in place of Aedes' `mqemitter`, for two reasons.
+ * Dispatches each publication to the matching subscriptions. Replaces Aedes' `mqemitter` for two reasons.
  *
- * It does not wait until the subscriptions have written to their sockets. mqemitter does, with 100 publications under
- * way for the whole broker: clients that did not read held all of them, and every topic stood still for 57 s. Here a
- * publication is done when every subscription has been called; what a client may be behind by is bounded in `authorize.ts`.
+ * It does not wait until the subscriptions have written to their sockets. mqemitter does, with at most 100 publications
+ * in progress for the whole broker: clients that did not read held all 100, and every topic stopped for 57 s. Here a
+ * publication is done when every subscription has been called. `access/authorize-forward.ts` bounds how much is buffered
+ * for a slow client.
  *
- * And it keeps the order of the publications. Each is stored before it comes here, and one that is retained or queued
- * takes longer than the next one that is not. Aedes takes a message that comes after a later one for a repetition, and
- * does not deliver it.
+ * It also keeps publications in order. Each publication is stored before it is emitted, and storing a retained or queued
+ * one takes longer than the next one that is neither. Aedes treats a message that arrives after a later one as a
+ * duplicate and does not deliver it.
  */
 export class TopicEmitter {
   /** Read by Aedes. */
   readonly concurrency = 0;
   readonly #listeners = new TopicIndex<Listener>();
-  /** The publications that have begun, oldest first; with their message when they have come here. */
-  readonly #begun = new Map<number, Waiting | undefined>();
-  #handedOn = 0;
+  /** Unfinished publications, oldest first. A publication has a value once it has been emitted. */
+  readonly #unfinished = new Map<number, Waiting | undefined>();
+  #lastDispatched = 0;
   #closed = false;
 
-  /** The newest publication that was handed on. */
-  get handedOn(): number {
-    return this.#handedOn;
+  /** The number of the newest publication that was dispatched. */
+  get lastDispatched(): number {
+    return this.#lastDispatched;
   }
 
-  /** A publication has begun: no later one is handed on before it is, or is {@link end}ed. */
+  /** A publication begins. Later ones wait until this one is dispatched or has finished. */
   begin(counter: number): void {
-    this.#begun.set(counter, undefined);
+    this.#unfinished.set(counter, undefined);
   }
 
-  /** The publication has ended, perhaps without having come here. */
-  end(counter: number): void {
-    if (this.#begun.delete(counter)) this.#handOn();
+  /** A publication has finished, possibly without having been emitted. */
+  finish(counter: number): void {
+    if (this.#unfinished.delete(counter)) this.#dispatchInOrder();
   }
 
   on(filter: string, listener: Listener, done?: () => void): this {
@@ -66,8 +67,8 @@ export class TopicEmitter {
       done(new Error("the broker is stopping"));
       return this;
     }
-    this.#begun.set(message.brokerCounter, { message, done });
-    this.#handOn();
+    this.#unfinished.set(message.brokerCounter, { message, done });
+    this.#dispatchInOrder();
     return this;
   }
 
@@ -77,11 +78,11 @@ export class TopicEmitter {
     return this;
   }
 
-  #handOn(): void {
-    for (const [counter, waiting] of this.#begun) {
+  #dispatchInOrder(): void {
+    for (const [counter, waiting] of this.#unfinished) {
       if (waiting === undefined) return;
-      this.#begun.delete(counter);
-      this.#handedOn = counter;
+      this.#unfinished.delete(counter);
+      this.#lastDispatched = counter;
       this.#dispatch(waiting);
     }
   }
@@ -89,7 +90,7 @@ export class TopicEmitter {
   #dispatch({ message, done }: Waiting): void {
     const listeners = this.#listeners.match(message.topic);
     for (const listener of listeners) listener(message, nothing);
-    // Aedes' deliveries write in `setImmediate`: after them, so that a publisher's next packets come after its last.
+    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's next packets behind its last.
     if (listeners.length === 0) done();
     else setImmediate(done);
   }

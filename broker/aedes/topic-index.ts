@@ -4,13 +4,13 @@ interface Node<Value> {
 }
 
 /**
- * Topic filters with values, found by topic by the rules of MQTT 3.1.1 section 4.7. Each level is the key of a Map, so
- * a level called `constructor` or `__proto__` is a name like any other.
+ * Topic filters with values. Finds the filters that match a topic by the rules of MQTT 3.1.1 section 4.7. Each level is
+ * a key of a Map, so levels called `constructor` or `__proto__` need no special treatment.
  */
 export class TopicIndex<Value> {
   readonly #root: Node<Value> = { children: new Map(), values: [] };
 
-  /** Adds the value, even where an equal one is. */
+  /** Adds the value. Equal values of one filter are kept separately. */
   add(filter: string, value: Value): void {
     let node = this.#root;
     for (const level of filter.split("/")) {
@@ -21,11 +21,11 @@ export class TopicIndex<Value> {
       }
       node = child;
     }
-    // A new array, so that a match which is being worked through stays as it was.
+    // A new array: a `match` in progress must not change.
     node.values = [...node.values, value];
   }
 
-  /** Removes the value once; nothing happens when it is not there. */
+  /** Removes one occurrence of the value, if there is one. */
   remove(filter: string, value: Value): void {
     const levels = filter.split("/");
     const path = [this.#root];
@@ -50,7 +50,7 @@ export class TopicIndex<Value> {
   match(topic: string): Value[] {
     const found: Value[] = [];
     const levels = topic.split("/");
-    // [MQTT-4.7.2-1]: a wildcard at the beginning does not match a topic that begins with '$'.
+    // A leading wildcard does not match a topic that begins with '$' [MQTT-4.7.2-1].
     collect(this.#root, levels, 0, topic.startsWith("$"), found);
     return found;
   }
@@ -65,7 +65,7 @@ function collect<Value>(
 ): void {
   const level = levels[depth];
   if (!literal) {
-    // '#' matches the level above it as well: `a/#` matches `a` [MQTT-4.7.1-2].
+    // '#' also matches the parent level: `a/#` matches `a` [MQTT-4.7.1-2].
     const rest = node.children.get("#");
     if (rest !== undefined) for (const value of rest.values) found.push(value);
   }

@@ -1,26 +1,26 @@
 import type { Duplex } from "node:stream";
 
 /**
- * Lets the messages that a client is sent in one turn of the event loop leave in one system call. Aedes writes each
- * delivery by itself, and the call is most of what a delivery costs: with bursts of 20 this halves it. A single
- * message waits for the next turn, which comes at once.
+ * Writes all messages that a client is sent in one turn of the event loop with one system call. Aedes writes each
+ * delivery separately, and the system call is most of its cost: with bursts of 20 messages, batching halves the cost of
+ * a delivery. A single message waits until the next turn, which starts immediately.
  */
 export class WriteBatch {
   readonly #held = new Set<Duplex>();
   #scheduled = false;
 
-  /** What is written to the connection until the end of the next turn is written then. */
+  /** Buffers everything that is written to the connection until the end of the next turn. */
   hold(connection: Duplex): void {
     if (this.#held.has(connection)) return;
     connection.cork();
     this.#held.add(connection);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // The first `setImmediate` comes before the deliveries of this turn, which Aedes makes in `setImmediate` too.
+    // Aedes delivers in `setImmediate` too. The first callback may run before the deliveries of this turn, the second runs after them.
     setImmediate(() => setImmediate(this.#releaseAll));
   }
 
-  /** Writes now what is held back, so that only what the link does not take counts as waiting for it. */
+  /** Writes the buffered bytes now, so that `writableLength` counts only what the connection cannot take. */
   release(connection: Duplex): void {
     if (this.#held.delete(connection)) connection.uncork();
   }

@@ -1,26 +1,31 @@
 import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
 import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connections.ts";
-import { StorageUnavailableError } from "../aedes/errors.ts";
+import { isTimeout } from "../../platform/redis/failure-reason.ts";
 
-/** A Redis that hangs closes no connection: without a timeout no command would ever end. */
+/** A Redis server that hangs does not close connections: without a timeout its commands would never fail. */
 const COMMAND_TIMEOUT_MS = 5_000;
-/** With no answer for so long, nothing new is to be accepted. Less is a connection that is made anew. */
-export const TROUBLED_AFTER_MS = 2_000;
-const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
-/** Failures before the log speaks of them: the first ones may come before the connection is made. */
+/** Without an answer for this long Redis counts as unavailable. Reconnecting takes less time. */
+export const UNAVAILABLE_AFTER_MS = 2_000;
+const MIN_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 1_000;
+/** Consecutive failures before a warning is logged: the first ones may precede the first connection. */
 const WARNED_AT = 3;
 
-/** A connection whose commands are tried until Redis has answered them. */
-export class SteadyConnection {
+/** The store does not accept operations at the moment. */
+export class StorageUnavailableError extends Error {
+  override name = "StorageUnavailableError";
+}
+
+/** A connection whose commands are retried until Redis has answered them. */
+export class RetryingConnection {
   readonly #connection: Redis | Cluster;
   readonly #logger: Logger;
   #failures = 0;
   #closed = false;
-  /** Why the connection itself failed last. */
-  #broken: string | undefined;
-  /** What Redis or the way to it last objected; undefined while it answers. */
+  /** The last error of the connection itself; undefined while it is connected. */
+  #connectionError: string | undefined;
+  /** The last error of Redis or of the connection; undefined while Redis answers. */
   unavailableReason: string | undefined;
 
   constructor(redis: RedisConnections, name: string, logger: Logger) {
@@ -31,19 +36,19 @@ export class SteadyConnection {
     });
     this.#logger = logger.child({ connection: name });
     this.#connection.on("error", (error: unknown) => {
-      this.#broken = messageOf(error);
+      this.#connectionError = messageOf(error);
     });
     this.#connection.on("ready", () => {
-      this.#broken = undefined;
+      this.#connectionError = undefined;
     });
   }
 
   /**
-   * Does it, again and again while Redis does not answer. So it must be harmless to do it twice: a command that timed
-   * out may have been carried out.
+   * Runs the command, and retries it until Redis answers. The command must be idempotent: one that timed out may have
+   * been executed.
    * @throws {StorageUnavailableError} the connection is closed
    */
-  async until<Result>(command: (connection: Redis | Cluster) => Promise<Result>): Promise<Result> {
+  async retry<Result>(command: (connection: Redis | Cluster) => Promise<Result>): Promise<Result> {
     for (;;) {
       if (this.#closed) throw new StorageUnavailableError("the connection to Redis is closed");
       try {
@@ -69,12 +74,12 @@ export class SteadyConnection {
 
   async #failed(error: unknown): Promise<void> {
     const why = messageOf(error);
-    this.unavailableReason = this.#broken ?? why;
+    this.unavailableReason = this.#connectionError ?? why;
     if (this.#failures === WARNED_AT)
-      this.#logger.warn({ why: this.unavailableReason }, "redis does not take what the broker stores");
-    // What is sent to a Redis that hangs piles up in the connection.
-    if (why === "Command timed out") this.#connection.disconnect(true);
-    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(this.#failures++, 10));
+      this.#logger.warn({ why: this.unavailableReason }, "redis unavailable to the broker");
+    // Commands to a Redis server that hangs would accumulate in the connection.
+    if (isTimeout(error)) this.#connection.disconnect(true);
+    const pause = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(this.#failures++, 10));
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }

@@ -1,6 +1,6 @@
 import { TopicIndex } from "../aedes/topic-index.ts";
 
-/** What Aedes hands through its emitter. */
+/** What Aedes passes to its emitter. */
 export interface ClusterPublication {
   cmd: "publish";
   topic: string;
@@ -16,49 +16,49 @@ export interface ClusterPublication {
 type Done = (error?: Error) => void;
 type Listener = (message: ClusterPublication, done: () => void) => void;
 
-/** Hands on what is emitted in the order in which it was published: `topic-emitter.ts`. */
+/** The emitter that dispatches publications in order: `topic-emitter.ts`. */
 export interface BrokerEmitter {
   on(filter: string, listener: (message: { brokerCounter: number }, done: () => void) => void, done?: () => void): this;
   emit(message: { topic: string; brokerCounter: number }, done?: Done): this;
   close(done?: () => void): this;
 }
 
-/** What the emitter that orders is told of is not the messages' topics, but their order. */
+/** The topic under which all publications pass through the ordering emitter, which is only used for its order. */
 const IN_ORDER = "in-order";
 
 export interface RedisEmitterOptions {
   order: BrokerEmitter;
-  /** Resolves when the publication is in the log, from where it comes to all nodes, this one too, by {@link RedisEmitter.deliver}. */
+  /** Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when it is appended. */
   append(publication: ClusterPublication): Promise<void>;
-  /** For what may be lost. */
+  /** For QoS 0. */
   bus: { send(publication: ClusterPublication): void };
 }
 
 /**
- * Hands each publication to the subscriptions of all nodes, in place of Aedes' emitter. Each way promises what its
- * messages are promised:
+ * Dispatches each publication to the subscriptions of all nodes. Replaces Aedes' emitter.
  *
- * - QoS 1, QoS 2 and whatever is retained goes through the log in Redis, and to this node's subscriptions too only from
- *   there: every node hands on the same messages in the same order, and none is missing.
- * - QoS 0 goes to this node's subscriptions at once and to the other nodes by mqemitter-redis. It would only push the
- *   others out of the log. Towards messages of QoS 1 it has no order; MQTT gives it none [MQTT-4.6.0-6].
- * - What Aedes says of itself (`$SYS`) stays here. That a client was taken over is told by the log, with whose it is:
- *   from a message on a topic anybody who may write there could cut off anybody.
+ * - QoS 1, QoS 2 and retained publications go through the log in Redis. This node's subscriptions also get them only from
+ *   the log: every node dispatches the same messages in the same order, and none is missing.
+ * - QoS 0 publications go directly to this node's subscriptions, and to the other nodes through mqemitter-redis. In the
+ *   log they would only displace the others. They are not ordered relative to QoS 1, and MQTT requires no such order
+ *   [MQTT-4.6.0-6].
+ * - Aedes' own messages (`$SYS`) stay on this node. A take-over is announced in the log together with the client's
+ *   identity: if a message on a topic announced it, any client with write access could disconnect any other.
  *
- * Filters are matched here. mqemitter-redis asks Redis for a pattern of each filter, so that one subscribed to
- * `constructor`, `__proto__` or `[x]` gets nothing, and each publication costs Redis a look at the filters of all clients.
+ * Filters are matched here. mqemitter-redis subscribes to a Redis pattern per filter: filters with `constructor`,
+ * `__proto__` or `[x]` never match, and Redis would compare each publication with the filters of all clients.
  */
 export class RedisEmitter {
   /** Read by Aedes. */
   readonly concurrency = 0;
   readonly #options: RedisEmitterOptions;
   readonly #listeners = new TopicIndex<Listener>();
-  /** On their way through the emitter that orders them. */
+  /** Publications inside the ordering emitter. */
   readonly #ordered = new Map<number, { message: ClusterPublication; done: Done }>();
 
   constructor(options: RedisEmitterOptions) {
     this.#options = options;
-    options.order.on(IN_ORDER, ({ brokerCounter }) => this.#handOn(brokerCounter));
+    options.order.on(IN_ORDER, ({ brokerCounter }) => this.#dispatch(brokerCounter));
   }
 
   on(filter: string, listener: Listener, done?: () => void): this {
@@ -89,12 +89,12 @@ export class RedisEmitter {
     return this;
   }
 
-  /** A publication from the log, or from another node by the bus. */
+  /** Dispatches a publication from the log or from another node to this node's subscriptions. */
   deliver(message: ClusterPublication): void {
     for (const listener of this.#listeners.match(message.topic)) listener(message, nothing);
   }
 
-  #handOn(brokerCounter: number): void {
+  #dispatch(brokerCounter: number): void {
     const ordered = this.#ordered.get(brokerCounter);
     if (ordered === undefined) return;
     this.#ordered.delete(brokerCounter);
@@ -106,7 +106,7 @@ export class RedisEmitter {
     }
     if (!isOwn) this.#options.bus.send(message);
     this.deliver(message);
-    // Aedes' deliveries write in `setImmediate`: after them, so that a publisher's next packets come after its last.
+    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's next packets behind its last.
     setImmediate(done);
   }
 }

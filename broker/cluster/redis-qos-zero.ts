@@ -7,12 +7,12 @@ import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connectio
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
-/** On their way to Redis. Beyond, messages are dropped, as QoS 0 permits. */
+/** Messages being sent to Redis. Beyond, messages are dropped, as QoS 0 permits. */
 const MAX_UNANSWERED = 10_000;
 
 export interface QosZeroBusOptions {
   redis: RedisConnections;
-  /** A message of another node. */
+  /** Called with each message of another node. */
   onPacket(packet: KeptPacket & { cmd: "publish" }): void;
   logger: Logger;
 }
@@ -20,14 +20,14 @@ export interface QosZeroBusOptions {
 const messageSchema = z.object({ from: z.string(), packet: z.instanceof(Buffer) });
 
 /**
- * Messages of QoS 0 between the nodes, by mqemitter-redis, which promises as little as they are promised: PUBLISH and
- * SUBSCRIBE, where a connection that is cut misses what is said meanwhile. Its weaknesses, and what is done about each:
+ * Sends QoS 0 messages between the nodes with mqemitter-redis, which uses Redis' PUBLISH and SUBSCRIBE: messages sent
+ * while a connection is broken are lost, as QoS 0 permits. Faults of mqemitter-redis, and how each is worked around:
  *
- * - Without a listener for its `state`'s `error` the process ends when Redis goes: there is one.
- * - Filters with `[x]`, `constructor` or `__proto__` never match: all nodes use one channel, and match by themselves.
- * - It waits for Redis without end, or for 20 attempts: it is given connections that fail at once, and a count of what
- *   may be under way.
- * - `close` waits for Redis, and rejects unheard when it is gone: the connections are ended instead.
+ * - Without an `error` listener on its `state` the process exits when Redis becomes unavailable: there is a listener.
+ * - Filters with `[x]`, `constructor` or `__proto__` never match: all nodes use one channel and match filters themselves.
+ * - It waits for Redis forever, or for 20 attempts: its connections fail immediately, and pending messages are bounded.
+ * - `close` waits for Redis and causes an unhandled rejection when Redis is unavailable: the connections are closed
+ *   directly.
  */
 export class QosZeroBus {
   readonly #options: QosZeroBusOptions;
@@ -37,7 +37,7 @@ export class QosZeroBus {
   #brokerId = "";
   #unanswered = 0;
   #closed = false;
-  /** Messages that other nodes did not get from this one. */
+  /** Messages of this node that were not sent to the other nodes. */
   dropped = 0;
 
   constructor(options: QosZeroBusOptions) {
@@ -45,7 +45,7 @@ export class QosZeroBus {
     const { redis, logger } = options;
     this.#channel = `${redis.prefix}mqtt:qos-0`;
     this.#connections = {
-      // Subscribes again by itself when it is back; a subscription may wait for that as long as it takes.
+      // It resubscribes after reconnecting. A pending subscription may wait for that without a timeout.
       subConn: redis.connect("mqtt-qos-0-in", { maxRetriesPerRequest: null, commandTimeout: undefined }),
       pubConn: redis.connect("mqtt-qos-0-out", {
         ...FAIL_FAST,
@@ -53,15 +53,16 @@ export class QosZeroBus {
         commandTimeout: 5_000,
       }),
     };
-    // Its types know no cluster, though it works with one.
+    // The package's types lack Redis clusters, but it works with them.
     const connections: object = this.#connections;
     this.#emitter = MQEmitterRedis(connections);
     const state: unknown = "state" in this.#emitter ? this.#emitter.state : undefined;
-    if (!(state instanceof EventEmitter)) throw new TypeError("this mqemitter-redis has no state to listen to");
-    state.on("error", (error: unknown) => logger.debug({ err: error }, "messages of QoS 0 reach no node"));
+    if (!(state instanceof EventEmitter))
+      throw new TypeError("this version of mqemitter-redis has no `state` event emitter");
+    state.on("error", (error: unknown) => logger.debug({ err: error }, "messages of QoS 0 do not reach other nodes"));
   }
 
-  /** From now on the messages of other nodes come. */
+  /** Starts receiving the messages of other nodes. */
   start(brokerId: string): void {
     this.#brokerId = brokerId;
     this.#emitter.on(this.#channel, (message, done) => {
@@ -72,7 +73,7 @@ export class QosZeroBus {
         const decoded = decodePacket(packet);
         this.#options.onPacket({ ...decoded, cmd: "publish" });
       } catch (error) {
-        this.#options.logger.warn({ err: error }, "a message of another node cannot be read");
+        this.#options.logger.warn({ err: error }, "message of another node unreadable");
       }
     });
   }

@@ -8,8 +8,7 @@ import type { ClientAddresses } from "../../platform/client-addresses.ts";
 import { LimitedLog } from "../../platform/limited-log.ts";
 import { createOrigins } from "../../platform/origins.ts";
 import { type Admission, addressOf, type Origin } from "../access/admission.ts";
-import { ListenError } from "../aedes/errors.ts";
-import type { LinkProbe } from "../aedes/link-watch.ts";
+import type { LinkProbe } from "../access/link-watch.ts";
 import { createWebSocketListener } from "./websocket-listener.ts";
 
 /**
@@ -59,6 +58,21 @@ export interface ListenersOptions {
   onConnection(connection: Duplex, origin: Origin, request?: IncomingMessage): void;
 }
 
+/** A listener could not be opened. The message names the variable, the port and the remedy. */
+export class ListenError extends Error {
+  override name = "ListenError";
+  readonly variable: string;
+  readonly port: number;
+  readonly code: string | undefined;
+
+  constructor(variable: string, port: number, message: string, cause: Error & { code?: string }) {
+    super(message, { cause });
+    this.variable = variable;
+    this.port = port;
+    this.code = cause.code;
+  }
+}
+
 /** The ports that are open; `mqtts` only with a certificate. */
 export interface Ports {
   mqtt?: number;
@@ -66,7 +80,7 @@ export interface Ports {
   mqttWs?: number;
 }
 
-export interface Listeners {
+export interface OpenListeners {
   ports: Ports;
   /** Takes no more connections; those that are open stay. */
   close(): void;
@@ -76,7 +90,7 @@ export interface Listeners {
  * Opens the listeners for MQTT over TCP, TLS and WebSocket. Should one not open, those before it are closed.
  * @throws {ListenError}
  */
-export async function openListeners(options: ListenersOptions): Promise<Listeners> {
+export async function openListeners(options: ListenersOptions): Promise<OpenListeners> {
   const { config } = options;
   const opened: Server[] = [];
   const close = (): void => {

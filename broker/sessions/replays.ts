@@ -27,7 +27,7 @@ export interface ReplaysOptions {
   /** The name of this run of the broker. */
   brokerId: () => string;
   /** The newest publication that was handed to subscriptions; they are handed on in order. */
-  handedOn: () => number;
+  lastDispatched: () => number;
 }
 
 /**
@@ -62,7 +62,7 @@ export class Replays {
   }
 
   async *read(client: ReplayClient): AsyncGenerator<KeptPacket> {
-    const { queues, brokerId, handedOn } = this.#options;
+    const { queues, brokerId, lastDispatched } = this.#options;
     const replay: Replay = { live: false, unsent: 0, upTo: 0 };
     this.#replays.set(client, replay);
     let last = "";
@@ -71,7 +71,7 @@ export class Replays {
       found = false;
       // Publications are stored side by side, so the queue may show one while an earlier one is still on its way into
       // it; what was handed on is there, and all before it. Nothing beyond is read, or the earlier one were missed.
-      const complete = handedOn();
+      const complete = lastDispatched();
       for await (const { key, packet } of queues.readAfter(client.id, last)) {
         if (packet.brokerId === brokerId() && packet.brokerCounter > complete) break;
         last = key;
@@ -83,7 +83,7 @@ export class Replays {
       while (replay.unsent > 0 && client.closed !== true) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     } while (found && client.closed !== true);
     replay.live = true;
-    replay.upTo = handedOn();
+    replay.upTo = lastDispatched();
     // Handed on since the queue was read last, and left to it.
     for await (const { packet } of queues.readAfter(client.id, last)) {
       if (packet.brokerId === brokerId() && packet.brokerCounter > replay.upTo) return;

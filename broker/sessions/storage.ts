@@ -2,6 +2,11 @@ import type { SessionOwners } from "../access/authenticate.ts";
 import type { RetainedLookup } from "../access/retained-topics.ts";
 import type { SessionOwner } from "../access/session-owner.ts";
 
+/** The store of sessions and retained messages could not be opened. The message says what to do. */
+export class StorageError extends Error {
+  override name = "StorageError";
+}
+
 /** A client, as far as a store knows it. */
 export interface Session {
   id: string;
@@ -46,7 +51,7 @@ export interface BrokerStorage extends SessionOwners {
   /** Ends the sessions of such owners, with all they hold, whether their clients are there or not. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
-  leavesToQueue(client: Session, brokerCounter: number): boolean;
+  isDeliveredFromQueue(client: Session, brokerCounter: number): boolean;
   isIncoming(clientId: string, messageId: number): boolean;
   destroy(): Promise<void>;
 }

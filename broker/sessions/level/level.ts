@@ -74,7 +74,7 @@ export class LevelStorage extends AsyncLevelPersistence {
   readonly queues: OutgoingQueues;
   readonly #replays: Replays;
   #brokerId = "";
-  #handedOn = (): number => 0;
+  #lastDispatched = (): number => 0;
 
   constructor(db: ClassicLevel<string, Buffer>, options: LevelStorageOptions) {
     super(db);
@@ -93,13 +93,13 @@ export class LevelStorage extends AsyncLevelPersistence {
     this.#replays = new Replays({
       queues: this.queues,
       brokerId: () => this.#brokerId,
-      handedOn: () => this.#handedOn(),
+      lastDispatched: () => this.#lastDispatched(),
     });
   }
 
   /** Called by Aedes when it starts. */
-  override async setup(broker: { id: string; readonly handedOn: number }): Promise<void> {
-    this.#handedOn = () => broker.handedOn;
+  override async setup(broker: { id: string; readonly lastDispatched: number }): Promise<void> {
+    this.#lastDispatched = () => broker.lastDispatched;
     await super.setup(broker);
   }
 
@@ -376,7 +376,7 @@ export class LevelStorage extends AsyncLevelPersistence {
   }
 
   /** Whether a publication that the session queues must not be delivered to its client now, for the queue brings it. */
-  leavesToQueue(client: Session, brokerCounter: number): boolean {
+  isDeliveredFromQueue(client: Session, brokerCounter: number): boolean {
     return this.#replays.holds(client, brokerCounter);
   }
 
@@ -435,7 +435,7 @@ export class LevelStorage extends AsyncLevelPersistence {
     const { wills } = this.#options;
     // Aedes names the broker when a connection has ended, and not when a client connects.
     if (client.brokerId === this.#brokerId && wills.released(client.id)) return undefined;
-    return wills.takeKept(client.id) ? undefined : super.delWill(client);
+    return wills.consumeKept(client.id) ? undefined : super.delWill(client);
   }
 
   /** The wills of clients of runs that ended without publishing them. */
@@ -445,7 +445,7 @@ export class LevelStorage extends AsyncLevelPersistence {
 
   async *#orphanedWills(brokers: Brokers): AsyncGenerator<object> {
     const { wills } = this.#options;
-    wills.forgetLost();
+    wills.expirePublishing();
     try {
       for await (const stored of super.streamWill()) {
         const read = willSchema.safeParse(stored);
@@ -454,14 +454,14 @@ export class LevelStorage extends AsyncLevelPersistence {
         // Without the id of its run: together with a counter of this run it would name, and overwrite, a queued message.
         const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;
         const will = { clientId, topic, payload, qos, retain };
-        if (wills.isUnderWay(clientId)) continue;
+        if (wills.isPublishing(clientId)) continue;
         const owner = { key: clientId, bearer };
         if (wills.isVoid(owner)) {
           await super.delWill({ id: clientId });
           continue;
         }
-        wills.sign(will, owner);
-        wills.handedOut(clientId);
+        wills.assign(will, owner);
+        wills.beginPublishing(clientId);
         yield will;
       }
     } catch (error) {

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
-import { SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
+import { RetryingConnection, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
 /** Kept for nodes that are behind: at a thousand messages a second, 100 s. A node further behind begins anew. */
@@ -44,7 +44,7 @@ export interface MessageLogOptions {
  */
 export class MessageLog {
   readonly #options: MessageLogOptions;
-  readonly #connection: SteadyConnection;
+  readonly #connection: RetryingConnection;
   readonly #waiting = new Set<{ position: number; resolve: () => void }>();
   #position = 0;
   #answeredAt = 0;
@@ -52,7 +52,7 @@ export class MessageLog {
 
   constructor(options: MessageLogOptions) {
     this.#options = options;
-    this.#connection = new SteadyConnection(options.redis, "mqtt-log", options.logger);
+    this.#connection = new RetryingConnection(options.redis, "mqtt-log", options.logger);
   }
 
   /** The number of the newest entry that was handed on. */
@@ -62,13 +62,13 @@ export class MessageLog {
 
   /** Why the log has not been read for seconds; undefined while it is. */
   get unavailableReason(): string | undefined {
-    if (performance.now() - this.#answeredAt < BLOCK_MS + TROUBLED_AFTER_MS) return undefined;
+    if (performance.now() - this.#answeredAt < BLOCK_MS + UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
   /** The number given last. */
   async head(): Promise<number> {
-    return Number((await this.#connection.until((connection) => connection.get(KEY.seq))) ?? 0);
+    return Number((await this.#connection.retry((connection) => connection.get(KEY.seq))) ?? 0);
   }
 
   /** Follows everything after the position. */
@@ -106,7 +106,7 @@ export class MessageLog {
   /** Undefined when Redis has forgotten what this node knows. */
   async #read(): Promise<[Buffer, Buffer[]][] | undefined> {
     let failed = false;
-    const reply = await this.#connection.until(async (connection) => {
+    const reply = await this.#connection.retry(async (connection) => {
       try {
         if (failed && Number((await connection.get(KEY.seq)) ?? 0) < this.#position) return "reset" as const;
         const from = `${this.#position}-0`;

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { sessionName } from "../../access/session-names.ts";
 import { decodePacket, encodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
-import type { SteadyConnection } from "../../cluster/redis-connection.ts";
+import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import { packetsKey, queueKey } from "./keys.ts";
 import { LOG_ID } from "./message-log.ts";
 import type { Drop, Operation, RedisWriter } from "./writer.ts";
@@ -14,7 +14,7 @@ export interface RedisQueuesOptions {
   sessions: RedisWriter;
   /** For what frees memory: a Redis that is full takes nothing else. */
   removals: RedisWriter;
-  reader: SteadyConnection;
+  reader: RetryingConnection;
   maxMessages: number;
   maxBytes: number;
   wantsReceipt(topic: string): boolean;
@@ -135,14 +135,14 @@ export class RedisQueues {
     const { reader } = this.#options;
     for (let last = key; ; ) {
       const from = last === "" ? "-inf" : `(${last}`;
-      const page = await reader.until((connection) =>
+      const page = await reader.retry((connection) =>
         connection.zrangebyscore(queueKey(clientId), from, "+inf", "LIMIT", 0, PAGE),
       );
       const fields = page.flatMap((seq) => [seq, `id${seq}`]);
       const values =
         fields.length === 0
           ? []
-          : await reader.until((connection) => connection.hmgetBuffer(packetsKey(clientId), ...fields));
+          : await reader.retry((connection) => connection.hmgetBuffer(packetsKey(clientId), ...fields));
       for (const [index, seq] of page.entries()) {
         const body = values[2 * index];
         // Dropped, or acknowledged, since the page was read.

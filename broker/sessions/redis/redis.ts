@@ -7,13 +7,12 @@ import type { PermissionSet } from "../../access/permission-sets.ts";
 import { sessionName } from "../../access/session-names.ts";
 import type { SessionOwner } from "../../access/session-owner.ts";
 import type { Wills } from "../../access/wills.ts";
-import { StorageError, StorageUnavailableError } from "../../aedes/errors.ts";
 import type { KeptPacket } from "../../aedes/packet-codec.ts";
-import { SteadyConnection } from "../../cluster/redis-connection.ts";
+import { RetryingConnection, StorageUnavailableError } from "../../cluster/redis-connection.ts";
 import { type BrokerEmitter, RedisEmitter } from "../../cluster/redis-emitter.ts";
 import { QosZeroBus } from "../../cluster/redis-qos-zero.ts";
 import { Replays } from "../replays.ts";
-import type { OutgoingUpdate, Session, StoredPacket } from "../storage.ts";
+import { type OutgoingUpdate, type Session, StorageError, type StoredPacket } from "../storage.ts";
 import { KEY, limit, senderKey } from "./keys.ts";
 import { LOG_ID, type LogEntry, MAX_LOG_BYTES, MAX_LOG_ENTRIES, MessageLog } from "./message-log.ts";
 import { Nodes } from "./nodes.ts";
@@ -84,7 +83,7 @@ export interface ClusterListener {
  */
 export class RedisStorage {
   readonly #options: RedisStorageOptions;
-  readonly #reader: SteadyConnection;
+  readonly #reader: RetryingConnection;
   readonly #publisher: RedisWriter;
   readonly #publications: Publications;
   readonly #changes: RedisWriter;
@@ -108,7 +107,7 @@ export class RedisStorage {
     const { redis, logger, maxOfflineMessages: maxMessages, maxOfflineBytes: maxBytes, wantsReceipt } = options;
     this.#known = new KnownSessions(options.permissionsOf);
     this.#limits = [options.maxRetainedMessages, MAX_LOG_ENTRIES, MAX_LOG_BYTES, maxMessages, maxBytes].map(limit);
-    this.#reader = new SteadyConnection(redis, "mqtt-read", logger);
+    this.#reader = new RetryingConnection(redis, "mqtt-read", logger);
     this.#publisher = this.#writer("mqtt-publish");
     this.#changes = this.#writer("mqtt-sessions");
     this.#removals = this.#writer("mqtt-remove");
@@ -133,7 +132,7 @@ export class RedisStorage {
     this.#replays = new Replays({
       queues: this.queues,
       brokerId: () => LOG_ID,
-      handedOn: () => this.#log.position,
+      lastDispatched: () => this.#log.position,
     });
     this.#bus = new QosZeroBus({ redis, onPacket: (packet) => this.#emitter?.deliver(packet), logger });
   }
@@ -198,9 +197,9 @@ export class RedisStorage {
 
   /** Reads what the log tells the changes of. Its newest are in it perhaps, and told once more: that changes nothing. */
   async #read(): Promise<void> {
-    const newest = await this.#reader.until((connection) => connection.get(KEY.changed));
-    const owners = await this.#reader.until((connection) => connection.hgetall(KEY.owners));
-    const filters = await this.#reader.until((connection) => connection.hgetall(KEY.filters));
+    const newest = await this.#reader.retry((connection) => connection.get(KEY.changed));
+    const owners = await this.#reader.retry((connection) => connection.hgetall(KEY.owners));
+    const filters = await this.#reader.retry((connection) => connection.hgetall(KEY.filters));
     this.#known.load(newest ?? "0", owners, filters);
     await this.retained.load();
   }
@@ -409,7 +408,7 @@ export class RedisStorage {
   }
 
   /** Whether a publication that the session queues must not be delivered to its client now, for the queue brings it. */
-  leavesToQueue(client: Session, brokerCounter: number): boolean {
+  isDeliveredFromQueue(client: Session, brokerCounter: number): boolean {
     return this.#replays.holds(client, brokerCounter);
   }
 

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { type RetainedLookup, RetainedTopics } from "../../access/retained-topics.ts";
 import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
-import type { SteadyConnection } from "../../cluster/redis-connection.ts";
+import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
 /** Messages read at once; the reader takes them one by one. */
@@ -12,7 +12,7 @@ const SIZES_AT_ONCE = 1000;
 const CHANGES_REMEMBERED = 10_000;
 
 export interface RedisRetainedOptions {
-  reader: SteadyConnection;
+  reader: RetryingConnection;
   /** Topics. A message to one more is delivered, but not retained. */
   maxMessages: number;
   logger: Logger;
@@ -42,10 +42,10 @@ export class RedisRetained {
 
   async load(): Promise<void> {
     const topics = new RetainedTopics();
-    const names = await this.#options.reader.until((connection) => connection.hkeys(KEY.retained));
+    const names = await this.#options.reader.retry((connection) => connection.hkeys(KEY.retained));
     for (let at = 0; at < names.length; at += SIZES_AT_ONCE) {
       const page = names.slice(at, at + SIZES_AT_ONCE);
-      const sizes = await this.#options.reader.until((connection) =>
+      const sizes = await this.#options.reader.retry((connection) =>
         Promise.all(page.map((topic) => connection.hstrlen(KEY.retained, topic))),
       );
       for (const [index, topic] of page.entries()) topics.add(topic, sizes[index] ?? 0);
@@ -83,7 +83,7 @@ export class RedisRetained {
       const topics = /[+#]/.test(filter) ? this.#topics.match(filter) : [filter];
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
-        const values = await this.#options.reader.until((connection) => connection.hmgetBuffer(KEY.retained, ...page));
+        const values = await this.#options.reader.retry((connection) => connection.hmgetBuffer(KEY.retained, ...page));
         // Those that are missing were cleared since they were found.
         for (const value of values) {
           if (value == null) continue;

@@ -1,9 +1,9 @@
 import type { Subscription } from "aedes";
 import { KeyedQueue } from "../../../platform/keyed-queue.ts";
 import type { NotKept } from "../../access/authenticate.ts";
+import { ConnackCode, RefusedConnectionError } from "../../access/errors.ts";
 import { ownerOf, type SessionOwner } from "../../access/session-owner.ts";
-import { ConnackCode, RefusedConnectionError } from "../../aedes/errors.ts";
-import type { SteadyConnection } from "../../cluster/redis-connection.ts";
+import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import { IncomingIds } from "../incoming-ids.ts";
 import type { Session } from "../storage.ts";
 import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
@@ -17,7 +17,7 @@ const KEEP_TIMEOUT_MS = 5_000;
 
 export interface SessionStoreOptions {
   writer: RedisWriter;
-  reader: SteadyConnection;
+  reader: RetryingConnection;
   known: KnownSessions;
   /** Resolves when this node knows of the change. */
   caughtUp(change: string): Promise<void>;
@@ -47,7 +47,7 @@ export class SessionStore {
 
   /** @throws {RefusedConnectionError} Redis is away */
   async keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    this.#checkTrouble();
+    this.#checkAvailable();
     const { known, maxSessionsPerUser } = this.#options;
     const { identity } = owner;
     if (known.ownerOf(key)?.identity === identity) return await this.#keepInTime(key, owner);
@@ -89,7 +89,7 @@ export class SessionStore {
   }
 
   async discard(clientId: string): Promise<void> {
-    this.#checkTrouble();
+    this.#checkAvailable();
     this.#incoming.clear(clientId);
     if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
   }
@@ -110,7 +110,7 @@ export class SessionStore {
     for (let at = 0; at < used.length; at += TOUCHED_AT_ONCE) await this.touch(used.slice(at, at + TOUCHED_AT_ONCE));
     if (!Number.isFinite(moment)) return 0;
     const before = String(Math.floor(moment));
-    const unseen = await reader.until((connection) => connection.zrangebyscore(KEY.seen, "-inf", `(${before}`));
+    const unseen = await reader.retry((connection) => connection.zrangebyscore(KEY.seen, "-inf", `(${before}`));
     let expired = 0;
     for (const key of unseen) if (!isConnected(key) && (await this.#discard(key, { unseenSince: before }))) expired++;
     return expired;
@@ -190,7 +190,7 @@ export class SessionStore {
     return change !== "";
   }
 
-  #checkTrouble(): void {
+  #checkAvailable(): void {
     const why = this.#options.unavailableReason();
     if (why !== undefined) throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }

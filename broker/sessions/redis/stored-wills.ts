@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { bearerSchema } from "../../access/session-owner.ts";
 import type { Wills } from "../../access/wills.ts";
-import type { SteadyConnection } from "../../cluster/redis-connection.ts";
+import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import type { Session } from "../storage.ts";
 import { KEY } from "./keys.ts";
 import type { Nodes } from "./nodes.ts";
@@ -28,7 +28,7 @@ export interface Will {
 
 export interface StoredWillsOptions {
   writer: RedisWriter;
-  reader: SteadyConnection;
+  reader: RetryingConnection;
   brokerId: string;
   nodes: Nodes;
   wills: Wills;
@@ -66,7 +66,7 @@ export class StoredWills {
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
     const { wills } = this.#options;
     if (brokerId === this.#options.brokerId && wills.released(id)) return;
-    if (wills.takeKept(id)) return;
+    if (wills.consumeKept(id)) return;
     await this.#quietly(this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", id, brokerId ?? ""] })));
   }
 
@@ -78,19 +78,19 @@ export class StoredWills {
     const { reader, nodes, wills, logger, brokerId } = this.#options;
     // Aedes publishes no will of a node that it knows to be alive, and this one it knows.
     const claim = `${brokerId}/claimed`;
-    wills.forgetLost();
+    wills.expirePublishing();
     try {
       let cursor = "0";
       do {
         const from = cursor;
-        const [next, fields] = await reader.until((connection) => connection.hscan(KEY.wills, from, "COUNT", 100));
+        const [next, fields] = await reader.retry((connection) => connection.hscan(KEY.wills, from, "COUNT", 100));
         cursor = next;
         for (let at = 0; at + 1 < fields.length; at += 2) {
           const stored = fields[at + 1] ?? "";
           const will = willSchema.parse(JSON.parse(stored));
           const owner = will.brokerId.replace(/\/claimed$/, "");
           if (will.brokerId !== claim && (owner === brokerId || !nodes.isGone(owner))) continue;
-          if (will.brokerId === claim && wills.isUnderWay(will.clientId)) continue;
+          if (will.brokerId === claim && wills.isPublishing(will.clientId)) continue;
           const { clientId, brokerId: _, topic, payload, qos, retain, ...bearer } = will;
           if (wills.isVoid({ key: clientId, bearer })) {
             await this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", clientId, will.brokerId] }));
@@ -100,8 +100,8 @@ export class StoredWills {
             continue;
           const message = { clientId, topic, qos, retain, payload: Buffer.from(payload, "base64") };
           const handedOut = { ...message, brokerId: claim, cmd: "publish" };
-          wills.sign(handedOut, { key: clientId, bearer });
-          wills.handedOut(clientId);
+          wills.assign(handedOut, { key: clientId, bearer });
+          wills.beginPublishing(clientId);
           yield handedOut;
         }
       } while (cursor !== "0");

@@ -1,7 +1,6 @@
 import type { Logger } from "pino";
 import type { RedisConnections } from "../../../platform/redis/connections.ts";
-import { StorageUnavailableError } from "../../aedes/errors.ts";
-import { SteadyConnection, TROUBLED_AFTER_MS } from "../../cluster/redis-connection.ts";
+import { RetryingConnection, StorageUnavailableError, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { SCRIPT } from "./script.ts";
 
 /** One call of the script blocks Redis for everybody: some 10 µs an operation. */
@@ -55,7 +54,7 @@ export interface WriterOptions {
  */
 export class RedisWriter {
   readonly #options: WriterOptions;
-  readonly #connection: SteadyConnection;
+  readonly #connection: RetryingConnection;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #writing = false;
@@ -64,12 +63,12 @@ export class RedisWriter {
 
   constructor(options: WriterOptions) {
     this.#options = options;
-    this.#connection = new SteadyConnection(options.redis, options.name, options.logger);
+    this.#connection = new RetryingConnection(options.redis, options.name, options.logger);
   }
 
   /** Why nothing has been written for seconds; undefined while all is well. */
   get unavailableReason(): string | undefined {
-    if (!this.#writing || performance.now() - this.#since < TROUBLED_AFTER_MS) return undefined;
+    if (!this.#writing || performance.now() - this.#since < UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
@@ -130,7 +129,7 @@ export class RedisWriter {
       }
       if (++count === MAX_BATCH || bytes >= MAX_BATCH_BYTES) break;
     }
-    const reply = await this.#connection.until((connection) => SCRIPT.run(connection, keys, args));
+    const reply = await this.#connection.retry((connection) => SCRIPT.run(connection, keys, args));
     const { results, stale, drops, messages, bytes: total, at } = readReply(reply);
     this.#options.onTotals({ messages, bytes: total, at });
     for (let first = 0; first < drops.length; first += 4) {

@@ -3,7 +3,7 @@ import { connect, createServer, Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { generate } from "mqtt-packet";
 import { expect, it, onTestFinished } from "vitest";
-import { paceReading } from "../../../broker/listeners/paced-reading.ts";
+import { throttleReading } from "../../../broker/listeners/throttled-reading.ts";
 import { RateLimiter } from "../../../platform/rate-limiter.ts";
 
 const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVersion: 4, clientId: "a", clean: true });
@@ -32,12 +32,12 @@ async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
 it("keeps no more of a flood in memory than the stream's buffer holds, however often it looks", async () => {
   const { near, far } = await connectionPair();
   const pace = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
-  const client = { pace, owedAnswers: 0, leavesBecause: undefined };
+  const client = { rateLimiter: pace, expectedAcks: 0, disconnectReason: undefined };
   let received = 0;
   near.on("readable", () => {
     for (let bytes = near.read(); bytes !== null; bytes = near.read()) received += bytes.length;
   });
-  const letIn = paceReading(near, {
+  const letIn = throttleReading(near, {
     socket: near,
     limits,
     clientOf: () => client,
@@ -61,7 +61,7 @@ it("keeps no more of a flood in memory than the stream's buffer holds, however o
 
 it("hands on a packet that has arrived as a whole and is longer than what is taken at once", async () => {
   const connection = new PassThrough({ highWaterMark: 1_000_000 });
-  const client = { pace: new RateLimiter(unlimited), owedAnswers: 0, leavesBecause: undefined };
+  const client = { rateLimiter: new RateLimiter(unlimited), expectedAcks: 0, disconnectReason: undefined };
   const publication = generate({
     cmd: "publish",
     topic: "t",
@@ -72,7 +72,7 @@ it("hands on a packet that has arrived as a whole and is longer than what is tak
   });
   connection.write(connectPacket);
   let received = 0;
-  const letIn = paceReading(connection, {
+  const letIn = throttleReading(connection, {
     socket: new Socket(),
     limits,
     clientOf: () => client,

@@ -16,20 +16,20 @@ const MAX_READ_BYTES = 65_536;
 const FRAMING = 4;
 
 /** A client that has been let in, as far as reading from it is concerned. */
-export interface PacedClient {
-  readonly pace: RateLimiter;
+export interface ThrottledClient {
+  readonly rateLimiter: RateLimiter;
   /** Acknowledgements that it owes for what it was sent, and that cost it nothing. */
-  owedAnswers: number;
+  expectedAcks: number;
   /** Why its connection ends, as far as it is known. */
-  leavesBecause: string | undefined;
+  disconnectReason: string | undefined;
 }
 
-export interface PacedReadingOptions {
+export interface ThrottledReadingOptions {
   /** The raw socket, below any WebSocket. */
   socket: Duplex;
   limits: PacketLimits;
   /** Undefined until the client has proved who it is. */
-  clientOf(): PacedClient | undefined;
+  clientOf(): ThrottledClient | undefined;
   /** Called with what is wrong, when the connection is to be ended. */
   onProblem(problem: string): void;
 }
@@ -45,10 +45,10 @@ export interface PacedReadingOptions {
  * To be called after Aedes has taken the connection.
  * @returns to be called when the CONNACK is sent
  */
-export function paceReading(connection: Duplex, options: PacedReadingOptions): () => void {
+export function throttleReading(connection: Duplex, options: ThrottledReadingOptions): () => void {
   const { socket, limits, onProblem } = options;
   const meter = new PacketMeter(limits);
-  new PacedReading(connection, meter, options).begin();
+  new ThrottledReading(connection, meter, options).begin();
 
   let early = 0;
   let known = false;
@@ -73,12 +73,12 @@ export function paceReading(connection: Duplex, options: PacedReadingOptions): (
   return stop;
 }
 
-class PacedReading implements Toll {
+class ThrottledReading implements Toll {
   readonly #connection: Duplex;
   readonly #meter: PacketMeter;
-  readonly #options: PacedReadingOptions;
+  readonly #options: ThrottledReadingOptions;
   readonly #read: (size?: number) => Buffer | null;
-  #client: PacedClient | undefined;
+  #client: ThrottledClient | undefined;
   #packets = 0;
   #isWaiting = false;
   /** A portion was handed on in this turn of the event loop, and more is there. */
@@ -86,7 +86,7 @@ class PacedReading implements Toll {
   #wantsTurn = false;
   #hasEnded = false;
 
-  constructor(connection: Duplex, meter: PacketMeter, options: PacedReadingOptions) {
+  constructor(connection: Duplex, meter: PacketMeter, options: ThrottledReadingOptions) {
     this.#connection = connection;
     this.#meter = meter;
     this.#options = options;
@@ -103,22 +103,22 @@ class PacedReading implements Toll {
   }
 
   mayTake(): boolean {
-    return this.#client === undefined || (this.#packets < MAX_PACKETS_PER_TURN && this.#client.pace.isOpen);
+    return this.#client === undefined || (this.#packets < MAX_PACKETS_PER_TURN && this.#client.rateLimiter.isOpen);
   }
 
   packet(isAnswer: boolean): void {
     this.#packets++;
     if (this.#client === undefined) return;
-    if (isAnswer && this.#client.owedAnswers > 0) this.#client.owedAnswers--;
-    else this.#client.pace.spend(1, 0);
+    if (isAnswer && this.#client.expectedAcks > 0) this.#client.expectedAcks--;
+    else this.#client.rateLimiter.spend(1, 0);
   }
 
   filter(): void {
-    this.#client?.pace.spend(1, 0);
+    this.#client?.rateLimiter.spend(1, 0);
   }
 
   goodbye(): void {
-    if (this.#client !== undefined) this.#client.leavesBecause ??= "it sent DISCONNECT";
+    if (this.#client !== undefined) this.#client.disconnectReason ??= "it sent DISCONNECT";
   }
 
   #next(): Buffer | null {
@@ -129,7 +129,7 @@ class PacedReading implements Toll {
       return null;
     }
     this.#client ??= this.#options.clientOf();
-    if (this.#client !== undefined && !this.#client.pace.openOr(this.#resume)) {
+    if (this.#client !== undefined && !this.#client.rateLimiter.openOr(this.#resume)) {
       this.#isWaiting = true;
       return null;
     }
@@ -144,7 +144,7 @@ class PacedReading implements Toll {
       this.#options.onProblem(problem);
       return null;
     }
-    this.#client?.pace.spend(0, chunk.length - rest.length);
+    this.#client?.rateLimiter.spend(0, chunk.length - rest.length);
     if (rest.length > 0) {
       this.#connection.unshift(rest);
       this.#comeAgain();

@@ -1,0 +1,107 @@
+import type { AedesPublishPacket, Client } from "aedes";
+import type { Logger } from "pino";
+import type { TopicTree } from "../../contract/topics.ts";
+import { WriteBatch } from "../aedes/write-batch.ts";
+import { type ClientAccess, type ClientRegistry, grantedQos } from "./client-registry.ts";
+
+/** The client does not read fast enough. Messages of QoS 1 and 2 may not be skipped, so its connection is closed. */
+class SlowClientError extends Error {
+  override name = "SlowClientError";
+}
+
+export interface AuthorizeForwardOptions {
+  tree: TopicTree;
+  registry: ClientRegistry;
+  /** Whether the client's queue delivers the publication, so that it is not delivered now: see `sessions/replays.ts`. */
+  isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
+  /** Whether a retained message that is about to be delivered is still its topic's retained message. */
+  isNewestRetained(topic: string, payload: Uint8Array): boolean;
+  /** Bytes. */
+  maxQueuedBytes: number;
+  /** Bytes. */
+  maxUnsentBytes: number;
+  logger: Logger;
+}
+
+/**
+ * Aedes' hook for each delivery to a client. Checks the client's permissions at every delivery, so that a subscription
+ * or a queued message that was stored earlier gives no access.
+ *
+ * Bounds what is buffered for a slow client. With more than `maxQueuedBytes` waiting for its connection, messages of
+ * QoS 0 are dropped: QoS 0 promises no delivery. Messages of QoS 1 and 2 may not be dropped, so with more than
+ * `maxUnsentBytes` waiting the connection is closed. A persistent session then finds every message in its queue, in
+ * order, and reads at its own speed. A clean session learns from the closed connection that it has missed messages.
+ */
+export class AuthorizeForward {
+  readonly #options: AuthorizeForwardOptions;
+  readonly #batch = new WriteBatch();
+  /** Messages handed to clients. */
+  delivered = 0;
+  /** QoS 0 messages dropped for slow clients. */
+  shed = 0;
+  /** Connections closed because the client was too slow for messages of QoS 1 or 2. */
+  slowClients = 0;
+
+  constructor(options: AuthorizeForwardOptions) {
+    this.#options = options;
+  }
+
+  /** Called for live, retained and queued messages. @returns null when the message is not delivered */
+  readonly hook = (client: Client, packet: AedesPublishPacket): AedesPublishPacket | null => {
+    const access = this.#options.registry.get(client);
+    // The connection has just ended. Nothing is written any more, but null would remove the message from the queue.
+    if (access === undefined) return client.conn.destroyed ? packet : null;
+    if (!access.set.mayReceive(packet.topic, packet.payload)) return null;
+    if (
+      packet.retain &&
+      typeof packet.payload !== "string" &&
+      !this.#options.isNewestRetained(packet.topic, packet.payload)
+    )
+      return null;
+    // Retained messages and messages read from the queue, which have a message id, are read as fast as the client takes them.
+    if (!packet.retain && packet.messageId === undefined) {
+      const { isDeliveredFromQueue, maxQueuedBytes } = this.#options;
+      if (packet.qos > 0 && isDeliveredFromQueue(client, packet.brokerCounter) && grantedQos(access, packet.topic) > 0)
+        return null;
+      if (client.conn.writableLength > maxQueuedBytes) {
+        this.#batch.release(client.conn);
+        if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
+      }
+      // Only for live deliveries: a queued message may be of an earlier run, which used the same numbers.
+      access.lastForwarded = packet.brokerCounter;
+    }
+    this.delivered++;
+    this.#batch.hold(client.conn);
+    access.expectedAcks += packet.qos;
+    if (packet.qos === 0) return packet;
+    if (packet.qos === 2 && packet.messageId === undefined && grantedQos(access, packet.topic) === 1) {
+      // Aedes lowers the QoS only for a filter without wildcards [MQTT-3.8.4-6].
+      return { ...packet, qos: 1 };
+    }
+    if (access.receipts !== undefined && this.#isCommand(packet.topic)) return access.receipts.track(packet);
+    return packet;
+  };
+
+  #isCommand(topic: string): boolean {
+    return this.#options.tree.parse(topic)?.kind === "camera-command";
+  }
+
+  /** Handles a delivery to a slow client. @returns true when the message is dropped */
+  #isDropped(client: Client, access: ClientAccess, packet: AedesPublishPacket): boolean {
+    if (packet.qos === 0 || grantedQos(access, packet.topic) === 0) {
+      this.shed++;
+      return true;
+    }
+    const unsentBytes = client.conn.writableLength;
+    if (unsentBytes > this.#options.maxUnsentBytes && !client.conn.destroyed) {
+      this.slowClients++;
+      const { identity, clientId } = access;
+      this.#options.logger.warn({ identity, clientId, unsentBytes }, "client disconnected: it reads too slowly");
+      client.conn.destroy(
+        new SlowClientError(`it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`),
+      );
+    }
+    // The packet goes to a destroyed connection. If it were dropped, Aedes would remove it from the client's queue.
+    return false;
+  }
+}

@@ -1,0 +1,238 @@
+import type { Client, PublishPacket } from "aedes";
+import { MAX_JSON_DEPTH, type RefusalReason } from "../../contract/events.ts";
+import type { TopicTree } from "../../contract/topics.ts";
+import type { AccessRefusal, AuditedAct } from "../../platform/identity.ts";
+import type { RateLimiter } from "../../platform/rate-limiter.ts";
+import type { ForwardingBroker } from "../aedes/forwarding-broker.ts";
+import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
+import { NotAcceptedError } from "./errors.ts";
+import { nameIssuer } from "./name-issuer.ts";
+import { actOf, ownerTopic, type PublishDecision } from "./permission-sets.ts";
+import type { PublicationSender, RefusedPublications } from "./refused-publications.ts";
+import { type RetainedLimits, RetainedRoom } from "./retained-room.ts";
+import type { RetainedLookup } from "./retained-topics.ts";
+import { sessionName } from "./session-names.ts";
+import type { Wills } from "./wills.ts";
+
+type Callback = (error?: Error | null) => void;
+
+/** How the gate reports what became of a publication. */
+export interface PublishCallbacks {
+  /** Ingest may refuse the publication for its payload: it is not forwarded before ingest has accepted it. */
+  awaitsIngest: boolean;
+  /** Acknowledges the publication, or with an error closes the connection. */
+  callback: Callback;
+  /** Called instead of `callback` when ingest has refused the publication for good: acknowledges it. */
+  refused: Callback;
+}
+
+export interface Sender extends PublicationSender {
+  /** Undefined for a will. */
+  readonly rateLimiter?: RateLimiter;
+}
+
+/** Delays the acknowledgement of a publication until it is durable. */
+export interface PublicationGate {
+  /** @param client null for the will of a client of an earlier run or of another node */
+  submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void;
+}
+
+export interface AuthorizePublishOptions extends RetainedLimits {
+  tree: TopicTree;
+  registry: ClientRegistry;
+  wills: Wills;
+  /** Whether the identity is a device that has been removed. */
+  isRemoved(identity: string): boolean;
+  broker: ForwardingBroker;
+  gate: PublicationGate;
+  refusedPublications: RefusedPublications;
+  retainedTopics(): RetainedLookup;
+  maxPayloadBytes: number;
+  onRefused(refusal: AccessRefusal): void;
+  /** Called for each command and broadcast, accepted or not. */
+  onCarriedOut(act: AuditedAct): void;
+}
+
+/** Aedes' hook for each publication of a client and for each will. */
+export class AuthorizePublish {
+  readonly #options: AuthorizePublishOptions;
+  readonly #barred = new WeakMap<Client, ClientAccess>();
+  readonly #room: RetainedRoom;
+  #isStopping = false;
+  /** Publications of clients that passed the access rules. */
+  received = 0;
+  /** Publications not retained because their camera or service, or all together, hold too much. */
+  refusedRetained = 0;
+
+  constructor(options: AuthorizePublishOptions) {
+    this.#options = options;
+    this.#room = new RetainedRoom(options.retainedTopics, options);
+  }
+
+  /** From now on wills stay in the store and are not published: the broker stops, its clients live. */
+  stop(): void {
+    this.#isStopping = true;
+  }
+
+  /**
+   * The client is about to be disconnected because it has lost its permissions. Its will passed the rules at CONNECT and
+   * is published only now. A will about the client itself is published; a command, a broadcast and a will outside the
+   * root are refused. Otherwise revoking a token would trigger the command that its bearer has prepared as a will.
+   */
+  bar(client: Client, access: ClientAccess): void {
+    this.#barred.set(client, access);
+  }
+
+  /**
+   * Delays PUBACK and PUBREC: Aedes writes them after the callback.
+   * @param client null for the will of a client of an earlier run or of another node
+   */
+  readonly hook = (client: Client | null, packet: PublishPacket, callback: Callback): void => {
+    if (client === null || client.closed) {
+      const identity = this.#options.wills.identityOf(packet);
+      if (identity !== undefined) {
+        const barred = client === null ? undefined : this.#barred.get(client);
+        if (barred === undefined || isAboutSender(barred.writes.of(packet.topic)))
+          this.#publishWill(client, identity, packet, callback);
+        else {
+          const why = "the will of a client that has lost its permissions";
+          this.#refuse(barred, packet, { reason: "not_allowed", why }, callback);
+        }
+        return;
+      }
+      if (client === null) {
+        // Only wills have no client. An error here would become an unhandled rejection in Aedes.
+        callback(null);
+        return;
+      }
+    }
+    const access = this.#options.registry.get(client);
+    if (access === undefined) {
+      // Its connection has just ended.
+      callback(new NotAcceptedError("the client is not known"));
+      return;
+    }
+    this.#publish(client, access, packet, callback);
+  };
+
+  #publish(client: Client, access: ClientAccess, packet: PublishPacket, callback: Callback): void {
+    const { maxPayloadBytes, gate } = this.#options;
+    const decision = access.writes.of(packet.topic);
+    if (decision.kind === "refused") {
+      this.#refuse(access, packet, decision, callback);
+    } else if (packet.payload.length > maxPayloadBytes) {
+      // `packet-meter.ts` has cut off what exceeds the largest packet.
+      const why = `a payload of at least ${packet.payload.length} bytes exceeds MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
+      this.#refuse(access, packet, { reason: "too_large", why }, callback);
+    } else if (
+      decision.kind === "ingest" &&
+      decision.act?.action === "command" &&
+      !nameIssuer(packet, access.identity)
+    ) {
+      const why = `a command nested deeper than ${MAX_JSON_DEPTH} levels`;
+      this.#refuse(access, packet, { reason: "too_deep", why }, callback);
+    } else {
+      this.received++;
+      if (decision.kind === "ingest") {
+        packet.retain &&= decision.retains && this.#mayRetain(access, decision.owner, packet);
+        gate.submit(client, access, packet, this.#audited(access, decision, callback));
+      } else {
+        packet.dup = false;
+        packet.retain &&= this.#mayRetain(access, undefined, packet);
+        callback(null);
+      }
+    }
+  }
+
+  #publishWill(client: Client | null, identity: string, packet: PublishPacket, callback: Callback): void {
+    const { tree, gate, wills, broker, isRemoved } = this.#options;
+    const keep = (): void => {
+      wills.keep(packet);
+      broker.skip(packet);
+      callback(null);
+    };
+    const drop = (): void => {
+      broker.skip(packet);
+      callback(null);
+    };
+    const act = actOf(tree.parse(packet.topic));
+    // The address is not stored with a will.
+    const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
+    if (this.#isStopping) keep();
+    else if (isRemoved(identity)) {
+      // A removed device is not offline, and nobody would clear what its will retains.
+      drop();
+    } else if (!tree.owns(packet.topic)) {
+      packet.retain &&= this.#mayRetain(sender, undefined, packet);
+      callback(null);
+    } else if (client === null && act?.action === "command") {
+      // Published minutes or days late: its sender may have lost the permission, and the command may be out of date.
+      this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
+      drop();
+    } else {
+      packet.retain &&= this.#mayRetain(sender, ownerTopic(tree, packet.topic), packet);
+      const callbacks = this.#audited({ identity, address: "unknown" }, { act, awaitsIngest: true }, callback);
+      gate.submit(client, sender, packet, {
+        ...callbacks,
+        callback: (error) => (error ? keep() : callbacks.callback(null)),
+      });
+    }
+  }
+
+  /** @returns false when there is no room: then the message is delivered, but not retained */
+  #mayRetain(
+    { identity, clientId }: PublicationSender,
+    owner: string | undefined,
+    { topic, payload }: PublishPacket,
+  ): boolean {
+    if (payload.length === 0) return true;
+    const problem = this.#room.problem(owner, topic, payload.length);
+    if (problem === undefined) return true;
+    this.refusedRetained++;
+    const why = `delivered, but not retained: ${problem}`;
+    this.#options.refusedPublications.add({ identity, clientId }, topic, { reason: "no_room", why });
+    return false;
+  }
+
+  /** Acknowledges the publication without recording or forwarding it. */
+  #refuse(
+    access: ClientAccess,
+    packet: PublishPacket,
+    refusal: { reason: RefusalReason; why: string },
+    callback: Callback,
+  ): void {
+    const { refusedPublications, onRefused, broker } = this.#options;
+    const { identity, address } = access;
+    refusedPublications.add(access, packet.topic, refusal);
+    onRefused({ action: "publish", who: identity, address, target: packet.topic, outcome: "permission_denied" });
+    broker.skip(packet);
+    callback(null);
+  }
+
+  /** Callbacks that write the outcome of a command or a broadcast to the audit log. */
+  #audited(
+    { identity, address }: Pick<ClientAccess, "identity" | "address">,
+    { act, awaitsIngest }: Pick<Extract<PublishDecision, { kind: "ingest" }>, "act" | "awaitsIngest">,
+    callback: Callback,
+  ): PublishCallbacks {
+    if (act === undefined) return { awaitsIngest, callback, refused: callback };
+    const audit = (outcome: AuditedAct["outcome"]) =>
+      this.#options.onCarriedOut({ ...act, who: identity, address, outcome });
+    return {
+      awaitsIngest,
+      callback: (error) => {
+        audit(error ? "refused" : act.action === "command" ? "issued" : "done");
+        callback(error);
+      },
+      refused: () => {
+        audit("refused");
+        callback(null);
+      },
+    };
+  }
+}
+
+/** False for a command, a broadcast and everything outside the root: these affect others. */
+function isAboutSender(decision: PublishDecision): boolean {
+  return decision.kind === "ingest" && decision.act === undefined;
+}

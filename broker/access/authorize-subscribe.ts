@@ -1,0 +1,72 @@
+import type { Client, Subscription } from "aedes";
+import type { Logger } from "pino";
+import type { AccessRefusal } from "../../platform/identity.ts";
+import { LimitedLog } from "../../platform/limited-log.ts";
+import type { ClientRegistry } from "./client-registry.ts";
+import type { RetainedLookup } from "./retained-topics.ts";
+import { sessionName } from "./session-names.ts";
+
+/** This many retained messages cost a subscriber as much as one publication: the broker only reads and writes them. */
+const RETAINED_PER_MESSAGE = 4;
+
+type SubscribeDone = (error: Error | null, subscription?: Subscription | null) => void;
+
+export interface AuthorizeSubscribeOptions {
+  registry: ClientRegistry;
+  retainedTopics(): RetainedLookup;
+  /** Removes a filter that is now refused from the client's stored session. */
+  removeSubscription(client: Client, filter: string): void;
+  maxSubscriptions: number;
+  onRefused(refusal: AccessRefusal): void;
+  logger: Logger;
+}
+
+/** Aedes' hook for each filter of a SUBSCRIBE, and for each stored filter of a session that its client resumes. */
+export class AuthorizeSubscribe {
+  readonly #options: AuthorizeSubscribeOptions;
+  readonly #log = new LimitedLog();
+  refused = 0;
+
+  constructor(options: AuthorizeSubscribeOptions) {
+    this.#options = options;
+  }
+
+  /** Answers a refused filter with SUBACK 128 [MQTT-3.9.3-2]. The other filters of the packet are granted. */
+  readonly hook = (client: Client, subscription: Subscription, done: SubscribeDone): void => {
+    const { registry, maxSubscriptions, onRefused, removeSubscription, logger } = this.#options;
+    const access = registry.get(client);
+    const filter = subscription.topic;
+    const why =
+      access === undefined
+        ? "the client is not known"
+        : access.filters.size >= maxSubscriptions && !access.filters.has(filter)
+          ? `it already has ${maxSubscriptions} subscriptions`
+          : access.set.subscribeProblem(filter);
+    if (access !== undefined && why === undefined) {
+      access.filters.set(filter, subscription.qos);
+      // Aedes restores a session's filters before the CONNACK, and sends no retained messages for them.
+      if (client.connected) {
+        const { messages, bytes } = this.#options.retainedTopics().weigh(filter);
+        access.rateLimiter.spend(messages / RETAINED_PER_MESSAGE, bytes);
+      }
+      done(null, subscription);
+      return;
+    }
+    this.refused++;
+    const { identity, clientId } = access ?? sessionName(client.id);
+    this.#log.note(identity ?? "unknown", (times) => {
+      logger.warn({ identity, clientId, filter, why, times }, "subscription refused");
+    });
+    if (access !== undefined) {
+      const { address } = access;
+      onRefused({ action: "subscribe", who: access.identity, address, target: filter, outcome: "permission_denied" });
+    }
+    // An earlier connection with more permissions may have stored it.
+    if (!client.clean) removeSubscription(client, filter);
+    done(null, null);
+  };
+
+  stop(): void {
+    this.#log.stop();
+  }
+}

@@ -1,0 +1,121 @@
+import type { Client } from "aedes";
+import type { Logger } from "pino";
+import type { Origin } from "./admission.ts";
+import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
+import { NotAcceptedError, RefusedConnectionError } from "./errors.ts";
+import { watchLink } from "./link-watch.ts";
+import { sessionName } from "./session-names.ts";
+import type { TakeOvers } from "./take-overs.ts";
+
+/** `setTimeout` waits 1 ms instead of any longer time. */
+const MAX_TIMER_MS = 2_147_483_647;
+const STOPPING = "the server is stopping";
+const REPLACED = "it has connected again under the same client id";
+/** The broker cannot tell a program that ended from a link that broke. */
+const CLOSED = "its connection was closed without DISCONNECT";
+
+export interface ClientLifecycleOptions {
+  registry: ClientRegistry;
+  /** Undefined for a single node. */
+  takeOvers: TakeOvers | undefined;
+  originOf(client: Client): Origin;
+  /** See `AuthorizePublish.bar`. */
+  bar(client: Client, access: ClientAccess): void;
+  /** Called when the client of a persistent session has disconnected: the session ages from now on. */
+  sessionLeft(key: string): Promise<void>;
+  heartbeatMs: number;
+  logger: Logger;
+}
+
+/** Accompanies each client from the acceptance of its CONNECT to the end of its connection. */
+export class ClientLifecycle {
+  readonly #options: ClientLifecycleOptions;
+  /** Clients whose connection error has been logged. */
+  readonly #failed = new WeakSet<Client>();
+  readonly #expiryTimers = new WeakMap<Client, NodeJS.Timeout>();
+  #isStopping = false;
+
+  constructor(options: ClientLifecycleOptions) {
+    this.#options = options;
+  }
+
+  /** Aedes has accepted the client. */
+  readonly connected = (client: Client): void => {
+    const { registry, takeOvers, originOf, heartbeatMs, logger } = this.#options;
+    const access = registry.get(client);
+    if (access === undefined) {
+      // Its connection closed while it was being authenticated.
+      client.close();
+      return;
+    }
+    registry.register(client);
+    takeOvers?.connected(client, access).catch((error: unknown) => {
+      logger.error({ err: error }, "client could not be announced to the other nodes");
+    });
+    const { clientId, identity, address, transport, expiresAt, keepaliveS } = access;
+    const { probe } = originOf(client);
+    if (keepaliveS === 0 && probe !== undefined) watchLink(client.conn, probe, heartbeatMs);
+    logger.info({ clientId, identity, address, transport }, "client connected");
+    if (expiresAt !== undefined) this.#closeAt(client, access, expiresAt);
+    client.conn.once("close", () => this.#closed(client, access));
+  };
+
+  /** An error has ended the client's connection. The first error is logged, unless it was logged where it was thrown. */
+  readonly failed = (client: Client, error: Error): void => {
+    const { registry, originOf, logger } = this.#options;
+    const access = registry.get(client);
+    if (access !== undefined) access.disconnectReason ??= error.message;
+    if (error instanceof RefusedConnectionError || error instanceof NotAcceptedError || this.#failed.has(client))
+      return;
+    this.#failed.add(client);
+    const { address, transport } = originOf(client);
+    // A client has no id before its CONNECT.
+    const name = client.id === null ? {} : sessionName(client.id);
+    logger.info({ address, transport, ...name, why: error.message }, "connection ended with an error");
+  };
+
+  /** Closes the connections of the matching clients, whose permissions have ended. @returns how many */
+  disconnect(matches: (client: ClientAccess) => boolean): number {
+    const matching = [...this.#options.registry.entries()].filter(([, access]) => matches(access));
+    for (const [client, access] of matching)
+      this.#end(client, access, "its token or secret was revoked, removed or changed");
+    return matching.length;
+  }
+
+  /** From now on the broker closes all connections, and sessions do not age because of it. */
+  stop(): void {
+    this.#isStopping = true;
+  }
+
+  #closed(client: Client, access: ClientAccess): void {
+    const { registry, sessionLeft, logger } = this.#options;
+    const { clientId, identity } = access;
+    clearTimeout(this.#expiryTimers.get(client));
+    const isReplaced = registry.isReplaced(client, access);
+    const why = access.disconnectReason ?? (this.#isStopping ? STOPPING : isReplaced ? REPLACED : CLOSED);
+    logger.info({ clientId, identity, why }, "client disconnected");
+    if (client.clean || this.#isStopping) return;
+    sessionLeft(access.sessionKey).catch((error: unknown) => {
+      logger.error({ err: error, clientId }, "time of a session's last use could not be stored");
+    });
+  }
+
+  #closeAt(client: Client, access: ClientAccess, moment: number): void {
+    const wait = Math.min(Math.max(0, moment - Date.now()), MAX_TIMER_MS);
+    const close = (): void => {
+      if (Date.now() < moment) this.#closeAt(client, access, moment);
+      else {
+        const { clientId, identity } = access;
+        this.#options.logger.info({ clientId, identity }, "client token expired");
+        this.#end(client, access, "its token has expired");
+      }
+    };
+    this.#expiryTimers.set(client, setTimeout(close, wait));
+  }
+
+  #end(client: Client, access: ClientAccess, reason: string): void {
+    access.disconnectReason ??= reason;
+    this.#options.bar(client, access);
+    client.close();
+  }
+}

@@ -1,0 +1,65 @@
+import type { Client, ConnectPacket } from "aedes";
+import type { Logger } from "pino";
+import type { AccessRefusal } from "../../platform/identity.ts";
+import { LimitedLog } from "../../platform/limited-log.ts";
+import type { ClientAccess } from "./client-registry.ts";
+import { nameIssuer } from "./name-issuer.ts";
+import type { PermissionSet } from "./permission-sets.ts";
+import { bearerOf, type SessionOwner } from "./session-owner.ts";
+import type { Wills } from "./wills.ts";
+
+type Will = NonNullable<ConnectPacket["will"]>;
+
+export interface WillAdmissionOptions {
+  wills: Wills;
+  maxPayloadBytes: number;
+  onRefused(refusal: AccessRefusal): void;
+  logger: Logger;
+}
+
+/**
+ * Checks the will of a CONNECT. A client whose will is not allowed connects without the will, as with Mosquitto:
+ * Mosquitto bridges and Home Assistant send wills to topics of their own and cannot handle a refusing CONNACK.
+ */
+export class WillAdmission {
+  readonly #options: WillAdmissionOptions;
+  readonly #log = new LimitedLog();
+
+  constructor(options: WillAdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** Keeps the will with the name of its owner, or removes it from the client. */
+  admit(client: Client, access: ClientAccess, owner: SessionOwner, will: Will): void {
+    const problem = this.#problem(will, access.set, access.identity);
+    if (problem === undefined) this.#options.wills.assign(will, { key: access.sessionKey, bearer: bearerOf(owner) });
+    else this.#drop(client, access, will, problem);
+  }
+
+  stop(): void {
+    this.#log.stop();
+  }
+
+  /** @returns why the will may not be published; undefined when it may. A command then names its issuer. */
+  #problem(will: Will, set: PermissionSet, identity: string): string | undefined {
+    const { maxPayloadBytes } = this.#options;
+    if (will.payload.length > maxPayloadBytes)
+      return `its ${will.payload.length} bytes exceed MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
+    const decision = set.decidePublish(will.topic);
+    if (decision.kind === "refused") return decision.why;
+    if (decision.kind === "plain") return undefined;
+    will.retain &&= decision.retains;
+    const isCommand = decision.act?.action === "command";
+    return isCommand && !nameIssuer(will, identity) ? "it is a command with too deeply nested JSON" : undefined;
+  }
+
+  #drop(client: Client, { identity, clientId, address }: ClientAccess, { topic }: Will, why: string): void {
+    // Aedes has copied the will there already, and stores it from there.
+    Object.assign(client, { _will: undefined });
+    const { onRefused, logger } = this.#options;
+    this.#log.note(identity, (times) => {
+      onRefused({ action: "publish", who: identity, address, target: topic, outcome: "permission_denied" });
+      logger.warn({ identity, clientId, topic, why, times }, "will dropped: it may not be published");
+    });
+  }
+}

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Client } from "aedes";
+import type { Admission, Origin } from "../access/admission.ts";
+import type { ClientRegistry } from "../access/client-registry.ts";
+import type { PacketLimits } from "./packet-meter.ts";
+import { throttleReading } from "./throttled-reading.ts";
+
+/** The client sent an oversized or malformed packet, or its first packet is not a CONNECT. */
+class PacketRefusedError extends Error {
+  override name = "PacketRefusedError";
+}
+
+/** The client got no CONNACK in time. */
+class ConnectTimeoutError extends Error {
+  override name = "ConnectTimeoutError";
+}
+
+export interface ConnectionsOptions {
+  admission: Admission;
+  registry: ClientRegistry;
+  /** Gives the connection to Aedes. */
+  handle(connection: Duplex, request: IncomingMessage | undefined): Client;
+  limits: PacketLimits;
+  connectTimeoutMs: number;
+}
+
+interface Unauthenticated {
+  deadline: NodeJS.Timeout;
+  /** Ends the limit on bytes before the CONNACK. */
+  stopCounting(): void;
+}
+
+/** Guards each connection from its opening to its CONNACK, and throttles reading from it. */
+export class Connections {
+  readonly #options: ConnectionsOptions;
+  readonly #origins = new WeakMap<Duplex, Origin>();
+  readonly #unauthenticated = new WeakMap<Duplex, Unauthenticated>();
+
+  constructor(options: ConnectionsOptions) {
+    this.#options = options;
+  }
+
+  originOf(client: Client): Origin {
+    return this.#origins.get(client.conn) ?? { address: "unknown", transport: "tcp" };
+  }
+
+  readonly open = (connection: Duplex, origin: Origin, request?: IncomingMessage): void => {
+    const { admission, registry, handle, limits } = this.#options;
+    if (!admission.awaitConnack(connection, origin.address)) {
+      connection.destroy();
+      return;
+    }
+    this.#origins.set(connection, origin);
+    const deadline = this.#startDeadline(connection);
+    const client = handle(connection, request);
+    const stopCounting = throttleReading(connection, {
+      socket: request?.socket ?? connection,
+      limits,
+      clientOf: () => registry.get(client),
+      // Immediately, before Aedes' parser finds another error in the same bytes.
+      onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
+    });
+    this.#unauthenticated.set(connection, { deadline, stopCounting });
+  };
+
+  /** The broker has accepted the client: its CONNACK is sent. */
+  accepted(connection: Duplex): void {
+    this.#options.admission.authenticated(connection);
+    const unauthenticated = this.#unauthenticated.get(connection);
+    unauthenticated?.stopCounting();
+    clearTimeout(unauthenticated?.deadline);
+  }
+
+  /** Aedes' timeout ends with the CONNECT: authentication that never finishes would keep the connection open forever. */
+  #startDeadline(connection: Duplex): NodeJS.Timeout {
+    const { connectTimeoutMs } = this.#options;
+    const deadline = setTimeout(() => {
+      connection.destroy(new ConnectTimeoutError(`no CONNACK within ${connectTimeoutMs} ms`));
+    }, connectTimeoutMs);
+    connection.once("close", () => clearTimeout(deadline));
+    return deadline;
+  }
+}
