@@ -6,7 +6,7 @@ import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 
-export interface IngestGateOptions {
+interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
   /** Whether the store has this message id of a QoS 2 publication of the client whose PUBREL has not arrived yet. */

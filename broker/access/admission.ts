@@ -21,7 +21,7 @@ export interface Origin {
 /** At most one line with the number of refusals is logged per interval: a flood of connections must not flood the log. */
 const LOG_INTERVAL_MS = 10_000;
 
-export interface AdmissionOptions {
+interface AdmissionOptions {
   maxClients: number;
   maxConnectionsPerAddress: number;
   /** Connections of one address whose CONNECT has not been answered yet. */

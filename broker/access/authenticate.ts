@@ -31,7 +31,7 @@ export interface SessionOwners {
   discard(key: string): Promise<void>;
 }
 
-export interface AuthenticateOptions {
+interface AuthenticateOptions {
   credentials: Credentials;
   permissionSets: PermissionSets;
   registry: ClientRegistry;

@@ -9,7 +9,7 @@ class SlowClientError extends Error {
   override name = "SlowClientError";
 }
 
-export interface AuthorizeForwardOptions {
+interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
   /** Whether the client's queue delivers the publication, so that it is not delivered now: see `sessions/replays.ts`. */

@@ -32,12 +32,12 @@ export interface Sender extends PublicationSender {
 }
 
 /** Delays the acknowledgement of a publication until it is durable. */
-export interface PublicationGate {
+interface PublicationGate {
   /** @param client null for the will of a client of an earlier run or of another node */
   submit(client: Client | null, sender: Sender, packet: PublishPacket, callbacks: PublishCallbacks): void;
 }
 
-export interface AuthorizePublishOptions extends RetainedLimits {
+interface AuthorizePublishOptions extends RetainedLimits {
   tree: TopicTree;
   registry: ClientRegistry;
   wills: Wills;

@@ -11,7 +11,7 @@ const RETAINED_PER_MESSAGE = 4;
 
 type SubscribeDone = (error: Error | null, subscription?: Subscription | null) => void;
 
-export interface AuthorizeSubscribeOptions {
+interface AuthorizeSubscribeOptions {
   registry: ClientRegistry;
   retainedTopics(): RetainedLookup;
   /** Removes a filter that is now refused from the client's stored session. */

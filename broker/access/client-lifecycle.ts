@@ -14,7 +14,7 @@ const REPLACED = "it has connected again under the same client id";
 /** The broker cannot tell a program that ended from a link that broke. */
 const CLOSED = "its connection was closed without DISCONNECT";
 
-export interface ClientLifecycleOptions {
+interface ClientLifecycleOptions {
   registry: ClientRegistry;
   /** Undefined for a single node. */
   takeOvers: TakeOvers | undefined;

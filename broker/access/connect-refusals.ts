@@ -14,13 +14,13 @@ const PROMPT_REFUSALS_PER_MINUTE = 30;
 /** Milliseconds. The delayed connection still counts as one of its address's unauthenticated connections. */
 const REFUSAL_DELAY_MS = 1000;
 
-export interface ConnectRefusalsOptions {
+interface ConnectRefusalsOptions {
   devices: Pick<Devices, "get">;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;
 }
 
-export interface RefusedConnect {
+interface RefusedConnect {
   clientId: string;
   username: string | undefined;
   origin: Origin;

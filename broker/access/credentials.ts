@@ -6,13 +6,13 @@ import type { SessionOwner } from "./session-owner.ts";
 /** Returns the token's identity. Throws or rejects when the token is invalid. @throws {TokenUndecidedError} it cannot be checked at the moment */
 export type VerifyToken = (token: string) => Promise<TokenIdentity> | TokenIdentity;
 
-export interface CredentialsOptions {
+interface CredentialsOptions {
   verifyToken: VerifyToken;
   devices: Devices;
 }
 
 /** What a CONNECT proves its client's identity with. */
-export interface ConnectCredentials {
+interface ConnectCredentials {
   username: string | undefined;
   password: string | undefined;
   /** The common name of the verified client certificate. */

@@ -3,7 +3,7 @@ import type { Devices } from "./devices.ts";
 
 const KINDS = { device: "camera", service: "processing" } as const;
 
-export interface EndedIdentitiesOptions {
+interface EndedIdentitiesOptions {
   devices: Pick<Devices, "get">;
   /** Whether a user's token, or the login that it comes from, is revoked. Ignores expiry. */
   isRevoked(bearer: Bearer): boolean;

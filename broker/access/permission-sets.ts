@@ -41,7 +41,7 @@ export interface PermissionSet {
   decidePublish(topic: string): PublishDecision;
 }
 
-export interface PermissionSetsOptions {
+interface PermissionSetsOptions {
   tree: TopicTree;
   channels: CustomChannels;
 }

@@ -1,7 +1,7 @@
 import type { Client } from "aedes";
 import type { ClientRegistry } from "./client-registry.ts";
 
-export interface TakeOversOptions {
+interface TakeOversOptions {
   registry: ClientRegistry;
   /** Appends an entry to the log of all nodes: the client has connected. */
   announce(client: { token: string; clientId: string; identity: string }): Promise<void>;

@@ -10,7 +10,7 @@ import type { Wills } from "./wills.ts";
 
 type Will = NonNullable<ConnectPacket["will"]>;
 
-export interface WillAdmissionOptions {
+interface WillAdmissionOptions {
   wills: Wills;
   maxPayloadBytes: number;
   onRefused(refusal: AccessRefusal): void;

@@ -3,7 +3,7 @@ import type { Bearer } from "../../platform/identity.ts";
 /** A will whose publication has not finished after this time may be published again. After a known failure it may immediately. */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
-export interface WillOwner {
+interface WillOwner {
   /** The key of the client's session. */
   key: string;
   bearer: Bearer;

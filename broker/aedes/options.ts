@@ -7,7 +7,7 @@ const MAX_INFLIGHT_QOS2 = 1000;
 /** Topics with more levels end the connection. The access rules refuse far shorter ones, and answer the client. */
 const MAX_TOPIC_LEVELS = 100;
 
-export interface AedesConfig {
+interface AedesConfig {
   maxClientIdLength: number;
   connectTimeoutMs: number;
   drainTimeoutMs: number;

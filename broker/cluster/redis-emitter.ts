@@ -26,7 +26,7 @@ export interface BrokerEmitter {
 /** The topic under which all publications pass through the ordering emitter, which is only used for its order. */
 const IN_ORDER = "in-order";
 
-export interface RedisEmitterOptions {
+interface RedisEmitterOptions {
   order: BrokerEmitter;
   /** Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when it is appended. */
   append(publication: ClusterPublication): Promise<void>;

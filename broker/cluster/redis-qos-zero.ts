@@ -10,7 +10,7 @@ import type { ClusterPublication } from "./redis-emitter.ts";
 /** Messages being sent to Redis. Beyond, messages are dropped, as QoS 0 permits. */
 const MAX_UNANSWERED = 10_000;
 
-export interface QosZeroBusOptions {
+interface QosZeroBusOptions {
   redis: RedisConnections;
   /** Called with each message of another node. */
   onPacket(packet: KeptPacket & { cmd: "publish" }): void;

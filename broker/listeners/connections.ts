@@ -16,7 +16,7 @@ class ConnectTimeoutError extends Error {
   override name = "ConnectTimeoutError";
 }
 
-export interface ConnectionsOptions {
+interface ConnectionsOptions {
   admission: Admission;
   registry: ClientRegistry;
   /** Gives the connection to Aedes. */

@@ -48,7 +48,7 @@ export interface ListenersConfig {
 /** Without trusted proxies the peer is the client. */
 export const PEER_ADDRESSES: ClientAddresses = { of: ({ socket }) => addressOf(socket), trusts: () => false };
 
-export interface ListenersOptions {
+interface ListenersOptions {
   config: ListenersConfig;
   addresses: ClientAddresses;
   admission: Admission;

@@ -16,7 +16,7 @@ const MAX_READ_BYTES = 65_536;
 const FRAMING = 4;
 
 /** A client that has been let in, as far as reading from it is concerned. */
-export interface ThrottledClient {
+interface ThrottledClient {
   readonly rateLimiter: RateLimiter;
   /** Acknowledgements that it owes for what it was sent, and that cost it nothing. */
   expectedAcks: number;
@@ -24,7 +24,7 @@ export interface ThrottledClient {
   disconnectReason: string | undefined;
 }
 
-export interface ThrottledReadingOptions {
+interface ThrottledReadingOptions {
   /** The raw socket, below any WebSocket. */
   socket: Duplex;
   limits: PacketLimits;

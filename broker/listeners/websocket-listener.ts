@@ -13,7 +13,7 @@ const MAX_FRAGMENTS = 1024;
 /** A look for idle connections at least this often; Node's default of 30 s would make the time-out useless. */
 const MAX_CHECK_INTERVAL_MS = 1000;
 
-export interface WebSocketListenerOptions {
+interface WebSocketListenerOptions {
   /** Whose pages may connect. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
   /** The largest WebSocket message, bytes. */

@@ -5,7 +5,7 @@ import { openLevelStorage } from "./level/level.ts";
 import { openRedisStorage, type RedisStorage, type RedisStorageOptions } from "./redis/redis.ts";
 import type { BrokerStorage } from "./storage.ts";
 
-export interface OpenStorageOptions extends Omit<RedisStorageOptions, "redis"> {
+interface OpenStorageOptions extends Omit<RedisStorageOptions, "redis"> {
   /** Undefined for a single node, which stores in LevelDB. */
   redis: RedisConnections | undefined;
   dataPath: string;

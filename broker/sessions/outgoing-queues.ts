@@ -9,7 +9,7 @@ const END = "outgoing;";
 /** When a queue is full this part of it goes at once, so that it is not trimmed at every message. */
 const TRIM_PART = 100;
 
-export interface OutgoingQueuesOptions {
+interface OutgoingQueuesOptions {
   db: ClassicLevel<string, Buffer>;
   /** Per session. */
   maxMessages: number;

@@ -4,7 +4,7 @@ import type { KeptPacket } from "../aedes/packet-codec.ts";
 const POLL_MS = 5;
 
 /** The connection whose queue is replayed. */
-export interface ReplayClient {
+interface ReplayClient {
   id: string;
   clean?: boolean;
   closed?: boolean;
@@ -19,7 +19,7 @@ interface Replay {
   upTo: number;
 }
 
-export interface ReplaysOptions {
+interface ReplaysOptions {
   queues: {
     /** What the session has not acknowledged after the key, oldest first; an empty key is before all. */
     readAfter(clientId: string, key: string): AsyncIterable<{ key: string; packet: KeptPacket }>;

@@ -9,7 +9,7 @@ const END = "retained;";
 /** Messages read at once; the reader takes them one by one. */
 const PAGE = 32;
 
-export interface RetainedMessagesOptions {
+interface RetainedMessagesOptions {
   db: ClassicLevel<string, Buffer>;
   /** Topics. A message to one more is delivered, but not retained. */
   maxMessages: number;

@@ -8,7 +8,7 @@ import type { BrokerStorage } from "./storage.ts";
 
 const SWEEP_INTERVAL_MS = 3_600_000;
 
-export interface SessionCleanupOptions {
+interface SessionCleanupOptions {
   storage: BrokerStorage;
   registry: ClientRegistry;
   devices: Pick<Devices, "onChange">;

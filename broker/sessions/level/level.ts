@@ -29,7 +29,7 @@ const BOOT_KEY = "boot";
 const SUBSCRIPTIONS = "subscriptions:";
 const SUBSCRIPTIONS_END = "subscriptions;";
 
-export interface LevelStorageOptions {
+interface LevelStorageOptions {
   /** The folder of the database; made when it is not there. */
   path: string;
   permissionsOf(permissions: readonly string[]): PermissionSet;
@@ -60,7 +60,7 @@ export interface LevelStorageOptions {
  * Writes are not synced one by one: they survive the end of the program, however it ends. What a power cut may take
  * is made good by the journal, which is synced: it publishes again what was not marked as emitted.
  */
-export class LevelStorage extends AsyncLevelPersistence {
+class LevelStorage extends AsyncLevelPersistence {
   readonly #db: ClassicLevel<string, Buffer>;
   readonly #options: LevelStorageOptions;
   readonly #subscriptions = new StoredSubscriptions();

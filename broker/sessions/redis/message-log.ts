@@ -25,7 +25,7 @@ export type LogEntry =
   /** A client has connected to the node. */
   | { kind: "client"; node: string; clientId: string; token: string; identity: string };
 
-export interface MessageLogOptions {
+interface MessageLogOptions {
   redis: RedisConnections;
   /** Called with each entry, in order. */
   onEntry(entry: LogEntry): void;

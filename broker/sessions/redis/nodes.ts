@@ -9,7 +9,7 @@ const MIN_LIFE_MS = 3_000;
 /** A pause of this part of a life is none in which others can have missed theirs: a busy machine makes such pauses. */
 const SHORT_PAUSE = 1 / 3;
 
-export interface NodesOptions {
+interface NodesOptions {
   writer: RedisWriter;
   /** Aedes' heartbeat. */
   heartbeatMs: number;

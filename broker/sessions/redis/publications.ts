@@ -5,7 +5,7 @@ import type { RedisRetained } from "./retained.ts";
 import type { KnownSessions } from "./sessions.ts";
 import type { RedisWriter } from "./writer.ts";
 
-export interface PublicationsOptions {
+interface PublicationsOptions {
   writer: RedisWriter;
   known: KnownSessions;
   retained: RedisRetained;

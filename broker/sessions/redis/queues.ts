@@ -9,7 +9,7 @@ import type { Drop, Operation, RedisWriter } from "./writer.ts";
 /** Messages read at once; the reader takes them one by one. */
 const PAGE = 32;
 
-export interface RedisQueuesOptions {
+interface RedisQueuesOptions {
   /** For what makes a queue longer, and the ids that messages are sent with. */
   sessions: RedisWriter;
   /** For what frees memory: a Redis that is full takes nothing else. */

@@ -55,7 +55,7 @@ export interface RedisStorageOptions {
 }
 
 /** What the broker is told of other nodes. */
-export interface ClusterListener {
+interface ClusterListener {
   /** A client has connected at another node, or at this one: `token` is what {@link RedisStorage.announce} was given. */
   onClient(client: { here: boolean; token: string; clientId: string; identity: string }): void;
   /** Messages between the nodes were missed: whoever is connected is to come again. */

@@ -11,7 +11,7 @@ const SIZES_AT_ONCE = 1000;
 /** Topics whose newest change is remembered, for messages that are on their way to a new subscriber. */
 const CHANGES_REMEMBERED = 10_000;
 
-export interface RedisRetainedOptions {
+interface RedisRetainedOptions {
   reader: RetryingConnection;
   /** Topics. A message to one more is delivered, but not retained. */
   maxMessages: number;

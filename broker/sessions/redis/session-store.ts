@@ -15,7 +15,7 @@ const TOUCHED_AT_ONCE = 500;
 /** How long a CONNECT waits for its session; then its client had better try another node. */
 const KEEP_TIMEOUT_MS = 5_000;
 
-export interface SessionStoreOptions {
+interface SessionStoreOptions {
   writer: RedisWriter;
   reader: RetryingConnection;
   known: KnownSessions;

@@ -26,7 +26,7 @@ export interface Will {
   retain: boolean;
 }
 
-export interface StoredWillsOptions {
+interface StoredWillsOptions {
   writer: RedisWriter;
   reader: RetryingConnection;
   brokerId: string;
