@@ -12,40 +12,40 @@ import type { LinkProbe } from "../access/link-watch.ts";
 import { createWebSocketListener } from "./websocket-listener.ts";
 
 /**
- * After this a silent TCP connection is probed by the kernel: a peer that is gone is noticed also where its keep-alive is
- * long or 0. libuv asks for ten probes, one a second, so it is noticed after 70 s.
+ * The kernel probes a TCP connection after this much silence, so a dead peer is detected even when its MQTT keep-alive
+ * is long or 0. libuv sets ten probes, one a second: the connection closes after 70 s.
  */
 const TCP_KEEPALIVE_MS = 60_000;
 
-/** Where MQTT over TLS listens, and the PEM files it shows and asks for. */
+/** The port of MQTT over TLS and its PEM files. */
 export interface TlsConfig {
   port: number;
   certPath: string;
   keyPath: string;
-  /** Authorities of client certificates. Given, a client without one of theirs is refused before MQTT begins. */
+  /** The authorities that issue client certificates. When set, a client without such a certificate is refused during the TLS handshake. */
   clientCaPath: string | undefined;
 }
 
-/** The ports that are to be opened, and what a connection must show. */
+/** The ports to open and their settings. */
 export interface ListenersConfig {
-  /** `HOST`: the address all listeners bind. Default 127.0.0.1: this machine only. */
+  /** `HOST`: the address that all listeners bind. Default 127.0.0.1: this machine only. */
   host: string;
-  /** `MQTT_PORT`: plain TCP. Default 1883; 0 takes a free one. */
+  /** `MQTT_PORT`: plain TCP. Default 1883; 0 chooses a free port. */
   mqttPort: number;
   /** `MQTT_TLS_PORT` (8883), `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
   tls: TlsConfig | undefined;
   /** `MQTT_WS_PORT`: MQTT over WebSocket. Default 8083. */
   webSocketPort: number;
   /**
-   * `ALLOWED_ORIGINS`: web pages that may connect over WebSocket, such as `https://example.org`; `*` allows all.
-   * Default none but the server's own. A client that sends no Origin is no browser and is not asked.
+   * `ALLOWED_ORIGINS`: origins of web pages that may connect over WebSocket, such as `https://example.org`; `*` allows
+   * all. Default: only the server's own origin. A client that sends no Origin is not a browser and is not checked.
    */
   allowedOrigins: readonly string[];
-  /** `MQTT_CONNECT_TIMEOUT_MS`: from the opening of a connection to its CONNACK. Default 10 s. */
+  /** `MQTT_CONNECT_TIMEOUT_MS`: the longest time from the opening of a connection to its CONNACK. Default 10 s. */
   connectTimeoutMs: number;
 }
 
-/** Without trusted proxies the peer is the client. */
+/** For a server without trusted proxies: the peer is the client. */
 export const PEER_ADDRESSES: ClientAddresses = { of: ({ socket }) => addressOf(socket), trusts: () => false };
 
 interface ListenersOptions {
@@ -73,7 +73,7 @@ export class ListenError extends Error {
   }
 }
 
-/** The ports that are open; `mqtts` only with a certificate. */
+/** The open ports; `mqtts` only with a certificate. */
 export interface Ports {
   mqtt?: number;
   mqtts?: number;
@@ -82,12 +82,12 @@ export interface Ports {
 
 export interface OpenListeners {
   ports: Ports;
-  /** Takes no more connections; those that are open stay. */
+  /** Accepts no more connections. Open connections stay open. */
   close(): void;
 }
 
 /**
- * Opens the listeners for MQTT over TCP, TLS and WebSocket. Should one not open, those before it are closed.
+ * Opens the listeners for MQTT over TCP, TLS and WebSocket. If one cannot be opened, those already open are closed.
  * @throws {ListenError}
  */
 export async function openListeners(options: ListenersOptions): Promise<OpenListeners> {
@@ -103,7 +103,7 @@ export async function openListeners(options: ListenersOptions): Promise<OpenList
   };
   try {
     const ports: Ports = {};
-    // TLS first: a certificate that cannot be read is known before any port is open.
+    // TLS first: an unreadable certificate is reported before any port is open.
     if (config.tls !== undefined) {
       ports.mqtts = await open(tlsListener(options, config.tls), "MQTT_TLS_PORT", config.tls.port);
     }
@@ -145,24 +145,24 @@ function tlsListener({ config, admission, onConnection }: ListenersOptions, tls:
     },
   );
   server.prependListener("connection", (socket: Socket) => admission.admit(socket));
-  // A peer that does not speak TLS, or has no good certificate: its connection ends, and nobody else is concerned.
+  // The peer does not speak TLS or has no valid certificate. Only its own connection closes.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return server;
 }
 
-/** Undefined for a certificate that has not exactly one: which of several would be meant is not known. */
+/** The certificate's common name; undefined when it has none or several. */
 function commonNameOf(socket: TLSSocket): string | undefined {
   const name: unknown = socket.authorized ? socket.getPeerCertificate().subject?.CN : undefined;
   return typeof name === "string" ? name : undefined;
 }
 
-/** @throws {ListenError} when the files are no certificate and its key */
+/** @throws {ListenError} the files are not a certificate and its key */
 function createTlsListener(tls: TlsConfig, options: TlsOptions, onSocket: (socket: TLSSocket) => void): Server {
   try {
     return createTlsServer(options, onSocket);
   } catch (error) {
     const cause = error instanceof Error ? error : new Error(String(error));
-    const advice = "must be PEM files of a certificate and its own key";
+    const advice = "must be PEM files of a certificate and its private key";
     throw new ListenError("TLS_CERT", tls.port, `TLS_CERT, TLS_KEY: ${advice}: ${cause.message}`, cause);
   }
 }
@@ -176,7 +176,7 @@ function webSocketListener(options: ListenersOptions): Server {
       log: new LimitedLog(),
       warn: (fields, message) => logger.warn({ ...fields, door: "mqtt over websocket" }, message),
     }),
-    // A message may hold more than one packet.
+    // A WebSocket message may contain several packets.
     maxMessageBytes: 2 * maxPacketBytes,
     connectTimeoutMs: config.connectTimeoutMs,
     admit: (socket) => (isProxy(socket) ? admission.admitProxy(socket) : admission.admit(socket)),
@@ -215,12 +215,12 @@ function listen(server: Server, variable: string, host: string, port: number): P
 function adviceOf(error: Error & { code?: string }, variable: string, host: string, port: number): string {
   switch (error.code) {
     case "EADDRINUSE":
-      return `port ${port} on ${host} is in use by another program: stop that one, or set ${variable} to a free port`;
+      return `port ${port} on ${host} is in use by another program: stop that program, or set ${variable} to a free port`;
     case "EACCES":
-      return `port ${port} may not be opened by this user: set ${variable} to a port from 1024 on`;
+      return `this user may not open port ${port}: set ${variable} to a port of at least 1024`;
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
-      return `HOST ${host} is no address of this machine: set HOST to one that is, or to 0.0.0.0 for all`;
+      return `HOST ${host} is not an address of this machine: set HOST to one of its addresses, or to 0.0.0.0 for all`;
     default:
       return `port ${port} on ${host} cannot be opened: ${error.message}`;
   }

@@ -1,4 +1,4 @@
-/** Packet types of MQTT 3.1.1 section 2.2.1 that are looked at. */
+/** Packet types of MQTT 3.1.1 section 2.2.1. */
 const CONNECT = 1;
 const PUBLISH = 3;
 const PUBACK = 4;
@@ -7,56 +7,57 @@ const PUBCOMP = 7;
 const SUBSCRIBE = 8;
 const UNSUBSCRIBE = 10;
 const DISCONNECT = 14;
-/** A fixed header has at most 4 bytes of length [MQTT-2.2.3]. */
+/** The length in a fixed header has at most 4 bytes [MQTT-2.2.3]. */
 const MAX_LENGTH_BYTES = 4;
 const NOTHING = Buffer.alloc(0);
 
 export interface PacketLimits {
   /** The whole CONNECT packet, bytes. */
   maxConnectBytes: number;
-  /** Any later packet, bytes. Of a larger PUBLISH so much goes on, for its refusal, and the rest is dropped. */
+  /** Any later packet, bytes. A larger PUBLISH is truncated to this length, so that it can be acknowledged and refused. */
   maxPacketBytes: number;
-  /** The filters of one SUBSCRIBE or UNSUBSCRIBE. */
+  /** Filters of one SUBSCRIBE or UNSUBSCRIBE. */
   maxFilters: number;
 }
 
-/** What a client pays for its packets. */
-export interface Toll {
-  /** False before the client has proved who it is: then it pays nothing, and a limit on bytes bounds it. */
-  readonly isKnown: boolean;
-  /** Asked before each packet. */
-  mayTake(): boolean;
-  /** @param isAnswer PUBACK, PUBREC or PUBCOMP: it answers what the broker sent */
-  packet(isAnswer: boolean): void;
-  /** A filter beyond the first of its packet. */
+/** Charges the client for its packets. */
+export interface PacketCharges {
+  /** False before authentication: then nothing is charged, and the limit on bytes before the CONNACK applies. */
+  readonly isAuthenticated: boolean;
+  /** Called before each packet. False when the client has to wait. */
+  mayRead(): boolean;
+  /** A packet begins. @param isAcknowledgement PUBACK, PUBREC or PUBCOMP, which answer a message of the broker */
+  packet(isAcknowledgement: boolean): void;
+  /** A filter after the first one of its packet. */
   filter(): void;
-  /** The client says that it ends the connection. */
-  goodbye(): void;
+  /** The client has sent DISCONNECT. */
+  disconnect(): void;
 }
 
-/** A part of the stream of packets that may go on. */
+/** The part of the input that may be passed on. */
 export interface Reading {
   bytes: Buffer;
-  /** Whether the end of a packet is among them. */
+  /** Whether `bytes` contains the end of a packet. */
   endsPacket: boolean;
-  /** Begins with a packet that is to wait. */
+  /** The part that has to wait. It begins with a packet. */
   rest: Buffer;
-  /** What is wrong with what follows. */
+  /** Why the connection must be closed; undefined when it need not. */
   problem: string | undefined;
 }
 
 /**
- * Cuts what a client sends into portions that it has paid for, and finds the first packet that is too large, or the first
- * packet that is not a CONNECT, when its header has come. Aedes' parser has no limit: it would collect the whole of a
- * packet of 256 MB before anybody is asked whether the client may send it, and would take 65,000 PINGREQs in one turn.
+ * Splits the input of a client into packets, charges for each, and stops where the client has to wait. Detects a packet
+ * that is too large, and a first packet that is not a CONNECT, as soon as the packet's header has arrived. Aedes' parser
+ * has no limits: it would buffer a packet of 256 MB before the access rules are checked, and would handle 65,000
+ * PINGREQs in one turn of the event loop.
  */
 export class PacketMeter {
   readonly #limits: PacketLimits;
-  /** The beginning of a fixed header whose end has not come. */
+  /** The beginning of an incomplete fixed header. */
   #header = NOTHING;
-  /** Bytes of the current packet that are still to come, and go on. */
+  /** Bytes of the current packet that have not arrived yet and will be passed on. */
   #body = 0;
-  /** Bytes behind them that are dropped. */
+  /** Bytes after them that will be dropped. */
   #excess = 0;
   #type = 0;
   #filters: FilterCount | undefined;
@@ -67,16 +68,16 @@ export class PacketMeter {
     this.#limits = limits;
   }
 
-  /** Whether a CONNECT that is not too large has come, to its last byte. */
+  /** Whether a complete CONNECT within the limits has arrived. */
   get connectRead(): boolean {
     return this.#connectRead;
   }
 
-  read(chunk: Buffer, toll: Toll): Reading {
+  read(chunk: Buffer, charges: PacketCharges): Reading {
     const input = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk]);
     this.#header = NOTHING;
     const parts: Buffer[] = [];
-    /** Where what goes on as it came begins. */
+    /** The start of the bytes that are passed on unchanged. */
     let from = 0;
     let at = 0;
     let endsPacket = false;
@@ -84,14 +85,14 @@ export class PacketMeter {
     while (at < input.length && problem === undefined) {
       if (this.#body > 0) {
         const end = at + Math.min(this.#body, input.length - at);
-        problem = this.#countFilters(input, at, end, toll);
+        problem = this.#countFilters(input, at, end, charges);
         this.#body -= end - at;
         at = end;
         if (this.#body > 0) continue;
         this.#connectRead = true;
         endsPacket = true;
-        // What it asks for is paid when the broker has looked at it, before anything else of this client.
-        if (this.#type === SUBSCRIBE && toll.isKnown) break;
+        // Its retained messages are charged when the broker has handled it, before any further packet of this client.
+        if (this.#type === SUBSCRIBE && charges.isAuthenticated) break;
         continue;
       }
       if (this.#excess > 0) {
@@ -102,25 +103,25 @@ export class PacketMeter {
         from = at;
         continue;
       }
-      if (!toll.mayTake()) break;
+      if (!charges.mayRead()) break;
       const header = readHeader(input, at);
       if (!this.#connectSeen && (input[at] ?? 0) >> 4 !== CONNECT) problem = "the first packet is not an MQTT CONNECT";
-      else if (header === "malformed") problem = "a packet whose length is malformed";
+      else if (header === "malformed") problem = "a packet has a malformed length";
       else if (header === "incomplete") {
         parts.push(input.subarray(from, at));
         this.#header = Buffer.from(input.subarray(at));
         from = at = input.length;
       } else {
-        const { type, length, end } = header;
+        const { type, length, bodyAt } = header;
         const limit = this.#connectSeen ? this.#limits.maxPacketBytes : this.#limits.maxConnectBytes;
-        if (length <= limit) this.#begin(type, length, toll);
+        if (length <= limit) this.#begin(type, length, charges);
         else if (this.#connectSeen && type === PUBLISH) {
           parts.push(input.subarray(from, at), headerOf(input[at] ?? 0, limit));
-          from = end;
-          this.#begin(type, limit, toll);
+          from = bodyAt;
+          this.#begin(type, limit, charges);
           this.#excess = length - limit;
-        } else problem = `a packet of ${length} bytes or more, where ${limit} are allowed`;
-        at = end;
+        } else problem = `a packet of at least ${length} bytes exceeds the limit of ${limit}`;
+        at = bodyAt;
         endsPacket ||= length === 0;
       }
     }
@@ -130,31 +131,32 @@ export class PacketMeter {
     return { bytes, endsPacket, rest: at === input.length ? NOTHING : input.subarray(at), problem };
   }
 
-  #begin(type: number, length: number, toll: Toll): void {
+  #begin(type: number, length: number, charges: PacketCharges): void {
     this.#connectSeen = true;
     this.#type = type;
     this.#body = length;
     this.#filters = type === SUBSCRIBE || type === UNSUBSCRIBE ? new FilterCount(type === SUBSCRIBE) : undefined;
-    if (type === DISCONNECT) toll.goodbye();
-    toll.packet(type === PUBACK || type === PUBREC || type === PUBCOMP);
+    if (type === DISCONNECT) charges.disconnect();
+    charges.packet(type === PUBACK || type === PUBREC || type === PUBCOMP);
   }
 
-  #countFilters(input: Buffer, from: number, to: number, toll: Toll): string | undefined {
+  #countFilters(input: Buffer, from: number, to: number, charges: PacketCharges): string | undefined {
     if (this.#filters === undefined) return undefined;
     const before = this.#filters.count;
     const after = this.#filters.read(input, from, to);
-    for (let count = Math.max(1, before); count < after; count++) toll.filter();
+    for (let count = Math.max(1, before); count < after; count++) charges.filter();
     if (after <= this.#limits.maxFilters) return undefined;
-    return `a packet of more than ${this.#limits.maxFilters} filters: MAX_MQTT_SUBSCRIPTIONS bounds those of one packet too`;
+    return `a packet has more than ${this.#limits.maxFilters} filters, the limit of MAX_MQTT_SUBSCRIPTIONS`;
   }
 }
 
-/** Counts the filters in the body of a SUBSCRIBE or UNSUBSCRIBE, in whatever pieces it comes [MQTT-3.8.3]. */
+/** Counts the filters in the body of a SUBSCRIBE or UNSUBSCRIBE that arrives in pieces of any size [MQTT-3.8.3]. */
 class FilterCount {
-  /** Bytes behind each filter: the QoS of a SUBSCRIBE. */
+  /** Bytes after each filter: the QoS in a SUBSCRIBE. */
   readonly #trailer: number;
-  /** Bytes that say nothing of the number of filters: first the packet's id. */
+  /** Bytes to skip. The body begins with the packet id. */
   #skip = 2;
+  /** The high byte of a filter's length, when its low byte has not arrived yet. */
   #high: number | undefined;
   count = 0;
 
@@ -162,7 +164,7 @@ class FilterCount {
     this.#trailer = isSubscribe ? 1 : 0;
   }
 
-  /** @returns how many there have been */
+  /** @returns the filters counted so far */
   read(bytes: Buffer, from: number, to: number): number {
     for (let at = from; at < to; ) {
       if (this.#skip > 0) {
@@ -187,8 +189,8 @@ class FilterCount {
 interface Header {
   type: number;
   length: number;
-  /** Where the body begins. */
-  end: number;
+  /** The index at which the body begins. */
+  bodyAt: number;
 }
 
 function readHeader(input: Buffer, from: number): Header | "incomplete" | "malformed" {
@@ -197,7 +199,7 @@ function readHeader(input: Buffer, from: number): Header | "incomplete" | "malfo
     const byte = input[from + index];
     if (byte === undefined) return "incomplete";
     length += (byte & 0x7f) * 128 ** (index - 1);
-    if ((byte & 0x80) === 0) return { type: (input[from] ?? 0) >> 4, length, end: from + index + 1 };
+    if ((byte & 0x80) === 0) return { type: (input[from] ?? 0) >> 4, length, bodyAt: from + index + 1 };
   }
   return "malformed";
 }

@@ -1,26 +1,28 @@
 import type { Duplex } from "node:stream";
 import type { RateLimiter } from "../../platform/rate-limiter.ts";
-import { type PacketLimits, PacketMeter, type Toll } from "./packet-meter.ts";
+import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-meter.ts";
 
 /**
- * Packets of one connection that go on in one turn of the event loop, so that others get theirs: a packet costs 30 to 100 µs.
- * With 512, three connections that sent UNSUBSCRIBEs made an honest camera's events 270 ms late (`npm run test:abuse`).
+ * Packets of one connection that are passed on in one turn of the event loop. A packet takes 30 to 100 µs, and other
+ * connections wait for it. With 512, three connections that sent UNSUBSCRIBEs delayed an honest camera's events by
+ * 270 ms (`npm run test:abuse`).
  */
 const MAX_PACKETS_PER_TURN = 32;
 /**
- * Bytes taken from a connection at once: as much as Node.js fetches at once. A read that empties the buffer has it fetch more,
- * so what is put back would pile up: three connections of PINGREQs cost 40 % of the event loop and 120 MB in copies of it.
+ * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A read that empties the buffer
+ * makes Node.js read more, so bytes put back with `unshift` would accumulate: three connections of PINGREQs took 40 % of
+ * the event loop and 120 MB for copies.
  */
 const MAX_READ_BYTES = 65_536;
-/** Bytes on the wire for each byte of a CONNECT: in WebSocket frames of two bytes, each with a header of six. */
-const FRAMING = 4;
+/** Bytes on the wire per byte of a CONNECT: a WebSocket frame with two bytes of payload has a header of six. */
+const FRAMING_FACTOR = 4;
 
-/** A client that has been let in, as far as reading from it is concerned. */
+/** The part of an authenticated client's state that concerns reading. */
 interface ThrottledClient {
   readonly rateLimiter: RateLimiter;
-  /** Acknowledgements that it owes for what it was sent, and that cost it nothing. */
+  /** Acknowledgements that the client has still to send for messages delivered to it. They are free of charge. */
   expectedAcks: number;
-  /** Why its connection ends, as far as it is known. */
+  /** Why its connection ends; undefined until a reason is known. */
   disconnectReason: string | undefined;
 }
 
@@ -28,62 +30,65 @@ interface ThrottledReadingOptions {
   /** The raw socket, below any WebSocket. */
   socket: Duplex;
   limits: PacketLimits;
-  /** Undefined until the client has proved who it is. */
+  /** Undefined until the client is authenticated. */
   clientOf(): ThrottledClient | undefined;
-  /** Called with what is wrong, when the connection is to be ended. */
+  /** Called with the reason when the connection must be closed. */
   onProblem(problem: string): void;
 }
 
 /**
- * Lets Aedes read from a connection what {@link PacketMeter} lets through, when the client's {@link RateLimiter} allows it. What may
- * not go on yet stays in the connection's own buffer: when that is full the system holds the peer back, and an end of the
- * stream is seen after everything before it.
+ * Limits how fast Aedes reads from a connection: {@link PacketMeter} splits the input into packets, and the client's
+ * {@link RateLimiter} decides how many may be read now. The rest stays in the connection's own buffer. When the buffer is
+ * full, TCP holds the peer back, and the end of the stream is seen after everything before it.
  *
- * Before the CONNACK it calls back when too much comes: that waits in memory for somebody who is not known yet, further
- * packets, for a client need not wait for the answer, and on a WebSocket frames whose message never ends.
+ * Before the CONNACK it also limits the bytes received. These are buffered for a client that is not authenticated yet:
+ * further packets, because a client need not wait for the CONNACK, and frames of a WebSocket message that never ends.
  *
- * To be called after Aedes has taken the connection.
- * @returns to be called when the CONNACK is sent
+ * Call it after Aedes' `handle`.
+ * @returns a function that ends the limit on bytes: call it when the CONNACK is sent
  */
 export function throttleReading(connection: Duplex, options: ThrottledReadingOptions): () => void {
   const { socket, limits, onProblem } = options;
   const meter = new PacketMeter(limits);
   new ThrottledReading(connection, meter, options).begin();
 
-  let early = 0;
-  let known = false;
-  const look = (): void => {
+  let received = 0;
+  let isStopped = false;
+  const check = (): void => {
     const allowed = meter.connectRead
       ? limits.maxConnectBytes + limits.maxPacketBytes
-      : FRAMING * limits.maxConnectBytes;
-    if (known || early <= allowed) return;
+      : FRAMING_FACTOR * limits.maxConnectBytes;
+    if (isStopped || received <= allowed) return;
     stop();
-    onProblem(`${early} bytes before the CONNACK, where ${allowed} are allowed`);
+    onProblem(`${received} bytes before the CONNACK exceed the limit of ${allowed}`);
   };
-  const watchEarly = (chunk: Buffer): void => {
-    early += chunk.length;
-    // What the chunk says, a WebSocket hands on a moment later.
-    if (early > FRAMING * limits.maxConnectBytes) setImmediate(look);
+  const count = (chunk: Buffer): void => {
+    received += chunk.length;
+    // A WebSocket passes the chunk's content to the meter a moment later.
+    if (received > FRAMING_FACTOR * limits.maxConnectBytes) setImmediate(check);
   };
   const stop = (): void => {
-    known = true;
-    socket.off("data", watchEarly);
+    isStopped = true;
+    socket.off("data", count);
   };
-  socket.on("data", watchEarly);
+  socket.on("data", count);
   return stop;
 }
 
-class ThrottledReading implements Toll {
+class ThrottledReading implements PacketCharges {
   readonly #connection: Duplex;
   readonly #meter: PacketMeter;
   readonly #options: ThrottledReadingOptions;
   readonly #read: (size?: number) => Buffer | null;
   #client: ThrottledClient | undefined;
+  /** Packets passed on in this turn of the event loop. */
   #packets = 0;
-  #isWaiting = false;
-  /** A portion was handed on in this turn of the event loop, and more is there. */
-  #hasHadTurn = false;
-  #wantsTurn = false;
+  /** The client's rate limiter is closed and will call back. */
+  #isThrottled = false;
+  /** This turn's portion has been passed on, and more has arrived. */
+  #isTurnOver = false;
+  /** Aedes has asked for more in this turn, and must be notified in the next. */
+  #hasMoreToRead = false;
   #hasEnded = false;
 
   constructor(connection: Duplex, meter: PacketMeter, options: ThrottledReadingOptions) {
@@ -94,22 +99,22 @@ class ThrottledReading implements Toll {
   }
 
   begin(): void {
-    // Node.js itself calls `read(0)`, to have the buffer filled without taking anything out of it.
+    // Node.js itself calls `read(0)` to fill the buffer without reading from it.
     this.#connection.read = (size) => (size === 0 ? this.#read(0) : this.#next());
   }
 
-  get isKnown(): boolean {
+  get isAuthenticated(): boolean {
     return this.#client !== undefined;
   }
 
-  mayTake(): boolean {
+  mayRead(): boolean {
     return this.#client === undefined || (this.#packets < MAX_PACKETS_PER_TURN && this.#client.rateLimiter.isOpen);
   }
 
-  packet(isAnswer: boolean): void {
+  packet(isAcknowledgement: boolean): void {
     this.#packets++;
     if (this.#client === undefined) return;
-    if (isAnswer && this.#client.expectedAcks > 0) this.#client.expectedAcks--;
+    if (isAcknowledgement && this.#client.expectedAcks > 0) this.#client.expectedAcks--;
     else this.#client.rateLimiter.spend(1, 0);
   }
 
@@ -117,24 +122,24 @@ class ThrottledReading implements Toll {
     this.#client?.rateLimiter.spend(1, 0);
   }
 
-  goodbye(): void {
+  disconnect(): void {
     if (this.#client !== undefined) this.#client.disconnectReason ??= "it sent DISCONNECT";
   }
 
   #next(): Buffer | null {
-    if (this.#hasEnded || this.#isWaiting) return null;
-    if (this.#hasHadTurn) {
-      // Aedes may ask while its parser is at work on the portion before, where it cannot take another.
-      this.#wantsTurn = true;
+    if (this.#hasEnded || this.#isThrottled) return null;
+    if (this.#isTurnOver) {
+      // Aedes may call while its parser is still working on the last portion, and cannot handle another one.
+      this.#hasMoreToRead = true;
       return null;
     }
     this.#client ??= this.#options.clientOf();
     if (this.#client !== undefined && !this.#client.rateLimiter.openOr(this.#resume)) {
-      this.#isWaiting = true;
+      this.#isThrottled = true;
       return null;
     }
     const { readableLength } = this.#connection;
-    // A read of nothing has the buffer filled, and tells of the end of the stream.
+    // Reading from an empty buffer fills it, and detects the end of the stream.
     const chunk = readableLength === 0 ? this.#read() : this.#read(Math.min(MAX_READ_BYTES, readableLength));
     if (chunk === null) return null;
     this.#packets = 0;
@@ -147,29 +152,29 @@ class ThrottledReading implements Toll {
     this.#client?.rateLimiter.spend(0, chunk.length - rest.length);
     if (rest.length > 0) {
       this.#connection.unshift(rest);
-      this.#comeAgain();
+      this.#endTurnLater();
     } else if (!endsPacket && this.#connection.readableLength > 0) {
-      // Aedes asks again after a packet, or when more arrives; all of this one may be here.
-      this.#wantsTurn = true;
-      this.#comeAgain();
+      // Aedes reads again after a complete packet or when more arrives. The rest of this packet may already be buffered.
+      this.#hasMoreToRead = true;
+      this.#endTurnLater();
     }
     return bytes.length === 0 ? null : bytes;
   }
 
-  #comeAgain(): void {
-    this.#hasHadTurn = true;
+  #endTurnLater(): void {
+    this.#isTurnOver = true;
     setImmediate(this.#endTurn);
   }
 
   readonly #resume = (): void => {
-    this.#isWaiting = false;
+    this.#isThrottled = false;
     this.#connection.emit("readable");
   };
 
   readonly #endTurn = (): void => {
-    this.#hasHadTurn = false;
-    if (!this.#wantsTurn) return;
-    this.#wantsTurn = false;
+    this.#isTurnOver = false;
+    if (!this.#hasMoreToRead) return;
+    this.#hasMoreToRead = false;
     this.#connection.emit("readable");
   };
 }

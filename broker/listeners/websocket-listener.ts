@@ -4,38 +4,38 @@ import type { Duplex } from "node:stream";
 import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
 import type { Origins } from "../../platform/origins.ts";
 
-/** Names of MQTT 3.1.1 and of 3.1 in `Sec-WebSocket-Protocol`. */
+/** The names of MQTT 3.1.1 and MQTT 3.1 in `Sec-WebSocket-Protocol`. */
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
-/** RFC 6455: the endpoint received data of a type it cannot accept. */
+/** Close code of RFC 6455: the endpoint received data of a type that it cannot accept. */
 const UNSUPPORTED_DATA = 1003;
-/** Pieces of one message: each costs more memory than its bytes, and clients send whole messages. */
+/** Fragments of one message. Each takes more memory than its bytes, and real clients send unfragmented messages. */
 const MAX_FRAGMENTS = 1024;
-/** A look for idle connections at least this often; Node's default of 30 s would make the time-out useless. */
+/** Node checks its timeouts at this interval at the latest: its default of 30 s would make the timeout ineffective. */
 const MAX_CHECK_INTERVAL_MS = 1000;
 
 interface WebSocketListenerOptions {
-  /** Whose pages may connect. */
+  /** The origins whose pages may connect. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
   /** The largest WebSocket message, bytes. */
   maxMessageBytes: number;
   connectTimeoutMs: number;
-  /** Called with the raw socket; false ends it. */
+  /** Called with the raw socket of each connection. Closes the socket when it returns false. */
   admit(socket: Socket): boolean;
-  /** Called with the upgrade, which may say on whose behalf it comes; false refuses it. */
+  /** Called with the upgrade request, whose headers may name the client behind a proxy. False refuses the request. */
   admitRequest(request: IncomingMessage): boolean;
-  /** @param ping sends a WebSocket ping, which clients answer by themselves */
+  /** @param ping sends a WebSocket ping, which WebSocket clients answer automatically */
   onConnection(connection: Duplex, request: IncomingMessage, ping: () => void): void;
 }
 
 /**
- * MQTT over WebSocket: an HTTP server that knows nothing but the upgrade. Built on ws itself, for websocket-stream does
- * not hold back a client that sends faster than the broker takes it (721 MB accepted in 5 s, where this took 32).
+ * MQTT over WebSocket: an HTTP server that only handles upgrades. It uses ws directly, because websocket-stream applies
+ * no backpressure to a client that sends faster than the broker reads (it buffered 721 MB in 5 s, this one 32 MB).
  */
 export function createWebSocketListener(options: WebSocketListenerOptions): Server {
   const { origins, maxMessageBytes, connectTimeoutMs, admit, admitRequest, onConnection } = options;
   const upgrades = new WebSocketServer({
     noServer: true,
-    // Compressed, a frame of a few bytes could become one of megabytes.
+    // A compressed frame of a few bytes could decompress to megabytes.
     perMessageDeflate: false,
     maxFragments: MAX_FRAGMENTS,
     maxPayload: Number.isFinite(maxMessageBytes) ? maxMessageBytes : 0,
@@ -46,7 +46,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     requestTimeout: connectTimeoutMs,
     connectionsCheckingInterval: Math.min(connectTimeoutMs, MAX_CHECK_INTERVAL_MS),
   });
-  // Of more than 2,000 headers Node.js would leave out the last, such as the one that names for whom a proxy asks.
+  // By default Node.js drops headers after the 2,000th. One of them could be the header in which a proxy names the client.
   server.maxHeadersCount = 0;
   server.on("connection", (socket) => admit(socket));
   server.on("request", (_request, response) => {
@@ -54,7 +54,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     response.end("This is MQTT over WebSocket: connect with an MQTT client.\n");
   });
   server.on("upgrade", (request, duplex, head) => {
-    // Nobody else listens for errors of a socket that is refused; a reset must not end the program.
+    // No other listener handles errors of a refused socket. A connection reset would crash the process.
     duplex.on("error", () => duplex.destroy());
     const isAllowed = origins.allows(request);
     if (!isAllowed) origins.noteRefusal(request);
@@ -63,7 +63,7 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
       duplex.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => duplex.destroy());
       return;
     }
-    // Node hands over the socket of the connection; the type of `duplex` allows for others.
+    // `duplex` is this socket. Its type also allows other streams.
     request.socket.setNoDelay(true);
     upgrades.handleUpgrade(request, duplex, head, (webSocket) => {
       onConnection(streamOf(webSocket), request, () => webSocket.ping());
@@ -82,10 +82,10 @@ function refusalOf({ headers }: IncomingMessage, originIsAllowed: boolean): stri
 function streamOf(webSocket: WebSocket): Duplex {
   // [MQTT-6.0.0-1]
   webSocket.on("message", (_data, isBinary) => {
-    if (!isBinary) webSocket.close(UNSUPPORTED_DATA, "MQTT is binary");
+    if (!isBinary) webSocket.close(UNSUPPORTED_DATA, "MQTT requires binary frames");
   });
   return createWebSocketStream(webSocket, {
-    // A packet is written in up to six parts; together they are one frame and one system call.
+    // A packet is written in up to six parts. Joined, they need one frame and one system call.
     writev: (parts, done) => {
       const chunks = parts.map(({ chunk }) => chunk);
       webSocket.send(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks), done);

@@ -4,8 +4,8 @@ const PREFIX = "incoming:";
 const END = "incoming;";
 
 /**
- * The message ids of QoS 2 publications whose PUBREL is still to come, as the store holds them: so that a new id, which
- * nearly all are, is known to be new without asking the disk.
+ * The stored message ids of QoS 2 publications whose PUBREL has not arrived yet. Nearly all ids are new: the copy in
+ * memory tells so without reading from disk.
  */
 export class IncomingIds {
   readonly #ids = new Map<string, Set<number>>();

@@ -6,16 +6,16 @@ import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-cod
 
 const PREFIX = "outgoing:";
 const END = "outgoing;";
-/** When a queue is full this part of it goes at once, so that it is not trimmed at every message. */
-const TRIM_PART = 100;
+/** A full queue drops this fraction at once, 1/100, so that it is not trimmed at every message. */
+const TRIM_DIVISOR = 100;
 
 interface OutgoingQueuesOptions {
   db: ClassicLevel<string, Buffer>;
   /** Per session. */
   maxMessages: number;
-  /** Per session, as stored. */
+  /** Per session, in stored form. */
   maxBytes: number;
-  /** Whether the message is to be handed out when it has been acknowledged; kept in memory until then. */
+  /** Whether {@link OutgoingQueues.acknowledge} returns the message, which then stays in memory until it is acknowledged. */
   wantsReceipt(topic: string): boolean;
   logger: Logger;
 }
@@ -29,27 +29,28 @@ interface InFlight {
 interface Queue {
   messages: number;
   bytes: number;
-  /** Sent to the connected client and not acknowledged, by message id. */
+  /** Messages sent to the connected client and not acknowledged, by message id. */
   readonly inFlight: Map<number, InFlight>;
-  /** Keys up to this one were dropped: a delivery that is still under way must not write its message anew. */
+  /** Keys up to this one were dropped: an unfinished delivery must not write its message again. */
   droppedUpTo: string;
-  /** The log has said that it drops. */
+  /** It drops messages, which has been logged. */
   dropping: boolean;
 }
 
 /**
  * The messages of QoS 1 and 2 that each persistent session has not acknowledged, on disk, in order.
  *
- * Bounded per session by count and bytes. A full queue drops its **oldest** messages, a hundredth of it at a time: who
- * comes back after a week asks what is now; what was is in the journal. Mosquitto drops the newest, and so shows a
- * client that returns the state of a week ago. Counted in {@link dropped}, and logged once when a queue begins to drop.
+ * Each queue is bounded by messages and bytes. A full queue drops its **oldest** messages, a hundredth at a time: a
+ * client that reconnects after a week needs the present state, and the journal has the past. (Mosquitto drops the newest
+ * messages, so such a client sees the state of a week ago.) Dropped messages are counted in {@link dropped}, and a queue
+ * that begins to drop is logged once.
  */
 export class OutgoingQueues {
   readonly #options: OutgoingQueuesOptions;
   readonly #queues = new Map<string, Queue>();
-  /** Writes of one session keep their order, for messages are sent when they are written: else they would overtake each other. */
+  /** Serializes the writes of each session. A message is sent when it is written, so the writes must keep their order. */
   readonly #writes = new KeyedQueue();
-  /** Being deleted: not to be counted a second time. */
+  /** Keys that are being deleted: they must not be counted twice. */
   readonly #deleting = new Set<string>();
   dropped = 0;
 
@@ -57,7 +58,7 @@ export class OutgoingQueues {
     this.#options = options;
   }
 
-  /** Over all sessions. */
+  /** Of all sessions together. */
   get totals(): { messages: number; bytes: number } {
     let messages = 0;
     let bytes = 0;
@@ -68,7 +69,7 @@ export class OutgoingQueues {
     return { messages, bytes };
   }
 
-  /** Sessions with a queue. */
+  /** The sessions that have a queue. */
   clientIds(): IterableIterator<string> {
     return this.#queues.keys();
   }
@@ -82,11 +83,11 @@ export class OutgoingQueues {
       queue.bytes += value.length;
       sessions.add(clientId);
     }
-    // The limits may be lower than in the run before.
+    // The limits may be lower than in the previous run.
     for (const clientId of sessions) await this.#trimIfFull(clientId);
   }
 
-  /** Adds one message, of QoS 1 or 2, to the queue of each session, each at its own QoS. */
+  /** Adds a message of QoS 1 or 2 to the queue of each session, with the session's QoS. */
   async enqueue(sessions: readonly { clientId: string; qos: 0 | 1 | 2 }[], packet: KeptPacket): Promise<void> {
     if (sessions.length === 0) return;
     const values = new Map<number, Buffer>();
@@ -108,7 +109,7 @@ export class OutgoingQueues {
     } catch (error) {
       for (const { clientId, qos } of sessions) {
         const size = values.get(qos === 2 ? packet.qos : 1)?.length ?? 0;
-        this.#take(clientId, this.#queue(clientId), size);
+        this.#countRemoved(clientId, this.#queue(clientId), size);
       }
       throw error;
     }
@@ -117,12 +118,12 @@ export class OutgoingQueues {
     }
   }
 
-  /** Enters the message id that a message is about to be sent with. Resolves when it is written, in the order of the calls. */
+  /** Stores the id with which a message is about to be sent. Resolves when it is written, in the order of the calls. */
   send(clientId: string, packet: KeptPacket, messageId: number): Promise<void> {
     return this.#writes.run(clientId, async () => {
       const queue = this.#queue(clientId);
       const key = keyOf(clientId, packet);
-      // Dropped meanwhile: it is sent, and that is all.
+      // The message has been dropped in the meantime: it is sent but not stored again.
       if (key <= queue.droppedUpTo) return;
       const sent = { ...packet, messageId };
       const value = encodePacket(sent);
@@ -133,15 +134,15 @@ export class OutgoingQueues {
   }
 
   /**
-   * The client has a message of QoS 2 (PUBREC): from now on its PUBREL is sent again and not the message.
-   * @param stored the PUBREL as it was read from the queue, when it is sent again
+   * The client has received a message of QoS 2 (PUBREC): from now on the PUBREL is resent instead of the message.
+   * @param stored the PUBREL that was read from the queue, when it is being resent
    */
   release(clientId: string, messageId: number, stored?: { brokerId: string; brokerCounter: number }): Promise<void> {
     return this.#writes.run(clientId, async () => {
       const queue = this.#queue(clientId);
       const sent = queue.inFlight.get(messageId);
       const key = stored === undefined ? sent?.key : keyOf(clientId, stored);
-      // Never stored, as a retained message of QoS 2 is not.
+      // Not in the queue, for example a retained message of QoS 2.
       if (key === undefined || key <= queue.droppedUpTo) return;
       const [brokerId = "", counter] = key.split(":").slice(-2);
       const value = encodePacket({ ...PUBREL, brokerId, brokerCounter: Number(counter), messageId });
@@ -152,15 +153,15 @@ export class OutgoingQueues {
   }
 
   /**
-   * The client has acknowledged the message: it leaves the queue.
-   * @returns the message when it is one that {@link OutgoingQueuesOptions.wantsReceipt} asked for
+   * Removes a message that the client has acknowledged from the queue.
+   * @returns the message if {@link OutgoingQueuesOptions.wantsReceipt} holds for it
    */
   async acknowledge(clientId: string, messageId: number): Promise<KeptPacket | undefined> {
     const queue = this.#queues.get(clientId);
     const sent = queue?.inFlight.get(messageId);
     if (queue === undefined || sent === undefined) return undefined;
     queue.inFlight.delete(messageId);
-    this.#take(clientId, queue, sent.size);
+    this.#countRemoved(clientId, queue, sent.size);
     this.#deleting.add(sent.key);
     try {
       await this.#options.db.del(sent.key);
@@ -171,8 +172,9 @@ export class OutgoingQueues {
   }
 
   /**
-   * The client has the message by another of its subscriptions. If that was one of QoS 0, the message would stay in the
-   * queue, and come again with the next connection. One that is being sent at QoS 1 or 2 stays until it is acknowledged.
+   * The client has got the message through another of its subscriptions. After a delivery at QoS 0 the message would stay
+   * in the queue and be delivered again at the next connection, so it is removed. A message being sent at QoS 1 or 2
+   * stays until it is acknowledged.
    */
   async dismiss(clientId: string, packet: { brokerId: string; brokerCounter: number }): Promise<void> {
     if (!this.#queues.has(clientId)) return;
@@ -183,14 +185,14 @@ export class OutgoingQueues {
       for (const sent of queue.inFlight.values()) if (sent.key === key) return;
       const value = await this.#options.db.get(key);
       if (value === undefined) return;
-      this.#take(clientId, queue, value.length);
+      this.#countRemoved(clientId, queue, value.length);
       await this.#options.db.del(key);
     });
   }
 
-  /** What the session has not acknowledged after the key, oldest first; an empty key is before all. */
+  /** The session's unacknowledged messages after the key, oldest first. An empty key precedes all. */
   async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
-    // Most clients that connect have no queue.
+    // Most connecting clients have no queue.
     if (!this.#queues.has(clientId)) return;
     const { gte, lt } = rangeOf(clientId);
     const range = key === "" ? { gte, lt } : { gt: key, lt };
@@ -198,7 +200,7 @@ export class OutgoingQueues {
       yield { key: next, packet: decodePacket(value) };
   }
 
-  /** Empties the session's queue. */
+  /** Deletes the session's queue. */
   discard(clientId: string): Promise<void> {
     if (!this.#queues.has(clientId)) return Promise.resolve();
     return this.#writes.run(clientId, async () => {
@@ -220,8 +222,8 @@ export class OutgoingQueues {
     return messages > this.#options.maxMessages || bytes > this.#options.maxBytes;
   }
 
-  /** Counts one message less; an empty queue needs no entry. */
-  #take(clientId: string, queue: Queue, size: number): void {
+  /** Subtracts a message from the counts. An empty queue is removed from memory. */
+  #countRemoved(clientId: string, queue: Queue, size: number): void {
     queue.messages = Math.max(0, queue.messages - 1);
     queue.bytes = queue.messages === 0 ? 0 : Math.max(0, queue.bytes - size);
     if (queue.messages <= this.#options.maxMessages / 2 && queue.bytes <= this.#options.maxBytes / 2)
@@ -239,7 +241,7 @@ export class OutgoingQueues {
         const { messages, bytes } = queue;
         logger.warn(
           { ...sessionName(clientId), messages, bytes, maxMessages, maxBytes },
-          "the queue of an offline session drops its oldest",
+          "session queue full: oldest messages dropped",
         );
       }
       const messages = trimmed(maxMessages);
@@ -264,16 +266,16 @@ export class OutgoingQueues {
 const PUBREL = { cmd: "pubrel", topic: "", payload: Buffer.alloc(0), qos: 1, retain: false, dup: false } as const;
 
 function trimmed(limit: number): number {
-  return Number.isFinite(limit) ? limit - Math.floor(limit / TRIM_PART) : limit;
+  return Number.isFinite(limit) ? limit - Math.floor(limit / TRIM_DIVISOR) : limit;
 }
 
-/** Every key of a session lies between its prefix and the next character after ':'; an id cannot hold a bare ':'. */
+/** The keys of a session lie between `<id>:` and `<id>;`, as an encoded id contains no ':'. */
 function rangeOf(clientId: string): { gte: string; lt: string } {
   const id = encodeURIComponent(clientId);
   return { gte: `${PREFIX}${id}:`, lt: `${PREFIX}${id};` };
 }
 
-/** Sorts by the broker's run, then by the order within it: 16 digits hold every safe integer. */
+/** Keys sort by the broker's run, then by the order within the run. 16 digits hold every safe integer. */
 function keyOf(clientId: string, { brokerId, brokerCounter }: { brokerId: string; brokerCounter: number }): string {
   return `${PREFIX}${encodeURIComponent(clientId)}:${brokerId}:${String(brokerCounter).padStart(16, "0")}`;
 }

@@ -1,6 +1,6 @@
 import type { KeptPacket } from "../aedes/packet-codec.ts";
 
-/** How often a look is taken whether the client has been sent all that was read for it. */
+/** Interval at which the replay checks whether the client has been sent everything that was read. */
 const POLL_MS = 5;
 
 /** The connection whose queue is replayed. */
@@ -11,33 +11,33 @@ interface ReplayClient {
 }
 
 interface Replay {
-  /** Messages go to the client as they are published. Before, they are left in the queue, where the replay finds them. */
+  /** New messages are delivered as they are published. Before, they stay in the queue, and the replay delivers them. */
   live: boolean;
-  /** Read from the queue and not yet handed to the client. */
+  /** Messages read from the queue that have not been sent yet. */
   unsent: number;
-  /** The newest publication of this run that the queue brings, though its turn to be delivered may come when live. */
+  /** The number of the last publication of this run that the replay delivers. It may still be dispatched when the session is live. */
   upTo: number;
 }
 
 interface ReplaysOptions {
   queues: {
-    /** What the session has not acknowledged after the key, oldest first; an empty key is before all. */
+    /** The session's unacknowledged messages after the key, oldest first. An empty key precedes all. */
     readAfter(clientId: string, key: string): AsyncIterable<{ key: string; packet: KeptPacket }>;
   };
-  /** The name of this run of the broker. */
+  /** The id of this run of the broker. */
   brokerId: () => string;
-  /** The newest publication that was handed to subscriptions; they are handed on in order. */
+  /** The number of the newest dispatched publication. Publications are dispatched in order. */
   lastDispatched: () => number;
 }
 
 /**
- * Sends a returning client what its queue holds, in order and before anything newer. Aedes reads the queue once and
- * delivers live messages meanwhile: the newest come first, in the middle of the oldest. Here a session is either
- * replayed or live. While it is replayed new messages wait in the queue, so that a client on a slow link reads from disk
- * at its own pace; when the queue has been read to its end, the session becomes live at a known publication.
+ * Sends the queue to a client that has reconnected, in order and before anything newer. Plain Aedes reads the queue once
+ * and delivers live messages at the same time, so new messages arrive among old ones. Here a session is either in replay
+ * or live. During the replay new messages wait in the queue, so that a client on a slow link reads from disk at its own
+ * speed. When the queue has been read to its end, the session becomes live after a known publication.
  *
  * ```
- *  connect ─▶ replay ──(all that was read is sent)──▶ live, but for the rest up to that publication ──▶ live
+ *  connect ─▶ replay ──(all messages read are sent)──▶ rest of the queue up to that publication ──▶ live
  * ```
  */
 export class Replays {
@@ -48,7 +48,7 @@ export class Replays {
     this.#options = options;
   }
 
-  /** Whether a message that is published now must be left to the client's queue. */
+  /** Whether the queue delivers a message that is published now. */
   holds(client: ReplayClient, brokerCounter: number): boolean {
     if (client.clean === true) return false;
     const replay = this.#replays.get(client);
@@ -69,8 +69,8 @@ export class Replays {
     let found: boolean;
     do {
       found = false;
-      // Publications are stored side by side, so the queue may show one while an earlier one is still on its way into
-      // it; what was handed on is there, and all before it. Nothing beyond is read, or the earlier one were missed.
+      // Publications are stored concurrently: the queue may contain one while an earlier one is still being stored. The
+      // queue is complete up to the last dispatched publication. Reading further could skip an earlier one.
       const complete = lastDispatched();
       for await (const { key, packet } of queues.readAfter(client.id, last)) {
         if (packet.brokerId === brokerId() && packet.brokerCounter > complete) break;
@@ -79,12 +79,12 @@ export class Replays {
         replay.unsent++;
         yield packet;
       }
-      // What is published now must not overtake what waits in the streams between here and the socket.
+      // New publications must not overtake the messages that wait in the streams between here and the socket.
       while (replay.unsent > 0 && client.closed !== true) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     } while (found && client.closed !== true);
     replay.live = true;
     replay.upTo = lastDispatched();
-    // Handed on since the queue was read last, and left to it.
+    // Publications that were dispatched after the last read and stayed in the queue.
     for await (const { packet } of queues.readAfter(client.id, last)) {
       if (packet.brokerId === brokerId() && packet.brokerCounter > replay.upTo) return;
       yield packet;

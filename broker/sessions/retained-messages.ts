@@ -6,32 +6,32 @@ import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-cod
 
 const PREFIX = "retained:";
 const END = "retained;";
-/** Messages read at once; the reader takes them one by one. */
+/** Messages read from the database at once. */
 const PAGE = 32;
 
 interface RetainedMessagesOptions {
   db: ClassicLevel<string, Buffer>;
-  /** Topics. A message to one more is delivered, but not retained. */
+  /** Topics with a retained message. Beyond, a message on a new topic is delivered but not retained. */
   maxMessages: number;
   logger: Logger;
 }
 
 /**
- * The last retained message of each topic. aedes-persistence-level reads every one of them for every filter that is
- * subscribed to (20 clients with 3 filters and 20,000 messages: 9 s); here the topics are in memory, the messages on disk.
+ * The retained message of each topic. aedes-persistence-level reads all of them for each subscribed filter (20 clients
+ * with 3 filters and 20,000 messages: 9 s). Here the topics are in memory and the messages on disk.
  */
 export class RetainedMessages {
   readonly #options: RetainedMessagesOptions;
   readonly #topics = new RetainedTopics();
-  /** The number of the last change of each topic that changed since the start. */
+  /** The number of the last change of each topic that has changed since the start. */
   readonly #versions = new Map<string, number>();
-  /** Which version of its topic a payload was read as. */
+  /** The version of its topic with which each payload was read. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
   #changes = 0;
-  /** Two writes of one topic at the same time could end in either order. */
+  /** Serializes the writes of each topic: concurrent writes could finish in either order. */
   readonly #writes = new KeyedQueue();
   #full = false;
-  /** Messages that were not retained because there are too many. */
+  /** Messages that were not retained because of the limit. */
   refused = 0;
 
   constructor(options: RetainedMessagesOptions) {
@@ -63,17 +63,17 @@ export class RetainedMessages {
     return this.#writes.run(topic, () => db.put(key, encodePacket(packet)));
   }
 
-  /** The messages of the topics that the filters match, filter by filter. */
+  /** The retained messages that the filters match, filter by filter. */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
     for (const filter of filters) {
       const topics = this.#topics.match(filter);
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
-        // Before they are read: what is read may be newer than its version says, and never older.
+        // Taken before the messages are read: a message may be newer than its version, never older.
         const versions = page.map((topic) => this.#versionOf(topic));
         const values = await this.#options.db.getMany(page.map((topic) => PREFIX + topic));
         for (const [index, value] of values.entries()) {
-          // Cleared since it was found.
+          // Cleared in the meantime.
           if (value === undefined) continue;
           const packet = decodePacket(value);
           this.#readAs.set(packet.payload, versions[index] ?? 0);
@@ -84,8 +84,8 @@ export class RetainedMessages {
   }
 
   /**
-   * False for a payload of {@link read} whose topic has changed since. Who is given it now is subscribed already and
-   * got, or gets, the change as it happened: the older message would come after the newer one.
+   * False for a payload of {@link read} whose topic has changed since. The client is already subscribed and gets the
+   * change as a live message: the outdated one would arrive after it.
    */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const version = this.#readAs.get(payload);
@@ -105,7 +105,10 @@ export class RetainedMessages {
     this.refused++;
     if (!this.#full) {
       this.#full = true;
-      logger.warn({ topic, maxMessages }, "too many retained messages: new topics are delivered but not retained");
+      logger.warn(
+        { topic, maxMessages },
+        "retained message limit reached: messages on new topics are delivered but not retained",
+      );
     }
     return false;
   }

@@ -6,14 +6,14 @@ const PREFIX = "session:";
 const END = "session;";
 
 const recordSchema = sessionOwnerSchema.extend({
-  /** Milliseconds since 1970: when its client was last seen connecting or leaving. */
+  /** When its client last connected or disconnected, milliseconds since 1970. */
   seenAt: z.number(),
 });
 
-/** Whose a persistent session is, and what its owner was allowed when it was last there. */
+/** The owner of a persistent session, with the permissions of its last connection. */
 export type SessionRecord = Readonly<z.infer<typeof recordSchema>>;
 
-/** The owners of the persistent sessions, by the name of the session: in memory, with a copy on disk. */
+/** The owners of the persistent sessions, by session key: in memory, with a copy on disk. */
 export class SessionRecords {
   readonly #db: ClassicLevel<string, Buffer>;
   readonly #records = new Map<string, SessionRecord>();
@@ -27,7 +27,7 @@ export class SessionRecords {
     return this.#records.size;
   }
 
-  /** @returns the names of the sessions whose records cannot be read */
+  /** @returns the keys of the sessions whose records are unreadable */
   async load(): Promise<string[]> {
     const unreadable: string[] = [];
     for await (const [key, value] of this.#db.iterator({ gte: PREFIX, lt: END })) {
@@ -43,7 +43,7 @@ export class SessionRecords {
     return this.#records.get(key);
   }
 
-  /** How many an identity has. */
+  /** The number of sessions of an identity. */
   countOf(identity: string): number {
     return this.#counts.get(identity) ?? 0;
   }
@@ -58,7 +58,7 @@ export class SessionRecords {
     await this.#db.put(PREFIX + key, Buffer.from(JSON.stringify(record)));
   }
 
-  /** In memory alone, until {@link erase}: the session is nobody's from now on. */
+  /** Removes the record from memory: the session has no owner from now on. {@link erase} removes it from disk. */
   forget(key: string): void {
     const record = this.#records.get(key);
     if (record === undefined) return;
@@ -81,7 +81,7 @@ export class SessionRecords {
 function readRecord(value: Buffer): SessionRecord | undefined {
   try {
     const record = recordSchema.parse(JSON.parse(value.toString()));
-    // Earlier versions did not write down when a token was issued. It cannot be younger.
+    // Earlier versions did not store when a token was issued. It was issued at the last connection at the latest.
     const isOlder = record.issuedAt === undefined && record.identity.startsWith("user:");
     return isOlder ? { ...record, issuedAt: record.seenAt } : record;
   } catch {

@@ -7,14 +7,14 @@ export class StorageError extends Error {
   override name = "StorageError";
 }
 
-/** A client, as far as a store knows it. */
+/** A client as the store identifies it. */
 export interface Session {
   id: string;
   clean?: boolean;
   closed?: boolean;
 }
 
-/** A message as Aedes hands it to a store. */
+/** A message as Aedes passes it to the store. */
 export interface StoredPacket {
   cmd: "publish";
   topic: string;
@@ -27,14 +27,14 @@ export interface StoredPacket {
   messageId?: number | undefined;
 }
 
-/** What is on its way to a client: the message, or after PUBREC its PUBREL alone. */
+/** A message being sent to a client, or its PUBREL after the client's PUBREC. */
 export type OutgoingUpdate =
   | (StoredPacket & { messageId: number })
   | { cmd: "pubrel"; messageId: number; brokerId?: string; brokerCounter?: number };
 
-/** What the broker wants of the store of its sessions, beside what Aedes wants. */
+/** The store of sessions, as the broker needs it. Aedes needs further methods. */
 export interface BrokerStorage extends SessionOwners {
-  /** A name for this run that sorts after those of all runs before. */
+  /** An id of this run of the broker that sorts after the ids of all earlier runs. */
   readonly brokerId: string;
   readonly sessions: number;
   readonly queues: { readonly totals: { messages: number; bytes: number }; readonly dropped: number };
@@ -44,14 +44,16 @@ export interface BrokerStorage extends SessionOwners {
     /** Whether a retained message that is about to be delivered is still what its topic holds. */
     isNewest(topic: string, payload: Uint8Array): boolean;
   };
-  /** The session's client has left. */
+  /** The session's client has disconnected: the session ages from now on. */
   left(clientId: string): Promise<void>;
-  /** Discards the sessions that nobody has used since the moment, in milliseconds since 1970. @returns how many */
+  /** Discards the sessions that were last used before the moment, milliseconds since 1970. @returns how many */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number>;
-  /** Ends the sessions of such owners, with all they hold, whether their clients are there or not. @returns how many */
+  /** Discards the sessions of the matching owners, connected or not, with their queues. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
+  /** Whether the session's queue delivers the publication, so that it must not be delivered to its client now. */
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean;
+  /** Whether the PUBREL of a QoS 2 publication with this message id has not arrived yet. */
   isIncoming(clientId: string, messageId: number): boolean;
   destroy(): Promise<void>;
 }

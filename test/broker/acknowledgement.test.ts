@@ -82,7 +82,7 @@ describe.each([
     again.send(publishPacket({ topic: EVENT, payload: "one", qos, id: 7, dup: true }));
     await again.next(acknowledgement);
     expect(await inbox.has(1)).toMatchObject([{ payload: "one", dup: false }]);
-    await logged("publications are accepted again");
+    await logged("publications are durable again");
   });
 
   it("that is a repetition is acknowledged, but not forwarded", async () => {

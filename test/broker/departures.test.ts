@@ -35,7 +35,7 @@ it("registered devices that are refused are counted with the reason, until they 
   expect(test.broker.stats().refusedDevices).toEqual([
     {
       ...{ id: "north", times: 3, address: "127.0.0.1", last_refused: expect.any(String) },
-      why: "no such device, or not its secret",
+      why: "unknown device or wrong secret",
     },
   ]);
   await test.client(NORTH);

@@ -102,12 +102,14 @@ describe("what cannot be opened", () => {
       code: "EADDRINUSE",
     });
     await expect(failure).rejects.toThrow(
-      `MQTT_WS_PORT: port ${port} on 127.0.0.1 is in use by another program: stop that one, or set MQTT_WS_PORT to a free port`,
+      `MQTT_WS_PORT: port ${port} on 127.0.0.1 is in use by another program: stop that program, or set MQTT_WS_PORT to a free port`,
     );
   });
 
   it("an address that is not this machine's is named", async () => {
-    await expect(startTestBroker({ env: { HOST: "192.0.2.1" } })).rejects.toThrow(/HOST 192\.0\.2\.1 is no address/);
+    await expect(startTestBroker({ env: { HOST: "192.0.2.1" } })).rejects.toThrow(
+      /HOST 192\.0\.2\.1 is not an address/,
+    );
   });
 
   it("a data path in use is named", async () => {

@@ -162,7 +162,7 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
       await first.endAsync();
       await expect.poll(() => codeOf(test, who)).toBe(0);
     }
-    expect(await test.logged("has 2 connections already")).toMatchObject({ username: "north" });
+    expect(await test.logged("already has 2 connections")).toMatchObject({ username: "north" });
   });
 
   it("holds for connections that are made at one moment", async () => {

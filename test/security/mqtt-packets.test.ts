@@ -271,6 +271,6 @@ it.each([
     // The header of a frame of 200,000 bytes, and a tenth of them.
     peer.send(Buffer.concat([pieces([0x82, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 1, 2, 3, 4]), Buffer.alloc(20_000)]));
     await peer.ended;
-    await logged("bytes before the CONNACK, where 16384 are allowed");
+    await logged("bytes before the CONNACK exceed the limit of 16384");
   },
 );

@@ -1,4 +1,4 @@
-/** The package comes without types. Only what `level.ts` calls or replaces is written down here. */
+/** The package has no types. These are the methods that `level.ts` calls or overrides. */
 declare module "aedes-persistence-level/asyncPersistence.js" {
   import type { Readable } from "node:stream";
   import type { Brokers, Subscription } from "aedes";
@@ -68,14 +68,14 @@ declare module "aedes-persistence-level/asyncPersistence.js" {
       messageId?: number | undefined;
     }
 
-    /** An acknowledgement, or a message that is not to be delivered and has no message id yet. */
+    /** An acknowledgement, or a suppressed delivery, which has no message id yet. */
     interface Cleared {
       messageId?: number | undefined;
       brokerId?: string | undefined;
       brokerCounter?: number | undefined;
     }
 
-    /** What is on its way to a client: the message, or after PUBREC its PUBREL alone. */
+    /** A message being sent to a client, or its PUBREL after the client's PUBREC. */
     type OutgoingUpdate =
       | (StoredPacket & { messageId: number })
       | { cmd: "pubrel"; messageId: number; brokerId?: string; brokerCounter?: number };

@@ -30,14 +30,14 @@ const SUBSCRIPTIONS = "subscriptions:";
 const SUBSCRIPTIONS_END = "subscriptions;";
 
 interface LevelStorageOptions {
-  /** The folder of the database; made when it is not there. */
+  /** The folder of the database; created when missing. */
   path: string;
   permissionsOf(permissions: readonly string[]): PermissionSet;
-  /** A message of which we want to hear that it was acknowledged. */
+  /** Whether the acknowledgement of a message on this topic is reported. */
   wantsReceipt(topic: string): boolean;
-  /** The same, sent to a client with a clean session, of which nothing is stored. */
+  /** Returns such a message that was sent to a client with a clean session, which has no stored queue. */
   takeReceipt(client: Session, messageId: number): unknown;
-  /** Whether the client was given the publication just now, by one of its subscriptions. */
+  /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
   wasForwarded(client: Session, brokerCounter: number): boolean;
   wills: Wills;
   maxSessions: number;
@@ -46,7 +46,7 @@ interface LevelStorageOptions {
   maxOfflineMessages: number;
   maxOfflineBytes: number;
   maxRetainedMessages: number;
-  /** Called when something is found to be damaged. Default: the log alone says so. */
+  /** Called when damage is found, which is also logged. */
   onDamage?: OnDamage | undefined;
   /** The clock by which sessions age, milliseconds since 1970. */
   now: () => number;
@@ -54,11 +54,11 @@ interface LevelStorageOptions {
 }
 
 /**
- * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, with what it does wrong put right here and
- * in the files beside this one. Each override says what.
+ * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, whose faults the overrides here and the other
+ * files of this folder correct. Each override says which.
  *
- * Writes are not synced one by one: they survive the end of the program, however it ends. What a power cut may take
- * is made good by the journal, which is synced: it publishes again what was not marked as emitted.
+ * Writes are not synced to disk individually: they survive a crash of the process. A power failure may lose some. The
+ * journal, which is synced, then publishes again what was not marked as delivered.
  */
 class LevelStorage extends AsyncLevelPersistence {
   readonly #db: ClassicLevel<string, Buffer>;
@@ -67,8 +67,8 @@ class LevelStorage extends AsyncLevelPersistence {
   readonly #incoming = new IncomingIds();
   readonly #records: SessionRecords;
   readonly #tasks = new KeyedQueue();
-  /** One after the other for each session: what makes it, and what ends it. */
-  readonly #lives = new KeyedQueue();
+  /** Serializes the creation and discarding of each session. */
+  readonly #lifetimes = new KeyedQueue();
   readonly #sets = new WeakMap<SessionRecord, PermissionSet>();
   readonly retained: RetainedMessages;
   readonly queues: OutgoingQueues;
@@ -103,12 +103,12 @@ class LevelStorage extends AsyncLevelPersistence {
     await super.setup(broker);
   }
 
-  /** A name for this run of the broker that sorts after those of all runs before. */
+  /** An id of this run of the broker that sorts after the ids of all earlier runs. */
   get brokerId(): string {
     return this.#brokerId;
   }
 
-  /** Sessions that outlive their connections. */
+  /** The number of persistent sessions. */
   get sessions(): number {
     return this.#records.size;
   }
@@ -122,8 +122,8 @@ class LevelStorage extends AsyncLevelPersistence {
       this.#loadSubscriptions(),
     ]);
     await this.#discardOwnerless(unreadable);
-    // A random id replays queues out of order, a fixed one overwrites their keys. The clock alone would do, were it not
-    // set back now and then: a Raspberry Pi starts without knowing the time.
+    // Queues are sorted by this id: random ids would mix up their order, and a fixed id would overwrite their keys. The
+    // clock alone is not enough, as it may be set back: a Raspberry Pi boots without knowing the time.
     const last = Number((await this.#db.get(BOOT_KEY))?.toString() ?? 0);
     const boot = Math.max(Date.now(), last + 1);
     await this.#db.put(BOOT_KEY, Buffer.from(String(boot)));
@@ -131,8 +131,8 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * Without its record a session is lost: whose it was is not known, and who next comes by its name must not inherit it.
-   * The record is written before all else of a session and removed after it, so only damage takes it alone.
+   * Discards sessions without a record. Their owner is unknown, and the next client with this key must not inherit them.
+   * A session's record is written first and removed last, so only damage can remove the record alone.
    */
   async #discardOwnerless(unreadable: readonly string[]): Promise<void> {
     const keys = new Set([...unreadable, ...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
@@ -145,14 +145,11 @@ class LevelStorage extends AsyncLevelPersistence {
       await this.#records.erase(id);
     }
     const named = sessions.map(describeSession);
-    this.#options.logger.error(
-      { sessions: named },
-      "MQTT sessions are lost: their records are missing or cannot be read",
-    );
+    this.#options.logger.error({ sessions: named }, "MQTT sessions lost: records missing or unreadable");
     this.#options.onDamage?.({
       store: "mqtt",
-      found: "sessions whose records are missing or cannot be read",
-      missing: `the sessions ${named.join(", ")} are lost: their clients are to subscribe again`,
+      found: "sessions whose records are missing or unreadable",
+      missing: `the sessions ${named.join(", ")} are lost: their clients must subscribe again`,
     });
   }
 
@@ -163,7 +160,7 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
-    return this.#lives.run(key, async () => {
+    return this.#lifetimes.run(key, async () => {
       const { maxSessions, maxSessionsPerUser } = this.#options;
       const known = this.#records.get(key);
       if (known?.identity !== owner.identity) {
@@ -176,22 +173,22 @@ class LevelStorage extends AsyncLevelPersistence {
     });
   }
 
-  /** Its client has left: from now the session ages. */
+  /** The client has disconnected: the session ages from now on. */
   left(key: string): Promise<void> {
-    return this.#lives.run(key, async () => {
+    return this.#lifetimes.run(key, async () => {
       const record = this.#records.get(key);
       if (record !== undefined) await this.#records.put(key, { ...record, seenAt: this.#options.now() });
     });
   }
 
   discard(key: string): Promise<void> {
-    return this.#lives.run(key, () => this.#discard(key));
+    return this.#lifetimes.run(key, () => this.#discard(key));
   }
 
   async #discard(key: string): Promise<void> {
     const client = { id: key };
     const isKept = this.#records.get(key) !== undefined;
-    // First, so that nothing more is queued for it. On disk last: a crash in between leaves a session to be discarded again.
+    // Removed from memory first, so that nothing more is queued. Erased from disk last: after a crash in between, the session is discarded again.
     this.#records.forget(key);
     if (isKept) {
       await this.cleanSubscriptions(client);
@@ -201,7 +198,7 @@ class LevelStorage extends AsyncLevelPersistence {
     if (isKept) await this.#records.erase(key);
   }
 
-  /** Discards the sessions that nobody has used since the moment. @returns how many */
+  /** Discards the sessions that were last used before the moment. @returns how many */
   expire(moment: number, isConnected: (key: string) => boolean): Promise<number> {
     return this.#discardWhere(({ seenAt }, key) => seenAt < moment && !isConnected(key));
   }
@@ -214,8 +211,8 @@ class LevelStorage extends AsyncLevelPersistence {
     let discarded = 0;
     for (const [key, record] of this.#records.entries()) {
       if (!matches(record, key)) continue;
-      await this.#lives.run(key, async () => {
-        // Its owner may have come back meanwhile.
+      await this.#lifetimes.run(key, async () => {
+        // The owner may have reconnected in the meantime.
         const now = this.#records.get(key);
         if (now === undefined || !matches(now, key)) return;
         await this.#discard(key);
@@ -239,12 +236,12 @@ class LevelStorage extends AsyncLevelPersistence {
     return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
   }
 
-  /** Ends where the base throws: Aedes does not listen to the stream's errors, and the process would end instead. */
+  /** Ends the stream on errors. Aedes does not handle the stream's errors: they would crash the process. */
   async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
     try {
       yield* this.retained.read(filters);
     } catch (error) {
-      this.#options.logger.error({ err: error }, "retained messages could not be read");
+      this.#options.logger.error({ err: error }, "retained messages unreadable");
     }
   }
 
@@ -262,11 +259,11 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * Aedes hands all filters of a SUBSCRIBE, the refused ones too, once for each that is granted. The base stores them
-   * all: what a client may not read would be queued for it. Here only what its owner may have is stored, and once.
+   * For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. The base class stores them
+   * all, so it queues messages that the client may not read. Here each permitted filter is stored once.
    *
-   * Messages are queued from the moment this resolves, when Aedes begins to deliver them too. Were it earlier, one that
-   * is published meanwhile would lie in the queue until the client connects again, and come after newer ones.
+   * Messages are queued from the moment this resolves, when Aedes also begins to deliver them. If queueing began earlier,
+   * a message published in between would stay in the queue until the next connection, and arrive after newer ones.
    */
   override addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#tasks.run(client.id, async () => {
@@ -313,7 +310,7 @@ class LevelStorage extends AsyncLevelPersistence {
     });
   }
 
-  /** The sessions that queue the message: those whose owner may read it, now and not only when it subscribed. */
+  /** The sessions that queue the message: those whose owner may read it now, not only when it subscribed. */
   override async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.#setOf(clientId)?.mayRead(topic));
   }
@@ -340,13 +337,13 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   override outgoingUpdate(client: Session, packet: AsyncLevelPersistence.OutgoingUpdate): Promise<void> {
-    // After a PUBREC Aedes names the message by its id alone.
+    // After a PUBREC, Aedes passes only the message id.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
-    // The session was discarded, and what is still on its way to the client belongs to none.
+    // The session has been discarded: messages still being sent to the client belong to no session.
     if (this.#records.get(client.id) === undefined) return Promise.resolve();
     if (packet.cmd === "publish") {
-      // Aedes lowers it for a filter of QoS 0 that is the topic itself, though another of the client's is higher: it
-      // would be sent without being acknowledged, and be sent again with every connection.
+      // For a QoS 0 filter equal to the topic Aedes lowers the QoS, even when another filter of the client grants more.
+      // The message would be sent without an acknowledgement, and again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       return this.queues.send(client.id, kept(packet), packet.messageId);
     }
@@ -361,21 +358,20 @@ class LevelStorage extends AsyncLevelPersistence {
       if (client.clean !== true) return this.queues.acknowledge(client.id, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    // A delivery that is not made. If it was refused or left to the queue, the message stays there.
+    // A delivery was suppressed. The message stays in the queue if it was refused or is delivered from the queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // The other delivery, if it is of QoS 1 or 2, enters the message as sent within this turn of the event loop.
+    // The other delivery, if of QoS 1 or 2, marks the message as sent within this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) await this.queues.dismiss(client.id, { brokerId, brokerCounter });
     return undefined;
   }
 
-  /** The messages of the queue, and with them those that are published until it has been read to its end. */
+  /** The queued messages, including those published until the queue has been read to its end. */
   override outgoingStream(client: Session): Readable {
     return Readable.from(this.#replays.read(client), { highWaterMark: 1 });
   }
 
-  /** Whether a publication that the session queues must not be delivered to its client now, for the queue brings it. */
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean {
     return this.#replays.holds(client, brokerCounter);
   }
@@ -386,7 +382,7 @@ class LevelStorage extends AsyncLevelPersistence {
     return this.#incoming.has(clientId, messageId);
   }
 
-  /** Without its payload: it has been forwarded when this is asked for, only the id is needed to know a repetition. */
+  /** Stored without its payload: it has been forwarded already, and the id is enough to recognize a duplicate. */
   override incomingStorePacket(client: Session, packet: StoredPacket): Promise<void> {
     const { cmd, topic, qos, retain, dup, brokerId, brokerCounter, messageId } = packet;
     if (messageId !== undefined) this.#incoming.add(client.id, messageId);
@@ -424,21 +420,21 @@ class LevelStorage extends AsyncLevelPersistence {
 
   // Wills
 
-  /** With its owner, for the next run of the broker may have to publish it. */
+  /** Stored with its owner: the next run of the broker may have to publish it. */
   override putWill(client: Session, will: object): Promise<void> {
     this.#options.wills.stored(client.id);
     return super.putWill(client, { ...will, ...this.#options.wills.bearerOf(will) });
   }
 
-  /** The base deletes with the will of a connection that was taken over that of the one which took over. */
+  /** After a take-over, the base class would delete the newer connection's will with the older one's. */
   override async delWill(client: Session & { brokerId?: string }): Promise<unknown> {
     const { wills } = this.#options;
-    // Aedes names the broker when a connection has ended, and not when a client connects.
+    // Aedes passes the broker id when a connection has closed, but not when a client connects.
     if (client.brokerId === this.#brokerId && wills.released(client.id)) return undefined;
     return wills.consumeKept(client.id) ? undefined : super.delWill(client);
   }
 
-  /** The wills of clients of runs that ended without publishing them. */
+  /** The wills of clients of earlier runs that ended without publishing them. */
   override streamWill(brokers: Brokers = {}): Readable {
     return Readable.from(this.#orphanedWills(brokers));
   }
@@ -451,7 +447,7 @@ class LevelStorage extends AsyncLevelPersistence {
         const read = willSchema.safeParse(stored);
         if (!read.success || read.data.brokerId === this.#brokerId || brokers[read.data.brokerId] !== undefined)
           continue;
-        // Without the id of its run: together with a counter of this run it would name, and overwrite, a queued message.
+        // Without the id of its run: together with a counter of this run, it could overwrite a queued message.
         const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;
         const will = { clientId, topic, payload, qos, retain };
         if (wills.isPublishing(clientId)) continue;
@@ -465,13 +461,13 @@ class LevelStorage extends AsyncLevelPersistence {
         yield will;
       }
     } catch (error) {
-      this.#options.logger.error({ err: error }, "stored wills could not be read");
+      this.#options.logger.error({ err: error }, "stored wills unreadable");
     }
   }
 }
 
 const willSchema = bearerSchema.extend({
-  /** The name of its client's session: Aedes calls it so. */
+  /** The key of its client's session, under the name that Aedes uses. */
   clientId: z.string(),
   brokerId: z.string(),
   topic: z.string(),
@@ -499,17 +495,16 @@ function kept({ topic, payload, qos, retain, dup, brokerId, brokerCounter, messa
 const LEVEL = { keyEncoding: "utf8", valueEncoding: "buffer" } as const;
 const SESSION_KEY_START = /(?:session|subscriptions|outgoing|incoming|will):/g;
 
-/** Whose session a key is of. */
+/** The key of the session that a row belongs to. */
 function sessionOf(key: string): string | undefined {
   const [kind, name = ""] = key.split(":");
   if (name === "") return undefined;
-  // The record's key holds the client id as it is; the others hold it encoded, for more follows.
+  // The row of the record contains the session key unencoded. In the others it is encoded, because more follows.
   return kind === "session" ? key.slice("session:".length) : safelyDecoded(name);
 }
 
 /**
- * Opens the database and reads what must be in memory. What is damaged is repaired, and who may have missed something
- * because of it is named.
+ * Opens the database and loads the indexes into memory. Repairs damage, and reports the sessions that may have lost data.
  * @throws {StoreUnusableError} it cannot be opened; the message says what to do
  */
 export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {
@@ -521,28 +516,25 @@ export async function openLevelStorage(options: LevelStorageOptions): Promise<Le
     await storage.load();
   } catch (error) {
     await db.close();
-    logger.error({ err: error }, "the store of MQTT sessions cannot be read, repairing it");
+    logger.error({ err: error }, "MQTT session store unreadable: repairing it");
     ({ db, loss } = await repairStore<Buffer>(store, error));
     storage = new LevelStorage(db, options);
     await storage.load();
   }
-  if (loss !== undefined) tellLoss(loss, options);
+  if (loss !== undefined) reportLoss(loss, options);
   return storage;
 }
 
-function tellLoss({ reason, ranges, logParts, isBounded }: Loss, { onDamage, logger }: LevelStorageOptions): void {
+function reportLoss({ reason, ranges, logParts, isBounded }: Loss, { onDamage, logger }: LevelStorageOptions): void {
   const sessions = namesIn(logParts, SESSION_KEY_START, sessionOf);
   const rows = ranges.map(({ from, to }) => `rows from ${from || "the first"} to ${to}`);
   const which = [...sessions, ...rows];
   const whose =
     which.length === 0 || !isBounded ? `any session, certainly ${which.join(", ") || "none"}` : which.join(", ");
-  logger.error(
-    { loss: reason, sessions, rows },
-    "the store of MQTT sessions is damaged: sessions may be lost, or may have missed messages",
-  );
+  logger.error({ loss: reason, sessions, rows }, "MQTT session store damaged: sessions or messages may be lost");
   onDamage?.({
     ...{ store: "mqtt", found: reason },
-    missing: `sessions, queued or retained messages may be missing (${whose}): their clients are to subscribe again`,
+    missing: `sessions, queued or retained messages may be missing (${whose}): their clients must subscribe again`,
   });
 }
 

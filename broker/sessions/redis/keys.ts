@@ -1,12 +1,12 @@
-/** The keys, below `{prefix}mqtt:`, which the connection puts in front. */
+/** The keys, without `{prefix}mqtt:`, which the connection prepends. */
 export const KEY = {
   log: "log",
-  /** The number given last. */
+  /** The number of the newest log entry. */
   seq: "seq",
-  /** The number of the newest change of a session. */
+  /** The number of the newest change of any session. */
   changed: "changed",
   totals: "totals",
-  /** Sessions: owner and permissions, filters, when last seen; by client id. */
+  /** Sessions by session key: owner and permissions, filters, time of the last use. */
   owners: "owners",
   filters: "filters",
   seen: "seen",
@@ -16,27 +16,27 @@ export const KEY = {
   boot: "boot",
 } as const;
 
-/** A limit as the script takes it. */
+/** A limit as an argument of the script. */
 export function limit(value: number): string {
   return String(Number.isFinite(value) ? value : Number.MAX_SAFE_INTEGER);
 }
 
-/** The newest publication that a run of a node has written. Expires a day after it. */
+/** The number of the newest publication that a run of a node has written. Expires a day later. */
 export function senderKey(brokerId: string): string {
   return `sender:${brokerId}`;
 }
 
-/** A session's messages, by number. */
+/** The numbers of a session's queued messages. */
 export function queueKey(clientId: string): string {
   return `queue:${clientId}`;
 }
 
-/** The messages themselves, the ids they were sent with, and their size. */
+/** The queued messages, the message ids they were sent with, and their total size. */
 export function packetsKey(clientId: string): string {
   return `packets:${clientId}`;
 }
 
-/** Message ids of QoS 2 publications of the session whose PUBREL is still to come. */
+/** Message ids of the session's QoS 2 publications whose PUBREL has not arrived yet. */
 export function incomingKey(clientId: string): string {
   return `incoming:${clientId}`;
 }

@@ -5,22 +5,22 @@ import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
 import { RetryingConnection, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
-/** Kept for nodes that are behind: at a thousand messages a second, 100 s. A node further behind begins anew. */
+/** Entries kept for nodes that lag: 100 s at a thousand messages a second. A node that lags further reloads everything. */
 export const MAX_LOG_ENTRIES = 100_000;
 export const MAX_LOG_BYTES = 67_108_864;
 const PAGE = 256;
-/** How long a read waits for something new; well below the time-out of a command. */
+/** How long a read waits for new entries; well below the timeout of a command. */
 const BLOCK_MS = 1_000;
 
 /**
- * By what name all messages of the log go towards Aedes, whichever node they come from: together with their number, of
- * which there is one sequence for all nodes, it tells a message from a repetition.
+ * The broker id that Aedes sees for all messages of the log, whatever node published them. Aedes recognizes duplicates by
+ * this id and the message's number, and all nodes share one sequence of numbers.
  */
 export const LOG_ID = "log";
 
 export type LogEntry =
   | { kind: "packet"; packet: KeptPacket & { cmd: "publish" }; retain: string }
-  /** A session was made, changed or, without an owner, discarded. */
+  /** A session was created, changed or, if the owner is empty, discarded. */
   | { kind: "session"; clientId: string; owner: string; filters: string }
   /** A client has connected to the node. */
   | { kind: "client"; node: string; clientId: string; token: string; identity: string };
@@ -30,17 +30,17 @@ interface MessageLogOptions {
   /** Called with each entry, in order. */
   onEntry(entry: LogEntry): void;
   /**
-   * Entries are missing: this node was away for too long, or Redis lost what it had. What was learned from the log is
-   * to be read anew.
+   * Called when entries are missing, because this node lagged too far or Redis lost data. Everything learned from the
+   * log must be reloaded.
    */
-  onHole(): Promise<void>;
+  onGap(): Promise<void>;
   logger: Logger;
 }
 
 /**
- * Follows the log that all nodes write to: a Redis stream, read from where this node was. A connection that breaks
- * leaves no hole, as it does with PUBLISH and SUBSCRIBE, and all nodes see all entries in one order. Each entry names
- * the one before it, so that a hole is seen whatever made it.
+ * Follows the log that all nodes write to, a Redis stream, from this node's last position. Unlike with PUBLISH and
+ * SUBSCRIBE, a broken connection causes no gap, and all nodes see all entries in the same order. Each entry contains the
+ * number of the previous one, so that every gap is detected, whatever its cause.
  */
 export class MessageLog {
   readonly #options: MessageLogOptions;
@@ -55,30 +55,30 @@ export class MessageLog {
     this.#connection = new RetryingConnection(options.redis, "mqtt-log", options.logger);
   }
 
-  /** The number of the newest entry that was handed on. */
+  /** The number of the last entry that was passed on. */
   get position(): number {
     return this.#position;
   }
 
-  /** Why the log has not been read for seconds; undefined while it is. */
+  /** Why the log could not be read for seconds; undefined while it can be read. */
   get unavailableReason(): string | undefined {
     if (performance.now() - this.#answeredAt < BLOCK_MS + UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
-  /** The number given last. */
+  /** The number of the newest entry in Redis. */
   async head(): Promise<number> {
     return Number((await this.#connection.retry((connection) => connection.get(KEY.seq))) ?? 0);
   }
 
-  /** Follows everything after the position. */
+  /** Starts to follow the log after the position. */
   start(position: number): void {
     this.#position = position;
     this.#answeredAt = performance.now();
     void this.#follow();
   }
 
-  /** Resolves when the entry was handed on, and before the next one is. */
+  /** Resolves after the entry was passed on, and before the next one is. */
   reached(position: number): Promise<void> {
     if (position <= this.#position || this.#closed) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.add({ position, resolve }));
@@ -95,59 +95,59 @@ export class MessageLog {
       try {
         const entries = await this.#read();
         this.#answeredAt = performance.now();
-        if (entries === undefined) await this.#beginAnew();
-        else await this.#handOn(entries);
+        if (entries === undefined) await this.#reload();
+        else await this.#passOn(entries);
       } catch (error) {
-        if (!this.#closed) this.#options.logger.error({ err: error }, "an entry of the message log cannot be read");
+        if (!this.#closed) this.#options.logger.error({ err: error }, "entry of the message log unreadable");
       }
     }
   }
 
-  /** Undefined when Redis has forgotten what this node knows. */
+  /** Undefined when Redis has lost entries that this node has read. */
   async #read(): Promise<[Buffer, Buffer[]][] | undefined> {
     let failed = false;
     const reply = await this.#connection.retry(async (connection) => {
       try {
         if (failed && Number((await connection.get(KEY.seq)) ?? 0) < this.#position) return "reset" as const;
         const from = `${this.#position}-0`;
-        // After a failure it does not wait, so that it is soon seen to be over.
+        // After a failure the read does not block, so that recovery is detected quickly.
         return await connection.xreadBuffer("COUNT", PAGE, "BLOCK", failed ? 1 : BLOCK_MS, "STREAMS", KEY.log, from);
       } catch (error) {
         failed = true;
         throw error;
       }
     });
-    // Quiet, or a Redis that was emptied.
+    // No new entries, or Redis has been emptied.
     if (reply === null && (await this.head()) < this.#position) return undefined;
     return reply === "reset" ? undefined : (reply?.[0]?.[1] ?? []);
   }
 
-  async #handOn(entries: [Buffer, Buffer[]][]): Promise<void> {
+  async #passOn(entries: [Buffer, Buffer[]][]): Promise<void> {
     for (const [id, [name, value]] of entries) {
       const [kind = "", retain = "", before] = name?.toString("latin1").split(":") ?? [];
       if (Number(before) !== this.#position) {
-        await this.#beginAnew();
+        await this.#reload();
         return;
       }
       this.#position = Number.parseInt(id.toString("latin1"), 10);
       const read = value === undefined ? undefined : entryOf(kind, retain, value, this.#position);
       if (read !== undefined) this.#options.onEntry(read);
-      // Who waits for this entry does what it has to before the next one: a session whose filter is stored here is
-      // subscribed when the first message comes that is queued for it.
+      // Callers that wait for this entry continue before the next one: a session whose filter is stored by this entry is
+      // subscribed before the first message that is queued for it arrives.
       if (this.#release(this.#position)) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
-  async #beginAnew(): Promise<void> {
+  async #reload(): Promise<void> {
     const position = await this.head();
-    this.#options.logger.warn({ from: this.#position, to: position }, "messages between the nodes were missed");
+    this.#options.logger.warn({ from: this.#position, to: position }, "messages between the nodes missed");
     this.#position = position;
-    await this.#options.onHole();
-    // What somebody waits for may be among what is lost.
+    await this.#options.onGap();
+    // Entries that callers wait for may be lost.
     this.#release(Number.POSITIVE_INFINITY);
   }
 
-  /** @returns whether anybody waited */
+  /** @returns whether any caller was waiting */
   #release(upTo: number): boolean {
     let released = false;
     for (const waiting of this.#waiting) {
@@ -175,7 +175,7 @@ function entryOf(kind: string, retain: string, value: Buffer, position: number):
       return { kind: "client", node, clientId, token, identity };
     }
     default:
-      // Written by a newer version, during a rolling restart.
+      // Written by a newer version during a rolling restart.
       return undefined;
   }
 }

@@ -2,11 +2,11 @@ import type { Logger } from "pino";
 import { KEY } from "./keys.ts";
 import type { RedisWriter } from "./writer.ts";
 
-/** How often a node says that it lives; more often when its heart beats faster. */
+/** Interval of a node's sign of life. Shorter when Aedes' heartbeat is shorter. */
 const RENEWAL_MS = 5_000;
-/** How long that is believed: three times as long, but no less than connecting to Redis anew may take. */
+/** A sign of life is valid for three intervals, and at least this long, because reconnecting to Redis may take as long. */
 const MIN_LIFE_MS = 3_000;
-/** A pause of this part of a life is none in which others can have missed theirs: a busy machine makes such pauses. */
+/** Pauses of up to this fraction of the validity are ignored: a busy machine causes them, and other nodes lose no sign of life. */
 const SHORT_PAUSE = 1 / 3;
 
 interface NodesOptions {
@@ -17,15 +17,15 @@ interface NodesOptions {
 }
 
 /**
- * Which runs of nodes are alive. Aedes counts heartbeats that come as messages, and takes every other node for dead
- * when Redis was away for a while: it would publish the wills of clients that are connected there.
+ * Tells which runs of nodes are alive. Aedes counts heartbeat messages, and would consider all other nodes dead after Redis
+ * was unavailable for a while: it would publish the wills of clients that are connected to them.
  */
 export class Nodes {
   readonly #options: NodesOptions;
   #alive: ReadonlySet<string> = new Set();
-  /** Since when this node has heard from Redis without a pause. */
-  #hearingSince = Number.POSITIVE_INFINITY;
-  #heardAt = Number.NEGATIVE_INFINITY;
+  /** Since when Redis has answered this node without a pause. */
+  #answeringSince = Number.POSITIVE_INFINITY;
+  #answeredAt = Number.NEGATIVE_INFINITY;
   #renewing = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -37,20 +37,20 @@ export class Nodes {
     await this.#renew();
     this.#timer = setInterval(() => {
       this.#renew().catch((error: unknown) =>
-        this.#options.logger.debug({ err: error }, "a sign of life was not given"),
+        this.#options.logger.debug({ err: error }, "sign of life could not be written"),
       );
     }, this.#renewalMs).unref();
   }
 
   /**
-   * The node has ended, or died, for certain: it gave no sign of life all the time in which it could have. After Redis
-   * was away every node is given that time anew.
+   * Whether the node has certainly ended or died: it gave no valid sign of life while it could have. After Redis was
+   * unavailable, every node gets the full time again.
    */
-  isGone(brokerId: string): boolean {
-    return !this.#alive.has(brokerId) && performance.now() - this.#hearingSince > this.#lifeMs;
+  isDead(brokerId: string): boolean {
+    return !this.#alive.has(brokerId) && performance.now() - this.#answeringSince > this.#lifeMs;
   }
 
-  /** Others need not wait until this node is not believed any more. */
+  /** Tells the other nodes that this node ends, so that they need not wait for its sign of life to expire. */
   async leave(): Promise<void> {
     this.close();
     await this.#options.writer.run(() => ({ keys: [KEY.nodes], args: ["E"] }));
@@ -69,21 +69,21 @@ export class Nodes {
   }
 
   async #renew(): Promise<void> {
-    // The last one still waits for Redis.
+    // The previous one still waits for Redis.
     if (this.#renewing) return;
     this.#renewing = true;
     try {
-      await this.#giveSign();
+      await this.#signOfLife();
     } finally {
       this.#renewing = false;
     }
   }
 
-  async #giveSign(): Promise<void> {
+  async #signOfLife(): Promise<void> {
     const args = ["N", String(this.#lifeMs)];
     this.#alive = new Set(await this.#options.writer.run(() => ({ keys: [KEY.nodes], args })));
     const now = performance.now();
-    if (now - this.#heardAt > Math.max(2 * this.#renewalMs, SHORT_PAUSE * this.#lifeMs)) this.#hearingSince = now;
-    this.#heardAt = now;
+    if (now - this.#answeredAt > Math.max(2 * this.#renewalMs, SHORT_PAUSE * this.#lifeMs)) this.#answeringSince = now;
+    this.#answeredAt = now;
   }
 }

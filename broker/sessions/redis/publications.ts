@@ -11,7 +11,7 @@ interface PublicationsOptions {
   retained: RedisRetained;
 }
 
-/** Brings publications into the log, the queues and the retained messages: one operation of `script.ts` each. */
+/** Writes publications to the log, the queues and the retained messages: one operation of `script.ts` each. */
 export class Publications {
   readonly #options: PublicationsOptions;
 
@@ -20,8 +20,8 @@ export class Publications {
   }
 
   /**
-   * Resolves when all nodes will get it; to be called in the order of the publications' counters.
-   * @throws {StorageUnavailableError} too much waits for Redis, or the node stops
+   * Resolves when the publication is in the log. Call it in the order of the publications' counters.
+   * @throws {StorageUnavailableError} too many operations wait for Redis, or the node is stopping
    */
   async append(packet: ClusterPublication): Promise<void> {
     const { writer, known, retained } = this.#options;

@@ -6,13 +6,13 @@ import { packetsKey, queueKey } from "./keys.ts";
 import { LOG_ID } from "./message-log.ts";
 import type { Drop, Operation, RedisWriter } from "./writer.ts";
 
-/** Messages read at once; the reader takes them one by one. */
+/** Messages read from Redis at once. */
 const PAGE = 32;
 
 interface RedisQueuesOptions {
-  /** For what makes a queue longer, and the ids that messages are sent with. */
+  /** For operations that need memory: queued messages, and the ids with which they are sent. */
   sessions: RedisWriter;
-  /** For what frees memory: a Redis that is full takes nothing else. */
+  /** For operations that free memory: a full Redis accepts only these. */
   removals: RedisWriter;
   reader: RetryingConnection;
   maxMessages: number;
@@ -27,20 +27,20 @@ interface InFlight {
 }
 
 /**
- * The messages of QoS 1 and 2 that each persistent session has not acknowledged: in Redis, where any node finds them,
- * in the order of the log. They come there with the entry of the log, in one step: see `script.ts`.
+ * The messages of QoS 1 and 2 that each persistent session has not acknowledged, in Redis for all nodes, in the order of
+ * the log. A message is queued in one step with its log entry: see `script.ts`.
  *
- * Bounded as those in LevelDB are (`../outgoing-queues.ts`): per session by count and bytes, dropping the oldest.
+ * Bounded like the queues in LevelDB (`../outgoing-queues.ts`): per session by messages and bytes, dropping the oldest.
  */
 export class RedisQueues {
   readonly #options: RedisQueuesOptions;
-  /** What a connection was sent and has not acknowledged, by message id. */
+  /** Messages sent to a connection and not acknowledged, by message id. */
   readonly #inFlight = new WeakMap<object, Map<number, InFlight>>();
-  /** Messages of QoS 2 whose id is being written. */
-  readonly #exact = new WeakMap<object, number>();
-  /** Over all sessions and nodes, as Redis last said. */
+  /** The number of QoS 2 messages per connection whose id is being written. */
+  readonly #writingIds = new WeakMap<object, number>();
+  /** Of all sessions and nodes, as of Redis' last answer. */
   totals = { messages: 0, bytes: 0, at: 0 };
-  /** By this node. */
+  /** Messages dropped by operations of this node. */
   dropped = 0;
 
   constructor(options: RedisQueuesOptions) {
@@ -57,11 +57,11 @@ export class RedisQueues {
     const { maxMessages, maxBytes, logger } = this.#options;
     logger.warn(
       { ...sessionName(clientId), ...began, maxMessages, maxBytes },
-      "the queue of an offline session drops its oldest",
+      "session queue full: oldest messages dropped",
     );
   }
 
-  /** Shortens queues that are longer than the limits are now. */
+  /** Shortens queues that exceed the current limits, which may be lower than in the previous run. */
   async bound(clientIds: Iterable<string>): Promise<void> {
     const { sessions } = this.#options;
     const bounded: Promise<unknown>[] = [];
@@ -73,8 +73,8 @@ export class RedisQueues {
   }
 
   /**
-   * Enters the id that a message is about to be sent with. At QoS 2 the same id must come again, so the message waits
-   * until it is written; at QoS 1 the client may know the message by another id, and only waits so as not to overtake.
+   * Stores the id with which a message is about to be sent. A QoS 2 message must be resent with the same id, so it waits
+   * until the id is written. A QoS 1 message may be resent with another id, and waits only behind QoS 2 messages.
    */
   async send(client: { id: string }, packet: KeptPacket, messageId: number): Promise<void> {
     const { sessions, wantsReceipt } = this.#options;
@@ -82,27 +82,27 @@ export class RedisQueues {
     this.#sent(client).set(messageId, { seq, packet: wantsReceipt(packet.topic) ? packet : undefined });
     const keys = [packetsKey(client.id)];
     const written = sessions.run(() => ({ keys, args: ["S", String(seq), String(messageId)] }));
-    const waiting = this.#exact.get(client) ?? 0;
+    const waiting = this.#writingIds.get(client) ?? 0;
     if (packet.qos < 2 && waiting === 0) {
       written.catch(() => undefined);
       return;
     }
-    this.#exact.set(client, waiting + 1);
+    this.#writingIds.set(client, waiting + 1);
     try {
       await written;
     } finally {
-      this.#exact.set(client, (this.#exact.get(client) ?? 1) - 1);
+      this.#writingIds.set(client, (this.#writingIds.get(client) ?? 1) - 1);
     }
   }
 
   /**
-   * The client has a message of QoS 2 (PUBREC): from now on its PUBREL is sent again and not the message.
-   * @param stored its number, when the PUBREL was read from the queue and is sent again
+   * The client has received a message of QoS 2 (PUBREC): from now on the PUBREL is resent instead of the message.
+   * @param stored its number, when a PUBREL that was read from the queue is being resent
    */
   async release(client: { id: string }, messageId: number, stored?: number): Promise<void> {
     const sent = this.#sent(client);
     const seq = stored ?? sent.get(messageId)?.seq;
-    // Never stored, as a retained message of QoS 2 is not.
+    // Not in the queue, for example a retained message of QoS 2.
     if (seq === undefined) return;
     sent.set(messageId, { seq, packet: sent.get(messageId)?.packet });
     if (stored !== undefined) return;
@@ -112,8 +112,8 @@ export class RedisQueues {
   }
 
   /**
-   * The client has acknowledged the message: it leaves the queue, as soon as Redis takes it.
-   * @returns the message when it is one that {@link RedisQueuesOptions.wantsReceipt} asked for
+   * Removes a message that the client has acknowledged from the queue, without waiting for Redis.
+   * @returns the message if {@link RedisQueuesOptions.wantsReceipt} holds for it
    */
   acknowledge(client: { id: string }, messageId: number): KeptPacket | undefined {
     const sent = this.#inFlight.get(client);
@@ -124,13 +124,13 @@ export class RedisQueues {
     return acknowledged.packet;
   }
 
-  /** The client has the message by another of its subscriptions, of QoS 0, unless it is being sent at QoS 1 or 2. */
+  /** The client has got the message through a QoS 0 subscription: removes it unless it is being sent at QoS 1 or 2. */
   dismiss(client: { id: string }, seq: number): void {
     for (const sent of this.#inFlight.get(client)?.values() ?? []) if (sent.seq === seq) return;
     this.#remove(client.id, seq);
   }
 
-  /** What the session has not acknowledged after the key, oldest first; an empty key is before all. */
+  /** The session's unacknowledged messages after the key, oldest first. An empty key precedes all. */
   async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
     const { reader } = this.#options;
     for (let last = key; ; ) {
@@ -145,7 +145,7 @@ export class RedisQueues {
           : await reader.retry((connection) => connection.hmgetBuffer(packetsKey(clientId), ...fields));
       for (const [index, seq] of page.entries()) {
         const body = values[2 * index];
-        // Dropped, or acknowledged, since the page was read.
+        // Dropped or acknowledged in the meantime.
         if (body == null) continue;
         yield { key: seq, packet: keptPacket(body, seq, values[2 * index + 1]) };
       }
@@ -164,7 +164,7 @@ export class RedisQueues {
     return sent;
   }
 
-  /** Not waited for: a message that is not removed comes once more, which QoS 1 permits, and at QoS 2 is a PUBREL. */
+  /** Not awaited: a message that is not removed is resent, which QoS 1 permits. At QoS 2 only its PUBREL is resent. */
   #remove(clientId: string, seq: number): void {
     const { removals, logger } = this.#options;
     const operation: Operation = { keys: [queueKey(clientId), packetsKey(clientId)], args: ["A", String(seq)] };
@@ -173,7 +173,7 @@ export class RedisQueues {
       .catch((error: unknown) => {
         logger.debug(
           { err: error, ...sessionName(clientId) },
-          "an acknowledgement was not entered: the message will come again",
+          "acknowledgement could not be stored: the message will be resent",
         );
       });
   }
@@ -186,6 +186,6 @@ function keptPacket(body: Buffer, seq: string, id: Buffer | null | undefined): K
   packet.brokerId = LOG_ID;
   packet.brokerCounter = Number(seq);
   if (id == null || packet.cmd !== "publish") return packet;
-  // A message that has its id was sent before [MQTT-3.3.1-1].
+  // A message with an id was sent before [MQTT-3.3.1-1].
   return { ...packet, messageId: Number(id), dup: true };
 }

@@ -24,21 +24,21 @@ import { KnownSessions } from "./sessions.ts";
 import { StoredWills, type Will } from "./stored-wills.ts";
 import { RedisWriter } from "./writer.ts";
 
-/** How long the broker's start waits for Redis. */
+/** How long the start of the broker waits for Redis. */
 const START_TIMEOUT_MS = 5_000;
-/** Between two looks whether the log has seen that Redis lost what it had. */
-const FORGOTTEN_PAUSE_MS = 50;
-/** How long its stop waits for what is still to be written. */
+/** Pause before retrying after Redis has lost data, which the log is about to detect. */
+const LOSS_PAUSE_MS = 50;
+/** How long stopping waits for the last operations. */
 const STOP_TIMEOUT_MS = 500;
 
 export interface RedisStorageOptions {
   redis: RedisConnections;
   permissionsOf(permissions: readonly string[]): PermissionSet;
-  /** A message of which we want to hear that it was acknowledged. */
+  /** Whether the acknowledgement of a message on this topic is reported. */
   wantsReceipt(topic: string): boolean;
-  /** The same, sent to a client with a clean session, of which nothing is stored. */
+  /** Returns such a message that was sent to a client with a clean session, which has no stored queue. */
   takeReceipt(client: Session, messageId: number): unknown;
-  /** Whether the client was given the publication just now, by one of its subscriptions. */
+  /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
   wasForwarded(client: Session, brokerCounter: number): boolean;
   wills: Wills;
   maxSessions: number;
@@ -54,32 +54,33 @@ export interface RedisStorageOptions {
   logger: Logger;
 }
 
-/** What the broker is told of other nodes. */
+/** Callbacks for events of other nodes. */
 interface ClusterListener {
-  /** A client has connected at another node, or at this one: `token` is what {@link RedisStorage.announce} was given. */
+  /** A client has connected to another node or to this one. `token` is the argument of {@link RedisStorage.announce}. */
   onClient(client: { here: boolean; token: string; clientId: string; identity: string }): void;
-  /** Messages between the nodes were missed: whoever is connected is to come again. */
+  /** Messages between the nodes were missed: all clients must reconnect. */
   onMissed(): void;
 }
 
 /**
- * MQTT sessions, retained messages and wills in Redis, for any number of nodes; the messages between the nodes too.
+ * MQTT sessions, retained messages, wills and the messages between nodes in Redis, for any number of nodes.
  *
- * aedes-persistence-redis 11.2.2 is not under this, though it is made for it. What it does in several steps is in a wrong
- * state between them, and it has no method of which that does not matter:
- * - `outgoingStream` reads 1,001 messages of a queue and leaves the rest; a queue has no bound and its order over several
- *   nodes is that of arrival; a counter of readers that misses one decrement keeps the message for ever.
- * - `delWill` uses a field that Aedes does not set, so that the will of a client that came back elsewhere is published;
- *   `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis an unhandled rejection ends the process.
- * - `addSubscriptions` stores filters that were refused; subscriptions of QoS 0 queue after a restart; another node learns
- *   of a subscription by a message that can be lost, and then the SUBACK never comes.
- * - `storeRetained` is no one step with the delivery, so that of two nodes' messages one is retained and the other the
- *   last delivered; every wildcard looks at all retained messages.
- * - `incomingStorePacket` writes keys that nobody removes.
+ * It does not use aedes-persistence-redis (11.2.2), whose operations take several steps with inconsistent states in
+ * between. Its faults:
+ * - `outgoingStream` reads 1,001 messages of a queue and ignores the rest. Queues are unbounded, and ordered over several
+ *   nodes by arrival. A counter of readers that misses one decrement keeps a message forever.
+ * - `delWill` uses a field that Aedes does not set, so the will of a client that reconnected to another node is published.
+ *   `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis the process crashes with an unhandled
+ *   rejection.
+ * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. Other nodes learn of a
+ *   subscription from a message that can be lost, and then the SUBACK is never sent.
+ * - `storeRetained` is not atomic with the delivery: of two nodes' messages one may be retained and the other delivered
+ *   last. Every wildcard filter scans all retained messages.
+ * - `incomingStorePacket` writes keys that are never removed.
  *
- * Here a publication is one step: its number, its place in the log that all nodes follow, in the queues, and as the
- * retained message (`redis/script.ts`). It is matched with the sessions that this node knows of, and refused by the script
- * when that knowledge is not the newest: a session that has its SUBACK misses nothing.
+ * Here a publication is one step of `script.ts`: it gets its number, its entry in the log that all nodes follow, its places
+ * in the queues, and becomes the retained message. The node matches it with its copy of the sessions. The script rejects
+ * the publication when that copy is out of date, so a session that has received its SUBACK misses nothing.
  */
 export class RedisStorage {
   readonly #options: RedisStorageOptions;
@@ -125,8 +126,8 @@ export class RedisStorage {
     });
     this.#log = new MessageLog({
       redis,
-      onEntry: (entry) => this.#learn(entry),
-      onHole: () => this.#beginAnew(),
+      onEntry: (entry) => this.#apply(entry),
+      onGap: () => this.#reload(),
       logger,
     });
     this.#replays = new Replays({
@@ -137,17 +138,17 @@ export class RedisStorage {
     this.#bus = new QosZeroBus({ redis, onPacket: (packet) => this.#emitter?.deliver(packet), logger });
   }
 
-  /** A name for this run of this node that sorts after those of all runs before, at any node. */
+  /** An id of this run of this node that sorts after the ids of all earlier runs of any node. */
   get brokerId(): string {
     return this.#brokerId;
   }
 
-  /** Sessions that outlive their connections, of all nodes. */
+  /** The number of persistent sessions of all nodes. */
   get sessions(): number {
     return this.#known.size;
   }
 
-  /** Why nothing can be accepted now; undefined while all is well. */
+  /** Why no publication can be accepted; undefined when publications can be accepted. */
   get unavailableReason(): string | undefined {
     const why = this.#publisher.unavailableReason ?? this.#changes.unavailableReason ?? this.#log.unavailableReason;
     return why === undefined ? undefined : `the MQTT broker's store does not answer: ${why}`;
@@ -158,10 +159,10 @@ export class RedisStorage {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        const why = this.#changes.objection ?? "it did not answer";
+        const why = this.#changes.lastError ?? "it did not answer";
         reject(
           new StorageError(
-            `the MQTT broker cannot use Redis (${why}): check REDIS_URL, and that Redis runs and takes writes`,
+            `the MQTT broker cannot use Redis (${why}): check REDIS_URL, and that Redis runs and accepts writes`,
           ),
         );
       }, START_TIMEOUT_MS);
@@ -195,7 +196,7 @@ export class RedisStorage {
     await this.queues.bound(this.#known.clientIds());
   }
 
-  /** Reads what the log tells the changes of. Its newest are in it perhaps, and told once more: that changes nothing. */
+  /** Loads the data that the log then keeps up to date. The newest changes may be applied twice, which is harmless. */
   async #read(): Promise<void> {
     const newest = await this.#reader.retry((connection) => connection.get(KEY.changed));
     const owners = await this.#reader.retry((connection) => connection.hgetall(KEY.owners));
@@ -204,12 +205,12 @@ export class RedisStorage {
     await this.retained.load();
   }
 
-  async #beginAnew(): Promise<void> {
+  async #reload(): Promise<void> {
     this.#listener?.onMissed();
     await this.#read();
   }
 
-  /** Called by Aedes when it starts, before it uses its emitter. */
+  /** Called by Aedes at its start, before Aedes uses its emitter. */
   async setup(broker: { mq: BrokerEmitter }): Promise<void> {
     this.#emitter = new RedisEmitter({
       order: broker.mq,
@@ -221,21 +222,21 @@ export class RedisStorage {
 
   async #caughtUp(change: string): Promise<void> {
     if (Number(change) >= Number(this.#known.newest)) await this.#log.reached(Number(change));
-    // Redis has forgotten the newest change, and the log is about to see it.
-    else await new Promise((resolve) => setTimeout(resolve, FORGOTTEN_PAUSE_MS));
+    // Redis has lost the newest change, which the log is about to detect.
+    else await new Promise((resolve) => setTimeout(resolve, LOSS_PAUSE_MS));
   }
 
   listen(listener: ClusterListener): void {
     this.#listener = listener;
   }
 
-  /** A client has connected here: all nodes are to know, in the order in which its connections were made. */
+  /** Announces a client of this node to all nodes. The order of the log decides which connection is the newest. */
   async announce(client: { token: string; clientId: string; identity: string }): Promise<void> {
     const args = ["C", client.clientId, client.token, client.identity];
     await this.#changes.run(() => ({ keys: [], args }));
   }
 
-  /** Gives up what Redis does not take within half a second. */
+  /** Abandons operations that Redis does not answer within half a second. */
   async destroy(): Promise<void> {
     const acknowledged = this.#removals.run(() => ({ keys: [], args: ["Z"] }));
     const leaving = Promise.allSettled([acknowledged, this.#nodes?.leave()]);
@@ -251,7 +252,7 @@ export class RedisStorage {
 
   // The log
 
-  #learn(entry: LogEntry): void {
+  #apply(entry: LogEntry): void {
     switch (entry.kind) {
       case "packet":
         this.retained.learn(entry.packet, entry.retain, this.#log.position);
@@ -305,12 +306,12 @@ export class RedisStorage {
     return this.#sessions.discardWhere(matches);
   }
 
-  /** At least as long a life as asked for: who is connected elsewhere is renewed there, as often as this is called. */
+  /** Sessions connected to other nodes are renewed there, each time those nodes call this. */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     return this.#sessions.expire(moment, isConnected);
   }
 
-  /** Aedes hands all filters of a SUBSCRIBE, the refused ones too, once for each that is granted. */
+  /** For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. */
   addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#sessions.addFilters(client.id, subscriptions);
   }
@@ -330,7 +331,7 @@ export class RedisStorage {
     if (filters.length > 0) await this.removeSubscriptions(client, filters);
   }
 
-  /** Queued with the entry of the log, in one step: see {@link RedisEmitter}. Aedes has nothing to do. */
+  /** Always empty: messages are queued in one step with the log entry, not by Aedes. See {@link RedisEmitter}. */
   async subscriptionsByTopic(): Promise<[]> {
     return [];
   }
@@ -338,10 +339,10 @@ export class RedisStorage {
   async outgoingEnqueueCombi(): Promise<void> {}
 
   async outgoingEnqueue(): Promise<void> {
-    throw new StorageUnavailableError("messages to one client alone are not stored");
+    throw new StorageUnavailableError("messages to a single client are not stored");
   }
 
-  /** The same holds for what is retained. */
+  /** Does nothing: messages are retained in one step with the log entry. */
   async storeRetained(): Promise<void> {}
 
   createRetainedStream(filter: string): Readable {
@@ -352,23 +353,23 @@ export class RedisStorage {
     return Readable.from(this.#readRetained(filters), { highWaterMark: 1 });
   }
 
-  /** Ends where reading fails: Aedes does not listen to the stream's errors, and the process would end instead. */
+  /** Ends the stream on errors. Aedes does not handle the stream's errors: they would crash the process. */
   async *#readRetained(filters: string[]): AsyncGenerator<KeptPacket> {
     try {
       yield* this.retained.read(filters);
     } catch (error) {
-      this.#options.logger.error({ err: error }, "retained messages could not be read");
+      this.#options.logger.error({ err: error }, "retained messages unreadable");
     }
   }
 
   // Messages to clients
 
   outgoingUpdate(client: Session, packet: OutgoingUpdate): Promise<void> {
-    // After a PUBREC Aedes names the message by its id alone.
+    // After a PUBREC, Aedes passes only the message id.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
     if (packet.cmd === "publish") {
-      // Aedes lowers it for a filter of QoS 0 that is the topic itself, though another of the client's is higher: it
-      // would be sent without being acknowledged, and be sent again with every connection.
+      // For a QoS 0 filter equal to the topic Aedes lowers the QoS, even when another filter of the client grants more.
+      // The message would be sent without an acknowledgement, and again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
       return this.queues.send(client, kept(packet, payload), packet.messageId);
@@ -385,16 +386,16 @@ export class RedisStorage {
       if (client.clean !== true) return this.queues.acknowledge(client, messageId);
       return this.#options.takeReceipt(client, messageId);
     }
-    // A delivery that is not made. If it was refused or left to the queue, the message stays there.
+    // A delivery was suppressed. The message stays in the queue if it was refused or is delivered from the queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // The other delivery, if it is of QoS 1 or 2, enters the message as sent within this turn of the event loop.
+    // The other delivery, if of QoS 1 or 2, marks the message as sent within this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) this.queues.dismiss(client, brokerCounter);
     return undefined;
   }
 
-  /** The messages of the queue, and with them those that are published until it has been read to its end. */
+  /** The queued messages, including those published until the queue has been read to its end. */
   outgoingStream(client: Session): Readable {
     return Readable.from(this.#readQueue(client), { highWaterMark: 1 });
   }
@@ -403,11 +404,10 @@ export class RedisStorage {
     try {
       yield* this.#replays.read(client);
     } catch (error) {
-      this.#options.logger.error({ err: error, ...sessionName(client.id) }, "the queue of a session could not be read");
+      this.#options.logger.error({ err: error, ...sessionName(client.id) }, "session queue unreadable");
     }
   }
 
-  /** Whether a publication that the session queues must not be delivered to its client now, for the queue brings it. */
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean {
     return this.#replays.holds(client, brokerCounter);
   }
@@ -418,7 +418,7 @@ export class RedisStorage {
     return this.#sessions.isIncoming(clientId, messageId);
   }
 
-  /** The id alone: the message has been forwarded when this is asked for. */
+  /** Stores only the id: the message has been forwarded already. */
   async incomingStorePacket(client: Session, { messageId }: StoredPacket): Promise<void> {
     if (messageId !== undefined) await this.#sessions.addIncoming(client, messageId);
   }
@@ -437,13 +437,13 @@ export class RedisStorage {
     this.#sessions.clearIncoming(client.id);
   }
 
-  // Wills. None of these may reject: Aedes does not listen, and the process would end.
+  // Wills. None of these methods may reject: Aedes does not handle it, and the process would crash.
 
   async putWill(client: Session, will: Will): Promise<void> {
     await this.#wills?.put(client, will);
   }
 
-  /** With the id of a node Aedes means a connection's own; without, when a client connects, whichever there is. */
+  /** With a broker id Aedes means the will of a closed connection; without, when a client connects, any will of the session. */
   async delWill(client: { id: string; brokerId?: string | undefined }): Promise<void> {
     await this.#wills?.remove(client);
   }
@@ -462,7 +462,7 @@ function kept(
 }
 
 /**
- * Connects and reads what must be in memory.
+ * Connects to Redis and loads the indexes into memory.
  * @throws {StorageError} Redis cannot be used; the message says what to do
  */
 export async function openRedisStorage(options: RedisStorageOptions): Promise<RedisStorage> {

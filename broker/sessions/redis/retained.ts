@@ -4,32 +4,33 @@ import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
 import type { RetryingConnection } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
-/** Messages read at once; the reader takes them one by one. */
+/** Messages read from Redis at once. */
 const PAGE = 32;
-/** Messages whose sizes are asked for at once. */
+/** Messages whose sizes are read at once. */
 const SIZES_AT_ONCE = 1000;
-/** Topics whose newest change is remembered, for messages that are on their way to a new subscriber. */
-const CHANGES_REMEMBERED = 10_000;
+/** Topics whose newest change is kept, for retained messages that are being sent to a new subscriber. */
+const MAX_CHANGES = 10_000;
 
 interface RedisRetainedOptions {
   reader: RetryingConnection;
-  /** Topics. A message to one more is delivered, but not retained. */
+  /** Topics with a retained message. Beyond, a message on a new topic is delivered but not retained. */
   maxMessages: number;
   logger: Logger;
 }
 
 /**
- * The retained messages: one hash for all nodes, written together with the log's entry, so that what is retained is
- * what was said last. The topics are in memory, kept up to date by the log: a filter does not make Redis look at all.
+ * The retained messages: one Redis hash for all nodes, written in one step with the log's entry, so that the retained
+ * message is the last one published. The topics are in memory, kept up to date by the log: filters are matched without
+ * Redis.
  */
 export class RedisRetained {
   readonly #options: RedisRetainedOptions;
   #topics = new RetainedTopics();
   #full = false;
-  /** The number of the newest change of a topic, oldest first. */
+  /** The numbers of the newest changes, by topic, oldest change first. */
   readonly #changes = new Map<string, number>();
   readonly #readAs = new WeakMap<Uint8Array, number>();
-  /** Messages of this node that were not retained because there are too many. */
+  /** Messages of this node that were not retained because of the limit. */
   refused = 0;
 
   constructor(options: RedisRetainedOptions) {
@@ -53,12 +54,12 @@ export class RedisRetained {
     this.#topics = topics;
   }
 
-  /** An entry of the log says what became of the topic. */
+  /** Applies an entry of the log. */
   learn({ topic, payload }: Pick<KeptPacket, "topic" | "payload">, retain: string, position: number): void {
     if (retain !== "set" && retain !== "clear") return;
     this.#changes.delete(topic);
     this.#changes.set(topic, position);
-    if (this.#changes.size > CHANGES_REMEMBERED) {
+    if (this.#changes.size > MAX_CHANGES) {
       const [oldest] = this.#changes.keys();
       if (oldest !== undefined) this.#changes.delete(oldest);
     }
@@ -66,25 +67,28 @@ export class RedisRetained {
     else if (retain === "clear" && this.#topics.has(topic)) this.#topics.remove(topic);
   }
 
-  /** What Redis made of a message of this node's that was to be retained. */
+  /** Handles the script's answer to a publication of this node with the retain flag. */
   answered(topic: string, retain: string | undefined): void {
     const { maxMessages, logger } = this.#options;
     if (retain === "set") this.#full = false;
     if (retain !== "full") return;
     this.refused++;
     if (!this.#full)
-      logger.warn({ topic, maxMessages }, "too many retained messages: new topics are delivered but not retained");
+      logger.warn(
+        { topic, maxMessages },
+        "retained message limit reached: messages on new topics are delivered but not retained",
+      );
     this.#full = true;
   }
 
-  /** The messages of the topics that the filters match, filter by filter. */
+  /** The retained messages that the filters match, filter by filter. */
   async *read(filters: readonly string[]): AsyncGenerator<KeptPacket> {
     for (const filter of filters) {
       const topics = /[+#]/.test(filter) ? this.#topics.match(filter) : [filter];
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
         const values = await this.#options.reader.retry((connection) => connection.hmgetBuffer(KEY.retained, ...page));
-        // Those that are missing were cleared since they were found.
+        // Missing messages have been cleared in the meantime.
         for (const value of values) {
           if (value == null) continue;
           const packet = decodePacket(value);
@@ -96,8 +100,8 @@ export class RedisRetained {
   }
 
   /**
-   * False for a payload of {@link read} whose topic has changed since. Who is given it now is subscribed already and
-   * got, or gets, the change as it happened: the older message would come after the newer one.
+   * False for a payload of {@link read} whose topic has changed since. The client is already subscribed and gets the
+   * change as a live message: the outdated one would arrive after it.
    */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const readAs = this.#readAs.get(payload);

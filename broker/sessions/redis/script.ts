@@ -1,24 +1,24 @@
 import { Script } from "../../../platform/redis/script.ts";
 
 /**
- * The one script that writes: a list of operations, each a letter and its arguments, carried out in order and at once.
+ * The script for all writes. It runs a list of operations, each a letter with its arguments, in order and atomically.
  *
- * Every operation can be repeated without harm, for a call that was not answered is made again. A publication is known
- * by its node's counter; all others end in the same state however often they run.
+ * Every operation is idempotent, because a call without an answer is retried. A publication is recognized by its node's
+ * counter. All other operations lead to the same state however often they run.
  *
- * - `KEYS[1..6]`: the log (stream), the number given last, the number of the newest change of a session, totals (hash),
- *   the counter of this node's newest publication, the retained messages (hash).
- * - `ARGV[1..7]`: this run of the node, the newest change of a session it knows of, and the limits: retained messages,
- *   entries and bytes of the log, messages and bytes of a queue.
- * - An operation's keys follow in the order of the operations, as its arguments do.
- * - An entry of the log has one field: its name is the kind, what becomes of the topic's retained message, and the number
- *   of the entry before; its value is the packet or, of the other kinds, JSON. Fewer fields are read twice as fast.
- * - Reply: results up to the first publication that knew too little of the sessions; that newest change, or ''; what
- *   full queues dropped, as client id, count, and messages and bytes when it began ('0' when it was going on already);
- *   messages and bytes in all queues, and when that was.
+ * - `KEYS[1..6]`: the log (stream), the number of the newest entry, the number of the newest change of a session, totals
+ *   (hash), the counter of this node's newest publication, the retained messages (hash).
+ * - `ARGV[1..7]`: the id of this run of the node, the newest change of a session that the node has applied, and the
+ *   limits: retained messages, entries and bytes of the log, messages and bytes of a queue.
+ * - The keys and the arguments of the operations follow in the order of the operations.
+ * - A log entry has one field. Its name contains the kind, what happens to the topic's retained message, and the number
+ *   of the previous entry. Its value is the packet, or JSON for the other kinds. One field is read twice as fast as more.
+ * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change in that case,
+ *   otherwise ''; drops of full queues, each as client id, count, and messages and bytes when dropping began ('0' when it
+ *   had begun before); messages and bytes in all queues, and the time of these totals.
  *
- * Numbers are microseconds since 1970 where they can be, and one more than the last where not: a Redis that lost its
- * last second, or everything, goes on above all numbers it ever gave. Whole numbers of that size are exact in Lua.
+ * Numbers are microseconds since 1970, or the last number plus one when the clock is behind it. So a Redis that lost its
+ * last second, or everything, continues above all numbers it has assigned. Lua represents such integers exactly.
  */
 export const SCRIPT = new Script(`
 local LOG, SEQ, CHANGED, TOTALS, SENDER, RETAINED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -105,14 +105,14 @@ local function publish(counter, body, topic, retain, sessions)
   end
   local seq = append('p', retain, body)
   if retain == 'set' then
-    -- With its number, in the place where the codec keeps a message's counter.
+    -- The number replaces the counter in the encoded message.
     local number = struct.pack('>d', tonumber(seq))
     call('HSET', RETAINED, topic, string.sub(body, 1, 4) .. number .. string.sub(body, 13))
   elseif retain == 'clear' then
     call('HDEL', RETAINED, topic)
   end
   if sessions > 0 then
-    -- A message is retained to those who come after it; in a queue it is like any other [MQTT-3.3.1-9].
+    -- Only new subscribers get a message as retained: in a queue the flag is cleared [MQTT-3.3.1-9].
     local flags = string.byte(body)
     local rest, plain = string.sub(body, 2), flags % 8
     for _, target in ipairs(targets) do
@@ -131,18 +131,18 @@ end
 
 local op = {}
 
--- A publication: into the log; with P, into the queues and the retained messages too.
+-- p: appends a publication to the log. P: also queues and retains it.
 op.p = function() return publish(arg(), arg(), '', '', 0) end
 op.P = function() return publish(arg(), arg(), arg(), arg(), tonumber(arg())) end
 
--- The id that a message of a queue is sent with.
+-- Stores the id with which a queued message is sent.
 op.S = function()
   local packets, seq, id = key(), arg(), arg()
   if call('HEXISTS', packets, seq) == 1 then call('HSET', packets, 'id' .. seq, id) end
   return {}
 end
 
--- PUBREC: the PUBREL takes the message's place.
+-- PUBREC: replaces the message by its PUBREL.
 op.R = function()
   local packets, seq, body = key(), arg(), arg()
   local size = call('HSTRLEN', packets, seq)
@@ -154,13 +154,13 @@ op.R = function()
   return {}
 end
 
--- Acknowledged: out of the queue.
+-- PUBACK or PUBCOMP: removes the message from the queue.
 op.A = function()
   remove(key(), key(), arg())
   return {}
 end
 
--- The limits may be lower than in the run before.
+-- Applies the current limits to a queue: they may be lower than in the previous run.
 op.Q = function()
   bound(key(), key(), arg())
   return {}
@@ -174,7 +174,7 @@ local function wipe(owners, filters, seen, incoming, queue, packets, client)
   call('DEL', incoming, queue, packets)
 end
 
--- A session is used by its owner: kept, and made if there is none. What somebody else has left there goes.
+-- Keeps or creates a session for its owner. Discards a session of another owner with this key.
 op.K = function()
   local owners, filters, seen, incoming, queue, packets = key(), key(), key(), key(), key(), key()
   local client, owner, identity, now, max = arg(), arg(), arg(), arg(), tonumber(arg())
@@ -195,7 +195,7 @@ op.K = function()
   return result
 end
 
--- The filters of a session.
+-- Stores the filters of a session.
 op.F = function()
   local owners, all = key(), key()
   local client, filters = arg(), arg()
@@ -206,7 +206,7 @@ op.F = function()
   return { changed(client, owner, filters) }
 end
 
--- A session ends, if it was last seen before the moment, and if its owner is the one given.
+-- Discards a session, if it was last used before the given moment and has the given owner.
 op.D = function()
   local owners, filters, seen, incoming, queue, packets = key(), key(), key(), key(), key(), key()
   local client, moment, owner = arg(), arg(), arg()
@@ -218,19 +218,19 @@ op.D = function()
   return { changed(client, '', '') }
 end
 
--- Sessions that are in use.
+-- Updates the last use of sessions.
 op.T = function()
   local seen, now = key(), arg()
   for _ = 1, tonumber(arg()) do call('ZADD', seen, 'XX', now, arg()) end
   return {}
 end
 
--- A client has connected: those with its id at other nodes are to go.
+-- Announces a client that has connected: other nodes close its older connections.
 op.C = function()
   return { append('c', '', cjson.encode({ NODE, arg(), arg(), arg() })) }
 end
 
--- Message ids of QoS 2 publications whose PUBREL is still to come.
+-- Adds and removes message ids of QoS 2 publications whose PUBREL has not arrived yet.
 op.I = function()
   local incoming, seconds = key(), arg()
   call('SADD', incoming, arg())
@@ -238,9 +238,8 @@ op.I = function()
   return {}
 end
 op.J = function() call('SREM', key(), arg()); return {} end
-op.L = function() call('DEL', key()); return {} end
 
--- A will: stored, removed if it is of the node that says so, and taken over from a node that is gone.
+-- W: stores a will. V: removes it, if it is the given node's. X: claims it from a dead node.
 op.W = function() call('HSET', key(), arg(), arg()); return {} end
 op.V = function()
   local wills, client, node = key(), arg(), arg()
@@ -257,7 +256,7 @@ op.X = function()
   return { 'yes' }
 end
 
--- A sign of life. Answers who else gave one lately.
+-- Writes a sign of life. Returns the nodes with a recent one.
 op.N = function()
   local nodes, life = key(), tonumber(arg())
   local time = call('TIME')
@@ -268,7 +267,7 @@ op.N = function()
 end
 op.E = function() call('ZREM', key(), NODE); return {} end
 
--- A name for a run of a node that sorts after those of all runs before.
+-- Returns an id for a run of a node that sorts after the ids of all earlier runs.
 op.B = function()
   local boot = key()
   local time = call('TIME')
@@ -277,7 +276,7 @@ op.B = function()
   return { string.format('%.0f', number) }
 end
 
--- Nothing: answered when everything before it is.
+-- Does nothing: its answer shows that all earlier operations are done.
 op.Z = function() return {} end
 
 while a < #ARGV do

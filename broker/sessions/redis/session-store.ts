@@ -10,56 +10,56 @@ import { incomingKey, KEY, limit, packetsKey, queueKey } from "./keys.ts";
 import { filtersText, type KnownSessions } from "./sessions.ts";
 import type { RedisWriter } from "./writer.ts";
 
-/** Sessions renewed with one operation. */
+/** Sessions whose last use is updated with one operation. */
 const TOUCHED_AT_ONCE = 500;
-/** How long a CONNECT waits for its session; then its client had better try another node. */
+/** How long a CONNECT waits for its session. Then the client is refused and should try another node. */
 const KEEP_TIMEOUT_MS = 5_000;
 
 interface SessionStoreOptions {
   writer: RedisWriter;
   reader: RetryingConnection;
   known: KnownSessions;
-  /** Resolves when this node knows of the change. */
+  /** Resolves when this node has applied the change. */
   caughtUp(change: string): Promise<void>;
-  /** Why Redis takes nothing now. */
+  /** Why Redis is unavailable; undefined when it is available. */
   unavailableReason: () => string | undefined;
   maxSessions: number;
-  /** Checked against what this node knows: sessions that two nodes make at one moment can exceed it by their number. */
+  /** Checked against this node's copy: sessions created at several nodes at the same moment can exceed it by their number. */
   maxSessionsPerUser: number;
   maxSubscriptions: number;
-  /** How long the ids of a session's unfinished QoS 2 publications are kept. */
+  /** How long the message ids of a session's unfinished QoS 2 publications are kept, hours. */
   sessionHours: number;
   /** The clock by which sessions age, milliseconds since 1970. */
   now: () => number;
 }
 
-/** Makes, changes and ends the persistent sessions. What resolves here, every publication from then on knows of. */
+/** Creates, changes and discards persistent sessions. Every publication after a method has resolved takes the change into account. */
 export class SessionStore {
   readonly #options: SessionStoreOptions;
   readonly #incoming = new IncomingIds();
   readonly #tasks = new KeyedQueue();
-  /** New sessions of each identity that are being made. */
-  readonly #making = new Map<string, number>();
+  /** New sessions being created, per identity. */
+  readonly #creating = new Map<string, number>();
 
   constructor(options: SessionStoreOptions) {
     this.#options = options;
   }
 
-  /** @throws {RefusedConnectionError} Redis is away */
+  /** @throws {RefusedConnectionError} Redis is unavailable */
   async keep(key: string, owner: SessionOwner): Promise<NotKept | undefined> {
     this.#checkAvailable();
     const { known, maxSessionsPerUser } = this.#options;
     const { identity } = owner;
     if (known.ownerOf(key)?.identity === identity) return await this.#keepInTime(key, owner);
-    const making = this.#making.get(identity) ?? 0;
-    if (known.countOf(identity) + making >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
-    this.#making.set(identity, making + 1);
+    const creating = this.#creating.get(identity) ?? 0;
+    if (known.countOf(identity) + creating >= maxSessionsPerUser) return "MAX_MQTT_SESSIONS_PER_USER";
+    this.#creating.set(identity, creating + 1);
     try {
       return await this.#keepInTime(key, owner);
     } finally {
-      const others = (this.#making.get(identity) ?? 1) - 1;
-      if (others > 0) this.#making.set(identity, others);
-      else this.#making.delete(identity);
+      const others = (this.#creating.get(identity) ?? 1) - 1;
+      if (others > 0) this.#creating.set(identity, others);
+      else this.#creating.delete(identity);
     }
   }
 
@@ -94,7 +94,7 @@ export class SessionStore {
     if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
   }
 
-  /** Each node does so: a session whose owner has come back meanwhile, at whichever node, is another one. */
+  /** Every node does so. A session whose owner has reconnected in the meantime, at any node, has another record and is kept. */
   async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, { owner, text }] of this.#options.known.entries()) {
@@ -103,7 +103,7 @@ export class SessionStore {
     return discarded;
   }
 
-  /** Discards the sessions that nobody has used since the moment, at any node. Those in use here are renewed first. */
+  /** Discards the sessions that no node has used since the moment. Updates the last use of those connected here first. */
   async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     const { known, reader } = this.#options;
     const used = [...known.clientIds()].filter(isConnected);
@@ -116,13 +116,13 @@ export class SessionStore {
     return expired;
   }
 
-  /** The sessions are in use, or were until now: from now they age. */
+  /** Sets the last use of the sessions to now. */
   async touch(clientIds: readonly string[]): Promise<void> {
     const args = ["T", String(this.#options.now()), String(clientIds.length), ...clientIds];
     await this.#options.writer.run(() => ({ keys: [KEY.seen], args }));
   }
 
-  /** Adds those of the filters that the session's owner may have, up to the limit. */
+  /** Adds the filters that the session's owner is permitted, up to the limit. */
   addFilters(clientId: string, subscriptions: readonly Subscription[]): Promise<void> {
     const { known, maxSubscriptions } = this.#options;
     return this.#changeFilters(clientId, (filters) => {
@@ -146,7 +146,7 @@ export class SessionStore {
     return this.#incoming.has(clientId, messageId);
   }
 
-  /** In Redis for a session that may move; a clean one ends with its connection. */
+  /** Stored in Redis only for persistent sessions, which may move to another node. */
   async addIncoming(client: Session, messageId: number): Promise<void> {
     this.#incoming.add(client.id, messageId);
     if (client.clean === true) return;
@@ -196,7 +196,7 @@ export class SessionStore {
   }
 }
 
-/** All that is stored of a session. */
+/** All keys that contain data of a session. */
 function keysOf(key: string): string[] {
   return [KEY.owners, KEY.filters, KEY.seen, incomingKey(key), queueKey(key), packetsKey(key)];
 }

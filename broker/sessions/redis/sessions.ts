@@ -7,19 +7,19 @@ const filtersSchema = z.array(z.tuple([z.string(), z.union([z.literal(0), z.lite
 
 interface Session {
   owner: SessionOwner;
-  /** The owner as Redis has it. */
+  /** The owner in the form stored in Redis. */
   text: string;
   set: PermissionSet | undefined;
 }
 
-/** What a node knows of all persistent sessions: read at its start, and kept up to date by the log. */
+/** The node's copy of all persistent sessions: loaded at start-up and kept up to date by the log. */
 export class KnownSessions {
   readonly #permissionsOf: (permissions: readonly string[]) => PermissionSet;
   #sessions = new Map<string, Session>();
-  /** Sessions of each identity. */
+  /** The number of sessions per identity. */
   #counts = new Map<string, number>();
   #subscriptions = new StoredSubscriptions();
-  /** The newest change that is known, as Redis writes it. */
+  /** The number of the newest change that is included, as Redis formats it. */
   newest = "0";
 
   constructor(permissionsOf: (permissions: readonly string[]) => PermissionSet) {
@@ -38,7 +38,7 @@ export class KnownSessions {
     return [...this.#sessions];
   }
 
-  /** How many an identity has. */
+  /** The number of sessions of an identity. */
   countOf(identity: string): number {
     return this.#counts.get(identity) ?? 0;
   }
@@ -58,12 +58,12 @@ export class KnownSessions {
     return this.#subscriptions.filtersOf(clientId);
   }
 
-  /** The sessions that queue a message on the topic: those whose owner may read it, now and not only when it subscribed. */
+  /** The sessions that queue a message on the topic: those whose owner may read it now, not only when it subscribed. */
   match(topic: string): { clientId: string; qos: 1 | 2 }[] {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.setOf(clientId)?.mayRead(topic));
   }
 
-  /** Replaces everything. */
+  /** Replaces all sessions. */
   load(newest: string, owners: Record<string, string>, filters: Record<string, string>): void {
     this.#sessions = new Map();
     this.#counts = new Map();
@@ -72,7 +72,7 @@ export class KnownSessions {
     this.newest = newest;
   }
 
-  /** @param owner '' when the session was discarded */
+  /** Applies a change from the log. @param owner empty when the session was discarded */
   change(newest: string, clientId: string, owner: string, filters: string): void {
     this.newest = newest;
     if (owner === "") {

@@ -9,7 +9,7 @@ import type { Nodes } from "./nodes.ts";
 import type { RedisWriter } from "./writer.ts";
 
 const willSchema = bearerSchema.extend({
-  /** The name of its client's session: Aedes calls it so. */
+  /** The key of its client's session, under the name that Aedes uses. */
   clientId: z.string(),
   brokerId: z.string(),
   topic: z.string(),
@@ -18,7 +18,7 @@ const willSchema = bearerSchema.extend({
   retain: z.boolean(),
 });
 
-/** A will as Aedes hands it to the store. */
+/** A will as Aedes passes it to the store. */
 export interface Will {
   topic: string;
   payload: Buffer | string;
@@ -36,8 +36,8 @@ interface StoredWillsOptions {
 }
 
 /**
- * The wills of all connected clients, for the time after their node has died. One to a client id: who connects anew,
- * anywhere, takes the old one back. aedes-persistence-redis keeps them by node and takes back none but its own.
+ * The wills of all connected clients, to be published when their node dies. One per session: a client that reconnects to
+ * any node cancels its old will. aedes-persistence-redis stores wills per node and cancels only those of its own node.
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;
@@ -56,27 +56,27 @@ export class StoredWills {
     const encoded = Buffer.from(payload).toString("base64");
     const bearer = wills.bearerOf(will) ?? { identity: "" };
     const value = JSON.stringify({ clientId, ...bearer, brokerId, topic, payload: encoded, qos, retain });
-    await this.#quietly(writer.run(() => ({ keys: [KEY.wills], args: ["W", clientId, value] }), value.length));
+    await this.#logFailure(writer.run(() => ({ keys: [KEY.wills], args: ["W", clientId, value] }), value.length));
   }
 
   /**
-   * A client has connected, and its old will is void, wherever it was; or, with the name of this node, a connection has
-   * ended: it takes its own will along, and not that of one which took over from it. Never rejects.
+   * Without `brokerId`: a client has connected, and its old will of any node is removed. With the id of this node: a
+   * connection has closed, and only its own will is removed, not that of a newer connection. Never rejects.
    */
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
     const { wills } = this.#options;
     if (brokerId === this.#options.brokerId && wills.released(id)) return;
     if (wills.consumeKept(id)) return;
-    await this.#quietly(this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", id, brokerId ?? ""] })));
+    await this.#logFailure(this.#options.writer.run(() => ({ keys: [KEY.wills], args: ["V", id, brokerId ?? ""] })));
   }
 
   /**
-   * The wills of clients whose node is gone, each to one node only: it is made this node's before it is handed out, and
-   * is removed when it was published. Should this node die meanwhile, the next one finds it.
+   * The wills of clients whose node has died. Each is published by one node only: this node claims a will before
+   * publishing it, and removes it afterwards. If this node dies in between, another node claims the will.
    */
   async *orphaned(): AsyncGenerator<object> {
     const { reader, nodes, wills, logger, brokerId } = this.#options;
-    // Aedes publishes no will of a node that it knows to be alive, and this one it knows.
+    // Aedes publishes no wills of nodes that it considers alive, such as this node: a claimed will needs another id.
     const claim = `${brokerId}/claimed`;
     wills.expirePublishing();
     try {
@@ -89,7 +89,7 @@ export class StoredWills {
           const stored = fields[at + 1] ?? "";
           const will = willSchema.parse(JSON.parse(stored));
           const owner = will.brokerId.replace(/\/claimed$/, "");
-          if (will.brokerId !== claim && (owner === brokerId || !nodes.isGone(owner))) continue;
+          if (will.brokerId !== claim && (owner === brokerId || !nodes.isDead(owner))) continue;
           if (will.brokerId === claim && wills.isPublishing(will.clientId)) continue;
           const { clientId, brokerId: _, topic, payload, qos, retain, ...bearer } = will;
           if (wills.isVoid({ key: clientId, bearer })) {
@@ -99,22 +99,22 @@ export class StoredWills {
           if (will.brokerId !== claim && !(await this.#claim(will.clientId, stored, { ...will, brokerId: claim })))
             continue;
           const message = { clientId, topic, qos, retain, payload: Buffer.from(payload, "base64") };
-          const handedOut = { ...message, brokerId: claim, cmd: "publish" };
-          wills.assign(handedOut, { key: clientId, bearer });
+          const claimedWill = { ...message, brokerId: claim, cmd: "publish" };
+          wills.assign(claimedWill, { key: clientId, bearer });
           wills.beginPublishing(clientId);
-          yield handedOut;
+          yield claimedWill;
         }
       } while (cursor !== "0");
     } catch (error) {
-      logger.error({ err: error }, "stored wills could not be read");
+      logger.error({ err: error }, "stored wills unreadable");
     }
   }
 
-  async #quietly(task: Promise<unknown>): Promise<void> {
+  async #logFailure(task: Promise<unknown>): Promise<void> {
     try {
       await task;
     } catch (error) {
-      this.#options.logger.error({ err: error }, "a will could not be stored or removed");
+      this.#options.logger.error({ err: error }, "will could not be stored or removed");
     }
   }
 

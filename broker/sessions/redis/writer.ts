@@ -3,10 +3,10 @@ import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { RetryingConnection, StorageUnavailableError, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { SCRIPT } from "./script.ts";
 
-/** One call of the script blocks Redis for everybody: some 10 µs an operation. */
+/** A call of the script blocks Redis for all clients: about 10 µs per operation. */
 const MAX_BATCH = 256;
 const MAX_BATCH_BYTES = 1_048_576;
-/** Waiting while Redis is away. Ingest refuses then, so only what was under way can come together. */
+/** Operations waiting while Redis is unavailable. Ingest refuses publications then, so only unfinished ones accumulate. */
 const MAX_WAITING = 50_000;
 const MAX_WAITING_BYTES = 67_108_864;
 
@@ -15,12 +15,12 @@ type Argument = string | Buffer;
 /** One operation of `script.ts`. */
 export interface Operation {
   keys: readonly string[];
-  /** The letter first. */
+  /** The operation's letter comes first. */
   args: readonly Argument[];
 }
 
 interface Waiting {
-  /** Asked for again whenever it is sent: what it holds may have changed. */
+  /** Called each time the operation is sent: its content may have changed. */
   build: () => Operation;
   bytes: number;
   resolve: (result: readonly string[]) => void;
@@ -31,26 +31,26 @@ interface Waiting {
 export interface Drop {
   clientId: string;
   dropped: number;
-  /** What the queue held, when it had not been dropping before. */
+  /** The queue's size, if it has just begun to drop. */
   began: { messages: number; bytes: number } | undefined;
 }
 
 export interface WriterOptions {
   redis: RedisConnections;
   name: string;
-  /** What every call begins with: see `script.ts`. */
+  /** The first keys and arguments of every call: see `script.ts`. */
   head(): { keys: readonly string[]; args: readonly string[] };
-  /** Resolves when this node knows of the change of a session. */
+  /** Resolves when this node has applied the change of a session. */
   caughtUp(change: string): Promise<void>;
   onDrop(drop: Drop): void;
-  /** @param totals of all queues, at that time by Redis' clock: replies to several writers come in any order */
+  /** @param totals sizes of all queues. `at` is by Redis' clock: replies to several writers arrive in any order */
   onTotals(totals: { messages: number; bytes: number; at: number }): void;
   logger: Logger;
 }
 
 /**
- * Carries out operations in the order they came, one call of the script at a time; those that come meanwhile share the
- * next. A call that fails is made again until Redis has answered it.
+ * Runs operations in order, with one call of the script at a time. Operations that arrive during a call share the next
+ * one. A failed call is retried until Redis has answered it.
  */
 export class RedisWriter {
   readonly #options: WriterOptions;
@@ -58,7 +58,7 @@ export class RedisWriter {
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #writing = false;
-  /** Since when the operation that is first has waited. */
+  /** When the current call began. */
   #since = 0;
 
   constructor(options: WriterOptions) {
@@ -66,20 +66,20 @@ export class RedisWriter {
     this.#connection = new RetryingConnection(options.redis, options.name, options.logger);
   }
 
-  /** Why nothing has been written for seconds; undefined while all is well. */
+  /** Why nothing could be written for seconds; undefined while writing works. */
   get unavailableReason(): string | undefined {
     if (!this.#writing || performance.now() - this.#since < UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
   }
 
-  /** What Redis objected last. */
-  get objection(): string | undefined {
+  /** The last error of Redis. */
+  get lastError(): string | undefined {
     return this.#connection.unavailableReason;
   }
 
   /**
-   * @param bytes what it holds in memory until then, beside some hundred
-   * @throws {StorageUnavailableError} too much waits for Redis, or the writer is closed
+   * @param bytes the size of its arguments, as far as they are large
+   * @throws {StorageUnavailableError} too many operations wait for Redis, or the writer is closed
    */
   run(build: () => Operation, bytes = 0): Promise<readonly string[]> {
     return new Promise((resolve, reject) => {
@@ -93,7 +93,7 @@ export class RedisWriter {
     });
   }
 
-  /** What was not written is given up. */
+  /** Operations that were not written are abandoned. */
   close(): void {
     this.#connection.close();
   }
@@ -155,9 +155,9 @@ interface Reply {
   at: number;
 }
 
-/** By hand: a schema took longer than everything else here together. */
+/** Parsed without a schema: validation took longer than everything else here together. */
 function readReply(reply: unknown): Reply {
-  if (!Array.isArray(reply)) throw new StorageUnavailableError("Redis answered what the script does not say");
+  if (!Array.isArray(reply)) throw new StorageUnavailableError("Redis sent an unexpected reply to the script");
   const [results, stale, drops, messages, bytes, at]: unknown[] = reply;
   return {
     results: Array.isArray(results) ? results.map(strings) : [],

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PacketMeter, type Toll } from "../../../broker/listeners/packet-meter.ts";
+import { type PacketCharges, PacketMeter } from "../../../broker/listeners/packet-meter.ts";
 import { inboxOf, NORTH, publishUntil, SECRET, startTestBroker, topic } from "../broker-under-test.ts";
 import {
   connectPacket,
@@ -50,7 +50,7 @@ describe("before CONNECT", () => {
     const greedy = await rawClient(broker.ports.mqtt);
     greedy.send(packet(0x10, Buffer.alloc(10), 4097));
     await greedy.ended;
-    await logged("a packet of 4097 bytes or more, where 4096 are allowed");
+    await logged("a packet of at least 4097 bytes exceeds the limit of 4096");
   });
 
   it("anything else than a CONNECT ends the connection", async () => {
@@ -67,7 +67,7 @@ describe("before CONNECT", () => {
     await rawClient(broker.ports.mqtt);
     await (await rawClient(broker.ports.mqtt)).ended;
     await (await rawClient(broker.ports.mqttWs)).ended;
-    expect(await logged("a connection is refused: too many")).toMatchObject({ limit: "MAX_MQTT_CLIENTS" });
+    expect(await logged("connection refused: too many")).toMatchObject({ limit: "MAX_MQTT_CLIENTS" });
     expect(broker.stats()).toMatchObject({ connections: 2, refusedConnections: 2 });
     await first.endAsync();
     await expect.poll(() => broker.stats().connections).toBe(1);
@@ -114,7 +114,7 @@ describe("after CONNECT", () => {
       await camera.publishAsync(EVENT, "x".repeat(1000), { qos: 1 });
       await camera.publishAsync(EVENT, "x".repeat(size), { qos: 1 });
       await camera.publishAsync(EVENT, "behind", { qos: 2 });
-      await logged("MAX_PAYLOAD_BYTES allows 1000");
+      await logged("exceeds MAX_PAYLOAD_BYTES, which is 1000");
       expect(ingest.accepted.map(({ payload }) => payload.length)).toEqual([1000, 6]);
     },
   );
@@ -124,7 +124,7 @@ describe("after CONNECT", () => {
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
     camera.send(packet(0x82, Buffer.alloc(10), 200_000_000));
     await camera.ended;
-    await logged("a packet of 200000000 bytes");
+    await logged("a packet of at least 200000000 bytes");
   });
 
   it("topics of more than 16 levels are refused, to publish and to subscribe", async () => {
@@ -229,7 +229,7 @@ describe("a client that does not keep up", () => {
     await stuck(test, 1, false);
     const camera = await test.client(NORTH);
     const names = await publishUntil(camera, EVENT, () => test.broker.stats().slowClients > 0);
-    await test.logged("a client does not keep up");
+    await test.logged("client disconnected: it reads too slowly");
     const password = test.token(["dashboard:read"]);
     const { inbox } = await test.join({ clientId: "stuck", username: "s", password, clean: false });
     expect((await inbox.has(names.length)).map(({ payload }) => payload.trim())).toEqual(names);
@@ -252,17 +252,23 @@ describe("a client that does not keep up", () => {
 
 describe("the meter of packets", () => {
   const limits = { maxConnectBytes: 100, maxPacketBytes: 300, maxFilters: 3 };
-  const FREE: Toll = { isKnown: true, mayTake: () => true, packet: () => {}, filter: () => {}, goodbye: () => {} };
+  const FREE: PacketCharges = {
+    isAuthenticated: true,
+    mayRead: () => true,
+    packet: () => {},
+    filter: () => {},
+    disconnect: () => {},
+  };
   const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
 
   /** What goes on of a stream that comes in pieces, or what is wrong with it. */
-  function through(stream: Buffer, cuts: readonly number[], toll = FREE): Buffer | string {
+  function through(stream: Buffer, cuts: readonly number[], charges = FREE): Buffer | string {
     const meter = new PacketMeter(limits);
     const parts: Buffer[] = [];
     let turn = 0;
     for (let at = 0; at < stream.length; turn++) {
       const end = Math.min(stream.length, at + (cuts[turn % cuts.length] ?? 1));
-      const { bytes, rest, problem } = meter.read(stream.subarray(at, end), toll);
+      const { bytes, rest, problem } = meter.read(stream.subarray(at, end), charges);
       if (problem !== undefined) return problem;
       parts.push(bytes);
       at = end - rest.length;
@@ -303,12 +309,12 @@ describe("the meter of packets", () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), (cuts) => {
         const counted = { packets: 0, answers: 0, filters: 0 };
-        const toll: Toll = {
+        const charges: PacketCharges = {
           ...FREE,
-          packet: (isAnswer) => counted[isAnswer ? "answers" : "packets"]++,
+          packet: (isAcknowledgement) => counted[isAcknowledgement ? "answers" : "packets"]++,
           filter: () => counted.filters++,
         };
-        expect(through(stream, cuts, toll)).toEqual(stream);
+        expect(through(stream, cuts, charges)).toEqual(stream);
         // The first filter of a packet is paid with the packet.
         expect(counted).toEqual({ packets: 3, answers: 1, filters: 2 });
       }),
@@ -319,11 +325,11 @@ describe("the meter of packets", () => {
     const meter = new PacketMeter(limits);
     const pings = Buffer.concat([CONNECT, PINGREQ, PINGREQ, PINGREQ]);
     let left = 2;
-    const toll: Toll = { ...FREE, mayTake: () => left > 0, packet: () => left-- };
-    const first = meter.read(pings, toll);
+    const charges: PacketCharges = { ...FREE, mayRead: () => left > 0, packet: () => left-- };
+    const first = meter.read(pings, charges);
     expect(first).toMatchObject({ bytes: Buffer.concat([CONNECT, PINGREQ]), rest: Buffer.concat([PINGREQ, PINGREQ]) });
     left = 9;
-    expect(meter.read(first.rest, toll)).toMatchObject({ bytes: first.rest, rest: Buffer.alloc(0) });
+    expect(meter.read(first.rest, charges)).toMatchObject({ bytes: first.rest, rest: Buffer.alloc(0) });
   });
 
   it("ends its portion behind a SUBSCRIBE: what that asks for is paid before anything else", () => {

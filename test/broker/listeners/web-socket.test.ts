@@ -131,7 +131,7 @@ describe("MQTT over WebSocket", () => {
     await once(greedy, "open");
     greedy.send(Buffer.from([0x10, 0xff, 0xff, 0x7f, 0]));
     await once(greedy, "close");
-    await test.logged("where 4096 are allowed");
+    await test.logged("exceeds the limit of 4096");
     const camera = await test.client({ ...NORTH, url: test.webSocketUrl });
     camera.publish(topic("cameras/north/about"), "x".repeat(10_000), { qos: 1 });
     await closed(camera);

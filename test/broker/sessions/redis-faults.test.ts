@@ -261,7 +261,7 @@ describe("a node that is killed", () => {
     const will = { topic: topic("cameras/north/link"), payload: Buffer.from("x"), qos: 1 as const, retain: true };
     await b.client({ ...NORTH, clientId: "north", will });
     await cluster.server.stop("SIGKILL");
-    await a.logged("redis does not take");
+    await a.logged("redis unavailable to the broker");
     await cluster.server.start();
     await a.logged("redis answers again");
     await b.logged("redis answers again");

@@ -30,8 +30,8 @@ function place({ maxEntries = 1000, maxBytes = 1_000_000 } = {}) {
     logger,
   });
   const entries: LogEntry[] = [];
-  const onHole = vi.fn(async () => undefined);
-  const log = new MessageLog({ redis, onEntry: (entry) => entries.push(entry), onHole, logger });
+  const onGap = vi.fn(async () => undefined);
+  const log = new MessageLog({ redis, onEntry: (entry) => entries.push(entry), onGap, logger });
   onTestFinished(async () => {
     log.close();
     writer.close();
@@ -41,7 +41,7 @@ function place({ maxEntries = 1000, maxBytes = 1_000_000 } = {}) {
   return {
     log,
     entries,
-    onHole,
+    onGap,
     redis: redis.connect("test", { keyPrefix: `${redis.prefix}mqtt:` }),
     /** The counters of the publications. */
     publish: (payload: string, own = ++counter) =>
@@ -66,7 +66,7 @@ describe("the log of all nodes", () => {
     expect(numbers.toSorted((one, other) => one - other)).toEqual(numbers);
     expect(new Set(numbers).size).toBe(3);
     expect(test.log.position).toBe(numbers.at(-1));
-    expect(test.onHole).not.toHaveBeenCalled();
+    expect(test.onGap).not.toHaveBeenCalled();
   });
 
   it("takes a publication once, though it is written again because nobody knew whether it had been", async () => {
@@ -91,7 +91,7 @@ describe("the log of all nodes", () => {
     await test.publish("last");
     expect(await test.redis.xlen("log")).toBeLessThanOrEqual(100);
     test.log.start(position);
-    await expect.poll(() => test.onHole.mock.calls.length).toBe(1);
+    await expect.poll(() => test.onGap.mock.calls.length).toBe(1);
     await expect.poll(async () => test.log.position === (await test.log.head())).toBe(true);
     await test.publish("live");
     await expect.poll(test.payloads).toEqual(["live"]);
@@ -108,10 +108,10 @@ describe("the log of all nodes", () => {
     await test.publish("a");
     await expect.poll(test.payloads).toEqual(["a"]);
     await test.redis.flushall();
-    await expect.poll(() => test.onHole.mock.calls.length).toBe(1);
+    await expect.poll(() => test.onGap.mock.calls.length).toBe(1);
     await test.publish("b");
     await expect.poll(test.payloads).toEqual(["a", "b"]);
-    expect(test.onHole).toHaveBeenCalledOnce();
+    expect(test.onGap).toHaveBeenCalledOnce();
   });
 
   it("goes on above the numbers it gave before Redis lost its last ones", async () => {
@@ -122,7 +122,7 @@ describe("the log of all nodes", () => {
     const before = test.log.position;
     await test.redis.del("seq", "log");
     await test.publish("b");
-    await expect.poll(() => test.onHole.mock.calls.length).toBe(1);
+    await expect.poll(() => test.onGap.mock.calls.length).toBe(1);
     await test.publish("c");
     await expect.poll(test.payloads).toContain("c");
     expect(test.log.position).toBeGreaterThan(before);

@@ -264,7 +264,7 @@ describe("the queue of a session that is away", () => {
   it.each([
     ["MAX_OFFLINE_MESSAGES", { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: "0" }, 10],
     ["MAX_OFFLINE_BYTES", { MAX_OFFLINE_BYTES: "110000" }, 10],
-  ])("drops its oldest beyond %s, at whichever nodes they are published, and says so once", async (_, env, kept) => {
+  ])("session queue full beyond %s, at whichever nodes they are published, and says so once", async (_, env, kept) => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
     await leaveSession(a, 1);
@@ -280,7 +280,7 @@ describe("the queue of a session that is away", () => {
       if (index < kept)
         await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("archive")}`)).toBe(index + 1);
     }
-    const lines = [...a.log, ...b.log].filter(({ msg }) => msg.includes("drops its oldest"));
+    const lines = [...a.log, ...b.log].filter(({ msg }) => msg.includes("session queue full"));
     expect(lines).toMatchObject([{ clientId: "archive", messages: kept + 1 }]);
     const { inbox } = await b.join(archive(b));
     const received = await inbox.has(kept);
@@ -340,7 +340,7 @@ describe("what is kept in Redis", () => {
     const seen = Number(await cluster.redis.zscore(`${cluster.prefix}seen`, named("archive")));
     await cluster.redis.zadd(`${cluster.prefix}seen`, seen - 7_200_001, named("archive"));
     const later = await cluster.start({ MQTT_SESSION_HOURS: "2" });
-    await later.logged("sessions that nobody came back to");
+    await later.logged("expired sessions discarded");
     await expect.poll(() => a.broker.stats()).toMatchObject({ sessions: 1 });
     await expect.poll(() => later.broker.stats()).toMatchObject({ sessions: 1, offlineMessages: 0 });
     expect(used.connected).toBe(true);

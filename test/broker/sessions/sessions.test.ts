@@ -251,7 +251,7 @@ describe("a session that nobody comes back to", () => {
 
     vi.setSystemTime(Date.now() + 3_600_001);
     const twoHoursLater = await startTestBroker({ dataPath, env: { MQTT_SESSION_HOURS: "2" } });
-    await twoHoursLater.logged("sessions that nobody came back to");
+    await twoHoursLater.logged("expired sessions discarded");
     expect(twoHoursLater.broker.stats()).toMatchObject({ sessions: 0, offlineMessages: 0 });
   });
 
@@ -268,7 +268,7 @@ describe("the queue of a session that is away", () => {
   const options = (password: string) => ({ username: "archive", password, clientId: "archive", clean: false });
 
   it.each(["33554432", "0"])(
-    "drops its oldest beyond MAX_OFFLINE_MESSAGES, and says so once (bytes: %s)",
+    "session queue full beyond MAX_OFFLINE_MESSAGES, and says so once (bytes: %s)",
     async (bytes) => {
       const test = await startTestBroker({ env: { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: bytes } });
       const archive = options(test.token(["dashboard:read"]));
@@ -278,14 +278,14 @@ describe("the queue of a session that is away", () => {
       const camera = await test.client(NORTH);
       for (let index = 0; index < 25; index++) await camera.publishAsync(EVENT, String(index), { qos: 1 });
       await expect.poll(() => test.broker.stats()).toMatchObject({ offlineMessages: 10, droppedOfflineMessages: 15 });
-      expect(test.log.filter(({ msg }) => msg.includes("drops its oldest"))).toMatchObject([{ clientId: "archive" }]);
+      expect(test.log.filter(({ msg }) => msg.includes("session queue full"))).toMatchObject([{ clientId: "archive" }]);
       const { inbox } = await test.join(archive);
       const received = await inbox.has(10);
       expect(received.map(({ payload }) => Number(payload))).toEqual([15, 16, 17, 18, 19, 20, 21, 22, 23, 24]);
     },
   );
 
-  it("drops its oldest messages beyond MAX_OFFLINE_BYTES", async () => {
+  it("session queue full messages beyond MAX_OFFLINE_BYTES", async () => {
     const test = await startTestBroker({ env: { MAX_OFFLINE_BYTES: "50000" } });
     const archive = options(test.token(["dashboard:read"]));
     const client = await test.client(archive);
@@ -393,7 +393,7 @@ describe("retained messages", () => {
       await camera.publishAsync(topic(`cameras/north/state/${name}`), name, { qos: 1, retain: true });
     }
     await expect.poll(() => test.broker.stats()).toMatchObject({ retainedMessages: 2, refusedRetained: 1 });
-    expect(test.log.filter(({ msg }) => msg.includes("too many retained messages"))).toHaveLength(1);
+    expect(test.log.filter(({ msg }) => msg.includes("retained message limit reached"))).toHaveLength(1);
   });
 });
 

@@ -21,7 +21,7 @@ it("a WebSocket client with keep-alive 0 that answers no ping is cut", async () 
   const { peer, pinged } = await silentClient(broker.ports, 0);
   await peer.ended;
   expect(pinged()).toBe(true);
-  expect(await logged("no sign of life")).toMatchObject({ transport: "websocket" });
+  expect(await logged("no answer to a ping")).toMatchObject({ transport: "websocket" });
 });
 
 it("one that answers them stays, and one with a keep-alive is not asked", async () => {
