@@ -1,178 +1,170 @@
 import { z } from "zod";
-import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
 import {
   ConfigurationError,
-  countVariable,
   type EnvironmentSource,
   limitVariable,
-  listVariable,
   portVariable,
+  positiveVariable,
   readEnvironment,
+  setting,
+  times,
+  variablesOf,
 } from "../platform/config.ts";
-import { normalOrigin } from "../platform/origins.ts";
-import type { ListenersConfig } from "./listeners/listeners.ts";
+import { serverSettings } from "../platform/server-settings.ts";
 
-const durationVariable = countVariable.refine((value) => value > 0, "must be more than 0");
+/** In descriptions a client is one connection. A user is the identity behind it: a person, a program, a device or a service. */
+export const brokerSettings = {
+  MQTT_PORT: setting("Port of MQTT over TCP.", portVariable.default(1883)),
+  MQTT_TLS_PORT: setting(
+    "Port of MQTT over TLS. Opened if `TLS_CERT` and `TLS_KEY` are set.",
+    portVariable.default(8883),
+  ),
+  MQTT_WS_PORT: setting("Port of MQTT over WebSocket.", portVariable.default(8083)),
+  TLS_CERT: setting("PEM file with the certificate for MQTT over TLS.", z.string().optional()),
+  TLS_KEY: setting("PEM file with the key of that certificate.", z.string().optional()),
+  TLS_CLIENT_CA: setting(
+    "PEM file with the authorities of client certificates. If it is set, MQTT over TLS requires a certificate of one of them.",
+    z.string().optional(),
+  ),
+  MQTT_CONNECT_TIMEOUT_MS: setting(
+    "Time from the opening of an MQTT connection to its CONNACK.",
+    positiveVariable.default(10_000),
+  ),
+  MQTT_DRAIN_TIMEOUT_MS: setting(
+    "An MQTT client that reads nothing for this long is disconnected.",
+    positiveVariable.default(30_000),
+  ),
+  MQTT_HEARTBEAT_MS: setting(
+    "Interval of a node's heartbeat. The wills of clients whose node crashed are published after four intervals, except " +
+      "commands. A client over WebSocket without keep-alive is pinged at this interval.",
+    positiveVariable.default(60_000),
+  ),
+  MQTT_SESSION_HOURS: setting(
+    "Time for which an MQTT session outlives its last connection.",
+    limitVariable.default(168),
+  ),
+  MAX_MQTT_KEEPALIVE_SECONDS: setting(
+    "The longest keep-alive. A client may have none (0): TCP is then probed after a minute of silence, and a WebSocket is " +
+      "pinged every `MQTT_HEARTBEAT_MS`.",
+    limitVariable.default(1200),
+  ),
+  MAX_CONNECT_BYTES: setting(
+    "Size of an MQTT CONNECT, will and token included. It costs memory before its sender is authenticated.",
+    limitVariable.default(4096),
+  ),
+  MAX_MQTT_CLIENTS: setting("MQTT connections, authenticated or not.", limitVariable.default(10_000)),
+  MAX_MQTT_CONNECTIONS_PER_ADDRESS: setting(
+    "MQTT connections from one address. Many cameras may share a router.",
+    limitVariable.default(1000),
+  ),
+  MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS: setting(
+    "MQTT connections from one address whose CONNECT is not answered yet. The rest of the address's connections is left " +
+      "for the clients behind the same router.",
+    limitVariable,
+    times(0.5, "MAX_MQTT_CONNECTIONS_PER_ADDRESS", "half of"),
+  ),
+  MAX_MQTT_CONNECTIONS_PER_USER: setting(
+    "MQTT connections of one user, device or service at one node.",
+    limitVariable.default(100),
+  ),
+  MAX_MQTT_CONNECTS_PER_MINUTE: setting(
+    "New MQTT connections from one address in a minute. This also limits guesses at secrets.",
+    limitVariable.default(3000),
+  ),
+  MAX_MQTT_USER_CONNECTS_PER_MINUTE: setting(
+    "MQTT connections that one user, device or service makes in a minute at one node.",
+    limitVariable,
+    times(10, "MAX_MQTT_CONNECTIONS_PER_USER", "ten times"),
+  ),
+  MAX_MQTT_MESSAGES_PER_SECOND: setting(
+    "Packets of one user, device or service in a second, where each filter of a SUBSCRIBE or UNSUBSCRIBE counts. A rested " +
+      "sender may have a burst of twice as many, at twice the rate. Above this, packets are read more slowly and nothing is lost.",
+    limitVariable.default(1000),
+  ),
+  MAX_MQTT_BYTES_PER_SECOND: setting(
+    "Bytes of those packets in a second, and of the retained messages that its subscriptions bring; twice as many at once. " +
+      "Above this, packets are read more slowly. The default is 8 Mbit/s: states of 200 KB, which are written four times, " +
+      "are read five times a second.",
+    limitVariable.default(1_048_576),
+  ),
+  MAX_MQTT_PENDING_BYTES: setting(
+    "Payload bytes of one user, device or service on their way to the disk: two of the largest messages by default. Above " +
+      "this, packets are read more slowly.",
+    limitVariable.default(524_288),
+  ),
+  MAX_MQTT_SUBSCRIPTIONS: setting(
+    "Filters of one MQTT client, and of one SUBSCRIBE or UNSUBSCRIBE.",
+    limitVariable.default(100),
+  ),
+  MAX_MQTT_SESSIONS: setting(
+    "MQTT sessions that are kept for clients that connect with clean session off.",
+    limitVariable.default(10_000),
+  ),
+  MAX_MQTT_SESSIONS_PER_USER: setting(
+    "Kept MQTT sessions of one user, device or service. Further ones are answered with CONNACK 3. Several nodes that open " +
+      "some at the same moment may exceed it by a few.",
+    limitVariable.default(100),
+  ),
+  MAX_MQTT_UNSENT_BYTES: setting(
+    "Bytes sent to one MQTT client that its link has not taken yet. Above this, a message of QoS 1 or 2 ends the connection.",
+    limitVariable.default(4_194_304),
+  ),
+  MAX_OFFLINE_MESSAGES: setting(
+    "Messages that wait for one MQTT session whose client is disconnected.",
+    limitVariable.default(10_000),
+  ),
+  MAX_OFFLINE_BYTES: setting("Size of those messages on disk.", limitVariable.default(33_554_432)),
+  MAX_RETAINED_MESSAGES: setting(
+    "Topics with a retained message. Further messages are delivered and not retained.",
+    limitVariable.default(100_000),
+  ),
+  MAX_RETAINED_MESSAGES_PER_DEVICE: setting(
+    "Topics with a retained message below one camera or service.",
+    limitVariable.default(1000),
+  ),
+  MAX_RETAINED_BYTES: setting(
+    "Payload bytes of all retained messages. Further messages are delivered and not retained. Those that dashboards show " +
+      "are in memory: with the default, a server with a heap of 512 MB can start with all of them.",
+    limitVariable.default(67_108_864),
+  ),
+  MAX_RETAINED_BYTES_PER_DEVICE: setting(
+    "Payload bytes of the retained messages below one camera or service: 16 of the largest by default.",
+    limitVariable.default(4_194_304),
+  ),
+};
 
-const schema = z.object({
-  HOST: z.string().default("127.0.0.1"),
-  MQTT_PORT: portVariable.default(1883),
-  MQTT_TLS_PORT: portVariable.default(8883),
-  TLS_CERT: z.string().optional(),
-  TLS_KEY: z.string().optional(),
-  TLS_CLIENT_CA: z.string().optional(),
-  MQTT_WS_PORT: portVariable.default(8083),
-  // What is no origin the bridge names; `*` stays as it is.
-  ALLOWED_ORIGINS: listVariable.transform((origins) => origins.map((text) => normalOrigin(text) ?? text)).default([]),
-  DATA_PATH: z.string().default("./data"),
-  TOPIC_ROOT: z
-    .string()
-    .superRefine((root, context) => {
-      const problem = topicProblem(root);
-      if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-    })
-    .default(DEFAULT_TOPIC_ROOT),
-  MAX_PAYLOAD_BYTES: limitVariable.default(262_144),
-  MAX_CONNECT_BYTES: limitVariable.default(4096),
-  MAX_MQTT_CLIENTS: limitVariable.default(10_000),
-  MAX_MQTT_CONNECTIONS_PER_ADDRESS: limitVariable.default(1000),
-  MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS: limitVariable.optional(),
-  MAX_MQTT_CONNECTIONS_PER_USER: limitVariable.default(100),
-  MAX_MQTT_CONNECTS_PER_MINUTE: limitVariable.default(3000),
-  MAX_MQTT_USER_CONNECTS_PER_MINUTE: limitVariable.optional(),
-  MAX_MQTT_MESSAGES_PER_SECOND: limitVariable.default(1000),
-  MAX_MQTT_BYTES_PER_SECOND: limitVariable.default(1_048_576),
-  MAX_MQTT_PENDING_BYTES: limitVariable.default(524_288),
-  MAX_MQTT_SUBSCRIPTIONS: limitVariable.default(100),
-  MAX_MQTT_SESSIONS: limitVariable.default(10_000),
-  MAX_MQTT_SESSIONS_PER_USER: limitVariable.default(100),
-  MAX_QUEUED_BYTES: limitVariable.default(262_144),
-  MAX_MQTT_UNSENT_BYTES: limitVariable.default(4_194_304),
-  MAX_OFFLINE_MESSAGES: limitVariable.default(10_000),
-  MAX_OFFLINE_BYTES: limitVariable.default(33_554_432),
-  MAX_RETAINED_MESSAGES: limitVariable.default(100_000),
-  MAX_RETAINED_MESSAGES_PER_DEVICE: limitVariable.default(1000),
-  MAX_RETAINED_BYTES: limitVariable.default(67_108_864),
-  MAX_RETAINED_BYTES_PER_DEVICE: limitVariable.default(4_194_304),
-  MQTT_CONNECT_TIMEOUT_MS: durationVariable.default(10_000),
-  MQTT_DRAIN_TIMEOUT_MS: durationVariable.default(30_000),
-  MQTT_HEARTBEAT_MS: durationVariable.default(60_000),
-  MQTT_SESSION_HOURS: limitVariable.default(168),
-  MAX_MQTT_KEEPALIVE_SECONDS: limitVariable.default(1200),
-});
+const allSettings = { ...serverSettings, ...brokerSettings };
 
-/** The names of all settings that the broker reads. */
-export const BROKER_VARIABLES: readonly string[] = Object.keys(schema.shape);
+/** All variables that the broker reads. */
+export const BROKER_VARIABLES: readonly string[] = variablesOf(allSettings);
 
-/** Every limit is `Infinity` when its variable is 0. Times in milliseconds unless the name says otherwise. */
-export interface BrokerConfig extends ListenersConfig {
-  /** `DATA_PATH`: sessions and retained messages are kept in its folder `mqtt`. Default ./data. */
-  dataPath: string;
-  /** `TOPIC_ROOT`: where this system's topics begin. Default skylapse/v1. */
-  topicRoot: string;
-  /** `MAX_PAYLOAD_BYTES`: the largest payload of a publication or will. Default 256 KiB. */
-  maxPayloadBytes: number;
-  /** `MAX_CONNECT_BYTES`: the largest CONNECT, will and token included. Default 4 KiB: it costs memory before anybody is known. */
-  maxConnectBytes: number;
-  /** `MAX_MQTT_CLIENTS`: open connections, authenticated or not. Default 10,000. */
-  maxClients: number;
-  /** `MAX_MQTT_CONNECTIONS_PER_ADDRESS`: of those, from one address. Default 1,000: many cameras share one router. */
-  maxConnectionsPerAddress: number;
-  /** `MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS`: of those, whose CONNECT is not answered yet. Default half, so that others behind one router find a place. */
-  maxUnauthenticatedPerAddress: number;
-  /** `MAX_MQTT_CONNECTIONS_PER_USER`: connections of one user, device or service. Default 100. */
-  maxConnectionsPerUser: number;
-  /** `MAX_MQTT_CONNECTS_PER_MINUTE`: new connections from one address, so many guesses at a secret too. Default 3,000. */
-  maxConnectsPerMinute: number;
-  /** `MAX_MQTT_USER_CONNECTS_PER_MINUTE`: of one user, device or service. Default: ten times `maxConnectionsPerUser`. */
-  maxUserConnectsPerMinute: number;
-  /** What one user, device or service may send over all of its connections; beyond, it is read from more slowly and nothing is lost. */
-  pace: {
-    /** `MAX_MQTT_MESSAGES_PER_SECOND`: packets, and each filter of a SUBSCRIBE or UNSUBSCRIBE; a burst of twice as many at twice the rate. Default 1,000. */
-    messagesPerSecond: number;
-    /**
-     * `MAX_MQTT_BYTES_PER_SECOND`: bytes of these packets, and of the retained messages that its subscriptions ask for; twice as
-     * many at once. Default 1 MiB, which is 8 Mbit/s: states of 200 KB, which are written four times, are read five times a second.
-     */
-    bytesPerSecond: number;
-    /** `MAX_MQTT_PENDING_BYTES`: payload bytes on their way into the store. Default 512 KiB: two of the largest messages. */
-    pendingBytes: number;
-  };
-  /** `MAX_MQTT_SUBSCRIPTIONS`: filters of one client, and those of one SUBSCRIBE or UNSUBSCRIBE. Default 100. */
-  maxSubscriptions: number;
-  /** `MAX_MQTT_SESSIONS`: sessions kept for clients that connect with clean session off. Default 10,000. */
-  maxSessions: number;
-  /** `MAX_MQTT_SESSIONS_PER_USER`: of those, of one user, device or service. Default 100, as many as its connections. */
-  maxSessionsPerUser: number;
-  /** `MAX_QUEUED_BYTES`: waiting for one client's link, beyond which it is given no more messages of QoS 0. Default 256 KiB. */
-  maxQueuedBytes: number;
-  /** `MAX_MQTT_UNSENT_BYTES`: waiting for one client's link, beyond which a message of QoS 1 or 2 ends its connection. Default 4 MiB. */
-  maxUnsentBytes: number;
-  /** `MAX_OFFLINE_MESSAGES`: messages kept for one session. Default 10,000. */
-  maxOfflineMessages: number;
-  /** `MAX_OFFLINE_BYTES`: their size on disk. Default 32 MiB. */
-  maxOfflineBytes: number;
-  /** `MAX_RETAINED_MESSAGES`: topics with a retained message. Default 100,000. */
-  maxRetainedMessages: number;
-  /** `MAX_RETAINED_MESSAGES_PER_DEVICE`: of those, below one camera or service. Default 1,000. */
-  maxRetainedPerDevice: number;
-  /**
-   * `MAX_RETAINED_BYTES`: payload bytes of all retained messages. Default 64 MiB: what dashboards are shown of them is in memory,
-   * and a server with a heap of 512 MB is to start with it.
-   */
-  maxRetainedBytes: number;
-  /** `MAX_RETAINED_BYTES_PER_DEVICE`: of those, below one camera or service. Default 4 MiB: 16 of the largest. */
-  maxRetainedBytesPerDevice: number;
-  /** `MQTT_DRAIN_TIMEOUT_MS`: how long a client may leave what is sent to it unread. Default 30 s, as for dashboards. */
-  drainTimeoutMs: number;
-  /** `MQTT_HEARTBEAT_MS`: the wills of clients that a crash cut off are published after four of these. Default 60 s. */
-  heartbeatMs: number;
-  /** `MQTT_SESSION_HOURS`: how long a session outlives its last connection. Default 168, a week. */
-  sessionHours: number;
-  /** `MAX_MQTT_KEEPALIVE_SECONDS`: the longest keep-alive. Default 1,200. A client may have none (0): see `link-watch.ts`. */
-  maxKeepaliveSeconds: number;
-}
+/** Limits are `Infinity` where the variable is 0. */
+export type BrokerConfig = ReturnType<typeof readBrokerConfig>;
 
 /**
  * Reads the broker's configuration.
  * @throws {ConfigurationError} every problem at once, each beginning with the variable's name
  */
-export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): BrokerConfig {
-  const read = readEnvironment(schema, source);
-  if ((read.TLS_CERT === undefined) !== (read.TLS_KEY === undefined)) {
-    const [given, missing] = read.TLS_CERT === undefined ? ["TLS_KEY", "TLS_CERT"] : ["TLS_CERT", "TLS_KEY"];
-    throw new ConfigurationError([`${missing}: must be set too when ${given} is: MQTT over TLS needs both files`]);
-  }
-  // Without them there would be no MQTT over TLS at all, and nobody would be asked for a certificate.
-  if (read.TLS_CLIENT_CA !== undefined && read.TLS_CERT === undefined)
-    throw new ConfigurationError([
-      "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY: certificates are asked for by MQTT over TLS",
-    ]);
+export function readBrokerConfig(source: EnvironmentSource) {
+  const read = readEnvironment(allSettings, source);
   return {
     host: read.HOST,
     mqttPort: read.MQTT_PORT,
-    tls:
-      read.TLS_CERT === undefined || read.TLS_KEY === undefined
-        ? undefined
-        : {
-            port: read.MQTT_TLS_PORT,
-            certPath: read.TLS_CERT,
-            keyPath: read.TLS_KEY,
-            clientCaPath: read.TLS_CLIENT_CA,
-          },
+    tls: tlsConfig(read),
     webSocketPort: read.MQTT_WS_PORT,
     allowedOrigins: read.ALLOWED_ORIGINS,
+    /** Sessions and retained messages are kept in its folder `mqtt`. */
     dataPath: read.DATA_PATH,
     topicRoot: read.TOPIC_ROOT,
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,
     maxConnectBytes: read.MAX_CONNECT_BYTES,
     maxClients: read.MAX_MQTT_CLIENTS,
     maxConnectionsPerAddress: read.MAX_MQTT_CONNECTIONS_PER_ADDRESS,
-    maxUnauthenticatedPerAddress:
-      read.MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS ?? Math.ceil(read.MAX_MQTT_CONNECTIONS_PER_ADDRESS / 2),
+    maxUnauthenticatedPerAddress: read.MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS,
     maxConnectionsPerUser: read.MAX_MQTT_CONNECTIONS_PER_USER,
     maxConnectsPerMinute: read.MAX_MQTT_CONNECTS_PER_MINUTE,
-    maxUserConnectsPerMinute: read.MAX_MQTT_USER_CONNECTS_PER_MINUTE ?? 10 * read.MAX_MQTT_CONNECTIONS_PER_USER,
+    maxUserConnectsPerMinute: read.MAX_MQTT_USER_CONNECTS_PER_MINUTE,
+    /** What one user, device or service may send over all of its connections to this node. */
     pace: {
       messagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
       bytesPerSecond: read.MAX_MQTT_BYTES_PER_SECOND,
@@ -195,4 +187,31 @@ export function readBrokerConfig(source: Omit<EnvironmentSource, "secrets">): Br
     sessionHours: read.MQTT_SESSION_HOURS,
     maxKeepaliveSeconds: read.MAX_MQTT_KEEPALIVE_SECONDS,
   };
+}
+
+interface TlsValues {
+  MQTT_TLS_PORT: number;
+  TLS_CERT?: string | undefined;
+  TLS_KEY?: string | undefined;
+  TLS_CLIENT_CA?: string | undefined;
+}
+
+/** @throws {ConfigurationError} one of the files is missing */
+function tlsConfig({
+  MQTT_TLS_PORT: port,
+  TLS_CERT: certPath,
+  TLS_KEY: keyPath,
+  TLS_CLIENT_CA: clientCaPath,
+}: TlsValues) {
+  if (certPath !== undefined && keyPath !== undefined) return { port, certPath, keyPath, clientCaPath };
+  if (certPath !== undefined || keyPath !== undefined) {
+    const [given, missing] = certPath === undefined ? ["TLS_KEY", "TLS_CERT"] : ["TLS_CERT", "TLS_KEY"];
+    throw new ConfigurationError([`${missing}: must be set too when ${given} is: MQTT over TLS needs both files`]);
+  }
+  // Without the two files there would be no MQTT over TLS at all, and nobody would be asked for a certificate.
+  if (clientCaPath !== undefined)
+    throw new ConfigurationError([
+      "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY: certificates are asked for by MQTT over TLS",
+    ]);
+  return undefined;
 }

@@ -1,8 +1,11 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { z } from "zod";
+import { authSettings } from "../bridge/auth/config.ts";
+import { httpSettings } from "../bridge/http/config.ts";
 import { visible } from "../contract/visible-text.ts";
-import { ConfigurationError, readEnvironment } from "../platform/config.ts";
+import { ConfigurationError, defaultOf, readEnvironment } from "../platform/config.ts";
+import { serverSettings } from "../platform/server-settings.ts";
 import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, say, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
@@ -10,6 +13,7 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { storeCommands } from "./commands/stores.ts";
 import { tokenCommands } from "./commands/tokens.ts";
 import { userCommands } from "./commands/users.ts";
+import { commandLineSettings } from "./config/config.ts";
 import { loadEnvFile } from "./config/env-file.ts";
 import { version } from "./config/package.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator/operator-api.ts";
@@ -29,15 +33,13 @@ A password is asked for at a terminal, else it is the first line of the standard
 Exit codes: 0 done, 1 not done, 2 wrong command line.
 `;
 
-const urlSchema = z.url({ protocol: /^https?$/, error: "must be an address such as http://127.0.0.1:8082" });
-
 const program = new Command("skylapse")
   .description("Skylapse Realtime: the server, and who may connect to it.")
   .version(version)
   .option("-d, --data-path <folder>", "where the server keeps its data (default: DATA_PATH, or ./data)")
   .addOption(
     new Option("-u, --url <address>", "where the server is (default: SKYLAPSE_URL, or WS_PORT of HOST)").argParser(
-      checkedBy(urlSchema),
+      checkedBy(commandLineSettings.SKYLAPSE_URL),
     ),
   )
   .addHelpText("after", HELP)
@@ -94,13 +96,14 @@ function environment(): NodeJS.ProcessEnv {
 
 /** Where a running server is, as the settings say, and its data. */
 function place() {
-  const schema = z.object({
-    DATA_PATH: z.string().default("./data"),
-    HOST: z.string().default("127.0.0.1"),
-    WS_PORT: z.string().default("8082"),
-    SKYLAPSE_URL: urlSchema.optional(),
-  });
-  const { DATA_PATH, HOST, WS_PORT, SKYLAPSE_URL } = readEnvironment(schema, source());
+  // A wrong HOST or WS_PORT must not keep doctor from naming it.
+  const settings = {
+    DATA_PATH: serverSettings.DATA_PATH,
+    HOST: z.string().default(String(defaultOf(serverSettings.HOST))),
+    WS_PORT: z.string().default(String(defaultOf(httpSettings.WS_PORT))),
+    SKYLAPSE_URL: commandLineSettings.SKYLAPSE_URL,
+  };
+  const { DATA_PATH, HOST, WS_PORT, SKYLAPSE_URL } = readEnvironment(settings, source());
   const named = program.opts<{ url?: string }>().url ?? SKYLAPSE_URL;
   return { dataPath: DATA_PATH, url: named ?? serverUrl(HOST, WS_PORT), isNamed: named !== undefined };
 }
@@ -111,8 +114,7 @@ function source() {
 
 /** @throws {OperatorApiError} @throws {ConfigurationError} */
 function operatorKey(): string {
-  const schema = z.object({ OPERATOR_KEY: z.string().optional() });
-  const { OPERATOR_KEY } = readEnvironment(schema, { ...source(), secrets: ["OPERATOR_KEY"] });
+  const { OPERATOR_KEY } = readEnvironment({ OPERATOR_KEY: authSettings.OPERATOR_KEY }, source());
   const { dataPath, url } = place();
   return OPERATOR_KEY ?? generatedKey(dataPath, url);
 }

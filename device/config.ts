@@ -2,11 +2,27 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { type Schedule, strictScheduleSchema } from "../contract/commands.ts";
 import { idSchema } from "../contract/ids.ts";
-import { didYouMean, nearestName } from "../contract/nearest-name.ts";
-import { DEFAULT_TOPIC_ROOT, topicProblem } from "../contract/topics.ts";
+import { didYouMean } from "../contract/nearest-name.ts";
+import { DEFAULT_TOPIC_ROOT } from "../contract/topics.ts";
 import { visible } from "../contract/visible-text.ts";
 import type { BackoffOptions } from "../platform/backoff.ts";
-import { ConfigurationError, countVariable, limitVariable, readEnvironment } from "../platform/config.ts";
+import {
+  ConfigurationError,
+  countVariable,
+  type EnvironmentSource,
+  latitudeVariable,
+  limitVariable,
+  longitudeVariable,
+  readAll,
+  readEnvironment,
+  secondsVariable,
+  setting,
+  timeZoneVariable,
+  topicRootVariable,
+  type ValuesOf,
+  variablesOf,
+} from "../platform/config.ts";
+import { misspeltSettings } from "../platform/misspelt-settings.ts";
 import { DEFAULT_FOLDER_DEPTH } from "./cameras/folder.ts";
 import type { PreviewConfig } from "./capture/pictures.ts";
 import { DEFAULT_MAX_SLEEP_DAYS, type SleepConfig } from "./capture/sleep.ts";
@@ -23,18 +39,14 @@ import { DEFAULT_ALERT_LIMITS } from "./status/threshold-alerts.ts";
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
 export type CameraDriverName = (typeof CAMERA_DRIVERS)[number];
 
-export const DEFAULT_CAPTURE_INTERVAL_S = 30;
 export const DEFAULT_READINGS_INTERVAL_S = 60;
-/** Beyond the exposure itself: the program starts, the camera settles, the picture is read out. */
-export const DEFAULT_CAMERA_TIMEOUT_S = 60;
-/** A camera whose link is gone for days costs its broker one try in five minutes. */
+/** A camera whose link is lost for days costs its broker one try in five minutes. */
 export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 };
 /**
  * A picture every five minutes, each with a preview, fits into a SIM of 100 MB a month: 8,640 previews of 8 KiB are 71 MB.
  * The README's table of costs says what else there is.
  */
 export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, every: 1, onDemand: true };
-const DEFAULT_DATA_PATH = "./data";
 
 export interface CameraConfig {
   id: string;
@@ -95,17 +107,6 @@ export interface DeviceConfig {
   logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace";
 }
 
-const coordinate = (name: string, limit: number) =>
-  z.coerce
-    .number(`must be the camera's ${name} in degrees`)
-    .min(-limit, `must be at least -${limit}`)
-    .max(limit, `must be at most ${limit}`);
-
-const seconds = z.coerce
-  .number("must be a number of seconds")
-  .min(1, "must be at least 1 second")
-  .max(86_400, "must be at most 86400 seconds");
-
 const percent = z.coerce.number("must be a percentage").min(0, "must be at least 0").max(99, "must be at most 99");
 
 const yesOrNo = z.enum(["yes", "no", "true", "false"], "must be yes or no").transform((text) => /^[yt]/.test(text));
@@ -120,84 +121,179 @@ const previewBudget = z
     return { every: text === "all" ? 1 : Number(text.slice("every:".length)), onDemand: true };
   });
 
-const schema = z.object({
-  CAMERA_ID: z.string("must be set to the camera's id").pipe(idSchema),
-  CAMERA_SECRET: z.string("must be set to the secret that the broker knows this camera by").max(1024),
-  CAMERA_NAME: z.string().max(200, "must be at most 200 characters").optional(),
-  CAMERA_MODEL: z.string().max(200, "must be at most 200 characters").optional(),
-  BROKER_URL: z
-    .string()
-    .default("mqtt://127.0.0.1:1883")
-    .superRefine((url, context) => {
-      const problem = brokerUrlProblem(url);
-      if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-    }),
-  TOPIC_ROOT: z
-    .string()
-    .default(DEFAULT_TOPIC_ROOT)
-    .superRefine((root, context) => {
-      const problem = topicProblem(root);
-      if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-    }),
-  LOCATION_LAT: coordinate("latitude", 90),
-  LOCATION_LON: coordinate("longitude", 180),
-  TIMEZONE: z.string().default("UTC").refine(isTimezone, "must be an IANA time zone such as Europe/Zurich"),
-  CAMERA_DRIVER: z
-    .enum(CAMERA_DRIVERS, `must be one of the drivers there are: ${CAMERA_DRIVERS.join(", ")}`)
-    .default("simulated"),
-  CAMERA_TIMEOUT_S: seconds.default(DEFAULT_CAMERA_TIMEOUT_S),
-  CAMERA_ARGS: z
-    .string()
-    .default("")
-    .transform((text) => text.split(/\s+/).filter((part) => part !== "")),
-  CAMERA_FOLDER: z.string().optional(),
-  CAMERA_FOLDER_DEPTH: countVariable.max(20, "must be at most 20 levels").default(DEFAULT_FOLDER_DEPTH),
-  CAMERA_FOLDER_DELETE: yesOrNo.default(false),
-  CAPTURE_INTERVAL_S: seconds.default(DEFAULT_CAPTURE_INTERVAL_S),
-  SCHEDULE_FILE: z.string().optional(),
-  READINGS_INTERVAL_S: seconds.default(DEFAULT_READINGS_INTERVAL_S),
-  READINGS_MAX_AGE_S: seconds.default(DEFAULT_READINGS_MAX_AGE_S),
-  KEEPALIVE_S: z.coerce
-    .number("must be a number of seconds")
-    .int("must be a whole number of seconds")
-    .min(5, "must be at least 5 seconds")
-    // The server's own limit (MAX_MQTT_KEEPALIVE_SECONDS) unless it is set higher.
-    .max(1200, "must be at most 1200 seconds")
-    .default(DEFAULT_KEEPALIVE_S),
-  PREVIEW_BUDGET: previewBudget.default({ every: 1, onDemand: true }),
-  PREVIEW_WIDTH: countVariable.min(64, "must be at least 64 pixels").default(DEFAULT_PREVIEW.width),
-  PREVIEW_MAX_BYTES: countVariable
-    .min(4096, "must be at least 4096")
-    .max(MAX_PREVIEW_BYTES, `must be at most ${MAX_PREVIEW_BYTES}, the contract's bound`)
-    .default(DEFAULT_PREVIEW.maxBytes),
-  KEEP_PICTURES: yesOrNo.optional(),
-  KEEP_FREE_PERCENT: percent.default(0),
-  OUTBOX_BYTES: countVariable.min(262_144, "must be at least 262144").default(DEFAULT_DISK_OUTBOX_BYTES),
-  OUTBOX_HOURS: z.coerce
-    .number("must be a number of hours")
-    .min(1, "must be at least 1 hour")
-    .max(8760, "must be at most 8760 hours, a year")
-    .default(DEFAULT_OUTBOX_HOURS),
-  RECONNECT_MAX_S: seconds.default(DEFAULT_RECONNECT.maxMs / 1000),
-  DISK_ALERT_PERCENT: percent.optional(),
-  TEMPERATURE_ALERT_C: z.coerce
-    .number("must be a temperature in °C")
-    .max(150, "must be at most 150 °C")
-    .default(DEFAULT_ALERT_LIMITS.temperatureC),
-  SLEEP_PAUSE_MINUTES: countVariable
-    .refine((minutes) => minutes === 0 || minutes >= 5, "must be 0, or at least 5 minutes")
-    .default(0),
-  MAX_SLEEP_DAYS: limitVariable.default(DEFAULT_MAX_SLEEP_DAYS),
-  SLEEP_COMMAND: z.string().optional(),
-  DATA_PATH: z.string().default(DEFAULT_DATA_PATH),
-  LOG_LEVEL: z
-    .enum(["fatal", "error", "warn", "info", "debug", "trace"], "must be fatal, error, warn, info, debug or trace")
-    .default("info"),
-});
+export const deviceSettings = {
+  CAMERA_ID: setting(
+    "The id by which the server knows the camera.",
+    z.string("must be set to the camera's id").pipe(idSchema),
+  ),
+  CAMERA_SECRET: setting(
+    "The secret by which the server knows the camera.",
+    z.string("must be set to the secret that the broker knows this camera by").max(1024),
+    { isSecret: true },
+  ),
+  CAMERA_NAME: setting(
+    "What people call the camera.",
+    z.string().max(200, "must be at most 200 characters").optional(),
+    { defaultText: "the id" },
+  ),
+  CAMERA_MODEL: setting(
+    "What people call the hardware that takes the pictures.",
+    z.string().max(200, "must be at most 200 characters").optional(),
+    { defaultText: "as the driver calls it" },
+  ),
+  BROKER_URL: setting(
+    "Address of the server: `mqtt://`, `mqtts://`, `ws://` or `wss://`.",
+    z
+      .string()
+      .superRefine((url, context) => {
+        const problem = brokerUrlProblem(url);
+        if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+      })
+      .default("mqtt://127.0.0.1:1883"),
+  ),
+  TOPIC_ROOT: setting("The server's `TOPIC_ROOT`.", topicRootVariable.default(DEFAULT_TOPIC_ROOT)),
+  LOCATION_LAT: setting("Latitude of the camera: schedules follow the sun there.", latitudeVariable, {
+    unit: "degrees",
+  }),
+  LOCATION_LON: setting("Longitude of the camera.", longitudeVariable, { unit: "degrees" }),
+  TIMEZONE: setting("Time zone of the camera: a name of the IANA database.", timeZoneVariable.default("UTC")),
+  CAMERA_DRIVER: setting(
+    "What takes the pictures: a simulation, `rpicam-still`, `gphoto2`, or a folder that another program writes pictures into.",
+    z.enum(CAMERA_DRIVERS, `must be one of the drivers there are: ${CAMERA_DRIVERS.join(", ")}`).default("simulated"),
+  ),
+  CAMERA_TIMEOUT_S: setting(
+    "Time that taking a picture may need beyond its exposure: the program starts, the camera settles, the picture is read out.",
+    secondsVariable.default(60),
+  ),
+  CAMERA_ARGS: setting(
+    "Further arguments for `rpicam-still` or `gphoto2`, separated by blanks.",
+    z
+      .string()
+      .default("")
+      .transform((text) => text.split(/\s+/).filter((part) => part !== "")),
+    { defaultText: "none" },
+  ),
+  CAMERA_FOLDER: setting(
+    "Driver `folder`: where another program writes its pictures. Must be set for this driver.",
+    z.string().optional(),
+  ),
+  CAMERA_FOLDER_DEPTH: setting(
+    "Driver `folder`: levels of sub-folders that are searched, such as the date folders of an FTP camera. 0 searches none.",
+    countVariable.max(20, "must be at most 20 levels").default(DEFAULT_FOLDER_DEPTH),
+    { unit: "levels" },
+  ),
+  CAMERA_FOLDER_DELETE: setting(
+    "Driver `folder`: whether pictures are deleted once they are taken over.",
+    yesOrNo.default(false),
+    { defaultText: "`no`", values: "`yes`, `no`" },
+  ),
+  CAPTURE_INTERVAL_S: setting("Time between two pictures while there is no schedule.", secondsVariable.default(30)),
+  SCHEDULE_FILE: setting(
+    "A JSON file with a schedule, which is followed until a command sets another one.",
+    z.string().optional(),
+  ),
+  READINGS_INTERVAL_S: setting(
+    "Time between two readings of weather, storage and power. What changed enough is sent.",
+    secondsVariable.default(DEFAULT_READINGS_INTERVAL_S),
+  ),
+  READINGS_MAX_AGE_S: setting(
+    "Time after which a reading is sent again although it did not change.",
+    secondsVariable.default(DEFAULT_READINGS_MAX_AGE_S),
+  ),
+  KEEPALIVE_S: setting(
+    "Silence after which the camera pings the server. A link that breaks without a word makes the camera offline after 1.5 " +
+      "times this and the server's `PRESENCE_GRACE_MS`. The server accepts at most its `MAX_MQTT_KEEPALIVE_SECONDS`.",
+    z.coerce
+      .number("must be a number of seconds")
+      .int("must be a whole number of seconds")
+      .min(5, "must be at least 5 seconds")
+      // The default of the server's MAX_MQTT_KEEPALIVE_SECONDS.
+      .max(1200, "must be at most 1200 seconds")
+      .default(DEFAULT_KEEPALIVE_S),
+  ),
+  RECONNECT_MAX_S: setting(
+    "Longest time between two attempts to connect.",
+    secondsVariable.default(DEFAULT_RECONNECT.maxMs / 1000),
+  ),
+  PREVIEW_BUDGET: setting(
+    "Which pictures are sent as a preview: `off`, `on-demand` (what `capture.now` and `preview.send` ask for), `all`, or one " +
+      "in several, such as `every:12`.",
+    previewBudget.prefault("all"),
+  ),
+  PREVIEW_WIDTH: setting(
+    "Width of a preview.",
+    countVariable.min(64, "must be at least 64 pixels").default(DEFAULT_PREVIEW.width),
+    { unit: "pixels" },
+  ),
+  PREVIEW_MAX_BYTES: setting(
+    "Size of a preview; a slow link makes it smaller.",
+    countVariable
+      .min(4096, "must be at least 4096")
+      .max(MAX_PREVIEW_BYTES, `must be at most ${MAX_PREVIEW_BYTES}, the contract's bound`)
+      .default(DEFAULT_PREVIEW.maxBytes),
+    { unit: "bytes" },
+  ),
+  KEEP_PICTURES: setting("Whether pictures are kept below `DATA_PATH`.", yesOrNo, {
+    // Pictures of a mountain that does not exist are not worth a disk.
+    defaultFrom: { name: "CAMERA_DRIVER", value: (driver) => (driver === "simulated" ? "no" : "yes") },
+    defaultText: "`yes`, `no` for the driver `simulated`",
+    values: "`yes`, `no`",
+  }),
+  KEEP_FREE_PERCENT: setting(
+    "Share of the disk that kept pictures leave free: the oldest are deleted, never the newest. With 0 they fill the disk " +
+      "except for its last 16 MB, and taking a picture then fails.",
+    percent.default(0),
+  ),
+  OUTBOX_BYTES: setting(
+    "Bytes that may wait on the disk for the link.",
+    countVariable.min(262_144, "must be at least 262144").default(DEFAULT_DISK_OUTBOX_BYTES),
+  ),
+  OUTBOX_HOURS: setting(
+    "Time for which a message may wait for the link.",
+    z.coerce
+      .number("must be a number of hours")
+      .min(1, "must be at least 1 hour")
+      .max(8760, "must be at most 8760 hours, a year")
+      .default(DEFAULT_OUTBOX_HOURS),
+  ),
+  DISK_ALERT_PERCENT: setting(
+    "Alert: the disk is fuller than this. Takes precedence over the server's `ALERT_DISK_PERCENT`.",
+    percent.optional(),
+    { defaultText: "the server's" },
+  ),
+  TEMPERATURE_ALERT_C: setting(
+    "Alert: the camera is hotter than this.",
+    z.coerce
+      .number("must be a temperature in °C")
+      .max(150, "must be at most 150 °C")
+      .default(DEFAULT_ALERT_LIMITS.temperatureC),
+  ),
+  SLEEP_PAUSE_MINUTES: setting(
+    "The camera sleeps in pauses of the schedule that are at least this long. 0 turns this off.",
+    countVariable.refine((minutes) => minutes === 0 || minutes >= 5, "must be 0, or at least 5 minutes").default(0),
+    { values: "0, or from 5" },
+  ),
+  MAX_SLEEP_DAYS: setting(
+    "The longest sleep that a command may ask for, or that one pause of the schedule causes at a time.",
+    limitVariable.default(DEFAULT_MAX_SLEEP_DAYS),
+  ),
+  SLEEP_COMMAND: setting(
+    "The program that puts the machine to sleep; its argument is the time of return.",
+    z.string().optional(),
+  ),
+  DATA_PATH: setting(
+    "Folder for everything that outlives a restart: outbox, pictures, settings, schedule and command results.",
+    z.string().default("./data"),
+  ),
+  LOG_LEVEL: setting(
+    "Lowest level of the lines that are logged.",
+    z
+      .enum(["fatal", "error", "warn", "info", "debug", "trace"], "must be fatal, error, warn, info, debug or trace")
+      .default("info"),
+  ),
+};
 
-const SETTINGS: ReadonlySet<string> = new Set([...Object.keys(schema.shape), "CAMERA_SECRET_FILE"]);
-/** A variable of the environment that differs in more letters is another program's. */
-const MAX_SLIPS = 3;
+const SETTINGS: ReadonlySet<string> = new Set(variablesOf(deviceSettings));
 
 export interface ConfigSource {
   /** Default: the process' environment. It wins over the file. */
@@ -207,25 +303,17 @@ export interface ConfigSource {
 }
 
 /**
- * Reads a camera's configuration; `CAMERA_SECRET` may come as `CAMERA_SECRET_FILE`.
+ * Reads a camera's configuration.
  * @throws {ConfigurationError} naming every variable that is wrong
  */
 export function loadConfig({ env = process.env, file }: ConfigSource = {}): DeviceConfig {
-  const problems: string[] = [];
-  const given = file === undefined ? {} : readConfigFile(file, problems);
-  const wrong = noting(problems);
-  const read = wrong(() =>
-    readEnvironment(schema, {
-      env: beneath(given, env),
-      readFile: (path) => readFileSync(path, "utf8"),
-      secrets: ["CAMERA_SECRET"],
-    }),
-  );
-  const scheduleFile = (env.SCHEDULE_FILE || given.SCHEDULE_FILE)?.trim() || undefined;
-  const schedule = scheduleFile === undefined ? undefined : wrong(() => readSchedule(scheduleFile));
-  if (read?.CAMERA_DRIVER === "folder" && read.CAMERA_FOLDER === undefined)
-    problems.push("CAMERA_FOLDER: must be set to the folder that the pictures are written into");
-  if (read === undefined || problems.length > 0) throw new ConfigurationError(problems);
+  const given = file === undefined ? { values: {}, problems: [] } : readConfigFile(file);
+  const merged = mergeSettings(given.values, env);
+  const { read, schedule } = readAll({
+    file: () => throwIfAny(given.problems),
+    read: () => readSettings(merged),
+    schedule: () => readSchedule(merged.SCHEDULE_FILE?.trim()),
+  });
   return {
     logLevel: read.LOG_LEVEL,
     driver: {
@@ -251,10 +339,7 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
       keepaliveS: read.KEEPALIVE_S,
       preview: { width: read.PREVIEW_WIDTH, maxBytes: read.PREVIEW_MAX_BYTES, ...read.PREVIEW_BUDGET },
       dataPath: read.DATA_PATH,
-      // The pictures of a mountain that is not there are not worth a disk.
-      ...((read.KEEP_PICTURES ?? read.CAMERA_DRIVER !== "simulated")
-        ? { images: { minFreePercent: read.KEEP_FREE_PERCENT } }
-        : {}),
+      ...(read.KEEP_PICTURES ? { images: { minFreePercent: read.KEEP_FREE_PERCENT } } : {}),
       outboxBytes: read.OUTBOX_BYTES,
       outboxHours: read.OUTBOX_HOURS,
       reconnect: { ...DEFAULT_RECONNECT, maxMs: read.RECONNECT_MAX_S * 1000 },
@@ -273,22 +358,22 @@ export function loadConfig({ env = process.env, file }: ConfigSource = {}): Devi
   };
 }
 
-/**
- * A sentence for each variable that is no setting of this program, and a letter or two away from one: it is ignored, and
- * the default holds. Other programs' variables are in the environment too, so that this is no error.
- */
-export function misspeltVariables(env: Readonly<Record<string, string | undefined>> = process.env): string[] {
-  return Object.keys(env).flatMap((name) => {
-    if (SETTINGS.has(name) || !env[name]?.trim()) return [];
-    const nearest = nearestName(name, SETTINGS, Math.max(1, Math.min(MAX_SLIPS, Math.floor(name.length / 5))));
-    return nearest === undefined ? [] : [`${visible(name)} is no setting and is ignored: did you mean ${nearest}?`];
-  });
+/** A warning for each variable whose name is nearly that of a setting. */
+export function misspeltVariables(env: EnvironmentSource["env"] = process.env): string[] {
+  return misspeltSettings(env, SETTINGS);
 }
 
-/** What the environment names, in either way, is not taken from the file. */
-function beneath(
+function readSettings(env: EnvironmentSource["env"]): ValuesOf<typeof deviceSettings> {
+  const read = readEnvironment(deviceSettings, { env, readFile: (path) => readFileSync(path, "utf8") });
+  if (read.CAMERA_DRIVER === "folder" && read.CAMERA_FOLDER === undefined)
+    throw new ConfigurationError(["CAMERA_FOLDER: must be set to the folder that the pictures are written into"]);
+  return read;
+}
+
+/** The values of the file, and above them those of the environment. The secret may be named in two ways. */
+function mergeSettings(
   file: Record<string, string>,
-  env: Readonly<Record<string, string | undefined>>,
+  env: EnvironmentSource["env"],
 ): Record<string, string | undefined> {
   const merged: Record<string, string | undefined> = { ...file };
   if (env.CAMERA_SECRET || env.CAMERA_SECRET_FILE) {
@@ -299,14 +384,18 @@ function beneath(
   return merged;
 }
 
-function readConfigFile(file: string, problems: string[]): Record<string, string> {
+function readConfigFile(file: string): { values: Record<string, string>; problems: readonly string[] } {
   const values: Record<string, string> = {};
-  const content = noting(problems)(() => readJsonFile("--config", file));
-  if (content === undefined) return values;
-  if (typeof content !== "object" || content === null || Array.isArray(content)) {
-    problems.push(`--config: ${file} must hold a JSON object`);
-    return values;
+  const problems: string[] = [];
+  let content: unknown;
+  try {
+    content = readJsonFile("--config", file);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    return { values, problems: error.problems };
   }
+  if (typeof content !== "object" || content === null || Array.isArray(content))
+    return { values, problems: [`--config: ${file} must hold a JSON object`] };
   for (const [name, value] of Object.entries(content)) {
     if (!SETTINGS.has(name))
       problems.push(`${visible(name)}: is not a setting of this program${didYouMean(name, SETTINGS)} (in ${file})`);
@@ -314,10 +403,16 @@ function readConfigFile(file: string, problems: string[]): Record<string, string
     else if (typeof value === "boolean") values[name] = value ? "yes" : "no";
     else problems.push(`${name}: must be a text, a number, true or false (in ${file})`);
   }
-  return values;
+  return { values, problems };
 }
 
-function readSchedule(file: string): Schedule {
+function throwIfAny(problems: readonly string[]): void {
+  if (problems.length > 0) throw new ConfigurationError(problems);
+}
+
+/** @throws {ConfigurationError} */
+function readSchedule(file: string | undefined): Schedule | undefined {
+  if (!file) return undefined;
   const result = strictScheduleSchema.safeParse(readJsonFile("SCHEDULE_FILE", file));
   if (result.success) return result.data;
   throw new ConfigurationError(
@@ -325,19 +420,6 @@ function readSchedule(file: string): Schedule {
       ({ path, message }) => `SCHEDULE_FILE: ${[path.join("."), message].filter(Boolean).join(": ")}`,
     ),
   );
-}
-
-/** Collects the problems of what is read, so that all are said at once. */
-function noting(problems: string[]): <T>(read: () => T) => T | undefined {
-  return (read) => {
-    try {
-      return read();
-    } catch (error) {
-      if (!(error instanceof ConfigurationError)) throw error;
-      problems.push(...error.problems);
-      return undefined;
-    }
-  };
 }
 
 function brokerUrlProblem(text: string): string | undefined {
@@ -348,13 +430,4 @@ function brokerUrlProblem(text: string): string | undefined {
   if (url.username !== "" || url.password !== "")
     return "must hold no user and password: it logs in with CAMERA_ID and CAMERA_SECRET";
   return undefined;
-}
-
-function isTimezone(name: string): boolean {
-  try {
-    new Intl.DateTimeFormat("en-US", { timeZone: name });
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,8 +1,9 @@
 import { z } from "zod";
+import { topicProblem } from "../contract/topics.ts";
 import { quoted } from "../contract/visible-text.ts";
 import { withoutBom } from "./byte-order-mark.ts";
 
-/** All problems of a program's environment at once. Each begins with the variable's name. */
+/** All problems of a program's settings. Each begins with the name of the variable. */
 export class ConfigurationError extends Error {
   override name = "ConfigurationError";
   readonly problems: readonly string[];
@@ -13,28 +14,81 @@ export class ConfigurationError extends Error {
   }
 }
 
+/** What a setting's schema cannot say about it. */
+export interface SettingInfo {
+  /** What the setting does, as Markdown for `docs/configuration.md`. */
+  description: string;
+  /** A secret may also be given as `NAME_FILE`, the path of a file that holds it. No error message shows its value. */
+  isSecret?: boolean;
+  /** The default in words, where the schema has no default value, or one that does not explain itself. */
+  defaultText?: string;
+  /** Computes the default from the value of another setting. */
+  defaultFrom?: { name: string; value: (other: string) => string };
+  /** The unit of the value, where the variable's name does not end in it. */
+  unit?: string;
+  /** The values that are allowed, as Markdown, where the schema cannot say it. */
+  values?: string;
+}
+
+/** Settings by the name of their environment variable. */
+export type Settings = z.ZodRawShape;
+/** The values that were read for some settings. */
+export type ValuesOf<Shape extends Settings> = z.output<z.ZodObject<Shape>>;
+
+const infos = z.registry<SettingInfo>();
+
+/** Describes one setting: the schema reads and limits its value and holds its default. */
+export function setting<Schema extends z.ZodType>(
+  description: string,
+  schema: Schema,
+  info: Omit<SettingInfo, "description"> = {},
+): Schema {
+  // A copy, because one schema may describe several settings.
+  const copy = schema.clone();
+  infos.add(copy, { description, ...info });
+  return copy;
+}
+
+/** What {@link setting} was told about a schema; undefined for a schema that it did not return. */
+export function infoOf(schema: Settings[string]): SettingInfo | undefined {
+  return infos.get(schema);
+}
+
+/** A default that is `factor` times another setting, rounded up. No limit there is no limit here. */
+export function times(factor: number, name: string, inWords: string): Omit<SettingInfo, "description"> {
+  return {
+    defaultText: `${inWords} \`${name}\``,
+    defaultFrom: { name, value: (other) => String(Math.ceil(factor * Number(other))) },
+  };
+}
+
+/** The names of all variables that are read for some settings, `NAME_FILE` for secrets included. */
+export function variablesOf(settings: Settings): string[] {
+  return Object.entries(settings).flatMap(([name, schema]) =>
+    infoOf(schema)?.isSecret === true ? [name, `${name}_FILE`] : [name],
+  );
+}
+
 export interface EnvironmentSource {
   /** Such as `process.env`. A blank value counts as not set. */
   env: Readonly<Record<string, string | undefined>>;
   /** Reads the file that `NAME_FILE` names; throws if it is unreadable. */
   readFile: (path: string) => string;
-  /** Variables that may be given as `NAME_FILE`, the path of a file with the value (container secrets). */
-  secrets?: readonly string[];
 }
 
 /**
- * Reads the variables that are the keys of `schema`.
- * @throws {ConfigurationError} naming every variable that is wrong, never a secret's value
+ * Reads settings from the environment.
+ * @throws {ConfigurationError} every wrong variable by name, but never the value of a secret
  */
-export function readEnvironment<Shape extends z.ZodRawShape>(
-  schema: z.ZodObject<Shape>,
-  { env, readFile, secrets = [] }: EnvironmentSource,
-): z.output<z.ZodObject<Shape>> {
+export function readEnvironment<Shape extends Settings>(
+  settings: Shape,
+  { env, readFile }: EnvironmentSource,
+): ValuesOf<Shape> {
   const problems: string[] = [];
   const given: Record<string, string> = {};
-  for (const name of Object.keys(schema.shape)) {
+  for (const [name, schema] of Object.entries(settings)) {
     const value = plainValue(env[name]);
-    const file = secrets.includes(name) ? env[`${name}_FILE`] : undefined;
+    const file = infoOf(schema)?.isSecret === true ? env[`${name}_FILE`] : undefined;
     if (value?.trim()) given[name] = value;
     if (!file) continue;
     if (value) problems.push(`${name} and ${name}_FILE are both set: keep one`);
@@ -48,15 +102,64 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
       }
     }
   }
-  const result = schema.safeParse(given);
+  const result = z.object(settings).safeParse({ ...derivedDefaults(settings, given), ...given });
   for (const issue of result.error?.issues ?? []) {
     const name = String(issue.path[0] ?? "environment");
-    const shown =
-      secrets.includes(name) || given[name] === undefined ? "" : `, not ${quoted(withoutPassword(given[name]))}`;
+    const schema = settings[name];
+    const info = schema === undefined ? undefined : infoOf(schema);
+    const value = given[name];
+    // The setting that this default comes from is wrong, and has a problem of its own.
+    if (value === undefined && info?.defaultFrom !== undefined) continue;
+    const shown = value === undefined || info?.isSecret === true ? "" : `, not ${quoted(withoutPassword(value))}`;
     problems.push(`${name}: ${issue.message}${shown}`);
   }
   if (!result.success || problems.length > 0) throw new ConfigurationError(problems);
   return result.data;
+}
+
+/** The defaults of some settings. @throws {ConfigurationError} one of them must be set */
+export function defaultsOf<Shape extends Settings>(settings: Shape): ValuesOf<Shape> {
+  return readEnvironment(settings, { env: {}, readFile: () => "" });
+}
+
+/** The default value that is written in the schema of a setting; undefined when it has none. */
+export function defaultOf(schema: Settings[string] | undefined): unknown {
+  return schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
+}
+
+function derivedDefaults(settings: Settings, given: Readonly<Record<string, string>>): Record<string, string> {
+  const derived: Record<string, string> = {};
+  for (const [name, schema] of Object.entries(settings)) {
+    const defaultFrom = infoOf(schema)?.defaultFrom;
+    if (defaultFrom === undefined) continue;
+    derived[name] = defaultFrom.value(given[defaultFrom.name] ?? String(defaultOf(settings[defaultFrom.name])));
+  }
+  return derived;
+}
+
+/**
+ * Runs several readers of configuration.
+ * @throws {ConfigurationError} the problems of all readers, each problem once
+ */
+export function readAll<Configs extends Record<string, unknown>>(
+  readers: { [Name in keyof Configs]: () => Configs[Name] },
+): Configs {
+  const problems = new Set<string>();
+  const configs: Partial<Configs> = {};
+  for (const name in readers) {
+    try {
+      configs[name] = readers[name]();
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error;
+      for (const problem of error.problems) problems.add(problem);
+    }
+  }
+  if (problems.size > 0 || !isComplete(configs, readers)) throw new ConfigurationError([...problems]);
+  return configs;
+}
+
+function isComplete<Configs>(configs: Partial<Configs>, readers: Record<keyof Configs, unknown>): configs is Configs {
+  return Object.keys(readers).every((name) => name in configs);
 }
 
 /** Removes a byte order mark and trailing carriage returns, which Windows shells and files with CR line ends leave. */
@@ -69,21 +172,43 @@ function withoutPassword(value: string): string {
   return value.replace(/\/\/[^/]*@/, "//…@");
 }
 
-/** A TCP port; 0 takes a free one. */
+/** A TCP port. Port 0 means any free port. */
 export const portVariable = z.coerce
   .number("must be a port")
   .int("must be a port")
   .min(0, "must be a port")
   .max(65_535, "must be a port");
 
-/** A whole number of something, from 0. */
+/** A whole number from 0. */
 export const countVariable = z.coerce
   .number("must be a whole number")
   .int("must be a whole number")
   .min(0, "must not be negative");
 
-/** A limit named `MAX_…`: a whole number, where 0 means no limit and reads as `Infinity`. */
+/** A whole number from 1. */
+export const positiveVariable = countVariable.min(1, "must be at least 1");
+
+/** A limit: a whole number, where 0 means no limit and reads as `Infinity`. */
 export const limitVariable = countVariable.transform((limit) => (limit === 0 ? Number.POSITIVE_INFINITY : limit));
+
+/** A number of hours above 0; fractions are allowed. */
+export const hoursVariable = z.coerce.number("must be a number of hours").positive("must be a number of hours above 0");
+
+/** Seconds up to a day; fractions are allowed. */
+export const secondsVariable = z.coerce
+  .number("must be a number of seconds")
+  .min(1, "must be at least 1 second")
+  .max(86_400, "must be at most 86400 seconds");
+
+export const latitudeVariable = degreesVariable("latitude", 90);
+export const longitudeVariable = degreesVariable("longitude", 180);
+
+function degreesVariable(what: string, limit: number) {
+  return z.coerce
+    .number(`must be the camera's ${what} in degrees`)
+    .min(-limit, `must be at least -${limit}`)
+    .max(limit, `must be at most ${limit}`);
+}
 
 /** A list separated by commas. Blanks around the parts are ignored. */
 export const listVariable = z.string().transform((text) =>
@@ -92,3 +217,21 @@ export const listVariable = z.string().transform((text) =>
     .map((part) => part.trim())
     .filter((part) => part !== ""),
 );
+
+/** Where topics begin. */
+export const topicRootVariable = z.string().superRefine((root, context) => {
+  const problem = topicProblem(root) ?? (root.startsWith("$") ? "must not begin with $" : undefined);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+});
+
+/** A name of the IANA time zone database. */
+export const timeZoneVariable = z.string().refine(isTimeZone, "must be an IANA time zone such as Europe/Zurich");
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}

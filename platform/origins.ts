@@ -17,7 +17,7 @@ export function normalOrigin(text: string): string | undefined {
 }
 
 export interface OriginsOptions {
-  /** Origins in the form of {@link normalOrigin}; `*` allows all. The server's own origin is always allowed. */
+  /** Origins in the form of {@link normalOrigin}. The server's own origin is always allowed. */
   allowed: readonly string[];
   /** Whether this address is a proxy whose X-Forwarded-Host and X-Forwarded-Proto are trusted. */
   isTrustedProxy: (address: string) => boolean;
@@ -50,12 +50,10 @@ export function originAdvice(origin: string): string {
  * header, or X-Forwarded-Host and X-Forwarded-Proto from a trusted proxy.
  */
 export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOptions): Origins {
-  const all = allowed.includes("*");
   const listed = new Set(allowed);
   const refused = new Occurrences(log);
 
   function allowsPage(text: string, request: IncomingMessage): boolean {
-    if (all) return true;
     const origin = normalOrigin(text);
     if (origin === undefined) return false;
     if (listed.has(origin)) return true;

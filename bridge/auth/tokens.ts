@@ -2,6 +2,7 @@ import { createSecretKey, type KeyObject, randomUUID } from "node:crypto";
 import jsonwebtoken from "jsonwebtoken";
 import { z } from "zod";
 import type { TokenIdentity } from "../../platform/identity.ts";
+import { MIN_SECRET_LENGTH } from "./config.ts";
 import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.ts";
 
 export interface Tokens {
@@ -56,7 +57,6 @@ export class ExpiredTokenError extends InvalidTokenError {
   override name = "ExpiredTokenError";
 }
 
-export const MIN_SECRET_LENGTH = 32;
 /** The longest token that is looked at, characters. */
 export const MAX_TOKEN_LENGTH = 8 * 1024;
 export const MAX_PERMISSIONS = 100;

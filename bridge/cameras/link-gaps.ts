@@ -20,6 +20,7 @@ import type { Entry, Journal, StateEntry } from "../journal/journal.ts";
 import { addBoot } from "./boot-history.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import type { CheckpointOptions } from "./checkpoint.ts";
+import { CAMERA_DEFAULTS } from "./config.ts";
 import { eventIdOf } from "./event-id.ts";
 import { PublishQueue } from "./publish-queue.ts";
 import {
@@ -37,7 +38,7 @@ export interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
   journal: CheckpointOptions["journal"] & Pick<Journal, "state">;
   tree: TopicTree;
   publish: Publish;
-  /** Cameras above this number are not watched. Default 10,000. */
+  /** Cameras above this number are not watched. */
   maxCameras?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
   now?: () => number;
@@ -94,7 +95,15 @@ class LinkGapRules implements CheckpointedRules {
   readonly #publishing = new WeakSet<SequenceGap>();
 
   constructor(options: LinkGapsOptions) {
-    const { settleMs, maxWaitMs, maxGaps, maxCameras = 10_000, now = Date.now, publish, logger } = options;
+    const {
+      settleMs,
+      maxWaitMs,
+      maxGaps,
+      maxCameras = CAMERA_DEFAULTS.presence.maxCameras,
+      now = Date.now,
+      publish,
+      logger,
+    } = options;
     this.#options = options;
     this.#now = now;
     this.#queue = new PublishQueue({ publish, logger });

@@ -16,6 +16,7 @@ import {
   nextPresence,
   type PresenceSignal,
 } from "./camera-presence.ts";
+import { CAMERA_DEFAULTS } from "./config.ts";
 import { fromPublished, presenceIn, serverTimeOf, toPublished } from "./published-presence.ts";
 import { type CaptureSchedule, staleAt } from "./staleness.ts";
 import { startWatcher } from "./watcher.ts";
@@ -33,9 +34,9 @@ export interface PresenceOptions {
   tree: TopicTree;
   publish: Publish;
   link: Pick<BrokerLink, "connected">;
-  /** How long a link may be down before its camera is offline, milliseconds. Default 30,000. */
+  /** How long a link may be down before its camera is offline, milliseconds. */
   graceMs?: number;
-  /** Cameras above this number are not watched. Default 10,000. */
+  /** Cameras above this number are not watched. */
   maxCameras?: number;
   /** The presence published last is current: another node, or this one, has watched the cameras until now. Default false. */
   trusted?: boolean;
@@ -63,7 +64,7 @@ const MAX_CHECK_INTERVAL_MS = 1000;
 const MIN_CHECK_INTERVAL_MS = 20;
 
 export function startPresence(options: PresenceOptions): PresenceService {
-  const { journal, devices, graceMs = 30_000 } = options;
+  const { journal, devices, graceMs = CAMERA_DEFAULTS.presence.graceMs } = options;
   const rules = new PresenceRules(options);
   const unsubscribe = devices?.onAdd(({ id, kind }) => {
     if (kind === "camera") rules.addRegistered(id);
@@ -88,8 +89,8 @@ class PresenceRules implements WatcherRules {
 
   constructor(options: PresenceOptions) {
     this.#options = options;
-    this.#graceMs = options.graceMs ?? 30_000;
-    this.#maxCameras = options.maxCameras ?? 10_000;
+    this.#graceMs = options.graceMs ?? CAMERA_DEFAULTS.presence.graceMs;
+    this.#maxCameras = options.maxCameras ?? CAMERA_DEFAULTS.presence.maxCameras;
     this.#now = options.now ?? Date.now;
     this.#cameras = new BoundedMap(this.#maxCameras);
   }

@@ -1,3 +1,5 @@
+import { CAMERA_DEFAULTS } from "./config.ts";
+
 /** A gap in a camera's sequence numbers: messages between two that arrived. */
 export interface SequenceGap {
   /** The first and the last missing number when the gap was found, inclusive. */
@@ -31,7 +33,7 @@ export interface SequencedMessage {
 }
 
 export interface GapLimits {
-  /** A gap is reported when no backlog message has arrived for this long, milliseconds. Default 120,000. */
+  /** A gap is reported when no backlog message has arrived for this long, milliseconds. */
   settleMs: number;
   /** A gap is reported after this time in any case, milliseconds. Default 3,600,000. */
   maxWaitMs: number;
@@ -39,7 +41,7 @@ export interface GapLimits {
   maxGaps: number;
 }
 
-export const DEFAULT_GAP_LIMITS: GapLimits = { settleMs: 120_000, maxWaitMs: 3_600_000, maxGaps: 32 };
+export const DEFAULT_GAP_LIMITS: GapLimits = { ...CAMERA_DEFAULTS.linkGaps, maxWaitMs: 3_600_000, maxGaps: 32 };
 
 /** A new outbox starts at 1 and has at most this many messages in flight, so its first message to arrive has at most this number. */
 const FIRST_NUMBERS = 16;

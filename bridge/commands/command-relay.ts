@@ -19,6 +19,7 @@ import type { Delivery } from "../../platform/publications.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
 import { dataOf } from "../journal/entry-body.ts";
 import type { Entry, Journal } from "../journal/journal.ts";
+import { COMMAND_DEFAULTS } from "./config.ts";
 import type { SharedCommandQueue } from "./shared-command-queue.ts";
 
 /** Brings commands to cameras and says truthfully what came of them. */
@@ -70,9 +71,9 @@ export interface CommandRelayOptions {
   isSleeping: (camera: string) => boolean;
   /** The order over all nodes; undefined for a node that is alone. */
   queue?: SharedCommandQueue;
-  /** Commands that wait for one camera behind the one in flight. Default 16. */
+  /** Commands that wait for one camera behind the one in flight. */
   maxQueuedPerCamera?: number;
-  /** Commands that wait or are in flight, all cameras together. Default 10,000. */
+  /** Commands that wait or are in flight, all cameras together. */
   maxPending?: number;
   /** Commands that one user gives in a minute, by whichever door. Default: no limit. */
   maxPerMinute?: number;
@@ -122,7 +123,8 @@ const deliveredSchema = z.object({ id: z.string() });
 const bodySchema = z.object({ data: commandReplySchema });
 
 export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
-  const { link, journal, tree, isSleeping, queue, maxQueuedPerCamera = 16, maxPending = 10_000, logger } = options;
+  const { link, journal, tree, isSleeping, queue, logger } = options;
+  const { maxQueuedPerCamera, maxPending } = { ...COMMAND_DEFAULTS, ...options };
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
   const givenBy = new FixedWindowCounter();
   const lanes = new Map<string, Lane>();

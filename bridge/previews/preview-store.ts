@@ -1,3 +1,9 @@
+import { defaultsOf } from "../../platform/config.ts";
+import { serverSettings } from "../../platform/server-settings.ts";
+import { type PreviewLimits, previewLimits, previewSettings } from "./config.ts";
+
+export type { PreviewLimits } from "./config.ts";
+
 /** What is known of a kept picture without looking at it. */
 export interface StoredPreview {
   capture: string;
@@ -22,29 +28,9 @@ export interface PreviewCursor {
   capture: string;
 }
 
-export interface PreviewLimits {
-  /** How long a picture stays after it arrived, milliseconds; the newest of each camera stays for ever. Default 48 hours. */
-  keepMs: number;
-  /** Of one camera. Beyond these two its oldest go. Default 6,000: 48 hours at one in 30 seconds. */
-  maxPreviewsPerCamera: number;
-  /** Default 256 MiB. */
-  maxBytesPerCamera: number;
-  /** Of all cameras together. Beyond these two the oldest of all go. Default 100,000. */
-  maxPreviews: number;
-  /** Default 2 GiB. */
-  maxBytes: number;
-  /** Beyond this many, the camera that was silent longest loses its pictures. Default 10,000. */
-  maxCameras: number;
-}
-
-export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = {
-  keepMs: 48 * 3_600_000,
-  maxPreviewsPerCamera: 6_000,
-  maxBytesPerCamera: 256 * 1024 * 1024,
-  maxPreviews: 100_000,
-  maxBytes: 2 * 1024 * 1024 * 1024,
-  maxCameras: 10_000,
-};
+export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = previewLimits(
+  defaultsOf({ ...previewSettings, MAX_CAMERAS: serverSettings.MAX_CAMERAS }),
+);
 
 /**
  * Where pictures are: files of this node, or Redis for all nodes. What `keepMs` and the other limits drop is gone from

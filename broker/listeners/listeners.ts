@@ -28,20 +28,20 @@ export interface TlsConfig {
 
 /** The ports to open and their settings. */
 export interface ListenersConfig {
-  /** `HOST`: the address that all listeners bind. Default 127.0.0.1: this machine only. */
+  /** `HOST`: the address that all listeners bind. */
   host: string;
-  /** `MQTT_PORT`: plain TCP. Default 1883; 0 chooses a free port. */
+  /** `MQTT_PORT`: plain TCP. 0 chooses a free port. */
   mqttPort: number;
-  /** `MQTT_TLS_PORT` (8883), `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
+  /** `MQTT_TLS_PORT`, `TLS_CERT`, `TLS_KEY`, `TLS_CLIENT_CA`: undefined without a certificate. */
   tls: TlsConfig | undefined;
-  /** `MQTT_WS_PORT`: MQTT over WebSocket. Default 8083. */
+  /** `MQTT_WS_PORT`: MQTT over WebSocket. */
   webSocketPort: number;
   /**
-   * `ALLOWED_ORIGINS`: origins of web pages that may connect over WebSocket, such as `https://example.org`; `*` allows
-   * all. Default: only the server's own origin. A client that sends no Origin is not a browser and is not checked.
+   * `ALLOWED_ORIGINS`: origins of web pages that may connect over WebSocket, such as `https://example.org`. The
+   * server's own origin is always allowed. A client that sends no Origin is not a browser and is not checked.
    */
   allowedOrigins: readonly string[];
-  /** `MQTT_CONNECT_TIMEOUT_MS`: the longest time from the opening of a connection to its CONNACK. Default 10 s. */
+  /** `MQTT_CONNECT_TIMEOUT_MS`: the longest time from the opening of a connection to its CONNACK. */
   connectTimeoutMs: number;
 }
 

@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { z } from "zod";
 import { readEnvironment } from "../../platform/config.ts";
+import { serverSettings } from "../../platform/server-settings.ts";
+import { storeSettings } from "../config/config.ts";
 import { BackupError } from "../stores/backup.ts";
 import { say } from "./command-line.ts";
 
@@ -63,8 +65,8 @@ function sum(files: readonly { bytes: number }[]): number {
 
 /** @throws {BackupError} the data is elsewhere */
 function dataPathOf(env: NodeJS.ProcessEnv): string {
-  const schema = z.object({ DATA_PATH: z.string().default("./data"), REDIS_URL: z.string().optional() });
-  const { DATA_PATH, REDIS_URL } = readEnvironment(schema, { env, readFile: () => "", secrets: [] });
+  const settings = { DATA_PATH: serverSettings.DATA_PATH, REDIS_URL: storeSettings.REDIS_URL };
+  const { DATA_PATH, REDIS_URL } = readEnvironment(settings, { env, readFile: (path) => readFileSync(path, "utf8") });
   if (REDIS_URL !== undefined)
     throw new BackupError(
       "REDIS_URL is set: events, sessions, users and pictures are in Redis, which has its own ways to be checked and " +

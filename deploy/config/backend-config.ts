@@ -1,9 +1,24 @@
 import { readFileSync } from "node:fs";
-import { type BridgeConfig, readBridgeConfig } from "../../bridge/config.ts";
-import { type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
-import { readAll, readSimulatorConfig, readStoreConfig, type SimulatorConfig, type StoreConfig } from "./config.ts";
-import { misspeltSettings } from "./misspelt-settings.ts";
+import { BRIDGE_VARIABLES, type BridgeConfig, readBridgeConfig } from "../../bridge/config.ts";
+import { BROKER_VARIABLES, type BrokerConfig, readBrokerConfig } from "../../broker/config.ts";
+import { readAll, variablesOf } from "../../platform/config.ts";
+import { misspeltSettings } from "../../platform/misspelt-settings.ts";
+import {
+  commandLineSettings,
+  readSimulatorConfig,
+  readStoreConfig,
+  type SimulatorConfig,
+  type StoreConfig,
+  simulatorSettings,
+  storeSettings,
+} from "./config.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
+
+const SETTINGS: ReadonlySet<string> = new Set([
+  ...BRIDGE_VARIABLES,
+  ...BROKER_VARIABLES,
+  ...variablesOf({ ...simulatorSettings, ...storeSettings, ...commandLineSettings }),
+]);
 
 /** The simulated processing service. */
 export const SERVICE_ID = "worker";
@@ -57,7 +72,7 @@ export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, 
     // However 0 is written: `0.0` is read as 0, too.
     unlimited: () =>
       Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
-    misspelt: () => misspeltSettings(env),
+    misspelt: () => misspeltSettings(env, SETTINGS),
   });
 }
 

@@ -4,7 +4,7 @@ import { readBrokerConfig } from "../../broker/config.ts";
 const read = (env: Record<string, string>) => readBrokerConfig({ env, readFile: () => "" });
 
 describe("the broker's configuration", () => {
-  it("needs nothing, and then listens on this machine only", () => {
+  it("needs no setting and then listens on this machine only", () => {
     expect(read({})).toEqual({
       host: "127.0.0.1",
       mqttPort: 1883,
@@ -41,7 +41,7 @@ describe("the broker's configuration", () => {
     });
   });
 
-  it("listens with TLS when it has a certificate and its key", () => {
+  it("listens with TLS if it has a certificate and its key", () => {
     expect(read({ TLS_CERT: "c.pem", TLS_KEY: "k.pem", TLS_CLIENT_CA: "ca.pem" }).tls).toEqual({
       port: 8883,
       certPath: "c.pem",
@@ -55,21 +55,21 @@ describe("the broker's configuration", () => {
     [{ TLS_KEY: "k.pem" }, "TLS_CERT: must be set too when TLS_KEY is"],
     [{ TLS_CLIENT_CA: "ca.pem" }, "TLS_CLIENT_CA: needs TLS_CERT and TLS_KEY"],
     [{ MQTT_PORT: "70000" }, 'MQTT_PORT: must be a port, not "70000"'],
-    [{ MQTT_CONNECT_TIMEOUT_MS: "0" }, "MQTT_CONNECT_TIMEOUT_MS: must be more than 0"],
+    [{ MQTT_CONNECT_TIMEOUT_MS: "0" }, "MQTT_CONNECT_TIMEOUT_MS: must be at least 1"],
     [{ MAX_MQTT_CLIENTS: "-1" }, "MAX_MQTT_CLIENTS: must not be negative"],
     [{ TOPIC_ROOT: "a/#" }, "TOPIC_ROOT: contains a wildcard"],
-  ])("names what is wrong with %j", (env, problem) => {
+  ])("refuses %j by name", (env, problem) => {
     expect(() => read(env)).toThrow(problem);
   });
 
-  it("lets half of an address's connections wait for their answer, unless told how many", () => {
+  it("allows half of an address's connections to be unauthenticated, unless it is set", () => {
     const limit = "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS";
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9" }).maxUnauthenticatedPerAddress).toBe(5);
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9", [limit]: "2" }).maxUnauthenticatedPerAddress).toBe(2);
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "0" }).maxUnauthenticatedPerAddress).toBe(Number.POSITIVE_INFINITY);
   });
 
-  it("takes 0 for no limit", () => {
+  it("reads 0 as no limit", () => {
     const config = read({ MAX_OFFLINE_MESSAGES: "0", MAX_PAYLOAD_BYTES: "0" });
     expect(config.maxOfflineMessages).toBe(Number.POSITIVE_INFINITY);
     expect(config.maxPayloadBytes).toBe(Number.POSITIVE_INFINITY);

@@ -18,7 +18,7 @@ function problemsOf(env: Record<string, string>): readonly string[] {
   return [];
 }
 
-test("an id, a secret and a place are enough", () => {
+test("needs only an id, a secret and a location", () => {
   expect(loadConfig({ env: needed })).toEqual({
     driver: { name: "simulated", timeoutMs: 60_000, args: [], depth: 6, deleteTaken: false },
     logLevel: "info",
@@ -44,14 +44,14 @@ test("an id, a secret and a place are enough", () => {
   });
 });
 
-test("the levels of sub-folders that are looked into can be set", () => {
+test("limits the levels of sub-folders that are searched", () => {
   expect(loadConfig({ env: { ...needed, CAMERA_FOLDER_DEPTH: "0" } }).driver.depth).toBe(0);
   expect(problemsOf({ ...needed, CAMERA_FOLDER_DEPTH: "21" })).toEqual([
     'CAMERA_FOLDER_DEPTH: must be at most 20 levels, not "21"',
   ]);
 });
 
-test("everything that is missing is named at once", () => {
+test("names everything that is missing at once", () => {
   expect(problemsOf({})).toEqual([
     "CAMERA_ID: must be set to the camera's id",
     "CAMERA_SECRET: must be set to the secret that the broker knows this camera by",
@@ -92,14 +92,14 @@ test.each([
   ["OUTBOX_BYTES", "1000", /at least 262144/],
   ["RECONNECT_MAX_S", "often", /number of seconds/],
   ["LOG_LEVEL", "loud", /fatal, error, warn/],
-])("%s=%s is refused by name, with what it should be", (name, value, reason) => {
+])("refuses %s=%s by name and says what it should be", (name, value, reason) => {
   const problems = problemsOf({ ...needed, [name]: value });
   expect(problems).toHaveLength(1);
   expect(problems[0]).toMatch(new RegExp(`^${name}: `));
   expect(problems[0]).toMatch(reason);
 });
 
-test("the secret may come from a file", () => {
+test("reads the secret from a file", () => {
   const folder = mkdtempSync(join(tmpdir(), "skylapse-device-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const file = join(folder, "secret");
@@ -108,11 +108,11 @@ test("the secret may come from a file", () => {
   expect(loadConfig({ env: { ...rest, CAMERA_SECRET_FILE: file } }).camera.secret).toBe("from a file");
 });
 
-test("a secret is never shown, however wrong", () => {
+test("never shows a secret, not even a wrong one", () => {
   expect(problemsOf({ ...needed, CAMERA_SECRET: "x".repeat(2000) }).join()).not.toContain("xxx");
 });
 
-test("a file of a secret that is empty is said to be", () => {
+test("names the file of a secret that is empty", () => {
   const { CAMERA_SECRET: _, ...rest } = needed;
   expect(problemsOf({ ...rest, CAMERA_SECRET_FILE: file("\n") })).toContainEqual(
     expect.stringMatching(/^CAMERA_SECRET_FILE: .* is empty/),
@@ -132,11 +132,11 @@ test.each([
   ["on-demand", { every: 0, onDemand: true }],
   ["all", { every: 1, onDemand: true }],
   ["every:12", { every: 12, onDemand: true }],
-])("the preview budget may be %s", (text, preview) => {
+])("reads the preview budget %s", (text, preview) => {
   expect(loadConfig({ env: { ...needed, PREVIEW_BUDGET: text } }).camera.preview).toMatchObject(preview);
 });
 
-test("settings come from a file too, and the environment wins over it", () => {
+test("reads settings from a file; the environment takes precedence", () => {
   const { CAMERA_SECRET: _, ...rest } = needed;
   const path = file(JSON.stringify({ ...rest, CAMERA_SECRET: "in the file", LOCATION_LAT: 12.5, KEEP_PICTURES: true }));
   const { camera } = loadConfig({ file: path, env: { CAMERA_ID: "south", LOCATION_LAT: "" } });
@@ -147,7 +147,7 @@ test("settings come from a file too, and the environment wins over it", () => {
   );
 });
 
-test("everything that is wrong with file, environment and schedule is said at once, by name", () => {
+test("reports all problems of file, environment and schedule at once, by name", () => {
   const schedule = file(
     JSON.stringify({
       entries: [
@@ -168,29 +168,29 @@ test("everything that is wrong with file, environment and schedule is said at on
   expect(problems).toEqual([
     `CAPTURE_INTERVAL: is not a setting of this program (did you mean "CAPTURE_INTERVAL_S"?) (in ${path})`,
     `TIMEZONE: must be a text, a number, true or false (in ${path})`,
+    "CAMERA_FOLDER: must be set to the folder that the pictures are written into",
     "SCHEDULE_FILE: entries.0.when: is valid for golden_hour and blue_hour only: a day has one sunrise and one sunset",
     "SCHEDULE_FILE: entries.1.start: must be a time of day such as 06:30",
     expect.stringMatching(/^SCHEDULE_FILE: entries\.1\.days\.0: /),
     expect.stringMatching(/^SCHEDULE_FILE: entries\.1\.interval_s: /),
-    "CAMERA_FOLDER: must be set to the folder that the pictures are written into",
   ]);
 });
 
 test.each([
   ["{", /^--config: .* is not JSON: look at line 1, column 2$/],
   ["[]", /--config: .* must hold a JSON object/],
-])("a configuration file that holds %s is refused", (content, reason) => {
+])("refuses a configuration file that holds %s", (content, reason) => {
   expect(() => loadConfig({ file: file(content), env: needed })).toThrow(reason);
 });
 
-test("an error in a file of settings is told by its place, without a word of what stands there", () => {
+test("reports the place of an error in a file of settings without quoting the file", () => {
   const path = file('{\r\n  "CAMERA_SECRET": "s3cret-word",\r\n  "CAMERA_ID": north\r\n}\r\n');
   expect(() => loadConfig({ file: path, env: {} })).toThrow(`--config: ${path} is not JSON: look at line 3, column 16`);
   const cut = file('{"CAMERA_SECRET": "s3cret-word');
   expect(() => loadConfig({ file: cut, env: {} })).toThrow(/^--config: \S+ is not JSON: look at line 1, column 19$/m);
 });
 
-test("settings and a schedule with a byte order mark and CR line ends are read", () => {
+test("reads settings and a schedule with a byte order mark and CR line ends", () => {
   const entry = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30 };
   const windows = (content: object) =>
     file(`\ufeff${JSON.stringify(content, undefined, 2).replaceAll("\n", "\r\n")}\r\n`);
@@ -199,7 +199,7 @@ test("settings and a schedule with a byte order mark and CR line ends are read",
   expect(camera).toMatchObject({ id: "north", schedule: { entries: [entry] } });
 });
 
-test("a member of a schedule that nobody knows is named, and what was likely meant; invisible characters are shown", () => {
+test("names an unknown member of a schedule and the one that was probably meant; escapes invisible characters", () => {
   const clock = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30 };
   const schedule = file(
     JSON.stringify({
@@ -219,7 +219,7 @@ test("a member of a schedule that nobody knows is named, and what was likely mea
   expect(() => loadConfig({ file: path, env: {} })).toThrow(/^CAMERA_NAME\\u202e: is not a setting.*"CAMERA_NAME"\?/m);
 });
 
-test("a variable that is a letter or two away from a setting is named with it, those of other programs are not", () => {
+test("reports a variable that differs from a setting in a letter or two, but no variable of another program", () => {
   const env = {
     ...needed,
     CAMERA_FOLDR: "/card",
@@ -234,7 +234,7 @@ test("a variable that is a letter or two away from a setting is named with it, t
   ]);
 });
 
-test("MAX_SLEEP_DAYS of 0 is no limit", () => {
+test("reads MAX_SLEEP_DAYS=0 as no limit", () => {
   expect(loadConfig({ env: { ...needed, MAX_SLEEP_DAYS: "0" } }).camera.sleep?.maxDays).toBe(Number.POSITIVE_INFINITY);
 });
 
@@ -247,7 +247,7 @@ function example(name: string): string {
   );
 }
 
-test("the settings and the schedule of the README are right as they stand", () => {
+test("accepts the settings and the schedule of the README as they are", () => {
   const schedule = file(example("camera schedule"));
   const settings = file(example("camera settings").replace("/etc/skylapse-schedule.json", schedule));
   const { camera, driver } = loadConfig({ file: settings, env: {} });

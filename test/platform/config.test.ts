@@ -8,15 +8,18 @@ import {
   listVariable,
   portVariable,
   readEnvironment,
+  setting,
+  times,
 } from "../../platform/config.ts";
 
-const schema = z.object({
+const settings = {
   WS_PORT: portVariable.default(8082),
   MAX_CONNECTIONS: limitVariable.default(20_000),
   RETENTION_HOURS: countVariable.default(24),
   ALLOWED_ORIGINS: listVariable.default([]),
-  JWT_SECRET: z.string().min(32, "must have at least 32 characters").optional(),
-});
+  JWT_SECRET: setting("signs", z.string().min(32, "must have at least 32 characters").optional(), { isSecret: true }),
+  MAX_WAITING: setting("half", limitVariable, times(0.5, "MAX_CONNECTIONS", "half of")),
+};
 
 function read(env: EnvironmentSource["env"], files: Record<string, string> = {}) {
   const readFile = (path: string) => {
@@ -24,7 +27,7 @@ function read(env: EnvironmentSource["env"], files: Record<string, string> = {})
     if (content === undefined) throw new Error("no such file");
     return content;
   };
-  return readEnvironment(schema, { env, readFile, secrets: ["JWT_SECRET"] });
+  return readEnvironment(settings, { env, readFile });
 }
 
 function problemsOf(env: EnvironmentSource["env"], files?: Record<string, string>): readonly string[] {
@@ -44,7 +47,15 @@ describe("the environment", () => {
       MAX_CONNECTIONS: 20_000,
       RETENTION_HOURS: 24,
       ALLOWED_ORIGINS: [],
+      MAX_WAITING: 10_000,
     });
+  });
+
+  it("computes a default from another setting, unless both are set", () => {
+    expect(read({ MAX_CONNECTIONS: "7" }).MAX_WAITING).toBe(4);
+    expect(read({ MAX_CONNECTIONS: "0" }).MAX_WAITING).toBe(Number.POSITIVE_INFINITY);
+    expect(read({ MAX_CONNECTIONS: "7", MAX_WAITING: "9" }).MAX_WAITING).toBe(9);
+    expect(problemsOf({ MAX_CONNECTIONS: "many" })).toEqual(['MAX_CONNECTIONS: must be a whole number, not "many"']);
   });
 
   it("is read by type, and 0 of a limit means none", () => {

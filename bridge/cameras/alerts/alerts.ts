@@ -8,6 +8,7 @@ import type { Json } from "../../cluster/cluster.ts";
 import type { Entry, Journal, StateEntry } from "../../journal/journal.ts";
 import { BoundedMap } from "../bounded-map.ts";
 import type { CheckpointOptions } from "../checkpoint.ts";
+import { CAMERA_DEFAULTS } from "../config.ts";
 import { eventIdOf } from "../event-id.ts";
 import { startCheckpointedWatcher, type Watcher } from "../watcher.ts";
 import type { CheckpointedRules } from "../watcher-rules.ts";
@@ -21,7 +22,7 @@ export interface AlertsOptions extends CheckpointOptions {
   tree: TopicTree;
   publish: Publish;
   thresholds?: Partial<AlertThresholds>;
-  /** Cameras above this number are not watched. Default 10,000. */
+  /** Cameras above this number are not watched. */
   maxCameras?: number;
   /** Milliseconds between two checks of all cameras and services. Default 5,000. */
   checkIntervalMs?: number;
@@ -70,7 +71,7 @@ class AlertRules implements CheckpointedRules {
     this.#now = options.now ?? Date.now;
     this.#startedAt = this.#now();
     this.#thresholds = { ...DEFAULT_ALERT_THRESHOLDS, ...options.thresholds };
-    this.#cameras = new BoundedMap(options.maxCameras ?? 10_000);
+    this.#cameras = new BoundedMap(options.maxCameras ?? CAMERA_DEFAULTS.presence.maxCameras);
     this.#topics = new TopicCache((name) => options.tree.parse(name) ?? "other", CACHED_TOPICS);
   }
 

@@ -10,16 +10,16 @@ import type { PresenceService } from "../../cameras/presence.ts";
 import type { ServerClock } from "../../clock/server-clock.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
 import type { CommandRunner } from "../../commands/command-relay.ts";
-import type { BridgeConfig } from "../../config.ts";
 import type { Journal } from "../../journal/journal.ts";
 import type { Previews } from "../../previews/previews.ts";
 import type { Stats } from "../../stats/stats.ts";
 import type { Sockets } from "../../websocket/sockets.ts";
+import type { HttpConfig } from "../config.ts";
 import type { Callers } from "./callers.ts";
 
 /** What the routes work with. */
 export interface Services {
-  http: BridgeConfig["http"];
+  http: HttpConfig;
   callers: Callers;
   addressOf: (request: IncomingMessage) => string;
   authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;

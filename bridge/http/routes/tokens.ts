@@ -2,7 +2,6 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { Revocation } from "../../auth/revocations.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, SESSION_ID, userIdSchema } from "../../auth/tokens.ts";
-import { OPEN_TOKEN_TTL_SECONDS } from "../../config.ts";
 import { badRequest, forbidden, type RequestError } from "../errors.ts";
 import { demand } from "./callers.ts";
 import { checkPermissions } from "./permission-check.ts";
@@ -25,6 +24,9 @@ const revokeSchema = z.strictObject({
     .optional(),
 });
 
+/** The longest life of a token that is minted without the operator key. */
+const FIRST_TRY_TOKEN_TTL_SECONDS = 900;
+
 const HOW_TO_GET_ONE =
   "With the operator key it is: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
 const NEEDS_KEY = `A token is not given without a key here. ${HOW_TO_GET_ONE}; people log in at POST /auth/login`;
@@ -45,7 +47,7 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
     const caller = callers.orLocal(request, NEEDS_KEY);
     if (caller.kind === "user") throw forbidden("Tokens are minted with the operator key, not with a token");
     const firstTry = caller.kind === "local";
-    const longest = firstTry ? OPEN_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
+    const longest = firstTry ? FIRST_TRY_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
     const { user_id, permissions, expires_in = longest } = read(bodySchema, request.body);
     checkPermissions(permissions, channels);
     if (expires_in > longest) throw tooLong(expires_in, longest, firstTry);

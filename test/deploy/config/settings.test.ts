@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checkBackendConfig } from "../../../deploy/config/backend-config.ts";
 import { loadEnvFile } from "../../../deploy/config/env-file.ts";
-import { misspeltSettings } from "../../../deploy/config/misspelt-settings.ts";
 
 let folder: string;
 
@@ -20,13 +19,13 @@ const file = (name: string, text: string) => {
 };
 
 describe("the file .env", () => {
-  it("is read, with a byte order mark and CR line ends, and the environment wins", () => {
+  it("is read with a byte order mark and CR line ends; the environment takes precedence", () => {
     const env: NodeJS.ProcessEnv = { WS_PORT: "9000" };
     loadEnvFile(env, file("windows.env", '\ufeffHOST=127.0.0.1\r\nWS_PORT=8000\r\nLOG_LEVEL="warn" # quiet\r\n'));
     expect(env).toEqual({ HOST: "127.0.0.1", WS_PORT: "9000", LOG_LEVEL: "warn" });
   });
 
-  it("need not be there, and is named when it cannot be read", () => {
+  it("may be missing, and is named in the error if it is unreadable", () => {
     const env = {};
     loadEnvFile(env, join(folder, "none.env"));
     expect(env).toEqual({});
@@ -34,8 +33,8 @@ describe("the file .env", () => {
   });
 });
 
-describe("a byte order mark and CR line ends", () => {
-  it("are no part of a setting, a secret or a channels file", () => {
+describe("invisible characters", () => {
+  it("at the ends of a setting, a secret or a channels file are ignored: a byte order mark, a carriage return", () => {
     const { bridge, broker } = checkBackendConfig({
       HOST: "127.0.0.1\r",
       MQTT_PORT: "\ufeff1884\r",
@@ -53,7 +52,7 @@ describe("a byte order mark and CR line ends", () => {
     expect([...bridge.channels.keys()]).toEqual(["valley"]);
   });
 
-  it("of other invisible characters are shown escaped where they are wrong", () => {
+  it("elsewhere are escaped in the error message", () => {
     expect(() => checkBackendConfig({ HOST: "127.0.0.1\u200b\u202e /", JWT_SECRET: "s".repeat(32) })).toThrow(
       /HOST: .*not "127\.0\.0\.1\\u200b\\u202e \/"/,
     );
@@ -61,17 +60,19 @@ describe("a byte order mark and CR line ends", () => {
 });
 
 describe("a variable that is nearly a setting", () => {
+  const misspelt = (env: NodeJS.ProcessEnv) => checkBackendConfig(env).misspelt;
+
   it.each([
     ["MAX_CONNECTION_PER_USER", "MAX_CONNECTIONS_PER_USER"],
     ["MAX_LOGIN_FAILURE", "MAX_LOGIN_FAILURES"],
     ["DATAPATH", "DATA_PATH"],
     ["JWT_SERCET", "JWT_SECRET"],
     ["OPERATOR_KEY_FIEL", "OPERATOR_KEY_FILE"],
-  ])("%s is named, with the setting that was meant", (name, meant) => {
-    expect(misspeltSettings({ [name]: "7" })).toEqual([`${name} is no setting and is ignored: did you mean ${meant}?`]);
+  ])("%s is reported with the setting that was probably meant", (name, meant) => {
+    expect(misspelt({ [name]: "7" })).toEqual([`${name} is no setting and is ignored: did you mean ${meant}?`]);
   });
 
-  it("is told from those of other programs", () => {
+  it("is told apart from variables of other programs", () => {
     const others = {
       HOME: "/",
       PATH: "/bin",
@@ -82,11 +83,11 @@ describe("a variable that is nearly a setting", () => {
       NODE_ENV: "x",
       USER: "u",
     };
-    expect(misspeltSettings(others)).toEqual([]);
+    expect(misspelt(others)).toEqual([]);
   });
 
-  it("which is a setting that no file can hold is named", () => {
-    expect(misspeltSettings({ LOG_LEVEL_FILE: "/run/level" })).toEqual([
+  it("is reported when it names a file for a setting that is not read from a file", () => {
+    expect(misspelt({ LOG_LEVEL_FILE: "/run/level" })).toEqual([
       "LOG_LEVEL_FILE is ignored: LOG_LEVEL is not read from a file",
     ]);
   });

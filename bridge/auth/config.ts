@@ -1,0 +1,142 @@
+import { join } from "node:path";
+import { z } from "zod";
+import { isLoopbackHost } from "../../platform/client-addresses.ts";
+import {
+  ConfigurationError,
+  type EnvironmentSource,
+  limitVariable,
+  positiveVariable,
+  setting,
+  times,
+  type ValuesOf,
+} from "../../platform/config.ts";
+
+/** HS256 needs a key of at least 256 bits (RFC 7518, section 3.2). */
+export const MIN_SECRET_LENGTH = 32;
+/** People type this key, and nobody must guess it. */
+const MIN_OPERATOR_KEY_LENGTH = 16;
+
+const mustBeSet = (length: number) =>
+  `must be set when HOST can be reached by others: at least ${length} characters, such as openssl rand -hex 32 prints`;
+
+export const authSettings = {
+  JWT_SECRET: setting(
+    `Signs and verifies tokens (HS256): at least ${MIN_SECRET_LENGTH} characters. Of several lines, the first signs and all ` +
+      "verify, so that a secret can be replaced while its tokens live. Also read from `SKYLAPSE_JWT_SECRET` and " +
+      "`REALTIME_JWT_SECRET`.",
+    z
+      .string(mustBeSet(MIN_SECRET_LENGTH))
+      .transform((text) => text.split(/\r?\n/).filter((line) => line !== ""))
+      .refine((secrets) => secrets.length > 0 && secrets.every(({ length }) => length >= MIN_SECRET_LENGTH), {
+        error: `must have at least ${MIN_SECRET_LENGTH} characters in each line`,
+      }),
+    { isSecret: true, defaultText: "generated at the first start" },
+  ),
+  OPERATOR_KEY: setting(
+    "Allows everything, and mints tokens: sent as `Authorization: Bearer …`. At least " +
+      `${MIN_OPERATOR_KEY_LENGTH} visible ASCII characters without blanks.`,
+    z
+      .string()
+      .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
+      .regex(/^[!-~]*$/, "must be visible ASCII without blanks: it is sent in a header")
+      .optional(),
+    { isSecret: true, defaultText: "generated at the first start" },
+  ),
+  TOKEN_TTL_SECONDS: setting(
+    "Longest life of a token that the operator key mints, and its life when the request names none.",
+    positiveVariable.default(86_400),
+  ),
+  ACCESS_TOKEN_TTL_SECONDS: setting("Life of a token that a login returns.", positiveVariable.default(900)),
+  REFRESH_TOKEN_TTL_SECONDS: setting(
+    "Time for which a login can be refreshed without its password.",
+    positiveVariable.default(604_800),
+  ),
+  JWKS_URL: setting(
+    "Keys of an identity provider whose tokens are accepted too: an `https:` URL, or `http:` on loopback.",
+    z.string().superRefine(checkKeysUrl).optional(),
+  ),
+  JWT_ISSUER: setting(
+    "The `iss` that the identity provider's tokens must name. Must be set with `JWKS_URL`.",
+    z.string().optional(),
+  ),
+  JWT_AUDIENCE: setting(
+    "The `aud` that the identity provider's tokens must name. Must be set with `JWKS_URL`.",
+    z.string().optional(),
+  ),
+  MAX_LOGIN_FAILURES: setting(
+    "Failed logins of one user within the window. After these the user must wait until the window ends, except at an " +
+      "address where the user has logged in before.",
+    limitVariable.default(10),
+  ),
+  MAX_LOGIN_FAILURES_PER_ADDRESS: setting(
+    "Failed logins from one address within the window. After these, users who have not logged in from there must wait.",
+    limitVariable,
+    times(10, "MAX_LOGIN_FAILURES", "ten times"),
+  ),
+  LOGIN_FAILURE_WINDOW_SECONDS: setting(
+    "Time for which failed logins count, from the first of them.",
+    positiveVariable.default(900),
+  ),
+  AUDIT_LOG: setting(
+    "The audit log, one line of JSON for each entry: who did what from where, and what was refused. The path of a file, or " +
+      "`stdout`. Commands and broadcasts are in a file of their own beside it, such as `audit-traffic.log`.",
+    z.string(),
+    {
+      defaultText: "`audit.log` in `DATA_PATH`",
+      defaultFrom: { name: "DATA_PATH", value: (dataPath) => join(dataPath, "audit.log") },
+    },
+  ),
+  MAX_AUDIT_LOG_BYTES: setting(
+    "Size of each audit log. A larger one is renamed to `audit.log.1` and replaces the previous one of that name.",
+    limitVariable.default(67_108_864),
+  ),
+};
+
+/** @throws {ConfigurationError} a server that others can reach would mint tokens for nobody */
+export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: EnvironmentSource["env"]): void {
+  if (!OPERATOR_KEY && !OPERATOR_KEY_FILE)
+    throw new ConfigurationError([`OPERATOR_KEY: ${mustBeSet(MIN_OPERATOR_KEY_LENGTH)}`]);
+}
+
+/** @throws {ConfigurationError} */
+export function authConfig(read: ValuesOf<typeof authSettings>) {
+  return {
+    /** The first signs, all verify. */
+    jwtSecrets: read.JWT_SECRET,
+    /** The identity provider whose tokens are accepted beside those of `jwtSecrets`. */
+    jwks: identityProvider(read),
+    /** The `aud` that a token signed by one of `jwtSecrets` may name; undefined when it must name none. */
+    jwtAudience: read.JWT_AUDIENCE,
+    operatorKey: read.OPERATOR_KEY,
+    /** The path of a file, or `stdout`. */
+    auditLog: read.AUDIT_LOG,
+    maxAuditLogBytes: read.MAX_AUDIT_LOG_BYTES,
+    accounts: {
+      accessTokenTtlSeconds: read.ACCESS_TOKEN_TTL_SECONDS,
+      refreshTokenTtlSeconds: read.REFRESH_TOKEN_TTL_SECONDS,
+      tokenTtlSeconds: read.TOKEN_TTL_SECONDS,
+    },
+    logins: {
+      maxFailures: read.MAX_LOGIN_FAILURES,
+      maxAddressFailures: read.MAX_LOGIN_FAILURES_PER_ADDRESS,
+      windowMs: read.LOGIN_FAILURE_WINDOW_SECONDS * 1000,
+    },
+  };
+}
+
+function identityProvider({ JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: ValuesOf<typeof authSettings>) {
+  if (JWKS_URL === undefined) return undefined;
+  if (JWT_ISSUER !== undefined && JWT_AUDIENCE !== undefined)
+    return { jwksUrl: JWKS_URL, issuer: JWT_ISSUER, audience: JWT_AUDIENCE };
+  const missing = Object.entries({ JWT_ISSUER, JWT_AUDIENCE }).filter(([, value]) => value === undefined);
+  throw new ConfigurationError(
+    missing.map(([name]) => `${name}: must be set with JWKS_URL, to the value that the provider's tokens name`),
+  );
+}
+
+/** Plain HTTP is refused: an attacker who can change the keys on their way can sign for anybody. */
+function checkKeysUrl(url: string, context: z.RefinementCtx): void {
+  const { protocol, hostname } = URL.canParse(url) ? new URL(url) : { protocol: "", hostname: "" };
+  if (protocol === "https:" || (protocol === "http:" && isLoopbackHost(hostname))) return;
+  context.addIssue({ code: "custom", message: "must be an https: URL, such as https://id.example.org/jwks.json" });
+}

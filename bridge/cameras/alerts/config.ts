@@ -1,0 +1,88 @@
+import type { z } from "zod";
+import { isId } from "../../../contract/ids.ts";
+import { quoted } from "../../../contract/visible-text.ts";
+import { countVariable, listVariable, positiveVariable, setting, type ValuesOf } from "../../../platform/config.ts";
+
+const percentVariable = countVariable.max(100, "must be at most 100");
+
+export const alertSettings = {
+  ALERT_OFFLINE_SECONDS: setting(
+    "Alert: a camera is offline, or has not woken up at the announced time, for longer than this. 0 turns the alert off. " +
+      "Must be longer than the camera's `RECONNECT_MAX_S`, or a restart of the server raises it.",
+    countVariable.default(600),
+  ),
+  ALERT_OFFLINE_SECONDS_OF: setting(
+    "The same for single cameras, such as `north=60,attic=0`.",
+    listVariable.transform(readSecondsOf).default(new Map()),
+  ),
+  ALERT_BATTERY_PERCENT: setting(
+    "Alert: a camera on battery or solar power has less charge left. 0 turns the alert off. It ends 5 points above.",
+    percentVariable.default(20),
+  ),
+  ALERT_NO_CAPTURE_SECONDS: setting(
+    "Alert: no picture for this long while the schedule asks for some, or for twice the interval if that is longer.",
+    positiveVariable.default(300),
+  ),
+  ALERT_DISK_PERCENT: setting(
+    "Alert: a camera's storage is fuller than this. It ends 5 points below. A camera's own `DISK_ALERT_PERCENT` takes " +
+      "precedence.",
+    percentVariable.default(80),
+  ),
+  ALERT_FAILURES_PERCENT: setting(
+    "Alert: more of the last `ALERT_FAILURES_OF` pictures failed. It ends at half of this.",
+    percentVariable.default(10),
+  ),
+  ALERT_FAILURES_OF: setting(
+    "Pictures that `ALERT_FAILURES_PERCENT` looks back at.",
+    positiveVariable.max(1_000, "must be at most 1000").default(20),
+  ),
+  ALERT_FAILURES_MIN: setting(
+    "Pictures from which on failures are judged; at most `ALERT_FAILURES_OF`.",
+    positiveVariable.default(10),
+  ),
+  ALERT_QUEUED_JOBS: setting(
+    "Alert: more jobs wait at one processing service. It ends at half of this.",
+    countVariable.default(10),
+  ),
+  ALERT_WORKER_SILENT_SECONDS: setting(
+    "Alert: a processing service is disconnected, or silent about the jobs it works on, for longer than this.",
+    positiveVariable.default(300),
+  ),
+};
+
+/**
+ * When alerts are raised. Each alert is cleared at a lower limit than it is raised at, so that a value that varies around
+ * a limit does not make the alert flap.
+ */
+export type AlertThresholds = ReturnType<typeof alertThresholds>;
+
+export function alertThresholds(read: ValuesOf<typeof alertSettings>) {
+  return {
+    /** 0 disables the alerts of cameras that are offline or have overslept. */
+    offlineMs: read.ALERT_OFFLINE_SECONDS * 1000,
+    /** `offlineMs` of single cameras, by id. */
+    offlineMsOf: new Map(
+      [...read.ALERT_OFFLINE_SECONDS_OF].map(([camera, seconds]) => [camera, seconds * 1000] as const),
+    ),
+    /** 0 disables the alert. */
+    batteryPercent: read.ALERT_BATTERY_PERCENT,
+    noCaptureMs: read.ALERT_NO_CAPTURE_SECONDS * 1000,
+    diskPercent: read.ALERT_DISK_PERCENT,
+    failuresPercent: read.ALERT_FAILURES_PERCENT,
+    failuresOf: read.ALERT_FAILURES_OF,
+    failuresMin: Math.min(read.ALERT_FAILURES_MIN, read.ALERT_FAILURES_OF),
+    queuedJobs: read.ALERT_QUEUED_JOBS,
+    workerSilentMs: read.ALERT_WORKER_SILENT_SECONDS * 1000,
+  };
+}
+
+function readSecondsOf(pairs: string[], context: z.RefinementCtx): ReadonlyMap<string, number> {
+  const read = new Map<string, number>();
+  for (const pair of pairs) {
+    const [, camera = "", seconds] = /^([^=]+)=(\d{1,9})$/.exec(pair) ?? [];
+    if (isId(camera)) read.set(camera, Number(seconds));
+    else
+      context.addIssue({ code: "custom", message: `${quoted(pair)} is no camera and its seconds, such as north=60` });
+  }
+  return read;
+}

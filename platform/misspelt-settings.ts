@@ -1,0 +1,26 @@
+import { nearestName } from "../contract/nearest-name.ts";
+import { visible } from "../contract/visible-text.ts";
+
+/** Shorter names of other programs, such as HOME, are too near to HOST. */
+const MIN_LENGTH = 5;
+const MAX_CHANGES = 3;
+
+/**
+ * A warning for each variable that is no setting but differs from one in a letter or two: it is ignored, and the default
+ * applies. It is no error, because the environment also holds the variables of other programs.
+ */
+export function misspeltSettings(
+  env: Readonly<Record<string, string | undefined>>,
+  settings: ReadonlySet<string>,
+): string[] {
+  const warnings: string[] = [];
+  for (const name of Object.keys(env)) {
+    if (name.length < MIN_LENGTH || settings.has(name) || !env[name]?.trim()) continue;
+    const nearest = nearestName(name, settings, Math.min(MAX_CHANGES, Math.max(1, Math.floor(name.length / 5))));
+    const setting = name.replace(/_FILE$/, "");
+    if (nearest !== undefined) warnings.push(`${visible(name)} is no setting and is ignored: did you mean ${nearest}?`);
+    else if (setting !== name && settings.has(setting))
+      warnings.push(`${name} is ignored: ${setting} is not read from a file`);
+  }
+  return warnings;
+}
