@@ -71,7 +71,7 @@ export class Backfill {
     this.#logger = logger;
   }
 
-  /** Serves the reader until it is live. When its socket is full, serving stops: call again when the socket has drained. */
+  /** Serves the reader until it is live, or until its socket is full: call again when the socket has drained. */
   add(reader: BackfillReader): void {
     if (this.#readings.has(reader) || this.#queued.has(reader) || this.#stopped) return;
     this.#ready.add(reader);

@@ -26,7 +26,10 @@ export function channelFilterOf(
 
 type Addressed = Pick<StateEntry, "channels" | "camera">;
 
-/** Whether a reader narrowed to some cameras receives an entry of the channel. Only channels of all cameras are narrowed. */
+/**
+ * Whether a reader that is limited to some cameras receives an entry of the channel. The limit applies to channels of
+ * all cameras only.
+ */
 export function shows(channel: string, onlyCameras: ReadonlySet<string> | undefined, { camera }: Addressed): boolean {
   return onlyCameras === undefined || camera === undefined || onlyCameras.has(camera) || !isNarrowedChannel(channel);
 }

@@ -54,8 +54,8 @@ export class FanOut {
   }
 
   /**
-   * The newest position routed: live subscribers were sent everything up to here, or it is pending in their group. While
-   * a batch is being routed, the position of the entry that was routed last.
+   * The newest position routed. Every entry up to here was sent to live subscribers, or is pending in their group.
+   * While a batch is being routed, this is the position of its last routed entry.
    */
   get edge(): number {
     return this.#edge;

@@ -1,44 +1,44 @@
 import type { ServerMessage } from "../../contract/socket-messages.ts";
 
-/** What a delivery of an event says that is the same for every receiver. */
+/** The fields of an event that are the same for every receiver. */
 export interface EventFields {
-  /** Of the contract's form, as `timestamp` and `id` are: nothing in it needs to be escaped. */
+  /** Valid by the contract, like `timestamp` and `id`, so no character of it needs escaping. */
   event: string;
   data: unknown;
-  /** The JSON text of `data`, when there is one already. */
+  /** The JSON text of `data`, when it exists already. */
   dataText: string | undefined;
   timestamp: string;
   id: string | undefined;
   historical: boolean;
-  /** The number its sender gave it. */
+  /** The sender's sequence number. */
   seq: number | undefined;
-  /** Where it belongs: see {@link eventPlace}. */
+  /** JSON text: see {@link eventPlace}. */
   place: string;
 }
 
-/** The subscribed channels that an event matches; never empty. The first is the one it is said to come by. */
+/** The subscribed channels that an event matches; never empty. The first becomes the event's `channel`. */
 export type Label = readonly string[];
 
-/** What an event says of where it belongs, the same for all events of a topic. @param topic below the root */
+/** The JSON members `camera` and `topic`, the same for all events of a topic. @param topic below the root */
 export function eventPlace({ camera, topic }: { camera: string | undefined; topic: string }): string {
   return JSON.stringify({ camera, topic }).slice(1, -1);
 }
 
-/** The inside of the JSON object that dashboards get, but for what only a delivery knows: position and channels. */
+/** The members of a `dashboard_event`, as JSON text, without those that differ by delivery: position and channels. */
 export function eventBody({ event, data, dataText, timestamp, id, historical, seq, place }: EventFields): string {
-  const named = id === undefined ? "" : `"id":"${id}",`;
-  const late = historical ? ',"historical":true' : "";
-  const number = seq === undefined ? "" : `,"seq":${seq}`;
-  return `"event":"${event}","data":${dataText ?? JSON.stringify(data ?? null)},"timestamp":"${timestamp}",${named}${place}${late}${number}`;
+  const idMember = id === undefined ? "" : `"id":"${id}",`;
+  const historicalMember = historical ? ',"historical":true' : "";
+  const seqMember = seq === undefined ? "" : `,"seq":${seq}`;
+  return `"event":"${event}","data":${dataText ?? JSON.stringify(data ?? null)},"timestamp":"${timestamp}",${idMember}${place}${historicalMember}${seqMember}`;
 }
 
-/** The JSON text of an entry's `data`, found without parsing it. @param body as {@link eventBody} makes it */
+/** The JSON text of an entry's `data`, found without parsing the body. @param body a result of {@link eventBody} */
 export function dataTextOf(body: string): string {
-  // Behind the data there are names of the contract's form only, and a quote within a text of the data is escaped.
+  // The last match is the event's own member: the data may hold the same text, but nothing behind the data can.
   return body.slice(body.indexOf(DATA) + DATA.length, body.lastIndexOf(',"timestamp":"'));
 }
 
-/** @param body as {@link eventBody} makes it */
+/** @param body a result of {@link eventBody} */
 export function eventNameOf(body: string): string {
   return body.slice(EVENT.length, body.indexOf('"', EVENT.length));
 }
@@ -46,14 +46,14 @@ export function eventNameOf(body: string): string {
 const EVENT = '"event":"';
 const DATA = '","data":';
 
-/** @param snapshot part of the state at the moment of subscribing, not something that happens now */
+/** The JSON text of a `dashboard_event`. @param snapshot whether it is part of a channel's state, not a new event */
 export function eventText(body: string, position: number, label: Label, snapshot = false): string {
-  const channels = label.length > 1 ? `,"channels":${JSON.stringify(label)}` : "";
-  const mark = snapshot ? ',"snapshot":true' : "";
-  return `{"type":"dashboard_event",${body},"channel":"${label[0]}"${channels},"position":${position}${mark}}`;
+  const channelsMember = label.length > 1 ? `,"channels":${JSON.stringify(label)}` : "";
+  const snapshotMember = snapshot ? ',"snapshot":true' : "";
+  return `{"type":"dashboard_event",${body},"channel":"${label[0]}"${channelsMember},"position":${position}${snapshotMember}}`;
 }
 
-/** One whole WebSocket text frame: final, not masked, as servers send (RFC 6455, section 5.2). */
+/** A whole WebSocket text frame: final and unmasked, as servers send it (RFC 6455, section 5.2). */
 export function textFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);
   const frame = Buffer.allocUnsafe(headerLength(length) + length);
@@ -61,7 +61,7 @@ export function textFrame(text: string): Buffer {
   return frame;
 }
 
-/** Several frames in one buffer, for one write. */
+/** One text frame for each text, in one buffer for one write. */
 export function textFrames(texts: readonly string[]): Buffer {
   const lengths = texts.map((text) => Buffer.byteLength(text));
   const frames = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + headerLength(length) + length, 0));
@@ -81,8 +81,8 @@ export function messageFrame(message: ServerMessage): Buffer {
 const PING = Buffer.of(0x89, 0x00);
 
 /**
- * Both pings in one write: of the WebSocket, which every client answers unasked, and of this protocol.
- * @param position left out while it is not known that everything up to it was delivered
+ * Two pings in one write: that of WebSocket, which every client answers by itself, and that of this protocol.
+ * @param position everything up to it was delivered; undefined while that is unknown
  */
 export function pingFrames(position: number | undefined): Buffer {
   return Buffer.concat([PING, messageFrame({ type: "ping", position })]);
@@ -92,7 +92,7 @@ function headerLength(length: number): number {
   return length < 126 ? 2 : length < 65_536 ? 4 : 10;
 }
 
-/** @returns where the payload begins */
+/** @returns the offset of the payload */
 function writeHeader(target: Buffer, offset: number, length: number): number {
   target[offset] = 0x81;
   if (length < 126) {

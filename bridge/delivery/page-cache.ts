@@ -6,7 +6,7 @@ import { eventText, type Label, textFrames } from "./frames.ts";
 
 const MAX_PAGE_EVENTS = 100;
 const MAX_PAGE_BYTES = 262_144;
-/** Pages are kept for readers that ask for the same next: a thousand clients that reconnect at once read the same ones. */
+/** Pages are cached for other readers: a thousand clients that reconnect at once read the same ones. */
 const MAX_CACHED_BYTES = 4 * 1_048_576;
 const MAX_CACHED_PAGES = 512;
 const MAX_CACHED_SNAPSHOTS = 64;

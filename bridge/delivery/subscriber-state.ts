@@ -61,8 +61,8 @@ export const IDLE: SubscriberState = { kind: "idle" };
  *          └───────── joined ─────────┘
  * ```
  *
- * An event without an arrow changes nothing. So whoever interrupts a live subscriber need not ask whether its last flush
- * made it fall behind: then it is lagging, and stays so.
+ * An event without an arrow changes nothing. For example, the last flush before an interruption may find
+ * the socket full: the subscriber is lagging then, and the interruption leaves it so.
  */
 export function transition(state: SubscriberState, event: Extract<SubscriberEvent, { kind: "interrupted" }>): Behind;
 export function transition(state: SubscriberState, event: Extract<SubscriberEvent, { kind: "replaced" }>): Behind;

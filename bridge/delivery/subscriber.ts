@@ -39,9 +39,10 @@ type SubscriptionResult = Extract<ServerMessage, { type: "subscription_result" }
  * What one connection receives: its channels, and its place in the journal. It owns its state, which is described in
  * `subscriber-state.ts`:
  *
- * 1. Backfilling: snapshots and ranges that were asked for, then pages from the cursor on, each when the socket has drained.
- * 2. Cutover: the cursor is at the live edge, `caught_up` is sent, and the subscriber joins the group of its filter.
- * 3. Live: fan-out writes to its socket. A full socket makes it lag: backfilling again, with state coalesced.
+ * 1. Backfilling: it is sent the snapshots and ranges that were asked for, then pages above its cursor. Each page waits
+ *    until the socket has drained.
+ * 2. Cutover: its cursor reaches the live edge. It is sent `caught_up`, and joins the group of its filter.
+ * 3. Live: fan-out writes to its socket. When the socket is full it lags: it backfills again, with state coalesced.
  */
 export class Subscriber implements BackfillReader, LiveSubscriber {
   readonly sink: FrameSink;
@@ -75,8 +76,8 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   }
 
   /**
-   * Everything of the subscribed channels up to here was sent. Undefined without a channel, because the client may hold an
-   * older position that it has not resumed from yet, and while backfill tasks are open.
+   * Everything of the subscribed channels up to here was sent. Undefined without a channel, because the client may hold
+   * an older position that it has not resumed from yet; and undefined while there are backfill tasks.
    */
   get position(): number | undefined {
     const state = this.#state;

@@ -15,11 +15,12 @@ export interface RecentEntriesLimits {
  * behind, because it lagged or its link dropped for a moment, is served from here: without reading the disk, and with
  * the very objects that followers were given.
  *
- * Two instances exist, which share these objects. The store's holds entries as they are stored: under the names of logs,
- * which differ from channels where a busy sender has a log of its own (`shared-channels.ts`). A page read from it leaves
- * out whatever retention has removed. Delivery's holds entries as clients see them, whether retention has removed them
- * or not: a client that lags behind live delivery by a few hundred events must not be told of a gap because the channel
- * keeps fewer. To serve delivery from the store's instance would lose that, and would map every entry at each read.
+ * The store and delivery each have an instance, for three reasons:
+ * - The store's entries name logs, delivery's name channels. They differ when a busy sender has a log of its own
+ *   (`shared-channels.ts`), and the names would have to be mapped at each read.
+ * - Pages of the store leave out what retention has removed. Delivery sends it all the same: a client that lags by
+ *   hundreds of events must not be told of a gap because its channel keeps fewer.
+ * - Delivery reads up to the last entry that it has routed. The store may be one batch further.
  */
 export class RecentEntries {
   readonly #maxChars: number;

@@ -18,7 +18,10 @@ export interface UpgradeRefusal {
   message: string;
 }
 
-/** A page cannot read this answer, which RFC 6455, section 10.2, requires: it asks `GET /allowed-origin` for the reason. */
+/**
+ * RFC 6455, section 10.2, asks for an HTTP answer, but a page cannot read it. The dashboard asks `GET /allowed-origin`
+ * for the reason.
+ */
 export const FOREIGN_ORIGIN: UpgradeRefusal = {
   status: 403,
   message: "pages of this origin may not connect: see ALLOWED_ORIGINS",

@@ -16,8 +16,8 @@ export class Connection implements FrameSink {
   readonly socket: Duplex;
   readonly address: string;
   /**
-   * By `performance.now()`, as all times of this class. The system's clock may be set, and then either no connection would
-   * be pinged or every connection closed.
+   * By `performance.now()`, like all times of this class. By the system's clock, which may be set, either no connection
+   * would be pinged or all would be closed.
    */
   readonly openedAt: number;
   readonly #maxQueuedBytes: number;

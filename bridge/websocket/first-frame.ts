@@ -28,9 +28,9 @@ export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFra
 }
 
 /**
- * Calls back once, when the client has sent more than {@link MAX_EARLY_BYTES} before it is known. It counts the bytes of
- * the socket, because `ws` shows a message only when that is complete. Call this when `ws` already reads the socket, so
- * that a token in the same chunk is seen first.
+ * Calls back once, when the client has sent more than {@link MAX_EARLY_BYTES} before its token was found valid. It counts
+ * the bytes of the socket, because `ws` shows a message only when it is complete. Call it after `ws` has begun to read
+ * the socket, so that a token in the same chunk is seen first.
  * @param isKnown whether the token was found valid; then counting ends
  */
 export function limitEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMany: () => void): void {

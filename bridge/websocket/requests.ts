@@ -6,8 +6,8 @@ import type { Connection } from "./connection.ts";
 import { type MessageBytes, type Request, readRequest } from "./messages.ts";
 
 /**
- * Requests of one client handled in one turn of the event loop. Five clients that subscribed and unsubscribed, a hundred
- * times each, held the event loop for 93 ms without this limit (`npm run test:abuse`).
+ * The most requests of one client that are handled in one turn of the event loop. Without this limit, five clients that
+ * subscribed and unsubscribed a hundred times each held the event loop for 93 ms (`npm run test:abuse`).
  */
 const MAX_REQUESTS_PER_TURN = 16;
 

@@ -20,7 +20,7 @@ import { renewToken } from "./token-renewal.ts";
 
 /** The availability of the store behind the journal. */
 export interface StoreState {
-  /** Whether the store is outside this process. While such a store is unavailable, nothing can be read from it either. */
+  /** Whether the store is outside this process: while it accepts no writes, it cannot be read either. */
   shared: boolean;
   /** Why the store accepts no writes now; undefined when it does. */
   unavailableReason: () => string | undefined;

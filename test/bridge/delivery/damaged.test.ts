@@ -6,7 +6,7 @@ import { expect, it, onTestFinished } from "vitest";
 import { startTestBridge } from "../support/test-bridge.ts";
 import { connect } from "../websocket/client.ts";
 
-/** A bridge whose disk has lost the events 40 to 42 of 80. */
+/** A bridge whose disk has lost events 40 to 42 of 80. */
 async function startDamaged() {
   const dataPath = await mkdtemp(join(tmpdir(), "bridge-"));
   const bridge = await startTestBridge({ dataPath });
@@ -28,19 +28,19 @@ async function startDamaged() {
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
 it.each(["dashboard", "camera:north"])(
-  "tells a client of %s which events a damaged disk has lost, and sends all others",
+  "tells a subscriber of %s which events a damaged disk has lost, and sends all others",
   async (channel) => {
     const { url, token, epoch } = await startDamaged();
     const first = await connect(url, token);
-    // The first to read meets the hole on its way, and is told there.
+    // Nobody has read the gap before: the first reader is told when it reaches it.
     await first.subscribe(channel, { epoch, position: 10 });
     const gap = { after: 39, before: 43 };
     await first.next("subscription_result", ({ recovered }) => recovered === false);
     await first.next("caught_up");
     const seen = first.dashboardEvents.filter(({ snapshot }) => snapshot !== true).map(({ position }) => position);
-    // Behind them come the server's own events, which are not of every channel.
+    // After position 80 come the server's own events, which do not belong to every channel.
     expect(seen.filter((position) => position <= 80)).toEqual([...range(11, 39), ...range(43, 80)]);
-    // Whoever asks later is told at once.
+    // The gap is known now: later subscribers are told at once.
     const second = await connect(url, token);
     expect(await second.subscribe(channel, { epoch, position: 10 })).toMatchObject({
       ...{ success: true, recovered: false, reason: "damaged", gap, position: 10 },

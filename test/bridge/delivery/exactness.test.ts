@@ -8,7 +8,7 @@ import { startRealtime } from "../websocket/server.ts";
 const CAMERAS = ["north", "south"];
 const NAMES = ["power", "storage", "settings"];
 
-/** What a client makes of what it is told. */
+/** The state that a client derives from its events. */
 function stateFrom(events: readonly DashboardEvent[]): Record<string, unknown> {
   const state: Record<string, unknown> = {};
   for (const { topic = "", data } of events) {
@@ -18,7 +18,7 @@ function stateFrom(events: readonly DashboardEvent[]): Record<string, unknown> {
   return state;
 }
 
-it("snapshot and live events together are the state, whenever a client subscribes while it changes", async () => {
+it("snapshot and live events add up to the state, whenever a client subscribes while the state changes", async () => {
   const { url, token, state, journal, event } = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const change = fc.record({
     camera: fc.constantFrom(...CAMERAS),
@@ -55,11 +55,11 @@ it("snapshot and live events together are the state, whenever a client subscribe
   );
 });
 
-it("subscriptions from any places, at any time, give each channel its events once and in order", async () => {
+it("delivers each channel's events once and in order, whatever positions clients subscribe from, and whenever", async () => {
   const { url, token, event, journal } = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const channels = ["dashboard", "camera:north", "camera:south"];
   const subscription = fc.record({
-    /** How far back it begins; undefined for none. */
+    /** How far behind the head it begins; undefined: without `since`. */
     back: fc.option(fc.nat(60), { nil: undefined }),
     eventsBefore: fc.nat(30),
     pause: fc.nat(3),
@@ -88,7 +88,7 @@ it("subscriptions from any places, at any time, give each channel its events onc
           if (!begins.has(channel)) begins.set(channel, result.position ?? 0);
         }
         const positions = await Promise.all(published);
-        // Both cameras once more, so that every channel has an end to wait for.
+        // One more event of each camera, so that every channel has a last event to wait for.
         positions.push(await event("north", "end"), await event("south", "end"));
         const camera = new Map(positions.map((position, index) => [position, CAMERAS[index % 2]]));
         camera.set(positions.at(-2) ?? 0, "north").set(positions.at(-1) ?? 0, "south");

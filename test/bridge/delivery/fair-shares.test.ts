@@ -4,7 +4,7 @@ import { startRealtime, tree } from "../websocket/server.ts";
 
 const PLACES = 200;
 
-it("a client that resumes past a flood is told the gap, gets all others' events in order, and the state that was lost", async () => {
+it("a client that resumes behind a flood gets the gap, all events of other cameras in order, and the state set within the gap", async () => {
   const { url, token, ingest, journal } = await startRealtime({ retentionEvents: PLACES, sharePercent: 10 });
   const say = (camera: string, topic: "events/a.b" | "state/power", data: unknown) =>
     ingest.accept({
@@ -17,7 +17,7 @@ it("a client that resumes past a flood is told the gap, gets all others' events 
   for (let round = 0; round < 10; round++) {
     await say(`quiet-${round}`, "events/a.b", round);
     quiet.push(journal.head);
-    // Its state is set in the middle of the flood, and the event that set it is lost with it.
+    // The flooding camera sets its state in the middle of the flood, and that event is trimmed with the others.
     if (round === 2) await say("flood", "state/power", { battery_percent: 7 });
     for (let n = 0; n < 100; n++) await say("flood", "events/a.b", n);
   }
@@ -32,13 +32,13 @@ it("a client that resumes past a flood is told the gap, gets all others' events 
   const positions = events.map(({ position }) => position);
   expect(positions).toEqual(positions.toSorted((one, other) => one - other));
   expect(events.filter(({ camera }) => camera?.startsWith("quiet")).map(({ position }) => position)).toEqual(quiet);
-  // Behind the gap nothing is missing.
+  // After the gap, nothing is missing.
   const before = result.gap?.before ?? 0;
   expect(positions.filter((position) => position >= before)).toHaveLength(journal.head - before + 1);
   const power = client.dashboardEvents.filter(({ topic }) => topic === "cameras/flood/state/power");
   expect(power).toMatchObject([{ snapshot: true, data: { battery_percent: 7 } }]);
 
-  // Live delivery goes on, once each.
+  // Live delivery continues, each event once.
   await say("flood", "events/a.b", "live");
   await expect.poll(() => client.dashboardEvents.at(-1)?.data).toBe("live");
   expect(client.dashboardEvents.filter(({ data }) => data === "live")).toHaveLength(1);

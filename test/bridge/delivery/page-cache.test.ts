@@ -8,7 +8,10 @@ import { RecentEntries } from "../../../bridge/journal/recent-entries.ts";
 import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts";
 import { logger } from "../websocket/server.ts";
 
-/** Entries from position 11 on, by turns of the channels `odd` and `even`. */
+/**
+ * Reads pages of entries in memory, from position 11 on, alternately of the channels `odd` and `even`.
+ * @param lengths of the bodies @returns the number of events and the next position
+ */
 async function pagesOf(
   ...lengths: number[]
 ): Promise<(request: Partial<EntriesRequest>) => [number, number] | undefined> {
@@ -38,7 +41,7 @@ function entryAt(position: number, length: number): Entry {
   return { position, topic: "t", channels, camera: undefined, body, state: undefined, acceptedAt: 0 };
 }
 
-it("makes a page of the newest entries without reading the store, and none that begins before them", async () => {
+it("makes a page of the recent entries without reading the store, unless the page begins before them", async () => {
   const page = await pagesOf(1, 1, 1, 1, 1, 1);
   expect(page({})).toEqual([6, 16]);
   expect(page({ after: 12, channels: new Set(["even"]) })).toEqual([2, 16]);

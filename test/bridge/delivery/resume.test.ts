@@ -9,7 +9,7 @@ async function many(event: Realtime["event"], count: number, camera = "north", f
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
 describe("a client that resumes", () => {
-  it("gets every event since its place, in order, then caught_up, then what is new", async () => {
+  it("gets every event after its position, in order, then caught_up, then new events", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 2_500);
     const client = await connect(url, token());
@@ -25,7 +25,7 @@ describe("a client that resumes", () => {
     expect(events.some(({ snapshot }) => snapshot)).toBe(false);
   });
 
-  it("from the newest place is caught up at once", async () => {
+  it("is caught up at once when its position is the head", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 10);
     const client = await connect(url, token());
@@ -34,7 +34,7 @@ describe("a client that resumes", () => {
     expect(client.dashboardEvents).toEqual([]);
   });
 
-  it("misses and repeats nothing while events keep coming", async () => {
+  it("gets each event once while new ones keep arriving", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 1_500);
     const client = await connect(url, token());
@@ -47,7 +47,7 @@ describe("a client that resumes", () => {
     expect(events.map(({ position }) => position)).toEqual(range(1, 2_500));
   });
 
-  it("with several channels from one place gets each event once, under all its channels", async () => {
+  it("gets each event once, with all its channels, when it resumes several channels from one position", async () => {
     const { url, token, event, journal } = await startRealtime();
     for (let index = 1; index <= 150; index++) await many(event, 1, index % 3 === 0 ? "south" : "north", index);
     const client = await connect(url, token());
@@ -61,7 +61,7 @@ describe("a client that resumes", () => {
     expect(client.dashboardEvents[1]).toMatchObject({ channels: ["camera:north", "dashboard"], camera: "north" });
   });
 
-  it("with channels from different places gets of each what is behind its own", async () => {
+  it("gets each channel from its own position when the positions differ", async () => {
     const { url, token, event, journal } = await startRealtime();
     for (let index = 1; index <= 60; index++) await many(event, 1, index % 2 === 0 ? "south" : "north", index);
     const { epoch } = journal;
@@ -80,7 +80,7 @@ describe("a client that resumes", () => {
     }
   });
 
-  it("a further channel beside a live one is given all of its own, and then shares", async () => {
+  it("gets all events of a second channel beside a live one, then each event once for both", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 10);
     const client = await connect(url, token());
@@ -100,7 +100,7 @@ describe("a client that resumes", () => {
     expect(events.at(-1)).toMatchObject({ channels: ["camera:north", "dashboard"] });
   });
 
-  it("and leaves a channel on the way is still given all of the other", async () => {
+  it("gets all events of one channel after it unsubscribes from another during backfill", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 3_000);
     const client = await connect(url, token());
@@ -117,7 +117,7 @@ describe("a client that resumes", () => {
     expect(range(1_001, 3_000).filter((position) => !positions.includes(position))).toEqual([]);
   });
 
-  it("with events behind in another epoch is told so and given the state", async () => {
+  it("is told of another epoch, and gets the state", async () => {
     const { url, token, state, event, journal } = await startRealtime();
     await many(event, 5);
     await state("north", "power", { source: "solar" });
@@ -131,7 +131,7 @@ describe("a client that resumes", () => {
     expect(client.dashboardEvents).toMatchObject([{ snapshot: true, data: { source: "solar" }, position: 6 }]);
   });
 
-  it("from a place that the journal has not reached is told so and given the state", async () => {
+  it("is told that its position is ahead of the journal, and gets the state", async () => {
     const { url, token, state, journal } = await startRealtime();
     await state("north", "power", { source: "solar" });
     const client = await connect(url, token());
@@ -140,7 +140,7 @@ describe("a client that resumes", () => {
     expect(await client.events(1)).toMatchObject([{ snapshot: true, position: 1 }]);
   });
 
-  it("from a place that retention has passed is told the gap, given the state of then, and all that is left", async () => {
+  it("is told of the gap when its position was trimmed, and gets the state as of the gap's end and all later events", async () => {
     const { url, token, state, event, journal } = await startRealtime({ retentionEvents: 50 });
     await state("north", "power", { source: "solar" });
     await state("north", "storage", { free: 1 });
@@ -161,7 +161,7 @@ describe("a client that resumes", () => {
 });
 
 describe("the position in a ping", () => {
-  it("is there only with a subscription: a client that resumes from it would lose what it has not asked for", async () => {
+  it("is omitted without a subscription: a client that resumed from it would miss the channels it had not subscribed yet", async () => {
     const { url, token, event } = await startRealtime({ pingIntervalMs: 100 });
     await many(event, 5);
     const client = await connect(url, token());
@@ -174,7 +174,7 @@ describe("the position in a ping", () => {
     expect((await client.next("ping", ({ position }) => position !== 5)).position).toBeUndefined();
   });
 
-  it("is that of the last event delivered, and resuming from it misses nothing", async () => {
+  it("is that of the last delivered event: resuming from it misses nothing", async () => {
     const { url, token, event, journal } = await startRealtime({ pingIntervalMs: 100 });
     const client = await connect(url, token());
     await client.subscribe("camera:north");

@@ -3,11 +3,11 @@ import { recordingLogger } from "../support/recording-logger.ts";
 import { connect } from "../websocket/client.ts";
 import { startRealtime } from "../websocket/server.ts";
 
-// 48 MB, more than the buffers of the system between the two ends can hold: Linux' own limits are 32 MiB and 4 MiB.
+// 48 MB, more than the socket buffers of both ends can hold: the limits of Linux are 32 MiB and 4 MiB.
 const COUNT = 240;
 const BIG = "x".repeat(200_000);
 
-it("a client that stops reading is lagging, and gets all events in order when it reads again, of state the newest", async () => {
+it("a client that stops reading lags; when it reads again it gets all events in order, but only the newest state", async () => {
   const { url, token, event, state, sockets } = await startRealtime();
   const slow = await connect(url, token("slow"));
   const live = await connect(url, token("live"));
@@ -22,7 +22,7 @@ it("a client that stops reading is lagging, and gets all events in order when it
   expect(sockets.stats()).toMatchObject({ lagging: 1, healthy: 1 });
   const info = sockets.connections().find(({ user_id }) => user_id === "slow");
   expect(info?.lagging).toBe(true);
-  // What waits in the process is bounded, whatever was published.
+  // The memory that one client uses is bounded, however much was published.
   expect(info?.queued_bytes).toBeLessThan(2 * 262_144);
 
   slow.ws.resume();
@@ -43,7 +43,7 @@ it("a client that stops reading is lagging, and gets all events in order when it
   expect((await slow.events(events.length + 1)).at(-1)).toMatchObject({ data: "new", position: 2 * COUNT + 1 });
 });
 
-it("a client that reads nothing for too long is cut, and its socket is gone", async () => {
+it("disconnects a client that reads nothing for too long, and destroys its socket", async () => {
   const { url, token, event, sockets, accepted } = await startRealtime({ drainTimeoutMs: 300 });
   const slow = await connect(url, token("slow"));
   await slow.subscribe("dashboard");
@@ -55,7 +55,7 @@ it("a client that reads nothing for too long is cut, and its socket is gone", as
   expect(sockets.channelCounts()).toEqual({});
 });
 
-it("a client that does not read while it resumes holds no more than a page, and gets all of it later", async () => {
+it("queues at most one page for a client that does not read while it resumes, and sends the rest later", async () => {
   const { url, token, event, sockets, journal } = await startRealtime();
   for (let index = 0; index < COUNT; index++) await event("north", { index, BIG });
   const slow = await connect(url, token("slow"));
@@ -71,7 +71,7 @@ it("a client that does not read while it resumes holds no more than a page, and 
   );
 });
 
-it("a snapshot larger than what may be queued is sent as the client takes it, and nothing is missed meanwhile", async () => {
+it("sends a snapshot larger than the queue limit as the client reads it, and then the events that happened meanwhile", async () => {
   const { url, token, state, sockets } = await startRealtime();
   const cameras = Array.from({ length: COUNT }, (_, index) => `camera-${index}`);
   for (const camera of cameras) await state(camera, "storage", { camera, BIG });
@@ -89,28 +89,28 @@ it("a snapshot larger than what may be queued is sent as the client takes it, an
   expect(events.at(-1)).toMatchObject({ data: "newer", position: COUNT + 1 });
 });
 
-it("a client that falls behind retention while it does not read is told the gap", async () => {
+it("tells a client of the gap when retention removes events that it has not read yet", async () => {
   const { url, token, event, sockets, journal } = await startRealtime({ retentionEvents: 20 });
   const slow = await connect(url, token("slow"));
   await slow.subscribe("camera:north");
   slow.ws.pause();
   while (sockets.stats().lagging === 0) await event("north", BIG);
-  // Past what the fan-out keeps in memory, so that only the journal can tell.
+  // More events than delivery keeps in memory, so that pages are read from the journal.
   for (let index = 0; index < 1_500; index++) await event("north", index);
   await journal.trim();
   slow.ws.resume();
-  const { position: place } = await slow.next("lagging");
-  const told = await slow.next("subscription_result");
-  expect(told).toMatchObject({ channel: "camera:north", success: true, recovered: false, reason: "trimmed" });
-  expect(told.gap?.after).toBe(place);
+  const { position: last } = await slow.next("lagging");
+  const result = await slow.next("subscription_result");
+  expect(result).toMatchObject({ channel: "camera:north", success: true, recovered: false, reason: "trimmed" });
+  expect(result.gap?.after).toBe(last);
   const { position: end } = await slow.next("caught_up");
   expect(end).toBe(journal.head);
-  const after = slow.dashboardEvents.filter(({ position }) => position > place).map(({ position }) => position);
-  expect(after[0]).toBe(told.gap?.before);
+  const after = slow.dashboardEvents.filter(({ position }) => position > last).map(({ position }) => position);
+  expect(after[0]).toBe(result.gap?.before);
   expect(after).toEqual(Array.from({ length: after.length }, (_, index) => end - after.length + 1 + index));
 });
 
-it("logs a user whose connections lag once, however often that user connects anew, and when it stops how often", async () => {
+it("logs a lagging user once, however often the user reconnects, and at the stop how often it was", async () => {
   const { logger: socketsLogger, lines } = recordingLogger();
   const { url, token, event, sockets } = await startRealtime({ socketsLogger });
   for (let connection = 1; connection <= 2; connection++) {

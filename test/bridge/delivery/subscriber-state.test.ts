@@ -34,7 +34,7 @@ const events: Record<string, SubscriberEvent> = {
   replaced: { kind: "replaced", cursor: 7 },
 };
 
-/** By event, what each state becomes. */
+/** By event: the state that follows each state. */
 const expected: Record<keyof typeof events, Record<Kind, Kind>> = {
   interrupted: { idle: "backfilling", backfilling: "backfilling", lagging: "lagging", live: "backfilling" },
   "continued with channels": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "live" },
@@ -44,19 +44,19 @@ const expected: Record<keyof typeof events, Record<Kind, Kind>> = {
   replaced: { idle: "backfilling", backfilling: "backfilling", lagging: "backfilling", live: "backfilling" },
 };
 
-describe.each(Object.entries(expected))("a subscriber when %s", (name, kinds) => {
-  it.each(Object.entries(kinds))("that is %s becomes %s", (from, to) => {
+describe.each(Object.entries(expected))("a subscriber, when %s", (name, kinds) => {
+  it.each(Object.entries(kinds))("changes from %s to %s", (from, to) => {
     const event = events[name];
     const state = Object.values(states).find(({ kind }) => kind === from);
     expect(event && state && transition(state, event).kind).toBe(to);
   });
 });
 
-it("a subscriber that is interrupted while it is behind keeps its cursor and its tasks", () => {
+it("keeps its cursor and tasks when it is interrupted while behind", () => {
   expect(transition(states.lagging, { kind: "interrupted", cursor: 7 })).toBe(states.lagging);
 });
 
-it("a subscriber whose journal is replaced has nothing left to send from the former one", () => {
+it("drops the tasks of the former journal when the journal is replaced", () => {
   const state = transition(states.lagging, { kind: "replaced", cursor: 7 });
   expect(state).toEqual({ kind: "backfilling", cursor: 7, tasks: [], announce: new Set() });
 });

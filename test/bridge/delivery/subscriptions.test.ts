@@ -3,7 +3,7 @@ import { connect } from "../websocket/client.ts";
 import { EVERYTHING, startRealtime, tree } from "../websocket/server.ts";
 
 describe("a subscription", () => {
-  it("begins with the state as of the position in the answer, then everything new", async () => {
+  it("begins with the state as of the position in the answer, then delivers new events", async () => {
     const { url, token, state, event, journal } = await startRealtime();
     await state("north", "power", { source: "solar" });
     await event("north", { capture: "c1" });
@@ -30,25 +30,25 @@ describe("a subscription", () => {
   });
 
   it.each([
-    ["to a channel that does not exist", "kitchen", 102],
-    ["to a name that is no channel", "camera:../#", 102],
-    ["to a channel that the token does not permit", "system", 103],
-    ["to a camera that the token does not permit", "camera:south", 103],
-  ])("%s is refused", async (_, channel, code) => {
+    ["a channel that does not exist", "kitchen", 102],
+    ["a name that no channel can have", "camera:../#", 102],
+    ["a channel that the token does not permit", "system", 103],
+    ["a camera that the token does not permit", "camera:south", 103],
+  ])("is refused for %s", async (_, channel, code) => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token("alice", ["dashboard:read", "camera:north:read"]));
     const result = await client.subscribe(channel);
     expect(result).toMatchObject({ success: false, code, error: expect.stringContaining(channel) });
   });
 
-  it("that stands already is refused", async () => {
+  it("is refused when the channel is already subscribed", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token());
     await client.subscribe("dashboard");
     expect(await client.subscribe("dashboard")).toMatchObject({ success: false, code: 105 });
   });
 
-  it("beyond as many as one connection may have is refused", async () => {
+  it("is refused above the limit of one connection", async () => {
     const { url, token } = await startRealtime({ maxSubscriptions: 2 });
     const client = await connect(url, token());
     await client.subscribe("camera:a");
@@ -58,7 +58,7 @@ describe("a subscription", () => {
     expect(await client.subscribe("camera:c")).toMatchObject({ success: true });
   });
 
-  it("that is ended gets nothing more, and the others go on", async () => {
+  it("ends alone: the other channels are still delivered", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const client = await connect(url, token());
     await client.subscribe("camera:north");
@@ -76,7 +76,7 @@ describe("a subscription", () => {
     expect(await client.next("unsubscription_result")).toMatchObject({ success: false, code: 107 });
   });
 
-  it("is counted until its connection is gone", async () => {
+  it("is counted until its connection is closed", async () => {
     const { url, token, sockets } = await startRealtime();
     const one = await connect(url, token());
     const other = await connect(url, token());
@@ -89,7 +89,7 @@ describe("a subscription", () => {
 });
 
 describe("an event", () => {
-  it("that matches several channels of a client comes once, and names them all", async () => {
+  it("is delivered once when it matches several channels, and names all of them", async () => {
     const { url, token, ingest } = await startRealtime();
     const client = await connect(url, token());
     for (const channel of ["dashboard", "camera:north", "alerts", "jobs"]) await client.subscribe(channel);
@@ -111,7 +111,7 @@ describe("an event", () => {
     expect(events[0]).not.toHaveProperty("channels");
   });
 
-  it("of a camera that the dashboard is narrowed from is not shown there, nor in its state", async () => {
+  it("is left out of a dashboard that is limited to other cameras, and of its state", async () => {
     const { url, token, state, event, ingest } = await startRealtime();
     await state("south", "power", { source: "mains" });
     await state("north", "power", { source: "solar" });
@@ -132,17 +132,17 @@ describe("an event", () => {
     expect(await wide.events(5)).toHaveLength(5);
   });
 
-  it("of any size arrives as it was sent", async () => {
+  it("arrives unchanged, whatever its size", async () => {
     const { url, token, event } = await startRealtime();
     const client = await connect(url, token());
     await client.subscribe("dashboard");
-    // Below and above where the length of a frame is written in 7, 16 and 64 bits; and characters of 1 to 4 bytes.
+    // Lengths that a frame encodes in 7, 16 and 64 bits, and characters of 1 to 4 bytes.
     const texts = [0, 10, 125, 65_000, 65_536, 200_000].map((length) => "añ€😀".repeat(Math.ceil(length / 10)));
     for (const text of texts) await event("north", text, "note");
     expect((await client.events(texts.length)).map(({ data }) => data)).toEqual(texts);
   });
 
-  it("reaches a custom channel by the topics that the operator names", async () => {
+  it("reaches a custom channel by the operator's topic filters", async () => {
     const channels = new Map([["ridge", { filters: ["skylapse/v1/cameras/+/events/#"], permission: "ridge:read" }]]);
     const { url, token, event, state } = await startRealtime({ channels });
     const client = await connect(url, token("alice", ["ridge:read"]));
@@ -152,7 +152,7 @@ describe("an event", () => {
     expect(await client.events(1)).toMatchObject([{ channel: "ridge", data: 2 }]);
   });
 
-  it("comes in order and at once, however they are published: one by one, or many in one moment", async () => {
+  it("is delivered in order and without delay, whether events are published one by one or all at once", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const clients = await Promise.all(
       Array.from({ length: 20 }, async (_, index) => {
@@ -174,7 +174,7 @@ describe("an event", () => {
 });
 
 describe("events that wait for the next flush", () => {
-  it("are not given to who subscribes meanwhile and has been told a position beyond them", async () => {
+  it("are not sent to a client that subscribes meanwhile, whose answer has a later position", async () => {
     const { url, token, event } = await startRealtime({ flushIntervalMs: 300 });
     const first = await connect(url, token());
     const second = await connect(url, token());
@@ -187,7 +187,7 @@ describe("events that wait for the next flush", () => {
     expect((await first.events(3)).map(({ data }) => data)).toEqual([1, 2, 3]);
   });
 
-  it("are given to who leaves the channel, before the answer", async () => {
+  it("are sent to a client that unsubscribes, before the answer", async () => {
     const { url, token, event } = await startRealtime({ flushIntervalMs: 300 });
     const client = await connect(url, token());
     await client.subscribe("dashboard");
@@ -199,7 +199,7 @@ describe("events that wait for the next flush", () => {
   });
 });
 
-it("permissions that name a channel are asked for every channel", async () => {
+it("checks the permission of every channel", async () => {
   const { url, token } = await startRealtime();
   const client = await connect(url, token("alice", ["jobs:read"]));
   const results = [];

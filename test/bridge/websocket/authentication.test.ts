@@ -7,7 +7,7 @@ import { EVERYTHING, SECRET, startRealtime } from "./server.ts";
 const now = () => Math.floor(Date.now() / 1000);
 
 describe("the first frame", () => {
-  it("that holds a good token is answered with who the client is and what it may", async () => {
+  it("is answered with the user and the permissions when its token is valid", async () => {
     const { url, token } = await startRealtime();
     const client = await new TestClient(url).opened();
     client.send({ type: "auth", token: token("alice", EVERYTHING, 900), id: 7 });
@@ -26,15 +26,15 @@ describe("the first frame", () => {
 
   it.each<[string, string | Buffer, string, number]>([
     ["is binary", Buffer.from('{"type":"auth"}'), "First message must be text containing authentication", 4003],
-    ["is no JSON", "hello", "Invalid JSON in authentication message", 4003],
+    ["is not JSON", "hello", "Invalid JSON in authentication message", 4003],
     ["is nested too deeply", deep, "Invalid JSON in authentication message", 4003],
     ["is another request", '{"type":"subscribe"}', "First message must be text containing authentication", 4003],
-    ["is no object", "[]", "First message must be text containing authentication", 4003],
+    ["is not an object", "[]", "First message must be text containing authentication", 4003],
     ["has no token", '{"type":"auth"}', "Missing authentication token", 4002],
     ["has an empty token", '{"type":"auth","token":""}', "Missing authentication token", 4002],
-    ["has a token that is no text", '{"type":"auth","token":7}', "Missing authentication token", 4002],
+    ["has a token that is not a string", '{"type":"auth","token":7}', "Missing authentication token", 4002],
     ["is longer than 8 KiB", JSON.stringify({ type: "auth", token: "x".repeat(9000) }), "at most 8192 bytes", 4003],
-    ["has a token of no meaning", '{"type":"auth","token":"x"}', "Invalid or expired authentication token", 4002],
+    ["has a token that is not a JWT", '{"type":"auth","token":"x"}', "Invalid or expired authentication token", 4002],
     [
       "has an unsigned token",
       JSON.stringify({ type: "auth", token: unsigned }),
@@ -42,12 +42,12 @@ describe("the first frame", () => {
       4002,
     ],
     [
-      "has a token of another key",
+      "has a token signed with another key",
       JSON.stringify({ type: "auth", token: foreign }),
       "Invalid or expired authentication token",
       4002,
     ],
-  ])("that %s is refused by name and the connection closed", async (_, frame, error, code) => {
+  ])("is refused, and the connection closed, when it %s", async (_, frame, error, code) => {
     const { url, sockets } = await startRealtime();
     const client = await new TestClient(url).opened();
     client.ws.send(frame);
@@ -58,7 +58,7 @@ describe("the first frame", () => {
     await expect.poll(() => sockets.stats().closes).toEqual({ [code]: 1 });
   });
 
-  it("with an expired token is refused", async () => {
+  it("is refused when its token has expired", async () => {
     const { url } = await startRealtime();
     const yesterday = createTokens({ secrets: [SECRET], now: () => Date.now() - 86_400_000 });
     const { token } = yesterday.mint({ userId: "alice", permissions: EVERYTHING, ttlSeconds: 900 });
@@ -71,14 +71,14 @@ describe("the first frame", () => {
     expect((await client.closed).code).toBe(4002);
   });
 
-  it("that does not come in time is waited for no longer", async () => {
+  it("closes the connection when it does not arrive in time", async () => {
     const { url } = await startRealtime({ authTimeoutMs: 100 });
     const client = await new TestClient(url).opened();
     expect(await client.next("auth_error")).toMatchObject({ error: "Authentication timeout", code: 4001 });
     expect((await client.closed).code).toBe(4001);
   });
 
-  it("is all that is looked at when it is refused", async () => {
+  it("closes the connection when it is refused, and later frames are ignored", async () => {
     const { url, token, sockets } = await startRealtime();
     const client = await new TestClient(url).opened();
     client.send("hello");
@@ -88,7 +88,7 @@ describe("the first frame", () => {
     expect(sockets.connections()).toEqual([]);
   });
 
-  it("larger than any frame may be closes the connection as RFC 6455 says", async () => {
+  it("closes the connection with 1009 when it is larger than any frame may be (RFC 6455)", async () => {
     const { url } = await startRealtime();
     const client = await new TestClient(url).opened();
     client.send("x".repeat(70_000));

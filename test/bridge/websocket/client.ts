@@ -9,11 +9,11 @@ import {
 
 type MessageOf<Type extends ServerMessage["type"]> = Extract<ServerMessage, { type: Type }>;
 
-/** A client that writes what a test says and keeps every message, each checked against the contract. */
+/** A client that sends any frame and records every message, each checked against the contract. */
 export class TestClient {
   readonly ws: WebSocket;
   readonly messages: ServerMessage[] = [];
-  /** Resolves when the connection has ended, however that came. */
+  /** Resolves when the connection is closed, for whatever reason. */
   readonly closed: Promise<{ code: number; reason: string }>;
   #read = 0;
   #notify: (() => void)[] = [];
@@ -47,7 +47,7 @@ export class TestClient {
     this.ws.send(typeof message === "string" || Buffer.isBuffer(message) ? message : JSON.stringify(message));
   }
 
-  /** The next message of the type, past those that an earlier call has read. */
+  /** The next message of the type, after those that earlier calls have read. */
   async next<Type extends ServerMessage["type"]>(
     type: Type,
     matches: (message: MessageOf<Type>) => boolean = () => true,
@@ -57,13 +57,13 @@ export class TestClient {
         const message = this.messages[this.#read++];
         if (isOfType(message, type) && matches(message)) return message;
       }
-      await this.#more(`a message of type ${type}`);
+      await this.#waitForMore(`a message of type ${type}`);
     }
   }
 
-  /** Resolves as soon as there are so many events. */
+  /** Resolves when at least `count` events have arrived. */
   async events(count: number): Promise<DashboardEvent[]> {
-    while (this.dashboardEvents.length < count) await this.#more(`${count} events`);
+    while (this.dashboardEvents.length < count) await this.#waitForMore(`${count} events`);
     return this.dashboardEvents;
   }
 
@@ -76,9 +76,9 @@ export class TestClient {
     return await this.next("subscription_result", (result) => result.channel === channel);
   }
 
-  async #more(wanted: string): Promise<void> {
+  async #waitForMore(expected: string): Promise<void> {
     if (this.ws.readyState === WebSocket.CLOSED)
-      throw new Error(`closed while waiting for ${wanted}; got ${JSON.stringify(this.messages.slice(-5))}`);
+      throw new Error(`closed while waiting for ${expected}; got ${JSON.stringify(this.messages.slice(-5))}`);
     await new Promise<void>((resolve) => {
       this.#notify.push(resolve);
     });
@@ -96,7 +96,7 @@ function isOfType<Type extends ServerMessage["type"]>(
   return message?.type === type;
 }
 
-/** A client that has shown its token. */
+/** An authenticated client. */
 export async function connect(url: string, token: string, options?: ClientOptions): Promise<TestClient> {
   const client = await new TestClient(url, options).opened();
   client.send({ type: "auth", token });

@@ -5,7 +5,7 @@ import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
 import { connect, TestClient } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
-/** What the upgrade is answered with: 101, or the status of the refusal. */
+/** The status of the answer to an upgrade: 101, or that of the refusal. */
 async function upgrade(url: string, headers: Record<string, string> = {}): Promise<number | undefined> {
   const ws = new WebSocket(url, { headers });
   return await new Promise((resolve) => {
@@ -22,7 +22,7 @@ async function upgrade(url: string, headers: Record<string, string> = {}): Promi
 }
 
 describe("the number of connections", () => {
-  it("of one user is limited; who leaves makes room", async () => {
+  it("of one user is limited; closing one allows another", async () => {
     const { url, token, sockets } = await startRealtime({ maxConnectionsPerUser: 5 });
     const clients = [];
     for (let count = 0; count < 5; count++) clients.push(await connect(url, token("alice")));
@@ -36,7 +36,7 @@ describe("the number of connections", () => {
     await connect(url, token("alice"));
   });
 
-  it("altogether is limited", async () => {
+  it("is limited in total", async () => {
     const { url, token, sockets } = await startRealtime({ maxConnections: 2 });
     const first = await connect(url, token("alice"));
     await connect(url, token("bob"));
@@ -47,7 +47,7 @@ describe("the number of connections", () => {
     expect(await upgrade(url)).toBe(101);
   });
 
-  it("of one address is limited, before anything is known of who it is", async () => {
+  it("of one address is limited, before authentication", async () => {
     const { url, token } = await startRealtime({
       maxConnectionsPerAddress: 2,
       maxUnauthenticatedPerAddress: 2,
@@ -59,7 +59,7 @@ describe("the number of connections", () => {
     expect(await upgrade(url, { "x-test-address": "10.0.0.1" })).toBe(101);
   });
 
-  it("that have shown no token is limited for itself, by address and altogether", async () => {
+  it("without authentication has limits of its own, by address and in total", async () => {
     const { url, token } = await startRealtime({
       maxUnauthenticated: 3,
       maxUnauthenticatedPerAddress: 2,
@@ -75,7 +75,7 @@ describe("the number of connections", () => {
     expect(await upgrade(url)).toBe(101);
   });
 
-  it("of one address in a minute is limited, and of an IPv6 address with its whole network", async () => {
+  it("opened by one address in a minute is limited; an IPv6 address counts with its whole network", async () => {
     const { url } = await startRealtime({
       maxConnectsPerMinute: 2,
       addressOf: ({ headers }) => String(headers["x-test-address"] ?? "none"),
@@ -86,7 +86,7 @@ describe("the number of connections", () => {
     expect(statuses).toEqual([101, 101, 429, 101, 101, 101, 429]);
   });
 
-  it("of one user in a minute is limited, however soon they are closed; a client may come back later", async () => {
+  it("authenticated by one user in a minute is limited, even when each is closed at once", async () => {
     const { url, token, sockets } = await startRealtime({ maxUserConnectsPerMinute: 3 });
     for (let count = 0; count < 3; count++) {
       const client = await connect(url, token("alice"));
@@ -102,24 +102,24 @@ describe("the number of connections", () => {
   });
 });
 
-describe("a page", () => {
+describe("an upgrade from a page", () => {
   it.each([
     ["of the server itself", (host: string) => `http://${host}`, 101],
-    ["of an origin that is allowed", () => "https://sky.example.org", 101],
+    ["of an allowed origin", () => "https://sky.example.org", 101],
     ["of another origin", () => "https://evil.example.org", 403],
-    ["of no origin that can be named", () => "null", 403],
-  ])("%s is answered as its origin deserves", async (_, origin, status) => {
+    ["of an opaque origin", () => "null", 403],
+  ])("%s is answered according to its origin", async (_, origin, status) => {
     const { url } = await startRealtime({ allowedOrigins: ["https://sky.example.org"] });
     expect(await upgrade(url, { origin: origin(new URL(url).host) })).toBe(status);
   });
 });
 
 describe("the heartbeat", () => {
-  it("pings the WebSocket and the protocol, and closes after two that nobody answered", async () => {
+  it("pings by WebSocket and by message, and closes after two unanswered pings", async () => {
     const { url, token } = await startRealtime({ pingIntervalMs: 60 });
     const client = await new TestClient(url, { autoPong: false }).opened();
     let pings = 0;
-    // Before the first can come, which is counted from the token on.
+    // The first ping is due only after authentication.
     client.ws.on("ping", () => pings++);
     client.send({ type: "auth", token: token() });
     await client.next("auth_success");
@@ -131,7 +131,7 @@ describe("the heartbeat", () => {
   it.each([
     ["back", -14],
     ["ahead", 2],
-  ])("goes on, and cuts nobody, when the system clock is set %s", async (_, days) => {
+  ])("continues, and closes no connection, when the system clock is set %s", async (_, days) => {
     const { url, token } = await startRealtime({ pingIntervalMs: 200 });
     const client = await connect(url, token("alice", undefined, 10 * 86_400));
     const stranger = await new TestClient(url).opened();
@@ -148,7 +148,7 @@ describe("the heartbeat", () => {
     await stranger.next("auth_success");
   });
 
-  it.each(["a WebSocket pong", "a pong message"])("is content with %s", async (answer) => {
+  it.each(["a WebSocket pong", "a pong message"])("accepts %s as an answer", async (answer) => {
     const { url, token, sockets } = await startRealtime({ pingIntervalMs: 100 });
     const client = await connect(url, token(), { autoPong: answer === "a WebSocket pong" });
     for (let count = 0; count < 8; count++) {
@@ -159,7 +159,7 @@ describe("the heartbeat", () => {
   });
 });
 
-it("the list of connections says who is there, since when, and what they read", async () => {
+it("lists each connection with its user, its times and its channels", async () => {
   const { url, token, sockets } = await startRealtime();
   const client = await connect(url, token("alice"));
   await client.subscribe("dashboard");
@@ -175,7 +175,7 @@ it("the list of connections says who is there, since when, and what they read", 
   expect((await client.closed).code).toBe(4005);
 });
 
-it("a connection that vanishes is cleaned up after", async () => {
+it("cleans up after a connection that was lost", async () => {
   const { url, token, sockets, event } = await startRealtime();
   const client = await connect(url, token());
   await client.subscribe("dashboard");
@@ -186,11 +186,11 @@ it("a connection that vanishes is cleaned up after", async () => {
 });
 
 describe("stopping", () => {
-  it("says goodbye to everybody, refuses newcomers, and does not wait for those who do not answer", async () => {
+  it("closes every connection, refuses new ones, and does not wait for clients that do not answer", async () => {
     const { url, token, sockets } = await startRealtime();
     const client = await connect(url, token("alice"));
-    const deaf = await connect(url, token("bob"));
-    deaf.ws.pause();
+    const silent = await connect(url, token("bob"));
+    silent.ws.pause();
     const unauthenticated = await new TestClient(url).opened();
     const startedAt = performance.now();
     const stopping = sockets.stop();
@@ -203,14 +203,14 @@ describe("stopping", () => {
     expect(sockets.stats()).toMatchObject({ connections: 0, unauthenticated: 0, closes: { 4200: 3 } });
   });
 
-  it("is at once when nobody is there", async () => {
+  it("is immediate without connections", async () => {
     const { sockets } = await startRealtime();
     await sockets.stop();
     expect(sockets.stats().closes).toEqual({});
   });
 });
 
-it("a request that asks for a WebSocket in a wrong way is answered with an HTTP error", async () => {
+it("answers an invalid upgrade request with an HTTP error", async () => {
   const { url, sockets } = await startRealtime();
   const socket = connectTcp(Number(new URL(url).port), "127.0.0.1");
   socket.write("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
@@ -225,8 +225,8 @@ it("a request that asks for a WebSocket in a wrong way is answered with an HTTP 
   expect(sockets.stats()).toMatchObject({ connections: 0, unauthenticated: 0 });
 });
 
-describe("a register that answers late", () => {
-  /** Admits nobody before it is told to. */
+describe("a connection register that answers late", () => {
+  /** Answers after `admit` was called. */
   function lateRegister(limit = 5) {
     const register = new LocalRegister();
     let admit = () => {};
@@ -243,7 +243,7 @@ describe("a register that answers late", () => {
     };
   }
 
-  it("is waited for, and what the client has said meanwhile is answered in order", async () => {
+  it("delays authentication; messages that the client sent meanwhile are answered in order", async () => {
     const late = lateRegister();
     const realtime = await startRealtime({ register: late });
     const client = await new TestClient(realtime.url).opened();
@@ -261,7 +261,7 @@ describe("a register that answers late", () => {
     ]);
   });
 
-  it("lets a client say 32 things meanwhile, and no more", async () => {
+  it("allows the client 32 messages meanwhile", async () => {
     const realtime = await startRealtime({ register: lateRegister() });
     const client = await new TestClient(realtime.url).opened();
     client.send({ type: "auth", token: realtime.token() });
@@ -269,7 +269,7 @@ describe("a register that answers late", () => {
     expect((await client.closed).code).toBe(4003);
   });
 
-  it("keeps no place for a client that has gone meanwhile", async () => {
+  it("does not count a client that has disconnected meanwhile", async () => {
     const late = lateRegister();
     const realtime = await startRealtime({ register: late });
     const client = await new TestClient(realtime.url).opened();
@@ -282,7 +282,7 @@ describe("a register that answers late", () => {
     expect(realtime.sockets.stats().connections).toBe(0);
   });
 
-  it("does not stretch the time to authenticate", async () => {
+  it("does not extend the authentication timeout", async () => {
     const realtime = await startRealtime({ register: lateRegister(), authTimeoutMs: 100 });
     const client = await new TestClient(realtime.url).opened();
     client.send({ type: "auth", token: realtime.token() });

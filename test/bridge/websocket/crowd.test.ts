@@ -4,7 +4,7 @@ import { startRealtime } from "./server.ts";
 
 const CLIENTS = 200;
 
-it("two hundred clients that resume at once get everything in order, read once, and live ones go on", async () => {
+it("two hundred clients that resume at once share the pages and get all events in order, while live delivery continues", async () => {
   const { url, token, event, journal, sockets } = await startRealtime();
   await Promise.all(Array.from({ length: 3_000 }, (_, index) => event("north", index)));
   const live = await connect(url, token("live"));
@@ -24,12 +24,12 @@ it("two hundred clients that resume at once get everything in order, read once, 
     const events = await client.events(expected.length);
     expect(events.map(({ position }) => position)).toEqual(expected);
   }
-  // Ten pages are not in memory; each is read for all, though not all come at the same moment.
+  // Ten pages are not in memory. They are read once for many clients, which do not all ask at the same moment.
   expect(replay.mock.calls.length).toBeLessThan(CLIENTS);
   await expect.poll(() => sockets.stats().catchUp).toMatchObject({ waiting: 0, reading: 0 });
 }, 30_000);
 
-it("clients that resume are cut when the store cannot be read, and may come again", async () => {
+it("disconnects a client that resumes when the store cannot be read; it can resume later", async () => {
   const { url, token, event, journal, sockets } = await startRealtime();
   await Promise.all(Array.from({ length: 1_500 }, (_, index) => event("north", index)));
   vi.spyOn(journal, "replay").mockRejectedValueOnce(new Error("unreadable"));

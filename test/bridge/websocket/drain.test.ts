@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { connect, TestClient } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
-test("connections are closed with 4200, spread over the time that is given", async () => {
+test("closes connections with 4200, spread over the given time", async () => {
   const realtime = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const token = realtime.token();
   const clients = await Promise.all(Array.from({ length: 300 }, () => connect(realtime.url, token)));
@@ -13,12 +13,12 @@ test("connections are closed with 4200, spread over the time that is given", asy
   expect(new Set(closed.map(({ code }) => code))).toEqual(new Set([4200]));
   const at = closed.map((one) => one.at).sort((one, other) => one - other);
   expect(at.at(-1)).toBeLessThan(8_000);
-  // Nobody is first, and half of them half-way: they are not closed in one moment.
+  // They are not all closed at one moment.
   expect(at[150] ?? 0).toBeGreaterThan(100);
   expect((at.at(-1) ?? 0) - (at[0] ?? 0)).toBeGreaterThan(200);
 });
 
-test("a few need no time at all, and nobody new is let in", async () => {
+test("closes a few connections at once, and refuses new ones", async () => {
   const realtime = await startRealtime();
   const clients = [await connect(realtime.url, realtime.token()), await connect(realtime.url, realtime.token())];
   const from = performance.now();
@@ -29,7 +29,7 @@ test("a few need no time at all, and nobody new is let in", async () => {
   await expect(new TestClient(realtime.url).opened()).rejects.toThrow("503");
 });
 
-test("stopping does not wait for a drain that is under way", async () => {
+test("stops without waiting for a drain in progress", async () => {
   const realtime = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const token = realtime.token();
   const clients = await Promise.all(Array.from({ length: 100 }, () => connect(realtime.url, token)));

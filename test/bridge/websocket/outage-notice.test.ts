@@ -1,27 +1,27 @@
 import { expect, it } from "vitest";
 import { OutageNotice } from "../../../bridge/websocket/outage-notice.ts";
 
-it("an outage begins once, however long it lasts", () => {
-  let trouble: string | undefined;
-  const notice = new OutageNotice(() => trouble);
+it("reports the beginning of an outage once, however long the outage lasts", () => {
+  let unavailableReason: string | undefined;
+  const notice = new OutageNotice(() => unavailableReason);
   expect(notice.begins(0)).toBe(false);
-  trouble = "away";
+  unavailableReason = "disconnected";
   expect(notice.isOngoing).toBe(false);
   expect([1_000, 2_000, 600_000].map((now) => notice.begins(now))).toEqual([true, false, false]);
   expect(notice.isOngoing).toBe(true);
 });
 
-it("one that comes and goes within five seconds is one, and after a longer rest it is another", () => {
-  let trouble: string | undefined = "away";
-  const notice = new OutageNotice(() => trouble);
+it("counts interruptions of less than five seconds as one outage, and a later one as another", () => {
+  let unavailableReason: string | undefined = "disconnected";
+  const notice = new OutageNotice(() => unavailableReason);
   expect(notice.begins(0)).toBe(true);
   for (let now = 250; now <= 5_000; now += 250) {
-    trouble = now % 500 === 0 ? "away" : undefined;
+    unavailableReason = now % 500 === 0 ? "disconnected" : undefined;
     expect(notice.begins(now)).toBe(false);
   }
-  trouble = undefined;
+  unavailableReason = undefined;
   expect([7_000, 10_250].map((now) => notice.begins(now))).toEqual([false, false]);
   expect(notice.isOngoing).toBe(false);
-  trouble = "away again";
+  unavailableReason = "disconnected again";
   expect(notice.begins(10_500)).toBe(true);
 });

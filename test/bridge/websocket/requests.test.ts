@@ -5,18 +5,18 @@ import { startRealtime } from "./server.ts";
 
 describe("a request", () => {
   it.each<[string, string | Buffer, object]>([
-    ["is no JSON", "hello", { error: "the message is not JSON" }],
+    ["is not JSON", "hello", { error: "the message is not JSON" }],
     ["is binary", Buffer.from("{}"), { error: expect.stringContaining("text frame") }],
     ["is nested too deeply", `${"[".repeat(33)}${"]".repeat(33)}`, { error: "JSON is nested deeper than 32 levels" }],
-    ["is no object", "7", { error: expect.stringContaining("JSON object") }],
+    ["is not an object", "7", { error: expect.stringContaining("JSON object") }],
     ["has no type", '{"id":3}', { error: expect.stringContaining("type is missing"), id: 3 }],
     [
-      "is of no known type",
+      "has an unknown type",
       '{"type":"dance","id":"a"}',
       { error: expect.stringContaining('"dance" is unknown'), id: "a" },
     ],
     ["names no channel", '{"type":"subscribe","id":4}', { error: expect.stringContaining("channel"), id: 4 }],
-  ])("that %s is answered, and the connection lives on", async (_, frame, expected) => {
+  ])("is answered with an error, and the connection stays open, when it %s", async (_, frame, expected) => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token());
     client.ws.send(frame);
@@ -25,7 +25,7 @@ describe("a request", () => {
     expect(await client.next("pong")).toEqual({ type: "pong", id: 9 });
   });
 
-  it("to subscribe with a place of no meaning is answered for its channel", async () => {
+  it("is answered for its channel when it subscribes with an invalid position", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token());
     client.send({ type: "subscribe", channel: "dashboard", since: { epoch: "x", position: -1 }, id: 5 });
@@ -35,7 +35,7 @@ describe("a request", () => {
     });
   });
 
-  it("waits for the next turn of the event loop behind sixteen others of its client", async () => {
+  it("waits for the next turn of the event loop after sixteen others of its client", async () => {
     const { url, token, sockets } = await startRealtime();
     const client = await connect(url, token());
     const subscribed = () => Object.keys(sockets.channelCounts()).length;
@@ -56,8 +56,8 @@ describe("a request", () => {
     expect(most).toBeLessThanOrEqual(16);
   });
 
-  it("too many are refused one by one, and then with the connection", async () => {
-    // So few that none comes to be while the test lasts.
+  it("is refused above the rate limit, and many in a row close the connection", async () => {
+    // A rate so low that nothing is added to the burst during the test.
     const { url, token } = await startRealtime({ maxMessagesPerSecond: 0.001, messageBurst: 3 });
     const client = await connect(url, token());
     for (let id = 1; id <= 8; id++) client.send({ type: "ping", id });
@@ -74,7 +74,7 @@ describe("a request", () => {
     expect((await client.closed).code).toBe(4003);
   });
 
-  it("whose answers are not read is the end of the connection", async () => {
+  it("closes the connection when the client does not read the answers", async () => {
     const { url, token, accepted, sockets } = await startRealtime({
       ...{ maxMessagesPerSecond: Number.POSITIVE_INFINITY, maxQueuedBytes: 8_192 },
     });
@@ -93,7 +93,7 @@ describe("a request", () => {
 describe("a command", () => {
   const update: CommandUpdate = { command_id: "01J", camera: "north", status: "sent" };
 
-  it("is run for who asks, and every status is told under the request's id", async () => {
+  it("is run for its user, and every status is reported under the request's id", async () => {
     const asked: unknown[] = [];
     const { url, token } = await startRealtime({
       commands: {
@@ -116,7 +116,7 @@ describe("a command", () => {
     expect(asked).toEqual([{ camera: "north", name: "capture.now", args: {}, argsText: "{}", expires_in: 20, from }]);
   });
 
-  it("for a camera that the token does not permit to command is rejected", async () => {
+  it("is rejected when the token does not permit commands to its camera", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token("alice", ["camera:north:control", "camera:south:read"]));
     client.send({ type: "command", id: 1, camera: "south", name: "reboot" });
@@ -128,7 +128,7 @@ describe("a command", () => {
     });
   });
 
-  it("that is malformed is rejected", async () => {
+  it("is rejected when it is malformed", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token());
     client.send({ type: "command", id: 1, camera: "../#", name: "reboot" });
@@ -138,7 +138,7 @@ describe("a command", () => {
     });
   });
 
-  it("beside 32 that have not ended is rejected; when one ends the next is taken", async () => {
+  it("is rejected while 32 others are pending, and accepted after one of them ends", async () => {
     const ends: (() => void)[] = [];
     const { url, token } = await startRealtime({
       commands: { run: (_, onUpdate) => ends.push(() => onUpdate({ ...update, status: "failed", error: "no film" })) },
@@ -153,7 +153,7 @@ describe("a command", () => {
     await expect.poll(() => ends.length).toBe(33);
   });
 
-  it("that the server fails to take is answered as its own fault", async () => {
+  it("is rejected with code 100 when the server fails to run it", async () => {
     const { url, token } = await startRealtime({
       commands: {
         run: () => {

@@ -30,7 +30,7 @@ const originsOf = (allowed: readonly string[]) =>
   createOrigins({ allowed, isTrustedProxy: () => false, log: new LimitedLog(), warn: () => {} });
 
 const DEFAULTS: SocketsConfig = {
-  // Time-outs that end what hangs: a busy machine is not to be taken for it.
+  // Long timeouts, so that a busy machine does not look like a client that hangs.
   authTimeoutMs: 120_000,
   pingIntervalMs: 25_000,
   maxConnections: 20_000,
@@ -57,9 +57,9 @@ export interface RealtimeOptions extends Partial<SocketsConfig> {
   register?: SocketsOptions["register"];
   retentionEvents?: number;
   allowedOrigins?: readonly string[];
-  /** Default: senders have no shares. */
+  /** Default: no sender has a log of its own. */
   sharePercent?: number;
-  /** What the sockets log with. Default: silent. */
+  /** The logger of the WebSocket server. Default: silent. */
   socketsLogger?: Logger;
 }
 
@@ -69,13 +69,13 @@ export interface Realtime {
   ingest: BridgeIngest;
   sockets: Sockets;
   tokens: Tokens;
-  /** The server's ends of the connections, in the order they came. */
+  /** The server's sockets, in the order in which they connected. */
   accepted: Socket[];
-  /** @param permissions default: all that a dashboard may have */
+  /** @param permissions default: all that a dashboard may use */
   token(user?: string, permissions?: readonly string[], ttlSeconds?: number): string;
-  /** Something that happens at a camera. */
+  /** Publishes an event of a camera. @returns its position */
   event(camera: string, data: unknown, event?: string): Promise<number>;
-  /** A retained topic of a camera; null clears it. */
+  /** Publishes a retained topic of a camera; null clears it. @returns its position */
   state(camera: string, name: string, data: unknown): Promise<number>;
 }
 
@@ -88,7 +88,7 @@ export const EVERYTHING: readonly string[] = [
   "camera:control",
 ];
 
-/** Sockets, ingest and journal on a plain HTTP server; gone with the test that started them. */
+/** Starts WebSocket server, ingest and journal on a plain HTTP server. They stop with the test that started them. */
 export async function startRealtime(options: RealtimeOptions = {}): Promise<Realtime> {
   const {
     channels = new Map(),
@@ -138,7 +138,7 @@ export async function startRealtime(options: RealtimeOptions = {}): Promise<Real
   async function publish(topic: string, body: unknown, retain: boolean): Promise<number> {
     const payload = body === null ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
     const { position } = await ingest.accept({ identity: "device:test", topic, payload, qos: 1, retain });
-    if (position === undefined) throw new Error("taken for a repetition");
+    if (position === undefined) throw new Error("treated as a duplicate");
     return position;
   }
 

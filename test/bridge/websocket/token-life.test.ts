@@ -3,7 +3,7 @@ import { connect } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
 describe("a token on a live connection", () => {
-  it("is warned of before its end, then the connection lives for the grace, then it is closed", async () => {
+  it("causes a warning before it expires, and closes the connection after the grace period", async () => {
     const { url, token, event } = await startRealtime({ tokenGraceMs: 600 });
     const startedAt = performance.now();
     const client = await connect(url, token("alice", undefined, 4));
@@ -14,11 +14,11 @@ describe("a token on a live connection", () => {
     await client.events(1);
     expect((await client.closed).code).toBe(4100);
     expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
-    // Four seconds of life, of which the token's clock of whole seconds may take one, and the grace.
+    // The token lives for four seconds, of which rounding to whole seconds may take one, then the grace period follows.
     expect(performance.now() - startedAt).toBeGreaterThan(3_500);
   });
 
-  it("that has expired permits nothing new, but what is subscribed goes on", async () => {
+  it("permits no new requests once it has expired, but subscriptions continue", async () => {
     const { url, token, event } = await startRealtime({ tokenGraceMs: 20_000 });
     const client = await connect(url, token("alice", undefined, 4));
     await client.subscribe("dashboard");
@@ -32,7 +32,7 @@ describe("a token on a live connection", () => {
     expect(await client.subscribe("camera:north")).toMatchObject({ success: true });
   });
 
-  it("is renewed on the same connection", async () => {
+  it("can be renewed on the same connection", async () => {
     const { url, token, sockets } = await startRealtime({ tokenWarningMs: 3_000, tokenGraceMs: 100 });
     const client = await connect(url, token("alice", undefined, 4));
     const [before] = sockets.connections();
@@ -44,7 +44,7 @@ describe("a token on a live connection", () => {
     expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
   });
 
-  it("cannot be replaced by another user's, nor by a wrong or expired one: the connection keeps what it had", async () => {
+  it("cannot be replaced by a token of another user or an invalid one: the connection stays as it was", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token("alice"));
     client.send({ type: "auth", token: token("bob"), id: 1 });
@@ -56,7 +56,7 @@ describe("a token on a live connection", () => {
     expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("with fewer permissions takes the channels that it does not name, and narrows the dashboard", async () => {
+  it("ends channels and limits the dashboard when the new token has fewer permissions", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const client = await connect(url, token("alice", ["dashboard:read", "camera:read", "jobs:read"]));
     for (const channel of ["dashboard", "camera:south", "jobs"]) await client.subscribe(channel);
@@ -72,7 +72,7 @@ describe("a token on a live connection", () => {
     expect(await client.events(1)).toMatchObject([{ data: "shown" }]);
   });
 
-  it("with more cameras brings the state of those that were not seen", async () => {
+  it("sends the state of further cameras when the new token permits more", async () => {
     const { url, token, event, state } = await startRealtime();
     await state("north", "power", "n");
     await state("south", "power", "s");
@@ -91,7 +91,7 @@ describe("a token on a live connection", () => {
 });
 
 describe("revoking", () => {
-  it("one token closes the connections that hold it, and no other", async () => {
+  it("one token closes the connections that use it, and no others", async () => {
     const { url, token, tokens, sockets } = await startRealtime();
     const minted = tokens.mint({ userId: "alice", permissions: ["dashboard:read"], ttlSeconds: 900 });
     const revoked = await connect(url, minted.token);
@@ -101,7 +101,7 @@ describe("revoking", () => {
     expect(await other.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("all of a user's before a moment leaves what came after, and other users", async () => {
+  it("a user's tokens before a moment leaves later tokens and other users alone", async () => {
     const { url, token, sockets } = await startRealtime();
     const alice = await connect(url, token("alice"));
     const bob = await connect(url, token("bob"));
@@ -111,7 +111,7 @@ describe("revoking", () => {
     expect(await bob.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("nothing in particular revokes nothing", async () => {
+  it("without criteria closes no connection", async () => {
     const { url, token, sockets } = await startRealtime();
     await connect(url, token());
     expect(sockets.revoke({})).toBe(0);
