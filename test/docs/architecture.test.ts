@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, dirname, join, normalize, relative, resolve } from "node:path";
+import { basename, dirname, join, normalize } from "node:path";
 import { describe, expect, it } from "vitest";
-import { ROOT, readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts";
+import { PARTS, ROOT, sourceFiles } from "../house/source-files.ts";
+import { readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts";
 
 const PAGE = "docs/architecture.md";
 const page = readPage(PAGE);
-const PARTS = ["contract", "platform", "broker", "bridge", "device", "dashboard-client", "deploy"];
 /** The longest way of an event, in files that a reader opens. */
 const MAX_EVENT_FILES = 8;
 
@@ -54,15 +54,10 @@ function roomsOf(part: string): Room[] {
 }
 
 function importsOf(part: string, room: string): string[] {
-  const folder = join(part, room);
   const imported = new Set<string>();
-  for (const name of readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })) {
-    if (!/\.tsx?$/.test(name)) continue;
-    const file = join(folder, name);
-    for (const [, specifier = ""] of readFileSync(join(ROOT, file), "utf8").matchAll(/from\s+"(\.[^"]+)"/g)) {
-      const [otherPart, other = "", ...rest] = relative(ROOT, resolve(ROOT, dirname(file), specifier)).split("/");
-      if (otherPart === part && other !== room) imported.add(rest.length === 0 ? "files beside the rooms" : other);
-    }
+  for (const target of sourceFiles(`${part}/${room}`).flatMap(({ imports }) => imports)) {
+    const [otherPart, other = "", ...rest] = target.split("/");
+    if (otherPart === part && other !== room) imported.add(rest.length === 0 ? "files beside the rooms" : other);
   }
   return [...imported].sort();
 }

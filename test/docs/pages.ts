@@ -1,18 +1,10 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
-
-export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-
-const SKIPPED_FOLDERS = new Set(["node_modules", "dist", "data", ".git"]);
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { projectFiles, ROOT } from "../house/source-files.ts";
 
 /** Every Markdown page of the repository, by its path from the root. */
-export function pagePaths(folder = ROOT): string[] {
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) return SKIPPED_FOLDERS.has(entry.name) ? [] : pagePaths(path);
-    return entry.name.endsWith(".md") ? [relative(ROOT, path)] : [];
-  });
+export function pagePaths(): string[] {
+  return projectFiles("*.md");
 }
 
 export function readPage(path: string): string {
