@@ -1,29 +1,29 @@
 import type { AbusedServer, Target } from "./server.ts";
 
-/** What the honest client has published, for the look afterwards. */
+/** The honest client's publications, for the check afterwards. */
 export interface Published {
   events: number;
   epoch: string;
-  /** The journal's position before its first event. */
+  /** The journal's position before the honest client's first event. */
   position: number;
 }
 
-/** One way in which one client may try to take what all share. */
+/** One way in which a client may try to use up a shared resource. */
 export interface Attack {
   name: string;
-  /** What all share. */
+  /** The shared resource. */
   resource: string;
   /** What the abuser does, and with which credentials. */
   method: string;
-  /** Makes what the attack needs, before the honest client is measured the first time. */
+  /** Prepares the attack, before the first measurement of the honest client. */
   prepare?(target: Target): Promise<void>;
-  /** Runs in a process of its own until that is ended. Resolves early when it has nothing left to do. */
+  /** Runs in a process of its own until that process is killed. Resolves early if nothing is left to do. */
   abuse(target: Target): Promise<void>;
-  /** The abuser takes places until none is left: it is waited for before {@link verdict} looks. Default false. */
+  /** Whether {@link verdict} waits until the abuser has taken all places that it can get. Default false. */
   fills?: boolean;
-  /** Looks afterwards at what the honest client's figures cannot show. @returns what is wrong, or undefined */
+  /** Checks afterwards what the honest client's measurements cannot show. @returns what is wrong, or undefined */
   verdict?(server: AbusedServer, published: Published): Promise<string | undefined>;
 }
 
-/** The address that abusers come from: limits by address are theirs then, not the honest client's. */
+/** The abusers' address, so that limits per address do not count the honest client. */
 export const ABUSER_ADDRESS = "127.0.0.66";

@@ -6,7 +6,7 @@ import { controlPackets, refusedFilters, refusedPublications, retainedReread } f
 import { payloadBytes, previews, retainedBytes } from "./attacks/payloads.ts";
 import { clientIds, storedSessions, wrongSecrets } from "./attacks/sessions.ts";
 
-/** Every shared resource, and somebody who wants all of it. */
+/** One attack for each shared resource. */
 export const attacks: readonly Attack[] = [
   clientIds,
   storedSessions,

@@ -14,17 +14,17 @@ const DASHBOARDS = 4;
 const PAYLOAD_BYTES = 400;
 const HEALTH_EVERY_MS = 50;
 
-/** What an honest client saw during a span of time. */
+/** What an honest client measured in a period. */
 export interface Experience {
-  /** Camera to screen, 99th percentile. */
+  /** Latency from camera to screen, 99th percentile. */
   screenMs: number;
   /** `GET /livez`, 99th percentile. */
   healthMs: number;
-  /** Losses, repetitions, disconnects, refusals; empty when all went well. */
+  /** Losses, repetitions, disconnects and refusals; empty when there were none. */
   harm: readonly string[];
 }
 
-/** One camera with a secret, and four dashboards that watch it: two on its own channel, two on the one of all cameras. */
+/** One camera with a secret and four dashboards: two on the camera's channel, two on `dashboard`. */
 export class HonestClient {
   readonly #target: Target;
   readonly #tally = new Tally("dashboard", DASHBOARDS, FIRST_NUMBER);
@@ -50,7 +50,7 @@ export class HonestClient {
     });
   }
 
-  /** Publishes at an even rate for some time, and waits until every dashboard has every event. */
+  /** Publishes at an even rate for the given time, then waits until every dashboard has every event. */
   async experience(seconds: number): Promise<Experience> {
     const feed = this.#feed;
     if (feed === undefined) throw new Error("the honest client is not open");

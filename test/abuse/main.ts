@@ -9,11 +9,11 @@ import { attacks } from "./attacks.ts";
 import { type Experience, HonestClient } from "./honest-client.ts";
 import { startServer, type Target } from "./server.ts";
 
-/** How much worse the 99th percentile may be beside an abuser. */
+/** The largest allowed factor between the 99th percentiles with and without an abuser. */
 const MAX_RATIO = 3;
-/** Below this the scheduling of three processes on two cores is what is measured, ms. */
+/** Below this value the measurement shows the scheduling of three processes on two cores, milliseconds. */
 const FLOOR_MS = 5;
-/** The longest that an abuser who takes places is waited for, ms. */
+/** The longest wait for an abuser that takes places, milliseconds. */
 const FILL_TIMEOUT_MS = 120_000;
 
 const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
@@ -36,7 +36,7 @@ const { values: flags } = parseArgs({
 });
 
 interface Load {
-  /** CPU time of the server, of all its threads, per second. */
+  /** CPU seconds of all threads of the server per second. */
   cpuShare: number;
 }
 
@@ -92,7 +92,7 @@ async function measure(attack: Attack, program: URL, seconds: number): Promise<R
     const without = await timed();
     const complaints: string[] = [];
     abuser = await startAbuser(attack, server.target);
-    // An abuser that cannot abuse proves nothing.
+    // A run in which the attack does not work proves nothing.
     const ended = once(abuser, "message").then(([text]) => {
       if (String(text).startsWith("failed")) complaints.push(`the abuser ${text}`);
     });
@@ -150,7 +150,7 @@ function render({ attack, without, beside, wrong }: Row): string {
 }
 
 async function startAbuser(attack: Attack, target: Target): Promise<ChildProcess> {
-  // An abuser has a machine of its own: here it gets the time that server and honest client leave over.
+  // A real abuser has a machine of its own. Here it gets the CPU time that server and honest client leave.
   const atLeisure = { execPath: "chrt", execArgv: ["--idle", "0", process.execPath] };
   const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)), atLeisure);
   await once(child, "spawn");

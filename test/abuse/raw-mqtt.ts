@@ -9,14 +9,14 @@ export interface RawLogin {
   username: string;
   password: string;
   clean?: boolean;
-  /** The address to come from. Default: the abuser's. */
+  /** The source address. Default: the abuser's. */
   address?: string;
 }
 
-/** An MQTT client without manners: it sends what it is told to, and says what came back. */
+/** An MQTT client that ignores the protocol's rules: it sends any bytes and reports the answers. */
 export class RawMqtt {
   readonly socket: Socket;
-  /** Packets received, by `cmd`. */
+  /** Received packets, by `cmd`. */
   readonly counts = new Map<string, number>();
   closed = false;
   #onPacket: (packet: Packet) => void = () => {};
@@ -35,7 +35,7 @@ export class RawMqtt {
     });
   }
 
-  /** @returns the client and the return code of its CONNACK, -1 when the connection was closed instead */
+  /** @returns the client and the return code of its CONNACK; -1 if the connection was closed instead */
   static async open(
     target: Target,
     { clean = true, address = ABUSER_ADDRESS, ...login }: RawLogin,
@@ -72,7 +72,7 @@ export class RawMqtt {
     this.#onPacket = listener;
   }
 
-  /** Writes the same bytes again and again, as fast as the server reads, until the connection ends. */
+  /** Writes the same bytes repeatedly, as fast as the server reads, until the connection ends. */
   async flood(next: () => Buffer): Promise<void> {
     const ending = new AbortController();
     this.socket.once("close", () => ending.abort());

@@ -4,28 +4,28 @@ import { JWT_SECRET, signToken } from "../bench/servers/tokens.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-abuse-table";
 
-/** What a client needs to reach the server under abuse, with the credentials of every part that is played. */
+/** What a client needs to reach the server under test, with the credentials of every role. */
 export interface Target {
   httpPort: number;
   mqttPort: number;
   dataPath: string;
-  /** Secret by device: the honest camera `honest`, the abuser's `abuser`. */
+  /** Secrets by device: `honest` for the honest camera, `abuser` for the abuser's. */
   secrets: Readonly<Record<string, string>>;
 }
 
 export interface AbusedServer {
   target: Target;
-  /** All it has logged since it started. */
+  /** Everything logged since the start. */
   log(): string;
-  /** CPU time of all its threads since it began. */
+  /** CPU seconds of all threads since the start. */
   cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
 /**
  * Starts the program with its default limits and registers the cameras `honest` and `abuser`.
- * @param program `deploy/start.js` of a build: another version's may be named, to measure it in the same way
- * @param options.profileTo a folder to write a CPU profile to
+ * @param program `deploy/start.js` of a build; of another version to compare the two
+ * @param options.profileTo a folder for a CPU profile
  */
 export async function startServer(
   program: URL,
@@ -74,7 +74,7 @@ export async function startServer(
 
 export const OPERATOR_HEADERS = { authorization: `Bearer ${OPERATOR_KEY}`, "content-type": "application/json" };
 
-/** A token of a user, as an issuer who shares the secret signs it. */
+/** A user's token, signed by an issuer that shares the secret. */
 export function tokenOf(user: string, ...permissions: string[]): string {
   return signToken(user, permissions);
 }

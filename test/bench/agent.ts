@@ -15,12 +15,12 @@ import { temporaryFolder } from "./servers/leftovers.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 import { signToken } from "./servers/tokens.ts";
 
-/** Of the camera that most of these have, a picture of 16 megapixels. */
+/** The most common camera takes pictures of 16 megapixels. */
 const [WIDTH, HEIGHT] = [4656, 3496];
 const CAPTURE_INTERVAL_S = 30;
 const BACKLOG_HOURS = 24;
 const BACKLOG_PICTURES = (BACKLOG_HOURS * 3600) / CAPTURE_INTERVAL_S;
-/** A day between two pictures: it has nothing to do but to be there. */
+/** A day between two captures: the camera is idle. */
 const IDLE_INTERVAL_S = 86_400;
 const DRAIN_TIMEOUT_S = 600;
 
@@ -97,7 +97,7 @@ async function watch(camera: CameraOptions, options: BenchOptions) {
   }
 }
 
-/** What a camera without a link has to say after a day. */
+/** The backlog of a camera after a day without a link. */
 async function fillOutbox(dataPath: string): Promise<void> {
   const logger = pino({ level: "silent" });
   const clock = new DeviceClock();

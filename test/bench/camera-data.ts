@@ -13,7 +13,7 @@ import { signToken } from "./servers/tokens.ts";
 
 const MONTH_S = 30 * 86_400;
 const MONTHLY_PICTURES = MONTH_S / 300;
-/** A day between two pictures: the camera has nothing to do but to be there. */
+/** A day between two captures: the camera is idle. */
 const IDLE_S = 86_400;
 const PICTURE_INTERVAL_S = 2;
 const COMMANDS = 20;
@@ -59,7 +59,7 @@ function measure(options: BenchOptions): Promise<Sample> {
         connect = link.traffic();
         await sleep(seconds);
       });
-      // Four readings are said at each look.
+      // Each look sends four readings.
       const chatty = { READINGS_INTERVAL_S: "1", READINGS_MAX_AGE_S: "1", PREVIEW_BUDGET: "off" };
       const readings = await during(link, { ...place("readings"), env: chatty }, () => sleep(30));
       const readingBytes = readings / 30;
@@ -90,7 +90,7 @@ function measure(options: BenchOptions): Promise<Sample> {
 
 type CameraOptions = Parameters<typeof startCamera>[0];
 
-/** Runs a camera. @returns the bytes that went over its link while the work was done, from 5 s after it came up */
+/** Runs a camera. @returns the bytes on its link during the work, from 5 s after the link came up */
 async function during(link: MeteredLink, camera: CameraOptions, work: () => Promise<unknown>): Promise<number> {
   const program = await startCamera(camera);
   try {
@@ -108,7 +108,7 @@ const asOperator = () => ({
   "content-type": "application/json",
 });
 
-/** @returns its secret */
+/** @returns the camera's secret */
 async function registerCamera(port: number): Promise<string> {
   const body = JSON.stringify({ id: CAMERA, kind: "camera" });
   const response = await fetch(`http://127.0.0.1:${port}/devices`, { method: "POST", headers: asOperator(), body });
@@ -132,7 +132,7 @@ async function sendCommands(port: number): Promise<void> {
   }
 }
 
-/** After the first two minutes, in which the back-off of both grows. */
+/** Starts after two minutes, in which the back-off of both sides grows. */
 async function measureDuel(
   link: MeteredLink,
   place: (name: string) => CameraOptions,
@@ -155,7 +155,7 @@ async function measureDuel(
   }
 }
 
-/** Noise: the largest preview that may be made of it is as large as it may be. */
+/** Noise, so that the preview reaches the largest allowed size. */
 async function picture(): Promise<Buffer> {
   const noise = { type: "gaussian", mean: 128, sigma: 40 } as const;
   return sharp({ create: { width: 1280, height: 960, channels: 3, background: "grey", noise } })

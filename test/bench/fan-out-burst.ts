@@ -6,7 +6,7 @@ import { startSocketIo } from "./servers/socket-io.ts";
 
 const DASHBOARDS = 1000;
 const BURST = 20;
-/** So that a server is never idle for want of the next. */
+/** Enough bursts in flight that the server never waits for the next one. */
 const BURSTS_UNDER_WAY = 5;
 
 export const fanOutBurst: Row = {

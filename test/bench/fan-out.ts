@@ -4,22 +4,22 @@ import type { Delivered } from "./load/worker.ts";
 import { type Cost, costOf, type Sample } from "./row.ts";
 import type { EventServer } from "./servers/server.ts";
 
-/** How long a server does the work before it is measured, so that its code is compiled. */
+/** How long a server works before the measurement, so that its code is compiled. */
 export const WARM_UP_SECONDS = 2;
 
 /** An event whose `data` is some 400 bytes, in its envelope. */
 export const EVENT_BYTES = 550;
 
-/** Between two events that are sent singly, milliseconds. */
+/** Milliseconds between two single events. */
 export const SINGLE_INTERVAL_MS = 20;
 
 export interface FanOutOptions {
   dashboards: number;
-  /** The dashboards will be asked where they are. Default false. */
+  /** Whether the dashboards keep their positions. Default false. */
   keepPlaces?: boolean;
 }
 
-/** Opens the way in and a number of dashboards. */
+/** Opens the publisher and a number of dashboards. */
 export async function openFanOut(
   server: EventServer,
   generator: Generator,
@@ -35,7 +35,7 @@ export async function openFanOut(
   });
 }
 
-/** What single events to a number of dashboards cost, once the server's code is warm. */
+/** Measures single events to a number of dashboards, once the server's code is warm. */
 export async function costOfSingles(
   server: EventServer,
   generator: Generator,
@@ -43,13 +43,13 @@ export async function costOfSingles(
 ): Promise<Sample> {
   await openFanOut(server, generator, { dashboards });
   const everyMs = SINGLE_INTERVAL_MS;
-  // Single events alone would take minutes until all code on their way is compiled, as it is in a server that runs for days.
+  // Single events alone would take minutes until their whole path is compiled, as it is in a server that runs for days.
   await generator.call("publishBursts", { size: 20, window: 40, seconds: WARM_UP_SECONDS });
   await generator.call("publishSingly", { everyMs, seconds: 1 });
   return perDelivery(await costOf(server, generator, () => generator.call("publishSingly", { everyMs, seconds })));
 }
 
-/** Deliveries a second and what each cost. */
+/** Deliveries a second, and the cost of each. */
 export function perDelivery({ result, serverSeconds, generatorSeconds }: Cost<Delivered>): Sample {
   const { deliveries, seconds } = result;
   return {

@@ -34,7 +34,7 @@ function measure(start: () => Promise<MqttServer>, options: BenchOptions): Promi
   );
 }
 
-/** @param redisCpuSeconds of the store, when that is a process of its own */
+/** @param redisCpuSeconds CPU time of the store, if it is a separate process */
 export async function ingestCost(
   server: MqttServer,
   generator: Generator,

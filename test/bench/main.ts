@@ -89,11 +89,11 @@ async function run(): Promise<void> {
   }
   if (flags.json !== undefined)
     writeFileSync(flags.json, `${JSON.stringify(toJson(results, options), undefined, 2)}\n`);
-  // A missed target is a result; a missing delivery is none.
+  // A missed target is a result; a missing delivery makes the run fail.
   if (results.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
 }
 
-/** Ours, the peer, ours, the peer …: what else the machine does meanwhile befalls both. */
+/** Alternates between ours and the peer, so that other load on the machine affects both. */
 async function measure(row: Row, options: BenchOptions): Promise<RowResult> {
   const sides = row.sides(options);
   const samples = sides.map((): Sample[] => []);
@@ -144,7 +144,7 @@ function describeEnvironment() {
 
 function mosquittoVersion(): string {
   try {
-    // It knows no --version: its help begins with it, and asking for help counts as a mistake.
+    // Mosquitto has no --version. Its help begins with the version, and asking for help exits with an error.
     execFileSync(MOSQUITTO, ["-h"], { stdio: "pipe" });
   } catch (error) {
     if (typeof error === "object" && error !== null && "stdout" in error) return firstLine(String(error.stdout));

@@ -9,7 +9,7 @@ export interface RowResult {
   row: Pick<Row, "name" | "title" | "figures">;
   method: string;
   sides: readonly SideResult[];
-  /** Why the row has no figures: a delivery was missing, a server ended. */
+  /** Why the row has no result, such as a missing delivery or a server that exited. */
   failure: string | undefined;
 }
 
@@ -18,7 +18,7 @@ export interface FigureResult {
   label: string;
   unit: string;
   sides: { name: string; median: number; values: number[] }[];
-  /** Of the first side's median to the second's. */
+  /** The first side's median divided by the second's. */
   ratio: number | undefined;
   target: string | undefined;
   met: boolean | undefined;
@@ -65,7 +65,7 @@ export function median(values: readonly number[]): number {
   return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
 }
 
-/** A row as text: what was done, then medians with the lowest and highest round, the ratio, and the target. */
+/** A row as text: the work, medians with the lowest and highest round, the ratio, and the target. */
 export function renderRow(result: RowResult): string {
   const { row, method, sides, failure } = result;
   const heading = `\n${row.name}: ${row.title}\n${method}\n`;
@@ -86,7 +86,7 @@ function spread(values: readonly number[]): string {
   return values.length < 2 ? "" : `(${number(Math.min(...values))} – ${number(Math.max(...values))})`;
 }
 
-/** Three digits that matter; whole numbers from a hundred on, in groups. */
+/** Three significant digits; whole numbers from a hundred on, in groups. */
 function number(value: number): string {
   if (Number.isNaN(value)) return "-";
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en");

@@ -2,19 +2,19 @@ import { type Generator, startGenerator } from "./load/generator.ts";
 import type { Server } from "./servers/server.ts";
 
 export interface BenchOptions {
-  /** Shorter rounds, and fewer: for a look, not for a claim. */
+  /** Shorter and fewer rounds: for a quick look, not for publication. */
   quick: boolean;
   rounds: number;
-  /** How long a measurement runs, seconds. */
+  /** Duration of a measurement, seconds. */
   seconds: number;
-  /** A folder that Node servers write CPU profiles to, which costs them time. Default: none. */
+  /** A folder for CPU profiles of Node servers. Profiling costs them time. Default: none. */
   profileTo: string | undefined;
 }
 
-/** The figures of one side in one round, by key. */
+/** The results of one side in one round, by key. */
 export type Sample = Readonly<Record<string, number>>;
 
-/** What a figure must come to: the ratio of the first side to the second, or the first side's value. */
+/** The target of a result: the ratio of the first side to the second, or the first side's value. */
 export type Target = { ratioAtMost: number } | { ratioAtLeast: number } | { atMost: number } | { atLeast: number };
 
 export interface Figure {
@@ -29,18 +29,18 @@ export interface Side {
   measure: () => Promise<Sample>;
 }
 
-/** One row of the table: a kind of work, and what it costs here and there. */
+/** One row of the table: a kind of work and its cost on each side. */
 export interface Row {
   name: string;
   title: string;
-  /** What exactly was done and how it is fair, or is not. */
+  /** What exactly is measured, and how the comparison is fair or unfair. */
   method: (options: BenchOptions) => string;
   figures: readonly Figure[];
-  /** One side, or this system and its peer. */
+  /** This system alone, or this system and its peer. */
   sides: (options: BenchOptions) => readonly Side[];
 }
 
-/** Runs work on a server that is new, with load generators that end with it. */
+/** Runs the work on a new server, with load generators that end with it. */
 export async function onServer<Kind extends Server>(
   start: () => Promise<Kind>,
   work: (server: Kind, newGenerator: () => Promise<Generator>) => Promise<Sample>,
@@ -62,13 +62,13 @@ export async function onServer<Kind extends Server>(
 
 export interface Cost<Result> {
   result: Result;
-  /** CPU time of the server meanwhile. */
+  /** CPU seconds of the server during the work. */
   serverSeconds: number;
-  /** CPU time of the load generator meanwhile: far below the server's, or the generator was what was measured. */
+  /** CPU seconds of the load generator during the work. Far below the server's, or the generator was the bottleneck. */
   generatorSeconds: number;
 }
 
-/** Does the work and tells what it cost whom. */
+/** Runs the work and measures the CPU time of server and load generator. */
 export async function costOf<Result>(
   server: Server,
   generator: Generator,

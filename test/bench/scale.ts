@@ -4,7 +4,7 @@ import { type BenchOptions, onServer, type Row, type Sample } from "./row.ts";
 import { startSkylapse } from "./servers/skylapse.ts";
 
 const SIZES = [100, 1000, 10_000] as const;
-/** Open files of the server and of the load generator besides the dashboards' sockets. */
+/** Open files of server and load generator besides the dashboards' sockets. */
 const OTHER_FILES = 200;
 
 export const scale: Row = {

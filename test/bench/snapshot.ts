@@ -53,7 +53,7 @@ async function subscribe(server: EventServer): Promise<Sample> {
   await once(socket, "open");
   socket.send(JSON.stringify({ type: "auth", token: server.tokens(1)[0] }));
   await once(socket, "message");
-  // Read afterwards: to parse ten thousand messages would be in what is measured.
+  // Parsed afterwards: parsing ten thousand messages would be part of the measurement.
   const frames: { text: string; at: number }[] = [];
   const caughtUp = new Promise<void>((resolve) =>
     socket.on("message", (data) => {

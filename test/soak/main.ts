@@ -70,7 +70,7 @@ async function soak(minutes: number, perSecond: number, dashboards: number): Pro
   if (failures.length > 0) process.exitCode = 1;
 }
 
-/** Of the line of least squares through values one apart. */
+/** The slope of the least-squares line through equally spaced values. */
 function slope(values: readonly number[]): number {
   const middle = (values.length - 1) / 2;
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;

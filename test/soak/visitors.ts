@@ -6,13 +6,13 @@ import { clockMicros } from "../bench/process-cpu.ts";
 export interface VisitorsOptions {
   port: number;
   tokens: readonly string[];
-  /** Dashboards that are open at any moment. */
+  /** Dashboards that are open at the same time. */
   atOnce: number;
 }
 
 const STAY_SECONDS = 60;
 
-/** Dashboards that come, watch for a while, and go; each must see every event from its first to its last, in order. */
+/** Dashboards that connect, watch and disconnect. Each must receive every event from its first to its last, in order. */
 export class Visitors {
   opened = 0;
   readonly failures: string[] = [];
@@ -34,7 +34,7 @@ export class Visitors {
     }
   }
 
-  /** The 99th percentile from camera to screen since the last call. */
+  /** The 99th percentile of the latency from camera to screen since the last call. */
   takeP99Ms(): number {
     const sorted = Float64Array.from(this.#latencies).sort();
     this.#latencies = [];

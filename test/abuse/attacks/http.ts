@@ -33,7 +33,7 @@ function ask(
   });
 }
 
-/** Asks on so many connections at once, each again as soon as it is answered. */
+/** Sends requests on the given number of connections, each as soon as the previous one is answered. */
 async function askAlways(connections: number, one: () => Promise<number>): Promise<void> {
   const again = async () => {
     for (;;) if ((await one()) === 0) await sleep(20);

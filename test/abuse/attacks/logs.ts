@@ -7,9 +7,9 @@ import { tokenOf } from "../server.ts";
 import { openAbuser, publishInFlight } from "./payloads.ts";
 
 const tree = topicTree();
-/** What a burglar tried to log in as. */
+/** The user ids of the failed logins. */
 const BURGLAR = "burglar-of-the-abuse-table";
-/** Lines that one abuser may cause in a run of some seconds. */
+/** The most log lines that one abuser may cause in a run of some seconds. */
 const MAX_LINES = 200;
 
 export const auditLines: Attack = {

@@ -15,7 +15,7 @@ export interface Publication {
   retain?: boolean;
 }
 
-/** Keeps so many QoS 1 publications in flight: for every PUBACK the next, until there is none left or the connection ends. */
+/** Keeps a number of QoS 1 publications in flight: each PUBACK sends the next, until none is left or the connection ends. */
 export async function publishInFlight(
   client: RawMqtt,
   inFlight: number,

@@ -7,29 +7,29 @@ import { LeanWebSocket } from "./web-socket.ts";
 
 const DIALECTS: Record<DialectName, Dialect> = { skylapse: skylapseDialect, "socket-io": socketIoDialect };
 
-/** Connections that are being opened at one moment: fewer than a server's listen backlog of 511 holds. */
+/** Connections that are opened at the same time: fewer than a server's listen backlog of 511. */
 const MAX_OPENING = 200;
-/** Connections that come from one loopback address before the next is taken. */
+/** Connections from one loopback address before the next address is used. */
 const PER_ADDRESS = 8000;
 const READY_TIMEOUT_MS = 60_000;
 
 export interface DashboardsOptions {
   dialect: DialectName;
   port: number;
-  /** One for each dashboard. */
+  /** One token for each dashboard. */
   tokens: readonly string[];
-  /** The number of the first event that each is to get. */
+  /** The number of the first event that each dashboard expects. */
   first: number;
-  /** Remember each dashboard's place after every event, at some cost. Default false. */
+  /** Whether each dashboard keeps its position after every event, at some cost. Default false. */
   keepPlaces?: boolean;
-  /** Where each resumes. Default: with what comes next. */
+  /** The resume position of each dashboard. Default: live events only. */
   since?: readonly Place[];
 }
 
-/** Many dashboards of one kind: connected, authenticated, subscribed, and counting what they are sent. */
+/** Many dashboards of one kind: connected, authenticated, subscribed, and counting the events they receive. */
 export class Dashboards {
   readonly tally: Tally;
-  /** How often the server told one of them that it reads too slowly. */
+  /** How often the server reported one of them as lagging. */
   laggingNotices = 0;
   readonly #options: DashboardsOptions;
   readonly #sockets: LeanWebSocket[] = [];
@@ -97,7 +97,7 @@ export class Dashboards {
     });
   }
 
-  /** Where each dashboard is: after its last event if places are kept, else where it subscribed. */
+  /** The position of each dashboard: after its last event if positions are kept, otherwise where it subscribed. */
   places(): Place[] {
     return this.#places.map((place, index) => {
       const event = this.#lastEvents[index];
@@ -113,7 +113,7 @@ export class Dashboards {
     for (const socket of this.#sockets) socket.resume();
   }
 
-  /** Ends all connections without a goodbye. */
+  /** Ends all connections without a close frame. */
   destroy(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

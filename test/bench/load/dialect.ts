@@ -1,4 +1,4 @@
-/** Where a dashboard is in the stream, so that it can resume there. */
+/** A dashboard's position in the stream, to resume from. */
 export interface Place {
   /** The stream: an epoch of Skylapse, a session of Socket.IO. */
   stream: string;
@@ -6,29 +6,29 @@ export interface Place {
   position: string;
 }
 
-/** What a dashboard does between the WebSocket upgrade and its first event; one object for each connection. */
+/** What a dashboard does between the WebSocket upgrade and its first event. Each connection has its own object. */
 export interface Conversation {
-  /** Sent when the socket is open, if the client speaks first. */
+  /** Sent when the socket is open, if the client sends first. */
   greeting(): string | undefined;
-  /** A text that carries no numbered event. */
+  /** Handles a text that carries no numbered event. */
   heard(text: string): Turn;
-  /** The place after an event, given its whole text. */
+  /** The position after an event, given the event's whole text. */
   placeAfter(text: string): Place;
 }
 
-/** What follows from a text of the server. */
+/** The reaction to a text of the server. */
 export interface Turn {
   reply?: string;
-  /** Authenticated and subscribed; with a place to resume at, the server has promised everything after it. */
+  /** The dashboard is subscribed. With a resume position, the server has promised every event after it. */
   ready?: Place;
   problem?: string;
-  /** The server says that this client reads too slowly. */
+  /** The server reports that this client reads too slowly. */
   lagging?: true;
 }
 
 export interface ConversationOptions {
   token: string;
-  /** Default: begin with what comes next. */
+  /** The position to resume from. Default: live events only. */
   since: Place | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Events are numbered from here, so that every number has nine digits and an event can be patched in place. */
+/** The first event number: every number has nine digits, so that an event can be patched in place. */
 export const FIRST_NUMBER = 100_000_000;
 const NUMBER_DIGITS = 9;
 const MICROS_DIGITS = 16;
@@ -9,15 +9,15 @@ const SENT_OFFSET = MARK.length + NUMBER_DIGITS + ',"sent":"'.length;
 export const EVENT_NAME = "capture.progress";
 
 export interface EventTemplateOptions {
-  /** One boot of one sender, and the beginning of its events' ids. */
+  /** The sender's session, and the prefix of its events' ids. */
   session: string;
   /** Size of the whole payload, bytes. */
   payloadBytes: number;
 }
 
 /**
- * The payload of a numbered event, as a camera's envelope. Built once and patched for each event: the load generators
- * share two cores with the server they measure, so they may not spend time on JSON.
+ * The payload of a numbered event in a camera's envelope. It is built once and patched for each event: the load
+ * generators share two cores with the server under test, so they must not spend time on JSON.
  */
 export class EventTemplate {
   readonly #payload: Buffer;
@@ -46,7 +46,7 @@ export class EventTemplate {
   }
 }
 
-/** An envelope of the contract whose `data` holds the number, the time it was sent, and padding. */
+/** An envelope of the contract whose `data` holds the number, the send time and padding. */
 function envelope(session: string, padding: number): string {
   return JSON.stringify({
     v: 1,
@@ -67,18 +67,18 @@ function writeDigits(target: Buffer, offset: number, value: number, digits: numb
   }
 }
 
-/** Where the number of an event stands in `buffer` from `start`, or -1: what is there is no event of the benchmark. */
+/** The index of the event number in `buffer` from `start`; -1 if the text is not an event of the benchmark. */
 export function findNumber(buffer: Buffer, start: number, end: number): number {
   const mark = buffer.indexOf(MARK, start);
   return mark === -1 || mark + SENT_OFFSET + MICROS_DIGITS > end ? -1 : mark + MARK.length;
 }
 
-/** The number that {@link findNumber} found. */
+/** The event number at the index that {@link findNumber} returned. */
 export function readNumber(buffer: Buffer, at: number): number {
   return readDigits(buffer, at, NUMBER_DIGITS);
 }
 
-/** When the event whose number stands at `at` was sent, microseconds of the monotonic clock. */
+/** The send time of the event whose number is at `at`, microseconds of the monotonic clock. */
 export function readSentMicros(buffer: Buffer, at: number): number {
   return readDigits(buffer, at - MARK.length + SENT_OFFSET, MICROS_DIGITS);
 }

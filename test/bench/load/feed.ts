@@ -1,18 +1,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { clockMicros } from "../process-cpu.ts";
 
-/** Where events enter a server. */
+/** A source of events for a server. */
 export interface Feed {
   /** The number of the next event. */
   readonly next: number;
-  /** Sends that many events in one write. */
+  /** Sends the given number of events in one write. */
   publish(count: number): void;
-  /** Resolves when no more than that many events are without acknowledgement; a feed without acknowledgements at once. */
+  /** Resolves when at most the given number of events is unacknowledged; at once for a source without acknowledgements. */
   pending(atMost: number): Promise<void>;
   close(): void;
 }
 
-/** Publishes at an even rate until told to stop. */
+/** Publishes at an even rate until stopped. */
 export async function publishPaced(feed: Feed, perSecond: number, until: AbortSignal): Promise<void> {
   const begin = clockMicros();
   let sent = 0;
@@ -25,7 +25,7 @@ export async function publishPaced(feed: Feed, perSecond: number, until: AbortSi
   await feed.pending(0);
 }
 
-/** Publishes as fast as acknowledgements come. */
+/** Publishes as fast as acknowledgements arrive. */
 export async function publishAll(feed: Feed, count: number): Promise<void> {
   const chunk = 200;
   for (let left = count; left > 0; left -= chunk) {

@@ -6,10 +6,10 @@ import type { Calls, Reply, Request } from "./worker.ts";
 
 const PROGRAM = fileURLToPath(new URL("./worker.js", import.meta.url));
 
-/** A process that makes load, so that the work of doing so does not count as the server's. */
+/** A process that generates load, so that its work does not count as the server's. */
 export interface Generator {
   cpuSeconds(): number;
-  /** @throws what the call threw there */
+  /** @throws the error that the call threw in the process */
   call<Name extends keyof Calls>(
     name: Name,
     ...argument: Parameters<Calls[Name]>

@@ -6,7 +6,7 @@ export interface IngestOptions {
   inFlight: number;
 }
 
-/** Publishers that keep a number of QoS 1 messages in flight each: for every acknowledgement a new message. */
+/** Publishers that each keep a number of QoS 1 messages in flight: every acknowledgement sends a new message. */
 export class Ingest {
   acknowledged = 0;
   #feeds: Feed[] = [];
@@ -29,7 +29,7 @@ export class Ingest {
     for (const feed of this.#feeds) feed.publish(inFlight);
   }
 
-  /** Resolves when everything that was sent is acknowledged. @throws when a connection was lost on the way */
+  /** Resolves when every sent message is acknowledged. @throws when a connection was lost */
   async stop(): Promise<void> {
     this.#running = false;
     await Promise.all(this.#feeds.map((feed) => feed.pending(0)));

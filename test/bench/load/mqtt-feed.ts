@@ -9,7 +9,7 @@ export interface MqttFeedOptions extends Login {
   topic: string;
   qos: 0 | 1;
   payloadBytes: number;
-  /** Called when acknowledgements have come, with how many. */
+  /** Called with the number of acknowledgements that arrived. */
   onAcknowledged?: (count: number) => void;
 }
 

@@ -1,11 +1,11 @@
-/** MQTT 3.1.1 packet types as the upper half of the first byte. */
+/** MQTT 3.1.1 packet types, in the upper half of the first byte. */
 export const CONNACK = 0x20;
 export const PUBLISH = 0x30;
 export const PUBACK = 0x40;
 export const SUBACK = 0x90;
 export const DISCONNECT = Buffer.from([0xe0, 0]);
 
-/** Seconds without a packet after which the server may give the client up: longer than any measurement. */
+/** The keep-alive in seconds: longer than any measurement, so the client needs no pings. */
 const KEEP_ALIVE_SECONDS = 1200;
 
 export interface Login {
@@ -25,7 +25,7 @@ export function subscribePacket(messageId: number, filter: string, qos: number):
   return packet(0x82, Buffer.concat([Buffer.from(uint16(messageId)), string(filter), Buffer.from([qos])]));
 }
 
-/** The bytes of a PUBLISH before its payload, the message id as 0. */
+/** The bytes of a PUBLISH before its payload, with message id 0. */
 export function publishHead(topic: string, qos: number, payloadBytes: number): Buffer {
   const name = string(topic);
   const id = qos === 0 ? [] : [0, 0];
@@ -37,7 +37,7 @@ function packet(type: number, body: Buffer): Buffer {
   return Buffer.concat([Buffer.from([type, ...remainingLength(body.length)]), body]);
 }
 
-/** Seven bits a byte, the lowest first [MQTT-2.2.3]. */
+/** The variable-length encoding: seven bits a byte, lowest bits first [MQTT-2.2.3]. */
 function remainingLength(length: number): number[] {
   const bytes: number[] = [];
   let rest = length;

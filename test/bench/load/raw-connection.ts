@@ -1,19 +1,19 @@
 import { connect, type Socket } from "node:net";
 
-/** One buffer that all sockets of the process read into: reading is synchronous, so it is free again at once. */
+/** One read buffer for all sockets of the process. Reading is synchronous, so the buffer is free again at once. */
 const shared = Buffer.allocUnsafe(256 * 1024);
 
 export interface RawConnectionOptions {
   port: number;
-  /** The loopback address to come from. One address has some 28,000 ports towards one server. Default: the system's. */
+  /** The loopback source address. One address has some 28,000 ports towards one server. Default: the system's choice. */
   localAddress?: string | undefined;
   onBytes: (bytes: Buffer) => number;
   onClose: (reason: string) => void;
 }
 
 /**
- * Opens a TCP connection that is read without Node's stream machinery, which would cost the load generator more than
- * what it measures costs the server.
+ * Opens a TCP connection that bypasses Node's streams, which would cost the load generator more than the measured work
+ * costs the server.
  */
 export async function openRaw({ port, localAddress, onBytes, onClose }: RawConnectionOptions): Promise<Socket> {
   let rest: Buffer | undefined;

@@ -2,7 +2,7 @@ import { DASHBOARD } from "../../../contract/channels.ts";
 import type { ClientMessageInput, ServerMessage } from "../../../contract/socket-messages.ts";
 import type { Conversation, ConversationOptions, Dialect, Place, Turn } from "./dialect.ts";
 
-/** The protocol of this system: authenticate by a first frame, subscribe, and resume after a position. */
+/** The protocol of this system: authentication in the first frame, subscription, resume after a position. */
 export const skylapseDialect: Dialect = { path: "/ws", converse };
 
 function converse({ token, since }: ConversationOptions): Conversation {

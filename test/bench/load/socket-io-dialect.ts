@@ -1,7 +1,7 @@
 import type { Conversation, ConversationOptions, Dialect, Turn } from "./dialect.ts";
 
 /**
- * Socket.IO protocol 5 over Engine.IO 4, WebSocket only: the cheapest way a client can take. The first digit is the
+ * Socket.IO protocol 5 over Engine.IO 4, WebSocket only: the cheapest way for a client. The first digit is the
  * Engine.IO packet (0 open, 2 ping, 3 pong, 4 message), the second the Socket.IO packet (0 connect, 2 event, 3 ack,
  * 4 connect error).
  */
@@ -20,7 +20,7 @@ function converse({ token, since }: ConversationOptions): Conversation {
       const accepted: { sid: string; pid?: string } = JSON.parse(text.slice(2));
       session = accepted.pid ?? accepted.sid;
       if (since === undefined) return { reply: '420["subscribe","dashboard"]' };
-      // A session that is not recovered is given a name of its own.
+      // A session that is not recovered gets a new name.
       if (session !== since.stream) return { problem: `the server cannot resume after ${since.position}` };
       return { ready: since };
     }

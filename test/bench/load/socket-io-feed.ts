@@ -3,7 +3,7 @@ import { clockMicros } from "../process-cpu.ts";
 import { EventTemplate, FIRST_NUMBER } from "./event.ts";
 import type { Feed } from "./feed.ts";
 
-/** Events for Socket.IO, which has no way in for devices: JSON behind its length over TCP, cheaper than any broker. */
+/** Events for Socket.IO, which has no input for devices: length-prefixed JSON over TCP, cheaper than any broker. */
 export async function openSocketIoFeed({ port, payloadBytes }: { port: number; payloadBytes: number }): Promise<Feed> {
   const template = new EventTemplate({ session: `feed.${clockMicros().toString(36)}`, payloadBytes });
   const frameBytes = 4 + template.byteLength;
@@ -28,7 +28,7 @@ export async function openSocketIoFeed({ port, payloadBytes }: { port: number; p
       }
       socket.write(bytes);
     },
-    // It has no acknowledgements; what it was sent shows in what the dashboards get.
+    // TCP has no acknowledgements of events; the dashboards show what arrived.
     pending: async () => {},
     close: () => socket.end(),
   };

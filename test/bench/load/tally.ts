@@ -8,12 +8,12 @@ export interface Latencies {
   maxMs: number;
 }
 
-/** Deliveries were lost, repeated, out of order, or did not come in time: the measurement is worth nothing. */
+/** Deliveries were lost, repeated, out of order or late: the measurement is invalid. */
 export class IncompleteDeliveryError extends Error {
   override name = "IncompleteDeliveryError";
 }
 
-/** Counts deliveries to many receivers and insists that each gets every event, once and in order. */
+/** Counts deliveries to many receivers and requires that each receives every event once and in order. */
 export class Tally {
   total = 0;
   readonly receivers: number;
@@ -24,8 +24,8 @@ export class Tally {
   #latencies: number[] | undefined;
 
   /**
-   * @param name what they are, for messages: `dashboard`
-   * @param first the number of the first event that each is to get
+   * @param name the receivers, for messages: `dashboard`
+   * @param first the number of the first event that each receiver expects
    */
   constructor(name: string, count: number, first: number) {
     this.#name = name;
@@ -33,7 +33,7 @@ export class Tally {
     this.#next = new Array<number>(count).fill(first);
   }
 
-  /** An event reached a receiver; its number stands at `at`. */
+  /** Counts an event that reached a receiver; the event's number is at `at`. */
   record(receiver: number, buffer: Buffer, at: number): void {
     const number = readNumber(buffer, at);
     const expected = this.#next[receiver];
@@ -52,7 +52,7 @@ export class Tally {
     this.#waiting?.reject(this.#failure);
   }
 
-  /** Resolves when so many deliveries have been made in all. @throws {IncompleteDeliveryError} */
+  /** Resolves when the given number of deliveries was made. @throws {IncompleteDeliveryError} */
   async reached(total: number, timeoutMs = 60_000): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.total >= total) return;
@@ -78,7 +78,7 @@ export class Tally {
     this.#latencies = [];
   }
 
-  /** Latencies since {@link startLatencies}, from the sending of an event to its arrival. */
+  /** Latencies since {@link startLatencies}, from sending to arrival. */
   takeLatencies(): Latencies {
     const sorted = Float64Array.from(this.#latencies ?? []).sort();
     this.#latencies = undefined;

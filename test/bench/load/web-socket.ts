@@ -12,13 +12,13 @@ export interface LeanWebSocketOptions {
   port: number;
   path: string;
   localAddress?: string | undefined;
-  /** The text between `start` and `end` of a buffer that is only valid during the call. */
+  /** The text between `start` and `end` of a buffer that is valid only during the call. */
   onText: (buffer: Buffer, start: number, end: number) => void;
-  /** The connection ended without {@link LeanWebSocket.destroy}. */
+  /** The connection ended without a call of {@link LeanWebSocket.destroy}. */
   onClose: (reason: string) => void;
 }
 
-/** A WebSocket client (RFC 6455) that does no more than a load generator needs: whole text frames, pings, close. */
+/** A WebSocket client (RFC 6455) with only what a load generator needs: whole text frames, pings, close. */
 export class LeanWebSocket {
   readonly #options: LeanWebSocketOptions;
   #socket: Socket | undefined;
@@ -55,7 +55,7 @@ export class LeanWebSocket {
     this.#socket?.write(frame(TEXT, Buffer.from(text)));
   }
 
-  /** Reads nothing more until {@link resume}: what the server sends stays in the system's buffers, then in the server. */
+  /** Stops reading until {@link resume}: sent data fills the system's buffers, then the server's. */
   pause(): void {
     this.#socket?.pause();
   }
@@ -64,7 +64,7 @@ export class LeanWebSocket {
     this.#socket?.resume();
   }
 
-  /** Ends it without a goodbye, as a lost link does. */
+  /** Ends the connection without a close frame, like a lost link. */
   destroy(): void {
     this.#destroyed = true;
     this.#socket?.destroy();
@@ -117,7 +117,7 @@ export class LeanWebSocket {
   }
 }
 
-/** A frame of a client. The mask is all zeros: it must be there [RFC 6455, 5.3], and hides nothing on loopback. */
+/** A client's frame. RFC 6455, 5.3 requires a mask; all zeros mask nothing, which is fine on loopback. */
 function frame(opcode: number, payload: Buffer): Buffer {
   const { length } = payload;
   const head = length < 126 ? [0x80 + length] : [0x80 + 126, length >> 8, length & 0xff];

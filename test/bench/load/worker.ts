@@ -19,14 +19,14 @@ export interface Delivered {
   seconds: number;
 }
 
-/** What a load generator holds between calls; each call that needs a part throws when it was not opened. */
+/** The state of a load generator between calls. A call that needs a part throws if the part was not opened. */
 let dashboards: Dashboards | undefined;
 let receivers: Tally | undefined;
 let feed: Feed | undefined;
 let ingest: Ingest | undefined;
 let pacing: AbortController | undefined;
 
-/** The work of one load generator process, called by name from the benchmark's main process. */
+/** The calls of a load generator process, which the benchmark's main process makes by name. */
 const calls = {
   async openDashboards(options: DashboardsOptions): Promise<void> {
     dashboards = new Dashboards(options);
@@ -34,7 +34,7 @@ const calls = {
     await dashboards.open();
   },
 
-  /** Opens dashboards that are behind, all at once; resolves when each has its missed events. */
+  /** Opens all lagging dashboards at once; resolves when each has its missed events. */
   async resumeDashboards(options: DashboardsOptions & { missed: number }): Promise<Delivered> {
     const begin = clockMicros();
     await calls.openDashboards(options);
@@ -71,7 +71,7 @@ const calls = {
     feed = options.kind === "mqtt" ? await openMqttFeed(options) : await openSocketIoFeed(options);
   },
 
-  /** Publishes an event, waits until every receiver has it and the interval is over, and goes on for some time. */
+  /** Publishes single events for the given time; each waits for all receivers and for the interval. */
   async publishSingly({ everyMs, seconds }: { everyMs: number; seconds: number }): Promise<Delivered> {
     return publishing(seconds, async (publish) => {
       const interval = sleep(everyMs);
@@ -80,7 +80,7 @@ const calls = {
     });
   },
 
-  /** Publishes bursts of events back to back for some time, never more than `window` events ahead of the receivers. */
+  /** Publishes bursts back to back for the given time, at most `window` events ahead of the receivers. */
   async publishBursts({
     size,
     window,
@@ -93,16 +93,16 @@ const calls = {
     return publishing(seconds, (publish) => publish(size, window - size));
   },
 
-  /** Publishes as fast as acknowledgements come, delivered or not. */
+  /** Publishes as fast as acknowledgements arrive, whether delivered or not. */
   async publishAll({ count }: { count: number }): Promise<void> {
     await publishAll(needed(feed, "feed"), count);
   },
 
-  /** Publishes at an even rate, for some time or until {@link calls.stopPacing}. */
+  /** Publishes at an even rate for the given time or until {@link calls.stopPacing}. */
   async publishPaced({ perSecond, seconds }: { perSecond: number; seconds?: number }): Promise<void> {
     const until = new AbortController();
     pacing = until;
-    // Not AbortSignal.timeout: Node 20 may collect it as garbage before its time, and then nothing ends.
+    // Not AbortSignal.timeout: Node 20 may garbage-collect it before it fires, and the call would never end.
     const timer = seconds === undefined ? undefined : setTimeout(() => until.abort(), seconds * 1000);
     await publishPaced(needed(feed, "feed"), perSecond, until.signal);
     clearTimeout(timer);
@@ -112,7 +112,7 @@ const calls = {
     needed(pacing, "pacing").abort();
   },
 
-  /** The number of the next event that the feed will send. */
+  /** The number of the feed's next event. */
   async nextNumber(): Promise<number> {
     return needed(feed, "feed").next;
   },
@@ -151,8 +151,8 @@ const calls = {
 export type Calls = typeof calls;
 
 /**
- * Repeats a step for some time and then waits for the rest; the step publishes so many events and goes on when no more
- * than `ahead` of them are not with every receiver.
+ * Repeats a step for the given time, then waits for the outstanding deliveries. A step publishes a number of events. The
+ * next step waits until at most `ahead` events are missing at a receiver.
  */
 async function publishing(
   seconds: number,
@@ -175,7 +175,7 @@ async function publishing(
 export interface Request {
   id: number;
   name: keyof Calls;
-  /** The program on the other end is this one's own, so what it sends is of the call's type. */
+  /** The other end is this program too, so the message has the call's type. */
   argument: never;
 }
 
@@ -194,5 +194,5 @@ process.on("message", async (text: string) => {
     process.send?.(JSON.stringify({ id, error: error instanceof Error ? `${error.message}` : String(error) }));
   }
 });
-// Without the process that gives the work there is none.
+// Without the main process there is no work.
 process.on("disconnect", () => process.exit());

@@ -6,9 +6,9 @@ import { signToken } from "./tokens.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../device/main.js", import.meta.url));
 export const CAMERA = "bench";
-/** The largest previews that there are. */
+/** The largest possible previews. */
 export const BENCH_PREVIEW = { width: 960, maxBytes: 65_536 };
-/** What deploy/skylapse-camera.service has for the sake of memory. */
+/** The memory settings of deploy/skylapse-camera.service. */
 const AS_THE_UNIT_DOES = {
   MALLOC_ARENA_MAX: "2",
   MALLOC_MMAP_THRESHOLD_: "131072",
@@ -18,17 +18,17 @@ const AS_THE_UNIT_DOES = {
 export interface CameraOptions {
   mqttPort: number;
   dataPath: string;
-  /** Where the stand-in for `rpicam-still` is. */
+  /** The folder with the stand-in for `rpicam-still`. */
   programs: string;
   captureIntervalS: number;
-  /** Previews as they are by default, instead of the largest. */
+  /** Whether to use default previews instead of the largest. */
   defaultPreviews?: boolean;
-  /** Default: a token. The server sends commands to a device with a secret of its own only. */
+  /** Default: a token. The server sends commands only to a device with a secret of its own. */
   secret?: string;
   env?: Record<string, string>;
 }
 
-/** The real camera program. Ready when it has tried to connect. */
+/** The real camera program. Ready once it has tried to connect. */
 export async function startCamera(options: CameraOptions) {
   const { mqttPort, dataPath, programs, captureIntervalS, defaultPreviews = false, secret, env = {} } = options;
   const previews = {
@@ -58,7 +58,7 @@ export async function startCamera(options: CameraOptions) {
   return { ...camera, memory: () => memoryOf(camera) };
 }
 
-/** Bytes, as the system counts them: what is resident, and the most that ever was. */
+/** Resident memory now and at its highest, bytes, as counted by the system. */
 function memoryOf({ pid }: ServerProcess): { rss: number; highest: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1024;

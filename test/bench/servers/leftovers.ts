@@ -5,12 +5,12 @@ import { join } from "node:path";
 const cleanups = new Set<() => void>();
 
 process.on("exit", () => {
-  // The newest first: a server ends before its folder goes.
+  // The newest first: a server ends before its folder is removed.
   for (const cleanup of [...cleanups].reverse()) cleanup();
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
-/** Does something when the benchmark ends early, unless what is returned was called. */
+/** Registers a clean-up that runs if the benchmark ends early. @returns cancels it */
 export function whenInterrupted(cleanup: () => void): () => void {
   cleanups.add(cleanup);
   return () => cleanups.delete(cleanup);

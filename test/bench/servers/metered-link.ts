@@ -1,18 +1,18 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-/** What a TCP segment takes besides its bytes: IPv4 and TCP headers with the timestamps that Linux sends. */
+/** Bytes of a TCP segment besides its data: IPv4 and TCP headers with the timestamps that Linux sends. */
 const HEADER_BYTES = 52;
 /** The most bytes of one segment on a link with an MTU of 1,500. */
 const SEGMENT_BYTES = 1448;
-/** Opening a connection (SYN, SYN-ACK, ACK) and closing it (two FINs and their ACKs). */
+/** Packets to open a connection (SYN, SYN-ACK, ACK) and to close it (two FINs and their ACKs). */
 const OPENING_BYTES = 60 + 60 + 52;
 const CLOSING_BYTES = 4 * HEADER_BYTES;
 
 export interface Traffic {
-  /** With the headers of TCP/IP and the acknowledgement of each segment: what a SIM is billed for, both ways. */
+  /** Bytes in both directions with TCP/IP headers and acknowledgements: what a SIM card is billed for. */
   billedBytes: number;
-  /** Of MQTT alone, both ways. */
+  /** Bytes of MQTT alone, in both directions. */
   payloadBytes: number;
   connections: number;
 }
@@ -24,7 +24,7 @@ export interface MeteredLink {
   close(): Promise<void>;
 }
 
-/** A TCP proxy that counts what goes through it. Each read counts as a segment of its own, each segment as acknowledged. */
+/** A TCP proxy that counts bytes. Each read counts as one segment, and each segment as acknowledged. */
 export async function openMeteredLink(target: number): Promise<MeteredLink> {
   const traffic: Traffic = { billedBytes: 0, payloadBytes: 0, connections: 0 };
   const sockets = new Set<Socket>();

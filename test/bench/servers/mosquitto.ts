@@ -7,8 +7,8 @@ import { temporaryFolder } from "./leftovers.ts";
 import { type MqttServer, startProcess } from "./server.ts";
 
 /**
- * Mosquitto as it comes, everything in memory, and spared what would cost it: no log of connections, no authentication,
- * no delay of small packets. Without `-v`: that is a log line for each message, written into a pipe.
+ * Mosquitto with everything in memory and without features that cost time: no log of connections, no authentication, no
+ * delay of small packets. Without `-v`, which writes a log line for each message into a pipe.
  */
 export async function startMosquitto(): Promise<MqttServer> {
   const port = await freePort();
@@ -22,7 +22,7 @@ export async function startMosquitto(): Promise<MqttServer> {
       "persistence false",
       "set_tcp_nodelay true",
       "connection_messages false",
-      // It gives up root's rights otherwise, and then cannot read its configuration.
+      // As root Mosquitto would drop its rights, and then could not read its configuration.
       ...(process.getuid?.() === 0 ? ["user root"] : []),
       "",
     ].join("\n"),
@@ -40,7 +40,7 @@ export async function startMosquitto(): Promise<MqttServer> {
   };
 }
 
-/** Mosquitto cannot be told to take a free port, so one is found for it. */
+/** Mosquitto cannot choose a free port itself, so one is found for it. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

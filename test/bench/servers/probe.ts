@@ -1,15 +1,15 @@
-/** Loaded into the servers under test that run on Node: says on request how much memory they use. */
+/** Loaded into the Node servers under test: reports their memory on request. */
 
 export interface Memory {
   /** Resident set, bytes. */
   rss: number;
-  /** What the program holds: JavaScript heap and buffers outside of it, bytes, after garbage collection. */
+  /** JavaScript heap and external buffers after garbage collection, bytes. */
   used: number;
 }
 
 process.on("message", async (request) => {
   if (request !== "memory") return;
-  // Finalizers of the first collection free what only the second can collect.
+  // Objects freed by finalizers of the first collection need a second one.
   for (let times = 0; times < 3; times++) {
     globalThis.gc?.();
     await new Promise((resolve) => setImmediate(resolve));
@@ -18,5 +18,5 @@ process.on("message", async (request) => {
   const memory: Memory = { rss, used: heapUsed + external };
   process.send?.(JSON.stringify(memory));
 });
-// Asking must not keep a server alive that wants to end.
+// The probe must not keep a stopping server alive.
 process.channel?.unref();

@@ -12,23 +12,23 @@ const PROBE = new URL("./probe.js", import.meta.url).href;
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 
-/** A server under test, in a process of its own. */
+/** A server under test in its own process. */
 export interface Server {
   name: string;
-  /** CPU time of all its threads since it began. */
+  /** CPU seconds of all threads since the start. */
   cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
-/** A server that brings events to dashboards. */
+/** A server that delivers events to dashboards. */
 export interface EventServer extends Server {
   dialect: DialectName;
   port: number;
   /** Memory in use after garbage collection. */
   memory(): Promise<Memory>;
-  /** How many dashboards it has, as it says itself. */
+  /** The number of dashboards, as reported by the server. */
   connections(): Promise<number>;
-  /** One token for each of so many users, who may read the dashboard. */
+  /** One token for each of the given number of users, who may read the dashboard. */
   tokens(count: number): string[];
   feed(payloadBytes: number): FeedOptions;
 }
@@ -41,7 +41,7 @@ export interface MqttServer extends Server {
 export interface ServerProcess {
   child: ChildProcess;
   pid: number;
-  /** All it printed until it was ready. */
+  /** The output until the server was ready. */
   output: string;
   cpuSeconds(): number;
   stop(): Promise<void>;
@@ -51,11 +51,11 @@ export interface ServerProcessOptions {
   command: string;
   args: readonly string[];
   env?: Record<string, string>;
-  /** What it prints when it is ready. */
+  /** The output that marks readiness. */
   ready: RegExp;
 }
 
-/** Starts a server; resolves when it says that it is ready. */
+/** Starts a server; resolves when it reports that it is ready. */
 export async function startProcess({ command, args, env = {}, ready }: ServerProcessOptions): Promise<ServerProcess> {
   const child = spawn(command, args, {
     env: { PATH: process.env.PATH, ...env },
@@ -73,7 +73,7 @@ export async function startProcess({ command, args, env = {}, ready }: ServerPro
     const fail = (why: string) => reject(new Error(`${command} ${args.join(" ")} ${why}:\n${output}`));
     const timer = setTimeout(() => fail(`was not ready within ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
     const read = (chunk: Buffer) => {
-      // What it prints later is read, so that it does not block, and not kept.
+      // Later output is read, so that the server does not block, and dropped.
       if (output.length < 65_536) output += chunk;
       if (!ready.test(output)) return;
       clearTimeout(timer);
@@ -102,15 +102,15 @@ async function stopProcess(child: ChildProcess): Promise<void> {
 }
 
 export interface NodeServerOptions {
-  /** The program, compiled. */
+  /** The compiled program. */
   program: URL;
   env?: Record<string, string>;
   ready: RegExp;
-  /** A folder to write a CPU profile to. Default: none is made, for it costs time. */
+  /** A folder for a CPU profile. Profiling costs time. Default: no profile. */
   profileTo: string | undefined;
 }
 
-/** Starts a server that runs on Node, with a probe in it that answers how much memory it uses. */
+/** Starts a Node server with a probe that reports its memory. */
 export async function startNodeServer({ program, env, ready, profileTo }: NodeServerOptions) {
   const profile = profileTo === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileTo}`];
   const server = await startProcess({
@@ -130,7 +130,7 @@ export async function startNodeServer({ program, env, ready, profileTo }: NodeSe
   return { ...server, memory: askMemory };
 }
 
-/** How many connections a server of ours or a peer's has: both answer at `/health`. */
+/** The number of connections of our server or the peer's: both answer at `/health`. */
 export async function healthConnections(port: number): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/health`);
   const health: { connections: number } = await response.json();

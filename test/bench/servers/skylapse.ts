@@ -4,7 +4,7 @@ import { temporaryFolder } from "./leftovers.ts";
 import { type EventServer, healthConnections, type MqttServer, startNodeServer } from "./server.ts";
 import { JWT_SECRET, signToken, viewerTokens } from "./tokens.ts";
 
-/** Where the benchmark's events are published: a camera of its own for each publisher. */
+/** The topic of the benchmark's events: each publisher is a camera of its own. */
 export function benchTopic(camera = "bench"): string {
   return topicTree().build({ kind: "camera-event", camera, event: EVENT_NAME });
 }
@@ -15,8 +15,8 @@ export interface SkylapseOptions {
 }
 
 /**
- * The whole program as `npm start` runs it, without simulated cameras and without the limits on how much one address
- * and one user may do: all load comes from one machine.
+ * The whole program as `npm start` runs it, without simulated cameras and without limits per address and user, because
+ * all load comes from one machine.
  */
 export async function startSkylapse({ env = {}, profileTo }: SkylapseOptions = {}): Promise<EventServer & MqttServer> {
   const folder = temporaryFolder();

@@ -5,10 +5,10 @@ import jsonwebtoken from "jsonwebtoken";
 import { Server } from "socket.io";
 
 /**
- * What somebody would build with Socket.IO alone: tokens checked at connect, one room, events put into it. WebSocket
- * only and without compression, which is its fastest way. Started by socket-io.ts; ports and options by environment.
+ * A server as one would build it with Socket.IO alone: tokens checked at connect, one room, events sent to the room.
+ * WebSocket only and without compression, its fastest setting. socket-io.ts starts it; options by environment.
  */
-// A key object: jsonwebtoken tries to read a text as a public key first, which takes longer than all the rest.
+// A key object: jsonwebtoken first tries to parse a text as a public key, which takes longer than all the rest.
 const secret = createSecretKey(Buffer.from(process.env.JWT_SECRET ?? ""));
 const recovery = process.env.RECOVERY === "1";
 
@@ -41,7 +41,7 @@ io.on("connection", (socket) => {
 
 let position = 0;
 
-/** Each event is given what a dashboard of ours gets: the same fields, the same bytes of data. */
+/** Each event has the same fields and data bytes as an event of our dashboard. */
 function emit(text: string): void {
   const { id, event, data, timestamp } = JSON.parse(text);
   const channel = "dashboard";

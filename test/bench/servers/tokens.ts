@@ -3,7 +3,7 @@ import jsonwebtoken from "jsonwebtoken";
 /** Both servers verify the same kind of token with the same secret. */
 export const JWT_SECRET = "a secret of the benchmarks, known to all of them";
 
-/** A token as an issuer of one's own would sign it. */
+/** A token as a third-party issuer would sign it. */
 export function signToken(userId: string, permissions: readonly string[]): string {
   return jsonwebtoken.sign({ permissions, jti: `bench-${userId}` }, JWT_SECRET, {
     algorithm: "HS256",
@@ -12,7 +12,7 @@ export function signToken(userId: string, permissions: readonly string[]): strin
   });
 }
 
-/** One token for each of so many users: what a server keeps for a user is not shared between them. */
+/** One token for each of the given number of users, so that per-user state of a server is not shared. */
 export function viewerTokens(count: number): string[] {
   return Array.from({ length: count }, (_, index) => signToken(`viewer-${index}`, ["dashboard:read"]));
 }
