@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 
-/** What a modem holds of each direction before it takes no more. */
+/** Bytes that a modem buffers in each direction. */
 const BUFFER_BYTES = 16 * 1024;
 const TICK_MS = 20;
 
-/** One direction of one connection: late, slow, and in order. */
+/** One direction of one connection: delayed, slow, and in order. */
 class Pipe {
   readonly #link: BadLink;
   readonly #from: Socket;
@@ -62,14 +62,14 @@ class Pipe {
 }
 
 /**
- * A TCP proxy that behaves as links do in the mountains. It delays both directions by {@link BadLink.delayMs}, carries
- * {@link BadLink.bytesPerS} upwards, swallows everything while it is {@link BadLink.silent} without closing anything,
- * and lets nobody in while it is {@link BadLink.down}.
+ * A TCP proxy that behaves like a link in the mountains. It delays both directions by {@link BadLink.delayMs}, carries
+ * {@link BadLink.bytesPerS} upwards, drops everything while {@link BadLink.silent} without closing a connection, and
+ * accepts no connection while {@link BadLink.down}.
  */
 export class BadLink {
   delayMs = 0;
   bytesPerS: number | undefined;
-  /** When a connection came in, by `performance.now()`. */
+  /** When each connection was opened, by `performance.now()`. */
   readonly connectedAt: number[] = [];
   #down = false;
   #silent = false;
@@ -85,7 +85,7 @@ export class BadLink {
     this.#server = createServer((socket) => this.#carry(socket));
   }
 
-  /** @param target the port of 127.0.0.1 that it leads to */
+  /** @param target the port of 127.0.0.1 that the link leads to */
   static async open(target: number): Promise<BadLink> {
     const link = new BadLink(target);
     link.#server.listen(0, "127.0.0.1");
@@ -103,7 +103,7 @@ export class BadLink {
     return this.#down;
   }
 
-  /** While it is, connections are cut, those that are and those that come. */
+  /** While true, open connections and new ones are cut. */
   set down(down: boolean) {
     this.#down = down;
     if (down) this.cut();
@@ -113,7 +113,7 @@ export class BadLink {
     return this.#silent;
   }
 
-  /** The connections that were there meanwhile have lost bytes: they end with the silence. */
+  /** Connections that were open during the silence have lost bytes, so they end with it. */
   set silent(silent: boolean) {
     this.#silent = silent;
     if (!silent) this.cut();
@@ -123,7 +123,7 @@ export class BadLink {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Ends the connections for those who made them, and lets the other side believe that they are there. */
+  /** Ends the clients' side of all connections; the server's side stays open. */
   abandon(): void {
     for (const client of this.#clients) {
       this.#abandoned.add(client);
@@ -131,7 +131,7 @@ export class BadLink {
     }
   }
 
-  /** Cuts everything once so many more bytes went up, wherever in a packet that is. */
+  /** Cuts all connections once the given number of further bytes went up, wherever in a packet that is. */
   cutAfter(bytes: number): void {
     this.#cutAfter = bytes;
   }
@@ -143,12 +143,12 @@ export class BadLink {
     await closed;
   }
 
-  /** Hands bytes on upwards. False when that was the end of the connection. */
+  /** Passes bytes upwards. @returns false if this ended the connection */
   pass(bytes: Buffer, to: Socket): boolean {
     if (this.#cutAfter !== undefined && bytes.length >= this.#cutAfter) {
       const part = bytes.subarray(0, this.#cutAfter);
       this.#cutAfter = undefined;
-      // What was carried does arrive; only then is it over.
+      // Bytes that the link accepted still arrive before the end of the connection.
       to.write(part, () => this.cut());
       return false;
     }
@@ -177,7 +177,7 @@ export class BadLink {
       socket.on("close", () => {
         this.#sockets.delete(socket);
         for (const pipe of pipes) pipe.stop();
-        // A silent link, and one that was left, does not even tell that the other side is gone.
+        // A silent link, or an abandoned one, does not report the end of the other side either.
         if (!this.silent && !this.#abandoned.has(socket)) other.destroy();
       });
     }

@@ -3,11 +3,11 @@ import { CHROMIUM } from "./programs.ts";
 
 export interface OwnBrowser {
   browser: Browser;
-  /** Ends its processes, whatever they are at. */
+  /** Kills the browser's processes in any state. */
   end(): Promise<void>;
 }
 
-/** A headless Chromium that asks nobody outside of this machine for anything. */
+/** A headless Chromium that sends no request outside of this machine. */
 export async function launchBrowser(...more: string[]): Promise<OwnBrowser> {
   const server = await chromium.launchServer({
     host: "127.0.0.1",
@@ -29,8 +29,8 @@ export async function launchBrowser(...more: string[]): Promise<OwnBrowser> {
 }
 
 /**
- * Closes a page or a context without waiting for it: once in a dozen times Chromium 156 never says that it has closed
- * the pages of a context in which somebody signed in and out. What is left of it ends with the browser.
+ * Closes a page or context without waiting: about once in a dozen times Chromium 156 never reports the pages of a context
+ * closed in which somebody signed in and out. The rest ends with the browser.
  */
 export function letClose(closing: { close(): Promise<void> } | undefined): void {
   closing?.close().catch(() => {});

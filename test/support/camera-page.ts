@@ -1,10 +1,10 @@
 import type { Browser, Page } from "playwright-core";
 import { signToken } from "./dashboard.ts";
 
-/** What the page has said of a camera's presence, each change with its moment. */
+/** The statuses of a camera that the page has shown, with the time of each change. */
 export interface CameraPage {
   page: Page;
-  /** `online`, `offline`, … as they were shown; at: milliseconds since 1970. */
+  /** `online`, `offline`, … as shown; `at` in milliseconds since 1970. */
   shown: { status: string; at: number }[];
 }
 
@@ -13,7 +13,7 @@ const SHOWN = "camera status shown";
 const USER = "page-watcher";
 const PASSWORD = "password of the page watcher";
 
-/** Opens the dashboard page, signs in, and keeps every state of the camera that it ever shows, from `online` on. */
+/** Opens the dashboard page, signs in, and records every status of the camera from `online` on. */
 export async function watchCameraPage(browser: Browser, url: string, camera: string): Promise<CameraPage> {
   const page = await browser.newPage();
   page.setDefaultTimeout(60_000);

@@ -8,19 +8,19 @@ import sharp from "sharp";
 import { installRpicamStill, letRpicamStill } from "./rpicam-still.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/device/main.js", import.meta.url));
-/** The time of day, and the capture. */
+/** The time and the capture id. */
 const KEPT_PICTURE = /^\d{6}-([0-9a-z]{26})\.jpg$/;
 
 /** The real camera program in a process of its own, with a stand-in for `rpicam-still`. */
 export interface CameraProgram {
   process: ChildProcess;
-  /** The names of all pictures that it has on its disk, in the order in which they were taken. */
+  /** The names of all pictures on its disk, oldest first. */
   captures(): string[];
-  /** From now on a picture is taken never, or not at all, or as usual. */
+  /** Makes captures hang, fail, or succeed from now on. */
   camera(does: "hang" | "fail" | "work"): void;
-  /** Ends the program and starts it again, on the same disk. */
+  /** Restarts the program on the same disk. */
   restart(): Promise<void>;
-  /** Ends it and removes its disk. */
+  /** Ends the program and removes its disk. */
   end(): Promise<void>;
 }
 

@@ -5,7 +5,7 @@ import type { ClientMessageInput, ServerMessage } from "../../contract/socket-me
 
 export const JWT_SECRET = "a secret of the tests, known to all of them";
 
-/** A token as the backend under test signs it when it was given {@link JWT_SECRET}. */
+/** A token signed with {@link JWT_SECRET}, as the backend under test signs it. */
 export function signToken(userId: string, permissions: readonly string[], expiresInSeconds = 600): string {
   return jsonwebtoken.sign({ permissions, jti: `${userId}-${Math.random()}` }, JWT_SECRET, {
     subject: userId,
@@ -15,12 +15,12 @@ export function signToken(userId: string, permissions: readonly string[], expire
 
 type MessageOf<Type extends ServerMessage["type"]> = Extract<ServerMessage, { type: Type }>;
 
-/** A bare WebSocket client that keeps all it was sent, in order. */
+/** A bare WebSocket client that keeps all received messages in order. */
 export interface Dashboard {
   messages: ServerMessage[];
   socket: WebSocket;
   send(message: ClientMessageInput): void;
-  /** The first message of the type that fits, of those already here and those to come. */
+  /** Resolves to the first message of the type that matches, among received and future ones. */
   next<Type extends ServerMessage["type"]>(
     type: Type,
     fits?: (message: MessageOf<Type>) => boolean,

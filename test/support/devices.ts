@@ -4,7 +4,7 @@ import { type DeviceStore, openDevices } from "../../bridge/auth/devices.ts";
 import type { Documents } from "../../bridge/cluster/cluster.ts";
 import { openLocalCluster } from "../../bridge/cluster/local/local.ts";
 
-/** The devices of a data path that no server has open. @param now milliseconds since 1970. Default: the clock */
+/** The devices in a data path that no server has open. @param now milliseconds since 1970. Default: the system clock */
 export async function openDevicesOf(
   dataPath: string,
   now = Date.now,
@@ -22,7 +22,7 @@ export async function openDevicesOf(
   };
 }
 
-/** Lets a camera in before the server starts. @returns its secret */
+/** Registers a camera before the server starts. @returns the camera's secret */
 export async function addCamera(dataPath: string, id: string): Promise<string> {
   const { devices, close } = await openDevicesOf(dataPath);
   try {

@@ -1,6 +1,6 @@
 import sharp, { type JpegOptions, type Sharp } from "sharp";
 
-/** A picture with detail in it, so that its scan is long enough to be cut anywhere. */
+/** A picture with enough detail that its scan can be cut anywhere. */
 async function photograph(): Promise<Sharp> {
   const [width, height] = [160, 120];
   const pixels = Buffer.alloc(width * height * 3);
@@ -8,7 +8,7 @@ async function photograph(): Promise<Sharp> {
   return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
-/** Files that browsers and libjpeg show, as cameras, streams and makers write them, by what is special about each. */
+/** Files that browsers and libjpeg accept, as cameras, streams and makers write them, by their peculiarity. */
 export async function wholeJpegs(): Promise<ReadonlyMap<string, Buffer>> {
   const photo = await photograph();
   const encoded = (options: JpegOptions) => photo.clone().jpeg(options).toBuffer();
@@ -30,14 +30,14 @@ export async function wholeJpegs(): Promise<ReadonlyMap<string, Buffer>> {
     ["with fill bytes before the end of its scan", withFillBytes(progressive)],
     ["with stray bytes between segments", insertAt(baseline, 2 + segmentBytes(baseline, 2), Buffer.from("??"))],
     [
-      "with a thumbnail in its notes",
+      "with a thumbnail in its metadata",
       insertAt(baseline, 2, segment(0xe1, Buffer.concat([Buffer.from("Exif\0\0"), thumbnail]))),
     ],
     ["with restart markers", withRestartMarkers()],
   ]);
 }
 
-/** Files that are no whole picture, and what is said of each. */
+/** Incomplete or unsupported files, with the expected error. */
 export async function brokenJpegs(): Promise<ReadonlyMap<string, { bytes: Buffer; says: string }>> {
   const photo = await photograph();
   const whole = await photo.clone().jpeg().toBuffer();
@@ -54,7 +54,7 @@ export async function brokenJpegs(): Promise<ReadonlyMap<string, { bytes: Buffer
     ["cut in its scan", { bytes: half, says: "without its end" }],
     ["cut before the last byte", { bytes: whole.subarray(0, -1), says: "without its end" }],
     ["progressive, cut between two scans", { bytes: progressive.subarray(0, -2), says: "without its end" }],
-    ["cut behind the thumbnail in its notes", { bytes: noted.subarray(0, -500), says: "without its end" }],
+    ["cut after the thumbnail in its metadata", { bytes: noted.subarray(0, -500), says: "without its end" }],
     [
       "cut, with the boundary of a stream behind it",
       { bytes: Buffer.concat([half, Buffer.from("\r\n--b")]), says: "without its end" },
@@ -72,8 +72,8 @@ export async function brokenJpegs(): Promise<ReadonlyMap<string, { bytes: Buffer
 }
 
 /**
- * A grey picture whose coefficients come one bit at a time, each in a scan of its own: all as ISO/IEC 10918-1 has it,
- * and a decoder walks all blocks once per scan.
+ * A grey picture whose coefficients arrive one bit at a time, each in a scan of its own. It is valid by ISO/IEC 10918-1,
+ * but a decoder walks all blocks once per scan.
  */
 export function manyScans(width: number, height: number, scans: number): Buffer {
   const blocks = Math.ceil(width / 8) * Math.ceil(height / 8);
@@ -82,7 +82,7 @@ export function manyScans(width: number, height: number, scans: number): Buffer 
     segment(0xdb, Buffer.concat([Buffer.of(0), Buffer.alloc(64, 16)])),
     segment(0xc2, Buffer.of(8, height >> 8, height & 255, width >> 8, width & 255, 1, 1, 0x11, 0)),
     huffmanTable(0x00, 0x00),
-    // A run of 16,384 empty blocks and more, in one code.
+    // A run of at least 16,384 empty blocks in one code.
     huffmanTable(0x10, 0xe0),
     scanOf([0, 0, 0], Buffer.alloc(Math.ceil(blocks / 8))),
   ];
@@ -110,10 +110,10 @@ function emptyBlocks(blocks: number): Buffer {
   return Buffer.from(bytes.flatMap((byte) => (byte === 0xff ? [byte, 0] : [byte])));
 }
 
-/** A grey picture of four blocks with a restart after each: all blocks are empty. */
+/** A grey picture of four empty blocks with a restart marker after each. */
 function withRestartMarkers(): Buffer {
   const scan = Array.from({ length: 4 }, (_, index) =>
-    // The DC difference is 0 (code 0), and the block ends (code 0); ones fill the byte.
+    // The DC difference is 0 (code 0) and the block ends (code 0); ones fill the byte.
     Buffer.of(0x3f, ...(index === 3 ? [] : [0xff, 0xd0 + index])),
   );
   return Buffer.concat([
@@ -128,7 +128,7 @@ function withRestartMarkers(): Buffer {
   ]);
 }
 
-/** One code, of one bit. */
+/** A table of one code with one bit. */
 function huffmanTable(id: number, symbol: number): Buffer {
   return segment(0xc4, Buffer.concat([Buffer.of(id, 1), Buffer.alloc(15), Buffer.of(symbol)]));
 }
@@ -137,7 +137,7 @@ function scanOf([first, last, bits]: [number, number, number], data: Buffer): Bu
   return Buffer.concat([segment(0xda, Buffer.of(1, 1, 0, first, last, bits)), data]);
 }
 
-/** Three more 0xff before each marker that begins a segment, and before the end. */
+/** Inserts three more 0xff before each marker that begins a segment, and before the end. */
 function withFillBytes(jpeg: Buffer): Buffer {
   const fill = Buffer.alloc(3, 0xff);
   const parts: Buffer[] = [];
@@ -152,7 +152,7 @@ function withFillBytes(jpeg: Buffer): Buffer {
   return Buffer.concat([...parts, jpeg.subarray(from)]);
 }
 
-/** With its marker. */
+/** Including the marker. */
 function segmentBytes(jpeg: Buffer, at: number): number {
   return 2 + jpeg.readUInt16BE(at + 2);
 }

@@ -1,4 +1,4 @@
-/** A JPEG as small as one can be, with a text in it that tells it from others. Decoders need more; those who look at markers do not. */
+/** A minimal JPEG that contains a text. It satisfies code that reads markers, but not decoders. */
 export function smallJpeg(
   text: string,
   { width = 320, height = 240, bytes }: { width?: number; height?: number; bytes?: number } = {},

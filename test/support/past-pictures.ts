@@ -10,14 +10,14 @@ export interface PastPicturesOptions {
   token: string;
   camera: string;
   location: { lat: number; lon: number; timezone: string };
-  /** How far back, and how far apart. */
+  /** The age of the oldest picture, and the interval between pictures. */
   hours: number;
   everyMinutes: number;
-  /** Hours ago in which nothing was taken. */
+  /** An outage, in hours ago, without pictures. */
   without?: { from: number; to: number };
 }
 
-/** Sends what a simulated camera would have seen in the last hours, as from a backlog. */
+/** Sends the pictures of a simulated camera for the last hours, as from a backlog. */
 export async function sendPastPictures(options: PastPicturesOptions): Promise<void> {
   const { broker, token, camera, location, hours, everyMinutes, without } = options;
   const driver = createSimulatedCamera({ location, seed: camera, width: 400, height: 300 });

@@ -1,6 +1,6 @@
 import { vi } from "vitest";
 
-/** As of `expect.poll`: a wait ends with its event, and on a busy machine that may take longer than Vitest's second. */
+/** The time-out of `expect.poll` only ends a hang: on a busy machine an event may take longer than Vitest's default second. */
 const PATIENCE_MS = 60_000;
 
 const { waitFor, waitUntil } = vi;

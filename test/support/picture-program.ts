@@ -2,12 +2,12 @@ import { pino } from "pino";
 import { ulid } from "ulid";
 import { ImageStore } from "../../device/capture/image-store.ts";
 
-/** Each picture is its own name over and over, so that it can be seen whether it is whole. */
+/** Each picture repeats its own name, so that a test can check that it is complete. */
 export const PICTURE_BYTES = 300_000;
 
 /**
- * Keeps pictures, one after the other, as fast as the disk takes them, until it is killed: `picture-program <folder>`.
- * Each is named on a line of its own once it is kept, and each that was not, after an exclamation mark.
+ * Stores pictures one after the other, as fast as the disk allows, until it is killed: `picture-program <folder>`.
+ * Prints each stored name on a line; after an exclamation mark, each name that could not be stored.
  */
 const [dataPath = ""] = process.argv.slice(2);
 const store = new ImageStore({ dataPath, logger: pino({ level: "silent" }) });

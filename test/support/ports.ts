@@ -1,13 +1,13 @@
 import { createServer } from "node:net";
 
 /**
- * Below those that the system gives to connections that ask for none (32768 and above, on Linux). From there a port could
- * become a connection's, of another test, before a program listens on it or while it is away; and a client that tries
- * again and again to reach a program which is away could come to be connected to itself.
+ * Ports below the ephemeral range (from 32768 on Linux). An ephemeral port could be taken by a connection of another test
+ * before the program listens on it or while the program is down. A client that retries such a port could even connect to
+ * itself.
  */
 const [LOWEST, HIGHEST] = [15_000, 32_767];
 
-/** A port of 127.0.0.1 that nobody listens on, for a program that must come back to where it was. */
+/** A free port of 127.0.0.1 for a program that must return to the same port. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST + 1 - LOWEST));

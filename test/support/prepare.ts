@@ -1,6 +1,6 @@
 import { installPrograms } from "./programs.ts";
 
-/** Runs once before all tests. The build that tests of the whole program run is made by `npm test` before. */
+/** Runs once before all tests. `npm test` has built the programs already. */
 export default function prepare(): void {
   installPrograms();
 }

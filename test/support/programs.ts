@@ -2,16 +2,16 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 
 interface Program {
-  /** Tells that it is there: exits with 0. */
+  /** Checks that the program exists: it exits with 0. */
   probe: readonly [command: string, ...args: string[]];
   debianPackage: string;
   usedFor: string;
 }
 
 export const CHROMIUM = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
-/** Debian's Python: the one that Debian's python3-paho-mqtt and python3-websockets belong to. */
+/** Debian's Python, which has Debian's python3-paho-mqtt and python3-websockets. */
 export const PYTHON = "/usr/bin/python3";
-/** Debian keeps it where only root's PATH leads. */
+/** Debian installs it where only root's PATH leads. */
 export const MOSQUITTO = "/usr/sbin/mosquitto";
 
 const PROGRAMS: readonly Program[] = [
@@ -31,7 +31,7 @@ const PROGRAMS: readonly Program[] = [
   { probe: ["openssl", "version"], debianPackage: "openssl", usedFor: "certificates for TLS" },
 ];
 
-/** Installs what the tests need beyond npm; where that is not possible says exactly what to install and throws. */
+/** Installs what the tests need beyond npm. Throws with exact instructions where installing is not possible. */
 export function installPrograms(): void {
   const missing = PROGRAMS.filter((program) => !works(program));
   if (missing.length === 0) return;
@@ -52,10 +52,10 @@ export function installPrograms(): void {
   );
 }
 
-/** Says whether a package that was just installed may start its service: 101 is no (Debian's policy-rc.d). */
+/** Answers whether an installed package may start its service: 101 means no (Debian's policy-rc.d). */
 const POLICY = "/usr/sbin/policy-rc.d";
 
-/** A test needs programs: nginx on port 80 and a Redis of the machine's own it does not. */
+/** Tests need the programs only, not nginx on port 80 or a system-wide Redis. */
 function withoutServices(install: () => void): void {
   if (existsSync(POLICY)) {
     install();

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "./ports.ts";
 import type { Skylapse } from "./skylapse.ts";
 
-/** Debian keeps it where only root's PATH leads. */
+/** Debian installs it where only root's PATH leads. */
 const NGINX = "/usr/sbin/nginx";
 
 export interface ReverseProxy {
@@ -21,7 +21,7 @@ export interface ReverseProxy {
 const shipped = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../deploy/proxy/${name}`, import.meta.url)), "utf8");
 
-/** The shipped configuration of nginx, with the test's ports and certificate. @param site another one, in its place */
+/** The shipped configuration of nginx, with the test's ports and certificate. @param site another configuration */
 export async function startNginx(skylapse: Skylapse, site?: (port: number) => string): Promise<ReverseProxy> {
   const place = await makePlace();
   const { folder, port, cert, key } = place;

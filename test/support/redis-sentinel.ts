@@ -11,7 +11,7 @@ export interface Sentinel {
   stop(): Promise<void>;
 }
 
-/** A real Sentinel that watches the master, and makes a replica of it the master when it is gone for two seconds. */
+/** A real Sentinel that watches the master and promotes a replica when the master is down for two seconds. */
 export async function startSentinel(masterPort: number): Promise<Sentinel> {
   const folder = await mkdtemp(join(tmpdir(), "skylapse-sentinel-"));
   const port = await freePort();

@@ -10,19 +10,19 @@ export interface RedisServer {
   /** `redis://127.0.0.1:port` */
   url: string;
   port: number;
-  /** Its process, to be frozen or killed. */
+  /** Its process, to freeze or kill it. */
   readonly process: ChildProcess;
-  /** Ends it, without the chance to save anything when `SIGKILL`. */
+  /** Ends it; with `SIGKILL` it cannot save anything. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
-  /** Starts it again on the same port and data. */
+  /** Restarts it on the same port with its data. */
   start(): Promise<void>;
-  /** Starts it again on the same port with no data. */
+  /** Restarts it on the same port without data. */
   startEmpty(): Promise<void>;
   /** Ends it and removes its data. */
   remove(): Promise<void>;
 }
 
-/** A real redis-server with AOF on a port that is free, on 127.0.0.1. */
+/** A real redis-server with AOF on a free port of 127.0.0.1. */
 export async function startRedis(options: { args?: readonly string[] } = {}): Promise<RedisServer> {
   const dataPath = await mkdtemp(join(tmpdir(), "skylapse-redis-"));
   const port = await freePort();
@@ -46,7 +46,7 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
     child.kill(signal);
-    // One that is frozen hears nothing but SIGKILL.
+    // A frozen process reacts to SIGKILL only.
     child.kill("SIGCONT");
     await ended;
   }
@@ -76,11 +76,11 @@ async function answers(port: number, server: ChildProcess): Promise<void> {
   const client = new Redis({
     port,
     host: "127.0.0.1",
-    // Until it listens and has read its data.
+    // Until it listens and has loaded its data.
     retryStrategy: () => (server.exitCode === null ? 20 : null),
     maxRetriesPerRequest: null,
   });
-  // A refused connection before it listens is no news.
+  // Before it listens, connections are refused.
   client.on("error", () => undefined);
   try {
     await client.ping();

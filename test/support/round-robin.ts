@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-/** A TCP load balancer as stands before several nodes: each connection goes to the next node that takes it. */
+/** A TCP load balancer for several nodes: each connection goes to the next node that accepts it. */
 export interface RoundRobin {
   port: number;
-  /** The ports of 127.0.0.1 that connections go to from now on; those that are open stay where they are. */
+  /** The target ports of 127.0.0.1 for new connections; open connections stay. */
   setTargets(ports: readonly number[]): void;
   stop(): Promise<void>;
 }
@@ -16,7 +16,7 @@ export async function startRoundRobin(): Promise<RoundRobin> {
 
   function track(socket: Socket): Socket {
     sockets.add(socket);
-    // How a side went says nothing to a balancer; `close` follows.
+    // The reason does not matter to a load balancer; `close` follows.
     socket.on("error", () => {});
     socket.on("close", () => sockets.delete(socket));
     return socket;

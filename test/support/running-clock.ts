@@ -1,9 +1,9 @@
 const TICK_MS = 10;
 
 /**
- * Starts a clock that does not run while this process stands still, so that a pause of a busy machine is not taken for
- * slowness of what is measured.
- * @returns milliseconds since it was started
+ * Starts a clock that stops while this process is stopped, so that a pause of a busy machine does not count as slowness
+ * of the measured code.
+ * @returns milliseconds since the start of the clock
  */
 export function startRunningClock(): () => number {
   let ran = 0;

@@ -5,8 +5,8 @@ import { Sender } from "../../device/link/sender.ts";
 import { openDiskOutbox } from "../../device/outbox/disk-outbox.ts";
 
 /**
- * A camera that says numbered things as fast as its disk takes them, and then sends what is left until it is killed:
- * `sender-program <broker> <secret> <outbox> <run> <count>`. Each number is printed once it is kept.
+ * A camera that stores numbered events as fast as its disk allows, then sends the rest until it is killed:
+ * `sender-program <broker> <secret> <outbox> <run> <count>`. It prints each number once the event is stored.
  */
 const [brokerUrl = "", secret = "", path = "", run = "", count = "0"] = process.argv.slice(2);
 const logger = pino({ level: "silent" });

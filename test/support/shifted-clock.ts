@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 /**
- * Sets the clock of a program that is started with it, and of no other: all that a program reads by `Date`.
- * @param folder where the module that does it is written
+ * Shifts the clock (`Date`) of one program that is started with it.
+ * @param folder the folder for the module that shifts the clock
  * @returns the program's `NODE_OPTIONS`
  */
 export function shiftedClock(folder: string, shiftMs: number): string {

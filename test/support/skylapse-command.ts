@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 export const COMMAND = fileURLToPath(new URL("../../deploy/bin/skylapse.js", import.meta.url));
 
-/** Where no server is: the discard port. */
+/** A URL without a server: the discard port. */
 export const NO_SERVER = { WS_PORT: "9" };
 
 export interface Ran {
@@ -15,15 +15,15 @@ export interface Ran {
   errors: string;
 }
 
-/** Runs the command `skylapse` to its end, with nothing of this environment but its PATH. */
+/** Runs the command `skylapse` to its end, with only PATH of this environment. */
 export async function runCommand(env: Record<string, string>, args: readonly string[], input = ""): Promise<Ran> {
   const child = spawn(process.execPath, [COMMAND, ...args], {
-    // Not where a developer may have a file `.env`.
+    // Another folder than the project's, where a developer may have a file `.env`.
     cwd: tmpdir(),
     env: { PATH: process.env.PATH, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
-  // A command that reads nothing has ended before it is written to.
+  // A command that reads no input may have exited before the write.
   child.stdin.on("error", () => undefined);
   child.stdin.end(input);
   const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);

@@ -18,16 +18,16 @@ export interface Skylapse {
   mqtt: string;
   mqttWs: string;
   dataPath: string;
-  /** All it has printed so far. */
+  /** Its whole output so far. */
   output(): string;
-  /** Resolves with all that was printed when the text has been. */
+  /** Resolves to the output once it contains the text. */
   printed(text: string | RegExp): Promise<string>;
-  /** Ends it (default SIGTERM) and resolves to its exit code, or null when the signal killed it. */
+  /** Ends the program (default SIGTERM) and resolves to its exit code, or null if the signal killed it. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
 export interface SkylapseOptions {
-  /** Default: a new folder, removed by {@link removeDataPath}. */
+  /** Default: a new folder, which {@link removeDataPath} removes. */
   dataPath?: string;
   env?: Record<string, string>;
 }
@@ -40,7 +40,7 @@ export function removeDataPath(path: string): void {
   rmSync(path, { recursive: true, force: true, maxRetries: 5 });
 }
 
-/** Runs the program; resolves when it has ended. */
+/** Runs the program; resolves when it has exited. */
 export async function runToEnd(
   options: SkylapseOptions,
 ): Promise<{ code: number | null; output: string; errors: string }> {
@@ -49,7 +49,7 @@ export async function runToEnd(
   return { code: child.exitCode, output: output(), errors: errors() };
 }
 
-/** Starts the program on free ports of 127.0.0.1; resolves when it says that it is ready. */
+/** Starts the program on free ports of 127.0.0.1; resolves when it reports that it is ready. */
 export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skylapse> {
   const { child, dataPath, output, errors, printed } = launch(options);
   const text = await Promise.race([printed(/Ctrl-C/), once(child, "close").then(() => undefined)]);
@@ -81,7 +81,7 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
 
 function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
   const child = spawn(process.execPath, [PROGRAM], {
-    // Not where a developer may have a file `.env`.
+    // Another folder than the project's, where a developer may have a file `.env`.
     cwd: tmpdir(),
     env: {
       PATH: process.env.PATH,
@@ -90,10 +90,10 @@ function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
       MQTT_PORT: "0",
       MQTT_WS_PORT: "0",
       SIMULATOR: "0",
-      // Surveying a mountain for pictures of the default size takes seconds of a core.
+      // Computing a landscape for pictures of the default size takes seconds of CPU time.
       SIMULATOR_WIDTH: "320",
       LOG_LEVEL: "info",
-      // Time-outs that end what hangs: a busy machine is not to be taken for it.
+      // These time-outs only end hangs: a busy machine must not trigger them.
       AUTH_TIMEOUT_MS: "120000",
       DRAIN_TIMEOUT_MS: "120000",
       MQTT_CONNECT_TIMEOUT_MS: "120000",
