@@ -199,7 +199,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     };
     const stop = async () => {
       await drain();
-      // In parallel, because each waits for the other: the server for open sockets, the sockets for new upgrades to end.
+      // In parallel, because each waits for the other: the server for open sockets, the sockets for new upgrades to
+      // end.
       await Promise.all([server.stop(), parts.stop()]);
     };
     return {

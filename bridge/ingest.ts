@@ -47,7 +47,10 @@ export interface IngestOptions {
   previews: Pick<Previews, "save">;
   /** Larger payloads are refused. */
   maxPayloadBytes: number;
-  /** Whether a camera is registered. The journal always has a channel for a registered camera. Default: none is registered. */
+  /**
+   * Whether a camera is registered. The journal always has a channel for a registered camera. Default: none is
+   * registered.
+   */
   isRegistered?: (camera: string) => boolean;
   logger: Logger;
   /** Milliseconds since 1970. Default: the system's clock. */
@@ -85,7 +88,8 @@ export interface BridgeIngest extends Ingest {
   /** Sends the waiting events of the backend to MQTT subscribers, and from now on each event at once. */
   attach(link: Pick<BrokerLink, "publish">): void;
   /**
-   * Publishes the messages that an earlier run had accepted and not delivered to MQTT subscribers. Call it once at start-up.
+   * Publishes the messages that an earlier run had accepted and not delivered to MQTT subscribers. Call it once at
+   * start-up.
    * @param options.afterStart include messages of this run's time. Set it when the journal calls `onUndelivered`: its
    * messages then come from other nodes, never from this one.
    */
@@ -304,8 +308,9 @@ class JournalIngest implements BridgeIngest {
   }
 
   /**
-   * Why the channels of the topic accept no message. Only administrators, and tokens made for a device, can publish for cameras
-   * that are not registered. Such cameras cannot use the last {@link RESERVED_CHANNELS} channels of the journal.
+   * Why the channels of the topic accept no message. Only administrators, and tokens made for a device, can publish for
+   * cameras that are not registered. Such cameras cannot use the last {@link RESERVED_CHANNELS} channels of the
+   * journal.
    */
   #channelProblem({ topic, camera }: TopicFacts): string | undefined {
     const { journal, channels: custom, isRegistered = () => false } = this.#options;
@@ -326,8 +331,8 @@ class JournalIngest implements BridgeIngest {
 }
 
 /**
- * Whether the timestamp shows what the camera's clock says now: a birth message, or an event that is not from a backlog.
- * A will is older than its publication.
+ * Whether the timestamp shows what the camera's clock says now: a birth message, or an event that is not from a
+ * backlog. A will is older than its publication.
  */
 function isCurrent(
   topic: Topic,

@@ -14,7 +14,9 @@ export interface MqttForwardingOptions {
   logger: Logger;
 }
 
-/** Publishes to MQTT subscribers what the journal has accepted: the backend's own events, and what an earlier run left. */
+/**
+ * Publishes to MQTT subscribers what the journal has accepted: the backend's own events, and what an earlier run left.
+ */
 export class MqttForwarding {
   readonly #options: MqttForwardingOptions;
   /** Positions up to this one are of earlier runs. */

@@ -12,4 +12,9 @@ export class KeyedQueue {
     running.then(forget, forget);
     return running;
   }
+
+  /** Resolves when all tasks queued until now have ended. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#last.values());
+  }
 }

@@ -2,7 +2,10 @@ import type { Delivery, OutgoingPublication, TakeOver } from "../../platform/pub
 
 /** What the bridge needs of an MQTT broker, embedded or remote. */
 export interface BrokerLink {
-  /** Publishes as the backend. Resolves when all subscribers that read have the message. It does not pass through ingest. */
+  /**
+   * Publishes as the backend. Resolves when all subscribers that read have the message. It does not pass through
+   * ingest.
+   */
   publish(publication: OutgoingPublication): Promise<void>;
   /** Whether an MQTT client of the identity is connected, such as `device:north`. */
   connected(identity: string): boolean;

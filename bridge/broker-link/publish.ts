@@ -14,8 +14,8 @@ export interface BackendEvent {
   /** Default: the backend itself. */
   sender?: string;
   /**
-   * The event's id: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`. Nodes that publish events for the same cause use the
-   * same id, and the journal keeps only the first. Default: a new id.
+   * The event's id: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`. Nodes that publish events for the same cause use
+   * the same id, and the journal keeps only the first. Default: a new id.
    */
   id?: string;
 }

@@ -9,7 +9,10 @@ const bodySchema = z.object({ data: z.unknown(), timestamp: z.string(), historic
 export type Body = z.infer<typeof bodySchema>;
 
 const aboutSchema = z.object({ capture_interval_s: z.number().positive() });
-/** Above this difference to the server's clock a camera's clock counts as wrong, and its times are corrected by it, milliseconds. */
+/**
+ * Above this difference to the server's clock a camera's clock counts as wrong, and its times are corrected by it,
+ * milliseconds.
+ */
 const CLOCK_TOLERANCE_MS = 5 * 60_000;
 const BACKEND_ALERTS: ReadonlySet<string> = new Set(CAMERA_ALERTS);
 

@@ -69,7 +69,8 @@ interface Camera {
 
 /**
  * Reports messages of a camera that never arrived: those that the camera says it dropped, at once, and those missing in
- * its sequence numbers, once no backlog is expected. Publishes each gap once, as an event and in the camera's state `gaps`.
+ * its sequence numbers, once no backlog is expected. Publishes each gap once, as an event and in the camera's state
+ * `gaps`.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startLinkGaps(options: LinkGapsOptions): Promise<Watcher> {

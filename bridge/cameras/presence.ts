@@ -38,7 +38,10 @@ export interface PresenceOptions {
   graceMs?: number;
   /** Cameras above this number are not watched. */
   maxCameras?: number;
-  /** The presence published last is current: another node, or this one, has watched the cameras until now. Default false. */
+  /**
+   * The presence published last is current: another node, or this one, has watched the cameras until now. Default
+   * false.
+   */
   trusted?: boolean;
   /** When presence was last watched, by the server's clock. A camera that was online was connected until then. */
   watchedUntil?: number | undefined;

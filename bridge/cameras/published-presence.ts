@@ -45,7 +45,8 @@ export function serverTimeOf(text: string | undefined, entry: StateEntry): numbe
  */
 export function toPublished(presence: CameraPresence, heardAt: number | undefined, now: number): Presence {
   const { status, since, until, session, offlineSince } = presence;
-  // Rounded to seconds: the two clocks are never read at the same instant, and `since` must not differ between two reads.
+  // Rounded to seconds: the two clocks are never read at the same instant, and `since` must not differ between two
+  // reads.
   const aheadMs = Math.round((Date.now() - now) / 1000) * 1000;
   const bySystemClock = (time: number) => new Date(time + aheadMs).toISOString();
   return {

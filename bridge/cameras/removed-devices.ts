@@ -36,9 +36,9 @@ const BROKER_CHECKS_MS = [250, 1_000, 5_000];
 const CHECK_INTERVAL_MS = 60_000;
 
 /**
- * Clears the retained topics of removed devices, because their owner will not. Otherwise a camera that was sold would stay
- * offline for ever, and an alert about it could never end. A device that is added again under the same id starts without
- * the old topics.
+ * Clears the retained topics of removed devices, because their owner will not. Otherwise a camera that was sold would
+ * stay offline for ever, and an alert about it could never end. A device that is added again under the same id starts
+ * without the old topics.
  * @throws {StoreUnavailableError} the removed devices cannot be read
  */
 export async function startRemovedDevices(options: RemovedDevicesOptions): Promise<Watcher> {

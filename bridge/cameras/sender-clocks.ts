@@ -1,6 +1,8 @@
 import { JUMP_MS } from "../clock/clock-state.ts";
 
-/** Messages up to ten minutes old come from a camera's outbox as if they were of now: less says nothing of its clock. */
+/**
+ * Messages up to ten minutes old come from a camera's outbox as if they were of now: less says nothing of its clock.
+ */
 const TOLERANCE_MS = 3 * JUMP_MS;
 /** Cameras whose clocks are remembered. */
 const MAX_SENDERS = 10_000;

@@ -10,7 +10,10 @@ export interface SequenceGap {
   /** Timestamps of the neighbouring messages, RFC 3339: the missing messages were created in between. */
   readonly from: string;
   readonly to: string;
-  /** When the wait for the missing messages began: when the gap was found, or when the camera last reconnected. Milliseconds since 1970. */
+  /**
+   * When the wait for the missing messages began: when the gap was found, or when the camera last reconnected.
+   * Milliseconds since 1970.
+   */
   waitingSince: number;
   /** What was published about the gap; undefined while the missing messages may still arrive. */
   reported: GapCounts | undefined;
@@ -37,15 +40,24 @@ export interface GapLimits {
   settleMs: number;
   /** A gap is reported after this time in any case, milliseconds. Default 3,600,000. */
   maxWaitMs: number;
-  /** Open gaps of one camera. Above this number its sequence numbers are not consecutive, and it is not watched. Default 32. */
+  /**
+   * Open gaps of one camera. Above this number its sequence numbers are not consecutive, and it is not watched. Default
+   * 32.
+   */
   maxGaps: number;
 }
 
 export const DEFAULT_GAP_LIMITS: GapLimits = { ...CAMERA_DEFAULTS.linkGaps, maxWaitMs: 3_600_000, maxGaps: 32 };
 
-/** A new outbox starts at 1 and has at most this many messages in flight, so its first message to arrive has at most this number. */
+/**
+ * A new outbox starts at 1 and has at most this many messages in flight, so its first message to arrive has at most
+ * this number.
+ */
 const FIRST_NUMBERS = 16;
-/** Ranges of one gap. Above this number the oldest range counts as arrived: no message is reported missing that may have arrived. */
+/**
+ * Ranges of one gap. Above this number the oldest range counts as arrived: no message is reported missing that may have
+ * arrived.
+ */
 const MAX_RUNS = 32;
 
 /** A tracker's state, kept over restarts. */
@@ -61,8 +73,9 @@ export interface SavedSequence {
 export type GapChange = { type: "missing" | "filled"; gap: SequenceGap };
 
 /**
- * Tracks the sequence numbers of one camera's messages. They arrive out of order: after a broken link, messages that were
- * in flight are sent again together with new ones. So a missing number is reported only when no backlog is expected.
+ * Tracks the sequence numbers of one camera's messages. They arrive out of order: after a broken link, messages that
+ * were in flight are sent again together with new ones. So a missing number is reported only when no backlog is
+ * expected.
  *
  * ```
  *   a number is skipped ─▶ open ── settleMs quiet, or maxWaitMs ─▶ reported ── all arrived ─▶ filled, reported again

@@ -7,18 +7,23 @@ import { publishedPresence } from "./published-presence.ts";
 export interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" | "watchedUntil"> {
   cluster: Pick<Cluster, "leases" | "nodeId" | "nodes" | "documents">;
   /**
-   * Milliseconds between two records that presence is being watched. After a crash, `last_heard_at` of a camera that was
-   * online is exact to this interval. Default 15,000.
+   * Milliseconds between two records that presence is being watched. After a crash, `last_heard_at` of a camera that
+   * was online is exact to this interval. Default 15,000.
    */
   recordIntervalMs?: number;
 }
 
-/** The document that records until when presence was watched, by the server's own clock. The name is on disk and in Redis. */
+/**
+ * The document that records until when presence was watched, by the server's own clock. The name is on disk and in
+ * Redis.
+ */
 const WATCHED = { collection: "presence", key: "followed" } as const;
 const watchedSchema = z.object({ until: z.number() });
 const RECORD_INTERVAL_MS = 15_000;
 
-/** Presence, computed on one node at a time, so that each change is published once. Other nodes read what it published. */
+/**
+ * Presence, computed on one node at a time, so that each change is published once. Other nodes read what it published.
+ */
 export function sharePresence({ cluster, ...options }: SharedPresenceOptions): PresenceService {
   const { journal, tree, logger, now = Date.now, recordIntervalMs = RECORD_INTERVAL_MS } = options;
   const { documents } = cluster;

@@ -1,7 +1,9 @@
 /** A connected camera is stale when it has taken no picture for this many of its capture intervals. */
 export const STALE_AFTER_INTERVALS = 2;
 
-/** When a camera should take its next picture, from its own messages. Times are milliseconds by the server's own clock. */
+/**
+ * When a camera should take its next picture, from its own messages. Times are milliseconds by the server's own clock.
+ */
 export interface CaptureSchedule {
   /** Seconds between two captures; undefined until the camera has published it. */
   intervalS: number | undefined;

@@ -22,28 +22,31 @@ import type { Entry, Journal } from "../journal/journal.ts";
 import { COMMAND_DEFAULTS } from "./config.ts";
 import type { SharedCommandQueue } from "./shared-command-queue.ts";
 
-/** Brings commands to cameras and says truthfully what came of them. */
+/** Runs commands on cameras and reports their status. */
 export interface CommandRunner {
   /**
-   * Whether the caller may command the camera is checked before. Calls back with every status the command reaches,
-   * in order, the last of them one of `FINAL_COMMAND_STATUSES`; the first perhaps before this returns.
+   * Runs a command. The caller has checked the permissions. Calls back with every status that the command reaches, in
+   * order; the last is one of `FINAL_COMMAND_STATUSES`. The first call may happen before this returns.
    */
   run(request: GivenCommand, onUpdate: (update: CommandUpdate) => void): void;
 }
 
 export interface GivenCommand extends CommandRequest {
   from: CommandOrigin;
-  /** The JSON text of `args` as it was sent: a number that a double cannot hold is passed on as it is. */
+  /** The JSON text of `args` as it was sent, so that numbers beyond the precision of a double pass unchanged. */
   argsText?: string | undefined;
-  /** The name that its sender gave it. One that waits or is in flight already is a repetition. Default: a new one. */
+  /**
+   * The command's id. A command whose id is already waiting or in flight is a duplicate and is ignored. Default: a new
+   * id.
+   */
   id?: string;
 }
 
-/** Who gives a command, and where from. */
+/** The sender of a command. */
 export interface CommandOrigin {
-  /** `user:alice`, `operator`: for the audit log, and as `issued_by` for the camera. */
+  /** `user:alice`, `operator`. Recorded in the audit log, and sent to the camera as `issued_by`. */
   who: string;
-  /** Undefined where it is not known. */
+  /** The sender's address; undefined when unknown. */
   address: string | undefined;
 }
 
@@ -53,13 +56,13 @@ export interface CommandUpdate {
   status: CommandStatus;
   result?: unknown;
   error?: string;
-  /** Why it ended, when it was not the camera that said so. */
+  /** Why the command ended, unless the camera itself ended it. */
   code?: ReplyCode;
 }
 
 export interface CommandRelay extends CommandRunner {
   stats(): { queued: number; inFlight: number; lateReplies: number };
-  /** Ends what is pending: nobody is left to tell of an answer. */
+  /** Ends all pending commands: their callers cannot be called back after this. */
   stop(): Promise<void>;
 }
 
@@ -67,20 +70,20 @@ export interface CommandRelayOptions {
   link: Pick<BrokerLink, "publish" | "connected" | "onDelivered">;
   journal: Pick<Journal, "follow">;
   tree: TopicTree;
-  /** Commands wait for a sleeping camera; for one that is offline they fail at once. */
+  /** Commands wait for a sleeping camera. For an offline camera they fail at once. */
   isSleeping: (camera: string) => boolean;
-  /** The order over all nodes; undefined for a node that is alone. */
+  /** The queue shared with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;
-  /** Commands that wait for one camera behind the one in flight. */
+  /** The largest number of commands that wait for one camera, besides the one in flight. */
   maxQueuedPerCamera?: number;
-  /** Commands that wait or are in flight, all cameras together. */
+  /** The largest number of commands that wait or are in flight, for all cameras together. */
   maxPending?: number;
-  /** Commands that one user gives in a minute, by whichever door. Default: no limit. */
+  /** Commands of one user in a minute, over HTTP, WebSocket and MQTT together. Default: no limit. */
   maxPerMinute?: number;
   logger: Logger;
 }
 
-/** How far a command has come: a status is told once, and never after a later one. */
+/** The order of statuses: each is reported once, and none after a status of the same or a higher rank. */
 const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
   queued: 0,
   sent: 1,
@@ -97,8 +100,8 @@ const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
 /**
  * ```
  *   queued ──▶ sent ──▶ delivered ──▶ accepted ──▶ succeeded | failed | rejected | unknown   (the camera's replies)
- *     │          │          └────────────┴───────▶ timed_out   at expires_at: it has it, and does not answer
- *     └──────────┴───────────────────────────────▶ expired     at expires_at: it never said that it got it
+ *     │          │          └────────────┴───────▶ timed_out   at expires_at: acknowledged, not answered
+ *     └──────────┴───────────────────────────────▶ expired     at expires_at: not acknowledged
  * ```
  */
 interface Pending {
@@ -109,14 +112,17 @@ interface Pending {
   status: CommandStatus | "queued";
   onUpdate: (update: CommandUpdate) => void;
   expiry: NodeJS.Timeout | undefined;
-  /** No command of another node comes before it. */
-  hasTurn: boolean;
+  /** The command is the first of the queue shared with other nodes. */
+  isFirst: boolean;
 }
 
-/** One camera's commands: one in flight, so that they are done in the order they were given. */
-interface Lane {
+/**
+ * One camera's commands. One is in flight at a time, so that the camera runs them in the order in which they were
+ * issued.
+ */
+interface CameraCommands {
   inFlight: Pending | undefined;
-  queue: Pending[];
+  waiting: Pending[];
 }
 
 const deliveredSchema = z.object({ id: z.string() });
@@ -126,88 +132,92 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   const { link, journal, tree, isSleeping, queue, logger } = options;
   const { maxQueuedPerCamera, maxPending } = { ...COMMAND_DEFAULTS, ...options };
   const { maxPerMinute = Number.POSITIVE_INFINITY } = options;
-  const givenBy = new FixedWindowCounter();
-  const lanes = new Map<string, Lane>();
+  const issuedBy = new FixedWindowCounter();
+  const byCamera = new Map<string, CameraCommands>();
   let pendingCount = 0;
   const limitedLog = new LimitedLog();
   let lateReplies = 0;
   let stopped = false;
 
-  function tell(pending: Pick<Pending, "onUpdate">, update: CommandUpdate): void {
+  function report(pending: Pick<Pending, "onUpdate">, update: CommandUpdate): void {
     try {
       pending.onUpdate(update);
     } catch (error) {
-      logger.error({ err: error, command: update.command_id }, "command update not taken");
+      logger.error({ err: error, command: update.command_id }, "command update callback failed");
     }
   }
 
   function advance(
     pending: Pending,
     status: CommandStatus,
-    said: Pick<CommandUpdate, "result" | "error" | "code"> = {},
+    outcome: Pick<CommandUpdate, "result" | "error" | "code"> = {},
   ) {
     if (RANK[status] <= RANK[pending.status]) return;
     pending.status = status;
     const final = FINAL_COMMAND_STATUSES.has(status);
-    if (final) forget(pending);
-    logger.info({ command: pending.id, camera: pending.camera, status, code: said.code }, "command");
-    tell(pending, { command_id: pending.id, camera: pending.camera, status, ...said });
-    if (final) pump(pending.camera);
+    if (final) remove(pending);
+    logger.info({ command: pending.id, camera: pending.camera, status, code: outcome.code }, "command status changed");
+    report(pending, { command_id: pending.id, camera: pending.camera, status, ...outcome });
+    if (final) sendNext(pending.camera);
   }
 
-  function forget(pending: Pending): void {
+  function remove(pending: Pending): void {
     clearTimeout(pending.expiry);
-    const lane = lanes.get(pending.camera);
-    if (lane === undefined) return;
-    if (lane.inFlight === pending) lane.inFlight = undefined;
-    else lane.queue = lane.queue.filter((other) => other !== pending);
+    const commands = byCamera.get(pending.camera);
+    if (commands === undefined) return;
+    if (commands.inFlight === pending) commands.inFlight = undefined;
+    else commands.waiting = commands.waiting.filter((other) => other !== pending);
     pendingCount--;
     void queue?.leave(pending.camera, pending.id);
-    if (lane.inFlight === undefined && lane.queue.length === 0) lanes.delete(pending.camera);
+    if (commands.inFlight === undefined && commands.waiting.length === 0) byCamera.delete(pending.camera);
   }
 
-  /** Sends the next command, when the camera is there and has none. */
-  function pump(camera: string): void {
-    const lane = lanes.get(camera);
-    if (stopped || lane === undefined || lane.inFlight !== undefined || !link.connected(`device:${camera}`)) return;
-    const next = lane.queue[0];
-    if (next === undefined || !next.hasTurn) return;
-    lane.queue.shift();
-    lane.inFlight = next;
+  /** Sends the next command if the camera is connected and has no command in flight. */
+  function sendNext(camera: string): void {
+    const commands = byCamera.get(camera);
+    if (stopped || commands === undefined || commands.inFlight !== undefined) return;
+    if (!link.connected(`device:${camera}`)) return;
+    const next = commands.waiting[0];
+    if (next === undefined || !next.isFirst) return;
+    commands.waiting.shift();
+    commands.inFlight = next;
     advance(next, "sent");
     send(next);
   }
 
   function isPending(camera: string, id: string): boolean {
-    const lane = lanes.get(camera);
-    return lane?.inFlight?.id === id || lane?.queue.some((pending) => pending.id === id) === true;
+    const { inFlight, waiting = [] } = byCamera.get(camera) ?? {};
+    return inFlight?.id === id || waiting.some((pending) => pending.id === id);
   }
 
   function send(pending: Pending): void {
     const { id, camera, topic, payload } = pending;
     link.publish({ topic, payload, qos: 1, retain: false }).catch((error) => {
       logger.warn({ err: error, command: id, camera }, "command not published");
-      advance(pending, "failed", { error: "the broker did not take the command", code: ReplyCode.internal });
+      advance(pending, "failed", {
+        error: "the broker did not accept the command: try again",
+        code: ReplyCode.internal,
+      });
     });
   }
 
-  /** A new connection: what went into the one before, and was not acknowledged there, it may never have got. */
-  function born(camera: string): void {
-    const inFlight = lanes.get(camera)?.inFlight;
+  /** The camera has a new connection. It may not have received a command that it did not acknowledge on the old one. */
+  function resend(camera: string): void {
+    const inFlight = byCamera.get(camera)?.inFlight;
     if (inFlight?.status === "sent") send(inFlight);
   }
 
-  async function awaitTurn(queue: SharedCommandQueue, pending: Pending, expiresAt: number): Promise<void> {
+  async function enterSharedQueue(queue: SharedCommandQueue, pending: Pending, expiresAt: number): Promise<void> {
     const { id, camera } = pending;
     try {
-      const taken = await queue.enter({ camera, id, expiresAt }, () => {
-        pending.hasTurn = true;
-        pump(camera);
+      const isEntered = await queue.enter({ camera, id, expiresAt }, () => {
+        pending.isFirst = true;
+        sendNext(camera);
       });
-      if (!taken) advance(pending, "failed", { code: ReplyCode.limit, error: tooMany(camera) });
+      if (!isEntered) advance(pending, "failed", { code: ReplyCode.limit, error: tooMany(camera) });
     } catch (error) {
       logger.warn({ err: error, command: id, camera }, "command not queued");
-      const why = "the store is away, and with it the queue of the commands: try again in a moment";
+      const why = "the store is unavailable, so commands cannot be queued: try again in a moment";
       advance(pending, "failed", { code: ReplyCode.storeUnavailable, error: why });
     }
   }
@@ -215,61 +225,59 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   function expire(pending: Pending): void {
     if (RANK[pending.status] >= RANK.delivered)
       advance(pending, "timed_out", {
-        error: "the camera has it and did not answer in time",
+        error: "the camera received the command and did not answer in time",
         code: ReplyCode.commandTimeout,
       });
     else
       advance(pending, "expired", {
-        // Of a link that fell silent nobody knows how far the last words went.
+        // When a link goes silent, it is unknown which of the last messages arrived.
         error:
           pending.status === "queued"
-            ? "it waited too long and was not sent"
-            : "the camera did not acknowledge it in time: whether it got it is not known",
+            ? "the command waited too long and was not sent"
+            : "the camera did not acknowledge the command in time: it may or may not have received it",
         code: ReplyCode.commandExpired,
       });
   }
 
-  function delivered({ identity, topic: name, payload }: Delivery): void {
+  function onDelivered({ identity, topic: name, payload }: Delivery): void {
     const topic = tree.parse(name);
-    // Only the camera's own acknowledgement: an administrator may listen in on commands, too.
+    // Only the camera's own acknowledgement counts: an administrator may subscribe to commands, too.
     if (topic?.kind !== "camera-command" || identity !== `device:${topic.camera}`) return;
-    const inFlight = lanes.get(topic.camera)?.inFlight;
+    const inFlight = byCamera.get(topic.camera)?.inFlight;
     if (inFlight !== undefined && inFlight.id === idOf(payload)) advance(inFlight, "delivered");
   }
 
-  function replied(camera: string, entry: Entry): void {
+  function onReply(camera: string, entry: Entry): void {
     const body = bodySchema.safeParse(JSON.parse(`{${entry.body}}`));
     if (!body.success) {
       const { topic } = entry;
-      limitedLog.note(`not understood ${camera}`, (times) =>
-        logger.info({ camera, topic, times }, "reply not understood"),
-      );
+      limitedLog.note(`invalid ${camera}`, (times) => logger.info({ camera, topic, times }, "command reply invalid"));
       return;
     }
     const { command_id, status, result, error } = body.data.data;
-    const inFlight = lanes.get(camera)?.inFlight;
+    const inFlight = byCamera.get(camera)?.inFlight;
     if (inFlight?.id !== command_id) {
       lateReplies++;
       limitedLog.note(`late ${camera}`, (times) =>
-        logger.info({ camera, command: command_id, status, times }, "late reply dropped"),
+        logger.info({ camera, command: command_id, status, times }, "late command reply ignored"),
       );
       return;
     }
-    // Who answers has it, whether or not its PUBACK has come.
+    // A camera that answers has received the command, even if its PUBACK has not arrived.
     advance(inFlight, "delivered");
-    advance(inFlight, status, saidBy(status, result, error));
+    advance(inFlight, status, outcomeOf(status, result, error));
   }
 
-  const unlisten = link.onDelivered(delivered);
+  const unsubscribe = link.onDelivered(onDelivered);
   const unfollow = journal.follow((entries) => {
     for (const entry of entries) {
       if (entry.camera === undefined) continue;
       const topic = entry.topic.includes("/replies/") ? tree.parse(entry.topic) : undefined;
-      if (topic?.kind === "camera-reply") replied(topic.camera, entry);
-      if (!lanes.has(entry.camera)) continue;
-      if (isBirth(tree, entry)) born(entry.camera);
-      // Anything that a camera says may mean that it woke up.
-      pump(entry.camera);
+      if (topic?.kind === "camera-reply") onReply(topic.camera, entry);
+      if (!byCamera.has(entry.camera)) continue;
+      if (isBirth(tree, entry)) resend(entry.camera);
+      // Any message of a camera may mean that it woke up.
+      sendNext(entry.camera);
     }
   });
 
@@ -277,18 +285,22 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     run({ camera, name, args, argsText, expires_in, from, id: given }, onUpdate) {
       const id = given ?? ulid();
       const refuse = (status: CommandStatus, code: ReplyCode, error: string) =>
-        tell({ onUpdate }, { command_id: id, camera, status, code, error });
+        report({ onUpdate }, { command_id: id, camera, status, code, error });
 
       if (stopped) return refuse("failed", ReplyCode.internal, "the server is stopping");
       if (given !== undefined && isPending(camera, given)) return;
-      if (givenBy.add(from.who) > maxPerMinute)
-        return refuse("failed", ReplyCode.rateLimited, `more than ${maxPerMinute} commands of one user in a minute`);
+      if (issuedBy.add(from.who) > maxPerMinute)
+        return refuse(
+          "failed",
+          ReplyCode.rateLimited,
+          `more than ${maxPerMinute} commands in a minute: wait a minute and try again`,
+        );
       const problem = argsProblem(name, args);
       if (problem !== undefined) return refuse("rejected", ReplyCode.badRequest, problem);
       if (!link.connected(`device:${camera}`) && !isSleeping(camera))
         return refuse("failed", ReplyCode.deviceOffline, `the camera ${camera} is not connected`);
-      const lane = lanes.get(camera) ?? { inFlight: undefined, queue: [] };
-      if (lane.queue.length >= maxQueuedPerCamera || pendingCount >= maxPending)
+      const commands = byCamera.get(camera) ?? { inFlight: undefined, waiting: [] };
+      if (commands.waiting.length >= maxQueuedPerCamera || pendingCount >= maxPending)
         return refuse("failed", ReplyCode.limit, tooMany(camera));
 
       const issuedAt = Date.now();
@@ -308,28 +320,31 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
         status: "queued",
         onUpdate,
         expiry: undefined,
-        hasTurn: queue === undefined,
+        isFirst: queue === undefined,
       };
       pending.expiry = setTimeout(() => expire(pending), expires_in * 1000);
-      lane.queue.push(pending);
-      lanes.set(camera, lane);
+      commands.waiting.push(pending);
+      byCamera.set(camera, commands);
       pendingCount++;
-      pump(camera);
-      if (queue !== undefined) void awaitTurn(queue, pending, issuedAt + expires_in * 1000);
+      sendNext(camera);
+      if (queue !== undefined) void enterSharedQueue(queue, pending, issuedAt + expires_in * 1000);
     },
     stats() {
-      const inFlight = [...lanes.values()].filter((lane) => lane.inFlight !== undefined).length;
+      const inFlight = [...byCamera.values()].filter((commands) => commands.inFlight !== undefined).length;
       return { queued: pendingCount - inFlight, inFlight, lateReplies };
     },
     async stop() {
       if (stopped) return;
       stopped = true;
-      unlisten();
+      unsubscribe();
       unfollow();
-      for (const { inFlight, queue } of [...lanes.values()]) {
-        for (const pending of queue)
-          advance(pending, "failed", { error: "the server stopped before it was sent", code: ReplyCode.internal });
-        // Not `failed`: the camera may well do it.
+      for (const { inFlight, waiting } of [...byCamera.values()]) {
+        for (const pending of waiting)
+          advance(pending, "failed", {
+            error: "the server stopped before the command was sent",
+            code: ReplyCode.internal,
+          });
+        // Not `failed`: the camera may still run the command.
         if (inFlight !== undefined)
           advance(inFlight, "timed_out", {
             error: "the server stopped before the camera answered",
@@ -348,14 +363,14 @@ function isBirth(tree: TopicTree, entry: Entry): boolean {
   );
 }
 
-/** With the arguments as they were sent. */
+/** The command as JSON, with the arguments as they were sent. */
 function commandText({ args, ...rest }: Command, argsText: string | undefined): string {
   return `${JSON.stringify(rest).slice(0, -1)},"args":${argsText ?? JSON.stringify(args)}}`;
 }
 
-const tooMany = (camera: string) => `too many commands wait for the camera ${camera}: try again later`;
+const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
 
-/** What is wrong with the arguments of a command of the contract. A camera may know others: those it judges itself. */
+/** What is wrong with the arguments of a command of the contract. The camera itself validates other commands. */
 function argsProblem(name: string, args: Readonly<Record<string, unknown>>): string | undefined {
   const schema = Object.entries(commandArgs).find(([known]) => known === name)?.[1];
   const result = schema?.safeParse(args);
@@ -372,7 +387,7 @@ function idOf(payload: Buffer): string | undefined {
   }
 }
 
-function saidBy(status: CommandReply["status"], result: unknown, error: string | undefined) {
+function outcomeOf(status: CommandReply["status"], result: unknown, error: string | undefined) {
   return {
     ...(result === undefined ? {} : { result }),
     ...(error === undefined ? {} : { error }),

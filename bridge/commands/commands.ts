@@ -31,7 +31,9 @@ export interface Commands extends CommandRunner {
   stop(): Promise<void>;
 }
 
-/** Starts the command relay, with one queue per camera for commands of HTTP, WebSocket and MQTT clients of all nodes. */
+/**
+ * Starts the command relay, with one queue per camera for commands of HTTP, WebSocket and MQTT clients of all nodes.
+ */
 export function startCommands(options: CommandsOptions): Commands {
   const { config, cluster, link, journal, tree, isSleeping, audit, onIssued, logger } = options;
   const maxPerCamera = config.maxQueuedPerCamera + 1;

@@ -1,75 +1,85 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { Cluster, StoredDocument } from "../cluster/cluster.ts";
 
-/** The order in which the commands for each camera are sent, over all nodes. */
+/** One queue of commands per camera, shared by all nodes. */
 export interface SharedCommandQueue {
   /**
-   * Takes a place at the end of the camera's queue.
-   * @param place.expiresAt when the place is given up by itself, milliseconds since 1970
-   * @param onTurn called once, when no command of the camera is before this one any more
+   * Adds a command to the end of the camera's queue.
+   * @param place.expiresAt when the command is removed by itself, milliseconds since 1970
+   * @param onFirst called once, when the command is the first in the queue
    * @returns false when the queue is full
    * @throws {StoreUnavailableError}
    */
-  enter(place: { camera: string; id: string; expiresAt: number }, onTurn: () => void): Promise<boolean>;
-  /** Gives the place up, also one that is still being taken. Never throws: what cannot be given up expires. */
+  enter(place: { camera: string; id: string; expiresAt: number }, onFirst: () => void): Promise<boolean>;
+  /**
+   * Removes a command, also while {@link enter} is under way. Never throws: a command that cannot be removed expires.
+   */
   leave(camera: string, id: string): Promise<void>;
-  /** Waits for what is being given up. */
+  /** Waits for the changes under way. */
   stop(): Promise<void>;
 }
 
 export interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
-  /** Places in one camera's queue, with that of the command in flight. */
+  /** Commands in one camera's queue, including the one in flight. */
   maxPerCamera: number;
-  /** How often queues are looked at in which something waits: for nodes that died. Default 1,000. */
-  lookIntervalMs?: number;
+  /**
+   * Milliseconds between two checks of the queues in which a command of this node waits, for stopped nodes. Default
+   * 1,000.
+   */
+  checkIntervalMs?: number;
   logger: Logger;
 }
 
 const COLLECTION = "command-queues";
-/** A place outlives its command by this: clocks of nodes differ, and a command in flight must not be overtaken. */
+/**
+ * A place outlives its command by this, milliseconds: the nodes' clocks differ, and no command may overtake the one in
+ * flight.
+ */
 const EXPIRY_MARGIN_MS = 2_000;
-/** Nodes that change one queue at the same moment try again; with so many tries each has got through. */
+/** Nodes that change one queue at the same time retry. This many attempts were enough for every node. */
 const MAX_ATTEMPTS = 50;
-const RETRY_MS = 20;
+const MAX_RETRY_MS = 20;
 
+/** `until` is in milliseconds since 1970. */
 const queueSchema = z.array(z.object({ id: z.string(), node: z.string(), until: z.number() }));
 type Place = z.infer<typeof queueSchema>[number];
 
 export function startSharedCommandQueue(options: SharedCommandQueueOptions): SharedCommandQueue {
-  return new SharedTurns(options);
+  return new DocumentQueue(options);
 }
 
-/** A queue is a document for each camera: the first in it has the turn. */
-class SharedTurns implements SharedCommandQueue {
+/** Stores each camera's queue as a document. The first command in it is the next to send. */
+class DocumentQueue implements SharedCommandQueue {
   readonly #options: SharedCommandQueueOptions;
-  /** Who waits here for his turn, by camera and command. */
+  /** The callbacks of this node's waiting commands, by camera and command id. */
   readonly #waiting = new Map<string, Map<string, () => void>>();
-  /** What is under way for each camera: this node's own changes come one after the other. */
-  readonly #work = new Map<string, Promise<unknown>>();
+  /** This node's changes of one camera's queue run one after the other. */
+  readonly #tasks = new KeyedQueue();
   readonly #unwatch: () => void;
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: SharedCommandQueueOptions) {
     this.#options = options;
     this.#unwatch = options.cluster.documents.watch(COLLECTION, (camera) => {
-      if (camera === undefined) this.#lookAtAll();
-      else this.#look(camera);
+      if (camera === undefined) this.#checkAll();
+      else this.#check(camera);
     });
-    this.#timer = setInterval(() => this.#lookAtAll(), options.lookIntervalMs ?? 1_000).unref();
+    this.#timer = setInterval(() => this.#checkAll(), options.checkIntervalMs ?? 1_000).unref();
   }
 
-  enter({ camera, id, expiresAt }: Parameters<SharedCommandQueue["enter"]>[0], onTurn: () => void): Promise<boolean> {
-    return this.#inTurn(camera, async () => {
+  enter({ camera, id, expiresAt }: Parameters<SharedCommandQueue["enter"]>[0], onFirst: () => void): Promise<boolean> {
+    return this.#tasks.run(camera, async () => {
       const place = { id, node: this.#options.cluster.nodeId, until: expiresAt + EXPIRY_MARGIN_MS };
       const queue = await this.#change(camera, (places) =>
         places.length < this.#options.maxPerCamera ? [...places, place] : undefined,
       );
       if (queue === undefined) return false;
       const waiting = this.#waiting.get(camera) ?? new Map<string, () => void>();
-      this.#waiting.set(camera, waiting.set(id, onTurn));
-      this.#call(camera, queue);
+      this.#waiting.set(camera, waiting.set(id, onFirst));
+      this.#callFirst(camera, queue);
       return true;
     });
   }
@@ -77,25 +87,25 @@ class SharedTurns implements SharedCommandQueue {
   async leave(camera: string, id: string): Promise<void> {
     const { logger } = this.#options;
     try {
-      await this.#inTurn(camera, async () => {
-        this.#forget(camera, id);
+      await this.#tasks.run(camera, async () => {
+        this.#deleteWaiting(camera, id);
         await this.#change(camera, (places) => {
           const others = places.filter((place) => place.id !== id);
           return others.length === places.length ? undefined : others;
         });
       });
     } catch (error) {
-      logger.warn({ err: error, camera, command: id }, "a command's turn is not given up: it ends by itself");
+      logger.warn({ err: error, camera, command: id }, "command not removed from the shared queue: it expires there");
     }
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#unwatch();
-    await Promise.allSettled(this.#work.values());
+    await this.#tasks.idle();
   }
 
-  /** @returns what is there now, or undefined when `change` wants nothing changed */
+  /** @returns the queue after the change; undefined when `change` returns undefined to change nothing */
   async #change(camera: string, change: (places: Place[]) => Place[] | undefined): Promise<Place[] | undefined> {
     const { documents } = this.#options.cluster;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -109,57 +119,48 @@ class SharedTurns implements SharedCommandQueue {
           ? (await documents.put(COLLECTION, camera, after, { ifVersion: ifVersion ?? null, expiresAt })) !== undefined
           : ifVersion === undefined || (await documents.delete(COLLECTION, camera, { ifVersion }));
       if (isChanged) return after;
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * RETRY_MS));
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * MAX_RETRY_MS));
     }
-    throw new Error(`the command queue of ${camera} changes all the time`);
+    throw new Error(`the command queue of ${camera} was changed by other nodes at each of ${MAX_ATTEMPTS} attempts`);
   }
 
-  /** Without those whose time is over, or whose node is gone. */
+  /** The places that have not expired and whose node is running. */
   async #livePlaces(document: StoredDocument | undefined): Promise<Place[]> {
     const { nodeId, nodes } = this.#options.cluster;
-    const read = queueSchema.safeParse(document?.value ?? []);
+    const stored = queueSchema.safeParse(document?.value ?? []).data ?? [];
     const now = Date.now();
-    const places = read.success ? read.data.filter(({ until }) => until > now) : [];
+    const places = stored.filter(({ until }) => until > now);
     if (places.every(({ node }) => node === nodeId)) return places;
     const alive = new Set((await nodes()).map(({ id }) => id));
     return places.filter(({ node }) => alive.has(node));
   }
 
-  #lookAtAll(): void {
-    for (const camera of this.#waiting.keys()) this.#look(camera);
+  #checkAll(): void {
+    for (const camera of this.#waiting.keys()) this.#check(camera);
   }
 
-  /** Whether it is the turn of one that waits here. While the store is away it is nobody's. */
-  #look(camera: string): void {
+  /** Calls back if a waiting command of this node is now the first. While the store is unavailable, no command is. */
+  #check(camera: string): void {
     if (!this.#waiting.has(camera)) return;
-    this.#inTurn(camera, async () => {
-      if (!this.#waiting.has(camera)) return;
-      const document = await this.#options.cluster.documents.get(COLLECTION, camera);
-      this.#call(camera, await this.#livePlaces(document));
-    }).catch(() => undefined);
+    this.#tasks
+      .run(camera, async () => {
+        if (!this.#waiting.has(camera)) return;
+        const document = await this.#options.cluster.documents.get(COLLECTION, camera);
+        this.#callFirst(camera, await this.#livePlaces(document));
+      })
+      .catch(() => undefined);
   }
 
-  #call(camera: string, [first]: readonly Place[]): void {
-    const onTurn = first === undefined ? undefined : this.#waiting.get(camera)?.get(first.id);
-    if (first === undefined || onTurn === undefined) return;
-    this.#forget(camera, first.id);
-    onTurn();
+  #callFirst(camera: string, [first]: readonly Place[]): void {
+    const onFirst = first === undefined ? undefined : this.#waiting.get(camera)?.get(first.id);
+    if (first === undefined || onFirst === undefined) return;
+    this.#deleteWaiting(camera, first.id);
+    onFirst();
   }
 
-  #forget(camera: string, id: string): void {
+  #deleteWaiting(camera: string, id: string): void {
     const waiting = this.#waiting.get(camera);
     waiting?.delete(id);
     if (waiting?.size === 0) this.#waiting.delete(camera);
-  }
-
-  #inTurn<Result>(camera: string, work: () => Promise<Result>): Promise<Result> {
-    const before = this.#work.get(camera) ?? Promise.resolve();
-    const done = before.then(work, work);
-    this.#work.set(camera, done);
-    const forget = () => {
-      if (this.#work.get(camera) === done) this.#work.delete(camera);
-    };
-    done.then(forget, forget);
-    return done;
   }
 }

@@ -13,9 +13,9 @@ export interface SharedStatsOptions {
 const LAST_FLUSH_MS = 500;
 
 /**
- * Totals over all nodes: each adds what it counted since its last flush to the sums they share. A flush whose outcome is
- * not known is repeated as it was, under the same number, so nothing counts twice; what is counted meanwhile waits for
- * the next. A node that is killed takes with it what it had not flushed.
+ * Totals over all nodes: each adds what it counted since its last flush to the sums they share. A flush whose outcome
+ * is not known is repeated as it was, under the same number, so nothing counts twice; what is counted meanwhile waits
+ * for the next. A node that is killed takes with it what it had not flushed.
  */
 export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: SharedStatsOptions): Stats {
   const startedAt = new Date().toISOString();

@@ -26,7 +26,9 @@ const LEASE = "system-status";
 const CPU_STEP = 5;
 const MEMORY_STEP = 0.05;
 
-/** Publishes `system/status` at the start and when it changes, and `system/resources` when there is something to say. */
+/**
+ * Publishes `system/status` at the start and when it changes, and `system/resources` when there is something to say.
+ */
 export function startSystemStatus(options: SystemStatusOptions): { stop(): Promise<void> } {
   const {
     cluster,

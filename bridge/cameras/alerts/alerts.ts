@@ -38,8 +38,8 @@ const CACHED_TOPICS = 10_000;
 const MAX_SERVICES = 1_000;
 
 /**
- * Raises and clears the backend's alerts. Each is raised once, as a retained topic, and stays raised until its condition
- * no longer holds, also over restarts. While the store is unavailable, alerts are delayed.
+ * Raises and clears the backend's alerts. Each is raised once, as a retained topic, and stays raised until its
+ * condition no longer holds, also over restarts. While the store is unavailable, alerts are delayed.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startAlerts(options: AlertsOptions): Promise<Watcher> {

@@ -36,7 +36,10 @@ export interface CameraFacts {
   presenceSince: number;
   /** The position of the last change of presence. */
   presencePosition: number;
-  /** When the camera's link broke, or when it did not wake up. Undefined while it is connected, asleep as announced, or unknown. */
+  /**
+   * When the camera's link broke, or when it did not wake up. Undefined while it is connected, asleep as announced, or
+   * unknown.
+   */
   offlineSince: number | undefined;
   /** Percent left of a battery or solar camera; undefined for other cameras. */
   batteryLeft: number | undefined;
@@ -53,10 +56,13 @@ export interface CameraFacts {
   /** The last capture, or the time since which captures are expected. */
   expectedFrom: Moment;
   disk: DiskUsage | undefined;
-  /** Why the camera's disk accepts no writes, and the first message that reported it; undefined while it accepts writes. */
+  /**
+   * Why the camera's disk accepts no writes, and the first message that reported it; undefined while it accepts writes.
+   */
   unwritable: { reason: string; reported: Moment } | undefined;
   /**
-   * Disk usage when the camera itself raised the alert by a limit that it does not publish, percent. Undefined: it has not.
+   * Disk usage when the camera itself raised the alert by a limit that it does not publish, percent. Undefined: it has
+   * not.
    */
   ownAlertPercent: number | undefined;
   /** The last captures, oldest first: `1` for a failed one, `0` for a completed one. */
@@ -131,8 +137,8 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       const beforeMs = facts.intervalMs;
       facts.intervalMs = about.data.capture_interval_s * 1000;
       facts.intervalPosition = entry.position;
-      // By the longer interval the captures were on time. By the shorter one they are expected from now on. The position
-      // stays: no capture has that position, so it cannot clear a raised alert.
+      // By the longer interval the captures were on time. By the shorter one they are expected from now on. The
+      // position stays: no capture has that position, so it cannot clear a raised alert.
       const wasOnTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
       if (facts.intervalMs >= beforeMs || !wasOnTime) return false;
       facts.expectedFrom = { ...facts.expectedFrom, at: moment.at };

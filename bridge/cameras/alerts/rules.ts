@@ -13,7 +13,10 @@ export type Verdict =
 
 const CLEAR: Verdict = { is: "clear" };
 const LEAVE: Verdict = { is: "leave" };
-/** After this time a camera whose presence stays `unknown` after a start of the backend is not expected to take pictures. */
+/**
+ * After this time a camera whose presence stays `unknown` after a start of the backend is not expected to take
+ * pictures.
+ */
 const UNKNOWN_MS = 600_000;
 /** How far a camera's disk usage may be ahead of its own alert about it, milliseconds. */
 const OWN_ALERT_DELAY_MS = 2_000;
@@ -57,7 +60,8 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (now - since < waitMs) return LEAVE;
     return {
       is: "raise",
-      // The alert may have been raised and cleared (by a longer interval) since the last capture. This is another alert.
+      // The alert may have been raised and cleared (by a longer interval) since the last capture. This is another
+      // alert.
       cause: Math.max(expectedFrom.position, intervalPosition),
       severity: "critical",
       message: `No picture for more than ${duration(waitMs)}, though the schedule asks for ${
@@ -69,10 +73,11 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (disk === undefined) return CLEAR;
     const { percent, measured, since, ownLimit } = disk;
     const limit = ownLimit ?? diskPercent;
-    // A camera that watches its own disk publishes the alert together with the usage. Waiting keeps it from being raised twice.
+    // A camera that watches its own disk publishes the alert together with the usage. Waiting keeps it from being
+    // raised twice.
     if (now - since < (ownLimit === undefined ? OWN_ALERT_DELAY_MS : OWN_LIMIT_ALERT_DELAY_MS)) return LEAVE;
-    // An alert that the camera raised by an unknown limit is the camera's to clear. The lower limit here is for a camera that
-    // has lost its memory of the alert.
+    // An alert that the camera raised by an unknown limit is the camera's to clear. The lower limit here is for a
+    // camera that has lost its memory of the alert.
     const clearBelow =
       ownAlertPercent === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertPercent) - 2 * DISK_RELIEF;
     if (percent <= limit) return percent < clearBelow ? CLEAR : LEAVE;

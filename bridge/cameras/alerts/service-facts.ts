@@ -39,7 +39,9 @@ export function restoreService(value: Json): ServiceFacts | undefined {
   return saved === undefined ? undefined : unknownService(saved.heard);
 }
 
-/** @param isRetained the entry is a retained value read at start-up: it does not show that the service is connected now */
+/**
+ * @param isRetained the entry is a retained value read at start-up: it does not show that the service is connected now
+ */
 export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry, isRetained = false): void {
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
   // A late message from a backlog shows neither the current state nor that the service works now.

@@ -52,7 +52,7 @@ function run(
   return updates;
 }
 
-/** The command that was published last. */
+/** The last published command. */
 function sent() {
   const publication = link.publications.at(-1);
   if (publication === undefined) throw new Error("no command was published");
@@ -71,7 +71,7 @@ function reply(status: string, more: object = {}, command_id = sent().command.id
 const statuses = (updates: CommandUpdate[]) => updates.map(({ status }) => status);
 
 describe("a command", () => {
-  it("is published with QoS 1, not retained, with who gave it and when it ends", () => {
+  it("is published with QoS 1, not retained, with its sender and its expiry", () => {
     run("settings.set", { iso: 200 });
     expect(sent()).toMatchObject({ topic: "skylapse/v1/cameras/north/commands/settings.set", qos: 1, retain: false });
     expect(sent().command).toEqual({
@@ -84,7 +84,7 @@ describe("a command", () => {
     });
   });
 
-  it("is sent, delivered, accepted and succeeds, each told once and under one id", () => {
+  it("is sent, delivered, accepted and succeeds, and reports each status once, under one id", () => {
     const updates = run();
     acknowledge();
     acknowledge();
@@ -102,7 +102,7 @@ describe("a command", () => {
     expect(new Set(updates.map(({ command_id }) => command_id)).size).toBe(1);
   });
 
-  it("fails when the camera says so, with what it says", () => {
+  it("fails with the camera's error when the camera replies `failed`", () => {
     const updates = run();
     acknowledge();
     reply("failed", { error: "lens cap" });
@@ -110,7 +110,7 @@ describe("a command", () => {
     expect(updates.at(-1)).not.toHaveProperty("code");
   });
 
-  it("ends as unknown when the camera cannot tell what came of it", () => {
+  it("ends as unknown when the camera does not know the outcome", () => {
     const updates = run();
     reply("accepted");
     reply("unknown", { error: "the camera restarted while it was under way" });
@@ -118,20 +118,20 @@ describe("a command", () => {
     expect(updates.at(-1)).toMatchObject({ status: "unknown", error: "the camera restarted while it was under way" });
   });
 
-  it("is rejected when the camera says so, with code 122", () => {
+  it("is rejected with 122 when the camera replies `rejected`", () => {
     const updates = run("heater.on");
     reply("rejected", { error: "unknown command" });
     expect(updates.at(-1)).toMatchObject({ status: "rejected", code: ReplyCode.commandRejected });
   });
 
-  it("counts as delivered when its answer comes before its acknowledgement", () => {
+  it("counts as delivered when the reply arrives before the acknowledgement", () => {
     const updates = run();
     reply("accepted");
     acknowledge();
     expect(statuses(updates)).toEqual(["sent", "delivered", "accepted"]);
   });
 
-  it("times out with 121 when it was delivered and no end came by expires_at", () => {
+  it("times out with 121 when it was delivered and no final reply arrives by expires_at", () => {
     const updates = run();
     acknowledge();
     reply("accepted");
@@ -141,41 +141,43 @@ describe("a command", () => {
     expect(updates.at(-1)).toMatchObject({ status: "timed_out", code: ReplyCode.commandTimeout });
   });
 
-  it("expires with 123 when it was sent and never delivered", () => {
+  it("expires with 123 when it was sent and never acknowledged", () => {
     const updates = run();
     vi.advanceTimersByTime(30_000);
     expect(updates.at(-1)).toMatchObject({ status: "expired", code: ReplyCode.commandExpired });
-    // It may have got it all the same: only its word for that is missing.
-    expect(updates.at(-1)?.error).toMatch(/did not acknowledge it in time: whether it got it is not known/);
+    // The camera may have received it: only the acknowledgement is missing.
+    expect(updates.at(-1)?.error).toMatch(
+      /did not acknowledge the command in time: it may or may not have received it/,
+    );
     expect(statuses(updates)).not.toContain("delivered");
   });
 
-  it("is published again at the camera's next birth while it is not acknowledged, and told once", () => {
+  it("is published again at the camera's next birth until it is acknowledged, and reported once", () => {
     const updates = run();
-    const sayLink = (status: string) =>
+    const publishLink = (status: string) =>
       journal.say({ kind: "camera-link", camera: "north" }, { status, session: "s1" }, { retain: true });
-    sayLink("offline");
+    publishLink("offline");
     expect(link.publications).toHaveLength(1);
-    sayLink("online");
+    publishLink("online");
     expect(link.publications).toHaveLength(2);
     expect(link.publications[1]).toEqual(link.publications[0]);
     acknowledge();
-    sayLink("online");
+    publishLink("online");
     expect(link.publications).toHaveLength(2);
     reply("succeeded");
-    sayLink("online");
+    publishLink("online");
     expect(link.publications).toHaveLength(2);
     expect(statuses(updates)).toEqual(["sent", "delivered", "succeeded"]);
   });
 
-  it("fails with 100 when the broker does not take it", async () => {
-    link.failure = new Error("broker gone");
+  it("fails with 100 when the broker does not accept it", async () => {
+    link.failure = new Error("broker stopped");
     const updates = run();
     await vi.advanceTimersByTimeAsync(0);
     expect(updates.at(-1)).toMatchObject({ status: "failed", code: ReplyCode.internal });
   });
 
-  it("is not delivered because an administrator who listens in acknowledged it", () => {
+  it("is not delivered when only a subscribed administrator acknowledges it", () => {
     const updates = run();
     acknowledge("user:root");
     expect(statuses(updates)).toEqual(["sent"]);
@@ -186,7 +188,7 @@ describe("a command that is not sent", () => {
   it("fails at once with 120 when the camera is not connected", () => {
     link.connections.clear();
     expect(run()).toMatchObject([{ status: "failed", code: ReplyCode.deviceOffline, camera: "north" }]);
-    expect(run("capture.now", {}, "never-heard-of")).toMatchObject([{ code: ReplyCode.deviceOffline }]);
+    expect(run("capture.now", {}, "unknown")).toMatchObject([{ code: ReplyCode.deviceOffline }]);
     expect(link.publications).toEqual([]);
   });
 
@@ -204,7 +206,7 @@ describe("a command that is not sent", () => {
     expect(link.publications).toEqual([]);
   });
 
-  it("does not include names the contract does not know: those the camera judges", () => {
+  it("is not a command unknown to the contract: the camera validates that one", () => {
     run("heater.on", { watts: 5 });
     expect(sent().command).toMatchObject({ name: "heater.on", args: { watts: 5 } });
     run("constructor", { x: 1 });
@@ -215,7 +217,7 @@ describe("a command that is not sent", () => {
 });
 
 describe("commands of one camera", () => {
-  it("go one at a time, in order, each when the one before has ended", () => {
+  it("are sent one at a time, in order, each after the one before has ended", () => {
     const [first, second, third] = [run("capture.now"), run("reboot"), run("heater.on")];
     expect([statuses(first), statuses(second), statuses(third)]).toEqual([["sent"], [], []]);
     reply("succeeded");
@@ -226,7 +228,7 @@ describe("commands of one camera", () => {
     expect(statuses(third)).toEqual(["sent"]);
   });
 
-  it("do not wait for those of another", () => {
+  it("do not wait for commands of another camera", () => {
     link.connections.add("device:south");
     run();
     expect(statuses(run("reboot", {}, "south"))).toEqual(["sent"]);
@@ -242,7 +244,7 @@ describe("commands of one camera", () => {
     expect(link.publications).toHaveLength(1);
   });
 
-  it("are refused with 106 beyond 16 that wait, and taken again when one has gone", () => {
+  it("are refused with 106 while 16 wait, and accepted again when one has ended", () => {
     run();
     const waiting = Array.from({ length: 16 }, () => run());
     expect(waiting.flat()).toEqual([]);
@@ -252,7 +254,7 @@ describe("commands of one camera", () => {
     expect(relay.stats()).toEqual({ queued: 16, inFlight: 1, lateReplies: 0 });
   });
 
-  it("are refused with 106 when too many are pending altogether", () => {
+  it("are refused with 106 when too many are pending for all cameras together", () => {
     relay.stop();
     relay = start({ maxPending: 2 });
     link.connections.add("device:south").add("device:west");
@@ -263,7 +265,7 @@ describe("commands of one camera", () => {
     expect(statuses(run("reboot", {}, "west"))).toEqual(["sent"]);
   });
 
-  it("leave nothing behind when all have ended", () => {
+  it("leave no timers and counts behind when all have ended", () => {
     for (let count = 0; count < 10; count++) run();
     vi.advanceTimersByTime(30_000);
     expect(relay.stats()).toEqual({ queued: 0, inFlight: 0, lateReplies: 0 });
@@ -277,7 +279,7 @@ describe("a sleeping camera", () => {
     sleeping.add("north");
   });
 
-  it("gets its commands when it wakes", () => {
+  it("receives its commands when it wakes up", () => {
     const updates = run("capture.now", {}, "north", 3600);
     vi.advanceTimersByTime(1_800_000);
     expect(updates).toEqual([]);
@@ -288,7 +290,7 @@ describe("a sleeping camera", () => {
     expect(statuses(updates)).toEqual(["sent", "delivered", "succeeded"]);
   });
 
-  it("that sleeps too long lets them expire with 123", () => {
+  it("lets commands expire with 123 when it sleeps too long", () => {
     const updates = run();
     vi.advanceTimersByTime(30_000);
     expect(updates).toMatchObject([{ status: "expired", code: ReplyCode.commandExpired }]);
@@ -296,7 +298,7 @@ describe("a sleeping camera", () => {
 });
 
 describe("a late reply", () => {
-  it("changes nothing, and the next command is not taken for it", () => {
+  it("changes nothing, also when the next command is in flight", () => {
     const first = run();
     const { id } = sent().command;
     vi.advanceTimersByTime(30_000);
@@ -307,7 +309,7 @@ describe("a late reply", () => {
     expect(relay.stats().lateReplies).toBe(1);
   });
 
-  it("or one of another camera, or one that cannot be read, changes nothing either", () => {
+  it("of another camera, or in an invalid form, changes nothing", () => {
     const updates = run();
     const { id } = sent().command;
     journal.say(
@@ -321,7 +323,7 @@ describe("a late reply", () => {
 });
 
 describe("a user", () => {
-  it("gives at most maxPerMinute commands in a minute, by whichever door, and others go on", () => {
+  it("issues at most maxPerMinute commands in a minute, and does not affect other users", () => {
     relay.stop();
     relay = start({ maxPerMinute: 2 });
     const refused = [run(), run(), run()].map((updates) => updates.at(-1)?.code);
@@ -334,8 +336,8 @@ describe("a user", () => {
   });
 });
 
-describe("8,000 stray replies of a camera", () => {
-  it("are one line in the log, and one a minute that says how many they were", () => {
+describe("8,000 unexpected replies of a camera", () => {
+  it("are one log line, then one line a minute with their number", () => {
     relay.stop();
     const lines: string[] = [];
     relay = start({ logger: pino({ level: "info" }, { write: (line: string) => lines.push(line) }) });
@@ -349,8 +351,8 @@ describe("8,000 stray replies of a camera", () => {
   });
 });
 
-describe("the end of the server", () => {
-  it("is told to everybody who waits, truthfully: what was sent may still be done", () => {
+describe("stopping the relay", () => {
+  it("ends waiting commands as failed, and a sent one as timed out, because the camera may still run it", () => {
     const inFlight = run();
     const waiting = run();
     relay.stop();
@@ -364,9 +366,9 @@ describe("the end of the server", () => {
 });
 
 describe("a caller whose callback throws", () => {
-  it("harms nobody else", () => {
+  it("does not affect other callers", () => {
     relay.run({ camera: "north", name: "reboot", args: {}, expires_in: 30, from: FROM }, () => {
-      throw new Error("socket gone");
+      throw new Error("socket closed");
     });
     const updates = run();
     reply("succeeded");
