@@ -3,7 +3,7 @@ import { openRedisCluster } from "../../../bridge/cluster/redis/redis.ts";
 import { openRedis } from "../../../deploy/redis/redis.ts";
 import type { ChildAnswer, ChildOptions, ChildQuestion } from "./cluster-process.ts";
 
-// A node that tests can freeze and kill. Run by cluster-process.ts.
+// A node that tests can suspend and kill. Started by cluster-process.ts.
 const { url, prefix, ...options }: ChildOptions = JSON.parse(process.argv.at(-1) ?? "{}");
 const logger = pino({ level: "silent" });
 const cluster = await openRedisCluster({ redis: openRedis({ url, prefix, logger }), logger, ...options });

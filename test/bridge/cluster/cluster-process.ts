@@ -20,26 +20,26 @@ export type ChildAnswer =
   | { kind: "answer"; id: number; yes: boolean }
   | { kind: "lost"; name: string };
 
-/** A node in a process of its own. */
+/** A node in a child process. */
 export interface ClusterProcess {
-  /** Whether it got the lease. */
+  /** Acquires a lease. @returns whether it succeeded */
   acquire(name: string): Promise<boolean>;
   enter(userId: string, connectionId: string, limit: number): Promise<boolean>;
-  /** Resolves when it has found out that it lost the lease. */
+  /** Resolves when the node has noticed that it lost the lease. */
   lost(name: string): Promise<void>;
   freeze(): void;
   thaw(): void;
   kill(): Promise<void>;
 }
 
-// Node 20 reads no TypeScript; Vite's module runner does.
+// Node 20 cannot run TypeScript; Vite's module runner can.
 const LOAD = `
   import { runnerImport } from "vite";
   await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
 `;
 const CHILD = fileURLToPath(new URL("./cluster-child.ts", import.meta.url));
 
-/** Resolves when it is one of the nodes. */
+/** Starts a node. Resolves once it is in the cluster. */
 export async function startClusterProcess(options: ChildOptions): Promise<ClusterProcess> {
   const args = ["--input-type=module", "-e", LOAD, CHILD, JSON.stringify(options)];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit", "ipc"] });

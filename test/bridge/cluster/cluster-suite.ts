@@ -2,15 +2,15 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Cluster, Json } from "../../../bridge/cluster/cluster.ts";
 import { MAX_DOCUMENT_LENGTH, MAX_KEY_LENGTH, MAX_SIGNAL_LENGTH } from "../../../bridge/cluster/limits.ts";
 
-/** Where a cluster keeps what it keeps: what was stopped can be opened again there. */
+/** The storage of a cluster, which can be closed and opened again. */
 export interface ClusterPlace {
-  /** One more node; with LevelDB after the one before has stopped. */
+  /** Opens another node. With LevelDB the previous node must be stopped. */
   open(options?: { expiryNow?: () => number }): Promise<Cluster>;
-  /** Stops the nodes that are left, and removes everything. */
+  /** Stops all nodes and removes everything. */
   dispose(): Promise<void>;
 }
 
-/** What every cluster does, whatever it is built on. */
+/** The tests that every implementation of the cluster passes. */
 export function describeCluster(name: string, createPlace: () => Promise<ClusterPlace>): void {
   describe(name, () => {
     let place: ClusterPlace;
@@ -23,7 +23,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
     afterEach(() => place.dispose());
 
     describe("documents", () => {
-      test("are read as they were written, after a restart too", async () => {
+      test("are read back unchanged, also after a restart", async () => {
         const value: Json = { name: "north", tags: ["a", "é\n\u0000"], nested: { none: null, number: 1.5, yes: true } };
         const version = await cluster.documents.put("devices", "north", value);
         expect(await cluster.documents.get("devices", "north")).toEqual({ value, version });
@@ -33,7 +33,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await cluster.documents.get("devices", "south")).toBeUndefined();
       });
 
-      test("have keys of any characters, and each collection its own", async () => {
+      test("may have any characters in their keys, and belong to one collection", async () => {
         const keys = ["a", "a!b", 'a"b', "*", "ü/🏔", "__proto__", "constructor", "k".repeat(MAX_KEY_LENGTH)];
         for (const key of keys) await cluster.documents.put("devices", key, key);
         await cluster.documents.put("devices-2", "a", "other");
@@ -47,7 +47,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await cluster.documents.list("nothing")).toEqual([]);
       });
 
-      test("are written only over the version that was asked for", async () => {
+      test("are written only if the given version matches", async () => {
         const { documents } = cluster;
         const first = await documents.put("devices", "north", 1, { ifVersion: null });
         expect(first).toEqual(expect.any(String));
@@ -64,7 +64,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await documents.get("devices", "north")).toBeUndefined();
       });
 
-      test("of many that write over one version one wins, and no count is lost", async () => {
+      test("are written by one of several concurrent writers of a version, and no increment is lost", async () => {
         const { documents } = cluster;
         await documents.put("counts", "x", 0);
         const addOne = async () => {
@@ -78,7 +78,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect((await documents.get("counts", "x"))?.value).toBe(20);
       });
 
-      test("expire, and are then as if they had never been", async () => {
+      test("do not exist after they expired", async () => {
         let now = Date.now();
         await cluster.stop();
         cluster = await place.open({ expiryNow: () => now });
@@ -98,7 +98,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect((await documents.get("revocations", "brief"))?.value).toBe(2);
       });
 
-      test("written anew do not expire when the old one would have", async () => {
+      test("that are overwritten do not expire at the old time", async () => {
         const { documents } = cluster;
         const expiresAt = Date.now() + 100;
         await documents.put("revocations", "alice", 1, { expiresAt });
@@ -107,7 +107,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect((await documents.get("revocations", "alice"))?.value).toBe(2);
       });
 
-      test("are watched by collection, key by key", async () => {
+      test("are watched by collection, with the key of each change", async () => {
         const changes: (string | undefined)[] = [];
         const unwatch = cluster.documents.watch("devices", (key) => changes.push(key));
         await cluster.documents.put("other", "x", 1);
@@ -125,7 +125,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(changes).toHaveLength(3);
       });
 
-      test("refuse names and sizes beyond the limits, naming them", async () => {
+      test("reject names and sizes beyond the limits, with the limit in the error", async () => {
         const { documents } = cluster;
         await expect(documents.put("No name", "x", 1)).rejects.toThrow('"No name" is not a name of a collection');
         await expect(documents.get("devices", "")).rejects.toThrow("1 to 512 characters, not 0");
@@ -135,7 +135,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await documents.list("devices")).toEqual([]);
       });
 
-      test("keep what was given, whatever is done to it afterwards", async () => {
+      test("keep the given value when the caller changes its object afterwards", async () => {
         const value = { list: [1] };
         const writing = cluster.documents.put("devices", "x", value);
         value.list.push(2);
@@ -145,7 +145,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
     });
 
     describe("signals", () => {
-      test("reach this node too, in order, by name", async () => {
+      test("reach their own node in order, by name", async () => {
         const heard: [Json, string][] = [];
         cluster.signals.on("revoked", (message, from) => heard.push([message, from]));
         cluster.signals.on("other", () => heard.push(["other", ""]));
@@ -155,10 +155,10 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(heard).toEqual(Array.from({ length: 50 }, (_, index) => [{ index }, cluster.nodeId]));
       });
 
-      test("reach the other listeners when one throws, and none that has ended", async () => {
+      test("reach the other listeners when one throws, and no removed listener", async () => {
         const [ended, heard] = [vi.fn(), vi.fn()];
         cluster.signals.on("revoked", () => {
-          throw new Error("of the test");
+          throw new Error("an error of the listener");
         });
         cluster.signals.on("revoked", ended)();
         cluster.signals.on("revoked", heard);
@@ -168,7 +168,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
       });
     });
 
-    test("a signal is as large as the limit, and not larger", async () => {
+    test("a signal may be as large as the limit, but not larger", async () => {
       const heard = vi.fn();
       cluster.signals.on("large", heard);
       const largest = "x".repeat(MAX_SIGNAL_LENGTH - 2);
@@ -191,7 +191,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(next?.lost.aborted).toBe(false);
       });
 
-      test("are lost when their node leaves", async () => {
+      test("are lost when their node stops", async () => {
         const lease = await cluster.leases.acquire("trim");
         await cluster.stop();
         expect(lease?.lost.aborted).toBe(true);
@@ -202,7 +202,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
     });
 
     describe("the register of connections", () => {
-      test("gives each user as many as allowed, and a slot back once", async () => {
+      test("admits each user up to the limit, and releases a connection once", async () => {
         const { connections } = cluster;
         const leave = await connections.enter("alice", "1", 2);
         expect(await connections.enter("alice", "2", 2)).toBeDefined();
@@ -216,21 +216,21 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await connections.enter("alice", "6", 2)).toBeUndefined();
       });
 
-      test("holds when many come at once", async () => {
+      test("holds the limit for concurrent connections", async () => {
         const entered = await Promise.all(
           Array.from({ length: 20 }, (_, index) => cluster.connections.enter("alice", String(index), 5)),
         );
         expect(entered.filter((leave) => leave !== undefined)).toHaveLength(5);
       });
 
-      test("has no limit of 0", async () => {
+      test("treats 0 as no limit", async () => {
         for (let index = 0; index < 30; index++)
           expect(await cluster.connections.enter("alice", String(index), 0)).toBeDefined();
         expect(await cluster.connections.total()).toBe(30);
       });
     });
 
-    test("lists itself among the nodes", async () => {
+    test("a node lists itself among the nodes", async () => {
       await cluster.connections.enter("alice", "1", 5);
       await vi.waitFor(async () => {
         const nodes = await cluster.nodes();
@@ -242,7 +242,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
       expect(cluster.unavailableReason).toBeUndefined();
     });
 
-    test("stops once, however often it is asked", async () => {
+    test("stop is idempotent", async () => {
       await Promise.all([cluster.stop(), cluster.stop()]);
       await cluster.stop();
       await expect(cluster.documents.put("devices", "x", 1)).rejects.toThrow();

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import type { LocalAnswer, LocalQuestion } from "./local-process.ts";
 
-// A program that keeps documents, so that tests can kill it, and take its disk away. Run by local-process.ts.
+// A program with documents that tests can kill, and whose disk they can fill. Started by local-process.ts.
 const path = process.argv.at(-1) ?? "";
 const cluster = await openLocalCluster({ path, logger: pino({ level: "silent" }) });
 const say = (answer: LocalAnswer) => process.send?.(answer);
@@ -16,7 +16,7 @@ process.on("message", async ({ id, put }: LocalQuestion) => {
   );
   const documents = await cluster.documents.list("notes");
   const found = Object.fromEntries(documents.map(({ key, value }) => [key, value]));
-  say({ id, refusals, found, trouble: cluster.unavailableReason });
+  say({ id, refusals, found, unavailableReason: cluster.unavailableReason });
 });
 process.once("disconnect", () => process.exit());
-say({ id: 0, refusals: [], found: {}, trouble: undefined });
+say({ id: 0, refusals: [], found: {}, unavailableReason: undefined });

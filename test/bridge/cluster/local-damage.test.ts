@@ -18,7 +18,7 @@ function open(onDamage: (text: string) => void = () => {}) {
   return openLocalCluster({ path, logger, onDamage: ({ missing }) => onDamage(missing) });
 }
 
-test("names the documents that flipped bytes of its log may have cost", async () => {
+test("reports which documents may be lost after bytes of its log were flipped", async () => {
   const cluster = await open();
   for (const name of ["north", "south", "east"])
     await cluster.documents.put("devices", name, { secret: "x".repeat(60) });

@@ -21,7 +21,7 @@ afterEach(async () => {
 
 const text = (letter: string) => letter.repeat(1_000);
 
-test("what was written is there after kill -9", async () => {
+test("written documents survive kill -9", async () => {
   await child.put({ key: "a", value: 1 }, { key: "b", value: 2 });
   await child.put({ key: "a", value: 3 });
   await child.kill();
@@ -29,15 +29,15 @@ test("what was written is there after kill -9", async () => {
   expect((await child.put()).found).toEqual({ a: 3, b: 2 });
 });
 
-test("a full disk refuses writes and keeps what there was; they go on by themselves when it has room", async () => {
+test("on a full disk writes are rejected and documents are kept, and writes recover by themselves when there is room", async () => {
   await child.put({ key: "kept", value: text("k") }, { key: "changed", value: text("a") });
   child.setDisk(0);
   const refused = await child.put({ key: "changed", value: text("b") }, { key: "new", value: text("n") });
   expect(refused.refusals).toEqual(["StoreUnavailableError", "StoreUnavailableError"]);
   expect(refused.found).toEqual({ kept: text("k"), changed: text("a") });
-  expect(refused.trouble).toMatch(/limit on file size/);
+  expect(refused.unavailableReason).toMatch(/limit on file size/);
   child.setDisk("free");
-  await expect.poll(async () => (await child.put()).trouble).toBeUndefined();
+  await expect.poll(async () => (await child.put()).unavailableReason).toBeUndefined();
   expect((await child.put()).found).toEqual({ kept: text("k"), changed: text("a") });
   expect((await child.put({ key: "new", value: 1 })).found).toMatchObject({ new: 1 });
   await child.kill();
@@ -45,7 +45,7 @@ test("a full disk refuses writes and keeps what there was; they go on by themsel
   expect((await child.put()).found).toEqual({ kept: text("k"), changed: text("a"), new: 1 });
 });
 
-test("writes that wait for the disk are bounded", async () => {
+test("the number of writes that wait for the disk is limited", async () => {
   const own = await mkdtemp(join(tmpdir(), "skylapse-cluster-"));
   const cluster = await openLocalCluster({ path: own, logger: pino({ level: "silent" }) });
   const writes = Array.from({ length: MAX_WAITING_WRITES + 1 }, (_, n) => cluster.documents.put("notes", "x", n));

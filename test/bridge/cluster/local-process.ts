@@ -10,30 +10,30 @@ export interface LocalQuestion {
 
 export interface LocalAnswer {
   id: number;
-  /** Names of the errors. */
+  /** The names of the errors. */
   refusals: string[];
-  /** All documents by key, afterwards. */
+  /** All documents by key, after the writes. */
   found: Record<string, Json>;
-  trouble: string | undefined;
+  unavailableReason: string | undefined;
 }
 
-/** A cluster of one in a process of its own. */
+/** A cluster of one in a child process. */
 export interface LocalProcess {
-  /** Puts the documents at once, and tells what there is then. */
+  /** Writes the documents concurrently. Resolves to all documents afterwards. */
   put(...documents: LocalQuestion["put"]): Promise<LocalAnswer>;
-  /** Lets it write no file beyond so many bytes, or as much as it likes again: as if the disk were full. */
+  /** Limits the size of every file that the process writes, in bytes, as if the disk were full. */
   setDisk(roomInFile: number | "free"): void;
   kill(): Promise<void>;
 }
 
-// Node 20 reads no TypeScript; Vite's module runner does.
+// Node 20 cannot run TypeScript; Vite's module runner can.
 const LOAD = `
   import { runnerImport } from "vite";
   await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
 `;
 const CHILD = fileURLToPath(new URL("./local-child.ts", import.meta.url));
 
-/** Resolves when it is open. */
+/** Starts the process. Resolves once the cluster is open. */
 export async function startLocalProcess(path: string): Promise<LocalProcess> {
   const child = spawn(process.execPath, ["--input-type=module", "-e", LOAD, CHILD, path], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],

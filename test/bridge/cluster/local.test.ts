@@ -32,7 +32,7 @@ async function createPlace(): Promise<LocalPlace> {
 
 describeCluster("the cluster of one", createPlace);
 
-test("a folder that another process uses is refused with what to do", async () => {
+test("opening a folder that another process uses fails and tells the operator what to do", async () => {
   const place = await createPlace();
   try {
     await place.open();

@@ -7,9 +7,9 @@ import { startRunningClock } from "../../support/running-clock.ts";
 import { type ClusterProcess, startClusterProcess } from "./cluster-process.ts";
 import { type RedisPlace, redisPlace } from "./redis-place.ts";
 
-/** As by default, ten times as fast. */
+/** Ten times faster than the defaults. */
 const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000 };
-/** For one that has to be renewed in time, on a machine on which a program may stand still for a second. */
+/** For leases that must be renewed in time on a machine that may suspend a program for a second. */
 const LEASE_MS = 2_500;
 
 let redis: RedisServer;
@@ -25,8 +25,8 @@ afterEach(() => place.dispose());
 
 const ids = (nodes: readonly { id: string }[]) => new Set(nodes.map(({ id }) => id));
 
-describe("the register of connections, over nodes", () => {
-  test("holds a user's limit over three nodes, whoever comes at the same moment", async () => {
+describe("the register of connections of several nodes", () => {
+  test("holds a user's limit for concurrent connections to three nodes", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const entered = await Promise.all(
       Array.from({ length: 30 }, (_, index) => nodes[index % 3]?.connections.enter("alice", String(index), 5)),
@@ -39,7 +39,7 @@ describe("the register of connections, over nodes", () => {
     expect(await nodes[2]?.connections.enter("alice", "too-many", 5)).toBeUndefined();
   });
 
-  test("lets go of a dead node's connections in the time that a node may be silent", async () => {
+  test("removes a dead node's connections after the node timeout", async () => {
     const [dead, alive] = [await place.open(FAST), await place.open(FAST)];
     for (let index = 0; index < 1_200; index++) await dead.connections.enter(`user-${index}`, `of-dead-${index}`, 1);
     await dead.connections.enter("alice", "of-dead", 1);
@@ -54,7 +54,7 @@ describe("the register of connections, over nodes", () => {
     await vi.waitFor(async () => expect(await left()).toHaveLength(3));
   });
 
-  test("counts a node's connections no longer when it leaves", async () => {
+  test("does not count the connections of a node that has stopped", async () => {
     const [leaving, staying] = [await place.open(), await place.open()];
     await leaving.connections.enter("alice", "1", 1);
     await leaving.stop();
@@ -62,7 +62,7 @@ describe("the register of connections, over nodes", () => {
     expect(ids(await staying.nodes())).toEqual(new Set([staying.nodeId]));
   });
 
-  test("takes the connections back of a node that was taken for dead and is not", async () => {
+  test("registers the connections of a node again that counted as dead but lives", async () => {
     const frozen = await startClusterProcess({ url: redis.url, prefix: "frozen", ...FAST });
     const other = redisPlace(redis, "frozen");
     const alive = await other.open(FAST);
@@ -80,7 +80,7 @@ describe("the register of connections, over nodes", () => {
     }
   });
 
-  test("is whole again after Redis lost everything", async () => {
+  test("is complete again after Redis lost its data", async () => {
     const lost = await startRedis();
     const other = redisPlace(lost);
     try {
@@ -106,8 +106,8 @@ describe("the register of connections, over nodes", () => {
   }
 });
 
-describe("documents, over nodes", () => {
-  test("of many nodes that write over one version one wins, and no count is lost", async () => {
+describe("documents of several nodes", () => {
+  test("are written by one of several nodes that replace a version, and no increment is lost", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const addOne = async ({ documents }: Cluster) => {
       for (;;) {
@@ -131,7 +131,7 @@ describe("documents, over nodes", () => {
     expect(await there.documents.list("devices")).toHaveLength(99);
   });
 
-  test("that have expired are removed for good", async () => {
+  test("that have expired are deleted", async () => {
     let now = 1_000;
     const [cluster, keeper] = [await place.open({ ...FAST, expiryNow: () => now }), new Redis(redis.url)];
     for (let index = 0; index < 300; index++)
@@ -145,8 +145,8 @@ describe("documents, over nodes", () => {
   });
 });
 
-describe("signals, over nodes", () => {
-  test("reach every node once, in the order of their sender, and tell from whom", async () => {
+describe("signals of several nodes", () => {
+  test("reach every node once, in the order of their sender, with the sender", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const heard = nodes.map(({ signals }) => {
       const messages: [Json, string][] = [];
@@ -163,7 +163,7 @@ describe("signals, over nodes", () => {
     }
   });
 
-  test("say that something may have been missed when the connection was cut, though nothing else is said", async () => {
+  test("report that messages may have been missed after a disconnection, even without a further signal", async () => {
     const [here, there] = [await place.open(FAST), await place.open(FAST)];
     const [missed, changed] = [vi.fn(), vi.fn()];
     there.signals.on("n", () => {}, missed);
@@ -182,7 +182,7 @@ describe("signals, over nodes", () => {
     });
   });
 
-  test("do not cry wolf: nothing is called missed that was not", async () => {
+  test("do not report missed messages when none was missed", async () => {
     const [here, there] = [await place.open(FAST), await place.open(FAST)];
     const missed = vi.fn();
     let heard = 0;
@@ -198,7 +198,7 @@ describe("signals, over nodes", () => {
   });
 });
 
-describe("leases, over nodes", () => {
+describe("leases of several nodes", () => {
   test("have one holder over all nodes", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const leases = await Promise.all(
@@ -209,7 +209,7 @@ describe("leases, over nodes", () => {
     expect(await nodes[2]?.leases.acquire("trim")).toBeDefined();
   });
 
-  test("are kept for as long as their holder lives", async () => {
+  test("are held as long as their holder lives", async () => {
     const [holder, other] = [await place.open({ leaseMs: LEASE_MS }), await place.open({ leaseMs: LEASE_MS })];
     const lease = await holder.leases.acquire("trim");
     const until = Date.now() + 1.2 * LEASE_MS;
@@ -220,7 +220,7 @@ describe("leases, over nodes", () => {
     expect(lease?.lost.aborted).toBe(false);
   });
 
-  test("of a frozen holder go to another, and the holder knows as soon as it runs again", async () => {
+  test("of a suspended holder move to another node, and the holder notices as soon as it runs again", async () => {
     const holder = await startClusterProcess({ url: redis.url, prefix: "lease", ...FAST, leaseMs: LEASE_MS });
     const other = await startClusterProcess({ url: redis.url, prefix: "lease", ...FAST, leaseMs: LEASE_MS });
     try {
@@ -239,7 +239,7 @@ describe("leases, over nodes", () => {
     }
   });
 
-  test("of a killed holder go to another", async () => {
+  test("of a killed holder move to another node", async () => {
     const holder: ClusterProcess = await startClusterProcess({ url: redis.url, prefix: "killed", ...FAST });
     const other = await startClusterProcess({ url: redis.url, prefix: "killed", ...FAST });
     try {
@@ -252,8 +252,8 @@ describe("leases, over nodes", () => {
   });
 });
 
-describe("counters, over nodes", () => {
-  test("are sums over all nodes, and a batch that is said twice counts once", async () => {
+describe("counters of several nodes", () => {
+  test("are summed over all nodes, and a repeated batch counts once", async () => {
     const [here, there] = [await place.open(), await place.open()];
     await here.counters?.add(1, { events: 3 });
     await here.counters?.add(1, { events: 3 });

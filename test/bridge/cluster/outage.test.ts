@@ -38,7 +38,7 @@ const WAYS: { name: string; leave: () => Promise<void>; back: () => Promise<void
 ];
 
 describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
-  test("trouble says so, calls reject soon, and all goes on by itself when it is back", async () => {
+  test("the cluster is unavailable and calls reject soon, and it recovers by itself afterwards", async () => {
     await cluster.documents.put("devices", "north", 1);
     await leave();
     const elapsedMs = startRunningClock();
@@ -55,7 +55,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
       cluster.counters?.add(1, {}),
     ];
     const refusals = calls.map((call) => expect(call).rejects.toThrow(StoreUnavailableError));
-    // Without waiting for anything.
+    // They reject without waiting.
     expect(await Promise.race([Promise.all(refusals), immediate("waits")])).not.toBe("waits");
     await expect(cluster.check()).rejects.toThrow(StoreUnavailableError);
     await back();
@@ -66,7 +66,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await cluster.leases.acquire("trim")).toBeDefined();
   });
 
-  test("connections are admitted by the count of their node, and registered when it is back", async () => {
+  test("connections are admitted by the count of their node, and registered afterwards", async () => {
     await cluster.connections.enter("alice", "before", 3);
     const leaving = await cluster.connections.enter("alice", "leaving", 3);
     await leave();
@@ -83,16 +83,16 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await other.connections.enter("bob", "elsewhere", 3)).toBeDefined();
   });
 
-  test("a lease is lost before anybody else can have it", async () => {
+  test("a lease is lost before another node can acquire it", async () => {
     const lease = await cluster.leases.acquire("trim");
     await leave();
-    // By the clock of this process, which stands still with it: the last renewal was before.
+    // Measured by the clock of this process, which is suspended with it. The last renewal was earlier.
     await pause(FAST.leaseMs + 100);
     expect(lease?.lost.aborted).toBe(true);
     await back();
   });
 
-  test("signals reach their own node, and the others learn that they missed something", async () => {
+  test("signals reach their own node, and the other nodes are notified of missed messages", async () => {
     const other = await place.open(FAST);
     const [own, missed, watched] = [vi.fn(), vi.fn(), vi.fn()];
     cluster.signals.on("n", own);
@@ -113,7 +113,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     });
   });
 
-  test("stopping does not wait for it", async () => {
+  test("stopping does not wait for Redis", async () => {
     await leave();
     const elapsedMs = startRunningClock();
     await cluster.stop();
@@ -122,18 +122,18 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
   });
 });
 
-test("commands that wait for a slow Redis are bounded", async () => {
+test("the number of commands that wait for a slow Redis is limited", async () => {
   redis.process.kill("SIGSTOP");
   const calls = Array.from({ length: MAX_PENDING_COMMANDS + 100 }, () => cluster.documents.get("devices", "north"));
   const settled: string[] = [];
   void calls[0]?.catch(() => settled.push("one that waits"));
   await expect(calls.at(-1)).rejects.toThrow("20000 commands already wait for Redis: Redis is too slow");
-  // It was not waited for Redis, nor for its time-out.
+  // The call was rejected without waiting for Redis or for a timeout.
   expect(settled).toEqual([]);
   for (const outcome of await Promise.allSettled(calls)) expect(outcome.status).toBe("rejected");
 });
 
-test("a Redis that is full is named, with what to do", async () => {
+test("a full Redis is reported with the remedy", async () => {
   const operator = new Redis(redis.url);
   await operator.config("SET", "maxmemory", "1");
   await expect(cluster.check()).rejects.toThrow("Redis is out of memory: raise its maxmemory");
@@ -142,7 +142,7 @@ test("a Redis that is full is named, with what to do", async () => {
   operator.disconnect();
 });
 
-test("a start without Redis gives up in time, and says so", async () => {
+test("a start without Redis fails in time, with the reason", async () => {
   await redis.stop();
   const elapsedMs = startRunningClock();
   await expect(place.open({ ...FAST, startTimeoutMs: 500 })).rejects.toThrow("Redis cannot be reached");

@@ -46,7 +46,7 @@ async function startNode(name: string): Promise<Backend> {
   return node;
 }
 
-/** A note as Redis has it. */
+/** A note as stored in Redis. */
 async function storedIn({ prefix }: { prefix: string }, note: string): Promise<string | null> {
   const [hash = ""] = (await admin.keys("*documents:notes")).filter((key) => key.startsWith(prefix));
   return await admin.hget(hash, note);
@@ -75,7 +75,7 @@ async function connectCamera(node: Backend, secret: string): Promise<MqttClient>
   return client;
 }
 
-it("lets cameras and users in when Redis was emptied under the nodes, and says what was lost", async () => {
+it("admits cameras and users after Redis was emptied while nodes run, and reports what was lost", async () => {
   const [here, there] = [await startNode("here"), await startNode("there")];
   const { body } = await call(here, "/devices", { id: "north", kind: "camera" });
   await call(here, "/users", { user_id: "alice", password: "a mountain at dawn", role: "viewer" });
@@ -84,7 +84,7 @@ it("lets cameras and users in when Redis was emptied under the nodes, and says w
   const notices = async (node: Backend) => (await call(node, "/readyz")).body.notices ?? [];
   for (const node of nodes)
     await expect.poll(() => notices(node)).toContainEqual(expect.stringMatching(/^redis: something was lost/));
-  // Who is there stays, and can go on.
+  // A connected camera stays connected and can publish.
   expect(camera.connected).toBe(true);
   await camera.publishAsync(CAPTURED, "{}", { qos: 1 });
   await camera.endAsync();
@@ -93,7 +93,7 @@ it("lets cameras and users in when Redis was emptied under the nodes, and says w
     await again.endAsync();
     expect((await call(node, "/auth/login", { user_id: "alice", password: "a mountain at dawn" })).status).toBe(200);
   }
-  // It is in Redis again, and not in the nodes' memory alone.
+  // The device is in Redis again, not only in the memory of the nodes.
   const late = await startNode("late");
   await connectCamera(late, body.secret);
   const noted = JSON.parse(await readFile(join(dataPath, "here", "damage.json"), "utf8"));
@@ -101,7 +101,7 @@ it("lets cameras and users in when Redis was emptied under the nodes, and says w
   expect(noted[0].missing).toMatch(/MQTT sessions, retained messages, events and pictures/);
 });
 
-it("says at a start that Redis was emptied while no node ran", async () => {
+it("reports at the start that Redis was emptied while no node ran", async () => {
   const first = await startNode("alone");
   await first.stop();
   const same = await startNode("alone");
@@ -112,7 +112,7 @@ it("says at a start that Redis was emptied while no node ran", async () => {
   expect((await call(again, "/readyz")).body.notices).toEqual([expect.stringMatching(/^redis: something was lost/)]);
 });
 
-it("writes back the newest of what several nodes know, and nothing over what is newer", async () => {
+it("writes back the newest version that several nodes have cached, and never overwrites a newer one", async () => {
   const access = openRedis({ url: server.url, prefix: "newest", logger });
   const open = () => openRedisCluster({ redis: access, logger, heartbeatMs: 600_000 });
   const [one, other] = [await open(), await open()];
@@ -126,7 +126,7 @@ it("writes back the newest of what several nodes know, and nothing over what is 
   for (const cluster of [one, other]) await cluster.documents.list("notes");
   await documents.put("notes", "both", "new");
   await admin.flushall();
-  // The one that knows less comes first.
+  // The node with the older version writes first.
   await other.documents.list("notes");
   expect(await storedIn(access, "both")).toMatch(/"old"$/);
   expect(await documents.get("notes", "both")).toMatchObject({ value: "new" });

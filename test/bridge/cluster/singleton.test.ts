@@ -4,15 +4,15 @@ import { LocalLeases } from "../../../bridge/cluster/local/in-memory.ts";
 import { runAsSingleton, type Singleton } from "../../../bridge/cluster/singleton.ts";
 import { logger } from "../cameras/alerts-place.ts";
 
-const duties: Singleton[] = [];
+const singletons: Singleton[] = [];
 
 afterEach(async () => {
-  for (const duty of duties.splice(0)) await duty.stop();
+  for (const singleton of singletons.splice(0)) await singleton.stop();
 });
 
-/** A node that notes what it does. */
+/** A node that logs its actions. */
 function node(leases: Leases, name: string, log: string[], begin = async (): Promise<void> => {}): Singleton {
-  const duty = runAsSingleton({
+  const singleton = runAsSingleton({
     ...{ leases, name: "alerts", retryMs: 5, logger },
     begin: async () => {
       await begin();
@@ -20,13 +20,13 @@ function node(leases: Leases, name: string, log: string[], begin = async (): Pro
       return { stop: async () => void log.push(`${name} ends`) };
     },
   });
-  duties.push(duty);
-  return duty;
+  singletons.push(singleton);
+  return singleton;
 }
 
 const until = (holds: () => boolean) => expect.poll(holds, { interval: 2 }).toBe(true);
 
-it("one node works, and another when that has ended", async () => {
+it("one node runs the task, and another one after the first has stopped", async () => {
   const leases = new LocalLeases();
   const log: string[] = [];
   const first = node(leases, "first", log);
@@ -37,7 +37,7 @@ it("one node works, and another when that has ended", async () => {
   expect(log).toEqual(["first begins", "first ends", "second begins"]);
 });
 
-it("one that loses the lease ends its work, and takes it up again when it can", async () => {
+it("a node that loses the lease stops the task, and starts it again when it gets the lease", async () => {
   const log: string[] = [];
   const held: AbortController[] = [];
   const leases: Leases = {
@@ -54,18 +54,18 @@ it("one that loses the lease ends its work, and takes it up again when it can", 
   expect(log).toEqual(["first begins", "first ends", "released", "first begins"]);
 });
 
-it("work that cannot be begun is tried again, and does not keep the lease meanwhile", async () => {
+it("a task that fails to start is retried, and the lease is released meanwhile", async () => {
   const leases = new LocalLeases();
   const log: string[] = [];
   let fails = 3;
   node(leases, "first", log, async () => {
-    if (fails-- > 0) throw new Error("the store is away");
+    if (fails-- > 0) throw new Error("the store is unavailable");
   });
   await until(() => log.length === 1);
   expect(fails).toBe(-1);
 });
 
-it("stop is idempotent, and ends one that never had the duty", async () => {
+it("stop is idempotent, and also works on a node without the lease", async () => {
   const leases = new LocalLeases();
   const log: string[] = [];
   node(leases, "first", log);

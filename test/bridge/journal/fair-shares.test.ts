@@ -6,7 +6,7 @@ import { createLevelPlace } from "./level-place.ts";
 import { message, positions, readAll, state } from "./messages.ts";
 import { createRedisPlace } from "./redis-place.ts";
 
-const PLACES = 100;
+const RETENTION_EVENTS = 100;
 let redis: RedisServer;
 
 beforeAll(async () => {
@@ -14,32 +14,32 @@ beforeAll(async () => {
 });
 afterAll(() => redis.remove());
 
-/** Journals whose channels keep 100 events, of which one sender may have 10 before it is kept apart. */
+/** Journals whose channels keep 100 events. A sender with more than 10 of them gets a separate log. */
 const STORES: Record<string, () => Promise<() => Promise<Journal>>> = {
   LevelDB: async () => {
     const place = await createLevelPlace();
     onTestFinished(() => place.dispose());
-    return () => place.open({ retentionEvents: PLACES });
+    return () => place.open({ retentionEvents: RETENTION_EVENTS });
   },
   Redis: async () => {
     const place = await createRedisPlace(redis.url);
     onTestFinished(() => place.dispose());
-    return () => place.open({ retentionEvents: PLACES });
+    return () => place.open({ retentionEvents: RETENTION_EVENTS });
   },
 };
 
-describe.each(Object.keys(STORES))("a channel that many speak in, on %s", (name) => {
+describe.each(Object.keys(STORES))("a channel with many senders, in %s", (name) => {
   const openPlace = async () => {
     const open = await STORES[name]?.();
     if (open === undefined) throw new Error(`there is no store ${name}`);
-    return async () => withFairShares(await open(), { retentionEvents: PLACES, sharePercent: 10 });
+    return async () => withFairShares(await open(), { retentionEvents: RETENTION_EVENTS, sharePercent: 10 });
   };
   const quiet = (journal: Journal, camera: string) => journal.append(message({ camera }));
   const flood = async (journal: Journal, count: number) => {
     for (let n = 0; n < count; n++) await journal.append(message({ camera: "flood" }));
   };
 
-  it("keeps the events of all others when one camera floods it", async () => {
+  it("keeps the events of all other cameras when one camera floods it", async () => {
     const open = await openPlace();
     let journal = await open();
     for (const camera of ["north", "south", "east"]) await quiet(journal, camera);
@@ -53,15 +53,15 @@ describe.each(Object.keys(STORES))("a channel that many speak in, on %s", (name)
       return entries.map(({ camera }) => camera).filter((camera) => camera !== "flood");
     };
     expect(await cameras()).toEqual(["north", "south", "east", "west"]);
-    // The flood has its own newest, and no more than a channel keeps beside its share.
+    // The flooding camera keeps its newest events: its share of the channel, and a full separate log.
     const own = (await readAll(journal, ["dashboard"])).filter(({ camera }) => camera === "flood");
     expect(own.at(-1)?.position).toBe(journal.head - 1);
-    expect(own.length).toBeLessThanOrEqual(PLACES + PLACES / 10);
+    expect(own.length).toBeLessThanOrEqual(RETENTION_EVENTS + RETENTION_EVENTS / 10);
     journal = await open();
     expect(await cameras()).toEqual(["north", "south", "east", "west"]);
   });
 
-  it("tells a gap where the flood lost events, and from where on the others are kept", async () => {
+  it("reports a gap for the lost events of the flood, and the position from which other events are kept", async () => {
     const journal = await (await openPlace())();
     await quiet(journal, "north");
     await flood(journal, 300);
@@ -71,7 +71,7 @@ describe.each(Object.keys(STORES))("a channel that many speak in, on %s", (name)
     expect(recovery).toMatchObject({ complete: false, reason: "trimmed", keptFrom: 1 });
     if (recovery.complete) throw new Error("there is a gap");
     expect(recovery.gap.after).toBe(1);
-    // Behind it everything is there.
+    // All entries after the gap are kept.
     const { before } = recovery.gap;
     expect(journal.recovery("dashboard", { epoch, position: before - 1 })).toEqual({ complete: true });
     const rest = await readAll(journal, ["dashboard"], { after: before - 1 });
@@ -79,7 +79,7 @@ describe.each(Object.keys(STORES))("a channel that many speak in, on %s", (name)
     expect((await journal.replay({ channels: ["dashboard"], after: 1 })).gap).toEqual(recovery.gap);
   });
 
-  it("holds the state of all, in order, and hands it out under the channel's name", async () => {
+  it("returns the state of all senders in order, under the channel's name", async () => {
     const journal = await (await openPlace())();
     const seen: (readonly string[])[] = [];
     journal.follow((entries) => seen.push(...entries.map(({ channels }) => channels)));
@@ -94,7 +94,7 @@ describe.each(Object.keys(STORES))("a channel that many speak in, on %s", (name)
     expect(seen.every((channels) => channels.includes("dashboard"))).toBe(true);
   });
 
-  it("takes a sender that has calmed down back among the others", async () => {
+  it("returns a sender to the channel's log once it sends less", async () => {
     const journal = await (await openPlace())();
     await flood(journal, 60);
     for (let round = 0; round < 60; round++)
@@ -105,7 +105,7 @@ describe.each(Object.keys(STORES))("a channel that many speak in, on %s", (name)
     expect(entry?.camera).toBe("flood");
     const logs = [...journal.channelNames()].filter((log) => log.startsWith("dashboard:"));
     expect(logs).toEqual(["dashboard:flood"]);
-    // Its log keeps what it had; the newest is in the channel's own.
+    // The separate log keeps the old entries. The newest entry is in the channel's log.
     const [newest] = (await journal.replay({ channels: ["dashboard:flood"], after: 60 })).entries;
     expect(newest).toBeUndefined();
   });

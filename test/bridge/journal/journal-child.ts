@@ -4,7 +4,7 @@ import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts"
 import type { ChildReport, ChildRequest } from "./journal-process.ts";
 import { from, message, state } from "./messages.ts";
 
-// A program that holds a journal, so that tests can kill it, and take its disk away. Run by journal-process.ts.
+// A program with a journal that tests can kill, and whose disk they can fill. Started by journal-process.ts.
 const path = process.argv.at(-1) ?? "";
 
 const report = (sent: ChildReport) => process.send?.(sent);
@@ -25,7 +25,7 @@ try {
   const journal = await openLevelJournal({ path, sync: true, logger: pino({ level: "silent" }), ...retention });
   const status = () => ({
     head: journal.head,
-    trouble: journal.unavailableReason,
+    unavailableReason: journal.unavailableReason,
     state: journal.snapshot("dashboard").map(({ topic, position }) => `${topic.split("/").at(-1)} ${position}`),
   });
   process.on("message", ({ id, messages }: ChildRequest) => {

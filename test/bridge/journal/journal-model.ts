@@ -7,13 +7,13 @@ import { message, positions, readAll } from "./messages.ts";
 const HOUR_MS = 3_600_000;
 const RETENTION = { retentionEvents: 6, retentionHours: 5 };
 
-/** What a journal is, in the simplest words that are still exact. */
+/** The simplest exact model of a journal. */
 class Model {
   readonly entries: Entry[] = [];
   readonly floors = new Map<string, number>();
   readonly states = new Map<string, number>();
-  readonly #seen = new Map<string, number>();
-  readonly unemitted = new Set<number>();
+  readonly #positions = new Map<string, number>();
+  readonly undelivered = new Set<number>();
   readonly published = new Set<number>();
 
   get head(): number {
@@ -23,9 +23,9 @@ class Model {
   append(sent: JournalMessage, acceptedAt: number, appended: Appended): void {
     const { sender, id, session, seq } = sent.origin;
     const name = session === undefined ? id && `id ${sender} ${id}` : `seq ${sender} ${session} ${seq}`;
-    const seenAt = name === undefined ? undefined : this.#seen.get(name);
-    // What has left every channel may be remembered or not; what is there must be.
-    if (seenAt !== undefined && (appended.duplicate || this.#isKept(seenAt))) {
+    const positionBefore = name === undefined ? undefined : this.#positions.get(name);
+    // A duplicate of a kept entry must be detected. A duplicate of a removed entry may be.
+    if (positionBefore !== undefined && (appended.duplicate || this.#isKept(positionBefore))) {
       expect(appended).toEqual({ position: undefined, duplicate: true });
       return;
     }
@@ -33,16 +33,16 @@ class Model {
     expect(appended).toEqual({ position, duplicate: false });
     const { topic, channels, camera, body, state } = sent;
     this.entries.push({ position, topic, channels, camera, body, state, acceptedAt });
-    if (name !== undefined) this.#seen.set(name, position);
+    if (name !== undefined) this.#positions.set(name, position);
     this.states.delete(topic);
     if (state === "set") this.states.set(topic, position);
     if (sent.publish !== undefined) {
-      this.unemitted.add(position);
+      this.undelivered.add(position);
       this.published.add(position);
     }
   }
 
-  /** A retained topic without state is one that never was: events leave state alone. */
+  /** The positions of the current state of a channel. */
   stateOf(channel: string): number[] {
     return [...this.states.values()].filter((position) => this.entries[position - 1]?.channels.includes(channel));
   }
@@ -83,7 +83,7 @@ class Model {
   }
 }
 
-/** Entries of no channel are kept like those of one. */
+/** Entries without a channel are kept like those of one channel. */
 function channelsOf({ channels }: Entry): readonly string[] {
   return channels.length === 0 ? [""] : channels;
 }
@@ -148,7 +148,7 @@ const operationArbitrary = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("trim" as const) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), hours: fc.nat(4) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("emitted" as const), positions: fc.array(fc.nat(200)) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("deliver" as const), positions: fc.array(fc.nat(200)) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("reopen" as const) }) },
 );
 
@@ -156,7 +156,7 @@ type Operation = typeof operationArbitrary extends fc.Arbitrary<infer Value> ? V
 
 /** Compares a journal with the model after every step of random sequences. */
 export function describeAgainstModel(createPlace: () => Promise<JournalPlace>): void {
-  test("does what a plain model in memory does, whatever is asked of it", async () => {
+  test("behaves like a simple model in memory, for random operations", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operationArbitrary, { maxLength: 20 }), async (operations) => {
         const place = await createPlace();
@@ -196,17 +196,17 @@ async function compare(place: JournalPlace, operations: readonly Operation[]): P
       case "wait":
         clock.now += operation.hours * HOUR_MS;
         break;
-      case "emitted":
+      case "deliver":
         for (const position of operation.positions) {
           journal.delivered(position);
-          model.unemitted.delete(position);
+          model.undelivered.delete(position);
         }
         break;
       case "reopen": {
         const { epoch } = journal;
         journal = await open();
         expect(journal.epoch).toBe(epoch);
-        await compareUnemitted(journal, model);
+        await compareUndelivered(journal, model);
         break;
       }
     }
@@ -226,14 +226,14 @@ function compareState(journal: Journal, model: Model): void {
   }
 }
 
-/** At least once: everything that was not reported, in order, and nothing that was never to be emitted. */
-async function compareUnemitted(journal: Journal, model: Model): Promise<void> {
+/** Checks that all undelivered messages are returned in order, and no message without subscribers. */
+async function compareUndelivered(journal: Journal, model: Model): Promise<void> {
   const found: number[] = [];
   for await (const { position, payload } of journal.undelivered()) {
     found.push(position);
     expect(Buffer.from(payload).toString()).toBe(model.entries[position - 1]?.body);
   }
   expect(found).toEqual([...found].sort((a, b) => a - b));
-  expect(found.filter((position) => model.unemitted.has(position))).toEqual([...model.unemitted]);
+  expect(found.filter((position) => model.undelivered.has(position))).toEqual([...model.undelivered]);
   expect(found.every((position) => model.published.has(position))).toBe(true);
 }

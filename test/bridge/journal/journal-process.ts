@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 
 export interface ChildRequest {
   id: number;
-  /** None: asks for the status. */
+  /** Empty: requests the status. */
   messages: { session: string; seq: number; topic?: string }[];
 }
 
@@ -13,37 +13,44 @@ export type ChildReport =
   | { kind: "unusable"; error: string }
   | { kind: "appended"; id: number; index: number; position: number | undefined }
   | { kind: "refused"; id: number; index: number; error: string }
-  | { kind: "status"; id: number; head: number; trouble: string | undefined; state: string[]; read: number[] };
+  | {
+      kind: "status";
+      id: number;
+      head: number;
+      unavailableReason: string | undefined;
+      state: string[];
+      read: number[];
+    };
 
 type StatusReport = Extract<ChildReport, { kind: "status" }>;
 
-/** A journal in a process of its own. */
+/** A journal in a child process. */
 export interface JournalProcess {
-  /** Everything it has reported so far. */
+  /** All reports so far. */
   readonly reports: readonly ChildReport[];
-  /** Sends messages to append; what comes of each is reported. */
+  /** Sends messages to append, without waiting for their reports. */
   send(messages: ChildRequest["messages"]): number;
-  /** Sends messages and resolves when each was accepted or refused, to what came of them. */
+  /** Sends messages to append. Resolves to their reports once all are accepted or rejected. */
   append(messages: ChildRequest["messages"]): Promise<ChildReport[]>;
   status(): Promise<StatusReport>;
-  /** Resolves when a report fits. */
+  /** Resolves once the condition holds after a report. */
   until(fits: () => boolean): Promise<void>;
   /**
-   * Lets it write no file beyond so many bytes, or as much as it likes again. A write fails, in part or as a whole, as
-   * on a full disk, with EFBIG for ENOSPC; this needs neither a disk of one's own nor the rights to make one.
+   * Limits the size of every file that the process writes, in bytes. A write beyond it fails completely or in part, as
+   * on a full disk, but with EFBIG in place of ENOSPC. This needs neither a separate disk nor root access.
    */
   setDisk(roomInFile: number | "free"): void;
   kill(): Promise<void>;
 }
 
-// Node 20 reads no TypeScript; Vite's module runner does.
+// Node 20 cannot run TypeScript; Vite's module runner can.
 const LOAD = `
   import { runnerImport } from "vite";
   await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });
 `;
 const CHILD = fileURLToPath(new URL("./journal-child.ts", import.meta.url));
 
-/** Starts the process; resolves when the journal is open, or could not be opened. */
+/** Starts the process. Resolves once the journal is open or has failed to open. */
 export async function startJournalProcess(path: string): Promise<JournalProcess> {
   const child = spawn(process.execPath, ["--input-type=module", "-e", LOAD, CHILD, path], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
@@ -67,7 +74,7 @@ export async function startJournalProcess(path: string): Promise<JournalProcess>
     });
   const send = (messages: ChildRequest["messages"]) => {
     ids++;
-    // One that was killed meanwhile hears nothing, and what it has not answered is sent to the next.
+    // Errors are ignored: the process may be killed meanwhile, and unanswered messages are sent to the next one.
     child.send({ id: ids, messages }, () => undefined);
     return ids;
   };

@@ -6,7 +6,7 @@ import { from, message, range } from "./messages.ts";
 const NORTH = "device:north";
 const MALLORY = "device:mallory";
 
-/** Sends the sessions' first messages, one after the other. @returns those that were taken for repetitions */
+/** Sends the first message of each session, one after the other. @returns the sessions whose message was a duplicate */
 async function send(journal: Journal, sender: string, sessions: readonly string[]): Promise<string[]> {
   const known: string[] = [];
   for (const session of sessions) {
@@ -16,15 +16,15 @@ async function send(journal: Journal, sender: string, sessions: readonly string[
   return known;
 }
 
-/** The same, all at once. */
+/** Like {@link send}, but with all messages at once. */
 async function flood(journal: Journal, sender: string, count: number): Promise<void> {
   await Promise.all(range(1, count).map((n) => journal.append(message(from(sender, `s${n}`, 1)))));
 }
 
-/** What a journal remembers of its senders, and of whom it forgets. */
+/** Tests which sessions a journal remembers, and which it evicts. */
 export function describeSessions(place: () => JournalPlace): void {
   describe("sessions", () => {
-    test("of a sender are remembered, however many another one names", async () => {
+    test("of a sender are kept, however many sessions another sender uses", async () => {
       const journal = await place().open();
       await send(journal, NORTH, ["boot1"]);
       await flood(journal, MALLORY, 10_000);
@@ -33,7 +33,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(await send(await place().open(), NORTH, ["boot1"])).toEqual(["boot1"]);
     });
 
-    test("of a sender are remembered, however many others misbehave at once", async () => {
+    test("of a sender are kept, however many other senders misbehave at once", async () => {
       const limits = { maxSessions: 40, maxSessionsPerSender: 16 };
       const journal = await place().open({ limits });
       const honest = range(1, 10).map((n) => `device:honest-${n}`);
@@ -44,7 +44,7 @@ export function describeSessions(place: () => JournalPlace): void {
       for (const sender of honest) expect(await send(again, sender, ["boot2"])).toEqual(["boot2"]);
     });
 
-    test("of one sender are the maxSessionsPerSender that it used last, each with all it was used for", async () => {
+    test("of one sender are the maxSessionsPerSender last used ones, each with all its sequence numbers", async () => {
       const limits = { maxSessionsPerSender: 3 };
       let journal = await place().open({ limits });
       await send(journal, NORTH, ["a", "b", "c"]);
@@ -56,11 +56,11 @@ export function describeSessions(place: () => JournalPlace): void {
         expect(await journal.append(message(from(NORTH, "a", 2)))).toMatchObject({ duplicate: true });
       }
       expect(await send(journal, NORTH, ["b"])).toEqual([]);
-      // Which took the place of the one that was used the longest ago.
+      // The previous message evicted the least recently used session.
       expect(await send(journal, NORTH, ["c"])).toEqual([]);
     });
 
-    test("of all beyond maxSessions are forgotten of who has the most", async () => {
+    test("beyond maxSessions are evicted from the sender with the most sessions", async () => {
       const limits = { maxSessions: 6 };
       const journal = await place().open({ limits });
       await send(journal, "device:one", ["a"]);
@@ -74,7 +74,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(await send(journal, "device:many", ["a"])).toEqual([]);
     });
 
-    test("of many senders are forgotten of who has had as many for the longest", async () => {
+    test("are evicted from the sender that reached the number first, among equal senders", async () => {
       const journal = await place().open({ limits: { maxSessions: 3 } });
       for (const sender of ["device:b", "device:c", "device:a", "device:d"]) await send(journal, sender, ["s"]);
       for (const sender of ["device:c", "device:a", "device:d"])
@@ -82,7 +82,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(await send(journal, "device:b", ["s"])).toEqual([]);
     });
 
-    test("that were too many for lower limits are forgotten for good", async () => {
+    test("that exceeded lower limits stay evicted after the limits are raised", async () => {
       const many = range(1, 9).map((n) => `s${n}`);
       await send(await place().open(), NORTH, many);
       await send(await place().open({ limits: { maxSessionsPerSender: 4 } }), NORTH, ["new"]);
@@ -90,11 +90,11 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(left).toEqual(["new", "s9", "s8", "s7"]);
     });
 
-    test("that are forgotten while messages of theirs wait are known until these are written", async () => {
+    test("that are evicted while their messages wait are known until these are written", async () => {
       const journal = await place().open({ limits: { maxSessionsPerSender: 2 } });
       const origins = range(1, 50).flatMap((seq) => range(1, 50).map((n) => from(MALLORY, `s${n}`, seq)));
       const appended = origins.map((origin) => journal.append(message(origin)));
-      // Now the sessions of the first write are forgotten but for two.
+      // The first write has evicted all its sessions except two.
       await appended[0];
       const again = await Promise.all(origins.slice(-500).map((origin) => journal.append(message(origin))));
       expect(again.filter(({ duplicate }) => !duplicate)).toEqual([]);
@@ -102,7 +102,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(journal.head).toBe(origins.length);
     });
 
-    test("are those that the rules say, over many messages in any order", async () => {
+    test("are the ones that a simple model keeps, for many messages in random order", async () => {
       const limits = { maxSessions: 12, maxSessionsPerSender: 5 };
       let journal = await place().open({ limits });
       const expected = new Rules(limits);
@@ -112,7 +112,7 @@ export function describeSessions(place: () => JournalPlace): void {
         return random % below;
       };
       for (const turn of range(1, 600)) {
-        // One names many sessions, the others few.
+        // One sender uses many sessions, the others few.
         const who = next(6);
         const [sender, session, seq] = [`device:${who}`, `s${next(who === 0 ? 20 : 4)}`, next(3)];
         const { duplicate } = await journal.append(message(from(sender, session, seq)));
@@ -123,7 +123,7 @@ export function describeSessions(place: () => JournalPlace): void {
   });
 }
 
-/** The same, as plain as can be. */
+/** A simple model of the eviction rules. */
 class Rules {
   readonly #limits: { maxSessions: number; maxSessionsPerSender: number };
   readonly #senders = new Map<string, { sessions: { name: string; seqs: Set<number> }[]; since: number }>();

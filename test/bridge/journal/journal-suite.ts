@@ -10,20 +10,20 @@ export interface OpenOptions {
   /** Default 24. */
   retentionHours?: number;
   now?: () => number;
-  /** Default: those of the journal. */
+  /** Default: the limits of the journal. */
   limits?: { maxSessions?: number; maxSessionsPerSender?: number };
 }
 
-/** Where a journal lives: what was closed can be opened again there. */
+/** The storage of a journal, which can be closed and opened again. */
 export interface JournalPlace {
-  /** Opens the journal, closing it first if it is open. */
+  /** Opens the journal. Closes it first if it is open. */
   open(options?: OpenOptions): Promise<Journal>;
   dispose(): Promise<void>;
 }
 
 const HOUR_MS = 3_600_000;
 
-/** What every journal does, whatever it is built on. */
+/** The tests that every implementation of the journal passes. */
 export function describeJournal(name: string, createPlace: () => Promise<JournalPlace>): void {
   describe(name, () => {
     let place: JournalPlace;
@@ -36,14 +36,14 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     afterEach(() => place.dispose());
 
     describe("order", () => {
-      test("gives positions from 1, in the order of the calls, without holes", async () => {
+      test("assigns positions from 1, in the order of the calls, without gaps", async () => {
         expect(journal.head).toBe(0);
         const appended = await Promise.all(range(1, 500).map(() => journal.append(message())));
         expect(appended).toEqual(range(1, 500).map((position) => ({ position, duplicate: false })));
         expect(journal.head).toBe(500);
       });
 
-      test("hands followers every entry once, in order, before the append resolves", async () => {
+      test("passes every entry to followers once, in order, before the append resolves", async () => {
         const followed: Entry[] = [];
         journal.follow((entries) => followed.push(...entries));
         await Promise.all(
@@ -56,7 +56,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(positions(followed)).toEqual(range(1, 300));
       });
 
-      test("gives followers and readers what was appended", async () => {
+      test("passes the appended messages to followers and readers", async () => {
         const followed: Entry[] = [];
         journal.follow((entries) => followed.push(...entries));
         const sent = [message({ camera: "south" }), state("north", "power"), { ...message(), camera: undefined }];
@@ -70,11 +70,11 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(await readAll(journal, ["dashboard"])).toEqual(expected);
       });
 
-      test("stops calling a follower that unsubscribed, and one that throws harms nobody", async () => {
+      test("does not call a removed follower, and an error of one follower does not affect the others", async () => {
         const followed: number[] = [];
         const unfollow = journal.follow(() => followed.push(1));
         journal.follow(() => {
-          throw new Error("a follower's own fault");
+          throw new Error("an error of the follower");
         });
         journal.follow(() => followed.push(2));
         await journal.append(message());
@@ -83,12 +83,12 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(followed).toEqual([1, 2, 2]);
       });
 
-      test("refuses what is not a channel, and goes on", async () => {
+      test("rejects an invalid channel name, and accepts the next message", async () => {
         await expect(journal.append(message({ channels: ["camera:north!1"] }))).rejects.toThrow(/not a channel name/);
         expect(await journal.append(message())).toEqual({ position: 1, duplicate: false });
       });
 
-      test("keeps its epoch and its positions when it is opened again", async () => {
+      test("keeps its epoch and its positions when it is reopened", async () => {
         const { epoch } = journal;
         await Promise.all(range(1, 40).map(() => journal.append(message())));
         journal = await place.open();
@@ -98,17 +98,17 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 41));
       });
 
-      test("gives each journal an epoch of its own", async () => {
+      test("creates each journal with its own epoch", async () => {
         const other = await createPlace();
         expect((await other.open()).epoch).not.toBe(journal.epoch);
         await other.dispose();
       });
     });
 
-    describe("repetitions", () => {
+    describe("duplicates", () => {
       const again = { position: undefined, duplicate: true };
 
-      test("are known by session and seq, also after the journal is opened again", async () => {
+      test("are detected by session and sequence number, also after the journal is reopened", async () => {
         await journal.append(message(from("device:north", "boot1", 7)));
         expect(await journal.append(message(from("device:north", "boot1", 7)))).toEqual(again);
         journal = await place.open();
@@ -119,7 +119,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         });
       });
 
-      test("are known by id alone, also after the journal is opened again", async () => {
+      test("are detected by id alone, also after the journal is reopened", async () => {
         await journal.append(message(withId("user:alice", "01J")));
         expect(await journal.append(message(withId("user:alice", "01J")))).toEqual(again);
         journal = await place.open();
@@ -127,7 +127,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(journal.head).toBe(1);
       });
 
-      test("are not taken for what comes late: current state first, the backlog behind it", async () => {
+      test("are distinguished from late messages: current state is sent before the backlog", async () => {
         const order = [90, 91, 92, ...range(1, 89), 93];
         const appended = await Promise.all(order.map((seq) => journal.append(message(from("device:north", "s", seq)))));
         expect(appended.every(({ duplicate }) => !duplicate)).toBe(true);
@@ -135,19 +135,19 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(repeated.every(({ duplicate }) => duplicate)).toBe(true);
       });
 
-      test("are a matter of one sender: nobody suppresses another's messages", async () => {
+      test("are detected per sender: no sender suppresses the messages of another", async () => {
         await journal.append(message(withId("user:alice", "01J")));
         await journal.append(message(from("device:north", "s", 1)));
         expect(await journal.append(message(withId("user:mallory", "01J")))).toMatchObject({ duplicate: false });
         expect(await journal.append(message(from("device:south", "s", 1)))).toMatchObject({ duplicate: false });
-        // Names that run into each other are still different names.
+        // Different names whose concatenation is the same are still different.
         await journal.append(message(from("device:a", "bc", 1)));
         expect(await journal.append(message(from("device:ab", "c", 1)))).toMatchObject({ duplicate: false });
         await journal.append(message(withId("user:a", "bc")));
         expect(await journal.append(message(withId("user:ab", "c")))).toMatchObject({ duplicate: false });
       });
 
-      test("are known within one write, and answered when the first is durable", async () => {
+      test("are detected within one write, and resolve once the first copy is durable", async () => {
         const order: string[] = [];
         const first = journal.append(message(from("device:north", "s", 1))).then(() => order.push("first"));
         const second = journal.append(message(from("device:north", "s", 1))).then((appended) => {
@@ -167,7 +167,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         ]);
       });
 
-      test("are not suspected where a message says nothing about itself", async () => {
+      test("are not detected for messages without id and sequence number", async () => {
         const anonymous = {
           ...message(),
           origin: { sender: "user:a", id: undefined, session: undefined, seq: undefined },
@@ -180,7 +180,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     describeSessions(() => place);
 
     describe("replay", () => {
-      test("reads a channel's own entries, in order, page by page", async () => {
+      test("reads the entries of a channel in order, page by page", async () => {
         for (const turn of range(1, 60)) {
           const cameras = turn % 20 === 0 ? ["north", "south", "east"] : ["north", "south"];
           await Promise.all(cameras.map((camera) => journal.append(message({ camera }))));
@@ -198,7 +198,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("merges channels: an entry of several comes once, in order", async () => {
+      test("merges channels: an entry of several channels is returned once, in order", async () => {
         const lists = [
           ["camera:a", "dashboard"],
           ["camera:b", "alerts", "dashboard"],
@@ -216,7 +216,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("keeps to after, until, maxEvents and maxBytes, and always makes progress", async () => {
+      test("respects after, until, maxEvents and maxBytes, and always makes progress", async () => {
         const body = `"x":"${"y".repeat(994)}"`;
         await Promise.all(range(1, 50).map(() => journal.append(message({ body }))));
         for (const reopened of [false, true]) {
@@ -240,7 +240,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("ends at the head of the moment it was asked, while appends run", async () => {
+      test("ends at the head as of the call, while appends run", async () => {
         const followed: number[] = [];
         journal.follow((entries) => followed.push(...positions(entries)));
         const appends = Promise.all(range(1, 2_000).map(() => journal.append(message())));
@@ -259,11 +259,11 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(followed).toEqual(read);
       });
 
-      test("lets other work have its turn", async () => {
+      test("yields to other work", async () => {
         await Promise.all(range(1, 5_000).map(() => journal.append(message())));
         let turns = 0;
         let isOver = false;
-        // By turns of the event loop, not by time: a fast machine reads all of it within a few milliseconds.
+        // Counts turns of the event loop, not time: a fast machine reads everything within a few milliseconds.
         const count = (): void => {
           turns++;
           if (!isOver) setImmediate(count);
@@ -276,7 +276,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     });
 
     describe("state", () => {
-      test("is the last value of each retained topic, with its position", async () => {
+      test("is the newest value of each retained topic, with its position", async () => {
         await journal.append(state("north", "power"));
         const newer = state("north", "power");
         await Promise.all([
@@ -302,7 +302,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("is gone after a clear, also within one write", async () => {
+      test("is removed by a clear, also within one write", async () => {
         await journal.append(state("north", "power"));
         await Promise.all([
           journal.append(state("north", "power", "clear")),
@@ -323,7 +323,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         const appends = range(1, 600).map((index) =>
           journal.append(state(`c${index % 7}`, names[index % 3] ?? "power")),
         );
-        // Position n is the nth append: so the state as of any head can be told.
+        // Position n is the nth append, so the expected state as of any head is known.
         const check = () => {
           const expected = new Map<string, number>();
           for (const index of range(1, journal.head)) expected.set(`c${index % 7}/${names[index % 3]}`, index);
@@ -351,7 +351,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     });
 
     describe("retention", () => {
-      test("keeps the newest entries of each channel, and one as long as any of its channels does", async () => {
+      test("keeps the newest entries of each channel, and an entry as long as one of its channels keeps it", async () => {
         journal = await place.open({ retentionEvents: 10 });
         for (const position of range(1, 30))
           await journal.append(message({ camera: position % 10 === 0 ? "quiet" : "busy" }));
@@ -365,14 +365,14 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("says how many entries went, entries of no channel among them", async () => {
+      test("returns the number of removed entries, including entries without a channel", async () => {
         journal = await place.open({ retentionEvents: 5 });
         for (const index of range(1, 20)) await journal.append(message({ channels: index % 2 === 0 ? [] : ["jobs"] }));
         expect(await journal.trim()).toBe(10);
         expect(await journal.trim()).toBe(0);
       });
 
-      test("removes what is too old, by the clock it was given", async () => {
+      test("removes entries that are too old by the given clock", async () => {
         let now = 1_000 * HOUR_MS;
         const options = { retentionHours: 2, now: () => now };
         journal = await place.open(options);
@@ -390,7 +390,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(await journal.append(message())).toEqual({ position: 3, duplicate: false });
       });
 
-      test("has no limit where there is none", async () => {
+      test("removes nothing without limits", async () => {
         journal = await place.open({
           retentionEvents: Number.POSITIVE_INFINITY,
           retentionHours: Number.POSITIVE_INFINITY,
@@ -410,7 +410,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
           });
       });
 
-      test("forgets ids with their entries, not before", async () => {
+      test("deletes ids together with their entries, not before", async () => {
         journal = await place.open({ retentionEvents: 3 });
         await journal.append(message(withId("user:alice", "old")));
         await journal.append(message());
@@ -421,7 +421,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(await journal.append(message(withId("user:alice", "old")))).toMatchObject({ duplicate: false });
       });
 
-      test("tells a reader that fell behind it what is missing, in the middle of reading", async () => {
+      test("reports a gap to a reader that falls behind it between two pages", async () => {
         journal = await place.open({ retentionEvents: 10 });
         for (const _ of range(1, 10)) await journal.append(message());
         const page = await journal.replay({ channels: ["dashboard"], after: 0, maxEvents: 4 });
@@ -436,7 +436,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     });
 
     describe("recovery", () => {
-      test("is complete where everything after a place is still there", async () => {
+      test("is complete if every entry after the cursor is kept", async () => {
         for (const _ of range(1, 3)) await journal.append(message());
         for (const position of range(0, 3))
           expect(journal.recovery("dashboard", { epoch: journal.epoch, position })).toEqual({ complete: true });
@@ -445,7 +445,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         });
       });
 
-      test("names another epoch, a place ahead, and a place that retention has passed", async () => {
+      test("reports another epoch, a cursor ahead, and a trimmed cursor", async () => {
         journal = await place.open({ retentionEvents: 3 });
         for (const position of range(1, 9))
           await journal.append(message({ camera: position === 2 ? "quiet" : "busy" }));
@@ -474,16 +474,16 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
       });
     });
 
-    describe("emission", () => {
+    describe("the MQTT outbox", () => {
       const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
-      const unemitted = async () => {
+      const undelivered = async () => {
         const found: string[] = [];
         for await (const { position, payload } of journal.undelivered())
           found.push(`${position} ${Buffer.from(payload)}`);
         return found;
       };
 
-      test("of what was not reported is left to the next run, in order, with its payload as it was", async () => {
+      test("returns undelivered messages in the next run, in order, with unchanged payloads", async () => {
         const payload = Buffer.from([0, 255, 128, 10]);
         await journal.append(message({ publish: { payload, qos: 2, retain: false } }));
         const wide = message({ topic: "skylapse/v1/überall/🏔", publish: publish("b") });
@@ -492,7 +492,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
           journal.append(message()),
           journal.append(message({ publish: publish("d") })),
         ]);
-        expect(await unemitted()).toEqual([]);
+        expect(await undelivered()).toEqual([]);
         journal = await place.open();
         await journal.append(message({ publish: publish("of this run") }));
         const found = [];
@@ -504,35 +504,35 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         ]);
       });
 
-      test("that was reported is not repeated, in whatever order", async () => {
+      test("does not return delivered messages again, whatever the order of delivery", async () => {
         await Promise.all(["a", "b", "c", "d"].map((text) => journal.append(message({ publish: publish(text) }))));
         journal.delivered(4);
         journal.delivered(1);
         journal.delivered(1);
         journal.delivered(99);
         journal = await place.open();
-        expect(await unemitted()).toEqual(["2 b", "3 c"]);
+        expect(await undelivered()).toEqual(["2 b", "3 c"]);
         journal.delivered(2);
-        expect(await unemitted()).toEqual(["3 c"]);
+        expect(await undelivered()).toEqual(["3 c"]);
         journal = await place.open();
-        expect(await unemitted()).toEqual(["3 c"]);
+        expect(await undelivered()).toEqual(["3 c"]);
         journal.delivered(3);
         journal = await place.open();
-        expect(await unemitted()).toEqual([]);
+        expect(await undelivered()).toEqual([]);
       });
 
-      test("outlives the retention of its entry", async () => {
+      test("keeps messages whose entries retention removed", async () => {
         journal = await place.open({ retentionEvents: 1 });
         await journal.append(message({ publish: publish("a") }));
         for (const _ of range(1, 5)) await journal.append(message());
         await journal.trim();
         journal = await place.open();
-        expect(await unemitted()).toEqual(["1 a"]);
+        expect(await undelivered()).toEqual(["1 a"]);
       });
     });
 
     describe("closing", () => {
-      test("waits for what was appended, refuses what comes after, and may be asked for twice", async () => {
+      test("waits for pending appends, rejects later ones, and is idempotent", async () => {
         const appends = Promise.all(range(1, 100).map(() => journal.append(message())));
         await Promise.all([journal.close(), journal.close()]);
         expect((await appends).length).toBe(100);

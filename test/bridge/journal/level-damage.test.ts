@@ -16,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => place.dispose());
 
-/** Puts the files as they are in their place: what a program that is killed now leaves behind. */
+/** Restores the files as they are now, as if the program were killed now, and then damages them. */
 async function crash(damage: (files: string) => Promise<void> = async () => {}): Promise<void> {
   const image = join(dirname(place.path), "image");
   await cp(place.path, image, { recursive: true });
@@ -42,8 +42,8 @@ async function overwrite(file: string, at: (size: number) => number): Promise<vo
   await writeFile(file, bytes);
 }
 
-describe("a torn last write", () => {
-  test("costs itself only: what was acknowledged before it is there, and positions go on", async () => {
+describe("after a crash", () => {
+  test("a torn last write loses only itself: earlier acknowledged entries are kept, and positions continue", async () => {
     await append(50);
     const { epoch } = journal;
     await crash(async (files) => {
@@ -56,7 +56,7 @@ describe("a torn last write", () => {
     expect(await journal.append(message())).toEqual({ position: 50, duplicate: false });
   });
 
-  test("that left bytes nobody can read begins a new epoch, as they may have been acknowledged", async () => {
+  test("unreadable bytes begin a new epoch, because they may have been acknowledged entries", async () => {
     await append(50);
     const { epoch } = journal;
     await crash(async (files) => overwrite(await newest(files, ".log"), (size) => size - 100));
@@ -70,7 +70,7 @@ describe("a torn last write", () => {
     expect(await journal.append(message())).toMatchObject({ position: journal.head, duplicate: false });
   });
 
-  test("is none: without damage the same epoch goes on, and repetitions are known", async () => {
+  test("an intact journal keeps its epoch and detects duplicates", async () => {
     await journal.append(message(from("device:north", "s", 1)));
     await journal.append(state("north", "power"));
     const { epoch } = journal;
@@ -101,13 +101,13 @@ describe("a damaged store", () => {
     expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, 60));
     expect(place.logged.join()).toMatch(/repaired/);
     expect(await journal.append(message())).toEqual({ position: 61, duplicate: false });
-    // And is a sound store again.
+    // The repaired store opens without a new epoch.
     const repaired = journal.epoch;
     journal = await place.open();
     expect(journal.epoch).toBe(repaired);
   });
 
-  test("is repaired as far as it goes when a table is missing; positions never go back", async () => {
+  test("is repaired as far as possible when a table is missing, and positions never decrease", async () => {
     await append(30);
     journal = await place.open();
     await append(30);
@@ -123,7 +123,7 @@ describe("a damaged store", () => {
     expect(positions(await readAll(journal, ["dashboard"]))).toEqual([...kept, 61]);
   });
 
-  test("that is behind what clients have seen begins a new epoch behind it", async () => {
+  test("that is behind the cursors of clients begins a new epoch after their positions", async () => {
     await append(5);
     await journal.close();
     const backup = join(dirname(place.path), "backup");
@@ -140,7 +140,7 @@ describe("a damaged store", () => {
     expect(positions(await readAll(journal, ["dashboard"]))).toEqual([...range(1, 5), 11]);
   });
 
-  test("that was put back from a copy begins a new epoch, however far it got before", async () => {
+  test("that was restored from a copy begins a new epoch, whatever its newest position", async () => {
     await append(5);
     await journal.close();
     const copy = join(dirname(place.path), "copy");
@@ -156,13 +156,13 @@ describe("a damaged store", () => {
     expect(journal.epoch).not.toBe(epoch);
     expect(journal.recovery("dashboard", { epoch, position: 10 })).toMatchObject({ reason: "epoch_changed" });
     expect(place.logged.join()).toMatch(/begins a new epoch/);
-    // Once: it is this folder's own from then on.
+    // Only one new epoch: at the next start the folder is no longer a copy.
     const own = journal.epoch;
     journal = await place.open();
     expect(journal.epoch).toBe(own);
   });
 
-  test("that was copied over the folder that went on begins a new epoch", async () => {
+  test("that was copied over a newer folder begins a new epoch", async () => {
     await append(5);
     await journal.close();
     const copy = join(dirname(place.path), "copy");
@@ -176,7 +176,7 @@ describe("a damaged store", () => {
     expect(journal.epoch).not.toBe(epoch);
   });
 
-  test("that was removed altogether begins anew, with another epoch", async () => {
+  test("that was removed completely starts empty, with another epoch", async () => {
     await append(5);
     const { epoch } = journal;
     await journal.close();
@@ -187,14 +187,14 @@ describe("a damaged store", () => {
   });
 });
 
-describe("a machine that stopped", () => {
-  /** What is on disk after a restart of the machine: the program's mark is of another boot. */
+describe("a crash of the machine", () => {
+  /** Makes the files look as after a restart of the machine: the checkpoint has another boot id. */
   const restartMachine = (boot: string | undefined) => async (files: string) => {
     const mark = join(dirname(files), "mark.json");
     await writeFile(mark, JSON.stringify({ ...JSON.parse(await readFile(mark, "utf8")), boot }));
   };
 
-  test("while the journal ran without sync may have lost entries: a new epoch", async () => {
+  test("while the journal ran without sync begins a new epoch, because entries may be lost", async () => {
     journal = await place.open({ sync: false });
     await append(5);
     const { epoch } = journal;
@@ -203,7 +203,7 @@ describe("a machine that stopped", () => {
     expect(journal.epoch).not.toBe(epoch);
   });
 
-  test("while the journal ran with sync lost nothing: the same epoch", async () => {
+  test("while the journal ran with sync keeps the epoch", async () => {
     await append(5);
     const { epoch } = journal;
     await crash(restartMachine("another-boot"));
@@ -211,7 +211,7 @@ describe("a machine that stopped", () => {
     expect(journal.epoch).toBe(epoch);
   });
 
-  test("after the journal was closed in order lost nothing: the same epoch", async () => {
+  test("after the journal was closed properly keeps the epoch", async () => {
     journal = await place.open({ sync: false });
     await append(5);
     const { epoch } = journal;
@@ -222,7 +222,7 @@ describe("a machine that stopped", () => {
   });
 });
 
-describe("a journal that cannot be opened says what to do", () => {
+describe("a journal that cannot be opened tells the operator what to do", () => {
   test("when another process has it open", async () => {
     const child = await startJournalProcess(place.path);
     expect(child.reports).toEqual([
@@ -242,13 +242,13 @@ describe("a journal that cannot be opened says what to do", () => {
     await crash(async (files) => {
       await rm(files, { recursive: true });
       await mkdir(files);
-      // A table that is a folder cannot be read, whatever one tries.
+      // CURRENT is a folder, which no repair can read.
       await mkdir(join(files, "CURRENT"));
     });
     await expect(place.open()).rejects.toThrow(/cannot be opened|could not be repaired/);
   });
 
-  test("when its retention would keep nothing", async () => {
+  test("when its retention would keep no entries", async () => {
     await expect(place.open({ retentionEvents: 0 })).rejects.toThrow(/retentionEvents must be at least 1/);
     await expect(place.open({ retentionHours: Number.NaN })).rejects.toThrow(/retentionHours must be more than 0/);
   });

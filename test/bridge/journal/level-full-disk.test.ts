@@ -20,7 +20,7 @@ const messages = (from: number, to: number) => range(from, to).map((seq) => ({ s
 const accepted = (from: number, to: number) =>
   range(from, to).map((position, index) => expect.objectContaining({ kind: "appended", index, position }));
 
-test("a disk that takes no write refuses appends, leaves nothing of them behind, and reads on", async () => {
+test("on a full disk appends are rejected without a trace, and reads continue", async () => {
   await child.append([...messages(1, 50), { session: "s", seq: 51, topic: "power" }]);
   child.setDisk(0);
   const refused = await child.append([
@@ -31,22 +31,22 @@ test("a disk that takes no write refuses appends, leaves nothing of them behind,
   for (const report of refused) expect(report).toMatchObject({ kind: "refused", error: /^StoreUnavailableError: / });
   const status = await child.status();
   expect(status).toMatchObject({ head: 51, state: ["power 51"], read: range(1, 51) });
-  expect(status.trouble).toMatch(/limit on file size .* raise it/);
+  expect(status.unavailableReason).toMatch(/limit on file size .* raise it/);
 });
 
-test("writing goes on by itself when the disk has room: with the next append, with the same positions", async () => {
+test("writing recovers by itself when the disk has room: with the next append, without skipped positions", async () => {
   await child.append(messages(1, 50));
   child.setDisk(0);
   for (const round of range(1, 3)) await child.append(messages(40 + 20 * round, 70 + 20 * round));
   child.setDisk("free");
-  // Refused before, so sent again: not taken for repetitions.
+  // These were rejected before and are sent again: they are not duplicates.
   expect(await child.append(messages(51, 150))).toEqual(accepted(51, 150));
   const status = await child.status();
   expect(status).toMatchObject({ head: 150, read: range(1, 150) });
-  expect(status.trouble).toBeUndefined();
+  expect(status.unavailableReason).toBeUndefined();
 });
 
-test("sessions of what was refused are not remembered, and push out none that are", async () => {
+test("sessions of rejected messages are not stored, and evict no others", async () => {
   await child.append(messages(1, 3));
   child.setDisk(0);
   const others = range(1, 100).map((n) => ({ session: `s${n}`, seq: 1 }));
@@ -59,16 +59,16 @@ test("sessions of what was refused are not remembered, and push out none that ar
   }
 });
 
-test("trouble clears without an append", async () => {
+test("the journal becomes available without an append", async () => {
   child.setDisk(0);
   await child.append(messages(1, 1));
-  expect((await child.status()).trouble).toBeDefined();
+  expect((await child.status()).unavailableReason).toBeDefined();
   child.setDisk("free");
-  await expect.poll(async () => (await child.status()).trouble).toBeUndefined();
+  await expect.poll(async () => (await child.status()).unavailableReason).toBeUndefined();
   expect(await child.append(messages(1, 1))).toEqual(accepted(1, 1));
 });
 
-test("a write that the disk took in part does not spoil those after it", async () => {
+test("a partial write does not damage later writes", async () => {
   await child.append(messages(1, 50));
   for (const round of range(1, 3)) {
     const log =
@@ -89,7 +89,7 @@ test("a write that the disk took in part does not spoil those after it", async (
   expect(place.logged).toEqual([]);
 });
 
-test("a program that ends in trouble loses nothing it acknowledged and keeps nothing it refused", async () => {
+test("a program that is killed on a full disk keeps all acknowledged messages and no rejected ones", async () => {
   await child.append(messages(1, 30));
   child.setDisk(0);
   await child.append([...messages(31, 60), { session: "s", seq: 61, topic: "power" }]);

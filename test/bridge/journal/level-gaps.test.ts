@@ -17,7 +17,7 @@ afterEach(() => place.dispose());
 const NORTH = { channels: ["dashboard", "camera:north"], camera: "north" };
 const SOUTH = { channels: ["dashboard", "camera:south"], camera: "south" };
 
-/** Fills a journal, one event a write, and leaves it in tables. */
+/** Fills a journal with one event per write, and makes LevelDB store it in tables. */
 async function fill(count: number): Promise<void> {
   for (let sent = 0; sent < count; sent++) await journal.append(message(sent % 2 === 0 ? NORTH : SOUTH));
   journal = await place.open();
@@ -38,7 +38,7 @@ async function flip(file: string, at: (size: number) => number, count = 8): Prom
   await writeFile(file, bytes);
 }
 
-/** Reads a channel as a client that resumes does: what it is given, and what it is told to be missing. */
+/** Reads a channel like a resuming client. @returns the received positions, and those reported as missing */
 async function resume(channel: string, since: number) {
   const given: number[] = [];
   const missing: number[] = [];
@@ -58,7 +58,7 @@ async function resume(channel: string, since: number) {
   return { given, missing };
 }
 
-/** Removes rows as a block that cannot be read takes them out of an iterator's way. */
+/** Deletes rows: LevelDB's iterators skip an unreadable block in the same way. */
 async function lose(keys: string[]): Promise<void> {
   const db = new ClassicLevel<string, string>(join(place.path, "log"));
   await db.batch(keys.map((key) => ({ type: "del", key })));
@@ -68,8 +68,8 @@ async function lose(keys: string[]): Promise<void> {
 const chunk = (position: number) => `m${String(position).padStart(16, "0")}`;
 const span = (channel: string, position: number) => `i${channel}!${String(position).padStart(16, "0")}`;
 
-describe("8 flipped bytes of a table", () => {
-  test.each([0.3, 0.5, 0.7, 0.9])("at %d of it lose nothing without a word", async (part) => {
+describe("8 flipped bytes in a table", () => {
+  test.each([0.3, 0.5, 0.7, 0.9])("at %d of its length lose no entry unreported", async (part) => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * part));
@@ -84,18 +84,18 @@ describe("8 flipped bytes of a table", () => {
     ] as const) {
       const { given, missing } = await resume(channel, 0);
       const wanted = range(1, 3_000).filter((position) => odd === undefined || position % 2 === odd);
-      const untold = wanted.filter((position) => !given.includes(position) && !missing.includes(position));
-      expect(untold).toEqual([]);
+      const unreported = wanted.filter((position) => !given.includes(position) && !missing.includes(position));
+      expect(unreported).toEqual([]);
       if (given.length < wanted.length && journal.epoch === epoch)
         expect(journal.recovery(channel, { epoch, position: 0 })).toMatchObject({ reason: "damaged" });
     }
-    // Repaired: not told anew at each start.
+    // After the repair the damage is not reported again.
     place.logged.length = 0;
     journal = await place.open();
     expect(place.logged.filter((line) => line.includes("and may have lost"))).toEqual([]);
   });
 
-  test("in the entries keep the epoch, and what is before and behind the hole", async () => {
+  test("in the entries keep the epoch, and the entries before and after the gap", async () => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * 0.9));
@@ -112,8 +112,8 @@ describe("8 flipped bytes of a table", () => {
   });
 });
 
-describe("a chunk that cannot be read any more is a gap", () => {
-  test("for a reader of everything", async () => {
+describe("an unreadable chunk is a gap", () => {
+  test("for a reader of all channels", async () => {
     await fill(200);
     await lose([chunk(100), chunk(101)]);
     journal = await place.open();
@@ -128,11 +128,11 @@ describe("a chunk that cannot be read any more is a gap", () => {
     const { given, missing } = await resume("camera:north", 0);
     expect(missing).toEqual([101]);
     expect(given).toEqual(range(1, 200).filter((position) => position % 2 === 1 && position !== 101));
-    // No entry of the other channel is concerned.
+    // The other channel lost no entry.
     expect((await resume("camera:south", 0)).missing).toEqual([]);
   });
 
-  test("when the rows that name it are gone as well", async () => {
+  test("when its spans are lost too", async () => {
     await fill(200);
     await lose([chunk(101), span("camera:north", 101), span("dashboard", 101)]);
     journal = await place.open();
@@ -140,7 +140,7 @@ describe("a chunk that cannot be read any more is a gap", () => {
     expect((await resume("dashboard", 0)).missing).toEqual([101]);
   });
 
-  test("at the place where a reader goes on", async () => {
+  test("directly after the cursor of a reader", async () => {
     await fill(200);
     await lose([chunk(101), span("camera:north", 101), span("dashboard", 101)]);
     journal = await place.open();
@@ -148,7 +148,7 @@ describe("a chunk that cannot be read any more is a gap", () => {
     expect((await resume("dashboard", 100)).missing).toEqual([101]);
   });
 
-  test("and is told in the log once", async () => {
+  test("that is logged once", async () => {
     await fill(200);
     await lose([chunk(101)]);
     journal = await place.open();
@@ -157,7 +157,7 @@ describe("a chunk that cannot be read any more is a gap", () => {
   });
 });
 
-test("what retention removed is no hole: a channel's older entries are read over it", async () => {
+test("entries that retention removed are no gap: a channel's older entries are read across them", async () => {
   const quiet = { channels: ["camera:quiet"], camera: "quiet" };
   journal = await place.open({ retentionEvents: 50 });
   for (let sent = 0; sent < 400; sent++)
@@ -173,7 +173,7 @@ test("what retention removed is no hole: a channel's older entries are read over
   expect(place.logged).toEqual([]);
 });
 
-test("retention counts what is lost among what it dropped", async () => {
+test("retention counts lost entries as removed", async () => {
   await fill(200);
   await lose(
     range(51, 60)

@@ -16,14 +16,14 @@ const IN_FLIGHT = 40;
 
 type Accepted = Extract<ChildReport, { kind: "appended" }>;
 
-test("every acknowledged entry is there after kill -9 in mid-append, positions have no holes and nothing is there twice", async () => {
+test("after kill -9 during appends every acknowledged entry is kept, positions have no gaps, and nothing is duplicated", async () => {
   const next = new Map(SESSIONS.map((session) => [session, 0]));
   const acknowledged = new Map<string, number | undefined>();
 
   for (const round of range(1, ROUNDS)) {
     const child = await startJournalProcess(place.path);
     const sent = new Map<number, { session: string; seq: number }[]>();
-    // What was not acknowledged before the kill is sent again, as a device does.
+    // Like a device, it sends again what was not acknowledged before the kill.
     const open = new Map(SESSIONS.map((session) => [session, next.get(session) ?? 0]));
     const sendSome = () => {
       for (const session of SESSIONS) {
@@ -38,7 +38,7 @@ test("every acknowledged entry is there after kill -9 in mid-append, positions h
     sendSome();
     let answered = 0;
     await child.until(() => {
-      // Keeps as many on their way as were answered, so that there is always a write to be killed in.
+      // Sends as many messages as were acknowledged, so that the kill always interrupts a write.
       const now = accepted().length;
       while (answered + SESSIONS.length * IN_FLIGHT <= now) {
         answered += SESSIONS.length * IN_FLIGHT;
@@ -50,7 +50,7 @@ test("every acknowledged entry is there after kill -9 in mid-append, positions h
     expect(child.reports.filter(({ kind }) => kind === "refused")).toEqual([]);
     for (const { id, index, position } of accepted()) {
       const message = sent.get(id)?.[index];
-      if (message === undefined) throw new Error(`an answer to nothing: ${id} ${index}`);
+      if (message === undefined) throw new Error(`a report without a message: ${id} ${index}`);
       const name = `${message.session} ${message.seq}`;
       if (position !== undefined) expect(acknowledged.get(name)).toBeUndefined();
       acknowledged.set(name, position ?? acknowledged.get(name));
@@ -71,9 +71,9 @@ test("every acknowledged entry is there after kill -9 in mid-append, positions h
     expect(found).toContain(name);
     if (position !== undefined) expect(found[position - 1]).toBe(name);
   }
-  // What was forwarded to nobody before the kill is still to be emitted: all of it, in order, with its payload.
-  const unemitted: string[] = [];
-  for await (const { payload } of journal.undelivered()) unemitted.push(Buffer.from(payload).toString());
-  expect(unemitted).toEqual(found);
+  // All messages are still undelivered, in order, with their payloads.
+  const undelivered: string[] = [];
+  for await (const { payload } of journal.undelivered()) undelivered.push(Buffer.from(payload).toString());
+  expect(undelivered).toEqual(found);
   expect(place.logged).toEqual([]);
 });

@@ -11,7 +11,7 @@ beforeEach(async () => {
 afterEach(() => place.dispose());
 
 describe("one write", () => {
-  test("takes no more entries than maxGroupEntries; the rest follow in order", async () => {
+  test("has at most maxGroupEntries entries, and the rest follow in order", async () => {
     const journal = await place.open({ limits: { maxGroupEntries: 50 } });
     const groups: number[] = [];
     journal.follow((entries) => groups.push(entries.length));
@@ -20,7 +20,7 @@ describe("one write", () => {
     expect(appended.map(({ position }) => position)).toEqual(range(1, 220));
   });
 
-  test("takes no more bytes than maxGroupBytes, but always one entry", async () => {
+  test("has at most maxGroupBytes bytes, but always one entry", async () => {
     const journal = await place.open({ limits: { maxGroupBytes: 5_000 } });
     const groups: number[] = [];
     journal.follow((entries) => groups.push(entries.length));
@@ -32,7 +32,7 @@ describe("one write", () => {
     expect(groups).toEqual([2, 1, 1]);
   });
 
-  test("joins what was appended while the one before it was under way", async () => {
+  test("contains the appends that arrived during the previous write", async () => {
     const journal = await place.open();
     const groups: number[] = [];
     journal.follow((entries) => groups.push(entries.length));
@@ -44,20 +44,20 @@ describe("one write", () => {
   });
 });
 
-describe("what waits for the disk", () => {
-  test("is at most maxWaitingEntries, repetitions among them; what is more is refused, and later accepted", async () => {
+describe("the queue of appends", () => {
+  test("has at most maxWaitingEntries entries, including duplicates, and rejects further ones until there is room", async () => {
     const journal = await place.open({ limits: { maxWaitingEntries: 10 } });
     const repeated = message(from("device:north", "s", 1));
     const waiting = [...range(1, 8).map(() => message()), repeated, repeated].map((one) => journal.append(one));
     await expect(journal.append(message())).rejects.toThrow(StoreUnavailableError);
     await expect(journal.append(message(from("device:north", "s", 2)))).rejects.toThrow(
-      /10 messages wait for the disk/,
+      /10 messages already wait for the disk/,
     );
     await Promise.all(waiting);
     expect(await journal.append(message(from("device:north", "s", 2)))).toEqual({ position: 10, duplicate: false });
   });
 
-  test("is at most maxWaitingBytes", async () => {
+  test("has at most maxWaitingBytes bytes", async () => {
     const journal = await place.open({ limits: { maxWaitingBytes: 10_000 } });
     const large = () => message({ body: `"x":"${"y".repeat(6_000)}"` });
     const waiting = [large(), large()].map((one) => journal.append(one));
@@ -67,8 +67,8 @@ describe("what waits for the disk", () => {
   });
 });
 
-describe("what is remembered of senders", () => {
-  test("is their maxSessions most recent sessions: an older one may come twice, a new message is never lost", async () => {
+describe("the deduplicator", () => {
+  test("keeps the maxSessions last used sessions: a duplicate of an older one is accepted, a new message is never rejected", async () => {
     const limits = { maxSessions: 3 };
     let journal = await place.open({ limits });
     for (const session of ["a", "b", "c", "a", "d"])
@@ -91,7 +91,7 @@ describe("what is remembered of senders", () => {
     expect(await journal.append(message(from("device:north", "b", 1)))).toMatchObject({ duplicate: false });
   });
 
-  test("is maxSeqRanges runs of numbers a session: the lowest are forgotten", async () => {
+  test("keeps maxSeqRanges ranges per session, and evicts the lowest ranges", async () => {
     const journal = await place.open({ limits: { maxSeqRanges: 4 } });
     const seqs = range(0, 9).map((index) => index * 10);
     for (const seq of seqs) await journal.append(message(from("device:north", "s", seq)));
@@ -106,13 +106,13 @@ describe("what is remembered of senders", () => {
 });
 
 describe("channels", () => {
-  test("are at most maxChannels; those that kept nothing make room, and are not vouched for any more", async () => {
+  test("are at most maxChannels; empty ones are removed for new ones, and their recovery is then incomplete", async () => {
     let now = 1e12;
     const options = { limits: { maxChannels: 4 }, now: () => now };
     let journal = await place.open(options);
     for (const name of ["a", "b", "c", "d"]) await journal.append(message({ channels: [name] }));
     const one = message({ channels: ["e"] });
-    await expect(journal.append(one)).rejects.toThrow(/4 channels already .* not even e/);
+    await expect(journal.append(one)).rejects.toThrow(/already has 4 channels and cannot add e/);
     now += 25 * 3_600_000;
     await journal.append(message({ channels: ["d"] }));
     await journal.trim();
@@ -128,7 +128,7 @@ describe("channels", () => {
 });
 
 describe("state", () => {
-  test("is kept of maxStateTopics topics; events of further ones are kept all the same", async () => {
+  test("is kept for maxStateTopics topics, and events of further topics are stored anyway", async () => {
     const journal = await place.open({ limits: { maxStateTopics: 2 } });
     const topics = ["a", "b", "c", "d", "a"];
     await Promise.all(topics.map((name) => journal.append(state("north", name))));
@@ -140,7 +140,7 @@ describe("state", () => {
     expect(place.logged.filter((line) => line.includes("too many retained topics"))).toHaveLength(1);
   });
 
-  test("is loaded up to maxLoadedStateChars; what is left out is told, stays in the store, and can be replaced", async () => {
+  test("is loaded up to maxLoadedStateChars; skipped values are logged, stay in the store, and can be replaced", async () => {
     let journal = await place.open();
     const large = `"event":"x","data":"${"x".repeat(20_000)}"`;
     await Promise.all(["a", "b", "c", "d"].map((name) => journal.append({ ...state("north", name), body: large })));
@@ -156,8 +156,8 @@ describe("state", () => {
   });
 });
 
-describe("emission", () => {
-  test("is followed for maxUndeliveredGroups writes; older messages are emitted again at the next start", async () => {
+describe("the MQTT outbox", () => {
+  test("tracks maxUndeliveredGroups writes, and delivers older messages again after a restart", async () => {
     const limits = { maxUndeliveredGroups: 3 };
     let journal = await place.open({ limits });
     const publish = { payload: Buffer.from("x"), qos: 1 as const, retain: false };
@@ -169,10 +169,10 @@ describe("emission", () => {
     expect(again).toEqual([1, 2]);
     for (const position of again) journal.delivered(position);
     journal = await place.open({ limits });
-    for await (const { position } of journal.undelivered()) throw new Error(`${position} is emitted once more`);
+    for await (const { position } of journal.undelivered()) throw new Error(`${position} is delivered once more`);
   });
 
-  test("is written down by itself soon after it was reported", async () => {
+  test("is stored soon after a delivery, without an append", async () => {
     const journal = await place.open();
     const publish = { payload: Buffer.from("x"), qos: 1 as const, retain: false };
     await Promise.all(range(1, 2).map(() => journal.append(message({ publish }))));
@@ -191,7 +191,7 @@ describe("emission", () => {
   });
 });
 
-test("the defaults are what the documentation of the limits says", () => {
+test("the default limits are the documented ones", () => {
   expect(DEFAULT_JOURNAL_LIMITS).toEqual({
     maxGroupEntries: 1_000,
     maxGroupBytes: 4_194_304,

@@ -7,15 +7,15 @@ import { type LevelJournalOptions, openLevelJournal } from "../../../bridge/jour
 
 export interface LevelPlace {
   path: string;
-  /** What was logged at warning or above. */
+  /** The log lines of level warn and above. */
   logged: string[];
   open(options?: Partial<LevelJournalOptions>): Promise<Journal>;
-  /** Puts the files of another place here as they are now: what its program would leave behind if it were killed. */
+  /** Replaces the files by those of another place, as if its program were killed now. */
   copyOf(other: LevelPlace): Promise<void>;
   dispose(): Promise<void>;
 }
 
-/** A folder of its own for a journal, removed at the end. */
+/** A temporary folder for a journal. */
 export async function createLevelPlace(): Promise<LevelPlace> {
   const folder = await mkdtemp(join(tmpdir(), "journal-"));
   const path = join(folder, "journal");
@@ -44,7 +44,7 @@ export async function createLevelPlace(): Promise<LevelPlace> {
   };
 }
 
-/** Makes a copy of a journal look like the files that a program leaves behind: those were never copied. */
+/** Makes a copied journal look like the original files of a killed program. */
 export async function asLeftBehind(path: string): Promise<void> {
   const mark = JSON.parse(await readFile(join(path, "mark.json"), "utf8"));
   mark.run.changedAtMs = (await stat(join(path, "run"))).ctimeMs;

@@ -2,7 +2,7 @@ import type { Entry, Journal, JournalMessage, ReplayRequest } from "../../../bri
 
 let count = 0;
 
-/** A message to append: an event of a camera unless said otherwise, like no other before it. */
+/** A new message to append. By default it is an event of a camera. */
 export function message(given: Partial<JournalMessage> & { camera?: string } = {}): JournalMessage {
   count++;
   const camera = given.camera ?? "north";
@@ -18,7 +18,7 @@ export function message(given: Partial<JournalMessage> & { camera?: string } = {
   };
 }
 
-/** A retained message of a camera's state. */
+/** A retained message with a camera's state. */
 export function state(camera: string, name: string, change: "set" | "clear" = "set"): JournalMessage {
   return { ...message({ camera }), topic: `skylapse/v1/cameras/${camera}/state/${name}`, state: change };
 }
@@ -31,7 +31,7 @@ export function withId(sender: string, id: string): { origin: JournalMessage["or
   return { origin: { sender, id, session: undefined, seq: undefined } };
 }
 
-/** Everything the channels hold above a position, page by page, as a reader gets it. */
+/** Reads all entries of the channels above a position, page by page. */
 export async function readAll(
   journal: Journal,
   channels: readonly string[],
@@ -42,7 +42,7 @@ export async function readAll(
     const read = await journal.replay({ channels, ...page, after });
     entries.push(...read.entries);
     if (read.done) return entries;
-    if (read.next <= after) throw new Error(`a page after ${after} goes on at ${read.next}`);
+    if (read.next <= after) throw new Error(`a page after ${after} continues at ${read.next}`);
     after = read.next;
   }
 }

@@ -27,7 +27,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.remove());
 
-test("the journal works in a Redis Cluster, all of it in one slot", async () => {
+test("the journal works in a Redis Cluster, with all keys in one slot", async () => {
   const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
   try {
     const [one, other] = await Promise.all([
@@ -59,7 +59,7 @@ test("the journal works in a Redis Cluster, all of it in one slot", async () => 
   }
 });
 
-test("a cluster that is killed and started again goes on by itself", async () => {
+test("the journal recovers by itself after the cluster was killed and restarted", async () => {
   const place = await createRedisPlace(`redis+cluster://127.0.0.1:${server.port}`);
   try {
     const journal = await place.open({ waits: { heartbeatMs: 50, blockMs: 50 } });

@@ -7,9 +7,9 @@ import { startRunningClock } from "../../support/running-clock.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
-/** Where Redis may be slow, but is not to be taken for one that hangs. */
+/** For tests in which Redis may be slow but must not count as hanging. */
 const PATIENT = { blockMs: 50, heartbeatMs: 50 };
-/** Where it hangs. */
+/** For tests in which Redis hangs. */
 const QUICK = { ...PATIENT, commandTimeoutMs: 400 };
 
 let server: RedisServer;
@@ -35,7 +35,7 @@ function reset(journal: Journal): Promise<void> {
   return new Promise((resolve) => journal.onReset(resolve));
 }
 
-/** As a camera does: the same again until it is acknowledged. */
+/** Like a camera, sends the message again until it is acknowledged. */
 async function deliver(journal: Journal, seq: number): Promise<Appended> {
   return await deliverMessage(journal, message({ ...from("device:north", "s", seq), body: `"seq":${seq}` }));
 }
@@ -55,7 +55,7 @@ async function seqs(journal: Journal): Promise<number[]> {
   return (await readAll(journal, ["dashboard"])).map(({ body }) => Number(body.slice(6)));
 }
 
-test("a Redis that hangs: appends are refused and told why, at once after the first; then all goes on", async () => {
+test("while Redis hangs, appends are rejected with the reason, at once after the first one, and recover afterwards", async () => {
   const journal = await place.open({ waits: QUICK });
   const followed = follow(journal);
   await deliver(journal, 1);
@@ -67,24 +67,24 @@ test("a Redis that hangs: appends are refused and told why, at once after the fi
   expect(journal.unavailableReason).toMatch(/does not answer|cannot be reached/);
   const elapsedMs = startRunningClock();
   for (const _ of range(1, 1_000)) await expect(journal.append(message())).rejects.toThrow(/Redis/);
-  // None of them has waited for Redis.
+  // None of these appends waited for Redis.
   expect(elapsedMs()).toBeLessThan(25 * QUICK.commandTimeoutMs);
   server.process.kill("SIGCONT");
   await expect.poll(() => journal.unavailableReason).toBeUndefined();
   await deliver(journal, 2);
-  // The first of the refused may have been carried out when Redis woke.
+  // Redis may have executed the first rejected append when it continued.
   expect((await seqs(journal)).filter((seq) => seq > 0)).toEqual([1, 2]);
   expect(positions(followed)).toEqual(range(1, journal.head));
 });
 
-test("a message whose append was carried out although nobody heard is known when it is sent again, and emitted", async () => {
+test("an append whose reply was lost is a duplicate when it is sent again, and its message is undelivered", async () => {
   const journal = await place.open({ waits: QUICK });
   const told = new Promise<void>((resolve) => journal.onUndelivered(resolve));
-  // Redis knows the script from now on.
+  // From now on Redis has the script cached.
   await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
   let wasCarriedOut = false;
-  // Nearly always at the first try: what a process has not read of a connection that is gone may be lost.
+  // It nearly always works at the first attempt. Redis may lose unread input of a closed connection.
   while (!wasCarriedOut && seq < 5) {
     const sent = {
       ...message(from("device:north", "s", ++seq)),
@@ -104,7 +104,7 @@ test("a message whose append was carried out although nobody heard is known when
   expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(1, seq + 1));
 });
 
-test("a Redis that is killed and started again, in the middle of everything: nothing acknowledged is lost or doubled", async () => {
+test("when Redis is killed and restarted during appends, no acknowledged message is lost or duplicated", async () => {
   const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
   const followed = [follow(one), follow(other)];
   const { epoch } = one;
@@ -127,7 +127,7 @@ test("a Redis that is killed and started again, in the middle of everything: not
 });
 
 test.each(["restarted without its data", "emptied"])(
-  "a Redis that is %s: another epoch, the same on all nodes, and everything goes on",
+  "when Redis is %s, all nodes continue with the same new epoch",
   async (how) => {
     const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
     const followed = follow(other);
@@ -149,7 +149,7 @@ test.each(["restarted without its data", "emptied"])(
       expect(node.snapshot("dashboard")).toEqual([]);
       expect(node.recovery("dashboard", { epoch, position: 2 })).toMatchObject({ reason: "epoch_changed" });
     }
-    // What was lost may be sent again; the same number is new to an empty store.
+    // Lost messages can be sent again: the empty store does not know their sequence numbers.
     expect(await deliver(one, 1)).toMatchObject({ position: 1 });
     expect(await deliver(other, 2)).toMatchObject({ position: 2 });
     await expect.poll(() => positions(followed)).toEqual([1, 2, 1, 2]);
@@ -157,7 +157,7 @@ test.each(["restarted without its data", "emptied"])(
   },
 );
 
-test("a Redis that is put back in time gets another epoch, though it has a journal", async () => {
+test("when Redis is rolled back to an earlier state, the journal gets a new epoch", async () => {
   const [one, other] = await Promise.all([place.openNode({ waits: PATIENT }), place.openNode({ waits: PATIENT })]);
   const { epoch } = one;
   const [, folder = ""] = (await place.redis.connect("test").config("GET", "dir")) as [string, string];
@@ -181,20 +181,20 @@ test("a Redis that is put back in time gets another epoch, though it has a journ
   await expect.poll(() => seqs(other)).toEqual(range(1, 6));
 });
 
-test("a Redis without memory left takes nothing, in part neither, and says so", async () => {
+test("when Redis is out of memory, appends are rejected completely, with the reason", async () => {
   const journal = await place.open({ waits: PATIENT });
   const admin = place.redis.connect("test");
   await deliver(journal, 1);
   await admin.config("SET", "maxmemory", "1");
   await expect(journal.append(message())).rejects.toThrow(/memory.*maxmemory/);
-  expect(journal.unavailableReason).toMatch(/used up its memory/);
+  expect(journal.unavailableReason).toMatch(/out of memory/);
   await admin.config("SET", "maxmemory", "0");
   await expect.poll(() => journal.unavailableReason).toBeUndefined();
   await deliver(journal, 2);
   expect(await seqs(journal)).toEqual([1, 2]);
 });
 
-test("a Redis that became a replica takes nothing, and is used again when it is a master", async () => {
+test("while Redis is a replica appends are rejected, and they work again when it is a master", async () => {
   const journal = await place.open({ waits: PATIENT });
   const admin = place.redis.connect("test");
   await admin.replicaof("127.0.0.1", 1);
@@ -205,7 +205,7 @@ test("a Redis that became a replica takes nothing, and is used again when it is 
   await deliver(journal, 1);
 });
 
-test("a Redis that is not there when the journal is opened is waited for, for a while", async () => {
+test("opening the journal waits a limited time for Redis", async () => {
   await server.stop();
   await expect(place.open({ waits: { openTimeoutMs: 200 } })).rejects.toMatchObject({
     name: "StoreUnavailableError",
@@ -216,7 +216,7 @@ test("a Redis that is not there when the journal is opened is waited for, for a 
   expect((await opening).head).toBe(0);
 });
 
-test("closing takes a bounded time while Redis hangs, and tells those who wait", async () => {
+test("closing while Redis hangs takes a limited time and rejects pending appends", async () => {
   const journal = await place.open({ waits: QUICK });
   server.process.kill("SIGSTOP");
   const append = journal.append(message());

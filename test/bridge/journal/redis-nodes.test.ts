@@ -22,13 +22,13 @@ function follow(journal: Journal): Entry[] {
   return followed;
 }
 
-async function unemitted(journal: Journal): Promise<Undelivered[]> {
+async function undelivered(journal: Journal): Promise<Undelivered[]> {
   const found: Undelivered[] = [];
   for await (const one of journal.undelivered()) found.push(one);
   return found;
 }
 
-test("two nodes that append at the same time give the same entries the same positions", async () => {
+test("two nodes that append at the same time see the same entries at the same positions", async () => {
   const nodes = await Promise.all([place.openNode(), place.openNode()]);
   const followed = nodes.map(follow);
   const appended = await Promise.all(
@@ -43,7 +43,7 @@ test("two nodes that append at the same time give the same entries the same posi
   expect(nodes[0].epoch).toBe(nodes[1].epoch);
 });
 
-test("each node answers an append after its own followers have it, and what other nodes appended before it", async () => {
+test("an append resolves after the followers of its node have received it and all preceding entries of other nodes", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const followed = follow(one);
   for (const turn of range(1, 50)) {
@@ -54,7 +54,7 @@ test("each node answers an append after its own followers have it, and what othe
   }
 });
 
-test("a message that was sent to another node before is known", async () => {
+test("a message that was sent to another node before is a duplicate", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const again = { position: undefined, duplicate: true };
   await one.append(message(from("device:north", "s", 1)));
@@ -67,7 +67,7 @@ test("a message that was sent to another node before is known", async () => {
   await expect.poll(() => [one.head, other.head]).toEqual([202, 202]);
 });
 
-test("state is the same on all nodes, whoever set or cleared it, and on one that comes later", async () => {
+test("state is the same on all nodes, whichever node changed it, and on a node that starts later", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   await one.append(state("north", "power"));
   await other.append(state("south", "power"));
@@ -79,7 +79,7 @@ test("state is the same on all nodes, whoever set or cleared it, and on one that
   expect(late.snapshot("dashboard")).toEqual(one.snapshot("dashboard"));
 });
 
-test("retention on one node is known on the others", async () => {
+test("all nodes know the floors that one node raised", async () => {
   const retention = { retentionEvents: 3 };
   const [one, other] = await Promise.all([place.openNode(retention), place.openNode(retention)]);
   await Promise.all(range(1, 9).map(() => one.append(message())));
@@ -90,7 +90,7 @@ test("retention on one node is known on the others", async () => {
   expect(await other.trim()).toBe(0);
 });
 
-test("a retention that was lowered holds for what was appended before", async () => {
+test("a lowered retention limit applies to earlier entries", async () => {
   const before = await place.open();
   await Promise.all(range(1, 50).map(() => before.append(message())));
   const journal = await place.open({ retentionEvents: 5 });
@@ -98,7 +98,7 @@ test("a retention that was lowered holds for what was appended before", async ()
   expect(positions(await readAll(journal, ["dashboard"]))).toEqual(range(46, 50));
 });
 
-test("connections that are cut again and again leave no hole", async () => {
+test("connections that are closed again and again cause no gap", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const followed = follow(other);
   const admin = place.redis.connect("test");
@@ -107,7 +107,7 @@ test("connections that are cut again and again leave no hole", async () => {
   for (const seq of sent) {
     if (seq % 20 === 0) await cut(admin, /skylapse-journal-log/);
     if (seq % 70 === 0) await cut(admin, /skylapse-journal /);
-    // As a camera does: the same again until it is acknowledged.
+    // Like a camera, sends the message again until it is acknowledged.
     for (;;) {
       try {
         const { position } = await one.append(message(from("device:north", "s", seq)));
@@ -137,10 +137,10 @@ async function ready(journal: Journal): Promise<void> {
   await expect.poll(() => journal.unavailableReason, { interval: 5 }).toBeUndefined();
 }
 
-test("a node that died without a word has its publications emitted by another, a living one has not", async () => {
+test("the undelivered publications of a dead node are taken over by another node, those of a live node are not", async () => {
   const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
   const waits = { heartbeatMs: 20, deadAfterMs: 2_500 };
-  const [dying, living, heir] = await Promise.all([
+  const [dying, living, successor] = await Promise.all([
     place.openNode({ waits: { heartbeatMs: 3_600_000 } }),
     place.openNode({ waits }),
     place.openNode({ waits }),
@@ -149,27 +149,27 @@ test("a node that died without a word has its publications emitted by another, a
   await dying.append(message({ publish }));
   const { position } = await dying.append(message({ publish }));
   dying.delivered(2);
-  // Nobody hears of it again: of the three only this one gives no sign of life.
-  const told = await Promise.race(
-    [living, heir].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
+  // Only this node sends no further heartbeat.
+  const informed = await Promise.race(
+    [living, successor].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
   );
-  await expect.poll(async () => positions(await unemitted(told))).toContain(position);
-  expect(positions(await unemitted(told))).not.toContain(1);
-  for (const one of await unemitted(told)) told.delivered(one.position);
-  await expect.poll(async () => positions(await unemitted(told))).toEqual([]);
+  await expect.poll(async () => positions(await undelivered(informed))).toContain(position);
+  expect(positions(await undelivered(informed))).not.toContain(1);
+  for (const one of await undelivered(informed)) informed.delivered(one.position);
+  await expect.poll(async () => positions(await undelivered(informed))).toEqual([]);
 });
 
-test("a node that is started again takes over at once what its last run left, by its name", async () => {
+test("a restarted node with a name takes over the undelivered messages of its last run at once", async () => {
   const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
   const died = await place.openNode({ nodeName: "a" });
   await died.append(message({ publish }));
   const other = await place.openNode({ nodeName: "b" });
-  expect(await unemitted(other)).toEqual([]);
+  expect(await undelivered(other)).toEqual([]);
   const again = await place.openNode({ nodeName: "a" });
-  expect(positions(await unemitted(again))).toEqual([1]);
+  expect(positions(await undelivered(again))).toEqual([1]);
 });
 
-test("what was left to emit does not become the retained message when something newer was said", async () => {
+test("an undelivered message does not become the retained message when a newer one exists", async () => {
   const publish = (text: string) => ({ payload: Buffer.from(text), qos: 1 as const, retain: true });
   const died = await place.open();
   await died.append({ ...state("north", "power"), publish: publish("old") });
@@ -178,20 +178,20 @@ test("what was left to emit does not become the retained message when something 
   const living = await place.openNode();
   await living.append({ ...state("north", "power"), publish: publish("new") });
   await living.append({ ...state("north", "schedule", "clear"), publish: publish("") });
-  const heir = await place.open();
-  expect((await unemitted(heir)).map(({ position, retain }) => [position, retain])).toEqual([
+  const successor = await place.open();
+  expect((await undelivered(successor)).map(({ position, retain }) => [position, retain])).toEqual([
     [1, false],
     [2, true],
     [3, false],
   ]);
 });
 
-test("a node that slept while the log went on and was trimmed says so, and goes on from there", async () => {
+test("a node that was suspended while the log was trimmed reports a gap and continues", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const followed = follow(other);
   const reset = new Promise<void>((resolve) => other.onReset(resolve));
   const admin = place.redis.connect("test");
-  // What a busy log looks like to a node that slept: of eight entries seven are trimmed before it reads the first.
+  // A busy log as a suspended node finds it: seven of eight entries are trimmed before the node reads the first one.
   const keys = `${place.prefix}journal:`;
   await one.append(message());
   await expect.poll(() => other.head).toBe(1);

@@ -6,20 +6,20 @@ import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 let count = 0;
 
 export interface RedisPlace {
-  /** What the keys of this place begin with; other places in the same Redis have others. */
+  /** The prefix of the keys of this place. Each place in the same Redis has its own. */
   prefix: string;
-  /** What was logged at warning or above. */
+  /** The log lines of level warn and above. */
   logged: string[];
-  /** Opens the journal, closing first the one that was opened before. */
+  /** Opens the journal. Closes the previous one first. */
   open(options?: Partial<RedisJournalOptions>): Promise<Journal>;
-  /** Opens it once more, as another node does. */
+  /** Opens the journal as another node. */
   openNode(options?: Partial<RedisJournalOptions>): Promise<Journal>;
-  /** Of the tests' own commands. */
+  /** For the commands of the tests. */
   redis: RedisAccess;
   dispose(): Promise<void>;
 }
 
-/** A journal of its own in a Redis that may be shared, and nodes that have it open. */
+/** A journal in a Redis that may be shared, and the nodes that have it open. */
 export async function createRedisPlace(url: string): Promise<RedisPlace> {
   const logged: string[] = [];
   const logger = pino({ level: "warn" }, { write: (line: string) => logged.push(line) });

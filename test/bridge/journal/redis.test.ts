@@ -12,8 +12,8 @@ afterAll(() => server.remove());
 
 describeJournal("the journal in Redis", () => createRedisPlace(server.url));
 
-// The same again with nothing held in memory, so that every replay reads Redis.
-describeJournal("the journal in Redis, read from there", async () => {
+// The same tests without recent entries in memory: every replay reads Redis.
+describeJournal("the journal in Redis, without recent entries in memory", async () => {
   const place = await createRedisPlace(server.url);
   return { ...place, open: (options) => place.open({ ...options, limits: { ...options?.limits, maxRecentChars: 0 } }) };
 });
