@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { CloseCode } from "../../contract/codes.ts";
 import {
   countVariable,
   limitVariable,
@@ -18,7 +19,7 @@ export const socketSettings = {
   ),
   FLUSH_INTERVAL_MS: setting("Shortest time between two writes to one dashboard.", countVariable.default(10)),
   DRAIN_TIMEOUT_MS: setting(
-    "A dashboard that reads nothing for this long is closed with 4208.",
+    `A dashboard that reads nothing for this long is closed with ${CloseCode.slow}.`,
     positiveVariable.default(30_000),
   ),
   SHUTDOWN_SPREAD_MS: setting(
@@ -39,7 +40,7 @@ export const socketSettings = {
   ),
   MAX_CONNECTS_PER_MINUTE: setting("New dashboards from one address in a minute.", limitVariable.default(3000)),
   MAX_USER_CONNECTS_PER_MINUTE: setting(
-    "Dashboards that one user opens in a minute at one node. Further ones are closed with 4207 and try again later.",
+    `Dashboards that one user opens in a minute at one node. Further ones are closed with ${CloseCode.connectRate} and try again later.`,
     limitVariable,
     times(20, "MAX_CONNECTIONS_PER_USER", "twenty times"),
   ),
