@@ -1,10 +1,11 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, normalize } from "node:path";
 import { describe, expect, it } from "vitest";
-import { PARTS, ROOT, sourceFiles } from "../house/source-files.ts";
-import { readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts";
+import { PARTS, sourceFiles } from "../house/source-files.ts";
+import { ROOT, readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts";
 
 const PAGE = "docs/architecture.md";
+if (process.env.UPDATE_DOCS) writeFileSync(join(ROOT, PAGE), withTrueImports(readPage(PAGE)));
 const page = readPage(PAGE);
 /** The longest way of an event, in files that a reader opens. */
 const MAX_EVENT_FILES = 8;
@@ -60,6 +61,15 @@ function importsOf(part: string, room: string): string[] {
     if (otherPart === part && other !== room) imported.add(rest.length === 0 ? "files beside the rooms" : other);
   }
   return [...imported].sort();
+}
+
+/** The page with the column "imports" as the code has it. */
+function withTrueImports(text: string): string {
+  return text.replaceAll(/^(\| `([\w-]+)\/([\w-]+)\/` +\|[^|]*\|)[^|]*\|$/gm, (row, begin, part, room) => {
+    if (!existsSync(join(ROOT, part, room))) return row;
+    const names = importsOf(part, room).map((name) => (name.includes(" ") ? name : `\`${name}\``));
+    return `${begin} ${names.join(", ")} |`;
+  });
 }
 
 describe("the rooms", () => {

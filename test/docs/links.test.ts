@@ -1,8 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { describe, expect, it } from "vitest";
-import { ROOT } from "../house/source-files.ts";
-import { anchorsOf, pagePaths, readPage, relativeLinks } from "./pages.ts";
+import { anchorsOf, pagePaths, ROOT, readPage, relativeLinks } from "./pages.ts";
 
 const pages = pagePaths();
 

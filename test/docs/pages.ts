@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { projectFiles, ROOT } from "../house/source-files.ts";
 
+export { ROOT };
+
 /** Every Markdown page of the repository, by its path from the root. */
 export function pagePaths(): string[] {
   return projectFiles("*.md");
