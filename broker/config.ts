@@ -58,8 +58,8 @@ export const brokerSettings = {
     limitVariable.default(1000),
   ),
   MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS: setting(
-    "MQTT connections from one address whose CONNECT is not answered yet. The rest of the address's connections is left " +
-      "for the clients behind the same router.",
+    "MQTT connections from one address whose CONNECT is not answered yet. Each has `MQTT_CONNECT_TIMEOUT_MS` for it. The " +
+      "other connections of the address are left to authenticated clients behind the same router.",
     limitVariable,
     times(0.5, "MAX_MQTT_CONNECTIONS_PER_ADDRESS", "half of"),
   ),

@@ -271,7 +271,7 @@ export const deviceSettings = {
   SLEEP_PAUSE_MINUTES: setting(
     "The camera sleeps in pauses of the schedule that are at least this long. 0 turns this off.",
     countVariable.refine((minutes) => minutes === 0 || minutes >= 5, "must be 0, or at least 5 minutes").default(0),
-    { values: "0, or from 5" },
+    { values: "0, or 5 or more" },
   ),
   MAX_SLEEP_DAYS: setting(
     "The longest sleep that a command may ask for, or that one pause of the schedule causes at a time.",

@@ -30,7 +30,7 @@ export const authSettings = {
       .refine((secrets) => secrets.length > 0 && secrets.every(({ length }) => length >= MIN_SECRET_LENGTH), {
         error: `must have at least ${MIN_SECRET_LENGTH} characters in each line`,
       }),
-    { isSecret: true, defaultText: "generated at the first start" },
+    { isSecret: true, defaultText: "on loopback generated at the first start" },
   ),
   OPERATOR_KEY: setting(
     "Allows everything, and mints tokens: sent as `Authorization: Bearer …`. At least " +
@@ -40,7 +40,7 @@ export const authSettings = {
       .min(MIN_OPERATOR_KEY_LENGTH, `must have at least ${MIN_OPERATOR_KEY_LENGTH} characters`)
       .regex(/^[!-~]*$/, "must be visible ASCII without blanks: it is sent in a header")
       .optional(),
-    { isSecret: true, defaultText: "generated at the first start" },
+    { isSecret: true, defaultText: "on loopback generated at the first start" },
   ),
   TOKEN_TTL_SECONDS: setting(
     "Longest life of a token that the operator key mints, and its life when the request names none.",

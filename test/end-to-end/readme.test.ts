@@ -8,9 +8,6 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 import { COMMAND } from "../support/skylapse-command.ts";
 
 const README = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
-const SOURCES = ["bridge", "broker", "deploy", "device"].map((folder) =>
-  readFileSync(fileURLToPath(new URL(`../../${folder}/config.ts`, import.meta.url)), "utf8"),
-);
 
 let skylapse: Skylapse;
 const dataPath = makeDataPath();
@@ -79,15 +76,5 @@ describe("the README's examples do what they say", () => {
     ["revoke", /"message":"The token was revoked"/],
   ])("%s", async (name, wanted) => {
     expect(await outputOf(name, wanted)).toMatch(wanted);
-  });
-});
-
-describe("the README's configuration table", () => {
-  it("names every variable that is read", () => {
-    const variables = new Set(
-      SOURCES.flatMap((source) => [...source.matchAll(/^\s+([A-Z][A-Z0-9_]{3,}):/gm)].map(([, name = ""]) => name)),
-    );
-    expect(variables.size).toBeGreaterThan(30);
-    expect([...variables].filter((name) => !README.includes(`\`${name}\``))).toEqual([]);
   });
 });
