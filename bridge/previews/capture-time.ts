@@ -1,16 +1,17 @@
-/** Crockford's base 32, as ULIDs are written. */
+/** Crockford's base 32, the alphabet of ULIDs, in lower case. */
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 const ULID = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/;
 const TIME_DIGITS = 10;
-/** A clock may be this far ahead of ours, milliseconds. */
+/** How far a capture's time may be in the future, milliseconds. */
 const MAX_AHEAD_MS = 5 * 60_000;
-/** No picture of this system is older: a clock that says so was never set. */
+/** Captures cannot be older than this: a clock that shows an earlier time was never set. */
 const FIRST_PLAUSIBLE = Date.UTC(2020, 0, 1);
 
 /**
- * When a capture was taken, milliseconds since 1970, for its name is a ULID; else undefined, as when that cannot be.
- * A preview is bytes without an envelope: its name is the only thing that tells a picture of now from one of a backlog.
- * @param senderAheadMs how far the clock by which it was named is ahead of the one of `now`
+ * The time of a capture, from its ULID. A preview has no envelope, so only its capture id distinguishes a current
+ * preview from one of a backlog.
+ * @param senderAheadMs how far the camera's clock is ahead of the clock of `now`, milliseconds
+ * @returns milliseconds since 1970; undefined when the id is no ULID or the time is implausible
  */
 export function captureTime(capture: string, now: number, senderAheadMs = 0): number | undefined {
   if (!ULID.test(capture)) return undefined;

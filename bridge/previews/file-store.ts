@@ -1,4 +1,4 @@
-import { Album } from "./album.ts";
+import { CameraPreviews } from "./camera-previews.ts";
 import { PreviewFiles } from "./preview-files.ts";
 import {
   type PreviewLimits,
@@ -8,18 +8,18 @@ import {
   spread,
 } from "./preview-store.ts";
 
-/** Between two looks for pictures that have become too old, milliseconds. */
-const SWEEP_MS = 10 * 60_000;
+/** Milliseconds between two removals of expired previews. */
+const SWEEP_INTERVAL_MS = 10 * 60_000;
 
 export interface FilePreviewStoreOptions {
-  /** The folder of the pictures; made when it is not there. */
+  /** The folder of the previews; created if missing. */
   path: string;
   limits: PreviewLimits;
   /** Milliseconds since 1970. */
   now: () => number;
 }
 
-/** Pictures in files of this node, what is known of them in memory. */
+/** Keeps previews in files of this node, and their metadata in memory. */
 export async function openFilePreviewStore(options: FilePreviewStoreOptions): Promise<PreviewStore> {
   const store = new FilePreviewStore(options);
   await store.load();
@@ -30,9 +30,9 @@ class FilePreviewStore implements PreviewStore {
   readonly #files: PreviewFiles;
   readonly #limits: PreviewLimits;
   readonly #now: () => number;
-  /** The camera that was silent longest first. */
-  readonly #albums = new Map<string, Album>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  /** Ordered by each camera's last preview; the camera that has been silent longest comes first. */
+  readonly #cameras = new Map<string, CameraPreviews>();
+  readonly #pending = new Set<Promise<unknown>>();
   #count = 0;
   #bytes = 0;
   #sweep: NodeJS.Timeout | undefined;
@@ -51,16 +51,16 @@ class FilePreviewStore implements PreviewStore {
     found.sort((one, other) => lastSaved(one) - lastSaved(other));
     const replaced: Promise<void>[] = [];
     for (const { camera, previews } of found) {
-      const album = this.#album(camera);
-      // The program may have died between writing a picture and removing the one whose place it took.
+      const stored = this.#camera(camera);
+      // The program may have been killed after it wrote a preview and before it removed the replaced one.
       for (const preview of previews.sort((one, other) => one.savedAt - other.savedAt)) {
-        const older = album.get(preview.capture);
-        if (older !== undefined) replaced.push(this.#drop(camera, album, older));
-        this.#add(album, preview);
+        const older = stored.get(preview.capture);
+        if (older !== undefined) replaced.push(this.#drop(camera, stored, older));
+        this.#add(stored, preview);
       }
     }
     await Promise.all([...replaced, this.#enforce()]);
-    this.#sweep = setInterval(() => void this.#enforce().catch(() => undefined), SWEEP_MS);
+    this.#sweep = setInterval(() => void this.#enforce().catch(() => undefined), SWEEP_INTERVAL_MS);
     this.#sweep.unref();
   }
 
@@ -71,24 +71,24 @@ class FilePreviewStore implements PreviewStore {
   async newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>> {
     const found = new Map<string, StoredPreview>();
     for (const camera of cameras) {
-      const newest = this.#albums.get(camera)?.newest;
+      const newest = this.#cameras.get(camera)?.newest;
       if (newest !== undefined) found.set(camera, newest);
     }
     return found;
   }
 
   async list(camera: string, { after, limit }: Parameters<PreviewStore["list"]>[1]): Promise<PreviewPage> {
-    const album = this.#albums.get(camera);
-    if (album === undefined) return { previews: [], total: 0 };
+    const stored = this.#cameras.get(camera);
+    if (stored === undefined) return { previews: [], total: 0 };
     const since = this.#now() - this.#limits.keepMs;
     return {
-      previews: album.descending(since, after).slice(0, limit),
-      total: album.descending(since).length,
+      previews: stored.descending(since, after).slice(0, limit),
+      total: stored.descending(since).length,
     };
   }
 
   async overview(camera: string, frames: number): Promise<PreviewPage> {
-    const all = this.#albums.get(camera)?.descending(this.#now() - this.#limits.keepMs) ?? [];
+    const all = this.#cameras.get(camera)?.descending(this.#now() - this.#limits.keepMs) ?? [];
     const chosen = spread(
       all.map(({ takenAt }) => takenAt),
       frames,
@@ -97,8 +97,8 @@ class FilePreviewStore implements PreviewStore {
   }
 
   async read(camera: string, capture: string | undefined) {
-    const album = this.#albums.get(camera);
-    const preview = capture === undefined ? album?.newest : album?.get(capture);
+    const stored = this.#cameras.get(camera);
+    const preview = capture === undefined ? stored?.newest : stored?.get(capture);
     if (preview === undefined) return undefined;
     const jpeg = await this.#files.read(camera, preview);
     return jpeg === undefined ? undefined : { preview, jpeg };
@@ -106,81 +106,81 @@ class FilePreviewStore implements PreviewStore {
 
   async close(): Promise<void> {
     clearInterval(this.#sweep);
-    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+    while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
   }
 
   async #put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean> {
-    const before = this.#albums.get(camera);
+    const before = this.#cameras.get(camera);
     const same = before?.get(preview.capture);
     if (same?.etag === preview.etag) return before?.newest === same;
     await this.#files.write(camera, preview, jpeg);
-    const album = this.#album(camera);
-    // Looked up again: others of this camera were written meanwhile.
-    const older = album.get(preview.capture);
-    if (older !== undefined) await this.#drop(camera, album, older);
-    this.#add(album, preview);
-    // Re-inserted, so that the map's first is the camera that was silent longest.
-    this.#albums.delete(camera);
-    this.#albums.set(camera, album);
-    const isNewest = album.newest === preview;
-    await this.#enforce([[camera, album]]);
+    const stored = this.#camera(camera);
+    // Looked up again, because other previews of this camera may have been written meanwhile.
+    const older = stored.get(preview.capture);
+    if (older !== undefined) await this.#drop(camera, stored, older);
+    this.#add(stored, preview);
+    // Inserted again as the last, so that the camera that has been silent longest stays first.
+    this.#cameras.delete(camera);
+    this.#cameras.set(camera, stored);
+    const isNewest = stored.newest === preview;
+    await this.#enforce([[camera, stored]]);
     return isNewest;
   }
 
-  #album(camera: string): Album {
-    const known = this.#albums.get(camera);
+  #camera(camera: string): CameraPreviews {
+    const known = this.#cameras.get(camera);
     if (known !== undefined) return known;
-    const album = new Album();
-    this.#albums.set(camera, album);
-    return album;
+    const stored = new CameraPreviews();
+    this.#cameras.set(camera, stored);
+    return stored;
   }
 
-  #add(album: Album, preview: StoredPreview): void {
-    album.add(preview);
+  #add(stored: CameraPreviews, preview: StoredPreview): void {
+    stored.add(preview);
     this.#count++;
     this.#bytes += preview.sizeBytes;
   }
 
-  #drop(camera: string, album: Album, preview: StoredPreview): Promise<void> {
-    album.remove(preview);
+  #drop(camera: string, stored: CameraPreviews, preview: StoredPreview): Promise<void> {
+    stored.remove(preview);
     this.#count--;
     this.#bytes -= preview.sizeBytes;
     return this.#files.remove(camera, preview);
   }
 
-  /** Brings everything below its limit again. The newest picture of a camera goes only with the camera. */
-  async #enforce(albums: Iterable<[string, Album]> = this.#albums): Promise<void> {
+  /** Removes previews above the limits. A camera's newest preview is removed only together with the camera. */
+  async #enforce(cameras: Iterable<[string, CameraPreviews]> = this.#cameras): Promise<void> {
     const { keepMs, maxPreviewsPerCamera, maxBytesPerCamera, maxPreviews, maxBytes, maxCameras } = this.#limits;
     const removals: Promise<void>[] = [];
-    for (const [camera, album] of this.#albums) {
-      if (this.#albums.size <= maxCameras) break;
-      this.#albums.delete(camera);
-      this.#count -= album.size;
-      this.#bytes -= album.bytes;
+    for (const [camera, stored] of this.#cameras) {
+      if (this.#cameras.size <= maxCameras) break;
+      this.#cameras.delete(camera);
+      this.#count -= stored.size;
+      this.#bytes -= stored.bytes;
       removals.push(this.#files.removeFolder(camera));
     }
     const since = this.#now() - keepMs;
-    for (const [camera, album] of albums) {
-      for (const old of album.arrivedBefore(since)) removals.push(this.#drop(camera, album, old));
-      for (let oldest = album.oldest; oldest !== undefined && album.size > 1; oldest = album.oldest) {
-        if (album.size <= maxPreviewsPerCamera && album.bytes <= maxBytesPerCamera) break;
-        removals.push(this.#drop(camera, album, oldest));
+    for (const [camera, stored] of cameras) {
+      for (const old of stored.arrivedBefore(since)) removals.push(this.#drop(camera, stored, old));
+      for (let oldest = stored.oldest; oldest !== undefined && stored.size > 1; oldest = stored.oldest) {
+        if (stored.size <= maxPreviewsPerCamera && stored.bytes <= maxBytesPerCamera) break;
+        removals.push(this.#drop(camera, stored, oldest));
       }
     }
     while (this.#count > maxPreviews || this.#bytes > maxBytes) {
-      const found = this.#oldestOfAll();
+      const found = this.#oldestRemovable();
       if (found === undefined) break;
-      removals.push(this.#drop(found.camera, found.album, found.oldest));
+      removals.push(this.#drop(found.camera, found.stored, found.oldest));
     }
     await this.#track(Promise.all(removals));
   }
 
-  #oldestOfAll(): { camera: string; album: Album; oldest: StoredPreview } | undefined {
-    let found: { camera: string; album: Album; oldest: StoredPreview } | undefined;
-    for (const [camera, album] of this.#albums) {
-      const { oldest, size } = album;
+  #oldestRemovable(): { camera: string; stored: CameraPreviews; oldest: StoredPreview } | undefined {
+    let found: { camera: string; stored: CameraPreviews; oldest: StoredPreview } | undefined;
+    for (const [camera, stored] of this.#cameras) {
+      const { oldest, size } = stored;
       if (oldest === undefined || size <= 1) continue;
-      if (found === undefined || oldest.takenAt < found.oldest.takenAt) found = { camera, album, oldest };
+      if (found === undefined || oldest.takenAt < found.oldest.takenAt) found = { camera, stored, oldest };
     }
     return found;
   }
@@ -190,8 +190,8 @@ class FilePreviewStore implements PreviewStore {
       () => undefined,
       () => undefined,
     );
-    this.#underWay.add(settled);
-    void settled.then(() => this.#underWay.delete(settled));
+    this.#pending.add(settled);
+    void settled.then(() => this.#pending.delete(settled));
     return work;
   }
 }

@@ -1,25 +1,30 @@
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isId } from "../../contract/ids.ts";
+import { syncFolder } from "../../platform/sync-folder.ts";
 import type { StoredPreview } from "./preview-store.ts";
 
 /**
- * Pictures as files, a folder for each camera: `{takenAt}.{savedAt}.{capture}.{bytes}.{etag}.jpg`. A file's name says
- * all that is known of it, so that a start reads folders and no pictures; and a file has one content for ever, so that
- * after a crash each is there whole or not at all.
+ * Previews as files in one folder per camera: `{takenAt}.{savedAt}.{capture}.{bytes}.{etag}.jpg`. The file name holds
+ * all metadata, so a start reads folders only. A file is written once and never changed, so after a crash it is
+ * complete or missing.
  */
 export class PreviewFiles {
   readonly #root: string;
+  /** Cameras whose folder exists. */
   readonly #folders = new Set<string>();
+  /** The sync under way, by folder. */
   readonly #syncing = new Map<string, Promise<void>>();
+  /** The sync that follows the one under way, by folder. */
   readonly #syncNext = new Map<string, Promise<void>>();
-  #temporary = 0;
+  /** Makes the names of temporary files unique. */
+  #temporaryCount = 0;
 
   constructor(root: string) {
     this.#root = root;
   }
 
-  /** Everything there is. Half-written files of a program that was killed are removed; foreign ones stay untouched. */
+  /** Lists all previews. Removes incomplete files of a killed program, and leaves foreign files alone. */
   async *load(): AsyncIterable<{ camera: string; previews: StoredPreview[] }> {
     await mkdir(this.#root, { recursive: true, mode: 0o700 });
     for (const folder of await readdir(this.#root, { withFileTypes: true })) {
@@ -27,7 +32,7 @@ export class PreviewFiles {
       this.#folders.add(folder.name);
       const previews: StoredPreview[] = [];
       for (const name of await readdir(join(this.#root, folder.name))) {
-        const preview = readName(name);
+        const preview = previewOf(name);
         if (preview !== undefined) previews.push(preview);
         else if (name.endsWith(".tmp")) await rm(join(this.#root, folder.name, name), { force: true });
       }
@@ -35,7 +40,7 @@ export class PreviewFiles {
     }
   }
 
-  /** Resolves when the picture would survive a power cut. */
+  /** Resolves when the preview is durable: it survives a power cut. */
   async write(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<void> {
     const folder = join(this.#root, camera);
     try {
@@ -46,8 +51,8 @@ export class PreviewFiles {
         await this.#sync(this.#root);
         this.#folders.add(camera);
       }
-      const file = join(folder, writeName(preview));
-      const temporary = `${file}.${++this.#temporary}.tmp`;
+      const file = join(folder, fileNameOf(preview));
+      const temporary = `${file}.${++this.#temporaryCount}.tmp`;
       await writeFile(temporary, jpeg, { flag: "wx", mode: 0o600, flush: true });
       await rename(temporary, file);
       await this.#sync(folder);
@@ -59,14 +64,14 @@ export class PreviewFiles {
 
   async read(camera: string, preview: StoredPreview): Promise<Buffer | undefined> {
     try {
-      return await readFile(join(this.#root, camera, writeName(preview)));
+      return await readFile(join(this.#root, camera, fileNameOf(preview)));
     } catch {
       return undefined;
     }
   }
 
   async remove(camera: string, preview: StoredPreview): Promise<void> {
-    await rm(join(this.#root, camera, writeName(preview)), { force: true });
+    await rm(join(this.#root, camera, fileNameOf(preview)), { force: true });
   }
 
   async removeFolder(camera: string): Promise<void> {
@@ -74,40 +79,31 @@ export class PreviewFiles {
     await rm(join(this.#root, camera), { recursive: true, force: true });
   }
 
-  /** One sync of a folder at a time: those who come while one is under way share the next. */
+  /** Runs one sync of a folder at a time. Callers that arrive during a sync share the next one. */
   #sync(folder: string): Promise<void> {
     const next = this.#syncNext.get(folder);
     if (next !== undefined) return next;
-    const underWay = this.#syncing.get(folder);
+    const current = this.#syncing.get(folder);
     const start = (): Promise<void> => {
       this.#syncNext.delete(folder);
       const done = syncFolder(folder).finally(() => this.#syncing.delete(folder));
       this.#syncing.set(folder, done);
       return done;
     };
-    if (underWay === undefined) return start();
-    const following = underWay.catch(() => undefined).then(start);
+    if (current === undefined) return start();
+    const following = current.catch(() => undefined).then(start);
     this.#syncNext.set(folder, following);
     return following;
   }
 }
 
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 const NAME = /^(\d{1,15})\.(\d{1,15})\.([a-z0-9][a-z0-9-]{0,62})\.(\d{1,9})\.([A-Za-z0-9_-]{27})\.jpg$/;
 
-function writeName({ takenAt, savedAt, capture, sizeBytes, etag }: StoredPreview): string {
+function fileNameOf({ takenAt, savedAt, capture, sizeBytes, etag }: StoredPreview): string {
   return `${takenAt}.${savedAt}.${capture}.${sizeBytes}.${etag.slice(1, -1)}.jpg`;
 }
 
-function readName(name: string): StoredPreview | undefined {
+function previewOf(name: string): StoredPreview | undefined {
   const [, takenAt, savedAt, capture, sizeBytes, digest] = NAME.exec(name) ?? [];
   if (capture === undefined || digest === undefined) return undefined;
   return {

@@ -4,13 +4,14 @@ import { type PreviewLimits, previewLimits, previewSettings } from "./config.ts"
 
 export type { PreviewLimits } from "./config.ts";
 
-/** What is known of a kept picture without looking at it. */
+/** A stored preview without its bytes. */
 export interface StoredPreview {
   capture: string;
   /** Milliseconds since 1970. */
   takenAt: number;
+  /** When it arrived, milliseconds since 1970. */
   savedAt: number;
-  /** With its quotes, as HTTP writes it. */
+  /** Including the quotes of the HTTP header. */
   etag: string;
   sizeBytes: number;
 }
@@ -18,11 +19,11 @@ export interface StoredPreview {
 export interface PreviewPage {
   /** Newest first. */
   previews: readonly StoredPreview[];
-  /** Pictures of the camera that the list has in all. */
+  /** The number of the camera's previews on all pages. */
   total: number;
 }
 
-/** A place in a list: after the picture that was taken then. */
+/** A position in a list: after the preview with this time and capture id. */
 export interface PreviewCursor {
   takenAt: number;
   capture: string;
@@ -33,44 +34,45 @@ export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = previewLimits(
 );
 
 /**
- * Where pictures are: files of this node, or Redis for all nodes. What `keepMs` and the other limits drop is gone from
- * lists at once. Names are checked by the caller.
+ * Stores previews in files of this node, or in Redis for all nodes. Previews older than `keepMs` or beyond the other
+ * limits disappear from lists at once. The caller validates camera and capture ids.
  */
 export interface PreviewStore {
   /**
-   * Resolves when the picture is durable. It stays for `keepMs` from its arrival on, whenever it was taken.
-   * The same bytes of the same capture again change nothing; other bytes take their place.
-   * @returns whether it is the newest of its camera
+   * Resolves when the preview is durable. It is kept for `keepMs` from its arrival, whenever it was taken. The same
+   * bytes for the same capture change nothing; other bytes replace the preview.
+   * @returns whether it is the newest preview of its camera
    */
   put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean>;
-  /** The newest of each camera that has one. */
+  /** The newest preview of each camera that has one. */
   newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
   list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
-  /** At most `frames` pictures, spread evenly over the time between the oldest and the newest. */
+  /** At most `frames` previews, spread evenly over the time between the oldest and the newest. */
   overview(camera: string, frames: number): Promise<PreviewPage>;
-  /** @param capture undefined for the newest */
+  /** A preview and its bytes. @param capture undefined for the newest preview */
   read(camera: string, capture: string | undefined): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
-  /** Waits for what is under way. */
+  /** Waits for the operations under way. */
   close(): Promise<void>;
 }
 
 /**
- * Chooses at most `frames` of moments, which come newest first, spread evenly over their time: of each stretch of it
- * the newest. Where nothing was taken for hours nothing is chosen.
- * @returns their indices, ascending
+ * Chooses at most `frames` of the times, spread evenly: divides the period into `frames` intervals of equal length and
+ * chooses the newest time of each. From an interval without a time nothing is chosen.
+ * @param times newest first
+ * @returns the indices of the chosen times, ascending
  */
-export function spread(moments: readonly number[], frames: number): number[] {
-  const [newest, oldest] = [moments[0], moments.at(-1)];
+export function spread(times: readonly number[], frames: number): number[] {
+  const [newest, oldest] = [times[0], times.at(-1)];
   if (newest === undefined || oldest === undefined || frames < 1) return [];
-  if (moments.length <= frames) return moments.map((_, index) => index);
-  const stretchMs = (newest - oldest) / frames;
+  if (times.length <= frames) return times.map((_, index) => index);
+  const intervalMs = (newest - oldest) / frames;
   const chosen: number[] = [];
   let last = -1;
-  for (const [index, moment] of moments.entries()) {
-    const stretch = stretchMs === 0 ? 0 : Math.min(frames - 1, Math.floor((newest - moment) / stretchMs));
-    if (stretch === last) continue;
+  for (const [index, time] of times.entries()) {
+    const interval = intervalMs === 0 ? 0 : Math.min(frames - 1, Math.floor((newest - time) / intervalMs));
+    if (interval === last) continue;
     chosen.push(index);
-    last = stretch;
+    last = interval;
   }
   return chosen;
 }

@@ -16,45 +16,45 @@ import {
 } from "./preview-store.ts";
 import { createRedisPreviewStore } from "./redis-store.ts";
 
-/** The pictures of the last 48 hours of each camera, each durable before its camera may forget it, and the newest of all time. */
+/** The previews of each camera: those that arrived in the last 48 hours, and always the newest. */
 export interface Previews {
   /**
-   * Resolves when the picture is durable. It is kept from its arrival on, whenever it was taken. The same picture again
-   * changes nothing.
-   * @throws {PreviewRefusedError} it is no JPEG, or too large: sending it again changes nothing
-   * @throws when it cannot be written: the camera is to send it again
+   * Stores a preview. Resolves when it is durable; the camera is acknowledged only then. Its retention counts from its
+   * arrival, whenever it was taken. Saving the same preview again changes nothing.
+   * @throws {PreviewRefusedError} no JPEG, or too large: sending it again would not help
+   * @throws any other error when it cannot be written: the camera sends it again
    */
   save(camera: string, capture: string, jpeg: Uint8Array, sender?: PreviewSender): Promise<SavedPreview>;
-  /** The newest picture of each of these cameras that has one. */
+  /** The newest preview of each of these cameras that has one. */
   newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
   list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
-  /** At most `frames` pictures, spread evenly over all that is kept of the camera. */
+  /** At most `frames` previews, spread evenly over the time of all the camera's previews. */
   overview(camera: string, frames: number): Promise<PreviewPage>;
-  /** A picture and what is known of exactly these bytes. @param capture default: the newest */
+  /** A preview and its bytes. @param capture default: the newest preview */
   read(camera: string, capture?: string): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
   /** Waits for the writes under way. */
   close(): Promise<void>;
 }
 
 export interface PreviewSender {
-  /** How far the camera's clock is ahead of the system's, milliseconds; of one that is right, or not known, 0. */
+  /** How far the camera's clock is ahead of the system's, milliseconds; 0 when the difference is small or unknown. */
   senderAheadMs: number;
 }
 
 export interface SavedPreview {
   updated: PreviewUpdated;
-  /** False for a picture from a backlog: there is a newer one. */
+  /** False for a preview from a backlog: the camera has a newer one. */
   newest: boolean;
 }
 
 export interface PreviewsOptions extends Partial<PreviewLimits> {
-  /** The folder of the pictures; made when it is not there. */
+  /** The folder of the previews; created if missing. */
   path: string;
-  /** The largest picture, bytes. Default {@link MAX_PREVIEW_BYTES}. */
+  /** The largest preview, bytes. Default {@link MAX_PREVIEW_BYTES}. */
   maxPictureBytes?: number;
   /** The server's own clock, milliseconds since 1970. Default: the system's. */
   now?: () => number;
-  /** The system's clock, by which people are told the time, milliseconds since 1970. Default: `now`. */
+  /** The system's clock, which times shown to people follow, milliseconds since 1970. Default: `now`. */
   wall?: () => number;
 }
 
@@ -62,43 +62,46 @@ export interface RedisPreviewsOptions extends Omit<PreviewsOptions, "path"> {
   redis: RedisConnections;
 }
 
-/** The contract's bound for a preview, bytes. */
+/** The largest preview that the contract allows, bytes. */
 export const MAX_PREVIEW_BYTES = 65_536;
-/** The widest and highest preview, pixels. A picture of 64 KiB that claims more is meant to exhaust whoever opens it. */
+/**
+ * The largest width and height of a preview, pixels. A JPEG of 64 KiB with larger dimensions is an attack on the memory
+ * of programs that decode it.
+ */
 export const MAX_PREVIEW_PIXELS = 4096;
 
-/** Where HTTP serves the newest picture of a camera. */
+/** The HTTP route of a camera's newest preview. */
 export const LATEST_PICTURE_ROUTE = "/cameras/:id/latest.jpg";
 
 export function latestPictureUrl(camera: string): string {
   return LATEST_PICTURE_ROUTE.replace(":id", camera);
 }
 
-/** Where HTTP lists the pictures of a camera. */
+/** The HTTP route of the list of a camera's previews. */
 export const PICTURES_ROUTE = "/cameras/:id/previews";
 
 export function picturesUrl(camera: string): string {
   return PICTURES_ROUTE.replace(":id", camera);
 }
 
-/** Where HTTP serves a picture for as long as it is kept. */
+/** The URL of one preview. */
 export function pictureUrl(camera: string, capture: string): string {
   return `${picturesUrl(camera)}/${capture}.jpg`;
 }
 
-/** The bytes are no picture that this system keeps. */
+/** The preview is invalid or too large. */
 export class PreviewRefusedError extends Error {
   override name = "PreviewRefusedError";
 }
 
-/** Keeps pictures as files of this node. */
+/** Keeps previews in files of this node. */
 export async function openPreviews({ path, ...options }: PreviewsOptions): Promise<Previews> {
   const limits = limitsOf(options);
   const { now = Date.now } = options;
   return createPreviews(await openFilePreviewStore({ path, limits, now }), options);
 }
 
-/** Keeps pictures in Redis, where every node finds them. */
+/** Keeps previews in Redis, shared by all nodes. */
 export function openRedisPreviews({ redis, ...options }: RedisPreviewsOptions): Previews {
   const limits = limitsOf(options);
   const { now = Date.now } = options;
@@ -118,27 +121,32 @@ function limitsOf(options: Partial<PreviewLimits>): PreviewLimits {
   };
 }
 
-/** What is the same wherever pictures are kept: what is one, and when it was taken. */
+/** Validates previews and converts their times, above either store. */
 function createPreviews(
   store: PreviewStore,
   { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now, wall = now }: Omit<PreviewsOptions, "path">,
 ): Previews {
-  /** How far the system's clock is ahead of the server's own, which pictures are kept and ordered by; in whole minutes. */
+  /**
+   * How far the system's clock is ahead of the server's own, in whole minutes. The store uses the server's own clock.
+   */
   const wallAheadMs = () => {
     const aheadMs = wall() - now();
     return Math.abs(aheadMs) <= JUMP_MS ? 0 : Math.round(aheadMs / 60_000) * 60_000;
   };
-  const shown = (preview: StoredPreview): StoredPreview => {
+  const bySystemClock = (preview: StoredPreview): StoredPreview => {
     const aheadMs = wallAheadMs();
     if (aheadMs === 0) return preview;
     return { ...preview, takenAt: preview.takenAt + aheadMs, savedAt: preview.savedAt + aheadMs };
   };
-  const shownPage = ({ previews, total }: PreviewPage): PreviewPage => ({ previews: previews.map(shown), total });
+  const pageBySystemClock = ({ previews, total }: PreviewPage): PreviewPage => ({
+    previews: previews.map(bySystemClock),
+    total,
+  });
   return {
     async save(camera, capture, jpeg, { senderAheadMs } = { senderAheadMs: 0 }) {
-      // Names become parts of paths and keys.
-      if (!isId(camera)) throw new PreviewRefusedError(`"${camera}" is no camera id`);
-      if (!isId(capture)) throw new PreviewRefusedError(`"${capture}" is no capture id`);
+      // Ids become parts of paths and keys.
+      if (!isId(camera)) throw new PreviewRefusedError(`"${camera}" is not a camera id`);
+      if (!isId(capture)) throw new PreviewRefusedError(`"${capture}" is not a capture id`);
       const sizeBytes = jpeg.length;
       if (sizeBytes > maxPictureBytes)
         throw new PreviewRefusedError(
@@ -158,22 +166,22 @@ function createPreviews(
     },
     async newest(cameras) {
       const found = await store.newest(cameras);
-      return new Map([...found].map(([camera, preview]) => [camera, shown(preview)]));
+      return new Map([...found].map(([camera, preview]) => [camera, bySystemClock(preview)]));
     },
     async list(camera, { after, limit }) {
-      const place = after === undefined ? undefined : { ...after, takenAt: after.takenAt - wallAheadMs() };
-      return shownPage(await store.list(camera, { after: place, limit }));
+      const cursor = after === undefined ? undefined : { ...after, takenAt: after.takenAt - wallAheadMs() };
+      return pageBySystemClock(await store.list(camera, { after: cursor, limit }));
     },
-    overview: async (camera, frames) => shownPage(await store.overview(camera, frames)),
+    overview: async (camera, frames) => pageBySystemClock(await store.overview(camera, frames)),
     async read(camera, capture) {
       const found = await store.read(camera, capture);
-      return found === undefined ? undefined : { preview: shown(found.preview), jpeg: found.jpeg };
+      return found === undefined ? undefined : { preview: bySystemClock(found.preview), jpeg: found.jpeg };
     },
     close: () => store.close(),
   };
 }
 
-/** What is kept and served as a picture is whole, of a sane size, and decoded in a moment. @throws {PreviewRefusedError} */
+/** Refuses a JPEG that is incomplete or too large to decode quickly. @throws {PreviewRefusedError} */
 function refuseUnreadable(jpeg: Uint8Array): void {
   try {
     readJpeg(jpeg, { maxPixels: MAX_PREVIEW_PIXELS });

@@ -8,7 +8,7 @@ import {
   type StoredPreview,
   spread,
 } from "./preview-store.ts";
-import { FORGET_SCRIPT, PUT_SCRIPT } from "./redis-put-script.ts";
+import { PUT, REMOVE_EXPIRED } from "./redis-scripts.ts";
 
 export interface RedisPreviewStoreOptions {
   redis: RedisConnections;
@@ -17,13 +17,13 @@ export interface RedisPreviewStoreOptions {
   now: () => number;
 }
 
-/** Beyond the life of a picture: should all nodes be gone for ever, Redis empties itself. */
+/** Keys expire this long after their preview, milliseconds, so that Redis empties itself when no node runs any more. */
 const TTL_MARGIN_MS = 3_600_000;
 
 /**
- * Pictures in Redis, readable from every node. Below the prefix: of each camera `list:` (capture by time), `meta:`
- * (what is known of each), `jpeg:` (the bytes of one), `newest:` (the one that never goes, bytes and all); over all
- * cameras `all` (by time), `arrived` (by arrival), `bytes`, `camera-bytes` and `cameras` (by when they were last heard).
+ * Keeps previews in Redis, readable from every node. Keys below the prefix, per camera: `list:` (captures by time),
+ * `meta:` (metadata of each), `jpeg:` (the bytes of one), `newest:` (the newest with its bytes, never expires). For all
+ * cameras: `all` (by time), `arrived` (by arrival), `bytes`, `camera-bytes` and `cameras` (by their last preview).
  */
 export function createRedisPreviewStore(options: RedisPreviewStoreOptions): PreviewStore {
   return new RedisPreviewStore(options);
@@ -34,7 +34,7 @@ class RedisPreviewStore implements PreviewStore {
   readonly #base: string;
   readonly #limits: PreviewLimits;
   readonly #now: () => number;
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #pending = new Set<Promise<unknown>>();
 
   constructor({ redis, limits, now }: RedisPreviewStoreOptions) {
     this.#redis = redis.connect("previews");
@@ -49,13 +49,14 @@ class RedisPreviewStore implements PreviewStore {
     const numbers = [limits.maxPreviewsPerCamera, limits.maxBytesPerCamera, limits.maxPreviews, limits.maxBytes];
     const bounds = [...numbers, limits.maxCameras].map((limit) => (Number.isFinite(limit) ? limit : -1));
     return this.#run(async () => {
-      const isNewest = await this.#redis.eval(
-        PUT_SCRIPT,
-        1,
-        this.#base,
-        ...[this.#now() - keepMs, keepMs + TTL_MARGIN_MS, camera, capture, takenAt, savedAt, sizeBytes, etag],
-        Buffer.from(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength),
-        ...bounds,
+      const isNewest = await PUT.run(
+        this.#redis,
+        [this.#base],
+        [
+          ...[this.#now() - keepMs, keepMs + TTL_MARGIN_MS, camera, capture, takenAt, savedAt, sizeBytes, etag],
+          Buffer.from(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength),
+          ...bounds,
+        ],
       );
       return isNewest === 1;
     });
@@ -78,12 +79,12 @@ class RedisPreviewStore implements PreviewStore {
   list(camera: string, { after, limit }: Parameters<PreviewStore["list"]>[1]): Promise<PreviewPage> {
     const list = this.#key("list", camera);
     return this.#run(async () => {
-      await this.#forgetOld();
+      await this.#removeExpired();
       const [rank, total] = await Promise.all([
         after === undefined ? -1 : this.#redis.zrevrank(list, after.capture),
         this.#redis.zcard(list),
       ]);
-      // The picture at which the last page ended may be gone: its moment still names the place.
+      // The preview at the end of the last page may have been removed. Its time still identifies the position.
       const found =
         rank === null && after !== undefined
           ? await this.#redis.zrevrangebyscore(list, `(${after.takenAt}`, "-inf", "WITHSCORES", "LIMIT", 0, limit)
@@ -94,7 +95,7 @@ class RedisPreviewStore implements PreviewStore {
 
   overview(camera: string, frames: number): Promise<PreviewPage> {
     return this.#run(async () => {
-      await this.#forgetOld();
+      await this.#removeExpired();
       const all = pairs(await this.#redis.zrevrange(this.#key("list", camera), 0, -1, "WITHSCORES"));
       const chosen = spread(
         all.map(({ takenAt }) => takenAt),
@@ -125,14 +126,14 @@ class RedisPreviewStore implements PreviewStore {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled(this.#underWay);
+    await Promise.allSettled(this.#pending);
     this.#redis.disconnect();
   }
 
-  /** What arrived too long ago is gone before anybody reads a list. */
-  async #forgetOld(): Promise<void> {
+  /** Removes expired previews. Called before each list is read. */
+  async #removeExpired(): Promise<void> {
     const since = this.#now() - this.#limits.keepMs;
-    while (Number(await this.#redis.eval(FORGET_SCRIPT, 1, this.#base, since)) > 0);
+    while (Number(await REMOVE_EXPIRED.run(this.#redis, [this.#base], [since])) > 0);
   }
 
   async #described(camera: string, found: readonly { capture: string; takenAt: number }[]): Promise<StoredPreview[]> {
@@ -152,16 +153,16 @@ class RedisPreviewStore implements PreviewStore {
   /** @throws {StoreUnavailableError} */
   async #run<T>(work: () => Promise<T>): Promise<T> {
     const done = work().catch((error: unknown) => {
-      throw new StoreUnavailableError("Redis did not answer about previews: try again", { cause: error });
+      throw new StoreUnavailableError("Redis did not answer a request for previews: try again", { cause: error });
     });
     const settled = done.catch(() => undefined);
-    this.#underWay.add(settled);
-    void settled.then(() => this.#underWay.delete(settled));
+    this.#pending.add(settled);
+    void settled.then(() => this.#pending.delete(settled));
     return done;
   }
 }
 
-/** What Redis answers `WITHSCORES`: member and score by turns. */
+/** Parses a reply `WITHSCORES`: member, score, member, score … */
 function pairs(flat: readonly string[]): { capture: string; takenAt: number }[] {
   const found: { capture: string; takenAt: number }[] = [];
   for (let index = 0; index + 1 < flat.length; index += 2)
@@ -169,7 +170,7 @@ function pairs(flat: readonly string[]): { capture: string; takenAt: number }[] 
   return found;
 }
 
-/** @param meta `savedAt bytes "etag"`, as the script writes it */
+/** @param meta `savedAt bytes "etag"`, as {@link PUT} writes it */
 function toPreview(
   capture: string | null | undefined,
   takenAt: string | null | undefined,

@@ -21,7 +21,7 @@ function access(): RedisAccess {
   return openRedis({ url: server.url, prefix: `test${++prefixes}`, logger });
 }
 
-describe("pictures in Redis", () => {
+describe("previews in Redis", () => {
   previewsSuite(async () => {
     const redis = access();
     return {
@@ -30,30 +30,30 @@ describe("pictures in Redis", () => {
     };
   });
 
-  it("are read by every node, whichever took them", async () => {
+  it("are readable on every node, whichever node saved them", async () => {
     const redis = access();
     const [one, other] = [openRedisPreviews({ redis }), openRedisPreviews({ redis })];
     await one.save("north", "c1", smallJpeg("one"));
     expect((await other.read("north"))?.jpeg).toEqual(smallJpeg("one"));
-    // What both are given by a camera that changed nodes is one picture.
+    // A camera that changed nodes sent the preview to both: it is kept once.
     await other.save("north", "c1", smallJpeg("one"));
     expect((await one.list("north", { after: undefined, limit: 10 })).total).toBe(1);
     await Promise.all([one.close(), other.close()]);
     await redis.close();
   });
 
-  it("leave nothing behind but the newest when all nodes are gone, and no sum grows", async () => {
+  it("expire except the newest when no node runs, and leave the sums correct", async () => {
     const redis = access();
     let now = NOON;
     const previews = openRedisPreviews({ redis, now: () => now, keepMs: 1000 });
     for (let n = 0; n < 5; n++) await previews.save("north", captureAt(NOON + n), smallJpeg(`${n}`));
-    const client = redis.connect("look");
+    const client = redis.connect("test");
     const keys = (await client.keys(`${redis.prefix}preview:*`)).map((key) =>
       key.slice(`${redis.prefix}preview:`.length),
     );
-    const mortal = keys.filter((key) => /^(list|meta|jpeg):/.test(key));
-    expect(mortal).toHaveLength(7);
-    for (const key of mortal) expect(await client.pttl(`${redis.prefix}preview:${key}`)).toBeGreaterThan(0);
+    const expiring = keys.filter((key) => /^(list|meta|jpeg):/.test(key));
+    expect(expiring).toHaveLength(7);
+    for (const key of expiring) expect(await client.pttl(`${redis.prefix}preview:${key}`)).toBeGreaterThan(0);
     now += 10_000;
     await previews.save("north", captureAt(now), smallJpeg("last"));
     expect(await client.zcard(`${redis.prefix}preview:all`)).toBe(1);
@@ -65,7 +65,7 @@ describe("pictures in Redis", () => {
     await redis.close();
   });
 
-  it("cannot be saved or read while Redis is away, and can when it is back", async () => {
+  it("cannot be saved or read while Redis is unavailable, and can afterwards", async () => {
     const redis = access();
     const previews = openRedisPreviews({ redis });
     await previews.save("north", "c1", smallJpeg("one"));

@@ -5,7 +5,7 @@ import { smallJpeg } from "../../support/jpeg.ts";
 
 export type SuiteOptions = Omit<PreviewsOptions, "path">;
 
-/** Where the pictures of a test are; `open` may be called again after `close` and finds the same. */
+/** A place for the previews of a test. `open` after `close` finds the previews again. */
 export interface PreviewPlace {
   open(options: SuiteOptions): Promise<Previews>;
   remove(): Promise<void>;
@@ -15,7 +15,7 @@ const HOUR = 3_600_000;
 export const NOON = Date.UTC(2026, 2, 12, 12);
 export const captureAt = (at: number): string => ulid(at).toLowerCase();
 
-/** What holds wherever pictures are kept. */
+/** The tests that every preview store passes. */
 export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
   let place: PreviewPlace;
   let previews: Previews;
@@ -46,8 +46,8 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     await place.remove();
   });
 
-  describe("the newest picture of a camera", () => {
-    it("is there when its saving resolves, with the etag of its bytes", async () => {
+  describe("the newest preview of a camera", () => {
+    it("is readable once save resolves, with the etag of its bytes", async () => {
       const { updated, newest: isNewest } = await previews.save("north", "c1", smallJpeg("one"));
       const size_bytes = smallJpeg("one").length;
       expect(updated).toEqual({
@@ -61,7 +61,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await previews.read("north", "c1")).toEqual({ preview: known, jpeg: smallJpeg("one") });
     });
 
-    it("is the one that was taken last, not the one that came last, and leaves other cameras alone", async () => {
+    it("is the one taken last, not the one that arrived last, and belongs to its camera only", async () => {
       const [early, late] = [captureAt(NOON - HOUR), captureAt(NOON - 1000)];
       const { updated, newest: isNewest } = await previews.save("north", late, smallJpeg("late"));
       expect([isNewest, updated.taken_at]).toEqual([true, "2026-03-12T11:59:59.000Z"]);
@@ -73,7 +73,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect([...(await previews.newest(["north", "south", "east"])).keys()]).toEqual(["north", "south"]);
     });
 
-    it("is by its arrival where a name tells no time, or one that cannot be", async () => {
+    it("is ordered by its arrival when its capture id has no time, or an implausible one", async () => {
       for (const capture of ["c1", captureAt(NOON + HOUR), captureAt(Date.UTC(1990, 0, 1)), "a".repeat(26)]) {
         now += 1000;
         const { updated, newest: isNewest } = await previews.save("north", capture, smallJpeg(capture));
@@ -82,7 +82,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       }
     });
 
-    it("stays when it is older than all that is kept, until a newer one comes", async () => {
+    it("stays after its retention, until a newer one arrives", async () => {
       const old = captureAt(NOON);
       await previews.save("north", old, smallJpeg("old"));
       now += 50 * HOUR;
@@ -92,7 +92,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await captures("north")).toEqual(["c1"]);
     });
 
-    it("is the one of now, too, from a camera whose clock is behind that of the picture before", async () => {
+    it("is the current one, also when the camera's clock was set back", async () => {
       const before = captureAt(NOON);
       await previews.save("north", before, smallJpeg("before"));
       now += HOUR;
@@ -104,7 +104,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await captures("north")).toEqual([behind, before]);
     });
 
-    it("is not pinned by a camera whose clock was hours ahead", async () => {
+    it("is replaced after the camera's clock was hours ahead", async () => {
       const ahead = captureAt(NOON + 5 * HOUR);
       await previews.save("north", ahead, smallJpeg("ahead"), { senderAheadMs: 5 * HOUR });
       now += 60_000;
@@ -113,7 +113,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await bytesOf("north")).toEqual(smallJpeg("right"));
     });
 
-    it("survives a restart with all the others", async () => {
+    it("survives a restart, like all other previews", async () => {
       const [one, two] = [captureAt(NOON - 2000), captureAt(NOON - 1000)];
       await previews.save("north", one, smallJpeg("one"));
       await previews.save("north", two, smallJpeg("two"));
@@ -124,7 +124,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await bytesOf("north", one)).toEqual(smallJpeg("one"));
     });
 
-    it("of a camera that never sent one is undefined", async () => {
+    it("is undefined for a camera without previews", async () => {
       expect(await newest("north")).toBeUndefined();
       expect(await previews.read("__proto__")).toBeUndefined();
       expect(await previews.read("north", "c1")).toBeUndefined();
@@ -133,8 +133,8 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     });
   });
 
-  describe("the same capture again", () => {
-    it("changes nothing when it is the same picture", async () => {
+  describe("a capture that is saved again", () => {
+    it("changes nothing when the bytes are the same", async () => {
       const { updated } = await previews.save("north", "c1", smallJpeg("one"));
       now += 1000;
       expect((await previews.save("north", "c1", smallJpeg("one"))).updated.etag).toBe(updated.etag);
@@ -142,7 +142,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await captures("north")).toEqual(["c1"]);
     });
 
-    it("takes the place of the picture when it is another", async () => {
+    it("replaces the preview when the bytes differ", async () => {
       await previews.save("north", "c1", smallJpeg("one"));
       now += 1000;
       await previews.save("north", "c1", smallJpeg("another"));
@@ -153,7 +153,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     });
   });
 
-  it("many at once are all there, in the order in which they were taken", async () => {
+  it("keeps many that are saved at once, in the order in which they were taken", async () => {
     const names = Array.from({ length: 60 }, (_, index) => captureAt(NOON - index * 1000));
     await Promise.all(names.map((name) => previews.save("north", name, smallJpeg(name))));
     expect(await captures("north")).toEqual(names);
@@ -165,10 +165,10 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
 
     beforeEach(() => Promise.all(names.map((name) => previews.save("north", name, smallJpeg(name)))));
 
-    it("is read page by page, newest first, each picture once", async () => {
+    it("has pages, newest first, with each preview once", async () => {
       const read: string[] = [];
       let after: { takenAt: number; capture: string } | undefined;
-      for (let turn = 0; turn < 4; turn++) {
+      for (let count = 0; count < 4; count++) {
         const page = await previews.list("north", { after, limit: 10 });
         expect(page.total).toBe(25);
         read.push(...page.previews.map(({ capture }) => capture));
@@ -177,14 +177,14 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(read).toEqual(names);
     });
 
-    it("goes on at its place when the picture there is gone, or a newer one came", async () => {
+    it("continues at its cursor when the preview there was removed, or a newer one arrived", async () => {
       await previews.save("north", captureAt(NOON + 1), smallJpeg("newer"));
-      const after = { takenAt: NOON - 4 * 60_000 - 500, capture: "gone" };
+      const after = { takenAt: NOON - 4 * 60_000 - 500, capture: "removed" };
       const [next] = (await previews.list("north", { after, limit: 1 })).previews;
       expect(next?.capture).toBe(names[5]);
     });
 
-    it("has an overview that is spread over all of the time", async () => {
+    it("has an overview that is spread evenly over its time", async () => {
       const { previews: chosen, total } = await previews.overview("north", 5);
       expect(total).toBe(25);
       expect(chosen.map(({ capture }) => names.indexOf(capture))).toEqual([0, 5, 10, 15, 20]);
@@ -192,8 +192,8 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     });
   });
 
-  describe("what is kept is bounded", () => {
-    it("by age: what arrived longer ago goes, from lists at once, and what was taken long ago stays as long", async () => {
+  describe("the number of previews is limited", () => {
+    it("by age, which counts from the arrival: an expired preview disappears from lists at once", async () => {
       const old = captureAt(NOON);
       await previews.save("north", old, smallJpeg("old"));
       now += 10 * HOUR;
@@ -214,7 +214,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     it.each([
       ["maxPreviewsPerCamera", { maxPreviewsPerCamera: 3 }],
       ["maxBytesPerCamera", { maxBytesPerCamera: 3 * 400 }],
-    ])("by %s: the oldest of that camera goes", async (_name, limits) => {
+    ])("by %s: removes the oldest of that camera", async (_name, limits) => {
       await reopen(limits);
       const names = Array.from({ length: 5 }, (_, index) => captureAt(NOON - 5000 + index * 1000));
       for (const name of names) await previews.save("north", name, smallJpeg(name, { bytes: 400 }));
@@ -227,7 +227,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     it.each([
       ["maxPreviews", { maxPreviews: 4 }],
       ["maxBytes", { maxBytes: 4 * 400 }],
-    ])("by %s: the oldest of all cameras goes, but the newest of each stays", async (_name, limits) => {
+    ])("by %s: removes the oldest of all cameras, and keeps the newest of each", async (_name, limits) => {
       await reopen(limits);
       const save = (camera: string, at: number) =>
         previews.save(camera, captureAt(at), smallJpeg(`${camera} ${at}`, { bytes: 400 }));
@@ -238,7 +238,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await bytesOf("north")).toEqual(smallJpeg(`north ${NOON - 7000}`, { bytes: 400 }));
     });
 
-    it("by maxCameras: the one that was silent longest loses its pictures, after a restart too", async () => {
+    it("by maxCameras: removes the previews of the camera that was silent longest, also after a restart", async () => {
       for (const camera of ["a", "b"]) {
         now += 1000;
         await previews.save(camera, captureAt(now), smallJpeg(camera));

@@ -7,7 +7,7 @@ import { openPreviews, PreviewRefusedError, type Previews } from "../../../bridg
 import { smallJpeg } from "../../support/jpeg.ts";
 import { previewsSuite } from "./previews-suite.ts";
 
-describe("pictures in files", () => {
+describe("previews in files", () => {
   previewsSuite(async () => {
     const path = await mkdtemp(join(tmpdir(), "previews-"));
     return {
@@ -30,8 +30,8 @@ afterEach(async () => {
   await rm(path, { recursive: true, force: true });
 });
 
-describe("on disk", () => {
-  it("are whole files and nothing else, for those who save many at once too", async () => {
+describe("preview files", () => {
+  it("are complete, without temporary files, also when many are saved at once", async () => {
     await Promise.all(
       Array.from({ length: 40 }, (_, index) => previews.save("north", `c${index}`, smallJpeg(`${index}`))),
     );
@@ -41,7 +41,7 @@ describe("on disk", () => {
     expect(names.filter((name) => !name.endsWith(".jpg"))).toEqual([]);
   });
 
-  it("what a killed program left half-written is removed, what is not ours stays", async () => {
+  it("are removed when a killed program left them incomplete; foreign files stay", async () => {
     await previews.save("north", "c1", smallJpeg("one"));
     await writeFile(join(path, "north", "1.2.c2.3.abc.jpg.1.tmp"), "half");
     await writeFile(join(path, "north", "readme.txt"), "mine");
@@ -55,13 +55,13 @@ describe("on disk", () => {
     expect((await previews.read("north"))?.jpeg).toEqual(smallJpeg("one"));
   });
 
-  it("one whose file was removed is told as gone", async () => {
+  it("that were deleted are reported as missing", async () => {
     await previews.save("north", "c1", smallJpeg("one"));
     await rm(join(path, "north"), { recursive: true });
     expect(await previews.read("north")).toBeUndefined();
   });
 
-  it("a folder that does not take the picture fails that saving, and the next one works again", async () => {
+  it("cannot be saved while their folder is missing, and can afterwards", async () => {
     await previews.save("north", "c1", smallJpeg("one"));
     await rm(path, { recursive: true });
     await expect(previews.save("north", "c2", smallJpeg("two"))).rejects.toThrow("ENOENT");
@@ -71,8 +71,8 @@ describe("on disk", () => {
   });
 });
 
-describe("refused is", () => {
-  it("what is larger than a preview may be, and no byte less", async () => {
+describe("refuses", () => {
+  it("a preview of one byte too many, and accepts one of exactly the limit", async () => {
     await previews.save("north", "c1", smallJpeg("big", { bytes: 65_536 }));
     const save = previews.save("north", "c2", smallJpeg("too big", { bytes: 65_537 }));
     await expect(save).rejects.toThrow("65537 bytes, more than 65536");
@@ -85,13 +85,13 @@ describe("refused is", () => {
     ["text", Buffer.from("hello"), "no JPEG"],
     ["nothing", Buffer.alloc(0), "no JPEG"],
     ["a PNG", Buffer.from([0x89, 0x50, 0x4e, 0x47, 13]), "no JPEG"],
-    ["a page that begins like a JPEG", Buffer.from("\xff\xd8\xff\xe0<script>", "latin1"), "without its end"],
+    ["a web page that starts like a JPEG", Buffer.from("\xff\xd8\xff\xe0<script>", "latin1"), "without its end"],
     ["a JPEG without its end", whole.subarray(0, -1), "without its end"],
     ["a JPEG cut within a segment", whole.subarray(0, 20), "without its end"],
     ["a JPEG without a frame", Buffer.concat([Buffer.of(0xff, 0xd8), whole.subarray(-14)]), "without a size"],
-    ["one of no width", smallJpeg("one", { width: 0 }), "without a size"],
-    ["one that is too wide", smallJpeg("one", { width: 4097 }), "4097 × 240 pixels, more than 4096"],
-    ["one that is too high", smallJpeg("one", { height: 65_535 }), "65535 pixels"],
+    ["a JPEG of no width", smallJpeg("one", { width: 0 }), "without a size"],
+    ["a JPEG that is too wide", smallJpeg("one", { width: 4097 }), "4097 × 240 pixels, more than 4096"],
+    ["a JPEG that is too high", smallJpeg("one", { height: 65_535 }), "65535 pixels"],
   ])("%s", async (_name, bytes, why) => {
     const save = previews.save("north", "c1", bytes);
     await expect(save).rejects.toThrow(why);
@@ -99,21 +99,21 @@ describe("refused is", () => {
     expect(await readdir(path)).toEqual([]);
   });
 
-  it.each(["../north", "a/b", "", "North", "a\0b", ".."])("a camera or a capture named %j", async (name) => {
-    await expect(previews.save(name, "c1", whole)).rejects.toThrow("is no camera id");
-    await expect(previews.save("north", name, whole)).rejects.toThrow("is no capture id");
+  it.each(["../north", "a/b", "", "North", "a\0b", ".."])("the camera or capture id %j", async (name) => {
+    await expect(previews.save(name, "c1", whole)).rejects.toThrow("is not a camera id");
+    await expect(previews.save("north", name, whole)).rejects.toThrow("is not a capture id");
     expect(await readdir(path)).toEqual([]);
   });
 });
 
-describe("taken is", () => {
+describe("accepts", () => {
   it.each([{}, { progressive: true }, { mozjpeg: true }, { quality: 10 }])(
-    "what an encoder writes with %j",
+    "a JPEG that an encoder wrote with %j",
     async (options) => {
       const create = { width: 64, height: 48, channels: 3, background: "#a63" } as const;
       const jpeg = await sharp({ create }).jpeg(options).toBuffer();
       await previews.save("north", "c1", jpeg);
-      // Some cameras fill up the last block of a file.
+      // Some cameras pad the last block of a file.
       await previews.save("north", "c2", Buffer.concat([jpeg, Buffer.alloc(16)]));
     },
   );

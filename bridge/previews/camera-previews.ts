@@ -1,7 +1,7 @@
 import type { PreviewCursor, StoredPreview } from "./preview-store.ts";
 
-/** The pictures of one camera, in the order in which they were taken. */
-export class Album {
+/** The previews of one camera in the order in which they were taken. */
+export class CameraPreviews {
   /** Oldest first. */
   readonly #previews: StoredPreview[] = [];
   readonly #byCapture = new Map<string, StoredPreview>();
@@ -28,40 +28,36 @@ export class Album {
   }
 
   add(preview: StoredPreview): void {
-    this.#previews.splice(this.#indexAt(preview), 0, preview);
+    this.#previews.splice(this.#indexOf(preview), 0, preview);
     this.#byCapture.set(preview.capture, preview);
     this.#bytes += preview.sizeBytes;
   }
 
   remove(preview: StoredPreview): void {
-    const index = this.#indexAt(preview);
+    const index = this.#indexOf(preview);
     if (this.#previews[index] !== preview) return;
     this.#previews.splice(index, 1);
     this.#byCapture.delete(preview.capture);
     this.#bytes -= preview.sizeBytes;
   }
 
-  all(): Iterable<StoredPreview> {
-    return this.#previews.values();
-  }
-
-  /** Newest first: those that arrived at `since` or later, and were taken before `after`. */
+  /** The previews that arrived at `since` or later and were taken before `after`, newest first. */
   descending(since: number, after?: PreviewCursor): StoredPreview[] {
-    const end = after === undefined ? this.#previews.length : this.#indexAt(after);
+    const end = after === undefined ? this.#previews.length : this.#indexOf(after);
     return this.#previews
       .slice(0, end)
       .filter(({ savedAt }) => savedAt >= since)
       .reverse();
   }
 
-  /** Those that arrived before `since`, but for the newest. */
+  /** The previews that arrived before `since`, except the newest preview of all. */
   arrivedBefore(since: number): StoredPreview[] {
     const { newest } = this;
     return this.#previews.filter((preview) => preview.savedAt < since && preview !== newest);
   }
 
-  /** Where it is, or belongs. */
-  #indexAt({ takenAt, capture }: PreviewCursor): number {
+  /** The index of a preview, or the index to insert it at. */
+  #indexOf({ takenAt, capture }: PreviewCursor): number {
     let low = 0;
     let high = this.#previews.length;
     while (low < high) {

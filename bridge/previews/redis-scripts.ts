@@ -1,7 +1,9 @@
-/** What both scripts do: forget a picture, and those that arrived too long ago. */
-const FORGET = `
+import { Script } from "../../platform/redis/script.ts";
+
+/** Functions of both scripts: remove one preview, and remove expired previews. */
+const REMOVE = `
 local base = KEYS[1]
-local function forget(member)
+local function remove(member)
   local whose, which, bytes = string.match(member, '^(%S+) (%S+) (%d+)$')
   redis.call('ZREM', base .. 'all', member)
   redis.call('ZREM', base .. 'arrived', member)
@@ -14,30 +16,33 @@ local function forget(member)
   end
 end
 
--- A thousand at a time: what is left goes with the next call.
-local function forgetOld(since)
-  -- Pictures of the version before, which counted age from when they were taken.
+-- At most a thousand; the next call removes more.
+local function removeExpired(since)
+  -- Previews of an earlier version, which counted their age from the capture and had no 'arrived'.
   if redis.call('ZCARD', base .. 'arrived') < redis.call('ZCARD', base .. 'all') then
     redis.call('ZUNIONSTORE', base .. 'arrived', 2, base .. 'arrived', base .. 'all', 'AGGREGATE', 'MAX')
   end
   local old = redis.call('ZRANGEBYSCORE', base .. 'arrived', '-inf', '(' .. since, 'LIMIT', 0, 1000)
-  for _, member in ipairs(old) do forget(member) end
+  for _, member in ipairs(old) do remove(member) end
   return #old
 end
 `;
 
-/** Removes pictures that arrived too long ago. KEYS: the prefix. ARGV: the moment. Returns how many went. */
-export const FORGET_SCRIPT = `${FORGET}
-return forgetOld(tonumber(ARGV[1]))
-`;
+/**
+ * Removes previews that arrived before a time. KEYS: the prefix. ARGV: the time, milliseconds. Returns the number of
+ * removed previews.
+ */
+export const REMOVE_EXPIRED = new Script(`${REMOVE}
+return removeExpired(tonumber(ARGV[1]))
+`);
 
 /**
- * Keeps a picture, from its arrival on, and brings everything below its limit again, in one step, so that the sums are
- * right whatever node dies when. KEYS: the prefix of all keys, which share one hash slot. ARGV: the moment before which
- * pictures arrived too long ago, life of a picture in ms, camera, capture, taken, saved, size, etag, bytes, and the five limits (-1: none).
- * Returns 1 when the picture is the newest of its camera.
+ * Stores a preview and removes previews above the limits, atomically, so that the sums stay right when a node dies.
+ * KEYS: the prefix of all keys, which share one hash slot. ARGV: the arrival time before which previews have expired,
+ * the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the five limits
+ * (-1: none). Returns 1 when the preview is the newest of its camera.
  */
-export const PUT_SCRIPT = `${FORGET}
+export const PUT = new Script(`${REMOVE}
 local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local taken, saved, size, etag, jpeg = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local perCamera, perCameraBytes, inAll, inAllBytes, cameras =
@@ -48,10 +53,10 @@ local function memberOf(whose, which)
   return meta and (whose .. ' ' .. which .. ' ' .. string.match(meta, '^%d+ (%d+)'))
 end
 
--- The captures of a camera whose own keys have run out are known by 'all' alone; there they become too old, too.
-local function forgetCapture(whose, which)
+-- When a camera's own keys have expired, only 'all' knows its captures, and they expire from there.
+local function removeCapture(whose, which)
   local member = memberOf(whose, which)
-  if member then forget(member) else redis.call('ZREM', base .. 'list:' .. whose, which) end
+  if member then remove(member) else redis.call('ZREM', base .. 'list:' .. whose, which) end
 end
 
 local newest = redis.call('HMGET', base .. 'newest:' .. camera, 'taken', 'capture', 'meta')
@@ -63,7 +68,7 @@ end
 local newestTaken = newest[1] and tonumber(newest[1])
 local isNewest = not newestTaken or newest[2] == capture or taken > newestTaken
   or (taken == newestTaken and capture > newest[2])
-if known then forgetCapture(camera, capture) end
+if known then removeCapture(camera, capture) end
 
 local meta = saved .. ' ' .. size .. ' ' .. etag
 if isNewest then
@@ -84,22 +89,22 @@ local function number(value) return tonumber(value or 0) end
 
 while cameras >= 0 and redis.call('ZCARD', base .. 'cameras') > cameras do
   local silent = redis.call('ZPOPMIN', base .. 'cameras')[1]
-  for _, which in ipairs(redis.call('ZRANGE', base .. 'list:' .. silent, 0, -1)) do forgetCapture(silent, which) end
+  for _, which in ipairs(redis.call('ZRANGE', base .. 'list:' .. silent, 0, -1)) do removeCapture(silent, which) end
   redis.call('DEL', base .. 'newest:' .. silent)
 end
-forgetOld(since)
+removeExpired(since)
 local list = base .. 'list:' .. camera
 while (perCamera >= 0 and redis.call('ZCARD', list) > perCamera)
   or (perCameraBytes >= 0 and number(redis.call('HGET', base .. 'camera-bytes', camera)) > perCameraBytes) do
   local oldest = redis.call('ZRANGE', list, 0, 0)[1]
   if not oldest then break end
-  forgetCapture(camera, oldest)
+  removeCapture(camera, oldest)
 end
 while (inAll >= 0 and redis.call('ZCARD', base .. 'all') > inAll)
   or (inAllBytes >= 0 and number(redis.call('GET', base .. 'bytes')) > inAllBytes) do
   local oldest = redis.call('ZRANGE', base .. 'all', 0, 0)[1]
   if not oldest then break end
-  forget(oldest)
+  remove(oldest)
 end
 return isNewest and 1 or 0
-`;
+`);
