@@ -3,7 +3,7 @@ import type { Topic } from "../../contract/topics.ts";
 
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz0123456789"];
 
-/** Ids of the contract's form. */
+/** Valid ids. */
 export const anId = fc
   .tuple(fc.constantFrom(...LETTERS), fc.string({ unit: fc.constantFrom(...LETTERS, "-"), maxLength: 62 }))
   .map(([first, rest]) => first + rest);
@@ -15,7 +15,7 @@ export const anEventName = fc
   )
   .map((parts) => parts.join("."));
 
-/** What somebody might pass for a name to get more than one thing: wildcards, separators, reserved and inherited names. */
+/** Names that an attacker might use to match more than one thing: wildcards, separators, reserved and inherited names. */
 export const aHostileName = fc.oneof(
   fc.constantFrom(
     "",
@@ -70,7 +70,7 @@ export const aTopic: fc.Arbitrary<BuildableTopic> = fc.oneof(
   fc.record({ kind: fc.constant("channel-event" as const), channel: aChannelName, event: anEventName }),
 );
 
-/** Short filters and topics over few letters, so that many match each other. */
+/** Short filters and topics of few letters, so that many of them match each other. */
 export const aFilter = fc
   .tuple(fc.array(fc.constantFrom("a", "b", "+"), { minLength: 1, maxLength: 3 }), fc.boolean())
   .map(([levels, open]) => [...levels, ...(open ? ["#"] : [])].join("/"));

@@ -19,7 +19,7 @@ const envelope = {
 };
 
 describe("a payload", () => {
-  it("in an envelope is taken at its word", () => {
+  it("in an envelope keeps the fields of the envelope", () => {
     expect(readPublication(completed, bytes(JSON.stringify({ ...envelope, historical: true })), at)).toEqual({
       event: "x.y",
       data: { a: 1 },
@@ -44,7 +44,7 @@ describe("a payload", () => {
       true,
     ],
     ["nothing", "", null, false],
-  ])("that is %s is wrapped, not refused", (_, payload, data, isJson) => {
+  ])("that is %s is wrapped, not rejected", (_, payload, data, isJson) => {
     expect(readPublication(completed, bytes(payload), at)).toEqual({
       event: "capture.completed",
       data,
@@ -57,11 +57,11 @@ describe("a payload", () => {
     });
   });
 
-  it("that is no UTF-8 is named by its length", () => {
+  it("that is not UTF-8 is represented by its length", () => {
     expect(readPublication(completed, Uint8Array.of(0xff, 0xd8, 0xff), at).data).toEqual({ bytes: 3 });
   });
 
-  it("nested deeper than the limit is kept as text, for JSON.stringify would overflow on it", () => {
+  it("nested deeper than the limit is kept as text, because JSON.stringify would overflow the stack", () => {
     const deep = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
     expect(readPublication(completed, bytes(deep(MAX_JSON_DEPTH + 1)), at).data).toEqual({
       text: deep(MAX_JSON_DEPTH + 1),
@@ -69,7 +69,7 @@ describe("a payload", () => {
     expect(readPublication(completed, bytes(deep(MAX_JSON_DEPTH)), at).data).toEqual(JSON.parse(deep(MAX_JSON_DEPTH)));
   });
 
-  it("of any bytes is read without throwing, into something that can be sent", () => {
+  it("of any bytes is read without an error, and the result can be encoded", () => {
     fc.assert(
       fc.property(aTopic, fc.uint8Array({ maxLength: 200 }), (topic, payload) => {
         const publication = readPublication(topic, payload, at);
@@ -79,7 +79,7 @@ describe("a payload", () => {
     );
   });
 
-  it("of any JSON survives being wrapped", () => {
+  it("of any JSON is unchanged after wrapping", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
         const text = JSON.stringify(value);
@@ -94,7 +94,7 @@ describe("the text of an envelope's data", () => {
   const textOf = (payload: string) => readPublication(completed, bytes(payload), at).dataText;
   const rest = '"v":1,"id":"01J","timestamp":"2026-03-01T05:00:00Z","event":"x.y"';
 
-  it("stands for the same value as the data, wherever it is in the envelope", () => {
+  it("has the same value as the data, wherever the data are in the envelope", () => {
     const place = fc.constantFrom("first", "middle", "last");
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), place, fc.constantFrom(0, 2), (data, where, indent) => {
@@ -109,15 +109,15 @@ describe("the text of an envelope's data", () => {
 
   it.each([
     [
-      "is what the sender wrote, digits that numbers cannot hold among them",
+      "is the sender's text, even digits beyond the precision of numbers",
       `{${rest},"data": 12345678901234567890 }`,
       "12345678901234567890",
     ],
-    ["is that of the last member of the name, as in JSON.parse", `{"data":1,${rest},"data":[2,"}"]}`, '[2,"}"]'],
-    ["is that of a name with escapes", `{"data":1,${rest},"d\\u0061ta":2}`, "2"],
-    ["is not that of another name with escapes", `{"data":1,${rest},"d\\u0062ta":2}`, "1"],
-    ["is unknown where there are no data", `{${rest}}`, undefined],
-    ["is not that of a member further in", `{${rest},"other":{"data":1}}`, undefined],
+    ["is the last member with the name, as in JSON.parse", `{"data":1,${rest},"data":[2,"}"]}`, '[2,"}"]'],
+    ["is found under a name with escapes", `{"data":1,${rest},"d\\u0061ta":2}`, "2"],
+    ["is not taken from another name with escapes", `{"data":1,${rest},"d\\u0062ta":2}`, "1"],
+    ["is undefined without data", `{${rest}}`, undefined],
+    ["is not taken from a nested member", `{${rest},"other":{"data":1}}`, undefined],
   ])("%s", (_, payload, text) => {
     expect(textOf(payload)).toBe(text);
   });
@@ -127,7 +127,7 @@ describe("the depth of a JSON text", () => {
   const depthOf = (value: unknown): number =>
     typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
 
-  it("is that of the value it stands for, brackets in strings aside", () => {
+  it("is the depth of its value, and brackets in strings do not count", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
         expect(jsonDepth(JSON.stringify(value))).toBe(depthOf(JSON.parse(JSON.stringify(value))));

@@ -10,7 +10,7 @@ const R = "skylapse/v1";
 const none: CustomChannels = new Map();
 const grants = (...permissions: string[]) => grantsOf(permissions, { tree });
 
-/** Permissions that a client can hold, with ids among them. */
+/** Permissions of a client, some of them with ids. */
 const aPermission = fc.oneof(
   fc.constantFrom("dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"),
   anId.map((id) => `camera:${id}:read`),
@@ -21,27 +21,27 @@ const aPermission = fc.oneof(
 );
 
 describe("without a permission", () => {
-  it("nothing may be read, subscribed to, written or commanded", () => {
+  it("a client may not read, subscribe, write or command", () => {
     fc.assert(
       fc.property(aTopic, (topic) => {
-        const nobody = grants();
+        const nothing = grants();
         const name = tree.build(topic);
-        expect(nobody.canReadTopic(name)).toBe(false);
-        expect(nobody.canSubscribe(name)).toBe(false);
-        expect(nobody.canWriteTopic(name)).toBe(false);
-        expect(channelsOf(topic, name, none).some((channel) => nobody.canReadChannel(channel))).toBe(false);
-        expect(nobody.canCommand("north")).toBe(false);
+        expect(nothing.canReadTopic(name)).toBe(false);
+        expect(nothing.canSubscribe(name)).toBe(false);
+        expect(nothing.canWriteTopic(name)).toBe(false);
+        expect(channelsOf(topic, name, none).some((channel) => nothing.canReadChannel(channel))).toBe(false);
+        expect(nothing.canCommand("north")).toBe(false);
       }),
     );
   });
 
-  it("a permission that is not understood grants nothing", () => {
+  it("an unknown permission grants nothing", () => {
     fc.assert(
       fc.property(
         fc.oneof(aHostileName, fc.constantFrom("camera", "camera::read", "device:", "admin:", "ADMIN")),
         aTopic,
         (name, topic) => {
-          const stranger = grants(
+          const unknown = grants(
             name,
             `device:${name}`,
             `camera:${name}:read`,
@@ -49,17 +49,17 @@ describe("without a permission", () => {
             `processing:${name}`,
           );
           fc.pre(name !== "admin");
-          expect(stranger.canReadTopic(tree.build(topic))).toBe(false);
-          expect(stranger.canWriteTopic(tree.build(topic))).toBe(false);
-          expect(stranger.canSubscribe(`${R}/#`)).toBe(false);
+          expect(unknown.canReadTopic(tree.build(topic))).toBe(false);
+          expect(unknown.canWriteTopic(tree.build(topic))).toBe(false);
+          expect(unknown.canSubscribe(`${R}/#`)).toBe(false);
         },
       ),
     );
   });
 });
 
-describe("any permissions but admin", () => {
-  it("never read another camera's commands", () => {
+describe("permissions other than admin", () => {
+  it("never allow reading another camera's commands", () => {
     fc.assert(
       fc.property(fc.array(aPermission, { maxLength: 6 }), anId, (permissions, camera) => {
         fc.pre(!permissions.includes(`device:${camera}`));
@@ -69,7 +69,7 @@ describe("any permissions but admin", () => {
     );
   });
 
-  it("never reach $SYS or a topic outside the root", () => {
+  it("never allow $SYS or a topic outside the root", () => {
     fc.assert(
       fc.property(fc.array(aPermission, { maxLength: 6 }), (permissions) => {
         const held = grants(...permissions);
@@ -83,7 +83,7 @@ describe("any permissions but admin", () => {
     );
   });
 
-  it("subscribe only to filters whose every topic they may read, commands aside", () => {
+  it("allow a filter only if they allow all its topics, except commands", () => {
     const wanted = fc.constantFrom(
       `${R}/#`,
       `${R}/cameras/#`,
@@ -102,14 +102,14 @@ describe("any permissions but admin", () => {
         fc.pre(topic.kind !== "camera-command" && filterMatches(filter, name) && held.canSubscribe(filter));
         expect(held.canReadTopic(name)).toBe(true);
       }),
-      // Of all topics few are below the filter.
+      // Few topics match the filter.
       { maxSkipsPerRun: 1000 },
     );
   });
 });
 
 describe("dashboard:read", () => {
-  it("sees every camera on the dashboard, and all topics but commands", () => {
+  it("sees every camera on the dashboard, and all topics except commands", () => {
     const reader = grants("dashboard:read");
     expect(reader.canReadChannel("dashboard")).toBe(true);
     expect(reader.seesCamera("north")).toBe(true);
@@ -119,13 +119,13 @@ describe("dashboard:read", () => {
     expect(reader.canReadTopic(`${R}/cameras/north/commands/reboot`)).toBe(false);
   });
 
-  it("does not open the other channels", () => {
+  it("does not grant the other channels", () => {
     for (const channel of ["camera:north", "alerts", "jobs", "system"]) {
       expect(grants("dashboard:read").canReadChannel(channel)).toBe(false);
     }
   });
 
-  it("is narrowed to the cameras named beside it, on channels and on topics", () => {
+  it("is limited to the cameras of accompanying camera permissions, on channels and topics", () => {
     const narrowed = grants("dashboard:read", "camera:north:read");
     expect(narrowed.onlyCameras).toEqual(new Set(["north"]));
     expect(narrowed.seesCamera("north")).toBe(true);
@@ -137,13 +137,13 @@ describe("dashboard:read", () => {
     expect(narrowed.canReadTopic(`${R}/channels/camera:south/events/x`)).toBe(false);
   });
 
-  it("is not narrowed when all cameras may be read anyway", () => {
+  it("is not limited if all cameras may be read anyway", () => {
     expect(grants("dashboard:read", "camera:read", "camera:north:read").onlyCameras).toBeUndefined();
   });
 });
 
 describe("a camera's permissions", () => {
-  it("camera:{id}:read reads that camera's channel and topics, and no other's", () => {
+  it("camera:{id}:read grants the camera's channel and topics, and those of no other camera", () => {
     const reader = grants("camera:north:read");
     expect(reader.canReadChannel("camera:north")).toBe(true);
     expect(reader.canReadChannel("camera:south")).toBe(false);
@@ -151,7 +151,7 @@ describe("a camera's permissions", () => {
     expect(reader.canSubscribe(`${R}/cameras/+/link`)).toBe(false);
   });
 
-  it("camera:{id}:control commands it and reads its replies", () => {
+  it("camera:{id}:control allows commanding the camera and reading its replies", () => {
     const controller = grants("camera:north:control");
     expect(controller.canCommand("north")).toBe(true);
     expect(controller.canCommand("south")).toBe(false);
@@ -161,7 +161,7 @@ describe("a camera's permissions", () => {
     expect(grants("camera:control").canCommand("__proto__")).toBe(false);
   });
 
-  it("device:{id} writes below its prefix, but no commands and no presence, and reads its commands alone", () => {
+  it("device:{id} allows writing below its prefix, except commands and presence, and reading only its commands", () => {
     const device = grants("device:north");
     expect(device.canWriteTopic(`${R}/cameras/north/link`)).toBe(true);
     expect(device.canWriteTopic(`${R}/cameras/north/debug/gps`)).toBe(true);
@@ -181,24 +181,24 @@ describe("the other permissions", () => {
     ["alerts:read", "alerts", `${R}/cameras/north/alerts/disk`],
     ["jobs:read", "jobs", `${R}/processing/worker/jobs/j1`],
     ["system:read", "system", `${R}/system/status`],
-  ])("%s reads the channel %s and the topic %s", (permission, channel, topic) => {
+  ])("%s allows reading the channel %s and the topic %s", (permission, channel, topic) => {
     expect(grants(permission).canReadChannel(channel)).toBe(true);
     expect(grants(permission).canReadTopic(topic)).toBe(true);
     expect(grants(permission).canReadTopic(`${R}/cameras/north/link`)).toBe(false);
     expect(grants(permission).canWriteTopic(topic)).toBe(false);
   });
 
-  it("processing:{id} writes below its own prefix", () => {
+  it("processing:{id} allows writing below its own prefix", () => {
     expect(grants("processing:worker").canWriteTopic(`${R}/processing/worker/jobs/j1`)).toBe(true);
     expect(grants("processing:worker").canWriteTopic(`${R}/processing/other/jobs/j1`)).toBe(false);
   });
 
-  it("broadcast:write publishes to channels", () => {
+  it("broadcast:write allows publishing to channels", () => {
     expect(grants("broadcast:write").canBroadcast).toBe(true);
     expect(grants("broadcast:write").canWriteTopic(`${R}/channels/dashboard/events/system.status`)).toBe(true);
   });
 
-  it("admin may do everything, but write $SYS or a malformed topic below the root", () => {
+  it("admin allows everything, except writing $SYS or a malformed topic below the root", () => {
     const admin = grants("admin");
     fc.assert(
       fc.property(aTopic, (topic) => {
@@ -215,7 +215,7 @@ describe("the other permissions", () => {
 });
 
 describe("topics, channels and permissions agree", () => {
-  it("who reads a camera's channel reads the topics it carries", () => {
+  it("a client that may read a camera's channel may read its topics", () => {
     fc.assert(
       fc.property(aTopic, anId, (topic, id) => {
         const name = tree.build(topic);
@@ -226,7 +226,7 @@ describe("topics, channels and permissions agree", () => {
     );
   });
 
-  it("who reads alerts, jobs, system or the dashboard reads the topics they carry", () => {
+  it("a client that may read alerts, jobs, system or the dashboard may read their topics", () => {
     fc.assert(
       fc.property(aTopic, fc.constantFrom("alerts", "jobs", "system", "dashboard"), (topic, channel) => {
         const name = tree.build(topic);
@@ -236,7 +236,7 @@ describe("topics, channels and permissions agree", () => {
     );
   });
 
-  it("an operator's channel carries what its filters match, to who holds its permission", () => {
+  it("a custom channel carries the topics that its filters match, and requires its permission", () => {
     const channels: CustomChannels = new Map([
       ["valley", { filters: [`${R}/cameras/valley-1/#`], permission: "valley:read" }],
     ]);
@@ -248,7 +248,7 @@ describe("topics, channels and permissions agree", () => {
     expect(grantsOf(["dashboard:read"], { tree, channels }).canReadChannel("valley")).toBe(false);
   });
 
-  it("an operator's channel carries no command, reply or raw link, however wide its filter", () => {
+  it("a custom channel carries no command, reply or raw link, however wide its filter", () => {
     const channels: CustomChannels = new Map([["all", { filters: [`${R}/#`], permission: "all:read" }]]);
     for (const topic of [
       { kind: "camera-command", camera: "north", command: "reboot" },
@@ -266,7 +266,7 @@ describe("topics, channels and permissions agree", () => {
     ["no filter", { valley: { filters: [], permission: "a:read" } }],
     ["a bad permission", { valley: { filters: ["a"], permission: "admin" } }],
     ["an unknown field", { valley: { filters: ["a"], permission: "a:read", extra: 1 } }],
-  ])("a channel with %s is refused", (_, file) => {
+  ])("a channel with %s is rejected", (_, file) => {
     expect(customChannelsSchema.safeParse(file).success).toBe(false);
   });
 });

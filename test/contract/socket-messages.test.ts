@@ -3,7 +3,7 @@ import { afterClose, CloseCode } from "../../contract/codes.ts";
 import { commandArgs, scheduleSchema } from "../../contract/commands.ts";
 import { clientMessageSchema, serverMessageSchema } from "../../contract/socket-messages.ts";
 
-describe("what a client sends", () => {
+describe("messages of a client", () => {
   it.each([
     [{ type: "auth", token: "t" }],
     [{ type: "subscribe", channel: "dashboard" }],
@@ -11,11 +11,11 @@ describe("what a client sends", () => {
     [{ type: "unsubscribe", channel: "dashboard", id: "a" }],
     [{ type: "command", id: 7, camera: "north", name: "capture.now", args: {}, expires_in: 30 }],
     [{ type: "pong" }],
-  ])("%j is understood", (message) => {
+  ])("%j is valid", (message) => {
     expect(clientMessageSchema.parse(message)).toEqual(message);
   });
 
-  it("may leave out a command's arguments and patience", () => {
+  it("may omit the arguments and the expiry of a command", () => {
     expect(clientMessageSchema.parse({ type: "command", camera: "north", name: "reboot" })).toMatchObject({
       args: {},
       expires_in: 30,
@@ -34,12 +34,12 @@ describe("what a client sends", () => {
     [{ type: "command", camera: "north", name: "reboot", expires_in: 1e9 }],
     [[]],
     [null],
-  ])("%j is refused", (message) => {
+  ])("%j is rejected", (message) => {
     expect(clientMessageSchema.safeParse(message).success).toBe(false);
   });
 });
 
-describe("what the server sends", () => {
+describe("messages of the server", () => {
   it.each([
     [{ type: "auth_success", connection_id: "u", user_id: "o", permissions: [], expires_in: 900, ping_interval: 25 }],
     [{ type: "auth_error", error: "Invalid token", code: 4002 }],
@@ -72,7 +72,7 @@ describe("what the server sends", () => {
 });
 
 describe("close codes", () => {
-  it("tell a client what to do by their hundred", () => {
+  it("tell a client how to react by their hundred", () => {
     const actions = Object.fromEntries(Object.entries(CloseCode).map(([name, code]) => [name, afterClose(code)]));
     expect(actions).toEqual({
       authTimeout: "stop",
@@ -92,14 +92,14 @@ describe("close codes", () => {
 });
 
 describe("command arguments", () => {
-  it("are checked by the command's name", () => {
+  it("are validated by the name of the command", () => {
     expect(commandArgs["capture.now"].safeParse({ flash: true }).success).toBe(false);
     expect(commandArgs["settings.set"].safeParse({ iso: 400 }).success).toBe(true);
     expect(commandArgs["settings.set"].safeParse({}).success).toBe(false);
     expect(commandArgs["settings.set"].safeParse({ iso: "high" }).success).toBe(false);
   });
 
-  it("take a setting back by null or auto; an automatic white balance is a setting of its own", () => {
+  it("reset a setting with null or auto, but an automatic white balance is a value of its own", () => {
     const given = { exposure_s: null, iso: "auto", quality: "auto", hdr: "auto", white_balance: "auto" };
     expect(commandArgs["settings.set"].parse(given)).toEqual({
       ...{ exposure_s: null, iso: null, quality: null, hdr: null },
@@ -108,7 +108,7 @@ describe("command arguments", () => {
     expect(commandArgs["settings.set"].safeParse({ white_balance: null }).success).toBe(true);
   });
 
-  it("name what is not known, and what was likely meant", () => {
+  it("report an unknown field, and suggest the likely one", () => {
     const problem = commandArgs["settings.set"].safeParse({ iso: 100, exposure: 3 }).error;
     expect(problem?.issues[0]?.message).toBe('"exposure" is not known here (did you mean "exposure_s"?)');
     const entry = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30, dayz: [1] };
@@ -123,7 +123,7 @@ describe("command arguments", () => {
     [{ kind: "clock", start: "06:00", end: "07:00", days: [0], interval_s: 30 }],
     [{ kind: "solar", anchor: "noon", offset_min: 0, duration_min: 30, interval_s: 30 }],
     [{ kind: "solar", anchor: "sunset", offset_min: 0, duration_min: 30, interval_s: 0 }],
-  ])("a schedule with %j is refused", (entry) => {
+  ])("a schedule with %j is rejected", (entry) => {
     expect(scheduleSchema.safeParse({ entries: [entry] }).success).toBe(false);
   });
 });

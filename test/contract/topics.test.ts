@@ -14,7 +14,7 @@ import { aFilter, aHostileName, anEventName, anId, aPlainTopic, aTopic } from ".
 const tree = topicTree();
 
 describe("topics of the contract", () => {
-  it("are read back as they were built, under any root", () => {
+  it("are parsed back as they were built, under any root", () => {
     fc.assert(
       fc.property(aTopic, fc.constantFrom("skylapse/v1", "site", "a/b/c"), (topic, root) => {
         const rooted = topicTree(root);
@@ -23,7 +23,7 @@ describe("topics of the contract", () => {
     );
   });
 
-  it("have no wildcard, no empty level and no name of another owner, whatever they are built from", () => {
+  it("never contain a wildcard, an empty level or the name of another owner", () => {
     fc.assert(
       fc.property(aTopic, (topic) => {
         const name = tree.build(topic);
@@ -33,7 +33,7 @@ describe("topics of the contract", () => {
     );
   });
 
-  it("are not built from a name that could widen them", () => {
+  it("cannot be built from a hostile name", () => {
     fc.assert(
       fc.property(aHostileName, (name) => {
         expect(() => tree.build({ kind: "camera-link", camera: name })).toThrow(RangeError);
@@ -44,10 +44,10 @@ describe("topics of the contract", () => {
     );
   });
 
-  it("are not read from a name that could widen them", () => {
+  it("cannot be parsed with a hostile name", () => {
     fc.assert(
       fc.property(aHostileName, (name) => {
-        // A name with a slash in it is several levels, of which only the first can name the owner.
+        // A name with a slash is several levels, and only the first one can be the owner.
         const owner = name.split("/")[0];
         for (const path of [`cameras/${name}/link`, `cameras/${name}/events/capture.completed`, `system/${name}`]) {
           const topic = tree.parse(`skylapse/v1/${path}`);
@@ -64,26 +64,26 @@ describe("topics of the contract", () => {
     ["a longer first level", "skylapse/v1x/cameras/north/link"],
     ["an unknown branch", "skylapse/v1/satellites/north/link"],
     ["a camera alone", "skylapse/v1/cameras/north"],
-    ["a level too many below system", "skylapse/v1/system/status/more"],
+    ["one level too many below system", "skylapse/v1/system/status/more"],
     ["an unknown shape below commands", "skylapse/v1/cameras/north/commands/reboot/now"],
     ["commands without a name", "skylapse/v1/cameras/north/commands"],
-  ])("are not read from %s", (_, topic) => {
+  ])("cannot be parsed from %s", (_, topic) => {
     expect(tree.parse(topic)).toBeUndefined();
   });
 
-  it("keep what a device sends beside the table apart, as other", () => {
+  it("include unlisted topics of a device, as other", () => {
     expect(tree.parse("skylapse/v1/cameras/north/debug/gps")).toEqual({ kind: "camera-other", camera: "north" });
     expect(tree.parse("skylapse/v1/processing/worker/debug")).toEqual({ kind: "service-other", service: "worker" });
   });
 
-  it("need a root that is a topic itself", () => {
+  it("need a root that is a valid topic", () => {
     expect(() => topicTree("skylapse/#")).toThrow("topic root contains a wildcard");
     expect(() => topicTree("")).toThrow("topic root is empty");
     expect(() => topicTree("/skylapse")).toThrow("topic root has an empty level");
   });
 });
 
-describe("a topic to publish to", () => {
+describe("a topic for publishing", () => {
   it.each([
     ["a/+/b", "contains a wildcard"],
     ["a/#", "contains a wildcard"],
@@ -99,18 +99,18 @@ describe("a topic to publish to", () => {
         .join("/"),
       `has more than ${MAX_TOPIC_LEVELS} levels`,
     ],
-  ])("%j is refused: it %s", (topic, problem) => {
+  ])("%j is rejected: it %s", (topic, problem) => {
     expect(topicProblem(topic)).toBe(problem);
   });
 
-  it("may be as long and as deep as the limits say", () => {
+  it("may be as long and as deep as the limits", () => {
     expect(topicProblem("a".repeat(MAX_TOPIC_LENGTH))).toBeUndefined();
     expect(topicProblem(Array(MAX_TOPIC_LEVELS).fill("a").join("/"))).toBeUndefined();
   });
 });
 
-describe("a filter to subscribe to", () => {
-  it.each(["#", "+", "a/+/b", "a/#", "+/+/#", "$SYS/#"])("%s is one", (filter) => {
+describe("a filter for subscribing", () => {
+  it.each(["#", "+", "a/+/b", "a/#", "+/+/#", "$SYS/#"])("%s is valid", (filter) => {
     expect(filterProblem(filter)).toBeUndefined();
   });
 
@@ -119,11 +119,11 @@ describe("a filter to subscribe to", () => {
     ["a#", "has '#' in another place than its last level"],
     ["a+/b", "has '+' inside a level"],
     ["a//#", "has an empty level"],
-  ])("%s is refused: it %s", (filter, problem) => {
+  ])("%s is rejected: it %s", (filter, problem) => {
     expect(filterProblem(filter)).toBe(problem);
   });
 
-  it("matches what MQTT says it matches", () => {
+  it("matches topics as MQTT specifies", () => {
     expect(filterMatches("sport/tennis/#", "sport/tennis")).toBe(true);
     expect(filterMatches("sport/+/player", "sport/tennis/player")).toBe(true);
     expect(filterMatches("sport/+", "sport")).toBe(false);
@@ -133,7 +133,7 @@ describe("a filter to subscribe to", () => {
     expect(filterMatches("$SYS/#", "$SYS/broker")).toBe(true);
   });
 
-  it("covers another only when it matches all that the other matches", () => {
+  it("covers another filter only if it matches all topics of the other", () => {
     fc.assert(
       fc.property(aFilter, aFilter, aPlainTopic, (wide, narrow, topic) => {
         fc.pre(filterCovers(wide, narrow) && filterMatches(narrow, topic));
@@ -143,7 +143,7 @@ describe("a filter to subscribe to", () => {
     );
   });
 
-  it("covers a topic exactly when it matches it", () => {
+  it("covers a topic if and only if it matches the topic", () => {
     fc.assert(
       fc.property(aFilter, aPlainTopic, (filter, topic) => {
         expect(filterCovers(filter, topic)).toBe(filterMatches(filter, topic));
@@ -151,7 +151,7 @@ describe("a filter to subscribe to", () => {
     );
   });
 
-  it("covers itself, and is covered by everything's filter", () => {
+  it("covers itself, and is covered by #", () => {
     fc.assert(
       fc.property(aFilter, (filter) => {
         expect(filterCovers(filter, filter)).toBe(true);
@@ -164,7 +164,7 @@ describe("a filter to subscribe to", () => {
 });
 
 describe("names", () => {
-  it("are ids and event names that stay one level of a topic", () => {
+  it("of cameras and events are always one level of a topic", () => {
     fc.assert(
       fc.property(anId, anEventName, (id, event) => {
         expect(id.split("/")).toHaveLength(1);

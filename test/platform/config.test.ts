@@ -41,7 +41,7 @@ function problemsOf(env: EnvironmentSource["env"], files?: Record<string, string
 }
 
 describe("the environment", () => {
-  it("gives defaults for what is not set or empty", () => {
+  it("uses the default for a variable that is not set or is empty", () => {
     expect(read({ WS_PORT: "" })).toEqual({
       WS_PORT: 8082,
       MAX_CONNECTIONS: 20_000,
@@ -58,7 +58,7 @@ describe("the environment", () => {
     expect(problemsOf({ MAX_CONNECTIONS: "many" })).toEqual(['MAX_CONNECTIONS: must be a whole number, not "many"']);
   });
 
-  it("is read by type, and 0 of a limit means none", () => {
+  it("is parsed by type, and a limit of 0 means no limit", () => {
     expect(
       read({ WS_PORT: "0", MAX_CONNECTIONS: "0", ALLOWED_ORIGINS: "https://a.example, https://b.example," }),
     ).toMatchObject({
@@ -68,7 +68,7 @@ describe("the environment", () => {
     });
   });
 
-  it("has all its problems named at once, each with its variable and value", () => {
+  it("reports all problems at once, each with its variable and value", () => {
     expect(problemsOf({ WS_PORT: "eighty", RETENTION_HOURS: "-1", MAX_CONNECTIONS: "1.5" })).toEqual([
       'WS_PORT: must be a port, not "eighty"',
       'MAX_CONNECTIONS: must be a whole number, not "1.5"',
@@ -76,17 +76,17 @@ describe("the environment", () => {
     ]);
   });
 
-  it("never shows a secret", () => {
+  it("never includes a secret in a problem", () => {
     expect(problemsOf({ JWT_SECRET: "hunter2" })).toEqual(["JWT_SECRET: must have at least 32 characters"]);
   });
 
-  it("takes a secret from a file, without its last newline", () => {
+  it("reads a secret from a file, without the last newline", () => {
     expect(read({ JWT_SECRET_FILE: "/run/jwt" }, { "/run/jwt": `${"s".repeat(32)}\n` }).JWT_SECRET).toBe(
       "s".repeat(32),
     );
   });
 
-  it("refuses a secret given twice or in a file that cannot be read", () => {
+  it("rejects a secret that is given twice, or in an unreadable file", () => {
     expect(problemsOf({ JWT_SECRET: "s".repeat(32), JWT_SECRET_FILE: "/run/jwt" })).toEqual([
       "JWT_SECRET and JWT_SECRET_FILE are both set: keep one",
     ]);

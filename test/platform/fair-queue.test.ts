@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { FairQueue } from "../../platform/fair-queue.ts";
 
-/** Tasks that end when they are told to. */
+/** Tasks that end on request. */
 function tasks() {
   const turns = new FairQueue({ maxRunning: 4, maxPerOwner: 2 });
   const begun: string[] = [];
@@ -20,13 +20,13 @@ function tasks() {
   };
 }
 
-it("lets one owner have no more than its share, and others begin at once", () => {
+it("limits the running tasks of one owner, and starts tasks of other owners at once", () => {
   const { ask, begun } = tasks();
   for (const name of ["a1", "a2", "a3", "a4", "b1", "c1", "d1"]) void ask(name);
   expect(begun).toEqual(["a1", "a2", "b1", "c1"]);
 });
 
-it("serves in rotation those who wait, whoever has asked for more", async () => {
+it("serves waiting owners in rotation, however many tasks each has", async () => {
   const { ask, begun, end } = tasks();
   for (const name of ["a1", "a2", "b1", "c1", "a3", "a4", "a5", "d1", "e1"]) void ask(name);
   for (const name of ["a1", "a2", "b1", "c1"]) await end(name);
@@ -34,7 +34,7 @@ it("serves in rotation those who wait, whoever has asked for more", async () => 
   expect(begun.indexOf("d1")).toBeLessThan(begun.indexOf("a4"));
 });
 
-it("passes on the place of a task that failed", async () => {
+it("starts the next task after a task failed", async () => {
   const turns = new FairQueue({ maxRunning: 1, maxPerOwner: 1 });
   const failed = turns.run("a", () => Promise.reject(new Error("no")));
   const next = turns.run("b", async () => "done");

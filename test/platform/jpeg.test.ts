@@ -23,28 +23,28 @@ afterAll(async () => {
 });
 
 describe.each([...(await wholeJpegs())])("a JPEG %s", (_name, bytes) => {
-  it("is taken by the camera, with its size", async () => {
+  it("is accepted by the camera, with its size", async () => {
     const { width, height } = await sharp(bytes).metadata();
     expect(measureJpeg(bytes, "test")).toEqual({ width, height });
   });
 
-  it("is taken by the server", async () => {
+  it("is accepted by the server", async () => {
     await previews.save("north", "c1", bytes);
     expect((await previews.read("north", "c1"))?.jpeg.equals(bytes)).toBe(true);
   });
 
   it("is decoded by libjpeg", async () => {
-    // "truncated" ends at half pictures, and lets pass what libjpeg only warns of: fill bytes, stray bytes.
+    // "truncated" fails on incomplete pictures, and ignores mere warnings of libjpeg: fill bytes, stray bytes.
     await expect(sharp(bytes, { failOn: "truncated" }).stats()).resolves.toBeDefined();
   });
 
-  it("ends where its EOI is", () => {
+  it("ends at its EOI marker", () => {
     const { pictureBytes } = readJpeg(bytes);
     expect(bytes.subarray(pictureBytes - 2, pictureBytes)).toEqual(Buffer.of(0xff, 0xd9));
     expect(readJpeg(bytes.subarray(0, pictureBytes))).toMatchObject({ pictureBytes });
   });
 
-  it("is none any more when it is cut anywhere before that", () => {
+  it("is rejected when it is cut anywhere before its EOI marker", () => {
     const { pictureBytes } = readJpeg(bytes);
     const step = Math.ceil(pictureBytes / 200);
     for (let end = 1; end < pictureBytes; end += step)
@@ -53,23 +53,23 @@ describe.each([...(await wholeJpegs())])("a JPEG %s", (_name, bytes) => {
 });
 
 describe.each([...(await brokenJpegs())])("a JPEG %s", (_name, { bytes, says }) => {
-  it("is refused by the camera", () => {
+  it("is rejected by the camera", () => {
     expect(() => measureJpeg(bytes, "test")).toThrow(says);
   });
 
-  it("is refused by the server", async () => {
+  it("is rejected by the server", async () => {
     await expect(previews.save("south", "c1", bytes)).rejects.toThrow(says);
   });
 });
 
 describe("the number of scans", () => {
-  it("is bounded where decoding still takes a moment", async () => {
+  it("is limited to a number that decodes quickly", async () => {
     expect(readJpeg(manyScans(4096, 2048, 100))).toEqual({
       ...{ width: 4096, height: 2048, scans: 100 },
       pictureBytes: manyScans(4096, 2048, 100).length,
     });
     expect(() => readJpeg(manyScans(4096, 2048, 101))).toThrow("more than 100 scans");
-    // All of it is as the standard has it: without the bound a decoder works through every scan.
+    // The file conforms to the standard: without the limit a decoder processes every scan.
     await expect(sharp(manyScans(4096, 2048, 101), { failOn: "warning" }).stats()).resolves.toBeDefined();
   });
 });
@@ -81,7 +81,7 @@ describe("a browser", () => {
   });
   afterAll(() => browser.end());
 
-  it("shows all that is taken", async () => {
+  it("displays every accepted picture", async () => {
     const page = await browser.browser.newPage();
     for (const [name, bytes] of await wholeJpegs()) {
       const shown = await page.evaluate(async (data) => {

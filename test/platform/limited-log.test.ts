@@ -17,14 +17,14 @@ function limitedLog() {
 }
 
 describe("a limited log", () => {
-  it("tells the first occurrence of each key at once, and counts the others", () => {
+  it("logs the first occurrence of each key at once, and counts the others", () => {
     const { note, lines } = limitedLog();
     for (let n = 0; n < 1000; n++) note("a");
     note("b");
     expect(lines).toEqual(["a 1", "b 1"]);
   });
 
-  it("tells once a minute how many more there were", () => {
+  it("logs the number of further occurrences once a minute", () => {
     const { note, lines, advance } = limitedLog();
     for (let minute = 0; minute < 3; minute++) {
       for (let n = 0; n < 100; n++) note("a");
@@ -34,7 +34,7 @@ describe("a limited log", () => {
     expect(lines).toEqual(["a 1", "a 99", "a 100", "a 100", "b 1"]);
   });
 
-  it("tells at once again after a quiet minute", () => {
+  it("logs at once again after a minute without occurrences", () => {
     const { note, lines, advance } = limitedLog();
     note("a");
     advance(60_000);
@@ -42,7 +42,7 @@ describe("a limited log", () => {
     expect(lines).toEqual(["a 1", "a 1"]);
   });
 
-  it("tells by itself what it counted, with nobody asking", async () => {
+  it("logs the counted occurrences by itself, without a further one", async () => {
     const lines: number[] = [];
     const log = new LimitedLog({ intervalMs: 20 });
     onTestFinished(() => log.stop());
@@ -50,7 +50,7 @@ describe("a limited log", () => {
     await expect.poll(() => lines, { timeout: 30_000 }).toEqual([1, 4]);
   });
 
-  it("counts a bounded number of keys, and tells the oldest early rather than never", () => {
+  it("counts a limited number of keys, and logs the oldest early when there are more", () => {
     const { note, lines } = limitedLog();
     note("first");
     note("first");
@@ -58,7 +58,7 @@ describe("a limited log", () => {
     expect(lines.filter((line) => line.startsWith("first"))).toEqual(["first 1", "first 1"]);
   });
 
-  it("tells what it only counted when it stops", () => {
+  it("logs the counted occurrences when it stops", () => {
     const { note, log, lines } = limitedLog();
     for (let n = 0; n < 4; n++) note("a");
     log.stop();

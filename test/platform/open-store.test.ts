@@ -12,7 +12,7 @@ function temporaryStore() {
   return { folder, what: "the journal", level: { valueEncoding: "utf8" } };
 }
 
-it("does not repair a store that another process has open, and says so", async () => {
+it("refuses to repair a store that another process has open", async () => {
   const store = temporaryStore();
   const { db } = await openStore<string>(store);
   onTestFinished(() => db.close());
@@ -21,12 +21,12 @@ it("does not repair a store that another process has open, and says so", async (
   expect(await db.get("a")).toBe("1");
 });
 
-it("repairs a store after a repair that failed", async () => {
+it("repairs a store after a failed repair", async () => {
   const store = temporaryStore();
   const { db } = await openStore<string>(store);
   await db.put("a", "1");
   await db.close();
-  // LevelDB writes the new list of its files there first.
+  // LevelDB first writes its new manifest to this path, so a folder there makes the repair fail.
   const inTheWay = join(store.folder, "000001.dbtmp");
   mkdirSync(inTheWay);
   await expect(repairStore<string>(store, UNREADABLE)).rejects.toThrow("could not be repaired");

@@ -6,7 +6,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test("acts once, after the time", () => {
+test("calls back once, after the time", () => {
   vi.useFakeTimers();
   const act = vi.fn();
   afterRunning(1000, act);
@@ -18,7 +18,7 @@ test("acts once, after the time", () => {
   expect(act).toHaveBeenCalledTimes(1);
 });
 
-test("acts after a time that is shorter than a step", () => {
+test("calls back after a time that is shorter than a step", () => {
   vi.useFakeTimers();
   const act = vi.fn();
   afterRunning(10, act);
@@ -26,7 +26,7 @@ test("acts after a time that is shorter than a step", () => {
   expect(act).toHaveBeenCalledTimes(1);
 });
 
-test("does not act once it was ended", () => {
+test("does not call back after it was cancelled", () => {
   vi.useFakeTimers();
   const act = vi.fn();
   afterRunning(1000, act)();
@@ -34,11 +34,11 @@ test("does not act once it was ended", () => {
   expect(act).not.toHaveBeenCalled();
 });
 
-test("does not count the time in which the process stood still", async () => {
+test("does not count the time in which the process was suspended", async () => {
   const act = vi.fn();
   const end = afterRunning(1000, act);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
-  // A timer that is due comes before what has arrived meanwhile is read, and this is after both.
+  // Overdue timers fire before pending input is read. The assertion follows after both.
   await pause(1);
   await pause(1);
   expect(act).not.toHaveBeenCalled();
