@@ -9,10 +9,13 @@ import { sendPastPictures } from "../support/past-pictures.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-/** `npm run screenshots` keeps the pictures for the README; otherwise they go where nothing is committed. */
+/** `npm run screenshots` writes the pictures of the README. Otherwise they are written to a folder outside of Git. */
+const KEEPS_SCREENSHOTS = Boolean(process.env.KEEP_SCREENSHOTS);
 const SCREENSHOTS = fileURLToPath(
-  new URL(process.env.KEEP_SCREENSHOTS ? "screenshots/" : "../../dist/screenshots/", import.meta.url),
+  new URL(KEEPS_SCREENSHOTS ? "screenshots/" : "../../dist/screenshots/", import.meta.url),
 );
+/** Pictures for the README are large, and the filmstrip is full. Rendering those takes most of the time of a run. */
+const PICTURES = KEEPS_SCREENSHOTS ? { width: "1280", everyMinutes: 45 } : { width: "320", everyMinutes: 180 };
 const BROWSER_TIMEOUT_MS = 40_000;
 
 let browser: OwnBrowser;
@@ -29,35 +32,33 @@ beforeAll(async () => {
 
 afterAll(() => browser.end());
 
-async function open(simulated: Record<string, string>): Promise<void> {
+/** Starts a server for the tests of one `describe`, which share its cameras. */
+async function serve(simulated: Record<string, string>): Promise<void> {
   dataPath = makeDataPath();
-  // The page comes back to the same address after a restart, so the port must be the same too.
-  env = {
-    JWT_SECRET,
-    WS_PORT: String(await freePort()),
-    ...whereItIsAfternoon(),
-    ...simulated,
-  };
+  // The page reconnects to the same address after a restart, so the port must be fixed.
+  env = { JWT_SECRET, WS_PORT: String(await freePort()), ...placeInTheAfternoon(), ...simulated };
   skylapse = await startSkylapse({ dataPath, env });
-  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 } });
+}
+
+async function stopServing(): Promise<void> {
+  await skylapse.end("SIGKILL");
+  removeDataPath(dataPath);
+}
+
+async function openPage(options: { reducedMotion?: "reduce" } = {}): Promise<void> {
+  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, ...options });
   page.setDefaultTimeout(BROWSER_TIMEOUT_MS);
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
 }
 
-afterEach(async () => {
-  letClose(page);
-  await skylapse.end("SIGKILL");
-  removeDataPath(dataPath);
-});
-
-/** A place where the sun is low now, whenever the test runs: nobody wants to look at a mountain by night. */
-function whereItIsAfternoon(): Record<string, string> {
+/** A place where it is three in the afternoon now, so that the pictures are not taken at night. */
+function placeInTheAfternoon(): Record<string, string> {
   const now = new Date();
   const hoursEast = 15 - (now.getUTCHours() + now.getUTCMinutes() / 60);
   const lon = ((((hoursEast * 15 + 180) % 360) + 360) % 360) - 180;
   const zone = Math.round(lon / 15);
-  // The sign of these zones is that of POSIX: Etc/GMT-2 is two hours east of Greenwich.
+  // These zones have the sign of POSIX: Etc/GMT-2 is two hours east of Greenwich.
   return {
     LOCATION_LAT: "46",
     LOCATION_LON: String(lon),
@@ -80,7 +81,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   await expect.poll(condition, { timeout: BROWSER_TIMEOUT_MS, interval: 50 }).toBe(true);
 }
 
-/** A picture fades in; half of a fade is no portrait. */
+/** Resolves when no picture is fading in any more. */
 const transitionsOver = () =>
   page.evaluate(async () => {
     const running = document
@@ -89,7 +90,7 @@ const transitionsOver = () =>
     await Promise.allSettled(running.map((animation) => animation.finished));
   });
 
-/** A camera of the test's own. */
+/** Connects a camera of the test. */
 function device(camera: string): Promise<MqttClient> {
   const password = signToken(camera, [`device:${camera}`]);
   return connectAsync(skylapse.mqtt, { username: camera, password, clientId: `test-${camera}` });
@@ -104,7 +105,11 @@ const pictureShown = () => until(async () => (await pictureSource("north")) !== 
 const connected = () => until(async () => /live|connected/i.test(await text("connection-state")));
 
 describe("the dashboard page", { timeout: 90_000 }, () => {
-  beforeEach(() => open({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
+  beforeAll(() => serve({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
+  afterAll(stopServing);
+  // Without animations, which cost much CPU time in a browser that renders in software.
+  beforeEach(() => openPage({ reducedMotion: "reduce" }));
+  afterEach(() => letClose(page));
 
   it("shows a new picture and a new event without a reload", async () => {
     await page.goto(skylapse.http);
@@ -120,7 +125,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
-  it("takes a picture now, and says truthfully what came of it", async () => {
+  it("takes a picture on request, and shows the outcome", async () => {
     await page.goto(skylapse.http);
     await connected();
     await until(async () => /online/i.test(await text("camera-status-north")));
@@ -128,13 +133,13 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await until(async () => /taken|succeeded|done/i.test(await text("command-status-north")));
   });
 
-  it("says that it is offline while the backend is gone, and goes on by itself when it is back", async () => {
+  it("shows that it is offline while the backend is down, and continues by itself once it is up again", async () => {
     await page.goto(skylapse.http);
     await connected();
     await pictureShown();
     await skylapse.end("SIGKILL");
     await shown("offline-banner");
-    // What is shown is the last that was known, and is not called live.
+    // The page shows the last known state and does not call it live.
     expect(await text("connection-state")).not.toMatch(/\blive\b|^connected/i);
     expect(await text("camera-status-north")).not.toMatch(/^online$/i);
     await page.screenshot({ path: `${SCREENSHOTS}offline-1280.png` });
@@ -147,12 +152,12 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
-  it("shows what a camera saw, to be looked back at with the keys of a keyboard", async () => {
+  it("shows earlier pictures of a camera, also with the keyboard", async () => {
     await page.goto(skylapse.http);
     await connected();
     const frames = page.getByTestId("film-frame");
     await until(async () => (await frames.count()) >= 3);
-    // One stop for the Tab key; from there the arrows lead on.
+    // The Tab key reaches one frame, and the arrow keys move from there.
     expect(await page.locator('[data-testid="film-frame"][tabindex="0"]').count()).toBe(1);
     await frames.first().focus();
     const focused = () => page.evaluate(() => document.activeElement?.getAttribute("data-capture"));
@@ -168,7 +173,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     );
     const back = await text("picture-time-north");
     expect(back).toMatch(/^Taken/);
-    // Others arrive meanwhile, and the one that is looked at stays.
+    // The chosen picture stays when new ones arrive.
     const source = await pictureSource("north");
     const count = await frames.count();
     await until(async () => (await frames.count()) > count);
@@ -179,7 +184,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     expect(faults).toEqual([]);
   });
 
-  it("says what never arrived, what wants looking after, and when that is over", async () => {
+  it("shows missing events, an alert, and its end", async () => {
     const west = await device("west");
     await page.goto(`${skylapse.http}/#west`);
     await connected();
@@ -189,11 +194,9 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await say("state/storage", { total_bytes: 64e9, free_bytes: 6e9 }, true);
     const [from, to] = ["2026-01-01T02:10:00.000Z", "2026-01-01T02:25:00.000Z"];
     await say("events/outbox.dropped", { count: 3, from, to });
-    await shown("alert-row");
-    expect(await page.getByTestId("alert-row").first().textContent()).toMatch(
-      /Storage is 90 % full.*West wall · since/,
-    );
-    // What is older than the pictures is not shown any more, but what is not is, at the camera's own time.
+    const alert = page.getByTestId("alert-row").filter({ hasText: "West wall" });
+    expect(await alert.textContent()).toMatch(/Storage is 90 % full.*West wall · since/);
+    // A gap that is older than the pictures is not shown. A newer one is, in the time zone of the camera.
     expect(await page.getByTestId("gaps-west").count()).toBe(0);
     const at = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
     await say("events/outbox.dropped", { count: 12, from: at(75), to: at(60) });
@@ -204,19 +207,22 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await shown("gaps-west");
     await say("state/storage", { total_bytes: 64e9, free_bytes: 32e9 }, true);
     await shown("ended-alert-row");
-    expect(await page.getByTestId("alert-row").count()).toBe(0);
-    expect(await text("ended-alert-row")).toMatch(/Over: storage nearly full.*lasted/);
+    expect(await alert.count()).toBe(0);
+    expect(await text("ended-alert-row")).toMatch(/Ended: storage nearly full.*lasted/);
     await west.endAsync();
     expect(faults).toEqual([]);
   });
 });
 
-describe("the dashboard page of many cameras", { timeout: 90_000 }, () => {
-  beforeEach(() => open({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" }));
+describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
+  beforeAll(() => serve({ SIMULATOR: "1", CAPTURE_INTERVAL_S: "60" }));
+  afterAll(stopServing);
+  beforeEach(() => openPage({ reducedMotion: "reduce" }));
+  afterEach(() => letClose(page));
 
-  const large = () => page.locator('.camera[data-featured="true"]').getAttribute("data-testid");
+  const featured = () => page.locator('.camera[data-featured="true"]').getAttribute("data-testid");
 
-  it("keeps the one large that one looks at, whoever comes, and leads from an alert to its camera", async () => {
+  it("keeps the featured camera when others connect, and links an alert to its camera", async () => {
     const gateway = await connectAsync(skylapse.mqtt, { username: "gw", password: signToken("gw", ["admin"]) });
     const say = (camera: string, topic: string, data: unknown) =>
       gateway.publishAsync(`skylapse/v1/cameras/${camera}/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
@@ -224,13 +230,13 @@ describe("the dashboard page of many cameras", { timeout: 90_000 }, () => {
     await page.goto(skylapse.http);
     await connected();
     await shown("camera-card-b-2");
-    // The first by name has not said what it is; when it does, nobody is torn away from what he looks at.
-    await until(async () => (await large()) === "camera-card-north");
+    // The first camera by name has not sent its `about` yet. When it does, the featured camera stays.
+    await until(async () => (await featured()) === "camera-card-north");
     await say("annex", "about", { ...about("Europe/Zurich"), name: "Annex ".repeat(30) });
     await page.getByText("Annex Annex").first().waitFor();
-    expect(await large()).toBe("camera-card-north");
+    expect(await featured()).toBe("camera-card-north");
 
-    // What a small card says of its picture is not written across its name.
+    // The text in place of a picture does not overlap the name of the camera.
     const boxes = await page
       .getByTestId("camera-card-b-1")
       .locator(".picture-empty span, .camera-name")
@@ -238,7 +244,7 @@ describe("the dashboard page of many cameras", { timeout: 90_000 }, () => {
     expect(boxes).toHaveLength(2);
     expect(boxes[0]?.[1]).toBeLessThanOrEqual(boxes[1]?.[0] ?? 0);
 
-    // Where the keyboard is, is seen: around the whole card, for around its name it would be cut off.
+    // The focus outline is around the whole card: around its name it would be cut off.
     const focused = () => page.evaluate(() => document.activeElement?.className ?? "");
     await until(async () => {
       await page.keyboard.press("Tab");
@@ -252,19 +258,21 @@ describe("the dashboard page of many cameras", { timeout: 90_000 }, () => {
 
     await say("annex", "state/storage", { total_bytes: 100, free_bytes: 4 });
     await shown("alert-row");
-    // However long its name, since when is not cut off.
+    // The start of the alert is not cut off, even after a long name.
     const detail = page.getByTestId("alert-row").locator(".row-detail");
     expect(await detail.evaluate((row) => row.scrollWidth <= row.clientWidth)).toBe(true);
     await detail.getByRole("link").click();
-    await until(async () => (await large()) === "camera-card-annex");
+    await until(async () => (await featured()) === "camera-card-annex");
     expect(page.url()).toMatch(/#annex$/);
 
-    // What is not there is no picture that failed to load, only because nobody can be asked.
+    // After a failed request the card does not claim that a picture could not be loaded: there was none.
     await page.getByTestId("live-picture-annex").getByText("No picture yet").waitFor();
-    const asked = page.waitForEvent("requestfailed", (request) => request.url().endsWith("/cameras/annex/latest.jpg"));
+    const failedRequest = page.waitForEvent("requestfailed", (request) =>
+      request.url().endsWith("/cameras/annex/latest.jpg"),
+    );
     await skylapse.end("SIGKILL");
     await shown("offline-banner");
-    await asked;
+    await failedRequest;
     await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
     expect(await text("live-picture-annex")).toBe("No picture yet");
     await gateway.endAsync(true);
@@ -273,15 +281,25 @@ describe("the dashboard page of many cameras", { timeout: 90_000 }, () => {
 });
 
 describe("the dashboard page of two cameras", { timeout: 90_000 }, () => {
-  beforeEach(() => open({ SIMULATOR: "2", CAPTURE_INTERVAL_S: "4", SIMULATOR_WIDTH: "1280" }));
+  beforeAll(() => serve({ SIMULATOR: "2", CAPTURE_INTERVAL_S: "4", SIMULATOR_WIDTH: PICTURES.width }));
+  afterAll(stopServing);
+  beforeEach(() => openPage());
+  afterEach(() => letClose(page));
 
-  it("fits a desk and a hand, and sits for the README", async () => {
+  it("fits a desktop and a phone, and is the screenshot of the README", async () => {
     const location = { lat: 46, lon: Number(env.LOCATION_LON), timezone: env.TIMEZONE ?? "UTC" };
     for (const camera of ["north", "south"]) {
       const token = signToken("past", [`device:${camera}`]);
       const without = camera === "north" ? { from: 9, to: 6.5 } : undefined;
       await sendPastPictures({
-        ...{ broker: skylapse.mqtt, token, camera, location, hours: camera === "north" ? 46 : 2, everyMinutes: 45 },
+        ...{
+          broker: skylapse.mqtt,
+          token,
+          camera,
+          location,
+          hours: camera === "north" ? 46 : 2,
+          everyMinutes: PICTURES.everyMinutes,
+        },
         ...(without === undefined ? {} : { without }),
       });
     }
@@ -295,7 +313,7 @@ describe("the dashboard page of two cameras", { timeout: 90_000 }, () => {
     await pictureShown();
     await until(async () => (await page.locator('[data-testid="film-frame"][data-loaded="true"]').count()) > 8);
     await until(async () => (await page.getByTestId("job-row").count()) > 0);
-    // Rendering two days of pictures held the cameras up; the portrait is of their everyday life.
+    // Rendering two days of pictures has delayed the cameras. The screenshot shows them in normal operation.
     await until(async () => {
       const rows = await page
         .getByTestId("event-row")

@@ -8,34 +8,41 @@ import { JWT_SECRET, signToken } from "../support/dashboard.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
+const dataPath = makeDataPath();
 let browser: OwnBrowser;
+/** All tests except that of 600 cameras share this server, in the order of this file: its cameras and alerts stay. */
 let skylapse: Skylapse;
 let page: Page;
 let faults: string[];
-let dataPath: string;
 let env: Record<string, string>;
 
 beforeAll(async () => {
-  browser = await launchBrowser();
+  env = {
+    JWT_SECRET,
+    // The page reconnects to the same address after a restart.
+    WS_PORT: String(await freePort()),
+    SIMULATOR: "1",
+    CAPTURE_INTERVAL_S: "1",
+    PRESENCE_GRACE_MS: "1000",
+  };
+  [browser, skylapse] = await Promise.all([launchBrowser(), startSkylapse({ dataPath, env })]);
 });
 
-afterAll(() => browser.end());
+afterAll(async () => {
+  await browser.end();
+  await skylapse.end("SIGKILL");
+  removeDataPath(dataPath);
+});
 
 beforeEach(async () => {
-  dataPath = makeDataPath();
-  env = { JWT_SECRET, WS_PORT: String(await freePort()), SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" };
-  skylapse = await startSkylapse({ dataPath, env });
-  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 } });
+  // Without animations, which cost much CPU time in a browser that renders in software.
+  page = await browser.browser.newPage({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
   page.setDefaultTimeout(60_000);
   faults = [];
   page.on("pageerror", (error) => faults.push(error.message));
 });
 
-afterEach(async () => {
-  letClose(page);
-  await skylapse.end("SIGKILL");
-  removeDataPath(dataPath);
-});
+afterEach(() => letClose(page));
 
 async function openPage(): Promise<void> {
   await page.goto(skylapse.http);
@@ -43,7 +50,7 @@ async function openPage(): Promise<void> {
   await page.getByTestId("camera-status-north").waitFor();
 }
 
-/** Publishes retained messages below `cameras/` as several cameras would. */
+/** Publishes retained messages below `cameras/`, as several cameras would do. */
 async function say(messages: readonly (readonly [topic: string, data: unknown])[]): Promise<void> {
   const gateway = await connectAsync(skylapse.mqtt, { username: "gateway", password: signToken("gateway", ["admin"]) });
   for (const [topic, data] of messages)
@@ -51,7 +58,7 @@ async function say(messages: readonly (readonly [topic: string, data: unknown])[
   await gateway.endAsync();
 }
 
-/** Does what a browser's translator does: every text goes into a `<font>` of its own, the page's text nodes are gone. */
+/** Does what the translator of a browser does: replaces each text node by a `<font>` element with the text. */
 const translate = () =>
   page.evaluate(() => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -67,7 +74,7 @@ const translate = () =>
     }
   });
 
-/** Texts that stand beside other nodes: when a translator wraps them, React can neither change nor remove them. */
+/** Texts with sibling nodes. If a translator replaces such a text, React can no longer change or remove it. */
 const textsBesideNodes = () =>
   page.evaluate(() =>
     [...document.body.querySelectorAll("*")]
@@ -77,7 +84,7 @@ const textsBesideNodes = () =>
       .map((text) => `${text.parentElement?.className}: ${text.textContent}`),
   );
 
-it("goes on when a translator has wrapped all its texts and the link is lost", async () => {
+it("stays usable if a translator has replaced all texts and the connection is lost", async () => {
   await openPage();
   await page.getByTestId("event-row").first().waitFor();
   await translate();
@@ -93,96 +100,11 @@ it("goes on when a translator has wrapped all its texts and the link is lost", a
   expect(faults).toEqual([]);
 });
 
-it("has no text that stands beside other nodes, live or not", async () => {
-  await say([
-    // Not of `north`, whose own readings would end the alert.
-    ["south/state/storage", { total_bytes: 100, free_bytes: 3 }],
-    ["north/state/power", { source: "battery", battery_percent: 40 }],
-    [
-      "north/state/environment",
-      { sun_elevation: 3, sun_azimuth: 200, temperature_c: 3, humidity_percent: 40, wind_ms: 2 },
-    ],
-  ]);
-  await openPage();
-  await page.getByTestId("event-row").first().waitFor();
-  await page.getByTestId("job-row").first().waitFor();
-  await page.getByTestId("alert-row").first().waitFor();
-  expect(await textsBesideNodes()).toEqual([]);
-  await skylapse.end("SIGKILL");
-  await page.getByTestId("offline-banner").waitFor();
-  expect(await textsBesideNodes()).toEqual([]);
-});
-
-it("keeps activity and processing in reach below sixteen alerts", async () => {
-  await say(Array.from({ length: 16 }, (_, index) => [`c${index}/state/storage`, { total_bytes: 100, free_bytes: 3 }]));
-  await openPage();
-  await page.getByTestId("job-row").first().waitFor();
-  await page.locator('.alerts[data-standing="16"]').waitFor();
-  const inSight = (selector: string) =>
-    page.locator(selector).evaluate((element) => {
-      const { top, bottom } = element.getBoundingClientRect();
-      return top >= 0 && bottom - top > 20 && top + 20 <= innerHeight;
-    });
-  expect(await inSight(".jobs")).toBe(true);
-  expect(await inSight('[data-testid="event-feed"]')).toBe(true);
-  await page.getByRole("button", { name: "12 more" }).click();
-  expect(await page.getByTestId("alert-row").count()).toBe(16);
-  expect(await inSight('[data-testid="event-feed"]')).toBe(true);
-});
-
-it("shows the cameras that want looking after first, and counts the offline ones in the title and in red", async () => {
-  await openPage();
-  const camera = await connectAsync(skylapse.mqtt, {
-    ...{ clientId: "gone", username: "gone", password: signToken("gone", ["device:zulu"]) },
-    will: {
-      topic: "skylapse/v1/cameras/zulu/link",
-      payload: Buffer.from(JSON.stringify({ status: "offline", session: "s1" })),
-      ...{ qos: 1, retain: true },
-    },
-  });
-  const about = { model: "m", firmware: "f", name: "Zulu", capture_interval_s: 3600 };
-  const location = { lat: 46, lon: 8, timezone: "Europe/Zurich" };
-  await say([["zulu/about", { ...about, location }]]);
-  const birth = JSON.stringify({ status: "online", session: "s1" });
-  await camera.publishAsync("skylapse/v1/cameras/zulu/link", birth, { qos: 1, retain: true });
-  await page.locator('[data-testid="camera-status-zulu"][data-status="online"]').waitFor();
-  camera.stream.destroy();
-  await camera.endAsync(true);
-  // The grace of 30 s, and then the truth.
-  await page.locator('[data-testid="camera-status-zulu"][data-status="offline"]').waitFor({ timeout: 110_000 });
-  await expect.poll(() => page.title()).toBe("1 offline · Skylapse");
-  const count = page.getByTestId("offline-count");
-  expect(await count.textContent()).toBe("1 offline");
-  const [red = 0, green = 255] = await count.evaluate((element) =>
-    (getComputedStyle(element).color.match(/\d+/g) ?? []).map(Number),
-  );
-  expect(red).toBeGreaterThan(green + 50);
-  await page.reload();
-  await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
-  const order = () =>
-    page.locator(".camera[data-testid]").evaluateAll((cards) => cards.map((card) => card.getAttribute("data-testid")));
-  await expect.poll(order).toEqual(["camera-card-zulu", "camera-card-north"]);
-});
-
-it("shows 600 cameras with nine retained topics each, and counts them as the server does", async () => {
-  const gateway = await connectAsync(skylapse.mqtt, { username: "gateway", password: signToken("gateway", ["admin"]) });
-  const publish = (topic: string, data: unknown) =>
-    gateway.publishAsync(`skylapse/v1/cameras/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
-  for (let camera = 0; camera < 600; camera++) {
-    const said = Array.from({ length: 8 }, (_, index) => publish(`c${camera}/state/s${index}`, { index }));
-    await Promise.all([publish(`c${camera}/link`, { status: "online", session: "s1" }), ...said]);
-  }
-  await gateway.endAsync();
-  await page.goto(skylapse.http);
-  await expect.poll(() => page.locator(".page-summary").textContent()).toBe("601 cameras, all online");
-  expect(await page.locator(".camera[data-testid]").count()).toBe(601);
-});
-
-it("keeps the rest when a part cannot be drawn, and draws it anew", async () => {
+it("keeps the other parts if one cannot be rendered, and renders it again", async () => {
   await openPage();
   await page.getByTestId("event-row").first().waitFor();
   const failed: Promise<unknown> = page.getByTestId("failed-part").first().waitFor();
-  // An extension of the browser takes rows away: React misses them at the next event.
+  // An extension of the browser removes rows, so React fails at the next event.
   await page.evaluate(() => {
     for (const row of document.querySelectorAll('[data-testid="event-feed"] > li')) row.remove();
   });
@@ -193,8 +115,8 @@ it("keeps the rest when a part cannot be drawn, and draws it anew", async () => 
   expect(await page.getByTestId("failed-part").count()).toBe(0);
 });
 
-it("says which setting lets it connect when the server refuses its address", async () => {
-  // A proxy that passes another Host on: the page's own origin is then a foreign one.
+it("names the setting to change if the server refuses its address", async () => {
+  // The proxy sends another Host header, so the page has a foreign origin for the server.
   const target = new URL(skylapse.http);
   const proxy = createServer((socket) => {
     const server = connect(Number(target.port), target.hostname);
@@ -214,7 +136,7 @@ it("says which setting lets it connect when the server refuses its address", asy
   await once(proxy, "listening");
   const address = proxy.address();
   const port = typeof address === "object" ? address?.port : undefined;
-  // On the test's own terms: without a token the page would ask to sign in before it tries to connect.
+  // With a login and a token. Otherwise the page would show the sign-in form before it connects.
   const login = { userId: "vera", refreshToken: "x" };
   await page.addInitScript((kept) => localStorage.setItem("skylapse:login", kept), JSON.stringify(login));
   await page.route("**/auth/refresh", (route) =>
@@ -222,6 +144,99 @@ it("says which setting lets it connect when the server refuses its address", asy
   );
   await page.goto(`http://127.0.0.1:${port}/`);
   const banner = page.getByTestId("offline-banner");
-  await banner.getByText("The server refuses this address").waitFor();
+  await banner.getByText("The server refuses pages from this address").waitFor();
   expect(await banner.textContent()).toContain(`ALLOWED_ORIGINS=http://127.0.0.1:${port}`);
+});
+
+it("keeps activity and processing visible below sixteen alerts", async () => {
+  await say(Array.from({ length: 16 }, (_, index) => [`c${index}/state/storage`, { total_bytes: 100, free_bytes: 3 }]));
+  await openPage();
+  await page.getByTestId("job-row").first().waitFor();
+  await page.locator('.alerts[data-standing="16"]').waitFor();
+  const isVisible = (selector: string) =>
+    page.locator(selector).evaluate((element) => {
+      const { top, bottom } = element.getBoundingClientRect();
+      return top >= 0 && bottom - top > 20 && top + 20 <= innerHeight;
+    });
+  expect(await isVisible(".jobs")).toBe(true);
+  expect(await isVisible('[data-testid="event-feed"]')).toBe(true);
+  await page.getByRole("button", { name: "12 more" }).click();
+  expect(await page.getByTestId("alert-row").count()).toBe(16);
+  expect(await isVisible('[data-testid="event-feed"]')).toBe(true);
+});
+
+it("shows an offline camera first, and counts it in the title and in red", async () => {
+  await openPage();
+  const camera = await connectAsync(skylapse.mqtt, {
+    ...{ clientId: "zulu", username: "zulu", password: signToken("zulu", ["device:zulu"]) },
+    will: {
+      topic: "skylapse/v1/cameras/zulu/link",
+      payload: Buffer.from(JSON.stringify({ status: "offline", session: "s1" })),
+      ...{ qos: 1, retain: true },
+    },
+  });
+  const about = { model: "m", firmware: "f", name: "Zulu", capture_interval_s: 3600 };
+  const location = { lat: 46, lon: 8, timezone: "Europe/Zurich" };
+  await say([["zulu/about", { ...about, location }]]);
+  const birth = JSON.stringify({ status: "online", session: "s1" });
+  await camera.publishAsync("skylapse/v1/cameras/zulu/link", birth, { qos: 1, retain: true });
+  await page.locator('[data-testid="camera-status-zulu"][data-status="online"]').waitFor();
+  camera.stream.destroy();
+  await camera.endAsync(true);
+  await page.locator('[data-testid="camera-status-zulu"][data-status="offline"]').waitFor();
+  await expect.poll(() => page.title()).toBe("1 offline · Skylapse");
+  const count = page.getByTestId("offline-count");
+  expect(await count.textContent()).toBe("1 offline");
+  const [red = 0, green = 255] = await count.evaluate((element) =>
+    (getComputedStyle(element).color.match(/\d+/g) ?? []).map(Number),
+  );
+  expect(red).toBeGreaterThan(green + 50);
+  await page.reload();
+  await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
+  // The cameras of the test before this one have never connected, so they are between these two.
+  const ends = () =>
+    page
+      .locator(".camera[data-testid]")
+      .evaluateAll((cards) => [cards[0], cards.at(-1)].map((card) => card?.getAttribute("data-testid")));
+  await expect.poll(ends).toEqual(["camera-card-zulu", "camera-card-north"]);
+});
+
+it("has no text with sibling nodes, neither live nor offline", async () => {
+  await say([
+    // Not for `north`, because its own readings would end the alert.
+    ["south/state/storage", { total_bytes: 100, free_bytes: 3 }],
+    ["north/state/power", { source: "battery", battery_percent: 40 }],
+    [
+      "north/state/environment",
+      { sun_elevation: 3, sun_azimuth: 200, temperature_c: 3, humidity_percent: 40, wind_ms: 2 },
+    ],
+  ]);
+  await openPage();
+  await page.getByTestId("event-row").first().waitFor();
+  await page.getByTestId("job-row").first().waitFor();
+  await page.getByTestId("alert-row").first().waitFor();
+  expect(await textsBesideNodes()).toEqual([]);
+  await skylapse.end("SIGKILL");
+  await page.getByTestId("offline-banner").waitFor();
+  expect(await textsBesideNodes()).toEqual([]);
+});
+
+it("shows 600 cameras with nine retained topics each, and the server's count of them", async () => {
+  // Without a simulated camera the page would have to sign in.
+  const server = await startSkylapse({ env: { JWT_SECRET, SIMULATOR: "1", CAPTURE_INTERVAL_S: "60" } });
+  onTestFinished(async () => {
+    await server.end("SIGKILL");
+    removeDataPath(server.dataPath);
+  });
+  const gateway = await connectAsync(server.mqtt, { username: "gateway", password: signToken("gateway", ["admin"]) });
+  const publish = (topic: string, data: unknown) =>
+    gateway.publishAsync(`skylapse/v1/cameras/${topic}`, JSON.stringify(data), { qos: 1, retain: true });
+  for (let camera = 0; camera < 600; camera++) {
+    const states = Array.from({ length: 8 }, (_, index) => publish(`c${camera}/state/s${index}`, { index }));
+    await Promise.all([publish(`c${camera}/link`, { status: "online", session: "s1" }), ...states]);
+  }
+  await gateway.endAsync();
+  await page.goto(server.http);
+  await expect.poll(() => page.locator(".page-summary").textContent()).toBe("601 cameras, all online");
+  expect(await page.locator(".camera[data-testid]").count()).toBe(601);
 });

@@ -4,7 +4,7 @@ import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { launchBrowser, letClose, type OwnBrowser } from "../support/browser.ts";
 import { JWT_SECRET } from "../support/dashboard.ts";
-import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
 const OPERATOR_KEY = "operator-key-of-the-tests";
@@ -17,27 +17,29 @@ let context: BrowserContext;
 
 beforeAll(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  browser = await launchBrowser();
-});
-
-afterAll(() => browser.end());
-
-beforeEach(async () => {
-  skylapse = await startSkylapse({
-    dataPath: makeDataPath(),
-    env: { JWT_SECRET, OPERATOR_KEY, SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" },
-  });
+  [browser, skylapse] = await Promise.all([
+    launchBrowser(),
+    startSkylapse({ env: { JWT_SECRET, OPERATOR_KEY, SIMULATOR: "1" } }),
+  ]);
   await operator("POST", "/users", { user_id: "vera", password: PASSWORD, role: "viewer" });
-  // Whoever comes through a proxy is not of this machine, and has to sign in.
-  context = await browser.browser.newContext({ extraHTTPHeaders: { "x-forwarded-for": "192.0.2.7" } });
-  context.setDefaultTimeout(TIMEOUT_MS);
 });
 
-afterEach(async () => {
-  letClose(context);
+afterAll(async () => {
+  await browser.end();
   await skylapse.end("SIGKILL");
   removeDataPath(skylapse.dataPath);
 });
+
+beforeEach(async () => {
+  // A client behind a proxy is not on this machine for the server, so it must sign in.
+  context = await browser.browser.newContext({
+    extraHTTPHeaders: { "x-forwarded-for": "192.0.2.7" },
+    reducedMotion: "reduce",
+  });
+  context.setDefaultTimeout(TIMEOUT_MS);
+});
+
+afterEach(() => letClose(context));
 
 async function operator(method: string, path: string, body: object): Promise<void> {
   const headers = { authorization: `Bearer ${OPERATOR_KEY}`, "content-type": "application/json" };
@@ -60,7 +62,7 @@ async function signIn(page: Page, password: string): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
 }
 
-it("lets a viewer in by password, in every tab and over a reload, and out of all of them at once", {
+it("signs a viewer in by password in every tab and across a reload, and signs out of all of them at once", {
   timeout: 90_000,
 }, async () => {
   const page = await open();
@@ -73,7 +75,7 @@ it("lets a viewer in by password, in every tab and over a reload, and out of all
   await page.reload();
   await cameraShown(page);
   await expect.poll(() => page.locator(".app").getAttribute("data-live"), { timeout: TIMEOUT_MS }).toBe("true");
-  // A viewer gives no commands.
+  // A viewer cannot send commands.
   expect(await page.getByTestId("capture-now-north").count()).toBe(0);
   const other = await open();
   await cameraShown(other);
@@ -81,7 +83,7 @@ it("lets a viewer in by password, in every tab and over a reload, and out of all
   for (const tab of [page, other]) await signInShown(tab);
 });
 
-it("shows what the user may see from now on, and nothing any more when the account is gone", {
+it("follows a change of the user's permissions, and asks to sign in after the account is disabled", {
   timeout: 90_000,
 }, async () => {
   const page = await open();
