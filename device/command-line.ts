@@ -3,33 +3,35 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 
-/** What the program exits with. */
+/** The program's exit codes. */
 export const ExitCode = {
   ok: 0,
-  /** It could not run, for a reason that may pass: a supervisor starts it again. */
+  /** It could not run, for a reason that may be temporary: a supervisor restarts it. */
   failed: 1,
   /** The command line is wrong. */
   usage: 2,
-  /** The configuration is wrong: EX_CONFIG of sysexits.h. Starting again changes nothing. */
+  /** The configuration is invalid: EX_CONFIG of sysexits.h. A restart does not help. */
   configuration: 78,
 } as const;
 
-export interface Orders {
+export interface CommandLineOptions {
   /** The configuration file. Default: none. */
   config?: string;
-  /** Only say whether the configuration is right. */
+  /** Only check the configuration. */
   checkConfig: boolean;
 }
 
 /**
- * Reads the command line. Prints help and version itself.
- * @returns the orders, or the code to exit with
+ * Parses the command line, and prints help and version.
+ * @returns the options, or the exit code
  */
-export function readCommandLine(args: readonly string[]): Orders | number {
+export function readCommandLine(args: readonly string[]): CommandLineOptions | number {
   const program = new Command("skylapse-camera")
-    .description("Runs a timelapse camera of Skylapse Realtime: takes pictures, keeps them, and loses none on the way.")
-    .option("-c, --config <file>", "settings as a JSON object; environment variables win over it")
-    .option("--check-config", "only say whether the configuration is right, and exit with 0 or 78", false)
+    .description(
+      "Runs a timelapse camera of Skylapse Realtime: takes pictures, stores them, and publishes them to the server.",
+    )
+    .option("-c, --config <file>", "a JSON file with settings; environment variables override it")
+    .option("--check-config", "only check the configuration, and exit with 0 or 78", false)
     .version(packageVersion(dirname(fileURLToPath(import.meta.url))), "--version")
     .addHelpText("after", HELP)
     .allowExcessArguments(false)
@@ -45,17 +47,17 @@ export function readCommandLine(args: readonly string[]): Orders | number {
 }
 
 const HELP = `
-Needed, in the file or the environment:
-  CAMERA_ID, CAMERA_SECRET      whom the broker knows this camera as
+Required, in the file or the environment:
+  CAMERA_ID, CAMERA_SECRET      the camera's login on the server
   BROKER_URL                    such as mqtts://example.org:8883
-  LOCATION_LAT, LOCATION_LON    where it stands, and TIMEZONE
+  LOCATION_LAT, LOCATION_LON    the camera's place, and TIMEZONE
   CAMERA_DRIVER                 simulated, rpicam, gphoto2 or folder
-The README's section "A camera" explains these and all others.
+docs/camera.md explains the setup, docs/configuration.md all settings.
 
-Exit codes: 0 ended when told to, 1 failed, 2 wrong command line, 78 wrong configuration.
+Exit codes: 0 stopped by a signal, 1 failed, 2 invalid command line, 78 invalid configuration.
 `;
 
-/** Up from `device` or `dist/device` to where package.json is. */
+/** The version in the nearest package.json, from `device` or `dist/device` upwards. */
 function packageVersion(folder: string): string {
   const file = join(folder, "package.json");
   if (!existsSync(file)) return folder === dirname(folder) ? "unknown" : packageVersion(dirname(folder));

@@ -3,15 +3,15 @@ import { access, stat } from "node:fs/promises";
 import { delimiter, dirname, join, resolve } from "node:path";
 import type { DeviceConfig } from "./config.ts";
 
-/** The programs of each driver, of which one is enough, and how they are installed. */
+/** The programs of each driver, one of which is needed, and how to install it. */
 const PROGRAMS = {
   rpicam: { names: ["rpicam-still", "libcamera-still"], install: "sudo apt install rpicam-apps" },
   gphoto2: { names: ["gphoto2"], install: "sudo apt install gphoto2" },
 } as const;
 
 /**
- * What is wrong with the machine for these settings, each beginning with the setting's name: a camera that starts with
- * them waits, or fails again and again. Changes nothing.
+ * Checks whether this machine fits the settings. Changes nothing.
+ * @returns what is wrong, each message with the name of a setting; a camera started anyway would wait or fail repeatedly
  */
 export async function machineProblems({ camera, driver }: DeviceConfig): Promise<string[]> {
   const problems = await Promise.all([
@@ -26,13 +26,13 @@ export async function machineProblems({ camera, driver }: DeviceConfig): Promise
 async function folderProblem(folder: string, deletes: boolean): Promise<string | undefined> {
   const found = await stat(folder).catch(() => undefined);
   if (found === undefined)
-    return `CAMERA_FOLDER: ${folder} is not there, or this user may not look into the folders above it: make it, or mount its disk`;
+    return `CAMERA_FOLDER: ${folder} does not exist, or this user may not enter the folders above it: create it, or mount its disk`;
   if (!found.isDirectory())
-    return `CAMERA_FOLDER: ${folder} is a file: name the folder that the pictures are written into`;
+    return `CAMERA_FOLDER: ${folder} is a file: set it to the folder that the pictures are written into`;
   if (!(await may(folder, constants.R_OK | constants.X_OK)))
-    return `CAMERA_FOLDER: this user may not read ${folder}: give it the right to`;
+    return `CAMERA_FOLDER: this user may not read ${folder}: change its permissions`;
   if (deletes && !(await may(folder, constants.W_OK)))
-    return `CAMERA_FOLDER_DELETE: this user may not remove pictures from ${folder}: give it the right to, or set no`;
+    return `CAMERA_FOLDER_DELETE: this user may not delete pictures in ${folder}: change its permissions, or set no`;
   return undefined;
 }
 
@@ -44,17 +44,18 @@ async function programProblem(driver: keyof typeof PROGRAMS): Promise<string | u
 
 async function sleepProblem(command: string): Promise<string | undefined> {
   if (await isProgram(command)) return undefined;
-  return `SLEEP_COMMAND: ${JSON.stringify(command)} is no program that this user may run: give the path of one, without arguments`;
+  return `SLEEP_COMMAND: ${JSON.stringify(command)} is not a program that this user may run: set it to a path, without arguments`;
 }
 
-/** The folder itself may be made at the start: the nearest one above it that is there says whether it can. */
+/** The folder may be created at the start, so the nearest existing folder above it is checked. */
 async function dataProblem(dataPath: string): Promise<string | undefined> {
   for (let folder = resolve(dataPath); ; folder = dirname(folder)) {
     const found = await stat(folder).catch(() => undefined);
     if (found === undefined && folder !== dirname(folder)) continue;
-    if (found?.isDirectory() !== true) return `DATA_PATH: ${folder} is a file: name a folder for what the camera keeps`;
+    if (found?.isDirectory() !== true)
+      return `DATA_PATH: ${folder} is a file: set it to a folder for the camera's data`;
     if (await may(folder, constants.W_OK | constants.X_OK)) return undefined;
-    return `DATA_PATH: this user may not write to ${folder}, or it is read-only: give it the right to, or name another folder`;
+    return `DATA_PATH: this user may not write to ${folder}, or it is read-only: change its permissions, or set another folder`;
   }
 }
 

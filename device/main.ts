@@ -4,26 +4,26 @@ import { pino } from "pino";
 import sharp from "sharp";
 import { ConfigurationError } from "../platform/config.ts";
 import { startCamera } from "./agent.ts";
-import { ExitCode, type Orders, readCommandLine } from "./command-line.ts";
+import { type CommandLineOptions, ExitCode, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig, misspeltVariables } from "./config.ts";
 import { createDriver } from "./create-driver.ts";
 import { collectGarbageEarly } from "./host/garbage-collection.ts";
 import { machineProblems } from "./machine-check.ts";
 
-const orders = readCommandLine(process.argv.slice(2));
-if (typeof orders === "number") process.exit(orders);
-const config = loadConfigOrExit(orders);
+const options = readCommandLine(process.argv.slice(2));
+if (typeof options === "number") process.exit(options);
+const config = loadConfigOrExit(options);
 for (const warning of misspeltVariables()) process.stderr.write(`Warning: ${warning}\n`);
-if (orders.checkConfig) {
+if (options.checkConfig) {
   const problems = await machineProblems(config);
   for (const problem of problems) process.stderr.write(`Not ready to start: ${problem}\n`);
-  if (problems.length === 0) process.stdout.write("The configuration is right.\n");
+  if (problems.length === 0) process.stdout.write("The configuration is valid.\n");
   process.exit(problems.length === 0 ? ExitCode.ok : ExitCode.configuration);
 }
-// One picture at a time, and none of them twice: what sharp would keep for the next one is memory a Pi lacks.
+// Pictures are processed one at a time and never twice. A cache would use memory that a Raspberry Pi lacks.
 sharp.cache(false);
 sharp.concurrency(1);
-// Its table of all numbers up to 65,535 takes 8 MB.
+// Its table of all numbers up to 65,535 takes 8 MB of memory.
 writeToStream.cacheNumbers = false;
 collectGarbageEarly();
 const logger = pino({ level: config.logLevel });
@@ -36,7 +36,7 @@ try {
   process.exit(ExitCode.failed);
 }
 
-function loadConfigOrExit({ config: file }: Orders): DeviceConfig {
+function loadConfigOrExit({ config: file }: CommandLineOptions): DeviceConfig {
   try {
     return loadConfig(file === undefined ? {} : { file });
   } catch (error) {

@@ -6,13 +6,13 @@ import { MAX_PREVIEW_BYTES } from "./link/previews.ts";
 import { startProcessingService } from "./simulator/processing.ts";
 import { createSimulatedCamera } from "./simulator/simulated-camera.ts";
 
-/** Often enough that a page which was just opened soon shows something new. */
+/** Short, so that a page that was just opened soon shows something new. */
 const DEFAULT_CAPTURE_INTERVAL_S = 10;
-/** What a simulated camera keeps for a backend that is away: half an hour of pictures, and days of words. */
+/** Holds half an hour of previews, or days of other messages, while the backend is unavailable. */
 const OUTBOX_BYTES = 32 * 1024 * 1024;
-/** Its link costs nothing. */
+/** Large previews, because the link costs nothing. */
 const PREVIEW: PreviewConfig = { ...DEFAULT_PREVIEW, width: 960, maxBytes: MAX_PREVIEW_BYTES };
-/** Its broker is next door: nobody wants to wait minutes for it after a restart. */
+/** Short waits, because the broker usually runs on the same machine. */
 const RECONNECT = { minMs: 250, maxMs: 3000 };
 
 export interface SimulatedCameraOptions {
@@ -28,18 +28,18 @@ export interface SimulatorOptions {
   brokerUrl: string;
   topicRoot: string;
   cameras: readonly SimulatedCameraOptions[];
-  /** The processing service, which works on the pictures of all cameras. */
+  /** The processing service for the pictures of all cameras. */
   service: { id: string; secret: string };
-  /** Default 10. */
+  /** Seconds between pictures. Default 10. */
   captureIntervalS?: number;
-  /** Pixels across a picture, which is three quarters as high. Default 1280. */
+  /** Width of the pictures in pixels. The height is three quarters of it. Default 1280. */
   width?: number;
-  /** Where the cameras keep what they were told, and what they have not sent. Default: nowhere. */
+  /** Folder for settings and unsent messages. Default: they are in memory only. */
   dataPath?: string;
   logger: Logger;
 }
 
-/** Starts simulated cameras and a simulated processing service in this process. `stop` is idempotent and takes some 2 s at most. */
+/** Starts simulated cameras and a simulated processing service in this process. `stop` is idempotent and takes at most about 2 s. */
 export async function startSimulator(options: SimulatorOptions): Promise<{ stop(): Promise<void> }> {
   const { brokerUrl, topicRoot, cameras, service, captureIntervalS, width, dataPath, logger } = options;
   const agents = await Promise.all(
@@ -55,7 +55,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<{ stop(
           location,
           captureIntervalS: captureIntervalS ?? DEFAULT_CAPTURE_INTERVAL_S,
           readingsIntervalS: DEFAULT_READINGS_INTERVAL_S,
-          // Its broker is next door, and a page that shows weather is to show that it changes.
+          // Every reading is published, so that a page shows the weather change.
           readingsMaxAgeS: DEFAULT_READINGS_INTERVAL_S,
           preview: PREVIEW,
           ...(dataPath === undefined ? {} : { dataPath }),

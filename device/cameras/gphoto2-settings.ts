@@ -1,34 +1,34 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
 
-/** One setting of a camera, and how the contract's is found among the values that the camera offers for it. */
+/** A requested setting, and how to choose among the values that the camera offers for it. */
 interface Entry {
-  /** What gphoto2 calls it. */
+  /** gphoto2's name of the setting. */
   name: string;
   setting: keyof CameraSettings;
-  /** As an operator reads it. */
+  /** The requested value, for messages. */
   wanted: string;
-  /** @returns of a value that is offered how far it is from what was asked for; undefined: it will not do */
+  /** @returns how far an offered value is from the requested one; undefined when it is too far */
   distance: (choice: string) => number | undefined;
-  /** The camera keeps a setting until it is set again, so one that was taken back is set to automatic. */
-  takenBack?: boolean;
-  /** What was really set. */
+  /** The setting is reset to automatic. The camera would keep the last value otherwise. */
+  isReset?: boolean;
+  /** The setting that a chosen value results in. */
   taken: (choice: string) => CameraSettings;
 }
 
-/** What was asked for, put into the words of one camera. */
+/** The requested settings as values that the camera offers. */
 export interface Chosen {
   /** `name=value`, for `--set-config-value`. */
   assignments: string[];
-  /** What the picture is really taken with. */
+  /** The settings that the picture is really taken with. */
   settings: CameraSettings;
 }
 
-/** Cameras offer thirds of a stop: the nearest of them is at most half of one away. */
+/** In stops. Cameras offer thirds of a stop, so the nearest value is at most a sixth away. */
 const NEAREST_STOP = 0.2;
 const AUTOMATIC = /^auto/i;
 const UNCOMPENSATED = /^[+-]?0(\.0+)?( ?EV)?$/i;
-/** The same words for all makers, in what is looked for at a value's beginning. */
+/** How the values of all makers start. */
 const WHITE_BALANCES: Record<NonNullable<CameraSettings["white_balance"]>, RegExp> = {
   auto: AUTOMATIC,
   daylight: /^(daylight|direct sunlight)/i,
@@ -37,17 +37,18 @@ const WHITE_BALANCES: Record<NonNullable<CameraSettings["white_balance"]>, RegEx
   fluorescent: /^fluorescent/i,
 };
 
-/** What gphoto2 calls the settings that are given. Quality and HDR are set at the camera itself. */
+/** gphoto2's names of the requested settings. Quality and HDR are set at the camera itself. */
 export function namesOf(settings: WantedSettings): string[] {
   return entriesOf(settings).map(({ name }) => name);
 }
 
 /**
- * Each maker has its own words: an exposure of 4 ms is `1/250` or `0.0040s`, an automatic white balance `Auto` or
- * `Automatic`. gphoto2 would take a number that is not offered for the place of a value in the list, and set that.
+ * Chooses among the values that the camera offers. Each maker writes them differently: an exposure of 4 ms is `1/250` or
+ * `0.0040s`, an automatic white balance `Auto` or `Automatic`. A number that is not offered must not be passed to gphoto2,
+ * which would treat it as a position in the list.
  *
- * @param offered the values that the camera has for each name
- * @throws Error naming what the camera does not offer
+ * @param offered the values that the camera offers, by gphoto2's name
+ * @throws Error that names a setting which the camera does not offer
  */
 export function choose(settings: WantedSettings, offered: ReadonlyMap<string, readonly string[]>): Chosen {
   const assignments: string[] = [];
@@ -55,15 +56,15 @@ export function choose(settings: WantedSettings, offered: ReadonlyMap<string, re
   for (const entry of entriesOf(settings)) {
     const choices = offered.get(entry.name) ?? [];
     const choice = nearest(choices, entry.distance);
-    // A mode in which it cannot be set is one in which the camera chooses it.
-    if (choice === undefined && entry.takenBack && choices.length === 0) continue;
+    // In a mode in which the setting cannot be changed, the camera chooses it.
+    if (choice === undefined && entry.isReset && choices.length === 0) continue;
     if (choice === undefined)
       throw new Error(
         choices.length === 0
-          ? `the camera does not let ${entry.setting} be set in its present mode`
-          : entry.takenBack
-            ? `the camera does not choose ${entry.setting} by itself in its present mode: turn its mode dial to automatic, or set ${entry.setting}`
-            : `the camera does not offer ${entry.wanted} as ${entry.setting}, but ${choices.join(", ").slice(0, 500)}`,
+          ? `${entry.setting} cannot be set in the camera's present mode`
+          : entry.isReset
+            ? `the camera does not choose ${entry.setting} automatically in its present mode: turn its mode dial to automatic, or set ${entry.setting}`
+            : `the camera does not offer ${entry.wanted} for ${entry.setting}, only ${choices.join(", ").slice(0, 500)}`,
       );
     assignments.push(`${entry.name}=${choice}`);
     Object.assign(taken, entry.taken(choice));
@@ -71,7 +72,7 @@ export function choose(settings: WantedSettings, offered: ReadonlyMap<string, re
   return { assignments, settings: taken };
 }
 
-/** Reads what `gphoto2 --get-config` prints: blocks of lines, of which `Choice: 3 1/250` are the values. */
+/** Parses the output of `gphoto2 --get-config`: a block of lines for each name, with values such as `Choice: 3 1/250`. */
 export function readChoices(output: string, names: readonly string[]): Map<string, string[]> {
   const blocks = output.split(/^Label:.*$/m).slice(1);
   return new Map(
@@ -126,7 +127,7 @@ function entriesOf({ exposure_s, iso, exposure_compensation, white_balance }: Wa
 
 function automatic(name: string, setting: keyof CameraSettings, words: RegExp): Entry {
   const distance = (choice: string): number | undefined => (words.test(choice) ? 0 : undefined);
-  return { name, setting, wanted: "automatic", distance, takenBack: true, taken: () => ({}) };
+  return { name, setting, wanted: "automatic", distance, isReset: true, taken: () => ({}) };
 }
 
 function nearest(choices: readonly string[], distance: Entry["distance"]): string | undefined {
@@ -142,7 +143,7 @@ function within(limit: number, difference: number): number | undefined {
   return Math.abs(difference) <= limit ? Math.abs(difference) : undefined;
 }
 
-/** Of `1/250`, `10/25`, `0.0040s`, `30`, `-1.666`, `+2`; undefined of words such as `Auto` and `bulb`. */
+/** Parses `1/250`, `10/25`, `0.0040s`, `30`, `-1.666` and `+2`; undefined for words such as `Auto` and `bulb`. */
 function numberIn(choice: string): number | undefined {
   const [, over = "", under = "1"] =
     /^([+-]?\d+(?:\.\d+)?)(?:\/(\d+(?:\.\d+)?))?(?: ?(?:s|sec|EV))?$/i.exec(choice) ?? [];

@@ -10,41 +10,43 @@ import { measureJpeg } from "./jpeg.ts";
 
 const PROGRAM = "gphoto2";
 
-const LACKS_SETTING = "found a camera that lacks one of the settings";
+const LACKS_SETTING = "found a camera without one of the settings";
 
-/** What gphoto2 complains of, and what to do about it. */
-const TROUBLES: readonly [said: RegExp, meaning: string][] = [
-  [/no camera found|could not detect any camera/i, "found no camera: is it switched on, and its cable plugged in?"],
+/** Error messages of gphoto2, and what they mean for the operator. */
+const KNOWN_ERRORS: readonly [pattern: RegExp, meaning: string][] = [
+  [/no camera found|could not detect any camera/i, "found no camera: is it switched on, and is its cable plugged in?"],
   [
     /could not claim the usb device/i,
-    "cannot use the camera, another program has it: on a desktop, gvfs-gphoto2-volume-monitor",
+    "cannot use the camera, because another program uses it: on a desktop, gvfs-gphoto2-volume-monitor",
   ],
   [/out of focus|autofocus/i, "could not focus: set the lens to manual focus"],
-  [/not found in configuration tree/i, `${LACKS_SETTING}: it cannot be set so`],
+  [/not found in configuration tree/i, `${LACKS_SETTING}: it cannot be set by command`],
 ];
 
 export interface Gphoto2Options {
-  /** What a picture may take beyond its exposure, milliseconds. */
+  /** How long a picture may take in addition to its exposure. */
   timeoutMs: number;
   /** Further arguments for gphoto2, such as `--port=usb:001,004`. Default: none. */
   args?: readonly string[];
-  /** What people call the camera. Default `Camera`. */
+  /** The camera's model for people. Default `Camera`. */
   model?: string;
+  /** From SIGTERM to SIGKILL. Default: that of `runProgram`. */
   killAfterMs?: number;
 }
 
-/** A camera at a USB cable, by `gphoto2`. Quality and HDR are set at the camera itself. */
+/** A camera on a USB cable, driven by `gphoto2`. Quality and HDR are set at the camera itself. */
 export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
   const stopped = new AbortController();
+  /** Settles when the present picture is finished. */
   let taking: Promise<unknown> | undefined;
-  /** Settings that were taken back and set to automatic since the start: the camera keeps that by itself. */
-  const released = new Set<string>();
+  /** Settings reset to automatic since the start. The camera remembers that. */
+  const reset = new Set<string>();
   return {
     about: { model, firmware: PROGRAM },
     capture(settings) {
       const frame = take(settings);
-      // That it ends, not what it gives: the picture would stay in memory until the next one.
+      // Without its result: otherwise the picture would stay in memory until the next one.
       taking = frame.then(
         () => {},
         () => {},
@@ -53,17 +55,17 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
     },
     async stop() {
       stopped.abort();
-      // The program has the camera until it is gone.
+      // The program uses the camera until it has exited.
       await taking;
     },
   };
 
   async function take(wanted: WantedSettings): Promise<Frame> {
-    const given = namesOf(explicitSettings(wanted));
-    for (const name of given) released.delete(name);
-    const choices = await offered(given);
+    const explicit = namesOf(explicitSettings(wanted));
+    for (const name of explicit) reset.delete(name);
+    const choices = await offeredChoices(explicit);
     for (const name of namesOf(wanted)) {
-      if (given.includes(name) || released.has(name)) continue;
+      if (explicit.includes(name) || reset.has(name)) continue;
       choices.set(name, await offeredIfKnown(name));
     }
     const { assignments, settings } = choose(wanted, choices);
@@ -72,7 +74,7 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
       const set = assignments.flatMap((assignment) => ["--set-config-value", assignment]);
       const target = ["--filename", join(folder, "picture.%C"), "--force-overwrite"];
       await run([...set, "--capture-image-and-download", ...target], (wanted.exposure_s ?? 0) * 1000);
-      for (const name of namesOf(wanted)) if (!given.includes(name)) released.add(name);
+      for (const name of namesOf(wanted)) if (!explicit.includes(name)) reset.add(name);
       const jpeg = await pictureIn(folder);
       return { jpeg, ...measureJpeg(jpeg, PROGRAM), settings };
     } finally {
@@ -80,28 +82,28 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
     }
   }
 
-  /** Asked before every picture: it depends on the lens, and on the mode that the camera is switched to. */
-  async function offered(names: readonly string[]): Promise<Map<string, string[]>> {
+  /** The values that the camera offers. Read before every picture: they depend on the lens and the camera's mode. */
+  async function offeredChoices(names: readonly string[]): Promise<Map<string, string[]>> {
     if (names.length === 0) return new Map();
     const output = await run(names.flatMap((name) => ["--get-config", name]));
     return readChoices(output.toString(), names);
   }
 
-  /** @returns nothing of a setting that the camera lacks: there is nothing to take back */
+  /** The values for a setting to reset; none when the camera lacks the setting, so that there is nothing to reset. */
   async function offeredIfKnown(name: string): Promise<string[]> {
     try {
-      return (await offered([name])).get(name) ?? [];
+      return (await offeredChoices([name])).get(name) ?? [];
     } catch (error) {
       if (error instanceof Error && error.message.includes(LACKS_SETTING)) return [];
       throw error;
     }
   }
 
-  async function run(all: readonly string[], exposureMs = 0): Promise<Buffer> {
+  async function run(command: readonly string[], exposureMs = 0): Promise<Buffer> {
     try {
       return await runProgram({
         command: PROGRAM,
-        args: ["--quiet", ...args, ...all],
+        args: ["--quiet", ...args, ...command],
         timeoutMs: timeoutMs + exposureMs,
         signal: stopped.signal,
         ...(killAfterMs === undefined ? {} : { killAfterMs }),
@@ -112,16 +114,16 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
   }
 }
 
-/** A camera set to raw and JPEG delivers two files. */
+/** The JPEG in a folder. A camera set to raw and JPEG delivers two files. */
 async function pictureIn(folder: string): Promise<Buffer> {
   const names = await readdir(folder);
   const name = names.find((candidate) => /\.jpe?g$/i.test(candidate)) ?? names[0];
-  if (name === undefined) throw new Error(`${PROGRAM} ended well but delivered no picture`);
+  if (name === undefined) throw new Error(`${PROGRAM} succeeded but delivered no picture`);
   return readFile(join(folder, name));
 }
 
 function explained(error: ProgramError): Error {
   if (error.failure === "missing") return new Error(`${error.message}: sudo apt install gphoto2`);
-  const [, meaning] = TROUBLES.find(([said]) => said.test(error.complaint)) ?? [];
+  const [, meaning] = KNOWN_ERRORS.find(([pattern]) => pattern.test(error.stderr)) ?? [];
   return meaning === undefined ? error : new Error(`${PROGRAM} ${meaning}`);
 }

@@ -1,13 +1,13 @@
 import { JpegError, readJpeg } from "../../platform/jpeg.ts";
 
-/** Bytes that are no whole JPEG; the message says what they are. */
+/** The bytes are no complete JPEG. The message says what they are. */
 export class NoJpegError extends Error {
   override name = "NoJpegError";
 }
 
 /**
- * The size of a picture, after a look at its markers: half a picture is none.
- * @param source names it in the error
+ * The size of a picture. Checks the JPEG's markers, so that an incomplete picture is rejected.
+ * @param source where the bytes come from, for the error
  * @throws {NoJpegError}
  */
 export function measureJpeg(bytes: Uint8Array, source: string): { width: number; height: number } {

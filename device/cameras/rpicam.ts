@@ -5,12 +5,12 @@ import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { explicitSettings } from "./explicit-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
 
-/** Today's name, and that of Raspberry Pi OS before 2023. */
+/** The present name, and the one of Raspberry Pi OS before 2023. */
 const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;
-/** For which the camera looks before it takes a picture by itself: exposure and white balance settle. Milliseconds. */
+/** How long automatic exposure and white balance settle before the picture. */
 const SETTLE_MS = 2000;
 const DEFAULT_QUALITY = 93;
-/** A long exposure is read out twice before the picture. */
+/** With a long exposure the camera takes two frames before the picture. */
 const EXPOSURES_PER_PICTURE = 3;
 
 const WHITE_BALANCE = {
@@ -22,25 +22,27 @@ const WHITE_BALANCE = {
 } as const;
 
 export interface RpicamOptions {
-  /** What a picture may take beyond its exposure, milliseconds. */
+  /** How long a picture may take in addition to its exposure. */
   timeoutMs: number;
   /** Further arguments for rpicam-still, such as `--vflip`. Default: none. */
   args?: readonly string[];
-  /** What people call the camera. Default `Raspberry Pi camera`. */
+  /** The camera's model for people. Default `Raspberry Pi camera`. */
   model?: string;
+  /** From SIGTERM to SIGKILL. Default: that of `runProgram`. */
   killAfterMs?: number;
 }
 
-/** The camera at a Raspberry Pi's ribbon cable, by `rpicam-still`. */
+/** The camera on a Raspberry Pi's ribbon cable, driven by `rpicam-still`. */
 export function createRpicam(options: RpicamOptions): CameraDriver {
   const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
   const stopped = new AbortController();
+  /** Settles when the present picture is finished. */
   let taking: Promise<unknown> | undefined;
   return {
     about: { model, firmware: PROGRAMS[0] },
     capture(settings) {
       const frame = take(settings);
-      // That it ends, not what it gives: the picture would stay in memory until the next one.
+      // Without its result: otherwise the picture would stay in memory until the next one.
       taking = frame.then(
         () => {},
         () => {},
@@ -49,13 +51,13 @@ export function createRpicam(options: RpicamOptions): CameraDriver {
     },
     async stop() {
       stopped.abort();
-      // The program has the camera until it is gone.
+      // The program uses the camera until it has exited.
       await taking;
     },
   };
 
   async function take(wanted: WantedSettings): Promise<Frame> {
-    // Each run of the program begins with everything automatic: what was taken back is left out.
+    // Every run starts with all settings automatic, so a reset setting needs no argument.
     const settings = explicitSettings(wanted);
     const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
     const jpeg = await runEither({
@@ -78,7 +80,7 @@ async function runEither(run: Run): Promise<Buffer> {
     } catch (error) {
       if (!(error instanceof ProgramError)) throw error;
       if (error.failure === "missing") continue;
-      if (/no cameras? available/i.test(error.complaint))
+      if (/no cameras? available/i.test(error.stderr))
         throw new Error(
           `${command} found no camera: check the ribbon cable, and that no other program uses the camera`,
         );
@@ -90,10 +92,10 @@ async function runEither(run: Run): Promise<Buffer> {
 
 function argumentsFor(settings: CameraSettings): string[] {
   const { exposure_s, iso, exposure_compensation, white_balance, quality = DEFAULT_QUALITY, hdr } = settings;
-  const given = exposure_s !== undefined && iso !== undefined;
+  const isManual = exposure_s !== undefined && iso !== undefined;
   const args = ["--nopreview", "--encoding", "jpg", "--quality", String(quality), "--output", "-"];
-  // With everything given there is nothing to settle.
-  if (given) args.push("--immediate");
+  // A manual exposure needs no time to settle.
+  if (isManual) args.push("--immediate");
   else args.push("--timeout", String(SETTLE_MS));
   if (exposure_s !== undefined) args.push("--shutter", String(Math.round(exposure_s * 1_000_000)));
   if (iso !== undefined) args.push("--gain", String(iso / 100));

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../../contract/commands.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
-/** Absent in files of versions that did not note how far a command has come. */
+/** Absent in files of versions that did not store the progress of commands. */
 const progressSchema = z.object({
   args: z.record(z.string(), z.unknown()),
   begun: z.boolean(),
@@ -13,34 +13,34 @@ const progressSchema = z.object({
 });
 
 const storedStateSchema = z.object({
-  /** `null`: it was set once and taken back, so that a camera which remembers settings itself must be told. */
+  /** `null`: the setting was reset. A camera that remembers settings itself must be set to automatic then. */
   settings: z.object(settingsChangeSchema.shape).default({}),
-  /** Absent until somebody sets one. */
+  /** Absent until a command sets one. */
   schedule: scheduleSchema.optional(),
-  /** Alerts that were raised and stand. */
+  /** Raised alerts. */
   alerts: z.array(z.string()).default([]),
   commands: z
     .array(z.object({ name: z.string(), reply: commandReplySchema, progress: progressSchema.optional() }))
     .default([]),
 });
 
-/** What a camera was told and must not forget. */
+/** What a camera must remember over a restart. */
 export type StoredState = z.infer<typeof storedStateSchema>;
 
 export interface CameraStore {
   readonly state: StoredState;
-  /** Changes what is kept. Written in the background, the newest state only. */
+  /** Changes the state. It is written in the background; only the newest state is written. */
   update(change: Partial<StoredState>): void;
-  /** Resolves when everything is written. @throws when it cannot be, which was logged; the next {@link update} tries again */
+  /** Resolves when the state is on the disk. @throws when it cannot be written; that is logged, and retried at the next {@link update} */
   flush(): Promise<void>;
 }
 
 /**
- * Reads `{dataPath}/{camera}.json`. A file that cannot be understood is put aside as `.damaged` and the camera begins
- * afresh: one that takes pictures with default settings is worth more than one that refuses to start.
+ * Reads `{dataPath}/{camera}.json`. An invalid file is renamed to `.damaged` and the camera starts with defaults: that is
+ * better than a camera that does not start.
  *
- * @param dataPath undefined keeps everything in memory
- * @throws when the directory cannot be made or read
+ * @param dataPath undefined stores nothing on the disk
+ * @throws when the directory cannot be created or read
  */
 export async function openCameraStore(
   dataPath: string | undefined,
@@ -64,7 +64,7 @@ async function read(file: string, logger: Logger): Promise<StoredState> {
   try {
     return storedStateSchema.parse(JSON.parse(text));
   } catch {
-    logger.error({ file, movedTo: `${file}.damaged` }, "settings file is damaged, starting with defaults");
+    logger.error({ file, movedTo: `${file}.damaged` }, "settings file damaged, starting with defaults");
     await rename(file, `${file}.damaged`);
     return storedStateSchema.parse({});
   }
@@ -76,7 +76,7 @@ class FileCameraStore implements CameraStore {
   #state: StoredState;
   #dirty = false;
   #writing: Promise<void> | undefined;
-  #trouble: string | undefined;
+  #failure: string | undefined;
 
   constructor(file: string | undefined, state: StoredState, logger: Logger) {
     this.#file = file;
@@ -97,7 +97,7 @@ class FileCameraStore implements CameraStore {
 
   async flush(): Promise<void> {
     await this.#writing;
-    if (this.#trouble !== undefined) throw new Error(this.#trouble);
+    if (this.#failure !== undefined) throw new Error(this.#failure);
   }
 
   async #write(file: string): Promise<void> {
@@ -105,23 +105,23 @@ class FileCameraStore implements CameraStore {
       while (this.#dirty) {
         this.#dirty = false;
         await replaceFile(file, JSON.stringify(this.#state));
-        this.#trouble = undefined;
+        this.#failure = undefined;
       }
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      // Once: every command and every alert is another try.
-      if (this.#trouble !== reason) this.#logger.error({ file, reason }, "cannot write settings file");
-      this.#trouble = reason;
+      // Once for each reason: every command and every alert is a retry.
+      if (this.#failure !== reason) this.#logger.error({ file, reason }, "settings file cannot be written");
+      this.#failure = reason;
     } finally {
       this.#writing = undefined;
     }
   }
 }
 
-/** Whole or not at all, whenever the power goes: written beside, synced, renamed over. */
+/** Replaces a file atomically, even at a power cut: writes a new file, syncs it, and renames it. */
 async function replaceFile(file: string, text: string): Promise<void> {
-  const beside = `${file}.new`;
-  await writeFile(beside, text, { mode: 0o600, flush: true });
-  await rename(beside, file);
+  const newFile = `${file}.new`;
+  await writeFile(newFile, text, { mode: 0o600, flush: true });
+  await rename(newFile, file);
   await syncFolder(dirname(file));
 }

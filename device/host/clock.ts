@@ -2,26 +2,26 @@ import { existsSync, readFileSync } from "node:fs";
 import { uptime } from "node:os";
 import { ulid } from "ulid";
 
-/** systemd-timesyncd makes this file once it has the time from the network, and removes it at boot. */
+/** systemd-timesyncd creates this file when it has received the time from the network. It is missing after a boot. */
 const SYNCHRONISED_FILE = "/run/systemd/timesync/synchronized";
 const TIMESYNCD_FOLDER = "/run/systemd/timesync";
-/** Another name at every boot of the machine. */
+/** Contains another id after every boot of the machine. */
 const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
-/** A difference that may come from reading two clocks one after the other, and from slewing. */
+/** Smaller differences may come from reading two clocks one after the other, and from slewing. */
 const TOLERANCE_MS = 1000;
 
 /**
- * When something was noted: by the wall clock, and by one that nobody sets. A Raspberry Pi has no battery for its clock:
- * after a power cut it goes on from about when it went off, until the network tells it the time.
+ * A moment by the wall clock and by a monotonic clock. A Raspberry Pi has no battery for its clock: after a power cut the
+ * clock continues from about the time of the cut until it is set from the network.
  */
 export interface Stamp {
   /** The wall clock, milliseconds since 1970. */
   at: number;
-  /** Milliseconds since the machine booted, those it was suspended included. */
+  /** Milliseconds since the machine booted, including those while it was suspended. */
   monoMs: number;
-  /** Names the boot that `monoMs` counts from. */
+  /** Identifies the boot from which `monoMs` counts. */
   boot: string;
-  /** What was known of the wall clock: right, not yet set, or nothing at all. */
+  /** Whether the wall clock was right at that moment, not set yet, or unknown. */
   trust: "right" | "unset" | "unknown";
 }
 
@@ -30,19 +30,20 @@ export interface ClockOptions {
   now?: () => Date;
   /** Milliseconds since the machine booted. Default: the system's. */
   monoMs?: () => number;
-  /** Names the boot. Default: the system's, or a new one where there is none. */
+  /** Identifies the boot. Default: the system's boot id, or a new id on a system without one. */
   boot?: string;
-  /** Whether the wall clock was set from the network; undefined where nothing tells. Default: what systemd-timesyncd says. */
+  /** Whether the wall clock was set from the network; undefined when unknown. Default: asks systemd-timesyncd. */
   synchronised?: () => boolean | undefined;
 }
 
+/** The machine's clock, which may be set while the camera runs. */
 export class DeviceClock {
   readonly boot: string;
   readonly #now: () => Date;
   readonly #monoMs: () => number;
   readonly #isSynchronised: () => boolean | undefined;
   #offset: number;
-  #setOnce = false;
+  #wasSet = false;
 
   constructor(options: ClockOptions = {}) {
     this.#now = options.now ?? (() => new Date());
@@ -52,7 +53,7 @@ export class DeviceClock {
     this.#offset = this.#now().getTime() - this.#monoMs();
   }
 
-  /** A clock that is right by definition: what tests and simulations give as the time. */
+  /** A clock that always counts as right, for tests and simulations. */
   static of(now: () => Date): DeviceClock {
     return new DeviceClock({ now, synchronised: () => true });
   }
@@ -61,25 +62,25 @@ export class DeviceClock {
     return this.#now();
   }
 
-  /** Milliseconds since the machine booted, those it was suspended included. Nobody sets this clock. */
+  /** Monotonic milliseconds since the machine booted, including those while it was suspended. */
   get runningMs(): number {
     return this.#monoMs();
   }
 
-  /** False while it is known that the wall clock was not set since the machine booted. */
+  /** False when the wall clock is known to be unset since the machine booted. */
   get usable(): boolean {
     return this.#trust() !== "unset";
   }
 
-  /** @param at the moment that is noted. Default: now */
+  /** @param at Default: now */
   stamp(at: Date = this.#now()): Stamp {
     const monoMs = this.#monoMs() - (this.#now().getTime() - at.getTime());
     return { at: at.getTime(), monoMs: Math.round(monoMs), boot: this.boot, trust: this.#trust() };
   }
 
   /**
-   * When a stamp was made, as far as is known now. One of an earlier boot whose clock was never set stays as it is:
-   * how long the machine was off nobody knows.
+   * The time of a stamp, corrected if the clock was set since. A stamp from an earlier boot whose clock was never set cannot
+   * be corrected: it is unknown how long the machine was off.
    */
   timeOf({ at, monoMs, boot, trust }: Stamp): Date {
     if (trust === "right" || boot !== this.boot || !this.usable) return new Date(at);
@@ -87,7 +88,7 @@ export class DeviceClock {
     return new Date(Math.abs(corrected - at) > TOLERANCE_MS ? corrected : at);
   }
 
-  /** How far the wall clock was set since this was asked last, milliseconds; 0 when it was not. */
+  /** How far the wall clock was set since the last call, milliseconds; 0 when it was not set. */
   takeJump(): number {
     const offset = this.#now().getTime() - this.#monoMs();
     const jump = offset - this.#offset;
@@ -96,9 +97,9 @@ export class DeviceClock {
   }
 
   #trust(): Stamp["trust"] {
-    if (this.#setOnce) return "right";
+    if (this.#wasSet) return "right";
     const synchronised = this.#isSynchronised();
-    this.#setOnce = synchronised === true;
+    this.#wasSet = synchronised === true;
     return synchronised === undefined ? "unknown" : synchronised ? "right" : "unset";
   }
 }

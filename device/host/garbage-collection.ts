@@ -1,29 +1,29 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Bytes that may come together before they are looked through. */
+/** Growth of memory that starts a garbage collection. */
 const GROWTH_BYTES = 8 * 1024 * 1024;
-const LOOK_MS = 250;
+const CHECK_INTERVAL_MS = 250;
 
 /**
- * Collects garbage whenever heap and buffers together have grown by so much since the last time. V8 alone lets the heap
- * grow to twice what is in use, and buffers, which hold the pictures, by 64 MB: on a Pi that memory is worth more than
- * the 20 to 50 ms which it costs after a large picture.
+ * Collects garbage whenever heap and buffers have grown by 8 MiB since the last time. By default V8 lets the heap grow to
+ * twice its live size, and the buffers, which hold the pictures, by 64 MB. On a Raspberry Pi that memory is worth more than
+ * the 20 to 50 ms that a collection takes after a large picture.
  */
 export function collectGarbageEarly(): void {
   setFlagsFromString("--expose-gc");
-  // NODE_OPTIONS does not take that flag, and only a context made after it was set has the function.
+  // NODE_OPTIONS does not allow this flag. Only contexts created after it was set have the function.
   const collect: unknown = runInNewContext("gc");
   if (typeof collect !== "function") return;
-  let kept = 0;
+  let afterLast = 0;
   setInterval(() => {
-    if (inUse() - kept < GROWTH_BYTES) return;
+    if (usedBytes() - afterLast < GROWTH_BYTES) return;
     collect();
-    kept = inUse();
-  }, LOOK_MS).unref();
+    afterLast = usedBytes();
+  }, CHECK_INTERVAL_MS).unref();
 }
 
-function inUse(): number {
+function usedBytes(): number {
   const { heapUsed, arrayBuffers } = process.memoryUsage();
   return heapUsed + arrayBuffers;
 }

@@ -2,11 +2,11 @@ import { readdir, readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Power, Resources, Storage } from "../../contract/events.ts";
 
-/** Where Linux tells such things. */
+/** Linux reports temperatures and batteries here. */
 const THERMAL = "/sys/class/thermal";
 const POWER_SUPPLY = "/sys/class/power_supply";
 
-/** What the machine says of itself; what it does not know is left out. */
+/** Readings of the machine. A value that the machine does not provide is absent. */
 export interface HostReadings {
   storage?: Storage;
   power?: Power;
@@ -14,13 +14,15 @@ export interface HostReadings {
 }
 
 export interface HostOptions {
-  /** The disk that holds this is watched. Default: none. */
+  /** A path on the disk that is measured. Default: none. */
   dataPath?: string;
+  /** Default `/sys/class/thermal`. */
   thermal?: string;
+  /** Default `/sys/class/power_supply`. */
   powerSupply?: string;
 }
 
-/** Reads the machine's disk, temperature and battery, and what this process takes of it. */
+/** Measures the machine's disk, temperature and battery, and the processor time and memory of this process. */
 export class Host {
   readonly #options: HostOptions;
   #cpu = process.cpuUsage();
@@ -48,7 +50,7 @@ export class Host {
     };
   }
 
-  /** Of one core, since it was asked last. */
+  /** Share of one core since the last call, percent. */
   #cpuPercent(): number {
     const { user, system } = process.cpuUsage(this.#cpu);
     const tookMs = performance.now() - this.#at;
@@ -67,7 +69,7 @@ async function storageOf(path: string): Promise<Storage | undefined> {
   }
 }
 
-/** The hottest of its sensors, °C. */
+/** The temperature of the hottest sensor, °C. */
 async function temperatureOf(folder: string): Promise<number | undefined> {
   const zones = await namesIn(folder);
   const readings = await Promise.all(

@@ -2,12 +2,12 @@ const SPACE = /[ \t\r\n]*/y;
 const STRING = /"(?:[^"\\\p{Cc}]|[\u007f-\u009f]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"/uy;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|(?:true|false|null)(?!\w)/y;
 
-/** What may come next. */
+/** What may follow in the text. */
 type Expected = "value" | "value or ]" | "key" | "key or }" | "comma or end";
 
 /**
- * Where a text stops being JSON, counted from 1; at its end when only the rest is missing. The messages of `JSON.parse`
- * name no place in all versions of Node, and quote the text, which may be a secret.
+ * The position at which a text is no longer valid JSON, counted from 1; its end when the text is incomplete. The messages
+ * of `JSON.parse` have no position in some versions of Node, and quote the text, which may be a secret.
  */
 export function jsonErrorAt(text: string): { line: number; column: number } {
   const before = text.slice(0, offsetOfError(text)).split(/\r\n|\r|\n/);
@@ -27,7 +27,7 @@ function offsetOfError(text: string): number {
   return at;
 }
 
-/** Reads one token. @returns undefined when it may not stand there */
+/** Reads one token. @returns undefined when the token is not allowed there */
 function step(
   text: string,
   at: number,
@@ -49,7 +49,7 @@ function step(
     const key = after(STRING, text, at);
     const colon = key === undefined ? undefined : (after(SPACE, text, key) ?? key);
     if (colon === undefined) return undefined;
-    // The place of a missing colon is told as that of its key.
+    // A missing colon is reported at its key.
     return text.charAt(colon) === ":" ? { at: colon + 1, expected: "value" } : undefined;
   }
   if (character === "]" && expected === "value or ]") {
@@ -64,7 +64,7 @@ function step(
   return end === undefined ? undefined : { at: end, expected: "comma or end" };
 }
 
-/** Where a pattern that matches at a place ends. */
+/** The end of a pattern that matches at a position; undefined when it does not match. */
 function after(pattern: RegExp, text: string, at: number): number | undefined {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : undefined;

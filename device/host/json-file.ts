@@ -4,9 +4,9 @@ import { ConfigurationError } from "../../platform/config.ts";
 import { jsonErrorAt } from "./json-error.ts";
 
 /**
- * Reads a file of JSON that a person wrote.
- * @param name of the setting that names the file, for the error
- * @throws {ConfigurationError} naming the place of an error and nothing else of the content, which may hold a secret
+ * Reads a JSON file that a person wrote.
+ * @param name the setting that names the file, for the error
+ * @throws {ConfigurationError} with the position of the error, but no content of the file, which may be a secret
  */
 export function readJsonFile(name: string, file: string): unknown {
   let text: string;
@@ -21,6 +21,6 @@ export function readJsonFile(name: string, file: string): unknown {
     return JSON.parse(text);
   } catch {
     const { line, column } = jsonErrorAt(text);
-    throw new ConfigurationError([`${name}: ${file} is not JSON: look at line ${line}, column ${column}`]);
+    throw new ConfigurationError([`${name}: ${file} is not valid JSON: see line ${line}, column ${column}`]);
   }
 }

@@ -2,25 +2,25 @@ import { spawn } from "node:child_process";
 
 /** Between SIGTERM and SIGKILL, milliseconds. */
 const DEFAULT_KILL_AFTER_MS = 2000;
-/** SIGKILL reaches neither who has left the program's group and holds its output open, nor who hangs in a device: milliseconds. */
-const LEFT_OPEN_MS = 500;
-/** What is kept of what a program complains: its end. */
-const MAX_ERROR_BYTES = 16 * 1024;
+/** Between SIGKILL and giving up. A child that left the process group may hold the output open, or hang in a device. */
+const GIVE_UP_AFTER_KILL_MS = 500;
+/** How much of the end of standard error is kept. */
+const MAX_STDERR_CHARACTERS = 16 * 1024;
 const DEFAULT_MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-/** Why a program gave nothing. */
+/** Why a program delivered no output. */
 export type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
 
 export class ProgramError extends Error {
   override name = "ProgramError";
   readonly failure: ProgramFailure;
-  /** The end of what the program said on standard error. */
-  readonly complaint: string;
+  /** The end of the program's standard error. */
+  readonly stderr: string;
 
-  constructor(failure: ProgramFailure, message: string, complaint = "") {
+  constructor(failure: ProgramFailure, message: string, stderr = "") {
     super(message);
     this.failure = failure;
-    this.complaint = complaint;
+    this.stderr = stderr;
   }
 }
 
@@ -30,28 +30,28 @@ export interface ProgramOptions {
   timeoutMs: number;
   /** From SIGTERM to SIGKILL, milliseconds. Default 2,000. */
   killAfterMs?: number;
-  /** More on standard output ends the program. Default 64 MiB. */
+  /** The program is ended when it writes more to standard output. Default 64 MiB. */
   maxOutputBytes?: number;
   /** Ends the program. */
   signal?: AbortSignal;
 }
 
 /**
- * Runs a program to its end, in a process group of its own: a camera program that hangs may have children that hang.
- * @returns what it wrote to standard output
- * @throws {ProgramError} not installed, too slow, ended with an error, or stopped
+ * Runs a program to its end. It has its own process group: a camera program that hangs may have children that hang.
+ * @returns its standard output
+ * @throws {ProgramError} when it is not installed, takes too long, fails, or is stopped
  */
 export function runProgram(options: ProgramOptions): Promise<Buffer> {
   const { command, args, timeoutMs, signal } = options;
   const { killAfterMs = DEFAULT_KILL_AFTER_MS, maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES } = options;
   if (signal?.aborted) return Promise.reject(new ProgramError("stopped", `${command} was stopped`));
   return new Promise((resolve, reject) => {
-    // In English: what it complains of is looked at.
+    // English messages, because drivers search them for known problems.
     const env = { ...process.env, LC_ALL: "C" };
     const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, env });
     const output: Buffer[] = [];
     let bytes = 0;
-    let complaint = "";
+    let stderr = "";
     let ended: ProgramError | undefined;
     let killTimer: NodeJS.Timeout | undefined;
 
@@ -66,7 +66,7 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
           child.stderr.destroy();
           settle();
           reject(why);
-        }, LEFT_OPEN_MS);
+        }, GIVE_UP_AFTER_KILL_MS);
       }, killAfterMs);
     };
     const timer = setTimeout(
@@ -83,7 +83,7 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
       else output.push(chunk);
     });
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
-      complaint = (complaint + chunk).slice(-MAX_ERROR_BYTES);
+      stderr = (stderr + chunk).slice(-MAX_STDERR_CHARACTERS);
     });
     const settle = (): void => {
       clearTimeout(timer);
@@ -99,30 +99,31 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
           : new ProgramError("failed", `${command} cannot be run: ${error.message}`),
       );
     });
-    // Not "exit": what it wrote last may still be on its way.
+    // Not "exit": the last output may not have arrived yet.
     child.once("close", (code, killedBy) => {
       settle();
-      // Whatever it left behind.
-      if (ended !== undefined) kill(child.pid, "SIGKILL");
-      if (ended !== undefined) reject(ended);
-      else if (code === 0) resolve(Buffer.concat(output));
-      else reject(new ProgramError("failed", failureOf(command, code, killedBy, complaint), complaint));
+      if (ended !== undefined) {
+        // Children may still be running.
+        kill(child.pid, "SIGKILL");
+        reject(ended);
+      } else if (code === 0) resolve(Buffer.concat(output));
+      else reject(new ProgramError("failed", failureOf(command, code, killedBy, stderr), stderr));
     });
   });
 }
 
-function failureOf(command: string, code: number | null, killedBy: string | null, complaint: string): string {
+function failureOf(command: string, code: number | null, killedBy: string | null, stderr: string): string {
   const how = killedBy === null ? `ended with ${code}` : `was ended by ${killedBy}`;
-  const last = complaint.trim().split("\n").at(-1)?.trim();
+  const last = stderr.trim().split("\n").at(-1)?.trim();
   return `${command} ${how}${last ? `: ${last.slice(0, 500)}` : ""}`;
 }
 
-/** The program and all it started; nothing when they are gone already. */
+/** Sends a signal to the program and its children; does nothing when they have exited. */
 function kill(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {
     process.kill(-pid, signal);
   } catch {
-    // ESRCH: there is nobody left.
+    // ESRCH: all have exited.
   }
 }

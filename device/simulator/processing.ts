@@ -8,9 +8,9 @@ import { MemoryOutbox } from "../outbox/memory-outbox.ts";
 const DEFAULT_JOB_INTERVAL_MS = 30_000;
 const DEFAULT_STEP_MS = 2000;
 const DEFAULT_KEEP_MS = 10_000;
-/** Steps from the queue to the result, by type; a timelapse takes longest. */
+/** Progress reports of a job, by type. */
 const STEPS = { timelapse_assembly: 10, image_processing: 4 } as const;
-/** Where a failing job stops, percent. */
+/** Progress at which a failing job fails, percent. */
 const FAILS_AT = 60;
 
 export interface ProcessingConfig {
@@ -18,27 +18,27 @@ export interface ProcessingConfig {
   secret: string;
   brokerUrl: string;
   topicRoot: string;
-  /** The cameras whose pictures it pretends to work on, by turns. */
+  /** The cameras whose pictures the service pretends to process, in turn. */
   cameras: readonly string[];
   reconnect: BackoffOptions;
-  /** From one job's beginning to the next one's, milliseconds. Default 30,000. */
+  /** Between the starts of two jobs. Default 30,000. */
   jobIntervalMs?: number;
-  /** Between two reports of progress, milliseconds. Default 2,000. */
+  /** Between two progress reports. Default 2,000. */
   stepMs?: number;
-  /** How long a finished job stays to be seen before its topic is cleared, milliseconds. Default 10,000. */
+  /** How long a finished job stays visible before its topic is cleared. Default 10,000. */
   keepMs?: number;
-  /** Every so-manieth job fails, to see what that looks like. Default 0: none. */
+  /** One job out of this many fails, for demonstration. Default 0: none. */
   failEvery?: number;
 }
 
 export interface ProcessingService {
   readonly id: string;
   readonly session: string;
-  /** Clears the jobs that are not done, says `offline`, disconnects, within some 1.5 s. Idempotent. */
+  /** Clears unfinished jobs, publishes `offline` and disconnects, within about 1.5 s. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Starts a processing service that does nothing but talk like one: jobs queued, progressing, completed, cleared. */
+/** Starts a service that only publishes the messages of a processing service: jobs queued, progressing, completed, cleared. */
 export function startProcessingService({
   config,
   logger,
@@ -55,7 +55,7 @@ class SimulatedProcessing implements ProcessingService {
   readonly id: string;
   readonly #config: ProcessingConfig;
   readonly #sender: Sender;
-  /** By job id: the next step, or the clearing. One per camera and type at most. */
+  /** Timers of the next step or the clearing, by job id. At most one job per camera and type. */
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #interval: NodeJS.Timeout | undefined;
   #started = 0;
@@ -70,7 +70,7 @@ class SimulatedProcessing implements ProcessingService {
       owner: { kind: "service", id: config.id },
       secret: config.secret,
       outbox: new MemoryOutbox(),
-      onUp: () => this.#work(),
+      onUp: () => this.#startJobs(),
       reconnect: config.reconnect,
       now: () => new Date(),
       logger,
@@ -99,26 +99,26 @@ class SimulatedProcessing implements ProcessingService {
     await this.#sender.stop();
   }
 
-  /** Begins with the first link: a worker that nobody can reach gets no work. */
-  #work(): void {
+  /** Starts at the first link: without a link the service would get no jobs. */
+  #startJobs(): void {
     if (this.#interval !== undefined) return;
-    this.#interval = setInterval(() => this.#begin(), this.#config.jobIntervalMs ?? DEFAULT_JOB_INTERVAL_MS);
-    this.#begin();
+    this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs ?? DEFAULT_JOB_INTERVAL_MS);
+    this.#beginJob();
   }
 
-  /** Timelapses and image processing alternate; each pair goes to the next camera. */
-  #begin(): void {
+  /** Timelapse and image processing alternate, for one camera after the other. */
+  #beginJob(): void {
     const { cameras, failEvery = 0 } = this.#config;
     const number = this.#started++;
     const camera = cameras[Math.floor(number / 2) % cameras.length];
     if (camera === undefined) return;
     const type = number % 2 === 0 ? "timelapse_assembly" : "image_processing";
-    // One name per camera and type: a job that a killed service left behind is overwritten by the next of its name.
+    // One id per camera and type, so that a new job replaces one that a killed service left behind.
     const job = `${camera.slice(0, 52)}-${type === "timelapse_assembly" ? "timelapse" : "images"}`;
     if (this.#timers.has(job)) return;
     const fails = failEvery > 0 && this.#started % failEvery === 0;
     const queued: Job = { job, type, camera, status: "queued", progress: 0, simulated: true };
-    this.#say(queued);
+    this.#publish(queued);
     this.#after(job, () => this.#advance({ ...queued, status: "processing" }, fails));
   }
 
@@ -126,10 +126,10 @@ class SimulatedProcessing implements ProcessingService {
     if (fails && job.progress >= FAILS_AT) {
       this.#end({ ...job, status: "failed", error: "simulated failure: the encoder ran out of memory" });
     } else if (job.progress >= 100) {
-      // Without outputs: there is no film.
+      // Without outputs, because there is no real film.
       this.#end({ ...job, status: "completed", progress: 100 });
     } else {
-      this.#say(job);
+      this.#publish(job);
       const progress = Math.min(100, job.progress + 100 / STEPS[job.type]);
       this.#after(job.job, () => this.#advance({ ...job, progress }, fails));
     }
@@ -141,7 +141,7 @@ class SimulatedProcessing implements ProcessingService {
     this.#after(job.job, () => this.#clear(job.job), this.#config.keepMs ?? DEFAULT_KEEP_MS);
   }
 
-  #say(job: Job): void {
+  #publish(job: Job): void {
     this.#sender.state(this.#topic(job.job), "job.progress", job);
   }
 

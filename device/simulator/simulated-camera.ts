@@ -10,21 +10,21 @@ import { weatherAt } from "./weather.ts";
 
 const DEFAULT_WIDTH = 1280;
 const DEFAULT_QUALITY = 88;
-/** A memory card of 64 GB, partly full. */
+/** A partly used memory card of 64 GB. */
 const CARD_BYTES = 64_000_000_000;
 
 export interface SimulatedCameraOptions {
-  /** Whose sun, moon and stars it sees. */
+  /** The place that decides the positions of sun, moon and stars. */
   location: Location;
-  /** Another one is another mountain. Default: by the location. */
+  /** Every seed gives another mountain. Default: derived from the location. */
   seed?: string;
-  /** Pixels. Default 1280. */
+  /** Width in pixels. Default 1280. */
   width?: number;
-  /** Pixels. Default: three quarters of the width. */
+  /** Height in pixels. Default: three quarters of the width. */
   height?: number;
 }
 
-/** A camera that looks at a mountain which is not there, in the light that there would be. */
+/** A camera that takes pictures of an invented mountain in the real light of a place and time. */
 export function createSimulatedCamera(options: SimulatedCameraOptions): CameraDriver {
   return new SimulatedCamera(options);
 }
@@ -35,7 +35,7 @@ class SimulatedCamera implements CameraDriver {
   readonly #seed: number;
   readonly #width: number;
   readonly #height: number;
-  /** Made at the first picture: it takes a second or two. */
+  /** Created at the first picture, because it takes one or two seconds. */
   #scene: Promise<Scene> | undefined;
   readonly #stopped = new AbortController();
   #usedBytes: number;
@@ -57,7 +57,12 @@ class SimulatedCamera implements CameraDriver {
     const raw = { width: this.#width, height: this.#height, channels: 3 } as const;
     const jpeg = await sharp(pixels, { raw }).jpeg({ quality, chromaSubsampling: "4:2:0" }).toBuffer();
     this.#usedBytes = Math.min(CARD_BYTES, this.#usedBytes + jpeg.length);
-    return { jpeg, width: this.#width, height: this.#height, settings: { ...chosen(metered), ...settings, quality } };
+    return {
+      jpeg,
+      width: this.#width,
+      height: this.#height,
+      settings: { ...automaticSettings(metered), ...settings, quality },
+    };
   }
 
   async stop(): Promise<void> {
@@ -81,8 +86,8 @@ class SimulatedCamera implements CameraDriver {
   }
 }
 
-/** What an automatic camera would have set for this light: noon in snow is 1/2,000 s at ISO 100. */
-function chosen(metered: number): CameraSettings {
+/** The settings that an automatic camera would choose for the light: 1/2,000 s at ISO 100 for noon in snow. */
+function automaticSettings(metered: number): CameraSettings {
   const needed = 0.06 / metered / 2000;
   const iso = needed < 1 / 30 ? 100 : needed < 4 ? 400 : 1600;
   const exposure = Math.min(25, Math.max(1 / 8000, (needed * 100) / iso));

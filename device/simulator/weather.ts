@@ -1,12 +1,12 @@
 import { type Location, sunPosition } from "../capture/sun.ts";
 import { smoothNoise } from "./scene/noise.ts";
 
-/** Weather as it might be: it changes over hours, differs from mountain to mountain, and is the same whenever asked. */
+/** Simulated weather. It changes over hours, differs between mountains, and is the same for the same moment. */
 export interface Weather {
   temperatureC: number;
   /** 0 to 1. */
   humidity: number;
-  /** 0 to 1, of the sky. */
+  /** Share of the sky covered by clouds, 0 to 1. */
   cloud: number;
   /** Metres per second. */
   windMs: number;
@@ -14,13 +14,13 @@ export interface Weather {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** Cooling with height, °C per 1,000 m, for a camera that stands at 1,800 m. */
+/** Temperature difference to sea level for a camera at 1,800 m, by 6.5 °C per 1,000 m. */
 const LAPSE_C = 6.5 * 1.8;
 
 export function weatherAt(at: Date, location: Location, seed: number): Weather {
   const hours = at.getTime() / HOUR_MS;
   const slow = (channel: number, periodH: number): number => smoothNoise(hours / periodH, seed + channel);
-  // Mostly fair with some quite grey spells: skies like that are worth a camera.
+  // Mostly fair with some overcast periods, which makes varied pictures.
   const cloud = clamp(0.32 + 0.42 * slow(1, 9) + 0.22 * slow(2, 2.3));
   const { elevation } = sunPosition(at, location);
   const yearly = Math.cos((2 * Math.PI * (at.getTime() / DAY_MS - 200)) / 365.25) * Math.sign(location.lat || 1);

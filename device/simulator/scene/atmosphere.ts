@@ -1,15 +1,15 @@
-/** Red, green, blue: radiance, in shares of the sun's above the air. */
+/** Red, green, blue radiance, relative to the sun's above the atmosphere. */
 export type Light = [number, number, number];
 
-/** What the air does to light, by single scattering: Rayleigh for the blue, Mie for the haze, ozone for the blue hour. */
+/** Scattered sunlight: Rayleigh scattering by air makes the blue, Mie scattering the haze, ozone the colour of the blue hour. */
 export interface SkyLight {
-  /** Scattered by air, its phase applied. */
+  /** Scattered by air. The phase function is applied. */
   air: Light;
-  /** Scattered by haze, its phase not applied: it is far narrower than any table of the sky is fine. */
+  /** Scattered by haze. The phase function is not applied: its peak is narrower than the cells of a sky table. */
   haze: Light;
 }
 
-// Kilometres, and per kilometre at the ground. The usual values of the literature on rendering skies
+// In kilometres, and per kilometre at sea level. The usual values of the literature on sky rendering
 // (Bruneton and Neyret 2008; Hillaire 2020 for ozone).
 const GROUND = 6360;
 const SPACE = 6425;
@@ -18,24 +18,26 @@ const HAZE_HEIGHT = 1.2;
 const AIR: Light = [0.0058, 0.0135, 0.0331];
 const OZONE: Light = [0.00065, 0.00188, 0.000085];
 const HAZE_ABSORPTION = 1.11;
-/** How far forward haze throws light. */
+/** Asymmetry of the scattering by haze: mostly forward. */
 const HAZE_FORWARD = 0.77;
-/** Where the camera stands, above the sea. */
+/** The camera's height above the sea. */
 export const CAMERA_KM = 1.8;
 
 const VIEW_STEPS = 18;
 const LIGHT_STEPS = 40;
 const TABLE_HEIGHTS = 40;
 const TABLE_SLOPES = 128;
-const STEEPEST = -0.22;
+/** Sine of the lowest elevation in the table. */
+const LOWEST_SLOPE = -0.22;
 
-/** The share of scattered light that is scattered again and so comes from everywhere; without it dusk is too dark. */
-const AGAIN = 0.16;
+/** Share of scattered light that is scattered again, into all directions. Without it dusk would be too dark. */
+const MULTIPLE_SCATTERING = 0.16;
 
+/** Computes the light of a clear sky by single scattering. */
 export class Atmosphere {
   readonly #haze: number;
-  /** What is left of sunlight, by height and by the sine of the sun's elevation. */
-  readonly #left = new Float32Array(TABLE_HEIGHTS * TABLE_SLOPES * 3);
+  /** Transmitted sunlight by height and by the sine of the sun's elevation. */
+  readonly #transmittance = new Float32Array(TABLE_HEIGHTS * TABLE_SLOPES * 3);
 
   /** @param haze scattering by haze, per kilometre at the ground: 0.002 clear, 0.02 hazy */
   constructor(haze: number) {
@@ -43,24 +45,30 @@ export class Atmosphere {
     for (let row = 0; row < TABLE_HEIGHTS; row++) {
       for (let column = 0; column < TABLE_SLOPES; column++) {
         const height = (row / (TABLE_HEIGHTS - 1)) ** 2 * (SPACE - GROUND);
-        const slope = STEEPEST + (1 - STEEPEST) * (column / (TABLE_SLOPES - 1)) ** 2;
+        const slope = LOWEST_SLOPE + (1 - LOWEST_SLOPE) * (column / (TABLE_SLOPES - 1)) ** 2;
         const left = this.#integrate(GROUND + height, slope);
-        for (let band = 0; band < 3; band++) this.#left[(row * TABLE_SLOPES + column) * 3 + band] = left[band] ?? 0;
+        for (let band = 0; band < 3; band++)
+          this.#transmittance[(row * TABLE_SLOPES + column) * 3 + band] = left[band] ?? 0;
       }
     }
   }
 
-  /** What arrives of light from a direction whose elevation has this sine, at a height above the sea in kilometres. */
+  /**
+   * The share of a light from above the atmosphere that arrives.
+   * @param height above the sea, kilometres
+   * @param slope sine of the light's elevation
+   */
   transmitted(height: number, slope: number): Light {
     const row = Math.sqrt(Math.max(0, Math.min(1, height / (SPACE - GROUND)))) * (TABLE_HEIGHTS - 1.001);
-    const column = Math.sqrt(Math.max(0, Math.min(1, (slope - STEEPEST) / (1 - STEEPEST)))) * (TABLE_SLOPES - 1.001);
+    const column =
+      Math.sqrt(Math.max(0, Math.min(1, (slope - LOWEST_SLOPE) / (1 - LOWEST_SLOPE)))) * (TABLE_SLOPES - 1.001);
     const row0 = Math.floor(row);
     const column0 = Math.floor(column);
     const down = row - row0;
     const right = column - column0;
     const first = (row0 * TABLE_SLOPES + column0) * 3;
     const below = first + TABLE_SLOPES * 3;
-    const table = this.#left;
+    const table = this.#transmittance;
     const band = (index: number): number => {
       const top = (table[first + index] ?? 0) * (1 - right) + (table[first + 3 + index] ?? 0) * right;
       const bottom = (table[below + index] ?? 0) * (1 - right) + (table[below + 3 + index] ?? 0) * right;
@@ -70,9 +78,9 @@ export class Atmosphere {
   }
 
   /**
-   * The sky in a direction.
+   * The light of the sky in a direction.
    * @param up sine of the direction's elevation
-   * @param towards cosine of the angle to the sun
+   * @param towards cosine of the angle between the direction and the sun
    * @param sun sine of the sun's elevation
    */
   sky(up: number, towards: number, sun: number): SkyLight {
@@ -96,7 +104,7 @@ export class Atmosphere {
       const airThere = Math.exp(-height / AIR_HEIGHT);
       const hazeThere = this.#haze * Math.exp(-height / HAZE_HEIGHT);
       const ozoneThere = ozoneAt(height);
-      // The sun's elevation as seen from there, over the earth's curve.
+      // The sun's elevation at that point. It differs from the camera's because the earth is round.
       const slope = Math.max(-1, Math.min(1, (sun * (start + at * up) + at * (towards - up * sun)) / radius));
       const light = this.transmitted(height, slope);
       const glow = this.transmitted(height + 6, slope + 0.1);
@@ -105,7 +113,7 @@ export class Atmosphere {
         const taken = scatter + hazeThere * HAZE_ABSORPTION + (OZONE[band] ?? 0) * ozoneThere;
         const left = Math.exp(-((depth[band] ?? 0) + (taken * stride) / 2));
         depth[band] = (depth[band] ?? 0) + taken * stride;
-        const again = (AGAIN / (4 * Math.PI)) * (glow[band] ?? 0) * (scatter * 2.4 + hazeThere);
+        const again = (MULTIPLE_SCATTERING / (4 * Math.PI)) * (glow[band] ?? 0) * (scatter * 2.4 + hazeThere);
         air[band] = (air[band] ?? 0) + left * stride * (scatter * airPhase * (light[band] ?? 0) + again);
         haze[band] = (haze[band] ?? 0) + left * stride * hazeThere * (light[band] ?? 0);
       }
@@ -116,7 +124,7 @@ export class Atmosphere {
   #integrate(from: number, slope: number): Light {
     const length = distanceToSphere(from, slope, SPACE);
     const nearest = slope < 0 ? from * Math.sqrt(1 - slope * slope) : from;
-    // The earth is in the way, softly: the air at its edge bends light, and hills hide some of it.
+    // The earth's shadow has a soft edge: air refracts light, and hills hide some of it.
     const over = Math.max(0, Math.min(1, (nearest - GROUND + 1.5) / 2.5));
     const depth: Light = [0, 0, 0];
     const stride = length / LIGHT_STEPS;
@@ -133,7 +141,7 @@ export class Atmosphere {
   }
 }
 
-/** How much haze throws into a direction; `towards` is the cosine of the angle to the light. Cornette and Shanks. */
+/** Phase function of haze by Cornette and Shanks. @param towards cosine of the angle to the light */
 export function hazePhase(towards: number): number {
   const g = HAZE_FORWARD;
   const below = 1 + g * g - 2 * g * towards;

@@ -2,21 +2,22 @@ import type { Lens } from "./lens.ts";
 import type { Lighting } from "./lighting.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 
-/** How high the layer is above the camera, kilometres. */
+/** Height of the cloud layer above the camera, kilometres. */
 const LAYER = 2.6;
-/** Clouds are worked out for blocks of so many pixels: they have no edges that show it. */
+/** Clouds are computed for blocks of this many pixels on each side. Their soft edges hide the blocks. */
 export const CLOUD_BLOCK = 2;
 
-/** The clouds over the view: how dense, and how much light comes through and off them, block by block. */
+/** The clouds in the view, by block. */
 export interface Clouds {
   readonly columns: number;
   readonly rows: number;
-  /** 0 to 1: what they hide. */
+  /** Opacity, 0 to 1. */
   readonly density: Float32Array;
-  /** 0 to 1: how much of the sun's light reaches the side that is seen. */
+  /** Share of the sun's light that reaches the visible side, 0 to 1. */
   readonly lit: Float32Array;
 }
 
+/** A layer of clouds that drifts with the wind. */
 export class CloudLayer {
   readonly #noise: PlaneNoise;
   readonly #lens: Lens;
@@ -31,11 +32,11 @@ export class CloudLayer {
     this.#clouds = { columns, rows, density: new Float32Array(blocks), lit: new Float32Array(blocks) };
   }
 
-  /** @param lastRow the lowest row of pixels at which sky is seen */
+  /** @param lastRow the lowest row of pixels in which the sky is visible */
   at({ weather, hours, key }: Lighting, lastRow: number): Clouds {
     const { columns, rows, density, lit } = this.#clouds;
     const { width, focal, horizon } = this.#lens;
-    // Drifting with the wind, and changing its form: a second layer goes another way.
+    // Clouds drift with the wind. A second noise moves in another direction and changes their form.
     const drift = hours * (5 + weather.windMs * 2.2);
     const morph = hours * 3.1;
     const threshold = 0.33 - 0.72 * weather.cloud;
@@ -46,7 +47,7 @@ export class CloudLayer {
     for (let row = 0; row < until; row++) {
       const up = Math.max(0.012, (horizon - row * CLOUD_BLOCK) / focal);
       const away = LAYER / (up + 0.035);
-      // Far clouds are thin streaks; below this size they would only flicker.
+      // Far clouds are thin streaks. Details below a pixel would only flicker.
       const octaves = Math.max(2, Math.min(6, Math.floor(8.2 - Math.log2(away))));
       const fade = smoothstep(0.01, 0.09, up);
       for (let column = 0; column < columns; column++) {
@@ -75,7 +76,7 @@ export class CloudLayer {
   }
 }
 
-/** How strongly thin cloud shines when it is looked at against the light. */
+/** Brightness of thin clouds seen against the light. @param towards cosine of the angle to the light */
 export function silverLining(towards: number): number {
   return 0.62 + 0.5 * Math.max(0, towards) ** 4 + 2.2 * Math.max(0, towards) ** 48;
 }

@@ -3,19 +3,21 @@ import type { Light } from "./atmosphere.ts";
 import type { Lens } from "./lens.ts";
 import { randomFrom } from "./noise.ts";
 
-/** The mean brightness a picture is exposed to at noon, and how much of a change of light the exposure follows. */
+/** Mean brightness of a picture at noon. */
 const KEY = 0.2;
+/** How far the exposure compensates for a change of light: 0 not at all, 1 completely. */
 const FOLLOWS = 0.85;
+/** The metered light at noon. */
 const NOON = 0.06;
-/** A pixel in so many is metered. */
+/** One pixel out of this many is metered. */
 const METER_STEP = 7;
 const CURVE_STEPS = 8192;
-/** The brightest light that the curve tells from white. */
+/** Light from which on the tone curve is white. */
 const CURVE_END = 16;
 const CURVE_SCALE = (CURVE_STEPS - 1) / Math.sqrt(CURVE_END);
 const GRAIN = 65_536;
 
-/** Gains for red, green and blue: what a white balance takes for white. */
+/** Gains for red, green and blue of each white balance. */
 const WHITE_BALANCE: Record<NonNullable<CameraSettings["white_balance"]>, Light> = {
   auto: [1, 1, 1],
   daylight: [1.02, 1, 0.98],
@@ -31,11 +33,11 @@ const grain = ((random) => Float32Array.from({ length: GRAIN }, () => random() +
 export interface Development {
   /** Red, green, blue, 0 to 255. */
   pixels: Uint8Array;
-  /** What the picture was exposed by, in shares of the sun's light: for the exposure time that is reported. */
+  /** The metered light, relative to the sun's. The reported exposure time follows from it. */
   metered: number;
 }
 
-/** Turns light into a picture, as a camera does: exposure, glare, white balance, film curve, vignette, grain. */
+/** Turns light into a picture as a camera does: exposure, glare, white balance, tone curve, vignette, noise. */
 export function develop(
   light: Float32Array,
   lens: Lens,
@@ -49,7 +51,7 @@ export function develop(
   const exposure = (KEY / NOON) * (NOON / metered) ** FOLLOWS * 2 ** (settings.exposure_compensation ?? 0);
   const [gainR, gainG, gainB] = WHITE_BALANCE[settings.white_balance ?? "auto"];
   const curve = createCurve(settings.hdr === true ? 0.35 : 0);
-  // The darker, the more the sensor is amplified, and its noise with it.
+  // In the dark the sensor's signal is amplified more, and its noise too.
   const noise =
     0.9 + 2.2 * Math.min(1, Math.max(0, -Math.log10(metered) / 7)) ** 2 * Math.sqrt((settings.iso ?? 800) / 800);
   const random = randomFrom(frame);
@@ -80,7 +82,7 @@ export function develop(
   return { pixels, metered };
 }
 
-/** The mean of the logarithms: a small sun does not make the rest of the picture dark. */
+/** The geometric mean of the light. With it, a small bright sun does not make the rest of the picture dark. */
 function meter(light: Float32Array): number {
   let sum = 0;
   let count = 0;
@@ -92,10 +94,10 @@ function meter(light: Float32Array): number {
 }
 
 /**
- * What a screen is sent for an amount of light, 0 to 255 with fractions, by the light's root. A film's curve, with a
- * short toe and a long shoulder, by the rational fit to ACES of Narkowicz (2015); then the one of sRGB.
+ * The tone curve: display values from 0 to 255 with fractions, indexed by the square root of the light. A film curve with
+ * a short toe and a long shoulder (rational fit to ACES by Narkowicz 2015), followed by the curve of sRGB.
  *
- * @param lift how much the shadows are raised
+ * @param lift how much the shadows are brightened
  */
 function createCurve(lift: number): Float32Array {
   return Float32Array.from({ length: CURVE_STEPS }, (_, step) => {

@@ -1,40 +1,40 @@
-import { breathe } from "./breathe.ts";
+import type { GeometryBuffer } from "./geometry-buffer.ts";
 import type { Lighting } from "./lighting.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 import { castShadows } from "./shadows.ts";
-import type { Survey } from "./survey.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
-/** What air takes per kilometre on its way to the camera, red, green and blue, on a clear day. */
-const AIR_TAKES = [0.014, 0.021, 0.034] as const;
-/** The colour of deep water, as a share of the light that falls on it. */
+/** Extinction by air per kilometre on a clear day: red, green, blue. */
+const EXTINCTION = [0.014, 0.021, 0.034] as const;
+/** Reflectance of deep water: red, green, blue. */
 const WATER = [0.004, 0.013, 0.016] as const;
 
 /** Paints land and lake. */
 export class Land {
-  readonly #survey: Survey;
+  readonly #geometry: GeometryBuffer;
   readonly #shadows: Float32Array;
   readonly #ripples: PlaneNoise;
 
-  constructor(survey: Survey, seed: number) {
-    this.#survey = survey;
-    this.#shadows = new Float32Array(survey.grid.heights.length);
+  constructor(geometry: GeometryBuffer, seed: number) {
+    this.#geometry = geometry;
+    this.#shadows = new Float32Array(geometry.grid.heights.length);
     this.#ripples = new PlaneNoise(seed ^ 0x0badcafe);
   }
 
-  /** @param horizon the colour of haze, by column */
+  /** @param horizon the colour of the haze, by column */
   async paint(into: Float32Array, lighting: Lighting, horizon: Float32Array, signal: AbortSignal): Promise<void> {
-    const { height, horizon: horizonRow } = this.#survey.lens;
-    castShadows(this.#survey.grid, lighting.key.direction, this.#shadows);
-    await breathe(signal);
+    const { height, horizon: horizonRow } = this.#geometry.lens;
+    castShadows(this.#geometry.grid, lighting.key.direction, this.#shadows);
+    await yieldToEventLoop(signal);
     for (let row = 0; row < height; row++) {
       this.#landRow(into, row, lighting, horizon);
-      if (row % 96 === 0) await breathe(signal);
+      if (row % 96 === 0) await yieldToEventLoop(signal);
     }
     for (let row = Math.floor(horizonRow); row < height; row++) this.#waterRow(into, row, lighting, horizon);
   }
 
   #landRow(into: Float32Array, row: number, lighting: Lighting, horizon: Float32Array): void {
-    const { lens, skyline, distance, altitude, normals, albedo, openness, gridX, gridZ, water, grid } = this.#survey;
+    const { lens, skyline, distance, altitude, normals, albedo, openness, gridX, gridZ, water, grid } = this.#geometry;
     const { width } = lens;
     const { direction, light } = lighting.key;
     const [keyR, keyG, keyB] = [light[0] / Math.PI, light[1] / Math.PI, light[2] / Math.PI];
@@ -43,10 +43,10 @@ export class Land {
       lighting.ambient[1] / Math.PI,
       lighting.ambient[2] / Math.PI,
     ];
-    // What the snow and the woods around give back.
+    // Light reflected by the surrounding snow and woods.
     const bounce = 0.1 * Math.max(0, direction.y);
     const haze = 0.55 + 1.5 * lighting.weather.humidity ** 2;
-    const [takesR, takesG, takesB] = [AIR_TAKES[0] * haze, AIR_TAKES[1] * haze, AIR_TAKES[2] * haze];
+    const [takesR, takesG, takesB] = [EXTINCTION[0] * haze, EXTINCTION[1] * haze, EXTINCTION[2] * haze];
     const mist = mistOf(lighting);
     const shadows = this.#shadows;
     for (let column = 0; column < width; column++) {
@@ -74,7 +74,7 @@ export class Land {
       const albedoG = (albedo[pixel * 3 + 1] ?? 0) / 255;
       const albedoB = (albedo[pixel * 3 + 2] ?? 0) / 255;
       const high = altitude[pixel] ?? 0;
-      // Air is thinner around the summits.
+      // Air is thinner at the summits.
       const through = away * (1 - 0.16 * Math.min(3, high));
       const veil = mist === 0 ? 0 : 1 - Math.exp(-mist * away * Math.exp(-high / 0.11));
       const leftR = Math.exp(-takesR * through) * (1 - veil);
@@ -99,9 +99,9 @@ export class Land {
     }
   }
 
-  /** What lies above is far away, so the mirror image of a row is the row as far above the horizon. */
+  /** The landscape is far away, so a row of water mirrors the row at the same distance above the horizon. */
   #waterRow(into: Float32Array, row: number, { ambient, hours, weather }: Lighting, horizon: Float32Array): void {
-    const { lens, distance, water } = this.#survey;
+    const { lens, distance, water } = this.#geometry;
     const { width, focal } = lens;
     const down = row + 0.5 - lens.horizon;
     const wind = 0.25 + Math.min(1, weather.windMs / 9);
@@ -111,7 +111,7 @@ export class Land {
       if (water[pixel] !== 1) continue;
       const z = distance[pixel] ?? 0;
       const x = ((column - width / 2) / focal) * z;
-      // Ripples shrink with the distance until they only blur along the line of sight.
+      // With the distance ripples become smaller, until they only blur the reflection vertically.
       const near = Math.min(1, 0.7 / (z + 0.12));
       const swell =
         this.#ripples.at(x * 90 + time * 0.13, z * 150 + time * 0.2) +
@@ -137,7 +137,7 @@ export class Land {
   }
 }
 
-/** Mist over the valley floor, per kilometre: on damp mornings and evenings without wind. */
+/** Extinction by mist over the valley floor, per kilometre: on humid mornings and evenings without wind. */
 function mistOf({ sun, weather }: Lighting): number {
   const hour = smoothstep(-0.25, 0, sun.y) * smoothstep(0.35, 0.05, sun.y);
   return 0.5 * hour * smoothstep(0.5, 0.85, weather.humidity) * smoothstep(6, 2, weather.windMs);

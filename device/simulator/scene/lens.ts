@@ -1,4 +1,4 @@
-/** A direction or a place: x to the right, y up, z away from the camera. */
+/** A direction or a position: x to the right, y up, z away from the camera. */
 export interface Vector {
   x: number;
   y: number;
@@ -7,15 +7,16 @@ export interface Vector {
 
 const DEGREE = Math.PI / 180;
 const FIELD_OF_VIEW = 50 * DEGREE;
-/** How far down the picture the horizon is: a shifted lens, so that what is upright stays so. */
+/** Position of the horizon from the top, as a share of the height. A shifted lens keeps vertical lines vertical. */
 const HORIZON = 0.64;
 
-/** How directions become pixels. */
+/** The projection of directions to pixels. */
 export interface Lens {
   readonly width: number;
   readonly height: number;
-  /** Pixels. */
+  /** Focal length in pixels. */
   readonly focal: number;
+  /** The row of the horizon. */
   readonly horizon: number;
   /** Degrees clockwise from north. */
   readonly facing: number;
@@ -25,14 +26,14 @@ export function createLens(width: number, height: number, facing: number): Lens 
   return { width, height, focal: width / 2 / Math.tan(FIELD_OF_VIEW / 2), horizon: height * HORIZON, facing };
 }
 
-/** The direction of a place in the sky. */
+/** The direction of a position in the sky. Both angles in degrees. */
 export function directionOf(lens: Lens, { azimuth, elevation }: { azimuth: number; elevation: number }): Vector {
   const turn = (azimuth - lens.facing) * DEGREE;
   const flat = Math.cos(elevation * DEGREE);
   return { x: Math.sin(turn) * flat, y: Math.sin(elevation * DEGREE), z: Math.cos(turn) * flat };
 }
 
-/** Where a direction is in the picture, in pixels, maybe outside of it; undefined behind the camera. */
+/** The pixel of a direction, possibly outside of the picture; undefined behind the camera. */
 export function pixelOf(lens: Lens, { x, y, z }: Vector): { column: number; row: number } | undefined {
   if (z < 0.05) return undefined;
   return { column: lens.width / 2 + (lens.focal * x) / z, row: lens.horizon - (lens.focal * y) / z };

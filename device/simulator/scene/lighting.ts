@@ -5,39 +5,39 @@ import { Atmosphere, CAMERA_KM, hazePhase, type Light } from "./atmosphere.ts";
 import { directionOf, type Lens, type Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
 
-/** A full moon against the sun. The real one has a fifth of it; a sensor on the mountain would gain the rest. */
+/** Light of the full moon relative to the sun. Five times the real value, in place of a longer exposure at night. */
 const MOON = 2e-5;
-/** What the air glows by itself, and light of stars and valleys: a night is never black. */
+/** Airglow, starlight and light from the valleys: a night is never black. */
 const NIGHT: Light = [0.6e-7, 0.95e-7, 1.65e-7];
 /**
- * Dusk is light that was scattered many times. What level ground gets of it falls by a power of ten for every three
- * degrees of the sun's depth (measured illuminances: 400 lx at sunset, 3.4 lx at −6°, 0.008 lx at −12°).
+ * Dusk is light that was scattered many times. On level ground it decreases by a factor of ten for every three degrees of
+ * the sun below the horizon (measured illuminances: 400 lx at sunset, 3.4 lx at −6°, 0.008 lx at −12°).
  */
 const DUSK = { atSunset: -1.95, perDegree: 0.335, colour: [0.24, 0.48, 1] } as const;
 
-/** Where the light of a moment comes from, and the air that it comes through. */
+/** The sources of light at one moment, and the atmosphere. */
 export interface Lights {
   atmosphere: Atmosphere;
   sun: Vector;
   moon: Vector;
-  /** 0 to 1. */
+  /** The lit fraction of the moon, 0 to 1. */
   moonFraction: number;
 }
 
-/** Every light of one moment. */
+/** All light at one moment. */
 export interface Lighting extends Lights {
-  /** The brighter of the two, and what of it arrives at the summits: it casts the shadows. */
+  /** The brighter of sun and moon, and its light at the summits. It casts the shadows. */
   key: { direction: Vector; light: Light };
-  /** What the whole sky gives to level ground. */
+  /** Light of the whole sky on level ground. */
   ambient: Light;
-  /** What is left of blue sky between grey clouds, 0 to 1: below a closed layer there is no sun and no shadow. */
+  /** Share of clear sky between the clouds, 0 to 1. Under a closed layer there is no sunlight and no shadow. */
   clear: number;
-  /** The moment, hours since 1970: what drifts drifts by it. */
+  /** Hours since 1970. Moves clouds and waves. */
   hours: number;
   weather: Weather;
 }
 
-/** The directions in which the sky is sampled: sines of the elevation, spread evenly, and turns of the compass. */
+/** The directions in which the sky is sampled for the ambient light: sines of the elevation, and azimuths per elevation. */
 const AMBIENT_UPS = [0.125, 0.375, 0.625, 0.875];
 const AMBIENT_TURNS = 6;
 
@@ -66,7 +66,7 @@ export function lightingAt(at: Date, location: Location, lens: Lens, weather: We
         ambient[band] = (ambient[band] ?? 0) + weight * ((air[band] ?? 0) + phase * (haze[band] ?? 0));
     }
   }
-  // Clouds take from the sun and give to the sky: whiter, and from everywhere.
+  // Clouds turn sunlight into diffuse, whiter light.
   const grey = (1 - clear) * 0.2 * Math.max(0, bySun ? sun.y : 0);
   const light = bySun ? sunlight : moonlight;
   return {
@@ -82,7 +82,7 @@ export function lightingAt(at: Date, location: Location, lens: Lens, weather: We
   };
 }
 
-/** The clear sky in a direction, all lights together. */
+/** Light of the clear sky in a direction, from all sources. */
 export function skyLight(
   { atmosphere, sun, moon, moonFraction }: Lights,
   direction: Vector,
@@ -92,7 +92,7 @@ export function skyLight(
   const share = moonFraction === 0 ? 0 : MOON * moonFraction ** 1.4;
   const phase = hazePhase(cosine(direction, moon));
   const dusk = duskAt(sun) * (1.25 - 0.6 * direction.y);
-  // Scattered once only, the light of a sun far below is redder and stronger than what is left after dusk took over.
+  // Single scattering gives too much and too red light when the sun is far below the horizon, so it is faded out.
   const once = 10 ** (0.27 * Math.min(0, degreesUp(sun) + 1.5));
   for (let band = 0; band < 3; band++) {
     air[band] = (air[band] ?? 0) * once + dusk * (DUSK.colour[band] ?? 0);
@@ -103,7 +103,7 @@ export function skyLight(
   return { air, haze };
 }
 
-/** Dusk's radiance, as if from everywhere. By day it is there and does not matter. */
+/** Radiance of dusk, the same in all directions. By day it is negligible. */
 function duskAt(sun: Vector): number {
   return 10 ** (DUSK.atSunset + DUSK.perDegree * Math.min(0, degreesUp(sun))) / Math.PI;
 }

@@ -1,4 +1,4 @@
-/** A seed as a number, of any text. FNV-1a. */
+/** A numeric seed from a text, by FNV-1a. */
 export function seedOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < text.length; index++) {
@@ -8,7 +8,7 @@ export function seedOf(text: string): number {
   return hash >>> 0;
 }
 
-/** Random numbers from 0 to 1, the same for the same seed. mulberry32. */
+/** A generator of random numbers from 0 to 1 (mulberry32). The same seed gives the same numbers. */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -19,7 +19,7 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-/** A smooth curve through random values, one for every whole number; from −1 to 1. */
+/** Value noise in one dimension: a smooth curve through a random value at every integer. From −1 to 1. */
 export function smoothNoise(time: number, seed: number): number {
   const step = Math.floor(time);
   const part = time - step;
@@ -40,10 +40,10 @@ export function smoothstep(from: number, to: number, value: number): number {
   return part * part * (3 - 2 * part);
 }
 
-/** Gradient noise over a plane, and what is built of it. About −1 to 1. */
+/** Gradient noise in two dimensions, and combinations of its octaves. About −1 to 1. */
 export class PlaneNoise {
   readonly #order = new Int32Array(512);
-  /** By the sum of a column's and a row's place, so that a corner costs one look-up less. */
+  /** Gradients, indexed by the sum of a column's and a row's permuted index. That saves one lookup per corner. */
   readonly #gradientX = new Float64Array(512);
   readonly #gradientY = new Float64Array(512);
 
@@ -92,7 +92,7 @@ export class PlaneNoise {
     return bottom + (vc + (vd - vc) * easeX - bottom) * easeY;
   }
 
-  /** Octaves of halving size and height. */
+  /** Sum of octaves, each with half the size and amplitude of the previous one. */
   fractal(x: number, y: number, octaves: number): number {
     let sum = 0;
     let height = 0.5;
@@ -101,7 +101,7 @@ export class PlaneNoise {
     for (let octave = 0; octave < octaves; octave++) {
       sum += height * this.at(u, v);
       height *= 0.5;
-      // Turned a little each time, or the grid shows.
+      // Rotated for each octave, so that the grid is not visible.
       const turned = 1.62 * u - 1.2 * v + 17.3;
       v = 1.2 * u + 1.62 * v + 9.1;
       u = turned;
@@ -109,7 +109,7 @@ export class PlaneNoise {
     return sum;
   }
 
-  /** Octaves of sharp crests, each rougher where the one before was high: eroded rock. 0 to about 1. */
+  /** Ridged noise: octaves of sharp crests, stronger where the previous octave was high. Looks like eroded rock. 0 to about 1. */
   ridged(x: number, y: number, octaves: number): number {
     let sum = 0;
     let height = 0.5;

@@ -3,14 +3,14 @@ import type { Location } from "../../capture/sun.ts";
 import { weatherAt } from "../weather.ts";
 import type { Light } from "./atmosphere.ts";
 import { type Development, develop } from "./develop.ts";
+import { renderGeometry } from "./geometry-buffer.ts";
 import { Land } from "./land.ts";
 import { createLens, type Lens, pixelOf } from "./lens.ts";
 import { lightingAt } from "./lighting.ts";
 import { Sky } from "./sky.ts";
-import { survey } from "./survey.ts";
 import { createTerrain } from "./terrain.ts";
 
-/** One mountain and the light on it: the form is worked out once, the light for every picture. */
+/** A mountain and the light on it. The geometry is computed once, the light for every picture. */
 export class Scene {
   readonly #lens: Lens;
   readonly #sky: Sky;
@@ -27,15 +27,15 @@ export class Scene {
     this.#light = new Float32Array(lens.width * lens.height * 3);
   }
 
-  /** Another seed is another mountain. */
+  /** Computes the geometry. Every seed gives another mountain. */
   static async create(seed: number, width: number, height: number, signal: AbortSignal): Promise<Scene> {
     const terrain = createTerrain(seed);
     const lens = createLens(width, height, terrain.facing);
-    const view = await survey(lens, terrain, seed, signal);
-    return new Scene(lens, new Sky(view, seed), new Land(view, seed), seed);
+    const geometry = await renderGeometry(lens, terrain, seed, signal);
+    return new Scene(lens, new Sky(geometry, seed), new Land(geometry, seed), seed);
   }
 
-  /** One picture at a time: it is painted in place. */
+  /** Renders a picture. Call it for one picture at a time, because all share one buffer. */
   async picture(at: Date, location: Location, settings: CameraSettings, signal: AbortSignal): Promise<Development> {
     const lighting = lightingAt(at, location, this.#lens, weatherAt(at, location, this.#seed));
     const { sunSeen } = await this.#sky.paint(this.#light, lighting, at, location, signal);

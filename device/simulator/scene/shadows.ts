@@ -1,15 +1,15 @@
+import type { HeightGrid } from "./geometry-buffer.ts";
 import type { Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
-import type { HeightGrid } from "./survey.ts";
 
 const STEPS = 30;
-/** Each step towards the light is longer than the last: near edges are sharp, far ones soft. */
+/** Each step towards the light is longer than the previous one. So shadows of near edges are sharp, of far ones soft. */
 const GROWTH = 1.16;
-/** The light's height over the ridge, as a slope, at which a place lies in full shadow and in full light. */
+/** Slope between the light and the ridge: below DARK a point is in full shadow, above BRIGHT in full light. */
 const DARK = -0.011;
 const BRIGHT = 0.006;
 
-/** How much of a light each visible point of the grid gets, 0 to 1. */
+/** Computes the share of a light that reaches each visible point of the grid, 0 to 1. */
 export function castShadows(grid: HeightGrid, light: Vector, into: Float32Array): void {
   const { columns, rows, cell, heights, visible } = grid;
   const flat = Math.hypot(light.x, light.z) || 1e-6;

@@ -1,41 +1,41 @@
 import type { Location } from "../../capture/sun.ts";
 import { hazePhase, type Light } from "./atmosphere.ts";
-import { breathe } from "./breathe.ts";
 import { CLOUD_BLOCK, CloudLayer, type Clouds, silverLining } from "./clouds.ts";
+import type { GeometryBuffer } from "./geometry-buffer.ts";
 import { pixelOf, type Vector } from "./lens.ts";
 import { cosine, type Lighting, skyLight } from "./lighting.ts";
 import { smoothstep } from "./noise.ts";
 import { StarrySky } from "./stars.ts";
-import type { Survey } from "./survey.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
 const TABLE = { columns: 24, rows: 28 };
 const FLOATS = 6;
-/** Angles across, radians. The moon a little larger than it is, as everybody remembers it. */
+/** Angular radii, radians. The moon is larger than the real one, because a moon of real size looks too small in pictures. */
 const SUN_RADIUS = 0.0052;
 const MOON_RADIUS = 0.0075;
 const SUN_LIGHT = 60;
 const MOON_LIGHT = 9e-5;
 const MILKY_WAY = 5.5e-7;
 
-/** Paints what is above the land. */
+/** Paints everything above the land. */
 export class Sky {
-  readonly #survey: Survey;
+  readonly #geometry: GeometryBuffer;
   readonly #clouds: CloudLayer;
   readonly #stars: StarrySky;
   readonly #lastRow: number;
   readonly #table = new Float32Array(TABLE.columns * TABLE.rows * FLOATS);
-  /** The sky just over the horizon, by column: what haze before the land looks like. */
+  /** The colour of haze in front of the land, by column: that of the sky at the horizon. */
   readonly horizon: Float32Array;
 
-  constructor(survey: Survey, seed: number) {
-    this.#survey = survey;
-    this.#clouds = new CloudLayer(survey.lens, seed);
-    this.#stars = new StarrySky(survey.lens, seed);
-    this.#lastRow = Math.min(survey.lens.height, Math.ceil(Math.max(...survey.skyline)) + 1);
-    this.horizon = new Float32Array(survey.lens.width * 3);
+  constructor(geometry: GeometryBuffer, seed: number) {
+    this.#geometry = geometry;
+    this.#clouds = new CloudLayer(geometry.lens, seed);
+    this.#stars = new StarrySky(geometry.lens, seed);
+    this.#lastRow = Math.min(geometry.lens.height, Math.ceil(Math.max(...geometry.skyline)) + 1);
+    this.horizon = new Float32Array(geometry.lens.width * 3);
   }
 
-  /** @param into red, green, blue for every pixel, any brightness */
+  /** @param into red, green and blue light for every pixel, without an upper limit */
   async paint(
     into: Float32Array,
     lighting: Lighting,
@@ -44,16 +44,16 @@ export class Sky {
     signal: AbortSignal,
   ): Promise<{ sunSeen: number }> {
     this.#tabulate(lighting);
-    await breathe(signal);
+    await yieldToEventLoop(signal);
     const clouds = this.#clouds.at(lighting, this.#lastRow);
-    await breathe(signal);
+    await yieldToEventLoop(signal);
     const cloudColours = this.#cloudColours(lighting);
     const dark = smoothstep(-0.12, -0.26, lighting.sun.y);
     const milkyWay = dark > 0 ? this.#stars.milkyWay(at, location) : undefined;
     for (let row = 0; row < this.#lastRow; row++) {
       this.#row(into, row, lighting, clouds, cloudColours);
       if (milkyWay !== undefined) this.#addMilkyWay(into, row, clouds, milkyWay, dark);
-      if (row % 96 === 0) await breathe(signal);
+      if (row % 96 === 0) await yieldToEventLoop(signal);
     }
     if (dark > 0) this.#addStars(into, clouds, at, location, dark);
     this.#addMoon(into, lighting, clouds);
@@ -61,7 +61,7 @@ export class Sky {
   }
 
   #tabulate(lighting: Lighting): void {
-    const { width } = this.#survey.lens;
+    const { width } = this.#geometry.lens;
     for (let row = 0; row < TABLE.rows; row++) {
       for (let column = 0; column < TABLE.columns; column++) {
         const direction = this.#direction((column / (TABLE.columns - 1)) * width, this.#rowOf(row));
@@ -73,7 +73,7 @@ export class Sky {
       const { x, y, z } = this.#direction(column, this.#rowOf(TABLE.rows - 1));
       const phase = hazePhase(Math.min(0.97, cosine({ x, y, z }, lighting.sun)));
       const light = this.#lookup(column, TABLE.rows - 1.001, phase);
-      // Before the land it is partly in the mountains' shadow: the sky's light more than the sun's, the lower it stands.
+      // Haze in front of the land is partly in the mountains' shadow: the lower the sun, the more it is lit by the sky only.
       const open = 0.45 + 0.4 * smoothstep(0.05, 0.4, lighting.sun.y);
       for (let band = 0; band < 3; band++) {
         const shaded = ((lighting.ambient[band] ?? 0) / Math.PI) * 0.75;
@@ -82,19 +82,19 @@ export class Sky {
     }
   }
 
-  /** Rows of the table are closest together at the horizon, where the sky changes fastest. */
+  /** The pixel row of a table row. Table rows are closest at the horizon, where the sky changes most. */
   #rowOf(tableRow: number): number {
     const part = tableRow / (TABLE.rows - 1);
-    return this.#survey.lens.horizon * (1 - (1 - part) ** 1.6) - 2;
+    return this.#geometry.lens.horizon * (1 - (1 - part) ** 1.6) - 2;
   }
 
   #tableRowOf(row: number): number {
-    const part = 1 - (1 - Math.min(1, Math.max(0, (row + 2) / this.#survey.lens.horizon))) ** (1 / 1.6);
+    const part = 1 - (1 - Math.min(1, Math.max(0, (row + 2) / this.#geometry.lens.horizon))) ** (1 / 1.6);
     return Math.min(TABLE.rows - 1.001, part * (TABLE.rows - 1));
   }
 
   #direction(column: number, row: number): Vector {
-    const { width, focal, horizon } = this.#survey.lens;
+    const { width, focal, horizon } = this.#geometry.lens;
     const x = (column - width / 2) / focal;
     const y = (horizon - row) / focal;
     const length = Math.sqrt(x * x + y * y + 1);
@@ -102,7 +102,7 @@ export class Sky {
   }
 
   #lookup(column: number, tableRow: number, phase: number): Light {
-    const right = (column / this.#survey.lens.width) * (TABLE.columns - 1.001);
+    const right = (column / this.#geometry.lens.width) * (TABLE.columns - 1.001);
     const column0 = Math.floor(right);
     const row0 = Math.floor(tableRow);
     const partX = right - column0;
@@ -119,7 +119,7 @@ export class Sky {
   }
 
   #cloudColours({ atmosphere, key, ambient, clear, weather }: Lighting): { sun: Light; shade: Light } {
-    // The layer still sees a sun that has set for the valley.
+    // The sun still shines on the clouds after it has set for the valley.
     const strength = key.light[0] + key.light[1] + key.light[2] > 1e-3 || key.direction.y < -0.05 ? 1 : 0;
     const high = strength === 1 ? atmosphere.transmitted(7, key.direction.y + 0.02) : key.light;
     const grey = 0.3 - 0.12 * weather.cloud;
@@ -133,7 +133,7 @@ export class Sky {
     };
   }
 
-  /** Written without allocating: it runs for half a million pixels a picture. */
+  /** Paints sky and clouds. Allocates nothing per pixel: a picture has half a million. */
   #row(
     into: Float32Array,
     row: number,
@@ -141,7 +141,7 @@ export class Sky {
     clouds: Clouds,
     { sun: sunlit, shade }: { sun: Light; shade: Light },
   ): void {
-    const { skyline, lens } = this.#survey;
+    const { skyline, lens } = this.#geometry;
     const { width, focal, horizon } = lens;
     const light = key.direction;
     const table = this.#table;
@@ -149,7 +149,7 @@ export class Sky {
     const row0 = Math.floor(tableRow);
     const down = tableRow - row0;
     const y = (horizon - row - 0.5) / focal;
-    // Far clouds are seen through as much air as the sky behind them.
+    // Far clouds are dimmed by as much air as the sky behind them.
     const near = smoothstep(0, 0.2, y) * 0.45 + 0.5;
     const blockRow = Math.floor(row / CLOUD_BLOCK) * clouds.columns;
     const blockY = (row % CLOUD_BLOCK) / CLOUD_BLOCK;
@@ -196,10 +196,10 @@ export class Sky {
     glow: (direction: Vector) => number,
     dark: number,
   ): void {
-    const { width } = this.#survey.lens;
+    const { width } = this.#geometry.lens;
     const step = 2;
     for (let column = 0; column < width; column += step) {
-      if (row > (this.#survey.skyline[column] ?? 0) + 1) continue;
+      if (row > (this.#geometry.skyline[column] ?? 0) + 1) continue;
       const direction = this.#direction(column, row);
       const light =
         glow(direction) * MILKY_WAY * dark * this.#through(clouds, column, row) * smoothstep(0, 0.25, direction.y);
@@ -212,8 +212,8 @@ export class Sky {
   }
 
   #addStars(into: Float32Array, clouds: Clouds, at: Date, location: Location, dark: number): void {
-    // The spot that a star makes is of the lens, not of the sensor's size: fewer pixels, each gets more of it.
-    const gain = (this.#survey.lens.width / 1280) ** 2;
+    // A star's spot has the same size in every resolution, so with fewer pixels each receives more of its light.
+    const gain = (this.#geometry.lens.width / 1280) ** 2;
     this.#stars.each(at, location, (column, row, light, warmth) => {
       const left = Math.floor(column - 0.5);
       const top = Math.floor(row - 0.5);
@@ -228,10 +228,10 @@ export class Sky {
   }
 
   #addMoon(into: Float32Array, { moon, sun, moonFraction }: Lighting, clouds: Clouds): void {
-    const centre = moon.y > -0.02 ? pixelOf(this.#survey.lens, moon) : undefined;
+    const centre = moon.y > -0.02 ? pixelOf(this.#geometry.lens, moon) : undefined;
     if (centre === undefined) return;
-    const radius = Math.max(2, MOON_RADIUS * this.#survey.lens.focal);
-    // The lit side looks to the sun; how much of it we see, the phase says.
+    const radius = Math.max(2, MOON_RADIUS * this.#geometry.lens.focal);
+    // The lit side faces the sun. The phase decides how much of it is visible.
     const flat = Math.hypot(sun.x - moon.x * 0.5, sun.y - moon.y * 0.5) || 1;
     const side = { x: (sun.x - moon.x * 0.5) / flat, y: -(sun.y - moon.y * 0.5) / flat };
     const phase = Math.acos(Math.max(-1, Math.min(1, 2 * moonFraction - 1)));
@@ -244,11 +244,11 @@ export class Sky {
     });
   }
 
-  /** @returns how much of the sun is seen, 0 to 1: hidden suns do not dazzle */
+  /** @returns the visible share of the sun, 0 to 1. A hidden sun causes no glare. */
   #addSun(into: Float32Array, { sun, atmosphere, clear }: Lighting, clouds: Clouds): number {
-    const centre = sun.y > -0.03 ? pixelOf(this.#survey.lens, sun) : undefined;
+    const centre = sun.y > -0.03 ? pixelOf(this.#geometry.lens, sun) : undefined;
     if (centre === undefined) return 0;
-    const radius = Math.max(2, SUN_RADIUS * this.#survey.lens.focal);
+    const radius = Math.max(2, SUN_RADIUS * this.#geometry.lens.focal);
     const light = atmosphere.transmitted(2, sun.y);
     let seen = 0;
     let whole = 0;
@@ -280,9 +280,9 @@ export class Sky {
   }
 
   #landCover(column: number, row: number): number {
-    const { width, height } = this.#survey.lens;
+    const { width, height } = this.#geometry.lens;
     if (column < 0 || row < 0 || column >= width || row >= height) return 1;
-    return row >= (this.#survey.skyline[column] ?? 0) ? 1 : 0;
+    return row >= (this.#geometry.skyline[column] ?? 0) ? 1 : 0;
   }
 
   #through(clouds: Clouds, column: number, row: number): number {
@@ -291,8 +291,8 @@ export class Sky {
   }
 
   #add(into: Float32Array, column: number, row: number, light: Light): void {
-    const { width } = this.#survey.lens;
-    if (column < 0 || column >= width || row < 0 || row > (this.#survey.skyline[column] ?? 0) + 1) return;
+    const { width } = this.#geometry.lens;
+    if (column < 0 || column >= width || row < 0 || row > (this.#geometry.skyline[column] ?? 0) + 1) return;
     const pixel = (row * width + column) * 3;
     for (let band = 0; band < 3; band++) into[pixel + band] = (into[pixel + band] ?? 0) + (light[band] ?? 0);
   }

@@ -4,9 +4,9 @@ import { PlaneNoise, randomFrom } from "./noise.ts";
 
 const STARS = 9000;
 const DEGREE = Math.PI / 180;
-/** The brightest star, as light on its pixels, in shares of the sun's. */
+/** Light of the brightest star on its pixels, relative to the sun's. */
 const BRIGHTEST = 4e-4;
-/** The north pole of the galaxy: right ascension and declination, degrees (J2000). */
+/** Right ascension and declination of the galactic north pole and centre, degrees (J2000). */
 const GALACTIC_POLE = { ascension: 192.86, declination: 27.13 };
 const GALACTIC_CENTRE = { ascension: 266.4, declination: -28.94 };
 
@@ -17,7 +17,7 @@ interface Star {
   warmth: number;
 }
 
-/** A sky full of stars, invented, but turning about the true pole at the true rate. */
+/** A sky of invented stars that rotates around the real pole at the real speed. */
 export class StarrySky {
   readonly #lens: Lens;
   readonly #stars: Star[];
@@ -35,20 +35,20 @@ export class StarrySky {
     }));
   }
 
-  /** Calls back for every star in the picture. */
+  /** Calls `draw` for every star in the picture. */
   each(at: Date, location: Location, draw: (column: number, row: number, light: number, warmth: number) => void): void {
     const sidereal = siderealDegrees(at, location.lon);
     for (const star of this.#stars) {
       const direction = towards(star, sidereal, location.lat, this.#lens);
       if (direction.y < 0.01 || direction.z < 0.1) continue;
       const pixel = pixelOf(this.#lens, direction);
-      // Light from near the horizon has come through more air.
+      // Near the horizon light passes through more air.
       if (pixel !== undefined)
         draw(pixel.column, pixel.row, star.light * Math.exp(-0.12 / (direction.y + 0.05)), star.warmth);
     }
   }
 
-  /** The Milky Way's light in a direction, 0 to about 1, for one moment. */
+  /** Returns a function for one moment that gives the light of the Milky Way in a direction, 0 to about 1. */
   milkyWay(at: Date, location: Location): (direction: Vector) => number {
     const sidereal = siderealDegrees(at, location.lon);
     const pole = towards(GALACTIC_POLE, sidereal, location.lat, this.#lens);
@@ -63,14 +63,14 @@ export class StarrySky {
       if (Math.abs(latitude) > 0.45) return 0;
       const along = Math.atan2(x * side.x + y * side.y + z * side.z, x * centre.x + y * centre.y + z * centre.z);
       const patches = this.#noise.fractal(along * 4, latitude * 9, 4);
-      const lane = Math.exp(-(((latitude - 0.02 + 0.05 * patches) / 0.035) ** 2));
+      const dust = Math.exp(-(((latitude - 0.02 + 0.05 * patches) / 0.035) ** 2));
       const band = Math.exp(-((latitude / 0.16) ** 2)) * (1 + 0.9 * Math.exp(-((along / 0.6) ** 2)));
-      return Math.max(0, band * (0.62 + 0.9 * patches) * (1 - 0.55 * lane));
+      return Math.max(0, band * (0.62 + 0.9 * patches) * (1 - 0.55 * dust));
     };
   }
 }
 
-/** Where the stars have turned to, by the Greenwich mean sidereal time (Meeus 12.4). */
+/** The local sidereal time in degrees, from the Greenwich mean sidereal time (Meeus 12.4). */
 function siderealDegrees(at: Date, lon: number): number {
   const days = at.getTime() / 86_400_000 - 10_957.5;
   return (280.46061837 + 360.98564736629 * days + lon) % 360;

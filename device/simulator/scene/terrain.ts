@@ -1,20 +1,20 @@
 import { PlaneNoise, randomFrom, smoothstep } from "./noise.ts";
 
 /**
- * The land before the camera, in kilometres: x to the right, z away, heights above the lake. A massif of one to three
- * peaks, ranges behind it, wooded slopes on both sides, a lake in between.
+ * The land in front of the camera, in kilometres: x to the right, z away from the camera, heights above the lake. A massif
+ * of one to three peaks, ranges behind it, wooded slopes on both sides, and a lake between them.
  */
 export interface Terrain {
-  /** @param detail the size of the smallest thing that matters at this distance */
+  /** @param detail the size of the smallest visible detail at this distance */
   height(x: number, z: number, detail: number): number;
-  /** Roughness that no height shows: colour of rock, edges of snow and wood. About −1 to 1. */
+  /** Noise for details that are not in the heights: colour of rock, edges of snow and wood. About −1 to 1. */
   grain(x: number, z: number): number;
-  /** Where snow lies all year, and where trees end. */
+  /** Heights above which snow lies all year, and up to which trees grow. */
   readonly snowLine: number;
   readonly treeLine: number;
   /** The compass direction of the z axis, degrees. */
   readonly facing: number;
-  /** How high above the lake the camera stands. */
+  /** Height of the camera above the lake. */
   readonly cameraHeight: number;
   readonly rock: readonly [number, number, number];
 }
@@ -23,11 +23,11 @@ interface Peak {
   x: number;
   z: number;
   height: number;
-  /** Within this distance it falls to a third. */
+  /** The distance at which the height has fallen to about a third. */
   radius: number;
 }
 
-/** How far up the picture the summit reaches, as a tangent: all mountains are looked at from where they fill it. */
+/** Tangent of the angle up to the summit. Every mountain is scaled to it, so that it fills the picture. */
 const SUMMIT_SLOPE = 0.365;
 
 const ROCKS = [
@@ -41,7 +41,7 @@ export function createTerrain(seed: number): Terrain {
   const random = randomFrom(seed);
   const between = (from: number, to: number): number => from + (to - from) * random();
   const noise = new PlaneNoise(seed ^ 0x5bd1e995);
-  // West or east, so that one of the two golden hours lights the summit and the other burns behind it.
+  // West or east, so that one golden hour lights the summit from the front and the other from behind.
   const facing = (random() < 0.5 ? between(238, 300) : between(62, 122)) % 360;
   const peaks = createPeaks(between, Math.floor(between(1, 3.99)));
   const lakeEnd = between(2.4, 3.8);
@@ -54,7 +54,7 @@ export function createTerrain(seed: number): Terrain {
   const rock = ROCKS[Math.floor(random() * ROCKS.length)] ?? ROCKS[0];
 
   function unscaled(x: number, z: number, detail: number): number {
-    // Octaves below the detail would only flicker.
+    // Smaller octaves than the detail would only flicker.
     const octaves = Math.max(3, Math.min(9, Math.floor(Math.log2(1.6 / detail))));
     const warpX = x + 0.55 * noise.fractal(x * warpScale + 31, z * warpScale, 3);
     const warpZ = z + 0.55 * noise.fractal(x * warpScale, z * warpScale + 57, 3);
@@ -62,18 +62,18 @@ export function createTerrain(seed: number): Terrain {
     let massif = 0;
     let rest = 0;
     for (const peak of peaks) {
-      // A little round at the top, or it would be a needle.
+      // Slightly rounded at the top, because otherwise the peak would be a needle.
       const acrossPeak = warpX - peak.x;
       const alongPeak = (warpZ - peak.z) * 0.8;
-      // Not Math.hypot, which takes ten times as long.
+      // Math.hypot would take ten times as long.
       const away = Math.sqrt(acrossPeak * acrossPeak + alongPeak * alongPeak + 0.09) - 0.3;
       const share = peak.height * Math.exp(-away / peak.radius);
-      // The nearest peak makes the form, the others lift it a little: their sum would be one broad heap.
+      // The highest share gives the form, and the others raise it slightly. Their sum would be one broad hill.
       rest += share;
       if (share > massif) massif = share;
     }
     massif += 0.22 * (rest - massif);
-    // Its foot ends before the lake.
+    // The massif ends before the lake.
     massif = Math.max(0, massif - 0.16) * smoothstep(0.5, 3.4, z);
 
     const farness = smoothstep(11, 17, z);
@@ -86,7 +86,7 @@ export function createTerrain(seed: number): Terrain {
 
     const bulk = massif + Math.max(0, back) + slopes;
     const crests = noise.ridged(warpX * 0.42 + 13, warpZ * 0.42 + 29, octaves);
-    // Spurs that come down to the valley, with gullies between them.
+    // Spurs that lead down to the valley, with gullies between them.
     const spurs = bulk < 0.02 ? 0 : noise.ridged(warpX * 0.8 + 43, warpZ * 0.62 + 5, Math.min(octaves, 6)) - 0.5;
     const rough =
       (crests - 0.42) * crag * (0.03 + 0.62 * bulk * smoothstep(0.1, 1.6, bulk) + 0.12 * smoothstep(0.02, 0.4, bulk));
@@ -110,7 +110,7 @@ export function createTerrain(seed: number): Terrain {
   };
 }
 
-/** The tangent of the angle up to the highest thing in view. */
+/** Tangent of the angle up to the highest point in view. */
 function steepestView(height: (x: number, z: number, detail: number) => number): number {
   let steepest = 0.05;
   for (let z = 1; z < 14; z *= 1.03) {
@@ -120,7 +120,7 @@ function steepestView(height: (x: number, z: number, detail: number) => number):
   return steepest;
 }
 
-/** One that rules the picture a little off its middle; companions beside and behind it, lower. */
+/** A dominant peak slightly off the centre, and lower ones beside and behind it. */
 function createPeaks(between: (from: number, to: number) => number, count: number): Peak[] {
   const side = between(-1, 1) < 0 ? -1 : 1;
   const main = {

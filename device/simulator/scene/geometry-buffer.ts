@@ -1,37 +1,37 @@
-import { breathe } from "./breathe.ts";
 import type { Lens } from "./lens.ts";
 import { PlaneNoise, smoothstep } from "./noise.ts";
 import type { Terrain } from "./terrain.ts";
+import { yieldToEventLoop } from "./yield-to-event-loop.ts";
 
-/** The land's heights on a grid, for shadows. */
+/** Heights of the land on a grid, for shadows. */
 export interface HeightGrid {
   readonly columns: number;
   readonly rows: number;
-  /** Kilometres from one point to the next. */
+  /** Distance of two neighbouring points, kilometres. */
   readonly cell: number;
-  /** The x of the first column; the first row is at z = 0. */
+  /** The x of the first column. The first row is at z = 0. */
   readonly left: number;
   readonly heights: Float32Array;
   /** 1 where the camera sees land within the cell. */
   readonly visible: Uint8Array;
 }
 
-/** Everything about the view that no light changes, pixel by pixel: taken once, lit for every picture. */
-export interface Survey {
+/** The geometry of every pixel, which does not depend on the light. Computed once and used for every picture. */
+export interface GeometryBuffer {
   readonly lens: Lens;
-  /** The first row of land, by column; between whole rows, so that the skyline is smooth. */
+  /** The first row of land by column, with fractions, so that the skyline is smooth. */
   readonly skyline: Float32Array;
-  /** Kilometres; 0 for sky. */
+  /** Distance in kilometres; 0 for sky. */
   readonly distance: Float32Array;
   /** Kilometres above the lake. */
   readonly altitude: Float32Array;
-  /** Unit vectors, times 32,767. */
+  /** Unit vectors, multiplied by 32,767. */
   readonly normals: Int16Array;
-  /** Times 255. */
+  /** Reflectance of red, green and blue, multiplied by 255. */
   readonly albedo: Uint8Array;
-  /** How much of the sky a place sees, times 255. */
+  /** Share of the sky that is visible from the point, multiplied by 255. */
   readonly openness: Uint8Array;
-  /** The place in the grid, in 1/64 cells. */
+  /** Position in the grid, in 1/64 cells. */
   readonly gridX: Uint16Array;
   readonly gridZ: Uint16Array;
   /** 1 for the lake. */
@@ -41,17 +41,22 @@ export interface Survey {
 
 const NEAR = 0.08;
 const FAR = 27;
-/** From one sample to the next, as a share of the distance. */
+/** Distance between two samples, relative to the distance from the camera. */
 const STRIDE = 0.0042;
 const GRID = { columns: 512, rows: 432, cell: 0.0625 };
-/** Columns and rows of pixels between two pauses, in which the program can do other things. */
+/** Columns or rows of pixels computed before other work may run. */
 const BAND = 48;
 
-/** Looks at the land once. Some 2 s for 1,280 × 960 on a slow core, in short stretches. */
-export async function survey(lens: Lens, terrain: Terrain, seed: number, signal: AbortSignal): Promise<Survey> {
+/** Computes the geometry. Takes about 2 s for 1,280 × 960 pixels on a slow core, and yields to other work in between. */
+export async function renderGeometry(
+  lens: Lens,
+  terrain: Terrain,
+  seed: number,
+  signal: AbortSignal,
+): Promise<GeometryBuffer> {
   const { width, height } = lens;
   const pixels = width * height;
-  const result: Survey = {
+  const result: GeometryBuffer = {
     lens,
     skyline: new Float32Array(width).fill(lens.horizon),
     distance: new Float32Array(pixels),
@@ -65,20 +70,20 @@ export async function survey(lens: Lens, terrain: Terrain, seed: number, signal:
     grid: await measureHeights(terrain, signal),
   };
   for (let from = 0; from < width; from += BAND) {
-    for (let column = from; column < Math.min(width, from + BAND); column++) lookAlong(result, terrain, column);
-    await breathe(signal);
+    for (let column = from; column < Math.min(width, from + BAND); column++) castColumn(result, terrain, column);
+    await yieldToEventLoop(signal);
   }
   const lowland = blur(result.grid);
-  const painter = new Painter(result, terrain, lowland, seed);
+  const painter = new SurfacePainter(result, terrain, lowland, seed);
   for (let from = 0; from < height; from += BAND) {
     for (let row = from; row < Math.min(height, from + BAND); row++) painter.row(row);
-    await breathe(signal);
+    await yieldToEventLoop(signal);
   }
   return result;
 }
 
-/** Walks away from the camera; whatever rises above all before it is seen. */
-function lookAlong({ lens, distance, skyline, water }: Survey, terrain: Terrain, column: number): void {
+/** Steps away from the camera. Land that rises above all nearer land is visible. */
+function castColumn({ lens, distance, skyline, water }: GeometryBuffer, terrain: Terrain, column: number): void {
   const { width, height, focal, horizon } = lens;
   const across = (column + 0.5 - width / 2) / focal;
   let top = height;
@@ -109,12 +114,12 @@ async function measureHeights(terrain: Terrain, signal: AbortSignal): Promise<He
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++)
       heights[row * columns + column] = Math.max(0, terrain.height(left + column * cell, row * cell, cell / 4));
-    if (row % BAND === 0) await breathe(signal);
+    if (row % BAND === 0) await yieldToEventLoop(signal);
   }
   return { columns, rows, cell, left, heights, visible: new Uint8Array(columns * rows) };
 }
 
-/** The mean height of the surroundings: what lies below it lies in a hollow, and sees less sky. */
+/** The mean height of the surroundings. A point below it lies in a hollow, from which less sky is visible. */
 function blur({ columns, rows, heights }: HeightGrid): Float32Array {
   const radius = 5;
   const across = new Float32Array(heights.length);
@@ -143,30 +148,30 @@ function blur({ columns, rows, heights }: HeightGrid): Float32Array {
   return both;
 }
 
-/** Gives every pixel of land its form and its colour. */
-class Painter {
-  readonly #survey: Survey;
+/** Computes normal, colour and openness of every pixel of land. */
+class SurfacePainter {
+  readonly #geometry: GeometryBuffer;
   readonly #terrain: Terrain;
   readonly #lowland: Float32Array;
   readonly #leaves: PlaneNoise;
 
-  constructor(survey: Survey, terrain: Terrain, lowland: Float32Array, seed: number) {
-    this.#survey = survey;
+  constructor(geometry: GeometryBuffer, terrain: Terrain, lowland: Float32Array, seed: number) {
+    this.#geometry = geometry;
     this.#terrain = terrain;
     this.#lowland = lowland;
     this.#leaves = new PlaneNoise(seed ^ 0x2545f491);
   }
 
   row(row: number): void {
-    const { width } = this.#survey.lens;
+    const { width } = this.#geometry.lens;
     for (let column = 0; column < width; column++) {
       const pixel = row * width + column;
-      if ((this.#survey.distance[pixel] ?? 0) > 0) this.#pixel(pixel, column);
+      if ((this.#geometry.distance[pixel] ?? 0) > 0) this.#pixel(pixel, column);
     }
   }
 
   #pixel(pixel: number, column: number): void {
-    const { lens, distance, altitude, normals, albedo, openness, gridX, gridZ, water, grid } = this.#survey;
+    const { lens, distance, altitude, normals, albedo, openness, gridX, gridZ, water, grid } = this.#geometry;
     const terrain = this.#terrain;
     const z = distance[pixel] ?? 0;
     const x = ((column + 0.5 - lens.width / 2) / lens.focal) * z;
@@ -205,7 +210,7 @@ class Painter {
 
     let crown = 0;
     if (wood > 0.02 && z < 14) {
-      // The tops of trees: round, close together, dark between them.
+      // Treetops: round and close together, with dark gaps.
       const size = 1 / 0.011;
       crown =
         Math.abs(this.#leaves.at(x * size, z * size * 0.8)) * 0.7 +
