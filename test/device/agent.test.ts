@@ -27,7 +27,7 @@ import {
   zermatt,
 } from "./support/cameras.ts";
 
-test("a camera logs in by its id and secret, with a clean session, and says that it is online", async () => {
+test("logs in with id, secret and a clean session, and publishes `online`", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   const first = await broker.until(() => broker.on(cameraTopic("link"))[0]);
@@ -37,11 +37,11 @@ test("a camera logs in by its id and secret, with a clean session, and says that
   const envelope = envelopeOf(first);
   expect(envelope.event).toBe("camera.online");
   expect(linkSchema.parse(envelope.data)).toEqual({ status: "online", session: agent.session });
-  // A will is sealed before anything is numbered: links carry no number at all.
+  // Messages about the link have no number: the broker may publish the will at any time.
   expect(envelope.seq).toBeUndefined();
 });
 
-test("after its birth a camera says what it is, what it is set to and what surrounds it, in the contract's words", async () => {
+test("publishes all its states after the birth, valid by the contract's schemas", async () => {
   const broker = await openBroker();
   await cameraAt(broker);
   const states = {
@@ -65,7 +65,7 @@ test("after its birth a camera says what it is, what it is set to and what surro
   expect(environmentSchema.parse(data).next_golden_hour).toBeDefined();
 });
 
-test("every message that is no picture carries the session and a number that counts by one", async () => {
+test("sends every message except previews with the session and consecutive numbers", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   await agent.captureNow();
@@ -79,7 +79,7 @@ test("every message that is no picture carries the session and a number that cou
   expect(new Set(envelopes.map(({ id }) => id)).size).toBe(envelopes.length);
 });
 
-test("a capture is announced, completed and previewed, and the free storage shrinks by its size", async () => {
+test("publishes start, end and preview of a capture, and less free storage", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { config: { readingsIntervalS: 0.05, readingsMaxAgeS: 0 } });
   const free = (): number[] =>
@@ -99,7 +99,7 @@ test("a capture is announced, completed and previewed, and the free storage shri
   await broker.until(() => free().includes(before - completed.size_bytes));
 });
 
-test("pictures are taken by themselves at the interval, and the next one is announced", async () => {
+test("takes pictures at the interval, and publishes the time of the next one", async () => {
   const broker = await openBroker();
   await cameraAt(broker, { config: { captureIntervalS: 1 } });
   await broker.until(() => broker.on(eventTopic("capture.completed")).length >= 2);
@@ -113,7 +113,7 @@ test("pictures are taken by themselves at the interval, and the next one is anno
   expect(Date.parse(progress.next_capture_at ?? "")).toBeGreaterThan(0);
 });
 
-test("a camera that fails is said to, counted, and tried again", async () => {
+test("publishes and counts failures of the camera, and retries", async () => {
   const broker = await openBroker();
   let works = false;
   const camera: CameraDriver = {
@@ -133,13 +133,13 @@ test("a camera that fails is said to, counted, and tried again", async () => {
   expect(failures.map(({ failures: count }) => count)).toEqual([1, 2]);
   expect(failures[0]?.error).toBe("the sensor does not answer");
   works = true;
-  // What cannot be previewed is a picture nevertheless.
+  // A picture without a preview has still succeeded.
   await agent.captureNow();
   await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
   await broker.until(() => broker.on(eventTopic("error.occurred")).length === 1);
 });
 
-test("a camera that loses its power is said to be offline by its will, in its own session's name", async () => {
+test("is reported as offline by its will, with its session, when the power fails", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { config: { reconnect: { minMs: 60_000, maxMs: 60_000 } } });
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
@@ -149,14 +149,14 @@ test("a camera that loses its power is said to be offline by its will, in its ow
   expect(will.retain).toBe(true);
 });
 
-test("a camera that is stopped sends what it has, says offline itself, and leaves no will behind", async () => {
+test("sends its messages, publishes `offline` and leaves no will when it is stopped", async () => {
   const broker = await openBroker();
   const { about, capture: take } = await plainCamera();
   let open = (): void => {};
   const opened = new Promise<void>((resolve) => {
     open = resolve;
   });
-  // Its picture is there as soon as the stop is under way; how long one takes is a matter of the machine.
+  // The picture is finished while the camera stops, whatever the speed of the machine.
   const camera: CameraDriver = { about, capture: (...given) => opened.then(() => take(...given)) };
   const agent = await cameraAt(broker, { camera });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
@@ -173,7 +173,7 @@ test("a camera that is stopped sends what it has, says offline itself, and leave
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
 });
 
-test("a picture that takes longer than a stop may is given up, and said to have failed", async () => {
+test("gives up a picture that takes longer than the stop, and publishes its failure", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { camera: createSimulatedCamera({ location: zermatt, seed: "slow" }) });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
@@ -185,7 +185,7 @@ test("a picture that takes longer than a stop may is given up, and said to have 
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
 });
 
-test("a camera without a broker starts, takes its pictures and stops", async () => {
+test("starts, takes pictures and stops without a broker", async () => {
   const broker = await openBroker();
   await broker.close();
   const agent = await cameraAt(broker);

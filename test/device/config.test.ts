@@ -177,7 +177,7 @@ test("reports all problems of file, environment and schedule at once, by name", 
 });
 
 test.each([
-  ["{", /^--config: .* is not JSON: look at line 1, column 2$/],
+  ["{", /^--config: .* is not valid JSON: see line 1, column 2$/],
   ["[]", /--config: .* must hold a JSON object/],
 ])("refuses a configuration file that holds %s", (content, reason) => {
   expect(() => loadConfig({ file: file(content), env: needed })).toThrow(reason);
@@ -185,9 +185,9 @@ test.each([
 
 test("reports the place of an error in a file of settings without quoting the file", () => {
   const path = file('{\r\n  "CAMERA_SECRET": "s3cret-word",\r\n  "CAMERA_ID": north\r\n}\r\n');
-  expect(() => loadConfig({ file: path, env: {} })).toThrow(`--config: ${path} is not JSON: look at line 3, column 16`);
+  expect(() => loadConfig({ file: path, env: {} })).toThrow(`--config: ${path} is not valid JSON: see line 3, column 16`);
   const cut = file('{"CAMERA_SECRET": "s3cret-word');
-  expect(() => loadConfig({ file: cut, env: {} })).toThrow(/^--config: \S+ is not JSON: look at line 1, column 19$/m);
+  expect(() => loadConfig({ file: cut, env: {} })).toThrow(/^--config: \S+ is not valid JSON: see line 1, column 19$/m);
 });
 
 test("reads settings and a schedule with a byte order mark and CR line ends", () => {

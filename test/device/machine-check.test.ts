@@ -11,7 +11,7 @@ function problems(env: Record<string, string>): Promise<string[]> {
   return machineProblems(loadConfig({ env: { ...needed, ...env } }));
 }
 
-test("a machine that has what the settings name is ready, and is left as it is", async () => {
+test("finds no problem on a machine that fits the settings, and changes nothing", async () => {
   const programs = new Programs();
   programs.add("gphoto2", "exit 0");
   programs.add("suspend", "exit 0");
@@ -24,11 +24,11 @@ test("a machine that has what the settings name is ready, and is left as it is",
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test("a folder for pictures that is not there, or is a file, is named", async () => {
+test("reports a picture folder that does not exist or is a file", async () => {
   const folder = temporaryFolder();
   const check = (path: string) => problems({ CAMERA_DRIVER: "folder", CAMERA_FOLDER: path, DATA_PATH: folder });
   expect(await check(join(folder, "card"))).toEqual([
-    expect.stringMatching(/^CAMERA_FOLDER: \S+\/card is not there, or .*: make it, or mount its disk$/),
+    expect.stringMatching(/^CAMERA_FOLDER: \S+\/card does not exist, or .*: create it, or mount its disk$/),
   ]);
   writeFileSync(join(folder, "card"), "");
   expect(await check(join(folder, "card"))).toEqual([expect.stringMatching(/^CAMERA_FOLDER: \S+\/card is a file/)]);
@@ -37,35 +37,35 @@ test("a folder for pictures that is not there, or is a file, is named", async ()
 test.each([
   ["rpicam", "CAMERA_DRIVER: rpicam-still is not installed, or not in PATH: sudo apt install rpicam-apps"],
   ["gphoto2", "CAMERA_DRIVER: gphoto2 is not installed, or not in PATH: sudo apt install gphoto2"],
-])("the program of the driver %s that is not installed is named", async (driver, problem) => {
+])("reports the missing program of the driver %s", async (driver, problem) => {
   new Programs();
   expect(await problems({ CAMERA_DRIVER: driver, DATA_PATH: temporaryFolder() })).toEqual([problem]);
 });
 
-test("the older name of rpicam-still is enough", async () => {
+test("accepts the older name of rpicam-still", async () => {
   new Programs().add("libcamera-still", "exit 0");
   expect(await problems({ CAMERA_DRIVER: "rpicam", DATA_PATH: temporaryFolder() })).toEqual([]);
 });
 
-test("a sleep command that is not there, is no program, or has arguments is named", async () => {
+test("reports a sleep command that does not exist, is no program, or has arguments", async () => {
   const { folder } = new Programs();
   writeFileSync(join(folder, "notes"), "not a program");
   chmodSync(join(folder, "notes"), 0o644);
   mkdirSync(join(folder, "folder"));
   for (const command of ["suspend", join(folder, "notes"), join(folder, "folder"), "sleep 5"])
     expect(await problems({ SLEEP_COMMAND: command, DATA_PATH: folder })).toEqual([
-      `SLEEP_COMMAND: ${JSON.stringify(command)} is no program that this user may run: give the path of one, without arguments`,
+      `SLEEP_COMMAND: ${JSON.stringify(command)} is not a program that this user may run: set it to a path, without arguments`,
     ]);
 });
 
-test("a folder for data below a file, or where this user may not write, is named", async () => {
+test("reports a data folder below a file, or one that this user may not write to", async () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "file"), "in the way");
   expect(await problems({ DATA_PATH: join(folder, "file", "data") })).toEqual([
-    `DATA_PATH: ${join(folder, "file")} is a file: name a folder for what the camera keeps`,
+    `DATA_PATH: ${join(folder, "file")} is a file: set it to a folder for the camera's data`,
   ]);
   if (process.getuid?.() === 0) return;
-  // Root may write everywhere.
+  // Root may write anywhere.
   chmodSync(folder, 0o555);
   expect(await problems({ DATA_PATH: join(folder, "data") })).toEqual([
     expect.stringMatching(/^DATA_PATH: this user may not write to/),

@@ -13,7 +13,7 @@ import type { TestBroker } from "./support/test-broker.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/device/main.js", import.meta.url));
 
-/** The program itself. Its environment is what is given, and PATH. */
+/** Starts the program. Its environment has only `env` and PATH. */
 function launch(args: readonly string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     env: { PATH: process.env.PATH, LOG_LEVEL: "fatal", ...env },
@@ -46,10 +46,10 @@ const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", ...place };
 const links = (broker: TestBroker) =>
   broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
 
-test("--help says what is needed and with which codes it ends", async () => {
+test("prints the required settings and the exit codes with --help", async () => {
   const help = await runToEnd(["--help"]);
   expect(help).toMatchObject({ code: 0, errors: "" });
-  for (const part of ["--config", "--check-config", "CAMERA_ID", "CAMERA_DRIVER", "78 wrong configuration"])
+  for (const part of ["--config", "--check-config", "CAMERA_ID", "CAMERA_DRIVER", "78 invalid configuration"])
     expect(help.output).toContain(part);
 });
 
@@ -59,11 +59,11 @@ test.each([
   [["--config"], ExitCode.usage],
   [["--version"], ExitCode.ok],
   [["-c", "camera.json"], { config: "camera.json", checkConfig: false }],
-])("a command line of %j is %j", (args, orders) => {
-  expect(readCommandLine(args)).toEqual(orders);
+])("parses a command line of %j as %j", (args, options) => {
+  expect(readCommandLine(args)).toEqual(options);
 });
 
-test("a wrong configuration is refused with 78, with everything that is wrong with it, and nothing is begun", async () => {
+test("exits with 78 for an invalid configuration, lists every problem, and starts nothing", async () => {
   const folder = temporaryFolder();
   const file = join(folder, "camera.json");
   writeFileSync(file, JSON.stringify({ CAMERA_ID: "North Face", TIMEZONE: "Europe/Atlantis", SHUTTER: 5 }));
@@ -80,34 +80,34 @@ test("a wrong configuration is refused with 78, with everything that is wrong wi
   expect(readdirSync(folder)).toEqual(["camera.json"]);
 });
 
-test("--check-config says that a configuration is right, and does nothing else", async () => {
+test("only confirms a valid configuration with --check-config", async () => {
   const env = { ...needed, DATA_PATH: join(temporaryFolder(), "data"), CAMERA_NAMES: "North" };
   expect(await runToEnd(["--check-config"], env)).toEqual({
     code: 0,
-    output: "The configuration is right.\n",
+    output: "The configuration is valid.\n",
     errors: "Warning: CAMERA_NAMES is no setting and is ignored: did you mean CAMERA_NAME?\n",
   });
 });
 
-test("--check-config ends with 78 when the machine lacks what the settings name", async () => {
+test("exits with 78 with --check-config when the machine does not fit the settings", async () => {
   const env = { ...needed, CAMERA_DRIVER: "folder", CAMERA_FOLDER: "/nowhere", DATA_PATH: temporaryFolder() };
   expect(await runToEnd(["--check-config"], env)).toEqual({
     ...{
       code: 78,
       output: "",
-      errors: expect.stringMatching(/^Not ready to start: CAMERA_FOLDER: \/nowhere is not there/),
+      errors: expect.stringMatching(/^Not ready to start: CAMERA_FOLDER: \/nowhere does not exist/),
     },
   });
 });
 
-test("a folder that cannot be used is a failure that may pass: 1, with the reason", async () => {
+test("exits with 1 and the reason when the data folder cannot be used", async () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "file"), "in the way");
   const { code, errors } = await runToEnd([], { ...needed, DATA_PATH: join(folder, "file", "data") });
   expect({ code, errors }).toEqual({ code: 1, errors: expect.stringMatching(/^Cannot start: .*ENOTDIR/) });
 });
 
-test("it runs by its file, takes its pictures, and when it is told to end says farewell and ends with 0", async () => {
+test("runs with a configuration file, takes pictures, publishes a farewell at SIGTERM, and exits with 0", async () => {
   const broker = await openBroker();
   const programs = new Programs();
   programs.write("picture.jpg", await jpegOf(64, 48));
@@ -147,7 +147,7 @@ test("it runs by its file, takes its pictures, and when it is told to end says f
   );
 });
 
-test("a second one with the same data is refused, and does not disturb the first", async () => {
+test("refuses to start twice with the same data, and does not disturb the first process", async () => {
   const broker = await openBroker();
   const env = { ...needed, DATA_PATH: temporaryFolder(), BROKER_URL: broker.url, CAPTURE_INTERVAL_S: "86400" };
   const { child } = launch([], env);
@@ -162,45 +162,48 @@ test("a second one with the same data is refused, and does not disturb the first
 });
 
 test.each([
-  // Its preview is still being made, and the answer has not been noted.
-  ["after its picture was kept", 'cat "$HERE/picture.jpg"', "capture.completed", "succeeded"],
+  // Its preview is still being created, and the reply is not stored.
+  ["after its picture was stored", 'cat "$HERE/picture.jpg"', "capture.completed", "succeeded"],
   [
     "while its picture was taken",
     'test -e "$HERE/again" || sleep 600; cat "$HERE/picture.jpg"',
     "capture.started",
     "failed",
   ],
-] as const)("killed %s, it tells the truth about the command at its next start", async (_, script, moment, status) => {
-  const broker = await openBroker();
-  const programs = new Programs();
-  programs.write("picture.jpg", await jpegOf(4000, 3000));
-  programs.add("rpicam-still", script);
-  const settings = {
-    CAMERA_DRIVER: "rpicam",
-    CAPTURE_INTERVAL_S: "86400",
-    SCHEDULE_FILE: join(programs.folder, "none.json"),
-  };
-  writeFileSync(settings.SCHEDULE_FILE, '{"entries":[]}');
-  const env = { ...needed, ...settings, DATA_PATH: temporaryFolder(), BROKER_URL: broker.url };
-  const { child, closed } = launch([], env);
-  await broker.until(() => broker.on(cameraTopic("about")).length > 0);
-  const id = "a-command";
-  const now = Date.now();
-  await broker.publish(commandTopic("capture.now"), {
-    ...{ id, name: "capture.now", args: {}, issued_by: "alice" },
-    ...{ issued_at: new Date(now).toISOString(), expires_at: new Date(now + 60_000).toISOString() },
-  });
-  await broker.until(() => broker.on(eventTopic(moment)).length > 0);
-  child.kill("SIGKILL");
-  await closed;
-  programs.write("again", "");
-  launch([], env);
-  const replies = () =>
-    broker.on(replyTopic("capture.now")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
-  const end = await broker.until(() => replies().find((reply) => reply.status !== "accepted"));
-  expect(end).toMatchObject({ command_id: id, status });
-  if (status === "failed") return expect(end.error).toBe("the camera restarted before the command was finished");
-  const said = broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data);
-  expect(new Set(said.map((data) => captureCompletedSchema.parse(data).capture)).size).toBe(1);
-  expect(end.result).toEqual(said[0]);
-});
+] as const)(
+  "killed %s, replies to the command with the right outcome at its next start",
+  async (_, script, moment, status) => {
+    const broker = await openBroker();
+    const programs = new Programs();
+    programs.write("picture.jpg", await jpegOf(4000, 3000));
+    programs.add("rpicam-still", script);
+    const settings = {
+      CAMERA_DRIVER: "rpicam",
+      CAPTURE_INTERVAL_S: "86400",
+      SCHEDULE_FILE: join(programs.folder, "none.json"),
+    };
+    writeFileSync(settings.SCHEDULE_FILE, '{"entries":[]}');
+    const env = { ...needed, ...settings, DATA_PATH: temporaryFolder(), BROKER_URL: broker.url };
+    const { child, closed } = launch([], env);
+    await broker.until(() => broker.on(cameraTopic("about")).length > 0);
+    const id = "a-command";
+    const now = Date.now();
+    await broker.publish(commandTopic("capture.now"), {
+      ...{ id, name: "capture.now", args: {}, issued_by: "alice" },
+      ...{ issued_at: new Date(now).toISOString(), expires_at: new Date(now + 60_000).toISOString() },
+    });
+    await broker.until(() => broker.on(eventTopic(moment)).length > 0);
+    child.kill("SIGKILL");
+    await closed;
+    programs.write("again", "");
+    launch([], env);
+    const replies = () =>
+      broker.on(replyTopic("capture.now")).map((message) => commandReplySchema.parse(envelopeOf(message).data));
+    const end = await broker.until(() => replies().find((reply) => reply.status !== "accepted"));
+    expect(end).toMatchObject({ command_id: id, status });
+    if (status === "failed") return expect(end.error).toBe("the camera restarted before the command was finished");
+    const said = broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data);
+    expect(new Set(said.map((data) => captureCompletedSchema.parse(data).capture)).size).toBe(1);
+    expect(end.result).toEqual(said[0]);
+  },
+);

@@ -3,7 +3,7 @@ import { startSimulator } from "../../device/simulator.ts";
 import { startRunningClock } from "../support/running-clock.ts";
 import { openBroker, silent, tree } from "./support/cameras.ts";
 
-test("the simulator brings its cameras and its service online, with pictures, and takes them down soon", {
+test("starts its cameras and service with pictures, and stops them quickly", {
   timeout: 150_000,
 }, async () => {
   const broker = await openBroker();
@@ -25,7 +25,7 @@ test("the simulator brings its cameras and its service online, with pictures, an
   );
   expect(usernames.sort()).toEqual(["north", "south", "timelapse"]);
   for (const camera of ["north", "south"]) {
-    // Two mountains are made at once, on as much of the machine as other tests leave.
+    // Two mountains are computed at once, while other tests use the machine too.
     await broker.until(
       () =>
         broker.received.some(({ topic, payload }) => {

@@ -7,48 +7,48 @@ import { configFor, openBroker, smallCamera } from "./support/cameras.ts";
 const MINUTE = 60_000;
 const reconnect = { minMs: 1000, maxMs: 5 * MINUTE };
 const error = (code: string): Error => Object.assign(new Error(code), { code });
-/** The longest wait. */
+/** A random number that gives the longest wait. */
 const most = (): number => 1;
 
-describe("the back-off", () => {
-  it("begins anew after a link that has lasted", () => {
-    const reconnects = new ReconnectPolicy(reconnect);
-    for (let time = 0; time < 5; time++) reconnects.after({ lastedMs: undefined, error: error("ECONNREFUSED") });
-    expect(reconnects.after({ lastedMs: 2 * MINUTE, error: undefined }, most).waitMs).toBe(1000);
+describe("the reconnect policy", () => {
+  it("resets the back-off after a stable link", () => {
+    const policy = new ReconnectPolicy(reconnect);
+    for (let time = 0; time < 5; time++) policy.after({ lastedMs: undefined, error: error("ECONNREFUSED") });
+    expect(policy.after({ lastedMs: 2 * MINUTE, error: undefined }, most).waitMs).toBe(1000);
   });
 
-  it("goes on after a link that the server ended soon, in whichever way", () => {
-    const reconnects = new ReconnectPolicy(reconnect);
+  it("continues the back-off after a link that the server closed early, whatever the error", () => {
+    const policy = new ReconnectPolicy(reconnect);
     const waits = [undefined, error("ECONNRESET"), error("EPIPE"), undefined].map(
-      (reason) => reconnects.after({ lastedMs: 30_000, error: reason }, most).waitMs,
+      (reason) => policy.after({ lastedMs: 30_000, error: reason }, most).waitMs,
     );
     expect(waits).toEqual([1000, 2000, 4000, 8000]);
   });
 
-  it("begins anew after a link that broke by itself, had it but carried something", () => {
-    const reconnects = new ReconnectPolicy(reconnect);
-    const waitAfter = (lastedMs: number) => reconnects.after({ lastedMs, error: error("ETIMEDOUT") }, most).waitMs;
+  it("resets the back-off after a useful link that broke by itself", () => {
+    const policy = new ReconnectPolicy(reconnect);
+    const waitAfter = (lastedMs: number) => policy.after({ lastedMs, error: error("ETIMEDOUT") }, most).waitMs;
     expect([waitAfter(1000), waitAfter(1000), waitAfter(6000)]).toEqual([1000, 2000, 1000]);
   });
 
-  it("tells how often in a row the server ended the link soon, from the third time on", () => {
-    const reconnects = new ReconnectPolicy(reconnect);
-    const times = (lastedMs: number | undefined) => reconnects.after({ lastedMs, error: undefined }).closedInARow;
+  it("reports how many links in a row the server closed early, from the third on", () => {
+    const policy = new ReconnectPolicy(reconnect);
+    const times = (lastedMs: number | undefined) => policy.after({ lastedMs, error: undefined }).closedInARow;
     expect([times(10), times(10), times(10), times(undefined), times(10)]).toEqual([
       ...[undefined, undefined, 3, undefined, 4],
     ]);
     expect([times(MINUTE), times(10)]).toEqual([undefined, undefined]);
   });
 
-  it("lets two devices with one id connect fewer than three times a minute over an hour", () => {
+  it("lets two devices with the same id connect less than three times a minute over an hour", () => {
     expect(connectionsOf(60 * MINUTE)).toBeLessThan(3 * 60);
   });
 });
 
-/** Two devices that take one link from each other: who comes last has it. @returns how often they connected in so long */
+/** Simulates two devices that take the link from each other: the last to connect has it. @returns their connections in a time */
 function connectionsOf(ms: number): number {
   const devices = [new ReconnectPolicy(reconnect), new ReconnectPolicy(reconnect)];
-  // A random number that is the same at every run.
+  // The same random numbers in every run.
   let state = 1;
   const random = (): number => {
     state = (state * 48_271) % 2_147_483_647;
@@ -64,16 +64,16 @@ function connectionsOf(ms: number): number {
     if (at > ms) return connections;
     connections++;
     if (holder !== undefined) {
-      const thrownOut = devices[holder.index]?.after({ lastedMs: at - holder.since, error: undefined }, random);
-      due[holder.index] = at + (thrownOut?.waitMs ?? 0);
+      const disconnected = devices[holder.index]?.after({ lastedMs: at - holder.since, error: undefined }, random);
+      due[holder.index] = at + (disconnected?.waitMs ?? 0);
     }
     holder = { index, since: at };
     due[index] = Number.POSITIVE_INFINITY;
   }
 }
 
-describe("two devices with one id", () => {
-  it("both say in their logs what it is, and when they try again", async () => {
+describe("two devices with the same id", () => {
+  it("log the reason, and when they reconnect", async () => {
     const broker = await openBroker();
     const logs = ["first", "second"].map(() => [] as string[]);
     for (const lines of logs) {
@@ -84,7 +84,7 @@ describe("two devices with one id", () => {
     }
     for (const lines of logs) {
       const line = await vi.waitUntil(() => lines.find((text) => text.includes("another device")));
-      expect(line).toMatch(/"times":3,"nextTryS":\d+,"msg":".*uses this camera id.*CAMERA_ID of its own/);
+      expect(line).toMatch(/"times":3,"nextTryS":\d+,"msg":".*uses this camera id.*its own CAMERA_ID/);
     }
   });
 });

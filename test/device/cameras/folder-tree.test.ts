@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { FolderTree } from "../../../device/cameras/folder-tree.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
-test("a look at what is new leaves out what the look at everything left out as too many", async () => {
+test("skips in a quick scan what the full scan skipped because of the limits", async () => {
   const path = temporaryFolder();
   const add = (name: string): void => writeFileSync(join(path, name), "");
   for (const name of ["a", "b", "c"]) {

@@ -26,7 +26,7 @@ import {
 } from "../support/cameras.ts";
 import { jpegOf, jpegWithThumbnail, temporaryFolder } from "../support/programs.ts";
 
-/** Soon enough for a test; what is written slowly is written in one go here, but for where that is the matter. */
+/** Short times, because most tests write their files at once. */
 const quick = { settleMs: 40, giveUpMs: 300, scanIntervalMs: 50 };
 const wait = { timeout: 20_000 };
 
@@ -73,19 +73,19 @@ function watch(path: string, sink: MemorySink, options: Partial<FolderCameraOpti
   return camera;
 }
 
-/** Resolves after so many more looks at a folder that has a picture. */
+/** Resolves after `count` more full scans of a folder with a picture. */
 async function fullScans(sink: MemorySink, count = 2): Promise<void> {
   const enough = sink.fullScans + count;
   await expect.poll(() => sink.fullScans, wait).toBeGreaterThanOrEqual(enough);
 }
 
-/** Each picture has a colour of its own: no two are the same bytes. */
+/** Writes a picture. Each colour gives other bytes. */
 async function picture(path: string, name: string, at?: Date, colour = "#468"): Promise<void> {
   writeFileSync(join(path, name), await jpegOf(64, 48, colour));
   if (at !== undefined) utimesSync(join(path, name), at, at);
 }
 
-test("pictures are taken over once each, oldest first, with the time at which they were written", async () => {
+test("takes over each picture once, oldest first, with its modification time", async () => {
   const path = temporaryFolder();
   const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
   for (const [name, minute] of [
@@ -106,7 +106,7 @@ test("pictures are taken over once each, oldest first, with the time at which th
   expect(sink.failures).toEqual([]);
 });
 
-test("a picture that is written slowly is taken over when it is whole", async () => {
+test("takes over a slowly written picture when it is complete", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   await picture(path, "other.jpg");
@@ -115,7 +115,7 @@ test("a picture that is written slowly is taken over when it is whole", async ()
   const file = join(path, "slow.jpg");
   writeFileSync(file, jpeg.subarray(0, 2));
   for (let sent = 2; sent < jpeg.length; sent += Math.ceil(jpeg.length / 4)) {
-    // Longer than it takes a file to settle: what is there is looked at, and is no whole picture.
+    // Longer than the settle time: the file is read, and is no complete picture.
     await fullScans(sink, 3);
     expect(sink.names).toEqual(["other.jpg"]);
     appendFileSync(file, jpeg.subarray(sent, sent + Math.ceil(jpeg.length / 4)));
@@ -125,7 +125,7 @@ test("a picture that is written slowly is taken over when it is whole", async ()
   expect(sink.failures).toEqual([]);
 });
 
-test("an upload that stalls behind the thumbnail of a picture is no picture yet", async () => {
+test("does not take over an upload that stalls after the picture's thumbnail", async () => {
   const path = temporaryFolder();
   const whole = await jpegWithThumbnail();
   const half = whole.length - 100;
@@ -142,7 +142,7 @@ test("an upload that stalls behind the thumbnail of a picture is no picture yet"
   expect(sink.failures).toEqual([]);
 });
 
-test("a file that is written over is another picture, under the same name", async () => {
+test("treats an overwritten file as another picture", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   await picture(path, "newest.jpg");
@@ -156,7 +156,7 @@ test("a file that is written over is another picture, under the same name", asyn
   expect(new Set(sink.stored.map(({ name }) => name)).size).toBe(2);
 });
 
-test("what is no picture by its name is left alone, and what is none by its bytes is refused, each once", async () => {
+test("ignores files that are no pictures by name, and reports once each that is none by its bytes", async () => {
   const path = temporaryFolder();
   await picture(path, ".hidden.jpg");
   await picture(path, "notes.txt");
@@ -178,7 +178,7 @@ test("what is no picture by its name is left alone, and what is none by its byte
   expect(sink.names).toEqual(["whole.jpg"]);
 });
 
-test("pictures in sub-folders are taken over too, in folders that are made later as well", async () => {
+test("takes over pictures in subfolders, including those created later", async () => {
   const path = temporaryFolder();
   const today = join(path, "2026", "11", "29");
   mkdirSync(today, { recursive: true });
@@ -197,7 +197,7 @@ test("pictures in sub-folders are taken over too, in folders that are made later
   expect(sink.failures).toEqual([]);
 });
 
-test("sub-folders beyond the depth, hidden ones and those of thumbnails and deleted files are left alone", async () => {
+test("ignores subfolders below the depth limit, hidden ones, and those for thumbnails and deleted files", async () => {
   const path = temporaryFolder();
   for (const name of ["a", "a/b", ".trash", "@eaDir", "#recycle"]) {
     mkdirSync(join(path, name));
@@ -211,7 +211,7 @@ test("sub-folders beyond the depth, hidden ones and those of thumbnails and dele
   expect(sink.failures).toEqual([]);
 });
 
-test("links that lead out of the folder are not followed", async () => {
+test("does not follow links to outside of the folder", async () => {
   const [path, outside] = [temporaryFolder(), temporaryFolder()];
   await picture(outside, "secret.jpg");
   symlinkSync(outside, join(path, "folder"));
@@ -225,7 +225,7 @@ test("links that lead out of the folder are not followed", async () => {
   expect(sink.names).toHaveLength(2);
 });
 
-test("of too many sub-folders those with the last names are looked into, and that there are too many is said", async () => {
+test("watches only the subfolders with the last names when there are too many, and reports it", async () => {
   const path = temporaryFolder();
   for (const name of ["1", "2", "3", "4"]) {
     mkdirSync(join(path, name));
@@ -238,12 +238,12 @@ test("of too many sub-folders those with the last names are looked into, and tha
   expect(sink.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
 });
 
-test("a picture that takes long to be kept does not make the next one late", async () => {
+test("takes over the next picture on time after one that was stored slowly", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   sink.storeMs = 1000;
   await picture(path, "one.jpg");
-  // Fifty times as long as a look that includes the picture would be 50 s, and ten times scanIntervalMs 30 s.
+  // If storing counted as scanning, the next full scan would be in 50 s, and the next quick scan in 30 s.
   watch(path, sink, { scanIntervalMs: 3000 });
   await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
   const started = performance.now();
@@ -252,7 +252,7 @@ test("a picture that takes long to be kept does not make the next one late", asy
   expect(performance.now() - started).toBeLessThan(15_000);
 });
 
-test("a picture that comes while many wait since the start goes before those that are left of them", async () => {
+test("takes over a new picture before the rest of those that were there at the start", async () => {
   const path = temporaryFolder();
   for (let index = 0; index < 30; index++) await picture(path, `old-${index}.jpg`, new Date(1_700_000_000_000 + index));
   const sink = new MemorySink();
@@ -267,7 +267,7 @@ test("a picture that comes while many wait since the start goes before those tha
   );
 });
 
-test("a file that is too large for a picture is not even read, and said to be, once", async () => {
+test("reports a file that is too large once, and does not read it", async () => {
   const path = temporaryFolder();
   await picture(path, "large.jpg");
   truncateSync(join(path, "large.jpg"), 100_000);
@@ -280,7 +280,7 @@ test("a file that is too large for a picture is not even read, and said to be, o
   expect(sink.failures).toEqual(["large.jpg has 100000 bytes: a picture may have 99999"]);
 });
 
-test("a folder that is not there yet, or not any more, is said to be missing once, and followed once it is made", async () => {
+test("reports a missing folder once, and watches it when it is created", async () => {
   const path = join(temporaryFolder(), "later");
   const sink = new MemorySink();
   watch(path, sink);
@@ -296,19 +296,19 @@ test("a folder that is not there yet, or not any more, is said to be missing onc
   expect(sink.failures).toHaveLength(2);
 });
 
-test("a disk that is away for a while does not make its pictures new", async () => {
+test("does not take over pictures again after their disk was unmounted for a while", async () => {
   const path = temporaryFolder();
   await picture(path, "one.jpg");
   const sink = new MemorySink();
   const camera = watch(path, sink);
   await expect.poll(() => sink.names, wait).toEqual(["one.jpg"]);
   await camera.stop?.();
-  // What stands below the mount point of a disk that was pulled out: nothing.
+  // The mount point of a removed disk is an empty folder.
   const away = `${path}-away`;
   onTestFinished(() => rmSync(away, { recursive: true, force: true }));
   renameSync(path, away);
   mkdirSync(path);
-  // A stop waits for the look that the start began.
+  // `stop` waits for the first scan.
   await watch(path, sink).stop?.();
   rmSync(path, { recursive: true });
   renameSync(away, path);
@@ -317,7 +317,7 @@ test("a disk that is away for a while does not make its pictures new", async () 
   await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
 });
 
-test("a picture that cannot be read is said to be, once, and does not stand in the way of those after it", async () => {
+test("reports an unreadable picture once, and takes over the others", async () => {
   const path = temporaryFolder();
   symlinkSync("loop.jpg", join(path, "loop.jpg"));
   await picture(path, "one.jpg");
@@ -329,7 +329,7 @@ test("a picture that cannot be read is said to be, once, and does not stand in t
   expect(sink.failures).toEqual([expect.stringMatching(/ELOOP/)]);
 });
 
-test("pictures that cannot be kept wait in the folder, in their order, until they can", async () => {
+test("leaves pictures in the folder while they cannot be stored, and then takes them over in order", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   sink.failure = "the disk is full";
@@ -343,7 +343,7 @@ test("pictures that cannot be kept wait in the folder, in their order, until the
   expect(sink.failures).toHaveLength(1);
 });
 
-test("with deletion a picture is removed once it is kept, even if the power went between the two", async () => {
+test("deletes a stored picture, even after a power cut between storing and deleting", async () => {
   const path = temporaryFolder();
   await picture(path, "kept.jpg");
   const before = new MemorySink();
@@ -359,19 +359,19 @@ test("with deletion a picture is removed once it is kept, even if the power went
   await expect.poll(() => readdirSync(path), wait).toEqual(["notes.txt"]);
 });
 
-test("of too many files the newest names are taken over, and that there are too many is said", async () => {
+test("takes over only the files with the last names when there are too many, and reports it", async () => {
   const path = temporaryFolder();
   for (const name of ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]) await picture(path, name);
   const sink = new MemorySink();
   watch(path, sink, { maxFiles: 2 });
   await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg"]);
-  // Once with looks at what is new between those at everything.
+  // This one is found by a quick scan.
   await picture(path, "5.jpg");
   await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg", "5.jpg"]);
   expect(sink.failures[0]).toBe(`${path} has 4 pictures: only the last 2 are watched, move the old ones away`);
 });
 
-test("it cannot be asked for a picture, and follows no schedule", async () => {
+test("takes no picture on command, and follows no schedule", async () => {
   const broker = await openBroker();
   const path = temporaryFolder();
   const agent = await cameraAt(broker, { camera: createFolderCamera({ path, ...quick }) });
@@ -389,7 +389,7 @@ test("it cannot be asked for a picture, and follows no schedule", async () => {
   });
 });
 
-test("over a restart of the agent no picture is said twice, and what was written meanwhile is taken over", async () => {
+test("publishes no picture twice after a restart, and takes over those written in the meantime", async () => {
   const broker = await openBroker();
   const [path, dataPath] = [temporaryFolder(), temporaryFolder()];
   const start = () =>

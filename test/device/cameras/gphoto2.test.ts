@@ -8,7 +8,7 @@ import { gone, jpegOf, Programs } from "../support/programs.ts";
 
 const now = new Date();
 
-/** What a camera offers, as gphoto2 prints it. */
+/** The values that two cameras offer, as gphoto2 prints them. */
 const CANON = {
   shutterspeed: ["bulb", "30", "1", "0.3", "1/3", "1/250", "1/4000"],
   iso: ["Auto", "100", "200", "400", "6400"],
@@ -23,11 +23,11 @@ const NIKON = {
 };
 type Offered = Record<string, readonly string[]>;
 
-/** `--filename` is the word before the last: the picture goes where it points, with its ending for `%C`. */
+/** Writes the picture to the path in `--filename`, where `%C` stands for the file extension. */
 const DELIVER = `for arg; do case "$arg" in *%C) TARGET="\${arg%%\\%C}" ;; esac; done; cp "$HERE/picture.jpg" "\${TARGET}jpg"`;
 
-/** A camera, and a stand-in for gphoto2 that offers these values and does what the script says for a picture. */
-async function cameraThat(script = DELIVER, offered: Offered = CANON, options: Partial<Gphoto2Options> = {}) {
+/** A camera, and a fake gphoto2 that offers these values and runs the script for a picture. */
+async function cameraWith(script = DELIVER, offered: Offered = CANON, options: Partial<Gphoto2Options> = {}) {
   const programs = new Programs();
   programs.write("picture.jpg", await jpegOf(64, 48));
   for (const [name, values] of Object.entries(offered)) {
@@ -46,14 +46,14 @@ async function cameraThat(script = DELIVER, offered: Offered = CANON, options: P
   return { programs, camera: createGphoto2({ timeoutMs: 20_000, killAfterMs: 100, ...options }) };
 }
 
-/** What the camera was set to for the last picture. */
+/** The settings passed to gphoto2 for the last picture. */
 function assignments(programs: Programs): string[] {
   const args = programs.calls("gphoto2").at(-1) ?? [];
   return args.filter((_, index) => args[index - 1] === "--set-config-value");
 }
 
-test("a picture comes out as the camera wrote it, by one call when nothing is to be set", async () => {
-  const { camera, programs } = await cameraThat(DELIVER, CANON, { args: ["--port=usb:001,004"] });
+test("delivers the camera's file unchanged, with one call when no setting is requested", async () => {
+  const { camera, programs } = await cameraWith(DELIVER, CANON, { args: ["--port=usb:001,004"] });
   const frame = await camera.capture({}, now);
   expect(frame.jpeg.equals(await jpegOf(64, 48))).toBe(true);
   expect(frame).toMatchObject({ width: 64, height: 48, settings: {} });
@@ -77,47 +77,49 @@ test.each<[CameraSettings, string[], string[]]>([
     ["shutterspeed=1", "iso=400", "whitebalance=Cloudy"],
     ["shutterspeed=1.0000s", "iso=400", "whitebalance=Cloudy"],
   ],
-])("%j is set in the words of each camera", async (settings, canon, nikon) => {
+])("sets %j with the values of each camera", async (settings, canon, nikon) => {
   for (const [offered, expected] of [
     [CANON, canon],
     [NIKON, nikon],
   ] as const) {
-    const { camera, programs } = await cameraThat(DELIVER, offered);
+    const { camera, programs } = await cameraWith(DELIVER, offered);
     await camera.capture(settings, now);
     expect(assignments(programs)).toEqual(expected);
   }
 });
 
-test("the picture is said to be taken with what was really set, not with what was asked for", async () => {
-  const { camera } = await cameraThat();
+test("reports the settings that were really set, not the requested ones", async () => {
+  const { camera } = await cameraWith();
   const { settings } = await camera.capture({ exposure_s: 0.0041, iso: 100, quality: 80, hdr: true }, now);
   expect(settings).toEqual({ exposure_s: 1 / 250, iso: 100 });
 });
 
 test.each<[CameraSettings, RegExp]>([
-  [{ iso: 3200 }, /^the camera does not offer 3200 as iso, but Auto, 100, 200, 400, 6400$/],
-  [{ exposure_s: 600 }, /^the camera does not offer 600 s as exposure_s, but bulb, 30, /],
-  [{ exposure_compensation: 3 }, /^the camera does not offer 3 as exposure_compensation/],
-])("what a camera does not offer is refused with what it does: %j", async (settings, message) => {
-  const { camera, programs } = await cameraThat();
+  [{ iso: 3200 }, /^the camera does not offer 3200 for iso, only Auto, 100, 200, 400, 6400$/],
+  [{ exposure_s: 600 }, /^the camera does not offer 600 s for exposure_s, only bulb, 30, /],
+  [{ exposure_compensation: 3 }, /^the camera does not offer 3 for exposure_compensation/],
+])("refuses a value that the camera does not offer, and lists the offered ones: %j", async (settings, message) => {
+  const { camera, programs } = await cameraWith();
   await expect(camera.capture(settings, now)).rejects.toThrow(message);
-  // No number may be taken for a place in the list.
+  // gphoto2 must not be called with it: it would treat the number as a position in the list.
   expect(programs.calls("gphoto2")).toHaveLength(1);
 });
 
-test("a setting that a camera does not know, or not in its mode, is said to be", async () => {
-  const { camera: compact } = await cameraThat(DELIVER, { iso: ["100"] });
-  await expect(compact.capture({ white_balance: "auto" }, now)).rejects.toThrow("lacks one of the settings");
-  const { camera: automatic } = await cameraThat(DELIVER, { shutterspeed: [] });
+test("refuses a setting that the camera lacks, or that cannot be set in its mode", async () => {
+  const { camera: compact } = await cameraWith(DELIVER, { iso: ["100"] });
+  await expect(compact.capture({ white_balance: "auto" }, now)).rejects.toThrow(
+    "found a camera without one of the settings",
+  );
+  const { camera: automatic } = await cameraWith(DELIVER, { shutterspeed: [] });
   await expect(automatic.capture({ exposure_s: 1 }, now)).rejects.toThrow(
-    "the camera does not let exposure_s be set in its present mode",
+    "exposure_s cannot be set in the camera's present mode",
   );
 });
 
 const all = { exposure_s: null, iso: null, exposure_compensation: null, white_balance: null };
 
-test("settings that were taken back are set to automatic, once, for the camera keeps what it was set to", async () => {
-  const { camera, programs } = await cameraThat(DELIVER, { ...CANON, shutterspeed: ["auto", ...CANON.shutterspeed] });
+test("sets reset settings to automatic, once, because the camera remembers that", async () => {
+  const { camera, programs } = await cameraWith(DELIVER, { ...CANON, shutterspeed: ["auto", ...CANON.shutterspeed] });
   const { settings } = await camera.capture(all, now);
   expect(assignments(programs)).toEqual([
     "shutterspeed=auto",
@@ -135,56 +137,56 @@ test("settings that were taken back are set to automatic, once, for the camera k
   expect(assignments(programs)).toEqual(["iso=Auto"]);
 });
 
-test("a setting that the camera lacks, or chooses by itself in its mode, needs no taking back", async () => {
-  const { camera, programs } = await cameraThat(DELIVER, { shutterspeed: [], iso: ["Auto", "100"] });
+test("ignores the reset of a setting that the camera lacks, or chooses automatically in its mode", async () => {
+  const { camera, programs } = await cameraWith(DELIVER, { shutterspeed: [], iso: ["Auto", "100"] });
   await camera.capture(all, now);
   expect(assignments(programs)).toEqual(["iso=Auto"]);
 });
 
-test("a camera that does not choose a setting by itself is said to need its mode dial turned", async () => {
-  const { camera } = await cameraThat();
+test("asks to turn the mode dial when the camera cannot choose a setting automatically", async () => {
+  const { camera } = await cameraWith();
   await expect(camera.capture({ exposure_s: null }, now)).rejects.toThrow(
-    "the camera does not choose exposure_s by itself in its present mode: turn its mode dial to automatic, or set exposure_s",
+    "the camera does not choose exposure_s automatically in its present mode: turn its mode dial to automatic, or set exposure_s",
   );
 });
 
-test("of a camera that delivers raw and JPEG the JPEG is taken", async () => {
-  const { camera } = await cameraThat(`${DELIVER}; echo 'II*' > "\${TARGET}cr2"; echo 'II*' > "\${TARGET}arw"`);
+test("uses the JPEG of a camera that delivers raw and JPEG", async () => {
+  const { camera } = await cameraWith(`${DELIVER}; echo 'II*' > "\${TARGET}cr2"; echo 'II*' > "\${TARGET}arw"`);
   expect((await camera.capture({}, now)).width).toBe(64);
 });
 
 test.each([
   ['echo "*** Error: No camera found. ***" >&2; exit 1', /found no camera: is it switched on/],
-  ['echo "Could not claim the USB device" >&2; exit 1', /another program has it: on a desktop, gvfs/],
+  ['echo "Could not claim the USB device" >&2; exit 1', /another program uses it: on a desktop, gvfs/],
   ['echo "ERROR: Canon EOS Capture failed: Out of focus" >&2; exit 1', /set the lens to manual focus/],
   ['echo "*** Error (-1: Unspecified error) ***" >&2; exit 1', /^gphoto2 ended with 1: \*\*\* Error \(-1: /],
-  ["exit 0", /^gphoto2 ended well but delivered no picture$/],
+  ["exit 0", /^gphoto2 succeeded but delivered no picture$/],
   [`${DELIVER}; mv "\${TARGET}jpg" "\${TARGET}nef"; echo raw > "\${TARGET}nef"`, /no JPEG.*set to raw pictures\?/],
   [`${DELIVER}; head -c 200 "$HERE/picture.jpg" > "\${TARGET}jpg"`, /a JPEG without its end: 200 bytes/],
   ["head -c 70000000 /dev/zero", /wrote more than 67108864 bytes/],
-])("what goes wrong is said with what to do: %s", async (script, message) => {
-  const { camera } = await cameraThat(script);
+])("explains a failure and what to do: %s", async (script, message) => {
+  const { camera } = await cameraWith(script);
   await expect(camera.capture({}, now)).rejects.toThrow(message);
 });
 
-test("a program that is not installed is said to be, with what to do", async () => {
+test("explains how to install a missing program", async () => {
   new Programs();
   await expect(createGphoto2({ timeoutMs: 20_000 }).capture({}, now)).rejects.toThrow(
     "gphoto2 is not installed, or not in PATH: sudo apt install gphoto2",
   );
 });
 
-test("what is installed on the machine does not take part in a test", async () => {
+test("hides the programs of the machine from the tests", async () => {
   new Programs();
   await expect(runProgram({ command: "env", args: [], timeoutMs: 20_000 })).rejects.toThrow("env is not installed");
 });
 
-test("a camera that hangs is given up, and one that is stopped lets go at once; neither leaves files behind", async () => {
+test("gives up a hanging camera, stops a running one at once, and leaves no files behind", async () => {
   vi.stubEnv("TMPDIR", new Programs().folder);
   const script = 'echo $$ > "$HERE/pid"; exec sleep 600';
-  const { camera: hanging } = await cameraThat(script, CANON, { timeoutMs: 300 });
+  const { camera: hanging } = await cameraWith(script, CANON, { timeoutMs: 300 });
   await expect(hanging.capture({}, now)).rejects.toThrow("gphoto2 took longer than 0.3 s and was ended");
-  const { camera, programs } = await cameraThat(script);
+  const { camera, programs } = await cameraWith(script);
   const capture = expect(camera.capture({}, now)).rejects.toThrow("gphoto2 was stopped");
   await expect.poll(() => programs.read("pid"), { timeout: 20_000 }).toMatch(/\n/);
   await camera.stop?.();

@@ -5,7 +5,7 @@ import { gone, isRunning, jpegOf, Programs } from "../support/programs.ts";
 
 const now = new Date();
 
-/** A camera, and a stand-in for rpicam-still that does what the script says. */
+/** A camera, and a fake rpicam-still that runs the script. */
 async function cameraThat(script: string, options: Partial<RpicamOptions> = {}) {
   const programs = new Programs();
   programs.write("picture.jpg", await jpegOf(64, 48));
@@ -13,14 +13,14 @@ async function cameraThat(script: string, options: Partial<RpicamOptions> = {}) 
   return { programs, camera: createRpicam({ timeoutMs: 20_000, killAfterMs: 100, ...options }) };
 }
 
-/** The process ids that a stand-in has noted, once there are so many. */
+/** Resolves to the process ids that a fake program wrote, when there are `count`. */
 async function pids(programs: Programs, count: number): Promise<number[]> {
   const noted = (): number[] => (programs.read("pids") ?? "").split("\n").filter(Boolean).map(Number);
   await expect.poll(noted, { timeout: 20_000 }).toHaveLength(count);
   return noted();
 }
 
-test("a picture comes out as the program wrote it, with its size and the settings it was taken with", async () => {
+test("delivers the program's output unchanged, with its size and settings", async () => {
   const { camera, programs } = await cameraThat('cat "$HERE/picture.jpg"');
   const frame = await camera.capture({ iso: 200 }, now);
   expect(frame.jpeg.equals(await jpegOf(64, 48))).toBe(true);
@@ -45,13 +45,13 @@ test.each<[string, WantedSettings, string[]]>([
     [...always, "--timeout", "2000"],
   ],
   ["a quality", { quality: 70 }, [...always.slice(0, 4), "70", ...always.slice(5), "--timeout", "2000"]],
-])("set to %s, it is called with just that, and with what was added by hand", async (_, settings, args) => {
+])("set to %s, passes exactly that and the operator's own arguments", async (_, settings, args) => {
   const { camera, programs } = await cameraThat('cat "$HERE/picture.jpg"', { args: ["--vflip"] });
   await camera.capture(settings, now);
   expect(programs.calls("rpicam-still")).toEqual([[...args, "--vflip"]]);
 });
 
-test("where only the older name of the program is known, that is used", async () => {
+test("uses the program's older name when only that is installed", async () => {
   const programs = new Programs();
   programs.write("picture.jpg", await jpegOf());
   programs.add("libcamera-still", 'cat "$HERE/picture.jpg"');
@@ -59,7 +59,7 @@ test("where only the older name of the program is known, that is used", async ()
   expect(frame.width).toBe(64);
 });
 
-test("a program that is not installed is said to be, with what to do", async () => {
+test("explains how to install a missing program", async () => {
   new Programs();
   const camera = createRpicam({ timeoutMs: 20_000 });
   await expect(camera.capture({}, now)).rejects.toThrow(
@@ -67,7 +67,7 @@ test("a program that is not installed is said to be, with what to do", async () 
   );
 });
 
-test("a program that may not be run is said to be", async () => {
+test("reports a program that may not be executed", async () => {
   const programs = new Programs();
   programs.write("rpicam-still", "no program");
   await expect(createRpicam({ timeoutMs: 20_000 }).capture({}, now)).rejects.toThrow(
@@ -85,23 +85,23 @@ test.each([
   ['head -c 200 "$HERE/picture.jpg"', /^rpicam-still delivered a JPEG without its end: 200 bytes$/],
   ["echo 'II*: a raw picture'", /^rpicam-still delivered no JPEG: its first bytes are 49492a3a/],
   ["printf '\\377\\330\\377 noise \\377\\331'", /^rpicam-still delivered a damaged JPEG: it has an unknown marker/],
-])("what goes wrong is said in the program's name and words: %s", async (script, message) => {
+])("reports a failure with the program's name and message: %s", async (script, message) => {
   const { camera } = await cameraThat(script);
   await expect(camera.capture({ hdr: true }, now)).rejects.toThrow(message);
 });
 
-test("the program's complaints are asked for in English, whatever the machine speaks", async () => {
+test("asks the program for English messages, whatever the machine's language", async () => {
   const { camera } = await cameraThat('echo "$LC_ALL" >&2; exit 1');
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still ended with 1: C");
 });
 
-test("a program that hangs is ended after the time it has, which an exposure makes longer", async () => {
+test("ends a hanging program after the timeout, which is longer for a long exposure", async () => {
   const { camera } = await cameraThat("exec sleep 600", { timeoutMs: 300 });
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still took longer than 0.3 s and was ended");
   await expect(camera.capture({ exposure_s: 0.1 }, now)).rejects.toThrow("took longer than 0.6 s");
 });
 
-test("a program that ignores being told to end, and what it has started, are gone afterwards", async () => {
+test("kills a program that ignores SIGTERM, and its children", async () => {
   const hang = "while :; do sleep 600; done";
   const script = `trap "" TERM; (${hang}) & echo "$$ $!" | tr " " "\\n" > "$HERE/pids"; ${hang}`;
   const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
@@ -112,14 +112,14 @@ test("a program that ignores being told to end, and what it has started, are gon
   await gone(started);
 });
 
-test("a child that keeps the output open after the program has ended does not hold the camera up for ever", async () => {
+test("does not wait for a child that keeps the output open after the program has exited", async () => {
   const script = 'sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
   const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
   await gone(await pids(programs, 1));
 });
 
-test("a child that has also left the program's group does not hold it up either, and is left alone", async () => {
+test("does not wait for a child that left the process group, and does not kill it", async () => {
   const script = 'setsid sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
   const { camera, programs } = await cameraThat(script, { timeoutMs: 4000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
@@ -128,13 +128,13 @@ test("a child that has also left the program's group does not hold it up either,
   process.kill(child, "SIGKILL");
 });
 
-test("more output than any picture has is refused, and the program ended", async () => {
+test("refuses more output than any picture has, and ends the program", async () => {
   const { camera, programs } = await cameraThat('echo $$ > "$HERE/pids"; cat /dev/zero');
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still wrote more than 67108864 bytes and was ended");
   await gone(await pids(programs, 1));
 });
 
-test("stopped in the middle of a picture, the camera is given back before the stop is done, and takes no more", async () => {
+test("releases the camera before `stop` resolves, and takes no more pictures", async () => {
   const { camera, programs } = await cameraThat('trap "" TERM; echo $$ > "$HERE/pids"; while :; do sleep 600; done');
   let taking = true;
   const capture = camera.capture({}, now).finally(() => {

@@ -34,7 +34,7 @@ async function openStore(dataPath: string, options: Partial<ImageStoreOptions> =
   return store;
 }
 
-/** Keeps a picture of each moment. @returns their names, in that order */
+/** Saves a picture for each moment. @returns their ids in that order */
 async function keep(store: ImageStore, ...moments: string[]): Promise<string[]> {
   const captures: string[] = [];
   for (const moment of moments) {
@@ -46,7 +46,7 @@ async function keep(store: ImageStore, ...moments: string[]): Promise<string[]> 
   return captures;
 }
 
-/** The files below `raw`, by their paths. */
+/** The paths of the files below `raw`. */
 function files(dataPath: string): string[] {
   return readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8", withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -57,7 +57,7 @@ function files(dataPath: string): string[] {
 const pictures = (dataPath: string): string[] => files(dataPath).filter((name) => name.endsWith(".jpg"));
 const captureIn = (file: string): string => basename(file).slice(7, -4);
 
-test("a picture is where a person looks for it, by day and time of UTC, with what is known of it beside it", async () => {
+test("saves a picture by its UTC date and time, with a sidecar", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   const sidecar = sidecarAt(new Date("2026-03-01T06:07:08.9Z"));
@@ -68,7 +68,7 @@ test("a picture is where a person looks for it, by day and time of UTC, with wha
   expect(JSON.parse(readFileSync(join(dataPath, "raw", `${name}.json`), "utf8"))).toEqual(sidecar);
 });
 
-test("a picture is found by its name, and the newest without one", async () => {
+test("finds a picture by its id, and the newest without an id", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   expect(await store.find()).toBeUndefined();
@@ -85,7 +85,7 @@ test("a picture is found by its name, and the newest without one", async () => {
   expect(await store.find("no-time-in-it")).toBeUndefined();
 });
 
-/** The program, which keeps pictures; what it has said of them so far. */
+/** The program that saves pictures, and what it has reported so far. */
 function startProgram(dataPath: string) {
   const child = spawn(process.execPath, [PROGRAM, dataPath], { stdio: ["ignore", "pipe", "inherit"] });
   onTestFinished(() => {
@@ -95,7 +95,7 @@ function startProgram(dataPath: string) {
   let rest = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     const lines = (rest + text).split("\n");
-    // The last line may be half written.
+    // The last line may be incomplete.
     rest = lines.pop() ?? "";
     for (const line of lines) {
       if (line.startsWith("!")) said.refused.push(line.slice(1));
@@ -112,7 +112,7 @@ function expectWhole(dataPath: string, file: string): void {
   expect(readFileSync(path).equals(Buffer.alloc(size_bytes, capture))).toBe(true);
 }
 
-test(`killed ${RUNS} times with kill -9 while it keeps pictures, none is half, none lacks its sidecar, no litter is left`, {
+test(`leaves no incomplete picture, no picture without sidecar, and no other files after ${RUNS} times kill -9`, {
   timeout: 30_000 + RUNS * 5000,
 }, async () => {
   const dataPath = temporaryFolder();
@@ -130,17 +130,17 @@ test(`killed ${RUNS} times with kill -9 while it keeps pictures, none is half, n
   const there = new Set(pictures(dataPath).map(captureIn));
   expect(kept.filter((capture) => !there.has(capture))).toEqual([]);
   expect(files(dataPath).filter((name) => name.startsWith(".incoming"))).toEqual([]);
-  // One picture of each run may have been kept without a word. Sidecars without a picture are none of them.
+  // In each run one picture may have been saved without being reported. Sidecars without a picture do not count.
   expect(there.size).toBeLessThanOrEqual(kept.length + RUNS);
   expect(files(dataPath)).toHaveLength(2 * there.size);
 });
 
-test("a disk that takes no more refuses the picture, leaves nothing of it behind, and takes the next when there is room", async () => {
+test("rejects a picture on a full disk, leaves no part of it, and saves the next when there is space", async () => {
   const dataPath = temporaryFolder();
   const { child, said } = startProgram(dataPath);
   const count = () => said.kept.length;
   await expect.poll(count).toBeGreaterThan(0);
-  // In the middle of a picture; a sidecar is smaller.
+  // The limit is reached within a picture, because a sidecar is smaller.
   limitFiles(child.pid, 100_000);
   await expect.poll(() => said.refused.length).toBeGreaterThan(2);
   limitFiles(child.pid, undefined);
@@ -155,7 +155,7 @@ test("a disk that takes no more refuses the picture, leaves nothing of it behind
   expect(files(dataPath)).toHaveLength(2 * there.length);
 });
 
-test("pictures leave some room, so that a disk which they fill can still be worked with", async () => {
+test("reserves some space, so that a disk full of pictures can still be used", async () => {
   const dataPath = temporaryFolder();
   const disk = { free: 16 * 1024 * 1024 + 7, total: 32e9 };
   const store = await openStore(dataPath, { diskSpace: async () => disk });
@@ -173,7 +173,7 @@ function limitFiles(pid: number | undefined, bytes: number | undefined): void {
   execFileSync("prlimit", ["--pid", String(pid), `--fsize=${bytes ?? "unlimited"}:unlimited`]);
 }
 
-test("a picture whose sidecar went to its place before the power did is brought to its own", async () => {
+test("moves a picture to its place when a power cut came after the move of its sidecar", async () => {
   const dataPath = temporaryFolder();
   const [capture = ""] = await keep(await openStore(dataPath), "2026-03-01T06:00:00Z");
   const image = `060000-${capture}.jpg`;
@@ -187,7 +187,7 @@ test("a picture whose sidecar went to its place before the power did is brought 
   expect(files(dataPath)).toHaveLength(2);
 });
 
-test("what pruning had begun to remove when the power went is removed", async () => {
+test("finishes removing what a power cut left of interrupted pruning", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-02T07:00:00Z");
@@ -198,11 +198,11 @@ test("what pruning had begun to remove when the power went is removed", async ()
   expect(existsSync(join(dataPath, "raw/2026/03/01"))).toBe(false);
 });
 
-/** A store on a disk that has room for so many pictures, of which each takes ten percent. */
+/** A store on a disk for `room` pictures, each of which takes ten percent. */
 async function smallDisk(room: number, minFreePercent: number) {
   const dataPath = temporaryFolder();
   const disk = { room };
-  // A picture that is tried is always one that there is room for.
+  // There is always space for the next picture.
   const diskSpaceNow = async () => ({
     free: Math.max(20e6, 1e9 * (disk.room - pictures(dataPath).length)),
     total: 10e9,
@@ -210,9 +210,9 @@ async function smallDisk(room: number, minFreePercent: number) {
   return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, diskSpace: diskSpaceNow }) };
 }
 
-test("the oldest pictures go, too, when what is to be free is less than what pictures leave for other things", async () => {
+test("also removes the oldest pictures when the configured free space is less than the reserved space", async () => {
   const dataPath = temporaryFolder();
-  // One percent is 10 MB, and a picture takes one.
+  // One percent is 10 MB, and a picture takes 1 MB.
   const diskSpace = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
   const store = await openStore(dataPath, { minFreePercent: 1, diskSpace });
   const captures: string[] = [];
@@ -222,7 +222,7 @@ test("the oldest pictures go, too, when what is to be free is less than what pic
   expect(left).toEqual(captures.slice(-left.length));
 });
 
-test("when less is free than is to be, the oldest pictures go with their sidecars and empty folders", async () => {
+test("removes the oldest pictures with sidecars and empty folders when too little space is free", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const days = Array.from({ length: 20 }, (_, index) => `2026-03-${String(index + 1).padStart(2, "0")}T06:00:00Z`);
   const captures = await keep(store, ...days);
@@ -235,7 +235,7 @@ test("when less is free than is to be, the oldest pictures go with their sidecar
   expect(readdirSync(join(dataPath, "raw/2026/03"))).toHaveLength(pictures(dataPath).length);
 });
 
-test("the newest picture is the one that was kept last, when the clock was set back meanwhile too", async () => {
+test("treats the picture saved last as the newest, also after the clock was set back", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   const [, behind] = await keep(store, "2026-11-29T12:00:00Z", "2026-11-15T12:00:00Z");
@@ -246,7 +246,7 @@ test("the newest picture is the one that was kept last, when the clock was set b
   expect((await store.find())?.capture).toBe(captureIn(pictures(dataPath).at(-1) ?? ""));
 });
 
-test("the newest picture is never removed, however full the disk is of other things, nor one of a clock that is behind", async () => {
+test("never removes the newest picture, whatever fills the disk, even if the clock is behind", async () => {
   const { dataPath, store } = await smallDisk(-100, 20);
   const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z");
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
@@ -254,18 +254,18 @@ test("the newest picture is never removed, however full the disk is of other thi
   expect(pictures(dataPath).map(captureIn)).toEqual(behind);
 });
 
-test("a picture that found no room makes the oldest go, so that the next one finds some", async () => {
+test("removes the oldest pictures after one did not fit, so that the next one does", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
   disk.room = 0;
-  // Where its folder would be.
+  // A file in the place of its folder.
   writeFileSync(join(dataPath, "raw/2026/04"), "in the way");
   await expect(keep(store, "2026-04-01T06:00:00Z")).rejects.toThrow(/EEXIST|ENOTDIR/);
   await store.idle();
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });
 
-test("the free space is what the system says it is", async () => {
+test("asks the system for the free space", async () => {
   const dataPath = temporaryFolder();
   const captures = await keep(
     await openStore(dataPath, { minFreePercent: 0.000001 }),
@@ -273,12 +273,12 @@ test("the free space is what the system says it is", async () => {
     "2026-03-02T06:00:00Z",
   );
   expect(pictures(dataPath).map(captureIn)).toEqual(captures);
-  // No disk that holds anything is all free.
+  // No disk with files on it is completely free.
   captures.push(...(await keep(await openStore(dataPath, { minFreePercent: 100 }), "2026-03-03T06:00:00Z")));
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });
 
-test("a picture that was taken but could not be kept has failed, and the next one that can be has not", async () => {
+test("reports a picture that could not be saved as failed, and the next one as completed", async () => {
   const broker = await openBroker();
   const dataPath = temporaryFolder();
   const agent = await cameraAt(broker, { camera: await plainCamera(), config: { dataPath, images: {} } });

@@ -19,55 +19,55 @@ function clock(start: string, end: string, changes: { days?: number[]; interval_
   return { entries: [{ kind: "clock", start, end, interval_s: 60, ...changes }] };
 }
 
-/** The windows that begin on a day in Zurich, as UTC times. */
+/** The windows that start on a day in Zurich, as UTC times. */
 function on(schedule: Schedule, day: string, location = zurich): string[] {
   return windowsAround(schedule, location, new Date(`${day}T12:00:00Z`))
     .filter(({ start }) => zurichDay.format(start) === day)
     .map(({ start, end }) => `${start.toISOString().slice(11, 16)}–${end.toISOString().slice(11, 16)}`);
 }
 
-test("a time of day is meant in the camera's own time zone, in winter and in summer", () => {
+test("reads times of day in the camera's time zone, in winter and in summer", () => {
   expect(on(clock("06:30", "08:00"), "2026-01-15")).toEqual(["05:30–07:00"]);
   expect(on(clock("06:30", "08:00"), "2026-07-15")).toEqual(["04:30–06:00"]);
   expect(on(clock("06:30", "08:00"), "2026-07-15", { ...zurich, timezone: "Asia/Kathmandu" })).toEqual(["00:45–02:15"]);
 });
 
 // Zurich, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC. 25 October: 03:00 becomes 02:00 at 01:00 UTC.
-test("a window in the hour that clocks skip in spring does not take place, one that begins in it begins after it", () => {
+test("skips a window in the hour that clocks skip in spring, and starts one that begins in it after it", () => {
   expect(on(clock("02:00", "03:00"), "2026-03-29")).toEqual([]);
   expect(on(clock("02:30", "03:30"), "2026-03-29")).toEqual(["01:00–01:30"]);
   expect(on(clock("01:30", "04:00"), "2026-03-29")).toEqual(["00:30–02:00"]);
 });
 
-test("a window in the hour that clocks show twice in autumn is open both times", () => {
+test("opens a window twice in the hour that clocks show twice in autumn", () => {
   expect(on(clock("02:00", "03:00"), "2026-10-25")).toEqual(["00:00–02:00"]);
   expect(on(clock("02:15", "02:45"), "2026-10-25")).toEqual(["00:15–00:45", "01:15–01:45"]);
 });
 
-// Santiago, 5 April 2026: 24:00 of Saturday becomes 23:00 at 03:00 UTC. Found by the property below, seed 1259601797.
-test("a window that ends and begins again around the doubled hour before midnight takes no picture outside of it", () => {
+// Santiago, 5 April 2026: 24:00 of Saturday becomes 23:00 at 03:00 UTC. Found by the property test below with seed 1259601797.
+test("takes no picture outside of windows around a repeated hour before midnight", () => {
   const santiago = { ...zurich, timezone: "America/Santiago" };
   const around = windowsAround(clock("23:45", "23:00", { days: [5, 6, 1] }), santiago, at("12:00:00", "2026-04-05"));
   const shown = around
     .filter(({ start }) => start >= at("00:00:00", "2026-04-04") && start < at("00:00:00", "2026-04-06"))
     .map(({ start, end }) => `${start.toISOString().slice(5, 16)}–${end.toISOString().slice(5, 16)}`);
   expect(shown).toEqual([
-    // Friday 23:45 to the first 23:00 of Saturday.
+    // From Friday 23:45 to the first 23:00 of Saturday.
     "04-04T02:45–04-05T02:00",
-    // Saturday's two 23:45: the first until clocks go back, the second until Sunday 23:00.
+    // Saturday has two 23:45: the first window ends when clocks are set back, the second on Sunday at 23:00.
     "04-05T02:45–04-05T03:00",
     "04-05T03:45–04-06T03:00",
   ]);
 });
 
-test("a day and a night last 23 and 25 hours when clocks change, without a gap between days", () => {
+test("lasts 23 or 25 hours for a whole day when clocks change, without a gap between days", () => {
   for (const day of ["2026-03-28", "2026-10-24"]) {
     const windows = windowsAround(everyDay(60), zurich, new Date(`${day}T12:00:00Z`));
     for (const [index, { end }] of windows.slice(0, -1).entries()) expect(windows[index + 1]?.start).toEqual(end);
   }
 });
 
-test("a window over midnight belongs to the day on which it begins", () => {
+test("counts a window over midnight to the day on which it starts", () => {
   const friday = clock("22:00", "04:00", { days: [5] });
   const active = (at: string): boolean => {
     const moment = new Date(at);
@@ -80,13 +80,13 @@ test("a window over midnight belongs to the day on which it begins", () => {
   expect(active("2026-01-16T02:30:00Z")).toBe(false); // Friday, 03:30: Thursday's night
 });
 
-test("an entry for one day of the week always has its next window in view", () => {
+test("always includes the next window of an entry for one day of the week", () => {
   const mondays = clock("12:00", "13:00", { days: [1] });
-  const after = new Date("2026-01-12T12:00:01Z"); // Monday, a second after it closed
+  const after = new Date("2026-01-12T12:00:01Z"); // Monday, a second after the window closed
   expect(nextCapture(windowsAround(mondays, zurich, after), after)?.toISOString()).toBe("2026-01-19T11:00:00.000Z");
 });
 
-test("a solar entry follows the sun through the year, twice a day where there are two golden hours", () => {
+test("follows the sun through the year, twice a day when there are two golden hours", () => {
   const golden: Schedule = {
     entries: [{ kind: "solar", anchor: "golden_hour", offset_min: -10, duration_min: 60, interval_s: 30 }],
   };
@@ -99,7 +99,7 @@ test("a solar entry follows the sun through the year, twice a day where there ar
   expect(on(sunrise, "2026-12-21")).toEqual(["06:37–08:07"]);
 });
 
-test("of the two golden or blue hours of a day one may be chosen", () => {
+test("selects one of the two golden or blue hours of a day", () => {
   const entry = { kind: "solar", offset_min: 0, duration_min: 30, interval_s: 30 } as const;
   const of = (anchor: "golden_hour" | "blue_hour", when?: "morning" | "evening"): string[] =>
     on({ entries: [{ ...entry, anchor, ...(when === undefined ? {} : { when }) }] }, "2026-09-01");
@@ -108,14 +108,14 @@ test("of the two golden or blue hours of a day one may be chosen", () => {
     expect([...morning, ...evening]).toEqual(of(anchor));
     expect(morning).toHaveLength(1);
     expect(evening).toHaveLength(1);
-    // The morning's blue hour is before its golden hour; in the evening it is the other way round.
+    // In the morning the blue hour comes before the golden hour, in the evening after it.
     expect(morning[0]?.localeCompare(evening[0] ?? "")).toBe(-1);
   }
   expect(of("blue_hour", "morning").join() < of("golden_hour", "morning").join()).toBe(true);
   expect(of("blue_hour", "evening").join() > of("golden_hour", "evening").join()).toBe(true);
 });
 
-test("where the sun does not set, a schedule by sunset waits, and one by the clock works on", () => {
+test("opens no sunset window where the sun does not set, but still those by the clock", () => {
   const midsummer = new Date("2026-06-21T12:00:00Z");
   const sunset = { kind: "solar", anchor: "sunset", offset_min: 0, duration_min: 60, interval_s: 30 } as const;
   const noon = { kind: "clock", start: "12:00", end: "13:00", interval_s: 60 } as const;
@@ -124,7 +124,7 @@ test("where the sun does not set, a schedule by sunset waits, and one by the clo
   expect(nextCapture(both, midsummer)?.toISOString()).toBe("2026-06-22T10:00:00.000Z");
 });
 
-test("where the sun does not rise, no window opens, and the camera waits", () => {
+test("opens no sunrise window where the sun does not rise", () => {
   const sunrise: Schedule = {
     entries: [{ kind: "solar", anchor: "sunrise", offset_min: 0, duration_min: 60, interval_s: 30 }],
   };
@@ -152,7 +152,7 @@ const times = (windows: Window[], from: string, count: number): (string | undefi
   return found;
 };
 
-test("pictures fall on multiples of the interval, the first on the window's opening, none on its end", () => {
+test("plans pictures at multiples of the interval and at the window's start, but none at its end", () => {
   expect(times([window("10:00:30", "10:03:00", 60)], "09:00:00", 5)).toEqual([
     "10:00:30",
     "10:01:00",
@@ -161,7 +161,7 @@ test("pictures fall on multiples of the interval, the first on the window's open
   ]);
 });
 
-test("where windows overlap the shorter interval counts, and the longer one again after it", () => {
+test("uses the shorter interval while windows overlap, and then the longer one again", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:15", 15)];
   expect(times(windows, "10:00:30", 8)).toEqual([
     "10:01:00",
@@ -174,12 +174,12 @@ test("where windows overlap the shorter interval counts, and the longer one agai
   ]);
 });
 
-test("a picture is taken in the moment in which a shorter interval ends, when the longer one says so", () => {
+test("plans a picture at the end of a shorter interval when the longer one is due", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
   expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
 });
 
-test("whatever the windows, pictures fall where a look at every second says", () => {
+test("plans the same pictures as a check of every second, for any windows", () => {
   const seconds = fc.integer({ min: 0, max: 300 });
   const anyWindow = fc.record({
     start: seconds,
@@ -210,7 +210,7 @@ test("whatever the windows, pictures fall where a look at every second says", ()
   );
 });
 
-/** Days around which clocks change: by an hour, by half of one, and at midnight. */
+/** Days on which clocks change: by an hour, by half an hour, and at midnight. */
 const CHANGES = [
   ["Europe/Zurich", "2026-03-29T12:00:00Z"],
   ["Europe/Zurich", "2026-10-25T12:00:00Z"],
@@ -221,47 +221,44 @@ const CHANGES = [
   ["America/Santiago", "2026-09-06T12:00:00Z"],
 ] as const;
 
-test.each(CHANGES)(
-  "in %s around %s a window is open while clocks show a time within it, and at no other time",
-  (timezone, noon) => {
-    const middle = new Date(noon);
-    const shown = new Intl.DateTimeFormat("en-GB", {
-      timeZone: timezone,
-      weekday: "short",
-      hour: "2-digit",
-      minute: "2-digit",
-    });
-    const moments = Array.from({ length: 2 * 288 }, (_, index) => {
-      const moment = new Date(middle.getTime() + (index - 288) * 300_000);
-      const [day = "", time = ""] = shown.format(moment).split(/,? /);
-      return { moment, day: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].indexOf(day) + 1, time };
-    });
-    const quarters = fc.integer({ min: 0, max: 95 }).map((quarter) => {
-      const hour = String(Math.floor(quarter / 4)).padStart(2, "0");
-      return `${hour}:${String((quarter % 4) * 15).padStart(2, "0")}`;
-    });
-    const days = fc.uniqueArray(fc.integer({ min: 1, max: 7 }), { minLength: 1 });
-    fc.assert(
-      fc.property(quarters, quarters, days, (start, end, chosen) => {
-        fc.pre(start !== end);
-        const windows = windowsAround(clock(start, end, { days: chosen }), { ...zurich, timezone }, middle);
-        for (const { moment, day, time } of moments) {
-          const before = ((day + 5) % 7) + 1;
-          const wanted =
-            start < end
-              ? time >= start && time < end && chosen.includes(day)
-              : (time >= start && chosen.includes(day)) || (time < end && chosen.includes(before));
-          const active = activeInterval(windows, moment) !== undefined;
-          if (wanted && !active) expect.fail(`${moment.toISOString()} is missed by ${start}–${end} on ${chosen}`);
-          if (active && !wanted) expect.fail(`${moment.toISOString()} is added by ${start}–${end} on ${chosen}`);
-        }
-      }),
-      { numRuns: 25 },
-    );
-  },
-);
+test.each(CHANGES)("in %s around %s opens a window exactly while clocks show a time within it", (timezone, noon) => {
+  const middle = new Date(noon);
+  const shown = new Intl.DateTimeFormat("en-GB", {
+    timeZone: timezone,
+    weekday: "short",
+    hour: "2-digit",
+    minute: "2-digit",
+  });
+  const moments = Array.from({ length: 2 * 288 }, (_, index) => {
+    const moment = new Date(middle.getTime() + (index - 288) * 300_000);
+    const [day = "", time = ""] = shown.format(moment).split(/,? /);
+    return { moment, day: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].indexOf(day) + 1, time };
+  });
+  const quarters = fc.integer({ min: 0, max: 95 }).map((quarter) => {
+    const hour = String(Math.floor(quarter / 4)).padStart(2, "0");
+    return `${hour}:${String((quarter % 4) * 15).padStart(2, "0")}`;
+  });
+  const days = fc.uniqueArray(fc.integer({ min: 1, max: 7 }), { minLength: 1 });
+  fc.assert(
+    fc.property(quarters, quarters, days, (start, end, chosen) => {
+      fc.pre(start !== end);
+      const windows = windowsAround(clock(start, end, { days: chosen }), { ...zurich, timezone }, middle);
+      for (const { moment, day, time } of moments) {
+        const before = ((day + 5) % 7) + 1;
+        const wanted =
+          start < end
+            ? time >= start && time < end && chosen.includes(day)
+            : (time >= start && chosen.includes(day)) || (time < end && chosen.includes(before));
+        const active = activeInterval(windows, moment) !== undefined;
+        if (wanted && !active) expect.fail(`${moment.toISOString()} is missed by ${start}–${end} on ${chosen}`);
+        if (active && !wanted) expect.fail(`${moment.toISOString()} is added by ${start}–${end} on ${chosen}`);
+      }
+    }),
+    { numRuns: 25 },
+  );
+});
 
-test("without entries there is nothing to wait for", () => {
+test("plans nothing without entries", () => {
   expect(nextCapture(windowsAround({ entries: [] }, zurich, at("10:00:00")), at("10:00:00"))).toBeUndefined();
 });
 
@@ -289,7 +286,7 @@ function run(schedule: Schedule, start: Date, capture: () => Promise<number> = a
   return { loop, captured, plans };
 }
 
-test("the camera works while a window is open, says when it closes, and waits for the next", async () => {
+test("takes pictures while a window is open, reports its end, and waits for the next one", async () => {
   const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:58:30"));
   expect(plans.at(-1)).toEqual({ active: false, next: at("10:00:00"), intervalS: 60 });
   await vi.advanceTimersByTimeAsync(8 * 60_000);
@@ -299,7 +296,7 @@ test("the camera works while a window is open, says when it closes, and waits fo
   await loop.stop();
 });
 
-test("the plan says the interval of the window that is open, and before a change of it the longer of the two", async () => {
+test("plans with the interval of the open window, and before a change with the longer of the two", async () => {
   const often = { kind: "clock", start: "12:00", end: "12:01", interval_s: 20 } as const;
   const { loop, captured, plans } = run({ entries: [...everyDay(1800).entries, often] }, at("10:20:00"));
   const intervals = () => plans.map(({ intervalS }) => intervalS);
@@ -313,7 +310,7 @@ test("the plan says the interval of the window that is open, and before a change
   await loop.stop();
 });
 
-test("a new schedule is followed at once", async () => {
+test("follows a new schedule at once", async () => {
   const { loop, captured } = run(everyDay(3600), at("10:30:00"));
   await vi.advanceTimersByTimeAsync(60_000);
   loop.follow(everyDay(20));
@@ -324,7 +321,7 @@ test("a new schedule is followed at once", async () => {
   expect(captured).toHaveLength(3);
 });
 
-test("a picture that takes longer than the interval delays the next, and none is made up for", async () => {
+test("delays the next picture after one that takes longer than the interval, and makes up for none", async () => {
   const slow = () => new Promise<number>((resolve) => setTimeout(() => resolve(0), 25_000));
   const { loop, captured } = run(everyDay(10), at("10:00:01"), slow);
   await vi.advanceTimersByTimeAsync(70_000);
@@ -334,7 +331,7 @@ test("a picture that takes longer than the interval delays the next, and none is
   await stopped;
 });
 
-test("a clock that is set while the camera waits is noticed within a minute", async () => {
+test("notices within a minute that the clock was set", async () => {
   const { loop, captured } = run(clock("15:00", "16:00"), at("08:00:00"));
   vi.setSystemTime(at("14:30:00"));
   await vi.advanceTimersByTimeAsync(60_000);
@@ -342,7 +339,7 @@ test("a clock that is set while the camera waits is noticed within a minute", as
   await loop.stop();
 });
 
-test("what was due while the machine was off, and whose window has closed since, is not taken", async () => {
+test("does not take a picture that was due while the machine was off and whose window has closed", async () => {
   const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:59:30"));
   vi.setSystemTime(at("12:00:00"));
   await vi.advanceTimersByTimeAsync(60_000);
@@ -351,7 +348,7 @@ test("what was due while the machine was off, and whose window has closed since,
   await loop.stop();
 });
 
-test("when the clock is set back, what is next is told anew", async () => {
+test("reports the next picture again when the clock is set back", async () => {
   const { loop, plans } = run(clock("11:00", "11:03"), at("12:00:00"));
   expect(plans.at(-1)?.next).toEqual(new Date("2026-01-16T10:00:00Z"));
   vi.setSystemTime(new Date("2024-01-01T09:00:00Z"));
@@ -360,7 +357,7 @@ test("when the clock is set back, what is next is told anew", async () => {
   await loop.stop();
 });
 
-test("a clock that is set back while the camera rests after failures does not prolong the rest", async () => {
+test("does not prolong the rest after failures when the clock is set back", async () => {
   let failures = 0;
   const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);
   await vi.advanceTimersByTimeAsync(30_000);
@@ -371,7 +368,7 @@ test("a clock that is set back while the camera rests after failures does not pr
   await loop.stop();
 });
 
-test("a camera that fails again and again is given rests of up to five minutes", async () => {
+test("rests up to five minutes after repeated failures", async () => {
   expect([1, 2, 3, 4, 5, 6, 50].map(restAfterFailures)).toEqual([0, 0, 60, 120, 240, 300, 300]);
   let failures = 0;
   const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);

@@ -37,7 +37,7 @@ async function agentOn(broker: TestBroker, machine: Machine, config: Partial<Cam
 const links = (broker: TestBroker) =>
   broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
 
-/** Gives the command to sleep for so long, and waits until the camera says that it does. @param now the sender's time */
+/** Sends a command to sleep for `ms`, and waits until the camera publishes `sleeping`. @param now the sender's time */
 async function sendToSleep(broker: TestBroker, machine: Machine, ms: number, now = machine.now()): Promise<string> {
   const until = new Date(now.getTime() + ms).toISOString();
   await broker.publish(commandTopic("sleep"), {
@@ -48,7 +48,7 @@ async function sendToSleep(broker: TestBroker, machine: Machine, ms: number, now
   return until;
 }
 
-test("a pause of the schedule is slept through: it says until when, comes back early as another session, and works on", async () => {
+test("sleeps through a pause of the schedule: publishes the wake-up time, returns early with another session, and takes pictures", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T05:59:54.500Z", true);
   const sleep = { pauseMs: 1000, minAwakeMs: 50, earlyMs: 1000, checkIntervalMs: 20 };
@@ -63,11 +63,11 @@ test("a pause of the schedule is slept through: it says until when, comes back e
   expect(agent.session).not.toBe(session);
   expect(machine.now().getTime()).toBeGreaterThanOrEqual(Date.parse("2026-03-01T05:59:59Z"));
   await broker.until(() => broker.on(eventTopic("capture.completed")).length >= 2);
-  // In a window of the schedule it is awake.
+  // It does not sleep in a window of the schedule.
   expect(links(broker)).toHaveLength(3);
 });
 
-test("the command to sleep is answered before the link goes, and the camera is back at the time", async () => {
+test("replies to the command to sleep before it disconnects, and is back at the time", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   const agent = await agentOn(broker, machine, {});
@@ -77,7 +77,7 @@ test("the command to sleep is answered before the link goes, and the camera is b
   expect(replies).toMatchObject([{ status: "accepted" }, { status: "succeeded", result: { until } }]);
   expect(links(broker).at(-1)).toEqual({ status: "sleeping", session, until });
   await expect.poll(() => broker.clients).toBe(0);
-  // Without a link it takes its pictures all the same.
+  // Without a link it can still take pictures.
   await agent.captureNow();
   expect(broker.on(eventTopic("capture.completed"))).toHaveLength(0);
   await broker.until(() => links(broker).at(-1)?.status === "online");
@@ -86,7 +86,7 @@ test("the command to sleep is answered before the link goes, and the camera is b
   await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
 });
 
-test("a camera whose clock is hours behind sleeps as long as its answer says", async () => {
+test("sleeps as long as its reply says when its clock is hours behind", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T10:00:00Z", true);
   await agentOn(broker, machine, {});
@@ -96,7 +96,7 @@ test("a camera whose clock is hours behind sleeps as long as its answer says", a
   await broker.until(() => links(broker).at(-1)?.status === "online");
 });
 
-test("a sleep longer than MAX_SLEEP_DAYS is rejected, and says so", async () => {
+test("rejects a sleep longer than MAX_SLEEP_DAYS", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   await agentOn(broker, machine, { sleep: { pauseMs: 0, maxDays: 2 } });
@@ -112,7 +112,7 @@ test("a sleep longer than MAX_SLEEP_DAYS is rejected, and says so", async () => 
   expect(links(broker).map(({ status }) => status)).toEqual(["online"]);
 });
 
-test("a pause of the schedule that is longer than the longest sleep is slept through in parts", async () => {
+test("sleeps in parts through a pause that is longer than the longest sleep", async () => {
   const { done } = sleeperWith({
     maxDays: 2,
     plan: () => ({ active: false, next: new Date(Date.now() + 9 * 86_400_000) }),
@@ -122,7 +122,7 @@ test("a pause of the schedule that is longer than the longest sleep is slept thr
   expect(Math.abs(until - Date.now() - 2 * 86_400_000)).toBeLessThan(60_000);
 });
 
-test("a commanded sleep lasts its length by running time, which a suspended machine does not stop, whatever the clock", async () => {
+test("measures a commanded sleep by the monotonic clock, which also counts while the machine is suspended", async () => {
   vi.useFakeTimers();
   onTestFinished(() => {
     vi.useRealTimers();
@@ -141,7 +141,7 @@ test("a commanded sleep lasts its length by running time, which a suspended mach
   expect(done.at(-1)?.what).toBe("come back");
 });
 
-test("the sleep command is run with the time of return once the camera has said goodbye", async () => {
+test("runs the sleep command with the wake-up time after the farewell", async () => {
   const programs = new Programs();
   programs.add("suspend", "exit 0");
   const broker = await openBroker();
@@ -152,7 +152,7 @@ test("the sleep command is run with the time of return once the camera has said 
   await broker.until(() => links(broker).at(-1)?.status === "online");
 });
 
-test("stopped while it sleeps and its sleep command hangs, a camera ends both and does not come back", async () => {
+test("ends the sleep and a hanging sleep command when it is stopped, and does not connect again", async () => {
   const programs = new Programs();
   programs.add("suspend", 'echo $$ > "$HERE/pid"; exec sleep 600');
   const broker = await openBroker();
@@ -165,7 +165,7 @@ test("stopped while it sleeps and its sleep command hangs, a camera ends both an
   expect(links(broker).map(({ status }) => status)).toEqual(["online", "sleeping"]);
 });
 
-/** A sleeper that would sleep at once, and what it does; times are milliseconds since its start. */
+/** A sleeper that would sleep at once, and its actions with their times in milliseconds since its start. */
 function sleeperWith(changes: Partial<SleeperOptions> = {}) {
   const started = performance.now();
   const done: { what: string; ms: number }[] = [];
@@ -191,7 +191,7 @@ function sleeperWith(changes: Partial<SleeperOptions> = {}) {
   return { sleeper, done };
 }
 
-/** Resolves after the sleeper has had several looks. */
+/** Resolves after several checks of the sleeper. */
 async function severalLooks(plan: () => void): Promise<void> {
   await expect.poll(() => vi.mocked(plan).mock.calls.length).toBeGreaterThan(5);
 }
@@ -200,20 +200,20 @@ test.each([
   ["in a window of the schedule", { active: true, next: new Date(Date.now() + 3_600_000) }],
   ["in a pause that is too short", { active: false, next: new Date(Date.now() + 900) }],
   ["without anything to wake up for", { active: false, next: undefined }],
-])("it stays awake %s", async (_, now) => {
+])("stays awake %s", async (_, now) => {
   const plan = vi.fn(() => now);
   const { done } = sleeperWith({ plan });
   await severalLooks(plan);
   expect(done).toEqual([]);
 });
 
-test("it stays awake for a while, so that somebody may give a command", async () => {
+test("stays awake for a while, so that somebody can send a command", async () => {
   const { done } = sleeperWith({ minAwakeMs: 400 });
   await expect.poll(() => done.length).toBe(1);
   expect(done[0]?.ms).toBeGreaterThanOrEqual(400);
 });
 
-test("it stays awake while something waits to be sent, but not for ever", async () => {
+test("stays awake while messages wait to be sent, but not for ever", async () => {
   let waiting = 1;
   const { done } = sleeperWith({ waiting: () => waiting, maxAwakeMs: 60_000 });
   const patient = sleeperWith({ waiting: () => 1, maxAwakeMs: 500 });
@@ -228,7 +228,7 @@ test.each([
   ["is not installed", undefined, 20_000, /^suspend is not installed/],
   ["fails", "echo 'no such wake-up clock' >&2; exit 3", 20_000, /^suspend ended with 3: no such wake-up clock$/],
   ["hangs", "exec sleep 600", 200, /^suspend took longer than 0.2 s/],
-])("a sleep command that %s is logged, and the sleep lasts until its time all the same", async (...given) => {
+])("logs a sleep command that %s, and still sleeps until the time", async (...given) => {
   const [, script, commandTimeoutMs, reason] = given;
   const programs = new Programs();
   if (script !== undefined) programs.add("suspend", script);
@@ -247,14 +247,14 @@ test.each([
   });
   const until = new Date(Date.now() + 1500);
   await sleeper.sleep(until);
-  // The wall clock may be slewed against running time meanwhile.
+  // The wall clock may be slewed against the monotonic clock in the meantime.
   expect(Date.now()).toBeGreaterThanOrEqual(until.getTime() - 500);
   expect(done.map(({ what }) => what)).toEqual([`leave until ${until.toISOString()}`, "come back"]);
   const failure = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "sleep command failed");
   expect(failure.reason).toMatch(reason);
 });
 
-test("a clock that is set back while it sleeps does not make the sleep longer, and one set ahead ends it", async () => {
+test("does not sleep longer when the clock is set back, and wakes up when it is set forward past the end", async () => {
   vi.useFakeTimers();
   onTestFinished(() => {
     vi.useRealTimers();

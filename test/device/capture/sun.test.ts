@@ -6,7 +6,7 @@ const quito = { lat: -0.18, lon: -78.47, timezone: "America/Guayaquil" };
 const sydney = { lat: -33.87, lon: 151.21, timezone: "Australia/Sydney" };
 const longyearbyen = { lat: 78.22, lon: 15.65, timezone: "Arctic/Longyearbyen" };
 
-// Heights at noon: 90° minus the latitude, plus the sun's declination (0° at the equinox, 23.44° at the solstices).
+// The elevation at noon is 90° − latitude + the sun's declination (0° at the equinoxes, 23.44° at the solstices).
 test.each([
   ["Zermatt, noon of the June solstice, in the south", zermatt, "2026-06-21T11:31:00Z", 67.4, 180],
   ["Zermatt, noon of the December solstice, in the south", zermatt, "2026-12-21T11:27:00Z", 20.6, 180],
@@ -17,7 +17,7 @@ test.each([
   expect(Math.abs(((sun.azimuth - azimuth + 540) % 360) - 180)).toBeLessThan(4);
 });
 
-test("at the equator at an equinox the sun rises in the east and sets in the west, twelve hours later", () => {
+test("rises in the east and sets in the west twelve hours later at the equator at an equinox", () => {
   const { sunrise, sunset } = solarDay(new Date("2026-03-20T17:00:00Z"), quito);
   const [rise, set] = [sunrise ?? expect.fail(), sunset ?? expect.fail()];
   expect(Math.abs(sunPosition(rise, quito).azimuth - 90)).toBeLessThan(1);
@@ -25,7 +25,7 @@ test("at the equator at an equinox the sun rises in the east and sets in the wes
   expect(Math.abs(set.getTime() - rise.getTime() - 12 * 3_600_000)).toBeLessThan(15 * 60_000);
 });
 
-test("golden and blue hours begin where their definitions say", () => {
+test("starts golden and blue hours at their defined elevations", () => {
   const day = solarDay(new Date("2026-09-01T12:00:00Z"), zermatt);
   const heights = ({ morning, evening }: typeof day.golden_hour): number[] =>
     [morning, evening].map((moment) => Math.round(sunPosition(moment ?? expect.fail(), zermatt).elevation));
@@ -33,14 +33,14 @@ test("golden and blue hours begin where their definitions say", () => {
   expect(heights(day.blue_hour)).toEqual([-12, -6]);
 });
 
-test("the next golden hour is the evening's at noon and the morning's at midnight", () => {
+test("finds the evening's golden hour at noon, and the morning's at midnight", () => {
   const evening = nextGoldenHour(new Date("2026-09-01T11:00:00Z"), zermatt) ?? expect.fail();
   expect(evening.toISOString()).toMatch(/^2026-09-01T17:/);
   const morning = nextGoldenHour(new Date("2026-09-01T22:00:00Z"), zermatt) ?? expect.fail();
   expect(morning.toISOString()).toMatch(/^2026-09-02T04:/);
 });
 
-test("in the polar night nothing rises or sets, and the next golden hour is weeks away", () => {
+test("has no sunrise or sunset in the polar night, and the next golden hour weeks later", () => {
   const midwinter = new Date("2026-12-21T12:00:00Z");
   expect(solarDay(midwinter, longyearbyen)).toMatchObject({
     sunrise: undefined,
@@ -51,7 +51,7 @@ test("in the polar night nothing rises or sets, and the next golden hour is week
   expect(next.getTime() - midwinter.getTime()).toBeGreaterThan(20 * 86_400_000);
 });
 
-test("at the pole there may be no golden hour that begins on any day", () => {
+test("may find no golden hour at the pole", () => {
   const next = nextGoldenHour(new Date("2026-06-21T12:00:00Z"), { lat: 90, lon: 0, timezone: "UTC" });
   expect(next === undefined || next > new Date("2026-08-01T00:00:00Z")).toBe(true);
 });

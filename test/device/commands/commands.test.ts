@@ -34,7 +34,7 @@ function command(name: string, args: Record<string, unknown> = {}, changes: Part
     args,
     issued_by: "alice",
     issued_at: new Date().toISOString(),
-    // Some are made when this file is loaded.
+    // Some commands are created when this file is loaded.
     expires_at: new Date(Date.now() + 600_000).toISOString(),
     ...changes,
   };
@@ -64,7 +64,7 @@ async function onlineCamera(broker: TestBroker, config = {}) {
   return agent;
 }
 
-test("capture.now is accepted, takes a picture and answers with it", async () => {
+test("accepts capture.now, takes a picture and replies with it", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("capture.now");
@@ -76,7 +76,7 @@ test("capture.now is accepted, takes a picture and answers with it", async () =>
   ]);
 });
 
-test("a command that comes again is answered again with its result, and not done again", async () => {
+test("replies again to a repeated command, without executing it again", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("capture.now");
@@ -90,8 +90,8 @@ test("a command that comes again is answered again with its result, and not done
 
 test.each([
   ["arguments of the wrong kind", command("settings.set", { iso: "high" }), /^iso: /],
-  ["arguments that nobody knows", command("settings.set", { zoom: 3 }), /zoom/],
-  ["no arguments where some are needed", command("settings.set", {}), /must set something/],
+  ["unknown arguments", command("settings.set", { zoom: 3 }), /zoom/],
+  ["missing arguments", command("settings.set", {}), /must set something/],
   [
     "a schedule with an impossible time",
     command("schedule.set", { entries: [{ kind: "clock", start: "25:00", end: "26:00", interval_s: 5 }] }),
@@ -102,7 +102,7 @@ test.each([
     command("self.destruct"),
     /commands are capture\.now, schedule\.set, settings\.set, preview\.send, reboot, sleep/,
   ],
-  ["a command of an object's prototype", command("constructor"), /is not a command/],
+  ["a name from an object's prototype", command("constructor"), /is not a command/],
   [
     "a sleep that is over",
     command("sleep", { until: "2020-01-01T00:00:00.000Z" }),
@@ -114,7 +114,7 @@ test.each([
     command("capture.now", {}, { expires_at: "2020-01-01T00:00:00.000Z" }),
     /^expired at 2020-\S+: this camera's clock shows 20\d\d-\S+Z$/,
   ],
-])("%s: rejected, with the reason", async (_, given, reason) => {
+])("rejects %s, with the reason", async (_, given, reason) => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const reply = await give(broker, given);
@@ -123,7 +123,7 @@ test.each([
   expect(broker.on(eventTopic("capture.started"))).toHaveLength(0);
 });
 
-test("a command under another command's topic is rejected: the topic is what the sender was allowed", async () => {
+test("rejects a command on another command's topic, because permissions are checked by topic", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("reboot");
@@ -132,7 +132,7 @@ test("a command under another command's topic is rejected: the topic is what the
   expect(reply).toMatchObject({ status: "rejected", error: "the topic is for capture.now, but the command is reboot" });
 });
 
-test("garbage below the command topics is survived", async () => {
+test("ignores invalid messages on the command topics", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   for (const garbage of ["", "{", "[]", '{"id":7}', "\u0000\ufffd"])
@@ -140,7 +140,7 @@ test("garbage below the command topics is survived", async () => {
   expect((await give(broker, command("capture.now"))).status).toBe("succeeded");
 });
 
-test("settings are merged, said, used by the next picture, and outlive a restart", async () => {
+test("merges and publishes settings, uses them for the next picture, and restores them after a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -156,7 +156,7 @@ test("settings are merged, said, used by the next picture, and outlive a restart
   expect((await next.captureNow()).settings).toMatchObject({ iso: 400, quality: 71 });
 });
 
-test("a setting that is taken back is not said and not used any more, over a restart too", async () => {
+test("neither publishes nor uses a reset setting, also after a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -175,7 +175,7 @@ test("a setting that is taken back is not said and not used any more, over a res
   expect(shot?.exposure_s).not.toBe(20);
 });
 
-test("a schedule is accepted, said and kept, and an empty one ends the pictures", async () => {
+test("accepts, publishes and stores a schedule, and takes no pictures with an empty one", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -188,14 +188,14 @@ test("a schedule is accepted, said and kept, and an empty one ends the pictures"
     broker.on(stateTopic("schedule")).map((message) => scheduleSchema.parse(envelopeOf(message).data));
   await broker.until(() => states().length === 2);
   expect(states()[1]).toEqual(schedule);
-  // By which the backend judges whether a picture is missing.
+  // By the interval the backend decides whether a picture is missing.
   const intervals = (): number[] =>
     broker
       .on(cameraTopic("about"))
       .map((message) => cameraAboutSchema.parse(envelopeOf(message).data).capture_interval_s);
   await broker.until(() => intervals().at(-1) === 30);
   await agent.stop();
-  // What was commanded wins over what it is started with.
+  // The commanded schedule overrides the configured one.
   await onlineCamera(broker, { dataPath, schedule: { entries: [] } });
   await broker.until(() => states().length === 3);
   expect(states()[2]).toEqual(schedule);
@@ -203,11 +203,11 @@ test("a schedule is accepted, said and kept, and an empty one ends the pictures"
   expect(paused.result).toEqual({ next_capture_at: null });
 });
 
-test("what cannot be written to the disk is followed, and said not to outlive a restart", async () => {
+test("applies settings that cannot be written, and replies that they will not survive a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   await onlineCamera(broker, { dataPath });
-  // Where the file is written before it takes the place of the old one.
+  // The new file is written here before it replaces the old one.
   await symlink("/dev/full", join(dataPath, "north.json.new"));
   const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
   const reply = await give(broker, command("schedule.set", schedule));
@@ -219,7 +219,7 @@ test("what cannot be written to the disk is followed, and said not to outlive a 
   expect(await readFile(join(dataPath, "north.json"), "utf8")).toContain("08:00");
 });
 
-test("reboot: sleeping with a time of return, another session, and the answer after it", async () => {
+test("reboots: publishes `sleeping` with a wake-up time, starts another session, and replies after it", async () => {
   const broker = await openBroker();
   const agent = await onlineCamera(broker);
   const before = agent.session;
@@ -235,7 +235,7 @@ test("reboot: sleeping with a time of return, another session, and the answer af
   expect(Date.parse(links[1]?.until ?? "")).toBeGreaterThan(0);
 });
 
-test("what a command came to is remembered over a restart; of one that the restart interrupted it is not known", async () => {
+test("remembers replies over a restart, and replies `unknown` to a command that the restart interrupted", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -266,7 +266,7 @@ interface Interrupted {
   progress: { args: Record<string, unknown>; begun: boolean; capture?: string };
 }
 
-/** Starts a camera anew whose earlier run was killed in the middle of a command. @returns what it says came of that */
+/** Restarts a camera that was killed during a command. @returns its final reply to the command */
 async function afterCrash(
   broker: TestBroker,
   config: { dataPath: string; images?: object },
@@ -283,7 +283,7 @@ async function afterCrash(
   return reply;
 }
 
-test("a picture that was kept before a crash is said to be taken, one that was not to be not", async () => {
+test("replies after a crash that a stored picture was taken, and that a missing one failed", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData(), images: {} };
   const agent = await onlineCamera(broker, config);
@@ -303,7 +303,7 @@ test("a picture that was kept before a crash is said to be taken, one that was n
   });
 });
 
-test("settings and a schedule that were kept before a crash are said to be set, others not to be", async () => {
+test("replies after a crash that stored settings and schedules were set, and that others failed", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData() };
   const agent = await onlineCamera(broker, config);
@@ -326,7 +326,7 @@ test("settings and a schedule that were kept before a crash are said to be set, 
   expect(await after("preview.send", {})).toMatchObject({ status: "unknown" });
 });
 
-test("what a command is about is on the disk before it is carried out, and forgotten when it is done", async () => {
+test("stores a command before executing it, and deletes its arguments when it is finished", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const jpeg = await jpegOf(64, 48);
@@ -349,7 +349,7 @@ test("what a command is about is on the disk before it is carried out, and forgo
   expect(await read()).toEqual([{ name: "capture.now", reply: expect.objectContaining({ status: "succeeded" }) }]);
 });
 
-test("a damaged file is put aside and the camera works with defaults", async () => {
+test("moves a damaged file aside and works with defaults", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   await writeFile(join(dataPath, "north.json"), '{"settings":{"iso":');
@@ -365,7 +365,7 @@ interface Desk {
   remembered: () => readonly RememberedCommand[];
 }
 
-/** A desk whose `capture.now` ends when told to. */
+/** A runner whose `capture.now` finishes when the test says so. */
 function slowDesk(): Desk {
   const replies: CommandReply[] = [];
   const ends: (() => void)[] = [];
@@ -403,7 +403,7 @@ function receive(desk: CommandRunner, given: Command): void {
   desk.receive(given.name, Buffer.from(JSON.stringify(given)));
 }
 
-test("a repeat of a command that is still running is told that it is accepted", async () => {
+test("replies `accepted` to a repeated command that is still running", async () => {
   const { desk, replies, finish, ran } = slowDesk();
   const given = command("capture.now");
   receive(desk, given);
@@ -414,7 +414,7 @@ test("a repeat of a command that is still running is told that it is accepted", 
   expect(ran()).toBe(1);
 });
 
-test(`${MAX_WAITING_COMMANDS} commands wait behind the one that runs, the next is rejected as busy`, async () => {
+test(`${MAX_WAITING_COMMANDS} commands wait for the running one, the next is rejected as busy`, async () => {
   const { desk, replies, finish } = slowDesk();
   for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(desk, command("capture.now"));
   expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
@@ -423,7 +423,7 @@ test(`${MAX_WAITING_COMMANDS} commands wait behind the one that runs, the next i
   await desk.idle();
 });
 
-test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, the oldest is forgotten`, async () => {
+test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, older ones are deleted`, async () => {
   const { desk, finish, ran, remembered } = slowDesk();
   finish();
   const first = command("capture.now");

@@ -30,13 +30,13 @@ async function startOn(broker: TestBroker, machine: Machine, config: Partial<Cam
 
 const completed = (broker: TestBroker): Received[] => broker.on(eventTopic("capture.completed"));
 
-/** The minutes since a moment at which pictures are said to have been taken, in the order in which they are said. */
+/** The times of the published pictures, in minutes since a moment, in the order of their arrival. */
 function minutesSince(broker: TestBroker, moment: string): number[] {
   const since = Date.parse(moment);
   return completed(broker).map((message) => (Date.parse(envelopeOf(message).timestamp) - since) / MINUTE_MS);
 }
 
-/** Takes three pictures, a minute after each other, without a link, and ends: then all is on the disk. */
+/** Takes three pictures at intervals of a minute without a link, and stops, so that everything is on the disk. */
 async function threePictures(broker: TestBroker, machine: Machine, config: Partial<CameraConfig>): Promise<void> {
   const agent = await startOn(broker, machine, config);
   for (let picture = 0; picture < 3; picture++) {
@@ -46,7 +46,7 @@ async function threePictures(broker: TestBroker, machine: Machine, config: Parti
   await agent.stop();
 }
 
-/** The seconds that this test itself takes are no part of what is looked at. */
+/** Rounded, to ignore the seconds that the test itself takes. */
 function expectMinutes(found: number[], wanted: number[]): void {
   expect(found.map((minutes) => Math.round(minutes))).toEqual(wanted);
 }
@@ -54,10 +54,10 @@ function expectMinutes(found: number[], wanted: number[]): void {
 test.each([
   ["years behind", "2024-01-01T00:00:00Z", false],
   ["years ahead", "2031-01-01T00:00:00Z", false],
-  ["years behind, where nothing tells whether it is right", "2024-01-01T00:00:00Z", undefined],
-  ["years ahead, where nothing tells whether it is right", "2031-01-01T00:00:00Z", undefined],
+  ["years behind, where its state is unknown", "2024-01-01T00:00:00Z", undefined],
+  ["years ahead, where its state is unknown", "2031-01-01T00:00:00Z", undefined],
 ])(
-  "pictures of a clock that is %s have the right times and their order once it is set",
+  "publishes the right times and order of pictures after a clock that was %s is set",
   async (_, shows, synchronised) => {
     const broker = await openBroker();
     const dataPath = temporaryFolder();
@@ -70,7 +70,7 @@ test.each([
     await agent.captureNow();
     await broker.open();
     await broker.until(() => completed(broker).length === 4);
-    // The newest may have gone first, as what happens now.
+    // The newest may have been sent first, as a new event.
     const minutes = minutesSince(broker, "2026-03-01T06:30:00Z");
     expectMinutes(
       minutes.filter((at) => at < -0.5),
@@ -82,7 +82,7 @@ test.each([
     );
     const numbers = completed(broker).map((message) => envelopeOf(message).seq ?? 0);
     expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
-    // The pictures themselves keep their names, and say whether those are to be trusted.
+    // The stored pictures keep their names. Their sidecars tell whether the clock was set.
     const raw = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
     const sidecars = raw.filter((name) => name.endsWith(".json")).sort();
     const trusted = sidecars.map((name) => JSON.parse(readFileSync(join(dataPath, "raw", name), "utf8")).clock_set);
@@ -90,7 +90,7 @@ test.each([
   },
 );
 
-test("what was seen without a link waits for the clock that is about to be set, what happens now does not", async () => {
+test("holds the backlog back until the clock is set, but not new events", async () => {
   const broker = await openBroker();
   await broker.close();
   const machine = new Machine("boot", "2024-01-01T00:00:00Z", false);
@@ -107,7 +107,7 @@ test("what was seen without a link waits for the clock that is about to be set, 
   expectMinutes(minutesSince(broker, "2026-03-01T06:30:00Z").slice(1), [-3, -2, -1]);
 });
 
-test("what an earlier boot noted by a clock that was never set stays as it was noted, and is not taken for too old", async () => {
+test("does not correct or expire messages from an earlier boot whose clock was never set", async () => {
   const broker = await openBroker();
   const dataPath = temporaryFolder();
   await broker.close();
@@ -129,7 +129,7 @@ test("what an earlier boot noted by a clock that was never set stays as it was n
   );
 });
 
-test("a jump of the clock is told once, however small steps are forgiven", () => {
+test("reports a jump of the clock once, and ignores small steps", () => {
   const machine = new Machine("boot", "2026-03-01T06:00:00Z", true);
   expect(machine.clock.takeJump()).toBe(0);
   machine.pass(86_400_000);
@@ -141,19 +141,19 @@ test("a jump of the clock is told once, however small steps are forgiven", () =>
   expect(machine.clock.takeJump()).toBe(0);
 });
 
-test("a clock is trusted from when it was set, for as long as the machine is up", () => {
+test("trusts the clock from the time it was set until the next boot", () => {
   const machine = new Machine("boot", "2026-03-01T06:00:00Z", false);
   expect(machine.clock.usable).toBe(false);
   machine.set("2026-03-01T07:00:00Z");
   expect(machine.clock.usable).toBe(true);
-  // Once it was right it stays so: timesyncd's word goes away with timesyncd.
+  // It stays trusted: the file of timesyncd disappears when timesyncd is stopped.
   machine.synchronised = false;
   expect(machine.clock.usable).toBe(true);
 });
 
 const mornings: Schedule = { entries: [{ kind: "clock", start: "06:00", end: "07:00", interval_s: 1 }] };
 
-/** What the camera says last of its work. */
+/** The last published progress of the camera. */
 function progress(broker: TestBroker): { active: boolean; next_capture_at?: string | undefined } | undefined {
   const last = broker.on(stateTopic("capture")).at(-1);
   return last === undefined ? undefined : captureProgressSchema.parse(envelopeOf(last).data);
@@ -163,7 +163,7 @@ test.each([
   ["forward", "2024-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
   ["back", "2031-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
 ])(
-  "a clock that is set %s by years into a window begins its pictures, and one that is set out of it ends them",
+  "starts pictures when the clock is set %s by years into a window, and stops them when it is set out of it",
   async (_, shows, time) => {
     const broker = await openBroker();
     const machine = new Machine("boot", shows, false);

@@ -17,7 +17,7 @@ import {
 import { jpegOf, temporaryFolder } from "../support/programs.ts";
 import type { TestBroker } from "../support/test-broker.ts";
 
-/** What `PREVIEW_BUDGET` is read as. */
+/** The configuration for a `PREVIEW_BUDGET`. */
 function budget(text: string): PreviewConfig {
   const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", LOCATION_LAT: "46", LOCATION_LON: "7" };
   return loadConfig({ env: { ...needed, PREVIEW_BUDGET: text } }).camera.preview;
@@ -26,7 +26,7 @@ function budget(text: string): PreviewConfig {
 const captures = (broker: TestBroker): string[] =>
   broker.on(eventTopic("capture.completed")).map((message) => String(Object(envelopeOf(message).data).capture));
 
-/** The captures whose previews arrived. */
+/** The captures whose previews have arrived. */
 const previews = (broker: TestBroker): string[] =>
   broker.received.flatMap(({ topic: name }) => {
     const topic = tree.parse(name);
@@ -34,7 +34,7 @@ const previews = (broker: TestBroker): string[] =>
   });
 
 let commands = 0;
-/** Gives a command and resolves to what came of it. */
+/** Sends a command and resolves to its final reply. */
 async function give(broker: TestBroker, name: string, args: Record<string, unknown> = {}): Promise<unknown> {
   const now = Date.now();
   const id = `command-${++commands}`;
@@ -50,12 +50,12 @@ async function give(broker: TestBroker, name: string, args: Record<string, unkno
   );
 }
 
-/** Everything that was said before this is at the broker when it resolves. */
+/** Resolves when all earlier messages have arrived at the broker. */
 async function settled(agent: CameraAgent): Promise<void> {
   await expect.poll(() => agent.waiting).toBe(0);
 }
 
-/** A camera whose pictures are due when the test says so: it is told of them, as the folder camera is. */
+/** A camera that takes over pictures when the test delivers them, like the folder camera. */
 async function cameraWith(broker: TestBroker, text: string) {
   const jpeg = await jpegOf();
   let sink: PictureSink | undefined;
@@ -92,7 +92,7 @@ test.each([
   ["every:100", [0]],
   ["on-demand", []],
   ["off", []],
-])("of seven pictures that are due, with a budget of %s those are previewed: %j", async (text, wanted) => {
+])("with a budget of %s sends previews of these out of seven due pictures: %j", async (text, wanted) => {
   const broker = await openBroker();
   const { agent, due } = await cameraWith(broker, text);
   await due(7);
@@ -102,7 +102,7 @@ test.each([
   expect(captures(broker).flatMap((capture, index) => (sent.has(capture) ? [index] : []))).toEqual(wanted);
 });
 
-test("one that was asked for is previewed, except where all previews are off", async () => {
+test("sends a preview of a commanded picture, unless all previews are off", async () => {
   for (const [text, wanted] of [
     ["all", 1],
     ["every:3", 1],
@@ -117,7 +117,7 @@ test("one that was asked for is previewed, except where all previews are off", a
   }
 });
 
-test("a picture that was not previewed is sent when it is asked for: the newest, or by its name", async () => {
+test("sends the preview of the newest or a named picture on command", async () => {
   const broker = await openBroker();
   const { agent, due } = await cameraWith(broker, "on-demand");
   expect(await give(broker, "preview.send")).toMatchObject({ status: "failed", error: "no picture was taken yet" });
@@ -135,7 +135,7 @@ test("a picture that was not previewed is sent when it is asked for: the newest,
   });
 });
 
-test("where previews are off, none is sent however it is asked for", async () => {
+test("sends no preview on command when previews are off", async () => {
   const broker = await openBroker();
   const { agent, due } = await cameraWith(broker, "off");
   await due(1);
@@ -147,7 +147,7 @@ test("where previews are off, none is sent however it is asked for", async () =>
   expect(previews(broker)).toEqual([]);
 });
 
-test("of a schedule's pictures every third is previewed, from the first on", async () => {
+test("sends a preview of every third scheduled picture, starting with the first", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, {
     camera: await plainCamera(),

@@ -65,7 +65,7 @@ function say(sender: Sender, number: number): void {
   sender.event({ kind: "camera-event", camera: "north", event: "test.said" }, "test.said", { number });
 }
 
-/** The numbers that arrived, each where it arrived first: what a receiver that knows ids makes of it. */
+/** The numbers in the order of their first arrival, as for a receiver that ignores duplicate ids. */
 function heard(broker: TestBroker): number[] {
   const byId = new Map(broker.on(eventTopic("test.said")).map((message) => [envelopeOf(message).id, message]));
   return [...byId.values()].map((message) => numbered.parse(envelopeOf(message).data).number);
@@ -73,7 +73,7 @@ function heard(broker: TestBroker): number[] {
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-test("what is said while the broker is away arrives once and in order when it is back", async () => {
+test("delivers messages once and in order after the broker was unavailable", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
   for (let number = 0; number < 50; number++) say(sender, number);
@@ -87,7 +87,7 @@ test("what is said while the broker is away arrives once and in order when it is
   expect(messages.every((envelope, index) => envelope.seq === index + 1)).toBe(true);
 });
 
-test("a link that is cut again and again loses nothing, reorders nothing, and numbers a message once", async () => {
+test("loses and reorders nothing over a link that breaks repeatedly, and numbers every message once", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
   const count = 400;
@@ -105,7 +105,7 @@ test("a link that is cut again and again loses nothing, reorders nothing, and nu
   expect([...numbers.values()].every((seqs) => seqs.size === 1)).toBe(true);
 });
 
-test("the birth comes before the backlog, at every connection", async () => {
+test("publishes the birth before the backlog at every connection", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
@@ -117,7 +117,7 @@ test("the birth comes before the backlog, at every connection", async () => {
   expect(broker.received[0]?.topic).toBe(cameraTopic("link"));
 });
 
-test("no more than the window waits for its acknowledgement, and a broker that gives none is left for a new connection", async () => {
+test("limits the unacknowledged messages to the window, and reconnects when the broker acknowledges nothing", async () => {
   const broker = await openBroker();
   const outbox = new CountingOutbox();
   const sender = senderAt(broker, { outbox, ackTimeoutMs: 300 });
@@ -127,7 +127,7 @@ test("no more than the window waits for its acknowledgement, and a broker that g
   for (let number = 0; number < 100; number++) say(sender, number);
   await broker.until(() => broker.connects.length > before);
   expect(outbox.mostInFlight).toBe(MAX_IN_FLIGHT);
-  // Of the second connection it does not even acknowledge the birth.
+  // On the second connection the broker does not even acknowledge the birth.
   await broker.until(() => broker.connects.length > before + 1);
   broker.deaf = false;
   await broker.until(() => heard(broker).length === 100);
@@ -135,7 +135,7 @@ test("no more than the window waits for its acknowledgement, and a broker that g
   expect(outbox.mostInFlight).toBe(MAX_IN_FLIGHT);
 });
 
-test("what had to be dropped is reported when the link is back", async () => {
+test("reports dropped messages when the link is up again", async () => {
   const broker = await openBroker();
   await broker.close();
   const sender = senderAt(broker, { outbox: new MemoryOutbox({ maxBytes: 20_000 }) });
@@ -149,7 +149,7 @@ test("what had to be dropped is reported when the link is back", async () => {
   expect(heard(broker)).toEqual(upTo(200).slice(count));
 });
 
-test("pictures that a camera takes without a link arrive after it, and its state is said again to a broker that forgot it", async () => {
+test("delivers pictures taken without a link, and publishes the states again to a broker that lost them", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
@@ -165,14 +165,14 @@ test("pictures that a camera takes without a link arrive after it, and its state
   await broker.until(() => broker.on(cameraTopic("about")).length === 2);
 });
 
-test("the wait before a reconnect is random below a bound that doubles up to its maximum", () => {
+test("waits a random time below a limit that doubles up to its maximum before a reconnect", () => {
   const options = { minMs: 1000, maxMs: 300_000 };
   const longest = [0, 1, 2, 8, 9, 500].map((attempt) => backoffMs(attempt, options, () => 1));
   expect(longest).toEqual([1000, 2000, 4000, 256_000, 300_000, 300_000]);
   expect(backoffMs(5, options, () => 0)).toBe(0);
 });
 
-/** What a camera says of a server that does so with every connection, without another word. */
+/** The first log line of a camera whose server handles every connection with `answer`. */
 async function saidOf(answer: (socket: Socket) => void, options: Partial<SenderOptions> = {}): Promise<string> {
   const server = createServer((socket) => {
     socket.on("error", () => {});
@@ -194,7 +194,7 @@ async function saidOf(answer: (socket: Socket) => void, options: Partial<SenderO
   return vi.waitUntil(() => lines.at(0));
 }
 
-test("that there is no link is said with its reason and what to do, whatever the other side does", async () => {
+test("logs why the link failed and what to do, whatever the server does", async () => {
   expect(await saidOf((socket) => socket.end())).toMatch(/link failed/);
   expect(await saidOf((socket) => socket.end())).toMatch(/closed without an answer.*server's log/);
   expect(await saidOf(() => {}, { connectTimeoutMs: 100 })).toMatch(/connack timeout.*is the server running/);

@@ -29,7 +29,7 @@ async function senderWithDisk(broker: TestBroker) {
 
 const numbered = z.object({ number: z.number() });
 
-/** The numbers that arrived, each where it arrived first. */
+/** The numbers in the order of their first arrival. */
 function heard(broker: TestBroker, event: string): number[] {
   const byId = new Map(broker.on(eventTopic(event)).map((message) => [envelopeOf(message).id, envelopeOf(message)]));
   return [...byId.values()].map(({ data }) => numbered.parse(data).number);
@@ -37,7 +37,7 @@ function heard(broker: TestBroker, event: string): number[] {
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-test("a message that the broker ends every connection over keeps no other from being sent, and is said and kept", async () => {
+test("quarantines a message over which the broker closes every connection, reports it, and sends the others", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
   const { sender, outbox, say } = await senderWithDisk(broker);
@@ -56,14 +56,14 @@ test("a message that the broker ends every connection over keeps no other from b
     Array(2).fill({ source: "outbox", error: expect.stringMatching(/closes the connection whenever .*test\.poison/) }),
   );
   await expect.poll(() => outbox.size).toBe(2);
-  // What comes later goes as fast as ever, on the connection that now stays.
+  // Later messages are sent without delay, on a connection that stays open.
   const connects = broker.connects.length;
   for (const number of upTo(20)) await say("test.later", number);
   await broker.until(() => heard(broker, "test.later").length === 20);
   expect(broker.connects.length).toBe(connects);
 });
 
-test("it is tried again on the first connection after an hour, and sent when the broker takes it then", async () => {
+test("retries a quarantined message on the first connection after an hour", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
   const { sender, outbox, say } = await senderWithDisk(broker);
@@ -83,7 +83,7 @@ test("it is tried again on the first connection after an hour, and sent when the
   await expect.poll(() => outbox.size).toBe(0);
 });
 
-test("messages that are under way when the link goes a few times are not put aside, and stay in order", async () => {
+test("does not quarantine messages that were in flight when the link broke a few times, and keeps their order", async () => {
   const broker = await openBroker();
   let cuts = 0;
   broker.refuses = (topic) => topic === eventTopic("test.said") && ++cuts <= 7;

@@ -23,7 +23,7 @@ function temporaryPlace(): string {
   return path;
 }
 
-/** An outbox on a disk that can be taken away: in its place is a file, below which nothing can be written. */
+/** An outbox whose disk can break: a file then takes the place of the folder, so that nothing can be written. */
 async function openOutbox() {
   const path = join(temporaryPlace(), "outbox");
   const open = () => openDiskOutbox({ path, clock: new DeviceClock(), logger: silent });
@@ -32,7 +32,7 @@ async function openOutbox() {
   return {
     outbox,
     open,
-    /** Resolves when the outbox has noticed. */
+    /** Resolves when the outbox has noticed the failure. */
     async breakDisk(): Promise<OutgoingMessage> {
       renameSync(path, `${path}.away`);
       writeFileSync(path, "");
@@ -41,7 +41,7 @@ async function openOutbox() {
       await vi.waitUntil(() => outbox.writeFailure);
       return first;
     },
-    async mendDisk(): Promise<void> {
+    async repairDisk(): Promise<void> {
       rmSync(path);
       renameSync(`${path}.away`, path);
       await vi.waitUntil(() => outbox.writeFailure === undefined);
@@ -62,8 +62,8 @@ function takeAll(outbox: DiskOutbox): OutboxEntry[] {
 
 const topics = (entries: readonly OutboxEntry[]): string[] => entries.map((entry) => entry.message.topic);
 
-describe("an outbox whose disk takes no writes", () => {
-  it("hands out what is new from memory, words before pictures, without numbers", async () => {
+describe("an outbox whose disk cannot be written", () => {
+  it("hands out new messages from memory without numbers, previews last", async () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
@@ -74,7 +74,7 @@ describe("an outbox whose disk takes no writes", () => {
     expect(entries.map(({ seq, historical }) => [seq, historical])).toEqual(entries.map(() => [undefined, false]));
   });
 
-  it("tells that something can be taken, and says why it is kept in memory", async () => {
+  it("calls the listener for a new message, and gives the reason of the failure", async () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
@@ -85,7 +85,7 @@ describe("an outbox whose disk takes no writes", () => {
     expect(ready).toHaveBeenCalled();
   });
 
-  it("forgets what the broker has acknowledged, and lets its sender go on", async () => {
+  it("removes an acknowledged message, and resolves its `put`", async () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
@@ -96,7 +96,7 @@ describe("an outbox whose disk takes no writes", () => {
     expect(outbox.has("picture/a")).toBe(true);
   });
 
-  it("hands out again, the same and without a number, what a link that broke has not acknowledged", async () => {
+  it("hands out unacknowledged messages again after the link broke, unchanged and without a number", async () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
@@ -110,7 +110,7 @@ describe("an outbox whose disk takes no writes", () => {
     expect(after?.seq).toBeUndefined();
   });
 
-  it("keeps 4 MiB in memory while there is no link, pictures in half of it, and says what it dropped", async () => {
+  it("stores 4 MiB in memory without a link, previews in half of it, and counts dropped messages", async () => {
     const { outbox, breakDisk } = await openOutbox();
     await breakDisk();
     for (let number = 0; number < 100; number++) void outbox.put(message("preview", "previews/x", "p".repeat(60_000)));
@@ -127,11 +127,11 @@ describe("an outbox whose disk takes no writes", () => {
     expect(outbox.takeDropped()?.count).toBeGreaterThan(100);
   });
 
-  it("writes what is left when the disk takes writes again, and it is there after a restart", async () => {
-    const { outbox, open, breakDisk, mendDisk } = await openOutbox();
+  it("writes the remaining messages when the disk can be written again, so that they survive a restart", async () => {
+    const { outbox, open, breakDisk, repairDisk } = await openOutbox();
     await breakDisk();
     const kept = outbox.put(message("event", "events/a"));
-    await mendDisk();
+    await repairDisk();
     await kept;
     await outbox.close();
     const again = await open();
@@ -160,19 +160,19 @@ function limitFiles(pid: number | undefined, bytes: number | undefined): void {
 }
 
 describe("the camera program", () => {
-  it("says over its link that its disk takes no writes, and when it does again", { timeout: 180_000 }, async () => {
+  it("reports that its disk cannot be written, and that it can again", { timeout: 180_000 }, async () => {
     const broker = await openBroker();
     const camera = await startCameraProgram({ brokerUrl: broker.url, secret: "s3cret", env: { KEEP_PICTURES: "no" } });
     onTestFinished(() => camera.end());
     const completed = () => broker.on(eventTopic("capture.completed")).length;
     await vi.waitUntil(() => completed() > 0 && lastStorage(broker) !== undefined);
     expect(lastStorage(broker)?.unwritable).toBeUndefined();
-    // No file of the program may grow any more: to it, a full disk.
+    // The program's files may not grow any more, which is like a full disk.
     limitFiles(camera.process.pid, 0);
     await vi.waitUntil(() => diskErrors(broker).length > 0);
     expect(diskErrors(broker)[0]).toMatch(/the disk cannot be written.*in memory only/);
     await vi.waitUntil(() => lastStorage(broker)?.unwritable);
-    // It goes on taking pictures and saying so.
+    // The camera still takes and publishes pictures.
     const before = completed();
     await vi.waitUntil(() => completed() > before + 2);
     limitFiles(camera.process.pid, undefined);
@@ -180,17 +180,17 @@ describe("the camera program", () => {
     expect(diskErrors(broker)).toHaveLength(1);
   });
 
-  it("starts on a read-only disk, says so in one line of its log and over its link, and that it keeps no pictures", {
+  it("starts on a read-only disk, reports it in one log line and over its link, and stores no pictures", {
     timeout: 180_000,
   }, async () => {
     const broker = await openBroker();
     const place = temporaryPlace();
     const dataPath = join(place, "data");
     const folder = join(place, "pictures");
-    // As an earlier run left it.
+    // An outbox of an earlier run.
     mkdirSync(join(dataPath, "raw/.incoming"), { recursive: true });
     mkdirSync(folder);
-    // A mount of its own, which only the program sees; no rights are needed for that.
+    // A mount that only the program sees. It needs no privileges.
     const script = 'mount --bind "$DATA_PATH" "$DATA_PATH" && mount -o remount,bind,ro "$DATA_PATH" && exec "$0" "$1"';
     const child = spawn("unshare", ["--map-root-user", "--mount", "sh", "-c", script, process.execPath, PROGRAM], {
       env: {

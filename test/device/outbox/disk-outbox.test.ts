@@ -38,7 +38,7 @@ function message(kind: OutgoingMessage["kind"], topic: string, text = topic, at 
   return { topic, kind, retain: kind === "state" || kind === "alert", at, body };
 }
 
-/** Takes as many as asked, waiting for them to become ready. */
+/** Takes `count` messages, waiting until they are ready. */
 async function take(outbox: DiskOutbox, count: number): Promise<OutboxEntry[]> {
   const entries: OutboxEntry[] = [];
   await new Promise<void>((resolve) => {
@@ -56,7 +56,7 @@ async function take(outbox: DiskOutbox, count: number): Promise<OutboxEntry[]> {
   return entries;
 }
 
-/** The topic of what {@link DiskOutbox.take} would give. */
+/** The topic of the message that {@link DiskOutbox.take} would return. */
 function next(outbox: DiskOutbox): string | undefined {
   let topic: string | undefined;
   outbox.take((entry) => {
@@ -68,7 +68,7 @@ function next(outbox: DiskOutbox): string | undefined {
 
 const topics = (entries: OutboxEntry[]): string[] => entries.map(({ message: { topic } }) => topic);
 
-test("what was put is there after a restart, with its order, body and time", async () => {
+test("restores messages after a restart with their order, body and time", async () => {
   const path = folder();
   const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
   const first = await open(path, { clock });
@@ -91,7 +91,7 @@ test("what was put is there after a restart, with its order, body and time", asy
   expect(preview).toMatchObject({ seq: undefined, backlog: true });
 });
 
-test("what happened before the link came up is historical, though it is put after it: a picture found in a folder", async () => {
+test("marks an event from before the link came up as historical even if it is put later, such as a picture found in a folder", async () => {
   const outbox = await open(folder());
   outbox.connected();
   const before = new Date(Date.now() - 60_000);
@@ -106,14 +106,14 @@ test("what happened before the link came up is historical, though it is put afte
   ]);
 });
 
-test("what was sent has the same number after a restart, and what was acknowledged is gone", async () => {
+test("restores the numbers of sent messages after a restart, without the acknowledged ones", async () => {
   const path = folder();
   const first = await open(path);
   for (const name of ["a", "b", "c", "d"]) await first.put(message("event", name));
   first.connected();
   const [a, b] = await take(first, 2);
   if (a === undefined || b === undefined) expect.fail("nothing to take");
-  // Of "b" the acknowledgement never comes.
+  // "b" is never acknowledged.
   await first.acknowledge(a);
   await first.acknowledge(a);
   await first.close();
@@ -127,7 +127,7 @@ test("what was sent has the same number after a restart, and what was acknowledg
   ]);
 });
 
-test("a link that flaps before anything was sent numbers nothing for good: states still give way, without a hole", async () => {
+test("takes numbers back when the link flaps before anything was sent, so that states are still replaced without a gap", async () => {
   const outbox = await open(folder());
   await outbox.put(message("event", "event"));
   await outbox.put(message("state", "storage", "old"));
@@ -144,7 +144,7 @@ test("a link that flaps before anything was sent numbers nothing for good: state
   expect(outbox.size).toBe(2);
 });
 
-test("after a reconnect: the newest states, alerts, replies, what happens now, its picture, then the backlog and old pictures", async () => {
+test("hands out after a reconnect: newest states, alerts, replies, new events, the new preview, backlog, old previews", async () => {
   const outbox = await open(folder());
   await outbox.put(message("event", "old event 1"));
   await outbox.put(message("preview", "old picture 1"));
@@ -182,7 +182,7 @@ test("after a reconnect: the newest states, alerts, replies, what happens now, i
   ]);
 });
 
-test("a state that was sent and then replaced goes into history: it never comes back as the state", async () => {
+test("hands out a replaced state that was sent before as history only", async () => {
   const outbox = await open(folder());
   outbox.connected();
   await outbox.put(message("state", "storage", "sent"));
@@ -197,7 +197,7 @@ test("a state that was sent and then replaced goes into history: it never comes 
   ]);
 });
 
-test("the clearing of an alert that was raised again says nothing any more, and is not sent", async () => {
+test("does not send the clearing of an alert that was raised again", async () => {
   const outbox = await open(folder());
   outbox.connected();
   await outbox.put({ topic: "disk", kind: "alert", retain: true, at: new Date(), body: new Uint8Array(0) });
@@ -210,7 +210,7 @@ test("the clearing of an alert that was raised again says nothing any more, and 
   expect(outbox.size).toBe(1);
 });
 
-test("a full outbox drops the oldest pictures, then the oldest events, and tells when there is room again", async () => {
+test("drops the oldest previews, then the oldest events when it is full, and reports it when there is room again", async () => {
   const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
   const outbox = await open(folder(), { maxBytes: 10_000, clock });
   const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
@@ -228,7 +228,7 @@ test("a full outbox drops the oldest pictures, then the oldest events, and tells
   expect(outbox.takeDropped()).toBeUndefined();
 });
 
-test("what was dropped is still told after a restart", async () => {
+test("reports dropped messages after a restart", async () => {
   const path = folder();
   const first = await open(path, { maxMessages: 3 });
   for (let index = 0; index < 5; index++) await first.put(message("event", `event ${index}`));
@@ -237,7 +237,7 @@ test("what was dropped is still told after a restart", async () => {
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("pictures and events older than the limit are dropped, states are not", async () => {
+test("drops previews and events older than the limit, but no states", async () => {
   let now = new Date("2026-03-01T00:00:00Z");
   const outbox = await open(folder(), { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) });
   await outbox.put(message("event", "too old", "", now));
@@ -250,7 +250,7 @@ test("pictures and events older than the limit are dropped, states are not", asy
   expect(outbox.takeDropped()).toMatchObject({ count: 1 });
 });
 
-test("what happened long before it was put is as old as the time it was put, over a restart too", async () => {
+test("counts the age from the time of `put`, also after a restart", async () => {
   let now = new Date("2026-03-01T00:00:00Z");
   const path = folder();
   const options = { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) };
@@ -270,7 +270,7 @@ test("what happened long before it was put is as old as the time it was put, ove
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("as the last resort even numbered messages go, so that nothing grows without bound", async () => {
+test("drops numbered messages as the last resort, so that the outbox is bounded", async () => {
   const outbox = await open(folder(), { maxMessages: 10 });
   for (let index = 0; index < 10; index++) await outbox.put(message("event", `sent ${index}`));
   outbox.connected();
@@ -282,7 +282,7 @@ test("as the last resort even numbered messages go, so that nothing grows withou
   expect(outbox.size).toBe(25);
 });
 
-test("what a machine noted before its clock was set gets the right time once it is", async () => {
+test("corrects the times of earlier messages when the clock is set", async () => {
   let wall = Date.UTC(2024, 0, 1);
   let mono = 5000;
   let synchronised = false;
@@ -299,7 +299,7 @@ test("what a machine noted before its clock was set gets the right time once it 
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   outbox.connected();
   await outbox.put(message("event", "live", "", clock.now()));
-  // The backlog waits for the clock, what happens now does not.
+  // The backlog waits for the clock, new messages do not.
   expect(topics(await take(outbox, 1))).toEqual(["live"]);
   expect(outbox.take()).toBeUndefined();
   wall = Date.UTC(2026, 2, 1, 6, 31);
@@ -311,7 +311,7 @@ test("what a machine noted before its clock was set gets the right time once it 
   expect(early?.at).toEqual(new Date(Date.UTC(2026, 2, 1, 6, 30)));
 });
 
-test("a log that was torn by a power cut costs what was torn and nothing else", async () => {
+test("loses only the incomplete part of a log after a power cut", async () => {
   const path = folder();
   const first = await open(path);
   for (let index = 0; index < 50; index++) await first.put(message("event", `event ${index}`));
@@ -325,7 +325,7 @@ test("a log that was torn by a power cut costs what was torn and nothing else", 
   expect(topics(await take(second, 49)).at(-1)).toBe("event 48");
 });
 
-test("a store without its table of contents is repaired", async () => {
+test("repairs a store without its manifest", async () => {
   const path = folder();
   const first = await open(path);
   for (let index = 0; index < 20; index++) await first.put(message("event", `event ${index}`));
@@ -339,10 +339,10 @@ test("a store without its table of contents is repaired", async () => {
 test.each([
   ["overwritten", (table: string) => writeFileSync(table, Buffer.alloc(statSync(table).size))],
   ["cut off", (table: string) => truncateSync(table, Math.floor(statSync(table).size / 2))],
-])("a table that is %s costs what was in it, and the camera starts", async (_, damage) => {
+])("starts with a table that is %s, and loses only its messages", async (_, damage) => {
   const path = folder();
   for (const round of [1, 2]) {
-    // What is in the log at one start is in a table after it.
+    // A start moves messages from the log to a table.
     const outbox = await open(path);
     for (let index = 0; index < 100; index++) await outbox.put(message("event", `event ${round}`));
     await outbox.close();
@@ -356,7 +356,7 @@ test.each([
   expect(topics(await take(outbox, 1))).toHaveLength(1);
 });
 
-test("a repair over which the program came to its end is not tried again: the store is put aside", async () => {
+test("moves the store aside after a repair during which the program ended, and does not repeat it", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "event"));
@@ -369,7 +369,7 @@ test("a repair over which the program came to its end is not tried again: the st
   expect(readdirSync(path)).not.toContain("repairing");
 });
 
-test("whatever garbage is in its files, the outbox opens and works", async () => {
+test("opens and works whatever its files contain", async () => {
   for (const victim of [/^CURRENT$/, /^MANIFEST/, /\.log$/, /./]) {
     const path = folder();
     const first = await open(path);
@@ -391,7 +391,7 @@ function picture(fill: number, bytes = 40_000): OutgoingMessage {
 
 const filesOf = (path: string): string[] => readdirSync(join(path, "large"));
 
-test("a picture is a file beside the database, until it is acknowledged", async () => {
+test("stores a preview as a file until it is acknowledged", async () => {
   const path = folder();
   const first = await open(path);
   for (const fill of [1, 2]) await first.put(picture(fill));
@@ -410,7 +410,7 @@ test("a picture is a file beside the database, until it is acknowledged", async 
   expect(filesOf(path)).toHaveLength(0);
 });
 
-test("each picture of many is sent as it is, while others are acknowledged", async () => {
+test("hands out every preview unchanged while others are acknowledged", async () => {
   const outbox = await open(folder());
   const fills = Array.from({ length: 60 }, (_, index) => index + 1);
   for (const fill of fills) await outbox.put(picture(fill, 4096 + 1000 * fill));
@@ -428,7 +428,7 @@ test("each picture of many is sent as it is, while others are acknowledged", asy
   await vi.waitUntil(() => outbox.size === 0);
 });
 
-test("a picture that was damaged on its disk is dropped and told, and the others are sent", async () => {
+test("drops and reports a preview that was damaged on the disk, and hands out the others", async () => {
   const path = folder();
   const first = await open(path);
   for (const fill of [1, 2, 3]) await first.put(picture(fill));
@@ -442,7 +442,7 @@ test("a picture that was damaged on its disk is dropped and told, and the others
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("a file of a picture that the power did not let into the database goes, and no later picture with it", async () => {
+test("deletes the file of a preview that is not in the database after a power cut, and no later preview with it", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(picture(1));
@@ -461,7 +461,7 @@ test("a file of a picture that the power did not let into the database goes, and
   expect(Buffer.from(entry?.message.body ?? "").equals(Buffer.alloc(40_000, 2))).toBe(true);
 });
 
-/** Whether somebody has the database open. */
+/** Whether the database is open. */
 async function isOpen(path: string): Promise<boolean> {
   const error: unknown = await new ClassicLevel(path).open().catch((reason: unknown) => reason);
   return error instanceof Error && error.cause instanceof Error && "code" in error.cause
@@ -469,20 +469,20 @@ async function isOpen(path: string): Promise<boolean> {
     : false;
 }
 
-test("while the disk does not let its database be opened, no message is taken for unreadable", async () => {
+test("treats no message as unreadable while the database cannot be opened", async () => {
   const path = folder();
   const outbox = await open(path);
   await outbox.put(message("alert", "a"));
   await outbox.put(message("state", "b"));
   const current = readFileSync(join(path, "CURRENT"));
-  // It cannot be written, and not be opened anew either.
+  // The database can be neither written nor reopened.
   rmSync(join(path, "large"), { recursive: true });
   writeFileSync(join(path, "CURRENT"), "");
   const kept = outbox.put(picture(1));
   await vi.waitUntil(async () => !(await isOpen(path)));
   outbox.connected();
   const taken = take(outbox, 3);
-  // The read has come to its end, if it does not wait.
+  // Without the wait the read would have finished by now.
   await new Promise(setImmediate);
   await vi.waitUntil(async () => !(await isOpen(path)));
   mkdirSync(join(path, "large"));
@@ -492,7 +492,7 @@ test("while the disk does not let its database be opened, no message is taken fo
   expect(outbox.takeDropped()).toBeUndefined();
 });
 
-test("on a full disk the oldest pictures go, so that what matters more can be written", async () => {
+test("drops the oldest previews on a full disk, so that other messages can be written", async () => {
   const path = folder();
   const outbox = await open(path);
   for (const fill of [1, 2]) await outbox.put(picture(fill));
@@ -507,13 +507,13 @@ test("on a full disk the oldest pictures go, so that what matters more can be wr
   expect(topics(await take(outbox, 1))).toEqual(["picture 3"]);
 });
 
-test("a disk without the room to open it costs the oldest pictures, which is told, and nothing else", async () => {
+test("deletes only the oldest previews when the disk is too full to open it, and reports it", async () => {
   const path = folder();
   const first = await open(path);
   for (let fill = 1; fill <= 40; fill++) await first.put(picture(fill));
   await first.put(message("event", "event"));
   await first.close();
-  // LevelDB makes a table of its log when it is opened, and removes what it could not write.
+  // At its opening LevelDB turns its log into a table, and removes a table that it could not write.
   symlinkSync("/dev/full", join(path, "000005.ldb"));
   const outbox = await open(path);
   const left = filesOf(path).length;
@@ -525,7 +525,7 @@ test("a disk without the room to open it costs the oldest pictures, which is tol
   expect(outbox.takeDropped()).toMatchObject({ count: 40 - left });
 });
 
-test("with no picture to remove, a full disk is said to be, and what to do", async () => {
+test("explains a full disk when there is no preview to delete", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "event"));
@@ -536,7 +536,7 @@ test("with no picture to remove, a full disk is said to be, and what to do", asy
   expect(second.size).toBe(1);
 });
 
-test("a second agent on the same folder is refused, and harms nothing", async () => {
+test("refuses a second agent on the same folder, without damage", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "kept"));
@@ -545,7 +545,7 @@ test("a second agent on the same folder is refused, and harms nothing", async ()
   expect(first.size).toBe(2);
 });
 
-test("a mark is kept with its message, over restarts, until it is forgotten", async () => {
+test("stores a deduplication key with its message until it is deleted, also over restarts", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "picture"), "folder/one.jpg");

@@ -14,7 +14,7 @@ function takeAll(outbox: MemoryOutbox): OutboxEntry[] {
   return entries;
 }
 
-test("messages leave in the order in which they came, and only when they are acknowledged", async () => {
+test("hands out messages in the order of `put`, and removes them when they are acknowledged", async () => {
   const outbox = new MemoryOutbox();
   for (const topic of ["a", "b", "c"]) await outbox.put(message("event", topic));
   const entries = takeAll(outbox);
@@ -25,7 +25,7 @@ test("messages leave in the order in which they came, and only when they are ack
   expect(outbox.size).toBe(0);
 });
 
-test("what was in flight when the link went is sent again, first, under its old number", async () => {
+test("hands out messages that were in flight again, first and with the same number", async () => {
   const outbox = new MemoryOutbox();
   for (const topic of ["a", "b", "c"]) await outbox.put(message("event", topic));
   const [first, second] = [outbox.take(), outbox.take()];
@@ -40,7 +40,7 @@ test("what was in flight when the link went is sent again, first, under its old 
   ]);
 });
 
-test("a waiting state gives way to the next of its topic, and leaves no hole in the numbers", async () => {
+test("replaces a waiting state by the next on its topic, without a gap in the numbers", async () => {
   const outbox = new MemoryOutbox();
   await outbox.put(message("state", "storage"));
   await outbox.put(message("event", "capture"));
@@ -53,7 +53,7 @@ test("a waiting state gives way to the next of its topic, and leaves no hole in 
   ]);
 });
 
-test("a state in flight is not replaced: it may have arrived", async () => {
+test("does not replace a state in flight, which may have arrived", async () => {
   const outbox = new MemoryOutbox();
   await outbox.put(message("state", "storage"));
   outbox.take();
@@ -62,7 +62,7 @@ test("a state in flight is not replaced: it may have arrived", async () => {
   expect(takeAll(outbox)).toHaveLength(2);
 });
 
-test("a full outbox drops the oldest previews first, then the oldest events, and never more than it must", async () => {
+test("drops the oldest previews, then the oldest events when it is full, and only as many as necessary", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 10_000 });
   await outbox.put(message("event", "event-1", 2000));
   await outbox.put(message("preview", "preview-1", 2500));
@@ -75,14 +75,14 @@ test("a full outbox drops the oldest previews first, then the oldest events, and
   outbox.release();
 });
 
-test("events go when no preview is left, and states last", async () => {
+test("drops events when no preview is left, and states last", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 4000 });
   await outbox.put(message("state", "state", 500));
   for (let index = 0; index < 10; index++) await outbox.put(message("event", `event-${index}`, 1000));
   expect(takeAll(outbox).map((entry) => entry.message.topic)).toEqual(["state", "event-8", "event-9"]);
 });
 
-test("what was sent is never dropped, acknowledged or not", async () => {
+test("never drops a message that was sent", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 3000 });
   await outbox.put(message("preview", "sent", 2000));
   outbox.take();
@@ -91,7 +91,7 @@ test("what was sent is never dropped, acknowledged or not", async () => {
   expect(takeAll(outbox).map((entry) => entry.message.topic)).toEqual(["sent"]);
 });
 
-test("what was dropped is counted with its times, and told once, when there is room again", async () => {
+test("counts dropped messages with their times, and reports them once when there is room again", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 4000 });
   const first = message("event", "event", 1000);
   await outbox.put(first);
@@ -104,7 +104,7 @@ test("what was dropped is counted with its times, and told once, when there is r
   expect(outbox.takeDropped()).toBeUndefined();
 });
 
-test("a hundred thousand small messages stay within the bound", async () => {
+test("bounds a hundred thousand small messages too", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 100_000 });
   for (let index = 0; index < 100_000; index++) await outbox.put(message("event", "e"));
   expect(outbox.size).toBeLessThan(400);

@@ -40,7 +40,7 @@ function saidOf(broker: TestBroker, job: string): Job[] {
 
 const cleared = (broker: TestBroker, job: string): boolean => broker.on(jobTopic(job)).at(-1)?.payload.length === 0;
 
-test("a timelapse is queued, progresses, is completed, says that it is simulated and names no film, and is cleared", async () => {
+test("publishes a timelapse job as queued, progressing and completed, simulated and without outputs, and clears it", async () => {
   const broker = await openBroker();
   serviceAt(broker);
   await broker.until(() => cleared(broker, "north-timelapse"));
@@ -59,7 +59,7 @@ test("a timelapse is queued, progresses, is completed, says that it is simulated
   expect(new Set(events)).toEqual(new Set(["job.progress", "job.completed"]));
 });
 
-test("timelapses and image processing alternate, camera by camera", async () => {
+test("alternates timelapse and image processing, camera by camera", async () => {
   const broker = await openBroker();
   serviceAt(broker, { jobIntervalMs: 20 });
   for (const job of ["north-timelapse", "north-images", "south-timelapse", "south-images"])
@@ -67,7 +67,7 @@ test("timelapses and image processing alternate, camera by camera", async () => 
   expect(saidOf(broker, "south-images")[0]?.type).toBe("image_processing");
 });
 
-test("jobs fail only when they are asked to, and then predictably", async () => {
+test("fails jobs only when configured, and then regularly", async () => {
   const broker = await openBroker();
   serviceAt(broker, { jobIntervalMs: 20, failEvery: 2 });
   await broker.until(() => cleared(broker, "north-images") && cleared(broker, "north-timelapse"));
@@ -75,7 +75,7 @@ test("jobs fail only when they are asked to, and then predictably", async () => 
   expect(saidOf(broker, "north-images").at(-1)).toMatchObject({ status: "failed", error: /encoder/ });
 });
 
-test("a service says that it is there, and takes its unfinished jobs with it when it goes", async () => {
+test("publishes `online`, and clears its unfinished jobs when it is stopped", async () => {
   const broker = await openBroker();
   const service = serviceAt(broker, { stepMs: 60_000 });
   await broker.until(() => saidOf(broker, "north-timelapse").length === 1);
@@ -90,7 +90,7 @@ test("a service says that it is there, and takes its unfinished jobs with it whe
   ]);
 });
 
-test("a service that dies is said to be offline by its will", async () => {
+test("is reported as offline by its will when it dies", async () => {
   const broker = await openBroker();
   const service = serviceAt(broker, { reconnect: { minMs: 60_000, maxMs: 60_000 } });
   await broker.until(() => broker.on(linkTopic).length === 1);

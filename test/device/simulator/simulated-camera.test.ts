@@ -5,7 +5,7 @@ import { createSimulatedCamera } from "../../../device/simulator/simulated-camer
 
 const zermatt = { lat: 46.02, lon: 7.75, timezone: "Europe/Zurich" };
 const noon = new Date("2026-06-21T11:30:00Z");
-/** A night of new moon. */
+/** A night with a new moon. */
 const midnight = new Date("2026-06-14T23:30:00Z");
 const small = { location: zermatt, width: 160, height: 120 };
 
@@ -14,14 +14,14 @@ async function luminance(jpeg: Buffer): Promise<number> {
   return channels[0]?.mean ?? expect.fail("no channel");
 }
 
-/** The mean difference of two pictures, of 255. */
+/** The mean difference of two pictures, 0 to 255. */
 async function difference(a: Buffer, b: Buffer): Promise<number> {
   const [one, other] = await Promise.all([a, b].map((jpeg) => sharp(jpeg).greyscale().raw().toBuffer()));
   if (one === undefined || other === undefined) expect.fail("no picture");
   return one.reduce((sum, value, index) => sum + Math.abs(value - (other[index] ?? 0)), 0) / one.length;
 }
 
-test("a picture is a JPEG of the size that was asked for, with the settings that it was taken with", async () => {
+test("delivers a JPEG of the requested size, with the settings that it was taken with", async () => {
   const { jpeg, width, height, settings } = await createSimulatedCamera(small).capture({ iso: 800 }, noon);
   expect(await sharp(jpeg).metadata()).toMatchObject({ format: "jpeg", width: 160, height: 120 });
   expect([width, height]).toEqual([160, 120]);
@@ -29,7 +29,7 @@ test("a picture is a JPEG of the size that was asked for, with the settings that
   expect(settings.exposure_s).toBeLessThan(0.02);
 });
 
-test("two pictures of the same moment differ by their noise, two of a minute's distance by more", async () => {
+test("delivers pictures that differ by noise at the same moment, and by more after a minute", async () => {
   const camera = createSimulatedCamera(small);
   const first = await camera.capture({}, noon);
   const same = await camera.capture({}, noon);
@@ -38,7 +38,7 @@ test("two pictures of the same moment differ by their noise, two of a minute's d
   expect(await difference(first.jpeg, later.jpeg)).toBeGreaterThan(await difference(first.jpeg, same.jpeg));
 });
 
-test("noon is bright, dusk is darker, and a night without a moon darkest, at long exposure", async () => {
+test("is bright at noon, darker at dusk, and darkest in a moonless night, with a long exposure", async () => {
   const camera = createSimulatedCamera(small);
   const bright = await camera.capture({}, noon);
   const dusk = await camera.capture({}, new Date("2026-06-14T20:25:00Z"));
@@ -51,14 +51,14 @@ test("noon is bright, dusk is darker, and a night without a moon darkest, at lon
   expect(dark.settings.exposure_s).toBeGreaterThan(1);
 });
 
-test("another seed is another mountain, the same seed the same one", async () => {
+test("shows another mountain for another seed, and the same for the same seed", async () => {
   const take = async (seed: string) => (await createSimulatedCamera({ ...small, seed }).capture({}, noon)).jpeg;
   const [north, again, south] = [await take("north"), await take("north"), await take("south")];
   expect(await difference(north, again)).toBeLessThan(1);
   expect(await difference(north, south)).toBeGreaterThan(12);
 });
 
-test("exposure compensation, white balance and quality do what they say", async () => {
+test("applies exposure compensation, white balance and quality", async () => {
   const camera = createSimulatedCamera(small);
   const plain = await camera.capture({}, noon);
   const over = await camera.capture({ exposure_compensation: 1.5 }, noon);
@@ -74,12 +74,12 @@ test.each([
   ["polar day", { lat: 78.2, lon: 15.6, timezone: "UTC" }, "2026-06-21T00:00:00Z"],
   ["the southern hemisphere", { lat: -44.6, lon: 168, timezone: "Pacific/Auckland" }, "2026-01-01T00:00:00Z"],
   ["the pole itself", { lat: 90, lon: 0, timezone: "UTC" }, "2026-03-20T12:00:00Z"],
-])("there is a picture in %s", async (_, location, at) => {
+])("delivers a picture in %s", async (_, location, at) => {
   const { jpeg } = await createSimulatedCamera({ ...small, location }).capture({}, new Date(at));
   expect((await sharp(jpeg).stats()).channels.every(({ stdev }) => stdev > 2)).toBe(true);
 });
 
-test("what it measures keeps to the contract, changes smoothly, and is the same whenever asked", () => {
+test("measures readings that are valid by the contract, change smoothly, and repeat for the same moment", () => {
   const camera = createSimulatedCamera(small);
   const weather = (at: Date) => camera.readings?.(at).weather ?? expect.fail("no weather");
   for (let hour = 0; hour < 24 * 14; hour++) {
@@ -94,7 +94,7 @@ test("what it measures keeps to the contract, changes smoothly, and is the same 
   expect(weather(noon)).toEqual(weather(noon));
 });
 
-test("how long a full picture takes is reported", async () => {
+test("reports how long a full picture takes", async () => {
   const camera = createSimulatedCamera({ location: zermatt });
   await camera.capture({}, noon);
   const started = performance.now();

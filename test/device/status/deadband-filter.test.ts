@@ -13,7 +13,7 @@ function filterAt(maxAgeMs = 1_800_000) {
 }
 
 describe("a reading", () => {
-  it("is said the first time, and not again while it stays about the same", () => {
+  it("passes the first time, and not again while it stays about the same", () => {
     const { filter } = filterAt();
     expect(filter.passes("environment", environment)).toBe(true);
     const later = { ...environment, sun_elevation: 12.4, temperature_c: 5.9, next_golden_hour: "2026-11-29T15:00:04Z" };
@@ -34,19 +34,19 @@ describe("a reading", () => {
     ["power", { source: "mains" }, { source: "battery" }],
     ["power", { source: "battery", battery_percent: 50 }, { source: "battery", battery_percent: 48 }],
     ["resources", resources, { ...resources, temperature_c: 47 }],
-  ] as const)("of %s is said again when it has changed enough", (name, before, now) => {
+  ] as const)("of %s passes again when it has changed enough", (name, before, now) => {
     const { filter } = filterAt();
     filter.passes(name, before);
     expect(filter.passes(name, now)).toBe(true);
   });
 
-  it("that drifts is measured by what was said last, not by the look before", () => {
+  it("that drifts is compared with the last published value, not with the previous one", () => {
     const { filter } = filterAt();
     const said = [0, 1, 2, 3, 4].map((degrees) => filter.passes("resources", { ...resources, temperature_c: degrees }));
     expect(said).toEqual([true, false, true, false, true]);
   });
 
-  it("is said again when it is old", () => {
+  it("passes again after the maximal age", () => {
     const { filter, clock } = filterAt();
     filter.passes("storage", storage);
     clock.now = 1_799_999;
@@ -57,13 +57,13 @@ describe("a reading", () => {
 });
 
 describe("an idle camera", () => {
-  /** Resolves after so many more looks. */
+  /** Resolves after `count` more measurements. */
   async function looks(count: number, seen: () => number): Promise<void> {
     const enough = seen() + count;
     await expect.poll(seen, { interval: 10 }).toBeGreaterThanOrEqual(enough);
   }
 
-  it("looks at its readings and says none twice, at every link all of them", async () => {
+  it("publishes unchanged readings only once per link", async () => {
     const broker = await openBroker();
     let seen = 0;
     const camera = {
@@ -75,7 +75,7 @@ describe("an idle camera", () => {
     };
     await cameraAt(broker, { camera, config: { readingsIntervalS: 0.02 } });
     const count = () => ["environment", "storage", "power"].map((name) => broker.on(stateTopic(name)).length);
-    // What it has measured before there was a link may go out before what it says with its birth.
+    // Readings from before the link may be sent before those published at the birth.
     await broker.until(() => count().every((times) => times > 0));
     await looks(20, () => seen);
     const before = count();
@@ -88,7 +88,7 @@ describe("an idle camera", () => {
     expect(broker.on(eventTopic("error.occurred"))).toEqual([]);
   });
 
-  it("asks the broker for the keep-alive that it is set to", async () => {
+  it("sends the configured keep-alive to the broker", async () => {
     const broker = await openBroker();
     await cameraAt(broker, { config: { keepaliveS: 17 } });
     expect(await broker.until(() => broker.keepalives[0])).toBe(17);

@@ -8,67 +8,67 @@ import { ThresholdAlerts, type ThresholdAlertsOptions } from "../../../device/st
 import { cameraAt, envelopeOf, openBroker, stateTopic, tree } from "../support/cameras.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
-/** A board, and everything it says: the message of an alert that is raised, or undefined for one that is cleared. */
-function boardWith(changes: Partial<ThresholdAlertsOptions> = {}) {
-  const said: [name: string, message: string | undefined][] = [];
-  const standing: (readonly string[])[] = [];
-  const board = new ThresholdAlerts({
+/** Alerts, and everything they publish: the message of a raised alert, or undefined for a cleared one. */
+function alertsWith(changes: Partial<ThresholdAlertsOptions> = {}) {
+  const published: [name: string, message: string | undefined][] = [];
+  const raised: (readonly string[])[] = [];
+  const alerts = new ThresholdAlerts({
     limits: { diskPercent: 80 },
     raised: [],
-    publish: (name, alert) => said.push([name, alert?.message]),
-    onChange: (raised) => standing.push(raised),
+    publish: (name, alert) => published.push([name, alert?.message]),
+    onChange: (names) => raised.push(names),
     ...changes,
   });
-  const storage = (usedPercent: number) => board.storage({ total_bytes: 1000, free_bytes: 1000 - 10 * usedPercent });
-  return { board, storage, said, standing };
+  const storage = (usedPercent: number) => alerts.storage({ total_bytes: 1000, free_bytes: 1000 - 10 * usedPercent });
+  return { alerts, storage, published, raised };
 }
 
-test("a disk that fills up is told once, and once more when it is well below the limit", () => {
-  const { storage, said, standing } = boardWith();
+test("raises an alert once when the disk fills up, and clears it once when it is well below the limit", () => {
+  const { storage, published, raised } = alertsWith();
   for (const used of [50, 80, 81, 95, 100, 79, 81, 75.1, 76]) storage(used);
-  expect(said).toEqual([["disk", "The camera's storage is 81 % full"]]);
+  expect(published).toEqual([["disk", "The camera's storage is 81 % full"]]);
   for (const used of [74.9, 60, 80]) storage(used);
-  expect(said.slice(1)).toEqual([["disk", undefined]]);
+  expect(published.slice(1)).toEqual([["disk", undefined]]);
   storage(80.5);
-  expect(said.slice(2)).toEqual([["disk", "The camera's storage is 80 % full"]]);
-  expect(standing).toEqual([["disk"], [], ["disk"]]);
+  expect(published.slice(2)).toEqual([["disk", "The camera's storage is 80 % full"]]);
+  expect(raised).toEqual([["disk"], [], ["disk"]]);
 });
 
-test("a camera with a limit names it, and one without leaves the alert to the backend, also what an earlier run raised", () => {
-  expect(boardWith().storage(90)).toMatchObject({ alert_percent: 80 });
-  const { storage, said, standing } = boardWith({ limits: {}, raised: ["disk"] });
+test("publishes its limit, and without one leaves alerts to the backend, including those of an earlier run", () => {
+  expect(alertsWith().storage(90)).toMatchObject({ alert_percent: 80 });
+  const { storage, published, raised } = alertsWith({ limits: {}, raised: ["disk"] });
   expect(storage(100)).not.toHaveProperty("alert_percent");
-  expect([said, standing]).toEqual([[], [[]]]);
+  expect([published, raised]).toEqual([[], [[]]]);
 });
 
-test("heat is told once, and once more when it has cooled down; a sensor that says nothing changes nothing", () => {
-  const { board, said } = boardWith({ limits: { temperatureC: 70 } });
+test("raises an alert once for heat, clears it when cooled down, and ignores a missing reading", () => {
+  const { alerts, published } = alertsWith({ limits: { temperatureC: 70 } });
   const readings = [undefined, 69, 70, 70.6, 90, undefined, 62, 71, 61.9, 69];
   for (const degrees of readings)
-    board.resources({ cpu_percent: 5, memory_bytes: 1, ...(degrees === undefined ? {} : { temperature_c: degrees }) });
-  expect(said).toEqual([
+    alerts.resources({ cpu_percent: 5, memory_bytes: 1, ...(degrees === undefined ? {} : { temperature_c: degrees }) });
+  expect(published).toEqual([
     ["temperature", "The camera's computer is at 71 °C"],
     ["temperature", undefined],
   ]);
 });
 
-test("an alert that an earlier run raised is not raised again, and is cleared when it is over", () => {
-  const { storage, said } = boardWith({ raised: ["disk"] });
+test("does not raise an alert of an earlier run again, and clears it when it is over", () => {
+  const { storage, published } = alertsWith({ raised: ["disk"] });
   storage(90);
-  expect(said).toEqual([]);
+  expect(published).toEqual([]);
   storage(10);
-  expect(said).toEqual([["disk", undefined]]);
+  expect(published).toEqual([["disk", undefined]]);
 });
 
-test("two alerts stand beside each other", () => {
-  const { board, storage, standing } = boardWith();
+test("raises two alerts independently", () => {
+  const { alerts, storage, raised } = alertsWith();
   storage(90);
-  board.resources({ cpu_percent: 5, memory_bytes: 1, temperature_c: 85 });
+  alerts.resources({ cpu_percent: 5, memory_bytes: 1, temperature_c: 85 });
   storage(10);
-  expect(standing).toEqual([["disk"], ["disk", "temperature"], ["temperature"]]);
+  expect(raised).toEqual([["disk"], ["disk", "temperature"], ["temperature"]]);
 });
 
-/** Folders as Linux has them below /sys. */
+/** Creates folders like those of Linux below /sys. */
 function machineWith(sensors: Record<string, string>, supplies: Record<string, Record<string, string>> = {}) {
   const [thermal, powerSupply] = [temporaryFolder(), temporaryFolder()];
   for (const [zone, temp] of Object.entries(sensors)) {
@@ -82,7 +82,7 @@ function machineWith(sensors: Record<string, string>, supplies: Record<string, R
   return { thermal, powerSupply };
 }
 
-test("the hottest of the sensors that work is the machine's temperature", async () => {
+test("measures the temperature of the hottest working sensor", async () => {
   const sensors = {
     thermal_zone0: "48312\n",
     thermal_zone1: "61870\n",
@@ -96,7 +96,7 @@ test("the hottest of the sensors that work is the machine's temperature", async 
   expect(resourcesSchema.strict().safeParse(resources).error).toBeUndefined();
 });
 
-test("a machine without sensors, battery or disk to watch says nothing of them", async () => {
+test("has no readings of missing sensors, battery or disk", async () => {
   const nowhere = join(temporaryFolder(), "nowhere");
   const host = new Host({ thermal: nowhere, powerSupply: nowhere, dataPath: nowhere });
   const readings = await host.read();
@@ -108,13 +108,13 @@ test.each([
   ["Discharging", "63", { source: "battery", battery_percent: 63 }],
   ["Charging", "64", { source: "mains", battery_percent: 64 }],
   ["Full", "unknown", { source: "mains" }],
-])("a battery that is %s at %s is told as what it is", async (status, capacity, power) => {
+])("reads a battery that is %s at %s", async (status, capacity, power) => {
   const mains = { type: "Mains", online: "1" };
   const host = new Host(machineWith({}, { AC: mains, BAT0: { type: "Battery", status, capacity } }));
   expect((await host.read()).power).toEqual(power);
 });
 
-test("the disk is the one that holds the camera's data", async () => {
+test("measures the disk with the camera's data", async () => {
   const dataPath = temporaryFolder();
   const { storage } = await new Host({ dataPath }).read();
   const { blocks, bsize } = await statfs(dataPath);
@@ -122,7 +122,7 @@ test("the disk is the one that holds the camera's data", async () => {
   expect(storage?.free_bytes).toBeLessThanOrEqual(blocks * bsize);
 });
 
-test("a real camera watches its machine: the alert is retained at the broker, and cleared there over a restart", async () => {
+test("raises a retained alert of a real machine, and clears it after a restart", async () => {
   const broker = await openBroker();
   const dataPath = temporaryFolder();
   const topic = tree.build({ kind: "camera-alert", camera: "north", name: "disk" });
@@ -135,7 +135,7 @@ test("a real camera watches its machine: the alert is retained at the broker, an
       camera: camera(),
       config: { dataPath, watchHost: true, readingsIntervalS: 0.05, readingsMaxAgeS: 0, alerts: { diskPercent } },
     });
-  // Any disk is fuller than that.
+  // Every disk is fuller than that.
   const first = await start(-1);
   await broker.until(() => broker.on(topic).length > 0);
   const enough = broker.on(stateTopic("storage")).length + 3;
@@ -143,11 +143,11 @@ test("a real camera watches its machine: the alert is retained at the broker, an
   expect(broker.on(topic)).toHaveLength(1);
   const raised = envelopeOf(broker.on(topic)[0] ?? expect.fail("no alert"));
   expect(alertSchema.parse(raised.data)).toMatchObject({ alert: "disk", severity: "warning" });
-  const said = broker.on(stateTopic("storage")).map((message) => storageSchema.parse(envelopeOf(message).data));
-  expect(said[0]?.total_bytes).toBeGreaterThan(0);
+  const published = broker.on(stateTopic("storage")).map((message) => storageSchema.parse(envelopeOf(message).data));
+  expect(published[0]?.total_bytes).toBeGreaterThan(0);
   await first.stop();
   expect(broker.retained(topic)).toBeDefined();
-  // None is as full as that.
+  // No disk is that full.
   await start(200);
   await broker.until(() => broker.retained(topic) === undefined);
   expect(broker.on(topic)).toHaveLength(2);

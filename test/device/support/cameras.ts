@@ -24,7 +24,7 @@ export function smallCamera(): CameraDriver {
   return createSimulatedCamera({ location: zermatt, seed: "north", width: 96, height: 72 });
 }
 
-/** A camera that has its one picture at hand: for what is not about pictures. */
+/** A fast camera with one prepared picture, for tests that are not about pictures. */
 export async function plainCamera(): Promise<CameraDriver> {
   const jpeg = await jpegOf(64, 48);
   return {
@@ -51,7 +51,7 @@ export function configFor(broker: TestBroker, changes: Partial<CameraConfig> = {
   };
 }
 
-/** A camera that takes pictures on command only, unless the changes say otherwise. */
+/** A camera that takes pictures on command only, unless `config` says otherwise. */
 export async function cameraAt(
   broker: TestBroker,
   { config, ...options }: Partial<Omit<CameraOptions, "config">> & { config?: Partial<CameraConfig> } = {},

@@ -1,8 +1,8 @@
 import { DeviceClock } from "../../../device/host/clock.ts";
 
-/** A machine whose clock has no battery: it runs from whatever it was left at, until somebody sets it. */
+/** A machine without a battery for its clock, which continues from any time until it is set. */
 export class Machine {
-  /** Whether the clock was set from the network; undefined where nothing tells. */
+  /** Whether the clock was set from the network; undefined when unknown. */
   synchronised: boolean | undefined;
   readonly clock: DeviceClock;
   #aheadMs: number;
@@ -32,7 +32,7 @@ export class Machine {
     if (this.synchronised === false) this.synchronised = true;
   }
 
-  /** Lets time go by, on all its clocks. */
+  /** Advances all its clocks. */
   pass(ms: number): void {
     this.#skippedMs += ms;
   }

@@ -10,10 +10,10 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** What the scripts of stand-ins call. */
+/** Programs used by the scripts of fake programs. */
 const TOOLS = ["cat", "cp", "head", "mv", "setsid", "sleep", "tr"];
 
-/** A folder of programs that stand in for those of a camera. PATH leads to nothing else: a real gphoto2 may be installed. */
+/** A folder of fake camera programs. PATH contains nothing else, because a real gphoto2 may be installed. */
 export class Programs {
   readonly folder = temporaryFolder();
 
@@ -30,13 +30,13 @@ export class Programs {
     });
   }
 
-  /** @param script what it does, for `sh`, in which `$HERE` is this folder */
+  /** @param script a script for `sh`, in which `$HERE` is this folder */
   add(name: string, script: string): void {
     const before = `HERE='${this.folder}'\nfor arg; do echo "$arg"; done >> "$HERE/${name}.args"; echo >> "$HERE/${name}.args"`;
     writeFileSync(join(this.folder, name), `#!/bin/sh\n${before}\n${script}\n`, { mode: 0o755 });
   }
 
-  /** What a program was called with, of each call. */
+  /** The arguments of each call of a program. */
   calls(name: string): string[][] {
     const text = this.read(`${name}.args`) ?? "";
     return text.split("\n\n").flatMap((call) => (call === "" ? [] : [call.split("\n")]));
@@ -58,7 +58,7 @@ export async function jpegOf(width = 64, height = 48, background = "#468"): Prom
     .toBuffer();
 }
 
-/** As cameras write it: with a thumbnail, which is a whole JPEG, in the notes before the picture. */
+/** A JPEG as cameras write it: the metadata contains a thumbnail, which is a complete JPEG. */
 export async function jpegWithThumbnail(): Promise<Buffer> {
   const [picture, thumbnail] = await Promise.all([jpegOf(640, 480), jpegOf(32, 24)]);
   const notes = Buffer.concat([Buffer.from([0xff, 0xe1, 0, 0]), Buffer.from("Exif\0\0"), thumbnail]);
@@ -66,7 +66,7 @@ export async function jpegWithThumbnail(): Promise<Buffer> {
   return Buffer.concat([picture.subarray(0, 2), notes, picture.subarray(2)]);
 }
 
-/** Whether a process is there that does something: one that has ended and waits for its parent to ask is not. */
+/** Whether a process is running. A zombie is not. */
 export function isRunning(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -76,7 +76,7 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** Resolves when none of the processes is there any more. */
+/** Resolves when none of the processes is running. */
 export async function gone(pids: readonly number[]): Promise<void> {
   await expect.poll(() => pids.filter(isRunning)).toEqual([]);
 }

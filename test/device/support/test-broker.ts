@@ -10,12 +10,12 @@ export interface Received {
   qos: number;
 }
 
-/** A real broker that allows everything and remembers what it was sent, wills included. */
+/** A real broker that allows everything and records all publications, including wills. */
 export class TestBroker {
   readonly received: Received[] = [];
-  /** When set, publications are neither acknowledged nor remembered. */
+  /** When true, publications are neither acknowledged nor recorded. */
   deaf = false;
-  /** Publications that end their sender's connection: there is no other way to refuse one [MQTT-3.3.5-2]. */
+  /** Selects publications over which the broker closes the connection. MQTT 3.1.1 has no other refusal [MQTT-3.3.5-2]. */
   refuses: (topic: string) => boolean = () => false;
   #aedes: Aedes | undefined;
   #server: Server | undefined;
@@ -24,14 +24,14 @@ export class TestBroker {
   readonly #checks = new Set<() => void>();
   readonly connects: { id: string; username: string | undefined; password: string | undefined; clean: boolean }[] = [];
 
-  /** What each CONNECT asked for, seconds. */
+  /** The keep-alive of each CONNECT, seconds. */
   readonly keepalives: number[] = [];
 
   get url(): string {
     return `mqtt://127.0.0.1:${this.#port}`;
   }
 
-  /** The second time on the same port, with nothing of before: a broker that lost its disk. */
+  /** Opens again on the same port without any data, like a broker that lost its disk. */
   async open(): Promise<this> {
     const aedes = await Aedes.createBroker();
     aedes.preConnect = (_client, { keepalive = 0 }, done) => {
@@ -62,7 +62,7 @@ export class TestBroker {
     return this;
   }
 
-  /** As if the cable was pulled: no DISCONNECT, no acknowledgement of what is under way. */
+  /** Closes as if the cable was pulled: without DISCONNECT, and without acknowledging messages in flight. */
   async close(): Promise<void> {
     const [server, aedes] = [this.#server, this.#aedes];
     this.#server = undefined;
@@ -91,7 +91,7 @@ export class TestBroker {
     );
   }
 
-  /** What is retained on a topic now; undefined for nothing. */
+  /** The retained payload of a topic; undefined when there is none. */
   retained(topic: string): Buffer | undefined {
     const last = this.received.findLast((message) => message.topic === topic && message.retain);
     return last === undefined || last.payload.length === 0 ? undefined : last.payload;
@@ -101,7 +101,7 @@ export class TestBroker {
     return this.received.filter((message) => message.topic === topic);
   }
 
-  /** Resolves to the first value that is not undefined or false, asked again at everything that arrives. */
+  /** Calls `what` at every arrival, and resolves to its first value that is neither undefined nor false. */
   async until<T>(what: () => T | undefined | false, ms = 28_000): Promise<T> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
