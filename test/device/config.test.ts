@@ -185,7 +185,9 @@ test.each([
 
 test("reports the place of an error in a file of settings without quoting the file", () => {
   const path = file('{\r\n  "CAMERA_SECRET": "s3cret-word",\r\n  "CAMERA_ID": north\r\n}\r\n');
-  expect(() => loadConfig({ file: path, env: {} })).toThrow(`--config: ${path} is not valid JSON: see line 3, column 16`);
+  expect(() => loadConfig({ file: path, env: {} })).toThrow(
+    `--config: ${path} is not valid JSON: see line 3, column 16`,
+  );
   const cut = file('{"CAMERA_SECRET": "s3cret-word');
   expect(() => loadConfig({ file: cut, env: {} })).toThrow(/^--config: \S+ is not valid JSON: see line 1, column 19$/m);
 });
