@@ -63,6 +63,9 @@ export class FanOut {
 
   /** Adds a subscriber that was sent everything up to {@link FanOut.edge}. */
   join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember {
+    const present = this.#groups.get(filter.key);
+    // The new member has received what is pending. The flush may find every socket full, and so remove the group.
+    if (present !== undefined) this.#flushGroup(present);
     let group = this.#groups.get(filter.key);
     if (group === undefined) {
       group = new SubscriberGroup(filter, this.#options.maxQueuedBytes);
@@ -73,8 +76,6 @@ export class FanOut {
         else groups.add(group);
       }
     }
-    // The new member has received what is pending.
-    this.#flushGroup(group);
     return group.add(subscriber);
   }
 

@@ -15,11 +15,11 @@ export type BackfillTask =
 /** Not at the live edge. Lagging: the socket was full, so state that a later entry replaces is left out. */
 export interface Behind {
   readonly kind: "backfilling" | "lagging";
-  /** Everything up to and including this position was sent, except for what the tasks name. */
+  /** Everything up to and including this position was sent, except for what the tasks describe. */
   cursor: number;
   /** Done first, in order. */
   readonly tasks: BackfillTask[];
-  /** Channels that get `caught_up` at the live edge. When lagging, all of them do. */
+  /** The channels for which `caught_up` is sent at the live edge. A lagging subscriber gets it for all its channels. */
   readonly announce: Set<string>;
 }
 
@@ -31,13 +31,13 @@ export type SubscriberState =
 export type SubscriberEvent =
   /** Delivery stops, so that the subscription can be changed. `cursor`: everything up to here was sent. */
   | { kind: "interrupted"; cursor: number }
-  /** The subscription may be delivered: `hasChannels` says whether there is anything to deliver. */
+  /** Delivery starts again after an interruption, unless no channel is left. */
   | { kind: "continued"; hasChannels: boolean }
   /** The socket is full; everything up to `cursor` was sent. */
   | { kind: "fell behind"; cursor: number }
-  /** The cursor is at the live edge, and nothing is left to do before. */
+  /** The cursor is at the live edge, and no tasks are left. */
   | { kind: "joined"; member: GroupMember }
-  /** The journal was replaced: what was to be sent means nothing in it. */
+  /** The journal was replaced during an interruption: the tasks and the cursor mean nothing in the new one. */
   | { kind: "replaced"; cursor: number };
 
 export const IDLE: SubscriberState = { kind: "idle" };
@@ -65,20 +65,20 @@ export const IDLE: SubscriberState = { kind: "idle" };
  * the socket full: the subscriber is lagging then, and the interruption leaves it so.
  */
 export function transition(state: SubscriberState, event: Extract<SubscriberEvent, { kind: "interrupted" }>): Behind;
-export function transition(state: SubscriberState, event: Extract<SubscriberEvent, { kind: "replaced" }>): Behind;
+export function transition(state: Behind, event: Extract<SubscriberEvent, { kind: "replaced" }>): Behind;
 export function transition(state: SubscriberState, event: SubscriberEvent): SubscriberState;
 export function transition(state: SubscriberState, event: SubscriberEvent): SubscriberState {
   switch (event.kind) {
     case "interrupted":
       return isBehind(state) ? state : behind("backfilling", event.cursor);
     case "continued":
-      return event.hasChannels ? state : IDLE;
+      return isBehind(state) && !event.hasChannels ? IDLE : state;
     case "fell behind":
       return state.kind === "live" ? behind("lagging", event.cursor) : state;
     case "joined":
       return isBehind(state) ? { kind: "live", member: event.member } : state;
     case "replaced":
-      return behind("backfilling", event.cursor);
+      return isBehind(state) ? behind("backfilling", event.cursor) : state;
   }
 }
 

@@ -150,7 +150,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
       const channels = [...this.#channels.keys()];
       this.#channels.clear();
       this.#reportedGaps.clear();
-      const behind = transition(this.#state, { kind: "replaced", cursor: fanOut.edge });
+      const behind = transition(this.#interrupt(), { kind: "replaced", cursor: fanOut.edge });
       this.#state = behind;
       for (const channel of channels) {
         behind.announce.add(channel);

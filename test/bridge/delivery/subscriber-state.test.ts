@@ -38,10 +38,10 @@ const events: Record<string, SubscriberEvent> = {
 const expected: Record<keyof typeof events, Record<Kind, Kind>> = {
   interrupted: { idle: "backfilling", backfilling: "backfilling", lagging: "lagging", live: "backfilling" },
   "continued with channels": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "live" },
-  "continued without channels": { idle: "idle", backfilling: "idle", lagging: "idle", live: "idle" },
+  "continued without channels": { idle: "idle", backfilling: "idle", lagging: "idle", live: "live" },
   "fell behind": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "lagging" },
   joined: { idle: "idle", backfilling: "live", lagging: "live", live: "live" },
-  replaced: { idle: "backfilling", backfilling: "backfilling", lagging: "backfilling", live: "backfilling" },
+  replaced: { idle: "idle", backfilling: "backfilling", lagging: "backfilling", live: "live" },
 };
 
 describe.each(Object.entries(expected))("a subscriber, when %s", (name, kinds) => {
