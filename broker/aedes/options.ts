@@ -14,23 +14,7 @@ interface AedesConfig {
   heartbeatMs: number;
 }
 
-/**
- * The options of Aedes 1.2. The faults of Aedes that the broker works around, and where:
- *
- * - It acknowledges a publication before it stores or forwards it: `ingest-gate.ts`, `forwarding-broker.ts`.
- * - Its emitter waits for clients that do not read, and lets publications overtake each other: `topic-emitter.ts`.
- * - It writes each delivery with its own system call: `write-batch.ts`.
- * - It keeps no record of what it sent to a clean session, so a PUBACK does not tell what was acknowledged:
- *   `delivery-receipts.ts`.
- * - Its parser collects packets of up to 256 MB and accepts any number of packets at once: `listeners/packet-meter.ts`
- *   and `listeners/throttled-reading.ts`.
- * - A client that is refused in `preConnect` gets no CONNACK: `access/authenticate.ts`.
- * - It stores the will before authorizing it: `access/will-admission.ts`. It deletes a stored will even when publishing
- *   it failed: `access/wills.ts`.
- * - It lowers the QoS of a delivery only for filters without wildcards: `access/authorize-forward.ts`.
- * - It reads a session's queue while delivering live messages, out of order: `sessions/replays.ts`.
- * - It does not listen for errors of stores: the stores in `sessions/` never reject where Aedes would not notice.
- */
+/** The options of Aedes 1.2. All faults of Aedes that the broker works around are listed in `docs/decisions/aedes.md`. */
 export function aedesOptions(
   store: { readonly brokerId: string },
   { maxClientIdLength, connectTimeoutMs, drainTimeoutMs, heartbeatMs }: AedesConfig,

@@ -6,7 +6,7 @@ const EVENT = topic("cameras/north/events/capture.completed");
 const CAMERA = { clientId: "north-1", username: "north", password: SECRET };
 const NOTHING_YET: never[] = [];
 
-/** A promise that is settled from outside. */
+/** A promise that the test settles. */
 function held<Value>(): { promise: Promise<Value>; resolve: (value: Value) => void; reject: (error: Error) => void } {
   let resolve: (value: Value) => void = () => undefined;
   let reject: (error: Error) => void = () => undefined;
@@ -25,8 +25,8 @@ async function startWithReader(options = {}) {
   return { ...test, inbox };
 }
 
-describe.each([0, 1, 2] as const)("a retained publication of QoS %i that comes late", (qos) => {
-  it("reaches those who are subscribed, and replaces nothing that is retained", async () => {
+describe.each([0, 1, 2] as const)("a historical publication of QoS %i with the retain flag", (qos) => {
+  it("reaches subscribers and replaces no retained message", async () => {
     const test = await startWithReader();
     const { ingest, inbox } = test;
     const north = await test.client({ clientId: "north-1", username: "north", password: SECRET });
@@ -46,13 +46,13 @@ describe.each([
   [1, TYPE.puback],
   [2, TYPE.pubrec],
 ] as const)("a publication of QoS %i", (qos, acknowledgement) => {
-  it("is not acknowledged and not forwarded before it is durable", async () => {
+  it("is neither acknowledged nor forwarded before it is durable", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const durable = held<{ position: number; forward: boolean }>();
     ingest.answer = () => durable.promise;
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
     camera.send(publishPacket({ topic: EVENT, payload: "one", qos, id: 7 }));
-    // What comes after it on the same connection is answered: so it has been read, and waits.
+    // The next packet of the connection is answered, so the publication has been read and is waiting.
     camera.send(PINGREQ);
     await camera.next(TYPE.pingresp);
     expect(ingest.accepted).toHaveLength(1);
@@ -65,7 +65,7 @@ describe.each([
     await expect.poll(() => ingest.emittedPositions).toEqual([41]);
   });
 
-  it("is never acknowledged when it cannot be made durable; its sender is disconnected", async () => {
+  it("is not acknowledged when it cannot be made durable, and its sender is disconnected", async () => {
     const { broker, ingest, inbox, logged } = await startWithReader();
     ingest.answer = () => Promise.reject(new Error("disk full"));
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
@@ -85,7 +85,7 @@ describe.each([
     await logged("publications are durable again");
   });
 
-  it("that is a repetition is acknowledged, but not forwarded", async () => {
+  it("is acknowledged and not forwarded when it is a duplicate", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
     ingest.answer = async () => ({ position: undefined, forward: false });
@@ -98,7 +98,7 @@ describe.each([
     expect(ingest.emittedPositions).toEqual([2]);
   });
 
-  it("reaches its subscribers even when its sender is gone before it can be acknowledged", async () => {
+  it("reaches subscribers even when its sender disconnects before the acknowledgement", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const durable = held<{ position: number; forward: boolean }>();
     ingest.answer = () => durable.promise;
@@ -112,7 +112,7 @@ describe.each([
     await expect.poll(() => ingest.emittedPositions).toEqual([41]);
   });
 
-  it("keeps its place among the others of its connection", async () => {
+  it("keeps its order among the publications of its connection", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
     const packets = Array.from({ length: 200 }, (_, index) =>
@@ -127,7 +127,7 @@ describe.each([
 });
 
 describe("a publication of QoS 0", () => {
-  it("is forwarded at once and made durable beside", async () => {
+  it("is forwarded immediately and recorded in the background", async () => {
     const { client, ingest, inbox } = await startWithReader();
     const durable = held<{ position: number; forward: boolean }>();
     ingest.answer = () => durable.promise;
@@ -139,7 +139,7 @@ describe("a publication of QoS 0", () => {
     await expect.poll(() => ingest.emittedPositions).toEqual([5]);
   });
 
-  it("costs its sender nothing when it cannot be made durable", async () => {
+  it("does not disconnect its sender when it cannot be made durable", async () => {
     const { client, broker, ingest } = await startWithReader();
     ingest.answer = () => Promise.reject(new Error("disk full"));
     const camera = await client(NORTH);
@@ -150,7 +150,7 @@ describe("a publication of QoS 0", () => {
   });
 });
 
-describe("a publication of QoS 2 that is sent again before its PUBREL", () => {
+describe("a publication of QoS 2 that is resent before its PUBREL", () => {
   it("is accepted once", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
@@ -166,7 +166,7 @@ describe("a publication of QoS 2 that is sent again before its PUBREL", () => {
     expect(ingest.accepted).toHaveLength(2);
   });
 
-  it("is accepted once when it comes by a new connection, and after a restart", async () => {
+  it("is accepted once when it is resent over a new connection and after a restart", async () => {
     const first = await startWithReader();
     const persistent = { ...CAMERA, clean: false };
     const one = publishPacket({ topic: EVENT, payload: "one", qos: 2, id: 7 });
@@ -190,7 +190,7 @@ describe("a publication of QoS 2 that is sent again before its PUBREL", () => {
     expect(second.ingest.accepted).toEqual([]);
   });
 
-  it("is accepted once when it comes by a new connection before the first is durable", async () => {
+  it("is accepted once when it is resent over a new connection before the first copy is durable", async () => {
     const { broker, ingest, inbox } = await startWithReader();
     const persistent = { ...CAMERA, clean: false };
     const durable = held<{ position: number; forward: boolean }>();

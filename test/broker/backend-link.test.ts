@@ -10,7 +10,7 @@ function command(payload: string, qos: 0 | 1 | 2 = 1) {
 }
 
 describe("publishing as the backend", () => {
-  it("reaches subscribers and passes by ingest", async () => {
+  it("reaches subscribers without ingest", async () => {
     const test = await startTestBroker();
     const north = await test.client(NORTH);
     const inbox = inboxOf(north);
@@ -20,7 +20,7 @@ describe("publishing as the backend", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("retains, also what no client may write", async () => {
+  it("retains messages on topics that no client may write", async () => {
     const test = await startTestBroker();
     const presence = topic("cameras/north/state/presence");
     await test.broker.publish({ topic: presence, payload: Buffer.from("{}"), qos: 1, retain: true });
@@ -30,18 +30,18 @@ describe("publishing as the backend", () => {
     expect(await inbox.has(1)).toMatchObject([{ retain: true }]);
   });
 
-  it("is refused when the broker has stopped", async () => {
+  it("fails when the broker has stopped", async () => {
     const test = await startTestBroker();
     await test.broker.stop();
     await expect(test.broker.publish(command("{}", 0))).rejects.toThrow("stopping");
   });
 });
 
-describe("a delivered command", () => {
+describe("a command", () => {
   it.each([
     ["a clean session", true],
     ["a persistent session", false],
-  ])("is reported when the device has acknowledged it, with %s", async (_, clean) => {
+  ])("is reported as delivered when the device acknowledges it, with %s", async (_, clean) => {
     const test = await startTestBroker();
     const deliveries: Delivery[] = [];
     test.broker.onDelivered((delivery) => deliveries.push(delivery));
@@ -60,7 +60,7 @@ describe("a delivered command", () => {
     expect(deliveries).toEqual(
       ["two", "one"].map((payload) => ({ identity: "device:north", topic: COMMAND, payload: Buffer.from(payload) })),
     );
-    // Acknowledged again, or an id that was never given: nothing is reported.
+    // A second PUBACK, and one with an unknown id, report nothing.
     north.send(idPacket(TYPE.puback, ids[0] ?? 0));
     north.send(idPacket(TYPE.puback, 12_345));
     await test.broker.publish(command("three"));
@@ -68,7 +68,7 @@ describe("a delivered command", () => {
     await expect.poll(() => deliveries.map(({ payload }) => payload.toString())).toEqual(["two", "one", "three"]);
   });
 
-  it("is reported once it comes back, when it waited for a persistent session", async () => {
+  it("is reported when a device with a persistent session reconnects and acknowledges it", async () => {
     const test = await startTestBroker();
     const deliveries: Delivery[] = [];
     test.broker.onDelivered((delivery) => deliveries.push(delivery));
@@ -82,7 +82,7 @@ describe("a delivered command", () => {
     await expect.poll(() => deliveries).toMatchObject([{ identity: "device:north" }]);
   });
 
-  it("is not reported any more when nobody asks", async () => {
+  it("is not reported to a removed listener", async () => {
     const test = await startTestBroker();
     const first: Delivery[] = [];
     const second: Delivery[] = [];
@@ -97,8 +97,8 @@ describe("a delivered command", () => {
   });
 });
 
-describe("who is connected", () => {
-  it("is told by identity", async () => {
+describe("connected clients", () => {
+  it("are known by identity", async () => {
     const test = await startTestBroker();
     expect(test.broker.connected("device:north")).toBe(false);
     const one = await test.client({ ...NORTH, clientId: "one" });
@@ -112,7 +112,7 @@ describe("who is connected", () => {
     await expect.poll(() => test.broker.connected("device:north")).toBe(false);
   });
 
-  it("a client that takes over another's place is reported, and the old one is gone", async () => {
+  it("are replaced by a newer connection with the same client id, which is reported", async () => {
     const test = await startTestBroker();
     const takeOvers: unknown[] = [];
     test.broker.onTakeOver((takeOver) => takeOvers.push(takeOver));
@@ -131,7 +131,7 @@ describe("who is connected", () => {
     expect(takeOvers).toHaveLength(2);
   });
 
-  it("the will of the one that is taken over comes before the birth of the next", async () => {
+  it("publish the will of a replaced connection before the birth of the new one", async () => {
     const test = await startTestBroker();
     const link = topic("cameras/north/link");
     const will = { topic: link, payload: Buffer.from("gone"), qos: 1 as const, retain: true };

@@ -8,14 +8,14 @@ import { freePort } from "../support/ports.ts";
 import { MOSQUITTO } from "../support/programs.ts";
 import { connected, inboxOf, NORTH, startTestBroker, temporaryFolder, topic } from "./broker-under-test.ts";
 
-/** A Mosquitto whose bridge has nothing set but what it must have. @returns its URL */
+/** Starts a Mosquitto whose bridge has only the required settings. @returns its URL */
 async function startMosquitto(bridge: readonly string[]): Promise<string> {
   const port = await freePort();
   const config = join(temporaryFolder(), "mosquitto.conf");
   const lines = [
     `listener ${port} 127.0.0.1`,
     "allow_anonymous true",
-    // It gives up root's rights otherwise, and then cannot read its configuration.
+    // Otherwise it drops root's privileges and cannot read its configuration.
     ...(process.getuid?.() === 0 ? ["user root"] : []),
     ...bridge,
   ];
@@ -39,7 +39,7 @@ async function startMosquitto(bridge: readonly string[]): Promise<string> {
   return `mqtt://127.0.0.1:${port}`;
 }
 
-it("a bridge of Mosquitto with default settings is let in without its will, and carries messages both ways", async () => {
+it("accepts a Mosquitto bridge with default settings without its will, and exchanges messages in both directions", async () => {
   const test = await startTestBroker();
   const state = topic("cameras/north/about");
   const event = topic("cameras/north/events/capture.completed");
@@ -69,13 +69,13 @@ it("a bridge of Mosquitto with default settings is let in without its will, and 
   expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before", "a picture"]);
   await local.publishAsync(command, JSON.stringify({ id: "c1" }), { qos: 1 });
   expect((await camera.inbox.has(1)).map(({ topic }) => topic)).toEqual([command]);
-  // It has connected once: what it was refused did not end its connection.
+  // It connected once: the refusals did not close its connection.
   expect(
     test.log.filter(({ msg, clientId }) => msg === "client connected" && String(clientId).endsWith(".ours")),
   ).toHaveLength(1);
 });
 
-it("a client with the birth and the will of Home Assistant is let in, and reads its sensors", async () => {
+it("accepts a client with the birth and will of Home Assistant, which reads its sensors", async () => {
   const test = await startTestBroker();
   const status = "homeassistant/status";
   const will = { topic: status, payload: Buffer.from("offline"), qos: 0 as const, retain: false };

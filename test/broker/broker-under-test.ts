@@ -17,10 +17,10 @@ import { openDevicesOf } from "../support/devices.ts";
 export const ROOT = "skylapse/v1";
 export const SECRET = "a-secret-of-at-least-thirty-two-characters";
 
-/** What the log said, newest last. */
+/** A line of the log. */
 export type LogLine = Record<string, unknown> & { msg: string };
 
-/** Remembers what it was given; accepts everything unless told otherwise. */
+/** Records publications. Accepts all unless `answer` is replaced. */
 export class RecordingIngest implements Ingest {
   readonly accepted: IncomingPublication[] = [];
   readonly emittedPositions: number[] = [];
@@ -46,15 +46,15 @@ export interface BrokerUnderTest {
   ingest: RecordingIngest;
   log: LogLine[];
   dataPath: string;
-  /** Waits until the log has such a line. */
+  /** Waits for a log line whose message and reason contain the text. */
   logged(text: string): Promise<LogLine>;
   url: string;
   webSocketUrl: string;
-  /** Connects with MQTT.js; resolves when connected, rejects when refused. */
+  /** Connects with MQTT.js. Resolves when connected, rejects when refused. */
   client(options?: IClientOptions & { url?: string }): Promise<MqttClient>;
-  /** The same, with an inbox that misses nothing of what waits for the session. */
+  /** Like {@link client}, with an inbox that also collects the queued messages of the session. */
   join(options: IClientOptions): Promise<{ client: MqttClient; inbox: Inbox }>;
-  /** The password of a user with the permissions: alice, unless the claims say otherwise. */
+  /** A token with the permissions, for the user alice unless the claims name another. */
   token(permissions: readonly string[], expiresInMs?: number, claims?: Partial<TokenIdentity>): string;
 }
 
@@ -69,7 +69,7 @@ export interface BrokerUnderTestOptions {
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
 
-/** From now on the brokers of this test file keep their sessions there, by the data path they are given. */
+/** Makes the brokers of this test file store in Redis instead of at their data path. */
 export function keepSessionsIn(connections: (dataPath: string) => RedisConnections): void {
   redisFor = connections;
 }
@@ -80,7 +80,7 @@ export function temporaryFolder(): string {
   return path;
 }
 
-/** Time-outs of the server that end what hangs: a busy machine is not to be taken for it. */
+/** Long timeouts, so that a busy machine does not trigger them. */
 const PATIENT = { MQTT_CONNECT_TIMEOUT_MS: "120000", MQTT_DRAIN_TIMEOUT_MS: "120000" };
 
 export function testConfig(dataPath: string, env: Record<string, string> = {}): BrokerConfig {
@@ -98,7 +98,7 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
   });
 }
 
-/** A broker with the devices `north` (camera), `south` (camera) and `stacker` (processing); ends with the test. */
+/** Starts a broker with the devices `north` (camera), `south` (camera) and `stacker` (processing). It stops with the test. */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
   const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
   const { isRevoked } = options;
@@ -116,7 +116,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
-  // In all nodes and runs the secrets of the devices are of one moment, as they are where nodes share one store.
+  // The devices' secrets have the same times at all nodes and runs, as if the nodes shared a store.
   let moment = 0;
   const { devices, close } = await openDevicesOf(temporaryFolder(), () => ++moment);
   onTestFinished(close);
@@ -145,14 +145,14 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
     dataPath,
     logged: (text) =>
       new Promise((resolve) => {
-        const look = (): void => {
+        const check = (): void => {
           const line = log.find(({ msg, why }) => `${msg} ${why}`.includes(text));
           if (line === undefined) return;
-          watchers.delete(look);
+          watchers.delete(check);
           resolve(line);
         };
-        watchers.add(look);
-        look();
+        watchers.add(check);
+        check();
       }),
     url,
     webSocketUrl: `ws://127.0.0.1:${broker.ports.mqttWs}`,
@@ -166,7 +166,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   };
 }
 
-/** A token of the tests: not signed, but of the form that tells a token from a secret. */
+/** An unsigned token with two dots, which distinguish a token from a secret. */
 function token(permissions: readonly string[], expiresInMs = 60_000, claims: Partial<TokenIdentity> = {}): string {
   const all = { userId: "alice", permissions, expiresAt: Date.now() + expiresInMs, ...claims };
   return `test.${Buffer.from(JSON.stringify(all)).toString("base64url")}.token`;
@@ -174,7 +174,7 @@ function token(permissions: readonly string[], expiresInMs = 60_000, claims: Par
 
 export function readToken(text: string): TokenIdentity {
   const [kind, claims = ""] = text.split(".");
-  if (kind !== "test") throw new Error("it is signed by nobody known");
+  if (kind !== "test") throw new Error("its signature is unknown");
   return JSON.parse(Buffer.from(claims, "base64url").toString());
 }
 
@@ -201,7 +201,7 @@ export interface Received {
 
 export interface Inbox {
   messages: Received[];
-  /** Resolves when there are as many. */
+  /** Resolves when at least this many messages have arrived. */
   has(count: number): Promise<Received[]>;
 }
 
@@ -217,13 +217,13 @@ export function inboxOf(client: MqttClient): Inbox {
     messages,
     has: (count) =>
       new Promise((resolve) => {
-        const look = (): void => {
+        const check = (): void => {
           if (messages.length < count) return;
-          watchers.delete(look);
+          watchers.delete(check);
           resolve(messages);
         };
-        watchers.add(look);
-        look();
+        watchers.add(check);
+        check();
       }),
   };
 }
@@ -243,13 +243,13 @@ export function topic(below: string): string {
 }
 
 /**
- * Publishes large messages until something comes of it. How many a connection holds that nobody reads is the kernel's to
- * say: some megabytes on one machine, more than thirty on another.
- * @returns what the payloads say, but for the blanks behind it
+ * Publishes large messages until the condition holds. How much the kernel buffers for a client that does not read depends on
+ * the machine: from a few to more than thirty megabytes.
+ * @returns the payloads without their padding
  */
-export async function publishUntil(camera: MqttClient, event: string, holds: () => boolean): Promise<string[]> {
+export async function publishUntil(camera: MqttClient, event: string, isReached: () => boolean): Promise<string[]> {
   const names: string[] = [];
-  while (!holds()) {
+  while (!isReached()) {
     const name = String(names.length);
     names.push(name);
     await camera.publishAsync(event, name.padEnd(200_000), { qos: 1 });

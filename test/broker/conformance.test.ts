@@ -2,9 +2,9 @@ import { expect, it } from "vitest";
 import { type BrokerUnderTest, type Received, startTestBroker } from "./broker-under-test.ts";
 import { connectPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 
-// What the interoperability tests of Eclipse Paho try of a broker of MQTT 3.1.1, as clients with default settings do it: client
-// ids that begin with U+FEFF, a keep-alive of 0, topics of any form. Three things they take for granted are refused here on
-// purpose: a CONNECT without a password, topics outside TOPIC_ROOT for anybody but an administrator, and writing to `$SYS`.
+// The cases of Eclipse Paho's interoperability tests for MQTT 3.1.1 brokers, with clients in their default settings: client ids
+// that begin with U+FEFF, a keep-alive of 0, topics of any form. This broker deliberately refuses three things that these tests
+// assume: a CONNECT without a password, topics outside TOPIC_ROOT for non-administrators, and writing to `$SYS`.
 
 const A = "\ufeffmyclientid";
 const B = "\ufeffmyclientid2";
@@ -20,7 +20,7 @@ function admin(test: BrokerUnderTest) {
 
 const contents = (messages: readonly Received[]) => messages.map(({ payload, qos }) => [payload, qos]);
 
-it("basic: messages of each QoS come, and a second CONNECT ends the connection", async () => {
+it("basic: delivers messages of each QoS, and closes the connection at a second CONNECT", async () => {
   const test = await startTestBroker();
   await (await join(test, A)).client.endAsync();
   const { client, inbox } = await join(test, A);
@@ -37,7 +37,7 @@ it("basic: messages of each QoS come, and a second CONNECT ends the connection",
   await raw.ended;
 });
 
-it("retained messages: come to a later subscriber, marked as such, and are cleared by empty ones", async () => {
+it("retained messages: reach a later subscriber with the retain flag, and are cleared by empty payloads", async () => {
   const test = await startTestBroker();
   const { client } = await join(test, A);
   for (const [qos, topic] of [
@@ -66,14 +66,14 @@ it("retained messages: come to a later subscriber, marked as such, and are clear
 it.each([
   [false, 2],
   [true, 0],
-])("zero length client id: with clean session %s it is answered with %i", async (clean, code) => {
+])("zero length client id: with clean session %s the CONNACK is %i", async (clean, code) => {
   const test = await startTestBroker();
   const raw = await rawClient(test.broker.ports.mqtt);
   raw.send(connectPacket({ ...admin(test), clientId: "", clean, keepalive: 0 }));
   expect((await raw.next(TYPE.connack)).readUInt8(1)).toBe(code);
 });
 
-it("will message: comes when the connection ends without a DISCONNECT", async () => {
+it("will message: is published when the connection closes without a DISCONNECT", async () => {
   const test = await startTestBroker();
   const will = { topic: "TopicC", payload: Buffer.from("client not disconnected"), qos: 0 as const, retain: true };
   const leaving = await test.client({ ...admin(test), clientId: A, keepalive: 2, will });
@@ -83,7 +83,7 @@ it("will message: comes when the connection ends without a DISCONNECT", async ()
   expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["client not disconnected"]);
 });
 
-it("offline message queueing: what is published while the client is away comes when it is back", async () => {
+it("offline message queueing: delivers messages after the client has reconnected", async () => {
   const test = await startTestBroker();
   const first = await join(test, A, false);
   await first.client.subscribeAsync("+/+", { qos: 2 });
@@ -103,7 +103,7 @@ it("offline message queueing: what is published while the client is away comes w
   ]);
 });
 
-it("overlapping subscriptions: the message comes at the highest QoS of them", async () => {
+it("overlapping subscriptions: delivers a message at the highest QoS", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, A);
   await client.subscribeAsync({ "TopicA/#": { qos: 2 }, "TopicA/+": { qos: 1 } });
@@ -113,7 +113,7 @@ it("overlapping subscriptions: the message comes at the highest QoS of them", as
   expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["overlapping topic filters", "next"]);
 });
 
-it("keep-alive: a client that falls silent is ended and its will comes; one with keep-alive 0 need say nothing", async () => {
+it("keep-alive: disconnects a silent client and publishes its will, but not with keep-alive 0", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, B);
   await client.subscribeAsync("/TopicA", { qos: 2 });
@@ -124,7 +124,7 @@ it("keep-alive: a client that falls silent is ended and its will comes; one with
   expect(client.connected).toBe(true);
 });
 
-it("redelivery on reconnect: what was not acknowledged comes again", async () => {
+it("redelivery on reconnect: resends unacknowledged messages", async () => {
   const test = await startTestBroker();
   const session = { ...admin(test), clientId: B, clean: false, keepalive: 0 };
   const first = await rawSession(test.broker.ports.mqtt, session);
@@ -140,7 +140,7 @@ it("redelivery on reconnect: what was not acknowledged comes again", async () =>
   expect([await second.next(TYPE.publish), await second.next(TYPE.publish)]).toEqual(sent);
 });
 
-it("subscribe failure: a filter that may not be read is answered with 0x80, and the others of the packet stand", async () => {
+it("subscribe failure: answers a forbidden filter with 0x80 and grants the others of the packet", async () => {
   const test = await startTestBroker();
   const user = { username: "reader", password: test.token(["camera:read"]) };
   const raw = await rawSession(test.broker.ports.mqtt, { ...user, clientId: A, keepalive: 0 });
@@ -153,7 +153,7 @@ it("subscribe failure: a filter that may not be read is answered with 0x80, and 
   expect([...(await raw.next(TYPE.suback)).subarray(2)]).toEqual([0x80, 2]);
 });
 
-it("dollar topics: a filter that begins with a wildcard does not match them", async () => {
+it("dollar topics: are not matched by a leading wildcard", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, A);
   await client.subscribeAsync("+/#", { qos: 2 });
@@ -164,7 +164,7 @@ it("dollar topics: a filter that begins with a wildcard does not match them", as
   expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual(["TopicA/B"]);
 });
 
-it("unsubscribe: what is unsubscribed from comes no more, the rest does", async () => {
+it("unsubscribe: ends only the given subscription", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, B);
   await client.subscribeAsync(["TopicA", "TopicA/B", "Topic/C"], { qos: 2 });
@@ -173,7 +173,7 @@ it("unsubscribe: what is unsubscribed from comes no more, the rest does", async 
   expect((await inbox.has(2)).map(({ topic }) => topic)).toEqual(["TopicA/B", "Topic/C"]);
 });
 
-it("a CONNECT without a password, which the tests of Eclipse Paho send, is refused: access is denied by default", async () => {
+it("refuses a CONNECT without a password, which Eclipse Paho's tests send", async () => {
   const test = await startTestBroker();
   await expect(test.client({ clientId: A, keepalive: 0 })).rejects.toMatchObject({ code: 5 });
 });

@@ -39,7 +39,7 @@ async function run(
   return { code: child.exitCode, output, errors };
 }
 
-/** A mosquitto_sub that is subscribed; `ended` resolves with its lines when it has received `count` messages. */
+/** A subscribed mosquitto_sub. `ended` resolves with its lines when it has received `count` messages. */
 async function mosquittoSub(
   test: BrokerUnderTest,
   args: readonly string[],
@@ -63,7 +63,7 @@ describe("mosquitto_pub and mosquitto_sub", () => {
     ["mqttv311", 0],
     ["mqttv311", 1],
     ["mqttv311", 2],
-  ])("exchange messages by %s at QoS %i", async (version, qos) => {
+  ])("exchange messages over %s at QoS %i", async (version, qos) => {
     const test = await startTestBroker();
     const { ended } = await mosquittoSub(test, ["-V", version, "-q", String(qos), "-t", topic("cameras/north/#")], 2);
     const lines = await run(
@@ -75,7 +75,7 @@ describe("mosquitto_pub and mosquitto_sub", () => {
     expect(await ended).toEqual([`${qos} 0 ${EVENT} first`, `${qos} 0 ${EVENT} second`]);
   });
 
-  it("give a retained message to a later subscriber", async () => {
+  it("deliver a retained message to a later subscriber", async () => {
     const test = await startTestBroker();
     const about = topic("cameras/north/about");
     await run("mosquitto_pub", [...at(test), "-q", "1", "-r", "-t", about, "-m", "kept", "-u", "north", "-P", SECRET]);
@@ -84,7 +84,7 @@ describe("mosquitto_pub and mosquitto_sub", () => {
     expect((await run("mosquitto_sub", [...at(test), ...user, ...filter])).output).toBe(`1 1 ${about} kept\n`);
   });
 
-  it("are told that MQTT 5 is not spoken here", async () => {
+  it("report that MQTT 5 is not supported", async () => {
     const test = await startTestBroker();
     const { code } = await run("mosquitto_pub", [
       ...at(test),
@@ -149,7 +149,7 @@ describe("MQTT.js", () => {
     ["MQIsdp", 3, "mqtt"],
     ["MQTT", 4, "ws"],
     ["MQIsdp", 3, "ws"],
-  ] as const)("exchanges messages by %s %i over %s", async (protocolId, protocolVersion, transport) => {
+  ] as const)("exchanges messages with %s %i over %s", async (protocolId, protocolVersion, transport) => {
     const test = await startTestBroker();
     const version = { protocolId, protocolVersion, url: transport === "ws" ? test.webSocketUrl : test.url };
     const reader = await test.client({ ...version, password: test.token(["dashboard:read"]), username: "reader" });
@@ -165,7 +165,7 @@ describe("MQTT.js", () => {
   });
 });
 
-describe("websocket-stream, as older clients use it", () => {
+describe("websocket-stream, which older clients use", () => {
   it.each([0, 1, 2] as const)("carries MQTT at QoS %i", async (qos) => {
     const test = await startTestBroker();
     const legacy = (options: object) =>

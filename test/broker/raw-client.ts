@@ -18,21 +18,21 @@ interface RawPacket {
   body: Buffer;
 }
 
-/** A client that sends exactly what it is told to, and nothing by itself: what MQTT.js is too polite for. */
+/** A client that sends exactly the given bytes and nothing automatically, unlike MQTT.js. */
 export interface RawClient {
   socket: Socket;
-  /** Received and not yet taken by {@link next}. */
+  /** Packets received and not yet returned by {@link next}. */
   packets: RawPacket[];
   send(bytes: Buffer): void;
-  /** The body of the next packet of the type that has not been taken yet. */
+  /** The body of the next packet of this type that has not been returned yet. */
   next(type: number): Promise<Buffer>;
-  /** What the CONNACK said, after {@link rawSession}. */
+  /** The session-present flag of the CONNACK, after {@link rawSession}. */
   sessionPresent?: boolean;
-  /** Resolves when the broker has ended the connection. */
+  /** Resolves when the broker has closed the connection. */
   ended: Promise<void>;
 }
 
-/** @param localAddress the address of this machine to come from. Default: 127.0.0.1 */
+/** @param localAddress the local address to connect from. Default: 127.0.0.1 */
 export async function rawClient(port: number | undefined, localAddress = "127.0.0.1"): Promise<RawClient> {
   const socket = connect({ port: port ?? 0, host: "127.0.0.1", localAddress });
   onTestFinished(() => {
@@ -92,11 +92,11 @@ export interface RawConnect {
   clean?: boolean;
   /** Seconds. Default 60. */
   keepalive?: number;
-  /** Of QoS 0, not retained. */
+  /** QoS 0, not retained. */
   will?: { topic: string; payload: string };
 }
 
-/** Connects and waits for the CONNACK, which must be good. */
+/** Connects and waits for an accepting CONNACK. */
 export async function rawSession(
   port: number | undefined,
   options: RawConnect,
@@ -142,7 +142,7 @@ export function idPacket(type: number, id: number): Buffer {
 
 export const PINGREQ = Buffer.from([0xc0, 0]);
 
-/** A packet of any type; `length` may lie. */
+/** A packet of any type, with an arbitrary length field. */
 export function packet(firstByte: number, body: Buffer, length = body.length): Buffer {
   const header = [firstByte];
   let rest = length;

@@ -17,31 +17,31 @@ let count = 0;
 
 export interface Nodes {
   server: RedisServer;
-  /** `{name}:mqtt:`, what all keys begin with. */
+  /** The prefix of all keys, `{name}:mqtt:`. */
   prefix: string;
-  /** Starts one more broker on the same Redis. */
+  /** Starts another broker on the same Redis. */
   start(env?: Record<string, string>, options?: BrokerUnderTestOptions): Promise<BrokerUnderTest>;
-  /** The same in a process of its own, to be killed. */
+  /** Starts another broker in a separate process, which can be killed. */
   startProcess(env?: Record<string, string>): Promise<NodeProcess>;
-  /** For the test's own look at Redis. */
+  /** A connection of the test itself. */
   redis: Redis;
   keys(): Promise<string[]>;
 }
 
 export interface NodeProcess {
   url: string;
-  /** Positions of the publications that all nodes will get. */
+  /** The numbers of the publications that were forwarded. */
   readonly emitted: readonly number[];
   kill(): Promise<void>;
 }
 
-/** Brokers that serve as one, on a Redis that may be shared with other tests: its keys are their own. */
+/** Nodes on one Redis, which may be shared with other tests: they have their own key prefix. */
 export async function nodes({ on, cluster = false }: { on?: RedisServer; cluster?: boolean } = {}): Promise<Nodes> {
   const server = on ?? (await ownRedis());
   const url = cluster ? `redis+cluster://127.0.0.1:${server.port}` : server.url;
   const name = `test-${process.pid}-${++count}`;
   const redis = new Redis(server.url, { retryStrategy: () => 50, maxRetriesPerRequest: null });
-  // Tests end Redis on purpose.
+  // Tests stop Redis on purpose.
   redis.on("error", () => undefined);
   onTestFinished(() => redis.disconnect());
   return {
@@ -64,7 +64,7 @@ export async function ownRedis(): Promise<RedisServer> {
   return server;
 }
 
-// Node 20 reads no TypeScript; Vite's module runner does.
+// Node.js 20 cannot run TypeScript, but Vite's module runner can.
 const LOAD = `
   import { runnerImport } from "vite";
   await runnerImport(process.argv.at(-2), { configFile: false, logLevel: "silent" });

@@ -9,7 +9,7 @@ import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "./broker
 import { publishPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 
 describe("stop", () => {
-  it("ends every connection soon, also of peers that are stuck", async () => {
+  it("closes every connection quickly, also those of unresponsive peers", async () => {
     const test = await startTestBroker();
     const { ports } = test.broker;
     const password = test.token(["dashboard:read"]);
@@ -33,7 +33,7 @@ describe("stop", () => {
     await expect(test.client(NORTH)).rejects.toThrow();
   });
 
-  it("is done soon when ingest never answers", async () => {
+  it("finishes quickly when ingest never answers", async () => {
     const test = await startTestBroker();
     test.ingest.answer = () => new Promise(() => undefined);
     const camera = await rawSession(test.broker.ports.mqtt, {
@@ -49,7 +49,7 @@ describe("stop", () => {
     await camera.ended;
   });
 
-  it("waits for what is being made durable, and forwards it into the queues", async () => {
+  it("waits for publications being made durable, and forwards them to the queues", async () => {
     const dataPath = temporaryFolder();
     const test = await startTestBroker({ dataPath });
     const options = { username: "a", password: test.token(["dashboard:read"]), clientId: "archive", clean: false };
@@ -66,7 +66,7 @@ describe("stop", () => {
     expect(next.broker.stats().offlineMessages).toBe(1);
   });
 
-  it("may be called again, and while it is under way", async () => {
+  it("may be called repeatedly and concurrently", async () => {
     const { broker } = await startTestBroker();
     const first = broker.stop();
     expect(broker.stop()).toBe(first);
@@ -74,7 +74,7 @@ describe("stop", () => {
     await broker.stop();
   });
 
-  it("frees its ports and its data path", async () => {
+  it("releases its ports and its data path", async () => {
     const dataPath = temporaryFolder();
     const first = await startTestBroker({ dataPath });
     const env = { MQTT_PORT: String(first.broker.ports.mqtt), MQTT_WS_PORT: String(first.broker.ports.mqttWs) };
@@ -84,8 +84,8 @@ describe("stop", () => {
   });
 });
 
-describe("what cannot be opened", () => {
-  it("a taken port is named, with what to do, and nothing stays open", async () => {
+describe("start-up", () => {
+  it("names a port in use and the remedy, and leaves nothing open", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");
     onTestFinished(() => {
@@ -106,13 +106,13 @@ describe("what cannot be opened", () => {
     );
   });
 
-  it("an address that is not this machine's is named", async () => {
+  it("names an address that is not this machine's", async () => {
     await expect(startTestBroker({ env: { HOST: "192.0.2.1" } })).rejects.toThrow(
       /HOST 192\.0\.2\.1 is not an address/,
     );
   });
 
-  it("a data path in use is named", async () => {
+  it("names a data path in use", async () => {
     const dataPath = temporaryFolder();
     await startTestBroker({ dataPath });
     await expect(startTestBroker({ dataPath })).rejects.toThrow(
@@ -120,7 +120,7 @@ describe("what cannot be opened", () => {
     );
   });
 
-  it("a session whose record is damaged is lost, and the others are not", async () => {
+  it("discards a session with a damaged record", async () => {
     const dataPath = temporaryFolder();
     const db = new ClassicLevel<string, string>(join(dataPath, "mqtt"));
     await db.put("session:north", "not a record");
@@ -128,7 +128,7 @@ describe("what cannot be opened", () => {
     await startTestBroker({ dataPath });
   });
 
-  it("a data path that cannot be written is named", async () => {
+  it("names a data path that cannot be written", async () => {
     const dataPath = temporaryFolder();
     writeFileSync(join(dataPath, "mqtt"), "not a folder");
     await expect(startTestBroker({ dataPath })).rejects.toThrow(

@@ -9,7 +9,7 @@ function userOf(test: BrokerUnderTest, claims: { userId: string; tokenId?: strin
   return { username: claims.userId, password: test.token(["camera:read"], 60_000, claims) };
 }
 
-/** A session whose client is away, with one message that waits for it. */
+/** Creates a persistent session whose client is disconnected. */
 async function leaveSession(test: BrokerUnderTest, who: { username: string; password: string }, clientId: string) {
   const filter = who.username === "north" ? topic("cameras/north/commands/+") : topic("cameras/#");
   const client = await test.client({ ...who, clientId, clean: false });
@@ -30,11 +30,11 @@ const stored = ({ broker }: BrokerUnderTest) => {
   return { sessions, offlineMessages };
 };
 
-describe("the sessions that a device has left, with their queues,", () => {
+describe("the sessions and queues of a device", () => {
   it.each<[string, (test: BrokerUnderTest) => Promise<unknown>]>([
     ["is removed", ({ devices }) => devices.remove("north")],
-    ["is given another secret", ({ devices }) => devices.rotate("north", {})],
-  ])("are discarded when it %s, though its client is away", async (_, end) => {
+    ["gets another secret", ({ devices }) => devices.rotate("north", {})],
+  ])("are discarded when it %s while its client is disconnected", async (_, end) => {
     const test = await startTestBroker();
     await leaveSession(test, NORTH, "camera-north");
     await leaveSession(test, NORTH, "another");
@@ -45,7 +45,7 @@ describe("the sessions that a device has left, with their queues,", () => {
     await expect.poll(() => stored(test)).toEqual({ sessions: 1, offlineMessages: 1 });
   });
 
-  it("are discarded with the connection when it is connected", async () => {
+  it("are discarded while it is connected", async () => {
     const test = await startTestBroker();
     const client = await test.client({ ...NORTH, clientId: "camera-north", clean: false });
     await client.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
@@ -54,7 +54,7 @@ describe("the sessions that a device has left, with their queues,", () => {
     await expect.poll(() => stored(test)).toEqual({ sessions: 0, offlineMessages: 0 });
   });
 
-  it("are kept when it is another that is removed", async () => {
+  it("are kept when another device is removed", async () => {
     const test = await startTestBroker();
     await leaveSession(test, NORTH, "camera-north");
     await test.devices.remove("south");
@@ -63,15 +63,15 @@ describe("the sessions that a device has left, with their queues,", () => {
   });
 });
 
-describe("the sessions that a user has left, with their queues,", () => {
-  /** Whose tokens are good no more, by name or by the token's id. */
+describe("the sessions and queues of a user", () => {
+  /** Revoked identities and token ids. */
   const revoked = new Set<string>();
   const isRevoked = ({ identity, tokenId = "" }: Bearer) => revoked.has(identity) || revoked.has(tokenId);
 
   it.each([
     ["all tokens of the user are revoked", "user:mallory"],
-    ["the token is revoked that it was last used with", "t1"],
-  ])("are discarded when %s, though its client is away", async (_, what) => {
+    ["the token of the last connection is revoked", "t1"],
+  ])("are discarded when %s while its client is disconnected", async (_, what) => {
     revoked.clear();
     const test = await startTestBroker({ isRevoked });
     await leaveSession(test, userOf(test, { userId: "mallory", tokenId: "t1" }), "archive");
@@ -83,7 +83,7 @@ describe("the sessions that a user has left, with their queues,", () => {
     await expect.poll(() => stored(test)).toEqual({ sessions: 1, offlineMessages: 1 });
   });
 
-  it("are discarded at the next start when it happened while no server ran", async () => {
+  it("are discarded at the next start when the revocation happened while no server was running", async () => {
     revoked.clear();
     const dataPath = temporaryFolder();
     const before = await startTestBroker({ dataPath, isRevoked });
@@ -94,7 +94,7 @@ describe("the sessions that a user has left, with their queues,", () => {
     await expect.poll(() => stored(after)).toEqual({ sessions: 0, offlineMessages: 0 });
   });
 
-  it("are kept when the token is an older one than it was last used with", async () => {
+  it("are kept when an older token than that of the last connection is revoked", async () => {
     revoked.clear();
     const test = await startTestBroker({ isRevoked });
     await leaveSession(test, userOf(test, { userId: "alice", tokenId: "t1" }), "archive");
@@ -104,7 +104,7 @@ describe("the sessions that a user has left, with their queues,", () => {
     expect(stored(test).sessions).toBe(1);
   });
 
-  it("are not made by a client whose token is revoked while it connects", async () => {
+  it("are not created by a client whose token is revoked while it connects", async () => {
     revoked.clear();
     let asked = 0;
     const test = await startTestBroker({
@@ -120,7 +120,7 @@ describe("the sessions that a user has left, with their queues,", () => {
 describe("a will", () => {
   const will = { topic: topic("cameras/north/link"), payload: Buffer.from("gone"), qos: 1 as const, retain: true };
 
-  it("of a device that is removed is not published: nobody is left to clear it", async () => {
+  it("of a removed device is not published: no device is left to clear it", async () => {
     const test = await startTestBroker();
     await test.client({ ...NORTH, will });
     await test.devices.remove("north");
@@ -130,7 +130,7 @@ describe("a will", () => {
     expect(test.ingest.accepted.map(({ topic }) => topic)).toEqual([EVENT]);
   });
 
-  it("of a device that has another secret says that it is gone, for that is true", async () => {
+  it("of a device with a new secret is published: the device is in fact offline", async () => {
     const test = await startTestBroker();
     await test.client({ ...NORTH, will });
     await test.devices.rotate("north", {});
@@ -138,8 +138,8 @@ describe("a will", () => {
   });
 
   it.each<[string, string | undefined]>([
-    ["of a user that was revoked meanwhile is discarded", "t1"],
-    ["of another user is published", undefined],
+    ["is discarded when its user has been revoked", "t1"],
+    ["is published otherwise", undefined],
   ])("of an earlier run %s", async (_, ended) => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "100" };
@@ -156,7 +156,7 @@ describe("a will", () => {
     const published = () => after.ingest.accepted.map(({ identity }) => identity).sort();
     const expected = ended === undefined ? ["device:south", "user:mallory"] : ["device:south"];
     await expect.poll(published, { timeout: 20_000 }).toEqual(expected);
-    // Nor at the next look for them.
+    // Nothing more is published by the next scan for wills.
     await new Promise((resolve) => setTimeout(resolve, 1000));
     expect(published()).toEqual(expected);
   });

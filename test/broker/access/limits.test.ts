@@ -17,15 +17,15 @@ import {
 const EVENT = topic("cameras/north/events/capture.completed");
 const CAMERA = { clientId: "north-1", username: "north", password: SECRET };
 
-describe("before CONNECT", () => {
-  it("a connection that says nothing is ended after MQTT_CONNECT_TIMEOUT_MS", async () => {
+describe("before the CONNACK", () => {
+  it("closes a silent connection after MQTT_CONNECT_TIMEOUT_MS", async () => {
     const { broker, logged } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "100" } });
     const silent = await rawClient(broker.ports.mqtt);
     await silent.ended;
     await logged("no CONNACK within 100 ms");
   });
 
-  it("a connection whose authentication never answers is ended as well", async () => {
+  it("closes a connection whose authentication never finishes", async () => {
     const { broker, token } = await startTestBroker({
       env: { MQTT_CONNECT_TIMEOUT_MS: "100" },
       verifyToken: () => new Promise(() => undefined),
@@ -37,7 +37,7 @@ describe("before CONNECT", () => {
     await expect.poll(() => broker.stats()).toMatchObject({ clients: 0, connections: 0 });
   });
 
-  it("a client that is let in is not ended by that time", async () => {
+  it("keeps the connection of an authenticated client after that time", async () => {
     const { broker, client } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "2500" } });
     const camera = await client(NORTH);
     const silent = await rawClient(broker.ports.mqtt);
@@ -45,7 +45,7 @@ describe("before CONNECT", () => {
     await camera.publishAsync(EVENT, "x", { qos: 1 });
   });
 
-  it("a packet beyond MAX_CONNECT_BYTES ends the connection at its header", async () => {
+  it("closes the connection at the header of a packet that exceeds MAX_CONNECT_BYTES", async () => {
     const { broker, logged } = await startTestBroker();
     const greedy = await rawClient(broker.ports.mqtt);
     greedy.send(packet(0x10, Buffer.alloc(10), 4097));
@@ -53,7 +53,7 @@ describe("before CONNECT", () => {
     await logged("a packet of at least 4097 bytes exceeds the limit of 4096");
   });
 
-  it("anything else than a CONNECT ends the connection", async () => {
+  it("closes a connection whose first packet is not a CONNECT", async () => {
     const { broker, logged } = await startTestBroker();
     const browser = await rawClient(broker.ports.mqtt);
     browser.send(Buffer.from("GET / HTTP/1.1\r\n\r\n"));
@@ -61,7 +61,7 @@ describe("before CONNECT", () => {
     await logged("the first packet is not an MQTT CONNECT");
   });
 
-  it("connections beyond MAX_MQTT_CLIENTS are turned away, until one ends", async () => {
+  it("refuses connections beyond MAX_MQTT_CLIENTS until one closes", async () => {
     const { broker, client, logged } = await startTestBroker({ env: { MAX_MQTT_CLIENTS: "2" } });
     const first = await client(NORTH);
     await rawClient(broker.ports.mqtt);
@@ -74,7 +74,7 @@ describe("before CONNECT", () => {
     await client(NORTH);
   });
 
-  it("connections beyond MAX_MQTT_CONNECTIONS_PER_ADDRESS are turned away", async () => {
+  it("refuses connections beyond MAX_MQTT_CONNECTIONS_PER_ADDRESS", async () => {
     const { broker, logged } = await startTestBroker({ env: { MAX_MQTT_CONNECTIONS_PER_ADDRESS: "2" } });
     await rawSession(broker.ports.mqtt, CAMERA);
     await rawClient(broker.ports.mqttWs);
@@ -86,28 +86,28 @@ describe("before CONNECT", () => {
     [0, 0],
     [101, 5],
     [100, 0],
-  ])("a keep-alive of %i s is answered with %i, where 100 are allowed", async (keepalive, code) => {
+  ])("answers a keep-alive of %i s with CONNACK %i if the limit is 100 s", async (keepalive, code) => {
     const { broker } = await startTestBroker({ env: { MAX_MQTT_KEEPALIVE_SECONDS: "100" } });
     const camera = await rawClient(broker.ports.mqtt);
     camera.send(connectPacket({ ...CAMERA, keepalive }));
     expect((await camera.next(TYPE.connack)).readUInt8(1)).toBe(code);
   });
 
-  it("without a limit any keep-alive is let in", async () => {
+  it("accepts any keep-alive without a limit", async () => {
     const { broker } = await startTestBroker({ env: { MAX_MQTT_KEEPALIVE_SECONDS: "0" } });
     await rawSession(broker.ports.mqtt, { ...CAMERA, keepalive: 65_535 });
   });
 });
 
-describe("after CONNECT", () => {
-  it("a client that falls silent is ended after one and a half times its keep-alive", async () => {
+describe("after the CONNACK", () => {
+  it("disconnects a silent client after one and a half times its keep-alive", async () => {
     const { broker } = await startTestBroker();
     const camera = await rawSession(broker.ports.mqtt, { ...CAMERA, keepalive: 1 });
     await camera.ended;
   });
 
   it.each([1001, 2_000_000])(
-    "of payloads beyond MAX_PAYLOAD_BYTES, one of %i bytes is acknowledged, and what is behind it comes",
+    "acknowledges a payload of %i bytes, beyond MAX_PAYLOAD_BYTES, and accepts the publication behind it",
     async (size) => {
       const { client, ingest, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
       const camera = await client(NORTH);
@@ -119,7 +119,7 @@ describe("after CONNECT", () => {
     },
   );
 
-  it("a packet that is too large and is no publication ends the connection at its header", async () => {
+  it("closes the connection at the header of an oversized packet that is not a PUBLISH", async () => {
     const { broker, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
     camera.send(packet(0x82, Buffer.alloc(10), 200_000_000));
@@ -127,7 +127,7 @@ describe("after CONNECT", () => {
     await logged("a packet of at least 200000000 bytes");
   });
 
-  it("topics of more than 16 levels are refused, to publish and to subscribe", async () => {
+  it("refuses topics and filters of more than 16 levels", async () => {
     const { broker, client, token, logged } = await startTestBroker();
     const deep = topic(`cameras/north/${"a/".repeat(12)}a`);
     const camera = await client(NORTH);
@@ -138,7 +138,7 @@ describe("after CONNECT", () => {
     expect([...(await reader.next(TYPE.suback)).subarray(2)]).toEqual([128]);
   });
 
-  it("a packet of more filters than MAX_MQTT_SUBSCRIPTIONS ends the connection, and a line names the limit", async () => {
+  it("closes the connection for a packet with more filters than MAX_MQTT_SUBSCRIPTIONS, and logs the limit", async () => {
     const { broker, token, logged } = await startTestBroker({ env: { MAX_MQTT_SUBSCRIPTIONS: "2" } });
     const login = { clientId: "r", username: "r", password: token(["dashboard:read"]) };
     for (const first of [0x82, 0xa2]) {
@@ -150,7 +150,7 @@ describe("after CONNECT", () => {
     await logged("MAX_MQTT_SUBSCRIPTIONS");
   });
 
-  it("a client has at most MAX_MQTT_SUBSCRIPTIONS, in its stored session too", async () => {
+  it("grants a client at most MAX_MQTT_SUBSCRIPTIONS filters, also in its stored session", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SUBSCRIPTIONS: "2" } });
     const session = { clientId: "r", username: "r", password: test.token(["dashboard:read"]), clean: false };
     const reader = await rawSession(test.broker.ports.mqtt, session);
@@ -175,8 +175,8 @@ describe("after CONNECT", () => {
   });
 });
 
-describe("a client that keeps up", () => {
-  it("misses nothing of QoS 0, however much comes at once", async () => {
+describe("a fast client", () => {
+  it("gets every QoS 0 message of a large burst", async () => {
     const test = await startTestBroker({ env: { MAX_QUEUED_BYTES: "20000" } });
     const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
     const inbox = inboxOf(reader);
@@ -190,8 +190,8 @@ describe("a client that keeps up", () => {
   });
 });
 
-describe("a client that does not keep up", () => {
-  /** Subscribes and then reads nothing. */
+describe("a slow client", () => {
+  /** A client that subscribes and then reads nothing. */
   async function stuck(test: Awaited<ReturnType<typeof startTestBroker>>, qos: 0 | 1 | 2, clean: boolean) {
     const password = test.token(["dashboard:read"]);
     const reader = await rawSession(test.broker.ports.mqtt, { clientId: "stuck", username: "s", password, clean });
@@ -201,7 +201,7 @@ describe("a client that does not keep up", () => {
     return reader;
   }
 
-  it("delays nobody, and is not given what it was never promised", async () => {
+  it("delays no other client and loses QoS 0 messages", async () => {
     const test = await startTestBroker();
     await stuck(test, 0, true);
     const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
@@ -211,12 +211,12 @@ describe("a client that does not keep up", () => {
     const started = performance.now();
     const names = await publishUntil(camera, EVENT, () => test.broker.stats().shed > 0);
     await inbox.has(names.length);
-    // Long before the stuck one is ended, which would let everybody go on who waited for it.
+    // Long before the slow client is disconnected, which would release clients that wait for it.
     expect(performance.now() - started).toBeLessThan(15_000);
     expect(test.broker.clients().map(({ clientId }) => clientId)).toContain("stuck");
   });
 
-  it("is ended when it takes nothing for MQTT_DRAIN_TIMEOUT_MS", async () => {
+  it("is disconnected when it reads nothing for MQTT_DRAIN_TIMEOUT_MS", async () => {
     const test = await startTestBroker({ env: { MQTT_DRAIN_TIMEOUT_MS: "300" } });
     await stuck(test, 0, true);
     const camera = await test.client(NORTH);
@@ -224,7 +224,7 @@ describe("a client that does not keep up", () => {
     await expect.poll(() => test.broker.stats().clients).toBe(1);
   });
 
-  it("loses its connection and nothing else when its session is persistent", async () => {
+  it("loses its connection but no message when its session is persistent", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_UNSENT_BYTES: "300000", MAX_OFFLINE_BYTES: "0" } });
     await stuck(test, 1, false);
     const camera = await test.client(NORTH);
@@ -236,7 +236,7 @@ describe("a client that does not keep up", () => {
     await expect.poll(() => test.broker.stats().offlineMessages).toBe(0);
   });
 
-  it("gets all its retained messages, however many", async () => {
+  it("gets all retained messages, however many", async () => {
     const test = await startTestBroker({ env: { MAX_QUEUED_BYTES: "20000", MAX_RETAINED_BYTES_PER_DEVICE: "0" } });
     const camera = await test.client(NORTH);
     for (let index = 0; index < 100; index++) {
@@ -250,7 +250,7 @@ describe("a client that does not keep up", () => {
   });
 });
 
-describe("the meter of packets", () => {
+describe("PacketMeter", () => {
   const limits = { maxConnectBytes: 100, maxPacketBytes: 300, maxFilters: 3 };
   const FREE: PacketCharges = {
     isAuthenticated: true,
@@ -261,7 +261,7 @@ describe("the meter of packets", () => {
   };
   const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
 
-  /** What goes on of a stream that comes in pieces, or what is wrong with it. */
+  /** What the meter passes on of a stream that arrives in pieces, or its problem. */
   function through(stream: Buffer, cuts: readonly number[], charges = FREE): Buffer | string {
     const meter = new PacketMeter(limits);
     const parts: Buffer[] = [];
@@ -276,7 +276,7 @@ describe("the meter of packets", () => {
     return Buffer.concat(parts);
   }
 
-  it("lets through the same in whatever pieces it comes: all packets, of those that are too large their beginning", () => {
+  it("passes on all packets, and the beginning of oversized ones, whatever pieces the stream arrives in", () => {
     fc.assert(
       fc.property(
         fc.array(fc.nat(400), { maxLength: 10 }),
@@ -286,7 +286,7 @@ describe("the meter of packets", () => {
             publishPacket({ topic: "t", payload: "x".repeat(size), qos: 1, id: size + 1 });
           const stream = Buffer.concat([CONNECT, ...sizes.map(publish)]);
           const expected = Buffer.concat([CONNECT, ...sizes.map((size) => publish(Math.min(size, 295)))]);
-          // The id is of the packet as it was sent.
+          // The message id is that of the original packet.
           let at = CONNECT.length;
           for (const size of sizes) {
             const packetBytes = publish(Math.min(size, 295)).length;
@@ -299,7 +299,7 @@ describe("the meter of packets", () => {
     );
   });
 
-  it("counts each packet, each filter, and each answer, in whatever pieces they come", () => {
+  it("counts packets, filters and acknowledgements, whatever pieces the stream arrives in", () => {
     const filters: [string, 0][] = [
       ["a/b", 0],
       ["c", 0],
@@ -315,13 +315,13 @@ describe("the meter of packets", () => {
           filter: () => counted.filters++,
         };
         expect(through(stream, cuts, charges)).toEqual(stream);
-        // The first filter of a packet is paid with the packet.
+        // The charge for the packet includes its first filter.
         expect(counted).toEqual({ packets: 3, answers: 1, filters: 2 });
       }),
     );
   });
 
-  it("keeps back the packets that are not paid for, and goes on at the same place", () => {
+  it("holds back packets while the client has to wait, and continues with them", () => {
     const meter = new PacketMeter(limits);
     const pings = Buffer.concat([CONNECT, PINGREQ, PINGREQ, PINGREQ]);
     let left = 2;
@@ -332,22 +332,22 @@ describe("the meter of packets", () => {
     expect(meter.read(first.rest, charges)).toMatchObject({ bytes: first.rest, rest: Buffer.alloc(0) });
   });
 
-  it("ends its portion behind a SUBSCRIBE: what that asks for is paid before anything else", () => {
+  it("stops behind a SUBSCRIBE, whose retained messages are charged before the next packet", () => {
     const subscribe = subscribePacket([["a", 0]]);
     const reading = new PacketMeter(limits).read(Buffer.concat([CONNECT, subscribe, PINGREQ]), FREE);
     expect(reading).toMatchObject({ bytes: Buffer.concat([CONNECT, subscribe]), rest: PINGREQ });
   });
 
-  it("refuses a packet of more filters than one client may have", () => {
+  it("refuses a packet with more filters than a client may have", () => {
     const filters = ["a", "b", "c", "d"].map((filter): [string, 0] => [filter, 0]);
     expect(through(Buffer.concat([CONNECT, subscribePacket(filters)]), [7])).toContain("MAX_MQTT_SUBSCRIPTIONS");
   });
 
-  it("refuses a packet that is too large and is no PUBLISH", () => {
+  it("refuses an oversized packet that is not a PUBLISH", () => {
     expect(through(Buffer.concat([CONNECT, packet(0x82, Buffer.alloc(301))]), [50])).toContain("301 bytes");
   });
 
-  it("refuses a length of five bytes", () => {
+  it("refuses a length field of five bytes", () => {
     expect(through(Buffer.from([0x10, 0xff, 0xff, 0xff, 0xff, 0x01]), [6])).toContain("malformed");
   });
 });

@@ -3,7 +3,7 @@ import { connectOf, DOORS } from "../../security/mqtt-program.ts";
 import { NORTH, startTestBroker } from "../broker-under-test.ts";
 import { TYPE } from "../raw-client.ts";
 
-/** The opcode of a WebSocket ping without a payload, in a frame that is not masked. */
+/** The first byte of an unmasked WebSocket ping frame. */
 const PING = Buffer.from([0x89, 0]);
 const env = { MQTT_HEARTBEAT_MS: "200" };
 
@@ -16,7 +16,7 @@ async function silentClient(ports: { mqttWs?: number }, keepalive: number) {
   return { peer, pinged: () => Buffer.concat(bytes).includes(PING) };
 }
 
-it("a WebSocket client with keep-alive 0 that answers no ping is cut", async () => {
+it("disconnects a WebSocket client with keep-alive 0 that answers no ping", async () => {
   const { broker, logged } = await startTestBroker({ env });
   const { peer, pinged } = await silentClient(broker.ports, 0);
   await peer.ended;
@@ -24,18 +24,18 @@ it("a WebSocket client with keep-alive 0 that answers no ping is cut", async () 
   expect(await logged("no answer to a ping")).toMatchObject({ transport: "websocket" });
 });
 
-it("one that answers them stays, and one with a keep-alive is not asked", async () => {
+it("keeps a client that answers pings, and does not ping a client with a keep-alive", async () => {
   const { broker, webSocketUrl, client } = await startTestBroker({ env });
   const answering = await client({ ...NORTH, url: webSocketUrl, keepalive: 0 });
   const promising = await silentClient(broker.ports, 60);
-  // Cut after two intervals, one after the other: by then the others have been silent for as long, three times.
+  // Each is disconnected after two intervals, one after the other. By then the others have been silent three times as long.
   for (let round = 0; round < 3; round++) await (await silentClient(broker.ports, 0)).peer.ended;
   expect(answering.connected).toBe(true);
   expect(promising.pinged()).toBe(false);
   expect(promising.peer.socket.destroyed).toBe(false);
 });
 
-it("a TCP client with keep-alive 0 stays for as long as its machine is there", async () => {
+it("keeps a TCP client with keep-alive 0 while its machine answers the kernel's probes", async () => {
   const { broker } = await startTestBroker({ env });
   const { peer } = await DOORS.TCP(broker.ports);
   peer.send(connectOf("north", { keepalive: 0 }));

@@ -6,7 +6,7 @@ import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "../broke
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
-/** Sessions as the version before wrote them: by client id alone, and without what their owner came with. */
+/** Sessions as the previous version stored them: by client id alone, without token ids and times. */
 async function olderSessions(sessions: Record<string, { identity: string; permissions: string[] }>): Promise<string> {
   const dataPath = temporaryFolder();
   mkdirSync(join(dataPath, "mqtt"));
@@ -17,7 +17,7 @@ async function olderSessions(sessions: Record<string, { identity: string; permis
   return dataPath;
 }
 
-it("a session that somebody else has left under a camera's name is discarded when the camera comes", async () => {
+it("discards another identity's session under a camera's client id when the camera connects", async () => {
   const dataPath = await olderSessions({ "camera-north": { identity: "user:mallory", permissions: [] } });
   const test = await startTestBroker({ dataPath });
   expect(test.broker.stats().sessions).toBe(1);
@@ -29,7 +29,7 @@ it("a session that somebody else has left under a camera's name is discarded whe
   expect(test.broker.stats().sessions).toBe(1);
 });
 
-it("a session of the version before is still its owner's, and nobody else's", async () => {
+it("gives a session of the previous version to its owner only", async () => {
   const owner = { identity: "user:alice", permissions: ["camera:read"] };
   const dataPath = await olderSessions({ archive: owner });
   const test = await startTestBroker({ dataPath });
@@ -43,7 +43,7 @@ it("a session of the version before is still its owner's, and nobody else's", as
   await (await test.client(NORTH)).publishAsync(EVENT, "kept", { qos: 1 });
   const { inbox, client } = await test.join(alice);
   expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["kept"]);
-  // A clean session ends it; its connection is taken over by the next all the same.
+  // A clean session ends it. The next connection still takes over the previous one.
   await client.endAsync();
   const clean = await test.client({ ...alice, clean: true });
   await test.client(alice);

@@ -6,7 +6,7 @@ const EVENT = topic("cameras/north/events/capture.completed");
 const SOUTH = { username: "south", password: SECRET };
 const STACKER = { username: "stacker", password: SECRET };
 
-/** A user's way in. */
+/** The credentials of a user. */
 function userOf(test: BrokerUnderTest, userId: string, permissions: readonly string[] = []) {
   return { username: userId, password: test.token(permissions, 60_000, { userId }) };
 }
@@ -18,17 +18,21 @@ async function connackOf(test: BrokerUnderTest, options: IClientOptions): Promis
   );
 }
 
-describe("the client id of a device", () => {
+describe("a reserved client id", () => {
   it.each<[string, string, (test: BrokerUnderTest) => IClientOptions]>([
-    ["a camera's, to a token without permissions", "camera-north", (test) => userOf(test, "mallory")],
-    ["a camera's, to a token with its permission", "camera-north", (test) => userOf(test, "mallory", ["device:north"])],
-    ["a camera's, to an administrator", "camera-north", (test) => userOf(test, "root", ["admin"])],
-    ["a camera's, to another camera", "camera-north", () => SOUTH],
-    ["a camera's that is not registered yet", "camera-east", () => NORTH],
-    ["a service's, to a camera", "service-stacker", () => NORTH],
-    ["a service's, to a camera of that name", "service-north", () => NORTH],
-    ["a camera's, to a service of that name", "camera-stacker", () => STACKER],
-  ])("is not given away: %s", async (_, clientId, thief) => {
+    ["a camera's id to a token without permissions", "camera-north", (test) => userOf(test, "mallory")],
+    [
+      "a camera's id to a token with its permission",
+      "camera-north",
+      (test) => userOf(test, "mallory", ["device:north"]),
+    ],
+    ["a camera's id to an administrator", "camera-north", (test) => userOf(test, "root", ["admin"])],
+    ["a camera's id to another camera", "camera-north", () => SOUTH],
+    ["the id of a camera that is not registered yet", "camera-east", () => NORTH],
+    ["a service's id to a camera", "service-stacker", () => NORTH],
+    ["a service's id to a camera of the same name", "service-north", () => NORTH],
+    ["a camera's id to a service of the same name", "camera-stacker", () => STACKER],
+  ])("is refused: %s", async (_, clientId, thief) => {
     const test = await startTestBroker();
     expect(await connackOf(test, { ...thief(test), clientId, clean: false })).toBe(2);
     expect(await connackOf(test, { ...thief(test), clientId })).toBe(2);
@@ -39,7 +43,7 @@ describe("the client id of a device", () => {
   it.each<[string, IClientOptions]>([
     ["camera-north", NORTH],
     ["service-stacker", STACKER],
-  ])("is its device's: %s", async (clientId, owner) => {
+  ])("%s belongs to its device", async (clientId, owner) => {
     const test = await startTestBroker();
     const first = await test.client({ ...owner, clientId, clean: false });
     expect(await connackOf(test, { ...userOf(test, "mallory"), clientId })).toBe(2);
@@ -49,7 +53,7 @@ describe("the client id of a device", () => {
   });
 
   it.each(["camera-", "camera-North", "camera--x", "cameras-north", "camera", "service-a/b"])(
-    "is one that could name a device: %s is anybody's",
+    "%s is not reserved: any user may use it",
     async (clientId) => {
       const test = await startTestBroker();
       expect(await connackOf(test, { ...userOf(test, "mallory"), clientId })).toBe(0);
@@ -57,10 +61,10 @@ describe("the client id of a device", () => {
   );
 });
 
-describe("a client id that two identities use", () => {
+describe("a client id of two identities", () => {
   const archive = { clientId: "archive", clean: false };
 
-  it("is two sessions: neither throws the other out, nor gets what waits for it", async () => {
+  it("has two sessions: neither disconnects the other or gets its queue", async () => {
     const test = await startTestBroker();
     const alice = await test.client({ ...userOf(test, "alice", ["camera:read"]), ...archive });
     await alice.subscribeAsync(topic("cameras/#"), { qos: 1 });
@@ -76,7 +80,7 @@ describe("a client id that two identities use", () => {
     expect(bobs.inbox.messages).toEqual([]);
   });
 
-  it("is not ended for one when the other begins with a clean session", async () => {
+  it("keeps the session of one when the other connects with a clean session", async () => {
     const test = await startTestBroker();
     const alice = userOf(test, "alice", ["camera:read"]);
     const first = await test.client({ ...alice, ...archive });
@@ -88,7 +92,7 @@ describe("a client id that two identities use", () => {
     expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["still there"]);
   });
 
-  it("is taken over by the newer connection of the same identity alone", async () => {
+  it("is taken over only by a newer connection of the same identity", async () => {
     const test = await startTestBroker();
     const takenOver: object[] = [];
     test.broker.onTakeOver((takeOver) => takenOver.push(takeOver));
@@ -100,7 +104,7 @@ describe("a client id that two identities use", () => {
     expect(takenOver).toEqual([{ clientId: "tablet", identity: "user:alice" }]);
   });
 
-  it("is shown as it was sent", async () => {
+  it("is logged as it was sent", async () => {
     const test = await startTestBroker();
     await test.client({ ...userOf(test, "alice"), clientId: "Küche 1 📷" });
     expect(test.broker.clients()).toMatchObject([{ clientId: "Küche 1 📷", identity: "user:alice" }]);
@@ -109,7 +113,7 @@ describe("a client id that two identities use", () => {
 });
 
 describe("MAX_MQTT_SESSIONS_PER_USER", () => {
-  it("is all that one identity can store, and leaves the others their part", async () => {
+  it("limits the sessions of one identity and not those of others", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SESSIONS_PER_USER: "3" } });
     const greedy = userOf(test, "mallory");
     const attempts = Array.from({ length: 10 }, (_, index) =>
@@ -119,13 +123,13 @@ describe("MAX_MQTT_SESSIONS_PER_USER", () => {
     expect((await test.logged("MAX_MQTT_SESSIONS_PER_USER")).why).toContain("user:mallory");
     expect(test.broker.stats().sessions).toBe(3);
     expect(await connackOf(test, { ...userOf(test, "alice"), clientId: "archive", clean: false })).toBe(0);
-    // Without one to keep, and for a session that it has, there is no limit.
+    // The limit does not apply to clean sessions and to sessions that exist already.
     expect(await connackOf(test, { ...greedy, clientId: "clean" })).toBe(0);
     const kept = test.broker.clients().find(({ clientId }) => clientId.startsWith("grab-"))?.clientId ?? "";
     expect(await connackOf(test, { ...greedy, clientId: kept, clean: false })).toBe(0);
   });
 
-  it("counts a session no more when it is ended", async () => {
+  it("does not count ended sessions", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SESSIONS_PER_USER: "1" } });
     const alice = userOf(test, "alice");
     await (await test.client({ ...alice, clientId: "one", clean: false })).endAsync();

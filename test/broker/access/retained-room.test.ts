@@ -4,7 +4,7 @@ import { type BrokerUnderTest, inboxOf, NORTH, SECRET, startTestBroker, topic } 
 const SOUTH = { username: "south", password: SECRET };
 const retained = { qos: 1, retain: true } as const;
 
-/** The names and lengths of what is retained below cameras. */
+/** The names and lengths of the retained messages below cameras. */
 async function retainedIn(test: BrokerUnderTest, count: number): Promise<string[]> {
   const reader = await test.client({ username: "r", password: test.token(["dashboard:read"]) });
   const inbox = inboxOf(reader);
@@ -14,10 +14,10 @@ async function retainedIn(test: BrokerUnderTest, count: number): Promise<string[
   return messages.map(({ topic: name, payload }) => `${name.split("cameras/")[1]} ${payload.length}`).toSorted();
 }
 
-it("a device has at most MAX_RETAINED_BYTES_PER_DEVICE; beyond, its messages are delivered, not retained, and told of", async () => {
+it("delivers and reports, but does not retain, messages of a device beyond MAX_RETAINED_BYTES_PER_DEVICE", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES_PER_DEVICE: "1000" } });
-  const told: unknown[] = [];
-  test.broker.onPublicationRefused((refused) => told.push(refused));
+  const reported: unknown[] = [];
+  test.broker.onPublicationRefused((refused) => reported.push(refused));
   const [north, south] = await Promise.all([test.client(NORTH), test.client(SOUTH)]);
   for (const [name, bytes] of [
     ["a", 600],
@@ -31,11 +31,13 @@ it("a device has at most MAX_RETAINED_BYTES_PER_DEVICE; beyond, its messages are
   expect(await retainedIn(test, 3)).toEqual(["north/state/a 300", "north/state/c 700", "south/state/a 1000"]);
   expect(test.ingest.accepted).toHaveLength(6);
   expect(test.ingest.accepted.map(({ retain }) => retain)).toEqual([true, false, true, true, false, true]);
-  expect(told).toMatchObject([{ identity: "device:north", reason: "no_room", topic: topic("cameras/north/state/b") }]);
+  expect(reported).toMatchObject([
+    { identity: "device:north", reason: "no_room", topic: topic("cameras/north/state/b") },
+  ]);
   expect(test.broker.stats()).toMatchObject({ refusedRetained: 2, refusedPublishes: 2 });
 });
 
-it("all together have at most MAX_RETAINED_BYTES, those outside the root too, and what is smaller may always replace", async () => {
+it("limits all retained messages to MAX_RETAINED_BYTES, but a smaller one may always replace a larger one", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
   const north = await test.client(NORTH);
   const admin = await test.client({ username: "a", password: test.token(["admin"]) });
@@ -47,7 +49,7 @@ it("all together have at most MAX_RETAINED_BYTES, those outside the root too, an
   expect(test.broker.stats()).toMatchObject({ retainedMessages: 2, refusedRetained: 1 });
 });
 
-it("the bytes are counted again after a restart", async () => {
+it("counts the retained bytes again after a restart", async () => {
   const env = { MAX_RETAINED_BYTES_PER_DEVICE: "1000" };
   const first = await startTestBroker({ env });
   const before = await first.client(NORTH);
@@ -60,7 +62,7 @@ it("the bytes are counted again after a restart", async () => {
   expect(await retainedIn(second, 1)).toEqual(["north/state/a 800"]);
 });
 
-it("a will beyond the room of its device is delivered and not retained, as what the device publishes", async () => {
+it("delivers, but does not retain, a will beyond the limit of its device", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES_PER_DEVICE: "1000" } });
   const north = await test.client(NORTH);
   await north.publishAsync(topic("cameras/north/state/a"), "x".repeat(900), retained);
@@ -75,7 +77,7 @@ it("a will beyond the room of its device is delivered and not retained, as what 
   expect(test.broker.stats()).toMatchObject({ retainedMessages: 1, refusedRetained: 1 });
 });
 
-it("a will outside the root beyond MAX_RETAINED_BYTES is delivered and not retained", async () => {
+it("delivers, but does not retain, a will outside the root beyond MAX_RETAINED_BYTES", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
   const admin = { username: "a", password: test.token(["admin"]) };
   const reader = await test.client(admin);

@@ -12,8 +12,8 @@ const filter = fc
   .map(([levels, open]) => (open ? [...levels, "#"] : levels).join("/"));
 const anyFilter = fc.oneof(filter, fc.constant("#"));
 
-describe("the index of filters", () => {
-  it("finds by a topic the filters that match it, each as often as it was added", () => {
+describe("TopicIndex", () => {
+  it("finds the filters that match a topic, each as often as it was added", () => {
     fc.assert(
       fc.property(fc.array(anyFilter), topic, (filters, name) => {
         const index = new TopicIndex<string>();
@@ -23,7 +23,7 @@ describe("the index of filters", () => {
     );
   });
 
-  it("forgets what is removed, and nothing else", () => {
+  it("removes one occurrence and nothing else", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(anyFilter, fc.boolean())), topic, (entries, name) => {
         const index = new TopicIndex<number>();
@@ -40,8 +40,8 @@ describe("the index of filters", () => {
   });
 });
 
-describe("the retained topics", () => {
-  it("are found by a filter as the topics that it matches", () => {
+describe("RetainedTopics", () => {
+  it("finds the topics that a filter matches", () => {
     fc.assert(
       fc.property(fc.array(topic), fc.array(topic), anyFilter, (added, removed, pattern) => {
         const topics = new RetainedTopics();
@@ -63,8 +63,8 @@ describe("the retained topics", () => {
   });
 });
 
-describe("remembered decisions", () => {
-  it("are made once for a topic that is asked for again and again, and never more than two generations are kept", () => {
+describe("TopicCache", () => {
+  it("decides once for a topic in use, and keeps at most two generations", () => {
     const asked: string[] = [];
     const decisions = new TopicCache((name) => {
       asked.push(name);

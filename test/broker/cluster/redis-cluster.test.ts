@@ -6,7 +6,7 @@ import { nodes } from "../redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
-it("brokers work on a Redis Cluster, with all that they keep in one slot of it", async () => {
+it("brokers work on a Redis Cluster, with all keys in one slot", async () => {
   const server = await startRedis({
     args: [
       "--cluster-enabled",

@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.remove());
 
-describe("a publication at one node", () => {
+describe("a publication to one node", () => {
   it.each([0, 1, 2] as const)("of QoS %i reaches subscribers at each node, once and in order", async (qos) => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
@@ -40,7 +40,7 @@ describe("a publication at one node", () => {
   });
 
   it.each(["constructor", "__proto__", "a[b]c", "x?y", "star*", "back\\slash"])(
-    "reaches subscribers to a level called %s, and to no other",
+    "reaches only the subscribers of a level called %s",
     async (level) => {
       const cluster = await nodes({ on: server });
       const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
@@ -59,7 +59,7 @@ describe("a publication at one node", () => {
     },
   );
 
-  it("by the backend reaches the camera at another node, and what that has acknowledged is told there", async () => {
+  it("by the backend reaches the camera at another node, which reports the delivery", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const command = topic("cameras/north/commands/capture.now");
@@ -75,7 +75,7 @@ describe("a publication at one node", () => {
     }
   });
 
-  it("comes in one order to all, whichever nodes the publishers are at", async () => {
+  it("arrives in the same order at all nodes, whatever nodes the publishers use", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const read = async (node: typeof a) => {
@@ -103,7 +103,7 @@ describe("a publication at one node", () => {
 });
 
 describe("retained messages", () => {
-  it("are one for all nodes: replaced, cleared, found by exact and by wildcard filters", async () => {
+  it("are shared by all nodes: replaced, cleared, found by exact and wildcard filters", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const camera = await a.client(NORTH);
@@ -125,7 +125,7 @@ describe("retained messages", () => {
     }
   });
 
-  it("are not all looked at for a filter: of a subscription to one topic Redis is asked for one", async () => {
+  it("are read individually: a subscription to one topic reads one message from Redis", async () => {
     const cluster = await nodes({ on: server });
     const a = await cluster.start();
     const camera = await a.client(NORTH);

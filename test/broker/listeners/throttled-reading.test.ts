@@ -10,7 +10,7 @@ const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVer
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
 const limits = { maxConnectBytes: 4096, maxPacketBytes: 300_000, maxFilters: 100 };
 
-/** Both ends of a TCP connection. */
+/** The two ends of a TCP connection. */
 async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -29,7 +29,7 @@ async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
   return { near, far };
 }
 
-it("keeps no more of a flood in memory than the stream's buffer holds, however often it looks", async () => {
+it("buffers no more of a flood than the stream's buffer holds, however often it is read", async () => {
   const { near, far } = await connectionPair();
   const pace = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
   const client = { rateLimiter: pace, expectedAcks: 0, disconnectReason: undefined };
@@ -54,12 +54,12 @@ it("keeps no more of a flood in memory than the stream's buffer holds, however o
     most = Math.max(most, near.readableLength);
   }, 1);
   onTestFinished(() => clearInterval(flooding));
-  // A thousand packets are read, after many looks.
+  // A thousand packets are read, in many reads.
   await expect.poll(() => received, { timeout: 60_000 }).toBeGreaterThan(2_000);
   expect(most).toBeLessThan(300_000);
 });
 
-it("hands on a packet that has arrived as a whole and is longer than what is taken at once", async () => {
+it("passes on a complete packet that is longer than one read", async () => {
   const connection = new PassThrough({ highWaterMark: 1_000_000 });
   const client = { rateLimiter: new RateLimiter(unlimited), expectedAcks: 0, disconnectReason: undefined };
   const publication = generate({
@@ -81,7 +81,7 @@ it("hands on a packet that has arrived as a whole and is longer than what is tak
     },
   });
   letIn();
-  // Aedes reads once each time it is told that there is something, and again only after a whole packet.
+  // Aedes reads once per `readable` event, and again only after a complete packet.
   connection.on("readable", () => {
     received += connection.read()?.length ?? 0;
   });

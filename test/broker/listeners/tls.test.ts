@@ -12,7 +12,7 @@ interface Pem {
   key: Buffer;
 }
 
-/** A certificate that openssl makes, signed by itself. */
+/** A self-signed certificate made by openssl. */
 function selfSigned(folder: string, name: string): Pem {
   const certPath = join(folder, `${name}.pem`);
   const keyPath = join(folder, `${name}-key.pem`);
@@ -45,17 +45,17 @@ describe("MQTT over TLS", () => {
     expect(broker.clients().map(({ transport }) => transport)).toEqual(["tls", "tls"]);
   });
 
-  it("tells a client why it is refused", async () => {
+  it("answers a refused client with a CONNACK", async () => {
     const { client, url, ca } = await startTls();
     await expect(client({ url, ca, username: "north", password: `${SECRET}!` })).rejects.toMatchObject({ code: 4 });
   });
 
-  it("is refused by a client that does not know the certificate", async () => {
+  it("is refused by a client that does not trust the certificate", async () => {
     const { client, url } = await startTls();
     await expect(client({ url, ...NORTH })).rejects.toMatchObject({ code: "DEPTH_ZERO_SELF_SIGNED_CERT" });
   });
 
-  it("ends a connection that does not finish its handshake in time, and counts it until then", async () => {
+  it("closes a connection that does not finish its handshake in time, and counts it until then", async () => {
     const { broker } = await startTls({ MQTT_CONNECT_TIMEOUT_MS: "200" });
     const silent = await rawClient(broker.ports.mqtts);
     await expect.poll(() => broker.stats().connections).toBe(1);
@@ -63,7 +63,7 @@ describe("MQTT over TLS", () => {
     await expect.poll(() => broker.stats().connections).toBe(0);
   });
 
-  it("ends a connection that speaks plain MQTT, and serves the next", async () => {
+  it("closes a connection that speaks plain MQTT, and serves the next", async () => {
     const { broker, client, url, ca } = await startTls();
     const plain = await rawClient(broker.ports.mqtts);
     plain.send(Buffer.from([0x10, 0x0c, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, 2, 0, 60, 0, 0]));
@@ -71,7 +71,7 @@ describe("MQTT over TLS", () => {
     await client({ url, ca, ...NORTH });
   });
 
-  it("with TLS_CLIENT_CA lets in only who shows a certificate of that authority", async () => {
+  it("with TLS_CLIENT_CA accepts only certificates of that authority", async () => {
     const folder = temporaryFolder();
     const known = selfSigned(folder, "camera");
     const stranger = selfSigned(folder, "stranger");
@@ -81,7 +81,7 @@ describe("MQTT over TLS", () => {
     await expect(client({ url, ca, ...NORTH })).rejects.toThrow();
   });
 
-  it("lets in a device by the name of its certificate, and nobody by another's", async () => {
+  it("authenticates a device by its certificate name, and refuses other names", async () => {
     const known = selfSigned(temporaryFolder(), "camera-7");
     const { client, url, ca, devices, broker } = await startTls({ TLS_CLIENT_CA: known.certPath });
     const shown = { url, ca, cert: known.cert, key: known.key };
@@ -91,7 +91,7 @@ describe("MQTT over TLS", () => {
     expect(broker.clients().map(({ identity }) => identity)).toEqual(["device:seven"]);
     await seven.publishAsync(topic("cameras/seven/about"), "{}", { qos: 1 });
     await expect(client({ ...shown, username: "north" })).rejects.toMatchObject({ code: 5 });
-    // A password counts before the certificate, and must be right.
+    // A password takes precedence over the certificate, and must be correct.
     await expect(client({ ...shown, username: "seven", password: "" })).resolves.toBeDefined();
     await expect(client({ ...shown, username: "seven", password: SECRET })).rejects.toMatchObject({ code: 4 });
     const ended = closed(seven);
@@ -100,12 +100,12 @@ describe("MQTT over TLS", () => {
     await expect(client(shown)).rejects.toMatchObject({ code: 5 });
   });
 
-  it("says which file it cannot read", async () => {
+  it("names a file that cannot be read", async () => {
     const env = { TLS_CERT: "/nowhere/cert.pem", TLS_KEY: "/nowhere/key.pem" };
     await expect(startTestBroker({ env })).rejects.toThrow(/^TLS_CERT: cannot read \/nowhere\/cert.pem/);
   });
 
-  it("says that a certificate is none", async () => {
+  it("names the variables of files that are not a certificate and its key", async () => {
     const folder = temporaryFolder();
     const { certPath } = selfSigned(folder, "broker");
     await expect(startTestBroker({ env: { TLS_CERT: certPath, TLS_KEY: certPath } })).rejects.toThrow(
@@ -113,7 +113,7 @@ describe("MQTT over TLS", () => {
     );
   });
 
-  it("is not listened to without a certificate", async () => {
+  it("has no listener without a certificate", async () => {
     expect((await startTestBroker()).broker.ports.mqtts).toBeUndefined();
   });
 });

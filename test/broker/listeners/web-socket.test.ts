@@ -16,7 +16,7 @@ import { connectPacket, rawClient } from "../raw-client.ts";
 
 const CONNECT = connectPacket({ clientId: "north-1", username: "north", password: SECRET });
 
-/** The HTTP status that answers the upgrade; 101 when it is granted. */
+/** The HTTP status of the answer to the upgrade; 101 if it is accepted. */
 async function upgrade(test: BrokerUnderTest, options: { origin?: string; protocols?: string[] }): Promise<number> {
   const { origin, protocols = ["mqtt"] } = options;
   const socket = new WebSocket(test.webSocketUrl, protocols, origin === undefined ? {} : { origin });
@@ -46,18 +46,18 @@ describe("MQTT over WebSocket", () => {
     [["chat", "mqtt"], 101],
     [["chat"], 400],
     [[], 400],
-  ])("is spoken with the subprotocols %j: %i", async (protocols, status) => {
+  ])("answers the subprotocols %j with status %i", async (protocols, status) => {
     expect(await upgrade(await startTestBroker(), { protocols })).toBe(status);
   });
 
-  it("answers a browser that is pointed at it with a sentence", async () => {
+  it("answers a plain HTTP request with a sentence", async () => {
     const test = await startTestBroker();
     const response = await fetch(test.webSocketUrl.replace("ws:", "http:"));
     expect(response.status).toBe(426);
     expect(await response.text()).toContain("MQTT over WebSocket");
   });
 
-  it("ends a connection that sends text", async () => {
+  it("closes a connection that sends text", async () => {
     const test = await startTestBroker();
     const socket = new WebSocket(test.webSocketUrl, "mqtt");
     await once(socket, "open");
@@ -66,7 +66,7 @@ describe("MQTT over WebSocket", () => {
     expect(code).toBe(1003);
   });
 
-  it("takes packets in whatever frames they come", async () => {
+  it("accepts packets in frames of any size", async () => {
     const test = await startTestBroker();
     const socket = new WebSocket(test.webSocketUrl, "mqtt");
     await once(socket, "open");
@@ -110,21 +110,21 @@ describe("MQTT over WebSocket", () => {
   it.each([
     ["that says nothing", ""],
     ["that never ends its request", "GET / HTTP/1.1\r\nHost: x\r\n"],
-  ])("ends a connection %s after MQTT_CONNECT_TIMEOUT_MS", async (_, beginning) => {
+  ])("closes a connection %s after MQTT_CONNECT_TIMEOUT_MS", async (_, beginning) => {
     const test = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "200" } });
     const slow = await rawClient(test.broker.ports.mqttWs);
     slow.send(Buffer.from(beginning));
     await slow.ended;
   });
 
-  it("ends a connection that upgrades and then says nothing", async () => {
+  it("closes a connection that upgrades and then sends nothing", async () => {
     const test = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "2000" } });
     const socket = new WebSocket(test.webSocketUrl, "mqtt");
     await once(socket, "close");
     await test.logged("no CONNACK within 2000 ms");
   });
 
-  it("holds to MAX_CONNECT_BYTES and MAX_PAYLOAD_BYTES", async () => {
+  it("enforces MAX_CONNECT_BYTES and MAX_PAYLOAD_BYTES", async () => {
     const test = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
     const greedy = new WebSocket(test.webSocketUrl, "mqtt");
     await once(greedy, "open");
@@ -137,7 +137,7 @@ describe("MQTT over WebSocket", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("a subscriber that does not read delays nobody", async () => {
+  it("a subscriber that does not read delays no other client", async () => {
     const test = await startTestBroker();
     const socket = new WebSocket(test.webSocketUrl, "mqtt");
     await once(socket, "open");
@@ -164,7 +164,7 @@ describe("MQTT over WebSocket", () => {
   });
 });
 
-it("a socket that is cut in the middle of its upgrade harms nobody", async () => {
+it("survives a socket that is reset during its upgrade", async () => {
   const test = await startTestBroker();
   const socket = connectSocket(test.broker.ports.mqttWs ?? 0, "127.0.0.1");
   await once(socket, "connect");

@@ -17,10 +17,10 @@ import { nodes } from "../redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
-/** For {@link publishSteadily}, which comes back every few milliseconds for as long as it is refused. */
+/** Options for {@link publishSteadily}, which reconnects every few milliseconds while it is refused. */
 const IMPATIENT = { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "0" };
 
-/** Publishes in order until told to end; a message that was not acknowledged is sent again, as a camera does. */
+/** Publishes in order until it is stopped. Resends unacknowledged messages, as a camera does. */
 function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; stop(): Promise<string[]> } {
   const names: string[] = [];
   let stopping = false;
@@ -29,7 +29,7 @@ function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; s
     let cut = closed(client);
     while (!stopping) {
       const name = String(names.length);
-      // As often as this and no more: there is no journal here that a publication would have to wait for.
+      // A bounded rate: without a journal, publications are acknowledged immediately.
       await new Promise((resolve) => setTimeout(resolve, 2));
       try {
         if (!client.connected) {
@@ -39,7 +39,7 @@ function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; s
         const outcome = await Promise.race([client.publishAsync(EVENT, name, { qos: 1 }), cut]);
         if (outcome !== undefined) names.push(name);
       } catch {
-        // Refused, or cut: the same message again.
+        // Refused or disconnected: resend the same message.
       }
     }
     client.end(true);
@@ -54,7 +54,7 @@ function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; s
   };
 }
 
-/** In order, each at least once; what QoS 1 may repeat is left out. */
+/** The messages in order of their first arrival, without the duplicates that QoS 1 permits. */
 function distinct(inbox: Inbox): string[] {
   return [...new Set(inbox.messages.map(({ payload }) => payload))];
 }
@@ -63,8 +63,8 @@ function viewer(node: BrokerUnderTest, clientId: string) {
   return { clientId, clean: false, username: "v", password: node.token(["dashboard:read"]) };
 }
 
-describe("connections to Redis that are cut again and again", () => {
-  it("cost no subscriber a message, nor its place", async () => {
+describe("connections to Redis that break repeatedly", () => {
+  it("lose no message and keep the order", async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
     const away = await b.client(viewer(b, "away"));
@@ -94,8 +94,8 @@ describe("connections to Redis that are cut again and again", () => {
   });
 });
 
-describe("Redis that hangs", () => {
-  it("withholds acknowledgements and CONNACKs and cuts nobody; all goes on when it answers", async () => {
+describe("a Redis that hangs", () => {
+  it("delays acknowledgements and CONNACKs without disconnecting clients, until it answers again", async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
     const clean = await b.join({ ...viewer(b, "clean"), clean: true });
@@ -129,7 +129,7 @@ describe("Redis that hangs", () => {
 });
 
 describe("a broker whose Redis hangs", () => {
-  it("stops soon all the same", async () => {
+  it("stops quickly", async () => {
     const cluster = await nodes();
     const a = await cluster.start();
     const { client } = await a.join(viewer(a, "stored"));
@@ -143,8 +143,8 @@ describe("a broker whose Redis hangs", () => {
   });
 });
 
-describe("Redis that ends", () => {
-  it("and starts again with its data costs no message that was acknowledged", async () => {
+describe("a Redis that stops", () => {
+  it("and restarts with its data loses no acknowledged message", async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.start(IMPATIENT), cluster.start()]);
     const live = await b.join(viewer(b, "live"));
@@ -168,7 +168,7 @@ describe("Redis that ends", () => {
     expect(distinct(back.inbox)).toEqual(names);
   });
 
-  it("and starts empty cuts the clients, so that they subscribe again, and goes on", async () => {
+  it("and restarts empty makes the broker disconnect its clients, which then subscribe again", async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const clean = await b.join({ ...viewer(b, "clean"), clean: true });
@@ -177,7 +177,7 @@ describe("Redis that ends", () => {
     const camera = await a.client(NORTH);
     await camera.publishAsync(topic("cameras/north/about"), "x", { qos: 1, retain: true });
     await stored.inbox.has(1);
-    // It may be there before its node knows so, which would then hand it to subscribers again.
+    // The message may be written before its node knows so. The node would then forward it again.
     await expect.poll(() => a.ingest.emittedPositions.length).toBe(1);
     await cluster.server.stop("SIGKILL");
     await cluster.server.startEmpty();
@@ -190,7 +190,7 @@ describe("Redis that ends", () => {
     expect(await back.inbox.has(1)).toMatchObject([{ payload: "after" }]);
   });
 
-  it("before the broker starts is said, with what to do", async () => {
+  it("before the broker starts is reported with the remedy", async () => {
     const redis = openRedis({ url: "redis://127.0.0.1:1", prefix: "x", logger: pino({ level: "silent" }) });
     onTestFinished(() => redis.close());
     await expect(startTestBroker({ redis })).rejects.toThrow(/ECONNREFUSED.*check REDIS_URL/);
@@ -198,7 +198,7 @@ describe("Redis that ends", () => {
 });
 
 describe("a node that is killed", () => {
-  it("takes no message along that it had said to be on its way", async () => {
+  it("loses no message that it had reported as forwarded", async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.startProcess(), cluster.start()]);
     const live = await b.join(viewer(b, "live"));
@@ -209,7 +209,7 @@ describe("a node that is killed", () => {
     const camera = await connected(connect(a.url, { reconnectPeriod: 0, ...NORTH }));
     let next = 0;
     let isOver = false;
-    // So many at once, and no end of them: it is killed amid them however late that is.
+    // Many at once, without an end: the node is killed in the middle of them, however late that is.
     for (let lane = 0; lane < 500; lane++) {
       void (async () => {
         while (!isOver) await camera.publishAsync(EVENT, String(next++), { qos: 1 }).catch(() => undefined);
@@ -227,7 +227,7 @@ describe("a node that is killed", () => {
     }
   });
 
-  it("has the wills of its clients published once, by one of the others, and not of those who came back", async () => {
+  it("has the wills of its clients published once by another node, except for those that reconnected", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "150" };
     const dead = await cluster.startProcess(env);
@@ -248,13 +248,13 @@ describe("a node that is killed", () => {
     await expect
       .poll(async () => (await cluster.redis.hkeys(`${cluster.prefix}wills`)).sort())
       .toEqual(["returns", "stays"].map((clientId) => sessionKey("device:north", clientId)));
-    // Two more sweeps of both nodes find nothing.
+    // Two more scans by both nodes publish nothing.
     const sweeps = (node: BrokerUnderTest) => node.broker.stats();
     expect([sweeps(a), sweeps(b)].map(({ clients }) => clients)).toEqual([1, 1]);
     expect(published()).toEqual(["gone"]);
   });
 
-  it("is not taken for dead when Redis was away: nobody's will is published", async () => {
+  it("is not considered dead after Redis was unavailable: no will is published", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "100" };
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
@@ -265,7 +265,7 @@ describe("a node that is killed", () => {
     await cluster.server.start();
     await a.logged("redis answers again");
     await b.logged("redis answers again");
-    // Wills are looked for every four heartbeats; a node dies after one.
+    // Wills are scanned every four heartbeats. A node counts as dead after one.
     const sweeps = async () =>
       Number((await cluster.redis.info("commandstats")).match(/cmdstat_hscan:calls=(\d+)/)?.[1]);
     const before = (await sweeps()) || 0;

@@ -15,7 +15,7 @@ afterAll(() => server.remove());
 
 const logger = pino({ level: "silent" });
 
-/** A log with its writer, bounded to so many entries and bytes. */
+/** A log and its writer, with limits on entries and bytes. */
 function place({ maxEntries = 1000, maxBytes = 1_000_000 } = {}) {
   const redis = openRedis({ url: server.url, prefix: `log-${++count}`, logger });
   const keys = ["log", "seq", "changed", "totals", "sender", "retained"];
@@ -56,7 +56,7 @@ function packet(payload: string) {
 }
 
 describe("the log of all nodes", () => {
-  it("hands on what comes after a position, in order, with a number that grows", async () => {
+  it("passes on entries after a position, in order, with growing numbers", async () => {
     const test = place();
     await test.publish("before");
     test.log.start(await test.log.head());
@@ -69,7 +69,7 @@ describe("the log of all nodes", () => {
     expect(test.onGap).not.toHaveBeenCalled();
   });
 
-  it("takes a publication once, though it is written again because nobody knew whether it had been", async () => {
+  it("appends a publication once, even when the write is retried", async () => {
     const test = place();
     test.log.start(0);
     await test.publish("a", 1);
@@ -83,7 +83,7 @@ describe("the log of all nodes", () => {
   it.each([
     ["entries", { maxEntries: 100 }],
     ["bytes", { maxBytes: 3_000 }],
-  ])("is bounded by %s, and a node that is behind its beginning begins anew", async (_, limits) => {
+  ])("is bounded by %s, and a node that lags behind its beginning reloads", async (_, limits) => {
     const test = place(limits);
     await test.publish("first");
     const position = await test.log.head();
@@ -102,7 +102,7 @@ describe("the log of all nodes", () => {
     expect(Number(await test.redis.hget("totals", "log"))).toBe(stored);
   });
 
-  it("sees that Redis was emptied, and goes on with what comes then", async () => {
+  it("detects that Redis was emptied, and continues with new entries", async () => {
     const test = place();
     test.log.start(0);
     await test.publish("a");
@@ -114,7 +114,7 @@ describe("the log of all nodes", () => {
     expect(test.onGap).toHaveBeenCalledOnce();
   });
 
-  it("goes on above the numbers it gave before Redis lost its last ones", async () => {
+  it("assigns higher numbers than before Redis lost its last ones", async () => {
     const test = place();
     test.log.start(0);
     await test.publish("a");
@@ -128,7 +128,7 @@ describe("the log of all nodes", () => {
     expect(test.log.position).toBeGreaterThan(before);
   });
 
-  it("is not read any further once it is closed", async () => {
+  it("stops reading when it is closed", async () => {
     const test = place();
     test.log.start(0);
     const waiting = test.log.reached(Number.MAX_SAFE_INTEGER);

@@ -4,7 +4,7 @@ import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { keepSessionsIn } from "../broker-under-test.ts";
 
-// What a broker with LevelDB promises to one client, one with Redis promises too: the same tests, on the other store.
+// A broker with Redis gives the same guarantees to a client as one with LevelDB: the same tests with the other store.
 
 let server: RedisServer;
 const opened: RedisAccess[] = [];

@@ -8,7 +8,7 @@ import { nodes } from "../redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
-/** The session of the tests' user with the client id. */
+/** The session key of the test user's client. */
 const named = (clientId: string) => sessionKey("user:alice", clientId);
 
 let server: RedisServer;
@@ -21,7 +21,7 @@ function archive(node: BrokerUnderTest) {
   return { username: "archive", password: node.token(["dashboard:read"]), clientId: "archive", clean: false };
 }
 
-/** Makes the session at the node, with a filter for everything of the cameras. */
+/** Creates the session at the node, subscribed to all topics of cameras. */
 async function leaveSession(node: BrokerUnderTest, qos: 1 | 2): Promise<void> {
   const client = await node.client(archive(node));
   await client.subscribeAsync(topic("cameras/#"), { qos });
@@ -51,40 +51,37 @@ describe("a persistent session", () => {
     expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before the restart", "after it"]);
   });
 
-  it.each([1, 2] as const)(
-    "gets everything in order, however often it moves between the nodes while messages come, at QoS %i",
-    async (qos) => {
-      const cluster = await nodes({ on: server });
-      const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
-      await leaveSession(a, qos);
-      const camera = await a.client(NORTH);
-      const count = 2000;
-      // At QoS 2 the client's half of a handshake is part of the session.
-      const incomingStore = new Store({ clean: false });
-      const publishing = (async () => {
-        for (let index = 0; index < count; index += 20) {
-          const batch = Array.from({ length: 20 }, (_, offset) => String(index + offset));
-          await Promise.all(batch.map((name) => camera.publishAsync(EVENT, name, { qos })));
-        }
-      })();
-      const seen: number[] = [];
-      let visits = 0;
-      while (seen.at(-1) !== count - 1) {
-        const node = visits++ % 2 === 0 ? b : a;
-        const { client, inbox } = await node.join({ ...archive(node), incomingStore });
-        await Promise.race([inbox.has(150), publishing.then(() => inbox.has(count - 1 - (seen.at(-1) ?? 0)))]);
-        client.stream.destroy();
-        await closed(client);
-        // Those that were not acknowledged come again.
-        for (const { payload } of inbox.messages) if (Number(payload) > (seen.at(-1) ?? -1)) seen.push(Number(payload));
+  it.each([1, 2] as const)("gets every message in order while it moves between nodes, at QoS %i", async (qos) => {
+    const cluster = await nodes({ on: server });
+    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+    await leaveSession(a, qos);
+    const camera = await a.client(NORTH);
+    const count = 2000;
+    // At QoS 2 the client's state of the handshake is part of the session.
+    const incomingStore = new Store({ clean: false });
+    const publishing = (async () => {
+      for (let index = 0; index < count; index += 20) {
+        const batch = Array.from({ length: 20 }, (_, offset) => String(index + offset));
+        await Promise.all(batch.map((name) => camera.publishAsync(EVENT, name, { qos })));
       }
-      await publishing;
-      expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
-      expect(visits).toBeGreaterThan(3);
-    },
-  );
+    })();
+    const seen: number[] = [];
+    let visits = 0;
+    while (seen.at(-1) !== count - 1) {
+      const node = visits++ % 2 === 0 ? b : a;
+      const { client, inbox } = await node.join({ ...archive(node), incomingStore });
+      await Promise.race([inbox.has(150), publishing.then(() => inbox.has(count - 1 - (seen.at(-1) ?? 0)))]);
+      client.stream.destroy();
+      await closed(client);
+      // Unacknowledged messages are resent.
+      for (const { payload } of inbox.messages) if (Number(payload) > (seen.at(-1) ?? -1)) seen.push(Number(payload));
+    }
+    await publishing;
+    expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
+    expect(visits).toBeGreaterThan(3);
+  });
 
-  it("gets more than a thousand messages with one connection, each once", async () => {
+  it("gets more than a thousand queued messages over one connection, each once", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     await leaveSession(a, 1);
@@ -98,39 +95,42 @@ describe("a persistent session", () => {
     expect(inbox.messages).toHaveLength(3000);
   });
 
-  it.each([1, 2] as const)("gets a message again at another node, with its id, at QoS %i", async (qos) => {
-    const cluster = await nodes({ on: server });
-    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
-    const session = { clientId: "raw", username: "raw", password: a.token(["dashboard:read"]), clean: false };
-    const first = await rawSession(a.broker.ports.mqtt, session);
-    first.send(subscribePacket([[topic("cameras/#"), qos]]));
-    await first.next(TYPE.suback);
-    const camera = await b.client(NORTH);
-    await camera.publishAsync(EVENT, "one", { qos });
-    const sent = await first.next(TYPE.publish);
-    const id = sent.readUInt16BE(2 + EVENT.length);
-    await expect
-      .poll(() => cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`))
-      .toMatchObject({ bytes: /\d/ });
-    await expect
-      .poll(async () => Object.values(await cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`)))
-      .toContain(String(id));
-    first.socket.destroy();
-    const second = await rawSession(b.broker.ports.mqtt, session);
-    expect(await second.next(TYPE.publish)).toEqual(sent);
-    if (qos === 2) {
-      second.send(idPacket(TYPE.pubrec, id));
-      await second.next(TYPE.pubrel);
-      second.socket.destroy();
-      const third = await rawSession(a.broker.ports.mqtt, session);
-      expect((await third.next(TYPE.pubrel)).readUInt16BE(0)).toBe(id);
-      expect(third.packets).toEqual([]);
-      third.send(idPacket(TYPE.pubcomp, id));
-    } else second.send(idPacket(TYPE.puback, id));
-    await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("raw")}`)).toBe(0);
-  });
+  it.each([1, 2] as const)(
+    "gets an unacknowledged message again at another node, with the same id, at QoS %i",
+    async (qos) => {
+      const cluster = await nodes({ on: server });
+      const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+      const session = { clientId: "raw", username: "raw", password: a.token(["dashboard:read"]), clean: false };
+      const first = await rawSession(a.broker.ports.mqtt, session);
+      first.send(subscribePacket([[topic("cameras/#"), qos]]));
+      await first.next(TYPE.suback);
+      const camera = await b.client(NORTH);
+      await camera.publishAsync(EVENT, "one", { qos });
+      const sent = await first.next(TYPE.publish);
+      const id = sent.readUInt16BE(2 + EVENT.length);
+      await expect
+        .poll(() => cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`))
+        .toMatchObject({ bytes: /\d/ });
+      await expect
+        .poll(async () => Object.values(await cluster.redis.hgetall(`${cluster.prefix}packets:${named("raw")}`)))
+        .toContain(String(id));
+      first.socket.destroy();
+      const second = await rawSession(b.broker.ports.mqtt, session);
+      expect(await second.next(TYPE.publish)).toEqual(sent);
+      if (qos === 2) {
+        second.send(idPacket(TYPE.pubrec, id));
+        await second.next(TYPE.pubrel);
+        second.socket.destroy();
+        const third = await rawSession(a.broker.ports.mqtt, session);
+        expect((await third.next(TYPE.pubrel)).readUInt16BE(0)).toBe(id);
+        expect(third.packets).toEqual([]);
+        third.send(idPacket(TYPE.pubcomp, id));
+      } else second.send(idPacket(TYPE.puback, id));
+      await expect.poll(() => cluster.redis.zcard(`${cluster.prefix}queue:${named("raw")}`)).toBe(0);
+    },
+  );
 
-  it("misses nothing that is published at another node from its SUBACK on", async () => {
+  it("misses no message that is published to another node after its SUBACK", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const camera = await b.client(NORTH);
@@ -149,7 +149,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("has its place in the order from its SUBACK on: what comes while it subscribes is not left behind", async () => {
+  it("gets messages that are published while it subscribes in order or not at all", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const camera = await b.client(NORTH);
@@ -178,7 +178,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("is its owner's at every node: what another identity does under the client id does not touch it", async () => {
+  it("belongs to its owner at every node, whatever another identity does with the client id", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     await leaveSession(a, 1);
@@ -191,12 +191,12 @@ describe("a persistent session", () => {
   });
 
   it.each([
-    ["a node that knows of it", 1],
+    ["the node that has it in memory", 1],
     ["a node that does not", 0],
-  ])("that somebody else has left under a camera's name is discarded when the camera comes to %s", async (_, at) => {
+  ])("of another identity under a camera's client id is discarded when the camera connects to %s", async (_, at) => {
     const cluster = await nodes({ on: server });
     const before = await cluster.start();
-    // As the version before could make it.
+    // As the previous version could create it.
     const owner = JSON.stringify({ identity: "user:mallory", permissions: ["camera:read"] });
     await cluster.redis.hset(`${cluster.prefix}owners`, "camera-north", owner);
     const filters = JSON.stringify([[topic("cameras/#"), 1]]);
@@ -212,7 +212,7 @@ describe("a persistent session", () => {
     expect(await cluster.redis.zcard(`${cluster.prefix}queue:camera-north`)).toBe(0);
   });
 
-  it("is discarded at all nodes when what its owner came with is taken back, and not when the owner is back", async () => {
+  it("is discarded at all nodes when its owner's token is revoked, unless the owner has reconnected", async () => {
     const cluster = await nodes({ on: server });
     const revoked = new Set<string>();
     const isRevoked = ({ tokenId = "" }: { tokenId?: string | undefined }) => revoked.has(tokenId);
@@ -223,14 +223,14 @@ describe("a persistent session", () => {
     };
     await comeTo(a, "t1");
     revoked.add("t1");
-    // Its owner comes back with another token before the other node has looked: that session is not the one to be discarded.
+    // The owner reconnects with another token before the other node discards: this session must stay.
     expect(await a.broker.discardEnded()).toBe(1);
     await comeTo(a, "t2");
     expect(await b.broker.discardEnded()).toBe(0);
     for (const node of [a, b]) await expect.poll(() => node.broker.stats().sessions).toBe(1);
   });
 
-  it("stores no filter that was refused, and queues nothing for one of QoS 0", async () => {
+  it("stores no refused filter and queues nothing for a filter of QoS 0", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const password = a.token(["alerts:read"]);
@@ -260,11 +260,11 @@ describe("a persistent session", () => {
   });
 });
 
-describe("the queue of a session that is away", () => {
+describe("the queue of a disconnected session", () => {
   it.each([
     ["MAX_OFFLINE_MESSAGES", { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: "0" }, 10],
     ["MAX_OFFLINE_BYTES", { MAX_OFFLINE_BYTES: "110000" }, 10],
-  ])("session queue full beyond %s, at whichever nodes they are published, and says so once", async (_, env, kept) => {
+  ])("drops its oldest messages beyond %s, from whatever node, and logs it once", async (_, env, kept) => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
     await leaveSession(a, 1);
@@ -273,7 +273,7 @@ describe("the queue of a session that is away", () => {
       const [name, camera] = index % 2 === 0 ? ["north", cameras[0]] : ["south", cameras[1]];
       const before = a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages;
       await camera?.publishAsync(topic(`cameras/${name}/events/x`), `${index} ${"x".repeat(10_000)}`, { qos: 1 });
-      // Acknowledged before it is in the queue: so that the next, at the other node, comes after it.
+      // The PUBACK precedes queueing. Wait, so that the next message, to the other node, is queued after this one.
       await expect
         .poll(() => a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages)
         .toBe(index < kept ? 0 : before + 1);
@@ -289,7 +289,7 @@ describe("the queue of a session that is away", () => {
     await expect.poll(() => b.broker.stats()).toMatchObject({ offlineMessages: 0, offlineBytes: 0 });
   });
 
-  it("keeps to its bounds after a restart with lower ones", async () => {
+  it("is shortened by a restart with lower limits", async () => {
     const cluster = await nodes({ on: server });
     const before = await cluster.start();
     await leaveSession(before, 1);
@@ -302,8 +302,8 @@ describe("the queue of a session that is away", () => {
   });
 });
 
-describe("what is kept in Redis", () => {
-  it("all begins with the prefix, and goes with the sessions", async () => {
+describe("the data in Redis", () => {
+  it("has the prefix in all keys and is deleted with the sessions", async () => {
     const cluster = await nodes({ on: server });
     const a = await cluster.start();
     const empty = await cluster.keys();
@@ -326,7 +326,7 @@ describe("what is kept in Redis", () => {
     }
   });
 
-  it("of a session that nobody comes back to is discarded after MQTT_SESSION_HOURS, of one in use it is not", async () => {
+  it("of an unused session is discarded after MQTT_SESSION_HOURS, of a session in use it is not", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([
       cluster.start({ MQTT_SESSION_HOURS: "2" }),
@@ -346,7 +346,7 @@ describe("what is kept in Redis", () => {
     expect(used.connected).toBe(true);
   });
 
-  it("is no more than MAX_MQTT_SESSIONS sessions over all nodes", async () => {
+  it("has at most MAX_MQTT_SESSIONS sessions of all nodes together", async () => {
     const cluster = await nodes({ on: server });
     const env = { MAX_MQTT_SESSIONS: "1" };
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
@@ -356,8 +356,8 @@ describe("what is kept in Redis", () => {
   });
 });
 
-describe("a client id that connects at another node", () => {
-  it("ends the older connection, is told as a take-over, and leaves no will behind", async () => {
+describe("a client that connects to another node", () => {
+  it("closes its older connection, is reported as a take-over, and cancels its old will", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const takenOver: string[] = [];
@@ -374,7 +374,7 @@ describe("a client id that connects at another node", () => {
     await expect.poll(() => a.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["first"]);
     expect(takenOver).toEqual(["north"]);
     expect(second.connected).toBe(true);
-    // The will of the connection that stays is still there.
+    // The will of the remaining connection is still stored.
     const stored = async () =>
       JSON.parse((await cluster.redis.hget(`${cluster.prefix}wills`, sessionKey("device:north", "north"))) ?? "null");
     expect(Buffer.from((await stored()).payload, "base64").toString()).toBe("second");
@@ -387,7 +387,7 @@ describe("a client id that connects at another node", () => {
     expect(b.ingest.accepted.map(({ payload }) => payload.toString())).toEqual(["second"]);
   });
 
-  it("leaves one of two that connect at one moment, and not none", async () => {
+  it("keeps exactly one of two simultaneous connections", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     for (let round = 0; round < 10; round++) {
@@ -400,7 +400,7 @@ describe("a client id that connects at another node", () => {
     }
   });
 
-  it("cuts nobody off who is somebody else, and cannot be pretended", async () => {
+  it("does not disconnect other identities, and cannot be imitated by a message", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const north = await a.client({ ...NORTH, clientId: "north" });
@@ -410,7 +410,7 @@ describe("a client id that connects at another node", () => {
       forger.publish(`$SYS/${name}/new/clients`, "north", { qos: 1 });
       await expect.poll(() => b.broker.stats().refusedPublishes).toBe(index + 1);
     }
-    // What is published after all that has come to the node: so had that.
+    // A later message has reached the node, so the earlier ones have too.
     const inbox = inboxOf(north);
     await north.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
     await b.broker.publish({

@@ -8,58 +8,58 @@ const EVENT = topic("cameras/north/events/capture.completed");
 describe("a persistent session", () => {
   const archive = (password: string) => ({ username: "archive", password, clientId: "archive", clean: false });
 
-  it.each([1, 2] as const)("gets what was published while its client was away, in order, at QoS %i", async (qos) => {
-    const test = await startTestBroker();
-    const options = archive(test.token(["dashboard:read"]));
-    const first = await test.client(options);
-    await first.subscribeAsync(topic("cameras/#"), { qos });
-    await first.endAsync();
-    const camera = await test.client(NORTH);
-    const names = Array.from({ length: 50 }, (_, index) => String(index));
-    await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 2 })));
-    const { inbox, client } = await test.join(options);
-    const received = await inbox.has(50);
-    expect(received.map(({ payload }) => payload)).toEqual(names);
-    expect(new Set(received.map((message) => message.qos))).toEqual(new Set([qos]));
-    await expect.poll(() => test.broker.stats().offlineMessages).toBe(0);
-    await client.endAsync();
-  });
-
   it.each([1, 2] as const)(
-    "gets everything in order, however often it reconnects while messages come, at QoS %i",
+    "gets the messages published while its client was disconnected, in order, at QoS %i",
     async (qos) => {
       const test = await startTestBroker();
       const options = archive(test.token(["dashboard:read"]));
-      const subscribing = await test.client(options);
-      await subscribing.subscribeAsync(topic("cameras/#"), { qos });
-      await subscribing.endAsync();
+      const first = await test.client(options);
+      await first.subscribeAsync(topic("cameras/#"), { qos });
+      await first.endAsync();
       const camera = await test.client(NORTH);
-      const count = 2000;
-      // At QoS 2 the client's half of a handshake is part of the session.
-      const incomingStore = new Store({ clean: false });
-      const publishing = (async () => {
-        for (let index = 0; index < count; index += 20) {
-          const batch = Array.from({ length: 20 }, (_, offset) => String(index + offset));
-          await Promise.all(batch.map((name) => camera.publishAsync(EVENT, name, { qos })));
-        }
-      })();
-      const seen: number[] = [];
-      while (seen.at(-1) !== count - 1) {
-        const { client, inbox } = await test.join({ ...options, incomingStore });
-        await Promise.race([inbox.has(150), publishing.then(() => inbox.has(count - 1 - (seen.at(-1) ?? 0)))]);
-        const before = inbox.messages.length;
-        client.stream.destroy();
-        await closed(client);
-        expect(inbox.messages.length).toBeGreaterThanOrEqual(before);
-        // Those that were not acknowledged come again.
-        for (const { payload } of inbox.messages) if (Number(payload) > (seen.at(-1) ?? -1)) seen.push(Number(payload));
-      }
-      await publishing;
-      expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
+      const names = Array.from({ length: 50 }, (_, index) => String(index));
+      await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 2 })));
+      const { inbox, client } = await test.join(options);
+      const received = await inbox.has(50);
+      expect(received.map(({ payload }) => payload)).toEqual(names);
+      expect(new Set(received.map((message) => message.qos))).toEqual(new Set([qos]));
+      await expect.poll(() => test.broker.stats().offlineMessages).toBe(0);
+      await client.endAsync();
     },
   );
 
-  it("gets what is published while it subscribes at once or not at all, and never later", async () => {
+  it.each([1, 2] as const)("gets every message in order while it reconnects repeatedly, at QoS %i", async (qos) => {
+    const test = await startTestBroker();
+    const options = archive(test.token(["dashboard:read"]));
+    const subscribing = await test.client(options);
+    await subscribing.subscribeAsync(topic("cameras/#"), { qos });
+    await subscribing.endAsync();
+    const camera = await test.client(NORTH);
+    const count = 2000;
+    // At QoS 2 the client's state of the handshake is part of the session.
+    const incomingStore = new Store({ clean: false });
+    const publishing = (async () => {
+      for (let index = 0; index < count; index += 20) {
+        const batch = Array.from({ length: 20 }, (_, offset) => String(index + offset));
+        await Promise.all(batch.map((name) => camera.publishAsync(EVENT, name, { qos })));
+      }
+    })();
+    const seen: number[] = [];
+    while (seen.at(-1) !== count - 1) {
+      const { client, inbox } = await test.join({ ...options, incomingStore });
+      await Promise.race([inbox.has(150), publishing.then(() => inbox.has(count - 1 - (seen.at(-1) ?? 0)))]);
+      const before = inbox.messages.length;
+      client.stream.destroy();
+      await closed(client);
+      expect(inbox.messages.length).toBeGreaterThanOrEqual(before);
+      // Unacknowledged messages are resent.
+      for (const { payload } of inbox.messages) if (Number(payload) > (seen.at(-1) ?? -1)) seen.push(Number(payload));
+    }
+    await publishing;
+    expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
+  });
+
+  it("gets messages published while it subscribes immediately or not at all", async () => {
     const test = await startTestBroker();
     const options = archive(test.token(["dashboard:read"]));
     const { client, inbox } = await test.join(options);
@@ -105,7 +105,7 @@ describe("a persistent session", () => {
     expect(await retained.has(1)).toMatchObject([{ payload: "about", retain: true }]);
   });
 
-  it("gets a message again, marked as such and with its id, when it did not acknowledge it", async () => {
+  it("gets an unacknowledged message again, with DUP and the same id", async () => {
     const test = await startTestBroker();
     const session = { clientId: "raw", username: "raw", password: test.token(["dashboard:read"]), clean: false };
     const first = await rawSession(test.broker.ports.mqtt, session);
@@ -126,7 +126,7 @@ describe("a persistent session", () => {
     expect((await third.next(TYPE.publish)).toString()).toContain("two");
   });
 
-  it("is sent the PUBREL and not the message again after its PUBREC", async () => {
+  it("gets the PUBREL instead of the message again after its PUBREC", async () => {
     const test = await startTestBroker();
     const session = { clientId: "raw", username: "raw", password: test.token(["dashboard:read"]), clean: false };
     const first = await rawSession(test.broker.ports.mqtt, session);
@@ -185,7 +185,7 @@ describe("a persistent session", () => {
     expect((await back.inbox.has(2)).map(({ payload }) => payload)).toEqual(["while away", "back"]);
   });
 
-  it("keeps the other filters when it unsubscribes from one that covers them", async () => {
+  it("keeps other filters when it unsubscribes from one that covers them", async () => {
     const test = await startTestBroker();
     const options = archive(test.token(["dashboard:read"]));
     const client = await test.client(options);
@@ -201,7 +201,7 @@ describe("a persistent session", () => {
     expect(inbox.messages.map(({ payload }) => payload)).toEqual(["kept"]);
   });
 
-  it("queues nothing for a subscription of QoS 0, after a restart neither", async () => {
+  it("queues nothing for a subscription of QoS 0, also after a restart", async () => {
     const dataPath = temporaryFolder();
     const before = await startTestBroker({ dataPath });
     const client = await before.client(archive(before.token(["dashboard:read"])));
@@ -229,8 +229,8 @@ describe("a persistent session", () => {
   });
 });
 
-describe("a session that nobody comes back to", () => {
-  it("is discarded after MQTT_SESSION_HOURS, one that is in use is not", async () => {
+describe("an unused session", () => {
+  it("is discarded after MQTT_SESSION_HOURS, unlike a session in use", async () => {
     const dataPath = temporaryFolder();
     const before = await startTestBroker({ dataPath, env: { MQTT_SESSION_HOURS: "2" } });
     const password = before.token(["dashboard:read"]);
@@ -255,7 +255,7 @@ describe("a session that nobody comes back to", () => {
     expect(twoHoursLater.broker.stats()).toMatchObject({ sessions: 0, offlineMessages: 0 });
   });
 
-  it("counts against MAX_MQTT_SESSIONS; a clean session does not", async () => {
+  it("counts towards MAX_MQTT_SESSIONS, unlike a clean session", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SESSIONS: "1" } });
     await test.client({ ...NORTH, clientId: "one", clean: false });
     await expect(test.client({ ...NORTH, clientId: "two", clean: false })).rejects.toMatchObject({ code: 3 });
@@ -264,11 +264,11 @@ describe("a session that nobody comes back to", () => {
   });
 });
 
-describe("the queue of a session that is away", () => {
+describe("the queue of a disconnected session", () => {
   const options = (password: string) => ({ username: "archive", password, clientId: "archive", clean: false });
 
   it.each(["33554432", "0"])(
-    "session queue full beyond MAX_OFFLINE_MESSAGES, and says so once (bytes: %s)",
+    "drops its oldest messages beyond MAX_OFFLINE_MESSAGES, and logs it once (limit on bytes: %s)",
     async (bytes) => {
       const test = await startTestBroker({ env: { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: bytes } });
       const archive = options(test.token(["dashboard:read"]));
@@ -285,7 +285,7 @@ describe("the queue of a session that is away", () => {
     },
   );
 
-  it("session queue full messages beyond MAX_OFFLINE_BYTES", async () => {
+  it("drops its oldest messages beyond MAX_OFFLINE_BYTES", async () => {
     const test = await startTestBroker({ env: { MAX_OFFLINE_BYTES: "50000" } });
     const archive = options(test.token(["dashboard:read"]));
     const client = await test.client(archive);
@@ -302,7 +302,7 @@ describe("the queue of a session that is away", () => {
     expect(received.map(({ payload }) => Number.parseInt(payload, 10))).toEqual([16, 17, 18, 19]);
   });
 
-  it("keeps to its bounds after a restart with lower ones", async () => {
+  it("is shortened by a restart with lower limits", async () => {
     const dataPath = temporaryFolder();
     const before = await startTestBroker({ dataPath });
     const archive = options(before.token(["dashboard:read"]));
@@ -318,7 +318,7 @@ describe("the queue of a session that is away", () => {
     expect((await inbox.has(5)).map(({ payload }) => payload)).toEqual(["15", "16", "17", "18", "19"]);
   });
 
-  it("is bounded for a client that is there and acknowledges nothing", async () => {
+  it("is bounded for a connected client that acknowledges nothing", async () => {
     const test = await startTestBroker({ env: { MAX_OFFLINE_MESSAGES: "10" } });
     const password = test.token(["dashboard:read"]);
     const mute = await rawSession(test.broker.ports.mqtt, { clientId: "mute", username: "m", password, clean: false });
@@ -332,7 +332,7 @@ describe("the queue of a session that is away", () => {
 });
 
 describe("retained messages", () => {
-  it("are replaced, cleared, and found by exact and by wildcard filters", async () => {
+  it("are replaced, cleared, and found by exact and wildcard filters", async () => {
     const test = await startTestBroker();
     const camera = await test.client(NORTH);
     const retain = { qos: 1, retain: true } as const;
@@ -342,7 +342,7 @@ describe("retained messages", () => {
     await camera.publishAsync(topic("cameras/north/state/power"), "new", retain);
     await camera.publishAsync(topic("cameras/north/link"), "online", retain);
     await camera.publishAsync(topic("cameras/north/state/disk"), "full", retain);
-    // They are kept in their order: there are three only when the last is.
+    // They are stored in order: when there are three, the last one is stored.
     await expect.poll(() => test.broker.stats().retainedMessages).toBe(3);
     const viewer = await test.client({ username: "v", password: test.token(["dashboard:read"]) });
     const inbox = inboxOf(viewer);
@@ -356,7 +356,7 @@ describe("retained messages", () => {
     expect(inbox.messages.every(({ retain: mark }) => mark)).toBe(true);
   });
 
-  it("keep the last of many that are sent at once", async () => {
+  it("keep the last of many simultaneous ones", async () => {
     const test = await startTestBroker();
     const camera = await test.client(NORTH);
     const state = topic("cameras/north/state/power");
@@ -369,7 +369,7 @@ describe("retained messages", () => {
     expect(await inbox.has(1)).toMatchObject([{ payload: "99", retain: true }]);
   });
 
-  it("reach live subscribers in their place among others that are not retained", async () => {
+  it("reach live subscribers in order among messages that are not retained", async () => {
     const test = await startTestBroker();
     const viewer = await test.client({ username: "v", password: test.token(["dashboard:read"]) });
     const inbox = inboxOf(viewer);
@@ -386,7 +386,7 @@ describe("retained messages", () => {
     expect((await inbox.has(100)).map(({ payload }) => payload)).toEqual(names);
   });
 
-  it("are not kept for more than MAX_RETAINED_MESSAGES topics; those that are stay up to date", async () => {
+  it("are kept and updated for at most MAX_RETAINED_MESSAGES topics", async () => {
     const test = await startTestBroker({ env: { MAX_RETAINED_MESSAGES: "2" } });
     const camera = await test.client(NORTH);
     for (const name of ["a", "b", "c", "a"]) {
@@ -400,7 +400,7 @@ describe("retained messages", () => {
 describe("wills", () => {
   const will = { topic: topic("cameras/north/link"), payload: Buffer.from("gone"), qos: 1 as const, retain: true };
 
-  it("are not published when the client says goodbye", async () => {
+  it("are not published after a DISCONNECT", async () => {
     const test = await startTestBroker();
     const camera = await test.client({ ...NORTH, will });
     await camera.endAsync();
@@ -408,7 +408,7 @@ describe("wills", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("are kept when the broker stops, and published by its next run for a client that does not return", async () => {
+  it("are kept when the broker stops, and published by its next run if the client does not reconnect", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });
@@ -422,7 +422,7 @@ describe("wills", () => {
     await before.broker.stop();
     expect(before.ingest.accepted).toEqual([]);
 
-    // It has some time to return.
+    // The client has some time to reconnect.
     const after = await startTestBroker({ dataPath, env: { MQTT_HEARTBEAT_MS: "1000" } });
     await after.client({ username: "south", password: SECRET, clientId: "returns" });
     await expect
@@ -432,7 +432,7 @@ describe("wills", () => {
       ]);
   });
 
-  it("of an earlier run are no way to give a command: whether its sender may still give it nobody knows", async () => {
+  it("of an earlier run are discarded if they are commands, whose sender may have lost the permission", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });
@@ -443,7 +443,7 @@ describe("wills", () => {
     await before.broker.stop();
 
     const after = await startTestBroker({ dataPath, env });
-    // Each once or, when the next look at the wills comes before this one is taken out of the store, again.
+    // Each once, or twice if the next scan precedes the removal from the store.
     const acts = new Set<string>();
     after.broker.onCarriedOut(({ who, target, outcome }) => acts.add(`${who} ${target} ${outcome}`));
     const accepted = () => new Set(after.ingest.accepted.map((publication) => publication.topic));
@@ -451,7 +451,7 @@ describe("wills", () => {
     await expect.poll(accepted, { timeout: 20_000 }).toEqual(new Set([will.topic]));
   });
 
-  it("are published by the next run for the connection that took over, not only for the one before", async () => {
+  it("are published by the next run also for a connection that had taken over another", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });
@@ -468,14 +468,14 @@ describe("wills", () => {
       .toMatchObject([{ identity: "device:north", payload: Buffer.from("gone again") }]);
   });
 
-  it("of an earlier run are published once, though it takes longer than the time to the next look for them", async () => {
+  it("of an earlier run are published once, even when publishing takes longer than the interval of the scans", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });
     await before.client({ ...NORTH, clientId: "camera", will });
     await before.broker.stop();
     const after = await startTestBroker({ dataPath, env });
-    // Wills are looked for every four heartbeats.
+    // Wills are scanned every four heartbeats.
     after.ingest.answer = async () => {
       await new Promise((resolve) => setTimeout(resolve, 1000));
       return { position: 1, forward: true };
@@ -484,7 +484,7 @@ describe("wills", () => {
     expect(after.ingest.accepted).toHaveLength(1);
   });
 
-  it("of an earlier run that cannot be made durable are tried again", async () => {
+  it("of an earlier run that cannot be made durable are retried", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });

@@ -1,13 +1,13 @@
 import { expect, it } from "vitest";
-import { SECRET, startTestBroker } from "./broker-under-test.ts";
+import { SECRET, startTestBroker } from "../broker-under-test.ts";
 
 const NORTH = { username: "north", password: SECRET } as const;
 
-it("the log says why a client left", async () => {
+it("logs why a client disconnected", async () => {
   const test = await startTestBroker();
   await test.devices.set({ id: "north", kind: "camera", secret: SECRET });
-  const whys = () => test.log.filter(({ msg }) => msg === "client disconnected").map(({ why }) => why);
-  const left = async (count: number) => await expect.poll(() => whys().length).toBe(count);
+  const reasons = () => test.log.filter(({ msg }) => msg === "client disconnected").map(({ why }) => why);
+  const left = async (count: number) => await expect.poll(() => reasons().length).toBe(count);
 
   await (await test.client({ ...NORTH, clientId: "one" })).endAsync();
   await left(1);
@@ -18,7 +18,7 @@ it("the log says why a client left", async () => {
   await left(3);
   await test.devices.remove("north");
   await left(4);
-  expect(whys()).toEqual([
+  expect(reasons()).toEqual([
     "it sent DISCONNECT",
     "its connection was closed without DISCONNECT",
     "it has connected again under the same client id",
@@ -26,7 +26,7 @@ it("the log says why a client left", async () => {
   ]);
 });
 
-it("registered devices that are refused are counted with the reason, until they are let in", async () => {
+it("counts the refusals of a registered device, with the reason, until it connects", async () => {
   const test = await startTestBroker();
   await test.devices.set({ id: "north", kind: "camera", secret: SECRET });
   for (let times = 0; times < 3; times++)
