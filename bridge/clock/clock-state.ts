@@ -1,18 +1,20 @@
-/** What the server's own clock is, and how it stands to the system's. All moments in milliseconds. */
+/** The server's own clock and its relation to the system's clock. All times in milliseconds. */
 export interface ClockState {
-  /** The server's own clock: by it everything grows old. */
+  /** The server's own clock. All ages (retention, sessions, presence) are measured by it. */
   readonly time: number;
-  /** The system's clock at that moment, since 1970. */
+  /** The system's clock at the same time, since 1970. */
   readonly wall: number;
-  /** How far the system's clock is ahead of the server's own by right. */
+  /** The confirmed difference: how far the system's clock may be ahead of the server's own. */
   readonly offset: number;
-  /** Network time has confirmed the offset: the system's clock was right while it stood so. */
+  /** Network time has confirmed the offset: with it the system's clock was right. */
   readonly trusted: boolean;
 }
 
-/** What may be made up for in small steps; more is a jump. Cameras and tokens are allowed as much. */
+/**
+ * A larger deviation is a jump; a smaller one is corrected in steps. The tolerance for cameras and tokens is the same.
+ */
 export const JUMP_MS = 5 * 60_000;
-/** The share of the running time by which the server's clock follows the system's. */
+/** The server's clock follows the system's by at most this share of the elapsed running time. */
 const FOLLOW_SHARE = 0.1;
 
 /** @param wall the system's clock */
@@ -20,7 +22,7 @@ export function newClockState(wall: number): ClockState {
   return { time: wall, wall, offset: 0, trusted: false };
 }
 
-/** How far the system's clock is ahead of where it should be; negative: behind. */
+/** How far the system's clock is ahead of the server's own clock plus the confirmed offset; negative when behind. */
 export function deviationOf({ time, wall, offset }: ClockState): number {
   return wall - time - offset;
 }
@@ -30,9 +32,9 @@ export function hasJumped(state: ClockState): boolean {
 }
 
 /**
- * Time has passed. A small difference from the system's clock is made up for in steps of a tenth of that time, so that
- * the server's clock never goes back; a jump changes nothing.
- * @param elapsedMs the running time since `state`; 0 when nobody knows
+ * Advances the server's clock by the running time. A small deviation from the system's clock is corrected by at most a
+ * tenth of that time, so the server's clock never runs backwards. A jump is not corrected.
+ * @param elapsedMs the running time since `state`; 0 when unknown
  */
 export function advance(state: ClockState, { wall, elapsedMs }: { wall: number; elapsedMs: number }): ClockState {
   const next = { ...state, wall, time: state.time + elapsedMs };
@@ -42,9 +44,10 @@ export function advance(state: ClockState, { wall, elapsedMs }: { wall: number; 
 }
 
 /**
- * The system's clock is right as it is.
- * @param timePassed the difference is time in which the server did not run: everything is older by it. Else the clock was
- * put right, and nothing is older. A clock that is behind was put right: no time runs backwards.
+ * Confirms that the system's clock is right.
+ * @param timePassed the deviation is time in which the server did not run, so everything gets older by it. Otherwise
+ * the clock was corrected, and nothing gets older. A clock that was set back was corrected: time does not run
+ * backwards.
  */
 export function confirm(
   state: ClockState,

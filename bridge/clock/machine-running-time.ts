@@ -1,11 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
 
-/** The running time of the machine, which nobody sets: it goes on over restarts of the server, and with each boot anew. */
+/**
+ * The running time of the machine. Nobody can set it. It continues over restarts of the server and restarts at each
+ * boot.
+ */
 export interface RunningTime {
-  /** Names the boot of the machine; undefined where the system has no name for it. */
+  /** The id of the machine's boot; undefined on systems without one. */
   readonly boot: string | undefined;
-  /** Milliseconds since that boot, those in which the machine was suspended included. */
+  /** Milliseconds since that boot, including the time in which the machine was suspended. */
   now(): number;
 }
 

@@ -4,20 +4,21 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const TIMEOUT_MS = 5_000;
-/** systemd-timesyncd makes the file once it has the time from the network, and removes it at boot. */
+/** systemd-timesyncd creates this file once it has synchronised with the network. The file does not survive a boot. */
 const TIMESYNCD_FILE = "/run/systemd/timesync/synchronized";
 
 /**
- * Whether the system's clock follows network time. By systemd-timesyncd's own file; by `timedatectl`, which tells what the
- * kernel knows, whatever program has set it; by `chronyc`, where there is no systemd.
- * @returns undefined where nothing tells
+ * Whether the system's clock is synchronised with network time. Checks the file of systemd-timesyncd; then
+ * `timedatectl`, which reports the kernel's state, whatever program set it; then `chronyc`, for systems without
+ * systemd.
+ * @returns undefined when none of them is available
  */
 export async function networkTimeAgrees(): Promise<boolean | undefined> {
   if (await exists(TIMESYNCD_FILE)) return true;
   const systemd = await outputOf("timedatectl", ["show", "--property=NTPSynchronized", "--value"]);
   if (systemd === "yes" || systemd === "no") return systemd === "yes";
   const chrony = await outputOf("chronyc", ["-c", "tracking"]);
-  // The last field of the line: Normal, Insert second, Delete second, or Not synchronised.
+  // The last field is: Normal, Insert second, Delete second, or Not synchronised.
   return chrony === undefined || chrony === "" ? undefined : !chrony.endsWith("Not synchronised");
 }
 

@@ -7,25 +7,26 @@ import { machineRunningTime, type RunningTime } from "./machine-running-time.ts"
 import { networkTimeAgrees } from "./network-time.ts";
 
 /**
- * The server's own clock. By it grows old what retention, sessions, pictures, alerts and presence count: it moves with
- * running time alone, and follows the system's clock in small steps. A jump of the system's clock, while the server runs
- * or between two starts, is named, and changes nothing until somebody confirms it: an operator, or network time that has
- * agreed for an hour. A stop of the machine cannot be told from a clock that was set ahead, so it is one.
+ * The server's own clock. Retention, sessions, previews, alerts and presence measure ages by it. It advances with the
+ * running time and follows the system's clock in small steps. A jump of the system's clock, while the server runs or
+ * between two starts, is reported, and changes nothing until it is confirmed: by an operator, or by network time that
+ * has agreed for an hour. A machine that was off cannot be distinguished from a clock that was set ahead, so both are
+ * jumps.
  */
 export interface ServerClock {
-  /** Milliseconds since 1970, give or take what the system's clock is off. Never goes back. */
+  /** Milliseconds since 1970, except for jumps of the system's clock. Never runs backwards. */
   now(): number;
   /**
-   * The system's clock, or what it would be without a jump that nobody has confirmed: the earlier of both. By it ends what
-   * has its end by the system's clock.
+   * The earlier of the system's clock and what it would show without an unconfirmed jump. Use it for what expires by
+   * the system's clock.
    */
   cautious(): number;
-  /** The jump that nobody has confirmed; undefined without one. */
+  /** The unconfirmed jump; undefined without one. */
   readonly jump: ClockJump | undefined;
   /**
-   * An operator says that the system's clock is right.
-   * @param options.timePassed the server stood still for that long: everything is older by it
-   * @returns the jump that was confirmed; undefined when there was none
+   * Confirms, on behalf of an operator, that the system's clock is right.
+   * @param options.timePassed the server was stopped for the time of the jump: everything gets older by it
+   * @returns the confirmed jump; undefined when there was none
    */
   accept(options: { timePassed: boolean }): Promise<ClockJump | undefined>;
   stop(): Promise<void>;
@@ -33,18 +34,18 @@ export interface ServerClock {
 
 export interface ServerClockOptions {
   documents: Pick<Documents, "get" | "put">;
-  /** What all nodes take for the system's clock; undefined for this machine's own, of one node. */
+  /** The clock that all nodes use as the system's clock. Default: this machine's clock, for a single node. */
   sharedWall?: (() => Promise<number>) | undefined;
   logger: Logger;
   /** The system's clock, milliseconds since 1970. Default: `Date.now`. */
   wall?: () => number;
   /** Default: the machine's. */
   runningTime?: RunningTime;
-  /** Default: what the machine's services tell. */
+  /** Whether the system's clock is synchronised with network time. Default: asks the machine's services. */
   networkTime?: () => Promise<boolean | undefined>;
-  /** Between two looks at the clocks, milliseconds. Default 20,000. */
+  /** Milliseconds between two comparisons of the clocks. Default 20,000. */
   intervalMs?: number;
-  /** How long network time must agree before a jump is confirmed by it, milliseconds. Default 3,600,000. */
+  /** How long network time must agree before it confirms a jump, milliseconds. Default 3,600,000. */
   agreementMs?: number;
 }
 
@@ -54,12 +55,18 @@ const storedSchema = z.object({
   boot: z.string().optional(),
   uptime: z.number(),
 });
+/** Milliseconds between two queries of network time. */
 const NETWORK_INTERVAL_MS = 60_000;
-/** The longest time between two looks of nodes that run: what is longer was a stop of all. */
+/**
+ * Running nodes update the shared clock at least this often, milliseconds. After a longer time all nodes were stopped.
+ */
 const SHARED_STEP_MS = 60_000;
-const LOOK_MS = 1_000;
+/** Milliseconds between two updates of the clock in memory. */
+const UPDATE_INTERVAL_MS = 1_000;
+/** A larger difference between the two running times is a suspend of the machine, milliseconds. */
+const SUSPEND_MS = 5_000;
 
-/** The system's clock as it is, for what has no store to keep a clock in. */
+/** The system's clock unchanged, for programs without a store. */
 export const SYSTEM_CLOCK: Omit<ServerClock, "stop"> = {
   now: Date.now,
   cautious: Date.now,
@@ -79,18 +86,21 @@ class StoredClock implements ServerClock {
   readonly #options: ServerClockOptions & { runningTime: RunningTime };
   readonly #wall: () => number;
   #state: ClockState;
-  /** The running time at `#state`, by two clocks: one is fine, the other counts what the machine was suspended, too. */
+  /** The running time of `#state`, by `performance.now()`, which stops while the machine is suspended. */
   #at = performance.now();
+  /** The running time of `#state`, by a coarser clock that continues while the machine is suspended. */
   #uptime: number;
-  /** The last moment that {@link now} has told. */
-  #told = 0;
+  /** The last value returned by {@link now}. */
+  #lastNow = 0;
+  /** When the unconfirmed jump was noticed, by the system's clock. */
   #noticedAt: number | undefined;
-  /** This machine's clock is not the one that the nodes share. */
+  /** This machine's clock differs from the clock that the nodes share. */
   #differs = false;
-  /** The deviation that network time agrees with, and since when, by `performance.now()`. */
+  /** The deviation during which network time agreed, and since when, by `performance.now()`. */
   #agreed: { deviation: number; since: number } | undefined;
+  /** When network time was last queried. */
   #askedAt = Number.NEGATIVE_INFINITY;
-  #working: Promise<unknown> = Promise.resolve();
+  #lastTask: Promise<unknown> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
 
   constructor(options: ServerClockOptions & { runningTime: RunningTime }) {
@@ -103,18 +113,18 @@ class StoredClock implements ServerClock {
   async start(): Promise<void> {
     const { intervalMs = 20_000 } = this.#options;
     await this.#load();
-    this.#judge();
+    this.#checkJump();
     await this.#save();
     this.#timers = [
-      setInterval(() => this.#look(), Math.min(LOOK_MS, intervalMs)).unref(),
-      setInterval(() => void this.#inTurn(() => this.#tend()), intervalMs).unref(),
+      setInterval(() => this.#update(), Math.min(UPDATE_INTERVAL_MS, intervalMs)).unref(),
+      setInterval(() => void this.#enqueue(() => this.#synchronise()), intervalMs).unref(),
     ];
   }
 
   now(): number {
-    // A step back towards the system's clock is shorter than the time that has passed, but for what was told meanwhile.
-    this.#told = Math.max(this.#told, Math.floor(this.#state.time + performance.now() - this.#at));
-    return this.#told;
+    // A correction backwards is shorter than the elapsed time, but `now` may have been called in between.
+    this.#lastNow = Math.max(this.#lastNow, Math.floor(this.#state.time + performance.now() - this.#at));
+    return this.#lastNow;
   }
 
   cautious(): number {
@@ -132,8 +142,8 @@ class StoredClock implements ServerClock {
   }
 
   accept({ timePassed }: { timePassed: boolean }): Promise<ClockJump | undefined> {
-    return this.#inTurn(async () => {
-      await this.#meet();
+    return this.#enqueue(async () => {
+      await this.#merge();
       const { jump } = this;
       if (jump !== undefined) await this.#confirm({ timePassed, trusted: false }, "an operator");
       return jump;
@@ -142,39 +152,39 @@ class StoredClock implements ServerClock {
 
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    // The store may be away: what is not stored is counted by the machine's running time at the next start.
-    await this.#inTurn(async () => {
-      this.#look();
+    // If the store is unavailable, the next start counts the missing time by the machine's running time.
+    await this.#enqueue(async () => {
+      this.#update();
       await this.#save();
     }).catch(() => undefined);
   }
 
-  /** One after the other: each writes what it has read. Never rejects but with what its caller waits for. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#working.then(work);
-    this.#working = done.catch((error: unknown) => {
-      this.#options.logger.debug({ err: error }, "the server's clock is not stored, trying again");
+  /** Runs tasks one after the other, because each writes what it has read. The result is the task's own. */
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#lastTask.then(work);
+    this.#lastTask = done.catch((error: unknown) => {
+      this.#options.logger.debug({ err: error }, "server clock not stored, retrying");
     });
     return done;
   }
 
-  async #tend(): Promise<void> {
-    this.#look();
+  async #synchronise(): Promise<void> {
+    this.#update();
     await this.#askNetwork();
-    await this.#meet();
+    await this.#merge();
     await this.#save();
   }
 
-  /** The running time since the last look, and where the system's clock is now. */
-  #look(): void {
+  /** Advances the clock by the running time since the last update. */
+  #update(): void {
     if (this.#options.sharedWall === undefined) this.#step(this.#wall());
-    this.#judge();
+    this.#checkJump();
   }
 
   #step(wall: number): void {
     const [at, uptime] = [performance.now(), this.#options.runningTime.now()];
     const [ran, withSuspends] = [at - this.#at, uptime - this.#uptime];
-    const elapsedMs = withSuspends - ran > LOOK_MS * 5 ? withSuspends : ran;
+    const elapsedMs = withSuspends - ran > SUSPEND_MS ? withSuspends : ran;
     this.#set(advance(this.#state, { wall, elapsedMs }));
   }
 
@@ -184,14 +194,14 @@ class StoredClock implements ServerClock {
     this.#uptime = this.#options.runningTime.now();
   }
 
-  /** Says that there is a jump, or that there is none any more. */
-  #judge(): void {
+  /** Detects the start and the end of a jump, and logs it. */
+  #checkJump(): void {
     const { logger } = this.#options;
     const jumped = hasJumped(this.#state);
     if (jumped === (this.#noticedAt !== undefined)) return;
     this.#noticedAt = jumped ? this.#state.wall : undefined;
     const { jump } = this;
-    if (jump === undefined) logger.info("the system clock is back where the server's own clock is");
+    if (jump === undefined) logger.info("system clock agrees with the server's own clock again");
     else logger.warn({ aheadSeconds: jump.ahead_seconds }, jump.message);
   }
 
@@ -199,7 +209,7 @@ class StoredClock implements ServerClock {
     const { runningTime, sharedWall } = this.#options;
     const stored = await this.#read();
     if (sharedWall !== undefined) {
-      await this.#meet();
+      await this.#merge();
       return;
     }
     if (stored === undefined) return;
@@ -208,36 +218,36 @@ class StoredClock implements ServerClock {
     this.#state = advance(state, { wall: this.#wall(), elapsedMs: isSameBoot ? this.#uptime - uptime : 0 });
   }
 
-  /** Of several nodes: what the others have made of the clock. */
-  async #meet(): Promise<void> {
+  /** With several nodes: merges the clock stored by the other nodes. */
+  async #merge(): Promise<void> {
     const { sharedWall } = this.#options;
     if (sharedWall === undefined) return;
     const [stored, wall] = [await this.#read(), await sharedWall()];
     this.#compare(wall);
     if (stored === undefined) {
-      // The first start, or the store was emptied: then this node's clock is the one that is left.
+      // The first start, or the store was emptied while this node ran: its clock continues.
       if (this.#timers.length === 0) this.#set(newClockState(wall));
       else this.#step(wall);
-      this.#judge();
+      this.#checkJump();
       return;
     }
-    // What this node has run by itself while the store was away counts; at its start there is nothing of its own.
+    // The time that this node ran while the store was unavailable counts. At its start it has none.
     const own = this.#timers.length === 0 ? Number.NEGATIVE_INFINITY : this.now();
     const { time, offset, trusted } = stored;
     const sinceMs = wall - stored.wall;
-    // Some node has looked at the clock all the time, or else all stood still and nobody knows for how long.
+    // Either some node has updated the clock regularly, or all nodes were stopped for an unknown time.
     const elapsedMs = sinceMs >= 0 && sinceMs <= SHARED_STEP_MS ? sinceMs : 0;
     const next = advance({ time, wall: stored.wall, offset, trusted }, { wall, elapsedMs });
     this.#set({ ...next, time: Math.max(next.time, own) });
-    this.#judge();
+    this.#checkJump();
   }
 
-  /** Tokens and what people see go by the clock of each machine. */
+  /** Warns when this machine's clock differs: tokens and displayed times follow the clock of each machine. */
   #compare(sharedWall: number): void {
     const aheadSeconds = Math.round((this.#wall() - sharedWall) / 1000);
     const differs = Math.abs(aheadSeconds) * 1000 > JUMP_MS;
     if (differs && !this.#differs)
-      this.#options.logger.warn({ aheadSeconds }, "the clock of this machine is not that of Redis: put it right");
+      this.#options.logger.warn({ aheadSeconds }, "clock of this machine differs from the clock of Redis: correct it");
     this.#differs = differs;
   }
 
@@ -246,7 +256,7 @@ class StoredClock implements ServerClock {
     const at = performance.now();
     if (at - this.#askedAt < Math.min(NETWORK_INTERVAL_MS, agreementMs / 4)) return;
     this.#askedAt = at;
-    // Of a shared clock, a node's own network time tells nothing.
+    // Network time of one node says nothing about the shared clock.
     const agrees = this.#options.sharedWall === undefined ? await networkTime() : undefined;
     if (agrees !== true) this.#agreed = undefined;
     else if (this.#noticedAt === undefined) {
@@ -256,7 +266,7 @@ class StoredClock implements ServerClock {
       const deviation = deviationOf(this.#state);
       const isSame = this.#agreed !== undefined && Math.abs(deviation - this.#agreed.deviation) <= JUMP_MS;
       if (!isSame) this.#agreed = { deviation, since: at };
-      // Right before and right now: the difference is time that passed. Else the clock was put right.
+      // If the clock was right before, too, the difference is time that passed. Otherwise the clock was corrected.
       else if (this.#agreed !== undefined && at - this.#agreed.since >= agreementMs)
         await this.#confirm({ timePassed: this.#state.trusted, trusted: true }, "network time");
     }
@@ -270,7 +280,7 @@ class StoredClock implements ServerClock {
     this.#noticedAt = undefined;
     await this.#save();
     const aheadSeconds = Math.round(deviationOf(before) / 1000);
-    this.#options.logger.warn({ aheadSeconds, timePassed: how.timePassed, by }, "the system clock is confirmed");
+    this.#options.logger.warn({ aheadSeconds, timePassed: how.timePassed, by }, "system clock confirmed");
   }
 
   async #read(): Promise<z.infer<typeof storedSchema> | undefined> {
@@ -290,11 +300,11 @@ class StoredClock implements ServerClock {
 function messageOf(aheadSeconds: number): string {
   const what = `The system clock is ${duration(Math.abs(aheadSeconds))} ${aheadSeconds > 0 ? "ahead of" : "behind"} the server's own`;
   if (aheadSeconds < 0)
-    return `${what}: it was set back. Nothing grows old or is removed because of it. Put it right, or confirm it with: skylapse clock accept`;
+    return `${what}: it was set back. Nothing expires because of it. Correct it, or confirm it with: skylapse clock accept`;
   return (
-    `${what}: it was set, or the machine was off for that long. Nothing is removed because of it. ` +
-    "Put it right; or, if the machine was off, let everything be older by it with: skylapse clock accept; " +
-    "or, if the clock was only put right, with: skylapse clock accept --no-time-passed"
+    `${what}: it was set, or the machine was off for that long. Nothing expires because of it. ` +
+    "Correct the clock; or, if the machine was off, count that time with: skylapse clock accept; " +
+    "or, if the clock was wrong before and is right now, confirm it with: skylapse clock accept --no-time-passed"
   );
 }
 

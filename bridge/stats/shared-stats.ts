@@ -5,22 +5,22 @@ import { COUNTERS, type Counter, countersOf, type Stats } from "./stats.ts";
 export interface SharedStatsOptions {
   counters: Counters;
   logger: Logger;
-  /** Between two flushes. Default 2,000. */
+  /** Milliseconds between two flushes. Default 2,000. */
   flushIntervalMs?: number;
 }
 
-/** How long the last flush may take when the program stops. */
+/** How long the last flush may take when the program stops, milliseconds. */
 const LAST_FLUSH_MS = 500;
 
 /**
- * Totals over all nodes: each adds what it counted since its last flush to the sums they share. A flush whose outcome
- * is not known is repeated as it was, under the same number, so nothing counts twice; what is counted meanwhile waits
- * for the next. A node that is killed takes with it what it had not flushed.
+ * Totals over all nodes. Each node adds its counts since the last flush to the shared sums. A flush whose result is
+ * unknown is repeated unchanged, with the same batch number, so nothing is counted twice. Newer counts wait for the
+ * next batch. The unflushed counts of a killed node are lost.
  */
 export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: SharedStatsOptions): Stats {
   const startedAt = new Date().toISOString();
   let flushedAt = performance.now();
-  let known: CounterSums | undefined;
+  let shared: CounterSums | undefined;
   let waiting = new Map<string, number>([["starts", 1]]);
   let batch: { number: number; by: Record<string, number> } | undefined;
   let batches = 0;
@@ -32,7 +32,7 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
   }
 
   function sumOf(name: string): number {
-    return (known?.sums.get(name) ?? 0) + (batch?.by[name] ?? 0) + (waiting.get(name) ?? 0);
+    return (shared?.sums.get(name) ?? 0) + (batch?.by[name] ?? 0) + (waiting.get(name) ?? 0);
   }
 
   function nextBatch(): { number: number; by: Record<string, number> } {
@@ -48,10 +48,10 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
   async function tryToFlush(): Promise<void> {
     batch ??= nextBatch();
     try {
-      known = await counters.add(batch.number, batch.by);
+      shared = await counters.add(batch.number, batch.by);
       batch = undefined;
     } catch (error) {
-      logger.debug({ err: error }, "totals not flushed, trying again");
+      logger.debug({ err: error }, "totals not flushed, retrying");
     }
   }
 
@@ -64,13 +64,13 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
 
   async function stop(): Promise<void> {
     clearInterval(timer);
-    let patience: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      patience = setTimeout(resolve, LAST_FLUSH_MS);
+    let timeout: NodeJS.Timeout | undefined;
+    const timedOut = new Promise<void>((resolve) => {
+      timeout = setTimeout(resolve, LAST_FLUSH_MS);
     });
-    // Twice: the first may only end a flush that is under way.
-    await Promise.race([flush().then(flush), late]);
-    clearTimeout(patience);
+    // Twice: the first call may only wait for a flush that was under way.
+    await Promise.race([flush().then(flush), timedOut]);
+    clearTimeout(timeout);
   }
 
   const timer = setInterval(flush, flushIntervalMs);
@@ -82,7 +82,7 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
       count(counter, by);
     },
     totals: () => ({
-      since: known === undefined ? startedAt : new Date(known.since).toISOString(),
+      since: shared === undefined ? startedAt : new Date(shared.since).toISOString(),
       starts: sumOf("starts"),
       uptime_seconds: Math.round((sumOf("uptime_ms") + performance.now() - flushedAt) / 1000),
       counts: countersOf(Object.fromEntries(COUNTERS.map((name) => [name, sumOf(name)]))),

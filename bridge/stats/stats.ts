@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 
-/** What is counted since the very first start. */
+/** The names of the totals since the first start. */
 export const COUNTERS = [
   "events",
   "connections",
@@ -16,28 +16,28 @@ export const COUNTERS = [
 export type Counter = (typeof COUNTERS)[number];
 
 export interface Totals {
-  /** The first start, RFC 3339. */
+  /** When the first start was, RFC 3339. */
   since: string;
   starts: number;
-  /** Seconds that the program ran, all runs together. */
+  /** Running time of all runs together, seconds. */
   uptime_seconds: number;
   counts: Record<Counter, number>;
 }
 
-/** Totals since the first start. They survive restarts; what a `kill -9` costs is at most one flush interval. */
+/** Totals since the first start. They survive restarts. After a `kill -9` at most one flush interval is missing. */
 export interface Stats {
-  /** @param by default 1 */
+  /** Adds to a total. @param by default 1 */
   add(counter: Counter, by?: number): void;
   totals(): Totals;
-  /** Writes the totals for the last time. */
+  /** Writes the totals a last time. */
   stop(): Promise<void>;
 }
 
 export interface StatsOptions {
-  /** A JSON file; its folder is made when it is not there. */
+  /** The path of a JSON file. Its folder is created if missing. */
   path: string;
   logger: Logger;
-  /** Between two writes. Default 10,000. */
+  /** Milliseconds between two writes. Default 10,000. */
   flushIntervalMs?: number;
 }
 
@@ -46,7 +46,7 @@ const storedSchema = z.object({
   since: z.iso.datetime(),
   starts: count,
   uptime_seconds: z.number().nonnegative(),
-  /** Counters that this file is too old to know begin at 0. */
+  /** Counters missing in an older file start at 0. */
   counts: z.record(z.string(), count),
 });
 
@@ -102,7 +102,7 @@ export async function openStats({ path, logger, flushIntervalMs = 10_000 }: Stat
   };
 }
 
-/** A file that cannot be read is put aside, not overwritten: somebody may want to mend it. */
+/** Renames an unreadable file instead of overwriting it, so that an operator can repair it. */
 async function readStored(path: string, logger: Logger): Promise<z.infer<typeof storedSchema>> {
   let text: string | undefined;
   try {
@@ -110,7 +110,7 @@ async function readStored(path: string, logger: Logger): Promise<z.infer<typeof 
     return storedSchema.parse(JSON.parse(text));
   } catch (error) {
     if (text !== undefined) {
-      logger.warn({ err: error, path, keptAs: `${path}.unreadable` }, "totals unreadable, counting anew");
+      logger.warn({ err: error, path, keptAs: `${path}.unreadable` }, "totals unreadable, counting from zero");
       await rename(path, `${path}.unreadable`);
     }
     return { since: new Date().toISOString(), starts: 0, uptime_seconds: 0, counts: {} };

@@ -1,46 +1,46 @@
 export interface StoreCheckOptions {
-  /** Writes something to the store; throws when that does not work. */
+  /** Writes to the store. @throws any error when the write fails */
   write: () => Promise<void>;
-  /** The outcome of one write answers for so long. Default 1,000. */
+  /** How long the result of a write is reused, milliseconds. Default 1,000. */
   keptMs?: number;
-  /** A write that takes longer has failed. Default 2,500. */
+  /** A write that takes longer counts as failed, milliseconds. Default 2,500. */
   timeoutMs?: number;
 }
 
 /**
- * Tells whether the store takes writes, by writing. However often it is asked, it writes once at a time, and rests
- * between two writes, so that a flood of probes is no flood of writes.
- * @returns asks; resolves to why the store takes none, or undefined, and never rejects
+ * Creates a check of whether the store accepts writes. It makes at most one test write at a time, and reuses its result
+ * for `keptMs`, so that many probes do not cause many writes.
+ * @returns the check. It resolves to the reason why the store accepts no writes, or to undefined. It never rejects.
  */
 export function createStoreCheck({
   write,
   keptMs = 1_000,
   timeoutMs = 2_500,
 }: StoreCheckOptions): () => Promise<string | undefined> {
-  let known: { outcome: Promise<string | undefined>; until: number } | undefined;
+  let last: { outcome: Promise<string | undefined>; until: number } | undefined;
 
   async function check(): Promise<string | undefined> {
     let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<string>((resolve) => {
-      timer = setTimeout(() => resolve(`the store does not answer within ${timeoutMs} ms`), timeoutMs);
+    const timeout = new Promise<string>((resolve) => {
+      timer = setTimeout(() => resolve(`the store did not answer within ${timeoutMs} ms`), timeoutMs);
     });
     const writing = write().then(
       () => undefined,
       (error: unknown) => (error instanceof Error ? error.message : String(error)),
     );
-    const outcome = await Promise.race([writing, patience]);
+    const outcome = await Promise.race([writing, timeout]);
     clearTimeout(timer);
     return outcome;
   }
 
   return () => {
-    if (known === undefined || performance.now() >= known.until) {
-      const mine = { outcome: check(), until: Number.POSITIVE_INFINITY };
-      known = mine;
-      void mine.outcome.then(() => {
-        mine.until = performance.now() + keptMs;
+    if (last === undefined || performance.now() >= last.until) {
+      const current = { outcome: check(), until: Number.POSITIVE_INFINITY };
+      last = current;
+      void current.outcome.then(() => {
+        current.until = performance.now() + keptMs;
       });
     }
-    return known.outcome;
+    return last.outcome;
   };
 }

@@ -13,7 +13,7 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** The machine: what its clocks say, which the tests set. */
+/** The clocks of the machine, which the tests set. */
 const machine = { wall: START, uptime: 1000 * HOUR, boot: "one", network: undefined as boolean | undefined };
 let lines: { level: number; msg: string }[];
 let cluster: Cluster;
@@ -46,25 +46,25 @@ async function open(more: Partial<ServerClockOptions> = {}): Promise<ServerClock
   return clock;
 }
 
-/** Time passes while no server runs. */
+/** Lets time pass on the machine. */
 function pass(ms: number): void {
   machine.wall += ms;
   machine.uptime += ms;
 }
 
-/** The machine is started anew. */
+/** Reboots the machine. */
 function boot(wall: number): void {
   Object.assign(machine, { wall, uptime: MINUTE, boot: `${machine.boot}+` });
 }
 
-/** What a test takes itself. */
+/** The tolerance for the time that a test itself takes. */
 const SLACK_MS = 30_000;
 function expectClock(clock: ServerClock, expected: number): void {
   expect(Math.abs(clock.now() - expected), `${clock.now()} is not ${expected}`).toBeLessThan(SLACK_MS);
 }
 
 describe("the server's own clock", () => {
-  it("begins with the system's and goes on over a restart, by what the machine ran meanwhile", async () => {
+  it("starts at the system's clock and continues over a restart by the machine's running time", async () => {
     const clock = await open();
     expectClock(clock, START);
     await clock.stop();
@@ -78,8 +78,8 @@ describe("the server's own clock", () => {
   it.each([
     ["two days ahead", 2 * DAY, "2 d ahead of"],
     ["fourteen days back", -14 * DAY, "14 d behind"],
-    ["before 1970 was over", -START + HOUR, "d behind"],
-  ])("does not follow a system clock that is set %s between two starts, and names it", async (_, jumpMs, words) => {
+    ["to one hour after 1970 began", -START + HOUR, "d behind"],
+  ])("does not follow a system clock that is set %s between two starts, and reports it", async (_, jumpMs, words) => {
     await (await open()).stop();
     pass(HOUR);
     machine.wall += jumpMs;
@@ -90,7 +90,7 @@ describe("the server's own clock", () => {
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([[40, clock.jump?.message]]);
   });
 
-  it("does not follow one that is set while it runs, names it once, and says when it is back", async () => {
+  it("does not follow a system clock that is set while it runs; logs the jump once, and its end", async () => {
     const clock = await open();
     machine.wall += 2 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -99,11 +99,11 @@ describe("the server's own clock", () => {
     await vi.waitFor(() => expect(clock.jump).toBeUndefined());
     expect(lines.map(({ msg }) => msg)).toEqual([
       expect.stringContaining("2 d ahead"),
-      "the system clock is back where the server's own clock is",
+      "system clock agrees with the server's own clock again",
     ]);
   });
 
-  it("does not count a stop of the machine before it is confirmed: it cannot be told from a clock that was set", async () => {
+  it("does not count the time a machine was off until it is confirmed, because a clock that was set looks the same", async () => {
     await (await open()).stop();
     boot(START + 7 * DAY);
     const clock = await open();
@@ -111,22 +111,22 @@ describe("the server's own clock", () => {
     expect(clock.jump?.message).toContain("or the machine was off for that long");
   });
 
-  it("makes up for a small difference in steps of a tenth of the time, and never goes back", async () => {
+  it("corrects a small difference by a tenth of the elapsed time, and never runs backwards", async () => {
     await (await open()).stop();
     pass(10 * MINUTE);
     machine.wall -= 2 * MINUTE;
     const clock = await open();
     expectClock(clock, START + 9 * MINUTE);
     expect(clock.jump).toBeUndefined();
-    let told = clock.now();
-    for (let look = 0; look < 20; look++) {
+    let last = clock.now();
+    for (let count = 0; count < 20; count++) {
       await new Promise((resolve) => setTimeout(resolve, 5));
-      expect(clock.now()).toBeGreaterThanOrEqual(told);
-      told = clock.now();
+      expect(clock.now()).toBeGreaterThanOrEqual(last);
+      last = clock.now();
     }
   });
 
-  it("counts what the machine was suspended", async () => {
+  it("counts the time in which the machine was suspended", async () => {
     const clock = await open();
     pass(3 * HOUR);
     await vi.waitFor(() => expectClock(clock, START + 3 * HOUR));
@@ -134,32 +134,32 @@ describe("the server's own clock", () => {
   });
 });
 
-describe("while the store is away", () => {
-  it("goes on by itself, and stores where it is when the store is back", async () => {
-    let away = false;
+describe("while the store is unavailable", () => {
+  it("continues, and is stored when the store is available again", async () => {
+    let isUnavailable = false;
     let refused = 0;
     const documents: Pick<Documents, "get" | "put"> = {
       get: (...args) => cluster.documents.get(...args),
       put: (...args) => {
-        if (!away) return cluster.documents.put(...args);
+        if (!isUnavailable) return cluster.documents.put(...args);
         refused++;
         return Promise.reject(new StoreUnavailableError("the disk is full"));
       },
     };
     const clock = await open({ documents });
-    away = true;
+    isUnavailable = true;
     pass(HOUR);
     await vi.waitFor(() => expect(refused).toBeGreaterThan(2));
     expectClock(clock, START + HOUR);
     await expect(clock.stop()).resolves.toBeUndefined();
-    away = false;
+    isUnavailable = false;
     pass(HOUR);
     expectClock(await open(), START + 2 * HOUR);
   });
 });
 
 describe("a jump is confirmed", () => {
-  it("by an operator: what the machine was off counts from then on, over a restart", async () => {
+  it("by an operator: the time the machine was off counts, also over a restart", async () => {
     await (await open()).stop();
     boot(START + 7 * DAY);
     const clock = await open();
@@ -172,7 +172,7 @@ describe("a jump is confirmed", () => {
     expect(next.jump).toBeUndefined();
   });
 
-  it("by an operator whose clock was only put right: nothing is older than before", async () => {
+  it("by an operator without time passed: nothing gets older", async () => {
     const clock = await open();
     machine.wall += 400 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -186,7 +186,7 @@ describe("a jump is confirmed", () => {
     expect(next.jump).toBeUndefined();
   });
 
-  it("back: the server's clock goes on from where it is", async () => {
+  it("backwards: the server's clock continues where it is", async () => {
     const clock = await open();
     machine.wall -= 14 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -195,11 +195,11 @@ describe("a jump is confirmed", () => {
     expect(clock.jump).toBeUndefined();
   });
 
-  it("by nobody when there is none", async () => {
+  it("never when there is none", async () => {
     expect(await (await open()).accept({ timePassed: true })).toBeUndefined();
   });
 
-  it("by network time that has agreed long enough; time has passed when it had agreed before, too", async () => {
+  it("by network time that has agreed long enough; if it agreed before the jump, too, the time counts", async () => {
     machine.network = true;
     const first = await open({ agreementMs: 100 });
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -215,7 +215,7 @@ describe("a jump is confirmed", () => {
     expectClock(clock, START + 7 * DAY);
   });
 
-  it("by network time, of a clock that was never right before: nothing is older", async () => {
+  it("by network time: nothing gets older if the clock was never right before", async () => {
     const clock = await open({ agreementMs: 400 });
     machine.wall += 400 * DAY;
     machine.network = true;
@@ -224,7 +224,7 @@ describe("a jump is confirmed", () => {
     expectClock(clock, START);
   });
 
-  it("not by network time while nothing tells of it", async () => {
+  it("not by network time while its state is unknown", async () => {
     const clock = await open({ agreementMs: 100 });
     machine.wall += 2 * DAY;
     await new Promise((resolve) => setTimeout(resolve, 600));
@@ -233,7 +233,7 @@ describe("a jump is confirmed", () => {
 });
 
 describe("the cautious clock", () => {
-  it("is the earlier of both: a jump ahead ends nothing, nor does one back end what begins then", async () => {
+  it("is the earlier of the system's clock and its value without the jump", async () => {
     const clock = await open();
     machine.wall += 2 * DAY;
     expect(Math.abs(clock.cautious() - START)).toBeLessThan(SLACK_MS);
@@ -243,7 +243,7 @@ describe("the cautious clock", () => {
 });
 
 describe("the clock of several nodes", () => {
-  it("is one, whatever their own clocks are, and does not count a stop of all", async () => {
+  it("is the shared clock, whatever the machines' clocks show, and does not count a stop of all nodes", async () => {
     let shared = START;
     const sharedWall = async () => shared;
     const one = await open({ sharedWall });

@@ -25,17 +25,17 @@ afterEach(async () => {
   await place.dispose();
 });
 
-/** One more node that counts. */
-async function node(look: (counters: Counters) => Counters = (counters) => counters): Promise<Stats> {
+/** Starts one more node that counts. */
+async function node(wrap: (counters: Counters) => Counters = (counters) => counters): Promise<Stats> {
   const { counters } = await place.open({ heartbeatMs: 100 });
   if (counters === undefined) throw new Error("no counters");
-  const stats = startSharedStats({ counters: look(counters), logger, flushIntervalMs: 20 });
+  const stats = startSharedStats({ counters: wrap(counters), logger, flushIntervalMs: 20 });
   running.push(stats);
   return stats;
 }
 
-describe("totals over nodes", () => {
-  it("are the sum of all, at each of them", async () => {
+describe("totals over all nodes", () => {
+  it("are the same sums on each node", async () => {
     const nodes = [await node(), await node(), await node()];
     for (let round = 0; round < 50; round++) for (const stats of nodes) stats.add("events", 2);
     for (const stats of nodes)
@@ -43,13 +43,13 @@ describe("totals over nodes", () => {
     expect(new Set(nodes.map((stats) => stats.totals().since)).size).toBe(1);
   });
 
-  it("show what a node has counted at once, before it is flushed", async () => {
+  it("include the node's own counts before they are flushed", async () => {
     const stats = await node();
     stats.add("commands", 3);
     expect(stats.totals().counts.commands).toBe(3);
   });
 
-  it("survive the end of all nodes", async () => {
+  it("survive a stop of all nodes", async () => {
     const first = await node();
     first.add("broadcasts", 7);
     const { since } = first.totals();
@@ -59,16 +59,16 @@ describe("totals over nodes", () => {
     expect(Math.abs(Date.parse(next.totals().since) - Date.parse(since))).toBeLessThan(10_000);
   });
 
-  it("count once what was flushed without an answer", async () => {
+  it("count a flush once whose reply was lost", async () => {
     let lost = 0;
-    const deaf = (counters: Counters): Counters => ({
+    const loseReplies = (counters: Counters): Counters => ({
       async add(batch, by) {
-        const answer = await counters.add(batch, by);
-        if (lost++ % 3 !== 0) throw new Error("the answer was lost");
-        return answer;
+        const reply = await counters.add(batch, by);
+        if (lost++ % 3 !== 0) throw new Error("the reply was lost");
+        return reply;
       },
     });
-    const [stats, other] = [await node(deaf), await node()];
+    const [stats, other] = [await node(loseReplies), await node()];
     for (let index = 0; index < 200; index++) {
       stats.add("events");
       await new Promise((resolve) => setImmediate(resolve));
@@ -79,7 +79,7 @@ describe("totals over nodes", () => {
     expect(stats.totals().counts.events).toBe(200);
   });
 
-  it("go on while Redis is away, and are flushed when it is back", async () => {
+  it("continue while Redis is unavailable, and are flushed afterwards", async () => {
     const stats = await node();
     stats.add("events", 5);
     await redis.stop("SIGKILL");
@@ -90,7 +90,7 @@ describe("totals over nodes", () => {
     await vi.waitFor(() => expect(other.totals().counts.events).toBe(11));
   });
 
-  it("lose with a killed node only what it had not flushed", async () => {
+  it("lose only the unflushed counts of a killed node", async () => {
     const cluster = await place.open();
     if (cluster.counters === undefined) throw new Error("no counters");
     const killed = startSharedStats({ counters: cluster.counters, logger, flushIntervalMs: 20 });

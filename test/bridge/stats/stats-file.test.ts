@@ -21,7 +21,7 @@ afterEach(async () => {
 });
 
 describe("totals since the first start", () => {
-  it("survive restarts, and count them", async () => {
+  it("survive restarts and count the starts", async () => {
     const { since } = stats.totals();
     stats.add("events", 41);
     stats.add("events");
@@ -31,12 +31,12 @@ describe("totals since the first start", () => {
     expect(stats.totals()).toMatchObject({ since, starts: 2, counts: { events: 50, broadcasts: 0 } });
   });
 
-  it("are written from time to time, so that a kill costs little", async () => {
+  it("are written at an interval, so that few counts are lost when the program is killed", async () => {
     stats.add("broadcasts", 3);
     await vi.waitFor(async () => expect(JSON.parse(await readFile(path, "utf8")).counts.broadcasts).toBe(3));
   });
 
-  it("begin anew when their file cannot be read, which is kept aside", async () => {
+  it("start at zero when their file is unreadable, and keep that file under another name", async () => {
     await stats.stop();
     await writeFile(path, '{"since":');
     stats = await openStats({ path, logger });
@@ -44,7 +44,7 @@ describe("totals since the first start", () => {
     expect(await readFile(`${path}.unreadable`, "utf8")).toBe('{"since":');
   });
 
-  it("are counted on when the disk takes nothing, and written when it does", async () => {
+  it("continue while the file cannot be written", async () => {
     await rm(join(folder, "data"), { recursive: true });
     stats.add("commands", 2);
     await stats.stop();

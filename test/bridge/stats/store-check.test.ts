@@ -8,10 +8,10 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it("a flood of questions is one write a second", async () => {
+it("writes once a second, however often it is called", async () => {
   const write = vi.fn(async () => {});
   const check = createStoreCheck({ write });
-  for (let moment = 0; moment < 5_000; moment += 10) {
+  for (let ms = 0; ms < 5_000; ms += 10) {
     expect(await check()).toBeUndefined();
     await vi.advanceTimersByTimeAsync(10);
   }
@@ -19,7 +19,7 @@ it("a flood of questions is one write a second", async () => {
   expect(write.mock.calls.length).toBeLessThanOrEqual(5);
 });
 
-it("those who ask while it writes get the outcome of that write", async () => {
+it("returns the result of the write under way to all callers", async () => {
   let fail = (_error: Error) => {};
   const write = vi.fn(
     () =>
@@ -34,18 +34,18 @@ it("those who ask while it writes get the outcome of that write", async () => {
   expect(write).toHaveBeenCalledTimes(1);
 });
 
-it("a write that never ends has failed in time", async () => {
+it("fails after a timeout when the write does not end", async () => {
   const check = createStoreCheck({ write: () => new Promise(() => {}) });
   const outcome = check();
   await vi.advanceTimersByTimeAsync(2_500);
-  expect(await outcome).toBe("the store does not answer within 2500 ms");
+  expect(await outcome).toBe("the store did not answer within 2500 ms");
 });
 
-it("looks again after a failure", async () => {
+it("writes again after a failure", async () => {
   const write = vi.fn(async () => {});
-  write.mockRejectedValueOnce(new Error("away"));
+  write.mockRejectedValueOnce(new Error("unavailable"));
   const check = createStoreCheck({ write });
-  expect(await check()).toBe("away");
+  expect(await check()).toBe("unavailable");
   await vi.advanceTimersByTimeAsync(1_000);
   expect(await check()).toBeUndefined();
 });
