@@ -24,9 +24,9 @@ export interface SnapshotRequest {
 export interface EntriesRequest {
   kind: "entries";
   channels: ReadonlySet<string>;
-  /** The position above which each channel is sent, where that is above `after`. */
+  /** By channel: the position after which its events are sent. Below `after` it has no effect. */
   begins: ReadonlyMap<string, number>;
-  /** The end of the gap that the reader of a channel was told of, though other events are kept within that gap. */
+  /** By channel: the end of a gap that was reported to the reader, if some events within the gap are still kept. */
   reportedGaps: ReadonlyMap<string, number>;
   after: number;
   until: number;

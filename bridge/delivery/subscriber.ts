@@ -48,12 +48,12 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   readonly sink: FrameSink;
   readonly #user: string;
   readonly #context: SubscriberContext;
-  /** Each subscribed channel with the position above which it is sent. */
+  /** By channel: the position after which its events are sent. */
   readonly #channels = new Map<string, number>();
   #state: SubscriberState = IDLE;
   #filter: ChannelFilter = NO_CHANNELS;
   #onlyCameras: ReadonlySet<string> | undefined;
-  /** The end of the gap that was reported for a channel while other events are kept within that gap. */
+  /** By channel: the end of a gap that was reported to the client, if some events within the gap are still kept. */
   readonly #reportedGaps = new Map<string, number>();
 
   constructor(
@@ -142,7 +142,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
 
   /**
    * Continues in the journal as it is now.
-   * @param isReplaced the journal has another epoch: the client is told of the gap, then the state is sent
+   * @param isReplaced the journal has another epoch: the gap is reported to the client, then the state is sent
    */
   resume(isReplaced: boolean): void {
     if (isReplaced) {

@@ -18,8 +18,8 @@ export interface RecentEntriesLimits {
  * The store and delivery each have an instance, for three reasons:
  * - The store's entries name logs, delivery's name channels. They differ when a busy sender has a log of its own
  *   (`shared-channels.ts`), and the names would have to be mapped at each read.
- * - Pages of the store leave out what retention has removed. Delivery sends it all the same: a client that lags by
- *   hundreds of events must not be told of a gap because its channel keeps fewer.
+ * - Pages of the store omit entries that retention has removed. Delivery still sends them: otherwise a client that lags
+ *   by hundreds of events would get a gap whenever its channel keeps fewer.
  * - Delivery reads up to the last entry that it has routed. The store may be one batch further.
  */
 export class RecentEntries {

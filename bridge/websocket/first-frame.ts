@@ -5,7 +5,7 @@ import { byteLengthOf, fieldOf, type MessageBytes, type RequestId, readJson } fr
 
 export type FirstFrame =
   | { ok: true; token: string; id: RequestId }
-  /** What the client is told before its connection is closed with the code. */
+  /** `error` is sent to the client before its connection is closed with `code`. */
   | { ok: false; error: string; code: typeof CloseCode.protocolError | typeof CloseCode.authInvalid };
 
 /** The most bytes that a client may send before its token is verified, frame headers included. */

@@ -11,7 +11,7 @@ export const STORE_OUTAGE: ServerMessage = {
   code: ReplyCode.storeUnavailable,
 };
 
-/** Decides when clients are told that the store is unavailable: once per outage. Its end is not announced. */
+/** Decides when clients are notified that the store is unavailable: once per outage. The end is not announced. */
 export class OutageNotice {
   readonly #unavailableReason: () => string | undefined;
   #announced = false;
@@ -22,12 +22,12 @@ export class OutageNotice {
     this.#unavailableReason = unavailableReason;
   }
 
-  /** Whether an outage was announced and still lasts: a client that connects now is told of it. */
+  /** Whether an outage was announced and still lasts: a client that connects now is notified. */
   get isOngoing(): boolean {
     return this.#announced && this.#unavailableReason() !== undefined;
   }
 
-  /** Whether an outage has begun since the last call, so that connected clients are told now. */
+  /** Whether an outage has begun since the last call, so that connected clients are notified now. */
   begins(now: number): boolean {
     if (this.#unavailableReason() === undefined) {
       if (now - this.#unavailableAt > MERGE_MS) this.#announced = false;

@@ -127,7 +127,7 @@ export class Session implements RequestHandler {
     if (leftMs <= -tokenGraceMs) this.connection.close(CloseCode.tokenExpired, "the token expired");
   }
 
-  /** Applies the user's present permissions. The client is told of them, and of the channels that it has lost. */
+  /** Applies the user's current permissions, and reports them and the lost channels to the client. */
   regrant(identity: TokenIdentity, id?: RequestId): void {
     this.#identity = identity;
     this.#grants = this.#context.grantsOf(identity.permissions);

@@ -24,8 +24,8 @@ export interface Sockets {
   /** Closes the connections whose token matches every given field. @returns how many */
   revoke(match: RevokedTokens): number;
   /**
-   * Re-checks every session. A session whose token is no longer valid is closed with 4005; a session whose permissions
-   * have changed is told of them.
+   * Re-checks every session. It is closed with 4005 when its token is no longer valid, and receives its new permissions
+   * when they have changed.
    */
   review(): void;
   /**

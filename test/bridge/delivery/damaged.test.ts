@@ -32,7 +32,7 @@ it.each(["dashboard", "camera:north"])(
   async (channel) => {
     const { url, token, epoch } = await startDamaged();
     const first = await connect(url, token);
-    // Nobody has read the gap before: the first reader is told when it reaches it.
+    // Nothing has read the gap before: it is found, and reported, when the first reader reaches it.
     await first.subscribe(channel, { epoch, position: 10 });
     const gap = { after: 39, before: 43 };
     await first.next("subscription_result", ({ recovered }) => recovered === false);
@@ -40,7 +40,7 @@ it.each(["dashboard", "camera:north"])(
     const seen = first.dashboardEvents.filter(({ snapshot }) => snapshot !== true).map(({ position }) => position);
     // After position 80 come the server's own events, which do not belong to every channel.
     expect(seen.filter((position) => position <= 80)).toEqual([...range(11, 39), ...range(43, 80)]);
-    // The gap is known now: later subscribers are told at once.
+    // The gap is known now: it is reported to later subscribers at once.
     const second = await connect(url, token);
     expect(await second.subscribe(channel, { epoch, position: 10 })).toMatchObject({
       ...{ success: true, recovered: false, reason: "damaged", gap, position: 10 },

@@ -41,7 +41,7 @@ it("delivers to a subscriber that joins a group at the moment that the other mem
   const full = subscriberWith(MAX_QUEUED_BYTES);
   const other = subscriberWith(0);
   fanOut.join(full.subscriber, filter);
-  // The first flush is immediate, and finds the socket full; the next one is far away.
+  // The first flush is immediate, and finds the socket full; the next one is a minute later.
   append(1);
   expect(full.fellBehindAt).toEqual([0]);
   fanOut.join(full.subscriber, filter);

@@ -117,7 +117,7 @@ describe("a client that resumes", () => {
     expect(range(1_001, 3_000).filter((position) => !positions.includes(position))).toEqual([]);
   });
 
-  it("is told of another epoch, and gets the state", async () => {
+  it("gets the gap and the state when its position belongs to another epoch", async () => {
     const { url, token, state, event, journal } = await startRealtime();
     await many(event, 5);
     await state("north", "power", { source: "solar" });
@@ -131,7 +131,7 @@ describe("a client that resumes", () => {
     expect(client.dashboardEvents).toMatchObject([{ snapshot: true, data: { source: "solar" }, position: 6 }]);
   });
 
-  it("is told that its position is ahead of the journal, and gets the state", async () => {
+  it("gets the gap and the state when its position is ahead of the journal", async () => {
     const { url, token, state, journal } = await startRealtime();
     await state("north", "power", { source: "solar" });
     const client = await connect(url, token());
@@ -140,7 +140,7 @@ describe("a client that resumes", () => {
     expect(await client.events(1)).toMatchObject([{ snapshot: true, position: 1 }]);
   });
 
-  it("is told of the gap when its position was trimmed, and gets the state as of the gap's end and all later events", async () => {
+  it("gets the gap, the state as of the gap's end and all later events when its position was trimmed", async () => {
     const { url, token, state, event, journal } = await startRealtime({ retentionEvents: 50 });
     await state("north", "power", { source: "solar" });
     await state("north", "storage", { free: 1 });
