@@ -2,16 +2,19 @@ import { z } from "zod";
 import { hoursVariable, positiveVariable, setting, type ValuesOf } from "../../platform/config.ts";
 
 export const journalSettings = {
-  RETENTION_EVENTS: setting("Events that the journal keeps of each channel.", positiveVariable.default(10_000)),
-  RETENTION_HOURS: setting("Age up to which the journal keeps events.", hoursVariable.default(24)),
+  RETENTION_EVENTS: setting(
+    "The largest number of events that the journal keeps of each channel.",
+    positiveVariable.default(10_000),
+  ),
+  RETENTION_HOURS: setting("The largest age of events that the journal keeps.", hoursVariable.default(24)),
   RETENTION_SHARE_PERCENT: setting(
-    "Share of a channel with several senders. The events of a sender that has more are kept apart, in as many places of " +
-      "their own, so that they push out nobody else's events.",
+    "The largest share of a channel with several senders for one sender. Events beyond it go to a separate log of the " +
+      "same size, so that the sender does not evict the events of others.",
     positiveVariable.max(100, "must be at most 100").default(10),
   ),
   JOURNAL_SYNC: setting(
-    "`always` acknowledges an event when it is on the disk. `off` leaves the moment of writing to the operating system: " +
-      "faster, but the acknowledged events of the last seconds can be lost when the machine (not the program) dies.",
+    "`always` acknowledges an event once it is on the disk. `off` lets the operating system decide when to write: " +
+      "faster, but the acknowledged events of the last seconds can be lost when the machine (not the program) crashes.",
     z.enum(["always", "off"], { error: "must be always or off" }).default("always"),
   ),
 };
