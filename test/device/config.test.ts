@@ -1,7 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { loadConfig, misspeltVariables } from "../../device/config.ts";
 import { ConfigurationError } from "../../platform/config.ts";
@@ -238,22 +237,4 @@ test("reports a variable that differs from a setting in a letter or two, but no 
 
 test("reads MAX_SLEEP_DAYS=0 as no limit", () => {
   expect(loadConfig({ env: { ...needed, MAX_SLEEP_DAYS: "0" } }).camera.sleep?.maxDays).toBe(Number.POSITIVE_INFINITY);
-});
-
-/** A JSON block of the README. */
-function example(name: string): string {
-  const readme = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
-  return (
-    new RegExp(`<!-- tried: ${name} -->\\n\`\`\`json\\n([\\s\\S]*?)\\n\`\`\``).exec(readme)?.[1] ??
-    expect.fail(`no ${name}`)
-  );
-}
-
-test("accepts the settings and the schedule of the README as they are", () => {
-  const schedule = file(example("camera schedule"));
-  const settings = file(example("camera settings").replace("/etc/skylapse-schedule.json", schedule));
-  const { camera, driver } = loadConfig({ file: settings, env: {} });
-  expect(driver.name).toBe("rpicam");
-  expect(camera).toMatchObject({ id: "north", images: { minFreePercent: 10 }, preview: { every: 4 } });
-  expect(camera.schedule).toEqual(JSON.parse(example("camera schedule")));
 });
