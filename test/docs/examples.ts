@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { afterAll, beforeAll, expect } from "vitest";
+import { PYTHON } from "../support/programs.ts";
+import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
+import { COMMAND } from "../support/skylapse-command.ts";
+import { ROOT, readPage } from "./pages.ts";
+
+/** A code block below `<!-- tried: name -->`: indentation, name, language, code. It may stand in a list. */
+const EXAMPLE = /^( *)<!-- tried: ([^>]+?) -->\n *```(\w+)\n([\s\S]*?)\n *```$/gm;
+
+/** The names of the examples that a page marks as tried. */
+export function exampleNames(page: string): string[] {
+  return [...readPage(page).matchAll(EXAMPLE)].map(([, , name = ""]) => name);
+}
+
+/** An example as the page prints it. */
+export function readExample(page: string, name: string): { language: string; code: string } {
+  for (const [, indent = "", found, language = "", printed = ""] of readPage(page).matchAll(EXAMPLE)) {
+    if (found === name) return { language, code: printed.replaceAll(new RegExp(`^${indent}`, "gm"), "") };
+  }
+  throw new Error(`${page} has no example "${name}"`);
+}
+
+export interface Examples {
+  /** Runs an example, and returns its output when it matches every pattern, or when the example has ended. */
+  outputOf(page: string, name: string, expected: readonly RegExp[]): Promise<string>;
+}
+
+/** Starts the program with a simulated camera for the tests of a file, and stops it after them. */
+export function setUpExamples(): Examples {
+  const dataPath = makeDataPath();
+  /** Where examples write files of their own. */
+  const folder = makeDataPath();
+  let skylapse: Skylapse;
+
+  beforeAll(async () => {
+    skylapse = await startSkylapse({ dataPath, env: { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" } });
+  });
+  afterAll(async () => {
+    await skylapse.end();
+    removeDataPath(dataPath);
+    removeDataPath(folder);
+  });
+
+  /** Starts an example as printed, except for the ports and the data of the test, and the time that npx takes. */
+  function start(page: string, name: string): ChildProcess {
+    const { language, code: printed } = readExample(page, name);
+    const code = printed
+      .replaceAll("8082", new URL(skylapse.http).port)
+      .replaceAll("1883", new URL(skylapse.mqtt).port)
+      .replaceAll("./data", dataPath)
+      .replaceAll("npx skylapse", `"${process.execPath}" "${COMMAND}"`);
+    const programs: Record<string, [string, string[]]> = {
+      python: [PYTHON, ["-u", "-c", code]],
+      js: [process.execPath, ["--input-type=module", "-e", code]],
+      sh: ["bash", ["-c", code]],
+    };
+    const [command, args] = programs[language] ?? expect.fail(`examples in ${language} are not run`);
+    const env = { PATH: process.env.PATH, DATA_PATH: dataPath, WS_PORT: new URL(skylapse.http).port };
+    // A process group of its own, so that the children of a shell end with it.
+    const options = { cwd: language === "js" ? ROOT : folder, env, detached: true } as const;
+    return spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+  }
+
+  return {
+    async outputOf(page, name, expected) {
+      const child = start(page, name);
+      let output = "";
+      const closed = once(child, "close");
+      const complete = new Promise<void>((resolve) => {
+        const read = (chunk: unknown) => {
+          output += String(chunk);
+          if (expected.every((pattern) => pattern.test(output))) resolve();
+        };
+        child.stdout?.on("data", read);
+        child.stderr?.on("data", read);
+      });
+      await Promise.race([complete, closed]);
+      if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      await closed;
+      return output;
+    },
+  };
+}
