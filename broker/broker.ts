@@ -56,7 +56,10 @@ export interface BrokerOptions {
   ingest: Ingest;
   /** Finds the address of a client that connects by WebSocket through a trusted proxy. Default: the peer's address. */
   addresses?: ClientAddresses;
-  /** Where any number of nodes share sessions, retained messages and wills. Default: LevelDB below `dataPath`, for one node. */
+  /**
+   * Where any number of nodes share sessions, retained messages and wills. Default: LevelDB below `dataPath`, for one
+   * node.
+   */
   redis?: RedisConnections;
   /** Called when the store is found to be damaged, which is also logged. */
   onDamage?: OnDamage;
@@ -80,7 +83,7 @@ export interface BrokerStats {
   /** Publications of clients that passed the access rules. */
   received: number;
   refusedSubscriptions: number;
-  /** Messages handed to clients. */
+  /** Messages delivered to clients. */
   delivered: number;
   /** QoS 0 messages dropped for slow clients. */
   shed: number;
@@ -110,7 +113,10 @@ export interface Broker {
   stopListening(): void;
   /** Empty before {@link listen}. */
   readonly ports: Ports;
-  /** Publishes as the backend, without access rules and without ingest. Resolves when subscribers and their queues have it. */
+  /**
+   * Publishes as the backend, without access rules and without ingest. Resolves when subscribers and their queues have
+   * it.
+   */
   publish(publication: OutgoingPublication): Promise<void>;
   /** Whether a client of the identity is connected. */
   connected(identity: string): boolean;
@@ -209,7 +215,6 @@ function composed(options: BrokerOptions & { now(): number }, foundation: Founda
     ...{ permissionSets, registry, hasEnded, originOf, sessions: storage, wills: willAdmission },
     credentials: new Credentials({ verifyToken: options.verifyToken, devices }),
     refusals: connectRefusals,
-    rateLimits: config.pace,
   });
   const refusedPublications = new RefusedPublications(logger);
   const gate = new IngestGate({

@@ -12,7 +12,10 @@ import {
 } from "../platform/config.ts";
 import { serverSettings } from "../platform/server-settings.ts";
 
-/** In descriptions a client is one connection. A user is the identity behind it: a person, a program, a device or a service. */
+/**
+ * In descriptions a client is one connection. A user is the identity behind it: a person, a program, a device or a
+ * service.
+ */
 export const brokerSettings = {
   MQTT_PORT: setting("Port of MQTT over TCP.", portVariable.default(1883)),
   MQTT_TLS_PORT: setting(
@@ -165,7 +168,7 @@ export function readBrokerConfig(source: EnvironmentSource) {
     maxConnectsPerMinute: read.MAX_MQTT_CONNECTS_PER_MINUTE,
     maxUserConnectsPerMinute: read.MAX_MQTT_USER_CONNECTS_PER_MINUTE,
     /** What one user, device or service may send over all of its connections to this node. */
-    pace: {
+    rateLimits: {
       messagesPerSecond: read.MAX_MQTT_MESSAGES_PER_SECOND,
       bytesPerSecond: read.MAX_MQTT_BYTES_PER_SECOND,
       pendingBytes: read.MAX_MQTT_PENDING_BYTES,

@@ -18,7 +18,9 @@ export interface Origin {
   probe?: LinkProbe;
 }
 
-/** At most one line with the number of refusals is logged per interval: a flood of connections must not flood the log. */
+/**
+ * At most one line with the number of refusals is logged per interval: a flood of connections must not flood the log.
+ */
 const LOG_INTERVAL_MS = 10_000;
 
 interface AdmissionOptions {
@@ -26,7 +28,9 @@ interface AdmissionOptions {
   maxConnectionsPerAddress: number;
   /** Connections of one address whose CONNECT has not been answered yet. */
   maxUnauthenticatedPerAddress: number;
-  /** New connections of one address per minute. Each guess at a secret needs a connection, so this bounds guesses too. */
+  /**
+   * New connections of one address per minute. Each guess at a secret needs a connection, so this bounds guesses too.
+   */
   maxConnectsPerMinute: number;
   onRefused(refusal: AccessRefusal): void;
   logger: Logger;

@@ -25,7 +25,10 @@ export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
 /** The part of the session store that knows the owner of each session. Keys are those of `session-names.ts`. */
 export interface SessionOwners {
   ownerOf(key: string): SessionOwner | undefined;
-  /** Stores the session for its owner, and discards a session that another owner left there. @returns the limit that prevents it */
+  /**
+   * Stores the session for its owner, and discards a session that another owner left there.
+   * @returns the limit that prevents it
+   */
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
   /** Deletes the session with its subscriptions and queued messages. */
   discard(key: string): Promise<void>;

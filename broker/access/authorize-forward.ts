@@ -12,7 +12,9 @@ class SlowClientError extends Error {
 interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
-  /** Whether the client's queue delivers the publication, so that it is not delivered now: see `sessions/replays.ts`. */
+  /**
+   * Whether the client's queue delivers the publication, so that it is not delivered now: see `sessions/replays.ts`.
+   */
   isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
   /** Whether a retained message that is about to be delivered is still its topic's retained message. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
@@ -35,7 +37,7 @@ interface AuthorizeForwardOptions {
 export class AuthorizeForward {
   readonly #options: AuthorizeForwardOptions;
   readonly #batch = new WriteBatch();
-  /** Messages handed to clients. */
+  /** Messages delivered to clients. */
   delivered = 0;
   /** QoS 0 messages dropped for slow clients. */
   shed = 0;
@@ -58,7 +60,8 @@ export class AuthorizeForward {
       !this.#options.isNewestRetained(packet.topic, packet.payload)
     )
       return null;
-    // Retained messages and messages read from the queue, which have a message id, are read as fast as the client takes them.
+    // Retained messages and messages read from the queue, which have a message id, are read as fast as the client takes
+    // them.
     if (!packet.retain && packet.messageId === undefined) {
       const { isDeliveredFromQueue, maxQueuedBytes } = this.#options;
       if (packet.qos > 0 && isDeliveredFromQueue(client, packet.brokerCounter) && grantedQos(access, packet.topic) > 0)

@@ -75,9 +75,9 @@ export class AuthorizePublish {
   }
 
   /**
-   * The client is about to be disconnected because it has lost its permissions. Its will passed the rules at CONNECT and
-   * is published only now. A will about the client itself is published; a command, a broadcast and a will outside the
-   * root are refused. Otherwise revoking a token would trigger the command that its bearer has prepared as a will.
+   * The client is about to be disconnected because it has lost its permissions. Its will passed the rules at CONNECT
+   * and is published only now. A will about the client itself is published; a command, a broadcast and a will outside
+   * the root are refused. Otherwise revoking a token would trigger the command that its bearer has prepared as a will.
    */
   bar(client: Client, access: ClientAccess): void {
     this.#barred.set(client, access);

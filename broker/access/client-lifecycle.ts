@@ -60,7 +60,9 @@ export class ClientLifecycle {
     client.conn.once("close", () => this.#closed(client, access));
   };
 
-  /** An error has ended the client's connection. The first error is logged, unless it was logged where it was thrown. */
+  /**
+   * An error has ended the client's connection. The first error is logged, unless it was logged where it was thrown.
+   */
   readonly failed = (client: Client, error: Error): void => {
     const { registry, originOf, logger } = this.#options;
     const access = registry.get(client);

@@ -75,7 +75,10 @@ export class ClientRegistry {
   /** Authenticated clients per identity, including those still connecting. */
   readonly #authenticated = new Map<string, number>();
   readonly #rateLimiters = new Map<string, RateLimiter>();
-  /** Limiters of disconnected identities that have used up part of their rate, oldest first: reconnecting must not reset the limit. */
+  /**
+   * Limiters of disconnected identities that have used up part of their rate, oldest first: reconnecting must not reset
+   * the limit.
+   */
   readonly #disconnected = new Map<string, RateLimiter>();
   /** Called when a client's newer connection has replaced an older one. */
   readonly takeOvers: Listeners<[TakeOver]>;

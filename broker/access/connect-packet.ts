@@ -12,8 +12,8 @@ const CLIENT_ID = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Noncharacter_Co
 export const MAX_CLIENT_ID_LENGTH = 128;
 
 /**
- * Gives a client without a client id a random one [MQTT-3.1.3-6]. MQTT 3.1 has no empty client ids, and a client without
- * a clean session could not find its session again.
+ * Gives a client without a client id a random one [MQTT-3.1.3-6]. MQTT 3.1 has no empty client ids, and a client
+ * without a clean session could not find its session again.
  */
 export function assignClientId(packet: ConnectPacket): void {
   if (packet.clientId === "" && packet.clean === true && packet.protocolVersion === 4)
@@ -37,7 +37,8 @@ export function checkConnectPacket(
     throw notAuthorized(
       `a keep-alive of ${keepalive} s exceeds MAX_MQTT_KEEPALIVE_SECONDS, which is ${maxKeepaliveSeconds}`,
     );
-  // [MQTT-3.1.2-14]. The parser accepts QoS 3, and Aedes would disconnect the subscribers, as the will cannot be encoded.
+  // [MQTT-3.1.2-14]. The parser accepts QoS 3, and Aedes would disconnect the subscribers, as the will cannot be
+  // encoded.
   if ((will?.qos ?? 0) > 2) throw notAuthorized("a will of QoS 3");
 }
 

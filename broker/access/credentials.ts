@@ -3,7 +3,10 @@ import type { Device, Devices } from "./devices.ts";
 import { badCredentials, ConnackCode, notAuthorized, RefusedConnectionError, TokenUndecidedError } from "./errors.ts";
 import type { SessionOwner } from "./session-owner.ts";
 
-/** Returns the token's identity. Throws or rejects when the token is invalid. @throws {TokenUndecidedError} it cannot be checked at the moment */
+/**
+ * Returns the token's identity. Throws or rejects when the token is invalid.
+ * @throws {TokenUndecidedError} it cannot be checked at the moment
+ */
 export type VerifyToken = (token: string) => Promise<TokenIdentity> | TokenIdentity;
 
 interface CredentialsOptions {

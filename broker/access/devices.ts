@@ -13,6 +13,9 @@ export interface Devices {
   /** The device that signs in with a certificate of this common name. */
   withCertificate(name: string): Device | undefined;
   get(id: string): Device | undefined;
-  /** Calls back with the id of a device that was removed or has another secret or certificate: its connections must close. */
+  /**
+   * Calls back with the id of a device that was removed or has another secret or certificate: its connections must
+   * close.
+   */
   onChange(listener: (id: string) => void): () => void;
 }

@@ -7,7 +7,9 @@ export const ConnackCode = {
 } as const;
 export type ConnackCode = (typeof ConnackCode)[keyof typeof ConnackCode];
 
-/** A CONNECT that is answered with a refusing CONNACK. The message goes to the operator's log; the client gets the code. */
+/**
+ * A CONNECT that is answered with a refusing CONNACK. The message goes to the operator's log; the client gets the code.
+ */
 export class RefusedConnectionError extends Error {
   override name = "RefusedConnectionError";
   readonly returnCode: ConnackCode;
@@ -31,7 +33,10 @@ export class TokenUndecidedError extends Error {
   override name = "TokenUndecidedError";
 }
 
-/** A publication could not be made durable. The broker closes the connection without acknowledging, so the client resends. */
+/**
+ * A publication could not be made durable. The broker closes the connection without acknowledging, so the client
+ * resends.
+ */
 export class NotAcceptedError extends Error {
   override name = "NotAcceptedError";
 }

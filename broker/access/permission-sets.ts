@@ -34,7 +34,9 @@ const PLAIN: PublishDecision = { kind: "plain" };
 export interface PermissionSet {
   readonly grants: Grants;
   mayRead(topic: string): boolean;
-  /** Like {@link mayRead}, for one message: a job or a broadcast may name a camera that the permissions do not cover. */
+  /**
+   * Like {@link mayRead}, for one message: a job or a broadcast may name a camera that the permissions do not cover.
+   */
   mayReceive(topic: string, payload: string | Uint8Array): boolean;
   /** Why the filter may not be subscribed to; undefined when it may. */
   subscribeProblem(filter: string): string | undefined;
@@ -142,7 +144,9 @@ export function ownerTopic(tree: TopicTree, topic: string): string | undefined {
   return [tree.root, kind, id].join("/");
 }
 
-/** Checks a topic or filter outside the root. There MQTT's own rules hold, which allow empty levels (`/house/light`). */
+/**
+ * Checks a topic or filter outside the root. There MQTT's own rules hold, which allow empty levels (`/house/light`).
+ */
 function plainProblem(text: string, problemOf: (text: string) => string | undefined): string | undefined {
   if (text === "") return problemOf(text);
   return problemOf(text.replaceAll(/(?<=^|\/)(?=\/|$)/g, "-"));

@@ -11,7 +11,9 @@ export interface RefusedDevice {
   last_refused: string;
 }
 
-/** Registered devices that tried to connect and were refused. Tells a wrong secret from a device that has never tried. */
+/**
+ * Registered devices that tried to connect and were refused. Tells a wrong secret from a device that has never tried.
+ */
 export class RefusedDevices {
   readonly #refused = new Map<string, RefusedDevice>();
 

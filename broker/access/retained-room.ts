@@ -8,8 +8,8 @@ export interface RetainedLimits {
 }
 
 /**
- * Checks the limits for a retained message. Payload bytes are counted. They also bound the bridge's copy for dashboards,
- * which is at most twice as long as the payload.
+ * Checks the limits for a retained message. Payload bytes are counted. They also bound the bridge's copy for
+ * dashboards, which is at most twice as long as the payload.
  */
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;

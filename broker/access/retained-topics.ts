@@ -16,7 +16,9 @@ export type RetainedLookup = Pick<
   "size" | "bytes" | "has" | "sizeBelow" | "bytesBelow" | "bytesOf" | "weigh" | "match"
 >;
 
-/** The topics that have a retained message, in a tree that finds the matches of a filter without scanning all topics. */
+/**
+ * The topics that have a retained message, in a tree that finds the matches of a filter without scanning all topics.
+ */
 export class RetainedTopics {
   readonly #root = emptyNode();
 

@@ -30,7 +30,10 @@ export function sessionKey(identity: string, clientId: string): string {
   return reservedFor(clientId) === identity ? clientId : identity + SEPARATOR + clientId;
 }
 
-/** The name for the log. Reserved client ids, and sessions of versions without identities in the keys, have no identity here. */
+/**
+ * The name for the log. Reserved client ids, and sessions of versions without identities in the keys, have no identity
+ * here.
+ */
 export function sessionName(key: string): SessionName {
   const at = key.lastIndexOf(SEPARATOR);
   return at < 0 ? { clientId: key } : { clientId: key.slice(at + 1), identity: key.slice(0, at) };

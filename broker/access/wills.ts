@@ -1,6 +1,9 @@
 import type { Bearer } from "../../platform/identity.ts";
 
-/** A will whose publication has not finished after this time may be published again. After a known failure it may immediately. */
+/**
+ * A will whose publication has not finished after this time may be published again. After a known failure it may
+ * immediately.
+ */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
 interface WillOwner {
@@ -11,7 +14,8 @@ interface WillOwner {
 
 /**
  * The owners and states of wills. A will is published after its client has disconnected, perhaps by the next run of the
- * broker, and must still name its sender. Its topic was checked at CONNECT, and is checked again only for a barred client.
+ * broker, and must still name its sender. Its topic was checked at CONNECT, and is checked again only for a barred
+ * client.
  */
 export class Wills {
   readonly #isVoid: (owner: WillOwner) => boolean;
@@ -51,7 +55,10 @@ export class Wills {
     this.#connections.set(key, (this.#connections.get(key) ?? 0) + 1);
   }
 
-  /** A connection with a stored will has closed. @returns whether the will in the store belongs to a newer connection */
+  /**
+   * A connection with a stored will has closed.
+   * @returns whether the will in the store belongs to a newer connection
+   */
   released(key: string): boolean {
     const others = (this.#connections.get(key) ?? 1) - 1;
     if (others > 0) this.#connections.set(key, others);

@@ -5,9 +5,9 @@ const MAX_UNACKNOWLEDGED = 256;
 const MAX_MESSAGE_ID = 65_535;
 
 /**
- * The tracked messages that a client with a clean session has not acknowledged yet, by message id. Aedes keeps no record
- * of them, so its `ack` event could not tell which message was acknowledged. This class assigns the message ids: Aedes
- * uses an id that a packet already has.
+ * The tracked messages that a client with a clean session has not acknowledged yet, by message id. Aedes keeps no
+ * record of them, so its `ack` event could not tell which message was acknowledged. This class assigns the message ids:
+ * Aedes uses an id that a packet already has.
  */
 export class DeliveryReceipts {
   readonly #sent = new Map<number, AedesPublishPacket>();

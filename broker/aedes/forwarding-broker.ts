@@ -8,7 +8,10 @@ interface Forward {
   waiting: PublishCallback | undefined;
 }
 
-/** The state of a packet's forwarding is a property of the packet: a WeakMap took a tenth of a message's processing time. */
+/**
+ * The state of a packet's forwarding is a property of the packet: a WeakMap took a tenth of a message's processing
+ * time.
+ */
 const FORWARD = Symbol("forward");
 
 interface ForwardedPacket extends PublishPacket {
@@ -16,10 +19,10 @@ interface ForwardedPacket extends PublishPacket {
 }
 
 /**
- * Aedes with publications that are forwarded before they are acknowledged. Plain Aedes acknowledges a QoS 1 publication,
- * then forwards it, and does not forward it when the acknowledgement cannot be written. If the client died in between,
- * it would resend a publication that the journal already contains, and no subscriber would ever get it. So ingest
- * forwards with {@link forward}, and Aedes' own `publish` of the same packet only waits for that to finish.
+ * Aedes with publications that are forwarded before they are acknowledged. Plain Aedes acknowledges a QoS 1
+ * publication, then forwards it, and does not forward it when the acknowledgement cannot be written. If the client died
+ * in between, it would resend a publication that the journal already contains, and no subscriber would ever get it. So
+ * ingest forwards with {@link forward}, and Aedes' own `publish` of the same packet only waits for that to finish.
  */
 export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;

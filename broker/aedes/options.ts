@@ -14,7 +14,9 @@ interface AedesConfig {
   heartbeatMs: number;
 }
 
-/** The options of Aedes 1.2. All faults of Aedes that the broker works around are listed in `docs/decisions/aedes.md`. */
+/**
+ * The options of Aedes 1.2. All faults of Aedes that the broker works around are listed in `docs/decisions/aedes.md`.
+ */
 export function aedesOptions(
   store: { readonly brokerId: string },
   { maxClientIdLength, connectTimeoutMs, drainTimeoutMs, heartbeatMs }: AedesConfig,

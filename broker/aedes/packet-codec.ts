@@ -51,7 +51,8 @@ export function decodePacket(buffer: Buffer): KeptPacket {
     payload: buffer.subarray(payloadAt, end),
     qos: qos === 2 ? 2 : qos === 1 ? 1 : 0,
     retain: (flags & RETAIN) !== 0,
-    // A message with an id was sent before, so it is a duplicate [MQTT-3.3.1-1]. A PUBREL has no DUP flag [MQTT-3.6.1-1].
+    // A message with an id was sent before, so it is a duplicate [MQTT-3.3.1-1]. A PUBREL has no DUP flag
+    // [MQTT-3.6.1-1].
     dup: (flags & PUBREL) === 0 && buffer.readUInt16BE(2) > 0,
     brokerId: buffer.toString("utf8", HEADER_BYTES, topicAt),
     brokerCounter: buffer.readDoubleBE(4),

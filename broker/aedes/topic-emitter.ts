@@ -19,11 +19,11 @@ interface Waiting {
  *
  * It does not wait until the subscriptions have written to their sockets. mqemitter does, with at most 100 publications
  * in progress for the whole broker: clients that did not read held all 100, and every topic stopped for 57 s. Here a
- * publication is done when every subscription has been called. `access/authorize-forward.ts` bounds how much is buffered
- * for a slow client.
+ * publication is done when every subscription has been called. `access/authorize-forward.ts` bounds how much is
+ * buffered for a slow client.
  *
- * It also keeps publications in order. Each publication is stored before it is emitted, and storing a retained or queued
- * one takes longer than the next one that is neither. Aedes treats a message that arrives after a later one as a
+ * It also keeps publications in order. Each publication is stored before it is emitted, and storing a retained or
+ * queued one takes longer than the next one that is neither. Aedes treats a message that arrives after a later one as a
  * duplicate and does not deliver it.
  */
 export class TopicEmitter {

@@ -16,7 +16,8 @@ export class WriteBatch {
     this.#held.add(connection);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // Aedes delivers in `setImmediate` too. The first callback may run before the deliveries of this turn, the second runs after them.
+    // Aedes delivers in `setImmediate` too. The first callback may run before the deliveries of this turn, the second
+    // runs after them.
     setImmediate(() => setImmediate(this.#releaseAll));
   }
 

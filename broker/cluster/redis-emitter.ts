@@ -28,7 +28,10 @@ const IN_ORDER = "in-order";
 
 interface RedisEmitterOptions {
   order: BrokerEmitter;
-  /** Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when it is appended. */
+  /**
+   * Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when it
+   * is appended.
+   */
   append(publication: ClusterPublication): Promise<void>;
   /** For QoS 0. */
   bus: { send(publication: ClusterPublication): void };
@@ -37,8 +40,8 @@ interface RedisEmitterOptions {
 /**
  * Dispatches each publication to the subscriptions of all nodes. Replaces Aedes' emitter.
  *
- * - QoS 1, QoS 2 and retained publications go through the log in Redis. This node's subscriptions also get them only from
- *   the log: every node dispatches the same messages in the same order, and none is missing.
+ * - QoS 1, QoS 2 and retained publications go through the log in Redis. This node's subscriptions also get them only
+ *   from the log: every node dispatches the same messages in the same order, and none is missing.
  * - QoS 0 publications go directly to this node's subscriptions, and to the other nodes through mqemitter-redis. In the
  *   log they would only displace the others. They are not ordered relative to QoS 1, and MQTT requires no such order
  *   [MQTT-4.6.0-6].

@@ -24,7 +24,8 @@ const messageSchema = z.object({ from: z.string(), packet: z.instanceof(Buffer) 
  * while a connection is broken are lost, as QoS 0 permits. Faults of mqemitter-redis, and how each is worked around:
  *
  * - Without an `error` listener on its `state` the process exits when Redis becomes unavailable: there is a listener.
- * - Filters with `[x]`, `constructor` or `__proto__` never match: all nodes use one channel and match filters themselves.
+ * - Filters with `[x]`, `constructor` or `__proto__` never match: all nodes use one channel and match filters
+ *   themselves.
  * - It waits for Redis forever, or for 20 attempts: its connections fail immediately, and pending messages are bounded.
  * - `close` waits for Redis and causes an unhandled rejection when Redis is unavailable: the connections are closed
  *   directly.

@@ -72,7 +72,9 @@ export class Connections {
     clearTimeout(unauthenticated?.deadline);
   }
 
-  /** Aedes' timeout ends with the CONNECT: authentication that never finishes would keep the connection open forever. */
+  /**
+   * Aedes' timeout ends with the CONNECT: authentication that never finishes would keep the connection open forever.
+   */
   #startDeadline(connection: Duplex): NodeJS.Timeout {
     const { connectTimeoutMs } = this.#options;
     const deadline = setTimeout(() => {

@@ -22,7 +22,10 @@ export interface TlsConfig {
   port: number;
   certPath: string;
   keyPath: string;
-  /** The authorities that issue client certificates. When set, a client without such a certificate is refused during the TLS handshake. */
+  /**
+   * The authorities that issue client certificates. When set, a client without such a certificate is refused during the
+   * TLS handshake.
+   */
   clientCaPath: string | undefined;
 }
 

@@ -14,7 +14,9 @@ const NOTHING = Buffer.alloc(0);
 export interface PacketLimits {
   /** The whole CONNECT packet, bytes. */
   maxConnectBytes: number;
-  /** Any later packet, bytes. A larger PUBLISH is truncated to this length, so that it can be acknowledged and refused. */
+  /**
+   * Any later packet, bytes. A larger PUBLISH is truncated to this length, so that it can be acknowledged and refused.
+   */
   maxPacketBytes: number;
   /** Filters of one SUBSCRIBE or UNSUBSCRIBE. */
   maxFilters: number;
@@ -47,8 +49,8 @@ export interface Reading {
 
 /**
  * Splits the input of a client into packets, charges for each, and stops where the client has to wait. Detects a packet
- * that is too large, and a first packet that is not a CONNECT, as soon as the packet's header has arrived. Aedes' parser
- * has no limits: it would buffer a packet of 256 MB before the access rules are checked, and would handle 65,000
+ * that is too large, and a first packet that is not a CONNECT, as soon as the packet's header has arrived. Aedes'
+ * parser has no limits: it would buffer a packet of 256 MB before the access rules are checked, and would handle 65,000
  * PINGREQs in one turn of the event loop.
  */
 export class PacketMeter {

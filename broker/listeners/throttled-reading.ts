@@ -9,9 +9,9 @@ import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-met
  */
 const MAX_PACKETS_PER_TURN = 32;
 /**
- * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A read that empties the buffer
- * makes Node.js read more, so bytes put back with `unshift` would accumulate: three connections of PINGREQs took 40 % of
- * the event loop and 120 MB for copies.
+ * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A read that empties the
+ * buffer makes Node.js read more, so bytes put back with `unshift` would accumulate: three connections of PINGREQs took
+ * 40 % of the event loop and 120 MB for copies.
  */
 const MAX_READ_BYTES = 65_536;
 /** Bytes on the wire per byte of a CONNECT: a WebSocket frame with two bytes of payload has a header of six. */
@@ -38,8 +38,8 @@ interface ThrottledReadingOptions {
 
 /**
  * Limits how fast Aedes reads from a connection: {@link PacketMeter} splits the input into packets, and the client's
- * {@link RateLimiter} decides how many may be read now. The rest stays in the connection's own buffer. When the buffer is
- * full, TCP holds the peer back, and the end of the stream is seen after everything before it.
+ * {@link RateLimiter} decides how many may be read now. The rest stays in the connection's own buffer. When the buffer
+ * is full, TCP holds the peer back, and the end of the stream is seen after everything before it.
  *
  * Before the CONNACK it also limits the bytes received. These are buffered for a client that is not authenticated yet:
  * further packets, because a client need not wait for the CONNACK, and frames of a WebSocket message that never ends.
@@ -154,7 +154,8 @@ class ThrottledReading implements PacketCharges {
       this.#connection.unshift(rest);
       this.#endTurnLater();
     } else if (!endsPacket && this.#connection.readableLength > 0) {
-      // Aedes reads again after a complete packet or when more arrives. The rest of this packet may already be buffered.
+      // Aedes reads again after a complete packet or when more arrives. The rest of this packet may already be
+      // buffered.
       this.#hasMoreToRead = true;
       this.#endTurnLater();
     }

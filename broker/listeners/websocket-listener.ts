@@ -46,7 +46,8 @@ export function createWebSocketListener(options: WebSocketListenerOptions): Serv
     requestTimeout: connectTimeoutMs,
     connectionsCheckingInterval: Math.min(connectTimeoutMs, MAX_CHECK_INTERVAL_MS),
   });
-  // By default Node.js drops headers after the 2,000th. One of them could be the header in which a proxy names the client.
+  // By default Node.js drops headers after the 2,000th. One of them could be the header in which a proxy names the
+  // client.
   server.maxHeadersCount = 0;
   server.on("connection", (socket) => admit(socket));
   server.on("request", (_request, response) => {

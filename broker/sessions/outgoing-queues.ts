@@ -15,7 +15,10 @@ interface OutgoingQueuesOptions {
   maxMessages: number;
   /** Per session, in stored form. */
   maxBytes: number;
-  /** Whether {@link OutgoingQueues.acknowledge} returns the message, which then stays in memory until it is acknowledged. */
+  /**
+   * Whether {@link OutgoingQueues.acknowledge} returns the message, which then stays in memory until it is
+   * acknowledged.
+   */
   wantsReceipt(topic: string): boolean;
   logger: Logger;
 }
@@ -41,14 +44,16 @@ interface Queue {
  * The messages of QoS 1 and 2 that each persistent session has not acknowledged, on disk, in order.
  *
  * Each queue is bounded by messages and bytes. A full queue drops its **oldest** messages, a hundredth at a time: a
- * client that reconnects after a week needs the present state, and the journal has the past. (Mosquitto drops the newest
- * messages, so such a client sees the state of a week ago.) Dropped messages are counted in {@link dropped}, and a queue
- * that begins to drop is logged once.
+ * client that reconnects after a week needs the present state, and the journal has the past. (Mosquitto drops the
+ * newest messages, so such a client sees the state of a week ago.) Dropped messages are counted in {@link dropped}, and
+ * a queue that begins to drop is logged once.
  */
 export class OutgoingQueues {
   readonly #options: OutgoingQueuesOptions;
   readonly #queues = new Map<string, Queue>();
-  /** Serializes the writes of each session. A message is sent when it is written, so the writes must keep their order. */
+  /**
+   * Serializes the writes of each session. A message is sent when it is written, so the writes must keep their order.
+   */
   readonly #writes = new KeyedQueue();
   /** Keys that are being deleted: they must not be counted twice. */
   readonly #deleting = new Set<string>();
@@ -172,9 +177,9 @@ export class OutgoingQueues {
   }
 
   /**
-   * The client has got the message through another of its subscriptions. After a delivery at QoS 0 the message would stay
-   * in the queue and be delivered again at the next connection, so it is removed. A message being sent at QoS 1 or 2
-   * stays until it is acknowledged.
+   * The client has got the message through another of its subscriptions. After a delivery at QoS 0 the message would
+   * stay in the queue and be delivered again at the next connection, so it is removed. A message being sent at QoS 1 or
+   * 2 stays until it is acknowledged.
    */
   async dismiss(clientId: string, packet: { brokerId: string; brokerCounter: number }): Promise<void> {
     if (!this.#queues.has(clientId)) return;

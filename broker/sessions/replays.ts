@@ -15,7 +15,10 @@ interface Replay {
   live: boolean;
   /** Messages read from the queue that have not been sent yet. */
   unsent: number;
-  /** The number of the last publication of this run that the replay delivers. It may still be dispatched when the session is live. */
+  /**
+   * The number of the last publication of this run that the replay delivers. It may still be dispatched when the
+   * session is live.
+   */
   upTo: number;
 }
 
@@ -31,10 +34,10 @@ interface ReplaysOptions {
 }
 
 /**
- * Sends the queue to a client that has reconnected, in order and before anything newer. Plain Aedes reads the queue once
- * and delivers live messages at the same time, so new messages arrive among old ones. Here a session is either in replay
- * or live. During the replay new messages wait in the queue, so that a client on a slow link reads from disk at its own
- * speed. When the queue has been read to its end, the session becomes live after a known publication.
+ * Sends the queue to a client that has reconnected, in order and before anything newer. Plain Aedes reads the queue
+ * once and delivers live messages at the same time, so new messages arrive among old ones. Here a session is either in
+ * replay or live. During the replay new messages wait in the queue, so that a client on a slow link reads from disk at
+ * its own speed. When the queue has been read to its end, the session becomes live after a known publication.
  *
  * ```
  *  connect ─▶ replay ──(all messages read are sent)──▶ rest of the queue up to that publication ──▶ live

@@ -41,7 +41,7 @@ export interface BrokerStorage extends SessionOwners {
   readonly retained: {
     readonly topics: RetainedLookup;
     readonly refused: number;
-    /** Whether a retained message that is about to be delivered is still what its topic holds. */
+    /** Whether a retained message that is about to be delivered is still its topic's retained message. */
     isNewest(topic: string, payload: Uint8Array): boolean;
   };
   /** The session's client has disconnected: the session ages from now on. */

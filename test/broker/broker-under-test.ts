@@ -98,7 +98,10 @@ export function testConfig(dataPath: string, env: Record<string, string> = {}): 
   });
 }
 
-/** Starts a broker with the devices `north` (camera), `south` (camera) and `stacker` (processing). It stops with the test. */
+/**
+ * Starts a broker with the devices `north` (camera), `south` (camera) and `stacker` (processing). It stops with the
+ * test.
+ */
 export async function startTestBroker(options: BrokerUnderTestOptions = {}): Promise<BrokerUnderTest> {
   const { env = {}, dataPath = temporaryFolder(), verifyToken = readToken, redis = redisFor?.(dataPath) } = options;
   const { isRevoked } = options;
@@ -243,8 +246,8 @@ export function topic(below: string): string {
 }
 
 /**
- * Publishes large messages until the condition holds. How much the kernel buffers for a client that does not read depends on
- * the machine: from a few to more than thirty megabytes.
+ * Publishes large messages until the condition holds. How much the kernel buffers for a client that does not read
+ * depends on the machine: from a few to more than thirty megabytes.
  * @returns the payloads without their padding
  */
 export async function publishUntil(camera: MqttClient, event: string, isReached: () => boolean): Promise<string[]> {

@@ -21,7 +21,7 @@ describe("the broker's configuration", () => {
       maxConnectionsPerUser: 100,
       maxConnectsPerMinute: 3000,
       maxUserConnectsPerMinute: 1000,
-      pace: { messagesPerSecond: 1000, bytesPerSecond: 1_048_576, pendingBytes: 524_288 },
+      rateLimits: { messagesPerSecond: 1000, bytesPerSecond: 1_048_576, pendingBytes: 524_288 },
       maxSubscriptions: 100,
       maxSessions: 10_000,
       maxSessionsPerUser: 100,

@@ -2,9 +2,10 @@ import { expect, it } from "vitest";
 import { type BrokerUnderTest, type Received, startTestBroker } from "./broker-under-test.ts";
 import { connectPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 
-// The cases of Eclipse Paho's interoperability tests for MQTT 3.1.1 brokers, with clients in their default settings: client ids
-// that begin with U+FEFF, a keep-alive of 0, topics of any form. This broker deliberately refuses three things that these tests
-// assume: a CONNECT without a password, topics outside TOPIC_ROOT for non-administrators, and writing to `$SYS`.
+// The cases of Eclipse Paho's interoperability tests for MQTT 3.1.1 brokers, with clients in their default settings:
+// client ids that begin with U+FEFF, a keep-alive of 0, topics of any form. This broker deliberately refuses three
+// things that these tests assume: a CONNECT without a password, topics outside TOPIC_ROOT for non-administrators, and
+// writing to `$SYS`.
 
 const A = "\ufeffmyclientid";
 const B = "\ufeffmyclientid2";

@@ -54,8 +54,8 @@ interface LevelStorageOptions {
 }
 
 /**
- * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, whose faults the overrides here and the other
- * files of this folder correct. Each override says which.
+ * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, whose faults the overrides here and the
+ * other files of this folder correct. Each override says which.
  *
  * Writes are not synced to disk individually: they survive a crash of the process. A power failure may lose some. The
  * journal, which is synced, then publishes again what was not marked as delivered.
@@ -131,8 +131,8 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * Discards sessions without a record. Their owner is unknown, and the next client with this key must not inherit them.
-   * A session's record is written first and removed last, so only damage can remove the record alone.
+   * Discards sessions without a record. Their owner is unknown, and the next client with this key must not inherit
+   * them. A session's record is written first and removed last, so only damage can remove the record alone.
    */
   async #discardOwnerless(unreadable: readonly string[]): Promise<void> {
     const keys = new Set([...unreadable, ...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
@@ -188,7 +188,8 @@ class LevelStorage extends AsyncLevelPersistence {
   async #discard(key: string): Promise<void> {
     const client = { id: key };
     const isKept = this.#records.get(key) !== undefined;
-    // Removed from memory first, so that nothing more is queued. Erased from disk last: after a crash in between, the session is discarded again.
+    // Removed from memory first, so that nothing more is queued. Erased from disk last: after a crash in between, the
+    // session is discarded again.
     this.#records.forget(key);
     if (isKept) {
       await this.cleanSubscriptions(client);
@@ -259,11 +260,12 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. The base class stores them
-   * all, so it queues messages that the client may not read. Here each permitted filter is stored once.
+   * For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. The base class stores
+   * them all, so it queues messages that the client may not read. Here each permitted filter is stored once.
    *
-   * Messages are queued from the moment this resolves, when Aedes also begins to deliver them. If queueing began earlier,
-   * a message published in between would stay in the queue until the next connection, and arrive after newer ones.
+   * Messages are queued from the moment this resolves, when Aedes also begins to deliver them. If queueing began
+   * earlier, a message published in between would stay in the queue until the next connection, and arrive after newer
+   * ones.
    */
   override addSubscriptions(client: Session, subscriptions: Subscription[]): Promise<void> {
     return this.#tasks.run(client.id, async () => {
@@ -504,7 +506,8 @@ function sessionOf(key: string): string | undefined {
 }
 
 /**
- * Opens the database and loads the indexes into memory. Repairs damage, and reports the sessions that may have lost data.
+ * Opens the database and loads the indexes into memory. Repairs damage, and reports the sessions that may have lost
+ * data.
  * @throws {StoreUnusableError} it cannot be opened; the message says what to do
  */
 export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {

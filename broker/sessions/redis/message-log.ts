@@ -5,7 +5,9 @@ import { decodePacket, type KeptPacket } from "../../aedes/packet-codec.ts";
 import { RetryingConnection, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { KEY } from "./keys.ts";
 
-/** Entries kept for nodes that lag: 100 s at a thousand messages a second. A node that lags further reloads everything. */
+/**
+ * Entries kept for nodes that lag: 100 s at a thousand messages a second. A node that lags further reloads everything.
+ */
 export const MAX_LOG_ENTRIES = 100_000;
 export const MAX_LOG_BYTES = 67_108_864;
 const PAGE = 256;
@@ -13,8 +15,8 @@ const PAGE = 256;
 const BLOCK_MS = 1_000;
 
 /**
- * The broker id that Aedes sees for all messages of the log, whatever node published them. Aedes recognizes duplicates by
- * this id and the message's number, and all nodes share one sequence of numbers.
+ * The broker id that Aedes sees for all messages of the log, whatever node published them. Aedes recognizes duplicates
+ * by this id and the message's number, and all nodes share one sequence of numbers.
  */
 export const LOG_ID = "log";
 
@@ -39,8 +41,8 @@ interface MessageLogOptions {
 
 /**
  * Follows the log that all nodes write to, a Redis stream, from this node's last position. Unlike with PUBLISH and
- * SUBSCRIBE, a broken connection causes no gap, and all nodes see all entries in the same order. Each entry contains the
- * number of the previous one, so that every gap is detected, whatever its cause.
+ * SUBSCRIBE, a broken connection causes no gap, and all nodes see all entries in the same order. Each entry contains
+ * the number of the previous one, so that every gap is detected, whatever its cause.
  */
 export class MessageLog {
   readonly #options: MessageLogOptions;
@@ -132,8 +134,8 @@ export class MessageLog {
       this.#position = Number.parseInt(id.toString("latin1"), 10);
       const read = value === undefined ? undefined : entryOf(kind, retain, value, this.#position);
       if (read !== undefined) this.#options.onEntry(read);
-      // Callers that wait for this entry continue before the next one: a session whose filter is stored by this entry is
-      // subscribed before the first message that is queued for it arrives.
+      // Callers that wait for this entry continue before the next one: a session whose filter is stored by this entry
+      // is subscribed before the first message that is queued for it arrives.
       if (this.#release(this.#position)) await new Promise((resolve) => setImmediate(resolve));
     }
   }

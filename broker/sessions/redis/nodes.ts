@@ -4,9 +4,14 @@ import type { RedisWriter } from "./writer.ts";
 
 /** Interval of a node's sign of life. Shorter when Aedes' heartbeat is shorter. */
 const RENEWAL_MS = 5_000;
-/** A sign of life is valid for three intervals, and at least this long, because reconnecting to Redis may take as long. */
+/**
+ * A sign of life is valid for three intervals, and at least this long, because reconnecting to Redis may take as long.
+ */
 const MIN_LIFE_MS = 3_000;
-/** Pauses of up to this fraction of the validity are ignored: a busy machine causes them, and other nodes lose no sign of life. */
+/**
+ * Pauses of up to this fraction of the validity are ignored: a busy machine causes them, and other nodes lose no sign
+ * of life.
+ */
 const SHORT_PAUSE = 1 / 3;
 
 interface NodesOptions {
@@ -17,8 +22,8 @@ interface NodesOptions {
 }
 
 /**
- * Tells which runs of nodes are alive. Aedes counts heartbeat messages, and would consider all other nodes dead after Redis
- * was unavailable for a while: it would publish the wills of clients that are connected to them.
+ * Tells which runs of nodes are alive. Aedes counts heartbeat messages, and would consider all other nodes dead after
+ * Redis was unavailable for a while: it would publish the wills of clients that are connected to them.
  */
 export class Nodes {
   readonly #options: NodesOptions;

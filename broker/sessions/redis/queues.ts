@@ -27,8 +27,8 @@ interface InFlight {
 }
 
 /**
- * The messages of QoS 1 and 2 that each persistent session has not acknowledged, in Redis for all nodes, in the order of
- * the log. A message is queued in one step with its log entry: see `script.ts`.
+ * The messages of QoS 1 and 2 that each persistent session has not acknowledged, in Redis for all nodes, in the order
+ * of the log. A message is queued in one step with its log entry: see `script.ts`.
  *
  * Bounded like the queues in LevelDB (`../outgoing-queues.ts`): per session by messages and bytes, dropping the oldest.
  */
@@ -73,8 +73,8 @@ export class RedisQueues {
   }
 
   /**
-   * Stores the id with which a message is about to be sent. A QoS 2 message must be resent with the same id, so it waits
-   * until the id is written. A QoS 1 message may be resent with another id, and waits only behind QoS 2 messages.
+   * Stores the id with which a message is about to be sent. A QoS 2 message must be resent with the same id, so it
+   * waits until the id is written. A QoS 1 message may be resent with another id, and waits only behind QoS 2 messages.
    */
   async send(client: { id: string }, packet: KeptPacket, messageId: number): Promise<void> {
     const { sessions, wantsReceipt } = this.#options;

@@ -56,7 +56,9 @@ export interface RedisStorageOptions {
 
 /** Callbacks for events of other nodes. */
 interface ClusterListener {
-  /** A client has connected to another node or to this one. `token` is the argument of {@link RedisStorage.announce}. */
+  /**
+   * A client has connected to another node or to this one. `token` is the argument of {@link RedisStorage.announce}.
+   */
   onClient(client: { here: boolean; token: string; clientId: string; identity: string }): void;
   /** Messages between the nodes were missed: all clients must reconnect. */
   onMissed(): void;
@@ -67,20 +69,20 @@ interface ClusterListener {
  *
  * It does not use aedes-persistence-redis (11.2.2), whose operations take several steps with inconsistent states in
  * between. Its faults:
- * - `outgoingStream` reads 1,001 messages of a queue and ignores the rest. Queues are unbounded, and ordered over several
- *   nodes by arrival. A counter of readers that misses one decrement keeps a message forever.
- * - `delWill` uses a field that Aedes does not set, so the will of a client that reconnected to another node is published.
- *   `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis the process crashes with an unhandled
- *   rejection.
- * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. Other nodes learn of a
- *   subscription from a message that can be lost, and then the SUBACK is never sent.
+ * - `outgoingStream` reads 1,001 messages of a queue and ignores the rest. Queues are unbounded, and ordered over
+ *   several nodes by arrival. A counter of readers that misses one decrement keeps a message forever.
+ * - `delWill` uses a field that Aedes does not set, so the will of a client that reconnected to another node is
+ *   published. `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis the process crashes
+ *   with an unhandled rejection.
+ * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. Other nodes learn
+ *   of a subscription from a message that can be lost, and then the SUBACK is never sent.
  * - `storeRetained` is not atomic with the delivery: of two nodes' messages one may be retained and the other delivered
  *   last. Every wildcard filter scans all retained messages.
  * - `incomingStorePacket` writes keys that are never removed.
  *
- * Here a publication is one step of `script.ts`: it gets its number, its entry in the log that all nodes follow, its places
- * in the queues, and becomes the retained message. The node matches it with its copy of the sessions. The script rejects
- * the publication when that copy is out of date, so a session that has received its SUBACK misses nothing.
+ * Here a publication is one step of `script.ts`: it gets its number, its entry in the log that all nodes follow, its
+ * places in the queues, and becomes the retained message. The node matches it with its copy of the sessions. The script
+ * rejects the publication when that copy is out of date, so a session that has received its SUBACK misses nothing.
  */
 export class RedisStorage {
   readonly #options: RedisStorageOptions;
@@ -443,7 +445,10 @@ export class RedisStorage {
     await this.#wills?.put(client, will);
   }
 
-  /** With a broker id Aedes means the will of a closed connection; without, when a client connects, any will of the session. */
+  /**
+   * With a broker id Aedes means the will of a closed connection; without, when a client connects, any will of the
+   * session.
+   */
   async delWill(client: { id: string; brokerId?: string | undefined }): Promise<void> {
     await this.#wills?.remove(client);
   }

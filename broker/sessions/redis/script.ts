@@ -6,19 +6,20 @@ import { Script } from "../../../platform/redis/script.ts";
  * Every operation is idempotent, because a call without an answer is retried. A publication is recognized by its node's
  * counter. All other operations lead to the same state however often they run.
  *
- * - `KEYS[1..6]`: the log (stream), the number of the newest entry, the number of the newest change of a session, totals
- *   (hash), the counter of this node's newest publication, the retained messages (hash).
+ * - `KEYS[1..6]`: the log (stream), the number of the newest entry, the number of the newest change of a session,
+ *   totals (hash), the counter of this node's newest publication, the retained messages (hash).
  * - `ARGV[1..7]`: the id of this run of the node, the newest change of a session that the node has applied, and the
  *   limits: retained messages, entries and bytes of the log, messages and bytes of a queue.
  * - The keys and the arguments of the operations follow in the order of the operations.
  * - A log entry has one field. Its name contains the kind, what happens to the topic's retained message, and the number
- *   of the previous entry. Its value is the packet, or JSON for the other kinds. One field is read twice as fast as more.
- * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change in that case,
- *   otherwise ''; drops of full queues, each as client id, count, and messages and bytes when dropping began ('0' when it
- *   had begun before); messages and bytes in all queues, and the time of these totals.
+ *   of the previous entry. Its value is the packet, or JSON for the other kinds. One field is read twice as fast as
+ *   more.
+ * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change in that
+ *   case, otherwise ''; drops of full queues, each as client id, count, and messages and bytes when dropping began ('0'
+ *   when it had begun before); messages and bytes in all queues, and the time of these totals.
  *
- * Numbers are microseconds since 1970, or the last number plus one when the clock is behind it. So a Redis that lost its
- * last second, or everything, continues above all numbers it has assigned. Lua represents such integers exactly.
+ * Numbers are microseconds since 1970, or the last number plus one when the clock is behind it. So a Redis that lost
+ * its last second, or everything, continues above all numbers it has assigned. Lua represents such integers exactly.
  */
 export const SCRIPT = new Script(`
 local LOG, SEQ, CHANGED, TOTALS, SENDER, RETAINED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

@@ -24,7 +24,10 @@ interface SessionStoreOptions {
   /** Why Redis is unavailable; undefined when it is available. */
   unavailableReason: () => string | undefined;
   maxSessions: number;
-  /** Checked against this node's copy: sessions created at several nodes at the same moment can exceed it by their number. */
+  /**
+   * Checked against this node's copy: sessions created at several nodes at the same moment can exceed it by their
+   * number.
+   */
   maxSessionsPerUser: number;
   maxSubscriptions: number;
   /** How long the message ids of a session's unfinished QoS 2 publications are kept, hours. */
@@ -33,7 +36,10 @@ interface SessionStoreOptions {
   now: () => number;
 }
 
-/** Creates, changes and discards persistent sessions. Every publication after a method has resolved takes the change into account. */
+/**
+ * Creates, changes and discards persistent sessions. Every publication after a method has resolved takes the change
+ * into account.
+ */
 export class SessionStore {
   readonly #options: SessionStoreOptions;
   readonly #incoming = new IncomingIds();
@@ -94,7 +100,10 @@ export class SessionStore {
     if (this.#options.known.ownerOf(clientId) !== undefined) await this.#discard(clientId, {});
   }
 
-  /** Every node does so. A session whose owner has reconnected in the meantime, at any node, has another record and is kept. */
+  /**
+   * Every node does so. A session whose owner has reconnected in the meantime, at any node, has another record and is
+   * kept.
+   */
   async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     let discarded = 0;
     for (const [key, { owner, text }] of this.#options.known.entries()) {
@@ -103,7 +112,9 @@ export class SessionStore {
     return discarded;
   }
 
-  /** Discards the sessions that no node has used since the moment. Updates the last use of those connected here first. */
+  /**
+   * Discards the sessions that no node has used since the moment. Updates the last use of those connected here first.
+   */
   async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     const { known, reader } = this.#options;
     const used = [...known.clientIds()].filter(isConnected);

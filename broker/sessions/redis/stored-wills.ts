@@ -36,8 +36,9 @@ interface StoredWillsOptions {
 }
 
 /**
- * The wills of all connected clients, to be published when their node dies. One per session: a client that reconnects to
- * any node cancels its old will. aedes-persistence-redis stores wills per node and cancels only those of its own node.
+ * The wills of all connected clients, to be published when their node dies. One per session: a client that reconnects
+ * to any node cancels its old will. aedes-persistence-redis stores wills per node and cancels only those of its own
+ * node.
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;

@@ -6,7 +6,9 @@ import { SCRIPT } from "./script.ts";
 /** A call of the script blocks Redis for all clients: about 10 µs per operation. */
 const MAX_BATCH = 256;
 const MAX_BATCH_BYTES = 1_048_576;
-/** Operations waiting while Redis is unavailable. Ingest refuses publications then, so only unfinished ones accumulate. */
+/**
+ * Operations waiting while Redis is unavailable. Ingest refuses publications then, so only unfinished ones accumulate.
+ */
 const MAX_WAITING = 50_000;
 const MAX_WAITING_BYTES = 67_108_864;
 

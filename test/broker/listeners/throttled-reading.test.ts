@@ -31,8 +31,8 @@ async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
 
 it("buffers no more of a flood than the stream's buffer holds, however often it is read", async () => {
   const { near, far } = await connectionPair();
-  const pace = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
-  const client = { rateLimiter: pace, expectedAcks: 0, disconnectReason: undefined };
+  const rateLimiter = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
+  const client = { rateLimiter, expectedAcks: 0, disconnectReason: undefined };
   let received = 0;
   near.on("readable", () => {
     for (let bytes = near.read(); bytes !== null; bytes = near.read()) received += bytes.length;
