@@ -20,7 +20,9 @@ export interface Waiting extends Waiter {
   readonly dedupKey: DedupKey | undefined;
   /** The size that counts toward the limits on bytes. */
   readonly cost: number;
-  /** Appends of the same message that arrived meanwhile. They get the same result. */
+  /**
+   * Appends of the same message that arrived meanwhile. They resolve as duplicates, or fail, together with this one.
+   */
   repetitions: Waiter[] | undefined;
 }
 

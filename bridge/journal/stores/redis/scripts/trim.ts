@@ -6,9 +6,10 @@ import { Script } from "../../../../../platform/redis/script.ts";
  *
  * Arguments: prefix; epoch; the largest number of events of a channel, or -1; the time before which entries are too
  * old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
- * lingering chunks. Returns `ok`, the number of entries that no channel keeps any more, 1 when more work remains, and
- * the raised floors as JSON `[[channel, floor, removed], …]`. Returns `epoch` and the epoch of the journal when that is
- * another one.
+ * lingering chunks.
+ *
+ * Returns `ok`, the number of entries that no channel keeps any more, 1 when more work remains, and the raised floors as
+ * JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the epoch of the journal when that is another one.
  */
 export const TRIM = new Script(`
 local prefix, epoch = ARGV[1], ARGV[2]
