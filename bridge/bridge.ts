@@ -21,7 +21,7 @@ import { type ServerClock, SYSTEM_CLOCK } from "./clock/server-clock.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { startCommands } from "./commands/commands.ts";
 import type { BridgeConfig } from "./config.ts";
-import { createCallers } from "./http/routes/callers.ts";
+import { createCallers } from "./http/callers.ts";
 import { startHttpServer } from "./http/server.ts";
 import { type BridgeIngest, channelNotices } from "./ingest.ts";
 import type { Journal } from "./journal/journal.ts";

@@ -8,12 +8,12 @@ import { TooManyRevocationsError } from "../auth/revocations.ts";
 import { RefreshRefusedError } from "../auth/sessions.ts";
 import { InvalidTokenError } from "../auth/tokens.ts";
 
-/** What an HTTP answer says of an error, in `{"error": {…}}`. `code` is for programs, `message` for people. */
+/** The body of an error response. `code` is for programs, `message` for people. */
 export interface ErrorBody {
   error: { code: string; message: string; details?: unknown };
 }
 
-/** A request that is refused for a reason its sender can understand, with the HTTP status that says so. */
+/** A refusal that the sender of the request can understand, with its HTTP status. */
 export class RequestError extends Error {
   override name = "RequestError";
   readonly statusCode: number;
@@ -28,7 +28,7 @@ export class RequestError extends Error {
   }
 }
 
-/** Who asks has not shown who he is (401), or may not do what he asks for (403). */
+/** The caller is not authenticated (401) or not authorized (403). */
 export class AccessError extends RequestError {
   override name = "AccessError";
 }
@@ -49,7 +49,7 @@ export function notFound(message: string): RequestError {
   return new RequestError(404, "not_found", message);
 }
 
-/** The codes of refusals that Fastify and its plugins make, by status. */
+/** Codes by status, for the errors of Fastify and its plugins. */
 const CODES: ReadonlyMap<number, string> = new Map([
   [400, "bad_request"],
   [401, "unauthorized"],
@@ -64,7 +64,7 @@ const CODES: ReadonlyMap<number, string> = new Map([
   [503, "unavailable"],
 ]);
 
-/** Failures whose message says it all. */
+/** Errors whose message is the response's message. */
 const NAMED = [
   [AccountExistsError, 409, "user_exists"],
   [UnknownAccountError, 404, "not_found"],
@@ -75,35 +75,35 @@ const NAMED = [
   [RefreshRefusedError, 401, "unauthorized"],
 ] as const;
 
-/** The one place where errors become HTTP. What is not expected is 500 and says nothing of the inside. */
+/** Maps any error to its response. An unexpected error becomes 500 without details of the server's inside. */
 export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; retryAfterSeconds?: number } {
   if (error instanceof RequestError) {
     const { statusCode, code, message, details } = error;
-    return answer(statusCode, code, message, details);
+    return response(statusCode, code, message, details);
   }
   if (error instanceof ProviderUnavailableError)
-    return answer(503, "provider_unavailable", "the identity provider does not answer: try again later");
-  if (error instanceof InvalidTokenError) return answer(401, "unauthorized", error.message);
+    return response(503, "provider_unavailable", "the identity provider does not answer: try again later");
+  if (error instanceof InvalidTokenError) return response(401, "unauthorized", error.message);
   if (error instanceof StoreUnavailableError) {
-    return answer(503, "store_unavailable", "the event store takes no writes now: nothing was kept, try again later");
+    return response(503, "store_unavailable", "the event store takes no writes now: nothing was kept, try again later");
   }
   if (error instanceof TooManyFailuresError) {
     const { retryAfterSeconds, message } = error;
-    return { ...answer(429, "too_many_failures", message), retryAfterSeconds };
+    return { ...response(429, "too_many_failures", message), retryAfterSeconds };
   }
   if (error instanceof TooManyHashesError)
-    return { ...answer(429, "rate_limited", error.message), retryAfterSeconds: 1 };
+    return { ...response(429, "rate_limited", error.message), retryAfterSeconds: 1 };
   for (const [known, status, code] of NAMED) {
-    if (error instanceof known) return answer(status, code, error.message);
+    if (error instanceof known) return response(status, code, error.message);
   }
   const statusCode = statusOf(error);
   if (statusCode >= 400 && statusCode < 500 && error instanceof Error) {
-    return answer(statusCode, CODES.get(statusCode) ?? "bad_request", error.message);
+    return response(statusCode, CODES.get(statusCode) ?? "bad_request", error.message);
   }
-  return answer(500, "internal", "the server failed; its log says why");
+  return response(500, "internal", "the server failed; its log says why");
 }
 
-function answer(statusCode: number, code: string, message: string, details?: unknown) {
+function response(statusCode: number, code: string, message: string, details?: unknown) {
   return { statusCode, body: { error: { code, message, ...(details === undefined ? {} : { details }) } } };
 }
 

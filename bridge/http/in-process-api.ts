@@ -1,10 +1,10 @@
 import Fastify from "fastify";
 import { toHttp } from "./errors.ts";
+import { MAX_PARAM_LENGTH, readBodiesAsJson } from "./request-body.ts";
 import { deviceRoutes } from "./routes/devices.ts";
-import { MAX_PARAM_LENGTH, readBodiesAsJson } from "./routes/request-body.ts";
-import type { OperatorServices } from "./routes/services.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { userRoutes } from "./routes/users.ts";
+import type { OperatorServices } from "./services.ts";
 
 export interface OperatorRequest {
   method: "GET" | "POST" | "PUT" | "DELETE";
@@ -12,22 +12,22 @@ export interface OperatorRequest {
   body?: object | undefined;
 }
 
-/** Answers what an operator asks of users, devices and tokens. */
+/** The routes for users, devices and tokens, without a port. */
 export interface InProcessApi {
   answer(request: OperatorRequest): Promise<{ status: number; text: string }>;
   stop(): Promise<void>;
 }
 
 /**
- * By the routes that a server has, but without a port: so what is checked, audited and done in which order is said once.
- * It asks for no key: who can open the store needs none.
+ * Opens the server's own routes without a port, so that checks, audit entries and their order exist once.
+ * It asks for no key: whoever can open the store needs none.
  */
 export function openInProcessApi(services: OperatorServices): InProcessApi {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);
   server.setErrorHandler((error, _request, reply) => {
     const { statusCode, body } = toHttp(error);
-    // There is no log that says why.
+    // There is no log that could say why.
     if (statusCode === 500 && error instanceof Error) body.error.message = error.message;
     reply.code(statusCode).send(body);
   });

@@ -7,7 +7,7 @@ import { cameraSettings } from "../../bridge/cameras/config.ts";
 import { commandSettings } from "../../bridge/commands/config.ts";
 import { bridgeSettings } from "../../bridge/config.ts";
 import { httpSettings } from "../../bridge/http/config.ts";
-import { MAX_STRANGER_BODY_BYTES } from "../../bridge/http/routes/request-body.ts";
+import { MAX_STRANGER_BODY_BYTES } from "../../bridge/http/request-body.ts";
 import { journalSettings } from "../../bridge/journal/config.ts";
 import { previewSettings } from "../../bridge/previews/config.ts";
 import { socketSettings } from "../../bridge/websocket/config.ts";

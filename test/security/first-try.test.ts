@@ -38,8 +38,8 @@ describe("without a key, on this machine", () => {
     const { status, body } = await mint();
     expect(status).toBe(401);
     expect(body.error.message).toBe(
-      "A token is not given without a key here. With the operator key it is: Authorization: Bearer <OPERATOR_KEY>, " +
-        "or npx skylapse token on the server's machine; people log in at POST /auth/login",
+      "Tokens are not minted without a key here. Use the operator key: Authorization: Bearer <OPERATOR_KEY>, " +
+        "or npx skylapse token on the server's machine. People log in at POST /auth/login",
     );
   });
 
@@ -60,7 +60,7 @@ describe("without a key, on this machine", () => {
     await start();
     const { status, body } = await mint(["dashboard:read", "admin"]);
     expect(status).toBe(403);
-    expect(body.error.message).toMatch(/^The permission admin is not given without a key\. .*npx skylapse token/);
+    expect(body.error.message).toMatch(/^The permission admin is not granted without a key\. .*npx skylapse token/);
   });
 });
 

@@ -5,17 +5,18 @@ import { MAX_PASSWORD_LENGTH } from "../../auth/passwords.ts";
 import { type Login, RefreshReusedError, type SessionName } from "../../auth/sessions.ts";
 import { userIdSchema } from "../../auth/tokens.ts";
 import { RequestError, toHttp } from "../errors.ts";
-import { MAX_STRANGER_BODY_BYTES, read } from "./request-body.ts";
-import { perMinute, type Services } from "./services.ts";
+import { perMinute } from "../protection.ts";
+import { MAX_STRANGER_BODY_BYTES, readBody } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
 const loginSchema = z.object({
   user_id: userIdSchema,
-  // One that is too short is simply not right: whoever guesses learns no rules here.
+  // A password that is too short is simply wrong: a guesser must not learn the rules here.
   password: z.string().max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`),
 });
 const refreshSchema = z.object({ refresh_token: z.string().max(256) });
 
-/** `POST /auth/login`, `/auth/refresh`, `/auth/logout`: for those who have an account. */
+/** `POST /auth/login`, `POST /auth/refresh` and `POST /auth/logout`: for people who have an account. */
 export function authRoutes(server: FastifyInstance, services: Services): void {
   const { authority, guard, audit, stats, http, addressOf } = services;
   const { accounts, sessions } = authority;
@@ -23,7 +24,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
   const limited = { ...perMinute(http.maxTokenRequestsPerMinute), bodyLimit };
 
   server.post("/auth/login", limited, async (request) => {
-    const { user_id, password } = read(loginSchema, request.body);
+    const { user_id, password } = readBody(loginSchema, request.body);
     const address = addressOf(request.raw);
     const entry = { action: "login", who: `user:${user_id}`, address, target: "" } as const;
     try {
@@ -33,10 +34,10 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       const login = await sessions.open(account);
       audit.record({ ...entry, target: sessionOf(login), outcome: "done" });
       stats.add("tokens_minted");
-      return answerOf(login);
+      return responseOf(login);
     } catch (error) {
       const outcome = toHttp(error).body.error.code;
-      // The guard lets few passwords be tried, and each is told of. What was turned away may be a flood.
+      // The guard allows few attempts, and each is recorded. Logins that the guard refused may be a flood.
       if (error instanceof RequestError) audit.record({ ...entry, outcome });
       else audit.refuse({ ...entry, outcome });
       throw error;
@@ -44,7 +45,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
   });
 
   server.post("/auth/refresh", limited, async (request) => {
-    const { refresh_token } = read(refreshSchema, request.body);
+    const { refresh_token } = readBody(refreshSchema, request.body);
     const address = addressOf(request.raw);
     try {
       const login = await sessions.refresh(refresh_token);
@@ -52,7 +53,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       stats.add("tokens_minted");
       const who = `user:${login.userId}`;
       audit.record({ action: "refresh", who, address, target: sessionOf(login), outcome: "done" });
-      return answerOf(login);
+      return responseOf(login);
     } catch (error) {
       const { session } = error instanceof RefreshReusedError ? error : { session: undefined };
       const who = session === undefined ? "unknown" : `user:${session.userId}`;
@@ -66,19 +67,19 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
   });
 
   server.post("/auth/logout", limited, async (request, reply) => {
-    const { refresh_token } = read(refreshSchema, request.body);
+    const { refresh_token } = readBody(refreshSchema, request.body);
     const ended = await sessions.end(refresh_token);
     if (ended !== undefined) {
       const who = `user:${ended.userId}`;
       const address = addressOf(request.raw);
       audit.record({ action: "logout", who, address, target: sessionOf(ended), outcome: "done" });
     }
-    // Whoever wants to be out is out.
+    // An unknown refresh token is no error: its bearer is logged out.
     return reply.code(204).send();
   });
 }
 
-function answerOf({ token, userId, permissions, expiresIn, refreshToken, refreshExpiresIn }: Login) {
+function responseOf({ token, userId, permissions, expiresIn, refreshToken, refreshExpiresIn }: Login) {
   return {
     token,
     user_id: userId,

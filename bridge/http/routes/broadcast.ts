@@ -5,22 +5,23 @@ import { DASHBOARD } from "../../../contract/channels.ts";
 import { eventNameSchema } from "../../../contract/ids.ts";
 import { memberText } from "../../../contract/json-text.ts";
 import { answerNodes, askNodes } from "../../cluster/ask.ts";
+import { demand } from "../callers.ts";
 import { RequestError } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { read, textOfBody } from "./request-body.ts";
-import { perMinute, type Services } from "./services.ts";
+import { perMinute } from "../protection.ts";
+import { readBody, textOfBody } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
 const channelSchema = z.string().max(128).default(DASHBOARD);
-/** `type` and `timestamp` of the predecessor are read past: what is broadcast is an event, and its time is now. */
+/** `type` and `timestamp`, which the predecessor had, are ignored: a broadcast is an event, and its time is now. */
 const messageSchema = z.object({ event: eventNameSchema, data: z.unknown().optional() });
 const wrappedSchema = z.object({ channel: channelSchema, message: messageSchema });
 const bareSchema = messageSchema.extend({ channel: channelSchema });
 
 const SUBSCRIBERS = "subscribers";
-/** What is counted for the answer only is not to hold it up. */
+/** The response must not wait long for the number of subscribers. */
 const COUNT_TIMEOUT_MS = 250;
 
-/** `POST /broadcast`: an event for a channel, answered when it is durable, with how many are subscribed at all nodes. */
+/** `POST /broadcast`: publishes an event to a channel. Responds when it is durable, with the number of subscribers at all nodes. */
 export function broadcastRoutes(server: FastifyInstance, services: Services): void {
   const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf } = services;
   const { journal } = services;
@@ -28,7 +29,7 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
   server.addHook("onClose", async () => end());
 
-  /** A node that does not answer in time is left out. */
+  /** Without the subscribers of nodes that do not answer in time. */
   async function subscribers(channel: string): Promise<number> {
     const answers = await askNodes(cluster, SUBSCRIBERS, channel, COUNT_TIMEOUT_MS).catch(() => undefined);
     let count = sockets.subscribers(channel);
@@ -60,11 +61,11 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   });
 }
 
-/** `dataText` is the JSON text of `data` as it was sent: a number that a double cannot hold is passed on as it is. */
+/** `dataText` is the JSON text of `data` as it was sent, so that a number that a double cannot hold is passed on unchanged. */
 function readMessage(body: unknown): z.infer<typeof bareSchema> & { dataText: string | undefined } {
   const isBare = typeof body === "object" && body !== null && !("message" in body);
   const text = textOfBody(body) ?? "";
-  if (isBare) return { ...read(bareSchema, body), dataText: memberText(text, "data") };
-  const { channel, message } = read(wrappedSchema, body);
+  if (isBare) return { ...readBody(bareSchema, body), dataText: memberText(text, "data") };
+  const { channel, message } = readBody(wrappedSchema, body);
   return { channel, ...message, dataText: memberText(memberText(text, "message") ?? "", "data") };
 }

@@ -10,12 +10,12 @@ import { endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
 import type { StoredPreview } from "../../previews/preview-store.ts";
 import { latestPictureUrl } from "../../previews/previews.ts";
+import { demand } from "../callers.ts";
 import { notFound } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
-import type { Services } from "./services.ts";
+import { readPath, readQuery } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
-/** A page of the list ends early when it has so much: a few milliseconds of work. */
+/** Characters after which a page of the list ends early: a few milliseconds of work. */
 const MAX_PAGE_CHARS = 1_048_576;
 const CAMERAS_PATH = "/cameras";
 const MAX_CAMERAS_PER_PAGE = 1_000;
@@ -23,13 +23,13 @@ const MAX_CAMERAS_PER_PAGE = 1_000;
 const paramsSchema = z.object({ id: idSchema });
 const querySchema = z.object({
   limit: z.coerce.number().int().min(1).max(MAX_CAMERAS_PER_PAGE).default(MAX_CAMERAS_PER_PAGE),
-  /** The id behind which the page begins: `next` of the page before names it. */
+  /** The page begins after this id. `next` of the previous page names it. */
   after: idSchema.optional(),
 });
 
 /**
- * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. What cameras sent is passed on as they wrote it: it is not
- * parsed, so 78 MB of states cost no more than their listing (they held the event loop for 6 s when they were).
+ * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. The states are passed on as the cameras wrote them, without parsing:
+ * parsing 78 MB of states blocked the event loop for 6 s.
  */
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
   const { callers, http, journal, presence, previews } = services;
@@ -37,7 +37,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
   server.get("/cameras", async (request, reply) => {
     const { grants } = callers.of(request);
     demand(readsSomeCamera(grants), "dashboard:read, camera:read or camera:{id}:read");
-    const { limit, after } = read(querySchema, request.query, "The query");
+    const { limit, after } = readQuery(querySchema, request);
     const all = seenCameras(grants);
     const from = after === undefined ? 0 : all.findIndex((id) => id > after);
     const ids = from < 0 ? [] : all.slice(from, from + limit);
@@ -60,16 +60,16 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
 
   server.get("/cameras/:id", async (request, reply) => {
     const { grants } = callers.of(request);
-    const { id } = read(paramsSchema, request.params, "The path");
+    const { id } = readPath(paramsSchema, request);
     demand(grants.seesCamera(id), `camera:${id}:read`);
     const entries = journal.snapshot(cameraChannel(id));
-    if (entries.length === 0 && presence.of(id) === undefined) throw notFound(`Nothing was heard of a camera ${id}`);
+    if (entries.length === 0 && presence.of(id) === undefined) throw notFound(`Nothing is known about a camera ${id}`);
     const newest = (await previews.newest([id])).get(id);
     reply.type("application/json; charset=utf-8");
     return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
   });
 
-  /** How many of the cameras are online, offline and so on; every page has the counts of all. */
+  /** The number of cameras by status. Every page has the counts of all cameras. */
   function countsOf(ids: readonly string[]): Record<string, number> {
     const counts: Record<string, number> = {};
     for (const id of ids) {
@@ -79,16 +79,16 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return counts;
   }
 
-  /** Cameras that something is known of, in order. */
+  /** The ids of the cameras that sent something, sorted. */
   function seenCameras(grants: Grants): string[] {
     const ids = new Set<string>();
-    // A job may name a camera that was never heard of.
+    // A job may name a camera that never connected.
     for (const { camera, channels } of journal.snapshot(DASHBOARD))
       if (camera !== undefined && !ids.has(camera) && channels.includes(`camera:${camera}`)) ids.add(camera);
     return [...ids].filter((id) => grants.seesCamera(id)).sort();
   }
 
-  /** The JSON of a camera, state by state. What is larger than `maxBytes` is named in `left_out` instead. */
+  /** The JSON of a camera, state by state. A state that is larger than `maxBytes` is only named, in `left_out`. */
   function* cameraText(
     id: string,
     entries: readonly StateEntry[],

@@ -1,25 +1,24 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
-import type { Services } from "./services.ts";
+import { adminOf } from "../callers.ts";
+import { readBody } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
 const acceptSchema = z.strictObject({
-  /** The server stood still for that long: everything is older by it. False: the clock was only put right. */
+  /** True: the server stood still for the length of the jump, and everything is older by it. False: the clock was corrected. */
   time_passed: z.boolean(),
 });
 
-/** `GET /clock`, `POST /clock/accept`: for the operator key or an admin. */
+/** `GET /clock` and `POST /clock/accept`: for admins. */
 export function clockRoutes(server: FastifyInstance, { callers, clock, audit, addressOf }: Services): void {
   server.get("/clock", async (request) => {
-    demand(callers.of(request).grants.admin, "admin");
+    adminOf(callers, request);
     return view();
   });
 
   server.post("/clock/accept", async (request) => {
-    const caller = callers.of(request);
-    demand(caller.grants.admin, "admin");
-    const { time_passed: timePassed } = read(acceptSchema, request.body);
+    const caller = adminOf(callers, request);
+    const { time_passed: timePassed } = readBody(acceptSchema, request.body);
     const confirmed = await clock.accept({ timePassed });
     const outcome = confirmed === undefined ? "no jump" : `${confirmed.ahead_seconds} s, time passed: ${timePassed}`;
     const address = addressOf(request.raw);

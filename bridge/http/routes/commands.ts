@@ -5,28 +5,29 @@ import { commandRequestSchema, FINAL_COMMAND_STATUSES } from "../../../contract/
 import { idSchema } from "../../../contract/ids.ts";
 import { memberText } from "../../../contract/json-text.ts";
 import type { CommandUpdate } from "../../commands/command-relay.ts";
+import { demand } from "../callers.ts";
 import { RequestError } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { read, textOfBody } from "./request-body.ts";
-import { perMinute, type Services } from "./services.ts";
+import { perMinute } from "../protection.ts";
+import { readBody, readPath, readQuery, textOfBody } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
 const paramsSchema = z.object({ id: idSchema });
 const querySchema = z.object({
-  /** Seconds to wait for the command's end; what has become of it by then is the answer. */
+  /** Seconds to wait for the command's final status. The response has the status that it has by then. */
   wait: z.coerce.number().min(0).max(60).default(10),
 });
 const bodySchema = commandRequestSchema.omit({ camera: true });
 
-/** `POST /cameras/{id}/commands`: 200 with the command's end, or 202 with how far it came within `?wait=` seconds. */
+/** `POST /cameras/{id}/commands`: 200 with the command's final status, or 202 with its status after `?wait=` seconds. */
 export function commandRoutes(server: FastifyInstance, services: Services): void {
   const { callers, relay, http, addressOf } = services;
 
   server.post("/cameras/:id/commands", perMinute(http.maxCommandsPerMinute), async (request, reply) => {
     const caller = callers.of(request);
-    const { id: camera } = read(paramsSchema, request.params, "The path");
+    const { id: camera } = readPath(paramsSchema, request);
     demand(caller.grants.canCommand(camera), `camera:${camera}:control`);
-    const { wait } = read(querySchema, request.query, "The query");
-    const command = read(bodySchema, request.body);
+    const { wait } = readQuery(querySchema, request);
+    const command = readBody(bodySchema, request.body);
 
     const argsText = memberText(textOfBody(request.body) ?? "", "args");
     const from = { who: caller.name, address: addressOf(request.raw) };
@@ -41,12 +42,12 @@ export function commandRoutes(server: FastifyInstance, services: Services): void
       });
     });
     if (update === undefined) return reply.code(202).send({ camera, status: "queued" });
-    refuseWhatWasNotSent(update);
+    throwIfNotSent(update);
     return reply.code(FINAL_COMMAND_STATUSES.has(update.status) ? 200 : 202).send(update);
   });
 }
 
-function refuseWhatWasNotSent({ code, error = "The command was not sent", command_id }: CommandUpdate): void {
+function throwIfNotSent({ code, error = "The command was not sent", command_id }: CommandUpdate): void {
   if (code === ReplyCode.badRequest) throw new RequestError(400, "bad_request", error);
   if (code === ReplyCode.rateLimited) throw new RequestError(429, "rate_limited", error);
   if (code === ReplyCode.limit) throw new RequestError(429, "limit", error);

@@ -2,13 +2,13 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { answerNodes, askNodes } from "../../cluster/ask.ts";
 import type { ConnectionInfo } from "../../websocket/sockets.ts";
+import { adminOf } from "../callers.ts";
 import { notFound } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
-import type { Services } from "./services.ts";
+import { readPath } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
-/** Connections that one node tells another of. */
-const MAX_TOLD = 1_000;
+/** The most connections that one node lists for another. */
+const MAX_LISTED = 1_000;
 const LIST = "connections";
 const CLOSE = "close-connection";
 
@@ -30,13 +30,13 @@ const listSchema = z.object({
 });
 const closeSchema = z.object({ id: z.string() });
 
-/** `GET /connections` and `DELETE /connections/{id}`: for operators, over all nodes. */
+/** `GET /connections` and `DELETE /connections/{id}`, over all nodes: for admins. */
 export function connectionRoutes(server: FastifyInstance, services: Services): void {
   const { callers, cluster, sockets, logger, audit, addressOf } = services;
   const ends = [
     answerNodes(cluster, LIST, () => {
       const connections = sockets.connections();
-      return { connections: connections.slice(0, MAX_TOLD).map((one) => ({ ...one })), total: connections.length };
+      return { connections: connections.slice(0, MAX_LISTED).map((one) => ({ ...one })), total: connections.length };
     }),
     answerNodes(cluster, CLOSE, (about) => {
       const asked = closeSchema.safeParse(about);
@@ -48,28 +48,27 @@ export function connectionRoutes(server: FastifyInstance, services: Services): v
   });
 
   server.get("/connections", async (request) => {
-    demand(callers.of(request).grants.admin, "admin");
+    adminOf(callers, request);
     const { given, missing } = await askNodes(cluster, LIST, null);
     const connections = ofNode(cluster.nodeId, sockets.connections());
-    let untold = 0;
+    let unlisted = 0;
     for (const [node, answer] of given) {
-      const told = listSchema.safeParse(answer);
-      if (!told.success) continue;
-      connections.push(...ofNode(node, told.data.connections));
-      untold += told.data.total - told.data.connections.length;
+      const listed = listSchema.safeParse(answer);
+      if (!listed.success) continue;
+      connections.push(...ofNode(node, listed.data.connections));
+      unlisted += listed.data.total - listed.data.connections.length;
     }
     return {
       connections,
-      // Said only when the list is not whole.
-      ...(untold === 0 ? {} : { not_listed: untold }),
+      // Only if the list is incomplete.
+      ...(unlisted === 0 ? {} : { not_listed: unlisted }),
       ...(missing.length === 0 ? {} : { silent_nodes: missing }),
     };
   });
 
   server.delete("/connections/:id", async (request, reply) => {
-    const caller = callers.of(request);
-    demand(caller.grants.admin, "admin");
-    const { id } = read(paramsSchema, request.params, "The path");
+    const caller = adminOf(callers, request);
+    const { id } = readPath(paramsSchema, request);
     if (!sockets.closeConnection(id)) {
       const { given } = await askNodes(cluster, CLOSE, { id });
       if (![...given.values()].includes(true)) throw notFound(`There is no connection ${JSON.stringify(id)}`);

@@ -9,10 +9,10 @@ import {
   deviceKindSchema,
   deviceSecretSchema,
 } from "../../auth/devices.ts";
+import { adminOf } from "../callers.ts";
 import { badRequest } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
-import type { OperatorServices } from "./services.ts";
+import { readBody, readPath } from "../request-body.ts";
+import type { OperatorServices } from "../services.ts";
 
 const paramsSchema = z.object({ id: idSchema });
 const credentialSchema = z.strictObject({
@@ -22,29 +22,28 @@ const credentialSchema = z.strictObject({
 const newSchema = credentialSchema.extend({ id: idSchema, kind: deviceKindSchema.default("camera") });
 
 /**
- * `GET /devices`, `POST /devices`, `POST /devices/{id}/rotate`, `DELETE /devices/{id}`: for the operator key or an admin.
- * A secret is in the answer that made it, and nowhere else.
+ * `GET /devices`, `POST /devices`, `POST /devices/{id}/rotate` and `DELETE /devices/{id}`: for admins.
+ * Only the response to the request that created a secret contains it.
  */
 export function deviceRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, audit, addressOf } = services;
   const { devices } = authority;
 
   function operator(request: FastifyRequest) {
-    const caller = callers.of(request);
-    demand(caller.grants.admin, "admin");
+    const caller = adminOf(callers, request);
     const address = addressOf(request.raw);
     return (action: AuditAction, id: string, outcome: string) =>
       audit.record({ action, who: caller.name, address, target: `device:${id}`, outcome });
   }
 
   server.get("/devices", async (request) => {
-    demand(callers.of(request).grants.admin, "admin");
+    adminOf(callers, request);
     return { devices: devices.list().map(shown) };
   });
 
   server.post("/devices", async (request, reply) => {
     const note = operator(request);
-    const { id, kind, ...asked } = read(newSchema, request.body);
+    const { id, kind, ...asked } = readBody(newSchema, request.body);
     const secret = await devices.add({ id, kind, credential: credentialOf(asked) });
     note("device.create", id, kind);
     return reply.code(201).send(withSecret(devices.get(id), secret));
@@ -52,25 +51,25 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
 
   server.post("/devices/:id/rotate", async (request) => {
     const note = operator(request);
-    const { id } = read(paramsSchema, request.params, "The path");
-    const secret = await devices.rotate(id, credentialOf(read(credentialSchema, request.body ?? {})));
+    const { id } = readPath(paramsSchema, request);
+    const secret = await devices.rotate(id, credentialOf(readBody(credentialSchema, request.body ?? {})));
     note("device.rotate", id, "done");
     return withSecret(devices.get(id), secret);
   });
 
   server.delete("/devices/:id", async (request, reply) => {
     const note = operator(request);
-    const { id } = read(paramsSchema, request.params, "The path");
+    const { id } = readPath(paramsSchema, request);
     await devices.remove(id);
     note("device.remove", id, "done");
     return reply.code(204).send();
   });
 }
 
-/** @throws {RequestError} 400 for both */
+/** @throws {RequestError} 400 for both at once */
 function credentialOf({ secret, certificate_name }: z.output<typeof credentialSchema>): Credential {
   if (secret !== undefined && certificate_name !== undefined)
-    throw badRequest("The body is not right: a device signs in by a secret or a certificate, not by both");
+    throw badRequest("`secret` and `certificate_name` exclude each other: a device authenticates by one of them");
   return certificate_name === undefined ? { secret } : { certificateName: certificate_name };
 }
 
@@ -82,7 +81,7 @@ function shown({ id, kind, certificateName, changedAt }: Device) {
   };
 }
 
-/** Another request may have removed it meanwhile; its secret is told all the same. */
+/** Another request may have removed the device meanwhile. The response has the secret all the same. */
 function withSecret(device: Device | undefined, secret: string | undefined) {
   return { ...(device === undefined ? {} : shown(device)), ...(secret === undefined ? {} : { secret }) };
 }

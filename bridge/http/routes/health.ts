@@ -2,16 +2,17 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { FastifyInstance } from "fastify";
 import { SYSTEM } from "../../../contract/channels.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
-import { demand } from "./callers.ts";
-import type { Services } from "./services.ts";
+import { demand } from "../callers.ts";
+import type { Services } from "../services.ts";
 
-/** Probes come often and from one address, and cost nothing. */
+/** Probes are frequent, come from one address and cost nothing. */
 const UNLIMITED = { config: { rateLimit: false } } as const;
 
 /**
- * `GET /health`, `/livez`, `/readyz`: open, and without details but what `notices` says in general words. `GET /stats`, of this node but for `cluster` and
- * `totals`: names users and their addresses, so it
- * needs the operator key or `system:read`, unless only this machine can reach the server.
+ * `GET /health`, `GET /livez` and `GET /readyz` are open and name no user, camera or address.
+ *
+ * `GET /stats` names users and their addresses, so it needs `system:read`, except from this machine during the first try. Its
+ * `cluster` and `totals` are those of all nodes, the rest is of this node.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
   const { callers, sockets, stats, cluster, version, unavailableReason, checkStore, notices, clock, metrics } =
@@ -28,8 +29,8 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
   server.get("/readyz", UNLIMITED, async (_request, reply) => {
     const reason = unavailableReason() ?? (await checkStore());
     const { jump } = clock;
-    const said = [...notices(), ...(jump === undefined ? [] : [jump.message])];
-    const details = said.length === 0 ? {} : { notices: said, ...(jump === undefined ? {} : { clock: jump }) };
+    const messages = [...notices(), ...(jump === undefined ? [] : [jump.message])];
+    const details = messages.length === 0 ? {} : { notices: messages, ...(jump === undefined ? {} : { clock: jump }) };
     if (reason === undefined) return { status: "ready", ...details };
     return reply.code(503).send({ status: "not ready", reason, ...details });
   });
@@ -62,14 +63,14 @@ export function healthRoutes(server: FastifyInstance, services: Services): void 
         event_loop_delay_ms: { p50: milliseconds(delay.percentile(50)), p99: milliseconds(delay.percentile(99)) },
         ...metrics(),
       },
-      cluster: await clusterFigures(cluster),
+      cluster: await clusterMetrics(cluster),
       totals: stats.totals(),
     };
   });
 }
 
-/** What all nodes have; nothing but the reason while they cannot be asked. */
-async function clusterFigures({ nodes }: Services["cluster"]): Promise<object> {
+/** The metrics of all nodes, or the reason why they cannot be read now. */
+async function clusterMetrics({ nodes }: Services["cluster"]): Promise<object> {
   try {
     const found = await nodes();
     return {

@@ -1,17 +1,17 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { normalOrigin, type Origins, originAdvice } from "../../../platform/origins.ts";
-import { read } from "./request-body.ts";
+import { readQuery } from "../request-body.ts";
 
 const querySchema = z.object({ origin: z.string().max(300, "must have at most 300 characters") });
 
 /**
- * `GET /allowed-origin?origin=…`: whether a page of this origin may connect. A browser keeps the answer to a refused WebSocket
- * from its page, so the page asks here, from whatever place it is.
+ * `GET /allowed-origin?origin=…`: whether a page of this origin may connect. A browser hides from a page why its WebSocket was
+ * refused, so the page asks here. Every page may ask.
  */
 export function originRoutes(server: FastifyInstance, origins: Pick<Origins, "allowsPage">): void {
   server.get("/allowed-origin", async (request, reply) => {
-    const { origin } = read(querySchema, request.query, "The query");
+    const { origin } = readQuery(querySchema, request);
     const allowed = origins.allowsPage(origin, request.raw);
     reply.header("access-control-allow-origin", "*").header("cache-control", "no-store");
     return { allowed, ...(allowed ? {} : { message: originAdvice(normalOrigin(origin) ?? "this origin") }) };

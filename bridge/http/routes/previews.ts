@@ -4,18 +4,18 @@ import type { PreviewList } from "../../../contract/events.ts";
 import { idSchema } from "../../../contract/ids.ts";
 import type { PreviewCursor, StoredPreview } from "../../previews/preview-store.ts";
 import { LATEST_PICTURE_ROUTE, PICTURES_ROUTE, picturesUrl, pictureUrl } from "../../previews/previews.ts";
+import { demand } from "../callers.ts";
 import { notFound } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { read } from "./request-body.ts";
-import type { Services } from "./services.ts";
+import { readPath, readQuery } from "../request-body.ts";
+import type { Services } from "../services.ts";
 
-/** The most pictures of one answer. */
+/** The most previews in one response. */
 export const MAX_PREVIEWS_PER_PAGE = 500;
 const DEFAULT_PREVIEWS_PER_PAGE = 100;
 
 const cameraSchema = z.object({ id: idSchema });
 const SUFFIX = ".jpg";
-/** When a picture was taken, RFC 3339; `Last-Modified` says when it arrived. */
+/** When the picture was taken, RFC 3339. `Last-Modified` says when it arrived. */
 const TAKEN_HEADER = "x-taken-at";
 const fileSchema = z.object({
   id: idSchema,
@@ -30,10 +30,10 @@ const count = z.coerce
   .int("must be a whole number")
   .min(1, "must be at least 1")
   .max(MAX_PREVIEWS_PER_PAGE, `must be at most ${MAX_PREVIEWS_PER_PAGE}`);
-/** Where a page ended: the moment and the name of its last picture. */
+/** Where a page ended: the time and the name of its last picture. */
 const cursorSchema = z
   .string()
-  .regex(/^\d{1,15}\.[a-z0-9][a-z0-9-]{0,62}$/, "must be the one of the address in next")
+  .regex(/^\d{1,15}\.[a-z0-9][a-z0-9-]{0,62}$/, "must be the value that next has")
   .transform((text): PreviewCursor => {
     const [takenAt = "", capture = ""] = text.split(".");
     return { takenAt: Number(takenAt), capture };
@@ -41,7 +41,7 @@ const cursorSchema = z
 const querySchema = z
   .object({ limit: count.optional(), before: cursorSchema.optional(), frames: count.optional() })
   .refine(({ frames, limit, before }) => frames === undefined || (limit ?? before) === undefined, {
-    message: "frames gives all at once: it goes without limit and before",
+    message: "must not have limit or before together with frames, which returns all previews at once",
   });
 
 /** `GET /cameras/{id}/latest.jpg`, `GET /cameras/{id}/previews` and `GET /cameras/{id}/previews/{capture}.jpg`. */
@@ -49,9 +49,9 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
   const { callers, previews } = services;
 
   server.get(LATEST_PICTURE_ROUTE, async (request, reply) => {
-    const { id } = read(cameraSchema, request.params, "The path");
+    const { id } = readPath(cameraSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
-    // Kept by the reader, but asked for anew each time: the etag makes that cheap.
+    // Clients may keep the picture but must revalidate it each time. The etag makes that cheap.
     reply.header("cache-control", "private, no-cache");
     const newest = (await previews.newest([id])).get(id);
     if (newest !== undefined && isHeld(request, newest.etag)) return unchanged(reply, newest);
@@ -61,9 +61,9 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
   });
 
   server.get(PICTURES_ROUTE, async (request): Promise<PreviewList> => {
-    const { id } = read(cameraSchema, request.params, "The path");
+    const { id } = readPath(cameraSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
-    const query = read(querySchema, request.query, "The query");
+    const query = readQuery(querySchema, request);
     const limit = query.limit ?? DEFAULT_PREVIEWS_PER_PAGE;
     const page =
       query.frames === undefined
@@ -80,11 +80,11 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
   });
 
   server.get(`${PICTURES_ROUTE}/:file`, async (request, reply) => {
-    const { id, file: capture } = read(fileSchema, request.params, "The path");
+    const { id, file: capture } = readPath(fileSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     const found = await previews.read(id, capture);
     if (found === undefined) throw notFound(`There is no picture ${capture} of the camera ${id}, or not any more`);
-    // It does not change any more. A browser's copy is for whoever has shown the same token, and for nobody after them.
+    // The picture never changes. A browser's copy is only for the same token.
     reply.header("cache-control", "private, max-age=86400, immutable").header("vary", "Authorization, Origin");
     if (isHeld(request, found.preview.etag)) return unchanged(reply, found.preview);
     return picture(reply, found);
@@ -102,13 +102,13 @@ function listed(camera: string, { capture, takenAt, etag, sizeBytes }: StoredPre
 }
 
 function picture(reply: FastifyReply, { preview, jpeg }: { preview: StoredPreview; jpeg: Buffer }) {
-  // Only where its name tells: when it arrived, is no time at which it was taken.
+  // Without a capture time in its name, `takenAt` is only the time of arrival.
   if (preview.takenAt !== preview.savedAt) reply.header(TAKEN_HEADER, new Date(preview.takenAt).toISOString());
   return (
     reply
       .header("etag", preview.etag)
       .header("last-modified", new Date(preview.savedAt).toUTCString())
-      // Whatever a camera sent, no browser is to take it for anything but a picture.
+      // Whatever a camera sent, a browser must treat it as a picture.
       .header("content-disposition", `inline; filename="${preview.capture}.jpg"`)
       .type("image/jpeg")
       .send(jpeg)

@@ -2,16 +2,17 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { Revocation } from "../../auth/revocations.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, SESSION_ID, userIdSchema } from "../../auth/tokens.ts";
+import { adminOf } from "../callers.ts";
 import { badRequest, forbidden, type RequestError } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { checkPermissions } from "./permission-check.ts";
-import { read } from "./request-body.ts";
-import { type OperatorServices, perMinute } from "./services.ts";
+import { checkPermissions } from "../permission-check.ts";
+import { perMinute } from "../protection.ts";
+import { readBody, wrongFields } from "../request-body.ts";
+import type { OperatorServices } from "../services.ts";
 
 const bodySchema = z.object({
   user_id: ownUserIdSchema,
   permissions: grantedPermissionsSchema,
-  /** Seconds. Default: the longest that the server allows. */
+  /** Seconds. Default: the longest life that the server allows. */
   expires_in: z.number().int().positive().optional(),
 });
 const revokeSchema = z.strictObject({
@@ -28,15 +29,15 @@ const revokeSchema = z.strictObject({
 const FIRST_TRY_TOKEN_TTL_SECONDS = 900;
 
 const HOW_TO_GET_ONE =
-  "With the operator key it is: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
-const NEEDS_KEY = `A token is not given without a key here. ${HOW_TO_GET_ONE}; people log in at POST /auth/login`;
+  "Use the operator key: Authorization: Bearer <OPERATOR_KEY>, or npx skylapse token on the server's machine";
+const NEEDS_KEY = `Tokens are not minted without a key here. ${HOW_TO_GET_ONE}. People log in at POST /auth/login`;
 
-/** How far ahead the clock of who revokes may be, milliseconds. */
+/** How far the client's clock may be ahead, milliseconds. */
 const CLOCK_SKEW_MS = 60_000;
 
 /**
- * `POST /auth/token`: for the operator key, or on this machine during the first try.
- * `POST /auth/revoke`: for the operator key or an admin.
+ * `POST /auth/token`: with the operator key, or from this machine during the first try.
+ * `POST /auth/revoke`: for admins.
  */
 export function tokenRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, audit, stats, http, channels, addressOf } = services;
@@ -48,11 +49,11 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
     if (caller.kind === "user") throw forbidden("Tokens are minted with the operator key, not with a token");
     const firstTry = caller.kind === "local";
     const longest = firstTry ? FIRST_TRY_TOKEN_TTL_SECONDS : http.tokenTtlSeconds;
-    const { user_id, permissions, expires_in = longest } = read(bodySchema, request.body);
+    const { user_id, permissions, expires_in = longest } = readBody(bodySchema, request.body);
     checkPermissions(permissions, channels);
     if (expires_in > longest) throw tooLong(expires_in, longest, firstTry);
     if (firstTry && permissions.includes("admin"))
-      throw forbidden(`The permission admin is not given without a key. ${HOW_TO_GET_ONE}`);
+      throw forbidden(`The permission admin is not granted without a key. ${HOW_TO_GET_ONE}`);
     const { token, tokenId } = authority.mint({ userId: user_id, permissions, ttlSeconds: expires_in, firstTry });
     stats.add("tokens_minted");
     const target = `user:${user_id} token:${tokenId} ${permissions.join(" ")}`;
@@ -61,9 +62,8 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
   });
 
   server.post("/auth/revoke", async (request, reply) => {
-    const caller = callers.of(request);
-    demand(caller.grants.admin, "admin");
-    const revocation = revocationOf(read(revokeSchema, request.body));
+    const caller = adminOf(callers, request);
+    const revocation = revocationOf(readBody(revokeSchema, request.body));
     await (revocation.kind === "session" ? sessions.revoke(revocation.id) : revocations.add(revocation));
     audit.record({
       ...{ action: "token.revoke", who: caller.name, address: addressOf(request.raw), outcome: "done" },
@@ -74,25 +74,24 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
 }
 
 function tooLong(asked: number, longest: number, firstTry: boolean): RequestError {
-  const limit = firstTry ? "a token that is given without a key lives" : "TOKEN_TTL_SECONDS allows";
-  const message = `must be at most ${longest}, not ${asked}: ${limit} no longer`;
-  return badRequest(`The body is not right: expires_in ${message}`, [{ field: "expires_in", message }]);
+  const reason = firstTry ? "a token that is minted without a key lives no longer" : "TOKEN_TTL_SECONDS allows no more";
+  return wrongFields([{ field: "expires_in", message: `must be at most ${longest}, not ${asked}: ${reason}` }]);
 }
 
-/** @throws {RequestError} 400 when it does not name one thing */
+/** @throws {RequestError} 400 if the body does not name exactly one thing to revoke */
 function revocationOf(asked: z.output<typeof revokeSchema>): Revocation {
   const { token_id, session_id, user_id, issued_before: issuedBefore } = asked;
   const named = [token_id, session_id, user_id].filter((id) => id !== undefined);
-  if (named.length > 1) throw badRequest("The body names more than one of token_id, session_id and user_id");
+  if (named.length > 1) throw badRequest("The body must name only one of `token_id`, `session_id` and `user_id`");
   if (issuedBefore !== undefined && issuedBefore > Date.now() + CLOCK_SKEW_MS)
-    throw badRequest("The body is not right: issued_before must not be in the future");
+    throw badRequest("`issued_before` must not be in the future");
   if (issuedBefore !== undefined && (token_id ?? session_id) !== undefined)
-    throw badRequest("The body is not right: issued_before goes with user_id, or alone for all users");
+    throw badRequest("`issued_before` must stand alone, for all users, or beside `user_id`");
   if (token_id !== undefined) return { kind: "token", id: token_id };
   if (session_id !== undefined) return { kind: "session", id: session_id };
   if (user_id !== undefined) return { kind: "user", id: user_id, issuedBefore };
   if (issuedBefore !== undefined) return { kind: "everybody", issuedBefore };
-  throw badRequest("The body must name token_id, session_id, user_id or issued_before");
+  throw badRequest("The body must name `token_id`, `session_id`, `user_id` or `issued_before`");
 }
 
 function textOf(revocation: Revocation): string {

@@ -4,11 +4,12 @@ import { type Account, type Powers, roleSchema } from "../../auth/accounts.ts";
 import type { AuditAction } from "../../auth/audit-entry.ts";
 import { passwordSchema } from "../../auth/passwords.ts";
 import { grantedPermissionsSchema, ownUserIdSchema, userIdSchema } from "../../auth/tokens.ts";
+import { adminOf } from "../callers.ts";
 import { badRequest, notFound } from "../errors.ts";
-import { demand } from "./callers.ts";
-import { checkPermissions } from "./permission-check.ts";
-import { read } from "./request-body.ts";
-import { type OperatorServices, perMinute } from "./services.ts";
+import { checkPermissions } from "../permission-check.ts";
+import { perMinute } from "../protection.ts";
+import { readBody, readPath } from "../request-body.ts";
+import type { OperatorServices } from "../services.ts";
 
 const paramsSchema = z.object({ id: userIdSchema });
 const changeSchema = z.strictObject({
@@ -24,33 +25,31 @@ const newSchema = z.strictObject({
   permissions: grantedPermissionsSchema.optional(),
 });
 
-/** `GET /users`, `POST /users`, `PUT /users/{id}`, `DELETE /users/{id}`: for the operator key or an admin. */
+/** `GET /users`, `POST /users`, `PUT /users/{id}` and `DELETE /users/{id}`: for admins. */
 export function userRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, audit, http, channels, addressOf } = services;
   const { accounts, revocations } = authority;
-  /** Each may cost a hash. */
+  /** Each request may compute a password hash. */
   const limited = perMinute(http.maxTokenRequestsPerMinute);
 
   function operator(request: FastifyRequest) {
-    const caller = callers.of(request);
-    demand(caller.grants.admin, "admin");
+    const caller = adminOf(callers, request);
     const address = addressOf(request.raw);
     return (action: AuditAction, userId: string, outcome: string) =>
       audit.record({ action, who: caller.name, address, target: `user:${userId}`, outcome });
   }
 
   server.get("/users", async (request) => {
-    demand(callers.of(request).grants.admin, "admin");
+    adminOf(callers, request);
     return { users: accounts.list().map(shown) };
   });
 
   server.post("/users", limited, async (request, reply) => {
     const note = operator(request);
-    const { user_id: userId, password, ...asked } = read(newSchema, request.body);
+    const { user_id: userId, password, ...asked } = readBody(newSchema, request.body);
     const powers = powersOf(asked);
     checkPermissions(asked.permissions ?? [], channels);
-    if (powers === undefined)
-      throw badRequest("The body is not right: role or permissions must say what the user may do");
+    if (powers === undefined) throw badRequest("`role` or `permissions` is missing: what the user may do");
     const account = await accounts.create({ userId, password, powers });
     note("user.create", userId, powersText(account));
     return reply.code(201).send(shown(account));
@@ -58,12 +57,12 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
 
   server.put("/users/:id", limited, async (request) => {
     const note = operator(request);
-    const { id: userId } = read(paramsSchema, request.params, "The path");
-    const { password, enabled, ...asked } = read(changeSchema, request.body);
+    const { id: userId } = readPath(paramsSchema, request);
+    const { password, enabled, ...asked } = readBody(changeSchema, request.body);
     const powers = powersOf(asked);
     checkPermissions(asked.permissions ?? [], channels);
     if (password === undefined && enabled === undefined && powers === undefined)
-      throw badRequest("The body must name password, role, permissions or enabled");
+      throw badRequest("The body must name `password`, `role`, `permissions` or `enabled`");
     if (accounts.get(userId) === undefined) throw unknown(userId);
     if (password !== undefined || enabled === false) await endTokens(userId);
     const account = await accounts.update(userId, { password, enabled, powers });
@@ -78,7 +77,7 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
 
   server.delete("/users/:id", limited, async (request, reply) => {
     const note = operator(request);
-    const { id: userId } = read(paramsSchema, request.params, "The path");
+    const { id: userId } = readPath(paramsSchema, request);
     if (accounts.get(userId) === undefined) throw unknown(userId);
     await endTokens(userId);
     await accounts.remove(userId);
@@ -86,13 +85,13 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     return reply.code(204).send();
   });
 
-  /** Those in his name that an operator minted, too. First, so that a failure leaves an account to try again with. */
+  /** Includes tokens for this user that an operator minted. Comes first, so that after a failure the account is still there for a retry. */
   async function endTokens(userId: string): Promise<void> {
     await revocations.add({ kind: "user", id: userId });
   }
 }
 
-/** @throws {RequestError} 400 for both */
+/** @throws {RequestError} 400 for both at once */
 function powersOf({
   role,
   permissions,
@@ -101,12 +100,12 @@ function powersOf({
   permissions?: string[] | undefined;
 }): Powers | undefined {
   if (role !== undefined && permissions !== undefined)
-    throw badRequest("The body is not right: a user has a role or permissions, not both");
+    throw badRequest("`role` and `permissions` exclude each other: a user has one of them");
   if (role !== undefined) return { role };
   return permissions === undefined ? undefined : { permissions };
 }
 
-/** Never with anything of the password. */
+/** Without anything about the password. */
 function shown({ userId, role, permissions, enabled, changedAt }: Account) {
   return {
     user_id: userId,

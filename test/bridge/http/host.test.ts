@@ -5,7 +5,7 @@ import { startTestBridge } from "../support/test-bridge.ts";
 const env = { JWT_SECRET: "s".repeat(32), OPERATOR_KEY: "o".repeat(32) };
 
 it.each([
-  ["no address is known of", "nowhere.invalid", "HOST: no address is known of the name nowhere.invalid"],
+  ["no address is known of", "nowhere.invalid", "HOST: no address is known for the name nowhere.invalid"],
   ["is another machine's", "192.0.2.1", "HOST: this machine has no address 192.0.2.1"],
 ])("a HOST that %s is named as what is wrong", async (_, HOST, said) => {
   await expect(startTestBridge({ env: { ...env, HOST } })).rejects.toThrow(said);

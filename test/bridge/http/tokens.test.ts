@@ -37,8 +37,7 @@ describe("POST /auth/token on this machine", () => {
     const answer = await mint({ body: { ...BODY, expires_in: 901 } });
     expect(answer.status).toBe(400);
     expect(answer.body.error).toMatchObject({
-      message:
-        "The body is not right: expires_in must be at most 900, not 901: a token that is given without a key lives no longer",
+      message: "`expires_in` must be at most 900, not 901: a token that is minted without a key lives no longer",
       details: [{ field: "expires_in" }],
     });
   });
@@ -99,7 +98,7 @@ describe("POST /auth/token on this machine", () => {
   it("refuses what is no JSON, or nests without end", async () => {
     expect((await mint({ body: "{" })).body.error).toEqual({
       code: "bad_request",
-      message: "The body is no valid JSON",
+      message: "The body is not valid JSON",
     });
     expect((await mint({ body: "[".repeat(40) + "]".repeat(40) })).body.error.message).toContain("deeper than 32");
   });
@@ -115,7 +114,7 @@ describe("POST /auth/token with the operator key", () => {
     const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, expires_in: 86_401 } });
     expect([answer.status, answer.body.error.message]).toEqual([
       400,
-      "The body is not right: expires_in must be at most 86400, not 86401: TOKEN_TTL_SECONDS allows no longer",
+      "`expires_in` must be at most 86400, not 86401: TOKEN_TTL_SECONDS allows no more",
     ]);
   });
 

@@ -1,33 +1,33 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyRequest } from "fastify";
-import type { Grants } from "../../../contract/permissions.ts";
-import { plainAddress } from "../../../platform/addresses.ts";
-import { isLoopbackAddress } from "../../../platform/client-addresses.ts";
-import { normalOrigin } from "../../../platform/origins.ts";
-import type { Tokens } from "../../auth/tokens.ts";
-import { forbidden, unauthorized } from "../errors.ts";
+import type { Grants } from "../../contract/permissions.ts";
+import { plainAddress } from "../../platform/addresses.ts";
+import { isLoopbackAddress } from "../../platform/client-addresses.ts";
+import { normalOrigin } from "../../platform/origins.ts";
+import type { Tokens } from "../auth/tokens.ts";
+import { forbidden, unauthorized } from "./errors.ts";
 
-/** Who makes an HTTP request, and what they may do. */
+/** The sender of an HTTP request, and what it may do. */
 export interface Caller {
-  /** `local`: somebody on this machine during the first try. */
+  /** `local`: a program on this machine during the first try. */
   kind: "operator" | "user" | "local";
-  /** `user:alice`, `operator`, `local`: for logs, and as the sender of what they cause. */
+  /** `user:alice`, `operator` or `local`: for logs, and as the sender of the events that the request causes. */
   name: string;
   grants: Grants;
 }
 
 export interface Callers {
-  /** To be waited for before a request is looked at. @throws {ProviderUnavailableError} */
+  /** Must be awaited before the other methods see the request. @throws {ProviderUnavailableError} */
   prepare(request: FastifyRequest): Promise<void>;
-  /** By the operator key or a token. @throws {RequestError} 401 */
+  /** The caller by the operator key or a token. @throws {RequestError} 401 */
   of(request: FastifyRequest): Caller;
   /**
-   * As {@link of}, but without credentials this machine may be enough.
-   * @param advice what a request without credentials is told. Default: that it needs a token, and how to get one
+   * As {@link of}, but a request from this machine may need no credentials.
+   * @param advice the error message for a request without credentials. Default: how to get a token
    * @throws {RequestError} 401
    */
   orLocal(request: FastifyRequest, advice?: string): Caller;
-  /** Whom the credentials name, were they good; else `unknown`. For the audit log. */
+  /** The caller's name for the audit log; `unknown` without valid credentials. */
   nameOf(request: FastifyRequest): string;
 }
 
@@ -35,12 +35,12 @@ export interface CallersOptions {
   tokens: Pick<Tokens, "prepare" | "verify">;
   grantsOf: (permissions: readonly string[]) => Grants;
   operatorKey: string | undefined;
-  /** Whether requests of this machine need no credentials now: see {@link createCallers}. */
+  /** Whether requests from this machine need no credentials now. */
   isOpen: () => boolean;
   allowedOrigins: readonly string[];
 }
 
-/** What the documented calls of the owner's guide need that carry no credentials. */
+/** What the calls of the owner's guide need that carry no credentials. */
 const LOCAL_PERMISSIONS = ["broadcast:write", "system:read"];
 const NEEDS_TOKEN =
   "This needs a token: Authorization: Bearer <token>. POST /auth/login gives one for an account, npx skylapse token for a program";
@@ -60,12 +60,17 @@ export function createCallers(options: CallersOptions): Callers {
   }
 
   /**
-   * Each condition closes a way in: a page of another site in a browser on this machine (Origin), the same through a
-   * name that resolves to 127.0.0.1 (Host), and strangers behind a proxy on this machine (forwarding headers). Where the
-   * host is named twice, or in the request line too, a proxy may have looked at the other one. And a proxy that was told
-   * nothing but where to send requests may send this server's own host and no forwarding header; HTTP/1.0 shows it, which
-   * nginx speaks by default, and no client of today. One that speaks HTTP/1.1 and names itself in no header cannot be
-   * told from a program of this machine: hence only during the first try, when there is nothing to guard.
+   * Whether a program on this machine sent the request. Each condition excludes one attacker:
+   *
+   * - `Origin`: a page of another site in a browser on this machine.
+   * - `Host`: the same page, through a name that resolves to 127.0.0.1.
+   * - One `Host` only, and none in the request line: a proxy may have checked the other one.
+   * - No forwarding header: a stranger behind a proxy on this machine.
+   * - Not HTTP/1.0: a proxy that was configured only with its target may send this server's own host and no forwarding
+   *   header. nginx speaks HTTP/1.0 to its targets by default, and no client of today does.
+   *
+   * A proxy that speaks HTTP/1.1 and adds no header cannot be told apart from a program of this machine. So this holds only
+   * during the first try, when there is nothing to protect.
    */
   function isLocal({ socket, headers, raw }: FastifyRequest): boolean {
     const peer = plainAddress(socket.remoteAddress ?? "");
@@ -80,7 +85,7 @@ export function createCallers(options: CallersOptions): Callers {
 
   function of(request: FastifyRequest, advice = NEEDS_TOKEN): Caller {
     const { authorization } = request.headers;
-    // A proxy that lets requests through by what they show may have looked at the other one.
+    // A proxy that authorizes requests may have checked the other one.
     if ((request.raw.headersDistinct.authorization?.length ?? 0) > 1)
       throw unauthorized("The Authorization header must be there once");
     if (authorization === undefined) throw unauthorized(advice);
@@ -108,23 +113,30 @@ export function createCallers(options: CallersOptions): Callers {
   };
 }
 
-/** @throws {RequestError} 403 naming what is missing */
+/** @throws {RequestError} 403 naming the missing permission */
 export function demand(granted: boolean, permission: string): void {
   if (!granted) throw forbidden(`This needs the permission ${permission}`);
+}
+
+/** The caller of a route for admins. @throws {RequestError} 401 or 403 */
+export function adminOf(callers: Pick<Callers, "of">, request: FastifyRequest): Caller {
+  const caller = callers.of(request);
+  demand(caller.grants.admin, "admin");
+  return caller;
 }
 
 function bearerOf(authorization: string): string | undefined {
   return /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1];
 }
 
-/** Whatever proxies are known to add, besides the two of RFC 7239 and RFC 9110: not all of them add those. */
+/** The headers that proxies are known to add, besides those of RFC 7239 and RFC 9110, which some proxies do not add. */
 const FORWARDING = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|x-original-.+|.+-client-ip|.+-connecting-ip)$/;
 
 function isForwarding(header: string): boolean {
   return FORWARDING.test(header);
 }
 
-/** In constant time: digests have one length, whatever the length of what was sent. */
+/** Compares in constant time: the digests have one length, whatever the length of the input. */
 function sameSecret(given: string, secret: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(secret));

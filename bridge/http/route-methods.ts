@@ -1,18 +1,21 @@
 import type { FastifyInstance } from "fastify";
 
-/** The page's files: a path is there only when its file is, as that of `/` is. */
+/** The route of the dashboard page's files. It answers only paths for which there is a file, such as `/`. */
 const FILES = "/*";
 
 export interface RouteMethods {
-  /** The methods that a path answers, in the order of their routes; none for a path that nothing is at. */
+  /** The methods that a path answers, in the order of their routes. Empty for a path without a route. */
   of(path: string): string[];
 }
 
-/** Notes every route that is made from now on: so a wrong method (405) is told from a wrong path (404), RFC 9110, section 15.5.6. */
+/**
+ * Collects every route that is added from now on, so that a wrong method (405) is told apart from a wrong path (404):
+ * RFC 9110, section 15.5.6.
+ */
 export function collectRouteMethods(server: FastifyInstance): RouteMethods {
   const routes: { segments: readonly string[]; methods: readonly string[] }[] = [];
   server.addHook("onRoute", ({ url, method }) => {
-    // That of CORS answers OPTIONS for every path there may be.
+    // The route of CORS, which answers OPTIONS for every path.
     if (url === "*") return;
     routes.push({ segments: (url === FILES ? "/" : url).split("/"), methods: [method].flat() });
   });

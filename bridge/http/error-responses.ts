@@ -1,0 +1,59 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { ProviderUnavailableError } from "../auth/identity-provider.ts";
+import { InvalidTokenError } from "../auth/tokens.ts";
+import { AccessError, notFound, RequestError, toHttp } from "./errors.ts";
+import type { RouteMethods } from "./route-methods.ts";
+import type { Services } from "./services.ts";
+
+/** Turns errors, unknown paths and wrong methods into responses, and records refusals in the log and the audit log. */
+export function respondToErrors(
+  server: FastifyInstance,
+  { audit, callers, addressOf }: Pick<Services, "audit" | "callers" | "addressOf">,
+  routeMethods: RouteMethods,
+): void {
+  server.setErrorHandler((error, request, reply) => {
+    const { statusCode, body, retryAfterSeconds } = toHttp(error);
+    if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
+    const { method } = request;
+    const path = pathOf(request);
+    // The identity provider logs its own failure, once for all callers.
+    if (statusCode >= 500 && !(error instanceof ProviderUnavailableError))
+      request.log.error({ err: error, method, path }, "request failed");
+    else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
+    const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
+    // Other excesses, such as too many logins at once, are recorded by their routes.
+    if (isRefused || (error instanceof RequestError && body.error.code === "rate_limited")) {
+      const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
+      audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
+    }
+    if (statusCode === 401) reply.header("www-authenticate", "Bearer");
+    reply.code(statusCode).send(body);
+  });
+  // Counts for the general limit, so that guessing paths is as slow as everything else.
+  server.setNotFoundHandler({ preHandler: server.rateLimit() }, (request, reply) => {
+    const path = pathOf(request);
+    const allowed = routeMethods.of(path);
+    if (allowed.length === 0) throw notFound(`There is no ${request.method} ${path}`);
+    reply.header("allow", allowed.join(", "));
+    const message = `${path} answers ${allowed.join(", ")}, not ${request.method}`;
+    throw new RequestError(405, "method_not_allowed", message);
+  });
+}
+
+/** The response to bytes that are not HTTP and so never become a request. */
+export function malformedResponse(code: string | undefined): string {
+  const [status, error] =
+    code === "ERR_HTTP_REQUEST_TIMEOUT"
+      ? ["408 Request Timeout", { code: "request_timeout", message: "The request did not arrive in time" }]
+      : code === "HPE_HEADER_OVERFLOW"
+        ? ["431 Request Header Fields Too Large", { code: "headers_too_large", message: "The headers are too large" }]
+        : ["400 Bad Request", { code: "bad_request", message: "This is not HTTP/1.1" }];
+  const body = JSON.stringify({ error });
+  const head = `Connection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
+  return `HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`;
+}
+
+/** The path without its query, which may hold a token that a client put into the wrong place. */
+function pathOf({ url }: FastifyRequest): string {
+  return url.split("?", 1)[0] ?? "";
+}

@@ -1,0 +1,81 @@
+import cors from "@fastify/cors";
+import helmet from "@fastify/helmet";
+import rateLimit from "@fastify/rate-limit";
+import type { FastifyInstance } from "fastify";
+import { networkOf } from "../../platform/addresses.ts";
+import type { Origins } from "../../platform/origins.ts";
+import { RequestError } from "./errors.ts";
+import { RequestThrottle } from "./request-throttle.ts";
+import type { Services } from "./services.ts";
+
+export interface ProtectionOptions {
+  http: Pick<Services["http"], "maxRequestsPerSecond" | "maxRequestsPerMinute">;
+  addressOf: Services["addressOf"];
+  /** The origins whose pages may call from elsewhere. */
+  origins: Pick<Origins, "allows" | "noteRefusal">;
+}
+
+const CORS = {
+  methods: ["GET", "POST", "PUT", "DELETE"],
+  allowedHeaders: ["authorization", "content-type", "if-none-match"],
+  exposedHeaders: ["etag", "retry-after", "x-taken-at"],
+  maxAge: 600,
+};
+
+/** Adds what every request passes first: the throttle, the security headers, CORS and the rate limits. */
+export async function protect(server: FastifyInstance, { http, addressOf, origins }: ProtectionOptions): Promise<void> {
+  const throttle = new RequestThrottle(http.maxRequestsPerSecond);
+  server.addHook("onRequest", async (request, reply) => {
+    const mayContinue = await throttle.wait(networkOf(addressOf(request.raw)));
+    const { socket } = request.raw;
+    if (mayContinue && !socket.destroyed) return undefined;
+    socket.destroy();
+    return reply.hijack();
+  });
+  await server.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        "default-src": ["'self'"],
+        "base-uri": ["'none'"],
+        // 'self' includes ws: in new browsers. Safari before 15.4 needs it by name.
+        "connect-src": ["'self'", ({ headers }) => socketSources(headers.host)],
+        "font-src": ["'self'", "data:"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "img-src": ["'self'", "blob:", "data:"],
+        "object-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+      },
+    },
+    // The proxy that terminates TLS decides about it. Browsers ignore it on plain HTTP.
+    strictTransportSecurity: false,
+  });
+  await server.register(cors, {
+    delegator({ raw, method, headers }, done) {
+      const isAllowed = origins.allows(raw);
+      // A simple request, such as that of an image, asks for no permission. Only a preflight is worth a warning.
+      if (!isAllowed && method === "OPTIONS" && headers["access-control-request-method"] !== undefined)
+        origins.noteRefusal(raw);
+      done(null, { ...CORS, origin: isAllowed && headers.origin !== undefined ? [headers.origin] : [] });
+    },
+  });
+  await server.register(rateLimit, {
+    max: Math.min(http.maxRequestsPerMinute, Number.MAX_SAFE_INTEGER),
+    timeWindow: 60_000,
+    keyGenerator: (request) => networkOf(addressOf(request.raw)),
+    errorResponseBuilder: (_request, { max, after }) =>
+      new RequestError(429, "rate_limited", `More than ${max} requests in a minute: try again in ${after}`),
+  });
+}
+
+/** Options of a route with a limit of its own for each address, instead of the general limit. */
+export function perMinute(max: number) {
+  return { config: { rateLimit: Number.isFinite(max) ? ({ max, timeWindow: 60_000 } as const) : (false as const) } };
+}
+
+/** WebSocket sources at the host that the page came from. A client may send any Host header: other forms add no source. */
+function socketSources(host: string | undefined): string {
+  return host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? `ws://${host} wss://${host}` : "'self'";
+}

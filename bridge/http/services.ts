@@ -1,0 +1,56 @@
+import type { IncomingMessage } from "node:http";
+import type { Logger } from "pino";
+import type { CustomChannels } from "../../contract/channels.ts";
+import type { TopicTree } from "../../contract/topics.ts";
+import type { Audit } from "../auth/audit.ts";
+import type { Authority } from "../auth/authority.ts";
+import type { LoginGuard } from "../auth/login-guard.ts";
+import type { Publish } from "../broker-link/publish.ts";
+import type { PresenceService } from "../cameras/presence.ts";
+import type { ServerClock } from "../clock/server-clock.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { CommandRunner } from "../commands/command-relay.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { Previews } from "../previews/previews.ts";
+import type { Stats } from "../stats/stats.ts";
+import type { Sockets } from "../websocket/sockets.ts";
+import type { Callers } from "./callers.ts";
+import type { HttpConfig } from "./config.ts";
+
+/** The parts of the server that the routes use. */
+export interface Services {
+  http: HttpConfig;
+  callers: Callers;
+  addressOf: (request: IncomingMessage) => string;
+  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
+  guard: Pick<LoginGuard, "attempt" | "welcome">;
+  audit: Pick<Audit, "record" | "refuse">;
+  journal: Journal;
+  tree: TopicTree;
+  channels: CustomChannels;
+  publish: Publish;
+  sockets: Pick<Sockets, "connections" | "stats" | "channelCounts" | "subscribers" | "closeConnection">;
+  relay: CommandRunner;
+  presence: Pick<PresenceService, "of">;
+  previews: Pick<Previews, "newest" | "list" | "overview" | "read">;
+  stats: Stats;
+  cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
+  clock: Pick<ServerClock, "now" | "jump" | "accept">;
+  version: string;
+  /** Why the server must get no work now; undefined when it is ready. */
+  unavailableReason: () => string | undefined;
+  /** Why the store takes no writes, found out by a write; undefined when it does. */
+  checkStore: () => Promise<string | undefined>;
+  /** What an operator must know although the server works. Everybody can read it, so it names no user and no secret. */
+  notices: () => readonly string[];
+  /** Metrics of the parts, for `/stats`. */
+  metrics: () => Record<string, unknown>;
+  logger: Logger;
+}
+
+/** What the routes for users, devices and tokens use. These routes also work without a server. */
+export type OperatorServices = Pick<Services, "http" | "addressOf" | "audit" | "channels"> & {
+  callers: Pick<Callers, "of" | "orLocal">;
+  authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
+  stats: Pick<Stats, "add">;
+};
