@@ -59,7 +59,7 @@ const envelope = {
 };
 
 describe("a publication", () => {
-  it("becomes an entry under its channels, with what its envelope says", async () => {
+  it("becomes a journal entry on its channels, with the fields of its envelope", async () => {
     const { ingest, entries } = await openIngest();
     const body = { ...envelope, event: "capture.completed", data: { capture: "c1" } };
     expect(await ingest.accept(publication("cameras/north/events/capture.completed", body))).toEqual({
@@ -73,7 +73,7 @@ describe("a publication", () => {
     expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 0 });
   });
 
-  it("that is repeated is acknowledged again, and neither recorded nor forwarded", async () => {
+  it("is acknowledged again when it is repeated, and neither recorded nor forwarded", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/events/x", envelope));
     const repeated = await ingest.accept(publication("cameras/north/events/x", envelope));
@@ -82,7 +82,7 @@ describe("a publication", () => {
     expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 1 });
   });
 
-  it("names its camera by its topic, whatever the payload says, and keeps a time far ahead as it is", async () => {
+  it("gets its camera from its topic, whatever the payload contains, and keeps a timestamp in the far future", async () => {
     const { ingest, entries } = await openIngest();
     const timestamp = "2099-01-01T00:00:00Z";
     const body = { ...envelope, timestamp, data: { camera: "south" }, camera: "south" };
@@ -90,7 +90,7 @@ describe("a publication", () => {
     expect(content(entries[0])).toMatchObject({ camera: "north", timestamp, data: { camera: "south" } });
   });
 
-  it("without an envelope is wrapped and given the time of now", async () => {
+  it("without an envelope gets one, with the current time", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/state/power", Buffer.from("off"), { retain: true }));
     expect(content(entries[0])).toMatchObject({
@@ -98,7 +98,7 @@ describe("a publication", () => {
     });
   });
 
-  it("that is retained sets the state of its topic, an empty one clears it, a historical one leaves it", async () => {
+  it("sets the state of its topic if it is retained, clears it if it is empty, and leaves it if it is historical", async () => {
     const { ingest, journal, entries } = await openIngest();
     const topic = "cameras/north/state/power";
     const state = () => journal.state(`skylapse/v1/${topic}`)?.position;
@@ -114,7 +114,7 @@ describe("a publication", () => {
     expect(content(entries[3])).toMatchObject({ event: "state.cleared", data: null });
   });
 
-  it("that clears an alert says which", async () => {
+  it("names the alert that it clears", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/alerts/disk-full", Buffer.alloc(0), { retain: true }));
     expect(content(entries[0])).toMatchObject({ event: "alert.cleared", data: { alert: "disk-full" } });
@@ -126,7 +126,7 @@ describe("a publication", () => {
     "cameras/north/commands/reboot",
     "cameras/north/replies/reboot",
     "cameras/north/own/x",
-  ])("to %s is recorded, and on no channel", async (topic) => {
+  ])("to %s is recorded on no channel", async (topic) => {
     const { ingest, entries } = await openIngest();
     expect(await ingest.accept(publication(topic, { status: "online" }))).toMatchObject({ position: 1 });
     expect(entries[0]?.channels).toEqual([]);
@@ -140,7 +140,7 @@ describe("a publication", () => {
     expect(ingest.stats().foreign).toBe(1);
   });
 
-  it("that is too large, or to no topic of the system, is refused by name", async () => {
+  it("is refused if it is too large, or its topic is unknown", async () => {
     const { ingest } = await openIngest();
     const large = publication("cameras/north/events/x", Buffer.alloc(10_001));
     await expect(ingest.accept(large)).rejects.toThrow("10001 bytes, more than MAX_PAYLOAD_BYTES 10000");
@@ -148,7 +148,7 @@ describe("a publication", () => {
     expect(ingest.stats().refused).toBe(2);
   });
 
-  it("of QoS 0 is not waited for, and when the store fails it is dropped", async () => {
+  it("of QoS 0 is accepted before it is durable, and dropped when the store fails", async () => {
     const { ingest, journal, entries } = await openIngest();
     const append = vi.spyOn(journal, "append");
     const once = publication("cameras/north/events/x", 1, { qos: 0 });
@@ -160,7 +160,7 @@ describe("a publication", () => {
     await expect.poll(() => ingest.stats()).toMatchObject({ accepted: 1, dropped: 1, failed: 1 });
   });
 
-  it("of QoS 0 is dropped when ten thousand are waited for", async () => {
+  it("of QoS 0 is dropped while ten thousand writes are under way", async () => {
     const { ingest, journal } = await openIngest();
     const never = new Promise<never>(() => {});
     vi.spyOn(journal, "append").mockReturnValue(never);
@@ -169,14 +169,14 @@ describe("a publication", () => {
     expect(ingest.stats().dropped).toBe(2);
   });
 
-  it("that the store does not take is not accepted", async () => {
+  it("is not accepted when the store is unavailable", async () => {
     const { ingest, journal } = await openIngest();
     await journal.close();
     await expect(ingest.accept(publication("cameras/north/events/x", 1))).rejects.toThrow(StoreUnavailableError);
     expect(ingest.stats()).toMatchObject({ accepted: 0, failed: 1 });
   });
 
-  it("has the place in the order that its arrival gives it", async () => {
+  it("gets its position in order of arrival", async () => {
     const { ingest, entries } = await openIngest();
     const accepted = await Promise.all(
       Array.from({ length: 50 }, (_, index) => ingest.accept(publication("cameras/north/events/x", index))),
@@ -185,7 +185,7 @@ describe("a publication", () => {
     expect(entries.map((entry) => content(entry).data)).toEqual(Array.from({ length: 50 }, (_, index) => index));
   });
 
-  it("of any bytes becomes one JSON object, or is refused by name", async () => {
+  it("becomes one JSON object, whatever its bytes", async () => {
     const { ingest, entries } = await openIngest();
     const json = fc.json({ maxDepth: 5 }).map((text) => Buffer.from(text));
     const bytes = fc.uint8Array({ maxLength: 200 }).map((array) => Buffer.from(array));
@@ -201,7 +201,7 @@ describe("a publication", () => {
 describe("a preview", () => {
   const topic = "cameras/north/previews/c1";
 
-  it("is kept as a file, and what is recorded is where it can be had", async () => {
+  it("is stored as a file, and its URL is recorded", async () => {
     const { ingest, previews, entries } = await openIngest();
     expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: true });
     const kept = await previews.read("north");
@@ -213,7 +213,7 @@ describe("a preview", () => {
     expect(entries[0]).toMatchObject({ channels: ["camera:north", "dashboard"] });
   });
 
-  it("that is sent again is one event; another picture under the same name is another", async () => {
+  it("is one event when it is sent again, and another event when its bytes differ", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication(topic, JPEG));
     expect(await ingest.accept(publication(topic, JPEG))).toEqual({ position: undefined, forward: false });
@@ -221,7 +221,7 @@ describe("a preview", () => {
     expect(entries).toHaveLength(2);
   });
 
-  it("from a backlog is history: what is newer stays the latest", async () => {
+  it("from a backlog is recorded as historical", async () => {
     const { ingest, entries } = await openIngest();
     const [early, late] = [ulid(Date.now() - 60_000), ulid(Date.now())].map((id) => id.toLowerCase());
     for (const capture of [late, early])
@@ -234,14 +234,14 @@ describe("a preview", () => {
     ["is no JPEG", Buffer.from("GIF89a, and more"), "no JPEG"],
     ["is empty", Buffer.alloc(0), "no JPEG"],
     ["is too large", Buffer.alloc(10_001), "MAX_PAYLOAD_BYTES"],
-  ])("that %s is refused by name", async (_, payload, reason) => {
+  ])("that %s is refused", async (_, payload, reason) => {
     const { ingest, entries } = await openIngest();
     await expect(ingest.accept(publication(topic, payload))).rejects.toThrow(reason);
     expect(entries).toEqual([]);
   });
 });
 
-it("more previews than are written at once wait for their turn, and none is refused", async () => {
+it("accepts more previews than are written at the same time", async () => {
   const { ingest } = await openIngest();
   const many = Array.from({ length: 100 }, (_, index) =>
     ingest.accept(publication(`cameras/c${index % 3}/previews/c${index}`, JPEG, { identity: `device:c${index % 3}` })),
@@ -253,22 +253,22 @@ it("more previews than are written at once wait for their turn, and none is refu
 describe("an event of the backend", () => {
   const status = { topic: { kind: "system", name: "status" }, event: "system.status", retain: true } as const;
 
-  it("is recorded, then published with an envelope, then known to be out", async () => {
+  it("is recorded, then published with an envelope, then marked as delivered", async () => {
     const { ingest, journal, entries } = await openIngest();
     const link = recordingLink();
-    const emitted = vi.spyOn(journal, "delivered");
+    const delivered = vi.spyOn(journal, "delivered");
     ingest.attach(link);
     expect(await ingest.publish({ ...status, data: { status: "ok" } })).toEqual({ position: 1 });
-    await expect.poll(() => emitted.mock.calls).toEqual([[1]]);
+    await expect.poll(() => delivered.mock.calls).toEqual([[1]]);
     const [published] = link.publications;
     expect(published).toMatchObject({ topic: "skylapse/v1/system/status", qos: 1, retain: true });
-    const said = JSON.parse(String(published?.payload));
-    expect(said).toMatchObject({ v: 1, event: "system.status", data: { status: "ok" } });
-    expect(content(entries[0])).toMatchObject({ id: said.id, timestamp: "2026-03-01T06:30:00.000Z" });
+    const message = JSON.parse(String(published?.payload));
+    expect(message).toMatchObject({ v: 1, event: "system.status", data: { status: "ok" } });
+    expect(content(entries[0])).toMatchObject({ id: message.id, timestamp: "2026-03-01T06:30:00.000Z" });
     expect(entries[0]).toMatchObject({ state: "set", channels: ["system", "dashboard"] });
   });
 
-  it("of null that is retained clears its topic", async () => {
+  it("clears its topic when it is retained and null", async () => {
     const { ingest, entries } = await openIngest();
     const link = recordingLink();
     ingest.attach(link);
@@ -277,7 +277,7 @@ describe("an event of the backend", () => {
     expect(link.publications[0]?.payload).toHaveLength(0);
   });
 
-  it("waits for the link, and goes out in order when that is attached", async () => {
+  it("waits for the link, and is published in order when a link is attached", async () => {
     const { ingest } = await openIngest();
     await ingest.publish({ ...status, data: 1 });
     await ingest.publish({ ...status, data: 2 });
@@ -286,7 +286,7 @@ describe("an event of the backend", () => {
     expect(link.publications.map(({ payload }) => JSON.parse(String(payload)).data)).toEqual([1, 2]);
   });
 
-  it("waits for the link up to ten thousand; more are left to the next run", async () => {
+  it("waits for the link with up to ten thousand others; further ones are left to the next run", async () => {
     const { ingest } = await openIngest();
     await Promise.all(Array.from({ length: 10_001 }, (_, data) => ingest.publish({ ...status, data })));
     const link = recordingLink();
@@ -294,10 +294,10 @@ describe("an event of the backend", () => {
     expect(link.publications).toHaveLength(10_000);
   });
 
-  it("that the broker does not take is sent by the next run, as is what a device had sent; each once", async () => {
+  it("is published once by the next run if the broker failed, like the undelivered messages of devices", async () => {
     const first = await openIngest();
     const broken = recordingLink();
-    broken.failure = new Error("broker gone");
+    broken.failure = new Error("broker stopped");
     first.ingest.attach(broken);
     await first.ingest.accept(publication("cameras/north/events/a", "device"));
     await first.ingest.publish({ ...status, data: "backend" });
@@ -326,18 +326,18 @@ describe("an event of the backend", () => {
 describe("a broadcast by MQTT", () => {
   const to = (channel: string) => publication(`channels/${channel}/events/a.b`, {}, { identity: "user:eve" });
 
-  it("goes to channels that are built in, declared, of a registered camera, or have been spoken in", async () => {
+  it("is accepted for built-in channels, and those of cameras that are registered or have published", async () => {
     const { ingest, journal } = await openIngest(undefined, { isRegistered: (camera) => camera === "registered" });
-    await ingest.accept(publication("cameras/heard-of/events/a.b", {}));
-    for (const channel of ["dashboard", "camera:registered", "camera:heard-of"])
+    await ingest.accept(publication("cameras/known/events/a.b", {}));
+    for (const channel of ["dashboard", "camera:registered", "camera:known"])
       expect(await ingest.accept(to(channel))).toMatchObject({ forward: true });
-    for (const channel of ["nowhere", "camera:never-heard-of"]) {
+    for (const channel of ["nowhere", "camera:unknown"]) {
       await expect(ingest.accept(to(channel))).rejects.toThrow(PublicationRefusedError);
       expect(journal.hasChannel(channel)).toBe(false);
     }
   });
 
-  it("that is refused is told of by the broker, which bounds how often, and not here", async () => {
+  it("is not logged here when it is refused, because the broker reports it at a bounded rate", async () => {
     const lines: string[] = [];
     const log = pino({ level: "info" }, { write: (line: string) => lines.push(line) });
     const { ingest } = await openIngest(undefined, { log });
@@ -350,20 +350,20 @@ describe("a broadcast by MQTT", () => {
   });
 });
 
-describe("the last places for channels in the journal", () => {
-  it("are for registered cameras: others are refused by name, and known ones go on", async () => {
+describe("the reserved channels of the journal", () => {
+  it("are for registered cameras: new unregistered ones are refused, known ones continue", async () => {
     const { ingest, journal } = await openIngest(undefined, {
       limits: { maxChannels: RESERVED_CHANNELS + 3 },
       isRegistered: (camera) => camera.startsWith("registered"),
     });
-    const say = (camera: string) => ingest.accept(publication(`cameras/${camera}/events/a.b`, {}));
-    await say("one");
+    const publish = (camera: string) => ingest.accept(publication(`cameras/${camera}/events/a.b`, {}));
+    await publish("one");
     expect(channelNotices(journal)).toEqual([]);
-    await say("two");
+    await publish("two");
     expect(channelNotices(journal)).toEqual([expect.stringMatching(/^the journal has room for 20000 more channels/)]);
     expect(journal.freeChannels).toBe(RESERVED_CHANNELS);
-    await expect(say("three")).rejects.toThrow(/register three \(npx skylapse camera add three\)/);
+    await expect(publish("three")).rejects.toThrow(/register three \(npx skylapse camera add three\)/);
     for (const camera of ["one", "registered-1", "registered-2"])
-      expect(await say(camera)).toMatchObject({ forward: true });
+      expect(await publish(camera)).toMatchObject({ forward: true });
   });
 });

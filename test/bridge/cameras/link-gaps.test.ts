@@ -5,17 +5,17 @@ import { startLinkGaps } from "../../../bridge/cameras/link-gaps.ts";
 import { countOf, DEFAULT_GAP_LIMITS, SequenceTracker } from "../../../bridge/cameras/sequence-gaps.ts";
 import type { LinkGap } from "../../../contract/events.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
-import { envelope, logger, openPlace, type Place, START, stopTheClock, tree } from "./alerts-place.ts";
+import { envelope, type Fixture, logger, openFixture, START, tree, useFakeClock } from "./watcher-fixture.ts";
 
 const MINUTE = 60_000;
 const GAP_TOPIC = "cameras/north/events/link.gap";
 const STATE_TOPIC = "cameras/north/state/gaps";
-let place: Place;
+let fixture: Fixture;
 let running: { stop(): Promise<void> } | undefined;
 
 beforeEach(async () => {
-  stopTheClock();
-  place = await openPlace();
+  useFakeClock();
+  fixture = await openFixture();
   await watch();
 });
 
@@ -24,45 +24,45 @@ afterEach(() => running?.stop());
 async function watch(
   options: { settleMs?: number; maxWaitMs?: number; maxGaps?: number; logger?: Logger } = {},
 ): Promise<void> {
-  const { journal, cluster, ingest } = place;
+  const { journal, cluster, ingest } = fixture;
   const publish = ingest.publish.bind(ingest);
   running = await startLinkGaps({ journal, documents: cluster.documents, tree, publish, logger, ...options });
 }
 
 async function restart(): Promise<void> {
   await running?.stop();
-  await place.restart();
+  await fixture.restart();
   await watch();
 }
 
-/** One message with a number. */
+/** Publishes one message with a sequence number. */
 function send(seq: number, more: { session?: string; historical?: boolean; event?: string } = {}): Promise<void> {
   const { event = "capture.completed", ...rest } = more;
-  return place.say(`cameras/north/events/${event}`, envelope(event, {}, { seq, ...rest }));
+  return fixture.accept(`cameras/north/events/${event}`, envelope(event, {}, { seq, ...rest }));
 }
 
 const birth = (session = "s1") =>
-  place.say("cameras/north/link", envelope("camera.link", { status: "online", session }, { session }));
+  fixture.accept("cameras/north/link", envelope("camera.link", { status: "online", session }, { session }));
 
 async function sendAll(from: number, to: number, historical = false): Promise<void> {
   for (let seq = from; seq <= to; seq++) await send(seq, historical ? { historical } : {});
 }
 
-/** Nothing here waits for a timer: a gap is settled by the messages that follow it. */
+/** Lets time pass. No timers are involved: a gap is settled by the messages that follow it. */
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 async function gaps(): Promise<LinkGap[]> {
-  await place.settled();
-  return place.said(GAP_TOPIC).map(({ data }) => data as LinkGap);
+  await fixture.settled();
+  return fixture.published(GAP_TOPIC).map(({ data }) => data as LinkGap);
 }
 
 const listed = (): unknown => {
-  const state = place.journal.state(`${tree.root}/${STATE_TOPIC}`);
+  const state = fixture.journal.state(`${tree.root}/${STATE_TOPIC}`);
   return state === undefined ? undefined : JSON.parse(`{${state.body}}`).data.gaps;
 };
 
-describe("a jump in a camera's numbers", () => {
-  it("is no gap while what is missing may still come", async () => {
+describe("a gap in a camera's sequence numbers", () => {
+  it("is not reported while the missing messages may still arrive", async () => {
     await sendAll(1, 5);
     await send(9);
     pass(DEFAULT_GAP_LIMITS.settleMs - 1);
@@ -70,8 +70,8 @@ describe("a jump in a camera's numbers", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("is said once when nothing more is to be expected, with how many, between when, and which", async () => {
-    await place.say("cameras/north/state/presence", {
+  it("is reported once when no backlog is expected, with its count, its times and its numbers", async () => {
+    await fixture.accept("cameras/north/state/presence", {
       status: "online",
       since: "2026-03-12T03:00:00Z",
       session: "boot",
@@ -92,7 +92,7 @@ describe("a jump in a camera's numbers", () => {
     expect(await gaps()).toHaveLength(1);
   });
 
-  it("that is filled in time is never said, in whatever order the backlog comes", async () => {
+  it("is not reported when it is filled in time, whatever the order of the backlog", async () => {
     await sendAll(1, 5);
     await send(21);
     for (const seq of [20, 6, 19, 7, 8, 9, 10, 18, 17, 16, 11, 12, 15, 14, 13]) await send(seq, { historical: true });
@@ -101,7 +101,7 @@ describe("a jump in a camera's numbers", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("waits for as long as a backlog arrives, but not for ever", async () => {
+  it("is not reported while a backlog arrives, up to a limit", async () => {
     await sendAll(1, 5);
     await send(1000);
     for (let seq = 7; seq < 60; seq++) {
@@ -116,14 +116,14 @@ describe("a jump in a camera's numbers", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 999 }]);
   });
 
-  it("is not said of a camera that says nothing: it may still have it", async () => {
+  it("is not reported while the camera is silent, because it may still have the messages", async () => {
     await sendAll(1, 5);
     await send(9);
     pass(24 * 60 * MINUTE);
     expect(await gaps()).toEqual([]);
   });
 
-  it("is not said because the link was gone for hours: who comes back sends its present before its backlog", async () => {
+  it("is not reported when a camera reconnects after hours, because it sends new messages before its backlog", async () => {
     await sendAll(1, 5);
     await send(9);
     pass(5 * 60 * MINUTE);
@@ -134,7 +134,7 @@ describe("a jump in a camera's numbers", () => {
     pass(60 * MINUTE);
     await send(11);
     expect(await gaps()).toEqual([]);
-    // What it does not send then, it does not have.
+    // Messages that it does not send then are lost.
     await send(13);
     pass(5 * 60 * MINUTE);
     await birth();
@@ -144,7 +144,7 @@ describe("a jump in a camera's numbers", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 12, last_seq: 12 }]);
   });
 
-  it("is said to be filled when all of it has come after all, and is no longer listed", async () => {
+  it("is reported as filled when all messages have arrived, and removed from the state", async () => {
     await sendAll(1, 5);
     await send(8);
     pass(3 * MINUTE);
@@ -157,18 +157,18 @@ describe("a jump in a camera's numbers", () => {
     expect(listed()).toBeUndefined();
   });
 
-  it("over the replies to commands, which no dashboard sees, is none", async () => {
+  it("does not include command replies, which no dashboard receives", async () => {
     await sendAll(1, 5);
-    await place.say("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 6 }));
+    await fixture.accept("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 6 }));
     await send(7);
     pass(3 * MINUTE);
     await send(8);
     expect(await gaps()).toEqual([]);
   });
 
-  it("is of that camera alone", async () => {
+  it("belongs to one camera", async () => {
     await sendAll(1, 5);
-    await place.say("cameras/south/events/x", envelope("x", {}, { seq: 900 }));
+    await fixture.accept("cameras/south/events/x", envelope("x", {}, { seq: 900 }));
     await send(6);
     pass(3 * MINUTE);
     await send(7);
@@ -176,8 +176,8 @@ describe("a jump in a camera's numbers", () => {
   });
 });
 
-describe("another outbox", () => {
-  it("that begins to count anew is no gap, and what the old one still owed is", async () => {
+describe("a new outbox of a camera", () => {
+  it("is no gap when its numbers start again, but the open gaps of the old one are reported", async () => {
     await sendAll(1, 40);
     await send(50);
     for (let seq = 1; seq < 5; seq++) await send(seq, { session: "s2" });
@@ -187,7 +187,7 @@ describe("another outbox", () => {
     expect(await gaps()).toHaveLength(1);
   });
 
-  it("whose first message was not the first to come is known, too", async () => {
+  it("is detected when its first message is not the first to arrive", async () => {
     await sendAll(1, 40);
     for (const seq of [3, 1, 2, 4]) await send(seq, { session: "s2" });
     pass(3 * MINUTE);
@@ -196,40 +196,43 @@ describe("another outbox", () => {
   });
 });
 
-describe("what a camera dropped", () => {
+describe("messages that a camera dropped", () => {
   const dropped = { count: 12, from: "2026-03-12T03:10:00.000Z", to: "2026-03-12T03:25:00.000Z" };
 
-  it("is said at once, and listed", async () => {
-    await place.say("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq: 1 }));
+  it("are reported at once, and added to the state", async () => {
+    await fixture.accept("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq: 1 }));
     expect(await gaps()).toEqual([{ reason: "dropped", ...dropped }]);
     expect(listed()).toEqual([{ reason: "dropped", ...dropped }]);
   });
 
-  it("is not said again when the camera says it again", async () => {
+  it("are reported once when the camera publishes the event twice", async () => {
     for (const seq of [1, 2])
-      await place.say("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq }));
+      await fixture.accept("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq }));
     expect(await gaps()).toHaveLength(1);
     expect(listed()).toHaveLength(1);
   });
 
-  it("in words that nobody understands is nothing", async () => {
-    await place.say("cameras/north/events/outbox.dropped", envelope("outbox.dropped", { count: "many" }, { seq: 1 }));
+  it("are not reported when the event is invalid", async () => {
+    await fixture.accept(
+      "cameras/north/events/outbox.dropped",
+      envelope("outbox.dropped", { count: "many" }, { seq: 1 }),
+    );
     expect(await gaps()).toEqual([]);
   });
 
-  it("is listed for 48 hours", async () => {
-    await place.say("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq: 1 }));
-    await place.settled();
+  it("are in the state for 48 hours", async () => {
+    await fixture.accept("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq: 1 }));
+    await fixture.settled();
     pass(49 * 60 * MINUTE);
     const later = { count: 1, from: "2026-03-14T04:00:00.000Z", to: "2026-03-14T04:00:00.000Z" };
-    await place.say("cameras/north/events/outbox.dropped", envelope("outbox.dropped", later, { seq: 2 }));
-    await place.settled();
+    await fixture.accept("cameras/north/events/outbox.dropped", envelope("outbox.dropped", later, { seq: 2 }));
+    await fixture.settled();
     expect(listed()).toEqual([{ reason: "dropped", ...later }]);
   });
 });
 
 describe("a restart", () => {
-  it("forgets no number that came, and no gap that is open", async () => {
+  it("keeps the received numbers and the open gaps", async () => {
     await sendAll(1, 5);
     await send(9);
     await restart();
@@ -239,13 +242,13 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 8 }]);
   });
 
-  it("in which a camera came back does not make its wait look long", async () => {
+  it("restarts the wait for a camera that reconnected meanwhile", async () => {
     await sendAll(1, 5);
     await send(9);
     await running?.stop();
     running = undefined;
     pass(5 * 60 * MINUTE);
-    await place.restart();
+    await fixture.restart();
     await birth();
     await watch();
     await send(10);
@@ -253,7 +256,7 @@ describe("a restart", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("does not say again what was said, and still knows when that is filled", async () => {
+  it("does not report a gap again, and reports when it is filled", async () => {
     await sendAll(1, 5);
     await send(7);
     pass(3 * MINUTE);
@@ -267,15 +270,15 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 6, filled: true }]);
   });
 
-  it("after a kill takes up what came since the last save, and calls nothing missing that it did not see", async () => {
+  it("after a kill replays the messages since the last save, and reports no message missing that it did not see", async () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;
-    // Nobody watches: as between the last save and the end of a program that was killed.
+    // No watcher runs, as between the last save and the death of a killed program.
     await sendAll(6, 9);
-    await place.say("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 10 }));
+    await fixture.accept("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 10 }));
     await sendAll(11, 12);
-    await place.restart();
+    await fixture.restart();
     await watch();
     await sendAll(13, 14);
     pass(3 * MINUTE);
@@ -287,13 +290,13 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 16, last_seq: 16 }]);
   });
 
-  it("after which the journal does not go back far enough begins anew, and says nothing that it cannot know", async () => {
+  it("starts from the journal's head when the entries since the last save have expired, and reports no gap for them", async () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;
     await sendAll(20, 60);
-    await place.restart({ retentionEvents: 10 });
-    await place.journal.trim();
+    await fixture.restart({ retentionEvents: 10 });
+    await fixture.journal.trim();
     await watch();
     await sendAll(61, 62);
     pass(3 * MINUTE);
@@ -302,7 +305,7 @@ describe("a restart", () => {
   });
 });
 
-it("two nodes that watch one journal say each gap once", async () => {
+it("is reported once when two nodes watch one journal", async () => {
   const first = running;
   await watch();
   await sendAll(1, 5);
@@ -314,13 +317,13 @@ it("two nodes that watch one journal say each gap once", async () => {
   await first?.stop();
 });
 
-it("two devices with one id have no gaps while they take turns, and the one that stays is watched again", async () => {
+it("reports no gaps while two devices with one id alternate, and watches the remaining one again", async () => {
   await sendAll(1, 40);
   const next = { s1: 41, s2: 300 };
-  for (let turn = 0; turn < 40; turn++) {
-    const session = turn % 2 === 0 ? "s1" : "s2";
+  for (let count = 0; count < 40; count++) {
+    const session = count % 2 === 0 ? "s1" : "s2";
     await birth(session);
-    for (let count = 0; count < 3; count++) await send(next[session]++, { session });
+    for (let message = 0; message < 3; message++) await send(next[session]++, { session });
     pass(10 * 1000);
   }
   pass(3 * MINUTE);
@@ -332,14 +335,14 @@ it("two devices with one id have no gaps while they take turns, and the one that
   expect(await gaps()).toMatchObject([{ count: 3, first_seq: next.s1 + 6 }]);
 });
 
-it("a sender whose numbers count nothing is left alone", async () => {
+it("reports no gaps of a sender whose numbers are not consecutive", async () => {
   for (let n = 0; n <= DEFAULT_GAP_LIMITS.maxGaps + 1; n++) await send(START + n * 1000);
   pass(3 * MINUTE);
   await send(START * 2);
   expect(await gaps()).toEqual([]);
 });
 
-it("whatever the order, what is called missing is what did not come", () => {
+it("reports exactly the messages that did not arrive, in any order of arrival", () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(fc.integer({ min: 20, max: 70 }), { minLength: 1, maxLength: 50 }),
@@ -350,7 +353,7 @@ it("whatever the order, what is called missing is what did not come", () => {
         for (const seq of [...order, last]) sequence.add({ ...message, seq });
         const changes = sequence.add({ ...message, seq: last + 1, acceptedAt: DEFAULT_GAP_LIMITS.maxWaitMs });
         const missing = changes.reduce((sum, { gap }) => sum + countOf(gap.runs), 0);
-        // What was before the first one that was seen, nobody knows.
+        // Numbers below the first message are unknown.
         const seen = new Set(order.filter((seq) => seq >= (order[0] ?? 0)));
         expect(missing).toBe(last - (order[0] ?? 0) - seen.size);
       },
@@ -358,7 +361,7 @@ it("whatever the order, what is called missing is what did not come", () => {
   );
 });
 
-it("logs when it stops how many further gaps of a camera there were", async () => {
+it("logs the number of suppressed log lines when it stops", async () => {
   const recording = recordingLogger();
   await running?.stop();
   await watch({ settleMs: 1000, logger: recording.logger });
@@ -367,8 +370,8 @@ it("logs when it stops how many further gaps of a camera there were", async () =
     pass(2 * MINUTE);
   }
   expect(await gaps()).toHaveLength(3);
-  const told = () => recording.lines.filter(({ msg }) => msg === "camera gap published").map(({ times }) => times);
-  expect(told()).toEqual([1]);
+  const logged = () => recording.lines.filter(({ msg }) => msg === "camera gap published").map(({ times }) => times);
+  expect(logged()).toEqual([1]);
   await running?.stop();
-  expect(told()).toEqual([1, 2]);
+  expect(logged()).toEqual([1, 2]);
 });

@@ -33,17 +33,17 @@ function start(more: Partial<PresenceOptions> = {}): PresenceService {
 }
 
 function say(status: "online" | "offline" | "sleeping", session = "s1", until?: string): void {
-  journal.say(LINK, { status, session, ...(until === undefined ? {} : { until }) }, { retain: true });
+  journal.receive(LINK, { status, session, ...(until === undefined ? {} : { until }) }, { retain: true });
 }
 
-/** Connects at the broker and publishes the birth, as the camera agent does. */
+/** Connects to the broker and publishes the birth, like the camera agent. */
 function comeOnline(session = "s1"): void {
   link.connections.add("device:north");
   say("online", session);
   vi.advanceTimersByTime(1000);
 }
 
-/** The link drops; the broker publishes the will. */
+/** Breaks the link; the broker publishes the will. */
 function drop(session = "s1"): void {
   link.connections.delete("device:north");
   say("offline", session);
@@ -66,7 +66,7 @@ describe("a camera's presence", () => {
     expect(journal.state(PRESENCE)?.position).toBe(2);
   });
 
-  it("is undefined while nothing was heard of it", () => {
+  it("is undefined before its first message", () => {
     expect(presence.of("north")).toBeUndefined();
   });
 
@@ -79,9 +79,9 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online", "camera.offline"]);
   });
 
-  it("is offline since its link broke, and says when the camera was last heard", () => {
+  it("is offline since its link broke, with the time of the last message", () => {
     comeOnline();
-    journal.say(CAPTURED, {});
+    journal.receive(CAPTURED, {});
     vi.advanceTimersByTime(20_000);
     drop();
     const brokeAt = Date.now();
@@ -93,7 +93,7 @@ describe("a camera's presence", () => {
     expect(published(journal, PRESENCE).at(-1)?.data).toEqual(presence.of("north"));
   });
 
-  it("says nothing of a link that is back within the grace", () => {
+  it("does not change when the link is back within the grace period", () => {
     comeOnline();
     drop();
     vi.advanceTimersByTime(20_000);
@@ -102,7 +102,7 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online"]);
   });
 
-  it("says so when what is back within the grace is another boot", () => {
+  it("is published again when another boot connects within the grace period", () => {
     comeOnline("s1");
     drop("s1");
     comeOnline("s2");
@@ -110,7 +110,7 @@ describe("a camera's presence", () => {
     expect(presence.of("north")?.session).toBe("s2");
   });
 
-  it("is not moved by the will of another session", () => {
+  it("ignores the will of another session", () => {
     comeOnline("s1");
     comeOnline("s2");
     say("offline", "s1");
@@ -120,7 +120,7 @@ describe("a camera's presence", () => {
     expect(status()).toBe("online");
   });
 
-  it("is not moved by a will of its own session that comes after the client took over its old connection", () => {
+  it("ignores a will of its own session that arrives after the client took over its old connection", () => {
     comeOnline();
     say("offline", "s1");
     vi.advanceTimersByTime(300_000);
@@ -130,31 +130,31 @@ describe("a camera's presence", () => {
     expect(status()).toBe("offline");
   });
 
-  it("does not stay in doubt when the camera is heard after the will", () => {
+  it("ends the grace period when the camera is heard after the will", () => {
     comeOnline();
     say("offline");
-    journal.say({ kind: "camera-state", camera: "north", name: "storage" }, {});
+    journal.receive({ kind: "camera-state", camera: "north", name: "storage" }, {});
     vi.advanceTimersByTime(120_000);
     expect(events()).toEqual(["camera.online"]);
   });
 
-  it("stays in doubt with a picture that it sent before its will, and that was kept after it", () => {
+  it("does not end the grace period for a preview that was sent before the will and stored after it", () => {
     link.connections.add("device:north");
     say("online");
     drop();
-    journal.say({ kind: "camera-preview", camera: "north", capture: "c1" }, {});
+    journal.receive({ kind: "camera-preview", camera: "north", capture: "c1" }, {});
     vi.advanceTimersByTime(32_000);
     expect(events()).toEqual(["camera.online", "camera.offline"]);
   });
 
-  it("becomes offline when its client is gone without a will", () => {
+  it("becomes offline when its client disconnects without a will", () => {
     comeOnline();
     link.connections.clear();
     vi.advanceTimersByTime(33_000);
     expect(status()).toBe("offline");
   });
 
-  it("is not offline because a gateway speaks for it, under a client of its own", () => {
+  it("stays online while a gateway publishes for it with another client", () => {
     say("online");
     vi.advanceTimersByTime(600_000);
     expect(status()).toBe("online");
@@ -164,29 +164,29 @@ describe("a camera's presence", () => {
     comeOnline();
     drop();
     vi.advanceTimersByTime(40_000);
-    journal.say(CAPTURED, {});
+    journal.receive(CAPTURED, {});
     expect(events()).toEqual(["camera.online", "camera.offline", "camera.online"]);
   });
 
-  it("is not moved by a link that cannot be read", () => {
+  it("ignores an invalid link message", () => {
     comeOnline();
-    journal.say(LINK, { status: "gone" });
-    journal.say(LINK, null);
+    journal.receive(LINK, { status: "gone" });
+    journal.receive(LINK, null);
     vi.advanceTimersByTime(120_000);
     expect(events()).toEqual(["camera.online"]);
   });
 });
 
 describe("after a restart", () => {
-  function restart(awayMs = 5000): void {
+  function restart(stoppedMs = 5000): void {
     presence.stop();
     const watchedUntil = Date.now();
     link.connections.clear();
-    vi.advanceTimersByTime(awayMs);
+    vi.advanceTimersByTime(stoppedMs);
     presence = start({ watchedUntil });
   }
 
-  it("a camera that was there is unknown for the grace, then offline since the server last followed it", () => {
+  it("a camera that was online is unknown during the grace period, then offline since the server stopped", () => {
     comeOnline();
     vi.advanceTimersByTime(60_000);
     const stoppedAt = new Date(Date.now()).toISOString();
@@ -202,7 +202,7 @@ describe("after a restart", () => {
     expect(events()).toEqual(["camera.online", "camera.unknown", "camera.offline"]);
   });
 
-  it("a camera that was offline stays so, since then, and is not published again", () => {
+  it("a camera that was offline stays offline since the same time, and is not published again", () => {
     comeOnline();
     drop();
     vi.advanceTimersByTime(60_000);
@@ -216,13 +216,13 @@ describe("after a restart", () => {
     expect(status()).toBe("online");
   });
 
-  it("a camera that had just come back when the server was killed is unknown for the grace, then offline since its birth", () => {
+  it("a camera that reconnected just before the server was killed is unknown during the grace period, then offline since its birth", () => {
     comeOnline();
     drop();
     vi.advanceTimersByTime(60_000);
     presence.stop();
     const bornAt = new Date(Date.now()).toISOString();
-    // Kept, and the server killed before anybody made something of it.
+    // In the journal, but the server was killed before presence handled it.
     say("online", "s2");
     vi.advanceTimersByTime(5000);
     presence = start();
@@ -232,7 +232,7 @@ describe("after a restart", () => {
     expect(events()).toEqual(["camera.online", "camera.offline", "camera.unknown", "camera.offline"]);
   });
 
-  it("a camera that the server before this one left unknown is offline since the last that was heard of it", () => {
+  it("a camera is offline since its last message if nothing says when the server stopped", () => {
     comeOnline();
     const heardAt = new Date(START).toISOString();
     presence.stop();
@@ -243,7 +243,7 @@ describe("after a restart", () => {
     expect(presence.of("north")).toMatchObject({ status: "offline", offline_since: heardAt });
   });
 
-  it("a camera that sleeps goes on to sleep, and has overslept when it does not wake", () => {
+  it("a sleeping camera stays asleep, and has overslept when it does not wake up", () => {
     comeOnline();
     say("sleeping", "s1", new Date(Date.now() + 3_600_000).toISOString());
     drop();
@@ -254,7 +254,7 @@ describe("after a restart", () => {
     expect(events()).toEqual(["camera.online", "camera.sleeping", "camera.overslept"]);
   });
 
-  it("a camera that is unknown already is not published again", () => {
+  it("a camera that is already unknown is not published again", () => {
     comeOnline();
     restart();
     restart();
@@ -263,31 +263,32 @@ describe("after a restart", () => {
 
   it.each([
     ["its birth", () => say("online")],
-    ["an event", () => journal.say(CAPTURED, {})],
-    ["a state", () => journal.say({ kind: "camera-state", camera: "north", name: "power" }, {}, { retain: true })],
-    ["a reply", () => journal.say({ kind: "camera-reply", camera: "north", command: "reboot" }, {})],
-  ])("it is online with %s", (_name, speak) => {
+    ["an event", () => journal.receive(CAPTURED, {})],
+    ["a state", () => journal.receive({ kind: "camera-state", camera: "north", name: "power" }, {}, { retain: true })],
+    ["a reply", () => journal.receive({ kind: "camera-reply", camera: "north", command: "reboot" }, {})],
+  ])("a camera is online after %s", (_name, publish) => {
     comeOnline();
     restart();
-    speak();
+    publish();
     expect(status()).toBe("online");
   });
 
   it.each([
-    ["events of its backlog", () => journal.say(CAPTURED, {}, { historical: true })],
-    ["a command to it", () => journal.say({ kind: "camera-command", camera: "north", command: "reboot" }, {})],
+    ["an event of its backlog", () => journal.receive(CAPTURED, {}, { historical: true })],
+    ["a command to it", () => journal.receive({ kind: "camera-command", camera: "north", command: "reboot" }, {})],
     [
       "an alert of the backend about it",
-      () => journal.say({ kind: "camera-alert", camera: "north", name: "duplicate-client-id" }, {}, { retain: true }),
+      () =>
+        journal.receive({ kind: "camera-alert", camera: "north", name: "duplicate-client-id" }, {}, { retain: true }),
     ],
-  ])("it stays unknown with %s", (_name, speak) => {
+  ])("a camera stays unknown after %s", (_name, publish) => {
     comeOnline();
     restart();
-    speak();
+    publish();
     expect(status()).toBe("unknown");
   });
 
-  it("a camera that connected before its presence was followed is online, once", () => {
+  it("a camera that connected before presence started is published as online once", () => {
     comeOnline();
     presence.stop();
     vi.advanceTimersByTime(5000);
@@ -296,7 +297,7 @@ describe("after a restart", () => {
     expect(events()).toEqual(["camera.online", "camera.online"]);
   });
 
-  it("the ghost of a will that comes late makes it offline only if it is really gone", () => {
+  it("a late will of a crashed broker does not make a connected camera offline", () => {
     comeOnline();
     restart();
     say("offline");
@@ -308,7 +309,7 @@ describe("after a restart", () => {
     expect(status()).toBe("online");
   });
 
-  it("a will of a session that was not its last is ignored", () => {
+  it("the will of an earlier session is ignored", () => {
     comeOnline("s2");
     restart();
     say("offline", "s1");
@@ -316,8 +317,8 @@ describe("after a restart", () => {
     expect(presence.of("north")).toMatchObject({ status: "offline", session: "s2" });
   });
 
-  it("its interval is still known", () => {
-    journal.say({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
+  it("the capture interval is still known", () => {
+    journal.receive({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
     restart();
     comeOnline();
     vi.advanceTimersByTime(121_000);
@@ -328,7 +329,7 @@ describe("after a restart", () => {
 describe("a sleeping camera", () => {
   const UNTIL = new Date(START + 3_600_000).toISOString();
 
-  it("is sleeping, with the time it named, and its will changes nothing", () => {
+  it("is sleeping until the announced time, and its will changes nothing", () => {
     comeOnline();
     say("sleeping", "s1", UNTIL);
     drop();
@@ -337,7 +338,7 @@ describe("a sleeping camera", () => {
     expect(events()).toEqual(["camera.online", "camera.sleeping"]);
   });
 
-  it("that does not come back when it said has overslept after the grace, since the moment it named", () => {
+  it("has overslept when it does not return within the grace period after the announced time", () => {
     comeOnline();
     say("sleeping", "s1", UNTIL);
     drop();
@@ -349,7 +350,7 @@ describe("a sleeping camera", () => {
     expect(events()).toEqual(["camera.online", "camera.sleeping", "camera.overslept"]);
   });
 
-  it("that has overslept stays so with the will of its session, and is online when it wakes", () => {
+  it("stays overslept after the will of its session, and is online when it wakes up", () => {
     comeOnline();
     say("sleeping", "s1", UNTIL);
     vi.advanceTimersByTime(3_600_000 + 31_000);
@@ -364,10 +365,10 @@ describe("a sleeping camera", () => {
   it.each([
     ["ahead", 86_400_000],
     ["behind", -86_400_000],
-  ])("whose clock is a day %s sleeps as long as it said, and not a day", (_, offMs) => {
+  ])("sleeps for the announced duration when its clock is a day %s", (_, offMs) => {
     comeOnline();
     const [timestamp = "", until = ""] = [0, 3_600_000].map((ms) => new Date(Date.now() + offMs + ms).toISOString());
-    journal.say(LINK, { status: "sleeping", session: "s1", until }, { retain: true, timestamp });
+    journal.receive(LINK, { status: "sleeping", session: "s1", until }, { retain: true, timestamp });
     const wakesAt = new Date(Date.now() + 3_600_000).toISOString();
     drop();
     vi.advanceTimersByTime(3_600_000);
@@ -376,7 +377,7 @@ describe("a sleeping camera", () => {
     expect(status()).toBe("overslept");
   });
 
-  it("is online when it wakes", () => {
+  it("is online when it wakes up", () => {
     comeOnline();
     say("sleeping", "s1", UNTIL);
     drop();
@@ -385,7 +386,7 @@ describe("a sleeping camera", () => {
     expect(status()).toBe("online");
   });
 
-  it("of another session does not put this one to sleep", () => {
+  it("is not made by a sleep message of another session", () => {
     comeOnline("s2");
     say("sleeping", "s1", UNTIL);
     expect(status()).toBe("online");
@@ -394,20 +395,20 @@ describe("a sleeping camera", () => {
 
 describe("a stale camera", () => {
   beforeEach(() => {
-    journal.say({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
+    journal.receive({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
     comeOnline();
   });
 
-  it("is connected, and took no picture in twice its interval", () => {
+  it("is connected and took no picture in two intervals", () => {
     vi.advanceTimersByTime(118_000);
     expect(status()).toBe("online");
     vi.advanceTimersByTime(3000);
     expect(events().at(-1)).toBe("camera.stale");
   });
 
-  it("is online again with a picture, and stale again without", () => {
+  it("is online after a capture, and stale again without one", () => {
     vi.advanceTimersByTime(125_000);
-    journal.say(CAPTURED, {});
+    journal.receive(CAPTURED, {});
     expect(status()).toBe("online");
     vi.advanceTimersByTime(100_000);
     expect(status()).toBe("online");
@@ -415,48 +416,48 @@ describe("a stale camera", () => {
     expect(status()).toBe("stale");
   });
 
-  it("is not made fresh by a picture of its backlog", () => {
+  it("stays stale after a capture of its backlog", () => {
     vi.advanceTimersByTime(125_000);
-    journal.say(CAPTURED, {}, { historical: true });
+    journal.receive(CAPTURED, {}, { historical: true });
     expect(status()).toBe("stale");
   });
 
-  it("is none while its schedule takes no pictures, or before the picture it announced is due", () => {
+  it("is not stale while its schedule is not active, or before the announced next capture is due", () => {
     const CAPTURE = { kind: "camera-state", camera: "north", name: "capture" } as const;
-    journal.say(CAPTURE, { active: false, captures_completed: 1 }, { retain: true });
+    journal.receive(CAPTURE, { active: false, captures_completed: 1 }, { retain: true });
     vi.advanceTimersByTime(3_600_000);
     expect(status()).toBe("online");
     const next_capture_at = new Date(Date.now() + 600_000).toISOString();
-    journal.say(CAPTURE, { active: true, captures_completed: 1, next_capture_at }, { retain: true });
+    journal.receive(CAPTURE, { active: true, captures_completed: 1, next_capture_at }, { retain: true });
     vi.advanceTimersByTime(655_000);
     expect(status()).toBe("online");
     vi.advanceTimersByTime(10_000);
     expect(status()).toBe("stale");
   });
 
-  it("is none because its interval becomes shorter: pictures are expected by that from then on", () => {
+  it("is not stale at once when its interval becomes shorter", () => {
     const ABOUT = { kind: "camera-about", camera: "north" } as const;
     vi.advanceTimersByTime(100_000);
-    journal.say(ABOUT, { capture_interval_s: 10 }, { retain: true });
+    journal.receive(ABOUT, { capture_interval_s: 10 }, { retain: true });
     vi.advanceTimersByTime(18_000);
     expect(status()).toBe("online");
     vi.advanceTimersByTime(5000);
     expect(status()).toBe("stale");
-    journal.say(ABOUT, { capture_interval_s: 5 }, { retain: true });
+    journal.receive(ABOUT, { capture_interval_s: 5 }, { retain: true });
     vi.advanceTimersByTime(2000);
     expect(status()).toBe("stale");
   });
 
-  it("is so though the clock by which it announced its next picture is a day ahead", () => {
+  it("is stale although its clock, and so its announced next capture, is a day ahead", () => {
     const next_capture_at = new Date(Date.now() + 86_460_000).toISOString();
     const timestamp = new Date(Date.now() + 86_400_000).toISOString();
     const capture = { active: true, captures_completed: 1, next_capture_at };
-    journal.say({ kind: "camera-state", camera: "north", name: "capture" }, capture, { retain: true, timestamp });
+    journal.receive({ kind: "camera-state", camera: "north", name: "capture" }, capture, { retain: true, timestamp });
     vi.advanceTimersByTime(122_000);
     expect(status()).toBe("stale");
   });
 
-  it("becomes offline when its link goes", () => {
+  it("becomes offline when its link breaks", () => {
     vi.advanceTimersByTime(125_000);
     drop();
     vi.advanceTimersByTime(31_000);
@@ -485,7 +486,7 @@ describe("a registered camera", () => {
     });
   }
 
-  it("that never came is never_seen, since it is known, and published so", () => {
+  it("that never connected is never_seen since its registration is known, and is published", () => {
     register({ id: "north", kind: "camera" }, { id: "worker", kind: "processing" });
     vi.advanceTimersByTime(600_000);
     expect(presence.of("north")).toEqual({ status: "never_seen", since: new Date(START).toISOString() });
@@ -499,29 +500,29 @@ describe("a registered camera", () => {
     expect(status()).toBe("never_seen");
   });
 
-  it("is online when it comes", () => {
+  it("is online when it connects", () => {
     register({ id: "north", kind: "camera" });
     comeOnline();
     expect(events()).toEqual(["camera.never_seen", "camera.online"]);
   });
 
-  it("that came before is what it was, not never_seen", () => {
+  it("that connected before keeps its presence", () => {
     comeOnline();
     register({ id: "north", kind: "camera" });
     expect(events()).not.toContain("camera.never_seen");
   });
 
-  it("is never_seen again when it was removed and added, with nothing of what it was", () => {
+  it("is never_seen when it was removed and added again", () => {
     comeOnline();
     register({ id: "north", kind: "camera" });
     add({ id: "north", kind: "camera" });
-    journal.say({ kind: "camera-state", camera: "north", name: "presence" }, null, { retain: true });
+    journal.receive({ kind: "camera-state", camera: "north", name: "presence" }, null, { retain: true });
     expect(presence.of("north")).toEqual({ status: "never_seen", since: expect.any(String) });
   });
 
-  it("is gone when it is removed", () => {
+  it("is unknown to presence after its removal", () => {
     register({ id: "north", kind: "camera" });
-    journal.say({ kind: "camera-state", camera: "north", name: "presence" }, null, { retain: true });
+    journal.receive({ kind: "camera-state", camera: "north", name: "presence" }, null, { retain: true });
     vi.advanceTimersByTime(60_000);
     expect(presence.of("north")).toBeUndefined();
   });
@@ -533,22 +534,22 @@ describe("a system clock that jumps", () => {
   beforeEach(() => {
     presence.stop();
     ownClock = START;
-    const ticking = setInterval(() => {
+    const ownClockTimer = setInterval(() => {
       ownClock += 500;
     }, 500);
     presence = start({ now: () => ownClock });
-    return () => clearInterval(ticking);
+    return () => clearInterval(ownClockTimer);
   });
 
   it("makes no camera offline, stale or overslept", () => {
-    journal.say({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
+    journal.receive({ kind: "camera-about", camera: "north" }, { capture_interval_s: 60 }, { retain: true });
     comeOnline();
     vi.setSystemTime(START + 2 * 86_400_000);
     vi.advanceTimersByTime(30_000);
     expect(status()).toBe("online");
   });
 
-  it("leaves the moments that are shown by the system's clock", () => {
+  it("is the clock of the published times", () => {
     vi.setSystemTime(START + 2 * 86_400_000);
     comeOnline();
     vi.advanceTimersByTime(30_000);
@@ -556,22 +557,22 @@ describe("a system clock that jumps", () => {
   });
 });
 
-describe("a store that takes no writes", () => {
-  it("delays what is published, and loses none of it", async () => {
+describe("an unavailable store", () => {
+  it("delays publications, and loses none", async () => {
     comeOnline();
-    journal.trouble = "disk full";
+    journal.unavailableReason = "disk full";
     drop();
     await vi.advanceTimersByTimeAsync(60_000);
     expect(status()).toBe("offline");
     expect(events()).toEqual(["camera.online"]);
-    journal.trouble = undefined;
+    journal.unavailableReason = undefined;
     await vi.advanceTimersByTimeAsync(2000);
     expect(events()).toEqual(["camera.online", "camera.offline"]);
   });
 });
 
 describe("the limit MAX_CAMERAS", () => {
-  it("leaves further cameras out, and goes on with those it has", () => {
+  it("excludes further cameras, and keeps watching the known ones", () => {
     presence.stop();
     presence = startPresence({
       journal,
@@ -582,13 +583,13 @@ describe("the limit MAX_CAMERAS", () => {
       logger: pino({ level: "silent" }),
     });
     comeOnline();
-    journal.say({ kind: "camera-link", camera: "south" }, { status: "online", session: "s1" });
+    journal.receive({ kind: "camera-link", camera: "south" }, { status: "online", session: "s1" });
     expect(presence.of("south")).toBeUndefined();
     expect(status()).toBe("online");
   });
 });
 
-it("logs when it stops how many changes of a camera it has only counted", async () => {
+it("logs the number of suppressed log lines when it stops", async () => {
   const { logger, lines } = recordingLogger();
   await presence.stop();
   presence = start({ logger });

@@ -5,7 +5,7 @@ import { startLinkGaps } from "../../../bridge/cameras/link-gaps.ts";
 import { type PresenceService, startPresence } from "../../../bridge/cameras/presence.ts";
 import { startRemovedDevices } from "../../../bridge/cameras/removed-devices.ts";
 import { type RecordingLink, recordingLink } from "../support/recording-link.ts";
-import { envelope, logger, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
+import { envelope, type Fixture, logger, openFixture, tree, useFakeClock } from "./watcher-fixture.ts";
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -16,32 +16,32 @@ const ABOUT = {
 };
 const HOT = { alert: "temperature", severity: "warning", message: "The camera's computer is at 85 °C" };
 
-let place: Place;
+let fixture: Fixture;
 let devices: DeviceStore;
 let presence: PresenceService;
 let link: RecordingLink;
 let parts: { stop(): void | Promise<void> }[];
 
 beforeEach(async () => {
-  stopTheClock();
-  place = await openPlace();
+  useFakeClock();
+  fixture = await openFixture();
   await start();
 });
 afterEach(stop);
 
-/** All that makes something of what cameras say. */
+/** Starts presence and the other watchers. */
 async function start(): Promise<void> {
-  const { journal, cluster, ingest } = place;
-  const watching = { journal, documents: cluster.documents, tree, publish: ingest.publish.bind(ingest), logger };
+  const { journal, cluster, ingest } = fixture;
+  const options = { journal, documents: cluster.documents, tree, publish: ingest.publish.bind(ingest), logger };
   devices = await openDevices({ documents: cluster.documents, logger });
   link = recordingLink();
-  presence = startPresence({ ...watching, link });
+  presence = startPresence({ ...options, link });
   parts = [
     devices,
     presence,
-    await startAlerts(watching),
-    await startLinkGaps(watching),
-    await startRemovedDevices({ ...watching, link, devices }),
+    await startAlerts(options),
+    await startLinkGaps(options),
+    await startRemovedDevices({ ...options, link, devices }),
   ];
 }
 
@@ -51,26 +51,26 @@ async function stop(): Promise<void> {
 
 async function pass(ms: number): Promise<void> {
   vi.advanceTimersByTime(ms);
-  await place.settled();
+  await fixture.settled();
 }
 
 const add = (id: string, kind: DeviceKind = "camera") => devices.add({ id, kind, credential: {} });
 const camera = (topic: string, data: unknown, id = "north") =>
-  place.say(`cameras/${id}/${topic}`, data, { retain: true });
-const service = (topic: string, data: unknown) => place.say(`processing/farm/${topic}`, data, { retain: true });
+  fixture.accept(`cameras/${id}/${topic}`, data, { retain: true });
+const service = (topic: string, data: unknown) => fixture.accept(`processing/farm/${topic}`, data, { retain: true });
 
-/** The topics of an owner of which something is retained. */
+/** The retained topics of an owner. */
 function retained(owner = "cameras/north"): string[] {
-  const link = place.journal.state(`${tree.root}/${owner}/link`);
-  return [...place.journal.snapshot("dashboard"), ...(link === undefined ? [] : [link])]
+  const link = fixture.journal.state(`${tree.root}/${owner}/link`);
+  return [...fixture.journal.snapshot("dashboard"), ...(link === undefined ? [] : [link])]
     .map(({ topic }) => topic.slice(tree.root.length + 1))
     .filter((topic) => topic.startsWith(`${owner}/`))
     .map((topic) => topic.slice(owner.length + 1))
     .sort();
 }
-const forgotten = (owner?: string) => vi.waitFor(() => expect(retained(owner)).toEqual([]));
+const cleared = (owner?: string) => vi.waitFor(() => expect(retained(owner)).toEqual([]));
 
-/** A camera of which there is everything that can be retained. */
+/** Publishes messages on every retained topic of a camera. */
 async function comeOnline(id = "north"): Promise<void> {
   await camera("link", { status: "online", session: "s1" }, id);
   await camera("about", ABOUT, id);
@@ -78,28 +78,28 @@ async function comeOnline(id = "north"): Promise<void> {
   await camera("alerts/temperature", HOT, id);
   const at = new Date().toISOString();
   const dropped = envelope("outbox.dropped", { count: 3, from: at, to: at }, { seq: 1 });
-  await place.say(`cameras/${id}/events/outbox.dropped`, dropped);
+  await fixture.accept(`cameras/${id}/events/outbox.dropped`, dropped);
   await pass(5 * SECOND);
 }
 const ALL = ["about", "alerts/disk", "alerts/temperature", "link", "state/gaps", "state/presence", "state/storage"];
 
-it("a camera that is removed leaves nothing behind, and nothing that comes late brings it back", async () => {
+it("clears all topics of a removed camera, and those of its late messages", async () => {
   await add("north");
   await comeOnline();
   await comeOnline("south");
   expect(retained()).toEqual(ALL);
   await devices.remove("north");
-  await forgotten();
-  // Its last will, a picture that was on its way, and an alert that somebody was just about to raise.
+  await cleared();
+  // Its last will, an event that was in flight, and an alert that a watcher was about to raise.
   await camera("link", { status: "offline", session: "s1" });
-  await place.say("cameras/north/events/capture.completed", envelope("capture.completed", {}));
-  await place.ingest.publish({
+  await fixture.accept("cameras/north/events/capture.completed", envelope("capture.completed", {}));
+  await fixture.ingest.publish({
     topic: { kind: "camera-alert", camera: "north", name: "failures" },
     ...{ event: "alert.raised", data: { ...HOT, alert: "failures" }, retain: true },
   });
   await pass(2 * MINUTE);
-  await forgotten();
-  expect(place.said("cameras/north/alerts/disk")).toMatchObject([
+  await cleared();
+  expect(fixture.published("cameras/north/alerts/disk")).toMatchObject([
     { event: "alert.raised" },
     { event: "alert.cleared" },
   ]);
@@ -107,7 +107,7 @@ it("a camera that is removed leaves nothing behind, and nothing that comes late 
   expect(retained("cameras/south")).toEqual(ALL);
 });
 
-it("a processing service that is removed is not missed, nor are its jobs", async () => {
+it("clears all topics of a removed processing service, and raises no alert about it", async () => {
   await add("farm", "processing");
   await service("link", { status: "online", session: "s1" });
   for (let n = 0; n < 11; n++)
@@ -115,91 +115,91 @@ it("a processing service that is removed is not missed, nor are its jobs", async
   await pass(5 * SECOND);
   expect(retained("processing/farm")).toContain("alerts/job-queue");
   await devices.remove("farm");
-  await forgotten("processing/farm");
+  await cleared("processing/farm");
   await service("link", { status: "offline", session: "s1" });
-  await forgotten("processing/farm");
+  await cleared("processing/farm");
   await pass(20 * MINUTE);
   expect(retained("processing/farm")).toEqual([]);
-  expect(place.said("processing/farm/alerts/worker-silent")).toEqual([]);
+  expect(fixture.published("processing/farm/alerts/worker-silent")).toEqual([]);
 });
 
-it("what was removed while no server ran is forgotten when one does", async () => {
+it("clears the topics of a camera that was removed while no server ran", async () => {
   await add("north");
   await comeOnline();
   await stop();
-  devices = await openDevices({ documents: place.cluster.documents, logger });
+  devices = await openDevices({ documents: fixture.cluster.documents, logger });
   await devices.remove("north");
   devices.stop();
-  await place.restart();
+  await fixture.restart();
   await start();
-  await forgotten();
+  await cleared();
   await pass(2 * MINUTE);
   expect(retained()).toEqual([]);
-  // That it is forgotten is no word of its own.
-  expect(place.said("cameras/north/state/presence").map(({ event }) => event)).not.toContain("camera.online");
-  // After ten minutes nobody looks any more, and nothing of it is kept.
+  // Clearing a topic does not make the camera online.
+  expect(fixture.published("cameras/north/state/presence").map(({ event }) => event)).not.toContain("camera.online");
+  // After ten minutes the removal itself and all saved states are deleted.
   await pass(10 * MINUTE);
-  await vi.waitFor(async () => expect(await place.cluster.documents.list("removed-devices")).toEqual([]));
+  await vi.waitFor(async () => expect(await fixture.cluster.documents.list("removed-devices")).toEqual([]));
   await stop();
-  expect((await place.cluster.documents.list("alerts")).map(({ key }) => key)).toEqual([]);
-  expect((await place.cluster.documents.list("link-gaps")).map(({ key }) => key)).toEqual([]);
+  expect((await fixture.cluster.documents.list("alerts")).map(({ key }) => key)).toEqual([]);
+  expect((await fixture.cluster.documents.list("link-gaps")).map(({ key }) => key)).toEqual([]);
 });
 
-it("a camera that is added again under its id begins with nothing, and keeps what it says from then on", async () => {
+it("clears the old topics of a camera that is added again, and keeps its new ones", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);
   await devices.remove("north");
   await add("north");
-  await forgotten();
+  await cleared();
   await camera("about", ABOUT);
   await camera("link", { status: "online", session: "s2" });
   await pass(5 * SECOND);
   const own = ["about", "link", "state/presence"];
   expect(retained()).toEqual(own);
   await stop();
-  await place.restart();
+  await fixture.restart();
   await start();
   await pass(2 * MINUTE);
   expect(retained()).toEqual(own);
 });
 
-it("one that is there is not forgotten for a removal that was never completed", async () => {
+it("keeps the topics of a camera whose removal was not completed", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);
-  await place.cluster.documents.put("removed-devices", "north", { kind: "camera", removedAt: Date.now() });
+  await fixture.cluster.documents.put("removed-devices", "north", { kind: "camera", removedAt: Date.now() });
   await pass(2 * MINUTE);
   expect(retained()).toEqual(ALL);
 });
 
 it.each([
-  ["its link, by a will that overtook the clearing", "cameras/north/link"],
+  ["its link, by a will that was forwarded after the clearing", "cameras/north/link"],
   ["a state, by a message of another node", "cameras/north/state/storage"],
-])("what the broker alone retains of a removed camera is cleared there: %s", async (_, below) => {
+])("clears what only the broker retains of a removed camera: %s", async (_, below) => {
   await add("north");
   await comeOnline();
   await devices.remove("north");
-  await forgotten();
+  await cleared();
   const topic = `${tree.root}/${below}`;
   link.retained.add(topic);
   link.retained.add(`${tree.root}/cameras/south/link`);
   await pass(5 * SECOND);
   await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
-  // Later, too, for as long as something may still come.
+  // Later messages, too, are cleared.
   link.retained.add(topic);
   await pass(2 * MINUTE);
   await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
 });
 
-it("what the broker retains of a camera that is added again is not touched", async () => {
+it("keeps what the broker retains of a camera that was added again", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);
   await devices.remove("north");
   await add("north");
-  await forgotten();
-  // Its first message, which the journal of this node has not heard of yet.
+  await cleared();
+  // Its first message, which has not arrived in this node's journal yet.
   const topic = `${tree.root}/cameras/north/about`;
   link.retained.add(topic);
   await pass(2 * MINUTE);

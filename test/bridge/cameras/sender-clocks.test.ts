@@ -1,63 +1,72 @@
 import { ulid } from "ulid";
 import { beforeEach, expect, it, vi } from "vitest";
 import { smallJpeg } from "../../support/jpeg.ts";
-import { envelope, openPlace, type Place, stopTheClock, tree } from "./alerts-place.ts";
+import { envelope, type Fixture, openFixture, tree, useFakeClock } from "./watcher-fixture.ts";
 
 const DAY = 86_400_000;
-let place: Place;
+let fixture: Fixture;
 
 beforeEach(async () => {
-  stopTheClock();
-  place = await openPlace();
+  useFakeClock();
+  fixture = await openFixture();
 });
 
-/** What a clock shows that is off by so much. */
+/** The time shown by a clock that is off by `offMs`. */
 const at = (offMs: number) => new Date(Date.now() + offMs).toISOString();
 
-/** One that was named a minute later than the last, by such a clock. */
-async function picture(offMs: number): Promise<void> {
+/** Publishes a preview one minute after the last one, named by a clock that is off by `offMs`. */
+async function publishPreview(offMs: number): Promise<void> {
   vi.advanceTimersByTime(60_000);
   const topic = `${tree.root}/cameras/north/previews/${ulid(Date.now() + offMs).toLowerCase()}`;
   const payload = smallJpeg(topic);
-  await place.ingest.accept({ identity: "device:north", topic, payload, qos: 1, retain: false });
+  await fixture.ingest.accept({ identity: "device:north", topic, payload, qos: 1, retain: false });
 }
 
-/** Whether each picture was taken for one of a backlog, oldest first. */
+/** For each preview, oldest first, whether it was recorded as one of a backlog. */
 const historical = () =>
-  place.entries.flatMap(({ body }) => {
+  fixture.entries.flatMap(({ body }) => {
     const { event, historical: late = false } = JSON.parse(`{${body}}`);
     return event === "preview.updated" ? [late] : [];
   });
 
-it("a picture is of now from a camera whose birth says that its clock is behind", async () => {
-  await picture(0);
+it("records a preview as current when the camera's birth message shows that its clock is behind", async () => {
+  await publishPreview(0);
   const link = envelope("link", { status: "online", session: "s1" }, { timestamp: at(-3 * DAY) });
-  await place.say("cameras/north/link", link, { retain: true });
-  await picture(-3 * DAY);
+  await fixture.accept("cameras/north/link", link, { retain: true });
+  await publishPreview(-3 * DAY);
   expect(historical()).toEqual([false, false]);
 });
 
-it("a picture is of now from a camera whose clock was set back while it is connected", async () => {
-  await picture(0);
-  await place.say("cameras/north/events/capture.completed", envelope("capture.completed", {}, { timestamp: at(-DAY) }));
-  await picture(-DAY);
+it("records a preview as current when the camera's clock was set back while it is connected", async () => {
+  await publishPreview(0);
+  await fixture.accept(
+    "cameras/north/events/capture.completed",
+    envelope("capture.completed", {}, { timestamp: at(-DAY) }),
+  );
+  await publishPreview(-DAY);
   expect(historical()).toEqual([false, false]);
 });
 
-it("a picture of a backlog stays one: neither its event nor a will tells what the camera's clock says now", async () => {
-  await picture(0);
+it("does not use messages of a backlog, or a will, to learn a camera's clock", async () => {
+  await publishPreview(0);
   const late = { timestamp: at(-DAY), historical: true };
-  await place.say("cameras/north/events/capture.completed", envelope("capture.completed", {}, late));
+  await fixture.accept("cameras/north/events/capture.completed", envelope("capture.completed", {}, late));
   const will = envelope("link", { status: "offline", session: "s1" }, { timestamp: at(-DAY) });
-  await place.say("cameras/north/link", will, { retain: true });
-  await picture(-DAY);
+  await fixture.accept("cameras/north/link", will, { retain: true });
+  await publishPreview(-DAY);
   expect(historical()).toEqual([false, true]);
 });
 
-it("a camera's clock is right again once it says so", async () => {
-  await place.say("cameras/north/events/capture.completed", envelope("capture.completed", {}, { timestamp: at(-DAY) }));
-  await place.say("cameras/north/events/capture.completed", envelope("capture.completed", {}, { timestamp: at(0) }));
-  await picture(0);
-  await picture(-DAY);
+it("forgets the difference when the camera's clock is right again", async () => {
+  await fixture.accept(
+    "cameras/north/events/capture.completed",
+    envelope("capture.completed", {}, { timestamp: at(-DAY) }),
+  );
+  await fixture.accept(
+    "cameras/north/events/capture.completed",
+    envelope("capture.completed", {}, { timestamp: at(0) }),
+  );
+  await publishPreview(0);
+  await publishPreview(-DAY);
   expect(historical()).toEqual([false, true]);
 });

@@ -2,7 +2,7 @@ import { afterEach, expect, it } from "vitest";
 import type { Leases } from "../../../bridge/cluster/cluster.ts";
 import { LocalLeases } from "../../../bridge/cluster/local/in-memory.ts";
 import { runAsSingleton, type Singleton } from "../../../bridge/cluster/singleton.ts";
-import { logger } from "../cameras/alerts-place.ts";
+import { logger } from "../cameras/watcher-fixture.ts";
 
 const singletons: Singleton[] = [];
 

@@ -65,7 +65,7 @@ function acknowledge(identity = NORTH): void {
 }
 
 function reply(status: string, more: object = {}, command_id = sent().command.id): void {
-  journal.say({ kind: "camera-reply", camera: "north", command: "capture.now" }, { command_id, status, ...more });
+  journal.receive({ kind: "camera-reply", camera: "north", command: "capture.now" }, { command_id, status, ...more });
 }
 
 const statuses = (updates: CommandUpdate[]) => updates.map(({ status }) => status);
@@ -155,7 +155,7 @@ describe("a command", () => {
   it("is published again at the camera's next birth until it is acknowledged, and reported once", () => {
     const updates = run();
     const publishLink = (status: string) =>
-      journal.say({ kind: "camera-link", camera: "north" }, { status, session: "s1" }, { retain: true });
+      journal.receive({ kind: "camera-link", camera: "north" }, { status, session: "s1" }, { retain: true });
     publishLink("offline");
     expect(link.publications).toHaveLength(1);
     publishLink("online");
@@ -284,7 +284,7 @@ describe("a sleeping camera", () => {
     vi.advanceTimersByTime(1_800_000);
     expect(updates).toEqual([]);
     link.connections.add(NORTH);
-    journal.say({ kind: "camera-link", camera: "north" }, { status: "online", session: "s2" });
+    journal.receive({ kind: "camera-link", camera: "north" }, { status: "online", session: "s2" });
     expect(statuses(updates)).toEqual(["sent"]);
     reply("succeeded");
     expect(statuses(updates)).toEqual(["sent", "delivered", "succeeded"]);
@@ -312,12 +312,15 @@ describe("a late reply", () => {
   it("of another camera, or in an invalid form, changes nothing", () => {
     const updates = run();
     const { id } = sent().command;
-    journal.say(
+    journal.receive(
       { kind: "camera-reply", camera: "south", command: "capture.now" },
       { command_id: id, status: "succeeded" },
     );
-    journal.say({ kind: "camera-reply", camera: "north", command: "capture.now" }, { command_id: id, status: "great" });
-    journal.say({ kind: "camera-reply", camera: "north", command: "capture.now" }, null);
+    journal.receive(
+      { kind: "camera-reply", camera: "north", command: "capture.now" },
+      { command_id: id, status: "great" },
+    );
+    journal.receive({ kind: "camera-reply", camera: "north", command: "capture.now" }, null);
     expect(statuses(updates)).toEqual(["sent"]);
   });
 });
@@ -343,7 +346,10 @@ describe("8,000 unexpected replies of a camera", () => {
     relay = start({ logger: pino({ level: "info" }, { write: (line: string) => lines.push(line) }) });
     link.connections.delete(NORTH);
     for (let n = 0; n < 8_000; n++)
-      journal.say({ kind: "camera-reply", camera: "north", command: "x" }, { command_id: `c${n}`, status: "failed" });
+      journal.receive(
+        { kind: "camera-reply", camera: "north", command: "x" },
+        { command_id: `c${n}`, status: "failed" },
+      );
     expect(lines).toHaveLength(1);
     vi.advanceTimersByTime(60_000);
     expect(lines).toHaveLength(2);

@@ -45,7 +45,7 @@ function node(index: number): TestBridge {
 
 const tree = topicTree();
 
-/** The events of a topic that the journal has from now on. */
+/** Collects the events of a topic that are appended from now on. */
 function follow({ journal }: TestBridge, topic: string): string[] {
   const events: string[] = [];
   journal.follow((entries) => {
@@ -57,7 +57,7 @@ function follow({ journal }: TestBridge, topic: string): string[] {
 const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
 
 describe("MAX_CONNECTIONS_PER_USER", () => {
-  it("holds over all nodes: the newcomer is refused with 4004, and let in when another has left", async () => {
+  it("holds over all nodes: a further connection is refused with 4004, and accepted when another one has closed", async () => {
     const token = node(0).mint("dashboard:read");
     const clients = [];
     for (let index = 0; index < 5; index++) clients.push(await connect(urlOf(node(index % 3)), token));
@@ -72,7 +72,7 @@ describe("MAX_CONNECTIONS_PER_USER", () => {
     await vi.waitFor(() => connect(urlOf(node(2)), token));
   });
 
-  it("forgets what a dead node had", async () => {
+  it("does not count the connections of a dead node", async () => {
     const token = node(0).mint("dashboard:read");
     for (let index = 0; index < 5; index++) await connect(urlOf(node(0)), token);
     await accesses[0]?.close();
@@ -81,7 +81,7 @@ describe("MAX_CONNECTIONS_PER_USER", () => {
 });
 
 describe("GET /stats", () => {
-  it("has this node's figures, and those of all", async () => {
+  it("has the metrics of this node and of all nodes", async () => {
     const token = node(0).mint("dashboard:read");
     for (const index of [0, 0, 1]) await connect(urlOf(node(index)), token);
     await vi.waitFor(async () => {
@@ -92,7 +92,7 @@ describe("GET /stats", () => {
     });
   });
 
-  it("counts what happened at any node once, since the first start of the first node", async () => {
+  it("counts each event of any node once, since the first start of the first node", async () => {
     await node(0).call("/broadcast", { method: "POST", body: { event: "a.b" } });
     await node(1).call("/broadcast", { method: "POST", body: { event: "a.b" } });
     await node(1).say("cameras/north/events/capture.completed", { n: 1 });
@@ -101,7 +101,7 @@ describe("GET /stats", () => {
       async () => {
         const { totals } = (await node(2).call("/stats")).body;
         expect(totals).toMatchObject({ since: before.since, starts: 3, counts: { broadcasts: 2 } });
-        // Each node also says itself what it is: some events more, but not each three times.
+        // The nodes publish some events themselves, but not each event three times.
         expect(totals.counts.events).toBe(bridges.reduce((sum, { journal }) => Math.max(sum, journal.head), 0));
       },
       { interval: 200 },
@@ -116,7 +116,7 @@ describe("GET /stats", () => {
 });
 
 describe("/connections", () => {
-  it("lists those of all nodes, and closes one of another node", async () => {
+  it("lists the connections of all nodes, and closes one of another node", async () => {
     const token = node(0).mint("dashboard:read");
     const clients = [];
     for (const index of [0, 1, 2]) clients.push(await connect(urlOf(node(index)), token));
@@ -135,7 +135,7 @@ describe("/connections", () => {
     expect(none.status).toBe(404);
   });
 
-  it("lists a thousand of another node, and says how many more there are", async () => {
+  it("lists a thousand connections of another node, with the number of further ones", async () => {
     const [here, there] = [await startNode(), await startNode({ MAX_CONNECTIONS_PER_USER: "0", ...NO_LIMITS })];
     bridges.push(here, there);
     const token = there.mint("dashboard:read");
@@ -145,7 +145,7 @@ describe("/connections", () => {
     expect(body.not_listed).toBe(3);
   });
 
-  it("names the nodes that do not answer, within a moment", async () => {
+  it("lists the nodes that do not answer, without a long wait", async () => {
     await connect(urlOf(node(1)), node(0).mint("dashboard:read"));
     const silent = node(2).cluster.nodeId;
     await accesses[2]?.close();
@@ -158,7 +158,7 @@ describe("/connections", () => {
 });
 
 describe("an event", () => {
-  it("that one node accepts is seen at all, under the same position", async () => {
+  it("accepted by one node is delivered at all nodes, with the same position", async () => {
     const token = node(0).mint("camera:read");
     const clients = [];
     for (const index of [0, 1, 2]) {
@@ -174,8 +174,8 @@ describe("an event", () => {
   });
 });
 
-describe("the register", () => {
-  it("that answers late lets a client send on before it knows, and loses nothing of it", async () => {
+describe("a slow connection register", () => {
+  it("does not lose the messages that a client sends meanwhile", async () => {
     const client = new TestClient(urlOf(node(0)));
     await once(client.ws, "open");
     client.send({ type: "auth", token: node(0).mint("dashboard:read"), id: 1 });
@@ -201,7 +201,7 @@ describe("a camera's presence", () => {
     for (let index = 0; index < 3; index++) bridges.push(await startNode({ PRESENCE_GRACE_MS: "100" }));
   });
 
-  it("changes once, however many nodes there are, and is known at each", async () => {
+  it("changes once, and is known at each node", async () => {
     const events = follow(node(2), PRESENCE);
     await node(1).say(LINK, { status: "online", session: "s1" }, true);
     for (const index of [0, 1, 2])
@@ -211,14 +211,14 @@ describe("a camera's presence", () => {
     expect(events).toEqual(["camera.online", "camera.offline"]);
   });
 
-  it("goes on at another node when the one that followed it stops, and a new node does not call it unknown", async () => {
+  it("continues at another node when the watching node stops, and is not unknown on a new node", async () => {
     const events = follow(node(2), PRESENCE);
     await node(1).say(LINK, { status: "online", session: "s1" }, true);
     await vi.waitFor(() => expect(events).toEqual(["camera.online"]));
     const added = await startNode({ PRESENCE_GRACE_MS: "100" });
     bridges.push(added);
     await bridges[0]?.stop();
-    // Said while nobody follows: whoever does next makes of it what it means.
+    // Published while no node watches presence: the next one handles it.
     await node(1).say(LINK, { status: "offline", session: "s1" }, true);
     await vi.waitFor(() => expect(events).toContain("camera.offline"));
     expect(events).toEqual(["camera.online", "camera.offline"]);
@@ -226,13 +226,13 @@ describe("a camera's presence", () => {
 });
 
 describe("an alert", () => {
-  it("is raised once, however many nodes there are, and cleared once by those that are left", async () => {
+  it("is raised once by several nodes, and cleared once by the remaining ones", async () => {
     const events = follow(node(2), tree.build({ kind: "camera-alert", camera: "north", name: "disk" }));
     const storage = (free_bytes: number) =>
       node(2).say("cameras/north/state/storage", { total_bytes: 100, free_bytes }, true);
     await storage(5);
     await vi.waitFor(() => expect(events).toEqual(["alert.raised"]));
-    // Whichever of them watched: what it knew, the next one knows.
+    // Whichever node watched: the next one has its saved state.
     await Promise.all([node(0).stop(), node(1).stop()]);
     await storage(50);
     await vi.waitFor(() => expect(events).toEqual(["alert.raised", "alert.cleared"]));
@@ -261,7 +261,7 @@ describe("commands to one camera", () => {
     await node(index).say("cameras/north/replies/capture.now", reply);
   }
 
-  it("of all nodes are done one after the other, in the order they came", async () => {
+  it("from all nodes run one after the other, in the order in which they were issued", async () => {
     const clients = [await commander(0), await commander(1), await commander(2)];
     for (const [index, client] of clients.entries()) {
       client.send({ ...command, id: index });
@@ -279,7 +279,7 @@ describe("commands to one camera", () => {
     await queued(0);
   });
 
-  it("share MAX_COMMANDS_PER_CAMERA", async () => {
+  it("share MAX_COMMANDS_PER_CAMERA over all nodes", async () => {
     const tight = await startNode({ MAX_COMMANDS_PER_CAMERA: "1" });
     bridges.push(tight);
     const clients = [await commander(0), await commander(1), await commander(3)];
@@ -293,7 +293,7 @@ describe("commands to one camera", () => {
     await queued(2);
   });
 
-  it("of a node that died do not hold up those of the others", async () => {
+  it("of a dead node do not block those of the others", async () => {
     const clients = [await commander(0), await commander(1)];
     for (const [index, client] of clients.entries()) {
       client.send({ ...command, id: index });
@@ -305,7 +305,7 @@ describe("commands to one camera", () => {
 });
 
 describe("POST /broadcast", () => {
-  it("says how many are subscribed at all nodes", async () => {
+  it("returns the number of subscribers at all nodes", async () => {
     for (const index of [0, 1, 1, 2]) {
       const client = await connect(urlOf(node(index)), node(index).mint("dashboard:read"));
       await client.subscribe("dashboard");

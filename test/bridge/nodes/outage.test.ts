@@ -8,7 +8,7 @@ import { startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 import { connect } from "../websocket/client.ts";
 
 const CAPTURED = "cameras/north/events/capture.completed";
-/** What Redis is given that only stands still for a moment. */
+/** How long the bridge waits for a reply of Redis. */
 const COMMAND_TIMEOUT_MS = 2_000;
 
 let server: RedisServer;
@@ -37,16 +37,16 @@ afterEach(async () => {
   await server.remove();
 });
 
-const WAYS: { name: string; leave: () => Promise<void>; back: () => Promise<void> }[] = [
-  { name: "has ended", leave: () => server.stop("SIGKILL"), back: () => server.start() },
+const OUTAGES: { name: string; begin: () => Promise<void>; end: () => Promise<void> }[] = [
+  { name: "is stopped", begin: () => server.stop("SIGKILL"), end: () => server.start() },
   {
     name: "hangs",
-    leave: async () => {
+    begin: async () => {
       server.process.kill("SIGSTOP");
       const state = async () => / T /.test(await readFile(`/proc/${server.process.pid}/stat`, "utf8"));
       await vi.waitFor(async () => expect(await state()).toBe(true));
     },
-    back: async () => {
+    end: async () => {
       server.process.kill("SIGCONT");
     },
   },
@@ -54,8 +54,8 @@ const WAYS: { name: string; leave: () => Promise<void>; back: () => Promise<void
 
 const readyz = async () => (await bridge.call("/readyz")).status;
 
-describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
-  it("sockets stay open and are told once; what needs the store is refused with 130; all goes on when it is back", async () => {
+describe.each(OUTAGES)("while Redis $name", ({ begin, end }) => {
+  it("keeps sockets open and notifies them once, refuses with 130 what needs the store, and continues afterwards", async () => {
     const clients = [await connect(url, token), await connect(url, token)];
     for (const client of clients) await client.subscribe("camera:north");
     await bridge.say(CAPTURED, { n: 1 });
@@ -63,7 +63,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     const [first] = clients;
     if (first === undefined) throw new Error("no client");
     const { epoch } = bridge.journal;
-    await leave();
+    await begin();
 
     for (const client of clients)
       expect(await client.next("error")).toEqual({
@@ -82,41 +82,41 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect([broadcast.status, broadcast.body.error.code]).toEqual([503, "store_unavailable"]);
     expect(elapsedMs()).toBeLessThan(2 * COMMAND_TIMEOUT_MS);
 
-    const newcomer = await connect(url, token);
-    expect(await newcomer.next("error")).toMatchObject({ code: 130 });
-    expect(await newcomer.subscribe("camera:north")).toMatchObject({ success: true });
+    const newClient = await connect(url, token);
+    expect(await newClient.next("error")).toMatchObject({ code: 130 });
+    expect(await newClient.subscribe("camera:north")).toMatchObject({ success: true });
 
-    await back();
+    await end();
     await vi.waitFor(async () => expect(await readyz()).toBe(200));
     await bridge.say(CAPTURED, { n: 2 });
     const found = await Promise.all(
-      [...clients, newcomer].map((client) =>
+      [...clients, newClient].map((client) =>
         client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":2}'),
       ),
     );
     expect(new Set(found.map(({ position }) => position)).size).toBe(1);
     const resumed = await first.subscribe("camera:south", { epoch, position: 1 });
     expect(resumed).toMatchObject({ success: true, recovered: true });
-    for (const client of [...clients, newcomer]) {
+    for (const client of [...clients, newClient]) {
       expect(client.ws.readyState).toBe(1);
       expect(client.messages.filter(({ type }) => type === "error")).toHaveLength(1);
     }
   });
 
-  it("a client that was being brought up to date waits, and then gets the rest", async () => {
+  it("delivers the rest of a backfill after the outage", async () => {
     const { epoch } = bridge.journal;
     const after = bridge.journal.head;
     const sent = Array.from({ length: 1_500 }, (_, index) => index);
-    // More than a node keeps in memory.
+    // More entries than a node caches.
     await Promise.all(sent.map((n) => bridge.say(CAPTURED, { n })));
     const client = await connect(url, token);
-    await leave();
+    await begin();
     client.send({ type: "subscribe", channel: "camera:north", since: { epoch, position: after } });
     const { success } = await client.next("subscription_result");
-    // Unless the node knew already.
+    // The subscription fails only if the node had already noticed the outage.
     if (!success) expect(bridge.cluster.unavailableReason ?? bridge.journal.unavailableReason).toBeDefined();
     await client.next("error");
-    await back();
+    await end();
     if (!success) {
       await vi.waitFor(async () => expect(await readyz()).toBe(200));
       await client.subscribe("camera:north", { epoch, position: after });
@@ -128,8 +128,8 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
   });
 });
 
-describe("a Redis that comes back empty", () => {
-  it("is a gap to those who are connected, and then they get what there is", async () => {
+describe("a Redis that restarts without its data", () => {
+  it("is reported to connected clients as a gap, and new events follow", async () => {
     const client = await connect(url, token);
     await client.subscribe("camera:north");
     await bridge.say("cameras/north/state/power", { volts: 12 }, true);
@@ -146,7 +146,7 @@ describe("a Redis that comes back empty", () => {
     await bridge.say(CAPTURED, { n: 10 });
     const event = await client.next("dashboard_event", ({ data }) => JSON.stringify(data) === '{"n":10}');
     expect(event.position).toBe(bridge.journal.head);
-    // And is given to those who resume there.
+    // A client that resumes in the new epoch receives it, too.
     const later = await connect(url, token);
     expect(await later.subscribe("camera:north", { epoch: bridge.journal.epoch, position: 0 })).toMatchObject({
       recovered: true,

@@ -9,7 +9,7 @@ import { connect } from "../websocket/client.ts";
 
 const EVENT = "cameras/north/events/capture.completed";
 
-it("a master that dies is followed by its replica: the journal goes on where it was, and dashboards stay", async () => {
+it("continues the journal on the replica when the Redis master dies, and keeps dashboards connected", async () => {
   const master = await startRedis();
   onTestFinished(() => master.remove());
   const replica = await startRedis({ args: ["--replicaof", "127.0.0.1", String(master.port)] });
@@ -25,27 +25,27 @@ it("a master that dies is followed by its replica: the journal goes on where it 
   const dashboard = await connect(`ws://127.0.0.1:${bridge.port}/ws`, bridge.mint("camera:read"));
   const { epoch } = await dashboard.subscribe("camera:north");
   for (let n = 1; n <= 20; n++) await bridge.say(EVENT, { n });
-  await sentinelKnowsReplica(sentinel.url, master.port);
+  await replicaIsReady(sentinel.url, master.port);
 
   await master.stop("SIGKILL");
-  // The camera sends each again until it is acknowledged.
+  // A camera sends each message again until it is acknowledged.
   for (let n = 21; n <= 40; n++) await vi.waitFor(() => bridge.say(EVENT, { n }), { interval: 100 });
 
-  const shown: unknown[] = [];
-  while (shown.length < 40)
-    shown.push((await dashboard.next("dashboard_event", ({ event }) => event === "capture.completed")).data);
-  expect(shown).toEqual(Array.from({ length: 40 }, (_, index) => ({ n: index + 1 })));
+  const received: unknown[] = [];
+  while (received.length < 40)
+    received.push((await dashboard.next("dashboard_event", ({ event }) => event === "capture.completed")).data);
+  expect(received).toEqual(Array.from({ length: 40 }, (_, index) => ({ n: index + 1 })));
   expect(bridge.journal.epoch).toBe(epoch);
 });
 
-/** Sentinel has heard of the replica, and the replica has all that the master has. */
-async function sentinelKnowsReplica(url: string, masterPort: number): Promise<void> {
-  const asked = new Redis(Number(new URL(url.replace("redis+sentinel", "http")).port), "127.0.0.1");
+/** Waits until Sentinel knows the replica, and the replica has all data of the master. */
+async function replicaIsReady(url: string, masterPort: number): Promise<void> {
+  const sentinel = new Redis(Number(new URL(url.replace("redis+sentinel", "http")).port), "127.0.0.1");
   const master = new Redis(masterPort, "127.0.0.1");
   try {
     await vi.waitFor(
       async () => {
-        const replicas = await asked.call("SENTINEL", "replicas", "mymaster");
+        const replicas = await sentinel.call("SENTINEL", "replicas", "mymaster");
         const fields = Array.isArray(replicas) ? replicas.flat() : [];
         expect(fields[fields.indexOf("master-link-status") + 1]).toBe("ok");
       },
@@ -53,7 +53,7 @@ async function sentinelKnowsReplica(url: string, masterPort: number): Promise<vo
     );
     await vi.waitFor(async () => expect(await master.wait(1, 1_000)).toBe(1));
   } finally {
-    asked.disconnect();
+    sentinel.disconnect();
     master.disconnect();
   }
 }

@@ -19,7 +19,7 @@ type SystemStatus = ReturnType<typeof startSystemStatus>;
 function startNode(): SystemStatus {
   return startSystemStatus({
     cluster: { leases },
-    unavailableReason: () => journal.trouble,
+    unavailableReason: () => journal.unavailableReason,
     clockJump: () => clockJump,
     publish: journal.publish,
     version: "1.2.3",
@@ -59,12 +59,12 @@ describe("the system status", () => {
 
   it("is published once the store is available again", async () => {
     await status.stop();
-    journal.trouble = "disk full";
+    journal.unavailableReason = "disk full";
     journal.entries = [];
     status = startNode();
     await vi.advanceTimersByTimeAsync(30_000);
     expect(journal.entries).toEqual([]);
-    journal.trouble = undefined;
+    journal.unavailableReason = undefined;
     await vi.advanceTimersByTimeAsync(10_000);
     expect(published(journal, STATUS)).toMatchObject([{ event: "system.status", data: { status: "ok" } }]);
   });

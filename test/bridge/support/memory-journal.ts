@@ -5,22 +5,22 @@ import type { Topic, TopicTree } from "../../../contract/topics.ts";
 import { StoreUnavailableError } from "../../../platform/errors.ts";
 
 /**
- * What presence, relay and status need of a journal, in memory and at once: their subject is time, and a disk does
- * not follow a fake clock. Set `trouble` to have it refuse.
+ * A journal in memory, for tests with a fake clock, which a disk does not follow. It appends synchronously. While
+ * `unavailableReason` is set, publishing fails.
  */
 export type MemoryJournal = Pick<Journal, "follow" | "snapshot" | "state"> & {
-  trouble: string | undefined;
+  unavailableReason: string | undefined;
   entries: Entry[];
   publish: Publish;
-  /** As a device would, with an envelope or without. */
-  say(topic: Topic, data: unknown, more?: Said): void;
+  /** Appends a message of a device. */
+  receive(topic: Topic, data: unknown, more?: MessageOptions): void;
 };
 
-interface Said {
+interface MessageOptions {
   event?: string;
   historical?: boolean;
   retain?: boolean;
-  /** By the sender's clock, RFC 3339. Default: ours. */
+  /** By the sender's clock, RFC 3339. Default: now. */
   timestamp?: string;
 }
 
@@ -28,7 +28,7 @@ export function memoryJournal(tree: TopicTree): MemoryJournal {
   const followers = new Set<(entries: readonly Entry[]) => void>();
   const states = new Map<string, StateEntry>();
   const journal: MemoryJournal = {
-    trouble: undefined,
+    unavailableReason: undefined,
     entries: [],
     follow(onEntries) {
       followers.add(onEntries);
@@ -37,10 +37,10 @@ export function memoryJournal(tree: TopicTree): MemoryJournal {
     snapshot: (channel) => [...states.values()].filter(({ channels }) => channels.includes(channel)),
     state: (topic) => states.get(topic),
     async publish(message) {
-      if (journal.trouble !== undefined) throw new StoreUnavailableError(journal.trouble);
+      if (journal.unavailableReason !== undefined) throw new StoreUnavailableError(journal.unavailableReason);
       return { position: append(message) };
     },
-    say(topic, data, { event = "said", historical = false, retain = false, timestamp } = {}) {
+    receive(topic, data, { event = "received", historical = false, retain = false, timestamp } = {}) {
       append({ topic, event, data, historical, retain }, timestamp);
     },
   };
@@ -71,7 +71,7 @@ export function memoryJournal(tree: TopicTree): MemoryJournal {
   return journal;
 }
 
-/** The events that were published to a topic, oldest first. */
+/** The events published to a topic, oldest first. */
 export function published(journal: MemoryJournal, topic: string): { event: string; data: unknown }[] {
   return journal.entries
     .filter((entry) => entry.topic === topic)

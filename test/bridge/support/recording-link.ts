@@ -1,13 +1,13 @@
 import type { BrokerLink } from "../../../bridge/broker-link/broker-link.ts";
 import type { Delivery, OutgoingPublication, TakeOver } from "../../../platform/publications.ts";
 
-/** A broker's side of the link, written out: records what is published, and says what the test tells it to. */
+/** A fake broker link: records publications, and reports deliveries and take-overs that the test triggers. */
 export interface RecordingLink extends BrokerLink {
   publications: OutgoingPublication[];
   connections: Set<string>;
-  /** What the broker retains. */
+  /** The topics with a retained message. */
   retained: Set<string>;
-  /** When set, publishing fails with it. */
+  /** While set, publishing fails with this error. */
   failure: Error | undefined;
   deliver(delivery: Delivery): void;
   takeOver(clientId: string, identity: string): void;

@@ -37,14 +37,14 @@ export interface Answer {
 
 export interface CallOptions {
   method?: string;
-  /** Of an object, its JSON. */
+  /** An object is sent as JSON. */
   body?: unknown;
   /** As `Authorization: Bearer`. */
   token?: string;
   headers?: Record<string, string>;
 }
 
-/** A bridge on a free port of this machine, with everything real but the broker. */
+/** A bridge on a free port of this machine. Everything is real except the broker. */
 export interface TestBridge extends Bridge {
   journal: Journal;
   cluster: Cluster;
@@ -54,29 +54,31 @@ export interface TestBridge extends Bridge {
   previews: Previews;
   dataPath: string;
   mint(...permissions: string[]): string;
-  /** As an MQTT client whose publication was let through. */
+  /** Publishes like an MQTT client that the broker has authorized. */
   say(topic: string, payload: unknown, retain?: boolean): Promise<void>;
   call(path: string, options?: CallOptions): Promise<Answer>;
-  /** An authenticated WebSocket. */
+  /** Opens an authenticated WebSocket. */
   connect(...permissions: string[]): Promise<WebSocket>;
 }
 
 export interface TestBridgeOptions {
   env?: Record<string, string>;
-  /** Kept for the next start, instead of a temporary one. */
+  /** A folder that is kept for the next start. Default: a temporary folder. */
   dataPath?: string;
   pagePath?: string;
-  /** Ids of the simulated cameras, as long as which are alone tokens need no key. Default: `north`; none of them runs. */
+  /**
+   * Ids of simulated cameras. While no other camera is registered, tokens need no key. Default: `north`. No simulator runs.
+   */
   simulated?: readonly string[];
-  /** Keeps journal and cluster in this Redis, for several bridges together, and not in the data path. */
+  /** Keeps journal and cluster in this Redis, shared by several bridges. Default: in the data path. */
   redis?: {
     access: RedisAccess;
     cluster?: Partial<RedisClusterOptions>;
     journal?: Partial<RedisJournalOptions>;
   };
-  /** Gets each line of the log, from the level debug on. Default: nothing is logged. */
+  /** Called with each log line of level debug or above. Default: nothing is logged. */
   log?: (line: Record<string, unknown>) => void;
-  /** Looks at the journal through this. */
+  /** Wraps the journal. */
   journal?: (journal: Journal) => Journal;
 }
 
@@ -178,7 +180,7 @@ export async function startTestBridge({ env = {}, ...options }: TestBridgeOption
   };
 }
 
-/** By node:http, not fetch: tests write Host, Origin and other headers that fetch keeps to itself. */
+/** Uses node:http, because tests set Host, Origin and other headers that fetch forbids. */
 async function call(
   port: number,
   path: string,
@@ -196,7 +198,7 @@ async function call(
   outgoing.end(body === undefined || typeof body === "string" ? body : JSON.stringify(body));
   const [incoming] = await once(outgoing, "response");
   const content = await text(incoming);
-  // The answer to a HEAD has the type of a content that it has not.
+  // The response to a HEAD has a content type without content.
   const isJson = content !== "" && String(incoming.headers["content-type"]).startsWith("application/json");
   return {
     status: incoming.statusCode,

@@ -16,32 +16,32 @@ export const tree = topicTree();
 export const logger = pino({ level: "silent" });
 export const START = Date.UTC(2026, 2, 12, 3, 10);
 
-/** What those who watch the journal work with: a real journal and real documents, which a restart finds again. */
-export interface Place {
+/** The environment of a watcher: a real journal and real documents, which survive {@link Fixture.restart}. */
+export interface Fixture {
   journal: Journal;
   cluster: Cluster;
   ingest: BridgeIngest;
   /** Every entry of this run, as it became durable. */
   entries: Entry[];
-  /** As an MQTT client that was let through. */
-  say(topic: string, body: unknown, options?: { retain?: boolean }): Promise<void>;
-  /** What was published to a topic in this run: event and data, oldest first. */
-  said(topic: string): { event: string; data: unknown }[];
-  /** Returns when everything that is being published is in the journal. */
+  /** Publishes like an MQTT client that the broker has authorized. A `null` body clears the topic. */
+  accept(topic: string, body: unknown, options?: { retain?: boolean }): Promise<void>;
+  /** The events published to a topic in this run, oldest first. */
+  published(topic: string): { event: string; data: unknown }[];
+  /** Resolves when the publications under way are in the journal. */
   settled(): Promise<void>;
-  /** Ends and opens everything again on the same disk. */
+  /** Closes everything and opens it again on the same disk. */
   restart(options?: { retentionEvents?: number }): Promise<void>;
 }
 
-/** Stops `Date` and intervals; the disk goes on. Undone after the test. */
-export function stopTheClock(at = START): void {
+/** Replaces `Date` and intervals by fakes until the end of the test. Disk operations stay real. */
+export function useFakeClock(at = START): void {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: at });
   onTestFinished(() => {
     vi.useRealTimers();
   });
 }
 
-export async function openPlace(): Promise<Place> {
+export async function openFixture(): Promise<Fixture> {
   const path = await mkdtemp(join(tmpdir(), "skylapse-watch-"));
   let close: () => Promise<void> = async () => {};
   let open = await run();
@@ -70,22 +70,22 @@ export async function openPlace(): Promise<Place> {
     await rm(path, { recursive: true });
   });
 
-  const place: Place = {
+  const fixture: Fixture = {
     ...open,
-    async say(topic, body, { retain = false } = {}) {
+    async accept(topic, body, { retain = false } = {}) {
       const owner = /^(cameras|processing)\/([^/]+)/.exec(topic);
       const identity = `${owner?.[1] === "cameras" ? "device" : "service"}:${owner?.[2]}`;
       const payload = body === null ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
       await open.ingest.accept({ identity, topic: `${tree.root}/${topic}`, payload, qos: 1, retain });
     },
-    said: (topic) =>
+    published: (topic) =>
       open.entries
         .filter((entry) => entry.topic === `${tree.root}/${topic}`)
         .map((entry) => {
           const { event, data } = JSON.parse(`{${entry.body}}`);
           return { event, data };
         }),
-    // Two in a row: what follows the publication of the first was appended before the second.
+    // Several in a row: an event that a watcher publishes because of one is appended before the next.
     async settled() {
       for (let turn = 0; turn < 4; turn++)
         await open.ingest.publish({ topic: { kind: "system", name: "marker" }, event: "marker", data: { turn } });
@@ -93,15 +93,15 @@ export async function openPlace(): Promise<Place> {
     async restart({ retentionEvents } = {}) {
       await close();
       open = await run(retentionEvents);
-      Object.assign(place, open);
+      Object.assign(fixture, open);
     },
   };
-  return place;
+  return fixture;
 }
 
 let ids = 0;
 
-/** As a camera's outbox sends it. */
+/** A message in the form in which a camera's outbox sends it. */
 export function envelope(
   event: string,
   data: unknown,
