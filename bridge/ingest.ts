@@ -73,7 +73,7 @@ export interface IngestStats {
 }
 
 /** Runs the commands that MQTT clients publish, and reports lost commands to their senders. */
-type CommandSink = Pick<MqttCommands, "take" | "lost">;
+type CommandSink = Pick<MqttCommands, "run" | "reportLost">;
 
 export interface BridgeIngest extends Ingest {
   /**
@@ -275,7 +275,7 @@ class JournalIngest implements BridgeIngest {
     publication: IncomingPublication,
     facts: TopicFacts,
     { camera, command: name }: Extract<Topic, { kind: "camera-command" }>,
-    { take }: CommandSink,
+    { run }: CommandSink,
   ): Promise<Acceptance> {
     const { identity, payload } = publication;
     const { position } = await this.#append(this.#messageOf(publication, facts), payload.length);
@@ -285,7 +285,7 @@ class JournalIngest implements BridgeIngest {
       isOpen = false;
     };
     // After the acknowledgement. The relay has a duplicate already.
-    if (position !== undefined) setImmediate(take, { identity, payload, camera, name, settled });
+    if (position !== undefined) setImmediate(run, { identity, payload, camera, name, settled });
     return { position: undefined, forward: false };
   }
 

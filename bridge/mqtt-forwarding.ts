@@ -23,7 +23,7 @@ export class MqttForwarding {
   readonly #startPosition: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];
-  #commands: Pick<MqttCommands, "lost"> | undefined;
+  #commands: Pick<MqttCommands, "reportLost"> | undefined;
   /** Commands of an earlier run, until {@link attachCommands}. */
   readonly #lostCommands: { position: number; command: LostCommand }[] = [];
 
@@ -39,7 +39,7 @@ export class MqttForwarding {
   }
 
   /** Reports the lost commands of an earlier run to their senders. */
-  attachCommands(commands: Pick<MqttCommands, "lost">): void {
+  attachCommands(commands: Pick<MqttCommands, "reportLost">): void {
     this.#commands = commands;
     for (const { position, command } of this.#lostCommands.splice(0)) this.#reportLost(commands, position, command);
   }
@@ -79,8 +79,8 @@ export class MqttForwarding {
     if (count > 0) logger.info({ count }, "published messages that an earlier run had accepted and not delivered");
   }
 
-  #reportLost(commands: Pick<MqttCommands, "lost">, position: number, command: LostCommand): void {
-    commands.lost(command);
+  #reportLost(commands: Pick<MqttCommands, "reportLost">, position: number, command: LostCommand): void {
+    commands.reportLost(command);
     this.#options.journal.delivered(position);
   }
 }

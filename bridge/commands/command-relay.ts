@@ -28,10 +28,10 @@ export interface CommandRunner {
    * Runs a command. The caller has checked the permissions. Calls back with every status that the command reaches, in
    * order; the last is one of `FINAL_COMMAND_STATUSES`. The first call may happen before this returns.
    */
-  run(request: GivenCommand, onUpdate: (update: CommandUpdate) => void): void;
+  run(request: IssuedCommand, onUpdate: (update: CommandUpdate) => void): void;
 }
 
-export interface GivenCommand extends CommandRequest {
+export interface IssuedCommand extends CommandRequest {
   from: CommandOrigin;
   /** The JSON text of `args` as it was sent, so that numbers beyond the precision of a double pass unchanged. */
   argsText?: string | undefined;
@@ -56,7 +56,7 @@ export interface CommandUpdate {
   status: CommandStatus;
   result?: unknown;
   error?: string;
-  /** Why the command ended, unless the camera itself ended it. */
+  /** Why the relay ended the command; `commandRejected` when the camera rejected it. */
   code?: ReplyCode;
 }
 
@@ -83,7 +83,7 @@ export interface CommandRelayOptions {
   logger: Logger;
 }
 
-/** The order of statuses: each is reported once, and none after a status of the same or a higher rank. */
+/** The order of statuses. A status is reported only if its rank is higher than that of the status before. */
 const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
   queued: 0,
   sent: 1,
@@ -98,6 +98,8 @@ const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
 };
 
 /**
+ * A pending command. Its statuses:
+ *
  * ```
  *   queued ──▶ sent ──▶ delivered ──▶ accepted ──▶ succeeded | failed | rejected | unknown   (the camera's replies)
  *     │          │          └────────────┴───────▶ timed_out   at expires_at: acknowledged, not answered

@@ -26,7 +26,7 @@ export interface CommandsOptions {
 
 export interface Commands extends CommandRunner {
   /** Runs the commands that MQTT clients publish. */
-  mqtt: Pick<MqttCommands, "take" | "lost">;
+  mqtt: Pick<MqttCommands, "run" | "reportLost">;
   stats: CommandRelay["stats"];
   stop(): Promise<void>;
 }
@@ -56,11 +56,11 @@ export function startCommands(options: CommandsOptions): Commands {
     },
     mqtt: {
       // The broker records who issued the command: it knows the client's address.
-      take(command) {
+      run(command) {
         onIssued();
-        mqtt.take(command);
+        mqtt.run(command);
       },
-      lost: mqtt.lost,
+      reportLost: mqtt.reportLost,
     },
     stats: () => relay.stats(),
     async stop() {

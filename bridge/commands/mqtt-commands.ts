@@ -80,7 +80,7 @@ export class MqttCommands {
   }
 
   /** Runs a command. Never throws: errors are reported to the sender. */
-  readonly take = (command: MqttCommand): void => {
+  readonly run = (command: MqttCommand): void => {
     const { identity, camera, name, payload } = command;
     const { relay, audit } = this.#options;
     const text = payload.toString("utf8");
@@ -118,7 +118,7 @@ export class MqttCommands {
    * Reports a command of an earlier run as `unknown`. It is not sent again: its age is unknown, and the camera may have
    * run it already.
    */
-  readonly lost = ({ payload, camera, name }: LostCommand): void => {
+  readonly reportLost = ({ payload, camera, name }: LostCommand): void => {
     const read = readCommand(payload.toString("utf8"));
     const command_id = read.success ? read.data.id : undefined;
     const error = "the server restarted before it knew the outcome of the command";

@@ -4,15 +4,15 @@ import { Script } from "../../platform/redis/script.ts";
 const REMOVE = `
 local base = KEYS[1]
 local function remove(member)
-  local whose, which, bytes = string.match(member, '^(%S+) (%S+) (%d+)$')
+  local owner, name, bytes = string.match(member, '^(%S+) (%S+) (%d+)$')
   redis.call('ZREM', base .. 'all', member)
   redis.call('ZREM', base .. 'arrived', member)
-  redis.call('ZREM', base .. 'list:' .. whose, which)
-  redis.call('HDEL', base .. 'meta:' .. whose, which)
-  redis.call('DEL', base .. 'jpeg:' .. whose .. ':' .. which)
+  redis.call('ZREM', base .. 'list:' .. owner, name)
+  redis.call('HDEL', base .. 'meta:' .. owner, name)
+  redis.call('DEL', base .. 'jpeg:' .. owner .. ':' .. name)
   redis.call('DECRBY', base .. 'bytes', bytes)
-  if redis.call('HINCRBY', base .. 'camera-bytes', whose, -tonumber(bytes)) <= 0 then
-    redis.call('HDEL', base .. 'camera-bytes', whose)
+  if redis.call('HINCRBY', base .. 'camera-bytes', owner, -tonumber(bytes)) <= 0 then
+    redis.call('HDEL', base .. 'camera-bytes', owner)
   end
 end
 
@@ -48,15 +48,15 @@ local taken, saved, size, etag, jpeg = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV
 local perCamera, perCameraBytes, inAll, inAllBytes, cameras =
   tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 
-local function memberOf(whose, which)
-  local meta = redis.call('HGET', base .. 'meta:' .. whose, which)
-  return meta and (whose .. ' ' .. which .. ' ' .. string.match(meta, '^%d+ (%d+)'))
+local function memberOf(owner, name)
+  local meta = redis.call('HGET', base .. 'meta:' .. owner, name)
+  return meta and (owner .. ' ' .. name .. ' ' .. string.match(meta, '^%d+ (%d+)'))
 end
 
 -- When a camera's own keys have expired, only 'all' knows its captures, and they expire from there.
-local function removeCapture(whose, which)
-  local member = memberOf(whose, which)
-  if member then remove(member) else redis.call('ZREM', base .. 'list:' .. whose, which) end
+local function removeCapture(owner, name)
+  local member = memberOf(owner, name)
+  if member then remove(member) else redis.call('ZREM', base .. 'list:' .. owner, name) end
 end
 
 local newest = redis.call('HMGET', base .. 'newest:' .. camera, 'taken', 'capture', 'meta')
@@ -89,7 +89,7 @@ local function number(value) return tonumber(value or 0) end
 
 while cameras >= 0 and redis.call('ZCARD', base .. 'cameras') > cameras do
   local silent = redis.call('ZPOPMIN', base .. 'cameras')[1]
-  for _, which in ipairs(redis.call('ZRANGE', base .. 'list:' .. silent, 0, -1)) do removeCapture(silent, which) end
+  for _, name in ipairs(redis.call('ZRANGE', base .. 'list:' .. silent, 0, -1)) do removeCapture(silent, name) end
   redis.call('DEL', base .. 'newest:' .. silent)
 end
 removeExpired(since)
