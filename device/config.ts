@@ -44,7 +44,7 @@ export const DEFAULT_READINGS_INTERVAL_S = 60;
 export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 };
 /**
  * A picture every five minutes, each with a preview, fits into a SIM of 100 MB a month: 8,640 previews of 8 KiB are 71 MB.
- * The README's table of costs says what else there is.
+ * docs/camera.md lists the other costs of the link.
  */
 export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, every: 1, onDemand: true };
 
