@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Schedule, WantedSettings } from "../contract/commands.ts";
 import type { CameraSettings, CaptureCompleted } from "../contract/events.ts";
 import { topicTree } from "../contract/topics.ts";
+import { messageOf } from "../platform/errors.ts";
 import type { CameraDriver } from "./cameras/camera-driver.ts";
 import { explicitSettings } from "./cameras/explicit-settings.ts";
 import { CaptureLoop, type Plan } from "./capture/capture-loop.ts";
@@ -14,7 +15,7 @@ import { CommandRunner } from "./commands/command-runner.ts";
 import { outcomeLookups } from "./commands/interrupted-commands.ts";
 import type { CameraConfig } from "./config.ts";
 import { DeviceClock } from "./host/clock.ts";
-import { delay } from "./host/delay.ts";
+import { settledWithin } from "./host/delay.ts";
 import { Host } from "./host/host.ts";
 import { Sender } from "./link/sender.ts";
 import { DiskMonitor } from "./outbox/disk-monitor.ts";
@@ -228,10 +229,10 @@ class Agent implements CameraAgent {
     this.#disk.stop();
     this.#pictures.stop();
     await this.#sleeper.stop();
-    await Promise.race([Promise.all([this.#loop.stop(), this.#pictures.idle()]), delay(STOP_CAPTURE_TIMEOUT_MS)]);
+    await settledWithin(STOP_CAPTURE_TIMEOUT_MS, Promise.all([this.#loop.stop(), this.#pictures.idle()]));
     await camera.stop?.();
     // The outcome of the last picture is published before the farewell, after which nothing is sent.
-    await Promise.race([this.#pictures.idle(), delay(STOP_CAPTURE_TIMEOUT_MS)]);
+    await settledWithin(STOP_CAPTURE_TIMEOUT_MS, this.#pictures.idle());
     await this.#sender.stop();
     await images?.idle();
     // The store has logged a failure.
@@ -277,7 +278,7 @@ class Agent implements CameraAgent {
     try {
       await this.#parts.store.flush();
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       throw new Error(`applied, but only until the next start: it cannot be written to the disk: ${reason}`);
     }
   }

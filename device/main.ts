@@ -3,6 +3,7 @@ import { writeToStream } from "mqtt-packet";
 import { pino } from "pino";
 import sharp from "sharp";
 import { ConfigurationError } from "../platform/config.ts";
+import { messageOf } from "../platform/errors.ts";
 import { startCamera } from "./agent.ts";
 import { type CommandLineOptions, ExitCode, readCommandLine } from "./command-line.ts";
 import { type DeviceConfig, loadConfig, misspeltVariables } from "./config.ts";
@@ -32,7 +33,7 @@ try {
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => void agent.stop().then(() => process.exit(ExitCode.ok)));
 } catch (error) {
-  process.stderr.write(`Cannot start: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(`Cannot start: ${messageOf(error)}\n`);
   process.exit(ExitCode.failed);
 }
 

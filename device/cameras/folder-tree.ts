@@ -1,6 +1,7 @@
 import type { Dirent } from "node:fs";
 import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
+import { messageOf } from "../../platform/errors.ts";
 
 const PICTURE = /^[^.].*\.jpe?g$/i;
 /** Excludes hidden folders, and those of network drives for thumbnails (`@eaDir`) and deleted files (`#recycle`). */
@@ -251,7 +252,7 @@ export class FolderTree {
 
   #failed(error: unknown): void {
     this.#result.complete = false;
-    this.#result.problems.push(error instanceof Error ? error.message : String(error));
+    this.#result.problems.push(messageOf(error));
   }
 }
 

@@ -1,5 +1,6 @@
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { messageOf } from "../../platform/errors.ts";
 import type { CameraDriver, PictureSink } from "./camera-driver.ts";
 import { FolderTree, type FoundFile, isNotFound } from "./folder-tree.ts";
 import { measureJpeg, NoJpegError } from "./jpeg.ts";
@@ -104,7 +105,7 @@ class FolderCamera implements CameraDriver {
     const { scanIntervalMs } = this.#options;
     this.#scanning = this.#scanOnce(this.#sink)
       .catch((error: unknown) => {
-        this.#report(reasonOf(error));
+        this.#report(messageOf(error));
         return SCANS_TO_RETRY * scanIntervalMs;
       })
       .then((waitMs) => {
@@ -189,7 +190,7 @@ class FolderCamera implements CameraDriver {
       if ((await this.#tree.stateOf(file.path))?.name !== file.name) return false;
     } catch (error) {
       if (isNotFound(error)) return false;
-      throw new FileError(reasonOf(error));
+      throw new FileError(messageOf(error));
     }
     let size: { width: number; height: number };
     try {
@@ -210,7 +211,7 @@ class FolderCamera implements CameraDriver {
     try {
       await rm(join(this.#options.path, file.path), { force: true });
     } catch (error) {
-      throw new FileError(reasonOf(error));
+      throw new FileError(messageOf(error));
     }
   }
 
@@ -225,8 +226,4 @@ class FolderCamera implements CameraDriver {
 /** One file cannot be read or deleted. */
 class FileError extends Error {
   override name = "FileError";
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -7,6 +7,7 @@ import type { CameraDriver, Frame } from "./camera-driver.ts";
 import { explicitSettings } from "./explicit-settings.ts";
 import { choose, namesOf, readChoices } from "./gphoto2-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
+import { programCamera } from "./program-camera.ts";
 
 const PROGRAM = "gphoto2";
 
@@ -37,28 +38,10 @@ export interface Gphoto2Options {
 /** A camera on a USB cable, driven by `gphoto2`. Quality and HDR are set at the camera itself. */
 export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
-  const stopped = new AbortController();
-  /** Settles when the present picture is finished. */
-  let taking: Promise<unknown> | undefined;
   /** Settings reset to automatic since the start. The camera remembers that. */
   const reset = new Set<string>();
-  return {
-    about: { model, firmware: PROGRAM },
-    capture(settings) {
-      const frame = take(settings);
-      // Without its result: otherwise the picture would stay in memory until the next one.
-      taking = frame.then(
-        () => {},
-        () => {},
-      );
-      return frame;
-    },
-    async stop() {
-      stopped.abort();
-      // The program uses the camera until it has exited.
-      await taking;
-    },
-  };
+  const stopped = new AbortController();
+  return programCamera({ model, firmware: PROGRAM }, stopped, take);
 
   async function take(wanted: WantedSettings): Promise<Frame> {
     const explicit = namesOf(explicitSettings(wanted));

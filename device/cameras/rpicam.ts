@@ -1,9 +1,9 @@
-import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraSettings } from "../../contract/events.ts";
 import { ProgramError, runProgram } from "../host/run-program.ts";
-import type { CameraDriver, Frame } from "./camera-driver.ts";
+import type { CameraDriver } from "./camera-driver.ts";
 import { explicitSettings } from "./explicit-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
+import { programCamera } from "./program-camera.ts";
 
 /** The present name, and the one of Raspberry Pi OS before 2023. */
 const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;
@@ -36,27 +36,7 @@ export interface RpicamOptions {
 export function createRpicam(options: RpicamOptions): CameraDriver {
   const { timeoutMs, args = [], model = "Raspberry Pi camera", killAfterMs } = options;
   const stopped = new AbortController();
-  /** Settles when the present picture is finished. */
-  let taking: Promise<unknown> | undefined;
-  return {
-    about: { model, firmware: PROGRAMS[0] },
-    capture(settings) {
-      const frame = take(settings);
-      // Without its result: otherwise the picture would stay in memory until the next one.
-      taking = frame.then(
-        () => {},
-        () => {},
-      );
-      return frame;
-    },
-    async stop() {
-      stopped.abort();
-      // The program uses the camera until it has exited.
-      await taking;
-    },
-  };
-
-  async function take(wanted: WantedSettings): Promise<Frame> {
+  return programCamera({ model, firmware: PROGRAMS[0] }, stopped, async (wanted) => {
     // Every run starts with all settings automatic, so a reset setting needs no argument.
     const settings = explicitSettings(wanted);
     const exposureMs = (settings.exposure_s ?? 0) * 1000 * EXPOSURES_PER_PICTURE;
@@ -68,7 +48,7 @@ export function createRpicam(options: RpicamOptions): CameraDriver {
     });
     const size = measureJpeg(jpeg, PROGRAMS[0]);
     return { jpeg, ...size, settings: { ...settings, quality: settings.quality ?? DEFAULT_QUALITY } };
-  }
+  });
 }
 
 type Run = Omit<Parameters<typeof runProgram>[0], "command">;

@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { decodeTime } from "ulid";
 import { type CameraSettings, type CaptureCompleted, captureCompletedSchema } from "../../contract/events.ts";
+import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
 /** The description stored beside each picture. */
@@ -181,9 +182,7 @@ export class ImageStore {
     const { minFreePercent = 0, logger } = this.#options;
     if (minFreePercent === 0 || this.#pruning !== undefined) return;
     this.#pruning = this.#prune(minFreePercent, bytes)
-      .catch((error: unknown) =>
-        logger.error({ reason: error instanceof Error ? error.message : String(error) }, "cannot remove old pictures"),
-      )
+      .catch((error: unknown) => logger.error({ reason: messageOf(error) }, "cannot remove old pictures"))
       .finally(() => {
         this.#pruning = undefined;
       });

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { encodeTime, ulid } from "ulid";
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CaptureCompleted } from "../../contract/events.ts";
+import { messageOf } from "../../platform/errors.ts";
 import type { CameraDriver, FoundPicture, Frame } from "../cameras/camera-driver.ts";
 import type { DeviceClock } from "../host/clock.ts";
 import { createPreview, type PreviewOptions } from "../link/previews.ts";
@@ -149,7 +150,7 @@ export class Pictures {
       frame = await withTimeout(camera.capture(settings(), at), CAPTURE_TIMEOUT_MS);
       completed = await this.#store(capture, frame, at);
     } catch (error) {
-      const reason = reasonOf(error);
+      const reason = messageOf(error);
       this.#failures++;
       logger.warn({ capture, reason, failures: this.#failures }, "capture failed");
       const data = { capture, error: reason.slice(0, MAX_ERROR_CHARACTERS), failures: this.#failures };
@@ -173,7 +174,7 @@ export class Pictures {
         ...{ model: camera.about.model, location, clock_set: clock.usable },
       });
     } catch (error) {
-      throw new Error(`the picture could not be stored: ${reasonOf(error)}`, { cause: error });
+      throw new Error(`the picture could not be stored: ${messageOf(error)}`, { cause: error });
     }
     return completed;
   }
@@ -185,7 +186,7 @@ export class Pictures {
       const small = await createPreview(jpeg, preview);
       sender.preview({ kind: "camera-preview", camera: id, capture }, small, takenAt);
     } catch (error) {
-      const reason = reasonOf(error);
+      const reason = messageOf(error);
       logger.warn({ capture, reason }, "preview failed");
       const data = { source: "preview", capture, error: reason.slice(0, MAX_ERROR_CHARACTERS) };
       void this.#publish("error.occurred", data);
@@ -203,10 +204,6 @@ function captureIdOf({ name, takenAt }: FoundPicture): string {
   const hash = createHash("sha256").update(name).digest();
   const random = Array.from(hash.subarray(0, ULID_RANDOM), (byte) => ULID_DIGITS[byte % 32]).join("");
   return `${encodeTime(Math.max(0, Math.round(takenAt.getTime()))).toLowerCase()}${random}`;
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 async function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {

@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { messageOf } from "../../platform/errors.ts";
 import { delay } from "../host/delay.ts";
 import { runProgram } from "../host/run-program.ts";
 import type { Plan } from "./capture-loop.ts";
@@ -148,7 +149,7 @@ export class Sleeper {
       try {
         await runProgram({ command, args: [until.toISOString()], timeoutMs, signal });
       } catch (error) {
-        logger.error({ reason: error instanceof Error ? error.message : String(error) }, "sleep command failed");
+        logger.error({ reason: messageOf(error) }, "sleep command failed");
       }
     }
     for (let leftMs = 1; leftMs > 0 && !signal.aborted; ) {

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { z } from "zod";
 import { type Command, type CommandName, type CommandReply, commandSchema } from "../../contract/commands.ts";
+import { messageOf } from "../../platform/errors.ts";
 import { delay } from "../host/delay.ts";
 
 /** How many commands are remembered with their replies. */
@@ -115,7 +116,10 @@ export class CommandRunner {
       const outcome = await lookup?.(progress);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      this.#options.logger.warn({ command: name, reason: reasonOf(error) }, "outcome of a command cannot be looked up");
+      this.#options.logger.warn(
+        { command: name, reason: messageOf(error) },
+        "outcome of a command cannot be looked up",
+      );
     }
     return {
       status: "unknown",
@@ -178,7 +182,7 @@ export class CommandRunner {
       const result = await run((facts) => this.#note(id, facts));
       this.#reply(name, { command_id: id, status: "succeeded", ...(result === undefined ? {} : { result }) });
     } catch (error) {
-      const reason = reasonOf(error);
+      const reason = messageOf(error);
       this.#options.logger.warn({ command: name, id, reason }, "command failed");
       this.#reply(name, { command_id: id, status: "failed", error: reason.slice(0, MAX_ERROR_CHARACTERS) });
     } finally {
@@ -197,7 +201,7 @@ export class CommandRunner {
       await Promise.race([flush?.(), delay(NOTE_TIMEOUT_MS, finished.signal)]);
     } catch (error) {
       // The command is executed anyway. Only after a crash its outcome would be unknown.
-      logger.warn({ command: command.name, id, reason: reasonOf(error) }, "progress of a command cannot be stored");
+      logger.warn({ command: command.name, id, reason: messageOf(error) }, "progress of a command cannot be stored");
     } finally {
       finished.abort();
     }
@@ -213,10 +217,6 @@ export class CommandRunner {
     this.#options.onRemembered?.([...this.#remembered.values()]);
     this.#options.reply(name, reply);
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function decodeCommand(payload: Uint8Array): Command | undefined {

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { commandReplySchema, scheduleSchema, settingsChangeSchema } from "../../contract/commands.ts";
+import { messageOf } from "../../platform/errors.ts";
 import { syncFolder } from "../../platform/sync-folder.ts";
 
 /** Absent in files of versions that did not store the progress of commands. */
@@ -108,7 +109,7 @@ class FileCameraStore implements CameraStore {
         this.#failure = undefined;
       }
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       // Once for each reason: every command and every alert is a retry.
       if (this.#failure !== reason) this.#logger.error({ file, reason }, "settings file cannot be written");
       this.#failure = reason;

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 import { ConfigurationError } from "../../platform/config.ts";
+import { messageOf } from "../../platform/errors.ts";
 import { jsonErrorAt } from "./json-error.ts";
 
 /**
@@ -13,9 +14,7 @@ export function readJsonFile(name: string, file: string): unknown {
   try {
     text = withoutBom(readFileSync(file, "utf8"));
   } catch (error) {
-    throw new ConfigurationError([
-      `${name}: cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`,
-    ]);
+    throw new ConfigurationError([`${name}: cannot read ${file}: ${messageOf(error)}`]);
   }
   try {
     return JSON.parse(text);

@@ -2,6 +2,8 @@ import { connect, type IClientOptions, type MqttClient } from "mqtt";
 import type { Logger } from "pino";
 import type { Link } from "../../contract/events.ts";
 import type { BackoffOptions } from "../../platform/backoff.ts";
+import { messageOf } from "../../platform/errors.ts";
+import { settledWithin } from "../host/delay.ts";
 import type { Outbox, OutboxEntry } from "../outbox/outbox.ts";
 import { CongestionControl, type Flight } from "./congestion-control.ts";
 import { encodeEnvelope, sealEnvelope } from "./envelope.ts";
@@ -214,7 +216,7 @@ export class Uplink {
       const { topic, payload } = this.#linkMessage({ status: "online" });
       await client.publishAsync(topic, payload, { qos: 1, retain: true });
     } catch (error) {
-      return this.#cut(client, error instanceof Error ? error.message : String(error));
+      return this.#cut(client, messageOf(error));
     }
     if (client !== this.#client || !client.connected || this.#stopping !== undefined) return;
     this.#upSince = performance.now();
@@ -307,12 +309,12 @@ export class Uplink {
     const client = this.#client;
     const sleeps = farewell.status === "sleeping";
     if (client !== undefined && this.up)
-      await within(sleeps ? SLEEP_DRAIN_TIMEOUT_MS : DRAIN_TIMEOUT_MS, this.#drained());
+      await settledWithin(sleeps ? SLEEP_DRAIN_TIMEOUT_MS : DRAIN_TIMEOUT_MS, this.#drained());
     // Even before the birth's PUBACK: the broker may have the birth, and would report the camera as online for ever.
     if (client?.connected) {
       const { topic, payload } = this.#linkMessage(farewell);
       const timeoutMs = sleeps ? SLEEP_FAREWELL_TIMEOUT_MS : FAREWELL_TIMEOUT_MS;
-      await within(timeoutMs, client.publishAsync(topic, payload, { qos: 1, retain: true }));
+      await settledWithin(timeoutMs, client.publishAsync(topic, payload, { qos: 1, retain: true }));
     }
     this.#upSince = undefined;
     this.#client = undefined;
@@ -344,16 +346,6 @@ async function disconnect(client: MqttClient): Promise<void> {
   }
   // `end` would wait for every unacknowledged publish. The outbox still has those messages.
   for (const messageId of Object.keys(client.outgoing)) client.removeOutgoingMessage(Number(messageId));
-  await within(DISCONNECT_TIMEOUT_MS, client.endAsync());
+  await settledWithin(DISCONNECT_TIMEOUT_MS, client.endAsync());
   client.stream.destroy();
-}
-
-/** Resolves when `work` settles, or after `ms`. */
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work.catch(() => {}), limit]);
-  clearTimeout(timer);
 }

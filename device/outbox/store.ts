@@ -2,6 +2,7 @@ import type { ClassicLevel } from "classic-level";
 import type { Logger } from "pino";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
+import { delay, settledWithin } from "../host/delay.ts";
 import { type LargeValues, MAX_LARGE_BYTES } from "./large-values.ts";
 
 /** One change: a value to put, or undefined to delete the key. */
@@ -52,7 +53,8 @@ export class OutboxStore {
   #reopening: Promise<void> | undefined;
   #reopened: () => void = () => {};
   #closing: Promise<void> | undefined;
-  #retryNow: (() => void) | undefined;
+  /** Ends the wait before a retry. */
+  readonly #stop = new AbortController();
   #makeRoom: () => readonly string[] = () => [];
   #onFailureChange: () => void = () => {};
 
@@ -143,14 +145,9 @@ export class OutboxStore {
   }
 
   async #close(): Promise<void> {
-    this.#retryNow?.();
+    this.#stop.abort();
     this.#reopened();
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
-    });
-    await Promise.race([this.#writing, limit]);
-    clearTimeout(timer);
+    await settledWithin(CLOSE_TIMEOUT_MS, this.#writing);
     await this.#db.close().catch(() => {});
   }
 
@@ -184,13 +181,7 @@ export class OutboxStore {
         if (isDiskFull(reason)) await this.#large.delete(this.#makeRoom());
       }
       if (this.#closing !== undefined) return false;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, waitMs);
-        this.#retryNow = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+      await delay(waitMs, this.#stop.signal);
       if (this.#closing !== undefined) return false;
     }
   }
