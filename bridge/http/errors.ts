@@ -61,7 +61,6 @@ const CODES: ReadonlyMap<number, string> = new Map([
   [415, "unsupported_media_type"],
   [426, "upgrade_required"],
   [429, "rate_limited"],
-  [503, "unavailable"],
 ]);
 
 /** Errors whose message is the response's message. */

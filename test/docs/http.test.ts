@@ -1,0 +1,63 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { OPERATOR_KEY, startTestBridge } from "../bridge/support/test-bridge.ts";
+import { withRoutesOf } from "../security/routes-of.ts";
+import { ROOT, readPage, sectionOf, tableRows } from "./pages.ts";
+
+const page = readPage("docs/http.md");
+
+describe("docs/http.md", () => {
+  let routes: string[];
+
+  beforeAll(async () => {
+    const [bridge, found] = await withRoutesOf(() => startTestBridge());
+    await bridge.stop();
+    routes = [...found]
+      .filter((route) => route !== "OPTIONS *")
+      .map((route) => route.replaceAll(/:(\w+)/g, "{$1}"))
+      .sort();
+  });
+
+  it("has a section for every route, and for no other", () => {
+    const headings = [...page.matchAll(/^### `([A-Z]+ \/[^`]*)`$/gm)].map(([, route]) => route);
+    expect(headings.sort()).toEqual(routes);
+  });
+
+  it("has every route in its table", () => {
+    const listed = tableRows(sectionOf(page, "## Routes")).map(([route = ""]) => route.replaceAll("`", ""));
+    expect(listed.sort()).toEqual(routes);
+  });
+
+  it("has every error code with its status, and no other", () => {
+    const sources = ["errors.ts", "error-responses.ts", "protection.ts", "request-body.ts", "server.ts"].concat(
+      ["auth", "broadcast", "commands"].map((name) => `routes/${name}.ts`),
+    );
+    const code = sources.map((name) => readFileSync(join(ROOT, "bridge/http", name), "utf8")).join("\n");
+    const thrown = [
+      ...code.matchAll(/(\d{3})(?: [A-Za-z ]+")?, (?:\{ code: )?"([a-z_]+)"/g),
+      ...code.matchAll(/"(\d{3}) [A-Za-z ]+", \{ code: "([a-z_]+)"/g),
+    ].map(([, status, name]) => `${status} ${name}`);
+    const listed = tableRows(sectionOf(page, "## Errors")).map(
+      ([status, name = ""]) => `${status} ${name.replaceAll("`", "")}`,
+    );
+    expect(listed.sort()).toEqual([...new Set(thrown)].sort());
+  });
+
+  it("has every field of the responses that an idle server gives", async () => {
+    const bridge = await startTestBridge();
+    onTestFinished(() => bridge.stop());
+    await bridge.say("cameras/north/state/storage", { total_bytes: 1, free_bytes: 1 }, true);
+    for (const route of routes.filter((name) => /^GET \/(?!ws|.*\.jpg|.*file)./.test(name))) {
+      const path = route.replace("GET ", "").replace("{id}", "north");
+      const query = path === "/allowed-origin" ? "?origin=https://sky.example.org" : "";
+      const { status, body } = await bridge.call(path + query, { token: OPERATOR_KEY });
+      expect([route, status]).toEqual([route, 200]);
+      const group = page.split("\n## ").find((text) => text.includes(`### \`${route}\``)) ?? "";
+      const missing = Object.keys(body).filter(
+        (field) => !group.includes(`\`${field}\``) && !group.includes(`"${field}"`),
+      );
+      expect([route, missing]).toEqual([route, []]);
+    }
+  });
+});

@@ -1,0 +1,20 @@
+import { expect, it } from "vitest";
+import { setUpExamples } from "../docs/examples.ts";
+
+const examples = setUpExamples();
+
+// The first account ends the first try, on which the examples without a token depend.
+it.each([
+  ["http-token", [/^\{"cameras":\[\{"id":"north"/]],
+  ["http-health", [/"status":"ready"/, /"status":"healthy"/, /"total_connections":\d/]],
+  ["http-broadcast", [/^\{"sent_to":\d+,"channel":"dashboard"\}/]],
+  ["http-command", [/"camera":"north","status":"succeeded"/]],
+  [
+    "http-users",
+    [/"user_id":"carol","role":"viewer"/, /"enabled":false/, /^(?:.*\})*\{"users":\[\{"user_id":"carol"/m],
+  ],
+  ["http-devices", [/"id":"summit","kind":"camera".*"secret":"/, /\{"devices":\[.*"summit"/]],
+])("the example %s works as printed", async (name, wanted) => {
+  const output = await examples.outputOf("docs/http.md", name, wanted);
+  for (const pattern of wanted) expect(output).toMatch(pattern);
+});
