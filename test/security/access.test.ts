@@ -7,13 +7,13 @@ import { startTestBridge, type TestBridge } from "../bridge/support/test-bridge.
 import { lines, rawHttp, statusesOf } from "./raw-http.ts";
 import { withRoutesOf } from "./routes-of.ts";
 
-/** What a route asks for: nothing, credentials in its body, the operator key, or one of some permissions. */
+/** What a route requires: nothing, credentials in its body, the operator key, or one of several permissions. */
 type Rule = "nothing" | "its own" | "the key" | readonly string[];
 
 const ADMIN = ["admin"];
 const SEES_NORTH = ["camera:north:read", "camera:read", "dashboard:read", "admin"];
 
-/** Every route there is: one that is not here fails the first test. */
+/** The rule of every route. A route that is missing here fails the first test. */
 const RULES: Record<string, Rule> = {
   "GET /*": "nothing",
   "GET /ws": "nothing",
@@ -48,7 +48,7 @@ const RULES: Record<string, Rule> = {
   "GET /cameras/:id/previews/:file": SEES_NORTH,
   "POST /cameras/:id/commands": ["camera:north:control", "camera:control", "admin"],
 };
-/** All that any route asks for, what others ask for, and what only looks like it. */
+/** Every permission that a rule names, permissions of other parts, and texts that only resemble permissions. */
 const PERMISSIONS = [
   ...new Set(Object.values(RULES).flatMap((rule) => (typeof rule === "string" ? [] : rule))),
   ...["alerts:read", "jobs:read", "camera:south:control", "device:north", "processing:north"],
@@ -61,7 +61,7 @@ const pagePath = mkdtempSync(join(tmpdir(), "page-"));
 
 beforeAll(async () => {
   writeFileSync(join(pagePath, "index.html"), "<!doctype html>");
-  // Behind a proxy, where nobody is on this machine.
+  // With a trusted proxy, so that no request counts as local.
   const env = {
     ...{
       MAX_REQUESTS_PER_MINUTE: "0",
@@ -86,7 +86,7 @@ function call(route: string, authorization?: string, method = route.split(" ")[0
   const path = (route.split(" ")[1] ?? "").replace(":id", "north").replace(":file", "a.jpg");
   return bridge.call(path, {
     method,
-    // A route that looks at what is in its body before it looks at its caller would answer 400.
+    // A route that validates its body before it checks its caller would answer 400.
     ...(method !== "POST" && method !== "PUT" ? {} : { body: { nothing: "that any route knows" } }),
     headers: { "x-forwarded-for": "203.0.113.7", ...(authorization === undefined ? {} : { authorization }) },
   });
@@ -96,7 +96,7 @@ function sign(permissions: readonly string[], { expiresIn = 60, secret = "s".rep
   return `Bearer ${jsonwebtoken.sign({ user_id: "mallory", permissions }, secret, { expiresIn })}`;
 }
 
-it("every route of the server has its rule here, and no other is here", () => {
+it("lists a rule for every route of the server, and for no other", () => {
   expect([...routes].sort()).toEqual(Object.keys(RULES).sort());
 });
 
@@ -114,28 +114,28 @@ async function deviceSecret(): Promise<string> {
 
 describe.each(guarded)("%s", (route, sufficient) => {
   it.each<[string, () => string | undefined | Promise<string>]>([
-    ["no credentials", () => undefined],
+    ["a request without credentials", () => undefined],
     ["an expired token of an admin", () => sign(["admin"], { expiresIn: -1 })],
-    ["a token that another secret has signed", () => sign(["admin"], { secret: "t".repeat(32) })],
+    ["a token signed with another secret", () => sign(["admin"], { secret: "t".repeat(32) })],
     ["a revoked token", revokedToken],
-    ["the secret of a device", deviceSecret],
-    ["a scheme that it does not know", () => sign(["admin"]).replace("Bearer", "Token")],
-  ])("answers %s with 401", async (_, authorization) => {
+    ["a device's secret", deviceSecret],
+    ["an unknown authorization scheme", () => sign(["admin"]).replace("Bearer", "Token")],
+  ])("rejects %s with 401", async (_, authorization) => {
     const { status, body, headers } = await call(route, await authorization());
     expect([status, body?.error.code, headers["www-authenticate"]]).toEqual([401, "unauthorized", "Bearer"]);
   });
 
-  it("answers a token that permits everything else with 403", async () => {
+  it("rejects a token with every permission except the required ones with 403", async () => {
     const { status, body } = await call(route, sign(PERMISSIONS.filter((held) => !sufficient.includes(held))));
     expect([status, body?.error.code]).toEqual([403, "permission_denied"]);
   });
 
-  it("lets in whom each permission that suffices was given", async () => {
+  it("accepts a token with any one of the sufficient permissions", async () => {
     for (const held of sufficient) expect([401, 403]).not.toContain((await call(route, sign([held]))).status);
   });
 });
 
-it("HEAD asks for what GET asks for", async () => {
+it("requires the same permissions for HEAD as for GET", async () => {
   for (const [route] of guarded.filter(([name]) => name.startsWith("GET ")))
     expect([
       (await call(route, undefined, "HEAD")).status,
@@ -149,10 +149,10 @@ interface Place {
 }
 
 it.each([
-  ["the good one first", (good: string) => [good, "Bearer other"]],
-  ["the good one last", (good: string) => ["Bearer other", good]],
-  ["the same twice", (good: string) => [good, good]],
-])("two Authorization headers are refused: %s", async (_, both) => {
+  ["the valid one first", (good: string) => [good, "Bearer other"]],
+  ["the valid one last", (good: string) => ["Bearer other", good]],
+  ["the same one twice", (good: string) => [good, good]],
+])("rejects two Authorization headers: %s", async (_, both) => {
   const headers = both(`Bearer ${bridge.mint("admin")}`).map((value) => `Authorization: ${value}`);
   const bytes = lines("GET /cameras HTTP/1.1", "Host: x", "Connection: close", ...headers);
   expect(statusesOf(await (await rawHttp(bridge.port, bytes)).ended)).toEqual([401]);
@@ -161,15 +161,12 @@ it.each([
 it.each([
   ["the query", { path: "/cameras?token=TOKEN&access_token=TOKEN&authorization=Bearer%20TOKEN" }],
   ["a cookie", { headers: { cookie: "token=TOKEN; access_token=TOKEN" } }],
-  ["the user part of its address", { headers: { authorization: "Basic BASE64" } }],
-  ["a protocol's name", { headers: { "sec-websocket-protocol": "bearer, TOKEN" } }],
-] satisfies [string, Place][])(
-  "a token in %s is not looked at",
-  async (_, { path = "/cameras", headers = {} }: Place) => {
-    const token = bridge.mint("admin");
-    const put = (text: string) =>
-      text.replaceAll("TOKEN", token).replace("BASE64", Buffer.from(`token:${token}`).toString("base64"));
-    const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, put(value)]));
-    expect((await bridge.call(put(path), { headers: sent })).status).toBe(401);
-  },
-);
+  ["Basic authentication", { headers: { authorization: "Basic BASE64" } }],
+  ["the name of a subprotocol", { headers: { "sec-websocket-protocol": "bearer, TOKEN" } }],
+] satisfies [string, Place][])("ignores a token in %s", async (_, { path = "/cameras", headers = {} }: Place) => {
+  const token = bridge.mint("admin");
+  const put = (text: string) =>
+    text.replaceAll("TOKEN", token).replace("BASE64", Buffer.from(`token:${token}`).toString("base64"));
+  const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, put(value)]));
+  expect((await bridge.call(put(path), { headers: sent })).status).toBe(401);
+});

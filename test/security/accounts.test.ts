@@ -10,7 +10,7 @@ let bridge: TestBridge;
 let count = 0;
 
 beforeAll(async () => {
-  // The proxy is this test: it says where from a request is.
+  // This test acts as the trusted proxy, which names the address of each request.
   bridge = await startTestBridge({
     env: {
       ...{ TRUSTED_PROXIES: "127.0.0.1", MAX_LOGIN_FAILURES: String(MAX_FAILURES) },
@@ -30,7 +30,7 @@ interface From {
 function post(path: string, body: object, { from = newAddress(), ...credentials }: From = {}) {
   return bridge.call(path, { method: "POST", body, headers: { "x-forwarded-for": from }, ...credentials });
 }
-/** As nobody else has: failures of one test are none of another's. */
+/** An address that no other request uses, so that failed logins of one test do not count in another. */
 function newAddress(): string {
   return `10.${++count >> 16}.${(count >> 8) & 255}.${count & 255}`;
 }
@@ -40,7 +40,7 @@ async function addUser(user_id: string): Promise<string> {
 }
 const login = (password: string, { user_id = "alice", ...more }: From & { user_id?: string } = {}) =>
   post("/auth/login", { user_id, password }, more);
-/** What a login gives, without the time that a password costs. */
+/** Opens a session without a login, which would compute a password hash. */
 async function openSession() {
   const account = bridge.authority.accounts.get("alice");
   if (account === undefined) throw new Error("alice has no account");
@@ -48,7 +48,7 @@ async function openSession() {
 }
 const refresh = (refresh_token: string) => post("/auth/refresh", { refresh_token });
 
-/** Counts the comparisons in constant time that happen from now on; they compare as ever. */
+/** Counts the constant-time comparisons from now on. The comparisons themselves do not change. */
 function watchComparisons(): { count: number } {
   const watch = { count: 0 };
   const { timingSafeEqual } = crypto;
@@ -64,21 +64,21 @@ function watchComparisons(): { count: number } {
   return watch;
 }
 
-describe("a refresh token", () => {
+describe("refresh tokens", () => {
   it.each<[string, (mine: string, other: string) => string]>([
     [
-      "of another's session with the secret of one's own",
+      "that joins the id of another session to the secret of its own",
       (mine, other) => `${other.split(".")[0]}.${mine.split(".")[1]}`,
     ],
-    ["with a secret that is made up", (_mine, other) => `${other.split(".")[0]}.${"A".repeat(43)}`],
-    ["whose secret ends in another letter", (_mine, other) => other.slice(0, -1) + (other.endsWith("A") ? "E" : "A")],
-    ["whose halves are swapped", (mine) => mine.split(".").reverse().join(".")],
-    ["without its secret", (mine) => `${mine.split(".")[0]}.`],
-    ["with a line break behind it", (mine) => `${mine}\n`],
+    ["with an invented secret", (_mine, other) => `${other.split(".")[0]}.${"A".repeat(43)}`],
+    ["with another last letter", (_mine, other) => other.slice(0, -1) + (other.endsWith("A") ? "E" : "A")],
+    ["with swapped halves", (mine) => mine.split(".").reverse().join(".")],
+    ["without a secret", (mine) => `${mine.split(".")[0]}.`],
+    ["followed by a line break", (mine) => `${mine}\n`],
     ["in capitals", (mine) => mine.toUpperCase()],
     ["of a session called __proto__", (mine) => `__proto__.${mine.split(".")[1]}`],
     ["that is a path", () => "../../users/alice"],
-  ])("%s is refused with 401, and ends nobody's session, at logout either", async (_, forge) => {
+  ])("rejects a token %s with 401 and ends no session, also at logout", async (_, forge) => {
     const [mine, other] = [(await openSession()).refreshToken, (await openSession()).refreshToken];
     const forged = forge(mine, other);
     const { status, body } = await refresh(forged);
@@ -87,13 +87,13 @@ describe("a refresh token", () => {
     for (const good of [mine, other]) expect((await refresh(good)).status).toBe(200);
   });
 
-  it("is no access token, and an access token is no refresh token", async () => {
+  it("are not accepted as access tokens, and access tokens are not accepted as refresh tokens", async () => {
     const { token, refreshToken } = await openSession();
     expect((await bridge.call("/cameras", { token: refreshToken })).status).toBe(401);
     expect((await refresh(token)).status).toBe(token.length > 256 ? 400 : 401);
   });
 
-  it("gives no more than the account has now, whatever the request asks for", async () => {
+  it("give the current permissions of the account only, whatever the request asks for", async () => {
     const { refreshToken } = await openSession();
     const asked = { refresh_token: refreshToken, permissions: ["admin"], role: "admin", user_id: "root" };
     const { body } = await post("/auth/refresh", asked);
@@ -101,8 +101,8 @@ describe("a refresh token", () => {
   });
 });
 
-describe("who guesses passwords", () => {
-  it("of many users from one address is stopped there, for every user", async () => {
+describe("guessing passwords", () => {
+  it("from one address for many users is stopped at that address for every user", async () => {
     const from = newAddress();
     for (let guess = 0; guess < MAX_FAILURES; guess++) await login(WRONG, { from, user_id: `somebody-${guess}` });
     const { status, headers, body } = await login(PASSWORD, { from });
@@ -110,13 +110,13 @@ describe("who guesses passwords", () => {
     expect(Number(headers["retry-after"])).toBeGreaterThan(800);
   });
 
-  it("of one user from many addresses is stopped at the next of them", async () => {
+  it("for one user from many addresses is stopped at the next address", async () => {
     const user_id = await addUser("victim");
     for (let guess = 0; guess < MAX_FAILURES; guess++) expect((await login(WRONG, { user_id })).status).toBe(401);
     expect((await login(PASSWORD, { user_id })).body.error.code).toBe("too_many_failures");
   });
 
-  it("does not keep the user out from where he has logged in before", async () => {
+  it("does not lock the user out at an address of an earlier login", async () => {
     const [user_id, home] = [await addUser("resident"), newAddress()];
     expect((await login(PASSWORD, { user_id, from: home })).status).toBe(200);
     for (let guess = 0; guess < MAX_FAILURES; guess++) await login(WRONG, { user_id });
@@ -124,28 +124,28 @@ describe("who guesses passwords", () => {
     expect((await login(PASSWORD, { user_id, from: home })).status).toBe(200);
   });
 
-  it("from where the user has logged in before is stopped as anywhere", async () => {
+  it("from an address of an earlier login is stopped as from any other", async () => {
     const at = { user_id: await addUser("neighbour"), from: newAddress() };
     await login(PASSWORD, at);
     for (let guess = 0; guess < MAX_FAILURES; guess++) expect((await login(WRONG, at)).status).toBe(401);
     expect((await login(PASSWORD, at)).status).toBe(429);
   });
 
-  it("from the addresses of one IPv6 network is one, and from another network is another", async () => {
+  it("counts all addresses of one IPv6 network together, and other networks separately", async () => {
     const network = ["2001:db8:0:7::1", "2001:db8:0:7:2::3", "2001:db8:0:7:ffff:ffff:ffff:ffff"];
     for (const from of network) await login(WRONG, { from, user_id: from });
     expect((await login(PASSWORD, { from: "2001:db8:0:7::99" })).status).toBe(429);
     expect((await login(PASSWORD, { from: "2001:db8:0:8::99" })).status).toBe(200);
   });
 
-  it("and writes other addresses before the one that the proxy has seen is the one that it has seen", async () => {
+  it("counts at the address that the proxy saw, whatever addresses the client writes before it", async () => {
     const seen = newAddress();
     for (let guess = 0; guess < MAX_FAILURES; guess++)
       await login(WRONG, { from: `${newAddress()}, ${seen}`, user_id: `somebody-${guess}` });
     expect((await login(PASSWORD, { from: `${newAddress()}, ${seen}` })).status).toBe(429);
   });
 
-  it("and claims to be a proxy, but is none, is counted where he is", async () => {
+  it("counts at the client's own address when the client is no proxy but sends the headers of one", async () => {
     const open = await startTestBridge({ env: { MAX_LOGIN_FAILURES_PER_ADDRESS: String(MAX_FAILURES) } });
     onTestFinished(() => open.stop());
     const headers = ["x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "true-client-ip"];
@@ -167,17 +167,17 @@ describe("a password", () => {
     ["a number", 1234567890],
     ["null", null],
     ["15,000 characters", "x".repeat(15_000)],
-  ])("that is %s is refused with 400 before it costs a hash", async (_, password) => {
+  ])("that is %s is rejected with 400 before a hash is computed", async (_, password) => {
     const { status } = await post("/auth/login", { user_id: "alice", password });
     expect(status).toBe(400);
   });
 });
 
-describe("what is compared in constant time", () => {
+describe("constant-time comparison", () => {
   it.each<[string, () => Promise<() => Promise<unknown>>]>([
     ["the operator key", async () => () => bridge.call("/users", { token: "no-operator-key" })],
     ["a password", async () => () => login(WRONG)],
-    ["the password of nobody", async () => () => login(WRONG, { user_id: "nobody" })],
+    ["the password of an unknown user", async () => () => login(WRONG, { user_id: "nobody" })],
     [
       "a refresh token",
       async () => {
@@ -190,7 +190,7 @@ describe("what is compared in constant time", () => {
       "the signature of a token",
       async () => () => bridge.call("/users", { token: `${bridge.mint("admin").slice(0, -5)}AAAAA` }),
     ],
-  ])("is %s", async (_, prepare) => {
+  ])("is used for %s", async (_, prepare) => {
     const show = await prepare();
     const comparisons = watchComparisons();
     await show();

@@ -3,7 +3,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../bridge/suppor
 import { lines, rawHttp } from "./raw-http.ts";
 import { withRoutesOf } from "./routes-of.ts";
 
-/** What each route takes in its body: a route that takes one and is not here fails the first test. */
+/** A valid body of each route that accepts one. A route that is missing here fails the first test. */
 const BODIES: Record<string, Record<string, unknown>> = {
   "POST /auth/token": { user_id: "alice", permissions: ["a:read"], expires_in: 60 },
   "POST /auth/login": { user_id: "alice", password: "a mountain at dawn" },
@@ -18,9 +18,9 @@ const BODIES: Record<string, Record<string, unknown>> = {
   "POST /clock/accept": { time_passed: true },
   "POST /cameras/:id/commands": { name: "capture.now", args: {}, expires_in: 30 },
 };
-/** Those that somebody sends who has not said yet who he is. */
-const STRANGERS = ["POST /auth/login", "POST /auth/refresh", "POST /auth/logout"];
-/** Of each kind there is, as it stands in JSON. */
+/** The routes that accept a body without a token. */
+const UNAUTHENTICATED = ["POST /auth/login", "POST /auth/refresh", "POST /auth/logout"];
+/** Wrong values of every JSON type. */
 const WRONG = [
   "null",
   "7",
@@ -55,7 +55,7 @@ function send(route: string, body: unknown, id = "north") {
   const [method = "", path = ""] = route.split(" ");
   return bridge.call(path.replace(":id", encodeURIComponent(id)), { method, body, token: OPERATOR_KEY });
 }
-/** What a refused body could have changed. */
+/** Everything that a rejected body could have changed. */
 async function traces() {
   const { entries } = await bridge.journal.replay({ channels: ["dashboard"], after: 0 });
   return {
@@ -66,13 +66,13 @@ async function traces() {
   };
 }
 
-it("every route with a body is tried here", () => {
+it("lists a body for every route that accepts one", () => {
   const withBody = [...routes].filter((route) => /^(?:POST|PUT|PATCH) /.test(route));
   expect(withBody.sort()).toEqual(Object.keys(BODIES).sort());
 });
 
 describe.each(every)("%s", (route, good) => {
-  it.each(Object.keys(good))("takes nothing of the wrong kind as %s", async (field) => {
+  it.each(Object.keys(good))("rejects wrong values of %s", async (field) => {
     const before = await traces();
     for (const wrong of WRONG) {
       if (isRight(good[field], wrong)) continue;
@@ -84,24 +84,24 @@ describe.each(every)("%s", (route, good) => {
   });
 
   it.each<[string, string, number]>([
-    ["what nests 200,000 levels deep", "[".repeat(200_000), STRANGERS.includes(route) ? 413 : 400],
-    ["what nests 15,000 levels deep", "[".repeat(15_000), 400],
-    ["what nests 33 levels deep", `{"a":${"[".repeat(33)}${"]".repeat(33)}}`, 400],
-    ["what is larger than MAX_PAYLOAD_BYTES", JSON.stringify({ ...good, more: "x".repeat(262_144) }), 413],
-    ["half of it", JSON.stringify(good).slice(0, -1), 400],
-    ["two of it", JSON.stringify(good).repeat(2), 400],
-    ["a list of it", JSON.stringify([good]), 400],
-    ["a text of it", JSON.stringify(JSON.stringify(good)), 400],
-    ["what inherits it", JSON.stringify(good).replace(/.*/, (text) => `{"__proto__":${text}}`), 400],
-    ["what is no JSON", "user_id=alice&permissions=admin", 400],
-  ])("refuses %s", async (_, text, expected) => {
+    ["arrays nested 200,000 levels deep", "[".repeat(200_000), UNAUTHENTICATED.includes(route) ? 413 : 400],
+    ["arrays nested 15,000 levels deep", "[".repeat(15_000), 400],
+    ["JSON nested 33 levels deep", `{"a":${"[".repeat(33)}${"]".repeat(33)}}`, 400],
+    ["a body larger than MAX_PAYLOAD_BYTES", JSON.stringify({ ...good, more: "x".repeat(262_144) }), 413],
+    ["half a body", JSON.stringify(good).slice(0, -1), 400],
+    ["two bodies in a row", JSON.stringify(good).repeat(2), 400],
+    ["a list that contains the body", JSON.stringify([good]), 400],
+    ["the body as a JSON string", JSON.stringify(JSON.stringify(good)), 400],
+    ["an object that inherits the body", JSON.stringify(good).replace(/.*/, (text) => `{"__proto__":${text}}`), 400],
+    ["text that is not JSON", "user_id=alice&permissions=admin", 400],
+  ])("rejects %s", async (_, text, expected) => {
     const before = await traces();
     const { status, body } = await send(route, text);
     expect([status, body?.error.code]).toEqual([expected, expected === 413 ? "payload_too_large" : "bad_request"]);
     expect(await traces()).toEqual(before);
   });
 
-  it("changes no object of the program", async () => {
+  it("pollutes no prototype", async () => {
     const polluting = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}';
     for (const field of Object.keys(good))
       await send(route, JSON.stringify({ ...good, [field]: "@" }).replace('"@"', polluting));
@@ -111,44 +111,48 @@ describe.each(every)("%s", (route, good) => {
   });
 });
 
-describe("of a stranger nothing larger than a login is read,", () => {
-  const nothing = (route: string, ...headers: string[]) =>
+describe("the limit on bodies before authentication", () => {
+  const sendHead = (route: string, ...headers: string[]) =>
     rawHttp(bridge.port, lines(`${route.replace(":id", "north")} HTTP/1.1`, "Host: sky.example.org", ...headers));
-  const known = `Authorization: Bearer ${OPERATOR_KEY}`;
+  const authorization = `Authorization: Bearer ${OPERATOR_KEY}`;
 
-  it.each([...Object.keys(BODIES), "DELETE /users/:id", "POST /nowhere"])("not to the end: %s", async (route) => {
-    const refusal = STRANGERS.includes(route) ? 413 : 401;
-    const answers = [await nothing(route, "Content-Length: 200000")];
-    // Whatever becomes of this one, no more than is allowed has been read of it.
-    if (!STRANGERS.includes(route)) answers.push(await nothing(route, "Transfer-Encoding: chunked"));
-    for (const { received } of answers) await expect.poll(received, { timeout: 8_000 }).toMatch(`HTTP/1.1 ${refusal} `);
-  });
+  it.each([...Object.keys(BODIES), "DELETE /users/:id", "POST /nowhere"])(
+    "rejects a large body after its headers: %s",
+    async (route) => {
+      const refusal = UNAUTHENTICATED.includes(route) ? 413 : 401;
+      const answers = [await sendHead(route, "Content-Length: 200000")];
+      // A login route waits for the chunks of a body, up to its limit, before it answers.
+      if (!UNAUTHENTICATED.includes(route)) answers.push(await sendHead(route, "Transfer-Encoding: chunked"));
+      for (const { received } of answers)
+        await expect.poll(received, { timeout: 8_000 }).toMatch(`HTTP/1.1 ${refusal} `);
+    },
+  );
 
-  it("and of who is known as much as MAX_PAYLOAD_BYTES", async () => {
+  it("does not apply to an authenticated request", async () => {
     const data = "x".repeat(200_000);
     expect((await send("POST /broadcast", JSON.stringify({ event: "a.b", data }))).status).toBe(200);
   });
 
-  it("while a login is read that has the longest password there is, in pieces too", async () => {
+  it("allows a login with the longest possible password, with a length and in chunks", async () => {
     const body = JSON.stringify({ user_id: "🏔".repeat(64), password: "é".repeat(1024) });
     const text = body.replace(/[^ -~]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
     for (const head of [`Content-Length: ${text.length}`, "Transfer-Encoding: chunked"]) {
-      const { socket, received } = await nothing("POST /auth/login", head);
+      const { socket, received } = await sendHead("POST /auth/login", head);
       const isWhole = head.startsWith("C");
       socket.write(isWhole ? text : `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`);
       await expect.poll(received, { timeout: 8_000 }).toMatch("HTTP/1.1 401 ");
     }
   });
 
-  it("and what a known one sends is not refused for its size alone", async () => {
-    const { socket, received } = await nothing("POST /broadcast", known, "Transfer-Encoding: chunked");
+  it("does not apply to an authenticated request with a chunked body", async () => {
+    const { socket, received } = await sendHead("POST /broadcast", authorization, "Transfer-Encoding: chunked");
     const text = JSON.stringify({ event: "a.b" });
     socket.write(`${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`);
     await expect.poll(received, { timeout: 8_000 }).toMatch("HTTP/1.1 200 ");
   });
 });
 
-/** Whether it is of the kind that the field has, or of one that it takes as well. */
+/** Whether the value is valid for the field: of the field's type, or of another type that the field accepts. */
 function isRight(good: unknown, wrong: string): boolean {
   const value: unknown = JSON.parse(wrong);
   if (Array.isArray(good)) return wrong === "[]";

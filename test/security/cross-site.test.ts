@@ -7,7 +7,7 @@ import { launchBrowser, type OwnBrowser } from "../support/browser.ts";
 
 const TOKEN_BODY = '{"user_id":"mallory","permissions":["admin"]}';
 const EVENT_BODY = '{"event":"hello"}';
-/** A name of another site, which leads to this machine: so does one whose owner rebinds it. */
+/** A host name of another site that resolves to this machine, as after DNS rebinding. */
 const EVIL = "evil.example";
 let bridge: TestBridge;
 let evil: Server;
@@ -42,7 +42,7 @@ const audited = (): { action: string; target: string; outcome: string }[] =>
     .map((line) => JSON.parse(line));
 const refusals = (target: string) =>
   audited().filter((entry) => entry.action === "access" && entry.target === target && entry.outcome === "unauthorized");
-const deeds = () => audited().filter(({ action }) => action === "token.mint" || action === "broadcast");
+const successes = () => audited().filter(({ action }) => action === "token.mint" || action === "broadcast");
 
 describe("a page of another site in a browser of this machine", () => {
   type Attack = (asked: { url: string; body: string }) => unknown;
@@ -54,7 +54,7 @@ describe("a page of another site in a browser of this machine", () => {
     const sent = document.createElement("form");
     Object.assign(sent, { method: "post", action: url, enctype: "text/plain", target: "_blank" });
     const input = document.createElement("input");
-    // Its name, an equals sign and its value are JSON.
+    // The input's name, an equals sign and its value together are JSON.
     [input.name, input.value] = [body.replace(/\}$/, ',"a":"'), '"}'];
     sent.append(input);
     document.body.append(sent);
@@ -68,12 +68,12 @@ describe("a page of another site in a browser of this machine", () => {
   };
 
   it.each<[string, Attack]>([
-    ["a request without CORS", noCors],
-    ["one that keeps its referrer to itself", quiet],
+    ["a fetch without CORS", noCors],
+    ["a fetch without a referrer", quiet],
     ["a beacon", beacon],
-    ["a form of plain text that is JSON", form],
-    ["a frame in a sandbox", sandbox],
-  ])("gets no token and says nothing by %s", async (_, attack) => {
+    ["a text/plain form whose content is JSON", form],
+    ["a sandboxed frame", sandbox],
+  ])("gets no token and publishes nothing with %s", async (_, attack) => {
     await page.goto(elsewhere());
     for (const [path, body] of [
       ["/auth/token", TOKEN_BODY],
@@ -83,10 +83,10 @@ describe("a page of another site in a browser of this machine", () => {
       await page.evaluate(attack, { url: `${here()}${path}`, body }).catch(() => {});
       await expect.poll(() => refusals(`POST ${path}`).length).toBe(before + 1);
     }
-    expect(deeds()).toEqual([]);
+    expect(successes()).toEqual([]);
   });
 
-  it("gets no token by a redirect that keeps method and body", async () => {
+  it("gets no token with a redirect that keeps method and body", async () => {
     await page.goto(elsewhere());
     const before = refusals("POST /auth/token").length;
     const redirect = { url: `${elsewhere()}/redirect`, body: TOKEN_BODY };
@@ -94,10 +94,10 @@ describe("a page of another site in a browser of this machine", () => {
       .evaluate(({ url, body }) => fetch(url, { method: "POST", mode: "no-cors", body }), redirect)
       .catch(() => {});
     await expect.poll(() => refusals("POST /auth/token").length).toBe(before + 1);
-    expect(deeds()).toEqual([]);
+    expect(successes()).toEqual([]);
   });
 
-  it("is not asked further when it says what would be in its request", async () => {
+  it("fails at the preflight when it sends its body as application/json", async () => {
     await page.goto(elsewhere());
     const status = await page.evaluate(
       ({ url, body }) =>
@@ -108,10 +108,10 @@ describe("a page of another site in a browser of this machine", () => {
       { url: `${here()}/auth/token`, body: TOKEN_BODY },
     );
     expect(status).toContain("Failed to fetch");
-    expect(deeds()).toEqual([]);
+    expect(successes()).toEqual([]);
   });
 
-  it("reads nothing, as an image, as a script or as text", async () => {
+  it("loads nothing as an image, a script or text", async () => {
     await page.goto(elsewhere());
     const read = await page.evaluate(async (url) => {
       const load = (tag: "img" | "script") =>
@@ -132,22 +132,22 @@ describe("a page of another site in a browser of this machine", () => {
   });
 });
 
-describe("a name that was bound to this machine when its page had been loaded", () => {
+describe("a page whose host name was rebound to this machine", () => {
   const call = (path: string, body?: string) =>
     page.evaluate(
       async ([path, body]) => (await fetch(String(path), body === undefined ? {} : { method: "POST", body })).status,
       [path, body],
     );
 
-  it("gets no token, says nothing and reads no figures, although it is of one origin with the server", async () => {
+  it("gets no token, publishes nothing and reads no stats, although its origin is the server's", async () => {
     await page.goto(`http://${EVIL}:${bridge.port}/`);
     expect(await call("/auth/token", TOKEN_BODY)).toBe(401);
     expect(await call("/broadcast", EVENT_BODY)).toBe(401);
     expect(await call("/stats")).toBe(401);
-    expect(deeds()).toEqual([]);
+    expect(successes()).toEqual([]);
   });
 
-  it("is what makes the difference: a page under this machine's own name gets one", async () => {
+  it("differs from a page under this machine's own name, which gets a token and reads stats", async () => {
     await page.goto(`${here()}/`);
     expect(await call("/auth/token", TOKEN_BODY.replace("admin", "dashboard:read"))).toBe(200);
     expect(await call("/stats")).toBe(200);

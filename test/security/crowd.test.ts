@@ -8,10 +8,10 @@ import { frame, upgradeRequest } from "./raw-web-socket.ts";
 
 const CROWD = 1000;
 const AT_ONCE = 50;
-/** Half of MAX_CONNECTIONS_PER_ADDRESS, as long as nobody has said who he is. */
+/** Half of MAX_CONNECTIONS_PER_ADDRESS: the most that may be unauthenticated at once. */
 const ADMITTED = 50;
 const ATTACKER = "127.0.0.66";
-/** What 1,000 connections may cost, those that are refused and their lines in the log included. */
+/** Memory that 1,000 connections may cost, including the refused ones and their log lines. */
 const MAX_GROWTH_BYTES = 64 * 1024 * 1024;
 const dataPath = makeDataPath();
 let skylapse: Skylapse;
@@ -40,7 +40,9 @@ async function event(): Promise<void> {
 }
 
 describe(`${CROWD} WebSockets without a token from one address`, () => {
-  it("are refused but for a few, which end with 4001, and disturb nobody", { timeout: 60_000 }, async () => {
+  it("are refused except for a few, which time out with 4001, and disturb no other client", {
+    timeout: 60_000,
+  }, async () => {
     const token = signToken("alice", ["dashboard:read"]);
     const dashboard = await openDashboard(skylapse.socket, token);
     const before = residentBytes();
@@ -52,8 +54,8 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
       );
       held.push(...some);
       statuses.push(...(await Promise.all(some.map(answered))));
-      // On a slow machine the first are gone before the last have come.
-      // On a slow machine the end of one is read after the answer to who has taken its place.
+      // On a slow machine the first sockets close before the last ones connect, and the close of a socket may be
+      // read after the answer to the socket that replaced it.
       await new Promise((resolve) => setImmediate(resolve));
       const waiting = held.filter(
         ({ socket, received }, index) =>
@@ -75,7 +77,7 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
     expect(dashboard.socket.readyState).toBe(1);
   });
 
-  it("leave no line in the log for each, and some in the audit log with their number", async () => {
+  it("write few lines to the log, and are counted in the audit log", async () => {
     await skylapse.end();
     const lines = (text: string) => text.split("\n").filter((line) => line.includes(ATTACKER));
     expect(lines(skylapse.output()).length).toBeLessThan(10);
@@ -86,7 +88,7 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
   });
 });
 
-it("the WebSockets of one IPv6 network are those of one address", async () => {
+it("counts the WebSockets of one IPv6 network as those of one address", async () => {
   const bridge = await startTestBridge({ env: { TRUSTED_PROXIES: "127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS: "6" } });
   const open = async (address: string) => {
     const headers = [`X-Forwarded-For: ${address}`];

@@ -27,13 +27,13 @@ const addUser = () =>
   bridge.authority.accounts.create({ userId: "alice", password: "correct horse battery", powers: { role: "viewer" } });
 
 describe("without a key, on this machine", () => {
-  it("a token is given while simulated cameras run and nobody has come", async () => {
+  it("mints a token while simulated cameras run and no account or real camera exists", async () => {
     await start({ simulated: ["north", "south"] });
     await addCamera("north");
     expect((await mint()).status).toBe(200);
   });
 
-  it("no token is given when no simulated camera runs, and the answer says how to get one", async () => {
+  it("mints no token when no simulated camera runs, and says how to get one", async () => {
     await start({ simulated: [] });
     const { status, body } = await mint();
     expect(status).toBe(401);
@@ -45,18 +45,18 @@ describe("without a key, on this machine", () => {
 
   it.each([
     ["an account exists", addUser],
-    ["a camera exists that is not simulated", () => addCamera("west")],
-  ])("no token is given once %s, nor figures or broadcasts", async (_, come) => {
+    ["a real camera exists", () => addCamera("west")],
+  ])("mints no token, shows no stats and accepts no broadcast once %s", async (_, add) => {
     await start();
     expect((await bridge.call("/stats")).status).toBe(200);
-    await come();
+    await add();
     expect((await mint()).status).toBe(401);
     expect((await bridge.call("/stats")).status).toBe(401);
     expect((await bridge.call("/broadcast", { method: "POST", body: { event: "a" } })).status).toBe(401);
     expect((await mint(BODY.permissions, OPERATOR_KEY)).status).toBe(200);
   });
 
-  it("no token is an admin's, and the answer says how to get one", async () => {
+  it("mints no admin token, and says how to get one", async () => {
     await start();
     const { status, body } = await mint(["dashboard:read", "admin"]);
     expect(status).toBe(403);
@@ -64,11 +64,11 @@ describe("without a key, on this machine", () => {
   });
 });
 
-describe("a token that was given without a key", () => {
+describe("a token that was minted without a key", () => {
   it.each([
     ["account", addUser],
-    ["camera", () => addCamera("west")],
-  ])("ends with the first %s, on open sockets too", async (_, come) => {
+    ["real camera", () => addCamera("west")],
+  ])("is revoked with the first %s, on open sockets, too", async (_, add) => {
     await start();
     const { token } = (await mint()).body;
     const socket = new WebSocket(`ws://127.0.0.1:${bridge.port}/ws`);
@@ -76,12 +76,12 @@ describe("a token that was given without a key", () => {
     socket.send(JSON.stringify({ type: "auth", token }));
     await once(socket, "message");
     const closed = once(socket, "close");
-    await come();
+    await add();
     expect((await closed)[0]).toBe(4005);
     expect((await bridge.call("/cameras", { token })).status).toBe(401);
   });
 
-  it("leaves alone what the operator key has minted", async () => {
+  it("is revoked alone: a token that the operator key minted stays valid", async () => {
     await start();
     const { token } = (await mint(["camera:read"], OPERATOR_KEY)).body;
     await addUser();

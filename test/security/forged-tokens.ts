@@ -6,21 +6,21 @@ export function seconds(): number {
   return Date.now() / 1000;
 }
 
-/** The claims of a token that is good, when the right secret signs it. */
+/** The claims of a token that is valid if the right secret signs it. */
 export function goodClaims(): Record<string, unknown> {
   return { user_id: "mallory", permissions: ["admin"], iat: seconds() - 1, exp: seconds() + 600 };
 }
 
 export interface Forgery {
-  /** Beside `alg` and `typ`, or instead of them. */
+  /** Header fields besides `alg` and `typ`, which they may replace; or the whole header as text. */
   header?: Record<string, unknown> | string;
-  /** Instead of the good ones; a text as it stands. */
+  /** The claims, or the whole payload as text. Default: {@link goodClaims}. */
   claims?: Record<string, unknown> | string;
   secret?: string;
   hash?: string;
 }
 
-/** A token by hand, with what no library would put into one. */
+/** Builds a token by hand, also with contents that no library would write. */
 export function forge({ header = {}, claims = goodClaims(), secret = SECRET, hash = "sha256" }: Forgery = {}): string {
   const part = (text: string | object) =>
     Buffer.from(typeof text === "string" ? text : JSON.stringify(text)).toString("base64url");

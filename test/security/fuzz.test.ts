@@ -18,37 +18,37 @@ import { afterAuth, beforeAuth } from "./fuzz/web-socket-inputs.ts";
 import { startWitness } from "./fuzz/witness.ts";
 import { frame, UPGRADE } from "./raw-web-socket.ts";
 
-/** The short form; `npm run test:long` runs the whole of it: more than 100,000 inputs. */
+/** Whether to run all inputs: `npm run test:long` sends more than 100,000. */
 const LONG = process.env.LONG_TESTS !== undefined;
-const INPUTS_PER_DOOR = LONG ? 17_000 : 400;
-/** `FUZZ_SEED` of a failure replays its inputs. */
+const INPUTS_PER_ENTRY_POINT = LONG ? 17_000 : 400;
+/** Run with the `FUZZ_SEED` of a failure to send its inputs again. */
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 const BATCH = 200;
 const AT_ONCE = 32;
-/** What the program holds, and what it has of the machine, may grow by from the first inputs of a door to its last. */
+/** How much the heap and the resident memory may grow between the first inputs of an entry point and the last. */
 const MAX_HEAP_GROWTH_BYTES = 32 * 1024 * 1024;
 const MAX_RESIDENT_GROWTH_BYTES = 96 * 1024 * 1024;
-/** From an event to its arrival at who is beside, on a machine that does other things too. */
+/** The longest delivery time of an event during the attack, on a machine with other work. */
 const MAX_DELAY_MS = 5_000;
 
 const dataPath = makeDataPath();
 const token = signToken("fuzz", ["dashboard:read", "camera:fuzz:control", "device:fuzz"], 7200);
 let skylapse: Skylapse;
 let heap: Heap;
-/** What is being sent, so that a failure can say what may have made it. */
+/** The inputs that are being sent. A failure report lists them. */
 const underWay = new Set<Delivery>();
-let trouble: string | undefined;
+let failure: string | undefined;
 
 function note(what: string, inputs: Iterable<Delivery> = underWay): void {
   if (what === "") return;
   const sent = [...inputs].map(({ steps }) => steps.map(({ bytes }) => bytes.toString("hex")).join(" then "));
-  trouble ??= `${what}\nwith these inputs under way (FUZZ_SEED=${SEED}), as hex:\n${sent.join("\n")}`;
+  failure ??= `${what}\nwith these inputs under way (FUZZ_SEED=${SEED}), as hex:\n${sent.join("\n")}`;
 }
 
 beforeAll(async () => {
   const env = {
     JWT_SECRET,
-    // Errors of the program, not of its clients: there is to be none.
+    // At this level only errors of the program are logged, and there must be none.
     LOG_LEVEL: "error",
     MAX_CONNECTIONS_PER_ADDRESS: "0",
     MAX_CONNECTIONS_PER_USER: "0",
@@ -79,7 +79,7 @@ const ping = frame('{"type":"ping","id":"last"}');
 const PINGRESP = Buffer.from([0xd0, 0]);
 const CONNACK = Buffer.from([0x20, 2]);
 
-const DOORS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery>][] = [
+const ENTRY_POINTS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery>][] = [
   [
     "the WebSocket port before authentication",
     beforeAuth(token).map((bytes) => ({ socket }) => ({ port: portOf(socket), steps: [{ bytes }] })),
@@ -109,11 +109,11 @@ const DOORS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery>][] = 
     })),
   ],
   [
-    "the port of MQTT over WebSocket before CONNECT",
+    "the MQTT-over-WebSocket port before CONNECT",
     beforeConnectInFrames(token).map((bytes) => ({ mqttWs }) => ({ port: portOf(mqttWs), steps: [{ bytes }] })),
   ],
   [
-    "the port of MQTT over WebSocket after CONNECT",
+    "the MQTT-over-WebSocket port after CONNECT",
     afterConnectInFrames(token).map(({ connect, bytes }) => ({ mqttWs }) => ({
       port: portOf(mqttWs),
       steps: [
@@ -124,18 +124,18 @@ const DOORS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery>][] = 
   ],
 ];
 
-/** Resident memory of the program, bytes. */
+/** Resident memory of the program, in bytes. */
 function residentBytes(): number {
   const status = readFileSync(`/proc/${skylapse.process.pid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
 }
 
-/** @returns how many inputs got as far as their last step */
+/** @returns how many inputs reached their last step */
 async function attack(inputs: readonly Delivery[]): Promise<number> {
   const waiting = [...inputs];
   let reached = 0;
   const worker = async () => {
-    for (let input = waiting.pop(); input !== undefined && trouble === undefined; input = waiting.pop()) {
+    for (let input = waiting.pop(); input !== undefined && failure === undefined; input = waiting.pop()) {
       underWay.add(input);
       try {
         if (await deliver(input)) reached++;
@@ -151,34 +151,34 @@ async function attack(inputs: readonly Delivery[]): Promise<number> {
 
 const MIB = 1024 * 1024;
 
-describe(`${INPUTS_PER_DOOR} inputs of any bytes (FUZZ_SEED=${SEED})`, () => {
-  it.each(DOORS)(
-    "at %s end no program, hold no memory and disturb nobody",
+describe(`${INPUTS_PER_ENTRY_POINT} random inputs (FUZZ_SEED=${SEED})`, () => {
+  it.each(ENTRY_POINTS)(
+    "at %s do not crash the program, leak memory or disturb other clients",
     { timeout: LONG ? 1_200_000 : 60_000 },
-    async (door, inputs) => {
+    async (entryPoint, inputs) => {
       const witness = await startWitness(skylapse);
       const started = performance.now();
       let before = { used: 0, resident: 0 };
       let reached = 0;
-      for (let done = 0; done < INPUTS_PER_DOOR && trouble === undefined; done += BATCH) {
-        // When what is made once has been made.
-        if (before.used === 0 && done >= INPUTS_PER_DOOR / 10)
+      for (let done = 0; done < INPUTS_PER_ENTRY_POINT && failure === undefined; done += BATCH) {
+        // Measured after the first tenth, so that one-time allocations do not count as growth.
+        if (before.used === 0 && done >= INPUTS_PER_ENTRY_POINT / 10)
           before = { used: await heap.used(), resident: residentBytes() };
-        // Batches, so that inputs need not all be held at once; each with a seed of its own that follows from the first.
+        // In batches, so that not all inputs are in memory at once. Each batch derives its seed from SEED.
         const batch = fc.sample(inputs, { seed: SEED + done, numRuns: BATCH });
         reached += await attack(batch.map((input) => input(skylapse)));
       }
-      expect(trouble).toBeUndefined();
+      expect(failure).toBeUndefined();
       const seconds = (performance.now() - started) / 1000;
       const after = { used: await heap.used(), resident: residentBytes() };
       const { published, dashboard, subscriber, slowestMs } = await witness.finish();
       if (LONG)
         process.stdout.write(
-          `${door}: ${INPUTS_PER_DOOR} inputs, ${reached} to the end, in ${seconds.toFixed(0)} s; heap ${(before.used / MIB).toFixed(1)} to ${(after.used / MIB).toFixed(1)} MiB, resident ${(before.resident / MIB).toFixed(0)} to ${(after.resident / MIB).toFixed(0)} MiB; of ${published} events beside the dashboard saw ${dashboard.length}, the subscriber ${subscriber.length}, the slowest after ${slowestMs.toFixed(0)} ms\n`,
+          `${entryPoint}: ${INPUTS_PER_ENTRY_POINT} inputs, ${reached} to the end, in ${seconds.toFixed(0)} s; heap ${(before.used / MIB).toFixed(1)} to ${(after.used / MIB).toFixed(1)} MiB, resident ${(before.resident / MIB).toFixed(0)} to ${(after.resident / MIB).toFixed(0)} MiB; the witness published ${published} events; the dashboard received ${dashboard.length}, the subscriber ${subscriber.length}, the slowest after ${slowestMs.toFixed(0)} ms\n`,
         );
 
-      // A few are pushed out by others of their client id before they have begun.
-      expect(reached).toBeGreaterThan(0.9 * INPUTS_PER_DOOR);
+      // Others with the same client id take over a few connections before they begin.
+      expect(reached).toBeGreaterThan(0.9 * INPUTS_PER_ENTRY_POINT);
       const all = Array.from({ length: published }, (_, index) => index + 1);
       expect({ dashboard, subscriber }).toEqual({ dashboard: all, subscriber: all });
       expect(slowestMs).toBeLessThan(MAX_DELAY_MS);

@@ -11,7 +11,7 @@ import { frame, UPGRADE } from "./raw-web-socket.ts";
 const ATTACKER = "127.0.0.66";
 const PROXY = "127.0.0.67";
 const GET = lines("GET /health HTTP/1.1", "Host: 127.0.0.1");
-/** The same, and the connection ends with the answer. */
+/** The same request; the server closes the connection after its answer. */
 const GET_ONCE = lines("GET /health HTTP/1.1", "Host: 127.0.0.1", "Connection: close");
 
 async function limited(env: Record<string, string>): Promise<TestBridge> {
@@ -20,7 +20,7 @@ async function limited(env: Record<string, string>): Promise<TestBridge> {
   return bridge;
 }
 
-/** Resolves when the connection is let in and answered; rejects when it ends before. */
+/** Resolves once the server has answered on the connection. Rejects when the connection ends first. */
 async function served(port: number, address: string): Promise<RawHttp> {
   const peer = await rawHttp(port, GET, address);
   await until(peer, /^HTTP\/1\.1 200 /);
@@ -35,13 +35,13 @@ async function until({ socket, received, ended }: RawHttp, text: RegExp): Promis
   }
 }
 
-/** What a connection too many gets to hear. */
+/** Everything that the server sends on one more connection. */
 async function oneMore(port: number, address: string): Promise<string> {
   return await (await rawHttp(port, GET_ONCE, address)).ended;
 }
 
 describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
-  it("ends a connection too many at once and unanswered, and whoever leaves makes room", async () => {
+  it("closes a connection beyond the limit at once without an answer, and admits one after another has closed", async () => {
     const { port } = await limited({});
     const held = [await served(port, ATTACKER), await served(port, ATTACKER)];
     expect(await oneMore(port, ATTACKER)).toBe("");
@@ -51,14 +51,14 @@ describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
     expect(held[1]?.socket.closed).toBe(false);
   });
 
-  it("counts connections that never say anything", async () => {
+  it("counts connections that send nothing", async () => {
     const { port } = await limited({});
     const silent = [await rawHttp(port, "", ATTACKER), await rawHttp(port, "", ATTACKER)];
     expect(await oneMore(port, ATTACKER)).toBe("");
     for (const { socket } of silent) expect(socket.closed).toBe(false);
   });
 
-  it("does not count dashboards, which have limits of their own, nor for ever those that are refused", async () => {
+  it("does not count dashboards, which have limits of their own, and stops counting refused upgrades", async () => {
     const bridge = await limited({ MAX_CONNECTIONS_PER_ADDRESS: "4", MAX_UNAUTHENTICATED_PER_ADDRESS: "4" });
     const dashboards: RawHttp[] = [];
     for (let n = 0; n < 4; n++) {
@@ -79,7 +79,7 @@ describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
     expect(await oneMore(bridge.port, ATTACKER)).toBe("");
   });
 
-  it("leaves a trusted proxy alone, which connects for many", async () => {
+  it("does not limit a trusted proxy, which connects for many clients", async () => {
     const { port } = await limited({ TRUSTED_PROXIES: PROXY });
     for (let n = 0; n < 10; n++) await served(port, PROXY);
     await served(port, ATTACKER);
@@ -87,7 +87,7 @@ describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
     expect(await oneMore(port, ATTACKER)).toBe("");
   });
 
-  it("counts an IPv6 address with its network", () => {
+  it("counts all IPv6 addresses of one network as one", () => {
     const admission = new Admission({
       ...{ maxConnections: 9, maxConnectionsPerAddress: 9, maxUnauthenticated: 9, maxUnauthenticatedPerAddress: 9 },
       ...{ maxConnectsPerMinute: 9, maxHttpConnectionsPerAddress: 2 },
@@ -98,18 +98,18 @@ describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
   });
 });
 
-describe("5,000 connections that say nothing, from one address", () => {
+describe("5,000 connections from one address that send nothing", () => {
   const CROWD = 5_000;
   const AT_ONCE = 250;
   /** Ten times MAX_CONNECTIONS_PER_ADDRESS. */
   const ADMITTED = 1_000;
-  /** For those that are admitted. The others are to cost nothing. */
+  /** Memory for the connections that are admitted. The others must cost nothing. */
   const MAX_GROWTH_BYTES = 48 * 1024 * 1024;
   const dataPath = makeDataPath();
   let skylapse: Skylapse;
 
   beforeAll(async () => {
-    // Nobody is cut for saying nothing before all have come.
+    // A long timeout, so that no silent connection is closed before all have connected.
     const env = { JWT_SECRET, REQUEST_TIMEOUT_MS: "120000", SIMULATOR: "0", LOG_LEVEL: "info" };
     skylapse = await startSkylapse({ dataPath, env });
   });
@@ -123,7 +123,9 @@ describe("5,000 connections that say nothing, from one address", () => {
     return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
   }
 
-  it("are ended at once but for the first 1,000, cost little, and disturb nobody", { timeout: 60_000 }, async () => {
+  it("are closed at once except for the first 1,000, cost little memory, and disturb no other client", {
+    timeout: 60_000,
+  }, async () => {
     const port = Number(new URL(skylapse.http).port);
     const dashboard = await openDashboard(skylapse.socket, signToken("alice", ["dashboard:read"]));
     const before = residentBytes();
@@ -141,7 +143,7 @@ describe("5,000 connections that say nothing, from one address", () => {
     expect(await dashboard.next("dashboard_event", ({ event }) => event === "weather.warning")).toBeDefined();
   });
 
-  it("leave no line in the log for each, and some in the audit log with their number", async () => {
+  it("write few lines to the log, and are counted in the audit log", async () => {
     await skylapse.end();
     const ofAttacker = (text: string) => text.split("\n").filter((line) => line.includes(ATTACKER));
     expect(ofAttacker(skylapse.output()).length).toBeLessThan(10);

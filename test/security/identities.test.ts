@@ -8,7 +8,7 @@ import { OPERATOR_KEY, type Program, ROOT, startProgram } from "./mqtt-program.t
 
 const PASSWORD = "correct horse battery";
 const COMMAND = `${ROOT}/cameras/north/commands/capture.now`;
-/** What is called so is no user, or is a user in other places. */
+/** User names that would be other identities without the prefix `user:`. */
 const NAMES = ["operator", "local", "unknown", "backend", "user:operator", "device:north", "service:stacker"];
 let program: Program;
 let atNorth: Inbox;
@@ -34,7 +34,7 @@ async function minted(user_id: string): Promise<string> {
   return (await (await post("/auth/token", { user_id, permissions })).json()).token;
 }
 
-/** Whom the next command that the camera gets is from; it is answered, so that another can follow. */
+/** The issuer of the next command that the camera receives. The camera answers it, so that another can follow. */
 async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
   const before = atNorth.messages.length;
   const given = give();
@@ -49,7 +49,7 @@ async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
 
 const overHttp = (bearer: string) => () => post("/cameras/north/commands?wait=0", { name: "capture.now" }, bearer);
 
-/** Who did it last, as the audit log says. */
+/** Who did the last such act, according to the audit log. */
 function lastBy(action: string, target: RegExp): string | undefined {
   const lines = auditText(program.skylapse.dataPath).split("\n");
   return lines
@@ -59,14 +59,14 @@ function lastBy(action: string, target: RegExp): string | undefined {
 }
 
 describe("the operator key", () => {
-  it("gives commands as `operator`, which no user's are from", async () => {
+  it("issues commands as `operator`, a name that no user has", async () => {
     expect(await nextIssuer(overHttp(OPERATOR_KEY))).toBe("operator");
     await expect.poll(() => lastBy("command", /north capture.now/)).toBe("operator");
   });
 });
 
-describe.each(NAMES)("a user who is called %s", (name) => {
-  it("gives commands in his own name, over HTTP, WebSocket and MQTT", async () => {
+describe.each(NAMES)("a user named %s", (name) => {
+  it("issues commands under its own name over HTTP, WebSocket and MQTT", async () => {
     const token = await minted(name);
     expect(await nextIssuer(overHttp(token))).toBe(`user:${name}`);
     await expect.poll(() => lastBy("command", /north capture.now/)).toBe(`user:${name}`);
@@ -82,7 +82,7 @@ describe.each(NAMES)("a user who is called %s", (name) => {
     await client.endAsync();
   });
 
-  it("is so in the audit log, whatever he does", async () => {
+  it("appears under its own name in the audit log", async () => {
     const token = await minted(name);
     await post("/broadcast", { event: "weather.warning" }, token);
     await expect.poll(() => lastBy("broadcast", /weather.warning done/)).toBe(`user:${name}`);
@@ -90,7 +90,7 @@ describe.each(NAMES)("a user who is called %s", (name) => {
     await expect.poll(() => lastBy("access", /POST \/users permission_denied/)).toBe(`user:${name}`);
   });
 
-  it("may have an account, and is the same with it", async () => {
+  it("keeps its name when it has an account", async () => {
     await post("/users", { user_id: name, password: PASSWORD, permissions: ["camera:control"] });
     const login = await (await post("/auth/login", { user_id: name, password: PASSWORD })).json();
     await expect.poll(() => lastBy("login", /^session:\S+ done/)).toBe(`user:${name}`);
@@ -98,20 +98,24 @@ describe.each(NAMES)("a user who is called %s", (name) => {
   });
 });
 
-describe("a command by MQTT", () => {
+describe("an MQTT command", () => {
   it.each([
     ["QoS 0", newCommand(), { qos: 0 }],
     ["QoS 2", newCommand(), { qos: 2 }],
     ["QoS 1, retained", newCommand(), { qos: 1, retain: true }],
     ["a second `issued_by`", newCommand().replace("{", '{"issued_by":"mallory",'), { qos: 1 }],
     ["an escaped key", newCommand().replace("issued_by", "issued\\u005fby"), { qos: 1 }],
-    ["no UTF-8", Buffer.concat([Buffer.from(newCommand().slice(0, -1)), Buffer.from(',"x":"\xff"}', "latin1")]), {}],
-  ] as const)("names who gave it, whatever it says: with %s", async (_, payload, options) => {
+    [
+      "invalid UTF-8",
+      Buffer.concat([Buffer.from(newCommand().slice(0, -1)), Buffer.from(',"x":"\xff"}', "latin1")]),
+      {},
+    ],
+  ] as const)("names its sender as the issuer, whatever it contains: %s", async (_, payload, options) => {
     const client = await program.client(["camera:control"]);
     expect(await nextIssuer(() => client.publishAsync(COMMAND, payload, { qos: 1, ...options }))).toBe("user:somebody");
   });
 
-  it("names who gave it when it is a will", async () => {
+  it("names its sender as the issuer when it is a will", async () => {
     const will = { topic: COMMAND, payload: Buffer.from(newCommand()), qos: 1 as const };
     const client = await program.client(["camera:control"], { will });
     const die = async () => {
@@ -120,7 +124,7 @@ describe("a command by MQTT", () => {
     expect(await nextIssuer(die)).toBe("user:somebody");
   });
 
-  it("comes with its own id and arguments as they were sent", async () => {
+  it("is delivered with the id and the arguments that were sent", async () => {
     const client = await program.client(["camera:control"]);
     const topic = `${ROOT}/cameras/north/commands/lens.turn`;
     const args = '{"deep":[[{"Größe":"🏔","steps":12345678901234567890}]]}';
@@ -134,7 +138,7 @@ describe("a command by MQTT", () => {
     await north.publishAsync(`${ROOT}/cameras/north/replies/lens.turn`, reply, { qos: 1 });
   });
 
-  it("is refused when it is nested too deep to be read", async () => {
+  it("is rejected when it is nested too deeply", async () => {
     const deep = newCommand().replace('"args":{}', `"args":${'{"a":'.repeat(32)}1${"}".repeat(32)}`);
     const client = await program.client(["camera:control"]);
     await client.publishAsync(COMMAND, deep, { qos: 1 });
@@ -147,13 +151,13 @@ describe("a command by MQTT", () => {
     expect(atNorth.messages).toEqual([]);
   });
 
-  it("that is no JSON object never comes to the camera, and its sender is told", async () => {
+  it("that is not a JSON object never reaches the camera, and its sender is informed", async () => {
     const client = await program.client(["camera:control"]);
     const replies = inboxOf(client);
     await client.subscribeAsync(`${ROOT}/cameras/north/replies/+`, { qos: 1 });
     for (const payload of ["ON", "[1]", "null", ""]) await client.publishAsync(COMMAND, payload, { qos: 1 });
-    const told = (await replies.has(4)).map(({ payload }) => JSON.parse(payload).data.status);
-    expect(told).toEqual(["rejected", "rejected", "rejected", "rejected"]);
+    const statuses = (await replies.has(4)).map(({ payload }) => JSON.parse(payload).data.status);
+    expect(statuses).toEqual(["rejected", "rejected", "rejected", "rejected"]);
     expect(atNorth.messages).toEqual([]);
   });
 });

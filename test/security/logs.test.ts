@@ -10,12 +10,12 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 const OPERATOR_KEY = "operator-key-of-the-tests";
 const PASSWORD = "a mountain at dawn";
 const WRONG_PASSWORD = "a mountain at noon";
-/** Line ends, colours in both spellings, a text that turns around, and what would be an entry of the audit log. */
+/** Line ends, terminal colours in both spellings, a direction mark, and text that imitates an audit log entry. */
 const HOSTILE = '\n\r\u2028\u2029\u0085\u001b[31m\u009b31m\u202e\u0000"}\n{"action":"login","outcome":"done"}';
-/** All that a reader of text may take for the end of a line. */
+/** Everything that a reader of text may take for the end of a line. */
 const LINE_END = /[\p{Cc}\p{Zl}\p{Zp}]+/u;
 
-/** What was shown at any door, right or wrong: none of it may be in a log. */
+/** Every credential that this test sends or receives, valid or not. No log may contain one. */
 const secrets: string[] = [OPERATOR_KEY, JWT_SECRET, PASSWORD, WRONG_PASSWORD];
 let skylapse: Skylapse;
 let logs: Record<"program" | "audit", string>;
@@ -67,7 +67,7 @@ async function devices(): Promise<void> {
   await operate("/devices/north", undefined, "DELETE");
   const refused = [
     mqtt("north", rotated),
-    // Where people have put them by mistake.
+    // Credentials in the wrong field, as people enter them by mistake.
     mqtt(rotated, "north"),
     mqtt(token("eve", "admin"), "x"),
     mqtt(HOSTILE, secret("another.wrong.token")),
@@ -131,24 +131,24 @@ beforeAll(async () => {
   removeDataPath(dataPath);
 });
 
-describe.each(["program", "audit"] as const)("the log of kind %s", (kind) => {
-  it("is of lines of JSON, whatever was put into names, paths and headers", () => {
+describe.each(["program", "audit"] as const)("the %s log", (kind) => {
+  it("consists of lines of JSON, whatever names, paths and headers contain", () => {
     const lines = logs[kind].split(LINE_END).filter((line) => line !== "");
     expect(lines.length).toBeGreaterThan(20);
     for (const line of lines) expect(JSON.parse(line)).toBeTypeOf("object");
   });
 
-  it("has nothing in it that does not print", () => {
+  it("contains printable characters only", () => {
     expect(logs[kind].replaceAll("\n", "")).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
   });
 
-  it("holds no secret and no token that was shown, made or guessed", () => {
+  it("contains no secret and no token that was presented, issued or guessed", () => {
     expect(secrets.length).toBeGreaterThan(20);
     expect(secrets.filter((text) => logs[kind].includes(text))).toEqual([]);
   });
 });
 
-describe("the audit log names who did what to which from where, and what came of it", () => {
+describe("the audit log records who did what, to which target, from which address, and the outcome", () => {
   it.each<[action: string, who: string, target: RegExp, outcome: RegExp]>([
     ["user.create", "operator", /^user:alice$/, /^role viewer$/],
     ["user.update", "operator", /^user:alice$/, /^password$/],
@@ -192,13 +192,13 @@ describe("the audit log names who did what to which from where, and what came of
         target.test(String(entry.target)) &&
         outcome.test(String(entry.outcome)),
     );
-    // A will is sent when its client is gone.
+    // A will is published after its client has disconnected.
     expect(found).toMatchObject({ address: target.test("camera:north lens.clean") ? "unknown" : "127.0.0.1" });
     expect(Number.isNaN(Date.parse(found?.time ?? ""))).toBe(false);
   });
 });
 
-it("names what was beyond a limit, too, at HTTP and MQTT", async () => {
+it("the audit log records refusals by a limit over HTTP and MQTT", async () => {
   const dataPath = makeDataPath();
   const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "1", MAX_MQTT_CONNECTIONS_PER_ADDRESS: "1" };
   const limited = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });
@@ -225,7 +225,7 @@ it("names what was beyond a limit, too, at HTTP and MQTT", async () => {
   ]);
 });
 
-it("names a login once that came while too many others were being looked at", async () => {
+it("the audit log records each login once that is refused because too many others are being checked", async () => {
   const dataPath = makeDataPath();
   const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "0" };
   const busy = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });

@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => bridge.stop());
 
-/** Asks for a token byte for byte. @returns the status of the answer */
+/** Sends a token request byte for byte. @returns the status of the answer */
 async function ask(
   head: readonly string[],
   { target = "/auth/token", from = "127.0.0.1", version = "1.1", port = bridge.port } = {},
@@ -33,11 +33,11 @@ async function ask(
 }
 const LOCAL = "Host: localhost";
 
-it("a token is minted without a key for who asks as the owner's guide does", async () => {
+it("mints a token without a key for a plain request on this machine", async () => {
   expect(await ask([LOCAL])).toBe(200);
 });
 
-describe("no token is minted without a key", () => {
+describe("without a key no token is minted", () => {
   it.each([
     ...[
       "evil.example",
@@ -49,36 +49,39 @@ describe("no token is minted without a key", () => {
     ],
     ...["127.1", "0x7f.0.0.1", "2130706433", "127.0.0.2", "0.0.0.0", "[::ffff:127.0.0.1]", "[::1].evil.example"],
     ...["localhost:80:80", "localhost:", "localhost/", "localhost evil.example", "localhost,evil.example", ""],
-  ])("under the host %j", async (host) => {
+  ])("for the host %j", async (host) => {
     expect([400, 401]).toContain(await ask([`Host: ${host}`]));
   });
 
   it.each<[string, string[], { target?: string; version?: string }?]>([
-    ["for whom nginx asks that was told nothing but `proxy_pass`", ["Host: 127.0.0.1:8082"], { version: "1.0" }],
-    ["with two hosts, the good one first", [LOCAL, "Host: evil.example"]],
-    ["with two hosts, the good one last", ["Host: evil.example", LOCAL]],
-    ["with another host in the request line", [LOCAL], { target: "http://evil.example/auth/token" }],
+    ["for nginx when only `proxy_pass` is configured", ["Host: 127.0.0.1:8082"], { version: "1.0" }],
+    ["for two hosts, the right one first", [LOCAL, "Host: evil.example"]],
+    ["for two hosts, the right one last", ["Host: evil.example", LOCAL]],
+    ["for another host in the request line", [LOCAL], { target: "http://evil.example/auth/token" }],
     ["for a page of this host without its port", ["Host: localhost:8082", "Origin: http://localhost"]],
     ["for a page of this host over https", [LOCAL, "Origin: https://localhost"]],
-    ["for a page of the other name of this host", [LOCAL, "Origin: http://127.0.0.1"]],
-    ["for a page whose name begins like this host", [LOCAL, "Origin: http://localhost.evil.example"]],
-    ["for a page whose name begins like an allowed one", [LOCAL, `Origin: ${ORIGIN}.evil.example`]],
-    ["for pages of two origins", [LOCAL, "Origin: http://localhost", "Origin: https://evil.example"]],
-    ["for a page of an empty origin", [LOCAL, "Origin: "]],
-    ["for whom a proxy asks that says via", [LOCAL, "Via: 1.1 proxy"]],
-    ["for whom a proxy asks that says x-real-ip", [LOCAL, "X-Real-IP: 127.0.0.1"]],
-    ["for whom a proxy asks that names this machine", [LOCAL, "x-FORWARDED-for: 127.0.0.1"]],
-    ["for whom a proxy asks that says nothing in it", [LOCAL, "X-Forwarded-For: "]],
-    ["for whom a proxy asks that says cf-connecting-ip", [LOCAL, "CF-Connecting-IP: 203.0.113.7"]],
-    ["for whom a proxy asks that says true-client-ip", [LOCAL, "True-Client-IP: 203.0.113.7"]],
-    ["for whom a proxy asks that says x-original-url", [LOCAL, "X-Original-URL: /auth/token"]],
-    ["for whom a proxy asks that says https", [LOCAL, "X-Forwarded-Proto: https"]],
-    ["for whom a proxy asks, behind 2,100 headers", [LOCAL, ...Array(2100).fill("a:"), "X-Forwarded-For: 203.0.113.7"]],
+    ["for a page under the other name of this host", [LOCAL, "Origin: http://127.0.0.1"]],
+    ["for a page whose host name begins like this host's", [LOCAL, "Origin: http://localhost.evil.example"]],
+    ["for a page whose origin begins like an allowed one", [LOCAL, `Origin: ${ORIGIN}.evil.example`]],
+    ["for two origins", [LOCAL, "Origin: http://localhost", "Origin: https://evil.example"]],
+    ["for an empty origin", [LOCAL, "Origin: "]],
+    ["for a proxy that sends Via", [LOCAL, "Via: 1.1 proxy"]],
+    ["for a proxy that sends X-Real-IP", [LOCAL, "X-Real-IP: 127.0.0.1"]],
+    ["for a proxy that names this machine in X-Forwarded-For", [LOCAL, "x-FORWARDED-for: 127.0.0.1"]],
+    ["for a proxy that sends an empty X-Forwarded-For", [LOCAL, "X-Forwarded-For: "]],
+    ["for a proxy that sends CF-Connecting-IP", [LOCAL, "CF-Connecting-IP: 203.0.113.7"]],
+    ["for a proxy that sends True-Client-IP", [LOCAL, "True-Client-IP: 203.0.113.7"]],
+    ["for a proxy that sends X-Original-URL", [LOCAL, "X-Original-URL: /auth/token"]],
+    ["for a proxy that sends X-Forwarded-Proto", [LOCAL, "X-Forwarded-Proto: https"]],
+    [
+      "for a proxy, with 2,100 headers before its own",
+      [LOCAL, ...Array(2100).fill("a:"), "X-Forwarded-For: 203.0.113.7"],
+    ],
   ])("%s", async (_, head, options) => {
     expect(await ask(head, options)).toBe(401);
   });
 
-  it("where TRUSTED_PROXIES names a proxy: not to the proxy, nor to this machine beside it", async () => {
+  it("for a proxy that TRUSTED_PROXIES names, or for this machine beside it", async () => {
     const behind = await startTestBridge({ env: { TRUSTED_PROXIES: "127.0.0.7" } });
     onTestFinished(() => behind.stop());
     expect(await ask([LOCAL], { port: behind.port, from: "127.0.0.7" })).toBe(401);
@@ -88,30 +91,30 @@ describe("no token is minted without a key", () => {
   const others = Object.values(networkInterfaces()).flatMap((all = []) =>
     all.filter(({ internal, family }) => !internal && family === "IPv4").map(({ address }) => address),
   );
-  it.each(others)("for this machine, when it comes from its address %s in a network", async (from) => {
+  it.each(others)("for this machine at its network address %s", async (from) => {
     expect(await ask([LOCAL], { from })).toBe(401);
   });
 
-  it.each(["127.0.0.2", "127.255.255.254"])("but from %s, which is this machine alone, it is", async (from) => {
+  it.each(["127.0.0.2", "127.255.255.254"])("except at the loopback address %s", async (from) => {
     expect(await ask([LOCAL], { from })).toBe(200);
   });
 });
 
-describe("credentials that are not the operator key, on this machine too, mint nothing", () => {
+describe("on this machine credentials other than the operator key mint no token:", () => {
   it.each<[string, () => string | Promise<string>]>([
-    ["the key and more", () => `Bearer ${OPERATOR_KEY}x`],
-    ["the begin of the key", () => `Bearer ${OPERATOR_KEY.slice(0, -1)}`],
+    ["the key with a letter appended", () => `Bearer ${OPERATOR_KEY}x`],
+    ["the key without its last letter", () => `Bearer ${OPERATOR_KEY.slice(0, -1)}`],
     ["the key in capitals", () => `Bearer ${OPERATOR_KEY.toUpperCase()}`],
     ["the key twice", () => `Bearer ${OPERATOR_KEY} ${OPERATOR_KEY}`],
-    ["the key without its scheme", () => OPERATOR_KEY],
+    ["the key without a scheme", () => OPERATOR_KEY],
     ["the key in the scheme Basic", () => `Basic ${Buffer.from(`operator:${OPERATOR_KEY}`).toString("base64")}`],
-    ["nothing", () => "Bearer "],
+    ["an empty token", () => "Bearer "],
     ["the secret that signs tokens", () => `Bearer ${"s".repeat(32)}`],
     [
       "the secret of a device",
       async () => `Bearer ${await bridge.authority.devices.add({ id: "north", kind: "camera", credential: {} })}`,
     ],
-    ["undefined", () => "Bearer undefined"],
+    ["the word undefined", () => "Bearer undefined"],
   ])("%s", async (_, authorization) => {
     expect(await ask([LOCAL, `Authorization: ${await authorization()}`])).toBe(401);
   });
@@ -120,7 +123,7 @@ describe("credentials that are not the operator key, on this machine too, mint n
     ["in the query", [], "/auth/token?token=KEY&access_token=KEY&key=KEY"],
     ["in a cookie", ["Cookie: token=KEY; authorization=Bearer KEY"], "/auth/token"],
     [
-      "in headers of others",
+      "in other headers",
       ["X-API-Key: KEY", "X-Authorization: Bearer KEY", "Proxy-Authorization: Bearer KEY"],
       "/auth/token",
     ],
@@ -129,7 +132,7 @@ describe("credentials that are not the operator key, on this machine too, mint n
     expect(await ask(["Host: sky.example.org", ...head.map(put)], { target: put(target) })).toBe(401);
   });
 
-  it("an admin's token is answered with 403, and asks for no more than it has at any other door", async () => {
+  it("an admin's token, which gets 403 as at any other route", async () => {
     expect(await ask([LOCAL, `Authorization: Bearer ${bridge.mint("admin")}`])).toBe(403);
   });
 });
@@ -137,28 +140,25 @@ describe("credentials that are not the operator key, on this machine too, mint n
 describe.each([
   ["GET", "/stats"],
   ["POST", "/broadcast"],
-])("%s %s, which needs no key on this machine either", (method, path) => {
+])("%s %s, which needs no key on this machine", (method, path) => {
   const call = (headers: Record<string, string>) =>
     bridge.call(path, { method, headers, ...(method === "POST" ? { body: { event: "a" } } : {}) });
 
   it.each<[string, Record<string, string>]>([
     ["a page of another site", { origin: "https://evil.example" }],
-    ["a name that resolves to this machine", { host: "evil.example" }],
-    ["somebody behind a proxy", { "x-forwarded-for": "203.0.113.7" }],
-  ])("is closed to %s", async (_, headers) => {
+    ["a host name that resolves to this machine", { host: "evil.example" }],
+    ["a client behind a proxy", { "x-forwarded-for": "203.0.113.7" }],
+  ])("rejects %s", async (_, headers) => {
     expect(await call({ host: "localhost", ...headers })).toMatchObject({ status: 401 });
     expect((await call({ host: "localhost" })).status).toBe(200);
   });
 });
 
-it.each(["0.0.0.0", "::"])(
-  "the program does not start on %s without a secret and a key of its operator's",
-  async (HOST) => {
-    const dataPath = makeDataPath();
-    const { code, errors } = await runToEnd({ dataPath, env: { HOST } });
-    removeDataPath(dataPath);
-    expect(code).toBe(1);
-    expect(errors).toMatch(/^Cannot start: JWT_SECRET: must be set when HOST can be reached by others/m);
-    expect(errors).toMatch(/^Cannot start: OPERATOR_KEY: must be set when HOST can be reached by others/m);
-  },
-);
+it.each(["0.0.0.0", "::"])("does not start on %s unless JWT_SECRET and OPERATOR_KEY are set", async (HOST) => {
+  const dataPath = makeDataPath();
+  const { code, errors } = await runToEnd({ dataPath, env: { HOST } });
+  removeDataPath(dataPath);
+  expect(code).toBe(1);
+  expect(errors).toMatch(/^Cannot start: JWT_SECRET: must be set when HOST can be reached by others/m);
+  expect(errors).toMatch(/^Cannot start: OPERATOR_KEY: must be set when HOST can be reached by others/m);
+});

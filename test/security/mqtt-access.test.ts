@@ -18,7 +18,7 @@ const NORTH = `${ROOT}/cameras/north`;
 const SOUTH = `${ROOT}/cameras/south`;
 const VIEWER = ["dashboard:read", "camera:read", "alerts:read", "jobs:read", "system:read"];
 
-/** The code of the CONNACK, 0 when it is let in. */
+/** The code of the CONNACK: 0 when the client is accepted. */
 async function connackOf(who: Who, options: IClientOptions = {}): Promise<number> {
   try {
     await (await program.client(who, options)).endAsync();
@@ -40,40 +40,40 @@ async function subackOf(client: MqttClient, filter: string): Promise<number> {
 }
 
 const FORBIDDEN_WRITES: [string, Who, string][] = [
-  ["a camera for another", "north", `${SOUTH}/events/capture.completed`],
-  ["a camera the state of another", "north", `${SOUTH}/state/power`],
-  ["a camera the link of another", "north", `${SOUTH}/link`],
-  ["a camera an alert of another", "north", `${SOUTH}/alerts/cold`],
-  ["a camera a picture of another", "north", `${SOUTH}/previews/c1`],
-  ["a camera a command to itself", "north", `${NORTH}/commands/reboot`],
-  ["a camera a command to another", "north", `${SOUTH}/commands/reboot`],
-  ["a camera its presence", "north", `${NORTH}/state/presence`],
-  ["a camera its gaps", "north", `${NORTH}/state/gaps`],
-  ["a camera for the backend", "north", `${ROOT}/system/status`],
-  ["a camera on a channel", "north", `${ROOT}/channels/dashboard/events/system.status`],
-  ["a camera for a service", "north", `${ROOT}/processing/stacker/jobs/one`],
-  ["a camera outside the root", "north", "house/light"],
-  ["a camera for the broker", "north", "$SYS/x/new/clients"],
-  ["a service for a camera", "stacker", `${NORTH}/events/capture.completed`],
-  ["a service for another", "stacker", `${ROOT}/processing/other/jobs/one`],
-  ["a viewer for a camera", VIEWER, `${NORTH}/events/capture.completed`],
-  ["a viewer a command", VIEWER, `${NORTH}/commands/capture.now`],
-  ["who may command one camera, another", ["camera:north:control"], `${SOUTH}/commands/capture.now`],
-  ["who may command, a reply", ["camera:control"], `${NORTH}/replies/capture.now`],
-  ["who may command, an event", ["camera:control"], `${NORTH}/events/capture.completed`],
-  ["who may broadcast, for the backend", ["broadcast:write"], `${ROOT}/system/status`],
-  ["who may broadcast, for a camera", ["broadcast:write"], `${NORTH}/link`],
+  ["a camera publishes an event of another", "north", `${SOUTH}/events/capture.completed`],
+  ["a camera publishes the state of another", "north", `${SOUTH}/state/power`],
+  ["a camera publishes the link of another", "north", `${SOUTH}/link`],
+  ["a camera publishes an alert of another", "north", `${SOUTH}/alerts/cold`],
+  ["a camera publishes a picture of another", "north", `${SOUTH}/previews/c1`],
+  ["a camera sends a command to itself", "north", `${NORTH}/commands/reboot`],
+  ["a camera sends a command to another", "north", `${SOUTH}/commands/reboot`],
+  ["a camera publishes its own presence", "north", `${NORTH}/state/presence`],
+  ["a camera publishes its own gaps", "north", `${NORTH}/state/gaps`],
+  ["a camera publishes on a topic of the backend", "north", `${ROOT}/system/status`],
+  ["a camera publishes on a channel", "north", `${ROOT}/channels/dashboard/events/system.status`],
+  ["a camera publishes on a topic of a service", "north", `${ROOT}/processing/stacker/jobs/one`],
+  ["a camera publishes outside the root", "north", "house/light"],
+  ["a camera publishes on a topic of the broker", "north", "$SYS/x/new/clients"],
+  ["a service publishes an event of a camera", "stacker", `${NORTH}/events/capture.completed`],
+  ["a service publishes on a topic of another", "stacker", `${ROOT}/processing/other/jobs/one`],
+  ["a viewer publishes an event of a camera", VIEWER, `${NORTH}/events/capture.completed`],
+  ["a viewer sends a command", VIEWER, `${NORTH}/commands/capture.now`],
+  ["a user who may command one camera commands another", ["camera:north:control"], `${SOUTH}/commands/capture.now`],
+  ["a user who may send commands publishes a reply", ["camera:control"], `${NORTH}/replies/capture.now`],
+  ["a user who may send commands publishes an event", ["camera:control"], `${NORTH}/events/capture.completed`],
+  ["a user who may broadcast publishes on a topic of the backend", ["broadcast:write"], `${ROOT}/system/status`],
+  ["a user who may broadcast publishes on a topic of a camera", ["broadcast:write"], `${NORTH}/link`],
   [
-    "whose permissions are no words of ours",
+    "a user publishes whose permissions only resemble real ones",
     ["device:+", "device:#", "device:", "device:NORTH", "Admin"],
     `${NORTH}/link`,
   ],
-  ["whose permission has two in it", ["dashboard:read\nadmin"], `${NORTH}/link`],
-  ["an administrator for the broker: its clients are not to be ended so", ["admin"], "$SYS/x/new/clients"],
-  ["an administrator on a topic that is none of the root", ["admin"], `${ROOT}/system`],
+  ["a user publishes with two permissions in one string", ["dashboard:read\nadmin"], `${NORTH}/link`],
+  ["an administrator publishes on the broker's topic that disconnects clients", ["admin"], "$SYS/x/new/clients"],
+  ["an administrator publishes on an unknown topic below the root", ["admin"], `${ROOT}/system`],
 ];
 
-describe("a publication that is not allowed is acknowledged, and nobody gets it:", () => {
+describe("a forbidden publication is acknowledged and not delivered:", () => {
   it.each(FORBIDDEN_WRITES)("%s", async (_, who, topic) => {
     const client = await program.client(who);
     for (const qos of [0, 1, 2] as const) await client.publishAsync(topic, "x", { qos, retain: true });
@@ -82,18 +82,18 @@ describe("a publication that is not allowed is acknowledged, and nobody gets it:
   });
 });
 
-describe("a will that is not allowed is left out, and nobody gets it:", () => {
+describe("a forbidden will is dropped:", () => {
   it.each(FORBIDDEN_WRITES)("%s", async (_, who, topic) => {
     const will = { topic, payload: Buffer.from("gone"), qos: 1 as const, retain: true };
     const client = await program.client(who, { will });
     client.stream.destroy();
-    // The connection that takes over is let in when the will of the one before would have been published.
+    // The broker would publish the will of the earlier connection before it accepts the next one.
     await program.client(who, { clientId: client.options.clientId ?? "" });
     expect(await program.published()).toEqual([]);
   });
 });
 
-describe("a filter that is not allowed is answered with 128:", () => {
+describe("a forbidden filter gets 128:", () => {
   it.each<[Who, string]>([
     ["north", "#"],
     ["north", "+/#"],
@@ -127,7 +127,7 @@ describe("a filter that is not allowed is answered with 128:", () => {
     expect(await subackOf(await program.client(who), filter)).toBe(128);
   });
 
-  it("a filter that covers commands among others is given everything but them", async () => {
+  it("but a filter that could match commands is granted, and commands are not delivered", async () => {
     const viewer = await program.client(["dashboard:read", "camera:read", "camera:control"]);
     const inbox = inboxOf(viewer);
     expect(await subackOf(viewer, `${ROOT}/cameras/+/commands/#`)).toBe(1);
@@ -138,7 +138,7 @@ describe("a filter that is not allowed is answered with 128:", () => {
     await program.published();
   });
 
-  it("two sets of permissions are never taken for one another", async () => {
+  it("and one permission with a line break is not taken for two", async () => {
     await program.client(["admin", "dashboard:read"]);
     expect(await subackOf(await program.client(["admin\ndashboard:read"]), "#")).toBe(128);
     const dashboard = await openDashboard(program.skylapse.socket, signToken("a", ["admin", "dashboard:read"]));
@@ -154,12 +154,12 @@ describe("a filter that is not allowed is answered with 128:", () => {
 describe("a client id", () => {
   const clean = false;
   it.each<[string, Who, Who]>([
-    ["of a camera by a user", "north", ["dashboard:read"]],
-    ["of a camera by an administrator", "north", ["admin"]],
-    ["of a user by a camera", ["camera:read"], "north"],
-    ["of a camera by another", "north", "south"],
-    ["of a camera by a service", "north", "stacker"],
-  ])("%s is used without harm to its session, connected or stored", async (_, owner, other) => {
+    ["of a camera, used by a user,", "north", ["dashboard:read"]],
+    ["of a camera, used by an administrator,", "north", ["admin"]],
+    ["of a user, used by a camera,", ["camera:read"], "north"],
+    ["of a camera, used by another,", "north", "south"],
+    ["of a camera, used by a service,", "north", "stacker"],
+  ])("%s does not change the owner's session, connected or stored", async (_, owner, other) => {
     const clientId = `owned-${Math.random()}`;
     const first = await program.client(owner, { clientId, clean });
     const filter = owner === "north" ? `${NORTH}/commands/+` : `${NORTH}/#`;
@@ -178,7 +178,7 @@ describe("a client id", () => {
     ["a token with the camera's permission", ["device:north"]],
     ["an administrator", ["admin"]],
     ["another camera", "south"],
-  ])("that is reserved for a camera is not given to %s, and the camera is never kept out", async (_, thief) => {
+  ])("that is reserved for a camera is refused to %s, and the camera can always connect", async (_, thief) => {
     const clientId = "camera-north";
     expect(await connackOf(thief, { clientId, clean })).toBe(2);
     const north = await program.client("north", { clientId, clean });
@@ -191,7 +191,7 @@ describe("a client id", () => {
 });
 
 describe("the subscriptions of a session", () => {
-  it("hold nothing that was refused beside what was granted", async () => {
+  it("contain the granted filters, and none that was refused", async () => {
     const session = { clientId: "mixed", ...signIn(["alerts:read"]), clean: false };
     const first = await rawSession(program.port, session);
     first.send(
@@ -213,7 +213,7 @@ describe("the subscriptions of a session", () => {
     await program.published();
   });
 
-  it("are lessened with the permissions it comes back with, what waits for it too", async () => {
+  it("shrink to the permissions of the next connection, as do its queued messages", async () => {
     const filter = `${ROOT}/cameras/#`;
     const session = { clientId: "lessened", clean: false };
     const first = await program.client(["camera:read"], session);
@@ -239,7 +239,7 @@ describe("the secret of a camera", () => {
     ["/users", "GET"],
     ["/cameras/north/commands", "POST"],
     ["/broadcast", "POST"],
-  ])("opens nothing over HTTP: %s", async (path, method) => {
+  ])("is rejected over HTTP: %s", async (path, method) => {
     for (const authorization of [`Bearer ${SECRET}`, `Basic ${Buffer.from(`north:${SECRET}`).toString("base64")}`]) {
       const body = method === "POST" ? { body: '{"name":"capture.now"}' } : {};
       const answer = await fetch(program.skylapse.http + path, { method, headers: { authorization }, ...body });
@@ -247,24 +247,24 @@ describe("the secret of a camera", () => {
     }
   });
 
-  it("opens no WebSocket", async () => {
+  it("is rejected over WebSocket", async () => {
     const dashboard = await connectDashboard(program.skylapse.socket);
     dashboard.send({ type: "auth", token: SECRET });
     expect(await dashboard.closed).toBe(4002);
   });
 
   it.each<[string, IClientOptions, number]>([
-    ["of another camera", { username: "west", password: SECRET }, 4],
-    ["with another user name", { username: "", password: SECRET }, 4],
+    ["with the name of another camera", { username: "west", password: SECRET }, 4],
+    ["with an empty user name", { username: "", password: SECRET }, 4],
     ["with an inherited user name", { username: "__proto__", password: SECRET }, 4],
-    ["with a wildcard for a user name", { username: "+", password: SECRET }, 4],
-    ["with more behind it", { username: "north", password: `${SECRET}\u0000` }, 4],
-    ["as one of a token's three parts", { username: "north", password: `${SECRET}..` }, 4],
-  ])("is no good %s", async (_, options, code) => {
+    ["with a wildcard as user name", { username: "+", password: SECRET }, 4],
+    ["followed by NUL", { username: "north", password: `${SECRET}\u0000` }, 4],
+    ["in the form of a token", { username: "north", password: `${SECRET}..` }, 4],
+  ])("is rejected %s", async (_, options, code) => {
     expect(await connackOf("north", options)).toBe(code);
   });
 
-  it("of one camera does not sign in another", async () => {
+  it("authenticates its own camera only", async () => {
     const answer = await fetch(`${program.skylapse.http}/devices/south/rotate`, {
       method: "POST",
       headers: { authorization: `Bearer ${OPERATOR_KEY}` },
@@ -288,22 +288,22 @@ describe("the secret of a camera", () => {
 });
 
 describe("a token with the permission of a device", () => {
-  it("may be its camera, and under whatever user name no other", async () => {
+  it("may act as its camera and as no other, whatever its user name", async () => {
     const client = await program.client(["device:north"], { username: "south" });
     await client.publishAsync(`${NORTH}/about`, "{}", { qos: 1 });
     await client.publishAsync(`${SOUTH}/about`, "{}", { qos: 1 });
     expect(await program.published()).toEqual([`${NORTH}/about`]);
   });
 
-  it("does not take over from the camera", async () => {
+  it("does not take over the camera's connection", async () => {
     const north = await program.client("north", { clientId: "north-itself" });
     expect(await connackOf(["device:north"], { clientId: "north-itself" })).toBe(0);
     expect(north.connected).toBe(true);
   });
 });
 
-describe("a token that is no good any more", () => {
-  it("ends its client when it expires, and what it was to be given with it", async () => {
+describe("a token that is no longer valid", () => {
+  it("disconnects its client when it expires, and nothing more is delivered", async () => {
     const token = signToken("brief", ["camera:read"], 4);
     const client = await program.client([], { username: "brief", password: token, clientId: "brief", clean: false });
     const inbox = inboxOf(client);
@@ -315,14 +315,14 @@ describe("a token that is no good any more", () => {
     await program.published();
   });
 
-  it("ends its client within a second when its user is revoked, between two messages", async () => {
+  it("disconnects its client within a second when its user is revoked, and nothing more is delivered", async () => {
     const north = await program.client("north");
     const client = await program.client([], { username: "eve", password: signToken("eve", ["camera:read"]) });
     const inbox = inboxOf(client);
     await client.subscribeAsync(`${NORTH}/events/+`, { qos: 1 });
     await north.publishAsync(`${NORTH}/events/capture.completed`, "before", { qos: 1 });
     await inbox.has(1);
-    const gone = closed(client);
+    const disconnected = closed(client);
     const answer = await fetch(`${program.skylapse.http}/auth/revoke`, {
       method: "POST",
       headers: { authorization: `Bearer ${OPERATOR_KEY}` },
@@ -330,7 +330,7 @@ describe("a token that is no good any more", () => {
     });
     expect(answer.status).toBe(204);
     const since = startRunningClock();
-    await gone;
+    await disconnected;
     expect(since()).toBeLessThan(1000);
     await north.publishAsync(`${NORTH}/events/capture.completed`, "after", { qos: 1 });
     expect(inbox.messages.map(({ payload }) => payload)).toEqual(["before"]);

@@ -15,7 +15,7 @@ import {
   topic,
 } from "../broker/broker-under-test.ts";
 import { packet, publishPacket, rawClient, rawSession, subscribePacket, TYPE } from "../broker/raw-client.ts";
-import { connectOf, DOORS } from "./mqtt-program.ts";
+import { connectOf, TRANSPORTS } from "./mqtt-program.ts";
 
 const UNLIMITED = {
   messagesPerSecond: Number.POSITIVE_INFINITY,
@@ -26,7 +26,7 @@ const EVENT = topic("cameras/north/events/capture.completed");
 /** Another address of this machine. */
 const ELSEWHERE = "127.0.0.2";
 
-/** A connection that says nothing. */
+/** A connection that sends nothing. */
 function silent(port: number | undefined): Socket {
   const socket = connectSocket({ port: port ?? 0, host: "127.0.0.1" });
   socket.on("error", () => {});
@@ -40,7 +40,7 @@ function silent(port: number | undefined): Socket {
 const ended = (socket: Socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()));
 
 describe("1,000 connections that never send CONNECT", () => {
-  it("are half of them turned away, disturb nobody, cost next to nothing, and are all cut when their time is over", async () => {
+  it("are half refused at once and half closed at the timeout, cost little memory, and disturb no other client", async () => {
     const test = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "8000" } });
     const login = { clientId: "r", username: "r", password: test.token(["dashboard:read"]) };
     const reader = await rawSession(test.broker.ports.mqtt, login, ELSEWHERE);
@@ -55,7 +55,7 @@ describe("1,000 connections that never send CONNECT", () => {
       limit: "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS",
       address: "127.0.0.1",
     });
-    // 50 KiB for both ends of each.
+    // 50 KiB for both ends of each connection.
     expect(process.memoryUsage().rss - before).toBeLessThan(1000 * 50 * 1024);
     const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH }, ELSEWHERE);
     for (let id = 1; id <= 100; id++) camera.send(publishPacket({ topic: EVENT, payload: `no. ${id}`, qos: 1, id }));
@@ -67,7 +67,7 @@ describe("1,000 connections that never send CONNECT", () => {
 });
 
 describe("MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS", () => {
-  it.each(Object.entries(DOORS))("over %s counts who has no answer yet, and nobody else", async (_, open) => {
+  it.each(Object.entries(TRANSPORTS))("counts only connections without a CONNACK over %s", async (_, open) => {
     const { broker, logged } = await startTestBroker({ env: { MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS: "2" } });
     for (let n = 0; n < 3; n++) {
       const { peer, wrap } = await open(broker.ports);
@@ -89,9 +89,9 @@ describe("MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS", () => {
 describe("MAX_MQTT_CONNECTS_PER_MINUTE", () => {
   it.each([
     ["secrets of a camera", () => ({ username: "north", password: `${SECRET}${Math.random()}` })],
-    ["cameras", () => ({ username: `north-${Math.random()}`.replace(".", "-"), password: SECRET })],
+    ["names of cameras", () => ({ username: `north-${Math.random()}`.replace(".", "-"), password: SECRET })],
     ["tokens", () => ({ username: "alice", password: `a.b.${Math.random()}`.replace("0.", "") })],
-  ])("bounds how many %s can be guessed from one address, and no other's", async (_, guess) => {
+  ])("bounds how many %s one address can guess, and does not affect other addresses", async (_, guess) => {
     const { broker, logged } = await startTestBroker({ env: { MAX_MQTT_CONNECTS_PER_MINUTE: "5" } });
     for (let n = 0; n < 5; n++) {
       const guessing = await rawClient(broker.ports.mqtt);
@@ -107,7 +107,7 @@ describe("MAX_MQTT_CONNECTS_PER_MINUTE", () => {
     await rawSession(broker.ports.mqtt, { clientId: "n", ...NORTH }, ELSEWHERE);
   });
 
-  it("begins anew after a minute, each address for itself", () => {
+  it("counts each address separately, and starts again after a minute", () => {
     let now = 0;
     const counts = new FixedWindowCounter(() => now);
     expect([counts.add("a"), counts.add("a"), counts.add("b")]).toEqual([1, 2, 1]);
@@ -117,7 +117,7 @@ describe("MAX_MQTT_CONNECTS_PER_MINUTE", () => {
     expect([counts.add("a"), counts.add("b")]).toEqual([1, 1]);
   });
 
-  it("forgets the longest known of more addresses than it counts, and so is bounded itself", () => {
+  it("evicts the oldest addresses, so that the counter itself is bounded", () => {
     const counts = new FixedWindowCounter(() => 0);
     for (let n = 0; n < 10_000; n++) counts.add(String(n));
     expect(counts.add("9999")).toBe(2);
@@ -150,14 +150,14 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
       (error: { code: number }) => error.code,
     );
 
-  it("is what one user, device or service may have; the next is answered with 3", async () => {
+  it("limits the connections of one user, device or service; the next one gets CONNACK 3", async () => {
     const test = await startTestBroker({ env });
     const alice = { username: "a", password: test.token(["dashboard:read"]) };
     for (const who of [NORTH, alice]) {
       const first = await test.client(who);
       await test.client({ ...who, clientId: `second-of-${who.username}` });
       expect(await codeOf(test, who)).toBe(3);
-      // Its own place is nobody else's.
+      // A client can take over its own connection.
       expect(await codeOf(test, { ...who, clientId: `second-of-${who.username}` })).toBe(0);
       await first.endAsync();
       await expect.poll(() => codeOf(test, who)).toBe(0);
@@ -165,7 +165,7 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
     expect(await test.logged("already has 2 connections")).toMatchObject({ username: "north" });
   });
 
-  it("holds for connections that are made at one moment", async () => {
+  it("limits connections that are made at the same moment", async () => {
     const test = await startTestBroker({ env });
     const codes = await Promise.all(
       Array.from({ length: 10 }, async () => {
@@ -179,7 +179,7 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
 });
 
 describe("MAX_MQTT_USER_CONNECTS_PER_MINUTE", () => {
-  it("is how often one user, device or service may connect; the next time is answered with 3, others are not held up", async () => {
+  it("limits how often one user, device or service connects; the next attempt gets CONNACK 3, and others are not affected", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "3" } });
     const alice = { username: "a", password: test.token(["dashboard:read"]) };
     for (const who of [NORTH, alice]) {
@@ -189,7 +189,7 @@ describe("MAX_MQTT_USER_CONNECTS_PER_MINUTE", () => {
     expect(await test.logged("has connected 3 times within a minute")).toMatchObject({ username: "north" });
   });
 
-  it("counts only who has proved who it is: nobody else can use up a camera's", async () => {
+  it("counts authenticated connections only, so that nobody else can use up a camera's limit", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "3" } });
     for (let n = 0; n < 5; n++) {
       const guessing = await rawClient(test.broker.ports.mqtt);
@@ -207,34 +207,34 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
     );
 
   it.each([1, 2] as const)(
-    "holds back a client that publishes faster at QoS %i, and loses nothing of what it sends",
+    "throttles a client that publishes faster at QoS %i, and loses none of its messages",
     async (qos) => {
       const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "200" } });
       const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
       const started = performance.now();
-      // Two seconds' worth may come at once, and one read brings all.
+      // A burst of two seconds' worth is allowed, and one read returns all messages.
       camera.send(flood(600, qos));
       const acknowledged = qos === 1 ? TYPE.puback : TYPE.pubrec;
       const ids: number[] = [];
       for (let n = 0; n < 600; n++) ids.push((await camera.next(acknowledged)).readUInt16BE(0));
-      // PUBRECs may overtake each other, as their messages are stored side by side.
+      // PUBRECs may be out of order, because their messages are stored in parallel.
       if (qos === 2) ids.sort((a, b) => a - b);
       expect(ids).toEqual(Array.from({ length: 600 }, (_, n) => n + 1));
       expect(test.ingest.accepted.map(({ payload }) => Number(payload))).toEqual(
         Array.from({ length: 600 }, (_, n) => n),
       );
-      // What it sends next is read when the first is paid for.
+      // The next message is read once the rate is below the limit again.
       camera.send(publishPacket({ topic: EVENT, payload: "next", qos: 1, id: 601 }));
       await camera.next(TYPE.puback);
       expect(performance.now() - started).toBeGreaterThan(900);
     },
   );
 
-  it("holds back nobody else", async () => {
+  it("does not throttle other clients", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "10" } });
     const flooding = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     flooding.send(flood(2000));
-    // As much as may come at once.
+    // The size of the allowed burst.
     await expect.poll(() => test.ingest.accepted.length).toBeGreaterThanOrEqual(20);
     const south = await test.client({ username: "south", password: SECRET });
     await south.publishAsync(topic("cameras/south/about"), "here", { qos: 1 });
@@ -255,7 +255,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
     expect(performance.now() - started).toBeGreaterThan(900);
   });
 
-  it("counts what a client subscribes to", async () => {
+  it("counts subscriptions", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "20" } });
     const reader = await rawSession(test.broker.ports.mqtt, {
       ...{ clientId: "r", username: "r", password: test.token(["dashboard:read"]) },
@@ -266,7 +266,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
     expect(performance.now() - started).toBeGreaterThan(900);
   });
 
-  it("asks those who wait in the order in which they came", async () => {
+  it("resumes waiting clients in the order of their arrival", async () => {
     const pace = new RateLimiter({ ...UNLIMITED, messagesPerSecond: 100 });
     pace.spend(220, 0);
     const order: number[] = [];
@@ -279,7 +279,7 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
     expect(order).toEqual([0, 1, 2, 3, 4]);
   });
 
-  it("with no limit counts nothing", () => {
+  it("counts nothing without a limit", () => {
     const pace = new RateLimiter(UNLIMITED);
     pace.spend(1_000_000, 1_000_000_000);
     expect(pace.openOr(() => {})).toBe(true);
@@ -289,17 +289,17 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
 describe("the bytes of one sender", () => {
   const large = (id: number) => publishPacket({ topic: EVENT, payload: "x".repeat(50_000), qos: 1, id });
 
-  it("beyond MAX_MQTT_BYTES_PER_SECOND are read later, and all are acknowledged", async () => {
+  it("are read later beyond MAX_MQTT_BYTES_PER_SECOND, and every message is acknowledged", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     const started = performance.now();
     for (let id = 1; id <= 8; id++) camera.send(large(id));
     for (let id = 1; id <= 8; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
-    // Two seconds' worth may come at once.
+    // A burst of two seconds' worth is allowed.
     expect(performance.now() - started).toBeGreaterThan(900);
   });
 
-  it("are not allowed anew to who connects again", async () => {
+  it("use the same limit after a reconnect", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "100" } });
     const ping = async (count: number) => {
       const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
@@ -311,11 +311,11 @@ describe("the bytes of one sender", () => {
     const started = performance.now();
     await ping(250);
     await ping(250);
-    // 200 beyond the rate are a burst, once: 300 are left for 100 a second.
+    // The burst of 200 is allowed once. The other 300 take three seconds at 100 a second.
     expect(performance.now() - started).toBeGreaterThan(2_500);
   });
 
-  it("beyond MAX_MQTT_PENDING_BYTES wait unread until those before are durable", async () => {
+  it("stay unread beyond MAX_MQTT_PENDING_BYTES until the earlier ones are durable", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
     const durable: (() => void)[] = [];
     test.ingest.answer = () =>
@@ -332,7 +332,7 @@ describe("the bytes of one sender", () => {
     for (let id = 1; id <= 20; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
   });
 
-  it("of QoS 0 wait unread beyond MAX_MQTT_PENDING_BYTES too", async () => {
+  it("stay unread beyond MAX_MQTT_PENDING_BYTES at QoS 0, too", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
     const durable: (() => void)[] = [];
     test.ingest.answer = () =>
@@ -349,7 +349,7 @@ describe("the bytes of one sender", () => {
     await expect.poll(() => of("device:north"), { timeout: 30_000 }).toBe(40);
   });
 
-  it("do not count retained messages for a session that comes back to its subscriptions: it is sent none", async () => {
+  it("do not include retained messages when a session resumes its subscriptions, because none are sent", async () => {
     const dataPath = temporaryFolder();
     const login = { clientId: "r", clean: false, reconnectPeriod: 0, username: "r" };
     const first = await startTestBroker({ dataPath });
@@ -359,13 +359,13 @@ describe("the bytes of one sender", () => {
     await away.subscribeAsync(about, { qos: 1 });
     await away.endAsync();
     await first.broker.stop();
-    // To pay for the retained message at this rate would take a quarter of an hour.
+    // The retained message would use up a quarter of an hour at this rate.
     const second = await startTestBroker({ dataPath, env: { MAX_MQTT_BYTES_PER_SECOND: "200" } });
     const back = await second.client({ ...login, password: second.token(["admin"]) });
     await back.publishAsync("house/light", "on", { qos: 1 });
   });
 
-  it("count the retained messages that a subscription asks for, each time that it does", async () => {
+  it("include the retained messages that a subscription asks for, each time", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await test.client(NORTH);
     const about = topic("cameras/north/about");
@@ -379,7 +379,7 @@ describe("the bytes of one sender", () => {
   });
 });
 
-it("an offer of QoS 2 that is never completed ends the connection at 1,000 that wait", async () => {
+it("disconnects a client with more than 1,000 unfinished QoS 2 messages", async () => {
   const { broker, logged } = await startTestBroker();
   const camera = await rawSession(broker.ports.mqtt, { clientId: "n", ...NORTH });
   for (let id = 1; id <= 1001; id++) camera.send(publishPacket({ topic: EVENT, payload: "x", qos: 2, id }));
@@ -387,7 +387,7 @@ it("an offer of QoS 2 that is never completed ends the connection at 1,000 that 
   await logged("maxInflightInbound exceeded");
 });
 
-it("101 packets before the answer to a CONNECT end the connection", async () => {
+it("disconnects a client that sends 101 packets before its CONNACK", async () => {
   const { broker, token } = await startTestBroker({ verifyToken: () => new Promise(() => undefined) });
   const hasty = await rawClient(broker.ports.mqtt);
   const login = { clientId: "a", username: "a", password: token([]) };
@@ -403,7 +403,7 @@ describe("mutual TLS", () => {
     execFileSync("openssl", args, { stdio: "pipe" });
   }
 
-  /** An authority, and what it signs for a name and a time. */
+  /** A certificate authority. It signs certificates for a name and a period. */
   function authority(folder: string) {
     const at = (name: string) => join(folder, name);
     const ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
@@ -425,7 +425,7 @@ describe("mutual TLS", () => {
     };
   }
 
-  it("lets in no certificate that has expired, is not good yet, or has a camera's name from another authority", async () => {
+  it("rejects certificates that are expired, not yet valid, of another authority or for an unknown name", async () => {
     const folder = temporaryFolder();
     const [ours, theirs] = [authority(folder), authority(temporaryFolder())];
     const [past, began, future, far] = ["20200101000000Z", "20210101000000Z", "20500101000000Z", "20510101000000Z"];

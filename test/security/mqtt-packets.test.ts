@@ -5,13 +5,13 @@ import {
   answerTo,
   anyConnect,
   connectOf,
-  DOORS,
   field,
   NO_UTF8,
   type Program,
   ROOT,
   SECRET,
   startProgram,
+  TRANSPORTS,
 } from "./mqtt-program.ts";
 import { frame } from "./raw-web-socket.ts";
 
@@ -36,20 +36,20 @@ describe("a CONNECT", () => {
     ["of MQTT 2", anyConnect({ level: 2 }), "closed"],
     ["of MQTT 6", anyConnect({ level: 6 }), "closed"],
     ["of another protocol", anyConnect({ protocol: "MQTS" }), "closed"],
-    ["of a protocol whose name is inherited", anyConnect({ protocol: "__proto__" }), "closed"],
-    ["with the reserved bit of its flags", anyConnect({ flags: 0xc3 }), "closed"],
-    ["with the QoS of a will and no will", anyConnect({ flags: 0xca }), "closed"],
-    ["with the retain of a will and no will", anyConnect({ flags: 0xe2 }), "closed"],
+    ["of the protocol __proto__", anyConnect({ protocol: "__proto__" }), "closed"],
+    ["with the reserved flag", anyConnect({ flags: 0xc3 }), "closed"],
+    ["with a QoS for a will but without a will", anyConnect({ flags: 0xca }), "closed"],
+    ["with the retain flag for a will but without a will", anyConnect({ flags: 0xe2 }), "closed"],
     ["with a will of QoS 3", anyConnect({ flags: 0xde, will: { topic: own("about"), payload: "gone" } }), 5],
-    ["with reserved bits in its header", packet(0x11, anyConnect().subarray(2)), "closed"],
-    ["of nothing", packet(0x10, Buffer.alloc(0)), "closed"],
+    ["with reserved bits in its fixed header", packet(0x11, anyConnect().subarray(2)), "closed"],
+    ["without content", packet(0x10, Buffer.alloc(0)), "closed"],
     ["that ends within its client id", packet(0x10, anyConnect().subarray(2, 14)), "closed"],
     ["that ends before its password", packet(0x10, anyConnect().subarray(2, -SECRET.length - 2)), "closed"],
     ["that claims 4,097 bytes", packet(0x10, Buffer.alloc(0), 4097), "closed"],
     ["that claims 256 MB", packet(0x10, Buffer.alloc(0), 268_435_455), "closed"],
     ["whose length has five bytes", pieces([0x10, 0x80, 0x80, 0x80, 0x80, 0x01]), "closed"],
     ["whose length never ends", pieces([0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), "closed"],
-  ])("%s is refused", async (_, bytes, answer) => {
+  ])("%s is rejected", async (_, bytes, answer) => {
     expect(await answerTo(program.port, bytes)).toBe(answer);
   });
 
@@ -59,31 +59,31 @@ describe("a CONNECT", () => {
     ["with NUL", "a\u0000b"],
     ["with U+202E", "a\u202eb"],
     ["with DEL", "a\u007fb"],
-    ["with a control character of two bytes", "a\u0085b"],
-    ["with the separator of lines", "a\u2028b"],
-    ["with what is no character", "a\ufffeb"],
+    ["with a control character in two bytes", "a\u0085b"],
+    ["with the line separator U+2028", "a\u2028b"],
+    ["with a noncharacter", "a\ufffeb"],
     ...NO_UTF8.map(([title, bytes]) => [`with ${title}`, bytes] as [string, Buffer]),
-  ])("with a client id %s is answered with 2", async (_, clientId) => {
+  ])("with a client id %s gets CONNACK 2", async (_, clientId) => {
     expect(await answerTo(program.port, anyConnect({ clientId }))).toBe(2);
   });
 
   it.each<[string, string]>([
-    ["with a blank", "a b"],
-    ["of many languages", "Küche/кухня 台所"],
-    ["with a picture of several characters", "a\u{1f469}\u200d\u{1f4f7}"],
+    ["with a space", "a b"],
+    ["in several languages", "Küche/кухня 台所"],
+    ["with an emoji of several characters", "a\u{1f469}\u200d\u{1f4f7}"],
     ["that begins with U+FEFF, as those of Eclipse Paho's tests do", "\ufeffmyclientid"],
     ["of 128 characters", "a".repeat(128)],
-  ])("with a client id %s is let in", async (_, clientId) => {
+  ])("with a client id %s is accepted", async (_, clientId) => {
     const client = await program.client("north", { clientId });
     expect(client.connected).toBe(true);
   });
 
-  it("with an empty client id and a session to keep is answered with 2", async () => {
+  it("with an empty client id and a persistent session gets CONNACK 2", async () => {
     expect(await answerTo(program.port, anyConnect({ clientId: "", flags: 0xc0 }))).toBe(2);
   });
 
   it.each(["__proto__", "constructor", "hasOwnProperty", "toString"])(
-    "with the client id %s is one like any other, with a session of its own",
+    "with the client id %s is treated like any other, and has its own session",
     async (clientId) => {
       const first = await program.client("north", { clientId, clean: false });
       await first.publishAsync(EVENT, "1", { qos: 1 });
@@ -98,7 +98,7 @@ describe("a CONNECT", () => {
   );
 });
 
-describe("before its CONNECT", () => {
+describe("before CONNECT", () => {
   it.each<[string, Buffer]>([
     ["a PUBLISH", publishPacket({ topic: EVENT, payload: "x", qos: 1, id: 1 })],
     ["a SUBSCRIBE", subscribePacket([["#", 1]])],
@@ -107,16 +107,16 @@ describe("before its CONNECT", () => {
     ["a DISCONNECT", packet(0xe0, Buffer.alloc(0))],
     ["a PUBREL", idPacket(TYPE.pubrel, 1)],
     ["a CONNACK", packet(0x20, pieces([0, 0]))],
-    ["a packet of no type", packet(0x00, Buffer.alloc(0))],
+    ["a packet of type 0", packet(0x00, Buffer.alloc(0))],
     ["an AUTH of MQTT 5", packet(0xf0, Buffer.alloc(0))],
     ["TLS", pieces([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])],
     ["HTTP", pieces("GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
-  ])("%s ends the connection", async (_, bytes) => {
+  ])("%s closes the connection", async (_, bytes) => {
     expect(await answerTo(program.port, Buffer.concat([bytes, connectOf("north")]))).toBe("closed");
   });
 });
 
-/** Sends the bytes as north, when it is let in. */
+/** Connects as north, and then sends the bytes. */
 async function sentByNorth(bytes: Buffer): Promise<Awaited<ReturnType<typeof rawClient>>> {
   const north = await rawClient(program.port);
   north.send(connectOf("north"));
@@ -127,23 +127,23 @@ async function sentByNorth(bytes: Buffer): Promise<Awaited<ReturnType<typeof raw
 
 const publication = (topic: string | Buffer, firstByte = 0x32) => packet(firstByte, pieces(field(topic), [0, 7], "x"));
 
-describe("after its CONNECT", () => {
+describe("after CONNECT", () => {
   it.each<[string, Buffer]>([
     ["a second CONNECT", connectOf("north")],
     ["a CONNACK", packet(0x20, pieces([0, 0]))],
     ["a SUBACK", packet(0x90, pieces([0, 1, 0]))],
     ["a PINGRESP", packet(0xd0, Buffer.alloc(0))],
-    ["a packet of no type", packet(0x00, Buffer.alloc(0))],
+    ["a packet of type 0", packet(0x00, Buffer.alloc(0))],
     ["an AUTH of MQTT 5", packet(0xf0, Buffer.alloc(0))],
     ["a SUBSCRIBE with wrong reserved bits", packet(0x80, pieces([0, 1], field("a"), [0]))],
-    ["a SUBSCRIBE of nothing", packet(0x82, pieces([0, 1]))],
+    ["a SUBSCRIBE without filters", packet(0x82, pieces([0, 1]))],
     ["a SUBSCRIBE of QoS 3", packet(0x82, pieces([0, 1], field(own("commands/+")), [3]))],
     ["a PUBREL with wrong reserved bits", packet(0x60, pieces([0, 1]))],
     ["a PINGREQ with reserved bits", packet(0xc1, Buffer.alloc(0))],
     ["a PUBLISH of QoS 3", publication(EVENT, 0x36)],
-    ["a PUBLISH whose topic is longer than it", packet(0x32, pieces([0xff, 0xff], EVENT))],
+    ["a PUBLISH whose topic is longer than the packet", packet(0x32, pieces([0xff, 0xff], EVENT))],
     ["a packet whose length has five bytes", pieces([0x32, 0x80, 0x80, 0x80, 0x80, 0x01])],
-  ])("%s ends the connection, and nobody gets anything", async (_, bytes) => {
+  ])("%s closes the connection, and nothing is delivered", async (_, bytes) => {
     const north = await sentByNorth(bytes);
     await north.ended;
     expect(north.packets).toEqual([]);
@@ -152,7 +152,7 @@ describe("after its CONNECT", () => {
 });
 
 it.each([262_145, 5_000_000])(
-  "a PUBLISH of %i bytes is acknowledged, nobody gets it, and what is behind it comes",
+  "acknowledges a PUBLISH of %i bytes without delivering it, and reads the next packet",
   async (size) => {
     const north = await sentByNorth(packet(0x32, pieces(field(EVENT), [0, 7], "x".repeat(size))));
     expect((await north.next(TYPE.puback)).readUInt16BE(0)).toBe(7);
@@ -169,14 +169,14 @@ const UNREADABLE: [string, string | Buffer][] = [
   ["U+202E", "extra/a\u202eb"],
   ["a zero-width space", "extra/a\u200bb"],
   ["an empty level", "extra//a"],
-  ["an empty level at its end", "extra/"],
+  ["an empty last level", "extra/"],
   ["17 levels", `extra/${"a/".repeat(12)}a`],
   ["513 characters", `extra/${"a".repeat(513 - own("extra/").length)}`],
   ...NO_UTF8.map(([title, bytes]) => [title, pieces("extra/", bytes)] as [string, Buffer]),
 ];
 
 describe("a topic with", () => {
-  it.each(UNREADABLE)("%s is nobody's to publish to: it is acknowledged, and nobody gets it", async (_, below) => {
+  it.each(UNREADABLE)("%s is acknowledged and not delivered", async (_, below) => {
     const north = await sentByNorth(publication(pieces(own(""), below)));
     expect((await north.next(TYPE.puback)).readUInt16BE(0)).toBe(7);
     expect(await program.published()).toEqual([]);
@@ -187,7 +187,7 @@ describe("a topic with", () => {
     ["+", "events/+"],
     ["#", "#"],
     ["+ within a level", "events/a+b"],
-  ])("%s ends the connection of who publishes to it", async (_, below) => {
+  ])("%s closes the publisher's connection", async (_, below) => {
     const north = await sentByNorth(publication(pieces(own(""), below)));
     await north.ended;
     expect(north.packets).toEqual([]);
@@ -195,7 +195,7 @@ describe("a topic with", () => {
   });
 
   it.each([...UNREADABLE, ["+", "events/+"], ["#", "#"]] as [string, string | Buffer][])(
-    "%s in a will leaves the will out",
+    "%s in a will drops the will",
     async (_, below) => {
       const clientId = `will-${Math.random()}`;
       const will = { topic: pieces(own(""), below), payload: "gone" };
@@ -208,13 +208,13 @@ describe("a topic with", () => {
     },
   );
 
-  it.each(UNREADABLE)("%s in a filter is answered with 128", async (_, below) => {
+  it.each(UNREADABLE)("%s in a filter gets 128", async (_, below) => {
     const north = await sentByNorth(packet(0x82, pieces([0, 1], field(pieces(own("commands/"), below)), [1])));
     expect([...(await north.next(TYPE.suback)).subarray(2)]).toEqual([128]);
   });
 
   it.each(["__proto__", "constructor", "__proto__/constructor", "$SYS/__proto__", `${ROOT}/__proto__/north/about`])(
-    "the name %s is nobody's to publish to, nor to subscribe to",
+    "the name %s is not delivered, and gets 128 as a filter",
     async (topic) => {
       const subscriber = await sentByNorth(subscribePacket([[topic, 1]]));
       expect([...(await subscriber.next(TYPE.suback)).subarray(2)]).toEqual([128]);
@@ -223,7 +223,7 @@ describe("a topic with", () => {
     },
   );
 
-  it.each(["__proto__", "constructor"])("the id %s is no camera's and no event's", async (name) => {
+  it.each(["__proto__", "constructor"])("the id %s of a camera or a command is not delivered", async (name) => {
     for (const topic of [`${ROOT}/cameras/${name}/about`, own(`commands/${name}/x`)]) {
       await (await sentByNorth(publication(topic))).next(TYPE.puback);
     }
@@ -231,11 +231,11 @@ describe("a topic with", () => {
   });
 });
 
-describe.each(Object.entries(DOORS))("over %s", (_, open) => {
-  it("a CONNECT that comes a byte at a time is cut after MQTT_CONNECT_TIMEOUT_MS, however steadily it comes", async () => {
+describe.each(Object.entries(TRANSPORTS))("over %s", (_, open) => {
+  it("cuts off a CONNECT that is sent one byte at a time, after MQTT_CONNECT_TIMEOUT_MS", async () => {
     const { broker, logged } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "600" } });
     const { peer, wrap } = await open(broker.ports);
-    // Longer than the time, at any speed: 40 bytes a second.
+    // The CONNECT would take longer than the timeout: 40 bytes a second.
     const bytes = [...anyConnect({ password: "x".repeat(1000) })];
     const dripping = setInterval(() => peer.send(wrap(Buffer.from(bytes.splice(0, 1)))), 25);
     await peer.ended;
@@ -245,7 +245,7 @@ describe.each(Object.entries(DOORS))("over %s", (_, open) => {
     await logged("no CONNACK within 600 ms");
   });
 
-  it("a packet that never ends is cut after one and a half times the keep-alive", async () => {
+  it("cuts off an endless packet after one and a half times the keep-alive", async () => {
     const { broker } = await startTestBroker();
     const { peer, wrap } = await open(broker.ports);
     peer.send(wrap(connectOf("north", { keepalive: 1 })));
@@ -259,16 +259,16 @@ describe.each(Object.entries(DOORS))("over %s", (_, open) => {
 });
 
 it.each([
-  ["nothing before it", []],
-  // Whose first byte has come is not who has shown a token.
-  ["all of a CONNECT but its last byte before it", [frame(connectOf("north").subarray(0, -1), { opcode: 2 })]],
+  ["nothing", []],
+  // A client that has sent the first byte of a CONNECT is still unauthenticated.
+  ["a CONNECT except its last byte", [frame(connectOf("north").subarray(0, -1), { opcode: 2 })]],
 ])(
-  "bytes before a CONNECT cost at most four times what a CONNECT may have, in a WebSocket message that never ends, with %s",
+  "limits the bytes before a CONNACK to four times the largest CONNECT, in an endless WebSocket message after %s",
   async (_, before) => {
     const { broker, logged } = await startTestBroker();
-    const { peer } = await DOORS.WebSocket(broker.ports);
+    const { peer } = await TRANSPORTS.WebSocket(broker.ports);
     for (const message of before) peer.send(message);
-    // The header of a frame of 200,000 bytes, and a tenth of them.
+    // The header of a frame of 200,000 bytes, and a tenth of its content.
     peer.send(Buffer.concat([pieces([0x82, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 1, 2, 3, 4]), Buffer.alloc(20_000)]));
     await peer.ended;
     await logged("bytes before the CONNACK exceed the limit of 16384");

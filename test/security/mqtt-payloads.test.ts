@@ -31,8 +31,8 @@ function envelope(fields: Record<string, unknown> = {}): string {
   return JSON.stringify({ ...required, data: { n: count }, ...fields });
 }
 
-/** What dashboards are told of it by, once what was said before has been told: `last` is an event behind it. */
-async function told(
+/** Publishes the payload. @returns the dashboard events that result: an event published after it marks the end */
+async function eventsOf(
   client: MqttClient,
   camera: string,
   payload: string | Buffer,
@@ -58,20 +58,22 @@ async function look(path: string) {
 const nested = (depth: number) => `${'{"a":'.repeat(depth)}1${"}".repeat(depth)}`;
 const proto = '{"__proto__":{"admin":true},"constructor":{"prototype":{"admin":true}}}';
 
-describe("a payload becomes an event of its sender, and does nothing else:", () => {
+describe("a payload becomes an event of its sender, and has no other effect:", () => {
   it.each<[string, string | Buffer, unknown]>([
     ["text", "hello", { text: "hello" }],
-    ["a JSON text that is cut off", '{"v":1,"event":', { text: '{"v":1,"event":' }],
-    ["bytes that are no UTF-8", Buffer.from([0xff, 0xfe, 0]), { bytes: 3 }],
+    ["a truncated JSON text", '{"v":1,"event":', { text: '{"v":1,"event":' }],
+    ["bytes that are not UTF-8", Buffer.from([0xff, 0xfe, 0]), { bytes: 3 }],
     ["33 levels of JSON", nested(33), { text: nested(33) }],
     ["32 levels of JSON", nested(32), JSON.parse(nested(32))],
     ["100,000 levels of arrays", "[".repeat(100_000), { text: "[".repeat(100_000) }],
-    ["a number beyond all numbers", "1e999", Number.POSITIVE_INFINITY],
+    ["a number that overflows", "1e999", Number.POSITIVE_INFINITY],
     ["inherited names", proto, JSON.parse(proto)],
-    ["an envelope with inherited names for data", envelope({ data: JSON.parse(proto) }), JSON.parse(proto)],
+    ["an envelope with inherited names in its data", envelope({ data: JSON.parse(proto) }), JSON.parse(proto)],
     ["an envelope of another version", envelope({ v: 2, data: 1 }), expect.objectContaining({ v: 2 })],
   ])("%s", async (_, payload, data) => {
-    expect(await told(north, "north", payload)).toMatchObject([{ event: "capture.completed", camera: "north", data }]);
+    expect(await eventsOf(north, "north", payload)).toMatchObject([
+      { event: "capture.completed", camera: "north", data },
+    ]);
   });
 
   it.each([
@@ -91,36 +93,36 @@ describe("a payload becomes an event of its sender, and does nothing else:", () 
     ["seq", 1e300],
     ["seq", "1"],
     ["historical", "yes"],
-  ])("with the %s %j it is no envelope, but data without a name", async (field, value) => {
+  ])("with the %s %j it is data without an id, not an envelope", async (field, value) => {
     const payload = envelope({ [field]: value });
-    const [event, ...others] = await told(north, "north", payload);
+    const [event, ...others] = await eventsOf(north, "north", payload);
     expect(others).toEqual([]);
     expect(event).toMatchObject({ event: "capture.completed", camera: "north", data: JSON.parse(payload) });
     expect(event).not.toHaveProperty("id");
   });
 
-  it.each(["id", "session", "event"])("with __proto__ or constructor as its %s it is an event", async (field) => {
+  it.each(["id", "session", "event"])("with __proto__ or constructor as %s it is an ordinary event", async (field) => {
     for (const value of ["constructor", "__proto__"]) {
       const payload = envelope({ [field]: value, seq: 1, id: field === "id" ? value : unique() });
-      expect(await told(north, "north", payload)).toMatchObject([{ camera: "north" }]);
+      expect(await eventsOf(north, "north", payload)).toMatchObject([{ camera: "north" }]);
     }
   });
 
-  it("a member that nobody declared is not passed on", async () => {
+  it("an undeclared member is not forwarded", async () => {
     const forged = { camera: "south", topic: "system/status", position: 1, channel: "system", snapshot: true };
-    const [event] = await told(north, "north", envelope(forged));
+    const [event] = await eventsOf(north, "north", envelope(forged));
     expect(event).toMatchObject({ camera: "north", topic: `cameras/north/${EVENT}`, channel: "dashboard" });
     expect(event).not.toHaveProperty("snapshot");
     expect(event?.position).toBeGreaterThan(1);
   });
 
-  it("two members of one name are one", async () => {
+  it("the last of several members with one name counts", async () => {
     const payload = envelope({ data: "third" }).replace("{", '{"data":"first","d\\u0061ta":"second",');
-    expect(await told(north, "north", payload)).toMatchObject([{ data: "third" }]);
+    expect(await eventsOf(north, "north", payload)).toMatchObject([{ data: "third" }]);
   });
 });
 
-describe("the name of an event", () => {
+describe("the event name", () => {
   it.each([
     "camera.online",
     "camera.offline",
@@ -129,17 +131,17 @@ describe("the name of an event", () => {
     "link.gap",
     "alert.raised",
     "job.completed",
-  ])("%s is said of its sender alone", async (event) => {
-    await told(north, "north", envelope());
+  ])("%s concerns its sender only", async (event) => {
+    await eventsOf(north, "north", envelope());
     const before = await look("/cameras");
     const data = { camera: "south", status: "offline", alert: "forged", severity: "critical", message: "south burns" };
     for (const below of [EVENT, `events/${event}`]) {
-      const said = await told(north, "north", envelope({ event, data }), below);
-      expect(said).toMatchObject([{ event, camera: "north", topic: `cameras/north/${below}`, channel: "dashboard" }]);
+      const events = await eventsOf(north, "north", envelope({ event, data }), below);
+      expect(events).toMatchObject([{ event, camera: "north", topic: `cameras/north/${below}`, channel: "dashboard" }]);
     }
     const after = await look("/cameras");
     for (const { id, presence, alerts } of before.cameras) {
-      // It was heard a moment ago.
+      // The camera was heard a moment ago.
       const { last_heard_at: _, ...unchanged } = presence;
       expect(after.cameras.find((camera: { id: string }) => camera.id === id)).toMatchObject({
         ...{ presence: unchanged, alerts },
@@ -148,27 +150,27 @@ describe("the name of an event", () => {
   });
 });
 
-describe("what tells a repetition", () => {
-  it("is a sender's own: the same id of another camera is another event", async () => {
+describe("deduplication", () => {
+  it("is per sender: the same id of another camera is another event", async () => {
     const payload = envelope({ id: unique() });
-    expect(await told(north, "north", payload)).toHaveLength(1);
-    expect(await told(south, "south", payload)).toHaveLength(1);
-    expect(await told(north, "north", payload)).toEqual([]);
+    expect(await eventsOf(north, "north", payload)).toHaveLength(1);
+    expect(await eventsOf(south, "south", payload)).toHaveLength(1);
+    expect(await eventsOf(north, "north", payload)).toEqual([]);
   });
 
-  it("is a sender's own: the same session and number of another camera is another event", async () => {
+  it("is per sender: the same session and sequence number of another camera is another event", async () => {
     const payload = envelope({ session: unique(), seq: 7 });
-    expect(await told(north, "north", payload)).toHaveLength(1);
-    expect(await told(south, "south", payload)).toHaveLength(1);
-    expect(await told(north, "north", payload)).toEqual([]);
+    expect(await eventsOf(north, "north", payload)).toHaveLength(1);
+    expect(await eventsOf(south, "south", payload)).toHaveLength(1);
+    expect(await eventsOf(north, "north", payload)).toEqual([]);
   });
 
-  it("is not the backend's: an id that it makes for a picture is anybody's", async () => {
+  it("does not reserve the ids that the backend gives to pictures", async () => {
     const payload = envelope({ id: "preview.south.c1.0000" });
-    expect(await told(north, "north", payload)).toHaveLength(1);
+    expect(await eventsOf(north, "north", payload)).toHaveLength(1);
   });
 
-  it("is acknowledged and changes nothing: an old number does not bring an old state back", async () => {
+  it("acknowledges a repeated publication and changes nothing: an old number does not restore an old state", async () => {
     const session = unique();
     const state = (seq: number) => envelope({ session, seq, event: "resource.update", data: { seq } });
     const options = { qos: 1, retain: true } as const;
@@ -184,7 +186,7 @@ describe("what tells a repetition", () => {
 describe("a retained message", () => {
   const retained = { qos: 1, retain: true } as const;
 
-  /** The topics below the camera that are retained. */
+  /** The retained topics below the camera. */
   async function retainedOf(camera: string): Promise<string[]> {
     const reader = await program.client(["camera:read"]);
     const inbox = inboxOf(reader);
@@ -199,13 +201,13 @@ describe("a retained message", () => {
     await south.publishAsync(topicOf("south", below), "stale", retained);
     expect(await retainedOf("south")).not.toContain(below);
     const later = await openDashboard(program.skylapse.socket, signToken("later", ["camera:read"]), "camera:south");
-    await told(south, "south", envelope());
+    await eventsOf(south, "south", envelope());
     const snapshot = later.messages.filter((message) => message.type === "dashboard_event" && message.snapshot);
     expect(JSON.stringify(snapshot)).not.toContain("stale");
     await later.close();
   });
 
-  it("that is a command is not given to its camera again at each connection", async () => {
+  it("that is a command is not delivered again when its camera connects", async () => {
     const operator = await program.client(["camera:control"]);
     await operator.publishAsync(topicOf("south", "commands/reboot"), "{}", retained);
     const inbox = inboxOf(south);
@@ -214,7 +216,7 @@ describe("a retained message", () => {
     expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual([topicOf("south", "commands/wake")]);
   });
 
-  it("that is a will on an event is not retained", async () => {
+  it("that is a will on an event topic is not retained", async () => {
     const will = { topic: topicOf("south", "events/gone"), payload: Buffer.from("gone"), ...retained };
     const other = await program.client("south", { will });
     await program.published();
@@ -223,20 +225,20 @@ describe("a retained message", () => {
     expect(await retainedOf("south")).not.toContain("events/gone");
   });
 
-  it("from the future does not keep out those that come after it", async () => {
+  it("from the future does not block later ones", async () => {
     const state = (timestamp: string) => envelope({ timestamp, event: "resource.update", data: { timestamp } });
     for (const timestamp of ["9999-12-31T23:59:59.999Z", "2026-01-01T00:00:00.000Z"])
       await north.publishAsync(topicOf("north", "state/power"), state(timestamp), retained);
     expect((await look("/cameras/north")).states.power.data.timestamp).toBe("2026-01-01T00:00:00.000Z");
   });
 
-  it("that calls itself historical replaces nothing", async () => {
+  it("that is marked as historical replaces nothing", async () => {
     await north.publishAsync(topicOf("north", "state/power"), envelope({ data: "now" }), retained);
     await north.publishAsync(topicOf("north", "state/power"), envelope({ data: "then", historical: true }), retained);
     expect((await look("/cameras/north")).states.power.data).toBe("now");
   });
 
-  it("that is empty clears what is one's own, and nothing where it is another's", async () => {
+  it("that is empty clears a topic of its sender, and no topic of another", async () => {
     for (const [client, camera] of [
       [north, "north"],
       [south, "south"],
@@ -248,14 +250,14 @@ describe("a retained message", () => {
     expect((await look("/cameras/north")).states).not.toHaveProperty("storage");
   });
 
-  it("beyond MAX_RETAINED_MESSAGES_PER_DEVICE is delivered and not retained, and takes no other's place", async () => {
+  it("beyond MAX_RETAINED_MESSAGES_PER_DEVICE is delivered and not retained, and those of other devices stay", async () => {
     const own = (await retainedOf("north")).filter((name) => name !== "state/presence");
     for (const name of own) await north.publishAsync(topicOf("north", name), "", retained);
     for (let n = 0; n < MAX_RETAINED + 3; n++)
       await north.publishAsync(topicOf("north", `state/s${n}`), envelope({ data: n }), retained);
     await south.publishAsync(topicOf("south", "state/storage"), "mine", retained);
     await north.publishAsync(topicOf("north", "state/s0"), envelope({ data: "again" }), retained);
-    // What is retained may come after what is published meanwhile.
+    // A retained message may arrive after an event that is published meanwhile.
     await expect
       .poll(async () => (await retainedOf("north")).toSorted())
       .toEqual(["presence", "s0", "s1", "s2", "s3"].map((name) => `state/${name}`));

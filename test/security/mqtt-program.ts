@@ -10,16 +10,16 @@ import { frame, upgradeRequest } from "./raw-web-socket.ts";
 
 export const ROOT = "skylapse/v1";
 export const OPERATOR_KEY = "operator-key-of-the-tests";
-/** How the devices of {@link Program} sign in: cameras `north` and `south`, the service `stacker`. */
+/** The secret of the devices of {@link Program}: the cameras `north` and `south`, and the service `stacker`. */
 export const SECRET = "a-secret-of-at-least-thirty-two-characters";
 
-/** The whole program, with two cameras and a processing service, and somebody who sees all that passes. */
+/** The whole program with two cameras, a processing service and a subscriber to every topic. */
 export interface Program {
   skylapse: Skylapse;
   port: number;
-  /** A connection that has been let in: a device by its id, others by their permissions. */
+  /** Connects a client: a device by its id, a user by its permissions. */
   client(who: string | readonly string[], options?: IClientOptions): Promise<MqttClient>;
-  /** All that anybody has published since this was last asked, as topics. */
+  /** The topics of all publications since the last call, except those of the backend. */
   published(): Promise<string[]>;
   stop(): Promise<void>;
 }
@@ -51,7 +51,7 @@ export async function startProgram(env: Record<string, string> = {}): Promise<Pr
       await everything.publishAsync(marker, "", { qos: 1 });
       while (!inbox.messages.some(isMarker)) await inbox.has(inbox.messages.length + 1);
       const seen = inbox.messages.splice(0).map(({ topic }) => topic);
-      // The backend speaks for itself beside.
+      // Leaves out what the backend publishes by itself.
       return seen.filter(
         (topic) => topic !== marker && !/\/system\/|\/state\/presence$|\/publication\.refused$/.test(topic),
       );
@@ -70,7 +70,10 @@ export function signIn(who: string | readonly string[]): { username: string; pas
     : { username: "somebody", password: signToken("somebody", who) };
 }
 
-/** What a connection that sends these bytes comes to: the code of the CONNACK, if there is one, and always its end. */
+/**
+ * Sends the bytes on a new connection. Unless the CONNACK accepts them, also waits until the connection has ended.
+ * @returns the code of the CONNACK, or "closed" when there was none
+ */
 export async function answerTo(port: number, bytes: Buffer): Promise<number | "closed"> {
   const peer = await rawClient(port);
   peer.send(bytes);
@@ -80,19 +83,19 @@ export async function answerTo(port: number, bytes: Buffer): Promise<number | "c
   return first;
 }
 
-/** A connection over which MQTT packets can be sent, right or wrong, in whatever pieces. */
-export interface Door {
+/** A connection for MQTT packets, valid or not, in pieces of any size. */
+export interface RawTransport {
   peer: RawClient;
-  /** Wraps bytes as the transport wants them. */
+  /** Wraps bytes for the transport. */
   wrap(bytes: Buffer): Buffer;
 }
 
-export const DOORS = {
-  TCP: async (ports: { mqtt?: number; mqttWs?: number }): Promise<Door> => ({
+export const TRANSPORTS = {
+  TCP: async (ports: { mqtt?: number; mqttWs?: number }): Promise<RawTransport> => ({
     peer: await rawClient(ports.mqtt),
     wrap: (bytes) => bytes,
   }),
-  WebSocket: async (ports: { mqtt?: number; mqttWs?: number }): Promise<Door> => {
+  WebSocket: async (ports: { mqtt?: number; mqttWs?: number }): Promise<RawTransport> => {
     const peer = await rawClient(ports.mqttWs);
     const answered = once(peer.socket, "data");
     peer.send(upgradeRequest({ path: "/", protocol: "mqtt" }));
@@ -101,7 +104,7 @@ export const DOORS = {
   },
 } as const;
 
-/** A string of a packet, whatever bytes it is made of [MQTT-1.5.3]. */
+/** A string of a packet, with any bytes [MQTT-1.5.3]. */
 export function field(value: string | Buffer): Buffer {
   const bytes = Buffer.from(value);
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes]);
@@ -115,12 +118,12 @@ export interface AnyConnect {
   flags?: number;
   clientId?: string | Buffer;
   will?: { topic: string | Buffer; payload: string | Buffer };
-  /** Default: north, with its secret. */
+  /** Default: north and its secret. */
   username?: string | Buffer;
   password?: string | Buffer;
 }
 
-/** A CONNECT of which every part can be wrong. */
+/** A CONNECT. Every part of it can be made invalid. */
 export function anyConnect(options: AnyConnect = {}): Buffer {
   const { protocol = "MQTT", level = 4, clientId = "c", will, username = "north", password = SECRET } = options;
   const flags = options.flags ?? (will === undefined ? 0xc2 : 0xce);
@@ -135,15 +138,15 @@ export function anyConnect(options: AnyConnect = {}): Buffer {
   );
 }
 
-/** A good CONNECT of the camera. */
+/** A valid CONNECT of the camera. */
 export function connectOf(id: string, options: Partial<RawConnect> = {}): Buffer {
   return connectPacket({ clientId: `${id}-${Math.random()}`, ...signIn(id), ...options });
 }
 
-/** Names that have broken programs: inherited ones, what nobody can read, what no encoding has. */
+/** Byte sequences that are not valid UTF-8. */
 export const NO_UTF8 = [
-  ["a byte that begins nothing", Buffer.from([0xff])],
-  ["NUL written as two bytes", Buffer.from([0xc0, 0x80])],
-  ["half of a pair of surrogates", Buffer.from([0xed, 0xa0, 0x80])],
-  ["a letter that is cut off", Buffer.from([0xe2, 0x82])],
+  ["an invalid first byte", Buffer.from([0xff])],
+  ["NUL in two bytes", Buffer.from([0xc0, 0x80])],
+  ["half a surrogate pair", Buffer.from([0xed, 0xa0, 0x80])],
+  ["a truncated character", Buffer.from([0xe2, 0x82])],
 ] as const;

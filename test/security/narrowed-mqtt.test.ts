@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => program.stop());
 
-it("gives an MQTT client narrowed to one camera no job and no broadcast that names another", async () => {
+it("does not deliver jobs and broadcasts about other cameras to an MQTT client narrowed to one camera", async () => {
   const narrowed = await program.client(["dashboard:read", "jobs:read", "camera:north:read"]);
   const inbox = inboxOf(narrowed);
   await narrowed.subscribeAsync(`${ROOT}/processing/#`, { qos: 1 });

@@ -6,13 +6,13 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../bridge/suppor
 import { smallJpeg } from "../support/jpeg.ts";
 import { lines, rawHttp, statusesOf } from "./raw-http.ts";
 
-/** What would be a topic of another kind, a path, another line, a header, or text that is read in another order. */
+/** Topics, wildcards, paths, line ends, headers and direction marks in place of a name. */
 const NAMES = [
   ...["#", "+", "north/#", "../south", "north/events/x", "$SYS", "/", "\\", "..\\south", "..", ".", "%23", "%2e%2e"],
   ...["__proto__", "toString", "north\u0000", "north\n", "north\r\nX-Injected: 1", "\u2028north"],
   ...["\u202enorth", "\ufeffnorth", "nörth", "NORTH", " north", "north ", "-north", "north,south", "x".repeat(65)],
 ];
-/** Users may be called as they are called: only what does not print, or is not seen, is no name. */
+/** User names that are rejected: empty, too long, or with unprintable characters or outer spaces. */
 const NO_USERS = [
   "",
   " ",
@@ -50,7 +50,7 @@ afterAll(async () => {
 
 const operate = (method: string, path: string, body?: unknown) =>
   bridge.call(path, { method, body, token: OPERATOR_KEY });
-/** As the bytes are, which an HTTP client would tidy up. */
+/** Sends the path as it is. An HTTP client would normalize it. */
 async function get(path: string, token: string, ...headers: string[]): Promise<string> {
   const head = lines(
     `GET ${path} HTTP/1.1`,
@@ -62,8 +62,8 @@ async function get(path: string, token: string, ...headers: string[]): Promise<s
   return await (await rawHttp(bridge.port, head)).ended;
 }
 
-describe("a name that would be a topic, a path, a line or a header", () => {
-  it.each(NAMES)("is no channel, event, command, camera, device or picture: %j", async (name) => {
+describe("a name that is a topic, a path, a line or a header", () => {
+  it.each(NAMES)("is rejected as a channel, event, command, camera, device or picture: %j", async (name) => {
     const before = bridge.link.publications.length;
     const path = encodeURIComponent(name).replaceAll(".", "%2e");
     const answers = [
@@ -89,7 +89,7 @@ describe("a name that would be a topic, a path, a line or a header", () => {
     expect(bridge.authority.devices.list()).toEqual([]);
   });
 
-  it.each(NO_USERS)("is no user: %j", async (user_id) => {
+  it.each(NO_USERS)("is rejected as a user: %j", async (user_id) => {
     const account = { user_id, password: "a mountain at dawn", role: "viewer" };
     expect((await operate("POST", "/users", account)).status).toBe(400);
     expect((await operate("POST", "/auth/token", { user_id, permissions: [] })).status).toBe(400);
@@ -98,7 +98,7 @@ describe("a name that would be a topic, a path, a line or a header", () => {
   });
 
   it.each(["__proto__", "constructor", "../alice", "#", "a/b", "operator", '"},{"'])(
-    "is a user like any other: %j",
+    "is accepted as a user like any other: %j",
     async (user_id) => {
       const password = "a mountain at dawn";
       expect((await operate("POST", "/users", { user_id, password, role: "viewer" })).status).toBe(201);
@@ -140,7 +140,7 @@ describe("a path that leads elsewhere", () => {
       "/assets/%2esecret",
     ],
     ...["/index.html%00.js", "/index.html%00", "/assets", "/assets/", "/assets/app.js/../../../secret.txt"],
-  ])("finds nothing outside of the page: %s", async (path) => {
+  ])("finds nothing outside the page's folder: %s", async (path) => {
     const answer = await get(path, OPERATOR_KEY);
     expect(answer).not.toContain(SECRET);
     expect(answer).not.toContain("root:");
@@ -170,14 +170,14 @@ describe("a path that leads elsewhere", () => {
       "first.jpg/",
       "*.jpg",
     ],
-  ])("finds no picture but those of the camera: %s", async (file) => {
+  ])("finds no picture of another camera: %s", async (file) => {
     const answer = await get(`/cameras/north/previews/${file}`, bridge.mint("camera:north:read"));
     expect(answer).not.toContain("of the south");
     expect(answer).not.toMatch(/^x-injected/im);
     expect([400, 403, 404]).toContain(statusesOf(answer)[0]);
   });
 
-  it("is what the others are not: a picture and the page are there", async () => {
+  it("does not affect others: a picture and a file of the page are found", async () => {
     expect(await get("/cameras/north/previews/first.jpg", bridge.mint("camera:north:read"))).toContain("of the north");
     expect(await get("/assets/app.js", "x")).toContain("inside");
   });
@@ -195,7 +195,7 @@ describe("a header", () => {
     ["X-Forwarded-For", "\u0000"],
     ["X-Original-URL", "/users"],
     ["X-HTTP-Method-Override", "DELETE"],
-  ])("%s: %j is in no answer, and changes nothing of it", async (name, value) => {
+  ])("%s: %j does not appear in the answer, and does not change it", async (name, value) => {
     const answer = await get("/cameras/north/latest.jpg", bridge.mint("camera:north:read"), `${name}: ${value}`);
     const [head = ""] = answer.split("\r\n\r\n");
     expect(head).not.toMatch(/x-injected|script-src \*|evil\.example/i);

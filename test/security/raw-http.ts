@@ -4,13 +4,13 @@ import { onTestFinished } from "vitest";
 
 export interface RawHttp {
   socket: Socket;
-  /** All that came so far. */
+  /** Everything received so far. */
   received(): string;
-  /** Resolves with all that came, when the connection has ended, however that came. */
+  /** Resolves with everything received once the connection has ended, for whatever reason. */
   ended: Promise<string>;
 }
 
-/** A bare TCP connection that sends these bytes, for what no HTTP client sends. Gone with the test. */
+/** A TCP connection that sends any bytes, also those that no HTTP client sends. Closed at the end of the test. */
 export async function rawHttp(port: number, bytes: string | Buffer, localAddress = "127.0.0.1"): Promise<RawHttp> {
   const socket = connect({ port, host: "127.0.0.1", localAddress });
   onTestFinished(() => {
@@ -27,7 +27,7 @@ export async function rawHttp(port: number, bytes: string | Buffer, localAddress
   return { socket, received: () => received, ended };
 }
 
-/** The status of each answer, in the order they came. */
+/** The status of each answer, in order. */
 export function statusesOf(received: string): number[] {
   return [...received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
 }

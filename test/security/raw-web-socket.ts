@@ -10,7 +10,7 @@ export interface UpgradeOptions {
   headers?: readonly string[];
 }
 
-/** The request of an upgrade, byte for byte (RFC 6455 section 4.1). */
+/** An upgrade request, byte for byte (RFC 6455 section 4.1). */
 export function upgradeRequest({ path = "/ws", protocol, headers = [] }: UpgradeOptions = {}): Buffer {
   const lines = [
     `GET ${path} HTTP/1.1`,
@@ -34,13 +34,13 @@ export interface FrameOptions {
   final?: boolean;
   /** RSV1 to RSV3, 0 to 7. Default 0. */
   reserved?: number;
-  /** Default true, as a client must. */
+  /** Default true, as clients must mask. */
   masked?: boolean;
-  /** The length that the header names. Default: that of the payload. */
+  /** The length in the header. Default: the length of the payload. */
   claims?: number;
 }
 
-/** One frame, right or wrong (RFC 6455 section 5.2). */
+/** A frame, valid or not (RFC 6455 section 5.2). */
 export function frame(payload: string | Buffer, options: FrameOptions = {}): Buffer {
   const { opcode = 1, final = true, reserved = 0, masked = true } = options;
   const body = Buffer.from(payload);
@@ -61,15 +61,15 @@ export function frame(payload: string | Buffer, options: FrameOptions = {}): Buf
 
 export interface RawWebSocket {
   socket: Socket;
-  /** All that came, the answer to the upgrade first. */
+  /** Everything received, beginning with the answer to the upgrade. */
   received(): Buffer;
-  /** The close code of the server, once the connection has ended; 1006 when it named none. */
+  /** The server's close code once the connection has ended; 1006 when there was none. */
   closed: Promise<number>;
-  /** Resolves when the text has come. */
-  said(text: string): Promise<void>;
+  /** Resolves once the text has been received. */
+  untilReceived(text: string): Promise<void>;
 }
 
-/** A WebSocket that sends what it is told to, and nothing by itself. */
+/** A WebSocket that sends only what the test writes. */
 export async function rawWebSocket(port: number, options: UpgradeOptions = {}): Promise<RawWebSocket> {
   const socket = connect(port, "127.0.0.1");
   onTestFinished(() => {
@@ -84,7 +84,7 @@ export async function rawWebSocket(port: number, options: UpgradeOptions = {}): 
   socket.on("error", () => {});
   const received = () => Buffer.concat(chunks);
   const ended = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  const said = (text: string) =>
+  const untilReceived = (text: string) =>
     new Promise<void>((resolve, reject) => {
       const watch = () => {
         if (!received().includes(text)) return;
@@ -97,11 +97,11 @@ export async function rawWebSocket(port: number, options: UpgradeOptions = {}): 
     });
   await once(socket, "connect");
   socket.write(upgradeRequest(options));
-  await said("\r\n\r\n");
-  return { socket, received, said, closed: ended.then(() => closeCodeOf(received())) };
+  await untilReceived("\r\n\r\n");
+  return { socket, received, untilReceived, closed: ended.then(() => closeCodeOf(received())) };
 }
 
-/** The last frame of the server, when that closes: servers do not mask, and a close has at most 125 bytes. */
+/** The code of the server's close frame. Servers do not mask, and a close frame has at most 125 bytes. */
 function closeCodeOf(bytes: Buffer): number {
   let at = bytes.indexOf("\r\n\r\n") + 4;
   while (at + 4 <= bytes.length) {

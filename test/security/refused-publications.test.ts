@@ -11,8 +11,8 @@ afterAll(() => program.stop());
 
 const NORTH = `${ROOT}/cameras/north`;
 
-/** What a dashboard of north's channel is told of refusals, while `act` is done. */
-async function refusalsToldOf(act: () => Promise<void>) {
+/** The reports of refused publications that a dashboard on north's channel receives while `act` runs. */
+async function refusalsDuring(act: () => Promise<void>) {
   const dashboard = await openDashboard(program.skylapse.socket, signToken("a", ["camera:read"]), "camera:north");
   await act();
   const north = await program.client("north");
@@ -26,21 +26,21 @@ async function refusalsToldOf(act: () => Promise<void>) {
   );
 }
 
-it("what a camera publishes and may not is told on its channel, once for all of one kind", async () => {
-  const told = await refusalsToldOf(async () => {
+it("reports a camera's refused publications on its channel, once for each reason", async () => {
+  const refusals = await refusalsDuring(async () => {
     const north = await program.client("north");
     for (let n = 0; n < 5; n++) await north.publishAsync(`${ROOT}/cameras/south/a\u202e${n}`, "x", { qos: 1 });
     await north.publishAsync(`${NORTH}/previews/p1`, "no picture", { qos: 1 });
   });
-  expect(told).toMatchObject([
+  expect(refusals).toMatchObject([
     { camera: "north", data: { reason: "bad_topic", count: 1, topic: `${ROOT}/cameras/south/a\\u202e0` } },
     { camera: "north", data: { reason: "bad_picture", count: 1, topic: `${NORTH}/previews/p1` } },
   ]);
 });
 
-it("what a user may not publish is not told on the channel of the camera that it was about", async () => {
-  const told = await refusalsToldOf(async () => {
+it("does not report a user's refused publication on the channel of the camera", async () => {
+  const refusals = await refusalsDuring(async () => {
     await (await program.client(["dashboard:read"])).publishAsync(`${NORTH}/about`, "x", { qos: 1 });
   });
-  expect(told).toEqual([]);
+  expect(refusals).toEqual([]);
 });

@@ -4,8 +4,8 @@ import type { FastifyInstance } from "fastify";
 const CHANNEL = "fastify.initialization";
 
 /**
- * Starts something that serves HTTP, and notes every route that it makes: `GET /users/:id`. So a test can ask for a rule
- * for each of them, those that nobody has thought of included. Without HEAD, which goes where GET goes.
+ * Starts a program that serves HTTP, and collects its routes, such as `GET /users/:id`, so that a test can require a
+ * rule for every route, including new ones. Leaves out HEAD, which is served like GET.
  */
 export async function withRoutesOf<Started>(start: () => Promise<Started>): Promise<[Started, ReadonlySet<string>]> {
   const routes = new Set<string>();

@@ -8,7 +8,7 @@ const rows = readFileSync(new URL("README.md", here), "utf8")
   .filter((line) => line.startsWith("|") && !/^\| (attack|-)/.test(line));
 const linked = (row: string) => [...row.matchAll(/\]\(([^)]+)\)/g)].map(([, path = ""]) => path);
 
-it("every attack of the table has its refusal, and names tests that there are", () => {
+it("names a refusal and existing tests for every attack of the table", () => {
   expect(rows.length).toBeGreaterThan(60);
   for (const row of rows) {
     const [, attack = "", refusal = ""] = row.split("|");
@@ -18,7 +18,7 @@ it("every attack of the table has its refusal, and names tests that there are", 
   }
 });
 
-it("every test of this folder is in the table", () => {
+it("lists every test of this folder in the table", () => {
   const files = readdirSync(fileURLToPath(here)).filter((name) => /\.test\.ts$/.test(name) && name !== "table.test.ts");
   expect([...new Set(rows.flatMap(linked))]).toEqual(expect.arrayContaining(files));
 });

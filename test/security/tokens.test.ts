@@ -8,7 +8,7 @@ import { forge, goodClaims, SECRET, seconds } from "./forged-tokens.ts";
 
 const ISSUER = "https://id.example.org/";
 const AUDIENCE = "skylapse";
-/** The provider is asked for keys at `/keys` once; whatever else is asked for, a forged header has led to. */
+/** The paths that were requested from the provider: `/keys` once, and any other path because of a forged header. */
 const asked: string[] = [];
 let provider: Server;
 let bridge: TestBridge;
@@ -52,7 +52,7 @@ afterAll(async () => {
 
 const newKeys = () => generateKeyPair("RS256", { extractable: true });
 
-/** @returns how a token is answered at either door: the status of HTTP, and the close code of a WebSocket (0 is none) */
+/** @returns the answers to a token: the HTTP status, and the WebSocket close code (0 when the socket stays open) */
 async function answers(token: string): Promise<[status: number, closeCode: number]> {
   const { status } = await bridge.call("/users", { token });
   const client = await new TestClient(`ws://127.0.0.1:${bridge.port}/ws`).opened();
@@ -71,7 +71,7 @@ interface Provided {
   key?: CryptoKey;
 }
 
-/** A token of the provider, or what looks like one. */
+/** A token of the provider, or a forgery of one. */
 function provided({ header = {}, claims = {}, key = keys.privateKey }: Provided = {}): Promise<string> {
   const good = {
     sub: "mallory",
@@ -84,7 +84,7 @@ function provided({ header = {}, claims = {}, key = keys.privateKey }: Provided 
   return new SignJWT({ ...good, ...claims }).setProtectedHeader({ alg: "RS256", kid: "one", ...header }).sign(key);
 }
 
-/** The second part is changed after the signature was made. */
+/** Changes the claims of a token and keeps its signature. */
 function withClaims(token: string, claims: object): string {
   return token
     .split(".")
@@ -92,17 +92,20 @@ function withClaims(token: string, claims: object): string {
     .join(".");
 }
 
-describe("a token that is what it says", () => {
+describe("a valid token", () => {
   it.each<[string, () => string | Promise<string>]>([
-    ["of our own", () => forge()],
-    ["of our own, from a clock that is 50 s ahead", () => forge({ claims: { ...goodClaims(), iat: seconds() + 50 } })],
+    ["signed with our secret", () => forge()],
+    [
+      "signed with our secret, from a clock that is 50 s ahead,",
+      () => forge({ claims: { ...goodClaims(), iat: seconds() + 50 } }),
+    ],
     ["of the provider", () => provided()],
-  ])("%s is taken at both doors", async (_, token) => {
+  ])("%s is accepted over HTTP and WebSocket", async (_, token) => {
     expect(await answers(await token())).toEqual([200, 0]);
   });
 });
 
-describe("refused with 401 and 4002 is a token", () => {
+describe("HTTP answers 401, and a WebSocket closes with 4002, for a token", () => {
   const none = (alg: unknown) => forge({ header: { alg } }).replace(/[^.]+$/, "");
   const claims = (more: object, less: string[] = []) =>
     forge({
@@ -116,58 +119,58 @@ describe("refused with 401 and 4002 is a token", () => {
     ...[null, 0, [], ["none"], ["HS256"], {}, true].map(
       (alg) => [`whose algorithm is ${JSON.stringify(alg)}`, () => forge({ header: { alg } })] as const,
     ),
-    ["whose algorithm is none, with a good signature", () => forge({ header: { alg: "none" } })],
-    ["without a header's algorithm", () => forge({ header: '{"typ":"JWT"}' })],
-    ["whose header is no object", () => forge({ header: "[]" })],
+    ["whose algorithm is none, with a valid signature", () => forge({ header: { alg: "none" } })],
+    ["whose header names no algorithm", () => forge({ header: '{"typ":"JWT"}' })],
+    ["whose header is not an object", () => forge({ header: "[]" })],
     ["whose header is null", () => forge({ header: "null" })],
-    ["whose header is inherited", () => forge({ header: '{"__proto__":{"alg":"HS256"}}' })],
-    ["of HS384 and the right secret", () => forge({ header: { alg: "HS384" }, hash: "sha384" })],
-    ["of HS512 and the right secret", () => forge({ header: { alg: "HS512" }, hash: "sha512" })],
-    ["that says HS256 in small letters", () => forge({ header: { alg: "hs256" } })],
-    ["that says ES256 and is of our secret", () => forge({ header: { alg: "ES256" } })],
-    ["that says RS256 and is of our secret", () => forge({ header: { alg: "RS256", kid: "one" } })],
-    ["of the provider's public key as a secret", () => forge({ header: { kid: "one" }, secret: publicPem })],
-    ["of the provider's public key without its last line end", () => forge({ secret: publicPem.trim() })],
-    ["of the empty secret", () => forge({ secret: "" })],
-    ["of a secret that begins like ours", () => forge({ secret: SECRET.slice(0, 32) })],
-    ["of a secret that is ours and a line end", () => forge({ secret: `${SECRET}\n` })],
+    ["whose header inherits its algorithm", () => forge({ header: '{"__proto__":{"alg":"HS256"}}' })],
+    ["signed by HS384 with the right secret", () => forge({ header: { alg: "HS384" }, hash: "sha384" })],
+    ["signed by HS512 with the right secret", () => forge({ header: { alg: "HS512" }, hash: "sha512" })],
+    ["that names HS256 in small letters", () => forge({ header: { alg: "hs256" } })],
+    ["that names ES256 and is signed with our secret", () => forge({ header: { alg: "ES256" } })],
+    ["that names RS256 and is signed with our secret", () => forge({ header: { alg: "RS256", kid: "one" } })],
+    ["signed with the provider's public key as secret", () => forge({ header: { kid: "one" }, secret: publicPem })],
+    ["signed with the provider's public key without its last line end", () => forge({ secret: publicPem.trim() })],
+    ["signed with the empty secret", () => forge({ secret: "" })],
+    ["signed with the beginning of our secret", () => forge({ secret: SECRET.slice(0, 32) })],
+    ["signed with our secret and a line end", () => forge({ secret: `${SECRET}\n` })],
 
     ["without its signature", () => forge().replace(/[^.]+$/, "")],
     ["with half of its signature", () => forge().slice(0, -20)],
-    ["with more behind it", () => `${forge()}.e30`],
+    ["with a fourth part", () => `${forge()}.e30`],
     [
       "whose claims were changed",
       () => withClaims(forge({ claims: { ...goodClaims(), permissions: [] } }), goodClaims()),
     ],
-    ["whose parts are padded", () => `${forge()}=`],
+    ["whose signature is padded", () => `${forge()}=`],
     ["in quotes", () => `"${forge()}"`],
     ["in JSON", () => JSON.stringify({ payload: forge().split(".")[1], signature: forge().split(".")[2] })],
-    ["that is encrypted in form", () => "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..AAAA.AAAA.AAAA"],
+    ["in the form of an encrypted token", () => "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..AAAA.AAAA.AAAA"],
 
     ["without exp", () => claims({}, ["exp"])],
     ["without iat", () => claims({}, ["iat"])],
     ["without user_id and sub", () => claims({}, ["user_id"])],
     ["without permissions", () => claims({}, ["permissions"])],
-    ["that is over by a second", () => claims({ iat: seconds() - 10, exp: seconds() - 1 })],
-    ["whose exp is a text", () => claims({ exp: String(seconds() + 600) })],
+    ["that expired a second ago", () => claims({ iat: seconds() - 10, exp: seconds() - 1 })],
+    ["whose exp is a string", () => claims({ exp: String(seconds() + 600) })],
     [
-      "whose exp is no end at all",
+      "whose exp is infinite",
       () => forge({ claims: JSON.stringify(goodClaims()).replace(/"exp":[\d.]+/, '"exp":1e400') }),
     ],
     ["whose exp is negative", () => claims({ exp: -1 })],
     ["whose exp is null", () => claims({ exp: null })],
-    ["issued 70 s from now", () => claims({ iat: seconds() + 70 })],
-    ["not good before 70 s from now", () => claims({ nbf: seconds() + 70 })],
-    ["whose nbf is a text", () => claims({ nbf: "yesterday" })],
-    ["that ends before it begins", () => claims({ iat: seconds() + 40, exp: seconds() + 30 })],
+    ["issued 70 s in the future", () => claims({ iat: seconds() + 70 })],
+    ["valid from 70 s in the future", () => claims({ nbf: seconds() + 70 })],
+    ["whose nbf is a string", () => claims({ nbf: "yesterday" })],
+    ["that expires before it is issued", () => claims({ iat: seconds() + 40, exp: seconds() + 30 })],
     ["whose user is an object", () => claims({ user_id: { toString: "alice" } })],
     ["whose user is a list", () => claims({ user_id: ["alice"] })],
     ["whose user is empty", () => claims({ user_id: "" })],
-    ["of two users", () => claims({ sub: "alice" })],
-    ["whose permissions are a text", () => claims({ permissions: "admin" })],
+    ["with two users", () => claims({ sub: "alice" })],
+    ["whose permissions are a string", () => claims({ permissions: "admin" })],
     ["whose permissions are an object", () => claims({ permissions: { 0: "admin", length: 1 } })],
-    ["whose permissions hold what is no text", () => claims({ permissions: ["admin", { toString: "x" }] })],
-    ["whose permissions hold a list", () => claims({ permissions: [["admin"]] })],
+    ["whose permissions contain an object", () => claims({ permissions: ["admin", { toString: "x" }] })],
+    ["whose permissions contain a list", () => claims({ permissions: [["admin"]] })],
     [
       "whose permissions are inherited",
       () =>
@@ -180,21 +183,27 @@ describe("refused with 401 and 4002 is a token", () => {
     ],
     ["whose claims are a list", () => forge({ claims: "[]" })],
     ["whose claims are null", () => forge({ claims: "null" })],
-    ["whose claims are no JSON", () => forge({ claims: "{" })],
+    ["whose claims are not JSON", () => forge({ claims: "{" })],
 
     ["of the provider for another audience", () => provided({ claims: { aud: "elsewhere" } })],
-    ["of the provider for nobody", () => provided({ claims: { aud: undefined } })],
-    ["of the provider for a name that begins like ours", () => provided({ claims: { aud: `${AUDIENCE}-test` } })],
-    ["of another issuer with the provider's key", () => provided({ claims: { iss: "https://id.example.com/" } })],
-    ["of the provider, that names no issuer", () => provided({ claims: { iss: undefined } })],
-    ["of the provider, over by a second", () => provided({ claims: { exp: seconds() - 1 } })],
+    ["of the provider without an audience", () => provided({ claims: { aud: undefined } })],
+    ["of the provider for an audience that begins like ours", () => provided({ claims: { aud: `${AUDIENCE}-test` } })],
+    [
+      "of another issuer, signed with the provider's key",
+      () => provided({ claims: { iss: "https://id.example.com/" } }),
+    ],
+    ["of the provider without an issuer", () => provided({ claims: { iss: undefined } })],
+    ["of the provider that expired a second ago", () => provided({ claims: { exp: seconds() - 1 } })],
     ["of the provider without exp", () => provided({ claims: { exp: undefined } })],
     [
-      "of the provider, that says PS256",
+      "of the provider that names PS256",
       async () => (await provided()).replace(/^[^.]+/, headerPart({ alg: "PS256", kid: "one" })),
     ],
-    ["of a stranger's key under the provider's name", () => provided({ key: attacker.privateKey })],
-    ["of a stranger's key without a name", () => provided({ key: attacker.privateKey, header: { kid: undefined } })],
+    ["signed with an attacker's key under the provider's key id", () => provided({ key: attacker.privateKey })],
+    [
+      "signed with an attacker's key without a key id",
+      () => provided({ key: attacker.privateKey, header: { kid: undefined } }),
+    ],
   ])("%s", async (_, token) => {
     expect(await answers(await token())).toEqual([401, 4002]);
   });
@@ -204,7 +213,7 @@ describe("refused with 401 and 4002 is a token", () => {
   }
 });
 
-describe("where a header says that its key is, nobody looks: a token", () => {
+describe("a token whose header points to another key", () => {
   it.each<[string, (jwk: object) => Record<string, unknown>]>([
     ["with its key's address as jku", () => ({ jku: `${url}/jku` })],
     ["with its certificate's address as x5u", () => ({ x5u: `${url}/x5u` })],
@@ -213,28 +222,28 @@ describe("where a header says that its key is, nobody looks: a token", () => {
     ["with an address as kid", () => ({ kid: `${url}/kid` })],
     ["with a path as kid", () => ({ kid: "../../../../../../dev/null" })],
     ["with a file of this machine as kid", () => ({ kid: "file:///proc/self/environ" })],
-    ["with a header of HTTP in its kid", () => ({ kid: "one\r\nX-Injected: 1" })],
-    ["with a kid that no key has", () => ({ kid: "two" })],
-    ["with a kid that is inherited", () => ({ kid: "__proto__" })],
+    ["with an HTTP header in its kid", () => ({ kid: "one\r\nX-Injected: 1" })],
+    ["with an unknown kid", () => ({ kid: "two" })],
+    ["with an inherited kid", () => ({ kid: "__proto__" })],
     ["with a kid that is a number", () => ({ kid: 1 })],
-    ["with a kid that is a list of the good one", () => ({ kid: ["one"] })],
+    ["with a list of the right kid", () => ({ kid: ["one"] })],
     ["with a kid that is an object", () => ({ kid: { toString: "one" } })],
-  ])("%s is refused with 401 and 4002", async (_, header) => {
+  ])("%s is rejected with 401 and 4002", async (_, header) => {
     const more = header(await exportJWK(attacker.publicKey));
     expect(await answers(await provided({ header: { kid: undefined, ...more }, key: attacker.privateKey }))).toEqual([
       401, 4002,
     ]);
-    // With our own algorithm, and the secret that the file or the address would hold.
+    // The same header on a token that is signed with the secret that the file or the address would contain.
     for (const secret of ["", publicPem]) expect(await answers(forge({ header: more, secret }))).toEqual([401, 4002]);
   });
 
-  it("and the provider was asked for nothing but its keys, few times", () => {
+  it("causes no request to the provider except a few for its keys", () => {
     expect(asked.filter((path) => path !== "/keys")).toEqual([]);
     expect(asked.length).toBeLessThan(5);
   });
 });
 
-it.each(["/cameras", "/nowhere"])("who sends the server to the provider is counted before, at %s", async (path) => {
+it.each(["/cameras", "/nowhere"])("applies the rate limit before it asks the provider, at %s", async (path) => {
   const silent = await startTestBridge({
     env: {
       JWKS_URL: "http://127.0.0.1:1/keys",
@@ -250,11 +259,11 @@ it.each(["/cameras", "/nowhere"])("who sends the server to the provider is count
   expect(statuses).toEqual([answer, answer, answer, 429, 429]);
 });
 
-it("a token of more than 8 KiB is not looked at", async () => {
+it("rejects a token of more than 8 KiB unread", async () => {
   expect(await answers(forge({ claims: { ...goodClaims(), more: "x".repeat(8192) } }))).toEqual([401, 4003]);
 });
 
-it("of a claim that comes twice the last counts, at both doors", async () => {
+it("uses the last of two claims with one name, over HTTP and WebSocket", async () => {
   const twice = JSON.stringify(goodClaims())
     .replace("{", '{"permissions":["admin"],')
     .replace(/\["admin"\](?=[^[]*$)/, "[]");

@@ -22,10 +22,10 @@ const answerTo = async (headers: readonly string[]) => {
 const authFrame = (...permissions: string[]) =>
   frame(JSON.stringify({ type: "auth", token: bridge.mint(...permissions) }));
 
-async function known(...permissions: string[]): Promise<RawWebSocket> {
+async function authenticated(...permissions: string[]): Promise<RawWebSocket> {
   const peer = await open();
   peer.socket.write(authFrame(...permissions));
-  await peer.said("auth_success");
+  await peer.untilReceived("auth_success");
   return peer;
 }
 
@@ -36,19 +36,19 @@ async function client(...permissions: string[]): Promise<TestClient> {
   return connected;
 }
 
-describe("a cross-site WebSocket is refused with 403", () => {
+describe("a cross-site WebSocket is rejected with 403", () => {
   it.each([
     ["of another site", "https://evil.example.org"],
-    ["of a name that begins like an allowed one", `${ORIGIN}.evil.example`],
-    ["of a name that ends like an allowed one", "https://evil-sky.example.org"],
-    ["of an allowed name over http", "http://sky.example.org"],
-    ["of an allowed name on another port", `${ORIGIN}:8443`],
-    ["of an allowed name in capitals behind a login", "https://sky.example.org@evil.example"],
+    ["whose host begins like an allowed one", `${ORIGIN}.evil.example`],
+    ["whose host ends like an allowed one", "https://evil-sky.example.org"],
+    ["of an allowed host over http", "http://sky.example.org"],
+    ["of an allowed host on another port", `${ORIGIN}:8443`],
+    ["whose user name is an allowed host", "https://sky.example.org@evil.example"],
     ["of this host on another port", "http://127.0.0.1:1"],
     ["of a sandboxed page", "null"],
     ["of a file", "file://"],
     ["of an extension", "chrome-extension://abcdef"],
-    ["that is no address at all", "x\ty"],
+    ["with an invalid origin", "x\ty"],
   ])("from a page %s", async (_, origin) => {
     expect(await answerTo([`Origin: ${origin}`])).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n/);
   });
@@ -56,8 +56,8 @@ describe("a cross-site WebSocket is refused with 403", () => {
 
 it.each([
   ["permessage-deflate", "permessage-deflate; client_max_window_bits"],
-  ["a compression of its own", "x-webkit-deflate-frame"],
-])("compression that is offered as %s is not negotiated", async (_, offer) => {
+  ["x-webkit-deflate-frame", "x-webkit-deflate-frame"],
+])("does not negotiate compression that is offered as %s", async (_, offer) => {
   const answer = await answerTo([`Sec-WebSocket-Extensions: ${offer}`]);
   expect(answer).toMatch(/^HTTP\/1\.1 101 /);
   expect(answer).not.toMatch(/sec-websocket-extensions/i);
@@ -68,29 +68,33 @@ describe("a frame before authentication", () => {
   it.each<[string, Buffer, number]>([
     ["that is compressed", frame("hello", { reserved: 4 }), 1002],
     ["with a reserved bit", frame("hello", { reserved: 1 }), 1002],
-    ["of a reserved kind", frame("hello", { opcode: 3 }), 1002],
+    ["with a reserved opcode", frame("hello", { opcode: 3 }), 1002],
     ["that is not masked", frame("hello", { masked: false }), 1002],
-    ["that continues nothing", frame("hello", { opcode: 0 }), 1002],
+    ["that continues no message", frame("hello", { opcode: 0 }), 1002],
     ["that is a ping of 126 bytes", frame("x".repeat(126), { opcode: 9 }), 1002],
-    ["that is a ping in pieces", frame("x", { opcode: 9, final: false }), 1002],
-    ["that is no UTF-8", frame(Buffer.from([0xc3, 0x28])), 1007],
+    ["that is a fragmented ping", frame("x", { opcode: 9, final: false }), 1002],
+    ["that is not UTF-8", frame(Buffer.from([0xc3, 0x28])), 1007],
     ["that claims 64 KiB and a byte", frame("x", { claims: 65_537 }), 1009],
     ["that claims 2 GiB", frame("x", { claims: 2 ** 31 }), 1009],
-    ["that claims more than a number holds", frame("x", { claims: 2 ** 60 }), 1009],
+    ["that claims more than a number can hold", frame("x", { claims: 2 ** 60 }), 1009],
     ["of 9,000 bytes", frame(large), 4003],
-    ["of 9,000 bytes in two pieces", Buffer.concat([frame(large, { final: false }), frame("", { opcode: 0 })]), 4003],
-    ["of binary", frame("{}", { opcode: 2 }), 4003],
+    [
+      "of 9,000 bytes in two fragments",
+      Buffer.concat([frame(large, { final: false }), frame("", { opcode: 0 })]),
+      4003,
+    ],
+    ["of binary data", frame("{}", { opcode: 2 }), 4003],
     ["nested 40 levels deep", frame(`{"type":"auth","token":"x","a":${"[".repeat(40)}${"]".repeat(40)}}`), 4003],
     ["whose type is inherited", frame('{"__proto__":{"type":"auth","token":"x"}}'), 4003],
     ["whose token is an object", frame('{"type":"auth","token":{"toString":"x"}}'), 4002],
     ["whose token is inherited", frame('{"type":"auth","__proto__":{"token":"x"}}'), 4002],
-  ])("%s ends the connection", async (_, bytes, code) => {
+  ])("%s closes the connection", async (_, bytes, code) => {
     const peer = await open();
     peer.socket.write(bytes);
     expect(await peer.closed).toBe(code);
   });
 
-  it("that never ends is cut off at 16 KiB, in whatever pieces it comes", async () => {
+  it("that never ends is cut off at 16 KiB, whatever the size of its fragments", async () => {
     const peer = await open();
     peer.socket.write(frame("", { final: false }));
     const pieces = Buffer.concat(Array.from({ length: 400 }, () => frame("x".repeat(50), { opcode: 0, final: false })));
@@ -98,7 +102,7 @@ describe("a frame before authentication", () => {
     expect(await peer.closed).toBe(4003);
   });
 
-  it("in 1,025 pieces is cut off, however small they are", async () => {
+  it("in 1,025 fragments is cut off, however small they are", async () => {
     const peer = await open();
     peer.socket.write(
       Buffer.concat(Array.from({ length: 1025 }, (_, n) => frame("", { opcode: n === 0 ? 1 : 0, final: false }))),
@@ -107,27 +111,27 @@ describe("a frame before authentication", () => {
     expect([1008, 4003]).toContain(await peer.closed);
   });
 
-  it("that is the thousandth ping is not answered any more", async () => {
+  it("that is the thousandth ping gets no answer, and the connection is closed", async () => {
     const peer = await open();
     for (let count = 0; count < 10; count++)
       peer.socket.write(Buffer.concat(Array.from({ length: 100 }, () => frame("x".repeat(100), { opcode: 9 }))));
-    // What was still on its way when the server ended the connection may reset it, and take the close frame along.
+    // Bytes that arrive after the server has closed may reset the connection, and then the close frame is lost.
     expect([4003, 1006]).toContain(await peer.closed);
     expect(peer.received().length).toBeLessThan(200_000);
   });
 
-  it("with a good token is taken although more follows in the same moment", async () => {
+  it("with a valid token is accepted although more frames follow at once", async () => {
     const peer = await open();
     const more = frame(JSON.stringify({ type: "ping", id: "x".repeat(6000) }));
     peer.socket.write(Buffer.concat([authFrame("dashboard:read"), more, more, more, more]));
-    await peer.said("auth_success");
+    await peer.untilReceived("auth_success");
     peer.socket.destroy();
   });
 });
 
 describe("pings whose answers are not read", () => {
-  it("end the connection before they fill the memory", async () => {
-    const peer = await known("dashboard:read");
+  it("close the connection before they fill the memory", async () => {
+    const peer = await authenticated("dashboard:read");
     peer.socket.pause();
     const pings = Buffer.concat(Array.from({ length: 500 }, () => frame("x".repeat(125), { opcode: 9 })));
     const before = process.memoryUsage().rss;
@@ -144,7 +148,7 @@ describe("pings whose answers are not read", () => {
   });
 });
 
-describe("a name that would be a topic, a path or an inherited property", () => {
+describe("a name that is a topic, a path or an inherited property", () => {
   const HOSTILE = [
     ...["__proto__", "constructor", "toString", "hasOwnProperty"],
     ...[
@@ -161,7 +165,7 @@ describe("a name that would be a topic, a path or an inherited property", () => 
     ...["$SYS", "dashboard/#", "dashboard ", "Dashboard", "skylapse/v1/#", "camera:north\n", "camera:north\u0000", ""],
   ];
 
-  it.each(HOSTILE)("is no channel: %j", async (channel) => {
+  it.each(HOSTILE)("is rejected as a channel: %j", async (channel) => {
     const peer = await client("admin");
     peer.send({ type: "subscribe", channel, id: 1 });
     expect(await peer.next("subscription_result")).toMatchObject({ channel, success: false, code: 102, id: 1 });
@@ -182,7 +186,7 @@ describe("a name that would be a topic, a path or an inherited property", () => 
     ["name", "capture.now\u0000"],
     ["name", ".."],
     ["name", "x".repeat(64)],
-  ])("commands nothing: %s %j", async (field, value) => {
+  ])("is rejected in a command: %s %j", async (field, value) => {
     const peer = await client("admin");
     const before = bridge.link.publications.length;
     peer.send({ type: "command", camera: "north", name: "capture.now", id: 1, [field]: value });
@@ -199,7 +203,7 @@ describe("a name that would be a topic, a path or an inherited property", () => 
     ["epoch", '{"type":"subscribe","channel":"dashboard","since":{"epoch":"","position":1}}'],
     ["position", '{"type":"subscribe","channel":"dashboard","since":{"epoch":"a","position":1e400}}'],
     ["args", '{"type":"command","camera":"north","name":"a","args":[]}'],
-  ])("is no %s: %s", async (_, message) => {
+  ])("is rejected as %s: %s", async (_, message) => {
     const peer = await client("admin");
     peer.send(message);
     peer.send({ type: "ping", id: "after" });
@@ -209,7 +213,7 @@ describe("a name that would be a topic, a path or an inherited property", () => 
     expect(Object.prototype).not.toHaveProperty("type", "ping");
   });
 
-  it("changes no object of the program when a command carries it in its arguments", async () => {
+  it("pollutes no prototype when it is an argument of a command", async () => {
     const peer = await client("admin");
     bridge.link.connections.add("device:proto");
     peer.send(
@@ -220,7 +224,7 @@ describe("a name that would be a topic, a path or an inherited property", () => 
   });
 });
 
-describe("a client that asks for what it may not have", () => {
+describe("a client without permission", () => {
   it.each([
     [["camera:north:read"], "dashboard"],
     [["camera:north:read"], "camera:south"],
@@ -237,7 +241,7 @@ describe("a client that asks for what it may not have", () => {
 });
 
 it.each([
-  ["the path", upgradeRequest({ path: "/ws/../health" })],
+  ["a path with two dots", upgradeRequest({ path: "/ws/../health" })],
   ["a second request behind it", Buffer.concat([upgradeRequest({ path: "/wsx" }), upgradeRequest()])],
   ["a body", Buffer.concat([upgradeRequest({ headers: ["Content-Length: 5"] }), Buffer.from("hello")])],
   ["a wrong version", Buffer.from(upgradeRequest().toString().replace("Version: 13", "Version: 8"))],
@@ -249,7 +253,7 @@ it.each([
         .replace(/Sec-WebSocket-Key: .*\r\n/, ""),
     ),
   ],
-])("an upgrade with %s harms nobody", async (_, bytes) => {
+])("serves other clients after an upgrade with %s", async (_, bytes) => {
   const { connect } = await import("node:net");
   const socket = connect(bridge.port, "127.0.0.1");
   socket.on("error", () => {});

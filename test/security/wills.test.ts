@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => program.stop());
 
-/** A client whose will waits for its end. */
+/** Connects a client that has a will. */
 function clientOf(user: string, permissions: readonly string[], topic: string, seconds?: number) {
   const will = { topic, payload: Buffer.from("{}"), qos: 1 as const };
   return program.client([], { username: user, password: signToken(user, permissions, seconds), will });
@@ -27,7 +27,7 @@ async function revoke(user_id: string): Promise<void> {
   expect(answer.status).toBe(204);
 }
 
-/** What the audit log says that the user did, or was refused, as soon as it says something. */
+/** The entries about the user in the audit log. Waits for the first one. */
 async function doneBy(user: string): Promise<unknown> {
   const entries = () =>
     auditText(program.skylapse.dataPath)
@@ -39,30 +39,30 @@ async function doneBy(user: string): Promise<unknown> {
   return entries();
 }
 
-describe("the will of a client whose token is good no more", () => {
+describe("the will of a client whose token is no longer valid", () => {
   it.each([
     ["a command", "alice", ["camera:control"], COMMAND],
     ["a broadcast", "bob", ["broadcast:write"], `${ROOT}/channels/dashboard/events/weather.warning`],
     ["a message outside the root", "carol", ["admin"], "house/light"],
-  ])("is not carried out when it is %s", async (_, user, permissions, topic) => {
-    const gone = closed(await clientOf(user, permissions, topic));
+  ])("is not published when it is %s", async (_, user, permissions, topic) => {
+    const disconnected = closed(await clientOf(user, permissions, topic));
     await revoke(user);
-    await gone;
+    await disconnected;
     expect(await doneBy(user)).toEqual([["publish", topic, "permission_denied"]]);
     expect(await program.published()).toEqual([]);
   });
 
-  it("is not carried out when the token has expired, either", async () => {
+  it("is not published when the token has expired", async () => {
     await closed(await clientOf("dave", ["camera:control"], COMMAND, 5));
     expect(await doneBy("dave")).toEqual([["publish", COMMAND, "permission_denied"]]);
     expect(await program.published()).toEqual([]);
   });
 
-  it("still says of the client itself that it is gone, for that is true", async () => {
+  it("is published when it only says that its own client is offline, which is true", async () => {
     const topic = `${ROOT}/processing/stacker/link`;
-    const gone = closed(await clientOf("eve", ["processing:stacker"], topic));
+    const disconnected = closed(await clientOf("eve", ["processing:stacker"], topic));
     await revoke("eve");
-    await gone;
+    await disconnected;
     const seen: string[] = [];
     const look = async () => {
       seen.push(...(await program.published()));
@@ -72,11 +72,11 @@ describe("the will of a client whose token is good no more", () => {
   });
 });
 
-it("the will of a client whose link breaks is carried out, in its name", async () => {
+it("publishes the will of a client whose connection breaks, under the name of its user", async () => {
   const client = await clientOf("frank", ["camera:control"], COMMAND);
   client.stream.destroy();
   const target = "camera:north reboot";
-  // The camera is not there.
+  // The command fails, because the camera is not connected.
   const done = [
     ["command", target, "issued"],
     ["command", target, "failed"],

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { connectOf, DOORS } from "../../security/mqtt-program.ts";
+import { connectOf, TRANSPORTS } from "../../security/mqtt-program.ts";
 import { NORTH, startTestBroker } from "../broker-under-test.ts";
 import { TYPE } from "../raw-client.ts";
 
@@ -9,7 +9,7 @@ const env = { MQTT_HEARTBEAT_MS: "200" };
 
 /** Connects over a WebSocket whose client does not answer pings. */
 async function silentClient(ports: { mqttWs?: number }, keepalive: number) {
-  const { peer, wrap } = await DOORS.WebSocket(ports);
+  const { peer, wrap } = await TRANSPORTS.WebSocket(ports);
   const bytes: Buffer[] = [];
   peer.socket.on("data", (chunk) => bytes.push(chunk));
   peer.send(wrap(connectOf("north", { keepalive })));
@@ -38,7 +38,7 @@ it("keeps a client that answers pings, and does not ping a client with a keep-al
 
 it("keeps a TCP client with keep-alive 0 while its machine answers the kernel's probes", async () => {
   const { broker } = await startTestBroker({ env });
-  const { peer } = await DOORS.TCP(broker.ports);
+  const { peer } = await TRANSPORTS.TCP(broker.ports);
   peer.send(connectOf("north", { keepalive: 0 }));
   expect((await peer.next(TYPE.connack)).readUInt8(1)).toBe(0);
   for (let round = 0; round < 3; round++) await (await silentClient(broker.ports, 0)).peer.ended;

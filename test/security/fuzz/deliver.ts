@@ -2,18 +2,18 @@ import { connect } from "node:net";
 
 export interface Delivery {
   port: number;
-  /** Sent in turn, each when what the one before waits for has come. */
+  /** Sent in order. A step follows once the answer to the step before contains the `until` of that step. */
   steps: readonly { bytes: Buffer; until?: string | Buffer }[];
 }
 
-/** How long a server may think that more is to come before it is told that nothing is. */
+/** How long the last answer may take before the client ends its side, in case the server waits for more bytes. */
 const MORE_TO_COME_MS = 25;
-/** How long a server may keep a connection whose peer has ended its side. */
+/** How long the server may keep the connection open after the client has ended its side. */
 const END_TIMEOUT_MS = 15_000;
 
 /**
- * Sends the steps on a connection of its own, ends its side, and resolves when the server has ended the other: when it
- * does not, something holds a connection for ever.
+ * Sends the steps on a new connection, ends the client's side, and resolves once the server has ended its side.
+ * Rejects at a timeout: then something holds the connection open for ever.
  * @returns whether the last step was sent
  */
 export function deliver({ port, steps }: Delivery): Promise<boolean> {

@@ -2,16 +2,16 @@ import { once } from "node:events";
 import { WebSocket } from "ws";
 import type { Skylapse } from "../../support/skylapse.ts";
 
-/** To be among the environment of a program whose heap is to be measured. */
+/** The environment of a program whose heap is measured. */
 export const INSPECTED = { NODE_OPTIONS: "--inspect=127.0.0.1:0" };
 
 export interface Heap {
-  /** What the program holds after garbage collection: JavaScript heap and buffers outside of it, bytes. */
+  /** Bytes in use after garbage collection: the JavaScript heap and the buffers outside it. */
   used(): Promise<number>;
   close(): void;
 }
 
-/** Asks the inspector of Node, so that nothing needs to be built into the program. */
+/** Measures through Node's inspector, so that the program needs no code for it. */
 export async function openHeap({ output }: Skylapse): Promise<Heap> {
   const url = /Debugger listening on (ws:\S+)/.exec(output())?.[1];
   if (url === undefined) throw new Error("the program was not started with INSPECTED");
@@ -29,7 +29,7 @@ export async function openHeap({ output }: Skylapse): Promise<Heap> {
   };
   return {
     used: async () => {
-      // What only finalizers of the first collection free, the second collects.
+      // The second collection frees what the finalizers of the first one released.
       await ask("HeapProfiler.collectGarbage");
       await ask("HeapProfiler.collectGarbage");
       const expression = "(({ heapUsed, external }) => heapUsed + external)(process.memoryUsage())";
@@ -39,7 +39,7 @@ export async function openHeap({ output }: Skylapse): Promise<Heap> {
   };
 }
 
-/** What the program printed besides what the inspector says of itself. */
+/** The output of the program without the messages of the inspector. */
 export function withoutInspector(output: string): string {
   return output.replace(/^(Debugger (listening|attached|ending)|For help, see: ).*\n/gm, "");
 }

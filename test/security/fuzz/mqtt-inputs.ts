@@ -51,7 +51,7 @@ const unsubscribe = fc
   );
 const acknowledgement = fc.tuple(fc.constantFrom(4, 5, 6, 7), id).map(([type, packetId]) => idPacket(type, packetId));
 
-/** @param password a token, so that no input costs the time of a hash */
+/** @param password a token, so that no input costs a password hash */
 export function beforeConnect(password: string): Arbitrary<Buffer> {
   const connect = fc
     .record({
@@ -78,7 +78,7 @@ export function beforeConnect(password: string): Arbitrary<Buffer> {
 
 const clientId = fc.nat(31).map((number) => `fuzz-${number}`);
 
-/** A good CONNECT, and what is sent when it is answered. */
+/** A valid CONNECT, and the bytes that follow its CONNACK. */
 export function afterConnect(password: string): Arbitrary<{ connect: Buffer; bytes: Buffer }> {
   return fc.record({
     connect: fc
@@ -111,15 +111,15 @@ const packets: Arbitrary<Buffer> = fc
   .map((list) => Buffer.concat(list));
 
 const OVER_WEB_SOCKET: UpgradeOptions = { path: "/", protocol: "mqtt" };
-/** The request for MQTT over WebSocket. */
+/** The upgrade request for MQTT over WebSocket. */
 export const MQTT_UPGRADE = upgradeRequest(OVER_WEB_SOCKET);
 
-/** MQTT bytes as a client frames them. */
+/** MQTT bytes in a frame, as a client sends them. */
 export function mqttFrame(bytes: Buffer): Buffer {
   return frame(bytes, { opcode: 2 });
 }
 
-/** The same as {@link beforeConnect}, in frames right and wrong, behind a request right and wrong. */
+/** {@link beforeConnect} in frames, valid or not, after an upgrade request, valid or not. */
 export function beforeConnectInFrames(password: string): Arbitrary<Buffer> {
   const upgraded = framed(beforeConnect(password), 2).map((bytes) => Buffer.concat([MQTT_UPGRADE, bytes]));
   return fc.oneof(
@@ -129,7 +129,7 @@ export function beforeConnectInFrames(password: string): Arbitrary<Buffer> {
   );
 }
 
-/** The same as {@link afterConnect}; the CONNECT is framed rightly. */
+/** {@link afterConnect} in frames, valid or not. The frame of the CONNECT is valid. */
 export function afterConnectInFrames(password: string): Arbitrary<{ connect: Buffer; bytes: Buffer }> {
   return fc
     .tuple(afterConnect(password), framed(packets, 2))

@@ -1,6 +1,6 @@
 import fc, { type Arbitrary } from "fast-check";
 
-/** Text that has broken programs of this kind: inherited names, wildcards, paths, line breaks, what no encoding has. */
+/** Text that has broken similar programs: inherited names, wildcards, paths, line breaks, invalid characters. */
 export const HOSTILE_TEXT = [
   "__proto__",
   "constructor",
@@ -24,7 +24,7 @@ export const HOSTILE_TEXT = [
 
 export const hostileText: Arbitrary<string> = fc.constantFrom(...HOSTILE_TEXT);
 
-/** Anything where a field was expected. */
+/** Any value in place of the expected one. */
 export const hostileValue: Arbitrary<unknown> = fc.oneof(
   hostileText,
   fc.jsonValue({ maxDepth: 3 }),
@@ -32,7 +32,7 @@ export const hostileValue: Arbitrary<unknown> = fc.oneof(
   fc.integer({ min: 1, max: 70 }).map((depth) => JSON.parse(`${"[".repeat(depth)}${"]".repeat(depth)}`) as unknown),
 );
 
-/** A valid object of which some fields are not, as JSON; now and then with members that nobody declared. */
+/** JSON of a valid object with up to two fields replaced, and sometimes with an undeclared member. */
 export function hostileJson(valid: Record<string, unknown>): Arbitrary<string> {
   const fields = Object.keys(valid);
   return fc
@@ -43,7 +43,7 @@ export function hostileJson(valid: Record<string, unknown>): Arbitrary<string> {
     .map(([changes, extra]) => {
       const members = new Map<string, unknown>(Object.entries(valid));
       for (const [name, value] of changes) members.set(name, value);
-      // Written member by member: an object literal would take `__proto__` for itself.
+      // Written member by member, because an object literal would set the prototype for `__proto__`.
       if (extra) members.set(extra[0], extra[1]);
       return `{${[...members].map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`;
     });
@@ -51,17 +51,17 @@ export function hostileJson(valid: Record<string, unknown>): Arbitrary<string> {
 
 export const rawBytes: Arbitrary<Buffer> = fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes));
 
-/** Valid bytes with one to four accidents. */
+/** Valid bytes with one to four random changes. */
 export function mutated(valid: Arbitrary<Buffer>): Arbitrary<Buffer> {
-  const accident = fc.record({
+  const change = fc.record({
     kind: fc.constantFrom("flip", "set", "insert", "delete", "cut", "repeat"),
     at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
     byte: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), fc.nat(255)),
     count: fc.integer({ min: 1, max: 12 }),
   });
-  return fc.tuple(valid, fc.array(accident, { minLength: 1, maxLength: 4 })).map(([bytes, accidents]) => {
+  return fc.tuple(valid, fc.array(change, { minLength: 1, maxLength: 4 })).map(([bytes, changes]) => {
     let result = Buffer.from(bytes);
-    for (const { kind, at, byte, count } of accidents) {
+    for (const { kind, at, byte, count } of changes) {
       const index = Math.floor(at * result.length);
       const [before, after] = [result.subarray(0, index), result.subarray(index)];
       if (kind === "insert") result = Buffer.concat([before, Buffer.alloc(count, byte), after]);

@@ -13,7 +13,7 @@ const anyFrame: Arbitrary<FrameOptions> = fc.record(
   { requiredKeys: [] },
 );
 
-/** Messages in frames, right and wrong. @param opcode of those that are right: 1 for text, 2 for bytes */
+/** Messages in frames, valid or not. @param opcode of the valid frames: 1 for text, 2 for binary */
 export function framed(messages: Arbitrary<Buffer>, opcode: 1 | 2): Arbitrary<Buffer> {
   const whole = messages.map((content) => frame(content, { opcode }));
   return fc.oneof(
@@ -21,7 +21,7 @@ export function framed(messages: Arbitrary<Buffer>, opcode: 1 | 2): Arbitrary<Bu
     mutated(whole),
     fc.tuple(messages, anyFrame).map(([content, options]) => frame(content, { opcode, ...options })),
     fc.tuple(rawBytes, anyFrame).map(([content, options]) => frame(content, { opcode, ...options })),
-    // A message in two pieces, and a ping between them.
+    // A message in two fragments with a ping between them.
     messages.map((content) =>
       Buffer.concat([
         frame(content.subarray(0, 5), { opcode, final: false }),

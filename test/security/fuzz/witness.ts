@@ -3,12 +3,12 @@ import mqtt from "mqtt";
 import { type Dashboard, openDashboard, signToken } from "../../support/dashboard.ts";
 import type { Skylapse } from "../../support/skylapse.ts";
 
-/** Between two events: one that is seen makes room for the next, so that the program has time for its attackers. */
+/** The pause between the arrival of an event and the next event. It leaves the program time for its attackers. */
 const PAUSE_MS = 20;
 
-/** A camera, a dashboard and an MQTT subscriber that mean well, beside all that does not. */
+/** A well-behaved camera, dashboard and MQTT subscriber that run during an attack. */
 export interface Witness {
-  /** Ends them. @returns what each saw, and the longest time from an event to its arrival at both */
+  /** Ends the clients. @returns what each received, and the longest time from an event to its arrival at both */
   finish(): Promise<{ published: number; dashboard: number[]; subscriber: number[]; slowestMs: number }>;
 }
 
@@ -47,11 +47,11 @@ export async function startWitness({ mqtt: broker, socket }: Skylapse): Promise<
   let slowestMs = 0;
   const lost = Promise.race([
     dashboard.closed.then((code) => {
-      if (running) throw new Error(`the dashboard beside was closed with ${code}`);
+      if (running) throw new Error(`the dashboard of the witness was closed with ${code}`);
     }),
     new Promise<never>((_, reject) => {
       for (const [name, client] of Object.entries({ camera, subscriber }))
-        client.once("close", () => running && reject(new Error(`the ${name} beside was disconnected`)));
+        client.once("close", () => running && reject(new Error(`the ${name} of the witness was disconnected`)));
     }),
   ]);
   lost.catch(() => {});
@@ -66,7 +66,7 @@ export async function startWitness({ mqtt: broker, socket }: Skylapse): Promise<
       await Promise.race([camera.publishAsync(TOPIC, body, { qos: 1 }), lost]);
       await Promise.race([arrival, lost]);
       slowestMs = Math.max(slowestMs, performance.now() - started);
-      // What the dashboard keeps of all it was told is not the subject.
+      // Drops the messages that the dashboard has stored, because only `seen` is needed.
       dashboard.messages.length = 0;
       await pause(PAUSE_MS);
     }
