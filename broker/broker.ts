@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { Client } from "aedes";
 import type { Logger } from "pino";
 import type { CustomChannels } from "../contract/channels.ts";
@@ -17,7 +18,7 @@ import { ClientLifecycle } from "./access/client-lifecycle.ts";
 import { type ClientAccess, ClientRegistry } from "./access/client-registry.ts";
 import { MAX_CLIENT_ID_LENGTH } from "./access/connect-packet.ts";
 import { ConnectRefusals } from "./access/connect-refusals.ts";
-import { Credentials, type VerifyToken } from "./access/credentials.ts";
+import type { VerifyToken } from "./access/credentials.ts";
 import type { Devices } from "./access/devices.ts";
 import { deviceIdentity, endedIdentities } from "./access/ended-identities.ts";
 import { PermissionSets } from "./access/permission-sets.ts";
@@ -31,12 +32,13 @@ import { acknowledgedMessage } from "./aedes/delivery-receipts.ts";
 import { ForwardingBroker } from "./aedes/forwarding-broker.ts";
 import { aedesOptions } from "./aedes/options.ts";
 import type { BrokerConfig } from "./config.ts";
-import { guardedIngest } from "./guarded-ingest.ts";
 import { IngestGate } from "./ingest-gate.ts";
 import { Connections } from "./listeners/connections.ts";
 import { type OpenListeners, openListeners, PEER_ADDRESSES, type Ports } from "./listeners/listeners.ts";
-import { type OpenedStorage, openStorage } from "./sessions/open-storage.ts";
+import { openLevelStorage } from "./sessions/level/level.ts";
+import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
+import type { BrokerStorage } from "./sessions/storage.ts";
 
 /** Fixed header, topic length and message id of a PUBLISH; a character of a topic takes up to 3 bytes in UTF-8. */
 const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;
@@ -45,7 +47,7 @@ const STOP_DRAIN_MS = 700;
 const STOP_CLOSE_MS = 700;
 const POLL_MS = 10;
 
-export interface BrokerOptions {
+interface BrokerOptions {
   config: BrokerConfig;
   tree: TopicTree;
   channels: CustomChannels;
@@ -69,7 +71,7 @@ export interface BrokerOptions {
 }
 
 /** Counts since the start, and current sizes. */
-export interface BrokerStats {
+interface BrokerStats {
   /** Connected clients. */
   clients: number;
   /** Open connections, authenticated or not. */
@@ -153,26 +155,29 @@ export interface Broker {
  * @throws {StorageError} @throws {StoreUnusableError}
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { config, tree, devices, logger, now = Date.now } = options;
+  const { config, tree, devices, redis, onDamage, logger, now = Date.now } = options;
   const permissionSets = new PermissionSets(options);
   const registry = new ClientRegistry(logger);
   const hasEnded = endedIdentities({ devices, isRevoked: options.isRevoked ?? (() => false) });
   const wills = new Wills(({ key, bearer }) => hasEnded(bearer) || isConnectedUnderNewKey(registry, key, bearer));
-  const opened = await openStorage({
-    permissionsOf: (permissions) => permissionSets.of(permissions),
-    wantsReceipt: (topic) => tree.parse(topic)?.kind === "camera-command",
-    takeReceipt: (client, messageId) => registry.find(client)?.receipts?.take(messageId),
-    wasForwarded: (client, brokerCounter) => registry.find(client)?.lastForwarded === brokerCounter,
+  const storageOptions = {
+    permissionsOf: (permissions: readonly string[]) => permissionSets.of(permissions),
+    wantsReceipt: (topic: string) => tree.parse(topic)?.kind === "camera-command",
+    takeReceipt: (client: object, messageId: number) => registry.find(client)?.receipts?.take(messageId),
+    wasForwarded: (client: object, brokerCounter: number) => registry.find(client)?.lastForwarded === brokerCounter,
     ...config,
-    ...{ wills, redis: options.redis, onDamage: options.onDamage, now, logger },
-  });
+    ...{ wills, now, logger },
+  };
+  const cluster = redis && (await openRedisStorage({ ...storageOptions, redis }));
+  const path = join(config.dataPath, "mqtt");
+  const storage = cluster ?? (await openLevelStorage({ ...storageOptions, path, onDamage }));
   const broker = new EmbeddedBroker(
-    composed({ ...options, now }, { ...opened, permissionSets, registry, wills, hasEnded }),
+    composed({ ...options, now }, { storage, cluster, permissionSets, registry, wills, hasEnded }),
   );
   try {
     await broker.start();
   } catch (error) {
-    await opened.storage.destroy();
+    await storage.destroy();
     throw error;
   }
   return broker;
@@ -183,7 +188,10 @@ function isConnectedUnderNewKey(registry: ClientRegistry, key: string, { identit
   return reservedFor(key) === undefined && registry.identityAt(sessionKey(identity, key)) === identity;
 }
 
-interface Foundation extends OpenedStorage {
+interface Foundation {
+  storage: BrokerStorage;
+  /** The same storage when it is shared with other nodes; undefined for a single node. */
+  cluster: RedisStorage | undefined;
   permissionSets: PermissionSets;
   registry: ClientRegistry;
   wills: Wills;
@@ -213,13 +221,13 @@ function composed(options: BrokerOptions & { now(): number }, foundation: Founda
   const authenticate = new Authenticate({
     ...config,
     ...{ permissionSets, registry, hasEnded, originOf, sessions: storage, wills: willAdmission },
-    credentials: new Credentials({ verifyToken: options.verifyToken, devices }),
-    refusals: connectRefusals,
+    ...{ verifyToken: options.verifyToken, devices, refusals: connectRefusals },
   });
   const refusedPublications = new RefusedPublications(logger);
   const gate = new IngestGate({
     broker: aedes,
-    ingest: cluster === undefined ? ingest : guardedIngest(ingest, () => cluster.unavailableReason),
+    ingest,
+    unavailableReason: () => cluster?.unavailableReason,
     isIncoming: (clientId, messageId) => storage.isIncoming(clientId, messageId),
     refusedPublications,
     logger,

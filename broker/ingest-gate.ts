@@ -5,10 +5,15 @@ import type { PublishCallbacks, Sender } from "./access/authorize-publish.ts";
 import { NotAcceptedError } from "./access/errors.ts";
 import type { RefusedPublications } from "./access/refused-publications.ts";
 import type { ForwardingBroker } from "./aedes/forwarding-broker.ts";
+import { StorageUnavailableError } from "./cluster/redis-connection.ts";
 
 interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
+  /**
+   * Why the broker cannot forward; undefined when it can. Accepted publications would accumulate in memory meanwhile.
+   */
+  unavailableReason(): string | undefined;
   /** Whether the store has this message id of a QoS 2 publication of the client whose PUBREL has not arrived yet. */
   isIncoming(clientId: string, messageId: number): boolean;
   refusedPublications: RefusedPublications;
@@ -83,7 +88,7 @@ export class IngestGate {
     const { ingest } = this.#options;
     const bytes = this.#begin(sender, packet);
     try {
-      const { position } = await ingest.accept(publicationOf(sender.identity, packet));
+      const { position } = await this.#accept(sender, packet);
       this.#recovered();
       if (position !== undefined) ingest.delivered(position);
     } catch (error) {
@@ -104,7 +109,7 @@ export class IngestGate {
     const bytes = this.#begin(sender, packet);
     let acceptance: Acceptance;
     try {
-      acceptance = await ingest.accept(publicationOf(sender.identity, packet));
+      acceptance = await this.#accept(sender, packet);
       this.#recovered();
     } catch (cause) {
       if (isPermanent(cause)) {
@@ -139,6 +144,13 @@ export class IngestGate {
     // A clean session that has ended needs neither an acknowledgement nor a stored message id.
     if (client === null || packet.qos < 2 || !client.closed || !client.clean) callback(null);
     startForwarding?.();
+  }
+
+  #accept(sender: Sender, packet: PublishPacket): Promise<Acceptance> {
+    const { ingest, unavailableReason } = this.#options;
+    const why = unavailableReason();
+    if (why !== undefined) throw new StorageUnavailableError(why);
+    return ingest.accept(publicationOf(sender.identity, packet));
   }
 
   /** @returns the bytes that count as pending for the sender until {@link #end} */

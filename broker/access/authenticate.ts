@@ -8,7 +8,7 @@ import type { Origin } from "./admission.ts";
 import type { ClientAccess, ClientRegistry } from "./client-registry.ts";
 import { assignClientId, checkConnectPacket, checkReservedId } from "./connect-packet.ts";
 import type { ConnectRefusals } from "./connect-refusals.ts";
-import type { Credentials } from "./credentials.ts";
+import { type IdentityChecks, identify } from "./credentials.ts";
 import { deviceIdentity } from "./ended-identities.ts";
 import { badCredentials, ConnackCode, notAuthorized, RefusedConnectionError } from "./errors.ts";
 import type { PermissionSets } from "./permission-sets.ts";
@@ -34,8 +34,7 @@ export interface SessionOwners {
   discard(key: string): Promise<void>;
 }
 
-interface AuthenticateOptions {
-  credentials: Credentials;
+interface AuthenticateOptions extends IdentityChecks {
   permissionSets: PermissionSets;
   registry: ClientRegistry;
   sessions: SessionOwners;
@@ -91,11 +90,11 @@ export class Authenticate {
   };
 
   async #admit(client: Client, packet: ConnectPacket, username?: string, password?: string): Promise<void> {
-    const { credentials, registry, refusals, sessions, wills, permissionSets, originOf } = this.#options;
+    const { registry, refusals, sessions, wills, permissionSets, originOf } = this.#options;
     const { clientId, will } = packet;
     checkConnectPacket(packet, this.#options.maxKeepaliveSeconds);
     const { certificateName, address, transport } = originOf(client);
-    const owner = await credentials.identify({ username, password, certificateName });
+    const owner = await identify({ username, password, certificateName }, this.#options);
     const { identity } = owner;
     this.#checkRate(identity);
     checkReservedId(clientId, identity);

@@ -30,7 +30,7 @@ export interface TlsConfig {
 }
 
 /** The ports to open and their settings. */
-export interface ListenersConfig {
+interface ListenersConfig {
   /** `HOST`: the address that all listeners bind. */
   host: string;
   /** `MQTT_PORT`: plain TCP. 0 chooses a free port. */
