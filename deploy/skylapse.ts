@@ -7,7 +7,7 @@ import { visible } from "../contract/visible-text.ts";
 import { ConfigurationError, defaultOf, readEnvironment } from "../platform/config.ts";
 import { serverSettings } from "../platform/server-settings.ts";
 import { clockCommands } from "./commands/clock.ts";
-import { checkedBy, say, type WithApi } from "./commands/command-line.ts";
+import { checkedBy, print, type WithApi } from "./commands/command-line.ts";
 import { deviceCommands } from "./commands/devices.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { storeCommands } from "./commands/stores.ts";
@@ -17,39 +17,41 @@ import { commandLineSettings } from "./config/config.ts";
 import { loadEnvFile } from "./config/env-file.ts";
 import { version } from "./config/package.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator/operator-api.ts";
-import { absenceOf, whoAnswers } from "./operator/who-answers.ts";
+import { probeServer, whyNoServer } from "./operator/server-probe.ts";
 
-/** What the command exits with: 1 it could not do it, 2 the command line is wrong. */
+/** The exit codes: 1 if the command failed, 2 if the command line is wrong. */
 const FAILED = 1;
 const USAGE = 2;
 
 const HELP = `
-Users, cameras, services and tokens are a running server's, which is asked with the operator key: OPERATOR_KEY, or the
-one that it made in DATA_PATH. With several nodes any of them will do. While no server runs, and none is named, they are
-changed in its store: call this as the user that the server runs as, with its DATA_PATH or REDIS_URL.
+The commands for users, cameras, services and tokens ask the running server. They use the operator key: OPERATOR_KEY, or
+the key that the server generated in DATA_PATH. With several nodes, any node will do. If no server runs, and neither --url
+nor SKYLAPSE_URL is set, the commands change the store of the server: run them as the user that the server runs as, with
+its DATA_PATH or REDIS_URL.
 
-A password is asked for at a terminal, else it is the first line of the standard input.
+A password is read from the terminal, or from the first line of the standard input if there is no terminal.
 
-Exit codes: 0 done, 1 not done, 2 wrong command line.
+Exit codes: 0 done, 1 failed, 2 wrong command line.
 `;
 
 const program = new Command("skylapse")
-  .description("Skylapse Realtime: the server, and who may connect to it.")
+  .description("Skylapse Realtime: starts and checks the server, and manages users, cameras and tokens.")
   .version(version)
-  .option("-d, --data-path <folder>", "where the server keeps its data (default: DATA_PATH, or ./data)")
+  .option("-d, --data-path <folder>", "the folder of the server's data (default: DATA_PATH, or ./data)")
   .addOption(
-    new Option("-u, --url <address>", "where the server is (default: SKYLAPSE_URL, or WS_PORT of HOST)").argParser(
-      checkedBy(commandLineSettings.SKYLAPSE_URL),
-    ),
+    new Option(
+      "-u, --url <address>",
+      "the address of the server (default: SKYLAPSE_URL, or HOST and WS_PORT)",
+    ).argParser(checkedBy(commandLineSettings.SKYLAPSE_URL)),
   )
   .addHelpText("after", HELP)
-  // What commander says quotes the command line, which may have been pasted with characters that do not show.
+  // Errors of commander quote the command line, which may contain control characters after a paste.
   .configureOutput({ outputError: (text, write) => write(text.split("\n").map(visible).join("\n")) })
   .exitOverride();
 
 program
   .command("up")
-  .description("start the server, with the settings of the environment")
+  .description("start the server with the settings of the environment")
   .action(async () => {
     Object.assign(process.env, environment());
     await import("./start.ts");
@@ -57,11 +59,11 @@ program
 
 program
   .command("check-config")
-  .description("say what is wrong with the settings of the environment; writes nothing")
+  .description("check the settings of the environment; writes nothing")
   .action(async () => {
     const { checkBackendConfig } = await import("./config/backend-config.ts");
     const { broker, bridge, misspelt } = checkBackendConfig(environment());
-    // What the start, or every client, would fail at is wrong, though the settings themselves may be written well.
+    // A certificate that cannot be read, or that every client refuses, is an error although its setting is valid.
     if (broker.tls !== undefined) {
       const { checkCertificate } = await import("./doctor/certificate.ts");
       const findings = await checkCertificate(broker.tls, bridge.host, Date.now());
@@ -69,7 +71,7 @@ program
       if (wrong.length > 0) throw new ConfigurationError(wrong.map(({ subject, text }) => `${subject}: ${text}`));
     }
     for (const warning of misspelt) process.stderr.write(`skylapse: ${visible(warning)}\n`);
-    say("the settings are right");
+    print("the settings are valid");
   });
 
 const withApi: WithApi = async (use) => {
@@ -85,17 +87,17 @@ userCommands(program, withApi);
 tokenCommands(program, withApi);
 clockCommands(program, withApi);
 storeCommands(program, environment);
-doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...place() }));
+doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...serverPlace() }));
 
-/** With what the command line says over what the environment says, and `.env` below both. */
+/** The settings. The command line overrides the environment, which overrides the file `.env`. */
 function environment(): NodeJS.ProcessEnv {
   loadEnvFile(process.env);
   const { dataPath } = program.opts<{ dataPath?: string }>();
   return dataPath === undefined ? process.env : { ...process.env, DATA_PATH: dataPath };
 }
 
-/** Where a running server is, as the settings say, and its data. */
-function place() {
+/** The address and the data folder of the server according to the settings. */
+function serverPlace() {
   // A wrong HOST or WS_PORT must not keep doctor from naming it.
   const settings = {
     DATA_PATH: serverSettings.DATA_PATH,
@@ -115,24 +117,24 @@ function source() {
 /** @throws {OperatorApiError} @throws {ConfigurationError} */
 function operatorKey(): string {
   const { OPERATOR_KEY } = readEnvironment({ OPERATOR_KEY: authSettings.OPERATOR_KEY }, source());
-  const { dataPath, url } = place();
+  const { dataPath, url } = serverPlace();
   return OPERATOR_KEY ?? generatedKey(dataPath, url);
 }
 
-/** The server; when none runs here, its store. One that is named may be elsewhere, and its store too. */
+/** Opens the API of the server, or of its store if no server runs and no address was set explicitly. */
 async function openApi() {
-  const { url, isNamed } = place();
-  const answer = await whoAnswers(url);
+  const { url, isNamed } = serverPlace();
+  const answer = await probeServer(url);
   if (answer.kind === "server") return serverApi({ url, key: operatorKey() });
-  if (isNamed || answer.kind !== "nobody") throw new OperatorApiError(absenceOf(answer, url));
+  if (isNamed || answer.kind !== "nothing") throw new OperatorApiError(whyNoServer(answer, url));
   const { openStoreApi } = await import("./operator/store-api.ts");
-  process.stderr.write(`skylapse: no server answers at ${url}, so this is done in its store\n`);
+  process.stderr.write(`skylapse: no server answers at ${url}, so this command uses its store\n`);
   return await openStoreApi(environment());
 }
 
 program.hook("preAction", (_program, command) => {
-  // A server goes on without a reader. Anything else is not done when what it has to say is not read, as by `head`.
-  if (command.name() !== "up") process.stdout.on("error", stopSaying);
+  // A server continues without a reader of its output. Other commands fail if nobody reads it, as after `| head`.
+  if (command.name() !== "up") process.stdout.on("error", exitOnClosedOutput);
 });
 
 try {
@@ -151,7 +153,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function stopSaying({ code, message }: Error & { code?: string }): void {
-  if (code !== "EPIPE") process.stderr.write(`skylapse: the output cannot be written: ${message}\n`);
+function exitOnClosedOutput({ code, message }: Error & { code?: string }): void {
+  if (code !== "EPIPE") process.stderr.write(`skylapse: cannot write the output: ${message}\n`);
   process.exit(FAILED);
 }

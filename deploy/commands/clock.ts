@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { clockJumpSchema } from "../../contract/events.ts";
 import { type OperatorApi, OperatorApiError } from "../operator/operator-api.ts";
-import { say, type WithApi } from "./command-line.ts";
+import { print, type WithApi } from "./command-line.ts";
 
 const clockSchema = z.object({
   system: z.string(),
@@ -11,36 +11,43 @@ const clockSchema = z.object({
   confirmed: clockJumpSchema.optional(),
 });
 
-/** `skylapse clock …`: a jump of the system's clock, by which nothing grows old before it is confirmed. */
+/** `skylapse clock …`: shows and confirms a jump of the system clock. Until it is confirmed, nothing expires by it. */
 export function clockCommands(program: Command, withApi: WithApi): void {
-  const clock = program.command("clock").description("the server's own clock, by which everything it keeps grows old");
+  const clock = program
+    .command("clock")
+    .description(
+      "show the clock of the server, which decides when data expires, or confirm a jump of the system clock",
+    );
   clock
     .command("show", { isDefault: true })
-    .description("the system's clock, the server's own, and a jump that is not confirmed")
+    .description("show the system clock, the clock of the server, and a jump that is not confirmed")
     .action(() =>
       withApi(async (api) => {
         const { system, own, jump } = clockSchema.parse(await ask(api, "GET", "/clock"));
-        say(`system\t${system}\nserver\t${own}`);
-        if (jump !== undefined) say(jump.message);
+        print(`system\t${system}\nserver\t${own}`);
+        if (jump !== undefined) print(jump.message);
       }),
     );
   clock
     .command("accept")
     .description(
-      "say that the system's clock is right; the time that the machine was off counts, and what is too old goes",
+      "confirm that the system clock is right: the time of the jump has passed, and data that is too old expires",
     )
-    .option("--no-time-passed", "the clock was only put right: nothing is older than before")
+    .option(
+      "--no-time-passed",
+      "the clock was only corrected, and no time has passed: nothing expires because of the jump",
+    )
     .action(({ timePassed }: { timePassed: boolean }) =>
       withApi(async (api) => {
         const body = { time_passed: timePassed };
         const { confirmed } = clockSchema.parse(await ask(api, "POST", "/clock/accept", body));
-        say(confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`);
+        print(confirmed === undefined ? "there is no jump to confirm" : `confirmed: ${confirmed.ahead_seconds} s`);
       }),
     );
 }
 
-/** Of a server that runs: in a store that stands still, no clock does either. */
+/** Asks the running server. The store has no running clock. */
 async function ask(api: OperatorApi, method: "GET" | "POST", path: string, body?: object): Promise<unknown> {
-  if (api.isStore === true) throw new OperatorApiError("the clock is a running server's: start it first");
+  if (api.isStore === true) throw new OperatorApiError("only a running server has a clock: start the server first");
   return await api.call(method, path, body);
 }

@@ -1,20 +1,20 @@
 import type { Command } from "commander";
 import type { ExamineOptions } from "../doctor/doctor.ts";
-import { say } from "./command-line.ts";
+import { print, printFindings } from "./command-line.ts";
 
 const HELP = `
-Call it as the user that the server runs as, with its settings in the environment. It changes nothing. With --json it
-prints {"verdict", "findings": [{"verdict", "subject", "text"}]}.
+Run this as the user that the server runs as, with the settings of the server in the environment. It changes nothing.
+With --json it prints {"verdict", "findings": [{"verdict", "subject", "text"}]}.
 
-Exit codes: 0 all is well, warnings at most; 1 something is wrong.
+Exit codes: 0 nothing is wrong, perhaps with warnings; 1 something is wrong.
 `;
 
 /** `skylapse doctor` */
 export function doctorCommand(program: Command, options: () => ExamineOptions): void {
   program
     .command("doctor")
-    .description("look at everything that commonly is wrong, and say how to mend it")
-    .option("--json", "for programs")
+    .description("check settings, disk, ports, certificates, Redis, clock and server, and say how to fix what is wrong")
+    .option("--json", "print JSON for programs")
     .addHelpText("after", HELP)
     .action(async ({ json }: { json?: true }) => {
       const { examine } = await import("../doctor/doctor.ts");
@@ -24,12 +24,10 @@ export function doctorCommand(program: Command, options: () => ExamineOptions): 
       if (wrongs > 0) process.exitCode = 1;
       if (json) {
         const verdict = wrongs > 0 ? "wrong" : warnings > 0 ? "warn" : "ok";
-        say(JSON.stringify({ verdict, findings }, undefined, 2));
+        print(JSON.stringify({ verdict, findings }, undefined, 2));
         return;
       }
-      const width = Math.max(...findings.map(({ subject }) => subject.length));
-      for (const { verdict, subject, text } of findings)
-        say(`${verdict.padEnd("wrong".length)}  ${subject.padEnd(width)}  ${text}`);
-      say(`\n${wrongs} wrong, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`);
+      printFindings(findings);
+      print(`\n${wrongs} wrong, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`);
     });
 }

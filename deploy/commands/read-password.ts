@@ -1,26 +1,28 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 
-/** More than any password has, should what comes in have no line. */
+/** The most characters that are read without a line end. Longer than any password. */
 const MAX_LINE_LENGTH = 8 * 1024;
 
-/** Nobody has said a password, or not twice the same. */
-export class NoPasswordError extends Error {
+/** No password was entered, or two different ones. */
+class NoPasswordError extends Error {
   override name = "NoPasswordError";
 }
 
 /**
- * Asks for a new password at a terminal, twice, where it is not shown; else takes the first line of the standard input.
+ * Asks for a new password twice at a terminal, without showing it. Without a terminal, reads the first line of the
+ * standard input.
  * @throws {NoPasswordError}
  */
 export async function readPassword(question: string): Promise<string> {
   if (!process.stdin.isTTY) return await readLine();
   const password = await ask(question);
-  if (password !== (await ask("The same again: "))) throw new NoPasswordError("these are two passwords: try again");
+  if (password !== (await ask("Repeat the password: ")))
+    throw new NoPasswordError("the two passwords differ: try again");
   return password;
 }
 
-/** The first line of the standard input, without its end; what comes after it is not waited for. */
+/** Reads the first line of the standard input, without its line end. Does not wait for the rest. */
 export async function readLine(): Promise<string> {
   let text = "";
   for await (const chunk of process.stdin.setEncoding("utf8")) {
@@ -33,14 +35,14 @@ export async function readLine(): Promise<string> {
 async function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
   const hidden = new Writable({ write: (_chunk, _encoding, done) => done() });
-  // First, for it is what keeps the terminal from showing what is typed.
+  // Before the question is printed: the interface keeps the terminal from showing the password.
   const terminal = createInterface({ input: stdin, output: hidden, terminal: true });
   stderr.write(question);
   try {
     return await new Promise<string>((resolve, reject) => {
       terminal.once("line", resolve);
-      // By Ctrl-C, Ctrl-D, or because the terminal is gone.
-      terminal.once("close", () => reject(new NoPasswordError("no password was given")));
+      // After Ctrl-C or Ctrl-D, or when the terminal is closed.
+      terminal.once("close", () => reject(new NoPasswordError("no password was entered")));
     });
   } finally {
     terminal.close();

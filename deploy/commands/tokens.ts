@@ -1,7 +1,7 @@
 import { Argument, type Command, Option } from "commander";
 import { z } from "zod";
 import { SESSION_ID, userIdSchema } from "../../bridge/auth/tokens.ts";
-import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
+import { checkedBy, permissionOption, print, type WithApi } from "./command-line.ts";
 
 const tokenSchema = z.object({ token: z.string() });
 const lifeSchema = z
@@ -9,7 +9,7 @@ const lifeSchema = z
   .regex(/^[1-9]\d{0,9}$/, "must be a whole number of seconds, 1 or more")
   .transform(Number);
 const momentSchema = z.iso.datetime({ offset: true, error: "must be a time such as 2026-03-01T06:30:00Z" });
-const sessionSchema = z.string().regex(SESSION_ID, "must be the sid of a token of an account");
+const sessionSchema = z.string().regex(SESSION_ID, "must be the claim sid of a token of an account");
 
 interface Revoked {
   user?: string;
@@ -22,34 +22,38 @@ interface Revoked {
 export function tokenCommands(program: Command, withApi: WithApi): void {
   program
     .command("token")
-    .description("print an access token, for a program that is no camera")
-    .addArgument(new Argument("<user-id>", "whom it speaks for").argParser(checkedBy(userIdSchema)))
-    .addOption(permissionOption("what its bearer may do, such as dashboard:read").makeOptionMandatory())
+    .description("print an access token for a program that is not a camera")
+    .addArgument(new Argument("<user-id>", "the user of the token").argParser(checkedBy(userIdSchema)))
+    .addOption(permissionOption("what the token allows, such as dashboard:read").makeOptionMandatory())
     .addOption(
-      new Option("--expires-in <seconds>", "how long it is good (default, and at most: TOKEN_TTL_SECONDS)").argParser(
-        checkedBy(lifeSchema),
-      ),
+      new Option(
+        "--expires-in <seconds>",
+        "how long the token is valid (default and maximum: TOKEN_TTL_SECONDS)",
+      ).argParser(checkedBy(lifeSchema)),
     )
     .action((id: string, { permission, expiresIn }: { permission: string[]; expiresIn?: number }) =>
       withApi(async (api) => {
         const asked = { user_id: id, permissions: permission, expires_in: expiresIn };
-        say(tokenSchema.parse(await api.call("POST", "/auth/token", asked)).token);
+        print(tokenSchema.parse(await api.call("POST", "/auth/token", asked)).token);
       }),
     );
   program
     .command("revoke")
-    .description("end tokens, and the connections that were made with them, at all nodes")
-    .addOption(new Option("--user <id>", "all of a user's").argParser(checkedBy(userIdSchema)))
-    .addOption(new Option("--token-id <id>", "one: its claim jti").conflicts(["user", "session", "issuedBefore"]))
+    .description("revoke tokens and end their connections, at all nodes")
+    .addOption(new Option("--user <id>", "all tokens of a user").argParser(checkedBy(userIdSchema)))
     .addOption(
-      new Option("--session <id>", "those of one login: their claim sid")
+      new Option("--token-id <id>", "one token, by its claim jti").conflicts(["user", "session", "issuedBefore"]),
+    )
+    .addOption(
+      new Option("--session <id>", "the tokens of one login, by their claim sid")
         .conflicts(["user", "issuedBefore"])
         .argParser(checkedBy(sessionSchema)),
     )
     .addOption(
-      new Option("--issued-before <time>", "of the user's, or of everybody's, those that are older").argParser(
-        checkedBy(momentSchema),
-      ),
+      new Option(
+        "--issued-before <time>",
+        "only tokens issued before this time; without --user those of all users",
+      ).argParser(checkedBy(momentSchema)),
     )
     .action(async (options: Revoked, command: Command) => {
       if (Object.keys(options).length === 0)

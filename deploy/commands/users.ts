@@ -4,7 +4,7 @@ import { roleSchema } from "../../bridge/auth/accounts.ts";
 import { passwordSchema } from "../../bridge/auth/passwords.ts";
 import { userIdSchema } from "../../bridge/auth/tokens.ts";
 import { visible } from "../../contract/visible-text.ts";
-import { checkedBy, permissionOption, say, type WithApi } from "./command-line.ts";
+import { checkedBy, permissionOption, print, type WithApi } from "./command-line.ts";
 import { readPassword } from "./read-password.ts";
 
 const usersSchema = z.object({
@@ -18,45 +18,45 @@ const usersSchema = z.object({
   ),
 });
 
-interface Powers {
+interface Access {
   role?: string;
   permission?: string[];
 }
 
 /** `skylapse user …` */
 export function userCommands(program: Command, withApi: WithApi): void {
-  const user = program.command("user").description("people who log in with a password, and what they may do");
+  const user = program.command("user").description("manage the accounts of people who log in with a password");
   user
     .command("list")
-    .description("a line for each: id, role or permissions, and whether it is disabled")
+    .description("print one line for each account: id, role or permissions, and whether it is disabled")
     .action(() =>
       withApi(async (api) => {
         for (const { user_id, role, permissions, enabled } of usersSchema.parse(await api.call("GET", "/users")).users)
-          say([user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].map(visible).join("\t"));
+          print([user_id, role ?? permissions.join(" "), ...(enabled ? [] : ["disabled"])].map(visible).join("\t"));
       }),
     );
   user
     .command("add")
-    .description("make an account, with the role viewer if nothing else is said")
+    .description("add an account (default: with the role viewer)")
     .addArgument(userArgument())
     .addOption(roleOption())
-    .addOption(permissionOption("instead: what the user may do, such as camera:north:read").conflicts("role"))
-    .action(async (id: string, { role, permission }: Powers) => {
-      const powers = permission === undefined ? { role: role ?? "viewer" } : { permissions: permission };
+    .addOption(permissionOption("permissions instead of a role, such as camera:north:read").conflicts("role"))
+    .action(async (id: string, { role, permission }: Access) => {
+      const access = permission === undefined ? { role: role ?? "viewer" } : { permissions: permission };
       const password = await newPassword(`Password of ${id}: `);
       await withApi(async (api) => {
-        await api.call("POST", "/users", { user_id: id, password, ...powers });
+        await api.call("POST", "/users", { user_id: id, password, ...access });
       });
     });
   user
     .command("set")
-    .description("change what a user may do, at once and wherever it is logged in")
+    .description("change the role or permissions of an account, or disable it; takes effect at once")
     .addArgument(userArgument())
     .addOption(roleOption())
-    .addOption(permissionOption("instead: what the user may do, such as camera:north:read").conflicts("role"))
-    .addOption(new Option("--disable", "let it log in no more, and end what it is logged in to").conflicts("enable"))
-    .option("--enable", "let it log in again")
-    .action(async (id: string, options: Powers & { enable?: true; disable?: true }, command: Command) => {
+    .addOption(permissionOption("permissions instead of a role, such as camera:north:read").conflicts("role"))
+    .addOption(new Option("--disable", "forbid logging in, and end all sessions").conflicts("enable"))
+    .option("--enable", "allow logging in again")
+    .action(async (id: string, options: Access & { enable?: true; disable?: true }, command: Command) => {
       const { role, permission, enable, disable } = options;
       if (Object.keys(options).length === 0)
         command.error("error: nothing to change: give --role, --permission, --disable or --enable");
@@ -67,7 +67,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     });
   user
     .command("passwd")
-    .description("set another password, and end what the user is logged in to")
+    .description("set a new password, and end all sessions of the user")
     .addArgument(userArgument())
     .action(async (id: string) => {
       const password = await newPassword(`New password of ${id}: `);
@@ -77,7 +77,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     });
   user
     .command("remove")
-    .description("remove an account, and end what the user is logged in to")
+    .description("remove an account, and end all sessions of the user")
     .addArgument(userArgument())
     .action((id: string) =>
       withApi(async (api) => {
@@ -86,7 +86,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     );
 }
 
-/** @throws {Error} it is none that a server takes */
+/** @throws {Error} the password is not valid */
 async function newPassword(question: string): Promise<string> {
   const password = await readPassword(question);
   const problem = passwordSchema.safeParse(password).error?.issues[0]?.message;
@@ -97,9 +97,9 @@ async function newPassword(question: string): Promise<string> {
 const pathOf = (userId: string) => `/users/${encodeURIComponent(userId)}`;
 
 function userArgument(): Argument {
-  return new Argument("<id>", "such as alice").argParser(checkedBy(userIdSchema));
+  return new Argument("<id>", "the user id, such as alice").argParser(checkedBy(userIdSchema));
 }
 
 function roleOption(): Option {
-  return new Option("--role <name>", "what people usually may do").choices(roleSchema.options);
+  return new Option("--role <name>", "a predefined set of permissions").choices(roleSchema.options);
 }

@@ -5,10 +5,10 @@ import { z } from "zod";
 
 const schema = z.object({ version: z.string(), engines: z.object({ node: z.string() }) });
 
-/** The folder of this package, up from `deploy` or `dist/deploy` to where package.json is. */
+/** The folder of this package: the nearest folder above this file that has a package.json. */
 export const packageRoot = rootAbove(dirname(fileURLToPath(import.meta.url)));
 
-/** What package.json says: this version, and the versions of Node.js that it runs on, such as `>=20.19`. */
+/** From package.json: the version of this package, and the versions of Node.js that it needs, such as `>=20.19`. */
 export const {
   version,
   engines: { node: neededNode },

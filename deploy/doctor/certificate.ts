@@ -7,11 +7,11 @@ import { reasonOf } from "../operator/error-reason.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;
-/** Time enough to have a new one made. */
+/** Leaves enough time to renew the certificate. */
 const SOON_MS = 21 * DAY_MS;
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
-/** @param now milliseconds since 1970 */
+/** Checks the files of `TLS_CERT`, `TLS_KEY` and `TLS_CLIENT_CA`. @param now milliseconds since 1970 */
 export async function checkCertificate(tls: TlsConfig, host: string, now: number): Promise<Finding[]> {
   const chain = await certificatesOf("TLS_CERT", tls.certPath);
   const [leaf] = chain.certificates;
@@ -29,10 +29,10 @@ export async function checkCertificate(tls: TlsConfig, host: string, now: number
 async function certificatesOf(variable: string, path: string) {
   try {
     const certificates = ((await readFile(path, "utf8")).match(PEM) ?? []).map((pem) => new X509Certificate(pem));
-    const none = wrong(variable, `there is no certificate in ${path}: it must be a PEM file`);
+    const none = wrong(variable, `${path} contains no certificate: it must be a PEM file`);
     return { certificates, findings: certificates.length === 0 ? [none] : [] };
   } catch (error) {
-    const why = `cannot read ${path} (${reasonOf(error)}): let this user read it, or correct ${variable}`;
+    const why = `cannot read ${path} (${reasonOf(error)}): give this user read access, or correct ${variable}`;
     return { certificates: [], findings: [wrong(variable, why)] };
   }
 }
@@ -44,12 +44,15 @@ async function checkKey(path: string, leaf: X509Certificate | undefined): Promis
     return [
       leaf === undefined || leaf.checkPrivateKey(key)
         ? ok("TLS_KEY", path)
-        : wrong("TLS_KEY", `${path} is not the key of the certificate in TLS_CERT: give the two that belong together`),
-      ...(isPublic ? [warn("TLS_KEY", `every user of this machine can read ${path}: chmod 640 ${path}`)] : []),
+        : wrong(
+            "TLS_KEY",
+            `${path} is not the key of the certificate in TLS_CERT: set both to files that belong together`,
+          ),
+      ...(isPublic ? [warn("TLS_KEY", `every user of this machine can read ${path}: run chmod 640 ${path}`)] : []),
     ];
   } catch (error) {
     return [
-      wrong("TLS_KEY", `cannot read ${path} (${reasonOf(error)}): it must be a PEM file that this user may read`),
+      wrong("TLS_KEY", `cannot read ${path} (${reasonOf(error)}): it must be a PEM file that this user can read`),
     ];
   }
 }
@@ -58,51 +61,50 @@ function checkDates(variable: string, certificate: X509Certificate, now: number)
   const [from, until] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
   const day = (time: number) => new Date(time).toISOString().slice(0, 10);
   const name = commonNameOf(certificate.subject);
-  if (now >= until)
-    return wrong(variable, `${name} expired on ${day(until)}: have a new one made, and restart the server`);
-  if (now < from) return wrong(variable, `${name} is good from ${day(from)} only: is the clock of this machine right?`);
-  const text = `${name} is good until ${day(until)}`;
-  return until - now < SOON_MS
-    ? warn(variable, `${text}: have a new one made, and restart the server`)
-    : ok(variable, text);
+  if (now >= until) return wrong(variable, `${name} expired on ${day(until)}: renew it, and restart the server`);
+  if (now < from) return wrong(variable, `${name} is not valid before ${day(from)}: check the clock of this machine`);
+  const text = `${name} is valid until ${day(until)}`;
+  return until - now < SOON_MS ? warn(variable, `${text}: renew it, and restart the server`) : ok(variable, text);
 }
 
-/** Clients look for the name they connect to among the alternative names, and nowhere else (RFC 9525). */
+/** Clients compare the name that they connect to with the alternative names only (RFC 9525). */
 function checkNames(leaf: X509Certificate, host: string): Finding[] {
   const names = leaf.subjectAltName;
   if (names === undefined)
-    return [
-      wrong("TLS_CERT", "it has no subjectAltName, so clients take it for nobody's: have one made with the name"),
-    ];
+    return [wrong("TLS_CERT", "it has no subjectAltName, so clients refuse it: renew it with the name of this server")];
   const everywhere = host === "0.0.0.0" || host === "::";
   const covers = isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host);
   return everywhere || covers !== undefined
-    ? [ok("TLS_CERT", `it is for ${names}`)]
-    : [warn("TLS_CERT", `it is for ${names}, not for HOST ${host}: clients must connect to one of those names`)];
+    ? [ok("TLS_CERT", `it is valid for ${names}`)]
+    : [warn("TLS_CERT", `it is valid for ${names}, not for HOST ${host}: clients must connect to one of those names`)];
 }
 
-/** Each certificate is to be followed by its issuer's, up to an authority that clients know. */
+/** Each certificate must be followed by that of its issuer, up to an authority that clients know. */
 function checkChain(chain: readonly X509Certificate[]): Finding[] {
-  const stranger = chain.find((certificate, index) => {
+  const misplaced = chain.find((certificate, index) => {
     const issuer = chain[index + 1];
     return issuer !== undefined && !certificate.checkIssued(issuer);
   });
-  if (stranger !== undefined) {
-    const name = commonNameOf(stranger.subject);
-    return [wrong("TLS_CERT", `${name} is not followed by its issuer's certificate: put them into that order`)];
+  if (misplaced !== undefined) {
+    const name = commonNameOf(misplaced.subject);
+    return [
+      wrong("TLS_CERT", `${name} is not followed by the certificate of its issuer: put the certificates in that order`),
+    ];
   }
   const last = chain.at(-1);
   if (last === undefined) return [];
   if (last.checkIssued(last))
-    return [warn("TLS_CERT", `${commonNameOf(last.subject)} signed itself: give it to each client as its authority`)];
+    return [
+      warn("TLS_CERT", `${commonNameOf(last.subject)} is self-signed: install it at each client as an authority`),
+    ];
   const isKnown = rootCertificates.some((pem) => last.checkIssued(new X509Certificate(pem)));
   return isKnown
-    ? [ok("TLS_CERT", "its chain is whole")]
+    ? [ok("TLS_CERT", "its chain is complete")]
     : [
         warn(
           "TLS_CERT",
           `its chain ends at ${commonNameOf(last.issuer)}, which clients may not know: ` +
-            "add the certificates between, or give clients that authority",
+            "add the intermediate certificates, or install that authority at each client",
         ),
       ];
 }

@@ -6,21 +6,21 @@ import { type Finding, ok, wrong } from "./finding.ts";
 
 const SUBJECT = "damage";
 
-/** What was found damaged since an operator last looked. */
+/** The damage that was recorded since an operator last removed the record. */
 export function checkNotedDamage(dataPath: string): Finding[] {
   const file = damageFile(dataPath);
   try {
     const noted = readDamages(dataPath);
-    if (noted.length === 0) return [ok(SUBJECT, "none was found at the last starts")];
+    if (noted.length === 0) return [ok(SUBJECT, "none is recorded")];
     return noted.map(({ at, store, found, missing }) =>
-      wrong(SUBJECT, `${store}, ${at}: ${found}; ${missing}. When you have seen to it, remove ${file}`),
+      wrong(SUBJECT, `${store}, ${at}: ${found}; ${missing}. Once you have dealt with it, remove ${file}`),
     );
   } catch (error) {
-    return [wrong(SUBJECT, `${file} cannot be read (${messagesOf(error)}): see what it says, and remove it`)];
+    return [wrong(SUBJECT, `${file} cannot be read (${messagesOf(error)}): read it yourself, then remove it`)];
   }
 }
 
-/** Compares every file of the stores with its checksums; a server may have them open. */
+/** Compares every file of the stores with its checksums. A server may have them open. */
 export async function checkStoreFiles(dataPath: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   let bytes = 0;
@@ -34,7 +34,7 @@ export async function checkStoreFiles(dataPath: string): Promise<Finding[]> {
         wrong(
           "stores",
           `${store} in ${folder} is damaged (${blocks} blocks, ${parts} parts of its log do not match their checksums): ` +
-            "restart the server, which repairs what can be and says what is missing, and look after the disk",
+            "restart the server, which repairs them and reports what is missing, and check the disk",
         ),
       );
   }

@@ -8,11 +8,14 @@ import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const SUBJECT = "DATA_PATH";
 const MIB = 1024 * 1024;
-/** Below the first the store is about to stop; the second is a day of a few cameras' pictures. */
+/** Below the first limit the store soon stops. The second is about a day of pictures of a few cameras. */
 const [LEAST_FREE_MIB, LITTLE_FREE_MIB] = [64, 1024];
 const [LEAST_FREE_INODES, LITTLE_FREE_INODES] = [1_000, 10_000];
 
-/** @param uid of the user that the server runs as; undefined where users have no number */
+/**
+ * Checks `DATA_PATH` itself, the files in it, and its disk. @param uid the id of this user; undefined on systems
+ * without user ids
+ */
 export async function checkFolder(dataPath: string, uid = process.getuid?.()): Promise<Finding[]> {
   let folder: Stats;
   try {
@@ -23,11 +26,11 @@ export async function checkFolder(dataPath: string, uid = process.getuid?.()): P
     const problem = await access(parent, constants.W_OK | constants.X_OK).catch((error: unknown) => error);
     return [
       problem === undefined
-        ? ok(SUBJECT, `${dataPath} is not there yet: the first start makes it`)
+        ? ok(SUBJECT, `${dataPath} does not exist yet: the first start creates it`)
         : notWritable(dataPath, problem),
     ];
   }
-  if (!folder.isDirectory()) return [wrong(SUBJECT, `${dataPath} is no folder: set DATA_PATH to one`)];
+  if (!folder.isDirectory()) return [wrong(SUBJECT, `${dataPath} is not a folder: set DATA_PATH to a folder`)];
   try {
     await access(dataPath, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
@@ -36,7 +39,10 @@ export async function checkFolder(dataPath: string, uid = process.getuid?.()): P
   return [
     folder.uid === uid || uid === undefined || uid === 0
       ? ok(SUBJECT, `${dataPath} can be written`)
-      : warn(SUBJECT, `${dataPath} is another user's (uid ${folder.uid}, this is ${uid}): call this as that user`),
+      : warn(
+          SUBJECT,
+          `${dataPath} belongs to another user (uid ${folder.uid}, this is ${uid}): run this command as that user`,
+        ),
     ...(await checkFiles(dataPath, folder)),
     ...checkSpace(await statfs(dataPath)),
   ];
@@ -44,18 +50,18 @@ export async function checkFolder(dataPath: string, uid = process.getuid?.()): P
 
 async function checkFiles(dataPath: string, folder: Stats): Promise<Finding[]> {
   const findings: Finding[] = [];
-  const strangers: string[] = [];
+  const foreign: string[] = [];
   for (const name of await readdir(dataPath)) {
     const file = await stat(join(dataPath, name)).catch(() => undefined);
-    if (file !== undefined && file.uid !== folder.uid) strangers.push(name);
+    if (file !== undefined && file.uid !== folder.uid) foreign.push(name);
     if (name === "secrets.json" && file !== undefined) findings.push(...checkSecrets(join(dataPath, name), file));
   }
-  if (strangers.length > 0)
+  if (foreign.length > 0)
     findings.push(
       warn(
         SUBJECT,
-        `${strangers.join(", ")} in ${dataPath} belong to another user than the folder: ` +
-          `chown -R ${folder.uid} ${dataPath}, and call this command as that user`,
+        `${foreign.join(", ")} in ${dataPath} belong to another user than the folder: ` +
+          `run chown -R ${folder.uid} ${dataPath}, and run this command as that user`,
       ),
     );
   return findings;
@@ -64,16 +70,18 @@ async function checkFiles(dataPath: string, folder: Stats): Promise<Finding[]> {
 function checkSecrets(path: string, { mode }: Stats): Finding[] {
   const findings: Finding[] = [];
   if ((mode & 0o077) !== 0)
-    findings.push(wrong("secrets", `other users can read ${path}: chmod 600 ${path}, and replace what is in it`));
+    findings.push(
+      wrong("secrets", `other users can read ${path}: run chmod 600 ${path}, and replace the secrets in it`),
+    );
   try {
     readSecrets(path);
   } catch (error) {
     findings.push(wrong("secrets", error instanceof DataPathError ? error.message : unreadable(path, error)));
   }
-  return findings.length > 0 ? findings : [ok("secrets", `${path} is this user's alone`)];
+  return findings.length > 0 ? findings : [ok("secrets", `only this user can read ${path}`)];
 }
 
-/** @param path a file, or `stdout` */
+/** Checks the destination of the audit log. @param path a file, or `stdout` */
 export async function checkAuditLog(path: string): Promise<Finding> {
   if (path === "stdout") return ok("AUDIT_LOG", "stdout");
   try {
@@ -82,18 +90,20 @@ export async function checkAuditLog(path: string): Promise<Finding> {
       return undefined;
     });
     await access(exists === undefined ? await nearestFolder(resolve(path)) : path, constants.W_OK);
-    return exists?.isDirectory() ? wrong("AUDIT_LOG", `${path} is a folder: name a file`) : ok("AUDIT_LOG", path);
+    return exists?.isDirectory()
+      ? wrong("AUDIT_LOG", `${path} is a folder: set AUDIT_LOG to a file`)
+      : ok("AUDIT_LOG", path);
   } catch (error) {
     return wrong("AUDIT_LOG", `${unreadable(path, error)}, or set AUDIT_LOG to another file`);
   }
 }
 
-/** @param disk as `statfs` says it; file systems without a fixed number of inodes say that they have none */
+/** @param disk the result of `statfs`; `files` is 0 for file systems without a fixed number of inodes */
 export function checkSpace(disk: { bavail: number; bsize: number; ffree: number; files: number }): Finding[] {
   const freeMib = Math.floor((disk.bavail * disk.bsize) / MIB);
   const what = `${freeMib} MiB are free`;
   const inodes = `${disk.ffree} inodes are free`;
-  const advice = "delete what is not needed, or lower MAX_PREVIEW_BYTES and RETENTION_HOURS";
+  const advice = "delete files, or lower MAX_PREVIEW_BYTES and RETENTION_HOURS";
   const findings: Finding[] = [];
   if (freeMib < LEAST_FREE_MIB) findings.push(wrong("disk", `${what}: ${advice}`));
   else if (freeMib < LITTLE_FREE_MIB) findings.push(warn("disk", `${what}: ${advice}`));
@@ -104,14 +114,17 @@ export function checkSpace(disk: { bavail: number; bsize: number; ffree: number;
 
 export interface StoreLockOptions {
   dataPath: string;
-  /** Of the server. */
+  /** The address of the server. */
   url: string;
+  /** A server answers at the address. */
   alive: boolean;
   /** The server may be on another machine. */
   isNamed: boolean;
 }
 
-/** Whether the process that has the store open is the server that answers. Linux tells who holds which lock. */
+/**
+ * Checks that the process that has the store open is the server that answers. Works on Linux, which lists file locks.
+ */
 export async function checkStoreLock({ dataPath, url, alive, isNamed }: StoreLockOptions): Promise<Finding[]> {
   const locks = await readFile("/proc/locks", "utf8").catch(() => undefined);
   if (locks === undefined) return [];
@@ -125,16 +138,16 @@ export async function checkStoreLock({ dataPath, url, alive, isNamed }: StoreLoc
         : wrong(
             "store",
             `process ${holder} has it open, but no server answers at ${url}: ` +
-              "end that process, or say where its server is by WS_PORT or --url",
+              "end that process, or set WS_PORT or --url to where its server is",
           ),
     ];
   if (!alive || isNamed) return [];
   const other = `the server at ${url} does not have ${dataPath} open`;
-  return [warn("store", `${other}: say by DATA_PATH or --data-path where its data is`)];
+  return [warn("store", `${other}: set DATA_PATH or --data-path to where its data is`)];
 }
 
 function unreadable(path: string, error: unknown): string {
-  return `${path} cannot be used (${reasonOf(error)}): let the user have it that the server runs as`;
+  return `${path} cannot be read or written (${reasonOf(error)}): give it to the user that the server runs as`;
 }
 
 function notWritable(dataPath: string, error: unknown): Finding {

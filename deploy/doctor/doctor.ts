@@ -5,35 +5,37 @@ import { neededNode, version } from "../config/package.ts";
 import { insecureSwitches } from "../config/warnings.ts";
 import { reasonOf } from "../operator/error-reason.ts";
 import { serverUrl } from "../operator/operator-api.ts";
-import { type Answer, absenceOf, whoAnswers } from "../operator/who-answers.ts";
+import { type ProbeResult, probeServer, whyNoServer } from "../operator/server-probe.ts";
 import { checkCertificate } from "./certificate.ts";
 import { checkNotedDamage, checkStoreFiles } from "./damage.ts";
 import { checkAuditLog, checkFolder, checkStoreLock } from "./data-path.ts";
+import { checkKeySet, checkRedisStore } from "./external-services.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "./machine.ts";
-import { checkKeySet, checkRedisStore } from "./outside.ts";
 import { checkPorts, type Port } from "./ports.ts";
 import { checkServer } from "./server.ts";
 
-/** How long one check may take. Those that wait for others give up sooner, and know more then. */
+/**
+ * How long one check may take, milliseconds. Checks that wait for another program time out earlier, with a better text.
+ */
 const CHECK_TIMEOUT_MS = 20_000;
 
 export interface ExamineOptions {
   env: NodeJS.ProcessEnv;
-  /** Where the server is. */
+  /** The address of the server. */
   url: string;
-  /** Somebody says that there is one. */
+  /** The address was set explicitly, so a server is expected there. */
   isNamed: boolean;
-  /** The operator key. @throws {Error} there is none */
+  /** Returns the operator key. @throws {Error} there is none */
   key: () => string;
 }
 
 type Check = () => Finding[] | Promise<Finding[]>;
 
-/** Looks at everything that commonly is wrong with an installation, all at once; changes nothing. */
+/** Runs all checks of an installation at the same time. Changes nothing. */
 export async function examine({ env, url, isNamed, key }: ExamineOptions): Promise<Finding[]> {
   const { config, findings } = readSettings(env);
-  const answer = await whoAnswers(url);
+  const answer = await probeServer(url);
   const now = Date.now;
   const checks: Record<string, Check> = {
     "Node.js": () => [checkNode(process.versions.node, neededNode)],
@@ -43,7 +45,7 @@ export async function examine({ env, url, isNamed, key }: ExamineOptions): Promi
     server: async () =>
       answer.kind === "server" ? await checkServer({ url, version, key, now }) : [absence(answer, url, isNamed)],
   };
-  const found = await Promise.all(Object.entries(checks).map(([subject, check]) => inTime(subject, check)));
+  const found = await Promise.all(Object.entries(checks).map(([subject, check]) => withTimeout(subject, check)));
   return found.flat();
 }
 
@@ -51,24 +53,26 @@ function readSettings(env: NodeJS.ProcessEnv): { config?: Omit<BackendConfig, "s
   try {
     const config = checkBackendConfig(env);
     const switches = insecureSwitches(config).map((text) => warn("settings", text));
-    return { config, findings: [ok("settings", "they are right"), ...switches] };
+    return { config, findings: [ok("settings", "they are valid"), ...switches] };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const problems = error.problems.map((problem) => {
       const [, subject = "settings", text = problem] = /^([A-Z][A-Z0-9_]+): ([\s\S]+)$/.exec(problem) ?? [];
       return wrong(subject, text);
     });
-    return { findings: [...problems, warn("settings", "what depends on them is looked at once they are right")] };
+    return {
+      findings: [...problems, warn("settings", "other checks depend on them: run this again once they are valid")],
+    };
   }
 }
 
 interface Server {
   url: string;
   isNamed: boolean;
-  answer: Answer;
+  answer: ProbeResult;
 }
 
-/** What depends on the settings. */
+/** The checks that depend on the settings. */
 function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, server: Server): Record<string, Check> {
   const { url, isNamed, answer } = server;
   const { dataPath, host, jwks } = bridge;
@@ -93,7 +97,7 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
         }
       : { REDIS_URL: () => checkRedisStore({ url: redisUrl, prefix: store.prefix }) }),
     ports: async () => {
-      const { kind } = here === url ? answer : await whoAnswers(here);
+      const { kind } = here === url ? answer : await probeServer(here);
       return await checkPorts(host, ports, kind === "server");
     },
     ...(limit === undefined
@@ -104,22 +108,27 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
   };
 }
 
-/** Before the first start nothing is wrong about it, but with a server that is said to be there. */
-function absence(answer: Exclude<Answer, { kind: "server" }>, url: string, isNamed: boolean): Finding {
-  const verdict = answer.kind === "nobody" && !isNamed ? warn : wrong;
-  return verdict("server", absenceOf(answer, url));
+/** A missing server is only a warning, unless its address was set explicitly: it may not have been started yet. */
+function absence(answer: Exclude<ProbeResult, { kind: "server" }>, url: string, isNamed: boolean): Finding {
+  const verdict = answer.kind === "nothing" && !isNamed ? warn : wrong;
+  return verdict("server", whyNoServer(answer, url));
 }
 
-async function inTime(subject: string, check: Check): Promise<Finding[]> {
+async function withTimeout(subject: string, check: Check): Promise<Finding[]> {
   const left = new AbortController();
   const late = after(CHECK_TIMEOUT_MS, undefined, { signal: left.signal }).then(
-    () => [warn(subject, `was not known after ${CHECK_TIMEOUT_MS / 1000} s: try again when this machine is less busy`)],
+    () => [
+      warn(
+        subject,
+        `this check took longer than ${CHECK_TIMEOUT_MS / 1000} s: try again when this machine is less busy`,
+      ),
+    ],
     () => [],
   );
   try {
     return await Promise.race([check(), late]);
   } catch (error) {
-    return [wrong(subject, `could not be looked at (${reasonOf(error)})`)];
+    return [wrong(subject, `this check failed (${reasonOf(error)})`)];
   } finally {
     left.abort();
   }

@@ -3,22 +3,22 @@ import { createServer } from "node:net";
 import { reasonOf } from "../operator/error-reason.ts";
 import { type Finding, ok, wrong } from "./finding.ts";
 
-/** A variable and the port it names. */
+/** A setting and its port. */
 export type Port = readonly [variable: string, port: number];
 
-/** @param alive the server that answers at WS_PORT has the ports that it needs */
+/** Checks that each port can be opened. @param alive a server answers at WS_PORT, so that it uses these ports itself */
 export async function checkPorts(host: string, ports: readonly Port[], alive: boolean): Promise<Finding[]> {
   return await Promise.all(
     ports.map(async ([variable, port]) => {
-      if (port === 0) return ok(variable, "takes one that is free");
+      if (port === 0) return ok(variable, "the system chooses a free port");
       const twin = ports.find(([other, same]) => same === port && other !== variable);
-      if (twin !== undefined) return wrong(variable, `${port} is ${twin[0]}'s, too: set one of them to another`);
+      if (twin !== undefined) return wrong(variable, `${port} is also the port of ${twin[0]}: change one of them`);
       return verdictOn({ variable, host, port, alive, problem: await bindProblem(host, port) });
     }),
   );
 }
 
-/** By listening there for a moment: only so it is known whether this user may. */
+/** Listens on the port for a moment, which also tells whether this user may. @returns the error code, if it fails */
 async function bindProblem(host: string, port: number): Promise<string | undefined> {
   const server = createServer();
   try {
@@ -46,14 +46,14 @@ function verdictOn({ variable, host, port, alive, problem }: Probed): Finding {
       return ok(variable, `${port} is free`);
     case "EADDRINUSE":
       return alive
-        ? ok(variable, `${port} is the running server's`)
-        : wrong(variable, `${port} is another program's: stop that one, or set ${variable} to a port that is free`);
+        ? ok(variable, `the running server uses ${port}`)
+        : wrong(variable, `another program uses ${port}: stop it, or set ${variable} to a free port`);
     case "EACCES":
-      return wrong(variable, `${port} is not for this user to open: set ${variable} to a port from 1024 on`);
+      return wrong(variable, `this user may not open ${port}: set ${variable} to a port of 1024 or above`);
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
-      return wrong(variable, `HOST ${host} is no address of this machine: set HOST to one that is, or to 0.0.0.0`);
+      return wrong(variable, `HOST ${host} is not an address of this machine: set HOST to one that is, or to 0.0.0.0`);
     default:
-      return wrong(variable, `${port} cannot be opened (${problem}): set ${variable} to another`);
+      return wrong(variable, `${port} cannot be opened (${problem}): set ${variable} to another port`);
   }
 }

@@ -10,24 +10,24 @@ import { storeFolders } from "../stores/store-folders.ts";
 import { checkNotedDamage } from "./damage.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
-/** Gaps that are told one by one. */
-const MAX_TOLD = 20;
+/** The most gaps that are listed one by one. */
+const MAX_LISTED_GAPS = 20;
 
 /**
- * Reads everything below a DATA_PATH: each file against its checksums, then each row of the stores, then whether the
- * journal's positions meet. Repairs nothing. The rows can be read while no server has the stores open.
+ * Reads everything below a DATA_PATH: compares each file with its checksums, then reads each row of the stores, then
+ * checks the journal for gaps. Repairs nothing. The rows can only be read while no server has the stores open.
  */
 export async function verifyData(dataPath: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const [store, folder] of Object.entries(storeFolders(dataPath))) {
     if ((await stat(folder).catch(() => undefined)) === undefined) {
-      findings.push(ok(store, `${folder} is not there: nothing was kept yet`));
+      findings.push(ok(store, `${folder} does not exist: nothing was stored yet`));
       continue;
     }
     const scan = await scanStore(folder);
     const damages = damagesOf(scan);
     findings.push(...damages.map((text) => wrong(store, text)));
-    // To open it would repair it: what is wrong with it must be seen first.
+    // Opening a damaged store would repair it.
     if (damages.length > 0) continue;
     findings.push(ok(store, `${scan.files} files, ${scan.bytes} bytes match their checksums`));
     findings.push(...(await rowsOf(store, dataPath, folder)));
@@ -36,12 +36,13 @@ export async function verifyData(dataPath: string): Promise<Finding[]> {
 }
 
 function damagesOf({ tables, logParts }: StoreScan): string[] {
-  const advice = "the next start repairs it and says what is missing; better, put back a backup (skylapse restore)";
+  const advice = "restore a backup (skylapse restore), or let the next start repair it and report what is missing";
   const texts: string[] = [];
   for (const { file, damages } of tables)
     for (const damage of damages) {
-      if (damage.kind === "table") texts.push(`${file} cannot be read, ${damage.reason}: ${advice}`);
-      if (damage.kind === "filter") texts.push(`the filter of ${file} is damaged, which costs time and no data`);
+      if (damage.kind === "table") texts.push(`${file} cannot be read (${damage.reason}): ${advice}`);
+      if (damage.kind === "filter")
+        texts.push(`the filter of ${file} is damaged, which makes reads slower but loses no data`);
       if (damage.kind === "rows")
         texts.push(
           `${damage.bytes} bytes of ${file} do not match their checksum, ` +
@@ -57,18 +58,20 @@ async function rowsOf(store: string, dataPath: string, folder: string): Promise<
   try {
     if (store !== "journal") return [ok(store, `${await countRows(folder)} rows can be read`)];
     const { epoch, entries, states, missing } = await verifyJournal(join(dataPath, "journal"));
-    const told = missing.slice(0, MAX_TOLD).map(({ channel, gap, count }) => {
-      const which = channel === "" ? "no channel" : channel;
-      return wrong(
-        store,
-        `${count} events of ${which} are missing between the positions ${gap.after} and ${gap.before}`,
-      );
+    const gaps = missing.slice(0, MAX_LISTED_GAPS).map(({ channel, gap, count }) => {
+      const name = channel === "" ? "events without a channel" : `events of ${channel}`;
+      return wrong(store, `${count} ${name} are missing between the positions ${gap.after} and ${gap.before}`);
     });
-    if (missing.length > MAX_TOLD) told.push(wrong(store, `${missing.length - MAX_TOLD} more gaps`));
-    return [...told, ok(store, `epoch ${epoch}: ${entries} events and ${states} states can be read`)];
+    if (missing.length > MAX_LISTED_GAPS) gaps.push(wrong(store, `${missing.length - MAX_LISTED_GAPS} more gaps`));
+    return [...gaps, ok(store, `epoch ${epoch}: ${entries} events and ${states} states can be read`)];
   } catch (error) {
-    if (isLocked(error)) return [warn(store, "a server has it open: stop that one to have its rows read, too")];
-    return [wrong(store, `${folder} cannot be read (${messagesOf(error)}): the next start repairs what can be`)];
+    if (isLocked(error))
+      return [
+        warn(store, "a server has it open, so only its files were checked: stop the server to check its rows, too"),
+      ];
+    return [
+      wrong(store, `${folder} cannot be read (${messagesOf(error)}): the next start repairs it as far as possible`),
+    ];
   }
 }
 
@@ -86,7 +89,9 @@ async function countRows(folder: string): Promise<number> {
 function checkSecretsFile(dataPath: string): Finding {
   const file = join(dataPath, "secrets.json");
   try {
-    return readSecrets(file) === undefined ? ok("secrets", `${file} is not there`) : ok("secrets", `${file} is whole`);
+    return readSecrets(file) === undefined
+      ? ok("secrets", `${file} does not exist`)
+      : ok("secrets", `${file} is not damaged`);
   } catch (error) {
     return wrong("secrets", reasonOf(error));
   }

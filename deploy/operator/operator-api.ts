@@ -5,36 +5,39 @@ import { isLoopbackHost } from "../../platform/client-addresses.ts";
 import { DataPathError, readSecrets } from "../config/secrets.ts";
 import { reasonOf } from "./error-reason.ts";
 
-/** Users, devices and tokens, as their operator manages them: of a running server, or in the store of one that stands still. */
+/** Manages users, devices and tokens: through a running server, or in the store of a server that does not run. */
 export interface OperatorApi {
-  /** @returns the answer's JSON, or undefined when it has none. @throws {OperatorApiError} */
+  /**
+   * @returns the JSON of the answer, or undefined if it has no body
+   * @throws {OperatorApiError}
+   */
   call(method: OperatorRequest["method"], path: string, body?: object): Promise<unknown>;
   close(): Promise<void>;
-  /** No server runs: this is done in its store. */
+  /** True if no server runs and this changes its store. */
   readonly isStore?: boolean;
 }
 
-/** It could not be asked, or it refused: the message says why. */
+/** The server did not answer, or refused the request. The message says why and what to do. */
 export class OperatorApiError extends Error {
   override name = "OperatorApiError";
 }
 
-/** An answer that does not come within this ends the command. */
+/** How long the server may take to answer, milliseconds. */
 const TIMEOUT_MS = 10_000;
 
-/** What becomes of a key that is not the server's. */
+/** The message for an operator key that the server refuses. */
 export const WRONG_KEY =
-  "the server does not take the operator key: set OPERATOR_KEY to the server's, or DATA_PATH to its data";
+  "the server refuses the operator key: set OPERATOR_KEY to that of the server, or DATA_PATH to its data";
 
 const errorSchema = z.object({ error: z.object({ message: z.string() }) });
 
-/** Where a server with these settings is, seen from its machine. */
+/** The address of a server with these settings, as seen from its own machine. */
 export function serverUrl(host: string, port: number | string): string {
   const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
   return `http://${name}:${port}`;
 }
 
-/** @param options.url of the server, such as `http://127.0.0.1:8082` */
+/** @param options.url the address of the server, such as `http://127.0.0.1:8082` */
 export function serverApi({ url, key }: { url: string; key: string }): OperatorApi {
   return {
     async call(method, path, body) {
@@ -45,11 +48,11 @@ export function serverApi({ url, key }: { url: string; key: string }): OperatorA
           ...(body === undefined ? {} : { "content-type": "application/json" }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        // Followed, a POST would become a GET, which looks like done.
+        // After a redirect a POST would become a GET, whose success would look like that of the POST.
         redirect: "error",
         signal: AbortSignal.timeout(TIMEOUT_MS),
       }).catch((error: unknown) => {
-        throw new OperatorApiError(`the server at ${url} does not answer any more (${reasonOf(error)}): see its log`, {
+        throw new OperatorApiError(`the server at ${url} no longer answers (${reasonOf(error)}): see its log`, {
           cause: error,
         });
       });
@@ -64,26 +67,30 @@ export function serverApi({ url, key }: { url: string; key: string }): OperatorA
 export function resultOf({ status, text }: { status: number; text: string }): unknown {
   const value = text === "" ? undefined : parsed(text);
   if (status >= 200 && status < 300) return value;
-  const said = errorSchema.safeParse(value);
-  throw new OperatorApiError(said.success ? said.data.error.message : `the server answers ${status}`);
+  const refusal = errorSchema.safeParse(value);
+  throw new OperatorApiError(refusal.success ? refusal.data.error.message : `the server answers ${status}`);
 }
 
 /**
- * The operator key that the server made at its first start. It is made for a server that this machine alone can reach, and
- * so it is told to nobody else. @throws {OperatorApiError}
+ * The operator key that the server generated at its first start. It belongs to a server that only this machine can
+ * reach,
+ * so it is never sent to another machine.
+ * @throws {OperatorApiError} `url` is on another machine, or there is no key
  */
 export function generatedKey(dataPath: string, url: string): string {
   const path = join(dataPath, "secrets.json");
   if (!isLoopbackHost(new URL(url).hostname.replace(/^\[|\]$/g, "")))
-    throw new OperatorApiError(`there is no OPERATOR_KEY, and that in ${path} is not for ${url}: set it`);
+    throw new OperatorApiError(`OPERATOR_KEY is not set, and the key in ${path} is not for ${url}: set OPERATOR_KEY`);
   try {
     const secrets = readSecrets(path);
     if (secrets !== undefined) return secrets.operatorKey;
   } catch (error) {
     if (error instanceof DataPathError) throw new OperatorApiError(error.message, { cause: error });
-    throw new OperatorApiError(`there is no OPERATOR_KEY, and none in ${path}: set it`, { cause: error });
+    throw new OperatorApiError(`OPERATOR_KEY is not set, and there is no key in ${path}: set OPERATOR_KEY`, {
+      cause: error,
+    });
   }
-  throw new OperatorApiError(`there is no OPERATOR_KEY, and none in ${path}: set it`);
+  throw new OperatorApiError(`OPERATOR_KEY is not set, and there is no key in ${path}: set OPERATOR_KEY`);
 }
 
 function parsed(text: string): unknown {

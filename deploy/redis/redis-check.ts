@@ -3,29 +3,32 @@ import { Cluster, type Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { RedisAccess } from "./redis.ts";
 
-/** The oldest Redis with all commands that are used here: `XADD NOMKSTREAM`, `XTRIM MINID`, `ZRANGE BYSCORE`. */
+/**
+ * The oldest Redis with all commands that this program uses, such as `XADD NOMKSTREAM`, `XTRIM MINID`, `ZRANGE
+ * BYSCORE`.
+ */
 export const MIN_REDIS_VERSION = "6.2";
 
-/** How long the first answer of Redis is waited for. */
+/** How long Redis may take to answer at the start, milliseconds. */
 export const START_TIMEOUT_MS = 15_000;
 
 const NO_ANSWER = "no answer";
-/** What ioredis says of a command that had no connection. */
+/** Messages of ioredis for a command that failed because there was no connection. */
 const CONSEQUENCE = /max retries|Connection is closed|Command timed out|isn't writeable/i;
 
-/** The Redis that `REDIS_URL` names cannot be used, for a reason that waiting does not cure. */
+/** The Redis at `REDIS_URL` cannot be used. The message says why and what to do. */
 export class RedisUnusableError extends Error {
   override name = "RedisUnusableError";
 }
 
 export interface InspectRedisOptions {
   redis: RedisAccess;
-  /** Default {@link START_TIMEOUT_MS}. */
+  /** How long Redis may take to answer, milliseconds. Default {@link START_TIMEOUT_MS}. */
   timeoutMs?: number;
 }
 
 /**
- * Looks at Redis before anything is built on it. What may lose data is warned about, one line each.
+ * Checks Redis before the stores are opened. Logs a warning for each setting of Redis that may lose data.
  * @throws {RedisUnusableError} not reachable, no access, or older than {@link MIN_REDIS_VERSION}
  */
 export async function checkRedis({ logger, ...options }: InspectRedisOptions & { logger: Logger }): Promise<void> {
@@ -33,7 +36,8 @@ export async function checkRedis({ logger, ...options }: InspectRedisOptions & {
 }
 
 /**
- * @returns its version, and what may lose data: a sentence for each, which says what to do
+ * Reads the version and the settings of Redis.
+ * @returns the oldest version of all masters, and a warning with advice for each setting that may lose data
  * @throws {RedisUnusableError} as {@link checkRedis}
  */
 export async function inspectRedis({ redis, timeoutMs = START_TIMEOUT_MS }: InspectRedisOptions) {
@@ -45,18 +49,16 @@ export async function inspectRedis({ redis, timeoutMs = START_TIMEOUT_MS }: Insp
       const version = facts.get("redis_version") ?? "0";
       if (isOlder(version, MIN_REDIS_VERSION))
         throw new RedisUnusableError(
-          `REDIS_URL: Redis ${version} is too old, ${MIN_REDIS_VERSION} or newer is needed: upgrade it`,
+          `REDIS_URL: Redis ${version} is too old: upgrade it to ${MIN_REDIS_VERSION} or newer`,
         );
       if (oldest === undefined || isOlder(version, oldest)) oldest = version;
       const policy = facts.get("maxmemory_policy");
       if (policy !== undefined && policy !== "noeviction")
         warnings.add(
-          `redis may evict what was acknowledged when its memory is full (${policy}): set maxmemory-policy noeviction`,
+          `redis may evict acknowledged events when its memory is full (${policy}): set maxmemory-policy noeviction`,
         );
       if (facts.get("aof_enabled") === "0")
-        warnings.add(
-          "redis keeps no append-only file, so a restart of it loses events that were acknowledged: set appendonly yes",
-        );
+        warnings.add("redis has no append-only file, so its restart loses acknowledged events: set appendonly yes");
     }
   } finally {
     connection.disconnect();
@@ -64,7 +66,7 @@ export async function inspectRedis({ redis, timeoutMs = START_TIMEOUT_MS }: Insp
   return { version: oldest ?? "unknown", warnings: [...warnings] };
 }
 
-/** What `INFO` says, of each master; unlike `CONFIG GET` hosted services allow it. */
+/** The answer to `INFO` of each master. Hosted services allow `INFO`, but not `CONFIG GET`. */
 async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promise<Map<string, string>[]> {
   const deadline = Date.now() + timeoutMs;
   let reason = NO_ANSWER;
@@ -74,12 +76,12 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
   while (Date.now() < deadline) {
     try {
       const left = new AbortController();
-      const patience = after(Math.max(1, deadline - Date.now()), undefined, { signal: left.signal });
-      const info = await Promise.race([readInfo(connection), patience]).finally(() => left.abort());
+      const timeout = after(Math.max(1, deadline - Date.now()), undefined, { signal: left.signal });
+      const info = await Promise.race([readInfo(connection), timeout]).finally(() => left.abort());
       if (info !== undefined) return info;
     } catch (error) {
       const why = reasonOf(error);
-      // That a command failed for want of a connection says less than why there is none.
+      // The reason for the missing connection says more than the failure of the command.
       if (reason === NO_ANSWER || !CONSEQUENCE.test(why)) reason = why;
       if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
       await after(100);
@@ -92,7 +94,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
 
 async function readInfo(connection: Redis | Cluster): Promise<Map<string, string>[]> {
   if (!(connection instanceof Cluster)) return [factsOf(await connection.info())];
-  // Answered once the nodes are known.
+  // A cluster answers once it knows its nodes.
   await connection.ping();
   return await Promise.all(connection.nodes("master").map(async (node) => factsOf(await node.info())));
 }

@@ -1,4 +1,4 @@
-/** Where Redis is, as `REDIS_URL` says it. */
+/** The parsed `REDIS_URL`. */
 export type RedisPlace = RedisSingle | RedisSentinel | RedisCluster;
 
 interface Login {
@@ -17,7 +17,7 @@ export interface RedisSingle extends Login, RedisAddress {
   db: number;
 }
 
-/** A master that Sentinels know by name, and follow when it moves. */
+/** A master that Sentinels know by name, also after a failover. */
 export interface RedisSentinel extends Login {
   kind: "sentinel";
   sentinels: readonly RedisAddress[];
@@ -31,7 +31,7 @@ export interface RedisCluster extends Login {
   nodes: readonly RedisAddress[];
 }
 
-/** `REDIS_URL` is no URL of a Redis. The message names the variable and never a password. */
+/** `REDIS_URL` is not valid. The message names the variable and never contains a password. */
 export class RedisUrlError extends Error {
   override name = "RedisUrlError";
 }
@@ -44,13 +44,13 @@ const REDIS_PORT = 6379;
 const SENTINEL_PORT = 26_379;
 
 /**
- * Reads the forms above, each with `user:password@` before the hosts; `rediss+sentinel` and `rediss+cluster` speak TLS.
- * `?sentinel_password=` is the Sentinels' own.
+ * Parses a `REDIS_URL` in one of the forms above, each with an optional `user:password@` before the hosts.
+ * `rediss+sentinel` and `rediss+cluster` use TLS. `?sentinel_password=` is the password of the Sentinels.
  * @throws {RedisUrlError}
  */
 export function parseRedisUrl(url: string): RedisPlace {
   const parts = /^(rediss?)(?:\+(sentinel|cluster))?:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/i.exec(url.trim());
-  if (parts === null) throw new RedisUrlError(`REDIS_URL is none of ${FORMS}`);
+  if (parts === null) throw new RedisUrlError(`REDIS_URL must be one of ${FORMS}`);
   const [, scheme = "", kind, authority = "", path = "", query = ""] = parts;
   const at = authority.lastIndexOf("@");
   const login = { ...readLogin(authority.slice(0, Math.max(0, at))), tls: scheme.toLowerCase() === "rediss" };
@@ -64,7 +64,9 @@ export function parseRedisUrl(url: string): RedisPlace {
       allow(settings, ["db", "sentinel_password"]);
       const masterName = decode(path);
       if (masterName === "")
-        throw new RedisUrlError("REDIS_URL names no master: end it with /mymaster, the name that the Sentinels know");
+        throw new RedisUrlError(
+          "REDIS_URL has no master: end it with /mymaster, the name of the master at the Sentinels",
+        );
       const sentinelPassword = settings.get("sentinel_password") ?? undefined;
       const db = readDatabase(settings.get("db") ?? "");
       return { kind: "sentinel", ...login, sentinels: addresses, sentinelPassword, masterName, db };
@@ -72,21 +74,19 @@ export function parseRedisUrl(url: string): RedisPlace {
     case "cluster":
       allow(settings, []);
       if (path !== "" && path !== "0")
-        throw new RedisUrlError("REDIS_URL names a database, but a Redis Cluster has only 0: leave the path out");
+        throw new RedisUrlError("REDIS_URL has a database, but a Redis Cluster has only 0: remove the path");
       return { kind: "cluster", ...login, nodes: addresses };
     default: {
       allow(settings, ["db"]);
       const [address, ...more] = addresses;
       if (address === undefined || more.length > 0)
-        throw new RedisUrlError(
-          "REDIS_URL names several hosts: begin it with redis+sentinel:// or redis+cluster:// to say what they are",
-        );
+        throw new RedisUrlError("REDIS_URL has several hosts: start it with redis+sentinel:// or redis+cluster://");
       return { kind: "single", ...login, ...address, db: readDatabase(path || (settings.get("db") ?? "")) };
     }
   }
 }
 
-/** The hosts, for a person to read. */
+/** The hosts, for people to read. */
 export function describePlace(place: RedisPlace): string {
   const list = (addresses: readonly RedisAddress[]) => addresses.map(({ host, port }) => `${host}:${port}`).join(", ");
   switch (place.kind) {
@@ -123,7 +123,7 @@ function readDatabase(text: string): number {
 function allow(settings: URLSearchParams, known: readonly string[]): void {
   for (const name of settings.keys()) {
     if (!known.includes(name))
-      throw new RedisUrlError(`REDIS_URL: "${name}" is not known here; ${known.join(" and ") || "nothing"} may be set`);
+      throw new RedisUrlError(`REDIS_URL: "${name}" is unknown; allowed: ${known.join(", ") || "none"}`);
   }
 }
 
@@ -131,6 +131,6 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw new RedisUrlError("REDIS_URL: a % that is not part of an escape must be written %25");
+    throw new RedisUrlError("REDIS_URL: write a % that is not part of an escape as %25");
   }
 }

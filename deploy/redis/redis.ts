@@ -2,56 +2,57 @@ import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis"
 import type { Logger } from "pino";
 import { describePlace, parseRedisUrl, type RedisPlace } from "./redis-url.ts";
 
-export { RedisUrlError } from "./redis-url.ts";
-
-/** The way to Redis, for all parts of this program. */
+/** Creates the connections to Redis for all parts of this program. */
 export interface RedisAccess {
   /**
-   * Makes a connection, which comes up by itself and comes back by itself for as long as it takes. Never throws, never
-   * emits an `error` nobody hears. What it does while Redis is away is its user's choice:
+   * Creates a connection, which connects and reconnects by itself without a limit. Never throws, and never emits an
+   * `error` without a listener. The options decide what happens while Redis is unavailable:
    *
-   * - By default a command waits for Redis, {@link COMMAND_TIMEOUT_MS} at most, and then rejects. It may have been, or
-   *   may yet be, carried out.
-   * - Who answers somebody gives `enableOfflineQueue: false, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands:
-   *   false`: a command then rejects as soon as the connection is gone. It must wait for `ready` itself.
-   * - Who blocks (`XREAD BLOCK`, `SUBSCRIBE`) gives a `commandTimeout` of its own, or `undefined` for none.
+   * - By default a command waits for Redis for at most {@link COMMAND_TIMEOUT_MS} and then rejects. Redis may have
+   *   carried it out, or may still do so.
+   * - To answer a client without delay, pass `enableOfflineQueue: false, maxRetriesPerRequest: 0,
+   *   autoResendUnfulfilledCommands: false`. A command then rejects as soon as the connection is lost. The caller must
+   *   wait for `ready` itself.
+   * - For blocking commands (`XREAD BLOCK`, `SUBSCRIBE`), pass another `commandTimeout`, or `undefined` for none.
    *
-   * @param name what the connection is for, as `CLIENT LIST` shows it: `skylapse-{name}`
-   * @param options over the defaults, for a cluster's nodes too. Host, port and such are the URL's.
+   * @param name the purpose of the connection. `CLIENT LIST` shows it as `skylapse-{name}`.
+   * @param options override the defaults, also for the nodes of a cluster. The URL sets host and port.
    */
   connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
-  /** What every key begins with. It holds a hash tag, so that a cluster keeps all keys in one place, as scripts need. */
+  /**
+   * The prefix of every key. It contains a hash tag, so that a cluster keeps all keys in one slot, as scripts need it.
+   */
   readonly prefix: string;
-  /** Ends all connections. Idempotent; takes {@link QUIT_TIMEOUT_MS} at most. */
+  /** Closes all connections within {@link QUIT_TIMEOUT_MS}. Idempotent. */
   close(): Promise<void>;
 }
 
 export interface OpenRedisOptions {
   /** `REDIS_URL`: a single Redis, Sentinels or a cluster; see {@link parseRedisUrl}. */
   url: string;
-  /** Sets this deployment apart from others in one Redis: letters, digits and `:._-`, such as `skylapse`. */
+  /** Distinguishes this deployment from others in the same Redis: letters, digits and `:._-`, such as `skylapse`. */
   prefix: string;
   logger: Logger;
 }
 
-/** A command that is not answered for so long rejects: a Redis that hangs closes no connection. */
+/** How long Redis may take to answer a command, milliseconds. A Redis that hangs does not close its connections. */
 export const COMMAND_TIMEOUT_MS = 5_000;
-/** How long a connection may take to be made. */
-export const CONNECT_TIMEOUT_MS = 5_000;
-/** The longest pause before another attempt to connect. */
-export const MAX_RECONNECT_DELAY_MS = 2_000;
-/** How long saying goodbye may take. */
-export const QUIT_TIMEOUT_MS = 1_000;
-/** Failed attempts to connect after which commands that wait for the connection are given up. */
+/** How long connecting may take, milliseconds. */
+const CONNECT_TIMEOUT_MS = 5_000;
+/** The longest wait before the next attempt to connect, milliseconds. */
+const MAX_RECONNECT_DELAY_MS = 2_000;
+/** How long `QUIT` may take, milliseconds. */
+const QUIT_TIMEOUT_MS = 1_000;
+/** After this many failed attempts to connect, commands that wait for the connection reject. */
 const MAX_RETRIES_PER_COMMAND = 3;
 
 /**
  * @throws {RedisUrlError}
- * @throws {RangeError} not a prefix
+ * @throws {RangeError} the prefix is not valid
  */
 export function openRedis({ url, prefix, logger }: OpenRedisOptions): RedisAccess {
   if (!/^[A-Za-z0-9:._-]{1,64}$/.test(prefix))
-    throw new RangeError(`"${prefix}" cannot begin the names of keys: 1 to 64 letters, digits and : . _ -`);
+    throw new RangeError(`the prefix "${prefix}" is not valid: use 1 to 64 letters, digits and : . _ -`);
   return new Connections(parseRedisUrl(url), `{${prefix.replace(/:+$/, "")}}:`, logger);
 }
 
@@ -81,11 +82,13 @@ class Connections implements RedisAccess {
     return this.#closing;
   }
 
-  /** Without a listener for `error` ioredis writes to the console, and a cluster's ends the process. */
+  /**
+   * Listens for `error`. Without a listener ioredis writes to the console, and an error of a cluster ends the process.
+   */
   #watch(connection: Redis | Cluster, logger: Logger): void {
     let lost = false;
     connection.on("error", (err: unknown) => {
-      // Every attempt fails the same way: the first one says it.
+      // All attempts fail for the same reason, so only the first failure is logged.
       if (!lost && this.#closing === undefined)
         logger.warn({ err: withoutSecrets(err), redis: describePlace(this.place) }, "redis cannot be reached");
       lost = true;
@@ -94,7 +97,7 @@ class Connections implements RedisAccess {
       if (!lost && this.#closing === undefined && this.#open.has(connection)) logger.debug("redis connection closed");
     });
     connection.on("ready", () => {
-      if (lost) logger.info("redis is back");
+      if (lost) logger.info("redis can be reached again");
       lost = false;
     });
     connection.on("end", () => this.#open.delete(connection));
@@ -109,10 +112,10 @@ function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): 
     commandTimeout: COMMAND_TIMEOUT_MS,
     maxRetriesPerRequest: MAX_RETRIES_PER_COMMAND,
     retryStrategy: reconnectDelay,
-    // A master that became a replica refuses writes for good: its successor is found by connecting again.
+    // A master that became a replica refuses writes from then on. A new connection finds its successor.
     reconnectOnError: (error) => error.message.startsWith("READONLY"),
     keepAlive: 10_000,
-    // Half a minute of loading is no reason to ask every second for so long.
+    // The longest wait between two checks whether a starting Redis has loaded its data, milliseconds.
     maxLoadingRetryTime: 1_000,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
@@ -141,7 +144,7 @@ function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): 
   }
 }
 
-/** What ioredis wants of a cluster as a whole, and what of each of its nodes. */
+/** Splits the options into those of a cluster as a whole and those of each node. */
 function clusterOptions(options: RedisOptions): ClusterOptions {
   const { keyPrefix, enableAutoPipelining, autoPipeliningIgnoredCommands } = options;
   const { retryStrategy, enableOfflineQueue, port, host, path, sentinels, readOnly, ...ofNodes } = options;
@@ -150,7 +153,7 @@ function clusterOptions(options: RedisOptions): ClusterOptions {
     redisOptions,
     clusterRetryStrategy: retryStrategy ?? reconnectDelay,
     slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
-    // A failover takes seconds: looked for more often than by default, it is found sooner.
+    // A failover takes seconds. More frequent checks than by default detect it sooner.
     slotsRefreshInterval: 2_000,
     retryDelayOnFailover: 200,
     retryDelayOnClusterDown: 200,
@@ -161,7 +164,7 @@ function clusterOptions(options: RedisOptions): ClusterOptions {
   };
 }
 
-/** 50 ms, then twice as long each time, with jitter so that many nodes do not come at one moment. */
+/** 50 ms, doubled after each attempt, with jitter so that many nodes do not reconnect at the same time. */
 function reconnectDelay(attempt: number): number {
   const delay = Math.min(MAX_RECONNECT_DELAY_MS, 50 * 2 ** Math.min(attempt - 1, 10));
   return Math.round(delay * (0.75 + Math.random() / 4));
@@ -169,20 +172,20 @@ function reconnectDelay(attempt: number): number {
 
 async function quit(connection: Redis | Cluster): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<void>((resolve) => {
+  const timeout = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, QUIT_TIMEOUT_MS);
   });
   try {
-    if (connection.status === "ready") await Promise.race([connection.quit(), patience]);
+    if (connection.status === "ready") await Promise.race([connection.quit(), timeout]);
   } catch {
-    // It is gone already.
+    // The connection is closed already.
   } finally {
     clearTimeout(timer);
     connection.disconnect();
   }
 }
 
-/** An error of ioredis carries the command that failed, and that may be the one with the password. */
+/** Removes the failed command, which errors of ioredis contain: it may be the one with the password. */
 function withoutSecrets(error: unknown): { type: string; message: string } {
   return error instanceof Error
     ? { type: error.name, message: error.message || String("code" in error ? error.code : error.name) }

@@ -11,13 +11,13 @@ import { scanStore } from "../../platform/level/scan.ts";
 import { damageFile } from "./damage-log.ts";
 import { storeFolders } from "./store-folders.ts";
 
-/** Rounds of copying a store that its server goes on writing. Each copies only what is new since the last. */
+/** The most rounds of copying a store while its server writes to it. Each round copies only new files and logs. */
 const MAX_ROUNDS = 50;
 const CATALOG = "backup.json";
-/** Made by LevelDB or by a write under way, and of no use in another place. */
+/** Files of LevelDB or of an unfinished write, which a copy does not need. */
 const NOT_COPIED = /^(LOCK|LOG|LOG\.old|probe|repairing|lost)$|\.new$|\.tmp$/;
-/** What the simulated cameras keep is made anew. */
-const NOT_KEPT = new Set(["simulator"]);
+/** The data of the simulated cameras, which they create again. */
+const NOT_BACKED_UP = new Set(["simulator"]);
 
 const catalogSchema = z.object({
   version: z.literal(1),
@@ -26,28 +26,29 @@ const catalogSchema = z.object({
 });
 export type Catalog = z.infer<typeof catalogSchema>;
 
-/** A backup could not be made or put back; the message says why. */
+/** A backup could not be made or restored. The message says why and what to do. */
 export class BackupError extends Error {
   override name = "BackupError";
 }
 
 /**
- * Copies a DATA_PATH, while its server runs or not. The journal comes first: what is in it and not yet in the store of
- * MQTT sessions is published again at the next start, while the other way round it would be missing there.
+ * Copies a DATA_PATH. Its server may run. The journal is copied first: an event that is only in the journal is
+ * published
+ * to MQTT again at the next start. An event that is only in the store of MQTT sessions would be missing in the journal.
  * @throws {BackupError}
  */
 export async function backUp(dataPath: string, target: string): Promise<Catalog> {
-  if (!isOutside(dataPath, target)) throw new BackupError(`${target} is inside ${dataPath}: name another folder`);
+  if (!isOutside(dataPath, target)) throw new BackupError(`${target} is inside ${dataPath}: use another folder`);
   if ((await stat(dataPath).catch(() => undefined)) === undefined)
-    throw new BackupError(`there is no ${dataPath}: say by DATA_PATH or --data-path where the server's data is`);
+    throw new BackupError(`${dataPath} does not exist: set DATA_PATH or --data-path to the data of the server`);
   await mustBeEmpty(target);
   const stores = Object.values(storeFolders(dataPath));
   for (const folder of stores) {
     if ((await stat(folder).catch(() => undefined)) === undefined) continue;
     await copyStore(folder, join(target, relative(dataPath, folder)));
   }
-  await copyFiles(dataPath, target, (path) => stores.includes(path) || NOT_KEPT.has(relative(dataPath, path)));
-  // What was found damaged here was told here.
+  await copyFiles(dataPath, target, (path) => stores.includes(path) || NOT_BACKED_UP.has(relative(dataPath, path)));
+  // The damage that is noted here concerns this server, not the copy.
   await rm(damageFile(target), { force: true });
   const catalog: Catalog = { version: 1, madeAt: new Date().toISOString(), files: await listFiles(target) };
   await writeFile(join(target, CATALOG), JSON.stringify(catalog, undefined, 2), { mode: 0o600 });
@@ -55,22 +56,24 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
 }
 
 /**
- * Puts a backup in the place of a DATA_PATH. The journal begins a new epoch at the next start, for clients may have seen
- * more than the backup holds.
- * @throws {BackupError} it is not whole, or there is data already
+ * Restores a backup to an empty DATA_PATH. The journal begins a new epoch at the next start, because clients may have
+ * received events that are not in the backup.
+ * @throws {BackupError} the backup is not complete, or there is data already
  */
 export async function restore(source: string, dataPath: string): Promise<Catalog> {
   const catalog = await readCatalog(source);
   for (const { path, bytes, sha256 } of catalog.files) {
-    // The catalog is a file that anybody may have written.
+    // The catalog is untrusted: anybody may have written it.
     if (isOutside(source, join(source, path)))
-      throw new BackupError(`${join(source, CATALOG)} names ${path}, which is not in ${source}: use another backup`);
+      throw new BackupError(
+        `${join(source, CATALOG)} names ${path}, which is outside of ${source}: use another backup`,
+      );
     const found = await hashOf(join(source, path)).catch(() => undefined);
     if (found?.sha256 !== sha256 || found.bytes !== bytes)
-      throw new BackupError(`${join(source, path)} is not as it was when the backup was made: use another backup`);
+      throw new BackupError(`${join(source, path)} has changed since the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
-  // First: a copy that is broken off must not be taken for the journal that clients know.
+  // First: after an interrupted restore, the server must not continue the epoch that clients know.
   const journal = join(dataPath, "journal");
   if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
     await mkdir(journal, { mode: 0o700 });
@@ -88,17 +91,18 @@ async function readCatalog(source: string): Promise<Catalog> {
   try {
     return catalogSchema.parse(JSON.parse(await readFile(join(source, CATALOG), "utf8")));
   } catch (error) {
-    throw new BackupError(`${source} is no whole backup: it has no readable ${CATALOG}`, { cause: error });
+    throw new BackupError(`${source} is not a complete backup: it has no readable ${CATALOG}`, { cause: error });
   }
 }
 
 /**
- * LevelDB's tables never change, its logs and manifest only grow. A copy is of one moment when, after all was copied, the
- * same files were there, and the manifest had not grown.
+ * The tables of LevelDB never change, and its logs and manifest only grow. A copy is consistent if, after all files
+ * were
+ * copied, the folder had the same files and the manifest had not grown.
  */
 async function copyStore(from: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true, mode: 0o700 });
-  let trouble: unknown = new Error("its files change too fast");
+  let failure: unknown = new Error("its files change too fast");
   for (let round = 0; round < MAX_ROUNDS; round++) {
     try {
       const before = await namesOf(from);
@@ -107,14 +111,14 @@ async function copyStore(from: string, to: string): Promise<void> {
       await check(to);
       return;
     } catch (error) {
-      // Gone since it was listed, or the copy is of no one moment.
-      trouble = error;
+      // A file was deleted after it was listed, or the copy is not consistent.
+      failure = error;
     }
   }
-  throw new BackupError(`${from} could not be copied: ${messagesOf(trouble)}`, { cause: trouble });
+  throw new BackupError(`${from} could not be copied: ${messagesOf(failure)}`, { cause: failure });
 }
 
-/** Logs and the manifest last, so that what they name was copied before. */
+/** The files in the order of copying: logs and the manifest last, so that the tables they name are copied before. */
 async function namesOf(folder: string): Promise<string[]> {
   const names = (await readdir(folder, { withFileTypes: true }))
     .filter((entry) => entry.isFile() && !NOT_COPIED.test(entry.name))
@@ -140,11 +144,11 @@ async function isSame(from: string, to: string, names: readonly string[]): Promi
   return true;
 }
 
-/** What LevelDB cannot open was copied while it changed. */
+/** Verifies the copy: one that was made while files changed does not match its checksums, or does not open. */
 async function check(folder: string): Promise<void> {
   const { tables, logParts } = await scanStore(folder);
   if (tables.length + logParts.length > 0)
-    throw new Error("it does not match its checksums: skylapse verify says what is damaged");
+    throw new Error("the copy does not match its checksums: run skylapse verify to see what is damaged");
   const db = await openLevel(folder, { createIfMissing: false });
   await db.close();
   for (const name of await readdir(folder)) if (NOT_COPIED.test(name)) await rm(join(folder, name), { force: true });
@@ -156,7 +160,7 @@ async function copyFiles(from: string, to: string, skips: (path: string) => bool
     const path = join(from, entry.name);
     if (skips(path) || NOT_COPIED.test(entry.name)) continue;
     if (entry.isDirectory()) await copyFiles(path, join(to, entry.name), skips);
-    // Pictures go while others come.
+    // The server may delete a picture in the meantime.
     else if (entry.isFile()) await copyFile(path, join(to, entry.name)).catch(ignoreMissing);
   }
 }
@@ -184,10 +188,10 @@ async function hashOf(file: string): Promise<{ bytes: number; sha256: string }> 
 async function mustBeEmpty(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   if ((await readdir(folder)).length > 0)
-    throw new BackupError(`${folder} is not empty: name an empty or a new folder, or move what is in it away`);
+    throw new BackupError(`${folder} is not empty: use an empty or a new folder, or move its files away`);
 }
 
 function isOutside(folder: string, path: string): boolean {
-  const way = relative(resolve(folder), resolve(path));
-  return way === ".." || way.startsWith(`..${sep}`);
+  const fromFolder = relative(resolve(folder), resolve(path));
+  return fromFolder === ".." || fromFolder.startsWith(`..${sep}`);
 }

@@ -4,20 +4,20 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import type { Damage } from "../../platform/level/damage.ts";
 
-/** The newest are kept: a disk that breaks at every start says the same again and again. */
+/** The most notes. A broken disk may cause the same damage at every start, so only the newest are kept. */
 const MAX_DAMAGES = 100;
-/** How old an answer of {@link DamageLog.notices} may be, milliseconds: probes ask often. */
-const KEPT_MS = 1_000;
+/** How often {@link DamageLog} checks at most whether its file was removed, milliseconds. Health probes ask often. */
+const CHECK_INTERVAL_MS = 1_000;
 
 const damagesSchema = z.array(z.object({ at: z.string(), store: z.string(), found: z.string(), missing: z.string() }));
 export type NotedDamage = z.infer<typeof damagesSchema>[number];
 
-/** Where damage is noted until an operator has seen to it: a repair leaves no other trace. */
+/** The file that records damage until an operator removes it. A repair leaves no other trace. */
 export function damageFile(dataPath: string): string {
   return join(dataPath, "damage.json");
 }
 
-/** @throws {Error} the file cannot be read */
+/** The recorded damage, oldest first. @throws {Error} the file cannot be read */
 export function readDamages(dataPath: string): NotedDamage[] {
   try {
     return damagesSchema.parse(JSON.parse(readFileSync(damageFile(dataPath), "utf8")));
@@ -27,12 +27,12 @@ export function readDamages(dataPath: string): NotedDamage[] {
   }
 }
 
-/** What was found to be damaged or lost, until an operator removes its file. */
+/** Records damaged and lost data until an operator removes the file. */
 export class DamageLog {
   readonly #dataPath: string;
   readonly #logger: Logger;
   #damages: NotedDamage[];
-  #lookedAt = 0;
+  #checkedAt = 0;
 
   constructor(dataPath: string, logger: Logger) {
     this.#dataPath = dataPath;
@@ -41,7 +41,7 @@ export class DamageLog {
   }
 
   note(damage: Damage): void {
-    this.#look();
+    this.#forgetIfRemoved();
     this.#damages = [...this.#damages, { at: new Date().toISOString(), ...damage }].slice(-MAX_DAMAGES);
     try {
       const file = damageFile(this.#dataPath);
@@ -49,23 +49,23 @@ export class DamageLog {
       writeFileSync(`${file}.new`, `${JSON.stringify(this.#damages, undefined, 2)}\n`, { mode: 0o600 });
       renameSync(`${file}.new`, file);
     } catch (error) {
-      this.#logger.warn({ err: error }, "damage could not be noted in DATA_PATH");
+      this.#logger.warn({ err: error }, "damage could not be recorded in DATA_PATH");
     }
   }
 
-  /** For everybody who asks whether the server is ready: which store, and when; never whose data. */
+  /** Texts for the public `/readyz`: which store was damaged, and when. Never names data. */
   notices(): string[] {
-    this.#look();
+    this.#forgetIfRemoved();
     const newest = new Map(this.#damages.map(({ store, at }) => [store, at]));
     return [...newest].map(
-      ([store, at]) => `${store}: something was lost or damaged, found ${at}: skylapse doctor says what`,
+      ([store, at]) => `${store}: data was damaged or lost, found at ${at}: run skylapse doctor for details`,
     );
   }
 
   /** An operator may have removed the file. */
-  #look(): void {
-    if (this.#damages.length === 0 || performance.now() - this.#lookedAt < KEPT_MS) return;
-    this.#lookedAt = performance.now();
+  #forgetIfRemoved(): void {
+    if (this.#damages.length === 0 || performance.now() - this.#checkedAt < CHECK_INTERVAL_MS) return;
+    this.#checkedAt = performance.now();
     if (statSync(damageFile(this.#dataPath), { throwIfNoEntry: false }) === undefined) this.#damages = [];
   }
 
@@ -74,9 +74,9 @@ export class DamageLog {
       return readDamages(this.#dataPath);
     } catch (error) {
       const file = damageFile(this.#dataPath);
-      this.#logger.warn({ err: error, file }, "notes of earlier damage cannot be read");
+      this.#logger.warn({ err: error, file }, "the record of earlier damage cannot be read");
       const found = `${file} cannot be read`;
-      return [{ at: new Date().toISOString(), store: "notes", found, missing: "notes of earlier damage" }];
+      return [{ at: new Date().toISOString(), store: "damage record", found, missing: "records of earlier damage" }];
     }
   }
 }

@@ -10,14 +10,14 @@ const fileSchema = z.object({
   devices: z.array(z.object({ id: idSchema, kind: deviceKindSchema, salt: z.base64url(), hash: z.base64url() })),
 });
 
-/** The devices cannot be taken over; the message says which file, and what to do. */
-export class ImportError extends Error {
+/** The devices cannot be imported. The message names the file and says what to do. */
+class ImportError extends Error {
   override name = "ImportError";
 }
 
 /**
- * Before version 0.2 each node had its devices in a file. They are taken into the store, but for those that are there,
- * and the file is put aside: no camera has to be let in again.
+ * Imports the devices from the file in which versions before 0.2 kept them, and renames the file. A device that is in
+ * the store already is skipped. No camera has to be registered again.
  *
  * @throws {ImportError} @throws {StoreUnavailableError}
  */
@@ -32,19 +32,19 @@ export async function importDevices({
 }): Promise<void> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
-    throw new ImportError(`cannot read the devices in ${path} (${error.message}): let this user read it`);
+    throw new ImportError(`cannot read the devices in ${path} (${error.message}): give this user read access`);
   });
   if (text === undefined) return;
   const file = fileSchema.safeParse(jsonOf(text));
   if (!file.success)
     throw new ImportError(
-      `cannot understand the devices in ${path}: mend the file, or move it away and add them again`,
+      `the devices in ${path} are not valid: correct the file, or move it away and add the devices again`,
     );
   for (const { id, kind, salt, hash } of file.data.devices) {
     if (devices.get(id) === undefined) await devices.add({ id, kind, credential: { salt, hash } });
   }
   await rename(path, `${path}.imported`);
-  logger.info({ path, devices: file.data.devices.length }, "the devices of an earlier version are in the store now");
+  logger.info({ path, devices: file.data.devices.length }, "imported the devices of an earlier version");
 }
 
 function jsonOf(text: string): unknown {

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** Remembers which store a node was connected to, so that its next start sees that Redis was emptied meanwhile. */
+/** Keeps the id of the store that a node used last, so that its next start detects that Redis has lost its data. */
 export interface LastStore {
   /** Undefined before the first start. */
   read(): string | undefined;
@@ -23,7 +23,7 @@ export function lastStoreIn(dataPath: string): LastStore {
         mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
         writeFileSync(file, `${name}\n`, { mode: 0o600 });
       } catch {
-        // A disk that takes no writes is told elsewhere; the node works without this.
+        // The node works without this file. Other parts report a disk that cannot be written.
       }
     },
   };

@@ -20,7 +20,7 @@ it.each([
   [
     "docs/access.md",
     "command-line",
-    [/^alice\tadmin\n\S{43}\nnorth\t\S+\nwest\t\S+\ney\S+\nok +Node\.js[\s\S]*operator key +the server takes it/],
+    [/^alice\tadmin\n\S{43}\nnorth\t\S+\nwest\t\S+\ney\S+\nok +Node\.js[\s\S]*operator key +the server accepts it/],
   ],
   ["docs/access.md", "log-in", [/^\{"cameras":\[\{"id":"north"[\s\S]*"code":"unauthorized"/]],
   ["docs/access.md", "revoke", [/"message":"The token was revoked"/]],

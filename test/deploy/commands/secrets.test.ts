@@ -11,7 +11,7 @@ import { PYTHON } from "../../support/programs.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-// Each command is a program of its own, which takes a second or two to start where others run beside it.
+// Each command is a separate process, which takes a second or two to start on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
 const PASSWORD = "correct horse battery";
@@ -23,7 +23,7 @@ function newDataPath(): string {
   return dataPath;
 }
 
-/** Commands for a server that runs. */
+/** Starts a server. @returns the settings for commands that use it */
 async function startServer() {
   const dataPath = newDataPath();
   const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "silent" } });
@@ -33,8 +33,8 @@ async function startServer() {
   return { DATA_PATH: dataPath, SKYLAPSE_URL: server.http };
 }
 
-/** Something else that listens, and what it was shown. */
-async function startStranger(answer: { status: number; location?: string }) {
+/** Another program that listens, and the requests that it received. */
+async function startOtherProgram(answer: { status: number; location?: string }) {
   const seen: string[] = [];
   const server = createServer(({ method, url, headers }, response) => {
     seen.push(`${method} ${url} ${headers.authorization}`);
@@ -49,34 +49,37 @@ async function startStranger(answer: { status: number; location?: string }) {
   return { seen, port: String(typeof address === "object" && address !== null ? address.port : 0) };
 }
 
-it("says which key is wrong, and what to do", async () => {
+it("reports a missing and a wrong key, and says what to do", async () => {
   const variables = await startServer();
   const none = await runCommand({ ...variables, DATA_PATH: newDataPath() }, ["user", "list"]);
   expect([none.code, none.errors]).toEqual([
     1,
-    expect.stringMatching(/there is no OPERATOR_KEY, and none in .+: set it/),
+    expect.stringMatching(/OPERATOR_KEY is not set, and there is no key in .+: set OPERATOR_KEY/),
   ]);
   expect(await runCommand({ ...variables, OPERATOR_KEY: "w".repeat(32) }, ["user", "list"])).toMatchObject({
     code: 1,
     errors:
-      "skylapse: the server does not take the operator key: set OPERATOR_KEY to the server's, or DATA_PATH to its data\n",
+      "skylapse: the server refuses the operator key: set OPERATOR_KEY to that of the server, or DATA_PATH to its data\n",
   });
 });
 
-it("shows its key to no other program at the server's port, and does not follow one that sends it on", async () => {
+it("sends its key neither to another program at the port of the server nor to a redirect", async () => {
   const { DATA_PATH, SKYLAPSE_URL } = await startServer();
   const [other, proxy] = [
-    await startStranger({ status: 200 }),
-    await startStranger({ status: 301, location: `${SKYLAPSE_URL}/livez` }),
+    await startOtherProgram({ status: 200 }),
+    await startOtherProgram({ status: 301, location: `${SKYLAPSE_URL}/livez` }),
   ];
   const ask = ({ port: WS_PORT }: { port: string }) =>
     runCommand({ DATA_PATH, WS_PORT }, ["user", "add", "alice"], `${PASSWORD}\n`);
-  expect(await ask(other)).toMatchObject({ code: 1, errors: expect.stringContaining("is another program: say by") });
-  expect(await ask(proxy)).toMatchObject({ code: 1, errors: expect.stringContaining(`sends on to ${SKYLAPSE_URL}: `) });
+  expect(await ask(other)).toMatchObject({ code: 1, errors: expect.stringContaining("another program answers at") });
+  expect(await ask(proxy)).toMatchObject({
+    code: 1,
+    errors: expect.stringContaining(`redirects to ${SKYLAPSE_URL}: `),
+  });
   expect([...other.seen, ...proxy.seen]).toEqual(["GET /livez undefined", "GET /livez undefined"]);
 });
 
-it("sends the key that a server of this machine has made to no other machine", async () => {
+it("never sends a generated key to another machine", async () => {
   const dataPath = newDataPath();
   await runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, ["camera", "list"]);
   const keyFor = async (url: string) => {
@@ -90,7 +93,7 @@ it("sends the key that a server of this machine has made to no other machine", a
     await expect(keyFor(url)).rejects.toThrow(`is not for ${url}`);
 });
 
-it("takes a secret from the standard input, and shows none that it was given", async () => {
+it("reads a secret from the standard input, and never prints a given secret", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   const short = await runCommand(variables, ["camera", "add", "north", "--secret", "hunter2"]);
   expect([short.code, short.errors]).toEqual([2, "error: the secret must have at least 32 characters\n"]);
@@ -100,7 +103,7 @@ it("takes a secret from the standard input, and shows none that it was given", a
   expect([rotated.code, rotated.output, rotated.errors]).toEqual([0, "", expect.not.stringContaining(SECRET)]);
 });
 
-it("takes the first line of an input that does not end", async () => {
+it("reads the first line of an input that does not end", async () => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
   const child = spawn(process.execPath, [COMMAND, "user", "add", "alice"], {
     env,
@@ -111,7 +114,7 @@ it("takes the first line of an input that does not end", async () => {
   expect(code).toBe(0);
 });
 
-it("says what is wrong with a password, or that there is none, before anything is asked of a server", async () => {
+it("refuses a short or missing password before it asks a server", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   for (const input of ["", "short\n"])
     expect(await runCommand(variables, ["user", "add", "alice"], input)).toMatchObject({
@@ -120,7 +123,7 @@ it("says what is wrong with a password, or that there is none, before anything i
     });
 });
 
-it("refuses a permission that grants nothing, and names the one that was probably meant", async () => {
+it("refuses an unknown permission, and suggests the one that was probably meant", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   const args = ["user", "add", "alice", "--permission", "dashboard:raed", "camera:north:read", "device:north"];
   const { errors, code } = await runCommand(variables, args, `${PASSWORD}\n`);
@@ -133,12 +136,12 @@ it("refuses a permission that grants nothing, and names the one that was probabl
   });
 });
 
-it("shows what does not print, from the store and from its own command line, escaped", async () => {
+it("escapes control characters from the store and from the command line", async () => {
   const variables = { DATA_PATH: newDataPath(), ...NO_SERVER };
   const logger = pino({ level: "silent" });
   const cluster = await openLocalCluster({ path: join(variables.DATA_PATH, "cluster"), logger });
   const accounts = await openAccounts({ documents: cluster.documents, logger });
-  // As a version before took it.
+  // An earlier version accepted this.
   const powers = { permissions: ["\u001b[2J\u202eread\nbob\tadmin"] };
   await accounts.create({ userId: "alice", password: PASSWORD, powers });
   accounts.stop();
@@ -149,7 +152,7 @@ it("shows what does not print, from the store and from its own command line, esc
   expect(errors).toContain("a\\u202eb\\u001b[2J");
 });
 
-it("ends quietly, and not as done, when nobody reads what it says", async () => {
+it("exits with 1 and without a message if nobody reads its output", async () => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
   const child = spawn(process.execPath, [COMMAND, "check-config"], { env, stdio: ["ignore", "pipe", "pipe"] });
   child.stdout.destroy();
@@ -157,13 +160,13 @@ it("ends quietly, and not as done, when nobody reads what it says", async () => 
   expect([child.exitCode, errors]).toEqual([1, ""]);
 });
 
-/** Types an answer to each prompt at a terminal, and prints the exit code and all that was to be seen there. */
+/** Types an answer to each prompt at a terminal, and prints the exit code and the whole screen. */
 const AT_TERMINAL = `
 import os, pty, sys
 pid, fd = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:4] + ["add", "alice"])
-seen, keys = b"", [(b"Password of alice: ", sys.argv[4]), (b"The same again: ", sys.argv[5])]
+seen, keys = b"", [(b"Password of alice: ", sys.argv[4]), (b"Repeat the password: ", sys.argv[5])]
 while True:
     try:
         chunk = os.read(fd, 4096)
@@ -180,14 +183,14 @@ print(seen.decode())
 
 it.each([
   ["the same twice", [`${PASSWORD}\r`, `${PASSWORD}\r`], "0", "skylapse: no server answers"],
-  ["two passwords", [`${PASSWORD}\r`, "another horse battery\r"], "1", "skylapse: these are two passwords: try again"],
-  ["Ctrl-C", ["\u0003", ""], "1", "skylapse: no password was given"],
-  ["Ctrl-D", ["\u0004", ""], "1", "skylapse: no password was given"],
-])("asks for a password at a terminal, where it is not shown: %s", async (_, answers, code, said) => {
+  ["two passwords", [`${PASSWORD}\r`, "another horse battery\r"], "1", "skylapse: the two passwords differ: try again"],
+  ["Ctrl-C", ["\u0003", ""], "1", "skylapse: no password was entered"],
+  ["Ctrl-D", ["\u0004", ""], "1", "skylapse: no password was entered"],
+])("asks for a password at a terminal without showing it: %s", async (_, answers, code, message) => {
   const env = { PATH: process.env.PATH, DATA_PATH: newDataPath(), ...NO_SERVER };
   const terminal = spawn(PYTHON, ["-c", AT_TERMINAL, process.execPath, COMMAND, "user", ...answers], { env });
   const [seen] = await Promise.all([text(terminal.stdout), once(terminal, "close")]);
   expect(seen.split("\n", 1)).toEqual([code]);
-  expect(seen).toContain(said);
+  expect(seen).toContain(message);
   expect(seen).not.toContain("horse");
 });

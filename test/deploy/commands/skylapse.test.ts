@@ -10,11 +10,11 @@ import { version } from "../../../deploy/config/package.ts";
 import { makeDataPath, removeDataPath, runToEnd, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-// Each command is a program of its own, which takes a second or two to start where others run beside it.
+// Each command is a separate process, which takes a second or two to start on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
-/** What it says when it turns to the store. */
-const NO_SERVER_LINE = "skylapse: no server answers at http://127.0.0.1:9, so this is done in its store\n";
+/** The line that a command prints when it uses the store. */
+const NO_SERVER_LINE = "skylapse: no server answers at http://127.0.0.1:9, so this command uses its store\n";
 
 function newDataPath(): string {
   const dataPath = makeDataPath();
@@ -34,7 +34,7 @@ async function startServer(dataPath: string, env: Record<string, string> = {}) {
   return { ...server, variables: { DATA_PATH: dataPath, SKYLAPSE_URL: server.http } };
 }
 
-it("lets a camera into a running server, gives it another secret, and puts it out", async () => {
+it("adds a camera to a running server, replaces its secret, and removes it", async () => {
   const dataPath = newDataPath();
   const server = await startServer(dataPath);
   const skylapse = (...args: string[]) => runCommand(server.variables, ["camera", ...args]);
@@ -68,7 +68,7 @@ it("lets a camera into a running server, gives it another secret, and puts it ou
   expect((await skylapse("list")).output).toBe("");
 });
 
-it("lets cameras and services in before the first start, and says who has the store when no server answers", async () => {
+it("adds cameras and services before the first start, and reports a store that another process has open", async () => {
   const dataPath = newDataPath();
   const { output: secret } = await skylapse(dataPath, "service", "add", "stacker");
   expect(await skylapse(dataPath, "camera", "add", "west", "--certificate-name", "Camera 1")).toMatchObject({
@@ -84,7 +84,7 @@ it("lets cameras and services in before the first start, and says who has the st
   expect(busy).toMatchObject({ code: 1, errors: expect.stringMatching(/no server answers at [\s\S]*in use/) });
 });
 
-it("goes on letting in the cameras of a devices.json, once it has taken them over", async () => {
+it("imports the cameras of a devices.json, which can then connect", async () => {
   const dataPath = newDataPath();
   const secret = "a-secret-of-at-least-thirty-two-characters";
   const salt = randomBytes(16);
@@ -99,10 +99,10 @@ it("goes on letting in the cameras of a devices.json, once it has taken them ove
   await server.end();
   writeFileSync(path, '{"version":1,"devices":[{"id":"+"}]}');
   const { code, errors, output } = await runToEnd({ dataPath });
-  expect([code, errors + output]).toEqual([1, expect.stringContaining("cannot understand the devices in")]);
+  expect([code, errors + output]).toEqual([1, expect.stringContaining("devices.json are not valid")]);
 });
 
-describe("a command that cannot be done", () => {
+describe("a command that fails", () => {
   const dataPath = makeDataPath();
   beforeAll(() => skylapse(dataPath, "camera", "add", "north"));
   afterAll(async () => {
@@ -111,15 +111,15 @@ describe("a command that cannot be done", () => {
   });
 
   it.each([
-    ["a camera that is there already", ["camera", "add", "north"], 1, 'there is a device "north" already'],
-    ["an id that could widen into a filter", ["camera", "add", "+"], 2, "It must be 1 to 63 of"],
-    ["a secret that can be guessed", ["camera", "add", "west", "--secret", "short"], 2, "at least 32"],
-    ["another secret for a camera that is not there", ["camera", "rotate", "west"], 1, 'there is no camera "west"'],
-    ["a camera to remove that is not there", ["camera", "remove", "west"], 1, 'there is no camera "west"'],
+    ["a camera that exists already", ["camera", "add", "north"], 1, 'there is a device "north" already'],
+    ["an id that contains a wildcard", ["camera", "add", "+"], 2, "It must be 1 to 63 of"],
+    ["a short secret", ["camera", "add", "west", "--secret", "short"], 2, "at least 32"],
+    ["a new secret for an unknown camera", ["camera", "rotate", "west"], 1, 'there is no camera "west"'],
+    ["the removal of an unknown camera", ["camera", "remove", "west"], 1, 'there is no camera "west"'],
     ["an unknown command", ["camera", "ad"], 2, "(Did you mean add?)"],
-    ["an argument too many", ["camera", "list", "north"], 2, "too many arguments"],
+    ["one argument too many", ["camera", "list", "north"], 2, "too many arguments"],
     ["a missing id", ["camera", "add"], 2, "missing required argument"],
-  ] as const)("refuses %s, and says why", async (_, args, code, why) => {
+  ] as const)("reports %s", async (_, args, code, why) => {
     const result = await skylapse(dataPath, ...args);
     expect(result.code).toBe(code);
     expect(result.errors).toContain(why);
@@ -130,9 +130,9 @@ it.each([
   [["--help"], /up .*start the server[\s\S]*Exit codes/],
   [["doctor", "--help"], /--json[\s\S]*Exit codes/],
   [["token", "--help"], /--expires-in/],
-])("explains itself: %s", async (args, said) => {
+])("prints help: %s", async (args, text) => {
   const { code, output } = await skylapse(newDataPath(), ...args);
-  expect([code, output]).toEqual([0, expect.stringMatching(said)]);
+  expect([code, output]).toEqual([0, expect.stringMatching(text)]);
 });
 
 it("starts the server", async () => {
@@ -149,12 +149,12 @@ it("starts the server", async () => {
   expect(await ended).toEqual([0, null]);
 });
 
-it("asks a server that is named, and does not turn to a store that may be another's", async () => {
+it("does not use the store if the address of the server is set explicitly", async () => {
   const dataPath = join(newDataPath(), "none");
   const url = "http://127.0.0.1:9";
   const variables = { DATA_PATH: dataPath, OPERATOR_KEY: "k".repeat(32) };
   const why = expect.stringMatching(
-    /^skylapse: no server answers at \S+ \(.+\): start it, or name another by --url\n$/,
+    /^skylapse: no server answers at \S+ \(.+\): start it, or set --url to where it is\n$/,
   );
   expect(await runCommand({ ...variables, SKYLAPSE_URL: url }, ["user", "list"])).toMatchObject({
     code: 1,
@@ -167,12 +167,12 @@ it("asks a server that is named, and does not turn to a store that may be anothe
 it("checks the settings and writes nothing", async () => {
   const dataPath = newDataPath();
   const variables = { DATA_PATH: join(dataPath, "none"), WS_PORT: "0" };
-  expect(await runCommand(variables, ["check-config"])).toMatchObject({ code: 0, output: "the settings are right" });
+  expect(await runCommand(variables, ["check-config"])).toMatchObject({ code: 0, output: "the settings are valid" });
   expect(existsSync(variables.DATA_PATH)).toBe(false);
   const wrong = await runCommand({ ...variables, WS_PORT: "many", HOST: "0.0.0.0" }, ["check-config"]);
   expect(wrong.code).toBe(1);
   for (const name of ["WS_PORT", "JWT_SECRET", "OPERATOR_KEY"]) expect(wrong.errors).toContain(`skylapse: ${name}:`);
-  // What the start would fail at is no right setting, though it is written well.
+  // A setting that would make the start fail is wrong, even if its text is valid.
   const tls = { TLS_CERT: join(dataPath, "none.crt"), TLS_KEY: join(dataPath, "none.key") };
   const missing = await runCommand({ ...variables, ...tls }, ["check-config"]);
   expect(missing.code).toBe(1);
@@ -187,7 +187,7 @@ it("names a misspelt setting when it checks the settings", async () => {
   });
 });
 
-it("is what npx runs in a checkout, without asking anybody for it", async () => {
+it("is run by npx in a checkout, without a download", async () => {
   const npm = { npm_config_cache: newDataPath(), npm_config_offline: "true", npm_config_update_notifier: "false" };
   const env = { PATH: process.env.PATH, HOME: newDataPath(), ...npm };
   const cwd = join(dirname(COMMAND), "../../..");
@@ -196,7 +196,7 @@ it("is what npx runs in a checkout, without asking anybody for it", async () => 
   expect([child.exitCode, output.trim()]).toEqual([0, version]);
 });
 
-it("says what to do where nothing is built", async () => {
+it("says what to do if the programs are not built", async () => {
   const folder = newDataPath();
   cpSync(dirname(COMMAND), join(folder, "deploy", "bin"), { recursive: true });
   cpSync(join(dirname(COMMAND), "../../../package.json"), join(folder, "package.json"));

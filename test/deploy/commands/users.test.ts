@@ -5,7 +5,7 @@ import { startRedis } from "../../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-// Each command is a program of its own, which takes a second or two to start where others run beside it.
+// Each command is a separate process, which takes a second or two to start on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
 const FIRST = "correct horse battery";
@@ -17,7 +17,7 @@ function newDataPath(): string {
   return dataPath;
 }
 
-/** The command, called with the words of `line`. */
+/** Runs the command with the words of `line`. */
 function commandOf(variables: Record<string, string>) {
   return (line: string, input = "") => runCommand(variables, line.split(" "), input);
 }
@@ -37,13 +37,13 @@ async function startServer(dataPath: string, env: Record<string, string> = {}) {
     skylapse: commandOf({ DATA_PATH: dataPath, SKYLAPSE_URL: server.http }),
     logIn: (user_id: string, password: string) => post("/auth/login", { user_id, password }),
     refresh: (refresh_token = "") => post("/auth/refresh", { refresh_token }),
-    /** Of a request that needs a permission which each of the tokens here has. */
+    /** The status of a request whose permission all tokens of these tests have. */
     statusOf: async (token = "") =>
       (await fetch(`${server.http}/cameras`, { headers: { authorization: `Bearer ${token}` } })).status,
   };
 }
 
-it("makes an account that logs in, changes what it may do, gives it another password, and removes it", async () => {
+it("adds an account that can log in, changes its permissions and its password, and removes it", async () => {
   const { skylapse, logIn, statusOf } = await startServer(newDataPath());
   const status = async (password: string) => (await logIn("alice", password)).status;
 
@@ -76,7 +76,7 @@ it("makes an account that logs in, changes what it may do, gives it another pass
   });
 });
 
-it("mints tokens of a running server, and revokes one, those of a login, of a user, and of everybody", async () => {
+it("issues tokens of a running server, and revokes one, those of a login, of a user, and of all users", async () => {
   const { skylapse, logIn, statusOf } = await startServer(newDataPath());
   const mint = async (line = "token carol --permission admin --expires-in 60") => (await skylapse(line)).output;
   const claim = (name: string, token = "") =>
@@ -103,7 +103,7 @@ it("mints tokens of a running server, and revokes one, those of a login, of a us
   expect([future.code, future.errors]).toEqual([1, expect.stringContaining("must not be in the future")]);
 });
 
-it("does all of it before the first start and between two, and what a user was logged in to has ended", async () => {
+it("does the same before the first start and between two starts, and ends the sessions of a user", async () => {
   const dataPath = newDataPath();
   const skylapse = commandOf({ DATA_PATH: dataPath, ...NO_SERVER, TOKEN_TTL_SECONDS: "3600" });
   expect(await skylapse("user add alice --role admin", `${FIRST}\n`)).toMatchObject({ code: 0, output: "" });
@@ -138,7 +138,7 @@ it("does all of it before the first start and between two, and what a user was l
   ]);
 });
 
-it("changes what is in Redis while the server that it knows stands still, and the nodes that run heed it", async () => {
+it("changes the data in Redis if its own server does not run, and running nodes apply the change", async () => {
   const redis = await startRedis();
   onTestFinished(() => redis.remove());
   const shared = { REDIS_URL: redis.url, JWT_SECRET: "j".repeat(32) };
@@ -152,13 +152,13 @@ it("changes what is in Redis while the server that it knows stands still, and th
 });
 
 it.each([
-  ["a role there is not", "user add alice --role boss", "Allowed choices are viewer, admin"],
+  ["an unknown role", "user add alice --role boss", "Allowed choices are viewer, admin"],
   ["nothing to change", "user set alice", "nothing to change"],
-  ["a life that is none", "token carol --permission admin --expires-in 1h", "a whole number of seconds"],
+  ["an invalid lifetime", "token carol --permission admin --expires-in 1h", "a whole number of seconds"],
   ["nothing to revoke", "revoke", "nothing to revoke"],
   ["two things to revoke", "revoke --user alice --token-id 7", "cannot be used with"],
-  ["a moment that is none", "revoke --issued-before yesterday", "must be a time such as"],
-])("takes no command line with %s", async (_, line, why) => {
+  ["an invalid time", "revoke --issued-before yesterday", "must be a time such as"],
+])("refuses a command line with %s", async (_, line, why) => {
   const { code, errors } = await commandOf({ DATA_PATH: newDataPath(), ...NO_SERVER })(line);
   expect([code, errors]).toEqual([2, expect.stringContaining(why)]);
 });

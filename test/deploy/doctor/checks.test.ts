@@ -9,8 +9,8 @@ import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { loadSecrets } from "../../../deploy/config/secrets.ts";
 import { checkCertificate } from "../../../deploy/doctor/certificate.ts";
 import { checkAuditLog, checkFolder, checkSpace, checkStoreLock } from "../../../deploy/doctor/data-path.ts";
+import { checkKeySet, checkRedisStore } from "../../../deploy/doctor/external-services.ts";
 import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "../../../deploy/doctor/machine.ts";
-import { checkKeySet, checkRedisStore } from "../../../deploy/doctor/outside.ts";
 import { checkPorts } from "../../../deploy/doctor/ports.ts";
 import { freePort } from "../../support/ports.ts";
 import { startRedis } from "../../support/redis.ts";
@@ -29,21 +29,21 @@ function found(verdict: "ok" | "warn" | "wrong", subject: string, text: string) 
 }
 
 describe("the machine", () => {
-  it("has a Node.js that is new enough, or not", () => {
+  it("has a version of Node.js that is new enough or too old", () => {
     expect(checkNode("20.19.0", ">=20.19").verdict).toBe("ok");
     expect(checkNode("24.1.0", ">=20.19").verdict).toBe("ok");
-    expect(checkNode("20.18.3", ">=20.19")).toEqual(found("wrong", "Node.js", "install a newer one"));
+    expect(checkNode("20.18.3", ">=20.19")).toEqual(found("wrong", "Node.js", "install >=20.19"));
   });
 
-  it("lets as many files be open as the limits allow connections, or not", () => {
+  it("has a limit of open files that is high enough for the connections or too low", () => {
     expect(openFileLimit()).toBeGreaterThan(0);
     expect(checkOpenFiles(30_500, 20_000, 10_000).verdict).toBe("ok");
     expect(checkOpenFiles(30_499, 20_000, 10_000)).toEqual(found("warn", "open files", "allow 30000 connections"));
     expect(checkOpenFiles(1_024, Number.POSITIVE_INFINITY, 1)).toEqual(found("warn", "open files", "any number of"));
   });
 
-  it("has a clock that may be right, and is synchronised or not", async () => {
-    // Stands in for systemd's, which answers only where systemd runs.
+  it("has a clock that is plausible or wrong, and synchronised or not", async () => {
+    // Replaces the timedatectl of systemd, which works only where systemd runs.
     const bin = folder();
     vi.stubEnv("PATH", bin);
     onTestFinished(() => {
@@ -57,33 +57,33 @@ describe("the machine", () => {
       writeFileSync(join(bin, "timedatectl"), `#!/bin/sh\necho ${answer}\n`, { mode: 0o700 });
       expect((await checkClock(Date.now())).verdict).toBe(verdict);
     }
-    expect(await checkClock(0)).toEqual(found("wrong", "clock", "it says 1970-01-01T00:00:00.000Z: set it"));
+    expect(await checkClock(0)).toEqual(found("wrong", "clock", "it shows 1970-01-01T00:00:00.000Z: set it"));
   });
 });
 
 describe("DATA_PATH", () => {
-  it("can be written, or is made", async () => {
+  it("can be written, or is created", async () => {
     const path = folder();
     loadSecrets(path, []);
     expect(await checkFolder(path)).toEqual([
       found("ok", "DATA_PATH", "can be written"),
-      found("ok", "secrets", "is this user's alone"),
+      found("ok", "secrets", "only this user can read"),
       expect.objectContaining({ subject: "disk" }),
     ]);
-    expect(await checkFolder(join(path, "some", "where"))).toEqual([found("ok", "DATA_PATH", "not there yet")]);
+    expect(await checkFolder(join(path, "some", "where"))).toEqual([found("ok", "DATA_PATH", "does not exist yet")]);
   });
 
-  it("is a file, below one, or another user's", async () => {
+  it("is a file, is below a file, or belongs to another user", async () => {
     const path = folder();
     const file = join(path, "file");
     writeFileSync(file, "");
-    expect(await checkFolder(file)).toEqual([found("wrong", "DATA_PATH", "is no folder")]);
+    expect(await checkFolder(file)).toEqual([found("wrong", "DATA_PATH", "is not a folder")]);
     expect(await checkFolder(join(file, "x"))).toEqual([found("wrong", "DATA_PATH", "cannot be written (ENOTDIR)")]);
     const [first] = await checkFolder(path, (process.getuid?.() ?? 0) + 1);
-    expect(first).toEqual(found("warn", "DATA_PATH", "is another user's"));
+    expect(first).toEqual(found("warn", "DATA_PATH", "belongs to another user"));
   });
 
-  it("holds files of another user, as after a command that root called", async () => {
+  it("contains files of another user, as after a command run by root", async () => {
     const path = folder();
     const stranger = join(path, "cluster");
     if (process.getuid?.() === 0) {
@@ -93,7 +93,7 @@ describe("DATA_PATH", () => {
     expect(await checkFolder(path)).toContainEqual(found("warn", "DATA_PATH", `cluster in ${path} belong`));
   });
 
-  it("holds secrets that others can read, or that are damaged", async () => {
+  it("contains secrets that others can read, or that are damaged", async () => {
     const path = folder();
     const { operatorKey } = loadSecrets(path, []);
     chmodSync(join(path, "secrets.json"), 0o644);
@@ -116,7 +116,7 @@ describe("DATA_PATH", () => {
     expect(checkSpace(disk).map((finding) => finding.verdict)).toEqual([verdict]);
   });
 
-  it("is open in the server that answers, in a process that is none, or not in the server", async () => {
+  it("is open in the server that answers, in another process, or not in the server", async () => {
     const dataPath = folder();
     const server = { dataPath, url: "http://127.0.0.1:8082", isNamed: false };
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([]);
@@ -128,7 +128,7 @@ describe("DATA_PATH", () => {
     expect(await checkStoreLock({ ...server, alive: false })).toEqual([found("wrong", "store", `${opened}, but no`)]);
   });
 
-  it("or another place takes the audit log", async () => {
+  it("contains the audit log, or another folder does", async () => {
     const path = folder();
     writeFileSync(join(path, "file"), "");
     expect((await checkAuditLog("stdout")).verdict).toBe("ok");
@@ -139,7 +139,7 @@ describe("DATA_PATH", () => {
 });
 
 describe("ports", () => {
-  it("are free, the server's, another program's, or asked for twice", async () => {
+  it("are free, used by the server, used by another program, or set twice", async () => {
     const [free, taken] = [await freePort(), (await serve(() => [200, ""])).port];
     expect(
       await checkPorts(
@@ -150,27 +150,25 @@ describe("ports", () => {
         ],
         false,
       ),
-    ).toEqual([found("ok", "WS_PORT", "takes one that is free"), found("ok", "MQTT_PORT", `${free} is free`)]);
+    ).toEqual([found("ok", "WS_PORT", "chooses a free port"), found("ok", "MQTT_PORT", `${free} is free`)]);
     const port = ["WS_PORT", taken] as const;
-    expect(await checkPorts("127.0.0.1", [port], true)).toEqual([found("ok", "WS_PORT", "the running server's")]);
-    expect(await checkPorts("127.0.0.1", [port], false)).toEqual([
-      found("wrong", "WS_PORT", "is another program's: stop that one, or set WS_PORT"),
-    ]);
+    expect(await checkPorts("127.0.0.1", [port], true)).toEqual([found("ok", "WS_PORT", "the running server uses")]);
+    expect(await checkPorts("127.0.0.1", [port], false)).toEqual([found("wrong", "WS_PORT", "another program uses")]);
     expect(await checkPorts("127.0.0.1", [port, ["MQTT_PORT", taken]], true)).toEqual([
-      found("wrong", "WS_PORT", "is MQTT_PORT's, too"),
-      found("wrong", "MQTT_PORT", "is WS_PORT's, too"),
+      found("wrong", "WS_PORT", "is also the port of MQTT_PORT"),
+      found("wrong", "MQTT_PORT", "is also the port of WS_PORT"),
     ]);
   });
 
-  it("are of an address that this machine does not have", async () => {
+  it("are on an address that this machine does not have", async () => {
     expect(await checkPorts("192.0.2.1", [["WS_PORT", 8082]], false)).toEqual([
-      found("wrong", "WS_PORT", "HOST 192.0.2.1 is no address of this machine"),
+      found("wrong", "WS_PORT", "HOST 192.0.2.1 is not an address of this machine"),
     ]);
   });
 });
 
 describe("certificates", () => {
-  /** As openssl makes it: signed by `issuer`, or by itself. */
+  /** A certificate made by openssl, signed by `issuer` or self-signed. */
   function certificate(path: string, name: string, options: { san?: string; issuer?: Pem } = {}): Pem {
     const { san = "DNS:localhost,IP:127.0.0.1", issuer } = options;
     const pem = { certPath: join(path, `${name}.pem`), keyPath: join(path, `${name}-key.pem`) };
@@ -188,22 +186,22 @@ describe("certificates", () => {
   const check = (pem: Pem, { host = "127.0.0.1", now = Date.now(), clientCaPath = "" } = {}) =>
     checkCertificate({ ...pem, port: 8883, clientCaPath: clientCaPath || undefined }, host, now);
 
-  it("that are right, or will be over, or are, or are not good yet", async () => {
+  it("are valid, expire soon, have expired, or are not valid yet", async () => {
     const pem = certificate(folder(), "broker");
     expect(await check(pem, { clientCaPath: pem.certPath })).toEqual([
       found("ok", "TLS_KEY", pem.keyPath),
-      found("ok", "TLS_CERT", "broker is good until"),
-      found("ok", "TLS_CERT", "it is for DNS:localhost, IP Address:127.0.0.1"),
-      found("warn", "TLS_CERT", "broker signed itself"),
-      found("ok", "TLS_CLIENT_CA", "broker is good until"),
+      found("ok", "TLS_CERT", "broker is valid until"),
+      found("ok", "TLS_CERT", "it is valid for DNS:localhost, IP Address:127.0.0.1"),
+      found("warn", "TLS_CERT", "broker is self-signed"),
+      found("ok", "TLS_CLIENT_CA", "broker is valid until"),
     ]);
     const at = async (days: number) => (await check(pem, { now: Date.now() + days * DAY_MS }))[1];
-    expect(await at(80)).toEqual(found("warn", "TLS_CERT", "have a new one made"));
+    expect(await at(80)).toEqual(found("warn", "TLS_CERT", "renew it"));
     expect(await at(91)).toEqual(found("wrong", "TLS_CERT", "broker expired on"));
-    expect(await at(-2)).toEqual(found("wrong", "TLS_CERT", "is the clock of this machine right?"));
+    expect(await at(-2)).toEqual(found("wrong", "TLS_CERT", "check the clock of this machine"));
   });
 
-  it("that are of another key, name nobody, or another host", async () => {
+  it("have another key, no name, or the name of another host", async () => {
     const path = folder();
     const [one, nameless] = [certificate(path, "one"), certificate(path, "nameless", { san: "" })];
     expect(await check({ ...one, keyPath: nameless.keyPath })).toContainEqual(
@@ -211,37 +209,39 @@ describe("certificates", () => {
     );
     expect(await check(nameless)).toContainEqual(found("wrong", "TLS_CERT", "it has no subjectAltName"));
     expect(await check(one, { host: "192.0.2.1" })).toContainEqual(found("warn", "TLS_CERT", "not for HOST 192.0.2.1"));
-    expect(await check(one, { host: "0.0.0.0" })).toContainEqual(found("ok", "TLS_CERT", "it is for"));
+    expect(await check(one, { host: "0.0.0.0" })).toContainEqual(found("ok", "TLS_CERT", "it is valid for"));
   });
 
-  it("whose chain is whole, in another order, or not known", async () => {
+  it("have a chain that is complete, in the wrong order, or unknown", async () => {
     const path = folder();
     const authority = certificate(path, "authority");
     const leaf = certificate(path, "leaf", { issuer: authority });
     expect(await check(leaf)).toContainEqual(found("warn", "TLS_CERT", "its chain ends at authority"));
     const [first, second] = [readFileSync(leaf.certPath), readFileSync(authority.certPath)];
     writeFileSync(leaf.certPath, Buffer.concat([first, second]));
-    expect(await check(leaf)).toContainEqual(found("warn", "TLS_CERT", "authority signed itself"));
+    expect(await check(leaf)).toContainEqual(found("warn", "TLS_CERT", "authority is self-signed"));
     writeFileSync(leaf.certPath, Buffer.concat([first, first, second]));
-    expect(await check(leaf)).toContainEqual(found("wrong", "TLS_CERT", "is not followed by its issuer's"));
+    expect(await check(leaf)).toContainEqual(
+      found("wrong", "TLS_CERT", "is not followed by the certificate of its issuer"),
+    );
   });
 
-  it("that cannot be read, and a key that everybody can", async () => {
+  it("cannot be read, or have a key that everybody can read", async () => {
     const path = folder();
     const pem = certificate(path, "broker");
     const nowhere = join(path, "nowhere.pem");
     expect(await check({ certPath: nowhere, keyPath: nowhere }, { clientCaPath: pem.keyPath })).toEqual([
       found("wrong", "TLS_CERT", "(ENOENT)"),
       found("wrong", "TLS_KEY", "(ENOENT)"),
-      found("wrong", "TLS_CLIENT_CA", "there is no certificate in"),
+      found("wrong", "TLS_CLIENT_CA", "contains no certificate"),
     ]);
     chmodSync(pem.keyPath, 0o644);
     expect(await check(pem)).toContainEqual(found("warn", "TLS_KEY", "every user of this machine can read"));
   });
 });
 
-describe("what the server depends on", () => {
-  it("is a Redis that keeps everything, one that does not, or none", async () => {
+describe("the services that the server needs", () => {
+  it("include a Redis that is durable, not durable, or unavailable", async () => {
     const redis = await startRedis();
     onTestFinished(() => redis.remove());
     const check = (url: string) => checkRedisStore({ url, prefix: "skylapse" });
@@ -258,14 +258,14 @@ describe("what the server depends on", () => {
     expect(JSON.stringify(nobody)).not.toContain("hidden-word");
   });
 
-  it("is an identity provider with keys, without, or none", async () => {
+  it("include an identity provider with keys, without keys, or unavailable", async () => {
     let answer: readonly [status: number, body: string] = [200, '{"keys":[{"kty":"EC"}]}'];
     const { url } = await serve(() => answer);
     expect(await checkKeySet(url)).toEqual(found("ok", "JWKS_URL", "1 key at"));
     answer = [200, '{"keys":[]}'];
     expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "there are no keys"));
     answer = [200, '{"hello":"world"}'];
-    expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "is no JSON Web Key Set"));
+    expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "is not a JSON Web Key Set"));
     answer = [404, ""];
     expect(await checkKeySet(url)).toEqual(found("wrong", "JWKS_URL", "answers 404"));
     const nowhere = `http://127.0.0.1:${await freePort()}/`;

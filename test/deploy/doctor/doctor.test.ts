@@ -11,7 +11,7 @@ import { startRedis } from "../../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-// Each command is a program of its own, which takes a second or two to start where others run beside it.
+// Each command is a separate process, which takes a second or two to start on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
 type Finding = { verdict: string; subject: string; text: string };
@@ -38,13 +38,13 @@ async function doctor(env: Record<string, string>, ...args: string[]) {
   const { code, output, errors } = await runCommand(env, ["doctor", "--json", ...args]);
   expect(errors).toBe("");
   const { verdict, findings }: { verdict: string; findings: Finding[] } = JSON.parse(output);
-  /** Those of a subject, a line each. */
+  /** The findings of a subject, one line each. */
   const of = (subject: string) =>
     findings.filter((finding) => finding.subject === subject).map(({ verdict, text }) => `${verdict} ${text}`);
   return { code, verdict, output, of, wrong: findings.filter((finding) => finding.verdict === "wrong") };
 }
 
-it("finds nothing wrong before the first start, in lines for a person, and writes nothing", async () => {
+it("finds nothing wrong before the first start, prints readable lines, and writes nothing", async () => {
   const dataPath = newDataPath();
   const { code, output } = await runCommand({ DATA_PATH: dataPath, ...NO_SERVER, MQTT_PORT: "0", MQTT_WS_PORT: "0" }, [
     "doctor",
@@ -57,7 +57,7 @@ it("finds nothing wrong before the first start, in lines for a person, and write
   expect(readdirSync(dataPath)).toEqual([]);
 });
 
-it("says which settings are wrong, and looks at what does not depend on them", async () => {
+it("names the wrong settings, and runs the checks that do not depend on them", async () => {
   const env = {
     ...NO_SERVER,
     MQTT_PORT: "many",
@@ -72,17 +72,17 @@ it("says which settings are wrong, and looks at what does not depend on them", a
   expect(of("Node.js").length).toBe(1);
 });
 
-it("knows a server that runs by its ports, its data and its key, and tells no secret", async () => {
+it("recognises a running server by its ports, its data and its key, and prints no secret", async () => {
   const server = await startServer(newDataPath());
   const { code, of, wrong, output } = await doctor(server.variables);
   expect([code, wrong]).toEqual([0, []]);
   expect(of("store")).toEqual([`ok process ${server.process.pid} has it open`]);
   expect([...of("WS_PORT"), ...of("MQTT_PORT")]).toEqual(
-    Array(2).fill(expect.stringContaining("the running server's")),
+    Array(2).fill(expect.stringContaining("the running server uses")),
   );
   expect(of("server")).toEqual([`ok ${server.http} is ready`]);
   expect([...of("operator key"), ...of("journal"), ...of("cameras"), ...of("version")]).toEqual([
-    ...["ok the server takes it", "ok takes events", "ok there are none", `ok ${version}`],
+    ...["ok the server accepts it", "ok it accepts events", "ok there are none", `ok ${version}`],
   ]);
   const secrets: Record<string, unknown> = JSON.parse(readFileSync(join(server.dataPath, "secrets.json"), "utf8"));
   for (const secret of [secrets.jwtSecret, secrets.operatorKey]) expect(output).not.toContain(secret);
@@ -90,11 +90,11 @@ it("knows a server that runs by its ports, its data and its key, and tells no se
   const stranger = await doctor({ ...server.variables, OPERATOR_KEY: "k".repeat(32) });
   expect([stranger.code, stranger.of("operator key")]).toEqual([
     1,
-    [expect.stringContaining("does not take the operator key: set")],
+    [expect.stringContaining("refuses the operator key: set")],
   ]);
   const elsewhere = await doctor({ ...server.variables, DATA_PATH: newDataPath() });
-  expect(elsewhere.of("store")).toEqual([expect.stringContaining("say by DATA_PATH or --data-path")]);
-  expect(elsewhere.of("operator key")).toEqual([expect.stringMatching(/^warn there is no OPERATOR_KEY/)]);
+  expect(elsewhere.of("store")).toEqual([expect.stringContaining("set DATA_PATH or --data-path")]);
+  expect(elsewhere.of("operator key")).toEqual([expect.stringMatching(/^warn OPERATOR_KEY is not set/)]);
 
   const key = () => String(secrets.operatorKey);
   const examined = async (options: Partial<Parameters<typeof checkServer>[0]>) =>
@@ -111,7 +111,7 @@ it("knows a server that runs by its ports, its data and its key, and tells no se
     expect(await examined({ now: () => Date.now() + aheadMs })).toMatchObject([{ verdict, subject: "clock" }]);
 });
 
-it("waits for a server that hangs for a while only, and says which process it is", async () => {
+it("stops waiting for a server that hangs, and names its process", async () => {
   const server = await startServer(newDataPath());
   server.process.kill("SIGSTOP");
   onTestFinished(() => {
@@ -122,10 +122,10 @@ it("waits for a server that hangs for a while only, and says which process it is
   expect(of("store")).toEqual([
     expect.stringMatching(`^wrong process ${server.process.pid} has it open, but no server`),
   ]);
-  expect(of("WS_PORT")).toEqual([expect.stringMatching(/^wrong .* is another program's/)]);
+  expect(of("WS_PORT")).toEqual([expect.stringMatching(/^wrong another program uses/)]);
 });
 
-it("says what is wrong when no server answers that is named, or another program does", async () => {
+it("reports that no server answers at an explicit address, or that another program does", async () => {
   const nobody = await doctor(
     { DATA_PATH: newDataPath(), MQTT_PORT: "0", MQTT_WS_PORT: "0", WS_PORT: "0" },
     "--url",
@@ -141,11 +141,11 @@ it("says what is wrong when no server answers that is named, or another program 
   const WS_PORT = String(typeof address === "object" && address !== null ? address.port : 0);
   const { code, of } = await doctor({ DATA_PATH: newDataPath(), WS_PORT, MQTT_PORT: "0", MQTT_WS_PORT: "0" });
   expect([code, of("server"), of("WS_PORT")]).toEqual([
-    ...[1, [expect.stringContaining("is another program")], [expect.stringContaining("is another program's")]],
+    ...[1, [expect.stringContaining("another program answers")], [expect.stringContaining("another program uses")]],
   ]);
 });
 
-it("tells of cameras that are away, never came, or have alerts, and of queues that were too full", async () => {
+it("reports cameras that are offline, never connected or have alerts, and queues that were full", async () => {
   const dataPath = newDataPath();
   const server = await startServer(dataPath, { PRESENCE_GRACE_MS: "0", MAX_OFFLINE_MESSAGES: "1" });
   const secrets: string[] = [];
@@ -179,15 +179,15 @@ it("tells of cameras that are away, never came, or have alerts, and of queues th
 
   await expect
     .poll(async () => (await doctor(server.variables)).of("camera south"), { timeout: 20_000 })
-    .toEqual([expect.stringMatching(/^warn offline since .*: look at its power and its link$/)]);
+    .toEqual([expect.stringMatching(/^warn offline since .*: check its power and its network$/)]);
   const { code, of } = await doctor(server.variables);
   expect(code).toBe(0);
-  expect(of("camera north")).toEqual(["warn alert lens (critical) stands: there is ice on it"]);
+  expect(of("camera north")).toEqual(["warn alert lens (critical): there is ice on it"]);
   expect(of("camera west")).toEqual([expect.stringContaining("is registered but has never connected")]);
   expect(of("MQTT queues")).toEqual([expect.stringMatching(/^warn 2 messages were dropped/)]);
 });
 
-it("says that Redis is gone, and that the server takes nothing for that", async () => {
+it("reports that Redis is unavailable, and that the server therefore accepts nothing", async () => {
   const redis = await startRedis();
   onTestFinished(() => redis.remove());
   const shared = { REDIS_URL: redis.url, JWT_SECRET: "j".repeat(32), OPERATOR_KEY: "o".repeat(32) };
@@ -199,6 +199,6 @@ it("says that Redis is gone, and that the server takes nothing for that", async 
   const { code, of } = await doctor(server.variables);
   expect(code).toBe(1);
   expect(of("REDIS_URL")).toEqual([expect.stringMatching(/^wrong Redis cannot be used/)]);
-  expect(of("server")).toEqual([expect.stringMatching(/^wrong .* is not ready, .*: see to that/)]);
+  expect(of("server")).toEqual([expect.stringMatching(/^wrong .* is not ready: .*See its log/)]);
   expect(of("journal")).toEqual([expect.stringMatching(/^wrong /)]);
 });

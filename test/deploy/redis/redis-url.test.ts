@@ -17,7 +17,7 @@ describe("REDIS_URL names", () => {
     expect(parseRedisUrl(url)).toEqual(place);
   });
 
-  test("Sentinels and the master they know", () => {
+  test("Sentinels and their master", () => {
     expect(parseRedisUrl("redis+sentinel://u:p@h1:1, h2/mymaster?db=4&sentinel_password=s")).toEqual({
       kind: "sentinel",
       username: "u",
@@ -46,27 +46,27 @@ describe("REDIS_URL names", () => {
   });
 });
 
-describe("REDIS_URL is refused, by name and without its password, when it", () => {
+describe("REDIS_URL is refused, by name and without its password, if it", () => {
   test.each([
-    ["is no URL of Redis", "http://:secret@localhost", /redis:\/\/host/],
+    ["is not a URL of Redis", "http://:secret@localhost", /redis:\/\/host/],
     ["is a bare host", "localhost:6379", /redis:\/\/host/],
-    ["has several hosts without saying what they are", "redis://:secret@a,b", /redis\+sentinel.*redis\+cluster/],
+    ["has several hosts without their kind", "redis://:secret@a,b", /redis\+sentinel.*redis\+cluster/],
     ["has no host", "redis://:secret@", /not a host/],
-    ["has a port that is none", "redis://:secret@localhost:70000", /70000 is not a port/],
-    ["names no master", "redis+sentinel://:secret@localhost:26379", /mymaster/],
-    ["names a database of a cluster", "redis+cluster://:secret@localhost/1", /only 0/],
-    ["names a database that is none", "redis://:secret@localhost/one", /number of a database/],
-    ["sets what is not known", "redis://:secret@localhost?timeout=1", /"timeout" is not known/],
+    ["has an invalid port", "redis://:secret@localhost:70000", /70000 is not a port/],
+    ["has no master", "redis+sentinel://:secret@localhost:26379", /mymaster/],
+    ["has a database for a cluster", "redis+cluster://:secret@localhost/1", /only 0/],
+    ["has an invalid database", "redis://:secret@localhost/one", /number of a database/],
+    ["has an unknown option", "redis://:secret@localhost?timeout=1", /"timeout" is unknown/],
     ["has a bad escape", "redis://:secret%@localhost", /%25/],
-  ])("%s", (_, url, said) => {
+  ])("%s", (_, url, message) => {
     expect(() => parseRedisUrl(url)).toThrow(RedisUrlError);
-    expect(() => parseRedisUrl(url)).toThrow(said);
+    expect(() => parseRedisUrl(url)).toThrow(message);
     expect(() => parseRedisUrl(url)).toThrow(/^REDIS_URL/);
     expect(() => parseRedisUrl(url)).not.toThrow(/secret/);
   });
 });
 
-test("a place is described without its password", () => {
+test("the description of a place has no password", () => {
   const urls = ["redis://:secret@a:1/2", "redis+sentinel://:secret@a:1,b:2/m", "redis+cluster://:secret@a:1,b:2"];
   expect(urls.map((url) => describePlace(parseRedisUrl(url)))).toEqual([
     "a:1",

@@ -49,13 +49,13 @@ describe("the prefix", () => {
 });
 
 describe("a connection", () => {
-  test("is made in the database and by the name it was asked for", async () => {
+  test("has the database of the URL and the given name", async () => {
     const server = await serve();
     const connection = open(`${server.url}/5`).connect("test");
     expect(String(await connection.client("INFO"))).toMatch(/ name=skylapse-test .* db=5 /);
   });
 
-  test("comes back by itself, says once that Redis is away and once that it is back", async () => {
+  test("reconnects by itself, and logs once that Redis is unavailable and once that it is available again", async () => {
     const server = await serve();
     const connection = open(server.url).connect("test");
     await connection.set("a", "1");
@@ -64,10 +64,10 @@ describe("a connection", () => {
     await server.start();
     await expect.poll(() => connection.get("a").catch(() => undefined)).toBe("1");
     expect(lines.filter((line) => line.includes("redis cannot be reached")).length).toBe(1);
-    expect(lines.filter((line) => line.includes("redis is back")).length).toBe(1);
+    expect(lines.filter((line) => line.includes("redis can be reached again")).length).toBe(1);
   });
 
-  test("of one who must not wait refuses as soon as Redis is away", async () => {
+  test("rejects commands at once while Redis is unavailable, if it is told not to wait", async () => {
     const server = await serve();
     const failAtOnce = { enableOfflineQueue: false, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false };
     const connection = open(server.url).connect("test", failAtOnce);
@@ -81,10 +81,10 @@ describe("a connection", () => {
     expect(elapsedMs()).toBeLessThan(COMMAND_TIMEOUT_MS);
   });
 
-  test("gives up a command that a hanging Redis does not answer", async () => {
+  test("rejects a command that a hanging Redis does not answer", async () => {
     const server = await serve();
     const connection = open(server.url).connect("test", { commandTimeout: 200 });
-    // Not asked for with a command, for which a busy machine may need longer.
+    // No command is used for this, because a busy machine may need longer than its timeout.
     await expect.poll(() => connection.status).toBe("ready");
     server.process.kill("SIGSTOP");
     await expect(connection.ping()).rejects.toThrow(/timed out/);
@@ -92,13 +92,13 @@ describe("a connection", () => {
     await expect.poll(() => connection.ping().catch(() => undefined)).toBe("PONG");
   });
 
-  test("that never comes about ends no process and fills no log", async () => {
+  test("that never succeeds neither ends the process nor fills the log", async () => {
     const connection = open("redis://127.0.0.1:1").connect("test");
     await expect(connection.ping()).rejects.toThrow();
     expect(lines.length).toBe(1);
   });
 
-  test("is closed with the access, in bounded time while Redis hangs, as is one that is asked for afterwards", async () => {
+  test("is closed in bounded time even if Redis hangs, and so is one that is created afterwards", async () => {
     const server = await serve();
     const redis = open(server.url);
     const connection = redis.connect("test");
@@ -122,12 +122,12 @@ describe("a connection", () => {
 });
 
 describe("the check at the start", () => {
-  test("finds nothing wrong with a Redis that keeps everything", async () => {
+  test("finds nothing wrong with a durable Redis", async () => {
     await check(open((await serve()).url));
     expect(lines).toEqual([]);
   });
 
-  test("warns of eviction and of a missing append-only file, and says what to set", async () => {
+  test("warns of eviction and of a missing append-only file, with the setting to change", async () => {
     const server = await serve(["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]);
     await check(open(server.url));
     expect(lines.length).toBe(2);
@@ -135,7 +135,7 @@ describe("the check at the start", () => {
     expect(lines[1]).toMatch(/set appendonly yes/);
   });
 
-  test("waits for a Redis that is being started", async () => {
+  test("waits for a Redis that is starting", async () => {
     const server = await serve();
     await server.stop();
     const checking = check(open(server.url));
@@ -143,7 +143,7 @@ describe("the check at the start", () => {
     await checking;
   });
 
-  test("says which variable is wrong when nothing answers", async () => {
+  test("names the wrong variable if nothing answers", async () => {
     await expect(check(open("redis://127.0.0.1:1"), 2_000)).rejects.toMatchObject({
       name: "RedisUnusableError",
       message: expect.stringMatching(/^REDIS_URL: .*ECONNREFUSED/),
@@ -165,12 +165,12 @@ describe("the check at the start", () => {
     const old = await startOldRedis();
     cleanUp.push(old.stop);
     await expect(check(open(`redis://127.0.0.1:${old.port}`))).rejects.toThrow(
-      new RegExp(`^REDIS_URL: Redis 6.0.16 is too old, ${MIN_REDIS_VERSION}`),
+      new RegExp(`^REDIS_URL: Redis 6.0.16 is too old: upgrade it to ${MIN_REDIS_VERSION}`),
     );
   });
 });
 
-/** Answers INFO as Redis 6.0 does; there is none to be run here. */
+/** Answers INFO as Redis 6.0 does, because no such Redis is installed for the tests. */
 async function startOldRedis(): Promise<{ port: number; stop: () => Promise<unknown> }> {
   const sockets = new Set<Socket>();
   const info = "redis_version:6.0.16\r\nloading:0\r\n";

@@ -15,7 +15,7 @@ afterEach(() => {
   removeDataPath(dataPath);
 });
 
-async function order(): Promise<SimulatorStartMessage> {
+async function startMessage(): Promise<SimulatorStartMessage> {
   const place = { lat: 46.5, lon: 8, timezone: "Europe/Zurich" };
   return {
     brokerUrl: `mqtt://127.0.0.1:${await freePort()}`,
@@ -29,15 +29,15 @@ async function order(): Promise<SimulatorStartMessage> {
   };
 }
 
-// What `kill -9` of the backend looks like from here: the channel to it closes, whenever that is.
+// After `kill -9` of the backend the channel to it closes, at any time.
 it.each([
-  ["before it was told what to simulate", []],
-  ["while it starts", ["order"]],
-  ["while its cameras work", ["order", "started"]],
-])("ends itself when its backend is gone %s", async (_, steps) => {
+  ["before the first message", []],
+  ["while it starts", ["message"]],
+  ["while its cameras run", ["message", "started"]],
+])("exits if its backend has died %s", async (_, steps) => {
   simulator = fork(PROGRAM, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
   const ended = once(simulator, "exit");
-  if (steps.includes("order")) simulator.send(await order());
+  if (steps.includes("message")) simulator.send(await startMessage());
   if (steps.includes("started")) await once(simulator, "message");
   simulator.disconnect();
   expect(await ended).toEqual([0, null]);

@@ -8,7 +8,7 @@ import { expect, it, onTestFinished, vi } from "vitest";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
 
-// Each command is a program of its own, which takes a second or two to start where others run beside it.
+// Each command is a separate process, which takes a second or two to start on a busy machine.
 vi.setConfig({ testTimeout: 300_000 });
 
 function newDataPath(): string {
@@ -45,7 +45,7 @@ async function connect(url: string, password: string) {
 
 const offline = (dataPath: string, ...args: string[]) => runCommand({ DATA_PATH: dataPath, ...NO_SERVER }, args);
 
-it("copies what a running server keeps while events come, and puts it back under a new epoch", async () => {
+it("copies the data of a running server while events arrive, and restores it with a new epoch", async () => {
   const server = await startServer(newDataPath());
   const secret = (await server.skylapse("camera", "add", "north")).output;
   const camera = await connect(server.mqtt, secret);
@@ -72,13 +72,13 @@ it("copies what a running server keeps while events come, and puts it back under
   expect(there.epoch).not.toBe(epoch);
   expect(there.head).toBeGreaterThanOrEqual(atLeast);
   expect(there.head).toBeLessThanOrEqual(head + 10);
-  // The camera's secret, the operator's key and so every token are as they were.
+  // The secret of the camera and the operator key, and therefore all tokens, are unchanged.
   await connect(restored.mqtt, secret);
   expect((await restored.skylapse("camera", "list")).output).toContain("north");
   expect(statSync(place).mode & 0o077).toBe(0);
 });
 
-it("does not put back a backup that is damaged, nor over data, nor make one inside the data", async () => {
+it("refuses to restore a damaged backup, to restore over data, and to back up into the data", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const backup = join(newDataPath(), "backup");
@@ -94,17 +94,17 @@ it("does not put back a backup that is damaged, nor over data, nor make one insi
   const place = join(newDataPath(), "place");
   expect(await offline(place, "restore", backup)).toMatchObject({
     code: 1,
-    errors: expect.stringMatching(/secrets\.json is not as it was/),
+    errors: expect.stringMatching(/secrets\.json has changed since/),
   });
   expect(existsSync(place)).toBe(false);
 });
 
-it("does not put back a file that a backup names outside of itself", async () => {
+it("refuses to restore a file outside of the backup", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const backup = join(newDataPath(), "backup");
   expect((await offline(dataPath, "backup", backup)).code).toBe(0);
-  const outside = Buffer.from("of somebody else");
+  const outside = Buffer.from("another user's file");
   writeFileSync(join(backup, "..", "outside"), outside);
   const file = join(backup, "backup.json");
   const catalog = JSON.parse(readFileSync(file, "utf8"));
@@ -114,22 +114,22 @@ it("does not put back a file that a backup names outside of itself", async () =>
   const place = join(newDataPath(), "place");
   expect(await offline(place, "restore", backup)).toMatchObject({
     code: 1,
-    errors: expect.stringMatching(/backup\.json names \.\.\/outside, which is not in /),
+    errors: expect.stringMatching(/backup\.json names \.\.\/outside, which is outside of /),
   });
   expect(existsSync(join(place, "..", "outside"))).toBe(false);
 });
 
-it("begins a new epoch with a journal whose backup was put back only in part", async () => {
+it("begins a new epoch after an interrupted restore of the journal", async () => {
   const dataPath = newDataPath();
   const server = await startServer(dataPath);
   const { epoch } = await server.stats();
   await server.end();
-  // By its name between the events and the mark, which tells a copy from the original.
+  // By its name it is restored between the events and the file mark.json, which distinguishes a copy from the original.
   writeFileSync(join(dataPath, "journal", "m-large"), Buffer.alloc(4 * 1_048_576));
   const backup = join(newDataPath(), "backup");
   expect((await offline(dataPath, "backup", backup)).code).toBe(0);
   const place = join(newDataPath(), "place");
-  // A limit of the shell on the size of files, in KiB, stands for a disk that is full.
+  // A limit on the size of files, in KiB, has the effect of a full disk.
   const limited = spawn(
     "bash",
     ["-c", 'ulimit -f 1024; exec "$@"', "bash", process.execPath, COMMAND, "restore", backup],
@@ -144,7 +144,7 @@ it("begins a new epoch with a journal whose backup was put back only in part", a
   expect((await (await startServer(place)).stats()).epoch).not.toBe(epoch);
 });
 
-it("reads everything that is kept, and says what is damaged", async () => {
+it("verifies all data, and reports damage", async () => {
   const dataPath = newDataPath();
   const server = await startServer(dataPath);
   await server.skylapse("camera", "add", "north");
@@ -160,13 +160,13 @@ it("reads everything that is kept, and says what is damaged", async () => {
   const { code, output } = await offline(dataPath, "verify");
   expect(code).toBe(1);
   expect(output).toMatch(/^wrong +cluster +\d+ bytes of .*\.ldb do not match their checksum/m);
-  // Nothing was repaired meanwhile.
+  // Nothing was repaired.
   expect(readFileSync(join(folder, table))).toEqual(bytes);
   const doctor = await offline(dataPath, "doctor");
   expect(doctor.output).toMatch(/^wrong +stores +cluster in .* is damaged/m);
 });
 
-it("says in readiness, and to the doctor, what was damaged, until its note is removed", async () => {
+it("reports damage by /readyz and by doctor until the record is removed", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const folder = join(dataPath, "cluster", "log");
@@ -175,7 +175,7 @@ it("says in readiness, and to the doctor, what was damaged, until its note is re
   const ready = async () => (await fetch(`${server.http}/readyz`)).json();
   expect(await ready()).toEqual({
     status: "ready",
-    notices: [expect.stringMatching(/^cluster: something was lost or damaged, found /)],
+    notices: [expect.stringMatching(/^cluster: data was damaged or lost, found at /)],
   });
   expect((await server.skylapse("camera", "list")).output).toContain("north");
   const doctor = await server.skylapse("doctor");
@@ -187,7 +187,7 @@ it("says in readiness, and to the doctor, what was damaged, until its note is re
   await expect.poll(ready).toEqual({ status: "ready" });
 });
 
-it("does not start with a secret in which one character is another, and says so", async () => {
+it("refuses to start if one character of a secret has changed", async () => {
   const dataPath = newDataPath();
   await offline(dataPath, "camera", "add", "north");
   const file = join(dataPath, "secrets.json");

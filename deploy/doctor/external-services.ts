@@ -8,7 +8,7 @@ import { describePlace, parseRedisUrl } from "../redis/redis-url.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
-/** One that is just being started answers within it. */
+/** How long Redis may take to answer, milliseconds. Long enough for a Redis that is starting. */
 const REDIS_TIMEOUT_MS = 3_000;
 
 const keySetSchema = z.object({ keys: z.array(z.object({ kty: z.string() })) });
@@ -30,17 +30,17 @@ export async function checkRedisStore({
   }
 }
 
-/** The keys of the identity provider. */
+/** Checks that the identity provider publishes its keys. */
 export async function checkKeySet(url: string): Promise<Finding> {
-  const advice = "correct JWKS_URL, or let this machine reach it";
+  const advice = "correct JWKS_URL, or give this machine access to it";
   try {
     const answer = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!answer.ok) return wrong("JWKS_URL", `${url} answers ${answer.status}: ${advice}`);
     const read = keySetSchema.safeParse(await answer.json());
-    if (!read.success) return wrong("JWKS_URL", `what ${url} answers is no JSON Web Key Set: ${advice}`);
+    if (!read.success) return wrong("JWKS_URL", `the answer of ${url} is not a JSON Web Key Set: ${advice}`);
     const { length } = read.data.keys;
     return length === 0
-      ? wrong("JWKS_URL", `there are no keys at ${url}, so no token of the provider is good: see to its keys`)
+      ? wrong("JWKS_URL", `there are no keys at ${url}, so no token of the provider is valid: add keys at the provider`)
       : ok("JWKS_URL", `${length} ${length === 1 ? "key" : "keys"} at ${url}`);
   } catch (error) {
     return wrong("JWKS_URL", `${url} cannot be read (${reasonOf(error)}): ${advice}`);
