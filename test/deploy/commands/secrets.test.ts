@@ -4,15 +4,12 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { pino } from "pino";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { openAccounts } from "../../../bridge/auth/accounts.ts";
 import { openLocalCluster } from "../../../bridge/cluster/local/local.ts";
 import { PYTHON } from "../../support/programs.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
-
-// Each command is a separate process, which takes a second or two to start on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 
 const PASSWORD = "correct horse battery";
 const SECRET = "a-secret-of-at-least-thirty-two-characters";

@@ -5,13 +5,10 @@ import { cpSync, existsSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import mqtt from "mqtt";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { version } from "../../../deploy/config/package.ts";
 import { makeDataPath, removeDataPath, runToEnd, startSkylapse } from "../../support/skylapse.ts";
 import { COMMAND, NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
-
-// Each command is a separate process, which takes a second or two to start on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 
 /** The line that a command prints when it uses the store. */
 const NO_SERVER_LINE = "skylapse: no server answers at http://127.0.0.1:9, so this command uses its store\n";
@@ -190,7 +187,7 @@ it("names a misspelt setting when it checks the settings", async () => {
 it("is run by npx in a checkout, without a download", async () => {
   const npm = { npm_config_cache: newDataPath(), npm_config_offline: "true", npm_config_update_notifier: "false" };
   const env = { PATH: process.env.PATH, HOME: newDataPath(), ...npm };
-  const cwd = join(dirname(COMMAND), "../../..");
+  const cwd = join(dirname(COMMAND), "../..");
   const child = spawn("npx", ["skylapse", "--version"], { env, cwd, stdio: ["ignore", "pipe", "inherit"] });
   const [output] = await Promise.all([text(child.stdout), once(child, "close")]);
   expect([child.exitCode, output.trim()]).toEqual([0, version]);
@@ -199,7 +196,7 @@ it("is run by npx in a checkout, without a download", async () => {
 it("says what to do if the programs are not built", async () => {
   const folder = newDataPath();
   cpSync(dirname(COMMAND), join(folder, "deploy", "bin"), { recursive: true });
-  cpSync(join(dirname(COMMAND), "../../../package.json"), join(folder, "package.json"));
+  cpSync(join(dirname(COMMAND), "../../package.json"), join(folder, "package.json"));
   const child = spawn(process.execPath, [join(folder, "deploy", "bin", basename(COMMAND)), "--version"]);
   const [errors] = await Promise.all([text(child.stderr), once(child, "close")]);
   expect([child.exitCode, errors]).toEqual([1, expect.stringContaining("npm run build")]);

@@ -1,12 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { startRedis } from "../../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
-
-// Each command is a separate process, which takes a second or two to start on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 
 const FIRST = "correct horse battery";
 const SECOND = "another horse battery";

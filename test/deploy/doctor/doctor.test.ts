@@ -3,16 +3,13 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import mqtt from "mqtt";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { version } from "../../../deploy/config/package.ts";
 import { checkServer } from "../../../deploy/doctor/server.ts";
 import { freePort } from "../../support/ports.ts";
 import { startRedis } from "../../support/redis.ts";
 import { makeDataPath, removeDataPath, startSkylapse } from "../../support/skylapse.ts";
 import { NO_SERVER, runCommand } from "../../support/skylapse-command.ts";
-
-// Each command is a separate process, which takes a second or two to start on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 
 type Finding = { verdict: string; subject: string; text: string };
 
