@@ -188,10 +188,10 @@ class PresenceRules implements WatcherRules {
 
   #restore(name: string, camera: Camera, startedAt: number): void {
     const { trusted = false, watchedUntil } = this.#options;
-    const { linkEntry, link, publishedEntry, published } = this.#lastWordOn(name);
+    const { linkEntry, link, publishedEntry, published } = this.#lastPublished(name);
     const connected = this.#isConnected(name);
     const isNewLink = linkEntry !== undefined && linkEntry.position > (publishedEntry?.position ?? 0);
-    // The camera was away and its birth came last. Whether that connection still exists is unknown, too.
+    // The camera reconnected after its presence was last published. Whether that connection still exists is unknown, too.
     const cameBack = isNewLink && link?.status === "online";
     if (linkEntry !== undefined && link?.status !== "offline") heard(camera, linkEntry.acceptedAt);
     if (publishedEntry !== undefined && published !== undefined) {
@@ -218,7 +218,7 @@ class PresenceRules implements WatcherRules {
   }
 
   /** The camera's last link message, and its presence as last published. */
-  #lastWordOn(camera: string): {
+  #lastPublished(camera: string): {
     linkEntry: StateEntry | undefined;
     link: Link | undefined;
     publishedEntry: StateEntry | undefined;

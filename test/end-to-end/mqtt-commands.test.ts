@@ -55,7 +55,7 @@ it("applies the limits of HTTP: one in flight, a bounded queue, a bounded rate, 
 });
 
 it.each([
-  ["is not JSON", "reboot now", /is no JSON/],
+  ["is not JSON", "reboot now", /is not JSON/],
   ["has invalid arguments", JSON.stringify({ args: { hard: true } }), /reboot/],
   ["has expired", JSON.stringify({ expires_at: "2020-01-01T00:00:00Z" }), /had expired/],
   ["is for a camera that is not connected", "{}", /the camera south is not connected/],
