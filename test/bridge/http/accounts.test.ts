@@ -45,7 +45,7 @@ const audited = async () =>
     .map((line) => JSON.parse(line));
 
 describe("POST /auth/login", () => {
-  it("gives an access token of 15 minutes with the permissions of the role, and a refresh token of 7 days", async () => {
+  it("returns an access token of 15 minutes with the permissions of the role, and a refresh token of 7 days", async () => {
     expect((await create()).status).toBe(201);
     const { status, body } = await login();
     expect([status, body.user_id, body.expires_in, body.refresh_expires_in]).toEqual([200, "alice", 900, 604_800]);
@@ -54,7 +54,7 @@ describe("POST /auth/login", () => {
     expect((await bridge.call("/cameras", { token: body.token })).status).toBe(200);
   });
 
-  it("answers a wrong password, an unknown user and a disabled one alike", async () => {
+  it("gives one response for a wrong password, an unknown user and a disabled user", async () => {
     await create();
     await create({ role: "admin" }, "bob");
     await change({ enabled: false }, "bob");
@@ -63,7 +63,7 @@ describe("POST /auth/login", () => {
     expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
   });
 
-  it("takes as long for a user who does not exist", async () => {
+  it("takes as long for an unknown user as for a known one", async () => {
     await create();
     const timed = async (user: string) => {
       const from = performance.now();
@@ -71,7 +71,7 @@ describe("POST /auth/login", () => {
       return performance.now() - from;
     };
     const times: { nobody: number[]; alice: number[] } = { nobody: [], alice: [] };
-    // In turns: what else the machine does slows down both.
+    // Alternately, so that other load on the machine slows down both.
     for (let turn = 0; turn < 5; turn++) {
       times.nobody.push(await timed("nobody"));
       times.alice.push(await timed("alice"));
@@ -79,7 +79,7 @@ describe("POST /auth/login", () => {
     expect(Math.min(...times.nobody)).toBeGreaterThan(Math.min(...times.alice) / 3);
   });
 
-  it("refuses even the right password after MAX_LOGIN_FAILURES, and says when to come back", async () => {
+  it("refuses even the right password after MAX_LOGIN_FAILURES and says when to retry", async () => {
     await create();
     await create({ role: "viewer" }, "bob");
     for (let failure = 0; failure < 3; failure++) expect((await login("not the password")).status).toBe(401);
@@ -89,18 +89,18 @@ describe("POST /auth/login", () => {
     expect((await login(PASSWORD, "bob")).status).toBe(200);
   });
 
-  describe("from an address that strangers guess at, too, as behind a proxy that nobody named", () => {
+  describe("from an address shared with attackers, as behind a proxy that is not in TRUSTED_PROXIES", () => {
     const strangers = async (count: number) => {
       for (let index = 0; index < count; index++) await login("not the password", `nobody-${index}`);
     };
 
-    it("lets users in who have not tried yet", async () => {
+    it("accepts users who have not tried yet", async () => {
       await create();
       await strangers(11);
       expect((await login()).status).toBe(200);
     });
 
-    it("makes those wait after MAX_LOGIN_FAILURES_PER_ADDRESS who have not logged in from there", async () => {
+    it("delays users who have not logged in from there after MAX_LOGIN_FAILURES_PER_ADDRESS", async () => {
       await create();
       await restart({ MAX_LOGIN_FAILURES_PER_ADDRESS: "4" });
       await strangers(4);
@@ -108,7 +108,7 @@ describe("POST /auth/login", () => {
       expect([status, body.error.code]).toEqual([429, "too_many_failures"]);
     });
 
-    it("never makes those wait who have logged in from there, or renewed a login", async () => {
+    it("never delays users who have logged in or refreshed a login from there", async () => {
       await create();
       await restart({ MAX_LOGIN_FAILURES_PER_ADDRESS: "4" });
       const { refresh_token } = (await login()).body;
@@ -122,14 +122,14 @@ describe("POST /auth/login", () => {
     });
   });
 
-  it("counts failures that are made at once", async () => {
+  it("counts simultaneous failures", async () => {
     await create();
     const answers = await Promise.all(Array.from({ length: 8 }, () => login("not the password")));
     expect(answers.filter(({ status }) => status === 401)).toHaveLength(3);
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(5);
   });
 
-  it("forgets a user's failures with the right password", async () => {
+  it("resets a user's failures after the right password", async () => {
     await create();
     for (let round = 0; round < 2; round++) {
       await login("not the password");
@@ -139,7 +139,7 @@ describe("POST /auth/login", () => {
 });
 
 describe("POST /auth/refresh", () => {
-  it("gives other tokens, and leaves the access token before them good", async () => {
+  it("returns new tokens and keeps the previous access token valid", async () => {
     await create();
     const first = (await login()).body;
     const { status, body } = await refresh(first.refresh_token);
@@ -149,7 +149,7 @@ describe("POST /auth/refresh", () => {
     expect((await refresh(body.refresh_token)).status).toBe(200);
   });
 
-  it("answers the same token again with the same: for pages that come at one moment, and when an answer was lost", async () => {
+  it("returns the same tokens for a repeated refresh token: two pages at one moment, or a lost response", async () => {
     await create();
     const { refresh_token } = (await login()).body;
     const answers = await Promise.all([refresh(refresh_token), refresh(refresh_token), refresh(refresh_token)]);
@@ -161,7 +161,7 @@ describe("POST /auth/refresh", () => {
     expect((await refresh([...next][0])).status).toBe(200);
   });
 
-  it("ends the session when an older refresh token comes again", async () => {
+  it("ends the session when an older refresh token is reused", async () => {
     await create();
     const first = (await login()).body;
     const second = (await refresh(first.refresh_token)).body;
@@ -182,7 +182,7 @@ describe("POST /auth/refresh", () => {
 });
 
 describe("POST /auth/logout", () => {
-  it("ends the session with its sockets, and no other session of the user", async () => {
+  it("ends the session and its sockets, but no other session of the user", async () => {
     await create();
     const [here, elsewhere] = [(await login()).body, (await login()).body];
     const clients = [await socket(here.token), await socket(elsewhere.token)];
@@ -196,7 +196,7 @@ describe("POST /auth/logout", () => {
 });
 
 describe("POST /auth/revoke", () => {
-  it("ends one token by its id", async () => {
+  it("revokes one token by its id", async () => {
     const [one, other] = [bridge.mint("dashboard:read"), bridge.mint("dashboard:read")];
     const clients = [await socket(one), await socket(other)];
     const { tokenId } = bridge.tokens.verify(one);
@@ -206,7 +206,7 @@ describe("POST /auth/revoke", () => {
     expect((await bridge.call("/cameras", { token: one })).status).toBe(401);
   });
 
-  it("ends one login by its id, so that nothing is left to come back with", async () => {
+  it("revokes one login by its id, its refresh token included", async () => {
     await create();
     const { token, refresh_token } = (await login()).body;
     const { sessionId = "" } = bridge.authority.verify(token);
@@ -217,7 +217,7 @@ describe("POST /auth/revoke", () => {
     expect((await refresh(refresh_token)).status).toBe(401);
   });
 
-  it("ends all of a user's tokens, and none that is minted right after", async () => {
+  it("revokes all tokens of a user, but none that is minted right after", async () => {
     await create();
     const { token, refresh_token } = (await login()).body;
     const minted = bridge.mint("dashboard:read");
@@ -229,7 +229,7 @@ describe("POST /auth/revoke", () => {
     expect((await login()).status).toBe(200);
   });
 
-  it("ends what everybody was given before a moment", async () => {
+  it("revokes the tokens of all users that were issued before a time", async () => {
     const token = bridge.mint("dashboard:read");
     const before = new Date(Date.now() - 3_600_000).toISOString();
     await post("/auth/revoke", { issued_before: before }, OPERATOR_KEY);
@@ -249,14 +249,14 @@ describe("POST /auth/revoke", () => {
     expect((await post("/auth/revoke", body, OPERATOR_KEY)).status).toBe(400);
   });
 
-  it("is for operators", async () => {
+  it("needs an admin", async () => {
     expect((await post("/auth/revoke", { user_id: "bob" }, bridge.mint("dashboard:read"))).status).toBe(403);
     expect((await post("/auth/revoke", { user_id: "bob" })).status).toBe(401);
   });
 });
 
 describe("/users", () => {
-  it("lists, adds, changes and removes accounts, never with anything of a password", async () => {
+  it("lists, adds, changes and removes accounts, and never returns anything about a password", async () => {
     const added = await create({ permissions: ["camera:north:read"] });
     expect(added.body).toMatchObject({ user_id: "alice", permissions: ["camera:north:read"], enabled: true });
     expect((await create()).body.error.code).toBe("user_exists");
@@ -287,7 +287,7 @@ describe("/users", () => {
     expect(text).not.toContain("xxxxxxxxx");
   });
 
-  it("is for operators and admins", async () => {
+  it("needs an admin or the operator key", async () => {
     const viewer = bridge.mint("dashboard:read", "system:read");
     for (const token of [viewer, undefined]) {
       const credentials = token === undefined ? {} : { token };
@@ -298,13 +298,13 @@ describe("/users", () => {
     expect((await bridge.call("/users", { token: bridge.mint("admin") })).status).toBe(200);
   });
 
-  it("takes a user id of 128 characters of any script", async () => {
+  it("accepts a user id of 128 characters of any script", async () => {
     const id = "山".repeat(128);
     await create({ role: "viewer" }, id);
     expect((await change({ role: "admin" }, id)).status).toBe(200);
   });
 
-  it("acts on open connections: lost channels are told, the socket lives on", async () => {
+  it("applies to open connections: reports lost channels and keeps the socket open", async () => {
     await create({ permissions: ["dashboard:read", "alerts:read"] });
     const { token, refresh_token } = (await login()).body;
     const client = await socket(token);
@@ -335,7 +335,7 @@ describe("/users", () => {
     expect((await refresh(refresh_token)).status).toBe(401);
   });
 
-  it("made anew under an old name know nothing of the old one's sessions", async () => {
+  it("does not accept the sessions of a removed account for a new account of the same name", async () => {
     await create({ role: "admin" });
     const { refresh_token } = (await login()).body;
     await bridge.call("/users/alice", { method: "DELETE", token: OPERATOR_KEY });
@@ -364,7 +364,7 @@ describe("a restart", () => {
 });
 
 describe("the audit log", () => {
-  it("says who did what from where, and never a secret", async () => {
+  it("records who did what from where, and never a secret", async () => {
     await create({ role: "admin" });
     const { token, refresh_token } = (await login()).body;
     await login("not the password");
@@ -390,7 +390,7 @@ describe("the audit log", () => {
       expect(text).not.toContain(secret);
   });
 
-  it("has one line for one entry, whatever a name holds", async () => {
+  it("has one line for each entry, whatever characters a name has", async () => {
     const forged = 'x","outcome":"done"}\\n{"action":"login';
     await post("/auth/login", { user_id: forged, password: "not the password" });
     const [line, ...more] = await vi.waitFor(audited);

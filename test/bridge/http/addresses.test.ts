@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clientAddresses, isLoopbackHost, proxyProblem } from "../../../platform/client-addresses.ts";
 
-/** A real server that answers with the address it thinks a request comes from. */
+/** A real server that responds with the client address that it determines. */
 let trusted: string[] = [];
 const server = createServer((request: IncomingMessage, response) => {
   response.end(clientAddresses(trusted).of(request));
@@ -44,7 +44,7 @@ describe("a client's address", () => {
 });
 
 describe("TRUSTED_PROXIES", () => {
-  it.each(["10.0.0.5", "10.0.0.0/8", "::1", "2001:db8::/128", "0.0.0.0/0"])("may name %s", (entry) => {
+  it.each(["10.0.0.5", "10.0.0.0/8", "::1", "2001:db8::/128", "0.0.0.0/0"])("accepts %s", (entry) => {
     expect(proxyProblem(entry)).toBeUndefined();
   });
   it.each(["proxy", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8/8", "10.0.0", "", "::1/129", "10.0.0.0/-1"])(

@@ -7,7 +7,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-
 let bridge: TestBridge;
 let refusing = false;
 
-/** The journal of a full disk, when told to be. */
+/** A journal that can be told to behave as on a full disk. */
 function refusable(journal: Journal): Journal {
   return new Proxy(journal, {
     get(target, name) {
@@ -26,7 +26,7 @@ afterAll(() => bridge.stop());
 const broadcast = (body: unknown, more: object = {}) => bridge.call("/broadcast", { method: "POST", body, ...more });
 
 describe("POST /broadcast", () => {
-  it("reaches every subscriber of the channel, and says how many", async () => {
+  it("reaches every subscriber of the channel and returns their number", async () => {
     const socket = await bridge.connect("dashboard:read");
     const subscribed = once(socket, "message");
     socket.send(JSON.stringify({ type: "subscribe", channel: "dashboard" }));
@@ -56,12 +56,12 @@ describe("POST /broadcast", () => {
     await closed;
   });
 
-  it("goes to the dashboard when no channel is named, also without the wrapping", async () => {
+  it("uses the channel dashboard by default, also without the member `message`", async () => {
     expect((await broadcast({ message: { event: "a.b", data: 1 } })).body.channel).toBe("dashboard");
     expect((await broadcast({ event: "a.b", data: 1 })).body.channel).toBe("dashboard");
   });
 
-  it("reaches the channel of a camera that is registered, or was heard of, and makes none", async () => {
+  it("reaches the channel of a camera that is registered or has published, and creates no channel", async () => {
     const own = await startTestBridge();
     onTestFinished(() => own.stop());
     const to = (camera: string) =>
@@ -76,7 +76,7 @@ describe("POST /broadcast", () => {
     expect(own.journal.hasChannel("camera:never-heard-of")).toBe(false);
   });
 
-  it("is durable before it is answered", async () => {
+  it("responds when the event is durable", async () => {
     const before = bridge.journal.head;
     await broadcast({ event: "durable.now" });
     expect(bridge.journal.head).toBeGreaterThan(before);
@@ -84,7 +84,7 @@ describe("POST /broadcast", () => {
     expect(entries.map(({ topic }) => topic)).toContain("skylapse/v1/channels/dashboard/events/durable.now");
   });
 
-  it("answers 503 when the store does not take it", async () => {
+  it("responds 503 if the store accepts no writes", async () => {
     refusing = true;
     const { status, body } = await broadcast({ event: "a.b" }).finally(() => {
       refusing = false;
@@ -121,7 +121,7 @@ describe("POST /broadcast", () => {
     expect((await broadcast(body, { headers: { origin: "https://evil.example.org" } })).status).toBe(401);
   });
 
-  it("takes 6,000 a minute by one address, or what MAX_BROADCASTS_PER_MINUTE says", async () => {
+  it("accepts MAX_BROADCASTS_PER_MINUTE, by default 6,000, from one address", async () => {
     expect((await broadcast({ event: "a.b" })).headers["x-ratelimit-limit"]).toBe("6000");
     const limited = await startTestBridge({ env: { MAX_BROADCASTS_PER_MINUTE: "1" } });
     try {

@@ -27,7 +27,7 @@ const get = (path: string, token = bridge.mint("dashboard:read"), headers = {}) 
   bridge.call(path, { token, headers });
 
 describe("GET /cameras", () => {
-  it("lists what is known of each", async () => {
+  it("lists what is known about each camera", async () => {
     const { cameras } = (await get("/cameras")).body;
     expect(cameras.map(({ id }: { id: string }) => id)).toEqual(["north", "south"]);
     expect(cameras[0]).toMatchObject({
@@ -41,7 +41,7 @@ describe("GET /cameras", () => {
     expect(cameras[1]).not.toHaveProperty("preview");
   });
 
-  it("shows only those that the token may see", async () => {
+  it("lists only cameras that the token may see", async () => {
     const ids = async (...permissions: string[]) =>
       (await get("/cameras", bridge.mint(...permissions))).body.cameras.map(({ id }: { id: string }) => id);
     expect(await ids("camera:south:read")).toEqual(["south"]);
@@ -50,7 +50,7 @@ describe("GET /cameras", () => {
     expect(await ids("admin")).toEqual(["north", "south"]);
   });
 
-  it("comes in pages by id, each naming the next", async () => {
+  it("returns pages by id; each names the next page", async () => {
     const first = (await get("/cameras?limit=1")).body;
     expect([first.cameras[0].id, first.total, first.next]).toEqual(["north", 2, "/cameras?limit=1&after=north"]);
     const second = (await get(first.next)).body;
@@ -67,7 +67,7 @@ describe("GET /cameras", () => {
     expect((await get(`/cameras?${query}`)).status).toBe(400);
   });
 
-  it("needs a token with a permission to read, and takes the operator key", async () => {
+  it("needs a token with a permission to read, or the operator key", async () => {
     expect((await bridge.call("/cameras")).status).toBe(401);
     expect((await get("/cameras", bridge.mint("camera:control", "jobs:read"))).status).toBe(403);
     expect((await get("/cameras", OPERATOR_KEY)).status).toBe(200);
@@ -75,12 +75,12 @@ describe("GET /cameras", () => {
 });
 
 describe("GET /cameras/{id}", () => {
-  it("is what the list says of it", async () => {
+  it("returns what the list has about the camera", async () => {
     const { body } = await get("/cameras/north");
     expect(body).toEqual((await get("/cameras")).body.cameras[0]);
   });
 
-  it("is 403 for a camera that the token may not see, 404 for one nobody heard of, 400 for what is no id", async () => {
+  it("responds 403 for a camera that the token may not see, 404 for an unknown one, 400 for an invalid id", async () => {
     expect((await get("/cameras/north", bridge.mint("camera:south:read"))).status).toBe(403);
     expect((await get("/cameras/east")).status).toBe(404);
     expect((await get("/cameras/North")).status).toBe(400);

@@ -15,7 +15,7 @@ function command(body: unknown, { camera = "north", token = bridge.mint("camera:
   return bridge.call(`/cameras/${camera}/commands${query}`, { method: "POST", body, token });
 }
 
-/** Waits for the next command at the camera, and answers it. */
+/** Waits for the next command at the camera and replies to it. */
 async function answer(status: string, more: object = {}): Promise<void> {
   const commands = () => bridge.link.publications.filter(({ topic }) => topic.includes("/commands/"));
   const before = commands().length;
@@ -26,7 +26,7 @@ async function answer(status: string, more: object = {}): Promise<void> {
 }
 
 describe("POST /cameras/{id}/commands", () => {
-  it("answers with what came of it", async () => {
+  it("responds with the final status and result", async () => {
     const [{ status, body }] = await Promise.all([
       command({ name: "capture.now" }),
       answer("succeeded", { result: { capture: "c1" } }),
@@ -37,12 +37,12 @@ describe("POST /cameras/{id}/commands", () => {
     ]);
   });
 
-  it("answers with a rejection of the camera, too", async () => {
+  it("responds with a rejection by the camera", async () => {
     const [{ status, body }] = await Promise.all([command({ name: "heater.on" }), answer("rejected")]);
     expect([status, body.status, body.code]).toEqual([200, "rejected", 122]);
   });
 
-  it("says 202 and how far it came when that is not known within the wait, and goes on", async () => {
+  it("responds 202 with the current status after the wait, and continues the command", async () => {
     const before = bridge.link.publications.length;
     const { status, body } = await command({ name: "reboot" }, { query: "?wait=0" });
     expect([status, body.status]).toEqual([202, "sent"]);
@@ -61,7 +61,7 @@ describe("POST /cameras/{id}/commands", () => {
     expect(expired).toMatchObject({ status: "expired", code: 123 });
   });
 
-  it("is 409 for a camera that is not connected", async () => {
+  it("responds 409 for a camera that is not connected", async () => {
     bridge.link.connections.clear();
     const { status, body } = await command({ name: "capture.now" });
     expect([status, body.error.code]).toEqual([409, "device_offline"]);
@@ -74,11 +74,11 @@ describe("POST /cameras/{id}/commands", () => {
     [{ name: "capture.now", expires_in: 0 }],
     [{ name: "capture.now", expires_in: 90_000 }],
     [{ name: "capture.now", args: [] }],
-  ])("is 400 for %j", async (body) => {
+  ])("responds 400 for %j", async (body) => {
     expect((await command(body)).status).toBe(400);
   });
 
-  it("is 400 for a wait of more than a minute", async () => {
+  it("responds 400 for a wait of more than a minute", async () => {
     expect((await command({ name: "capture.now" }, { query: "?wait=61" })).status).toBe(400);
   });
 
@@ -90,7 +90,7 @@ describe("POST /cameras/{id}/commands", () => {
     expect((await bridge.call("/cameras/north/commands", { method: "POST", body })).status).toBe(401);
   });
 
-  it("is limited to 60 a minute by one address, or what MAX_COMMANDS_PER_MINUTE says", async () => {
+  it("accepts MAX_COMMANDS_PER_MINUTE, by default 60, from one address", async () => {
     const limited = await startTestBridge({ env: { MAX_COMMANDS_PER_MINUTE: "1" } });
     try {
       const call = () =>

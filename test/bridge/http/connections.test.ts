@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => bridge.stop());
 
 describe("/connections", () => {
-  it("lists who is connected, and closes one without touching the other", async () => {
+  it("lists connections and closes one without affecting the other", async () => {
     const [kept, closed] = [await bridge.connect("dashboard:read"), await bridge.connect("dashboard:read")];
     const { connections } = (await bridge.call("/connections", { token: OPERATOR_KEY })).body;
     expect(connections).toHaveLength(2);
@@ -25,12 +25,12 @@ describe("/connections", () => {
     kept.terminate();
   });
 
-  it("says 404 for one that is not there", async () => {
+  it("responds 404 for an unknown connection", async () => {
     const answer = await bridge.call("/connections/nobody", { method: "DELETE", token: OPERATOR_KEY });
     expect([answer.status, answer.body.error.code]).toEqual([404, "not_found"]);
   });
 
-  it("is for operators: neither this machine nor another permission is enough", async () => {
+  it("needs an admin: neither this machine nor another permission is enough", async () => {
     for (const method of ["GET", "DELETE"]) {
       const path = method === "GET" ? "/connections" : "/connections/nobody";
       expect((await bridge.call(path, { method })).status).toBe(401);

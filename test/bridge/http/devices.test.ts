@@ -13,8 +13,8 @@ afterEach(() => bridge.stop());
 const call = (method: string, path: string, body?: object, token: string | undefined = OPERATOR_KEY) =>
   bridge.call(path, { method, token, ...(body === undefined ? {} : { body }) });
 
-describe("the devices over HTTP", () => {
-  it("are made with a secret that is told once, rotated and removed", async () => {
+describe("/devices", () => {
+  it("adds a device with a secret that is returned once, rotates it and removes it", async () => {
     const made = await call("POST", "/devices", { id: "north" });
     expect(made).toMatchObject({ status: 201, body: { id: "north", kind: "camera" } });
     const { devices } = bridge.authority;
@@ -33,7 +33,7 @@ describe("the devices over HTTP", () => {
       expect((await call(method, path)).status).toBe(404);
   });
 
-  it("may sign in by a certificate", async () => {
+  it("registers a device with a certificate", async () => {
     const made = await call("POST", "/devices", { id: "stacker", kind: "processing", certificate_name: "Stacker 1" });
     expect(made.body).toMatchObject({ kind: "processing", certificate_name: "Stacker 1" });
     expect(made.body).not.toHaveProperty("secret");
@@ -70,7 +70,7 @@ describe("the devices over HTTP", () => {
     expect(bridge.authority.devices.list()).toHaveLength(1);
   });
 
-  it("are an admin's to see and to change", async () => {
+  it("needs an admin", async () => {
     const viewer = bridge.mint("dashboard:read", "camera:control");
     for (const [method, path] of [
       ["GET", "/devices"],
@@ -84,7 +84,7 @@ describe("the devices over HTTP", () => {
     expect((await call("GET", "/devices", undefined, bridge.mint("admin"))).status).toBe(200);
   });
 
-  it("leave a line in the audit log for each change, without the secret", async () => {
+  it("records each change in the audit log, without the secret", async () => {
     const { secret } = (await call("POST", "/devices", { id: "north" })).body;
     await call("POST", "/devices/north/rotate");
     await call("DELETE", "/devices/north");

@@ -10,7 +10,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-
 let bridge: TestBridge;
 let trouble: string | undefined;
 
-/** The journal with the trouble of the test. */
+/** The journal with the failure of the test. */
 function troubled(journal: Journal): Journal {
   return new Proxy(journal, {
     get(target, name) {
@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => bridge.stop());
 
 describe("GET /health", () => {
-  it("has the predecessor's fields, and no details", async () => {
+  it("has the predecessor's fields and no details", async () => {
     const socket = await bridge.connect("dashboard:read");
     const { status, body } = await bridge.call("/health");
     expect(status).toBe(200);
@@ -46,12 +46,12 @@ describe("GET /health", () => {
 });
 
 describe("GET /livez and /readyz", () => {
-  it("are 200 while everything works", async () => {
+  it("respond 200 while everything works", async () => {
     expect((await bridge.call("/livez")).body).toEqual({ status: "alive" });
     expect(await bridge.call("/readyz")).toMatchObject({ status: 200, body: { status: "ready" } });
   });
 
-  it("tell a store that takes no writes from a server that is dead", async () => {
+  it("distinguish a store that accepts no writes from a dead server", async () => {
     trouble = "the disk is full";
     expect(await bridge.call("/readyz")).toMatchObject({
       status: 503,
@@ -63,14 +63,14 @@ describe("GET /livez and /readyz", () => {
     expect((await bridge.call("/readyz")).status).toBe(200);
   });
 
-  it("are not limited, however often they are asked", async () => {
+  it("have no rate limit", async () => {
     expect((await bridge.call("/livez")).headers).not.toHaveProperty("x-ratelimit-limit");
     expect((await bridge.call("/readyz")).headers).not.toHaveProperty("x-ratelimit-limit");
   });
 });
 
 describe("GET /stats", () => {
-  it("has the predecessor's fields, the node's figures, and the totals", async () => {
+  it("has the predecessor's fields, the node's metrics and the totals", async () => {
     const socket = await bridge.connect("dashboard:read", "jobs:read");
     const subscribed = once(socket, "message");
     socket.send(JSON.stringify({ type: "subscribe", channel: "jobs" }));
@@ -98,7 +98,7 @@ describe("GET /stats", () => {
     await closed;
   });
 
-  it("names users, so it needs system:read or the operator key from elsewhere than this machine", async () => {
+  it("names users, so it needs system:read or the operator key, except from this machine", async () => {
     const elsewhere = { "x-forwarded-for": "203.0.113.7" };
     expect((await bridge.call("/stats", { headers: elsewhere })).status).toBe(401);
     expect((await bridge.call("/stats", { token: bridge.mint("dashboard:read") })).status).toBe(403);
@@ -108,7 +108,7 @@ describe("GET /stats", () => {
 });
 
 describe("the totals", () => {
-  it("go on after a restart", async () => {
+  it("continue after a restart", async () => {
     const dataPath = await mkdtemp(join(tmpdir(), "bridge-"));
     try {
       const first = await startTestBridge({ dataPath });
@@ -127,7 +127,7 @@ describe("the totals", () => {
 });
 
 describe("stopping", () => {
-  it("ends sockets with 4200, lets go of the port, and may be asked twice", async () => {
+  it("closes sockets with 4200, frees the port, and is idempotent", async () => {
     const stopped = await startTestBridge();
     const socket = await stopped.connect("dashboard:read");
     const closed = once(socket, "close");
@@ -140,7 +140,7 @@ describe("stopping", () => {
     await new Promise((resolve) => taker.close(resolve));
   });
 
-  it("is not held up by a request that never ends", async () => {
+  it("is not delayed by a request that never ends", async () => {
     const stopped = await startTestBridge();
     stopped.link.connections.add("device:north");
     const hanging = stopped.call("/cameras/north/commands?wait=60", {
@@ -153,7 +153,7 @@ describe("stopping", () => {
     expect((await hanging).body.status).toBe("timed_out");
   });
 
-  it("of a start that failed leaves nothing running: the port was taken", async () => {
+  it("after a failed start leaves nothing running: the port was in use", async () => {
     const taken = startTestBridge({ env: { WS_PORT: String(bridge.port) } });
     await expect(taken).rejects.toThrow(`WS_PORT: port ${bridge.port} of 127.0.0.1 is in use`);
   });

@@ -5,13 +5,13 @@ import { startTestBridge } from "../support/test-bridge.ts";
 const env = { JWT_SECRET: "s".repeat(32), OPERATOR_KEY: "o".repeat(32) };
 
 it.each([
-  ["no address is known of", "nowhere.invalid", "HOST: no address is known for the name nowhere.invalid"],
-  ["is another machine's", "192.0.2.1", "HOST: this machine has no address 192.0.2.1"],
-])("a HOST that %s is named as what is wrong", async (_, HOST, said) => {
+  ["has no known address", "nowhere.invalid", "HOST: no address is known for the name nowhere.invalid"],
+  ["belongs to another machine", "192.0.2.1", "HOST: this machine has no address 192.0.2.1"],
+])("names a HOST that %s as wrong", async (_, HOST, said) => {
   await expect(startTestBridge({ env: { ...env, HOST } })).rejects.toThrow(said);
 });
 
-it("a HOST that is a name is served at the address it has", async () => {
+it("listens on the address of a HOST that is a name", async () => {
   const bridge = await startTestBridge({ env: { ...env, HOST: "localhost" } });
   const { address, family } = await lookup("localhost");
   const answer = await fetch(`http://${family === 6 ? `[${address}]` : address}:${bridge.port}/health`);

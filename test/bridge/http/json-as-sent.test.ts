@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
-/** Numbers that a double cannot hold: parsed and written anew they are 12345678901234567000 and null. */
+/** Numbers that a double cannot hold: parsed and serialized, they become 12345678901234567000 and null. */
 const DATA = '{"serial":12345678901234567890,"far":1e400,"exact":0.10000000000000000555}';
 
 let bridge: TestBridge;
@@ -27,18 +27,18 @@ const frameOf = async (event: string) => {
 };
 
 describe("numbers that a double cannot hold", () => {
-  it("reach dashboards as a camera without envelopes sent them", async () => {
+  it("reach dashboards unchanged from a camera without envelopes", async () => {
     await bridge.say("cameras/north/events/serial.read", Buffer.from(DATA));
     expect(await frameOf("serial.read")).toContain(`"data":${DATA}`);
   });
 
-  it("reach dashboards as they are in an envelope whose names have escapes", async () => {
+  it("reach dashboards unchanged in an envelope whose names have escapes", async () => {
     const rest = '"v":1,"id":"e1","timestamp":"2026-03-01T05:00:00Z","event":"escaped.read"';
     await bridge.say("cameras/north/events/escaped.read", Buffer.from(`{${rest},"d\\u0061ta":${DATA}}`));
     expect(await frameOf("escaped.read")).toContain(`"data":${DATA}`);
   });
 
-  it("are in GET /cameras and GET /cameras/{id} as they were sent", async () => {
+  it("are unchanged in GET /cameras and GET /cameras/{id}", async () => {
     await bridge.say("cameras/north/state/serial", Buffer.from(DATA), true);
     for (const path of ["/cameras", "/cameras/north"])
       expect((await bridge.call(path, { token: OPERATOR_KEY })).text).toContain(`"data":${DATA}`);
@@ -47,7 +47,7 @@ describe("numbers that a double cannot hold", () => {
   it.each([
     ["wrapped", `{"channel":"dashboard","message":{"event":"hut.wrapped","data":${DATA}}}`, "hut.wrapped"],
     ["bare", `{"event":"hut.bare","data":${DATA}}`, "hut.bare"],
-  ])("of a %s broadcast reach dashboards and MQTT clients", async (_, body, event) => {
+  ])("in a %s broadcast reach dashboards and MQTT clients unchanged", async (_, body, event) => {
     expect((await bridge.call("/broadcast", { method: "POST", body, token: OPERATOR_KEY })).status).toBe(200);
     expect(await frameOf(event)).toContain(`"data":${DATA}`);
     const sent = bridge.link.publications.find(({ topic }) => topic.endsWith(`/events/${event}`));

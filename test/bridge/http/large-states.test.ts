@@ -3,7 +3,7 @@ import { startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
 const CAMERAS = 60;
 const STATES = 5;
-/** 75 MB in all: read in one piece, they held the event loop for seconds. */
+/** 75 MB in all: read at once, they blocked the event loop for seconds. */
 const LARGE = { filler: "x".repeat(250_000) };
 
 let bridge: TestBridge;
@@ -21,7 +21,7 @@ afterAll(() => bridge.stop());
 const get = (path: string) => bridge.call(path, { token: bridge.mint("dashboard:read") });
 
 describe("GET /cameras of large states", () => {
-  it("leaves them out, names them, and says where they are", async () => {
+  it("leaves them out, names them and says where they are", async () => {
     const { text, body } = await get("/cameras");
     expect(body.cameras).toHaveLength(CAMERAS);
     expect(text.length).toBeLessThan(200_000);
@@ -40,7 +40,7 @@ describe("GET /cameras of large states", () => {
     expect(whole).not.toHaveProperty("left_out");
   });
 
-  it("keeps the event loop free: no turn of it is long while all is listed", async () => {
+  it("keeps the event loop free while all are listed", async () => {
     const turns: number[] = [];
     let last = performance.now();
     const timer = setInterval(() => {
@@ -53,11 +53,11 @@ describe("GET /cameras of large states", () => {
     } finally {
       clearInterval(timer);
     }
-    // Far above what it takes (some 10 ms) and far below what building everything took (seconds): a busy machine is neither.
+    // Far above the time needed (about 10 ms) and far below that of building everything at once (seconds), so that load does not matter.
     expect(Math.max(...turns)).toBeLessThan(1_000);
   });
 
-  it("ends a page early when it has a megabyte", async () => {
+  it("ends a page after a megabyte", async () => {
     const roomy = await startTestBridge({ env: { MAX_LISTED_STATE_BYTES: "0" } });
     try {
       for (const id of ["a", "b", "c"])

@@ -15,7 +15,7 @@ afterAll(async () => {
 
 const CHANNELS = ["dashboard", "jobs", "alerts"];
 
-/** What a user of these permissions has been sent so far. */
+/** The events that a user with these permissions has received so far. */
 async function watch(...permissions: string[]): Promise<() => string> {
   const socket = await bridge.connect(...permissions);
   sockets.push(socket);
@@ -34,10 +34,10 @@ const broadcast = (event: string, data: object) =>
 const NARROWED = ["dashboard:read", "jobs:read", "alerts:read", "camera:north:read"];
 
 describe("a user narrowed to one camera", () => {
-  it("is not sent jobs, alerts and broadcasts that name another, on any channel", async () => {
+  it("gets no job, alert or broadcast that names another camera, on any channel", async () => {
     const seen = await watch(...NARROWED);
     await bridge.say("processing/stacker/jobs/j-south", { job: "j-south", status: "queued", camera: "south" }, true);
-    // What comes of a job need not name the camera again.
+    // Later events of a job need not name the camera again.
     await bridge.say("processing/stacker/jobs/j-south", { job: "j-south", status: "completed" }, true);
     await bridge.say("processing/stacker/jobs/j-south", Buffer.alloc(0), true);
     await bridge.say("processing/stacker/events/film.made", { camera: "south", film: "f-south" });
@@ -51,7 +51,7 @@ describe("a user narrowed to one camera", () => {
     expect(seen()).not.toContain("south");
   });
 
-  it("is given no state of another when it subscribes", async () => {
+  it("gets no state of another camera when it subscribes", async () => {
     await bridge.say("processing/stacker/jobs/k-south", { job: "k-south", status: "queued", camera: "south" }, true);
     await bridge.say("processing/stacker/jobs/k-north", { job: "k-north", status: "queued", camera: "north" }, true);
     const seen = (await watch(...NARROWED))();
@@ -60,8 +60,8 @@ describe("a user narrowed to one camera", () => {
   });
 });
 
-describe("a user of all cameras", () => {
-  it("is sent jobs and broadcasts that name any camera", async () => {
+describe("a user who may see all cameras", () => {
+  it("gets jobs and broadcasts that name any camera", async () => {
     const seen = await watch("dashboard:read", "jobs:read", "alerts:read", "camera:read", "camera:north:read");
     await bridge.say("processing/stacker/jobs/l-south", { job: "l-south", status: "queued", camera: "south" }, true);
     await broadcast("visit.planned", { camera: "south", by: "c-south" });
@@ -71,7 +71,7 @@ describe("a user of all cameras", () => {
 });
 
 describe("a camera that only a job names", () => {
-  it("is not listed as a camera, and has no presence", async () => {
+  it("is not listed and has no presence", async () => {
     await bridge.say("processing/stacker/jobs/m", { job: "m", status: "queued", camera: "phantom" }, true);
     expect((await bridge.call("/cameras", { token: OPERATOR_KEY })).text).not.toContain("phantom");
     expect((await bridge.call("/cameras/phantom", { token: OPERATOR_KEY })).status).toBe(404);

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([direct.stop(), behindProxy.stop()]));
 
-/** @returns the status of the answer to an upgrade with these headers */
+/** @returns the status of the response to an upgrade with these headers */
 async function upgrade({ port }: TestBridge, headers: Record<string, string>): Promise<number | undefined> {
   const asked = request({
     ...{ host: "127.0.0.1", port, path: "/ws", agent: false },
@@ -57,7 +57,7 @@ describe("a page connects to the server that it was loaded from", () => {
       { "x-forwarded-host": "sky.example.org, inner", "x-forwarded-proto": "https, http" },
     ],
     ["X-Forwarded-Proto wss", { "x-forwarded-host": "sky.example.org", "x-forwarded-proto": "wss" }],
-  ])("as a trusted proxy says by %s", async (_, headers) => {
+  ])("as a trusted proxy names it by %s", async (_, headers) => {
     expect(await upgrade(behindProxy, { origin: SITE, host: "127.0.0.1:8082", ...headers })).toBe(101);
   });
 });
@@ -94,7 +94,7 @@ describe("a page of another origin is refused", () => {
     expect(await upgrade(bridge(), headers)).toBe(403);
   });
 
-  it("and a page can ask why, from wherever it is, and is told the setting", async () => {
+  it("and the page can ask why, from any origin, and gets the name of the setting", async () => {
     const evil = "https://evil.example";
     const { headers, body } = await direct.call(`/allowed-origin?origin=${encodeURIComponent(evil)}`, {
       headers: { origin: evil },
@@ -110,7 +110,7 @@ describe("a page of another origin is refused", () => {
     expect(own.body).toEqual({ allowed: true });
   });
 
-  it("is counted in the figures, and logged once a minute with the setting that allows it", async () => {
+  it("is counted in the metrics and logged once a minute with the setting that allows it", async () => {
     const lines: Record<string, unknown>[] = [];
     const bridge = await startTestBridge({ log: (line) => lines.push(line) });
     try {
@@ -133,7 +133,7 @@ describe("a page of another origin is refused", () => {
     }
   });
 
-  it("is warned of when it asks by a preflight, and not when it shows an image", async () => {
+  it("is reported for a preflight, but not for an image", async () => {
     const lines: Record<string, unknown>[] = [];
     const bridge = await startTestBridge({ log: (line) => lines.push(line) });
     try {
@@ -150,8 +150,8 @@ describe("a page of another origin is refused", () => {
   });
 });
 
-describe("requests that say that they are forwarded, by a peer that is not in TRUSTED_PROXIES", () => {
-  it.each(["x-forwarded-for", "x-real-ip", "forwarded"])("are warned of once an hour, by %s", async (header) => {
+describe("requests with forwarding headers from a peer that is not in TRUSTED_PROXIES", () => {
+  it.each(["x-forwarded-for", "x-real-ip", "forwarded"])("are reported once an hour: %s", async (header) => {
     const lines: Record<string, unknown>[] = [];
     const bridge = await startTestBridge({ log: (line) => lines.push(line) });
     try {
@@ -167,7 +167,7 @@ describe("requests that say that they are forwarded, by a peer that is not in TR
     }
   });
 
-  it("are not warned of when the peer is named", async () => {
+  it("are not reported if the peer is in TRUSTED_PROXIES", async () => {
     await behindProxy.call("/health", { headers: { "x-forwarded-for": "203.0.113.7" } });
     const { access } = (await behindProxy.call("/stats", { token: behindProxy.mint("system:read") })).body.node;
     expect(access.untrusted_proxies).toEqual([]);

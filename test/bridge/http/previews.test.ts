@@ -20,7 +20,7 @@ const get = (path: string, token = bridge.mint("dashboard:read"), headers = {}) 
   bridge.call(path, { token, headers });
 
 describe("GET /cameras/{id}/latest.jpg", () => {
-  it("is the picture, to be asked for anew by its etag", async () => {
+  it("returns the picture, which must be revalidated by its etag", async () => {
     const { status, headers } = await get("/cameras/north/latest.jpg");
     expect(status).toBe(200);
     expect(headers).toMatchObject({
@@ -31,12 +31,12 @@ describe("GET /cameras/{id}/latest.jpg", () => {
       "x-taken-at": new Date(now).toISOString(),
       etag: (await bridge.previews.newest(["north"])).get("north")?.etag,
     });
-    // One whose name tells no time was taken nobody knows when.
+    // Without a time in its name, the time of capture is unknown.
     await bridge.previews.save("east", "c1", smallJpeg("one"));
     expect((await get("/cameras/east/latest.jpg")).headers).not.toHaveProperty("x-taken-at");
   });
 
-  it("is 304 for who has it, and 200 when a newer one came", async () => {
+  it("responds 304 to a client that has it, and 200 when there is a newer one", async () => {
     await bridge.previews.save("west", "c1", smallJpeg("one"));
     const etag = (await bridge.previews.newest(["west"])).get("west")?.etag ?? "";
     const ask = (value: string) => get("/cameras/west/latest.jpg", undefined, { "if-none-match": value });
@@ -48,14 +48,14 @@ describe("GET /cameras/{id}/latest.jpg", () => {
     expect((await ask(etag)).status).toBe(200);
   });
 
-  it("needs a token that may see the camera, in the header: an address is written into logs", async () => {
+  it("needs a token that may see the camera, in the header, because URLs are logged", async () => {
     expect((await bridge.call("/cameras/north/latest.jpg")).status).toBe(401);
     expect((await bridge.call(`/cameras/north/latest.jpg?token=${bridge.mint("camera:read")}`)).status).toBe(401);
     expect((await get("/cameras/north/latest.jpg", bridge.mint("camera:south:read"))).status).toBe(403);
     expect((await get("/cameras/north/latest.jpg", bridge.mint("camera:north:read"))).status).toBe(200);
   });
 
-  it("is 404 while there is none", async () => {
+  it("responds 404 while there is none", async () => {
     const { status, body } = await get("/cameras/south/latest.jpg");
     expect([status, body.error.code]).toEqual([404, "not_found"]);
   });
@@ -83,7 +83,7 @@ describe("HEAD", () => {
 });
 
 describe("GET /cameras/{id}/previews", () => {
-  it("lists what is kept, newest first, each with its address", async () => {
+  it("lists the previews, newest first, each with its URL", async () => {
     const { status, body } = await get("/cameras/north/previews");
     expect(status).toBe(200);
     const { camera, total, previews, next } = previewListSchema.parse(body);
@@ -95,7 +95,7 @@ describe("GET /cameras/{id}/previews", () => {
     });
   });
 
-  it("is read page by page by following next", async () => {
+  it("returns pages; `next` leads to the next page", async () => {
     const read: string[] = [];
     let path: string | undefined = "/cameras/north/previews?limit=5";
     while (path !== undefined) {
@@ -107,13 +107,13 @@ describe("GET /cameras/{id}/previews", () => {
     expect(read).toEqual(NAMES);
   });
 
-  it("gives an overview of so many frames", async () => {
+  it("returns an overview of the requested number of frames", async () => {
     const { previews, total, next } = previewListSchema.parse((await get("/cameras/north/previews?frames=4")).body);
     expect(previews.map(({ capture }) => NAMES.indexOf(capture))).toEqual([0, 3, 6, 9]);
     expect([total, next]).toEqual([12, undefined]);
   });
 
-  it("is empty for a camera without pictures, and not for everybody", async () => {
+  it("is empty for a camera without pictures, and needs a permission", async () => {
     expect((await get("/cameras/south/previews")).body).toEqual({ camera: "south", total: 0, previews: [] });
     expect((await bridge.call("/cameras/north/previews")).status).toBe(401);
     expect((await get("/cameras/north/previews", bridge.mint("camera:south:read"))).status).toBe(403);
@@ -128,7 +128,7 @@ describe("GET /cameras/{id}/previews", () => {
     "before=x",
     "before=1.a/b",
     "frames=4&limit=4",
-  ])("refuses ?%s, naming what is wrong", async (query) => {
+  ])("refuses ?%s and names what is wrong", async (query) => {
     const { status, body } = await get(`/cameras/north/previews?${query}`);
     expect([status, body.error.code]).toEqual([400, "bad_request"]);
     expect(body.error.message).toMatch(/limit|frames|before/);
@@ -138,7 +138,7 @@ describe("GET /cameras/{id}/previews", () => {
 describe("GET /cameras/{id}/previews/{capture}.jpg", () => {
   const path = `/cameras/north/previews/${NAMES[3]}.jpg`;
 
-  it("is that picture, which does not change any more", async () => {
+  it("returns the picture, which never changes", async () => {
     const { status, headers } = await get(path);
     expect(status).toBe(200);
     expect(headers).toMatchObject({
@@ -146,20 +146,20 @@ describe("GET /cameras/{id}/previews/{capture}.jpg", () => {
       "cache-control": "private, max-age=86400, immutable",
       "content-length": String(smallJpeg(NAMES[3] ?? "").length),
     });
-    // A browser gives its copy to nobody who does not show the same token.
+    // A browser uses its copy only for the same token.
     expect(headers.vary).toMatch(/authorization/i);
     const again = await get(path, undefined, { "if-none-match": headers.etag });
     expect([again.status, again.text]).toEqual([304, ""]);
   });
 
-  it("is not for everybody", async () => {
+  it("needs a permission", async () => {
     expect((await bridge.call(path)).status).toBe(401);
     expect((await get(path, bridge.mint("camera:south:read"))).status).toBe(403);
     const { etag } = (await get(path)).headers;
     expect((await get(path, bridge.mint("camera:south:read"), { "if-none-match": etag })).status).toBe(403);
   });
 
-  it("is 404 for one that is not kept, and 400 for what is no name of one", async () => {
+  it("responds 404 for an unknown preview and 400 for an invalid name", async () => {
     expect((await get("/cameras/north/previews/other.jpg")).status).toBe(404);
     expect((await get("/cameras/south/previews/other.jpg")).status).toBe(404);
     for (const name of ["..%2f..%2fsecrets.jpg", "%2e%2e.jpg", "c1.png", "c1", ".jpg", "C1.jpg", "a%00b.jpg"])

@@ -32,7 +32,7 @@ afterAll(async () => {
   await rm(pagePath, { recursive: true });
 });
 
-/** A bare TCP connection, for what no HTTP client sends. */
+/** A bare TCP connection, for bytes that no HTTP client sends. */
 async function raw(lines: readonly string[], { port } = bridge): Promise<Socket> {
   const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");
@@ -40,8 +40,8 @@ async function raw(lines: readonly string[], { port } = bridge): Promise<Socket>
   return socket;
 }
 
-describe("answers to what is wrong", () => {
-  it.each(["/nowhere", "/auth/nowhere", "/assets/nowhere.js", "/stats/x"])("are 404 for GET %s", async (path) => {
+describe("wrong requests", () => {
+  it.each(["/nowhere", "/auth/nowhere", "/assets/nowhere.js", "/stats/x"])("get 404 for GET %s", async (path) => {
     const { status, body } = await bridge.call(path);
     expect([status, body]).toEqual([404, { error: { code: "not_found", message: `There is no GET ${path}` } }]);
   });
@@ -56,26 +56,26 @@ describe("answers to what is wrong", () => {
     ["POST", "/ws", "HEAD, GET"],
     ["POST", "/", "HEAD, GET"],
     ["PROPFIND", "/cameras", "HEAD, GET"],
-  ])("are 405 for %s %s, and name the methods that are answered", async (method, path, allowed) => {
+  ])("get 405 for %s %s with the allowed methods", async (method, path, allowed) => {
     const answer = await bridge.call(path, { method, body: method === "POST" ? {} : undefined });
     expect(answer.status).toBe(405);
     expect(answer.body.error).toMatchObject({ code: "method_not_allowed" });
     expect(answer.headers.allow?.split(", ").sort()).toEqual(allowed.split(", ").sort());
   });
 
-  it.each(["/nothing", "/users/alice/nothing", "/health/"])("are 404 for any method of %s", async (path) => {
+  it.each(["/nothing", "/users/alice/nothing", "/health/"])("get 404 for any method of %s", async (path) => {
     for (const method of ["GET", "POST"]) {
       const answer = await bridge.call(path, { method });
       expect([answer.status, answer.headers.allow]).toEqual([404, undefined]);
     }
   });
 
-  it("are 400 for a path that cannot be decoded", async () => {
+  it("get 400 for a path that cannot be decoded", async () => {
     const { status, body } = await bridge.call("/cameras/%E0%A4%A");
     expect([status, body.error.code]).toEqual([400, "bad_request"]);
   });
 
-  it("are 413 for a body above MAX_PAYLOAD_BYTES", async () => {
+  it("get 413 for a body above MAX_PAYLOAD_BYTES", async () => {
     const { status, body } = await bridge.call("/broadcast", {
       method: "POST",
       body: { event: "a", data: "x".repeat(1000) },
@@ -83,12 +83,12 @@ describe("answers to what is wrong", () => {
     expect([status, body.error.code]).toEqual([413, "payload_too_large"]);
   });
 
-  it("are 426 for a plain request to the WebSocket's path", async () => {
+  it("get 426 for a plain request to the WebSocket's path", async () => {
     const { status, headers, body } = await bridge.call("/ws");
     expect([status, headers.upgrade, body.error.code]).toEqual([426, "websocket", "upgrade_required"]);
   });
 
-  it.each(["/", "/wsx", "/ws/", "/health"])("are a 404 for an upgrade at %s, and the socket ends", async (path) => {
+  it.each(["/", "/wsx", "/ws/", "/health"])("get 404 for an upgrade at %s, and the socket closes", async (path) => {
     const socket = await raw([
       `GET ${path} HTTP/1.1`,
       "Host: localhost",
@@ -102,14 +102,14 @@ describe("answers to what is wrong", () => {
   });
 });
 
-describe("what is no HTTP", () => {
-  it("is answered with 400 in the same form as everything else, and cut", async () => {
+describe("bytes that are not HTTP", () => {
+  it("get 400 in the usual form, and the connection closes", async () => {
     const answer = await text(await raw(["HELLO", "\r\n"]));
     expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
     expect(JSON.parse(answer.slice(answer.indexOf("{")))).toMatchObject({ error: { code: "bad_request" } });
   });
 
-  it("is answered with 431 when its headers are endless", async () => {
+  it("get 431 for endless headers", async () => {
     const answer = await text(await raw(["GET / HTTP/1.1", `X-Long: ${"x".repeat(20_000)}`, "\r\n"]));
     expect(answer).toMatch(/^HTTP\/1\.1 431 /);
   });
@@ -119,8 +119,8 @@ describe("a client that sends a request slowly", () => {
   it.each([
     ["its head", ["GET /health HTTP/1.1", "Host: localhost", "X-Slow: "]],
     ["its body", ["POST /broadcast HTTP/1.1", "Host: localhost", "Content-Length: 100", "\r\n{"]],
-  ])("is cut off while it sends %s", async (_name, lines) => {
-    // Of its own: every request of the others has the time that it takes.
+  ])("is disconnected while it sends %s", async (_name, lines) => {
+    // A server of its own: the other tests need a longer timeout.
     const hasty = await startTestBridge({ env: { REQUEST_TIMEOUT_MS: "300" } });
     try {
       expect(await text(await raw(lines, hasty))).toMatch(/^HTTP\/1\.1 408 /);
@@ -131,7 +131,7 @@ describe("a client that sends a request slowly", () => {
 });
 
 describe("headers", () => {
-  it("let the page load from and talk to its own server only", async () => {
+  it("allow the page to use its own server only", async () => {
     const { headers } = await bridge.call("/", { headers: { host: "sky.example.org:8443" } });
     const policy = String(headers["content-security-policy"]);
     expect(policy).toContain("default-src 'self'");
@@ -141,18 +141,18 @@ describe("headers", () => {
     expect(headers).toMatchObject({ "x-content-type-options": "nosniff", "x-frame-options": "SAMEORIGIN" });
   });
 
-  it("take nothing from a Host header that is none", async () => {
+  it("ignore an invalid Host header", async () => {
     const { headers } = await bridge.call("/health", { headers: { host: "x; script-src *" } });
     expect(headers["content-security-policy"]).not.toContain("*");
   });
 
-  it("allow the origins of ALLOWED_ORIGINS, and no other", async () => {
+  it("allow the origins of ALLOWED_ORIGINS only", async () => {
     const allowed = (origin: string) => bridge.call("/health", { headers: { origin } });
     expect((await allowed(ORIGIN)).headers["access-control-allow-origin"]).toBe(ORIGIN);
     expect((await allowed("https://evil.example.org")).headers).not.toHaveProperty("access-control-allow-origin");
   });
 
-  it("answer an allowed origin's question whether it may send a token", async () => {
+  it("allow an allowed origin to send a token", async () => {
     const { status, headers } = await bridge.call("/cameras/north/latest.jpg", {
       method: "OPTIONS",
       headers: {
@@ -167,7 +167,7 @@ describe("headers", () => {
 });
 
 describe("MAX_REQUESTS_PER_MINUTE", () => {
-  it("is for each address, as a trusted proxy names it, and covers paths that are not there", async () => {
+  it("counts for each address, as a trusted proxy names it, and includes unknown paths", async () => {
     const limited = await startTestBridge({ env: { MAX_REQUESTS_PER_MINUTE: "2", TRUSTED_PROXIES: "127.0.0.1" } });
     try {
       const from = async (address: string, path = "/health") =>
@@ -185,11 +185,11 @@ describe("MAX_REQUESTS_PER_MINUTE", () => {
 });
 
 describe("MAX_REQUESTS_PER_SECOND", () => {
-  it("has those of one address wait their turn, whatever they ask for, and no others", async () => {
-    const paced = await startTestBridge({ env: { MAX_REQUESTS_PER_SECOND: "20", TRUSTED_PROXIES: "127.0.0.1" } });
+  it("delays the requests of one address, whatever their path, and of no other address", async () => {
+    const throttled = await startTestBridge({ env: { MAX_REQUESTS_PER_SECOND: "20", TRUSTED_PROXIES: "127.0.0.1" } });
     try {
       const from = async (address: string, path: string) =>
-        (await paced.call(path, { headers: { "x-forwarded-for": address } })).status;
+        (await throttled.call(path, { headers: { "x-forwarded-for": address } })).status;
       const begin = performance.now();
       const done: string[] = [];
       const paths = Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? "/livez" : "/nowhere"));
@@ -200,13 +200,13 @@ describe("MAX_REQUESTS_PER_SECOND", () => {
       expect(performance.now() - begin).toBeGreaterThan(800);
       expect(done).toEqual(["one", "many"]);
     } finally {
-      await paced.stop();
+      await throttled.stop();
     }
   });
 });
 
 describe("the page", () => {
-  it("is served at /, to be asked for anew each time, its assets for ever", async () => {
+  it("is served at / and revalidated each time; its assets may be kept for ever", async () => {
     const page = await bridge.call("/");
     expect([page.status, page.headers["cache-control"]]).toEqual([200, "no-cache"]);
     expect(page.text).toContain("<title>Skylapse</title>");
@@ -223,7 +223,7 @@ describe("the page", () => {
     },
   );
 
-  it("that is not built is replaced by a line that says so", async () => {
+  it("is replaced by a line of text if it is not built", async () => {
     const bare = await startTestBridge({ pagePath: join(pagePath, "assets") });
     try {
       const { status, headers, text: content } = await bare.call("/");

@@ -33,7 +33,7 @@ describe("POST /auth/token on this machine", () => {
     },
   );
 
-  it("refuses a life beyond 15 minutes, and names the longest", async () => {
+  it("refuses a life of more than 15 minutes and names the limit", async () => {
     const answer = await mint({ body: { ...BODY, expires_in: 901 } });
     expect(answer.status).toBe(400);
     expect(answer.body.error).toMatchObject({
@@ -42,7 +42,7 @@ describe("POST /auth/token on this machine", () => {
     });
   });
 
-  it("lets a token live for as long as was asked", async () => {
+  it("mints a token with the requested life", async () => {
     const { token, expires_in } = (await mint({ body: { ...BODY, expires_in: 60 } })).body;
     const { issuedAt, expiresAt } = bridge.tokens.verify(token);
     expect([expires_in, expiresAt - issuedAt]).toEqual([60, 60_000]);
@@ -57,21 +57,21 @@ describe("POST /auth/token on this machine", () => {
     ["somebody behind a proxy", { "x-forwarded-for": "203.0.113.7" }],
     ["somebody behind a proxy that forwards the name", { "x-forwarded-host": "localhost" }],
     ["somebody behind a proxy of RFC 7239", { forwarded: "for=203.0.113.7" }],
-  ])("is closed to %s", async (_name, headers) => {
+  ])("refuses %s", async (_name, headers) => {
     const { status, headers: said, body } = await mint({ headers });
     expect([status, body.error.code, said["www-authenticate"]]).toEqual([401, "unauthorized", "Bearer"]);
   });
 
-  it.each(["localhost", "127.0.0.1:8082", "[::1]:8082", "LOCALHOST"])("is open under the name %s", async (host) => {
+  it.each(["localhost", "127.0.0.1:8082", "[::1]:8082", "LOCALHOST"])("accepts the host name %s", async (host) => {
     expect((await mint({ headers: { host } })).status).toBe(200);
   });
 
-  it("is open to its own page", async () => {
+  it("accepts its own page", async () => {
     const host = `localhost:${bridge.port}`;
     expect((await mint({ headers: { host, origin: `http://${host}` } })).status).toBe(200);
   });
 
-  it("does not overlook wrong credentials", async () => {
+  it("refuses wrong credentials", async () => {
     expect((await mint({ token: "wrong-operator-key-of-the-tests" })).status).toBe(401);
     expect((await mint({ headers: { authorization: OPERATOR_KEY } })).status).toBe(401);
   });
@@ -89,13 +89,13 @@ describe("POST /auth/token on this machine", () => {
     ["a life of no time", { ...BODY, expires_in: 0 }],
     ["no body", undefined],
     ["a list", []],
-  ])("refuses %s, and names the field", async (_name, body) => {
+  ])("refuses %s and names the field", async (_name, body) => {
     const answer = await mint({ body });
     expect(answer.status).toBe(400);
     expect(answer.body.error).toMatchObject({ code: "bad_request", details: [{ field: expect.any(String) }] });
   });
 
-  it("refuses what is no JSON, or nests without end", async () => {
+  it("refuses invalid JSON and JSON that nests too deep", async () => {
     expect((await mint({ body: "{" })).body.error).toEqual({
       code: "bad_request",
       message: "The body is not valid JSON",
@@ -105,12 +105,12 @@ describe("POST /auth/token on this machine", () => {
 });
 
 describe("POST /auth/token with the operator key", () => {
-  it("mints for as long as the predecessor did, through a proxy too", async () => {
+  it("mints with the predecessor's life, also through a proxy", async () => {
     const answer = await mint({ token: OPERATOR_KEY, headers: { "x-forwarded-for": "203.0.113.7" } });
     expect(answer).toMatchObject({ status: 200, body: { user_id: BODY.user_id, expires_in: 86_400 } });
   });
 
-  it("refuses a life beyond TOKEN_TTL_SECONDS, and names the longest", async () => {
+  it("refuses a life of more than TOKEN_TTL_SECONDS and names the limit", async () => {
     const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, expires_in: 86_401 } });
     expect([answer.status, answer.body.error.message]).toEqual([
       400,
@@ -125,14 +125,14 @@ describe("POST /auth/token with the operator key", () => {
     ["Admin", 'there is no permission "Admin": did you mean "admin"?'],
     ["alerts:read\u200b", 'there is no permission "alerts:read\\u200b": did you mean "alerts:read"?'],
     ["grafana", 'there is no permission "grafana": permissions are admin, dashboard:read, '],
-  ])("refuses the permission %j, which grants nothing, and says which was meant", async (permission, said) => {
+  ])("refuses the unknown permission %j and names the one that was probably meant", async (permission, said) => {
     const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, permissions: ["jobs:read", permission] } });
     expect(answer.status).toBe(400);
     expect(answer.body.error.message).toContain(said);
     expect(answer.body.error.details).toEqual([{ field: "permissions.1", message: expect.stringContaining(said) }]);
   });
 
-  it("takes the permission that a channel of CHANNELS_FILE asks for", async () => {
+  it("accepts the permission of a channel of CHANNELS_FILE", async () => {
     const folder = await mkdtemp(join(tmpdir(), "channels-"));
     const file = join(folder, "channels.json");
     await writeFile(file, '{"valley":{"filters":["skylapse/v1/cameras/valley-1/#"],"permission":"valley:read"}}');
@@ -148,13 +148,13 @@ describe("POST /auth/token with the operator key", () => {
     }
   });
 
-  it("is not open to a token, whatever it may", async () => {
+  it("refuses a token, whatever its permissions", async () => {
     expect((await mint({ token: bridge.mint("admin") })).status).toBe(403);
   });
 });
 
 describe("POST /auth/token of a server that others can reach", () => {
-  it("needs the operator key, from this machine too", async () => {
+  it("needs the operator key, also from this machine", async () => {
     const reachable = await startTestBridge({ env: { HOST: "0.0.0.0" } });
     try {
       const call = (more: object) => reachable.call("/auth/token", { method: "POST", body: BODY, ...more });
@@ -169,7 +169,7 @@ describe("POST /auth/token of a server that others can reach", () => {
 });
 
 describe("MAX_TOKEN_REQUESTS_PER_MINUTE", () => {
-  it("slows down who guesses the operator key, and nobody at other routes", async () => {
+  it("limits guesses of the operator key, but no other route", async () => {
     const limited = await startTestBridge({ env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "3" } });
     try {
       const guess = () => limited.call("/auth/token", { method: "POST", body: BODY, token: "guess" });
