@@ -241,10 +241,10 @@ describe("POST /auth/revoke", () => {
   it.each<[string, object]>([
     ["nothing", {}],
     ["two things", { token_id: "a", user_id: "alice" }],
-    ["a moment to come", { issued_before: "2999-01-01T00:00:00Z" }],
-    ["a moment with a token", { token_id: "a", issued_before: "2026-01-01T00:00:00Z" }],
-    ["what it does not know", { userid: "alice" }],
-    ["a session of another form", { session_id: "../x" }],
+    ["a time in the future", { issued_before: "2999-01-01T00:00:00Z" }],
+    ["a time beside a token", { token_id: "a", issued_before: "2026-01-01T00:00:00Z" }],
+    ["an unknown field", { userid: "alice" }],
+    ["a malformed session id", { session_id: "../x" }],
   ])("refuses a body that names %s", async (_name, body) => {
     expect((await post("/auth/revoke", body, OPERATOR_KEY)).status).toBe(400);
   });
@@ -275,12 +275,12 @@ describe("/users", () => {
   it.each<[string, object]>([
     ["a short password", { role: "viewer", password: "x".repeat(MIN_PASSWORD_LENGTH - 1) }],
     ["a long password", { role: "viewer", password: "x".repeat(MAX_PASSWORD_LENGTH + 1) }],
-    ["no powers", {}],
-    ["two kinds of powers", { role: "viewer", permissions: [] }],
+    ["neither role nor permissions", {}],
+    ["both role and permissions", { role: "viewer", permissions: [] }],
     ["permissions that no token could hold", { permissions: Array(100).fill("y".repeat(100)) }],
     ["an unknown role", { role: "root" }],
-    ["a name that breaks lines", { role: "viewer", user_id: "a\nb" }],
-    ["a field that is none", { role: "viewer", admin: true }],
+    ["a name with a line break", { role: "viewer", user_id: "a\nb" }],
+    ["an unknown field", { role: "viewer", admin: true }],
   ])("refuses %s", async (_name, body) => {
     const { status, text } = await create(body);
     expect(status).toBe(400);
@@ -322,7 +322,7 @@ describe("/users", () => {
   });
 
   it.each<[string, () => Promise<unknown>]>([
-    ["another password", () => change({ password: "another mountain" })],
+    ["a new password", () => change({ password: "another mountain" })],
     ["being disabled", () => change({ enabled: false })],
     ["being removed", () => bridge.call("/users/alice", { method: "DELETE", token: OPERATOR_KEY })],
   ])("%s ends the user's sessions", async (_name, act) => {

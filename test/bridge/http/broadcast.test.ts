@@ -93,7 +93,7 @@ describe("POST /broadcast", () => {
   });
 
   it.each(["nowhere", "camera:", "camera:never-heard-of", "dashboard/#", "__proto__", "#"])(
-    "names the channel %j that is unknown",
+    "responds 404 for the unknown channel %j",
     async (channel) => {
       const { status, body } = await broadcast({ channel, message: { event: "a.b", data: {} } });
       expect([status, body.error.code]).toEqual([404, "unknown_channel"]);

@@ -44,9 +44,9 @@ describe("/devices", () => {
   });
 
   it.each([
-    ["an id that is taken", { id: "north" }, 409, "already"],
+    ["an id that is in use", { id: "north" }, 409, "already"],
     ["an id that could widen into a filter", { id: "#" }, 400, "`id` must be 1 to 63"],
-    ["an id that is inherited", { id: "__proto__" }, 400, "`id` must be 1 to 63"],
+    ["an id that objects inherit", { id: "__proto__" }, 400, "`id` must be 1 to 63"],
     [
       "a secret that is too short",
       { id: "west", secret: "x".repeat(MIN_DEVICE_SECRET_LENGTH - 1) },
@@ -54,14 +54,14 @@ describe("/devices", () => {
       "at least 32",
     ],
     ["a certificate with a line break", { id: "west", certificate_name: "a\nb" }, 400, "visible ASCII"],
-    ["a kind there is not", { id: "west", kind: "operator" }, 400, "kind"],
+    ["an unknown kind", { id: "west", kind: "operator" }, 400, "kind"],
     [
       "both secret and certificate",
       { id: "west", secret: "x".repeat(32), certificate_name: "w" },
       400,
       "exclude each other",
     ],
-    ["a field nobody knows", { id: "west", permissions: ["admin"] }, 400, "permissions"],
+    ["an unknown field", { id: "west", permissions: ["admin"] }, 400, "permissions"],
   ] as const)("are not made with %s", async (_, body, status, why) => {
     await call("POST", "/devices", { id: "north" });
     const answer = await call("POST", "/devices", body);

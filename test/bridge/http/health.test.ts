@@ -8,13 +8,13 @@ import type { Journal } from "../../../bridge/journal/journal.ts";
 import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
 let bridge: TestBridge;
-let trouble: string | undefined;
+let failure: string | undefined;
 
 /** The journal with the failure of the test. */
-function troubled(journal: Journal): Journal {
+function failing(journal: Journal): Journal {
   return new Proxy(journal, {
     get(target, name) {
-      if (name === "unavailableReason") return trouble;
+      if (name === "unavailableReason") return failure;
       const value = Reflect.get(target, name, target);
       return typeof value === "function" ? value.bind(target) : value;
     },
@@ -22,7 +22,7 @@ function troubled(journal: Journal): Journal {
 }
 
 beforeAll(async () => {
-  bridge = await startTestBridge({ journal: troubled });
+  bridge = await startTestBridge({ journal: failing });
 });
 afterAll(() => bridge.stop());
 
@@ -52,14 +52,14 @@ describe("GET /livez and /readyz", () => {
   });
 
   it("distinguish a store that accepts no writes from a dead server", async () => {
-    trouble = "the disk is full";
+    failure = "the disk is full";
     expect(await bridge.call("/readyz")).toMatchObject({
       status: 503,
       body: { status: "not ready", reason: "the disk is full" },
     });
     expect((await bridge.call("/livez")).status).toBe(200);
     expect((await bridge.call("/health")).body.status).toBe("degraded");
-    trouble = undefined;
+    failure = undefined;
     expect((await bridge.call("/readyz")).status).toBe(200);
   });
 

@@ -72,17 +72,17 @@ describe("a page of another origin is refused", () => {
   it.each<[string, () => TestBridge, Record<string, string>]>([
     ["of another port", () => behindProxy, { origin: `${SITE}:8443`, host: "sky.example.org" }],
     [
-      "of another scheme than a trusted proxy says",
+      "with another scheme than a trusted proxy names",
       () => behindProxy,
       { origin: "http://sky.example.org", host: "sky.example.org", "x-forwarded-proto": "https" },
     ],
     [
-      "of the host that a trusted proxy itself asks",
+      "of the host name that a trusted proxy uses itself",
       () => behindProxy,
       { origin: "http://127.0.0.1:8082", host: "127.0.0.1:8082", "x-forwarded-host": "sky.example.org" },
     ],
     [
-      "that a peer who is no trusted proxy claims",
+      "claimed by a peer that is not a trusted proxy",
       () => direct,
       { origin: "https://evil.example", host: "127.0.0.1:8082", "x-forwarded-host": "evil.example" },
     ],

@@ -27,7 +27,7 @@ describe("POST /auth/token on this machine", () => {
   });
 
   it.each(["application/json", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8"])(
-    "reads the body as JSON when it is said to be %s",
+    "reads the body as JSON with the Content-Type %s",
     async (type) => {
       expect((await mint({ headers: { "content-type": type } })).status).toBe(200);
     },
@@ -54,9 +54,9 @@ describe("POST /auth/token on this machine", () => {
     ["a sandboxed page", { origin: "null" }],
     ["a name that resolves to this machine", { host: "evil.example.org" }],
     ["a name that looks like this machine", { host: "localhost.example.org:8082" }],
-    ["somebody behind a proxy", { "x-forwarded-for": "203.0.113.7" }],
-    ["somebody behind a proxy that forwards the name", { "x-forwarded-host": "localhost" }],
-    ["somebody behind a proxy of RFC 7239", { forwarded: "for=203.0.113.7" }],
+    ["a request through a proxy", { "x-forwarded-for": "203.0.113.7" }],
+    ["a request through a proxy that forwards the name", { "x-forwarded-host": "localhost" }],
+    ["a request through a proxy of RFC 7239", { forwarded: "for=203.0.113.7" }],
   ])("refuses %s", async (_name, headers) => {
     const { status, headers: said, body } = await mint({ headers });
     expect([status, body.error.code, said["www-authenticate"]]).toEqual([401, "unauthorized", "Bearer"]);
@@ -85,8 +85,8 @@ describe("POST /auth/token on this machine", () => {
     ["no permissions", { user_id: "alice" }],
     ["101 permissions", { ...BODY, permissions: Array(101).fill("a:read") }],
     ["permissions that no token could hold", { ...BODY, permissions: Array(100).fill("x".repeat(100)) }],
-    ["a permission that is no text", { ...BODY, permissions: [7] }],
-    ["a life of no time", { ...BODY, expires_in: 0 }],
+    ["a permission that is no string", { ...BODY, permissions: [7] }],
+    ["a life of 0 seconds", { ...BODY, expires_in: 0 }],
     ["no body", undefined],
     ["a list", []],
   ])("refuses %s and names the field", async (_name, body) => {
