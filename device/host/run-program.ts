@@ -6,7 +6,8 @@ const DEFAULT_KILL_AFTER_MS = 2000;
 const GIVE_UP_AFTER_KILL_MS = 500;
 /** How much of the end of standard error is kept. */
 const MAX_STDERR_CHARACTERS = 16 * 1024;
-const DEFAULT_MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
+/** A program that writes more to standard output is ended. */
+const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 /** Why a program delivered no output. */
 export type ProgramFailure = "missing" | "timeout" | "failed" | "stopped";
@@ -30,8 +31,6 @@ export interface ProgramOptions {
   timeoutMs: number;
   /** From SIGTERM to SIGKILL, milliseconds. Default 2,000. */
   killAfterMs?: number;
-  /** The program is ended when it writes more to standard output. Default 64 MiB. */
-  maxOutputBytes?: number;
   /** Ends the program. */
   signal?: AbortSignal;
 }
@@ -43,7 +42,7 @@ export interface ProgramOptions {
  */
 export function runProgram(options: ProgramOptions): Promise<Buffer> {
   const { command, args, timeoutMs, signal } = options;
-  const { killAfterMs = DEFAULT_KILL_AFTER_MS, maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES } = options;
+  const { killAfterMs = DEFAULT_KILL_AFTER_MS } = options;
   if (signal?.aborted) return Promise.reject(new ProgramError("stopped", `${command} was stopped`));
   return new Promise((resolve, reject) => {
     // English messages, because drivers search them for known problems.
@@ -78,8 +77,8 @@ export function runProgram(options: ProgramOptions): Promise<Buffer> {
 
     child.stdout.on("data", (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes > maxOutputBytes)
-        end(new ProgramError("failed", `${command} wrote more than ${maxOutputBytes} bytes and was ended`));
+      if (bytes > MAX_OUTPUT_BYTES)
+        end(new ProgramError("failed", `${command} wrote more than ${MAX_OUTPUT_BYTES} bytes and was ended`));
       else output.push(chunk);
     });
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => {

@@ -21,9 +21,9 @@ const MAX_BACKLOG_IN_FLIGHT = 12;
  * with TCP/IP: 7 MB a month at 60 s.
  */
 export const DEFAULT_KEEPALIVE_S = 60;
-export const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
+const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
 /** The camera reconnects when messages are in flight and the broker acknowledges none for this long. */
-export const DEFAULT_ACK_TIMEOUT_MS = 30_000;
+const DEFAULT_ACK_TIMEOUT_MS = 30_000;
 /** Time limits of the three steps of `stop`. Their sum is below the time after which a supervisor kills the program. */
 const DRAIN_TIMEOUT_MS = 500;
 const FAREWELL_TIMEOUT_MS = 500;

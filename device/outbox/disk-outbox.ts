@@ -27,7 +27,7 @@ import { UnwrittenMessages } from "./unwritten-messages.ts";
 export const DEFAULT_DISK_OUTBOX_BYTES = 512 * 1024 * 1024;
 export const DEFAULT_OUTBOX_HOURS = 48;
 /** Each message also costs about 200 bytes of memory. Two days of a picture every 30 s are 17,000 messages. */
-export const DEFAULT_OUTBOX_MESSAGES = 50_000;
+const DEFAULT_OUTBOX_MESSAGES = 50_000;
 /** Previews dropped at a time when the disk is full. LevelDB needs some free space to work at all. */
 const FULL_DISK_DROP_BYTES = 1024 * 1024;
 /** How long the backlog waits for new messages that are still being written. */

@@ -94,8 +94,8 @@ test("publishes start, end and preview of a capture, and less free storage", asy
   expect(preview.retain).toBe(false);
   const started = envelopeOf(broker.on(eventTopic("capture.started"))[0] ?? expect.fail("not started"));
   expect(started.data).toEqual({ capture: completed.capture });
-  const said = envelopeOf(broker.on(eventTopic("capture.completed"))[0] ?? expect.fail("not completed"));
-  expect(captureCompletedSchema.parse(said.data)).toEqual(completed);
+  const event = envelopeOf(broker.on(eventTopic("capture.completed"))[0] ?? expect.fail("not completed"));
+  expect(captureCompletedSchema.parse(event.data)).toEqual(completed);
   await broker.until(() => free().includes(before - completed.size_bytes));
 });
 

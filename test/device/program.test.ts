@@ -19,25 +19,25 @@ function launch(args: readonly string[], env: Record<string, string> = {}) {
     env: { PATH: process.env.PATH, LOG_LEVEL: "fatal", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const said = { output: "", errors: "" };
+  const streams = { output: "", errors: "" };
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    said.output += text;
+    streams.output += text;
   });
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    said.errors += text;
+    streams.errors += text;
   });
   const closed = once(child, "close");
   onTestFinished(async () => {
     child.kill("SIGKILL");
     await closed;
   });
-  return { child, said, closed };
+  return { child, streams, closed };
 }
 
 async function runToEnd(args: readonly string[], env: Record<string, string> = {}) {
-  const { child, said, closed } = launch(args, env);
+  const { child, streams, closed } = launch(args, env);
   await closed;
-  return { code: child.exitCode, ...said };
+  return { code: child.exitCode, ...streams };
 }
 
 const place = { LOCATION_LAT: "46.02", LOCATION_LON: "7.75" };
@@ -126,7 +126,7 @@ test("runs with a configuration file, takes pictures, publishes a farewell at SI
     SCHEDULE_FILE: schedule,
   };
   writeFileSync(file, JSON.stringify({ ...settings, ...place, DATA_PATH: dataPath, BROKER_URL: broker.url }));
-  const { child, said, closed } = launch(["--config", file], { CAMERA_ID: "north" });
+  const { child, streams, closed } = launch(["--config", file], { CAMERA_ID: "north" });
   const captures = () =>
     broker
       .on(eventTopic("capture.completed"))
@@ -134,15 +134,15 @@ test("runs with a configuration file, takes pictures, publishes a farewell at SI
   await broker.until(() => captures().length >= 2);
   child.kill("SIGTERM");
   await closed;
-  expect({ code: child.exitCode, ...said }).toEqual({ code: 0, output: "", errors: "" });
+  expect({ code: child.exitCode, ...streams }).toEqual({ code: 0, output: "", errors: "" });
   expect(broker.connects[0]).toMatchObject({ username: "north", password: "s3cret" });
   const [{ session } = { session: "" }] = links(broker);
   expect(links(broker)).toEqual([
     { status: "online", session },
     { status: "offline", session },
   ]);
-  const kept = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
-  expect(kept.filter((name) => name.endsWith(".jpg")).map((name) => name.slice(-30, -4))).toEqual(
+  const stored = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
+  expect(stored.filter((name) => name.endsWith(".jpg")).map((name) => name.slice(-30, -4))).toEqual(
     expect.arrayContaining(captures()),
   );
 });
@@ -202,8 +202,8 @@ test.each([
     const end = await broker.until(() => replies().find((reply) => reply.status !== "accepted"));
     expect(end).toMatchObject({ command_id: id, status });
     if (status === "failed") return expect(end.error).toBe("the camera restarted before the command was finished");
-    const said = broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data);
-    expect(new Set(said.map((data) => captureCompletedSchema.parse(data).capture)).size).toBe(1);
-    expect(end.result).toEqual(said[0]);
+    const events = broker.on(eventTopic("capture.completed")).map((message) => envelopeOf(message).data);
+    expect(new Set(events.map((data) => captureCompletedSchema.parse(data).capture)).size).toBe(1);
+    expect(end.result).toEqual(events[0]);
   },
 );

@@ -408,7 +408,7 @@ test("publishes no picture twice after a restart, and takes over those written i
   await picture(path, "three.jpg", undefined, "#684");
   await broker.until(() => captures().length === 3);
   expect(new Set(captures()).size).toBe(3);
-  const kept = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
-  expect(kept.filter((name) => name.endsWith(".jpg"))).toHaveLength(3);
+  const stored = readdirSync(join(dataPath, "raw"), { recursive: true, encoding: "utf8" });
+  expect(stored.filter((name) => name.endsWith(".jpg"))).toHaveLength(3);
   expect(existsSync(join(path, "one.jpg"))).toBe(true);
 });

@@ -4,7 +4,7 @@ import { expect, test, vi } from "vitest";
 import type { CameraSettings } from "../../../contract/events.ts";
 import { createGphoto2, type Gphoto2Options } from "../../../device/cameras/gphoto2.ts";
 import { runProgram } from "../../../device/host/run-program.ts";
-import { gone, jpegOf, Programs } from "../support/programs.ts";
+import { haveExited, jpegOf, Programs } from "../support/programs.ts";
 
 const now = new Date();
 
@@ -191,6 +191,6 @@ test("gives up a hanging camera, stops a running one at once, and leaves no file
   await expect.poll(() => programs.read("pid"), { timeout: 20_000 }).toMatch(/\n/);
   await camera.stop?.();
   await capture;
-  await gone([Number(programs.read("pid"))]);
+  await haveExited([Number(programs.read("pid"))]);
   expect(readdirSync(tmpdir()).filter((name) => name.startsWith("skylapse-gphoto2-"))).toEqual([]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { WantedSettings } from "../../../contract/commands.ts";
 import { createRpicam, type RpicamOptions } from "../../../device/cameras/rpicam.ts";
-import { gone, isRunning, jpegOf, Programs } from "../support/programs.ts";
+import { haveExited, isRunning, jpegOf, Programs } from "../support/programs.ts";
 
 const now = new Date();
 
@@ -109,14 +109,14 @@ test("kills a program that ignores SIGTERM, and its children", async () => {
   const started = await pids(programs, 2);
   expect(started.every(isRunning)).toBe(true);
   await capture;
-  await gone(started);
+  await haveExited(started);
 });
 
 test("does not wait for a child that keeps the output open after the program has exited", async () => {
   const script = 'sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
   const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
-  await gone(await pids(programs, 1));
+  await haveExited(await pids(programs, 1));
 });
 
 test("does not wait for a child that left the process group, and does not kill it", async () => {
@@ -131,7 +131,7 @@ test("does not wait for a child that left the process group, and does not kill i
 test("refuses more output than any picture has, and ends the program", async () => {
   const { camera, programs } = await cameraThat('echo $$ > "$HERE/pids"; cat /dev/zero');
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still wrote more than 67108864 bytes and was ended");
-  await gone(await pids(programs, 1));
+  await haveExited(await pids(programs, 1));
 });
 
 test("releases the camera before `stop` resolves, and takes no more pictures", async () => {
@@ -145,7 +145,7 @@ test("releases the camera before `stop` resolves, and takes no more pictures", a
   await camera.stop?.();
   expect(taking).toBe(false);
   await failed;
-  await gone(started);
+  await haveExited(started);
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still was stopped");
   expect(programs.calls("rpicam-still")).toHaveLength(1);
 });

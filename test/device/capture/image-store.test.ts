@@ -35,7 +35,7 @@ async function openStore(dataPath: string, options: Partial<ImageStoreOptions> =
 }
 
 /** Saves a picture for each moment. @returns their ids in that order */
-async function keep(store: ImageStore, ...moments: string[]): Promise<string[]> {
+async function save(store: ImageStore, ...moments: string[]): Promise<string[]> {
   const captures: string[] = [];
   for (const moment of moments) {
     const sidecar = sidecarAt(new Date(moment));
@@ -72,7 +72,7 @@ test("finds a picture by its id, and the newest without an id", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   expect(await store.find()).toBeUndefined();
-  const [first, second, third] = await keep(
+  const [first, second, third] = await save(
     store,
     "2025-12-31T23:59:59Z",
     "2026-03-01T06:00:00Z",
@@ -91,18 +91,18 @@ function startProgram(dataPath: string) {
   onTestFinished(() => {
     child.kill("SIGKILL");
   });
-  const said = { kept: [] as string[], refused: [] as string[] };
+  const reported = { saved: [] as string[], refused: [] as string[] };
   let rest = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     const lines = (rest + text).split("\n");
     // The last line may be incomplete.
     rest = lines.pop() ?? "";
     for (const line of lines) {
-      if (line.startsWith("!")) said.refused.push(line.slice(1));
-      else said.kept.push(line);
+      if (line.startsWith("!")) reported.refused.push(line.slice(1));
+      else reported.saved.push(line);
     }
   });
-  return { child, said };
+  return { child, reported };
 }
 
 function expectWhole(dataPath: string, file: string): void {
@@ -116,33 +116,33 @@ test(`leaves no incomplete picture, no picture without sidecar, and no other fil
   timeout: 30_000 + RUNS * 5000,
 }, async () => {
   const dataPath = temporaryFolder();
-  const kept: string[] = [];
+  const saved: string[] = [];
   for (let run = 1; run <= RUNS; run++) {
-    const { child, said } = startProgram(dataPath);
+    const { child, reported } = startProgram(dataPath);
     const enough = 1 + Math.floor(Math.random() * 15);
-    await expect.poll(() => said.kept.length, { interval: 1 }).toBeGreaterThanOrEqual(enough);
+    await expect.poll(() => reported.saved.length, { interval: 1 }).toBeGreaterThanOrEqual(enough);
     child.kill("SIGKILL");
     await once(child, "close");
-    kept.push(...said.kept);
+    saved.push(...reported.saved);
     for (const file of pictures(dataPath).filter((name) => !name.startsWith(".incoming"))) expectWhole(dataPath, file);
   }
   await openStore(dataPath);
   const there = new Set(pictures(dataPath).map(captureIn));
-  expect(kept.filter((capture) => !there.has(capture))).toEqual([]);
+  expect(saved.filter((capture) => !there.has(capture))).toEqual([]);
   expect(files(dataPath).filter((name) => name.startsWith(".incoming"))).toEqual([]);
   // In each run one picture may have been saved without being reported. Sidecars without a picture do not count.
-  expect(there.size).toBeLessThanOrEqual(kept.length + RUNS);
+  expect(there.size).toBeLessThanOrEqual(saved.length + RUNS);
   expect(files(dataPath)).toHaveLength(2 * there.size);
 });
 
 test("rejects a picture on a full disk, leaves no part of it, and saves the next when there is space", async () => {
   const dataPath = temporaryFolder();
-  const { child, said } = startProgram(dataPath);
-  const count = () => said.kept.length;
+  const { child, reported } = startProgram(dataPath);
+  const count = () => reported.saved.length;
   await expect.poll(count).toBeGreaterThan(0);
   // The limit is reached within a picture, because a sidecar is smaller.
   limitFiles(child.pid, 100_000);
-  await expect.poll(() => said.refused.length).toBeGreaterThan(2);
+  await expect.poll(() => reported.refused.length).toBeGreaterThan(2);
   limitFiles(child.pid, undefined);
   const before = count();
   await expect.poll(count).toBeGreaterThan(before + 1);
@@ -151,7 +151,7 @@ test("rejects a picture on a full disk, leaves no part of it, and saves the next
   await openStore(dataPath);
   const there = pictures(dataPath);
   for (const file of there) expectWhole(dataPath, file);
-  expect(there.map(captureIn).filter((capture) => said.refused.includes(capture))).toEqual([]);
+  expect(there.map(captureIn).filter((capture) => reported.refused.includes(capture))).toEqual([]);
   expect(files(dataPath)).toHaveLength(2 * there.length);
 });
 
@@ -159,13 +159,13 @@ test("reserves some space, so that a disk full of pictures can still be used", a
   const dataPath = temporaryFolder();
   const disk = { free: 16 * 1024 * 1024 + 7, total: 32e9 };
   const store = await openStore(dataPath, { diskSpace: async () => disk });
-  await keep(store, "2026-03-01T06:00:00Z");
+  await save(store, "2026-03-01T06:00:00Z");
   disk.free -= 7;
-  await expect(keep(store, "2026-03-01T06:01:00Z")).rejects.toThrow(
+  await expect(save(store, "2026-03-01T06:01:00Z")).rejects.toThrow(
     "the disk is full: 16384 kB are reserved for other files than pictures",
   );
   disk.total = 32e6;
-  await keep(store, "2026-03-01T06:02:00Z");
+  await save(store, "2026-03-01T06:02:00Z");
   expect(pictures(dataPath).map((file) => basename(file).slice(0, 6))).toEqual(["060000", "060200"]);
 });
 
@@ -175,7 +175,7 @@ function limitFiles(pid: number | undefined, bytes: number | undefined): void {
 
 test("moves a picture to its place when a power cut came after the move of its sidecar", async () => {
   const dataPath = temporaryFolder();
-  const [capture = ""] = await keep(await openStore(dataPath), "2026-03-01T06:00:00Z");
+  const [capture = ""] = await save(await openStore(dataPath), "2026-03-01T06:00:00Z");
   const image = `060000-${capture}.jpg`;
   const raw = join(dataPath, "raw");
   renameSync(join(raw, "2026/03/01", image), join(raw, ".incoming", image));
@@ -190,7 +190,7 @@ test("moves a picture to its place when a power cut came after the move of its s
 test("finishes removing what a power cut left of interrupted pruning", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
-  await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-02T07:00:00Z");
+  await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-02T07:00:00Z");
   const [first, second] = pictures(dataPath).map((name) => join(dataPath, "raw", name));
   for (const picture of [first, second]) renameSync(picture ?? "", `${dataPath}/away.jpg`);
   await openStore(dataPath);
@@ -216,7 +216,7 @@ test("also removes the oldest pictures when the configured free space is less th
   const diskSpace = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
   const store = await openStore(dataPath, { minFreePercent: 1, diskSpace });
   const captures: string[] = [];
-  for (let minute = 0; minute < 8; minute++) captures.push(...(await keep(store, `2026-03-01T06:0${minute}:00Z`)));
+  for (let minute = 0; minute < 8; minute++) captures.push(...(await save(store, `2026-03-01T06:0${minute}:00Z`)));
   const left = pictures(dataPath).map(captureIn);
   expect(left.length).toBeGreaterThan(0);
   expect(left).toEqual(captures.slice(-left.length));
@@ -225,10 +225,10 @@ test("also removes the oldest pictures when the configured free space is less th
 test("removes the oldest pictures with sidecars and empty folders when too little space is free", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const days = Array.from({ length: 20 }, (_, index) => `2026-03-${String(index + 1).padStart(2, "0")}T06:00:00Z`);
-  const captures = await keep(store, ...days);
+  const captures = await save(store, ...days);
   expect(pictures(dataPath)).toHaveLength(20);
   disk.room = 12;
-  captures.push(...(await keep(store, "2026-03-21T06:00:00Z")));
+  captures.push(...(await save(store, "2026-03-21T06:00:00Z")));
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-pictures(dataPath).length));
   expect(pictures(dataPath).length).toBeLessThanOrEqual(10);
   expect(files(dataPath)).toHaveLength(2 * pictures(dataPath).length);
@@ -238,43 +238,43 @@ test("removes the oldest pictures with sidecars and empty folders when too littl
 test("treats the picture saved last as the newest, also after the clock was set back", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
-  const [, behind] = await keep(store, "2026-11-29T12:00:00Z", "2026-11-15T12:00:00Z");
+  const [, behind] = await save(store, "2026-11-29T12:00:00Z", "2026-11-15T12:00:00Z");
   expect((await store.find())?.capture).toBe(behind);
-  await keep(store, "2026-11-16T12:00:00Z");
-  const removed = pictures(dataPath).find((name) => name.startsWith("2026/11/16")) ?? expect.fail("not kept");
+  await save(store, "2026-11-16T12:00:00Z");
+  const removed = pictures(dataPath).find((name) => name.startsWith("2026/11/16")) ?? expect.fail("no such picture");
   renameSync(join(dataPath, "raw", removed), join(dataPath, "elsewhere.jpg"));
   expect((await store.find())?.capture).toBe(captureIn(pictures(dataPath).at(-1) ?? ""));
 });
 
 test("never removes the newest picture, whatever fills the disk, even if the clock is behind", async () => {
   const { dataPath, store } = await smallDisk(-100, 20);
-  const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z");
+  const captures = await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z");
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
-  const behind = await keep(store, "2024-01-01T00:00:00Z");
+  const behind = await save(store, "2024-01-01T00:00:00Z");
   expect(pictures(dataPath).map(captureIn)).toEqual(behind);
 });
 
 test("removes the oldest pictures after one did not fit, so that the next one does", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
-  const captures = await keep(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
+  const captures = await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
   disk.room = 0;
   // A file in the place of its folder.
   writeFileSync(join(dataPath, "raw/2026/04"), "in the way");
-  await expect(keep(store, "2026-04-01T06:00:00Z")).rejects.toThrow(/EEXIST|ENOTDIR/);
+  await expect(save(store, "2026-04-01T06:00:00Z")).rejects.toThrow(/EEXIST|ENOTDIR/);
   await store.idle();
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });
 
 test("asks the system for the free space", async () => {
   const dataPath = temporaryFolder();
-  const captures = await keep(
+  const captures = await save(
     await openStore(dataPath, { minFreePercent: 0.000001 }),
     "2026-03-01T06:00:00Z",
     "2026-03-02T06:00:00Z",
   );
   expect(pictures(dataPath).map(captureIn)).toEqual(captures);
   // No disk with files on it is completely free.
-  captures.push(...(await keep(await openStore(dataPath, { minFreePercent: 100 }), "2026-03-03T06:00:00Z")));
+  captures.push(...(await save(await openStore(dataPath, { minFreePercent: 100 }), "2026-03-03T06:00:00Z")));
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });
 

@@ -18,7 +18,7 @@ import {
   silent,
 } from "../support/cameras.ts";
 import { Machine } from "../support/machine.ts";
-import { gone, Programs } from "../support/programs.ts";
+import { haveExited, Programs } from "../support/programs.ts";
 import type { TestBroker } from "../support/test-broker.ts";
 
 const mornings: Schedule = { entries: [{ kind: "clock", start: "06:00", end: "07:00", interval_s: 1 }] };
@@ -161,7 +161,7 @@ test("ends the sleep and a hanging sleep command when it is stopped, and does no
   await sendToSleep(broker, machine, 600_000);
   await expect.poll(() => programs.read("pid")).toMatch(/\n/);
   await agent.stop();
-  await gone([Number(programs.read("pid"))]);
+  await haveExited([Number(programs.read("pid"))]);
   expect(links(broker).map(({ status }) => status)).toEqual(["online", "sleeping"]);
 });
 

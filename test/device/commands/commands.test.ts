@@ -243,10 +243,10 @@ test("remembers replies over a restart, and replies `unknown` to a command that 
   const first = await give(broker, given);
   await agent.stop();
   const file = join(dataPath, "north.json");
-  const kept = JSON.parse(await readFile(file, "utf8"));
-  kept.commands.push({ name: "capture.now", reply: { command_id: "cut-short", status: "accepted" } });
-  kept.commands.push({ name: "reboot", reply: { command_id: "boot", status: "accepted" } });
-  await writeFile(file, JSON.stringify(kept));
+  const state = JSON.parse(await readFile(file, "utf8"));
+  state.commands.push({ name: "capture.now", reply: { command_id: "cut-short", status: "accepted" } });
+  state.commands.push({ name: "reboot", reply: { command_id: "boot", status: "accepted" } });
+  await writeFile(file, JSON.stringify(state));
   await onlineCamera(broker, { dataPath });
   const cut = await broker.until(() => repliesTo(broker, command("capture.now", {}, { id: "cut-short" }))[0]);
   expect(cut).toMatchObject({
@@ -273,10 +273,10 @@ async function afterCrash(
   { name, progress }: Interrupted,
 ): Promise<CommandReply> {
   const file = join(config.dataPath, "north.json");
-  const kept = JSON.parse(await readFile(file, "utf8"));
+  const state = JSON.parse(await readFile(file, "utf8"));
   const id = `cut-${++commands}`;
-  kept.commands.push({ name, reply: { command_id: id, status: "accepted" }, progress });
-  await writeFile(file, JSON.stringify(kept));
+  state.commands.push({ name, reply: { command_id: id, status: "accepted" }, progress });
+  await writeFile(file, JSON.stringify(state));
   const agent = await onlineCamera(broker, config);
   const reply = await broker.until(() => repliesTo(broker, command(name, {}, { id }))[0]);
   await agent.stop();
@@ -357,8 +357,8 @@ test("moves a damaged file aside and works with defaults", async () => {
   expect(await readFile(join(dataPath, "north.json.damaged"), "utf8")).toBe('{"settings":{"iso":');
 });
 
-interface Desk {
-  desk: CommandRunner;
+interface SlowRunner {
+  runner: CommandRunner;
   replies: CommandReply[];
   finish: () => void;
   ran: () => number;
@@ -366,17 +366,17 @@ interface Desk {
 }
 
 /** A runner whose `capture.now` finishes when the test says so. */
-function slowDesk(): Desk {
+function slowRunner(): SlowRunner {
   const replies: CommandReply[] = [];
   const ends: (() => void)[] = [];
   let ran = 0;
   let finished = false;
-  let kept: readonly RememberedCommand[] = [];
+  let stored: readonly RememberedCommand[] = [];
   const slow = action(scheduleSchema.partial(), () => {
     ran++;
     return finished ? Promise.resolve() : new Promise<void>((resolve) => ends.push(resolve));
   });
-  const desk = new CommandRunner({
+  const runner = new CommandRunner({
     actions: {
       "capture.now": slow,
       "schedule.set": slow,
@@ -387,7 +387,7 @@ function slowDesk(): Desk {
     },
     reply: (_, reply) => replies.push(reply),
     onRemembered: (list) => {
-      kept = list;
+      stored = list;
     },
     now: () => new Date(),
     logger: silent,
@@ -396,45 +396,45 @@ function slowDesk(): Desk {
     finished = true;
     for (const end of ends) end();
   };
-  return { desk, replies, finish, ran: () => ran, remembered: () => kept };
+  return { runner, replies, finish, ran: () => ran, remembered: () => stored };
 }
 
-function receive(desk: CommandRunner, given: Command): void {
-  desk.receive(given.name, Buffer.from(JSON.stringify(given)));
+function receive(runner: CommandRunner, given: Command): void {
+  runner.receive(given.name, Buffer.from(JSON.stringify(given)));
 }
 
 test("replies `accepted` to a repeated command that is still running", async () => {
-  const { desk, replies, finish, ran } = slowDesk();
+  const { runner, replies, finish, ran } = slowRunner();
   const given = command("capture.now");
-  receive(desk, given);
-  receive(desk, given);
+  receive(runner, given);
+  receive(runner, given);
   expect(replies.map(({ status }) => status)).toEqual(["accepted", "accepted"]);
   finish();
-  await desk.idle();
+  await runner.idle();
   expect(ran()).toBe(1);
 });
 
 test(`${MAX_WAITING_COMMANDS} commands wait for the running one, the next is rejected as busy`, async () => {
-  const { desk, replies, finish } = slowDesk();
-  for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(desk, command("capture.now"));
+  const { runner, replies, finish } = slowRunner();
+  for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(runner, command("capture.now"));
   expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
   expect(replies.at(-1)).toMatchObject({ status: "rejected", error: /busy/ });
   finish();
-  await desk.idle();
+  await runner.idle();
 });
 
 test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, older ones are deleted`, async () => {
-  const { desk, finish, ran, remembered } = slowDesk();
+  const { runner, finish, ran, remembered } = slowRunner();
   finish();
   const first = command("capture.now");
-  receive(desk, first);
-  await desk.idle();
+  receive(runner, first);
+  await runner.idle();
   for (let index = 0; index < MAX_REMEMBERED_COMMANDS; index++) {
-    receive(desk, command("capture.now"));
-    await desk.idle();
+    receive(runner, command("capture.now"));
+    await runner.idle();
   }
   expect(remembered()).toHaveLength(MAX_REMEMBERED_COMMANDS);
-  receive(desk, first);
-  await desk.idle();
+  receive(runner, first);
+  await runner.idle();
   expect(ran()).toBe(MAX_REMEMBERED_COMMANDS + 2);
 });

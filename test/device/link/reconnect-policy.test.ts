@@ -61,13 +61,13 @@ class CountingOutbox extends MemoryOutbox {
 
 const numbered = z.object({ number: z.number() });
 
-function say(sender: Sender, number: number): void {
-  sender.event({ kind: "camera-event", camera: "north", event: "test.said" }, "test.said", { number });
+function send(sender: Sender, number: number): void {
+  sender.event({ kind: "camera-event", camera: "north", event: "test.sent" }, "test.sent", { number });
 }
 
 /** The numbers in the order of their first arrival, as for a receiver that ignores duplicate ids. */
-function heard(broker: TestBroker): number[] {
-  const byId = new Map(broker.on(eventTopic("test.said")).map((message) => [envelopeOf(message).id, message]));
+function received(broker: TestBroker): number[] {
+  const byId = new Map(broker.on(eventTopic("test.sent")).map((message) => [envelopeOf(message).id, message]));
   return [...byId.values()].map((message) => numbered.parse(envelopeOf(message).data).number);
 }
 
@@ -76,14 +76,14 @@ const upTo = (count: number): number[] => Array.from({ length: count }, (_, inde
 test("delivers messages once and in order after the broker was unavailable", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
-  for (let number = 0; number < 50; number++) say(sender, number);
-  await broker.until(() => heard(broker).length === 50);
+  for (let number = 0; number < 50; number++) send(sender, number);
+  await broker.until(() => received(broker).length === 50);
   await broker.close();
-  for (let number = 50; number < 300; number++) say(sender, number);
+  for (let number = 50; number < 300; number++) send(sender, number);
   await broker.open();
-  await broker.until(() => heard(broker).length === 300);
-  expect(heard(broker)).toEqual(upTo(300));
-  const messages = broker.on(eventTopic("test.said")).map(envelopeOf);
+  await broker.until(() => received(broker).length === 300);
+  expect(received(broker)).toEqual(upTo(300));
+  const messages = broker.on(eventTopic("test.sent")).map(envelopeOf);
   expect(messages.every((envelope, index) => envelope.seq === index + 1)).toBe(true);
 });
 
@@ -92,15 +92,15 @@ test("loses and reorders nothing over a link that breaks repeatedly, and numbers
   const sender = senderAt(broker);
   const count = 400;
   for (let number = 0; number < count; number++) {
-    say(sender, number);
+    send(sender, number);
     if (number % 40 !== 39) continue;
-    await broker.until(() => heard(broker).length > number - 30);
+    await broker.until(() => received(broker).length > number - 30);
     broker.cut();
   }
-  await broker.until(() => heard(broker).length === count);
-  expect(heard(broker)).toEqual(upTo(count));
+  await broker.until(() => received(broker).length === count);
+  expect(received(broker)).toEqual(upTo(count));
   const numbers = new Map<string, Set<number | undefined>>();
-  for (const { id, seq } of broker.on(eventTopic("test.said")).map(envelopeOf))
+  for (const { id, seq } of broker.on(eventTopic("test.sent")).map(envelopeOf))
     numbers.set(id, (numbers.get(id) ?? new Set()).add(seq));
   expect([...numbers.values()].every((seqs) => seqs.size === 1)).toBe(true);
 });
@@ -111,9 +111,9 @@ test("publishes the birth before the backlog at every connection", async () => {
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
   await broker.close();
   broker.received.length = 0;
-  for (let number = 0; number < 20; number++) say(sender, number);
+  for (let number = 0; number < 20; number++) send(sender, number);
   await broker.open();
-  await broker.until(() => heard(broker).length === 20);
+  await broker.until(() => received(broker).length === 20);
   expect(broker.received[0]?.topic).toBe(cameraTopic("link"));
 });
 
@@ -124,14 +124,14 @@ test("limits the unacknowledged messages to the window, and reconnects when the 
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
   const { length: before } = broker.connects;
   broker.deaf = true;
-  for (let number = 0; number < 100; number++) say(sender, number);
+  for (let number = 0; number < 100; number++) send(sender, number);
   await broker.until(() => broker.connects.length > before);
   expect(outbox.mostInFlight).toBe(MAX_IN_FLIGHT);
   // On the second connection the broker does not even acknowledge the birth.
   await broker.until(() => broker.connects.length > before + 1);
   broker.deaf = false;
-  await broker.until(() => heard(broker).length === 100);
-  expect(heard(broker)).toEqual(upTo(100));
+  await broker.until(() => received(broker).length === 100);
+  expect(received(broker)).toEqual(upTo(100));
   expect(outbox.mostInFlight).toBe(MAX_IN_FLIGHT);
 });
 
@@ -139,14 +139,14 @@ test("reports dropped messages when the link is up again", async () => {
   const broker = await openBroker();
   await broker.close();
   const sender = senderAt(broker, { outbox: new MemoryOutbox({ maxBytes: 20_000 }) });
-  for (let number = 0; number < 200; number++) say(sender, number);
+  for (let number = 0; number < 200; number++) send(sender, number);
   await broker.open();
   const report = await broker.until(() => broker.on(eventTopic("outbox.dropped"))[0]);
   const { event, data } = envelopeOf(report);
   const { count } = z.object({ count: z.number(), from: z.iso.datetime(), to: z.iso.datetime() }).parse(data);
   expect(event).toBe("outbox.dropped");
-  await broker.until(() => heard(broker).length === 200 - count);
-  expect(heard(broker)).toEqual(upTo(200).slice(count));
+  await broker.until(() => received(broker).length === 200 - count);
+  expect(received(broker)).toEqual(upTo(200).slice(count));
 });
 
 test("delivers pictures taken without a link, and publishes the states again to a broker that lost them", async () => {
@@ -173,7 +173,7 @@ test("waits a random time below a limit that doubles up to its maximum before a 
 });
 
 /** The first log line of a camera whose server handles every connection with `answer`. */
-async function saidOf(answer: (socket: Socket) => void, options: Partial<SenderOptions> = {}): Promise<string> {
+async function firstLogLine(answer: (socket: Socket) => void, options: Partial<SenderOptions> = {}): Promise<string> {
   const server = createServer((socket) => {
     socket.on("error", () => {});
     answer(socket);
@@ -195,12 +195,12 @@ async function saidOf(answer: (socket: Socket) => void, options: Partial<SenderO
 }
 
 test("logs why the link failed and what to do, whatever the server does", async () => {
-  expect(await saidOf((socket) => socket.end())).toMatch(/link failed/);
-  expect(await saidOf((socket) => socket.end())).toMatch(/closed without an answer.*server's log/);
-  expect(await saidOf(() => {}, { connectTimeoutMs: 100 })).toMatch(/connack timeout.*is the server running/);
-  expect(await saidOf((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n"))).toMatch(/does not speak MQTT/);
-  expect(await saidOf((socket) => socket.end(Buffer.from([0x20, 2, 0, 4])))).toMatch(/password.*CAMERA_SECRET/);
-  expect(await saidOf(() => {}, { brokerUrl: "mqtt://127.0.0.1:1" })).toMatch(
+  expect(await firstLogLine((socket) => socket.end())).toMatch(/link failed/);
+  expect(await firstLogLine((socket) => socket.end())).toMatch(/closed without an answer.*server's log/);
+  expect(await firstLogLine(() => {}, { connectTimeoutMs: 100 })).toMatch(/connack timeout.*is the server running/);
+  expect(await firstLogLine((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n"))).toMatch(/does not speak MQTT/);
+  expect(await firstLogLine((socket) => socket.end(Buffer.from([0x20, 2, 0, 4])))).toMatch(/password.*CAMERA_SECRET/);
+  expect(await firstLogLine(() => {}, { brokerUrl: "mqtt://127.0.0.1:1" })).toMatch(
     /"broker":"mqtt:\/\/127.0.0.1:1".*ECONNREFUSED.*nothing listens there/,
   );
 });

@@ -22,15 +22,15 @@ async function senderWithDisk(broker: TestBroker) {
     ...{ reconnect: quickly, now: () => new Date(), logger: silent },
   });
   onTestFinished(() => sender.stop());
-  const say = (event: string, number: number) =>
+  const send = (event: string, number: number) =>
     sender.event({ kind: "camera-event", camera: "north", event }, event, { number });
-  return { sender, outbox, say };
+  return { sender, outbox, send };
 }
 
 const numbered = z.object({ number: z.number() });
 
 /** The numbers in the order of their first arrival. */
-function heard(broker: TestBroker, event: string): number[] {
+function received(broker: TestBroker, event: string): number[] {
   const byId = new Map(broker.on(eventTopic(event)).map((message) => [envelopeOf(message).id, envelopeOf(message)]));
   return [...byId.values()].map(({ data }) => numbered.parse(data).number);
 }
@@ -40,17 +40,17 @@ const upTo = (count: number): number[] => Array.from({ length: count }, (_, inde
 test("quarantines a message over which the broker closes every connection, reports it, and sends the others", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
-  const { sender, outbox, say } = await senderWithDisk(broker);
+  const { sender, outbox, send } = await senderWithDisk(broker);
   for (const number of upTo(40)) {
-    if (number === 5 || number === 25) await say("test.poison", number);
-    await say("test.said", number);
+    if (number === 5 || number === 25) await send("test.poison", number);
+    await send("test.sent", number);
   }
   sender.start();
-  await broker.until(() => heard(broker, "test.said").length === 40);
-  expect(heard(broker, "test.said")).toEqual(upTo(40));
+  await broker.until(() => received(broker, "test.sent").length === 40);
+  expect(received(broker, "test.sent")).toEqual(upTo(40));
   const errors = await broker.until(() => {
-    const said = broker.on(eventTopic("error.occurred"));
-    return said.length >= 2 && said.map((message) => envelopeOf(message).data);
+    const errors = broker.on(eventTopic("error.occurred"));
+    return errors.length >= 2 && errors.map((message) => envelopeOf(message).data);
   });
   expect(errors).toEqual(
     Array(2).fill({ source: "outbox", error: expect.stringMatching(/closes the connection whenever .*test\.poison/) }),
@@ -58,40 +58,40 @@ test("quarantines a message over which the broker closes every connection, repor
   await expect.poll(() => outbox.size).toBe(2);
   // Later messages are sent without delay, on a connection that stays open.
   const connects = broker.connects.length;
-  for (const number of upTo(20)) await say("test.later", number);
-  await broker.until(() => heard(broker, "test.later").length === 20);
+  for (const number of upTo(20)) await send("test.later", number);
+  await broker.until(() => received(broker, "test.later").length === 20);
   expect(broker.connects.length).toBe(connects);
 });
 
 test("retries a quarantined message on the first connection after an hour", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
-  const { sender, outbox, say } = await senderWithDisk(broker);
-  await say("test.poison", 1);
+  const { sender, outbox, send } = await senderWithDisk(broker);
+  await send("test.poison", 1);
   sender.start();
   await broker.until(() => broker.on(eventTopic("error.occurred")).length === 1);
   await expect.poll(() => outbox.size).toBe(1);
   broker.refuses = () => false;
   broker.cut();
-  await say("test.said", 1);
-  await broker.until(() => heard(broker, "test.said").length === 1);
+  await send("test.sent", 1);
+  await broker.until(() => received(broker, "test.sent").length === 1);
   expect(broker.on(POISON)).toEqual([]);
   const now = performance.now.bind(performance);
   vi.spyOn(performance, "now").mockImplementation(() => now() + HOUR_MS);
   broker.cut();
-  await broker.until(() => heard(broker, "test.poison").length === 1);
+  await broker.until(() => received(broker, "test.poison").length === 1);
   await expect.poll(() => outbox.size).toBe(0);
 });
 
 test("does not quarantine messages that were in flight when the link broke a few times, and keeps their order", async () => {
   const broker = await openBroker();
   let cuts = 0;
-  broker.refuses = (topic) => topic === eventTopic("test.said") && ++cuts <= 7;
-  const { sender, say } = await senderWithDisk(broker);
-  for (const number of upTo(5)) await say("test.said", number);
+  broker.refuses = (topic) => topic === eventTopic("test.sent") && ++cuts <= 7;
+  const { sender, send } = await senderWithDisk(broker);
+  for (const number of upTo(5)) await send("test.sent", number);
   sender.start();
-  await broker.until(() => heard(broker, "test.said").length === 5);
+  await broker.until(() => received(broker, "test.sent").length === 5);
   expect(cuts).toBeGreaterThan(7);
-  expect(heard(broker, "test.said")).toEqual(upTo(5));
+  expect(received(broker, "test.sent")).toEqual(upTo(5));
   expect(broker.on(eventTopic("error.occurred"))).toEqual([]);
 });

@@ -89,9 +89,9 @@ describe("an outbox whose disk cannot be written", () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
-    const kept = outbox.put(message("event", "events/a"), "picture/a");
+    const stored = outbox.put(message("event", "events/a"), "picture/a");
     for (const entry of takeAll(outbox)) await outbox.acknowledge(entry);
-    await kept;
+    await stored;
     expect(outbox.size).toBe(0);
     expect(outbox.has("picture/a")).toBe(true);
   });
@@ -130,9 +130,9 @@ describe("an outbox whose disk cannot be written", () => {
   it("writes the remaining messages when the disk can be written again, so that they survive a restart", async () => {
     const { outbox, open, breakDisk, repairDisk } = await openOutbox();
     await breakDisk();
-    const kept = outbox.put(message("event", "events/a"));
+    const stored = outbox.put(message("event", "events/a"));
     await repairDisk();
-    await kept;
+    await stored;
     await outbox.close();
     const again = await open();
     onTestFinished(() => again.close());
@@ -151,7 +151,7 @@ function lastStorage(broker: TestBroker) {
 function diskErrors(broker: TestBroker): string[] {
   return broker
     .on(eventTopic("error.occurred"))
-    .map((said) => errorSchema.parse(envelopeOf(said).data))
+    .map((event) => errorSchema.parse(envelopeOf(event).data))
     .flatMap(({ source, error }) => (source === "disk" ? [error] : []));
 }
 

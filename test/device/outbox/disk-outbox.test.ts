@@ -478,7 +478,7 @@ test("treats no message as unreadable while the database cannot be opened", asyn
   // The database can be neither written nor reopened.
   rmSync(join(path, "large"), { recursive: true });
   writeFileSync(join(path, "CURRENT"), "");
-  const kept = outbox.put(picture(1));
+  const stored = outbox.put(picture(1));
   await vi.waitUntil(async () => !(await isOpen(path)));
   outbox.connected();
   const taken = take(outbox, 3);
@@ -487,7 +487,7 @@ test("treats no message as unreadable while the database cannot be opened", asyn
   await vi.waitUntil(async () => !(await isOpen(path)));
   mkdirSync(join(path, "large"));
   writeFileSync(join(path, "CURRENT"), current);
-  await kept;
+  await stored;
   expect(topics(await taken).sort()).toEqual(["a", "b", "picture 1"]);
   expect(outbox.takeDropped()).toBeUndefined();
 });
@@ -498,10 +498,10 @@ test("drops the oldest previews on a full disk, so that other messages can be wr
   for (const fill of [1, 2]) await outbox.put(picture(fill));
   const next = `b!${String(3).padStart(15, "0")}`;
   symlinkSync("/dev/full", join(path, "large", next));
-  const kept = outbox.put(picture(3));
+  const stored = outbox.put(picture(3));
   await vi.waitUntil(() => filesOf(path).join() === next);
   rmSync(join(path, "large", next));
-  await kept;
+  await stored;
   expect(outbox.takeDropped()).toMatchObject({ count: 2 });
   outbox.connected();
   expect(topics(await take(outbox, 1))).toEqual(["picture 3"]);

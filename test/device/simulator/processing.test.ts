@@ -31,7 +31,7 @@ function serviceAt(broker: TestBroker, changes: Partial<ProcessingConfig> = {}):
 const jobTopic = (job: string): string => tree.build({ kind: "service-job", service: "timelapse", job });
 const linkTopic = tree.build({ kind: "service-link", service: "timelapse" });
 
-function saidOf(broker: TestBroker, job: string): Job[] {
+function jobMessages(broker: TestBroker, job: string): Job[] {
   return broker
     .on(jobTopic(job))
     .filter(({ payload }) => payload.length > 0)
@@ -44,13 +44,13 @@ test("publishes a timelapse job as queued, progressing and completed, simulated 
   const broker = await openBroker();
   serviceAt(broker);
   await broker.until(() => cleared(broker, "north-timelapse"));
-  const said = saidOf(broker, "north-timelapse");
-  expect(said[0]).toMatchObject({ status: "queued", type: "timelapse_assembly", camera: "north", progress: 0 });
-  const progress = said.map((job) => job.progress);
+  const messages = jobMessages(broker, "north-timelapse");
+  expect(messages[0]).toMatchObject({ status: "queued", type: "timelapse_assembly", camera: "north", progress: 0 });
+  const progress = messages.map((job) => job.progress);
   expect(progress).toEqual([...progress].sort((a, b) => a - b));
-  expect(said.filter(({ status }) => status === "processing").length).toBeGreaterThan(3);
-  expect(said.at(-1)).toMatchObject({ status: "completed", progress: 100 });
-  expect(said.map(({ simulated, outputs }) => [simulated, outputs])).toEqual(said.map(() => [true, undefined]));
+  expect(messages.filter(({ status }) => status === "processing").length).toBeGreaterThan(3);
+  expect(messages.at(-1)).toMatchObject({ status: "completed", progress: 100 });
+  expect(messages.map(({ simulated, outputs }) => [simulated, outputs])).toEqual(messages.map(() => [true, undefined]));
   expect(broker.on(jobTopic("north-timelapse")).every(({ retain }) => retain)).toBe(true);
   const events = broker
     .on(jobTopic("north-timelapse"))
@@ -63,22 +63,22 @@ test("alternates timelapse and image processing, camera by camera", async () => 
   const broker = await openBroker();
   serviceAt(broker, { jobIntervalMs: 20 });
   for (const job of ["north-timelapse", "north-images", "south-timelapse", "south-images"])
-    await broker.until(() => saidOf(broker, job).some(({ status }) => status === "completed"));
-  expect(saidOf(broker, "south-images")[0]?.type).toBe("image_processing");
+    await broker.until(() => jobMessages(broker, job).some(({ status }) => status === "completed"));
+  expect(jobMessages(broker, "south-images")[0]?.type).toBe("image_processing");
 });
 
 test("fails jobs only when configured, and then regularly", async () => {
   const broker = await openBroker();
   serviceAt(broker, { jobIntervalMs: 20, failEvery: 2 });
   await broker.until(() => cleared(broker, "north-images") && cleared(broker, "north-timelapse"));
-  expect(saidOf(broker, "north-timelapse").at(-1)?.status).toBe("completed");
-  expect(saidOf(broker, "north-images").at(-1)).toMatchObject({ status: "failed", error: /encoder/ });
+  expect(jobMessages(broker, "north-timelapse").at(-1)?.status).toBe("completed");
+  expect(jobMessages(broker, "north-images").at(-1)).toMatchObject({ status: "failed", error: /encoder/ });
 });
 
 test("publishes `online`, and clears its unfinished jobs when it is stopped", async () => {
   const broker = await openBroker();
   const service = serviceAt(broker, { stepMs: 60_000 });
-  await broker.until(() => saidOf(broker, "north-timelapse").length === 1);
+  await broker.until(() => jobMessages(broker, "north-timelapse").length === 1);
   await service.stop();
   await service.stop();
   expect(cleared(broker, "north-timelapse")).toBe(true);

@@ -42,8 +42,10 @@ describe("a reading", () => {
 
   it("that drifts is compared with the last published value, not with the previous one", () => {
     const { filter } = filterAt();
-    const said = [0, 1, 2, 3, 4].map((degrees) => filter.passes("resources", { ...resources, temperature_c: degrees }));
-    expect(said).toEqual([true, false, true, false, true]);
+    const passed = [0, 1, 2, 3, 4].map((degrees) =>
+      filter.passes("resources", { ...resources, temperature_c: degrees }),
+    );
+    expect(passed).toEqual([true, false, true, false, true]);
   });
 
   it("passes again after the maximal age", () => {
