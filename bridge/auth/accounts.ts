@@ -8,31 +8,32 @@ import { changeDocument } from "./change-document.ts";
 import { Passwords, passwordHashSchema } from "./passwords.ts";
 import { permissionsSchema } from "./tokens.ts";
 
-/** Accounts of one deployment: each node has them all in memory. */
-export const MAX_ACCOUNTS = 10_000;
+/** The largest number of accounts in one deployment: each node keeps all of them in memory. */
+const MAX_ACCOUNTS = 10_000;
 const COLLECTION = "users";
-/** Bytes of a generation; as hex it begins each session's id, see `SESSION_ID`. */
+/** Length of a generation, bytes. Each session id begins with the generation in hexadecimal: see `SESSION_ID`. */
 const GENERATION_BYTES = 6;
 
 export const roleSchema = z.enum(["viewer", "admin"] satisfies readonly Role[]);
 
-/** Who has an account, and what he may do. */
+/** A user with a password, and what the user may do. */
 export interface Account {
   userId: string;
-  /** Undefined for one whose permissions are listed. */
+  /** Undefined for an account with a list of permissions instead of a role. */
   role: Role | undefined;
-  /** Those of the role, or those listed. */
+  /** The permissions of the role, or the listed ones. */
   permissions: readonly string[];
   enabled: boolean;
   /**
-   * Random, and another whenever all sessions of the account are to end. A session's id begins with it, so whether a
-   * session is of today's account needs no clock, on whichever node it was opened.
+   * A random number in hexadecimal. Replacing it ends all sessions of the account: a session id begins with the
+   * generation of its login. Comparing generations needs no clock, so it works on every node.
    */
   generation: string;
   /** Milliseconds since 1970. */
   changedAt: number;
 }
 
+/** What an account may do: everything that its role allows, or the listed permissions. */
 export type Powers = { role: Role } | { permissions: readonly string[] };
 
 export interface AccountChange {
@@ -41,22 +42,26 @@ export interface AccountChange {
   enabled?: boolean | undefined;
 }
 
-/** The accounts of operators. What changes them is durable, and known here, when it resolves; elsewhere a moment later. */
+/**
+ * The accounts of operators. Once a change resolves, it is durable and in effect on this node. The other nodes follow a
+ * moment later.
+ */
 export interface Accounts {
-  /** As known in memory: right away, and without the store. */
+  /** Reads from memory, so it works while the store is unavailable. */
   get(userId: string): Account | undefined;
-  /** By user id. */
+  /** All accounts, sorted by user id. */
   list(): Account[];
   /**
-   * Takes as long for somebody who has no account.
-   * @returns undefined when there is no such account, it is disabled, or the password is another
+   * Checks a password. Takes the same time for an unknown user id, so the time does not reveal which accounts exist.
+   * @returns undefined when the account is unknown or disabled, or the password is wrong
    * @throws {TooManyHashesError}
    */
   verify(userId: string, password: string): Promise<Account | undefined>;
   /** @throws {AccountExistsError} @throws {TooManyAccountsError} @throws {StoreUnavailableError} */
   create(account: { userId: string; password: string; powers: Powers }): Promise<Account>;
   /**
-   * A new password, or being disabled, ends all sessions of the account; other powers hold for those that are open.
+   * Changes an account. A new password and disabling end all sessions of the account. New powers apply to open
+   * sessions.
    * @throws {UnknownAccountError} @throws {StoreUnavailableError}
    */
   update(userId: string, change: AccountChange): Promise<Account>;
@@ -69,7 +74,7 @@ export interface Accounts {
 export interface AccountsOptions {
   documents: Documents;
   logger: Logger;
-  /** Milliseconds since 1970. Default: the clock. */
+  /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
 }
 
@@ -87,7 +92,7 @@ export class TooManyAccountsError extends Error {
 
 const documentSchema = passwordHashSchema.extend({
   role: roleSchema.optional(),
-  /** Of an account without a role. */
+  /** Present when the account has no role. */
   permissions: permissionsSchema.optional(),
   enabled: z.boolean(),
   generation: z.string().regex(/^[0-9a-f]{12}$/),
@@ -100,7 +105,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const passwords = new Passwords();
 
-  async function known(userId: string): Promise<Account> {
+  async function refreshed(userId: string): Promise<Account> {
     await collection.refresh(userId);
     const document = collection.get(userId);
     if (document === undefined) throw unknown(userId);
@@ -119,7 +124,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
     async verify(userId, password) {
       const document = collection.get(userId);
       const matches = await passwords.matches(password, document);
-      // What has become of it meanwhile shows in its generation, which every use of the session looks at.
+      // The account may have changed during the hash. Every use of the new session compares the generation.
       return matches && document?.enabled ? accountOf(userId, document) : undefined;
     },
     async create({ userId, password, powers }) {
@@ -134,7 +139,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
       };
       const version = await documents.put(COLLECTION, userId, json(document), { ifVersion: null });
       if (version === undefined) throw taken();
-      return await known(userId);
+      return await refreshed(userId);
     },
     async update(userId, { password, powers, enabled }) {
       if (collection.get(userId) === undefined) throw unknown(userId);
@@ -152,7 +157,7 @@ export async function openAccounts({ documents, logger, now = Date.now }: Accoun
         };
         return { value: json(after) };
       });
-      return await known(userId);
+      return await refreshed(userId);
     },
     async remove(userId) {
       if (!(await documents.delete(COLLECTION, userId))) throw unknown(userId);
@@ -174,7 +179,7 @@ function storedPowers(powers: Powers): { role: Role } | { permissions: string[] 
   return "role" in powers ? { role: powers.role } : { permissions: [...powers.permissions] };
 }
 
-/** Without what is undefined: JSON has no word for it. */
+/** Leaves out undefined properties: JSON cannot express them. */
 function json({ scrypt, role, permissions, ...rest }: AccountDocument): Json {
   return {
     ...rest,

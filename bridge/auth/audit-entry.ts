@@ -1,7 +1,7 @@
 export type AuditAction =
-  /** A request that needs a permission: only its refusals. */
+  /** An HTTP request that needs a permission. Only refusals are recorded. */
   | "access"
-  /** A WebSocket or an MQTT client, and what it asks for: only their refusals. */
+  /** A WebSocket or MQTT client connects, subscribes or publishes. Only refusals are recorded. */
   | "connect"
   | "subscribe"
   | "publish"
@@ -21,12 +21,14 @@ export type AuditAction =
 
 export interface AuditEntry {
   action: AuditAction;
-  /** `user:alice`, `operator`, `local`, `unknown`; of a login, whom it was to be. */
+  /** `user:alice`, `operator`, `local`, `unknown`. For a login: the user that the client asked for. */
   who: string;
-  /** Where from; undefined when it is not known. */
+  /** The client's address. Undefined when it is unknown. */
   address: string | undefined;
-  /** What it was done to: `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload. */
+  /**
+   * The object of the action: `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload.
+   */
   target: string;
-  /** `done`, or why not: `refused`, `reused`, … */
+  /** `done`, or the reason of the refusal: `refused`, `reused`, … */
   outcome: string;
 }

@@ -5,54 +5,57 @@ import { plainLines } from "../../platform/plain-lines.ts";
 import type { AuditAction, AuditEntry } from "./audit-entry.ts";
 import { Refusals } from "./refusals.ts";
 
-/** The most that waits for a disk that does not take it, bytes; beyond, lines are lost, and the log says so. */
-export const MAX_WAITING_BYTES = 1024 * 1024;
-/** How long the end may take, milliseconds. */
+/** The largest backlog of a slow or full disk, bytes. Beyond it lines are dropped, and the program's log reports it. */
+const MAX_WAITING_BYTES = 1024 * 1024;
+/** The longest time that {@link Audit.stop} waits, milliseconds. */
 const STOP_TIMEOUT_MS = 500;
 const STREAMS: ReadonlyMap<string, number> = new Map([
   ["stdout", 1],
   ["stderr", 2],
 ]);
 
-/** Who did what, from where, and what came of it: one line of JSON each, in a stream of its own. */
+/** The audit log: one line of JSON for each action, with who did it, from which address, and the outcome. */
 export interface Audit {
   record(entry: AuditEntry): void;
-  /** The same for what was refused, which anybody can cause: of a flood, how many there were is written. */
+  /** Records a refusal. Anybody can cause refusals, so a flood of them is counted instead of written line by line. */
   refuse(entry: AuditEntry): void;
-  /** Writes what waits. Idempotent, bounded in time. */
+  /** Writes the backlog, and waits at most {@link STOP_TIMEOUT_MS}. Idempotent. */
   stop(): Promise<void>;
 }
 
 export interface AuditOptions {
-  /** The path of a file, which is appended to and made for its owner alone; or `stdout` or `stderr`. */
+  /** `stdout`, `stderr` or the path of a file. Lines are appended; a new file is readable by its owner only. */
   destination: string;
-  /** A file that has more becomes `….1`, in the place of the one before, and another is begun. May be `Infinity`. */
+  /**
+   * The largest size of a file. A larger file is renamed to `….1`, replaces the previous one of that name, and a new
+   * file is opened. May be `Infinity`.
+   */
   maxBytes: number;
   logger: Logger;
 }
 
 /**
- * What happens in the course of things and at the rate of its senders. It has a file of its own: in one file 2,400
- * broadcasts pushed a failed login out of that and of the one before it.
+ * Actions of normal operation, whose rate the clients decide. They have a separate file: with one file, 2,400
+ * broadcasts pushed a failed login out of both the current and the previous file.
  */
 const TRAFFIC: ReadonlySet<AuditAction> = new Set(["command", "broadcast"]);
 
-/** Where commands and broadcasts are written: beside `audit.log`, `audit-traffic.log`. */
+/** The path of the file for commands and broadcasts: `audit-traffic.log` beside `audit.log`. */
 export function trafficLogOf(destination: string): string {
   const { dir, name, ext } = parse(destination);
   return join(dir, `${name}-traffic${ext}`);
 }
 
 /**
- * Opens a file for what concerns access (logins, refusals, tokens, accounts, devices) and one beside it for commands
- * and broadcasts. A stream, a pipe or a device takes both.
- * @throws {Error} a file cannot be opened: naming AUDIT_LOG
+ * Opens a file for access (logins, refusals, tokens, accounts, devices), and a file beside it for commands and
+ * broadcasts. A stream, a pipe or a device receives both.
+ * @throws {Error} the file for access cannot be opened; the message names AUDIT_LOG
  */
 export async function openAudit({ destination, maxBytes, logger }: AuditOptions): Promise<Audit> {
   const security = await openLines({ destination, maxBytes, logger });
   const traffic = security.isFile ? await openTraffic({ destination, maxBytes, logger }, security) : security;
   const record = (entry: AuditEntry) => (TRAFFIC.has(entry.action) ? traffic : security).write(entry);
-  // Refused commands and broadcasts are few, and about access.
+  // Refused commands and broadcasts are few and concern access, so they are in the first file too.
   const refusals = new Refusals((entry) => security.write(entry));
   let stopping: Promise<unknown> | undefined;
   return {
@@ -66,14 +69,15 @@ export async function openAudit({ destination, maxBytes, logger }: AuditOptions)
   };
 }
 
-/** An installation may let the program write one file and nothing beside it: then that file takes all. */
+/** Where the program may write only one file, commands and broadcasts share the file for access. */
 async function openTraffic({ destination, maxBytes, logger }: AuditOptions, security: Lines): Promise<Lines> {
-  const beside = trafficLogOf(destination);
+  const trafficLog = trafficLogOf(destination);
   try {
-    return await openLines({ destination: beside, maxBytes, logger });
+    return await openLines({ destination: trafficLog, maxBytes, logger });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    logger.warn({ destination: beside, reason }, "commands and broadcasts share the audit log: no file beside it");
+    const message = "commands and broadcasts share the audit log: no separate file could be opened";
+    logger.warn({ destination: trafficLog, reason }, message);
     return security;
   }
 }
@@ -82,11 +86,13 @@ interface Lines {
   /** False for a stream, a pipe or a device. */
   isFile: boolean;
   write(entry: AuditEntry): void;
-  /** Idempotent, bounded in time. */
+  /** Idempotent. Waits at most {@link STOP_TIMEOUT_MS}. */
   stop(): Promise<void>;
 }
 
-/** A line break, or whatever else a name may hold, is written as JSON may write it, so one entry is one line. */
+/**
+ * Opens a destination for entries. Line breaks and other control characters in names are escaped: one entry, one line.
+ */
 async function openLines({ destination, maxBytes, logger }: AuditOptions): Promise<Lines> {
   const fd = STREAMS.get(destination);
   const stream = pino.destination({
@@ -100,18 +106,18 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
     );
   });
   let stopping: Promise<void> | undefined;
-  let complained = false;
-  const complain = (reason: string) => {
-    if (!complained) logger.error({ destination, reason }, "the audit log is not whole: it cannot be written");
-    complained = true;
+  let failureReported = false;
+  const reportFailure = (reason: string) => {
+    if (!failureReported) logger.error({ destination, reason }, "audit log incomplete or not writable");
+    failureReported = true;
   };
-  stream.on("error", (error) => complain(error.message));
-  stream.on("drop", () => complain("it is too slow"));
+  stream.on("error", (error) => reportFailure(error.message));
+  stream.on("drop", () => reportFailure("the destination is too slow: entries were dropped"));
   let file = fd === undefined ? fileAt(destination) : undefined;
   let reopening = false;
-  const moveAway = (ino: number) => {
+  const rotate = (ino: number) => {
     try {
-      // Another node, or the system's own log rotation, may have moved it already.
+      // Another node or the log rotation of the system may have renamed the file already.
       if (fileAt(destination)?.ino === ino) renameSync(destination, `${destination}.1`);
       reopening = true;
       stream.once("ready", () => {
@@ -120,21 +126,21 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
       });
       stream.reopen();
     } catch (error) {
-      // It grows on, and this is tried again when it has grown by as much.
+      // The file grows on. The next attempt follows after another `maxBytes`.
       if (file !== undefined) file.size = 0;
-      complain(error instanceof Error ? error.message : String(error));
+      reportFailure(error instanceof Error ? error.message : String(error));
     }
   };
   stream.on("write", (written) => {
-    complained = false;
+    failureReported = false;
     if (file === undefined || reopening || stopping !== undefined) return;
     file.size += written;
-    if (file.size >= maxBytes) moveAway(file.ino);
+    if (file.size >= maxBytes) rotate(file.ino);
   });
   const lines = pino(
     {
       base: null,
-      // Every line is of one level, which says nothing: so it is left out, and the time comes first, without a comma.
+      // All lines have the same level, so the level is left out. The time is then the first property: no leading comma.
       formatters: { level: () => ({}) },
       timestamp: () => `"time":"${new Date().toISOString()}"`,
     },
@@ -152,7 +158,7 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
           clearTimeout(timer);
           resolve();
         });
-        // Told to end before it has opened the next file, it would do neither.
+        // pino's stream neither reopens nor ends if `end()` is called while it reopens.
         if (reopening) stream.once("ready", () => stream.end());
         else stream.end();
       });
@@ -161,7 +167,7 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
   };
 }
 
-/** Undefined for a pipe or a device, which cannot be moved away. */
+/** Undefined for a pipe or a device, which cannot be renamed. */
 function fileAt(path: string): { size: number; ino: number } | undefined {
   const found = statSync(path, { throwIfNoEntry: false });
   return found?.isFile() ? { size: found.size, ino: found.ino } : undefined;

@@ -8,41 +8,44 @@ import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { InvalidTokenError, type Tokens } from "./tokens.ts";
 
-/** The token was good until it, its login, or all of its user's were ended. */
-export class RevokedTokenError extends InvalidTokenError {
+/** The token, its session or all tokens of its user were revoked. */
+class RevokedTokenError extends InvalidTokenError {
   override name = "RevokedTokenError";
 }
 
 /**
- * Who may come in, at every door: a token is as good as its signature, unless it has been revoked; and one of an account
- * is worth what the account is worth now. All of it is in memory, so it holds while the store is away.
+ * Decides about tokens and devices for HTTP, WebSocket and MQTT. A token is valid by its signature unless it is
+ * revoked. A token from a login has the current permissions of its account. All data is in memory, so checks work while
+ * the store is unavailable.
  */
 export interface Authority extends Tokens {
-  /** @param grant.firstTry it is given without a key, and ends with {@link Authority.firstTry}. Default: false */
+  /**
+   * @param grant.firstTry a token issued without a key, valid while {@link Authority.firstTry} is true. Default: false
+   */
   mint(grant: Parameters<Tokens["mint"]>[0] & { firstTry?: boolean }): ReturnType<Tokens["mint"]>;
-  /** @throws {RevokedTokenError} besides what {@link Tokens.verify} throws */
+  /** @throws {RevokedTokenError} and the errors of {@link Tokens.verify} */
   verify(token: string): TokenIdentity;
   /**
-   * Looks again at whom a token once let in. When it ends is not looked at.
-   * @returns the same object while nothing has changed, else one with the permissions of now
+   * Re-checks an identity against current accounts and revocations. Ignores expiry.
+   * @returns the same object when nothing has changed, otherwise one with the current permissions
    * @throws {RevokedTokenError}
    */
   review(identity: TokenIdentity): TokenIdentity;
-  /** After each change of what {@link review} says, on whichever node it was made. @returns ends it */
+  /** Calls back after any node made a change that {@link review} depends on. @returns unsubscribes */
   onChange(listener: () => void): () => void;
   readonly accounts: Accounts;
   readonly revocations: Revocations;
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
   /**
-   * True while simulated cameras run and nobody has made an account or added a device: tokens may be given without a key,
-   * because nothing here is worth guarding yet. Those tokens end with it.
+   * True while simulated cameras run and there are no accounts and no devices of the operator. Tokens may then be
+   * issued without a key, because there is nothing to protect yet. Those tokens become invalid when the first try ends.
    */
   readonly firstTry: boolean;
   stop(): void;
 }
 
-/** Begins the id of a token that was given without a key. */
+/** The prefix of the id of a token that was issued without a key. */
 const FIRST_TRY_TOKEN = "first-try-";
 
 export interface AuthorityOptions {
@@ -51,15 +54,15 @@ export interface AuthorityOptions {
   config: {
     accessTokenTtlSeconds: number;
     refreshTokenTtlSeconds: number;
-    /** The longest life of a token that is minted without an account. */
+    /** The longest lifetime of a token that is minted without a login. */
     tokenTtlSeconds: number;
   };
-  /** Ids of the simulated cameras and services, while they run. Default: none run. */
+  /** Ids of the running simulated cameras and services. Default: none. */
   simulated?: readonly string[];
   logger: Logger;
-  /** Milliseconds since 1970. Default: the clock. */
+  /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
-  /** The clock by which revocations are forgotten, milliseconds since 1970. Default: `now`. */
+  /** The time for the expiry of revocations, milliseconds since 1970. Default: `now`. */
   expiryNow?: () => number;
 }
 
@@ -95,14 +98,14 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   function review(identity: TokenIdentity): TokenIdentity {
     if (revocations.covers(identity)) throw new RevokedTokenError("The token was revoked");
     if (identity.tokenId?.startsWith(FIRST_TRY_TOKEN) && !isFirstTry())
-      throw new RevokedTokenError("The first try is over: this token was given without a key, log in instead");
+      throw new RevokedTokenError("The first try is over, and this token was issued without a key: log in");
     const { sessionId, userId } = identity;
     if (sessionId === undefined) return identity;
     const account = accounts.get(userId);
     if (account === undefined || !account.enabled || !sessionId.startsWith(`${account.generation}-`))
       throw new RevokedTokenError("The session has ended: log in again");
     const { permissions } = account;
-    return sameList(permissions, identity.permissions) ? identity : { ...identity, permissions };
+    return equalLists(permissions, identity.permissions) ? identity : { ...identity, permissions };
   }
 
   return {
@@ -132,6 +135,6 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   };
 }
 
-function sameList(one: readonly string[], other: readonly string[]): boolean {
+function equalLists(one: readonly string[], other: readonly string[]): boolean {
   return one === other || (one.length === other.length && one.every((text, index) => text === other[index]));
 }

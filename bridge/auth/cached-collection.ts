@@ -2,10 +2,10 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Documents, StoredDocument } from "../cluster/cluster.ts";
 
-/** Between two attempts to read what has changed while the store is away. */
+/** Wait between two attempts to read changes while the store is unavailable, milliseconds. */
 const RETRY_MS = 500;
-/** Changes that are read one by one; with more of them everything is read again. */
-const MAX_WANTED = 1_000;
+/** The largest number of changed documents that are read one by one. With more, the whole collection is read. */
+const MAX_CHANGED_KEYS = 1_000;
 
 export interface CachedCollectionOptions<Value> {
   documents: Pick<Documents, "get" | "list" | "watch">;
@@ -15,16 +15,16 @@ export interface CachedCollectionOptions<Value> {
 }
 
 /**
- * A collection of documents in memory, as all nodes have left it: read at the start, then whatever a watch says has
- * changed. So what it holds is known at once, and while the store is away, too. A document that cannot be read is
- * logged, and is not there.
+ * A collection of documents in memory. It is read whole at the start, and then document by document whenever any node
+ * changes one. So reads take no time, and work while the store is unavailable. A damaged document is logged and left
+ * out.
  */
 export class CachedCollection<Value> {
   readonly #options: CachedCollectionOptions<Value>;
   readonly #listeners = new Set<(keys: readonly string[] | undefined) => void>();
   #values = new Map<string, Value>();
-  #wanted = new Set<string>();
-  #everything = false;
+  #changedKeys = new Set<string>();
+  #allChanged = false;
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #reading = false;
   #retry: { timer: NodeJS.Timeout; end: () => void } | undefined;
@@ -35,11 +35,11 @@ export class CachedCollection<Value> {
     this.#options = options;
   }
 
-  /** @throws {StoreUnavailableError} it cannot be read */
+  /** @throws {StoreUnavailableError} the collection cannot be read */
   static async open<Value>(options: CachedCollectionOptions<Value>): Promise<CachedCollection<Value>> {
     const collection = new CachedCollection(options);
     const { documents, collection: name } = options;
-    collection.#unwatch = documents.watch(name, (key) => collection.#want(key));
+    collection.#unwatch = documents.watch(name, (key) => collection.#scheduleRead(key));
     try {
       await collection.#read(undefined);
     } catch (error) {
@@ -65,27 +65,31 @@ export class CachedCollection<Value> {
     return this.#values.keys();
   }
 
-  /** After each change, whoever made it, with what may have changed; undefined when it may be anything. @returns ends it */
+  /**
+   * Calls back after any node changed documents, with the keys that may have changed. Calls back with undefined when
+   * any document may have changed.
+   * @returns unsubscribes
+   */
   onChange(listener: (keys: readonly string[] | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /**
-   * Resolves when what was there at the time of the call, or is newer, is in memory.
-   * @throws {StoreUnavailableError} it could not be read; that is tried again all the same
+   * Reads the document again. Resolves when memory holds its state at the time of the call, or a newer one.
+   * @throws {StoreUnavailableError} the document could not be read; the collection keeps retrying in the background
    */
   refresh(key: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#want(key);
+      this.#scheduleRead(key);
     });
   }
 
-  /** Forgets what is over, without a word to those who listen: that it is over was known. */
-  forget(isOver: (value: Value) => boolean): void {
+  /** Removes expired values from memory. Does not notify listeners: the expiry was known before. */
+  evict(isExpired: (value: Value) => boolean): void {
     for (const [key, value] of this.#values) {
-      if (isOver(value)) this.#values.delete(key);
+      if (isExpired(value)) this.#values.delete(key);
     }
   }
 
@@ -96,36 +100,37 @@ export class CachedCollection<Value> {
     this.#listeners.clear();
   }
 
-  #want(key: string | undefined): void {
-    if (key === undefined || this.#wanted.size >= MAX_WANTED) this.#everything = true;
-    else this.#wanted.add(key);
+  #scheduleRead(key: string | undefined): void {
+    if (key === undefined || this.#changedKeys.size >= MAX_CHANGED_KEYS) this.#allChanged = true;
+    else this.#changedKeys.add(key);
     if (this.#reading) return;
     this.#reading = true;
-    void this.#readWanted();
+    void this.#readChanges();
   }
 
-  /** One reading at a time, so that an older answer never comes after a newer one. */
-  async #readWanted(): Promise<void> {
-    let complained = false;
-    while (!this.#stopped && (this.#everything || this.#wanted.size > 0)) {
-      const keys = this.#everything ? undefined : [...this.#wanted];
+  /** Runs one read at a time, so that an older result never overwrites a newer one. */
+  async #readChanges(): Promise<void> {
+    let failureReported = false;
+    while (!this.#stopped && (this.#allChanged || this.#changedKeys.size > 0)) {
+      const keys = this.#allChanged ? undefined : [...this.#changedKeys];
       const waiting = this.#waiting.splice(0);
-      this.#everything = false;
-      this.#wanted.clear();
+      this.#allChanged = false;
+      this.#changedKeys.clear();
       try {
         await this.#read(keys);
         for (const { resolve } of waiting) resolve();
       } catch (error) {
         for (const { reject } of waiting) reject(error);
-        if (keys === undefined) this.#everything = true;
-        for (const key of keys ?? []) this.#wanted.add(key);
+        if (keys === undefined) this.#allChanged = true;
+        for (const key of keys ?? []) this.#changedKeys.add(key);
         const { collection, logger } = this.#options;
-        if (!complained) logger.warn({ err: error, collection }, "changes cannot be read: what was known before holds");
-        complained = true;
+        if (!failureReported)
+          logger.warn({ err: error, collection }, "changes cannot be read: the cached documents stay in use");
+        failureReported = true;
         await this.#pause();
       }
     }
-    // Before anybody hears of it: who then asks for more is not to wait for a reading that has ended.
+    // Set before the promises resolve: a caller that then asks for another read must start a new loop.
     this.#reading = false;
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }
@@ -145,7 +150,8 @@ export class CachedCollection<Value> {
   #put(values: Map<string, Value>, key: string, document: StoredDocument | undefined): void {
     const { schema, collection, logger } = this.#options;
     const read = document === undefined ? undefined : schema.safeParse(document.value);
-    if (read?.success === false) logger.error({ collection, key, reason: read.error.message }, "a document is damaged");
+    if (read?.success === false)
+      logger.error({ collection, key, reason: read.error.message }, "damaged document ignored");
     if (read?.success) values.set(key, read.data);
     else values.delete(key);
   }

@@ -1,13 +1,15 @@
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents, Json, StoredDocument } from "../cluster/cluster.ts";
 
-/** Others may change the same document at the same moment; each failure is another's success. */
+/**
+ * Other requests may change the same document at the same time. Each failed attempt means that another one succeeded.
+ */
 const MAX_ATTEMPTS = 10;
 
 /**
- * Changes a document by what it is now, so that two nodes at one moment do not undo each other's change.
- * @param decide called again when another was faster; what it throws ends the change
- * @param expiresAt of the new document, milliseconds since 1970
+ * Changes a document based on its current value, so that two nodes do not undo each other's changes.
+ * @param decide returns the new value, and its expiry in milliseconds since 1970. Called again when another change was
+ *   faster. An error that it throws cancels the change.
  * @throws {StoreUnavailableError}
  */
 export async function changeDocument(
@@ -23,5 +25,5 @@ export async function changeDocument(
     const version = await documents.put(collection, key, value, { ifVersion: before?.version ?? null, ...options });
     if (version !== undefined) return;
   }
-  throw new StoreUnavailableError("somebody else is changing the same all the time: try again");
+  throw new StoreUnavailableError("other requests keep changing the same document: try again");
 }

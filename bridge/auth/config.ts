@@ -13,7 +13,7 @@ import {
 
 /** HS256 needs a key of at least 256 bits (RFC 7518, section 3.2). */
 export const MIN_SECRET_LENGTH = 32;
-/** People type this key, and nobody must guess it. */
+/** Long enough that nobody guesses the key, short enough to type. */
 const MIN_OPERATOR_KEY_LENGTH = 16;
 
 const mustBeSet = (length: number) =>
@@ -21,8 +21,8 @@ const mustBeSet = (length: number) =>
 
 export const authSettings = {
   JWT_SECRET: setting(
-    `Signs and verifies tokens (HS256): at least ${MIN_SECRET_LENGTH} characters. Of several lines, the first signs and all ` +
-      "verify, so that a secret can be replaced while its tokens live. Also read from `SKYLAPSE_JWT_SECRET` and " +
+    `Signs and verifies tokens (HS256): at least ${MIN_SECRET_LENGTH} characters. With several lines, the first line signs and ` +
+      "all lines verify, so a secret can be replaced while its tokens are still valid. Also read from `SKYLAPSE_JWT_SECRET` and " +
       "`REALTIME_JWT_SECRET`.",
     z
       .string(mustBeSet(MIN_SECRET_LENGTH))
@@ -92,7 +92,7 @@ export const authSettings = {
   ),
 };
 
-/** @throws {ConfigurationError} a server that others can reach would mint tokens for nobody */
+/** @throws {ConfigurationError} the server is reachable from other machines and nobody could mint tokens */
 export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: EnvironmentSource["env"]): void {
   if (!OPERATOR_KEY && !OPERATOR_KEY_FILE)
     throw new ConfigurationError([`OPERATOR_KEY: ${mustBeSet(MIN_OPERATOR_KEY_LENGTH)}`]);
@@ -101,7 +101,7 @@ export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: Environm
 /** @throws {ConfigurationError} */
 export function authConfig(read: ValuesOf<typeof authSettings>) {
   return {
-    /** The first signs, all verify. */
+    /** The first secret signs tokens. All of them verify tokens. */
     jwtSecrets: read.JWT_SECRET,
     /** The identity provider whose tokens are accepted beside those of `jwtSecrets`. */
     jwks: identityProvider(read),
@@ -134,7 +134,7 @@ function identityProvider({ JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: ValuesOf<typeo
   );
 }
 
-/** Plain HTTP is refused: an attacker who can change the keys on their way can sign for anybody. */
+/** Refuses plain HTTP: an attacker who changes the keys in transit can sign tokens for any user. */
 function checkKeysUrl(url: string, context: z.RefinementCtx): void {
   const { protocol, hostname } = URL.canParse(url) ? new URL(url) : { protocol: "", hostname: "" };
   if (protocol === "https:" || (protocol === "http:" && isLoopbackHost(hostname))) return;

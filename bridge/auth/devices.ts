@@ -6,22 +6,25 @@ import type { Documents, Json } from "../cluster/cluster.ts";
 import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 
-/** Devices of one deployment: each node has them all in memory. Twice the default of `MAX_CAMERAS`. */
+/**
+ * The largest number of devices in one deployment: each node keeps all of them in memory. Twice the default of
+ * `MAX_CAMERAS`.
+ */
 export const MAX_DEVICES = 20_000;
-/** The shortest secret that is taken; 32 characters of base64 are 192 bits. */
+/** The shortest secret that is accepted. 32 characters of base64 are 192 bits. */
 export const MIN_DEVICE_SECRET_LENGTH = 32;
-export const MAX_DEVICE_SECRET_LENGTH = 256;
-/** What is made when no secret is given: 256 bits, as 43 characters. */
+const MAX_DEVICE_SECRET_LENGTH = 256;
+/** Length of a generated secret, bytes: 43 characters of base64url. */
 const SECRET_BYTES = 32;
 const SALT_BYTES = 16;
 const COLLECTION = "devices";
-/** The collection of {@link Removal}s, by id: what is retained of these devices is to be cleared. */
+/** The collection of {@link Removal}s by device id: the retained messages of these devices must be cleared. */
 export const REMOVALS = "removed-devices";
 
 export const deviceKindSchema = z.enum(["camera", "processing"]);
 export type DeviceKind = z.infer<typeof deviceKindSchema>;
 
-/** A device was removed, or is about to be. */
+/** A device that was removed or is about to be removed. */
 export const removalSchema = z.object({
   kind: deviceKindSchema,
   /** Milliseconds since 1970. */
@@ -34,50 +37,61 @@ export const deviceSecretSchema = z
   .min(MIN_DEVICE_SECRET_LENGTH, `must have at least ${MIN_DEVICE_SECRET_LENGTH} characters`)
   .max(MAX_DEVICE_SECRET_LENGTH, `must have at most ${MAX_DEVICE_SECRET_LENGTH} characters`);
 
-/** A common name, as RFC 5280 (ub-common-name) bounds it; visible, so that it can be read in a log. */
-export const certificateNameSchema = z.string().regex(/^[ -~]{1,64}$/, "must be 1 to 64 of visible ASCII");
+/** A common name of at most 64 characters (RFC 5280, ub-common-name). Printable ASCII only, so that logs show it. */
+export const certificateNameSchema = z.string().regex(/^[ -~]{1,64}$/, "must be 1 to 64 printable ASCII characters");
 
-/** A camera or processing service that may connect. Both kinds share one space of ids, for the id is the user name. */
+/** A camera or processing service that may connect. Ids are unique across both kinds: the id is the MQTT user name. */
 export interface Device {
   id: string;
   kind: DeviceKind;
-  /** The common name of the certificate it signs in by; undefined for one with a secret. */
+  /** The common name of the certificate that authenticates the device. Undefined for a device with a secret. */
   certificateName: string | undefined;
-  /** Since when what it signs in by is good, milliseconds since 1970. */
+  /** When the current secret or certificate name was set, milliseconds since 1970. */
   changedAt: number;
 }
 
-/** What a device signs in by: a secret, made when none is given; what proves one; or a certificate of that name. */
+/**
+ * What authenticates a device: a secret (generated when it is undefined), the salted hash of a secret, or the common
+ * name of a certificate.
+ */
 export type Credential = { secret?: string | undefined } | { salt: string; hash: string } | { certificateName: string };
 
-/** The devices. What changes them is durable, and known here, when it resolves; at other nodes a moment later. */
+/**
+ * The registered devices. Once a change resolves, it is durable and in effect on this node. The other nodes follow a
+ * moment later.
+ */
 export interface DeviceStore {
-  /** By id. */
+  /** All devices, sorted by id. */
   list(): Device[];
   get(id: string): Device | undefined;
   /**
-   * @returns the secret, which is not kept anywhere; undefined when there is none, or it is not known
-   * @throws {DeviceError} the id or the certificate's name is taken, or there are too many
-   * @throws {StoreUnavailableError} as do all that change something
+   * Registers a device. All methods that change devices may throw {@link StoreUnavailableError}.
+   * @returns the secret, which is not stored; undefined when the credential is a hash or a certificate name
+   * @throws {DeviceError} the id or the certificate name is in use, or there are too many devices
    */
   add(device: { id: string; kind: DeviceKind; credential: Credential }): Promise<string | undefined>;
-  /** Adds the device, or gives it this kind and secret; does nothing when it has them. */
+  /** Adds a device, or changes its kind and secret. Does nothing when the device has both already. */
   set(device: { id: string; kind: DeviceKind; secret: string }): Promise<void>;
-  /** Replaces what it signs in by; its connections end. @returns as {@link add} @throws {UnknownDeviceError} */
+  /**
+   * Replaces the credential of a device and ends its connections.
+   * @returns the same as {@link add}
+   * @throws {UnknownDeviceError}
+   */
   rotate(id: string, credential: Credential): Promise<string | undefined>;
-  /** Its connections end, and what is retained of it is cleared. @throws {UnknownDeviceError} */
+  /** Removes a device, ends its connections and clears its retained messages. @throws {UnknownDeviceError} */
   remove(id: string): Promise<void>;
-  /** The device, when the secret is its own. From memory: right away, and without the store. */
+  /** The device, if it has this secret. Reads from memory, so it works while the store is unavailable. */
   verify(id: string, secret: string): Device | undefined;
+  /** The device whose certificate has this common name. Undefined when two devices have it. */
   withCertificate(name: string): Device | undefined;
-  /** Called with the id of a device that is gone, or signs in by something else now, whichever node changed it. */
+  /** Calls back after any node removed a device or changed its kind or credential, with its id. */
   onChange(listener: (id: string) => void): () => void;
-  /** Called with a device that is new, whichever node added it. */
+  /** Calls back after any node added a device. */
   onAdd(listener: (device: Pick<Device, "id" | "kind">) => void): () => void;
   stop(): void;
 }
 
-/** Something is wrong with what was asked of the devices; the message says what. */
+/** An invalid request concerning devices. The message explains it. */
 export class DeviceError extends Error {
   override name = "DeviceError";
 }
@@ -99,24 +113,24 @@ type DeviceDocument = z.infer<typeof documentSchema>;
 export interface DevicesOptions {
   documents: Documents;
   logger: Logger;
-  /** Milliseconds since 1970. Default: the clock. */
+  /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
 }
 
 /**
- * A secret is hashed by one salted SHA-256, not by scrypt or argon2: those make guessing of passwords that people choose
- * slow, but 192 random bits cannot be guessed at any speed, and a hundred cameras that come back together after a power
- * cut would wait for seconds of a slow hash.
- *
+ * Opens the registered devices. Secrets are hashed with one round of salted SHA-256, not with scrypt or argon2. Slow
+ * hashes protect passwords that people choose; 192 random bits cannot be guessed at any speed. With a slow hash, a
+ * hundred cameras that reconnect together after a power cut would wait for seconds.
  * @throws {StoreUnavailableError} the devices cannot be read
  */
 export async function openDevices({ documents, logger, now = Date.now }: DevicesOptions): Promise<DeviceStore> {
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const listeners = new Set<(id: string) => void>();
   const addListeners = new Set<(device: Pick<Device, "id" | "kind">) => void>();
+  /** Kind and proof of each device as JSON, to detect changes. */
   const proofs = new Map<string, string>();
 
-  const look = (id: string) => {
+  const detectChange = (id: string) => {
     const document = collection.get(id);
     const proof = document === undefined ? undefined : JSON.stringify([document.kind, document.proof]);
     const before = proofs.get(id);
@@ -127,19 +141,19 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
     if (before === undefined || before === proof) return;
     for (const listener of listeners) listener(id);
   };
-  const lookAtAll = () => {
-    for (const id of new Set([...proofs.keys(), ...collection.keys()])) look(id);
+  const detectAllChanges = () => {
+    for (const id of new Set([...proofs.keys(), ...collection.keys()])) detectChange(id);
   };
-  collection.onChange((ids) => (ids === undefined ? lookAtAll() : ids.forEach(look)));
-  lookAtAll();
+  collection.onChange((ids) => (ids === undefined ? detectAllChanges() : ids.forEach(detectChange)));
+  detectAllChanges();
 
   function withCertificate(name: string): Device | undefined {
-    const named = [...collection.entries()].filter(
+    const matching = [...collection.entries()].filter(
       ([, { proof }]) => "certificateName" in proof && proof.certificateName === name,
     );
-    // Two nodes may have given one name away at the same moment: then it names nobody.
-    const [one] = named;
-    return one === undefined || named.length > 1 ? undefined : deviceOf(...one);
+    // Two nodes may have assigned the same name at the same time. The name then identifies no device.
+    const [device] = matching;
+    return device === undefined || matching.length > 1 ? undefined : deviceOf(...device);
   }
 
   /** @throws {DeviceError} */
@@ -148,7 +162,9 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       const { certificateName } = credential;
       const owner = withCertificate(certificateName);
       if (owner !== undefined && owner.id !== id)
-        throw new DeviceError(`the certificate ${JSON.stringify(certificateName)} is that of "${owner.id}" already`);
+        throw new DeviceError(
+          `the certificate name ${JSON.stringify(certificateName)} belongs to "${owner.id}" already`,
+        );
       return { secret: undefined, proof: { certificateName } };
     }
     if ("hash" in credential) return { secret: undefined, proof: credential };
@@ -161,7 +177,7 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
   function verify(id: string, secret: string): Device | undefined {
     const document = collection.get(id);
     const proof = document !== undefined && "hash" in document.proof ? document.proof : undefined;
-    // A device that is not there costs the same time as one that is.
+    // An unknown device takes the same time as a known one, so the time does not reveal which ids exist.
     const expected = proof === undefined ? NO_HASH : Buffer.from(proof.hash, "base64url");
     const given = hashOf(secret, proof === undefined ? NO_SALT : Buffer.from(proof.salt, "base64url"));
     const matches = expected.length === given.length && timingSafeEqual(expected, given);
@@ -187,12 +203,12 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       if (collection.get(id) !== undefined) throw taken();
       if (collection.size >= MAX_DEVICES)
         throw new DeviceError(`there are ${MAX_DEVICES} devices already: remove one first`);
-      const { secret, proof } = proofOf(idOf(id), credential);
+      const { secret, proof } = proofOf(validId(id), credential);
       if (!(await put(id, kind, proof, null))) throw taken();
       return secret;
     },
     async set({ id, kind, secret }) {
-      if (verify(id, secret)?.kind !== kind) await put(idOf(id), kind, proofOf(id, { secret }).proof);
+      if (verify(id, secret)?.kind !== kind) await put(validId(id), kind, proofOf(id, { secret }).proof);
     },
     async rotate(id, credential) {
       if (collection.get(id) === undefined) throw unknown(id);
@@ -206,12 +222,13 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       return secret;
     },
     async remove(id) {
-      const stored = isKnowable(id) ? await documents.get(COLLECTION, id) : undefined;
+      const stored = isValidId(id) ? await documents.get(COLLECTION, id) : undefined;
       if (stored === undefined) throw unknown(id);
-      const { data: known } = documentSchema.safeParse(stored.value);
-      // First: after a crash in between it can be removed once more, and would be unknown if it were gone already.
-      if (known !== undefined)
-        await documents.put(REMOVALS, id, { kind: known.kind, removedAt: now() } satisfies Removal);
+      const { data: device } = documentSchema.safeParse(stored.value);
+      // The removal is recorded first: after a crash between the two writes, the device can be removed again. In the
+      // opposite order its id would be unknown, and its retained messages would stay.
+      if (device !== undefined)
+        await documents.put(REMOVALS, id, { kind: device.kind, removedAt: now() } satisfies Removal);
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);
       await collection.refresh(id);
     },
@@ -248,12 +265,12 @@ function json({ kind, proof, changedAt }: DeviceDocument): Json {
   return { kind, proof: { ...proof }, changedAt };
 }
 
-function isKnowable(id: string): boolean {
+function isValidId(id: string): boolean {
   return idSchema.safeParse(id).success;
 }
 
 /** @throws {DeviceError} */
-function idOf(id: string): string {
+function validId(id: string): string {
   const problem = idSchema.safeParse(id).error?.issues[0]?.message;
   if (problem !== undefined) throw new DeviceError(`the device id ${problem}, not ${JSON.stringify(id)}`);
   return id;

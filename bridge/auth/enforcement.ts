@@ -4,27 +4,27 @@ import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Authority } from "./authority.ts";
 import { InvalidTokenError } from "./tokens.ts";
 
-/** Changes that come one after the other are looked at together, so often at most. */
+/** The shortest interval between two reviews of all connections. Changes within it are handled together. */
 const MIN_INTERVAL_MS = 100;
 
 /** The MQTT clients of this node. */
 export interface MqttClients {
-  /** @returns ends it */
+  /** @returns unsubscribes */
   onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
-  /** @returns ends it */
+  /** @returns unsubscribes */
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
-  /** @returns ends it */
+  /** @returns unsubscribes */
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
-  /** Ends the connections that match. @returns how many */
+  /** Closes the matching connections. @returns their number */
   disconnect(matches: (client: Bearer & { permissions: readonly string[] }) => boolean): number;
-  /** Discards the stored sessions whose users' tokens are revoked. Never rejects. */
+  /** Deletes the stored sessions of users whose tokens are revoked. Never rejects. */
   discardEnded(): Promise<unknown>;
 }
 
 export interface EnforcementOptions {
   authority: Pick<Authority, "review" | "onChange">;
   sockets: { review(): void };
-  /** Undefined where there is no broker. */
+  /** Undefined without a broker. */
   mqtt: MqttClients | undefined;
   logger: Logger;
 }
@@ -32,23 +32,23 @@ export interface EnforcementOptions {
 const USER = "user:";
 
 /**
- * Whether what the bearer came with has been taken back: his token, his login, or all that he had before a moment. A token
- * that has expired is not revoked: with the next one he goes on where he was.
+ * Whether the bearer's token, session or all earlier tokens of its user were revoked. An expired token is not revoked:
+ * the client continues its session with the next token.
  */
 export function isRevoked(authority: Pick<Authority, "review">, bearer: Bearer): boolean {
-  return reviewed(authority, bearer, []) === undefined;
+  return currentPermissions(authority, bearer, []) === undefined;
 }
 
-/** @returns his permissions of now; undefined when what he came with is revoked */
-function reviewed(
+/** @returns the current permissions of the bearer; undefined when its token is revoked */
+function currentPermissions(
   authority: Pick<Authority, "review">,
   { identity, tokenId, sessionId, issuedAt, expiresAt = 0 }: Bearer,
   permissions: readonly string[],
 ): readonly string[] | undefined {
   if (!identity.startsWith(USER) || issuedAt === undefined) return permissions;
-  const shown = { userId: identity.slice(USER.length), permissions, tokenId, sessionId, issuedAt, expiresAt };
+  const token = { userId: identity.slice(USER.length), permissions, tokenId, sessionId, issuedAt, expiresAt };
   try {
-    return authority.review(shown).permissions;
+    return authority.review(token).permissions;
   } catch (error) {
     if (!(error instanceof InvalidTokenError)) throw error;
     return undefined;
@@ -56,9 +56,10 @@ function reviewed(
 }
 
 /**
- * Lets what accounts and revocations say act on what is connected, at this node as at every other: sockets are closed,
- * or given other permissions; MQTT clients are disconnected in both cases, and come back with what they may do now. What a
- * revoked user's MQTT clients have left in the store goes, whether they are there or not.
+ * Applies changes of accounts and revocations to the connections of this node. Every node does so for its own
+ * connections. A socket is closed, or continues with its new permissions. An MQTT client is disconnected in both cases
+ * and reconnects with its new permissions. The stored MQTT sessions of revoked users are deleted, whether or not the
+ * clients are connected.
  */
 export function startEnforcement({ authority, sockets, mqtt, logger }: EnforcementOptions): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
@@ -69,23 +70,23 @@ export function startEnforcement({ authority, sockets, mqtt, logger }: Enforceme
     enforcedAt = performance.now();
     try {
       sockets.review();
-      const ended = mqtt?.disconnect((client) => !holds(client)) ?? 0;
-      if (ended > 0) logger.info({ ended }, "mqtt clients disconnected: their tokens are not what they were");
+      const ended = mqtt?.disconnect((client) => !isUnchanged(client)) ?? 0;
+      if (ended > 0) logger.info({ ended }, "mqtt clients disconnected: token revoked or permissions changed");
       void mqtt?.discardEnded();
     } catch (error) {
-      logger.error({ err: error }, "connections not reviewed");
+      logger.error({ err: error }, "connections could not be reviewed");
     }
   };
 
-  const holds = (client: Bearer & { permissions: readonly string[] }) =>
-    reviewed(authority, client, client.permissions) === client.permissions;
+  const isUnchanged = (client: Bearer & { permissions: readonly string[] }) =>
+    currentPermissions(authority, client, client.permissions) === client.permissions;
 
-  const end = authority.onChange(() => {
+  const unsubscribe = authority.onChange(() => {
     timer ??= setTimeout(enforce, Math.max(0, enforcedAt + MIN_INTERVAL_MS - performance.now()));
   });
   return {
     stop() {
-      end();
+      unsubscribe();
       clearTimeout(timer);
     },
   };

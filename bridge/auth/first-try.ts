@@ -1,8 +1,8 @@
 import type { Authority } from "./authority.ts";
 
 /**
- * Whether `POST /auth/token` needs no key from this machine now. Always false behind a configured proxy: requests
- * through it come from elsewhere, and a wrong proxy setting would hide that.
+ * Whether `POST /auth/token` currently accepts requests from this machine without a key. Always false when a proxy is
+ * configured: its requests come from other machines, and a wrong proxy setting would hide that.
  */
 export function firstTryIsOpen(
   { loopback, trustedProxies }: { loopback: boolean; trustedProxies: readonly string[] },

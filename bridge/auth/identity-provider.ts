@@ -3,83 +3,83 @@ import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "
 import type { Logger } from "pino";
 
 /**
- * What a provider's tokens may be signed with. Each needs its private key: a token with HS256 is ours, or nobody's, so
- * a public key can never be taken for a secret (RFC 8725, section 2.1).
+ * The accepted signature algorithms of a provider's tokens. All of them sign with a private key. HS256 is left to our
+ * own tokens, so a public key can never be used as an HS256 secret (RFC 8725, section 2.1).
  */
 export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"] as const;
-/** Bits of an RSA key at least (RFC 7518, sections 3.3 and 3.5). */
+/** The shortest RSA key, bits (RFC 7518, sections 3.3 and 3.5). */
 const MIN_RSA_BITS = 2_048;
-/** How long the provider has to answer. */
-export const KEYS_TIMEOUT_MS = 5_000;
-/** Keys are asked for anew after so long, so that one which was withdrawn is good no longer. */
-export const KEYS_MAX_AGE_MS = 600_000;
-/** A key takes some 2 KiB, with its certificate. */
+/** Timeout of a request for the keys. */
+const KEYS_TIMEOUT_MS = 5_000;
+/** The longest time that keys are cached. Limits how long a withdrawn key is still accepted. */
+const KEYS_MAX_AGE_MS = 600_000;
+/** The largest key set. One key with its certificate takes about 2 KiB. */
 export const MAX_KEYS_BYTES = 1024 * 1024;
-/** An unknown key is asked for at most so often, however many tokens name one. */
-export const KEYS_COOL_DOWN_MS = 30_000;
+/** The shortest interval between two requests for unknown keys, however many tokens name one. */
+const KEYS_COOL_DOWN_MS = 30_000;
 
-/** Anybody can send a token that names an unknown key: that the keys cannot be had is said so often at most. */
+/** The shortest interval between two log lines about unavailable keys: anybody can send a token that causes one. */
 const LOG_INTERVAL_MS = 10_000;
 
-/** The keys could not be had: the token may be good. */
+/** The keys of the provider could not be fetched, so it is unknown whether the token is valid. */
 export class ProviderUnavailableError extends Error {
   override name = "ProviderUnavailableError";
 }
 
-/** An identity provider whose tokens are taken beside our own. */
+/** An identity provider whose tokens are accepted beside our own. */
 export interface IdentityProvider {
   readonly issuer: string;
   readonly audience: string;
   /**
-   * Has the key of the token at hand when it resolves, if the provider has it.
-   * @returns undefined for a token that cannot be the provider's
+   * Fetches the key that signed the token, unless it is cached.
+   * @returns undefined for a token that cannot be from the provider
    * @throws {ProviderUnavailableError}
    */
   prepare(token: string): Promise<void> | undefined;
-  /** The key the token names, as {@link prepare} has left it. */
+  /** The key that signed the token. Undefined when {@link prepare} did not find it. */
   keyOf(token: string): KeyObject | undefined;
 }
 
 export interface IdentityProviderOptions {
-  /** Where the JSON Web Key Set is (RFC 7517). */
+  /** URL of the JSON Web Key Set (RFC 7517). */
   jwksUrl: string;
   issuer: string;
   audience: string;
   logger: Logger;
-  /** Default: {@link KEYS_COOL_DOWN_MS}. */
+  /** The shortest interval between two requests for unknown keys. Default: {@link KEYS_COOL_DOWN_MS}. */
   coolDownMs?: number;
 }
 
-interface Named {
+interface KeyName {
   alg: string;
   kid: string | undefined;
 }
 
 export function createIdentityProvider(options: IdentityProviderOptions): IdentityProvider {
   const { jwksUrl, issuer, audience, logger, coolDownMs = KEYS_COOL_DOWN_MS } = options;
-  const find = createRemoteJWKSet(new URL(jwksUrl), {
+  const fetchKey = createRemoteJWKSet(new URL(jwksUrl), {
     timeoutDuration: KEYS_TIMEOUT_MS,
     cacheMaxAge: KEYS_MAX_AGE_MS,
     cooldownDuration: coolDownMs,
-    [customFetch]: async (address, init) => bounded(await fetch(address, init)),
+    [customFetch]: async (address, init) => limited(await fetch(address, init)),
   });
-  /** By algorithm and id. As many as the provider has: one that it does not know is not kept. */
+  /** By algorithm and key id. Only keys that the provider has, so tokens with invented key ids do not fill the map. */
   const keys = new Map<string, KeyObject>();
   let logAt = 0;
 
-  async function look(named: Named): Promise<void> {
-    const name = nameOf(named);
+  async function updateKey(keyName: KeyName): Promise<void> {
+    const key = mapKey(keyName);
     try {
-      const { alg, kid } = named;
-      const key = KeyObject.from(await find({ alg, ...(kid === undefined ? {} : { kid }) }));
-      if ((key.asymmetricKeyDetails?.modulusLength ?? MIN_RSA_BITS) >= MIN_RSA_BITS) keys.set(name, key);
-      else keys.delete(name);
+      const { alg, kid } = keyName;
+      const found = KeyObject.from(await fetchKey({ alg, ...(kid === undefined ? {} : { kid }) }));
+      if ((found.asymmetricKeyDetails?.modulusLength ?? MIN_RSA_BITS) >= MIN_RSA_BITS) keys.set(key, found);
+      else keys.delete(key);
     } catch (error) {
-      keys.delete(name);
+      keys.delete(key);
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) return;
       if (performance.now() >= logAt) {
         logAt = performance.now() + LOG_INTERVAL_MS;
-        logger.warn({ err: error, jwksUrl }, "the keys of the identity provider cannot be had");
+        logger.warn({ err: error, jwksUrl }, "identity provider keys unavailable");
       }
       throw new ProviderUnavailableError("the identity provider does not answer", { cause: error });
     }
@@ -89,33 +89,33 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
     issuer,
     audience,
     prepare(token) {
-      const named = headerOf(token);
-      return named === undefined ? undefined : look(named);
+      const keyName = keyNameOf(token);
+      return keyName === undefined ? undefined : updateKey(keyName);
     },
     keyOf(token) {
-      const named = headerOf(token);
-      return named === undefined ? undefined : keys.get(nameOf(named));
+      const keyName = keyNameOf(token);
+      return keyName === undefined ? undefined : keys.get(mapKey(keyName));
     },
   };
 }
 
-/** The same answer, whose body is an error where it becomes too long. */
-function bounded(answer: Response): Response {
+/** Returns the response with a body that fails once it exceeds {@link MAX_KEYS_BYTES}. */
+function limited(response: Response): Response {
   let size = 0;
-  const body = answer.body?.pipeThrough(
+  const body = response.body?.pipeThrough(
     new TransformStream<Uint8Array, Uint8Array>({
       transform(chunk, controller) {
         size += chunk.length;
-        if (size > MAX_KEYS_BYTES) controller.error(new Error(`more than ${MAX_KEYS_BYTES} bytes of keys`));
+        if (size > MAX_KEYS_BYTES) controller.error(new Error(`the key set has more than ${MAX_KEYS_BYTES} bytes`));
         else controller.enqueue(chunk);
       },
     }),
   );
-  return new Response(body, answer);
+  return new Response(body, response);
 }
 
-/** @returns undefined when a provider cannot have signed it */
-function headerOf(token: string): Named | undefined {
+/** @returns undefined for a token that a provider cannot have signed */
+function keyNameOf(token: string): KeyName | undefined {
   try {
     const { alg, kid } = decodeProtectedHeader(token);
     const isAllowed = PROVIDER_ALGORITHMS.some((allowed) => allowed === alg);
@@ -125,4 +125,4 @@ function headerOf(token: string): Named | undefined {
   }
 }
 
-const nameOf = ({ alg, kid }: Named) => JSON.stringify([alg, kid ?? null]);
+const mapKey = ({ alg, kid }: KeyName) => JSON.stringify([alg, kid ?? null]);

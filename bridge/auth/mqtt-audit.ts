@@ -2,10 +2,10 @@ import type { Logger } from "pino";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Audit } from "./audit.ts";
 import type { MqttClients } from "./enforcement.ts";
-import { tellRefusedPublication } from "./refusal-events.ts";
+import { refusalPublisher } from "./refusal-events.ts";
 
 export interface MqttAuditOptions {
-  /** Undefined where there is no broker. */
+  /** Undefined without a broker. */
   clients: MqttClients | undefined;
   audit: Audit;
   publish: Publish;
@@ -20,7 +20,7 @@ export function startMqttAudit({ clients, audit, publish, logger }: MqttAuditOpt
   const unsubscribe = [
     clients?.onRefused((refusal) => audit.refuse(refusal)),
     clients?.onCarriedOut((act) => audit.record(act)),
-    clients?.onPublicationRefused(tellRefusedPublication({ publish, logger })),
+    clients?.onPublicationRefused(refusalPublisher({ publish, logger })),
   ];
   return {
     stop() {

@@ -5,18 +5,19 @@ import { z } from "zod";
 export const MIN_PASSWORD_LENGTH = 10;
 export const MAX_PASSWORD_LENGTH = 1_024;
 /**
- * Hashes computed at once. Each takes some 32 MiB, a processor, and a thread of the four that Node.js has for the disk too:
- * two threads are left to the journal and a processor to the event loop, however many try to log in.
+ * The largest number of hashes computed at once. Each takes about 32 MiB, one processor, and one of the four threads
+ * that Node.js also uses for the disk. So two threads remain for the journal and one processor for the event loop,
+ * however many clients try to log in.
  */
 export const MAX_HASHES_AT_ONCE = availableParallelism() > 2 ? 2 : 1;
-/** Hashes that wait for their turn; beyond, whoever asks is told to come back. */
+/** The largest number of waiting hashes. Beyond it clients are told to retry. */
 export const MAX_WAITING_HASHES = 64;
 
-/** OWASP's recommendation for scrypt has N = 2^17; 2^15 is what a Raspberry Pi does in half a second. */
+/** OWASP recommends N = 2^17 for scrypt. With 2^15, a Raspberry Pi needs half a second for a hash. */
 const COST = { N: 2 ** 15, r: 8, p: 1 };
 const KEY_BYTES = 32;
 const SALT_BYTES = 16;
-/** Of what a stored hash may ask for, so that a damaged document cannot take the memory. */
+/** The most memory that the parameters of a stored hash may require. Protects against damaged documents. */
 const MAX_MEMORY_BYTES = 256 * 1024 * 1024;
 
 export const passwordSchema = z
@@ -28,7 +29,7 @@ export const passwordHashSchema = z.object({
   /** Both base64url. */
   salt: z.string(),
   hash: z.string(),
-  /** The parameters of scrypt it was made with, so that another release may choose others. */
+  /** The scrypt parameters of this hash. A later release may choose other parameters for new hashes. */
   scrypt: z
     .object({
       N: z.number().int().min(2),
@@ -39,22 +40,22 @@ export const passwordHashSchema = z.object({
 });
 export type PasswordHash = z.infer<typeof passwordHashSchema>;
 
-/** So many passwords are being looked at that one more is not even begun. */
+/** Too many hashes are waiting: the password was not checked. */
 export class TooManyHashesError extends Error {
   override name = "TooManyHashesError";
 }
 
-/** What somebody who does not exist is compared with, so that he takes as long as one who does. */
-const NOBODY: PasswordHash = {
+/** The hash that passwords for unknown users are compared with, so that the comparison takes the same time. */
+const UNKNOWN_USER_HASH: PasswordHash = {
   salt: randomBytes(SALT_BYTES).toString("base64url"),
   hash: randomBytes(KEY_BYTES).toString("base64url"),
   scrypt: COST,
 };
 
-/** Makes and compares hashes of passwords by scrypt (RFC 7914), a few at a time. */
+/** Computes and compares scrypt hashes of passwords (RFC 7914), a few at a time. */
 export class Passwords {
   readonly #waiting: (() => void)[] = [];
-  #working = 0;
+  #running = 0;
 
   /** @throws {TooManyHashesError} */
   async hash(password: string): Promise<PasswordHash> {
@@ -64,29 +65,29 @@ export class Passwords {
   }
 
   /**
-   * @param stored undefined for somebody who has none: false, after as long
+   * @param stored the hash of the user's password; undefined for an unknown user: returns false after the same time
    * @throws {TooManyHashesError}
    */
   async matches(password: string, stored: PasswordHash | undefined): Promise<boolean> {
-    const { salt, hash, scrypt: cost } = stored ?? NOBODY;
+    const { salt, hash, scrypt: cost } = stored ?? UNKNOWN_USER_HASH;
     const derived = await this.#derive(password, Buffer.from(salt, "base64url"), cost);
-    const wanted = Buffer.from(hash, "base64url");
-    return wanted.length === derived.length && timingSafeEqual(derived, wanted) && stored !== undefined;
+    const expected = Buffer.from(hash, "base64url");
+    return expected.length === derived.length && timingSafeEqual(derived, expected) && stored !== undefined;
   }
 
   async #derive(password: string, salt: Buffer, cost: typeof COST): Promise<Buffer> {
-    if (this.#working >= MAX_HASHES_AT_ONCE) {
+    if (this.#running >= MAX_HASHES_AT_ONCE) {
       if (this.#waiting.length >= MAX_WAITING_HASHES)
-        throw new TooManyHashesError(`${MAX_WAITING_HASHES} logins wait already: try again in a moment`);
-      // Whoever is done hands on its place, and counts no less.
+        throw new TooManyHashesError(`${MAX_WAITING_HASHES} logins are waiting already: try again in a moment`);
+      // A finished hash passes its place to the next one, so `#running` stays the same.
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#working++;
+    } else this.#running++;
     try {
-      // Keyboards differ in how they write an accent.
+      // Keyboards encode accents differently.
       return await derive(password.normalize("NFKC"), salt, { ...cost, maxmem: 2 * 128 * cost.N * cost.r });
     } finally {
       const next = this.#waiting.shift();
-      if (next === undefined) this.#working--;
+      if (next === undefined) this.#running--;
       else next();
     }
   }

@@ -1,66 +1,64 @@
 import { networkOf } from "../../platform/addresses.ts";
 import type { AuditEntry } from "./audit-entry.ts";
 
-/** Refusals of one network that are told of one by one, in each window. */
-export const MAX_TOLD = 20;
+/** The number of refusals of one network in each window that are recorded one by one. */
+export const MAX_SINGLE_REFUSALS = 20;
 export const WINDOW_MS = 60_000;
-/** Networks that are counted; beyond, the longest known is told of at once. */
+/** The largest number of counted networks. Beyond it the sum of the oldest is recorded early. */
 export const MAX_NETWORKS = 10_000;
 
-interface Told {
+interface RefusalCount {
   address: string | undefined;
   times: number;
   until: number;
 }
 
 /**
- * Refusals cost nothing to whoever causes them, so a flood of them must not become a flood of lines: past
- * {@link MAX_TOLD} in a minute those of one network are counted, and one line says how many they were.
+ * Records refusals in the audit log. Anybody can cause refusals at no cost, so a flood of them must not become a flood
+ * of lines. After {@link MAX_SINGLE_REFUSALS} of one network in a minute, further ones are only counted, and one line
+ * reports their number.
  */
 export class Refusals {
   readonly #record: (entry: AuditEntry) => void;
-  readonly #now: () => number;
-  readonly #networks = new Map<string, Told>();
+  readonly #networks = new Map<string, RefusalCount>();
   readonly #timer: NodeJS.Timeout;
 
-  /** @param now milliseconds, of any clock that runs forward. Default: the process's */
-  constructor(record: (entry: AuditEntry) => void, now = () => performance.now()) {
+  constructor(record: (entry: AuditEntry) => void) {
     this.#record = record;
-    this.#now = now;
-    this.#timer = setInterval(() => this.#tellThose(({ until }) => until <= this.#now()), WINDOW_MS / 6).unref();
+    this.#timer = setInterval(() => this.#recordSums(({ until }) => until <= performance.now()), WINDOW_MS / 6).unref();
   }
 
   add(entry: AuditEntry): void {
     const network = networkOf(entry.address ?? "");
-    let told = this.#networks.get(network);
-    if (told !== undefined && told.until <= this.#now()) {
-      this.#tell(network, told);
-      told = undefined;
+    let count = this.#networks.get(network);
+    if (count !== undefined && count.until <= performance.now()) {
+      this.#recordSum(network, count);
+      count = undefined;
     }
-    if (told === undefined) {
+    if (count === undefined) {
       const [oldest] = this.#networks;
-      if (this.#networks.size >= MAX_NETWORKS && oldest !== undefined) this.#tell(...oldest);
-      told = { address: entry.address, times: 0, until: this.#now() + WINDOW_MS };
-      this.#networks.set(network, told);
+      if (this.#networks.size >= MAX_NETWORKS && oldest !== undefined) this.#recordSum(...oldest);
+      count = { address: entry.address, times: 0, until: performance.now() + WINDOW_MS };
+      this.#networks.set(network, count);
     }
-    told.times++;
-    if (told.times <= MAX_TOLD) this.#record(entry);
+    count.times++;
+    if (count.times <= MAX_SINGLE_REFUSALS) this.#record(entry);
   }
 
-  /** Tells what was only counted so far. */
+  /** Records the sums of refusals that were only counted so far. */
   stop(): void {
     clearInterval(this.#timer);
-    this.#tellThose(() => true);
+    this.#recordSums(() => true);
   }
 
-  #tellThose(matches: (told: Told) => boolean): void {
-    for (const [network, told] of [...this.#networks]) if (matches(told)) this.#tell(network, told);
+  #recordSums(matches: (count: RefusalCount) => boolean): void {
+    for (const [network, count] of [...this.#networks]) if (matches(count)) this.#recordSum(network, count);
   }
 
-  #tell(network: string, { address, times }: Told): void {
+  #recordSum(network: string, { address, times }: RefusalCount): void {
     this.#networks.delete(network);
-    if (times <= MAX_TOLD) return;
-    const outcome = `${times - MAX_TOLD} more refused`;
+    if (times <= MAX_SINGLE_REFUSALS) return;
+    const outcome = `${times - MAX_SINGLE_REFUSALS} more refused`;
     this.#record({ action: "access", who: "unknown", address, target: "", outcome });
   }
 }

@@ -7,34 +7,44 @@ import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 import { CLOCK_SKEW_SECONDS } from "./tokens.ts";
 
-/** Revocations that hold at one time: each node has them all in memory. */
-export const MAX_REVOCATIONS = 100_000;
-/** How long a revocation is kept at least, should tokens of another issuer live longer than ours. 30 days. */
-export const MIN_REVOCATION_MS = 30 * 86_400_000;
-/** A token may be taken for a moment after its end: clocks of nodes differ, and an open connection has some grace. */
+/** The largest number of revocations at one time: each node keeps all of them in memory. */
+const MAX_REVOCATIONS = 100_000;
+/** The shortest time that a revocation is kept: tokens of another issuer may live longer than ours. 30 days. */
+const MIN_REVOCATION_MS = 30 * 86_400_000;
+/**
+ * Tokens may be accepted shortly after their expiry: clocks of nodes differ, and open connections have a grace period.
+ */
 const MARGIN_MS = 5 * 60_000;
-const FORGET_INTERVAL_MS = 60_000;
-/** Longer than the millisecond that tokens tell their time in. */
+/** The interval between two removals of expired revocations. */
+const EVICTION_INTERVAL_MS = 60_000;
+/** Longer than the resolution of the time in tokens, which is one millisecond. */
 const CLOCK_STEP_MS = 2;
 const COLLECTION = "revocations";
 
-/** Which tokens are good no more: one, those of one login, or those that were issued before a moment. */
+/** Revokes one token, the tokens of one session, or all tokens that were issued before a point in time. */
 export type Revocation =
   | { kind: "token"; id: string }
   | { kind: "session"; id: string }
-  /** Moments in milliseconds since 1970: tokens that were issued then or later are good. Default: those issued after this. */
+  /**
+   * `issuedBefore` is in milliseconds since 1970: tokens issued then or later stay valid. Default: revokes all tokens
+   * that were issued before the revocation.
+   */
   | { kind: "user"; id: string; issuedBefore?: number | undefined }
   | { kind: "everybody"; issuedBefore: number };
 
 export interface Revocations {
-  /** As known in memory. */
+  /** Whether a token with these claims is revoked. Reads from memory. */
   covers(identity: Pick<TokenIdentity, "userId" | "tokenId" | "sessionId" | "issuedAt">): boolean;
   /**
-   * The moment that a token of the user which is minted now must bear, milliseconds since 1970: now, or, after a revocation
-   * that reaches into the future, the end of what that covers.
+   * The time that a new token of the user must carry to be valid, milliseconds since 1970. Usually the current time. A
+   * revocation may cover tokens up to a later time, because clocks differ: then that later time.
    */
   issueTime(userId: string): number;
-  /** Durable, and known here, when it resolves. @throws {TooManyRevocationsError} @throws {StoreUnavailableError} */
+  /**
+   * Adds a revocation. Once it resolves, the revocation is durable and in effect on this node.
+   * @throws {TooManyRevocationsError}
+   * @throws {StoreUnavailableError}
+   */
   add(revocation: Revocation): Promise<void>;
   onChange(listener: () => void): () => void;
   stop(): void;
@@ -42,16 +52,22 @@ export interface Revocations {
 
 export interface RevocationsOptions {
   documents: Documents;
-  /** The longest life of an access token of a login, milliseconds: so long the end of one must be remembered. */
+  /** The longest lifetime of an access token, milliseconds. The revocation of a session is kept for this time. */
   sessionTokenMs: number;
-  /** The longest life of an unused refresh token, milliseconds: it is not to outlive what has ended all of its user's. */
+  /**
+   * The longest lifetime of an unused refresh token, milliseconds. A revocation of all tokens of a user must be kept at
+   * least this long, or the refresh token would become valid again.
+   */
   refreshTokenMs: number;
-  /** The longest life of a token that is minted, milliseconds. */
+  /** The longest lifetime of a minted token, milliseconds. */
   mintedTokenMs: number;
   logger: Logger;
-  /** Milliseconds since 1970. Default: the clock. */
+  /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
-  /** The clock by which revocations are forgotten: were it set ahead, revoked tokens would be good again. Default: `now`. */
+  /**
+   * The time for the expiry of revocations. If it were set ahead, revocations would expire early and revoked tokens
+   * would be valid again. Default: `now`.
+   */
   expiryNow?: () => number;
 }
 
@@ -61,7 +77,10 @@ export class TooManyRevocationsError extends Error {
 
 const documentSchema = z.object({
   issuedBefore: z.number().optional(),
-  /** All tokens so far were revoked, those from a clock that is ahead too: what is minted next says that it is newer. */
+  /**
+   * True when all earlier tokens were revoked, including those of an issuer whose clock is ahead. `issuedBefore` may then
+   * be in the future, and new tokens carry it as the claim `rev`.
+   */
   reachesAhead: z.boolean().optional(),
   expiresAt: z.number(),
 });
@@ -71,8 +90,8 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
   const { documents, sessionTokenMs, refreshTokenMs, mintedTokenMs, logger, now = Date.now, expiryNow = now } = options;
   const longestMs = Math.max(mintedTokenMs, refreshTokenMs, MIN_REVOCATION_MS);
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
-  const forget = () => collection.forget(({ expiresAt }) => expiresAt <= expiryNow());
-  const timer = setInterval(forget, FORGET_INTERVAL_MS).unref();
+  const evictExpired = () => collection.evict(({ expiresAt }) => expiresAt <= expiryNow());
+  const timer = setInterval(evictExpired, EVICTION_INTERVAL_MS).unref();
 
   const isRevoked = (key: string) => collection.get(key) !== undefined;
   const issueTime = (userId: string) => {
@@ -91,27 +110,30 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
     issueTime,
     async add(revocation) {
       const key = revocation.kind === "everybody" ? "everybody" : `${revocation.kind}:${revocation.id}`;
-      if (collection.size >= MAX_REVOCATIONS) forget();
+      if (collection.size >= MAX_REVOCATIONS) evictExpired();
       if (collection.size >= MAX_REVOCATIONS && collection.get(key) === undefined)
-        throw new TooManyRevocationsError(`${MAX_REVOCATIONS} revocations hold already: revoke by user instead`);
+        throw new TooManyRevocationsError(
+          `There are ${MAX_REVOCATIONS} revocations already: wait until some expire, or replace JWT_SECRET`,
+        );
       const lifeMs = revocation.kind === "session" ? sessionTokenMs : longestMs;
-      const allSoFar = now() + 1 + CLOCK_SKEW_SECONDS * 1000;
+      const allIssuedBefore = now() + 1 + CLOCK_SKEW_SECONDS * 1000;
       const expiresAt = now() + lifeMs + MARGIN_MS;
       await changeDocument(documents, { collection: COLLECTION, key }, (stored) => {
         if (revocation.kind !== "user" && revocation.kind !== "everybody") return { value: { expiresAt }, expiresAt };
         const before = documentSchema.safeParse(stored?.value).data;
-        // What was revoked stays so, whatever is revoked later.
+        // Revoked tokens stay revoked: a later revocation never lowers `issuedBefore`.
         const covered = before?.issuedBefore ?? 0;
-        // What was minted since bears the end of the one before: this one reaches further, also within a millisecond.
+        // Tokens minted since the previous revocation carry its `issuedBefore`. The new value is higher by at least 1
+        // ms, so it covers them too.
         const issuedBefore = Math.max(
           revocation.issuedBefore === undefined ? covered + 1 : covered,
-          revocation.issuedBefore ?? allSoFar,
+          revocation.issuedBefore ?? allIssuedBefore,
         );
         const reachesAhead = revocation.issuedBefore === undefined || before?.reachesAhead === true;
         return { value: { issuedBefore, expiresAt, ...(reachesAhead ? { reachesAhead } : {}) }, expiresAt };
       });
       await collection.refresh(key);
-      // A token that is minted after this has returned is not to bear the time of one minted before.
+      // A token minted after this call must have a later time than any token minted before it.
       await after(CLOCK_STEP_MS);
     },
     onChange: (listener) => collection.onChange(listener),

@@ -7,80 +7,86 @@ import type { Revocations } from "./revocations.ts";
 import type { Tokens } from "./tokens.ts";
 
 /**
- * How long the refresh token before the newest may come once more without harm: two pages of one browser renew at one
- * moment, or an answer was lost on a bad link and is asked for again. Longer than a client waits for an answer.
+ * How long the previous refresh token may be used again. Two pages of one browser may refresh at the same time, and a
+ * client repeats a request whose response was lost. Longer than a client waits for a response.
  */
 export const REFRESH_GRACE_MS = 30_000;
 const COLLECTION = "refresh";
 const SESSION_BYTES = 12;
-/** A secret is random bytes, and as many that prove that it was handed out here. */
+/** A secret consists of this many random bytes and a tag of the same length. The tag proves that we issued it. */
 const HALF_SECRET_BYTES = 16;
 const SEED_BYTES = 32;
-/** Other requests may change the session at the same moment. */
+/** Other requests may change the session at the same time. */
 const MAX_ATTEMPTS = 3;
 const REFRESH_TOKEN = /^([0-9a-f]{12}-[0-9a-f]{24})\.([A-Za-z0-9_-]{43})$/;
 
-/** What a login, and each refresh, hands out. */
+/** The result of a login or a refresh. */
 export interface Login {
   userId: string;
   sessionId: string;
   token: string;
   tokenId: string;
   permissions: readonly string[];
-  /** Seconds. */
+  /** Lifetime of the access token, seconds. */
   expiresIn: number;
   refreshToken: string;
-  /** Seconds. */
+  /** Lifetime of the refresh token, seconds. */
   refreshExpiresIn: number;
 }
 
-/** Whose session it is or was. */
+/** A session and its user. */
 export interface SessionName {
   userId: string;
   sessionId: string;
 }
 
-/** The refresh token is unknown, over, or of an account that is not what it was. */
+/** The refresh token is unknown or expired, or its account was removed, disabled or given a new password. */
 export class RefreshRefusedError extends Error {
   override name = "RefreshRefusedError";
 }
 
-/** An older refresh token came again: somebody has a copy. The session is ended. */
+/** An old refresh token was used again, so somebody has a copy. The session has ended. */
 export class RefreshReusedError extends RefreshRefusedError {
   override name = "RefreshReusedError";
   readonly session: SessionName;
 
   constructor(session: SessionName) {
-    super("The refresh token was used before: the session is ended, log in again");
+    super("The refresh token was used before: the session has ended, log in again");
     this.session = session;
   }
 }
 
 /**
- * The logins of accounts. Each lives by a refresh token that is good for one use, and hands out short-lived access
- * tokens; when an older refresh token comes again, one of two holders is a thief, and both lose the session
- * (RFC 9700, section 4.14.2). The next token is made of the one before and a seed that is kept with the session, so a
- * request that is repeated within {@link REFRESH_GRACE_MS} is answered with the same one: nobody is logged out because
- * an answer did not arrive.
+ * The login sessions of accounts. A session has a refresh token, which is valid for one use. Each refresh returns a new
+ * refresh token and a short-lived access token. When an old refresh token is used again, one of its two holders is a
+ * thief, and the session ends for both (RFC 9700, section 4.14.2). The next refresh token is derived from the previous
+ * one and a seed that is stored with the session. So a request that is repeated within {@link REFRESH_GRACE_MS} gets
+ * the same refresh token again, and a lost response logs nobody out.
  *
- * A session's id is no secret: access tokens and the audit log name it. So each secret shows by itself that it is, or was,
- * one of the session's; anything else behind the id ends nothing.
+ * A session id is not secret: access tokens and the audit log contain it. So each secret carries a tag that proves that
+ * it belongs or belonged to the session. A session id with any other secret cannot end the session.
  */
 export interface Sessions {
-  /** @throws {StoreUnavailableError} */
+  /** Starts a session for an account. @throws {StoreUnavailableError} */
   open(account: Account): Promise<Login>;
   /**
-   * @throws {RefreshRefusedError} @throws {RefreshReusedError}
-   * @throws {StoreUnavailableError} the token may have been used up or not: to try again within the grace does no harm
+   * Exchanges a refresh token for new tokens.
+   * @throws {RefreshRefusedError}
+   * @throws {RefreshReusedError}
+   * @throws {StoreUnavailableError} it is unknown whether the token was used up: retrying within the grace period is
+   *   safe
    */
   refresh(refreshToken: string): Promise<Login>;
   /**
-   * Ends the session of the refresh token, its access tokens included.
-   * @returns undefined when there is none
+   * Ends the session of the refresh token, and revokes its access tokens.
+   * @returns undefined when there is no such session
    * @throws {StoreUnavailableError}
    */
   end(refreshToken: string): Promise<SessionName | undefined>;
-  /** Ends the session, whether there is one or not: its access tokens, and its refresh token for good. @throws {StoreUnavailableError} */
+  /**
+   * Revokes the access tokens of a session and deletes its refresh token. The session need not exist.
+   * @throws {StoreUnavailableError}
+   */
   revoke(sessionId: string): Promise<void>;
 }
 
@@ -95,11 +101,11 @@ export interface SessionsOptions {
 
 const documentSchema = z.object({
   userId: z.string(),
-  /** What the secrets are marked with, and those after the first are made with. */
+  /** The key of the tags of all secrets. The next secret is also derived with it. */
   seed: z.string(),
-  /** SHA-256 of the secret that is good now, base64url: it is random, so no more than that is needed to hide it. */
+  /** SHA-256 of the current secret, base64url. The secret is random, so a slow or salted hash is not needed. */
   hash: z.string(),
-  /** Of the one before. */
+  /** SHA-256 of the previous secret. */
   previous: z.string().optional(),
   /** Milliseconds since 1970. */
   openedAt: z.number(),
@@ -131,7 +137,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       : { sessionId, secret, session, version: stored.version };
   }
 
-  /** The access tokens first: should the second write fail, the refresh token is still there to try again with. */
+  /** Revokes the access tokens first: if the second write fails, the client can retry with its refresh token. */
   async function revoke(sessionId: string): Promise<void> {
     await revocations.add({ kind: "session", id: sessionId });
     await documents.delete(COLLECTION, sessionId);
@@ -141,7 +147,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     async open(account) {
       const sessionId = `${account.generation}-${randomBytes(SESSION_BYTES).toString("hex")}`;
       const seed = randomBytes(SEED_BYTES).toString("base64url");
-      const secret = marked(randomBytes(HALF_SECRET_BYTES), seed);
+      const secret = tagged(randomBytes(HALF_SECRET_BYTES), seed);
       const session = {
         ...{ userId: account.userId, seed, hash: hashOf(secret) },
         ...{ openedAt: revocations.issueTime(account.userId), rotatedAt: now() },
@@ -165,28 +171,28 @@ export function createSessions(options: SessionsOptions): Sessions {
         }
         const hash = hashOf(secret);
         const next = secretAfter(secret, session.seed);
-        if (same(hash, session.hash)) {
+        if (equal(hash, session.hash)) {
           const rotated = { ...session, hash: hashOf(next), previous: hash, rotatedAt: now() };
           const options = { ifVersion: version, expiresAt: expiresAt() };
           const written = await documents.put(COLLECTION, sessionId, rotated, options);
           if (written !== undefined) return grant(account, sessionId, next);
-          // Another request was faster: with the same token, what it was answered with is the answer to this one too.
-        } else if (same(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
+          // Another request was faster. The next attempt returns its response, if it had the same refresh token.
+        } else if (equal(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
           return grant(account, sessionId, next);
-        } else if (isMarked(secret, session.seed)) {
+        } else if (hasValidTag(secret, session.seed)) {
           await revoke(sessionId);
           throw new RefreshReusedError({ userId, sessionId });
         } else throw refused();
       }
-      throw new StoreUnavailableError("the session is being changed all the time: try again");
+      throw new StoreUnavailableError("other requests keep changing the session: try again");
     },
 
     async end(refreshToken) {
       const found = await find(refreshToken);
-      if (found === undefined || !isMarked(found.secret, found.session.seed)) return undefined;
-      const name = { userId: found.session.userId, sessionId: found.sessionId };
-      await revoke(name.sessionId);
-      return name;
+      if (found === undefined || !hasValidTag(found.secret, found.session.seed)) return undefined;
+      const session = { userId: found.session.userId, sessionId: found.sessionId };
+      await revoke(session.sessionId);
+      return session;
     },
 
     revoke,
@@ -197,31 +203,32 @@ function read(stored: StoredDocument | undefined): SessionDocument | undefined {
   return documentSchema.safeParse(stored?.value).data;
 }
 
-/** Whoever has the store alone, or a used secret alone, cannot make it. */
+/** Derives the next secret. An attacker needs both the store and the previous secret to derive it. */
 function secretAfter(secret: string, seed: string): string {
-  return marked(halfOf(seed, secret), seed);
+  return tagged(hmacHalf(seed, secret), seed);
 }
 
-function marked(half: Buffer, seed: string): string {
-  return Buffer.concat([half, halfOf(seed, half)]).toString("base64url");
+/** Appends the tag of the random half. */
+function tagged(half: Buffer, seed: string): string {
+  return Buffer.concat([half, hmacHalf(seed, half)]).toString("base64url");
 }
 
-function isMarked(secret: string, seed: string): boolean {
-  return same(secret, marked(Buffer.from(secret, "base64url").subarray(0, HALF_SECRET_BYTES), seed));
+function hasValidTag(secret: string, seed: string): boolean {
+  return equal(secret, tagged(Buffer.from(secret, "base64url").subarray(0, HALF_SECRET_BYTES), seed));
 }
 
-function halfOf(seed: string, of: string | Buffer): Buffer {
-  return createHmac("sha256", seed).update(of).digest().subarray(0, HALF_SECRET_BYTES);
+function hmacHalf(seed: string, input: string | Buffer): Buffer {
+  return createHmac("sha256", seed).update(input).digest().subarray(0, HALF_SECRET_BYTES);
 }
 
 function hashOf(secret: string): string {
   return createHash("sha256").update(secret).digest("base64url");
 }
 
-function same(one: string, other: string): boolean {
+function equal(one: string, other: string): boolean {
   return one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other));
 }
 
 function refused(): RefreshRefusedError {
-  return new RefreshRefusedError("The refresh token is not good any more: log in again");
+  return new RefreshRefusedError("The refresh token is no longer valid: log in again");
 }

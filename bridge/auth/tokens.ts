@@ -7,19 +7,22 @@ import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.
 
 export interface Tokens {
   /**
-   * To be waited for before {@link verify}, when it is not undefined: the key of an identity provider is being fetched.
+   * Fetches the key of the identity provider, if the token needs it. Await the result before {@link verify}.
+   * @returns undefined when no key is needed
    * @throws {ProviderUnavailableError}
    */
   prepare(token: string): Promise<void> | undefined;
   /**
-   * @throws {ExpiredTokenError} a good token whose time is over
-   * @throws {InvalidTokenError} anything else that is not to be trusted
+   * Checks the signature and the claims of a token.
+   * @throws {ExpiredTokenError} the token is valid but expired
+   * @throws {InvalidTokenError} the token is invalid for any other reason
    */
   verify(token: string): TokenIdentity;
   /**
-   * @param grant.ttlSeconds how long it lives, whole seconds
-   * @param grant.tokenId its claim `jti`. Default: a random UUID
-   * @param grant.issuedAt the moment that it bears towards revocations, milliseconds since 1970. Default: now
+   * Signs a new token.
+   * @param grant.ttlSeconds lifetime, whole seconds
+   * @param grant.tokenId the claim `jti`. Default: a random UUID
+   * @param grant.issuedAt the time that revocations are compared with, milliseconds since 1970. Default: now
    */
   mint(grant: {
     userId: string;
@@ -37,63 +40,67 @@ export interface Tokens {
 }
 
 export interface TokensOptions {
-  /** The first signs, all verify, so that a secret can be replaced while its tokens live. Each at least 32 characters. */
+  /**
+   * The first secret signs and all verify, so a secret can be replaced while its tokens are still valid. Each has at
+   * least 32 characters.
+   */
   secrets: readonly string[];
-  /** Its tokens are taken, too. Default: there is none. */
+  /** The identity provider whose tokens are accepted too. Default: none. */
   provider?: IdentityProvider | undefined;
-  /** What a token of our secrets must name, if it names an audience at all. Default: it must name none. */
+  /** The only audience (`aud`) that tokens signed with `secrets` may name. Default: they must name none. */
   audience?: string | undefined;
-  /** Default: the system's clock, milliseconds. */
+  /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
 }
 
-/** The token is wrong: malformed, of another key or algorithm, or its claims make no sense. */
+/** The token is malformed, signed with another key or algorithm, or has invalid claims. */
 export class InvalidTokenError extends Error {
   override name = "InvalidTokenError";
 }
 
-/** The token was good until its time was over. */
+/** The token is valid but expired. */
 export class ExpiredTokenError extends InvalidTokenError {
   override name = "ExpiredTokenError";
 }
 
-/** The longest token that is looked at, characters. */
+/** The longest token that is verified, characters. */
 export const MAX_TOKEN_LENGTH = 8 * 1024;
-export const MAX_PERMISSIONS = 100;
-/** The form of our own session ids. The claim `sid` of another issuer names a session of its own, which is no business of ours. */
+const MAX_PERMISSIONS = 100;
+/** The format of our own session ids. The claim `sid` of another issuer names a session there and is ignored. */
 export const SESSION_ID = /^[0-9a-f]{12}-[0-9a-f]{24}$/;
-/** How far the clock of another issuer may be ahead, seconds. */
+/** The tolerated lead of another issuer's clock, seconds. */
 export const CLOCK_SKEW_SECONDS = 60;
 
-/** Who holds a token: it is shown in logs and lists, so nothing that does not print. */
+/** The user of a token. Only printable characters: user ids appear in logs and lists. */
 export const userIdSchema = z
   .string()
   .regex(/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u, "must be 1 to 128 printable characters")
   .refine((text) => text.trim() === text, "must not begin or end with a blank");
 
 /**
- * What the ids of an identity provider's users begin with here, and no others: whatever it calls a user, nobody takes him
- * for one of ours, his connections and client ids are not theirs, and to revoke the one is not to revoke the other.
+ * The prefix of the user ids of an identity provider's users. No other user id begins with it. So a user of the
+ * provider and one of our users never have the same id, share no connections and client ids, and are revoked
+ * separately.
  */
-export const PROVIDER_PREFIX = "idp:";
+const PROVIDER_PREFIX = "idp:";
 
-/** Of those who have an account, or a token that was minted here. */
+/** The user id of an account, or of a token that we mint. */
 export const ownUserIdSchema = userIdSchema.refine(
   (text) => !text.startsWith(PROVIDER_PREFIX),
-  `must not begin with ${PROVIDER_PREFIX}, as the users of an identity provider do`,
+  `must not begin with ${PROVIDER_PREFIX}, which is reserved for users of an identity provider`,
 );
 
 export const permissionsSchema = z
   .array(z.string().min(1, "must not be empty").max(128, "must have at most 128 characters"))
-  .max(MAX_PERMISSIONS, `must be at most ${MAX_PERMISSIONS}`);
+  .max(MAX_PERMISSIONS, `must have at most ${MAX_PERMISSIONS} entries`);
 
-/** Bytes of the permissions of one user as JSON: with more, a token would be longer than any that is looked at. */
+/** The largest size of one user's permissions as JSON. With more, tokens would exceed {@link MAX_TOKEN_LENGTH}. */
 const MAX_GRANTED_BYTES = 4_096;
 
-/** What may be given to somebody. */
+/** The permissions that an account or a minted token may have. */
 export const grantedPermissionsSchema = permissionsSchema.refine(
   (permissions) => Buffer.byteLength(JSON.stringify(permissions)) <= MAX_GRANTED_BYTES,
-  `must have at most ${MAX_GRANTED_BYTES} bytes together, or no token could hold them`,
+  `must have at most ${MAX_GRANTED_BYTES} bytes as JSON: more do not fit into a token`,
 );
 
 const claimsSchema = z
@@ -106,7 +113,7 @@ const claimsSchema = z
     jti: z.string().min(1).max(128).optional(),
     sid: z.unknown().optional(),
     nbf: z.number().optional(),
-    /** Of our own: the token was minted knowing of all revocations of tokens that were issued before this moment. */
+    /** A claim of our own: the token is newer than all revocations of tokens that were issued before this time. */
     rev: z.unknown().optional(),
   })
   .superRefine(({ sub, user_id, iat, exp }, context) => {
@@ -118,51 +125,58 @@ const claimsSchema = z
   });
 
 /**
- * Reads and makes JSON Web Tokens (RFC 7519). Of our own only HS256 is read: the library would take HS384, HS512 and, with an
- * empty key, `none`. @throws {RangeError} for a secret that is missing or too short
+ * Verifies and signs JSON Web Tokens (RFC 7519). Tokens of our own secrets must be signed with HS256: the library would
+ * also accept HS384, HS512 and, with an empty key, `none`.
+ * @throws {RangeError} a secret is missing or too short
  */
 export function createTokens({ secrets, provider, audience, now = Date.now }: TokensOptions): Tokens {
   const [signing] = secrets;
   if (signing === undefined || secrets.some((secret) => secret.length < MIN_SECRET_LENGTH))
     throw new RangeError(`a token secret must have at least ${MIN_SECRET_LENGTH} characters`);
-  // Made once: given a string, jsonwebtoken tries it as a public key first, at 1.2 ms a token.
+  // Created once: jsonwebtoken first tries a string as a public key, which takes 1.2 ms for each token.
   const keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
 
   function verify(token: string): TokenIdentity {
     if (token.length > MAX_TOKEN_LENGTH) throw new InvalidTokenError("Invalid token: too long");
     const nowSeconds = now() / 1000;
     const key = provider?.keyOf(token);
-    const isForeign = provider !== undefined && key !== undefined;
-    const claims = isForeign ? providerClaims(token, key, provider, nowSeconds) : signedClaims(token, keys, nowSeconds);
-    if (!isForeign) checkAudience(claims, audience);
+    const isFromProvider = provider !== undefined && key !== undefined;
+    const claims = isFromProvider
+      ? providerClaims(token, key, provider, nowSeconds)
+      : signedClaims(token, keys, nowSeconds);
+    if (!isFromProvider) checkAudience(claims, audience);
     const result = claimsSchema.safeParse(claims);
     if (!result.success) throw invalid(result.error);
     const { sub, user_id, permissions, iat, exp, jti, sid, nbf = 0, rev } = result.data;
-    const named = user_id ?? sub ?? "";
-    const user = isForeign ? userIdSchema.safeParse(PROVIDER_PREFIX + named) : ownUserIdSchema.safeParse(named);
+    const claimedId = user_id ?? sub ?? "";
+    const user = isFromProvider
+      ? userIdSchema.safeParse(PROVIDER_PREFIX + claimedId)
+      : ownUserIdSchema.safeParse(claimedId);
     if (!user.success) throw invalid(user.error);
     if (iat > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: issued in the future");
     if (nbf > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: not valid yet");
-    const issuedAt = !isForeign && typeof rev === "number" ? Math.max(iat, rev) : iat;
+    const issuedAt = !isFromProvider && typeof rev === "number" ? Math.max(iat, rev) : iat;
     const identity: TokenIdentity = {
       ...{ userId: user.data, permissions, tokenId: jti },
       ...{ issuedAt: Math.round(issuedAt * 1000), expiresAt: Math.round(exp * 1000) },
     };
-    return !isForeign && typeof sid === "string" && SESSION_ID.test(sid) ? { ...identity, sessionId: sid } : identity;
+    return !isFromProvider && typeof sid === "string" && SESSION_ID.test(sid)
+      ? { ...identity, sessionId: sid }
+      : identity;
   }
 
   function mint({ userId, permissions, ttlSeconds, sessionId, ...grant }: Parameters<Tokens["mint"]>[0]) {
-    const { tokenId = randomUUID(), issuedAt: asked = 0 } = grant;
-    // To the millisecond, as RFC 7519 allows: a token minted right after a revocation is told from one minted before.
+    const { tokenId = randomUUID(), issuedAt: minIssuedAt = 0 } = grant;
+    // RFC 7519 allows fractions of a second. Milliseconds distinguish tokens minted just before and after a revocation.
     const issuedAt = now();
     const expiresAt = issuedAt + ttlSeconds * 1000;
     const [iat, exp] = [issuedAt / 1000, expiresAt / 1000];
-    // `user_id` beside the standard `sub`: programs written for the predecessor read that one.
+    // `user_id` repeats the standard `sub` for programs that were written for the predecessor.
     const subject = { sub: userId, user_id: userId, permissions: [...permissions] };
     const claims = {
       ...{ ...subject, iat, exp, jti: tokenId },
       ...(sessionId === undefined ? {} : { sid: sessionId }),
-      ...(asked <= issuedAt ? {} : { rev: asked / 1000 }),
+      ...(minIssuedAt <= issuedAt ? {} : { rev: minIssuedAt / 1000 }),
     };
     return { token: jsonwebtoken.sign(claims, signing ?? "", { algorithm: "HS256" }), tokenId, expiresAt };
   }
@@ -174,14 +188,14 @@ function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {
   return new InvalidTokenError(`Invalid token: ${[...(issue?.path ?? []), issue?.message].join(" ")}`);
 }
 
-/** When a token begins to be good is looked at with the others of its claims: its issuer's clock may be ahead. */
-const READING = { complete: true, ignoreNotBefore: true } as const;
+/** `nbf` is checked with the other claims, because the issuer's clock may be ahead. */
+const VERIFY_OPTIONS = { complete: true, ignoreNotBefore: true } as const;
 
 /**
- * The claims of a token of which nothing must be understood that is not (RFC 7515, section 4.1.11).
- * @throws {InvalidTokenError}
+ * Returns the claims of a verified token.
+ * @throws {InvalidTokenError} the token has critical header fields: none is supported (RFC 7515, section 4.1.11)
  */
-function understood({ header, payload }: jsonwebtoken.Jwt): unknown {
+function claimsOf({ header, payload }: jsonwebtoken.Jwt): unknown {
   if ("crit" in header) throw new InvalidTokenError("Invalid token: it has critical header fields (crit)");
   return payload;
 }
@@ -189,16 +203,16 @@ function understood({ header, payload }: jsonwebtoken.Jwt): unknown {
 const audienceSchema = z.object({ aud: z.union([z.string(), z.array(z.string())]).optional() });
 
 /**
- * A secret may be shared with other programs, whose tokens are not for us (RFC 7519, section 4.1.3).
+ * Rejects tokens for other programs that share the secret (RFC 7519, section 4.1.3).
  * @throws {InvalidTokenError}
  */
 function checkAudience(claims: unknown, audience: string | undefined): void {
   const { aud } = audienceSchema.safeParse(claims).data ?? { aud: "" };
   if (aud === undefined || (audience !== undefined && [aud].flat().includes(audience))) return;
-  throw new InvalidTokenError("Invalid token: its audience (aud) is not that of JWT_AUDIENCE");
+  throw new InvalidTokenError("Invalid token: its audience (aud) does not match JWT_AUDIENCE");
 }
 
-/** The claims of a token that the provider has signed for us. */
+/** Verifies a token of the identity provider and returns its claims. */
 function providerClaims(
   token: string,
   key: KeyObject,
@@ -207,7 +221,9 @@ function providerClaims(
 ): unknown {
   try {
     const algorithms = [...PROVIDER_ALGORITHMS];
-    return understood(jsonwebtoken.verify(token, key, { ...READING, algorithms, issuer, audience, clockTimestamp }));
+    return claimsOf(
+      jsonwebtoken.verify(token, key, { ...VERIFY_OPTIONS, algorithms, issuer, audience, clockTimestamp }),
+    );
   } catch (error) {
     if (error instanceof InvalidTokenError) throw error;
     if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
@@ -215,11 +231,11 @@ function providerClaims(
   }
 }
 
-/** The claims of a token that one of the secrets has signed. */
+/** Verifies a token that was signed with one of the secrets and returns its claims. */
 function signedClaims(token: string, keys: readonly KeyObject[], clockTimestamp: number): unknown {
   for (const key of keys) {
     try {
-      return understood(jsonwebtoken.verify(token, key, { ...READING, algorithms: ["HS256"], clockTimestamp }));
+      return claimsOf(jsonwebtoken.verify(token, key, { ...VERIFY_OPTIONS, algorithms: ["HS256"], clockTimestamp }));
     } catch (error) {
       if (error instanceof InvalidTokenError) throw error;
       if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");

@@ -23,7 +23,7 @@ export interface Services {
   callers: Callers;
   addressOf: (request: IncomingMessage) => string;
   authority: Pick<Authority, "mint" | "accounts" | "revocations" | "sessions" | "devices">;
-  guard: Pick<LoginGuard, "attempt" | "welcome">;
+  guard: Pick<LoginGuard, "attempt" | "recordRefresh">;
   audit: Pick<Audit, "record" | "refuse">;
   journal: Journal;
   tree: TopicTree;

@@ -49,7 +49,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
     const address = addressOf(request.raw);
     try {
       const login = await sessions.refresh(refresh_token);
-      guard.welcome({ userId: login.userId, address: networkOf(address) });
+      guard.recordRefresh({ userId: login.userId, address: networkOf(address) });
       stats.add("tokens_minted");
       const who = `user:${login.userId}`;
       audit.record({ action: "refresh", who, address, target: sessionOf(login), outcome: "done" });

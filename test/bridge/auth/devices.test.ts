@@ -86,7 +86,7 @@ describe("the devices", () => {
     expect(devices.withCertificate("Camera 2")).toBeUndefined();
     for (const guess of ["", "Camera 1", "undefined"]) expect(devices.verify("north", guess)).toBeUndefined();
     await expect(devices.add(camera("south", { certificateName: "Camera 1" }))).rejects.toThrow(
-      'the certificate "Camera 1" is that of "north" already',
+      'the certificate name "Camera 1" belongs to "north" already',
     );
     const secret = (await devices.rotate("north", {})) ?? "";
     expect(devices.withCertificate("Camera 1")).toBeUndefined();
