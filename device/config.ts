@@ -35,12 +35,12 @@ import { DEFAULT_READINGS_MAX_AGE_S } from "./status/deadband-filter.ts";
 import type { AlertLimits } from "./status/threshold-alerts.ts";
 import { DEFAULT_ALERT_LIMITS } from "./status/threshold-alerts.ts";
 
-/** The cameras an agent can drive. */
+/** The drivers of real and simulated cameras. */
 export const CAMERA_DRIVERS = ["simulated", "rpicam", "gphoto2", "folder"] as const;
 export type CameraDriverName = (typeof CAMERA_DRIVERS)[number];
 
 export const DEFAULT_READINGS_INTERVAL_S = 60;
-/** A camera whose link is lost for days costs its broker one try in five minutes. */
+/** A camera that cannot connect for days tries once in five minutes. */
 export const DEFAULT_RECONNECT: BackoffOptions = { minMs: 1000, maxMs: 300_000 };
 /**
  * A picture every five minutes, each with a preview, fits into a SIM of 100 MB a month: 8,640 previews of 8 KiB are 71 MB.
@@ -51,56 +51,57 @@ export const DEFAULT_PREVIEW: PreviewConfig = { width: 480, maxBytes: 8192, ever
 export interface CameraConfig {
   id: string;
   secret: string;
-  /** What people call it. Default: nothing, dashboards show the id. */
+  /** What people call the camera. Default: dashboards show the id. */
   name?: string;
   brokerUrl: string;
   topicRoot: string;
   location: Location;
-  /** Seconds between pictures until a schedule is set. */
+  /** Seconds between two pictures while there is no schedule. */
   captureIntervalS: number;
-  /** What is followed until a schedule is set by command. Default: day and night, at the interval. */
+  /** The schedule until a command sets another one. Default: day and night, at `captureIntervalS`. */
   schedule?: Schedule;
-  /** Seconds between looks at environment, storage and power; what changed enough is said. */
+  /** Seconds between two readings of environment, storage and power. Readings that changed enough are sent. */
   readingsIntervalS: number;
-  /** Seconds after which a reading is said again though nothing changed. Default 1,800. */
+  /** Seconds after which an unchanged reading is sent again. Default: {@link DEFAULT_READINGS_MAX_AGE_S}. */
   readingsMaxAgeS?: number;
-  /** Seconds without a packet after which the link is pinged. Default 60. */
+  /** Seconds without a packet after which the camera pings the server. Default: {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
   preview: PreviewConfig;
-  /** Where outbox, pictures, settings, schedule and command results outlive a restart. Default: nowhere. */
+  /** The folder for outbox, pictures, settings, schedule and command results. Default: they do not outlive a restart. */
   dataPath?: string;
-  /** How the pictures themselves are kept below `dataPath`. Default: they are not. */
+  /** How pictures are kept below `dataPath`. Default: they are not kept. */
   images?: { minFreePercent?: number };
   outboxBytes: number;
   outboxHours?: number;
   reconnect: BackoffOptions;
-  /** Default: those of the uplink. */
+  /** Default: the timeouts of the uplink. */
   timeouts?: { connectTimeoutMs?: number; ackTimeoutMs?: number };
   /** Whether this machine's disk, temperature and battery are the camera's. Default false. */
   watchHost?: boolean;
   alerts?: Partial<AlertLimits>;
-  /** Default: it never sleeps by itself. */
+  /** Default: the camera sleeps only on command. */
   sleep?: SleepConfig;
-  /** How long the `reboot` of this camera takes, milliseconds. Default 2,000. */
+  /** How long a `reboot` of this camera takes, milliseconds. Default: that of the agent. */
   rebootMs?: number;
 }
 
-/** What drives the camera. */
+/** The driver that takes the pictures. */
 export interface DriverConfig {
   name: CameraDriverName;
-  /** What people call the camera. Default: what the driver calls it. */
+  /** What people call the hardware. Default: the name that the driver gives it. */
   model?: string;
   timeoutMs: number;
-  /** For rpicam-still and gphoto2. */
+  /** Further arguments of rpicam-still or gphoto2. */
   args: readonly string[];
-  /** Of the folder driver. */
+  /** For the driver `folder`: where another program writes its pictures. */
   folder?: string;
-  /** Levels of its sub-folders that are looked into. */
+  /** Levels of sub-folders of `folder` that are searched. */
   depth: number;
+  /** Whether pictures are deleted from `folder` once they are taken over. */
   deleteTaken: boolean;
 }
 
-/** What the program needs besides. */
+/** The whole configuration of the camera program. */
 export interface DeviceConfig {
   camera: CameraConfig;
   driver: DriverConfig;
@@ -296,7 +297,7 @@ export const deviceSettings = {
 const SETTINGS: ReadonlySet<string> = new Set(variablesOf(deviceSettings));
 
 export interface ConfigSource {
-  /** Default: the process' environment. It wins over the file. */
+  /** Default: the environment of the process. It takes precedence over the file. */
   env?: Readonly<Record<string, string | undefined>>;
   /** A JSON object whose members are named like the variables. Default: none. */
   file?: string;
@@ -370,7 +371,7 @@ function readSettings(env: EnvironmentSource["env"]): ValuesOf<typeof deviceSett
   return read;
 }
 
-/** The values of the file, and above them those of the environment. The secret may be named in two ways. */
+/** The environment takes precedence over the file, also where one has `CAMERA_SECRET` and the other `CAMERA_SECRET_FILE`. */
 function mergeSettings(
   file: Record<string, string>,
   env: EnvironmentSource["env"],

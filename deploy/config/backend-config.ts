@@ -20,7 +20,7 @@ const SETTINGS: ReadonlySet<string> = new Set([
   ...variablesOf({ ...simulatorSettings, ...storeSettings, ...commandLineSettings }),
 ]);
 
-/** The simulated processing service. */
+/** The id of the simulated processing service. */
 export const SERVICE_ID = "worker";
 
 export interface BackendConfig {
@@ -29,14 +29,14 @@ export interface BackendConfig {
   simulator: SimulatorConfig;
   store: StoreConfig;
   secrets: Secrets;
-  /** Limits that are set to 0, by variable. */
+  /** The variables of limits that are set to 0. */
   unlimited: readonly string[];
-  /** A sentence for each variable that is no setting, but nearly one. */
+  /** A warning for each variable whose name is nearly that of a setting. */
   misspelt: readonly string[];
 }
 
 /**
- * Reads the configuration of every part, and makes the secrets that nobody configured.
+ * Reads the configuration of every part, and generates the secrets that are not configured.
  * @throws {ConfigurationError} all problems of all parts at once
  * @throws {DataPathError}
  */
@@ -58,18 +58,17 @@ export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
 }
 
 /**
- * Reads the configuration of every part and writes nothing: what is not set and would be made is taken to be there.
+ * Reads the configuration of every part and writes nothing. Placeholders replace the secrets that a start would generate.
  * @throws {ConfigurationError} all problems of all parts at once
  */
 export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, "secrets"> {
   const source = sourceOf(env);
   return readAll({
     store: () => readStoreConfig(source),
-    simulator: () => readSimulatorConfig({ ...source, env: withoutTwins(env) }),
-    // Whatever is wrong with the others is to be said along with the simulator's, before a file is written.
+    simulator: () => readSimulatorConfig({ ...source, env: withoutDuplicateCameras(env) }),
     broker: () => readBrokerConfig(source),
     bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
-    // However 0 is written: `0.0` is read as 0, too.
+    // Also when 0 is written as `0.0`.
     unlimited: () =>
       Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
     misspelt: () => misspeltSettings(env, SETTINGS),
@@ -80,15 +79,18 @@ function sourceOf(env: NodeJS.ProcessEnv) {
   return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }
 
-/** Every node would simulate the same cameras, and they would push each other out: with Redis only if it is asked for. */
-function withoutTwins(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+/**
+ * With Redis the default is no simulated camera: every node would simulate the same cameras, and each would disconnect the
+ * cameras of the others.
+ */
+function withoutDuplicateCameras(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
 }
 
-/** Stand in for the generated secrets while the configuration is only checked. */
+/** Replace the generated secrets while the configuration is only checked. */
 const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };
 
-/** Of the simulated cameras, and the service beside them. */
+/** The ids of the simulated cameras and of the simulated service. */
 export function simulatedIds({ SIMULATOR }: SimulatorConfig): string[] {
   if (SIMULATOR === 0) return [];
   return [
@@ -101,6 +103,7 @@ export function simulatedIds({ SIMULATOR }: SimulatorConfig): string[] {
   ];
 }
 
+/** The first simulated cameras. Further ones are called `camera-3`, `camera-4` and so on. */
 export const PLACES = [
   { id: "north", name: "North ridge" },
   { id: "south", name: "South face" },

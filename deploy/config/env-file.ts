@@ -4,11 +4,9 @@ import { withoutBom } from "../../platform/byte-order-mark.ts";
 import { ConfigurationError } from "../../platform/config.ts";
 
 /**
- * Puts the settings of the file `.env` in the working directory into the environment, as `process.loadEnvFile` does: a
- * variable that is set already wins. It is parsed here because Node's own reader takes a byte order mark for a part of the
- * first name.
- *
- * @throws {ConfigurationError} the file is there and cannot be read
+ * Adds the settings of the file `.env` in the working directory to the environment, as `process.loadEnvFile` does. The
+ * environment takes precedence. Node's own reader would read a byte order mark as a part of the first name.
+ * @throws {ConfigurationError} the file exists and cannot be read
  */
 export function loadEnvFile(env: NodeJS.ProcessEnv, path = ".env"): void {
   let text: string;

@@ -4,30 +4,31 @@ import { join } from "node:path";
 import { z } from "zod";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 
-/** 48 bits: enough to see damage. */
+/** 48 bits: enough to detect damage. */
 const CHECK_CHARACTERS = 8;
 
 const secretsSchema = z.object({
   jwtSecret: z.string().min(32),
   operatorKey: z.string().min(32),
-  /** Of the simulated cameras and service, by id. */
+  /** Secrets of the simulated cameras and the simulated service, by id. */
   simulator: z.record(z.string(), z.string()),
 });
 
 export type Secrets = z.infer<typeof secretsSchema>;
 
-/** Missing in files of earlier versions. */
+/** Files of earlier versions have no `check`. */
 const checkSchema = z.object({ check: z.string().optional() });
 
-/** `DATA_PATH` cannot be used: the message says why and what to do. */
+/** `DATA_PATH` is unusable. The message says why and what to do. */
 export class DataPathError extends Error {
   override name = "DataPathError";
 }
 
 /**
- * Reads the secrets that the first start made, or makes them: 256 random bits each, readable by this user alone.
- * They live under `DATA_PATH` so that tokens and devices outlive a restart without anybody configuring anything.
- * @param deviceIds the simulated devices that need a secret; those that have one keep it
+ * Reads the secrets that the first start generated, or generates them: 256 random bits each, readable by this user only.
+ * They are kept in `DATA_PATH`, so that tokens and devices stay valid over a restart without any configuration.
+ * @param deviceIds the simulated devices that need a secret; a device that has one keeps it
+ * @throws {DataPathError}
  */
 export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Secrets {
   const file = join(dataPath, "secrets.json");
@@ -57,7 +58,7 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
 }
 
 /**
- * The secrets that the first start made; undefined when there was none.
+ * The secrets that the first start generated; undefined before the first start.
  * @throws {DataPathError} the file is damaged
  */
 export function readSecrets(file: string): Secrets | undefined {
@@ -68,21 +69,21 @@ export function readSecrets(file: string): Secrets | undefined {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;
   }
-  // A damaged file is not replaced: new secrets would lock out every device and user that has an old one.
+  // A damaged file is not replaced: with new secrets, no device and no user could connect any more.
   const parsed = secretsSchema.safeParse(parse(text));
   if (!parsed.success)
-    throw new DataPathError(`${file} is damaged: restore it from a backup, or remove it to have new secrets made`);
+    throw new DataPathError(`${file} is damaged: restore it from a backup, or remove it to get new secrets`);
   const { check } = checkSchema.parse(parse(text));
   // One changed character would silently make every token invalid.
   if (check !== undefined && check !== checkOf(parsed.data))
     throw new DataPathError(
       `${file} is damaged, it does not match its "check": restore it from a backup. If you changed a secret in it on ` +
-        'purpose, remove "check" from it; with new secrets every token and simulated device is new as well',
+        'purpose, remove "check" from it. A new secret invalidates the tokens and simulated devices of the old one',
     );
   return parsed.data;
 }
 
-/** Tells nothing of the secrets: those are random, and this is a part of a hash. */
+/** Reveals nothing about the secrets: they are random, and this is a part of a hash. */
 function checkOf({ jwtSecret, operatorKey, simulator }: Secrets): string {
   const devices = Object.entries(simulator).sort(([one], [other]) => (one < other ? -1 : 1));
   const text = JSON.stringify([jwtSecret, operatorKey, devices]);

@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const warnings = (env: NodeJS.ProcessEnv) => insecureSwitches(checkBackendConfig(env));
 const sealed = () => ({ ...PUBLIC, ...TLS, TRUSTED_PROXIES: "10.0.0.5" });
 
-it("names a channel of CHANNELS_FILE that shows more than its permission gives elsewhere", () => {
+it("names a channel of CHANNELS_FILE that shows more than its permission grants elsewhere", () => {
   const channels = join(folder, "channels.json");
   const everything = {
     filters: ["skylapse/v1/processing/#", "skylapse/v1/cameras/+/events/#"],
@@ -30,11 +30,11 @@ it("names a channel of CHANNELS_FILE that shows more than its permission gives e
   const valley = { filters: ["skylapse/v1/cameras/valley-1/#"], permission: "valley:read" };
   writeFileSync(channels, JSON.stringify({ everything, stacks, valley }));
   expect(warnings({ ...sealed(), CHANNELS_FILE: channels })).toEqual([
-    "jobs:read gives more than elsewhere: the channel everything of CHANNELS_FILE has skylapse/v1/cameras/+/events/#",
+    "jobs:read grants more in the channel everything of CHANNELS_FILE than elsewhere: skylapse/v1/cameras/+/events/#",
   ]);
 });
 
-it("a server that others reach only by way of TLS, with all its limits, is warned of nothing", () => {
+it("has no warning for a public server with TLS and all limits", () => {
   expect(warnings(sealed())).toEqual([]);
 });
 
@@ -47,14 +47,14 @@ it.each<[string, NodeJS.ProcessEnv, RegExp[]]>([
   ["for a first try, with a proxy", { TRUSTED_PROXIES: "127.0.0.1" }, []],
   ["of this machine without simulated cameras", { SIMULATOR: "0" }, []],
   ["without TLS", PUBLIC, [/^MQTT on 0\.0\.0\.0 .*TLS_CERT/, /^HTTP on 0\.0\.0\.0 .*TRUSTED_PROXIES/]],
-])("a server %s is warned of it", (_, env, said) => {
+])("has the warnings of a server %s", (_, env, said) => {
   expect(warnings(env)).toEqual(said.map((text) => expect.stringMatching(text)));
 });
 
 it.each<[string, NodeJS.ProcessEnv, RegExp]>([
-  ["proxies anywhere", { TRUSTED_PROXIES: "::/0" }, /claim any address: .*::\/0/],
-  ["a journal that is not synced", { JOURNAL_SYNC: "off" }, /lost with the power: JOURNAL_SYNC/],
-  ["one limit that is off", { MAX_PAYLOAD_BYTES: "0" }, /fill memory or disk: MAX_PAYLOAD_BYTES is 0/],
+  ["trusted proxies anywhere", { TRUSTED_PROXIES: "::/0" }, /claim any address: ::\/0 in TRUSTED_PROXIES/],
+  ["a journal that is not synced", { JOURNAL_SYNC: "off" }, /power failure can lose .*: JOURNAL_SYNC/],
+  ["one limit that is off", { MAX_PAYLOAD_BYTES: "0" }, /^clients can fill memory or disk: MAX_PAYLOAD_BYTES is 0/],
   ["a limit that is off, however 0 is written", { MAX_PAYLOAD_BYTES: " 0x0 " }, /: MAX_PAYLOAD_BYTES is 0$/],
   ["a limit that is off by a 0 with a point", { MAX_CONNECTIONS: "0.0" }, /: MAX_CONNECTIONS is 0$/],
   [
@@ -62,6 +62,6 @@ it.each<[string, NodeJS.ProcessEnv, RegExp]>([
     { MAX_CONNECTIONS: "0", MAX_CONNECT_BYTES: "0", MAX_CAMERAS: "10" },
     /: MAX_CONNECTIONS, MAX_CONNECT_BYTES are 0$/,
   ],
-])("%s are each a warning", (_, env, said) => {
+])("warns about %s", (_, env, said) => {
   expect(warnings({ ...sealed(), ...env })).toEqual([expect.stringMatching(said)]);
 });
