@@ -9,11 +9,10 @@ import { sendPastPictures } from "../support/past-pictures.ts";
 import { freePort } from "../support/ports.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
-/** `npm run screenshots` writes the pictures of the README. Otherwise they are written to a folder outside of Git. */
+const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta.url));
+/** `npm run screenshots` writes the pictures of the README. */
 const KEEPS_SCREENSHOTS = Boolean(process.env.KEEP_SCREENSHOTS);
-const SCREENSHOTS = fileURLToPath(
-  new URL(KEEPS_SCREENSHOTS ? "screenshots/" : "../../dist/screenshots/", import.meta.url),
-);
+const README_SCREENSHOTS = KEEPS_SCREENSHOTS ? fileURLToPath(new URL("screenshots/", import.meta.url)) : SCREENSHOTS;
 /** Pictures for the README are large, and the filmstrip is full. Rendering those takes most of the time of a run. */
 const PICTURES = KEEPS_SCREENSHOTS ? { width: "1280", everyMinutes: 45 } : { width: "320", everyMinutes: 180 };
 const BROWSER_TIMEOUT_MS = 40_000;
@@ -280,7 +279,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
   });
 });
 
-describe("the dashboard page of two cameras", { timeout: 90_000 }, () => {
+describe("the dashboard page of two cameras", { timeout: 300_000 }, () => {
   beforeAll(() => serve({ SIMULATOR: "2", CAPTURE_INTERVAL_S: "4", SIMULATOR_WIDTH: PICTURES.width }));
   afterAll(stopServing);
   beforeEach(() => openPage());
@@ -330,7 +329,7 @@ describe("the dashboard page of two cameras", { timeout: 90_000 }, () => {
       );
       expect(overflow).toBe(0);
       await transitionsOver();
-      await page.screenshot({ path: `${SCREENSHOTS}dashboard-${width}.png` });
+      await page.screenshot({ path: `${README_SCREENSHOTS}dashboard-${width}.png` });
     }
   });
 });
