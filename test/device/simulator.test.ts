@@ -17,6 +17,8 @@ test("starts its cameras and service with pictures, and stops them quickly", {
     ],
     service: { id: "timelapse", secret: "c" },
     captureIntervalS: 1,
+    // Small pictures, because other tests use the machine too.
+    width: 320,
     logger: silent,
   });
   onTestFinished(() => simulator.stop());
@@ -25,7 +27,6 @@ test("starts its cameras and service with pictures, and stops them quickly", {
   );
   expect(usernames.sort()).toEqual(["north", "south", "timelapse"]);
   for (const camera of ["north", "south"]) {
-    // Two mountains are computed at once, while other tests use the machine too.
     await broker.until(
       () =>
         broker.received.some(({ topic, payload }) => {
