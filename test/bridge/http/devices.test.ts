@@ -53,7 +53,7 @@ describe("/devices", () => {
       400,
       "at least 32",
     ],
-    ["a certificate with a line break", { id: "west", certificate_name: "a\nb" }, 400, "visible ASCII"],
+    ["a certificate with a line break", { id: "west", certificate_name: "a\nb" }, 400, "printable ASCII"],
     ["an unknown kind", { id: "west", kind: "operator" }, 400, "kind"],
     [
       "both secret and certificate",
@@ -62,7 +62,7 @@ describe("/devices", () => {
       "exclude each other",
     ],
     ["an unknown field", { id: "west", permissions: ["admin"] }, 400, "permissions"],
-  ] as const)("are not made with %s", async (_, body, status, why) => {
+  ] as const)("refuses %s", async (_, body, status, why) => {
     await call("POST", "/devices", { id: "north" });
     const answer = await call("POST", "/devices", body);
     expect(answer.status).toBe(status);

@@ -186,7 +186,7 @@ describe("MAX_REQUESTS_PER_MINUTE", () => {
 
 describe("MAX_REQUESTS_PER_SECOND", () => {
   it("delays the requests of one address, whatever their path, and of no other address", async () => {
-    const throttled = await startTestBridge({ env: { MAX_REQUESTS_PER_SECOND: "20", TRUSTED_PROXIES: "127.0.0.1" } });
+    const throttled = await startTestBridge({ env: { MAX_REQUESTS_PER_SECOND: "5", TRUSTED_PROXIES: "127.0.0.1" } });
     try {
       const from = async (address: string, path: string) =>
         (await throttled.call(path, { headers: { "x-forwarded-for": address } })).status;
@@ -197,7 +197,7 @@ describe("MAX_REQUESTS_PER_SECOND", () => {
       expect(await from("203.0.113.8", "/livez")).toBe(200);
       done.push("one");
       await many;
-      expect(performance.now() - begin).toBeGreaterThan(800);
+      expect(performance.now() - begin).toBeGreaterThan(3_000);
       expect(done).toEqual(["one", "many"]);
     } finally {
       await throttled.stop();
