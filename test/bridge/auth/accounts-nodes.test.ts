@@ -13,15 +13,15 @@ import { connect } from "../websocket/client.ts";
 const OPERATOR_KEY = "operator-key-of-the-tests";
 const PASSWORD = "a mountain at dawn";
 /**
- * What a revocation may take to act on every node, milliseconds: it takes a few where a machine has time, and without
- * a word of the other node these connections would live for minutes.
+ * The longest time for a revocation to take effect on every node, milliseconds. An idle machine needs a few
+ * milliseconds. Without a message from the other node, these connections would stay open for minutes.
  */
 const WITHIN_MS = 8_000;
 const logger = pino({ level: "silent" });
 
 let redis: RedisServer;
-let here: Backend;
-let there: Backend;
+let nodeA: Backend;
+let nodeB: Backend;
 let dataPath: string;
 let deployment = 0;
 
@@ -32,11 +32,11 @@ afterAll(() => redis.remove());
 beforeEach(async () => {
   deployment++;
   dataPath = await mkdtemp(join(tmpdir(), "accounts-nodes-"));
-  [here, there] = await Promise.all([startNode("here"), startNode("there")]);
-  await call(here, "/users", { body: { user_id: "alice", password: PASSWORD, role: "viewer" } });
+  [nodeA, nodeB] = await Promise.all([startNode("a"), startNode("b")]);
+  await call(nodeA, "/users", { body: { user_id: "alice", password: PASSWORD, role: "viewer" } });
 });
 afterEach(async () => {
-  await Promise.all([here.stop(), there.stop()]);
+  await Promise.all([nodeA.stop(), nodeB.stop()]);
   await rm(dataPath, { recursive: true });
 });
 
@@ -77,138 +77,140 @@ function closing(client: MqttClient): Promise<string> {
   return new Promise((resolve) => client.once("close", () => resolve("closed")));
 }
 
-/** Both kinds of connection with the token at the other node; resolves to how they end, and how long that took. */
+/**
+ * Opens a socket and an MQTT client with the token at node B. `ended` runs an action and waits until both are closed.
+ */
 async function connections(token: string) {
-  const [dashboard, client] = [await socket(there, token), await mqttClient(there, token)];
+  const [dashboard, client] = [await socket(nodeB, token), await mqttClient(nodeB, token)];
   const ends = [dashboard.closed.then(({ code }) => code), closing(client)];
   return {
     dashboard,
     client,
-    async ended(act: () => Promise<unknown>) {
+    async ended(action: () => Promise<unknown>) {
       const elapsedMs = startRunningClock();
-      await act();
-      const how = await Promise.all(ends);
-      return { how, inTime: elapsedMs() < WITHIN_MS };
+      await action();
+      const results = await Promise.all(ends);
+      return { results, inTime: elapsedMs() < WITHIN_MS };
     },
   };
 }
 
-const ENDED = { how: [4005, "closed"], inTime: true };
+const ENDED = { results: [4005, "closed"], inTime: true };
 
-describe("over two nodes", () => {
-  it("an account, a login and a refresh of the one are good at the other", async () => {
-    const { status, body } = await login(there);
+describe("two nodes", () => {
+  it("share accounts, logins and refresh tokens", async () => {
+    const { status, body } = await login(nodeB);
     expect(status).toBe(200);
-    const next = await refresh(here, body.refresh_token);
+    const next = await refresh(nodeA, body.refresh_token);
     expect(next.status).toBe(200);
     await connections(next.body.token);
   });
 
-  it("an older refresh token that comes again ends the session everywhere at once", async () => {
-    const first = (await login(here)).body;
-    const second = (await refresh(there, first.refresh_token)).body;
-    const third = (await refresh(here, second.refresh_token)).body;
+  it("end a session on both nodes at once when an old refresh token is used again", async () => {
+    const first = (await login(nodeA)).body;
+    const second = (await refresh(nodeB, first.refresh_token)).body;
+    const third = (await refresh(nodeA, second.refresh_token)).body;
     const open = await connections(third.token);
-    expect(await open.ended(() => refresh(here, first.refresh_token))).toEqual(ENDED);
-    expect((await refresh(there, third.refresh_token)).status).toBe(401);
-    await expect(mqttClient(there, third.token)).rejects.toThrow("Bad username or password");
-    await expect(socket(there, third.token)).rejects.toThrow("auth_error");
+    expect(await open.ended(() => refresh(nodeA, first.refresh_token))).toEqual(ENDED);
+    expect((await refresh(nodeB, third.refresh_token)).status).toBe(401);
+    await expect(mqttClient(nodeB, third.token)).rejects.toThrow("Bad username or password");
+    await expect(socket(nodeB, third.token)).rejects.toThrow("auth_error");
   });
 
   it.each<[string, (session: { token: string; refresh_token: string }) => Promise<unknown>]>([
-    ["a logout", ({ refresh_token }) => call(here, "/auth/logout", { body: { refresh_token } })],
-    ["a revocation of the user", () => call(here, "/auth/revoke", { body: { user_id: "alice" } })],
-    ["being disabled", () => call(here, "/users/alice", { method: "PUT", body: { enabled: false } })],
-    ["being removed", () => call(here, "/users/alice", { method: "DELETE" })],
-  ])("%s ends sockets and MQTT clients of the other at once", async (_name, act) => {
-    const session = (await login(here)).body;
+    ["logout", ({ refresh_token }) => call(nodeA, "/auth/logout", { body: { refresh_token } })],
+    ["revocation of the user", () => call(nodeA, "/auth/revoke", { body: { user_id: "alice" } })],
+    ["disabling of the account", () => call(nodeA, "/users/alice", { method: "PUT", body: { enabled: false } })],
+    ["removal of the account", () => call(nodeA, "/users/alice", { method: "DELETE" })],
+  ])("close sockets and MQTT clients of the other node at once: %s", async (_name, action) => {
+    const session = (await login(nodeA)).body;
     const open = await connections(session.token);
-    expect(await open.ended(() => act(session))).toEqual(ENDED);
+    expect(await open.ended(() => action(session))).toEqual(ENDED);
   });
 
-  it("a minted token that is revoked ends there, and its user's others do not", async () => {
+  it("close the connections of a revoked minted token, and keep those of other tokens of its user", async () => {
     const mint = async () =>
-      (await call(here, "/auth/token", { body: { user_id: "bob", permissions: ["admin"] } })).body.token;
+      (await call(nodeA, "/auth/token", { body: { user_id: "bob", permissions: ["admin"] } })).body.token;
     const [revoked, kept] = [await mint(), await mint()];
     const [open, other] = [await connections(revoked), await connections(kept)];
     const { jti } = JSON.parse(Buffer.from(revoked.split(".")[1] ?? "", "base64url").toString());
-    expect(await open.ended(() => call(here, "/auth/revoke", { body: { token_id: jti } }))).toEqual(ENDED);
+    expect(await open.ended(() => call(nodeA, "/auth/revoke", { body: { token_id: jti } }))).toEqual(ENDED);
     expect([other.dashboard.ws.readyState, other.client.connected]).toEqual([1, true]);
   });
 
-  it("other permissions reach sockets of the other at once, and its MQTT clients come back with them", async () => {
-    const { token } = (await login(here)).body;
+  it("apply new permissions to sockets of the other node at once, and to its MQTT clients after a reconnect", async () => {
+    const { token } = (await login(nodeA)).body;
     const { dashboard, client } = await connections(token);
     await dashboard.subscribe("alerts");
     const closed = closing(client);
     const elapsedMs = startRunningClock();
-    await call(here, "/users/alice", { method: "PUT", body: { permissions: ["jobs:read"] } });
+    await call(nodeA, "/users/alice", { method: "PUT", body: { permissions: ["jobs:read"] } });
     expect(await dashboard.next("auth_success")).toMatchObject({ permissions: ["jobs:read"] });
     expect(await dashboard.next("unsubscription_result")).toMatchObject({ channel: "alerts", code: 103 });
     await closed;
     expect(elapsedMs()).toBeLessThan(WITHIN_MS);
-    const again = await mqttClient(there, token);
-    await again.subscribeAsync("skylapse/v1/processing/#");
-    await expect(again.subscribeAsync("skylapse/v1/cameras/+/alerts/#")).rejects.toThrow();
+    const reconnected = await mqttClient(nodeB, token);
+    await reconnected.subscribeAsync("skylapse/v1/processing/#");
+    await expect(reconnected.subscribeAsync("skylapse/v1/cameras/+/alerts/#")).rejects.toThrow();
   });
 
-  it("a device that is let in at one comes in at the other, and is out as soon as it is removed", async () => {
-    const { secret } = (await call(here, "/devices", { body: { id: "north" } })).body;
+  it("admit a device that was added at the other node, and disconnect it as soon as it is removed", async () => {
+    const { secret } = (await call(nodeA, "/devices", { body: { id: "north" } })).body;
     let camera: MqttClient | undefined;
     await expect
       .poll(async () => {
-        camera = await mqttClient(there, secret, "north").catch(() => undefined);
+        camera = await mqttClient(nodeB, secret, "north").catch(() => undefined);
         return camera?.connected;
       })
       .toBe(true);
-    if (camera === undefined) throw new Error("there is no camera");
+    if (camera === undefined) throw new Error("the camera did not connect");
     const closed = closing(camera);
     const elapsedMs = startRunningClock();
-    expect((await call(here, "/devices/north", { method: "DELETE" })).status).toBe(204);
+    expect((await call(nodeA, "/devices/north", { method: "DELETE" })).status).toBe(204);
     await closed;
     expect(elapsedMs()).toBeLessThan(WITHIN_MS);
-    await expect(mqttClient(there, secret, "north")).rejects.toThrow();
+    await expect(mqttClient(nodeB, secret, "north")).rejects.toThrow();
   });
 
-  it("failed logins are counted together", async () => {
-    for (const node of [here, there, here, there]) expect((await login(node, "not the password")).status).toBe(401);
-    // Each node hears of the other's failures in its own time.
-    for (const node of [here, there]) await expect.poll(async () => (await login(node)).status).toBe(429);
+  it("count failed logins together", async () => {
+    for (const node of [nodeA, nodeB, nodeA, nodeB]) expect((await login(node, "not the password")).status).toBe(401);
+    // Each node learns of the other's failures a moment later.
+    for (const node of [nodeA, nodeB]) await expect.poll(async () => (await login(node)).status).toBe(429);
   });
 });
 
-describe("while Redis is away", () => {
-  it("devices come in as before, and none can be changed", async () => {
-    const { secret } = (await call(here, "/devices", { body: { id: "north" } })).body;
+describe("without Redis", () => {
+  it("admits devices, and rejects changes of devices", async () => {
+    const { secret } = (await call(nodeA, "/devices", { body: { id: "north" } })).body;
     await redis.stop("SIGKILL");
     try {
-      await expect(mqttClient(here, "x".repeat(43), "north")).rejects.toMatchObject({ code: 4 });
+      await expect(mqttClient(nodeA, "x".repeat(43), "north")).rejects.toMatchObject({ code: 4 });
       const answers = [
-        await call(here, "/devices/north", { method: "DELETE" }),
-        await call(here, "/devices", { body: { id: "west" } }),
-        await call(here, "/devices/north/rotate"),
+        await call(nodeA, "/devices/north", { method: "DELETE" }),
+        await call(nodeA, "/devices", { body: { id: "west" } }),
+        await call(nodeA, "/devices/north/rotate"),
       ];
       expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
-      expect((await call(here, "/devices", { method: "GET" })).body.devices).toHaveLength(1);
+      expect((await call(nodeA, "/devices", { method: "GET" })).body.devices).toHaveLength(1);
     } finally {
       await redis.start();
     }
-    await expect.poll(() => mqttClient(there, secret, "north").then(({ connected }) => connected)).toBe(true);
+    await expect.poll(() => mqttClient(nodeB, secret, "north").then(({ connected }) => connected)).toBe(true);
   });
 
-  it("tokens are verified and refused as before; who logs in is told to come back", async () => {
-    const [good, ended] = [(await login(here)).body, (await login(here)).body];
+  it("verifies tokens and rejects revoked ones, and tells clients to retry their login", async () => {
+    const [valid, ended] = [(await login(nodeA)).body, (await login(nodeA)).body];
     const open = await connections(ended.token);
-    await open.ended(() => call(here, "/auth/logout", { body: { refresh_token: ended.refresh_token } }));
+    await open.ended(() => call(nodeA, "/auth/logout", { body: { refresh_token: ended.refresh_token } }));
     await redis.stop("SIGKILL");
     try {
-      expect((await socket(there, good.token)).ws.readyState).toBe(1);
-      await expect(socket(there, ended.token)).rejects.toThrow("auth_error");
-      for (const answer of [await login(there), await refresh(here, good.refresh_token)])
+      expect((await socket(nodeB, valid.token)).ws.readyState).toBe(1);
+      await expect(socket(nodeB, ended.token)).rejects.toThrow("auth_error");
+      for (const answer of [await login(nodeB), await refresh(nodeA, valid.refresh_token)])
         expect([answer.status, answer.body.error.code]).toEqual([503, "store_unavailable"]);
     } finally {
       await redis.start();
     }
-    await expect.poll(async () => (await login(there)).status).toBe(200);
+    await expect.poll(async () => (await login(nodeB)).status).toBe(200);
   });
 });

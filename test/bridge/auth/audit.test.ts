@@ -13,15 +13,15 @@ function newFolder(): string {
   return folder;
 }
 
-/** An audit log, and what the program's own log says of it. */
+/** Opens an audit log. `failures` has the reasons of the errors that the program's log reports about it. */
 async function openLog(options: Pick<AuditOptions, "destination" | "maxBytes">) {
-  const complaints: string[] = [];
-  const logger = pino({ level: "error" }, { write: (line: string) => complaints.push(JSON.parse(line).reason) });
+  const failures: string[] = [];
+  const logger = pino({ level: "error" }, { write: (line: string) => failures.push(JSON.parse(line).reason) });
   const audit = await openAudit({ ...options, logger });
   onTestFinished(() => audit.stop());
-  const note = (target: string) =>
+  const record = (target: string) =>
     audit.record({ action: "login", who: "operator", address: "127.0.0.1", target, outcome: "done" });
-  return { audit, complaints, note };
+  return { audit, failures, record };
 }
 
 const targetsIn = (path: string) =>
@@ -30,70 +30,73 @@ const targetsIn = (path: string) =>
     .split("\n")
     .map((line) => Number(JSON.parse(line).target));
 
-it("the log begins anew where it has grown too large, keeps the one before, and loses no line between", async () => {
+it("starts a new file beyond the size limit, keeps the previous one, and loses no line", async () => {
   const folder = newFolder();
   const path = join(folder, "audit.log");
   const maxBytes = 4096;
-  const { audit, note, complaints } = await openLog({ destination: path, maxBytes });
+  const { audit, record, failures } = await openLog({ destination: path, maxBytes });
   let count = 0;
   while (count < 2_000 && !existsSync(`${path}.1`)) {
-    note(String(count++));
+    record(String(count++));
     await new Promise(setImmediate);
   }
-  // It is still being moved.
-  for (let more = 0; more < 5; more++) note(String(count++));
+  // The stream may still be opening the new file.
+  for (let more = 0; more < 5; more++) record(String(count++));
   await audit.stop();
   expect([...targetsIn(`${path}.1`), ...targetsIn(path)]).toEqual(Array.from({ length: count }, (_, index) => index));
   expect(statSync(`${path}.1`).size).toBeGreaterThanOrEqual(maxBytes);
-  expect([statSync(path).mode & 0o777, complaints]).toEqual([0o600, []]);
+  expect([statSync(path).mode & 0o777, failures]).toEqual([0o600, []]);
 
-  // What was there at the start counts.
-  const again = await openLog({ destination: path, maxBytes: 1 });
-  again.note("0");
+  // The existing content counts towards the size.
+  const reopened = await openLog({ destination: path, maxBytes: 1 });
+  reopened.record("0");
   await expect.poll(() => targetsIn(`${path}.1`).at(-1)).toBe(0);
-  await again.audit.stop();
+  await reopened.audit.stop();
   expect(readdirSync(folder).sort()).toEqual(["audit-traffic.log", "audit.log", "audit.log.1"]);
 });
 
-it.each(["command", "broadcast"] as const)("lines of each %s push no failed login out of the files", async (action) => {
-  const path = join(newFolder(), "audit.log");
-  const { audit, note } = await openLog({ destination: path, maxBytes: 4096 });
-  note("1");
-  for (let count = 0; count < 300; count++) {
-    audit.record({ action, who: "user:eve", address: "127.0.0.1", target: "dashboard a.b", outcome: "done" });
-    await new Promise(setImmediate);
-  }
-  await audit.stop();
-  expect(targetsIn(path)).toEqual([1]);
-  const traffic = join(path, "..", "audit-traffic.log");
-  expect(readFileSync(traffic, "utf8")).toContain("user:eve");
-  expect(existsSync(`${traffic}.1`)).toBe(true);
-});
+it.each(["command", "broadcast"] as const)(
+  "keeps a failed login however many lines of each %s follow",
+  async (action) => {
+    const path = join(newFolder(), "audit.log");
+    const { audit, record } = await openLog({ destination: path, maxBytes: 4096 });
+    record("1");
+    for (let count = 0; count < 300; count++) {
+      audit.record({ action, who: "user:eve", address: "127.0.0.1", target: "dashboard a.b", outcome: "done" });
+      await new Promise(setImmediate);
+    }
+    await audit.stop();
+    expect(targetsIn(path)).toEqual([1]);
+    const traffic = join(path, "..", "audit-traffic.log");
+    expect(readFileSync(traffic, "utf8")).toContain("user:eve");
+    expect(existsSync(`${traffic}.1`)).toBe(true);
+  },
+);
 
-it("a pipe stays where it is, however much has gone through it", async () => {
+it("does not rename a pipe, however much was written to it", async () => {
   const path = join(newFolder(), "pipe");
   execFileSync("mkfifo", [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   onTestFinished(() => closeSync(reader));
-  const { audit, note, complaints } = await openLog({ destination: path, maxBytes: 1 });
-  note("first");
-  note("second");
+  const { audit, record, failures } = await openLog({ destination: path, maxBytes: 1 });
+  record("first");
+  record("second");
   await audit.stop();
   const bytes = Buffer.alloc(4096);
   expect(bytes.toString("utf8", 0, readSync(reader, bytes)).match(/first|second/g)).toEqual(["first", "second"]);
-  expect([statSync(path).isFIFO(), complaints]).toEqual([true, []]);
+  expect([statSync(path).isFIFO(), failures]).toEqual([true, []]);
 });
 
-it("that the disk is full is said once, and nobody is kept waiting for it", async () => {
-  const { audit, note, complaints } = await openLog({ destination: "/dev/full", maxBytes: Number.POSITIVE_INFINITY });
-  for (let count = 0; count < 100; count++) note(String(count));
-  await expect.poll(() => complaints).toEqual([expect.stringContaining("ENOSPC")]);
-  for (let count = 0; count < 100; count++) note(String(count));
+it("reports a full disk once, and does not block on it", async () => {
+  const { audit, record, failures } = await openLog({ destination: "/dev/full", maxBytes: Number.POSITIVE_INFINITY });
+  for (let count = 0; count < 100; count++) record(String(count));
+  await expect.poll(() => failures).toEqual([expect.stringContaining("ENOSPC")]);
+  for (let count = 0; count < 100; count++) record(String(count));
   await audit.stop();
-  expect(complaints).toHaveLength(1);
+  expect(failures).toHaveLength(1);
 });
 
-it("a flood of logins and refreshes that are turned away is not a flood of lines", async () => {
+it("writes few lines for a flood of refused logins and refreshes", async () => {
   const bridge = await startTestBridge({ env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "3" } });
   onTestFinished(() => bridge.stop());
   const post = (path: string, body: object) => bridge.call(path, { method: "POST", body });
@@ -109,7 +112,7 @@ it("a flood of logins and refreshes that are turned away is not a flood of lines
       .map(({ action, outcome }) => `${action} ${outcome}`);
   await post("/auth/token", { user_id: "alice", permissions: [] });
   await expect.poll(() => outcomes().at(-1)).toBe("token.mint done");
-  // Each password that was tried, and of what was not looked at 20 lines.
+  // One line for each checked password, 20 for the other refusals, and one for the minted token.
   expect(outcomes().filter((text) => text === "login unauthorized")).toHaveLength(3);
   expect(outcomes()).toHaveLength(3 + 20 + 1);
 });

@@ -20,8 +20,8 @@ async function openIn(path = newPath()) {
 
 const camera = (id: string, credential = {}) => ({ id, kind: "camera", credential }) as const;
 
-describe("the devices", () => {
-  it("are kept over a restart, with what proves their secrets and not the secrets", async () => {
+describe("the device store", () => {
+  it("keeps devices over a restart, and stores hashes instead of secrets", async () => {
     const path = newPath();
     const first = await openIn(path);
     const secret = (await first.devices.add(camera("north"))) ?? "";
@@ -41,7 +41,7 @@ describe("the devices", () => {
     expect(JSON.stringify(devices.list())).not.toContain("hash");
   });
 
-  it("have secrets of 256 bits, each its own", async () => {
+  it("generates a different secret of 256 bits for each device", async () => {
     const { devices } = await openIn();
     const one = (await devices.add(camera("one"))) ?? "";
     const two = await devices.add(camera("two"));
@@ -50,7 +50,7 @@ describe("the devices", () => {
     expect(devices.verify("two", one)).toBeUndefined();
   });
 
-  it("lose a secret when it is replaced, and everything when they are removed", async () => {
+  it("rejects a replaced secret, and forgets a removed device", async () => {
     const { devices } = await openIn();
     const changed: string[] = [];
     devices.onChange((id) => changed.push(id));
@@ -66,7 +66,7 @@ describe("the devices", () => {
     expect(changed).toEqual(["north", "north"]);
   });
 
-  it("are set once: the same again changes nothing", async () => {
+  it("changes nothing when a device is set to the same values again", async () => {
     const { devices } = await openIn();
     const changed: string[] = [];
     devices.onChange((id) => changed.push(id));
@@ -79,7 +79,7 @@ describe("the devices", () => {
     expect(changed).toEqual(["north"]);
   });
 
-  it("with a certificate have no secret, and a name that is theirs alone", async () => {
+  it("gives a device with a certificate no secret, and assigns each certificate name once", async () => {
     const { devices } = await openIn();
     expect(await devices.add(camera("north", { certificateName: "Camera 1" }))).toBeUndefined();
     expect(devices.withCertificate("Camera 1")).toMatchObject({ id: "north", certificateName: "Camera 1" });
@@ -94,23 +94,23 @@ describe("the devices", () => {
   });
 
   it.each([
-    ["an id that is taken", "north", 'there is a device "north" already'],
-    ["an id that could widen into a filter", "+", "the device id must be 1 to 63"],
-    ["a name that is inherited", "__proto__", "the device id must be 1 to 63"],
-  ] as const)("are not added with %s", async (_, id, message) => {
+    ["an id in use", "north", 'there is a device "north" already'],
+    ["an id that is an MQTT wildcard", "+", "the device id must be 1 to 63"],
+    ["an inherited property name", "__proto__", "the device id must be 1 to 63"],
+  ] as const)("rejects a device with %s", async (_, id, message) => {
     const { devices } = await openIn();
     await devices.add(camera("north"));
     await expect(devices.add(camera(id))).rejects.toThrow(message);
     expect(devices.list()).toHaveLength(1);
   });
 
-  it.each(["west", "__proto__", "../north"])("cannot be rotated or removed when they are not there: %s", async (id) => {
+  it.each(["west", "__proto__", "../north"])("rejects rotation and removal of an unknown device: %s", async (id) => {
     const { devices } = await openIn();
     await expect(devices.rotate(id, {})).rejects.toThrow(`there is no device "${id}"`);
     await expect(devices.remove(id)).rejects.toThrow(`there is no device "${id}"`);
   });
 
-  it("that are added at the same time are all kept, and of one id only one is", async () => {
+  it("keeps all devices that are added at the same time, and one for each id", async () => {
     const { devices } = await openIn();
     await Promise.all(Array.from({ length: 20 }, (_, index) => devices.add(camera(`c${index}`))));
     expect(devices.list()).toHaveLength(20);

@@ -25,16 +25,17 @@ interface SigningKey {
 
 let server: Server;
 let published: JWK[];
-let asked: number;
+/** Requests for the key set. */
+let requests: number;
 let url: string;
 let bridge: TestBridge | undefined;
 
 beforeEach(async () => {
   published = [];
-  asked = 0;
+  requests = 0;
   bridge = undefined;
   server = createServer((_request, response) => {
-    asked++;
+    requests++;
     response.setHeader("content-type", "application/json").end(JSON.stringify({ keys: published }));
   });
   server.listen(0, "127.0.0.1");
@@ -54,13 +55,13 @@ async function stopProvider(): Promise<void> {
   await once(server, "close");
 }
 
-/** From now on the provider answers when it is told to. @returns waits until it is asked, and answers */
-function providerThatWaits(): () => Promise<void> {
-  const asking = new Promise<ServerResponse>((resolve) => {
+/** Delays the provider's next response. @returns a function that waits for the request and sends the response */
+function delayProvider(): () => Promise<void> {
+  const request = new Promise<ServerResponse>((resolve) => {
     server.removeAllListeners("request").on("request", (_request, response) => resolve(response));
   });
   return async () => {
-    (await asking).setHeader("content-type", "application/json").end(JSON.stringify({ keys: published }));
+    (await request).setHeader("content-type", "application/json").end(JSON.stringify({ keys: published }));
   };
 }
 
@@ -70,15 +71,18 @@ async function newKey(kid: string, alg = "RS256"): Promise<SigningKey> {
   return { alg, kid, privateKey, publicKey };
 }
 
-interface Claims {
+interface TokenOptions {
   issuer?: string;
   audience?: string;
   expiresIn?: string;
-  more?: object;
+  claims?: object;
 }
 
-function sign({ alg, kid, privateKey }: SigningKey, { issuer = ISSUER, audience = AUDIENCE, ...rest }: Claims = {}) {
-  return new SignJWT({ sub: "alice", permissions: ["dashboard:read", "admin"], ...rest.more })
+function sign(
+  { alg, kid, privateKey }: SigningKey,
+  { issuer = ISSUER, audience = AUDIENCE, ...rest }: TokenOptions = {},
+) {
+  return new SignJWT({ sub: "alice", permissions: ["dashboard:read", "admin"], ...rest.claims })
     .setProtectedHeader({ alg, kid })
     .setIssuer(issuer)
     .setAudience(audience)
@@ -104,16 +108,19 @@ async function identify({ authority }: TestBridge, token: string): Promise<strin
 }
 
 describe("a token of the identity provider", () => {
-  it.each(["RS256", "PS384", "ES256"])("signed with %s opens a socket, and an HTTP route", async (alg) => {
-    const token = await sign(await newKey("one", alg));
-    const { port, call } = await start();
-    const client = await connect(`ws://127.0.0.1:${port}/ws`, token);
-    expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
-    expect((await call("/connections", { token })).status).toBe(200);
-    expect(asked).toBe(1);
-  });
+  it.each(["RS256", "PS384", "ES256"])(
+    "is accepted by the WebSocket server and the HTTP server when signed with %s",
+    async (alg) => {
+      const token = await sign(await newKey("one", alg));
+      const { port, call } = await start();
+      const client = await connect(`ws://127.0.0.1:${port}/ws`, token);
+      expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
+      expect((await call("/connections", { token })).status).toBe(200);
+      expect(requests).toBe(1);
+    },
+  );
 
-  it("renews a socket that it opened", async () => {
+  it("renews the authentication of a socket", async () => {
     const key = await newKey("one");
     const { port } = await start();
     const client = await connect(`ws://127.0.0.1:${port}/ws`, await sign(key));
@@ -121,29 +128,29 @@ describe("a token of the identity provider", () => {
     expect(await client.next("auth_success", ({ id }) => id === 7)).toMatchObject({ user_id: "idp:alice" });
   });
 
-  it.each<[string, Claims]>([
+  it.each<[string, TokenOptions]>([
     ["for another audience", { audience: "elsewhere" }],
-    ["of another issuer", { issuer: "https://id.example.com/" }],
-    ["that has expired", { expiresIn: "-5s" }],
-    ["whose permissions are no list", { more: { permissions: "admin" } }],
-  ])("%s is refused with 4002", async (_what, claims) => {
-    const token = await sign(await newKey("one"), claims);
+    ["from another issuer", { issuer: "https://id.example.com/" }],
+    ["expired", { expiresIn: "-5s" }],
+    ["whose permissions are not a list", { claims: { permissions: "admin" } }],
+  ])("is refused with 4002: %s", async (_what, options) => {
+    const token = await sign(await newKey("one"), options);
     expect(await codeFor(await start(), token)).toBe(4002);
   });
 
-  it("with an unknown key is refused, and many such ask the provider once", async () => {
-    const [known, stranger] = [await newKey("one"), await newKey("two")];
+  it("is refused when its key is unknown, and many such tokens cause one request to the provider", async () => {
+    const [known, withdrawn] = [await newKey("one"), await newKey("two")];
     published.pop();
     const running = await start();
-    expect(await codeFor(running, await sign(stranger))).toBe(4002);
+    expect(await codeFor(running, await sign(withdrawn))).toBe(4002);
     for (let time = 0; time < 20; time++) {
       const token = await sign({ ...known, kid: `unknown-${time}` });
       expect((await running.call("/connections", { token })).status).toBe(401);
     }
-    expect(asked).toBe(1);
+    expect(requests).toBe(1);
   });
 
-  it("signed with an RSA key that is too short is refused, although the provider has it", async () => {
+  it("is refused when its RSA key is too short, although the provider publishes the key", async () => {
     const tokens: string[] = [];
     for (const modulusLength of [1024, 2048]) {
       const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength });
@@ -157,7 +164,7 @@ describe("a token of the identity provider", () => {
     expect(answers.map(({ status }) => status)).toEqual([401, 200]);
   });
 
-  it("signed by its public key as if that were a secret is refused", async () => {
+  it("is refused when the public key was used as an HS256 secret", async () => {
     const { publicKey } = await newKey("one");
     const forged = jsonwebtoken.sign({ permissions: ["admin"] }, await exportSPKI(publicKey), {
       ...{ algorithm: "HS256", keyid: "one", subject: "alice", issuer: ISSUER, audience: AUDIENCE, expiresIn: 60 },
@@ -167,37 +174,37 @@ describe("a token of the identity provider", () => {
     expect((await running.call("/connections", { token: forged })).status).toBe(401);
   });
 
-  it("is of nobody who is known here, whatever the provider calls its user", async () => {
+  it("never has the identity of a local user, whatever its sub is", async () => {
     const key = await newKey("one");
     const running = await start();
     const url = `ws://127.0.0.1:${running.port}/ws`;
-    const ours = await connect(url, running.mint("dashboard:read"));
+    const local = await connect(url, running.mint("dashboard:read"));
     for (const sub of ["alice", "operator", "idp:alice"]) {
-      const token = await sign(key, { more: { sub, user_id: sub } });
+      const token = await sign(key, { claims: { sub, user_id: sub } });
       expect(await identify(running, token)).toBe(`idp:${sub}`);
     }
-    const theirs = await connect(url, await sign(key));
+    const foreign = await connect(url, await sign(key));
     const { body } = await running.call("/connections", { token: OPERATOR_KEY });
     expect(body.connections.map(({ user_id }: { user_id: string }) => user_id).sort()).toEqual(["alice", "idp:alice"]);
 
     const revoke = (user_id: string) =>
       running.call("/auth/revoke", { method: "POST", token: OPERATOR_KEY, body: { user_id } });
     expect((await revoke("alice")).status).toBe(204);
-    expect((await ours.closed).code).toBe(4005);
-    expect(theirs.ws.readyState).toBe(theirs.ws.OPEN);
+    expect((await local.closed).code).toBe(4005);
+    expect(foreign.ws.readyState).toBe(foreign.ws.OPEN);
     expect((await revoke("idp:alice")).status).toBe(204);
-    expect((await theirs.closed).code).toBe(4005);
+    expect((await foreign.closed).code).toBe(4005);
   });
 
-  it("whose user has a longer id than fits is refused", async () => {
+  it("is refused when its user id is too long", async () => {
     const key = await newKey("one");
     const running = await start();
-    const sub = (length: number) => sign(key, { more: { sub: "a".repeat(length) } });
+    const sub = (length: number) => sign(key, { claims: { sub: "a".repeat(length) } });
     expect(await identify(running, await sub(124))).toHaveLength(128);
     expect(await codeFor(running, await sub(125))).toBe(4002);
   });
 
-  it("is the only one whose user can be called so", async () => {
+  it("has a reserved user id prefix, which accounts and minted tokens cannot use", async () => {
     const running = await start();
     const post = (path: string, body: object) => running.call(path, { method: "POST", token: OPERATOR_KEY, body });
     for (const { status, body } of [
@@ -211,36 +218,36 @@ describe("a token of the identity provider", () => {
     expect((await running.call("/connections", { token })).status).toBe(401);
   });
 
-  it("is none of our sessions, whatever it calls its own", async () => {
+  it("is not treated as one of our sessions, whatever its sid is", async () => {
     const sid = `${"0".repeat(12)}-${"0".repeat(24)}`;
-    const token = await sign(await newKey("one"), { more: { sid } });
+    const token = await sign(await newKey("one"), { claims: { sid } });
     const { port } = await start();
     await connect(`ws://127.0.0.1:${port}/ws`, token);
   });
 
-  it("does not make its bearer known while the provider is asked for the key: he is cut off at 16 KiB, as any stranger", async () => {
+  it("does not authenticate its client before the key arrives: the limit of 16 KiB for strangers applies", async () => {
     const token = await sign(await newKey("one"));
-    providerThatWaits();
+    delayProvider();
     const { port } = await start();
     const stranger = await new TestClient(`ws://127.0.0.1:${port}/ws`).opened();
     stranger.send({ type: "auth", token });
     for (let frame = 0; frame < 3; frame++) stranger.send({ type: "x".repeat(8_000) });
-    // What was still on its way when the server ended the connection may reset it, and take the close frame along.
+    // Data in transit when the server closes the connection may reset it. The close frame is then lost.
     expect([4003, 1006]).toContain((await stranger.closed).code);
   });
 
-  it("need not be waited for: what is asked while the provider is asked for the key is answered after it", async () => {
+  it("lets a client send requests before the key arrives, and answers them afterwards", async () => {
     const token = await sign(await newKey("one"));
-    const answer = providerThatWaits();
+    const sendKeys = delayProvider();
     const { port } = await start();
     const client = await new TestClient(`ws://127.0.0.1:${port}/ws`).opened();
     client.send({ type: "auth", token });
     client.send({ type: "subscribe", channel: "dashboard" });
-    await answer();
+    await sendKeys();
     expect(await client.next("subscription_result")).toMatchObject({ channel: "dashboard", success: true });
   });
 
-  it("is not judged while the provider is away: try again later; our own tokens are", async () => {
+  it("causes a request to retry while the provider is unreachable, and our own tokens still work", async () => {
     const token = await sign(await newKey("one"));
     await stopProvider();
     const running = await start();
@@ -260,7 +267,7 @@ describe("the keys of the provider", () => {
       logger: pino({ level: "silent" }),
     });
 
-  it("that are new are found, and one that was withdrawn is good no more", async () => {
+  it("include new keys and exclude withdrawn ones", async () => {
     const first = await sign(await newKey("one"));
     const provider = open();
     await provider.prepare(first);
@@ -273,21 +280,21 @@ describe("the keys of the provider", () => {
     expect(provider.keyOf(first)).toBeUndefined();
   });
 
-  it("are not looked for when the algorithm is not a provider's", async () => {
+  it("are not requested for algorithms that a provider cannot use", async () => {
     const provider = open();
     const none = `${Buffer.from('{"alg":"none"}').toString("base64url")}.e30.`;
     for (const token of [none, jsonwebtoken.sign({}, "s".repeat(32)), "nonsense", ""])
       expect(provider.prepare(token)).toBeUndefined();
-    expect(asked).toBe(0);
+    expect(requests).toBe(0);
   });
 
-  it("that cannot be had are an error of their own", async () => {
+  it("cause a ProviderUnavailableError when they cannot be fetched", async () => {
     const token = await sign(await newKey("one"));
     await stopProvider();
     await expect(open().prepare(token)).rejects.toThrow(ProviderUnavailableError);
   });
 
-  it("are not read to the end when they are more than MAX_KEYS_BYTES", async () => {
+  it("cause an error when they exceed MAX_KEYS_BYTES", async () => {
     const token = await sign(await newKey("one"));
     published.push({ kty: "EC", kid: "filler", use: "x".repeat(MAX_KEYS_BYTES - 2000) });
     await open().prepare(token);

@@ -9,7 +9,7 @@ import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
 
 const logger = pino({ level: "silent" });
 
-/** A login of alice's, and a clock that only the test moves. */
+/** Logs alice in, with a clock that only the test changes. */
 async function logIn() {
   const path = makeDataPath();
   onTestFinished(() => removeDataPath(path));
@@ -27,18 +27,18 @@ async function logIn() {
   return { clock, sessions, first: await sessions.open(account) };
 }
 
-it("an answer that was lost is given again as long as a client may ask for it, and a token that comes later is stolen", async () => {
+it("repeats a lost response within the grace period, and treats a later use of the token as theft", async () => {
   const { clock, sessions, first } = await logIn();
   const lost = await sessions.refresh(first.refreshToken);
   clock.now += REFRESH_GRACE_MS;
-  const found = await sessions.refresh(first.refreshToken);
-  expect(found.refreshToken).toBe(lost.refreshToken);
+  const repeated = await sessions.refresh(first.refreshToken);
+  expect(repeated.refreshToken).toBe(lost.refreshToken);
   clock.now += 1;
   await expect(sessions.refresh(first.refreshToken)).rejects.toBeInstanceOf(RefreshReusedError);
   await expect(sessions.refresh(lost.refreshToken)).rejects.toThrow("log in again");
 });
 
-it("the grace begins with each new token, and is that of the one before it only", async () => {
+it("starts a new grace period with each refresh, for the previous token only", async () => {
   const { clock, sessions, first } = await logIn();
   const second = await sessions.refresh(first.refreshToken);
   clock.now += 600_000;

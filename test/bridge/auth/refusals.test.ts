@@ -5,44 +5,44 @@ import { MAX_NETWORKS, MAX_SINGLE_REFUSALS, Refusals, WINDOW_MS } from "../../..
 const refusal = (address: string): AuditEntry => ({
   ...{ action: "access", who: "unknown", address, target: "GET /users", outcome: "unauthorized" },
 });
-const told: AuditEntry[] = [];
-const refusals = () => new Refusals((entry) => told.push(entry));
+const recorded: AuditEntry[] = [];
+const newRefusals = () => new Refusals((entry) => recorded.push(entry));
 
 afterEach(() => {
-  told.length = 0;
+  recorded.length = 0;
   vi.useRealTimers();
 });
 
 describe("refusals", () => {
-  it("are told of one by one, until one network has too many: then how many there were", () => {
+  it("are recorded one by one up to a limit for each network, then as a sum", () => {
     vi.useFakeTimers();
-    const some = refusals();
-    for (let count = 0; count < MAX_SINGLE_REFUSALS + 1000; count++) some.add(refusal("203.0.113.7"));
-    some.add(refusal("203.0.113.8"));
-    expect(told).toHaveLength(MAX_SINGLE_REFUSALS + 1);
+    const refusals = newRefusals();
+    for (let count = 0; count < MAX_SINGLE_REFUSALS + 1000; count++) refusals.add(refusal("203.0.113.7"));
+    refusals.add(refusal("203.0.113.8"));
+    expect(recorded).toHaveLength(MAX_SINGLE_REFUSALS + 1);
     vi.advanceTimersByTime(WINDOW_MS);
-    expect(told.slice(MAX_SINGLE_REFUSALS + 1)).toEqual([
+    expect(recorded.slice(MAX_SINGLE_REFUSALS + 1)).toEqual([
       { action: "access", who: "unknown", address: "203.0.113.7", target: "", outcome: "1000 more refused" },
     ]);
-    some.add(refusal("203.0.113.7"));
-    expect(told.at(-1)).toMatchObject({ address: "203.0.113.7", outcome: "unauthorized" });
-    some.stop();
+    refusals.add(refusal("203.0.113.7"));
+    expect(recorded.at(-1)).toMatchObject({ address: "203.0.113.7", outcome: "unauthorized" });
+    refusals.stop();
   });
 
-  it("of the addresses of one IPv6 network are those of one", () => {
-    const some = refusals();
-    for (let host = 1; host <= 1000; host++) some.add(refusal(`2001:db8::${host.toString(16)}`));
-    expect(told).toHaveLength(MAX_SINGLE_REFUSALS);
-    some.stop();
-    expect(told.at(-1)?.outcome).toBe(`${1000 - MAX_SINGLE_REFUSALS} more refused`);
+  it("count together for all addresses of one IPv6 network", () => {
+    const refusals = newRefusals();
+    for (let host = 1; host <= 1000; host++) refusals.add(refusal(`2001:db8::${host.toString(16)}`));
+    expect(recorded).toHaveLength(MAX_SINGLE_REFUSALS);
+    refusals.stop();
+    expect(recorded.at(-1)?.outcome).toBe(`${1000 - MAX_SINGLE_REFUSALS} more refused`);
   });
 
-  it("of ever more networks are not all remembered: the first are told of early", () => {
-    const some = refusals();
-    for (let count = 0; count < MAX_SINGLE_REFUSALS + 5; count++) some.add(refusal("203.0.113.7"));
-    told.length = 0;
-    for (let count = 0; count < MAX_NETWORKS; count++) some.add(refusal(`10.0.${count >> 8}.${count & 255}`));
-    expect(told.filter(({ outcome }) => outcome === "5 more refused")).toHaveLength(1);
-    some.stop();
+  it("are summed up early for the oldest network when there are too many networks", () => {
+    const refusals = newRefusals();
+    for (let count = 0; count < MAX_SINGLE_REFUSALS + 5; count++) refusals.add(refusal("203.0.113.7"));
+    recorded.length = 0;
+    for (let count = 0; count < MAX_NETWORKS; count++) refusals.add(refusal(`10.0.${count >> 8}.${count & 255}`));
+    expect(recorded.filter(({ outcome }) => outcome === "5 more refused")).toHaveLength(1);
+    refusals.stop();
   });
 });

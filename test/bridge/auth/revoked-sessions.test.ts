@@ -9,10 +9,10 @@ import { makeDataPath, removeDataPath } from "../../support/skylapse.ts";
 
 const logger = pino({ level: "silent" });
 const DAY_S = 86_400;
-/** How often revocations that are over are forgotten. */
-const FORGET_MS = 60_000;
+/** The interval at which expired revocations are removed. */
+const EVICTION_INTERVAL_MS = 60_000;
 
-/** A login of alice's whose refresh token lives for 90 days, and a clock that only the test moves. */
+/** Logs alice in with a refresh token that is valid for 90 days, and a clock that only the test changes. */
 async function logIn() {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   onTestFinished(() => {
@@ -36,12 +36,12 @@ async function logIn() {
   );
   const pass = (days: number) => {
     clock.now += days * DAY_S * 1000;
-    vi.advanceTimersByTime(FORGET_MS);
+    vi.advanceTimersByTime(EVICTION_INTERVAL_MS);
   };
   return { authority, clock, revocations, sessions, login, pass };
 }
 
-it("a session that was revoked by its id stays so when its access tokens are long over", async () => {
+it("keeps a session revoked long after its access tokens have expired", async () => {
   const { sessions, login, pass } = await logIn();
   await sessions.revoke(login.sessionId);
   pass(1);
@@ -52,25 +52,25 @@ it.each([
   ["a user", { kind: "user", id: "alice" }],
   ["everybody", { kind: "everybody", issuedBefore: Date.now() + 60_000 }],
 ] as const)(
-  "what %s was logged in to when tokens were revoked is over for as long as a refresh token may wait",
-  async (_, what) => {
+  "rejects the refresh tokens of %s until they expire after all tokens were revoked",
+  async (_, revocation) => {
     const { revocations, sessions, login, pass } = await logIn();
-    await revocations.add(what);
+    await revocations.add(revocation);
     pass(89);
     await expect(sessions.refresh(login.refreshToken)).rejects.toThrow("log in again");
   },
 );
 
-describe("a token from a clock that is ahead", () => {
-  /** What an issuer makes that shares the secret, and whose clock is 50 s ahead. */
-  const ahead = (now: number) => {
+describe("a token of an issuer whose clock is ahead", () => {
+  /** Signs a token as an issuer that shares the secret, and whose clock is 50 s ahead. */
+  const signAhead = (now: number) => {
     const iat = (now + 50_000) / 1000;
     return jsonwebtoken.sign({ sub: "alice", permissions: ["dashboard:read"], iat, exp: iat + 3600 }, JWT_SECRET);
   };
 
-  it("is over when all of its user's are revoked, then and ever after", async () => {
+  it("is revoked for good when all tokens of its user are revoked", async () => {
     const { authority, clock } = await logIn();
-    const token = ahead(clock.now);
+    const token = signAhead(clock.now);
     expect(authority.verify(token)).toMatchObject({ userId: "alice" });
     await authority.revocations.add({ kind: "user", id: "alice" });
     for (const laterMs of [0, 40_000, 61_000, 600_000]) {
@@ -79,7 +79,7 @@ describe("a token from a clock that is ahead", () => {
     }
   });
 
-  it("does not take with it what is minted and logged in to after that", async () => {
+  it("does not affect tokens and logins after the revocation", async () => {
     const { authority } = await logIn();
     await authority.revocations.add({ kind: "user", id: "alice" });
     const { token } = authority.mint({ userId: "alice", permissions: [], ttlSeconds: 30 });

@@ -10,7 +10,7 @@ const seconds = Math.floor(NOW / 1000);
 const tokens = createTokens({ secrets: [SECRET], now: () => NOW });
 const claims = { user_id: "alice", permissions: ["dashboard:read"], iat: seconds, exp: seconds + 60 };
 
-/** By hand, so that a test can sign what no library would. */
+/** Signs by hand, because libraries refuse to sign some of these tokens. */
 function sign(payload: unknown, secret = SECRET, alg = "HS256"): string {
   const encode = (part: unknown) => Buffer.from(JSON.stringify(part)).toString("base64url");
   const content = `${encode({ alg, typ: "JWT" })}.${encode(payload)}`;
@@ -24,7 +24,7 @@ function sign(payload: unknown, secret = SECRET, alg = "HS256"): string {
 }
 
 describe("a token", () => {
-  it("that was minted is verified with everything it was minted with", () => {
+  it("has all properties that it was minted with", () => {
     const { token, tokenId, expiresAt } = tokens.mint({ userId: "alice", permissions: ["a:read"], ttlSeconds: 900 });
     expect(expiresAt).toBe(NOW + 900_000);
     expect(tokens.verify(token)).toEqual({
@@ -36,24 +36,24 @@ describe("a token", () => {
     });
   });
 
-  it("of the predecessor, with user_id and no jti, is taken", () => {
+  it("is accepted with user_id and without jti, as from the predecessor", () => {
     expect(tokens.verify(sign(claims))).toMatchObject({ userId: "alice", tokenId: undefined });
   });
 
-  it("with sub alone, or with sub and user_id that agree, is taken", () => {
+  it("is accepted with sub alone, and with equal sub and user_id", () => {
     const { user_id, ...rest } = claims;
     expect(tokens.verify(sign({ ...rest, sub: user_id })).userId).toBe("alice");
     expect(tokens.verify(sign({ ...claims, sub: user_id })).userId).toBe("alice");
   });
 
-  it("of an older secret is taken while that secret is kept", () => {
+  it("of an older secret is accepted while that secret is configured", () => {
     const both = createTokens({ secrets: [OTHER, SECRET], now: () => NOW });
     expect(both.verify(sign(claims)).userId).toBe("alice");
     const { token } = both.mint({ userId: "bob", permissions: [], ttlSeconds: 60 });
     expect(() => tokens.verify(token)).toThrow(InvalidTokenError);
   });
 
-  it("is expired from the second that exp names", () => {
+  it("expires at the time of exp", () => {
     const at = (now: number) => createTokens({ secrets: [SECRET], now: () => now });
     const token = sign(claims);
     expect(at(NOW + 59_999).verify(token).userId).toBe("alice");
@@ -61,35 +61,35 @@ describe("a token", () => {
   });
 });
 
-describe("refused is a token", () => {
+describe("a token is refused", () => {
   const wrong = /^Invalid token$/;
   it.each<[string, string, RegExp]>([
     ["signed with none", sign(claims, "", "none"), wrong],
     ["signed with HS384 and the right secret", sign(claims, SECRET, "HS384"), wrong],
     ["signed with HS512 and the right secret", sign(claims, SECRET, "HS512"), wrong],
     ["signed with another key", sign(claims, OTHER), wrong],
-    ["that is no token", "not-a-token", wrong],
+    ["that is not a JWT", "not-a-token", wrong],
     ["that is empty", "", wrong],
-    ["that is endless", "a".repeat(9000), /too long/],
-    ["whose payload is text", sign("alice"), /^Invalid token/],
+    ["that is too long", "a".repeat(9000), /too long/],
+    ["whose payload is a string", sign("alice"), /^Invalid token/],
     ["without exp", sign({ ...claims, exp: undefined }), /: exp /],
     ["without iat", sign({ ...claims, iat: undefined }), /: iat /],
     ["issued in the future", sign({ ...claims, iat: seconds + 61, exp: seconds + 120 }), /issued in the future/],
-    ["that ends before it begins", sign({ ...claims, iat: seconds + 60 }), /exp is not after iat/],
+    ["that expires before it was issued", sign({ ...claims, iat: seconds + 60 }), /exp is not after iat/],
     ["without a user", sign({ ...claims, user_id: undefined }), /sub or user_id/],
-    ["of two users", sign({ ...claims, sub: "bob" }), /two users/],
-    ["of a user without a name", sign({ ...claims, user_id: "" }), /: user_id /],
-    ["of a user with a line break", sign({ ...claims, user_id: "alice\nbob" }), /: user_id /],
-    ["of a user with a name of 129", sign({ ...claims, user_id: "a".repeat(129) }), /: user_id /],
+    ["for two users", sign({ ...claims, sub: "bob" }), /two users/],
+    ["for a user with an empty id", sign({ ...claims, user_id: "" }), /: user_id /],
+    ["for a user id with a line break", sign({ ...claims, user_id: "alice\nbob" }), /: user_id /],
+    ["for a user id of 129 characters", sign({ ...claims, user_id: "a".repeat(129) }), /: user_id /],
     ["without permissions", sign({ ...claims, permissions: undefined }), /: permissions /],
-    ["whose permissions are text", sign({ ...claims, permissions: "admin" }), /: permissions /],
+    ["whose permissions are a string", sign({ ...claims, permissions: "admin" }), /: permissions /],
     ["with 101 permissions", sign({ ...claims, permissions: Array(101).fill("a:read") }), /: permissions /],
     ["with a permission of 129 characters", sign({ ...claims, permissions: ["a".repeat(129)] }), /: permissions 0 /],
-    ["not valid yet, beyond what clocks may differ", sign({ ...claims, nbf: seconds + 61 }), /not valid yet/],
-    ["whose nbf is text", sign({ ...claims, nbf: "soon" }), /^Invalid token/],
+    ["not valid yet, beyond the tolerated clock difference", sign({ ...claims, nbf: seconds + 61 }), /not valid yet/],
+    ["whose nbf is a string", sign({ ...claims, nbf: "soon" }), /^Invalid token/],
     ["for another audience", sign({ ...claims, aud: "grafana" }), /audience/],
-    ["for several others", sign({ ...claims, aud: ["grafana", "nextcloud"] }), /audience/],
-    ["whose audience is no text", sign({ ...claims, aud: 7 }), /audience/],
+    ["for several other audiences", sign({ ...claims, aud: ["grafana", "nextcloud"] }), /audience/],
+    ["whose audience is not a string", sign({ ...claims, aud: 7 }), /audience/],
     [
       "with a critical header field",
       jsonwebtoken.sign(claims, SECRET, { header: { alg: "HS256", crit: ["exp"] } }),
@@ -108,28 +108,28 @@ describe("refused is a token", () => {
     expect(refusal).toMatchObject({ message: expect.stringMatching(message) });
   });
 
-  it("even at its limits: 100 permissions of 128 characters are still taken", () => {
+  it("only beyond the limits: 100 permissions and permissions of 128 characters are accepted", () => {
     const permissions = Array.from({ length: 100 }, (_, index) => `${index}`.padEnd(20, "x"));
     expect(tokens.verify(sign({ ...claims, permissions })).permissions).toHaveLength(100);
     expect(tokens.verify(sign({ ...claims, permissions: ["a".repeat(128)] })).permissions).toHaveLength(1);
   });
 });
 
-describe("taken is a token", () => {
-  it("that begins to be good within what clocks may differ", () => {
+describe("a token is accepted", () => {
+  it("when its nbf is within the tolerated clock difference", () => {
     expect(tokens.verify(sign({ ...claims, nbf: seconds + 60 }))).toMatchObject({ userId: "alice" });
   });
 
-  it.each([["skylapse"], [["grafana", "skylapse"]]])("for the audience that is ours: %j", (aud) => {
-    const ours = createTokens({ secrets: [SECRET], audience: "skylapse", now: () => NOW });
-    expect(ours.verify(sign({ ...claims, aud }))).toMatchObject({ userId: "alice" });
-    expect(ours.verify(sign(claims))).toMatchObject({ userId: "alice" });
-    expect(() => ours.verify(sign({ ...claims, aud: "grafana" }))).toThrow("audience");
+  it.each([["skylapse"], [["grafana", "skylapse"]]])("when it names our audience: %j", (aud) => {
+    const withAudience = createTokens({ secrets: [SECRET], audience: "skylapse", now: () => NOW });
+    expect(withAudience.verify(sign({ ...claims, aud }))).toMatchObject({ userId: "alice" });
+    expect(withAudience.verify(sign(claims))).toMatchObject({ userId: "alice" });
+    expect(() => withAudience.verify(sign({ ...claims, aud: "grafana" }))).toThrow("audience");
   });
 });
 
 describe("a secret", () => {
-  it.each([[[]], [["short"]], [[SECRET, "short"]]])("is needed, and long: not %j", (secrets) => {
+  it.each([[[]], [["short"]], [[SECRET, "short"]]])("must be present and long enough: not %j", (secrets) => {
     expect(() => createTokens({ secrets })).toThrow(RangeError);
   });
 });
