@@ -94,7 +94,7 @@ export class Access {
     const answer = await this.#post("auth/refresh", { refresh_token: login.refreshToken });
     if (answer.ok) return this.#logIn(answer);
     if (answer.status !== 401) throw new Error(await reasonOf(answer));
-    // Another tab may have signed in meanwhile.
+    // Another tab may have signed in during the request.
     if (this.#login()?.refreshToken !== login.refreshToken) return this.#renew();
     this.#keep({ userId: login.userId });
     throw new TokenRefusedError("Your session has ended: sign in again");

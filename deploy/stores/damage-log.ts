@@ -6,7 +6,7 @@ import type { Damage } from "../../platform/level/damage.ts";
 
 /** The most notes. A broken disk may cause the same damage at every start, so only the newest are kept. */
 const MAX_DAMAGES = 100;
-/** How often {@link DamageLog} checks at most whether its file was removed, milliseconds. Health probes ask often. */
+/** The shortest time between two checks whether the file was removed, milliseconds. Health probes ask often. */
 const CHECK_INTERVAL_MS = 1_000;
 
 const damagesSchema = z.array(z.object({ at: z.string(), store: z.string(), found: z.string(), missing: z.string() }));
