@@ -78,8 +78,8 @@ export class TooManyRevocationsError extends Error {
 const documentSchema = z.object({
   issuedBefore: z.number().optional(),
   /**
-   * True when all earlier tokens were revoked, including those of an issuer whose clock is ahead. `issuedBefore` may then
-   * be in the future, and new tokens carry it as the claim `rev`.
+   * True when all earlier tokens were revoked, including those of an issuer whose clock is ahead. `issuedBefore` may
+   * then be in the future, and new tokens carry it as the claim `rev`.
    */
   reachesAhead: z.boolean().optional(),
   expiresAt: z.number(),

@@ -14,7 +14,7 @@ export interface Tokens {
   prepare(token: string): Promise<void> | undefined;
   /**
    * Checks the signature and the claims of a token.
-   * @throws {ExpiredTokenError} the token is valid but expired
+   * @throws {ExpiredTokenError} the token has expired and is otherwise valid
    * @throws {InvalidTokenError} the token is invalid for any other reason
    */
   verify(token: string): TokenIdentity;
@@ -47,7 +47,9 @@ export interface TokensOptions {
   secrets: readonly string[];
   /** The identity provider whose tokens are accepted too. Default: none. */
   provider?: IdentityProvider | undefined;
-  /** The only audience (`aud`) that tokens signed with `secrets` may name. Default: they must name none. */
+  /**
+   * The audience (`aud`) that tokens signed with `secrets` must include if they name any. Default: they must name none.
+   */
   audience?: string | undefined;
   /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
@@ -58,7 +60,7 @@ export class InvalidTokenError extends Error {
   override name = "InvalidTokenError";
 }
 
-/** The token is valid but expired. */
+/** The token has expired and is otherwise valid. */
 export class ExpiredTokenError extends InvalidTokenError {
   override name = "ExpiredTokenError";
 }

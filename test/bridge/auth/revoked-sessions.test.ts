@@ -68,7 +68,7 @@ describe("a token of an issuer whose clock is ahead", () => {
     return jsonwebtoken.sign({ sub: "alice", permissions: ["dashboard:read"], iat, exp: iat + 3600 }, JWT_SECRET);
   };
 
-  it("is revoked for good when all tokens of its user are revoked", async () => {
+  it("stays revoked once all tokens of its user are revoked", async () => {
     const { authority, clock } = await logIn();
     const token = signAhead(clock.now);
     expect(authority.verify(token)).toMatchObject({ userId: "alice" });
