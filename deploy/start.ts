@@ -11,7 +11,7 @@ import { greeting } from "./greeting.ts";
 import { createLogger } from "./logger.ts";
 
 /**
- * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: whoever pressed Ctrl-C is waiting. Counts
+ * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: the person who pressed Ctrl-C is waiting. Counts
  * only the time that this process ran, because a machine that was suspended does not make the stop slow.
  */
 const STOP_TIMEOUT_MS = 1900;

@@ -20,7 +20,7 @@ export interface InProcessApi {
 
 /**
  * Opens the server's own routes without a port, so that checks, audit entries and their order exist once.
- * It asks for no key: whoever can open the store needs none.
+ * It asks for no key: a program that can open the store needs none.
  */
 export function openInProcessApi(services: OperatorServices): InProcessApi {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });

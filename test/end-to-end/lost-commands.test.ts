@@ -43,7 +43,7 @@ it("reports a command as lost to its sender, and does not resend it, when the se
   const again = await startSkylapse({ dataPath, env });
   onTestFinished(async () => void (await again.end("SIGKILL")));
   const back = await open(again.mqtt, camera);
-  const anew = inboxOf(back);
+  const reconnected = inboxOf(back);
   await back.subscribeAsync(`${NORTH}/commands/+`, { qos: 1 });
   const heard = connect(again.mqtt, { reconnectPeriod: 0, ...user });
   const replies = inboxOf(heard);
@@ -53,7 +53,7 @@ it("reports a command as lost to its sender, and does not resend it, when the se
   // Anything that the server sends arrives before this event.
   const probe = await open(again.mqtt, { ...user, clientId: "probe", clean: true });
   await probe.publishAsync(`${NORTH}/commands/reboot`, JSON.stringify({ id: "third" }), { qos: 1 });
-  await anew.has(1);
-  expect(anew.messages.map(({ payload }) => JSON.parse(payload).id)).toEqual(["third"]);
+  await reconnected.has(1);
+  expect(reconnected.messages.map(({ payload }) => JSON.parse(payload).id)).toEqual(["third"]);
   for (const client of [back, heard, probe]) await client.endAsync(true);
 });

@@ -76,7 +76,7 @@ it("applies a change of permissions at once on every node, to WebSockets and MQT
   await Promise.all([here.close(), there.close()]);
 });
 
-it("ends the minted tokens of a user whom an operator revokes", async () => {
+it("ends the minted tokens of a user that an operator revokes", async () => {
   const answer = await call(first, "/auth/token", "POST", { user_id: "dave", permissions: ["dashboard:read"] });
   const { token } = await answer.json();
   const client = await mqttClient(second, "dave", token);

@@ -58,7 +58,7 @@ class AlertRules implements CheckpointedRules {
   readonly #thresholds: AlertThresholds;
   readonly #cameras: BoundedMap<CameraFacts>;
   readonly #services = new BoundedMap<ServiceFacts>(MAX_SERVICES);
-  /** Raised alerts, whoever raised them. Most cameras have none, so most checks have nothing to clear. */
+  /** All raised alerts, also those raised by cameras. Most cameras have none, so most checks have nothing to clear. */
   readonly #raised = new Set<string>();
   readonly #topics: TopicCache<Topic | "other">;
   /** Alerts whose publication is under way, by topic. */
