@@ -39,8 +39,9 @@ export interface Bridge {
   /** The bound port. With port 0 in the configuration, a free one. */
   port: number;
   /**
-   * Accepts no new work: `/readyz` reports it at once, new connections are refused, and dashboards are sent to other
-   * nodes, a few at a time. Work under way continues. Takes at most `SHUTDOWN_SPREAD_MS`. Idempotent.
+   * Accepts no new work: `/readyz` reports at once that the server is stopping, new connections are refused, and
+   * dashboards are sent to other nodes, a few at a time. Work under way continues. Takes at most `SHUTDOWN_SPREAD_MS`.
+   * Idempotent.
    */
   drain(): Promise<void>;
   /** Drains, ends the work under way, and releases the port. Bounded in time. Idempotent. */
@@ -51,14 +52,16 @@ export interface BridgeOptions {
   config: BridgeConfig;
   /** The caller stops it. */
   cluster: Cluster;
-  /** The server's own clock. The caller stops it. Default: the system's. */
+  /** The server's own clock. The caller stops it. Default: the system's clock. */
   clock?: Omit<ServerClock, "stop">;
   journal: Journal;
   ingest: Pick<BridgeIngest, "publish" | "stats" | "attachCommands">;
   link: BrokerLink;
   /** The caller stops it. */
   authority: Authority;
-  /** The MQTT clients of this node. Clients with a revoked token are disconnected. Default: none. */
+  /**
+   * The MQTT clients of this node. When a client's token is revoked, the bridge disconnects the client. Default: none.
+   */
   mqttClients?: MqttClients;
   tree: TopicTree;
   channels: CustomChannels;

@@ -66,8 +66,8 @@ const SECRETS = ["JWT_SECRET", "OPERATOR_KEY"] as const;
 
 export interface BridgeConfigSource extends EnvironmentSource {
   /**
-   * Secrets that the first start generated. They replace what the environment does not set, on loopback only: a server
-   * that others can reach must not run on a secret that nobody chose.
+   * Secrets that the first start generated. They are used for secrets that the environment does not set, and on
+   * loopback only: a server that other machines can reach must not use a secret that nobody chose.
    */
   generated?: Readonly<Partial<Record<(typeof SECRETS)[number], string>>>;
 }

@@ -17,9 +17,9 @@ import { MqttForwarding } from "./mqtt-forwarding.ts";
 import { PreviewIngest } from "./preview-ingest.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 
-/** QoS 0 publications whose write is under way. Further ones are dropped, which QoS 0 permits. */
+/** The most QoS 0 publications whose write is under way. Further ones are dropped, which QoS 0 permits. */
 const MAX_UNAWAITED = 10_000;
-/** Topics in the cache; it keeps at most twice as many. */
+/** Topics in one generation of the cache, which has two. */
 const CACHED_TOPICS = 10_000;
 /** Channels of the journal that are reserved for registered cameras: one for each camera that can be registered. */
 export const RESERVED_CHANNELS = MAX_DEVICES;
@@ -77,8 +77,8 @@ type CommandSink = Pick<MqttCommands, "run" | "reportLost">;
 
 export interface BridgeIngest extends Ingest {
   /**
-   * Publishes an event of the backend or of `POST /broadcast`. Resolves when the event is durable. It is sent to MQTT
-   * subscribers then, or once a link is attached.
+   * Publishes an event of the backend or of `POST /broadcast`. Resolves when the event is durable. The event is sent to
+   * MQTT subscribers as soon as it is durable and a link is attached.
    * @throws {RangeError} the topic is not part of the contract
    * @throws {StoreUnavailableError} the event was not kept
    */
@@ -90,8 +90,8 @@ export interface BridgeIngest extends Ingest {
   /**
    * Publishes the messages that an earlier run had accepted and not delivered to MQTT subscribers. Call it once at
    * start-up.
-   * @param options.afterStart include messages of this run's time. Set it when the journal calls `onUndelivered`: its
-   * messages then come from other nodes, never from this one.
+   * @param options.afterStart also publish messages that were accepted since this run began. Set it when the journal
+   * calls `onUndelivered`: the messages then come from other nodes, never from this one.
    */
   publishUndelivered(options?: { afterStart?: boolean }): Promise<void>;
   stats(): IngestStats;
@@ -194,7 +194,7 @@ class JournalIngest implements BridgeIngest {
       payload.length,
     );
     if (position === undefined) {
-      // The journal cannot know an id that was generated here.
+      // An id that was generated here is new, so the journal cannot have it yet.
       if (message.id === undefined) throw new Error("an event of the backend was taken for a duplicate");
       return { position };
     }
@@ -270,7 +270,10 @@ class JournalIngest implements BridgeIngest {
       this.#options.logger.warn({ ...from, reason, dropped: this.#stats.dropped }, "QoS 0 message dropped");
   }
 
-  /** Records and acknowledges a command. The relay then sends it to the camera, or reports to its sender why not. */
+  /**
+   * Records and acknowledges a command. The relay then sends the command to the camera, or tells its sender why it does
+   * not.
+   */
   async #acceptCommand(
     publication: IncomingPublication,
     facts: TopicFacts,
@@ -284,7 +287,7 @@ class JournalIngest implements BridgeIngest {
       if (isOpen && position !== undefined) this.delivered(position);
       isOpen = false;
     };
-    // After the acknowledgement. The relay has a duplicate already.
+    // After the acknowledgement. If the publication is a duplicate, the relay already has the command.
     if (position !== undefined) setImmediate(run, { identity, payload, camera, name, settled });
     return { position: undefined, forward: false };
   }

@@ -10,7 +10,7 @@ export interface TopicFacts {
   topic: Topic;
   channels: readonly string[];
   camera: string | undefined;
-  /** The event's camera and topic, as JSON: see {@link eventPlace}. */
+  /** The camera and topic of the event as JSON: see {@link eventPlace}. */
   place: string;
 }
 
@@ -45,7 +45,9 @@ export function journalMessage(
   };
 }
 
-/** The `data` of an event that clears a topic. The empty payload has none; for an alert, the topic names the alert. */
+/**
+ * The `data` of an event that clears a topic. An empty payload has no `data`; for an alert, the topic names the alert.
+ */
 export function clearedData(topic: Topic): { alert: string } | null {
   return topic.kind === "camera-alert" || topic.kind === "service-alert" ? { alert: topic.name } : null;
 }

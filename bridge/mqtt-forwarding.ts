@@ -15,11 +15,12 @@ export interface MqttForwardingOptions {
 }
 
 /**
- * Publishes to MQTT subscribers what the journal has accepted: the backend's own events, and what an earlier run left.
+ * Publishes messages that the journal has accepted to MQTT subscribers: the backend's own events, and messages that an
+ * earlier run did not deliver.
  */
 export class MqttForwarding {
   readonly #options: MqttForwardingOptions;
-  /** Positions up to this one are of earlier runs. */
+  /** The messages at positions up to this one are from earlier runs. */
   readonly #startPosition: number;
   #link: Pick<BrokerLink, "publish"> | undefined;
   readonly #waitingForLink: { position: number; publication: OutgoingPublication }[] = [];

@@ -8,8 +8,8 @@ import type { TopicFacts } from "./journal-message.ts";
 import { PreviewRefusedError, type Previews } from "./previews/previews.ts";
 
 /**
- * Previews that are written at the same time, in all and for one sender. Further previews wait, unacknowledged. The
- * broker bounds their bytes by `MAX_MQTT_PENDING_BYTES` per identity.
+ * The most previews that are written at the same time, in all and for one sender. Further previews wait,
+ * unacknowledged. The broker limits the bytes of waiting previews to `MAX_MQTT_PENDING_BYTES` for each identity.
  */
 const MAX_CONCURRENT = 32;
 const MAX_CONCURRENT_PER_SENDER = 4;
@@ -57,8 +57,8 @@ export class PreviewIngest {
       body: eventBody({ ...event, historical: !newest, seq: undefined, place }),
       state: undefined,
       origin: { sender: identity, id, session: undefined, seq: undefined },
-      // Not published again after a crash: the journal has no bytes of it, and the newest of each camera is in the
-      // store.
+      // The preview is not published again after a crash: the journal does not have its bytes, and the newest preview
+      // of each camera is in the store.
       publish: undefined,
     };
   }

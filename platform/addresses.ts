@@ -4,8 +4,8 @@ export function plainAddress(address: string): string {
 }
 
 /**
- * The network that limits per address count: an IPv4 address itself, or the /64 network of an IPv6 address. One subscriber
- * gets a whole /64, so counting single IPv6 addresses would limit nobody.
+ * The network to which limits per address apply: an IPv4 address itself, or the /64 network of an IPv6 address. An
+ * internet provider gives one customer a whole /64 network, so limits on single IPv6 addresses would limit nobody.
  * @param address as reported by a socket or a trusted proxy; other text is returned unchanged
  */
 export function networkOf(address: string): string {

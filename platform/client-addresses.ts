@@ -6,7 +6,7 @@ import { plainAddress } from "./addresses.ts";
 export interface ClientAddresses {
   /** The client's address: the nearest one that is not a trusted proxy. */
   of(request: IncomingMessage): string;
-  /** Whether the address is a trusted proxy's. */
+  /** Whether the address is that of a trusted proxy. */
   trusts(address: string): boolean;
 }
 

@@ -3,7 +3,7 @@ import { topicProblem } from "../contract/topics.ts";
 import { quoted } from "../contract/visible-text.ts";
 import { withoutBom } from "./byte-order-mark.ts";
 
-/** All problems of a program's settings. Each begins with the name of the variable. */
+/** All problems of a program's settings. The text of each problem begins with the name of the variable. */
 export class ConfigurationError extends Error {
   override name = "ConfigurationError";
   readonly problems: readonly string[];
@@ -14,25 +14,28 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** What a setting's schema cannot say about it. */
+/** What the schema of a setting cannot say about the setting. */
 export interface SettingInfo {
   /** What the setting does, as Markdown for `docs/configuration.md`. */
   description: string;
-  /** A secret may also be given as `NAME_FILE`, the path of a file that holds it. No error message shows its value. */
+  /**
+   * A secret may also be given as `NAME_FILE`, the path of a file that holds the secret. No error message shows a
+   * secret.
+   */
   isSecret?: boolean;
-  /** The default in words, where the schema has no default value, or one that does not explain itself. */
+  /** The default in words, if the schema has no default value, or has one that does not explain itself. */
   defaultText?: string;
   /** Computes the default from the value of another setting. */
   defaultFrom?: { name: string; value: (other: string) => string };
-  /** The unit of the value, where the variable's name does not end in it. */
+  /** The unit of the value, if the name of the variable does not end in the unit. */
   unit?: string;
-  /** The values that are allowed, as Markdown, where the schema cannot say it. */
+  /** The allowed values as Markdown, if the schema cannot express them. */
   values?: string;
 }
 
 /** Settings by the name of their environment variable. */
 export type Settings = z.ZodRawShape;
-/** The values that were read for some settings. */
+/** The values that were read for the given settings. */
 export type ValuesOf<Shape extends Settings> = z.output<z.ZodObject<Shape>>;
 
 const infos = z.registry<SettingInfo>();
@@ -43,18 +46,21 @@ export function setting<Schema extends z.ZodType>(
   schema: Schema,
   info: Omit<SettingInfo, "description"> = {},
 ): Schema {
-  // A copy, because one schema may describe several settings.
+  // The schema is copied, because one schema may be used for several settings.
   const copy = schema.clone();
   infos.add(copy, { description, ...info });
   return copy;
 }
 
-/** What {@link setting} was told about a schema; undefined for a schema that it did not return. */
+/** What was passed to {@link setting} with this schema; undefined for a schema that {@link setting} did not return. */
 export function infoOf(schema: Settings[string]): SettingInfo | undefined {
   return infos.get(schema);
 }
 
-/** A default that is `factor` times another setting, rounded up. No limit there is no limit here. */
+/**
+ * A default that is `factor` times another setting, rounded up. If the other setting means no limit, so does this
+ * default.
+ */
 export function times(factor: number, name: string, inWords: string): Omit<SettingInfo, "description"> {
   return {
     defaultText: `${inWords} \`${name}\``,
@@ -62,7 +68,7 @@ export function times(factor: number, name: string, inWords: string): Omit<Setti
   };
 }
 
-/** The names of all variables that are read for some settings, `NAME_FILE` for secrets included. */
+/** The names of all variables that are read for the given settings, including `NAME_FILE` for secrets. */
 export function variablesOf(settings: Settings): string[] {
   return Object.entries(settings).flatMap(([name, schema]) =>
     infoOf(schema)?.isSecret === true ? [name, `${name}_FILE`] : [name],
@@ -70,9 +76,9 @@ export function variablesOf(settings: Settings): string[] {
 }
 
 export interface EnvironmentSource {
-  /** Such as `process.env`. A blank value counts as not set. */
+  /** Such as `process.env`. A variable with a blank value is regarded as not set. */
   env: Readonly<Record<string, string | undefined>>;
-  /** Reads the file that `NAME_FILE` names; throws if it is unreadable. */
+  /** Reads the file that `NAME_FILE` names; throws if the file is unreadable. */
   readFile: (path: string) => string;
 }
 
@@ -108,7 +114,7 @@ export function readEnvironment<Shape extends Settings>(
     const schema = settings[name];
     const info = schema === undefined ? undefined : infoOf(schema);
     const value = given[name];
-    // The setting that this default comes from is wrong, and has a problem of its own.
+    // This default comes from another setting, which is wrong and has a problem of its own in the list.
     if (value === undefined && info?.defaultFrom !== undefined) continue;
     const shown = value === undefined || info?.isSecret === true ? "" : `, not ${quoted(withoutPassword(value))}`;
     problems.push(`${name}: ${issue.message}${shown}`);
@@ -117,12 +123,12 @@ export function readEnvironment<Shape extends Settings>(
   return result.data;
 }
 
-/** The defaults of some settings. @throws {ConfigurationError} one of them must be set */
+/** The defaults of the given settings. @throws {ConfigurationError} one of them must be set */
 export function defaultsOf<Shape extends Settings>(settings: Shape): ValuesOf<Shape> {
   return readEnvironment(settings, { env: {}, readFile: () => "" });
 }
 
-/** The default value that is written in the schema of a setting; undefined when it has none. */
+/** The default value that is written in the schema of a setting; undefined when the schema has none. */
 export function defaultOf(schema: Settings[string] | undefined): unknown {
   return schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
 }
@@ -162,7 +168,7 @@ function isComplete<Configs>(configs: Partial<Configs>, readers: Record<keyof Co
   return Object.keys(readers).every((name) => name in configs);
 }
 
-/** Removes a byte order mark and trailing carriage returns, which Windows shells and files with CR line ends leave. */
+/** Removes a byte order mark and trailing carriage returns: Windows shells and files with CR line ends leave them. */
 export function plainValue(value: string | undefined): string | undefined {
   return value === undefined ? undefined : withoutBom(value).replace(/\r+$/, "");
 }
@@ -179,13 +185,13 @@ export const portVariable = z.coerce
   .min(0, "must be a port")
   .max(65_535, "must be a port");
 
-/** A whole number from 0. */
+/** A whole number of at least 0. */
 export const countVariable = z.coerce
   .number("must be a whole number")
   .int("must be a whole number")
   .min(0, "must not be negative");
 
-/** A whole number from 1. */
+/** A whole number of at least 1. */
 export const positiveVariable = countVariable.min(1, "must be at least 1");
 
 /** A limit: a whole number, where 0 means no limit and reads as `Infinity`. */

@@ -1,4 +1,4 @@
-/** The store could not be written or read now. Nothing was accepted; the caller may retry. */
+/** The store cannot be written or read at the moment. Nothing was accepted; the caller may retry. */
 export class StoreUnavailableError extends Error {
   override name = "StoreUnavailableError";
 }

@@ -5,13 +5,13 @@ interface Owner {
 }
 
 /**
- * Runs a bounded number of tasks at once, and fewer for one owner. Further tasks wait. Owners are served in rotation, so
- * an owner with many tasks delays only its own.
+ * Runs a limited number of tasks at once, with a lower limit for each owner. Further tasks wait. Owners are served in
+ * rotation, so an owner with many tasks delays only its own tasks.
  */
 export class FairQueue {
   readonly #maxRunning: number;
   readonly #maxPerOwner: number;
-  /** The owner served longest ago comes first. */
+  /** The owner that was served longest ago comes first. */
   readonly #owners = new Map<string, Owner>();
   #running = 0;
 
@@ -23,7 +23,7 @@ export class FairQueue {
   async run<Result>(name: string, task: () => Promise<Result>): Promise<Result> {
     const owner = this.#ownerOf(name);
     if (this.#running >= this.#maxRunning || owner.running >= this.#maxPerOwner || owner.waiting.length > 0)
-      // The task that ends next hands its place over.
+      // The next task that ends hands its place to a waiting one.
       await new Promise<void>((resolve) => owner.waiting.push(resolve));
     else this.#begin(owner);
     try {

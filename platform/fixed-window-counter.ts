@@ -1,11 +1,11 @@
 const WINDOW_MS = 60_000;
-/** The most keys counted at once. Beyond it the oldest windows are evicted. */
+/** The most keys counted at once. When there are more, the oldest windows are removed. */
 const MAX_KEYS = 10_000;
 
 /** Counts events by key in windows of one minute. A key's window starts at its first event. */
 export class FixedWindowCounter {
   readonly #now: () => number;
-  /** In the order in which the windows end. */
+  /** The keys are in the order in which their windows end. */
   readonly #counts = new Map<string, { count: number; until: number }>();
 
   /** @param now milliseconds of a monotonic clock. Default: `performance.now()`. */

@@ -4,15 +4,15 @@ export interface TokenIdentity {
   permissions: readonly string[];
   issuedAt: number;
   expiresAt: number;
-  /** The claim `jti`. Undefined for a token of an identity provider that sets none. */
+  /** The claim `jti`. Undefined for a token of an identity provider that sets no `jti`. */
   tokenId: string | undefined;
   /** The login that issued the token. Undefined for a token that an operator minted. */
   sessionId?: string | undefined;
 }
 
 /**
- * The identity of an MQTT client, or the owner of a stored session or will, with what is needed to check whether its
- * token or secret is still valid. Records of earlier versions have the identity alone.
+ * The identity of an MQTT client, or of the owner of a stored session or will, with the data that shows whether the
+ * token or secret is still valid. Records of earlier versions have only the identity.
  */
 export interface Bearer {
   /** `user:alice`, `device:north`, `service:stacker`. */

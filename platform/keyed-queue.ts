@@ -13,7 +13,7 @@ export class KeyedQueue {
     return running;
   }
 
-  /** Resolves when all tasks queued until now have ended. */
+  /** Resolves when all tasks that are queued now have ended. */
   async idle(): Promise<void> {
     await Promise.allSettled(this.#last.values());
   }

@@ -1,5 +1,5 @@
 const INTERVAL_MS = 60_000;
-/** The most keys counted at once. Beyond it the oldest key is written early. */
+/** The most keys that are counted at once. When there are more, the line of the oldest key is written early. */
 const MAX_KEYS = 10_000;
 
 /** @param times occurrences since the last line of this key, including this one */
@@ -20,13 +20,13 @@ export interface LimitedLogOptions {
 }
 
 /**
- * Limits log lines that a client can cause at will. The first occurrence of a key is written at once. Later ones are
- * counted, and one line an interval reports their number.
+ * Limits log lines that a client can cause at will. The first occurrence of a key is written at once. Later occurrences
+ * are counted, and one line in each interval reports their number.
  */
 export class LimitedLog {
   readonly #intervalMs: number;
   readonly #now: () => number;
-  /** In the order in which their intervals end. */
+  /** The keys are in the order in which their intervals end. */
   readonly #counted = new Map<string, Counted>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -35,7 +35,10 @@ export class LimitedLog {
     this.#now = now;
   }
 
-  /** @param write called now, or at the end of the key's interval; of several callbacks the newest is called */
+  /**
+   * @param write called now, or at the end of the key's interval. Of several callbacks for one interval, the newest is
+   * called
+   */
   note(key: string, write: WriteLine): void {
     this.#endDueIntervals();
     const counted = this.#counted.get(key);
@@ -50,7 +53,7 @@ export class LimitedLog {
     write(1);
   }
 
-  /** Writes what was only counted so far. */
+  /** Writes a line for each key with occurrences that no line has reported yet. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -78,7 +81,10 @@ export class LimitedLog {
     }
   }
 
-  /** Ends the key's interval. A key with unwritten occurrences starts a new one, so its next line is an interval later. */
+  /**
+   * Ends the key's interval. If the key has unwritten occurrences, they are written and a new interval begins, so the
+   * next line of the key is at least an interval later.
+   */
   #end(key: string): void {
     const counted = this.#counted.get(key);
     this.#counted.delete(key);

@@ -15,7 +15,8 @@ export class Listeners<Args extends readonly unknown[]> {
 
   /** @returns removes the listener */
   add(listener: (...args: Args) => void): () => void {
-    // A new function: a listener that is added twice is called twice, and each of the two can be removed alone.
+    // Each call makes a new function: a listener that is added twice is called twice, and can be removed once for each
+    // time.
     const added = (...args: Args) => listener(...args);
     this.#listeners = [...this.#listeners, added];
     return () => {

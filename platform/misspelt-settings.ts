@@ -1,13 +1,13 @@
 import { nearestName } from "../contract/nearest-name.ts";
 import { visible } from "../contract/visible-text.ts";
 
-/** Shorter names of other programs, such as HOME, are too near to HOST. */
+/** Shorter names are not checked: names of other programs, such as HOME, are too similar to HOST. */
 const MIN_LENGTH = 5;
 const MAX_CHANGES = 3;
 
 /**
- * A warning for each variable that is no setting but differs from one in a letter or two: it is ignored, and the default
- * applies. It is no error, because the environment also holds the variables of other programs.
+ * A warning for each variable that is no setting but differs from a setting in a letter or two: such a variable is
+ * ignored, and the default applies. It is not an error, because the environment also holds variables of other programs.
  */
 export function misspeltSettings(
   env: Readonly<Record<string, string | undefined>>,

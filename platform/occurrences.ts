@@ -1,8 +1,8 @@
 import type { LimitedLog, WriteLine } from "./limited-log.ts";
 
-/** The most names kept at once: anybody can send a new name with each request. */
+/** The most names that are kept at once: anybody can send a new name with each request. */
 const MAX_NAMES = 20;
-/** A name that did not occur for this long may be replaced by a new one, milliseconds. */
+/** Milliseconds. A name that has not occurred for this long may be replaced by a new one. */
 const KEPT_MS = 3_600_000;
 const OTHERS = "others";
 
@@ -13,8 +13,9 @@ interface Occurrence {
 }
 
 /**
- * Counts, by name, occurrences that an operator should know of, with the time of the last one. The first occurrence of a
- * name is logged, then one line an interval. Names beyond {@link MAX_NAMES} are counted together.
+ * Counts occurrences that an operator should know of. For each name, keeps their number and the time of the last one.
+ * The first occurrence of a name is logged at once, later ones with one line in each interval. Names beyond {@link
+ * MAX_NAMES} are counted together.
  */
 export class Occurrences {
   readonly #log: LimitedLog;
@@ -27,7 +28,7 @@ export class Occurrences {
   note(name: string, write: WriteLine): void {
     const key = this.#keyOf(name);
     const times = (this.#byName.get(key)?.times ?? 0) + 1;
-    // Moves the key to the end: the first key is the one that did not occur for longest.
+    // Moves the key to the end: so the first key is the one that has not occurred for the longest time.
     this.#byName.delete(key);
     this.#byName.set(key, { times, last_seen: new Date().toISOString(), at: performance.now() });
     this.#log.note(key, write);

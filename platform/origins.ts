@@ -4,7 +4,8 @@ import type { LimitedLog } from "./limited-log.ts";
 import { Occurrences } from "./occurrences.ts";
 
 /**
- * Normalises an origin to the form that browsers send (RFC 6454, section 6.2): without the default port, in lower case.
+ * Converts an origin to the form that browsers send (RFC 6454, section 6.2): in lower case, and without the default
+ * port.
  * @returns undefined for text that is not an origin, such as a URL with a path or a user, or `null`
  */
 export function normalOrigin(text: string): string | undefined {
@@ -27,7 +28,7 @@ export interface OriginsOptions {
   warn: (fields: { origin: string; host: string | undefined; times: number }, message: string) => void;
 }
 
-/** Decides which web pages may connect. Each listener has its own. */
+/** Decides which web pages may connect. Each listener has its own instance. */
 export interface Origins {
   /** Whether the request may connect. A program that is not a browser sends no Origin and is allowed. */
   allows(request: IncomingMessage): boolean;
@@ -45,9 +46,9 @@ export function originAdvice(origin: string): string {
 }
 
 /**
- * Checks the Origin header. A foreign page has no credentials to abuse, because the token is sent in the first frame and not
- * in a cookie; the check refuses such a page before it can try. The server's own pages are recognised by their host: the Host
- * header, or X-Forwarded-Host and X-Forwarded-Proto from a trusted proxy.
+ * Checks the Origin header. A foreign page has no credentials to abuse, because the token is sent in the first frame
+ * and not in a cookie. The check refuses such a page before it can try to connect. The server's own pages are
+ * recognised by their host: the Host header, or X-Forwarded-Host and X-Forwarded-Proto from a trusted proxy.
  */
 export function createOrigins({ allowed, isTrustedProxy, log, warn }: OriginsOptions): Origins {
   const listed = new Set(allowed);

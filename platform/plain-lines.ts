@@ -4,8 +4,8 @@ import { escaped } from "../contract/visible-text.ts";
 const UNPRINTABLE = /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu;
 
 /**
- * Escapes unprintable characters in lines of JSON, as JSON permits. A program reads the same values; a person who reads or
- * splits the text sees one line for each record, with its characters in order.
+ * Escapes unprintable characters in lines of JSON, as JSON permits. A program reads the same values; a person who reads
+ * or splits the text sees one line for each record, with its characters in order.
  */
 export function plainLines(json: string): string {
   return json.replace(UNPRINTABLE, escaped);

@@ -2,7 +2,7 @@ import type { RefusalReason } from "../contract/events.ts";
 
 /** A publication by an MQTT client that passed authentication and topic access. */
 export interface IncomingPublication {
-  /** `device:north`, `user:alice`. The last will of a disconnected client still carries its identity. */
+  /** `device:north`, `user:alice`. The last will of a disconnected client still has the identity of this client. */
   identity: string;
   topic: string;
   payload: Buffer;
@@ -12,13 +12,13 @@ export interface IncomingPublication {
 
 /** What the broker does with a publication after ingest accepted it. */
 export interface Acceptance {
-  /** Passed to {@link Ingest.delivered} after forwarding. Undefined when no delivery is tracked. */
+  /** Passed to {@link Ingest.delivered} after forwarding. Undefined when the delivery is not tracked. */
   position: number | undefined;
   /** False for a duplicate: the broker acknowledges it and does not forward it. */
   forward: boolean;
   /** The publication is from a backlog: it is forwarded to current subscribers and replaces no retained message. */
   historical?: boolean;
-  /** Why a publication with the retain flag is not retained: no room. */
+  /** Set when a publication with the retain flag is not retained for lack of room: the reason. */
   notRetained?: string;
 }
 
@@ -36,7 +36,7 @@ export interface Ingest {
    * @throws any other error: the broker does not acknowledge, so that the client sends the publication again
    */
   accept(publication: IncomingPublication): Promise<Acceptance>;
-  /** MQTT subscribers and their queues have the publication. */
+  /** Called when the publication has reached MQTT subscribers or their queues. */
   delivered(position: number): void;
 }
 
@@ -62,7 +62,7 @@ export interface TakeOver {
   identity: string;
 }
 
-/** Publications of one sender that were acknowledged and not kept, for one reason. */
+/** Publications of one sender that were acknowledged and, for one reason, not kept. */
 export interface RefusedPublication {
   /** `device:north`, `service:stacker`, `user:alice`. */
   readonly identity: string;

@@ -1,18 +1,30 @@
 import { TokenBucket } from "./token-bucket.ts";
 
-/** Seconds of the rate that a sender may burst after a pause: a camera that was offline has a backlog to send. */
+/**
+ * After a pause, a sender may send the amount of this many seconds in a burst: a camera that was offline has a backlog
+ * to send.
+ */
 const BURST_SECONDS = 2;
-/** A burst is read at this multiple of the rate: reading 4,000 packets at once blocked the event loop for 380 ms. */
+/**
+ * A burst is read at this multiple of the rate, and not at once: reading 4,000 packets at once blocked the event loop
+ * for 380 ms.
+ */
 const PEAK_FACTOR = 2;
-/** Packets and bytes that are read at once. By default the largest message has as many bytes. */
+/** The packets and bytes that are read at once. The number of bytes equals the default size limit of a message. */
 const PEAK_MESSAGES = 32;
 const PEAK_BYTES = 262_144;
-/** A throttled sender is read at most a hundred times a second: a thousand reads a second cost more than the data. */
+/**
+ * The broker reads from a throttled sender at most a hundred times a second: a thousand reads a second would cost more
+ * than the data itself.
+ */
 const MIN_WAIT_MS = 10;
 
 /** `Infinity` means no limit. */
 export interface RateLimits {
-  /** Packets a second that need an answer of the broker. Each filter of a SUBSCRIBE or UNSUBSCRIBE counts. */
+  /**
+   * Packets a second that need an answer from the broker. In SUBSCRIBE and UNSUBSCRIBE, each filter is counted as a
+   * packet.
+   */
   messagesPerSecond: number;
   /** Bytes a second: packets received, and retained messages sent for a subscription. */
   bytesPerSecond: number;
@@ -21,8 +33,8 @@ export interface RateLimits {
 }
 
 /**
- * Limits the rate of one identity over all of its connections to this node. The limiter refuses nothing: the broker reads
- * more slowly from the identity's connections, and TCP holds the sender back.
+ * Limits the rate of one identity over all of its connections to this node. The limiter refuses nothing: the broker
+ * reads more slowly from the identity's connections, and TCP holds the sender back.
  */
 export class RateLimiter {
   readonly #messages: Allowance;
@@ -45,13 +57,15 @@ export class RateLimiter {
     return this.#messages.isOpen && this.#bytes.isOpen && this.#pendingBytes < this.#maxPendingBytes;
   }
 
-  /** Whether all buckets are full and nothing waits: a new limiter would behave the same, so this one can be dropped. */
+  /**
+   * Whether all buckets are full and nothing waits: a new limiter would behave the same, so this one can be dropped.
+   */
   get isRested(): boolean {
     this.#refill();
     return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;
   }
 
-  /** Charges the identity. The amounts may exceed what is left; the identity then owes the rest. */
+  /** Charges the identity. The amounts may exceed what the identity has left; then it owes the rest. */
   spend(messages: number, bytes: number): void {
     this.#messages.spend(messages);
     this.#bytes.spend(bytes);
@@ -67,7 +81,10 @@ export class RateLimiter {
     if (this.#waiting.length > 0) this.#release();
   }
 
-  /** @returns true when the limiter is open, after a refill; otherwise calls `resume` once it is open */
+  /**
+   * Refills the buckets.
+   * @returns true when the limiter is open; otherwise false, and `resume` is called when it opens
+   */
   openOr(resume: () => void): boolean {
     this.#refill();
     if ((this.#waiting.length === 0 || this.#isReleasing) && this.isOpen) return true;
@@ -86,13 +103,17 @@ export class RateLimiter {
     if (this.#isReleasing) return;
     this.#refill();
     this.#isReleasing = true;
-    // Each connection reads, and so spends, before the next is asked. A connection that must wait again goes to the end.
+    // Each connection reads, and so spends, before the next connection is resumed. A connection that must wait again
+    // goes to the end of the queue.
     for (let count = this.#waiting.length; count > 0 && this.isOpen; count--) this.#waiting.shift()?.();
     this.#isReleasing = false;
     if (this.#waiting.length > 0) this.#wake();
   }
 
-  /** Schedules the next release. While the store is the bottleneck, {@link settled} releases instead. */
+  /**
+   * Schedules the next release. While too many payload bytes wait for the store, {@link settled} releases the
+   * connections instead.
+   */
   #wake(): void {
     if (this.#timer !== undefined || this.#pendingBytes >= this.#maxPendingBytes) return;
     const waitMs = Math.ceil(Math.max(MIN_WAIT_MS, this.#messages.waitMs, this.#bytes.waitMs));

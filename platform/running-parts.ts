@@ -15,13 +15,15 @@ export class RunningParts {
     this.#logger = logger;
   }
 
-  /** @returns the same part */
+  /** @returns the given part */
   add<Part extends RunningPart>(part: Part): Part {
     this.#parts.push(part);
     return part;
   }
 
-  /** Stops all parts. A part that fails to stop is logged, and the others are stopped all the same. Idempotent. */
+  /**
+   * Stops all parts. If a part fails to stop, the failure is logged, and the other parts are still stopped. Idempotent.
+   */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;

@@ -1,6 +1,6 @@
 /**
- * A token bucket: `size` tokens at once, `perSecond` in the long run. The caller may spend more than is left; the bucket
- * then owes the difference. `Infinity` for `perSecond` means no limit.
+ * A token bucket: at most `size` tokens at once, and `perSecond` tokens in the long run. The caller may spend more
+ * tokens than are left; then the difference must be refilled first. `Infinity` for `perSecond` means no limit.
  */
 export class TokenBucket {
   readonly #perSecond: number;
@@ -25,7 +25,7 @@ export class TokenBucket {
     return this.#left >= this.#size;
   }
 
-  /** Milliseconds until a whole token is left; 0 while some of one is left. */
+  /** Milliseconds until the bucket has a whole token; 0 while it has any part of a token. */
   get waitMs(): number {
     return this.#left > 0 ? 0 : ((1 - this.#left) * 1000) / this.#perSecond;
   }
@@ -38,7 +38,7 @@ export class TokenBucket {
   refill(now: number): void {
     const elapsedMs = Math.max(0, now - this.#filledAt);
     this.#filledAt = now;
-    // Infinity times zero milliseconds would be NaN.
+    // `Infinity` times zero milliseconds would be NaN.
     if (this.#perSecond === Number.POSITIVE_INFINITY) return;
     this.#left = Math.min(this.#size, this.#left + (elapsedMs * this.#perSecond) / 1000);
   }

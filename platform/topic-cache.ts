@@ -1,7 +1,7 @@
 /**
- * Caches what was computed for a topic, so each topic in use is parsed once and not for every message.
- * The cache has two generations. A topic that is asked for moves to the young generation. A full young generation becomes
- * the old one, and the previous old one is dropped. This costs less than an LRU list and is close enough to one.
+ * Caches what was computed for a topic, so that a topic in use is parsed once and not for every message. The cache has
+ * two generations. A topic that is asked for moves to the young generation. A full young generation becomes the old
+ * one, and the previous old one is dropped. This costs less than an LRU list and is close enough to one.
  */
 export class TopicCache<Value> {
   readonly #compute: (topic: string) => Value;

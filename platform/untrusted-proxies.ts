@@ -11,7 +11,7 @@ const FORWARDED_FOR = ["x-forwarded-for", "forwarded", "x-real-ip"];
 export interface ForwardingWatch {
   /** Checks whether an untrusted peer forwarded the request. */
   check(request: IncomingMessage): void;
-  /** Untrusted peers that forwarded requests since the start, with the number of requests. */
+  /** The untrusted peers that have forwarded requests since the start, with the number of these requests. */
   list(): ReturnType<Occurrences["list"]>;
   stop(): void;
 }

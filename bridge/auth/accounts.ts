@@ -8,7 +8,7 @@ import { changeDocument } from "./change-document.ts";
 import { Passwords, passwordHashSchema } from "./passwords.ts";
 import { permissionsSchema } from "./tokens.ts";
 
-/** The largest number of accounts in one deployment: each node keeps all of them in memory. */
+/** The most accounts in one deployment: each node keeps all of them in memory. */
 const MAX_ACCOUNTS = 10_000;
 const COLLECTION = "users";
 /** Length of a generation, bytes. Each session id begins with the generation in hexadecimal: see `SESSION_ID`. */
@@ -25,8 +25,8 @@ export interface Account {
   permissions: readonly string[];
   enabled: boolean;
   /**
-   * A random number in hexadecimal. Replacing it ends all sessions of the account: a session id begins with the
-   * generation of its login. Comparing generations needs no clock, so it works on every node.
+   * A random number in hexadecimal. A new generation ends all sessions of the account: a session id begins with the
+   * generation of its login. Comparing generations needs no clock, so this works on every node.
    */
   generation: string;
   /** Milliseconds since 1970. */
@@ -52,7 +52,8 @@ export interface Accounts {
   /** All accounts, sorted by user id. */
   list(): Account[];
   /**
-   * Checks a password. Takes the same time for an unknown user id, so the time does not reveal which accounts exist.
+   * Checks a password. An unknown user id takes the same time as a known one, so the time does not reveal which
+   * accounts exist.
    * @returns undefined when the account is unknown or disabled, or the password is wrong
    * @throws {TooManyHashesError}
    */
@@ -60,8 +61,8 @@ export interface Accounts {
   /** @throws {AccountExistsError} @throws {TooManyAccountsError} @throws {StoreUnavailableError} */
   create(account: { userId: string; password: string; powers: Powers }): Promise<Account>;
   /**
-   * Changes an account. A new password and disabling end all sessions of the account. New powers apply to open
-   * sessions.
+   * Changes an account. A new password ends all sessions of the account, and so does disabling the account. New powers
+   * apply to open sessions.
    * @throws {UnknownAccountError} @throws {StoreUnavailableError}
    */
   update(userId: string, change: AccountChange): Promise<Account>;

@@ -23,7 +23,7 @@ export interface AuditEntry {
   action: AuditAction;
   /** `user:alice`, `operator`, `local`, `unknown`. For a login: the user that the client asked for. */
   who: string;
-  /** The client's address. Undefined when it is unknown. */
+  /** The client's address. Undefined when the address is unknown. */
   address: string | undefined;
   /**
    * The object of the action: `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload.

@@ -5,7 +5,9 @@ import { plainLines } from "../../platform/plain-lines.ts";
 import type { AuditAction, AuditEntry } from "./audit-entry.ts";
 import { Refusals } from "./refusals.ts";
 
-/** The largest backlog of a slow or full disk, bytes. Beyond it lines are dropped, and the program's log reports it. */
+/**
+ * The most bytes that wait for a slow or full disk. Further lines are dropped, and the program's log reports the loss.
+ */
 const MAX_WAITING_BYTES = 1024 * 1024;
 /** The longest time that {@link Audit.stop} waits, milliseconds. */
 const STOP_TIMEOUT_MS = 500;
@@ -17,7 +19,9 @@ const STREAMS: ReadonlyMap<string, number> = new Map([
 /** The audit log: one line of JSON for each action, with who did it, from which address, and the outcome. */
 export interface Audit {
   record(entry: AuditEntry): void;
-  /** Records a refusal. Anybody can cause refusals, so a flood of them is counted instead of written line by line. */
+  /**
+   * Records a refusal. Anybody can cause refusals, so a flood of refusals is counted instead of written line by line.
+   */
   refuse(entry: AuditEntry): void;
   /** Writes the backlog, and waits at most {@link STOP_TIMEOUT_MS}. Idempotent. */
   stop(): Promise<void>;
@@ -27,16 +31,16 @@ export interface AuditOptions {
   /** `stdout`, `stderr` or the path of a file. Lines are appended; a new file is readable by its owner only. */
   destination: string;
   /**
-   * The largest size of a file. A larger file is renamed to `….1`, replaces the previous one of that name, and a new
-   * file is opened. May be `Infinity`.
+   * The largest size of a file. A larger file is renamed to `….1` and replaces the previous file of that name. Then a
+   * new file is opened. May be `Infinity`.
    */
   maxBytes: number;
   logger: Logger;
 }
 
 /**
- * Actions of normal operation, whose rate the clients decide. They have a separate file: with one file, 2,400
- * broadcasts pushed a failed login out of both the current and the previous file.
+ * Actions of normal operation, whose rate the clients decide. They have a separate file: while they shared one with
+ * logins, 2,400 broadcasts pushed a failed login out of both the current and the previous file.
  */
 const TRAFFIC: ReadonlySet<AuditAction> = new Set(["command", "broadcast"]);
 
@@ -48,7 +52,7 @@ export function trafficLogOf(destination: string): string {
 
 /**
  * Opens a file for access (logins, refusals, tokens, accounts, devices), and a file beside it for commands and
- * broadcasts. A stream, a pipe or a device receives both.
+ * broadcasts. If the destination is a stream, a pipe or a device, it receives both.
  * @throws {Error} the file for access cannot be opened; the message names AUDIT_LOG
  */
 export async function openAudit({ destination, maxBytes, logger }: AuditOptions): Promise<Audit> {
@@ -126,7 +130,7 @@ async function openLines({ destination, maxBytes, logger }: AuditOptions): Promi
       });
       stream.reopen();
     } catch (error) {
-      // The file grows on. The next attempt follows after another `maxBytes`.
+      // The file keeps growing. The next attempt to rename it follows after another `maxBytes`.
       if (file !== undefined) file.size = 0;
       reportFailure(error instanceof Error ? error.message : String(error));
     }

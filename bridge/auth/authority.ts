@@ -31,7 +31,7 @@ export interface Authority extends Tokens {
    * @throws {RevokedTokenError}
    */
   review(identity: TokenIdentity): TokenIdentity;
-  /** Calls back after any node made a change that {@link review} depends on. @returns unsubscribes */
+  /** Calls back after any node made a change that affects the result of {@link review}. @returns unsubscribes */
   onChange(listener: () => void): () => void;
   readonly accounts: Accounts;
   readonly revocations: Revocations;

@@ -4,7 +4,7 @@ import type { Documents, StoredDocument } from "../cluster/cluster.ts";
 
 /** Wait between two attempts to read changes while the store is unavailable, milliseconds. */
 const RETRY_MS = 500;
-/** The largest number of changed documents that are read one by one. With more, the whole collection is read. */
+/** The most changed documents that are read one by one. When more have changed, the whole collection is read. */
 const MAX_CHANGED_KEYS = 1_000;
 
 export interface CachedCollectionOptions<Value> {
@@ -15,9 +15,9 @@ export interface CachedCollectionOptions<Value> {
 }
 
 /**
- * A collection of documents in memory. It is read whole at the start, and then document by document whenever any node
- * changes one. So reads take no time, and work while the store is unavailable. A damaged document is logged and left
- * out.
+ * A collection of documents in memory. The whole collection is read at the start. Afterwards, each document is read
+ * again when any node changes it. So reading a value takes no time, and works while the store is unavailable. A damaged
+ * document is logged and left out.
  */
 export class CachedCollection<Value> {
   readonly #options: CachedCollectionOptions<Value>;
@@ -76,7 +76,8 @@ export class CachedCollection<Value> {
   }
 
   /**
-   * Reads the document again. Resolves when memory holds its state at the time of the call, or a newer one.
+   * Reads the document again. Resolves when memory holds the document as it was at the time of the call, or a newer
+   * version.
    * @throws {StoreUnavailableError} the document could not be read; the collection keeps retrying in the background
    */
   refresh(key: string): Promise<void> {
@@ -86,7 +87,7 @@ export class CachedCollection<Value> {
     });
   }
 
-  /** Removes expired values from memory. Does not notify listeners: the expiry was known before. */
+  /** Removes expired values from memory. Listeners are not notified: the expiry was known before. */
   evict(isExpired: (value: Value) => boolean): void {
     for (const [key, value] of this.#values) {
       if (isExpired(value)) this.#values.delete(key);
@@ -130,7 +131,8 @@ export class CachedCollection<Value> {
         await this.#pause();
       }
     }
-    // Set before the promises resolve: a caller that then asks for another read must start a new loop.
+    // Set before the promises resolve: a caller that asks for another read after its promise resolved must start a new
+    // loop.
     this.#reading = false;
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }

@@ -2,14 +2,15 @@ import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents, Json, StoredDocument } from "../cluster/cluster.ts";
 
 /**
- * Other requests may change the same document at the same time. Each failed attempt means that another one succeeded.
+ * Other requests may change the same document at the same time. Each failed attempt means that another request
+ * succeeded.
  */
 const MAX_ATTEMPTS = 10;
 
 /**
  * Changes a document based on its current value, so that two nodes do not undo each other's changes.
- * @param decide returns the new value, and its expiry in milliseconds since 1970. Called again when another change was
- *   faster. An error that it throws cancels the change.
+ * @param decide returns the new value, and its expiry in milliseconds since 1970. Called again with the new current
+ *   value when another request was faster. An error thrown by `decide` cancels the change.
  * @throws {StoreUnavailableError}
  */
 export async function changeDocument(

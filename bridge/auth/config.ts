@@ -105,7 +105,9 @@ export function authConfig(read: ValuesOf<typeof authSettings>) {
     jwtSecrets: read.JWT_SECRET,
     /** The identity provider whose tokens are accepted beside those of `jwtSecrets`. */
     jwks: identityProvider(read),
-    /** The `aud` that a token signed by one of `jwtSecrets` may name; undefined when it must name none. */
+    /**
+     * The `aud` that a token signed by one of `jwtSecrets` may name; undefined when such a token must name no `aud`.
+     */
     jwtAudience: read.JWT_AUDIENCE,
     operatorKey: read.OPERATOR_KEY,
     /** The path of a file, or `stdout`. */

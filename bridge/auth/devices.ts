@@ -7,8 +7,7 @@ import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 
 /**
- * The largest number of devices in one deployment: each node keeps all of them in memory. Twice the default of
- * `MAX_CAMERAS`.
+ * The most devices in one deployment: each node keeps all of them in memory. Twice the default of `MAX_CAMERAS`.
  */
 export const MAX_DEVICES = 20_000;
 /** The shortest secret that is accepted. 32 characters of base64 are 192 bits. */
@@ -18,7 +17,7 @@ const MAX_DEVICE_SECRET_LENGTH = 256;
 const SECRET_BYTES = 32;
 const SALT_BYTES = 16;
 const COLLECTION = "devices";
-/** The collection of {@link Removal}s by device id: the retained messages of these devices must be cleared. */
+/** The collection of {@link Removal}s, by device id. The retained messages of the devices in it must be cleared. */
 export const REMOVALS = "removed-devices";
 
 export const deviceKindSchema = z.enum(["camera", "processing"]);
@@ -70,11 +69,13 @@ export interface DeviceStore {
    * @throws {DeviceError} the id or the certificate name is in use, or there are too many devices
    */
   add(device: { id: string; kind: DeviceKind; credential: Credential }): Promise<string | undefined>;
-  /** Adds a device, or changes its kind and secret. Does nothing when the device has both already. */
+  /**
+   * Adds a device, or changes its kind and secret. Does nothing when the device already has this kind and this secret.
+   */
   set(device: { id: string; kind: DeviceKind; secret: string }): Promise<void>;
   /**
    * Replaces the credential of a device and ends its connections.
-   * @returns the same as {@link add}
+   * @returns the new secret, as {@link add} does
    * @throws {UnknownDeviceError}
    */
   rotate(id: string, credential: Credential): Promise<string | undefined>;
@@ -82,16 +83,16 @@ export interface DeviceStore {
   remove(id: string): Promise<void>;
   /** The device, if it has this secret. Reads from memory, so it works while the store is unavailable. */
   verify(id: string, secret: string): Device | undefined;
-  /** The device whose certificate has this common name. Undefined when two devices have it. */
+  /** The device whose certificate has this common name. Undefined when two devices have this name. */
   withCertificate(name: string): Device | undefined;
-  /** Calls back after any node removed a device or changed its kind or credential, with its id. */
+  /** Calls back with the id of a device after any node removed the device or changed its kind or credential. */
   onChange(listener: (id: string) => void): () => void;
   /** Calls back after any node added a device. */
   onAdd(listener: (device: Pick<Device, "id" | "kind">) => void): () => void;
   stop(): void;
 }
 
-/** An invalid request concerning devices. The message explains it. */
+/** An invalid request concerning devices. The message says what is wrong. */
 export class DeviceError extends Error {
   override name = "DeviceError";
 }
@@ -127,7 +128,7 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const listeners = new Set<(id: string) => void>();
   const addListeners = new Set<(device: Pick<Device, "id" | "kind">) => void>();
-  /** Kind and proof of each device as JSON, to detect changes. */
+  /** The kind and proof of each device as JSON, to detect changes. */
   const proofs = new Map<string, string>();
 
   const detectChange = (id: string) => {
@@ -226,7 +227,7 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       if (stored === undefined) throw unknown(id);
       const { data: device } = documentSchema.safeParse(stored.value);
       // The removal is recorded first: after a crash between the two writes, the device can be removed again. In the
-      // opposite order its id would be unknown, and its retained messages would stay.
+      // opposite order, the device id would be unknown after the crash, and the retained messages would stay.
       if (device !== undefined)
         await documents.put(REMOVALS, id, { kind: device.kind, removedAt: now() } satisfies Removal);
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);

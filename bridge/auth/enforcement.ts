@@ -4,7 +4,7 @@ import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Authority } from "./authority.ts";
 import { InvalidTokenError } from "./tokens.ts";
 
-/** The shortest interval between two reviews of all connections. Changes within it are handled together. */
+/** The shortest interval between two reviews of all connections. Changes within this interval are handled together. */
 const MIN_INTERVAL_MS = 100;
 
 /** The MQTT clients of this node. */
@@ -32,8 +32,8 @@ export interface EnforcementOptions {
 const USER = "user:";
 
 /**
- * Whether the bearer's token, session or all earlier tokens of its user were revoked. An expired token is not revoked:
- * the client continues its session with the next token.
+ * Whether the bearer's token, the token's session, or all earlier tokens of the same user were revoked. An expired
+ * token is not a revoked one: its client continues the session with the next token.
  */
 export function isRevoked(authority: Pick<Authority, "review">, bearer: Bearer): boolean {
   return currentPermissions(authority, bearer, []) === undefined;
@@ -56,10 +56,10 @@ function currentPermissions(
 }
 
 /**
- * Applies changes of accounts and revocations to the connections of this node. Every node does so for its own
- * connections. A socket is closed, or continues with its new permissions. An MQTT client is disconnected in both cases
- * and reconnects with its new permissions. The stored MQTT sessions of revoked users are deleted, whether or not the
- * clients are connected.
+ * Applies changes of accounts and revocations to the connections of this node. Every node handles its own connections.
+ * A socket is closed when its token was revoked; when its permissions changed, the socket continues with the new ones.
+ * An MQTT client is disconnected in both cases, and gets its new permissions when it reconnects. The stored MQTT
+ * sessions of revoked users are deleted, whether or not the clients are connected.
  */
 export function startEnforcement({ authority, sockets, mqtt, logger }: EnforcementOptions): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;

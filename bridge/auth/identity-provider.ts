@@ -3,22 +3,24 @@ import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "
 import type { Logger } from "pino";
 
 /**
- * The accepted signature algorithms of a provider's tokens. All of them sign with a private key. HS256 is left to our
- * own tokens, so a public key can never be used as an HS256 secret (RFC 8725, section 2.1).
+ * The accepted signature algorithms of a provider's tokens. All of them sign with a private key. Only our own tokens
+ * use HS256, so a public key can never be used as an HS256 secret (RFC 8725, section 2.1).
  */
 export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"] as const;
 /** The shortest RSA key, bits (RFC 7518, sections 3.3 and 3.5). */
 const MIN_RSA_BITS = 2_048;
 /** Timeout of a request for the keys. */
 const KEYS_TIMEOUT_MS = 5_000;
-/** The longest time that keys are cached. Limits how long a withdrawn key is still accepted. */
+/** The longest time that keys are cached, which is also the longest time that a withdrawn key is still accepted. */
 const KEYS_MAX_AGE_MS = 600_000;
 /** The largest key set. One key with its certificate takes about 2 KiB. */
 export const MAX_KEYS_BYTES = 1024 * 1024;
-/** The shortest interval between two requests for unknown keys, however many tokens name one. */
+/** The shortest interval between two requests for unknown keys, however many tokens name unknown keys. */
 const KEYS_COOL_DOWN_MS = 30_000;
 
-/** The shortest interval between two log lines about unavailable keys: anybody can send a token that causes one. */
+/**
+ * The shortest interval between two log lines about unavailable keys: anybody can send a token that causes such a line.
+ */
 const LOG_INTERVAL_MS = 10_000;
 
 /** The keys of the provider could not be fetched, so it is unknown whether the token is valid. */
@@ -99,7 +101,7 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
   };
 }
 
-/** Returns the response with a body that fails once it exceeds {@link MAX_KEYS_BYTES}. */
+/** Returns the response, with a body whose reading fails after {@link MAX_KEYS_BYTES}. */
 function limited(response: Response): Response {
   let size = 0;
   const body = response.body?.pipeThrough(

@@ -2,8 +2,8 @@ import { z } from "zod";
 import type { Signals } from "../cluster/cluster.ts";
 
 /**
- * The largest number of user ids, of addresses and of pairs whose failures are counted, and of remembered pairs. Beyond
- * it the oldest entry is removed.
+ * The most entries of each collection: of user ids, addresses and pairs whose failures are counted, and of remembered
+ * pairs. When a collection has more, its oldest entry is removed.
  */
 const MAX_COUNTED = 10_000;
 const FAILED = "login-failed";
@@ -28,21 +28,21 @@ export class TooManyFailuresError extends Error {
 
 export interface LoginGuardOptions {
   /**
-   * The number of failures of one user id after which logins must wait: at the address of the failures, and at
-   * addresses where the user has not logged in before.
+   * The number of failures of one user id after which logins of this user must wait. They must wait at the address of
+   * the failures, and at addresses where the user has not logged in before.
    */
   maxFailures: number;
   /** The number of failures from one address after which users who have not logged in from there must wait. */
   maxAddressFailures: number;
-  /** How long failures count, milliseconds from the first of them. */
+  /** How long failures are counted, in milliseconds from the first failure. */
   windowMs: number;
   signals: Pick<Signals, "send" | "on">;
   nodeId: string;
 }
 
 /**
- * Slows down the guessing of passwords. Failures count by user id (many addresses, one victim) and by address (one
- * address, many victims). Many people may share an address: an office, a mobile network, a proxy that is not in
+ * Slows down the guessing of passwords. Failures are counted by user id (many addresses, one victim) and by address
+ * (one address, many victims). Many people may share an address: an office, a mobile network, a proxy that is not in
  * TRUSTED_PROXIES. So at an address where a user has logged in before, only failures of that user from that address
  * count. Otherwise strangers could lock everybody out by guessing. Nodes send their failures and logins to each other.
  * If such a message is lost, the other nodes miss only that attempt.
@@ -74,8 +74,9 @@ export class LoginGuard {
   }
 
   /**
-   * Runs one attempt and counts its failure. The attempt counts as failed from its start, so a thousand attempts at
-   * once get no further than one after the other. An attempt whose `verify` throws does not count.
+   * Runs one attempt, and counts it if it fails. While an attempt runs, it is counted as failed, so a thousand
+   * simultaneous attempts get no further than a thousand successive ones. An attempt whose `verify` throws is not
+   * counted.
    * @param verify resolves to undefined when the login failed
    * @throws {TooManyFailuresError}
    */

@@ -5,19 +5,19 @@ import { z } from "zod";
 export const MIN_PASSWORD_LENGTH = 10;
 export const MAX_PASSWORD_LENGTH = 1_024;
 /**
- * The largest number of hashes computed at once. Each takes about 32 MiB, one processor, and one of the four threads
- * that Node.js also uses for the disk. So two threads remain for the journal and one processor for the event loop,
- * however many clients try to log in.
+ * The most hashes that are computed at once. Each takes about 32 MiB, one processor, and one of the four threads that
+ * Node.js also uses for the disk. So two threads remain for the journal and one processor for the event loop, however
+ * many clients try to log in.
  */
 export const MAX_HASHES_AT_ONCE = availableParallelism() > 2 ? 2 : 1;
-/** The largest number of waiting hashes. Beyond it clients are told to retry. */
+/** The most hashes that wait. When there are more, clients are told to retry. */
 export const MAX_WAITING_HASHES = 64;
 
 /** OWASP recommends N = 2^17 for scrypt. With 2^15, a Raspberry Pi needs half a second for a hash. */
 const COST = { N: 2 ** 15, r: 8, p: 1 };
 const KEY_BYTES = 32;
 const SALT_BYTES = 16;
-/** The most memory that the parameters of a stored hash may require. Protects against damaged documents. */
+/** The most memory that the parameters of a stored hash may require: a damaged document may hold any parameters. */
 const MAX_MEMORY_BYTES = 256 * 1024 * 1024;
 
 export const passwordSchema = z
@@ -45,7 +45,9 @@ export class TooManyHashesError extends Error {
   override name = "TooManyHashesError";
 }
 
-/** The hash that passwords for unknown users are compared with, so that the comparison takes the same time. */
+/**
+ * The hash that passwords for unknown users are compared with, so that an unknown user takes as long as a known one.
+ */
 const UNKNOWN_USER_HASH: PasswordHash = {
   salt: randomBytes(SALT_BYTES).toString("base64url"),
   hash: randomBytes(KEY_BYTES).toString("base64url"),
@@ -65,7 +67,8 @@ export class Passwords {
   }
 
   /**
-   * @param stored the hash of the user's password; undefined for an unknown user: returns false after the same time
+   * @param stored the hash of the user's password; undefined for an unknown user, for whom the method returns false
+   * after the same time
    * @throws {TooManyHashesError}
    */
   async matches(password: string, stored: PasswordHash | undefined): Promise<boolean> {

@@ -10,8 +10,8 @@ const PUBLICATION_REFUSED_EVENT = "publication.refused";
 
 /**
  * Returns a function that publishes an event on the channel of a camera or service whose publication was refused.
- * Refused publications of users are only logged: they tell nothing about the camera. The broker limits how often it
- * reports.
+ * Refused publications of users are only logged: they say nothing about a camera. The broker limits how often it
+ * reports refusals.
  */
 export function refusalPublisher({ publish, logger }: { publish: Publish; logger: Logger }) {
   return ({ identity, topic, reason, why, times }: RefusedPublication): void => {

@@ -7,7 +7,7 @@ import { CachedCollection } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 import { CLOCK_SKEW_SECONDS } from "./tokens.ts";
 
-/** The largest number of revocations at one time: each node keeps all of them in memory. */
+/** The most revocations at one time: each node keeps all of them in memory. */
 const MAX_REVOCATIONS = 100_000;
 /** The shortest time that a revocation is kept: tokens of another issuer may live longer than ours. 30 days. */
 const MIN_REVOCATION_MS = 30 * 86_400_000;
@@ -17,7 +17,7 @@ const MIN_REVOCATION_MS = 30 * 86_400_000;
 const MARGIN_MS = 5 * 60_000;
 /** The interval between two removals of expired revocations. */
 const EVICTION_INTERVAL_MS = 60_000;
-/** Longer than the resolution of the time in tokens, which is one millisecond. */
+/** Longer than one millisecond, the resolution of the time in tokens. */
 const CLOCK_STEP_MS = 2;
 const COLLECTION = "revocations";
 
@@ -36,8 +36,8 @@ export interface Revocations {
   /** Whether a token with these claims is revoked. Reads from memory. */
   covers(identity: Pick<TokenIdentity, "userId" | "tokenId" | "sessionId" | "issuedAt">): boolean;
   /**
-   * The time that a new token of the user must carry to be valid, milliseconds since 1970. Usually the current time. A
-   * revocation may cover tokens up to a later time, because clocks differ: then that later time.
+   * The time that a new token of the user must carry to be valid, milliseconds since 1970. This is usually the current
+   * time. Because clocks differ, a revocation may cover tokens up to a later time; then it is that later time.
    */
   issueTime(userId: string): number;
   /**
@@ -65,8 +65,8 @@ export interface RevocationsOptions {
   /** The current time, milliseconds since 1970. Default: the system clock. */
   now?: () => number;
   /**
-   * The time for the expiry of revocations. If it were set ahead, revocations would expire early and revoked tokens
-   * would be valid again. Default: `now`.
+   * The time by which revocations expire. If this clock were set ahead, revocations would expire early and revoked
+   * tokens would be valid again. Default: `now`.
    */
   expiryNow?: () => number;
 }
@@ -123,8 +123,8 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
         const before = documentSchema.safeParse(stored?.value).data;
         // Revoked tokens stay revoked: a later revocation never lowers `issuedBefore`.
         const covered = before?.issuedBefore ?? 0;
-        // Tokens minted since the previous revocation carry its `issuedBefore`. The new value is higher by at least 1
-        // ms, so it covers them too.
+        // Tokens minted since the previous revocation carry the `issuedBefore` of that revocation. The new value is
+        // higher by at least 1 ms, so these tokens are revoked too.
         const issuedBefore = Math.max(
           revocation.issuedBefore === undefined ? covered + 1 : covered,
           revocation.issuedBefore ?? allIssuedBefore,

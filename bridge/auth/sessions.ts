@@ -8,7 +8,7 @@ import type { Tokens } from "./tokens.ts";
 
 /**
  * How long the previous refresh token may be used again. Two pages of one browser may refresh at the same time, and a
- * client repeats a request whose response was lost. Longer than a client waits for a response.
+ * client repeats a request whose response was lost. The grace period is longer than a client waits for a response.
  */
 export const REFRESH_GRACE_MS = 30_000;
 const COLLECTION = "refresh";
@@ -63,8 +63,8 @@ export class RefreshReusedError extends RefreshRefusedError {
  * one and a seed that is stored with the session. So a request that is repeated within {@link REFRESH_GRACE_MS} gets
  * the same refresh token again, and a lost response logs nobody out.
  *
- * A session id is not secret: access tokens and the audit log contain it. So each secret carries a tag that proves that
- * it belongs or belonged to the session. A session id with any other secret cannot end the session.
+ * A session id is not secret: access tokens and the audit log contain it. So each secret carries a tag, which proves
+ * that the secret belongs or belonged to the session. A session id with any other secret cannot end the session.
  */
 export interface Sessions {
   /** Starts a session for an account. @throws {StoreUnavailableError} */
@@ -73,8 +73,7 @@ export interface Sessions {
    * Exchanges a refresh token for new tokens.
    * @throws {RefreshRefusedError}
    * @throws {RefreshReusedError}
-   * @throws {StoreUnavailableError} it is unknown whether the token was used up: retrying within the grace period is
-   *   safe
+   * @throws {StoreUnavailableError} the token may or may not have been used up: a retry within the grace period is safe
    */
   refresh(refreshToken: string): Promise<Login>;
   /**
@@ -101,7 +100,7 @@ export interface SessionsOptions {
 
 const documentSchema = z.object({
   userId: z.string(),
-  /** The key of the tags of all secrets. The next secret is also derived with it. */
+  /** The key of the tags of all secrets. The next secret is derived with this key too. */
   seed: z.string(),
   /** SHA-256 of the current secret, base64url. The secret is random, so a slow or salted hash is not needed. */
   hash: z.string(),
@@ -176,7 +175,8 @@ export function createSessions(options: SessionsOptions): Sessions {
           const options = { ifVersion: version, expiresAt: expiresAt() };
           const written = await documents.put(COLLECTION, sessionId, rotated, options);
           if (written !== undefined) return grant(account, sessionId, next);
-          // Another request was faster. The next attempt returns its response, if it had the same refresh token.
+          // Another request was faster. If that request had the same refresh token, the next attempt grants the same
+          // new refresh token.
         } else if (equal(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
           return grant(account, sessionId, next);
         } else if (hasValidTag(secret, session.seed)) {

@@ -48,7 +48,8 @@ export interface TokensOptions {
   /** The identity provider whose tokens are accepted too. Default: none. */
   provider?: IdentityProvider | undefined;
   /**
-   * The audience (`aud`) that tokens signed with `secrets` must include if they name any. Default: they must name none.
+   * If a token signed with `secrets` names audiences (`aud`), this must be one of them. Default: such tokens must name
+   * no audience.
    */
   audience?: string | undefined;
   /** The current time, milliseconds since 1970. Default: the system clock. */
@@ -68,7 +69,10 @@ export class ExpiredTokenError extends InvalidTokenError {
 /** The longest token that is verified, characters. */
 export const MAX_TOKEN_LENGTH = 8 * 1024;
 const MAX_PERMISSIONS = 100;
-/** The format of our own session ids. The claim `sid` of another issuer names a session there and is ignored. */
+/**
+ * The format of our own session ids. In a token of another issuer, the claim `sid` names a session of that issuer and
+ * is ignored.
+ */
 export const SESSION_ID = /^[0-9a-f]{12}-[0-9a-f]{24}$/;
 /** The tolerated lead of another issuer's clock, seconds. */
 export const CLOCK_SKEW_SECONDS = 60;
@@ -80,9 +84,9 @@ export const userIdSchema = z
   .refine((text) => text.trim() === text, "must not begin or end with a blank");
 
 /**
- * The prefix of the user ids of an identity provider's users. No other user id begins with it. So a user of the
- * provider and one of our users never have the same id, share no connections and client ids, and are revoked
- * separately.
+ * The prefix of the user ids of an identity provider's users. No other user id begins with this prefix. So a user of
+ * the provider and one of our users never have the same id. They share no connections and no client ids, and are
+ * revoked separately.
  */
 const PROVIDER_PREFIX = "idp:";
 
@@ -96,7 +100,10 @@ export const permissionsSchema = z
   .array(z.string().min(1, "must not be empty").max(128, "must have at most 128 characters"))
   .max(MAX_PERMISSIONS, `must have at most ${MAX_PERMISSIONS} entries`);
 
-/** The largest size of one user's permissions as JSON. With more, tokens would exceed {@link MAX_TOKEN_LENGTH}. */
+/**
+ * The largest size of one user's permissions as JSON. With larger permissions, tokens would exceed {@link
+ * MAX_TOKEN_LENGTH}.
+ */
 const MAX_GRANTED_BYTES = 4_096;
 
 /** The permissions that an account or a minted token may have. */
@@ -135,7 +142,8 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
   const [signing] = secrets;
   if (signing === undefined || secrets.some((secret) => secret.length < MIN_SECRET_LENGTH))
     throw new RangeError(`a token secret must have at least ${MIN_SECRET_LENGTH} characters`);
-  // Created once: jsonwebtoken first tries a string as a public key, which takes 1.2 ms for each token.
+  // The key objects are created once: jsonwebtoken first tries a string as a public key, which takes 1.2 ms for each
+  // token.
   const keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
 
   function verify(token: string): TokenIdentity {

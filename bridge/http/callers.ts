@@ -7,7 +7,7 @@ import { normalOrigin } from "../../platform/origins.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import { forbidden, unauthorized } from "./errors.ts";
 
-/** The sender of an HTTP request, and what it may do. */
+/** The sender of an HTTP request, and what this sender may do. */
 export interface Caller {
   /** `local`: a program on this machine during the first try. */
   kind: "operator" | "user" | "local";
@@ -17,12 +17,12 @@ export interface Caller {
 }
 
 export interface Callers {
-  /** Must be awaited before the other methods see the request. @throws {ProviderUnavailableError} */
+  /** Await this method before the request is passed to the other methods. @throws {ProviderUnavailableError} */
   prepare(request: FastifyRequest): Promise<void>;
-  /** The caller by the operator key or a token. @throws {RequestError} 401 */
+  /** The caller that the operator key or the token of the request identifies. @throws {RequestError} 401 */
   of(request: FastifyRequest): Caller;
   /**
-   * As {@link of}, but a request from this machine may need no credentials.
+   * Like {@link of}, but a request from this machine may need no credentials.
    * @param advice the error message for a request without credentials. Default: how to get a token
    * @throws {RequestError} 401
    */
@@ -40,7 +40,7 @@ export interface CallersOptions {
   allowedOrigins: readonly string[];
 }
 
-/** What the calls of the owner's guide need that carry no credentials. */
+/** The permissions that the calls without credentials in the owner's guide need. */
 const LOCAL_PERMISSIONS = ["broadcast:write", "system:read"];
 const NEEDS_TOKEN =
   "This needs a token: Authorization: Bearer <token>. POST /auth/login gives one for an account, npx skylapse token for a program";
@@ -60,17 +60,17 @@ export function createCallers(options: CallersOptions): Callers {
   }
 
   /**
-   * Whether a program on this machine sent the request. Each condition excludes one attacker:
+   * Whether a program on this machine sent the request. Each condition excludes one kind of attacker:
    *
    * - `Origin`: a page of another site in a browser on this machine.
    * - `Host`: the same page, through a name that resolves to 127.0.0.1.
-   * - One `Host` only, and none in the request line: a proxy may have checked the other one.
+   * - One `Host` header only, and no host in the request line: of two hosts, a proxy may have checked the other one.
    * - No forwarding header: a stranger behind a proxy on this machine.
    * - Not HTTP/1.0: a proxy that was configured only with its target may send this server's own host and no forwarding
-   *   header. nginx speaks HTTP/1.0 to its targets by default, and no client of today does.
+   *   header. nginx speaks HTTP/1.0 to its targets by default, and no client of today speaks HTTP/1.0.
    *
-   * A proxy that speaks HTTP/1.1 and adds no header cannot be told apart from a program of this machine. So this holds only
-   * during the first try, when there is nothing to protect.
+   * A proxy that speaks HTTP/1.1 and adds no header cannot be told apart from a program on this machine. So the
+   * function returns true only during the first try, when there is nothing to protect.
    */
   function isLocal({ socket, headers, raw }: FastifyRequest): boolean {
     const peer = plainAddress(socket.remoteAddress ?? "");
@@ -85,7 +85,7 @@ export function createCallers(options: CallersOptions): Callers {
 
   function of(request: FastifyRequest, advice = NEEDS_TOKEN): Caller {
     const { authorization } = request.headers;
-    // A proxy that authorizes requests may have checked the other one.
+    // If there are two such headers, a proxy that authorizes requests may have checked the other one.
     if ((request.raw.headersDistinct.authorization?.length ?? 0) > 1)
       throw unauthorized("The Authorization header must be there once");
     if (authorization === undefined) throw unauthorized(advice);
@@ -129,7 +129,10 @@ function bearerOf(authorization: string): string | undefined {
   return /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1];
 }
 
-/** The headers that proxies are known to add, besides those of RFC 7239 and RFC 9110, which some proxies do not add. */
+/**
+ * The headers that proxies are known to add: those of RFC 7239 and RFC 9110, and others, because some proxies do not
+ * add the standard ones.
+ */
 const FORWARDING = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|x-original-.+|.+-client-ip|.+-connecting-ip)$/;
 
 function isForwarding(header: string): boolean {

@@ -21,7 +21,7 @@ export function respondToErrors(
       request.log.error({ err: error, method, path }, "request failed");
     else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
     const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
-    // Other excesses, such as too many logins at once, are recorded by their routes.
+    // When other limits are exceeded, such as that on simultaneous logins, the routes record it.
     if (isRefused || (error instanceof RequestError && body.error.code === "rate_limited")) {
       const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
       audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });
@@ -29,7 +29,7 @@ export function respondToErrors(
     if (statusCode === 401) reply.header("www-authenticate", "Bearer");
     reply.code(statusCode).send(body);
   });
-  // Counts for the general limit, so that guessing paths is as slow as everything else.
+  // An unknown path is counted for the general limit, so that guessing paths is as slow as everything else.
   server.setNotFoundHandler({ preHandler: server.rateLimit() }, (request, reply) => {
     const path = pathOf(request);
     const allowed = routeMethods.of(path);
@@ -53,7 +53,7 @@ export function malformedResponse(code: string | undefined): string {
   return `HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`;
 }
 
-/** The path without its query, which may hold a token that a client put into the wrong place. */
+/** The path without the query: a client may have put a token there by mistake. */
 function pathOf({ url }: FastifyRequest): string {
   return url.split("?", 1)[0] ?? "";
 }

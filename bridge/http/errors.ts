@@ -13,7 +13,7 @@ export interface ErrorBody {
   error: { code: string; message: string; details?: unknown };
 }
 
-/** A refusal that the sender of the request can understand, with its HTTP status. */
+/** A refusal with its HTTP status, and with a message for the sender of the request. */
 export class RequestError extends Error {
   override name = "RequestError";
   readonly statusCode: number;
@@ -74,7 +74,7 @@ const NAMED = [
   [RefreshRefusedError, 401, "unauthorized"],
 ] as const;
 
-/** Maps any error to its response. An unexpected error becomes 500 without details of the server's inside. */
+/** Maps any error to its response. An unexpected error becomes 500, without details of the server's internals. */
 export function toHttp(error: unknown): { statusCode: number; body: ErrorBody; retryAfterSeconds?: number } {
   if (error instanceof RequestError) {
     const { statusCode, code, message, details } = error;

@@ -19,15 +19,15 @@ export interface InProcessApi {
 }
 
 /**
- * Opens the server's own routes without a port, so that checks, audit entries and their order exist once.
- * It asks for no key: a program that can open the store needs none.
+ * Opens the server's own routes without a port, so that checks, audit entries and their order are written once in the
+ * code. The API asks for no key: a program that can open the store needs none.
  */
 export function openInProcessApi(services: OperatorServices): InProcessApi {
   const server = Fastify({ routerOptions: { maxParamLength: MAX_PARAM_LENGTH } });
   readBodiesAsJson(server);
   server.setErrorHandler((error, _request, reply) => {
     const { statusCode, body } = toHttp(error);
-    // There is no log that could say why.
+    // Without a port there is no log, so the response says why.
     if (statusCode === 500 && error instanceof Error) body.error.message = error.message;
     reply.code(statusCode).send(body);
   });

@@ -11,7 +11,7 @@ import type { Services } from "./services.ts";
 export interface ProtectionOptions {
   http: Pick<Services["http"], "maxRequestsPerSecond" | "maxRequestsPerMinute">;
   addressOf: Services["addressOf"];
-  /** The origins whose pages may call from elsewhere. */
+  /** The origins of other sites whose pages may call this server. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
 }
 
@@ -38,7 +38,7 @@ export async function protect(server: FastifyInstance, { http, addressOf, origin
       directives: {
         "default-src": ["'self'"],
         "base-uri": ["'none'"],
-        // 'self' includes ws: in new browsers. Safari before 15.4 needs it by name.
+        // In new browsers, 'self' includes ws:. Safari before 15.4 needs the WebSocket sources by name.
         "connect-src": ["'self'", ({ headers }) => socketSources(headers.host)],
         "font-src": ["'self'", "data:"],
         "form-action": ["'self'"],
@@ -49,13 +49,14 @@ export async function protect(server: FastifyInstance, { http, addressOf, origin
         "style-src": ["'self'", "'unsafe-inline'"],
       },
     },
-    // The proxy that terminates TLS decides about it. Browsers ignore it on plain HTTP.
+    // The proxy that terminates TLS decides about this header. Browsers ignore the header on plain HTTP.
     strictTransportSecurity: false,
   });
   await server.register(cors, {
     delegator({ raw, method, headers }, done) {
       const isAllowed = origins.allows(raw);
-      // A simple request, such as that of an image, asks for no permission. Only a preflight is worth a warning.
+      // A browser sends a simple request, such as that for an image, without asking for permission. Only a refused
+      // preflight is worth a warning.
       if (!isAllowed && method === "OPTIONS" && headers["access-control-request-method"] !== undefined)
         origins.noteRefusal(raw);
       done(null, { ...CORS, origin: isAllowed && headers.origin !== undefined ? [headers.origin] : [] });
@@ -70,12 +71,15 @@ export async function protect(server: FastifyInstance, { http, addressOf, origin
   });
 }
 
-/** Options of a route with a limit of its own for each address, instead of the general limit. */
+/** The options of a route that has its own limit for each address instead of the general limit. */
 export function perMinute(max: number) {
   return { config: { rateLimit: Number.isFinite(max) ? ({ max, timeWindow: 60_000 } as const) : (false as const) } };
 }
 
-/** WebSocket sources at the host that the page came from. A client may send any Host header: other forms add no source. */
+/**
+ * The WebSocket sources at the host that the page came from. A client may send any Host header: text that is no host
+ * adds no source.
+ */
 function socketSources(host: string | undefined): string {
   return host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? `ws://${host} wss://${host}` : "'self'";
 }

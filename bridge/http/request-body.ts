@@ -5,17 +5,19 @@ import { jsonDepth } from "../../contract/json-text.ts";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 import { badRequest } from "./errors.ts";
 
-/** Characters of a path parameter: a user id of 128 characters, each 4 bytes in UTF-8, percent-encoded. */
+/**
+ * The most characters of a path parameter. A user id of 128 characters fits, each of 4 bytes in UTF-8, percent-encoded.
+ */
 export const MAX_PARAM_LENGTH = 128 * 4 * 3;
 
 /**
- * Bytes of a body that are read before its sender is authenticated. A login fits, with the longest password written in escapes
- * of six bytes. A body stays in memory until its last byte has arrived, for as long as a request may take, and one
- * address may send a thousand of them.
+ * The most bytes of a body that are read before its sender is authenticated. A login fits, even if the longest password
+ * is written in escapes of six bytes. A body stays in memory until its last byte has arrived, for as long as a request
+ * may take, and one address may send a thousand bodies at once.
  */
 export const MAX_STRANGER_BODY_BYTES = 16 * 1024;
 
-/** Whether the body may be larger than {@link MAX_STRANGER_BODY_BYTES} and the route would read it. */
+/** Whether the route would read a body above {@link MAX_STRANGER_BODY_BYTES}, and this body may be that large. */
 export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: FastifyRequest): boolean {
   const announced = headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : Infinity;
   return Math.min(announced, bodyLimit) > MAX_STRANGER_BODY_BYTES;
@@ -23,15 +25,18 @@ export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: Fastify
 
 const texts = new WeakMap<object, string>();
 
-/** The text that a body was parsed from, for data that is passed on exactly as it was sent; undefined if it is no object. */
+/**
+ * The text that a body was parsed from, for data that is passed on exactly as it was sent; undefined if the body is no
+ * object.
+ */
 export function textOfBody(body: unknown): string | undefined {
   return typeof body === "object" && body !== null ? texts.get(body) : undefined;
 }
 
 /**
- * Parses every body as JSON, whatever its Content-Type: the owner's guide uses `curl -d`, which declares a form.
- * So a form of another site can send a body, too. Such a request has an Origin and no credentials, and `callers.ts`
- * refuses it for that.
+ * Parses every body as JSON, whatever its Content-Type: the owner's guide uses `curl -d`, which declares a form. So a
+ * form of another site can send a body, too. Such a request has an Origin and no credentials, and `callers.ts` refuses
+ * it for this reason.
  */
 export function readBodiesAsJson(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
@@ -89,7 +94,9 @@ const NOUNS: Readonly<Record<string, string>> = {
   string: "a string",
 };
 
-/** Says what is wrong with a value where its schema has no words of its own, such as `is missing: a list of strings`. */
+/**
+ * Says what is wrong with a value whose schema has no message of its own: for example, `is missing: a list of strings`.
+ */
 function explain(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type": {

@@ -9,8 +9,8 @@ export interface RouteMethods {
 }
 
 /**
- * Collects every route that is added from now on, so that a wrong method (405) is told apart from a wrong path (404):
- * RFC 9110, section 15.5.6.
+ * Collects every route that is added from now on, to tell a wrong method (405) apart from a wrong path (404): RFC 9110,
+ * section 15.5.6.
  */
 export function collectRouteMethods(server: FastifyInstance): RouteMethods {
   const routes: { segments: readonly string[]; methods: readonly string[] }[] = [];

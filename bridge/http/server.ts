@@ -36,13 +36,15 @@ export interface HttpServer {
 export interface HttpServerOptions {
   host: string;
   port: number;
-  /** The origins whose pages may call from elsewhere. */
+  /** The origins of other sites whose pages may call this server. */
   origins: Origins;
   /** The folder of the built dashboard page. */
   pagePath: string | undefined;
   /** Checks each request for proxies that are not trusted. */
   forwarding: Pick<ForwardingWatch, "check">;
-  /** Called for each connection before anything is kept for it. Destroys the socket if it refuses the connection. */
+  /**
+   * Called for each connection before anything is stored for it. A refused connection is destroyed by this function.
+   */
   admit: (socket: Socket) => boolean;
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   services: Services;
@@ -50,7 +52,9 @@ export interface HttpServerOptions {
 
 export const SOCKET_PATH = "/ws";
 const STOP_TIMEOUT_MS = 1000;
-/** A connection without traffic is closed after this time. Must exceed the 60 s that a caller may wait for a command. */
+/**
+ * A connection without traffic is closed after this time. Must exceed the 60 s that a caller may wait for a command.
+ */
 const IDLE_TIMEOUT_MS = 120_000;
 const NO_UPGRADE_HERE = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
@@ -64,7 +68,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const server = createServer(services);
   const routeMethods = collectRouteMethods(server);
   await protect(server, { ...services, origins });
-  // After the limits: a request that makes the server fetch the keys of the identity provider has been counted.
+  // This hook runs after the rate limits, so a request that makes the server fetch the keys of the identity provider
+  // has been counted.
   server.addHook("preParsing", async (request) => {
     if (!request.is404) await services.callers.prepare(request);
     // Authenticates the caller before a large body costs memory. The route authorizes the caller.
@@ -94,7 +99,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   acceptWebSockets(server, options);
 
   try {
-    // For a name with several addresses, Fastify would open a second server that has none of the listeners above.
+    // If the name had several addresses, Fastify would open a second server, without the listeners above.
     const { address } = await lookup(host);
     await server.listen({ host: address, port });
   } catch (error) {
@@ -115,10 +120,10 @@ function createServer({ http, logger }: Services): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = logger;
   const server: FastifyInstance = Fastify({
     loggerInstance,
-    // The error handler logs errors. A line for each request would hide them.
+    // The error handler logs errors. A log line for each request would hide the errors.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: Math.min(http.maxBodyBytes, Number.MAX_SAFE_INTEGER),
-    // Against clients that send a byte a minute to keep many sockets open (slowloris).
+    // A defence against clients that send a byte a minute to keep many sockets open (slowloris).
     requestTimeout: http.requestTimeoutMs,
     http: {
       headersTimeout: http.requestTimeoutMs,
@@ -137,8 +142,8 @@ function createServer({ http, logger }: Services): FastifyInstance {
       reply.raw.writeHead(statusCode, { "content-type": "application/json; charset=utf-8" }).end(JSON.stringify(body));
     },
   });
-  // Above 2,000 headers Node.js would drop the last ones, such as the one in which a proxy names its client. The bytes of all
-  // headers are limited all the same.
+  // Above 2,000 headers Node.js would drop the last ones, such as the one in which a proxy names its client. The total
+  // size of the headers has a limit of its own.
   server.server.maxHeadersCount = 0;
   return server;
 }
@@ -148,7 +153,7 @@ function acceptWebSockets(server: FastifyInstance, { admit, forwarding, handleUp
     reply.header("upgrade", "websocket");
     throw new RequestError(426, "upgrade_required", `${SOCKET_PATH} speaks WebSocket: connect with ws:// or wss://`);
   });
-  // Before the listener of node:http, which creates a parser for each connection.
+  // This listener must run before that of node:http, which creates a parser for each connection.
   server.server.prependListener("connection", (socket: Socket) => admit(socket));
   server.server.on("upgrade", (request, socket, head) => {
     forwarding.check(request);

@@ -37,11 +37,11 @@ export interface Services {
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
   clock: Pick<ServerClock, "now" | "jump" | "accept">;
   version: string;
-  /** Why the server must get no work now; undefined when it is ready. */
+  /** Why the server must not get any work now; undefined when it is ready. */
   unavailableReason: () => string | undefined;
-  /** Why the store takes no writes, found out by a write; undefined when it does. */
+  /** Tests by a write whether the store accepts writes. Resolves to the reason why not, or to undefined. */
   checkStore: () => Promise<string | undefined>;
-  /** What an operator must know although the server works. Everybody can read it, so it names no user and no secret. */
+  /** Messages for the operator while the server works. Everybody can read them, so they name no user and no secret. */
   notices: () => readonly string[];
   /** Metrics of the parts, for `/stats`. */
   metrics: () => Record<string, unknown>;

@@ -30,9 +30,9 @@ export const FOREIGN_ORIGIN: UpgradeRefusal = {
 export const STOPPING: UpgradeRefusal = { status: 503, message: "the server is stopping" };
 
 /**
- * The limits on connections, in all and per network: an IPv4 address, or an IPv6 address with its whole network.
- * Connections without a verified token have limits of their own, because they cost their sender nothing. So have
- * connections to the HTTP port that are not WebSockets, or not yet: each uses memory before its first byte.
+ * The limits on connections, in all and per network. A network is an IPv4 address, or the /64 network of an IPv6
+ * address. Connections without a verified token have limits of their own, because anybody can open them. Connections to
+ * the HTTP port that are not WebSockets, or not yet, have their own limit too: each uses memory before its first byte.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -40,7 +40,7 @@ export class Admission {
   readonly #unauthenticatedByNetwork = new Map<string, number>();
   readonly #connects = new FixedWindowCounter();
   readonly #httpByNetwork = new Map<string, number>();
-  /** Ends counting a socket as an HTTP connection. */
+  /** For each socket, the function that ends its counting as an HTTP connection. */
   readonly #leaveHttp = new WeakMap<Duplex, () => void>();
   #connections = 0;
   #unauthenticated = 0;
@@ -68,7 +68,7 @@ export class Admission {
 
   /**
    * Counts a connection to the HTTP port, until it closes or {@link Admission.enter} counts it as a WebSocket.
-   * @returns false when its address has too many; the caller closes it
+   * @returns false when its address has too many connections; the caller then closes this one
    */
   admitHttp(socket: Duplex, address: string): boolean {
     const network = networkOf(address);

@@ -31,7 +31,7 @@ export interface AuthenticationOptions {
   logger: Logger;
 }
 
-/** Messages that a client may send before the answer to its first frame. */
+/** The most messages that a client may send before the answer to its first frame. */
 const MAX_EARLY_MESSAGES = 32;
 
 // Clients of the predecessor know these two texts.
@@ -41,7 +41,7 @@ const INVALID_TOKEN = "Invalid or expired authentication token";
 /** Turns the first frame of a peer into a session: verifies its token and applies the limits of its user. */
 export class Authentication {
   readonly #options: AuthenticationOptions;
-  /** Connections authenticated in a minute, by user. */
+  /** The connections that each user authenticated in the current minute. */
   readonly #userConnects = new FixedWindowCounter();
 
   constructor(options: AuthenticationOptions) {
@@ -66,7 +66,7 @@ export class Authentication {
     this.#reject(connection, AUTH_TIMEOUT, CloseCode.authTimeout);
   }
 
-  /** Re-checks the identity. @returns undefined when its token is no longer valid */
+  /** Re-checks the identity. @returns undefined when the token is no longer valid */
   review(identity: TokenIdentity): TokenIdentity | undefined {
     return validOrUndefined(() => this.#options.review(identity));
   }
@@ -109,7 +109,7 @@ export class Authentication {
       this.#reject(connection, error, CloseCode.connectionLimit);
       return;
     }
-    // The client may have disconnected, and the token may have been revoked, while the register was asked.
+    // While the register was asked, the client may have disconnected, and the token may have been revoked.
     const current = connection.open ? this.review(identity) : undefined;
     if (current === undefined) {
       leave();
@@ -117,7 +117,7 @@ export class Authentication {
       return;
     }
     admission.authenticated(connection.address);
-    // At random, so that clients that connected at once are not all pinged at once.
+    // The first ping is at a random time, so that clients that connected together are not all pinged together.
     connection.pingAt = performance.now() + Math.random() * pingIntervalMs;
     const session = new Session(connection, current, context);
     peer.stage = { kind: "authenticated", session, leave };
@@ -128,13 +128,16 @@ export class Authentication {
   }
 
   #fail(connection: Connection, error: unknown): void {
-    // The identity provider's own part logs that it is unavailable, once and not for each client.
+    // `identity-provider.ts` itself logs that the provider is unavailable, and not once for each client.
     const level = error instanceof ProviderUnavailableError ? "debug" : "error";
     this.#options.logger[level]({ err: error, connection: connection.id }, "authentication failed");
     connection.close(CloseCode.internal, "the server failed");
   }
 
-  /** Anybody can cause this, so the log has it at level `debug` only. The audit log has it, and bounds its lines. */
+  /**
+   * Anybody can cause a rejection, so the log has a line at level `debug` only. The audit log has an entry, and limits
+   * the number of entries.
+   */
   #reject(connection: Connection, error: string, code: CloseCode): void {
     const { audit, logger } = this.#options;
     const { id, address } = connection;

@@ -1,7 +1,7 @@
 import { CloseCode } from "../../contract/codes.ts";
 import { count } from "./counts.ts";
 
-/** Close codes of RFC 6455 that are counted under their number. */
+/** The close codes of RFC 6455 that are counted each under its number. */
 const COUNTED_CODES: ReadonlySet<number> = new Set([1000, 1001, 1002, 1005, 1006, 1007, 1009]);
 
 /** Reasons for the log. */

@@ -7,7 +7,7 @@ import type { CommandRunner } from "../commands/command-relay.ts";
 import type { Connection } from "./connection.ts";
 import type { Refusal } from "./refusals.ts";
 
-/** Commands of one connection that have not reached a final status. */
+/** The most commands of one connection that have not reached a final status. */
 const MAX_PENDING_COMMANDS = 32;
 
 export type CommandMessage = Extract<ClientMessage, { type: "command" }>;
@@ -26,7 +26,7 @@ export class CommandRequests {
     this.#logger = logger;
   }
 
-  /** Why no further command can run now; undefined when one can. */
+  /** Why no further command can run now; undefined when another one can. */
   get refusal(): Refusal | undefined {
     if (this.#pending < MAX_PENDING_COMMANDS) return undefined;
     return {
@@ -35,7 +35,7 @@ export class CommandRequests {
     };
   }
 
-  /** @param who in the audit log @param text the JSON text of the message */
+  /** @param who the sender, as named in the audit log @param text the JSON text of the message */
   run({ camera, name, args, expires_in, id }: CommandMessage, who: string, text: string): void {
     this.#pending++;
     try {

@@ -77,19 +77,22 @@ export function socketConfig(read: ValuesOf<typeof socketSettings & Pick<typeof 
   };
 }
 
-/** Any limit may be `Infinity`: no limit. */
+/** `Infinity` means no limit, for each of the limits. */
 export interface SocketsConfig extends ReturnType<typeof socketConfig> {
-  /** Messages of one connection at once. Default: twice `maxMessagesPerSecond`. */
+  /** The most messages that one connection may send at once. Default: twice `maxMessagesPerSecond`. */
   messageBurst?: number;
   /** The origins whose pages may connect. */
   origins: Pick<Origins, "allows" | "noteRefusal">;
-  /** How long before its token expires a client is warned. Default 60,000. */
+  /** A client is warned this long before its token expires. Default 60,000. */
   tokenWarningMs?: number;
   /** How long a connection lives after its token has expired. Default 25,000. */
   tokenGraceMs?: number;
   /** The client's address, as seen through trusted proxies. */
   addressOf: (request: IncomingMessage) => string;
-  /** Whether the address belongs to a trusted proxy, whose HTTP connections are not limited: it connects for many. */
+  /**
+   * Whether the address belongs to a trusted proxy. The HTTP connections of such a proxy are not limited, because it
+   * connects for many clients.
+   */
   isTrustedProxy: (address: string) => boolean;
 }
 

@@ -6,9 +6,9 @@ import type { FrameSink } from "../delivery/frame-sink.ts";
 import { messageFrame } from "../delivery/frames.ts";
 
 /**
- * A WebSocket and the raw socket below it. Whole frames are written to the raw socket: one system call, however many
- * events they hold. `ws` writes its own frames (pong, close) to the same socket, each in one write because nothing is
- * compressed, so frames keep the order of the calls.
+ * A WebSocket and the raw socket below it. Complete frames are written to the raw socket in one system call, however
+ * many events they hold. `ws` writes its own frames (pong, close) to the same socket. Nothing is compressed, so `ws`
+ * writes each frame at once, and all frames keep the order of the calls.
  */
 export class Connection implements FrameSink {
   readonly id: string;
@@ -16,8 +16,8 @@ export class Connection implements FrameSink {
   readonly socket: Duplex;
   readonly address: string;
   /**
-   * By `performance.now()`, like all times of this class. By the system's clock, which may be set, either no connection
-   * would be pinged or all would be closed.
+   * By `performance.now()`, like all times of this class. The system's clock may be set: with times of that clock,
+   * either no connection would be pinged or all would be closed.
    */
   readonly openedAt: number;
   readonly #maxQueuedBytes: number;
@@ -70,7 +70,7 @@ export class Connection implements FrameSink {
     if (this.open) this.socket.write(frames);
   }
 
-  /** Sends a reply. A client that keeps asking and does not read the answers is disconnected. */
+  /** Sends a reply. A client that keeps sending requests and does not read the replies is disconnected. */
   send(message: ServerMessage): void {
     this.write(messageFrame(message));
     if (this.queuedBytes > 2 * this.#maxQueuedBytes) this.terminate(CloseCode.slow, "the client does not read replies");
@@ -89,7 +89,7 @@ export class Connection implements FrameSink {
     this.ws.terminate();
   }
 
-  /** Milliseconds for which the client has read nothing of what is queued; 0 when nothing is queued. */
+  /** For how many milliseconds the client has read nothing from the queue; 0 when nothing is queued. */
   stalledMs(now: number): number {
     if (!this.blocked) {
       this.#lastQueuedBytes = 0;

@@ -10,7 +10,7 @@ const STEP_MS = 20;
  * Closes all connections, a few at a time, so that their clients do not all connect to another node at one moment.
  * @param connections the present connections
  * @param spreadMs the longest time it may take; a few connections take less
- * @param isCancelled asked before each step
+ * @param isCancelled called before each step
  */
 export async function drainConnections(
   connections: () => Iterable<Connection>,

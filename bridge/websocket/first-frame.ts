@@ -28,9 +28,9 @@ export function readFirstFrame(bytes: MessageBytes, isBinary: boolean): FirstFra
 }
 
 /**
- * Calls back once, when the client has sent more than {@link MAX_EARLY_BYTES} before its token was found valid. It counts
- * the bytes of the socket, because `ws` shows a message only when it is complete. Call it after `ws` has begun to read
- * the socket, so that a token in the same chunk is seen first.
+ * Calls back once, when the client has sent more than {@link MAX_EARLY_BYTES} before its token was found valid. The
+ * function counts the bytes of the socket, because `ws` passes on a message only when the message is complete. Call the
+ * function after `ws` has begun to read the socket: then a token is verified before the bytes of its chunk are counted.
  * @param isKnown whether the token was found valid; then counting ends
  */
 export function limitEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMany: () => void): void {
@@ -39,7 +39,8 @@ export function limitEarlyBytes(socket: Duplex, isKnown: () => boolean, onTooMan
     received += chunk.length;
     if (!isKnown() && received <= MAX_EARLY_BYTES) return;
     socket.off("data", onData);
-    // A moment later, because `ws` closes by itself for a frame beyond its own limit, and says so more precisely.
+    // Called a moment later: if the frame exceeds the limit of `ws`, `ws` closes the connection itself, with a more
+    // precise reason.
     setImmediate(() => {
       if (!isKnown()) onTooMany();
     });

@@ -17,12 +17,12 @@ export interface HeartbeatOptions {
   onChecked: () => void;
 }
 
-/** Unanswered pings after which a connection is closed, when the next ping is due. */
+/** The number of unanswered pings after which a connection is closed. It is closed when the next ping is due. */
 export const MAX_UNANSWERED_PINGS = 2;
 
 /**
- * Starts one timer that checks everything with a timeout, on all connections: first frames, pongs, full sockets and
- * tokens. A timer for each would cost ten thousand idle connections more than these checks do.
+ * Starts one timer, which checks everything that has a timeout on all connections: first frames, pongs, full sockets
+ * and tokens. With ten thousand idle connections, a timer for each timeout would cost more than these checks.
  * @returns stops the timer
  */
 export function startHeartbeat(options: HeartbeatOptions): () => void {
@@ -54,7 +54,8 @@ function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number
     session.checkExpiry(systemTime);
     if (now < connection.pingAt) continue;
     connection.pingAt = now + timeouts.pingIntervalMs;
-    // A ping behind a full queue would arrive too late to be answered in time. The check above covers full sockets.
+    // A ping behind a full queue would arrive too late to be answered in time. The check above closes connections whose
+    // socket stays full.
     if (connection.blocked) continue;
     if (connection.unansweredPings >= MAX_UNANSWERED_PINGS) {
       connection.terminate(CloseCode.noPong, `${MAX_UNANSWERED_PINGS} pings were not answered`);
@@ -62,7 +63,7 @@ function check({ peers, timeouts, onAuthTimeout }: HeartbeatOptions, now: number
     }
     connection.unansweredPings++;
     const { position } = session.subscriber;
-    // Most clients are at the same position, and share the frames.
+    // Most clients are at the same position and share the frames.
     if (pinged === undefined || pinged.position !== position) pinged = { position, frames: pingFrames(position) };
     connection.write(pinged.frames);
   }

@@ -4,7 +4,7 @@ import { jsonDepth } from "../../contract/json-text.ts";
 import { type ClientMessage, clientMessageSchema } from "../../contract/socket-messages.ts";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 
-/** The id that a client gave its request. The answer repeats it. */
+/** The id that a client gave its request. The answer repeats this id. */
 export type RequestId = ClientMessage["id"];
 
 /** A message as `ws` delivers it. */
@@ -14,7 +14,7 @@ export type Json = { ok: true; value: unknown; text: string } | { ok: false; pro
 
 export type Request =
   | { ok: true; message: ClientMessage; text: string }
-  /** `type` and `channel` are set when they could be read: they select the type of the answer. */
+  /** `type` and `channel` are set when the message has them: they determine the type of the answer. */
   | { ok: false; problem: string; id: RequestId; type: string | undefined; channel: string | undefined };
 
 export function byteLengthOf(bytes: MessageBytes): number {
@@ -54,7 +54,7 @@ export function readRequest(bytes: MessageBytes, isBinary: boolean): Request {
   };
 }
 
-/** The object's own field; undefined when it has none or is no object. */
+/** The object's own field; undefined when the object has no such field, or the value is no object. */
 export function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null && Object.hasOwn(value, name)
     ? Reflect.get(value, name)

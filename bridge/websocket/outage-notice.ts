@@ -1,17 +1,20 @@
 import { ReplyCode } from "../../contract/codes.ts";
 import type { ServerMessage } from "../../contract/socket-messages.ts";
 
-/** An outage that begins within this time after another is part of it, milliseconds. */
+/** Milliseconds. An outage that begins within this time after the end of another is regarded as part of the other. */
 const MERGE_MS = 5_000;
 
-/** The notice to clients. The reason is for operators only. */
+/** The notice to clients. It does not contain the reason, which is for operators only. */
 export const STORE_OUTAGE: ServerMessage = {
   type: "error",
   error: "The event store is unavailable: events that happen meanwhile follow when it is back",
   code: ReplyCode.storeUnavailable,
 };
 
-/** Decides when clients are notified that the store is unavailable: once per outage. The end is not announced. */
+/**
+ * Decides when clients are notified that the store is unavailable: once per outage. The end of an outage is not
+ * announced.
+ */
 export class OutageNotice {
   readonly #unavailableReason: () => string | undefined;
   #announced = false;

@@ -12,15 +12,15 @@ export type EarlyMessage = [bytes: MessageBytes, isBinary: boolean];
  *   connected ──first frame──▶ verifying ──token valid──▶ admitting ──below the limits──▶ authenticated
  * ```
  *
- * In every stage the connection may be closed instead.
+ * In every stage, the connection may also be closed.
  */
 export type Stage =
   | { readonly kind: "connected" }
-  /** The key of its token is being fetched: the client may still be anybody. */
+  /** The key for the client's token is being fetched: the client may still be anybody. */
   | { readonly kind: "verifying"; readonly early: EarlyMessage[] }
-  /** Its user's connections are being counted, perhaps in Redis. */
+  /** The connections of the client's user are being counted, perhaps in Redis. */
   | { readonly kind: "admitting"; readonly early: EarlyMessage[] }
-  /** `leave` gives back its place among its user's connections. */
+  /** `leave` ends the counting of this connection among those of its user. */
   | { readonly kind: "authenticated"; readonly session: Session; readonly leave: () => void };
 
 const CONNECTED: Stage = { kind: "connected" };
@@ -38,7 +38,7 @@ export class Peer {
     return this.stage.kind === "authenticated" ? this.stage.session : undefined;
   }
 
-  /** Whether its token was found valid. */
+  /** Whether the client's token was found valid. */
   get isKnown(): boolean {
     return this.stage.kind === "admitting" || this.stage.kind === "authenticated";
   }

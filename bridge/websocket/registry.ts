@@ -27,13 +27,13 @@ export class Registry {
     return this.#peers.values();
   }
 
-  /** The authenticated connections. A copy, which does not change while it is read. */
+  /** The authenticated connections. The list is a copy, which does not change while it is read. */
   sessions(): Session[] {
     return [...this.#peers.values()].flatMap(({ session }) => session ?? []);
   }
 
   connectionInfos(): ConnectionInfo[] {
-    // The times of connections are monotonic: they become times of the system's clock here.
+    // The times of a connection are monotonic: here they are converted to times of the system's clock.
     const dateOf = (time: number) => new Date(Date.now() - performance.now() + time).toISOString();
     return this.sessions().map(({ connection, identity, subscriber }) => ({
       connection_id: connection.id,
@@ -76,7 +76,7 @@ export class Registry {
     return revoked;
   }
 
-  /** Closes all connections. Those whose client has not answered after `timeoutMs` are terminated. */
+  /** Closes all connections. Connections whose client has not answered after `timeoutMs` are terminated. */
   async closeAll(code: CloseCode, reason: string, timeoutMs: number): Promise<void> {
     for (const { connection } of this.#peers.values()) connection.close(code, reason);
     if (this.#peers.size === 0) return;

@@ -6,15 +6,15 @@ import type { Connection } from "./connection.ts";
 import { type MessageBytes, type Request, readRequest } from "./messages.ts";
 
 /**
- * The most requests of one client that are handled in one turn of the event loop. Without this limit, five clients that
- * subscribed and unsubscribed a hundred times each held the event loop for 93 ms (`npm run test:abuse`).
+ * The most requests of one client that are handled in one turn of the event loop. Without this limit, five clients,
+ * each of which subscribed and unsubscribed a hundred times, blocked the event loop for 93 ms (`npm run test:abuse`).
  */
 const MAX_REQUESTS_PER_TURN = 16;
 
 export interface RequestLoopOptions {
   /** Messages a second, in the long run. */
   maxMessagesPerSecond: number;
-  /** Messages at once. As many refused in a row close the connection. */
+  /** The most messages at once. When as many messages are refused in a row, the connection is closed. */
   messageBurst: number;
   logger: Logger;
 }
@@ -86,8 +86,8 @@ export class RequestLoop {
   }
 
   /**
-   * Runs the task now, or in a later turn of the event loop when this client has used up the current one. While tasks
-   * wait, the socket is not read, so no more tasks can wait than had arrived with the last read.
+   * Runs the task now, or in a later turn of the event loop when this client has used up its share of the current turn.
+   * While tasks wait, the socket is not read, so the waiting tasks are at most those that the last read brought.
    */
   #inTurn(task: () => void): void {
     this.#turn ??= setImmediate(this.#nextTurn);

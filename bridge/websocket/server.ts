@@ -35,7 +35,9 @@ export interface SocketsOptions
   logger: Logger;
 }
 
-/** Fragments of one message, and chunks of one frame: each uses more memory than its bytes. */
+/**
+ * The most fragments of one message, and the most chunks of one frame. Each of them uses more memory than its bytes.
+ */
 const MAX_FRAGMENTS = 1024;
 /** How long a client has to answer a close frame, milliseconds. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -48,7 +50,7 @@ export function startSockets(options: SocketsOptions): Sockets {
   return server;
 }
 
-/** Accepts upgrades, and passes each message and each end of a connection to its part. */
+/** Accepts upgrades, and passes each message and each end of a connection to the responsible part. */
 class SocketServer implements Sockets {
   readonly #options: SocketsOptions;
   readonly #config: Required<SocketsConfig>;
@@ -92,7 +94,8 @@ class SocketServer implements Sockets {
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
-      // With compression, `ws` would write later than it is called, and each connection would need memory of its own.
+      // With compression, `ws` would write a frame later than it is told to, and each connection would need more
+      // memory.
       perMessageDeflate: false,
       maxPayload: MAX_CLIENT_FRAME_BYTES,
       ...{ maxFragments: MAX_FRAGMENTS, maxBufferedChunks: MAX_FRAGMENTS, closeTimeout: CLOSE_TIMEOUT_MS },

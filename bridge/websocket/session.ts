@@ -72,7 +72,7 @@ export class Session implements RequestHandler {
     return this.#identity;
   }
 
-  /** Tells the client who it is and what it may do. */
+  /** Tells the client as which user it is connected, and what it may do. */
   welcome(id: RequestId): void {
     const { pingIntervalMs } = this.#context;
     this.connection.send({
@@ -108,7 +108,7 @@ export class Session implements RequestHandler {
         this.connection.send({ type: "pong", id: message.id });
         break;
       case "pong":
-        // The connection has noted that the client was heard.
+        // Nothing to do: the connection has already noted that the client was heard.
         break;
     }
   }
@@ -211,12 +211,12 @@ export class Session implements RequestHandler {
       return { code: ReplyCode.permissionDenied, error: `The token does not permit commands to "${camera}"` };
     }
     if (this.#isExpired) return TOKEN_EXPIRED;
-    // The camera's reply could not be stored.
+    // While the store accepts no writes, the camera's reply could not be stored.
     if (this.#context.store.unavailableReason() !== undefined) return STORE_UNAVAILABLE;
     return this.#commands.refusal;
   }
 
-  /** Replaces the token on the open connection: same user, perhaps other permissions. */
+  /** Replaces the token of the open connection by another token of the same user, perhaps with other permissions. */
   #renew({ token, id }: MessageOf<"auth">): void {
     const prepared = this.#context.tokens.prepare(token);
     if (prepared === undefined) this.#renewNow(token, id);
@@ -255,7 +255,7 @@ export class Session implements RequestHandler {
     return `user:${this.#identity.userId}`;
   }
 
-  /** Within the grace period, subscriptions continue and new requests are refused. */
+  /** Whether the token has expired. Within the grace period, subscriptions continue and new requests are refused. */
   get #isExpired(): boolean {
     return Date.now() >= this.#identity.expiresAt;
   }

@@ -12,7 +12,7 @@ export interface Sockets {
    * @returns false when its address has too many connections; the socket is then destroyed
    */
   admit(socket: Socket): boolean;
-  /** Takes over a socket whose request asks for a WebSocket at the right path. Never throws. */
+  /** Accepts or refuses the WebSocket that a request asks for at the right path. Never throws. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   connections(): ConnectionInfo[];
   stats(): SocketsStats;
@@ -24,8 +24,8 @@ export interface Sockets {
   /** Closes the connections whose token matches every given field. @returns how many */
   revoke(match: RevokedTokens): number;
   /**
-   * Re-checks every session. It is closed with 4005 when its token is no longer valid, and receives its new permissions
-   * when they have changed.
+   * Re-checks every session. A session whose token is no longer valid is closed with 4005. A session whose permissions
+   * have changed receives the new ones.
    */
   review(): void;
   /**
@@ -48,7 +48,7 @@ export interface ConnectionInfo {
   /** When the client was last heard, RFC 3339. */
   last_seen: string;
   channels: string[];
-  /** Whether its socket was full, so that its events wait in the journal. */
+  /** Whether the socket was full, so that the events for this connection wait in the journal. */
   lagging: boolean;
   queued_bytes: number;
 }

@@ -9,7 +9,7 @@ export type Renewal =
   /** `audit`: the target of an entry in the audit log. */
   | { ok: false; refusal: Refusal; audit?: string };
 
-/** Verifies a token that replaces another of the same user. */
+/** Verifies a token that replaces another token of the same user. */
 export function renewToken(
   token: string,
   userId: string,

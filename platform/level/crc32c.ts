@@ -1,9 +1,12 @@
-/** The polynomial of CRC-32C (Castagnoli), the checksum of LevelDB's files. Eight bytes a step: 8 MB take about 20 ms. */
+/**
+ * The polynomial of CRC-32C (Castagnoli), the checksum of LevelDB's files. Eight bytes are processed in each step: 8 MB
+ * take about 20 ms.
+ */
 const POLYNOMIAL = 0x82f63b78;
 const SLICES = 8;
 const TABLE = makeTable();
 
-/** The checksum of `bytes` from index `from` up to, not including, `to`. */
+/** The checksum of `bytes` from index `from` to index `to`, without the byte at `to`. */
 export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   let crc = 0xffffffff;
   let at = from;

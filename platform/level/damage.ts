@@ -1,4 +1,4 @@
-/** Damage found in a store. Reported once, when it is found. */
+/** Damage found in a store. Each damage is reported once, when it is found. */
 export interface Damage {
   /** The store: "journal", "mqtt" or "cluster". */
   store: string;

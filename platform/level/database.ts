@@ -3,7 +3,10 @@ import { join } from "node:path";
 import { type OpenedStore, openLevel, openStore, repairStore } from "./open-store.ts";
 import type { Database } from "./write-set.ts";
 
-/** Free space needed beyond the size of the store's own log, bytes. LevelDB rewrites that log at opening. */
+/**
+ * Bytes of free space that are needed in addition to the size of the store's write-ahead log, which LevelDB rewrites at
+ * opening.
+ */
 const SPARE_BYTES = 512 * 1024;
 const PROBE_BYTES = 64 * 1024;
 
@@ -12,7 +15,7 @@ const DATABASE_FOLDER = "log";
 const OPTIONS = {
   keyEncoding: "utf8",
   valueEncoding: "utf8",
-  // Four times the default, so that a burst is sorted in memory and not in many small files.
+  // Four times the default, so that a burst of writes is sorted in memory and not written to many small files.
   writeBufferSize: 16 * 1024 * 1024,
   maxFileSize: 8 * 1024 * 1024,
 } as const;
@@ -30,19 +33,22 @@ export function openDatabase(path: string, what: string): Promise<OpenedStore<st
   return openStore({ folder: databasePath(path), what, level: OPTIONS });
 }
 
-/** Repairs a store that opened but holds unreadable rows. The store must be closed. @throws {StoreUnusableError} */
+/**
+ * Repairs a store that could be opened but holds unreadable rows. Close the store first.
+ * @throws {StoreUnusableError}
+ */
 export function repairDatabase(path: string, what: string, cause: unknown): Promise<OpenedStore<string>> {
   return repairStore({ folder: databasePath(path), what, level: OPTIONS }, cause);
 }
 
-/** Reopens a store that this process had open. */
+/** Reopens a store that this process has closed. */
 export function reopenDatabase(path: string): Promise<Database> {
   return openLevel(databasePath(path), { ...OPTIONS, createIfMissing: false });
 }
 
 /**
- * Checks, without touching the store, whether the disk accepts writes again. On a full disk the store stays open, so that
- * it can still be read.
+ * Checks, without touching the store, whether the disk accepts writes again. On a full disk the store stays open, so
+ * that it can still be read.
  * @throws the disk's error
  */
 export async function probeDisk(path: string): Promise<void> {

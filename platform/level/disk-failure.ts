@@ -1,6 +1,6 @@
 import { messagesOf } from "./errors.ts";
 
-/** Errors of disks, with their meaning and the remedy. */
+/** Errors of disks, each with its meaning and the remedy. */
 const DISK_FAILURES: readonly [message: RegExp, meaning: (path: string) => string, remedy: string][] = [
   [/no space left|ENOSPC|disk full/i, (path) => `the disk that holds ${path} is full`, "free some space"],
   [/quota|EDQUOT/i, (path) => `the quota of the disk that holds ${path} is used up`, "free some space"],

@@ -1,12 +1,12 @@
 import { crc32c, unmasked } from "./crc32c.ts";
 
 const BLOCK_BYTES = 32 * 1024;
-/** Checksum, length and type. */
+/** The header of a record: checksum, length and type. */
 const HEADER_BYTES = 7;
 
 /**
- * The parts of a write-ahead log that LevelDB skips when it reads the log: a record that does not match its checksum, and
- * the rest of its 32 KiB block. A torn record at the end is not damage, because its write was never acknowledged.
+ * The parts of a write-ahead log that LevelDB skips when it reads the log: a record that does not match its checksum,
+ * and the rest of its 32 KiB block. A torn record at the end is not damage, because its write was never acknowledged.
  * @see https://github.com/google/leveldb/blob/main/doc/log_format.md
  */
 export function unreadableParts(file: Buffer): Buffer[] {
@@ -17,7 +17,7 @@ export function unreadableParts(file: Buffer): Buffer[] {
       const length = file.readUInt16LE(at + 4);
       const type = file[at + 6];
       const next = at + HEADER_BYTES + length;
-      // Space that was reserved and not written.
+      // From here on, space was reserved and not written.
       if (type === 0 && length === 0) break;
       if (next > end) {
         if (end < file.length) parts.push(file.subarray(at, end));

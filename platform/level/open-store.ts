@@ -18,11 +18,11 @@ export interface OpenStoreOptions<Value> {
 export interface Loss {
   /** What was found, for an operator. */
   reason: string;
-  /** Key ranges of lost rows. Rows elsewhere may be lost too unless {@link isBounded}. */
+  /** Key ranges of lost rows. If {@link isBounded} is false, other rows may be lost too. */
   ranges: readonly KeyRange[];
   /** Whether only the rows in `ranges` are affected. */
   isBounded: boolean;
-  /** The unreadable parts of the write-ahead log. They may still show which names are affected. */
+  /** The unreadable parts of the write-ahead log. These bytes may still show which names are affected. */
   logParts: readonly Buffer[];
 }
 
@@ -32,12 +32,12 @@ export interface OpenedStore<Value> {
   loss: Loss | undefined;
 }
 
-/** A file that exists while a repair runs. It remains if the repair crashed the process. */
+/** The name of a file that exists while a repair runs. The file remains if the repair crashes the process. */
 const REPAIR_MARKER = "repairing";
 
 /**
- * The one way to open a store: creates a missing store, compares all files with their checksums, repairs damage once, and
- * reports what may be missing.
+ * The only way to open a store. Creates a missing store, compares all files with their checksums, repairs damage once,
+ * and reports what may be missing.
  * @throws {StoreUnusableError} another process uses the store, it is damaged beyond repair, or the disk fails
  */
 export async function openStore<Value>(options: OpenStoreOptions<Value>): Promise<OpenedStore<Value>> {
@@ -55,7 +55,10 @@ export async function openStore<Value>(options: OpenStoreOptions<Value>): Promis
   }
 }
 
-/** Repairs a store that opened but holds unreadable rows. Close the store first. @throws {StoreUnusableError} */
+/**
+ * Repairs a store that could be opened but holds unreadable rows. Close the store first.
+ * @throws {StoreUnusableError}
+ */
 export async function repairStore<Value>(
   options: OpenStoreOptions<Value>,
   cause: unknown,
@@ -71,7 +74,7 @@ export async function repairStore<Value>(
   }
 }
 
-/** Opens a store without checking its files, for a store that is known to be sound. */
+/** Opens a store that is known to be sound, without checking its files. */
 export async function openLevel<Value>(
   folder: string,
   level: DatabaseOptions<string, Value>,
@@ -101,8 +104,8 @@ async function openChecked<Value>(
 }
 
 /**
- * Makes damaged blocks unreadable for LevelDB, so that a repair leaves out exactly these blocks. LevelDB does not compare
- * checksums and would accept changed bytes as data.
+ * Makes damaged blocks unreadable for LevelDB, so that a repair leaves out exactly these blocks. LevelDB does not
+ * compare checksums and would accept changed bytes as data.
  */
 async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan): Promise<Loss> {
   await checkUnlocked(options);
@@ -125,7 +128,10 @@ async function setAside<Value>(options: OpenStoreOptions<Value>, scan: StoreScan
   return { reason: reasons.join("; "), ranges, isBounded, logParts: scan.logParts };
 }
 
-/** Refuses a store that another process has open: LevelDB would repair it anyway. The repair handles all other errors. */
+/**
+ * Refuses a store that another process has open, because LevelDB would repair even such a store. All other errors are
+ * left to the repair.
+ */
 async function checkUnlocked<Value>({ folder, level }: OpenStoreOptions<Value>): Promise<void> {
   await openLevel(folder, { ...level, createIfMissing: false }).then(
     (db) => db.close(),
@@ -151,7 +157,7 @@ async function poison(file: string, at: number): Promise<void> {
 
 async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss): Promise<OpenedStore<Value>> {
   const { folder, level, what } = options;
-  // Only filters are damaged. LevelDB skips a damaged filter, so no row is lost and no repair is needed.
+  // If only filters are damaged, LevelDB skips them, so no row is lost and no repair is needed.
   if (loss.reason === "") return await openChecked(options, false, loss.logParts);
   const marker = join(folder, REPAIR_MARKER);
   try {
@@ -184,7 +190,7 @@ async function repairAndOpen<Value>(options: OpenStoreOptions<Value>, loss: Loss
   }
 }
 
-/** How many bytes of the write-ahead log LevelDB dropped. LevelDB reports this in its own log file only. */
+/** How many bytes of the write-ahead log LevelDB dropped. LevelDB reports this number only in its own log file. */
 async function droppedNote(folder: string): Promise<string | undefined> {
   const notes = await readFile(join(folder, "LOG"), "utf8").catch(() => "");
   const dropped = notes.split("\n").filter((line) => /dropping \d+ bytes/.test(line));

@@ -21,14 +21,14 @@ export interface StoreScan {
 export async function scanStore(folder: string): Promise<StoreScan> {
   const scan: StoreScan = { tables: [], logParts: [], files: 0, bytes: 0 };
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  // LevelDB has regular files only. Reading another kind, such as a pipe, might never end.
+  // LevelDB has only regular files. Reading another kind of file, such as a pipe, might never end.
   const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   for (const name of names.sort()) {
     const isTable = /\.(ldb|sst)$/.test(name);
     if (!isTable && !/^\d+\.log$/.test(name)) continue;
     const file = join(folder, name);
     const bytes = await readFile(file).catch((error: unknown) => {
-      // The process that has the store open removed the file by a compaction after the folder was read.
+      // After the folder was read, the process that has the store open removed this file by a compaction.
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
       throw error;
     });
@@ -46,10 +46,10 @@ export async function scanStore(folder: string): Promise<StoreScan> {
 }
 
 /**
- * Finds the names in the keys of unreadable bytes. Most of such bytes are intact: of 32 KiB perhaps 8 bytes have changed.
- * The length of a key precedes the key.
- * @param keyStart matches the start of a key; needs the flag `g`
- * @param nameOf the name in a key; undefined for a key without a name
+ * Searches unreadable bytes for keys, and returns the names in them. Most of the bytes are intact: in 32 KiB, perhaps 8
+ * bytes have changed. Each key is preceded by its length.
+ * @param keyStart matches the start of a key; must have the flag `g`
+ * @param nameOf returns the name in a key; undefined for a key without a name
  */
 export function namesIn(
   parts: readonly Buffer[],
@@ -67,7 +67,10 @@ export function namesIn(
   return [...names].sort();
 }
 
-/** Reads the varint that ends at `end`. It has one byte up to 127, else two; the first of two has its high bit set. */
+/**
+ * Reads the varint that ends at `end`. A number up to 127 takes one byte, a larger one takes two; the high bit of the
+ * first of two is set.
+ */
 function lengthBefore(bytes: Buffer, end: number): number {
   const high = bytes[end - 1] ?? 0;
   const low = bytes[end - 2] ?? 0;

@@ -5,7 +5,7 @@ import { messagesOf } from "./errors.ts";
 import { writeFailureReason } from "./write-failure-reason.ts";
 import { type Database, WriteSet } from "./write-set.ts";
 
-/** How often an unavailable store probes the disk when no append makes it try, milliseconds. */
+/** Milliseconds between two probes of the disk while the store is unavailable and no append makes it try. */
 const PROBE_INTERVAL_MS = 1_000;
 
 export interface StoreOptions {
@@ -14,7 +14,7 @@ export interface StoreOptions {
   logger: Logger;
   /** The content, for log messages. Default "journal". */
   what?: string;
-  /** The value that a row must have according to memory; undefined when there must be no row. */
+  /** Returns the value that a row must have, according to memory; undefined when there must be no row. */
   truth: (key: string) => string | Uint8Array | undefined;
   /** Adds a row whose write proves that the disk accepts writes again. */
   proof: (set: WriteSet) => void;
@@ -30,9 +30,9 @@ export interface StoreOptions {
  *                            └─────┘ next append, or a second later
  * ```
  *
- * After a failed write LevelDB must not be written again: its log may end with a part of the record, and every record
- * after that part is unreadable at the next start. Reopening the database begins a new log. The old log may or may not
- * hold the failed rows, so recovery rewrites each of them from memory.
+ * After a failed write, nothing more may be written to this LevelDB instance: its log may end with a part of the
+ * record, and every record after that part would be unreadable at the next start. Reopening the database begins a new
+ * log. The old log may or may not hold the failed rows, so recovery rewrites each of them from memory.
  */
 export class Store {
   readonly #options: StoreOptions;
@@ -69,7 +69,7 @@ export class Store {
 
   /**
    * Writes the rows of a group and the chores in one batch.
-   * @param chores rows that the caller writes again unchanged after a failure
+   * @param chores further rows; after a failure, the caller passes the same rows again
    * @throws {StoreUnavailableError} the write failed; the store is now unavailable
    */
   async write(group: WriteSet, chores: WriteSet, sync = this.#options.sync): Promise<void> {
@@ -94,7 +94,8 @@ export class Store {
     } catch (error) {
       await this.#recovering?.catch(() => {});
       if (this.#db !== db) return await read(this.#db);
-      // An unavailable store may be closed between two attempts to reopen it. Its failure was logged already.
+      // An unavailable store may be closed between two attempts to reopen it. The failure of the store was logged
+      // already.
       if (this.#unavailableReason === undefined)
         this.#options.logger.error({ err: error }, `${this.#what} cannot be read`);
       throw new StoreUnavailableError(

@@ -1,17 +1,19 @@
 import { crc32c, unmasked } from "./crc32c.ts";
 import { uncompress } from "./snappy.ts";
 
-/** The keys that a damaged block may have held: above `from`, up to and including `to`. An unknown `from` is "". */
+/**
+ * The keys that a damaged block may have held: above `from`, up to and including `to`. If `from` is unknown, it is "".
+ */
 export interface KeyRange {
   from: string;
   to: string;
 }
 
-/** Damage of one table. */
+/** The damage of one table. */
 export type TableDamage =
   /** The index is unreadable, and with it the whole table. */
   | { kind: "table"; reason: string }
-  /** One block is damaged. `typeAt` is the offset of the byte that names its compression. */
+  /** One block is damaged. `typeAt` is the offset of the byte that states the compression of the block. */
   | { kind: "rows"; range: KeyRange; typeAt: number; bytes: number }
   /** The filter is damaged. A filter only speeds up reads: no row is lost, but an existing row could seem missing. */
   | { kind: "filter"; typeAt: number };
@@ -28,7 +30,10 @@ const TRAILER_BYTES = 5;
 /** Each key of a table ends with its sequence number and kind. */
 const SEQUENCE_BYTES = 8;
 const [RAW, SNAPPY] = [0, 1];
-/** Not a compression type: LevelDB treats such a block as unreadable, and a filter with such an index as missing. */
+/**
+ * A value that is no compression type. LevelDB treats a block with this type as unreadable. If the index of a filter
+ * has this type, LevelDB treats the filter as missing.
+ */
 export const UNREADABLE_TYPE = 0xff;
 
 class UnreadableBlockError extends Error {
@@ -36,8 +41,8 @@ class UnreadableBlockError extends Error {
 }
 
 /**
- * Compares each block of a table with its checksum. LevelDB, as `classic-level` calls it, never does: it accepts changed
- * bytes as data, and silently skips a block that it cannot decompress.
+ * Compares each block of a table with its checksum. When `classic-level` reads a store, LevelDB never compares
+ * checksums: it accepts changed bytes as data, and silently skips a block that it cannot decompress.
  * @see https://github.com/google/leveldb/blob/main/doc/table_format.md
  */
 export function checkTable(file: Buffer): TableDamage[] {
@@ -105,7 +110,10 @@ function readBlock(file: Buffer, handle: Handle): Buffer {
   throw new UnreadableBlockError(`its index is compressed in an unknown way (${type})`);
 }
 
-/** Reads the rows of a block. A key stores only what differs from the key before it. Restart points follow the rows. */
+/**
+ * Reads the rows of a block. Of each key, only the part that differs from the key before is stored. Restart points
+ * follow the rows.
+ */
 function* rowsOf(block: Buffer): Generator<{ key: Buffer; value: Buffer }> {
   const end = block.length - 4 - 4 * block.readUInt32LE(block.length - 4);
   let key = Buffer.alloc(0);

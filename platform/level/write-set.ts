@@ -32,7 +32,8 @@ export class WriteSet {
   }
 
   async write(db: Database, sync: boolean): Promise<void> {
-    // A chained batch passes each row to LevelDB directly; an array of operations is copied and read property by property.
+    // A chained batch passes each row to LevelDB directly, while an array of operations would be copied and read
+    // property by property.
     const batch = db.batch();
     for (let index = 0; index < this.keys.length; index++) {
       const key = this.keys[index] ?? "";

@@ -1,4 +1,4 @@
-/** Error texts of Redis and ioredis, each with its meaning and the remedy. The first match counts. */
+/** Error texts of Redis and ioredis, each with its meaning and the remedy. The first match is used. */
 const REASONS: readonly [pattern: RegExp, meaning: string][] = [
   [/^OOM|OOM command/, "Redis is out of memory: raise its maxmemory, or lower RETENTION_EVENTS or RETENTION_HOURS"],
   [/READONLY/, "the Redis at REDIS_URL is a replica and rejects writes: waiting for a master"],

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Cluster, Redis } from "ioredis";
 
-/** A Lua script. Redis runs it atomically, and runs no other command meanwhile. */
+/** A Lua script. Redis runs a script atomically: no other command runs meanwhile. */
 export class Script {
   readonly #lua: string;
   readonly #sha: string;

@@ -37,7 +37,7 @@ export function authRoutes(server: FastifyInstance, services: Services): void {
       return responseOf(login);
     } catch (error) {
       const outcome = toHttp(error).body.error.code;
-      // The guard allows few attempts, and each is recorded. Logins that the guard refused may be a flood.
+      // The guard allows few attempts, and each of them is recorded. The logins that the guard refuses may be a flood.
       if (error instanceof RequestError) audit.record({ ...entry, outcome });
       else audit.refuse({ ...entry, outcome });
       throw error;

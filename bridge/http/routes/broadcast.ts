@@ -21,7 +21,10 @@ const SUBSCRIBERS = "subscribers";
 /** The response must not wait long for the number of subscribers. */
 const COUNT_TIMEOUT_MS = 250;
 
-/** `POST /broadcast`: publishes an event to a channel. Responds when it is durable, with the number of subscribers at all nodes. */
+/**
+ * `POST /broadcast`: publishes an event to a channel. When the event is durable, responds with the number of
+ * subscribers at all nodes.
+ */
 export function broadcastRoutes(server: FastifyInstance, services: Services): void {
   const { callers, channels, cluster, publish, sockets, stats, http, audit, addressOf } = services;
   const { journal } = services;
@@ -29,7 +32,7 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   const end = answerNodes(cluster, SUBSCRIBERS, (channel) => sockets.subscribers(String(channel)));
   server.addHook("onClose", async () => end());
 
-  /** Without the subscribers of nodes that do not answer in time. */
+  /** The subscribers of nodes that do not answer in time are not included. */
   async function subscribers(channel: string): Promise<number> {
     const answers = await askNodes(cluster, SUBSCRIBERS, channel, COUNT_TIMEOUT_MS).catch(() => undefined);
     let count = sockets.subscribers(channel);
@@ -61,7 +64,10 @@ export function broadcastRoutes(server: FastifyInstance, services: Services): vo
   });
 }
 
-/** `dataText` is the JSON text of `data` as it was sent, so that a number that a double cannot hold is passed on unchanged. */
+/**
+ * `dataText` is the JSON text of `data` as it was sent, so that a number that a double cannot hold is passed on
+ * unchanged.
+ */
 function readMessage(body: unknown): z.infer<typeof bareSchema> & { dataText: string | undefined } {
   const isBare = typeof body === "object" && body !== null && !("message" in body);
   const text = textOfBody(body) ?? "";

@@ -15,7 +15,7 @@ import { notFound } from "../errors.ts";
 import { readPath, readQuery } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
-/** Characters after which a page of the list ends early: a few milliseconds of work. */
+/** The number of characters after which a page of the list ends early. They take a few milliseconds of work. */
 const MAX_PAGE_CHARS = 1_048_576;
 const CAMERAS_PATH = "/cameras";
 const MAX_CAMERAS_PER_PAGE = 1_000;
@@ -28,8 +28,8 @@ const querySchema = z.object({
 });
 
 /**
- * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. The states are passed on as the cameras wrote them, without parsing:
- * parsing 78 MB of states blocked the event loop for 6 s.
+ * `GET /cameras`, in pages by id, and `GET /cameras/{id}`. The states are passed on as the cameras wrote them, without
+ * parsing: parsing 78 MB of states blocked the event loop for 6 s.
  */
 export function cameraRoutes(server: FastifyInstance, services: Services): void {
   const { callers, http, journal, presence, previews } = services;
@@ -69,7 +69,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return reply.send(Readable.from(cameraText(id, entries, newest, Number.POSITIVE_INFINITY)));
   });
 
-  /** The number of cameras by status. Every page has the counts of all cameras. */
+  /** The number of cameras by status. Every page includes these numbers for all cameras. */
   function countsOf(ids: readonly string[]): Record<string, number> {
     const counts: Record<string, number> = {};
     for (const id of ids) {
@@ -79,7 +79,7 @@ export function cameraRoutes(server: FastifyInstance, services: Services): void 
     return counts;
   }
 
-  /** The ids of the cameras that sent something, sorted. */
+  /** The ids of the cameras that have sent something, sorted. */
   function seenCameras(grants: Grants): string[] {
     const ids = new Set<string>();
     // A job may name a camera that never connected.

@@ -5,7 +5,10 @@ import { readBody } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
 const acceptSchema = z.strictObject({
-  /** True: the server stood still for the length of the jump, and everything is older by it. False: the clock was corrected. */
+  /**
+   * True: the server stood still for the length of the jump, so everything gets older by that length. False: the clock
+   * was corrected.
+   */
   time_passed: z.boolean(),
 });
 

@@ -13,12 +13,16 @@ import type { Services } from "../services.ts";
 
 const paramsSchema = z.object({ id: idSchema });
 const querySchema = z.object({
-  /** Seconds to wait for the command's final status. The response has the status that it has by then. */
+  /**
+   * Seconds to wait for the command's final status. The response has the status that the command has reached by then.
+   */
   wait: z.coerce.number().min(0).max(60).default(10),
 });
 const bodySchema = commandRequestSchema.omit({ camera: true });
 
-/** `POST /cameras/{id}/commands`: 200 with the command's final status, or 202 with its status after `?wait=` seconds. */
+/**
+ * `POST /cameras/{id}/commands`: 200 with the command's final status, or 202 with its status after `?wait=` seconds.
+ */
 export function commandRoutes(server: FastifyInstance, services: Services): void {
   const { callers, relay, http, addressOf } = services;
 

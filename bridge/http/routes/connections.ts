@@ -7,7 +7,7 @@ import { notFound } from "../errors.ts";
 import { readPath } from "../request-body.ts";
 import type { Services } from "../services.ts";
 
-/** The most connections that one node lists for another. */
+/** The most connections that one node reports to another for the list. */
 const MAX_LISTED = 1_000;
 const LIST = "connections";
 const CLOSE = "close-connection";

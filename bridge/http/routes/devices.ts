@@ -22,8 +22,8 @@ const credentialSchema = z.strictObject({
 const newSchema = credentialSchema.extend({ id: idSchema, kind: deviceKindSchema.default("camera") });
 
 /**
- * `GET /devices`, `POST /devices`, `POST /devices/{id}/rotate` and `DELETE /devices/{id}`: for admins.
- * Only the response to the request that created a secret contains it.
+ * `GET /devices`, `POST /devices`, `POST /devices/{id}/rotate` and `DELETE /devices/{id}`: for admins. A secret is only
+ * in the response to the request that created it.
  */
 export function deviceRoutes(server: FastifyInstance, services: OperatorServices): void {
   const { callers, authority, audit, addressOf } = services;
@@ -66,7 +66,7 @@ export function deviceRoutes(server: FastifyInstance, services: OperatorServices
   });
 }
 
-/** @throws {RequestError} 400 for both at once */
+/** @throws {RequestError} 400 if the body has both */
 function credentialOf({ secret, certificate_name }: z.output<typeof credentialSchema>): Credential {
   if (secret !== undefined && certificate_name !== undefined)
     throw badRequest("`secret` and `certificate_name` exclude each other: a device authenticates by one of them");
@@ -81,7 +81,7 @@ function shown({ id, kind, certificateName, changedAt }: Device) {
   };
 }
 
-/** Another request may have removed the device meanwhile. The response has the secret all the same. */
+/** Another request may have removed the device meanwhile. The response contains the secret even then. */
 function withSecret(device: Device | undefined, secret: string | undefined) {
   return { ...(device === undefined ? {} : shown(device)), ...(secret === undefined ? {} : { secret }) };
 }

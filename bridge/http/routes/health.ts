@@ -11,8 +11,8 @@ const UNLIMITED = { config: { rateLimit: false } } as const;
 /**
  * `GET /health`, `GET /livez` and `GET /readyz` are open and name no user, camera or address.
  *
- * `GET /stats` names users and their addresses, so it needs `system:read`, except from this machine during the first try. Its
- * `cluster` and `totals` are those of all nodes, the rest is of this node.
+ * `GET /stats` names users and their addresses, so it needs `system:read`, except from this machine during the first
+ * try. `cluster` and `totals` in its response are about all nodes, the rest is about this node.
  */
 export function healthRoutes(server: FastifyInstance, services: Services): void {
   const { callers, sockets, stats, cluster, version, unavailableReason, checkStore, notices, clock, metrics } =

@@ -18,7 +18,8 @@ export async function pageRoutes(server: FastifyInstance, pagePath: string | und
     dotfiles: "ignore",
     cacheControl: false,
     setHeaders(reply, path) {
-      // The build names the files below assets/ by their content. All other files may change with the next build.
+      // The build puts a hash of the content into the name of each file below assets/. All other files may change with
+      // the next build.
       const isNamedByContent = path.startsWith(join(pagePath, "assets/"));
       reply.header("cache-control", isNamedByContent ? "public, max-age=31536000, immutable" : "no-cache");
     },

@@ -51,7 +51,7 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
   server.get(LATEST_PICTURE_ROUTE, async (request, reply) => {
     const { id } = readPath(cameraSchema, request);
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
-    // Clients may keep the picture but must revalidate it each time. The etag makes that cheap.
+    // Clients may keep the picture but must revalidate it each time. The etag makes revalidation cheap.
     reply.header("cache-control", "private, no-cache");
     const newest = (await previews.newest([id])).get(id);
     if (newest !== undefined && isHeld(request, newest.etag)) return unchanged(reply, newest);
@@ -84,7 +84,7 @@ export function previewRoutes(server: FastifyInstance, services: Services): void
     demand(callers.of(request).grants.seesCamera(id), `camera:${id}:read`);
     const found = await previews.read(id, capture);
     if (found === undefined) throw notFound(`There is no picture ${capture} of the camera ${id}, or not any more`);
-    // The picture never changes. A browser's copy is only for the same token.
+    // The picture never changes. A browser may use its copy only for requests with the same token.
     reply.header("cache-control", "private, max-age=86400, immutable").header("vary", "Authorization, Origin");
     if (isHeld(request, found.preview.etag)) return unchanged(reply, found.preview);
     return picture(reply, found);
@@ -102,7 +102,7 @@ function listed(camera: string, { capture, takenAt, etag, sizeBytes }: StoredPre
 }
 
 function picture(reply: FastifyReply, { preview, jpeg }: { preview: StoredPreview; jpeg: Buffer }) {
-  // Without a capture time in its name, `takenAt` is only the time of arrival.
+  // If the name of the capture has no time in it, `takenAt` is only the time of arrival.
   if (preview.takenAt !== preview.savedAt) reply.header(TAKEN_HEADER, new Date(preview.takenAt).toISOString());
   return (
     reply

@@ -12,7 +12,7 @@ import type { OperatorServices } from "../services.ts";
 const bodySchema = z.object({
   user_id: ownUserIdSchema,
   permissions: grantedPermissionsSchema,
-  /** Seconds. Default: the longest life that the server allows. */
+  /** Seconds. Default: the longest lifetime that the server allows. */
   expires_in: z.number().int().positive().optional(),
 });
 const revokeSchema = z.strictObject({
@@ -25,7 +25,7 @@ const revokeSchema = z.strictObject({
     .optional(),
 });
 
-/** The longest life of a token that is minted without the operator key. */
+/** The longest lifetime of a token that is minted without the operator key. */
 const FIRST_TRY_TOKEN_TTL_SECONDS = 900;
 
 const HOW_TO_GET_ONE =

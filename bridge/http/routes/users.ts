@@ -85,13 +85,16 @@ export function userRoutes(server: FastifyInstance, services: OperatorServices):
     return reply.code(204).send();
   });
 
-  /** Includes tokens for this user that an operator minted. Comes first, so that after a failure the account is still there for a retry. */
+  /**
+   * Revokes all tokens of the user, also those that an operator minted. Call it before the account is changed: if the
+   * revocation fails, the account is still there for a retry.
+   */
   async function endTokens(userId: string): Promise<void> {
     await revocations.add({ kind: "user", id: userId });
   }
 }
 
-/** @throws {RequestError} 400 for both at once */
+/** @throws {RequestError} 400 if the body has both */
 function powersOf({
   role,
   permissions,
@@ -105,7 +108,7 @@ function powersOf({
   return permissions === undefined ? undefined : { permissions };
 }
 
-/** Without anything about the password. */
+/** The account as responses show it, without anything about the password. */
 function shown({ userId, role, permissions, enabled, changedAt }: Account) {
   return {
     user_id: userId,
