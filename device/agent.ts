@@ -41,8 +41,8 @@ export interface CameraAgent {
    */
   captureNow(): Promise<CaptureCompleted>;
   /**
-   * Stops taking pictures, sends what it can, publishes `offline` and disconnects. Takes about 2 s, 4 s when a camera
-   * program hangs. Idempotent.
+   * Stops taking pictures, sends the messages that time allows, publishes `offline` and disconnects. Takes about 2 s,
+   * or 4 s when a camera program hangs. Idempotent.
    */
   stop(): Promise<void>;
 }
@@ -75,7 +75,7 @@ interface Parts extends Stores {
   logger: Logger;
 }
 
-/** Connects the parts of a camera. Each part does one job; the methods below are what several parts do together. */
+/** Connects the parts of a camera. Each part does one job; the methods below need several parts. */
 class Agent implements CameraAgent {
   readonly id: string;
   readonly #parts: Parts;
@@ -235,7 +235,7 @@ class Agent implements CameraAgent {
     await settledWithin(STOP_CAPTURE_TIMEOUT_MS, this.#pictures.idle());
     await this.#sender.stop();
     await images?.idle();
-    // The store has logged a failure.
+    // The store has already logged why writing failed.
     await store.flush().catch(() => {});
     await outbox.close();
   }
@@ -310,7 +310,7 @@ class Agent implements CameraAgent {
   }
 }
 
-/** The same at every start and different for most cameras, so that the cameras of a site do not take pictures at once. */
+/** Constant, and different for most cameras, so that the cameras of a site do not all take pictures at once. */
 function phaseOf(id: string): number {
   let hash = 0;
   for (const character of id) hash = (hash * 31 + character.charCodeAt(0)) % 3_600_000;

@@ -6,7 +6,7 @@ import { Command, CommanderError } from "commander";
 /** The program's exit codes. */
 export const ExitCode = {
   ok: 0,
-  /** It could not run, for a reason that may be temporary: a supervisor restarts it. */
+  /** The program could not run, for a reason that may be temporary: a supervisor restarts it. */
   failed: 1,
   /** The command line is wrong. */
   usage: 2,

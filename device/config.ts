@@ -67,7 +67,7 @@ export interface CameraConfig {
   /** Seconds without a packet after which the camera pings the server. Default: {@link DEFAULT_KEEPALIVE_S}. */
   keepaliveS?: number;
   preview: PreviewConfig;
-  /** The folder for outbox, pictures, settings, schedule and command results. Default: they do not outlive a restart. */
+  /** The folder for outbox, pictures, settings, schedule and command results. By default a restart loses them. */
   dataPath?: string;
   /** How pictures are kept below `dataPath`. Default: they are not kept. */
   images?: { minFreePercent?: number };
@@ -235,7 +235,7 @@ export const deviceSettings = {
     { unit: "bytes" },
   ),
   KEEP_PICTURES: setting("Whether pictures are kept below `DATA_PATH`.", yesOrNo, {
-    // Pictures of a mountain that does not exist are not worth a disk.
+    // Pictures of an invented mountain are not worth disk space.
     defaultFrom: { name: "CAMERA_DRIVER", value: (driver) => (driver === "simulated" ? "no" : "yes") },
     defaultText: "`yes`, `no` for the driver `simulated`",
     values: "`yes`, `no`",
@@ -297,7 +297,7 @@ export const deviceSettings = {
 const SETTINGS: ReadonlySet<string> = new Set(variablesOf(deviceSettings));
 
 export interface ConfigSource {
-  /** Default: the environment of the process. It takes precedence over the file. */
+  /** Default: the environment of the process. The environment takes precedence over the file. */
   env?: Readonly<Record<string, string | undefined>>;
   /** A JSON object whose members are named like the variables. Default: none. */
   file?: string;
@@ -371,7 +371,7 @@ function readSettings(env: EnvironmentSource["env"]): ValuesOf<typeof deviceSett
   return read;
 }
 
-/** The environment takes precedence over the file, also where one has `CAMERA_SECRET` and the other `CAMERA_SECRET_FILE`. */
+/** The environment overrides the file, even if one has `CAMERA_SECRET` and the other `CAMERA_SECRET_FILE`. */
 function mergeSettings(
   file: Record<string, string>,
   env: EnvironmentSource["env"],
@@ -427,7 +427,7 @@ function brokerUrlProblem(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^(mqtts?|wss?):$/.test(url.protocol) || url.hostname === "")
     return "must be an mqtt://, mqtts://, ws:// or wss:// address";
-  // MQTT.js would log in with these instead of the camera's, and the log would show them.
+  // MQTT.js would log in with this user and password instead of the camera's, and the log would show them.
   if (url.username !== "" || url.password !== "")
     return "must hold no user and password: it logs in with CAMERA_ID and CAMERA_SECRET";
   return undefined;

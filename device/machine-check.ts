@@ -3,7 +3,7 @@ import { access, stat } from "node:fs/promises";
 import { delimiter, dirname, join, resolve } from "node:path";
 import type { DeviceConfig } from "./config.ts";
 
-/** The programs of each driver, one of which is needed, and how to install it. */
+/** The programs of each driver, any one of which is enough, and how to install one. */
 const PROGRAMS = {
   rpicam: { names: ["rpicam-still", "libcamera-still"], install: "sudo apt install rpicam-apps" },
   gphoto2: { names: ["gphoto2"], install: "sudo apt install gphoto2" },
@@ -11,7 +11,7 @@ const PROGRAMS = {
 
 /**
  * Checks whether this machine fits the settings. Changes nothing.
- * @returns what is wrong, each message with the name of a setting; a camera started anyway would wait or fail repeatedly
+ * @returns messages that each name a setting and what is wrong; a camera started anyway would wait or fail repeatedly
  */
 export async function machineProblems({ camera, driver }: DeviceConfig): Promise<string[]> {
   const problems = await Promise.all([

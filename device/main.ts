@@ -24,7 +24,7 @@ if (options.checkConfig) {
 // Pictures are processed one at a time and never twice. A cache would use memory that a Raspberry Pi lacks.
 sharp.cache(false);
 sharp.concurrency(1);
-// Its table of all numbers up to 65,535 takes 8 MB of memory.
+// mqtt-packet's table of all numbers up to 65,535 takes 8 MB of memory.
 writeToStream.cacheNumbers = false;
 collectGarbageEarly();
 const logger = pino({ level: config.logLevel });

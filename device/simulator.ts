@@ -32,7 +32,7 @@ export interface SimulatorOptions {
   service: { id: string; secret: string };
   /** Seconds between pictures. Default 10. */
   captureIntervalS?: number;
-  /** Width of the pictures in pixels. The height is three quarters of it. Default 1280. */
+  /** Width of the pictures in pixels. The height is three quarters of the width. Default 1280. */
   width?: number;
   /** Folder for settings and unsent messages. Default: they are in memory only. */
   dataPath?: string;

@@ -43,10 +43,10 @@ export async function openStores(config: CameraConfig, clock: DeviceClock, logge
     () => openCameraStore(dataPath, id, logger),
     () => openCameraStore(undefined, id, logger),
   );
-  // On a read-only disk Node.js reports a folder that cannot be created as missing. This check reports the disk.
+  // If a folder cannot be created on a read-only disk, Node.js reports it as missing. This check reports the disk.
   await tryDisk(() => access(dataPath, constants.W_OK), nothing);
   const images = config.images === undefined ? undefined : new ImageStore({ dataPath, ...config.images, logger });
-  // After a failure pictures are taken anyway. Each one that cannot be stored is reported as failed.
+  // Pictures are taken even after a failure. Each picture that cannot be stored is reported as failed.
   await tryDisk(async () => images?.prepare(), nothing);
   const outbox = await tryDisk(
     async () => {
@@ -84,7 +84,7 @@ function memoryOutbox(maxBytes: number, writeFailure?: string): { outbox: Outbox
   return { outbox: new MemoryOutbox({ maxBytes, onDedupKey, ...failure }), dedupKeys };
 }
 
-/** Whether the disk is read-only, full or broken, which no setting of the camera can repair. */
+/** Whether the disk is read-only, full or broken, which no setting can repair. */
 function isDiskFailure(error: unknown): boolean {
   return /EROFS|ENOSPC|EDQUOT|EIO\b|read-only file system|no space left|quota exceeded|input\/output error/i.test(
     messagesOf(error),

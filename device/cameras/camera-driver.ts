@@ -11,7 +11,7 @@ export interface Frame {
 
 /** A picture that another program took. */
 export interface FoundPicture extends Frame {
-  /** Identifies the picture. It is the same at every start. */
+  /** Identifies the picture, by the same name at every start. */
   name: string;
   takenAt: Date;
 }

@@ -8,8 +8,8 @@ const PICTURE = /^[^.].*\.jpe?g$/i;
 const FOLDER = /^[^.@#]/;
 const BATCH_SIZE = 256;
 /**
- * A folder is listed again for this long after its modification time changed. On FAT that time has a resolution of two
- * seconds, so a new file may leave it unchanged.
+ * A folder is listed again for this long after its modification time changed. On FAT, modification times have a
+ * resolution of two seconds, so a new file may leave the folder's unchanged.
  */
 const RELIST_MS = 5000;
 
@@ -23,7 +23,7 @@ export interface FoundFile {
   modifiedMs: number;
   /** When it was first seen in this state, by `performance.now()`. The modification time may come from another machine. */
   seenAt: number;
-  /** It was found by the first scan. */
+  /** Whether the file was found by the first scan. */
   isInitial: boolean;
   /** Why the file could not be processed, and when to retry even if it is unchanged, by `performance.now()`. */
   failed?: { problem?: string; retryAt: number };
@@ -31,7 +31,7 @@ export interface FoundFile {
 
 export interface FolderTreeOptions {
   path: string;
-  /** Levels of subfolders. 0: only the folder itself. */
+  /** Levels of subfolders that are scanned. 0: only the folder itself. */
   maxDepth: number;
   maxFolders: number;
   maxFiles: number;
@@ -55,8 +55,8 @@ interface Folder {
 
 /**
  * The picture files in a folder and its subfolders, as of the last scan. A full scan checks every file. A quick scan
- * checks every folder and only the pending files: it is cheap even with 100,000 pictures, and only misses a file that is
- * overwritten in its place.
+ * checks every folder and only the pending files: it is cheap even with 100,000 pictures, and misses only files that
+ * are overwritten.
  */
 export class FolderTree {
   readonly #options: FolderTreeOptions;
@@ -181,7 +181,7 @@ export class FolderTree {
         );
         continue;
       }
-      // Not spread: a folder may have more files than a call may have arguments.
+      // Added one by one: a folder may have more files than a call may have arguments.
       for (const file of await this.#walk(pathIn(path, name), depth + 1, folders)) found.push(file);
     }
     return found;
@@ -207,7 +207,7 @@ export class FolderTree {
     }
   }
 
-  /** The paths with the last names, as many as the limit allows. */
+  /** As many paths as the limit allows: those with the last names. */
   #limited(paths: string[]): string[] {
     const { path, maxFiles } = this.#options;
     this.#skippedFilesUpTo = "";

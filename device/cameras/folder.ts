@@ -7,7 +7,7 @@ import { measureJpeg, NoJpegError } from "./jpeg.ts";
 
 /** A file may be complete when it was unchanged for this long. A complete file is taken within 3 s, including the scan. */
 const DEFAULT_SETTLE_MS = 1500;
-/** A file that is no complete JPEG and was unchanged for this long is given up. */
+/** The camera gives up a file that is no complete JPEG and was unchanged for this long. */
 const DEFAULT_GIVE_UP_MS = 60_000;
 /** The folder is polled, because network drives send no change notifications. */
 const DEFAULT_SCAN_INTERVAL_MS = 1000;
@@ -15,9 +15,9 @@ const DEFAULT_SCAN_INTERVAL_MS = 1000;
 export const DEFAULT_FOLDER_DEPTH = 6;
 /** Five years with one folder a day. */
 const DEFAULT_MAX_FOLDERS = 2000;
-/** More files make every scan slow and their names fill memory. Only the files with the last names are watched then. */
+/** More files make every scan slow and their names fill memory. Only the last files by name are watched then. */
 const DEFAULT_MAX_FILES = 100_000;
-/** No picture is larger. A larger file comes from a fault in another program, and would fill a Raspberry Pi's memory. */
+/** No picture is larger. A larger file is the fault of another program, and would fill a Raspberry Pi's memory. */
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 /**
  * A full scan is followed by a rest of this many times its duration, so that a large folder does not use up the processor.
@@ -25,7 +25,7 @@ const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
  */
 const FULL_SCAN_REST_FACTOR = 50;
 const MAX_FULL_SCAN_REST_MS = 900_000;
-/** The same for a quick scan. Its rest is at most one scan interval. */
+/** A quick scan is followed by a rest of this many times its duration, but of one scan interval at most. */
 const QUICK_SCAN_REST_FACTOR = 10;
 /** A file that could not be read or stored is retried after this many scan intervals. */
 const SCANS_TO_RETRY = 10;
@@ -47,7 +47,7 @@ export interface FolderCameraOptions {
   maxBytes?: number;
 }
 
-/** Takes over pictures that another program writes into a folder: each once, when it is complete, oldest first. */
+/** Imports pictures that another program writes into a folder: each once, when it is complete, oldest first. */
 export function createFolderCamera(options: FolderCameraOptions): CameraDriver {
   return new FolderCamera(options);
 }
@@ -121,7 +121,7 @@ class FolderCamera implements CameraDriver {
     const started = performance.now();
     const isFull = started >= this.#fullScanAt;
     const { complete, problems } = isFull ? await tree.fullScan() : await tree.quickScan();
-    // Only the time of the scan: a large picture takes seconds to read and scale, and the next one may be due soon.
+    // Measures the scan only: a large picture takes seconds to read and scale, and the next one may be due soon.
     const tookMs = performance.now() - started;
     if (isFull) {
       const restMs = Math.min(MAX_FULL_SCAN_REST_MS, Math.max(scanIntervalMs, FULL_SCAN_REST_FACTOR * tookMs));
@@ -132,10 +132,10 @@ class FolderCamera implements CameraDriver {
     const breakAt = performance.now() + scanIntervalMs;
     for (const file of pending) {
       await this.#process(sink, file);
-      // Thousands of files may have been there at the start. New ones are searched for in between.
+      // Thousands of files may have been there at the start: the loop ends after a while, so that new ones are found.
       if (this.#stopped || performance.now() > breakAt) break;
     }
-    // Not for an empty folder: its disk may be unmounted, and all its pictures would be new when it is back.
+    // An empty folder keeps the names: its disk may be unmounted, and without them all pictures would then be new.
     if (isFull && complete && tree.size > 0) await sink.keepOnly(tree.names());
     // Only the first problem is reported: the others are mostly its consequences.
     this.#report([...problems, ...this.#problems, ...pending.flatMap(({ failed }) => failed?.problem ?? [])][0]);
@@ -145,7 +145,7 @@ class FolderCamera implements CameraDriver {
     );
   }
 
-  /** The time until the first pending file is due, milliseconds. */
+  /** Milliseconds until the first pending file is due. */
   #nextDueInMs(): number {
     let due = Number.POSITIVE_INFINITY;
     for (const file of this.#tree.pending()) due = Math.min(due, this.#dueAt(file));
@@ -186,7 +186,7 @@ class FolderCamera implements CameraDriver {
     let jpeg: Buffer;
     try {
       jpeg = await readFile(join(path, file.path));
-      // The file was changed while it was read, so it is another picture now.
+      // The file was changed during reading, so it is another picture now.
       if ((await this.#tree.stateOf(file.path))?.name !== file.name) return false;
     } catch (error) {
       if (isNotFound(error)) return false;
@@ -215,7 +215,7 @@ class FolderCamera implements CameraDriver {
     }
   }
 
-  /** Reports a problem once, until it changes or is over. */
+  /** Reports a problem once: again only after it has changed or ended. */
   #report(problem: string | undefined): void {
     if (this.#stopped) return;
     if (problem !== undefined && problem !== this.#reported) this.#sink?.fail(problem);

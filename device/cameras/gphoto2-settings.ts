@@ -10,9 +10,9 @@ interface Entry {
   wanted: string;
   /** @returns how far an offered value is from the requested one; undefined when it is too far */
   distance: (choice: string) => number | undefined;
-  /** The setting is reset to automatic. The camera would keep the last value otherwise. */
+  /** Whether the setting is reset to automatic. Without a reset the camera would keep the last value. */
   isReset?: boolean;
-  /** The setting that a chosen value results in. */
+  /** The setting that results from a chosen value. */
   taken: (choice: string) => CameraSettings;
 }
 

@@ -38,7 +38,7 @@ export interface Gphoto2Options {
 /** A camera on a USB cable, driven by `gphoto2`. Quality and HDR are set at the camera itself. */
 export function createGphoto2(options: Gphoto2Options): CameraDriver {
   const { timeoutMs, args = [], model = "Camera", killAfterMs } = options;
-  /** Settings reset to automatic since the start. The camera remembers that. */
+  /** Settings reset to automatic since the start. The camera itself remembers the reset. */
   const reset = new Set<string>();
   const stopped = new AbortController();
   return programCamera({ model, firmware: PROGRAM }, stopped, take);
@@ -72,7 +72,7 @@ export function createGphoto2(options: Gphoto2Options): CameraDriver {
     return readChoices(output.toString(), names);
   }
 
-  /** The values for a setting to reset; none when the camera lacks the setting, so that there is nothing to reset. */
+  /** The values offered for a setting to reset; none when the camera lacks the setting: there is nothing to reset. */
   async function offeredIfKnown(name: string): Promise<string[]> {
     try {
       return (await offeredChoices([name])).get(name) ?? [];

@@ -1,6 +1,6 @@
 import { JpegError, readJpeg } from "../../platform/jpeg.ts";
 
-/** The bytes are no complete JPEG. The message says what they are. */
+/** The bytes are no complete JPEG. The message says what they are instead. */
 export class NoJpegError extends Error {
   override name = "NoJpegError";
 }

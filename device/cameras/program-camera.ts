@@ -1,7 +1,10 @@
 import type { WantedSettings } from "../../contract/commands.ts";
 import type { CameraDriver, Frame } from "./camera-driver.ts";
 
-/** A camera driven by a program. @param stopped aborted when the camera is stopped; it must end the program */
+/**
+ * A camera driven by a program.
+ * @param stopped a signal that is aborted when the camera is stopped, and must end the program
+ */
 export function programCamera(
   about: CameraDriver["about"],
   stopped: AbortController,
@@ -13,7 +16,7 @@ export function programCamera(
     about,
     capture(settings) {
       const frame = take(settings);
-      // Without its result: otherwise the picture would stay in memory until the next one.
+      // Resolves without the picture, which would otherwise stay in memory until the next one.
       taking = frame.then(
         () => {},
         () => {},

@@ -5,7 +5,7 @@ import { explicitSettings } from "./explicit-settings.ts";
 import { measureJpeg } from "./jpeg.ts";
 import { programCamera } from "./program-camera.ts";
 
-/** The present name, and the one of Raspberry Pi OS before 2023. */
+/** The program's present name, and its name in Raspberry Pi OS before 2023. */
 const PROGRAMS = ["rpicam-still", "libcamera-still"] as const;
 /** How long automatic exposure and white balance settle before the picture. */
 const SETTLE_MS = 2000;

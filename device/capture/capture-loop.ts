@@ -2,9 +2,9 @@ import type { Schedule } from "../../contract/commands.ts";
 import { activeInterval, nextCapture, windowsAround } from "./schedule.ts";
 import type { Location } from "./sun.ts";
 
-/** The longest single wait. After it the clock is read again, because it may be set while the camera waits. */
+/** The longest single wait. Then the clock is read again, because it may be set while the camera waits. */
 const MAX_WAIT_MS = 60_000;
-/** Failures in a row from which on the camera rests before the next picture. */
+/** After this many failures in a row the camera rests before the next picture. */
 const FAILURES_TO_REST = 3;
 const MAX_REST_S = 300;
 /** A due picture is still taken this long after its window closed: timers may be late. */
@@ -33,7 +33,7 @@ export function restAfterFailures(failures: number): number {
   return failures < FAILURES_TO_REST ? 0 : Math.min(MAX_REST_S, 30 * 2 ** (failures - 2));
 }
 
-/** Takes a picture whenever the schedule asks for one, one at a time. A missed picture is not made up for. */
+/** Takes a picture whenever the schedule asks for one, and only one at a time. A missed picture is not taken later. */
 export class CaptureLoop {
   readonly #options: CaptureLoopOptions;
   #schedule: Schedule;

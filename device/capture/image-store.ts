@@ -17,7 +17,7 @@ export interface Sidecar {
   settings: CameraSettings;
   model: string;
   location: { lat: number; lon: number; timezone: string };
-  /** False when the clock was not set yet: time and folder may be wrong. */
+  /** False when the clock was not set yet: the picture's time and folder may be wrong. */
   clock_set: boolean;
 }
 
@@ -31,7 +31,7 @@ export interface ImageStoreOptions {
   logger: Logger;
 }
 
-/** Pictures removed before the free space is checked again, and in one run of pruning. */
+/** Pictures to remove before the free space is checked again, and at most in one run of pruning. */
 const PRUNE_BATCH = 16;
 const MAX_PRUNED = 512;
 
@@ -48,13 +48,13 @@ export class ImageStore {
   readonly #incoming: string;
   readonly #options: ImageStoreOptions;
   #pruning: Promise<void> | undefined;
-  /** Path of the picture stored last. It counts as the newest whatever its time, and is never pruned. */
+  /** Path of the picture stored last. It is regarded as the newest whatever its time, and is never pruned. */
   #newest: string | undefined;
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
     this.#root = join(options.dataPath, "raw");
-    // On the same file system as the pictures, so that a rename moves a file to its place.
+    // A folder on the file system of the pictures, so that a rename moves a file to its place.
     this.#incoming = join(this.#root, ".incoming");
   }
 
@@ -81,7 +81,7 @@ export class ImageStore {
 
   /**
    * Resolves when the picture is on the disk.
-   * @throws when it cannot be written; no part of it is left then
+   * @throws when the picture cannot be written; no part of the picture is left then
    */
   async save(jpeg: Buffer, sidecar: Sidecar): Promise<void> {
     const folder = this.#folderOf(sidecar.capture);
@@ -100,7 +100,7 @@ export class ImageStore {
       });
       await writeFile(create(this.#incoming, image), jpeg, { mode: 0o644, flush: true });
       await mkdir(folder, { recursive: true });
-      // The sidecar first: every picture in its place has a sidecar.
+      // The sidecar is moved first, so that every picture in its place has a sidecar.
       await rename(join(this.#incoming, json), create(folder, json));
       this.#newest = join(folder, image);
       await rename(join(this.#incoming, image), create(folder, image));
@@ -109,7 +109,7 @@ export class ImageStore {
       await Promise.all(created.map((file) => rm(file, { force: true })));
       throw error;
     } finally {
-      // Also after a failure: the disk may be full.
+      // Prunes after a failure too: the disk may be full.
       this.#pruneSoon(jpeg.length);
     }
   }
@@ -148,7 +148,7 @@ export class ImageStore {
     return (this.#options.diskSpace ?? diskSpaceOf)(this.#root);
   }
 
-  /** The picture stored last in this run, whatever its time. If there is none any more, the newest by time. */
+  /** The picture stored last in this run, whatever its time. If it no longer exists, the newest picture by time. */
   async #newestPath(): Promise<string | undefined> {
     const newest = this.#newest;
     if (newest !== undefined && (await exists(newest))) return newest;
@@ -207,7 +207,7 @@ export class ImageStore {
         await rm(join(folder, sidecarOf(name)), { force: true });
         removed++;
       }
-      // Not a folder that was empty before: the first picture may be about to be moved there.
+      // A folder that was empty before is kept: its first picture may be about to be moved there.
       if (pictures.length > 0 && (await readdir(folder)).length === 0) await rm(folder, { recursive: true });
     }
     report();
@@ -264,7 +264,7 @@ async function numbered(folder: string, first: "oldest" | "newest"): Promise<str
 
 async function diskSpaceOf(path: string): Promise<{ free: number; total: number }> {
   const { bavail, blocks, bsize } = await statfs(path);
-  // A file system that reports no size counts as empty: if it is full, the write fails.
+  // A file system that reports no size is regarded as empty: if it is full, the write fails.
   return blocks === 0
     ? { free: Number.MAX_VALUE, total: Number.MAX_VALUE }
     : { free: bavail * bsize, total: blocks * bsize };

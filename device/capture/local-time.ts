@@ -42,11 +42,11 @@ export interface Range {
 
 /**
  * The ranges in which clocks in a time zone show a time of a date from `startMinutes` (inclusive) to `endMinutes`
- * (exclusive). There may be two ranges when clocks are set back, because they show some times twice. There may be none
- * when clocks are set forward, because they skip some times.
+ * (exclusive). There may be two ranges when clocks are set back, because clocks then show some times twice. There may
+ * be none when clocks are set forward, because clocks then skip some times.
  *
  * @param startMinutes counted from the date's midnight
- * @param endMinutes counted from the same midnight; above 1,440 it is a time of the next day
+ * @param endMinutes counted from the same midnight; values above 1,440 are times of the next day
  */
 export function momentsShowing(date: LocalDate, startMinutes: number, endMinutes: number, timezone: string): Range[] {
   const shownStart = Date.UTC(date.year, date.month - 1, date.day, 0, startMinutes);

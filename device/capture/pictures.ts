@@ -11,7 +11,7 @@ import type { EventOptions, Sender } from "../link/sender.ts";
 import type { ImageStore } from "./image-store.ts";
 import type { Location } from "./sun.ts";
 
-/** A camera that delivers no picture within this time has failed: the longest exposure of the contract, and a minute. */
+/** A camera that delivers no picture within this time has failed: the contract's longest exposure plus a minute. */
 const CAPTURE_TIMEOUT_MS = 660_000;
 /** The digits of a ULID, and the length of its random part. */
 const ULID_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -86,7 +86,7 @@ export class Pictures {
     try {
       await this.#inTurn(() => this.#capture({ preview: this.#isPreviewDue() }));
     } catch {
-      // Published and logged in #capture.
+      // #capture has published and logged the failure.
     }
     return this.#failures;
   }

@@ -22,10 +22,10 @@ export function everyDay(intervalS: number): Schedule {
 }
 
 /**
- * The windows around a moment, ordered by their start. A clock entry belongs to the day on which it starts: 22:00 to 04:00
- * ends on the next day, and equal start and end mean 24 hours. A window is open while clocks show a time within it: a
- * window in the hour that clocks show twice in autumn opens twice. A schedule without entries has no windows: the camera
- * takes pictures on command only.
+ * The windows around a moment, ordered by their start. A clock entry belongs to the day on which it starts: 22:00 to
+ * 04:00 ends on the next day. An equal start and end mean 24 hours. A window is open while clocks show a time within
+ * it: a window in the hour that clocks show twice in autumn opens twice. A schedule without entries has no windows: the
+ * camera takes pictures on command only.
  */
 export function windowsAround(schedule: Schedule, location: Location, at: Date): Window[] {
   return schedule.entries
@@ -36,7 +36,7 @@ export function windowsAround(schedule: Schedule, location: Location, at: Date):
     .sort((a, b) => a.start.getTime() - b.start.getTime());
 }
 
-/** The interval at a moment, seconds: the shortest of all open windows; undefined when none is open. */
+/** The interval at a moment, in seconds: the shortest of all open windows; undefined when no window is open. */
 export function activeInterval(windows: readonly Window[], at: Date): number | undefined {
   const active = windows.filter((window) => window.start <= at && at < window.end);
   return active.length === 0 ? undefined : Math.min(...active.map((window) => window.intervalS));
@@ -92,7 +92,7 @@ function solarWindows(entry: Extract<Entry, { kind: "solar" }>, location: Locati
   return windows;
 }
 
-/** The anchors of an entry on a day; none when the sun does not reach that height. */
+/** The anchors of an entry on a day; none when the sun does not reach the height of the entry's phase. */
 function anchorsOf({ anchor, when }: Extract<Entry, { kind: "solar" }>, day: SolarDay): Date[] {
   const moments: (Date | undefined)[] = [];
   if (anchor === "sunrise" || anchor === "sunset") moments.push(day[anchor]);

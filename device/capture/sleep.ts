@@ -6,18 +6,18 @@ import type { Plan } from "./capture-loop.ts";
 
 /** How long the camera stays awake after a start or a sleep, so that somebody can send a command. */
 const DEFAULT_MIN_AWAKE_MS = 120_000;
-/** How long it stays awake while messages wait to be sent. After that the link is not worth the power. */
+/** How long the camera stays awake while messages wait to be sent. A link that takes longer is not worth the power. */
 const DEFAULT_MAX_AWAKE_MS = 900_000;
-/** How long before the next picture it wakes up: the link takes some time to come up. */
+/** How long before the next picture the camera wakes up: the link takes some time to come up. */
 const DEFAULT_EARLY_MS = 60_000;
 const DEFAULT_CHECK_INTERVAL_MS = 10_000;
-/** A camera that was put to sleep by mistake is back within a week. */
+/** Limited, so that a camera that was put to sleep by mistake is back within a week. */
 export const DEFAULT_MAX_SLEEP_DAYS = 7;
 const DAY_MS = 86_400_000;
-/** The longest single wait. After it the clock is read again, because it may be set during the sleep. */
+/** The longest single wait. Then the clock is read again, because it may be set during the sleep. */
 const MAX_WAIT_MS = 60_000;
 const DEFAULT_COMMAND_TIMEOUT_MS = 60_000;
-/** Between the reply to a command to sleep and the sleep, so that the reply is sent. */
+/** The time between the reply to a command to sleep and the sleep, so that the reply is sent. */
 const REPLY_MS = 200;
 
 export interface SleepConfig {
@@ -70,8 +70,8 @@ export class Sleeper {
   }
 
   /**
-   * The length of a commanded sleep, as its sender meant it even if this camera's clock is wrong. On a camera whose clock
-   * is behind, `until` seems further away than on the sender's.
+   * The length of a commanded sleep, as its sender meant it even if this camera's clock is wrong. If this camera's
+   * clock is behind, `until` is further away by it than by the sender's clock.
    */
   lengthOf({ until, issuedAt }: { until: Date; issuedAt: Date }): number {
     return Math.min(until.getTime() - this.#options.now().getTime(), until.getTime() - issuedAt.getTime());
@@ -87,8 +87,9 @@ export class Sleeper {
   }
 
   /**
-   * Sleeps, unless the camera is asleep already. Resolves when it is awake again.
-   * @param until the published wake-up time. Without `lengthMs` the sleep ends by the wall clock at this time at the latest.
+   * Sleeps, unless the camera is asleep already. Resolves when the camera is awake again.
+   * @param until the published wake-up time. Without `lengthMs` the sleep ends at the latest when the wall clock shows
+   * this time.
    * @param lengthMs the length by the monotonic clock, whatever the wall clock shows. Default: until `until`
    */
   sleep(until: Date, lengthMs?: number): Promise<void> {
@@ -140,8 +141,8 @@ export class Sleeper {
     const { goOffline, goOnline, command, now, runningMs, logger } = this.#options;
     const { commandTimeoutMs: timeoutMs = DEFAULT_COMMAND_TIMEOUT_MS } = this.#options;
     const { signal } = this.#stop;
-    // By the monotonic clock, because the wall clock may be set during the sleep. A pause of the schedule also ends by the
-    // wall clock: when that is set forward, the next picture is due earlier.
+    // By the monotonic clock, because the wall clock may be set during the sleep. A pause of the schedule also ends by
+    // the wall clock: if that clock is set forward, the next picture is due earlier.
     const endsAt = runningMs() + (lengthMs ?? until.getTime() - now().getTime());
     logger.info({ until: until.toISOString() }, "going to sleep");
     await goOffline(until);

@@ -24,7 +24,7 @@ export function sunPosition(at: Date, { lat, lon }: Location): SunPosition {
   return { elevation: altitude, azimuth };
 }
 
-/** The starts of a morning and an evening phase; undefined when the sun does not reach that height. */
+/** The starts of a morning and an evening phase; undefined when the sun does not reach their height. */
 interface Twice {
   morning: Date | undefined;
   evening: Date | undefined;

@@ -6,7 +6,7 @@ import { delay } from "../host/delay.ts";
 
 /** How many commands are remembered with their replies. */
 export const MAX_REMEMBERED_COMMANDS = 256;
-/** How many accepted commands may wait for the running one. Further commands are rejected. */
+/** How many accepted commands may wait for the running one; more are rejected. */
 export const MAX_WAITING_COMMANDS = 16;
 
 /** The longest wait for the progress of a command to be on the disk. A hanging disk must not block commands. */
@@ -16,7 +16,7 @@ const MAX_ERROR_CHARACTERS = 2000;
 /** Records the progress of a command. Resolves when it is on the disk, or cannot be written. */
 export type NoteProgress = (facts: { capture: string }) => Promise<void>;
 
-/** Checks the arguments of a command. Returns a function that executes it, or why it is rejected. */
+/** Checks the arguments of a command. Returns a function that executes the command, or why the command is rejected. */
 export type Action = (
   args: unknown,
   command: Pick<Command, "issued_at">,
@@ -47,11 +47,11 @@ export function action<Schema extends z.ZodType>(
 export interface RememberedCommand {
   name: string;
   reply: CommandReply;
-  /** Present while the command is accepted. Older versions did not store it. */
+  /** Present while the newest reply is `accepted`, except in files of older versions. */
   progress?: CommandProgress | undefined;
 }
 
-/** The arguments and the progress of an accepted command. After a crash its outcome is found with them. */
+/** The arguments and the progress of an accepted command. After a crash they show the command's outcome. */
 export interface CommandProgress {
   args: Record<string, unknown>;
   /** False while the command waits for earlier ones. */
@@ -62,7 +62,7 @@ export interface CommandProgress {
 
 export type Outcome = Pick<CommandReply, "result" | "error"> & { status: "succeeded" | "failed" };
 
-/** Finds the outcome of a command that a crash interrupted. Resolves to undefined when it cannot be known. */
+/** Finds the outcome of a command that a crash interrupted. Resolves to undefined when the outcome cannot be known. */
 export type OutcomeLookup = (progress: CommandProgress | undefined) => Promise<Outcome | undefined>;
 
 export interface CommandRunnerOptions {
@@ -164,7 +164,7 @@ export class CommandRunner {
     const { actions, now } = this.#options;
     if (command.name !== topicCommand)
       return { problem: `the topic is for ${topicCommand}, but the command is ${command.name}` };
-    // With the camera's time: a clock that is ahead makes every command expire, which is hard to see from afar.
+    // Shows the camera's time: a clock that is ahead makes every command expire, which is hard to see from afar.
     if (Date.parse(command.expires_at) <= now().getTime())
       return { problem: `expired at ${command.expires_at}: this camera's clock shows ${now().toISOString()}` };
     const known = Object.entries(actions).find(([name]) => name === command.name);
@@ -200,14 +200,14 @@ export class CommandRunner {
     try {
       await Promise.race([flush?.(), delay(NOTE_TIMEOUT_MS, finished.signal)]);
     } catch (error) {
-      // The command is executed anyway. Only after a crash its outcome would be unknown.
+      // The command is executed anyway. Its outcome would be unknown only after a crash.
       logger.warn({ command: command.name, id, reason: messageOf(error) }, "progress of a command cannot be stored");
     } finally {
       finished.abort();
     }
   }
 
-  /** Remembers the reply first: if the reply is lost, the repeated command asks for it again. */
+  /** Remembers the reply first: if the reply is lost, a repetition of the command asks for it again. */
   #reply(name: string, reply: CommandReply, progress?: CommandProgress): void {
     this.#remembered.set(reply.command_id, { name, reply, ...(progress === undefined ? {} : { progress }) });
     for (const oldest of this.#remembered.keys()) {

@@ -25,7 +25,7 @@ export function outcomeLookups({
   describe,
 }: OutcomeLookupsOptions): Partial<Record<CommandName, OutcomeLookup>> {
   return {
-    // The crash was a restart too.
+    // The crash restarted the camera, as the command would have done.
     reboot: async () => ({ status: "succeeded", result: { session: session() } }),
     "settings.set": async (progress) => {
       const wanted = settingsChangeSchema.safeParse(progress?.args).data;

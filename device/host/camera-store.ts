@@ -14,7 +14,7 @@ const progressSchema = z.object({
 });
 
 const storedStateSchema = z.object({
-  /** `null`: the setting was reset. A camera that remembers settings itself must be set to automatic then. */
+  /** `null`: the setting was reset. A camera that itself remembers settings must be set to automatic after a reset. */
   settings: z.object(settingsChangeSchema.shape).default({}),
   /** Absent until a command sets one. */
   schedule: scheduleSchema.optional(),
@@ -30,9 +30,12 @@ export type StoredState = z.infer<typeof storedStateSchema>;
 
 export interface CameraStore {
   readonly state: StoredState;
-  /** Changes the state. It is written in the background; only the newest state is written. */
+  /** Changes the state, and writes it in the background; only the newest state is written. */
   update(change: Partial<StoredState>): void;
-  /** Resolves when the state is on the disk. @throws when it cannot be written; that is logged, and retried at the next {@link update} */
+  /**
+   * Resolves when the state is on the disk.
+   * @throws when the state cannot be written; the failure is logged, and the next {@link update} retries
+   */
   flush(): Promise<void>;
 }
 
@@ -110,7 +113,7 @@ class FileCameraStore implements CameraStore {
       }
     } catch (error) {
       const reason = messageOf(error);
-      // Once for each reason: every command and every alert is a retry.
+      // Logged once for each reason: every command and every alert is a retry.
       if (this.#failure !== reason) this.#logger.error({ file, reason }, "settings file cannot be written");
       this.#failure = reason;
     } finally {

@@ -2,12 +2,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { uptime } from "node:os";
 import { ulid } from "ulid";
 
-/** systemd-timesyncd creates this file when it has received the time from the network. It is missing after a boot. */
+/** systemd-timesyncd creates this file when it has received the network's time. After a boot the file is missing. */
 const SYNCHRONISED_FILE = "/run/systemd/timesync/synchronized";
 const TIMESYNCD_FOLDER = "/run/systemd/timesync";
 /** Contains another id after every boot of the machine. */
 const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
-/** Smaller differences may come from reading two clocks one after the other, and from slewing. */
+/** Smaller differences may come from reading two clocks one after the other, and from slewing (gradual correction). */
 const TOLERANCE_MS = 1000;
 
 /**
@@ -53,7 +53,7 @@ export class DeviceClock {
     this.#offset = this.#now().getTime() - this.#monoMs();
   }
 
-  /** A clock that always counts as right, for tests and simulations. */
+  /** A clock that is always regarded as right, for tests and simulations. */
   static of(now: () => Date): DeviceClock {
     return new DeviceClock({ now, synchronised: () => true });
   }

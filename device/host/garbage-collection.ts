@@ -12,7 +12,7 @@ const CHECK_INTERVAL_MS = 250;
  */
 export function collectGarbageEarly(): void {
   setFlagsFromString("--expose-gc");
-  // NODE_OPTIONS does not allow this flag. Only contexts created after it was set have the function.
+  // NODE_OPTIONS does not allow this flag. Only contexts created after the flag was set have the function.
   const collect: unknown = runInNewContext("gc");
   if (typeof collect !== "function") return;
   let afterLast = 0;

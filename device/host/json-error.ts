@@ -2,12 +2,12 @@ const SPACE = /[ \t\r\n]*/y;
 const STRING = /"(?:[^"\\\p{Cc}]|[\u007f-\u009f]|\\(?:["\\/bfnrt]|u[\da-fA-F]{4}))*"/uy;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|(?:true|false|null)(?!\w)/y;
 
-/** What may follow in the text. */
+/** The tokens that may follow in the text. */
 type Expected = "value" | "value or ]" | "key" | "key or }" | "comma or end";
 
 /**
- * The position at which a text is no longer valid JSON, counted from 1; its end when the text is incomplete. The messages
- * of `JSON.parse` have no position in some versions of Node, and quote the text, which may be a secret.
+ * The position at which a text is no longer valid JSON, counted from 1; the text's end when the text is incomplete. The
+ * messages of `JSON.parse` have no position in some versions of Node, and quote the text, which may be a secret.
  */
 export function jsonErrorAt(text: string): { line: number; column: number } {
   const before = text.slice(0, offsetOfError(text)).split(/\r\n|\r|\n/);
@@ -49,7 +49,7 @@ function step(
     const key = after(STRING, text, at);
     const colon = key === undefined ? undefined : (after(SPACE, text, key) ?? key);
     if (colon === undefined) return undefined;
-    // A missing colon is reported at its key.
+    // A missing colon is reported at the position of its key.
     return text.charAt(colon) === ":" ? { at: colon + 1, expected: "value" } : undefined;
   }
   if (character === "]" && expected === "value or ]") {

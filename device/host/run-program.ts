@@ -36,9 +36,9 @@ export interface ProgramOptions {
 }
 
 /**
- * Runs a program to its end. It has its own process group: a camera program that hangs may have children that hang.
+ * Runs a program to its end, in a process group of its own: a camera program that hangs may have children that hang.
  * @returns its standard output
- * @throws {ProgramError} when it is not installed, takes too long, fails, or is stopped
+ * @throws {ProgramError} when the program is not installed, takes too long, fails, or is stopped
  */
 export function runProgram(options: ProgramOptions): Promise<Buffer> {
   const { command, args, timeoutMs, signal } = options;

@@ -2,25 +2,25 @@
 const START_BYTES = 2048;
 /** The largest preview sent before the link's speed is known. */
 const START_PREVIEW_BYTES = 8192;
-/** How much of the link's time the backlog in flight may take: new messages wait behind it no longer than this. */
+/** Seconds of transfer that the backlog in flight may take: new messages wait behind it no longer than this. */
 const BACKLOG_S = 0.5;
-/** The same for new messages: a farewell may have to wait behind them. */
+/** Seconds of transfer that new messages in flight may take: a farewell may have to wait behind them. */
 const FRESH_S = 1;
-/** The longest transfer of one preview, and the size that a preview may have on any link. */
+/** Seconds that the transfer of one preview may take, and the size that a preview may have on any link. */
 const PREVIEW_S = 1;
 const MIN_PREVIEW_BYTES = 2048;
-/** Acknowledgements vary by this much for reasons other than the link: for example, the server writes to its disk. */
+/** The time of acknowledgements varies by this much for reasons other than the link, such as the server's disk. */
 const NOISE_MS = 30;
-/** Bytes ahead of a message from which its delay is a measurement, and from which it has full weight. */
+/** Bytes ahead of a message: from the first number on its delay is measured, from the second on with full weight. */
 const MIN_AHEAD_BYTES = 256;
 const FULL_WEIGHT_BYTES = 2048;
-/** How long the fastest acknowledgement is the baseline: the route of a link changes. */
+/** How long the fastest acknowledgement is the baseline; limited, because the route of a link changes. */
 const BASELINE_MS = 10_000;
 
 /** A message in flight. */
 export interface Flight {
   readonly bytes: number;
-  /** Bytes in flight when it was sent, including its own. */
+  /** Bytes in flight when the message was sent, including its own. */
   readonly ahead: number;
   readonly sentAt: number;
 }
@@ -35,8 +35,8 @@ const NO_BASELINE: Readonly<Baseline> = { ms: Number.POSITIVE_INFINITY, ahead: N
 
 /**
  * Keeps the queues between camera and broker short. A socket accepts megabytes at once, and a modem buffers tens of
- * seconds of what its link can carry: a message sent then arrives after all of it. So the speed is estimated from how
- * much longer acknowledgements take when more bytes are ahead, and only a second's worth of bytes is in flight.
+ * seconds of what its link can carry: a message that is sent later arrives after all of that. So the speed is estimated
+ * from how much longer acknowledgements take when more bytes are ahead, and only bytes for a second are in flight.
  */
 export class CongestionControl {
   readonly #now: () => number;
@@ -45,7 +45,7 @@ export class CongestionControl {
   #bytesPerS: number | undefined;
   #baselineSince: number;
   #baseline: Baseline = { ...NO_BASELINE };
-  /** The baseline of the ten seconds before. */
+  /** The baseline of the previous ten seconds. */
   #previousBaseline: Baseline = NO_BASELINE;
 
   /** @param now a monotonic clock, milliseconds. Default: `performance.now()` */
@@ -60,7 +60,7 @@ export class CongestionControl {
     return Math.max(MIN_PREVIEW_BYTES, this.#bytesPerS * PREVIEW_S);
   }
 
-  /** Whether a message may be sent now. Any message may when nothing is in flight: a large one would never be sent otherwise. */
+  /** Whether a message may be sent now. If nothing is in flight, any may: a large one would never be sent otherwise. */
   allows(bytes: number, { backlog }: { backlog: boolean }): boolean {
     if (this.#inFlight === 0) return true;
     const allowance = (this.#bytesPerS ?? START_BYTES) * (backlog ? BACKLOG_S : FRESH_S);

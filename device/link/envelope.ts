@@ -15,13 +15,13 @@ export interface EnvelopeSeal {
   seq: number | undefined;
   /** May differ from the time at creation if the clock was set since. */
   at: Date;
-  /** It happened before the link came up: it is stored as history and does not describe the present. */
+  /** The event happened before the link came up: it is stored as history and does not describe the present. */
   historical?: boolean;
 }
 
 /**
- * Encodes the contract's envelope without the part that {@link sealEnvelope} adds. The number is assigned at sending: a
- * message that was replaced or dropped before leaves no gap in the numbers, so a gap means a loss on the way.
+ * Encodes the contract's envelope without the part that {@link sealEnvelope} adds. The number is assigned at sending.
+ * So a message that was replaced or dropped before leaves no gap, and a gap means a loss on the way.
  */
 export function encodeEnvelope({ event, data, at, session }: EnvelopeContent): string {
   return JSON.stringify({ v: 1, id: ulid(at.getTime()), session, event, data });

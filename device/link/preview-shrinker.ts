@@ -2,7 +2,7 @@ import { createPreview } from "./previews.ts";
 
 /** Shrunk previews kept until they are acknowledged: more than can be in flight. */
 const MAX_KEPT = 32;
-/** The width of a preview by its size limit. */
+/** The widths of previews, by size limit. */
 const WIDTHS: readonly (readonly [maxBytes: number, width: number])[] = [
   [4096, 160],
   [12_288, 320],

@@ -2,7 +2,7 @@ import sharp from "sharp";
 
 /** The contract's limit for a preview. */
 export const MAX_PREVIEW_BYTES = 64 * 1024;
-/** Tried in this order at every width. Below the last one, a smaller picture looks better than a worse one. */
+/** Tried in this order at every width. A smaller picture looks better than one of a quality below the last. */
 const QUALITIES = [82, 74, 66, 58, 48, 38];
 const SHRINK = 0.75;
 const MIN_WIDTH = 64;

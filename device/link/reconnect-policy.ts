@@ -1,12 +1,12 @@
 import { type BackoffOptions, backoffMs } from "../../platform/backoff.ts";
 
-/** A link that the server closed earlier was not stable: the server may close the next one just as early. */
+/** A link that the server closed before this time was not stable: the server may close the next one just as early. */
 const STABLE_MS = 60_000;
 /** A link that broke by itself after this time was useful: bad links break all day, and every minute counts. */
 const USEFUL_MS = 5000;
-/** Links in a row that the server closed early before it is reported: no accident any more. */
+/** After this many links in a row that the server closed early, this is reported: it is no accident any more. */
 const CLOSED_TO_REPORT = 3;
-/** Error codes of a connection that the other side closed. Without any error the other side closed it too. */
+/** Error codes of a connection that the server closed. A connection that ends without an error was closed so too. */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 export interface EndedLink {

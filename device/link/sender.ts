@@ -22,7 +22,7 @@ export interface SenderOptions {
   /** Called at every birth: publish the present states again. */
   onUp?: () => void;
   reconnect: BackoffOptions;
-  /** Defaults of the next three: those of the uplink. */
+  /** Defaults of this and the next two: those of the uplink. */
   keepaliveS?: number;
   ackTimeoutMs?: number;
   connectTimeoutMs?: number;
@@ -33,9 +33,9 @@ export interface SenderOptions {
 export interface EventOptions {
   /** Retains the event on the broker. Unlike a state, a waiting event is never replaced by a newer one. Default false. */
   retain?: boolean;
-  /** When it happened. Default: now. */
+  /** When the event happened. Default: now. */
   at?: Date;
-  /** Stored in the same write: see the outbox' `DedupKeys`. */
+  /** Stored in the same write as the event: see the outbox' `DedupKeys`. */
   dedupKey?: string;
 }
 
@@ -61,7 +61,7 @@ export class Sender {
     this.#uplink.open();
   }
 
-  /** Publishes a present state: retained, and replaced by the next one on its topic while it waits. */
+  /** Publishes a present state: retained, and, while it waits, replaced by the next one on its topic. */
   state(topic: BuildableTopic, event: string, data: unknown): void {
     void this.#putEnvelope(topic, "state", event, data, { retain: true });
   }
@@ -77,7 +77,7 @@ export class Sender {
     void this.#putEnvelope(topic, "reply", "command.reply", reply);
   }
 
-  /** Publishes an event. Resolves when it is stored in the outbox. */
+  /** Publishes an event. Resolves when the event is stored in the outbox. */
   event(topic: BuildableTopic, event: string, data: unknown, options?: EventOptions): Promise<void> {
     return this.#putEnvelope(topic, "event", event, data, options);
   }
@@ -93,8 +93,8 @@ export class Sender {
   }
 
   /**
-   * Publishes the farewell and disconnects, within about 1.3 s, before a sleep 16 s. Unsent messages stay in the outbox
-   * until the next {@link start}.
+   * Publishes the farewell and disconnects, within about 1.3 s, or 16 s before a sleep. Unsent messages stay in the
+   * outbox until the next {@link start}.
    */
   async stop(farewell: Omit<Link, "session"> = { status: "offline" }): Promise<void> {
     await this.#uplink?.stop(farewell);

@@ -11,9 +11,9 @@ import { describeLinkFailure } from "./link-failure.ts";
 import { PreviewShrinker } from "./preview-shrinker.ts";
 import { ReconnectPolicy } from "./reconnect-policy.ts";
 
-/** The most publishes that wait for their PUBACK: a broken link costs sending them again. */
+/** The most publishes that may wait for their PUBACK: after a broken link they must be sent again. */
 export const MAX_IN_FLIGHT = 16;
-/** The most of them from the backlog, so that new messages find a place. */
+/** The most of these publishes that may be from the backlog, so that new messages find a place. */
 const MAX_BACKLOG_IN_FLIGHT = 12;
 /**
  * Seconds without a packet after which the camera sends a ping. The broker closes the connection after 1.5 times as long
@@ -24,19 +24,19 @@ export const DEFAULT_KEEPALIVE_S = 60;
 const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
 /** The camera reconnects when messages are in flight and the broker acknowledges none for this long. */
 const DEFAULT_ACK_TIMEOUT_MS = 30_000;
-/** Time limits of the three steps of `stop`. Their sum is below the time after which a supervisor kills the program. */
+/** Time limits of the three steps of `stop`. A supervisor gives the program more than their sum to end. */
 const DRAIN_TIMEOUT_MS = 500;
 const FAREWELL_TIMEOUT_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 300;
-/** The same before a sleep. Nobody waits for the program to end, and unsent messages would be hours late. */
+/** The first limit before a sleep. Nobody waits for the program to end, and unsent messages would be hours late. */
 const SLEEP_DRAIN_TIMEOUT_MS = 5000;
-/** Long, because without the farewell a sleeping camera would be reported as lost. */
+/** The second limit before a sleep. Long, because without the farewell a sleeping camera would be reported as lost. */
 const SLEEP_FAREWELL_TIMEOUT_MS = 10_000;
 
 export interface UplinkOptions {
   /** `mqtt://`, `mqtts://`, `ws://` or `wss://`. */
   brokerUrl: string;
-  /** The same at every boot, so that the server notices two devices with one id: they take the connection from each other. */
+  /** The same at every boot, so that the server notices two devices with one id: each ends the other's connection. */
   clientId: string;
   username: string;
   password: string;
@@ -57,7 +57,7 @@ export interface UplinkOptions {
   keepaliveS?: number;
   /** Default {@link DEFAULT_ACK_TIMEOUT_MS}. */
   ackTimeoutMs?: number;
-  /** From opening a connection to the broker's CONNACK. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
+  /** The time from opening a connection to the broker's CONNACK. Default {@link DEFAULT_CONNECT_TIMEOUT_MS}. */
   connectTimeoutMs?: number;
   now: () => Date;
   logger: Logger;
@@ -129,7 +129,7 @@ export class Uplink {
     client.on("error", (error) => {
       failure = error;
     });
-    // Follows every error, and is the only event when the broker just closes the connection.
+    // This event follows every error, and is the only one when the broker just closes the connection.
     client.on("close", () => this.#disconnected(client, { byPeer: true, failure }));
   }
 
@@ -148,8 +148,8 @@ export class Uplink {
   }
 
   /**
-   * Waits a moment until new messages are sent, publishes the farewell and disconnects. Unsent messages stay in the outbox.
-   * Takes at most about 1.3 s, before a sleep 16 s. Idempotent.
+   * Waits a moment for new messages to be sent, publishes the farewell and disconnects. Unsent messages stay in the
+   * outbox. Takes at most about 1.3 s, or 16 s before a sleep. Idempotent.
    */
   stop(farewell: Omit<Link, "session">): Promise<void> {
     this.#stopping ??= this.#stop(farewell);
@@ -191,7 +191,7 @@ export class Uplink {
     // A late message must not replace the retained one, which is newer.
     const options = { qos: 1, retain: retain && !entry.historical } as const;
     client.publish(topic, payload, options, (error) => {
-      // Late callback of a closed connection: the entry was released, and may be in flight on the next one.
+      // A late callback of a closed connection: the entry was released, and may be in flight on the next connection.
       if (client !== this.#client || !this.#inFlight.has(entry)) return;
       if (error != null) return this.#cut(client, error.message, true);
       this.#congestion.acknowledged(flight);
@@ -207,7 +207,7 @@ export class Uplink {
     const { inbound, logger, onUp, session } = this.#options;
     this.#armAckTimer(client, { waiting: true });
     try {
-      // Before the birth: commands may arrive as soon as the camera is online.
+      // Subscribes before the birth: commands may arrive as soon as the camera is online.
       if (inbound !== undefined) {
         const grants = await client.subscribeAsync(inbound.filter, { qos: 1 });
         if (grants.some((grant) => grant.qos === 128)) logger.error("subscription to commands refused by the broker");
@@ -310,7 +310,7 @@ export class Uplink {
     const sleeps = farewell.status === "sleeping";
     if (client !== undefined && this.up)
       await settledWithin(sleeps ? SLEEP_DRAIN_TIMEOUT_MS : DRAIN_TIMEOUT_MS, this.#drained());
-    // Even before the birth's PUBACK: the broker may have the birth, and would report the camera as online for ever.
+    // Sent even before the birth's PUBACK: the broker may have the birth, and would always report the camera as online.
     if (client?.connected) {
       const { topic, payload } = this.#linkMessage(farewell);
       const timeoutMs = sleeps ? SLEEP_FAREWELL_TIMEOUT_MS : FAREWELL_TIMEOUT_MS;

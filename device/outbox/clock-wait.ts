@@ -4,7 +4,7 @@ import type { DeviceClock } from "../host/clock.ts";
 const MAX_WAIT_MS = 60_000;
 const CHECK_INTERVAL_MS = 500;
 
-/** Holds the backlog back until the clock is set, so that messages from before that are sent with the right times. */
+/** Holds the backlog back until the clock is set, so that messages from before are sent with the right times. */
 export class ClockWait {
   readonly #clock: DeviceClock;
   #timer: NodeJS.Timeout | undefined;

@@ -1,12 +1,12 @@
 import type { Outbox } from "./outbox.ts";
 
-/** How long writes must fail before it is reported. On a full disk the outbox first frees some space. */
+/** How long writes must fail before the failure is reported. On a full disk the outbox first frees some space. */
 const REPORT_AFTER_MS = 5000;
 const MAX_REASON_CHARACTERS = 300;
 
 type WritableOutbox = Pick<Outbox, "writeFailure" | "onWriteFailureChange">;
 
-/** Reports that the disk cannot be written for longer than a moment, and that it can again. */
+/** Reports that the disk cannot be written for longer than a moment, and later that it can be written again. */
 export class DiskMonitor {
   readonly #outbox: WritableOutbox;
   readonly #onChange: (failure: string | undefined) => void;

@@ -28,17 +28,20 @@ export const DEFAULT_DISK_OUTBOX_BYTES = 512 * 1024 * 1024;
 export const DEFAULT_OUTBOX_HOURS = 48;
 /** Each message also costs about 200 bytes of memory. Two days of a picture every 30 s are 17,000 messages. */
 const DEFAULT_OUTBOX_MESSAGES = 50_000;
-/** Previews dropped at a time when the disk is full. LevelDB needs some free space to work at all. */
+/** Bytes of previews that are dropped at a time when the disk is full. LevelDB needs some free space to work at all. */
 const FULL_DISK_DROP_BYTES = 1024 * 1024;
 /** How long the backlog waits for new messages that are still being written. */
 const MAX_YIELD_MS = 1000;
-/** A message about something older than this is late when it is put, for example a picture that another program took. */
+/** A message put into the outbox is late if its event is older than this: for example, a picture of another program. */
 const LATE_MS = 600_000;
 
 export interface DiskOutboxOptions {
   /** The outbox' own folder, created when missing. */
   path: string;
-  /** Default {@link DEFAULT_DISK_OUTBOX_BYTES}. LevelDB may use up to twice the size of the other messages while it compacts. */
+  /**
+   * Default {@link DEFAULT_DISK_OUTBOX_BYTES}. Messages that are not files may need twice their size while LevelDB
+   * compacts.
+   */
   maxBytes?: number;
   /** Default {@link DEFAULT_OUTBOX_HOURS}, in milliseconds. */
   maxAgeMs?: number;
@@ -50,7 +53,7 @@ export interface DiskOutboxOptions {
 
 /**
  * Opens the outbox of a camera. A damaged one is repaired, or moved aside and replaced by an empty one; both are logged.
- * @throws {OutboxUnusableError} when another process uses it, or the folder cannot be written
+ * @throws {OutboxUnusableError} when another process uses the outbox, or the folder cannot be written
  */
 export function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOutbox> {
   return openOutboxStore(options.path, options.logger, async (store) => {
@@ -90,7 +93,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
   /** When the link came up. */
   #upSince: Stamp | undefined;
   #nextKey = 1;
-  /** When a message of the backlog was sent last, or the link came up. */
+  /** When the last message of the backlog was sent; before that, when the link came up. */
   #lastBacklogAt = 0;
   #onReady: () => void = () => {};
   #onWriteFailureChange: () => void = () => {};
@@ -188,7 +191,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     }
     if (changes.length > 0) this.#store.write(changes, () => {});
     this.#clockWait.start(() => this.#onReady());
-    // Deferred: the states that the camera publishes right after the link came up replace the stored ones first.
+    // Deferred, so that the states published right after the link came up first replace the stored ones.
     setImmediate(() => this.#preparation.run());
   }
 
@@ -276,7 +279,7 @@ export class DiskOutbox implements Outbox, DedupKeys {
     const { dropped, isCrowded } = this.#index;
     if (dropped === undefined || isCrowded) return undefined;
     this.#index.dropped = undefined;
-    // The caller puts its report at once, so both are in the same write.
+    // The caller puts its report at once, so the report and this deletion are in the same write.
     this.#store.write([[DROPPED_KEY, undefined]], () => {});
     return dropped;
   }
@@ -315,28 +318,29 @@ export class DiskOutbox implements Outbox, DedupKeys {
     this.#onReady();
   }
 
-  /** Whether it happened before the link came up, or long ago: then it is history even when it is put now. */
+  /** Whether the event happened before the link came up, or long ago: then it is history even when it is put now. */
   #isLate(at: Date): boolean {
     const upAt = this.#upSince === undefined ? at : this.#clock.timeOf(this.#upSince);
     return at < upAt || this.#clock.now().getTime() - at.getTime() > LATE_MS;
   }
 
   /**
-   * Whether the backlog still waits for new messages that are being written. They are sent first and get lower numbers,
-   * because numbers count in the order of sending. A camera that sends without pause must not block its backlog for ever.
+   * Whether the backlog still waits for new messages that are being written. The new messages are sent first and get
+   * lower numbers, because numbers follow the order of sending. A camera that sends without pause must not block its
+   * backlog for ever.
    */
   #mayYield(): boolean {
     return performance.now() - this.#lastBacklogAt < MAX_YIELD_MS;
   }
 
-  /** Drops what is too old or too much. @returns the changes to write */
+  /** Drops the messages that are too old or too many. @returns the changes to write */
   #applyLimits(): Change[] {
     const victims = [...this.#index.dropAged(), ...this.#index.dropExcess()];
     if (victims.length === 0 || this.#index.dropped === undefined) return [];
     return [...this.#unwritten.discard(victims), [DROPPED_KEY, encodeDropped(this.#index.dropped)]];
   }
 
-  /** The disk is full. If the outbox itself filled it, nothing could be written any more, and so nothing be sent. */
+  /** Frees space on a full disk. An outbox that filled the disk itself could not write, and so not send, any more. */
   #dropPreviews(): string[] {
     const victims = this.#index.dropPreviews(FULL_DISK_DROP_BYTES);
     if (victims.length === 0 || this.#index.dropped === undefined) return [];

@@ -1,9 +1,9 @@
 import type { OutboxEntry } from "./outbox.ts";
 import type { Item } from "./outbox-index.ts";
 
-/** A message that was in flight when the broker closed this many connections is a suspect, and is sent alone from then on. */
+/** A message that was in flight when the broker closed this many connections is a suspect, and is then sent alone. */
 const DISCONNECTS_TO_SUSPECT = 3;
-/** A suspect that was alone when the broker closed this many more connections causes them, and is quarantined. */
+/** A suspect that was alone when the broker closed this many more connections is the cause: it is quarantined. */
 const DISCONNECTS_TO_QUARANTINE = DISCONNECTS_TO_SUSPECT + 5;
 const QUARANTINE_MS = 3_600_000;
 

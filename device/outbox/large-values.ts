@@ -8,8 +8,8 @@ export const MAX_LARGE_BYTES = 64 * 1024;
 const MAX_SPARE_BUFFERS = 16;
 
 /**
- * Values stored as files, in a folder inside the database's. LevelDB maps what it reads into memory and rewrites each
- * value several times: a day's previews were 100 MB of resident memory, and wore out the SD card.
+ * Values stored as files, in a folder inside that of the database. LevelDB maps what it reads into memory and rewrites
+ * each value several times: a day's previews were 100 MB of resident memory, and wore out the SD card.
  */
 export class LargeValues {
   readonly #folder: string;
@@ -30,9 +30,9 @@ export class LargeValues {
   }
 
   /**
-   * Deletes the oldest values of a database that is not open until `bytes` are freed. Their messages are unreadable then,
-   * and are reported as dropped.
-   * @returns false when there are none
+   * Deletes the oldest values of a database that is not open until `bytes` are freed. The messages of these values are
+   * then unreadable, and are reported as dropped.
+   * @returns false when there are no values
    */
   static async deleteOldest(path: string, bytes: number): Promise<boolean> {
     const folder = join(path, "large");
@@ -51,7 +51,10 @@ export class LargeValues {
     return this.#keys.has(key);
   }
 
-  /** Resolves when the values are durable. @throws when they cannot be written; a partly written value counts as present */
+  /**
+   * Resolves when the values are durable.
+   * @throws when they cannot be written; a partly written value is treated as present
+   */
   async put(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
     if (values.size === 0) return;
     for (const [key, value] of values) {

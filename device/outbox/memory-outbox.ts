@@ -12,7 +12,7 @@ interface StoredEntry extends OutboxEntry {
 }
 
 interface MemoryOutboxOptions {
-  /** Default 8 MiB. Messages in flight are never dropped, so they may exceed it. */
+  /** Default 8 MiB. Messages in flight are never dropped, so they may exceed this limit. */
   maxBytes?: number;
   /** Called with the deduplication key of each message. Default: keys are ignored. */
   onDedupKey?: (key: string) => void;
@@ -113,7 +113,7 @@ export class MemoryOutbox implements Outbox {
     return dropped;
   }
 
-  /** Does nothing: the failure never changes. */
+  /** Does nothing: {@link writeFailure} never changes. */
   onWriteFailureChange(): void {}
 
   async close(): Promise<void> {}
@@ -133,7 +133,7 @@ export class MemoryOutbox implements Outbox {
     return true;
   }
 
-  /** The oldest message of a kind that was never sent. A sent one may have arrived: the server would see a gap in the numbers. */
+  /** The oldest never-sent message of a kind. A sent one may have arrived: without it the server would see a gap. */
   #oldest(kind: OutgoingMessage["kind"]): StoredEntry | undefined {
     for (const entry of this.#entries) {
       if (entry.message.kind === kind && !entry.sent) return entry;

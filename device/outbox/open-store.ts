@@ -25,7 +25,7 @@ type OpenDatabase = () => Promise<OpenedStore<Uint8Array>>;
  * renamed to `{path}.damaged` and replaced by an empty one: a camera that loses its backlog is better than one that does
  * not start.
  * @param read reads the store, which often is the only way to detect damage; called again after a repair
- * @throws {OutboxUnusableError} when another process uses it, or the folder cannot be written
+ * @throws {OutboxUnusableError} when another process uses the store, or the folder cannot be written
  */
 export async function openOutboxStore<T>(
   path: string,
@@ -72,7 +72,9 @@ async function openDatabase(path: string, logger: Logger, open: OpenDatabase): P
   }
 }
 
-/** LevelDB writes while it opens. On a full disk the oldest previews are deleted: a camera must start to report the disk. */
+/**
+ * LevelDB writes while it opens. On a full disk the oldest previews are deleted: a camera must start to report that.
+ */
 async function openWithRoom(path: string, logger: Logger, open: OpenDatabase): Promise<OpenedStore<Uint8Array>> {
   for (;;) {
     try {

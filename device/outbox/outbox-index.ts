@@ -2,7 +2,7 @@ import type { DeviceClock, Stamp } from "../host/clock.ts";
 import type { Dropped, OutgoingMessage } from "./outbox.ts";
 import type { Meta } from "./rows.ts";
 
-/** A stored message as memory knows it. Its body is on the disk only. */
+/** What memory holds of a stored message. The body is on the disk only. */
 export interface Item {
   /** Ascending in the order of `put`. */
   readonly key: number;
@@ -11,22 +11,22 @@ export interface Item {
   readonly topic: string;
   /** When it happened. */
   readonly stamp: Stamp;
-  /** When it was put. The age limit counts from here: pictures taken by another program may be years old by then. */
+  /** When the message was put. Its age counts from then: pictures of another program may be years old by then. */
   readonly stored: Stamp;
   /** Size of body and topic, with {@link OVERHEAD_BYTES}. */
   readonly bytes: number;
   readonly binary: boolean;
   seq: number | undefined;
-  /** It was handed out at least once, or may have been before a restart: the broker may have received it. */
+  /** Whether the message was handed out, or may have been before a restart: the broker may have received it. */
   sent: boolean;
   durable: boolean;
   /** `preparing`: its number is being written and its body read. */
   phase: "waiting" | "preparing" | "ready" | "inFlight";
-  /** It left the outbox: acknowledged, replaced or dropped. */
+  /** Whether the message left the outbox: acknowledged, replaced or dropped. */
   removed: boolean;
-  /** Connections that the broker closed while it was in flight. */
+  /** The number of connections that the broker closed while the message was in flight. */
   disconnects: number;
-  /** By `performance.now()`: it is not sent before. */
+  /** The message is not sent before this time, by `performance.now()`. */
   quarantinedUntil: number;
 }
 
@@ -133,7 +133,7 @@ export class OutboxIndex {
     if (item.topic === "") return [];
     const older = this.#newest.get(item.topic);
     this.#newest.set(item.topic, item);
-    // A message with a number may have arrived. Without it the server would see a gap in the numbers.
+    // A message with a number is kept: it may have arrived, and without it the server would see a gap in the numbers.
     if (older === undefined || older.phase !== "waiting" || older.seq !== undefined) return [];
     this.remove(older);
     return [older];
@@ -168,7 +168,7 @@ export class OutboxIndex {
     for (const dropClass of ["preview", "event"] as const) {
       for (const item of this.#byDropClass[dropClass].values()) {
         if (item.phase !== "waiting" || item.seq !== undefined) continue;
-        // The age is unknown when the clock was never set during that run of the machine.
+        // A message's age is unknown if the clock was never set during the boot in which the message was put.
         const hasAge = item.stored.trust !== "unset" || item.stored.boot === this.#clock.boot;
         if (hasAge && this.#clock.timeOf(item.stored).getTime() >= oldest) break;
         if (!hasAge) continue;
@@ -203,7 +203,7 @@ export class OutboxIndex {
     this.countDropped(victim.stamp);
   }
 
-  /** The next message to drop. One with a number is the last resort: the server would see a gap in the numbers. */
+  /** The next message to drop. One with a number is the last resort: the server would see the number missing. */
   #victim({ withNumber }: { withNumber: boolean }): Item | undefined {
     for (const dropClass of DROP_ORDER) {
       for (const item of this.#byDropClass[dropClass].values())

@@ -24,9 +24,9 @@ export interface OutboxEntry {
   readonly seq: number | undefined;
   /** When it happened, corrected if the clock was set since. */
   readonly at: Date;
-  /** An event from before the link came up: it is stored as history and does not describe the present. */
+  /** Whether the event happened before the link came up: it is stored as history and does not describe the present. */
   readonly historical: boolean;
-  /** Nobody waits for it: new messages are sent first. */
+  /** Whether nobody waits for the message, so that new ones are sent first. */
   readonly backlog: boolean;
 }
 
@@ -51,7 +51,7 @@ export interface Outbox {
   /** The link is up. Messages stored before this moment, except states, alerts and replies, are the backlog. */
   connected(): void;
   /**
-   * Returns the next message to send and counts it as in flight; undefined when there is none.
+   * Returns the next message to send, which is in flight from then on; undefined when there is none.
    * @param fits checks the message before it is handed out; when it returns false, `take` returns undefined.
    *   Default: every message fits.
    */
@@ -74,11 +74,13 @@ export interface Outbox {
   readonly size: number;
   /** Messages that wait to be sent and are not backlog. */
   readonly fresh: number;
-  /** Why the disk cannot be written, so that messages are in memory only. Undefined while it can, and without a disk. */
+  /**
+   * Why the disk cannot be written, so that messages are in memory only. Undefined while it can be, and without a disk.
+   */
   readonly writeFailure: string | undefined;
   /** Sets the listener for changes of {@link writeFailure}. One listener. */
   onWriteFailureChange(listener: () => void): void;
-  /** Writes what is pending and rejects nothing, but stores nothing more. Idempotent. */
+  /** Writes what is pending. Messages put later are not rejected, but not stored. Idempotent. */
   close(): Promise<void>;
 }
 

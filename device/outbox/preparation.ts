@@ -54,7 +54,7 @@ export class Preparation {
     if (this.#queue !== undefined && this.#queue !== this.#runningQueue) void this.#prepareAll(this.#queue);
   }
 
-  /** Prepares one batch after the other: two concurrent reads may finish in any order, and messages must keep theirs. */
+  /** Prepares one batch after the other: concurrent reads may finish in any order, but messages must stay in order. */
   async #prepareAll(queue: PriorityQueue): Promise<void> {
     const { lowestPriority } = this.#options;
     this.#runningQueue = queue;
@@ -85,7 +85,7 @@ export class Preparation {
         changes.push(...deletionsOf(item.key));
         continue;
       }
-      // A message that was sent from memory had no number. It is sent again without one.
+      // A message that was sent from memory had no number, and is sent again without a number.
       if (!item.binary && item.seq === undefined && !item.sent) {
         item.seq = numbers.next();
         changes.push([seqKey(item.key), String(item.seq)]);

@@ -9,7 +9,7 @@ export const Priority = {
   alert: 1,
   reply: 2,
   event: 3,
-  /** The newest preview. A newer one moves it to `oldPreview`. */
+  /** The newest preview. A newer preview moves it to `oldPreview`. */
   preview: 4,
   /** Events from before the link came up. */
   backlog: 5,
@@ -25,7 +25,7 @@ const MAX_PREPARED_PREVIEWS = 1;
 /** Few, because previews are large. */
 const MAX_PREPARED_OLD_PREVIEWS = 4;
 
-/** @param isLate whether it happened before the link came up, or long ago */
+/** @param isLate whether the event happened before the link came up, or long ago */
 export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
   switch (kind) {
     case "state":
@@ -46,7 +46,7 @@ export function priorityOfNew(kind: Item["kind"], isLate: boolean): Priority {
 export function priorityOfStored(item: Item, isNewest: boolean): Priority | undefined {
   const isReplaced = (item.kind === "state" || item.kind === "alert") && !isNewest;
   if (!isReplaced) return priorityOfNew(item.kind, true);
-  // It has a number, so it must be sent: the server would see a gap in the numbers.
+  // With a number it must be sent, because otherwise the server would see a gap in the numbers.
   return item.seq === undefined ? undefined : Priority.backlog;
 }
 
@@ -75,7 +75,7 @@ class Fifo {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
     this.#head++;
-    // Rarely, so that the average cost stays constant.
+    // Copied rarely, so that the average cost stays constant.
     if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
@@ -115,7 +115,7 @@ export class PriorityQueue {
     this.#waiting[priority]?.push(item);
   }
 
-  /** Removes the next messages from the waiting ones and counts them as being prepared. @param lowest excludes lower priorities */
+  /** Moves the next messages from the waiting ones to those being prepared. @param lowest excludes lower priorities */
   toPrepare(lowest: Priority): Item[] {
     const items: Item[] = [];
     for (const [priority, waiting] of this.#waiting.entries()) {

@@ -62,7 +62,7 @@ export interface Meta {
   retain: boolean;
   /** When it happened. */
   stamp: Stamp;
-  /** When it was put into the outbox. Absent when that was about the time of `stamp`. */
+  /** When the message was put into the outbox. Absent when that was at about the time of `stamp`. */
   kept?: Stamp | undefined;
   /** The body is bytes, not an envelope. */
   binary: boolean;

@@ -4,7 +4,7 @@ import type { Change } from "./store.ts";
 /** Numbers messages in the order of their first sending. A gap in the numbers tells the server that messages were lost. */
 export class SequenceNumbers {
   #last = 0;
-  /** Numbers given back by messages that were never sent, ascending; assigned first. */
+  /** Numbers given back by messages that were never sent, ascending. They are assigned first. */
   #free: number[] = [];
 
   /** Restores the numbers of an earlier run. @param assigned numbers of the stored messages */

@@ -14,8 +14,8 @@ export interface OutboxDatabase {
 }
 
 /**
- * Small buffers, because a Raspberry Pi has little memory and the outbox reads little twice. LevelDB raises lower values
- * of `maxOpenFiles` to 64 and of `maxFileSize` to 1 MB.
+ * Small buffers, because a Raspberry Pi has little memory and the outbox seldom reads a value twice. LevelDB raises
+ * lower values of `maxOpenFiles` to 64 and of `maxFileSize` to 1 MB.
  */
 export const LEVEL_OPTIONS = {
   keyEncoding: "utf8",
@@ -36,8 +36,8 @@ const CLOSE_TIMEOUT_MS = 2000;
  * The database of the outbox. Changes made in the same tick are one write with one fsync. A failed write is retried until
  * it succeeds. LevelDB is reopened before each retry, because its log may end with half a record after a failed write.
  *
- * Large values are files. They are durable before the database has the other changes of the same write, and are deleted
- * after it.
+ * Large values are files. New files are durable before the database has the other changes of the same write; files to
+ * delete are deleted after that.
  */
 export class OutboxStore {
   readonly #path: string;
@@ -66,8 +66,8 @@ export class OutboxStore {
   }
 
   /**
-   * Sets the callback that frees space on a full disk. It is called before each retry, writes the deletions itself, and
-   * returns the keys of large values whose files are deleted at once.
+   * Sets the callback that frees space on a full disk. It is called before each retry. It must write the deletions
+   * itself, and return the keys of large values, whose files are deleted at once.
    */
   onFull(makeRoom: () => readonly string[]): void {
     this.#makeRoom = makeRoom;
@@ -116,7 +116,7 @@ export class OutboxStore {
       } catch {
         // One unreadable block must not hide the other values.
         const values = await Promise.all(keys.map((key) => db.get(key).catch(() => undefined)));
-        // Otherwise the database is being reopened: retry. Nothing is lost.
+        // A database that is neither open nor being closed is being reopened: retry. Nothing is lost.
         if (db.status === "open" || this.#closing !== undefined) return values;
       }
     }
@@ -163,11 +163,11 @@ export class OutboxStore {
       if (changes.length > 0 && !(await this.#commit(changes))) return;
       for (const callback of onDurable) callback();
     }
-    // Synchronously after the check: otherwise a change made in between would never be written.
+    // Reset synchronously after the loop's check: otherwise a change made in between would never be written.
     this.#writing = undefined;
   }
 
-  /** Retries until the changes are written. @returns false when the store was closed before */
+  /** Retries until the changes are written. @returns false when the store was closed before they were written */
   async #commit(changes: readonly Change[]): Promise<boolean> {
     for (let waitMs = RETRY_MS.first; ; waitMs = Math.min(2 * waitMs, RETRY_MS.longest)) {
       try {

@@ -3,7 +3,7 @@ import type { Item } from "./outbox-index.ts";
 import { type Content, deletionsOf, isDedupKeyRow } from "./rows.ts";
 import type { Change, OutboxStore } from "./store.ts";
 
-/** Bytes of messages that may wait in memory while the disk cannot be written. Previews may take half of it. */
+/** Bytes of messages that may wait in memory while the disk cannot be written. Previews may take half of them. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
 interface Unwritten {
@@ -15,8 +15,8 @@ interface Unwritten {
 }
 
 /**
- * Messages that are not on the disk yet. Each is written at once. While the disk cannot be written, new messages are
- * held back: the broker may acknowledge them before they ever need to be written.
+ * Messages that are not on the disk yet. Normally each is written at once. While the disk cannot be written, new
+ * messages are held back: the broker may acknowledge them before they ever need to be written.
  */
 export class UnwrittenMessages {
   readonly #store: OutboxStore;
@@ -45,7 +45,7 @@ export class UnwrittenMessages {
 
   /** Whether memory has room for another message while the disk cannot be written. */
   hasRoomFor(kind: OutgoingMessage["kind"], bytes: number): boolean {
-    // Reports are few and short, and report what was dropped.
+    // Reports always have room: they are few and short, and report what was dropped.
     if (kind === "report") return true;
     const maxBytes = kind === "preview" ? MAX_WAITING_BYTES / 2 : MAX_WAITING_BYTES;
     return this.#store.waitingBytes + this.#heldBytes + bytes <= maxBytes;

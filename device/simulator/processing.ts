@@ -21,9 +21,9 @@ export interface ProcessingConfig {
   /** The cameras whose pictures the service pretends to process, in turn. */
   cameras: readonly string[];
   reconnect: BackoffOptions;
-  /** Between the starts of two jobs. Default 30,000. */
+  /** The time between the starts of two jobs. Default 30,000. */
   jobIntervalMs?: number;
-  /** Between two progress reports. Default 2,000. */
+  /** The time between two progress reports. Default 2,000. */
   stepMs?: number;
   /** How long a finished job stays visible before its topic is cleared. Default 10,000. */
   keepMs?: number;
@@ -99,7 +99,7 @@ class SimulatedProcessing implements ProcessingService {
     await this.#sender.stop();
   }
 
-  /** Starts at the first link: without a link the service would get no jobs. */
+  /** Called at the first link: without a link a real service would get no jobs. */
   #startJobs(): void {
     if (this.#interval !== undefined) return;
     this.#interval = setInterval(() => this.#beginJob(), this.#config.jobIntervalMs ?? DEFAULT_JOB_INTERVAL_MS);
@@ -126,7 +126,7 @@ class SimulatedProcessing implements ProcessingService {
     if (fails && job.progress >= FAILS_AT) {
       this.#end({ ...job, status: "failed", error: "simulated failure: the encoder ran out of memory" });
     } else if (job.progress >= 100) {
-      // Without outputs, because there is no real film.
+      // The job has no outputs, because there is no real film.
       this.#end({ ...job, status: "completed", progress: 100 });
     } else {
       this.#publish(job);

@@ -14,7 +14,7 @@ export interface Weather {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** Temperature difference to sea level for a camera at 1,800 m, by 6.5 °C per 1,000 m. */
+/** By how much it is colder at a camera at 1,800 m than at sea level: 6.5 °C per 1,000 m. */
 const LAPSE_C = 6.5 * 1.8;
 
 export function weatherAt(at: Date, location: Location, seed: number): Weather {

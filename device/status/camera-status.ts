@@ -49,7 +49,7 @@ export class CameraStatus {
   }
 
   planChanged(): void {
-    // The interval changes with the schedule and its windows. By it the backend decides whether a picture is missing.
+    // The interval changes with the schedule and its windows. It tells the backend whether a picture is missing.
     if (this.#publishedIntervalS !== undefined && this.#publishedIntervalS !== this.#intervalS) this.#publishAbout();
     this.#publishProgress();
   }

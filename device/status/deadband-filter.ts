@@ -12,9 +12,9 @@ export interface StateReadings {
 export const DEFAULT_READINGS_MAX_AGE_S = 1800;
 
 /**
- * The change of a number from its last published value that is worth a message. A camera pays for each message with its
- * SIM: about 500 bytes with TCP/IP and acknowledgement, so three a minute were 65 MB a month. A number without a deadband
- * is published whenever it changes.
+ * How much a number must differ from its last published value to be worth a message. A message uses about 500 bytes of
+ * a camera's SIM, with TCP/IP and acknowledgement: three a minute were 65 MB a month. A number without a deadband is
+ * published whenever it changes.
  */
 const DEADBANDS: Readonly<Record<string, number>> = {
   // The sun moves by 15° an hour.
@@ -31,7 +31,7 @@ const DEADBANDS: Readonly<Record<string, number>> = {
 };
 /** Deadband of the free space, as a share of the disk. */
 const DISK_SHARE = 0.01;
-/** Deadband of times, which are computed for each reading and differ by rounding. */
+/** Deadband of times, which are computed anew for each reading and differ by rounding. */
 const TIME_DEADBAND_MS = 300_000;
 
 interface Published {
@@ -51,7 +51,7 @@ export class DeadbandFilter {
     this.#now = now;
   }
 
-  /** Whether the reading is worth publishing. If it is, the reading counts as published. */
+  /** Whether the reading is worth publishing. If it is, the reading is recorded as published. */
   passes<Name extends keyof StateReadings>(name: Name, reading: StateReadings[Name]): boolean {
     const last = this.#published.get(name);
     const at = this.#now();
@@ -60,7 +60,7 @@ export class DeadbandFilter {
     return true;
   }
 
-  /** Every next reading passes: the broker may have lost the retained ones. */
+  /** Lets the next reading of each state pass: the broker may have lost the retained ones. */
   clear(): void {
     this.#published.clear();
   }
@@ -84,6 +84,6 @@ function fieldDiffers(field: string, before: unknown, now: unknown, reading: Rea
 function deadbandOf(field: string, reading: ReadonlyMap<string, unknown>): number {
   const total = reading.get("total_bytes");
   if (field === "free_bytes" && typeof total === "number") return total * DISK_SHARE;
-  // Any change of a number without a deadband.
+  // Without a deadband, any change of a number is worth a message.
   return DEADBANDS[field] ?? Number.MIN_VALUE;
 }

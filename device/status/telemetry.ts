@@ -58,7 +58,7 @@ export class Telemetry {
       logger.info({ jumpMs }, "clock was set");
       onClockSet();
     }
-    // After the sleep everything is published again.
+    // Nothing is measured during a sleep; after it everything is published again.
     if (isAsleep()) return;
     const at = clock.now();
     const ofHost: Partial<HostReadings> = (await host?.read()) ?? {};

@@ -34,12 +34,12 @@ export class ThresholdAlerts {
     this.#raised = new Set(options.raised);
   }
 
-  /** @returns the reading with the camera's limit, if it has one. The backend then raises no alert by its own limit. */
+  /** @returns the reading with the camera's limit, if any: given that, the backend does not apply its own limit. */
   storage(storage: Storage): Storage {
     const { total_bytes, free_bytes } = storage;
     const { diskPercent } = this.#limits;
     if (diskPercent === undefined) {
-      // An earlier run had a limit. The backend clears the alert by its own limit.
+      // An earlier run had a limit. The backend will clear that run's alert by its own limit.
       if (this.#raised.delete("disk")) this.#options.onChange([...this.#raised]);
       return storage;
     }

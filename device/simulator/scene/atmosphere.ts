@@ -9,7 +9,7 @@ export interface SkyLight {
   haze: Light;
 }
 
-// In kilometres, and per kilometre at sea level. The usual values of the literature on sky rendering
+// Lengths in kilometres, and scattering per kilometre at sea level. The usual values of the literature on sky rendering
 // (Bruneton and Neyret 2008; Hillaire 2020 for ozone).
 const GROUND = 6360;
 const SPACE = 6425;

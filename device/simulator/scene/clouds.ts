@@ -47,7 +47,7 @@ export class CloudLayer {
     for (let row = 0; row < until; row++) {
       const up = Math.max(0.012, (horizon - row * CLOUD_BLOCK) / focal);
       const away = LAYER / (up + 0.035);
-      // Far clouds are thin streaks. Details below a pixel would only flicker.
+      // Far clouds are thin streaks. Details smaller than a pixel would only flicker.
       const octaves = Math.max(2, Math.min(6, Math.floor(8.2 - Math.log2(away))));
       const fade = smoothstep(0.01, 0.09, up);
       for (let column = 0; column < columns; column++) {

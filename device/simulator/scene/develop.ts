@@ -12,7 +12,7 @@ const NOON = 0.06;
 /** One pixel out of this many is metered. */
 const METER_STEP = 7;
 const CURVE_STEPS = 8192;
-/** Light from which on the tone curve is white. */
+/** The least light that the tone curve shows as white. */
 const CURVE_END = 16;
 const CURVE_SCALE = (CURVE_STEPS - 1) / Math.sqrt(CURVE_END);
 const GRAIN = 65_536;
@@ -33,7 +33,7 @@ const grain = ((random) => Float32Array.from({ length: GRAIN }, () => random() +
 export interface Development {
   /** Red, green, blue, 0 to 255. */
   pixels: Uint8Array;
-  /** The metered light, relative to the sun's. The reported exposure time follows from it. */
+  /** The metered light, relative to the sun's. The reported exposure time follows from this light. */
   metered: number;
 }
 

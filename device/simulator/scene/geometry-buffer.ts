@@ -119,7 +119,7 @@ async function measureHeights(terrain: Terrain, signal: AbortSignal): Promise<He
   return { columns, rows, cell, left, heights, visible: new Uint8Array(columns * rows) };
 }
 
-/** The mean height of the surroundings. A point below it lies in a hollow, from which less sky is visible. */
+/** The mean height of the surroundings. A point below this height lies in a hollow, from which less sky is visible. */
 function blur({ columns, rows, heights }: HeightGrid): Float32Array {
   const radius = 5;
   const across = new Float32Array(heights.length);

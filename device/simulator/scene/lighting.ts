@@ -26,7 +26,7 @@ export interface Lights {
 
 /** All light at one moment. */
 export interface Lighting extends Lights {
-  /** The brighter of sun and moon, and its light at the summits. It casts the shadows. */
+  /** The brighter of sun and moon, which casts the shadows, and its light at the summits. */
   key: { direction: Vector; light: Light };
   /** Light of the whole sky on level ground. */
   ambient: Light;
@@ -92,7 +92,7 @@ export function skyLight(
   const share = moonFraction === 0 ? 0 : MOON * moonFraction ** 1.4;
   const phase = hazePhase(cosine(direction, moon));
   const dusk = duskAt(sun) * (1.25 - 0.6 * direction.y);
-  // Single scattering gives too much and too red light when the sun is far below the horizon, so it is faded out.
+  // When the sun is far below the horizon, single scattering gives too much and too red light, so it is faded out.
   const once = 10 ** (0.27 * Math.min(0, degreesUp(sun) + 1.5));
   for (let band = 0; band < 3; band++) {
     air[band] = (air[band] ?? 0) * once + dusk * (DUSK.colour[band] ?? 0);

@@ -3,7 +3,7 @@ import type { Vector } from "./lens.ts";
 import { smoothstep } from "./noise.ts";
 
 const STEPS = 30;
-/** Each step towards the light is longer than the previous one. So shadows of near edges are sharp, of far ones soft. */
+/** Each step towards the light is longer than the previous one. So near edges have sharp shadows, far ones soft. */
 const GROWTH = 1.16;
 /** Slope between the light and the ridge: below DARK a point is in full shadow, above BRIGHT in full light. */
 const DARK = -0.011;

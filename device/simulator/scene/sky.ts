@@ -212,7 +212,7 @@ export class Sky {
   }
 
   #addStars(into: Float32Array, clouds: Clouds, at: Date, location: Location, dark: number): void {
-    // A star's spot has the same size in every resolution, so with fewer pixels each receives more of its light.
+    // A star's spot has the same size in every resolution, so with fewer pixels each pixel receives more of its light.
     const gain = (this.#geometry.lens.width / 1280) ** 2;
     this.#stars.each(at, location, (column, row, light, warmth) => {
       const left = Math.floor(column - 0.5);
@@ -231,7 +231,7 @@ export class Sky {
     const centre = moon.y > -0.02 ? pixelOf(this.#geometry.lens, moon) : undefined;
     if (centre === undefined) return;
     const radius = Math.max(2, MOON_RADIUS * this.#geometry.lens.focal);
-    // The lit side faces the sun. The phase decides how much of it is visible.
+    // The moon's lit side faces the sun. The phase decides how much of this side is visible.
     const flat = Math.hypot(sun.x - moon.x * 0.5, sun.y - moon.y * 0.5) || 1;
     const side = { x: (sun.x - moon.x * 0.5) / flat, y: -(sun.y - moon.y * 0.5) / flat };
     const phase = Math.acos(Math.max(-1, Math.min(1, 2 * moonFraction - 1)));

@@ -4,7 +4,7 @@ import { PlaneNoise, randomFrom } from "./noise.ts";
 
 const STARS = 9000;
 const DEGREE = Math.PI / 180;
-/** Light of the brightest star on its pixels, relative to the sun's. */
+/** The light of the brightest star on its pixels, relative to the light of the sun. */
 const BRIGHTEST = 4e-4;
 /** Right ascension and declination of the galactic north pole and centre, degrees (J2000). */
 const GALACTIC_POLE = { ascension: 192.86, declination: 27.13 };

@@ -27,7 +27,7 @@ interface Peak {
   radius: number;
 }
 
-/** Tangent of the angle up to the summit. Every mountain is scaled to it, so that it fills the picture. */
+/** Tangent of the angle up to the summit. Every mountain is scaled to this angle, so that it fills the picture. */
 const SUMMIT_SLOPE = 0.365;
 
 const ROCKS = [
@@ -54,7 +54,7 @@ export function createTerrain(seed: number): Terrain {
   const rock = ROCKS[Math.floor(random() * ROCKS.length)] ?? ROCKS[0];
 
   function unscaled(x: number, z: number, detail: number): number {
-    // Smaller octaves than the detail would only flicker.
+    // Octaves smaller than the detail would only flicker.
     const octaves = Math.max(3, Math.min(9, Math.floor(Math.log2(1.6 / detail))));
     const warpX = x + 0.55 * noise.fractal(x * warpScale + 31, z * warpScale, 3);
     const warpZ = z + 0.55 * noise.fractal(x * warpScale, z * warpScale + 57, 3);
@@ -68,7 +68,7 @@ export function createTerrain(seed: number): Terrain {
       // Math.hypot would take ten times as long.
       const away = Math.sqrt(acrossPeak * acrossPeak + alongPeak * alongPeak + 0.09) - 0.3;
       const share = peak.height * Math.exp(-away / peak.radius);
-      // The highest share gives the form, and the others raise it slightly. Their sum would be one broad hill.
+      // The highest share gives the form, and the others raise it slightly. The sum of all would be one broad hill.
       rest += share;
       if (share > massif) massif = share;
     }
