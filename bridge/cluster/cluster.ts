@@ -6,7 +6,7 @@
 export interface Cluster {
   /** A random name of this run of this node. */
   readonly nodeId: string;
-  /** Whether the state is in Redis. If so, it cannot be read while Redis is unreachable. */
+  /** Whether the state is in Redis. If so, the state cannot be read while Redis is unreachable. */
   readonly shared: boolean;
   readonly documents: Documents;
   readonly signals: Signals;
@@ -23,7 +23,7 @@ export interface Cluster {
    * @throws {StoreUnavailableError}
    */
   check(): Promise<void>;
-  /** Leaves the cluster. Its connections and leases end at once for the other nodes. Idempotent. */
+  /** Leaves the cluster. For the other nodes, the connections and leases of this node end at once. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 
 export interface StoredDocument {
   value: Json;
-  /** Changes with every write. */
+  /** The version of the document: every write changes it. */
   version: string;
 }
 
@@ -59,8 +59,8 @@ export interface Documents {
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /**
    * @param options.ifVersion writes only if the document has this version; `null`: only if it does not exist
-   * @param options.expiresAt when the document expires, milliseconds since 1970. Watchers are not notified. Default:
-   *   never
+   * @param options.expiresAt when the document expires, milliseconds since 1970. Watchers are not notified of the
+   *   expiry. Default: never
    * @returns the new version; undefined when the document has another version
    */
   put(
@@ -72,8 +72,8 @@ export interface Documents {
   /** @returns false when the document did not exist, or has another version */
   delete(collection: string, key: string, options?: { ifVersion?: string }): Promise<boolean>;
   /**
-   * Calls back soon after any node changed a document, with its key. Calls back with undefined when changes may have
-   * been missed: read the whole collection again.
+   * Calls back with the key of a document soon after any node changed the document. Calls back with undefined when
+   * changes may have been missed: read the whole collection again.
    */
   watch(collection: string, onChange: (key: string | undefined) => void): () => void;
 }
@@ -99,10 +99,11 @@ export interface Leases {
 /** The connections of each user to all nodes. */
 export interface ConnectionRegister {
   /**
-   * Registers a connection. Never throws: while Redis is unreachable, only the user's connections to this node count.
-   * Rejecting all connections would lock out every dashboard that is reloaded during an outage. The limit protects the
-   * capacity of a node, and the count of this node still protects it. The price is that a user may reach the limit at
-   * each node. Once Redis is reachable again, the connections are registered and all of them count.
+   * Registers a connection. Never throws: while Redis is unreachable, only the user's connections to this node are
+   * counted. Rejecting all connections would lock out every dashboard that is reloaded during an outage. The limit
+   * protects the capacity of a node, and the count of this node still protects it. The price: during the outage, a user
+   * may open as many connections to each node as the limit allows. Once Redis is reachable again, the connections are
+   * registered and all of them are counted.
    * @param limit 0 for no limit
    * @returns releases the connection, idempotently; undefined when the user has reached the limit
    */
@@ -111,10 +112,10 @@ export interface ConnectionRegister {
   total(): Promise<number>;
 }
 
-/** Counters summed over all nodes since the first start. They outlive all nodes. */
+/** Counters summed over all nodes since the first start. The sums outlive all nodes. */
 export interface Counters {
   /**
-   * Adds to the sums. Repeating a `batch` adds nothing, so a call without a reply must be repeated unchanged.
+   * Adds to the sums. A repeated `batch` is not added again, so a call that gets no reply must be repeated unchanged.
    * @param batch the number of this node's batch, from 1
    * @param by whole numbers, by name
    * @throws {StoreUnavailableError} it is unknown whether the batch was added

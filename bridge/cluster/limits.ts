@@ -4,9 +4,7 @@ import type { Json } from "./cluster.ts";
 export const MAX_KEY_LENGTH = 512;
 /** The largest document, characters of JSON: documents are small records, read and written as a whole. */
 export const MAX_DOCUMENT_LENGTH = 256 * 1024;
-/**
- * The largest number of waiting writes of one node. Beyond it writes fail, so a slow store does not exhaust the memory.
- */
+/** The largest number of waiting writes of one node. Further writes fail: a slow store must not exhaust memory. */
 export const MAX_WAITING_WRITES = 10_000;
 
 /** @throws {RangeError} not a name of a collection */

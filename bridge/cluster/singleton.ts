@@ -70,6 +70,6 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  // The promise rejects when the signal aborts. It leaves no listener behind: a node may wait for its lease for months.
+  // The timer rejects when the signal aborts, and leaves no listener behind: a node may wait for its lease for months.
   await setTimeout(ms, undefined, { signal, ref: false }).catch(() => undefined);
 }

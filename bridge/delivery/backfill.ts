@@ -8,7 +8,7 @@ import type { EntriesRequest, Page, PageCache, PageRequest } from "./page-cache.
 const MAX_READS = 8;
 /** How long readers wait before an unavailable store is read again, milliseconds. */
 const RETRY_MS = 500;
-/** How long readers are served before live delivery, ingest and everything else get their turn, milliseconds. */
+/** How long readers are served, milliseconds, before live delivery, ingest and everything else get their turn. */
 const TURN_MS = 4;
 
 /** A subscriber behind the live edge, as {@link Backfill} sees it. */
@@ -17,7 +17,7 @@ export interface BackfillReader {
   /** The page that it needs next; undefined when it has reached the live edge and has joined live delivery. */
   nextRequest(): PageRequest | undefined;
   /**
-   * Accepts the page of its last request, whose frames were written unless something was lost.
+   * Accepts the page of its last request. The frames of the page were written, unless the page reports lost entries.
    * @returns whether it needs another page
    */
   received(page: Page): boolean;
@@ -86,7 +86,7 @@ export class Backfill {
     this.#readings.delete(reader);
   }
 
-  /** Keeps pages that are being read now from readers that ask from now on: the journal has changed. */
+  /** The journal has changed: readers that ask from now on do not share the pages that are being read now. */
   reset(): void {
     this.#shared.clear();
   }
@@ -142,7 +142,7 @@ export class Backfill {
   #handOut(reading: Reading, deadline: number): boolean {
     const { waiting, result } = reading;
     for (let reader = waiting.pop(); reader !== undefined; reader = waiting.pop()) {
-      // A reader that was removed, and perhaps added again, does not wait for this page any more.
+      // A reader that was removed, and perhaps added again, is no longer waiting for this page.
       if (this.#readings.get(reader) === reading) {
         this.#readings.delete(reader);
         if (result === "unavailable") this.#retryLater(reader);
@@ -166,7 +166,7 @@ export class Backfill {
     }, RETRY_MS);
   }
 
-  /** Serves one reader. Its failure must not end the turn of the others. */
+  /** Serves one reader. A failure of this reader must not end the turn of the others. */
   #serveOne(reader: BackfillReader, page: Page | undefined): void {
     try {
       if (page === undefined) this.#step(reader);

@@ -7,7 +7,7 @@ export interface ChannelFilter {
   /** Equal for filters that select the same entries. */
   readonly key: string;
   readonly channels: ReadonlySet<string>;
-  /** The cameras that channels of all cameras, such as `dashboard`, are narrowed to. Undefined: all cameras. */
+  /** Channels of all cameras, such as `dashboard`, are narrowed to these cameras. Undefined: all cameras. */
   readonly onlyCameras: ReadonlySet<string> | undefined;
 }
 

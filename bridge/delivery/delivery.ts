@@ -83,7 +83,7 @@ export class Delivery {
     this.#limitedLog.stop();
   }
 
-  /** The journal was replaced, or this node was cut off from it: every subscriber continues from what there is now. */
+  /** The journal was replaced, or this node was cut off from it: subscribers continue in the journal as it is now. */
   #reset(): void {
     const { journal, logger } = this.#options;
     const { epoch } = journal;

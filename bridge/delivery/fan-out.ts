@@ -54,8 +54,8 @@ export class FanOut {
   }
 
   /**
-   * The newest position routed. Every entry up to here was sent to live subscribers, or is pending in their group.
-   * While a batch is being routed, this is the position of its last routed entry.
+   * The newest position that was routed. Every entry up to here was sent to live subscribers, or is pending in their
+   * group. While a batch is being routed, this is the position of its last routed entry.
    */
   get edge(): number {
     return this.#edge;
@@ -64,7 +64,7 @@ export class FanOut {
   /** Adds a subscriber that was sent everything up to {@link FanOut.edge}. */
   join(subscriber: LiveSubscriber, filter: ChannelFilter): GroupMember {
     const present = this.#groups.get(filter.key);
-    // The new member has received what is pending. The flush may find every socket full, and so remove the group.
+    // Flushes first: the new member has these events already. This may find every socket full, and remove the group.
     if (present !== undefined) this.#flushGroup(present);
     let group = this.#groups.get(filter.key);
     if (group === undefined) {
@@ -80,9 +80,9 @@ export class FanOut {
   }
 
   /**
-   * Removes a subscriber, which is first sent what is pending. If its socket has no room for that, the subscriber falls
-   * behind instead: see {@link LiveSubscriber.fallBehind}.
-   * @returns the position up to which it was sent everything, unless it fell behind
+   * Sends a subscriber what is pending, and removes the subscriber. If its socket has no room for that, the subscriber
+   * falls behind instead: see {@link LiveSubscriber.fallBehind}.
+   * @returns the position up to which the subscriber was sent everything, unless it fell behind
    */
   leave(member: GroupMember): number {
     const { group } = member;

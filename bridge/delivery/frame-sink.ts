@@ -10,7 +10,7 @@ export interface FrameSink {
   readonly socket: Pick<Writable, "write" | "writableLength">;
   /** False as soon as either side has begun to close: no frame may follow a close frame. */
   readonly open: boolean;
-  /** True from a write that the operating system did not accept whole until the socket has drained. */
+  /** True after a write that the operating system accepted only in part, until the socket has drained. */
   readonly blocked: boolean;
   /** @param frames whole frames only */
   write(frames: Buffer): void;

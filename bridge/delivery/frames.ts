@@ -5,7 +5,7 @@ export interface EventFields {
   /** Valid by the contract, like `timestamp` and `id`, so no character of it needs escaping. */
   event: string;
   data: unknown;
-  /** The JSON text of `data`, when it exists already. */
+  /** The JSON text of `data`, if it exists already. */
   dataText: string | undefined;
   timestamp: string;
   id: string | undefined;
@@ -34,7 +34,7 @@ export function eventBody({ event, data, dataText, timestamp, id, historical, se
 
 /** The JSON text of an entry's `data`, found without parsing the body. @param body a result of {@link eventBody} */
 export function dataTextOf(body: string): string {
-  // The last match is the event's own member: the data may hold the same text, but nothing behind the data can.
+  // The last match is the event's own member: the data may hold the same text, but nothing after the data can.
   return body.slice(body.indexOf(DATA) + DATA.length, body.lastIndexOf(',"timestamp":"'));
 }
 
@@ -81,8 +81,8 @@ export function messageFrame(message: ServerMessage): Buffer {
 const PING = Buffer.of(0x89, 0x00);
 
 /**
- * Two pings in one write: that of WebSocket, which every client answers by itself, and that of this protocol.
- * @param position everything up to it was delivered; undefined while that is unknown
+ * Two pings in one write: a WebSocket ping, which every client answers by itself, and a ping of this protocol.
+ * @param position everything up to this position was delivered; undefined while the position is unknown
  */
 export function pingFrames(position: number | undefined): Buffer {
   return Buffer.concat([PING, messageFrame({ type: "ping", position })]);

@@ -6,7 +6,7 @@ import { eventText, type Label, textFrames } from "./frames.ts";
 
 const MAX_PAGE_EVENTS = 100;
 const MAX_PAGE_BYTES = 262_144;
-/** Pages are cached for other readers: a thousand clients that reconnect at once read the same ones. */
+/** Pages are cached for other readers: a thousand clients that reconnect at once read the same pages. */
 const MAX_CACHED_BYTES = 4 * 1_048_576;
 const MAX_CACHED_PAGES = 512;
 const MAX_CACHED_SNAPSHOTS = 64;
@@ -24,7 +24,7 @@ export interface SnapshotRequest {
 export interface EntriesRequest {
   kind: "entries";
   channels: ReadonlySet<string>;
-  /** By channel: the position after which its events are sent. Below `after` it has no effect. */
+  /** By channel: the position after which its events are sent. A position below `after` has no effect. */
   begins: ReadonlyMap<string, number>;
   /** By channel: the end of a gap that was reported to the reader, if some events within the gap are still kept. */
   reportedGaps: ReadonlyMap<string, number>;
@@ -41,7 +41,7 @@ export interface EntriesRequest {
 export interface Page {
   frames: Buffer | undefined;
   events: number;
-  /** Where the next page begins: a position, or of a snapshot an index. */
+  /** Where the next page begins: a position, or an index within a snapshot. */
   next: number;
   /** Channels of which the journal no longer has everything that this page should hold. */
   lost: readonly Lost[];
@@ -75,7 +75,7 @@ export class PageCache {
     this.#recentEntries = recentEntries;
   }
 
-  /** The page, when it can be had without reading the store; else undefined. */
+  /** The page, if it is available without reading the store; else undefined. */
   fromMemory(request: EntriesRequest): Page | undefined {
     const { key, after, until } = request;
     const cached = key === undefined ? undefined : this.#cached(key);
@@ -97,14 +97,14 @@ export class PageCache {
       maxEvents: MAX_PAGE_EVENTS,
       maxBytes: MAX_PAGE_BYTES,
     });
-    // Asked after reading, so that events trimmed while the page was read are reported as missing.
+    // Determined after reading, so that events that were trimmed while the page was read are reported as missing.
     const lost = this.#lost(request);
     const states = this.#trimmedStates(request, entries, next);
     const page = { ...this.#encode(entries, request, states), next, lost };
     return lost.length === 0 && epoch === this.#journal.epoch ? this.#keep(key, page) : page;
   }
 
-  /** The state of a channel as of now. Shared by all who subscribe before anything new is accepted. */
+  /** The state of a channel as of now. All subscribers that subscribe before a new entry is accepted share it. */
   snapshot(channel: string, onlyCameras: ReadonlySet<string> | undefined): Snapshot {
     const { head } = this.#journal;
     const key = `${channel} ${onlyCameras === undefined ? "" : [...onlyCameras].sort().join(" ")}`;
@@ -177,8 +177,8 @@ export class PageCache {
   }
 
   /**
-   * State whose event was trimmed, within a gap that was reported and in which other events are kept. It is sent at its
-   * position, as part of the state. In order of position.
+   * The states whose events were trimmed within a reported gap in which other events are kept, in order of position.
+   * Each is sent at its own position, as part of the channel's state.
    */
   #trimmedStates({ channels, reportedGaps, after }: EntriesRequest, entries: readonly Entry[], next: number) {
     const states = new Map<number, StateEntry>();
@@ -217,7 +217,7 @@ export class PageCache {
     return framesOf(texts);
   }
 
-  /** The positions of state that is set again later, on this page or after it. Being cleared later does not count. */
+  /** The positions of state that is set again (not only cleared) later, on this page or after it. */
   #replaced(entries: readonly Entry[]): Set<number> {
     const replaced = new Set<number>();
     const setLater = new Set<string>();

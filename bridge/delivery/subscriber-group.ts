@@ -15,7 +15,7 @@ export interface LiveSubscriber {
 export interface GroupMember {
   readonly group: SubscriberGroup;
   readonly subscriber: LiveSubscriber;
-  /** Index in the group's list. Written by the group alone. */
+  /** Index in the group's list. Only the group changes it. */
   slot: number;
 }
 
@@ -40,7 +40,7 @@ export class SubscriberGroup {
   #pendingBytes = 0;
   /** The position before the first pending event: everything up to it has been written to every member. */
   #pendingAfter = 0;
-  /** The position routed last. An entry of several channels reaches the group by each of them, and is added once. */
+  /** The position that was routed last. An entry of several channels arrives once for each, but is added only once. */
   routedPosition = 0;
 
   constructor(filter: ChannelFilter, maxQueuedBytes: number) {
@@ -60,7 +60,7 @@ export class SubscriberGroup {
     return this.#pendingBytes >= MAX_PENDING_BYTES;
   }
 
-  /** The position up to which every member was sent everything. @param edge the newest position routed */
+  /** The position up to which every member was sent everything. @param edge the newest position that was routed */
   position(edge: number): number {
     return this.hasPending ? this.#pendingAfter : edge;
   }
@@ -72,7 +72,7 @@ export class SubscriberGroup {
     return member;
   }
 
-  /** @returns false when it has been removed before */
+  /** @returns false when the member was already removed */
   remove(member: GroupMember): boolean {
     if (this.#members[member.slot] !== member) return false;
     const last = this.#members.pop();

@@ -7,8 +7,8 @@ export type BackfillTask =
   | { kind: "snapshot"; channel: string; snapshot: Snapshot; next: number }
   /**
    * The entries of a channel above `after` and up to `until`, which is where the cursor was when the channel was
-   * subscribed. An entry that was sent by way of another channel is sent again under this one: its subscriber was
-   * promised all of them.
+   * subscribed. An entry that was already sent under another channel is sent again under this one: the client was
+   * promised all entries of the channel.
    */
   | { kind: "range"; channel: string; after: number; until: number };
 
@@ -17,9 +17,9 @@ export interface Behind {
   readonly kind: "backfilling" | "lagging";
   /** Everything up to and including this position was sent, except for what the tasks describe. */
   cursor: number;
-  /** Done first, in order. */
+  /** These are done first, in order. */
   readonly tasks: BackfillTask[];
-  /** The channels for which `caught_up` is sent at the live edge. A lagging subscriber gets it for all its channels. */
+  /** The channels for which `caught_up` is sent at the live edge. Lagging: `caught_up` is sent for all channels. */
   readonly announce: Set<string>;
 }
 
@@ -31,13 +31,13 @@ export type SubscriberState =
 export type SubscriberEvent =
   /** Delivery stops, so that the subscription can be changed. `cursor`: everything up to here was sent. */
   | { kind: "interrupted"; cursor: number }
-  /** Delivery starts again after an interruption, unless no channel is left. */
+  /** Delivery starts again after an interruption, if any channel is left. */
   | { kind: "continued"; hasChannels: boolean }
   /** The socket is full; everything up to `cursor` was sent. */
   | { kind: "fell behind"; cursor: number }
   /** The cursor is at the live edge, and no tasks are left. */
   | { kind: "joined"; member: GroupMember }
-  /** The journal was replaced during an interruption: the tasks and the cursor mean nothing in the new one. */
+  /** The journal was replaced during an interruption: the tasks and the cursor mean nothing in the new journal. */
   | { kind: "replaced"; cursor: number };
 
 export const IDLE: SubscriberState = { kind: "idle" };
@@ -62,7 +62,7 @@ export const IDLE: SubscriberState = { kind: "idle" };
  * ```
  *
  * An event without an arrow changes nothing. For example, the last flush before an interruption may find
- * the socket full: the subscriber is lagging then, and the interruption leaves it so.
+ * the socket full: the subscriber is then lagging, and the interruption does not change that.
  */
 export function transition(state: SubscriberState, event: Extract<SubscriberEvent, { kind: "interrupted" }>): Behind;
 export function transition(state: Behind, event: Extract<SubscriberEvent, { kind: "replaced" }>): Behind;

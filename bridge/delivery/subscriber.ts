@@ -42,7 +42,8 @@ type SubscriptionResult = Extract<ServerMessage, { type: "subscription_result" }
  * 1. Backfilling: it is sent the snapshots and ranges that were asked for, then pages above its cursor. Each page waits
  *    until the socket has drained.
  * 2. Cutover: its cursor reaches the live edge. It is sent `caught_up`, and joins the group of its filter.
- * 3. Live: fan-out writes to its socket. When the socket is full it lags: it backfills again, with state coalesced.
+ * 3. Live: fan-out writes to its socket. When it is full, the subscriber lags and backfills again, with state
+ *    coalesced.
  */
 export class Subscriber implements BackfillReader, LiveSubscriber {
   readonly sink: FrameSink;
@@ -117,7 +118,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     this.#continue();
   }
 
-  /** Changes the cameras that the client may see. The state of those it could not see before is sent. */
+  /** Changes the cameras that the client may see. The state of cameras that it could not see before is sent. */
   narrow(onlyCameras: ReadonlySet<string> | undefined): void {
     const before = this.#onlyCameras;
     const keyOf = (cameras: ReadonlySet<string> | undefined) => channelFilterOf(this.#channels.keys(), cameras).key;
@@ -154,7 +155,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
       this.#state = behind;
       for (const channel of channels) {
         behind.announce.add(channel);
-        // No journal has this epoch, so whatever the channel holds counts as not sent.
+        // No journal has this epoch, so everything in the channel is regarded as not sent.
         const recovery = journal.recovery(channel, { epoch: "", position: 0 });
         const position = recovery.complete ? fanOut.edge : this.#reportGap(behind, channel, recovery);
         this.#deliverAbove(behind, channel, position);
@@ -168,7 +169,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     const { backfill, logger, limitedLog } = this.#context;
     const { id: connection } = this.sink;
     const user = this.#user;
-    // By user, because a client that reconnects each time must not cause a line each time.
+    // Limited by user, because a client that reconnects each time must not cause a log line each time.
     limitedLog.note(user, (times) => logger.info({ connection, user, after, times }, "client is lagging"));
     this.#state = transition(this.#state, { kind: "fell behind", cursor: after });
     this.sink.send({ type: "lagging", position: after });
@@ -219,7 +220,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     const frames = [...channels].map((channel) => messageFrame({ type: "caught_up", channel, position: edge }));
     if (frames.length > 0) this.sink.write(Buffer.concat(frames));
     const member = fanOut.join(this, this.#filter);
-    // Equal, and shared with the other members.
+    // This filter is equal to the subscriber's own, and is shared with the other members.
     this.#filter = member.group.filter;
     this.#state = transition(behind, { kind: "joined", member });
     return true;
@@ -266,7 +267,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return begun?.length === 0 ? undefined : begun;
   }
 
-  /** The journal no longer has everything: reports the gap, sends the state as of its end, and continues behind it. */
+  /** The journal lacks entries: reports the gap, sends the state as of the gap's end, and continues there. */
   #lose(behind: Behind, { channel, reason, gap, keptFrom }: Lost): void {
     if (!this.#channels.has(channel)) return;
     behind.announce.add(channel);
@@ -288,7 +289,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
 
   /**
    * Tells the client that events are missing, and sends the state.
-   * @param place the newest position that the client has; events between it and a gap further on are sent first
+   * @param place the newest position that the client has; events between this position and a later gap are sent first
    * @returns the position above which everything can be sent
    */
   #reportGap(
@@ -300,7 +301,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   ): number {
     const { journal, fanOut, pageCache } = this.#context;
     const { epoch } = journal;
-    // Within one epoch, what is kept behind the gap is sent. In another epoch the end of the gap is unknown.
+    // Within one epoch, events that are kept after the gap are sent. In another epoch the end of the gap is unknown.
     const isSameEpoch = reason === "trimmed" || reason === "damaged";
     const isAhead = reason === "damaged" && gap.after > place;
     const end = isSameEpoch ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;
@@ -316,7 +317,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     return position;
   }
 
-  /** Delivers the channel above the position: together with the other channels, and up to the cursor by itself. */
+  /** Delivers the channel above the position: up to the cursor by itself, and then together with the other channels. */
   #deliverAbove(behind: Behind, channel: string, position: number): void {
     if (this.#channels.size === 0) behind.cursor = position;
     if (position < behind.cursor) behind.tasks.push({ kind: "range", channel, after: position, until: behind.cursor });

@@ -18,7 +18,7 @@ export class FairShares {
 
   /**
    * @param retentionEvents the number of events that a channel keeps
-   * @param sharePercent the largest share of them for one sender
+   * @param sharePercent the largest share of these events for one sender
    */
   constructor(retentionEvents: number, sharePercent: number) {
     this.#window = Math.min(retentionEvents, MAX_WINDOW);
@@ -54,12 +54,12 @@ export class FairShares {
   }
 }
 
-/** Whether the channel has many senders. Only a camera's own channel does not. */
+/** Whether the channel has many senders. Every channel has, except a camera's own channel. */
 export function isShared(channel: string): boolean {
   return !channel.includes(":") && channel !== "camera";
 }
 
-/** The separate log of a sender in a channel. Clients cannot request it: it is not a valid channel name for them. */
+/** The separate log of a sender in a channel. Clients cannot request this log: its name is invalid for them. */
 export function logOf(channel: string, owner: string): string {
   return `${channel}:${owner}`;
 }
@@ -70,7 +70,7 @@ export function channelOfLog(log: string): string | undefined {
   return end < 0 || log.startsWith("camera:") ? undefined : log.slice(0, end);
 }
 
-/** The name by which a sender is counted. The backend's events count for the camera they are about, if any. */
+/** The name by which a sender is counted. An event of the backend is counted for its camera, if it has one. */
 export function ownerOf(sender: string, camera: string | undefined): string | undefined {
   const end = sender.indexOf(":");
   if (end < 0) return sender === "backend" ? camera : digest(sender);

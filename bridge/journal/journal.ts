@@ -20,7 +20,7 @@ export interface JournalMessage {
    * A historical publication never sets state.
    */
   state: "set" | "clear" | undefined;
-  /** The sender, and the sender's name for the message. Duplicates are detected by it. */
+  /** The sender, and the sender's name for the message. Both together identify duplicates. */
   origin: MessageOrigin;
   /** The publication for MQTT subscribers, kept until {@link Journal.delivered}. Undefined when it is not forwarded. */
   publish: { payload: Uint8Array; qos: 0 | 1 | 2; retain: boolean } | undefined;
@@ -62,7 +62,7 @@ export interface Undelivered {
 }
 
 export interface ReplayRequest {
-  /** Returns the entries of all these channels, each entry once, in order of position. */
+  /** The entries of all these channels are returned, each entry once, in order of position. */
   channels: readonly string[];
   /** Only entries above this position. */
   after: number;
@@ -164,7 +164,7 @@ export interface Journal {
   onUndelivered(listener: () => void): () => void;
   /**
    * Calls back after `epoch`, `head` and the state were reloaded because followers missed entries: the store lost data,
-   * or this node was disconnected from it for too long. Holders of a cursor must call `recovery` again.
+   * or this node was disconnected from the store for too long. Holders of a cursor must call `recovery` again.
    * A journal of one node never calls back.
    */
   onReset(listener: () => void): () => void;

@@ -4,7 +4,7 @@ import type { Entry } from "./journal.ts";
 const ENTRY_CHARS = 200;
 
 export interface RecentEntriesLimits {
-  /** Of bodies, plus {@link ENTRY_CHARS} for each entry. */
+  /** The characters of the bodies, plus {@link ENTRY_CHARS} for each entry. */
   maxChars: number;
   /** Default: no limit. */
   maxEntries?: number;
@@ -16,17 +16,17 @@ export interface RecentEntriesLimits {
  * the very objects that followers were given.
  *
  * The store and delivery each have an instance, for three reasons:
- * - The store's entries name logs, delivery's name channels. They differ when a busy sender has a log of its own
- *   (`shared-channels.ts`), and the names would have to be mapped at each read.
+ * - The entries of the store name logs; those of delivery name channels. These differ when a busy sender has a log of
+ *   its own (`shared-channels.ts`), and the names would have to be mapped at each read.
  * - Pages of the store omit entries that retention has removed. Delivery still sends them: otherwise a client that lags
- *   by hundreds of events would get a gap whenever its channel keeps fewer.
+ *   by hundreds of events would get a gap whenever its channel keeps fewer events.
  * - Delivery reads up to the last entry that it has routed. The store may be one batch further.
  */
 export class RecentEntries {
   readonly #maxChars: number;
   readonly #maxEntries: number;
   #entries: Entry[] = [];
-  /** The index of the oldest entry. Evicted entries before it leave the array when they are half of it. */
+  /** The index of the oldest entry. Evicted entries before it stay in the array until they are half of it. */
   #start = 0;
   #chars = 0;
 
@@ -58,7 +58,7 @@ export class RecentEntries {
     this.#chars = 0;
   }
 
-  /** Whether every entry above the position is here. False while there are none. */
+  /** Whether every entry above the position is here. False while there are no entries. */
   reaches(after: number): boolean {
     const first = this.#entries[this.#start]?.position;
     return first !== undefined && first <= after + 1;

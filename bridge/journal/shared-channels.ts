@@ -14,14 +14,14 @@ import type {
 export interface SharedChannelsOptions {
   /** The number of events that a channel keeps. */
   retentionEvents: number;
-  /** The largest share of them, in percent, for one sender in a channel with many senders. */
+  /** The largest share of these events, in percent, for one sender in a channel with many senders. */
   sharePercent: number;
 }
 
 /**
  * Wraps a journal so that one sender cannot evict the events of all others from a shared channel: one camera at 2,000
  * events a second erased 24 hours of a channel in 5 seconds. A sender that exceeds its share gets a separate log
- * ({@link FairShares}). Reads of the channel merge its logs in order of position. It works with any store; the store
+ * ({@link FairShares}). Reads of the channel merge its logs in order of position. This works with any store; the store
  * sees each log as a channel with its own retention.
  */
 export function withFairShares(journal: Journal, options: SharedChannelsOptions): Journal {
@@ -36,9 +36,9 @@ class SharedChannels implements Journal {
   readonly #shares: FairShares;
   /** The separate logs of each channel. */
   readonly #logs = new Map<string, Set<string>>();
-  /** Results of `ownerOf` by sender: it is needed for every message. */
+  /** Cached results of `ownerOf` by sender: every message needs one. */
   readonly #owners = new Map<string, string>();
-  /** The log names for a topic's array of channels, for the last sender that exceeded its share of all of them. */
+  /** For a topic's array of channels: the log names of the last sender that exceeded its share of all of them. */
   readonly #separateLogs = new WeakMap<readonly string[], { owner: string; channels: readonly string[] }>();
   /** The newest entries, with the names of channels in place of those of logs. */
   #visibleEntries: readonly Entry[] = [];
@@ -48,7 +48,7 @@ class SharedChannels implements Journal {
     this.#shares = new FairShares(retentionEvents, sharePercent);
     this.#findLogs();
     journal.onReset(() => this.#findLogs());
-    // The first follower of the journal: it runs before those that read its result.
+    // The first follower of the journal: it runs before the followers that use its result.
     journal.follow((entries) => this.#follow(entries));
   }
 
@@ -149,7 +149,7 @@ class SharedChannels implements Journal {
     const known = this.#owners.get(sender);
     if (known !== undefined) return known;
     const owner = ownerOf(sender, camera);
-    // The backend sends events about many cameras, so its result is not cached.
+    // The backend sends events about many cameras, so the result for the backend is not cached.
     if (owner === undefined || !sender.includes(":")) return owner;
     if (this.#owners.size >= MAX_OWNERS) this.#owners.clear();
     this.#owners.set(sender, owner);

@@ -15,7 +15,7 @@ import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../l
 /** The largest number of changes in one write. */
 const MAX_GROUP = 500;
 const SWEEP_INTERVAL_MS = 60_000;
-/** The largest number of expired documents removed by one sweep. The next sweep continues. */
+/** The largest number of expired documents removed by one sweep. The next sweep removes more. */
 const MAX_SWEPT = 5_000;
 
 const rowSchema = z.object({ version: z.string(), expiresAt: z.number().optional(), value: z.json() });
@@ -117,7 +117,7 @@ export class LocalDocuments implements Documents {
     value: Json,
     { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
   ): Promise<string | undefined> {
-    // A copy: the caller may change its object later.
+    // A copy, because the caller may change its object later.
     const copy = z.json().parse(JSON.parse(encodeValue(value)));
     const row: Row = { version: randomBytes(9).toString("base64url"), value: copy };
     if (expiresAt !== undefined) row.expiresAt = expiresAt;
@@ -149,7 +149,7 @@ export class LocalDocuments implements Documents {
     });
   }
 
-  /** Deletes expired documents from the disk. Readers no longer see them. */
+  /** Deletes expired documents from the disk. Readers have not seen these documents since they expired. */
   async sweep(): Promise<void> {
     const until = `expiry!${paddedTime(this.#now())}`;
     await this.#exclusive(async () => {
@@ -271,8 +271,8 @@ export class LocalDocuments implements Documents {
 }
 
 /**
- * A collection name never contains `!`, which sorts before all its characters. So the rows of a collection are
- * adjacent.
+ * The rows of a collection are adjacent: a collection name never contains `!`, which sorts before all characters of
+ * such names.
  */
 function rowKeyOf(collection: string, key: string): string {
   checkCollection(collection);

@@ -8,7 +8,7 @@ import type { Link } from "./link.ts";
 const noticeSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("signal"), from: z.string(), name: z.string(), message: z.json() }),
   z.object({ kind: z.literal("document"), collection: z.string(), key: z.string() }),
-  /** The sender could not publish a notice. */
+  /** The sender could not publish an earlier notice. */
   z.object({ kind: z.literal("missed"), from: z.string() }),
 ]);
 /** A message between nodes. */
@@ -17,12 +17,12 @@ export type Notice =
   | { kind: "document"; collection: string; key: string }
   | { kind: "missed"; from: string };
 
-/** Lua that numbers and publishes a notice. It uses the locals `count` (a key), `channel` and `notice`. */
+/** Lua that numbers and publishes a notice. The Lua code uses the locals `count` (a key), `channel` and `notice`. */
 export const PUBLISH = "redis.call('PUBLISH', channel, redis.call('INCR', count) .. '\\n' .. notice)";
 
 /**
- * Always sent as a whole. With EVALSHA a script that Redis does not have cached is sent a second time, and later
- * notices would overtake it.
+ * The script is always sent as a whole: with EVALSHA, a script that Redis has not cached would be sent a second time,
+ * and later notices would overtake it.
  */
 const publishScript = `
 local count, channel, notice = KEYS[1], ARGV[1], ARGV[2]

@@ -3,7 +3,7 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { CounterSums, Counters } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** How long Redis keeps the number of a node's last batch. A node that retries a batch later may count it twice. */
+/** How long Redis keeps the number of a node's last batch. A batch that is retried later may be added twice. */
 const LAST_BATCH_TTL_MS = 7 * 86_400_000;
 
 const addScript = new Script(`

@@ -145,7 +145,7 @@ export class DocumentCache {
       }
       counts.set(collection, written);
     }
-    // The name comes last: if this node dies before, another node or the next check writes the rest back.
+    // The name is written last: if this node dies before that, another node or the next check writes the rest back.
     const name = await link.run(nameScript, [link.key("store-name")], [randomBytes(9).toString("base64url")]);
     this.#named(String(name));
     if (!isFirst) onWrittenBack(counts);

@@ -4,14 +4,14 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** The largest number of dead nodes' registrations that one heartbeat removes. The next one continues. */
+/** The largest number of dead nodes' registrations that one heartbeat removes. The next heartbeat removes more. */
 const MAX_REMOVED = 500;
 /** The interval of heartbeats while Redis is unreachable. */
 const RETRY_MS = 500;
 
 /**
- * Writes the heartbeat of this node, and removes nodes without a recent one. The registrations of a dead node no longer
- * count from that moment. They are deleted in parts, so that Redis is not blocked for long.
+ * Writes the heartbeat of this node, and removes nodes without a recent heartbeat. The registrations of a dead node are
+ * not counted any more from that moment on. They are deleted in parts, so that Redis is not blocked for long.
  */
 const beatScript = new Script(`
 local nodes, gone, count = KEYS[1], KEYS[2], KEYS[3]
@@ -66,7 +66,7 @@ const beatSchema = z.tuple([z.number(), z.number(), z.number()]);
 const nodesSchema = z.array(z.tuple([z.string(), z.coerce.number(), z.coerce.number(), z.number()]));
 
 export interface Beat {
-  /** False when this node counted as dead, or Redis was emptied: its registrations may have been deleted. */
+  /** False when this node was regarded as dead, or Redis was emptied: its registrations may have been deleted. */
   known: boolean;
   /** The number of this node's connections in Redis. */
   registered: number;

@@ -17,14 +17,14 @@ interface Held {
   key: string;
   token: string;
   lost: AbortController;
-  /** When the lease expires, by the monotonic clock. No other node can hold the lease before. */
+  /** When the lease expires, by the monotonic clock. No other node can hold the lease before that time. */
   until: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 /**
- * Leases as keys that expire. The holder measures the time from before its command, so it gives the lease up before
- * Redis lets another node have it. A process that was suspended notices the expiry as soon as it runs again.
+ * Leases as keys that expire. The holder measures the time from before it sends its command, so it gives up the lease
+ * before Redis gives it to another node. A process that was suspended notices the expiry as soon as it runs again.
  */
 export class RedisLeases implements Leases {
   readonly #link: Link;
@@ -58,7 +58,7 @@ export class RedisLeases implements Leases {
   }
 
   #schedule(held: Held): void {
-    // The timer fires at the latest when the lease expires, even while a renewal waits for its reply.
+    // The timer fires when the lease expires or earlier, even while a renewal waits for its reply.
     const waitMs = Math.min(this.#leaseMs / 3, held.until - performance.now());
     held.timer = setTimeout(() => this.#renew(held), Math.max(0, waitMs)).unref();
   }

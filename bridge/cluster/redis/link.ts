@@ -12,9 +12,7 @@ export interface LinkOptions {
   commandTimeoutMs: number;
 }
 
-/**
- * The largest number of commands without a reply. Beyond it commands fail, so a slow Redis does not exhaust the memory.
- */
+/** The largest number of commands without a reply. Further commands fail: a slow Redis must not exhaust memory. */
 export const MAX_PENDING_COMMANDS = 20_000;
 
 /**
@@ -117,7 +115,7 @@ export class Link {
     }
   }
 
-  /** Replaces the connection, once however many of its commands fail. */
+  /** Replaces the connection: only once, however many of its commands fail. */
   #reconnect(): void {
     if (this.#reconnecting || this.redis.status !== "ready") return;
     this.#reconnecting = true;

@@ -23,11 +23,11 @@ export interface RedisClusterOptions {
   logger: Logger;
   /** The interval of this node's heartbeats, milliseconds. Default 3,000. */
   heartbeatMs?: number;
-  /** A node without a heartbeat for this long is dead, and its connections no longer count. Default 30,000. */
+  /** A node without a heartbeat for this long is dead, and its connections are no longer counted. Default 30,000. */
   nodeTimeoutMs?: number;
   /** How long a lease outlives its holder, milliseconds. Default 10,000. */
   leaseMs?: number;
-  /** How long a command waits for its reply, milliseconds. After that Redis counts as unreachable. Default 2,000. */
+  /** How long a command waits for its reply, milliseconds. Then Redis is regarded as unreachable. Default 2,000. */
   commandTimeoutMs?: number;
   /** How long the start waits for Redis, milliseconds. Default 15,000. */
   startTimeoutMs?: number;

@@ -7,7 +7,7 @@ import type { Link } from "./link.ts";
 /** The largest number of connections that one script call registers or removes. */
 const BATCH = 500;
 
-/** Only connections of live nodes count. Heartbeats remove those of dead nodes. */
+/** Only connections of live nodes are counted. Heartbeats remove the connections of dead nodes. */
 const enterScript = new Script(`
 local nodes, user, own = KEYS[1], KEYS[2], KEYS[3]
 local connection, node, user_id, limit, timeout = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -53,7 +53,7 @@ export interface RegisterOptions {
 
 /**
  * The register in Redis, with this node's part of it also in memory. The memory is authoritative. When Redis may
- * differ, because the outcome of a command is unknown or this node counted as dead, Redis is updated from memory.
+ * differ, because the outcome of a command is unknown or this node was regarded as dead, Redis is updated from memory.
  */
 export class RedisRegister implements ConnectionRegister {
   readonly #options: RegisterOptions;
@@ -111,7 +111,7 @@ export class RedisRegister implements ConnectionRegister {
   /**
    * Compares memory with Redis, and updates Redis if necessary.
    * @param registered the number of this node's connections in Redis
-   * @param known whether Redis still counts them
+   * @param known whether Redis still counts these connections
    */
   compare(registered: number, known: boolean): void {
     const quiet = this.#entering === 0 && !this.#removing;
@@ -140,7 +140,7 @@ export class RedisRegister implements ConnectionRegister {
     this.#differed = 0;
     const registered = await link.readHash(this.#own, BATCH);
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
-    // Registers all connections: for a connection in the node's hash, the entry in the user's hash may have been
+    // Registers all connections, even those in the node's hash: their entries in the hashes of users may have been
     // removed.
     const missing = [...this.#users];
     await this.#send(addScript, [this.#options.nodeId], missing);

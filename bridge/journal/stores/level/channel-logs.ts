@@ -82,7 +82,7 @@ export class ChannelLogs {
       throw new StoreUnavailableError(`the journal already has ${this.#maxChannels} channels and cannot add ${name}`);
   }
 
-  /** The channel. Adds it to the table if necessary. */
+  /** The channel. Adds the channel to the table if necessary. */
   of(name: string): ChannelLog {
     const known = this.#logs.get(name);
     if (known !== undefined) return known;
@@ -153,7 +153,7 @@ export class ChannelLogs {
     this.putMeta(set);
   }
 
-  /** Loads the channels. It reads two spans of each channel, however many entries the channel has. */
+  /** Loads the channels. This reads two spans of each channel, however many entries the channel has. */
   async load(db: Database): Promise<void> {
     for await (const [key, value] of db.iterator(rowsOf("f"))) {
       const [floor, dropped]: FloorRow = JSON.parse(value);

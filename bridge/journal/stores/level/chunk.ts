@@ -12,7 +12,7 @@ export const MAX_CHUNK_ENTRIES = 30;
 export const MAX_CHUNK_CHANNELS = 8;
 export const MAX_CHUNK_CHARS = 16 * 1024;
 
-/** The channel of entries without a channel. It has the same retention as other channels, and no reader. */
+/** The channel of entries without a channel. It has the same retention as other channels, but no reader. */
 export const NO_CHANNEL = "";
 
 const STATES = [undefined, "set", "clear"] as const;

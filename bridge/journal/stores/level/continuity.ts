@@ -52,7 +52,7 @@ export async function isMissing(db: Database, log: ChannelLog, { after, before }
     const counted = await countUpTo(db, { name, floor, dropped }, after);
     const next = await firstSpan(db, log, Math.max(after, floor), floor);
     const missing = next === undefined ? counted < total : next.first < before || counted < next.before;
-    // Repeats when retention moved the floor meanwhile: entries that it removed are not missing.
+    // Repeats if retention moved the floor meanwhile: entries that retention removed are not missing.
     if (log.floor === floor) return missing;
   }
 }

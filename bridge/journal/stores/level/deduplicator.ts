@@ -7,9 +7,9 @@ import { type SessionLimits, SessionTable } from "./session-table.ts";
 interface Session<Waiting> {
   readonly sender: string;
   readonly name: string;
-  /** Its key in the store. */
+  /** The key of the session in the store. */
   readonly key: string;
-  /** Whether the session is in the table. After the current write it is also in the store. */
+  /** Whether the session is in the table. After the current write, the session is also in the store. */
   isKept: boolean;
   /** Ranges of sequence numbers: from, to, from, to … Both ends are inclusive. Ranges are ascending and never touch. */
   ranges: number[];

@@ -42,7 +42,7 @@ export class GroupCommit {
     this.#options = options;
   }
 
-  /** Rows without urgency. They join the next write. After a failed write they remain for the one after it. */
+  /** Rows without urgency. They join the next write, or, if that write fails, the following one. */
   get deferredRows(): WriteSet {
     return this.#deferredRows;
   }

@@ -7,10 +7,10 @@
 //   find entries that a damaged store has lost.
 // - `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
 //
-// The way of an append: `append` checks the channels and the duplicates and puts the message into the queue. At the end
-// of the turn of the event loop the queue becomes one group. The group gets its positions and its rows, and LevelDB
+// The steps of an append: `append` checks the channels and the duplicates and puts the message into the queue. At the
+// end of the turn of the event loop the queue becomes one group. The group gets its positions and its rows, and LevelDB
 // writes the rows as one batch. Once the batch is durable, the group becomes visible to readers, the followers are
-// called, and the appends resolve. Appends that arrive meanwhile are the next group.
+// called, and the appends resolve. Appends that arrive meanwhile form the next group.
 
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";
@@ -52,7 +52,7 @@ const TRIM_EVERY_APPENDS = 1_000;
 /** Retention also runs at this interval, because entries expire without any append. */
 const TRIM_INTERVAL_MS = 60_000;
 const CHECKPOINT_INTERVAL_MS = 1_000;
-/** How long updates of the MQTT outbox wait for an append to join. After that they are written alone. */
+/** How long updates of the MQTT outbox wait for an append to join. After that they are written separately. */
 const OUTBOX_FLUSH_DELAY_MS = 200;
 
 export interface LevelJournalOptions {

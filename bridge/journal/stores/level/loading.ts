@@ -32,10 +32,10 @@ export interface LoadOptions {
 }
 
 /**
- * Opens a journal and loads its tables. A damaged database is repaired once. If it is known which entries are missing
- * afterwards, they become known gaps. If it is not known, the journal gets a new epoch: otherwise clients could receive
- * other entries under positions that they already know. A restored copy also gets a new epoch, because it may be older
- * than the cursors of clients.
+ * Opens a journal and loads its tables. A damaged database is repaired once. If it is known afterwards which entries
+ * are missing, they become known gaps. If it is not known, the journal gets a new epoch: otherwise clients could
+ * receive other entries under positions that they already know. A restored copy also gets a new epoch, because it may
+ * be older than the cursors of clients.
  * @throws {StoreUnusableError}
  */
 export async function loadJournal({ path, limits, knownGaps, onDamage, logger }: LoadOptions): Promise<LoadedJournal> {

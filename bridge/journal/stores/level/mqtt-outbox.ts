@@ -10,7 +10,7 @@ interface Group {
   /** The positions that are not delivered yet. */
   readonly pending: Set<number>;
   readonly size: number;
-  /** The number of pending positions as stored. */
+  /** The number of pending positions in the stored row. */
   storedPending: number;
 }
 
@@ -30,7 +30,7 @@ export class MqttOutbox {
   /** The groups of this run, in order of position. Those before `#start` are delivered or given up. */
   #groups: Group[] = [];
   #start = 0;
-  /** The groups of earlier runs that were read, by their newest position. */
+  /** Groups of earlier runs that this run has read from the store, by their newest position. */
   readonly #earlier = new Map<number, Group>();
   /** The same groups, by pending position. */
   readonly #earlierByPosition = new Map<number, Group>();
@@ -57,7 +57,7 @@ export class MqttOutbox {
   }
 
   /**
-   * Notes a delivery, and deletes the row of the group if it was the last one.
+   * Notes a delivery, and deletes the row of the group if this was the last delivery of the group.
    * @returns whether the store must be written
    */
   delivered(position: number, set: WriteSet): boolean {

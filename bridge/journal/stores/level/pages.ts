@@ -73,9 +73,9 @@ export function recentPage(recentEntries: RecentEntries, request: PageRequest): 
 }
 
 /**
- * Reads all chunks one after the other. It is the fast way for a channel that carries nearly all entries. If entries
- * are missing between two chunks, the page ends before the gap. If the page begins with the gap, it continues after the
- * gap.
+ * Reads all chunks one after the other. This is the fast way for a channel that carries nearly all entries. If entries
+ * are missing between two chunks, the page ends before the gap. If the page begins with the gap, the page continues
+ * after the gap.
  */
 export async function scanPage(db: Database, request: PageRequest, knownGaps: KnownGaps): Promise<ReplayPage> {
   const page = new Page(request);

@@ -8,7 +8,7 @@ import { gatherPage, type PageRequest, recentPage, scanPage } from "./pages.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
-/** Entries served from memory per turn of the event loop: a reader of page after page would never yield otherwise. */
+/** Entries served from memory per turn of the event loop, so that reading page after page yields now and then. */
 const SERVED_PER_TURN = 2_000;
 
 /** Reads pages of channels from memory or from the store. */
@@ -62,7 +62,7 @@ export class Reader {
     );
   }
 
-  /** Adds the gap to the page. It is determined after reading, because retention may remove entries meanwhile. */
+  /** Adds the gap to the page. The gap is determined after reading, because retention may remove entries meanwhile. */
   #withGap(page: ReplayPage, { channels, after }: ReplayRequest): ReplayPage {
     let floor = 0;
     for (const name of channels) floor = Math.max(floor, this.#channels.floorOf(name));

@@ -76,7 +76,7 @@ export class Retention {
     return log.total - log.dropped > retentionEvents || (log.oldestAt !== undefined && log.oldestAt < cutoff);
   }
 
-  /** Processes the oldest spans of a channel. @returns `more` is true when all of them were removed */
+  /** Processes the oldest spans of a channel. @returns `more` is true when all these spans were removed */
   async #step(
     store: TrimmedStore,
     log: ChannelLog,
@@ -92,7 +92,7 @@ export class Retention {
     let more = rows.length > 0;
     for (const [key, value] of rows) {
       const last = positionOfKey(key);
-      // Written, but not visible yet and not counted yet.
+      // The span is written, but not visible yet and not counted yet.
       if (last > store.head()) {
         more = false;
         break;

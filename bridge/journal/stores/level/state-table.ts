@@ -7,7 +7,7 @@ type StateHeader = [position: number, acceptedAt: number, camera: string | 0, ch
 /** The changes of state by one write: the new value of each topic, or undefined when the state is cleared. */
 export type StateChanges = Map<string, StateEntry | undefined>;
 
-/** The newest value of each retained topic, in memory and in the store. It outlives the retention of its entry. */
+/** The newest value of each retained topic, in memory and in the store, even after its entry was removed. */
 export class StateTable {
   readonly #topics = new Map<string, StateEntry>();
   /** The topics of each channel, in the order of their last change. */
@@ -23,7 +23,8 @@ export class StateTable {
   }
 
   /**
-   * The number of topics whose value was not loaded. It stays in the store, hidden until the topic is published again.
+   * The number of topics whose value was not loaded. Such a value stays in the store, hidden until its topic is
+   * published again.
    */
   get skipped(): number {
     return this.#skipped;

@@ -15,7 +15,7 @@ export interface JournalReport {
 
 /**
  * Reads a whole journal without repairing it. No process may have the journal open.
- * @throws {Error} LevelDB cannot read it, or a row is damaged
+ * @throws {Error} LevelDB cannot read the journal, or a row is damaged
  */
 export async function verifyJournal(path: string): Promise<JournalReport> {
   const db = await reopenDatabase(path);

@@ -34,7 +34,7 @@ export class Batch {
     return this.starts.find((start) => start > offset) ?? this.size;
   }
 
-  /** The entries with the indexes from `from` to below `until`. @param base the batch has the positions above it */
+  /** The entries with the indexes from `from` to below `until`. @param base the position before the batch */
   entries(base: number, from: number, until: number): Entry[] {
     const entries: Entry[] = [];
     for (let index = from; index < until; index++) {
@@ -89,7 +89,7 @@ export class Batch {
       if (dedupKey !== undefined && "id" in dedupKey) ids.push(dedupKey.id);
       const names = messages[index]?.channels ?? [];
       const distance = String.fromCharCode(end - 1 - index);
-      // A message that names a channel twice is in it only once.
+      // A message that names a channel twice is in that channel only once.
       let count = 0;
       for (const name of names.length === 0 ? NO_CHANNELS : names) {
         const known = distances.get(name);

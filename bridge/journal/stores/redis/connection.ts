@@ -42,7 +42,7 @@ export class Connection {
     });
   }
 
-  /** @param key any key of the journal: a Redis Cluster picks the node by it */
+  /** @param key any key of the journal: a Redis Cluster picks the node by this key */
   async run(script: Script, key: string, args: readonly (string | Buffer | number)[]): Promise<Reply> {
     return await this.do(async (redis) => asReply(await script.run(redis, [key], args)));
   }
@@ -58,7 +58,7 @@ export class Connection {
   }
 
   /**
-   * Closes the sockets without QUIT, which a hanging Redis would not answer. A late reply must not count as success.
+   * Closes the sockets without QUIT, which a hanging Redis would not answer. A late reply must not pass for success.
    */
   #destroySockets(): void {
     const nodes = "nodes" in this.redis ? this.redis.nodes("all") : [this.redis];

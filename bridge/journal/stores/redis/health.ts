@@ -3,7 +3,7 @@ import { redisFailureReason } from "../../../../platform/redis/failure-reason.ts
 
 /**
  * Whether the journal works. Writing and reading the log are tracked separately: entries of other nodes arrive by
- * reading the log. Each is unavailable from a failure until its next success.
+ * reading the log. After a failure, each is regarded as unavailable until it succeeds again.
  */
 export class Health {
   readonly #logger: Logger;

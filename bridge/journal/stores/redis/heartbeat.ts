@@ -18,7 +18,7 @@ export interface HeartbeatOptions {
   onWorked: () => void;
   /** Undelivered messages of a dead node were taken over. */
   onTakenOver: () => void;
-  /** Redis holds another epoch, or, if `isRolledBack`, lost the end of this one. */
+  /** Redis holds another epoch, or, if `isRolledBack`, lost the end of this epoch. */
   onJournalChanged: (isRolledBack: boolean) => Promise<void>;
 }
 

@@ -8,17 +8,17 @@ export interface RedisJournalLimits {
   maxWaitingMessages: number;
   /** The largest total size of the appends that wait for Redis, in characters and bytes. */
   maxWaitingBytes: number;
-  /** The largest number of sessions. Beyond it the least recently used session of the largest sender is evicted. */
+  /** The largest number of sessions. Beyond it, the sender with the most sessions loses its least recently used one. */
   maxSessions: number;
   /**
    * The largest number of sessions of one sender: enough for its devices and connections, and for retries after an
    * outage.
    */
   maxSessionsPerSender: number;
-  /** The largest number of ranges of sequence numbers in one session. Beyond it the lowest range is evicted. */
+  /** The largest number of ranges of sequence numbers in one session. Beyond it, the lowest range is evicted. */
   maxSeqRanges: number;
   /**
-   * The largest number of channels. From half of it, channels without entries are removed; beyond it, new ones fail.
+   * The largest number of channels: further ones are rejected. Beyond half of it, channels without entries are removed.
    */
   maxChannels: number;
   /** The largest number of topics with state. Events of further topics are stored, but their state is not. */
@@ -27,9 +27,7 @@ export interface RedisJournalLimits {
    * The largest total size of state values loaded at start-up, characters. Further values stay in the store, unused.
    */
   maxLoadedStateChars: number;
-  /**
-   * The largest number of batches with undelivered messages. Beyond it the oldest are delivered again after this run.
-   */
+  /** The most batches with undelivered messages. Beyond it, the oldest messages are delivered again after this run. */
   maxUndeliveredBatches: number;
   /**
    * The size of the newest entries kept in memory, characters. A client that lags a little then needs no read of Redis.

@@ -9,15 +9,15 @@ import { CHUNKS_PER_READ } from "./loading.ts";
 /**
  * How the log relates to the entries that this node has published.
  * - `continues`: the log directly follows them.
- * - `cut-off`: entries after them were already removed, or Redis holds another epoch.
- * - `rolled-back`: Redis lost some of them.
+ * - `cut-off`: entries that directly follow them were already removed, or Redis holds another epoch.
+ * - `rolled-back`: Redis lost some of the published entries.
  */
 export type Continuity = "continues" | "cut-off" | "rolled-back";
 
 export interface LogReaderOptions {
   redis: RedisConnections;
   keys: JournalKeys;
-  /** How long Redis blocks a read when nothing is new. Afterwards the reader checks whether the journal is the same. */
+  /** How long Redis blocks a read when nothing is new. Then the reader checks that Redis still holds this journal. */
   blockMs: number;
   commandTimeoutMs: number;
   /** The epoch and the newest position that this node has published, and the newest trim that it has loaded. */
@@ -46,7 +46,7 @@ export class LogReader {
   #trimsId: string;
   #closed = false;
   #running: Promise<void> | undefined;
-  /** The head at the last check, if Redis had no entries up to it. */
+  /** The head in Redis at the last check, if this node had not read the log up to that head. */
   #headWithoutEntries: number | undefined;
 
   constructor(options: LogReaderOptions) {
@@ -101,7 +101,7 @@ export class LogReader {
       ),
     );
     if (found === null) return await this.#check();
-    // The journal was reloaded meanwhile: the reply belongs to the old one.
+    // The journal was reloaded meanwhile: the reply belongs to the old journal.
     if (cursor().epoch !== epoch) return "continues";
     let continuity: Continuity = "continues";
     for (const [name, rows] of found) {
@@ -132,8 +132,8 @@ export class LogReader {
       this.#headWithoutEntries = undefined;
       return "continues";
     }
-    // Entries that were appended meanwhile are read before the next check. If they are still missing then, they are
-    // lost.
+    // Entries that were just appended are read before the next check. Entries that are still missing at the next check
+    // are lost.
     if (this.#headWithoutEntries !== undefined && this.#headWithoutEntries > now.head) return "cut-off";
     this.#headWithoutEntries = Number(head);
     return "continues";

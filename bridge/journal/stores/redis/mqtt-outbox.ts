@@ -29,23 +29,23 @@ export interface MqttOutboxOptions {
   maxBatches: number;
   /**
    * Whether the retained topic was changed again after `position`.
-   * @param isClear the message at `position` clears it
+   * @param isClear the message at `position` clears the topic
    */
   isSuperseded: (topic: string, position: number, isClear: boolean) => boolean;
 }
 
 /**
- * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row of
- * the run that appended it. The row is deleted once all of them are delivered; a partly delivered row is updated with a
- * delay. When a run ends, another run takes over its rows. So after a crash no publication is lost, and some are
- * delivered again.
+ * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row,
+ * which belongs to the run that appended the batch. The row is deleted once all of them are delivered; a partly
+ * delivered row is updated with a delay. When a run ends, another run takes over its rows. So after a crash no
+ * publication is lost, and some are delivered again.
  */
 export class MqttOutbox {
   readonly #options: MqttOutboxOptions;
   /** The groups of this run, in order of position. Those before `#start` are delivered or given up. */
   #groups: Group[] = [];
   #start = 0;
-  /** Groups of runs that were taken over, and of orphans, by run and base: those that were read. */
+  /** Groups that were read from Redis, by run and base: those of runs that were taken over, and those of orphans. */
   readonly #earlier = new Map<string, Group>();
   /** The same groups, by pending position. */
   readonly #earlierByPosition = new Map<number, Group>();
@@ -103,9 +103,7 @@ export class MqttOutbox {
     return (await connection.do((redis) => redis.hkeys(keys.undelivered(run)))).map(Number);
   }
 
-  /**
-   * Adds a batch of this run that is in the log although its appends were rejected. Its senders retry as duplicates.
-   */
+  /** Adds a batch of this run that is in the log although its appends were rejected. Retries are duplicates. */
   addOrphan(base: number): void {
     this.#orphans.add(base);
   }
@@ -126,7 +124,7 @@ export class MqttOutbox {
     const names: string[] = [];
     const others: Group[] = [];
     for (const group of this.#done) {
-      // A partly delivered group has a second row, so `flush` deletes it.
+      // A partly delivered group has a second row, so `flush` deletes its rows.
       if (group.run === this.#options.run && group.storedPending === group.size && names.length < ROWS_PER_WRITE)
         names.push(String(group.base));
       else others.push(group);
@@ -171,7 +169,7 @@ export class MqttOutbox {
     for (const { run, base } of done) this.#earlier.delete(`${run} ${base}`);
   }
 
-  /** Lets other nodes take over the remaining rows of this run and of the runs that it took over. */
+  /** Lets other nodes take over the remaining rows of this run and of the runs that this run took over. */
   async leave(connection: Connection): Promise<void> {
     const { keys, run } = this.#options;
     await connection.run(LEAVE, keys.meta, [keys.prefix, run, ...this.#takenOver]);

@@ -7,7 +7,7 @@ import type { JournalKeys } from "./keys.ts";
 
 const DEFAULT_PAGE_EVENTS = 100;
 const DEFAULT_PAGE_BYTES = 256 * 1024;
-/** Entries served from memory per turn of the event loop: a reader of page after page would never yield otherwise. */
+/** Entries served from memory per turn of the event loop, so that reading page after page yields now and then. */
 const SERVED_PER_TURN = 2_000;
 /** Chunks per read. */
 const CHUNKS_PER_READ = 16;
@@ -127,7 +127,7 @@ export class PageReader {
 
   /**
    * Finds the next chunks of a channel, enough to fill a page.
-   * @returns their last positions, and how far the channel was read: Infinity when it has no more chunks
+   * @returns the last positions of the chunks, and how far the channel was read: Infinity when it has no more chunks
    */
   async #chunksOf(
     name: string,

@@ -23,7 +23,7 @@ const FRAME_BYTES = 11;
 const RETAIN = 4;
 const CHANGES_STATE = 8;
 
-/** Encodes the messages that are forwarded. The result is empty when none is. */
+/** Encodes the messages that are forwarded. The result is empty when no message is forwarded. */
 export function encodePublications(messages: readonly JournalMessage[]): { bytes: Buffer; places: number[] } {
   let bytes = 0;
   // UTF-8 needs at most three bytes for a UTF-16 unit. Reserving them is cheaper than measuring the text.

@@ -24,8 +24,8 @@ export interface PublisherOptions {
 
 /**
  * Passes entries to the followers, in the order of the log and each entry once. Entries of this node arrive with the
- * reply to their append, which needs no reading. Entries of other nodes arrive by reading the log. A batch of this node
- * whose preceding entries are not published yet waits until the log is read.
+ * reply to their append, which needs no reading. Entries of other nodes arrive by reading the log. If the entries
+ * before a batch of this node are not published yet, the batch waits until the log has been read up to it.
  */
 export class Publisher {
   readonly #options: PublisherOptions;
@@ -45,8 +45,8 @@ export class Publisher {
 
   /**
    * Publishes a batch of this node.
-   * @param base the position before it
-   * @param previous the stamp of the chunk before it
+   * @param base the position before the batch
+   * @param previous the stamp of the chunk before the batch
    */
   appended(batch: Batch, base: number, previous: string): void {
     const { view, run } = this.#options;
@@ -111,7 +111,7 @@ export class Publisher {
     const { writer, mqttOutbox, logger } = this.#options;
     this.#published.add(batch);
     if (writer().sent(batch.number) !== batch) {
-      // Its appends were already rejected. The senders will retry, and the retries are duplicates.
+      // The appends of this batch were already rejected. The senders will retry, and the retries are duplicates.
       mqttOutbox.addOrphan(base);
       this.#options.onOrphan();
       return;

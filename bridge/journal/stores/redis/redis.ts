@@ -9,7 +9,7 @@
 //   received; `heartbeat` shows that this node lives and takes over the outbox of dead nodes; `health` says why the
 //   journal is unavailable.
 //
-// The way of an append: `append` checks the channels and puts the message into the queue. At the end of the turn of the
+// Steps of an append: `append` checks the channels and puts the message into the queue. At the end of the turn of the
 // event loop the queue becomes one batch. The script APPEND checks it for duplicates, assigns the positions and writes
 // all of it. If the entries before the batch are already published, the reply publishes the batch: the view is updated,
 // the followers are called, and the appends resolve. Otherwise this happens once the log has been read up to the batch.
@@ -51,11 +51,11 @@ export { DEFAULT_REDIS_JOURNAL_LIMITS, type RedisJournalLimits } from "./limits.
 const TRIM_EVERY_APPENDS = 1_000;
 /** Retention also runs at this interval, because entries expire without any append. */
 const TRIM_INTERVAL_MS = 60_000;
-/** How long updates of the MQTT outbox wait for an append to join. After that they are written alone. */
+/** How long updates of the MQTT outbox wait for an append to join. After that they are written separately. */
 const OUTBOX_FLUSH_DELAY_MS = 200;
 
 export interface RedisJournalWaits {
-  /** How long a command waits for its reply. After that Redis counts as unavailable. Default 5,000. */
+  /** How long a command waits for its reply. After that, Redis is regarded as unavailable. Default 5,000. */
   commandTimeoutMs: number;
   /** How long opening waits for Redis. Default 15,000. */
   openTimeoutMs: number;
@@ -83,8 +83,8 @@ export interface RedisJournalOptions {
   retentionHours: number;
   logger: Logger;
   /**
-   * A name of this node that stays the same over restarts. Only one process may use it at a time. With it the
-   * undelivered messages of the previous run are taken over at once, and not only after `deadAfterMs`. Default: none.
+   * A name of this node that stays the same over restarts. Only one process may use it at a time. With such a name, the
+   * undelivered messages of the previous run are taken over at once, instead of after `deadAfterMs`. Default: none.
    */
   nodeName?: string;
   /** The current time, milliseconds since 1970. Default: `Date.now`. */
@@ -309,7 +309,7 @@ class RedisJournal implements Journal {
     if (!this.#mqttOutbox.delivered(position) || this.#outboxTimer !== undefined) return;
     this.#outboxTimer = setTimeout(() => {
       this.#outboxTimer = undefined;
-      // If this fails, the updates join a later write.
+      // If this write fails, the updates join a later write.
       if (this.#closing === undefined) this.#mqttOutbox.flush(this.#links.writing).catch(() => {});
     }, OUTBOX_FLUSH_DELAY_MS).unref();
   }

@@ -5,7 +5,7 @@ import type { JournalKeys } from "./keys.ts";
 import type { RedisJournalLimits } from "./limits.ts";
 import { TRIM } from "./scripts/trim.ts";
 
-/** Entries processed by one call of the script. It takes one or two milliseconds, in which Redis is blocked. */
+/** Entries processed by one call of the script. A call blocks Redis for one or two milliseconds. */
 const TRIM_BUDGET = 2_000;
 
 export interface RetentionOptions {
@@ -46,7 +46,7 @@ export class Retention {
     await this.#trimming;
   }
 
-  /** Schedules channels for trimming by count. Otherwise a channel is only scheduled when it grows. */
+  /** Schedules channels for trimming by count. Without this, a channel is scheduled only when it grows. */
   async schedule(channels: readonly string[]): Promise<void> {
     const { connection, keys } = this.#options;
     if (channels.length > 0) await connection.do((redis) => redis.sadd(keys.excess, ...channels));

@@ -30,7 +30,7 @@ export interface WriterOptions {
    */
   onAppended: (batch: Batch, base: number, previous: string) => void;
   /**
-   * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this one. Resolves
+   * Reloads the journal, because Redis holds another epoch or, if `isRolledBack`, lost the end of this epoch. Resolves
    * when the new view is loaded.
    */
   onJournalChanged: (isRolledBack: boolean) => Promise<void>;
@@ -39,9 +39,7 @@ export interface WriterOptions {
 }
 
 const DUPLICATE: Appended = { position: undefined, duplicate: true };
-/**
- * The largest number of attempts for a batch. It is sent again without duplicates, or after the journal was reloaded.
- */
+/** The largest number of attempts to send a batch: again without duplicates, or after the journal was reloaded. */
 const MAX_ATTEMPTS = 5;
 /** How long an appended batch may wait for the preceding entries of other nodes. */
 const PUBLISH_TIMEOUT_MS = 10_000;

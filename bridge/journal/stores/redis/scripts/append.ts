@@ -1,8 +1,8 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * The score of a sender is its number of sessions times this, minus a counter of changes that orders equal senders. The
- * counter stays below it. With fewer than 256 sessions per sender, a double holds the score exactly.
+ * The score of a sender is its number of sessions times `STEP`, minus a counter of changes that orders equal senders.
+ * The counter stays below `STEP`. With fewer than 256 sessions per sender, a double holds the score exactly.
  */
 const STEP = 2 ** 45;
 

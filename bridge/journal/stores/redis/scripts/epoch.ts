@@ -1,8 +1,8 @@
 import { Script } from "../../../../../platform/redis/script.ts";
 
 /**
- * Opens the journal. Creates it if `meta` is missing: the other keys are useless without `meta`, so any that an
- * eviction has left are deleted.
+ * Opens the journal. Creates the journal if `meta` is missing: the other keys are useless without `meta`, so keys that
+ * an eviction has left are deleted.
  *
  * Arguments: prefix, a name for a new epoch.
  * Returns the epoch, the head, the stamp, and the highest floor of removed channels.

@@ -8,8 +8,8 @@ import { Script } from "../../../../../platform/redis/script.ts";
  * old, or -1; the number of entries to process in this call; the largest number of channels; the largest number of
  * lingering chunks.
  *
- * Returns `ok`, the number of entries that no channel keeps any more, 1 when more work remains, and the raised floors as
- * JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the epoch of the journal when that is another one.
+ * Returns `ok`, the number of entries that no channel keeps any more, 1 when more work remains, and the raised floors
+ * as JSON: `[[channel, floor, removed], …]`. Returns `epoch` and the epoch of the journal if the caller named another.
  */
 export const TRIM = new Script(`
 local prefix, epoch = ARGV[1], ARGV[2]
