@@ -1,4 +1,4 @@
-// The client library without a framework. The React hook is in react/use-real-time-data.ts.
+// The client library, which needs no framework. The React hook is in react/use-real-time-data.ts.
 
 export { Backoff, type BackoffOptions } from "./client/backoff.ts";
 export { type ChannelSubscription, type Client, type ClientOptions, createClient } from "./client/client.ts";

@@ -25,7 +25,7 @@ import { openStores, type Stores } from "./stores/stores.ts";
 export interface Backend {
   /** `http://127.0.0.1:8082` */
   http: string;
-  /** A label and an address for each port that listens, for people to read. */
+  /** A label and an address, for people to read, of each port on which the server listens. */
   addresses: readonly (readonly [label: string, address: string])[];
   /** Ids of the simulated cameras. */
   cameras: readonly string[];
@@ -46,7 +46,7 @@ export interface BackendOptions {
 }
 
 /**
- * Starts broker and bridge in this process, and the simulated cameras in a process of their own. Everything durable is
+ * Starts broker and bridge in this process, and the simulated cameras in a process of their own. All durable data is
  * under `DATA_PATH` or in Redis. If a part cannot start, the parts that have started are stopped.
  */
 export async function startBackend({ config, version, pagePath, logger }: BackendOptions): Promise<Backend> {
@@ -119,7 +119,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
         logger: partLogger("bridge"),
       }),
     );
-    // Last: the broker accepts nothing until the bridge consumes it.
+    // Last, so that the broker accepts nothing before the bridge can consume it.
     await broker.listen();
     const simulator = await startSimulatedCameras({
       ...{ config, devices },
@@ -136,7 +136,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       withoutAccounts: authority.accounts.list().length === 0,
       stop() {
         if (stopping !== undefined) return stopping;
-        // First: load balancers and new clients must stop choosing this node.
+        // First, because load balancers and new clients must stop choosing this node.
         broker.stopListening();
         void bridge.drain();
         stopping = parts.stop();
@@ -149,7 +149,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
   }
 }
 
-/** Nodes that share a Redis must share the secret that signs tokens, too. */
+/** Nodes that share a Redis must also share the secret that signs tokens. */
 function warnOfSeparateSecrets({ store, bridge, secrets }: BackendConfig, logger: Logger): void {
   if (store.url !== undefined && bridge.jwtSecrets[0] === secrets.jwtSecret)
     logger.warn("other nodes refuse the tokens of this node: set the same JWT_SECRET and OPERATOR_KEY at all nodes");
@@ -165,7 +165,8 @@ async function openBackendAuthority(
     documents: cluster.documents,
     config: bridge.accounts,
     expiryNow: () => clock.cautious(),
-    // Includes the cameras of earlier starts with more of them: the store still holds those, and nobody added them.
+    // Includes cameras from earlier starts that simulated more cameras: the store still holds them, although nobody
+    // added them.
     simulated: simulatedIds(simulator).length > 0 ? Object.keys(secrets.simulator) : [],
     logger: logger.child({ part: "accounts" }),
   });
@@ -186,8 +187,9 @@ async function verifyToken(authority: Authority, token: string) {
 }
 
 /**
- * Publishes to MQTT what is in the journal and has not been published: a node died in between, or the answer to an
- * append was lost. At most one replay runs at a time; a call that arrives during a replay starts another one.
+ * Publishes to MQTT the events that are in the journal but have not been published, because a node died in between or
+ * the answer to an append was lost. At most one replay runs at a time; a call that arrives during a replay starts
+ * another one.
  */
 function publishUndelivered(
   journal: Pick<Journal, "onUndelivered">,

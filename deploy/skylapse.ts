@@ -98,7 +98,7 @@ function environment(): NodeJS.ProcessEnv {
 
 /** The address and the data folder of the server according to the settings. */
 function serverPlace() {
-  // A wrong HOST or WS_PORT must not keep doctor from naming it.
+  // Invalid values of HOST and WS_PORT are accepted here, so that `doctor` can report them.
   const settings = {
     DATA_PATH: serverSettings.DATA_PATH,
     HOST: z.string().default(String(defaultOf(serverSettings.HOST))),
@@ -133,7 +133,8 @@ async function openApi() {
 }
 
 program.hook("preAction", (_program, command) => {
-  // A server continues without a reader of its output. Other commands fail if nobody reads it, as after `| head`.
+  // A server continues even if nobody reads its output. Other commands exit if their output is closed, for example by
+  // `| head`.
   if (command.name() !== "up") process.stdout.on("error", exitOnClosedOutput);
 });
 

@@ -11,11 +11,14 @@ import { greeting } from "./greeting.ts";
 import { createLogger } from "./logger.ts";
 
 /**
- * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: the person who pressed Ctrl-C is waiting. Counts
- * only the time that this process ran, because a machine that was suspended does not make the stop slow.
+ * A stop that takes longer than this, plus SHUTDOWN_SPREAD_MS, is cut short: the person who pressed Ctrl-C is waiting.
+ * Only time in which this process ran is included, because a suspended machine does not mean that the stop is slow.
  */
 const STOP_TIMEOUT_MS = 1900;
-/** A second signal within this time is the first one again: npm repeats a signal that its terminal sent to both. */
+/**
+ * A second signal within this time is regarded as the first one: a terminal sends a signal to npm and to this process,
+ * and npm then repeats it.
+ */
 const SECOND_SIGNAL_MS = 300;
 
 try {

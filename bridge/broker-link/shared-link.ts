@@ -11,7 +11,10 @@ export interface SharedLinkOptions {
   /** The identities connected to this node's broker. */
   identities: () => Iterable<string>;
   cluster: Pick<Cluster, "nodeId" | "nodes" | "signals">;
-  /** Milliseconds between two reports of connected and disconnected devices to the other nodes. Default 250. */
+  /**
+   * Milliseconds between two reports to the other nodes, which name the devices that connected and disconnected.
+   * Default 250.
+   */
   intervalMs?: number;
   /** Milliseconds between two checks for stopped nodes. Default 3,000. */
   nodesIntervalMs?: number;
@@ -28,7 +31,7 @@ const DELIVERED = "mqtt-delivered";
 const TAKEN_OVER = "mqtt-taken-over";
 
 const clientsSchema = z.object({
-  /** The message starts a full list, which replaces what the node sent before. */
+  /** This message starts a full list of the node's devices, which replaces what the node sent before. */
   whole: z.boolean(),
   /** Connected devices. */
   came: z.array(z.string()),
@@ -39,9 +42,10 @@ const takenOverSchema = z.object({ clientId: z.string(), identity: z.string() })
 const deliveredSchema = z.object({ identity: z.string(), topic: z.string(), payload: z.base64() });
 
 /**
- * Combines the broker links of all nodes. A device is connected if it is connected to any node, and each node learns of
- * deliveries and take-overs at the others. Only devices and services are shared; no node needs to know the users of
- * another. While Redis is unavailable, the last known state of the other nodes stays, and this node's own is current.
+ * Combines the broker links of all nodes. A device is connected if it is connected to any node, and each node is told
+ * of deliveries and take-overs at the other nodes. Only devices and services are shared; no node needs to know the
+ * users of another. While Redis is unavailable, the last known state of the other nodes is used, and the state of this
+ * node is current.
  */
 export async function shareLink(options: SharedLinkOptions): Promise<BrokerLink & { stop(): void }> {
   const shared = new SharedLink(options);

@@ -1,11 +1,14 @@
-/** Boots remembered per camera: two devices with one id alternate, and each may reboot in between. */
+/**
+ * The number of boots remembered per camera. It is more than two: devices with the same id alternate, and each may
+ * reboot in between.
+ */
 const MAX_BOOTS = 4;
 
 /**
  * Adds a camera's birth message to its boot history.
  * @param history the camera's last sessions (one per boot), oldest first
- * @returns the new history, and whether the camera returned to an earlier boot. One device never does, so two devices
- * use the same id.
+ * @returns the new history, and whether the camera returned to an earlier boot. A single device never returns to an
+ * earlier boot, so two devices use the same id.
  */
 export function addBoot(
   history: readonly string[],

@@ -10,8 +10,8 @@ export type Body = z.infer<typeof bodySchema>;
 
 const aboutSchema = z.object({ capture_interval_s: z.number().positive() });
 /**
- * Above this difference to the server's clock a camera's clock counts as wrong, and its times are corrected by it,
- * milliseconds.
+ * Milliseconds. If a camera's clock differs from the server's by more than this, the camera's clock is regarded as
+ * wrong, and the camera's times are corrected by the difference.
  */
 const CLOCK_TOLERANCE_MS = 5 * 60_000;
 const BACKEND_ALERTS: ReadonlySet<string> = new Set(CAMERA_ALERTS);
@@ -36,7 +36,7 @@ export function isOfCamera(topic: Topic): boolean {
   return "camera" in topic && topic.kind !== "camera-command";
 }
 
-/** Whether presence needs the content of a message on this topic, even from a camera known to be online. */
+/** Whether a message on this topic must be parsed to determine presence, even if the camera is known to be online. */
 export function isContentNeeded(topic: Topic): boolean {
   switch (topic.kind) {
     case "camera-link":
@@ -58,7 +58,7 @@ export function isFarewell(topic: Topic, entry: Entry): boolean {
 
 /**
  * Updates a camera's capture schedule from its `about` or `state/capture`.
- * @param isStale a stale camera stays stale when its interval gets shorter
+ * @param isStale whether the camera is stale: it then stays stale when its interval gets shorter
  * @param at now, milliseconds by the server's own clock
  */
 export function updateSchedule(
@@ -70,7 +70,7 @@ export function updateSchedule(
     const about = aboutSchema.safeParse(body.data).data;
     if (about === undefined) return;
     const { intervalS = 0, expectedFrom } = schedule;
-    // The last capture was on time by the longer interval. By the shorter one, captures are expected from now on.
+    // The last capture was on time by the longer interval. From now on, captures are expected at the shorter interval.
     if (about.capture_interval_s < intervalS && !isStale) schedule.expectedFrom = Math.max(expectedFrom, at);
     schedule.intervalS = about.capture_interval_s;
   } else if (topic.kind === "camera-state" && topic.name === "capture") {
@@ -83,7 +83,10 @@ export function updateSchedule(
   }
 }
 
-/** Converts a camera's time, if its clock is wrong, by the message's timestamp. @returns milliseconds since 1970 */
+/**
+ * Corrects a time that a camera sent, if the message's timestamp shows that the camera's clock is wrong. @returns
+ * milliseconds since 1970
+ */
 function byServerClock(time: string, { timestamp }: Body, acceptedAt: number): number {
   const behindMs = acceptedAt - Date.parse(timestamp);
   return Date.parse(time) + (Math.abs(behindMs) > CLOCK_TOLERANCE_MS ? behindMs : 0);

@@ -45,7 +45,10 @@ export type PresenceSignal =
   /** @param staleAt see `staleness.ts` */
   | { type: "tick"; at: number; connected: boolean; staleAt: number | undefined };
 
-/** The presence of a registered camera that never connected, or of a camera at its first message. */
+/**
+ * The presence of a registered camera that never connected, and the initial presence of a camera that sends its first
+ * message.
+ */
 export function newPresence(status: "never_seen" | "unknown", at: number): CameraPresence {
   const unset = { session: undefined, until: undefined, offlineSince: undefined, graceEndsAt: undefined };
   return { status, since: at, ...unset, connected: false };
@@ -53,7 +56,7 @@ export function newPresence(status: "never_seen" | "unknown", at: number): Camer
 
 /**
  * The presence, after a start of the server, of a camera that was connected when the server last ran.
- * @param offlineSince when the server last knew that the camera was connected
+ * @param offlineSince the last time at which the server knew that the camera was connected
  */
 export function awaitedPresence(
   { session, offlineSince, at }: { session: string | undefined; offlineSince: number; at: number },
@@ -124,7 +127,8 @@ function afterTick(
   const isConnected = state.status === "online" || state.status === "stale";
   if (state.graceEndsAt !== undefined) {
     if (at < state.graceEndsAt) return state;
-    // The current session has a will but its client is connected: the will of a connection that was taken over.
+    // The will is of the current session, but the client is connected: the will is that of a connection that was taken
+    // over.
     if (connected) return { ...state, connected, offlineSince: at, graceEndsAt: at + graceMs };
     const offlineSince = state.offlineSince ?? at;
     return { ...to(state, "offline", offlineSince), offlineSince, connected };

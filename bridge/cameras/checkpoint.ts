@@ -20,14 +20,14 @@ export interface CheckpointedFollower {
   stop(): Promise<void>;
 }
 
-/** The name is on disk and in Redis. */
+/** The name is stored on disk and in Redis, so it must not change. */
 const CHECKPOINTS = "fold-checkpoints";
 const checkpointSchema = z.object({ epoch: z.string(), position: z.number().int().nonnegative() });
 const MAX_CONCURRENT_WRITES = 64;
 
 /**
  * Follows the journal from where the last run stopped: restores the saved documents, replays the entries above the
- * checkpoint's position, then applies new entries. Starts at the journal's head when those entries have expired.
+ * checkpoint's position, then applies new entries. Starts at the end of the journal if those entries have expired.
  * @throws {StoreUnavailableError}
  */
 export async function followFromCheckpoint(
@@ -82,7 +82,8 @@ export async function followFromCheckpoint(
         }),
       );
     }
-    // Last. A document newer than the checkpoint is harmless; a document older than it would miss the entries between.
+    // Last. A document that is newer than the checkpoint is harmless. A document that is older than the checkpoint
+    // would lack the entries between the two.
     await documents.put(CHECKPOINTS, collection, { epoch: journal.epoch, position: reached });
   }
 

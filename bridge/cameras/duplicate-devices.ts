@@ -12,7 +12,7 @@ import { startWatcher, type Watcher } from "./watcher.ts";
 import type { WatcherRules } from "./watcher-rules.ts";
 
 const DUPLICATE_CLIENT_ALERT = "duplicate-client-id";
-/** Take-overs within {@link WINDOW_MS} that raise the alert. Fewer are a flapping link. */
+/** Take-overs within {@link WINDOW_MS} that raise the alert. Fewer take-overs are caused by a flapping link. */
 const TAKE_OVERS_TO_ALERT = 3;
 const WINDOW_MS = 60_000;
 /** The alert is cleared after this time without a take-over by another device. */
@@ -23,7 +23,10 @@ const QUIET_MS = 120_000;
  */
 const ALTERNATING_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
-/** Client ids, and cameras, that are watched. Above this number the least recently seen one is dropped. */
+/**
+ * The most client ids, and the most cameras, that are watched. Above this number, the least recently seen one is
+ * dropped.
+ */
 const MAX_WATCHED = 10_000;
 
 interface Boots {
@@ -42,12 +45,12 @@ export interface DuplicateDevicesOptions {
 }
 
 /**
- * Raises an alert when two devices use one client id. They take over each other's connection without end, which would
- * otherwise look like a flapping camera.
+ * Raises an alert when two devices use one client id. The two devices take over each other's connection without end,
+ * which would otherwise look like a flapping camera.
  *
- * A camera whose link flaps takes over, too: its own connection, which the broker has not yet found broken. Birth
- * messages tell the two cases apart, because each names the camera's boot: one device never returns to an earlier boot,
- * two devices alternate. For a client without birth messages only the take-overs are counted.
+ * A camera whose link flaps also takes over a connection: its own earlier one, which the broker has not yet found
+ * broken. Birth messages tell the two cases apart, because each names the camera's boot: one device never returns to an
+ * earlier boot, two devices alternate. For a client without birth messages only the take-overs are counted.
  */
 export function startDuplicateDevices(options: DuplicateDevicesOptions): Watcher {
   const rules = new DuplicateDeviceRules(options);
@@ -60,7 +63,7 @@ export function startDuplicateDevices(options: DuplicateDevicesOptions): Watcher
 
 class DuplicateDeviceRules implements WatcherRules {
   readonly #options: DuplicateDevicesOptions;
-  /** Times of the last take-overs by client id; the client id taken over last comes last. */
+  /** The times of the last take-overs, by client id. The client id that was taken over last comes last. */
   readonly #takeOvers = new Map<string, number[]>();
   /** Cameras with a raised alert, and the time of their last take-over. */
   readonly #raised = new Map<string, number>();
@@ -137,7 +140,7 @@ class DuplicateDeviceRules implements WatcherRules {
     };
     this.#raised.set(camera, at);
     publish({ topic: topicOf(camera), event: "alert.raised", data: alert, retain: true }).catch((error) => {
-      // The next take-over raises it again.
+      // The next take-over tries again to raise the alert.
       this.#raised.delete(camera);
       logger.warn({ err: error, camera }, "alert not published");
     });
@@ -146,7 +149,7 @@ class DuplicateDeviceRules implements WatcherRules {
   #clear(camera: string, lastAt: number): void {
     const { journal, tree, publish, logger } = this.#options;
     this.#raised.delete(camera);
-    // Cleared already, for example because the camera was removed.
+    // The alert is already cleared, for example because the camera was removed.
     if (journal.state(tree.build(topicOf(camera))) === undefined) return;
     publish({ topic: topicOf(camera), event: "alert.cleared", data: null, retain: true }).catch((error) => {
       this.#raised.set(camera, lastAt);
@@ -164,7 +167,7 @@ function cameraOf(identity: string): string | undefined {
   return isId(camera) ? camera : undefined;
 }
 
-/** Sets a key as the map's last, and removes the first keys above {@link MAX_WATCHED}. */
+/** Sets a key, makes it the last of the map, and removes the first keys if there are more than {@link MAX_WATCHED}. */
 function setLast<Value>(map: Map<string, Value>, key: string, value: Value): void {
   map.delete(key);
   map.set(key, value);

@@ -49,8 +49,8 @@ export interface LinkGapsOptions extends Partial<GapLimits>, CheckpointOptions {
 const LISTED_MS = 48 * 3_600_000;
 const MAX_LISTED = 32;
 /**
- * After two devices with one id have alternated, the camera's sequence numbers are ignored for this long, because they
- * come from two outboxes. Milliseconds.
+ * Milliseconds for which a camera's sequence numbers are ignored after two devices with its id have alternated, because
+ * the numbers come from two outboxes.
  */
 const ALTERNATING_MS = 120_000;
 /** Parsed topics in the cache; it keeps at most twice as many. */
@@ -63,14 +63,14 @@ interface Camera {
   session: string | undefined;
   /** The camera's last sessions, from its birth messages, oldest first. */
   boots: readonly string[];
-  /** Until then the sequence numbers come from two devices. */
+  /** Until this time, sequence numbers are ignored, because they may come from two devices. */
   ignoredUntil: number;
 }
 
 /**
- * Reports messages of a camera that never arrived: those that the camera says it dropped, at once, and those missing in
- * its sequence numbers, once no backlog is expected. Publishes each gap once, as an event and in the camera's state
- * `gaps`.
+ * Reports messages of a camera that never arrived. Messages that the camera says it dropped are reported at once.
+ * Messages that are missing in its sequence numbers are reported once no backlog is expected. Publishes each gap once,
+ * as an event and in the camera's state `gaps`.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startLinkGaps(options: LinkGapsOptions): Promise<Watcher> {
@@ -247,7 +247,7 @@ class LinkGapRules implements CheckpointedRules {
       this.changed.add(name);
       this.saveNow();
     });
-    // So that the gap is not lost if this node crashes before it is published.
+    // Saved first, so that the gap is not lost if this node crashes before the gap is published.
     this.saveNow();
   }
 
@@ -293,7 +293,7 @@ class LinkGapRules implements CheckpointedRules {
   }
 }
 
-/** What the messages on a topic mean for gaps, besides their sequence numbers. */
+/** What a message on a topic means for gaps, apart from its sequence number. */
 type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {

@@ -39,8 +39,8 @@ export interface PresenceOptions {
   /** Cameras above this number are not watched. */
   maxCameras?: number;
   /**
-   * The presence published last is current: another node, or this one, has watched the cameras until now. Default
-   * false.
+   * The presence that was published last is current: this node or another one has watched the cameras until now.
+   * Default false.
    */
   trusted?: boolean;
   /** When presence was last watched, by the server's clock. A camera that was online was connected until then. */
@@ -54,12 +54,12 @@ export interface PresenceOptions {
 
 interface Camera {
   presence: CameraPresence;
-  /** The last publication failed; retried at the next check. */
+  /** The last publication failed. It is retried at the next check. */
   unpublished: boolean;
   schedule: CaptureSchedule;
   /** When the last message of the camera itself was received; undefined before the first. */
   heardAt: number | undefined;
-  /** The camera was removed and registered again, and the removed one's retained topics are not cleared yet. */
+  /** The camera was removed and registered again, and its old retained topics are not cleared yet. */
   addedAgain: boolean;
 }
 
@@ -125,7 +125,7 @@ class PresenceRules implements WatcherRules {
   apply(entry: Entry): void {
     if (entry.camera === undefined) return;
     const topic = this.#options.tree.parse(entry.topic);
-    // A job that names the camera is no message of the camera.
+    // A job that names a camera is not a message of that camera.
     if (topic === undefined || !("camera" in topic)) return;
     // Only the backend clears this topic: the camera was removed.
     if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE && entry.state === "clear") {
@@ -143,7 +143,8 @@ class PresenceRules implements WatcherRules {
     const isSettled = presence.graceEndsAt === undefined && !isAway(presence.status);
     // The common case, an event of a camera known to be online, needs no parsing.
     if (isSettled && !isContentNeeded(topic)) return;
-    // A preview's entry follows its write to disk, so it may arrive after the will of the connection that sent it.
+    // A preview's entry is appended after the preview is on disk, so the entry may arrive after the will of the
+    // connection that sent the preview.
     if (topic.kind === "camera-preview" && presence.graceEndsAt !== undefined) {
       camera.heardAt = lastHeardAt;
       return;
@@ -173,7 +174,7 @@ class PresenceRules implements WatcherRules {
     }
   }
 
-  /** Adds a registered camera, which counts before its first message. */
+  /** Adds a registered camera, which has a presence even before its first message. */
   addRegistered(name: string): void {
     const known = this.#cameras.get(name);
     if (known !== undefined) {
@@ -191,7 +192,8 @@ class PresenceRules implements WatcherRules {
     const { linkEntry, link, publishedEntry, published } = this.#lastPublished(name);
     const connected = this.#isConnected(name);
     const isNewLink = linkEntry !== undefined && linkEntry.position > (publishedEntry?.position ?? 0);
-    // The camera reconnected after its presence was last published. Whether that connection still exists is unknown, too.
+    // The camera reconnected after its presence was last published. It is also unknown whether that connection still
+    // exists.
     const cameBack = isNewLink && link?.status === "online";
     if (linkEntry !== undefined && link?.status !== "offline") heard(camera, linkEntry.acceptedAt);
     if (publishedEntry !== undefined && published !== undefined) {
@@ -210,8 +212,8 @@ class PresenceRules implements WatcherRules {
       publishedEntry === undefined || cameBack ? undefined : serverTimeOf(published?.offline_since, publishedEntry);
     const offlineSince = brokeAt ?? camera.heardAt ?? startedAt;
     camera.presence = awaitedPresence({ session: link?.session, offlineSince, at: startedAt }, this.#graceMs);
-    // The broker starts before this watcher: a camera that connected in between has sent its birth already. Or it went
-    // to sleep while no watcher ran.
+    // The broker starts before this watcher, so a camera may have connected in between and sent its birth already. Or
+    // it went to sleep while no watcher ran.
     const isNews = (link?.status === "online" && connected) || (link?.status === "sleeping" && isNewLink);
     if (link !== undefined && isNews) this.#signal(name, camera, { type: "link", link, at: startedAt });
     else if (published?.status !== "unknown") this.#publish(name, camera);
@@ -252,7 +254,7 @@ class PresenceRules implements WatcherRules {
     camera.unpublished = false;
     const topic = { kind: "camera-state", camera: name, name: PRESENCE_STATE } as const;
     const { presence } = camera;
-    // For an online camera the time would be outdated at once.
+    // The time is left out for an online camera, because it would be outdated at once.
     const heardAt = presence.status === "online" ? undefined : camera.heardAt;
     const data = toPublished(presence, heardAt, this.#now());
     publish({ topic, event: `camera.${presence.status}`, data, retain: true }).catch((error) => {

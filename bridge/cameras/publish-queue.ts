@@ -5,7 +5,7 @@ export interface PublishQueueOptions {
   publish: Publish;
   /** Milliseconds between two attempts. Default 5,000. */
   retryMs?: number;
-  /** The largest number of waiting events; further events are dropped. Default 1,000. */
+  /** The most events that wait; further events are dropped. Default 1,000. */
   maxWaiting?: number;
   logger: Logger;
 }

@@ -18,7 +18,7 @@ export function presenceIn(entry: StateEntry): Presence | undefined {
   return presenceSchema.safeParse(bodyOf(entry)?.data).data;
 }
 
-/** The state machine's presence, from a published one. */
+/** Converts a published presence to that of the state machine. */
 export function fromPublished(published: Presence, entry: StateEntry, connected: boolean): CameraPresence {
   const { status, since, until, session, offline_since } = published;
   return {
@@ -28,7 +28,7 @@ export function fromPublished(published: Presence, entry: StateEntry, connected:
 }
 
 /**
- * Converts a time in an event of the backend, which is by the system's clock, to the server's own clock.
+ * Converts a time in an event of the backend from the system's clock to the server's own clock.
  * @returns milliseconds
  */
 export function serverTimeOf(text: string, entry: StateEntry): number;

@@ -19,8 +19,8 @@ export interface RemovedDevicesOptions {
   publish: Publish;
   link: Pick<BrokerLink, "publish" | "retainedBelow">;
   /**
-   * How long late messages of a removed device are cleared, too, such as the wills that a crashed broker sends when it
-   * restarts. Milliseconds. Default 600,000.
+   * For how long late messages of a removed device are also cleared, such as the wills that a crashed broker sends when
+   * it restarts. Milliseconds. Default 600,000.
    */
   lingerMs?: number;
   /** The server's own clock, milliseconds. Default: the system's. */
@@ -32,13 +32,13 @@ type Retained = Exclude<Topic, { kind: "camera-other" | "service-other" }>;
 
 /** After a clearing, the broker's retained messages are checked at these times, milliseconds. */
 const BROKER_CHECKS_MS = [250, 1_000, 5_000];
-/** Milliseconds between two checks of all removed devices, for what failed while the store was unavailable. */
+/** Milliseconds between two checks of all removed devices, which repeat what failed while the store was unavailable. */
 const CHECK_INTERVAL_MS = 60_000;
 
 /**
- * Clears the retained topics of removed devices, because their owner will not. Otherwise a camera that was sold would
- * stay offline for ever, and an alert about it could never end. A device that is added again under the same id starts
- * without the old topics.
+ * Clears the retained topics of removed devices, because nobody else clears them. Otherwise a camera that was sold
+ * would stay offline for ever, and an alert about it could never end. A device that is added again under the same id
+ * starts without the old topics.
  * @throws {StoreUnavailableError} the removed devices cannot be read
  */
 export async function startRemovedDevices(options: RemovedDevicesOptions): Promise<Watcher> {
@@ -81,7 +81,7 @@ class RemovedDeviceRules implements WatcherRules {
     for (const { key, value } of removals) this.#add(key, value);
   }
 
-  /** @param id undefined when any removal may have changed */
+  /** @param id undefined if the removal of any device may have changed */
   reload(id: string | undefined): void {
     if (id === undefined) this.#retryLater(this.load());
     else this.#retryLater(this.#loadOne(id));
@@ -112,7 +112,7 @@ class RemovedDeviceRules implements WatcherRules {
     if (removal === undefined) return true;
     const topics = this.#options.journal.snapshot(DASHBOARD).flatMap(({ topic }) => this.#topicOf(id, topic) ?? []);
     topics.push(linkOf(id, removal.kind));
-    // Presence first: the other watchers drop the camera when it is cleared.
+    // Presence first: the other watchers drop a camera when its presence is cleared.
     topics.sort((one, other) => Number(isPresence(other)) - Number(isPresence(one)));
     const cleared = await Promise.all(topics.map((topic) => this.#queue.add(() => this.#clearing(id, topic))));
     this.#scheduleBrokerChecks(id);
@@ -148,7 +148,10 @@ class RemovedDeviceRules implements WatcherRules {
     );
   }
 
-  /** Messages accepted before this time are of the removed device; -Infinity while the removal is not complete. */
+  /**
+   * Messages that were accepted before this time are from the removed device; -Infinity while the removal is not
+   * complete.
+   */
   #endOf(id: string): number {
     const removal = this.#removals.get(id);
     if (removal === undefined) return Number.NEGATIVE_INFINITY;
@@ -168,7 +171,7 @@ class RemovedDeviceRules implements WatcherRules {
     return ownerOf(topic) === id && kindOf(topic) === this.#removals.get(id)?.kind ? topic : undefined;
   }
 
-  /** The event that clears a topic; undefined when the topic is not of the removed device. */
+  /** The event that clears a topic; undefined if the topic does not belong to the removed device. */
   #clearing(id: string, topic: Retained): BackendEvent | undefined {
     const { journal, tree } = this.#options;
     const name = tree.build(topic);
@@ -182,13 +185,13 @@ class RemovedDeviceRules implements WatcherRules {
   }
 
   /**
-   * Clears what only the broker still retains. Two nodes can forward a device's message and its clearing in the other
-   * order than the journal has them, and no later entry of the journal corrects that.
+   * Clears what only the broker still retains. Two nodes may forward a device's message and the clearing of its topic
+   * in the opposite order to the journal, and no later journal entry corrects that.
    */
   async #clearBroker(id: string): Promise<void> {
     const { tree, devices, link, journal } = this.#options;
     const kind = this.#removals.get(id)?.kind;
-    // A device that was added again: this node's journal may receive its message later than the broker.
+    // Leaves a device alone that was added again: its message may be in the broker before it is in this node's journal.
     if (kind === undefined || devices.get(id) !== undefined) return;
     const linkTopic = tree.build(linkOf(id, kind));
     const below = linkTopic.slice(0, linkTopic.lastIndexOf("/"));

@@ -1,8 +1,8 @@
 import { JUMP_MS } from "../clock/clock-state.ts";
 
 /**
- * A smaller difference does not show that a camera's clock is wrong: its outbox sends messages that are up to ten minutes
- * old as current ones.
+ * A smaller difference does not show that a camera's clock is wrong: its outbox sends messages as current ones until
+ * they are ten minutes old.
  */
 const TOLERANCE_MS = 3 * JUMP_MS;
 /** Cameras with a wrong clock. Above this number the oldest entry is dropped. */

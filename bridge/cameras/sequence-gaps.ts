@@ -1,8 +1,8 @@
 import { CAMERA_DEFAULTS } from "./config.ts";
 
-/** A gap in a camera's sequence numbers: messages between two that arrived. */
+/** A gap in a camera's sequence numbers: the messages that are missing between two that arrived. */
 export interface SequenceGap {
-  /** The first and the last missing number when the gap was found, inclusive. */
+  /** The first and the last number that were missing when the gap was found. */
   readonly first: number;
   readonly last: number;
   /** The numbers that are still missing, as inclusive ranges in ascending order: from, to, from, to … */
@@ -41,8 +41,8 @@ export interface GapLimits {
   /** A gap is reported after this time in any case, milliseconds. Default 3,600,000. */
   maxWaitMs: number;
   /**
-   * Open gaps of one camera. Above this number its sequence numbers are not consecutive, and it is not watched. Default
-   * 32.
+   * The most open gaps of one camera. If there are more, the camera's sequence numbers are not consecutive, and its
+   * gaps are not watched. Default 32.
    */
   maxGaps: number;
 }
@@ -55,12 +55,12 @@ export const DEFAULT_GAP_LIMITS: GapLimits = { ...CAMERA_DEFAULTS.linkGaps, maxW
  */
 const FIRST_NUMBERS = 16;
 /**
- * Ranges of one gap. Above this number the oldest range counts as arrived: no message is reported missing that may have
- * arrived.
+ * The most ranges of one gap. Above this number, the oldest range is regarded as arrived, so that no message that may
+ * have arrived is reported as missing.
  */
 const MAX_RUNS = 32;
 
-/** A tracker's state, kept over restarts. */
+/** A tracker's state, which is kept across restarts. */
 export interface SavedSequence {
   max: number;
   timestamp: string;
@@ -73,9 +73,9 @@ export interface SavedSequence {
 export type GapChange = { type: "missing" | "filled"; gap: SequenceGap };
 
 /**
- * Tracks the sequence numbers of one camera's messages. They arrive out of order: after a broken link, messages that
- * were in flight are sent again together with new ones. So a missing number is reported only when no backlog is
- * expected.
+ * Tracks the sequence numbers of one camera's messages. The messages may arrive out of order: after a broken link,
+ * messages that were in flight are sent again together with new ones. So a missing number is reported only when no
+ * backlog is expected.
  *
  * ```
  *   a number is skipped ─▶ open ── settleMs quiet, or maxWaitMs ─▶ reported ── all arrived ─▶ filled, reported again
@@ -122,7 +122,7 @@ export class SequenceTracker {
   }
 
   /**
-   * @param seesAll false when messages on other channels were not seen: a skipped number is no gap then
+   * @param seesAll false if messages on other channels were not seen, so that a skipped number is not a gap
    * @returns changes to publish now; a `missing` gap is returned again until {@link markReported} is called
    */
   add(message: SequencedMessage, seesAll = true): GapChange[] {
@@ -135,7 +135,8 @@ export class SequenceTracker {
     else {
       const gap = this.#gaps.find(({ first, last }) => first <= seq && seq <= last);
       if (gap === undefined || !remove(gap.runs, seq)) {
-        // An outbox uses each number once, so this is a new outbox. The rest of the old one will not arrive.
+        // An outbox uses each number once, so this is a new outbox. The remaining messages of the old outbox will not
+        // arrive.
         if (seq <= FIRST_NUMBERS) changes.push(...this.#startOver(message));
       } else if (gap.runs.length === 0) {
         this.#gaps = this.#gaps.filter((other) => other !== gap);
@@ -147,7 +148,10 @@ export class SequenceTracker {
     return changes;
   }
 
-  /** The camera has reconnected, or may have while no watcher ran: it may still send the missing messages. */
+  /**
+   * The camera has reconnected, or may have reconnected while no watcher ran, so it may still send the missing
+   * messages.
+   */
   restartWait(at: number): void {
     for (const gap of this.#gaps) gap.waitingSince = Math.max(gap.waitingSince, at);
   }
@@ -171,7 +175,7 @@ export class SequenceTracker {
     const runs = [first, seq - 1];
     this.#gaps.push({ first, last: seq - 1, runs, from, to, waitingSince: acceptedAt, reported: undefined });
     if (this.#gaps.length <= this.#limits.maxGaps) return;
-    // The oldest reported gap is dropped first. If it is filled later, that is not reported.
+    // The oldest reported gap is dropped first. If that gap is filled later, this is not reported.
     const old = this.#gaps.find(({ reported }) => reported !== undefined);
     this.#isUntrackable = old === undefined;
     this.#gaps = this.#isUntrackable ? [] : this.#gaps.filter((gap) => gap !== old);
@@ -183,7 +187,8 @@ export class SequenceTracker {
     this.#begin(message);
     const { seq, timestamp, acceptedAt: waitingSince } = message;
     if (seq > 1) {
-      // The new outbox started at 1, so the lower numbers are in flight: they do not mean yet another outbox.
+      // The new outbox started at 1, so the lower numbers are still in flight. When they arrive, they are not regarded
+      // as another new outbox.
       const gap = { first: 1, last: seq - 1, runs: [1, seq - 1], from: timestamp, to: timestamp };
       this.#gaps.push({ ...gap, waitingSince, reported: undefined });
     }

@@ -8,14 +8,14 @@ export interface SharedPresenceOptions extends Omit<PresenceOptions, "trusted" |
   cluster: Pick<Cluster, "leases" | "nodeId" | "nodes" | "documents">;
   /**
    * Milliseconds between two records that presence is being watched. After a crash, `last_heard_at` of a camera that
-   * was online is exact to this interval. Default 15,000.
+   * was online is at most this far off. Default 15,000.
    */
   recordIntervalMs?: number;
 }
 
 /**
- * The document that records until when presence was watched, by the server's own clock. The name is on disk and in
- * Redis.
+ * The document that records until when presence was watched, by the server's own clock. The name is stored on disk and
+ * in Redis, so it must not change.
  */
 const WATCHED = { collection: "presence", key: "followed" } as const;
 const watchedSchema = z.object({ until: z.number() });
@@ -29,7 +29,7 @@ export function sharePresence({ cluster, ...options }: SharedPresenceOptions): P
   const { documents } = cluster;
   /** Undefined while another node computes presence. */
   let local: PresenceService | undefined;
-  /** This node computed presence before. */
+  /** Whether this node has computed presence before. */
   let wasLocal = false;
 
   const record = () =>

@@ -1,4 +1,4 @@
-/** A connected camera is stale when it has taken no picture for this many of its capture intervals. */
+/** A connected camera that has taken no picture for this many capture intervals is stale. */
 export const STALE_AFTER_INTERVALS = 2;
 
 /**
@@ -9,7 +9,7 @@ export interface CaptureSchedule {
   intervalS: number | undefined;
   /** False while the camera's schedule takes no pictures, for example at night. */
   active: boolean;
-  /** The time that the camera announced for its next capture; 0 without one. */
+  /** The time that the camera announced for its next capture; 0 if it announced none. */
   nextCaptureAt: number;
   /** The last capture, or the time since which captures are expected. */
   expectedFrom: number;

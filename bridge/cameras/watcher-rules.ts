@@ -21,7 +21,7 @@ export interface WatcherRules {
    * command replies.
    */
   apply(entry: Entry, isReplay: boolean): void;
-  /** Handles what time alone changes. Called every `checkIntervalMs`. */
+  /** Handles changes that are caused by the passing of time only. Called every `checkIntervalMs`. */
   check?(): void;
   /** Stops publishing and waits for publications under way. Never rejects. */
   settle?(): Promise<void>;

@@ -8,7 +8,7 @@ export interface WatcherOptions {
   journal: Pick<Journal, "follow" | "snapshot">;
   /** Milliseconds between two calls of `check`. */
   checkIntervalMs?: number;
-  /** Functions that end the watcher's subscriptions to other sources than the journal. */
+  /** Functions that end the watcher's subscriptions to sources other than the journal. */
   unsubscribe?: readonly (() => void)[];
   /** Flushed when the watcher stops. */
   limitedLog?: LimitedLog;
@@ -53,7 +53,7 @@ function run(
     clearInterval(timer);
     for (const end of unsubscribe) end();
     if (rules.settle !== undefined) await rules.settle();
-    // Last: the events that the rules have just published still count.
+    // Last, so that the rules also receive the events that they have just published.
     await unfollow();
     limitedLog?.stop();
   }

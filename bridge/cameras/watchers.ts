@@ -43,7 +43,7 @@ export function startWatchers({ config, cluster, link, devices, logger, ...share
   const { documents, leases } = cluster;
   const { maxCameras } = config.presence;
   const context = { ...shared, documents, maxCameras };
-  /** @param lease the name of the lease; it is in Redis */
+  /** @param lease the name of the lease, which is stored in Redis */
   const single = (lease: string, part: string, start: (logger: Logger) => Promise<Watcher>): Singleton => {
     const child = logger.child({ part });
     return runAsSingleton({ leases, name: lease, logger: child, begin: () => start(child) });

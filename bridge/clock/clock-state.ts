@@ -4,17 +4,15 @@ export interface ClockState {
   readonly time: number;
   /** The system's clock at the same time, since 1970. */
   readonly wall: number;
-  /** The confirmed difference: how far the system's clock may be ahead of the server's own. */
+  /** The confirmed difference: how far the system's clock may be ahead of the server's own clock. */
   readonly offset: number;
-  /** Network time has confirmed the offset: with it the system's clock was right. */
+  /** Network time has confirmed the offset: the system's clock was right when the offset was measured. */
   readonly trusted: boolean;
 }
 
-/**
- * A larger deviation is a jump; a smaller one is corrected in steps. The tolerance for cameras and tokens is the same.
- */
+/** A larger deviation is a jump; a smaller one is corrected in steps. Cameras and tokens have the same tolerance. */
 export const JUMP_MS = 5 * 60_000;
-/** The server's clock follows the system's by at most this share of the elapsed running time. */
+/** The server's clock is adjusted to the system's clock by at most this share of the elapsed running time. */
 const FOLLOW_SHARE = 0.1;
 
 /** @param wall the system's clock */
@@ -22,7 +20,10 @@ export function newClockState(wall: number): ClockState {
   return { time: wall, wall, offset: 0, trusted: false };
 }
 
-/** How far the system's clock is ahead of the server's own clock plus the confirmed offset; negative when behind. */
+/**
+ * How far the system's clock is ahead of the server's own clock plus the confirmed offset; negative if the system's
+ * clock is behind.
+ */
 export function deviationOf({ time, wall, offset }: ClockState): number {
   return wall - time - offset;
 }
@@ -45,9 +46,9 @@ export function advance(state: ClockState, { wall, elapsedMs }: { wall: number; 
 
 /**
  * Confirms that the system's clock is right.
- * @param timePassed the deviation is time in which the server did not run, so everything gets older by it. Otherwise
- * the clock was corrected, and nothing gets older. A clock that was set back was corrected: time does not run
- * backwards.
+ * @param timePassed the deviation is time in which the server did not run, so everything gets older by the deviation.
+ * Otherwise the clock was corrected, and nothing gets older. A clock that was set back is always regarded as corrected,
+ * because time does not run backwards.
  */
 export function confirm(
   state: ClockState,

@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import { uptime } from "node:os";
 
 /**
- * The running time of the machine. Nobody can set it. It continues over restarts of the server and restarts at each
- * boot.
+ * The running time of the machine. Nobody can set it. It continues across restarts of the server, and starts again at
+ * each boot.
  */
 export interface RunningTime {
   /** The id of the machine's boot; undefined on systems without one. */

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const TIMEOUT_MS = 5_000;
-/** systemd-timesyncd creates this file once it has synchronised with the network. The file does not survive a boot. */
+/** systemd-timesyncd creates this file once it has synchronised with the network. The file disappears at each boot. */
 const TIMESYNCD_FILE = "/run/systemd/timesync/synchronized";
 
 /**

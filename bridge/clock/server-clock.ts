@@ -9,16 +9,16 @@ import { networkTimeAgrees } from "./network-time.ts";
 /**
  * The server's own clock. Retention, sessions, previews, alerts and presence measure ages by it. It advances with the
  * running time and follows the system's clock in small steps. A jump of the system's clock, while the server runs or
- * between two starts, is reported, and changes nothing until it is confirmed: by an operator, or by network time that
- * has agreed for an hour. A machine that was off cannot be distinguished from a clock that was set ahead, so both are
- * jumps.
+ * between two starts, is reported. The jump changes nothing until it is confirmed by an operator, or by network time
+ * that has agreed with the system's clock for an hour. A machine that was off cannot be distinguished from a clock that
+ * was set ahead, so both are jumps.
  */
 export interface ServerClock {
-  /** Milliseconds since 1970, except for jumps of the system's clock. Never runs backwards. */
+  /** Milliseconds since 1970, without jumps of the system's clock. Never runs backwards. */
   now(): number;
   /**
-   * The earlier of the system's clock and what it would show without an unconfirmed jump. Use it for what expires by
-   * the system's clock.
+   * The time of the system's clock, or the time that it would show without an unconfirmed jump, whichever is earlier.
+   * Use this for whatever expires by the system's clock.
    */
   cautious(): number;
   /** The unconfirmed jump; undefined without one. */
@@ -45,7 +45,10 @@ export interface ServerClockOptions {
   networkTime?: () => Promise<boolean | undefined>;
   /** Milliseconds between two comparisons of the clocks. Default 20,000. */
   intervalMs?: number;
-  /** How long network time must agree before it confirms a jump, milliseconds. Default 3,600,000. */
+  /**
+   * How long network time must agree with the system's clock before it confirms a jump, milliseconds. Default
+   * 3,600,000.
+   */
   agreementMs?: number;
 }
 
@@ -58,12 +61,13 @@ const storedSchema = z.object({
 /** Milliseconds between two queries of network time. */
 const NETWORK_INTERVAL_MS = 60_000;
 /**
- * Running nodes update the shared clock at least this often, milliseconds. After a longer time all nodes were stopped.
+ * Running nodes update the shared clock at least this often, milliseconds. If it was not updated for longer, all nodes
+ * were stopped.
  */
 const SHARED_STEP_MS = 60_000;
 /** Milliseconds between two updates of the clock in memory. */
 const UPDATE_INTERVAL_MS = 1_000;
-/** A larger difference between the two running times is a suspend of the machine, milliseconds. */
+/** Milliseconds. If the two running times differ by more than this, the machine was suspended. */
 const SUSPEND_MS = 5_000;
 
 /** The system's clock unchanged, for programs without a store. */
@@ -86,9 +90,9 @@ class StoredClock implements ServerClock {
   readonly #options: ServerClockOptions & { runningTime: RunningTime };
   readonly #wall: () => number;
   #state: ClockState;
-  /** The running time of `#state`, by `performance.now()`, which stops while the machine is suspended. */
+  /** When `#state` was updated, by `performance.now()`, which stops while the machine is suspended. */
   #at = performance.now();
-  /** The running time of `#state`, by a coarser clock that continues while the machine is suspended. */
+  /** When `#state` was updated, by a coarser clock that continues while the machine is suspended. */
   #uptime: number;
   /** The last value returned by {@link now}. */
   #lastNow = 0;
@@ -96,7 +100,7 @@ class StoredClock implements ServerClock {
   #noticedAt: number | undefined;
   /** This machine's clock differs from the clock that the nodes share. */
   #differs = false;
-  /** The deviation during which network time agreed, and since when, by `performance.now()`. */
+  /** The deviation with which network time agreed, and since when it has agreed, by `performance.now()`. */
   #agreed: { deviation: number; since: number } | undefined;
   /** When network time was last queried. */
   #askedAt = Number.NEGATIVE_INFINITY;
@@ -122,7 +126,7 @@ class StoredClock implements ServerClock {
   }
 
   now(): number {
-    // A correction backwards is shorter than the elapsed time, but `now` may have been called in between.
+    // A correction backwards is shorter than the time since the last update, but `now` may have been called since then.
     this.#lastNow = Math.max(this.#lastNow, Math.floor(this.#state.time + performance.now() - this.#at));
     return this.#lastNow;
   }
@@ -152,14 +156,17 @@ class StoredClock implements ServerClock {
 
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    // If the store is unavailable, the next start counts the missing time by the machine's running time.
+    // If the store is unavailable, the next start adds the time that was not stored, by the machine's running time.
     await this.#enqueue(async () => {
       this.#update();
       await this.#save();
     }).catch(() => undefined);
   }
 
-  /** Runs tasks one after the other, because each writes what it has read. The result is the task's own. */
+  /**
+   * Runs tasks one after the other, because each task writes a value that depends on what it has read. Returns the
+   * task's result.
+   */
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#lastTask.then(work);
     this.#lastTask = done.catch((error: unknown) => {
@@ -231,7 +238,8 @@ class StoredClock implements ServerClock {
       this.#checkJump();
       return;
     }
-    // The time that this node ran while the store was unavailable counts. At its start it has none.
+    // Includes the time that this node ran while the store was unavailable. When the node starts, there is no such
+    // time.
     const own = this.#timers.length === 0 ? Number.NEGATIVE_INFINITY : this.now();
     const { time, offset, trusted } = stored;
     const sinceMs = wall - stored.wall;
@@ -256,7 +264,7 @@ class StoredClock implements ServerClock {
     const at = performance.now();
     if (at - this.#askedAt < Math.min(NETWORK_INTERVAL_MS, agreementMs / 4)) return;
     this.#askedAt = at;
-    // Network time of one node says nothing about the shared clock.
+    // The network time of one node says nothing about the shared clock.
     const agrees = this.#options.sharedWall === undefined ? await networkTime() : undefined;
     if (agrees !== true) this.#agreed = undefined;
     else if (this.#noticedAt === undefined) {
@@ -266,7 +274,8 @@ class StoredClock implements ServerClock {
       const deviation = deviationOf(this.#state);
       const isSame = this.#agreed !== undefined && Math.abs(deviation - this.#agreed.deviation) <= JUMP_MS;
       if (!isSame) this.#agreed = { deviation, since: at };
-      // If the clock was right before, too, the difference is time that passed. Otherwise the clock was corrected.
+      // If the system's clock was also right before, the difference is time that passed. Otherwise the clock was
+      // corrected.
       else if (this.#agreed !== undefined && at - this.#agreed.since >= agreementMs)
         await this.#confirm({ timePassed: this.#state.trusted, trusted: true }, "network time");
     }

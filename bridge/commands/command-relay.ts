@@ -36,8 +36,8 @@ export interface IssuedCommand extends CommandRequest {
   /** The JSON text of `args` as it was sent, so that numbers beyond the precision of a double pass unchanged. */
   argsText?: string | undefined;
   /**
-   * The command's id. A command whose id is already waiting or in flight is a duplicate and is ignored. Default: a new
-   * id.
+   * The command's id. If a command with this id is already waiting or in flight, the new one is a duplicate and is
+   * ignored. Default: a new id.
    */
   id?: string;
 }
@@ -62,7 +62,7 @@ export interface CommandUpdate {
 
 export interface CommandRelay extends CommandRunner {
   stats(): { queued: number; inFlight: number; lateReplies: number };
-  /** Ends all pending commands: their callers cannot be called back after this. */
+  /** Ends all pending commands, because their callers cannot be called back after this. */
   stop(): Promise<void>;
 }
 
@@ -74,16 +74,16 @@ export interface CommandRelayOptions {
   isSleeping: (camera: string) => boolean;
   /** The queue shared with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;
-  /** The largest number of commands that wait for one camera, besides the one in flight. */
+  /** The most commands that wait for one camera, not including the one in flight. */
   maxQueuedPerCamera?: number;
-  /** The largest number of commands that wait or are in flight, for all cameras together. */
+  /** The most commands that wait or are in flight, for all cameras together. */
   maxPending?: number;
-  /** Commands of one user in a minute, over HTTP, WebSocket and MQTT together. Default: no limit. */
+  /** The most commands of one user per minute, over HTTP, WebSocket and MQTT together. Default: no limit. */
   maxPerMinute?: number;
   logger: Logger;
 }
 
-/** The order of statuses. A status is reported only if its rank is higher than that of the status before. */
+/** The order of statuses. A status is reported only if its rank is higher than the rank of the previous status. */
 const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
   queued: 0,
   sent: 1,
@@ -114,13 +114,13 @@ interface Pending {
   status: CommandStatus | "queued";
   onUpdate: (update: CommandUpdate) => void;
   expiry: NodeJS.Timeout | undefined;
-  /** The command is the first of the queue shared with other nodes. */
+  /** The command is the first in the queue that this node shares with other nodes. */
   isFirst: boolean;
 }
 
 /**
- * One camera's commands. One is in flight at a time, so that the camera runs them in the order in which they were
- * issued.
+ * One camera's commands. One command is in flight at a time, so that the camera runs the commands in the order in which
+ * they were issued.
  */
 interface CameraCommands {
   inFlight: Pending | undefined;
@@ -203,7 +203,10 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     });
   }
 
-  /** The camera has a new connection. It may not have received a command that it did not acknowledge on the old one. */
+  /**
+   * The camera has a new connection. It may not have received a command that it did not acknowledge on the old
+   * connection.
+   */
   function resend(camera: string): void {
     const inFlight = byCamera.get(camera)?.inFlight;
     if (inFlight?.status === "sent") send(inFlight);
@@ -232,7 +235,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       });
     else
       advance(pending, "expired", {
-        // When a link goes silent, it is unknown which of the last messages arrived.
+        // When a link becomes silent, nobody knows which of the last messages arrived.
         error:
           pending.status === "queued"
             ? "the command waited too long and was not sent"
@@ -243,7 +246,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
   function onDelivered({ identity, topic: name, payload }: Delivery): void {
     const topic = tree.parse(name);
-    // Only the camera's own acknowledgement counts: an administrator may subscribe to commands, too.
+    // Only an acknowledgement by the camera itself is used: an administrator may also subscribe to commands.
     if (topic?.kind !== "camera-command" || identity !== `device:${topic.camera}`) return;
     const inFlight = byCamera.get(topic.camera)?.inFlight;
     if (inFlight !== undefined && inFlight.id === idOf(payload)) advance(inFlight, "delivered");

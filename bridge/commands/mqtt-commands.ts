@@ -23,12 +23,16 @@ export interface MqttCommand extends Pick<IncomingPublication, "identity" | "pay
   camera: string;
   name: string;
   /**
-   * Called when the camera has the command, or will not receive it. Before that, a restart reports the command as lost.
+   * Called when the camera has the command, or will not receive it. If the server restarts before this call, it reports
+   * the command as lost.
    */
   settled(): void;
 }
 
-/** A command that an earlier run acknowledged to its sender, without knowing whether the camera received it. */
+/**
+ * A command that an earlier run of the server acknowledged to its sender, without knowing whether the camera received
+ * the command.
+ */
 export type LostCommand = Pick<MqttCommand, "payload" | "camera" | "name">;
 
 export interface MqttCommandsOptions {
@@ -53,8 +57,8 @@ interface Outcome extends Pick<CommandUpdate, "status" | "error" | "code"> {
 }
 
 /**
- * The relay's statuses as statuses of a camera's reply; `failed` for the others. Whether a camera ran a command that
- * timed out is unknown.
+ * Maps statuses of the relay to statuses of a camera's reply. All other statuses become `failed`. It is unknown whether
+ * a camera ran a command that timed out.
  */
 const REPLY_STATUS: Partial<Record<CommandStatus, CommandReply["status"]>> = {
   ...{ rejected: "rejected", timed_out: "unknown", unknown: "unknown" },
@@ -115,8 +119,8 @@ export class MqttCommands {
   };
 
   /**
-   * Reports a command of an earlier run as `unknown`. It is not sent again: its age is unknown, and the camera may have
-   * run it already.
+   * Reports a command of an earlier run as `unknown`. The command is not sent again: its age is unknown, and the camera
+   * may already have run it.
    */
   readonly reportLost = ({ payload, camera, name }: LostCommand): void => {
     const read = readCommand(payload.toString("utf8"));
@@ -141,7 +145,7 @@ export class MqttCommands {
     const data = { command_id, status: REPLY_STATUS[status] ?? "failed", error, code };
     const message = { v: 1, id: ulid(), timestamp: new Date().toISOString(), event: "command.reply", data };
     const payload = Buffer.from(JSON.stringify(message));
-    // Not through the journal: the relay reads the cameras' own replies there, and this is not one of them.
+    // Not through the journal: the relay reads the cameras' replies there, and this reply is not from a camera.
     link.publish({ topic, payload, qos: 1, retain: false }).catch((err: unknown) => {
       logger.warn({ err, camera, command: command_id }, "command outcome not published");
     });

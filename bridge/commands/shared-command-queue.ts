@@ -7,14 +7,15 @@ import type { Cluster, StoredDocument } from "../cluster/cluster.ts";
 export interface SharedCommandQueue {
   /**
    * Adds a command to the end of the camera's queue.
-   * @param place.expiresAt when the command is removed by itself, milliseconds since 1970
+   * @param place.expiresAt when the command is removed automatically, milliseconds since 1970
    * @param onFirst called once, when the command is the first in the queue
    * @returns false when the queue is full
    * @throws {StoreUnavailableError}
    */
   enter(place: { camera: string; id: string; expiresAt: number }, onFirst: () => void): Promise<boolean>;
   /**
-   * Removes a command, also while {@link enter} is under way. Never throws: a command that cannot be removed expires.
+   * Removes a command, even while {@link enter} is still adding it. Never throws: a command that cannot be removed
+   * expires later.
    */
   leave(camera: string, id: string): Promise<void>;
   /** Waits for the changes under way. */
@@ -23,11 +24,11 @@ export interface SharedCommandQueue {
 
 export interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
-  /** Commands in one camera's queue, including the one in flight. */
+  /** The most commands in one camera's queue, including the one in flight. */
   maxPerCamera: number;
   /**
-   * Milliseconds between two checks of the queues in which a command of this node waits, for stopped nodes. Default
-   * 1,000.
+   * Milliseconds between two checks whether nodes have stopped that have commands in the same queues as this node.
+   * Default 1,000.
    */
   checkIntervalMs?: number;
   logger: Logger;
@@ -35,11 +36,14 @@ export interface SharedCommandQueueOptions {
 
 const COLLECTION = "command-queues";
 /**
- * A place outlives its command by this, milliseconds: the nodes' clocks differ, and no command may overtake the one in
- * flight.
+ * Milliseconds for which a place is kept after its command has expired: the nodes' clocks differ, and no command may
+ * overtake the one in flight.
  */
 const EXPIRY_MARGIN_MS = 2_000;
-/** Nodes that change one queue at the same time retry. This many attempts were enough for every node. */
+/**
+ * Nodes that change one queue at the same time retry. The change fails after this many attempts, which is more than a
+ * node should ever need.
+ */
 const MAX_ATTEMPTS = 50;
 const MAX_RETRY_MS = 20;
 
@@ -56,7 +60,7 @@ class DocumentQueue implements SharedCommandQueue {
   readonly #options: SharedCommandQueueOptions;
   /** The callbacks of this node's waiting commands, by camera and command id. */
   readonly #waiting = new Map<string, Map<string, () => void>>();
-  /** This node's changes of one camera's queue run one after the other. */
+  /** Runs this node's changes of one camera's queue one after the other. */
   readonly #tasks = new KeyedQueue();
   readonly #unwatch: () => void;
   readonly #timer: NodeJS.Timeout;
@@ -139,7 +143,10 @@ class DocumentQueue implements SharedCommandQueue {
     for (const camera of this.#waiting.keys()) this.#check(camera);
   }
 
-  /** Calls back if a waiting command of this node is now the first. While the store is unavailable, no command is. */
+  /**
+   * Calls back if a waiting command of this node is now the first. While the store is unavailable, no command is
+   * regarded as first.
+   */
   #check(camera: string): void {
     if (!this.#waiting.has(camera)) return;
     this.#tasks

@@ -50,7 +50,7 @@ export class CameraPreviews {
       .reverse();
   }
 
-  /** The previews that arrived before `since`, except the newest preview of all. */
+  /** The previews that arrived before `since`, without the camera's newest preview. */
   arrivedBefore(since: number): StoredPreview[] {
     const { newest } = this;
     return this.#previews.filter((preview) => preview.savedAt < since && preview !== newest);

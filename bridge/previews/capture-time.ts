@@ -4,14 +4,14 @@ const ULID = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/;
 const TIME_DIGITS = 10;
 /** How far a capture's time may be in the future, milliseconds. */
 const MAX_AHEAD_MS = 5 * 60_000;
-/** Captures cannot be older than this: a clock that shows an earlier time was never set. */
+/** No capture is older than this: a camera whose clock shows an earlier time has never set its clock. */
 const FIRST_PLAUSIBLE = Date.UTC(2020, 0, 1);
 
 /**
- * The time of a capture, from its ULID. A preview has no envelope, so only its capture id distinguishes a current
- * preview from one of a backlog.
+ * The time of a capture, from its ULID. A preview has no envelope, so only the capture id shows whether a preview is
+ * current or from a backlog.
  * @param senderAheadMs how far the camera's clock is ahead of the clock of `now`, milliseconds
- * @returns milliseconds since 1970; undefined when the id is no ULID or the time is implausible
+ * @returns milliseconds since 1970; undefined if the id is not a ULID or the time is implausible
  */
 export function captureTime(capture: string, now: number, senderAheadMs = 0): number | undefined {
   if (!ULID.test(capture)) return undefined;

@@ -25,13 +25,13 @@ export type PreviewLimits = ReturnType<typeof previewLimits>;
 
 export function previewLimits(read: ValuesOf<typeof previewSettings & Pick<typeof serverSettings, "MAX_CAMERAS">>) {
   return {
-    /** Counts from the arrival of a preview. The newest of each camera stays for ever. */
+    /** How long a preview is kept after its arrival. The newest preview of each camera is always kept. */
     keepMs: read.PREVIEW_HOURS * 3_600_000,
     maxPreviewsPerCamera: read.MAX_PREVIEWS_PER_CAMERA,
     maxBytesPerCamera: read.MAX_PREVIEW_BYTES_PER_CAMERA,
     maxPreviews: read.MAX_PREVIEWS,
     maxBytes: read.MAX_PREVIEW_BYTES,
-    /** Above this, the camera that was silent longest loses its previews. */
+    /** If more cameras have previews, the camera that has been silent longest loses its previews. */
     maxCameras: read.MAX_CAMERAS,
   };
 }

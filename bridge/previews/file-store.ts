@@ -52,7 +52,8 @@ class FilePreviewStore implements PreviewStore {
     const replaced: Promise<void>[] = [];
     for (const { camera, previews } of found) {
       const stored = this.#camera(camera);
-      // The program may have been killed after it wrote a preview and before it removed the replaced one.
+      // The program may have been killed after it wrote a preview and before it removed the preview that the new one
+      // replaced.
       for (const preview of previews.sort((one, other) => one.savedAt - other.savedAt)) {
         const older = stored.get(preview.capture);
         if (older !== undefined) replaced.push(this.#drop(camera, stored, older));
@@ -119,7 +120,7 @@ class FilePreviewStore implements PreviewStore {
     const older = stored.get(preview.capture);
     if (older !== undefined) await this.#drop(camera, stored, older);
     this.#add(stored, preview);
-    // Inserted again as the last, so that the camera that has been silent longest stays first.
+    // Inserted again at the end, so that the camera that has been silent longest stays first.
     this.#cameras.delete(camera);
     this.#cameras.set(camera, stored);
     const isNewest = stored.newest === preview;

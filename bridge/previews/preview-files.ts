@@ -6,8 +6,8 @@ import type { StoredPreview } from "./preview-store.ts";
 
 /**
  * Previews as files in one folder per camera: `{takenAt}.{savedAt}.{capture}.{bytes}.{etag}.jpg`. The file name holds
- * all metadata, so a start reads folders only. A file is written once and never changed, so after a crash it is
- * complete or missing.
+ * all metadata, so a start only needs to list the folders. A file is written once and never changed, so after a crash
+ * it is complete or missing.
  */
 export class PreviewFiles {
   readonly #root: string;
@@ -24,7 +24,9 @@ export class PreviewFiles {
     this.#root = root;
   }
 
-  /** Lists all previews. Removes incomplete files of a killed program, and leaves foreign files alone. */
+  /**
+   * Lists all previews. Removes incomplete files that a killed program has left, and keeps files that are not previews.
+   */
   async *load(): AsyncIterable<{ camera: string; previews: StoredPreview[] }> {
     await mkdir(this.#root, { recursive: true, mode: 0o700 });
     for (const folder of await readdir(this.#root, { withFileTypes: true })) {

@@ -9,9 +9,9 @@ export interface StoredPreview {
   capture: string;
   /** Milliseconds since 1970. */
   takenAt: number;
-  /** When it arrived, milliseconds since 1970. */
+  /** When the preview arrived, milliseconds since 1970. */
   savedAt: number;
-  /** Including the quotes of the HTTP header. */
+  /** Includes the quotes that the HTTP header needs. */
   etag: string;
   sizeBytes: number;
 }
@@ -19,11 +19,11 @@ export interface StoredPreview {
 export interface PreviewPage {
   /** Newest first. */
   previews: readonly StoredPreview[];
-  /** The number of the camera's previews on all pages. */
+  /** The number of the camera's previews on all pages together. */
   total: number;
 }
 
-/** A position in a list: after the preview with this time and capture id. */
+/** A position in a list, directly after the preview with this time and capture id. */
 export interface PreviewCursor {
   takenAt: number;
   capture: string;
@@ -39,8 +39,8 @@ export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = previewLimits(
  */
 export interface PreviewStore {
   /**
-   * Resolves when the preview is durable. It is kept for `keepMs` from its arrival, whenever it was taken. The same
-   * bytes for the same capture change nothing; other bytes replace the preview.
+   * Resolves when the preview is durable. The preview is kept for `keepMs` after its arrival, no matter when it was
+   * taken. The same bytes for the same capture change nothing; other bytes replace the preview.
    * @returns whether it is the newest preview of its camera
    */
   put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean>;
@@ -57,7 +57,7 @@ export interface PreviewStore {
 
 /**
  * Chooses at most `frames` of the times, spread evenly: divides the period into `frames` intervals of equal length and
- * chooses the newest time of each. From an interval without a time nothing is chosen.
+ * chooses the newest time of each. Nothing is chosen from an interval that contains no time.
  * @param times newest first
  * @returns the indices of the chosen times, ascending
  */

@@ -19,10 +19,10 @@ import { createRedisPreviewStore } from "./redis-store.ts";
 /** The previews of each camera: those that arrived in the last 48 hours, and always the newest. */
 export interface Previews {
   /**
-   * Stores a preview. Resolves when it is durable; the camera is acknowledged only then. Its retention counts from its
-   * arrival, whenever it was taken. Saving the same preview again changes nothing.
-   * @throws {PreviewRefusedError} no JPEG, or too large: sending it again would not help
-   * @throws any other error when it cannot be written: the camera sends it again
+   * Stores a preview. Resolves when the preview is durable; only then does the camera receive its acknowledgement. Its
+   * retention starts at its arrival, no matter when it was taken. Saving the same preview again changes nothing.
+   * @throws {PreviewRefusedError} the preview is not a JPEG, or too large: sending it again would not help
+   * @throws any other error if the preview cannot be written: the camera sends it again
    */
   save(camera: string, capture: string, jpeg: Uint8Array, sender?: PreviewSender): Promise<SavedPreview>;
   /** The newest preview of each of these cameras that has one. */
@@ -37,7 +37,9 @@ export interface Previews {
 }
 
 export interface PreviewSender {
-  /** How far the camera's clock is ahead of the system's, milliseconds; 0 when the difference is small or unknown. */
+  /**
+   * How far the camera's clock is ahead of the system's clock, milliseconds; 0 if the difference is small or unknown.
+   */
   senderAheadMs: number;
 }
 
@@ -54,7 +56,7 @@ export interface PreviewsOptions extends Partial<PreviewLimits> {
   maxPictureBytes?: number;
   /** The server's own clock, milliseconds since 1970. Default: the system's. */
   now?: () => number;
-  /** The system's clock, which times shown to people follow, milliseconds since 1970. Default: `now`. */
+  /** The system's clock, milliseconds since 1970. Times that people see are by this clock. Default: `now`. */
   wall?: () => number;
 }
 
@@ -121,13 +123,14 @@ function limitsOf(options: Partial<PreviewLimits>): PreviewLimits {
   };
 }
 
-/** Validates previews and converts their times, above either store. */
+/** Validates previews and converts their times, for both kinds of store. */
 function createPreviews(
   store: PreviewStore,
   { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now, wall = now }: Omit<PreviewsOptions, "path">,
 ): Previews {
   /**
-   * How far the system's clock is ahead of the server's own, in whole minutes. The store uses the server's own clock.
+   * How far the system's clock is ahead of the server's own clock, in whole minutes. The store uses the server's own
+   * clock.
    */
   const wallAheadMs = () => {
     const aheadMs = wall() - now();

@@ -1,6 +1,6 @@
 import { Script } from "../../platform/redis/script.ts";
 
-/** Functions of both scripts: remove one preview, and remove expired previews. */
+/** The functions that both scripts use: one removes a preview, the other removes expired previews. */
 const REMOVE = `
 local base = KEYS[1]
 local function remove(member)
@@ -38,9 +38,9 @@ return removeExpired(tonumber(ARGV[1]))
 
 /**
  * Stores a preview and removes previews above the limits, atomically, so that the sums stay right when a node dies.
- * KEYS: the prefix of all keys, which share one hash slot. ARGV: the arrival time before which previews have expired,
- * the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the five limits
- * (-1: none). Returns 1 when the preview is the newest of its camera.
+ * KEYS: the prefix of all keys, which share one hash slot. ARGV: an arrival time (previews that arrived earlier have
+ * expired), the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the
+ * five limits (-1: none). Returns 1 when the preview is the newest of its camera.
  */
 export const PUT = new Script(`${REMOVE}
 local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]

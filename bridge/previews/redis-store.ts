@@ -17,7 +17,7 @@ export interface RedisPreviewStoreOptions {
   now: () => number;
 }
 
-/** Keys expire this long after their preview, milliseconds, so that Redis empties itself when no node runs any more. */
+/** Milliseconds. A key expires this long after its preview, so that Redis becomes empty if no node runs any more. */
 const TTL_MARGIN_MS = 3_600_000;
 
 /**

@@ -68,7 +68,7 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
     const timedOut = new Promise<void>((resolve) => {
       timeout = setTimeout(resolve, LAST_FLUSH_MS);
     });
-    // Twice: the first call may only wait for a flush that was under way.
+    // Flushes twice, because the first call may only wait for a flush that was already under way.
     await Promise.race([flush().then(flush), timedOut]);
     clearTimeout(timeout);
   }

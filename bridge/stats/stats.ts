@@ -16,7 +16,7 @@ export const COUNTERS = [
 export type Counter = (typeof COUNTERS)[number];
 
 export interface Totals {
-  /** When the first start was, RFC 3339. */
+  /** The time of the first start, RFC 3339. */
   since: string;
   starts: number;
   /** Running time of all runs together, seconds. */
@@ -24,12 +24,15 @@ export interface Totals {
   counts: Record<Counter, number>;
 }
 
-/** Totals since the first start. They survive restarts. After a `kill -9` at most one flush interval is missing. */
+/**
+ * Totals since the first start. They survive restarts. After a `kill -9`, the counts of at most one flush interval are
+ * missing.
+ */
 export interface Stats {
   /** Adds to a total. @param by default 1 */
   add(counter: Counter, by?: number): void;
   totals(): Totals;
-  /** Writes the totals a last time. */
+  /** Writes the totals for the last time. */
   stop(): Promise<void>;
 }
 

@@ -3,14 +3,15 @@ export interface StoreCheckOptions {
   write: () => Promise<void>;
   /** How long the result of a write is reused, milliseconds. Default 1,000. */
   keptMs?: number;
-  /** A write that takes longer counts as failed, milliseconds. Default 2,500. */
+  /** A write that takes longer than this is regarded as failed, milliseconds. Default 2,500. */
   timeoutMs?: number;
 }
 
 /**
  * Creates a check of whether the store accepts writes. It makes at most one test write at a time, and reuses its result
  * for `keptMs`, so that many probes do not cause many writes.
- * @returns the check. It resolves to the reason why the store accepts no writes, or to undefined. It never rejects.
+ * @returns the check. The check resolves to the reason why the store accepts no writes, or to undefined if it accepts
+ * them. It never rejects.
  */
 export function createStoreCheck({
   write,

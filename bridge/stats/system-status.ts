@@ -8,7 +8,7 @@ import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 export interface SystemStatusOptions {
   /** With several nodes, one of them publishes. */
   cluster: Pick<Cluster, "leases">;
-  /** Why the store accepts no writes; undefined while it does. */
+  /** Why the store accepts no writes; undefined while it accepts them. */
   unavailableReason: () => string | undefined;
   /** The unconfirmed jump of the system's clock. Default: there is none. */
   clockJump?: () => ClockJump | undefined;
@@ -19,7 +19,7 @@ export interface SystemStatusOptions {
   intervalMs?: number;
 }
 
-/** Unchanged resources are published again at this interval, milliseconds, so that readers can detect a dead server. */
+/** Milliseconds after which unchanged resources are published again, so that readers can detect a dead server. */
 const REPEAT_MS = 60_000;
 /** Smaller changes of resources are not published: percentage points of CPU, and a share of the memory. */
 const CPU_STEP = 5;
@@ -34,7 +34,7 @@ export function startSystemStatus(options: SystemStatusOptions): Singleton {
   return runAsSingleton({
     ...{ leases: cluster.leases, name: "system-status", logger },
     async begin() {
-      // A new one for each lease, because another node may have published something else meanwhile.
+      // A new reporter for each lease, because another node may have published something else in the meantime.
       const reporter = new StatusReporter(options, startedAt);
       reporter.report();
       const timer = setInterval(() => reporter.report(), intervalMs);
@@ -47,7 +47,7 @@ export function startSystemStatus(options: SystemStatusOptions): Singleton {
 class StatusReporter {
   readonly #options: SystemStatusOptions;
   readonly #startedAt: string;
-  /** What identifies the status published last; undefined when it must be published again. */
+  /** Identifies the status that was published last; undefined if the status must be published again. */
   #publishedStatus: string | undefined;
   #published: { resources: Resources; at: number } | undefined;
   #usage = process.cpuUsage();

@@ -2,10 +2,10 @@ import { z } from "zod";
 import { TokenRefusedError } from "../client/errors.ts";
 import type { TextStorage } from "../state/offline-cache.ts";
 
-/** The request for a token without signing in: to see everything, and to send commands to cameras. */
+/** Requests a token without signing in, which permits to see everything and to send commands to cameras. */
 const OPEN_REQUEST = { user_id: "dashboard", permissions: ["dashboard:read", "camera:read", "camera:control"] };
 const LOGIN_NAME = "skylapse:login";
-/** A token that expires within this time, milliseconds, is replaced before it is used. */
+/** Milliseconds. A token that expires within this time is replaced before it is used. */
 const EXPIRY_MARGIN_MS = 30_000;
 const TIMEOUT_MS = 15_000;
 
@@ -23,16 +23,16 @@ export interface AccessOptions {
   /** The address of the server, such as `location.href`. */
   base: string;
   fetch: typeof fetch;
-  /** Stores the login for all tabs and across restarts of the browser. Undefined keeps it in memory. */
+  /** Stores the login for all tabs and across restarts of the browser. If undefined, the login is kept in memory. */
   storage: TextStorage | undefined;
 }
 
-/** The tokens of the page. They belong to a login, except on a server that only this machine can reach. */
+/** The tokens of the page. They require a login, except on a server that only this machine can reach. */
 export class Access {
   readonly #options: AccessOptions;
-  /** The text that `storage` holds, or would hold if it worked. */
+  /** The text that `storage` holds, or would hold if it were usable. */
   #kept: string | undefined;
-  /** The storage failed. From then on the login is in memory and ends with this page. */
+  /** The storage has failed, so the login is kept in memory and ends with this page. */
   #storageFailed = false;
   #token: string | undefined;
   #expiresAt = 0;
@@ -128,7 +128,7 @@ export class Access {
     });
   }
 
-  /** The login as the last tab that changed it stored it. */
+  /** The stored login, as written by the tab that changed it last. */
   #login(): KeptLogin | undefined {
     const text = this.#stored();
     if (text === null || text === undefined) return undefined;
@@ -146,7 +146,7 @@ export class Access {
       if (this.#kept === undefined) storage?.removeItem(LOGIN_NAME);
       else storage?.setItem(LOGIN_NAME, this.#kept);
     } catch {
-      // The storage is full, or the browser's settings forbid it. The login works without it.
+      // The storage is full, or the browser's settings forbid it. The login works without the storage.
       this.#storageFailed = true;
     }
   }

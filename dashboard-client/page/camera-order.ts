@@ -17,7 +17,7 @@ export function worstFirst(cameras: readonly CameraState[]): CameraState[] {
   return cameras.toSorted((one, other) => rankOf(one) - rankOf(other) || one.id.localeCompare(other.id));
 }
 
-/** Cameras that should be connected and are not: offline, or asleep beyond the time they announced. */
+/** Cameras that should be connected and are not: offline, or still asleep after the announced time. */
 export function countOffline({ cameras }: Pick<RealTimeData, "cameras">): number {
   return [...cameras.values()].filter((camera) => rankOf(camera) <= (RANK.overslept ?? 0)).length;
 }

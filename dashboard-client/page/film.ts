@@ -1,7 +1,8 @@
 import type { Picture, Pictures } from "./pictures.ts";
 
 /**
- * Concurrent loads: enough to fill a filmstrip quickly, and few enough not to delay the live picture on a slow link.
+ * The most concurrent loads: enough to fill a filmstrip quickly, but few enough that the live picture is not delayed on
+ * a slow link.
  */
 const MAX_LOADS = 3;
 /** The most pictures in memory, which is more than a filmstrip shows. */

@@ -12,7 +12,8 @@ import { Fleet } from "./fleet.ts";
 import { Pictures } from "./pictures.ts";
 import { reloadOnce } from "./reload-once.ts";
 
-// The bridge serves the page, perhaps below a path of a proxy. All other addresses are relative to this one.
+// The bridge serves the page, perhaps below a path of a proxy. All other addresses are relative to the address of this
+// page.
 const base = new URL(".", location.href).href;
 const socketUrl = new URL("ws", base);
 socketUrl.protocol = socketUrl.protocol === "https:" ? "wss:" : "ws:";

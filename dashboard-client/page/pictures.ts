@@ -88,7 +88,7 @@ export class Pictures {
     return response;
   }
 
-  /** If the network fails, returns the copy in the browser's cache. */
+  /** Returns the copy in the browser's cache if the network fails. */
   async #fetch(url: URL, signal: AbortSignal): Promise<Response> {
     try {
       return await this.#options.access.get(url, signal);

@@ -16,14 +16,14 @@ export interface FilmView {
   film: Film | undefined;
   /** Newest first. */
   frames: readonly Frame[];
-  /** How many pictures the server has of these 48 hours. */
+  /** The number of pictures that the server has from these 48 hours. */
   total: number;
 }
 
 /**
  * The pictures of a camera of the last 48 hours.
  * @param latest the newest picture according to the events
- * @param isShown nothing is loaded unless the filmstrip is shown
+ * @param isShown whether the filmstrip is shown; nothing is loaded while it is not
  */
 export function useFilm(pictures: Pictures, camera: string, latest: Frame | undefined, isShown: boolean): FilmView {
   const [view, setView] = useState<FilmView>({ film: undefined, frames: [], total: 0 });
@@ -55,7 +55,7 @@ export function useFilm(pictures: Pictures, camera: string, latest: Frame | unde
         const frames = previews.map((preview) => ({ capture: preview.capture, takenAt: preview.taken_at }));
         setView((before) => ({ ...before, frames, total }));
       },
-      // The next picture causes another attempt. Until then the shown pictures stay.
+      // The next picture causes another attempt. Until then, the filmstrip keeps its pictures.
       () => undefined,
     );
     return () => ending.abort();

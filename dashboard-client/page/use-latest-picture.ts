@@ -14,8 +14,8 @@ export interface LatestPicture {
 const NOTHING: LatestPicture = { picture: undefined, before: undefined, status: "loading" };
 
 /**
- * The latest picture of a camera. It is loaded at first, when `version` (the etag of the latest preview) changes, and
- * after a reconnect. At most two pictures of a camera are in memory.
+ * The latest picture of a camera. It is loaded at the start, when `version` (the etag of the latest preview) changes,
+ * and after a reconnect. At most two pictures of a camera are in memory.
  */
 export function useLatestPicture(
   pictures: Pictures,
@@ -39,7 +39,7 @@ export function useLatestPicture(
         show(replaced(held.current, await pictures.latest(camera, ending.signal)));
       } catch (error) {
         if (ending.signal.aborted) return;
-        // Without a connection the last answer still holds: the camera had no picture.
+        // Without a connection, the last answer is still used: the camera had no picture.
         const stillNone = !live && version === undefined && held.current.status === "none";
         const status = error instanceof NoPictureYetError || stillNone ? "none" : "failed";
         if (held.current.picture === undefined) show({ ...held.current, status });

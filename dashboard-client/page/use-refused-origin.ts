@@ -6,8 +6,9 @@ const TIMEOUT_MS = 15_000;
 const answerSchema = z.object({ allowed: z.boolean(), message: z.string().optional() });
 
 /**
- * The setting that an operator must change if the server refuses pages of this address. Undefined if there is another
- * reason for the lost connection. A browser tells a page only that its WebSocket failed, so the page asks by HTTP.
+ * The setting that an operator must change, if the server refuses pages from this address. Undefined if the connection
+ * is missing for another reason. A browser does not tell a page why its WebSocket failed, so the page asks for the
+ * reason by HTTP.
  */
 export function useRefusedOrigin(base: string, { status, cause }: ConnectionView): string | undefined {
   const [advice, setAdvice] = useState<string>();
@@ -23,7 +24,7 @@ export function useRefusedOrigin(base: string, { status, cause }: ConnectionView
       .then(({ allowed, message }) => {
         if (!allowed && !ending.signal.aborted) setAdvice(message);
       })
-      // The server does not answer. The banner shows already that the connection is lost.
+      // The server does not answer. The banner already shows that the connection is lost.
       .catch(() => {});
     return () => ending.abort();
   }, [base, lost]);

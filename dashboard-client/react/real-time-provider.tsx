@@ -17,7 +17,10 @@ const StoresContext = createContext<Stores | undefined>(undefined);
 
 export interface RealTimeProviderProps {
   client: Client;
-  /** The options of {@link createDashboardStore}. The first provider of a client sets them; later ones are ignored. */
+  /**
+   * The options of {@link createDashboardStore}. The first provider of a client sets these options; those of later
+   * providers are ignored.
+   */
   settings?: StoreSettings;
   children: ReactNode;
 }
@@ -35,7 +38,10 @@ function storesOf(client: Client, settings: StoreSettings): Stores {
   return stores;
 }
 
-/** The store of a channel. Uses the given client, or that of the nearest provider. @throws {Error} there is neither */
+/**
+ * The store of a channel. Uses the given client, or the client of the nearest provider. @throws {Error} no client is
+ * given, and there is no provider
+ */
 export function useDashboardStore(channel: string, client?: Client): DashboardStore {
   const provided = useContext(StoresContext);
   const stores = client === undefined ? provided : storesOf(client, provided?.settings ?? {});

@@ -11,8 +11,8 @@ export interface UseRealTimeDataOptions {
 
 /**
  * The current state of a channel: connection, cameras, jobs, alerts, events, the latest gap, and `command` to send a
- * command to a camera. Without a connection the values stay; then `live` is false, and `asOf` says when they were last
- * known to be right.
+ * command to a camera. Without a connection, the last values are kept, `live` is false, and `asOf` says when the values
+ * were last known to be right.
  *
  * @param channel default `dashboard`
  */

@@ -13,7 +13,7 @@ export interface AlertState extends Alert {
   since: string;
 }
 
-/** An alert that has ended. It is still shown, so that people see that there was one. */
+/** An alert that has ended. It is still shown, so that people see that there was an alert. */
 export interface EndedAlert extends AlertState {
   /** When the alert ended, RFC 3339. */
   until: string;
@@ -26,7 +26,7 @@ export interface Alerts {
   endedAlerts: readonly EndedAlert[];
 }
 
-/** Whether an event clears its topic. `alert.cleared` does so although it has data: the alert that ended. */
+/** Whether an event clears its topic. `alert.cleared` clears its topic, although it has data: the alert that ended. */
 export function isCleared({ event, data }: DashboardEvent): boolean {
   return data === null || event === "alert.cleared";
 }

@@ -29,14 +29,17 @@ import {
 import type { DashboardEvent } from "../../contract/socket-messages.ts";
 import { GAPS_STATE, PRESENCE_STATE } from "../../contract/topics.ts";
 
-/** A value and when its sender sent it, which is the only "last updated" that is shown. */
+/** A value and the time when its sender sent it. No other time is shown as "last updated". */
 export interface Known<Value> {
   value: Value;
   /** RFC 3339, UTC. */
   at: string;
 }
 
-/** The state of one camera. A field that the camera has not sent, or not as the contract defines it, is missing. */
+/**
+ * The state of one camera. A field is missing if the camera has not sent it, or has sent it in a form that the contract
+ * does not allow.
+ */
 export interface CameraState {
   id: string;
   about?: Known<CameraAbout>;
@@ -53,7 +56,9 @@ export interface CameraState {
   preview?: Known<PreviewUpdated>;
   lastCapture?: Known<CaptureCompleted>;
   lastFailure?: Known<CaptureFailed>;
-  /** When the picture with this etag was taken: as its capture event says, otherwise as the picture's name says. */
+  /**
+   * When the picture with this etag was taken. The time is from the capture event, otherwise from the picture's name.
+   */
   pictureTaken?: { etag: string; at: string };
 }
 
@@ -96,7 +101,7 @@ export function applyAbout(camera: CameraState, event: DashboardEvent): CameraSt
   return aboutReader(camera, event);
 }
 
-/** Applies a retained state. A state without a field changes nothing. */
+/** Applies a retained state. A state for which the camera has no field changes nothing. */
 export function applyState(camera: CameraState, name: string, event: DashboardEvent): CameraState {
   return STATE_READERS.get(name)?.(camera, event) ?? camera;
 }
@@ -112,14 +117,14 @@ export function isLatest(event: DashboardEvent): boolean {
 
 /**
  * Applies the preview or capture that arrived last, even if its time is earlier: the sender's clock may have been set
- * back. When a client resumes, the server sends earlier events again. Those are older by position and by time, and are
- * ignored.
+ * back. When a client resumes, the server sends earlier events again. Such events have both an older position and an
+ * older time, and are ignored.
  * @param held the latest event so far
  */
 export function applyLatest(camera: CameraState, event: DashboardEvent, held: DashboardEvent | undefined): CameraState {
   const reader = LATEST_READERS.get(event.event);
   if (reader === undefined) return camera;
-  // Position alone does not tell: positions start again in a new epoch of the journal.
+  // The position alone does not show which event is newer: positions start again in a new epoch of the journal.
   const isOlder = held !== undefined && Date.parse(event.timestamp) < Date.parse(held.timestamp);
   if (isOlder && event.position <= held.position) return camera;
   const next = reader(camera, event);
@@ -128,7 +133,7 @@ export function applyLatest(camera: CameraState, event: DashboardEvent, held: Da
   const { preview, lastCapture } = next;
   if (preview === undefined) return next;
   const sameCapture = preview.value.capture === lastCapture?.value.capture;
-  // The capture event of this picture has set the time already. A later capture must not change it.
+  // The capture event of this picture has already set the time. A later capture must not change that time.
   if (!sameCapture && next.pictureTaken?.etag === preview.value.etag) return next;
   const at = sameCapture ? lastCapture?.at : preview.value.taken_at;
   return at === undefined ? next : { ...next, pictureTaken: { etag: preview.value.etag, at } };

@@ -41,8 +41,9 @@ export interface MetricPoint extends Resources {
 export type ActivityItem = { kind: "event"; event: DashboardEvent } | { kind: "gap"; gap: ReportedGap };
 
 /**
- * The state that results from the events of a channel. Immutable: {@link applyEvent} and the other functions return a
- * new one. `retained` and `latest` are the events that it was built from. The cache stores these across a reload.
+ * The state that results from the events of a channel. The state is immutable: {@link applyEvent} and the other
+ * functions return a new state. `retained` and `latest` are the events from which the state was built. The cache keeps
+ * these events across a reload.
  */
 export interface DashboardState {
   cameras: ReadonlyMap<string, CameraState>;
@@ -64,7 +65,7 @@ export interface DashboardState {
   gap: ReportedGap | undefined;
   /** Events that were sent while this client ran, without those of a snapshot or of a camera's backlog. */
   newEvents: number;
-  /** When the newest event was sent, RFC 3339. Includes events of a snapshot, and excludes historical events. */
+  /** When the newest event was sent, RFC 3339. This includes events of a snapshot, but not historical events. */
   lastEventAt: string | undefined;
   retained: RetainedEvents;
   /** Retained topics that exceeded a limit and were left out since the last snapshot began. */
@@ -97,7 +98,7 @@ export const EMPTY_STATE: DashboardState = {
   inSnapshot: false,
 };
 
-/** Measurements and progress. Their latest values are shown, but not each event. */
+/** Events about measurements and progress. Only the latest values are shown, not each event. */
 const ROUTINE: ReadonlySet<string> = new Set([
   "system.status",
   "resource.update",
@@ -114,7 +115,7 @@ const ROUTINE: ReadonlySet<string> = new Set([
   "service.link",
 ]);
 
-// Events name their topics without the root, so any root serves to parse them.
+// Events name their topics without the root, so the topics can be parsed with any root.
 const tree = topicTree("root");
 
 function topicOf(event: DashboardEvent): Topic | undefined {
@@ -139,7 +140,7 @@ export function snapshotStarted(state: DashboardState): DashboardState {
   return { ...state, round: state.round + 1, inSnapshot: true, leftOut: 0 };
 }
 
-/** Removes the state that was not in the snapshot, and the cameras of which only a picture is left. */
+/** Removes state that was not in the snapshot, and cameras that have nothing left but a picture. */
 export function snapshotCompleted(state: DashboardState): DashboardState {
   if (!state.inSnapshot) return state;
   let next: DashboardState = { ...state, inSnapshot: false };
@@ -233,7 +234,7 @@ function withCamera(
 ): DashboardState {
   const exists = !isCleared(event) || (event.topic !== undefined && state.retained.hasOwner(event.topic));
   if (exists) return { ...state, cameras: put(state.cameras, id, change(state.cameras.get(id) ?? { id })) };
-  // Its pictures are removed as well: restored from the cache after a reload, they would bring the camera back.
+  // Its pictures are removed as well. Otherwise a reload would restore them from the cache, and the camera with them.
   const latest = new Map([...state.latest].filter(([, { camera }]) => camera !== id));
   return { ...state, latest, cameras: put(state.cameras, id, undefined) };
 }

@@ -22,7 +22,9 @@ export interface ConnectionView {
   status: ConnectionState["status"];
   /** When the status began, milliseconds since 1970. */
   since: number;
-  /** When the next attempt begins, milliseconds since 1970. Undefined unless the client is waiting for it. */
+  /**
+   * When the next attempt begins, milliseconds since 1970. Undefined while the client is not waiting for an attempt.
+   */
   retryAt: number | undefined;
   latencyMs: number | undefined;
   quality: ConnectionQuality;
@@ -32,7 +34,7 @@ export interface ConnectionView {
   stopped: boolean;
 }
 
-/** The data that a dashboard shows. A new object after every change, otherwise the same object. */
+/** The data that a dashboard shows. Every change produces a new object; without a change, the object stays the same. */
 export interface RealTimeData
   extends Pick<
     DashboardState,
@@ -52,9 +54,9 @@ export interface RealTimeData
   > {
   connection: ConnectionView;
   subscription: SubscriptionState;
-  /** True if the data is current. Otherwise it is the last known data, which was right until `asOf`. */
+  /** True if the data is current. If false, this is the last known data, which was right until `asOf`. */
   live: boolean;
-  /** When the data was last known to be right, milliseconds since 1970. Undefined if there never was any. */
+  /** When the data was last known to be right, milliseconds since 1970. Undefined if there has never been any data. */
   asOf: number | undefined;
   /** The state of the channel has arrived, or was found in the cache. */
   loaded: boolean;
@@ -133,13 +135,16 @@ export function createDashboardStore({
     listeners.call();
   }
 
-  /** During the first snapshot, what has arrived is current. During a later one, older state may be outdated. */
+  /**
+   * During the first snapshot, all state that has arrived is current. During a later snapshot, state from before it may
+   * be outdated.
+   */
   function isLive(): boolean {
     const status = subscription?.state.status;
     return client.state.status === "connected" && (status === "live" || (status === "snapshot" && isFirstSnapshot));
   }
 
-  /** Updates the cursor, and until when the state was right. */
+  /** Updates the cursor, and the time until which the state was right. */
   function updateCursor(): void {
     if (subscription === undefined) return;
     cursor = subscription.cursor;
@@ -150,7 +155,7 @@ export function createDashboardStore({
     clearTimeout(saveTimer);
     saveTimer = undefined;
     updateCursor();
-    // Before the state has arrived an older cache is better than an empty one.
+    // Until the state has arrived, an older cache is better than an empty one.
     if (loaded && asOf !== undefined && !isForgotten) cache.save({ state, cursor, asOf });
   }
 

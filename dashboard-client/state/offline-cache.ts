@@ -19,13 +19,13 @@ export interface TextStorage {
 
 /** The most events, and the most gaps, that are kept. */
 export const MAX_CACHED_EVENTS = 50;
-/** The longest text that is written, UTF-16 units. Browsers allow a site some five million in all. */
+/** The longest text that is written, UTF-16 units. Browsers allow a site about five million units in total. */
 const MAX_CACHE_LENGTH = 1_000_000;
 
 const cacheSchema = z.object({
   v: z.literal(1),
   cursor: sinceSchema.optional(),
-  /** When the server was last heard, which is until when the state was right. Milliseconds since 1970. */
+  /** Milliseconds since 1970: when the server was last heard. Until that time, the state was right. */
   asOf: z.number(),
   /** The events that the state is built from. */
   state: z.array(dashboardEventSchema),
@@ -40,7 +40,10 @@ const cacheSchema = z.object({
         after: z.number(),
         before: z.number(),
         at: z.number(),
-        /** How many of `events` are newer. Positions do not tell, because they start again in a new epoch. */
+        /**
+         * How many of `events` are newer than the gap. Positions do not show that, because they start again in a new
+         * epoch.
+         */
         newer: z.number().int().nonnegative(),
       }),
     )
@@ -62,9 +65,9 @@ export interface OfflineCacheOptions {
 
 /**
  * Keeps the state of a channel across a page reload. The cursor and the state that belongs to it are written as one
- * value by one call. A cursor without its state would skip the events that produced the state, and a state without its
- * cursor would receive them twice. The cache stores events as the server sent them, and the same code builds the state
- * from them again.
+ * value by one call. A cursor without its state would skip the events that produced the state. A state without its
+ * cursor would receive these events twice. The cache stores events as the server sent them, and the same code builds
+ * the state from them again.
  */
 export class OfflineCache {
   readonly #options: OfflineCacheOptions;
@@ -101,7 +104,7 @@ export class OfflineCache {
     const stateEvents = [...[...state.retained.entries()].map(([, event]) => event), ...state.latest.values()];
     try {
       const whole = JSON.stringify({ v: 1, cursor, asOf, state: stateEvents, events, gaps });
-      // Without state and cursor if there is too much state. The client then asks the server for the state.
+      // If there is too much state, state and cursor are left out. The client then asks the server for the state.
       const text = whole.length > MAX_CACHE_LENGTH ? JSON.stringify({ v: 1, asOf, state: [], events, gaps }) : whole;
       storage.setItem(key, text);
     } catch (error) {
@@ -130,7 +133,7 @@ function restoreEvent(state: DashboardState, event: DashboardEvent): DashboardSt
   return { ...state, events, activity };
 }
 
-/** The gaps, each with the number of newer events. */
+/** The gaps, each with the number of events that are newer than the gap. */
 function placedGaps({ activity, events }: DashboardState): (ReportedGap & { newer: number })[] {
   return activity.flatMap((item, index) => {
     if (item.kind !== "gap") return [];

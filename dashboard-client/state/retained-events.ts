@@ -2,16 +2,22 @@ import type { DashboardEvent } from "../../contract/socket-messages.ts";
 
 /** The most cameras and services whose state is kept. */
 export const MAX_OWNERS = 5000;
-/** The most topics that are kept of one camera or service. A camera of this system has 10, and its alerts. */
+/**
+ * The most topics that are kept of one camera or service. A camera of this system has 10 topics, in addition to its
+ * alerts.
+ */
 export const MAX_TOPICS_PER_OWNER = 128;
 
 interface HeldEvent {
   event: DashboardEvent;
-  /** The number of the snapshot in or after which the event arrived. The end of a snapshot removes older events. */
+  /**
+   * The number of the snapshot in or after which the event arrived. The end of a snapshot removes events with a lower
+   * number.
+   */
   round: number;
 }
 
-/** The events after a change, and the topic that was left out because of a limit. */
+/** The events after a change, and the topic that was left out if a limit was exceeded. */
 export interface Retention {
   retained: RetainedEvents;
   /** The new topic and its event, or an older topic of the same owner. */
@@ -20,10 +26,13 @@ export interface Retention {
 
 /**
  * The last event of each retained topic, by owner: a camera or a service. Immutable: a change returns a new object. The
- * limit applies to each owner, so that a camera with a thousand states displaces only its own.
+ * limit applies to each owner separately, so that a camera with a thousand states displaces only its own states.
  */
 export class RetainedEvents {
-  /** No static field: TypeScript 7 emits the class there under a name that has no value yet, and the built module throws. */
+  /**
+   * Not a static field: in its initialiser, TypeScript 7 refers to the class by a name that has no value yet, so the
+   * built module would throw.
+   */
   static empty(): RetainedEvents {
     return new RetainedEvents(new Map());
   }
@@ -53,7 +62,7 @@ export class RetainedEvents {
     const before = this.#owners.get(owner);
     if (before === undefined && this.#owners.size >= MAX_OWNERS) return { retained: this, leftOut: [topic, event] };
     const topics = new Map(before);
-    // Deleted first, so that the newest topic is the last of the map.
+    // The topic is deleted first, so that the newest topic is the last of the map.
     topics.delete(topic);
     topics.set(topic, { event, round });
     if (topics.size <= MAX_TOPICS_PER_OWNER) return { retained: this.#put(owner, topics) };
@@ -69,7 +78,7 @@ export class RetainedEvents {
     return topics.delete(topic) ? this.#put(owner, topics) : this;
   }
 
-  /** The events that arrived before the snapshot with this number and were not in it. */
+  /** The events that arrived before the snapshot with this number, and did not arrive again in it. */
   olderThan(round: number): [topic: string, event: DashboardEvent][] {
     return [...this.#owners.values()].flatMap((topics) =>
       [...topics]

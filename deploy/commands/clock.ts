@@ -11,7 +11,10 @@ const clockSchema = z.object({
   confirmed: clockJumpSchema.optional(),
 });
 
-/** `skylapse clock …`: shows and confirms a jump of the system clock. Until it is confirmed, nothing expires by it. */
+/**
+ * `skylapse clock …`: shows and confirms a jump of the system clock. Until a jump is confirmed, nothing expires because
+ * of it.
+ */
 export function clockCommands(program: Command, withApi: WithApi): void {
   const clock = program
     .command("clock")
@@ -46,7 +49,7 @@ export function clockCommands(program: Command, withApi: WithApi): void {
     );
 }
 
-/** Asks the running server. The store has no running clock. */
+/** Asks the running server. A store without a server has no running clock. */
 async function ask(api: OperatorApi, method: "GET" | "POST", path: string, body?: object): Promise<unknown> {
   if (api.isStore === true) throw new OperatorApiError("only a running server has a clock: start the server first");
   return await api.call(method, path, body);

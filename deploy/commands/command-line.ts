@@ -9,7 +9,8 @@ import type { OperatorApi } from "../operator/operator-api.ts";
 export type WithApi = (use: (api: OperatorApi) => Promise<void>) => Promise<void>;
 
 /**
- * Prints one or more lines. Escapes control characters, because names are untrusted and terminals obey some characters.
+ * Prints one or more lines. Escapes control characters, because names are untrusted and terminals execute some of these
+ * characters.
  */
 export function print(text: string): void {
   process.stdout.write(`${text.split("\n").map(visibleCells).join("\n")}\n`);
@@ -27,7 +28,7 @@ function visibleCells(line: string): string {
   return line.split("\t").map(visible).join("\t");
 }
 
-/** A parser for an argument or an option that refuses invalid text before the command runs. */
+/** A parser for an argument or an option; it refuses invalid text before the command runs. */
 export function checkedBy<Value>(schema: z.ZodType<Value>): (text: string) => Value {
   return (text) => {
     const result = schema.safeParse(text);

@@ -23,7 +23,7 @@ const devicesSchema = z.object({
 });
 const secretSchema = z.object({ secret: z.string().optional() });
 
-/** The options for the credential. Without any of them the server generates a secret. */
+/** The options for the credential. If none of these options is given, the server generates a secret. */
 interface Credential {
   secret?: string;
   certificateName?: string;
@@ -32,7 +32,7 @@ interface Credential {
 /** `skylapse camera …` and `skylapse service …` */
 export function deviceCommands(program: Command, withApi: WithApi): void {
   for (const { command, kind, what } of KINDS) {
-    /** Cameras and services share their ids, so the device with this id may be of the other kind. */
+    /** Cameras and services share one set of ids, so the device with this id may be of the other kind. */
     const requireDevice = async (api: OperatorApi, id: string) => {
       const device = (await devicesOf(api)).find((device) => device.id === id);
       if (device?.kind !== kind) throw new OperatorApiError(`there is no ${command} "${id}"`);

@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 
-/** The most characters that are read without a line end. Longer than any password. */
+/** The most characters that are read without a line end. This is longer than any password. */
 const MAX_LINE_LENGTH = 8 * 1024;
 
 /** No password was entered, or two different ones. */
@@ -22,7 +22,7 @@ export async function readPassword(question: string): Promise<string> {
   return password;
 }
 
-/** Reads the first line of the standard input, without its line end. Does not wait for the rest. */
+/** Reads the first line of the standard input, without its line end. Does not wait for further lines. */
 export async function readLine(): Promise<string> {
   let text = "";
   for await (const chunk of process.stdin.setEncoding("utf8")) {
@@ -35,7 +35,7 @@ export async function readLine(): Promise<string> {
 async function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
   const hidden = new Writable({ write: (_chunk, _encoding, done) => done() });
-  // Before the question is printed: the interface keeps the terminal from showing the password.
+  // Created before the question is printed, because the interface keeps the terminal from showing the password.
   const terminal = createInterface({ input: stdin, output: hidden, terminal: true });
   stderr.write(question);
   try {

@@ -29,7 +29,7 @@ export interface BackendConfig {
   simulator: SimulatorConfig;
   store: StoreConfig;
   secrets: Secrets;
-  /** The variables of limits that are set to 0. */
+  /** The limits that are set to 0, by the names of their variables. */
   unlimited: readonly string[];
   /** A warning for each variable whose name is nearly that of a setting. */
   misspelt: readonly string[];
@@ -68,7 +68,7 @@ export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, 
     simulator: () => readSimulatorConfig({ ...source, env: withoutDuplicateCameras(env) }),
     broker: () => readBrokerConfig(source),
     bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
-    // Also when 0 is written as `0.0`.
+    // Includes a 0 that is written as `0.0`.
     unlimited: () =>
       Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
     misspelt: () => misspeltSettings(env, SETTINGS),
@@ -80,14 +80,14 @@ function sourceOf(env: NodeJS.ProcessEnv) {
 }
 
 /**
- * With Redis the default is no simulated camera: every node would simulate the same cameras, and each would disconnect the
- * cameras of the others.
+ * With Redis, the default is no simulated camera: every node would simulate the same cameras, and each would disconnect
+ * the cameras of the others.
  */
 function withoutDuplicateCameras(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
 }
 
-/** Replace the generated secrets while the configuration is only checked. */
+/** These texts replace the generated secrets while the configuration is only checked. */
 const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };
 
 /** The ids of the simulated cameras and of the simulated service. */

@@ -67,7 +67,7 @@ export const storeSettings = {
   ),
 };
 
-/** Settings of the command `skylapse` alone. */
+/** Settings that only the command `skylapse` reads. */
 export const commandLineSettings = {
   SKYLAPSE_URL: setting(
     "Address of the server that the command `skylapse` asks, such as `http://127.0.0.1:8082`.",

@@ -5,7 +5,7 @@ import { ConfigurationError } from "../../platform/config.ts";
 
 /**
  * Adds the settings of the file `.env` in the working directory to the environment, as `process.loadEnvFile` does. The
- * environment takes precedence. Node's own reader would read a byte order mark as a part of the first name.
+ * environment takes precedence. Node's own reader would regard a byte order mark as a part of the first name.
  * @throws {ConfigurationError} the file exists and cannot be read
  */
 export function loadEnvFile(env: NodeJS.ProcessEnv, path = ".env"): void {

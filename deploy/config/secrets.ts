@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 
-/** 48 bits: enough to detect damage. */
+/** 48 bits, which are enough to detect damage. */
 const CHECK_CHARACTERS = 8;
 
 const secretsSchema = z.object({
@@ -83,7 +83,7 @@ export function readSecrets(file: string): Secrets | undefined {
   return parsed.data;
 }
 
-/** Reveals nothing about the secrets: they are random, and this is a part of a hash. */
+/** The check reveals nothing about the secrets: they are random, and the check is only a part of a hash. */
 function checkOf({ jwtSecret, operatorKey, simulator }: Secrets): string {
   const devices = Object.entries(simulator).sort(([one], [other]) => (one < other ? -1 : 1));
   const text = JSON.stringify([jwtSecret, operatorKey, devices]);

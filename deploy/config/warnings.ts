@@ -35,7 +35,10 @@ export function insecureSwitches(
   return warnings;
 }
 
-/** Custom channels that show more than their permission grants elsewhere. A permission of the operator's own grants nothing elsewhere. */
+/**
+ * The custom channels that show more than their permission grants elsewhere. A permission that the operator has
+ * invented grants nothing elsewhere, so its channels are not included.
+ */
 function widerChannels({ channels, topicRoot }: BackendConfig["bridge"]): string[] {
   const tree = topicTree(topicRoot);
   const wider: string[] = [];

@@ -7,7 +7,7 @@ import { reasonOf } from "../operator/error-reason.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;
-/** Leaves enough time to renew the certificate. */
+/** Time enough to renew a certificate. */
 const SOON_MS = 21 * DAY_MS;
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
@@ -67,7 +67,7 @@ function checkDates(variable: string, certificate: X509Certificate, now: number)
   return until - now < SOON_MS ? warn(variable, `${text}: renew it, and restart the server`) : ok(variable, text);
 }
 
-/** Clients compare the name that they connect to with the alternative names only (RFC 9525). */
+/** Clients compare the name to which they connect only with the alternative names (RFC 9525). */
 function checkNames(leaf: X509Certificate, host: string): Finding[] {
   const names = leaf.subjectAltName;
   if (names === undefined)

@@ -20,7 +20,7 @@ export function checkNotedDamage(dataPath: string): Finding[] {
   }
 }
 
-/** Compares every file of the stores with its checksums. A server may have them open. */
+/** Compares every file of the stores with its checksums. A server may have the files open. */
 export async function checkStoreFiles(dataPath: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   let bytes = 0;

@@ -8,7 +8,7 @@ import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const SUBJECT = "DATA_PATH";
 const MIB = 1024 * 1024;
-/** Below the first limit the store soon stops. The second is about a day of pictures of a few cameras. */
+/** Below the first limit, the store will soon stop. The second limit is about one day of pictures of a few cameras. */
 const [LEAST_FREE_MIB, LITTLE_FREE_MIB] = [64, 1024];
 const [LEAST_FREE_INODES, LITTLE_FREE_INODES] = [1_000, 10_000];
 
@@ -116,14 +116,15 @@ export interface StoreLockOptions {
   dataPath: string;
   /** The address of the server. */
   url: string;
-  /** A server answers at the address. */
+  /** Whether a server answers at the address. */
   alive: boolean;
-  /** The server may be on another machine. */
+  /** Whether the address was given explicitly, so that the server may be on another machine. */
   isNamed: boolean;
 }
 
 /**
- * Checks that the process that has the store open is the server that answers. Works on Linux, which lists file locks.
+ * Checks that the process that has the store open is the server that answers. This works only on Linux, which lists
+ * file locks.
  */
 export async function checkStoreLock({ dataPath, url, alive, isNamed }: StoreLockOptions): Promise<Finding[]> {
   const locks = await readFile("/proc/locks", "utf8").catch(() => undefined);

@@ -16,7 +16,8 @@ import { checkPorts, type Port } from "./ports.ts";
 import { checkServer } from "./server.ts";
 
 /**
- * How long one check may take, milliseconds. Checks that wait for another program time out earlier, with a better text.
+ * How long one check may take, milliseconds. Checks that wait for another program have shorter timeouts, with a more
+ * helpful text.
  */
 const CHECK_TIMEOUT_MS = 20_000;
 
@@ -24,7 +25,7 @@ export interface ExamineOptions {
   env: NodeJS.ProcessEnv;
   /** The address of the server. */
   url: string;
-  /** The address was set explicitly, so a server is expected there. */
+  /** Whether the address was set explicitly, so that a server is expected there. */
   isNamed: boolean;
   /** Returns the operator key. @throws {Error} there is none */
   key: () => string;

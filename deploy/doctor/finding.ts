@@ -3,7 +3,7 @@ export interface Finding {
   verdict: "ok" | "warn" | "wrong";
   /** The setting or the thing that was checked, such as `TLS_CERT` or `clock`. */
   subject: string;
-  /** The result. If something is not in order, it also says what to do. Never contains a secret. */
+  /** The result. If something is not in order, the text also says what to do. Never contains a secret. */
   text: string;
 }
 

@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
-/** A clock that shows an earlier time is wrong: this program did not exist then. */
+/** A clock that shows a time before this is wrong, because this program did not exist then. */
 const EARLIEST = Date.parse("2026-01-01T00:00:00Z");
-/** The files that a server opens besides its connections. */
+/** The number of files that a server opens in addition to its connections. */
 const OTHER_FILES = 500;
 const TIMEOUT_MS = 3_000;
 

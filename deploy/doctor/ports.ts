@@ -6,7 +6,9 @@ import { type Finding, ok, wrong } from "./finding.ts";
 /** A setting and its port. */
 export type Port = readonly [variable: string, port: number];
 
-/** Checks that each port can be opened. @param alive a server answers at WS_PORT, so that it uses these ports itself */
+/**
+ * Checks that each port can be opened. @param alive whether a server answers at WS_PORT; that server uses these ports
+ */
 export async function checkPorts(host: string, ports: readonly Port[], alive: boolean): Promise<Finding[]> {
   return await Promise.all(
     ports.map(async ([variable, port]) => {

@@ -6,7 +6,7 @@ import { WRONG_KEY } from "../operator/operator-api.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
-/** With a larger difference, tokens of one machine are not valid on the other. */
+/** If the clocks differ by more than this, tokens from one machine are not valid on the other. */
 const SKEW_MS = 60_000;
 const SMALL_SKEW_MS = 2_000;
 
@@ -86,7 +86,7 @@ async function checkHealth(url: string, version: string, now: () => number): Pro
   const asked = now();
   const health = healthSchema.parse((await get(url, "/health")).body);
   const [answered, serverTime] = [now(), Date.parse(health.timestamp)];
-  // The server read its clock at some time between.
+  // The server read its clock at some time between these two.
   const skewMs = serverTime < asked ? asked - serverTime : Math.max(0, serverTime - answered);
   const skew = `the clock of the server and of this machine differ by ${Math.round(skewMs / 1000)} s`;
   const advice = "synchronise both (timedatectl set-ntp true)";
@@ -169,7 +169,7 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
   ];
 }
 
-/** Access without a key, and clients that were refused because of a missing setting. */
+/** Warns of access without a key, and of clients that were refused because a setting is missing. */
 function accessFindings(access: z.infer<typeof accessSchema> | undefined): Finding[] {
   if (access === undefined) return [];
   const { first_try, untrusted_proxies, refused_origins } = access;

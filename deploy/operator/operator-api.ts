@@ -13,7 +13,7 @@ export interface OperatorApi {
    */
   call(method: OperatorRequest["method"], path: string, body?: object): Promise<unknown>;
   close(): Promise<void>;
-  /** True if no server runs and this changes its store. */
+  /** True if no server runs, so that the calls change the store directly. */
   readonly isStore?: boolean;
 }
 
@@ -48,7 +48,7 @@ export function serverApi({ url, key }: { url: string; key: string }): OperatorA
           ...(body === undefined ? {} : { "content-type": "application/json" }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        // After a redirect a POST would become a GET, whose success would look like that of the POST.
+        // A redirect would turn a POST into a GET, and the success of the GET would look like that of the POST.
         redirect: "error",
         signal: AbortSignal.timeout(TIMEOUT_MS),
       }).catch((error: unknown) => {
@@ -72,9 +72,8 @@ export function resultOf({ status, text }: { status: number; text: string }): un
 }
 
 /**
- * The operator key that the server generated at its first start. It belongs to a server that only this machine can
- * reach,
- * so it is never sent to another machine.
+ * The operator key that the server generated at its first start. The key belongs to a server that only this machine can
+ * reach, so the key is never sent to another machine.
  * @throws {OperatorApiError} `url` is on another machine, or there is no key
  */
 export function generatedKey(dataPath: string, url: string): string {

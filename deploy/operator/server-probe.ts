@@ -13,7 +13,7 @@ export type ProbeResult =
   | { kind: "other-program" }
   | { kind: "nothing"; reason: string };
 
-/** Checks which program answers at an address. Done before a key or a password is sent there. */
+/** Checks which program answers at an address. This is done before a key or a password is sent to that address. */
 export async function probeServer(url: string): Promise<ProbeResult> {
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);

@@ -14,8 +14,9 @@ import { importDevices } from "../stores/import-devices.ts";
 import { type OperatorApi, OperatorApiError, resultOf } from "./operator-api.ts";
 
 /**
- * Opens the store that a server with these settings uses, so that users and cameras can be added before the first start.
- * Makes the secrets if there are none: a token that is signed now is then valid once the server runs.
+ * Opens the store that a server with these settings uses, so that users and cameras can be added before the first
+ * start. Generates the secrets if there are none, so that a token that is signed now is still valid once the server
+ * runs.
  *
  * @throws {ConfigurationError} @throws {DataPathError} @throws {RedisUnusableError} @throws {StoreUnavailableError}
  * @throws {OperatorApiError} another process has the store open
@@ -36,7 +37,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
     await importDevices({ path: join(dataPath, "devices.json"), devices: authority.devices, logger });
     const audit = parts.add(
       await openAudit({
-        // The command prints its result on the standard output.
+        // The standard output is reserved for the result of the command.
         destination: bridge.auditLog === "stdout" ? "stderr" : bridge.auditLog,
         maxBytes: bridge.maxAuditLogBytes,
         logger,
@@ -49,7 +50,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
         ...{ authority, audit, channels: bridge.channels },
         ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
         callers: { of: () => operator, orLocal: () => operator },
-        // Only servers count requests.
+        // Requests are counted only by servers.
         stats: { add: () => {} },
       }),
     );

@@ -81,7 +81,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
       if (info !== undefined) return info;
     } catch (error) {
       const why = reasonOf(error);
-      // The reason for the missing connection says more than the failure of the command.
+      // The reason why there is no connection is more helpful than the failure of the command that follows from it.
       if (reason === NO_ANSWER || !CONSEQUENCE.test(why)) reason = why;
       if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
       await after(100);
@@ -94,7 +94,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
 
 async function readInfo(connection: Redis | Cluster): Promise<Map<string, string>[]> {
   if (!(connection instanceof Cluster)) return [factsOf(await connection.info())];
-  // A cluster answers once it knows its nodes.
+  // A cluster client answers once it knows its nodes.
   await connection.ping();
   return await Promise.all(connection.nodes("master").map(async (node) => factsOf(await node.info())));
 }

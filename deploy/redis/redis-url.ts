@@ -17,7 +17,7 @@ export interface RedisSingle extends Login, RedisAddress {
   db: number;
 }
 
-/** A master that Sentinels know by name, also after a failover. */
+/** A master that the Sentinels know by its name, even after a failover. */
 export interface RedisSentinel extends Login {
   kind: "sentinel";
   sentinels: readonly RedisAddress[];

@@ -8,11 +8,11 @@ export interface RedisAccess {
    * Creates a connection, which connects and reconnects by itself without a limit. Never throws, and never emits an
    * `error` without a listener. The options decide what happens while Redis is unavailable:
    *
-   * - By default a command waits for Redis for at most {@link COMMAND_TIMEOUT_MS} and then rejects. Redis may have
-   *   carried it out, or may still do so.
+   * - By default a command waits for Redis for at most {@link COMMAND_TIMEOUT_MS} and then rejects. Redis may have run
+   *   that command already, or may still run it.
    * - To answer a client without delay, pass `enableOfflineQueue: false, maxRetriesPerRequest: 0,
-   *   autoResendUnfulfilledCommands: false`. A command then rejects as soon as the connection is lost. The caller must
-   *   wait for `ready` itself.
+   *   autoResendUnfulfilledCommands: false`. A command then rejects as soon as the connection is lost. The caller
+   *   itself must wait for `ready`.
    * - For blocking commands (`XREAD BLOCK`, `SUBSCRIBE`), pass another `commandTimeout`, or `undefined` for none.
    *
    * @param name the purpose of the connection. `CLIENT LIST` shows it as `skylapse-{name}`.
@@ -88,7 +88,7 @@ class Connections implements RedisAccess {
   #watch(connection: Redis | Cluster, logger: Logger): void {
     let lost = false;
     connection.on("error", (err: unknown) => {
-      // All attempts fail for the same reason, so only the first failure is logged.
+      // Further attempts usually fail for the same reason, so only the first failure is logged.
       if (!lost && this.#closing === undefined)
         logger.warn({ err: withoutSecrets(err), redis: describePlace(this.place) }, "redis cannot be reached");
       lost = true;
@@ -112,10 +112,10 @@ function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): 
     commandTimeout: COMMAND_TIMEOUT_MS,
     maxRetriesPerRequest: MAX_RETRIES_PER_COMMAND,
     retryStrategy: reconnectDelay,
-    // A master that became a replica refuses writes from then on. A new connection finds its successor.
+    // A master that became a replica refuses writes from then on. A new connection finds the new master.
     reconnectOnError: (error) => error.message.startsWith("READONLY"),
     keepAlive: 10_000,
-    // The longest wait between two checks whether a starting Redis has loaded its data, milliseconds.
+    // While a starting Redis loads its data, its state is checked at least this often, milliseconds.
     maxLoadingRetryTime: 1_000,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
@@ -153,7 +153,7 @@ function clusterOptions(options: RedisOptions): ClusterOptions {
     redisOptions,
     clusterRetryStrategy: retryStrategy ?? reconnectDelay,
     slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
-    // A failover takes seconds. More frequent checks than by default detect it sooner.
+    // A failover takes seconds. Checks that are more frequent than the default detect a failover sooner.
     slotsRefreshInterval: 2_000,
     retryDelayOnFailover: 200,
     retryDelayOnClusterDown: 200,
@@ -164,7 +164,7 @@ function clusterOptions(options: RedisOptions): ClusterOptions {
   };
 }
 
-/** 50 ms, doubled after each attempt, with jitter so that many nodes do not reconnect at the same time. */
+/** Starts at 50 ms and doubles after each attempt. The jitter keeps many nodes from reconnecting at the same time. */
 function reconnectDelay(attempt: number): number {
   const delay = Math.min(MAX_RECONNECT_DELAY_MS, 50 * 2 ** Math.min(attempt - 1, 10));
   return Math.round(delay * (0.75 + Math.random() / 4));
@@ -185,7 +185,7 @@ async function quit(connection: Redis | Cluster): Promise<void> {
   }
 }
 
-/** Removes the failed command, which errors of ioredis contain: it may be the one with the password. */
+/** Removes the failed command from an error of ioredis, because that command may contain the password. */
 function withoutSecrets(error: unknown): { type: string; message: string } {
   return error instanceof Error
     ? { type: error.name, message: error.message || String("code" in error ? error.code : error.name) }

@@ -24,7 +24,8 @@ const startMessageSchema = z.object({
 });
 export type SimulatorStartMessage = z.infer<typeof startMessageSchema>;
 
-// The backend has exited or crashed. Exit at once: no server is left to disconnect from, and the outboxes are on disk.
+// The backend has exited or crashed. Exits at once: there is no server to disconnect from, and the outboxes are on
+// disk.
 process.once("disconnect", () => process.exit(0));
 if (!process.connected) process.exit(0);
 // Ctrl-C sends SIGINT to the whole process group. The backend stops this process when it stops its other parts.

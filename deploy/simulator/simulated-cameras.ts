@@ -6,7 +6,7 @@ import { startSimulatorProcess } from "./simulator-process.ts";
 
 export interface SimulatedCamerasOptions {
   config: BackendConfig;
-  /** Receives the simulated cameras and the service. */
+  /** The simulated cameras and the service are registered here. */
   devices: Pick<DeviceStore, "set">;
   brokerUrl: string;
 }

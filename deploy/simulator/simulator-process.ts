@@ -8,8 +8,8 @@ import type { SimulatorStartMessage } from "./simulate.ts";
 const STOP_TIMEOUT_MS = 1200;
 
 /**
- * Runs the simulated cameras in a process of their own. Rendering one picture of a mountain takes a quarter of a second
- * of a core, which would delay the events of real cameras.
+ * Runs the simulated cameras in a process of their own. Rendering one picture of a mountain occupies a core for a
+ * quarter of a second, which would delay the events of real cameras.
  */
 export async function startSimulatorProcess(message: SimulatorStartMessage): Promise<{ stop(): Promise<void> }> {
   const here = fileURLToPath(import.meta.url);

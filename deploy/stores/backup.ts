@@ -14,7 +14,7 @@ import { storeFolders } from "./store-folders.ts";
 /** The most rounds of copying a store while its server writes to it. Each round copies only new files and logs. */
 const MAX_ROUNDS = 50;
 const CATALOG = "backup.json";
-/** Files of LevelDB or of an unfinished write, which a copy does not need. */
+/** Files of LevelDB and of unfinished writes that a copy does not need. */
 const NOT_COPIED = /^(LOCK|LOG|LOG\.old|probe|repairing|lost)$|\.new$|\.tmp$/;
 /** The data of the simulated cameras, which they create again. */
 const NOT_BACKED_UP = new Set(["simulator"]);
@@ -32,9 +32,9 @@ export class BackupError extends Error {
 }
 
 /**
- * Copies a DATA_PATH. Its server may run. The journal is copied first: an event that is only in the journal is
- * published
- * to MQTT again at the next start. An event that is only in the store of MQTT sessions would be missing in the journal.
+ * Copies a DATA_PATH. The server that uses it may be running. The journal is copied first: an event that is only in the
+ * journal is published to MQTT again at the next start. If the sessions were copied first, an event could be in the
+ * store of MQTT sessions but not in the journal.
  * @throws {BackupError}
  */
 export async function backUp(dataPath: string, target: string): Promise<Catalog> {
@@ -73,7 +73,8 @@ export async function restore(source: string, dataPath: string): Promise<Catalog
       throw new BackupError(`${join(source, path)} has changed since the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
-  // First: after an interrupted restore, the server must not continue the epoch that clients know.
+  // This is written first, so that after an interrupted restore the server does not continue the epoch that clients
+  // know.
   const journal = join(dataPath, "journal");
   if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
     await mkdir(journal, { mode: 0o700 });
@@ -118,7 +119,10 @@ async function copyStore(from: string, to: string): Promise<void> {
   throw new BackupError(`${from} could not be copied: ${messagesOf(failure)}`, { cause: failure });
 }
 
-/** The files in the order of copying: logs and the manifest last, so that the tables they name are copied before. */
+/**
+ * The files in the order of copying. Logs and the manifest come last, so that the tables that they name are copied
+ * before them.
+ */
 async function namesOf(folder: string): Promise<string[]> {
   const names = (await readdir(folder, { withFileTypes: true }))
     .filter((entry) => entry.isFile() && !NOT_COPIED.test(entry.name))
@@ -144,7 +148,7 @@ async function isSame(from: string, to: string, names: readonly string[]): Promi
   return true;
 }
 
-/** Verifies the copy: one that was made while files changed does not match its checksums, or does not open. */
+/** Verifies the copy. If files changed while it was made, the copy does not match its checksums or cannot be opened. */
 async function check(folder: string): Promise<void> {
   const { tables, logParts } = await scanStore(folder);
   if (tables.length + logParts.length > 0)

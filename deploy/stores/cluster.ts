@@ -11,12 +11,12 @@ import { checkRedis } from "../redis/redis-check.ts";
 export interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
   store: StoreConfig;
   dataPath: string;
-  /** Receives what must be stopped. */
+  /** The parts that must be stopped later are added here. */
   parts: RunningParts;
   logger: Logger;
 }
 
-/** The cluster, and the way to Redis if that is where the cluster keeps its documents. */
+/** The cluster, and the access to Redis if the cluster keeps its documents there. */
 export type OpenedCluster = { redis: undefined; cluster: Cluster } | { redis: RedisAccess; cluster: Cluster };
 
 /**

@@ -6,13 +6,19 @@ import type { Damage } from "../../platform/level/damage.ts";
 
 /** The most notes. A broken disk may cause the same damage at every start, so only the newest are kept. */
 const MAX_DAMAGES = 100;
-/** The shortest time between two checks whether the file was removed, milliseconds. Health probes ask often. */
+/**
+ * The shortest time between two checks whether the file was removed, milliseconds. The file is not checked at each
+ * health probe, because probes are frequent.
+ */
 const CHECK_INTERVAL_MS = 1_000;
 
 const damagesSchema = z.array(z.object({ at: z.string(), store: z.string(), found: z.string(), missing: z.string() }));
 export type NotedDamage = z.infer<typeof damagesSchema>[number];
 
-/** The file that records damage until an operator removes it. A repair leaves no other trace. */
+/**
+ * The file that records damage until an operator removes it. Without this file, nothing would show that a store was
+ * repaired.
+ */
 export function damageFile(dataPath: string): string {
   return join(dataPath, "damage.json");
 }

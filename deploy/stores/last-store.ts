@@ -23,7 +23,7 @@ export function lastStoreIn(dataPath: string): LastStore {
         mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
         writeFileSync(file, `${name}\n`, { mode: 0o600 });
       } catch {
-        // The node works without this file. Other parts report a disk that cannot be written.
+        // The node works without this file. If the disk cannot be written, other parts report that.
       }
     },
   };

@@ -16,7 +16,7 @@ import type { RedisAccess } from "../redis/redis.ts";
 import { openCluster } from "./cluster.ts";
 import { lastStoreIn } from "./last-store.ts";
 
-/** Everything durable: under `DATA_PATH` for one node, or in Redis for any number of nodes. */
+/** All durable data: under `DATA_PATH` for a single node, or in Redis for any number of nodes. */
 export interface Stores {
   /** Undefined without `REDIS_URL`. */
   redis: RedisAccess | undefined;
@@ -37,7 +37,7 @@ export interface StoresOptions {
 }
 
 /**
- * Opens the stores. If one of them cannot be opened, those that are open already are closed.
+ * Opens the stores. If a store cannot be opened, the stores that are already open are closed.
  * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
  */
 export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
@@ -50,7 +50,8 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
       store,
       dataPath,
       parts,
-      // Nothing expires until the clock has been opened: it is opened from the cluster's documents.
+      // Nothing expires until the clock has been opened. It is opened later, because it is read from the cluster's
+      // documents.
       expiryNow: () => clock?.cautious() ?? 0,
       onDamage,
       lastStore: lastStoreIn(dataPath),
@@ -108,7 +109,7 @@ function clockOf(cluster: Cluster, redis: RedisAccess | undefined, parts: Runnin
   return { documents, sharedWall: async () => redisTimeOf(await connection.time()) };
 }
 
-/** The same name after a restart, so that the node itself finishes at once what it had accepted before it was killed. */
+/** A node has the same name after a restart, so that it finishes at once what it had accepted before it was killed. */
 function nodeNameOf(dataPath: string): string {
   return `${hostname()}:${resolve(dataPath)}`;
 }

@@ -38,8 +38,8 @@ const CACHED_TOPICS = 10_000;
 const MAX_SERVICES = 1_000;
 
 /**
- * Raises and clears the backend's alerts. Each is raised once, as a retained topic, and stays raised until its
- * condition no longer holds, also over restarts. While the store is unavailable, alerts are delayed.
+ * Raises and clears the backend's alerts. Each alert is raised once, as a retained topic, and stays raised (even across
+ * restarts) until its condition no longer holds. While the store is unavailable, alerts are delayed.
  * @throws {StoreUnavailableError} the saved state cannot be read
  */
 export async function startAlerts(options: AlertsOptions): Promise<Watcher> {
@@ -58,7 +58,10 @@ class AlertRules implements CheckpointedRules {
   readonly #thresholds: AlertThresholds;
   readonly #cameras: BoundedMap<CameraFacts>;
   readonly #services = new BoundedMap<ServiceFacts>(MAX_SERVICES);
-  /** All raised alerts, also those raised by cameras. Most cameras have none, so most checks have nothing to clear. */
+  /**
+   * All raised alerts, also those raised by cameras. Most cameras have no raised alert, so most checks have nothing to
+   * clear.
+   */
   readonly #raised = new Set<string>();
   readonly #topics: TopicCache<Topic | "other">;
   /** Alerts whose publication is under way, by topic. */
@@ -121,7 +124,7 @@ class AlertRules implements CheckpointedRules {
       this.#note(topic, entry, false);
   }
 
-  /** Raises and clears alerts of all cameras and services by their rules. */
+  /** Applies the rules to all cameras and services, and raises and clears their alerts. */
   check(): void {
     const now = this.#now();
     for (const [camera, facts] of this.#cameras) {

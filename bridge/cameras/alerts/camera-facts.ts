@@ -12,7 +12,10 @@ import { dataOf, endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
 import { type AlertThresholds, DISK_RELIEF } from "./thresholds.ts";
 
-/** When an entry was accepted, and its journal position. An alert's id depends on the position of its cause. */
+/**
+ * When an entry was accepted, and the entry's position in the journal. An alert's id depends on the position of the
+ * entry that caused it.
+ */
 export interface Moment {
   /** Milliseconds since 1970. */
   at: number;
@@ -20,13 +23,15 @@ export interface Moment {
 }
 
 export interface DiskUsage {
-  /** Used percent of the storage. */
+  /** How much of the storage is used, percent. */
   percent: number;
-  /** The entry of the last measurement. A camera may publish one every second. */
+  /** The entry of the last measurement. A camera may publish a measurement every second. */
   measured: Moment;
-  /** Since when the usage has been on the same side of each limit, milliseconds since 1970. */
+  /** Milliseconds since 1970: the time since which the usage has not crossed any limit. */
   since: number;
-  /** The limit above which the camera itself raises the alert, percent. Undefined: only the backend raises it. */
+  /**
+   * The limit above which the camera itself raises the alert, percent. Undefined if only the backend raises the alert.
+   */
   ownLimit: number | undefined;
 }
 
@@ -37,21 +42,21 @@ export interface CameraFacts {
   /** The position of the last change of presence. */
   presencePosition: number;
   /**
-   * When the camera's link broke, or when it did not wake up. Undefined while it is connected, asleep as announced, or
-   * unknown.
+   * When the camera's link broke, or when the camera should have woken up and did not. Undefined while the camera is
+   * connected, asleep as announced, or unknown.
    */
   offlineSince: number | undefined;
-  /** Percent left of a battery or solar camera; undefined for other cameras. */
+  /** The charge of the battery, percent, of a battery or solar camera; undefined for other cameras. */
   batteryLeft: number | undefined;
   /** The position of the last power state. */
   batteryPosition: number;
-  /** The position at which the camera last became online. A capture above it was taken since. */
+  /** The position at which the camera last became online. A capture with a higher position was taken after that. */
   connectedPosition: number;
-  /** Whether the camera's schedule takes pictures now; undefined for a camera that does not publish that. */
+  /** Whether the camera's schedule takes pictures now; undefined if the camera does not publish this. */
   active: boolean | undefined;
   /** Milliseconds between two captures; 0 while unknown. */
   intervalMs: number;
-  /** The position of the message with the interval. */
+  /** The position of the message that set the interval. */
   intervalPosition: number;
   /** The last capture, or the time since which captures are expected. */
   expectedFrom: Moment;
@@ -61,8 +66,8 @@ export interface CameraFacts {
    */
   unwritable: { reason: string; reported: Moment } | undefined;
   /**
-   * Disk usage when the camera itself raised the alert by a limit that it does not publish, percent. Undefined: it has
-   * not.
+   * Percent: the disk usage at which the camera itself raised the alert, if the camera does not publish its limit.
+   * Undefined if the camera has not raised the alert.
    */
   ownAlertPercent: number | undefined;
   /** The last captures, oldest first: `1` for a failed one, `0` for a completed one. */
@@ -71,7 +76,7 @@ export interface CameraFacts {
   failedAt: number;
 }
 
-/** The names of the fields are on disk and in Redis. */
+/** The names of these fields are stored on disk and in Redis, so they must not change. */
 const savedSchema = z.object({
   expectedFrom: z.object({ at: z.number(), position: z.number() }),
   captures: z.string().regex(/^[01]*$/),
@@ -79,7 +84,7 @@ const savedSchema = z.object({
   ownAlertAt: z.number().optional(),
 });
 
-/** @param fresh since when captures are expected, unless a message says otherwise */
+/** @param fresh the moment since which captures are expected, unless a message says otherwise */
 export function unknownCamera(fresh: Moment): CameraFacts {
   return {
     presence: "unknown",
@@ -116,7 +121,7 @@ export function restoreCamera(value: Json): CameraFacts | undefined {
   return { ...unknownCamera(expectedFrom), captures, failedAt, ownAlertPercent: ownAlertAt };
 }
 
-/** Updates the facts by one entry. @returns whether {@link saveCamera} returns something else now */
+/** Updates the facts by one entry. @returns whether this changed the result of {@link saveCamera} */
 export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, thresholds: AlertThresholds): boolean {
   const { failuresOf, noCaptureMs } = thresholds;
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
@@ -137,8 +142,8 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
       const beforeMs = facts.intervalMs;
       facts.intervalMs = about.data.capture_interval_s * 1000;
       facts.intervalPosition = entry.position;
-      // By the longer interval the captures were on time. By the shorter one they are expected from now on. The
-      // position stays: no capture has that position, so it cannot clear a raised alert.
+      // The captures were on time by the longer interval. From now on they are expected at the shorter interval. The
+      // position is not changed: there was no capture now, so a raised alert must not be cleared.
       const wasOnTime = entry.acceptedAt - facts.expectedFrom.at < Math.max(2 * beforeMs, noCaptureMs);
       if (facts.intervalMs >= beforeMs || !wasOnTime) return false;
       facts.expectedFrom = { ...facts.expectedFrom, at: moment.at };
@@ -158,7 +163,7 @@ export function noteCamera(facts: CameraFacts, topic: Topic, entry: StateEntry, 
 function noteOwnAlert(facts: CameraFacts, entry: StateEntry): boolean {
   const { ownAlertPercent: before, disk } = facts;
   const isByCamera = endOf(entry).seq !== undefined && disk?.ownLimit === undefined;
-  // The usage at the first alert counts: the camera's limit is just below it.
+  // Keeps the usage at the first alert: the camera's limit is just below that usage.
   facts.ownAlertPercent = isByCamera ? (before ?? disk?.percent) : undefined;
   return facts.ownAlertPercent !== before;
 }
@@ -200,7 +205,7 @@ function notePresence(facts: CameraFacts, entry: StateEntry, moment: Moment): bo
   const status = presence?.status ?? "unknown";
   const isOffline = status === "offline" || status === "overslept";
   const offlineSince = presence?.offline_since ?? presence?.since;
-  // Both times are by the system's clock, so their difference holds by any clock.
+  // Both times are by the system's clock, so their difference is also right for the server's own clock.
   const agoMs =
     offlineSince === undefined ? 0 : Math.max(0, Date.parse(endOf(entry).timestamp) - Date.parse(offlineSince));
   facts.offlineSince = isOffline ? entry.acceptedAt - agoMs : undefined;
@@ -227,7 +232,7 @@ function diskUsage(
   const percent = (1 - storage.free_bytes / storage.total_bytes) * 100;
   const ownLimit = storage.alert_percent;
   const limit = ownLimit ?? diskPercent;
-  /** The number of limits (alert, clear, clear of the camera's own alert) that the usage is below. */
+  /** How many of the three limits (raise, clear, clear the camera's own alert) are above the usage. */
   const limitsAbove = (used: number): number => [0, 1, 2].filter((steps) => used <= limit - steps * DISK_RELIEF).length;
   const isSameSide =
     before !== undefined && before.ownLimit === ownLimit && limitsAbove(before.percent) === limitsAbove(percent);

@@ -51,8 +51,8 @@ export const alertSettings = {
 };
 
 /**
- * When alerts are raised. Each alert is cleared at a lower limit than it is raised at, so that a value that varies around
- * a limit does not make the alert flap.
+ * When alerts are raised. The limit that clears an alert differs from the limit that raises it, so that a value that
+ * varies around one limit does not make the alert flap.
  */
 export type AlertThresholds = ReturnType<typeof alertThresholds>;
 
@@ -60,7 +60,7 @@ export function alertThresholds(read: ValuesOf<typeof alertSettings>) {
   return {
     /** 0 disables the alerts of cameras that are offline or have overslept. */
     offlineMs: read.ALERT_OFFLINE_SECONDS * 1000,
-    /** `offlineMs` of single cameras, by id. */
+    /** The values of `offlineMs` that apply to single cameras, by camera id. */
     offlineMsOf: new Map(
       [...read.ALERT_OFFLINE_SECONDS_OF].map(([camera, seconds]) => [camera, seconds * 1000] as const),
     ),

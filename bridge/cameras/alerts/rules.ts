@@ -14,16 +14,15 @@ export type Verdict =
 const CLEAR: Verdict = { is: "clear" };
 const LEAVE: Verdict = { is: "leave" };
 /**
- * After this time a camera whose presence stays `unknown` after a start of the backend is not expected to take
- * pictures.
+ * If a camera's presence is still `unknown` this long after the backend has started, no pictures are expected of it.
  */
 const UNKNOWN_MS = 600_000;
-/** How far a camera's disk usage may be ahead of its own alert about it, milliseconds. */
+/** How long after a disk usage above the limit the camera's own alert may arrive, milliseconds. */
 const OWN_ALERT_DELAY_MS = 2_000;
-/** The same for a camera that publishes its limit: its alert is certain to follow, over a link of any speed. */
+/** The same delay for a camera that publishes its limit: its alert is certain to follow, even over a slow link. */
 const OWN_LIMIT_ALERT_DELAY_MS = 60_000;
 
-/** @param since start of this watcher: silence before it was not observed */
+/** @param since when this watcher started: earlier silence was not observed */
 export type Rule<Facts> = (facts: Facts, now: number, thresholds: AlertThresholds, since: number) => Verdict;
 
 /** `duplicate-client-id` is missing here: `duplicate-devices.ts` raises it. */
@@ -60,8 +59,8 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (now - since < waitMs) return LEAVE;
     return {
       is: "raise",
-      // The alert may have been raised and cleared (by a longer interval) since the last capture. This is another
-      // alert.
+      // Since the last capture the alert may have been raised, and cleared by a longer interval. An alert after that is
+      // a new one.
       cause: Math.max(expectedFrom.position, intervalPosition),
       severity: "critical",
       message: `No picture for more than ${duration(waitMs)}, though the schedule asks for ${
@@ -73,11 +72,11 @@ export const CAMERA_RULES: Readonly<Record<Exclude<CameraAlertName, "duplicate-c
     if (disk === undefined) return CLEAR;
     const { percent, measured, since, ownLimit } = disk;
     const limit = ownLimit ?? diskPercent;
-    // A camera that watches its own disk publishes the alert together with the usage. Waiting keeps it from being
-    // raised twice.
+    // A camera that watches its own disk publishes the alert together with the usage. Waiting prevents that the alert
+    // is raised twice.
     if (now - since < (ownLimit === undefined ? OWN_ALERT_DELAY_MS : OWN_LIMIT_ALERT_DELAY_MS)) return LEAVE;
-    // An alert that the camera raised by an unknown limit is the camera's to clear. The lower limit here is for a
-    // camera that has lost its memory of the alert.
+    // If the camera raised the alert and its limit is unknown, the camera should clear the alert. The backend clears it
+    // at a lower limit, for a camera that no longer knows that it raised the alert.
     const clearBelow =
       ownAlertPercent === undefined ? limit - DISK_RELIEF : Math.min(limit, ownAlertPercent) - 2 * DISK_RELIEF;
     if (percent <= limit) return percent < clearBelow ? CLEAR : LEAVE;

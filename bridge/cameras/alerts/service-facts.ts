@@ -12,7 +12,7 @@ export interface ServiceFacts {
   session: string | undefined;
   /** The last message of the service. */
   heard: Moment;
-  /** Since when its link has been offline; undefined while it is not. */
+  /** Since when the service's link has been offline; undefined while the link is not offline. */
   offlineSince: Moment | undefined;
   /** The jobs that are not finished. */
   jobs: Map<string, "queued" | "processing">;
@@ -20,7 +20,7 @@ export interface ServiceFacts {
   queuedAt: number;
 }
 
-/** Jobs counted per service. */
+/** The most jobs of one service that are counted. */
 const MAX_JOBS = 10_000;
 
 const savedSchema = z.object({ heard: z.object({ at: z.number(), position: z.number() }) });

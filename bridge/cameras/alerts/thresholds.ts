@@ -9,5 +9,5 @@ export const DEFAULT_ALERT_THRESHOLDS: AlertThresholds = alertThresholds(default
 export const DISK_RELIEF = 5;
 /** Percentage points above the limit at which the battery alert is cleared. */
 export const BATTERY_RELIEF = 5;
-/** The share of a limit at which the alerts about failures and queued jobs are cleared. */
+/** The alerts about failures and queued jobs are cleared at this share of their limit. */
 export const RELIEF_SHARE = 0.5;

@@ -11,10 +11,12 @@ const TONES = { critical: "bad", warning: "warn", info: "quiet" };
 /** How long an alert that has ended is shown, milliseconds. */
 const ENDED_SHOWN_MS = 10 * 60_000;
 const MAX_ENDED_SHOWN = 3;
-/** The most severe and newest alerts. With more of them, activity and processing would be out of view. */
+/**
+ * How many alerts are shown: the most severe and newest ones. With more, activity and processing would be out of view.
+ */
 const SHOWN_AT_FIRST = 4;
 
-/** The active alerts, and those that ended recently. Renders nothing if there are none. */
+/** The active alerts, and those that ended recently. Renders nothing if there are no such alerts. */
 export function AlertsPanel({ data }: { data: RealTimeData }): ReactNode {
   const now = useNow();
   const alerts = [...data.alerts].sort(

@@ -24,9 +24,9 @@ export interface CameraCardProps {
 }
 
 /**
- * One camera: its latest picture or one of its last 48 hours, and over it the status of the camera, when the picture
- * was
- * taken, and the button "Capture now". The featured card also has the filmstrip, the gaps and the measurements.
+ * One camera: its latest picture, or an earlier one of the last 48 hours. On top of the picture are the status of the
+ * camera, the time of the picture, and the button "Capture now". The featured card also has the filmstrip, the gaps and
+ * the measurements.
  */
 export function CameraCard({ camera, data, pictures, featured, onFeature }: CameraCardProps): ReactNode {
   const now = useNow();

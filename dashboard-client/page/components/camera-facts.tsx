@@ -113,15 +113,14 @@ function StorageAndPower({ camera: { storage, power } }: { camera: CameraState }
 interface FactProps {
   icon: IconName;
   label: string;
-  /** When it was measured, RFC 3339. Undefined for settings, which are valid until they are changed. */
+  /** When the value was measured, RFC 3339. Undefined for settings, which are valid until they are changed. */
   at: string | undefined;
   children: ReactNode;
 }
 
 /**
- * A measurement older than this, milliseconds, is shown with its age. A camera sends an unchanged reading again after
- * 30
- * minutes (the default of READINGS_MAX_AGE_S), at most one minute late.
+ * Milliseconds. A measurement that is older than this is shown with its age. A camera sends an unchanged reading again
+ * after 30 minutes (the default of READINGS_MAX_AGE_S), at most one minute late.
  */
 const OLD_MS = 35 * 60_000;
 

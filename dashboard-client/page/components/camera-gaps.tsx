@@ -5,7 +5,7 @@ import { gapReason, gapSpan, gapTitle } from "../text/gap-text.ts";
 import { useNow } from "../use-now.ts";
 import { Icon } from "./icon.tsx";
 
-/** The age up to which gaps are shown, milliseconds. The same as for pictures. */
+/** The age up to which gaps are shown, milliseconds. Pictures are shown up to the same age. */
 const SHOWN_MS = 48 * 3_600_000;
 const SHOWN_AT_FIRST = 2;
 
@@ -16,7 +16,7 @@ export function recentGaps({ gaps }: CameraState, now: number): readonly LinkGap
     .sort((one, other) => Date.parse(other.to) - Date.parse(one.to));
 }
 
-/** The events of a camera that never arrived, one line for each gap. Renders nothing without a gap. */
+/** The events of a camera that never arrived, one line for each gap. Renders nothing if there is no gap. */
 export function CameraGaps({ camera }: { camera: CameraState }): ReactNode {
   const now = useNow();
   const [all, setAll] = useState(false);

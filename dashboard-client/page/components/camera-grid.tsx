@@ -7,8 +7,8 @@ import { CameraCard } from "./camera-card.tsx";
 import { ErrorBoundary } from "./error-boundary.tsx";
 
 /**
- * One camera is featured (large), the others are beside it. The address names the featured one, so that it can be
- * bookmarked.
+ * One camera is featured (large), the others are beside it. The address of the page names the featured camera, so that
+ * it can be bookmarked.
  */
 export function CameraGrid({ data, pictures }: { data: RealTimeData; pictures: Pictures }): ReactNode {
   const [chosen, choose] = useChosenCamera();
@@ -53,7 +53,10 @@ function useChosenCamera(): [string, (id: string) => void] {
   return [chosen, choose];
 }
 
-/** The chosen camera, otherwise the first that has sent its `about`. It stays featured when other cameras connect. */
+/**
+ * The camera that the user chose, otherwise the first camera that has sent its `about`. That camera stays featured when
+ * other cameras connect.
+ */
 function useFeatured(cameras: readonly CameraState[], chosen: string, loaded: boolean): CameraState | undefined {
   const [kept, keep] = useState<string>();
   const featured =

@@ -7,15 +7,14 @@ export interface ErrorBoundaryProps {
   onError?: () => void;
 }
 
-/** How long after a failure the part is rendered again, milliseconds. */
+/** Milliseconds between a failure and the next attempt to render the part. */
 const RETRY_MS = 2000;
-/** The most attempts to render it again. After that only a reload of the page helps. */
+/** The most attempts to render the part again. After that only a reload of the page helps. */
 const MAX_RETRIES = 3;
 
 /**
  * Keeps the rest of the page if one part of it cannot be rendered. Without a boundary React removes the whole page.
- * This
- * happens when a translator or an extension of the browser has changed the nodes that React manages.
+ * Such a failure happens when a translator or an extension of the browser has changed the nodes that React manages.
  */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boolean }> {
   override state = { failed: false };

@@ -12,7 +12,7 @@ export interface FilmstripProps {
   gaps: readonly LinkGap[];
   timeZone: string | undefined;
   now: number;
-  /** The capture of the earlier picture that is shown. Undefined while the latest picture is shown. */
+  /** The capture id of the shown picture, if that is an earlier one. Undefined while the latest picture is shown. */
   chosen: string | undefined;
   onChoose: (frame: Frame | undefined) => void;
 }
@@ -21,7 +21,7 @@ export interface FilmstripProps {
 export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }: FilmstripProps): ReactNode {
   const { film, frames, total } = view;
   const list = useRef<HTMLOListElement>(null);
-  /** The frame that the Tab key reaches. The arrow keys move it. */
+  /** The frame that the Tab key reaches. The arrow keys choose another frame. */
   const [current, setCurrent] = useState<string>();
   if (film === undefined || frames.length < 2) return null;
   const stop = frames.some(({ capture }) => capture === current) ? current : frames[0]?.capture;
@@ -38,7 +38,8 @@ export function Filmstrip({ name, view, gaps, timeZone, now, chosen, onChoose }:
     button?.focus({ preventScroll: true });
     // Centred, so that its neighbours on both sides are visible.
     button?.scrollIntoView({ inline: "center", block: "nearest" });
-    // While an earlier picture is shown, the arrow keys show each picture. Before that, Enter or a click shows one.
+    // While an earlier picture is shown, the arrow keys show the picture that they move to. While the latest one is
+    // shown, only Enter or a click shows another picture.
     if (chosen !== undefined) onChoose(frame);
   };
 
@@ -142,7 +143,10 @@ const FrameItem = memo(function FrameItem(props: FrameItemProps): ReactNode {
   );
 });
 
-/** Whether the element is visible or almost visible. Stays true from then on, because its picture is loaded then. */
+/**
+ * Whether the element is visible or almost visible. Stays true from then on, because the picture of the element is then
+ * loaded.
+ */
 function useVisible(element: { current: Element | null }): boolean {
   const [seen, setSeen] = useState(false);
   useEffect(() => {

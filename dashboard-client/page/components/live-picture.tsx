@@ -13,7 +13,7 @@ export interface LivePictureProps {
   camera: string;
   alt: string;
   latest: LatestPicture;
-  /** Uses the aspect ratio of the picture. Otherwise the card has the aspect ratio of its neighbours. */
+  /** Whether the card has the aspect ratio of the picture. Otherwise it has that of its neighbours. */
   whole: boolean;
 }
 

@@ -6,8 +6,8 @@ import { useNow } from "../use-now.ts";
 import { useRefusedOrigin } from "../use-refused-origin.ts";
 
 /**
- * Warns that the page is not live, and says how old its data is. Renders nothing while the page is live or loads at
- * first.
+ * Warns that the page is not live, and says how old its data is. Renders nothing while the page is live, or is loading
+ * for the first time.
  */
 export function OfflineBanner({ data, base }: { data: RealTimeData; base: string }): ReactNode {
   const now = useNow();

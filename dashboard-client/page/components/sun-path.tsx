@@ -6,7 +6,10 @@ const HEIGHT = 36;
 const LOWEST = -30;
 const HIGHEST = 66;
 
-/** The position of the sun: its azimuth from north to north, its elevation, and the bands of golden and blue hour. */
+/**
+ * The position of the sun: its azimuth (the chart starts and ends at north), its elevation, and the bands of golden and
+ * blue hour.
+ */
 export function SunPath({ elevation, azimuth }: { elevation: number; azimuth: number }): ReactNode {
   const x = ((((azimuth % 360) + 360) % 360) / 360) * WIDTH;
   const y = heightOf(Math.min(HIGHEST, Math.max(LOWEST, elevation)));
@@ -37,7 +40,7 @@ function heightOf(elevation: number): number {
   return ((HIGHEST - elevation) / (HIGHEST - LOWEST)) * HEIGHT;
 }
 
-/** The photographers' name of the light: blue hour from −12° to −6°, golden hour from −6° to 6°. */
+/** What photographers call the light: blue hour from −12° to −6°, golden hour from −6° to 6°. */
 export function lightOf(elevation: number): string {
   if (elevation < -12) return "Night";
   if (elevation < -6) return "Blue hour";

@@ -6,7 +6,7 @@ export type Tone = "good" | "rest" | "warn" | "bad" | "quiet";
 export interface StatusText {
   /** One or two words. */
   label: string;
-  /** Since when, until when, or why. */
+  /** Since when or until when the camera has this status, or why. */
   detail: string;
   tone: Tone;
 }
@@ -51,7 +51,7 @@ function currentStatus(camera: CameraState, now: number): StatusText {
   }
 }
 
-/** When the shown picture was taken. If the camera did not say so, when the server received it. */
+/** When the shown picture was taken. If the camera did not send that time, when the server received the picture. */
 export function pictureTime(
   camera: CameraState,
   picture: { etag: string | undefined; takenAt: string | undefined; receivedAt: number | undefined } | undefined,

@@ -6,7 +6,7 @@ import { NotConnectedError, OutcomeUnknownError, RequestRefusedError } from "../
 
 export interface CommandText {
   text: string;
-  /** `busy`: this is not the outcome yet. */
+  /** `busy`: the outcome is not known yet. */
   tone: "busy" | "good" | "bad";
 }
 

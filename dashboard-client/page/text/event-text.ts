@@ -47,7 +47,7 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map<string, Shape>([
   ["outbox.dropped", { title: "Camera dropped events: storage full", icon: "gap", tone: "warn" }],
 ]);
 
-/** The time zone of the camera, and the current time, which decide how times are written. */
+/** The time zone of the camera and the current time. Both decide how times are written. */
 export interface Reader {
   timeZone: string | undefined;
   now: number;

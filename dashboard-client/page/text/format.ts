@@ -114,7 +114,7 @@ function format(shape: keyof typeof SHAPES, timeZone = localZone()): Intl.DateTi
   } catch {
     created = new Intl.DateTimeFormat(LOCALE, { ...SHAPES[shape], timeZone: "UTC" });
   }
-  // Cameras send the names of the zones, so the cache must be limited.
+  // The names of the zones come from cameras, so the size of the cache must be limited.
   if (formats.size > 1000) formats.clear();
   formats.set(key, created);
   return created;

@@ -50,7 +50,7 @@ describe("a command", () => {
   });
 
   it.each(["failed", "rejected", "unknown", "timed_out", "expired"] as const)(
-    "resolves with %s too: it is an outcome",
+    "also resolves with %s, which is an outcome",
     async (status) => {
       const server = await serve();
       server.script.command = (connection, { id }) =>
@@ -94,7 +94,7 @@ describe("a command", () => {
     await expect(closed).rejects.toBeInstanceOf(OutcomeUnknownError);
   });
 
-  it("has an unknown outcome if no step arrives within its time and the grace", async () => {
+  it("has an unknown outcome if no step arrives before it expires and the grace period ends", async () => {
     const server = await serve();
     const { client } = connect(server.url, { commandGraceMs: -960 });
     await untilConnected(client);

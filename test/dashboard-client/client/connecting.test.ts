@@ -6,7 +6,7 @@ import { createClient } from "../../../dashboard-client/client/client.ts";
 import { ClientClosedError, NoWebSocketError, TokenRefusedError } from "../../../dashboard-client/client/errors.ts";
 import { afterTest, connect, serve, until, untilConnected } from "../support/harness.ts";
 
-describe("connecting", () => {
+describe("a client that connects", () => {
   it("sends the token in the first frame, never in the address", async () => {
     const server = await serve();
     const { client } = connect(server.url);
@@ -74,7 +74,7 @@ describe("connecting", () => {
     await untilConnected(client);
   });
 
-  it("fetches a new token after tokenExpired, at once for the first time and with a wait after that", async () => {
+  it("fetches a new token after tokenExpired: the first time at once, and later with a wait", async () => {
     const server = await serve();
     const waits: number[] = [];
     server.script.auth = (connection, { token }) => {
@@ -91,7 +91,7 @@ describe("connecting", () => {
     expect(Math.min(...waits.slice(1))).toBeGreaterThan(20);
   });
 
-  it("renews a token once if it was accepted before and is refused now, and stops if the new one is refused too", async () => {
+  it("renews a token once if the server accepted it before and refuses it now, and stops if the new one is also refused", async () => {
     const server = await serve();
     const { client, tokens } = connect(server.url);
     await untilConnected(client);
@@ -122,7 +122,7 @@ describe("connecting", () => {
     expect(server.connections).toEqual([]);
   });
 
-  it("connects again when asked to after it has stopped", async () => {
+  it("connects again after it has stopped, if the application asks for that", async () => {
     const server = await serve();
     server.script.auth = (connection) => connection.close(CloseCode.connectionLimit);
     const { client } = connect(server.url);
@@ -215,7 +215,7 @@ describe("connecting", () => {
     expect(problems[0]).toMatchObject({ kind: "listener_failed", detail: new Error("mine") });
   });
 
-  it("stays closed after close, and calls no listener any more", async () => {
+  it("stays closed after close, and no longer calls listeners", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     await untilConnected(client);

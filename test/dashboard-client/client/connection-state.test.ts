@@ -33,7 +33,10 @@ const EVENTS = {
   close: { type: "close" },
 } satisfies Record<string, ConnectionEvent>;
 
-/** The next state for every state and event, or `same` for the same object. The compiler checks that none is missing. */
+/**
+ * The next state for every state and event, or `same` for the same object. The compiler checks that no combination is
+ * missing.
+ */
 const TABLE: Record<Name, Record<keyof typeof EVENTS, Name | "same">> = {
   new: {
     start: "token",
@@ -144,7 +147,7 @@ describe("the transition of the connection", () => {
     expect(again).toMatchObject({ since: 100, failures: 2 });
   });
 
-  it("keeps the time of the connect if only the token is renewed", () => {
+  it("keeps the time when the connection began if only the token is renewed", () => {
     const renewed = transition(STATES.connected, EVENTS.authenticated, 100);
     expect(renewed).toMatchObject({ since: 1, session: { connectionId: "d" } });
   });

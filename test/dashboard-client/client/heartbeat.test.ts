@@ -21,7 +21,7 @@ describe("the heartbeat", () => {
     vi.useRealTimers();
   });
 
-  it("drops a server that was silent for two of its ping intervals plus the grace", async () => {
+  it("drops a server that was silent for two ping intervals plus the grace period", async () => {
     const server = await serve();
     server.script.pingInterval = 0.03;
     let since = 0;
@@ -31,7 +31,7 @@ describe("the heartbeat", () => {
       server.welcome(connection);
     };
     const { client } = connect(server.url, { heartbeatGraceMs: 20 });
-    // Recorded at once, because the client reconnects soon.
+    // The message is recorded at once, because the client reconnects soon.
     const losses: { afterMs: number; state: unknown }[] = [];
     client.onState((state) => {
       if (state.status === "connecting" && state.cause !== undefined)
@@ -101,7 +101,7 @@ describe("the heartbeat", () => {
       expect(client.state.status).toBe("connected");
     });
 
-    it("reconnects if the probe is not answered, earlier than the silence of the server would show", async () => {
+    it("reconnects if the probe is not answered, without waiting until the server was silent for too long", async () => {
       const server = await serve();
       server.script.ping = () => {};
       const page = makePage();
@@ -113,7 +113,7 @@ describe("the heartbeat", () => {
       expect(again.received[0]).toMatchObject({ type: "auth" });
     });
 
-    it("does not accept a message before the probe as its answer, even in the same millisecond", () => {
+    it("does not accept a message from before the probe as the answer, even if both are in the same millisecond", () => {
       vi.useFakeTimers();
       const { heartbeat, silences } = heartbeatWith(40);
       heartbeat.start(0);

@@ -136,7 +136,7 @@ describe("a subscription", () => {
 });
 
 describe("a gap", () => {
-  it("is reported when the server has a new journal, and the new positions apply", async () => {
+  it("is reported when the server has a new journal, and from then on the positions of that journal are used", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -256,7 +256,7 @@ describe("subscribing", () => {
     expect(server.connections[0]?.received.filter(({ type }) => type === "subscribe")).toHaveLength(3);
   });
 
-  it("drops a connection on which it is not answered", async () => {
+  it("drops a connection on which the server does not answer the request", async () => {
     const server = await serve();
     server.script.subscribe = () => {};
     const followed = follow(connect(server.url, { requestTimeoutMs: 30 }).client);

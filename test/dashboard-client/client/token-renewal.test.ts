@@ -58,7 +58,7 @@ describe("a token that expires during a connection", () => {
     expect(tokens()).toBe(2);
   });
 
-  it("subscribes again to a refused channel after a renewal, because permissions may have been added", async () => {
+  it("causes a new subscription to a refused channel once it is renewed, because permissions may have been added", async () => {
     const server = await serve();
     let allowed = false;
     server.script.subscribe = (connection, message) => {
@@ -78,7 +78,7 @@ describe("a token that expires during a connection", () => {
     await untilLive(followed);
   });
 
-  it("marks a channel as refused if the new permissions exclude it", async () => {
+  it("causes a channel to be marked as refused if the new permissions exclude the channel", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);

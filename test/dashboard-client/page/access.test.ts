@@ -19,7 +19,7 @@ interface TokenServer {
   base: string;
   /** The refresh token that is valid now. */
   good: string;
-  /** Answered instead, if set. */
+  /** If set, the server answers with this status instead. */
   status: number | undefined;
 }
 
@@ -153,7 +153,7 @@ describe("the access of the page", () => {
     await new Access({ base: tokenServer.base, fetch, storage }).signIn("alice", PASSWORD);
     const old = storage.getItem("skylapse:login") ?? "";
     await new Access({ base: tokenServer.base, fetch, storage }).signIn("alice", PASSWORD);
-    // The first read is before the other tab has written, the second one after.
+    // The first read happens before the other tab has written, the second one afterwards.
     let reads = 0;
     const late = { ...storage, getItem: (name: string) => (reads++ === 0 ? old : storage.getItem(name)) };
     expect(await new Access({ base: tokenServer.base, fetch, storage: late }).fresh()).toBe("token-4");

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Film } from "../../../dashboard-client/page/film.ts";
 import type { Picture } from "../../../dashboard-client/page/pictures.ts";
 
-/** Pictures whose loading ends when the test says so. */
+/** Pictures that finish loading when the test says so. */
 function slowPictures() {
   const asked: string[] = [];
   const released: string[] = [];
@@ -52,7 +52,7 @@ describe("the pictures of a filmstrip", () => {
     expect(asked).toEqual(["a", "b", "c", "e", "d"]);
   });
 
-  it("are undefined if they cannot be loaded, and are loaded again on the next request", async () => {
+  it("are undefined if they cannot be loaded, and the next request tries again", async () => {
     const { film, asked, deliver } = slowPictures();
     const load = film.load("a");
     await deliver("a", new Error("no network"));
@@ -61,7 +61,7 @@ describe("the pictures of a filmstrip", () => {
     expect(asked).toEqual(["a", "a"]);
   });
 
-  it("are released if there are too many, and all of them at the end", async () => {
+  it("are released if there are too many of them, and all are released at the end", async () => {
     const { film, released, deliver } = slowPictures();
     for (let n = 0; n < 162; n++) {
       const load = film.load(`p${n}`);

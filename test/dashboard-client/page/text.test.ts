@@ -44,7 +44,7 @@ describe("the status of a camera", () => {
     [camera(), { label: "Unknown", detail: "no message yet", tone: "quiet" }],
   ])("is put into words (case %#)", (state, words) => expect(cameraStatus(state, true, NOW)).toMatchObject(words));
 
-  it("is the last known one without a connection", () => {
+  it("is the last known status if there is no connection", () => {
     expect(cameraStatus(camera("online"), false, NOW)).toEqual({
       ...{ label: "Last known: online", detail: "since 12:05 CET", tone: "quiet" },
     });
@@ -69,7 +69,7 @@ describe("the status of a camera", () => {
 });
 
 describe("the progress of a command", () => {
-  it("is busy until the outcome, and good only if it succeeded", () => {
+  it("is busy until the outcome is known, and good only if the command succeeded", () => {
     for (const status of commandStatusSchema.options) {
       const { tone } = captureProgress({
         status,
@@ -157,7 +157,7 @@ describe("an event in words", () => {
     ["lab.nothing", null, "lab.nothing", ""],
   ])("%s", (name, data, title, detail) => expect(eventText(event(name, data))).toMatchObject({ title, detail }));
 
-  it("names the count and the time of a gap in the zone of the camera, and says if the events arrived late", () => {
+  it("names the number of events in a gap and the time in the zone of the camera, and says if the events arrived late", () => {
     const reader = { timeZone: "Europe/Zurich", now: NOW };
     const gap = {
       ...{ reason: "dropped", count: 12 },
@@ -176,7 +176,7 @@ describe("an event in words", () => {
     });
   });
 
-  it("cuts a text that is too long for a line", () => {
+  it("shortens a text that is too long for a line", () => {
     expect(eventText(event("lab.words", "x".repeat(500))).detail).toHaveLength(80);
   });
 });

@@ -102,7 +102,7 @@ describe("a camera", () => {
     expect(both.cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: completed.timestamp });
   });
 
-  it("loses a state that it clears, and one that is not valid", () => {
+  it("loses a state that it clears, and a state that is not valid", () => {
     const storage = { camera: "north", topic: "cameras/north/state/storage" };
     const good = event({ ...storage, data: { total_bytes: 10, free_bytes: 4 } });
     expect(stateAfter(good, event({ ...storage, data: null })).cameras.get("north")?.storage).toBeUndefined();
@@ -135,7 +135,7 @@ describe("a camera", () => {
     expect(stateAfter(before, after).cameras.get("north")?.lastCapture?.value.capture).toBe("c2");
   });
 
-  it("ignores a capture from a backlog, and one that is sent again", () => {
+  it("ignores a capture from a backlog, and a capture that is sent again", () => {
     const newest = capture("c9", { timestamp: "2026-03-02T00:00:00.000Z", position: 9 });
     const late = capture("c8", { timestamp: "2026-03-01T00:00:00.000Z", position: 8 });
     const historical = capture("c7", { timestamp: "2026-03-03T00:00:00.000Z", historical: true });
@@ -169,8 +169,8 @@ describe("a camera", () => {
   });
 });
 
-describe("jobs, alerts and the system", () => {
-  it("keeps an ended job, marked as cleared, when its service removes it, and removes a running one", () => {
+describe("the state of jobs, alerts and the system", () => {
+  it("keeps an ended job that its service removes, marked as cleared, but drops a running job that its service removes", () => {
     const topic = "processing/farm/jobs/j1";
     expect(stateAfter(job("processing", 40)).jobs.get("farm/j1")).toMatchObject({
       progress: 40,
@@ -184,7 +184,7 @@ describe("jobs, alerts and the system", () => {
     });
   });
 
-  it("keeps at most the limit of cleared jobs", () => {
+  it("keeps no more cleared jobs than the limit", () => {
     const names = Array.from({ length: MAX_ENDED_JOBS + 5 }, (_, index) => `j${index}`);
     const state = stateAfter(
       ...names.flatMap((name) => [job("completed", 100, name), cleared(`processing/farm/jobs/${name}`)]),
@@ -227,7 +227,7 @@ describe("jobs, alerts and the system", () => {
     expect(state.endedAlerts).toMatchObject([
       { alert: "disk", camera: "north", since: raised.timestamp, until: over.timestamp },
     ]);
-    // A snapshot without the alert does not say when it ended.
+    // A snapshot without the alert does not say when the alert ended.
     const after = snapshotCompleted(snapshotStarted(stateAfter(raised)));
     expect([after.alerts.size, after.endedAlerts]).toEqual([0, []]);
     let many = EMPTY_STATE;
@@ -242,7 +242,7 @@ describe("jobs, alerts and the system", () => {
     expect(state.cameras.size).toBe(0);
   });
 
-  it("adds one point to the metrics for each measurement, up to the limit, and ignores a repeated one", () => {
+  it("adds one point to the metrics for each measurement, up to the limit, and ignores a repeated measurement", () => {
     const measured = (cpu: number): DashboardEvent =>
       event({ event: "resource.update", topic: "system/resources", data: { cpu_percent: cpu, memory_bytes: 5 } });
     const points = Array.from({ length: MAX_METRIC_POINTS + 10 }, (_, index) => measured(index % 100));
@@ -269,7 +269,7 @@ describe("the event lists", () => {
     expect(stateAfter(broadcast).activity).toEqual([{ kind: "event", event: broadcast }]);
   });
 
-  it("do not count a snapshot or a backlog as new, and a backlog does not change the last update", () => {
+  it("do not include a snapshot or a backlog as new events, and a backlog does not change the last update", () => {
     const live = capture("c1", { timestamp: "2026-03-05T00:00:00.000Z" });
     const state = stateAfter(
       live,
@@ -290,7 +290,7 @@ describe("the event lists", () => {
 });
 
 describe("a snapshot on top of an existing state", () => {
-  it("replaces the state without emptying it first, and removes the rest once it is complete", () => {
+  it("replaces the state without emptying it first, and removes the outdated rest once the snapshot is complete", () => {
     const alert = event({
       ...{ event: "alert.raised", camera: "north", topic: "cameras/north/alerts/storage" },
       data: { alert: "storage", severity: "info", message: "full" },
@@ -337,7 +337,7 @@ describe("a snapshot on top of an existing state", () => {
         : null,
     });
 
-  it("results in the same state for any state before it", () => {
+  it("results in the same state, whatever the previous state was", () => {
     fc.assert(
       fc.property(fc.array(retained), fc.array(retained), (before, snapshot) => {
         const events = snapshot.filter(({ set }) => set).map((each) => ({ ...toEvent(each), snapshot: true }));
@@ -368,7 +368,7 @@ describe("a snapshot on top of an existing state", () => {
 });
 
 describe("the limits of the state", () => {
-  it("apply to each camera, so that one with thousands of states displaces only its own that are not shown", () => {
+  it("apply to each camera, so that a camera with thousands of states displaces only those of its own that are not shown", () => {
     let state = stateAfter(presence("quiet", "online"), presence("loud", "online"));
     for (let index = 0; index < 2 * MAX_TOPICS_PER_OWNER; index++)
       state = applyEvent(state, event({ topic: `cameras/loud/state/s${index}`, camera: "loud" }));

@@ -67,7 +67,7 @@ const presence = (server: ProtocolServer, status: string): DashboardEvent =>
   });
 
 describe("a reload", () => {
-  it("resumes from where the page was, without missing or repeating an event", async () => {
+  it("resumes where the page stopped, without missing or repeating an event", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -162,7 +162,7 @@ describe("a reload", () => {
     expect(page.problems.map(({ kind }) => kind)).toEqual(text === undefined ? [] : ["storage"]);
   });
 
-  it("requests the whole state if it was too large for the cache", async () => {
+  it("requests the whole state if the state was too large for the cache", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -176,7 +176,7 @@ describe("a reload", () => {
     expect(storage.values.get("skylapse:dashboard")).not.toContain("cursor");
   });
 
-  it("works without a storage and with a full one", async () => {
+  it("works without a storage, and with a full storage", async () => {
     const server = await serve();
     const full = {
       ...memory(),
@@ -225,7 +225,7 @@ describe("the store", () => {
     await until(() => storage.values.get("skylapse:dashboard")?.includes('"position":200') ?? false);
   });
 
-  it("is not live, and says since when, from the loss of the connection until it has caught up", async () => {
+  it("is not live from the loss of the connection until it has caught up, and says since when", async () => {
     const server = await serve();
     const page = open(server, memory());
     await live(page);

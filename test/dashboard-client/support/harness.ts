@@ -27,7 +27,7 @@ export async function serve(): Promise<ProtocolServer> {
 export interface TestClient {
   client: Client;
   problems: Problem[];
-  /** The number of calls of getToken. */
+  /** How often getToken was called. */
   tokens: () => number;
 }
 

@@ -48,7 +48,7 @@ export class ProtocolConnection {
     this.#socket.terminate();
   }
 
-  /** Resolves to the first matching message of this type, among those received and those still to come. */
+  /** Resolves to the first matching message of this type, which may have arrived already or may arrive later. */
   next<Type extends ClientMessage["type"]>(
     type: Type,
     fits: (message: MessageOf<Type>) => boolean = () => true,
@@ -80,13 +80,16 @@ export interface Script {
   expiresIn?: number;
 }
 
-/** A real WebSocket server with a journal in memory. It follows the protocol, except where a test changes that. */
+/**
+ * A real WebSocket server with a journal in memory. It follows the protocol, except where a test replaces its
+ * behaviour.
+ */
 export class ProtocolServer {
   readonly connections: ProtocolConnection[] = [];
   readonly script: Script = {};
   readonly url: string;
   epoch = "first";
-  /** The server keeps the events above this position. */
+  /** The server keeps only the events above this position. */
   trimmedTo = 0;
   journal: DashboardEvent[] = [];
   state = new Map<string, DashboardEvent>();
