@@ -19,11 +19,11 @@ export interface Attack {
   prepare?(target: Target): Promise<void>;
   /** Runs in a process of its own until that process is killed. Resolves early if nothing is left to do. */
   abuse(target: Target): Promise<void>;
-  /** Whether {@link verdict} waits until the abuser has taken all places that it can get. Default false. */
+  /** Whether {@link verdict} is called only after the abuser has taken all places that it can get. Default false. */
   fills?: boolean;
   /** Checks afterwards what the honest client's measurements cannot show. @returns what is wrong, or undefined */
   verdict?(server: AbusedServer, published: Published): Promise<string | undefined>;
 }
 
-/** The abusers' address, so that limits per address do not count the honest client. */
+/** The abusers have an address of their own, so that limits per address do not affect the honest client. */
 export const ABUSER_ADDRESS = "127.0.0.66";

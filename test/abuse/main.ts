@@ -11,9 +11,9 @@ import { startServer, type Target } from "./server.ts";
 
 /** The largest allowed factor between the 99th percentiles with and without an abuser. */
 const MAX_RATIO = 3;
-/** Below this value the measurement shows the scheduling of three processes on two cores, milliseconds. */
+/** Milliseconds. Below this value, the measurement shows only how three processes are scheduled on two cores. */
 const FLOOR_MS = 5;
-/** The longest wait for an abuser that takes places, milliseconds. */
+/** Milliseconds. The longest wait until an abuser has taken all places that it can get. */
 const FILL_TIMEOUT_MS = 120_000;
 
 const USAGE = `Measures an honest client beside an abuser, for everything that clients share.
@@ -36,7 +36,7 @@ const { values: flags } = parseArgs({
 });
 
 interface Load {
-  /** CPU seconds of all threads of the server per second. */
+  /** CPU seconds per second, of all threads of the server. */
   cpuShare: number;
 }
 
@@ -150,7 +150,8 @@ function render({ attack, without, beside, wrong }: Row): string {
 }
 
 async function startAbuser(attack: Attack, target: Target): Promise<ChildProcess> {
-  // A real abuser has a machine of its own. Here it gets the CPU time that server and honest client leave.
+  // A real abuser has a machine of its own. Here the abuser gets only the CPU time that the server and the honest
+  // client leave.
   const atLeisure = { execPath: "chrt", execArgv: ["--idle", "0", process.execPath] };
   const child = fork(fileURLToPath(new URL("./abuser.js", import.meta.url)), atLeisure);
   await once(child, "spawn");

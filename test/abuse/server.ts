@@ -24,7 +24,7 @@ export interface AbusedServer {
 
 /**
  * Starts the program with its default limits and registers the cameras `honest` and `abuser`.
- * @param program `deploy/start.js` of a build; of another version to compare the two
+ * @param program `deploy/start.js` of a build; builds of two versions can be compared
  * @param options.profileTo a folder for a CPU profile
  */
 export async function startServer(

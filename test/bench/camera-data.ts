@@ -90,7 +90,7 @@ function measure(options: BenchOptions): Promise<Sample> {
 
 type CameraOptions = Parameters<typeof startCamera>[0];
 
-/** Runs a camera. @returns the bytes on its link during the work, from 5 s after the link came up */
+/** Runs a camera. @returns the bytes on its link during the work, which begins 5 s after the first connection attempt */
 async function during(link: MeteredLink, camera: CameraOptions, work: () => Promise<unknown>): Promise<number> {
   const program = await startCamera(camera);
   try {
@@ -132,7 +132,7 @@ async function sendCommands(port: number): Promise<void> {
   }
 }
 
-/** Starts after two minutes, in which the back-off of both sides grows. */
+/** Begins to measure after two minutes, in which the back-off of both cameras grows. */
 async function measureDuel(
   link: MeteredLink,
   place: (name: string) => CameraOptions,

@@ -7,7 +7,7 @@ import type { EventServer } from "./servers/server.ts";
 /** How long a server works before the measurement, so that its code is compiled. */
 export const WARM_UP_SECONDS = 2;
 
-/** An event whose `data` is some 400 bytes, in its envelope. */
+/** An event in its envelope, with some 400 bytes of `data`. */
 export const EVENT_BYTES = 550;
 
 /** Milliseconds between two single events. */
@@ -43,7 +43,8 @@ export async function costOfSingles(
 ): Promise<Sample> {
   await openFanOut(server, generator, { dashboards });
   const everyMs = SINGLE_INTERVAL_MS;
-  // Single events alone would take minutes until their whole path is compiled, as it is in a server that runs for days.
+  // With single events alone, it would take minutes until their whole path is compiled, as in a server that runs for
+  // days.
   await generator.call("publishBursts", { size: 20, window: 40, seconds: WARM_UP_SECONDS });
   await generator.call("publishSingly", { everyMs, seconds: 1 });
   return perDelivery(await costOf(server, generator, () => generator.call("publishSingly", { everyMs, seconds })));

@@ -93,7 +93,7 @@ async function run(): Promise<void> {
   if (results.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
 }
 
-/** Alternates between ours and the peer, so that other load on the machine affects both. */
+/** Alternates between our server and its peer, so that other load on the machine affects both. */
 async function measure(row: Row, options: BenchOptions): Promise<RowResult> {
   const sides = row.sides(options);
   const samples = sides.map((): Sample[] => []);

@@ -9,7 +9,7 @@ const TICKS_PER_SECOND = 100;
  */
 export function cpuSecondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The second field is the program's name in parentheses and may contain blanks: the count starts after it.
+  // The second field is the program's name in parentheses and may contain blanks, so the count starts after that name.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }

@@ -7,7 +7,7 @@ export interface BenchOptions {
   rounds: number;
   /** Duration of a measurement, seconds. */
   seconds: number;
-  /** A folder for CPU profiles of Node servers. Profiling costs them time. Default: none. */
+  /** A folder for CPU profiles of Node servers. Profiling slows these servers down. Default: none. */
   profileTo: string | undefined;
 }
 
@@ -64,7 +64,7 @@ export interface Cost<Result> {
   result: Result;
   /** CPU seconds of the server during the work. */
   serverSeconds: number;
-  /** CPU seconds of the load generator during the work. Far below the server's, or the generator was the bottleneck. */
+  /** CPU seconds of the load generator during the work: far below the server's, unless the generator is the bottleneck. */
   generatorSeconds: number;
 }
 

@@ -112,7 +112,7 @@ describe("connected clients", () => {
     await expect.poll(() => test.broker.connected("device:north")).toBe(false);
   });
 
-  it("are replaced by a newer connection with the same client id, which is reported", async () => {
+  it("are replaced by a newer connection with the same client id, and the broker reports that", async () => {
     const test = await startTestBroker();
     const takeOvers: unknown[] = [];
     test.broker.onTakeOver((takeOver) => takeOvers.push(takeOver));

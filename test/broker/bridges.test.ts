@@ -15,7 +15,7 @@ async function startMosquitto(bridge: readonly string[]): Promise<string> {
   const lines = [
     `listener ${port} 127.0.0.1`,
     "allow_anonymous true",
-    // Otherwise it drops root's privileges and cannot read its configuration.
+    // Otherwise Mosquitto drops root's privileges and cannot read its configuration.
     ...(process.getuid?.() === 0 ? ["user root"] : []),
     ...bridge,
   ];
@@ -69,7 +69,7 @@ it("accepts a Mosquitto bridge with default settings without its will, and excha
   expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before", "a picture"]);
   await local.publishAsync(command, JSON.stringify({ id: "c1" }), { qos: 1 });
   expect((await camera.inbox.has(1)).map(({ topic }) => topic)).toEqual([command]);
-  // It connected once: the refusals did not close its connection.
+  // The bridge connected only once: the refusals did not close its connection.
   expect(
     test.log.filter(({ msg, clientId }) => msg === "client connected" && String(clientId).endsWith(".ours")),
   ).toHaveLength(1);

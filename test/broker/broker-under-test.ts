@@ -69,7 +69,7 @@ export interface BrokerUnderTestOptions {
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
 
-/** Makes the brokers of this test file store in Redis instead of at their data path. */
+/** Makes the brokers of this test file store their data in Redis instead of at their data path. */
 export function keepSessionsIn(connections: (dataPath: string) => RedisConnections): void {
   redisFor = connections;
 }
@@ -119,7 +119,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
-  // The devices' secrets have the same times at all nodes and runs, as if the nodes shared a store.
+  // The devices' secrets have the same times at all nodes and in all runs, as if the nodes shared a store.
   let moment = 0;
   const { devices, close } = await openDevicesOf(temporaryFolder(), () => ++moment);
   onTestFinished(close);

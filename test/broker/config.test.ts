@@ -62,7 +62,7 @@ describe("the broker's configuration", () => {
     expect(() => read(env)).toThrow(problem);
   });
 
-  it("allows half of an address's connections to be unauthenticated, unless it is set", () => {
+  it("allows half of an address's connections to be unauthenticated, unless another limit is set", () => {
     const limit = "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS";
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9" }).maxUnauthenticatedPerAddress).toBe(5);
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9", [limit]: "2" }).maxUnauthenticatedPerAddress).toBe(2);

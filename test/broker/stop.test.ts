@@ -49,7 +49,7 @@ describe("stop", () => {
     await camera.ended;
   });
 
-  it("waits for publications being made durable, and forwards them to the queues", async () => {
+  it("waits for publications that are being made durable, and forwards them to the queues", async () => {
     const dataPath = temporaryFolder();
     const test = await startTestBroker({ dataPath });
     const options = { username: "a", password: test.token(["dashboard:read"]), clientId: "archive", clean: false };

@@ -13,7 +13,7 @@ const SCREENSHOTS = fileURLToPath(new URL("../../dist/screenshots/", import.meta
 /** `npm run screenshots` writes the pictures of the README. */
 const KEEPS_SCREENSHOTS = Boolean(process.env.KEEP_SCREENSHOTS);
 const README_SCREENSHOTS = KEEPS_SCREENSHOTS ? fileURLToPath(new URL("screenshots/", import.meta.url)) : SCREENSHOTS;
-/** Pictures for the README are large, and the filmstrip is full. Rendering those takes most of the time of a run. */
+/** Pictures for the README are large, and the filmstrip is full, so rendering takes most of the time of such a run. */
 const PICTURES = KEEPS_SCREENSHOTS ? { width: "1280", everyMinutes: 45 } : { width: "320", everyMinutes: 180 };
 const BROWSER_TIMEOUT_MS = 40_000;
 
@@ -57,7 +57,7 @@ function placeInTheAfternoon(): Record<string, string> {
   const hoursEast = 15 - (now.getUTCHours() + now.getUTCMinutes() / 60);
   const lon = ((((hoursEast * 15 + 180) % 360) + 360) % 360) - 180;
   const zone = Math.round(lon / 15);
-  // These zones have the sign of POSIX: Etc/GMT-2 is two hours east of Greenwich.
+  // These zones have inverted signs, as in POSIX: Etc/GMT-2 is two hours east of Greenwich.
   return {
     LOCATION_LAT: "46",
     LOCATION_LON: String(lon),
@@ -195,7 +195,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await say("events/outbox.dropped", { count: 3, from, to });
     const alert = page.getByTestId("alert-row").filter({ hasText: "West wall" });
     expect(await alert.textContent()).toMatch(/Storage is 90 % full.*West wall · since/);
-    // A gap that is older than the pictures is not shown. A newer one is, in the time zone of the camera.
+    // A gap that is older than the pictures is not shown. A newer gap is shown, in the time zone of the camera.
     expect(await page.getByTestId("gaps-west").count()).toBe(0);
     const at = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
     await say("events/outbox.dropped", { count: 12, from: at(75), to: at(60) });
@@ -229,7 +229,7 @@ describe("the dashboard page of several cameras", { timeout: 90_000 }, () => {
     await page.goto(skylapse.http);
     await connected();
     await shown("camera-card-b-2");
-    // The first camera by name has not sent its `about` yet. When it does, the featured camera stays.
+    // The first camera by name has not sent its `about` yet. When it does, the featured camera does not change.
     await until(async () => (await featured()) === "camera-card-north");
     await say("annex", "about", { ...about("Europe/Zurich"), name: "Annex ".repeat(30) });
     await page.getByText("Annex Annex").first().waitFor();

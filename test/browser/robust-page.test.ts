@@ -10,7 +10,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 
 const dataPath = makeDataPath();
 let browser: OwnBrowser;
-/** All tests except that of 600 cameras share this server, in the order of this file: its cameras and alerts stay. */
+/** All tests except that of 600 cameras share this server, which keeps cameras and alerts: their order matters. */
 let skylapse: Skylapse;
 let page: Page;
 let faults: string[];
@@ -104,7 +104,7 @@ it("keeps the other parts if one cannot be rendered, and renders it again", asyn
   await openPage();
   await page.getByTestId("event-row").first().waitFor();
   const failed: Promise<unknown> = page.getByTestId("failed-part").first().waitFor();
-  // An extension of the browser removes rows, so React fails at the next event.
+  // As an extension of the browser might do, the test removes rows, so React fails at the next event.
   await page.evaluate(() => {
     for (const row of document.querySelectorAll('[data-testid="event-feed"] > li')) row.remove();
   });
@@ -116,7 +116,7 @@ it("keeps the other parts if one cannot be rendered, and renders it again", asyn
 });
 
 it("names the setting to change if the server refuses its address", async () => {
-  // The proxy sends another Host header, so the page has a foreign origin for the server.
+  // The proxy sends another Host header, so the server takes the page for one of another origin.
   const target = new URL(skylapse.http);
   const proxy = createServer((socket) => {
     const server = connect(Number(target.port), target.hostname);
@@ -136,7 +136,7 @@ it("names the setting to change if the server refuses its address", async () => 
   await once(proxy, "listening");
   const address = proxy.address();
   const port = typeof address === "object" ? address?.port : undefined;
-  // With a login and a token. Otherwise the page would show the sign-in form before it connects.
+  // The page gets a login and a token. Otherwise the page would show the sign-in form before it connects.
   const login = { userId: "vera", refreshToken: "x" };
   await page.addInitScript((kept) => localStorage.setItem("skylapse:login", kept), JSON.stringify(login));
   await page.route("**/auth/refresh", (route) =>
@@ -193,7 +193,7 @@ it("shows an offline camera first, and counts it in the title and in red", async
   expect(red).toBeGreaterThan(green + 50);
   await page.reload();
   await page.locator('[data-testid="connection-state"][data-live="true"]').waitFor();
-  // The cameras of the test before this one have never connected, so they are between these two.
+  // The cameras of the previous test have never connected, so they are listed between these two.
   const ends = () =>
     page
       .locator(".camera[data-testid]")

@@ -37,7 +37,7 @@ test("logs in with id, secret and a clean session, and publishes `online`", asyn
   const envelope = envelopeOf(first);
   expect(envelope.event).toBe("camera.online");
   expect(linkSchema.parse(envelope.data)).toEqual({ status: "online", session: agent.session });
-  // Messages about the link have no number: the broker may publish the will at any time.
+  // Messages about the link have no number, because the broker may publish the will at any time.
   expect(envelope.seq).toBeUndefined();
 });
 
@@ -133,7 +133,7 @@ test("publishes and counts failures of the camera, and retries", async () => {
   expect(failures.map(({ failures: count }) => count)).toEqual([1, 2]);
   expect(failures[0]?.error).toBe("the sensor does not answer");
   works = true;
-  // A picture without a preview has still succeeded.
+  // A capture without a preview has still succeeded.
   await agent.captureNow();
   await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
   await broker.until(() => broker.on(eventTopic("error.occurred")).length === 1);
@@ -173,7 +173,7 @@ test("sends its messages, publishes `offline` and leaves no will when it is stop
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
 });
 
-test("gives up a picture that takes longer than the stop, and publishes its failure", async () => {
+test("gives up a picture that takes longer than the stop may take, and publishes its failure", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { camera: createSimulatedCamera({ location: zermatt, seed: "slow" }) });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);

@@ -162,7 +162,7 @@ test("refuses to start twice with the same data, and does not disturb the first 
 });
 
 test.each([
-  // Its preview is still being created, and the reply is not stored.
+  // The picture's preview is still being created, and the reply is not stored.
   ["after its picture was stored", 'cat "$HERE/picture.jpg"', "capture.completed", "succeeded"],
   [
     "while its picture was taken",

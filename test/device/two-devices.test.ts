@@ -45,7 +45,7 @@ describe("the reconnect policy", () => {
   });
 });
 
-/** Simulates two devices that take the link from each other: the last to connect has it. @returns their connections in a time */
+/** Simulates two devices that disconnect each other. @returns how often they connect in the given time */
 function connectionsOf(ms: number): number {
   const devices = [new ReconnectPolicy(reconnect), new ReconnectPolicy(reconnect)];
   // The same random numbers in every run.

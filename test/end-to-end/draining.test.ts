@@ -65,7 +65,7 @@ describe("SIGTERM", () => {
     expect(elapsedMs()).toBeLessThan(20_000);
   });
 
-  it("either acknowledges and keeps a publication or does neither", async () => {
+  it("keeps every publication that it acknowledges", async () => {
     const skylapse = await start();
     const token = signToken("writer", ["admin"]);
     const publisher = await connectAsync(skylapse.mqtt, { username: "x", password: token, reconnectPeriod: 0 });
@@ -114,7 +114,8 @@ describe("SIGTERM", () => {
     const ended = once(skylapse.process, "exit");
     skylapse.process.kill("SIGTERM");
     const elapsedMs = startRunningClock();
-    // Sent repeatedly, because only a signal handled 0.3 s after the first one counts, and the stop continues meanwhile.
+    // Sent repeatedly, because a second signal has an effect only from 0.3 s after the first one, while the stop
+    // continues.
     const again = setInterval(() => skylapse.process.kill("SIGTERM"), 20);
     const [code] = await ended;
     clearInterval(again);

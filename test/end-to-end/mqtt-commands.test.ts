@@ -29,7 +29,8 @@ it("applies the limits of HTTP: one in flight, a bounded queue, a bounded rate, 
   const reboot = (id: string) => JSON.stringify({ id, name: "reboot", args: {}, expires_at: FOREVER });
   for (let n = 0; n < 300; n++)
     await user.publishAsync(`${NORTH}/commands/reboot`, reboot(`r${n}`), { qos: n % 3 === 0 ? 0 : 1 });
-  // One command is in flight and 16 wait. Of 60 commands a minute 43 find the queue full; the rest exceed the rate.
+  // One command is in flight and 16 wait. Of the 60 commands that a minute allows, 43 find the queue full; all others
+  // exceed the rate.
   await replies.has(300 - 17);
   const errors = replies.messages.map(({ payload }) => JSON.parse(payload).data.error);
   expect(errors.filter((text) => /too many commands wait/.test(text))).toHaveLength(60 - 17);

@@ -3,7 +3,7 @@ import { setUpExamples } from "../docs/examples.ts";
 
 const examples = setUpExamples();
 
-// In the order of the page: the first camera ends the first try, on which the first two examples depend.
+// In the order of the page: the first camera that is added ends the first try, which the first two examples need.
 it.each([
   ["mqtt-subscribe", [/cameras\/north\/events\/capture\.completed \{/]],
   ["mqtt-paho", [/cameras\/north\/events\/capture\.completed \{/]],

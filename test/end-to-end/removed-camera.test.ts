@@ -55,7 +55,8 @@ it("forgets a removed camera on every node, and its will does not bring it back"
   for (const node of nodes) await expect.poll(() => camerasAt(node)).toEqual([]);
   expect((await call(nodes[1], "GET", "/cameras/north")).status).toBe(404);
 
-  // This camera's link breaks after the removal. It is offline when its grace period ends; by then that of the removed one is over.
+  // This camera's link breaks after the removal. The camera is offline when its grace period ends; by then, the removed
+  // camera's grace period is over, too.
   const south = await connectAsync(nodes[1].mqtt, {
     ...{ clientId: "south", username: "south", password: signToken("south", ["device:south"]), reconnectPeriod: 0 },
     will: will("south"),

@@ -6,7 +6,7 @@ import { startRunningClock } from "../support/running-clock.ts";
 import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../support/skylapse.ts";
 
 const OPERATOR_KEY = "operator-key-of-the-tests";
-/** The limit that docs/access.md promises, as time in which this process ran. */
+/** Milliseconds in which this process ran: the limit that docs/access.md promises. */
 const WITHIN_MS = 1_000;
 const now = startRunningClock();
 const PASSWORD = "correct horse battery";

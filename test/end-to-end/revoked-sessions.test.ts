@@ -28,7 +28,7 @@ async function call(node: Skylapse, method: string, path: string, body?: object)
   return text === "" ? {} : JSON.parse(text);
 }
 
-/** An MQTT session at the node whose client is disconnected. */
+/** Leaves an MQTT session at the node, and disconnects its client. */
 async function leaveSession(node: Skylapse, username: string, password: string, clientId: string): Promise<void> {
   const client = await connectAsync(node.mqtt, { username, password, clientId, clean: false, reconnectPeriod: 0 });
   await client.endAsync();

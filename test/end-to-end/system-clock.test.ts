@@ -61,7 +61,7 @@ async function ask(path: string, body?: object) {
 
 const command = (...args: string[]) => runCommand({ OPERATOR_KEY, SKYLAPSE_URL: server.http }, args);
 
-it("removes nothing when the system clock jumps eight days ahead, reports the jump everywhere, and expires data once an operator accepts it", {
+it("removes nothing when the system clock jumps eight days ahead, reports the jump everywhere, and expires data once an operator accepts the jump", {
   timeout: 180_000,
 }, async () => {
   await start(0);

@@ -23,7 +23,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it("sends the newest events first after a day without a link, then the whole day", {
+it("sends the newest events first after a day without a link, and then the events of the whole day", {
   timeout: 600_000,
 }, async () => {
   const dataPath = makeDataPath();

@@ -43,7 +43,7 @@ it(`delivers each event of a camera once, killed ${RUNS} times with kill -9 on a
   const path = mkdtempSync(join(tmpdir(), "skylapse-kill-"));
   cleanUps.push(() => rmSync(path, { recursive: true, force: true }));
 
-  /** The sequence numbers stored in each run: the last one reported. */
+  /** The last stored sequence number that each run reported. */
   const kept = new Map<string, number>();
   const start = (run: string, count: number) => {
     const args = [`mqtt://127.0.0.1:${link.port}`, secret, join(path, "outbox"), run, String(count)];

@@ -18,9 +18,9 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 
 /** The short form; `npm run test:long` does all of it. */
 const LONG = process.env.LONG_TESTS !== undefined;
-/** Captures; each makes two events. */
+/** The number of captures, each of which makes two events. */
 const CAPTURES = LONG ? 1000 : 300;
-/** The longest delay behind a backlog that urgent messages may have, milliseconds in which this process ran. */
+/** Milliseconds in which this process ran: the longest time that a backlog may delay urgent messages. */
 const PATIENCE_MS = 2000;
 const now = startRunningClock();
 const GAP_SETTLE_S = 10;
@@ -41,7 +41,7 @@ beforeEach(async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   secret = await addCamera(dataPath, "north");
-  // A gap is reported while the test still watches.
+  // Soon enough that the test still watches when a gap is reported.
   const quick = { LINK_GAP_SETTLE_SECONDS: String(GAP_SETTLE_S) };
   const env = { JWT_SECRET, LOG_LEVEL: "warn", RETENTION_EVENTS: "100000", ...quick };
   skylapse = await startSkylapse({ dataPath, env });
@@ -214,14 +214,14 @@ it(`delivers ${2 * CAPTURES} events once and in order over a slow link that is c
   }
 });
 
-it("delays no birth, sleep message or new event by 2 s behind a backlog on a link of 2 kB/s", {
+it("delays no birth, sleep message or new event by 2 s or more when there is a backlog on a link of 2 kB/s", {
   timeout: 300_000,
 }, async () => {
   const { agent, take } = await startNumbered(1, 5);
   const pictures = 60;
   const words = await watchLink();
   await expect.poll(() => words.at(-1)?.status).toBe("online");
-  // A link that was fast, with a backlog that takes minutes on a slow one.
+  // Fills a backlog that takes minutes on the slow link that follows.
   link.down = true;
   await expect.poll(() => link.connectedAt.length).toBeGreaterThan(0);
   await take(pictures);
@@ -250,7 +250,7 @@ it("delays no birth, sleep message or new event by 2 s behind a backlog on a lin
     // There was a backlog.
     expect(backlog).toBeGreaterThan(4);
   }
-  // The preview of the last capture is not backlog: the sleep message may follow it.
+  // The preview of the last capture is not backlog, so the sleep message may follow it.
   await expect.poll(() => eventsNamed("preview.updated").length).toBeGreaterThanOrEqual(delays.length);
   const at = now();
   const before = words.length;

@@ -89,13 +89,14 @@ it(`keeps a camera online whose link flaps ${FLAPS} times, and reports no duplic
   const { shown } = await watchCameraPage(browser, skylapse.http, "north");
   for (let flap = 1; flap <= FLAPS; flap++) {
     const before = births();
-    // Every third time the broker sees the connection end. Otherwise the camera takes over its own open connection.
+    // Every third time, the broker sees the end of the connection. Otherwise, the camera's new connection replaces its
+    // own earlier one, which is still open.
     if (flap % 3 === 0) link.cut();
     else link.abandon();
     await Promise.all([expect.poll(births, { interval: 10 }).toBe(before + 1), pause(BETWEEN_FLAPS_MS)]);
   }
   await expect.poll(() => words.filter(({ status }) => status === "offline")).toHaveLength(FLAPS);
-  // By then no will has an effect any more.
+  // After this, no will can have an effect any more.
   const taken = camera.captures().length;
   await expect
     .poll(() => camera.captures().length, { timeout: GRACE_MS + 60_000 })

@@ -50,7 +50,7 @@ it("acknowledges nothing while the disk is full, reports it at /readyz, and resu
     onGap: (gap) => gaps.push(gap),
   });
   dashboard.connect();
-  // Of events before its subscription the dashboard gets the newest state only.
+  // The dashboard gets no events from before its subscription, only the newest states.
   await expect.poll(() => live).toBe(true);
 
   const publisher = new Publisher(skylapse.mqtt, "north", EVENTS);
@@ -59,7 +59,7 @@ it("acknowledges nothing while the disk is full, reports it at /readyz, and resu
   // No file of the program may grow any more: for the program this is a full disk.
   limitFiles(skylapse.process.pid, 0);
   await expect.poll(async () => (await ready()).status).toBe(503);
-  // Acknowledged events have been sent by then. They have been read once later answers arrived.
+  // By then the server has sent all its acknowledgements. The publisher has read them once later requests are answered.
   await ready();
   await ready();
   const atFirst = publisher.acknowledged.size;

@@ -57,7 +57,7 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
     onGap: (gap) => gaps.push(gap),
   });
   client.connect();
-  // Of events before its subscription the dashboard gets the newest state only.
+  // The dashboard gets no events from before its subscription, only the newest states.
   await expect.poll(() => live).toBe(true);
 
   // An MQTT subscriber with a persistent session.

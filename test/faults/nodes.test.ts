@@ -108,7 +108,7 @@ it.each(PLANS)(
     });
     for (const { subscription } of dashboards) await expect.poll(() => subscription.state.status).toBe("live");
 
-    // A persistent session, which finds its queue on every node.
+    // A subscriber with a persistent session, whose queue is available on every node.
     const received = new Map<string, Set<number>>(PUBLISHERS.map((camera) => [camera, new Set()]));
     const subscriber = mqtt.connect(`mqtt://127.0.0.1:${broker.port}`, {
       clientId: "watcher",

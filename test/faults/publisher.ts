@@ -5,8 +5,8 @@ const IN_FLIGHT = 20;
 const RECONNECT_MS = 50;
 
 /**
- * Publishes numbered events, each until it is acknowledged, over as many connections as needed. It resends unacknowledged
- * events itself, in order: MQTT.js gives up its store when it is cut while it resends from the store.
+ * Publishes numbered events, each until it is acknowledged, over as many connections as needed. Resends unacknowledged
+ * events itself, in order: MQTT.js gives up its store if the connection is cut while MQTT.js resends from the store.
  */
 export class Publisher {
   readonly acknowledged = new Set<number>();
@@ -67,7 +67,7 @@ export class Publisher {
     const envelope = { v: 1, id: `${session}-${n}`, timestamp, session, seq: n, event, data: { n } };
     const topic = `skylapse/v1/cameras/${this.#camera}/events/${event}`;
     client.publish(topic, JSON.stringify(envelope), { qos: 1 }, (error) => {
-      // Cut before its acknowledgement: it is sent again on the next connection.
+      // The connection was cut before the acknowledgement, so the event is sent again on the next connection.
       if (error) return;
       this.#waiting.delete(n);
       this.acknowledged.add(n);

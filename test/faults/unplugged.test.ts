@@ -12,7 +12,7 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 /** The short form; `npm run test:long` runs with the default grace period. */
 const LONG = process.env.LONG_TESTS !== undefined;
 const GRACE_MS = LONG ? 30_000 : 4000;
-/** The camera's keep-alive. After one and a half times as long the broker regards a silent link as lost [MQTT-3.1.2-24]. */
+/** The camera's keep-alive. After 1.5 times this time, the broker regards a silent link as lost [MQTT-3.1.2-24]. */
 const KEEPALIVE_S = 30;
 const KEEPALIVE_MS = KEEPALIVE_S * 1500;
 
@@ -77,7 +77,7 @@ async function takeMore(count: number): Promise<void> {
     .toBeGreaterThanOrEqual(before + count);
 }
 
-/** The statuses that the page has shown since the camera was online. Late pictures make it stale, which is not an absence. */
+/** The absences that the page has shown. A camera is stale, not absent, when its pictures are late. */
 const absences = () => page.shown.filter(({ status }) => status !== "online" && status !== "stale");
 const isBack = (): boolean => page.shown.at(-1)?.status === "online";
 
@@ -110,14 +110,14 @@ it("reports no absence and loses nothing when a silent link returns in time", as
   await takeMore(GRACE_MS / 1000 + 1);
   link.silent = false;
   await expectNothingLost();
-  // By then the will of the silent connection has no effect any more.
+  // After this, the will of the silent connection can have no effect any more.
   await takeMore(GRACE_MS / 1000 + 1);
   await expectNothingLost();
   expect(absences()).toEqual([]);
 });
 
 if (LONG)
-  it("reports a camera with a silent link offline when it was missed and the grace period is over", {
+  it("reports a camera with a silent link as offline when the broker has missed it and the grace period is over", {
     timeout: 240_000,
   }, async () => {
     const silentAt = Date.now();

@@ -81,7 +81,7 @@ describe("a token that was minted without a key", () => {
     expect((await bridge.call("/cameras", { token })).status).toBe(401);
   });
 
-  it("is revoked alone: a token that the operator key minted stays valid", async () => {
+  it("is revoked without others: a token that was minted with the operator key stays valid", async () => {
     await start();
     const { token } = (await mint(["camera:read"], OPERATOR_KEY)).body;
     await addUser();

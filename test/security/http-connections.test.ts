@@ -103,7 +103,7 @@ describe("5,000 connections from one address that send nothing", () => {
   const AT_ONCE = 250;
   /** Ten times MAX_CONNECTIONS_PER_ADDRESS. */
   const ADMITTED = 1_000;
-  /** Memory for the connections that are admitted. The others must cost nothing. */
+  /** Memory for the connections that are admitted. Refused connections must cost nothing. */
   const MAX_GROWTH_BYTES = 48 * 1024 * 1024;
   const dataPath = makeDataPath();
   let skylapse: Skylapse;

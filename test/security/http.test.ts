@@ -119,7 +119,7 @@ describe("clients that send slowly", () => {
   });
   afterAll(() => hasty.stop());
 
-  it("are disconnected in hundreds while other clients are answered", { timeout: 60_000 }, async () => {
+  it("are disconnected by the hundred while other clients are answered", { timeout: 60_000 }, async () => {
     const openers = [
       "",
       "GET /health HTTP/1.1\r\nX-Slow: ",

@@ -34,7 +34,7 @@ async function minted(user_id: string): Promise<string> {
   return (await (await post("/auth/token", { user_id, permissions })).json()).token;
 }
 
-/** The issuer of the next command that the camera receives. The camera answers it, so that another can follow. */
+/** The issuer of the next command to reach the camera, which answers the command, so that another can follow. */
 async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
   const before = atNorth.messages.length;
   const given = give();
@@ -49,7 +49,7 @@ async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
 
 const overHttp = (bearer: string) => () => post("/cameras/north/commands?wait=0", { name: "capture.now" }, bearer);
 
-/** Who did the last such act, according to the audit log. */
+/** Who did the last act of this kind, according to the audit log. */
 function lastBy(action: string, target: RegExp): string | undefined {
   const lines = auditText(program.skylapse.dataPath).split("\n");
   return lines

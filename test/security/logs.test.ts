@@ -225,7 +225,7 @@ it("the audit log records refusals by a limit over HTTP and MQTT", async () => {
   ]);
 });
 
-it("the audit log records each login once that is refused because too many others are being checked", async () => {
+it("the audit log records once each login that is refused because too many others are being checked", async () => {
   const dataPath = makeDataPath();
   const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "0" };
   const busy = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });

@@ -315,7 +315,7 @@ describe("the bytes of one sender", () => {
     expect(performance.now() - started).toBeGreaterThan(2_500);
   });
 
-  it("stay unread beyond MAX_MQTT_PENDING_BYTES until the earlier ones are durable", async () => {
+  it("stay unread beyond MAX_MQTT_PENDING_BYTES until the bytes before them are durable", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_PENDING_BYTES: "100000" } });
     const durable: (() => void)[] = [];
     test.ingest.answer = () =>
@@ -359,13 +359,13 @@ describe("the bytes of one sender", () => {
     await away.subscribeAsync(about, { qos: 1 });
     await away.endAsync();
     await first.broker.stop();
-    // The retained message would use up a quarter of an hour at this rate.
+    // At this rate, the retained message would use up a quarter of an hour.
     const second = await startTestBroker({ dataPath, env: { MAX_MQTT_BYTES_PER_SECOND: "200" } });
     const back = await second.client({ ...login, password: second.token(["admin"]) });
     await back.publishAsync("house/light", "on", { qos: 1 });
   });
 
-  it("include the retained messages that a subscription asks for, each time", async () => {
+  it("include the retained messages that a subscription asks for, at every subscription", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await test.client(NORTH);
     const about = topic("cameras/north/about");

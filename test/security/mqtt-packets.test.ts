@@ -235,7 +235,7 @@ describe.each(Object.entries(TRANSPORTS))("over %s", (_, open) => {
   it("cuts off a CONNECT that is sent one byte at a time, after MQTT_CONNECT_TIMEOUT_MS", async () => {
     const { broker, logged } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "600" } });
     const { peer, wrap } = await open(broker.ports);
-    // The CONNECT would take longer than the timeout: 40 bytes a second.
+    // At 40 bytes a second, the CONNECT takes longer than the timeout.
     const bytes = [...anyConnect({ password: "x".repeat(1000) })];
     const dripping = setInterval(() => peer.send(wrap(Buffer.from(bytes.splice(0, 1)))), 25);
     await peer.ended;

@@ -31,7 +31,7 @@ function envelope(fields: Record<string, unknown> = {}): string {
   return JSON.stringify({ ...required, data: { n: count }, ...fields });
 }
 
-/** Publishes the payload. @returns the dashboard events that result: an event published after it marks the end */
+/** Publishes the payload, and then an event that marks the end. @returns the dashboard events before the end */
 async function eventsOf(
   client: MqttClient,
   camera: string,
@@ -116,7 +116,7 @@ describe("a payload becomes an event of its sender, and has no other effect:", (
     expect(event?.position).toBeGreaterThan(1);
   });
 
-  it("the last of several members with one name counts", async () => {
+  it("is read with the last of several members of the same name", async () => {
     const payload = envelope({ data: "third" }).replace("{", '{"data":"first","d\\u0061ta":"second",');
     expect(await eventsOf(north, "north", payload)).toMatchObject([{ data: "third" }]);
   });
@@ -225,7 +225,7 @@ describe("a retained message", () => {
     expect(await retainedOf("south")).not.toContain("events/gone");
   });
 
-  it("from the future does not block later ones", async () => {
+  it("with a time in the future does not block later messages", async () => {
     const state = (timestamp: string) => envelope({ timestamp, event: "resource.update", data: { timestamp } });
     for (const timestamp of ["9999-12-31T23:59:59.999Z", "2026-01-01T00:00:00.000Z"])
       await north.publishAsync(topicOf("north", "state/power"), state(timestamp), retained);
@@ -238,7 +238,7 @@ describe("a retained message", () => {
     expect((await look("/cameras/north")).states.power.data).toBe("now");
   });
 
-  it("that is empty clears a topic of its sender, and no topic of another", async () => {
+  it("that is empty clears a topic of its sender, but no topic of another sender", async () => {
     for (const [client, camera] of [
       [north, "north"],
       [south, "south"],

@@ -71,7 +71,7 @@ export function signIn(who: string | readonly string[]): { username: string; pas
 }
 
 /**
- * Sends the bytes on a new connection. Unless the CONNACK accepts them, also waits until the connection has ended.
+ * Sends the bytes on a new connection. Unless the CONNACK accepts this connection, also waits until its end.
  * @returns the code of the CONNACK, or "closed" when there was none
  */
 export async function answerTo(port: number, bytes: Buffer): Promise<number | "closed"> {
@@ -104,7 +104,7 @@ export const TRANSPORTS = {
   },
 } as const;
 
-/** A string of a packet, with any bytes [MQTT-1.5.3]. */
+/** A string in a packet, with any bytes [MQTT-1.5.3]. */
 export function field(value: string | Buffer): Buffer {
   const bytes = Buffer.from(value);
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes]);

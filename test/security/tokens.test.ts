@@ -8,7 +8,7 @@ import { forge, goodClaims, SECRET, seconds } from "./forged-tokens.ts";
 
 const ISSUER = "https://id.example.org/";
 const AUDIENCE = "skylapse";
-/** The paths that were requested from the provider: `/keys` once, and any other path because of a forged header. */
+/** The paths that were requested from the provider: `/keys`, and others only if a forged header causes that. */
 const asked: string[] = [];
 let provider: Server;
 let bridge: TestBridge;
@@ -243,7 +243,7 @@ describe("a token whose header points to another key", () => {
   });
 });
 
-it.each(["/cameras", "/nowhere"])("applies the rate limit before it asks the provider, at %s", async (path) => {
+it.each(["/cameras", "/nowhere"])("applies the rate limit at %s before it asks the provider", async (path) => {
   const silent = await startTestBridge({
     env: {
       JWKS_URL: "http://127.0.0.1:1/keys",
@@ -259,7 +259,7 @@ it.each(["/cameras", "/nowhere"])("applies the rate limit before it asks the pro
   expect(statuses).toEqual([answer, answer, answer, 429, 429]);
 });
 
-it("rejects a token of more than 8 KiB unread", async () => {
+it("rejects a token of more than 8 KiB without reading it", async () => {
   expect(await answers(forge({ claims: { ...goodClaims(), more: "x".repeat(8192) } }))).toEqual([401, 4003]);
 });
 

@@ -57,7 +57,7 @@ describe("a cross-site WebSocket is rejected with 403", () => {
 it.each([
   ["permessage-deflate", "permessage-deflate; client_max_window_bits"],
   ["x-webkit-deflate-frame", "x-webkit-deflate-frame"],
-])("does not negotiate compression that is offered as %s", async (_, offer) => {
+])("does not negotiate compression when it is offered as %s", async (_, offer) => {
   const answer = await answerTo([`Sec-WebSocket-Extensions: ${offer}`]);
   expect(answer).toMatch(/^HTTP\/1\.1 101 /);
   expect(answer).not.toMatch(/sec-websocket-extensions/i);

@@ -27,7 +27,7 @@ async function revoke(user_id: string): Promise<void> {
   expect(answer.status).toBe(204);
 }
 
-/** The entries about the user in the audit log. Waits for the first one. */
+/** The entries about the user in the audit log. Waits for the first entry. */
 async function doneBy(user: string): Promise<unknown> {
   const entries = () =>
     auditText(program.skylapse.dataPath)

@@ -113,7 +113,7 @@ export class BadLink {
     return this.#silent;
   }
 
-  /** Connections that were open during the silence have lost bytes, so they end with it. */
+  /** Connections that were open during the silence have lost bytes, so they are cut when the silence ends. */
   set silent(silent: boolean) {
     this.#silent = silent;
     if (!silent) this.cut();
@@ -131,7 +131,7 @@ export class BadLink {
     }
   }
 
-  /** Cuts all connections once the given number of further bytes went up, wherever in a packet that is. */
+  /** Cuts all connections once the given number of further bytes has gone up, even in the middle of a packet. */
   cutAfter(bytes: number): void {
     this.#cutAfter = bytes;
   }
@@ -143,7 +143,7 @@ export class BadLink {
     await closed;
   }
 
-  /** Passes bytes upwards. @returns false if this ended the connection */
+  /** Passes bytes upwards. @returns false if the connection was cut at these bytes */
   pass(bytes: Buffer, to: Socket): boolean {
     if (this.#cutAfter !== undefined && bytes.length >= this.#cutAfter) {
       const part = bytes.subarray(0, this.#cutAfter);

@@ -3,7 +3,7 @@ import { CHROMIUM } from "./programs.ts";
 
 export interface OwnBrowser {
   browser: Browser;
-  /** Kills the browser's processes in any state. */
+  /** Kills the browser's processes, whatever state they are in. */
   end(): Promise<void>;
 }
 
@@ -29,8 +29,8 @@ export async function launchBrowser(...more: string[]): Promise<OwnBrowser> {
 }
 
 /**
- * Closes a page or context without waiting: about once in a dozen times Chromium 156 never reports the pages of a context
- * closed in which somebody signed in and out. The rest ends with the browser.
+ * Closes a page or context without waiting: about once in a dozen times, Chromium 156 never reports that the pages of a
+ * context are closed if somebody has signed in and out in it. What remains open ends with the browser.
  */
 export function letClose(closing: { close(): Promise<void> } | undefined): void {
   closing?.close().catch(() => {});

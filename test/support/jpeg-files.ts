@@ -8,7 +8,7 @@ async function photograph(): Promise<Sharp> {
   return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
-/** Files that browsers and libjpeg accept, as cameras, streams and makers write them, by their peculiarity. */
+/** Files that browsers and libjpeg accept, by a peculiarity that cameras, streams or makers give them. */
 export async function wholeJpegs(): Promise<ReadonlyMap<string, Buffer>> {
   const photo = await photograph();
   const encoded = (options: JpegOptions) => photo.clone().jpeg(options).toBuffer();
@@ -72,7 +72,8 @@ export async function brokenJpegs(): Promise<ReadonlyMap<string, { bytes: Buffer
 }
 
 /**
- * A grey picture whose coefficients arrive one bit at a time, each in a scan of its own. It is valid by ISO/IEC 10918-1,
+ * A grey picture whose coefficients arrive one bit at a time, each in a scan of its own. It is valid by ISO/IEC
+ * 10918-1,
  * but a decoder walks all blocks once per scan.
  */
 export function manyScans(width: number, height: number, scans: number): Buffer {

@@ -1,4 +1,4 @@
-/** A minimal JPEG that contains a text. It satisfies code that reads markers, but not decoders. */
+/** A minimal JPEG that contains a text. It is enough for code that reads markers, but not for decoders. */
 export function smallJpeg(
   text: string,
   { width = 320, height = 240, bytes }: { width?: number; height?: number; bytes?: number } = {},

@@ -13,7 +13,7 @@ export interface PastPicturesOptions {
   /** The age of the oldest picture, and the interval between pictures. */
   hours: number;
   everyMinutes: number;
-  /** An outage, in hours ago, without pictures. */
+  /** The beginning and the end of an outage without pictures, in hours before now. */
   without?: { from: number; to: number };
 }
 

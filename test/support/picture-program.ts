@@ -7,7 +7,7 @@ export const PICTURE_BYTES = 300_000;
 
 /**
  * Stores pictures one after the other, as fast as the disk allows, until it is killed: `picture-program <folder>`.
- * Prints each stored name on a line; after an exclamation mark, each name that could not be stored.
+ * Prints a line for each name, which begins with an exclamation mark if the picture could not be stored.
  */
 const [dataPath = ""] = process.argv.slice(2);
 const store = new ImageStore({ dataPath, logger: pino({ level: "silent" }) });

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 
 interface Program {
-  /** Checks that the program exists: it exits with 0. */
+  /** A command that exits with 0 if the program exists. */
   probe: readonly [command: string, ...args: string[]];
   debianPackage: string;
   usedFor: string;
@@ -11,7 +11,7 @@ interface Program {
 export const CHROMIUM = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
 /** Debian's Python, which has Debian's python3-paho-mqtt and python3-websockets. */
 export const PYTHON = "/usr/bin/python3";
-/** Debian installs it where only root's PATH leads. */
+/** Debian installs Mosquitto in a folder that is only in root's PATH. */
 export const MOSQUITTO = "/usr/sbin/mosquitto";
 
 const PROGRAMS: readonly Program[] = [
@@ -52,10 +52,10 @@ export function installPrograms(): void {
   );
 }
 
-/** Answers whether an installed package may start its service: 101 means no (Debian's policy-rc.d). */
+/** Debian asks this script whether an installed package may start its service; exit code 101 means no. */
 const POLICY = "/usr/sbin/policy-rc.d";
 
-/** Tests need the programs only, not nginx on port 80 or a system-wide Redis. */
+/** Does not start services: the tests need no nginx on port 80 and no system-wide Redis. */
 function withoutServices(install: () => void): void {
   if (existsSync(POLICY)) {
     install();

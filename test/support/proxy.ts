@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "./ports.ts";
 import type { Skylapse } from "./skylapse.ts";
 
-/** Debian installs it where only root's PATH leads. */
+/** Debian installs nginx in a folder that is only in root's PATH. */
 const NGINX = "/usr/sbin/nginx";
 
 export interface ReverseProxy {

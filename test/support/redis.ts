@@ -76,7 +76,7 @@ async function answers(port: number, server: ChildProcess): Promise<void> {
   const client = new Redis({
     port,
     host: "127.0.0.1",
-    // Until it listens and has loaded its data.
+    // Retries until the server listens and has loaded its data.
     retryStrategy: () => (server.exitCode === null ? 20 : null),
     maxRetriesPerRequest: null,
   });

@@ -1,7 +1,7 @@
 import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Returns the same picture each time; hangs or fails while a file says so. */
+/** Returns the same picture each time; hangs or fails while a file of that name exists. */
 const PROGRAM = `#!/bin/sh
 cd "$(dirname "$0")"
 while [ -e hang ]; do sleep 0.05; done

@@ -18,7 +18,7 @@ export interface Ran {
 /** Runs the command `skylapse` to its end, with only PATH of this environment. */
 export async function runCommand(env: Record<string, string>, args: readonly string[], input = ""): Promise<Ran> {
   const child = spawn(process.execPath, [COMMAND, ...args], {
-    // Another folder than the project's, where a developer may have a file `.env`.
+    // Not the project's folder, where a developer may have a file `.env`.
     cwd: tmpdir(),
     env: { PATH: process.env.PATH, ...env },
     stdio: ["pipe", "pipe", "pipe"],

@@ -81,7 +81,7 @@ export async function startSkylapse(options: SkylapseOptions = {}): Promise<Skyl
 
 function launch({ dataPath = makeDataPath(), env = {} }: SkylapseOptions) {
   const child = spawn(process.execPath, [PROGRAM], {
-    // Another folder than the project's, where a developer may have a file `.env`.
+    // Not the project's folder, where a developer may have a file `.env`.
     cwd: tmpdir(),
     env: {
       PATH: process.env.PATH,

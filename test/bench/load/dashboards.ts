@@ -20,7 +20,7 @@ export interface DashboardsOptions {
   tokens: readonly string[];
   /** The number of the first event that each dashboard expects. */
   first: number;
-  /** Whether each dashboard keeps its position after every event, at some cost. Default false. */
+  /** Whether each dashboard keeps its position after every event, which costs some CPU time. Default false. */
   keepPlaces?: boolean;
   /** The resume position of each dashboard. Default: live events only. */
   since?: readonly Place[];
@@ -29,7 +29,7 @@ export interface DashboardsOptions {
 /** Many dashboards of one kind: connected, authenticated, subscribed, and counting the events they receive. */
 export class Dashboards {
   readonly tally: Tally;
-  /** How often the server reported one of them as lagging. */
+  /** How often the server reported one of the dashboards as lagging. */
   laggingNotices = 0;
   readonly #options: DashboardsOptions;
   readonly #sockets: LeanWebSocket[] = [];

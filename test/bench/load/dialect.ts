@@ -1,14 +1,14 @@
 /** A dashboard's position in the stream, to resume from. */
 export interface Place {
-  /** The stream: an epoch of Skylapse, a session of Socket.IO. */
+  /** The stream: an epoch of Skylapse, or a session of Socket.IO. */
   stream: string;
-  /** A position of Skylapse, an offset of Socket.IO. */
+  /** A position of Skylapse, or an offset of Socket.IO. */
   position: string;
 }
 
 /** What a dashboard does between the WebSocket upgrade and its first event. Each connection has its own object. */
 export interface Conversation {
-  /** Sent when the socket is open, if the client sends first. */
+  /** What the client sends when the socket is open; undefined if the server sends first. */
   greeting(): string | undefined;
   /** Handles a text that carries no numbered event. */
   heard(text: string): Turn;
@@ -19,7 +19,7 @@ export interface Conversation {
 /** The reaction to a text of the server. */
 export interface Turn {
   reply?: string;
-  /** The dashboard is subscribed. With a resume position, the server has promised every event after it. */
+  /** The dashboard is subscribed. The server has promised every event after the resume position, if there was one. */
   ready?: Place;
   problem?: string;
   /** The server reports that this client reads too slowly. */

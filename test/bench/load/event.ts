@@ -78,7 +78,7 @@ export function readNumber(buffer: Buffer, at: number): number {
   return readDigits(buffer, at, NUMBER_DIGITS);
 }
 
-/** The send time of the event whose number is at `at`, microseconds of the monotonic clock. */
+/** The send time, in microseconds of the monotonic clock, of the event whose number is at `at`. */
 export function readSentMicros(buffer: Buffer, at: number): number {
   return readDigits(buffer, at - MARK.length + SENT_OFFSET, MICROS_DIGITS);
 }

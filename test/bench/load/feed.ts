@@ -7,7 +7,7 @@ export interface Feed {
   readonly next: number;
   /** Sends the given number of events in one write. */
   publish(count: number): void;
-  /** Resolves when at most the given number of events is unacknowledged; at once for a source without acknowledgements. */
+  /** Resolves when at most the given number of events is unacknowledged; without acknowledgements, resolves at once. */
   pending(atMost: number): Promise<void>;
   close(): void;
 }

@@ -6,7 +6,7 @@ import type { Calls, Reply, Request } from "./worker.ts";
 
 const PROGRAM = fileURLToPath(new URL("./worker.js", import.meta.url));
 
-/** A process that generates load, so that its work does not count as the server's. */
+/** A process of its own that generates load, so that the measured CPU time of the server does not include this work. */
 export interface Generator {
   cpuSeconds(): number;
   /** @throws the error that the call threw in the process */

@@ -5,7 +5,7 @@ const shared = Buffer.allocUnsafe(256 * 1024);
 
 export interface RawConnectionOptions {
   port: number;
-  /** The loopback source address. One address has some 28,000 ports towards one server. Default: the system's choice. */
+  /** The loopback source address, for some 28,000 connections to one server. Default: the system's choice. */
   localAddress?: string | undefined;
   onBytes: (bytes: Buffer) => number;
   onClose: (reason: string) => void;

@@ -1,9 +1,9 @@
 import type { Conversation, ConversationOptions, Dialect, Turn } from "./dialect.ts";
 
 /**
- * Socket.IO protocol 5 over Engine.IO 4, WebSocket only: the cheapest way for a client. The first digit is the
- * Engine.IO packet (0 open, 2 ping, 3 pong, 4 message), the second the Socket.IO packet (0 connect, 2 event, 3 ack,
- * 4 connect error).
+ * Socket.IO protocol 5 over Engine.IO 4, WebSocket only, which is the cheapest transport for a client. The first digit
+ * is the Engine.IO packet (0 open, 2 ping, 3 pong, 4 message), the second the Socket.IO packet (0 connect, 2 event,
+ * 3 ack, 4 connect error).
  */
 export const socketIoDialect: Dialect = { path: "/socket.io/?EIO=4&transport=websocket", converse };
 

@@ -19,7 +19,7 @@ export interface Delivered {
   seconds: number;
 }
 
-/** The state of a load generator between calls. A call that needs a part throws if the part was not opened. */
+/** The parts of a load generator, kept between calls. A call that needs a part throws if that part was not opened. */
 let dashboards: Dashboards | undefined;
 let receivers: Tally | undefined;
 let feed: Feed | undefined;
@@ -71,7 +71,7 @@ const calls = {
     feed = options.kind === "mqtt" ? await openMqttFeed(options) : await openSocketIoFeed(options);
   },
 
-  /** Publishes single events for the given time; each waits for all receivers and for the interval. */
+  /** Publishes single events for the given time; the next event waits for all receivers and for the interval. */
   async publishSingly({ everyMs, seconds }: { everyMs: number; seconds: number }): Promise<Delivered> {
     return publishing(seconds, async (publish) => {
       const interval = sleep(everyMs);
@@ -93,7 +93,7 @@ const calls = {
     return publishing(seconds, (publish) => publish(size, window - size));
   },
 
-  /** Publishes as fast as acknowledgements arrive, whether delivered or not. */
+  /** Publishes as fast as acknowledgements arrive, whether the events are delivered or not. */
   async publishAll({ count }: { count: number }): Promise<void> {
     await publishAll(needed(feed, "feed"), count);
   },
@@ -151,8 +151,8 @@ const calls = {
 export type Calls = typeof calls;
 
 /**
- * Repeats a step for the given time, then waits for the outstanding deliveries. A step publishes a number of events. The
- * next step waits until at most `ahead` events are missing at a receiver.
+ * Repeats a step for the given time, then waits for the outstanding deliveries. A step publishes a number of events.
+ * The next step waits until no receiver lacks more than `ahead` events.
  */
 async function publishing(
   seconds: number,
@@ -175,7 +175,7 @@ async function publishing(
 export interface Request {
   id: number;
   name: keyof Calls;
-  /** The other end is this program too, so the message has the call's type. */
+  /** The sender is part of this program, too, so the argument has the type that the call expects. */
   argument: never;
 }
 

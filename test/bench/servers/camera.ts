@@ -28,7 +28,7 @@ export interface CameraOptions {
   env?: Record<string, string>;
 }
 
-/** The real camera program. Ready once it has tried to connect. */
+/** Starts the real camera program. Resolves once the program has tried to connect. */
 export async function startCamera(options: CameraOptions) {
   const { mqttPort, dataPath, programs, captureIntervalS, defaultPreviews = false, secret, env = {} } = options;
   const previews = {
@@ -58,7 +58,7 @@ export async function startCamera(options: CameraOptions) {
   return { ...camera, memory: () => memoryOf(camera) };
 }
 
-/** Resident memory now and at its highest, bytes, as counted by the system. */
+/** Resident memory in bytes, now and at its highest, as counted by the system. */
 function memoryOf({ pid }: ServerProcess): { rss: number; highest: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1024;

@@ -22,7 +22,7 @@ export async function startMosquitto(): Promise<MqttServer> {
       "persistence false",
       "set_tcp_nodelay true",
       "connection_messages false",
-      // As root Mosquitto would drop its rights, and then could not read its configuration.
+      // Started by root, Mosquitto would drop its rights, and then could not read its configuration.
       ...(process.getuid?.() === 0 ? ["user root"] : []),
       "",
     ].join("\n"),
@@ -40,7 +40,7 @@ export async function startMosquitto(): Promise<MqttServer> {
   };
 }
 
-/** Mosquitto cannot choose a free port itself, so one is found for it. */
+/** Mosquitto cannot choose a free port itself, so this function finds one. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

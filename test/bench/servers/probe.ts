@@ -9,7 +9,7 @@ export interface Memory {
 
 process.on("message", async (request) => {
   if (request !== "memory") return;
-  // Objects freed by finalizers of the first collection need a second one.
+  // Objects that the finalizers of one collection release are freed only by the next collection.
   for (let times = 0; times < 3; times++) {
     globalThis.gc?.();
     await new Promise((resolve) => setImmediate(resolve));

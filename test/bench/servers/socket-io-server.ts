@@ -6,9 +6,9 @@ import { Server } from "socket.io";
 
 /**
  * A server as one would build it with Socket.IO alone: tokens checked at connect, one room, events sent to the room.
- * WebSocket only and without compression, its fastest setting. socket-io.ts starts it; options by environment.
+ * WebSocket only and without compression, its fastest setting. socket-io.ts starts it, with options in the environment.
  */
-// A key object: jsonwebtoken first tries to parse a text as a public key, which takes longer than all the rest.
+// A key object, because jsonwebtoken first tries to parse a text as a public key, which takes longer than all the rest.
 const secret = createSecretKey(Buffer.from(process.env.JWT_SECRET ?? ""));
 const recovery = process.env.RECOVERY === "1";
 

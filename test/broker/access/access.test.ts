@@ -67,7 +67,7 @@ describe("CONNECT", () => {
   });
 
   it("disconnects a client when its token expires", async () => {
-    // The token's life begins here: on a slow machine it could otherwise expire before the CONNECT.
+    // The token's lifetime begins when it is verified: on a slow machine, it could otherwise end before the CONNECT.
     const verifyToken = (token: string) => ({ ...readToken(token), expiresAt: Date.now() + 1000 });
     const test = await startTestBroker({ verifyToken });
     const alice = await test.client({ password: test.token(["dashboard:read"]), username: "alice" });
@@ -126,7 +126,7 @@ describe("PUBLISH", () => {
     await admin.subscribeAsync("#", { qos: 1 });
     const north = await test.client(NORTH);
     for (const qos of [0, 1, 2] as const) await north.publishAsync(name, "x", { qos, retain: true });
-    // It does not block the next publication.
+    // A refused publication does not block the next one.
     const own = topic("cameras/north/about");
     await north.publishAsync(own, "behind", { qos: 1 });
     await inbox.has(1);

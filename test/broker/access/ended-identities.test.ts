@@ -94,7 +94,7 @@ describe("the sessions and queues of a user", () => {
     await expect.poll(() => stored(after)).toEqual({ sessions: 0, offlineMessages: 0 });
   });
 
-  it("are kept when an older token than that of the last connection is revoked", async () => {
+  it("are kept when the revoked token is older than the token of the last connection", async () => {
     revoked.clear();
     const test = await startTestBroker({ isRevoked });
     await leaveSession(test, userOf(test, { userId: "alice", tokenId: "t1" }), "archive");
@@ -120,7 +120,7 @@ describe("the sessions and queues of a user", () => {
 describe("a will", () => {
   const will = { topic: topic("cameras/north/link"), payload: Buffer.from("gone"), qos: 1 as const, retain: true };
 
-  it("of a removed device is not published: no device is left to clear it", async () => {
+  it("of a removed device is not published, because no device is left to clear it", async () => {
     const test = await startTestBroker();
     await test.client({ ...NORTH, will });
     await test.devices.remove("north");
@@ -130,7 +130,7 @@ describe("a will", () => {
     expect(test.ingest.accepted.map(({ topic }) => topic)).toEqual([EVENT]);
   });
 
-  it("of a device with a new secret is published: the device is in fact offline", async () => {
+  it("of a device with a new secret is published, because the device is in fact offline", async () => {
     const test = await startTestBroker();
     await test.client({ ...NORTH, will });
     await test.devices.rotate("north", {});
@@ -156,7 +156,7 @@ describe("a will", () => {
     const published = () => after.ingest.accepted.map(({ identity }) => identity).sort();
     const expected = ended === undefined ? ["device:south", "user:mallory"] : ["device:south"];
     await expect.poll(published, { timeout: 20_000 }).toEqual(expected);
-    // Nothing more is published by the next scan for wills.
+    // The next scan for wills publishes nothing more.
     await new Promise((resolve) => setTimeout(resolve, 1000));
     expect(published()).toEqual(expected);
   });

@@ -37,7 +37,7 @@ describe("before the CONNACK", () => {
     await expect.poll(() => broker.stats()).toMatchObject({ clients: 0, connections: 0 });
   });
 
-  it("keeps the connection of an authenticated client after that time", async () => {
+  it("keeps the connection of an authenticated client after MQTT_CONNECT_TIMEOUT_MS", async () => {
     const { broker, client } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "2500" } });
     const camera = await client(NORTH);
     const silent = await rawClient(broker.ports.mqtt);
@@ -107,7 +107,7 @@ describe("after the CONNACK", () => {
   });
 
   it.each([1001, 2_000_000])(
-    "acknowledges a payload of %i bytes, beyond MAX_PAYLOAD_BYTES, and accepts the publication behind it",
+    "acknowledges a payload of %i bytes, beyond MAX_PAYLOAD_BYTES, and accepts the next publication",
     async (size) => {
       const { client, ingest, logged } = await startTestBroker({ env: { MAX_PAYLOAD_BYTES: "1000" } });
       const camera = await client(NORTH);
@@ -211,7 +211,7 @@ describe("a slow client", () => {
     const started = performance.now();
     const names = await publishUntil(camera, EVENT, () => test.broker.stats().shed > 0);
     await inbox.has(names.length);
-    // Long before the slow client is disconnected, which would release clients that wait for it.
+    // This is long before the slow client is disconnected, which would release clients that wait for the slow one.
     expect(performance.now() - started).toBeLessThan(15_000);
     expect(test.broker.clients().map(({ clientId }) => clientId)).toContain("stuck");
   });
@@ -261,7 +261,7 @@ describe("PacketMeter", () => {
   };
   const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
 
-  /** What the meter passes on of a stream that arrives in pieces, or its problem. */
+  /** What the meter passes on of a stream that arrives in pieces, or the problem that it finds. */
   function through(stream: Buffer, cuts: readonly number[], charges = FREE): Buffer | string {
     const meter = new PacketMeter(limits);
     const parts: Buffer[] = [];
@@ -321,7 +321,7 @@ describe("PacketMeter", () => {
     );
   });
 
-  it("holds back packets while the client has to wait, and continues with them", () => {
+  it("holds back packets while the client has to wait, and passes them on afterwards", () => {
     const meter = new PacketMeter(limits);
     const pings = Buffer.concat([CONNECT, PINGREQ, PINGREQ, PINGREQ]);
     let left = 2;
@@ -332,7 +332,7 @@ describe("PacketMeter", () => {
     expect(meter.read(first.rest, charges)).toMatchObject({ bytes: first.rest, rest: Buffer.alloc(0) });
   });
 
-  it("stops behind a SUBSCRIBE, whose retained messages are charged before the next packet", () => {
+  it("stops after a SUBSCRIBE, so that its retained messages are charged before the next packet", () => {
     const subscribe = subscribePacket([["a", 0]]);
     const reading = new PacketMeter(limits).read(Buffer.concat([CONNECT, subscribe, PINGREQ]), FREE);
     expect(reading).toMatchObject({ bytes: Buffer.concat([CONNECT, subscribe]), rest: PINGREQ });

@@ -28,8 +28,8 @@ it("keeps a client that answers pings, and does not ping a client with a keep-al
   const { broker, webSocketUrl, client } = await startTestBroker({ env });
   const answering = await client({ ...NORTH, url: webSocketUrl, keepalive: 0 });
   const promising = await silentClient(broker.ports, 60);
-  // Each is disconnected after two intervals, one after the other. By then the others have been silent three times as
-  // long.
+  // The silent clients connect one after the other, and each is disconnected after two intervals. By then the two other
+  // clients have been silent three times as long.
   for (let round = 0; round < 3; round++) await (await silentClient(broker.ports, 0)).peer.ended;
   expect(answering.connected).toBe(true);
   expect(promising.pinged()).toBe(false);

@@ -64,7 +64,7 @@ describe("a reserved client id", () => {
 describe("a client id of two identities", () => {
   const archive = { clientId: "archive", clean: false };
 
-  it("has two sessions: neither disconnects the other or gets its queue", async () => {
+  it("has two sessions: neither identity disconnects the other or gets the other's queue", async () => {
     const test = await startTestBroker();
     const alice = await test.client({ ...userOf(test, "alice", ["camera:read"]), ...archive });
     await alice.subscribeAsync(topic("cameras/#"), { qos: 1 });
@@ -123,7 +123,7 @@ describe("MAX_MQTT_SESSIONS_PER_USER", () => {
     expect((await test.logged("MAX_MQTT_SESSIONS_PER_USER")).why).toContain("user:mallory");
     expect(test.broker.stats().sessions).toBe(3);
     expect(await connackOf(test, { ...userOf(test, "alice"), clientId: "archive", clean: false })).toBe(0);
-    // The limit does not apply to clean sessions and to sessions that exist already.
+    // The limit applies neither to clean sessions nor to sessions that exist already.
     expect(await connackOf(test, { ...greedy, clientId: "clean" })).toBe(0);
     const kept = test.broker.clients().find(({ clientId }) => clientId.startsWith("grab-"))?.clientId ?? "";
     expect(await connackOf(test, { ...greedy, clientId: kept, clean: false })).toBe(0);

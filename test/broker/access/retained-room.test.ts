@@ -37,7 +37,7 @@ it("delivers and reports, but does not retain, messages of a device beyond MAX_R
   expect(test.broker.stats()).toMatchObject({ refusedRetained: 2, refusedPublishes: 2 });
 });
 
-it("limits all retained messages to MAX_RETAINED_BYTES, but a smaller one may always replace a larger one", async () => {
+it("limits all retained messages to MAX_RETAINED_BYTES, but a smaller message may always replace a larger one", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
   const north = await test.client(NORTH);
   const admin = await test.client({ username: "a", password: test.token(["admin"]) });

@@ -23,7 +23,7 @@ describe("TopicIndex", () => {
     );
   });
 
-  it("removes one occurrence and nothing else", () => {
+  it("removes one occurrence of a filter and nothing else", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(anyFilter, fc.boolean())), topic, (entries, name) => {
         const index = new TopicIndex<number>();
@@ -64,7 +64,7 @@ describe("RetainedTopics", () => {
 });
 
 describe("TopicCache", () => {
-  it("decides once for a topic in use, and keeps at most two generations", () => {
+  it("decides once for a topic that stays in use, and forgets unused topics", () => {
     const asked: string[] = [];
     const decisions = new TopicCache((name) => {
       asked.push(name);

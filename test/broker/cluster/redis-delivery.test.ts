@@ -125,7 +125,7 @@ describe("retained messages", () => {
     }
   });
 
-  it("are read individually: a subscription to one topic reads one message from Redis", async () => {
+  it("are read individually: for a subscription to one topic, the node reads one message from Redis", async () => {
     const cluster = await nodes({ on: server });
     const a = await cluster.start();
     const camera = await a.client(NORTH);

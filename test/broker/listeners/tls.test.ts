@@ -55,7 +55,7 @@ describe("MQTT over TLS", () => {
     await expect(client({ url, ...NORTH })).rejects.toMatchObject({ code: "DEPTH_ZERO_SELF_SIGNED_CERT" });
   });
 
-  it("closes a connection that does not finish its handshake in time, and counts it until then", async () => {
+  it("closes a connection that does not finish its handshake in time, and counts the connection until then", async () => {
     const { broker } = await startTls({ MQTT_CONNECT_TIMEOUT_MS: "200" });
     const silent = await rawClient(broker.ports.mqtts);
     await expect.poll(() => broker.stats().connections).toBe(1);

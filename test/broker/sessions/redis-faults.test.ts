@@ -17,7 +17,7 @@ import { nodes } from "../redis-nodes.ts";
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
-/** Options for {@link publishSteadily}, which reconnects every few milliseconds while it is refused. */
+/** Allows {@link publishSteadily} to reconnect every few milliseconds while the node refuses it. */
 const IMPATIENT = { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "0" };
 
 /** Publishes in order until it is stopped. Resends unacknowledged messages, as a camera does. */
@@ -29,7 +29,7 @@ function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; s
     let cut = closed(client);
     while (!stopping) {
       const name = String(names.length);
-      // A bounded rate: without a journal, publications are acknowledged immediately.
+      // The rate is bounded, because without a journal publications are acknowledged immediately.
       await new Promise((resolve) => setTimeout(resolve, 2));
       try {
         if (!client.connected) {
@@ -177,7 +177,7 @@ describe("a Redis that stops", () => {
     const camera = await a.client(NORTH);
     await camera.publishAsync(topic("cameras/north/about"), "x", { qos: 1, retain: true });
     await stored.inbox.has(1);
-    // The message may be written before its node knows so. The node would then forward it again.
+    // The message may be written before its node knows that. The node would then forward the message again.
     await expect.poll(() => a.ingest.emittedPositions.length).toBe(1);
     await cluster.server.stop("SIGKILL");
     await cluster.server.startEmpty();
@@ -209,7 +209,7 @@ describe("a node that is killed", () => {
     const camera = await connected(connect(a.url, { reconnectPeriod: 0, ...NORTH }));
     let next = 0;
     let isOver = false;
-    // Many at once, without an end: the node is killed in the middle of them, however late that is.
+    // Many publications at once, without an end, so that the node is killed among them, however late that is.
     for (let lane = 0; lane < 500; lane++) {
       void (async () => {
         while (!isOver) await camera.publishAsync(EVENT, String(next++), { qos: 1 }).catch(() => undefined);
@@ -227,7 +227,7 @@ describe("a node that is killed", () => {
     }
   });
 
-  it("has the wills of its clients published once by another node, except for those that reconnected", async () => {
+  it("has the wills of its clients published once by another node, except those of clients that reconnected", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "150" };
     const dead = await cluster.startProcess(env);
@@ -254,7 +254,7 @@ describe("a node that is killed", () => {
     expect(published()).toEqual(["gone"]);
   });
 
-  it("is not considered dead after Redis was unavailable: no will is published", async () => {
+  it("is distinguished from a node whose Redis was unavailable: no will is published then", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "100" };
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
@@ -265,7 +265,7 @@ describe("a node that is killed", () => {
     await cluster.server.start();
     await a.logged("redis answers again");
     await b.logged("redis answers again");
-    // Wills are scanned every four heartbeats. A node counts as dead after one.
+    // Wills are scanned every four heartbeats. A node is regarded as dead after one.
     const sweeps = async () =>
       Number((await cluster.redis.info("commandstats")).match(/cmdstat_hscan:calls=(\d+)/)?.[1]);
     const before = (await sweeps()) || 0;

@@ -83,7 +83,7 @@ describe("the log of all nodes", () => {
   it.each([
     ["entries", { maxEntries: 100 }],
     ["bytes", { maxBytes: 3_000 }],
-  ])("is bounded by %s, and a node that lags behind its beginning reloads", async (_, limits) => {
+  ])("is bounded by %s, and a node whose position is no longer in the log reloads", async (_, limits) => {
     const test = place(limits);
     await test.publish("first");
     const position = await test.log.head();

@@ -223,7 +223,7 @@ describe("a persistent session", () => {
     };
     await comeTo(a, "t1");
     revoked.add("t1");
-    // The owner reconnects with another token before the other node discards: this session must stay.
+    // The owner reconnects with another token before the other node discards sessions, so this session must stay.
     expect(await a.broker.discardEnded()).toBe(1);
     await comeTo(a, "t2");
     expect(await b.broker.discardEnded()).toBe(0);
@@ -273,7 +273,8 @@ describe("the queue of a disconnected session", () => {
       const [name, camera] = index % 2 === 0 ? ["north", cameras[0]] : ["south", cameras[1]];
       const before = a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages;
       await camera?.publishAsync(topic(`cameras/${name}/events/x`), `${index} ${"x".repeat(10_000)}`, { qos: 1 });
-      // The PUBACK precedes queueing. Wait, so that the next message, to the other node, is queued after this one.
+      // The PUBACK is sent before the message is queued. Wait, so that the next message, which goes to the other node,
+      // is queued after this one.
       await expect
         .poll(() => a.broker.stats().droppedOfflineMessages + b.broker.stats().droppedOfflineMessages)
         .toBe(index < kept ? 0 : before + 1);
@@ -326,7 +327,7 @@ describe("the data in Redis", () => {
     }
   });
 
-  it("of an unused session is discarded after MQTT_SESSION_HOURS, of a session in use it is not", async () => {
+  it("of an unused session is discarded after MQTT_SESSION_HOURS, unlike that of a session in use", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([
       cluster.start({ MQTT_SESSION_HOURS: "2" }),
@@ -400,7 +401,7 @@ describe("a client that connects to another node", () => {
     }
   });
 
-  it("does not disconnect other identities, and cannot be imitated by a message", async () => {
+  it("does not disconnect other identities, and no message of a client can imitate such a connection", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const north = await a.client({ ...NORTH, clientId: "north" });

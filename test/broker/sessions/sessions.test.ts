@@ -443,7 +443,7 @@ describe("wills", () => {
     await before.broker.stop();
 
     const after = await startTestBroker({ dataPath, env });
-    // Each once, or twice if the next scan precedes the removal from the store.
+    // Each will is handled once, or twice if the next scan precedes its removal from the store.
     const acts = new Set<string>();
     after.broker.onCarriedOut(({ who, target, outcome }) => acts.add(`${who} ${target} ${outcome}`));
     const accepted = () => new Set(after.ingest.accepted.map((publication) => publication.topic));

@@ -20,7 +20,7 @@ function newDataPath(): string {
   return dataPath;
 }
 
-/** Starts a server. @returns the settings for commands that use it */
+/** Starts a server. @returns the settings for commands that use this server */
 async function startServer() {
   const dataPath = newDataPath();
   const server = await startSkylapse({ dataPath, env: { LOG_LEVEL: "silent" } });
@@ -138,7 +138,7 @@ it("escapes control characters from the store and from the command line", async 
   const logger = pino({ level: "silent" });
   const cluster = await openLocalCluster({ path: join(variables.DATA_PATH, "cluster"), logger });
   const accounts = await openAccounts({ documents: cluster.documents, logger });
-  // An earlier version accepted this.
+  // An earlier version accepted such permissions.
   const powers = { permissions: ["\u001b[2J\u202eread\nbob\tadmin"] };
   await accounts.create({ userId: "alice", password: PASSWORD, powers });
   accounts.stop();

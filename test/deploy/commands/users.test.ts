@@ -100,7 +100,7 @@ it("issues tokens of a running server, and revokes one, those of a login, of a u
   expect([future.code, future.errors]).toEqual([1, expect.stringContaining("must not be in the future")]);
 });
 
-it("does the same before the first start and between two starts, and ends the sessions of a user", async () => {
+it("manages accounts and tokens before the first start and between two starts, and ends the sessions of a user", async () => {
   const dataPath = newDataPath();
   const skylapse = commandOf({ DATA_PATH: dataPath, ...NO_SERVER, TOKEN_TTL_SECONDS: "3600" });
   expect(await skylapse("user add alice --role admin", `${FIRST}\n`)).toMatchObject({ code: 0, output: "" });

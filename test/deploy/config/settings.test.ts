@@ -34,7 +34,7 @@ describe("the file .env", () => {
 });
 
 describe("invisible characters", () => {
-  it("at the ends of a setting, a secret or a channels file are ignored: a byte order mark, a carriage return", () => {
+  it("such as a byte order mark or a carriage return are ignored at the ends of a setting, a secret or a channels file", () => {
     const { bridge, broker } = checkBackendConfig({
       HOST: "127.0.0.1\r",
       MQTT_PORT: "\ufeff1884\r",
@@ -52,7 +52,7 @@ describe("invisible characters", () => {
     expect([...bridge.channels.keys()]).toEqual(["valley"]);
   });
 
-  it("elsewhere are escaped in the error message", () => {
+  it("are escaped in the error message if they are elsewhere", () => {
     expect(() => checkBackendConfig({ HOST: "127.0.0.1\u200b\u202e /", JWT_SECRET: "s".repeat(32) })).toThrow(
       /HOST: .*not "127\.0\.0\.1\\u200b\\u202e \/"/,
     );
@@ -86,7 +86,7 @@ describe("a variable that is nearly a setting", () => {
     expect(misspelt(others)).toEqual([]);
   });
 
-  it("is reported when it names a file for a setting that is not read from a file", () => {
+  it("is reported when it names a file for a setting that cannot be read from a file", () => {
     expect(misspelt({ LOG_LEVEL_FILE: "/run/level" })).toEqual([
       "LOG_LEVEL_FILE is ignored: LOG_LEVEL is not read from a file",
     ]);

@@ -84,7 +84,7 @@ describe("a connection", () => {
   test("rejects a command that a hanging Redis does not answer", async () => {
     const server = await serve();
     const connection = open(server.url).connect("test", { commandTimeout: 200 });
-    // No command is used for this, because a busy machine may need longer than its timeout.
+    // No command is used to wait, because on a busy machine a command may take longer than its timeout.
     await expect.poll(() => connection.status).toBe("ready");
     server.process.kill("SIGSTOP");
     await expect(connection.ping()).rejects.toThrow(/timed out/);
@@ -98,7 +98,7 @@ describe("a connection", () => {
     expect(lines.length).toBe(1);
   });
 
-  test("is closed in bounded time even if Redis hangs, and so is one that is created afterwards", async () => {
+  test("is closed in bounded time even if Redis hangs, and so is a connection that is opened afterwards", async () => {
     const server = await serve();
     const redis = open(server.url);
     const connection = redis.connect("test");
@@ -170,7 +170,7 @@ describe("the check at the start", () => {
   });
 });
 
-/** Answers INFO as Redis 6.0 does, because no such Redis is installed for the tests. */
+/** Starts a server that answers INFO as Redis 6.0 does, because no Redis that old is installed for the tests. */
 async function startOldRedis(): Promise<{ port: number; stop: () => Promise<unknown> }> {
   const sockets = new Set<Socket>();
   const info = "redis_version:6.0.16\r\nloading:0\r\n";

@@ -124,7 +124,8 @@ it("begins a new epoch after an interrupted restore of the journal", async () =>
   const server = await startServer(dataPath);
   const { epoch } = await server.stats();
   await server.end();
-  // By its name it is restored between the events and the file mark.json, which distinguishes a copy from the original.
+  // Because of its name, this file is restored after the events and before mark.json, which distinguishes a copy from
+  // the original.
   writeFileSync(join(dataPath, "journal", "m-large"), Buffer.alloc(4 * 1_048_576));
   const backup = join(newDataPath(), "backup");
   expect((await offline(dataPath, "backup", backup)).code).toBe(0);

@@ -35,7 +35,7 @@ class MemorySink implements PictureSink {
   readonly stored: FoundPicture[] = [];
   readonly failures: string[] = [];
   known = new Set<string>();
-  /** When set, no picture can be stored, for this reason. */
+  /** If set, the reason why no picture can be stored. */
   failure: string | undefined;
   /** How long it takes to store a picture. */
   storeMs = 0;
@@ -79,13 +79,13 @@ async function fullScans(sink: MemorySink, count = 2): Promise<void> {
   await expect.poll(() => sink.fullScans, wait).toBeGreaterThanOrEqual(enough);
 }
 
-/** Writes a picture. Each colour gives other bytes. */
+/** Writes a picture. Another colour gives other bytes. */
 async function picture(path: string, name: string, at?: Date, colour = "#468"): Promise<void> {
   writeFileSync(join(path, name), await jpegOf(64, 48, colour));
   if (at !== undefined) utimesSync(join(path, name), at, at);
 }
 
-test("takes over each picture once, oldest first, with its modification time", async () => {
+test("imports each picture once, oldest first, with its modification time", async () => {
   const path = temporaryFolder();
   const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
   for (const [name, minute] of [
@@ -106,7 +106,7 @@ test("takes over each picture once, oldest first, with its modification time", a
   expect(sink.failures).toEqual([]);
 });
 
-test("takes over a slowly written picture when it is complete", async () => {
+test("imports a slowly written picture when it is complete", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   await picture(path, "other.jpg");
@@ -115,7 +115,7 @@ test("takes over a slowly written picture when it is complete", async () => {
   const file = join(path, "slow.jpg");
   writeFileSync(file, jpeg.subarray(0, 2));
   for (let sent = 2; sent < jpeg.length; sent += Math.ceil(jpeg.length / 4)) {
-    // Longer than the settle time: the file is read, and is no complete picture.
+    // Longer than the settle time, so the file is read, although it is no complete picture.
     await fullScans(sink, 3);
     expect(sink.names).toEqual(["other.jpg"]);
     appendFileSync(file, jpeg.subarray(sent, sent + Math.ceil(jpeg.length / 4)));
@@ -125,7 +125,7 @@ test("takes over a slowly written picture when it is complete", async () => {
   expect(sink.failures).toEqual([]);
 });
 
-test("does not take over an upload that stalls after the picture's thumbnail", async () => {
+test("does not import an upload that stalls after the picture's thumbnail", async () => {
   const path = temporaryFolder();
   const whole = await jpegWithThumbnail();
   const half = whole.length - 100;
@@ -156,7 +156,7 @@ test("treats an overwritten file as another picture", async () => {
   expect(new Set(sink.stored.map(({ name }) => name)).size).toBe(2);
 });
 
-test("ignores files that are no pictures by name, and reports once each that is none by its bytes", async () => {
+test("ignores files without a picture's name, and reports once each file with such a name that is no picture", async () => {
   const path = temporaryFolder();
   await picture(path, ".hidden.jpg");
   await picture(path, "notes.txt");
@@ -178,7 +178,7 @@ test("ignores files that are no pictures by name, and reports once each that is 
   expect(sink.names).toEqual(["whole.jpg"]);
 });
 
-test("takes over pictures in subfolders, including those created later", async () => {
+test("imports pictures in subfolders, even if a subfolder was created later", async () => {
   const path = temporaryFolder();
   const today = join(path, "2026", "11", "29");
   mkdirSync(today, { recursive: true });
@@ -197,7 +197,7 @@ test("takes over pictures in subfolders, including those created later", async (
   expect(sink.failures).toEqual([]);
 });
 
-test("ignores subfolders below the depth limit, hidden ones, and those for thumbnails and deleted files", async () => {
+test("ignores subfolders beyond the depth limit, hidden subfolders, and subfolders for thumbnails and deleted files", async () => {
   const path = temporaryFolder();
   for (const name of ["a", "a/b", ".trash", "@eaDir", "#recycle"]) {
     mkdirSync(join(path, name));
@@ -225,7 +225,7 @@ test("does not follow links to outside of the folder", async () => {
   expect(sink.names).toHaveLength(2);
 });
 
-test("watches only the subfolders with the last names when there are too many, and reports it", async () => {
+test("watches only the subfolders whose names sort last when there are too many, and reports that", async () => {
   const path = temporaryFolder();
   for (const name of ["1", "2", "3", "4"]) {
     mkdirSync(join(path, name));
@@ -238,7 +238,7 @@ test("watches only the subfolders with the last names when there are too many, a
   expect(sink.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
 });
 
-test("takes over the next picture on time after one that was stored slowly", async () => {
+test("imports the next picture on time after one that was stored slowly", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   sink.storeMs = 1000;
@@ -252,7 +252,7 @@ test("takes over the next picture on time after one that was stored slowly", asy
   expect(performance.now() - started).toBeLessThan(15_000);
 });
 
-test("takes over a new picture before the rest of those that were there at the start", async () => {
+test("imports a new picture before the rest of the pictures that were there at the start", async () => {
   const path = temporaryFolder();
   for (let index = 0; index < 30; index++) await picture(path, `old-${index}.jpg`, new Date(1_700_000_000_000 + index));
   const sink = new MemorySink();
@@ -296,7 +296,7 @@ test("reports a missing folder once, and watches it when it is created", async (
   expect(sink.failures).toHaveLength(2);
 });
 
-test("does not take over pictures again after their disk was unmounted for a while", async () => {
+test("does not import pictures again after their disk was unmounted for a while", async () => {
   const path = temporaryFolder();
   await picture(path, "one.jpg");
   const sink = new MemorySink();
@@ -317,7 +317,7 @@ test("does not take over pictures again after their disk was unmounted for a whi
   await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
 });
 
-test("reports an unreadable picture once, and takes over the others", async () => {
+test("reports an unreadable picture once, and imports the others", async () => {
   const path = temporaryFolder();
   symlinkSync("loop.jpg", join(path, "loop.jpg"));
   await picture(path, "one.jpg");
@@ -329,7 +329,7 @@ test("reports an unreadable picture once, and takes over the others", async () =
   expect(sink.failures).toEqual([expect.stringMatching(/ELOOP/)]);
 });
 
-test("leaves pictures in the folder while they cannot be stored, and then takes them over in order", async () => {
+test("leaves pictures in the folder while they cannot be stored, and then imports them in order", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   sink.failure = "the disk is full";
@@ -359,7 +359,7 @@ test("deletes a stored picture, even after a power cut between storing and delet
   await expect.poll(() => readdirSync(path), wait).toEqual(["notes.txt"]);
 });
 
-test("takes over only the files with the last names when there are too many, and reports it", async () => {
+test("imports only the files whose names sort last when there are too many, and reports that", async () => {
   const path = temporaryFolder();
   for (const name of ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]) await picture(path, name);
   const sink = new MemorySink();
@@ -389,7 +389,7 @@ test("takes no picture on command, and follows no schedule", async () => {
   });
 });
 
-test("publishes no picture twice after a restart, and takes over those written in the meantime", async () => {
+test("publishes no picture twice after a restart, and imports those written in the meantime", async () => {
   const broker = await openBroker();
   const [path, dataPath] = [temporaryFolder(), temporaryFolder()];
   const start = () =>

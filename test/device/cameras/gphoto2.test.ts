@@ -101,7 +101,7 @@ test.each<[CameraSettings, RegExp]>([
 ])("refuses a value that the camera does not offer, and lists the offered ones: %j", async (settings, message) => {
   const { camera, programs } = await cameraWith();
   await expect(camera.capture(settings, now)).rejects.toThrow(message);
-  // gphoto2 must not be called with it: it would treat the number as a position in the list.
+  // gphoto2 must not be called with the refused value, because it would treat a number as a position in the list.
   expect(programs.calls("gphoto2")).toHaveLength(1);
 });
 
@@ -118,7 +118,7 @@ test("refuses a setting that the camera lacks, or that cannot be set in its mode
 
 const all = { exposure_s: null, iso: null, exposure_compensation: null, white_balance: null };
 
-test("sets reset settings to automatic, once, because the camera remembers that", async () => {
+test("sets a reset setting to automatic only once, because the camera remembers it", async () => {
   const { camera, programs } = await cameraWith(DELIVER, { ...CANON, shutterspeed: ["auto", ...CANON.shutterspeed] });
   const { settings } = await camera.capture(all, now);
   expect(assignments(programs)).toEqual([
@@ -143,7 +143,7 @@ test("ignores the reset of a setting that the camera lacks, or chooses automatic
   expect(assignments(programs)).toEqual(["iso=Auto"]);
 });
 
-test("asks to turn the mode dial when the camera cannot choose a setting automatically", async () => {
+test("asks the user to turn the mode dial when the camera cannot choose a setting automatically", async () => {
   const { camera } = await cameraWith();
   await expect(camera.capture({ exposure_s: null }, now)).rejects.toThrow(
     "the camera does not choose exposure_s automatically in its present mode: turn its mode dial to automatic, or set exposure_s",

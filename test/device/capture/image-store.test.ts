@@ -112,7 +112,7 @@ function expectWhole(dataPath: string, file: string): void {
   expect(readFileSync(path).equals(Buffer.alloc(size_bytes, capture))).toBe(true);
 }
 
-test(`leaves no incomplete picture, no picture without sidecar, and no other files after ${RUNS} times kill -9`, {
+test(`leaves no incomplete picture, no picture without sidecar, and no other files after it was killed ${RUNS} times with kill -9`, {
   timeout: 30_000 + RUNS * 5000,
 }, async () => {
   const dataPath = temporaryFolder();
@@ -130,7 +130,7 @@ test(`leaves no incomplete picture, no picture without sidecar, and no other fil
   const there = new Set(pictures(dataPath).map(captureIn));
   expect(saved.filter((capture) => !there.has(capture))).toEqual([]);
   expect(files(dataPath).filter((name) => name.startsWith(".incoming"))).toEqual([]);
-  // In each run one picture may have been saved without being reported. Sidecars without a picture do not count.
+  // In each run one picture may have been saved without being reported. Sidecars without a picture are not included.
   expect(there.size).toBeLessThanOrEqual(saved.length + RUNS);
   expect(files(dataPath)).toHaveLength(2 * there.size);
 });
@@ -187,7 +187,7 @@ test("moves a picture to its place when a power cut came after the move of its s
   expect(files(dataPath)).toHaveLength(2);
 });
 
-test("finishes removing what a power cut left of interrupted pruning", async () => {
+test("finishes the removal of pictures that a power cut interrupted", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-02T07:00:00Z");
@@ -198,7 +198,7 @@ test("finishes removing what a power cut left of interrupted pruning", async () 
   expect(existsSync(join(dataPath, "raw/2026/03/01"))).toBe(false);
 });
 
-/** A store on a disk for `room` pictures, each of which takes ten percent. */
+/** A store on a disk with room for `room` pictures, each of which takes ten percent of the disk. */
 async function smallDisk(room: number, minFreePercent: number) {
   const dataPath = temporaryFolder();
   const disk = { room };
@@ -258,7 +258,7 @@ test("removes the oldest pictures after one did not fit, so that the next one do
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const captures = await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
   disk.room = 0;
-  // A file in the place of its folder.
+  // A file takes the place of the folder for the next picture.
   writeFileSync(join(dataPath, "raw/2026/04"), "in the way");
   await expect(save(store, "2026-04-01T06:00:00Z")).rejects.toThrow(/EEXIST|ENOTDIR/);
   await store.idle();
@@ -273,7 +273,7 @@ test("asks the system for the free space", async () => {
     "2026-03-02T06:00:00Z",
   );
   expect(pictures(dataPath).map(captureIn)).toEqual(captures);
-  // No disk with files on it is completely free.
+  // This minimum is never met: no disk with files on it is completely free.
   captures.push(...(await save(await openStore(dataPath, { minFreePercent: 100 }), "2026-03-03T06:00:00Z")));
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });

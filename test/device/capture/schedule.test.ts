@@ -33,13 +33,13 @@ test("reads times of day in the camera's time zone, in winter and in summer", ()
 });
 
 // Zurich, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC. 25 October: 03:00 becomes 02:00 at 01:00 UTC.
-test("skips a window in the hour that clocks skip in spring, and starts one that begins in it after it", () => {
+test("skips a window within the hour that clocks skip in spring, and starts a window that begins in that hour at its end", () => {
   expect(on(clock("02:00", "03:00"), "2026-03-29")).toEqual([]);
   expect(on(clock("02:30", "03:30"), "2026-03-29")).toEqual(["01:00–01:30"]);
   expect(on(clock("01:30", "04:00"), "2026-03-29")).toEqual(["00:30–02:00"]);
 });
 
-test("opens a window twice in the hour that clocks show twice in autumn", () => {
+test("opens a window both times in the hour that clocks show twice in autumn", () => {
   expect(on(clock("02:00", "03:00"), "2026-10-25")).toEqual(["00:00–02:00"]);
   expect(on(clock("02:15", "02:45"), "2026-10-25")).toEqual(["00:15–00:45", "01:15–01:45"]);
 });
@@ -67,7 +67,7 @@ test("lasts 23 or 25 hours for a whole day when clocks change, without a gap bet
   }
 });
 
-test("counts a window over midnight to the day on which it starts", () => {
+test("assigns a window over midnight to the day on which it starts", () => {
   const friday = clock("22:00", "04:00", { days: [5] });
   const active = (at: string): boolean => {
     const moment = new Date(at);
@@ -115,7 +115,7 @@ test("selects one of the two golden or blue hours of a day", () => {
   expect(of("blue_hour", "evening").join() > of("golden_hour", "evening").join()).toBe(true);
 });
 
-test("opens no sunset window where the sun does not set, but still those by the clock", () => {
+test("opens no sunset window where the sun does not set, but still opens windows by the clock", () => {
   const midsummer = new Date("2026-06-21T12:00:00Z");
   const sunset = { kind: "solar", anchor: "sunset", offset_min: 0, duration_min: 60, interval_s: 30 } as const;
   const noon = { kind: "clock", start: "12:00", end: "13:00", interval_s: 60 } as const;
@@ -152,7 +152,7 @@ const times = (windows: Window[], from: string, count: number): (string | undefi
   return found;
 };
 
-test("plans pictures at multiples of the interval and at the window's start, but none at its end", () => {
+test("plans pictures at the window's start and at multiples of the interval, but none at the window's end", () => {
   expect(times([window("10:00:30", "10:03:00", 60)], "09:00:00", 5)).toEqual([
     "10:00:30",
     "10:01:00",
@@ -174,7 +174,7 @@ test("uses the shorter interval while windows overlap, and then the longer one a
   ]);
 });
 
-test("plans a picture at the end of a shorter interval when the longer one is due", () => {
+test("plans a picture of the longer interval that is due when the window of the shorter interval ends", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
   expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
 });
@@ -321,7 +321,7 @@ test("follows a new schedule at once", async () => {
   expect(captured).toHaveLength(3);
 });
 
-test("delays the next picture after one that takes longer than the interval, and makes up for none", async () => {
+test("delays the next picture after one that takes longer than the interval, and takes no missed picture later", async () => {
   const slow = () => new Promise<number>((resolve) => setTimeout(() => resolve(0), 25_000));
   const { loop, captured } = run(everyDay(10), at("10:00:01"), slow);
   await vi.advanceTimersByTimeAsync(70_000);
@@ -357,7 +357,7 @@ test("reports the next picture again when the clock is set back", async () => {
   await loop.stop();
 });
 
-test("does not prolong the rest after failures when the clock is set back", async () => {
+test("does not prolong the pause after failures when the clock is set back", async () => {
   let failures = 0;
   const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);
   await vi.advanceTimersByTimeAsync(30_000);
@@ -368,7 +368,7 @@ test("does not prolong the rest after failures when the clock is set back", asyn
   await loop.stop();
 });
 
-test("rests up to five minutes after repeated failures", async () => {
+test("pauses up to five minutes after repeated failures", async () => {
   expect([1, 2, 3, 4, 5, 6, 50].map(restAfterFailures)).toEqual([0, 0, 60, 120, 240, 300, 300]);
   let failures = 0;
   const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);

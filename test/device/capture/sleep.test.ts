@@ -63,11 +63,11 @@ test("sleeps through a pause of the schedule: publishes the wake-up time, return
   expect(agent.session).not.toBe(session);
   expect(machine.now().getTime()).toBeGreaterThanOrEqual(Date.parse("2026-03-01T05:59:59Z"));
   await broker.until(() => broker.on(eventTopic("capture.completed")).length >= 2);
-  // It does not sleep in a window of the schedule.
+  // The camera does not sleep in a window of the schedule.
   expect(links(broker)).toHaveLength(3);
 });
 
-test("replies to the command to sleep before it disconnects, and is back at the time", async () => {
+test("replies to the command to sleep before it disconnects, and is back at the given time", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   const agent = await agentOn(broker, machine, {});
@@ -77,7 +77,7 @@ test("replies to the command to sleep before it disconnects, and is back at the 
   expect(replies).toMatchObject([{ status: "accepted" }, { status: "succeeded", result: { until } }]);
   expect(links(broker).at(-1)).toEqual({ status: "sleeping", session, until });
   await expect.poll(() => broker.clients).toBe(0);
-  // Without a link it can still take pictures.
+  // Without a link, the camera can still take pictures.
   await agent.captureNow();
   expect(broker.on(eventTopic("capture.completed"))).toHaveLength(0);
   await broker.until(() => links(broker).at(-1)?.status === "online");
@@ -86,7 +86,7 @@ test("replies to the command to sleep before it disconnects, and is back at the 
   await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
 });
 
-test("sleeps as long as its reply says when its clock is hours behind", async () => {
+test("sleeps as long as its reply says even when its clock is hours behind", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T10:00:00Z", true);
   await agentOn(broker, machine, {});
@@ -165,7 +165,7 @@ test("ends the sleep and a hanging sleep command when it is stopped, and does no
   expect(links(broker).map(({ status }) => status)).toEqual(["online", "sleeping"]);
 });
 
-/** A sleeper that would sleep at once, and its actions with their times in milliseconds since its start. */
+/** A sleeper that would sleep at once, and its actions with their times, in milliseconds since its start. */
 function sleeperWith(changes: Partial<SleeperOptions> = {}) {
   const started = performance.now();
   const done: { what: string; ms: number }[] = [];
@@ -228,7 +228,7 @@ test.each([
   ["is not installed", undefined, 20_000, /^suspend is not installed/],
   ["fails", "echo 'no such wake-up clock' >&2; exit 3", 20_000, /^suspend ended with 3: no such wake-up clock$/],
   ["hangs", "exec sleep 600", 200, /^suspend took longer than 0.2 s/],
-])("logs a sleep command that %s, and still sleeps until the time", async (...given) => {
+])("logs a sleep command that %s, and still sleeps until the given time", async (...given) => {
   const [, script, commandTimeoutMs, reason] = given;
   const programs = new Programs();
   if (script !== undefined) programs.add("suspend", script);

@@ -34,7 +34,7 @@ function command(name: string, args: Record<string, unknown> = {}, changes: Part
     args,
     issued_by: "alice",
     issued_at: new Date().toISOString(),
-    // Some commands are created when this file is loaded.
+    // Some commands are created long before their test, when this file is loaded.
     expires_at: new Date(Date.now() + 600_000).toISOString(),
     ...changes,
   };
@@ -156,7 +156,7 @@ test("merges and publishes settings, uses them for the next picture, and restore
   expect((await next.captureNow()).settings).toMatchObject({ iso: 400, quality: 71 });
 });
 
-test("neither publishes nor uses a reset setting, also after a restart", async () => {
+test("neither publishes nor uses a setting that was reset, even after a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -188,7 +188,7 @@ test("accepts, publishes and stores a schedule, and takes no pictures with an em
     broker.on(stateTopic("schedule")).map((message) => scheduleSchema.parse(envelopeOf(message).data));
   await broker.until(() => states().length === 2);
   expect(states()[1]).toEqual(schedule);
-  // By the interval the backend decides whether a picture is missing.
+  // The backend uses the interval to decide whether a picture is missing.
   const intervals = (): number[] =>
     broker
       .on(cameraTopic("about"))
@@ -207,7 +207,7 @@ test("applies settings that cannot be written, and replies that they will not su
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   await onlineCamera(broker, { dataPath });
-  // The new file is written here before it replaces the old one.
+  // A new file is written under this name before it replaces the old one.
   await symlink("/dev/full", join(dataPath, "north.json.new"));
   const schedule = { entries: [{ kind: "clock", start: "08:00", end: "09:00", interval_s: 60 }] };
   const reply = await give(broker, command("schedule.set", schedule));
@@ -219,7 +219,7 @@ test("applies settings that cannot be written, and replies that they will not su
   expect(await readFile(join(dataPath, "north.json"), "utf8")).toContain("08:00");
 });
 
-test("reboots: publishes `sleeping` with a wake-up time, starts another session, and replies after it", async () => {
+test("reboots: publishes `sleeping` with a wake-up time, starts another session, and replies after the restart", async () => {
   const broker = await openBroker();
   const agent = await onlineCamera(broker);
   const before = agent.session;
@@ -414,7 +414,7 @@ test("replies `accepted` to a repeated command that is still running", async () 
   expect(ran()).toBe(1);
 });
 
-test(`${MAX_WAITING_COMMANDS} commands wait for the running one, the next is rejected as busy`, async () => {
+test(`${MAX_WAITING_COMMANDS} commands wait for the running one, and the next is rejected as busy`, async () => {
   const { runner, replies, finish } = slowRunner();
   for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(runner, command("capture.now"));
   expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
@@ -423,7 +423,7 @@ test(`${MAX_WAITING_COMMANDS} commands wait for the running one, the next is rej
   await runner.idle();
 });
 
-test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, older ones are deleted`, async () => {
+test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, and older ones are deleted`, async () => {
   const { runner, finish, ran, remembered } = slowRunner();
   finish();
   const first = command("capture.now");

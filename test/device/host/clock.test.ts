@@ -46,7 +46,7 @@ async function threePictures(broker: TestBroker, machine: Machine, config: Parti
   await agent.stop();
 }
 
-/** Rounded, to ignore the seconds that the test itself takes. */
+/** Compares rounded minutes, to ignore the seconds that the test itself takes. */
 function expectMinutes(found: number[], wanted: number[]): void {
   expect(found.map((minutes) => Math.round(minutes))).toEqual(wanted);
 }
@@ -146,7 +146,7 @@ test("trusts the clock from the time it was set until the next boot", () => {
   expect(machine.clock.usable).toBe(false);
   machine.set("2026-03-01T07:00:00Z");
   expect(machine.clock.usable).toBe(true);
-  // It stays trusted: the file of timesyncd disappears when timesyncd is stopped.
+  // The clock stays trusted, because the file of timesyncd disappears when timesyncd is stopped.
   machine.synchronised = false;
   expect(machine.clock.usable).toBe(true);
 });
@@ -163,7 +163,7 @@ test.each([
   ["forward", "2024-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
   ["back", "2031-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
 ])(
-  "starts pictures when the clock is set %s by years into a window, and stops them when it is set out of it",
+  "starts pictures when the clock is set %s by years into a window, and stops them when it is set out of the window",
   async (_, shows, time) => {
     const broker = await openBroker();
     const machine = new Machine("boot", shows, false);

@@ -55,7 +55,7 @@ async function settled(agent: CameraAgent): Promise<void> {
   await expect.poll(() => agent.waiting).toBe(0);
 }
 
-/** A camera that takes over pictures when the test delivers them, like the folder camera. */
+/** A camera that imports pictures when the test delivers them, like the folder camera. */
 async function cameraWith(broker: TestBroker, text: string) {
   const jpeg = await jpegOf();
   let sink: PictureSink | undefined;

@@ -24,7 +24,7 @@ test("keeps the width of a narrower picture", async () => {
   expect((await sharp(preview).metadata()).width).toBe(100);
 });
 
-test("makes even pure noise fit, which compresses worst", async () => {
+test("makes even pure noise, which compresses worst, fit the size limit", async () => {
   const preview = await createPreview(await noisyPicture(1280, 960), { width: 960, maxBytes: MAX_PREVIEW_BYTES });
   expect(preview.length).toBeLessThanOrEqual(MAX_PREVIEW_BYTES);
   expect((await sharp(preview).metadata()).width).toBeGreaterThan(150);

@@ -74,7 +74,7 @@ describe("an outbox whose disk cannot be written", () => {
     expect(entries.map(({ seq, historical }) => [seq, historical])).toEqual(entries.map(() => [undefined, false]));
   });
 
-  it("calls the listener for a new message, and gives the reason of the failure", async () => {
+  it("calls the listener for a new message, and gives the reason why the disk failed", async () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
@@ -110,7 +110,7 @@ describe("an outbox whose disk cannot be written", () => {
     expect(after?.seq).toBeUndefined();
   });
 
-  it("stores 4 MiB in memory without a link, previews in half of it, and counts dropped messages", async () => {
+  it("keeps up to 4 MiB in memory without a link, half of it for previews, and counts dropped messages", async () => {
     const { outbox, breakDisk } = await openOutbox();
     await breakDisk();
     for (let number = 0; number < 100; number++) void outbox.put(message("preview", "previews/x", "p".repeat(60_000)));

@@ -127,7 +127,7 @@ test("restores the numbers of sent messages after a restart, without the acknowl
   ]);
 });
 
-test("takes numbers back when the link flaps before anything was sent, so that states are still replaced without a gap", async () => {
+test("takes numbers back when the link flaps before anything was sent, so that replaced states leave no gap in the numbers", async () => {
   const outbox = await open(folder());
   await outbox.put(message("event", "event"));
   await outbox.put(message("state", "storage", "old"));
@@ -182,7 +182,7 @@ test("hands out after a reconnect: newest states, alerts, replies, new events, t
   ]);
 });
 
-test("hands out a replaced state that was sent before as history only", async () => {
+test("hands out a state that was sent and then replaced as history only", async () => {
   const outbox = await open(folder());
   outbox.connected();
   await outbox.put(message("state", "storage", "sent"));
@@ -210,7 +210,7 @@ test("does not send the clearing of an alert that was raised again", async () =>
   expect(outbox.size).toBe(1);
 });
 
-test("drops the oldest previews, then the oldest events when it is full, and reports it when there is room again", async () => {
+test("when it is full, drops the oldest previews and then the oldest events, and reports that when there is room again", async () => {
   const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
   const outbox = await open(folder(), { maxBytes: 10_000, clock });
   const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
@@ -299,7 +299,7 @@ test("corrects the times of earlier messages when the clock is set", async () =>
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   outbox.connected();
   await outbox.put(message("event", "live", "", clock.now()));
-  // The backlog waits for the clock, new messages do not.
+  // The backlog waits for the clock; new messages do not.
   expect(topics(await take(outbox, 1))).toEqual(["live"]);
   expect(outbox.take()).toBeUndefined();
   wall = Date.UTC(2026, 2, 1, 6, 31);
@@ -482,7 +482,7 @@ test("treats no message as unreadable while the database cannot be opened", asyn
   await vi.waitUntil(async () => !(await isOpen(path)));
   outbox.connected();
   const taken = take(outbox, 3);
-  // Without the wait the read would have finished by now.
+  // Without the wait, the read would have finished by now.
   await new Promise(setImmediate);
   await vi.waitUntil(async () => !(await isOpen(path)));
   mkdirSync(join(path, "large"));
@@ -513,7 +513,7 @@ test("deletes only the oldest previews when the disk is too full to open it, and
   for (let fill = 1; fill <= 40; fill++) await first.put(picture(fill));
   await first.put(message("event", "event"));
   await first.close();
-  // At its opening LevelDB turns its log into a table, and removes a table that it could not write.
+  // When it opens, LevelDB turns its log into a table, and removes a table that it could not write.
   symlinkSync("/dev/full", join(path, "000005.ldb"));
   const outbox = await open(path);
   const left = filesOf(path).length;
@@ -545,7 +545,7 @@ test("refuses a second agent on the same folder, without damage", async () => {
   expect(first.size).toBe(2);
 });
 
-test("stores a deduplication key with its message until it is deleted, also over restarts", async () => {
+test("stores a deduplication key with its message until the key is deleted, even over restarts", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "picture"), "folder/one.jpg");

@@ -25,7 +25,7 @@ test("hands out messages in the order of `put`, and removes them when they are a
   expect(outbox.size).toBe(0);
 });
 
-test("hands out messages that were in flight again, first and with the same number", async () => {
+test("hands out again the messages that were in flight, first and with the same number", async () => {
   const outbox = new MemoryOutbox();
   for (const topic of ["a", "b", "c"]) await outbox.put(message("event", topic));
   const [first, second] = [outbox.take(), outbox.take()];
@@ -40,7 +40,7 @@ test("hands out messages that were in flight again, first and with the same numb
   ]);
 });
 
-test("replaces a waiting state by the next on its topic, without a gap in the numbers", async () => {
+test("replaces a waiting state by the next state on its topic, without a gap in the numbers", async () => {
   const outbox = new MemoryOutbox();
   await outbox.put(message("state", "storage"));
   await outbox.put(message("event", "capture"));
@@ -62,7 +62,7 @@ test("does not replace a state in flight, which may have arrived", async () => {
   expect(takeAll(outbox)).toHaveLength(2);
 });
 
-test("drops the oldest previews, then the oldest events when it is full, and only as many as necessary", async () => {
+test("when it is full, drops the oldest previews and then the oldest events, and only as many as necessary", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 10_000 });
   await outbox.put(message("event", "event-1", 2000));
   await outbox.put(message("preview", "preview-1", 2500));

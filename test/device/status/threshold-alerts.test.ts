@@ -34,14 +34,14 @@ test("raises an alert once when the disk fills up, and clears it once when it is
   expect(raised).toEqual([["disk"], [], ["disk"]]);
 });
 
-test("publishes its limit, and without one leaves alerts to the backend, including those of an earlier run", () => {
+test("publishes its limit; without a limit, it leaves alerts to the backend, including those of an earlier run", () => {
   expect(alertsWith().storage(90)).toMatchObject({ alert_percent: 80 });
   const { storage, published, raised } = alertsWith({ limits: {}, raised: ["disk"] });
   expect(storage(100)).not.toHaveProperty("alert_percent");
   expect([published, raised]).toEqual([[], [[]]]);
 });
 
-test("raises an alert once for heat, clears it when cooled down, and ignores a missing reading", () => {
+test("raises an alert once for heat, clears it when the camera has cooled down, and ignores a missing reading", () => {
   const { alerts, published } = alertsWith({ limits: { temperatureC: 70 } });
   const readings = [undefined, 69, 70, 70.6, 90, undefined, 62, 71, 61.9, 69];
   for (const degrees of readings)
@@ -52,7 +52,7 @@ test("raises an alert once for heat, clears it when cooled down, and ignores a m
   ]);
 });
 
-test("does not raise an alert of an earlier run again, and clears it when it is over", () => {
+test("does not raise an alert of an earlier run again, and clears it when the problem is over", () => {
   const { storage, published } = alertsWith({ raised: ["disk"] });
   storage(90);
   expect(published).toEqual([]);

@@ -32,7 +32,7 @@ export class Machine {
     if (this.synchronised === false) this.synchronised = true;
   }
 
-  /** Advances all its clocks. */
+  /** Advances all clocks of the machine. */
   pass(ms: number): void {
     this.#skippedMs += ms;
   }

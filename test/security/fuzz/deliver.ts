@@ -2,7 +2,7 @@ import { connect } from "node:net";
 
 export interface Delivery {
   port: number;
-  /** Sent in order. A step follows once the answer to the step before contains the `until` of that step. */
+  /** Sent in order. The next step is sent once the answer to a step contains the `until` of that step. */
   steps: readonly { bytes: Buffer; until?: string | Buffer }[];
 }
 
@@ -13,7 +13,7 @@ const END_TIMEOUT_MS = 15_000;
 
 /**
  * Sends the steps on a new connection, ends the client's side, and resolves once the server has ended its side.
- * Rejects at a timeout: then something holds the connection open for ever.
+ * Rejects at a timeout, which means that something holds the connection open for ever.
  * @returns whether the last step was sent
  */
 export function deliver({ port, steps }: Delivery): Promise<boolean> {
