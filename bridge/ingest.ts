@@ -334,8 +334,8 @@ class JournalIngest implements BridgeIngest {
 }
 
 /**
- * Whether the timestamp shows what the camera's clock says now: a birth message, or an event that is not from a
- * backlog. A will is older than its publication.
+ * Whether the timestamp shows what the camera's clock says now: that of a birth message does, and that of an event that
+ * is not from a backlog. A will has an older timestamp: the camera wrote it before it lost its link.
  */
 function isCurrent(
   topic: Topic,

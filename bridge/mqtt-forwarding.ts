@@ -15,8 +15,8 @@ export interface MqttForwardingOptions {
 }
 
 /**
- * Publishes messages that the journal has accepted to MQTT subscribers: the backend's own events, and messages that an
- * earlier run did not deliver.
+ * Publishes to MQTT subscribers the messages that the journal has accepted: the backend's own events, and messages that
+ * an earlier run did not deliver.
  */
 export class MqttForwarding {
   readonly #options: MqttForwardingOptions;

@@ -29,7 +29,7 @@ export class PreviewIngest {
   /**
    * Stores a preview.
    * @param senderAheadMs how far the camera's clock is ahead, milliseconds
-   * @returns the message that records it
+   * @returns the journal message that records the preview
    * @throws {PreviewRefusedError} the payload is no acceptable JPEG
    * @throws {StoreUnavailableError} the preview cannot be written
    */

@@ -6,9 +6,9 @@ export interface BackoffOptions {
 }
 
 /**
- * Exponential back-off with full jitter: the wait before attempt `attempt` (from 0), milliseconds. The wait lies
- * between 0 and a bound that doubles with each attempt. Full jitter spreads many cameras that lost their link at the
- * same moment.
+ * Exponential back-off with full jitter: returns the milliseconds to wait before attempt `attempt` (from 0). The wait
+ * lies between 0 and a bound that doubles with each attempt. Full jitter spreads many cameras that lost their link at
+ * the same moment.
  */
 export function backoffMs(
   attempt: number,

@@ -14,8 +14,8 @@ interface Occurrence {
 
 /**
  * Counts occurrences that an operator should know of. For each name, keeps their number and the time of the last one.
- * The first occurrence of a name is logged at once, later ones with one line in each interval. Names beyond {@link
- * MAX_NAMES} are counted together.
+ * The first occurrence of a name is logged at once, later ones with one line in each interval. Names beyond
+ * {@link MAX_NAMES} are counted together.
  */
 export class Occurrences {
   readonly #log: LimitedLog;
@@ -28,7 +28,7 @@ export class Occurrences {
   note(name: string, write: WriteLine): void {
     const key = this.#keyOf(name);
     const times = (this.#byName.get(key)?.times ?? 0) + 1;
-    // Moves the key to the end: so the first key is the one that has not occurred for the longest time.
+    // Moves the key to the end, so that the first key is the one that has not occurred for the longest time.
     this.#byName.delete(key);
     this.#byName.set(key, { times, last_seen: new Date().toISOString(), at: performance.now() });
     this.#log.note(key, write);

@@ -18,7 +18,7 @@ export interface Acceptance {
   forward: boolean;
   /** The publication is from a backlog: it is forwarded to current subscribers and replaces no retained message. */
   historical?: boolean;
-  /** Set when a publication with the retain flag is not retained for lack of room: the reason. */
+  /** The reason why a publication with the retain flag is not retained: there is no room for it. */
   notRetained?: string;
 }
 

@@ -1,8 +1,8 @@
 import { TokenBucket } from "./token-bucket.ts";
 
 /**
- * After a pause, a sender may send the amount of this many seconds in a burst: a camera that was offline has a backlog
- * to send.
+ * After a pause, a sender may send in one burst what the rate allows in this many seconds: a camera that was offline
+ * has a backlog to send.
  */
 const BURST_SECONDS = 2;
 /**
@@ -65,7 +65,7 @@ export class RateLimiter {
     return this.#messages.isFull && this.#bytes.isFull && this.#pendingBytes === 0 && this.#waiting.length === 0;
   }
 
-  /** Charges the identity. The amounts may exceed what the identity has left; then it owes the rest. */
+  /** Charges the identity. The amounts may exceed what the identity has left; then the identity owes the rest. */
   spend(messages: number, bytes: number): void {
     this.#messages.spend(messages);
     this.#bytes.spend(bytes);

@@ -98,7 +98,7 @@ export class LoginGuard {
     }
     signals.send(result === undefined ? FAILED : DONE, { userId, address });
     if (result !== undefined) {
-      // A user who knows the password is not guessing. Other failures from the same address still count.
+      // A user who knows the password is not guessing. Other failures from the same address are still counted.
       this.#users.clear(userId);
       this.#pairs.clear(pair);
       this.#addresses.add(address, -1);

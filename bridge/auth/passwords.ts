@@ -86,7 +86,7 @@ export class Passwords {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running++;
     try {
-      // Keyboards encode accents differently.
+      // Different keyboards encode the same accented letter differently.
       return await derive(password.normalize("NFKC"), salt, { ...cost, maxmem: 2 * 128 * cost.N * cost.r });
     } finally {
       const next = this.#waiting.shift();

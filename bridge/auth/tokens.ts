@@ -101,8 +101,8 @@ export const permissionsSchema = z
   .max(MAX_PERMISSIONS, `must have at most ${MAX_PERMISSIONS} entries`);
 
 /**
- * The largest size of one user's permissions as JSON. With larger permissions, tokens would exceed {@link
- * MAX_TOKEN_LENGTH}.
+ * The largest size of one user's permissions as JSON. With larger permissions, tokens would exceed
+ * {@link MAX_TOKEN_LENGTH}.
  */
 const MAX_GRANTED_BYTES = 4_096;
 

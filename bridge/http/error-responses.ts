@@ -21,7 +21,7 @@ export function respondToErrors(
       request.log.error({ err: error, method, path }, "request failed");
     else request.log.debug({ method, statusCode, code: body.error.code }, "request refused");
     const isRefused = error instanceof AccessError || error instanceof InvalidTokenError;
-    // When other limits are exceeded, such as that on simultaneous logins, the routes record it.
+    // When another limit is exceeded, such as that on simultaneous logins, the route records the refusal.
     if (isRefused || (error instanceof RequestError && body.error.code === "rate_limited")) {
       const [who, address] = [callers.nameOf(request), addressOf(request.raw)];
       audit.refuse({ action: "access", who, address, target: `${method} ${path}`, outcome: body.error.code });

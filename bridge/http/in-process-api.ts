@@ -27,7 +27,7 @@ export function openInProcessApi(services: OperatorServices): InProcessApi {
   readBodiesAsJson(server);
   server.setErrorHandler((error, _request, reply) => {
     const { statusCode, body } = toHttp(error);
-    // Without a port there is no log, so the response says why.
+    // This API writes no log, so the response says why.
     if (statusCode === 500 && error instanceof Error) body.error.message = error.message;
     reply.code(statusCode).send(body);
   });

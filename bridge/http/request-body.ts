@@ -17,7 +17,7 @@ export const MAX_PARAM_LENGTH = 128 * 4 * 3;
  */
 export const MAX_STRANGER_BODY_BYTES = 16 * 1024;
 
-/** Whether the route would read a body above {@link MAX_STRANGER_BODY_BYTES}, and this body may be that large. */
+/** Whether this body may be larger than {@link MAX_STRANGER_BODY_BYTES} and the route accepts bodies of that size. */
 export function isForKnownOnly({ headers, routeOptions: { bodyLimit } }: FastifyRequest): boolean {
   const announced = headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : Infinity;
   return Math.min(announced, bodyLimit) > MAX_STRANGER_BODY_BYTES;

@@ -14,8 +14,8 @@ const MAX_ADDRESSES = 10_000;
  * Spreads the requests of one address, so that a burst does not block the event loop. Requests beyond {@link BURST} at
  * once continue one after the other at an even rate: they are delayed, not refused.
  *
- * Without the throttle, twenty connections that sent requests in a loop delayed other clients' events by 41 ms (`npm
- * run test:abuse`).
+ * Without the throttle, twenty connections that sent requests in a loop delayed other clients' events by 41 ms
+ * (`npm run test:abuse`).
  */
 export class RequestThrottle {
   readonly #intervalMs: number;

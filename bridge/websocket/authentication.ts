@@ -128,7 +128,7 @@ export class Authentication {
   }
 
   #fail(connection: Connection, error: unknown): void {
-    // `identity-provider.ts` itself logs that the provider is unavailable, and not once for each client.
+    // `identity-provider.ts` itself logs that the provider is unavailable, but not once for each client.
     const level = error instanceof ProviderUnavailableError ? "debug" : "error";
     this.#options.logger[level]({ err: error, connection: connection.id }, "authentication failed");
     connection.close(CloseCode.internal, "the server failed");
