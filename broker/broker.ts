@@ -40,7 +40,7 @@ import { openRedisStorage, type RedisStorage } from "./sessions/redis/redis.ts";
 import { SessionCleanup } from "./sessions/session-cleanup.ts";
 import type { BrokerStorage } from "./sessions/storage.ts";
 
-/** Fixed header, topic length and message id of a PUBLISH; a character of a topic takes up to 3 bytes in UTF-8. */
+/** A PUBLISH's fixed header, topic length, message id, and topic (in UTF-8 a character takes up to 3 bytes). */
 const PACKET_OVERHEAD_BYTES = 16 + 3 * MAX_TOPIC_LENGTH;
 /** How long {@link Broker.stop} waits for unfinished publications, and then for clients to close. */
 const STOP_DRAIN_MS = 700;
@@ -59,8 +59,8 @@ interface BrokerOptions {
   /** Finds the address of a client that connects by WebSocket through a trusted proxy. Default: the peer's address. */
   addresses?: ClientAddresses;
   /**
-   * Where any number of nodes share sessions, retained messages and wills. Default: LevelDB below `dataPath`, for one
-   * node.
+   * Redis, where any number of nodes share sessions, retained messages and wills. Default: LevelDB below `dataPath`,
+   * for one node.
    */
   redis?: RedisConnections;
   /** Called when the store is found to be damaged, which is also logged. */
@@ -116,8 +116,8 @@ export interface Broker {
   /** Empty before {@link listen}. */
   readonly ports: Ports;
   /**
-   * Publishes as the backend, without access rules and without ingest. Resolves when subscribers and their queues have
-   * it.
+   * Publishes as the backend, without access rules and without ingest. Resolves when subscribers and queues have the
+   * message.
    */
   publish(publication: OutgoingPublication): Promise<void>;
   /** Whether a client of the identity is connected. */
@@ -136,8 +136,8 @@ export interface Broker {
   /** The authenticated clients. */
   clients(): readonly ClientAccess[];
   /**
-   * Closes the connections of the matching clients, whose permissions have ended. Their wills are not published when
-   * they are commands, broadcasts or outside the root. @returns how many
+   * Closes the connections of the matching clients, whose permissions have ended. Wills of these clients that are
+   * commands, broadcasts or outside the root are not published. @returns how many
    */
   disconnect(matches: (client: ClientAccess) => boolean): number;
   /**
@@ -200,7 +200,7 @@ interface Foundation {
 
 type Parts = ReturnType<typeof composed>;
 
-/** Creates the parts of the broker, each from those before it. */
+/** Creates the parts of the broker, each from the parts created before. */
 function composed(options: BrokerOptions & { now(): number }, foundation: Foundation) {
   const { config, tree, devices, ingest, addresses = PEER_ADDRESSES, now, logger } = options;
   const { storage, cluster, permissionSets, registry, wills, hasEnded } = foundation;
@@ -232,7 +232,7 @@ function composed(options: BrokerOptions & { now(): number }, foundation: Founda
     refusedPublications,
     logger,
   });
-  // Not a constant: the Redis storage replaces its topics after Redis has lost data.
+  // A function, not a constant: the Redis storage replaces its topics after Redis has lost data.
   const retainedTopics = () => storage.retained.topics;
   const publishing = new AuthorizePublish({
     ...config,
@@ -290,7 +290,7 @@ class EmbeddedBroker implements Broker {
     const { aedes, registry, cluster, connections, takeOvers, lifecycle, cleanup, logger } = this.#parts;
     cluster?.listen({
       onClient: (client) => takeOvers?.announced(client),
-      // Their messages may be incomplete. They reconnect immediately, and resume.
+      // The clients may have missed messages. They reconnect immediately and resume their sessions.
       onMissed: () => {
         for (const [client] of [...registry.entries()]) client.close();
       },
@@ -435,8 +435,8 @@ class EmbeddedBroker implements Broker {
 }
 
 /**
- * Resolves when the condition holds, or after the timeout. Counts polls instead of reading the clock: time during which
- * the process was suspended does not count.
+ * Resolves when the condition holds, or after the timeout. Counts polls instead of reading the clock, so that time
+ * during which the process is suspended is not included.
  */
 async function until(condition: () => boolean, timeoutMs: number): Promise<void> {
   for (let left = timeoutMs; !condition() && left > 0; left -= POLL_MS)

@@ -13,8 +13,8 @@ import {
 import { serverSettings } from "../platform/server-settings.ts";
 
 /**
- * In descriptions a client is one connection. A user is the identity behind it: a person, a program, a device or a
- * service.
+ * In descriptions, a client is one connection, and a user is the identity of a client: a person, a program, a device or
+ * a service.
  */
 export const brokerSettings = {
   MQTT_PORT: setting("Port of MQTT over TCP.", portVariable.default(1883)),
@@ -141,7 +141,7 @@ const allSettings = { ...serverSettings, ...brokerSettings };
 /** All variables that the broker reads. */
 export const BROKER_VARIABLES: readonly string[] = variablesOf(allSettings);
 
-/** Limits are `Infinity` where the variable is 0. */
+/** A limit is `Infinity` when its variable is 0. */
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>;
 
 /**
@@ -156,7 +156,7 @@ export function readBrokerConfig(source: EnvironmentSource) {
     tls: tlsConfig(read),
     webSocketPort: read.MQTT_WS_PORT,
     allowedOrigins: read.ALLOWED_ORIGINS,
-    /** Sessions and retained messages are kept in its folder `mqtt`. */
+    /** Sessions and retained messages are kept in the folder `mqtt` below this path. */
     dataPath: read.DATA_PATH,
     topicRoot: read.TOPIC_ROOT,
     maxPayloadBytes: read.MAX_PAYLOAD_BYTES,

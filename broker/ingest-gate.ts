@@ -11,10 +11,10 @@ interface IngestGateOptions {
   broker: ForwardingBroker;
   ingest: Ingest;
   /**
-   * Why the broker cannot forward; undefined when it can. Accepted publications would accumulate in memory meanwhile.
+   * Why the broker cannot forward publications, which would accumulate in memory if accepted; undefined when it can.
    */
   unavailableReason(): string | undefined;
-  /** Whether the store has this message id of a QoS 2 publication of the client whose PUBREL has not arrived yet. */
+  /** Whether the store has this message id: the client sent a QoS 2 publication with it, and not yet its PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   refusedPublications: RefusedPublications;
   logger: Logger;
@@ -29,7 +29,7 @@ export class IngestGate {
   /** QoS 2 publications whose message id is not in the store yet, by client and message id. */
   readonly #arriving = new Map<string, Promise<unknown>>();
   #pending = 0;
-  /** Consecutive failures; logged at the first and on recovery. */
+  /** Consecutive failures. The first one and the recovery are logged. */
   #failures = 0;
   /** Publications that could not be made durable and were not acknowledged. */
   notAccepted = 0;
@@ -57,7 +57,7 @@ export class IngestGate {
     }
   }
 
-  /** A QoS 2 publication that is resent before its PUBREL is the same one, and is accepted only once [MQTT-4.3.3-2]. */
+  /** A QoS 2 publication that is resent before its PUBREL is no new one, and is accepted only once [MQTT-4.3.3-2]. */
   #ingestOnce(
     client: Client,
     sender: Sender,
@@ -73,7 +73,7 @@ export class IngestGate {
     const key = `${client.id}\n${messageId}`;
     const arriving = this.#arriving.get(key);
     if (arriving !== undefined) {
-      // The client has reconnected and resent it. Wait for the outcome of the first copy.
+      // The client has reconnected and resent the publication. Wait for the outcome of the first copy.
       void arriving.then(() => this.#ingestOnce(client, sender, packet, messageId, callbacks));
       return;
     }
@@ -128,7 +128,8 @@ export class IngestGate {
     if (notRetained !== undefined)
       refusedPublications.add(sender, packet.topic, { reason: "no_room", why: notRetained });
     if (historical || notRetained !== undefined) packet.retain = false;
-    // DUP concerns only the transmission from the publisher. Each subscriber's transmission has its own [MQTT-3.3.1-3].
+    // DUP concerns only the transmission from the publisher. Each subscriber's transmission has its own DUP
+    // [MQTT-3.3.1-3].
     packet.dup = false;
     const startForwarding = forward
       ? broker.forward(packet, (error) => {

@@ -14,7 +14,7 @@ export interface Origin {
   transport: Transport;
   /** The common name of the client's certificate, which TLS has verified against `TLS_CLIENT_CA`. */
   certificateName?: string;
-  /** Only over WebSocket: over TCP and TLS the kernel probes the client. */
+  /** Set only for WebSocket: over TCP and TLS, the kernel probes the client. */
   probe?: LinkProbe;
 }
 
@@ -29,7 +29,8 @@ interface AdmissionOptions {
   /** Connections of one address whose CONNECT has not been answered yet. */
   maxUnauthenticatedPerAddress: number;
   /**
-   * New connections of one address per minute. Each guess at a secret needs a connection, so this bounds guesses too.
+   * New connections of one address per minute. This limit also bounds guesses at secrets: each guess needs a
+   * connection.
    */
   maxConnectsPerMinute: number;
   onRefused(refusal: AccessRefusal): void;
@@ -42,7 +43,7 @@ export class Admission {
   readonly #byAddress = new Map<string, number>();
   readonly #unauthenticated = new Map<string, number>();
   readonly #connects = new FixedWindowCounter();
-  /** Removes a connection from the unauthenticated ones, once its CONNACK is sent. */
+  /** For each unauthenticated connection: a function that, called when its CONNACK is sent, subtracts it. */
   readonly #authenticated = new WeakMap<Duplex, () => void>();
   readonly #sockets = new Set<Socket>();
   #nextLogAt = 0;
@@ -123,12 +124,12 @@ export class Admission {
   }
 }
 
-/** The peer's address. An IPv4 address that came through an IPv6 socket has its IPv4 form. */
+/** The peer's address. If an IPv6 socket reports an IPv4 address, its IPv4 form is returned. */
 export function addressOf(socket: Socket): string {
   return plainAddress(socket.remoteAddress ?? "unknown");
 }
 
-/** Adds one to the key's count. @returns a function that subtracts it again, once */
+/** Adds one to the key's count. @returns a function that subtracts the one again; further calls do nothing */
 function increment(counts: Map<string, number>, key: string): () => void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
   let left = false;

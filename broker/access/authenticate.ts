@@ -16,7 +16,7 @@ import { sessionKey } from "./session-names.ts";
 import type { SessionOwner } from "./session-owner.ts";
 import type { WillAdmission } from "./will-admission.ts";
 
-/** Publish decisions cached per client, in each of two generations. */
+/** Publish decisions cached for a client in each of its cache's two generations. */
 const WRITES_PER_CLIENT = 32;
 
 /** The limit that was reached: sessions of all owners, or of this owner. */
@@ -26,8 +26,8 @@ export type NotKept = "MAX_MQTT_SESSIONS" | "MAX_MQTT_SESSIONS_PER_USER";
 export interface SessionOwners {
   ownerOf(key: string): SessionOwner | undefined;
   /**
-   * Stores the session for its owner, and discards a session that another owner left there.
-   * @returns the limit that prevents it
+   * Stores the session for its owner, and discards a session that another owner left under the same key.
+   * @returns the limit because of which the session cannot be stored; undefined when it is stored
    */
   keep(key: string, owner: SessionOwner): Promise<NotKept | undefined>;
   /** Deletes the session with its subscriptions and queued messages. */
@@ -62,7 +62,7 @@ export class Authenticate {
     this.#options = options;
   }
 
-  /** Stores the packet for {@link authenticate}: Aedes sends no CONNACK to a client that is refused here. */
+  /** Only stores the packet for {@link authenticate}: Aedes sends no CONNACK to a client that this hook refuses. */
   readonly preConnect = (client: Client, packet: ConnectPacket, done: PreConnectDone): void => {
     this.#packets.set(client, packet);
     assignClientId(packet);
@@ -144,7 +144,7 @@ export class Authenticate {
       throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
     }
     if (!hasEnded(owner)) return;
-    // Revoked while the store was awaited: the search for the identity's sessions has not seen this one.
+    // Revoked while the store was awaited: the cleanup of the revoked identity's sessions has not found this session.
     await sessions.discard(key);
     throw badCredentials("its token or secret has been revoked");
   }
@@ -163,7 +163,7 @@ export class Authenticate {
     throw new RefusedConnectionError(ConnackCode.serverUnavailable, why);
   }
 
-  /** A client that takes over its own connection does not add one. */
+  /** A client that replaces its own older connection does not add a connection. */
   #checkConnections(key: string, identity: string): void {
     const { registry, maxConnectionsPerUser } = this.#options;
     if (registry.authenticatedConnections(identity) < maxConnectionsPerUser || registry.identityAt(key) !== undefined)

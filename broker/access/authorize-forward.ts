@@ -12,9 +12,7 @@ class SlowClientError extends Error {
 interface AuthorizeForwardOptions {
   tree: TopicTree;
   registry: ClientRegistry;
-  /**
-   * Whether the client's queue delivers the publication, so that it is not delivered now: see `sessions/replays.ts`.
-   */
+  /** Whether the client gets the publication from its queue, and therefore not now: see `sessions/replays.ts`. */
   isDeliveredFromQueue(client: Client, brokerCounter: number): boolean;
   /** Whether a retained message that is about to be delivered is still its topic's retained message. */
   isNewestRetained(topic: string, payload: Uint8Array): boolean;
@@ -26,13 +24,13 @@ interface AuthorizeForwardOptions {
 }
 
 /**
- * Aedes' hook for each delivery to a client. Checks the client's permissions at every delivery, so that a subscription
- * or a queued message that was stored earlier gives no access.
+ * Aedes' hook for each delivery to a client. Checks the client's permissions at every delivery, so that subscriptions
+ * and queued messages that were stored with earlier permissions give no access.
  *
- * Bounds what is buffered for a slow client. With more than `maxQueuedBytes` waiting for its connection, messages of
- * QoS 0 are dropped: QoS 0 promises no delivery. Messages of QoS 1 and 2 may not be dropped, so with more than
- * `maxUnsentBytes` waiting the connection is closed. A persistent session then finds every message in its queue, in
- * order, and reads at its own speed. A clean session learns from the closed connection that it has missed messages.
+ * Bounds what is buffered for a slow client. When more than `maxQueuedBytes` wait for the client's connection, messages
+ * of QoS 0 are dropped: QoS 0 promises no delivery. Messages of QoS 1 and 2 may not be dropped, so the connection is
+ * closed when more than `maxUnsentBytes` wait. A persistent session then finds every message in its queue, in order,
+ * and reads at its own speed. A clean session learns from the closed connection that it has missed messages.
  */
 export class AuthorizeForward {
   readonly #options: AuthorizeForwardOptions;
@@ -60,8 +58,8 @@ export class AuthorizeForward {
       !this.#options.isNewestRetained(packet.topic, packet.payload)
     )
       return null;
-    // Retained messages and messages read from the queue, which have a message id, are read as fast as the client takes
-    // them.
+    // Retained messages, and messages from the queue (these have a message id), need no limit: they are read only as
+    // fast as the client takes them.
     if (!packet.retain && packet.messageId === undefined) {
       const { isDeliveredFromQueue, maxQueuedBytes } = this.#options;
       if (packet.qos > 0 && isDeliveredFromQueue(client, packet.brokerCounter) && grantedQos(access, packet.topic) > 0)
@@ -70,7 +68,7 @@ export class AuthorizeForward {
         this.#batch.release(client.conn);
         if (client.conn.writableLength > maxQueuedBytes && this.#isDropped(client, access, packet)) return null;
       }
-      // Only for live deliveries: a queued message may be of an earlier run, which used the same numbers.
+      // Set only for live deliveries: a queued message may be of an earlier run, which used the same numbers.
       access.lastForwarded = packet.brokerCounter;
     }
     this.delivered++;
@@ -104,7 +102,7 @@ export class AuthorizeForward {
         new SlowClientError(`it reads too slowly: ${unsentBytes} bytes are unsent, and no message may be dropped`),
       );
     }
-    // The packet goes to a destroyed connection. If it were dropped, Aedes would remove it from the client's queue.
+    // The packet goes to a destroyed connection. If the packet were dropped, Aedes would remove it from the queue.
     return false;
   }
 }

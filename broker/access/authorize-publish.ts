@@ -20,7 +20,7 @@ type Callback = (error?: Error | null) => void;
 export interface PublishCallbacks {
   /** Ingest may refuse the publication for its payload: it is not forwarded before ingest has accepted it. */
   awaitsIngest: boolean;
-  /** Acknowledges the publication, or with an error closes the connection. */
+  /** Acknowledges the publication; when called with an error, closes the connection. */
   callback: Callback;
   /** Called instead of `callback` when ingest has refused the publication for good: acknowledges it. */
   refused: Callback;
@@ -61,7 +61,7 @@ export class AuthorizePublish {
   #isStopping = false;
   /** Publications of clients that passed the access rules. */
   received = 0;
-  /** Publications not retained because their camera or service, or all together, hold too much. */
+  /** Publications not retained because a limit is reached for their camera or service, or for all. */
   refusedRetained = 0;
 
   constructor(options: AuthorizePublishOptions) {
@@ -69,7 +69,7 @@ export class AuthorizePublish {
     this.#room = new RetainedRoom(options.retainedTopics, options);
   }
 
-  /** From now on wills stay in the store and are not published: the broker stops, its clients live. */
+  /** From now on wills stay in the store and are not published: the broker is stopping, but its clients are alive. */
   stop(): void {
     this.#isStopping = true;
   }
@@ -108,7 +108,7 @@ export class AuthorizePublish {
     }
     const access = this.#options.registry.get(client);
     if (access === undefined) {
-      // Its connection has just ended.
+      // The client's connection has just ended.
       callback(new NotAcceptedError("the client is not known"));
       return;
     }
@@ -121,7 +121,7 @@ export class AuthorizePublish {
     if (decision.kind === "refused") {
       this.#refuse(access, packet, decision, callback);
     } else if (packet.payload.length > maxPayloadBytes) {
-      // `packet-meter.ts` has cut off what exceeds the largest packet.
+      // The payload may have been longer: `packet-meter.ts` truncates a packet that is too large.
       const why = `a payload of at least ${packet.payload.length} bytes exceeds MAX_PAYLOAD_BYTES, which is ${maxPayloadBytes}`;
       this.#refuse(access, packet, { reason: "too_large", why }, callback);
     } else if (
@@ -160,13 +160,13 @@ export class AuthorizePublish {
     const sender = { identity, clientId: client === null ? "" : sessionName(client.id).clientId };
     if (this.#isStopping) keep();
     else if (isRemoved(identity)) {
-      // A removed device is not offline, and nobody would clear what its will retains.
+      // A removed device is not merely offline, and nobody would clear the message that its will retains.
       drop();
     } else if (!tree.owns(packet.topic)) {
       packet.retain &&= this.#mayRetain(sender, undefined, packet);
       callback(null);
     } else if (client === null && act?.action === "command") {
-      // Published minutes or days late: its sender may have lost the permission, and the command may be out of date.
+      // The will is minutes or days late: its sender may have lost the permission, and the command may be out of date.
       this.#options.onCarriedOut({ ...act, who: identity, address: "unknown", outcome: "refused" });
       drop();
     } else {

@@ -6,7 +6,7 @@ import type { ClientRegistry } from "./client-registry.ts";
 import type { RetainedLookup } from "./retained-topics.ts";
 import { sessionName } from "./session-names.ts";
 
-/** This many retained messages cost a subscriber as much as one publication: the broker only reads and writes them. */
+/** This many retained messages are charged to a subscriber like one publication: they are only read and written. */
 const RETAINED_PER_MESSAGE = 4;
 
 type SubscribeDone = (error: Error | null, subscription?: Subscription | null) => void;
@@ -61,7 +61,7 @@ export class AuthorizeSubscribe {
       const { address } = access;
       onRefused({ action: "subscribe", who: access.identity, address, target: filter, outcome: "permission_denied" });
     }
-    // An earlier connection with more permissions may have stored it.
+    // An earlier connection with more permissions may have stored this filter.
     if (!client.clean) removeSubscription(client, filter);
     done(null, null);
   };

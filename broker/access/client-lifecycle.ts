@@ -7,7 +7,7 @@ import { watchLink } from "./link-watch.ts";
 import { sessionName } from "./session-names.ts";
 import type { TakeOvers } from "./take-overs.ts";
 
-/** `setTimeout` waits 1 ms instead of any longer time. */
+/** The longest time that `setTimeout` can wait: instead of a longer time, it waits 1 ms. */
 const MAX_TIMER_MS = 2_147_483_647;
 const STOPPING = "the server is stopping";
 const REPLACED = "it has connected again under the same client id";
@@ -44,7 +44,7 @@ export class ClientLifecycle {
     const { registry, takeOvers, originOf, heartbeatMs, logger } = this.#options;
     const access = registry.get(client);
     if (access === undefined) {
-      // Its connection closed while it was being authenticated.
+      // The client's connection closed while the client was being authenticated.
       client.close();
       return;
     }
@@ -61,7 +61,7 @@ export class ClientLifecycle {
   };
 
   /**
-   * An error has ended the client's connection. The first error is logged, unless it was logged where it was thrown.
+   * An error has ended the client's connection. The first error is logged, unless that was done where it was thrown.
    */
   readonly failed = (client: Client, error: Error): void => {
     const { registry, originOf, logger } = this.#options;
@@ -84,7 +84,7 @@ export class ClientLifecycle {
     return matching.length;
   }
 
-  /** From now on the broker closes all connections, and sessions do not age because of it. */
+  /** The broker is stopping: sessions whose connections it closes from now on do not begin to age. */
   stop(): void {
     this.#isStopping = true;
   }

@@ -12,35 +12,35 @@ import { sessionKey } from "./session-names.ts";
 
 /** The identity and permissions of a connected MQTT client, and the state of its connection. */
 export interface ClientAccess {
-  /** As the client sent it. */
+  /** The client id as the client sent it. */
   readonly clientId: string;
-  /** The key of its session, which Aedes and the store use as the client's id. See `session-names.ts`. */
+  /** The key of the client's session: Aedes and the store use it as the client's id. See `session-names.ts`. */
   readonly sessionKey: string;
   /** `device:north`, `service:stacker`, `user:alice`. */
   readonly identity: string;
   readonly permissions: readonly string[];
   readonly set: PermissionSet;
-  /** Decisions about the topics it publishes to. Not shared: these are few, and no other client publishes to them. */
+  /** Decisions about topics that the client publishes to. Not shared: no other client publishes to these few topics. */
   readonly writes: TopicCache<PublishDecision>;
-  /** The filters it is subscribed to, with the granted QoS. */
+  /** The filters that the client is subscribed to, with the granted QoS. */
   readonly filters: Map<string, 0 | 1 | 2>;
   /** The messages that a device with a clean session has not acknowledged yet. */
   readonly receipts: DeliveryReceipts | undefined;
-  /** The rate limit of its identity, shared by all connections of the identity to this node. */
+  /** The rate limit of the client's identity, shared by all connections of the identity to this node. */
   readonly rateLimiter: RateLimiter;
-  /** PUBACKs, PUBRECs and PUBCOMPs that it has still to send for messages delivered to it. */
+  /** PUBACKs, PUBRECs and PUBCOMPs that the client still has to send for messages delivered to it. */
   expectedAcks: number;
-  /** The number of the last live publication that was delivered to it. */
+  /** The number of the last live publication that was delivered to the client. */
   lastForwarded: number;
-  /** Why its connection ends, for the log. Undefined until a reason is known. */
+  /** Why the client's connection ends, for the log; undefined until a reason is known. */
   disconnectReason: string | undefined;
-  /** The claim `jti` of its token. */
+  /** The claim `jti` of the client's token. */
   readonly tokenId: string | undefined;
-  /** The login that its token comes from. */
+  /** The login that the client's token comes from. */
   readonly sessionId: string | undefined;
-  /** When its token was issued or its device's secret was set, milliseconds since 1970. */
+  /** When the user's token was issued or the device's secret was set, milliseconds since 1970. */
   readonly issuedAt: number | undefined;
-  /** When its token expires, milliseconds since 1970; undefined for a device. */
+  /** When the user's token expires, milliseconds since 1970; undefined for a device. */
   readonly expiresAt: number | undefined;
   readonly address: string;
   readonly transport: Transport;
@@ -127,7 +127,7 @@ export class ClientRegistry {
     return this.#rateLimiters.get(identity) ?? this.#disconnected.get(identity);
   }
 
-  /** Adds an authenticated client. It is removed when its connection closes. */
+  /** Adds an authenticated client, which is removed when its connection closes. */
   add(client: Client, access: ClientAccess): void {
     this.#accesses.set(client, access);
     this.#byObject.set(client, access);
@@ -140,12 +140,12 @@ export class ClientRegistry {
     client.conn.once("close", () => this.#remove(client, access));
   }
 
-  /** Whether another connection of the same session exists here. When this one closes, that one is newer. */
+  /** Whether this node has a newer connection of the client's session. Call it when the client's connection closes. */
   isReplaced(client: Client, { sessionKey: key }: ClientAccess): boolean {
     return [...(this.#bySession.get(key) ?? [])].some((other) => other !== client);
   }
 
-  /** Aedes has accepted the client: it counts as connected from now on. */
+  /** Aedes has accepted the client: it is regarded as connected from now on. */
   register(client: Client): void {
     const access = this.#accesses.get(client);
     if (access === undefined || this.#registered.has(client)) return;
@@ -155,14 +155,14 @@ export class ClientRegistry {
     for (const other of this.#bySession.get(access.sessionKey) ?? []) {
       if (other === client || !this.#registered.has(other)) continue;
       tookOver = true;
-      // Aedes has usually closed it already. It misses one case: a third connection with this id, which closed while it
-      // was connecting, has removed the older one from Aedes' list.
+      // Aedes has usually closed the older connection already, except when a third connection with this id, which
+      // closed while it was connecting, has removed the older one from Aedes' list.
       other.close();
     }
     if (tookOver) this.takeOvers.call({ clientId: access.clientId, identity: access.identity });
   }
 
-  /** Closes the older connections here of a client that has connected to another node. */
+  /** Closes this node's older connections of a client that has connected to another node. */
   closeOlder({ clientId, identity }: TakeOver, isOlder: (client: Client) => boolean): void {
     let tookOver = false;
     // Earlier versions identified a session by its client id alone.

@@ -5,15 +5,15 @@ import { reservedFor } from "./session-names.ts";
 
 /**
  * Any UTF-8 is allowed [MQTT-3.1.3-4], except for characters that change how a log line is displayed: control
- * characters, line and paragraph separators, direction marks. U+FFFD is what the parser makes of invalid UTF-8
- * [MQTT-1.5.3-1].
+ * characters, line and paragraph separators, direction marks. U+FFFD is not allowed either: the parser puts it in the
+ * place of invalid UTF-8 [MQTT-1.5.3-1].
  */
 const CLIENT_ID = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Noncharacter_Code_Point}\uFFFD]{1,128}$/u;
 export const MAX_CLIENT_ID_LENGTH = 128;
 
 /**
- * Gives a client without a client id a random one [MQTT-3.1.3-6]. MQTT 3.1 has no empty client ids, and a client
- * without a clean session could not find its session again.
+ * Gives a client without a client id a random one [MQTT-3.1.3-6], except in MQTT 3.1, which has no empty client ids,
+ * and except for a persistent session, which the client could not find again.
  */
 export function assignClientId(packet: ConnectPacket): void {
   if (packet.clientId === "" && packet.clean === true && packet.protocolVersion === 4)
@@ -32,18 +32,18 @@ export function checkConnectPacket(
         : `the client id is not 1 to ${MAX_CLIENT_ID_LENGTH} characters of UTF-8 without control characters`;
     throw new RefusedConnectionError(ConnackCode.identifierRejected, why);
   }
-  // Every client may choose 0 [MQTT-3.1.2.10]: `link-watch.ts` detects when such a link is dead.
+  // Every client may choose a keep-alive of 0 [MQTT-3.1.2.10]: `link-watch.ts` then detects a dead link.
   if (keepalive > maxKeepaliveSeconds)
     throw notAuthorized(
       `a keep-alive of ${keepalive} s exceeds MAX_MQTT_KEEPALIVE_SECONDS, which is ${maxKeepaliveSeconds}`,
     );
-  // [MQTT-3.1.2-14]. The parser accepts QoS 3, and Aedes would disconnect the subscribers, as the will cannot be
-  // encoded.
+  // [MQTT-3.1.2-14]. The parser accepts QoS 3, but such a will cannot be encoded: Aedes would disconnect its
+  // subscribers.
   if ((will?.qos ?? 0) > 2) throw notAuthorized("a will of QoS 3");
 }
 
 /**
- * Keeps client ids of devices to these devices: without it, the first client to use a camera's client id would have it.
+ * Reserves the client ids of devices for these devices: otherwise any client could occupy a camera's client id first.
  * @throws {RefusedConnectionError} the client id is reserved for another identity
  */
 export function checkReservedId(clientId: string, identity: string): void {

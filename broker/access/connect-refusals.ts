@@ -11,7 +11,7 @@ import { RefusedDevices } from "./refused-devices.ts";
 
 /** Refused CONNECTs per minute and address that are answered immediately; further ones are answered with a delay. */
 const PROMPT_REFUSALS_PER_MINUTE = 30;
-/** Milliseconds. The delayed connection still counts as one of its address's unauthenticated connections. */
+/** Milliseconds. During the delay, the connection is still counted as an unauthenticated one of its address. */
 const REFUSAL_DELAY_MS = 1000;
 
 interface ConnectRefusalsOptions {
@@ -44,7 +44,7 @@ export class ConnectRefusals {
     const { devices, onRefused, logger } = this.#options;
     const { address, transport } = connect.origin;
     const clientId = connect.clientId.slice(0, MAX_CLIENT_ID_LENGTH);
-    // A user name that is not an id names no device. It may be a misplaced secret or token: it is not logged.
+    // A user name that is not an id names no device. It is not logged, as it may be a misplaced secret or token.
     const username = connect.username !== undefined && isId(connect.username) ? connect.username : undefined;
     const fields = { address, transport, clientId, username };
     if (!(error instanceof RefusedConnectionError)) {

@@ -5,7 +5,7 @@ import type { SessionOwner } from "./session-owner.ts";
 
 /**
  * Returns the token's identity. Throws or rejects when the token is invalid.
- * @throws {TokenUndecidedError} it cannot be checked at the moment
+ * @throws {TokenUndecidedError} the token cannot be checked at the moment
  */
 export type VerifyToken = (token: string) => Promise<TokenIdentity> | TokenIdentity;
 
@@ -14,7 +14,7 @@ export interface IdentityChecks {
   devices: Devices;
 }
 
-/** What a CONNECT proves its client's identity with. */
+/** What proves the identity of a client that sends a CONNECT. */
 interface Credentials {
   username: string | undefined;
   password: string | undefined;
@@ -23,7 +23,7 @@ interface Credentials {
 }
 
 /**
- * Finds the identity that a CONNECT proves. Without a password the certificate decides. A password with two dots is a
+ * Finds the identity that a CONNECT proves. Without a password, the certificate decides. A password with two dots is a
  * JWT, and the user name is ignored. Any other password is the secret of the device that the user name names: a secret
  * contains no dots.
  * @throws {RefusedConnectionError}

@@ -14,8 +14,8 @@ export interface Devices {
   withCertificate(name: string): Device | undefined;
   get(id: string): Device | undefined;
   /**
-   * Calls back with the id of a device that was removed or has another secret or certificate: its connections must
-   * close.
+   * Calls back with the id of a device that was removed or has another secret or certificate: the device's connections
+   * must be closed.
    */
   onChange(listener: (id: string) => void): () => void;
 }

@@ -11,7 +11,8 @@ interface EndedIdentitiesOptions {
 
 /**
  * Tells whether the identity that owns a session or a will has ended: its device was removed or has another secret, or
- * its user's token was revoked. Expiry of a token ends nothing: its user reconnects with the next token.
+ * its user's token was revoked. The expiry of a token does not end an identity: the user reconnects with the next
+ * token.
  */
 export function endedIdentities({ devices, isRevoked }: EndedIdentitiesOptions): (bearer: Bearer) => boolean {
   return (bearer) => {

@@ -7,7 +7,7 @@ export interface LinkProbe {
   received(): number;
 }
 
-/** A client without a keep-alive answered no ping. */
+/** A client without a keep-alive did not answer a ping. */
 class SilentLinkError extends Error {
   override name = "SilentLinkError";
 }

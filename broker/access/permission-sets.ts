@@ -7,12 +7,12 @@ import { TopicCache } from "../../platform/topic-cache.ts";
 
 /** Cached permission sets. An installation has about as many as it has kinds of users. */
 const MAX_SETS = 1000;
-/** Topics cached per set. 1,000 cameras with 20 topics each exceed it: then some decisions are repeated. */
+/** Topics cached per set. 1,000 cameras with 20 topics each exceed this: then some decisions are made repeatedly. */
 const TOPICS_PER_SET = 2048;
 
 /** Whether a client may publish on a topic, and how. */
 export type PublishDecision =
-  /** Below the root: made durable before it is acknowledged. */
+  /** The topic is below the root: the publication is made durable before it is acknowledged. */
   | {
       kind: "ingest";
       /** Whether a message on this topic may be retained. Events, previews, commands and replies may not. */
@@ -57,7 +57,7 @@ export class PermissionSets {
   }
 
   of(permissions: readonly string[]): PermissionSet {
-    // JSON keeps two sets apart whatever characters their permissions contain.
+    // With JSON, two different sets have different keys, whatever characters their permissions contain.
     const key = JSON.stringify(permissions.toSorted());
     const known = this.#sets.get(key);
     if (known !== undefined) {
@@ -114,7 +114,7 @@ function permissionSet(permissions: readonly string[], { tree, channels }: Permi
   };
 }
 
-/** Cached per payload: it is parsed once for all receivers. */
+/** Cached, so that each payload is parsed only once for all its receivers. */
 const camerasNamed = new WeakMap<Uint8Array, { camera: string | undefined }>();
 
 /** The camera that the payload of a job or a broadcast names. */

@@ -1,9 +1,9 @@
-/** Beyond this many, the device whose last refusal is the oldest is removed. */
+/** When there are more devices, the one whose last refusal is the oldest is removed. */
 const MAX_DEVICES = 1_000;
 
 export interface RefusedDevice {
   id: string;
-  /** Refusals since it last connected, or since the server started. */
+  /** Refusals since the device last connected, or since the server started. */
   times: number;
   address: string;
   why: string;
@@ -12,7 +12,8 @@ export interface RefusedDevice {
 }
 
 /**
- * Registered devices that tried to connect and were refused. Tells a wrong secret from a device that has never tried.
+ * Registered devices that tried to connect and were refused. Tells devices with a wrong secret from those that never
+ * tried.
  */
 export class RefusedDevices {
   readonly #refused = new Map<string, RefusedDevice>();

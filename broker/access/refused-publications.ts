@@ -13,8 +13,8 @@ export interface PublicationSender {
 
 /**
  * Publications that are acknowledged and discarded. MQTT 3.1.1 has no negative acknowledgement. Closing the connection
- * [MQTT-3.3.5-2] or withholding the acknowledgement would make the sender resend the publication forever, ahead of
- * everything queued behind it. So refusals are counted, logged and reported, once a minute per sender and reason.
+ * [MQTT-3.3.5-2] or withholding the acknowledgement would make the sender resend the publication forever, and hold back
+ * everything queued after it. So refusals are counted, logged and reported, once a minute per sender and reason.
  */
 export class RefusedPublications {
   readonly #logger: Logger;

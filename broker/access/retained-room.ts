@@ -1,6 +1,6 @@
 import type { RetainedLookup } from "./retained-topics.ts";
 
-/** `Infinity` is no limit. */
+/** `Infinity` means no limit. */
 export interface RetainedLimits {
   maxRetainedPerDevice: number;
   maxRetainedBytes: number;
@@ -8,8 +8,8 @@ export interface RetainedLimits {
 }
 
 /**
- * Checks the limits for a retained message. Payload bytes are counted. They also bound the bridge's copy for
- * dashboards, which is at most twice as long as the payload.
+ * Checks the limits for a retained message. The limits in bytes apply to payloads. They thus also bound the bridge's
+ * copy for dashboards, which is at most twice as long as the payload.
  */
 export class RetainedRoom {
   readonly #topics: () => RetainedLookup;
@@ -22,7 +22,7 @@ export class RetainedRoom {
 
   /**
    * @param owner the topic of the camera or service that the topic is below; undefined for other topics
-   * @returns which limit it exceeds, for the operator; undefined when there is room
+   * @returns which limit the message exceeds, for the operator; undefined when there is room
    */
   problem(owner: string | undefined, topic: string, bytes: number): string | undefined {
     const topics = this.#topics();

@@ -4,9 +4,9 @@ interface Node {
   topic: string | undefined;
   /** Bytes of this topic's own message. */
   ownBytes: number;
-  /** Topics with a retained message at and below this node. */
+  /** The number of retained messages at and below this node of the tree. */
   size: number;
-  /** Bytes of their messages. */
+  /** Bytes of the messages at and below this node of the tree. */
   bytes: number;
 }
 

@@ -15,7 +15,7 @@ export const sessionOwnerSchema = bearerSchema.extend({ permissions: z.array(z.s
 /** The owner of a persistent session, with the permissions of its last connection. */
 export type SessionOwner = Readonly<z.infer<typeof sessionOwnerSchema>>;
 
-/** Exactly the stored fields. Undefined ones are left out, because msgpack would write null for them. */
+/** Exactly the stored fields. Undefined fields are left out, because msgpack would write null for them. */
 export function bearerOf({ identity, tokenId, sessionId, issuedAt, expiresAt }: Bearer): Bearer {
   return {
     identity,

@@ -8,15 +8,16 @@ interface TakeOversOptions {
 }
 
 /**
- * Keeps one connection per client over all nodes, the newest [MQTT-3.1.4-2]. The order of the log that all nodes follow
- * decides which is the newest. So when a client connects to two nodes at the same moment, exactly one connection stays.
+ * Keeps only the newest connection of each client over all nodes [MQTT-3.1.4-2]. The order of the log that all nodes
+ * follow decides which is the newest. So, when a client connects to two nodes at the same moment, exactly one
+ * connection stays.
  *
  * Only connections of the same identity are closed. A client that uses another identity's client id at another node
  * gains nothing: a stored session belongs to its owner, and a clean session shares nothing.
  */
 export class TakeOvers {
   readonly #options: TakeOversOptions;
-  /** Clients whose own log entry has not been read yet. Entries read before it are older than their connection. */
+  /** Clients whose own log entry has not been read yet: entries that are read earlier precede their connection. */
   readonly #unseen = new Map<string, Client>();
   #count = 0;
 

@@ -29,7 +29,7 @@ export class WillAdmission {
     this.#options = options;
   }
 
-  /** Keeps the will with the name of its owner, or removes it from the client. */
+  /** Keeps the will with the name of its owner, or removes the will from the client. */
   admit(client: Client, access: ClientAccess, owner: SessionOwner, will: Will): void {
     const problem = this.#problem(will, access.set, access.identity);
     if (problem === undefined) this.#options.wills.assign(will, { key: access.sessionKey, bearer: bearerOf(owner) });
@@ -40,7 +40,7 @@ export class WillAdmission {
     this.#log.stop();
   }
 
-  /** @returns why the will may not be published; undefined when it may. A command then names its issuer. */
+  /** @returns why the will may not be published; undefined when it may. Writes the issuer into a command. */
   #problem(will: Will, set: PermissionSet, identity: string): string | undefined {
     const { maxPayloadBytes } = this.#options;
     if (will.payload.length > maxPayloadBytes)
@@ -54,7 +54,7 @@ export class WillAdmission {
   }
 
   #drop(client: Client, { identity, clientId, address }: ClientAccess, { topic }: Will, why: string): void {
-    // Aedes has copied the will there already, and stores it from there.
+    // Aedes has already copied the will to this property, from which it stores the will.
     Object.assign(client, { _will: undefined });
     const { onRefused, logger } = this.#options;
     this.#log.note(identity, (times) => {

@@ -1,8 +1,8 @@
 import type { Bearer } from "../../platform/identity.ts";
 
 /**
- * A will whose publication has not finished after this time may be published again. After a known failure it may
- * immediately.
+ * A will whose publication has not finished after this time may be published again. After a known failure, it may be
+ * published again immediately.
  */
 const PUBLISH_TIMEOUT_MS = 10_000;
 
@@ -22,9 +22,9 @@ export class Wills {
   readonly #owners = new WeakMap<object, WillOwner>();
   /** Sessions whose will could not be published and must stay in the store. */
   readonly #kept = new Set<string>();
-  /** The number of connections with a stored will, by session: two during a take-over. */
+  /** The number of connections with a stored will, by session: two while a newer connection replaces an older one. */
   readonly #connections = new Map<string, number>();
-  /** When publishing a will of an earlier run or another node began, by session. */
+  /** By session: when the publishing of a will of an earlier run or another node began. */
   readonly #publishing = new Map<string, number>();
 
   /** @param isVoid whether a will of an earlier run or another node must be removed without being published */
@@ -75,19 +75,19 @@ export class Wills {
     return this.#publishing.has(key);
   }
 
-  /** Lets wills be published again whose publication has not finished in time. */
+  /** Lets a will be published again if its publication has not finished in time. */
   expirePublishing(): void {
     for (const [key, at] of this.#publishing)
       if (performance.now() - at >= PUBLISH_TIMEOUT_MS) this.#publishing.delete(key);
   }
 
-  /** Keeps the will in the store: Aedes deletes a will after publishing it, even when that failed. */
+  /** Keeps the will in the store: Aedes deletes a will after publishing it, even when the publishing failed. */
   keep(will: object): void {
     const owner = this.#owners.get(will);
     if (owner !== undefined) this.#kept.add(owner.key);
   }
 
-  /** Whether {@link keep} was called since the last call. */
+  /** Whether {@link keep} was called for the session's will since the last call of this method. */
   consumeKept(key: string): boolean {
     const isKept = this.#kept.delete(key);
     if (isKept) this.#publishing.delete(key);

@@ -1,13 +1,13 @@
 import type { AedesPublishPacket } from "aedes";
 
-/** Messages tracked per client. Beyond, the oldest is no longer tracked. */
+/** Messages tracked per client. When there are more, the oldest is no longer tracked. */
 const MAX_UNACKNOWLEDGED = 256;
 const MAX_MESSAGE_ID = 65_535;
 
 /**
  * The tracked messages that a client with a clean session has not acknowledged yet, by message id. Aedes keeps no
- * record of them, so its `ack` event could not tell which message was acknowledged. This class assigns the message ids:
- * Aedes uses an id that a packet already has.
+ * record of such messages, so its `ack` event cannot tell which one was acknowledged. This class assigns the message
+ * ids: Aedes uses an id that a packet already has.
  */
 export class DeliveryReceipts {
   readonly #sent = new Map<number, AedesPublishPacket>();
@@ -33,7 +33,7 @@ export class DeliveryReceipts {
   }
 }
 
-/** The message that Aedes' `ack` event carries; undefined when Aedes does not know it. */
+/** The message that Aedes' `ack` event carries; undefined when Aedes does not know the message. */
 export function acknowledgedMessage(packet: unknown): { topic: string; payload: Buffer } | undefined {
   if (typeof packet !== "object" || packet === null || !("topic" in packet) || !("payload" in packet)) return undefined;
   const { topic, payload } = packet;

@@ -9,7 +9,7 @@ interface Forward {
 }
 
 /**
- * The state of a packet's forwarding is a property of the packet: a WeakMap took a tenth of a message's processing
+ * The property of a packet that holds the state of its forwarding: a WeakMap took a tenth of a message's processing
  * time.
  */
 const FORWARD = Symbol("forward");
@@ -19,10 +19,11 @@ interface ForwardedPacket extends PublishPacket {
 }
 
 /**
- * Aedes with publications that are forwarded before they are acknowledged. Plain Aedes acknowledges a QoS 1
+ * Aedes, changed so that it forwards publications before it acknowledges them. Plain Aedes acknowledges a QoS 1
  * publication, then forwards it, and does not forward it when the acknowledgement cannot be written. If the client died
- * in between, it would resend a publication that the journal already contains, and no subscriber would ever get it. So
- * ingest forwards with {@link forward}, and Aedes' own `publish` of the same packet only waits for that to finish.
+ * in between, it would resend a publication that the journal already contains, and no subscriber would ever get that
+ * publication. So ingest forwards with {@link forward}, and Aedes' own `publish` of the packet only waits until that
+ * has finished.
  */
 export class ForwardingBroker extends Aedes {
   readonly #emitter: TopicEmitter;
@@ -45,7 +46,7 @@ export class ForwardingBroker extends Aedes {
     return this.#emitter.lastDispatched;
   }
 
-  /** Keeps Aedes from forwarding the packet, for example a duplicate. Call it before Aedes' callback. */
+  /** Keeps Aedes from forwarding the packet, which is, for example, a duplicate. Call it before Aedes' callback. */
   skip(packet: ForwardedPacket): void {
     packet[FORWARD] = { done: true, waiting: undefined };
   }
@@ -80,7 +81,7 @@ export class ForwardingBroker extends Aedes {
   #publish(packet: PublishPacket, done: PublishCallback): void {
     const brokerCounter = ++this.#published;
     const { cmd, topic, payload, qos, retain, dup } = packet;
-    // Field by field: spreading the parser's object took 2 µs per message.
+    // Copied field by field: spreading the parser's object took 2 µs per message.
     const numbered = { cmd, topic, payload, qos, retain, dup, brokerId: this.id, brokerCounter };
     this.#unfinished++;
     this.#emitter.begin(brokerCounter);

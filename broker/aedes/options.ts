@@ -1,10 +1,10 @@
 import type { AedesOptions } from "aedes";
 
-/** Packets a client may send before its CONNACK. */
+/** Packets that a client may send before its CONNACK. */
 const MAX_EARLY_PACKETS = 100;
 /** QoS 2 publications of one client between PUBREC and PUBREL. */
 const MAX_INFLIGHT_QOS2 = 1000;
-/** Topics with more levels end the connection. The access rules refuse far shorter ones, and answer the client. */
+/** A topic with more levels ends the connection. The access rules refuse far shorter topics, and answer the client. */
 const MAX_TOPIC_LEVELS = 100;
 
 interface AedesConfig {
@@ -22,7 +22,7 @@ export function aedesOptions(
   { maxClientIdLength, connectTimeoutMs, drainTimeoutMs, heartbeatMs }: AedesConfig,
 ): Omit<AedesOptions, "mq"> {
   return {
-    // Aedes' default is random. Queues are ordered by this id, and a fixed id would reuse the keys of queued messages.
+    // Queues are ordered by this id, so it may not be random (Aedes' default). A fixed id would reuse keys of messages.
     id: store.brokerId,
     persistence: store,
     heartbeatInterval: heartbeatMs,
@@ -32,7 +32,7 @@ export function aedesOptions(
     drainTimeout: drainTimeoutMs,
     queueLimit: MAX_EARLY_PACKETS,
     maxInflightInbound: MAX_INFLIGHT_QOS2,
-    // Only for MQTT 3.1, whose client ids have at most 23 characters. The broker allows as many as with MQTT 3.1.1.
+    // Applies only to MQTT 3.1, which allows 23 characters. The broker allows as many as with MQTT 3.1.1.
     maxClientsIdLength: maxClientIdLength,
     maxTopicLevels: MAX_TOPIC_LEVELS,
   };

@@ -17,14 +17,14 @@ interface Waiting {
 /**
  * Dispatches each publication to the matching subscriptions. Replaces Aedes' `mqemitter` for two reasons.
  *
- * It does not wait until the subscriptions have written to their sockets. mqemitter does, with at most 100 publications
- * in progress for the whole broker: clients that did not read held all 100, and every topic stopped for 57 s. Here a
- * publication is done when every subscription has been called. `access/authorize-forward.ts` bounds how much is
- * buffered for a slow client.
+ * This class does not wait until the subscriptions have written to their sockets. mqemitter waits, with at most 100
+ * publications in progress for the whole broker: clients that did not read blocked all 100, and all topics stood still
+ * for 57 s. Here a publication is done when every subscription has been called. `access/authorize-forward.ts` bounds
+ * how much is buffered for a slow client.
  *
- * It also keeps publications in order. Each publication is stored before it is emitted, and storing a retained or
- * queued one takes longer than the next one that is neither. Aedes treats a message that arrives after a later one as a
- * duplicate and does not deliver it.
+ * This class also keeps publications in order. Each publication is stored before it is emitted, and storing takes
+ * longer for a retained or queued publication than for others. Aedes treats a message that arrives after a later one as
+ * a duplicate and does not deliver it.
  */
 export class TopicEmitter {
   /** Read by Aedes. */
@@ -40,7 +40,7 @@ export class TopicEmitter {
     return this.#lastDispatched;
   }
 
-  /** A publication begins. Later ones wait until this one is dispatched or has finished. */
+  /** A publication begins. Later publications wait until this one is dispatched or has finished. */
   begin(counter: number): void {
     this.#unfinished.set(counter, undefined);
   }
@@ -90,7 +90,7 @@ export class TopicEmitter {
   #dispatch({ message, done }: Waiting): void {
     const listeners = this.#listeners.match(message.topic);
     for (const listener of listeners) listener(message, nothing);
-    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's next packets behind its last.
+    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's packets in order.
     if (listeners.length === 0) done();
     else setImmediate(done);
   }

@@ -21,7 +21,7 @@ export class TopicIndex<Value> {
       }
       node = child;
     }
-    // A new array: a `match` in progress must not change.
+    // A new array, so that the result of a `match` in progress does not change.
     node.values = [...node.values, value];
   }
 

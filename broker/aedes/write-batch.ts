@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
 
 /**
- * Writes all messages that a client is sent in one turn of the event loop with one system call. Aedes writes each
- * delivery separately, and the system call is most of its cost: with bursts of 20 messages, batching halves the cost of
+ * Writes, with one system call, all messages that are sent to a client in one turn of the event loop. Aedes writes each
+ * delivery separately, and most of the cost is the system call: with bursts of 20 messages, batching halves the cost of
  * a delivery. A single message waits until the next turn, which starts immediately.
  */
 export class WriteBatch {

@@ -5,7 +5,7 @@ import { isTimeout } from "../../platform/redis/failure-reason.ts";
 
 /** A Redis server that hangs does not close connections: without a timeout its commands would never fail. */
 const COMMAND_TIMEOUT_MS = 5_000;
-/** Without an answer for this long Redis counts as unavailable. Reconnecting takes less time. */
+/** Redis is regarded as unavailable when it has not answered for this long. Reconnecting takes less time. */
 export const UNAVAILABLE_AFTER_MS = 2_000;
 const MIN_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 1_000;

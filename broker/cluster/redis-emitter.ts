@@ -23,14 +23,14 @@ export interface BrokerEmitter {
   close(done?: () => void): this;
 }
 
-/** The topic under which all publications pass through the ordering emitter, which is only used for its order. */
+/** The topic under which all publications pass through the ordering emitter, which is used only to order them. */
 const IN_ORDER = "in-order";
 
 interface RedisEmitterOptions {
   order: BrokerEmitter;
   /**
-   * Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when it
-   * is appended.
+   * Appends to the log. All nodes, this one too, read the log and call {@link RedisEmitter.deliver}. Resolves when the
+   * publication is appended.
    */
   append(publication: ClusterPublication): Promise<void>;
   /** For QoS 0. */
@@ -43,8 +43,8 @@ interface RedisEmitterOptions {
  * - QoS 1, QoS 2 and retained publications go through the log in Redis. This node's subscriptions also get them only
  *   from the log: every node dispatches the same messages in the same order, and none is missing.
  * - QoS 0 publications go directly to this node's subscriptions, and to the other nodes through mqemitter-redis. In the
- *   log they would only displace the others. They are not ordered relative to QoS 1, and MQTT requires no such order
- *   [MQTT-4.6.0-6].
+ *   log they would only displace the other publications. They are not ordered relative to QoS 1, and MQTT requires no
+ *   such order [MQTT-4.6.0-6].
  * - Aedes' own messages (`$SYS`) stay on this node. A take-over is announced in the log together with the client's
  *   identity: if a message on a topic announced it, any client with write access could disconnect any other.
  *
@@ -109,7 +109,7 @@ export class RedisEmitter {
     }
     if (!isOwn) this.#options.bus.send(message);
     this.deliver(message);
-    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's next packets behind its last.
+    // Aedes writes deliveries in `setImmediate`. Finishing after them keeps a publisher's packets in order.
     setImmediate(done);
   }
 }

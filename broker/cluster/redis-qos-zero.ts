@@ -7,7 +7,7 @@ import { FAIL_FAST, type RedisConnections } from "../../platform/redis/connectio
 import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-codec.ts";
 import type { ClusterPublication } from "./redis-emitter.ts";
 
-/** Messages being sent to Redis. Beyond, messages are dropped, as QoS 0 permits. */
+/** Messages being sent to Redis. When there are more, further ones are dropped, as QoS 0 permits. */
 const MAX_UNANSWERED = 10_000;
 
 interface QosZeroBusOptions {
@@ -23,10 +23,10 @@ const messageSchema = z.object({ from: z.string(), packet: z.instanceof(Buffer) 
  * Sends QoS 0 messages between the nodes with mqemitter-redis, which uses Redis' PUBLISH and SUBSCRIBE: messages sent
  * while a connection is broken are lost, as QoS 0 permits. Faults of mqemitter-redis, and how each is worked around:
  *
- * - Without an `error` listener on its `state` the process exits when Redis becomes unavailable: there is a listener.
+ * - Without an `error` listener on its `state`, the process exits when Redis becomes unavailable: there is a listener.
  * - Filters with `[x]`, `constructor` or `__proto__` never match: all nodes use one channel and match filters
  *   themselves.
- * - It waits for Redis forever, or for 20 attempts: its connections fail immediately, and pending messages are bounded.
+ * - It waits for Redis forever, or for 20 attempts: its connections fail at once, and pending messages are bounded.
  * - `close` waits for Redis and causes an unhandled rejection when Redis is unavailable: the connections are closed
  *   directly.
  */
@@ -46,7 +46,7 @@ export class QosZeroBus {
     const { redis, logger } = options;
     this.#channel = `${redis.prefix}mqtt:qos-0`;
     this.#connections = {
-      // It resubscribes after reconnecting. A pending subscription may wait for that without a timeout.
+      // This connection resubscribes after reconnecting. A pending subscription may wait without a timeout.
       subConn: redis.connect("mqtt-qos-0-in", { maxRetriesPerRequest: null, commandTimeout: undefined }),
       pubConn: redis.connect("mqtt-qos-0-out", {
         ...FAIL_FAST,

@@ -27,7 +27,7 @@ interface ConnectionsOptions {
 
 interface Unauthenticated {
   deadline: NodeJS.Timeout;
-  /** Ends the limit on bytes before the CONNACK. */
+  /** Ends the limit on bytes that applies before the CONNACK. */
   stopCounting(): void;
 }
 
@@ -58,7 +58,7 @@ export class Connections {
       socket: request?.socket ?? connection,
       limits,
       clientOf: () => registry.get(client),
-      // Immediately, before Aedes' parser finds another error in the same bytes.
+      // Emitted immediately, before Aedes' parser finds another error in the same bytes.
       onProblem: (problem) => client.emit("error", new PacketRefusedError(problem)),
     });
     this.#unauthenticated.set(connection, { deadline, stopCounting });
@@ -73,7 +73,7 @@ export class Connections {
   }
 
   /**
-   * Aedes' timeout ends with the CONNECT: authentication that never finishes would keep the connection open forever.
+   * Aedes' timeout ends with the CONNECT, so authentication that never finishes would keep the connection open forever.
    */
   #startDeadline(connection: Duplex): NodeJS.Timeout {
     const { connectTimeoutMs } = this.#options;

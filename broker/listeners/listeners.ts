@@ -148,12 +148,12 @@ function tlsListener({ config, admission, onConnection }: ListenersOptions, tls:
     },
   );
   server.prependListener("connection", (socket: Socket) => admission.admit(socket));
-  // The peer does not speak TLS or has no valid certificate. Only its own connection closes.
+  // The peer does not speak TLS or has no valid certificate. Only that peer's connection is closed.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return server;
 }
 
-/** The certificate's common name; undefined when it has none or several. */
+/** The certificate's common name; undefined when there is none or more than one. */
 function commonNameOf(socket: TLSSocket): string | undefined {
   const name: unknown = socket.authorized ? socket.getPeerCertificate().subject?.CN : undefined;
   return typeof name === "string" ? name : undefined;

@@ -30,7 +30,7 @@ export interface PacketCharges {
   mayRead(): boolean;
   /** A packet begins. @param isAcknowledgement PUBACK, PUBREC or PUBCOMP, which answer a message of the broker */
   packet(isAcknowledgement: boolean): void;
-  /** A filter after the first one of its packet. */
+  /** Charges for a filter after the first one of a packet. */
   filter(): void;
   /** The client has sent DISCONNECT. */
   disconnect(): void;
@@ -41,9 +41,9 @@ export interface Reading {
   bytes: Buffer;
   /** Whether `bytes` contains the end of a packet. */
   endsPacket: boolean;
-  /** The part that has to wait. It begins with a packet. */
+  /** The part that has to wait. Its first byte begins a packet. */
   rest: Buffer;
-  /** Why the connection must be closed; undefined when it need not. */
+  /** Why the connection must be closed; undefined when it may stay open. */
   problem: string | undefined;
 }
 
@@ -59,7 +59,7 @@ export class PacketMeter {
   #header = NOTHING;
   /** Bytes of the current packet that have not arrived yet and will be passed on. */
   #body = 0;
-  /** Bytes after them that will be dropped. */
+  /** Bytes of the current packet that follow those of `#body` and will be dropped. */
   #excess = 0;
   #type = 0;
   #filters: FilterCount | undefined;
@@ -93,7 +93,7 @@ export class PacketMeter {
         if (this.#body > 0) continue;
         this.#connectRead = true;
         endsPacket = true;
-        // Its retained messages are charged when the broker has handled it, before any further packet of this client.
+        // Retained messages are charged when the broker has handled the SUBSCRIBE, before the client's next packet.
         if (this.#type === SUBSCRIBE && charges.isAuthenticated) break;
         continue;
       }
@@ -154,7 +154,7 @@ export class PacketMeter {
 
 /** Counts the filters in the body of a SUBSCRIBE or UNSUBSCRIBE that arrives in pieces of any size [MQTT-3.8.3]. */
 class FilterCount {
-  /** Bytes after each filter: the QoS in a SUBSCRIBE. */
+  /** The number of bytes after each filter: in a SUBSCRIBE 1, the QoS. */
   readonly #trailer: number;
   /** Bytes to skip. The body begins with the packet id. */
   #skip = 2;

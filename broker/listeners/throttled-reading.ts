@@ -10,8 +10,8 @@ import { type PacketCharges, type PacketLimits, PacketMeter } from "./packet-met
 const MAX_PACKETS_PER_TURN = 32;
 /**
  * Bytes read from a connection at once: as many as Node.js reads from the socket at once. A read that empties the
- * buffer makes Node.js read more, so bytes put back with `unshift` would accumulate: three connections of PINGREQs took
- * 40 % of the event loop and 120 MB for copies.
+ * buffer makes Node.js read more, so bytes put back with `unshift` would accumulate: three connections that sent
+ * PINGREQs took 40 % of the event loop and 120 MB for copies.
  */
 const MAX_READ_BYTES = 65_536;
 /** Bytes on the wire per byte of a CONNECT: a WebSocket frame with two bytes of payload has a header of six. */
@@ -20,9 +20,9 @@ const FRAMING_FACTOR = 4;
 /** The part of an authenticated client's state that concerns reading. */
 interface ThrottledClient {
   readonly rateLimiter: RateLimiter;
-  /** Acknowledgements that the client has still to send for messages delivered to it. They are free of charge. */
+  /** Acknowledgements that the client still has to send for messages delivered to it. They are free of charge. */
   expectedAcks: number;
-  /** Why its connection ends; undefined until a reason is known. */
+  /** Why the client's connection ends; undefined until a reason is known. */
   disconnectReason: string | undefined;
 }
 
@@ -41,7 +41,7 @@ interface ThrottledReadingOptions {
  * {@link RateLimiter} decides how many may be read now. The rest stays in the connection's own buffer. When the buffer
  * is full, TCP holds the peer back, and the end of the stream is seen after everything before it.
  *
- * Before the CONNACK it also limits the bytes received. These are buffered for a client that is not authenticated yet:
+ * Before the CONNACK, the received bytes are limited too, as they are buffered for a client that is not authenticated:
  * further packets, because a client need not wait for the CONNACK, and frames of a WebSocket message that never ends.
  *
  * Call it after Aedes' `handle`.
@@ -64,7 +64,7 @@ export function throttleReading(connection: Duplex, options: ThrottledReadingOpt
   };
   const count = (chunk: Buffer): void => {
     received += chunk.length;
-    // A WebSocket passes the chunk's content to the meter a moment later.
+    // Checked later, because a WebSocket passes the chunk's content to the meter only after this event.
     if (received > FRAMING_FACTOR * limits.maxConnectBytes) setImmediate(check);
   };
   const stop = (): void => {
@@ -129,7 +129,7 @@ class ThrottledReading implements PacketCharges {
   #next(): Buffer | null {
     if (this.#hasEnded || this.#isThrottled) return null;
     if (this.#isTurnOver) {
-      // Aedes may call while its parser is still working on the last portion, and cannot handle another one.
+      // Aedes may call while its parser is still working on the last portion and cannot handle another one.
       this.#hasMoreToRead = true;
       return null;
     }
@@ -154,7 +154,7 @@ class ThrottledReading implements PacketCharges {
       this.#connection.unshift(rest);
       this.#endTurnLater();
     } else if (!endsPacket && this.#connection.readableLength > 0) {
-      // Aedes reads again after a complete packet or when more arrives. The rest of this packet may already be
+      // Aedes reads again only after a complete packet or when more arrives, but the rest of this packet may already be
       // buffered.
       this.#hasMoreToRead = true;
       this.#endTurnLater();

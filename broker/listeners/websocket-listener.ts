@@ -10,7 +10,7 @@ const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
 const UNSUPPORTED_DATA = 1003;
 /** Fragments of one message. Each takes more memory than its bytes, and real clients send unfragmented messages. */
 const MAX_FRAGMENTS = 1024;
-/** Node checks its timeouts at this interval at the latest: its default of 30 s would make the timeout ineffective. */
+/** Node.js checks its timeouts at least this often: its default of 30 s would make the timeout ineffective. */
 const MAX_CHECK_INTERVAL_MS = 1000;
 
 interface WebSocketListenerOptions {
@@ -19,7 +19,7 @@ interface WebSocketListenerOptions {
   /** The largest WebSocket message, bytes. */
   maxMessageBytes: number;
   connectTimeoutMs: number;
-  /** Called with the raw socket of each connection. Closes the socket when it returns false. */
+  /** Called with the raw socket of each connection. It has closed the socket when it returns false. */
   admit(socket: Socket): boolean;
   /** Called with the upgrade request, whose headers may name the client behind a proxy. False refuses the request. */
   admitRequest(request: IncomingMessage): boolean;
@@ -29,7 +29,7 @@ interface WebSocketListenerOptions {
 
 /**
  * MQTT over WebSocket: an HTTP server that only handles upgrades. It uses ws directly, because websocket-stream applies
- * no backpressure to a client that sends faster than the broker reads (it buffered 721 MB in 5 s, this one 32 MB).
+ * no backpressure to a client that sends faster than the broker reads (it buffered 721 MB in 5 s, this listener 32 MB).
  */
 export function createWebSocketListener(options: WebSocketListenerOptions): Server {
   const { origins, maxMessageBytes, connectTimeoutMs, admit, admitRequest, onConnection } = options;

@@ -5,7 +5,7 @@ const END = "incoming;";
 
 /**
  * The stored message ids of QoS 2 publications whose PUBREL has not arrived yet. Nearly all ids are new: the copy in
- * memory tells so without reading from disk.
+ * memory shows this without a read from disk.
  */
 export class IncomingIds {
   readonly #ids = new Map<string, Set<number>>();

@@ -6,7 +6,7 @@ import { decodePacket, encodePacket, type KeptPacket } from "../aedes/packet-cod
 
 const PREFIX = "outgoing:";
 const END = "outgoing;";
-/** A full queue drops this fraction at once, 1/100, so that it is not trimmed at every message. */
+/** A full queue drops a hundredth of its limit at once, so that it is not trimmed at every message. */
 const TRIM_DIVISOR = 100;
 
 interface OutgoingQueuesOptions {
@@ -34,16 +34,16 @@ interface Queue {
   bytes: number;
   /** Messages sent to the connected client and not acknowledged, by message id. */
   readonly inFlight: Map<number, InFlight>;
-  /** Keys up to this one were dropped: an unfinished delivery must not write its message again. */
+  /** Messages up to this key were dropped: an unfinished delivery must not write its message again. */
   droppedUpTo: string;
-  /** It drops messages, which has been logged. */
+  /** Whether the queue is dropping messages, which has been logged. */
   dropping: boolean;
 }
 
 /**
  * The messages of QoS 1 and 2 that each persistent session has not acknowledged, on disk, in order.
  *
- * Each queue is bounded by messages and bytes. A full queue drops its **oldest** messages, a hundredth at a time: a
+ * Each queue is limited in messages and in bytes. A full queue drops its **oldest** messages, a hundredth at a time: a
  * client that reconnects after a week needs the present state, and the journal has the past. (Mosquitto drops the
  * newest messages, so such a client sees the state of a week ago.) Dropped messages are counted in {@link dropped}, and
  * a queue that begins to drop is logged once.
@@ -63,7 +63,7 @@ export class OutgoingQueues {
     this.#options = options;
   }
 
-  /** Of all sessions together. */
+  /** Messages and bytes of all sessions together. */
   get totals(): { messages: number; bytes: number } {
     let messages = 0;
     let bytes = 0;
@@ -123,7 +123,7 @@ export class OutgoingQueues {
     }
   }
 
-  /** Stores the id with which a message is about to be sent. Resolves when it is written, in the order of the calls. */
+  /** Stores the id with which a message is about to be sent. Resolves when the id is written, in the order of calls. */
   send(clientId: string, packet: KeptPacket, messageId: number): Promise<void> {
     return this.#writes.run(clientId, async () => {
       const queue = this.#queue(clientId);
@@ -158,7 +158,7 @@ export class OutgoingQueues {
   }
 
   /**
-   * Removes a message that the client has acknowledged from the queue.
+   * Removes from the queue a message that the client has acknowledged.
    * @returns the message if {@link OutgoingQueuesOptions.wantsReceipt} holds for it
    */
   async acknowledge(clientId: string, messageId: number): Promise<KeptPacket | undefined> {
@@ -195,7 +195,7 @@ export class OutgoingQueues {
     });
   }
 
-  /** The session's unacknowledged messages after the key, oldest first. An empty key precedes all. */
+  /** The session's unacknowledged messages after the key (all, if the key is empty), oldest first. */
   async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
     // Most connecting clients have no queue.
     if (!this.#queues.has(clientId)) return;

@@ -11,20 +11,20 @@ interface ReplayClient {
 }
 
 interface Replay {
-  /** New messages are delivered as they are published. Before, they stay in the queue, and the replay delivers them. */
+  /** Whether new messages are delivered as they are published. Until then they stay in the queue, for the replay. */
   live: boolean;
   /** Messages read from the queue that have not been sent yet. */
   unsent: number;
   /**
-   * The number of the last publication of this run that the replay delivers. It may still be dispatched when the
-   * session is live.
+   * The number of the last publication of this run that the replay delivers. That publication may still be dispatched
+   * when the session is already live.
    */
   upTo: number;
 }
 
 interface ReplaysOptions {
   queues: {
-    /** The session's unacknowledged messages after the key, oldest first. An empty key precedes all. */
+    /** The session's unacknowledged messages after the key (all, if the key is empty), oldest first. */
     readAfter(clientId: string, key: string): AsyncIterable<{ key: string; packet: KeptPacket }>;
   };
   /** The id of this run of the broker. */
@@ -73,7 +73,7 @@ export class Replays {
     do {
       found = false;
       // Publications are stored concurrently: the queue may contain one while an earlier one is still being stored. The
-      // queue is complete up to the last dispatched publication. Reading further could skip an earlier one.
+      // queue is complete up to the last dispatched publication. Reading further could skip the earlier one.
       const complete = lastDispatched();
       for await (const { key, packet } of queues.readAfter(client.id, last)) {
         if (packet.brokerId === brokerId() && packet.brokerCounter > complete) break;

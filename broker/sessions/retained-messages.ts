@@ -11,21 +11,21 @@ const PAGE = 32;
 
 interface RetainedMessagesOptions {
   db: ClassicLevel<string, Buffer>;
-  /** Topics with a retained message. Beyond, a message on a new topic is delivered but not retained. */
+  /** Topics that may have a retained message. A message on a further topic is delivered but not retained. */
   maxMessages: number;
   logger: Logger;
 }
 
 /**
- * The retained message of each topic. aedes-persistence-level reads all of them for each subscribed filter (20 clients
+ * The retained message of each topic. aedes-persistence-level reads all messages for each subscribed filter (20 clients
  * with 3 filters and 20,000 messages: 9 s). Here the topics are in memory and the messages on disk.
  */
 export class RetainedMessages {
   readonly #options: RetainedMessagesOptions;
   readonly #topics = new RetainedTopics();
-  /** The number of the last change of each topic that has changed since the start. */
+  /** For each topic that has changed since the start, the number of its last change. */
   readonly #versions = new Map<string, number>();
-  /** The version of its topic with which each payload was read. */
+  /** For each payload that was read, the version of its topic at that time. */
   readonly #readAs = new WeakMap<Uint8Array, number>();
   #changes = 0;
   /** Serializes the writes of each topic: concurrent writes could finish in either order. */
@@ -69,11 +69,11 @@ export class RetainedMessages {
       const topics = this.#topics.match(filter);
       for (let at = 0; at < topics.length; at += PAGE) {
         const page = topics.slice(at, at + PAGE);
-        // Taken before the messages are read: a message may be newer than its version, never older.
+        // The versions are taken before the messages are read: a message may be newer than its version, never older.
         const versions = page.map((topic) => this.#versionOf(topic));
         const values = await this.#options.db.getMany(page.map((topic) => PREFIX + topic));
         for (const [index, value] of values.entries()) {
-          // Cleared in the meantime.
+          // The message has been cleared in the meantime.
           if (value === undefined) continue;
           const packet = decodePacket(value);
           this.#readAs.set(packet.payload, versions[index] ?? 0);
@@ -85,7 +85,7 @@ export class RetainedMessages {
 
   /**
    * False for a payload of {@link read} whose topic has changed since. The client is already subscribed and gets the
-   * change as a live message: the outdated one would arrive after it.
+   * change as a live message: the outdated message would arrive after it.
    */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const version = this.#readAs.get(payload);

@@ -6,7 +6,7 @@ const PREFIX = "session:";
 const END = "session;";
 
 const recordSchema = sessionOwnerSchema.extend({
-  /** When its client last connected or disconnected, milliseconds since 1970. */
+  /** When the session's client last connected or disconnected, milliseconds since 1970. */
   seenAt: z.number(),
 });
 
@@ -81,7 +81,7 @@ export class SessionRecords {
 function readRecord(value: Buffer): SessionRecord | undefined {
   try {
     const record = recordSchema.parse(JSON.parse(value.toString()));
-    // Earlier versions did not store when a token was issued. It was issued at the last connection at the latest.
+    // Earlier versions did not store when a token was issued. The token was issued no later than the last connection.
     const isOlder = record.issuedAt === undefined && record.identity.startsWith("user:");
     return isOlder ? { ...record, issuedAt: record.seenAt } : record;
   } catch {

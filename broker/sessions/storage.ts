@@ -51,9 +51,9 @@ export interface BrokerStorage extends SessionOwners {
   /** Discards the sessions of the matching owners, connected or not, with their queues. @returns how many */
   discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number>;
   removeSubscriptions(client: Session, filters: string[]): Promise<void>;
-  /** Whether the session's queue delivers the publication, so that it must not be delivered to its client now. */
+  /** Whether the client gets the publication from the session's queue, and therefore not now. */
   isDeliveredFromQueue(client: Session, brokerCounter: number): boolean;
-  /** Whether the PUBREL of a QoS 2 publication with this message id has not arrived yet. */
+  /** Whether the client sent a QoS 2 publication with this message id, and not yet its PUBREL. */
   isIncoming(clientId: string, messageId: number): boolean;
   destroy(): Promise<void>;
 }

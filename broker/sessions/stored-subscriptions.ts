@@ -7,9 +7,9 @@ interface Entry {
 }
 
 /**
- * The subscriptions of the persistent sessions, indexed by topic. The index of aedes-persistence-level loses some:
- * after `a/#` at QoS 1 and `a/b` at QoS 0 it queues nothing, and unsubscribing from `a/#` also removes `a/b`. After a
- * restart it queues messages for QoS 0 subscriptions, although QoS 0 messages are never stored.
+ * The subscriptions of the persistent sessions, indexed by topic. The index of aedes-persistence-level loses
+ * subscriptions: after `a/#` at QoS 1 and `a/b` at QoS 0 it queues nothing, and unsubscribing from `a/#` also removes
+ * `a/b`. After a restart it queues messages for QoS 0 subscriptions, although QoS 0 messages are never stored.
  */
 export class StoredSubscriptions {
   readonly #byClient = new Map<string, Map<string, { qos: 0 | 1 | 2; entry: Entry | undefined }>>();
@@ -46,7 +46,8 @@ export class StoredSubscriptions {
   }
 
   /**
-   * The sessions that queue a message on the topic. Each appears once, with the highest QoS of its matching filters.
+   * The sessions that queue a message on the topic. Each session occurs once, with the highest QoS of its matching
+   * filters.
    */
   match(topic: string): { clientId: string; topic: string; qos: 1 | 2 }[] {
     if (this.#byClient.size === 0) return [];

@@ -35,7 +35,7 @@ interface LevelStorageOptions {
   permissionsOf(permissions: readonly string[]): PermissionSet;
   /** Whether the acknowledgement of a message on this topic is reported. */
   wantsReceipt(topic: string): boolean;
-  /** Returns such a message that was sent to a client with a clean session, which has no stored queue. */
+  /** Returns such a message if it was sent to a client with a clean session, which has no stored queue. */
   takeReceipt(client: Session, messageId: number): unknown;
   /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
   wasForwarded(client: Session, brokerCounter: number): boolean;
@@ -54,11 +54,11 @@ interface LevelStorageOptions {
 }
 
 /**
- * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, whose faults the overrides here and the
- * other files of this folder correct. Each override says which.
+ * MQTT sessions and retained messages in LevelDB: aedes-persistence-level, whose faults are corrected by the overrides
+ * here (each says which fault) and by the other files of this folder.
  *
- * Writes are not synced to disk individually: they survive a crash of the process. A power failure may lose some. The
- * journal, which is synced, then publishes again what was not marked as delivered.
+ * Writes are not synced to disk individually: they survive a crash of the process. A power failure may lose some. In
+ * that case, the journal, which is synced, publishes again what was not marked as delivered.
  */
 class LevelStorage extends AsyncLevelPersistence {
   readonly #db: ClassicLevel<string, Buffer>;
@@ -131,8 +131,9 @@ class LevelStorage extends AsyncLevelPersistence {
   }
 
   /**
-   * Discards sessions without a record. Their owner is unknown, and the next client with this key must not inherit
-   * them. A session's record is written first and removed last, so only damage can remove the record alone.
+   * Discards sessions without a record. Their owners are unknown, and the next client with the same key must not
+   * inherit them. A session's record is written first and removed last, so only damage can leave a session without its
+   * record.
    */
   async #discardOwnerless(unreadable: readonly string[]): Promise<void> {
     const keys = new Set([...unreadable, ...this.#subscriptions.clientIds(), ...this.queues.clientIds()]);
@@ -188,8 +189,8 @@ class LevelStorage extends AsyncLevelPersistence {
   async #discard(key: string): Promise<void> {
     const client = { id: key };
     const isKept = this.#records.get(key) !== undefined;
-    // Removed from memory first, so that nothing more is queued. Erased from disk last: after a crash in between, the
-    // session is discarded again.
+    // The record is removed from memory first, so that nothing more is queued, and erased from disk last: after a crash
+    // in between, the session is discarded again.
     this.#records.forget(key);
     if (isKept) {
       await this.cleanSubscriptions(client);
@@ -263,7 +264,7 @@ class LevelStorage extends AsyncLevelPersistence {
    * For each granted filter, Aedes passes all filters of the SUBSCRIBE, the refused ones too. The base class stores
    * them all, so it queues messages that the client may not read. Here each permitted filter is stored once.
    *
-   * Messages are queued from the moment this resolves, when Aedes also begins to deliver them. If queueing began
+   * Messages are queued from the moment this method resolves, when Aedes also begins to deliver them. If queueing began
    * earlier, a message published in between would stay in the queue until the next connection, and arrive after newer
    * ones.
    */
@@ -312,7 +313,7 @@ class LevelStorage extends AsyncLevelPersistence {
     });
   }
 
-  /** The sessions that queue the message: those whose owner may read it now, not only when it subscribed. */
+  /** The sessions that queue the message: those whose owner may read it now, not only at the time of subscribing. */
   override async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.#setOf(clientId)?.mayRead(topic));
   }
@@ -344,8 +345,8 @@ class LevelStorage extends AsyncLevelPersistence {
     // The session has been discarded: messages still being sent to the client belong to no session.
     if (this.#records.get(client.id) === undefined) return Promise.resolve();
     if (packet.cmd === "publish") {
-      // For a QoS 0 filter equal to the topic Aedes lowers the QoS, even when another filter of the client grants more.
-      // The message would be sent without an acknowledgement, and again at every connection.
+      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even when another filter of the client grants
+      // more. The message would be sent without an acknowledgement, and again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       return this.queues.send(client.id, kept(packet), packet.messageId);
     }
@@ -363,7 +364,7 @@ class LevelStorage extends AsyncLevelPersistence {
     // A delivery was suppressed. The message stays in the queue if it was refused or is delivered from the queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // The other delivery, if of QoS 1 or 2, marks the message as sent within this turn of the event loop.
+    // If the other delivery has QoS 1 or 2, it marks the message as sent within this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) await this.queues.dismiss(client.id, { brokerId, brokerCounter });
     return undefined;
@@ -384,7 +385,7 @@ class LevelStorage extends AsyncLevelPersistence {
     return this.#incoming.has(clientId, messageId);
   }
 
-  /** Stored without its payload: it has been forwarded already, and the id is enough to recognize a duplicate. */
+  /** Stores no payload: the message has been forwarded already, and the id is enough to recognize a duplicate. */
   override incomingStorePacket(client: Session, packet: StoredPacket): Promise<void> {
     const { cmd, topic, qos, retain, dup, brokerId, brokerCounter, messageId } = packet;
     if (messageId !== undefined) this.#incoming.add(client.id, messageId);
@@ -422,13 +423,13 @@ class LevelStorage extends AsyncLevelPersistence {
 
   // Wills
 
-  /** Stored with its owner: the next run of the broker may have to publish it. */
+  /** Stores the will with its owner: the next run of the broker may have to publish the will. */
   override putWill(client: Session, will: object): Promise<void> {
     this.#options.wills.stored(client.id);
     return super.putWill(client, { ...will, ...this.#options.wills.bearerOf(will) });
   }
 
-  /** After a take-over, the base class would delete the newer connection's will with the older one's. */
+  /** After a take-over, the base class would delete the newer connection's will together with the older one's. */
   override async delWill(client: Session & { brokerId?: string }): Promise<unknown> {
     const { wills } = this.#options;
     // Aedes passes the broker id when a connection has closed, but not when a client connects.
@@ -449,7 +450,7 @@ class LevelStorage extends AsyncLevelPersistence {
         const read = willSchema.safeParse(stored);
         if (!read.success || read.data.brokerId === this.#brokerId || brokers[read.data.brokerId] !== undefined)
           continue;
-        // Without the id of its run: together with a counter of this run, it could overwrite a queued message.
+        // The id of the will's run is left out: with a counter of this run, that id could overwrite a queued message.
         const { brokerId: _, clientId, topic, payload, qos, retain, ...bearer } = read.data;
         const will = { clientId, topic, payload, qos, retain };
         if (wills.isPublishing(clientId)) continue;
@@ -469,7 +470,7 @@ class LevelStorage extends AsyncLevelPersistence {
 }
 
 const willSchema = bearerSchema.extend({
-  /** The key of its client's session, under the name that Aedes uses. */
+  /** The key of the session of the will's client, under the name that Aedes uses. */
   clientId: z.string(),
   brokerId: z.string(),
   topic: z.string(),
@@ -501,14 +502,14 @@ const SESSION_KEY_START = /(?:session|subscriptions|outgoing|incoming|will):/g;
 function sessionOf(key: string): string | undefined {
   const [kind, name = ""] = key.split(":");
   if (name === "") return undefined;
-  // The row of the record contains the session key unencoded. In the others it is encoded, because more follows.
+  // The record's row contains the session key unencoded. In other rows the key is encoded, because more follows it.
   return kind === "session" ? key.slice("session:".length) : safelyDecoded(name);
 }
 
 /**
  * Opens the database and loads the indexes into memory. Repairs damage, and reports the sessions that may have lost
  * data.
- * @throws {StoreUnusableError} it cannot be opened; the message says what to do
+ * @throws {StoreUnusableError} the database cannot be opened; the message says what to do
  */
 export async function openLevelStorage(options: LevelStorageOptions): Promise<LevelStorage> {
   const { path: folder, logger } = options;

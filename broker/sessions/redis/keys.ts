@@ -21,7 +21,7 @@ export function limit(value: number): string {
   return String(Number.isFinite(value) ? value : Number.MAX_SAFE_INTEGER);
 }
 
-/** The number of the newest publication that a run of a node has written. Expires a day later. */
+/** The number of the newest publication that a run of a node has written. The key expires a day later. */
 export function senderKey(brokerId: string): string {
   return `sender:${brokerId}`;
 }

@@ -40,7 +40,7 @@ interface MessageLogOptions {
 }
 
 /**
- * Follows the log that all nodes write to, a Redis stream, from this node's last position. Unlike with PUBLISH and
+ * Follows the log, a Redis stream that all nodes write to, from this node's last position. Unlike with PUBLISH and
  * SUBSCRIBE, a broken connection causes no gap, and all nodes see all entries in the same order. Each entry contains
  * the number of the previous one, so that every gap is detected, whatever its cause.
  */
@@ -62,7 +62,7 @@ export class MessageLog {
     return this.#position;
   }
 
-  /** Why the log could not be read for seconds; undefined while it can be read. */
+  /** Why the log has not been readable for some seconds; undefined while it can be read. */
   get unavailableReason(): string | undefined {
     if (performance.now() - this.#answeredAt < BLOCK_MS + UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
@@ -80,7 +80,7 @@ export class MessageLog {
     void this.#follow();
   }
 
-  /** Resolves after the entry was passed on, and before the next one is. */
+  /** Resolves after the entry at the position has been passed on, and before the next one is passed on. */
   reached(position: number): Promise<void> {
     if (position <= this.#position || this.#closed) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.add({ position, resolve }));
@@ -119,7 +119,7 @@ export class MessageLog {
         throw error;
       }
     });
-    // No new entries, or Redis has been emptied.
+    // There are no new entries, or Redis has been emptied.
     if (reply === null && (await this.head()) < this.#position) return undefined;
     return reply === "reset" ? undefined : (reply?.[0]?.[1] ?? []);
   }

@@ -2,15 +2,15 @@ import type { Logger } from "pino";
 import { KEY } from "./keys.ts";
 import type { RedisWriter } from "./writer.ts";
 
-/** Interval of a node's sign of life. Shorter when Aedes' heartbeat is shorter. */
+/** Interval at which a node gives a sign of life; shorter when Aedes' heartbeat is shorter. */
 const RENEWAL_MS = 5_000;
 /**
  * A sign of life is valid for three intervals, and at least this long, because reconnecting to Redis may take as long.
  */
 const MIN_LIFE_MS = 3_000;
 /**
- * Pauses of up to this fraction of the validity are ignored: a busy machine causes them, and other nodes lose no sign
- * of life.
+ * Pauses of up to this fraction of the validity are ignored: a busy machine causes them, and no sign of life of other
+ * nodes is lost.
  */
 const SHORT_PAUSE = 1 / 3;
 
@@ -74,7 +74,7 @@ export class Nodes {
   }
 
   async #renew(): Promise<void> {
-    // The previous one still waits for Redis.
+    // The previous sign of life still waits for Redis.
     if (this.#renewing) return;
     this.#renewing = true;
     try {

@@ -12,7 +12,7 @@ const PAGE = 32;
 interface RedisQueuesOptions {
   /** For operations that need memory: queued messages, and the ids with which they are sent. */
   sessions: RedisWriter;
-  /** For operations that free memory: a full Redis accepts only these. */
+  /** For operations that free memory: a full Redis accepts only such operations. */
   removals: RedisWriter;
   reader: RetryingConnection;
   maxMessages: number;
@@ -30,15 +30,15 @@ interface InFlight {
  * The messages of QoS 1 and 2 that each persistent session has not acknowledged, in Redis for all nodes, in the order
  * of the log. A message is queued in one step with its log entry: see `script.ts`.
  *
- * Bounded like the queues in LevelDB (`../outgoing-queues.ts`): per session by messages and bytes, dropping the oldest.
+ * Bounded like the queues in LevelDB (`../outgoing-queues.ts`): by messages and bytes per session; drops the oldest.
  */
 export class RedisQueues {
   readonly #options: RedisQueuesOptions;
   /** Messages sent to a connection and not acknowledged, by message id. */
   readonly #inFlight = new WeakMap<object, Map<number, InFlight>>();
-  /** The number of QoS 2 messages per connection whose id is being written. */
+  /** For each connection, the number of QoS 2 messages whose id is being written. */
   readonly #writingIds = new WeakMap<object, number>();
-  /** Of all sessions and nodes, as of Redis' last answer. */
+  /** Sizes of the queues of all sessions, at all nodes, as of Redis' last answer. */
   totals = { messages: 0, bytes: 0, at: 0 };
   /** Messages dropped by operations of this node. */
   dropped = 0;
@@ -97,7 +97,7 @@ export class RedisQueues {
 
   /**
    * The client has received a message of QoS 2 (PUBREC): from now on the PUBREL is resent instead of the message.
-   * @param stored its number, when a PUBREL that was read from the queue is being resent
+   * @param stored the number of the PUBREL, when it was read from the queue and is being resent
    */
   async release(client: { id: string }, messageId: number, stored?: number): Promise<void> {
     const sent = this.#sent(client);
@@ -112,7 +112,7 @@ export class RedisQueues {
   }
 
   /**
-   * Removes a message that the client has acknowledged from the queue, without waiting for Redis.
+   * Removes from the queue a message that the client has acknowledged, without waiting for Redis.
    * @returns the message if {@link RedisQueuesOptions.wantsReceipt} holds for it
    */
   acknowledge(client: { id: string }, messageId: number): KeptPacket | undefined {
@@ -130,7 +130,7 @@ export class RedisQueues {
     this.#remove(client.id, seq);
   }
 
-  /** The session's unacknowledged messages after the key, oldest first. An empty key precedes all. */
+  /** The session's unacknowledged messages after the key (all, if the key is empty), oldest first. */
   async *readAfter(clientId: string, key: string): AsyncGenerator<{ key: string; packet: KeptPacket }> {
     const { reader } = this.#options;
     for (let last = key; ; ) {

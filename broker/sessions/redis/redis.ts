@@ -36,7 +36,7 @@ export interface RedisStorageOptions {
   permissionsOf(permissions: readonly string[]): PermissionSet;
   /** Whether the acknowledgement of a message on this topic is reported. */
   wantsReceipt(topic: string): boolean;
-  /** Returns such a message that was sent to a client with a clean session, which has no stored queue. */
+  /** Returns such a message if it was sent to a client with a clean session, which has no stored queue. */
   takeReceipt(client: Session, messageId: number): unknown;
   /** Whether this was the last publication delivered to the client, through any of its subscriptions. */
   wasForwarded(client: Session, brokerCounter: number): boolean;
@@ -68,21 +68,22 @@ interface ClusterListener {
  * MQTT sessions, retained messages, wills and the messages between nodes in Redis, for any number of nodes.
  *
  * It does not use aedes-persistence-redis (11.2.2), whose operations take several steps with inconsistent states in
- * between. Its faults:
- * - `outgoingStream` reads 1,001 messages of a queue and ignores the rest. Queues are unbounded, and ordered over
- *   several nodes by arrival. A counter of readers that misses one decrement keeps a message forever.
+ * between. The faults of that package:
+ * - `outgoingStream` reads 1,001 messages of a queue and ignores the rest. Queues are unbounded, and with several nodes
+ *   ordered by arrival. If a message's counter of readers misses a decrement, the message stays forever.
  * - `delWill` uses a field that Aedes does not set, so the will of a client that reconnected to another node is
  *   published. `putWill`, `delWill` and `outgoingStream` do not await some writes: without Redis the process crashes
  *   with an unhandled rejection.
  * - `addSubscriptions` stores refused filters. After a restart, QoS 0 subscriptions queue messages. Other nodes learn
  *   of a subscription from a message that can be lost, and then the SUBACK is never sent.
- * - `storeRetained` is not atomic with the delivery: of two nodes' messages one may be retained and the other delivered
- *   last. Every wildcard filter scans all retained messages.
+ * - `storeRetained` is not atomic with the delivery: of the messages of two nodes, one may be retained and the other
+ *   delivered last. Every wildcard filter scans all retained messages.
  * - `incomingStorePacket` writes keys that are never removed.
  *
  * Here a publication is one step of `script.ts`: it gets its number, its entry in the log that all nodes follow, its
- * places in the queues, and becomes the retained message. The node matches it with its copy of the sessions. The script
- * rejects the publication when that copy is out of date, so a session that has received its SUBACK misses nothing.
+ * places in the queues, and becomes the retained message. The node finds these queues with its copy of the sessions.
+ * The script rejects the publication when that copy is out of date, so a session that has received its SUBACK misses
+ * nothing.
  */
 export class RedisStorage {
   readonly #options: RedisStorageOptions;
@@ -308,7 +309,7 @@ export class RedisStorage {
     return this.#sessions.discardWhere(matches);
   }
 
-  /** Sessions connected to other nodes are renewed there, each time those nodes call this. */
+  /** A session that is connected to another node is renewed there, each time that node calls this method. */
   expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     return this.#sessions.expire(moment, isConnected);
   }
@@ -370,8 +371,8 @@ export class RedisStorage {
     // After a PUBREC, Aedes passes only the message id.
     if (packet.brokerId !== undefined) this.#replays.sent(client);
     if (packet.cmd === "publish") {
-      // For a QoS 0 filter equal to the topic Aedes lowers the QoS, even when another filter of the client grants more.
-      // The message would be sent without an acknowledgement, and again at every connection.
+      // For a QoS 0 filter equal to the topic, Aedes lowers the QoS, even when another filter of the client grants
+      // more. The message would be sent without an acknowledgement, and again at every connection.
       if (packet.qos === 0) packet.qos = 1;
       const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
       return this.queues.send(client, kept(packet, payload), packet.messageId);
@@ -391,7 +392,7 @@ export class RedisStorage {
     // A delivery was suppressed. The message stays in the queue if it was refused or is delivered from the queue.
     if (client.clean === true || brokerId === undefined || brokerCounter === undefined) return undefined;
     if (!this.#options.wasForwarded(client, brokerCounter)) return undefined;
-    // The other delivery, if of QoS 1 or 2, marks the message as sent within this turn of the event loop.
+    // If the other delivery has QoS 1 or 2, it marks the message as sent within this turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     if (client.closed !== true) this.queues.dismiss(client, brokerCounter);
     return undefined;
@@ -439,15 +440,15 @@ export class RedisStorage {
     this.#sessions.clearIncoming(client.id);
   }
 
-  // Wills. None of these methods may reject: Aedes does not handle it, and the process would crash.
+  // Wills. None of these methods may reject: Aedes does not handle rejections, and the process would crash.
 
   async putWill(client: Session, will: Will): Promise<void> {
     await this.#wills?.put(client, will);
   }
 
   /**
-   * With a broker id Aedes means the will of a closed connection; without, when a client connects, any will of the
-   * session.
+   * With a broker id, Aedes means the will of a connection that has closed; without one (when a client connects), any
+   * will of the session.
    */
   async delWill(client: { id: string; brokerId?: string | undefined }): Promise<void> {
     await this.#wills?.remove(client);

@@ -13,7 +13,7 @@ const MAX_CHANGES = 10_000;
 
 interface RedisRetainedOptions {
   reader: RetryingConnection;
-  /** Topics with a retained message. Beyond, a message on a new topic is delivered but not retained. */
+  /** Topics that may have a retained message. A message on a further topic is delivered but not retained. */
   maxMessages: number;
   logger: Logger;
 }
@@ -27,7 +27,7 @@ export class RedisRetained {
   readonly #options: RedisRetainedOptions;
   #topics = new RetainedTopics();
   #full = false;
-  /** The numbers of the newest changes, by topic, oldest change first. */
+  /** By topic: the number of the topic's newest change. The oldest change comes first. */
   readonly #changes = new Map<string, number>();
   readonly #readAs = new WeakMap<Uint8Array, number>();
   /** Messages of this node that were not retained because of the limit. */
@@ -67,7 +67,7 @@ export class RedisRetained {
     else if (retain === "clear" && this.#topics.has(topic)) this.#topics.remove(topic);
   }
 
-  /** Handles the script's answer to a publication of this node with the retain flag. */
+  /** Handles the script's answer to a publication that this node has written with the retain flag. */
   answered(topic: string, retain: string | undefined): void {
     const { maxMessages, logger } = this.#options;
     if (retain === "set") this.#full = false;
@@ -101,7 +101,7 @@ export class RedisRetained {
 
   /**
    * False for a payload of {@link read} whose topic has changed since. The client is already subscribed and gets the
-   * change as a live message: the outdated one would arrive after it.
+   * change as a live message: the outdated message would arrive after it.
    */
   isNewest(topic: string, payload: Uint8Array): boolean {
     const readAs = this.#readAs.get(payload);

@@ -13,10 +13,10 @@ import { Script } from "../../../platform/redis/script.ts";
  * - The keys and the arguments of the operations follow in the order of the operations.
  * - A log entry has one field. Its name contains the kind, what happens to the topic's retained message, and the number
  *   of the previous entry. Its value is the packet, or JSON for the other kinds. One field is read twice as fast as
- *   more.
- * - The reply: results up to the first publication from an outdated copy of the sessions; the newest change in that
- *   case, otherwise ''; drops of full queues, each as client id, count, and messages and bytes when dropping began ('0'
- *   when it had begun before); messages and bytes in all queues, and the time of these totals.
+ *   several.
+ * - The reply: results up to the first publication from an outdated copy of the sessions; in that case the newest
+ *   change, otherwise ''; drops of full queues, each as client id, count, and messages and bytes when dropping began
+ *   ('0' when it had begun before); messages and bytes in all queues, and the time of these totals.
  *
  * Numbers are microseconds since 1970, or the last number plus one when the clock is behind it. So a Redis that lost
  * its last second, or everything, continues above all numbers it has assigned. Lua represents such integers exactly.

@@ -12,7 +12,7 @@ import type { RedisWriter } from "./writer.ts";
 
 /** Sessions whose last use is updated with one operation. */
 const TOUCHED_AT_ONCE = 500;
-/** How long a CONNECT waits for its session. Then the client is refused and should try another node. */
+/** How long a CONNECT waits for its session. After that, the client is refused and should try another node. */
 const KEEP_TIMEOUT_MS = 5_000;
 
 interface SessionStoreOptions {
@@ -25,8 +25,8 @@ interface SessionStoreOptions {
   unavailableReason: () => string | undefined;
   maxSessions: number;
   /**
-   * Checked against this node's copy: sessions created at several nodes at the same moment can exceed it by their
-   * number.
+   * Checked against this node's copy: sessions that several nodes create at the same moment can exceed the limit by
+   * their number.
    */
   maxSessionsPerUser: number;
   maxSubscriptions: number;
@@ -37,7 +37,7 @@ interface SessionStoreOptions {
 }
 
 /**
- * Creates, changes and discards persistent sessions. Every publication after a method has resolved takes the change
+ * Creates, changes and discards persistent sessions. After a method has resolved, every publication takes the change
  * into account.
  */
 export class SessionStore {
@@ -101,8 +101,8 @@ export class SessionStore {
   }
 
   /**
-   * Every node does so. A session whose owner has reconnected in the meantime, at any node, has another record and is
-   * kept.
+   * Discards the sessions of the matching owners: every node does. A session whose owner has reconnected in the
+   * meantime, at any node, has another record and is kept.
    */
   async discardWhere(matches: (owner: SessionOwner) => boolean): Promise<number> {
     let discarded = 0;
@@ -113,7 +113,7 @@ export class SessionStore {
   }
 
   /**
-   * Discards the sessions that no node has used since the moment. Updates the last use of those connected here first.
+   * Discards the sessions that no node has used since the moment. First, updates the last use of those connected here.
    */
   async expire(moment: number, isConnected: (clientId: string) => boolean): Promise<number> {
     const { known, reader } = this.#options;
@@ -157,7 +157,7 @@ export class SessionStore {
     return this.#incoming.has(clientId, messageId);
   }
 
-  /** Stored in Redis only for persistent sessions, which may move to another node. */
+  /** Stores the id in Redis only for persistent sessions, which may move to another node. */
   async addIncoming(client: Session, messageId: number): Promise<void> {
     this.#incoming.add(client.id, messageId);
     if (client.clean === true) return;

@@ -19,7 +19,7 @@ export class KnownSessions {
   /** The number of sessions per identity. */
   #counts = new Map<string, number>();
   #subscriptions = new StoredSubscriptions();
-  /** The number of the newest change that is included, as Redis formats it. */
+  /** The number of the newest change that this copy includes, as Redis formats numbers. */
   newest = "0";
 
   constructor(permissionsOf: (permissions: readonly string[]) => PermissionSet) {
@@ -58,7 +58,7 @@ export class KnownSessions {
     return this.#subscriptions.filtersOf(clientId);
   }
 
-  /** The sessions that queue a message on the topic: those whose owner may read it now, not only when it subscribed. */
+  /** The sessions that queue a message on the topic: those whose owner may read it now, not only when subscribing. */
   match(topic: string): { clientId: string; qos: 1 | 2 }[] {
     return this.#subscriptions.match(topic).filter(({ clientId }) => this.setOf(clientId)?.mayRead(topic));
   }

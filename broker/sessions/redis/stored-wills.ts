@@ -9,7 +9,7 @@ import type { Nodes } from "./nodes.ts";
 import type { RedisWriter } from "./writer.ts";
 
 const willSchema = bearerSchema.extend({
-  /** The key of its client's session, under the name that Aedes uses. */
+  /** The key of the session of the will's client, under the name that Aedes uses. */
   clientId: z.string(),
   brokerId: z.string(),
   topic: z.string(),
@@ -37,8 +37,7 @@ interface StoredWillsOptions {
 
 /**
  * The wills of all connected clients, to be published when their node dies. One per session: a client that reconnects
- * to any node cancels its old will. aedes-persistence-redis stores wills per node and cancels only those of its own
- * node.
+ * to any node cancels its old will. In aedes-persistence-redis, each node stores its own wills and cancels only these.
  */
 export class StoredWills {
   readonly #options: StoredWillsOptions;
@@ -61,8 +60,8 @@ export class StoredWills {
   }
 
   /**
-   * Without `brokerId`: a client has connected, and its old will of any node is removed. With the id of this node: a
-   * connection has closed, and only its own will is removed, not that of a newer connection. Never rejects.
+   * Without `brokerId`: a client has connected, and its old will is removed from any node. With the id of this node: a
+   * connection has closed, and only that connection's will is removed, not the will of a newer one. Never rejects.
    */
   async remove({ id, brokerId }: { id: string; brokerId?: string | undefined }): Promise<void> {
     const { wills } = this.#options;

@@ -3,11 +3,11 @@ import type { RedisConnections } from "../../../platform/redis/connections.ts";
 import { RetryingConnection, StorageUnavailableError, UNAVAILABLE_AFTER_MS } from "../../cluster/redis-connection.ts";
 import { SCRIPT } from "./script.ts";
 
-/** A call of the script blocks Redis for all clients: about 10 µs per operation. */
+/** Operations in one call of the script. A call blocks Redis for all clients, about 10 µs per operation. */
 const MAX_BATCH = 256;
 const MAX_BATCH_BYTES = 1_048_576;
 /**
- * Operations waiting while Redis is unavailable. Ingest refuses publications then, so only unfinished ones accumulate.
+ * Operations that may wait. While Redis is unavailable, ingest refuses publications: only unfinished ones accumulate.
  */
 const MAX_WAITING = 50_000;
 const MAX_WAITING_BYTES = 67_108_864;
@@ -33,7 +33,7 @@ interface Waiting {
 export interface Drop {
   clientId: string;
   dropped: number;
-  /** The queue's size, if it has just begun to drop. */
+  /** The queue's size, if the queue has just begun to drop messages. */
   began: { messages: number; bytes: number } | undefined;
 }
 
@@ -45,14 +45,14 @@ export interface WriterOptions {
   /** Resolves when this node has applied the change of a session. */
   caughtUp(change: string): Promise<void>;
   onDrop(drop: Drop): void;
-  /** @param totals sizes of all queues. `at` is by Redis' clock: replies to several writers arrive in any order */
+  /** @param totals sizes of all queues at the time `at` of Redis' clock: writers get their replies in any order */
   onTotals(totals: { messages: number; bytes: number; at: number }): void;
   logger: Logger;
 }
 
 /**
  * Runs operations in order, with one call of the script at a time. Operations that arrive during a call share the next
- * one. A failed call is retried until Redis has answered it.
+ * call. A failed call is retried until Redis has answered it.
  */
 export class RedisWriter {
   readonly #options: WriterOptions;
@@ -68,7 +68,7 @@ export class RedisWriter {
     this.#connection = new RetryingConnection(options.redis, options.name, options.logger);
   }
 
-  /** Why nothing could be written for seconds; undefined while writing works. */
+  /** Why nothing could be written for some seconds; undefined while writing works. */
   get unavailableReason(): string | undefined {
     if (!this.#writing || performance.now() - this.#since < UNAVAILABLE_AFTER_MS) return undefined;
     return this.#connection.unavailableReason ?? "Redis does not answer";
@@ -80,7 +80,7 @@ export class RedisWriter {
   }
 
   /**
-   * @param bytes the size of its arguments, as far as they are large
+   * @param bytes the size of the operation's large arguments
    * @throws {StorageUnavailableError} too many operations wait for Redis, or the writer is closed
    */
   run(build: () => Operation, bytes = 0): Promise<readonly string[]> {
@@ -157,7 +157,7 @@ interface Reply {
   at: number;
 }
 
-/** Parsed without a schema: validation took longer than everything else here together. */
+/** The reply is parsed without a schema: validation took longer than everything else here together. */
 function readReply(reply: unknown): Reply {
   if (!Array.isArray(reply)) throw new StorageUnavailableError("Redis sent an unexpected reply to the script");
   const [results, stale, drops, messages, bytes, at]: unknown[] = reply;
