@@ -97,7 +97,7 @@ export interface DriverConfig {
   folder?: string;
   /** Levels of sub-folders of `folder` that are searched. */
   depth: number;
-  /** Whether pictures are deleted from `folder` once they are taken over. */
+  /** Whether pictures are deleted from `folder` once they are imported. */
   deleteTaken: boolean;
 }
 

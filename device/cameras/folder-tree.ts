@@ -66,7 +66,7 @@ export class FolderTree {
   readonly #pending = new Map<string, FoundFile>();
   #result: ScanResult = { complete: true, problems: [] };
   #isFirstScan = true;
-  /** What the last full scan skipped because of the limits: these folders, and the files up to this path. */
+  /** The folders that the last full scan skipped because of the limits, and the path up to which it skipped files. */
   readonly #skippedFolders = new Set<string>();
   #skippedFilesUpTo = "";
 

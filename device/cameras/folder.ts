@@ -135,7 +135,7 @@ class FolderCamera implements CameraDriver {
       // Thousands of files may have been there at the start: the loop ends after a while, so that new ones are found.
       if (this.#stopped || performance.now() > breakAt) break;
     }
-    // An empty folder keeps the names: its disk may be unmounted, and without them all pictures would then be new.
+    // The names are kept for an empty folder: its disk may be unmounted, and its pictures would otherwise be new later.
     if (isFull && complete && tree.size > 0) await sink.keepOnly(tree.names());
     // Only the first problem is reported: the others are mostly its consequences.
     this.#report([...problems, ...this.#problems, ...pending.flatMap(({ failed }) => failed?.problem ?? [])][0]);

@@ -28,7 +28,7 @@ export interface Plan {
   intervalS?: number | undefined;
 }
 
-/** The rest after failures in a row, seconds: 60 after the third, then 120, 240, and 300 at most. */
+/** Seconds of rest after failures in a row: 60 after the third, then 120, 240, and 300 at most. */
 export function restAfterFailures(failures: number): number {
   return failures < FAILURES_TO_REST ? 0 : Math.min(MAX_REST_S, 30 * 2 ** (failures - 2));
 }

@@ -24,7 +24,7 @@ export interface Sidecar {
 export interface ImageStoreOptions {
   /** Pictures are stored in `{dataPath}/raw/YYYY/MM/DD/`, by UTC. */
   dataPath: string;
-  /** The oldest pictures are removed when less is free, or too little for another picture. Default 0: none is removed. */
+  /** The oldest pictures are removed when less than this is free, or too little for a picture. Default 0: none is. */
   minFreePercent?: number;
   /** Free and total bytes of a disk. Default: asks the system. */
   diskSpace?: (path: string) => Promise<{ free: number; total: number }>;

@@ -9,7 +9,7 @@ export interface LocalDate {
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
-/** How far clocks in a time zone are ahead of UTC at a moment, milliseconds. */
+/** Milliseconds by which clocks in a time zone are ahead of UTC at a moment. */
 function zoneOffsetMs(at: number, timezone: string): number {
   const part = (type: Intl.DateTimeFormatPartTypes): number =>
     Number(parts.find((candidate) => candidate.type === type)?.value);

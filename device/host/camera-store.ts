@@ -16,7 +16,7 @@ const progressSchema = z.object({
 const storedStateSchema = z.object({
   /** `null`: the setting was reset. A camera that itself remembers settings must be set to automatic after a reset. */
   settings: z.object(settingsChangeSchema.shape).default({}),
-  /** Absent until a command sets one. */
+  /** Absent until a command sets a schedule. */
   schedule: scheduleSchema.optional(),
   /** Raised alerts. */
   alerts: z.array(z.string()).default([]),

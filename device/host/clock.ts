@@ -88,7 +88,7 @@ export class DeviceClock {
     return new Date(Math.abs(corrected - at) > TOLERANCE_MS ? corrected : at);
   }
 
-  /** How far the wall clock was set since the last call, milliseconds; 0 when it was not set. */
+  /** Milliseconds by which the wall clock was set since the last call; 0 when it was not set. */
   takeJump(): number {
     const offset = this.#now().getTime() - this.#monoMs();
     const jump = offset - this.#offset;

@@ -6,7 +6,7 @@ const STABLE_MS = 60_000;
 const USEFUL_MS = 5000;
 /** After this many links in a row that the server closed early, this is reported: it is no accident any more. */
 const CLOSED_TO_REPORT = 3;
-/** Error codes of a connection that the server closed. A connection that ends without an error was closed so too. */
+/** Error codes of a connection that the server closed. It also closed one that ended without an error. */
 const CLOSED_BY_SERVER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 export interface EndedLink {

@@ -228,7 +228,7 @@ export class Uplink {
     this.pump();
   }
 
-  /** @param cut the camera closed the connection and has logged why */
+  /** @param cut whether the camera closed the connection and has logged why */
   #disconnected(
     client: MqttClient,
     { byPeer, failure, cut = false }: { byPeer: boolean; failure?: Error | undefined; cut?: boolean },

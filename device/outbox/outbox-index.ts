@@ -82,8 +82,8 @@ export function withDropped(dropped: Dropped | undefined, at: Date): Dropped {
 }
 
 /**
- * The messages in the outbox, and the policy for dropping them: a state is replaced by a newer one, a preview or an
- * event becomes too old, or the outbox is full.
+ * The messages in the outbox, and the policy for dropping them: when a newer state replaces an older one, when a
+ * preview or an event becomes too old, or when the outbox is full.
  */
 export class OutboxIndex {
   readonly #limits: OutboxIndexLimits;
@@ -111,7 +111,7 @@ export class OutboxIndex {
     return this.#items.size;
   }
 
-  /** True while more than half of the bytes or messages allowed are used. */
+  /** True while more than half of the allowed bytes or messages are used. */
   get isCrowded(): boolean {
     return this.#bytes > this.#limits.maxBytes / 2 || this.#items.size > this.#limits.maxMessages / 2;
   }

@@ -72,7 +72,7 @@ export interface Outbox {
   takeDropped(): Dropped | undefined;
   /** Stored messages, including those in flight. */
   readonly size: number;
-  /** Messages that wait to be sent and are not backlog. */
+  /** Messages that wait to be sent and are not in the backlog. */
   readonly fresh: number;
   /**
    * Why the disk cannot be written, so that messages are in memory only. Undefined while it can be, and without a disk.

@@ -39,7 +39,7 @@ export class Preparation {
     this.#contents.clear();
   }
 
-  /** What a prepared message says. */
+  /** The content of a prepared message. */
   contentOf(item: Item): Content | undefined {
     return this.#contents.get(item);
   }

@@ -82,7 +82,7 @@ export function develop(
   return { pixels, metered };
 }
 
-/** The geometric mean of the light. With it, a small bright sun does not make the rest of the picture dark. */
+/** The geometric mean of the light. With this mean, a small bright sun does not make the rest of the picture dark. */
 function meter(light: Float32Array): number {
   let sum = 0;
   let count = 0;
