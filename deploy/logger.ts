@@ -4,6 +4,17 @@ import pinoPretty from "pino-pretty";
 import { terminalText } from "../contract/visible-text.ts";
 import { plainLines } from "../platform/plain-lines.ts";
 
+/**
+ * Logs errors without the command that Redis rejected. ioredis adds the command with its arguments to the error, and the
+ * arguments hold documents: password hashes, sessions, secrets.
+ */
+export const logSerializers = {
+  err(error: Error): object {
+    const { command: _, ...shown } = pino.stdSerializers.err(error);
+    return shown;
+  },
+};
+
 /** Logs to the standard error: readable lines on a terminal, otherwise JSON. */
 export function createLogger(level: string): Logger {
   const stream = pino.destination({ dest: 2, sync: true });
@@ -14,7 +25,10 @@ export function createLogger(level: string): Logger {
         done();
       },
     });
-    return pino({ level }, pinoPretty({ destination: terminal, sync: true, ignore: "pid,hostname" }));
+    return pino(
+      { level, serializers: logSerializers },
+      pinoPretty({ destination: terminal, sync: true, ignore: "pid,hostname" }),
+    );
   }
-  return pino({ level }, { write: (line: string) => stream.write(plainLines(line)) });
+  return pino({ level, serializers: logSerializers }, { write: (line: string) => stream.write(plainLines(line)) });
 }

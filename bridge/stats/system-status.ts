@@ -31,11 +31,13 @@ const MEMORY_STEP = 0.05;
 export function startSystemStatus(options: SystemStatusOptions): Singleton {
   const { cluster, logger, intervalMs = 10_000 } = options;
   const startedAt = new Date().toISOString();
+  // One meter for all leases: a measurement needs a start, and a report that follows a failover at once has it.
+  const meter = new ResourceMeter();
   return runAsSingleton({
     ...{ leases: cluster.leases, name: "system-status", logger },
     async begin() {
       // A new reporter for each lease, because another node may have published something else in the meantime.
-      const reporter = new StatusReporter(options, startedAt);
+      const reporter = new StatusReporter(options, startedAt, meter);
       reporter.report();
       const timer = setInterval(() => reporter.report(), intervalMs);
       timer.unref();
@@ -50,12 +52,12 @@ class StatusReporter {
   /** Identifies the status that was published last; undefined if the status must be published again. */
   #publishedStatus: string | undefined;
   #published: { resources: Resources; at: number } | undefined;
-  #usage = process.cpuUsage();
-  #measuredAt = performance.now();
+  readonly #meter: ResourceMeter;
 
-  constructor(options: SystemStatusOptions, startedAt: string) {
+  constructor(options: SystemStatusOptions, startedAt: string, meter: ResourceMeter) {
     this.#options = options;
     this.#startedAt = startedAt;
+    this.#meter = meter;
   }
 
   report(): void {
@@ -87,7 +89,7 @@ class StatusReporter {
 
   #reportResources(): void {
     const { publish, logger } = this.#options;
-    const data = this.#measure();
+    const data = this.#meter.measure();
     const before = this.#published;
     if (before !== undefined && Date.now() - before.at < REPEAT_MS && !differs(before.resources, data)) return;
     this.#published = { resources: data, at: Date.now() };
@@ -97,9 +99,14 @@ class StatusReporter {
       logger.debug({ err: error }, "resources not published, retrying");
     });
   }
+}
+
+class ResourceMeter {
+  #usage = process.cpuUsage();
+  #measuredAt = performance.now();
 
   /** This process's share of all cores since the last measurement, and its resident memory. */
-  #measure(): Resources {
+  measure(): Resources {
     const now = performance.now();
     const { user, system } = process.cpuUsage(this.#usage);
     const availableMicros = Math.max(1, now - this.#measuredAt) * 1000 * availableParallelism();

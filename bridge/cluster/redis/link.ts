@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Cluster, Redis } from "ioredis";
 import type { Logger } from "pino";
-import { StoreUnavailableError } from "../../../platform/errors.ts";
+import { messageOf, StoreUnavailableError } from "../../../platform/errors.ts";
 import { FAIL_FAST, type RedisConnections } from "../../../platform/redis/connections.ts";
 import { isTimeout, redisFailureReason } from "../../../platform/redis/failure-reason.ts";
 import type { Script } from "../../../platform/redis/script.ts";
@@ -129,7 +129,7 @@ export class Link {
     const unavailableReason = redisFailureReason(error);
     if (!this.#stopped) {
       if (this.#unavailableReason === undefined)
-        this.#logger.error({ err: error, unavailableReason }, "redis unavailable");
+        this.#logger.error({ reason: messageOf(error), unavailableReason }, "redis unavailable");
       this.#unavailableReason = unavailableReason;
       // Commands would pile up on a connection that hangs. A new connection also shows when Redis is back.
       if (isTimeout(error)) this.#reconnect();
