@@ -1,7 +1,7 @@
 /**
- * The state that all nodes of one deployment share. With Redis any number of nodes share it. A node without Redis is a
- * cluster of one and keeps its documents under `DATA_PATH`. Everything that must hold for all nodes together (limits,
- * revocations, accounts, commands) uses this interface.
+ * The state that all nodes of one deployment share. With Redis, any number of nodes share the state. A node without
+ * Redis is a cluster of one and keeps its documents under `DATA_PATH`. Everything that must hold for all nodes together
+ * (limits, revocations, accounts, commands) uses this interface.
  */
 export interface Cluster {
   /** A random name of this run of this node. */
@@ -19,7 +19,7 @@ export interface Cluster {
   /** Undefined while the store accepts writes. Otherwise explains to an operator why it does not. */
   readonly unavailableReason: string | undefined;
   /**
-   * Tests the store with a small write. With Redis it takes at most about 2 seconds.
+   * Tests the store with a small write. With Redis, the test takes at most about 2 seconds.
    * @throws {StoreUnavailableError}
    */
   check(): Promise<void>;
@@ -46,8 +46,8 @@ export interface StoredDocument {
 
 /**
  * Small records that outlive a restart: accounts, devices, revocations, command queues. A write is durable once its
- * promise resolves. Readers validate documents with their own schema. After a {@link StoreUnavailableError} a write has
- * usually not happened, but with Redis it may have happened or may still happen: read the document again.
+ * promise resolves. Readers validate documents with their own schema. After a {@link StoreUnavailableError}, a write
+ * has usually not happened, but with Redis it may have happened or may still happen: read the document again.
  */
 export interface Documents {
   /**

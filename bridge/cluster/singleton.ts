@@ -46,7 +46,7 @@ export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }:
         await run();
         isLogged = false;
       } catch (error) {
-        // While the store is unavailable every attempt fails in the same way.
+        // While the store is unavailable, every attempt fails in the same way.
         if (!isLogged) logger.warn({ err: error, task: name }, "task failed to start or stop, retrying");
         isLogged = true;
       }

@@ -14,11 +14,11 @@ const TURN_MS = 4;
 /** A subscriber behind the live edge, as {@link Backfill} sees it. */
 export interface BackfillReader {
   readonly sink: Pick<FrameSink, "id" | "open" | "blocked" | "write" | "close">;
-  /** The page that it needs next; undefined when it has reached the live edge and has joined live delivery. */
+  /** The page to read next; undefined when the subscriber has reached the live edge and has joined live delivery. */
   nextRequest(): PageRequest | undefined;
   /**
    * Accepts the page of its last request. The frames of the page were written, unless the page reports lost entries.
-   * @returns whether it needs another page
+   * @returns whether the subscriber needs another page
    */
   received(page: Page): boolean;
 }

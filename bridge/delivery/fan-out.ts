@@ -33,7 +33,7 @@ export interface FanOutStats {
 export class FanOut {
   readonly #options: FanOutOptions;
   readonly recentEntries = new RecentEntries(RECENT_LIMITS);
-  /** By the key of the filter. */
+  /** The groups, by the key of their filter. */
   readonly #groups = new Map<string, SubscriberGroup>();
   readonly #groupsByChannel = new Map<string, Set<SubscriberGroup>>();
   #edge: number;

@@ -43,7 +43,7 @@ export interface Page {
   events: number;
   /** Where the next page begins: a position, or an index within a snapshot. */
   next: number;
-  /** Channels of which the journal no longer has everything that this page should hold. */
+  /** Channels with entries that this page should hold, but that the journal no longer has. */
   lost: readonly Lost[];
 }
 
@@ -167,7 +167,7 @@ export class PageCache {
     for (const channel of channels) {
       const position = Math.max(after, begins.get(channel) ?? 0, reportedGaps.get(channel) ?? 0);
       const recovery = this.#journal.recovery(channel, { epoch, position });
-      // A gap in a damaged store that begins further on is reported when the reader reaches it.
+      // A later gap in a damaged store is reported when the reader reaches that gap.
       const isAhead = !recovery.complete && recovery.reason === "damaged" && recovery.gap.after > position;
       if (recovery.complete || isAhead) continue;
       const { reason, gap, keptFrom } = recovery;

@@ -65,7 +65,7 @@ export class SubscriberGroup {
     return this.hasPending ? this.#pendingAfter : edge;
   }
 
-  /** Only while nothing is pending: the new member has received those events already. */
+  /** Call only while nothing is pending: the new member has already received all events up to now. */
   add(subscriber: LiveSubscriber): GroupMember {
     const member = { group: this, subscriber, slot: this.#members.length };
     this.#members.push(member);

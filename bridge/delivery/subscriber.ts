@@ -261,7 +261,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
     };
   }
 
-  /** The channels of the label that begin below the entry. */
+  /** The channels of the label whose delivery begins below the entry. */
   #begun(entry: StateEntry, label: Label | undefined): Label | undefined {
     const begun = label?.filter((channel) => entry.position > (this.#channels.get(channel) ?? 0));
     return begun?.length === 0 ? undefined : begun;
@@ -301,7 +301,7 @@ export class Subscriber implements BackfillReader, LiveSubscriber {
   ): number {
     const { journal, fanOut, pageCache } = this.#context;
     const { epoch } = journal;
-    // Within one epoch, events that are kept after the gap are sent. In another epoch the end of the gap is unknown.
+    // Within one epoch, events that are kept after the gap are sent. In another epoch, the end of the gap is unknown.
     const isSameEpoch = reason === "trimmed" || reason === "damaged";
     const isAhead = reason === "damaged" && gap.after > place;
     const end = isSameEpoch ? Math.min(Math.max(gap.before - 1, gap.after), fanOut.edge) : fanOut.edge;

@@ -1,6 +1,6 @@
 import type { Entry } from "./journal.ts";
 
-/** What an entry costs in memory besides its body, roughly, in characters. */
+/** Roughly what an entry costs in memory besides its body, in characters. */
 const ENTRY_CHARS = 200;
 
 export interface RecentEntriesLimits {
@@ -20,7 +20,7 @@ export interface RecentEntriesLimits {
  *   its own (`shared-channels.ts`), and the names would have to be mapped at each read.
  * - Pages of the store omit entries that retention has removed. Delivery still sends them: otherwise a client that lags
  *   by hundreds of events would get a gap whenever its channel keeps fewer events.
- * - Delivery reads up to the last entry that it has routed. The store may be one batch further.
+ * - Delivery reads up to the last entry that it has routed. The store may be one batch ahead.
  */
 export class RecentEntries {
   readonly #maxChars: number;
@@ -64,7 +64,7 @@ export class RecentEntries {
     return first !== undefined && first <= after + 1;
   }
 
-  /** Calls `take` with each entry above `after` and up to `until`, in order, until it returns false. */
+  /** Calls `take` with each entry above `after` and up to `until`, in order, until `take` returns false. */
   read(after: number, until: number, take: (entry: Entry) => boolean): void {
     const first = this.#entries[0]?.position ?? 0;
     for (let index = Math.max(this.#start, after + 1 - first); index < this.#entries.length; index++) {

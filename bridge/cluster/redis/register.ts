@@ -65,7 +65,7 @@ export class RedisRegister implements ConnectionRegister {
   /** Closed connections that must still be removed from Redis. */
   #closed: [connectionId: string, userId: string][] = [];
   #removing = false;
-  /** The number of registrations without a reply yet. */
+  /** The number of registrations that have no reply yet. */
   #entering = 0;
   /** Whether Redis may differ from memory. */
   #inDoubt = false;

@@ -25,7 +25,7 @@ export interface Waiter {
 export interface Waiting extends Waiter {
   readonly message: JournalMessage;
   readonly dedupKey: DedupKey<Waiting> | undefined;
-  /** The size that counts toward the limits on bytes. */
+  /** The size by which the limits on bytes are checked. */
   readonly cost: number;
   /**
    * Appends of the same message that arrived meanwhile. They resolve as duplicates, or fail, together with this one.

@@ -15,7 +15,7 @@
  * | `q` sender, session | ranges of received sequence numbers |
  * | `s` topic | the newest value of a retained topic |
  * | `u` last position | the publications of one write for MQTT subscribers |
- * | `v` last position | the positions of them that are not delivered yet, if some already are |
+ * | `v` last position | the positions of those publications that are not delivered yet, if some are delivered |
  */
 export const META_KEY = "a";
 export const HEAD_KEY = "h";

@@ -1,6 +1,6 @@
 import type { Gap } from "../../../../contract/socket-messages.ts";
 
-/** The largest number of gaps of one channel. Beyond it neighbouring gaps are merged, with the entries between them. */
+/** The largest number of gaps of one channel. Beyond it, neighbouring gaps and the entries between them merge. */
 const MAX_GAPS = 64;
 
 /**

@@ -8,9 +8,9 @@
 // - `mqtt-outbox` tracks what MQTT subscribers have not received; `loading` and `checkpoint` open the store.
 //
 // The steps of an append: `append` checks the channels and the duplicates and puts the message into the queue. At the
-// end of the turn of the event loop the queue becomes one group. The group gets its positions and its rows, and LevelDB
-// writes the rows as one batch. Once the batch is durable, the group becomes visible to readers, the followers are
-// called, and the appends resolve. Appends that arrive meanwhile form the next group.
+// end of the turn of the event loop, the queue becomes one group. The group gets its positions and its rows, and
+// LevelDB writes the rows as one batch. Once the batch is durable, the group becomes visible to readers, the followers
+// are called, and the appends resolve. Appends that arrive meanwhile form the next group.
 
 import type { Logger } from "pino";
 import type { Gap } from "../../../../contract/socket-messages.ts";

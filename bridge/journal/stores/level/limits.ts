@@ -2,7 +2,7 @@
 export interface JournalLimits {
   /** The largest number of entries in one write. */
   maxGroupEntries: number;
-  /** The largest size of one write: characters of bodies plus bytes of payloads. A write has at least one entry. */
+  /** The largest size of one write: characters of bodies plus bytes of payloads. At least one entry is written. */
   maxGroupBytes: number;
   /** The largest number of appends that may wait for the disk. Further ones fail with `StoreUnavailableError`. */
   maxWaitingEntries: number;

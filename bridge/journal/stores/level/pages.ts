@@ -174,7 +174,7 @@ interface Source {
 interface FoundChunks {
   name: string;
   spans: SpanOf[];
-  /** All spans of the channel up to this position were read. Infinity when there are no more. */
+  /** All spans of the channel up to this position were read. Infinity when there are no more spans. */
   readTo: number;
   /** The page must end at this position, because entries after it are missing. */
   gapAfter: number | undefined;

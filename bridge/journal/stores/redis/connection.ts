@@ -20,7 +20,7 @@ export class Connection {
     return this.redis.status === "ready";
   }
 
-  /** Resolves when commands can be sent. @throws {StoreUnavailableError} not within `timeoutMs` */
+  /** Resolves when commands can be sent. @throws {StoreUnavailableError} not ready within `timeoutMs` */
   async ready(timeoutMs: number): Promise<void> {
     if (this.isReady) return;
     if (this.#closed) throw new StoreUnavailableError("the journal is closed");
@@ -58,7 +58,7 @@ export class Connection {
   }
 
   /**
-   * Closes the sockets without QUIT, which a hanging Redis would not answer. A late reply must not pass for success.
+   * Closes the sockets without QUIT, which a hanging Redis would not answer. A late reply must not be seen as success.
    */
   #destroySockets(): void {
     const nodes = "nodes" in this.redis ? this.redis.nodes("all") : [this.redis];

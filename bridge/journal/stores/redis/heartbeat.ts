@@ -23,8 +23,8 @@ export interface HeartbeatOptions {
 }
 
 /**
- * Writes the heartbeat of this node at an interval. Because it is a write, it also detects, while nobody appends, that
- * writing fails or works again, and that Redis holds another journal.
+ * Writes the heartbeat of this node at an interval. Because the heartbeat is a write, it also detects that writing
+ * fails or works again, and that Redis holds another journal, even while nobody appends.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;

@@ -2,7 +2,7 @@
 export interface RedisJournalLimits {
   /** The largest number of messages in one call of the append script. The script blocks Redis while it runs. */
   maxBatchMessages: number;
-  /** The largest size of one call: characters of bodies plus bytes of payloads. A call has at least one message. */
+  /** The largest size of one call: characters of bodies plus bytes of payloads. At least one message is sent. */
   maxBatchBytes: number;
   /** The largest number of appends that may wait for Redis. Further ones fail with `StoreUnavailableError`. */
   maxWaitingMessages: number;

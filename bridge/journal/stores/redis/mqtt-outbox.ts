@@ -37,7 +37,7 @@ export interface MqttOutboxOptions {
 /**
  * Tracks which publications the MQTT subscribers have not received yet. The publications of one batch are one row,
  * which belongs to the run that appended the batch. The row is deleted once all of them are delivered; a partly
- * delivered row is updated with a delay. When a run ends, another run takes over its rows. So after a crash no
+ * delivered row is updated with a delay. When a run ends, another run takes over its rows. So after a crash, no
  * publication is lost, and some are delivered again.
  */
 export class MqttOutbox {

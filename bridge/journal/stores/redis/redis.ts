@@ -10,7 +10,7 @@
 //   journal is unavailable.
 //
 // Steps of an append: `append` checks the channels and puts the message into the queue. At the end of the turn of the
-// event loop the queue becomes one batch. The script APPEND checks it for duplicates, assigns the positions and writes
+// event loop, the queue becomes one batch. The script APPEND checks it for duplicates, assigns the positions and writes
 // all of it. If the entries before the batch are already published, the reply publishes the batch: the view is updated,
 // the followers are called, and the appends resolve. Otherwise this happens once the log has been read up to the batch.
 
