@@ -3,7 +3,7 @@ import { type CustomChannels, cameraOfChannel, channelExists } from "./channels.
 /** Answers which channels exist. */
 export interface KnownChannels {
   custom: CustomChannels;
-  /** Whether the camera is registered. It need not have connected yet. */
+  /** Whether the camera is registered. The camera need not have connected yet. */
   isRegistered(camera: string): boolean;
   /** Whether the journal has or had events of the channel. */
   hasChannel(channel: string): boolean;

@@ -13,7 +13,7 @@ const solarEntry = z
     anchor: z.enum(["sunrise", "sunset", "golden_hour", "blue_hour"]),
     /** Which golden or blue hour of the day. Default: both. */
     when: z.enum(["morning", "evening"]).optional(),
-    /** Minutes from the anchor to the opening of the window; negative opens it before the anchor. */
+    /** Minutes from the anchor to the opening of the window; a negative number opens the window before the anchor. */
     offset_min: z.number().min(-720).max(720),
     duration_min: z.number().positive().max(1440),
     interval_s: z.number().min(1).max(86_400),
@@ -94,7 +94,7 @@ export const commandSchema = z.object({
 });
 export type Command = z.infer<typeof commandSchema>;
 
-/** Replaces invalid bytes instead of throwing, as a camera does. */
+/** Like a camera, replaces invalid bytes instead of throwing. */
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
@@ -112,8 +112,8 @@ export function withIssuer(payload: Uint8Array, issuedBy: string): Uint8Array | 
     return payload;
   }
   if (typeof command !== "object" || command === null || Array.isArray(command)) return payload;
-  // Appended as the last member, because the last of two equal names counts (ECMA-262, 25.5.1). Encoding the parsed command
-  // again would change numbers that a double cannot hold.
+  // `issued_by` is appended as the last member: of two members with one name, a parser keeps the last (ECMA-262,
+  // 25.5.1). Encoding the parsed command again would change numbers that a double cannot hold.
   const comma = Object.keys(command).length === 0 ? "" : ",";
   const head = text.slice(0, text.lastIndexOf("}"));
   return new TextEncoder().encode(`${head}${comma}"issued_by":${JSON.stringify(issuedBy)}}`);

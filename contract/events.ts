@@ -13,7 +13,7 @@ export const timestampSchema = z.iso.datetime({
 
 const percent = z.number().min(0).max(100);
 
-/** The link state that a camera or service publishes. `session` names one boot. `offline` is its MQTT will. */
+/** The link state that a camera or service publishes. `session` names one boot. The MQTT will says `offline`. */
 export const linkSchema = z.object({
   status: z.enum(["online", "offline", "sleeping"]),
   session: z.string().min(1).max(64),
@@ -36,7 +36,10 @@ export const presenceSchema = z.object({
   /** With `sleeping` and `overslept`: when the camera planned to reconnect. */
   until: timestampSchema.optional(),
   session: z.string().optional(),
-  /** When the backend last received something from the camera; at most a minute old while connected. Survives restarts. */
+  /**
+   * When the backend last received something from the camera; at most a minute old while the camera is connected.
+   * Survives restarts.
+   */
   last_heard_at: timestampSchema.optional(),
   /** When the link broke, if the camera is disconnected and has not announced a sleep. Survives restarts. */
   offline_since: timestampSchema.optional(),
@@ -143,9 +146,9 @@ export type Environment = z.infer<typeof environmentSchema>;
 export const storageSchema = z.object({
   total_bytes: z.number().int().positive(),
   free_bytes: z.number().int().nonnegative(),
-  /** Percent in use above which the camera raises the alert `disk`. Absent: the backend decides. */
+  /** Percent. The camera raises the alert `disk` when more of the disk is in use. Absent: the backend decides. */
   alert_percent: z.number().optional(),
-  /** Why the disk cannot be written; absent while it can. The camera keeps new messages in memory only meanwhile. */
+  /** Why the disk cannot be written; absent while it can. Meanwhile the camera keeps new messages only in memory. */
   unwritable: z.string().max(500).optional(),
 });
 export type Storage = z.infer<typeof storageSchema>;
@@ -167,7 +170,7 @@ export type Resources = z.infer<typeof resourcesSchema>;
 export const clockJumpSchema = z.object({
   /** Seconds by which the system clock is ahead of the server's own clock; negative if behind. */
   ahead_seconds: z.number(),
-  /** When the server noticed, by the system clock. */
+  /** When the server noticed the jump, by the system clock. */
   noticed_at: timestampSchema,
   /** What happened and what to do, for an operator. */
   message: z.string(),
@@ -181,7 +184,7 @@ export const systemStatusSchema = z.object({
   version: z.string(),
   started_at: timestampSchema,
   reason: z.string().optional(),
-  /** An unconfirmed jump of the system clock. Until it is confirmed, nothing expires because of it. */
+  /** An unconfirmed jump of the system clock. Until the jump is confirmed, nothing expires because of it. */
   clock: clockJumpSchema.optional(),
 });
 export type SystemStatus = z.infer<typeof systemStatusSchema>;
@@ -226,7 +229,7 @@ export type CameraAlertName = (typeof CAMERA_ALERTS)[number];
 export const SERVICE_ALERTS = ["job-queue", "worker-silent"] as const;
 export type ServiceAlertName = (typeof SERVICE_ALERTS)[number];
 
-/** Messages that a camera dropped before it sent them. Such messages never got a sequence number. */
+/** Messages that a camera dropped before it sent them. The dropped messages never got a sequence number. */
 export const outboxDroppedSchema = z.object({
   count: z.number().int().positive(),
   /** The times of the first and last dropped message. */
@@ -234,7 +237,7 @@ export const outboxDroppedSchema = z.object({
   to: timestampSchema,
 });
 
-/** The backend publishes this event about a camera. */
+/** The name of an event that the backend publishes about a camera. */
 export const LINK_GAP_EVENT = "link.gap";
 
 /**
@@ -280,7 +283,7 @@ export type RefusalReason = (typeof REFUSAL_REASONS)[number];
  */
 export const publicationRefusedSchema = z.object({
   reason: z.enum(REFUSAL_REASONS),
-  /** For people: what is wrong with the newest refused publication, and its topic. */
+  /** For people: the topic of the newest refused publication, and what is wrong with that publication. */
   message: z.string(),
   topic: z.string(),
   /** The number of refused publications since the last such event. */
@@ -335,7 +338,7 @@ export const envelopeSchema = z.object({
   seq: z.number().int().positive().optional(),
   event: eventNameSchema,
   data: z.unknown().optional(),
-  /** True for a message sent late from a backlog. It enters the history and never overwrites state. */
+  /** True for a message sent late from a backlog. Such a message enters the history and never overwrites state. */
   historical: z.boolean().optional(),
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
@@ -406,7 +409,7 @@ interface Decoded {
   data: unknown;
   /** The whole payload, if it is JSON. */
   text: string | undefined;
-  /** The text of the member `data`, if the payload is a JSON object with one. */
+  /** The text of the member `data`, if the payload is a JSON object with that member. */
   ownDataText: string | undefined;
 }
 

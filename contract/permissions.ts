@@ -30,8 +30,8 @@ export interface Grants {
   /** Whether the bearer may receive messages of this topic. Checked at every filtered delivery. */
   canReadTopic(topic: string): boolean;
   /**
-   * Whether {@link canReadTopic} is not enough and the message itself decides: the topic belongs to no camera, but a
-   * message there may name a camera outside {@link onlyCameras}.
+   * Whether the message itself decides, in addition to {@link canReadTopic}: the topic belongs to no camera, but its
+   * messages may name a camera outside {@link onlyCameras}.
    */
   mustReadMessage(topic: string): boolean;
   /** Whether the bearer may subscribe to the filter: every topic that it matches, except commands, is readable. */

@@ -57,7 +57,7 @@ export const dashboardEventSchema = z.object({
   position: z.number().int(),
   id: z.string().optional(),
   camera: z.string().optional(),
-  /** The MQTT topic below the root. In a snapshot it names the state. */
+  /** The MQTT topic below the root. In a snapshot the topic names the state. */
   topic: z.string().optional(),
   historical: z.boolean().optional(),
   /** The sender's sequence number. A missing number reveals a lost message. */
@@ -87,7 +87,7 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
     success: z.boolean(),
     epoch: z.string().optional(),
     position: z.number().int().optional(),
-    /** After a request with `since`: whether the server sends every event after it. */
+    /** After a request with `since`: whether the server sends every event after that position. */
     recovered: z.boolean().optional(),
     reason: unrecoverableReasonSchema.optional(),
     gap: gapSchema.optional(),
@@ -117,14 +117,15 @@ export const serverMessageSchema = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("token_expiring"), expires_in: z.number() }),
   /**
-   * The heartbeat: it distinguishes a quiet link from a dead one. Any frame counts as the answer. The server sends a
-   * WebSocket ping with it, which WebSocket libraries answer by themselves. `position`: the server has sent on this
-   * connection every event of the subscribed channels up to here, so the client may store it as its resume position. It is
-   * absent without a subscription, and while the server still sends older events.
+   * The heartbeat: it distinguishes a quiet link from a dead one. The server accepts any frame as the answer. Together
+   * with this message the server sends a WebSocket ping, which WebSocket libraries answer by themselves. `position`:
+   * the server has sent on this connection every event of the subscribed channels up to here, so the client may store
+   * it as its resume position. `position` is absent without a subscription, and while the server still sends older
+   * events.
    */
   z.object({ type: z.literal("ping"), position: z.number().int().optional() }),
   z.object({ type: z.literal("pong"), id: requestId }),
-  /** The client reads too slowly. The server sends the events once the client reads again; of each state, only the newest. */
+  /** The client reads too slowly. Once it reads again, the server sends the events; of each state only the newest. */
   z.object({ type: z.literal("lagging"), position: z.number().int() }),
   z.object({ type: z.literal("error"), error: z.string(), code: z.number().int(), id: requestId }),
 ]);

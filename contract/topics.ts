@@ -6,12 +6,12 @@ export const DEFAULT_TOPIC_ROOT = "skylapse/v1";
 /** The longest accepted topic or filter, UTF-16 units. MQTT allows 65,535 bytes [MQTT-4.7.3-3]. */
 export const MAX_TOPIC_LENGTH = 512;
 
-/** The most levels of a topic or filter. The deepest topic of the contract has 6 with the default root. */
+/** The most levels of a topic or filter. The deepest topic of the contract has 6 levels with the default root. */
 export const MAX_TOPIC_LEVELS = 16;
 
 /**
- * A parsed topic below the root. `camera-other` and `service-other` are well-formed topics below the prefix of a camera or
- * service that the contract does not define.
+ * A parsed topic below the root. `camera-other` and `service-other` are well-formed topics that the contract does not
+ * define, below the prefix of a camera or service.
  */
 export type Topic =
   | { kind: "camera-link"; camera: string }
@@ -203,7 +203,7 @@ function levelsProblem(text: string): string | undefined {
   if (text.length > MAX_TOPIC_LENGTH) return `is longer than ${MAX_TOPIC_LENGTH} characters`;
   // Control (C0, C1), format (U+202E …), surrogate and line separator characters: they make a log unreadable.
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) return "contains a control or format character";
-  // A decoder replaces bytes that are not UTF-8 by this character [MQTT-1.5.3-1]; two topics would become one.
+  // A decoder replaces bytes that are not UTF-8 by this character [MQTT-1.5.3-1], so two topics could become one.
   if (text.includes("\ufffd")) return "is not UTF-8";
   const levels = text.split("/");
   if (levels.length > MAX_TOPIC_LEVELS) return `has more than ${MAX_TOPIC_LEVELS} levels`;

@@ -3,7 +3,7 @@ export interface BackoffOptions {
   minDelayMs?: number;
   /** The longest wait, milliseconds. Default 20,000. */
   maxDelayMs?: number;
-  /** A connection that lasted this long, milliseconds, resets the count of failures. Default 10,000. */
+  /** Milliseconds. A connection that lasted this long resets the count of failures. Default 10,000. */
   stableAfterMs?: number;
   /** Returns a number from 0 up to 1. Default `Math.random`. */
   random?: () => number;
@@ -12,8 +12,8 @@ export interface BackoffOptions {
 /**
  * How long to wait before the next attempt: a random time between the shortest wait and a ceiling that doubles with
  * every failure ("full jitter"). Without the jitter, a thousand pages that lost one server would all reconnect in the
- * same second, and all together again after each failure. Only a connection that was stable resets the count. Otherwise
- * a client would reconnect without a pause to a server that accepts each connection and then drops it.
+ * same second, and again in one second after each failure. Only a connection that was stable resets the count.
+ * Otherwise a client would reconnect without a pause to a server that accepts each connection and then drops it.
  */
 export class Backoff {
   readonly #minDelayMs: number;
@@ -42,7 +42,7 @@ export class Backoff {
   /** Counts a failure. @returns the milliseconds to wait */
   failed(): number {
     this.#failures++;
-    // From 1024 failures on, 2 ** failures is Infinity; the minimum is then the longest wait.
+    // From 1024 failures on, 2 ** failures is Infinity; `Math.min` then returns the longest wait.
     const ceiling = Math.min(this.#maxDelayMs, this.#minDelayMs * 2 ** this.#failures);
     return this.#minDelayMs + this.#random() * (ceiling - this.#minDelayMs);
   }

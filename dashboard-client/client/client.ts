@@ -32,19 +32,19 @@ export interface ClientOptions {
   tokenTimeoutMs?: number;
   /** How long the server may take to answer a subscription, milliseconds. Default 10,000. */
   requestTimeoutMs?: number;
-  /** How long the server may be silent, beyond two of its ping intervals, milliseconds. Default 5,000. */
+  /** Milliseconds that the server may be silent in addition to two of its ping intervals. Default 5,000. */
   heartbeatGraceMs?: number;
-  /** Between two measurements of the latency, milliseconds. 0 disables them. Default 15,000. */
+  /** Milliseconds between two measurements of the latency. 0 disables the measurements. Default 15,000. */
   latencyIntervalMs?: number;
-  /** How long a command may take beyond its `expiresIn` before its outcome is unknown, milliseconds. Default 60,000. */
+  /** Milliseconds that a command may take beyond its `expiresIn` before its outcome is unknown. Default 60,000. */
   commandGraceMs?: number;
-  /** The most commands without an outcome. Default 32. */
+  /** The most commands that may wait for their outcome at a time. Default 32. */
   maxPendingCommands?: number;
   /** The most subscriptions. Default 64. */
   maxSubscriptions?: number;
   /** Called for failures that do not end anything. Default: writes a warning to the console. */
   onProblem?: ProblemReporter;
-  /** Tells when the network changes and when the page is shown or hidden. Default: the browser, if there is one. */
+  /** Reports when the network changes and when the page is shown or hidden. Default: the browser, if there is one. */
   page?: PageSignals;
 }
 
@@ -53,8 +53,8 @@ export interface ChannelSubscription {
   readonly channel: string;
   readonly state: SubscriptionState;
   /**
-   * Where to resume. Store it together with the state that its events produced, and pass it to `subscribe` after a
-   * reload.
+   * Where to resume. Store the cursor together with the state that the events of the subscription produced, and pass it
+   * to `subscribe` after a reload.
    */
   readonly cursor: Since | undefined;
   unsubscribe(): void;
@@ -68,7 +68,7 @@ export interface Client {
   readonly state: ConnectionState;
   /** When the last message of the server arrived, milliseconds since 1970. Undefined before the first one. */
   readonly heardAt: number | undefined;
-  /** The latest measurement, milliseconds. Undefined without a connection. */
+  /** The latest measured latency, milliseconds. Undefined without a connection. */
   readonly latencyMs: number | undefined;
   /** Connects. During the wait for the next attempt, connects at once. @throws {ClientClosedError} after `close` */
   connect(): void;

@@ -16,7 +16,7 @@ export interface CommandResult {
 }
 
 export interface CommandOptions {
-  /** Seconds within which the camera must begin. After that it does not carry out the command. Default 30. */
+  /** Seconds within which the camera must begin. After that the camera does not carry out the command. Default 30. */
   expiresIn?: number;
   /** Called at every step: `sent`, `delivered`, `accepted`, and the outcome. */
   onProgress?: (progress: CommandResult) => void;
@@ -25,7 +25,7 @@ export interface CommandOptions {
 export interface CommandsOptions {
   send: (message: ClientMessageInput) => boolean;
   nextId: () => number;
-  /** How long a command may take from its latest step, beyond `expiresIn`, milliseconds. */
+  /** Milliseconds that a command may take after its latest step, in addition to `expiresIn`. */
   graceMs: number;
   maxPending: number;
   report: ProblemReporter;

@@ -9,9 +9,9 @@ export interface Session {
 
 /** Why there is no connection. */
 export interface LossCause {
-  /** The WebSocket close code. 1006 if the connection ended without one: no network, a timeout, or a silent server. */
+  /** The WebSocket close code. 1006 without a close code: no network, a timeout, or a silent server. */
   code: number;
-  /** Why, in words for people. */
+  /** The reason, in words for people. */
   reason: string;
 }
 
@@ -46,7 +46,7 @@ export type ConnectionState =
   | {
       status: "connecting";
       phase: ConnectingPhase;
-      /** When the connection was lost, or `connect()` was called, milliseconds since 1970. The same in all phases. */
+      /** Milliseconds since 1970: when the connection was lost or `connect()` was called. All phases keep it. */
       since: number;
       /** Consecutive failures. */
       failures: number;

@@ -38,8 +38,8 @@ export interface ConnectionOptions {
 
 /**
  * One authenticated WebSocket, which reconnects whenever it is lost. The close code decides what happens after a loss:
- * see `afterClose` in the contract. There is one addition: if a token was accepted before and is refused now, it is
- * renewed once, because it may have expired while the machine was suspended.
+ * see `afterClose` in the contract. There is one addition: if a token was accepted before and is refused now, the
+ * client renews it once, because the token may have expired while the machine was suspended.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -48,7 +48,7 @@ export class Connection {
   readonly #heartbeat: Heartbeat;
   #state: ConnectionState = { status: "disconnected", reason: "new", since: Date.now(), cause: undefined };
   #socket: Socket | undefined;
-  /** The wait for the next attempt, the connect timeout or the auth timeout. Never more than one of them runs. */
+  /** The wait for the next attempt, the connect timeout or the auth timeout. At most one of these timers runs. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #renewalTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
@@ -123,7 +123,7 @@ export class Connection {
       this.#arm(Math.max(0, (state.retryAt ?? 0) - Date.now()), () => this.#dispatch({ type: "attempt" }));
     }
     this.#options.onState(state, before);
-    // A listener may have changed the state in this call, which has then started the newer state's work already.
+    // A listener may have changed the state during this call, and so have started the newer state's work already.
     if (state === this.#state && state.status === "connecting" && state.phase === "token") this.#begin();
   }
 

@@ -57,7 +57,7 @@ export class RequestRefusedError extends Error {
   }
 }
 
-/** The channel has a subscription already: use that one. */
+/** The channel has a subscription already: use that subscription. */
 export class AlreadySubscribedError extends Error {
   override name = "AlreadySubscribedError";
 }

@@ -9,25 +9,24 @@ export interface HeartbeatOptions {
   /** Called when the server has been silent for too long. */
   onDead: (silentMs: number) => void;
   onLatency: (latencyMs: number) => void;
-  /** Between two pings of this client, which measure the latency, milliseconds. 0 sends none. */
+  /** Milliseconds between two pings of this client, which measure the latency. With 0 the client sends no pings. */
   latencyIntervalMs: number;
   /**
-   * How long the server may stay silent beyond two of its ping intervals, and how long it has to answer a probe,
-   * milliseconds.
+   * Milliseconds. The server may stay silent for this long beyond two of its ping intervals, and has this long to
+   * answer a probe.
    */
   graceMs: number;
 }
 
 /**
  * Tells a quiet connection from a dead one. A browser does not show WebSocket pings to a page, and it may take a
- * quarter
- * of an hour to notice that the server is unreachable. Therefore the server sends `ping` messages; those, and any other
- * message, prove that it is alive.
+ * quarter of an hour to notice that the server is unreachable. Therefore the server sends `ping` messages; each of
+ * them, and any other message, proves that the server is alive.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
-  /** A message has arrived since the last probe. A time cannot tell: many messages may arrive in one millisecond. */
+  /** A message has arrived since the last probe. A time cannot tell this: several messages may arrive in a millisecond. */
   #probeAnswered = false;
   #allowedSilenceMs = Number.POSITIVE_INFINITY;
   #watch: ReturnType<typeof setTimeout> | undefined;

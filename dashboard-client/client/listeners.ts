@@ -15,7 +15,7 @@ export class Listeners<Value> {
     return this.#listeners.size;
   }
 
-  /** @returns removes the listener; further calls do nothing */
+  /** @returns a function that removes the listener; further calls do nothing */
   add(listener: (value: Value) => void): () => void {
     // A new function, so that a listener that is added twice is called twice and is removed one at a time.
     const entry = (value: Value): void => listener(value);

@@ -1,4 +1,4 @@
-/** The parts of a browser that tell when the network returns and when the page is shown or hidden. */
+/** The parts of a browser that report when the network returns and when the page is shown or hidden. */
 export interface PageSignals {
   window: Pick<EventTarget, "addEventListener" | "removeEventListener">;
   document: Pick<EventTarget, "addEventListener" | "removeEventListener"> & { readonly visibilityState: string };
@@ -12,7 +12,7 @@ export function browserSignals(): PageSignals | undefined {
 export interface SignalHandlers {
   /** The network has returned, or the page is shown again: there is no reason to wait any longer. */
   onAwake?: () => void;
-  /** The browser reports that the network is lost. It is often wrong about connections to this machine: verify it. */
+  /** The browser reports that the network is lost. It is often wrong about local connections: verify the connection. */
   onOffline?: () => void;
   /** The page is hidden, perhaps for good. This is the last moment to save anything. */
   onHide?: () => void;

@@ -15,7 +15,7 @@ export const reportOnConsole: ProblemReporter = ({ kind, message, detail }) => {
   console.warn(`skylapse: ${kind}: ${message}`, ...(detail === undefined ? [] : [detail]));
 };
 
-/** Calls a listener of the application. If it throws, that is reported, and the other listeners are still called. */
+/** Calls a listener of the application. If it throws, the failure is reported, and other listeners are still called. */
 export function callListener<Arguments extends unknown[]>(
   report: ProblemReporter,
   listener: ((...args: Arguments) => void) | undefined,

@@ -1,6 +1,6 @@
 /**
- * The methods of a WebSocket that the client uses. The browser's own class has them, and so has `WebSocket` of the
- * package `ws` for versions of Node without one.
+ * The methods of a WebSocket that the client uses. The browser's own class has these methods. So has the `WebSocket` of
+ * the package `ws`, for versions of Node without such a class.
  */
 export interface Socket {
   send(data: string): void;

@@ -40,7 +40,8 @@ export interface SubscriptionListener {
   onGap?: (gap: ReportedGap) => void;
   onState?: (state: SubscriptionState) => void;
   /**
-   * This client reads too slowly. The server keeps the events for it and sends them later; of state only the newest.
+   * This client reads too slowly. The server keeps the events for this client and sends them later; of each state it
+   * sends only the newest.
    */
   onLagging?: () => void;
 }
@@ -70,9 +71,9 @@ const TEMPORARY: ReadonlySet<number> = new Set([
  * ```
  *
  * There are two positions. `delivered` is the highest position that the application has received: no event at or below
- * it is delivered again. `cursor` is the position to resume from. It also advances with `caught_up` and with pings, so
- * that a quiet channel's cursor does not fall behind the server's retention. There is no cursor until the snapshot is
- * complete, because a client cannot resume from an incomplete state.
+ * it is delivered again. `cursor` is the position to resume from. The cursor also advances with `caught_up` and with
+ * pings, so that a quiet channel's cursor does not fall behind the server's retention. There is no cursor until the
+ * snapshot is complete, because a client cannot resume from an incomplete state.
  */
 export class Subscription {
   readonly channel: string;
@@ -82,7 +83,7 @@ export class Subscription {
   #epoch: string | undefined;
   #cursor: number | undefined;
   #delivered = -1;
-  /** The newest position when the server answered. Later events are live. Infinite if only `caught_up` can tell. */
+  /** The newest position when the server answered; later events are live. Infinity: only `caught_up` tells. */
   #target = 0;
   /** The cursor in the request that was sent last. */
   #requested: Since | undefined;
@@ -170,7 +171,7 @@ export class Subscription {
 
   event(event: DashboardEvent): void {
     const { status } = this.#state;
-    // An event of an earlier subscription on this socket. Those of this subscription follow the answer.
+    // An event of an earlier subscription on this socket. The events of this subscription follow the answer.
     if (status === "waiting" || status === "refused" || status === "ended") return;
     // Retained state has no place in the order of events, and may be delivered again.
     if (event.snapshot === true) {
@@ -222,7 +223,7 @@ export class Subscription {
   #snapshotCompleted(): void {
     this.#cursor = this.#snapshotAt?.position;
     this.#snapshotAt = undefined;
-    // Before the state changes to live: a listener of that change must find the application's state complete.
+    // Called before the status becomes live: a listener of that change must find the application's state complete.
     callListener(this.#report, this.#listener.onSnapshot, "completed");
     if (this.#hasEventsAfterGap) this.#target = Number.POSITIVE_INFINITY;
     this.#hasEventsAfterGap = false;
@@ -242,7 +243,7 @@ export class Subscription {
       channel: this.channel,
       reason: reason ?? (same ? "interrupted" : "epoch_changed"),
       after: gap?.after ?? before.position,
-      // No event at or below the position of the answer is delivered, even if the server names an earlier one.
+      // No event at or below the position of the answer is delivered, even if the server names an earlier position.
       before: Math.max(gap?.before ?? 0, position + 1),
       at: Date.now(),
     };

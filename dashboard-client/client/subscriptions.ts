@@ -23,7 +23,7 @@ interface Entry {
   backoff: Backoff;
 }
 
-/** The subscriptions of one client. Each connection subscribes to all of them again, from the cursor of each. */
+/** The subscriptions of one client. Each connection subscribes to all channels again, to each from its cursor. */
 export class Subscriptions {
   readonly #options: SubscriptionsOptions;
   readonly #entries = new Map<string, Entry>();
@@ -96,7 +96,7 @@ export class Subscriptions {
   answered(result: Extract<ServerMessage, { type: "subscription_result" }>): void {
     const entry = this.#entries.get(result.channel);
     if (entry === undefined) return;
-    // The answer to an earlier request for this channel, which was abandoned.
+    // The answer to an earlier, abandoned request for this channel.
     if (result.id !== undefined && result.id !== entry.pending) return;
     this.#clear(entry);
     this.#settled(entry, entry.subscription.answered(result));

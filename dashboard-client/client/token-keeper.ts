@@ -1,11 +1,11 @@
-/** A token that expires within this time, milliseconds, is not used for a new connection. */
+/** Milliseconds. A token that expires within this time is not used for a new connection. */
 const EXPIRY_MARGIN_MS = 30_000;
-/** How long a token is used before a server has said when it expires, milliseconds. */
+/** Milliseconds that a token is used while no server has said when the token expires. */
 const UNKNOWN_LIFETIME_MS = 60_000;
 
 export interface TokenKeeperOptions {
   getToken: () => string | Promise<string>;
-  /** How long `getToken` may take, milliseconds. A call that takes longer has failed. */
+  /** How long `getToken` may take, milliseconds. A call that takes longer is regarded as failed. */
   timeoutMs: number;
 }
 

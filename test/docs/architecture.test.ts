@@ -7,7 +7,7 @@ import { ROOT, readPage, relativeLinks, sectionOf, tableRows } from "./pages.ts"
 const PAGE = "docs/architecture.md";
 if (process.env.UPDATE_DOCS) writeFileSync(join(ROOT, PAGE), withTrueImports(readPage(PAGE)));
 const page = readPage(PAGE);
-/** The longest way of an event, in files that a reader opens. */
+/** The most files that a reader opens to follow an event. */
 const MAX_EVENT_FILES = 8;
 
 /** Links whose text is a name in code: a file's own name, or a name that the file declares. */
@@ -47,7 +47,7 @@ interface Room {
   imports: string[];
 }
 
-/** The folders of a part with what they import of it, as the code has them. */
+/** The folders of a part in the code, each with the folders of the same part that it imports. */
 function roomsOf(part: string): Room[] {
   return readdirSync(join(ROOT, part))
     .filter((name) => statSync(join(ROOT, part, name)).isDirectory())
@@ -86,7 +86,7 @@ describe("the rooms", () => {
     expect(documented.sort(byName)).toEqual(roomsOf(part).sort(byName));
   });
 
-  it("of the contract do not exist", () => {
+  it("do not exist in the contract", () => {
     expect(roomsOf("contract")).toEqual([]);
   });
 });
@@ -96,7 +96,7 @@ it("has a line for each part, and no other", () => {
   expect(parts.sort()).toEqual([...PARTS, "test"].sort());
 });
 
-it("has where each invariant is enforced, and where it is tested", () => {
+it("says where each invariant is enforced, and where it is tested", () => {
   const rows = tableRows(sectionOf(page, "## Invariants"));
   expect(rows.length).toBeGreaterThan(15);
   const incomplete = rows.filter(

@@ -6,7 +6,7 @@ import { makeDataPath, removeDataPath, type Skylapse, startSkylapse } from "../s
 import { COMMAND } from "../support/skylapse-command.ts";
 import { ROOT, readPage } from "./pages.ts";
 
-/** A code block below `<!-- tried: name -->`: indentation, name, language, code. It may stand in a list. */
+/** A code block below `<!-- tried: name -->`: indentation, name, language, code. The block may stand in a list. */
 const EXAMPLE = /^( *)<!-- tried: ([^>]+?) -->\n *```(\w+)\n([\s\S]*?)\n *```$/gm;
 
 /** The names of the examples that a page marks as tried. */
@@ -43,7 +43,7 @@ export function setUpExamples(): Examples {
     removeDataPath(folder);
   });
 
-  /** Starts an example as printed, except for the ports and the data of the test, and the time that npx takes. */
+  /** Starts an example as printed, but with the ports and the data of the test, and without the time that npx takes. */
   function start(page: string, name: string): ChildProcess {
     const { language, code: printed } = readExample(page, name);
     const code = printed

@@ -49,7 +49,7 @@ function rowsOf(heading: string): Map<string, string[]> {
   return new Map(tableRows(sectionOf(page, heading)).map(([first = "", ...rest]) => [unquoted(first), rest]));
 }
 
-/** The fields of a schema as the page has them: `until?` may be missing. */
+/** The fields of a schema as the page writes them: `until?` is a field that may be missing. */
 function fieldsOf(schema: z.ZodObject): string[] {
   return Object.entries(schema.shape)
     .map(([name, field]) => ((field as z.ZodType).safeParse(undefined).success ? `${name}?` : name))
@@ -57,7 +57,7 @@ function fieldsOf(schema: z.ZodObject): string[] {
 }
 
 describe("the topics", () => {
-  /** A topic of each kind. A kind that is missing here does not compile. */
+  /** A topic of each kind. Without a topic for each kind this does not compile. */
   const topics: Record<Topic["kind"], string> = {
     "camera-link": "cameras/north/link",
     "camera-about": "cameras/north/about",

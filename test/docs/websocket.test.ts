@@ -8,7 +8,7 @@ import { readPage, sectionOf, tableRows } from "./pages.ts";
 const page = readPage("docs/websocket.md");
 const unquoted = (cell: string | undefined) => cell?.replaceAll("`", "") ?? "";
 
-/** `[field, required]` of a message, as the schema has them. `data` is always there, and may be anything. */
+/** The fields of a message as `[field, required]`, by its schema. `data` is always there, and may be anything. */
 function fieldsOf(schema: z.ZodObject): [string, string][] {
   return Object.entries(schema.shape)
     .map(([name, field]): [string, string] => {
