@@ -26,7 +26,7 @@ export interface HeartbeatOptions {
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #heardAt = 0;
-  /** A message has arrived since the last probe. A time cannot tell this: several messages may arrive in a millisecond. */
+  /** A message has arrived since the last probe. Times do not show this: many messages may arrive in a millisecond. */
   #probeAnswered = false;
   #allowedSilenceMs = Number.POSITIVE_INFINITY;
   #watch: ReturnType<typeof setTimeout> | undefined;
