@@ -107,7 +107,7 @@ function afterLink(state: CameraPresence, link: Link, at: number, graceMs: numbe
         until: link.until === undefined ? undefined : Date.parse(link.until),
       };
     case "offline":
-      // A camera that announced its sleep and then cut its power leaves a will, too.
+      // A camera that announced its sleep and then cut its power also leaves a will.
       if (isOtherSession || state.status === "sleeping" || state.status === "overslept" || state.status === "offline")
         return state;
       return {

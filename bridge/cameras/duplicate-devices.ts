@@ -18,8 +18,8 @@ const WINDOW_MS = 60_000;
 /** The alert is cleared after this time without a take-over by another device. */
 const QUIET_MS = 120_000;
 /**
- * Replaces both times for devices whose births show that they alternate. Each of them backs off, up to five minutes,
- * before it reconnects.
+ * This time replaces the two times above for devices whose birth messages show that they alternate. Each of them backs
+ * off, up to five minutes, before it reconnects.
  */
 const ALTERNATING_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;

@@ -251,7 +251,10 @@ class LinkGapRules implements CheckpointedRules {
     this.saveNow();
   }
 
-  /** Publishes the event, then the state; both ids depend on the content only. @returns whether both were published */
+  /**
+   * Publishes the event, then the state; the ids of both depend only on the content. @returns whether both were
+   * published
+   */
   async #publish(camera: string, gap: LinkGap): Promise<boolean> {
     const { logger } = this.#options;
     const { reason, count, from, to, first_seq = 0, last_seq = 0, filled = false } = gap;
@@ -297,7 +300,7 @@ class LinkGapRules implements CheckpointedRules {
 type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {
-  // A job that names a camera has the sequence numbers of its service.
+  // The message of a job has the sequence number of the service, even if the job names a camera.
   if (topic === undefined || !("camera" in topic)) return "not-the-camera";
   if (topic.kind === "camera-link") return "link";
   if (topic.kind === "camera-state" && topic.name === PRESENCE_STATE) return "presence";

@@ -57,7 +57,7 @@ interface Camera {
   /** The last publication failed. It is retried at the next check. */
   unpublished: boolean;
   schedule: CaptureSchedule;
-  /** When the last message of the camera itself was received; undefined before the first. */
+  /** When the last message from the camera itself was received; undefined before the first message. */
   heardAt: number | undefined;
   /** The camera was removed and registered again, and its old retained topics are not cleared yet. */
   addedAgain: boolean;

@@ -12,13 +12,14 @@ import type { Entry, StateEntry } from "../journal/journal.ts";
 export interface WatcherRules {
   /**
    * Reads the retained topics of all cameras and services.
-   * @param isFresh no earlier state was restored, so it is unknown how long the retained values have been true
+   * @param isFresh whether no earlier state was restored, so that it is unknown how long the retained values have been
+   * true
    */
   seed?(retained: readonly StateEntry[], isFresh: boolean): void;
   /**
    * Handles one journal entry; entries arrive in journal order.
-   * @param isReplay the entry was appended while no watcher ran. Replays come from the dashboard channel, which has no
-   * command replies.
+   * @param isReplay whether the entry was appended while no watcher ran. Replays come from the dashboard channel, which
+   * has no command replies.
    */
   apply(entry: Entry, isReplay: boolean): void;
   /** Handles changes that are caused by the passing of time only. Called every `checkIntervalMs`. */

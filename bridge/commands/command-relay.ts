@@ -70,7 +70,7 @@ export interface CommandRelayOptions {
   link: Pick<BrokerLink, "publish" | "connected" | "onDelivered">;
   journal: Pick<Journal, "follow">;
   tree: TopicTree;
-  /** Commands wait for a sleeping camera. For an offline camera they fail at once. */
+  /** Commands wait for a sleeping camera. For an offline camera, they fail at once. */
   isSleeping: (camera: string) => boolean;
   /** The queue shared with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;

@@ -16,7 +16,7 @@ export interface CommandsOptions {
   link: BrokerLink;
   journal: Journal;
   tree: TopicTree;
-  /** Commands wait for a sleeping camera. For an offline camera they fail at once. */
+  /** Commands wait for a sleeping camera. For an offline camera, they fail at once. */
   isSleeping: (camera: string) => boolean;
   audit: Audit;
   /** Called for each command that anybody issues. */

@@ -3,7 +3,9 @@ import type { Stats } from "./stats.ts";
 /** Milliseconds between two updates of the totals. */
 const COUNT_INTERVAL_MS = 250;
 
-/** Counts the events that this node accepted. Following the journal would count each event on every node. */
+/**
+ * Counts the events that this node accepted. If nodes followed the journal instead, every node would count each event.
+ */
 export function startAcceptedCounter(
   ingest: { stats(): { accepted: number } },
   stats: Pick<Stats, "add">,

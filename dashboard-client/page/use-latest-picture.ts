@@ -65,7 +65,9 @@ export function useLatestPicture(
   return shown;
 }
 
-/** Keeps the shown picture if the loaded one is the same. Otherwise releases the previous one, which has faded out. */
+/**
+ * Keeps the shown picture if the loaded one is the same. Otherwise releases the picture before it, which has faded out.
+ */
 function replaced(held: LatestPicture, picture: Picture): LatestPicture {
   if (held.picture !== undefined && picture.etag !== undefined && held.picture.etag === picture.etag) {
     picture.release();

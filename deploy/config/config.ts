@@ -77,7 +77,7 @@ export const commandLineSettings = {
 };
 
 export interface StoreConfig {
-  /** Where Redis is, with its password; undefined when there is no Redis. */
+  /** The address of Redis, with its password; undefined if Redis is not used. */
   url: string | undefined;
   prefix: string;
 }

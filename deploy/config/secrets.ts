@@ -27,7 +27,7 @@ export class DataPathError extends Error {
 /**
  * Reads the secrets that the first start generated, or generates them: 256 random bits each, readable by this user only.
  * They are kept in `DATA_PATH`, so that tokens and devices stay valid over a restart without any configuration.
- * @param deviceIds the simulated devices that need a secret; a device that has one keeps it
+ * @param deviceIds the simulated devices that need a secret; a device that already has a secret keeps it
  * @throws {DataPathError}
  */
 export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Secrets {

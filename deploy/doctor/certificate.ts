@@ -79,7 +79,7 @@ function checkNames(leaf: X509Certificate, host: string): Finding[] {
     : [warn("TLS_CERT", `it is valid for ${names}, not for HOST ${host}: clients must connect to one of those names`)];
 }
 
-/** Each certificate must be followed by that of its issuer, up to an authority that clients know. */
+/** Each certificate must be followed by the certificate of its issuer, up to an authority that clients know. */
 function checkChain(chain: readonly X509Certificate[]): Finding[] {
   const misplaced = chain.find((certificate, index) => {
     const issuer = chain[index + 1];

@@ -44,7 +44,7 @@ export function restoreService(value: Json): ServiceFacts | undefined {
  */
 export function noteService(facts: ServiceFacts, topic: Topic, entry: StateEntry, isRetained = false): void {
   const moment: Moment = { at: entry.acceptedAt, position: entry.position };
-  // A late message from a backlog shows neither the current state nor that the service works now.
+  // A late message from a backlog does not show the current state, and does not show that the service works now.
   if (topic.kind === "service-alert" || endOf(entry).historical) return;
   if (topic.kind === "service-link") {
     noteLink(facts, entry, moment);
