@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 const TICKS_PER_SECOND = 100;
 
 /**
- * CPU seconds (user and system) of all threads of a process since its start. Time spent waiting for a core does not
- * count, so other busy programs hardly change the result.
+ * CPU seconds (user and system) of all threads of a process since its start. Does not include the time that is spent
+ * waiting for a core, so other busy programs hardly change the result.
  */
 export function cpuSecondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");

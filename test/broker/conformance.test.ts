@@ -141,7 +141,7 @@ it("redelivery on reconnect: resends unacknowledged messages", async () => {
   expect([await second.next(TYPE.publish), await second.next(TYPE.publish)]).toEqual(sent);
 });
 
-it("subscribe failure: answers a forbidden filter with 0x80 and grants the others of the packet", async () => {
+it("subscribe failure: answers a forbidden filter with 0x80 and grants the other filters of the packet", async () => {
   const test = await startTestBroker();
   const user = { username: "reader", password: test.token(["camera:read"]) };
   const raw = await rawSession(test.broker.ports.mqtt, { ...user, clientId: A, keepalive: 0 });

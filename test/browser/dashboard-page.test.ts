@@ -31,7 +31,7 @@ beforeAll(async () => {
 
 afterAll(() => browser.end());
 
-/** Starts a server for the tests of one `describe`, which share its cameras. */
+/** Starts a server for the tests of one `describe`, which share the server's cameras. */
 async function serve(simulated: Record<string, string>): Promise<void> {
   dataPath = makeDataPath();
   // The page reconnects to the same address after a restart, so the port must be fixed.
@@ -156,7 +156,7 @@ describe("the dashboard page", { timeout: 90_000 }, () => {
     await connected();
     const frames = page.getByTestId("film-frame");
     await until(async () => (await frames.count()) >= 3);
-    // The Tab key reaches one frame, and the arrow keys move from there.
+    // The Tab key moves the focus to one frame, and from there the arrow keys move it.
     expect(await page.locator('[data-testid="film-frame"][tabindex="0"]').count()).toBe(1);
     await frames.first().focus();
     const focused = () => page.evaluate(() => document.activeElement?.getAttribute("data-capture"));

@@ -100,7 +100,7 @@ it("stays usable if a translator has replaced all texts and the connection is lo
   expect(faults).toEqual([]);
 });
 
-it("keeps the other parts if one cannot be rendered, and renders it again", async () => {
+it("keeps the other parts of the page if one part cannot be rendered, and renders that part again", async () => {
   await openPage();
   await page.getByTestId("event-row").first().waitFor();
   const failed: Promise<unknown> = page.getByTestId("failed-part").first().waitFor();
@@ -165,7 +165,7 @@ it("keeps activity and processing visible below sixteen alerts", async () => {
   expect(await isVisible('[data-testid="event-feed"]')).toBe(true);
 });
 
-it("shows an offline camera first, and counts it in the title and in red", async () => {
+it("shows an offline camera first, and counts it in the title, and in red on the page", async () => {
   await openPage();
   const camera = await connectAsync(skylapse.mqtt, {
     ...{ clientId: "zulu", username: "zulu", password: signToken("zulu", ["device:zulu"]) },
@@ -203,7 +203,7 @@ it("shows an offline camera first, and counts it in the title and in red", async
 
 it("has no text with sibling nodes, neither live nor offline", async () => {
   await say([
-    // Not for `north`, because its own readings would end the alert.
+    // The alert is not for `north`, because that camera's own readings would end the alert.
     ["south/state/storage", { total_bytes: 100, free_bytes: 3 }],
     ["north/state/power", { source: "battery", battery_percent: 40 }],
     [

@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  // A client behind a proxy is not on this machine for the server, so it must sign in.
+  // The server regards a client behind a proxy as one on another machine, so that client must sign in.
   context = await browser.browser.newContext({
     extraHTTPHeaders: { "x-forwarded-for": "192.0.2.7" },
     reducedMotion: "reduce",

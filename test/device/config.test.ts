@@ -107,7 +107,7 @@ test("reads the secret from a file", () => {
   expect(loadConfig({ env: { ...rest, CAMERA_SECRET_FILE: file } }).camera.secret).toBe("from a file");
 });
 
-test("never shows a secret, not even a wrong one", () => {
+test("never shows a secret, not even an invalid one", () => {
   expect(problemsOf({ ...needed, CAMERA_SECRET: "x".repeat(2000) }).join()).not.toContain("xxx");
 });
 

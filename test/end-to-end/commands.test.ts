@@ -160,7 +160,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     await isBack();
   });
 
-  it("is sent again on the next link after it was sent into a silent one, and is carried out", async () => {
+  it("is sent again on the next link after it was sent into a silent link, and is carried out", async () => {
     link.silent = true;
     const given = give("capture.now");
     await expect.poll(() => statuses(given)).toEqual(["sent"]);

@@ -41,7 +41,7 @@ async function upgradeStatus(url: string): Promise<number | "open" | "refused"> 
 }
 
 describe("SIGTERM", () => {
-  it("closes 600 dashboards with 4200 spread over time, refuses new ones meanwhile, and exits with 0", async () => {
+  it("closes 600 dashboards with close code 4200, spread over time, refuses new ones meanwhile, and exits with 0", async () => {
     const skylapse = await start({ SHUTDOWN_SPREAD_MS: "5000" });
     const token = signToken("alice", ["dashboard:read"]);
     const dashboards = await Promise.all(Array.from({ length: 600 }, () => connectDashboard(skylapse.socket)));

@@ -138,7 +138,7 @@ describe("two nodes with one Redis", () => {
     await Promise.all([after.endAsync(), publisher.endAsync()]);
   });
 
-  it("count together: MAX_CONNECTIONS_PER_USER, /stats and /connections cover both nodes", async () => {
+  it("count both nodes for MAX_CONNECTIONS_PER_USER, /stats and /connections", async () => {
     const token = signToken("carol", EVERYTHING);
     const dashboards = [];
     for (const node of [first, second, first, second, first]) dashboards.push(await openDashboard(node.socket, token));

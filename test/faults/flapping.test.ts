@@ -110,7 +110,7 @@ it(`keeps a camera online whose link flaps ${FLAPS} times, and reports no duplic
   await expect.poll(() => kept.map(({ status }) => status)).toEqual(["online"]);
 });
 
-it("reports two cameras with one id once, and reports neither offline", async () => {
+it("reports once that two cameras have one id, and reports neither camera as offline", async () => {
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });
   await expect.poll(births).toBe(1);
   await startCamera({ CAPTURE_INTERVAL_S: "3600" });

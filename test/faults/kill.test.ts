@@ -84,7 +84,7 @@ it(`loses no acknowledged event and shows none twice, killed ${KILLS} times whil
   const total = publishers.length * Math.floor(EVENTS_PER_PUBLISHER);
   const acknowledged = () => publishers.reduce((sum, publisher) => sum + publisher.acknowledged.size, 0);
   for (let kill = 1; kill <= KILLS; kill++) {
-    // At a random point of the work, not of time: a slow machine is killed after as many events as a fast one.
+    // At a random point of the work, not of time, so that a slow machine is killed after as many events as a fast one.
     const moment = ((kill - 1 + Math.random()) / KILLS) * total * 0.95;
     await expect.poll(acknowledged, { interval: 2 }).toBeGreaterThanOrEqual(moment);
     await skylapse.end("SIGKILL");

@@ -61,7 +61,7 @@ const pagePath = mkdtempSync(join(tmpdir(), "page-"));
 
 beforeAll(async () => {
   writeFileSync(join(pagePath, "index.html"), "<!doctype html>");
-  // With a trusted proxy, so that no request counts as local.
+  // With a trusted proxy, so that no request is regarded as local.
   const env = {
     ...{
       MAX_REQUESTS_PER_MINUTE: "0",

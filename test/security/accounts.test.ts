@@ -30,7 +30,7 @@ interface From {
 function post(path: string, body: object, { from = newAddress(), ...credentials }: From = {}) {
   return bridge.call(path, { method: "POST", body, headers: { "x-forwarded-for": from }, ...credentials });
 }
-/** An address that no other request uses, so that failed logins of one test do not count in another. */
+/** An address that no other request uses, so that failed logins of one test do not affect another test. */
 function newAddress(): string {
   return `10.${++count >> 16}.${(count >> 8) & 255}.${count & 255}`;
 }
@@ -102,7 +102,7 @@ describe("refresh tokens", () => {
 });
 
 describe("guessing passwords", () => {
-  it("from one address for many users is stopped at that address for every user", async () => {
+  it("from one address for many users is stopped at that address, for every user", async () => {
     const from = newAddress();
     for (let guess = 0; guess < MAX_FAILURES; guess++) await login(WRONG, { from, user_id: `somebody-${guess}` });
     const { status, headers, body } = await login(PASSWORD, { from });

@@ -3,7 +3,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../bridge/suppor
 import { lines, rawHttp } from "./raw-http.ts";
 import { withRoutesOf } from "./routes-of.ts";
 
-/** A valid body of each route that accepts one. A route that is missing here fails the first test. */
+/** A valid body of each route that accepts a body. A route that is missing here fails the first test. */
 const BODIES: Record<string, Record<string, unknown>> = {
   "POST /auth/token": { user_id: "alice", permissions: ["a:read"], expires_in: 60 },
   "POST /auth/login": { user_id: "alice", password: "a mountain at dawn" },

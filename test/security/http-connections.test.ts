@@ -35,13 +35,13 @@ async function until({ socket, received, ended }: RawHttp, text: RegExp): Promis
   }
 }
 
-/** Everything that the server sends on one more connection. */
+/** Everything that the server sends on another connection. */
 async function oneMore(port: number, address: string): Promise<string> {
   return await (await rawHttp(port, GET_ONCE, address)).ended;
 }
 
 describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
-  it("closes a connection beyond the limit at once without an answer, and admits one after another has closed", async () => {
+  it("closes a connection beyond the limit at once without an answer, and admits another after one has closed", async () => {
     const { port } = await limited({});
     const held = [await served(port, ATTACKER), await served(port, ATTACKER)];
     expect(await oneMore(port, ATTACKER)).toBe("");

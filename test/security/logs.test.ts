@@ -15,7 +15,7 @@ const HOSTILE = '\n\r\u2028\u2029\u0085\u001b[31m\u009b31m\u202e\u0000"}\n{"acti
 /** Everything that a reader of text may take for the end of a line. */
 const LINE_END = /[\p{Cc}\p{Zl}\p{Zp}]+/u;
 
-/** Every credential that this test sends or receives, valid or not. No log may contain one. */
+/** Every credential that this test sends or receives, valid or not. No log may contain any of them. */
 const secrets: string[] = [OPERATOR_KEY, JWT_SECRET, PASSWORD, WRONG_PASSWORD];
 let skylapse: Skylapse;
 let logs: Record<"program" | "audit", string>;

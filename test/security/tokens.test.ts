@@ -233,7 +233,7 @@ describe("a token whose header points to another key", () => {
     expect(await answers(await provided({ header: { kid: undefined, ...more }, key: attacker.privateKey }))).toEqual([
       401, 4002,
     ]);
-    // The same header on a token that is signed with the secret that the file or the address would contain.
+    // The same header, on a token signed with the secret that would be at the file or the address.
     for (const secret of ["", publicPem]) expect(await answers(forge({ header: more, secret }))).toEqual([401, 4002]);
   });
 
@@ -263,7 +263,7 @@ it("rejects a token of more than 8 KiB without reading it", async () => {
   expect(await answers(forge({ claims: { ...goodClaims(), more: "x".repeat(8192) } }))).toEqual([401, 4003]);
 });
 
-it("uses the last of two claims with one name, over HTTP and WebSocket", async () => {
+it("uses the last of two claims with the same name, over HTTP and WebSocket", async () => {
   const twice = JSON.stringify(goodClaims())
     .replace("{", '{"permissions":["admin"],')
     .replace(/\["admin"\](?=[^[]*$)/, "[]");

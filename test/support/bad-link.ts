@@ -103,7 +103,7 @@ export class BadLink {
     return this.#down;
   }
 
-  /** While true, open connections and new ones are cut. */
+  /** While true, open connections and new connections are cut. */
   set down(down: boolean) {
     this.#down = down;
     if (down) this.cut();

@@ -20,7 +20,7 @@ export interface Dashboard {
   messages: ServerMessage[];
   socket: WebSocket;
   send(message: ClientMessageInput): void;
-  /** Resolves to the first message of the type that matches, among received and future ones. */
+  /** Resolves to the first matching message of the type, among received and future messages. */
   next<Type extends ServerMessage["type"]>(
     type: Type,
     fits?: (message: MessageOf<Type>) => boolean,

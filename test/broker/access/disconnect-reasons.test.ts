@@ -26,7 +26,7 @@ it("logs why a client disconnected", async () => {
   ]);
 });
 
-it("counts the refusals of a registered device, with the reason, until it connects", async () => {
+it("counts the refusals of a registered device, with the reason, until the device connects", async () => {
   const test = await startTestBroker();
   await test.devices.set({ id: "north", kind: "camera", secret: SECRET });
   for (let times = 0; times < 3; times++)

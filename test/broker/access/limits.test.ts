@@ -276,7 +276,7 @@ describe("PacketMeter", () => {
     return Buffer.concat(parts);
   }
 
-  it("passes on all packets, and the beginning of oversized ones, whatever pieces the stream arrives in", () => {
+  it("passes on all packets, and the beginning of oversized packets, whatever pieces the stream arrives in", () => {
     fc.assert(
       fc.property(
         fc.array(fc.nat(400), { maxLength: 10 }),

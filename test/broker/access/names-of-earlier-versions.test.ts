@@ -6,7 +6,7 @@ import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "../broke
 
 const EVENT = topic("cameras/north/events/capture.completed");
 
-/** Sessions as the previous version stored them: by client id alone, without token ids and times. */
+/** Sessions as the previous version stored them: by client id only, without token ids and times. */
 async function olderSessions(sessions: Record<string, { identity: string; permissions: string[] }>): Promise<string> {
   const dataPath = temporaryFolder();
   mkdirSync(join(dataPath, "mqtt"));

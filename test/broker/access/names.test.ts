@@ -80,7 +80,7 @@ describe("a client id of two identities", () => {
     expect(bobs.inbox.messages).toEqual([]);
   });
 
-  it("keeps the session of one when the other connects with a clean session", async () => {
+  it("keeps the session of one identity when the other identity connects with a clean session", async () => {
     const test = await startTestBroker();
     const alice = userOf(test, "alice", ["camera:read"]);
     const first = await test.client({ ...alice, ...archive });
@@ -113,7 +113,7 @@ describe("a client id of two identities", () => {
 });
 
 describe("MAX_MQTT_SESSIONS_PER_USER", () => {
-  it("limits the sessions of one identity and not those of others", async () => {
+  it("limits the sessions of one identity and not those of other identities", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SESSIONS_PER_USER: "3" } });
     const greedy = userOf(test, "mallory");
     const attempts = Array.from({ length: 10 }, (_, index) =>

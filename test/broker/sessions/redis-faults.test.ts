@@ -39,7 +39,7 @@ function publishSteadily(node: BrokerUnderTest): { acknowledged: () => number; s
         const outcome = await Promise.race([client.publishAsync(EVENT, name, { qos: 1 }), cut]);
         if (outcome !== undefined) names.push(name);
       } catch {
-        // Refused or disconnected: resend the same message.
+        // The client was refused or disconnected, so it resends the same message.
       }
     }
     client.end(true);

@@ -73,7 +73,7 @@ it("adds an account that can log in, changes its permissions and its password, a
   });
 });
 
-it("issues tokens of a running server, and revokes one, those of a login, of a user, and of all users", async () => {
+it("issues tokens of a running server, and revokes one token, then those of a login, of a user, and of all users", async () => {
   const { skylapse, logIn, statusOf } = await startServer(newDataPath());
   const mint = async (line = "token carol --permission admin --expires-in 60") => (await skylapse(line)).output;
   const claim = (name: string, token = "") =>

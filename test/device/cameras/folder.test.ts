@@ -365,7 +365,7 @@ test("imports only the files whose names sort last when there are too many, and 
   const sink = new MemorySink();
   watch(path, sink, { maxFiles: 2 });
   await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg"]);
-  // This one is found by a quick scan.
+  // A quick scan finds this picture.
   await picture(path, "5.jpg");
   await expect.poll(() => sink.names.sort(), wait).toEqual(["3.jpg", "4.jpg", "5.jpg"]);
   expect(sink.failures[0]).toBe(`${path} has 4 pictures: only the last 2 are watched, move the old ones away`);

@@ -88,7 +88,7 @@ test.each<[CameraSettings, string[], string[]]>([
   }
 });
 
-test("reports the settings that were really set, not the requested ones", async () => {
+test("reports the settings that were really set, not the requested settings", async () => {
   const { camera } = await cameraWith();
   const { settings } = await camera.capture({ exposure_s: 0.0041, iso: 100, quality: 80, hdr: true }, now);
   expect(settings).toEqual({ exposure_s: 1 / 250, iso: 100 });
@@ -181,7 +181,7 @@ test("hides the programs of the machine from the tests", async () => {
   await expect(runProgram({ command: "env", args: [], timeoutMs: 20_000 })).rejects.toThrow("env is not installed");
 });
 
-test("gives up a hanging camera, stops a running one at once, and leaves no files behind", async () => {
+test("gives up a camera that hangs, stops a running camera at once, and leaves no files behind", async () => {
   vi.stubEnv("TMPDIR", new Programs().folder);
   const script = 'echo $$ > "$HERE/pid"; exec sleep 600';
   const { camera: hanging } = await cameraWith(script, CANON, { timeoutMs: 300 });

@@ -13,7 +13,7 @@ async function cameraThat(script: string, options: Partial<RpicamOptions> = {}) 
   return { programs, camera: createRpicam({ timeoutMs: 20_000, killAfterMs: 100, ...options }) };
 }
 
-/** Resolves to the process ids that a fake program wrote, when there are `count`. */
+/** Resolves to the process ids that a fake program wrote, when `count` of them are written. */
 async function pids(programs: Programs, count: number): Promise<number[]> {
   const noted = (): number[] => (programs.read("pids") ?? "").split("\n").filter(Boolean).map(Number);
   await expect.poll(noted, { timeout: 20_000 }).toHaveLength(count);

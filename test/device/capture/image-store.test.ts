@@ -254,7 +254,7 @@ test("never removes the newest picture, whatever fills the disk, even if the clo
   expect(pictures(dataPath).map(captureIn)).toEqual(behind);
 });
 
-test("removes the oldest pictures after one did not fit, so that the next one does", async () => {
+test("removes the oldest pictures after one did not fit, so that there is room for the next", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const captures = await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
   disk.room = 0;

@@ -80,7 +80,7 @@ test("assigns a window over midnight to the day on which it starts", () => {
   expect(active("2026-01-16T02:30:00Z")).toBe(false); // Friday, 03:30: Thursday's night
 });
 
-test("always includes the next window of an entry for one day of the week", () => {
+test("always finds the next window of an entry for one day of the week", () => {
   const mondays = clock("12:00", "13:00", { days: [1] });
   const after = new Date("2026-01-12T12:00:01Z"); // Monday, a second after the window closed
   expect(nextCapture(windowsAround(mondays, zurich, after), after)?.toISOString()).toBe("2026-01-19T11:00:00.000Z");
@@ -179,7 +179,7 @@ test("plans a picture of the longer interval that is due when the window of the 
   expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
 });
 
-test("plans the same pictures as a check of every second, for any windows", () => {
+test("plans the same pictures as a check at every second, for any windows", () => {
   const seconds = fc.integer({ min: 0, max: 300 });
   const anyWindow = fc.record({
     start: seconds,

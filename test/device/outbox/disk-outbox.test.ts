@@ -38,7 +38,7 @@ function message(kind: OutgoingMessage["kind"], topic: string, text = topic, at 
   return { topic, kind, retain: kind === "state" || kind === "alert", at, body };
 }
 
-/** Takes `count` messages, waiting until they are ready. */
+/** Takes `count` messages, and waits until they are ready. */
 async function take(outbox: DiskOutbox, count: number): Promise<OutboxEntry[]> {
   const entries: OutboxEntry[] = [];
   await new Promise<void>((resolve) => {
@@ -250,7 +250,7 @@ test("drops previews and events older than the limit, but no states", async () =
   expect(outbox.takeDropped()).toMatchObject({ count: 1 });
 });
 
-test("counts the age from the time of `put`, also after a restart", async () => {
+test("counts the age from the time of `put`, even after a restart", async () => {
   let now = new Date("2026-03-01T00:00:00Z");
   const path = folder();
   const options = { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) };

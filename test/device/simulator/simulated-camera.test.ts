@@ -51,7 +51,7 @@ test("is bright at noon, darker at dusk, and darkest in a moonless night, with a
   expect(dark.settings.exposure_s).toBeGreaterThan(1);
 });
 
-test("shows another mountain for another seed, and the same for the same seed", async () => {
+test("shows another mountain for another seed, and the same mountain for the same seed", async () => {
   const take = async (seed: string) => (await createSimulatedCamera({ ...small, seed }).capture({}, noon)).jpeg;
   const [north, again, south] = [await take("north"), await take("north"), await take("south")];
   expect(await difference(north, again)).toBeLessThan(1);

@@ -13,7 +13,7 @@ function filterAt(maxAgeMs = 1_800_000) {
 }
 
 describe("a reading", () => {
-  it("passes the first time, and not again while it stays about the same", () => {
+  it("passes the first time, and not again while it hardly changes", () => {
     const { filter } = filterAt();
     expect(filter.passes("environment", environment)).toBe(true);
     const later = { ...environment, sun_elevation: 12.4, temperature_c: 5.9, next_golden_hour: "2026-11-29T15:00:04Z" };

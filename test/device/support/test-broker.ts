@@ -15,7 +15,7 @@ export class TestBroker {
   readonly received: Received[] = [];
   /** When true, publications are neither acknowledged nor recorded. */
   deaf = false;
-  /** Selects publications over which the broker closes the connection. MQTT 3.1.1 has no other refusal [MQTT-3.3.5-2]. */
+  /** Selects publications that make the broker close the connection, the only refusal of MQTT 3.1.1 [MQTT-3.3.5-2]. */
   refuses: (topic: string) => boolean = () => false;
   #aedes: Aedes | undefined;
   #server: Server | undefined;
@@ -101,7 +101,7 @@ export class TestBroker {
     return this.received.filter((message) => message.topic === topic);
   }
 
-  /** Calls `what` at every arrival, and resolves to its first value that is neither undefined nor false. */
+  /** Calls `what` at every arrival, and resolves to its first result that is neither undefined nor false. */
   async until<T>(what: () => T | undefined | false, ms = 28_000): Promise<T> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {

@@ -24,7 +24,7 @@ export const HOSTILE_TEXT = [
 
 export const hostileText: Arbitrary<string> = fc.constantFrom(...HOSTILE_TEXT);
 
-/** Any value in place of the expected one. */
+/** A value of any type in place of the expected value. */
 export const hostileValue: Arbitrary<unknown> = fc.oneof(
   hostileText,
   fc.jsonValue({ maxDepth: 3 }),
