@@ -98,7 +98,7 @@ describe("a publication", () => {
     });
   });
 
-  it("sets the state of its topic if it is retained, clears it if it is empty, and leaves it if it is historical", async () => {
+  it("sets the state of its topic if it is retained, clears the state if the payload is empty, and leaves the state if the payload is historical", async () => {
     const { ingest, journal, entries } = await openIngest();
     const topic = "cameras/north/state/power";
     const state = () => journal.state(`skylapse/v1/${topic}`)?.position;
@@ -148,7 +148,7 @@ describe("a publication", () => {
     expect(ingest.stats().refused).toBe(2);
   });
 
-  it("of QoS 0 is accepted before it is durable, and dropped when the store fails", async () => {
+  it("of QoS 0 is accepted before it is durable, and is dropped when the store fails", async () => {
     const { ingest, journal, entries } = await openIngest();
     const append = vi.spyOn(journal, "append");
     const once = publication("cameras/north/events/x", 1, { qos: 0 });
@@ -294,7 +294,7 @@ describe("an event of the backend", () => {
     expect(link.publications).toHaveLength(10_000);
   });
 
-  it("is published once by the next run if the broker failed, like the undelivered messages of devices", async () => {
+  it("is published once by the next run if the broker failed, and so are the undelivered messages of devices", async () => {
     const first = await openIngest();
     const broken = recordingLink();
     broken.failure = new Error("broker stopped");
@@ -326,7 +326,7 @@ describe("an event of the backend", () => {
 describe("a broadcast by MQTT", () => {
   const to = (channel: string) => publication(`channels/${channel}/events/a.b`, {}, { identity: "user:eve" });
 
-  it("is accepted for built-in channels, and those of cameras that are registered or have published", async () => {
+  it("is accepted for built-in channels, and for channels of cameras that are registered or have published", async () => {
     const { ingest, journal } = await openIngest(undefined, { isRegistered: (camera) => camera === "registered" });
     await ingest.accept(publication("cameras/known/events/a.b", {}));
     for (const channel of ["dashboard", "camera:registered", "camera:known"])

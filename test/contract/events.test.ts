@@ -94,7 +94,7 @@ describe("the text of an envelope's data", () => {
   const textOf = (payload: string) => readPublication(completed, bytes(payload), at).dataText;
   const rest = '"v":1,"id":"01J","timestamp":"2026-03-01T05:00:00Z","event":"x.y"';
 
-  it("has the same value as the data, wherever the data are in the envelope", () => {
+  it("represents the same value as the data, wherever in the envelope the data are", () => {
     const place = fc.constantFrom("first", "middle", "last");
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 5 }), place, fc.constantFrom(0, 2), (data, where, indent) => {
@@ -127,7 +127,7 @@ describe("the depth of a JSON text", () => {
   const depthOf = (value: unknown): number =>
     typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
 
-  it("is the depth of its value, and brackets in strings do not count", () => {
+  it("is the depth of its value, whatever brackets its strings contain", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
         expect(jsonDepth(JSON.stringify(value))).toBe(depthOf(JSON.parse(JSON.stringify(value))));

@@ -10,7 +10,7 @@ const R = "skylapse/v1";
 const none: CustomChannels = new Map();
 const grants = (...permissions: string[]) => grantsOf(permissions, { tree });
 
-/** Permissions of a client, some of them with ids. */
+/** Permissions of a client; some of them contain ids. */
 const aPermission = fc.oneof(
   fc.constantFrom("dashboard:read", "camera:read", "camera:control", "alerts:read", "jobs:read", "system:read"),
   anId.map((id) => `camera:${id}:read`),
@@ -69,7 +69,7 @@ describe("permissions other than admin", () => {
     );
   });
 
-  it("never allow $SYS or a topic outside the root", () => {
+  it("never allow access to $SYS or a topic outside the root", () => {
     fc.assert(
       fc.property(fc.array(aPermission, { maxLength: 6 }), (permissions) => {
         const held = grants(...permissions);
@@ -83,7 +83,7 @@ describe("permissions other than admin", () => {
     );
   });
 
-  it("allow a filter only if they allow all its topics, except commands", () => {
+  it("allow a filter only if they allow all topics that it matches, except commands", () => {
     const wanted = fc.constantFrom(
       `${R}/#`,
       `${R}/cameras/#`,
@@ -125,7 +125,7 @@ describe("dashboard:read", () => {
     }
   });
 
-  it("is limited to the cameras of accompanying camera permissions, on channels and topics", () => {
+  it("is limited, on channels and topics, to the cameras of camera permissions that the client also has", () => {
     const narrowed = grants("dashboard:read", "camera:north:read");
     expect(narrowed.onlyCameras).toEqual(new Set(["north"]));
     expect(narrowed.seesCamera("north")).toBe(true);

@@ -72,7 +72,7 @@ describe("messages of the server", () => {
 });
 
 describe("close codes", () => {
-  it("tell a client how to react by their hundred", () => {
+  it("tell a client by the hundred of their code how to react", () => {
     const actions = Object.fromEntries(Object.entries(CloseCode).map(([name, code]) => [name, afterClose(code)]));
     expect(actions).toEqual({
       authTimeout: "stop",
@@ -92,14 +92,14 @@ describe("close codes", () => {
 });
 
 describe("command arguments", () => {
-  it("are validated by the name of the command", () => {
+  it("are validated according to the name of the command", () => {
     expect(commandArgs["capture.now"].safeParse({ flash: true }).success).toBe(false);
     expect(commandArgs["settings.set"].safeParse({ iso: 400 }).success).toBe(true);
     expect(commandArgs["settings.set"].safeParse({}).success).toBe(false);
     expect(commandArgs["settings.set"].safeParse({ iso: "high" }).success).toBe(false);
   });
 
-  it("reset a setting with null or auto, but an automatic white balance is a value of its own", () => {
+  it("reset a setting with null or auto, but for the white balance auto is a separate value", () => {
     const given = { exposure_s: null, iso: "auto", quality: "auto", hdr: "auto", white_balance: "auto" };
     expect(commandArgs["settings.set"].parse(given)).toEqual({
       ...{ exposure_s: null, iso: null, quality: null, hdr: null },

@@ -71,7 +71,7 @@ describe("topics of the contract", () => {
     expect(tree.parse(topic)).toBeUndefined();
   });
 
-  it("include unlisted topics of a device, as other", () => {
+  it("include unlisted topics of a device, with the kind other", () => {
     expect(tree.parse("skylapse/v1/cameras/north/debug/gps")).toEqual({ kind: "camera-other", camera: "north" });
     expect(tree.parse("skylapse/v1/processing/worker/debug")).toEqual({ kind: "service-other", service: "worker" });
   });

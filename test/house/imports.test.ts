@@ -38,16 +38,16 @@ describe("contract", () => {
     expect(strays.map(({ path }) => path)).toEqual([]);
   });
 
-  it("alone spells the close codes", () => {
+  it("is the only part that contains the close codes", () => {
     expect(spelling(/\b(?:4001|4002|4003|4004|4005|4100|4200|4201|4207|4208|4209)\b/)).toEqual([]);
   });
 
-  it("alone spells the topics", () => {
+  it("is the only part that contains the topics", () => {
     expect(spelling(/["'`/](?:cameras|processing)\/(?:\$\{|\+)/)).toEqual([]);
   });
 });
 
-/** Files outside the contract whose code, comments apart, matches. */
+/** Files outside the contract whose code without comments matches. */
 function spelling(text: RegExp): string[] {
   return sourceFiles(...PARTS.filter((part) => part !== "contract"))
     .filter((file) => text.test(withoutComments(file.text)))

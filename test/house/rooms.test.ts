@@ -36,7 +36,7 @@ function roomOf(path: string): string {
   return rest.length === 0 ? "." : room;
 }
 
-/** Each pair of rooms between which there is an import, with one example. */
+/** Each pair of rooms of which one imports the other, with one example. */
 function arrowsOf(part: string): Map<string, string> {
   const arrows = new Map<string, string>();
   for (const { path, imports } of sourceFiles(part)) {
@@ -88,7 +88,7 @@ describe.each(PARTS)("%s", (part) => {
   });
 });
 
-/** The strongly connected components of more than one file, by Tarjan. */
+/** The strongly connected components that have more than one file, found by Tarjan's algorithm. */
 function circlesOf(files: readonly SourceFile[]): string[][] {
   const importsOf = new Map(files.map(({ path, imports }) => [path, imports]));
   const index = new Map<string, number>();

@@ -20,7 +20,7 @@ export interface SourceFile {
   packages: string[];
 }
 
-/** The files that git knows or would add, so that build output does not count. */
+/** The files that git knows or would add: build output is not included. */
 export function projectFiles(...folders: string[]): string[] {
   const listed = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "--", ...folders], {
     cwd: ROOT,

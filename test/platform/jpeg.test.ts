@@ -63,7 +63,7 @@ describe.each([...(await brokenJpegs())])("a JPEG %s", (_name, { bytes, says }) 
 });
 
 describe("the number of scans", () => {
-  it("is limited to a number that decodes quickly", async () => {
+  it("is limited, so that a picture decodes quickly", async () => {
     expect(readJpeg(manyScans(4096, 2048, 100))).toEqual({
       ...{ width: 4096, height: 2048, scans: 100 },
       pictureBytes: manyScans(4096, 2048, 100).length,

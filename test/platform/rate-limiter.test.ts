@@ -3,7 +3,7 @@ import { RateLimiter } from "../../platform/rate-limiter.ts";
 
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
 
-/** Spends all messages as fast as allowed. @returns the number of wake-ups, and the duration */
+/** Sends all messages as fast as the limiter allows. @returns the number of wake-ups, and the duration */
 async function spendAll(limiter: RateLimiter, messages: number): Promise<{ wakes: number; tookMs: number }> {
   const started = performance.now();
   let spent = 0;
@@ -22,13 +22,13 @@ async function spendAll(limiter: RateLimiter, messages: number): Promise<{ wakes
   return { wakes, tookMs: performance.now() - started };
 }
 
-it("passes a burst of messages at twice the rate, not at once", async () => {
+it("passes a burst of messages at twice the rate instead of at once", async () => {
   const limiter = new RateLimiter({ ...unlimited, messagesPerSecond: 1000 });
   // All messages are within the burst of two seconds.
   expect((await spendAll(limiter, 1000)).tookMs).toBeGreaterThan(400);
 });
 
-it("passes a burst of bytes at twice the rate, not at once", async () => {
+it("passes a burst of bytes at twice the rate instead of at once", async () => {
   const limiter = new RateLimiter({ ...unlimited, bytesPerSecond: 1_000_000 });
   const started = performance.now();
   for (let sent = 0; sent < 1_200_000; sent += 200_000) {

@@ -34,11 +34,11 @@ test("does not call back after it was cancelled", () => {
   expect(act).not.toHaveBeenCalled();
 });
 
-test("does not count the time in which the process was suspended", async () => {
+test("does not include the time in which the process was suspended", async () => {
   const act = vi.fn();
   const end = afterRunning(1000, act);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
-  // Overdue timers fire before pending input is read. The assertion follows after both.
+  // Overdue timers fire before pending input is read. The assertion runs after both.
   await pause(1);
   await pause(1);
   expect(act).not.toHaveBeenCalled();

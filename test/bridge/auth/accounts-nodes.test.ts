@@ -13,8 +13,8 @@ import { connect } from "../websocket/client.ts";
 const OPERATOR_KEY = "operator-key-of-the-tests";
 const PASSWORD = "a mountain at dawn";
 /**
- * The longest time for a revocation to take effect on every node, milliseconds. An idle machine needs a few
- * milliseconds. Without a message from the other node, these connections would stay open for minutes.
+ * Milliseconds. A revocation must take effect on every node within this time; on an idle machine it takes a few
+ * milliseconds. Without a message from the other node, the connections would stay open for minutes.
  */
 const WITHIN_MS = 8_000;
 const logger = pino({ level: "silent" });
@@ -78,7 +78,7 @@ function closing(client: MqttClient): Promise<string> {
 }
 
 /**
- * Opens a socket and an MQTT client with the token at node B. `ended` runs an action and waits until both are closed.
+ * Opens a socket and an MQTT client with the token at node B. `ended` runs an action and waits until both close.
  */
 async function connections(token: string) {
   const [dashboard, client] = [await socket(nodeB, token), await mqttClient(nodeB, token)];
@@ -128,7 +128,7 @@ describe("two nodes", () => {
     expect(await open.ended(() => action(session))).toEqual(ENDED);
   });
 
-  it("close the connections of a revoked minted token, and keep those of other tokens of its user", async () => {
+  it("close the connections of a revoked minted token, and keep the connections of the user's other tokens", async () => {
     const mint = async () =>
       (await call(nodeA, "/auth/token", { body: { user_id: "bob", permissions: ["admin"] } })).body.token;
     const [revoked, kept] = [await mint(), await mint()];
@@ -172,9 +172,9 @@ describe("two nodes", () => {
     await expect(mqttClient(nodeB, secret, "north")).rejects.toThrow();
   });
 
-  it("count failed logins together", async () => {
+  it("add up the failed logins at both nodes", async () => {
     for (const node of [nodeA, nodeB, nodeA, nodeB]) expect((await login(node, "not the password")).status).toBe(401);
-    // Each node learns of the other's failures a moment later.
+    // Each node learns of the failures at the other node a moment later.
     for (const node of [nodeA, nodeB]) await expect.poll(async () => (await login(node)).status).toBe(429);
   });
 });

@@ -47,7 +47,7 @@ it("starts a new file beyond the size limit, keeps the previous one, and loses n
   expect(statSync(`${path}.1`).size).toBeGreaterThanOrEqual(maxBytes);
   expect([statSync(path).mode & 0o777, failures]).toEqual([0o600, []]);
 
-  // The existing content counts towards the size.
+  // The size includes the existing content.
   const reopened = await openLog({ destination: path, maxBytes: 1 });
   reopened.record("0");
   await expect.poll(() => targetsIn(`${path}.1`).at(-1)).toBe(0);
@@ -56,7 +56,7 @@ it("starts a new file beyond the size limit, keeps the previous one, and loses n
 });
 
 it.each(["command", "broadcast"] as const)(
-  "keeps a failed login however many lines of each %s follow",
+  "keeps a failed login, however many lines of the action %s follow",
   async (action) => {
     const path = join(newFolder(), "audit.log");
     const { audit, record } = await openLog({ destination: path, maxBytes: 4096 });

@@ -110,7 +110,7 @@ describe("the device store", () => {
     await expect(devices.remove(id)).rejects.toThrow(`there is no device "${id}"`);
   });
 
-  it("keeps all devices that are added at the same time, and one for each id", async () => {
+  it("keeps all devices that are added at the same time, but only one with each id", async () => {
     const { devices } = await openIn();
     await Promise.all(Array.from({ length: 20 }, (_, index) => devices.add(camera(`c${index}`))));
     expect(devices.list()).toHaveLength(20);

@@ -174,7 +174,7 @@ describe("a token of the identity provider", () => {
     expect((await running.call("/connections", { token: forged })).status).toBe(401);
   });
 
-  it("never has the identity of a local user, whatever its sub is", async () => {
+  it("never has the identity of a local user, whatever its `sub` is", async () => {
     const key = await newKey("one");
     const running = await start();
     const url = `ws://127.0.0.1:${running.port}/ws`;
@@ -218,21 +218,21 @@ describe("a token of the identity provider", () => {
     expect((await running.call("/connections", { token })).status).toBe(401);
   });
 
-  it("is not treated as one of our sessions, whatever its sid is", async () => {
+  it("is not treated as one of our sessions, whatever its `sid` is", async () => {
     const sid = `${"0".repeat(12)}-${"0".repeat(24)}`;
     const token = await sign(await newKey("one"), { claims: { sid } });
     const { port } = await start();
     await connect(`ws://127.0.0.1:${port}/ws`, token);
   });
 
-  it("does not authenticate its client before the key arrives: the limit of 16 KiB for strangers applies", async () => {
+  it("does not authenticate its client before the key arrives: until then the limit of 16 KiB for strangers applies", async () => {
     const token = await sign(await newKey("one"));
     delayProvider();
     const { port } = await start();
     const stranger = await new TestClient(`ws://127.0.0.1:${port}/ws`).opened();
     stranger.send({ type: "auth", token });
     for (let frame = 0; frame < 3; frame++) stranger.send({ type: "x".repeat(8_000) });
-    // Data in transit when the server closes the connection may reset it. The close frame is then lost.
+    // If data is still in transit when the server closes the connection, TCP may reset it, and the close frame is lost.
     expect([4003, 1006]).toContain((await stranger.closed).code);
   });
 
@@ -247,7 +247,7 @@ describe("a token of the identity provider", () => {
     expect(await client.next("subscription_result")).toMatchObject({ channel: "dashboard", success: true });
   });
 
-  it("causes a request to retry while the provider is unreachable, and our own tokens still work", async () => {
+  it("is answered with a request to retry while the provider is unreachable; our own tokens still work", async () => {
     const token = await sign(await newKey("one"));
     await stopProvider();
     const running = await start();

@@ -29,7 +29,7 @@ describe("refusals", () => {
     refusals.stop();
   });
 
-  it("count together for all addresses of one IPv6 network", () => {
+  it("are added up for all addresses of one IPv6 network", () => {
     const refusals = newRefusals();
     for (let host = 1; host <= 1000; host++) refusals.add(refusal(`2001:db8::${host.toString(16)}`));
     expect(recorded).toHaveLength(MAX_SINGLE_REFUSALS);

@@ -36,24 +36,24 @@ describe("a token", () => {
     });
   });
 
-  it("is accepted with user_id and without jti, as from the predecessor", () => {
+  it("is accepted with user_id and without jti, as the predecessor issued it", () => {
     expect(tokens.verify(sign(claims))).toMatchObject({ userId: "alice", tokenId: undefined });
   });
 
-  it("is accepted with sub alone, and with equal sub and user_id", () => {
+  it("is accepted with sub but no user_id, and with equal sub and user_id", () => {
     const { user_id, ...rest } = claims;
     expect(tokens.verify(sign({ ...rest, sub: user_id })).userId).toBe("alice");
     expect(tokens.verify(sign({ ...claims, sub: user_id })).userId).toBe("alice");
   });
 
-  it("of an older secret is accepted while that secret is configured", () => {
+  it("that was signed with an older secret is accepted while that secret is configured", () => {
     const both = createTokens({ secrets: [OTHER, SECRET], now: () => NOW });
     expect(both.verify(sign(claims)).userId).toBe("alice");
     const { token } = both.mint({ userId: "bob", permissions: [], ttlSeconds: 60 });
     expect(() => tokens.verify(token)).toThrow(InvalidTokenError);
   });
 
-  it("expires at the time of exp", () => {
+  it("expires at the time that exp contains", () => {
     const at = (now: number) => createTokens({ secrets: [SECRET], now: () => now });
     const token = sign(claims);
     expect(at(NOW + 59_999).verify(token).userId).toBe("alice");

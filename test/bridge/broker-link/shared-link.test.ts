@@ -54,7 +54,7 @@ test("knows at its start which devices are connected to the other nodes", async 
   expect(there.link.connected("device:north")).toBe(true);
   expect(there.link.connected("service:worker")).toBe(true);
   expect(there.link.connected("device:south")).toBe(false);
-  // Users are not shared.
+  // Nodes do not share which users are connected.
   expect(there.link.connected("user:alice")).toBe(false);
 });
 

@@ -43,7 +43,7 @@ async function restart(stoppedMs = 0): Promise<void> {
   await watch();
 }
 
-/** Lets time pass, and waits for the events that are published by then. */
+/** Lets time pass, and waits for the events that are published meanwhile. */
 async function pass(ms: number): Promise<void> {
   vi.advanceTimersByTime(ms);
   await fixture.settled();
@@ -112,7 +112,7 @@ describe("offline", () => {
     expect(published("overslept")).toEqual([]);
   });
 
-  it("has its own threshold for single cameras; 0 disables it", async () => {
+  it("can have a separate threshold for a camera; 0 disables the alert", async () => {
     await running?.stop();
     await watch({ offlineMs: 600_000, offlineMsOf: new Map([["north", 60_000]]) });
     await presence("offline", { offline_since: new Date().toISOString() });
@@ -126,7 +126,7 @@ describe("offline", () => {
     expect(isRaised("offline")).toBe(false);
   });
 
-  it("stays raised over a restart, and does not count the time in which the server was stopped", async () => {
+  it("stays raised over a restart, and does not include the time in which the server was stopped", async () => {
     await presence("offline", { offline_since: new Date().toISOString() });
     await restart(120 * MINUTE);
     await pass(9 * MINUTE);
@@ -226,7 +226,7 @@ describe("no-capture", () => {
     expect(published("no-capture")).toEqual([NO_PICTURE, null, NO_PICTURE]);
   });
 
-  it("waits for two intervals if that is longer", async () => {
+  it("is raised only after two intervals if they are longer than five minutes", async () => {
     await north("about", { ...ABOUT, capture_interval_s: 600 });
     await pass(19 * MINUTE);
     expect(published("no-capture")).toEqual([]);
@@ -236,7 +236,7 @@ describe("no-capture", () => {
     ]);
   });
 
-  it("is neither raised nor cleared by a shorter interval", async () => {
+  it("is neither raised nor cleared because the interval becomes shorter", async () => {
     await north("about", { ...ABOUT, capture_interval_s: 3600 });
     await pass(60 * MINUTE);
     await north("about", ABOUT);
@@ -249,7 +249,7 @@ describe("no-capture", () => {
     expect(published("no-capture")).toEqual([NO_PICTURE]);
   });
 
-  it("is cleared by a longer interval, and raised again when no capture arrives by that interval", async () => {
+  it("is cleared when the interval becomes longer, and raised again when no capture arrives in two such intervals", async () => {
     await pass(6 * MINUTE);
     await north("about", { ...ABOUT, capture_interval_s: 3600 });
     await pass(MINUTE);
@@ -262,7 +262,7 @@ describe("no-capture", () => {
     ]);
   });
 
-  it("does not count while the schedule is not active", async () => {
+  it("is not raised for time in which the schedule is not active", async () => {
     await capturing(false);
     await pass(60 * MINUTE);
     await capturing(true);
@@ -276,7 +276,7 @@ describe("no-capture", () => {
   });
 
   it.each(["offline", "sleeping"])(
-    "is not raised for a camera that is %s, and cleared when it becomes so",
+    "is not raised while a camera is %s, and is cleared when the camera enters that state",
     async (status) => {
       await publishStatus(status);
       await pass(60 * MINUTE);
@@ -292,7 +292,7 @@ describe("no-capture", () => {
     },
   );
 
-  it("is not delayed by captures of a backlog", async () => {
+  it("is not delayed by captures from a backlog", async () => {
     for (let minute = 0; minute < 6; minute++) {
       await pass(MINUTE);
       await event("capture.completed", { historical: true });
@@ -315,7 +315,7 @@ describe("no-capture", () => {
     expect(published("no-capture")).toEqual([null]);
   });
 
-  it("stays raised over a restart when the interval becomes shorter after it", async () => {
+  it("stays raised when the interval becomes shorter after a restart", async () => {
     await pass(6 * MINUTE);
     await restart(MINUTE);
     await publishStatus("unknown");
@@ -329,7 +329,7 @@ describe("no-capture", () => {
     expect(published("no-capture")).toEqual([null]);
   });
 
-  it("does not count the time in which the server was stopped", async () => {
+  it("does not include the time in which the server was stopped", async () => {
     await restart(60 * MINUTE);
     await publishStatus("unknown");
     await pass(MINUTE);
@@ -390,9 +390,9 @@ describe("disk", () => {
     expect(published("disk")).toEqual([null]);
   });
 
-  it("is not raised and cleared a second time when the camera does both itself", async () => {
+  it("is not raised and cleared a second time when the camera itself raises and clears it", async () => {
     const own = { alert: "disk", severity: "warning", message: "My disk is 81 % full" };
-    // Long before a check, and just before one.
+    // The usage rises just before a check, then long before one: the number is in milliseconds.
     for (const before of [1, 1000]) {
       await pass(10 * SECOND - (Date.now() % (5 * SECOND)) - before);
       await storage(81);
@@ -418,7 +418,7 @@ describe("disk", () => {
     expect(published("disk")).toEqual(["Storage is 81 % full", null]);
   });
 
-  it.each([95, 70])("follows only the limit of %d that the camera publishes", async (limit) => {
+  it.each([95, 70])("follows only the limit that the camera publishes: %d", async (limit) => {
     const own = { alert: "disk", severity: "warning", message: "The camera's storage is full" };
     const fillTo = (percent: number) =>
       north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10, alert_percent: limit });
@@ -440,7 +440,7 @@ describe("disk", () => {
     await fixture.accept("cameras/north/alerts/disk", null, { retain: true });
     await fill(limit - 12, 10);
     expect(published("disk")).toEqual([own.message, null]);
-    // The camera does not raise it again, so the backend does.
+    // The camera does not raise the alert again, so the backend raises it.
     await fill(limit + 3);
     expect(published("disk").slice(2)).toEqual([`Storage is ${limit + 3} % full`]);
     await fill(limit - 11);
@@ -453,7 +453,7 @@ describe("disk", () => {
       north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10, alert_percent: limit });
 
     it.each([false, true])(
-      "follows the backend's limit again when the camera no longer has one (after a restart: %s)",
+      "follows the backend's limit again when the camera no longer publishes a limit (after a restart: %s)",
       async (restarted) => {
         await storage(49);
         await fixture.accept("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
@@ -480,7 +480,7 @@ describe("disk", () => {
     });
   });
 
-  it("that the camera raised by its own lower limit stays until the usage is well below it, over a restart", async () => {
+  it("that the camera raised at its own lower limit stays, also over a restart, until the usage is well below that limit", async () => {
     const own = { alert: "disk", severity: "warning", message: "The camera's storage is 61 % full" };
     await storage(61);
     await fixture.accept("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
@@ -497,7 +497,7 @@ describe("disk", () => {
     expect(published("disk")).toEqual([null]);
   });
 
-  it("is neither raised nor cleared by a measurement of a backlog", async () => {
+  it("is neither raised nor cleared by a measurement from a backlog", async () => {
     const late = (percent: number) =>
       north(
         "state/storage",
@@ -545,7 +545,7 @@ describe("failures", () => {
     ]);
   });
 
-  it("counts captures over a restart", async () => {
+  it("includes the captures before a restart", async () => {
     await captures("xx.......");
     await restart();
     await captures("x");
@@ -580,7 +580,7 @@ describe("job-queue", () => {
     expect(published("job-queue", "processing/farm")).toEqual(["11 jobs wait to be processed", null]);
   });
 
-  it("does not count jobs of a backlog", async () => {
+  it("does not include jobs from a backlog", async () => {
     for (let n = 1; n <= 11; n++) {
       const data = { job: `j${n}`, type: "image_processing", status: "queued", progress: 0 };
       const late = envelope("job.progress", data, { historical: true });
@@ -590,7 +590,7 @@ describe("job-queue", () => {
     expect(published("job-queue", "processing/farm")).toEqual([]);
   });
 
-  it("counts the waiting jobs after a restart", async () => {
+  it("includes, after a restart, the jobs that were waiting before", async () => {
     await queue(1, 10, "queued");
     await restart();
     await queue(11, 11, "queued");
@@ -653,7 +653,7 @@ describe("worker-silent", () => {
     expect(published("worker-silent", FARM)).toHaveLength(2);
   });
 
-  it("stays raised over a restart, and does not count the time in which the server was stopped", async () => {
+  it("stays raised over a restart, and does not include the time in which the server was stopped", async () => {
     await link("offline");
     await pass(6 * MINUTE);
     await restart(60 * MINUTE);

@@ -80,7 +80,7 @@ describe("an alert of two devices with one client id", () => {
     expect(events()).toEqual(["alert.raised"]);
   });
 
-  it("is raised, and stays, when two boots alternate at their longest back-off", async () => {
+  it("is raised, and stays raised, when two boots alternate with their longest back-off", async () => {
     await connect(repeated(["s1", "s2"], 10), 290_000);
     expect(events()).toEqual(["alert.raised"]);
   });
@@ -89,7 +89,7 @@ describe("an alert of two devices with one client id", () => {
     await connect(repeated(["s1"], 60), 1000);
     watcher.stop();
     watcher = start();
-    // The same holds after a restart, before the first birth message.
+    // Nor is it raised after a restart, before the first birth message.
     await takeOver(12, 5000);
     expect(events()).toEqual([]);
   });
@@ -138,7 +138,7 @@ describe("an alert of two devices with one client id", () => {
     expect(events()).toEqual(["alert.raised", "alert.cleared"]);
   });
 
-  it("watches 10,000 client ids, and drops the one taken over longest ago", () => {
+  it("watches 10,000 client ids, and then drops the one whose last take-over is the oldest", () => {
     link.takeOver("cam-1", "device:north");
     link.takeOver("cam-1", "device:north");
     for (let count = 0; count < 10_000; count++) link.takeOver(`other-${count}`, "user:alice");

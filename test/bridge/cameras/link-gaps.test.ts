@@ -134,7 +134,7 @@ describe("a gap in a camera's sequence numbers", () => {
     pass(60 * MINUTE);
     await send(11);
     expect(await gaps()).toEqual([]);
-    // Messages that it does not send then are lost.
+    // Messages that the camera does not send after its next birth are lost.
     await send(13);
     pass(5 * 60 * MINUTE);
     await birth();
@@ -157,7 +157,7 @@ describe("a gap in a camera's sequence numbers", () => {
     expect(listed()).toBeUndefined();
   });
 
-  it("does not include command replies, which no dashboard receives", async () => {
+  it("does not include numbers of command replies, which no dashboard receives", async () => {
     await sendAll(1, 5);
     await fixture.accept("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 6 }));
     await send(7);
@@ -177,7 +177,7 @@ describe("a gap in a camera's sequence numbers", () => {
 });
 
 describe("a new outbox of a camera", () => {
-  it("is no gap when its numbers start again, but the open gaps of the old one are reported", async () => {
+  it("is not reported as a gap when its numbers start again, but the open gaps of the old outbox are reported", async () => {
     await sendAll(1, 40);
     await send(50);
     for (let seq = 1; seq < 5; seq++) await send(seq, { session: "s2" });
@@ -187,7 +187,7 @@ describe("a new outbox of a camera", () => {
     expect(await gaps()).toHaveLength(1);
   });
 
-  it("is detected when its first message is not the first to arrive", async () => {
+  it("is also detected when a later message of it arrives first", async () => {
     await sendAll(1, 40);
     for (const seq of [3, 1, 2, 4]) await send(seq, { session: "s2" });
     pass(3 * MINUTE);
@@ -242,7 +242,7 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 8 }]);
   });
 
-  it("restarts the wait for a camera that reconnected meanwhile", async () => {
+  it("waits again from the start for a camera that reconnected meanwhile", async () => {
     await sendAll(1, 5);
     await send(9);
     await running?.stop();
@@ -256,7 +256,7 @@ describe("a restart", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("does not report a gap again, and reports when it is filled", async () => {
+  it("does not report a gap again, but reports when the gap is filled", async () => {
     await sendAll(1, 5);
     await send(7);
     pass(3 * MINUTE);
@@ -270,7 +270,7 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 6, filled: true }]);
   });
 
-  it("after a kill replays the messages since the last save, and reports no message missing that it did not see", async () => {
+  it("after a kill replays the messages since the last save, and does not report them as missing", async () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;

@@ -53,7 +53,7 @@ const events = () => published(journal, PRESENCE).map(({ event }) => event);
 const status = () => presence.of("north")?.status;
 
 describe("a camera's presence", () => {
-  it("is online from its birth, published as state with session and time", () => {
+  it("is online from its birth, which is published as state with session and time", () => {
     comeOnline();
     const [only, ...more] = published(journal, PRESENCE);
     expect(only?.event).toBe("camera.online");
@@ -79,7 +79,7 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online", "camera.offline"]);
   });
 
-  it("is offline since its link broke, with the time of the last message", () => {
+  it("is offline since the time when its link broke, and has the time of the last message", () => {
     comeOnline();
     journal.receive(CAPTURED, {});
     vi.advanceTimersByTime(20_000);
@@ -186,7 +186,7 @@ describe("after a restart", () => {
     presence = start({ watchedUntil });
   }
 
-  it("a camera that was online is unknown during the grace period, then offline since the server stopped", () => {
+  it("a camera that was online is unknown during the grace period, then offline since the time when the server stopped", () => {
     comeOnline();
     vi.advanceTimersByTime(60_000);
     const stoppedAt = new Date(Date.now()).toISOString();
@@ -288,7 +288,7 @@ describe("after a restart", () => {
     expect(status()).toBe("unknown");
   });
 
-  it("a camera that connected before presence started is published as online once", () => {
+  it("a camera that connected before presence started is published once, as online", () => {
     comeOnline();
     presence.stop();
     vi.advanceTimersByTime(5000);
@@ -386,7 +386,7 @@ describe("a sleeping camera", () => {
     expect(status()).toBe("online");
   });
 
-  it("is not made by a sleep message of another session", () => {
+  it("is still online after a sleep message of another session", () => {
     comeOnline("s2");
     say("sleeping", "s1", UNTIL);
     expect(status()).toBe("online");
@@ -416,7 +416,7 @@ describe("a stale camera", () => {
     expect(status()).toBe("stale");
   });
 
-  it("stays stale after a capture of its backlog", () => {
+  it("stays stale after a capture from its backlog", () => {
     vi.advanceTimersByTime(125_000);
     journal.receive(CAPTURED, {}, { historical: true });
     expect(status()).toBe("stale");
@@ -448,7 +448,7 @@ describe("a stale camera", () => {
     expect(status()).toBe("stale");
   });
 
-  it("is stale although its clock, and so its announced next capture, is a day ahead", () => {
+  it("is stale even if its clock is a day ahead, and with it the announced next capture", () => {
     const next_capture_at = new Date(Date.now() + 86_460_000).toISOString();
     const timestamp = new Date(Date.now() + 86_400_000).toISOString();
     const capture = { active: true, captures_completed: 1, next_capture_at };
@@ -486,7 +486,7 @@ describe("a registered camera", () => {
     });
   }
 
-  it("that never connected is never_seen since its registration is known, and is published", () => {
+  it("that never connected is never_seen from the moment when its registration is known; this is published", () => {
     register({ id: "north", kind: "camera" }, { id: "worker", kind: "processing" });
     vi.advanceTimersByTime(600_000);
     expect(presence.of("north")).toEqual({ status: "never_seen", since: new Date(START).toISOString() });

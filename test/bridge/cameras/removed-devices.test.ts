@@ -83,7 +83,7 @@ async function comeOnline(id = "north"): Promise<void> {
 }
 const ALL = ["about", "alerts/disk", "alerts/temperature", "link", "state/gaps", "state/presence", "state/storage"];
 
-it("clears all topics of a removed camera, and those of its late messages", async () => {
+it("clears all topics of a removed camera, and the topics of its late messages", async () => {
   await add("north");
   await comeOnline();
   await comeOnline("south");
@@ -135,7 +135,7 @@ it("clears the topics of a camera that was removed while no server ran", async (
   await cleared();
   await pass(2 * MINUTE);
   expect(retained()).toEqual([]);
-  // Clearing a topic does not make the camera online.
+  // Clearing a topic does not make presence regard the camera as online.
   expect(fixture.published("cameras/north/state/presence").map(({ event }) => event)).not.toContain("camera.online");
   // After ten minutes the removal itself and all saved states are deleted.
   await pass(10 * MINUTE);
@@ -176,7 +176,7 @@ it("keeps the topics of a camera whose removal was not completed", async () => {
 it.each([
   ["its link, by a will that was forwarded after the clearing", "cameras/north/link"],
   ["a state, by a message of another node", "cameras/north/state/storage"],
-])("clears what only the broker retains of a removed camera: %s", async (_, below) => {
+])("clears a topic of a removed camera that only the broker retains: %s", async (_, below) => {
   await add("north");
   await comeOnline();
   await devices.remove("north");
@@ -186,20 +186,20 @@ it.each([
   link.retained.add(`${tree.root}/cameras/south/link`);
   await pass(5 * SECOND);
   await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
-  // Later messages, too, are cleared.
+  // The topics of later messages are cleared, too.
   link.retained.add(topic);
   await pass(2 * MINUTE);
   await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
 });
 
-it("keeps what the broker retains of a camera that was added again", async () => {
+it("keeps the topics that the broker retains of a camera that was added again", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);
   await devices.remove("north");
   await add("north");
   await cleared();
-  // Its first message, which has not arrived in this node's journal yet.
+  // The first message of the new camera, which has not arrived in this node's journal yet.
   const topic = `${tree.root}/cameras/north/about`;
   link.retained.add(topic);
   await pass(2 * MINUTE);

@@ -11,10 +11,10 @@ beforeEach(async () => {
   fixture = await openFixture();
 });
 
-/** The time shown by a clock that is off by `offMs`. */
+/** The time that a clock shows which differs from the true time by `offMs`. */
 const at = (offMs: number) => new Date(Date.now() + offMs).toISOString();
 
-/** Publishes a preview one minute after the last one, named by a clock that is off by `offMs`. */
+/** Publishes a preview one minute after the last one. Its name has the time of a clock that is off by `offMs`. */
 async function publishPreview(offMs: number): Promise<void> {
   vi.advanceTimersByTime(60_000);
   const topic = `${tree.root}/cameras/north/previews/${ulid(Date.now() + offMs).toLowerCase()}`;
@@ -22,7 +22,7 @@ async function publishPreview(offMs: number): Promise<void> {
   await fixture.ingest.accept({ identity: "device:north", topic, payload, qos: 1, retain: false });
 }
 
-/** For each preview, oldest first, whether it was recorded as one of a backlog. */
+/** For each preview, oldest first: whether it was recorded as part of a backlog. */
 const historical = () =>
   fixture.entries.flatMap(({ body }) => {
     const { event, historical: late = false } = JSON.parse(`{${body}}`);

@@ -21,7 +21,7 @@ export interface Fixture {
   journal: Journal;
   cluster: Cluster;
   ingest: BridgeIngest;
-  /** Every entry of this run, as it became durable. */
+  /** Every entry of this run, in the order in which they became durable. */
   entries: Entry[];
   /** Publishes like an MQTT client that the broker has authorized. A `null` body clears the topic. */
   accept(topic: string, body: unknown, options?: { retain?: boolean }): Promise<void>;
@@ -85,7 +85,7 @@ export async function openFixture(): Promise<Fixture> {
           const { event, data } = JSON.parse(`{${entry.body}}`);
           return { event, data };
         }),
-    // Several in a row: an event that a watcher publishes because of one is appended before the next.
+    // Several markers in a row: what a watcher publishes in response to one is appended before the next one.
     async settled() {
       for (let turn = 0; turn < 4; turn++)
         await open.ingest.publish({ topic: { kind: "system", name: "marker" }, event: "marker", data: { turn } });

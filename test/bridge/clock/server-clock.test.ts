@@ -57,7 +57,7 @@ function boot(wall: number): void {
   Object.assign(machine, { wall, uptime: MINUTE, boot: `${machine.boot}+` });
 }
 
-/** The tolerance for the time that a test itself takes. */
+/** Tolerance, because a test itself takes time. */
 const SLACK_MS = 30_000;
 function expectClock(clock: ServerClock, expected: number): void {
   expect(Math.abs(clock.now() - expected), `${clock.now()} is not ${expected}`).toBeLessThan(SLACK_MS);
@@ -103,7 +103,7 @@ describe("the server's own clock", () => {
     ]);
   });
 
-  it("does not count the time a machine was off until it is confirmed, because a clock that was set looks the same", async () => {
+  it("does not include the time in which a machine was off until that is confirmed, because a clock that was set forward looks the same", async () => {
     await (await open()).stop();
     boot(START + 7 * DAY);
     const clock = await open();
@@ -126,7 +126,7 @@ describe("the server's own clock", () => {
     }
   });
 
-  it("counts the time in which the machine was suspended", async () => {
+  it("includes the time in which the machine was suspended", async () => {
     const clock = await open();
     pass(3 * HOUR);
     await vi.waitFor(() => expectClock(clock, START + 3 * HOUR));
@@ -159,7 +159,7 @@ describe("while the store is unavailable", () => {
 });
 
 describe("a jump is confirmed", () => {
-  it("by an operator: the time the machine was off counts, also over a restart", async () => {
+  it("by an operator: the time in which the machine was off is included, also after a restart", async () => {
     await (await open()).stop();
     boot(START + 7 * DAY);
     const clock = await open();
@@ -172,7 +172,7 @@ describe("a jump is confirmed", () => {
     expect(next.jump).toBeUndefined();
   });
 
-  it("by an operator without time passed: nothing gets older", async () => {
+  it("by an operator who says that no time has passed: nothing gets older", async () => {
     const clock = await open();
     machine.wall += 400 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -186,7 +186,7 @@ describe("a jump is confirmed", () => {
     expect(next.jump).toBeUndefined();
   });
 
-  it("backwards: the server's clock continues where it is", async () => {
+  it("when the clock was set back: the server's clock continues where it is", async () => {
     const clock = await open();
     machine.wall -= 14 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -199,7 +199,7 @@ describe("a jump is confirmed", () => {
     expect(await (await open()).accept({ timePassed: true })).toBeUndefined();
   });
 
-  it("by network time that has agreed long enough; if it agreed before the jump, too, the time counts", async () => {
+  it("by network time that has agreed long enough; if it agreed before the jump, too, the time in which the machine was off is included", async () => {
     machine.network = true;
     const first = await open({ agreementMs: 100 });
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -243,7 +243,7 @@ describe("the cautious clock", () => {
 });
 
 describe("the clock of several nodes", () => {
-  it("is the shared clock, whatever the machines' clocks show, and does not count a stop of all nodes", async () => {
+  it("is the shared clock, whatever the machines' clocks show, and does not include the time in which all nodes are stopped", async () => {
     let shared = START;
     const sharedWall = async () => shared;
     const one = await open({ sharedWall });

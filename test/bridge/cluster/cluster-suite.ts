@@ -33,7 +33,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await cluster.documents.get("devices", "south")).toBeUndefined();
       });
 
-      test("may have any characters in their keys, and belong to one collection", async () => {
+      test("may have any characters in their keys, and each belongs to one collection", async () => {
         const keys = ["a", "a!b", 'a"b', "*", "ü/🏔", "__proto__", "constructor", "k".repeat(MAX_KEY_LENGTH)];
         for (const key of keys) await cluster.documents.put("devices", key, key);
         await cluster.documents.put("devices-2", "a", "other");
@@ -64,7 +64,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await documents.get("devices", "north")).toBeUndefined();
       });
 
-      test("are written by one of several concurrent writers of a version, and no increment is lost", async () => {
+      test("are written by only one of several concurrent writers of a version, and no increment is lost", async () => {
         const { documents } = cluster;
         await documents.put("counts", "x", 0);
         const addOne = async () => {
@@ -155,7 +155,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(heard).toEqual(Array.from({ length: 50 }, (_, index) => [{ index }, cluster.nodeId]));
       });
 
-      test("reach the other listeners when one throws, and no removed listener", async () => {
+      test("reach the other listeners when one throws, and do not reach a removed listener", async () => {
         const [ended, heard] = [vi.fn(), vi.fn()];
         cluster.signals.on("revoked", () => {
           throw new Error("an error of the listener");
@@ -202,7 +202,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
     });
 
     describe("the register of connections", () => {
-      test("admits each user up to the limit, and releases a connection once", async () => {
+      test("admits connections of each user up to the limit, and releases a connection only once", async () => {
         const { connections } = cluster;
         const leave = await connections.enter("alice", "1", 2);
         expect(await connections.enter("alice", "2", 2)).toBeDefined();
@@ -216,7 +216,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await connections.enter("alice", "6", 2)).toBeUndefined();
       });
 
-      test("holds the limit for concurrent connections", async () => {
+      test("keeps to the limit when connections are opened concurrently", async () => {
         const entered = await Promise.all(
           Array.from({ length: 20 }, (_, index) => cluster.connections.enter("alice", String(index), 5)),
         );

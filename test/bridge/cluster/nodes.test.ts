@@ -26,7 +26,7 @@ afterEach(() => place.dispose());
 const ids = (nodes: readonly { id: string }[]) => new Set(nodes.map(({ id }) => id));
 
 describe("the register of connections of several nodes", () => {
-  test("holds a user's limit for concurrent connections to three nodes", async () => {
+  test("keeps to a user's limit when connections to three nodes are opened concurrently", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const entered = await Promise.all(
       Array.from({ length: 30 }, (_, index) => nodes[index % 3]?.connections.enter("alice", String(index), 5)),
@@ -62,7 +62,7 @@ describe("the register of connections of several nodes", () => {
     expect(ids(await staying.nodes())).toEqual(new Set([staying.nodeId]));
   });
 
-  test("registers the connections of a node again that counted as dead but lives", async () => {
+  test("registers the connections of a live node again after it was regarded as dead", async () => {
     const frozen = await startClusterProcess({ url: redis.url, prefix: "frozen", ...FAST });
     const other = redisPlace(redis, "frozen");
     const alive = await other.open(FAST);
@@ -107,7 +107,7 @@ describe("the register of connections of several nodes", () => {
 });
 
 describe("documents of several nodes", () => {
-  test("are written by one of several nodes that replace a version, and no increment is lost", async () => {
+  test("are written by only one of several nodes that replace a version, and no increment is lost", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const addOne = async ({ documents }: Cluster) => {
       for (;;) {
@@ -146,7 +146,7 @@ describe("documents of several nodes", () => {
 });
 
 describe("signals of several nodes", () => {
-  test("reach every node once, in the order of their sender, with the sender", async () => {
+  test("reach every node once, in the order in which they were sent, with the sender's id", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const heard = nodes.map(({ signals }) => {
       const messages: [Json, string][] = [];
@@ -253,7 +253,7 @@ describe("leases of several nodes", () => {
 });
 
 describe("counters of several nodes", () => {
-  test("are summed over all nodes, and a repeated batch counts once", async () => {
+  test("are summed over all nodes, and a repeated batch is added once", async () => {
     const [here, there] = [await place.open(), await place.open()];
     await here.counters?.add(1, { events: 3 });
     await here.counters?.add(1, { events: 3 });

@@ -55,7 +55,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
       cluster.counters?.add(1, {}),
     ];
     const refusals = calls.map((call) => expect(call).rejects.toThrow(StoreUnavailableError));
-    // They reject without waiting.
+    // The calls reject without waiting.
     expect(await Promise.race([Promise.all(refusals), immediate("waits")])).not.toBe("waits");
     await expect(cluster.check()).rejects.toThrow(StoreUnavailableError);
     await back();
@@ -66,7 +66,7 @@ describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
     expect(await cluster.leases.acquire("trim")).toBeDefined();
   });
 
-  test("connections are admitted by the count of their node, and registered afterwards", async () => {
+  test("connections are admitted while their node alone is below the limit, and registered afterwards", async () => {
     await cluster.connections.enter("alice", "before", 3);
     const leaving = await cluster.connections.enter("alice", "leaving", 3);
     await leave();

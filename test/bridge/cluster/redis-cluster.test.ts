@@ -27,7 +27,7 @@ describe("with a Redis Cluster", () => {
 
   describeCluster("the cluster in Redis", async () => place());
 
-  test("nodes hear each other, and go on by themselves when it was killed and is back", async () => {
+  test("nodes hear each other, and recover by themselves after the Redis Cluster was killed and started again", async () => {
     const own = place();
     try {
       const fast = { heartbeatMs: 200, commandTimeoutMs: 500 };

@@ -10,7 +10,7 @@ export type NodeOptions = Partial<Omit<RedisClusterOptions, "redis">>;
 export interface RedisPlace extends ClusterPlace {
   prefix: string;
   open(options?: NodeOptions): Promise<Cluster>;
-  /** Ends a node as `kill -9` would: it says goodbye to nobody. */
+  /** Ends a node as `kill -9` would: the other nodes are not told. */
   kill(cluster: Cluster): Promise<void>;
 }
 

@@ -124,7 +124,7 @@ describe("a command", () => {
     expect(updates.at(-1)).toMatchObject({ status: "rejected", code: ReplyCode.commandRejected });
   });
 
-  it("counts as delivered when the reply arrives before the acknowledgement", () => {
+  it("is regarded as delivered when the reply arrives before the acknowledgement", () => {
     const updates = run();
     reply("accepted");
     acknowledge();
@@ -152,7 +152,7 @@ describe("a command", () => {
     expect(statuses(updates)).not.toContain("delivered");
   });
 
-  it("is published again at the camera's next birth until it is acknowledged, and reported once", () => {
+  it("is published again at each birth of the camera until it is acknowledged, and is reported once", () => {
     const updates = run();
     const publishLink = (status: string) =>
       journal.receive({ kind: "camera-link", camera: "north" }, { status, session: "s1" }, { retain: true });
@@ -206,7 +206,7 @@ describe("a command that is not sent", () => {
     expect(link.publications).toEqual([]);
   });
 
-  it("is not a command unknown to the contract: the camera validates that one", () => {
+  it("does not include commands that the contract does not know: the camera validates these", () => {
     run("heater.on", { watts: 5 });
     expect(sent().command).toMatchObject({ name: "heater.on", args: { watts: 5 } });
     run("constructor", { x: 1 });

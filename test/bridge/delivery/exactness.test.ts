@@ -55,11 +55,11 @@ it("snapshot and live events add up to the state, whenever a client subscribes w
   );
 });
 
-it("delivers each channel's events once and in order, whatever positions clients subscribe from, and whenever", async () => {
+it("delivers each channel's events once and in order, from whatever position and whenever a client subscribes", async () => {
   const { url, token, event, journal } = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const channels = ["dashboard", "camera:north", "camera:south"];
   const subscription = fc.record({
-    /** How far behind the head it begins; undefined: without `since`. */
+    /** How far behind the head the subscription begins; undefined: without `since`. */
     back: fc.option(fc.nat(60), { nil: undefined }),
     eventsBefore: fc.nat(30),
     pause: fc.nat(3),

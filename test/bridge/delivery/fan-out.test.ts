@@ -36,7 +36,7 @@ function entryAt(position: number): Entry {
 
 const filter = channelFilterOf(["dashboard"], undefined);
 
-it("delivers to a subscriber that joins a group at the moment that the other members fall behind", () => {
+it("delivers to a subscriber that joins a group at the moment when the other members fall behind", () => {
   const { fanOut, append } = startFanOut(60_000);
   const full = subscriberWith(MAX_QUEUED_BYTES);
   const other = subscriberWith(0);
@@ -53,7 +53,7 @@ it("delivers to a subscriber that joins a group at the moment that the other mem
   expect(other.writes).toHaveLength(1);
 });
 
-it("sends a subscriber that leaves what is pending, and nothing after", () => {
+it("sends the pending events to a subscriber that leaves, and none afterwards", () => {
   const { fanOut, append } = startFanOut(60_000);
   const { subscriber, writes } = subscriberWith(0);
   const member = fanOut.join(subscriber, filter);

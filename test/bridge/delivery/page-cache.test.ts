@@ -57,7 +57,7 @@ it("ends a page at 100 events, and says where the next begins", async () => {
   expect(page({ after: 210 })).toEqual([50, 260]);
 });
 
-it("ends a page at 256 KiB, unless its first entry alone is larger", async () => {
+it("ends a page at 256 KiB, unless its first entry is larger than that", async () => {
   const page = await pagesOf(100_000, 100_000, 100_000, 300_000, 1);
   expect(page({})).toEqual([2, 12]);
   expect(page({ after: 12 })).toEqual([1, 13]);

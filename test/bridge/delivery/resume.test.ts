@@ -174,7 +174,7 @@ describe("the position in a ping", () => {
     expect((await client.next("ping", ({ position }) => position !== 5)).position).toBeUndefined();
   });
 
-  it("is that of the last delivered event: resuming from it misses nothing", async () => {
+  it("is the position of the last delivered event: a client that resumes from it misses nothing", async () => {
     const { url, token, event, journal } = await startRealtime({ pingIntervalMs: 100 });
     const client = await connect(url, token());
     await client.subscribe("camera:north");

@@ -110,7 +110,7 @@ it("tells a client of the gap when retention removes events that it has not read
   expect(after).toEqual(Array.from({ length: after.length }, (_, index) => end - after.length + 1 + index));
 });
 
-it("logs a lagging user once, however often the user reconnects, and at the stop how often it was", async () => {
+it("logs a lagging user once, however often the user reconnects, and logs the further times when it stops", async () => {
   const { logger: socketsLogger, lines } = recordingLogger();
   const { url, token, event, sockets } = await startRealtime({ socketsLogger });
   for (let connection = 1; connection <= 2; connection++) {

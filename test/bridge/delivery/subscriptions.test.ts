@@ -58,7 +58,7 @@ describe("a subscription", () => {
     expect(await client.subscribe("camera:c")).toMatchObject({ success: true });
   });
 
-  it("ends alone: the other channels are still delivered", async () => {
+  it("ends without ending the others: the other channels are still delivered", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const client = await connect(url, token());
     await client.subscribe("camera:north");
@@ -111,7 +111,7 @@ describe("an event", () => {
     expect(events[0]).not.toHaveProperty("channels");
   });
 
-  it("is left out of a dashboard that is limited to other cameras, and of its state", async () => {
+  it("is not sent to a dashboard that is limited to other cameras, nor is it part of the state there", async () => {
     const { url, token, state, event, ingest } = await startRealtime();
     await state("south", "power", { source: "mains" });
     await state("north", "power", { source: "solar" });

@@ -71,7 +71,7 @@ describe("POST /auth/login", () => {
       return performance.now() - from;
     };
     const times: { nobody: number[]; alice: number[] } = { nobody: [], alice: [] };
-    // Alternately, so that other load on the machine slows down both.
+    // The two users take turns, so that other load on the machine slows down both.
     for (let turn = 0; turn < 5; turn++) {
       times.nobody.push(await timed("nobody"));
       times.alice.push(await timed("alice"));
@@ -100,7 +100,7 @@ describe("POST /auth/login", () => {
       expect((await login()).status).toBe(200);
     });
 
-    it("delays users who have not logged in from there after MAX_LOGIN_FAILURES_PER_ADDRESS", async () => {
+    it("after MAX_LOGIN_FAILURES_PER_ADDRESS delays users who have never logged in from there", async () => {
       await create();
       await restart({ MAX_LOGIN_FAILURES_PER_ADDRESS: "4" });
       await strangers(4);
@@ -122,7 +122,7 @@ describe("POST /auth/login", () => {
     });
   });
 
-  it("counts simultaneous failures", async () => {
+  it("includes simultaneous failures in the limit", async () => {
     await create();
     const answers = await Promise.all(Array.from({ length: 8 }, () => login("not the password")));
     expect(answers.filter(({ status }) => status === 401)).toHaveLength(3);
@@ -149,7 +149,7 @@ describe("POST /auth/refresh", () => {
     expect((await refresh(body.refresh_token)).status).toBe(200);
   });
 
-  it("returns the same tokens for a repeated refresh token: two pages at one moment, or a lost response", async () => {
+  it("returns the same tokens for a repeated refresh token, as when two pages send it at once or a response is lost", async () => {
     await create();
     const { refresh_token } = (await login()).body;
     const answers = await Promise.all([refresh(refresh_token), refresh(refresh_token), refresh(refresh_token)]);
@@ -217,7 +217,7 @@ describe("POST /auth/revoke", () => {
     expect((await refresh(refresh_token)).status).toBe(401);
   });
 
-  it("revokes all tokens of a user, but none that is minted right after", async () => {
+  it("revokes all tokens of a user, but no token that is minted right afterwards", async () => {
     await create();
     const { token, refresh_token } = (await login()).body;
     const minted = bridge.mint("dashboard:read");
@@ -304,7 +304,7 @@ describe("/users", () => {
     expect((await change({ role: "admin" }, id)).status).toBe(200);
   });
 
-  it("applies to open connections: reports lost channels and keeps the socket open", async () => {
+  it("applies changes to open connections: reports lost channels and keeps the socket open", async () => {
     await create({ permissions: ["dashboard:read", "alerts:read"] });
     const { token, refresh_token } = (await login()).body;
     const client = await socket(token);

@@ -75,7 +75,7 @@ describe("GET /cameras", () => {
 });
 
 describe("GET /cameras/{id}", () => {
-  it("returns what the list has about the camera", async () => {
+  it("returns the same data about the camera as the list", async () => {
     const { body } = await get("/cameras/north");
     expect(body).toEqual((await get("/cameras")).body.cameras[0]);
   });

@@ -7,7 +7,7 @@ const env = { JWT_SECRET: "s".repeat(32), OPERATOR_KEY: "o".repeat(32) };
 it.each([
   ["has no known address", "nowhere.invalid", "HOST: no address is known for the name nowhere.invalid"],
   ["belongs to another machine", "192.0.2.1", "HOST: this machine has no address 192.0.2.1"],
-])("names a HOST that %s as wrong", async (_, HOST, said) => {
+])("reports that HOST is wrong if it %s", async (_, HOST, said) => {
   await expect(startTestBridge({ env: { ...env, HOST } })).rejects.toThrow(said);
 });
 

@@ -3,7 +3,7 @@ import { startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
 const CAMERAS = 60;
 const STATES = 5;
-/** 75 MB in all: read at once, they blocked the event loop for seconds. */
+/** 75 MB in all: when all states were read at once, the event loop was blocked for seconds. */
 const LARGE = { filler: "x".repeat(250_000) };
 
 let bridge: TestBridge;
@@ -21,7 +21,7 @@ afterAll(() => bridge.stop());
 const get = (path: string) => bridge.call(path, { token: bridge.mint("dashboard:read") });
 
 describe("GET /cameras of large states", () => {
-  it("leaves them out, names them and says where they are", async () => {
+  it("leaves out the large states, names them and says where they can be read", async () => {
     const { text, body } = await get("/cameras");
     expect(body.cameras).toHaveLength(CAMERAS);
     expect(text.length).toBeLessThan(200_000);
@@ -40,7 +40,7 @@ describe("GET /cameras of large states", () => {
     expect(whole).not.toHaveProperty("left_out");
   });
 
-  it("keeps the event loop free while all are listed", async () => {
+  it("keeps the event loop free while all cameras are listed", async () => {
     const turns: number[] = [];
     let last = performance.now();
     const timer = setInterval(() => {

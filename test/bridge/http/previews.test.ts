@@ -36,7 +36,7 @@ describe("GET /cameras/{id}/latest.jpg", () => {
     expect((await get("/cameras/east/latest.jpg")).headers).not.toHaveProperty("x-taken-at");
   });
 
-  it("responds 304 to a client that has it, and 200 when there is a newer one", async () => {
+  it("responds 304 to a client that has the newest picture, and 200 when there is a newer one", async () => {
     await bridge.previews.save("west", "c1", smallJpeg("one"));
     const etag = (await bridge.previews.newest(["west"])).get("west")?.etag ?? "";
     const ask = (value: string) => get("/cameras/west/latest.jpg", undefined, { "if-none-match": value });
@@ -55,7 +55,7 @@ describe("GET /cameras/{id}/latest.jpg", () => {
     expect((await get("/cameras/north/latest.jpg", bridge.mint("camera:north:read"))).status).toBe(200);
   });
 
-  it("responds 404 while there is none", async () => {
+  it("responds 404 while there is no picture", async () => {
     const { status, body } = await get("/cameras/south/latest.jpg");
     expect([status, body.error.code]).toEqual([404, "not_found"]);
   });
@@ -66,7 +66,7 @@ describe("HEAD", () => {
     bridge.call(path, { method: "HEAD", headers, ...(token === undefined ? {} : { token }) });
 
   it.each(["/cameras/north/latest.jpg", `/cameras/north/previews/${NAMES[3]}.jpg`])(
-    "%s says what GET does, without the picture, and to the same people",
+    "%s has the headers of GET without the picture, and needs the same permission",
     async (path) => {
       const token = bridge.mint("camera:north:read");
       const got = await get(path, token);

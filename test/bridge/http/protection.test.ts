@@ -167,7 +167,7 @@ describe("headers", () => {
 });
 
 describe("MAX_REQUESTS_PER_MINUTE", () => {
-  it("counts for each address, as a trusted proxy names it, and includes unknown paths", async () => {
+  it("applies to each address, as a trusted proxy names it, and includes requests for unknown paths", async () => {
     const limited = await startTestBridge({ env: { MAX_REQUESTS_PER_MINUTE: "2", TRUSTED_PROXIES: "127.0.0.1" } });
     try {
       const from = async (address: string, path = "/health") =>

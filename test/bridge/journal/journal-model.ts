@@ -24,7 +24,7 @@ class Model {
     const { sender, id, session, seq } = sent.origin;
     const name = session === undefined ? id && `id ${sender} ${id}` : `seq ${sender} ${session} ${seq}`;
     const positionBefore = name === undefined ? undefined : this.#positions.get(name);
-    // A duplicate of a kept entry must be detected. A duplicate of a removed entry may be.
+    // A duplicate of a kept entry must be detected. A duplicate of a removed entry may be detected.
     if (positionBefore !== undefined && (appended.duplicate || this.#isKept(positionBefore))) {
       expect(appended).toEqual({ position: undefined, duplicate: true });
       return;

@@ -36,8 +36,8 @@ export interface JournalProcess {
   /** Resolves once the condition holds after a report. */
   until(fits: () => boolean): Promise<void>;
   /**
-   * Limits the size of every file that the process writes, in bytes. A write beyond it fails completely or in part, as
-   * on a full disk, but with EFBIG in place of ENOSPC. This needs neither a separate disk nor root access.
+   * Limits the size of every file that the process writes, in bytes. A larger write fails completely or in part, as
+   * on a full disk, but with EFBIG in place of ENOSPC. No separate disk and no root access is needed.
    */
   setDisk(roomInFile: number | "free"): void;
   kill(): Promise<void>;

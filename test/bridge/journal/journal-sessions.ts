@@ -56,7 +56,7 @@ export function describeSessions(place: () => JournalPlace): void {
         expect(await journal.append(message(from(NORTH, "a", 2)))).toMatchObject({ duplicate: true });
       }
       expect(await send(journal, NORTH, ["b"])).toEqual([]);
-      // The previous message evicted the least recently used session.
+      // The new session b evicted the least recently used session, c.
       expect(await send(journal, NORTH, ["c"])).toEqual([]);
     });
 
@@ -74,7 +74,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(await send(journal, "device:many", ["a"])).toEqual([]);
     });
 
-    test("are evicted from the sender that reached the number first, among equal senders", async () => {
+    test("are evicted, among senders with the same number of sessions, from the one that reached that number first", async () => {
       const journal = await place().open({ limits: { maxSessions: 3 } });
       for (const sender of ["device:b", "device:c", "device:a", "device:d"]) await send(journal, sender, ["s"]);
       for (const sender of ["device:c", "device:a", "device:d"])
@@ -90,7 +90,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(left).toEqual(["new", "s9", "s8", "s7"]);
     });
 
-    test("that are evicted while their messages wait are known until these are written", async () => {
+    test("that are evicted while their messages wait are known until these messages are written", async () => {
       const journal = await place().open({ limits: { maxSessionsPerSender: 2 } });
       const origins = range(1, 50).flatMap((seq) => range(1, 50).map((n) => from(MALLORY, `s${n}`, seq)));
       const appended = origins.map((origin) => journal.append(message(origin)));
@@ -102,7 +102,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(journal.head).toBe(origins.length);
     });
 
-    test("are the ones that a simple model keeps, for many messages in random order", async () => {
+    test("are kept and evicted as in a simple model, for many messages in random order", async () => {
       const limits = { maxSessions: 12, maxSessionsPerSender: 5 };
       let journal = await place().open({ limits });
       const expected = new Rules(limits);

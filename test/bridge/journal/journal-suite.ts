@@ -127,7 +127,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(journal.head).toBe(1);
       });
 
-      test("are distinguished from late messages: current state is sent before the backlog", async () => {
+      test("are distinguished from late messages: a camera sends its current state before its backlog", async () => {
         const order = [90, 91, 92, ...range(1, 89), 93];
         const appended = await Promise.all(order.map((seq) => journal.append(message(from("device:north", "s", seq)))));
         expect(appended.every(({ duplicate }) => !duplicate)).toBe(true);
@@ -276,7 +276,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
     });
 
     describe("state", () => {
-      test("is the newest value of each retained topic, with its position", async () => {
+      test("is the newest value of each retained topic, with the position", async () => {
         await journal.append(state("north", "power"));
         const newer = state("north", "power");
         await Promise.all([
@@ -410,7 +410,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
           });
       });
 
-      test("deletes ids together with their entries, not before", async () => {
+      test("deletes ids together with their entries, and no earlier", async () => {
         journal = await place.open({ retentionEvents: 3 });
         await journal.append(message(withId("user:alice", "old")));
         await journal.append(message());

@@ -43,7 +43,7 @@ async function overwrite(file: string, at: (size: number) => number): Promise<vo
 }
 
 describe("after a crash", () => {
-  test("a torn last write loses only itself: earlier acknowledged entries are kept, and positions continue", async () => {
+  test("an incomplete last write is lost, but all acknowledged entries before it are kept, and positions continue", async () => {
     await append(50);
     const { epoch } = journal;
     await crash(async (files) => {

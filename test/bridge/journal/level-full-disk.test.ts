@@ -39,7 +39,7 @@ test("writing recovers by itself when the disk has room: with the next append, w
   child.setDisk(0);
   for (const round of range(1, 3)) await child.append(messages(40 + 20 * round, 70 + 20 * round));
   child.setDisk("free");
-  // These were rejected before and are sent again: they are not duplicates.
+  // Messages that were rejected before are not duplicates when they are sent again.
   expect(await child.append(messages(51, 150))).toEqual(accepted(51, 150));
   const status = await child.status();
   expect(status).toMatchObject({ head: 150, read: range(1, 150) });

@@ -69,7 +69,7 @@ const chunk = (position: number) => `m${String(position).padStart(16, "0")}`;
 const span = (channel: string, position: number) => `i${channel}!${String(position).padStart(16, "0")}`;
 
 describe("8 flipped bytes in a table", () => {
-  test.each([0.3, 0.5, 0.7, 0.9])("at %d of its length lose no entry unreported", async (part) => {
+  test.each([0.3, 0.5, 0.7, 0.9])("at %d of its length lose no entry without a report", async (part) => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * part));
@@ -95,7 +95,7 @@ describe("8 flipped bytes in a table", () => {
     expect(place.logged.filter((line) => line.includes("and may have lost"))).toEqual([]);
   });
 
-  test("in the entries keep the epoch, and the entries before and after the gap", async () => {
+  test("in the entries change neither the epoch nor the entries before and after the gap", async () => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * 0.9));

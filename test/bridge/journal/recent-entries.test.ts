@@ -3,7 +3,7 @@ import type { Entry } from "../../../bridge/journal/journal.ts";
 import { RecentEntries, type RecentEntriesLimits } from "../../../bridge/journal/recent-entries.ts";
 
 const BODY_CHARS = 100;
-/** A body of {@link BODY_CHARS} characters, and what is added for an entry. */
+/** A body of {@link BODY_CHARS} characters, plus the characters that are added for each entry. */
 const CHARS_PER_ENTRY = BODY_CHARS + 200;
 
 function entryAt(position: number, length = BODY_CHARS): Entry {
@@ -25,7 +25,7 @@ function positions(entries: RecentEntries, after: number, until = Number.POSITIV
 }
 
 describe("recent entries", () => {
-  it("reach no position while there are none", () => {
+  it("reach no position while there are no entries", () => {
     const entries = new RecentEntries({ maxChars: 1_000 });
     expect(entries.reaches(0)).toBe(false);
     expect(positions(entries, 0)).toEqual([]);
@@ -40,7 +40,7 @@ describe("recent entries", () => {
     expect(positions(entries, 16)).toEqual([]);
   });
 
-  it("are read until the reader has enough", () => {
+  it("are read until the reader has enough entries", () => {
     const read: number[] = [];
     recentEntries(6).read(2, 6, ({ position }) => read.push(position) < 2);
     expect(read).toEqual([3, 4]);

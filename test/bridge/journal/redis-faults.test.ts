@@ -7,7 +7,7 @@ import { startRunningClock } from "../../support/running-clock.ts";
 import { from, message, positions, range, readAll, state } from "./messages.ts";
 import { createRedisPlace, type RedisPlace } from "./redis-place.ts";
 
-/** For tests in which Redis may be slow but must not count as hanging. */
+/** For tests in which Redis may be slow, but must not be regarded as hanging. */
 const PATIENT = { blockMs: 50, heartbeatMs: 50 };
 /** For tests in which Redis hangs. */
 const QUICK = { ...PATIENT, commandTimeoutMs: 400 };
@@ -84,7 +84,7 @@ test("an append whose reply was lost is a duplicate when it is sent again, and i
   await deliverMessage(journal, message(from("device:north", "first", 1)));
   let seq = 0;
   let wasCarriedOut = false;
-  // It nearly always works at the first attempt. Redis may lose unread input of a closed connection.
+  // The first attempt nearly always works, but Redis may lose unread input of a closed connection.
   while (!wasCarriedOut && seq < 5) {
     const sent = {
       ...message(from("device:north", "s", ++seq)),
@@ -194,7 +194,7 @@ test("when Redis is out of memory, appends are rejected completely, with the rea
   expect(await seqs(journal)).toEqual([1, 2]);
 });
 
-test("while Redis is a replica appends are rejected, and they work again when it is a master", async () => {
+test("while Redis is a replica, appends are rejected; they work again when Redis is a master", async () => {
   const journal = await place.open({ waits: PATIENT });
   const admin = place.redis.connect("test");
   await admin.replicaof("127.0.0.1", 1);

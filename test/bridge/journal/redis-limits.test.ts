@@ -88,7 +88,7 @@ test("retention leaves no rows of removed entries behind", async () => {
   expect(await place.redis.connect("test").xlen(`${place.prefix}journal:log`)).toBe(0);
 });
 
-test("chunks that no channel keeps linger for late nodes, up to a limit", async () => {
+test("chunks that no channel keeps remain for nodes that are behind, up to a limit", async () => {
   const log = `${place.prefix}journal:log`;
   const journal = await place.open({ retentionEvents: 1, limits: { maxLingeringChunks: 5 } });
   for (const _ of range(1, 20)) await journal.append(message());
@@ -118,7 +118,7 @@ test("sessions beyond the limit are evicted, the least recently used first", asy
   expect(await journal.append(message(from("device:north", "b", 1)))).toMatchObject({ duplicate: false });
 });
 
-test("sessions of senders are deleted with a lost journal", async () => {
+test("when the journal is lost, the sessions of its senders are deleted", async () => {
   const one = message(from("device:north", "s", 1));
   await (await place.open()).append(one);
   await place.redis.connect("test").del(`${place.prefix}journal:meta`);
@@ -171,7 +171,7 @@ test("a message with too many channels is rejected with its topic", async () => 
   expect(positions(await readAll(journal, ["camera:c121"]))).toEqual([1]);
 });
 
-test("state of topics beyond the limit is not stored, their events are, and a warning is logged", async () => {
+test("for topics beyond the limit, events are stored but state is not, and a warning is logged", async () => {
   const limits = { maxStateTopics: 2 };
   const journal = await place.open({ limits });
   for (const camera of ["a", "b", "c"]) await journal.append(state(camera, "power"));

@@ -67,7 +67,7 @@ test("a message that was sent to another node before is a duplicate", async () =
   await expect.poll(() => [one.head, other.head]).toEqual([202, 202]);
 });
 
-test("state is the same on all nodes, whichever node changed it, and on a node that starts later", async () => {
+test("state is the same on all nodes, whichever node changed it, also on a node that starts later", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   await one.append(state("north", "power"));
   await other.append(state("south", "power"));
@@ -137,7 +137,7 @@ async function ready(journal: Journal): Promise<void> {
   await expect.poll(() => journal.unavailableReason, { interval: 5 }).toBeUndefined();
 }
 
-test("the undelivered publications of a dead node are taken over by another node, those of a live node are not", async () => {
+test("another node takes over the undelivered publications of a dead node, but not those of a live node", async () => {
   const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
   const waits = { heartbeatMs: 20, deadAfterMs: 2_500 };
   const [dying, living, successor] = await Promise.all([
@@ -149,7 +149,7 @@ test("the undelivered publications of a dead node are taken over by another node
   await dying.append(message({ publish }));
   const { position } = await dying.append(message({ publish }));
   dying.delivered(2);
-  // Only this node sends no further heartbeat.
+  // The dead node is the only one that sends no further heartbeats.
   const informed = await Promise.race(
     [living, successor].map((node) => new Promise<Journal>((resolve) => node.onUndelivered(() => resolve(node)))),
   );
@@ -159,7 +159,7 @@ test("the undelivered publications of a dead node are taken over by another node
   await expect.poll(async () => positions(await undelivered(informed))).toEqual([]);
 });
 
-test("a restarted node with a name takes over the undelivered messages of its last run at once", async () => {
+test("a restarted node that has a name takes over the undelivered messages of its last run at once", async () => {
   const publish = { payload: Buffer.from("p"), qos: 1 as const, retain: false };
   const died = await place.openNode({ nodeName: "a" });
   await died.append(message({ publish }));

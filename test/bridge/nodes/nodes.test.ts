@@ -57,7 +57,7 @@ function follow({ journal }: TestBridge, topic: string): string[] {
 const urlOf = ({ port }: TestBridge) => `ws://127.0.0.1:${port}/ws`;
 
 describe("MAX_CONNECTIONS_PER_USER", () => {
-  it("holds over all nodes: a further connection is refused with 4004, and accepted when another one has closed", async () => {
+  it("applies to all nodes together: a further connection is refused with 4004, and accepted when another one has closed", async () => {
     const token = node(0).mint("dashboard:read");
     const clients = [];
     for (let index = 0; index < 5; index++) clients.push(await connect(urlOf(node(index % 3)), token));
@@ -72,7 +72,7 @@ describe("MAX_CONNECTIONS_PER_USER", () => {
     await vi.waitFor(() => connect(urlOf(node(2)), token));
   });
 
-  it("does not count the connections of a dead node", async () => {
+  it("does not include the connections of a dead node", async () => {
     const token = node(0).mint("dashboard:read");
     for (let index = 0; index < 5; index++) await connect(urlOf(node(0)), token);
     await accesses[0]?.close();
@@ -92,7 +92,7 @@ describe("GET /stats", () => {
     });
   });
 
-  it("counts each event of any node once, since the first start of the first node", async () => {
+  it("counts the events of all nodes, each once, since the first start of the first node", async () => {
     await node(0).call("/broadcast", { method: "POST", body: { event: "a.b" } });
     await node(1).call("/broadcast", { method: "POST", body: { event: "a.b" } });
     await node(1).say("cameras/north/events/capture.completed", { n: 1 });
@@ -218,7 +218,7 @@ describe("a camera's presence", () => {
     const added = await startNode({ PRESENCE_GRACE_MS: "100" });
     bridges.push(added);
     await bridges[0]?.stop();
-    // Published while no node watches presence: the next one handles it.
+    // Published while no node watches presence: the next node that watches handles the message.
     await node(1).say(LINK, { status: "offline", session: "s1" }, true);
     await vi.waitFor(() => expect(events).toContain("camera.offline"));
     expect(events).toEqual(["camera.online", "camera.offline"]);
@@ -232,7 +232,7 @@ describe("an alert", () => {
       node(2).say("cameras/north/state/storage", { total_bytes: 100, free_bytes }, true);
     await storage(5);
     await vi.waitFor(() => expect(events).toEqual(["alert.raised"]));
-    // Whichever node watched: the next one has its saved state.
+    // Whichever node watched before, the next node that watches has the saved state.
     await Promise.all([node(0).stop(), node(1).stop()]);
     await storage(50);
     await vi.waitFor(() => expect(events).toEqual(["alert.raised", "alert.cleared"]));

@@ -55,7 +55,7 @@ const OUTAGES: { name: string; begin: () => Promise<void>; end: () => Promise<vo
 const readyz = async () => (await bridge.call("/readyz")).status;
 
 describe.each(OUTAGES)("while Redis $name", ({ begin, end }) => {
-  it("keeps sockets open and notifies them once, refuses with 130 what needs the store, and continues afterwards", async () => {
+  it("keeps sockets open and notifies them once, refuses requests that need the store with 130, and continues afterwards", async () => {
     const clients = [await connect(url, token), await connect(url, token)];
     for (const client of clients) await client.subscribe("camera:north");
     await bridge.say(CAPTURED, { n: 1 });

@@ -35,14 +35,14 @@ describe("previews in Redis", () => {
     const [one, other] = [openRedisPreviews({ redis }), openRedisPreviews({ redis })];
     await one.save("north", "c1", smallJpeg("one"));
     expect((await other.read("north"))?.jpeg).toEqual(smallJpeg("one"));
-    // A camera that changed nodes sent the preview to both: it is kept once.
+    // A camera that changed nodes sent the preview to both nodes: it is kept once.
     await other.save("north", "c1", smallJpeg("one"));
     expect((await one.list("north", { after: undefined, limit: 10 })).total).toBe(1);
     await Promise.all([one.close(), other.close()]);
     await redis.close();
   });
 
-  it("expire except the newest when no node runs, and leave the sums correct", async () => {
+  it("expire, except the newest, while no node runs; the sums stay correct", async () => {
     const redis = access();
     let now = NOON;
     const previews = openRedisPreviews({ redis, now: () => now, keepMs: 1000 });

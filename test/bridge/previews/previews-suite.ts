@@ -61,7 +61,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await previews.read("north", "c1")).toEqual({ preview: known, jpeg: smallJpeg("one") });
     });
 
-    it("is the one taken last, not the one that arrived last, and belongs to its camera only", async () => {
+    it("is the one that was taken last, even if another one arrived later, and belongs to its camera only", async () => {
       const [early, late] = [captureAt(NOON - HOUR), captureAt(NOON - 1000)];
       const { updated, newest: isNewest } = await previews.save("north", late, smallJpeg("late"));
       expect([isNewest, updated.taken_at]).toEqual([true, "2026-03-12T11:59:59.000Z"]);
@@ -92,7 +92,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await captures("north")).toEqual(["c1"]);
     });
 
-    it("is the current one, also when the camera's clock was set back", async () => {
+    it("is the one that was taken last, even if the camera's clock was set back before", async () => {
       const before = captureAt(NOON);
       await previews.save("north", before, smallJpeg("before"));
       now += HOUR;
@@ -193,7 +193,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
   });
 
   describe("the number of previews is limited", () => {
-    it("by age, which counts from the arrival: an expired preview disappears from lists at once", async () => {
+    it("by age, measured from the arrival: an expired preview disappears from lists at once", async () => {
       const old = captureAt(NOON);
       await previews.save("north", old, smallJpeg("old"));
       now += 10 * HOUR;

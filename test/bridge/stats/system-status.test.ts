@@ -51,7 +51,7 @@ describe("the system status", () => {
     expect(journal.state(STATUS)).toBeDefined();
   });
 
-  it("is not published again while it is unchanged; resources are, at least every minute", async () => {
+  it("is not published again while it is unchanged, but the resources are published at least every minute", async () => {
     await vi.advanceTimersByTimeAsync(125_000);
     expect(published(journal, STATUS)).toHaveLength(1);
     expect(published(journal, RESOURCES).length).toBeGreaterThanOrEqual(3);

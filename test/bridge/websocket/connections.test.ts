@@ -5,7 +5,7 @@ import { LocalRegister } from "../../../bridge/cluster/local/in-memory.ts";
 import { connect, TestClient } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
-/** The status of the answer to an upgrade: 101, or that of the refusal. */
+/** The status of the answer to an upgrade: 101, or the status of the refusal. */
 async function upgrade(url: string, headers: Record<string, string> = {}): Promise<number | undefined> {
   const ws = new WebSocket(url, { headers });
   return await new Promise((resolve) => {
@@ -75,7 +75,7 @@ describe("the number of connections", () => {
     expect(await upgrade(url)).toBe(101);
   });
 
-  it("opened by one address in a minute is limited; an IPv6 address counts with its whole network", async () => {
+  it("opened by one address in a minute is limited; the addresses of one IPv6 network are counted together", async () => {
     const { url } = await startRealtime({
       maxConnectsPerMinute: 2,
       addressOf: ({ headers }) => String(headers["x-test-address"] ?? "none"),
@@ -226,7 +226,7 @@ it("answers an invalid upgrade request with an HTTP error", async () => {
 });
 
 describe("a connection register that answers late", () => {
-  /** Answers after `admit` was called. */
+  /** A register that answers only after `admit` was called. */
   function lateRegister(limit = 5) {
     const register = new LocalRegister();
     let admit = () => {};

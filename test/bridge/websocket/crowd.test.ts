@@ -24,7 +24,7 @@ it("two hundred clients that resume at once share the pages and get all events i
     const events = await client.events(expected.length);
     expect(events.map(({ position }) => position)).toEqual(expected);
   }
-  // Ten pages are not in memory. They are read once for many clients, which do not all ask at the same moment.
+  // Ten pages are not in memory. Each is read once for many clients, but not for all: they do not ask at one moment.
   expect(replay.mock.calls.length).toBeLessThan(CLIENTS);
   await expect.poll(() => sockets.stats().catchUp).toMatchObject({ waiting: 0, reading: 0 });
 }, 30_000);

@@ -13,7 +13,7 @@ test("closes connections with 4200, spread over the given time", async () => {
   expect(new Set(closed.map(({ code }) => code))).toEqual(new Set([4200]));
   const at = closed.map((one) => one.at).sort((one, other) => one - other);
   expect(at.at(-1)).toBeLessThan(8_000);
-  // They are not all closed at one moment.
+  // The connections are not all closed at one moment.
   expect(at[150] ?? 0).toBeGreaterThan(100);
   expect((at.at(-1) ?? 0) - (at[0] ?? 0)).toBeGreaterThan(200);
 });

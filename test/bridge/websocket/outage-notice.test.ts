@@ -11,7 +11,7 @@ it("reports the beginning of an outage once, however long the outage lasts", () 
   expect(notice.isOngoing).toBe(true);
 });
 
-it("counts interruptions of less than five seconds as one outage, and a later one as another", () => {
+it("regards an outage with interruptions of less than five seconds as one outage, and a later failure as a new one", () => {
   let unavailableReason: string | undefined = "disconnected";
   const notice = new OutageNotice(() => unavailableReason);
   expect(notice.begins(0)).toBe(true);

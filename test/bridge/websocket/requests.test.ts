@@ -56,7 +56,7 @@ describe("a request", () => {
     expect(most).toBeLessThanOrEqual(16);
   });
 
-  it("is refused above the rate limit, and many in a row close the connection", async () => {
+  it("is refused above the rate limit; many refusals in a row close the connection", async () => {
     // A rate so low that nothing is added to the burst during the test.
     const { url, token } = await startRealtime({ maxMessagesPerSecond: 0.001, messageBurst: 3 });
     const client = await connect(url, token());

@@ -88,7 +88,7 @@ export const EVERYTHING: readonly string[] = [
   "camera:control",
 ];
 
-/** Starts WebSocket server, ingest and journal on a plain HTTP server. They stop with the test that started them. */
+/** Starts WebSocket server, ingest and journal on a plain HTTP server. All stop with the test that started them. */
 export async function startRealtime(options: RealtimeOptions = {}): Promise<Realtime> {
   const {
     channels = new Map(),

@@ -14,7 +14,7 @@ describe("a token on a live connection", () => {
     await client.events(1);
     expect((await client.closed).code).toBe(4100);
     expect(client.messages.filter(({ type }) => type === "token_expiring")).toHaveLength(1);
-    // The token lives for four seconds, of which rounding to whole seconds may take one, then the grace period follows.
+    // The token is valid for three to four seconds, because its times are whole seconds; then the grace period follows.
     expect(performance.now() - startedAt).toBeGreaterThan(3_500);
   });
 
@@ -101,7 +101,7 @@ describe("revoking", () => {
     expect(await other.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("a user's tokens before a moment leaves later tokens and other users alone", async () => {
+  it("the tokens that a user got before a time does not affect later tokens or other users", async () => {
     const { url, token, sockets } = await startRealtime();
     const alice = await connect(url, token("alice"));
     const bob = await connect(url, token("bob"));
