@@ -106,7 +106,7 @@ it("manages accounts and tokens before the first start and between two starts, a
   expect(await skylapse("user add alice --role admin", `${FIRST}\n`)).toMatchObject({ code: 0, output: "" });
   const tooLong = await skylapse("token carol --permission camera:read --expires-in 7200");
   expect(tooLong.code).toBe(1);
-  expect(tooLong.errors).toContain("expires_in must be at most 3600, not 7200: TOKEN_TTL_SECONDS allows no longer");
+  expect(tooLong.errors).toContain("`expires_in` must be at most 3600, not 7200: TOKEN_TTL_SECONDS allows no more");
   const early = await skylapse("token carol --permission camera:read --expires-in 3600");
 
   const before = await startServer(dataPath);
