@@ -67,7 +67,7 @@ export class Passwords {
   }
 
   /**
-   * @param stored the hash of the user's password; undefined for an unknown user, for whom the method returns false
+   * @param stored the hash of the user's password; undefined for an unknown user, for which the method returns false
    * after the same time
    * @throws {TooManyHashesError}
    */

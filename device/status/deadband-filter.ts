@@ -31,7 +31,7 @@ const DEADBANDS: Readonly<Record<string, number>> = {
 };
 /** Deadband of the free space, as a share of the disk. */
 const DISK_SHARE = 0.01;
-/** Deadband of times, which are computed anew for each reading and differ by rounding. */
+/** Deadband of times, which are computed again for each reading and differ by rounding. */
 const TIME_DEADBAND_MS = 300_000;
 
 interface Published {
