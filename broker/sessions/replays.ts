@@ -1,5 +1,10 @@
 import type { KeptPacket } from "../aedes/packet-codec.ts";
 
+/**
+ * Reads of an empty queue before the session becomes live although publications are dispatched during each read: a flood
+ * of publications that the session does not receive must not keep it in replay.
+ */
+const MAX_EMPTY_READS = 1000;
 /** Interval at which the replay checks whether the client has been sent everything that was read. */
 const POLL_MS = 5;
 
@@ -69,12 +74,13 @@ export class Replays {
     const replay: Replay = { live: false, unsent: 0, upTo: 0 };
     this.#replays.set(client, replay);
     let last = "";
-    let found: boolean;
+    let emptyReads = 0;
+    let complete: number;
     do {
-      found = false;
+      let found = false;
       // Publications are stored concurrently: the queue may contain one while an earlier one is still being stored. The
       // queue is complete up to the last dispatched publication. Reading further could skip the earlier one.
-      const complete = lastDispatched();
+      complete = lastDispatched();
       for await (const { key, packet } of queues.readAfter(client.id, last)) {
         if (packet.brokerId === brokerId() && packet.brokerCounter > complete) break;
         last = key;
@@ -84,10 +90,16 @@ export class Replays {
       }
       // New publications must not overtake the messages that wait in the streams between here and the socket.
       while (replay.unsent > 0 && client.closed !== true) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    } while (found && client.closed !== true);
+      emptyReads = found ? 0 : emptyReads + 1;
+      // A publication that was dispatched during the read waits in the queue. Live delivery must not overtake it.
+    } while (
+      client.closed !== true &&
+      (emptyReads === 0 || (lastDispatched() > complete && emptyReads < MAX_EMPTY_READS))
+    );
     replay.live = true;
     replay.upTo = lastDispatched();
-    // Publications that were dispatched after the last read and stayed in the queue.
+    if (replay.upTo === complete) return;
+    // Publications that were dispatched during the last read. Under a flood of publications they may be overtaken.
     for await (const { packet } of queues.readAfter(client.id, last)) {
       if (packet.brokerId === brokerId() && packet.brokerCounter > replay.upTo) return;
       yield packet;
