@@ -33,7 +33,7 @@ export interface Account {
   changedAt: number;
 }
 
-/** What an account may do: everything that its role allows, or the listed permissions. */
+/** The rights of an account: everything that its role allows, or the listed permissions. */
 export type Powers = { role: Role } | { permissions: readonly string[] };
 
 export interface AccountChange {

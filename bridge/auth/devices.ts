@@ -50,7 +50,7 @@ export interface Device {
 }
 
 /**
- * What authenticates a device: a secret (generated when it is undefined), the salted hash of a secret, or the common
+ * The credentials of a device: a secret (generated when it is undefined), the salted hash of a secret, or the common
  * name of a certificate.
  */
 export type Credential = { secret?: string | undefined } | { salt: string; hash: string } | { certificateName: string };

@@ -296,7 +296,7 @@ class LinkGapRules implements CheckpointedRules {
   }
 }
 
-/** What a message on a topic means for gaps, apart from its sequence number. */
+/** The meaning of a topic for gaps, apart from the sequence numbers of its messages. */
 type Meaning = "presence" | "link" | "dropped" | "other" | "not-the-camera";
 
 function meaningOf(topic: Topic | undefined): Meaning {

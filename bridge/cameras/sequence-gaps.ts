@@ -15,7 +15,7 @@ export interface SequenceGap {
    * Milliseconds since 1970.
    */
   waitingSince: number;
-  /** What was published about the gap; undefined while the missing messages may still arrive. */
+  /** The content of the published gap event; undefined while the missing messages may still arrive. */
   reported: GapCounts | undefined;
 }
 

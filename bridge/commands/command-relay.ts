@@ -375,7 +375,7 @@ function commandText({ args, ...rest }: Command, argsText: string | undefined): 
 
 const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
 
-/** What is wrong with the arguments of a command of the contract. The camera itself validates other commands. */
+/** Explains what is wrong with the arguments of a command of the contract. Other commands are validated by the camera. */
 function argsProblem(name: string, args: Readonly<Record<string, unknown>>): string | undefined {
   const schema = Object.entries(commandArgs).find(([known]) => known === name)?.[1];
   const result = schema?.safeParse(args);

@@ -1,7 +1,7 @@
 import type { Snapshot } from "./page-cache.ts";
 import type { GroupMember } from "./subscriber-group.ts";
 
-/** What a subscriber must be sent before it continues from its cursor. */
+/** A delivery that a subscriber gets before it continues from its cursor. */
 export type BackfillTask =
   /** The state of a channel, from the entry with index `next` on. */
   | { kind: "snapshot"; channel: string; snapshot: Snapshot; next: number }

@@ -60,7 +60,7 @@ export class CongestionControl {
     return Math.max(MIN_PREVIEW_BYTES, this.#bytesPerS * PREVIEW_S);
   }
 
-  /** Whether a message may be sent now: any, if nothing is in flight, as a large one would never be sent otherwise. */
+  /** Whether a message may be sent now. If nothing is in flight, any message may: a large one would never be sent otherwise. */
   allows(bytes: number, { backlog }: { backlog: boolean }): boolean {
     if (this.#inFlight === 0) return true;
     const allowance = (this.#bytesPerS ?? START_BYTES) * (backlog ? BACKLOG_S : FRESH_S);

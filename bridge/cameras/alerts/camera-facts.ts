@@ -35,7 +35,7 @@ export interface DiskUsage {
   ownLimit: number | undefined;
 }
 
-/** What the alerts about a camera depend on. */
+/** The facts that decide the alerts about a camera. */
 export interface CameraFacts {
   presence: Presence["status"];
   presenceSince: number;

@@ -4,7 +4,7 @@ import { queuedOf, type ServiceFacts } from "./service-facts.ts";
 import { type AlertThresholds, BATTERY_RELIEF, DISK_RELIEF, RELIEF_SHARE } from "./thresholds.ts";
 
 /**
- * What to do with an alert: `raise` it, `clear` it, or `leave` it as it is, because the value is between the two limits
+ * The verdict on an alert: `raise` it, `clear` it, or `leave` it as it is, because the value is between the two limits
  * or unknown. `cause` is the journal position of the entry that caused the alert.
  */
 export type Verdict =

@@ -6,7 +6,7 @@ import { dataOf, endOf } from "../../journal/entry-body.ts";
 import type { StateEntry } from "../../journal/journal.ts";
 import type { Moment } from "./camera-facts.ts";
 
-/** What the alerts about a processing service depend on. */
+/** The facts that decide the alerts about a processing service. */
 export interface ServiceFacts {
   link: "online" | "offline" | "sleeping" | "unknown";
   session: string | undefined;
