@@ -42,10 +42,11 @@ interface ReplaysOptions {
  * Sends the queue to a client that has reconnected, in order and before anything newer. Plain Aedes reads the queue
  * once and delivers live messages at the same time, so new messages arrive among old ones. Here a session is either in
  * replay or live. During the replay new messages wait in the queue, so that a client on a slow link reads from disk at
- * its own speed. When the queue has been read to its end, the session becomes live after a known publication.
+ * its own speed. The session becomes live after a read that finds the queue empty and during which no publication was
+ * dispatched: only then is nothing left that a live message could overtake.
  *
  * ```
- *  connect ─▶ replay ──(all messages read are sent)──▶ rest of the queue up to that publication ──▶ live
+ *  connect ─▶ replay: read, send, read again ──(an empty read, nothing dispatched during it)──▶ live
  * ```
  */
 export class Replays {
