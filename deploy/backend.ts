@@ -4,10 +4,9 @@ import { type Authority, openAuthority } from "../bridge/auth/authority.ts";
 import { isRevoked } from "../bridge/auth/enforcement.ts";
 import { firstTryIsOpen } from "../bridge/auth/first-try.ts";
 import { createIdentityProvider } from "../bridge/auth/identity-provider.ts";
-import { createTokens, type Tokens } from "../bridge/auth/tokens.ts";
+import { createTokens } from "../bridge/auth/tokens.ts";
 import { startBridge } from "../bridge/bridge.ts";
 import { shareLink } from "../bridge/broker-link/shared-link.ts";
-import type { BridgeConfig } from "../bridge/config.ts";
 import { type BridgeIngest, createIngest } from "../bridge/ingest.ts";
 import type { Journal } from "../bridge/journal/journal.ts";
 import { TokenUndecidedError } from "../broker/access/errors.ts";
@@ -23,21 +22,21 @@ import { importDevices } from "./stores/import-devices.ts";
 import { openStores, type Stores } from "./stores/stores.ts";
 
 export interface Backend {
-  /** `http://127.0.0.1:8082` */
+  /** Such as `http://127.0.0.1:8082`. */
   http: string;
-  /** A label and an address, for people to read, of each port on which the server listens. */
+  /** For people to read: one pair for each port on which the server listens. */
   addresses: readonly (readonly [label: string, address: string])[];
   /** Ids of the simulated cameras. */
   cameras: readonly string[];
-  /** Tokens are issued without a key now: see {@link firstTryIsOpen}. */
+  /** Whether tokens are issued without a key now: see {@link firstTryIsOpen}. */
   firstTry: boolean;
-  /** There is no account, so nobody can log in. */
+  /** Nobody can log in. */
   withoutAccounts: boolean;
   /** Stops all parts in reverse order of their start. Idempotent. */
   stop(): Promise<void>;
 }
 
-export interface BackendOptions {
+interface BackendOptions {
   config: BackendConfig;
   version: string;
   /** The folder of the built dashboard page. */
@@ -46,8 +45,8 @@ export interface BackendOptions {
 }
 
 /**
- * Starts broker and bridge in this process, and the simulated cameras in a process of their own. All durable data is
- * under `DATA_PATH` or in Redis. If a part cannot start, the parts that have started are stopped.
+ * Starts the broker and the bridge in this process, and the simulated cameras in another process. If a part cannot
+ * start, all parts that are already running are stopped.
  */
 export async function startBackend({ config, version, pagePath, logger }: BackendOptions): Promise<Backend> {
   const { bridge: bridgeConfig, broker: brokerConfig } = config;
@@ -67,31 +66,22 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
     await importDevices({ path: join(dataPath, "devices.json"), devices, logger });
 
     const ingest = createIngest({
-      journal,
-      tree,
-      channels,
-      previews,
-      maxPayloadBytes,
+      ...{ journal, tree, channels, previews, maxPayloadBytes },
       isRegistered: (camera) => devices.get(camera)?.kind === "camera",
       logger: partLogger("ingest"),
     });
     const broker = parts.add(
       await startBroker({
-        config: brokerConfig,
-        tree,
-        channels,
+        ...{ config: brokerConfig, tree, channels, devices, ingest, onDamage },
+        ...(redis === undefined ? {} : { redis }),
         verifyToken: (token) => verifyToken(authority, token),
-        devices,
         isRevoked: (bearer) => isRevoked(authority, bearer),
-        ingest,
         addresses: clientAddresses(bridgeConfig.trustedProxies),
         now: () => clock.now(),
-        ...(redis === undefined ? {} : { redis }),
-        onDamage,
         logger: partLogger("broker"),
       }),
     );
-    // With several nodes the bridge sees the MQTT clients of all of them.
+    // With several nodes, the bridge works with the MQTT clients of all nodes.
     const identities = () => broker.clients().map(({ identity }) => identity);
     const link =
       redis === undefined ? broker : parts.add(await shareLink({ link: broker, identities, cluster, logger }));
@@ -101,25 +91,14 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
 
     const bridge = parts.add(
       await startBridge({
-        config: bridgeConfig,
-        cluster,
-        clock,
-        journal,
-        ingest,
-        link,
-        authority,
-        mqttClients: broker,
-        tree,
-        channels,
-        previews,
-        pagePath,
-        version,
+        ...{ config: bridgeConfig, authority, tree, channels, pagePath, version },
+        ...{ cluster, clock, journal, ingest, link, previews, mqttClients: broker },
         brokerStats: () => broker.stats(),
         notices: () => damageLog.notices(),
         logger: partLogger("bridge"),
       }),
     );
-    // Last, so that the broker accepts nothing before the bridge can consume it.
+    // Last, so that the broker accepts no event before the bridge can consume it.
     await broker.listen();
     const simulator = await startSimulatedCameras({
       ...{ config, devices },
@@ -136,7 +115,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       withoutAccounts: authority.accounts.list().length === 0,
       stop() {
         if (stopping !== undefined) return stopping;
-        // First, because load balancers and new clients must stop choosing this node.
+        // First, because load balancers and new clients must avoid this node from now on.
         broker.stopListening();
         void bridge.drain();
         stopping = parts.stop();
@@ -160,25 +139,19 @@ async function openBackendAuthority(
   { cluster, clock }: Stores,
   logger: Logger,
 ): Promise<Authority> {
+  const { jwks, jwtSecrets, jwtAudience } = bridge;
+  const provider = jwks && createIdentityProvider({ ...jwks, logger: logger.child({ part: "tokens" }) });
   return await openAuthority({
-    tokens: createBackendTokens(bridge, logger),
+    tokens: createTokens({ secrets: jwtSecrets, provider, audience: jwtAudience }),
     documents: cluster.documents,
     config: bridge.accounts,
     expiryNow: () => clock.cautious(),
-    // Includes cameras from earlier starts that simulated more cameras: the store still holds them, although nobody
-    // added them.
+    // Also the simulated cameras of earlier starts: the store still holds them, although nobody added them.
     simulated: simulatedIds(simulator).length > 0 ? Object.keys(secrets.simulator) : [],
     logger: logger.child({ part: "accounts" }),
   });
 }
 
-function createBackendTokens({ jwks, jwtSecrets, jwtAudience }: BridgeConfig, logger: Logger): Tokens {
-  const provider =
-    jwks === undefined ? undefined : createIdentityProvider({ ...jwks, logger: logger.child({ part: "tokens" }) });
-  return createTokens({ secrets: jwtSecrets, provider, audience: jwtAudience });
-}
-
-/** @throws {TokenUndecidedError} the identity provider does not answer */
 async function verifyToken(authority: Authority, token: string) {
   await authority.prepare(token)?.catch((cause: unknown) => {
     throw new TokenUndecidedError("the identity provider does not answer", { cause });
@@ -187,9 +160,8 @@ async function verifyToken(authority: Authority, token: string) {
 }
 
 /**
- * Publishes to MQTT the events that are in the journal but have not been published, because a node died in between or
- * the answer to an append was lost. At most one replay runs at a time; a call that arrives during a replay starts
- * another one.
+ * Publishes journal events that were never published to MQTT: a node died after the append, or the answer to the append
+ * was lost. Only one replay runs at a time. A notice that arrives during a replay causes another replay afterwards.
  */
 function publishUndelivered(
   journal: Pick<Journal, "onUndelivered">,

@@ -4,24 +4,17 @@ import { version } from "./config/package.ts";
 import { insecureSwitches } from "./config/warnings.ts";
 import { describePlace, parseRedisUrl } from "./redis/redis-url.ts";
 
-/** The lines that `npm start` prints once the server is ready: addresses, where the data is, and warnings. */
+/** What `npm start` prints once the server is ready: addresses, location of the data, and warnings. */
 export function greeting(config: BackendConfig, { addresses, cameras, firstTry, withoutAccounts }: Backend): string {
   const { bridge, simulator, store } = config;
+  const pace = `(simulated, a picture every ${simulator.CAPTURE_INTERVAL_S} s)`;
   const lines: (readonly [label: string, text: string])[] = [
     ...addresses,
     ["Data", store.url === undefined ? `${bridge.dataPath} (LevelDB)` : redisLine(store.url, store.prefix)],
-    [
-      "Cameras",
-      cameras.length > 0
-        ? `${cameras.join(", ")} (simulated, a picture every ${simulator.CAPTURE_INTERVAL_S} s)`
-        : "none simulated",
-    ],
+    ["Cameras", cameras.length > 0 ? `${cameras.join(", ")} ${pace}` : "none simulated"],
   ];
-  if (withoutAccounts && !firstTry)
-    lines.push([
-      "Accounts",
-      "none, so nobody can log in to the dashboard: npx skylapse user add NAME --role admin adds one",
-    ]);
+  const advice = "none, so nobody can log in to the dashboard: npx skylapse user add NAME --role admin adds one";
+  if (withoutAccounts && !firstTry) lines.push(["Accounts", advice]);
   for (const warning of insecureSwitches(config, firstTry)) lines.push(["Warning", warning]);
   const width = Math.max(...lines.map(([label]) => label.length));
   const body = lines.map(([label, text]) => `  ${label.padEnd(width)}  ${text}\n`).join("");

@@ -5,8 +5,8 @@ import { terminalText } from "../contract/visible-text.ts";
 import { plainLines } from "../platform/plain-lines.ts";
 
 /**
- * Logs errors without the command that Redis rejected. ioredis adds the command with its arguments to the error, and the
- * arguments hold documents: password hashes, sessions, secrets.
+ * Removes the rejected command that ioredis adds to an error. The arguments of the command contain documents: password
+ * hashes, sessions, secrets.
  */
 export const logSerializers = {
   err(error: Error): object {

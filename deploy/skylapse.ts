@@ -5,6 +5,7 @@ import { authSettings } from "../bridge/auth/config.ts";
 import { httpSettings } from "../bridge/http/config.ts";
 import { visible } from "../contract/visible-text.ts";
 import { ConfigurationError, defaultOf, readEnvironment } from "../platform/config.ts";
+import { messageOf } from "../platform/errors.ts";
 import { serverSettings } from "../platform/server-settings.ts";
 import { clockCommands } from "./commands/clock.ts";
 import { checkedBy, print, type WithApi } from "./commands/command-line.ts";
@@ -19,9 +20,7 @@ import { version } from "./config/package.ts";
 import { generatedKey, OperatorApiError, serverApi, serverUrl } from "./operator/operator-api.ts";
 import { probeServer, whyNoServer } from "./operator/server-probe.ts";
 
-/** The exit codes: 1 if the command failed, 2 if the command line is wrong. */
-const FAILED = 1;
-const USAGE = 2;
+const [EXIT_FAILED, EXIT_USAGE] = [1, 2];
 
 const HELP = `
 The commands for users, cameras, services and tokens ask the running server. They use the operator key: OPERATOR_KEY, or
@@ -45,7 +44,7 @@ const program = new Command("skylapse")
     ).argParser(checkedBy(commandLineSettings.SKYLAPSE_URL)),
   )
   .addHelpText("after", HELP)
-  // Errors of commander quote the command line, which may contain control characters after a paste.
+  // An error of commander quotes the command line, and pasted text may contain control characters.
   .configureOutput({ outputError: (text, write) => write(text.split("\n").map(visible).join("\n")) })
   .exitOverride();
 
@@ -63,7 +62,7 @@ program
   .action(async () => {
     const { checkBackendConfig } = await import("./config/backend-config.ts");
     const { broker, bridge, misspelt } = checkBackendConfig(environment());
-    // A certificate that cannot be read, or that every client refuses, is an error although its setting is valid.
+    // A valid setting may name a certificate that is unreadable, or that every client refuses.
     if (broker.tls !== undefined) {
       const { checkCertificate } = await import("./doctor/certificate.ts");
       const findings = await checkCertificate(broker.tls, bridge.host, Date.now());
@@ -89,16 +88,15 @@ clockCommands(program, withApi);
 storeCommands(program, environment);
 doctorCommand(program, () => ({ env: environment(), key: operatorKey, ...serverPlace() }));
 
-/** The settings. The command line overrides the environment, which overrides the file `.env`. */
+/** The command line overrides the environment. The environment overrides the file `.env`. */
 function environment(): NodeJS.ProcessEnv {
   loadEnvFile(process.env);
   const { dataPath } = program.opts<{ dataPath?: string }>();
   return dataPath === undefined ? process.env : { ...process.env, DATA_PATH: dataPath };
 }
 
-/** The address and the data folder of the server according to the settings. */
 function serverPlace() {
-  // Invalid values of HOST and WS_PORT are accepted here, so that `doctor` can report them.
+  // Accepts invalid values of HOST and WS_PORT, so that `doctor` can report them.
   const settings = {
     DATA_PATH: serverSettings.DATA_PATH,
     HOST: z.string().default(String(defaultOf(serverSettings.HOST))),
@@ -121,7 +119,7 @@ function operatorKey(): string {
   return OPERATOR_KEY ?? generatedKey(dataPath, url);
 }
 
-/** Opens the API of the server, or of its store if no server runs and no address was set explicitly. */
+/** Opens the API of the server. If no server runs and no URL was set explicitly, opens the store of the server. */
 async function openApi() {
   const { url, isNamed } = serverPlace();
   const answer = await probeServer(url);
@@ -133,8 +131,7 @@ async function openApi() {
 }
 
 program.hook("preAction", (_program, command) => {
-  // A server continues even if nobody reads its output. Other commands exit if their output is closed, for example by
-  // `| head`.
+  // A server continues if its output is closed. Other commands exit, for example after `| head`.
   if (command.name() !== "up") process.stdout.on("error", exitOnClosedOutput);
 });
 
@@ -142,19 +139,15 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : USAGE;
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
   } else {
     const problems = error instanceof ConfigurationError ? error.problems : [messageOf(error)];
     for (const problem of problems) process.stderr.write(`skylapse: ${visible(problem)}\n`);
-    process.exitCode = FAILED;
+    process.exitCode = EXIT_FAILED;
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function exitOnClosedOutput({ code, message }: Error & { code?: string }): void {
   if (code !== "EPIPE") process.stderr.write(`skylapse: cannot write the output: ${message}\n`);
-  process.exit(FAILED);
+  process.exit(EXIT_FAILED);
 }

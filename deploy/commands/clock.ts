@@ -11,10 +11,7 @@ const clockSchema = z.object({
   confirmed: clockJumpSchema.optional(),
 });
 
-/**
- * `skylapse clock …`: shows and confirms a jump of the system clock. Until a jump is confirmed, nothing expires because
- * of it.
- */
+/** `skylapse clock …`. A jump of the system clock makes no data expire until an operator confirms the jump. */
 export function clockCommands(program: Command, withApi: WithApi): void {
   const clock = program
     .command("clock")
@@ -49,7 +46,6 @@ export function clockCommands(program: Command, withApi: WithApi): void {
     );
 }
 
-/** Asks the running server. A store without a server has no running clock. */
 async function ask(api: OperatorApi, method: "GET" | "POST", path: string, body?: object): Promise<unknown> {
   if (api.isStore === true) throw new OperatorApiError("only a running server has a clock: start the server first");
   return await api.call(method, path, body);

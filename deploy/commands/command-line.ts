@@ -5,18 +5,14 @@ import { visible } from "../../contract/visible-text.ts";
 import type { Finding } from "../doctor/finding.ts";
 import type { OperatorApi } from "../operator/operator-api.ts";
 
-/** Calls a command with the API of the server or of its store, and closes the API afterwards. */
-export type WithApi = (use: (api: OperatorApi) => Promise<void>) => Promise<void>;
+/** Runs a command with an open API, and closes the API afterwards. */
+export type WithApi = (use: (api: OperatorApi) => Promise<unknown>) => Promise<void>;
 
-/**
- * Prints one or more lines. Escapes control characters, because names are untrusted and terminals execute some of these
- * characters.
- */
+/** Escapes control characters: names are untrusted, and terminals execute some control characters. */
 export function print(text: string): void {
   process.stdout.write(`${text.split("\n").map(visibleCells).join("\n")}\n`);
 }
 
-/** Prints one line for each finding, in columns. */
 export function printFindings(findings: readonly Finding[]): void {
   const width = Math.max(...findings.map(({ subject }) => subject.length));
   for (const { verdict, subject, text } of findings)
@@ -28,7 +24,7 @@ function visibleCells(line: string): string {
   return line.split("\t").map(visible).join("\t");
 }
 
-/** A parser for an argument or an option; it refuses invalid text before the command runs. */
+/** Returns a parser that refuses an invalid argument or option before the command runs. */
 export function checkedBy<Value>(schema: z.ZodType<Value>): (text: string) => Value {
   return (text) => {
     const result = schema.safeParse(text);
@@ -37,10 +33,7 @@ export function checkedBy<Value>(schema: z.ZodType<Value>): (text: string) => Va
   };
 }
 
-/**
- * `--permission <name...>`. The server checks that the permission exists, because it knows the channels of
- * CHANNELS_FILE.
- */
+/** Only checks the syntax: the server decides whether a permission exists, because it has read CHANNELS_FILE. */
 export function permissionOption(description: string): Option {
   const check = checkedBy(permissionsSchema.element);
   return new Option("--permission <name...>", description).argParser((text, before: string[] | undefined) => [

@@ -11,19 +11,14 @@ const KINDS = [
   { command: "service", kind: "processing", what: "processing services" },
 ] as const;
 
-const devicesSchema = z.object({
-  devices: z.array(
-    z.object({
-      id: z.string(),
-      kind: deviceKindSchema,
-      certificate_name: z.string().optional(),
-      changed_at: z.string(),
-    }),
-  ),
+const deviceSchema = z.object({
+  ...{ id: z.string(), kind: deviceKindSchema, changed_at: z.string() },
+  certificate_name: z.string().optional(),
 });
+const devicesSchema = z.object({ devices: z.array(deviceSchema) });
 const secretSchema = z.object({ secret: z.string().optional() });
 
-/** The options for the credential. If none of these options is given, the server generates a secret. */
+/** The options for the credential. Without any option, the server generates a secret. */
 interface Credential {
   secret?: string;
   certificateName?: string;
@@ -32,7 +27,7 @@ interface Credential {
 /** `skylapse camera …` and `skylapse service …` */
 export function deviceCommands(program: Command, withApi: WithApi): void {
   for (const { command, kind, what } of KINDS) {
-    /** Cameras and services share one set of ids, so the device with this id may be of the other kind. */
+    /** Cameras and services share one set of ids, so the id may belong to a device of another kind. */
     const requireDevice = async (api: OperatorApi, id: string) => {
       const device = (await devicesOf(api)).find((device) => device.id === id);
       if (device?.kind !== kind) throw new OperatorApiError(`there is no ${command} "${id}"`);
@@ -96,7 +91,7 @@ async function bodyOf({ secret: given, certificateName }: Credential, called: Co
   return { secret, certificate_name: certificateName };
 }
 
-/** Prints a generated secret. A secret that was given is not printed. */
+/** Prints only a secret that the server generated. */
 function printSecret(answer: unknown, given: { secret: string | undefined }): void {
   const { secret } = secretSchema.parse(answer);
   if (secret !== undefined && given.secret === undefined) print(secret);

@@ -9,7 +9,6 @@ With --json it prints {"verdict", "findings": [{"verdict", "subject", "text"}]}.
 Exit codes: 0 nothing is wrong, perhaps with warnings; 1 something is wrong.
 `;
 
-/** `skylapse doctor` */
 export function doctorCommand(program: Command, options: () => ExamineOptions): void {
   program
     .command("doctor")

@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 
-/** The most characters that are read without a line end. This is longer than any password. */
+/** Longer than any password. Reading stops here if there is no line end. */
 const MAX_LINE_LENGTH = 8 * 1024;
 
 /** No password was entered, or two different ones. */
@@ -10,7 +10,7 @@ class NoPasswordError extends Error {
 }
 
 /**
- * Asks for a new password twice at a terminal, without showing it. Without a terminal, reads the first line of the
+ * Asks twice for a new password at a terminal and hides the input. Without a terminal, reads the first line of the
  * standard input.
  * @throws {NoPasswordError}
  */
@@ -22,7 +22,7 @@ export async function readPassword(question: string): Promise<string> {
   return password;
 }
 
-/** Reads the first line of the standard input, without its line end. Does not wait for further lines. */
+/** Reads the first line of the standard input without waiting for further lines. */
 export async function readLine(): Promise<string> {
   let text = "";
   for await (const chunk of process.stdin.setEncoding("utf8")) {
@@ -35,13 +35,13 @@ export async function readLine(): Promise<string> {
 async function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
   const hidden = new Writable({ write: (_chunk, _encoding, done) => done() });
-  // Created before the question is printed, because the interface keeps the terminal from showing the password.
+  // Created before the question is printed, because only this interface keeps the terminal from showing the input.
   const terminal = createInterface({ input: stdin, output: hidden, terminal: true });
   stderr.write(question);
   try {
     return await new Promise<string>((resolve, reject) => {
       terminal.once("line", resolve);
-      // After Ctrl-C or Ctrl-D, or when the terminal is closed.
+      // Ctrl-C, Ctrl-D, or a closed terminal.
       terminal.once("close", () => reject(new NoPasswordError("no password was entered")));
     });
   } finally {

@@ -8,7 +8,8 @@ import { print, printFindings } from "./command-line.ts";
 
 const VERIFY_HELP = `
 This compares every file of the stores below DATA_PATH with its checksums, then reads every row and checks the journal for
-gaps. It repairs nothing. While a server has the stores open, only the files are checked: stop it to check the rows, too.
+gaps. It repairs nothing. While a server has the stores open, only the files are checked: stop the server to check the
+rows, too.
 
 Exit codes: 0 no damage was found; 1 something is damaged.
 `;
@@ -16,11 +17,10 @@ const BACKUP_HELP = `
 The server may run. The copy contains events, MQTT sessions, users, devices, pictures and secrets: protect it like them.
 `;
 const RESTORE_HELP = `
-DATA_PATH must be empty or not exist, and no server may use it. The journal begins a new epoch, so that clients which have
-received later events than those in the backup are told of the gap.
+DATA_PATH must be empty or not exist, and no server may use it. The journal begins a new epoch, so that a client that has
+received events after the backup gets a message about the gap.
 `;
 
-/** `skylapse verify`, `skylapse backup` and `skylapse restore` */
 export function storeCommands(program: Command, environment: () => NodeJS.ProcessEnv): void {
   program
     .command("verify")
@@ -41,7 +41,7 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
     .action(async (folder: string) => {
       const { backUp } = await import("../stores/backup.ts");
       const { files } = await backUp(dataPathOf(environment()), folder);
-      print(`copied ${files.length} files, ${sum(files)} bytes to ${folder}`);
+      print(`copied ${files.length} files, ${totalBytes(files)} bytes to ${folder}`);
     });
 
   program
@@ -53,11 +53,11 @@ export function storeCommands(program: Command, environment: () => NodeJS.Proces
       const { restore } = await import("../stores/backup.ts");
       const dataPath = dataPathOf(environment());
       const { files, madeAt } = await restore(folder, dataPath);
-      print(`restored ${files.length} files, ${sum(files)} bytes of ${madeAt} to ${dataPath}: start the server`);
+      print(`restored ${files.length} files, ${totalBytes(files)} bytes of ${madeAt} to ${dataPath}: start the server`);
     });
 }
 
-function sum(files: readonly { bytes: number }[]): number {
+function totalBytes(files: readonly { bytes: number }[]): number {
   return files.reduce((bytes, file) => bytes + file.bytes, 0);
 }
 

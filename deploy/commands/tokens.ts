@@ -4,11 +4,11 @@ import { SESSION_ID, userIdSchema } from "../../bridge/auth/tokens.ts";
 import { checkedBy, permissionOption, print, type WithApi } from "./command-line.ts";
 
 const tokenSchema = z.object({ token: z.string() });
-const lifeSchema = z
+const lifetimeSchema = z
   .string()
   .regex(/^[1-9]\d{0,9}$/, "must be a whole number of seconds, 1 or more")
   .transform(Number);
-const momentSchema = z.iso.datetime({ offset: true, error: "must be a time such as 2026-03-01T06:30:00Z" });
+const timeSchema = z.iso.datetime({ offset: true, error: "must be a time such as 2026-03-01T06:30:00Z" });
 const sessionSchema = z.string().regex(SESSION_ID, "must be the claim sid of a token of an account");
 
 interface Revoked {
@@ -29,7 +29,7 @@ export function tokenCommands(program: Command, withApi: WithApi): void {
       new Option(
         "--expires-in <seconds>",
         "how long the token is valid (default and maximum: TOKEN_TTL_SECONDS)",
-      ).argParser(checkedBy(lifeSchema)),
+      ).argParser(checkedBy(lifetimeSchema)),
     )
     .action((id: string, { permission, expiresIn }: { permission: string[]; expiresIn?: number }) =>
       withApi(async (api) => {
@@ -53,15 +53,13 @@ export function tokenCommands(program: Command, withApi: WithApi): void {
       new Option(
         "--issued-before <time>",
         "only tokens issued before this time; without --user those of all users",
-      ).argParser(checkedBy(momentSchema)),
+      ).argParser(checkedBy(timeSchema)),
     )
     .action(async (options: Revoked, command: Command) => {
       if (Object.keys(options).length === 0)
         command.error("error: nothing to revoke: give --user, --token-id, --session or --issued-before");
       const { user, tokenId, session, issuedBefore } = options;
       const body = { user_id: user, token_id: tokenId, session_id: session, issued_before: issuedBefore };
-      await withApi(async (api) => {
-        await api.call("POST", "/auth/revoke", body);
-      });
+      await withApi((api) => api.call("POST", "/auth/revoke", body));
     });
 }

@@ -7,16 +7,11 @@ import { visible } from "../../contract/visible-text.ts";
 import { checkedBy, permissionOption, print, type WithApi } from "./command-line.ts";
 import { readPassword } from "./read-password.ts";
 
-const usersSchema = z.object({
-  users: z.array(
-    z.object({
-      user_id: z.string(),
-      role: z.string().optional(),
-      permissions: z.array(z.string()),
-      enabled: z.boolean(),
-    }),
-  ),
+const userSchema = z.object({
+  ...{ user_id: z.string(), role: z.string().optional() },
+  ...{ permissions: z.array(z.string()), enabled: z.boolean() },
 });
+const usersSchema = z.object({ users: z.array(userSchema) });
 
 interface Access {
   role?: string;
@@ -44,9 +39,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .action(async (id: string, { role, permission }: Access) => {
       const access = permission === undefined ? { role: role ?? "viewer" } : { permissions: permission };
       const password = await newPassword(`Password of ${id}: `);
-      await withApi(async (api) => {
-        await api.call("POST", "/users", { user_id: id, password, ...access });
-      });
+      await withApi((api) => api.call("POST", "/users", { user_id: id, password, ...access }));
     });
   user
     .command("set")
@@ -61,9 +54,7 @@ export function userCommands(program: Command, withApi: WithApi): void {
       if (Object.keys(options).length === 0)
         command.error("error: nothing to change: give --role, --permission, --disable or --enable");
       const enabled = enable === undefined && disable === undefined ? undefined : enable === true;
-      await withApi(async (api) => {
-        await api.call("PUT", pathOf(id), { role, permissions: permission, enabled });
-      });
+      await withApi((api) => api.call("PUT", pathOf(id), { role, permissions: permission, enabled }));
     });
   user
     .command("passwd")
@@ -71,22 +62,15 @@ export function userCommands(program: Command, withApi: WithApi): void {
     .addArgument(userArgument())
     .action(async (id: string) => {
       const password = await newPassword(`New password of ${id}: `);
-      await withApi(async (api) => {
-        await api.call("PUT", pathOf(id), { password });
-      });
+      await withApi((api) => api.call("PUT", pathOf(id), { password }));
     });
   user
     .command("remove")
     .description("remove an account, and end all sessions of the user")
     .addArgument(userArgument())
-    .action((id: string) =>
-      withApi(async (api) => {
-        await api.call("DELETE", pathOf(id));
-      }),
-    );
+    .action((id: string) => withApi((api) => api.call("DELETE", pathOf(id))));
 }
 
-/** @throws {Error} the password is not valid */
 async function newPassword(question: string): Promise<string> {
   const password = await readPassword(question);
   const problem = passwordSchema.safeParse(password).error?.issues[0]?.message;

@@ -20,8 +20,7 @@ const SETTINGS: ReadonlySet<string> = new Set([
   ...variablesOf({ ...simulatorSettings, ...storeSettings, ...commandLineSettings }),
 ]);
 
-/** The id of the simulated processing service. */
-export const SERVICE_ID = "worker";
+export const SIMULATED_SERVICE_ID = "worker";
 
 export interface BackendConfig {
   bridge: BridgeConfig;
@@ -29,36 +28,26 @@ export interface BackendConfig {
   simulator: SimulatorConfig;
   store: StoreConfig;
   secrets: Secrets;
-  /** The limits that are set to 0, by the names of their variables. */
+  /** Variables of the limits that are set to 0. */
   unlimited: readonly string[];
   /** A warning for each variable whose name is nearly that of a setting. */
   misspelt: readonly string[];
 }
 
 /**
- * Reads the configuration of every part, and generates the secrets that are not configured.
+ * Reads the configuration of every part, and generates the missing secrets.
  * @throws {ConfigurationError} all problems of all parts at once
  * @throws {DataPathError}
  */
 export function readBackendConfig(env: NodeJS.ProcessEnv): BackendConfig {
-  const { simulator, store, broker, unlimited, misspelt } = checkBackendConfig(env);
-  const secrets = loadSecrets(simulator.DATA_PATH, simulatedIds(simulator));
-  return {
-    simulator,
-    store,
-    secrets,
-    broker,
-    unlimited,
-    misspelt,
-    bridge: readBridgeConfig({
-      ...sourceOf(env),
-      generated: { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey },
-    }),
-  };
+  const checked = checkBackendConfig(env);
+  const secrets = loadSecrets(checked.simulator.DATA_PATH, simulatedIds(checked.simulator));
+  const generated = { JWT_SECRET: secrets.jwtSecret, OPERATOR_KEY: secrets.operatorKey };
+  return { ...checked, secrets, bridge: readBridgeConfig({ ...sourceOf(env), generated }) };
 }
 
 /**
- * Reads the configuration of every part and writes nothing. Placeholders replace the secrets that a start would generate.
+ * Reads the configuration of every part and writes nothing. Uses placeholders for missing secrets.
  * @throws {ConfigurationError} all problems of all parts at once
  */
 export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, "secrets"> {
@@ -68,7 +57,7 @@ export function checkBackendConfig(env: NodeJS.ProcessEnv): Omit<BackendConfig, 
     simulator: () => readSimulatorConfig({ ...source, env: withoutDuplicateCameras(env) }),
     broker: () => readBrokerConfig(source),
     bridge: () => readBridgeConfig({ ...source, generated: PLACEHOLDERS }),
-    // Includes a 0 that is written as `0.0`.
+    // Compared as a number, so that `0.0` is found, too.
     unlimited: () =>
       Object.keys(env).filter((name) => /^MAX_/.test(name) && env[name]?.trim() && Number(env[name]) === 0),
     misspelt: () => misspeltSettings(env, SETTINGS),
@@ -79,31 +68,22 @@ function sourceOf(env: NodeJS.ProcessEnv) {
   return { env, readFile: (path: string) => readFileSync(path, "utf8") };
 }
 
-/**
- * With Redis, the default is no simulated camera: every node would simulate the same cameras, and each would disconnect
- * the cameras of the others.
- */
+/** With Redis, SIMULATOR is 0 by default: otherwise each node would disconnect the simulated cameras of the others. */
 function withoutDuplicateCameras(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return !env.SIMULATOR && (env.REDIS_URL || env.REDIS_URL_FILE) ? { ...env, SIMULATOR: "0" } : env;
 }
 
-/** These texts replace the generated secrets while the configuration is only checked. */
 const PLACEHOLDERS = { JWT_SECRET: "-".repeat(64), OPERATOR_KEY: "-".repeat(64) };
 
-/** The ids of the simulated cameras and of the simulated service. */
 export function simulatedIds({ SIMULATOR }: SimulatorConfig): string[] {
   if (SIMULATOR === 0) return [];
   return [
-    ...PLACES.slice(0, SIMULATOR).map(({ id }) => id),
-    ...Array.from(
-      { length: Math.max(0, SIMULATOR - PLACES.length) },
-      (_, index) => `camera-${index + PLACES.length + 1}`,
-    ),
-    SERVICE_ID,
+    ...Array.from({ length: SIMULATOR }, (_, index) => PLACES[index]?.id ?? `camera-${index + 1}`),
+    SIMULATED_SERVICE_ID,
   ];
 }
 
-/** The first simulated cameras. Further ones are called `camera-3`, `camera-4` and so on. */
+/** The first simulated cameras. The others are called `camera-3`, `camera-4` and so on. */
 export const PLACES = [
   { id: "north", name: "North ridge" },
   { id: "south", name: "South face" },

@@ -49,13 +49,7 @@ export const storeSettings = {
   REDIS_URL: setting(
     "Keeps everything durable in Redis instead of files, for any number of nodes that serve as one: `redis://`, " +
       "`rediss://` (TLS), `redis+sentinel://` or `redis+cluster://`.",
-    z
-      .string()
-      .superRefine((url, context) => {
-        const problem = redisUrlProblem(url);
-        if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-      })
-      .optional(),
+    z.string().superRefine(checkRedisUrl).optional(),
     { isSecret: true },
   ),
   REDIS_PREFIX: setting(
@@ -77,7 +71,7 @@ export const commandLineSettings = {
 };
 
 export interface StoreConfig {
-  /** The address of Redis, with its password; undefined if Redis is not used. */
+  /** `REDIS_URL`, including the password. */
   url: string | undefined;
   prefix: string;
 }
@@ -88,12 +82,11 @@ export function readStoreConfig(source: EnvironmentSource): StoreConfig {
   return { url: REDIS_URL, prefix: REDIS_PREFIX };
 }
 
-function redisUrlProblem(url: string): string | undefined {
+function checkRedisUrl(url: string, context: z.RefinementCtx): void {
   try {
     parseRedisUrl(url);
-    return undefined;
   } catch (error) {
     if (!(error instanceof RedisUrlError)) throw error;
-    return error.message.replace(/^REDIS_URL:? /, "");
+    context.addIssue({ code: "custom", message: error.message.replace(/^REDIS_URL:? /, "") });
   }
 }

@@ -5,10 +5,10 @@ import { z } from "zod";
 
 const schema = z.object({ version: z.string(), engines: z.object({ node: z.string() }) });
 
-/** The folder of this package: the nearest folder above this file that has a package.json. */
+/** The nearest folder above this file that has a package.json: the source and the build lie at different depths. */
 export const packageRoot = rootAbove(dirname(fileURLToPath(import.meta.url)));
 
-/** From package.json: the version of this package, and the versions of Node.js that it needs, such as `>=20.19`. */
+/** The version of this package, and the versions of Node.js that this package needs, such as `>=20.19`. */
 export const {
   version,
   engines: { node: neededNode },

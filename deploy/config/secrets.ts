@@ -2,15 +2,17 @@ import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { withoutBom } from "../../platform/byte-order-mark.ts";
+import { messageOf } from "../../platform/errors.ts";
+import { jsonOf } from "../json.ts";
+import { reasonOf } from "../operator/error-reason.ts";
 
-/** 48 bits, which are enough to detect damage. */
+/** 48 bits are enough to detect damage. */
 const CHECK_CHARACTERS = 8;
 
 const secretsSchema = z.object({
   jwtSecret: z.string().min(32),
   operatorKey: z.string().min(32),
-  /** Secrets of the simulated cameras and the simulated service, by id. */
+  /** Secrets of the simulated devices, by id. */
   simulator: z.record(z.string(), z.string()),
 });
 
@@ -25,9 +27,9 @@ export class DataPathError extends Error {
 }
 
 /**
- * Reads the secrets that the first start generated, or generates them: 256 random bits each, readable by this user only.
- * They are kept in `DATA_PATH`, so that tokens and devices stay valid over a restart without any configuration.
- * @param deviceIds the simulated devices that need a secret; a device that already has a secret keeps it
+ * Reads the secrets in `DATA_PATH` and generates missing secrets: 256 random bits each, readable by this user only. The
+ * file keeps tokens and devices valid after a restart, without any configuration.
+ * @param deviceIds the simulated devices
  * @throws {DataPathError}
  */
 export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Secrets {
@@ -50,30 +52,27 @@ export function loadSecrets(dataPath: string, deviceIds: readonly string[]): Sec
     return secrets;
   } catch (error) {
     if (error instanceof DataPathError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new DataPathError(
       `DATA_PATH: cannot write to ${dataPath} (${reason}): make it writable, or set DATA_PATH to a folder that is`,
     );
   }
 }
 
-/**
- * The secrets that the first start generated; undefined before the first start.
- * @throws {DataPathError} the file is damaged
- */
+/** @returns undefined before the first start @throws {DataPathError} the file is damaged */
 export function readSecrets(file: string): Secrets | undefined {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (reasonOf(error) === "ENOENT") return undefined;
     throw error;
   }
-  // A damaged file is not replaced: with new secrets, no device and no user could connect any more.
-  const parsed = secretsSchema.safeParse(parse(text));
+  // A damaged file is not replaced: new secrets would lock out every device and every user.
+  const parsed = secretsSchema.safeParse(jsonOf(text));
   if (!parsed.success)
     throw new DataPathError(`${file} is damaged: restore it from a backup, or remove it to get new secrets`);
-  const { check } = checkSchema.parse(parse(text));
+  const { check } = checkSchema.parse(jsonOf(text));
   // One changed character would silently make every token invalid.
   if (check !== undefined && check !== checkOf(parsed.data))
     throw new DataPathError(
@@ -83,19 +82,11 @@ export function readSecrets(file: string): Secrets | undefined {
   return parsed.data;
 }
 
-/** The check reveals nothing about the secrets: they are random, and the check is only a part of a hash. */
+/** Reveals nothing about the secrets: the secrets are random, and this is only a part of a hash. */
 function checkOf({ jwtSecret, operatorKey, simulator }: Secrets): string {
   const devices = Object.entries(simulator).sort(([one], [other]) => (one < other ? -1 : 1));
   const text = JSON.stringify([jwtSecret, operatorKey, devices]);
   return createHash("sha256").update(text).digest("base64url").slice(0, CHECK_CHARACTERS);
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(withoutBom(text));
-  } catch {
-    return undefined;
-  }
 }
 
 function randomSecret(): string {

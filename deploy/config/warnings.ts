@@ -2,10 +2,7 @@ import { grantsOf, isKnownPermission } from "../../contract/permissions.ts";
 import { topicTree } from "../../contract/topics.ts";
 import type { BackendConfig } from "./backend-config.ts";
 
-/**
- * A warning for each insecure setting, shown at every start.
- * @param firstTry whether tokens are minted without a key now; undefined when unknown
- */
+/** One warning for each insecure setting. @param firstTry whether tokens need no key now; undefined if unknown */
 export function insecureSwitches(
   { bridge, broker, simulator, misspelt, unlimited }: Omit<BackendConfig, "secrets">,
   firstTry?: boolean,
@@ -36,8 +33,8 @@ export function insecureSwitches(
 }
 
 /**
- * The custom channels that show more than their permission grants elsewhere. A permission that the operator has
- * invented grants nothing elsewhere, so its channels are not included.
+ * Finds custom channels that deliver more topics than their permission grants elsewhere. Ignores permissions that the
+ * operator has invented, because such a permission grants nothing elsewhere.
  */
 function widerChannels({ channels, topicRoot }: BackendConfig["bridge"]): string[] {
   const tree = topicTree(topicRoot);

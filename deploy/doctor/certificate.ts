@@ -7,18 +7,17 @@ import { reasonOf } from "../operator/error-reason.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;
-/** Time enough to renew a certificate. */
+/** Leaves enough time to renew a certificate. */
 const SOON_MS = 21 * DAY_MS;
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
-/** Checks the files of `TLS_CERT`, `TLS_KEY` and `TLS_CLIENT_CA`. @param now milliseconds since 1970 */
+/** @param now milliseconds since 1970 */
 export async function checkCertificate(tls: TlsConfig, host: string, now: number): Promise<Finding[]> {
   const chain = await certificatesOf("TLS_CERT", tls.certPath);
   const [leaf] = chain.certificates;
   const findings = [...chain.findings, ...(await checkKey(tls.keyPath, leaf))];
-  if (leaf !== undefined) {
+  if (leaf !== undefined)
     findings.push(checkDates("TLS_CERT", leaf, now), ...checkNames(leaf, host), ...checkChain(chain.certificates));
-  }
   if (tls.clientCaPath === undefined) return findings;
   const authorities = await certificatesOf("TLS_CLIENT_CA", tls.clientCaPath);
   findings.push(...authorities.findings);
@@ -41,19 +40,14 @@ async function checkKey(path: string, leaf: X509Certificate | undefined): Promis
   try {
     const key = createPrivateKey(await readFile(path, "utf8"));
     const isPublic = ((await stat(path)).mode & 0o007) !== 0;
+    const mismatch = `${path} is not the key of the certificate in TLS_CERT: set both to files that belong together`;
     return [
-      leaf === undefined || leaf.checkPrivateKey(key)
-        ? ok("TLS_KEY", path)
-        : wrong(
-            "TLS_KEY",
-            `${path} is not the key of the certificate in TLS_CERT: set both to files that belong together`,
-          ),
+      leaf === undefined || leaf.checkPrivateKey(key) ? ok("TLS_KEY", path) : wrong("TLS_KEY", mismatch),
       ...(isPublic ? [warn("TLS_KEY", `every user of this machine can read ${path}: run chmod 640 ${path}`)] : []),
     ];
   } catch (error) {
-    return [
-      wrong("TLS_KEY", `cannot read ${path} (${reasonOf(error)}): it must be a PEM file that this user can read`),
-    ];
+    const advice = "it must be a PEM file that this user can read";
+    return [wrong("TLS_KEY", `cannot read ${path} (${reasonOf(error)}): ${advice}`)];
   }
 }
 
@@ -67,7 +61,7 @@ function checkDates(variable: string, certificate: X509Certificate, now: number)
   return until - now < SOON_MS ? warn(variable, `${text}: renew it, and restart the server`) : ok(variable, text);
 }
 
-/** Clients compare the name to which they connect only with the alternative names (RFC 9525). */
+/** Clients compare the host name with the alternative names only (RFC 9525). */
 function checkNames(leaf: X509Certificate, host: string): Finding[] {
   const names = leaf.subjectAltName;
   if (names === undefined)
@@ -79,34 +73,26 @@ function checkNames(leaf: X509Certificate, host: string): Finding[] {
     : [warn("TLS_CERT", `it is valid for ${names}, not for HOST ${host}: clients must connect to one of those names`)];
 }
 
-/** Each certificate must be followed by the certificate of its issuer, up to an authority that clients know. */
+/** The certificate of the issuer must follow each certificate, up to an authority that clients know. */
 function checkChain(chain: readonly X509Certificate[]): Finding[] {
   const misplaced = chain.find((certificate, index) => {
     const issuer = chain[index + 1];
     return issuer !== undefined && !certificate.checkIssued(issuer);
   });
   if (misplaced !== undefined) {
-    const name = commonNameOf(misplaced.subject);
-    return [
-      wrong("TLS_CERT", `${name} is not followed by the certificate of its issuer: put the certificates in that order`),
-    ];
+    const problem = `${commonNameOf(misplaced.subject)} is not followed by the certificate of its issuer`;
+    return [wrong("TLS_CERT", `${problem}: put the certificates in that order`)];
   }
   const last = chain.at(-1);
   if (last === undefined) return [];
+  const name = commonNameOf(last.subject);
   if (last.checkIssued(last))
-    return [
-      warn("TLS_CERT", `${commonNameOf(last.subject)} is self-signed: install it at each client as an authority`),
-    ];
+    return [warn("TLS_CERT", `${name} is self-signed: install it at each client as an authority`)];
   const isKnown = rootCertificates.some((pem) => last.checkIssued(new X509Certificate(pem)));
-  return isKnown
-    ? [ok("TLS_CERT", "its chain is complete")]
-    : [
-        warn(
-          "TLS_CERT",
-          `its chain ends at ${commonNameOf(last.issuer)}, which clients may not know: ` +
-            "add the intermediate certificates, or install that authority at each client",
-        ),
-      ];
+  if (isKnown) return [ok("TLS_CERT", "its chain is complete")];
+  const problem = `its chain ends at ${commonNameOf(last.issuer)}, which clients may not know`;
+  const advice = "add the intermediate certificates, or install that authority at each client";
+  return [warn("TLS_CERT", `${problem}: ${advice}`)];
 }
 
 function commonNameOf(name: string): string {

@@ -6,7 +6,6 @@ import { type Finding, ok, wrong } from "./finding.ts";
 
 const SUBJECT = "damage";
 
-/** The damage that was recorded since an operator last removed the record. */
 export function checkNotedDamage(dataPath: string): Finding[] {
   const file = damageFile(dataPath);
   try {
@@ -20,7 +19,7 @@ export function checkNotedDamage(dataPath: string): Finding[] {
   }
 }
 
-/** Compares every file of the stores with its checksums. A server may have the files open. */
+/** Checks the checksums of all files, even while a server has the files open. */
 export async function checkStoreFiles(dataPath: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   let bytes = 0;
@@ -29,14 +28,10 @@ export async function checkStoreFiles(dataPath: string): Promise<Finding[]> {
     bytes += scan.bytes;
     const blocks = scan.tables.flatMap(({ damages }) => damages).length;
     const parts = scan.logParts.length;
-    if (blocks + parts > 0)
-      findings.push(
-        wrong(
-          "stores",
-          `${store} in ${folder} is damaged (${blocks} blocks, ${parts} parts of its log do not match their checksums): ` +
-            "restart the server, which repairs them and reports what is missing, and check the disk",
-        ),
-      );
+    if (blocks + parts === 0) continue;
+    const extent = `${blocks} blocks, ${parts} parts of its log do not match their checksums`;
+    const advice = "restart the server, which repairs them and reports what is missing, and check the disk";
+    findings.push(wrong("stores", `${store} in ${folder} is damaged (${extent}): ${advice}`));
   }
   return findings.length > 0 ? findings : [ok("stores", `${bytes} bytes match their checksums`)];
 }

@@ -8,14 +8,11 @@ import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const SUBJECT = "DATA_PATH";
 const MIB = 1024 * 1024;
-/** Below the first limit, the store will soon stop. The second limit is about one day of pictures of a few cameras. */
+/** Below the first limit, the stores soon fail. The second limit is about one day of pictures of a few cameras. */
 const [LEAST_FREE_MIB, LITTLE_FREE_MIB] = [64, 1024];
 const [LEAST_FREE_INODES, LITTLE_FREE_INODES] = [1_000, 10_000];
 
-/**
- * Checks `DATA_PATH` itself, the files in it, and its disk. @param uid the id of this user; undefined on systems
- * without user ids
- */
+/** Checks `DATA_PATH`, its files, and its disk. @param uid of this user; undefined on systems without user ids */
 export async function checkFolder(dataPath: string, uid = process.getuid?.()): Promise<Finding[]> {
   let folder: Stats;
   try {
@@ -24,11 +21,8 @@ export async function checkFolder(dataPath: string, uid = process.getuid?.()): P
     if (reasonOf(error) !== "ENOENT") return [notWritable(dataPath, error)];
     const parent = await nearestFolder(resolve(dataPath));
     const problem = await access(parent, constants.W_OK | constants.X_OK).catch((error: unknown) => error);
-    return [
-      problem === undefined
-        ? ok(SUBJECT, `${dataPath} does not exist yet: the first start creates it`)
-        : notWritable(dataPath, problem),
-    ];
+    if (problem !== undefined) return [notWritable(dataPath, problem)];
+    return [ok(SUBJECT, `${dataPath} does not exist yet: the first start creates it`)];
   }
   if (!folder.isDirectory()) return [wrong(SUBJECT, `${dataPath} is not a folder: set DATA_PATH to a folder`)];
   try {
@@ -36,13 +30,10 @@ export async function checkFolder(dataPath: string, uid = process.getuid?.()): P
   } catch (error) {
     return [notWritable(dataPath, error)];
   }
+  const isOwn = folder.uid === uid || uid === undefined || uid === 0;
+  const foreign = `${dataPath} belongs to another user (uid ${folder.uid}, this is ${uid}): run this command as that user`;
   return [
-    folder.uid === uid || uid === undefined || uid === 0
-      ? ok(SUBJECT, `${dataPath} can be written`)
-      : warn(
-          SUBJECT,
-          `${dataPath} belongs to another user (uid ${folder.uid}, this is ${uid}): run this command as that user`,
-        ),
+    isOwn ? ok(SUBJECT, `${dataPath} can be written`) : warn(SUBJECT, foreign),
     ...(await checkFiles(dataPath, folder)),
     ...checkSpace(await statfs(dataPath)),
   ];
@@ -56,23 +47,15 @@ async function checkFiles(dataPath: string, folder: Stats): Promise<Finding[]> {
     if (file !== undefined && file.uid !== folder.uid) foreign.push(name);
     if (name === "secrets.json" && file !== undefined) findings.push(...checkSecrets(join(dataPath, name), file));
   }
-  if (foreign.length > 0)
-    findings.push(
-      warn(
-        SUBJECT,
-        `${foreign.join(", ")} in ${dataPath} belong to another user than the folder: ` +
-          `run chown -R ${folder.uid} ${dataPath}, and run this command as that user`,
-      ),
-    );
-  return findings;
+  const problem = `${foreign.join(", ")} in ${dataPath} belong to another user than the folder`;
+  const advice = `run chown -R ${folder.uid} ${dataPath}, and run this command as that user`;
+  return foreign.length > 0 ? [...findings, warn(SUBJECT, `${problem}: ${advice}`)] : findings;
 }
 
 function checkSecrets(path: string, { mode }: Stats): Finding[] {
   const findings: Finding[] = [];
-  if ((mode & 0o077) !== 0)
-    findings.push(
-      wrong("secrets", `other users can read ${path}: run chmod 600 ${path}, and replace the secrets in it`),
-    );
+  const exposed = `other users can read ${path}: run chmod 600 ${path}, and replace the secrets in it`;
+  if ((mode & 0o077) !== 0) findings.push(wrong("secrets", exposed));
   try {
     readSecrets(path);
   } catch (error) {
@@ -81,7 +64,7 @@ function checkSecrets(path: string, { mode }: Stats): Finding[] {
   return findings.length > 0 ? findings : [ok("secrets", `only this user can read ${path}`)];
 }
 
-/** Checks the destination of the audit log. @param path a file, or `stdout` */
+/** @param path a file, or `stdout` */
 export async function checkAuditLog(path: string): Promise<Finding> {
   if (path === "stdout") return ok("AUDIT_LOG", "stdout");
   try {
@@ -98,7 +81,7 @@ export async function checkAuditLog(path: string): Promise<Finding> {
   }
 }
 
-/** @param disk the result of `statfs`; `files` is 0 for file systems without a fixed number of inodes */
+/** @param disk the result of `statfs`; `files` is 0 if the file system has no fixed number of inodes */
 export function checkSpace(disk: { bavail: number; bsize: number; ffree: number; files: number }): Finding[] {
   const freeMib = Math.floor((disk.bavail * disk.bsize) / MIB);
   const what = `${freeMib} MiB are free`;
@@ -112,36 +95,26 @@ export function checkSpace(disk: { bavail: number; bsize: number; ffree: number;
   return findings.length > 0 ? findings : [ok("disk", what)];
 }
 
-export interface StoreLockOptions {
+interface StoreLockOptions {
   dataPath: string;
-  /** The address of the server. */
   url: string;
-  /** Whether a server answers at the address. */
+  /** Whether a server answers at the URL. */
   alive: boolean;
-  /** Whether the address was given explicitly, so that the server may be on another machine. */
+  /** Whether the URL was set explicitly: the server may then be on another machine. */
   isNamed: boolean;
 }
 
-/**
- * Checks that the process that has the store open is the server that answers. This works only on Linux, which lists
- * file locks.
- */
+/** Compares the process that has the store open with the server that answers. Only Linux lists file locks. */
 export async function checkStoreLock({ dataPath, url, alive, isNamed }: StoreLockOptions): Promise<Finding[]> {
   const locks = await readFile("/proc/locks", "utf8").catch(() => undefined);
   if (locks === undefined) return [];
   const lock = await stat(join(databasePath(join(dataPath, "cluster")), "LOCK")).catch(() => undefined);
-  const holder =
-    lock === undefined ? undefined : new RegExp(`POSIX +ADVISORY +WRITE (\\d+) \\S+:${lock.ino} `).exec(locks)?.[1];
-  if (holder !== undefined)
-    return [
-      alive
-        ? ok("store", `process ${holder} has it open`)
-        : wrong(
-            "store",
-            `process ${holder} has it open, but no server answers at ${url}: ` +
-              "end that process, or set WS_PORT or --url to where its server is",
-          ),
-    ];
+  const holder = lock && new RegExp(`POSIX +ADVISORY +WRITE (\\d+) \\S+:${lock.ino} `).exec(locks)?.[1];
+  if (holder !== undefined) {
+    const text = `process ${holder} has it open`;
+    const advice = "end that process, or set WS_PORT or --url to where its server is";
+    return [alive ? ok("store", text) : wrong("store", `${text}, but no server answers at ${url}: ${advice}`)];
+  }
   if (!alive || isNamed) return [];
   const other = `the server at ${url} does not have ${dataPath} open`;
   return [warn("store", `${other}: set DATA_PATH or --data-path to where its data is`)];

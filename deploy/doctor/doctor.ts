@@ -15,25 +15,21 @@ import { checkClock, checkNode, checkOpenFiles, openFileLimit } from "./machine.
 import { checkPorts, type Port } from "./ports.ts";
 import { checkServer } from "./server.ts";
 
-/**
- * How long one check may take, milliseconds. Checks that wait for another program have shorter timeouts, with a more
- * helpful text.
- */
+/** Milliseconds for one check. A check that waits for another program has a shorter timeout with a better message. */
 const CHECK_TIMEOUT_MS = 20_000;
 
 export interface ExamineOptions {
   env: NodeJS.ProcessEnv;
-  /** The address of the server. */
   url: string;
-  /** Whether the address was set explicitly, so that a server is expected there. */
+  /** Whether the URL was set explicitly: a missing server is then an error. */
   isNamed: boolean;
-  /** Returns the operator key. @throws {Error} there is none */
+  /** @throws {Error} there is no operator key */
   key: () => string;
 }
 
 type Check = () => Finding[] | Promise<Finding[]>;
 
-/** Runs all checks of an installation at the same time. Changes nothing. */
+/** Checks an installation without changing anything. */
 export async function examine({ env, url, isNamed, key }: ExamineOptions): Promise<Finding[]> {
   const { config, findings } = readSettings(env);
   const answer = await probeServer(url);
@@ -61,17 +57,12 @@ function readSettings(env: NodeJS.ProcessEnv): { config?: Omit<BackendConfig, "s
       const [, subject = "settings", text = problem] = /^([A-Z][A-Z0-9_]+): ([\s\S]+)$/.exec(problem) ?? [];
       return wrong(subject, text);
     });
-    return {
-      findings: [...problems, warn("settings", "other checks depend on them: run this again once they are valid")],
-    };
+    const more = warn("settings", "other checks depend on them: run this again once they are valid");
+    return { findings: [...problems, more] };
   }
 }
 
-interface Server {
-  url: string;
-  isNamed: boolean;
-  answer: ProbeResult;
-}
+type Server = Pick<ExamineOptions, "url" | "isNamed"> & { answer: ProbeResult };
 
 /** The checks that depend on the settings. */
 function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, server: Server): Record<string, Check> {
@@ -109,7 +100,7 @@ function checksOf({ bridge, broker, store }: Omit<BackendConfig, "secrets">, ser
   };
 }
 
-/** A missing server is only a warning, unless its address was set explicitly: it may not have been started yet. */
+/** A missing server may not have been started yet, so it is only a warning unless its URL was set explicitly. */
 function absence(answer: Exclude<ProbeResult, { kind: "server" }>, url: string, isNamed: boolean): Finding {
   const verdict = answer.kind === "nothing" && !isNamed ? warn : wrong;
   return verdict("server", whyNoServer(answer, url));
@@ -117,15 +108,8 @@ function absence(answer: Exclude<ProbeResult, { kind: "server" }>, url: string, 
 
 async function withTimeout(subject: string, check: Check): Promise<Finding[]> {
   const left = new AbortController();
-  const late = after(CHECK_TIMEOUT_MS, undefined, { signal: left.signal }).then(
-    () => [
-      warn(
-        subject,
-        `this check took longer than ${CHECK_TIMEOUT_MS / 1000} s: try again when this machine is less busy`,
-      ),
-    ],
-    () => [],
-  );
+  const text = `this check took longer than ${CHECK_TIMEOUT_MS / 1000} s: try again when this machine is less busy`;
+  const late = after(CHECK_TIMEOUT_MS, [warn(subject, text)], { signal: left.signal }).catch(() => []);
   try {
     return await Promise.race([check(), late]);
   } catch (error) {

@@ -1,6 +1,5 @@
 import { pino } from "pino";
 import { z } from "zod";
-import type { StoreConfig } from "../config/config.ts";
 import { reasonOf } from "../operator/error-reason.ts";
 import { openRedis } from "../redis/redis.ts";
 import { inspectRedis, RedisUnusableError } from "../redis/redis-check.ts";
@@ -8,15 +7,12 @@ import { describePlace, parseRedisUrl } from "../redis/redis-url.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
-/** How long Redis may take to answer, milliseconds. Long enough for a Redis that is starting. */
+/** Long enough for a Redis that is starting. */
 const REDIS_TIMEOUT_MS = 3_000;
 
 const keySetSchema = z.object({ keys: z.array(z.object({ kty: z.string() })) });
 
-export async function checkRedisStore({
-  url,
-  prefix,
-}: { url: string } & Pick<StoreConfig, "prefix">): Promise<Finding[]> {
+export async function checkRedisStore({ url, prefix }: { url: string; prefix: string }): Promise<Finding[]> {
   const redis = openRedis({ url, prefix, logger: pino({ level: "silent" }) });
   try {
     const { version, warnings } = await inspectRedis({ redis, timeoutMs: REDIS_TIMEOUT_MS });

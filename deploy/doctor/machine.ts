@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
-/** A clock that shows a time before this is wrong, because this program did not exist then. */
+/** This program did not exist before this time. */
 const EARLIEST = Date.parse("2026-01-01T00:00:00Z");
-/** The number of files that a server opens in addition to its connections. */
+/** Files that a server opens in addition to its connections. */
 const OTHER_FILES = 500;
 const TIMEOUT_MS = 3_000;
 
@@ -19,9 +19,8 @@ export function checkNode(version: string, needed: string): Finding {
 }
 
 /**
- * The most files, including sockets, that a process may open. Undefined if it is not known. This is the hard limit,
- * because
- * Node raises its soft limit to the hard one.
+ * The most files and sockets that a process may open; undefined if the limit is unknown. This is the hard limit, because
+ * Node.js raises the soft limit to the hard limit.
  */
 export function openFileLimit(): number | undefined {
   try {
@@ -36,11 +35,9 @@ export function checkOpenFiles(limit: number, maxConnections: number, maxMqttCli
   const needed = maxConnections + maxMqttClients + OTHER_FILES;
   if (limit >= needed) return ok("open files", `the limit is ${limit}`);
   const allowed = Number.isFinite(needed) ? String(maxConnections + maxMqttClients) : "any number of";
-  return warn(
-    "open files",
-    `the limit is ${limit}, but MAX_CONNECTIONS and MAX_MQTT_CLIENTS allow ${allowed} connections: ` +
-      "raise the limit (ulimit -n, LimitNOFILE= of systemd), or lower these settings",
-  );
+  const problem = `the limit is ${limit}, but MAX_CONNECTIONS and MAX_MQTT_CLIENTS allow ${allowed} connections`;
+  const advice = "raise the limit (ulimit -n, LimitNOFILE= of systemd), or lower these settings";
+  return warn("open files", `${problem}: ${advice}`);
 }
 
 /** @param now milliseconds since 1970 */

@@ -3,12 +3,9 @@ import { createServer } from "node:net";
 import { reasonOf } from "../operator/error-reason.ts";
 import { type Finding, ok, wrong } from "./finding.ts";
 
-/** A setting and its port. */
 export type Port = readonly [variable: string, port: number];
 
-/**
- * Checks that each port can be opened. @param alive whether a server answers at WS_PORT; that server uses these ports
- */
+/** Checks that each port can be opened. @param alive whether a server answers at WS_PORT and so uses the ports */
 export async function checkPorts(host: string, ports: readonly Port[], alive: boolean): Promise<Finding[]> {
   return await Promise.all(
     ports.map(async ([variable, port]) => {
@@ -20,7 +17,7 @@ export async function checkPorts(host: string, ports: readonly Port[], alive: bo
   );
 }
 
-/** Listens on the port for a moment, which also tells whether this user may. @returns the error code, if it fails */
+/** Opens the port for a moment, which also checks the rights of this user. @returns the error code of a failure */
 async function bindProblem(host: string, port: number): Promise<string | undefined> {
   const server = createServer();
   try {
@@ -34,13 +31,7 @@ async function bindProblem(host: string, port: number): Promise<string | undefin
   }
 }
 
-interface Probed {
-  variable: string;
-  host: string;
-  port: number;
-  alive: boolean;
-  problem: string | undefined;
-}
+type Probed = { variable: string; host: string; port: number; alive: boolean; problem: string | undefined };
 
 function verdictOn({ variable, host, port, alive, problem }: Probed): Finding {
   switch (problem) {

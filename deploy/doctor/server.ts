@@ -1,76 +1,64 @@
 import { z } from "zod";
 import { clockJumpSchema, presenceSchema } from "../../contract/events.ts";
+import { messageOf } from "../../platform/errors.ts";
 import { originAdvice } from "../../platform/origins.ts";
 import { proxyAdvice } from "../../platform/untrusted-proxies.ts";
+import { jsonOf } from "../json.ts";
 import { WRONG_KEY } from "../operator/operator-api.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
-/** If the clocks differ by more than this, tokens from one machine are not valid on the other. */
+/** With a larger difference between two clocks, a token of one machine is invalid on the other machine. */
 const SKEW_MS = 60_000;
 const SMALL_SKEW_MS = 2_000;
 
-const readySchema = z.object({
-  reason: z.string().optional(),
-  clock: clockJumpSchema.optional(),
-});
+const readySchema = z.object({ reason: z.string().optional(), clock: clockJumpSchema.optional() });
 const healthSchema = z.object({ version: z.string(), timestamp: z.string() });
-const camerasSchema = z.object({
-  cameras: z.array(
-    z.object({
-      id: z.string(),
-      presence: presenceSchema.optional(),
-      alerts: z.record(z.string(), z.object({ severity: z.string(), message: z.string() })),
-    }),
-  ),
-  /** The path of the next page. */
-  next: z.string().optional(),
+const cameraSchema = z.object({
+  ...{ id: z.string(), presence: presenceSchema.optional() },
+  alerts: z.record(z.string(), z.object({ severity: z.string(), message: z.string() })),
 });
+/** `next` is the path of the next page. */
+const camerasSchema = z.object({ cameras: z.array(cameraSchema), next: z.string().optional() });
 const devicesSchema = z.object({ devices: z.array(z.object({ id: z.string(), kind: z.string() })) });
-const refusedDevicesSchema = z
-  .array(
-    z.object({ id: z.string(), times: z.number(), address: z.string(), why: z.string(), last_refused: z.string() }),
-  )
-  .default([]);
+const refusedDeviceSchema = z.object({
+  ...{ id: z.string(), times: z.number(), address: z.string(), why: z.string(), last_refused: z.string() },
+});
 const seenSchema = z.array(z.object({ name: z.string(), times: z.number(), last_seen: z.string() })).default([]);
-const accessSchema = z.object({
-  first_try: z.boolean(),
-  untrusted_proxies: seenSchema,
-  refused_origins: seenSchema,
+const accessSchema = z.object({ first_try: z.boolean(), untrusted_proxies: seenSchema, refused_origins: seenSchema });
+const brokerSchema = z.object({
+  droppedOfflineMessages: z.number(),
+  refusedDevices: z.array(refusedDeviceSchema).default([]),
 });
 const statsSchema = z.object({
   node: z.object({
     access: accessSchema.optional(),
     journal: z.object({ trouble: z.string().optional() }),
-    broker: z.object({ droppedOfflineMessages: z.number(), refusedDevices: refusedDevicesSchema }).optional(),
+    broker: brokerSchema.optional(),
   }),
   cluster: z.object({ trouble: z.string().optional() }),
 });
 
-export interface CheckServerOptions {
+interface CheckServerOptions {
   url: string;
-  /** The version of this program. */
+  /** Of this program. */
   version: string;
-  /** Returns the operator key. @throws {OperatorApiError} there is none */
+  /** @throws {OperatorApiError} there is no operator key */
   key: () => string;
-  /** The current time, milliseconds since 1970. */
+  /** Milliseconds since 1970. */
   now: () => number;
 }
 
-/** Checks a running server: its readiness, version and clock, its cameras, and its counters. */
 export async function checkServer({ url, version, key, now }: CheckServerOptions): Promise<Finding[]> {
   const own = await Promise.all([checkReady(url), checkHealth(url, version, now)]);
   let bearer: string;
   try {
     bearer = key();
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    return [...own.flat(), warn("operator key", `${why}. Cameras and counters were not checked`)];
+    return [...own.flat(), warn("operator key", `${messageOf(error)}. Cameras and counters were not checked`)];
   }
   const { status } = await get(url, "/users", bearer);
-  if (status === 401) {
-    return [...own.flat(), wrong("operator key", WRONG_KEY)];
-  }
+  if (status === 401) return [...own.flat(), wrong("operator key", WRONG_KEY)];
   const known = await Promise.all([checkCameras(url, bearer), checkCounters(url, bearer)]);
   return [...own.flat(), ok("operator key", "the server accepts it"), ...known.flat()];
 }
@@ -86,17 +74,13 @@ async function checkHealth(url: string, version: string, now: () => number): Pro
   const asked = now();
   const health = healthSchema.parse((await get(url, "/health")).body);
   const [answered, serverTime] = [now(), Date.parse(health.timestamp)];
-  // The server read its clock at some time between these two.
+  // The server read its clock after the request and before the answer.
   const skewMs = serverTime < asked ? asked - serverTime : Math.max(0, serverTime - answered);
   const skew = `the clock of the server and of this machine differ by ${Math.round(skewMs / 1000)} s`;
   const advice = "synchronise both (timedatectl set-ntp true)";
+  const other = `the server is ${health.version}, this program is ${version}: restart the server after an upgrade`;
   return [
-    health.version === version
-      ? ok("version", version)
-      : warn(
-          "version",
-          `the server is ${health.version}, this program is ${version}: restart the server after an upgrade`,
-        ),
+    health.version === version ? ok("version", version) : warn("version", other),
     ...(skewMs > SKEW_MS ? [wrong("clock", `${skew}, so tokens are refused: ${advice}`)] : []),
     ...(skewMs > SMALL_SKEW_MS && skewMs <= SKEW_MS ? [warn("clock", `${skew}: ${advice}`)] : []),
   ];
@@ -110,7 +94,6 @@ const PRESENCE_ADVICE: Partial<Record<z.infer<typeof presenceSchema>["status"], 
   never_seen: "it is registered but has never connected. Set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera",
 };
 
-/** The cameras of all pages of the list. */
 async function listCameras(url: string, key: string) {
   const all: z.infer<typeof camerasSchema>["cameras"] = [];
   for (let path: string | undefined = "/cameras"; path !== undefined; ) {
@@ -125,7 +108,6 @@ async function checkCameras(url: string, key: string): Promise<Finding[]> {
   const cameras = await listCameras(url, key);
   const { devices } = devicesSchema.parse((await get(url, "/devices", key)).body);
   const listed = new Set(cameras.map(({ id }) => id));
-  const unlisted = devices.filter(({ id, kind }) => kind === "camera" && !listed.has(id));
   const findings: Finding[] = [];
   for (const { id, presence, alerts } of cameras) {
     const advice = presence === undefined ? undefined : PRESENCE_ADVICE[presence.status];
@@ -134,13 +116,9 @@ async function checkCameras(url: string, key: string): Promise<Finding[]> {
     for (const [name, { severity, message }] of Object.entries(alerts))
       findings.push(warn(`camera ${id}`, `alert ${name} (${severity}): ${message}`));
   }
-  for (const { id } of unlisted)
-    findings.push(
-      warn(
-        `camera ${id}`,
-        "is registered but has never connected: set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera",
-      ),
-    );
+  const advice = "is registered but has never connected: set CAMERA_ID, CAMERA_SECRET and BROKER_URL at the camera";
+  for (const { id, kind } of devices)
+    if (kind === "camera" && !listed.has(id)) findings.push(warn(`camera ${id}`, advice));
   if (findings.length > 0) return findings;
   return [ok("cameras", cameras.length === 0 ? "there are none" : `${cameras.length} without a problem`)];
 }
@@ -149,6 +127,8 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
   const { node, cluster } = statsSchema.parse((await get(url, "/stats", key)).body);
   const dropped = node.broker?.droppedOfflineMessages ?? 0;
   const unavailableReason = node.journal.trouble ?? cluster.trouble;
+  const losses = `${dropped} messages were dropped, because the queues of disconnected clients were full`;
+  const advice = "let those clients reconnect sooner, or raise MAX_OFFLINE_MESSAGES and MAX_OFFLINE_BYTES";
   return [
     ...(node.broker?.refusedDevices ?? []).map(({ id, times, address, why, last_refused }) =>
       warn(`camera ${id}`, `refused ${times} times, last at ${last_refused} from ${address}: ${why}`),
@@ -157,29 +137,17 @@ async function checkCounters(url: string, key: string): Promise<Finding[]> {
     unavailableReason === undefined
       ? ok("journal", "it accepts events")
       : wrong("journal", `${unavailableReason}. The server acknowledges no event until this is fixed`),
-    ...(dropped === 0
-      ? []
-      : [
-          warn(
-            "MQTT queues",
-            `${dropped} messages were dropped, because the queues of disconnected clients were full: ` +
-              "let those clients reconnect sooner, or raise MAX_OFFLINE_MESSAGES and MAX_OFFLINE_BYTES",
-          ),
-        ]),
+    ...(dropped === 0 ? [] : [warn("MQTT queues", `${losses}: ${advice}`)]),
   ];
 }
 
-/** Warns of access without a key, and of clients that were refused because a setting is missing. */
 function accessFindings(access: z.infer<typeof accessSchema> | undefined): Finding[] {
   if (access === undefined) return [];
   const { first_try, untrusted_proxies, refused_origins } = access;
+  const open =
+    "anybody on this machine gets one without a key: to end this, add an account or a camera, or set SIMULATOR=0";
   return [
-    first_try
-      ? warn(
-          "tokens",
-          "anybody on this machine gets one without a key: to end this, add an account or a camera, or set SIMULATOR=0",
-        )
-      : ok("tokens", "they require a key or a password"),
+    first_try ? warn("tokens", open) : ok("tokens", "they require a key or a password"),
     ...untrusted_proxies.map(({ name, times }) => warn("TRUSTED_PROXIES", `${proxyAdvice(name)} (${times} times)`)),
     ...refused_origins.map(({ name, times }) => warn("ALLOWED_ORIGINS", `${originAdvice(name)} (${times} times)`)),
   ];
@@ -190,10 +158,5 @@ async function get(url: string, path: string, key?: string): Promise<{ status: n
     signal: AbortSignal.timeout(TIMEOUT_MS),
     ...(key === undefined ? {} : { headers: { authorization: `Bearer ${key}` } }),
   });
-  const text = await answer.text();
-  try {
-    return { status: answer.status, body: JSON.parse(text) };
-  } catch {
-    return { status: answer.status, body: undefined };
-  }
+  return { status: answer.status, body: jsonOf(await answer.text()) };
 }

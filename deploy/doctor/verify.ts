@@ -10,12 +10,11 @@ import { storeFolders } from "../stores/store-folders.ts";
 import { checkNotedDamage } from "./damage.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
-/** The most gaps that are listed one by one. */
 const MAX_LISTED_GAPS = 20;
 
 /**
- * Reads everything below a DATA_PATH: compares each file with its checksums, then reads each row of the stores, then
- * checks the journal for gaps. Repairs nothing. The rows can only be read while no server has the stores open.
+ * Compares each file of the stores with its checksums, reads each row, and checks the journal for gaps. Repairs nothing.
+ * The rows can be read only while no server has the stores open.
  */
 export async function verifyData(dataPath: string): Promise<Finding[]> {
   const findings: Finding[] = [];
@@ -65,13 +64,10 @@ async function rowsOf(store: string, dataPath: string, folder: string): Promise<
     if (missing.length > MAX_LISTED_GAPS) gaps.push(wrong(store, `${missing.length - MAX_LISTED_GAPS} more gaps`));
     return [...gaps, ok(store, `epoch ${epoch}: ${entries} events and ${states} states can be read`)];
   } catch (error) {
-    if (isLocked(error))
-      return [
-        warn(store, "a server has it open, so only its files were checked: stop the server to check its rows, too"),
-      ];
-    return [
-      wrong(store, `${folder} cannot be read (${messagesOf(error)}): the next start repairs it as far as possible`),
-    ];
+    const locked = "a server has it open, so only its files were checked: stop the server to check its rows, too";
+    if (isLocked(error)) return [warn(store, locked)];
+    const problem = `${folder} cannot be read (${messagesOf(error)})`;
+    return [wrong(store, `${problem}: the next start repairs it as far as possible`)];
   }
 }
 
@@ -89,9 +85,7 @@ async function countRows(folder: string): Promise<number> {
 function checkSecretsFile(dataPath: string): Finding {
   const file = join(dataPath, "secrets.json");
   try {
-    return readSecrets(file) === undefined
-      ? ok("secrets", `${file} does not exist`)
-      : ok("secrets", `${file} is not damaged`);
+    return ok("secrets", `${file} ${readSecrets(file) === undefined ? "does not exist" : "is not damaged"}`);
   } catch (error) {
     return wrong("secrets", reasonOf(error));
   }

@@ -1,19 +1,17 @@
 import { z } from "zod";
 import { reasonOf } from "./error-reason.ts";
 
-/** How long a program at the address may take to answer, milliseconds. */
 const TIMEOUT_MS = 5_000;
 
 const aliveSchema = z.object({ status: z.literal("alive") });
 
-/** What answers at an address: a server, a redirect, another program, or nothing. */
 export type ProbeResult =
   | { kind: "server" }
   | { kind: "redirect"; to: string }
   | { kind: "other-program" }
   | { kind: "nothing"; reason: string };
 
-/** Checks which program answers at an address. This is done before a key or a password is sent to that address. */
+/** Checks which program answers at a URL. Called before a key or a password is sent to the URL. */
 export async function probeServer(url: string): Promise<ProbeResult> {
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
@@ -28,7 +26,7 @@ export async function probeServer(url: string): Promise<ProbeResult> {
   }
 }
 
-/** Why no server can be used at the address, and what to do. */
+/** Says why no server can be used at a URL, and what to do. */
 export function whyNoServer(result: Exclude<ProbeResult, { kind: "server" }>, url: string): string {
   switch (result.kind) {
     case "redirect":

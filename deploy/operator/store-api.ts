@@ -14,10 +14,8 @@ import { importDevices } from "../stores/import-devices.ts";
 import { type OperatorApi, OperatorApiError, resultOf } from "./operator-api.ts";
 
 /**
- * Opens the store that a server with these settings uses, so that users and cameras can be added before the first
- * start. Generates the secrets if there are none, so that a token that is signed now is still valid once the server
- * runs.
- *
+ * Opens the store of a stopped server, so that users and cameras can be added before the first start. Generates missing
+ * secrets, so that a token that is signed now is valid after the start of the server.
  * @throws {ConfigurationError} @throws {DataPathError} @throws {RedisUnusableError} @throws {StoreUnavailableError}
  * @throws {OperatorApiError} another process has the store open
  */
@@ -37,7 +35,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
     await importDevices({ path: join(dataPath, "devices.json"), devices: authority.devices, logger });
     const audit = parts.add(
       await openAudit({
-        // The standard output is reserved for the result of the command.
+        // The standard output contains only the result of the command.
         destination: bridge.auditLog === "stdout" ? "stderr" : bridge.auditLog,
         maxBytes: bridge.maxAuditLogBytes,
         logger,
@@ -50,7 +48,7 @@ export async function openStoreApi(env: NodeJS.ProcessEnv): Promise<OperatorApi>
         ...{ authority, audit, channels: bridge.channels },
         ...{ http: bridge.http, addressOf: ({ socket }) => socket.remoteAddress ?? "" },
         callers: { of: () => operator, orLocal: () => operator },
-        // Requests are counted only by servers.
+        // Only servers have statistics.
         stats: { add: () => {} },
       }),
     );

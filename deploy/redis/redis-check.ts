@@ -3,17 +3,13 @@ import { Cluster, type Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { RedisAccess } from "./redis.ts";
 
-/**
- * The oldest Redis with all commands that this program uses, such as `XADD NOMKSTREAM`, `XTRIM MINID`, `ZRANGE
- * BYSCORE`.
- */
+/** The oldest Redis with `XADD NOMKSTREAM`, `XTRIM MINID`, `ZRANGE BYSCORE` and all other commands of this program. */
 export const MIN_REDIS_VERSION = "6.2";
 
-/** How long Redis may take to answer at the start, milliseconds. */
 export const START_TIMEOUT_MS = 15_000;
 
 const NO_ANSWER = "no answer";
-/** Messages of ioredis for a command that failed because there was no connection. */
+/** Messages of ioredis for a command without a connection. */
 const CONSEQUENCE = /max retries|Connection is closed|Command timed out|isn't writeable/i;
 
 /** The Redis at `REDIS_URL` cannot be used. The message says why and what to do. */
@@ -21,14 +17,14 @@ export class RedisUnusableError extends Error {
   override name = "RedisUnusableError";
 }
 
-export interface InspectRedisOptions {
+interface InspectRedisOptions {
   redis: RedisAccess;
-  /** How long Redis may take to answer, milliseconds. Default {@link START_TIMEOUT_MS}. */
+  /** For the first answer of Redis. Default {@link START_TIMEOUT_MS}. */
   timeoutMs?: number;
 }
 
 /**
- * Checks Redis before the stores are opened. Logs a warning for each setting of Redis that may lose data.
+ * Checks Redis and logs a warning for each setting of Redis that may lose data.
  * @throws {RedisUnusableError} not reachable, no access, or older than {@link MIN_REDIS_VERSION}
  */
 export async function checkRedis({ logger, ...options }: InspectRedisOptions & { logger: Logger }): Promise<void> {
@@ -36,7 +32,6 @@ export async function checkRedis({ logger, ...options }: InspectRedisOptions & {
 }
 
 /**
- * Reads the version and the settings of Redis.
  * @returns the oldest version of all masters, and a warning with advice for each setting that may lose data
  * @throws {RedisUnusableError} as {@link checkRedis}
  */
@@ -66,7 +61,7 @@ export async function inspectRedis({ redis, timeoutMs = START_TIMEOUT_MS }: Insp
   return { version: oldest ?? "unknown", warnings: [...warnings] };
 }
 
-/** The answer to `INFO` of each master. Hosted services allow `INFO`, but not `CONFIG GET`. */
+/** Sends `INFO` to each master, because hosted services forbid `CONFIG GET`. */
 async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promise<Map<string, string>[]> {
   const deadline = Date.now() + timeoutMs;
   let reason = NO_ANSWER;
@@ -81,7 +76,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
       if (info !== undefined) return info;
     } catch (error) {
       const why = reasonOf(error);
-      // The reason why there is no connection is more helpful than the failure of the command that follows from it.
+      // The reason for the lost connection is more helpful than the failure of the command.
       if (reason === NO_ANSWER || !CONSEQUENCE.test(why)) reason = why;
       if (/^(NOAUTH|WRONGPASS|NOPERM|ERR AUTH)/.test(reason)) break;
       await after(100);
@@ -94,7 +89,7 @@ async function readFacts(connection: Redis | Cluster, timeoutMs: number): Promis
 
 async function readInfo(connection: Redis | Cluster): Promise<Map<string, string>[]> {
   if (!(connection instanceof Cluster)) return [factsOf(await connection.info())];
-  // A cluster client answers once it knows its nodes.
+  // Until the first answer, a cluster client has no list of its nodes.
   await connection.ping();
   return await Promise.all(connection.nodes("master").map(async (node) => factsOf(await node.info())));
 }

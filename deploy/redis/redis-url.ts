@@ -1,4 +1,4 @@
-/** The parsed `REDIS_URL`. */
+/** A parsed `REDIS_URL`. */
 export type RedisPlace = RedisSingle | RedisSentinel | RedisCluster;
 
 interface Login {
@@ -7,18 +7,18 @@ interface Login {
   tls: boolean;
 }
 
-export interface RedisAddress {
+interface RedisAddress {
   host: string;
   port: number;
 }
 
-export interface RedisSingle extends Login, RedisAddress {
+interface RedisSingle extends Login, RedisAddress {
   kind: "single";
   db: number;
 }
 
-/** A master that the Sentinels know by its name, even after a failover. */
-export interface RedisSentinel extends Login {
+/** The Sentinels find the master by its name, even after a failover. */
+interface RedisSentinel extends Login {
   kind: "sentinel";
   sentinels: readonly RedisAddress[];
   sentinelPassword: string | undefined;
@@ -26,12 +26,12 @@ export interface RedisSentinel extends Login {
   db: number;
 }
 
-export interface RedisCluster extends Login {
+interface RedisCluster extends Login {
   kind: "cluster";
   nodes: readonly RedisAddress[];
 }
 
-/** `REDIS_URL` is not valid. The message names the variable and never contains a password. */
+/** `REDIS_URL` is invalid. The message never contains a password. */
 export class RedisUrlError extends Error {
   override name = "RedisUrlError";
 }
@@ -63,10 +63,8 @@ export function parseRedisUrl(url: string): RedisPlace {
     case "sentinel": {
       allow(settings, ["db", "sentinel_password"]);
       const masterName = decode(path);
-      if (masterName === "")
-        throw new RedisUrlError(
-          "REDIS_URL has no master: end it with /mymaster, the name of the master at the Sentinels",
-        );
+      const problem = "REDIS_URL has no master: end it with /mymaster, the name of the master at the Sentinels";
+      if (masterName === "") throw new RedisUrlError(problem);
       const sentinelPassword = settings.get("sentinel_password") ?? undefined;
       const db = readDatabase(settings.get("db") ?? "");
       return { kind: "sentinel", ...login, sentinels: addresses, sentinelPassword, masterName, db };
@@ -86,7 +84,7 @@ export function parseRedisUrl(url: string): RedisPlace {
   }
 }
 
-/** The hosts, for people to read. */
+/** Lists the hosts for people to read. */
 export function describePlace(place: RedisPlace): string {
   const list = (addresses: readonly RedisAddress[]) => addresses.map(({ host, port }) => `${host}:${port}`).join(", ");
   switch (place.kind) {
@@ -99,7 +97,7 @@ export function describePlace(place: RedisPlace): string {
   }
 }
 
-function readLogin(text: string): { username: string | undefined; password: string | undefined } {
+function readLogin(text: string): Omit<Login, "tls"> {
   const colon = text.indexOf(":");
   const username = decode(colon < 0 ? text : text.slice(0, colon));
   const password = colon < 0 ? "" : decode(text.slice(colon + 1));

@@ -1,3 +1,4 @@
+import { setTimeout as after } from "node:timers/promises";
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis";
 import type { Logger } from "pino";
 import { describePlace, parseRedisUrl, type RedisPlace } from "./redis-url.ts";
@@ -5,51 +6,42 @@ import { describePlace, parseRedisUrl, type RedisPlace } from "./redis-url.ts";
 /** Creates the connections to Redis for all parts of this program. */
 export interface RedisAccess {
   /**
-   * Creates a connection, which connects and reconnects by itself without a limit. Never throws, and never emits an
-   * `error` without a listener. The options decide what happens while Redis is unavailable:
+   * Creates a connection that reconnects without a limit. Never throws. The options decide what happens while Redis is
+   * unavailable:
    *
-   * - By default a command waits for Redis for at most {@link COMMAND_TIMEOUT_MS} and then rejects. Redis may have run
-   *   that command already, or may still run it.
+   * - By default, a command rejects after {@link COMMAND_TIMEOUT_MS}. Redis may have run the command, or may still run it.
    * - To answer a client without delay, pass `enableOfflineQueue: false, maxRetriesPerRequest: 0,
-   *   autoResendUnfulfilledCommands: false`. A command then rejects as soon as the connection is lost. The caller
-   *   itself must wait for `ready`.
+   *   autoResendUnfulfilledCommands: false`. A command then rejects as soon as the connection is lost. The caller must
+   *   wait for `ready`.
    * - For blocking commands (`XREAD BLOCK`, `SUBSCRIBE`), pass another `commandTimeout`, or `undefined` for none.
    *
-   * @param name the purpose of the connection. `CLIENT LIST` shows it as `skylapse-{name}`.
+   * @param name the purpose of the connection. `CLIENT LIST` shows `skylapse-{name}`.
    * @param options override the defaults, also for the nodes of a cluster. The URL sets host and port.
    */
   connect(name: string, options?: Partial<RedisOptions>): Redis | Cluster;
-  /**
-   * The prefix of every key. It contains a hash tag, so that a cluster keeps all keys in one slot, as scripts need it.
-   */
+  /** The prefix of every key. Its hash tag puts all keys into one slot of a cluster, because scripts need one slot. */
   readonly prefix: string;
   /** Closes all connections within {@link QUIT_TIMEOUT_MS}. Idempotent. */
   close(): Promise<void>;
 }
 
-export interface OpenRedisOptions {
-  /** `REDIS_URL`: a single Redis, Sentinels or a cluster; see {@link parseRedisUrl}. */
+interface OpenRedisOptions {
+  /** In a format of {@link parseRedisUrl}. */
   url: string;
-  /** Distinguishes this deployment from others in the same Redis: letters, digits and `:._-`, such as `skylapse`. */
+  /** Separates deployments in the same Redis: letters, digits and `:._-`, such as `skylapse`. */
   prefix: string;
   logger: Logger;
 }
 
-/** How long Redis may take to answer a command, milliseconds. A Redis that hangs does not close its connections. */
+/** Needed because a Redis that hangs does not close its connections. */
 export const COMMAND_TIMEOUT_MS = 5_000;
-/** How long connecting may take, milliseconds. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/** The longest wait before the next attempt to connect, milliseconds. */
 const MAX_RECONNECT_DELAY_MS = 2_000;
-/** How long `QUIT` may take, milliseconds. */
 const QUIT_TIMEOUT_MS = 1_000;
-/** After this many failed attempts to connect, commands that wait for the connection reject. */
+/** A waiting command rejects after this many failed attempts to connect. */
 const MAX_RETRIES_PER_COMMAND = 3;
 
-/**
- * @throws {RedisUrlError}
- * @throws {RangeError} the prefix is not valid
- */
+/** @throws {RedisUrlError} @throws {RangeError} the prefix is invalid */
 export function openRedis({ url, prefix, logger }: OpenRedisOptions): RedisAccess {
   if (!/^[A-Za-z0-9:._-]{1,64}$/.test(prefix))
     throw new RangeError(`the prefix "${prefix}" is not valid: use 1 to 64 letters, digits and : . _ -`);
@@ -82,13 +74,11 @@ class Connections implements RedisAccess {
     return this.#closing;
   }
 
-  /**
-   * Listens for `error`. Without a listener ioredis writes to the console, and an error of a cluster ends the process.
-   */
+  /** Without an `error` listener, ioredis writes to the console, and an error of a cluster ends the process. */
   #watch(connection: Redis | Cluster, logger: Logger): void {
     let lost = false;
     connection.on("error", (err: unknown) => {
-      // Further attempts usually fail for the same reason, so only the first failure is logged.
+      // The next attempts usually fail for the same reason, so only the first failure is logged.
       if (!lost && this.#closing === undefined)
         logger.warn({ err: withoutSecrets(err), redis: describePlace(this.place) }, "redis cannot be reached");
       lost = true;
@@ -112,10 +102,10 @@ function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): 
     commandTimeout: COMMAND_TIMEOUT_MS,
     maxRetriesPerRequest: MAX_RETRIES_PER_COMMAND,
     retryStrategy: reconnectDelay,
-    // A master that became a replica refuses writes from then on. A new connection finds the new master.
+    // A master that has become a replica refuses writes. A new connection finds the new master.
     reconnectOnError: (error) => error.message.startsWith("READONLY"),
     keepAlive: 10_000,
-    // While a starting Redis loads its data, its state is checked at least this often, milliseconds.
+    // The longest time between two checks whether a starting Redis has loaded its data, milliseconds.
     maxLoadingRetryTime: 1_000,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
@@ -144,7 +134,7 @@ function create(place: RedisPlace, name: string, given: Partial<RedisOptions>): 
   }
 }
 
-/** Splits the options into those of a cluster as a whole and those of each node. */
+/** Separates the options of the whole cluster from the options of each node. */
 function clusterOptions(options: RedisOptions): ClusterOptions {
   const { keyPrefix, enableAutoPipelining, autoPipeliningIgnoredCommands } = options;
   const { retryStrategy, enableOfflineQueue, port, host, path, sentinels, readOnly, ...ofNodes } = options;
@@ -153,7 +143,7 @@ function clusterOptions(options: RedisOptions): ClusterOptions {
     redisOptions,
     clusterRetryStrategy: retryStrategy ?? reconnectDelay,
     slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
-    // A failover takes seconds. Checks that are more frequent than the default detect a failover sooner.
+    // More frequent than the default, because a failover takes only seconds.
     slotsRefreshInterval: 2_000,
     retryDelayOnFailover: 200,
     retryDelayOnClusterDown: 200,
@@ -164,28 +154,26 @@ function clusterOptions(options: RedisOptions): ClusterOptions {
   };
 }
 
-/** Starts at 50 ms and doubles after each attempt. The jitter keeps many nodes from reconnecting at the same time. */
+/** Starts at 50 ms and doubles after each attempt. The jitter spreads the reconnects of many nodes. */
 function reconnectDelay(attempt: number): number {
   const delay = Math.min(MAX_RECONNECT_DELAY_MS, 50 * 2 ** Math.min(attempt - 1, 10));
   return Math.round(delay * (0.75 + Math.random() / 4));
 }
 
 async function quit(connection: Redis | Cluster): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, QUIT_TIMEOUT_MS);
-  });
+  const left = new AbortController();
+  const timeout = after(QUIT_TIMEOUT_MS, undefined, { signal: left.signal }).catch(() => {});
   try {
     if (connection.status === "ready") await Promise.race([connection.quit(), timeout]);
   } catch {
     // The connection is closed already.
   } finally {
-    clearTimeout(timer);
+    left.abort();
     connection.disconnect();
   }
 }
 
-/** Removes the failed command from an error of ioredis, because that command may contain the password. */
+/** Removes the failed command from an error of ioredis, because the command may contain the password. */
 function withoutSecrets(error: unknown): { type: string; message: string } {
   return error instanceof Error
     ? { type: error.name, message: error.message || String("code" in error ? error.code : error.name) }

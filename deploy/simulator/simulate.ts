@@ -2,20 +2,16 @@ import { pino } from "pino";
 import { z } from "zod";
 import { startSimulator } from "../../device/simulator.ts";
 
+const cameraSchema = z.object({
+  ...{ id: z.string(), secret: z.string(), name: z.string() },
+  ...{ lat: z.number(), lon: z.number(), timezone: z.string() },
+});
+
 /** The first message that {@link file://./simulator-process.ts} sends to this program. */
 const startMessageSchema = z.object({
   brokerUrl: z.string(),
   topicRoot: z.string(),
-  cameras: z.array(
-    z.object({
-      id: z.string(),
-      secret: z.string(),
-      lat: z.number(),
-      lon: z.number(),
-      timezone: z.string(),
-      name: z.string(),
-    }),
-  ),
+  cameras: z.array(cameraSchema),
   service: z.object({ id: z.string(), secret: z.string() }),
   captureIntervalS: z.number(),
   width: z.number(),
@@ -24,11 +20,10 @@ const startMessageSchema = z.object({
 });
 export type SimulatorStartMessage = z.infer<typeof startMessageSchema>;
 
-// The backend has exited or crashed. Exits at once: there is no server to disconnect from, and the outboxes are on
-// disk.
+// The backend has exited or crashed. Exits at once: the server has ended as well, and the outboxes are on disk.
 process.once("disconnect", () => process.exit(0));
 if (!process.connected) process.exit(0);
-// Ctrl-C sends SIGINT to the whole process group. The backend stops this process when it stops its other parts.
+// Ctrl-C sends SIGINT to the whole process group, but the backend stops this process with SIGTERM.
 process.on("SIGINT", () => {});
 process.once("message", async (message) => {
   const { logLevel, ...options } = startMessageSchema.parse(message);

@@ -1,38 +1,32 @@
 import { join } from "node:path";
 import type { DeviceStore } from "../../bridge/auth/devices.ts";
-import { type BackendConfig, PLACES, SERVICE_ID, simulatedIds } from "../config/backend-config.ts";
+import { type BackendConfig, PLACES, SIMULATED_SERVICE_ID, simulatedIds } from "../config/backend-config.ts";
 import type { Secrets } from "../config/secrets.ts";
 import { startSimulatorProcess } from "./simulator-process.ts";
 
-export interface SimulatedCamerasOptions {
+interface SimulatedCamerasOptions {
   config: BackendConfig;
-  /** The simulated cameras and the service are registered here. */
+  /** Receives the simulated cameras and the service. */
   devices: Pick<DeviceStore, "set">;
   brokerUrl: string;
 }
 
-/** The simulated cameras and the processing service that works on their pictures. */
-export interface SimulatedCameras {
-  /** Ids of the cameras, without the service. */
+interface SimulatedCameras {
+  /** Without the simulated service. */
   readonly ids: readonly string[];
   stop(): Promise<void>;
 }
 
-/** Registers the cameras that `SIMULATOR` asks for and starts them. @returns undefined if it asks for none */
+/** Registers and starts `SIMULATOR` cameras and a processing service. @returns undefined if `SIMULATOR` is 0 */
 export async function startSimulatedCameras(options: SimulatedCamerasOptions): Promise<SimulatedCameras | undefined> {
   const { config, devices, brokerUrl } = options;
   const { simulator, secrets, bridge } = config;
-  const ids = simulatedIds(simulator).filter((id) => id !== SERVICE_ID);
+  const ids = simulatedIds(simulator).filter((id) => id !== SIMULATED_SERVICE_ID);
   if (ids.length === 0) return undefined;
-  const cameras = ids.map((id) => ({
-    id,
-    secret: secretOf(secrets, id),
-    lat: simulator.LOCATION_LAT,
-    lon: simulator.LOCATION_LON,
-    timezone: simulator.TIMEZONE,
-    name: PLACES.find((place) => place.id === id)?.name ?? id,
-  }));
-  const service = { id: SERVICE_ID, secret: secretOf(secrets, SERVICE_ID) };
+  const location = { lat: simulator.LOCATION_LAT, lon: simulator.LOCATION_LON, timezone: simulator.TIMEZONE };
+  const nameOf = (id: string) => PLACES.find((place) => place.id === id)?.name ?? id;
+  const cameras = ids.map((id) => ({ id, secret: secretOf(secrets, id), name: nameOf(id), ...location }));
+  const service = { id: SIMULATED_SERVICE_ID, secret: secretOf(secrets, SIMULATED_SERVICE_ID) };
   for (const { id, secret } of cameras) await devices.set({ id, kind: "camera", secret });
   await devices.set({ ...service, kind: "processing" });
   const { stop } = await startSimulatorProcess({

@@ -4,12 +4,12 @@ import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { SimulatorStartMessage } from "./simulate.ts";
 
-/** A simulator that takes longer to stop is killed. The broker then publishes the wills of its cameras. */
+/** A slower simulator is killed, so that the broker publishes the wills of the cameras. */
 const STOP_TIMEOUT_MS = 1200;
 
 /**
- * Runs the simulated cameras in a process of their own. Rendering one picture of a mountain occupies a core for a
- * quarter of a second, which would delay the events of real cameras.
+ * Runs the simulated cameras in another process, because one picture occupies a core for a quarter of a second. In the
+ * process of the server, this would delay the events of real cameras.
  */
 export async function startSimulatorProcess(message: SimulatorStartMessage): Promise<{ stop(): Promise<void> }> {
   const here = fileURLToPath(import.meta.url);
@@ -21,10 +21,7 @@ export async function startSimulatorProcess(message: SimulatorStartMessage): Pro
   if (answer !== "started") throw new Error("the simulator could not be started: its error is above");
   let stopping: Promise<void> | undefined;
   return {
-    stop() {
-      stopping ??= stop();
-      return stopping;
-    },
+    stop: () => (stopping ??= stop()),
   };
 
   async function stop(): Promise<void> {

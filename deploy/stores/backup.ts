@@ -8,15 +8,16 @@ import { markRestored } from "../../bridge/journal/stores/level/checkpoint.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { scanStore } from "../../platform/level/scan.ts";
+import { reasonOf } from "../operator/error-reason.ts";
 import { damageFile } from "./damage-log.ts";
 import { storeFolders } from "./store-folders.ts";
 
-/** The most rounds of copying a store while its server writes to it. Each round copies only new files and logs. */
+/** The most rounds of copying a store while a server writes to the store. Each round copies only new files and logs. */
 const MAX_ROUNDS = 50;
 const CATALOG = "backup.json";
-/** Files of LevelDB and of unfinished writes that a copy does not need. */
+/** LevelDB files that a copy does not need, and unfinished writes. */
 const NOT_COPIED = /^(LOCK|LOG|LOG\.old|probe|repairing|lost)$|\.new$|\.tmp$/;
-/** The data of the simulated cameras, which they create again. */
+/** The simulated cameras create their data again. */
 const NOT_BACKED_UP = new Set(["simulator"]);
 
 const catalogSchema = z.object({
@@ -24,17 +25,16 @@ const catalogSchema = z.object({
   madeAt: z.string(),
   files: z.array(z.object({ path: z.string(), bytes: z.number(), sha256: z.string() })),
 });
-export type Catalog = z.infer<typeof catalogSchema>;
+type Catalog = z.infer<typeof catalogSchema>;
 
-/** A backup could not be made or restored. The message says why and what to do. */
+/** The message says why a backup was not made or restored, and what to do. */
 export class BackupError extends Error {
   override name = "BackupError";
 }
 
 /**
- * Copies a DATA_PATH. The server that uses it may be running. The journal is copied first: an event that is only in the
- * journal is published to MQTT again at the next start. If the sessions were copied first, an event could be in the
- * store of MQTT sessions but not in the journal.
+ * Copies a DATA_PATH, even while the server runs. Copies the journal before the MQTT sessions: the next start publishes an
+ * event again that is only in the journal. In the reverse order, the journal could lack an event of the sessions.
  * @throws {BackupError}
  */
 export async function backUp(dataPath: string, target: string): Promise<Catalog> {
@@ -48,7 +48,7 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
     await copyStore(folder, join(target, relative(dataPath, folder)));
   }
   await copyFiles(dataPath, target, (path) => stores.includes(path) || NOT_BACKED_UP.has(relative(dataPath, path)));
-  // The damage that is noted here concerns this server, not the copy.
+  // The record describes damage of this server, not of the copy.
   await rm(damageFile(target), { force: true });
   const catalog: Catalog = { version: 1, madeAt: new Date().toISOString(), files: await listFiles(target) };
   await writeFile(join(target, CATALOG), JSON.stringify(catalog, undefined, 2), { mode: 0o600 });
@@ -57,24 +57,24 @@ export async function backUp(dataPath: string, target: string): Promise<Catalog>
 
 /**
  * Restores a backup to an empty DATA_PATH. The journal begins a new epoch at the next start, because clients may have
- * received events that are not in the backup.
- * @throws {BackupError} the backup is not complete, or there is data already
+ * received events that are missing in the backup.
+ * @throws {BackupError} the backup is incomplete, or DATA_PATH is not empty
  */
 export async function restore(source: string, dataPath: string): Promise<Catalog> {
   const catalog = await readCatalog(source);
   for (const { path, bytes, sha256 } of catalog.files) {
-    // The catalog is untrusted: anybody may have written it.
-    if (isOutside(source, join(source, path)))
+    const file = join(source, path);
+    // The catalog is untrusted: anybody may have written the file.
+    if (isOutside(source, file))
       throw new BackupError(
         `${join(source, CATALOG)} names ${path}, which is outside of ${source}: use another backup`,
       );
-    const found = await hashOf(join(source, path)).catch(() => undefined);
+    const found = await hashOf(file).catch(() => undefined);
     if (found?.sha256 !== sha256 || found.bytes !== bytes)
-      throw new BackupError(`${join(source, path)} has changed since the backup was made: use another backup`);
+      throw new BackupError(`${file} has changed since the backup was made: use another backup`);
   }
   await mustBeEmpty(dataPath);
-  // This is written first, so that after an interrupted restore the server does not continue the epoch that clients
-  // know.
+  // Marked first, so that the server begins a new epoch even after an interrupted restore.
   const journal = join(dataPath, "journal");
   if (catalog.files.some(({ path }) => path.startsWith(`journal${sep}`))) {
     await mkdir(journal, { mode: 0o700 });
@@ -97,9 +97,8 @@ async function readCatalog(source: string): Promise<Catalog> {
 }
 
 /**
- * The tables of LevelDB never change, and its logs and manifest only grow. A copy is consistent if, after all files
- * were
- * copied, the folder had the same files and the manifest had not grown.
+ * LevelDB never changes its tables and only appends to its logs and its manifest. A copy is therefore consistent if the
+ * list of files and the size of the manifest are the same before and after copying.
  */
 async function copyStore(from: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true, mode: 0o700 });
@@ -112,17 +111,14 @@ async function copyStore(from: string, to: string): Promise<void> {
       await check(to);
       return;
     } catch (error) {
-      // A file was deleted after it was listed, or the copy is not consistent.
+      // LevelDB deleted a listed file, or the copy is inconsistent.
       failure = error;
     }
   }
   throw new BackupError(`${from} could not be copied: ${messagesOf(failure)}`, { cause: failure });
 }
 
-/**
- * The files in the order of copying. Logs and the manifest come last, so that the tables that they name are copied
- * before them.
- */
+/** Sorts tables before the manifest and the logs, so that the copy contains all tables that the manifest names. */
 async function namesOf(folder: string): Promise<string[]> {
   const names = (await readdir(folder, { withFileTypes: true }))
     .filter((entry) => entry.isFile() && !NOT_COPIED.test(entry.name))
@@ -148,7 +144,7 @@ async function isSame(from: string, to: string, names: readonly string[]): Promi
   return true;
 }
 
-/** Verifies the copy. If files changed while it was made, the copy does not match its checksums or cannot be opened. */
+/** @throws {Error} the copy has wrong checksums or cannot be opened, because files changed during copying */
 async function check(folder: string): Promise<void> {
   const { tables, logParts } = await scanStore(folder);
   if (tables.length + logParts.length > 0)
@@ -164,13 +160,13 @@ async function copyFiles(from: string, to: string, skips: (path: string) => bool
     const path = join(from, entry.name);
     if (skips(path) || NOT_COPIED.test(entry.name)) continue;
     if (entry.isDirectory()) await copyFiles(path, join(to, entry.name), skips);
-    // The server may delete a picture in the meantime.
+    // The server may have deleted a picture after the listing.
     else if (entry.isFile()) await copyFile(path, join(to, entry.name)).catch(ignoreMissing);
   }
 }
 
 function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  if (reasonOf(error) !== "ENOENT") throw error;
 }
 
 async function listFiles(folder: string): Promise<Catalog["files"]> {
@@ -183,7 +179,7 @@ async function listFiles(folder: string): Promise<Catalog["files"]> {
   return files.sort((one, other) => (one.path < other.path ? -1 : 1));
 }
 
-async function hashOf(file: string): Promise<{ bytes: number; sha256: string }> {
+async function hashOf(file: string) {
   const hash = createHash("sha256");
   await pipeline(createReadStream(file), hash);
   return { bytes: (await stat(file)).size, sha256: hash.digest("hex") };

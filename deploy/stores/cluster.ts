@@ -8,22 +8,21 @@ import type { StoreConfig } from "../config/config.ts";
 import { openRedis, type RedisAccess } from "../redis/redis.ts";
 import { checkRedis } from "../redis/redis-check.ts";
 
-export interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
+interface OpenClusterOptions extends Pick<RedisClusterOptions, "expiryNow" | "lastStore" | "onDamage"> {
   store: StoreConfig;
   dataPath: string;
-  /** The parts that must be stopped later are added here. */
+  /** Receives the parts that must be stopped later. */
   parts: RunningParts;
   logger: Logger;
 }
-
-/** The cluster, and the access to Redis if the cluster keeps its documents there. */
-export type OpenedCluster = { redis: undefined; cluster: Cluster } | { redis: RedisAccess; cluster: Cluster };
 
 /**
  * Opens the documents that nodes share: in Redis if `REDIS_URL` is set, otherwise in LevelDB under `DATA_PATH`.
  * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
  */
-export async function openCluster(options: OpenClusterOptions): Promise<OpenedCluster> {
+export async function openCluster(
+  options: OpenClusterOptions,
+): Promise<{ redis: RedisAccess | undefined; cluster: Cluster }> {
   const { store, dataPath, parts, logger, ...shared } = options;
   const clusterLogger = logger.child({ part: "cluster" });
   if (store.url === undefined) {

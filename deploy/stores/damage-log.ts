@@ -3,32 +3,27 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Damage } from "../../platform/level/damage.ts";
+import { reasonOf } from "../operator/error-reason.ts";
 
-/** The most notes. A broken disk may cause the same damage at every start, so only the newest are kept. */
+/** The newest records are kept: a broken disk may cause the same damage at every start. */
 const MAX_DAMAGES = 100;
-/**
- * The shortest time between two checks whether the file was removed, milliseconds. The file is not checked at each
- * health probe, because probes are frequent.
- */
+/** The shortest time between two checks whether the file was removed: health probes are more frequent. */
 const CHECK_INTERVAL_MS = 1_000;
 
 const damagesSchema = z.array(z.object({ at: z.string(), store: z.string(), found: z.string(), missing: z.string() }));
-export type NotedDamage = z.infer<typeof damagesSchema>[number];
+type NotedDamage = z.infer<typeof damagesSchema>[number];
 
-/**
- * The file that records damage until an operator removes it. Without this file, nothing would show that a store was
- * repaired.
- */
+/** Without this file, nobody would notice later that a store was repaired. */
 export function damageFile(dataPath: string): string {
   return join(dataPath, "damage.json");
 }
 
-/** The recorded damage, oldest first. @throws {Error} the file cannot be read */
+/** Oldest first. @throws {Error} the file cannot be read */
 export function readDamages(dataPath: string): NotedDamage[] {
   try {
     return damagesSchema.parse(JSON.parse(readFileSync(damageFile(dataPath), "utf8")));
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    if (reasonOf(error) === "ENOENT") return [];
     throw error;
   }
 }
@@ -59,7 +54,7 @@ export class DamageLog {
     }
   }
 
-  /** Texts for the public `/readyz`: which store was damaged, and when. Never names data. */
+  /** Texts for the public `/readyz`: which store was damaged, and when. Never contains data. */
   notices(): string[] {
     this.#forgetIfRemoved();
     const newest = new Map(this.#damages.map(({ store, at }) => [store, at]));
@@ -68,7 +63,6 @@ export class DamageLog {
     );
   }
 
-  /** An operator may have removed the file. */
   #forgetIfRemoved(): void {
     if (this.#damages.length === 0 || performance.now() - this.#checkedAt < CHECK_INTERVAL_MS) return;
     this.#checkedAt = performance.now();

@@ -3,54 +3,40 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { type DeviceStore, deviceKindSchema } from "../../bridge/auth/devices.ts";
 import { idSchema } from "../../contract/ids.ts";
-import { withoutBom } from "../../platform/byte-order-mark.ts";
+import { jsonOf } from "../json.ts";
 
 const fileSchema = z.object({
   version: z.literal(1),
   devices: z.array(z.object({ id: idSchema, kind: deviceKindSchema, salt: z.base64url(), hash: z.base64url() })),
 });
 
-/** The devices cannot be imported. The message names the file and says what to do. */
 class ImportError extends Error {
   override name = "ImportError";
 }
 
-/**
- * Imports the devices from the file in which versions before 0.2 kept them, and renames the file. A device that is in
- * the store already is skipped. No camera has to be registered again.
- *
- * @throws {ImportError} @throws {StoreUnavailableError}
- */
-export async function importDevices({
-  path,
-  devices,
-  logger,
-}: {
+interface ImportDevicesOptions {
   path: string;
   devices: Pick<DeviceStore, "add" | "get">;
   logger: Logger;
-}): Promise<void> {
+}
+
+/**
+ * Imports the devices from the file of versions before 0.2, and renames the file. Skips devices that are already in the
+ * store.
+ * @throws {ImportError} @throws {StoreUnavailableError}
+ */
+export async function importDevices({ path, devices, logger }: ImportDevicesOptions): Promise<void> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw new ImportError(`cannot read the devices in ${path} (${error.message}): give this user read access`);
   });
   if (text === undefined) return;
   const file = fileSchema.safeParse(jsonOf(text));
-  if (!file.success)
-    throw new ImportError(
-      `the devices in ${path} are not valid: correct the file, or move it away and add the devices again`,
-    );
+  const advice = "correct the file, or move it away and add the devices again";
+  if (!file.success) throw new ImportError(`the devices in ${path} are not valid: ${advice}`);
   for (const { id, kind, salt, hash } of file.data.devices) {
     if (devices.get(id) === undefined) await devices.add({ id, kind, credential: { salt, hash } });
   }
   await rename(path, `${path}.imported`);
   logger.info({ path, devices: file.data.devices.length }, "imported the devices of an earlier version");
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(withoutBom(text));
-  } catch {
-    return undefined;
-  }
 }

@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** Keeps the id of the store that a node used last, so that its next start detects that Redis has lost its data. */
-export interface LastStore {
+/** Keeps the id of the store that a node used last, so that the next start detects a Redis that has lost its data. */
+interface LastStore {
   /** Undefined before the first start. */
   read(): string | undefined;
   write(name: string): void;
@@ -23,7 +23,7 @@ export function lastStoreIn(dataPath: string): LastStore {
         mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
         writeFileSync(file, `${name}\n`, { mode: 0o600 });
       } catch {
-        // The node works without this file. If the disk cannot be written, other parts report that.
+        // The node works without this file, and other parts report a disk that cannot be written.
       }
     },
   };

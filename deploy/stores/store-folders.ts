@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { databasePath } from "../../platform/level/database.ts";
 
-/** The LevelDB folders of a server below its `DATA_PATH`, by name of the store. */
+/** The LevelDB folders below `DATA_PATH`, by name of the store. */
 export function storeFolders(dataPath: string): Record<string, string> {
   return {
     journal: databasePath(join(dataPath, "journal")),

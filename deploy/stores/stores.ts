@@ -18,10 +18,9 @@ import { lastStoreIn } from "./last-store.ts";
 
 /** All durable data: under `DATA_PATH` for a single node, or in Redis for any number of nodes. */
 export interface Stores {
-  /** Undefined without `REDIS_URL`. */
   redis: RedisAccess | undefined;
   cluster: Cluster;
-  /** The clock that decides when anything in the stores expires. */
+  /** Decides when data expires. */
   clock: ServerClock;
   journal: Journal;
   previews: Previews;
@@ -29,7 +28,7 @@ export interface Stores {
   stop(): Promise<void>;
 }
 
-export interface StoresOptions {
+interface StoresOptions {
   store: StoreConfig;
   bridge: BridgeConfig;
   onDamage: OnDamage;
@@ -37,7 +36,7 @@ export interface StoresOptions {
 }
 
 /**
- * Opens the stores. If a store cannot be opened, the stores that are already open are closed.
+ * If a store cannot be opened, all stores that are already open are closed.
  * @throws {RedisUnusableError} @throws {StoreUnavailableError} @throws {StoreUnusableError}
  */
 export async function openStores({ store, bridge, onDamage, logger }: StoresOptions): Promise<Stores> {
@@ -50,8 +49,7 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
       store,
       dataPath,
       parts,
-      // Nothing expires until the clock has been opened. It is opened later, because it is read from the cluster's
-      // documents.
+      // The clock is opened later, because the cluster stores the clock. Until then, nothing expires.
       expiryNow: () => clock?.cautious() ?? 0,
       onDamage,
       lastStore: lastStoreIn(dataPath),
@@ -69,12 +67,8 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
             logger: partLogger("journal"),
           })
         : await openRedisJournal({
-            redis,
-            retentionEvents,
-            retentionHours,
+            ...{ redis, retentionEvents, retentionHours, now, logger },
             nodeName: nodeNameOf(dataPath),
-            now,
-            logger,
           });
     parts.add({ stop: () => journal.close() });
     const previews =
@@ -82,14 +76,8 @@ export async function openStores({ store, bridge, onDamage, logger }: StoresOpti
         ? await openPreviews({ path: join(dataPath, "previews"), now, wall: Date.now, ...limits })
         : openRedisPreviews({ redis, now, wall: Date.now, ...limits });
     parts.add({ stop: () => previews.close() });
-    return {
-      redis,
-      cluster,
-      clock,
-      journal: withFairShares(journal, bridge.journal),
-      previews,
-      stop: () => parts.stop(),
-    };
+    const sharedJournal = withFairShares(journal, bridge.journal);
+    return { redis, cluster, clock, journal: sharedJournal, previews, stop: () => parts.stop() };
   } catch (error) {
     await parts.stop();
     throw error;
@@ -109,7 +97,7 @@ function clockOf(cluster: Cluster, redis: RedisAccess | undefined, parts: Runnin
   return { documents, sharedWall: async () => redisTimeOf(await connection.time()) };
 }
 
-/** A node has the same name after a restart, so that it finishes at once what it had accepted before it was killed. */
+/** The name stays the same, so that a restarted node immediately completes the events that it accepted before a crash. */
 function nodeNameOf(dataPath: string): string {
   return `${hostname()}:${resolve(dataPath)}`;
 }

@@ -1,0 +1,10 @@
+import { withoutBom } from "../platform/byte-order-mark.ts";
+
+/** @returns undefined if the text is not JSON */
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(withoutBom(text));
+  } catch {
+    return undefined;
+  }
+}
