@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { parseEnv } from "node:util";
 import { withoutBom } from "../../platform/byte-order-mark.ts";
 import { ConfigurationError } from "../../platform/config.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { messageOf } from "../../platform/errors.ts";
-import { reasonOf } from "../operator/error-reason.ts";
 
 /**
  * Adds the settings of a file to the environment. The environment takes precedence. Unlike `process.loadEnvFile`, this

@@ -2,9 +2,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { messageOf } from "../../platform/errors.ts";
-import { jsonOf } from "../json.ts";
-import { reasonOf } from "../operator/error-reason.ts";
+import { jsonOf } from "../../platform/json.ts";
 
 /** 48 bits are enough to detect damage. */
 const CHECK_CHARACTERS = 8;

@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { isIP } from "node:net";
 import { rootCertificates } from "node:tls";
 import type { TlsConfig } from "../../broker/listeners/listeners.ts";
-import { reasonOf } from "../operator/error-reason.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;

@@ -1,9 +1,9 @@
 import { constants, type Stats } from "node:fs";
 import { access, readdir, readFile, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { databasePath } from "../../platform/level/database.ts";
 import { DataPathError, readSecrets } from "../config/secrets.ts";
-import { reasonOf } from "../operator/error-reason.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 
 const SUBJECT = "DATA_PATH";

@@ -1,9 +1,9 @@
 import { setTimeout as after } from "node:timers/promises";
 import { ConfigurationError } from "../../platform/config.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { type BackendConfig, checkBackendConfig } from "../config/backend-config.ts";
 import { neededNode, version } from "../config/package.ts";
 import { insecureSwitches } from "../config/warnings.ts";
-import { reasonOf } from "../operator/error-reason.ts";
 import { serverUrl } from "../operator/operator-api.ts";
 import { type ProbeResult, probeServer, whyNoServer } from "../operator/server-probe.ts";
 import { checkCertificate } from "./certificate.ts";

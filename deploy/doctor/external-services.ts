@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { z } from "zod";
-import { reasonOf } from "../operator/error-reason.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { openRedis } from "../redis/redis.ts";
 import { inspectRedis, RedisUnusableError } from "../redis/redis-check.ts";
 import { describePlace, parseRedisUrl } from "../redis/redis-url.ts";

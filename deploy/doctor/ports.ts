@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { reasonOf } from "../operator/error-reason.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { type Finding, ok, wrong } from "./finding.ts";
 
 export type Port = readonly [variable: string, port: number];

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { clockJumpSchema, presenceSchema } from "../../contract/events.ts";
 import { messageOf } from "../../platform/errors.ts";
+import { jsonOf } from "../../platform/json.ts";
 import { originAdvice } from "../../platform/origins.ts";
 import { proxyAdvice } from "../../platform/untrusted-proxies.ts";
-import { jsonOf } from "../json.ts";
 import { WRONG_KEY } from "../operator/operator-api.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";
 

@@ -1,11 +1,11 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { verifyJournal } from "../../bridge/journal/stores/level/verify.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { isLocked, messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { type StoreScan, scanStore } from "../../platform/level/scan.ts";
 import { readSecrets } from "../config/secrets.ts";
-import { reasonOf } from "../operator/error-reason.ts";
 import { storeFolders } from "../stores/store-folders.ts";
 import { checkNotedDamage } from "./damage.ts";
 import { type Finding, ok, warn, wrong } from "./finding.ts";

@@ -2,9 +2,9 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { OperatorRequest } from "../../bridge/http/in-process-api.ts";
 import { isLoopbackHost } from "../../platform/client-addresses.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
+import { jsonOf } from "../../platform/json.ts";
 import { DataPathError, readSecrets } from "../config/secrets.ts";
-import { jsonOf } from "../json.ts";
-import { reasonOf } from "./error-reason.ts";
 
 /** Manages users, devices and tokens, in a running server or in the store of a stopped server. */
 export interface OperatorApi {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { reasonOf } from "./error-reason.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 
 const TIMEOUT_MS = 5_000;
 

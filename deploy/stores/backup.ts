@@ -5,10 +5,10 @@ import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { markRestored } from "../../bridge/journal/stores/level/checkpoint.ts";
+import { reasonOf } from "../../platform/error-reason.ts";
 import { messagesOf } from "../../platform/level/errors.ts";
 import { openLevel } from "../../platform/level/open-store.ts";
 import { scanStore } from "../../platform/level/scan.ts";
-import { reasonOf } from "../operator/error-reason.ts";
 import { damageFile } from "./damage-log.ts";
 import { storeFolders } from "./store-folders.ts";
 

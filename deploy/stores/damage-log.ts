@@ -2,8 +2,8 @@ import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "no
 import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { reasonOf } from "../../platform/error-reason.ts";
 import type { Damage } from "../../platform/level/damage.ts";
-import { reasonOf } from "../operator/error-reason.ts";
 
 /** The newest records are kept: a broken disk may cause the same damage at every start. */
 const MAX_DAMAGES = 100;

@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { type DeviceStore, deviceKindSchema } from "../../bridge/auth/devices.ts";
 import { idSchema } from "../../contract/ids.ts";
-import { jsonOf } from "../json.ts";
+import { jsonOf } from "../../platform/json.ts";
 
 const fileSchema = z.object({
   version: z.literal(1),

@@ -1,4 +1,4 @@
-import { withoutBom } from "../platform/byte-order-mark.ts";
+import { withoutBom } from "./byte-order-mark.ts";
 
 /** @returns undefined if the text is not JSON */
 export function jsonOf(text: string): unknown {
