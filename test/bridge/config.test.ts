@@ -77,7 +77,7 @@ describe("the bridge's configuration", () => {
     });
   });
 
-  it("reads the offline limits of single cameras and names each pair that is wrong", () => {
+  it("reads the offline limits of single cameras and names every wrong pair", () => {
     const { alerts } = read({ JWT_SECRET, ALERT_OFFLINE_SECONDS_OF: "north=60, attic=0" });
     expect([...alerts.offlineMsOf]).toEqual([
       ["north", 60_000],
@@ -136,7 +136,7 @@ describe("a server that others can reach", () => {
     ]);
   });
 
-  it("is not called loopback", () => {
+  it("is not treated as loopback", () => {
     expect(read({ HOST: "0.0.0.0", JWT_SECRET, OPERATOR_KEY }).loopback).toBe(false);
   });
 
@@ -182,7 +182,7 @@ describe("CHANNELS_FILE", () => {
     expect([...config.channels]).toEqual([["weather", weather]]);
   });
 
-  it("that is missing or not JSON is named", () => {
+  it("is named when it is missing or is not JSON", () => {
     expect(problems({ JWT_SECRET, CHANNELS_FILE })[0]).toMatch(
       /^CHANNELS_FILE: cannot read \/etc\/channels\.json as JSON \(ENOENT/,
     );
@@ -196,7 +196,7 @@ describe("CHANNELS_FILE", () => {
     [{ a: { filters: ["skylapse/v1/#"], permission: "everything" } }, "at a.permission: "],
     [{ a: { filters: ["other/#"], permission: "x:read" } }, 'at a: the filter "other/#" is not below TOPIC_ROOT'],
     [[], "at its top: "],
-  ])("%j is refused with the place of the mistake", (content, place) => {
+  ])("is refused when it contains %j, and the error names the position", (content, place) => {
     const [first, ...rest] = withFile(content);
     expect(first).toContain(`CHANNELS_FILE: ${place}`);
     expect(rest).toEqual([]);

@@ -73,7 +73,7 @@ describe("a publication", () => {
     expect(ingest.stats()).toMatchObject({ accepted: 1, duplicates: 0 });
   });
 
-  it("is acknowledged again when it is repeated, and neither recorded nor forwarded", async () => {
+  it("is acknowledged again when it is repeated, without being recorded or forwarded again", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/events/x", envelope));
     const repeated = await ingest.accept(publication("cameras/north/events/x", envelope));
@@ -90,7 +90,7 @@ describe("a publication", () => {
     expect(content(entries[0])).toMatchObject({ camera: "north", timestamp, data: { camera: "south" } });
   });
 
-  it("without an envelope gets one, with the current time", async () => {
+  it("without an envelope gets an envelope with the current time", async () => {
     const { ingest, entries } = await openIngest();
     await ingest.accept(publication("cameras/north/state/power", Buffer.from("off"), { retain: true }));
     expect(content(entries[0])).toMatchObject({
@@ -98,7 +98,7 @@ describe("a publication", () => {
     });
   });
 
-  it("sets the state of its topic if it is retained, clears the state if the payload is empty, and leaves the state if the payload is historical", async () => {
+  it("that is retained sets its topic's state; an empty payload clears the state, and a historical payload leaves the state", async () => {
     const { ingest, journal, entries } = await openIngest();
     const topic = "cameras/north/state/power";
     const state = () => journal.state(`skylapse/v1/${topic}`)?.position;
@@ -241,7 +241,7 @@ describe("a preview", () => {
   });
 });
 
-it("accepts more previews than are written at the same time", async () => {
+it("ingest accepts more previews than it writes at the same time", async () => {
   const { ingest } = await openIngest();
   const many = Array.from({ length: 100 }, (_, index) =>
     ingest.accept(publication(`cameras/c${index % 3}/previews/c${index}`, JPEG, { identity: `device:c${index % 3}` })),
@@ -286,7 +286,7 @@ describe("an event of the backend", () => {
     expect(link.publications.map(({ payload }) => JSON.parse(String(payload)).data)).toEqual([1, 2]);
   });
 
-  it("waits for the link with up to ten thousand others; further ones are left to the next run", async () => {
+  it("waits for the link with up to ten thousand others, and further events wait for the next run", async () => {
     const { ingest } = await openIngest();
     await Promise.all(Array.from({ length: 10_001 }, (_, data) => ingest.publish({ ...status, data })));
     const link = recordingLink();
@@ -337,7 +337,7 @@ describe("a broadcast by MQTT", () => {
     }
   });
 
-  it("is not logged here when it is refused, because the broker reports it at a bounded rate", async () => {
+  it("is not logged by ingest when it is refused, because the broker reports it at a bounded rate", async () => {
     const lines: string[] = [];
     const log = pino({ level: "info" }, { write: (line: string) => lines.push(line) });
     const { ingest } = await openIngest(undefined, { log });
@@ -351,7 +351,7 @@ describe("a broadcast by MQTT", () => {
 });
 
 describe("the reserved channels of the journal", () => {
-  it("are for registered cameras: new unregistered ones are refused, known ones continue", async () => {
+  it("are for registered cameras: new unregistered cameras are refused, and known cameras continue", async () => {
     const { ingest, journal } = await openIngest(undefined, {
       limits: { maxChannels: RESERVED_CHANNELS + 3 },
       isRegistered: (camera) => camera.startsWith("registered"),

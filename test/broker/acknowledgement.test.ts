@@ -52,7 +52,7 @@ describe.each([
     ingest.answer = () => durable.promise;
     const camera = await rawSession(broker.ports.mqtt, CAMERA);
     camera.send(publishPacket({ topic: EVENT, payload: "one", qos, id: 7 }));
-    // The next packet of the connection is answered, so the publication has been read and is waiting.
+    // The connection's next packet is answered, so the publication has been read and is waiting.
     camera.send(PINGREQ);
     await camera.next(TYPE.pingresp);
     expect(ingest.accepted).toHaveLength(1);
@@ -166,7 +166,7 @@ describe("a publication of QoS 2 that is resent before its PUBREL", () => {
     expect(ingest.accepted).toHaveLength(2);
   });
 
-  it("is accepted once when it is resent over a new connection and after a restart", async () => {
+  it("is accepted once when it is resent over a new connection and again after a restart", async () => {
     const first = await startWithReader();
     const persistent = { ...CAMERA, clean: false };
     const one = publishPacket({ topic: EVENT, payload: "one", qos: 2, id: 7 });

@@ -9,7 +9,7 @@ function command(payload: string, qos: 0 | 1 | 2 = 1) {
   return { topic: COMMAND, payload: Buffer.from(payload), qos, retain: false };
 }
 
-describe("publishing as the backend", () => {
+describe("a publication of the backend", () => {
   it("reaches subscribers without ingest", async () => {
     const test = await startTestBroker();
     const north = await test.client(NORTH);
@@ -20,7 +20,7 @@ describe("publishing as the backend", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("retains messages on topics that no client may write", async () => {
+  it("is retained on topics that no client may write", async () => {
     const test = await startTestBroker();
     const presence = topic("cameras/north/state/presence");
     await test.broker.publish({ topic: presence, payload: Buffer.from("{}"), qos: 1, retain: true });
@@ -60,7 +60,7 @@ describe("a command", () => {
     expect(deliveries).toEqual(
       ["two", "one"].map((payload) => ({ identity: "device:north", topic: COMMAND, payload: Buffer.from(payload) })),
     );
-    // A second PUBACK, and one with an unknown id, report nothing.
+    // A second PUBACK and a PUBACK with an unknown id report nothing.
     north.send(idPacket(TYPE.puback, ids[0] ?? 0));
     north.send(idPacket(TYPE.puback, 12_345));
     await test.broker.publish(command("three"));
@@ -98,7 +98,7 @@ describe("a command", () => {
 });
 
 describe("connected clients", () => {
-  it("are known by identity", async () => {
+  it("are known by their identity", async () => {
     const test = await startTestBroker();
     expect(test.broker.connected("device:north")).toBe(false);
     const one = await test.client({ ...NORTH, clientId: "one" });
@@ -112,7 +112,7 @@ describe("connected clients", () => {
     await expect.poll(() => test.broker.connected("device:north")).toBe(false);
   });
 
-  it("are replaced by a newer connection with the same client id, and the broker reports that", async () => {
+  it("are replaced by newer connections with the same client id, and the broker reports each take-over", async () => {
     const test = await startTestBroker();
     const takeOvers: unknown[] = [];
     test.broker.onTakeOver((takeOver) => takeOvers.push(takeOver));
@@ -131,7 +131,7 @@ describe("connected clients", () => {
     expect(takeOvers).toHaveLength(2);
   });
 
-  it("publish the will of a replaced connection before the birth of the new one", async () => {
+  it("have the will of a replaced connection published before the birth of the new connection", async () => {
     const test = await startTestBroker();
     const link = topic("cameras/north/link");
     const will = { topic: link, payload: Buffer.from("gone"), qos: 1 as const, retain: true };

@@ -39,7 +39,7 @@ async function startMosquitto(bridge: readonly string[]): Promise<string> {
   return `mqtt://127.0.0.1:${port}`;
 }
 
-it("accepts a Mosquitto bridge with default settings without its will, and exchanges messages in both directions", async () => {
+it("the broker accepts a Mosquitto bridge with default settings, drops its will, and exchanges messages in both directions", async () => {
   const test = await startTestBroker();
   const state = topic("cameras/north/about");
   const event = topic("cameras/north/events/capture.completed");
@@ -75,7 +75,7 @@ it("accepts a Mosquitto bridge with default settings without its will, and excha
   ).toHaveLength(1);
 });
 
-it("accepts a client with the birth and will of Home Assistant, which reads its sensors", async () => {
+it("the broker accepts a client with the birth and will of Home Assistant, which reads its sensors", async () => {
   const test = await startTestBroker();
   const status = "homeassistant/status";
   const will = { topic: status, payload: Buffer.from("offline"), qos: 0 as const, retain: false };

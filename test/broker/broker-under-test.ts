@@ -17,7 +17,6 @@ import { openDevicesOf } from "../support/devices.ts";
 export const ROOT = "skylapse/v1";
 export const SECRET = "a-secret-of-at-least-thirty-two-characters";
 
-/** A line of the log. */
 export type LogLine = Record<string, unknown> & { msg: string };
 
 /** Records publications. Accepts all unless `answer` is replaced. */
@@ -54,7 +53,7 @@ export interface BrokerUnderTest {
   client(options?: IClientOptions & { url?: string }): Promise<MqttClient>;
   /** Like {@link client}, with an inbox that also collects the queued messages of the session. */
   join(options: IClientOptions): Promise<{ client: MqttClient; inbox: Inbox }>;
-  /** A token with the permissions, for the user alice unless the claims name another. */
+  /** A token with the permissions, for the user alice unless the claims name another user. */
   token(permissions: readonly string[], expiresInMs?: number, claims?: Partial<TokenIdentity>): string;
 }
 
@@ -69,7 +68,7 @@ export interface BrokerUnderTestOptions {
 
 let redisFor: ((dataPath: string) => RedisConnections) | undefined;
 
-/** Makes the brokers of this test file store their data in Redis instead of at their data path. */
+/** Makes the brokers of this test file store their data in Redis, not at their data path. */
 export function keepSessionsIn(connections: (dataPath: string) => RedisConnections): void {
   redisFor = connections;
 }
@@ -119,7 +118,7 @@ export async function startTestBroker(options: BrokerUnderTestOptions = {}): Pro
   const ingest = new RecordingIngest();
   const tree = topicTree(ROOT);
   const config = testConfig(dataPath, env);
-  // The devices' secrets have the same times at all nodes and in all runs, as if the nodes shared a store.
+  // The devices' secrets have the same times at all nodes and in all runs, like the secrets of a shared store.
   let moment = 0;
   const { devices, close } = await openDevicesOf(temporaryFolder(), () => ++moment);
   onTestFinished(close);

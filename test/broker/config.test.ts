@@ -4,7 +4,7 @@ import { readBrokerConfig } from "../../broker/config.ts";
 const read = (env: Record<string, string>) => readBrokerConfig({ env, readFile: () => "" });
 
 describe("the broker's configuration", () => {
-  it("needs no setting and then listens on this machine only", () => {
+  it("needs no setting, and by default listens on this machine only", () => {
     expect(read({})).toEqual({
       host: "127.0.0.1",
       mqttPort: 1883,
@@ -62,7 +62,7 @@ describe("the broker's configuration", () => {
     expect(() => read(env)).toThrow(problem);
   });
 
-  it("allows half of an address's connections to be unauthenticated, unless another limit is set", () => {
+  it("by default allows half of an address's connections to be unauthenticated", () => {
     const limit = "MAX_MQTT_UNAUTHENTICATED_PER_ADDRESS";
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9" }).maxUnauthenticatedPerAddress).toBe(5);
     expect(read({ MAX_MQTT_CONNECTIONS_PER_ADDRESS: "9", [limit]: "2" }).maxUnauthenticatedPerAddress).toBe(2);

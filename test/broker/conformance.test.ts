@@ -21,7 +21,7 @@ function admin(test: BrokerUnderTest) {
 
 const contents = (messages: readonly Received[]) => messages.map(({ payload, qos }) => [payload, qos]);
 
-it("basic: delivers messages of each QoS, and closes the connection at a second CONNECT", async () => {
+it("basic: the broker delivers messages of each QoS, and closes the connection at a second CONNECT", async () => {
   const test = await startTestBroker();
   await (await join(test, A)).client.endAsync();
   const { client, inbox } = await join(test, A);
@@ -38,7 +38,7 @@ it("basic: delivers messages of each QoS, and closes the connection at a second 
   await raw.ended;
 });
 
-it("retained messages: reach a later subscriber with the retain flag, and are cleared by empty payloads", async () => {
+it("retained messages: they reach a later subscriber with the retain flag, and empty payloads clear them", async () => {
   const test = await startTestBroker();
   const { client } = await join(test, A);
   for (const [qos, topic] of [
@@ -74,7 +74,7 @@ it.each([
   expect((await raw.next(TYPE.connack)).readUInt8(1)).toBe(code);
 });
 
-it("will message: is published when the connection closes without a DISCONNECT", async () => {
+it("will message: it is published when the connection closes without a DISCONNECT", async () => {
   const test = await startTestBroker();
   const will = { topic: "TopicC", payload: Buffer.from("client not disconnected"), qos: 0 as const, retain: true };
   const leaving = await test.client({ ...admin(test), clientId: A, keepalive: 2, will });
@@ -84,7 +84,7 @@ it("will message: is published when the connection closes without a DISCONNECT",
   expect((await inbox.has(1)).map(({ payload }) => payload)).toEqual(["client not disconnected"]);
 });
 
-it("offline message queueing: delivers messages after the client has reconnected", async () => {
+it("offline message queueing: the broker delivers messages after the client has reconnected", async () => {
   const test = await startTestBroker();
   const first = await join(test, A, false);
   await first.client.subscribeAsync("+/+", { qos: 2 });
@@ -104,7 +104,7 @@ it("offline message queueing: delivers messages after the client has reconnected
   ]);
 });
 
-it("overlapping subscriptions: delivers a message at the highest QoS", async () => {
+it("overlapping subscriptions: the broker delivers a message at the highest QoS", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, A);
   await client.subscribeAsync({ "TopicA/#": { qos: 2 }, "TopicA/+": { qos: 1 } });
@@ -114,7 +114,7 @@ it("overlapping subscriptions: delivers a message at the highest QoS", async () 
   expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["overlapping topic filters", "next"]);
 });
 
-it("keep-alive: disconnects a silent client and publishes its will, but not with keep-alive 0", async () => {
+it("keep-alive: the broker disconnects a silent client and publishes its will, except with keep-alive 0", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, B);
   await client.subscribeAsync("/TopicA", { qos: 2 });
@@ -125,7 +125,7 @@ it("keep-alive: disconnects a silent client and publishes its will, but not with
   expect(client.connected).toBe(true);
 });
 
-it("redelivery on reconnect: resends unacknowledged messages", async () => {
+it("redelivery on reconnect: the broker resends unacknowledged messages", async () => {
   const test = await startTestBroker();
   const session = { ...admin(test), clientId: B, clean: false, keepalive: 0 };
   const first = await rawSession(test.broker.ports.mqtt, session);
@@ -141,7 +141,7 @@ it("redelivery on reconnect: resends unacknowledged messages", async () => {
   expect([await second.next(TYPE.publish), await second.next(TYPE.publish)]).toEqual(sent);
 });
 
-it("subscribe failure: answers a forbidden filter with 0x80 and grants the other filters of the packet", async () => {
+it("subscribe failure: the broker answers a forbidden filter with 0x80 and grants the packet's other filters", async () => {
   const test = await startTestBroker();
   const user = { username: "reader", password: test.token(["camera:read"]) };
   const raw = await rawSession(test.broker.ports.mqtt, { ...user, clientId: A, keepalive: 0 });
@@ -154,7 +154,7 @@ it("subscribe failure: answers a forbidden filter with 0x80 and grants the other
   expect([...(await raw.next(TYPE.suback)).subarray(2)]).toEqual([0x80, 2]);
 });
 
-it("dollar topics: are not matched by a leading wildcard", async () => {
+it("dollar topics: a leading wildcard does not match them", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, A);
   await client.subscribeAsync("+/#", { qos: 2 });
@@ -165,7 +165,7 @@ it("dollar topics: are not matched by a leading wildcard", async () => {
   expect((await inbox.has(1)).map(({ topic }) => topic)).toEqual(["TopicA/B"]);
 });
 
-it("unsubscribe: ends only the given subscription", async () => {
+it("unsubscribe: the broker ends only the given subscription", async () => {
   const test = await startTestBroker();
   const { client, inbox } = await join(test, B);
   await client.subscribeAsync(["TopicA", "TopicA/B", "Topic/C"], { qos: 2 });
@@ -174,7 +174,7 @@ it("unsubscribe: ends only the given subscription", async () => {
   expect((await inbox.has(2)).map(({ topic }) => topic)).toEqual(["TopicA/B", "Topic/C"]);
 });
 
-it("refuses a CONNECT without a password, which Eclipse Paho's tests send", async () => {
+it("the broker refuses a CONNECT without a password, which Eclipse Paho's tests send", async () => {
   const test = await startTestBroker();
   await expect(test.client({ clientId: A, keepalive: 0 })).rejects.toMatchObject({ code: 5 });
 });

@@ -24,7 +24,7 @@ export interface RawClient {
   /** Packets received and not yet returned by {@link next}. */
   packets: RawPacket[];
   send(bytes: Buffer): void;
-  /** The body of the next packet of this type that has not been returned yet. */
+  /** The body of the next packet of this type. Returns each packet once. */
   next(type: number): Promise<Buffer>;
   /** The session-present flag of the CONNACK, after {@link rawSession}. */
   sessionPresent?: boolean;

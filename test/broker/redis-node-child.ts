@@ -10,7 +10,7 @@ const { url, name, env, dataPath }: ChildOptions = JSON.parse(process.argv.at(-1
 const logger = pino({ level: "silent" });
 let position = 0;
 
-// The secret of `north` has the same time as at the other nodes of these tests.
+// The secret of `north` has the same creation time at all nodes of these tests.
 const { devices } = await openDevicesOf(dataPath, () => 1);
 await devices.set({ id: "north", kind: "camera", secret: "a-secret-of-at-least-thirty-two-characters" });
 const broker = await startBroker({

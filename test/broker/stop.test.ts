@@ -9,7 +9,7 @@ import { closed, NORTH, startTestBroker, temporaryFolder, topic } from "./broker
 import { publishPacket, rawClient, rawSession, subscribePacket, TYPE } from "./raw-client.ts";
 
 describe("stop", () => {
-  it("closes every connection quickly, also those of unresponsive peers", async () => {
+  it("closes every connection quickly, including connections of unresponsive peers", async () => {
     const test = await startTestBroker();
     const { ports } = test.broker;
     const password = test.token(["dashboard:read"]);
@@ -49,7 +49,7 @@ describe("stop", () => {
     await camera.ended;
   });
 
-  it("waits for publications that are being made durable, and forwards them to the queues", async () => {
+  it("waits for publications that are being written, and forwards these publications to the queues", async () => {
     const dataPath = temporaryFolder();
     const test = await startTestBroker({ dataPath });
     const options = { username: "a", password: test.token(["dashboard:read"]), clientId: "archive", clean: false };
@@ -106,7 +106,7 @@ describe("start-up", () => {
     );
   });
 
-  it("names an address that is not this machine's", async () => {
+  it("names an address that does not belong to this machine", async () => {
     await expect(startTestBroker({ env: { HOST: "192.0.2.1" } })).rejects.toThrow(
       /HOST 192\.0\.2\.1 is not an address/,
     );

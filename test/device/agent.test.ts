@@ -27,7 +27,7 @@ import {
   zermatt,
 } from "./support/cameras.ts";
 
-test("logs in with id, secret and a clean session, and publishes `online`", async () => {
+test("the agent logs in with id, secret and a clean session, and publishes `online`", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   const first = await broker.until(() => broker.on(cameraTopic("link"))[0]);
@@ -41,7 +41,7 @@ test("logs in with id, secret and a clean session, and publishes `online`", asyn
   expect(envelope.seq).toBeUndefined();
 });
 
-test("publishes all its states after the birth, valid by the contract's schemas", async () => {
+test("the agent publishes all its states after the birth, valid by the contract's schemas", async () => {
   const broker = await openBroker();
   await cameraAt(broker);
   const states = {
@@ -65,7 +65,7 @@ test("publishes all its states after the birth, valid by the contract's schemas"
   expect(environmentSchema.parse(data).next_golden_hour).toBeDefined();
 });
 
-test("sends every message except previews with the session and consecutive numbers", async () => {
+test("the agent sends every message except previews with the session and consecutive numbers", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   await agent.captureNow();
@@ -79,7 +79,7 @@ test("sends every message except previews with the session and consecutive numbe
   expect(new Set(envelopes.map(({ id }) => id)).size).toBe(envelopes.length);
 });
 
-test("publishes start, end and preview of a capture, and less free storage", async () => {
+test("the agent publishes start, end and preview of a capture, and less free storage", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { config: { readingsIntervalS: 0.05, readingsMaxAgeS: 0 } });
   const free = (): number[] =>
@@ -99,7 +99,7 @@ test("publishes start, end and preview of a capture, and less free storage", asy
   await broker.until(() => free().includes(before - completed.size_bytes));
 });
 
-test("takes pictures at the interval, and publishes the time of the next one", async () => {
+test("the agent takes pictures at the interval, and publishes the time of the next picture", async () => {
   const broker = await openBroker();
   await cameraAt(broker, { config: { captureIntervalS: 1 } });
   await broker.until(() => broker.on(eventTopic("capture.completed")).length >= 2);
@@ -113,7 +113,7 @@ test("takes pictures at the interval, and publishes the time of the next one", a
   expect(Date.parse(progress.next_capture_at ?? "")).toBeGreaterThan(0);
 });
 
-test("publishes and counts failures of the camera, and retries", async () => {
+test("the agent publishes and counts the camera's failures, and retries", async () => {
   const broker = await openBroker();
   let works = false;
   const camera: CameraDriver = {
@@ -139,7 +139,7 @@ test("publishes and counts failures of the camera, and retries", async () => {
   await broker.until(() => broker.on(eventTopic("error.occurred")).length === 1);
 });
 
-test("is reported as offline by its will, with its session, when the power fails", async () => {
+test("the agent is reported as offline by its will, with its session, when the power fails", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { config: { reconnect: { minMs: 60_000, maxMs: 60_000 } } });
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
@@ -149,14 +149,14 @@ test("is reported as offline by its will, with its session, when the power fails
   expect(will.retain).toBe(true);
 });
 
-test("sends its messages, publishes `offline` and leaves no will when it is stopped", async () => {
+test("the agent sends its messages, publishes `offline` and leaves no will when it is stopped", async () => {
   const broker = await openBroker();
   const { about, capture: take } = await plainCamera();
   let open = (): void => {};
   const opened = new Promise<void>((resolve) => {
     open = resolve;
   });
-  // The picture is finished while the camera stops, whatever the speed of the machine.
+  // The picture finishes during the camera's stop, however fast the machine is.
   const camera: CameraDriver = { about, capture: (...given) => opened.then(() => take(...given)) };
   const agent = await cameraAt(broker, { camera });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
@@ -173,7 +173,7 @@ test("sends its messages, publishes `offline` and leaves no will when it is stop
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
 });
 
-test("gives up a picture that takes longer than the stop may take, and publishes its failure", async () => {
+test("the agent abandons a picture that takes longer than the time limit of the stop, and publishes the failure", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, { camera: createSimulatedCamera({ location: zermatt, seed: "slow" }) });
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
@@ -185,7 +185,7 @@ test("gives up a picture that takes longer than the stop may take, and publishes
   expect(broker.received.at(-1)?.topic).toBe(cameraTopic("link"));
 });
 
-test("starts, takes pictures and stops without a broker", async () => {
+test("the agent starts, takes pictures and stops without a broker", async () => {
   const broker = await openBroker();
   await broker.close();
   const agent = await cameraAt(broker);

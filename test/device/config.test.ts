@@ -17,7 +17,7 @@ function problemsOf(env: Record<string, string>): readonly string[] {
   return [];
 }
 
-test("needs only an id, a secret and a location", () => {
+test("the configuration needs only an id, a secret and a location", () => {
   expect(loadConfig({ env: needed })).toEqual({
     driver: { name: "simulated", timeoutMs: 60_000, args: [], depth: 6, deleteTaken: false },
     logLevel: "info",
@@ -43,14 +43,14 @@ test("needs only an id, a secret and a location", () => {
   });
 });
 
-test("limits the levels of sub-folders that are searched", () => {
+test("the configuration limits the levels of sub-folders that are searched", () => {
   expect(loadConfig({ env: { ...needed, CAMERA_FOLDER_DEPTH: "0" } }).driver.depth).toBe(0);
   expect(problemsOf({ ...needed, CAMERA_FOLDER_DEPTH: "21" })).toEqual([
     'CAMERA_FOLDER_DEPTH: must be at most 20 levels, not "21"',
   ]);
 });
 
-test("names everything that is missing at once", () => {
+test("the configuration names all missing settings at once", () => {
   expect(problemsOf({})).toEqual([
     "CAMERA_ID: must be set to the camera's id",
     "CAMERA_SECRET: must be set to the secret that the broker knows this camera by",
@@ -91,14 +91,14 @@ test.each([
   ["OUTBOX_BYTES", "1000", /at least 262144/],
   ["RECONNECT_MAX_S", "often", /number of seconds/],
   ["LOG_LEVEL", "loud", /fatal, error, warn/],
-])("refuses %s=%s by name and says what it should be", (name, value, reason) => {
+])("the configuration refuses %s=%s by name and describes a valid value", (name, value, reason) => {
   const problems = problemsOf({ ...needed, [name]: value });
   expect(problems).toHaveLength(1);
   expect(problems[0]).toMatch(new RegExp(`^${name}: `));
   expect(problems[0]).toMatch(reason);
 });
 
-test("reads the secret from a file", () => {
+test("the configuration reads the secret from a file", () => {
   const folder = mkdtempSync(join(tmpdir(), "skylapse-device-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const file = join(folder, "secret");
@@ -107,11 +107,11 @@ test("reads the secret from a file", () => {
   expect(loadConfig({ env: { ...rest, CAMERA_SECRET_FILE: file } }).camera.secret).toBe("from a file");
 });
 
-test("never shows a secret, not even an invalid one", () => {
+test("the configuration never shows a secret, not even an invalid one", () => {
   expect(problemsOf({ ...needed, CAMERA_SECRET: "x".repeat(2000) }).join()).not.toContain("xxx");
 });
 
-test("names the file of a secret that is empty", () => {
+test("the configuration names a secret's file that is empty", () => {
   const { CAMERA_SECRET: _, ...rest } = needed;
   expect(problemsOf({ ...rest, CAMERA_SECRET_FILE: file("\n") })).toContainEqual(
     expect.stringMatching(/^CAMERA_SECRET_FILE: .* is empty/),
@@ -131,11 +131,11 @@ test.each([
   ["on-demand", { every: 0, onDemand: true }],
   ["all", { every: 1, onDemand: true }],
   ["every:12", { every: 12, onDemand: true }],
-])("reads the preview budget %s", (text, preview) => {
+])("the configuration reads the preview budget %s", (text, preview) => {
   expect(loadConfig({ env: { ...needed, PREVIEW_BUDGET: text } }).camera.preview).toMatchObject(preview);
 });
 
-test("reads settings from a file; the environment takes precedence", () => {
+test("the configuration reads settings from a file; the environment takes precedence", () => {
   const { CAMERA_SECRET: _, ...rest } = needed;
   const path = file(JSON.stringify({ ...rest, CAMERA_SECRET: "in the file", LOCATION_LAT: 12.5, KEEP_PICTURES: true }));
   const { camera } = loadConfig({ file: path, env: { CAMERA_ID: "south", LOCATION_LAT: "" } });
@@ -146,7 +146,7 @@ test("reads settings from a file; the environment takes precedence", () => {
   );
 });
 
-test("reports all problems of file, environment and schedule at once, by name", () => {
+test("the configuration reports all problems of file, environment and schedule at once, by name", () => {
   const schedule = file(
     JSON.stringify({
       entries: [
@@ -178,11 +178,11 @@ test("reports all problems of file, environment and schedule at once, by name", 
 test.each([
   ["{", /^--config: .* is not valid JSON: see line 1, column 2$/],
   ["[]", /--config: .* must hold a JSON object/],
-])("refuses a configuration file that holds %s", (content, reason) => {
+])("the configuration refuses a configuration file that holds %s", (content, reason) => {
   expect(() => loadConfig({ file: file(content), env: needed })).toThrow(reason);
 });
 
-test("reports the place of an error in a file of settings without quoting the file", () => {
+test("the configuration reports the position of an error in a file of settings without quoting the file", () => {
   const path = file('{\r\n  "CAMERA_SECRET": "s3cret-word",\r\n  "CAMERA_ID": north\r\n}\r\n');
   expect(() => loadConfig({ file: path, env: {} })).toThrow(
     `--config: ${path} is not valid JSON: see line 3, column 16`,
@@ -191,7 +191,7 @@ test("reports the place of an error in a file of settings without quoting the fi
   expect(() => loadConfig({ file: cut, env: {} })).toThrow(/^--config: \S+ is not valid JSON: see line 1, column 19$/m);
 });
 
-test("reads settings and a schedule with a byte order mark and CR line ends", () => {
+test("the configuration reads settings and a schedule with a byte order mark and CR line ends", () => {
   const entry = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30 };
   const windows = (content: object) =>
     file(`\ufeff${JSON.stringify(content, undefined, 2).replaceAll("\n", "\r\n")}\r\n`);
@@ -200,7 +200,7 @@ test("reads settings and a schedule with a byte order mark and CR line ends", ()
   expect(camera).toMatchObject({ id: "north", schedule: { entries: [entry] } });
 });
 
-test("names an unknown member of a schedule and the one that was probably meant; escapes invisible characters", () => {
+test("the configuration names an unknown member of a schedule and the probably intended member, and escapes invisible characters", () => {
   const clock = { kind: "clock", start: "06:00", end: "07:00", interval_s: 30 };
   const schedule = file(
     JSON.stringify({
@@ -220,7 +220,7 @@ test("names an unknown member of a schedule and the one that was probably meant;
   expect(() => loadConfig({ file: path, env: {} })).toThrow(/^CAMERA_NAME\\u202e: is not a setting.*"CAMERA_NAME"\?/m);
 });
 
-test("reports a variable that differs from a setting in a letter or two, but no variable of another program", () => {
+test("the configuration reports a variable that differs from a setting by one or two letters, but no variable of another program", () => {
   const env = {
     ...needed,
     CAMERA_FOLDR: "/card",
@@ -235,6 +235,6 @@ test("reports a variable that differs from a setting in a letter or two, but no 
   ]);
 });
 
-test("reads MAX_SLEEP_DAYS=0 as no limit", () => {
+test("the configuration reads MAX_SLEEP_DAYS=0 as no limit", () => {
   expect(loadConfig({ env: { ...needed, MAX_SLEEP_DAYS: "0" } }).camera.sleep?.maxDays).toBe(Number.POSITIVE_INFINITY);
 });

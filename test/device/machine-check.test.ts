@@ -11,7 +11,7 @@ function problems(env: Record<string, string>): Promise<string[]> {
   return machineProblems(loadConfig({ env: { ...needed, ...env } }));
 }
 
-test("finds no problem on a machine that fits the settings, and changes nothing", async () => {
+test("the machine check finds no problem on a machine that fits the settings, and changes nothing", async () => {
   const programs = new Programs();
   programs.add("gphoto2", "exit 0");
   programs.add("suspend", "exit 0");
@@ -24,7 +24,7 @@ test("finds no problem on a machine that fits the settings, and changes nothing"
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test("reports a picture folder that does not exist or is a file", async () => {
+test("the machine check reports a picture folder that does not exist or is a file", async () => {
   const folder = temporaryFolder();
   const check = (path: string) => problems({ CAMERA_DRIVER: "folder", CAMERA_FOLDER: path, DATA_PATH: folder });
   expect(await check(join(folder, "card"))).toEqual([
@@ -37,17 +37,17 @@ test("reports a picture folder that does not exist or is a file", async () => {
 test.each([
   ["rpicam", "CAMERA_DRIVER: rpicam-still is not installed, or not in PATH: sudo apt install rpicam-apps"],
   ["gphoto2", "CAMERA_DRIVER: gphoto2 is not installed, or not in PATH: sudo apt install gphoto2"],
-])("reports the missing program of the driver %s", async (driver, problem) => {
+])("the machine check reports the missing program of the driver %s", async (driver, problem) => {
   new Programs();
   expect(await problems({ CAMERA_DRIVER: driver, DATA_PATH: temporaryFolder() })).toEqual([problem]);
 });
 
-test("accepts the older name of rpicam-still", async () => {
+test("the machine check accepts the older name of rpicam-still", async () => {
   new Programs().add("libcamera-still", "exit 0");
   expect(await problems({ CAMERA_DRIVER: "rpicam", DATA_PATH: temporaryFolder() })).toEqual([]);
 });
 
-test("reports a sleep command that does not exist, is no program, or has arguments", async () => {
+test("the machine check reports a sleep command that does not exist, is no program, or has arguments", async () => {
   const { folder } = new Programs();
   writeFileSync(join(folder, "notes"), "not a program");
   chmodSync(join(folder, "notes"), 0o644);
@@ -58,7 +58,7 @@ test("reports a sleep command that does not exist, is no program, or has argumen
     ]);
 });
 
-test("reports a data folder below a file, or one that this user may not write to", async () => {
+test("the machine check reports a data folder that is below a file or that this user may not write to", async () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "file"), "in the way");
   expect(await problems({ DATA_PATH: join(folder, "file", "data") })).toEqual([

@@ -46,7 +46,7 @@ const needed = { CAMERA_ID: "north", CAMERA_SECRET: "s3cret", ...place };
 const links = (broker: TestBroker) =>
   broker.on(cameraTopic("link")).map((message) => linkSchema.parse(envelopeOf(message).data));
 
-test("prints the required settings and the exit codes with --help", async () => {
+test("the program prints the required settings and the exit codes with --help", async () => {
   const help = await runToEnd(["--help"]);
   expect(help).toMatchObject({ code: 0, errors: "" });
   for (const part of ["--config", "--check-config", "CAMERA_ID", "CAMERA_DRIVER", "78 invalid configuration"])
@@ -59,11 +59,11 @@ test.each([
   [["--config"], ExitCode.usage],
   [["--version"], ExitCode.ok],
   [["-c", "camera.json"], { config: "camera.json", checkConfig: false }],
-])("parses a command line of %j as %j", (args, options) => {
+])("the program parses the command line %j as %j", (args, options) => {
   expect(readCommandLine(args)).toEqual(options);
 });
 
-test("exits with 78 for an invalid configuration, lists every problem, and starts nothing", async () => {
+test("the program exits with 78 for an invalid configuration, lists every problem, and starts nothing", async () => {
   const folder = temporaryFolder();
   const file = join(folder, "camera.json");
   writeFileSync(file, JSON.stringify({ CAMERA_ID: "North Face", TIMEZONE: "Europe/Atlantis", SHUTTER: 5 }));
@@ -80,7 +80,7 @@ test("exits with 78 for an invalid configuration, lists every problem, and start
   expect(readdirSync(folder)).toEqual(["camera.json"]);
 });
 
-test("only confirms a valid configuration with --check-config", async () => {
+test("the program only confirms a valid configuration with --check-config", async () => {
   const env = { ...needed, DATA_PATH: join(temporaryFolder(), "data"), CAMERA_NAMES: "North" };
   expect(await runToEnd(["--check-config"], env)).toEqual({
     code: 0,
@@ -89,7 +89,7 @@ test("only confirms a valid configuration with --check-config", async () => {
   });
 });
 
-test("exits with 78 with --check-config when the machine does not fit the settings", async () => {
+test("the program exits with 78 when --check-config finds a machine that does not fit the settings", async () => {
   const env = { ...needed, CAMERA_DRIVER: "folder", CAMERA_FOLDER: "/nowhere", DATA_PATH: temporaryFolder() };
   expect(await runToEnd(["--check-config"], env)).toEqual({
     ...{
@@ -100,14 +100,14 @@ test("exits with 78 with --check-config when the machine does not fit the settin
   });
 });
 
-test("exits with 1 and the reason when the data folder cannot be used", async () => {
+test("the program exits with 1 and the reason when the data folder cannot be used", async () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "file"), "in the way");
   const { code, errors } = await runToEnd([], { ...needed, DATA_PATH: join(folder, "file", "data") });
   expect({ code, errors }).toEqual({ code: 1, errors: expect.stringMatching(/^Cannot start: .*ENOTDIR/) });
 });
 
-test("runs with a configuration file, takes pictures, publishes a farewell at SIGTERM, and exits with 0", async () => {
+test("the program takes pictures with a configuration file, publishes a farewell at SIGTERM, and exits with 0", async () => {
   const broker = await openBroker();
   const programs = new Programs();
   programs.write("picture.jpg", await jpegOf(64, 48));
@@ -147,7 +147,7 @@ test("runs with a configuration file, takes pictures, publishes a farewell at SI
   );
 });
 
-test("refuses to start twice with the same data, and does not disturb the first process", async () => {
+test("the program refuses to start twice with the same data, and does not disturb the first process", async () => {
   const broker = await openBroker();
   const env = { ...needed, DATA_PATH: temporaryFolder(), BROKER_URL: broker.url, CAPTURE_INTERVAL_S: "86400" };
   const { child } = launch([], env);
@@ -171,7 +171,7 @@ test.each([
     "failed",
   ],
 ] as const)(
-  "killed %s, replies to the command with the right outcome at its next start",
+  "the program killed %s replies to the command with the right outcome at its next start",
   async (_, script, moment, status) => {
     const broker = await openBroker();
     const programs = new Programs();

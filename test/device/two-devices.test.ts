@@ -73,7 +73,7 @@ function connectionsOf(ms: number): number {
 }
 
 describe("two devices with the same id", () => {
-  it("log the reason, and when they reconnect", async () => {
+  it("log the reason and the time of the reconnect", async () => {
     const broker = await openBroker();
     const logs = ["first", "second"].map(() => [] as string[]);
     for (const lines of logs) {

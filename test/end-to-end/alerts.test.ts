@@ -18,7 +18,7 @@ const words = ({ messages }: Dashboard): DashboardEvent[] =>
       message.type === "dashboard_event" && message.topic === "cameras/north/alerts/no-capture",
   );
 
-it("raises one alert for a camera that takes no pictures, shows it to later subscribers, and clears it at the next picture", async () => {
+it("the server raises one alert for a camera without pictures, shows it to later subscribers, and clears it at the next picture", async () => {
   const dataPath = makeDataPath();
   cleanUps.push(() => removeDataPath(dataPath));
   const secret = await addCamera(dataPath, "north");

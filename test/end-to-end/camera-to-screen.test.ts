@@ -35,7 +35,7 @@ async function watch(skylapse: Skylapse, permissions: string[], channel = "dashb
 
 const SIMULATED = { SIMULATOR: "1", CAPTURE_INTERVAL_S: "1" };
 
-describe("from the camera to the screen", () => {
+describe("the system from the camera to the screen", () => {
   it("delivers a capture's event and preview to the dashboard and serves the picture by HTTP", async () => {
     const skylapse = await start({ env: SIMULATED });
     const dashboard = await watch(skylapse, ["dashboard:read", "camera:read"]);
@@ -131,7 +131,7 @@ describe("from the camera to the screen", () => {
     await expect(client.subscribeAsync("skylapse/v1/#")).rejects.toThrow();
   });
 
-  it("has an event in the journal once the event is acknowledged", async () => {
+  it("has an acknowledged event in the journal", async () => {
     const dataPath = makeDataPath();
     cleanUps.push(() => removeDataPath(dataPath));
     const first = await start({ dataPath });

@@ -139,7 +139,7 @@ describe("a command, from the dashboard to the camera and back", () => {
     expect(statuses(given)).toEqual(["sent", "delivered", "accepted", "timed_out"]);
   });
 
-  it("expires with 123 while it waits for another command to end", async () => {
+  it("expires with 123 while it waits for the end of another command", async () => {
     camera.camera("hang");
     const first = give("capture.now");
     const given = give("settings.set", { iso: 200 }, 1);

@@ -30,7 +30,7 @@ async function camera(id: string) {
   return { presence, alerts };
 }
 
-it("raises an alert when the camera program is killed, and keeps the time of the loss even when the server is killed", async () => {
+it("the server raises an alert when the camera program is killed, and keeps the time of the loss over its own kill", async () => {
   const secret = await addCamera(dataPath, "north");
   await start();
   expect((await camera("north")).presence).toMatchObject({ status: "never_seen" });
@@ -56,7 +56,7 @@ it("raises an alert when the camera program is killed, and keeps the time of the
   expect((await camera("north")).alerts).toHaveProperty("offline");
 });
 
-it("reports a camera as offline since the server was killed if the camera does not reconnect afterwards", async () => {
+it("the server reports a camera as offline since the kill of the server if the camera does not reconnect", async () => {
   const secret = await addCamera(dataPath, "north");
   await start();
   const program = await startCameraProgram({ brokerUrl: server.mqtt, secret });

@@ -23,7 +23,7 @@ async function start(env: Record<string, string> = {}): Promise<Skylapse> {
   return skylapse;
 }
 
-/** The HTTP status of a refused upgrade, or "refused" when nothing listens any more. */
+/** The HTTP status of a refused upgrade, or "refused" when nothing listens. */
 async function upgradeStatus(url: string): Promise<number | "open" | "refused"> {
   const socket = new WebSocket(url);
   try {
@@ -41,7 +41,7 @@ async function upgradeStatus(url: string): Promise<number | "open" | "refused"> 
 }
 
 describe("SIGTERM", () => {
-  it("closes 600 dashboards with close code 4200, spread over time, refuses new ones meanwhile, and exits with 0", async () => {
+  it("closes 600 dashboards with close code 4200, spread over time, refuses new dashboards meanwhile, and ends in exit code 0", async () => {
     const skylapse = await start({ SHUTDOWN_SPREAD_MS: "5000" });
     const token = signToken("alice", ["dashboard:read"]);
     const dashboards = await Promise.all(Array.from({ length: 600 }, () => connectDashboard(skylapse.socket)));
@@ -65,7 +65,7 @@ describe("SIGTERM", () => {
     expect(elapsedMs()).toBeLessThan(20_000);
   });
 
-  it("keeps every publication that it acknowledges", async () => {
+  it("loses no publication that the server acknowledges", async () => {
     const skylapse = await start();
     const token = signToken("writer", ["admin"]);
     const publisher = await connectAsync(skylapse.mqtt, { username: "x", password: token, reconnectPeriod: 0 });
@@ -103,9 +103,9 @@ describe("SIGTERM", () => {
     expect(acknowledged.filter((n) => !kept.has(n))).toEqual([]);
   });
 
-  it("exits at once on a second signal", async () => {
+  it("ends the server at once when it is sent twice", async () => {
     const skylapse = await start({ SHUTDOWN_SPREAD_MS: "60000" });
-    // A client that does not answer the close frame and a request that does not end each delay the stop.
+    // Both a client that does not answer the close frame and an endless request delay the stop.
     const dashboard = await openDashboard(skylapse.socket, signToken("alice", ["dashboard:read"]));
     dashboard.socket.pause();
     const request = connect(Number(new URL(skylapse.http).port), "127.0.0.1").on("error", () => {});
@@ -114,13 +114,12 @@ describe("SIGTERM", () => {
     const ended = once(skylapse.process, "exit");
     skylapse.process.kill("SIGTERM");
     const elapsedMs = startRunningClock();
-    // Sent repeatedly, because a second signal has an effect only from 0.3 s after the first one, while the stop
-    // continues.
+    // Sends the signal repeatedly, because a second signal takes effect only 0.3 s after the first signal.
     const again = setInterval(() => skylapse.process.kill("SIGTERM"), 20);
     const [code] = await ended;
     clearInterval(again);
     dashboard.socket.terminate();
-    // Without the second signal the server exits with 0, or with 1 after it has waited for a minute.
+    // Without the second signal, the server exits with 0, or with 1 after a minute.
     expect(code).toBe(1);
     expect(elapsedMs()).toBeLessThan(10_000);
   });

@@ -3,7 +3,7 @@ import { setUpExamples } from "../docs/examples.ts";
 
 const examples = setUpExamples();
 
-// The first account ends the first try, on which the examples without a token depend.
+// The first account ends the trial mode, on which the examples without a token depend.
 it.each([
   ["http-token", [/^\{"cameras":\[\{"id":"north"/]],
   ["http-health", [/"status":"ready"/, /"status":"healthy"/, /"total_connections":\d/]],
@@ -14,7 +14,7 @@ it.each([
     [/"user_id":"carol","role":"viewer"/, /"enabled":false/, /^(?:.*\})*\{"users":\[\{"user_id":"carol"/m],
   ],
   ["http-devices", [/"id":"summit","kind":"camera".*"secret":"/, /\{"devices":\[.*"summit"/]],
-])("the example %s works as printed", async (name, wanted) => {
+])("docs/http.md: the example %s works as printed", async (name, wanted) => {
   const output = await examples.outputOf("docs/http.md", name, wanted);
   for (const pattern of wanted) expect(output).toMatch(pattern);
 });

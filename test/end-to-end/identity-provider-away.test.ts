@@ -6,7 +6,7 @@ import { connectDashboard } from "../support/dashboard.ts";
 import { freePort } from "../support/ports.ts";
 import { removeDataPath, startSkylapse } from "../support/skylapse.ts";
 
-it("tells clients to retry, and does not call their token invalid, while the identity provider is unreachable", async () => {
+it("the server asks clients to retry, and does not call their tokens invalid, while the identity provider is unreachable", async () => {
   const issuer = "https://id.example.org";
   const env = { JWKS_URL: `http://127.0.0.1:${await freePort()}/`, JWT_ISSUER: issuer, JWT_AUDIENCE: "skylapse" };
   const skylapse = await startSkylapse({ env: { ...env, LOG_LEVEL: "warn" } });
@@ -24,7 +24,7 @@ it("tells clients to retry, and does not call their token invalid, while the ide
   const client = connectAsync(skylapse.mqtt, { username: "alice", password: token, reconnectPeriod: 0 });
   await expect(client).rejects.toMatchObject({ code: 3 });
   expect([status, await dashboard.closed]).toEqual([503, 4201]);
-  // Anybody can make such a token, so the log reports the reason once and not for each token.
+  // Anybody can make such a token, so the log reports the reason once, not for each token.
   await skylapse.end();
   const said = (text: string) => skylapse.output().split(text).length - 1;
   expect([said("identity provider keys unavailable"), said('"level":50')]).toEqual([1, 0]);

@@ -7,7 +7,7 @@ import { makeDataPath, removeDataPath, startSkylapse } from "../support/skylapse
 
 const NORTH = "skylapse/v1/cameras/north";
 
-it("reports a command as lost to its sender, and does not resend it, when the server was killed before delivery", async () => {
+it("after a kill before delivery, the server reports a command as lost to its sender, and does not resend the command", async () => {
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const secret = await addCamera(dataPath, "north");

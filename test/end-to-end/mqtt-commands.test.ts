@@ -21,7 +21,7 @@ async function silentCamera(id: string) {
   return { camera, commands };
 }
 
-it("applies the limits of HTTP: one in flight, a bounded queue, a bounded rate, whatever expires_at says", async () => {
+it("commands over MQTT have the limits of HTTP: one in flight, a bounded queue, a bounded rate, whatever expires_at says", async () => {
   const { camera, commands } = await silentCamera("north");
   const user = await program.client(["camera:control"]);
   const replies = inboxOf(user);
@@ -60,12 +60,15 @@ it.each([
   ["has invalid arguments", JSON.stringify({ args: { hard: true } }), /reboot/],
   ["has expired", JSON.stringify({ expires_at: "2020-01-01T00:00:00Z" }), /had expired/],
   ["is for a camera that is not connected", "{}", /the camera south is not connected/],
-])("tells the sender of a command that %s what is wrong, and acknowledges it", async (_, payload, error) => {
-  const permissions = ["camera:south:control"];
-  const user = await program.client(permissions, { username: "eve", password: signToken("eve", permissions) });
-  const replies = inboxOf(user);
-  await user.subscribeAsync(`${ROOT}/cameras/south/replies/+`, { qos: 1 });
-  await user.publishAsync(`${ROOT}/cameras/south/commands/reboot`, payload, { qos: 1 });
-  const [reply] = await replies.has(1);
-  expect(JSON.parse(reply?.payload ?? "").data.error).toMatch(error);
-});
+])(
+  "the server acknowledges a command that %s, and tells the sender the reason for its failure",
+  async (_, payload, error) => {
+    const permissions = ["camera:south:control"];
+    const user = await program.client(permissions, { username: "eve", password: signToken("eve", permissions) });
+    const replies = inboxOf(user);
+    await user.subscribeAsync(`${ROOT}/cameras/south/replies/+`, { qos: 1 });
+    await user.publishAsync(`${ROOT}/cameras/south/commands/reboot`, payload, { qos: 1 });
+    const [reply] = await replies.has(1);
+    expect(JSON.parse(reply?.payload ?? "").data.error).toMatch(error);
+  },
+);

@@ -3,7 +3,7 @@ import { setUpExamples } from "../docs/examples.ts";
 
 const examples = setUpExamples();
 
-// In the order of the page: the first camera that is added ends the first try, which the first two examples need.
+// In the order of the page: adding the first camera ends the trial mode, which the first two examples need.
 it.each([
   ["mqtt-subscribe", [/cameras\/north\/events\/capture\.completed \{/]],
   ["mqtt-paho", [/cameras\/north\/events\/capture\.completed \{/]],
@@ -19,7 +19,7 @@ it.each([
   ["mqtt-job", [/processing\/stacker\/jobs\/night-1 .*"progress":10/]],
   // The simulated camera captures once a second. The second call gets what was published in the five seconds between.
   ["mqtt-session", [/(.*capture\.completed \{.*\n){5}/]],
-])("the example %s works as printed", async (name, wanted) => {
+])("docs/mqtt.md: the example %s works as printed", async (name, wanted) => {
   const output = await examples.outputOf("docs/mqtt.md", name, wanted);
   for (const pattern of wanted) expect(output).toMatch(pattern);
 });

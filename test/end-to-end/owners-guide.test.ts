@@ -20,7 +20,7 @@ afterAll(async () => {
 
 const curl = async (...args: string[]): Promise<unknown> => JSON.parse((await run("curl", ["-sS", ...args])).stdout);
 
-/** The exact call of the owner's guide: no content type, no key. */
+/** The exact call of the predecessor's documentation: no content type, no key. */
 const mint = () =>
   curl(
     "-X",
@@ -30,7 +30,7 @@ const mint = () =>
     '{"user_id":"mountain_operator","permissions":["dashboard:read","camera:control"]}',
   );
 
-/** A client written from the owner's guide alone: it uses only the fields that the guide names. */
+/** A client that uses only the fields in the predecessor's documentation. */
 const CLIENT = `
 import asyncio, json, sys, websockets
 
@@ -50,8 +50,8 @@ async def main(url, token, broadcast):
 asyncio.run(main(*sys.argv[1:]))
 `;
 
-describe("the owner's guide", () => {
-  it("mints a token on this machine by one curl call", async () => {
+describe("the predecessor's documentation", () => {
+  it("has one curl call that mints a token on this machine", async () => {
     expect(await mint()).toEqual({
       token: expect.stringMatching(/^ey/),
       user_id: "mountain_operator",
@@ -59,7 +59,7 @@ describe("the owner's guide", () => {
     });
   });
 
-  it("suffices to write a client", async () => {
+  it("suffices to write a working client", async () => {
     const { token } = (await mint()) as { token: string };
     const client = run(PYTHON, ["-c", CLIENT, skylapse.socket, token, "system.status.test"]);
     const subscribed = new Promise((resolve) => client.child.stdout?.once("data", resolve));
@@ -94,7 +94,7 @@ describe("the owner's guide", () => {
     expect(event.timestamp).toMatch(/Z$/);
   });
 
-  it("names the fields of health and stats", async () => {
+  it("names the fields of /health and /stats", async () => {
     expect(await curl(`${skylapse.http}/health`)).toMatchObject({
       status: "healthy",
       timestamp: expect.stringMatching(/Z$/),

@@ -16,7 +16,7 @@ const CLIENT = "127.0.0.2";
 describe.each([
   ["nginx", startNginx],
   ["Caddy", startCaddy],
-])("behind %s, as it is shipped, with TRUSTED_PROXIES", (_, start) => {
+])("the server behind the shipped %s, with TRUSTED_PROXIES", (_, start) => {
   let skylapse: Skylapse;
   let proxy: ReverseProxy;
   const dataPath = makeDataPath();
@@ -65,7 +65,7 @@ describe.each([
     expect(body).toEqual({ allowed: false, message: expect.stringContaining("ALLOWED_ORIGINS=https://evil.example") });
   });
 
-  it("refuses a token without a key, and the audit log names the client's address", async () => {
+  it("mints no token without a key, and names the client's address in the audit log", async () => {
     expect((await call("/auth/token", "POST", { user_id: "mallory", permissions: ["dashboard:read"] })).status).toBe(
       401,
     );
@@ -75,7 +75,7 @@ describe.each([
       .toContain(`"action":"login","who":"user:alice","address":"${CLIENT}"`);
   });
 
-  it("passes MQTT over WebSocket at /mqtt", async () => {
+  it("accepts MQTT over WebSocket at /mqtt", async () => {
     const client = await connectAsync(`${proxy.origin.replace("https", "wss")}/mqtt`, {
       ...{ username: "bob", password: signToken("bob", ["dashboard:read"]), clientId: "behind-proxy" },
       ...{ protocolVersion: 4, reconnectPeriod: 0, wsOptions: { ...TRUSTING.allowSelfSigned, origin: proxy.origin } },
@@ -85,7 +85,7 @@ describe.each([
   });
 });
 
-it("gives no token through a proxy that passes only Upgrade, once an account exists or no camera is simulated", async () => {
+it("the server mints no token through a proxy that passes only Upgrade, once an account exists or no camera is simulated", async () => {
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const skylapse = await startSkylapse({ dataPath });

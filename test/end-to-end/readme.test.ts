@@ -5,7 +5,7 @@ import { sourceFiles } from "../house/source-files.ts";
 
 const examples = setUpExamples();
 
-// In this order: the first account ends the first try, in which tokens need no key.
+// In this order, because the first account ends the trial mode, in which tokens need no key.
 it.each([
   ["README.md", "broadcast", [/"sent_to":\d+[\s\S]*"channel":"dashboard"/]],
   ["README.md", "mosquitto", [/skylapse\/v1\/cameras\/north\/events\/capture\.completed \{/]],
@@ -37,7 +37,7 @@ it.each([
   for (const pattern of expected) expect(output).toMatch(pattern);
 });
 
-it("every example that a page marks as tried is named in a test", () => {
+it("every example that a page marks as tried appears in a test", () => {
   const tests = sourceFiles("test").filter(({ path }) => path.endsWith(".test.ts"));
   const isNamed = (name: string) => tests.some(({ text }) => text.includes(`"${name}"`));
   const marked = pagePaths().flatMap((page) => exampleNames(page).map((name) => ({ page, name })));

@@ -41,7 +41,7 @@ async function call({ http }: Skylapse, method: string, path: string, body?: obj
 const camerasAt = async (node: Skylapse): Promise<string[]> =>
   (await call(node, "GET", "/cameras")).body.cameras.map(({ id }: { id: string }) => id);
 
-it("forgets a removed camera on every node, and its will does not bring it back", async () => {
+it("every node forgets a removed camera, and the camera's will does not bring the camera back", async () => {
   const nodes = [await startNode(), await startNode()] as const;
   const { body } = await call(nodes[0], "POST", "/devices", { id: "north" });
   const camera = await startCameraProgram({ brokerUrl: nodes[1].mqtt, secret: body.secret });

@@ -57,7 +57,7 @@ async function mqttClient(node: Skylapse, username: string, password: string): P
 
 const ended = (client: MqttClient) => new Promise<number>((resolve) => client.once("close", () => resolve(now())));
 
-it("applies a change of permissions at once on every node, to WebSockets and MQTT clients", async () => {
+it("a change of permissions takes effect at once on every node, for WebSockets and MQTT clients", async () => {
   const { token } = await logIn("alice");
   const here = await openDashboard(first.socket, token, "dashboard");
   const there = await openDashboard(second.socket, token, "dashboard");
@@ -76,7 +76,7 @@ it("applies a change of permissions at once on every node, to WebSockets and MQT
   await Promise.all([here.close(), there.close()]);
 });
 
-it("ends the minted tokens of a user that an operator revokes", async () => {
+it("an operator's revocation ends the minted tokens of a user", async () => {
   const answer = await call(first, "/auth/token", "POST", { user_id: "dave", permissions: ["dashboard:read"] });
   const { token } = await answer.json();
   const client = await mqttClient(second, "dave", token);
@@ -87,7 +87,7 @@ it("ends the minted tokens of a user that an operator revokes", async () => {
   await expect(mqttClient(first, "dave", token)).rejects.toThrow();
 });
 
-it("ends a login on all nodes when one node ends it, and refuses its token while Redis is down", async () => {
+it("a logout at one node ends the login on all nodes, which refuse its token even while Redis is down", async () => {
   const login = await logIn("bob");
   const dashboard = await openDashboard(first.socket, login.token);
   const client = await mqttClient(first, "bob", login.token);

@@ -40,7 +40,7 @@ it.each([
   ["with one node", 1],
   ["with several nodes", 2],
 ])(
-  "discards sessions, queues and wills of users and devices at revocation, logout, removal and rotation, %s",
+  "the broker discards sessions, queues and wills of users and devices at revocation, logout, removal and rotation, %s",
   {
     timeout: 120_000,
   },

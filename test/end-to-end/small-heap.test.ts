@@ -7,7 +7,7 @@ const STATE_BYTES = 250_000;
 const CAMERAS = 24;
 const STATES = 16;
 
-it("starts and runs in a heap of 512 MB with the largest allowed amount of retained states", async () => {
+it("the server starts and runs in a heap of 512 MB with the largest allowed amount of retained states", async () => {
   const dataPath = makeDataPath();
   onTestFinished(() => removeDataPath(dataPath));
   const env = { JWT_SECRET, MAX_MQTT_BYTES_PER_SECOND: "0", NODE_OPTIONS: "--max-old-space-size=512" };

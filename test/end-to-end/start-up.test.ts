@@ -47,7 +47,7 @@ describe("a first start", () => {
     expect(await second.end()).toBe(0);
   });
 
-  it("prints in a few lines what runs where, and answers /readyz", async () => {
+  it("prints the running parts and their addresses in a few lines, and answers /readyz", async () => {
     const skylapse = await start({ dataPath: dataPath(), env: { SIMULATOR: "1" } });
     const lines = skylapse.output().split("\n");
     expect(lines.find((line) => line.includes("Skylapse Realtime"))).toBeDefined();
@@ -69,7 +69,7 @@ describe("Ctrl-C", () => {
 });
 
 describe("a failed start", () => {
-  it("names the port, the variable and the remedy for a port in use", async () => {
+  it("names the port, the variable and the remedy if the port is in use", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
     cleanUps.push(() => taken.close());
     await new Promise((resolve) => taken.once("listening", resolve));
@@ -131,7 +131,7 @@ describe("a failed start", () => {
   });
 });
 
-it("prefers an environment variable to a generated secret", async () => {
+it("the server prefers an environment variable to a generated secret", async () => {
   const path = dataPath();
   mkdirSync(path, { recursive: true });
   const first = await start({ dataPath: path });

@@ -61,7 +61,7 @@ async function ask(path: string, body?: object) {
 
 const command = (...args: string[]) => runCommand({ OPERATOR_KEY, SKYLAPSE_URL: server.http }, args);
 
-it("removes nothing when the system clock jumps eight days ahead, reports the jump everywhere, and expires data once an operator accepts the jump", {
+it("the server removes nothing when the system clock jumps eight days ahead, and expires data once an operator accepts the jump", {
   timeout: 180_000,
 }, async () => {
   await start(0);
@@ -96,7 +96,7 @@ it("removes nothing when the system clock jumps eight days ahead, reports the ju
   await vi.waitFor(async () => expect(await recovered({ epoch, position })).toBe(false));
 });
 
-it("keeps the newest entries when the system clock jumps fourteen days back", async () => {
+it("the server keeps the newest entries when the system clock jumps fourteen days back", async () => {
   await start(0);
   const first = await connect();
   await publish(first.camera, 5);
@@ -111,7 +111,7 @@ it("keeps the newest entries when the system clock jumps fourteen days back", as
 
 /** Whether everything after the position can still be read. */
 async function recovered(since: { epoch: string; position: number }): Promise<boolean | undefined> {
-  // With a token that is valid by the server's clock too.
+  // With a token that is valid by the server's clock, too.
   const { token } = await ask("/auth/token", { user_id: "bob", permissions: ["dashboard:read"] });
   const dashboard = await connectDashboard(server.socket);
   try {

@@ -52,13 +52,13 @@ async function mqttClient(node: Skylapse, options: { clientId: string; clean?: b
 }
 
 describe("two nodes with one Redis", () => {
-  it("log where their data is, and simulate only if told to", () => {
+  it("log where their data is, and simulate cameras only if SIMULATOR is set", () => {
     const port = String(redis.port);
     expect(second.output()).toMatch(new RegExp(`Data\\s+redis://127.0.0.1:${port} \\(Redis, prefix skylapse\\)`));
     expect(second.output()).toMatch(/Cameras\s+none simulated/);
   });
 
-  it("show a camera of one node on dashboards of the other", async () => {
+  it("show a camera of one node on dashboards of the other node", async () => {
     const here = await openDashboard(second.socket, signToken("alice", EVERYTHING), "camera:north");
     const there = await openDashboard(first.socket, signToken("alice", EVERYTHING), "camera:north");
     const captured = await here.next(
@@ -77,7 +77,7 @@ describe("two nodes with one Redis", () => {
     expect([picture.status, picture.headers.get("content-type")]).toEqual([200, "image/jpeg"]);
   });
 
-  it("relay a command from one node to a camera on the other, and its result", async () => {
+  it("relay a command from one node to a camera on the other node, and relay the result back", async () => {
     const dashboard = await openDashboard(second.socket, signToken("alice", EVERYTHING));
     dashboard.send({ type: "command", id: 1, camera: "north", name: "capture.now", args: {}, expires_in: 20 });
     const result = await dashboard.next("command_result", ({ status }) => FINAL_COMMAND_STATUSES.has(status));
@@ -85,7 +85,7 @@ describe("two nodes with one Redis", () => {
     await dashboard.close();
   });
 
-  it("broadcast from one node to dashboards of both", async () => {
+  it("broadcast from one node to the dashboards of both nodes", async () => {
     const dashboards = await Promise.all(
       [first, second].map((node) => openDashboard(node.socket, signToken("bob", EVERYTHING))),
     );
@@ -101,7 +101,7 @@ describe("two nodes with one Redis", () => {
     await Promise.all(dashboards.map((dashboard) => dashboard.close()));
   });
 
-  it("forward publications from one node to MQTT subscribers of the other, retained messages included", async () => {
+  it("forward publications, including retained messages, from one node to MQTT subscribers of the other node", async () => {
     const [publisher, subscriber] = [
       await mqttClient(first, { clientId: "publisher" }),
       await mqttClient(second, { clientId: "subscriber" }),
@@ -123,7 +123,7 @@ describe("two nodes with one Redis", () => {
     await Promise.all([publisher, subscriber, late].map((client) => client.endAsync()));
   });
 
-  it("deliver an MQTT session's queue on whichever node its client reconnects to", async () => {
+  it("deliver an MQTT session's queue on any node to which its client reconnects", async () => {
     const before = await mqttClient(first, { clientId: "roaming", clean: false });
     await before.subscribeAsync(`${ROOT}/cameras/east/events/#`, { qos: 1 });
     await before.endAsync();
@@ -138,7 +138,7 @@ describe("two nodes with one Redis", () => {
     await Promise.all([after.endAsync(), publisher.endAsync()]);
   });
 
-  it("count both nodes for MAX_CONNECTIONS_PER_USER, /stats and /connections", async () => {
+  it("count the connections of both nodes for MAX_CONNECTIONS_PER_USER, /stats and /connections", async () => {
     const token = signToken("carol", EVERYTHING);
     const dashboards = [];
     for (const node of [first, second, first, second, first]) dashboards.push(await openDashboard(node.socket, token));

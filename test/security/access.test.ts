@@ -96,7 +96,7 @@ function sign(permissions: readonly string[], { expiresIn = 60, secret = "s".rep
   return `Bearer ${jsonwebtoken.sign({ user_id: "mallory", permissions }, secret, { expiresIn })}`;
 }
 
-it("lists a rule for every route of the server, and for no other", () => {
+it("the table has a rule for every route of the server, and for no other route", () => {
   expect([...routes].sort()).toEqual(Object.keys(RULES).sort());
 });
 
@@ -125,7 +125,7 @@ describe.each(guarded)("%s", (route, sufficient) => {
     expect([status, body?.error.code, headers["www-authenticate"]]).toEqual([401, "unauthorized", "Bearer"]);
   });
 
-  it("rejects a token with every permission except the required ones with 403", async () => {
+  it("rejects with 403 a token that has every permission except the required ones", async () => {
     const { status, body } = await call(route, sign(PERMISSIONS.filter((held) => !sufficient.includes(held))));
     expect([status, body?.error.code]).toEqual([403, "permission_denied"]);
   });
@@ -135,7 +135,7 @@ describe.each(guarded)("%s", (route, sufficient) => {
   });
 });
 
-it("requires the same permissions for HEAD as for GET", async () => {
+it("the server requires the same permissions for HEAD as for GET", async () => {
   for (const [route] of guarded.filter(([name]) => name.startsWith("GET ")))
     expect([
       (await call(route, undefined, "HEAD")).status,
@@ -152,7 +152,7 @@ it.each([
   ["the valid one first", (good: string) => [good, "Bearer other"]],
   ["the valid one last", (good: string) => ["Bearer other", good]],
   ["the same one twice", (good: string) => [good, good]],
-])("rejects two Authorization headers: %s", async (_, both) => {
+])("the server rejects two Authorization headers: %s", async (_, both) => {
   const headers = both(`Bearer ${bridge.mint("admin")}`).map((value) => `Authorization: ${value}`);
   const bytes = lines("GET /cameras HTTP/1.1", "Host: x", "Connection: close", ...headers);
   expect(statusesOf(await (await rawHttp(bridge.port, bytes)).ended)).toEqual([401]);
@@ -163,10 +163,13 @@ it.each([
   ["a cookie", { headers: { cookie: "token=TOKEN; access_token=TOKEN" } }],
   ["Basic authentication", { headers: { authorization: "Basic BASE64" } }],
   ["the name of a subprotocol", { headers: { "sec-websocket-protocol": "bearer, TOKEN" } }],
-] satisfies [string, Place][])("ignores a token in %s", async (_, { path = "/cameras", headers = {} }: Place) => {
-  const token = bridge.mint("admin");
-  const put = (text: string) =>
-    text.replaceAll("TOKEN", token).replace("BASE64", Buffer.from(`token:${token}`).toString("base64"));
-  const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, put(value)]));
-  expect((await bridge.call(put(path), { headers: sent })).status).toBe(401);
-});
+] satisfies [string, Place][])(
+  "the server ignores a token in %s",
+  async (_, { path = "/cameras", headers = {} }: Place) => {
+    const token = bridge.mint("admin");
+    const put = (text: string) =>
+      text.replaceAll("TOKEN", token).replace("BASE64", Buffer.from(`token:${token}`).toString("base64"));
+    const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, put(value)]));
+    expect((await bridge.call(put(path), { headers: sent })).status).toBe(401);
+  },
+);

@@ -110,7 +110,7 @@ describe("guessing passwords", () => {
     expect(Number(headers["retry-after"])).toBeGreaterThan(800);
   });
 
-  it("for one user from many addresses is stopped at the next address", async () => {
+  it("for one user from many addresses is stopped at every further address", async () => {
     const user_id = await addUser("victim");
     for (let guess = 0; guess < MAX_FAILURES; guess++) expect((await login(WRONG, { user_id })).status).toBe(401);
     expect((await login(PASSWORD, { user_id })).body.error.code).toBe("too_many_failures");
@@ -124,28 +124,28 @@ describe("guessing passwords", () => {
     expect((await login(PASSWORD, { user_id, from: home })).status).toBe(200);
   });
 
-  it("from an address of an earlier login is stopped as from any other address", async () => {
+  it("from an address of an earlier login is stopped as at any other address", async () => {
     const at = { user_id: await addUser("neighbour"), from: newAddress() };
     await login(PASSWORD, at);
     for (let guess = 0; guess < MAX_FAILURES; guess++) expect((await login(WRONG, at)).status).toBe(401);
     expect((await login(PASSWORD, at)).status).toBe(429);
   });
 
-  it("counts failures of all addresses of one IPv6 network together, and those of other networks separately", async () => {
+  it("is counted for all addresses of one IPv6 network together, and for other networks separately", async () => {
     const network = ["2001:db8:0:7::1", "2001:db8:0:7:2::3", "2001:db8:0:7:ffff:ffff:ffff:ffff"];
     for (const from of network) await login(WRONG, { from, user_id: from });
     expect((await login(PASSWORD, { from: "2001:db8:0:7::99" })).status).toBe(429);
     expect((await login(PASSWORD, { from: "2001:db8:0:8::99" })).status).toBe(200);
   });
 
-  it("counts failures at the address that the proxy saw, whatever addresses the client writes before it", async () => {
+  it("is counted at the address that the proxy adds, whatever addresses the client sends", async () => {
     const seen = newAddress();
     for (let guess = 0; guess < MAX_FAILURES; guess++)
       await login(WRONG, { from: `${newAddress()}, ${seen}`, user_id: `somebody-${guess}` });
     expect((await login(PASSWORD, { from: `${newAddress()}, ${seen}` })).status).toBe(429);
   });
 
-  it("counts failures at the client's own address when the client is no proxy but sends the headers of one", async () => {
+  it("is counted at the client's own address when a client that is no proxy sends a proxy's headers", async () => {
     const open = await startTestBridge({ env: { MAX_LOGIN_FAILURES_PER_ADDRESS: String(MAX_FAILURES) } });
     onTestFinished(() => open.stop());
     const headers = ["x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "true-client-ip"];

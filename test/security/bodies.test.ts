@@ -66,7 +66,7 @@ async function traces() {
   };
 }
 
-it("lists a body for every route that accepts one", () => {
+it("the table has a body for every route that accepts a body", () => {
   const withBody = [...routes].filter((route) => /^(?:POST|PUT|PATCH) /.test(route));
   expect(withBody.sort()).toEqual(Object.keys(BODIES).sort());
 });

@@ -97,7 +97,7 @@ describe("a page of another site in a browser of this machine", () => {
     expect(successes()).toEqual([]);
   });
 
-  it("fails at the preflight when it sends its body as application/json", async () => {
+  it("fails at the preflight when the page sends its body as application/json", async () => {
     await page.goto(elsewhere());
     const status = await page.evaluate(
       ({ url, body }) =>
@@ -139,7 +139,7 @@ describe("a page whose host name was rebound to this machine", () => {
       [path, body],
     );
 
-  it("gets no token, publishes nothing and reads no stats, although its origin is the server's", async () => {
+  it("gets no token, publishes nothing and reads no stats, although its origin equals the server's origin", async () => {
     await page.goto(`http://${EVIL}:${bridge.port}/`);
     expect(await call("/auth/token", TOKEN_BODY)).toBe(401);
     expect(await call("/broadcast", EVENT_BODY)).toBe(401);

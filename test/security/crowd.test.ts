@@ -54,8 +54,8 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
       );
       held.push(...some);
       statuses.push(...(await Promise.all(some.map(answered))));
-      // On a slow machine the first sockets close before the last ones connect, and the close of a socket may be
-      // read after the answer to the socket that replaced it.
+      // On a slow machine, the first sockets close before the last sockets connect. The client may read the close of a
+      // socket after the answer to its replacement.
       await new Promise((resolve) => setImmediate(resolve));
       const waiting = held.filter(
         ({ socket, received }, index) =>
@@ -88,7 +88,7 @@ describe(`${CROWD} WebSockets without a token from one address`, () => {
   });
 });
 
-it("counts the WebSockets of one IPv6 network as those of one address", async () => {
+it("the limit treats one IPv6 network as one address", async () => {
   const bridge = await startTestBridge({ env: { TRUSTED_PROXIES: "127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS: "6" } });
   const open = async (address: string) => {
     const headers = [`X-Forwarded-For: ${address}`];

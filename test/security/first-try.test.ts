@@ -26,14 +26,14 @@ const addCamera = (id: string) => bridge.authority.devices.add({ id, kind: "came
 const addUser = () =>
   bridge.authority.accounts.create({ userId: "alice", password: "correct horse battery", powers: { role: "viewer" } });
 
-describe("without a key, on this machine", () => {
-  it("mints a token while simulated cameras run and no account or real camera exists", async () => {
+describe("a request without a key on this machine", () => {
+  it("gets a token while simulated cameras run and no account or real camera exists", async () => {
     await start({ simulated: ["north", "south"] });
     await addCamera("north");
     expect((await mint()).status).toBe(200);
   });
 
-  it("mints no token when no simulated camera runs, and says how to get one", async () => {
+  it("gets no token when no simulated camera runs, and the answer says how to get one", async () => {
     await start({ simulated: [] });
     const { status, body } = await mint();
     expect(status).toBe(401);
@@ -46,7 +46,7 @@ describe("without a key, on this machine", () => {
   it.each([
     ["an account exists", addUser],
     ["a real camera exists", () => addCamera("west")],
-  ])("mints no token, shows no stats and accepts no broadcast once %s", async (_, add) => {
+  ])("gets no token, no stats and no broadcast once %s", async (_, add) => {
     await start();
     expect((await bridge.call("/stats")).status).toBe(200);
     await add();
@@ -56,7 +56,7 @@ describe("without a key, on this machine", () => {
     expect((await mint(BODY.permissions, OPERATOR_KEY)).status).toBe(200);
   });
 
-  it("mints no admin token, and says how to get one", async () => {
+  it("gets no admin token, and the answer says how to get one", async () => {
     await start();
     const { status, body } = await mint(["dashboard:read", "admin"]);
     expect(status).toBe(403);
@@ -81,7 +81,7 @@ describe("a token that was minted without a key", () => {
     expect((await bridge.call("/cameras", { token })).status).toBe(401);
   });
 
-  it("is revoked without others: a token that was minted with the operator key stays valid", async () => {
+  it("is revoked alone: a token that was minted with the operator key stays valid", async () => {
     await start();
     const { token } = (await mint(["camera:read"], OPERATOR_KEY)).body;
     await addUser();

@@ -25,7 +25,7 @@ const INPUTS_PER_ENTRY_POINT = LONG ? 17_000 : 400;
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 const BATCH = 200;
 const AT_ONCE = 32;
-/** How much the heap and the resident memory may grow between the first inputs of an entry point and the last. */
+/** How much the heap and the resident memory may grow from an entry point's first inputs to its last input. */
 const MAX_HEAP_GROWTH_BYTES = 32 * 1024 * 1024;
 const MAX_RESIDENT_GROWTH_BYTES = 96 * 1024 * 1024;
 /** The longest delivery time of an event during the attack, on a machine with other work. */
@@ -124,7 +124,6 @@ const ENTRY_POINTS: readonly [string, Arbitrary<(skylapse: Skylapse) => Delivery
   ],
 ];
 
-/** Resident memory of the program, in bytes. */
 function residentBytes(): number {
   const status = readFileSync(`/proc/${skylapse.process.pid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
@@ -177,7 +176,8 @@ describe(`${INPUTS_PER_ENTRY_POINT} random inputs (FUZZ_SEED=${SEED})`, () => {
           `${entryPoint}: ${INPUTS_PER_ENTRY_POINT} inputs, ${reached} to the end, in ${seconds.toFixed(0)} s; heap ${(before.used / MIB).toFixed(1)} to ${(after.used / MIB).toFixed(1)} MiB, resident ${(before.resident / MIB).toFixed(0)} to ${(after.resident / MIB).toFixed(0)} MiB; the witness published ${published} events; the dashboard received ${dashboard.length}, the subscriber ${subscriber.length}, the slowest after ${slowestMs.toFixed(0)} ms\n`,
         );
 
-      // A few inputs do not reach their last step, because others with the same client id replace their connections.
+      // A few inputs do not reach their last step, because other inputs with the same client id replace their
+      // connections.
       expect(reached).toBeGreaterThan(0.9 * INPUTS_PER_ENTRY_POINT);
       const all = Array.from({ length: published }, (_, index) => index + 1);
       expect({ dashboard, subscriber }).toEqual({ dashboard: all, subscriber: all });

@@ -11,7 +11,7 @@ import { frame, UPGRADE } from "./raw-web-socket.ts";
 const ATTACKER = "127.0.0.66";
 const PROXY = "127.0.0.67";
 const GET = lines("GET /health HTTP/1.1", "Host: 127.0.0.1");
-/** The same request; the server closes the connection after its answer. */
+/** The same request, after whose answer the server closes the connection. */
 const GET_ONCE = lines("GET /health HTTP/1.1", "Host: 127.0.0.1", "Connection: close");
 
 async function limited(env: Record<string, string>): Promise<TestBridge> {
@@ -41,7 +41,7 @@ async function oneMore(port: number, address: string): Promise<string> {
 }
 
 describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
-  it("closes a connection beyond the limit at once without an answer, and admits another after one has closed", async () => {
+  it("closes a connection above the limit at once without an answer, and admits a new connection after another has closed", async () => {
     const { port } = await limited({});
     const held = [await served(port, ATTACKER), await served(port, ATTACKER)];
     expect(await oneMore(port, ATTACKER)).toBe("");
@@ -58,7 +58,7 @@ describe("MAX_HTTP_CONNECTIONS_PER_ADDRESS", () => {
     for (const { socket } of silent) expect(socket.closed).toBe(false);
   });
 
-  it("does not count dashboards, which have limits of their own, and stops counting refused upgrades", async () => {
+  it("counts neither dashboards, which have limits of their own, nor refused upgrades that have ended", async () => {
     const bridge = await limited({ MAX_CONNECTIONS_PER_ADDRESS: "4", MAX_UNAUTHENTICATED_PER_ADDRESS: "4" });
     const dashboards: RawHttp[] = [];
     for (let n = 0; n < 4; n++) {

@@ -22,10 +22,10 @@ afterAll(() => bridge.stop());
 
 const send = async (bytes: string, { port } = bridge) => await rawHttp(port, bytes);
 const post = (...head: string[]) => lines("POST /auth/token HTTP/1.1", LOCAL, ...head);
-/** A proxy that sees an earlier end of the preceding request would read these bytes as a second request. */
+/** A proxy that ends the preceding request earlier would read these bytes as a second request. */
 const SMUGGLED = lines("GET /smuggled HTTP/1.1", LOCAL);
 
-describe("a request whose end two readers could see in different places", () => {
+describe("a request whose end two readers could place differently", () => {
   it.each<[string, string]>([
     ["Content-Length and Transfer-Encoding", `${post("Content-Length: 5", "Transfer-Encoding: chunked")}0\r\n\r\n`],
     ["Transfer-Encoding and Content-Length", `${post("Transfer-Encoding: chunked", "Content-Length: 5")}0\r\n\r\n`],
@@ -94,7 +94,7 @@ it.each<[string, string, number[]]>([
   expect(statusesOf(await (await send(bytes)).ended)).toEqual(statuses);
 });
 
-it("cuts off an endless body at MAX_PAYLOAD_BYTES", async () => {
+it("the server cuts off an endless body at MAX_PAYLOAD_BYTES", async () => {
   const { socket, ended } = await send(post("Transfer-Encoding: chunked"));
   const more = () => {
     if (!socket.destroyed) socket.write(`3e8\r\n${"x".repeat(1000)}\r\n`, more);
@@ -156,7 +156,7 @@ describe("a page of another origin", () => {
     [`${ORIGIN}.evil.example`],
     [`${ORIGIN}:8443`],
     ["http://sky.example.org"],
-  ])("%s gets no permission from the answer to a preflight or another request", async (origin) => {
+  ])("%s gets no permission in the answer to a preflight or another request", async (origin) => {
     const asking = { "access-control-request-method": "DELETE", "access-control-request-headers": "authorization" };
     const answers = [
       await bridge.call("/users/alice", { method: "OPTIONS", headers: { origin, ...asking } }),

@@ -8,7 +8,7 @@ import { OPERATOR_KEY, type Program, ROOT, startProgram } from "./mqtt-program.t
 
 const PASSWORD = "correct horse battery";
 const COMMAND = `${ROOT}/cameras/north/commands/capture.now`;
-/** User names that would be other identities without the prefix `user:`. */
+/** User names that would equal other identities without the prefix `user:`. */
 const NAMES = ["operator", "local", "unknown", "backend", "user:operator", "device:north", "service:stacker"];
 let program: Program;
 let atNorth: Inbox;
@@ -34,7 +34,7 @@ async function minted(user_id: string): Promise<string> {
   return (await (await post("/auth/token", { user_id, permissions })).json()).token;
 }
 
-/** The issuer of the next command to reach the camera, which answers the command, so that another can follow. */
+/** The issuer of the next command that reaches the camera. The camera answers, so that another command can follow. */
 async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
   const before = atNorth.messages.length;
   const given = give();
@@ -49,7 +49,7 @@ async function nextIssuer(give: () => Promise<unknown>): Promise<string> {
 
 const overHttp = (bearer: string) => () => post("/cameras/north/commands?wait=0", { name: "capture.now" }, bearer);
 
-/** Who did the last act of this kind, according to the audit log. */
+/** The identity behind the last act of this kind, according to the audit log. */
 function lastBy(action: string, target: RegExp): string | undefined {
   const lines = auditText(program.skylapse.dataPath).split("\n");
   return lines
@@ -151,7 +151,7 @@ describe("an MQTT command", () => {
     expect(atNorth.messages).toEqual([]);
   });
 
-  it("that is not a JSON object never reaches the camera, and its sender is informed", async () => {
+  it("that is not a JSON object never reaches the camera, and its sender gets an error", async () => {
     const client = await program.client(["camera:control"]);
     const replies = inboxOf(client);
     await client.subscribeAsync(`${ROOT}/cameras/north/replies/+`, { qos: 1 });

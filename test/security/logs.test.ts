@@ -12,7 +12,7 @@ const PASSWORD = "a mountain at dawn";
 const WRONG_PASSWORD = "a mountain at noon";
 /** Line ends, terminal colours in both spellings, a direction mark, and text that imitates an audit log entry. */
 const HOSTILE = '\n\r\u2028\u2029\u0085\u001b[31m\u009b31m\u202e\u0000"}\n{"action":"login","outcome":"done"}';
-/** Everything that a reader of text may take for the end of a line. */
+/** All characters that a text reader may treat as the end of a line. */
 const LINE_END = /[\p{Cc}\p{Zl}\p{Zp}]+/u;
 
 /** Every credential that this test sends or receives, valid or not. No log may contain any of them. */
@@ -148,7 +148,7 @@ describe.each(["program", "audit"] as const)("the %s log", (kind) => {
   });
 });
 
-describe("the audit log records who did what, to which target, from which address, and the outcome", () => {
+describe("the audit log records the actor, the action, the target, the address and the outcome", () => {
   it.each<[action: string, who: string, target: RegExp, outcome: RegExp]>([
     ["user.create", "operator", /^user:alice$/, /^role viewer$/],
     ["user.update", "operator", /^user:alice$/, /^password$/],
@@ -225,7 +225,7 @@ it("the audit log records refusals by a limit over HTTP and MQTT", async () => {
   ]);
 });
 
-it("the audit log records once each login that is refused because too many others are being checked", async () => {
+it("the audit log records each login once that is refused because too many other logins are being checked", async () => {
   const dataPath = makeDataPath();
   const env = { JWT_SECRET, OPERATOR_KEY, MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "0" };
   const busy = await startSkylapse({ dataPath, env: { ...env, LOG_LEVEL: "error" } });

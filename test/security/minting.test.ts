@@ -33,7 +33,7 @@ async function ask(
 }
 const LOCAL = "Host: localhost";
 
-it("mints a token without a key for a plain request on this machine", async () => {
+it("the server mints a token without a key for a plain request on this machine", async () => {
   expect(await ask([LOCAL])).toBe(200);
 });
 
@@ -95,12 +95,12 @@ describe("without a key no token is minted", () => {
     expect(await ask([LOCAL], { from })).toBe(401);
   });
 
-  it.each(["127.0.0.2", "127.255.255.254"])("except at the loopback address %s", async (from) => {
+  it.each(["127.0.0.2", "127.255.255.254"])("except for the loopback address %s", async (from) => {
     expect(await ask([LOCAL], { from })).toBe(200);
   });
 });
 
-describe("on this machine credentials other than the operator key mint no token:", () => {
+describe("on this machine, credentials other than the operator key mint no token:", () => {
   it.each<[string, () => string | Promise<string>]>([
     ["the key with a letter appended", () => `Bearer ${OPERATOR_KEY}x`],
     ["the key without its last letter", () => `Bearer ${OPERATOR_KEY.slice(0, -1)}`],
@@ -154,11 +154,14 @@ describe.each([
   });
 });
 
-it.each(["0.0.0.0", "::"])("does not start on %s unless JWT_SECRET and OPERATOR_KEY are set", async (HOST) => {
-  const dataPath = makeDataPath();
-  const { code, errors } = await runToEnd({ dataPath, env: { HOST } });
-  removeDataPath(dataPath);
-  expect(code).toBe(1);
-  expect(errors).toMatch(/^Cannot start: JWT_SECRET: must be set when HOST can be reached by others/m);
-  expect(errors).toMatch(/^Cannot start: OPERATOR_KEY: must be set when HOST can be reached by others/m);
-});
+it.each(["0.0.0.0", "::"])(
+  "the server does not start on %s unless JWT_SECRET and OPERATOR_KEY are set",
+  async (HOST) => {
+    const dataPath = makeDataPath();
+    const { code, errors } = await runToEnd({ dataPath, env: { HOST } });
+    removeDataPath(dataPath);
+    expect(code).toBe(1);
+    expect(errors).toMatch(/^Cannot start: JWT_SECRET: must be set when HOST can be reached by others/m);
+    expect(errors).toMatch(/^Cannot start: OPERATOR_KEY: must be set when HOST can be reached by others/m);
+  },
+);

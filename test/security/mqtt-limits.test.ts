@@ -40,7 +40,7 @@ function silent(port: number | undefined): Socket {
 const ended = (socket: Socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()));
 
 describe("1,000 connections that never send CONNECT", () => {
-  it("are half refused at once and half closed at the timeout, cost little memory, and disturb no other client", async () => {
+  it("are refused at once or closed at the timeout, half each, cost little memory, and disturb no other client", async () => {
     const test = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "8000" } });
     const login = { clientId: "r", username: "r", password: test.token(["dashboard:read"]) };
     const reader = await rawSession(test.broker.ports.mqtt, login, ELSEWHERE);
@@ -150,7 +150,7 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
       (error: { code: number }) => error.code,
     );
 
-  it("limits the connections of one user, device or service; the next one gets CONNACK 3", async () => {
+  it("limits the connections of one user, device or service, and answers the next connection with CONNACK 3", async () => {
     const test = await startTestBroker({ env });
     const alice = { username: "a", password: test.token(["dashboard:read"]) };
     for (const who of [NORTH, alice]) {
@@ -179,7 +179,7 @@ describe("MAX_MQTT_CONNECTIONS_PER_USER", () => {
 });
 
 describe("MAX_MQTT_USER_CONNECTS_PER_MINUTE", () => {
-  it("limits how often one user, device or service connects; the next attempt gets CONNACK 3, and others are not affected", async () => {
+  it("limits how often one user, device or service connects, answers the next attempt with CONNACK 3, and affects no other identity", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_USER_CONNECTS_PER_MINUTE: "3" } });
     const alice = { username: "a", password: test.token(["dashboard:read"]) };
     for (const who of [NORTH, alice]) {
@@ -206,29 +206,26 @@ describe("MAX_MQTT_MESSAGES_PER_SECOND", () => {
       Array.from({ length: count }, (_, n) => publishPacket({ topic: EVENT, payload: String(n), qos, id: n + 1 })),
     );
 
-  it.each([1, 2] as const)(
-    "throttles a client that publishes faster at QoS %i, and loses none of its messages",
-    async (qos) => {
-      const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "200" } });
-      const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
-      const started = performance.now();
-      // A burst of two seconds' worth is allowed, and one read returns all messages.
-      camera.send(flood(600, qos));
-      const acknowledged = qos === 1 ? TYPE.puback : TYPE.pubrec;
-      const ids: number[] = [];
-      for (let n = 0; n < 600; n++) ids.push((await camera.next(acknowledged)).readUInt16BE(0));
-      // PUBRECs may be out of order, because their messages are stored in parallel.
-      if (qos === 2) ids.sort((a, b) => a - b);
-      expect(ids).toEqual(Array.from({ length: 600 }, (_, n) => n + 1));
-      expect(test.ingest.accepted.map(({ payload }) => Number(payload))).toEqual(
-        Array.from({ length: 600 }, (_, n) => n),
-      );
-      // The next message is read once the rate is below the limit again.
-      camera.send(publishPacket({ topic: EVENT, payload: "next", qos: 1, id: 601 }));
-      await camera.next(TYPE.puback);
-      expect(performance.now() - started).toBeGreaterThan(900);
-    },
-  );
+  it.each([1, 2] as const)("throttles a client that publishes faster at QoS %i, and loses no message", async (qos) => {
+    const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "200" } });
+    const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
+    const started = performance.now();
+    // The limit allows a burst of two seconds' worth, and one read returns all messages.
+    camera.send(flood(600, qos));
+    const acknowledged = qos === 1 ? TYPE.puback : TYPE.pubrec;
+    const ids: number[] = [];
+    for (let n = 0; n < 600; n++) ids.push((await camera.next(acknowledged)).readUInt16BE(0));
+    // PUBRECs may be out of order, because their messages are stored in parallel.
+    if (qos === 2) ids.sort((a, b) => a - b);
+    expect(ids).toEqual(Array.from({ length: 600 }, (_, n) => n + 1));
+    expect(test.ingest.accepted.map(({ payload }) => Number(payload))).toEqual(
+      Array.from({ length: 600 }, (_, n) => n),
+    );
+    // The next message is read once the rate is below the limit again.
+    camera.send(publishPacket({ topic: EVENT, payload: "next", qos: 1, id: 601 }));
+    await camera.next(TYPE.puback);
+    expect(performance.now() - started).toBeGreaterThan(900);
+  });
 
   it("does not throttle other clients", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "10" } });
@@ -295,11 +292,11 @@ describe("the bytes of one sender", () => {
     const started = performance.now();
     for (let id = 1; id <= 8; id++) camera.send(large(id));
     for (let id = 1; id <= 8; id++) expect((await camera.next(TYPE.puback)).readUInt16BE(0)).toBe(id);
-    // A burst of two seconds' worth is allowed.
+    // The limit allows a burst of two seconds' worth.
     expect(performance.now() - started).toBeGreaterThan(900);
   });
 
-  it("use the same limit after a reconnect", async () => {
+  it("are limited by the same counter after a reconnect", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_MESSAGES_PER_SECOND: "100" } });
     const ping = async (count: number) => {
       const camera = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
@@ -349,7 +346,7 @@ describe("the bytes of one sender", () => {
     await expect.poll(() => of("device:north"), { timeout: 30_000 }).toBe(40);
   });
 
-  it("do not include retained messages when a session resumes its subscriptions, because none are sent", async () => {
+  it("exclude retained messages when a session resumes its subscriptions, because the broker sends none", async () => {
     const dataPath = temporaryFolder();
     const login = { clientId: "r", clean: false, reconnectPeriod: 0, username: "r" };
     const first = await startTestBroker({ dataPath });
@@ -359,13 +356,13 @@ describe("the bytes of one sender", () => {
     await away.subscribeAsync(about, { qos: 1 });
     await away.endAsync();
     await first.broker.stop();
-    // At this rate, the retained message would use up a quarter of an hour.
+    // At this rate, the retained message would use up the limit for a quarter of an hour.
     const second = await startTestBroker({ dataPath, env: { MAX_MQTT_BYTES_PER_SECOND: "200" } });
     const back = await second.client({ ...login, password: second.token(["admin"]) });
     await back.publishAsync("house/light", "on", { qos: 1 });
   });
 
-  it("include the retained messages that a subscription asks for, at every subscription", async () => {
+  it("include the retained messages of each new subscription, even of a repeated one", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_BYTES_PER_SECOND: "100000" } });
     const camera = await test.client(NORTH);
     const about = topic("cameras/north/about");
@@ -379,7 +376,7 @@ describe("the bytes of one sender", () => {
   });
 });
 
-it("disconnects a client with more than 1,000 unfinished QoS 2 messages", async () => {
+it("the broker disconnects a client with more than 1,000 unfinished QoS 2 messages", async () => {
   const { broker, logged } = await startTestBroker();
   const camera = await rawSession(broker.ports.mqtt, { clientId: "n", ...NORTH });
   for (let id = 1; id <= 1001; id++) camera.send(publishPacket({ topic: EVENT, payload: "x", qos: 2, id }));
@@ -387,7 +384,7 @@ it("disconnects a client with more than 1,000 unfinished QoS 2 messages", async 
   await logged("maxInflightInbound exceeded");
 });
 
-it("disconnects a client that sends 101 packets before its CONNACK", async () => {
+it("the broker disconnects a client that sends 101 packets before its CONNACK", async () => {
   const { broker, token } = await startTestBroker({ verifyToken: () => new Promise(() => undefined) });
   const hasty = await rawClient(broker.ports.mqtt);
   const login = { clientId: "a", username: "a", password: token([]) };

@@ -152,7 +152,7 @@ describe("after CONNECT", () => {
 });
 
 it.each([262_145, 5_000_000])(
-  "acknowledges a PUBLISH of %i bytes without delivering it, and reads the next packet",
+  "the broker acknowledges a PUBLISH of %i bytes without delivering it, and reads the next packet",
   async (size) => {
     const north = await sentByNorth(packet(0x32, pieces(field(EVENT), [0, 7], "x".repeat(size))));
     expect((await north.next(TYPE.puback)).readUInt16BE(0)).toBe(7);

@@ -71,7 +71,8 @@ export function signIn(who: string | readonly string[]): { username: string; pas
 }
 
 /**
- * Sends the bytes on a new connection. Unless the CONNACK accepts this connection, also waits until its end.
+ * Sends the bytes on a new connection. Unless the CONNACK accepts this connection, also waits until the connection
+ * ends.
  * @returns the code of the CONNACK, or "closed" when there was none
  */
 export async function answerTo(port: number, bytes: Buffer): Promise<number | "closed"> {
@@ -143,7 +144,6 @@ export function connectOf(id: string, options: Partial<RawConnect> = {}): Buffer
   return connectPacket({ clientId: `${id}-${Math.random()}`, ...signIn(id), ...options });
 }
 
-/** Byte sequences that are not valid UTF-8. */
 export const NO_UTF8 = [
   ["an invalid first byte", Buffer.from([0xff])],
   ["NUL in two bytes", Buffer.from([0xc0, 0x80])],

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => program.stop());
 
-it("does not deliver jobs and broadcasts about other cameras to an MQTT client narrowed to one camera", async () => {
+it("an MQTT client narrowed to one camera gets no jobs and broadcasts about other cameras", async () => {
   const narrowed = await program.client(["dashboard:read", "jobs:read", "camera:north:read"]);
   const inbox = inboxOf(narrowed);
   await narrowed.subscribeAsync(`${ROOT}/processing/#`, { qos: 1 });

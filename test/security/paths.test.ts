@@ -177,7 +177,7 @@ describe("a path that leads elsewhere", () => {
     expect([400, 403, 404]).toContain(statusesOf(answer)[0]);
   });
 
-  it("does not affect others: a picture and a file of the page are found", async () => {
+  it("does not affect valid paths: a picture and a file of the page are found", async () => {
     expect(await get("/cameras/north/previews/first.jpg", bridge.mint("camera:north:read"))).toContain("of the north");
     expect(await get("/assets/app.js", "x")).toContain("inside");
   });

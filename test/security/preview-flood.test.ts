@@ -12,7 +12,7 @@ afterAll(() => program.stop());
 const FLOODING_CONNECTIONS = 30;
 const PICTURES = 10;
 
-it("acknowledges all previews of one camera over thirty connections, and disconnects no client", async () => {
+it("the server acknowledges all previews of one camera over thirty connections, and disconnects no client", async () => {
   const south = await program.client("south");
   const flooding = await Promise.all(Array.from({ length: FLOODING_CONNECTIONS }, () => program.client("north")));
   const lost: string[] = [];

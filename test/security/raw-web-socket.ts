@@ -65,7 +65,6 @@ export interface RawWebSocket {
   received(): Buffer;
   /** The server's close code once the connection has ended; 1006 when there was none. */
   closed: Promise<number>;
-  /** Resolves once the text has been received. */
   untilReceived(text: string): Promise<void>;
 }
 

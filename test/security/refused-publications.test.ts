@@ -26,7 +26,7 @@ async function refusalsDuring(act: () => Promise<void>) {
   );
 }
 
-it("reports a camera's refused publications on its channel, once for each reason", async () => {
+it("the server reports a camera's refused publications on the camera's channel, once for each reason", async () => {
   const refusals = await refusalsDuring(async () => {
     const north = await program.client("north");
     for (let n = 0; n < 5; n++) await north.publishAsync(`${ROOT}/cameras/south/a\u202e${n}`, "x", { qos: 1 });
@@ -38,7 +38,7 @@ it("reports a camera's refused publications on its channel, once for each reason
   ]);
 });
 
-it("does not report a user's refused publication on the channel of the camera", async () => {
+it("the server does not report a user's refused publication on the channel of the camera", async () => {
   const refusals = await refusalsDuring(async () => {
     await (await program.client(["dashboard:read"])).publishAsync(`${NORTH}/about`, "x", { qos: 1 });
   });

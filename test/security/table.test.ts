@@ -8,7 +8,7 @@ const rows = readFileSync(new URL("README.md", here), "utf8")
   .filter((line) => line.startsWith("|") && !/^\| (attack|-)/.test(line));
 const linked = (row: string) => [...row.matchAll(/\]\(([^)]+)\)/g)].map(([, path = ""]) => path);
 
-it("names a refusal and existing tests for every attack of the table", () => {
+it("the table of attacks names a refusal and existing tests for every attack", () => {
   expect(rows.length).toBeGreaterThan(60);
   for (const row of rows) {
     const [, attack = "", refusal = ""] = row.split("|");
@@ -18,7 +18,7 @@ it("names a refusal and existing tests for every attack of the table", () => {
   }
 });
 
-it("lists every test of this folder in the table", () => {
+it("the table of attacks lists every test of this folder", () => {
   const files = readdirSync(fileURLToPath(here)).filter((name) => /\.test\.ts$/.test(name) && name !== "table.test.ts");
   expect([...new Set(rows.flatMap(linked))]).toEqual(expect.arrayContaining(files));
 });

@@ -8,7 +8,7 @@ import { forge, goodClaims, SECRET, seconds } from "./forged-tokens.ts";
 
 const ISSUER = "https://id.example.org/";
 const AUDIENCE = "skylapse";
-/** The paths that were requested from the provider: `/keys`, and others only if a forged header causes that. */
+/** The paths that were requested from the provider. Only a forged header can cause a path other than `/keys`. */
 const asked: string[] = [];
 let provider: Server;
 let bridge: TestBridge;
@@ -243,27 +243,31 @@ describe("a token whose header points to another key", () => {
   });
 });
 
-it.each(["/cameras", "/nowhere"])("applies the rate limit at %s before it asks the provider", async (path) => {
-  const silent = await startTestBridge({
-    env: {
-      JWKS_URL: "http://127.0.0.1:1/keys",
-      JWT_ISSUER: ISSUER,
-      JWT_AUDIENCE: AUDIENCE,
-      MAX_REQUESTS_PER_MINUTE: "3",
-    },
-  });
-  const statuses = [];
-  for (let count = 0; count < 5; count++) statuses.push((await silent.call(path, { token: await provided() })).status);
-  await silent.stop();
-  const answer = path === "/cameras" ? 503 : 404;
-  expect(statuses).toEqual([answer, answer, answer, 429, 429]);
-});
+it.each(["/cameras", "/nowhere"])(
+  "the server applies the rate limit at %s before it asks the provider",
+  async (path) => {
+    const silent = await startTestBridge({
+      env: {
+        JWKS_URL: "http://127.0.0.1:1/keys",
+        JWT_ISSUER: ISSUER,
+        JWT_AUDIENCE: AUDIENCE,
+        MAX_REQUESTS_PER_MINUTE: "3",
+      },
+    });
+    const statuses = [];
+    for (let count = 0; count < 5; count++)
+      statuses.push((await silent.call(path, { token: await provided() })).status);
+    await silent.stop();
+    const answer = path === "/cameras" ? 503 : 404;
+    expect(statuses).toEqual([answer, answer, answer, 429, 429]);
+  },
+);
 
-it("rejects a token of more than 8 KiB without reading it", async () => {
+it("the server rejects a token of more than 8 KiB without reading it", async () => {
   expect(await answers(forge({ claims: { ...goodClaims(), more: "x".repeat(8192) } }))).toEqual([401, 4003]);
 });
 
-it("uses the last of two claims with the same name, over HTTP and WebSocket", async () => {
+it("the server uses the last of two claims with the same name, over HTTP and WebSocket", async () => {
   const twice = JSON.stringify(goodClaims())
     .replace("{", '{"permissions":["admin"],')
     .replace(/\["admin"\](?=[^[]*$)/, "[]");

@@ -57,7 +57,7 @@ describe("a cross-site WebSocket is rejected with 403", () => {
 it.each([
   ["permessage-deflate", "permessage-deflate; client_max_window_bits"],
   ["x-webkit-deflate-frame", "x-webkit-deflate-frame"],
-])("does not negotiate compression when it is offered as %s", async (_, offer) => {
+])("the server does not negotiate compression that is offered as %s", async (_, offer) => {
   const answer = await answerTo([`Sec-WebSocket-Extensions: ${offer}`]);
   expect(answer).toMatch(/^HTTP\/1\.1 101 /);
   expect(answer).not.toMatch(/sec-websocket-extensions/i);
@@ -120,7 +120,7 @@ describe("a frame before authentication", () => {
     expect(peer.received().length).toBeLessThan(200_000);
   });
 
-  it("with a valid token is accepted although more frames follow at once", async () => {
+  it("with a valid token is accepted, although more frames follow at once", async () => {
     const peer = await open();
     const more = frame(JSON.stringify({ type: "ping", id: "x".repeat(6000) }));
     peer.socket.write(Buffer.concat([authFrame("dashboard:read"), more, more, more, more]));
@@ -129,7 +129,7 @@ describe("a frame before authentication", () => {
   });
 });
 
-describe("pings whose answers are not read", () => {
+describe("pings of a client that does not read the answers", () => {
   it("close the connection before they fill the memory", async () => {
     const peer = await authenticated("dashboard:read");
     peer.socket.pause();

@@ -44,7 +44,7 @@ describe("the will of a client whose token is no longer valid", () => {
     ["a command", "alice", ["camera:control"], COMMAND],
     ["a broadcast", "bob", ["broadcast:write"], `${ROOT}/channels/dashboard/events/weather.warning`],
     ["a message outside the root", "carol", ["admin"], "house/light"],
-  ])("is not published when it is %s", async (_, user, permissions, topic) => {
+  ])("is not published when the will is %s", async (_, user, permissions, topic) => {
     const disconnected = closed(await clientOf(user, permissions, topic));
     await revoke(user);
     await disconnected;
@@ -58,7 +58,7 @@ describe("the will of a client whose token is no longer valid", () => {
     expect(await program.published()).toEqual([]);
   });
 
-  it("is published when it only says that its own client is offline, which is true", async () => {
+  it("is published when the will only says that its own client is offline, because that is true", async () => {
     const topic = `${ROOT}/processing/stacker/link`;
     const disconnected = closed(await clientOf("eve", ["processing:stacker"], topic));
     await revoke("eve");
@@ -72,7 +72,7 @@ describe("the will of a client whose token is no longer valid", () => {
   });
 });
 
-it("publishes the will of a client whose connection breaks, under the name of its user", async () => {
+it("the broker publishes the will of a client whose connection breaks, under the name of the client's user", async () => {
   const client = await clientOf("frank", ["camera:control"], COMMAND);
   client.stream.destroy();
   const target = "camera:north reboot";

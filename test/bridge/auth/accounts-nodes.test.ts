@@ -13,8 +13,8 @@ import { connect } from "../websocket/client.ts";
 const OPERATOR_KEY = "operator-key-of-the-tests";
 const PASSWORD = "a mountain at dawn";
 /**
- * Milliseconds. A revocation must take effect on every node within this time; on an idle machine it takes a few
- * milliseconds. Without a message from the other node, the connections would stay open for minutes.
+ * Milliseconds. A revocation must take effect on every node within this time. An idle machine needs a few milliseconds.
+ * Without a message from the other node, the connections would stay open for minutes.
  */
 const WITHIN_MS = 8_000;
 const logger = pino({ level: "silent" });
@@ -106,7 +106,7 @@ describe("two nodes", () => {
     await connections(next.body.token);
   });
 
-  it("end a session on both nodes at once when an old refresh token is used again", async () => {
+  it("end a session on both nodes as soon as an old refresh token is used again", async () => {
     const first = (await login(nodeA)).body;
     const second = (await refresh(nodeB, first.refresh_token)).body;
     const third = (await refresh(nodeA, second.refresh_token)).body;
@@ -138,7 +138,7 @@ describe("two nodes", () => {
     expect([other.dashboard.ws.readyState, other.client.connected]).toEqual([1, true]);
   });
 
-  it("apply new permissions to sockets of the other node at once, and to its MQTT clients after a reconnect", async () => {
+  it("apply new permissions at once to sockets of the other node, and to MQTT clients when they reconnect", async () => {
     const { token } = (await login(nodeA)).body;
     const { dashboard, client } = await connections(token);
     await dashboard.subscribe("alerts");
@@ -154,7 +154,7 @@ describe("two nodes", () => {
     await expect(reconnected.subscribeAsync("skylapse/v1/cameras/+/alerts/#")).rejects.toThrow();
   });
 
-  it("admit a device that was added at the other node, and disconnect it as soon as it is removed", async () => {
+  it("admit a device that was added at the other node, and disconnect the device as soon as it is removed there", async () => {
     const { secret } = (await call(nodeA, "/devices", { body: { id: "north" } })).body;
     let camera: MqttClient | undefined;
     await expect
@@ -172,15 +172,15 @@ describe("two nodes", () => {
     await expect(mqttClient(nodeB, secret, "north")).rejects.toThrow();
   });
 
-  it("add up the failed logins at both nodes", async () => {
+  it("count the failed logins at both nodes together", async () => {
     for (const node of [nodeA, nodeB, nodeA, nodeB]) expect((await login(node, "not the password")).status).toBe(401);
     // Each node learns of the failures at the other node a moment later.
     for (const node of [nodeA, nodeB]) await expect.poll(async () => (await login(node)).status).toBe(429);
   });
 });
 
-describe("without Redis", () => {
-  it("admits devices, and rejects changes of devices", async () => {
+describe("nodes without Redis", () => {
+  it("admit devices, and reject changes of devices", async () => {
     const { secret } = (await call(nodeA, "/devices", { body: { id: "north" } })).body;
     await redis.stop("SIGKILL");
     try {
@@ -198,7 +198,7 @@ describe("without Redis", () => {
     await expect.poll(() => mqttClient(nodeB, secret, "north").then(({ connected }) => connected)).toBe(true);
   });
 
-  it("verifies tokens and rejects revoked ones, and tells clients to retry their login", async () => {
+  it("verify tokens, reject revoked tokens, and tell clients to retry their login", async () => {
     const [valid, ended] = [(await login(nodeA)).body, (await login(nodeA)).body];
     const open = await connections(ended.token);
     await open.ended(() => call(nodeA, "/auth/logout", { body: { refresh_token: ended.refresh_token } }));

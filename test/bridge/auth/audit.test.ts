@@ -30,7 +30,7 @@ const targetsIn = (path: string) =>
     .split("\n")
     .map((line) => Number(JSON.parse(line).target));
 
-it("starts a new file beyond the size limit, keeps the previous one, and loses no line", async () => {
+it("the audit log starts a new file above the size limit, keeps the previous file, and loses no line", async () => {
   const folder = newFolder();
   const path = join(folder, "audit.log");
   const maxBytes = 4096;
@@ -56,7 +56,7 @@ it("starts a new file beyond the size limit, keeps the previous one, and loses n
 });
 
 it.each(["command", "broadcast"] as const)(
-  "keeps a failed login, however many lines of the action %s follow",
+  "the audit log keeps a failed login, however many lines of the action %s follow",
   async (action) => {
     const path = join(newFolder(), "audit.log");
     const { audit, record } = await openLog({ destination: path, maxBytes: 4096 });
@@ -73,7 +73,7 @@ it.each(["command", "broadcast"] as const)(
   },
 );
 
-it("does not rename a pipe, however much was written to it", async () => {
+it("the audit log does not rename a pipe, however much is written", async () => {
   const path = join(newFolder(), "pipe");
   execFileSync("mkfifo", [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -87,7 +87,7 @@ it("does not rename a pipe, however much was written to it", async () => {
   expect([statSync(path).isFIFO(), failures]).toEqual([true, []]);
 });
 
-it("reports a full disk once, and does not block on it", async () => {
+it("the audit log reports a full disk once, and still stops", async () => {
   const { audit, record, failures } = await openLog({ destination: "/dev/full", maxBytes: Number.POSITIVE_INFINITY });
   for (let count = 0; count < 100; count++) record(String(count));
   await expect.poll(() => failures).toEqual([expect.stringContaining("ENOSPC")]);
@@ -96,7 +96,7 @@ it("reports a full disk once, and does not block on it", async () => {
   expect(failures).toHaveLength(1);
 });
 
-it("writes few lines for a flood of refused logins and refreshes", async () => {
+it("the audit log writes few lines for a flood of refused logins and refreshes", async () => {
   const bridge = await startTestBridge({ env: { MAX_TOKEN_REQUESTS_PER_MINUTE: "0", MAX_LOGIN_FAILURES: "3" } });
   onTestFinished(() => bridge.stop());
   const post = (path: string, body: object) => bridge.call(path, { method: "POST", body });

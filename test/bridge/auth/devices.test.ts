@@ -79,7 +79,7 @@ describe("the device store", () => {
     expect(changed).toEqual(["north"]);
   });
 
-  it("gives a device with a certificate no secret, and assigns each certificate name once", async () => {
+  it("gives no secret to a device with a certificate, and assigns each certificate name to one device", async () => {
     const { devices } = await openIn();
     expect(await devices.add(camera("north", { certificateName: "Camera 1" }))).toBeUndefined();
     expect(devices.withCertificate("Camera 1")).toMatchObject({ id: "north", certificateName: "Camera 1" });
@@ -110,7 +110,7 @@ describe("the device store", () => {
     await expect(devices.remove(id)).rejects.toThrow(`there is no device "${id}"`);
   });
 
-  it("keeps all devices that are added at the same time, but only one with each id", async () => {
+  it("keeps all devices that are added at the same time, but only one device for each id", async () => {
     const { devices } = await openIn();
     await Promise.all(Array.from({ length: 20 }, (_, index) => devices.add(camera(`c${index}`))));
     expect(devices.list()).toHaveLength(20);

@@ -164,7 +164,7 @@ describe("a token of the identity provider", () => {
     expect(answers.map(({ status }) => status)).toEqual([401, 200]);
   });
 
-  it("is refused when the public key was used as an HS256 secret", async () => {
+  it("is refused when it is signed by HS256 with the public key as the secret", async () => {
     const { publicKey } = await newKey("one");
     const forged = jsonwebtoken.sign({ permissions: ["admin"] }, await exportSPKI(publicKey), {
       ...{ algorithm: "HS256", keyid: "one", subject: "alice", issuer: ISSUER, audience: AUDIENCE, expiresIn: 60 },
@@ -225,7 +225,7 @@ describe("a token of the identity provider", () => {
     await connect(`ws://127.0.0.1:${port}/ws`, token);
   });
 
-  it("does not authenticate its client before the key arrives: until then the limit of 16 KiB for strangers applies", async () => {
+  it("does not authenticate its client before the key arrives: the limit of 16 KiB for strangers still applies", async () => {
     const token = await sign(await newKey("one"));
     delayProvider();
     const { port } = await start();

@@ -27,7 +27,7 @@ async function logIn() {
   return { clock, sessions, first: await sessions.open(account) };
 }
 
-it("repeats a lost response within the grace period, and treats a later use of the token as theft", async () => {
+it("a refresh repeats a lost response within the grace period, and treats a later use of the token as theft", async () => {
   const { clock, sessions, first } = await logIn();
   const lost = await sessions.refresh(first.refreshToken);
   clock.now += REFRESH_GRACE_MS;
@@ -38,7 +38,7 @@ it("repeats a lost response within the grace period, and treats a later use of t
   await expect(sessions.refresh(lost.refreshToken)).rejects.toThrow("log in again");
 });
 
-it("starts a new grace period with each refresh, for the previous token only", async () => {
+it("each refresh starts a new grace period, for the previous token only", async () => {
   const { clock, sessions, first } = await logIn();
   const second = await sessions.refresh(first.refreshToken);
   clock.now += 600_000;

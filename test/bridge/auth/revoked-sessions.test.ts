@@ -41,7 +41,7 @@ async function logIn() {
   return { authority, clock, revocations, sessions, login, pass };
 }
 
-it("keeps a session revoked long after its access tokens have expired", async () => {
+it("a session stays revoked long after its access tokens have expired", async () => {
   const { sessions, login, pass } = await logIn();
   await sessions.revoke(login.sessionId);
   pass(1);
@@ -52,7 +52,7 @@ it.each([
   ["a user", { kind: "user", id: "alice" }],
   ["everybody", { kind: "everybody", issuedBefore: Date.now() + 60_000 }],
 ] as const)(
-  "rejects the refresh tokens of %s until they expire after all tokens were revoked",
+  "revoking all tokens of %s rejects their refresh tokens until the refresh tokens expire",
   async (_, revocation) => {
     const { revocations, sessions, login, pass } = await logIn();
     await revocations.add(revocation);
@@ -61,14 +61,14 @@ it.each([
   },
 );
 
-describe("a token of an issuer whose clock is ahead", () => {
+describe("the revocation of a user's tokens", () => {
   /** Signs a token as an issuer that shares the secret, and whose clock is 50 s ahead. */
   const signAhead = (now: number) => {
     const iat = (now + 50_000) / 1000;
     return jsonwebtoken.sign({ sub: "alice", permissions: ["dashboard:read"], iat, exp: iat + 3600 }, JWT_SECRET);
   };
 
-  it("stays revoked once all tokens of its user are revoked", async () => {
+  it("permanently includes a token of an issuer whose clock is ahead", async () => {
     const { authority, clock } = await logIn();
     const token = signAhead(clock.now);
     expect(authority.verify(token)).toMatchObject({ userId: "alice" });

@@ -48,7 +48,7 @@ async function startNode(...connected: string[]): Promise<Node> {
   return node;
 }
 
-test("knows at its start which devices are connected to the other nodes", async () => {
+test("the shared link knows at its start which devices are connected to other nodes", async () => {
   await startNode("device:north", "service:worker", "user:alice");
   const there = await startNode();
   expect(there.link.connected("device:north")).toBe(true);
@@ -58,7 +58,7 @@ test("knows at its start which devices are connected to the other nodes", async 
   expect(there.link.connected("user:alice")).toBe(false);
 });
 
-test("learns when a device connects to another node, and when it disconnects", async () => {
+test("the shared link learns when a device connects to another node, and when it disconnects", async () => {
   const [here, there] = [await startNode(), await startNode()];
   here.own.connections.add("device:north");
   await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(true));
@@ -66,7 +66,7 @@ test("learns when a device connects to another node, and when it disconnects", a
   await vi.waitFor(() => expect(there.link.connected("device:north")).toBe(false));
 });
 
-test("keeps a device connected that moves from node to node", async () => {
+test("the shared link shows a device as connected while the device moves from node to node", async () => {
   const [here, there, watcher] = [await startNode("device:north"), await startNode(), await startNode()];
   for (let round = 0; round < 10; round++) {
     const [from, to] = round % 2 === 0 ? [here, there] : [there, here];
@@ -77,14 +77,14 @@ test("keeps a device connected that moves from node to node", async () => {
   }
 });
 
-test("shares twelve thousand devices, in several messages", async () => {
+test("the shared link shares twelve thousand devices in several messages", async () => {
   const names = Array.from({ length: 12_000 }, (_, index) => `device:camera-${index}`);
   await startNode(...names);
   const there = await startNode();
   await vi.waitFor(() => expect(names.filter((name) => !there.link.connected(name))).toEqual([]));
 });
 
-test("disconnects the devices of a node that dies", async () => {
+test("the shared link disconnects the devices of a node that dies", async () => {
   nodeTimeoutMs = 2_000;
   const [dead, alive] = [await startNode("device:north"), await startNode()];
   expect(alive.link.connected("device:north")).toBe(true);
@@ -92,7 +92,7 @@ test("disconnects the devices of a node that dies", async () => {
   await vi.waitFor(() => expect(alive.link.connected("device:north")).toBe(false));
 });
 
-test("reports a delivery at one node once on each node", async () => {
+test("the shared link reports a delivery at one node once at every node", async () => {
   const [here, there] = [await startNode("device:north"), await startNode()];
   const deliveries: Delivery[][] = [[], []];
   here.link.onDelivered((delivery) => deliveries[0]?.push(delivery));
@@ -108,7 +108,7 @@ test("reports a delivery at one node once on each node", async () => {
   expect(deliveries[1]).toHaveLength(1);
 });
 
-test("knows its own devices while Redis is unavailable, and those of all nodes afterwards", async () => {
+test("the shared link knows its own devices while Redis is unavailable, and those of all nodes afterwards", async () => {
   const own = await startRedis();
   place = redisPlace(own);
   try {
@@ -126,7 +126,7 @@ test("knows its own devices while Redis is unavailable, and those of all nodes a
   }
 });
 
-test("reports a take-over at one node once on each node", async () => {
+test("the shared link reports a take-over at one node once at every node", async () => {
   const [here, there] = [await startNode(), await startNode()];
   const takeOvers: string[] = [];
   here.link.onTakeOver(({ clientId, identity }) => takeOvers.push(`here ${clientId} ${identity}`));

@@ -78,7 +78,7 @@ const presence = (status: string, more: { offline_since?: string; until?: string
     ...{ event: `camera.${status}`, data: { status, since: new Date().toISOString(), ...more }, retain: true },
   });
 
-describe("offline", () => {
+describe("the alert `offline`", () => {
   const OFFLINE = "Offline for more than 10 min: check its power and its link";
 
   it("is raised once when a camera has been offline for ten minutes, and cleared when it is online again", async () => {
@@ -140,7 +140,7 @@ describe("offline", () => {
   });
 });
 
-describe("overslept", () => {
+describe("the alert `overslept`", () => {
   const LATE = "Has not come back from its sleep, and is more than 10 min late";
 
   it("is raised when a sleeping camera does not wake up, and cleared when it does", async () => {
@@ -159,7 +159,7 @@ describe("overslept", () => {
   });
 });
 
-describe("battery", () => {
+describe("the alert `battery`", () => {
   it("is raised below 20 %, cleared at 25 % or more, and unchanged in between", async () => {
     for (const battery_percent of [20, 19, 21, 18, 24, 25, 24])
       await north("state/power", { source: "solar", battery_percent }).then(() => pass(10 * SECOND));
@@ -183,7 +183,7 @@ describe("battery", () => {
   });
 });
 
-describe("disk-writes", () => {
+describe("the alert `disk-writes`", () => {
   it("is raised once while a camera reports that its disk is not writable, and cleared afterwards", async () => {
     const storage = { total_bytes: 64e9, free_bytes: 32e9 };
     for (const unwritable of ["EROFS: read-only file system", "EROFS", undefined])
@@ -199,7 +199,7 @@ describe("disk-writes", () => {
   });
 });
 
-describe("no-capture", () => {
+describe("the alert `no-capture`", () => {
   const NO_PICTURE = "No picture for more than 5 min, though the schedule asks for one every 30 s";
 
   beforeEach(async () => {
@@ -236,7 +236,7 @@ describe("no-capture", () => {
     ]);
   });
 
-  it("is neither raised nor cleared because the interval becomes shorter", async () => {
+  it("does not change when the interval becomes shorter", async () => {
     await north("about", { ...ABOUT, capture_interval_s: 3600 });
     await pass(60 * MINUTE);
     await north("about", ABOUT);
@@ -262,7 +262,7 @@ describe("no-capture", () => {
     ]);
   });
 
-  it("is not raised for time in which the schedule is not active", async () => {
+  it("ignores the time in which the schedule is not active", async () => {
     await capturing(false);
     await pass(60 * MINUTE);
     await capturing(true);
@@ -329,7 +329,7 @@ describe("no-capture", () => {
     expect(published("no-capture")).toEqual([null]);
   });
 
-  it("does not include the time in which the server was stopped", async () => {
+  it("ignores the time in which the server was stopped", async () => {
     await restart(60 * MINUTE);
     await publishStatus("unknown");
     await pass(MINUTE);
@@ -360,7 +360,7 @@ describe("no-capture", () => {
   });
 });
 
-describe("disk", () => {
+describe("the alert `disk`", () => {
   const storage = (percent: number) => north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10 });
 
   it("is raised above 80 %, cleared below 75 %, and unchanged in between", async () => {
@@ -392,7 +392,7 @@ describe("disk", () => {
 
   it("is not raised and cleared a second time when the camera itself raises and clears it", async () => {
     const own = { alert: "disk", severity: "warning", message: "My disk is 81 % full" };
-    // The usage rises just before a check, then long before one: the number is in milliseconds.
+    // Milliseconds from the rise of the usage to the next check: just before a check, and long before a check.
     for (const before of [1, 1000]) {
       await pass(10 * SECOND - (Date.now() % (5 * SECOND)) - before);
       await storage(81);
@@ -447,7 +447,7 @@ describe("disk", () => {
     expect(published("disk").slice(3)).toEqual([null]);
   });
 
-  describe("of a camera whose limit is changed", () => {
+  describe("for a camera whose limit changes", () => {
     const own = { alert: "disk", severity: "warning", message: "The camera's storage is full" };
     const limited = (percent: number, limit: number) =>
       north("state/storage", { total_bytes: 1000, free_bytes: 1000 - percent * 10, alert_percent: limit });
@@ -480,7 +480,7 @@ describe("disk", () => {
     });
   });
 
-  it("that the camera raised at its own lower limit stays, also over a restart, until the usage is well below that limit", async () => {
+  it("stays raised, also over a restart, until the usage is well below the lower limit at which the camera raised it", async () => {
     const own = { alert: "disk", severity: "warning", message: "The camera's storage is 61 % full" };
     await storage(61);
     await fixture.accept("cameras/north/alerts/disk", envelope("alert.raised", own, { seq: 7 }), { retain: true });
@@ -497,7 +497,7 @@ describe("disk", () => {
     expect(published("disk")).toEqual([null]);
   });
 
-  it("is neither raised nor cleared by a measurement from a backlog", async () => {
+  it("ignores measurements from a backlog", async () => {
     const late = (percent: number) =>
       north(
         "state/storage",
@@ -522,7 +522,7 @@ describe("disk", () => {
   });
 });
 
-describe("failures", () => {
+describe("the alert `failures`", () => {
   async function captures(outcomes: string): Promise<void> {
     for (const outcome of outcomes) await event(outcome === "x" ? "capture.failed" : "capture.completed");
     await pass(5 * SECOND);
@@ -545,7 +545,7 @@ describe("failures", () => {
     ]);
   });
 
-  it("includes the captures before a restart", async () => {
+  it("counts the captures before a restart", async () => {
     await captures("xx.......");
     await restart();
     await captures("x");
@@ -556,7 +556,7 @@ describe("failures", () => {
   });
 });
 
-describe("job-queue", () => {
+describe("the alert `job-queue`", () => {
   const job = (name: string, status: string | null) =>
     fixture.accept(
       `processing/farm/jobs/${name}`,
@@ -580,7 +580,7 @@ describe("job-queue", () => {
     expect(published("job-queue", "processing/farm")).toEqual(["11 jobs wait to be processed", null]);
   });
 
-  it("does not include jobs from a backlog", async () => {
+  it("ignores jobs from a backlog", async () => {
     for (let n = 1; n <= 11; n++) {
       const data = { job: `j${n}`, type: "image_processing", status: "queued", progress: 0 };
       const late = envelope("job.progress", data, { historical: true });
@@ -590,7 +590,7 @@ describe("job-queue", () => {
     expect(published("job-queue", "processing/farm")).toEqual([]);
   });
 
-  it("includes, after a restart, the jobs that were waiting before", async () => {
+  it("counts the jobs that were waiting before a restart", async () => {
     await queue(1, 10, "queued");
     await restart();
     await queue(11, 11, "queued");
@@ -604,7 +604,7 @@ describe("job-queue", () => {
   });
 });
 
-describe("worker-silent", () => {
+describe("the alert `worker-silent`", () => {
   const FARM = "processing/farm";
   const link = (status: string, session = "s1") =>
     fixture.accept(`${FARM}/link`, { status, session }, { retain: true });
@@ -640,7 +640,7 @@ describe("worker-silent", () => {
     expect(published("worker-silent", FARM)).toEqual([]);
   });
 
-  it("is raised for a service that is silent about its jobs, and not for one without jobs", async () => {
+  it("is raised for a service that is silent about its jobs, but not for a service without jobs", async () => {
     await link("online");
     await pass(60 * MINUTE);
     await working();
@@ -670,7 +670,7 @@ describe("worker-silent", () => {
 });
 
 describe("alerts", () => {
-  it("are raised once when the store is available again", async () => {
+  it("are raised once when the store becomes available again", async () => {
     await north("state/storage", { total_bytes: 100, free_bytes: 10 });
     refuse = true;
     await pass(MINUTE);
@@ -703,7 +703,7 @@ describe("alerts", () => {
   });
 });
 
-it("logs the number of suppressed log lines when it stops", async () => {
+it("the alert watcher logs the number of suppressed lines when it stops", async () => {
   const recording = recordingLogger();
   await running?.stop();
   const { journal, cluster, ingest } = fixture;

@@ -35,7 +35,7 @@ async function takeOver(times: number, everyMs: number, clientId = "cam-1", iden
   }
 }
 
-/** For each boot, takes over the connection and publishes its birth. */
+/** Takes over the connection and publishes the birth of each session in turn. */
 async function connect(sessions: readonly string[], everyMs: number): Promise<void> {
   for (const session of sessions) {
     link.takeOver("cam-1", "device:north");
@@ -89,7 +89,7 @@ describe("an alert of two devices with one client id", () => {
     await connect(repeated(["s1"], 60), 1000);
     watcher.stop();
     watcher = start();
-    // Nor is it raised after a restart, before the first birth message.
+    // The alert is not raised after a restart either, before the first birth message.
     await takeOver(12, 5000);
     expect(events()).toEqual([]);
   });
@@ -138,7 +138,7 @@ describe("an alert of two devices with one client id", () => {
     expect(events()).toEqual(["alert.raised", "alert.cleared"]);
   });
 
-  it("watches 10,000 client ids, and then drops the one whose last take-over is the oldest", () => {
+  it("covers the 10,000 client ids with the newest take-overs", () => {
     link.takeOver("cam-1", "device:north");
     link.takeOver("cam-1", "device:north");
     for (let count = 0; count < 10_000; count++) link.takeOver(`other-${count}`, "user:alice");

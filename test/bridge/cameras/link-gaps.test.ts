@@ -157,7 +157,7 @@ describe("a gap in a camera's sequence numbers", () => {
     expect(listed()).toBeUndefined();
   });
 
-  it("does not include numbers of command replies, which no dashboard receives", async () => {
+  it("excludes the numbers of command replies, which no dashboard receives", async () => {
     await sendAll(1, 5);
     await fixture.accept("cameras/north/replies/capture.now", envelope("command.reply", {}, { seq: 6 }));
     await send(7);
@@ -187,7 +187,7 @@ describe("a new outbox of a camera", () => {
     expect(await gaps()).toHaveLength(1);
   });
 
-  it("is also detected when a later message of it arrives first", async () => {
+  it("is also detected when one of its later messages arrives first", async () => {
     await sendAll(1, 40);
     for (const seq of [3, 1, 2, 4]) await send(seq, { session: "s2" });
     pass(3 * MINUTE);
@@ -220,7 +220,7 @@ describe("messages that a camera dropped", () => {
     expect(await gaps()).toEqual([]);
   });
 
-  it("are in the state for 48 hours", async () => {
+  it("stay in the state for 48 hours", async () => {
     await fixture.accept("cameras/north/events/outbox.dropped", envelope("outbox.dropped", dropped, { seq: 1 }));
     await fixture.settled();
     pass(49 * 60 * MINUTE);
@@ -242,7 +242,7 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 8 }]);
   });
 
-  it("waits again from the start for a camera that reconnected meanwhile", async () => {
+  it("starts the wait again for a camera that reconnected meanwhile", async () => {
     await sendAll(1, 5);
     await send(9);
     await running?.stop();
@@ -270,7 +270,7 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 6, last_seq: 6, filled: true }]);
   });
 
-  it("after a kill replays the messages since the last save, and does not report them as missing", async () => {
+  it("after a kill, replays the messages since the last save, and reports none of these messages as missing", async () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;
@@ -290,7 +290,7 @@ describe("a restart", () => {
     expect(await gaps()).toMatchObject([{ first_seq: 16, last_seq: 16 }]);
   });
 
-  it("starts from the journal's head when the entries since the last save have expired, and reports no gap for them", async () => {
+  it("starts from the journal's head when the entries since the last save have expired, and reports no gap for the expired entries", async () => {
     await sendAll(1, 5);
     await running?.stop();
     running = undefined;
@@ -305,7 +305,7 @@ describe("a restart", () => {
   });
 });
 
-it("is reported once when two nodes watch one journal", async () => {
+it("a gap is reported once when two nodes watch one journal", async () => {
   const first = running;
   await watch();
   await sendAll(1, 5);
@@ -317,7 +317,7 @@ it("is reported once when two nodes watch one journal", async () => {
   await first?.stop();
 });
 
-it("reports no gaps while two devices with one id alternate, and watches the remaining one again", async () => {
+it("the watcher reports no gaps while two devices with one id alternate, and watches the remaining device again", async () => {
   await sendAll(1, 40);
   const next = { s1: 41, s2: 300 };
   for (let count = 0; count < 40; count++) {
@@ -335,14 +335,14 @@ it("reports no gaps while two devices with one id alternate, and watches the rem
   expect(await gaps()).toMatchObject([{ count: 3, first_seq: next.s1 + 6 }]);
 });
 
-it("reports no gaps of a sender whose numbers are not consecutive", async () => {
+it("the watcher reports no gaps of a sender whose numbers are not consecutive", async () => {
   for (let n = 0; n <= DEFAULT_GAP_LIMITS.maxGaps + 1; n++) await send(START + n * 1000);
   pass(3 * MINUTE);
   await send(START * 2);
   expect(await gaps()).toEqual([]);
 });
 
-it("reports exactly the messages that did not arrive, in any order of arrival", () => {
+it("the watcher reports exactly the messages that did not arrive, whatever the order of arrival", () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(fc.integer({ min: 20, max: 70 }), { minLength: 1, maxLength: 50 }),
@@ -361,7 +361,7 @@ it("reports exactly the messages that did not arrive, in any order of arrival", 
   );
 });
 
-it("logs the number of suppressed log lines when it stops", async () => {
+it("the watcher logs the number of suppressed lines when it stops", async () => {
   const recording = recordingLogger();
   await running?.stop();
   await watch({ settleMs: 1000, logger: recording.logger });

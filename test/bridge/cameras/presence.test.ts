@@ -53,7 +53,7 @@ const events = () => published(journal, PRESENCE).map(({ event }) => event);
 const status = () => presence.of("north")?.status;
 
 describe("a camera's presence", () => {
-  it("is online from its birth, which is published as state with session and time", () => {
+  it("is online from the camera's birth, and is published as state with session and time", () => {
     comeOnline();
     const [only, ...more] = published(journal, PRESENCE);
     expect(only?.event).toBe("camera.online");
@@ -70,7 +70,7 @@ describe("a camera's presence", () => {
     expect(presence.of("north")).toBeUndefined();
   });
 
-  it("becomes offline 30 s after its will, and not before", () => {
+  it("becomes offline 30 s after the camera's will, and not earlier", () => {
     comeOnline();
     drop();
     vi.advanceTimersByTime(29_000);
@@ -79,7 +79,7 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online", "camera.offline"]);
   });
 
-  it("is offline since the time when its link broke, and has the time of the last message", () => {
+  it("is offline since the link broke, and contains the time of the last message", () => {
     comeOnline();
     journal.receive(CAPTURED, {});
     vi.advanceTimersByTime(20_000);
@@ -120,7 +120,7 @@ describe("a camera's presence", () => {
     expect(status()).toBe("online");
   });
 
-  it("ignores a will of its own session that arrives after the client took over its old connection", () => {
+  it("ignores a will of the same session that arrives after the client took over its old connection", () => {
     comeOnline();
     say("offline", "s1");
     vi.advanceTimersByTime(300_000);
@@ -130,7 +130,7 @@ describe("a camera's presence", () => {
     expect(status()).toBe("offline");
   });
 
-  it("ends the grace period when the camera is heard after the will", () => {
+  it("ends the grace period when a message arrives after the will", () => {
     comeOnline();
     say("offline");
     journal.receive({ kind: "camera-state", camera: "north", name: "storage" }, {});
@@ -147,20 +147,20 @@ describe("a camera's presence", () => {
     expect(events()).toEqual(["camera.online", "camera.offline"]);
   });
 
-  it("becomes offline when its client disconnects without a will", () => {
+  it("becomes offline when the camera's client disconnects without a will", () => {
     comeOnline();
     link.connections.clear();
     vi.advanceTimersByTime(33_000);
     expect(status()).toBe("offline");
   });
 
-  it("stays online while a gateway publishes for it with another client", () => {
+  it("stays online while a gateway publishes for the camera with another client", () => {
     say("online");
     vi.advanceTimersByTime(600_000);
     expect(status()).toBe("online");
   });
 
-  it("is online again when an offline camera is heard", () => {
+  it("is online again when a message of an offline camera arrives", () => {
     comeOnline();
     drop();
     vi.advanceTimersByTime(40_000);
@@ -448,7 +448,7 @@ describe("a stale camera", () => {
     expect(status()).toBe("stale");
   });
 
-  it("is stale even if its clock is a day ahead, and with it the announced next capture", () => {
+  it("is stale even if its clock, and so the announced next capture, is a day ahead", () => {
     const next_capture_at = new Date(Date.now() + 86_460_000).toISOString();
     const timestamp = new Date(Date.now() + 86_400_000).toISOString();
     const capture = { active: true, captures_completed: 1, next_capture_at };
@@ -486,7 +486,7 @@ describe("a registered camera", () => {
     });
   }
 
-  it("that never connected is never_seen from the moment when its registration is known; this is published", () => {
+  it("that never connected is published as never_seen as soon as its registration is known", () => {
     register({ id: "north", kind: "camera" }, { id: "worker", kind: "processing" });
     vi.advanceTimersByTime(600_000);
     expect(presence.of("north")).toEqual({ status: "never_seen", since: new Date(START).toISOString() });
@@ -549,7 +549,7 @@ describe("a system clock that jumps", () => {
     expect(status()).toBe("online");
   });
 
-  it("is the clock of the published times", () => {
+  it("still sets the published times", () => {
     vi.setSystemTime(START + 2 * 86_400_000);
     comeOnline();
     vi.advanceTimersByTime(30_000);
@@ -589,7 +589,7 @@ describe("the limit MAX_CAMERAS", () => {
   });
 });
 
-it("logs the number of suppressed log lines when it stops", async () => {
+it("presence logs the number of suppressed lines when it stops", async () => {
   const { logger, lines } = recordingLogger();
   await presence.stop();
   presence = start({ logger });

@@ -29,7 +29,6 @@ beforeEach(async () => {
 });
 afterEach(stop);
 
-/** Starts presence and the other watchers. */
 async function start(): Promise<void> {
   const { journal, cluster, ingest } = fixture;
   const options = { journal, documents: cluster.documents, tree, publish: ingest.publish.bind(ingest), logger };
@@ -83,7 +82,7 @@ async function comeOnline(id = "north"): Promise<void> {
 }
 const ALL = ["about", "alerts/disk", "alerts/temperature", "link", "state/gaps", "state/presence", "state/storage"];
 
-it("clears all topics of a removed camera, and the topics of its late messages", async () => {
+it("the bridge clears all topics of a removed camera, and the topics of its late messages", async () => {
   await add("north");
   await comeOnline();
   await comeOnline("south");
@@ -107,7 +106,7 @@ it("clears all topics of a removed camera, and the topics of its late messages",
   expect(retained("cameras/south")).toEqual(ALL);
 });
 
-it("clears all topics of a removed processing service, and raises no alert about it", async () => {
+it("the bridge clears all topics of a removed processing service, and raises no alert about it", async () => {
   await add("farm", "processing");
   await service("link", { status: "online", session: "s1" });
   for (let n = 0; n < 11; n++)
@@ -123,7 +122,7 @@ it("clears all topics of a removed processing service, and raises no alert about
   expect(fixture.published("processing/farm/alerts/worker-silent")).toEqual([]);
 });
 
-it("clears the topics of a camera that was removed while no server ran", async () => {
+it("the bridge clears the topics of a camera that was removed while no server ran", async () => {
   await add("north");
   await comeOnline();
   await stop();
@@ -145,7 +144,7 @@ it("clears the topics of a camera that was removed while no server ran", async (
   expect((await fixture.cluster.documents.list("link-gaps")).map(({ key }) => key)).toEqual([]);
 });
 
-it("clears the old topics of a camera that is added again, and keeps its new ones", async () => {
+it("the bridge clears the old topics of a camera that is added again, and keeps its new ones", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);
@@ -164,7 +163,7 @@ it("clears the old topics of a camera that is added again, and keeps its new one
   expect(retained()).toEqual(own);
 });
 
-it("keeps the topics of a camera whose removal was not completed", async () => {
+it("the bridge keeps the topics of a camera whose removal was not completed", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);
@@ -176,7 +175,7 @@ it("keeps the topics of a camera whose removal was not completed", async () => {
 it.each([
   ["its link, by a will that was forwarded after the clearing", "cameras/north/link"],
   ["a state, by a message of another node", "cameras/north/state/storage"],
-])("clears a topic of a removed camera that only the broker retains: %s", async (_, below) => {
+])("the bridge clears a removed camera's topic that only the broker retains: %s", async (_, below) => {
   await add("north");
   await comeOnline();
   await devices.remove("north");
@@ -192,7 +191,7 @@ it.each([
   await vi.waitFor(() => expect([...link.retained]).toEqual([`${tree.root}/cameras/south/link`]));
 });
 
-it("keeps the topics that the broker retains of a camera that was added again", async () => {
+it("the bridge keeps the retained topics of a camera that was added again", async () => {
   await add("north");
   await comeOnline();
   vi.advanceTimersByTime(1);

@@ -11,7 +11,7 @@ beforeEach(async () => {
   fixture = await openFixture();
 });
 
-/** The time that a clock shows which differs from the true time by `offMs`. */
+/** The time on a clock that is off by `offMs`. */
 const at = (offMs: number) => new Date(Date.now() + offMs).toISOString();
 
 /** Publishes a preview one minute after the last one. Its name has the time of a clock that is off by `offMs`. */
@@ -22,14 +22,14 @@ async function publishPreview(offMs: number): Promise<void> {
   await fixture.ingest.accept({ identity: "device:north", topic, payload, qos: 1, retain: false });
 }
 
-/** For each preview, oldest first: whether it was recorded as part of a backlog. */
+/** Whether each preview was recorded as part of a backlog, oldest preview first. */
 const historical = () =>
   fixture.entries.flatMap(({ body }) => {
     const { event, historical: late = false } = JSON.parse(`{${body}}`);
     return event === "preview.updated" ? [late] : [];
   });
 
-it("records a preview as current when the camera's birth message shows that its clock is behind", async () => {
+it("the bridge records a preview as current when the camera's birth message shows that its clock is behind", async () => {
   await publishPreview(0);
   const link = envelope("link", { status: "online", session: "s1" }, { timestamp: at(-3 * DAY) });
   await fixture.accept("cameras/north/link", link, { retain: true });
@@ -37,7 +37,7 @@ it("records a preview as current when the camera's birth message shows that its 
   expect(historical()).toEqual([false, false]);
 });
 
-it("records a preview as current when the camera's clock was set back while it is connected", async () => {
+it("the bridge records a preview as current when the camera's clock was set back while it is connected", async () => {
   await publishPreview(0);
   await fixture.accept(
     "cameras/north/events/capture.completed",
@@ -47,7 +47,7 @@ it("records a preview as current when the camera's clock was set back while it i
   expect(historical()).toEqual([false, false]);
 });
 
-it("does not use messages of a backlog, or a will, to learn a camera's clock", async () => {
+it("the bridge learns a camera's clock neither from a backlog nor from a will", async () => {
   await publishPreview(0);
   const late = { timestamp: at(-DAY), historical: true };
   await fixture.accept("cameras/north/events/capture.completed", envelope("capture.completed", {}, late));
@@ -57,7 +57,7 @@ it("does not use messages of a backlog, or a will, to learn a camera's clock", a
   expect(historical()).toEqual([false, true]);
 });
 
-it("forgets the difference when the camera's clock is right again", async () => {
+it("the bridge forgets the difference when the camera's clock is right again", async () => {
   await fixture.accept(
     "cameras/north/events/capture.completed",
     envelope("capture.completed", {}, { timestamp: at(-DAY) }),

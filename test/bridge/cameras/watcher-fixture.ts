@@ -85,7 +85,7 @@ export async function openFixture(): Promise<Fixture> {
           const { event, data } = JSON.parse(`{${entry.body}}`);
           return { event, data };
         }),
-    // Several markers in a row: what a watcher publishes in response to one is appended before the next one.
+    // Appends several markers in turn: a watcher's response to one marker is appended before the next marker.
     async settled() {
       for (let turn = 0; turn < 4; turn++)
         await open.ingest.publish({ topic: { kind: "system", name: "marker" }, event: "marker", data: { turn } });

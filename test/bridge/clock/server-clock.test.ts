@@ -46,13 +46,11 @@ async function open(more: Partial<ServerClockOptions> = {}): Promise<ServerClock
   return clock;
 }
 
-/** Lets time pass on the machine. */
 function pass(ms: number): void {
   machine.wall += ms;
   machine.uptime += ms;
 }
 
-/** Reboots the machine. */
 function boot(wall: number): void {
   Object.assign(machine, { wall, uptime: MINUTE, boot: `${machine.boot}+` });
 }
@@ -64,7 +62,7 @@ function expectClock(clock: ServerClock, expected: number): void {
 }
 
 describe("the server's own clock", () => {
-  it("starts at the system's clock and continues over a restart by the machine's running time", async () => {
+  it("starts at the time of the system clock, and advances over a restart by the machine's running time", async () => {
     const clock = await open();
     expectClock(clock, START);
     await clock.stop();
@@ -79,18 +77,21 @@ describe("the server's own clock", () => {
     ["two days ahead", 2 * DAY, "2 d ahead of"],
     ["fourteen days back", -14 * DAY, "14 d behind"],
     ["to one hour after 1970 began", -START + HOUR, "d behind"],
-  ])("does not follow a system clock that is set %s between two starts, and reports it", async (_, jumpMs, words) => {
-    await (await open()).stop();
-    pass(HOUR);
-    machine.wall += jumpMs;
-    const clock = await open();
-    expectClock(clock, START + HOUR);
-    expect(clock.jump?.ahead_seconds).toBeCloseTo(jumpMs / 1000, -3);
-    expect(clock.jump?.message).toContain(words);
-    expect(lines.map(({ level, msg }) => [level, msg])).toEqual([[40, clock.jump?.message]]);
-  });
+  ])(
+    "does not follow a system clock that is set %s between two starts, and reports the jump",
+    async (_, jumpMs, words) => {
+      await (await open()).stop();
+      pass(HOUR);
+      machine.wall += jumpMs;
+      const clock = await open();
+      expectClock(clock, START + HOUR);
+      expect(clock.jump?.ahead_seconds).toBeCloseTo(jumpMs / 1000, -3);
+      expect(clock.jump?.message).toContain(words);
+      expect(lines.map(({ level, msg }) => [level, msg])).toEqual([[40, clock.jump?.message]]);
+    },
+  );
 
-  it("does not follow a system clock that is set while it runs; logs the jump once, and its end", async () => {
+  it("ignores a jump of the system clock at run time, and logs the beginning and the end of the jump", async () => {
     const clock = await open();
     machine.wall += 2 * DAY;
     await vi.waitFor(() => expect(clock.jump).toBeDefined());
@@ -103,7 +104,7 @@ describe("the server's own clock", () => {
     ]);
   });
 
-  it("does not include the time in which a machine was off until that is confirmed, because a clock that was set forward looks the same", async () => {
+  it("excludes the time in which the machine was off until somebody confirms it: a clock that was set forward looks the same", async () => {
     await (await open()).stop();
     boot(START + 7 * DAY);
     const clock = await open();
@@ -195,11 +196,11 @@ describe("a jump is confirmed", () => {
     expect(clock.jump).toBeUndefined();
   });
 
-  it("never when there is none", async () => {
+  it("only if there is a jump", async () => {
     expect(await (await open()).accept({ timePassed: true })).toBeUndefined();
   });
 
-  it("by network time that has agreed long enough; if it agreed before the jump, too, the time in which the machine was off is included", async () => {
+  it("by network time that agrees long enough and agreed before the jump: the time in which the machine was off is included", async () => {
     machine.network = true;
     const first = await open({ agreementMs: 100 });
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -233,7 +234,7 @@ describe("a jump is confirmed", () => {
 });
 
 describe("the cautious clock", () => {
-  it("is the earlier of the system's clock and its value without the jump", async () => {
+  it("is the earlier of the system clock and the system clock without its jump", async () => {
     const clock = await open();
     machine.wall += 2 * DAY;
     expect(Math.abs(clock.cautious() - START)).toBeLessThan(SLACK_MS);
@@ -243,7 +244,7 @@ describe("the cautious clock", () => {
 });
 
 describe("the clock of several nodes", () => {
-  it("is the shared clock, whatever the machines' clocks show, and does not include the time in which all nodes are stopped", async () => {
+  it("is shared, ignores the machines' clocks, and excludes the time in which all nodes are stopped", async () => {
     let shared = START;
     const sharedWall = async () => shared;
     const one = await open({ sharedWall });

@@ -20,7 +20,6 @@ export type ChildAnswer =
   | { kind: "answer"; id: number; yes: boolean }
   | { kind: "lost"; name: string };
 
-/** A node in a child process. */
 export interface ClusterProcess {
   /** Acquires a lease. @returns whether it succeeded */
   acquire(name: string): Promise<boolean>;

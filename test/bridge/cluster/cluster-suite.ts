@@ -33,7 +33,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await cluster.documents.get("devices", "south")).toBeUndefined();
       });
 
-      test("may have any characters in their keys, and each belongs to one collection", async () => {
+      test("may have any characters in their keys, and each document belongs to one collection", async () => {
         const keys = ["a", "a!b", 'a"b', "*", "ü/🏔", "__proto__", "constructor", "k".repeat(MAX_KEY_LENGTH)];
         for (const key of keys) await cluster.documents.put("devices", key, key);
         await cluster.documents.put("devices-2", "a", "other");
@@ -47,7 +47,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await cluster.documents.list("nothing")).toEqual([]);
       });
 
-      test("are written only if the given version matches", async () => {
+      test("are written only if the given version is the stored version", async () => {
         const { documents } = cluster;
         const first = await documents.put("devices", "north", 1, { ifVersion: null });
         expect(first).toEqual(expect.any(String));
@@ -64,7 +64,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect(await documents.get("devices", "north")).toBeUndefined();
       });
 
-      test("are written by only one of several concurrent writers of a version, and no increment is lost", async () => {
+      test("are written by only one of several concurrent writers, and no increment is lost", async () => {
         const { documents } = cluster;
         await documents.put("counts", "x", 0);
         const addOne = async () => {
@@ -78,7 +78,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
         expect((await documents.get("counts", "x"))?.value).toBe(20);
       });
 
-      test("do not exist after they expired", async () => {
+      test("are deleted when they expire", async () => {
         let now = Date.now();
         await cluster.stop();
         cluster = await place.open({ expiryNow: () => now });
@@ -145,7 +145,7 @@ export function describeCluster(name: string, createPlace: () => Promise<Cluster
     });
 
     describe("signals", () => {
-      test("reach their own node in order, by name", async () => {
+      test("reach the listeners of their name at their own node, in order", async () => {
         const heard: [Json, string][] = [];
         cluster.signals.on("revoked", (message, from) => heard.push([message, from]));
         cluster.signals.on("other", () => heard.push(["other", ""]));

@@ -18,7 +18,7 @@ function open(onDamage: (text: string) => void = () => {}) {
   return openLocalCluster({ path, logger, onDamage: ({ missing }) => onDamage(missing) });
 }
 
-test("reports which documents may be lost after bytes of its log were flipped", async () => {
+test("the cluster of one reports which documents may be lost after bytes of its log were flipped", async () => {
   const cluster = await open();
   for (const name of ["north", "south", "east"])
     await cluster.documents.put("devices", name, { secret: "x".repeat(60) });

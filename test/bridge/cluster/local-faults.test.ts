@@ -29,7 +29,7 @@ test("written documents survive kill -9", async () => {
   expect((await child.put()).found).toEqual({ a: 3, b: 2 });
 });
 
-test("on a full disk writes are rejected and documents are kept, and writes recover by themselves when there is room", async () => {
+test("writes are rejected on a full disk and recover by themselves when there is room, and all documents are kept", async () => {
   await child.put({ key: "kept", value: text("k") }, { key: "changed", value: text("a") });
   child.setDisk(0);
   const refused = await child.put({ key: "changed", value: text("b") }, { key: "new", value: text("n") });

@@ -9,7 +9,7 @@ import { type RedisPlace, redisPlace } from "./redis-place.ts";
 
 /** Ten times faster than the defaults. */
 const FAST = { heartbeatMs: 300, nodeTimeoutMs: 3_000, leaseMs: 1_000 };
-/** For leases that must be renewed in time on a machine that may suspend a program for a second. */
+/** Leases of this length are renewed in time even on a machine that suspends a program for a second. */
 const LEASE_MS = 2_500;
 
 let redis: RedisServer;
@@ -107,7 +107,7 @@ describe("the register of connections of several nodes", () => {
 });
 
 describe("documents of several nodes", () => {
-  test("are written by only one of several nodes that replace a version, and no increment is lost", async () => {
+  test("are written by only one of several nodes that write at the same time, and no increment is lost", async () => {
     const nodes = [await place.open(), await place.open(), await place.open()];
     const addOne = async ({ documents }: Cluster) => {
       for (;;) {

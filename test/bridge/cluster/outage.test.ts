@@ -38,7 +38,7 @@ const WAYS: { name: string; leave: () => Promise<void>; back: () => Promise<void
 ];
 
 describe.each(WAYS)("while Redis $name", ({ leave, back }) => {
-  test("the cluster is unavailable and calls reject soon, and it recovers by itself afterwards", async () => {
+  test("the cluster is unavailable, rejects calls soon, and recovers by itself afterwards", async () => {
     await cluster.documents.put("devices", "north", 1);
     await leave();
     const elapsedMs = startRunningClock();

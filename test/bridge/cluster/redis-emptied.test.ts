@@ -46,7 +46,6 @@ async function startNode(name: string): Promise<Backend> {
   return node;
 }
 
-/** A note as stored in Redis. */
 async function storedIn({ prefix }: { prefix: string }, note: string): Promise<string | null> {
   const [hash = ""] = (await admin.keys("*documents:notes")).filter((key) => key.startsWith(prefix));
   return await admin.hget(hash, note);
@@ -75,7 +74,7 @@ async function connectCamera(node: Backend, secret: string): Promise<MqttClient>
   return client;
 }
 
-it("admits cameras and users after Redis was emptied while nodes run, and reports what was lost", async () => {
+it("the cluster admits cameras and users after Redis was emptied while nodes run, and reports what was lost", async () => {
   const [here, there] = [await startNode("here"), await startNode("there")];
   const { body } = await call(here, "/devices", { id: "north", kind: "camera" });
   await call(here, "/users", { user_id: "alice", password: "a mountain at dawn", role: "viewer" });
@@ -101,7 +100,7 @@ it("admits cameras and users after Redis was emptied while nodes run, and report
   expect(noted[0].missing).toMatch(/MQTT sessions, retained messages, events and pictures/);
 });
 
-it("reports at the start that Redis was emptied while no node ran", async () => {
+it("the cluster reports at the start that Redis was emptied while no node ran", async () => {
   const first = await startNode("alone");
   await first.stop();
   const same = await startNode("alone");
@@ -114,7 +113,7 @@ it("reports at the start that Redis was emptied while no node ran", async () => 
   ]);
 });
 
-it("writes back the newest version that several nodes have cached, and never overwrites a newer one", async () => {
+it("the cluster writes back the newest version that several nodes have cached, and never overwrites a newer version", async () => {
   const access = openRedis({ url: server.url, prefix: "newest", logger });
   const open = () => openRedisCluster({ redis: access, logger, heartbeatMs: 600_000 });
   const [one, other] = [await open(), await open()];

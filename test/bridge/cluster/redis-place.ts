@@ -10,14 +10,14 @@ export type NodeOptions = Partial<Omit<RedisClusterOptions, "redis">>;
 export interface RedisPlace extends ClusterPlace {
   prefix: string;
   open(options?: NodeOptions): Promise<Cluster>;
-  /** Ends a node as `kill -9` would: the other nodes are not told. */
+  /** Ends a node as `kill -9` would, without a message to the other nodes. */
   kill(cluster: Cluster): Promise<void>;
 }
 
 const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
 let places = 0;
 
-/** A place of its own in a Redis that tests share: a prefix. */
+/** A key prefix of its own in a Redis that tests share. */
 export function redisPlace(redis: Pick<RedisServer, "url">, prefix = `test-${places++}`): RedisPlace {
   const nodes = new Map<Cluster, RedisAccess>();
   return {

@@ -26,7 +26,7 @@ function node(leases: Leases, name: string, log: string[], begin = async (): Pro
 
 const until = (holds: () => boolean) => expect.poll(holds, { interval: 2 }).toBe(true);
 
-it("one node runs the task, and another one after the first has stopped", async () => {
+it("one node runs the task, and another node runs it after the first has stopped", async () => {
   const leases = new LocalLeases();
   const log: string[] = [];
   const first = node(leases, "first", log);

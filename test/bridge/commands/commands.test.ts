@@ -131,7 +131,7 @@ describe("a command", () => {
     expect(statuses(updates)).toEqual(["sent", "delivered", "accepted"]);
   });
 
-  it("times out with 121 when it was delivered and no final reply arrives by expires_at", () => {
+  it("times out with 121 when it is delivered and no final reply arrives by expires_at", () => {
     const updates = run();
     acknowledge();
     reply("accepted");
@@ -141,7 +141,7 @@ describe("a command", () => {
     expect(updates.at(-1)).toMatchObject({ status: "timed_out", code: ReplyCode.commandTimeout });
   });
 
-  it("expires with 123 when it was sent and never acknowledged", () => {
+  it("expires with 123 when it is sent and never acknowledged", () => {
     const updates = run();
     vi.advanceTimersByTime(30_000);
     expect(updates.at(-1)).toMatchObject({ status: "expired", code: ReplyCode.commandExpired });
@@ -206,7 +206,7 @@ describe("a command that is not sent", () => {
     expect(link.publications).toEqual([]);
   });
 
-  it("does not include commands that the contract does not know: the camera validates these", () => {
+  it("is never one that the contract does not know, because the camera validates unknown commands", () => {
     run("heater.on", { watts: 5 });
     expect(sent().command).toMatchObject({ name: "heater.on", args: { watts: 5 } });
     run("constructor", { x: 1 });
@@ -265,7 +265,7 @@ describe("commands of one camera", () => {
     expect(statuses(run("reboot", {}, "west"))).toEqual(["sent"]);
   });
 
-  it("leave no timers and counts behind when all have ended", () => {
+  it("leave no timers and counts behind when all commands have ended", () => {
     for (let count = 0; count < 10; count++) run();
     vi.advanceTimersByTime(30_000);
     expect(relay.stats()).toEqual({ queued: 0, inFlight: 0, lateReplies: 0 });
@@ -358,7 +358,7 @@ describe("8,000 unexpected replies of a camera", () => {
 });
 
 describe("stopping the relay", () => {
-  it("ends waiting commands as failed, and a sent one as timed out, because the camera may still run it", () => {
+  it("fails the waiting commands, and times out the sent command, because the camera may still run it", () => {
     const inFlight = run();
     const waiting = run();
     relay.stop();

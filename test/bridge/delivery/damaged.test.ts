@@ -28,11 +28,11 @@ async function startDamaged() {
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
 it.each(["dashboard", "camera:north"])(
-  "tells a subscriber of %s which events a damaged disk has lost, and sends all others",
+  "the bridge tells a subscriber of %s which events a damaged disk has lost, and sends all others",
   async (channel) => {
     const { url, token, epoch } = await startDamaged();
     const first = await connect(url, token);
-    // Nothing has read the gap before: it is found, and reported, when the first reader reaches it.
+    // The first reader that reaches the gap finds it, and the server reports it.
     await first.subscribe(channel, { epoch, position: 10 });
     const gap = { after: 39, before: 43 };
     await first.next("subscription_result", ({ recovered }) => recovered === false);

@@ -18,7 +18,7 @@ function stateFrom(events: readonly DashboardEvent[]): Record<string, unknown> {
   return state;
 }
 
-it("snapshot and live events add up to the state, whenever a client subscribes while the state changes", async () => {
+it("a snapshot and the live events after it add up to the state, whenever a client subscribes", async () => {
   const { url, token, state, journal, event } = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const change = fc.record({
     camera: fc.constantFrom(...CAMERAS),
@@ -55,11 +55,11 @@ it("snapshot and live events add up to the state, whenever a client subscribes w
   );
 });
 
-it("delivers each channel's events once and in order, from whatever position and whenever a client subscribes", async () => {
+it("each channel's events arrive once and in order, whenever and from whatever position a client subscribes", async () => {
   const { url, token, event, journal } = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const channels = ["dashboard", "camera:north", "camera:south"];
   const subscription = fc.record({
-    /** How far behind the head the subscription begins; undefined: without `since`. */
+    /** How many positions behind the head the subscription begins. Undefined: without `since`. */
     back: fc.option(fc.nat(60), { nil: undefined }),
     eventsBefore: fc.nat(30),
     pause: fc.nat(3),

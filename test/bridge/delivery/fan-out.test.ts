@@ -7,7 +7,7 @@ import { logger } from "../websocket/server.ts";
 
 const MAX_QUEUED_BYTES = 1_000;
 
-/** A subscriber that records its writes, and how it fell behind. */
+/** A subscriber that records its writes and each time it falls behind. */
 function subscriberWith(writableLength: number) {
   const writes: Buffer[] = [];
   const fellBehindAt: number[] = [];
@@ -36,7 +36,7 @@ function entryAt(position: number): Entry {
 
 const filter = channelFilterOf(["dashboard"], undefined);
 
-it("delivers to a subscriber that joins a group at the moment when the other members fall behind", () => {
+it("fan-out delivers to a subscriber that joins a group at the moment when the other members fall behind", () => {
   const { fanOut, append } = startFanOut(60_000);
   const full = subscriberWith(MAX_QUEUED_BYTES);
   const other = subscriberWith(0);
@@ -53,7 +53,7 @@ it("delivers to a subscriber that joins a group at the moment when the other mem
   expect(other.writes).toHaveLength(1);
 });
 
-it("sends the pending events to a subscriber that leaves, and none afterwards", () => {
+it("fan-out sends the pending events to a subscriber that leaves, and no later events", () => {
   const { fanOut, append } = startFanOut(60_000);
   const { subscriber, writes } = subscriberWith(0);
   const member = fanOut.join(subscriber, filter);

@@ -9,8 +9,10 @@ import { openLevelJournal } from "../../../bridge/journal/stores/level/level.ts"
 import { logger } from "../websocket/server.ts";
 
 /**
- * Reads pages of entries in memory, from position 11 on, alternately of the channels `odd` and `even`.
- * @param lengths of the bodies @returns the number of events and the next position
+ * Returns a function that reads pages. The entries are in memory, from position 11 on, alternately in the channels
+ * `odd` and `even`.
+ * @param lengths the lengths of the bodies
+ * @returns a function that returns the number of events and the next position
  */
 async function pagesOf(
   ...lengths: number[]
@@ -41,7 +43,7 @@ function entryAt(position: number, length: number): Entry {
   return { position, topic: "t", channels, camera: undefined, body, state: undefined, acceptedAt: 0 };
 }
 
-it("makes a page of the recent entries without reading the store, unless the page begins before them", async () => {
+it("the page cache builds a page from the recent entries without reading the store, unless the page begins before these entries", async () => {
   const page = await pagesOf(1, 1, 1, 1, 1, 1);
   expect(page({})).toEqual([6, 16]);
   expect(page({ after: 12, channels: new Set(["even"]) })).toEqual([2, 16]);
@@ -50,14 +52,14 @@ it("makes a page of the recent entries without reading the store, unless the pag
   expect(page({ after: 9 })).toBeUndefined();
 });
 
-it("ends a page at 100 events, and says where the next begins", async () => {
+it("the page cache ends a page at 100 events, and says where the next begins", async () => {
   const page = await pagesOf(...Array.from({ length: 250 }, () => 1));
   expect(page({})).toEqual([100, 110]);
   expect(page({ after: 110 })).toEqual([100, 210]);
   expect(page({ after: 210 })).toEqual([50, 260]);
 });
 
-it("ends a page at 256 KiB, unless its first entry is larger than that", async () => {
+it("the page cache ends a page at 256 KiB, unless its first entry is larger than that", async () => {
   const page = await pagesOf(100_000, 100_000, 100_000, 300_000, 1);
   expect(page({})).toEqual([2, 12]);
   expect(page({ after: 12 })).toEqual([1, 13]);

@@ -34,7 +34,7 @@ describe("a client that resumes", () => {
     expect(client.dashboardEvents).toEqual([]);
   });
 
-  it("gets each event once while new ones keep arriving", async () => {
+  it("gets each event once while new events keep arriving", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 1_500);
     const client = await connect(url, token());
@@ -80,7 +80,7 @@ describe("a client that resumes", () => {
     }
   });
 
-  it("gets all events of a second channel beside a live one, then each event once for both", async () => {
+  it("gets all events of a second channel beside a live channel, then each event once for both channels", async () => {
     const { url, token, event, journal } = await startRealtime();
     await many(event, 10);
     const client = await connect(url, token());
@@ -161,7 +161,7 @@ describe("a client that resumes", () => {
 });
 
 describe("the position in a ping", () => {
-  it("is omitted without a subscription: a client that resumed from it would miss the channels it had not subscribed yet", async () => {
+  it("is omitted without a subscription: a client that resumed from it would miss events of channels it had yet to subscribe", async () => {
     const { url, token, event } = await startRealtime({ pingIntervalMs: 100 });
     await many(event, 5);
     const client = await connect(url, token());

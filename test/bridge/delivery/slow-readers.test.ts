@@ -7,7 +7,7 @@ import { startRealtime } from "../websocket/server.ts";
 const COUNT = 240;
 const BIG = "x".repeat(200_000);
 
-it("a client that stops reading lags; when it reads again it gets all events in order, but only the newest state", async () => {
+it("a client that stops reading lags; when it reads again, it gets all events in order, but only the newest state", async () => {
   const { url, token, event, state, sockets } = await startRealtime();
   const slow = await connect(url, token("slow"));
   const live = await connect(url, token("live"));
@@ -43,7 +43,7 @@ it("a client that stops reading lags; when it reads again it gets all events in 
   expect((await slow.events(events.length + 1)).at(-1)).toMatchObject({ data: "new", position: 2 * COUNT + 1 });
 });
 
-it("disconnects a client that reads nothing for too long, and destroys its socket", async () => {
+it("the server disconnects a client that reads nothing for too long, and destroys its socket", async () => {
   const { url, token, event, sockets, accepted } = await startRealtime({ drainTimeoutMs: 300 });
   const slow = await connect(url, token("slow"));
   await slow.subscribe("dashboard");
@@ -55,7 +55,7 @@ it("disconnects a client that reads nothing for too long, and destroys its socke
   expect(sockets.channelCounts()).toEqual({});
 });
 
-it("queues at most one page for a client that does not read while it resumes, and sends the rest later", async () => {
+it("the server queues at most one page for a resuming client that does not read, and sends the rest later", async () => {
   const { url, token, event, sockets, journal } = await startRealtime();
   for (let index = 0; index < COUNT; index++) await event("north", { index, BIG });
   const slow = await connect(url, token("slow"));
@@ -71,7 +71,7 @@ it("queues at most one page for a client that does not read while it resumes, an
   );
 });
 
-it("sends a snapshot larger than the queue limit as the client reads it, and then the events that happened meanwhile", async () => {
+it("the server sends a snapshot above the queue limit at the pace of the client, then the events that happened meanwhile", async () => {
   const { url, token, state, sockets } = await startRealtime();
   const cameras = Array.from({ length: COUNT }, (_, index) => `camera-${index}`);
   for (const camera of cameras) await state(camera, "storage", { camera, BIG });
@@ -89,7 +89,7 @@ it("sends a snapshot larger than the queue limit as the client reads it, and the
   expect(events.at(-1)).toMatchObject({ data: "newer", position: COUNT + 1 });
 });
 
-it("tells a client of the gap when retention removes events that it has not read yet", async () => {
+it("the server reports a gap to a client when retention removes events that the client has not read yet", async () => {
   const { url, token, event, sockets, journal } = await startRealtime({ retentionEvents: 20 });
   const slow = await connect(url, token("slow"));
   await slow.subscribe("camera:north");
@@ -110,7 +110,7 @@ it("tells a client of the gap when retention removes events that it has not read
   expect(after).toEqual(Array.from({ length: after.length }, (_, index) => end - after.length + 1 + index));
 });
 
-it("logs a lagging user once, however often the user reconnects, and logs the further times when it stops", async () => {
+it("the server logs a lagging user once, however often the user reconnects, and logs the number of further times when it stops", async () => {
   const { logger: socketsLogger, lines } = recordingLogger();
   const { url, token, event, sockets } = await startRealtime({ socketsLogger });
   for (let connection = 1; connection <= 2; connection++) {

@@ -34,7 +34,7 @@ const events: Record<string, SubscriberEvent> = {
   replaced: { kind: "replaced", cursor: 7 },
 };
 
-/** By event: the state that follows each state. */
+/** For each event: the next state after each state. */
 const expected: Record<keyof typeof events, Record<Kind, Kind>> = {
   interrupted: { idle: "backfilling", backfilling: "backfilling", lagging: "lagging", live: "backfilling" },
   "continued with channels": { idle: "idle", backfilling: "backfilling", lagging: "lagging", live: "live" },
@@ -52,11 +52,11 @@ describe.each(Object.entries(expected))("a subscriber, when %s", (name, kinds) =
   });
 });
 
-it("keeps its cursor and tasks when it is interrupted while behind", () => {
+it("a subscriber keeps its cursor and tasks when it is interrupted while lagging", () => {
   expect(transition(states.lagging, { kind: "interrupted", cursor: 7 })).toBe(states.lagging);
 });
 
-it("drops the tasks of the former journal when the journal is replaced", () => {
+it("a subscriber drops the tasks of the former journal when the journal is replaced", () => {
   const state = transition(states.lagging, { kind: "replaced", cursor: 7 });
   expect(state).toEqual({ kind: "backfilling", cursor: 7, tasks: [], announce: new Set() });
 });

@@ -111,7 +111,7 @@ describe("an event", () => {
     expect(events[0]).not.toHaveProperty("channels");
   });
 
-  it("is not sent to a dashboard that is limited to other cameras, nor is it part of the state there", async () => {
+  it("is neither sent to a dashboard limited to other cameras, nor part of that dashboard's state", async () => {
     const { url, token, state, event, ingest } = await startRealtime();
     await state("south", "power", { source: "mains" });
     await state("north", "power", { source: "solar" });
@@ -174,7 +174,7 @@ describe("an event", () => {
 });
 
 describe("events that wait for the next flush", () => {
-  it("are not sent to a client that subscribes meanwhile, whose answer has a later position", async () => {
+  it("are not sent to a client that subscribes meanwhile, because the answer has a later position", async () => {
     const { url, token, event } = await startRealtime({ flushIntervalMs: 300 });
     const first = await connect(url, token());
     const second = await connect(url, token());
@@ -199,7 +199,7 @@ describe("events that wait for the next flush", () => {
   });
 });
 
-it("checks the permission of every channel", async () => {
+it("the server checks the permission of every channel", async () => {
   const { url, token } = await startRealtime();
   const client = await connect(url, token("alice", ["jobs:read"]));
   const results = [];

@@ -54,7 +54,7 @@ describe("POST /auth/login", () => {
     expect((await bridge.call("/cameras", { token: body.token })).status).toBe(200);
   });
 
-  it("gives one response for a wrong password, an unknown user and a disabled user", async () => {
+  it("gives the same response for a wrong password, an unknown user and a disabled user", async () => {
     await create();
     await create({ role: "admin" }, "bob");
     await change({ enabled: false }, "bob");
@@ -63,7 +63,7 @@ describe("POST /auth/login", () => {
     expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
   });
 
-  it("takes as long for an unknown user as for a known one", async () => {
+  it("takes equally long for unknown and known users", async () => {
     await create();
     const timed = async (user: string) => {
       const from = performance.now();

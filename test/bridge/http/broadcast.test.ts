@@ -7,7 +7,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-
 let bridge: TestBridge;
 let refusing = false;
 
-/** A journal that can be told to behave as on a full disk. */
+/** A journal that behaves on request as on a full disk. */
 function refusable(journal: Journal): Journal {
   return new Proxy(journal, {
     get(target, name) {
@@ -76,7 +76,7 @@ describe("POST /broadcast", () => {
     expect(own.journal.hasChannel("camera:never-heard-of")).toBe(false);
   });
 
-  it("responds when the event is durable", async () => {
+  it("responds once the event is durable", async () => {
     const before = bridge.journal.head;
     await broadcast({ event: "durable.now" });
     expect(bridge.journal.head).toBeGreaterThan(before);
@@ -113,7 +113,7 @@ describe("POST /broadcast", () => {
     expect([status, said.error.details[0].field]).toEqual([400, field]);
   });
 
-  it("needs broadcast:write, the operator key, or this machine", async () => {
+  it("needs broadcast:write, the operator key, or a request from this machine", async () => {
     const body = { event: "a.b" };
     expect((await broadcast(body, { token: bridge.mint("dashboard:read") })).status).toBe(403);
     expect((await broadcast(body, { token: bridge.mint("broadcast:write") })).status).toBe(200);
@@ -121,7 +121,7 @@ describe("POST /broadcast", () => {
     expect((await broadcast(body, { headers: { origin: "https://evil.example.org" } })).status).toBe(401);
   });
 
-  it("accepts MAX_BROADCASTS_PER_MINUTE, by default 6,000, from one address", async () => {
+  it("accepts at most MAX_BROADCASTS_PER_MINUTE from one address, by default 6,000", async () => {
     expect((await broadcast({ event: "a.b" })).headers["x-ratelimit-limit"]).toBe("6000");
     const limited = await startTestBridge({ env: { MAX_BROADCASTS_PER_MINUTE: "1" } });
     try {

@@ -50,7 +50,7 @@ describe("GET /cameras", () => {
     expect(await ids("admin")).toEqual(["north", "south"]);
   });
 
-  it("returns pages by id; each names the next page", async () => {
+  it("returns pages in the order of the ids, each with the path of the next page", async () => {
     const first = (await get("/cameras?limit=1")).body;
     expect([first.cameras[0].id, first.total, first.next]).toEqual(["north", 2, "/cameras?limit=1&after=north"]);
     const second = (await get(first.next)).body;
@@ -58,7 +58,7 @@ describe("GET /cameras", () => {
     expect((await get("/cameras?limit=5&after=zebra")).body).toEqual({ cameras: [], total: 2, counts: { online: 2 } });
   });
 
-  it("counts all cameras that the token may see by status, on every page", async () => {
+  it("counts all cameras that the token may see on every page, by status", async () => {
     expect((await get("/cameras?limit=1")).body.counts).toEqual({ online: 2 });
     expect((await get("/cameras", bridge.mint("camera:south:read"))).body.counts).toEqual({ online: 1 });
   });
@@ -75,7 +75,7 @@ describe("GET /cameras", () => {
 });
 
 describe("GET /cameras/{id}", () => {
-  it("returns the same data about the camera as the list", async () => {
+  it("returns the same data as the list", async () => {
     const { body } = await get("/cameras/north");
     expect(body).toEqual((await get("/cameras")).body.cameras[0]);
   });

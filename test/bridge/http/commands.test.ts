@@ -90,7 +90,7 @@ describe("POST /cameras/{id}/commands", () => {
     expect((await bridge.call("/cameras/north/commands", { method: "POST", body })).status).toBe(401);
   });
 
-  it("accepts MAX_COMMANDS_PER_MINUTE, by default 60, from one address", async () => {
+  it("accepts at most MAX_COMMANDS_PER_MINUTE from one address, by default 60", async () => {
     const limited = await startTestBridge({ env: { MAX_COMMANDS_PER_MINUTE: "1" } });
     try {
       const call = () =>

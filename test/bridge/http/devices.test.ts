@@ -14,7 +14,7 @@ const call = (method: string, path: string, body?: object, token: string | undef
   bridge.call(path, { method, token, ...(body === undefined ? {} : { body }) });
 
 describe("/devices", () => {
-  it("adds a device with a secret that is returned once, rotates it and removes it", async () => {
+  it("adds a device and returns its secret once, rotates the secret, and removes the device", async () => {
     const made = await call("POST", "/devices", { id: "north" });
     expect(made).toMatchObject({ status: 201, body: { id: "north", kind: "camera" } });
     const { devices } = bridge.authority;

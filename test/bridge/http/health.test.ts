@@ -10,7 +10,7 @@ import { OPERATOR_KEY, startTestBridge, type TestBridge } from "../support/test-
 let bridge: TestBridge;
 let failure: string | undefined;
 
-/** The journal with the failure of the test. */
+/** A journal that is unavailable while `failure` is set. */
 function failing(journal: Journal): Journal {
   return new Proxy(journal, {
     get(target, name) {

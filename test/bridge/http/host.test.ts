@@ -7,11 +7,11 @@ const env = { JWT_SECRET: "s".repeat(32), OPERATOR_KEY: "o".repeat(32) };
 it.each([
   ["has no known address", "nowhere.invalid", "HOST: no address is known for the name nowhere.invalid"],
   ["belongs to another machine", "192.0.2.1", "HOST: this machine has no address 192.0.2.1"],
-])("reports that HOST is wrong if it %s", async (_, HOST, said) => {
+])("the server reports that HOST is wrong if HOST %s", async (_, HOST, said) => {
   await expect(startTestBridge({ env: { ...env, HOST } })).rejects.toThrow(said);
 });
 
-it("listens on the address of a HOST that is a name", async () => {
+it("the server listens on the address of a HOST that is a name", async () => {
   const bridge = await startTestBridge({ env: { ...env, HOST: "localhost" } });
   const { address, family } = await lookup("localhost");
   const answer = await fetch(`http://${family === 6 ? `[${address}]` : address}:${bridge.port}/health`);

@@ -3,7 +3,7 @@ import { startTestBridge, type TestBridge } from "../support/test-bridge.ts";
 
 const CAMERAS = 60;
 const STATES = 5;
-/** 75 MB in all: when all states were read at once, the event loop was blocked for seconds. */
+/** 75 MB in all: reading all states at once would block the event loop for seconds. */
 const LARGE = { filler: "x".repeat(250_000) };
 
 let bridge: TestBridge;

@@ -110,7 +110,7 @@ describe("a page of another origin is refused", () => {
     expect(own.body).toEqual({ allowed: true });
   });
 
-  it("is counted in the metrics and logged once a minute with the setting that allows it", async () => {
+  it("and counted in the metrics, and logged once a minute with the setting that would allow it", async () => {
     const lines: Record<string, unknown>[] = [];
     const bridge = await startTestBridge({ log: (line) => lines.push(line) });
     try {
@@ -133,7 +133,7 @@ describe("a page of another origin is refused", () => {
     }
   });
 
-  it("is reported for a preflight, but not for an image", async () => {
+  it("and logged for a preflight, but not for an image", async () => {
     const lines: Record<string, unknown>[] = [];
     const bridge = await startTestBridge({ log: (line) => lines.push(line) });
     try {
@@ -150,24 +150,27 @@ describe("a page of another origin is refused", () => {
   });
 });
 
-describe("requests with forwarding headers from a peer that is not in TRUSTED_PROXIES", () => {
-  it.each(["x-forwarded-for", "x-real-ip", "forwarded"])("are reported once an hour: %s", async (header) => {
-    const lines: Record<string, unknown>[] = [];
-    const bridge = await startTestBridge({ log: (line) => lines.push(line) });
-    try {
-      for (let times = 0; times < 3; times++)
-        await bridge.call("/health", { headers: { [header]: "for=203.0.113.7" } });
-      const warnings = lines.filter(({ msg }) => String(msg).includes("TRUSTED_PROXIES"));
-      expect(warnings).toEqual([expect.objectContaining({ level: 40, address: "127.0.0.1", times: 1 })]);
-      expect(warnings[0]?.msg).toContain("if it is your proxy, set TRUSTED_PROXIES=127.0.0.1");
-      const { access } = (await bridge.call("/stats", { token: bridge.mint("system:read") })).body.node;
-      expect(access.untrusted_proxies).toEqual([{ name: "127.0.0.1", times: 3, last_seen: expect.any(String) }]);
-    } finally {
-      await bridge.stop();
-    }
-  });
+describe("requests with forwarding headers", () => {
+  it.each(["x-forwarded-for", "x-real-ip", "forwarded"])(
+    "of a peer outside TRUSTED_PROXIES are reported once an hour: %s",
+    async (header) => {
+      const lines: Record<string, unknown>[] = [];
+      const bridge = await startTestBridge({ log: (line) => lines.push(line) });
+      try {
+        for (let times = 0; times < 3; times++)
+          await bridge.call("/health", { headers: { [header]: "for=203.0.113.7" } });
+        const warnings = lines.filter(({ msg }) => String(msg).includes("TRUSTED_PROXIES"));
+        expect(warnings).toEqual([expect.objectContaining({ level: 40, address: "127.0.0.1", times: 1 })]);
+        expect(warnings[0]?.msg).toContain("if it is your proxy, set TRUSTED_PROXIES=127.0.0.1");
+        const { access } = (await bridge.call("/stats", { token: bridge.mint("system:read") })).body.node;
+        expect(access.untrusted_proxies).toEqual([{ name: "127.0.0.1", times: 3, last_seen: expect.any(String) }]);
+      } finally {
+        await bridge.stop();
+      }
+    },
+  );
 
-  it("are not reported if the peer is in TRUSTED_PROXIES", async () => {
+  it("of a peer in TRUSTED_PROXIES are not reported", async () => {
     await behindProxy.call("/health", { headers: { "x-forwarded-for": "203.0.113.7" } });
     const { access } = (await behindProxy.call("/stats", { token: behindProxy.mint("system:read") })).body.node;
     expect(access.untrusted_proxies).toEqual([]);

@@ -167,7 +167,7 @@ describe("headers", () => {
 });
 
 describe("MAX_REQUESTS_PER_MINUTE", () => {
-  it("applies to each address, as a trusted proxy names it, and includes requests for unknown paths", async () => {
+  it("applies to each address that a trusted proxy names, and includes requests for unknown paths", async () => {
     const limited = await startTestBridge({ env: { MAX_REQUESTS_PER_MINUTE: "2", TRUSTED_PROXIES: "127.0.0.1" } });
     try {
       const from = async (address: string, path = "/health") =>
@@ -185,7 +185,7 @@ describe("MAX_REQUESTS_PER_MINUTE", () => {
 });
 
 describe("MAX_REQUESTS_PER_SECOND", () => {
-  it("delays the requests of one address, whatever their path, and of no other address", async () => {
+  it("delays one address's requests for any path, and delays no other address", async () => {
     const throttled = await startTestBridge({ env: { MAX_REQUESTS_PER_SECOND: "5", TRUSTED_PROXIES: "127.0.0.1" } });
     try {
       const from = async (address: string, path: string) =>

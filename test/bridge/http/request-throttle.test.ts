@@ -11,7 +11,7 @@ const waitFor = async (
   return { passed: passed.filter(Boolean).length, tookMs: performance.now() - begin };
 };
 
-it("spreads requests beyond a burst without delaying another address", async () => {
+it("the throttle spreads requests beyond a burst without delaying another address", async () => {
   const throttle = new RequestThrottle(50);
   const order: string[] = [];
   const many = waitFor(throttle, "192.0.2.1", 66).then((result) => {
@@ -26,12 +26,12 @@ it("spreads requests beyond a burst without delaying another address", async () 
   expect(order).toEqual(["one", "many"]);
 });
 
-it("drops requests that would wait more than ten seconds", async () => {
+it("the throttle drops requests that would wait more than ten seconds", async () => {
   const throttle = new RequestThrottle(1000);
   expect((await waitFor(throttle, "192.0.2.1", 20_000)).passed).toBeLessThan(12_000);
   expect(await throttle.wait("192.0.2.2")).toBe(true);
 });
 
-it("delays no request without a limit", async () => {
+it("the throttle delays no request without a limit", async () => {
   expect((await waitFor(new RequestThrottle(Infinity), "192.0.2.1", 50_000)).passed).toBe(50_000);
 });

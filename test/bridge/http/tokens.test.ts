@@ -18,7 +18,7 @@ afterAll(() => bridge.stop());
 const mint = (more: object = {}) => bridge.call("/auth/token", { method: "POST", body: BODY, ...more });
 
 describe("POST /auth/token on this machine", () => {
-  it("works as the owner's guide calls it, with curl and without a content type", async () => {
+  it("works with the predecessor's documented curl call, which declares no JSON content type", async () => {
     const url = `http://localhost:${bridge.port}/auth/token`;
     const { stdout } = await run("curl", ["-s", "-X", "POST", url, "-d", JSON.stringify(BODY)]);
     const { token, ...rest } = JSON.parse(stdout);
@@ -33,7 +33,7 @@ describe("POST /auth/token on this machine", () => {
     },
   );
 
-  it("refuses a life of more than 15 minutes and names the limit", async () => {
+  it("refuses a lifetime of more than 15 minutes and names the limit", async () => {
     const answer = await mint({ body: { ...BODY, expires_in: 901 } });
     expect(answer.status).toBe(400);
     expect(answer.body.error).toMatchObject({
@@ -42,7 +42,7 @@ describe("POST /auth/token on this machine", () => {
     });
   });
 
-  it("mints a token with the requested life", async () => {
+  it("mints a token with the requested lifetime", async () => {
     const { token, expires_in } = (await mint({ body: { ...BODY, expires_in: 60 } })).body;
     const { issuedAt, expiresAt } = bridge.tokens.verify(token);
     expect([expires_in, expiresAt - issuedAt]).toEqual([60, 60_000]);
@@ -66,7 +66,7 @@ describe("POST /auth/token on this machine", () => {
     expect((await mint({ headers: { host } })).status).toBe(200);
   });
 
-  it("accepts its own page", async () => {
+  it("accepts requests of the server's own page", async () => {
     const host = `localhost:${bridge.port}`;
     expect((await mint({ headers: { host, origin: `http://${host}` } })).status).toBe(200);
   });
@@ -105,12 +105,12 @@ describe("POST /auth/token on this machine", () => {
 });
 
 describe("POST /auth/token with the operator key", () => {
-  it("mints with the predecessor's life, also through a proxy", async () => {
+  it("mints with the predecessor's lifetime, also through a proxy", async () => {
     const answer = await mint({ token: OPERATOR_KEY, headers: { "x-forwarded-for": "203.0.113.7" } });
     expect(answer).toMatchObject({ status: 200, body: { user_id: BODY.user_id, expires_in: 86_400 } });
   });
 
-  it("refuses a life of more than TOKEN_TTL_SECONDS and names the limit", async () => {
+  it("refuses a lifetime of more than TOKEN_TTL_SECONDS and names the limit", async () => {
     const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, expires_in: 86_401 } });
     expect([answer.status, answer.body.error.message]).toEqual([
       400,
@@ -125,7 +125,7 @@ describe("POST /auth/token with the operator key", () => {
     ["Admin", 'there is no permission "Admin": did you mean "admin"?'],
     ["alerts:read\u200b", 'there is no permission "alerts:read\\u200b": did you mean "alerts:read"?'],
     ["grafana", 'there is no permission "grafana": permissions are admin, dashboard:read, '],
-  ])("refuses the unknown permission %j and names the one that was probably meant", async (permission, said) => {
+  ])("refuses the unknown permission %j and names the permission that was probably meant", async (permission, said) => {
     const answer = await mint({ token: OPERATOR_KEY, body: { ...BODY, permissions: ["jobs:read", permission] } });
     expect(answer.status).toBe(400);
     expect(answer.body.error.message).toContain(said);

@@ -39,7 +39,7 @@ describe.each(Object.keys(STORES))("a channel with many senders, in %s", (name) 
     for (let n = 0; n < count; n++) await journal.append(message({ camera: "flood" }));
   };
 
-  it("keeps the events of all other cameras when one camera floods it", async () => {
+  it("keeps the events of all other cameras when one camera floods the channel", async () => {
     const open = await openPlace();
     let journal = await open();
     for (const camera of ["north", "south", "east"]) await quiet(journal, camera);
@@ -94,7 +94,7 @@ describe.each(Object.keys(STORES))("a channel with many senders, in %s", (name) 
     expect(seen.every((channels) => channels.includes("dashboard"))).toBe(true);
   });
 
-  it("returns a sender to the channel's log once it sends less", async () => {
+  it("returns a sender to the channel's log once the sender sends less", async () => {
     const journal = await (await openPlace())();
     await flood(journal, 60);
     for (let round = 0; round < 60; round++)

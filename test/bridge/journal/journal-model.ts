@@ -83,7 +83,7 @@ class Model {
   }
 }
 
-/** Entries without a channel are kept like those of one channel. */
+/** Entries without a channel are kept as if they had one channel in common. */
 function channelsOf({ channels }: Entry): readonly string[] {
   return channels.length === 0 ? [""] : channels;
 }
@@ -156,7 +156,7 @@ type Operation = typeof operationArbitrary extends fc.Arbitrary<infer Value> ? V
 
 /** Compares a journal with the model after every step of random sequences. */
 export function describeAgainstModel(createPlace: () => Promise<JournalPlace>): void {
-  test("behaves like a simple model in memory, for random operations", async () => {
+  test("the journal behaves like a simple model in memory, for random operations", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operationArbitrary, { maxLength: 20 }), async (operations) => {
         const place = await createPlace();

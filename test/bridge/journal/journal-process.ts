@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 
 export interface ChildRequest {
   id: number;
-  /** Empty: requests the status. */
+  /** An empty list requests the status. */
   messages: { session: string; seq: number; topic?: string }[];
 }
 
@@ -24,9 +24,7 @@ export type ChildReport =
 
 type StatusReport = Extract<ChildReport, { kind: "status" }>;
 
-/** A journal in a child process. */
 export interface JournalProcess {
-  /** All reports so far. */
   readonly reports: readonly ChildReport[];
   /** Sends messages to append, without waiting for their reports. */
   send(messages: ChildRequest["messages"]): number;
@@ -74,7 +72,7 @@ export async function startJournalProcess(path: string): Promise<JournalProcess>
     });
   const send = (messages: ChildRequest["messages"]) => {
     ids++;
-    // Errors are ignored: the process may be killed meanwhile, and unanswered messages are sent to the next one.
+    // Errors are ignored: the process may be killed meanwhile, and unanswered messages are sent to the next process.
     child.send({ id: ids, messages }, () => undefined);
     return ids;
   };

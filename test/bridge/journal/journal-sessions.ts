@@ -44,7 +44,7 @@ export function describeSessions(place: () => JournalPlace): void {
       for (const sender of honest) expect(await send(again, sender, ["boot2"])).toEqual(["boot2"]);
     });
 
-    test("of one sender are the maxSessionsPerSender last used ones, each with all its sequence numbers", async () => {
+    test("of one sender are kept up to maxSessionsPerSender, the last used sessions with all their sequence numbers", async () => {
       const limits = { maxSessionsPerSender: 3 };
       let journal = await place().open({ limits });
       await send(journal, NORTH, ["a", "b", "c"]);
@@ -74,7 +74,7 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(await send(journal, "device:many", ["a"])).toEqual([]);
     });
 
-    test("are evicted, among senders with the same number of sessions, from the one that reached that number first", async () => {
+    test("are evicted from the sender that first reached the highest number, if several senders have that number", async () => {
       const journal = await place().open({ limits: { maxSessions: 3 } });
       for (const sender of ["device:b", "device:c", "device:a", "device:d"]) await send(journal, sender, ["s"]);
       for (const sender of ["device:c", "device:a", "device:d"])
@@ -90,11 +90,11 @@ export function describeSessions(place: () => JournalPlace): void {
       expect(left).toEqual(["new", "s9", "s8", "s7"]);
     });
 
-    test("that are evicted while their messages wait are known until these messages are written", async () => {
+    test("that are evicted while their messages wait stay known until these messages are written", async () => {
       const journal = await place().open({ limits: { maxSessionsPerSender: 2 } });
       const origins = range(1, 50).flatMap((seq) => range(1, 50).map((n) => from(MALLORY, `s${n}`, seq)));
       const appended = origins.map((origin) => journal.append(message(origin)));
-      // The first write has evicted all its sessions except two.
+      // The first write has evicted all of the sender's sessions except two.
       await appended[0];
       const again = await Promise.all(origins.slice(-500).map((origin) => journal.append(message(origin))));
       expect(again.filter(({ duplicate }) => !duplicate)).toEqual([]);

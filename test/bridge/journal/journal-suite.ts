@@ -240,7 +240,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         }
       });
 
-      test("ends at the head as of the call, while appends run", async () => {
+      test("ends at the head as of the call, although appends run", async () => {
         const followed: number[] = [];
         journal.follow((entries) => followed.push(...positions(entries)));
         const appends = Promise.all(range(1, 2_000).map(() => journal.append(message())));
@@ -421,7 +421,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         expect(await journal.append(message(withId("user:alice", "old")))).toMatchObject({ duplicate: false });
       });
 
-      test("reports a gap to a reader that falls behind it between two pages", async () => {
+      test("reports a gap to a reader that falls behind retention between two pages", async () => {
         journal = await place.open({ retentionEvents: 10 });
         for (const _ of range(1, 10)) await journal.append(message());
         const page = await journal.replay({ channels: ["dashboard"], after: 0, maxEvents: 4 });
@@ -445,7 +445,7 @@ export function describeJournal(name: string, createPlace: () => Promise<Journal
         });
       });
 
-      test("reports another epoch, a cursor ahead, and a trimmed cursor", async () => {
+      test("reports another epoch, a cursor ahead of the head, and a trimmed cursor", async () => {
         journal = await place.open({ retentionEvents: 3 });
         for (const position of range(1, 9))
           await journal.append(message({ camera: position === 2 ? "quiet" : "busy" }));

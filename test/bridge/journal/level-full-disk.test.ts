@@ -20,7 +20,7 @@ const messages = (from: number, to: number) => range(from, to).map((seq) => ({ s
 const accepted = (from: number, to: number) =>
   range(from, to).map((position, index) => expect.objectContaining({ kind: "appended", index, position }));
 
-test("on a full disk appends are rejected without a trace, and reads continue", async () => {
+test("appends on a full disk are rejected without a trace, and reads continue", async () => {
   await child.append([...messages(1, 50), { session: "s", seq: 51, topic: "power" }]);
   child.setDisk(0);
   const refused = await child.append([
@@ -34,7 +34,7 @@ test("on a full disk appends are rejected without a trace, and reads continue", 
   expect(status.unavailableReason).toMatch(/limit on file size .* raise it/);
 });
 
-test("writing recovers by itself when the disk has room: with the next append, without skipped positions", async () => {
+test("writing recovers by itself with the next append once the disk has room, and skips no position", async () => {
   await child.append(messages(1, 50));
   child.setDisk(0);
   for (const round of range(1, 3)) await child.append(messages(40 + 20 * round, 70 + 20 * round));
@@ -59,7 +59,7 @@ test("sessions of rejected messages are not stored, and evict no others", async 
   }
 });
 
-test("the journal becomes available without an append", async () => {
+test("the journal becomes available again even without an append", async () => {
   child.setDisk(0);
   await child.append(messages(1, 1));
   expect((await child.status()).unavailableReason).toBeDefined();

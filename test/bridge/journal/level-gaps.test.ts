@@ -69,7 +69,7 @@ const chunk = (position: number) => `m${String(position).padStart(16, "0")}`;
 const span = (channel: string, position: number) => `i${channel}!${String(position).padStart(16, "0")}`;
 
 describe("8 flipped bytes in a table", () => {
-  test.each([0.3, 0.5, 0.7, 0.9])("at %d of its length lose no entry without a report", async (part) => {
+  test.each([0.3, 0.5, 0.7, 0.9])("at %d of its length lose no unreported entry", async (part) => {
     await fill(3_000);
     const { epoch } = journal;
     await flip(await largestTable(), (size) => Math.floor(size * part));
@@ -132,7 +132,7 @@ describe("an unreadable chunk is a gap", () => {
     expect((await resume("camera:south", 0)).missing).toEqual([]);
   });
 
-  test("when its spans are lost too", async () => {
+  test("when the rows that index the chunk are lost, too", async () => {
     await fill(200);
     await lose([chunk(101), span("camera:north", 101), span("dashboard", 101)]);
     journal = await place.open();
@@ -148,7 +148,7 @@ describe("an unreadable chunk is a gap", () => {
     expect((await resume("dashboard", 100)).missing).toEqual([101]);
   });
 
-  test("that is logged once", async () => {
+  test("that is logged only once", async () => {
     await fill(200);
     await lose([chunk(101)]);
     journal = await place.open();

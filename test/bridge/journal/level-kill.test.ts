@@ -16,14 +16,14 @@ const IN_FLIGHT = 40;
 
 type Accepted = Extract<ChildReport, { kind: "appended" }>;
 
-test("after kill -9 during appends every acknowledged entry is kept, positions have no gaps, and nothing is duplicated", async () => {
+test("every acknowledged entry survives kill -9 during appends, without gaps in the positions and without duplicates", async () => {
   const next = new Map(SESSIONS.map((session) => [session, 0]));
   const acknowledged = new Map<string, number | undefined>();
 
   for (const round of range(1, ROUNDS)) {
     const child = await startJournalProcess(place.path);
     const sent = new Map<number, { session: string; seq: number }[]>();
-    // Like a device, it sends again what was not acknowledged before the kill.
+    // Like a device, sends the messages again that were not acknowledged before the kill.
     const open = new Map(SESSIONS.map((session) => [session, next.get(session) ?? 0]));
     const sendSome = () => {
       for (const session of SESSIONS) {

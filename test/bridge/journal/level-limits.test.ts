@@ -106,7 +106,7 @@ describe("the deduplicator", () => {
 });
 
 describe("channels", () => {
-  test("are at most maxChannels; empty ones are removed for new ones, and recovery of a removed channel is then incomplete", async () => {
+  test("are at most maxChannels: empty channels are removed for new channels, and then have an incomplete recovery", async () => {
     let now = 1e12;
     const options = { limits: { maxChannels: 4 }, now: () => now };
     let journal = await place.open(options);

@@ -25,7 +25,7 @@ function positions(entries: RecentEntries, after: number, until = Number.POSITIV
 }
 
 describe("recent entries", () => {
-  it("reach no position while there are no entries", () => {
+  it("cover no position while they are empty", () => {
     const entries = new RecentEntries({ maxChars: 1_000 });
     expect(entries.reaches(0)).toBe(false);
     expect(positions(entries, 0)).toEqual([]);

@@ -55,7 +55,7 @@ async function seqs(journal: Journal): Promise<number[]> {
   return (await readAll(journal, ["dashboard"])).map(({ body }) => Number(body.slice(6)));
 }
 
-test("while Redis hangs, appends are rejected with the reason, at once after the first one, and recover afterwards", async () => {
+test("while Redis hangs, appends are rejected with the reason, all but the first at once, and recover afterwards", async () => {
   const journal = await place.open({ waits: QUICK });
   const followed = follow(journal);
   await deliver(journal, 1);

@@ -54,7 +54,7 @@ test("an append resolves after the followers of its node have received it and al
   }
 });
 
-test("a message that was sent to another node before is a duplicate", async () => {
+test("a message that another node has already received is a duplicate", async () => {
   const [one, other] = await Promise.all([place.openNode(), place.openNode()]);
   const again = { position: undefined, duplicate: true };
   await one.append(message(from("device:north", "s", 1)));

@@ -10,7 +10,7 @@ export interface RedisPlace {
   prefix: string;
   /** The log lines of level warn and above. */
   logged: string[];
-  /** Opens the journal. First closes the one that was opened before. */
+  /** Closes the previously opened journal, and opens the journal. */
   open(options?: Partial<RedisJournalOptions>): Promise<Journal>;
   /** Opens the journal as another node. */
   openNode(options?: Partial<RedisJournalOptions>): Promise<Journal>;

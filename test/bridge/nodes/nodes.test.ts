@@ -293,7 +293,7 @@ describe("commands to one camera", () => {
     await queued(2);
   });
 
-  it("of a dead node do not block those of the others", async () => {
+  it("of a dead node do not block the commands of other nodes", async () => {
     const clients = [await commander(0), await commander(1)];
     for (const [index, client] of clients.entries()) {
       client.send({ ...command, id: index });

@@ -9,7 +9,7 @@ import { connect } from "../websocket/client.ts";
 
 const EVENT = "cameras/north/events/capture.completed";
 
-it("continues the journal on the replica when the Redis master dies, and keeps dashboards connected", async () => {
+it("the bridge continues the journal on the replica when the Redis master dies, and keeps dashboards connected", async () => {
   const master = await startRedis();
   onTestFinished(() => master.remove());
   const replica = await startRedis({ args: ["--replicaof", "127.0.0.1", String(master.port)] });

@@ -35,7 +35,7 @@ describe("previews in Redis", () => {
     const [one, other] = [openRedisPreviews({ redis }), openRedisPreviews({ redis })];
     await one.save("north", "c1", smallJpeg("one"));
     expect((await other.read("north"))?.jpeg).toEqual(smallJpeg("one"));
-    // A camera that changed nodes sent the preview to both nodes: it is kept once.
+    // A camera that changed nodes sent the preview to both nodes: the preview is kept once.
     await other.save("north", "c1", smallJpeg("one"));
     expect((await one.list("north", { after: undefined, limit: 10 })).total).toBe(1);
     await Promise.all([one.close(), other.close()]);
@@ -65,7 +65,7 @@ describe("previews in Redis", () => {
     await redis.close();
   });
 
-  it("cannot be saved or read while Redis is unavailable, and can afterwards", async () => {
+  it("cannot be saved or read while Redis is unavailable, but can afterwards", async () => {
     const redis = access();
     const previews = openRedisPreviews({ redis });
     await previews.save("north", "c1", smallJpeg("one"));

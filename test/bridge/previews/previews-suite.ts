@@ -61,7 +61,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await previews.read("north", "c1")).toEqual({ preview: known, jpeg: smallJpeg("one") });
     });
 
-    it("is the one that was taken last, even if another one arrived later, and belongs to its camera only", async () => {
+    it("is the preview that was taken last, even if another arrived later, and belongs to its camera only", async () => {
       const [early, late] = [captureAt(NOON - HOUR), captureAt(NOON - 1000)];
       const { updated, newest: isNewest } = await previews.save("north", late, smallJpeg("late"));
       expect([isNewest, updated.taken_at]).toEqual([true, "2026-03-12T11:59:59.000Z"]);
@@ -73,7 +73,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect([...(await previews.newest(["north", "south", "east"])).keys()]).toEqual(["north", "south"]);
     });
 
-    it("is ordered by its arrival when its capture id has no time, or an implausible one", async () => {
+    it("is ordered by its arrival when its capture id has no plausible time", async () => {
       for (const capture of ["c1", captureAt(NOON + HOUR), captureAt(Date.UTC(1990, 0, 1)), "a".repeat(26)]) {
         now += 1000;
         const { updated, newest: isNewest } = await previews.save("north", capture, smallJpeg(capture));
@@ -92,7 +92,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
       expect(await captures("north")).toEqual(["c1"]);
     });
 
-    it("is the one that was taken last, even if the camera's clock was set back before", async () => {
+    it("is the preview that was taken last, even after the camera's clock was set back", async () => {
       const before = captureAt(NOON);
       await previews.save("north", before, smallJpeg("before"));
       now += HOUR;
@@ -153,7 +153,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     });
   });
 
-  it("keeps many that are saved at once, in the order in which they were taken", async () => {
+  it("keeps many previews that are saved at once, in the order in which they were taken", async () => {
     const names = Array.from({ length: 60 }, (_, index) => captureAt(NOON - index * 1000));
     await Promise.all(names.map((name) => previews.save("north", name, smallJpeg(name))));
     expect(await captures("north")).toEqual(names);
@@ -214,7 +214,7 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     it.each([
       ["maxPreviewsPerCamera", { maxPreviewsPerCamera: 3 }],
       ["maxBytesPerCamera", { maxBytesPerCamera: 3 * 400 }],
-    ])("by %s: removes the oldest of that camera", async (_name, limits) => {
+    ])("by %s, which removes the oldest previews of that camera", async (_name, limits) => {
       await reopen(limits);
       const names = Array.from({ length: 5 }, (_, index) => captureAt(NOON - 5000 + index * 1000));
       for (const name of names) await previews.save("north", name, smallJpeg(name, { bytes: 400 }));
@@ -227,18 +227,21 @@ export function previewsSuite(makePlace: () => Promise<PreviewPlace>): void {
     it.each([
       ["maxPreviews", { maxPreviews: 4 }],
       ["maxBytes", { maxBytes: 4 * 400 }],
-    ])("by %s: removes the oldest of all cameras, and keeps the newest of each", async (_name, limits) => {
-      await reopen(limits);
-      const save = (camera: string, at: number) =>
-        previews.save(camera, captureAt(at), smallJpeg(`${camera} ${at}`, { bytes: 400 }));
-      for (const at of [-9000, -8000, -7000]) await save("north", NOON + at);
-      for (const at of [-6000, -5000, -4000]) await save("south", NOON + at);
-      expect(await captures("south")).toHaveLength(3);
-      expect(await captures("north")).toHaveLength(1);
-      expect(await bytesOf("north")).toEqual(smallJpeg(`north ${NOON - 7000}`, { bytes: 400 }));
-    });
+    ])(
+      "by %s, which removes the oldest previews of all cameras except the newest of each camera",
+      async (_name, limits) => {
+        await reopen(limits);
+        const save = (camera: string, at: number) =>
+          previews.save(camera, captureAt(at), smallJpeg(`${camera} ${at}`, { bytes: 400 }));
+        for (const at of [-9000, -8000, -7000]) await save("north", NOON + at);
+        for (const at of [-6000, -5000, -4000]) await save("south", NOON + at);
+        expect(await captures("south")).toHaveLength(3);
+        expect(await captures("north")).toHaveLength(1);
+        expect(await bytesOf("north")).toEqual(smallJpeg(`north ${NOON - 7000}`, { bytes: 400 }));
+      },
+    );
 
-    it("by maxCameras: removes the previews of the camera that was silent longest, also after a restart", async () => {
+    it("by maxCameras, which removes the previews of the camera that was silent longest, also after a restart", async () => {
       for (const camera of ["a", "b"]) {
         now += 1000;
         await previews.save(camera, captureAt(now), smallJpeg(camera));

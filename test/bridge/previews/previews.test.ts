@@ -61,7 +61,7 @@ describe("preview files", () => {
     expect(await previews.read("north")).toBeUndefined();
   });
 
-  it("cannot be saved while their folder is missing, and can afterwards", async () => {
+  it("cannot be saved while their folder is missing, but can afterwards", async () => {
     await previews.save("north", "c1", smallJpeg("one"));
     await rm(path, { recursive: true });
     await expect(previews.save("north", "c2", smallJpeg("two"))).rejects.toThrow("ENOENT");

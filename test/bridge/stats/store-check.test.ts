@@ -8,7 +8,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it("writes once a second, however often it is called", async () => {
+it("the store check writes once a second, however many callers ask", async () => {
   const write = vi.fn(async () => {});
   const check = createStoreCheck({ write });
   for (let ms = 0; ms < 5_000; ms += 10) {
@@ -19,7 +19,7 @@ it("writes once a second, however often it is called", async () => {
   expect(write.mock.calls.length).toBeLessThanOrEqual(5);
 });
 
-it("returns the result of the write under way to all callers", async () => {
+it("the store check returns the result of the write under way to all callers", async () => {
   let fail = (_error: Error) => {};
   const write = vi.fn(
     () =>
@@ -34,14 +34,14 @@ it("returns the result of the write under way to all callers", async () => {
   expect(write).toHaveBeenCalledTimes(1);
 });
 
-it("fails after a timeout when the write does not end", async () => {
+it("the store check fails after a timeout when the write does not end", async () => {
   const check = createStoreCheck({ write: () => new Promise(() => {}) });
   const outcome = check();
   await vi.advanceTimersByTimeAsync(2_500);
   expect(await outcome).toBe("the store did not answer within 2500 ms");
 });
 
-it("writes again after a failure", async () => {
+it("the store check writes again after a failure", async () => {
   const write = vi.fn(async () => {});
   write.mockRejectedValueOnce(new Error("unavailable"));
   const check = createStoreCheck({ write });

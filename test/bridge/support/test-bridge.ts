@@ -78,7 +78,6 @@ export interface TestBridgeOptions {
   };
   /** Called with each log line of level debug or above. Default: nothing is logged. */
   log?: (line: Record<string, unknown>) => void;
-  /** Wraps the journal. */
   journal?: (journal: Journal) => Journal;
 }
 

@@ -47,7 +47,7 @@ export class TestClient {
     this.ws.send(typeof message === "string" || Buffer.isBuffer(message) ? message : JSON.stringify(message));
   }
 
-  /** The next message of the type, after those that earlier calls have read. */
+  /** The next message of the type that no earlier call has read. */
   async next<Type extends ServerMessage["type"]>(
     type: Type,
     matches: (message: MessageOf<Type>) => boolean = () => true,
@@ -96,7 +96,6 @@ function isOfType<Type extends ServerMessage["type"]>(
   return message?.type === type;
 }
 
-/** An authenticated client. */
 export async function connect(url: string, token: string, options?: ClientOptions): Promise<TestClient> {
   const client = await new TestClient(url, options).opened();
   client.send({ type: "auth", token });

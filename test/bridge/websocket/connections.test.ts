@@ -59,7 +59,7 @@ describe("the number of connections", () => {
     expect(await upgrade(url, { "x-test-address": "10.0.0.1" })).toBe(101);
   });
 
-  it("without authentication has limits of its own, by address and in total", async () => {
+  it("without authentication is limited separately, by address and in total", async () => {
     const { url, token } = await startRealtime({
       maxUnauthenticated: 3,
       maxUnauthenticatedPerAddress: 2,
@@ -75,7 +75,7 @@ describe("the number of connections", () => {
     expect(await upgrade(url)).toBe(101);
   });
 
-  it("opened by one address in a minute is limited; the addresses of one IPv6 network are counted together", async () => {
+  it("opened by one address in a minute is limited, and the addresses of one IPv6 network share the limit", async () => {
     const { url } = await startRealtime({
       maxConnectsPerMinute: 2,
       addressOf: ({ headers }) => String(headers["x-test-address"] ?? "none"),
@@ -159,7 +159,7 @@ describe("the heartbeat", () => {
   });
 });
 
-it("lists each connection with its user, its times and its channels", async () => {
+it("the server lists each connection with its user, its times and its channels", async () => {
   const { url, token, sockets } = await startRealtime();
   const client = await connect(url, token("alice"));
   await client.subscribe("dashboard");
@@ -175,7 +175,7 @@ it("lists each connection with its user, its times and its channels", async () =
   expect((await client.closed).code).toBe(4005);
 });
 
-it("cleans up after a connection that was lost", async () => {
+it("the server cleans up after a lost connection", async () => {
   const { url, token, sockets, event } = await startRealtime();
   const client = await connect(url, token());
   await client.subscribe("dashboard");
@@ -210,7 +210,7 @@ describe("stopping", () => {
   });
 });
 
-it("answers an invalid upgrade request with an HTTP error", async () => {
+it("the server answers an invalid upgrade request with an HTTP error", async () => {
   const { url, sockets } = await startRealtime();
   const socket = connectTcp(Number(new URL(url).port), "127.0.0.1");
   socket.write("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");

@@ -24,12 +24,13 @@ it("two hundred clients that resume at once share the pages and get all events i
     const events = await client.events(expected.length);
     expect(events.map(({ position }) => position)).toEqual(expected);
   }
-  // Ten pages are not in memory. Each is read once for many clients, but not for all: they do not ask at one moment.
+  // Ten pages are not in memory. One read serves many clients, but not all clients, because they do not ask at the same
+  // moment.
   expect(replay.mock.calls.length).toBeLessThan(CLIENTS);
   await expect.poll(() => sockets.stats().catchUp).toMatchObject({ waiting: 0, reading: 0 });
 }, 30_000);
 
-it("disconnects a client that resumes when the store cannot be read; it can resume later", async () => {
+it("the server disconnects a resuming client when the store cannot be read, and the client can resume later", async () => {
   const { url, token, event, journal, sockets } = await startRealtime();
   await Promise.all(Array.from({ length: 1_500 }, (_, index) => event("north", index)));
   vi.spyOn(journal, "replay").mockRejectedValueOnce(new Error("unreadable"));

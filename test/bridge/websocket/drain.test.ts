@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { connect, TestClient } from "./client.ts";
 import { startRealtime } from "./server.ts";
 
-test("closes connections with 4200, spread over the given time", async () => {
+test("a drain closes connections with 4200, spread over the given time", async () => {
   const realtime = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const token = realtime.token();
   const clients = await Promise.all(Array.from({ length: 300 }, () => connect(realtime.url, token)));
@@ -18,7 +18,7 @@ test("closes connections with 4200, spread over the given time", async () => {
   expect((at.at(-1) ?? 0) - (at[0] ?? 0)).toBeGreaterThan(200);
 });
 
-test("closes a few connections at once, and refuses new ones", async () => {
+test("a drain closes a few connections at once, and refuses new connections", async () => {
   const realtime = await startRealtime();
   const clients = [await connect(realtime.url, realtime.token()), await connect(realtime.url, realtime.token())];
   const from = performance.now();
@@ -29,7 +29,7 @@ test("closes a few connections at once, and refuses new ones", async () => {
   await expect(new TestClient(realtime.url).opened()).rejects.toThrow("503");
 });
 
-test("stops without waiting for a drain in progress", async () => {
+test("the server stops without waiting for a drain in progress", async () => {
   const realtime = await startRealtime({ maxConnectionsPerUser: 1_000 });
   const token = realtime.token();
   const clients = await Promise.all(Array.from({ length: 100 }, () => connect(realtime.url, token)));

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { OutageNotice } from "../../../bridge/websocket/outage-notice.ts";
 
-it("reports the beginning of an outage once, however long the outage lasts", () => {
+it("the outage notice reports the beginning of an outage once, however long the outage lasts", () => {
   let unavailableReason: string | undefined;
   const notice = new OutageNotice(() => unavailableReason);
   expect(notice.begins(0)).toBe(false);
@@ -11,7 +11,7 @@ it("reports the beginning of an outage once, however long the outage lasts", () 
   expect(notice.isOngoing).toBe(true);
 });
 
-it("regards an outage with interruptions of less than five seconds as one outage, and a later failure as a new one", () => {
+it("the outage notice regards outages less than five seconds apart as one outage, and a later failure as a new outage", () => {
   let unavailableReason: string | undefined = "disconnected";
   const notice = new OutageNotice(() => unavailableReason);
   expect(notice.begins(0)).toBe(true);

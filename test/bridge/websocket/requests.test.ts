@@ -25,7 +25,7 @@ describe("a request", () => {
     expect(await client.next("pong")).toEqual({ type: "pong", id: 9 });
   });
 
-  it("is answered for its channel when it subscribes with an invalid position", async () => {
+  it("to subscribe from an invalid position gets an answer for its channel", async () => {
     const { url, token } = await startRealtime();
     const client = await connect(url, token());
     client.send({ type: "subscribe", channel: "dashboard", since: { epoch: "x", position: -1 }, id: 5 });

@@ -56,7 +56,7 @@ describe("a token on a live connection", () => {
     expect(await client.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("ends channels and limits the dashboard when the new token has fewer permissions", async () => {
+  it("that is replaced by one with fewer permissions ends channels and limits the dashboard", async () => {
     const { url, token, event, sockets } = await startRealtime();
     const client = await connect(url, token("alice", ["dashboard:read", "camera:read", "jobs:read"]));
     for (const channel of ["dashboard", "camera:south", "jobs"]) await client.subscribe(channel);
@@ -72,7 +72,7 @@ describe("a token on a live connection", () => {
     expect(await client.events(1)).toMatchObject([{ data: "shown" }]);
   });
 
-  it("sends the state of further cameras when the new token permits more", async () => {
+  it("that is replaced by one with more permissions brings the state of further cameras", async () => {
     const { url, token, event, state } = await startRealtime();
     await state("north", "power", "n");
     await state("south", "power", "s");
@@ -101,7 +101,7 @@ describe("revoking", () => {
     expect(await other.subscribe("dashboard")).toMatchObject({ success: true });
   });
 
-  it("the tokens that a user got before a time does not affect later tokens or other users", async () => {
+  it("a user's tokens from before a time does not affect later tokens or other users", async () => {
     const { url, token, sockets } = await startRealtime();
     const alice = await connect(url, token("alice"));
     const bob = await connect(url, token("bob"));

@@ -14,7 +14,6 @@ import {
 } from "../broker-under-test.ts";
 import { idPacket, publishPacket, rawSession, TYPE } from "../raw-client.ts";
 
-/** The return code of the CONNACK. */
 async function connackOf(test: BrokerUnderTest, options: IClientOptions): Promise<number> {
   try {
     await test.client(options);
@@ -67,7 +66,8 @@ describe("CONNECT", () => {
   });
 
   it("disconnects a client when its token expires", async () => {
-    // The token's lifetime begins when it is verified: on a slow machine, it could otherwise end before the CONNECT.
+    // The token's lifetime begins when the token is verified. On a slow machine, it could otherwise end before the
+    // CONNECT.
     const verifyToken = (token: string) => ({ ...readToken(token), expiresAt: Date.now() + 1000 });
     const test = await startTestBroker({ verifyToken });
     const alice = await test.client({ password: test.token(["dashboard:read"]), username: "alice" });
@@ -75,7 +75,7 @@ describe("CONNECT", () => {
     expect(test.log.some(({ msg }) => msg === "client token expired")).toBe(true);
   });
 
-  it("disconnects a device when it is removed or its secret is replaced", async () => {
+  it("disconnects a device whose registration is removed or whose secret is replaced", async () => {
     const test = await startTestBroker();
     const north = await test.client(NORTH);
     const south = await test.client({ username: "south", password: SECRET });
@@ -136,7 +136,7 @@ describe("PUBLISH", () => {
     expect(await test.logged("publication refused")).toMatchObject({ identity: "device:north", topic: name });
   });
 
-  it("reports refused publications once a minute, in the log and to listeners", async () => {
+  it("reports refused publications once a minute to the log and to listeners", async () => {
     const test = await startTestBroker();
     const reported: unknown[] = [];
     test.broker.onPublicationRefused((refused) => reported.push(refused));
@@ -156,7 +156,7 @@ describe("PUBLISH", () => {
     });
   });
 
-  it("completes the handshake of a refused QoS 2 publication and frees its message id", async () => {
+  it("completes the handshake of a refused QoS 2 publication and releases its message id", async () => {
     const test = await startTestBroker();
     const north = await rawSession(test.broker.ports.mqtt, { clientId: "n", ...NORTH });
     for (let turn = 0; turn < 2; turn++) {
@@ -169,7 +169,7 @@ describe("PUBLISH", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("acknowledges a publication that ingest refuses, but not one that could not be stored", async () => {
+  it("acknowledges a publication that ingest refuses, but no publication that could not be stored", async () => {
     const test = await startTestBroker();
     const refusal = Object.assign(new Error("no picture"), { permanent: true, reason: "bad_picture" });
     test.ingest.answer = ({ payload }) =>
@@ -199,7 +199,7 @@ describe("PUBLISH", () => {
     expect(test.ingest.accepted).toHaveLength(1);
   });
 
-  it("lets an administrator publish outside the root, without ingest", async () => {
+  it("lets an administrator publish outside the root, and bypasses ingest", async () => {
     const test = await startTestBroker();
     const admin = await test.client({ password: test.token(["admin"]), username: "admin" });
     const inbox = inboxOf(admin);

@@ -3,7 +3,7 @@ import { SECRET, startTestBroker } from "../broker-under-test.ts";
 
 const NORTH = { username: "north", password: SECRET } as const;
 
-it("logs why a client disconnected", async () => {
+it("the broker logs why a client disconnected", async () => {
   const test = await startTestBroker();
   await test.devices.set({ id: "north", kind: "camera", secret: SECRET });
   const reasons = () => test.log.filter(({ msg }) => msg === "client disconnected").map(({ why }) => why);
@@ -26,7 +26,7 @@ it("logs why a client disconnected", async () => {
   ]);
 });
 
-it("counts the refusals of a registered device, with the reason, until the device connects", async () => {
+it("the broker reports the number and reason of a registered device's refusals until the device connects", async () => {
   const test = await startTestBroker();
   await test.devices.set({ id: "north", kind: "camera", secret: SECRET });
   for (let times = 0; times < 3; times++)

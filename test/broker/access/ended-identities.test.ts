@@ -104,7 +104,7 @@ describe("the sessions and queues of a user", () => {
     expect(stored(test).sessions).toBe(1);
   });
 
-  it("are not created by a client whose token is revoked while it connects", async () => {
+  it("are not created by a client whose token is revoked while the client connects", async () => {
     revoked.clear();
     let asked = 0;
     const test = await startTestBroker({
@@ -120,7 +120,7 @@ describe("the sessions and queues of a user", () => {
 describe("a will", () => {
   const will = { topic: topic("cameras/north/link"), payload: Buffer.from("gone"), qos: 1 as const, retain: true };
 
-  it("of a removed device is not published, because no device is left to clear it", async () => {
+  it("of a removed device is not published, because no device is left to clear the retained message", async () => {
     const test = await startTestBroker();
     await test.client({ ...NORTH, will });
     await test.devices.remove("north");

@@ -37,7 +37,7 @@ describe("before the CONNACK", () => {
     await expect.poll(() => broker.stats()).toMatchObject({ clients: 0, connections: 0 });
   });
 
-  it("keeps the connection of an authenticated client after MQTT_CONNECT_TIMEOUT_MS", async () => {
+  it("keeps an authenticated client's connection open after MQTT_CONNECT_TIMEOUT_MS", async () => {
     const { broker, client } = await startTestBroker({ env: { MQTT_CONNECT_TIMEOUT_MS: "2500" } });
     const camera = await client(NORTH);
     const silent = await rawClient(broker.ports.mqtt);
@@ -93,7 +93,7 @@ describe("before the CONNACK", () => {
     expect((await camera.next(TYPE.connack)).readUInt8(1)).toBe(code);
   });
 
-  it("accepts any keep-alive without a limit", async () => {
+  it("accepts any keep-alive if no limit is set", async () => {
     const { broker } = await startTestBroker({ env: { MAX_MQTT_KEEPALIVE_SECONDS: "0" } });
     await rawSession(broker.ports.mqtt, { ...CAMERA, keepalive: 65_535 });
   });
@@ -150,7 +150,7 @@ describe("after the CONNACK", () => {
     await logged("MAX_MQTT_SUBSCRIPTIONS");
   });
 
-  it("grants a client at most MAX_MQTT_SUBSCRIPTIONS filters, also in its stored session", async () => {
+  it("grants a client at most MAX_MQTT_SUBSCRIPTIONS filters, including those of its stored session", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SUBSCRIPTIONS: "2" } });
     const session = { clientId: "r", username: "r", password: test.token(["dashboard:read"]), clean: false };
     const reader = await rawSession(test.broker.ports.mqtt, session);
@@ -211,7 +211,7 @@ describe("a slow client", () => {
     const started = performance.now();
     const names = await publishUntil(camera, EVENT, () => test.broker.stats().shed > 0);
     await inbox.has(names.length);
-    // This is long before the slow client is disconnected, which would release clients that wait for the slow one.
+    // Disconnecting the slow client would release clients that wait for it. That happens much later than this limit.
     expect(performance.now() - started).toBeLessThan(15_000);
     expect(test.broker.clients().map(({ clientId }) => clientId)).toContain("stuck");
   });
@@ -224,7 +224,7 @@ describe("a slow client", () => {
     await expect.poll(() => test.broker.stats().clients).toBe(1);
   });
 
-  it("loses its connection but no message when its session is persistent", async () => {
+  it("with a persistent session loses its connection, but no message", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_UNSENT_BYTES: "300000", MAX_OFFLINE_BYTES: "0" } });
     await stuck(test, 1, false);
     const camera = await test.client(NORTH);
@@ -261,7 +261,7 @@ describe("PacketMeter", () => {
   };
   const CONNECT = connectPacket({ clientId: "c", username: "u", password: "p" });
 
-  /** What the meter passes on of a stream that arrives in pieces, or the problem that it finds. */
+  /** Returns what the meter passes on of a stream that arrives in pieces, or the problem that the meter finds. */
   function through(stream: Buffer, cuts: readonly number[], charges = FREE): Buffer | string {
     const meter = new PacketMeter(limits);
     const parts: Buffer[] = [];
@@ -276,7 +276,7 @@ describe("PacketMeter", () => {
     return Buffer.concat(parts);
   }
 
-  it("passes on all packets, and the beginning of oversized packets, whatever pieces the stream arrives in", () => {
+  it("passes on all packets, and the beginning of oversized packets, however the stream is cut", () => {
     fc.assert(
       fc.property(
         fc.array(fc.nat(400), { maxLength: 10 }),
@@ -299,7 +299,7 @@ describe("PacketMeter", () => {
     );
   });
 
-  it("counts packets, filters and acknowledgements, whatever pieces the stream arrives in", () => {
+  it("counts packets, filters and acknowledgements, however the stream is cut", () => {
     const filters: [string, 0][] = [
       ["a/b", 0],
       ["c", 0],

@@ -16,7 +16,7 @@ async function silentClient(ports: { mqttWs?: number }, keepalive: number) {
   return { peer, pinged: () => Buffer.concat(bytes).includes(PING) };
 }
 
-it("disconnects a WebSocket client with keep-alive 0 that answers no ping", async () => {
+it("the broker disconnects a WebSocket client with keep-alive 0 that answers no ping", async () => {
   const { broker, logged } = await startTestBroker({ env });
   const { peer, pinged } = await silentClient(broker.ports, 0);
   await peer.ended;
@@ -24,7 +24,7 @@ it("disconnects a WebSocket client with keep-alive 0 that answers no ping", asyn
   expect(await logged("no answer to a ping")).toMatchObject({ transport: "websocket" });
 });
 
-it("keeps a client that answers pings, and does not ping a client with a keep-alive", async () => {
+it("the broker keeps a client that answers pings, and does not ping a client with a keep-alive", async () => {
   const { broker, webSocketUrl, client } = await startTestBroker({ env });
   const answering = await client({ ...NORTH, url: webSocketUrl, keepalive: 0 });
   const promising = await silentClient(broker.ports, 60);
@@ -36,7 +36,7 @@ it("keeps a client that answers pings, and does not ping a client with a keep-al
   expect(promising.peer.socket.destroyed).toBe(false);
 });
 
-it("keeps a TCP client with keep-alive 0 while its machine answers the kernel's probes", async () => {
+it("the broker keeps a TCP client with keep-alive 0 while its machine answers the kernel's probes", async () => {
   const { broker } = await startTestBroker({ env });
   const { peer } = await TRANSPORTS.TCP(broker.ports);
   peer.send(connectOf("north", { keepalive: 0 }));

@@ -17,7 +17,7 @@ async function olderSessions(sessions: Record<string, { identity: string; permis
   return dataPath;
 }
 
-it("discards another identity's session under a camera's client id when the camera connects", async () => {
+it("the broker discards another identity's session with a camera's client id when the camera connects", async () => {
   const dataPath = await olderSessions({ "camera-north": { identity: "user:mallory", permissions: [] } });
   const test = await startTestBroker({ dataPath });
   expect(test.broker.stats().sessions).toBe(1);
@@ -29,7 +29,7 @@ it("discards another identity's session under a camera's client id when the came
   expect(test.broker.stats().sessions).toBe(1);
 });
 
-it("gives a session of the previous version to its owner only", async () => {
+it("the broker gives a session of the previous version only to the session's owner", async () => {
   const owner = { identity: "user:alice", permissions: ["camera:read"] };
   const dataPath = await olderSessions({ archive: owner });
   const test = await startTestBroker({ dataPath });

@@ -6,7 +6,6 @@ const EVENT = topic("cameras/north/events/capture.completed");
 const SOUTH = { username: "south", password: SECRET };
 const STACKER = { username: "stacker", password: SECRET };
 
-/** The credentials of a user. */
 function userOf(test: BrokerUnderTest, userId: string, permissions: readonly string[] = []) {
   return { username: userId, password: test.token(permissions, 60_000, { userId }) };
 }
@@ -53,7 +52,7 @@ describe("a reserved client id", () => {
   });
 
   it.each(["camera-", "camera-North", "camera--x", "cameras-north", "camera", "service-a/b"])(
-    "%s is not reserved: any user may use it",
+    "%s is not reserved, and is free for any user",
     async (clientId) => {
       const test = await startTestBroker();
       expect(await connackOf(test, { ...userOf(test, "mallory"), clientId })).toBe(0);
@@ -64,7 +63,7 @@ describe("a reserved client id", () => {
 describe("a client id of two identities", () => {
   const archive = { clientId: "archive", clean: false };
 
-  it("has two sessions: neither identity disconnects the other or gets the other's queue", async () => {
+  it("has two sessions, and each identity keeps its own connection and queue", async () => {
     const test = await startTestBroker();
     const alice = await test.client({ ...userOf(test, "alice", ["camera:read"]), ...archive });
     await alice.subscribeAsync(topic("cameras/#"), { qos: 1 });
@@ -80,7 +79,7 @@ describe("a client id of two identities", () => {
     expect(bobs.inbox.messages).toEqual([]);
   });
 
-  it("keeps the session of one identity when the other identity connects with a clean session", async () => {
+  it("keeps one identity's session when the other identity connects with a clean session", async () => {
     const test = await startTestBroker();
     const alice = userOf(test, "alice", ["camera:read"]);
     const first = await test.client({ ...alice, ...archive });
@@ -104,7 +103,7 @@ describe("a client id of two identities", () => {
     expect(takenOver).toEqual([{ clientId: "tablet", identity: "user:alice" }]);
   });
 
-  it("is logged as it was sent", async () => {
+  it("is logged as the client sent it", async () => {
     const test = await startTestBroker();
     await test.client({ ...userOf(test, "alice"), clientId: "Küche 1 📷" });
     expect(test.broker.clients()).toMatchObject([{ clientId: "Küche 1 📷", identity: "user:alice" }]);
@@ -113,7 +112,7 @@ describe("a client id of two identities", () => {
 });
 
 describe("MAX_MQTT_SESSIONS_PER_USER", () => {
-  it("limits the sessions of one identity and not those of other identities", async () => {
+  it("limits the sessions of one identity, and not the sessions of others", async () => {
     const test = await startTestBroker({ env: { MAX_MQTT_SESSIONS_PER_USER: "3" } });
     const greedy = userOf(test, "mallory");
     const attempts = Array.from({ length: 10 }, (_, index) =>

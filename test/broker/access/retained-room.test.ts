@@ -14,7 +14,7 @@ async function retainedIn(test: BrokerUnderTest, count: number): Promise<string[
   return messages.map(({ topic: name, payload }) => `${name.split("cameras/")[1]} ${payload.length}`).toSorted();
 }
 
-it("delivers and reports, but does not retain, messages of a device beyond MAX_RETAINED_BYTES_PER_DEVICE", async () => {
+it("the broker delivers and reports, but does not retain, messages of a device beyond MAX_RETAINED_BYTES_PER_DEVICE", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES_PER_DEVICE: "1000" } });
   const reported: unknown[] = [];
   test.broker.onPublicationRefused((refused) => reported.push(refused));
@@ -37,7 +37,7 @@ it("delivers and reports, but does not retain, messages of a device beyond MAX_R
   expect(test.broker.stats()).toMatchObject({ refusedRetained: 2, refusedPublishes: 2 });
 });
 
-it("limits all retained messages to MAX_RETAINED_BYTES, but a smaller message may always replace a larger one", async () => {
+it("the broker limits all retained messages to MAX_RETAINED_BYTES, but always lets a smaller message replace a larger message", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
   const north = await test.client(NORTH);
   const admin = await test.client({ username: "a", password: test.token(["admin"]) });
@@ -49,7 +49,7 @@ it("limits all retained messages to MAX_RETAINED_BYTES, but a smaller message ma
   expect(test.broker.stats()).toMatchObject({ retainedMessages: 2, refusedRetained: 1 });
 });
 
-it("counts the retained bytes again after a restart", async () => {
+it("the broker counts the stored retained bytes at its start", async () => {
   const env = { MAX_RETAINED_BYTES_PER_DEVICE: "1000" };
   const first = await startTestBroker({ env });
   const before = await first.client(NORTH);
@@ -62,7 +62,7 @@ it("counts the retained bytes again after a restart", async () => {
   expect(await retainedIn(second, 1)).toEqual(["north/state/a 800"]);
 });
 
-it("delivers, but does not retain, a will beyond the limit of its device", async () => {
+it("the broker delivers, but does not retain, a will beyond the limit of its device", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES_PER_DEVICE: "1000" } });
   const north = await test.client(NORTH);
   await north.publishAsync(topic("cameras/north/state/a"), "x".repeat(900), retained);
@@ -77,7 +77,7 @@ it("delivers, but does not retain, a will beyond the limit of its device", async
   expect(test.broker.stats()).toMatchObject({ retainedMessages: 1, refusedRetained: 1 });
 });
 
-it("delivers, but does not retain, a will outside the root beyond MAX_RETAINED_BYTES", async () => {
+it("the broker delivers, but does not retain, a will outside the root beyond MAX_RETAINED_BYTES", async () => {
   const test = await startTestBroker({ env: { MAX_RETAINED_BYTES: "1000" } });
   const admin = { username: "a", password: test.token(["admin"]) };
   const reader = await test.client(admin);

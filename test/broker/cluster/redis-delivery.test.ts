@@ -75,7 +75,7 @@ describe("a publication to one node", () => {
     }
   });
 
-  it("arrives in the same order at all nodes, whatever nodes the publishers use", async () => {
+  it("arrives in the same order at all nodes, whichever nodes the publishers use", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const read = async (node: typeof a) => {
@@ -125,7 +125,7 @@ describe("retained messages", () => {
     }
   });
 
-  it("are read individually: for a subscription to one topic, the node reads one message from Redis", async () => {
+  it("are read individually: for a subscription to one topic, a node reads only one message from Redis", async () => {
     const cluster = await nodes({ on: server });
     const a = await cluster.start();
     const camera = await a.client(NORTH);

@@ -10,7 +10,6 @@ const connectPacket = generate({ cmd: "connect", protocolId: "MQTT", protocolVer
 const unlimited = { messagesPerSecond: Infinity, bytesPerSecond: Infinity, pendingBytes: Infinity };
 const limits = { maxConnectBytes: 4096, maxPacketBytes: 300_000, maxFilters: 100 };
 
-/** The two ends of a TCP connection. */
 async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -29,7 +28,7 @@ async function connectionPair(): Promise<{ near: Socket; far: Socket }> {
   return { near, far };
 }
 
-it("buffers no more of a flood than the stream's buffer holds, however often it is read", async () => {
+it("throttled reading buffers no more of a flood than the stream's own buffer, however often a consumer reads", async () => {
   const { near, far } = await connectionPair();
   const rateLimiter = new RateLimiter({ ...unlimited, messagesPerSecond: 500 });
   const client = { rateLimiter, expectedAcks: 0, disconnectReason: undefined };
@@ -59,7 +58,7 @@ it("buffers no more of a flood than the stream's buffer holds, however often it 
   expect(most).toBeLessThan(300_000);
 });
 
-it("passes on a complete packet that is longer than one read", async () => {
+it("throttled reading passes on a complete packet that is longer than one read", async () => {
   const connection = new PassThrough({ highWaterMark: 1_000_000 });
   const client = { rateLimiter: new RateLimiter(unlimited), expectedAcks: 0, disconnectReason: undefined };
   const publication = generate({

@@ -33,7 +33,7 @@ async function startTls(env: Record<string, string> = {}) {
 }
 
 describe("MQTT over TLS", () => {
-  it("carries messages of every size", async () => {
+  it("delivers messages of every size", async () => {
     const { client, token, url, ca, broker } = await startTls();
     const reader = await client({ url, ca, username: "r", password: token(["dashboard:read"]) });
     const inbox = inboxOf(reader);
@@ -55,7 +55,7 @@ describe("MQTT over TLS", () => {
     await expect(client({ url, ...NORTH })).rejects.toMatchObject({ code: "DEPTH_ZERO_SELF_SIGNED_CERT" });
   });
 
-  it("closes a connection that does not finish its handshake in time, and counts the connection until then", async () => {
+  it("closes a connection that does not finish its handshake in time, and counts the connection until it is closed", async () => {
     const { broker } = await startTls({ MQTT_CONNECT_TIMEOUT_MS: "200" });
     const silent = await rawClient(broker.ports.mqtts);
     await expect.poll(() => broker.stats().connections).toBe(1);
@@ -63,7 +63,7 @@ describe("MQTT over TLS", () => {
     await expect.poll(() => broker.stats().connections).toBe(0);
   });
 
-  it("closes a connection that speaks plain MQTT, and serves the next", async () => {
+  it("closes a connection that sends plain MQTT, and serves the next connection", async () => {
     const { broker, client, url, ca } = await startTls();
     const plain = await rawClient(broker.ports.mqtts);
     plain.send(Buffer.from([0x10, 0x0c, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, 2, 0, 60, 0, 0]));

@@ -137,7 +137,7 @@ describe("MQTT over WebSocket", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("a subscriber that does not read delays no other client", async () => {
+  it("does not delay other clients for a subscriber that reads nothing", async () => {
     const test = await startTestBroker();
     const socket = new WebSocket(test.webSocketUrl, "mqtt");
     await once(socket, "open");
@@ -164,7 +164,7 @@ describe("MQTT over WebSocket", () => {
   });
 });
 
-it("survives a socket that is reset during its upgrade", async () => {
+it("the broker survives a socket that is reset during its upgrade", async () => {
   const test = await startTestBroker();
   const socket = connectSocket(test.broker.ports.mqttWs ?? 0, "127.0.0.1");
   await once(socket, "connect");

@@ -38,7 +38,7 @@ it.each([
   ["CURRENT", Buffer.from("MANIFEST-999999\n")],
   ["MANIFEST", Buffer.alloc(0)],
   ["MANIFEST", Buffer.alloc(64, 0x5a)],
-])("keeps its sessions when %s is damaged", async (name, content) => {
+])("the broker keeps its sessions when %s is damaged", async (name, content) => {
   const dataPath = await leaveSession(5);
   for (const file of files(dataPath, new RegExp(`^${name}`))) writeFileSync(file, content);
   const found: string[] = [];
@@ -58,7 +58,7 @@ it.each([
   await inbox.has(5);
 });
 
-it("names the sessions that may have lost messages when bytes of the database's log are flipped", async () => {
+it("the broker names the sessions that may have lost messages when bytes of the database's log are flipped", async () => {
   const dataPath = await leaveSession(40);
   const [log = ""] = files(dataPath, /^\d+\.log$/);
   const bytes = readFileSync(log);
@@ -72,7 +72,7 @@ it("names the sessions that may have lost messages when bytes of the database's 
   expect(found.join()).toContain("viewer-1");
 });
 
-it("discards and names a session without a record, so that no other client inherits it", async () => {
+it("the broker discards and names a session without a record, so that no other client inherits it", async () => {
   const dataPath = await leaveSession(3);
   const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
   for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.del(key);
@@ -89,7 +89,7 @@ it("discards and names a session without a record, so that no other client inher
   expect(inbox.messages).toEqual([]);
 });
 
-it("removes a session with an unreadable record and names it once", async () => {
+it("the broker removes a session with an unreadable record and names it once", async () => {
   const dataPath = await leaveSession(3);
   const db = new ClassicLevel<string, Buffer>(join(dataPath, "mqtt"), { valueEncoding: "buffer" });
   for (const key of await db.keys({ gte: "session:", lt: "session;" }).all()) await db.put(key, Buffer.from("{"));

@@ -6,7 +6,7 @@ import { openLevelStorage } from "../../../broker/sessions/level/level.ts";
 import { topicTree } from "../../../contract/topics.ts";
 import { ROOT, temporaryFolder } from "../broker-under-test.ts";
 
-it("keeps a session whose client reconnects while other sessions are being discarded", async () => {
+it("the session store keeps a session whose client reconnects while other sessions are being discarded", async () => {
   let now = 0;
   const sets = new PermissionSets({ tree: topicTree(ROOT), channels: new Map() });
   const storage = await openLevelStorage({

@@ -168,7 +168,7 @@ describe("a Redis that stops", () => {
     expect(distinct(back.inbox)).toEqual(names);
   });
 
-  it("and restarts empty makes the broker disconnect its clients, which then subscribe again", async () => {
+  it("and restarts empty makes the broker disconnect its clients, so that they subscribe again", async () => {
     const cluster = await nodes();
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const clean = await b.join({ ...viewer(b, "clean"), clean: true });
@@ -177,7 +177,7 @@ describe("a Redis that stops", () => {
     const camera = await a.client(NORTH);
     await camera.publishAsync(topic("cameras/north/about"), "x", { qos: 1, retain: true });
     await stored.inbox.has(1);
-    // The message may be written before its node knows that. The node would then forward the message again.
+    // Without this wait, the node might not know yet that the message is written, and would forward it again.
     await expect.poll(() => a.ingest.emittedPositions.length).toBe(1);
     await cluster.server.stop("SIGKILL");
     await cluster.server.startEmpty();
@@ -209,7 +209,7 @@ describe("a node that is killed", () => {
     const camera = await connected(connect(a.url, { reconnectPeriod: 0, ...NORTH }));
     let next = 0;
     let isOver = false;
-    // Many publications at once, without an end, so that the node is killed among them, however late that is.
+    // An endless stream of many simultaneous publications, so that the kill always interrupts some of them.
     for (let lane = 0; lane < 500; lane++) {
       void (async () => {
         while (!isOver) await camera.publishAsync(EVENT, String(next++), { qos: 1 }).catch(() => undefined);
@@ -227,7 +227,7 @@ describe("a node that is killed", () => {
     }
   });
 
-  it("has the wills of its clients published once by another node, except those of clients that reconnected", async () => {
+  it("has the wills of its clients published once by another node, except the wills of clients that reconnected", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "150" };
     const dead = await cluster.startProcess(env);
@@ -254,7 +254,7 @@ describe("a node that is killed", () => {
     expect(published()).toEqual(["gone"]);
   });
 
-  it("is distinguished from a node whose Redis was unavailable: no will is published then", async () => {
+  it("is distinguished from a node whose Redis was unavailable, and whose wills are not published", async () => {
     const cluster = await nodes();
     const env = { MQTT_HEARTBEAT_MS: "100" };
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);

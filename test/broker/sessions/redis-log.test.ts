@@ -114,7 +114,7 @@ describe("the log of all nodes", () => {
     expect(test.onGap).toHaveBeenCalledOnce();
   });
 
-  it("assigns higher numbers than before Redis lost its last ones", async () => {
+  it("assigns higher numbers than before after Redis lost its last entries", async () => {
     const test = place();
     test.log.start(0);
     await test.publish("a");

@@ -4,7 +4,7 @@ import { openRedis, type RedisAccess } from "../../../deploy/redis/redis.ts";
 import { type RedisServer, startRedis } from "../../support/redis.ts";
 import { keepSessionsIn } from "../broker-under-test.ts";
 
-// A broker gives a client the same guarantees with Redis as with LevelDB, so the same tests run with the other store.
+// A broker gives a client the same guarantees with Redis as with LevelDB, so the same tests run with Redis.
 
 let server: RedisServer;
 const opened: RedisAccess[] = [];

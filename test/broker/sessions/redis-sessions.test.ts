@@ -29,27 +29,30 @@ async function leaveSession(node: BrokerUnderTest, qos: 1 | 2): Promise<void> {
 }
 
 describe("a persistent session", () => {
-  it.each([1, 2] as const)("gets at any node what was published at any other, in order, at QoS %i", async (qos) => {
-    const cluster = await nodes({ on: server });
-    const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
-    await leaveSession(a, qos);
-    const camera = await b.client(NORTH);
-    const names = Array.from({ length: 50 }, (_, index) => String(index));
-    await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 2 })));
-    const atB = await b.join(archive(b));
-    const received = await atB.inbox.has(50);
-    expect(received.map(({ payload }) => payload)).toEqual(names);
-    expect(new Set(received.map((message) => message.qos))).toEqual(new Set([qos]));
-    await expect.poll(() => b.broker.stats().offlineMessages).toBe(0);
-    await atB.client.endAsync();
+  it.each([1, 2] as const)(
+    "gets at any node the messages that were published at any other node, in order, at QoS %i",
+    async (qos) => {
+      const cluster = await nodes({ on: server });
+      const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+      await leaveSession(a, qos);
+      const camera = await b.client(NORTH);
+      const names = Array.from({ length: 50 }, (_, index) => String(index));
+      await Promise.all(names.map((name) => camera.publishAsync(EVENT, name, { qos: 2 })));
+      const atB = await b.join(archive(b));
+      const received = await atB.inbox.has(50);
+      expect(received.map(({ payload }) => payload)).toEqual(names);
+      expect(new Set(received.map((message) => message.qos))).toEqual(new Set([qos]));
+      await expect.poll(() => b.broker.stats().offlineMessages).toBe(0);
+      await atB.client.endAsync();
 
-    await camera.publishAsync(EVENT, "before the restart", { qos: 1 });
-    await a.broker.stop();
-    await camera.publishAsync(EVENT, "after it", { qos: 1 });
-    const again = await cluster.start();
-    const { inbox } = await again.join(archive(again));
-    expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before the restart", "after it"]);
-  });
+      await camera.publishAsync(EVENT, "before the restart", { qos: 1 });
+      await a.broker.stop();
+      await camera.publishAsync(EVENT, "after it", { qos: 1 });
+      const again = await cluster.start();
+      const { inbox } = await again.join(archive(again));
+      expect((await inbox.has(2)).map(({ payload }) => payload)).toEqual(["before the restart", "after it"]);
+    },
+  );
 
   it.each([1, 2] as const)("gets every message in order while it moves between nodes, at QoS %i", async (qos) => {
     const cluster = await nodes({ on: server });
@@ -149,7 +152,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("gets messages that are published while it subscribes in order or not at all", async () => {
+  it("gets messages that are published during the subscription either in order or not at all", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const camera = await b.client(NORTH);
@@ -178,7 +181,7 @@ describe("a persistent session", () => {
     }
   });
 
-  it("belongs to its owner at every node, whatever another identity does with the client id", async () => {
+  it("belongs to its owner at every node, even if another identity uses the same client id", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     await leaveSession(a, 1);
@@ -193,7 +196,7 @@ describe("a persistent session", () => {
   it.each([
     ["the node that has it in memory", 1],
     ["a node that does not", 0],
-  ])("of another identity under a camera's client id is discarded when the camera connects to %s", async (_, at) => {
+  ])("of another identity with a camera's client id is discarded when the camera connects to %s", async (_, at) => {
     const cluster = await nodes({ on: server });
     const before = await cluster.start();
     // As the previous version could create it.
@@ -212,7 +215,7 @@ describe("a persistent session", () => {
     expect(await cluster.redis.zcard(`${cluster.prefix}queue:camera-north`)).toBe(0);
   });
 
-  it("is discarded at all nodes when its owner's token is revoked, unless the owner has reconnected", async () => {
+  it("is discarded at all nodes when the owner's token is revoked, unless the owner has reconnected", async () => {
     const cluster = await nodes({ on: server });
     const revoked = new Set<string>();
     const isRevoked = ({ tokenId = "" }: { tokenId?: string | undefined }) => revoked.has(tokenId);
@@ -264,7 +267,7 @@ describe("the queue of a disconnected session", () => {
   it.each([
     ["MAX_OFFLINE_MESSAGES", { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: "0" }, 10],
     ["MAX_OFFLINE_BYTES", { MAX_OFFLINE_BYTES: "110000" }, 10],
-  ])("drops its oldest messages beyond %s, from whatever node, and logs it once", async (_, env, kept) => {
+  ])("drops its oldest messages above %s, at whichever node, and logs the loss once", async (_, env, kept) => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
     await leaveSession(a, 1);
@@ -290,7 +293,7 @@ describe("the queue of a disconnected session", () => {
     await expect.poll(() => b.broker.stats()).toMatchObject({ offlineMessages: 0, offlineBytes: 0 });
   });
 
-  it("is shortened by a restart with lower limits", async () => {
+  it("is cut to lower limits at a restart", async () => {
     const cluster = await nodes({ on: server });
     const before = await cluster.start();
     await leaveSession(before, 1);
@@ -327,7 +330,7 @@ describe("the data in Redis", () => {
     }
   });
 
-  it("of an unused session is discarded after MQTT_SESSION_HOURS, unlike that of a session in use", async () => {
+  it("of an unused session is discarded after MQTT_SESSION_HOURS, unlike the data of a session in use", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([
       cluster.start({ MQTT_SESSION_HOURS: "2" }),
@@ -347,7 +350,7 @@ describe("the data in Redis", () => {
     expect(used.connected).toBe(true);
   });
 
-  it("has at most MAX_MQTT_SESSIONS sessions of all nodes together", async () => {
+  it("contains at most MAX_MQTT_SESSIONS sessions of all nodes together", async () => {
     const cluster = await nodes({ on: server });
     const env = { MAX_MQTT_SESSIONS: "1" };
     const [a, b] = await Promise.all([cluster.start(env), cluster.start(env)]);
@@ -358,7 +361,7 @@ describe("the data in Redis", () => {
 });
 
 describe("a client that connects to another node", () => {
-  it("closes its older connection, is reported as a take-over, and cancels its old will", async () => {
+  it("ends its older connection, is reported as a take-over, and cancels its old will", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const takenOver: string[] = [];
@@ -401,7 +404,7 @@ describe("a client that connects to another node", () => {
     }
   });
 
-  it("does not disconnect other identities, and no message of a client can imitate such a connection", async () => {
+  it("disconnects no other identity, and cannot be imitated by a message of another client", async () => {
     const cluster = await nodes({ on: server });
     const [a, b] = await Promise.all([cluster.start(), cluster.start()]);
     const north = await a.client({ ...NORTH, clientId: "north" });
@@ -411,7 +414,7 @@ describe("a client that connects to another node", () => {
       forger.publish(`$SYS/${name}/new/clients`, "north", { qos: 1 });
       await expect.poll(() => b.broker.stats().refusedPublishes).toBe(index + 1);
     }
-    // A later message has reached the node, so the earlier ones have too.
+    // A later message has reached the node, so the earlier messages have reached the node, too.
     const inbox = inboxOf(north);
     await north.subscribeAsync(topic("cameras/north/commands/+"), { qos: 1 });
     await b.broker.publish({

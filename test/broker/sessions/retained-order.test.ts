@@ -4,7 +4,7 @@ import { inboxOf, NORTH, startTestBroker, topic } from "../broker-under-test.ts"
 const STATES = 300;
 const LAST = 4;
 
-it("never delivers an older retained message after a newer one", { timeout: 20_000 }, async () => {
+it("the broker never delivers an older retained message after a newer one", { timeout: 20_000 }, async () => {
   const test = await startTestBroker();
   const north = await test.client(NORTH);
   const names = Array.from({ length: STATES }, (_, index) => topic(`cameras/north/state/s-${index}`));

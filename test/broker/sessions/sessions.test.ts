@@ -59,7 +59,7 @@ describe("a persistent session", () => {
     expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
   });
 
-  it("gets messages published while it subscribes immediately or not at all", async () => {
+  it("gets messages that are published during the subscription either immediately or not at all", async () => {
     const test = await startTestBroker();
     const options = archive(test.token(["dashboard:read"]));
     const { client, inbox } = await test.join(options);
@@ -126,7 +126,7 @@ describe("a persistent session", () => {
     expect((await third.next(TYPE.publish)).toString()).toContain("two");
   });
 
-  it("gets the PUBREL instead of the message again after its PUBREC", async () => {
+  it("gets the PUBREL, not the message, again after its PUBREC", async () => {
     const test = await startTestBroker();
     const session = { clientId: "raw", username: "raw", password: test.token(["dashboard:read"]), clean: false };
     const first = await rawSession(test.broker.ports.mqtt, session);
@@ -185,7 +185,7 @@ describe("a persistent session", () => {
     expect((await back.inbox.has(2)).map(({ payload }) => payload)).toEqual(["while away", "back"]);
   });
 
-  it("keeps other filters when it unsubscribes from one that covers them", async () => {
+  it("keeps its other filters when it unsubscribes from a filter that covers them", async () => {
     const test = await startTestBroker();
     const options = archive(test.token(["dashboard:read"]));
     const client = await test.client(options);
@@ -268,7 +268,7 @@ describe("the queue of a disconnected session", () => {
   const options = (password: string) => ({ username: "archive", password, clientId: "archive", clean: false });
 
   it.each(["33554432", "0"])(
-    "drops its oldest messages beyond MAX_OFFLINE_MESSAGES, and logs it once (limit on bytes: %s)",
+    "drops its oldest messages above MAX_OFFLINE_MESSAGES, and logs the loss once (limit on bytes: %s)",
     async (bytes) => {
       const test = await startTestBroker({ env: { MAX_OFFLINE_MESSAGES: "10", MAX_OFFLINE_BYTES: bytes } });
       const archive = options(test.token(["dashboard:read"]));
@@ -302,7 +302,7 @@ describe("the queue of a disconnected session", () => {
     expect(received.map(({ payload }) => Number.parseInt(payload, 10))).toEqual([16, 17, 18, 19]);
   });
 
-  it("is shortened by a restart with lower limits", async () => {
+  it("is cut to lower limits at a restart", async () => {
     const dataPath = temporaryFolder();
     const before = await startTestBroker({ dataPath });
     const archive = options(before.token(["dashboard:read"]));
@@ -408,7 +408,7 @@ describe("wills", () => {
     expect(test.ingest.accepted).toEqual([]);
   });
 
-  it("are kept when the broker stops, and published by its next run if the client does not reconnect", async () => {
+  it("are kept when the broker stops, and are published by the next run if the client does not reconnect", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });
@@ -432,7 +432,7 @@ describe("wills", () => {
       ]);
   });
 
-  it("of an earlier run are discarded if they are commands, whose sender may have lost the permission", async () => {
+  it("of an earlier run are discarded if they are commands, because the sender may have lost the permission", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });
@@ -443,7 +443,7 @@ describe("wills", () => {
     await before.broker.stop();
 
     const after = await startTestBroker({ dataPath, env });
-    // Each will is handled once, or twice if the next scan precedes its removal from the store.
+    // Each will is handled once, or twice if the next scan comes before the will's removal from the store.
     const acts = new Set<string>();
     after.broker.onCarriedOut(({ who, target, outcome }) => acts.add(`${who} ${target} ${outcome}`));
     const accepted = () => new Set(after.ingest.accepted.map((publication) => publication.topic));
@@ -451,7 +451,7 @@ describe("wills", () => {
     await expect.poll(accepted, { timeout: 20_000 }).toEqual(new Set([will.topic]));
   });
 
-  it("are published by the next run also for a connection that had taken over another", async () => {
+  it("are published by the next run, also for a connection that had taken over an older connection", async () => {
     const dataPath = temporaryFolder();
     const env = { MQTT_HEARTBEAT_MS: "50" };
     const before = await startTestBroker({ dataPath, env });

@@ -7,7 +7,7 @@ function delays(backoff: Backoff, count: number): number[] {
 }
 
 describe("the wait before the next attempt", () => {
-  it("is between the shortest and the longest wait, for any random number and any count of failures", () => {
+  it("is between the shortest and the longest wait, for any random number and any number of failures", () => {
     fc.assert(
       fc.property(
         fc.array(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), { minLength: 1, maxLength: 2000 }),

@@ -94,7 +94,7 @@ describe("a command", () => {
     await expect(closed).rejects.toBeInstanceOf(OutcomeUnknownError);
   });
 
-  it("has an unknown outcome if no step arrives before it expires and the grace period ends", async () => {
+  it("has an unknown outcome if no step arrives until the command has expired and the grace period has ended", async () => {
     const server = await serve();
     const { client } = connect(server.url, { commandGraceMs: -960 });
     await untilConnected(client);
@@ -103,7 +103,7 @@ describe("a command", () => {
     );
   });
 
-  it("is refused if there are too many pending commands", async () => {
+  it("is refused if too many commands are pending", async () => {
     const server = await serve();
     const { client } = connect(server.url, { maxPendingCommands: 2 });
     await untilConnected(client);

@@ -19,7 +19,7 @@ describe("a client that connects", () => {
     });
   });
 
-  it("reports every state in order", async () => {
+  it("reports each state change in order", async () => {
     const server = await serve();
     const states: string[] = [];
     const client = connect(server.url).client;
@@ -74,7 +74,7 @@ describe("a client that connects", () => {
     await untilConnected(client);
   });
 
-  it("fetches a new token after tokenExpired: the first time at once, and later with a wait", async () => {
+  it("fetches a new token after tokenExpired: at once the first time, and after a wait later", async () => {
     const server = await serve();
     const waits: number[] = [];
     server.script.auth = (connection, { token }) => {
@@ -91,7 +91,7 @@ describe("a client that connects", () => {
     expect(Math.min(...waits.slice(1))).toBeGreaterThan(20);
   });
 
-  it("renews a token once if the server accepted it before and refuses it now, and stops if the new one is also refused", async () => {
+  it("renews a once accepted token after a refusal, and stops if the server refuses the new token, too", async () => {
     const server = await serve();
     const { client, tokens } = connect(server.url);
     await untilConnected(client);
@@ -108,7 +108,7 @@ describe("a client that connects", () => {
     });
   });
 
-  it("retries if getToken fails, and stops if it throws TokenRefusedError", async () => {
+  it("retries if getToken fails, and stops if getToken throws TokenRefusedError", async () => {
     const server = await serve();
     const answers = [new Error("no network"), new TokenRefusedError("no key")];
     const { client } = connect(server.url, {
@@ -122,7 +122,7 @@ describe("a client that connects", () => {
     expect(server.connections).toEqual([]);
   });
 
-  it("connects again after it has stopped, if the application asks for that", async () => {
+  it("connects again after it has stopped, if the application calls connect", async () => {
     const server = await serve();
     server.script.auth = (connection) => connection.close(CloseCode.connectionLimit);
     const { client } = connect(server.url);
@@ -161,7 +161,7 @@ describe("a client that connects", () => {
     expect(noToken.state).toMatchObject({ cause: { reason: expect.stringContaining("getToken") } });
   });
 
-  it("connects at once when the network returns or the page is shown", async () => {
+  it("connects at once when the network returns or the page becomes visible", async () => {
     const server = await serve();
     const page = {
       window: new EventTarget(),
@@ -227,7 +227,7 @@ describe("a client that connects", () => {
     expect(() => client.subscribe("dashboard", { onEvent: () => {} })).toThrow(ClientClosedError);
   });
 
-  it("does not reconnect if it is closed during a wait", async () => {
+  it("does not reconnect if the application closes it during a wait", async () => {
     const server = await serve();
     server.script.auth = (connection) => connection.cut();
     const { client } = connect(server.url, { backoff: { minDelayMs: 20, maxDelayMs: 20 } });

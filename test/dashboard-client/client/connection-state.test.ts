@@ -140,14 +140,14 @@ describe("the transition of the connection", () => {
     }
   });
 
-  it("keeps the time of the loss and counts failures until it is connected", () => {
+  it("keeps the time of the loss and counts failures until the client is connected", () => {
     const lost = transition(STATES.connected, EVENTS.lost, 100);
     expect(lost).toMatchObject({ since: 100, failures: 1, retryAt: 50, cause });
     const again = transition(transition(lost, EVENTS.attempt, 200), EVENTS.lost, 300);
     expect(again).toMatchObject({ since: 100, failures: 2 });
   });
 
-  it("keeps the time when the connection began if only the token is renewed", () => {
+  it("keeps the connection's start time if only the token is renewed", () => {
     const renewed = transition(STATES.connected, EVENTS.authenticated, 100);
     expect(renewed).toMatchObject({ since: 1, session: { connectionId: "d" } });
   });

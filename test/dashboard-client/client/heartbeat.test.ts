@@ -21,7 +21,7 @@ describe("the heartbeat", () => {
     vi.useRealTimers();
   });
 
-  it("drops a server that was silent for two ping intervals plus the grace period", async () => {
+  it("drops the connection after a silence of two ping intervals plus the grace period", async () => {
     const server = await serve();
     server.script.pingInterval = 0.03;
     let since = 0;
@@ -31,7 +31,7 @@ describe("the heartbeat", () => {
       server.welcome(connection);
     };
     const { client } = connect(server.url, { heartbeatGraceMs: 20 });
-    // The message is recorded at once, because the client reconnects soon.
+    // The state is recorded at once, because the client reconnects soon.
     const losses: { afterMs: number; state: unknown }[] = [];
     client.onState((state) => {
       if (state.status === "connecting" && state.cause !== undefined)
@@ -45,7 +45,7 @@ describe("the heartbeat", () => {
     await server.connection(1);
   });
 
-  it("accepts any message as a sign of life", () => {
+  it("accepts any message of the server as a heartbeat", () => {
     vi.useFakeTimers();
     const { heartbeat, silences } = heartbeatWith(50);
     heartbeat.start(50);
@@ -72,7 +72,7 @@ describe("the heartbeat", () => {
     expect(client.heardAt).toBeGreaterThan(0);
   });
 
-  it("allows silence if the server announces no pings", async () => {
+  it("allows any silence if the server announces no pings", async () => {
     const server = await serve();
     server.script.pingInterval = 0;
     const quiet = connect(server.url, { heartbeatGraceMs: 5 }).client;
@@ -84,7 +84,7 @@ describe("the heartbeat", () => {
     expect(quiet.state.status).toBe("connected");
   });
 
-  describe("when the page is shown or the browser reports a lost network", () => {
+  describe("when the page becomes visible or the browser reports a lost network", () => {
     const makePage = () => ({
       window: new EventTarget(),
       document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
@@ -101,7 +101,7 @@ describe("the heartbeat", () => {
       expect(client.state.status).toBe("connected");
     });
 
-    it("reconnects if the probe is not answered, without waiting until the server was silent for too long", async () => {
+    it("reconnects if the probe is not answered, without waiting for the longer limit on silence", async () => {
       const server = await serve();
       server.script.ping = () => {};
       const page = makePage();
@@ -113,7 +113,7 @@ describe("the heartbeat", () => {
       expect(again.received[0]).toMatchObject({ type: "auth" });
     });
 
-    it("does not accept a message from before the probe as the answer, even if both are in the same millisecond", () => {
+    it("does not accept a message from before the probe as the answer, even in the same millisecond", () => {
       vi.useFakeTimers();
       const { heartbeat, silences } = heartbeatWith(40);
       heartbeat.start(0);

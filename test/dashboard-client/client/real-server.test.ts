@@ -42,7 +42,7 @@ describe("the client with the real bridge", () => {
     expect([everything.gaps, north.gaps]).toEqual([[], []]);
   });
 
-  it("receives the state first, and knows that the state is complete, at the latest at the next ping", async () => {
+  it("receives the state first, and knows at the latest at the next ping that the state is complete", async () => {
     const server = await startRealtime({ pingIntervalMs: 200 });
     await server.state("north", "storage", { total_bytes: 10, free_bytes: 4 });
     const followed = follow(connect(server.url, { getToken: () => server.token() }).client);
@@ -51,7 +51,7 @@ describe("the client with the real bridge", () => {
     expect(followed.subscription.cursor).toEqual({ epoch: server.journal.epoch, position: server.journal.head });
   });
 
-  it("reports a gap if the journal no longer has all missed events, and receives those that it still has", async () => {
+  it("reports a gap if the journal lacks some of the missed events, and receives the remaining events", async () => {
     const server = await startRealtime({ retentionEvents: 20 });
     const { client } = connect(server.url, { getToken: () => server.token() });
     const followed = follow(client);

@@ -23,7 +23,7 @@ describe("a subscription", () => {
     expect(followed.subscription.cursor).toEqual({ epoch: "first", position: 2 });
   });
 
-  it("resumes after a disconnect with the missed events, each once and in order", async () => {
+  it("resumes after a disconnect, and delivers each missed event once and in order", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -52,7 +52,7 @@ describe("a subscription", () => {
     await until(() => followed.subscription.cursor?.position === 150);
   });
 
-  it("delivers each event once and in order, even if a server repeats events or changes their order", async () => {
+  it("delivers each event once and in order, even if a server repeats or reorders events", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const followed = follow(client);
@@ -83,7 +83,7 @@ describe("a subscription", () => {
     );
   });
 
-  it("delivers an event that names several channels to each of them once", async () => {
+  it("delivers an event that names several channels once to each channel", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const [all, north, south] = [follow(client), follow(client, "camera:north"), follow(client, "camera:south")];
@@ -136,7 +136,7 @@ describe("a subscription", () => {
 });
 
 describe("a gap", () => {
-  it("is reported when the server has a new journal, and from then on the positions of that journal are used", async () => {
+  it("is reported when the server has a new journal, and the client then uses the new journal's positions", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -154,7 +154,7 @@ describe("a gap", () => {
     expect(followed.subscription.cursor).toEqual({ epoch: "second", position: 2 });
   });
 
-  it("is reported when the server no longer keeps the missed events", async () => {
+  it("is reported when the server has removed the missed events", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -190,7 +190,7 @@ describe("a gap", () => {
     await untilLive(followed);
   });
 
-  it("is also reported on a live connection, if the client was too slow", async () => {
+  it("is also reported on a live connection if the client was too slow", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);
@@ -241,7 +241,7 @@ describe("a gap", () => {
 });
 
 describe("subscribing", () => {
-  it("retries after a temporary refusal, and not after a permanent one", async () => {
+  it("retries after a temporary refusal, but not after a permanent refusal", async () => {
     const server = await serve();
     const codes = [ReplyCode.rateLimited, ReplyCode.storeUnavailable, ReplyCode.unknownChannel];
     server.script.subscribe = (connection, { channel, id }) => {
@@ -256,7 +256,7 @@ describe("subscribing", () => {
     expect(server.connections[0]?.received.filter(({ type }) => type === "subscribe")).toHaveLength(3);
   });
 
-  it("drops a connection on which the server does not answer the request", async () => {
+  it("drops the connection if the server does not answer the request", async () => {
     const server = await serve();
     server.script.subscribe = () => {};
     const followed = follow(connect(server.url, { requestTimeoutMs: 30 }).client);
@@ -266,7 +266,7 @@ describe("subscribing", () => {
     await untilLive(followed);
   });
 
-  it("ends with unsubscribe, and a new subscription ignores the answer to the old one", async () => {
+  it("ends with unsubscribe, and a new subscription ignores the answer to the old subscription", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const first = follow(client);
@@ -286,7 +286,7 @@ describe("subscribing", () => {
     await until(() => second.positions().length === 2);
   });
 
-  it("refuses a second subscription to a channel, and one more than the limit", async () => {
+  it("refuses a second subscription to a channel, and a subscription above the limit", async () => {
     const server = await serve();
     const { client } = connect(server.url, { maxSubscriptions: 2 });
     follow(client);
@@ -295,7 +295,7 @@ describe("subscribing", () => {
     expect(() => follow(client, "jobs")).toThrow(ClientLimitError);
   });
 
-  it("works with a server without a journal: live events, and the state again after each connect", async () => {
+  it("works with a server without a journal: delivers live events, and the state again after each connect", async () => {
     const server = await serve();
     server.script.subscribe = (connection, { channel, id }) => {
       connection.channels.add(channel);

@@ -22,7 +22,7 @@ describe("a token that expires during a connection", () => {
     expect(connection.received.filter(({ type }) => type === "subscribe")).toHaveLength(1);
   });
 
-  it("is requested again until the old one expires, if getToken fails or the server refuses the new one", async () => {
+  it("is requested again until it expires, if getToken fails or the server refuses the new token", async () => {
     const server = await serve();
     let asked = 0;
     const { client, problems } = connect(server.url, {
@@ -58,7 +58,7 @@ describe("a token that expires during a connection", () => {
     expect(tokens()).toBe(2);
   });
 
-  it("causes a new subscription to a refused channel once it is renewed, because permissions may have been added", async () => {
+  it("is renewed, and the client subscribes again to a refused channel, because permissions may have been added", async () => {
     const server = await serve();
     let allowed = false;
     server.script.subscribe = (connection, message) => {
@@ -78,7 +78,7 @@ describe("a token that expires during a connection", () => {
     await untilLive(followed);
   });
 
-  it("causes a channel to be marked as refused if the new permissions exclude the channel", async () => {
+  it("is renewed, and a channel that the new permissions exclude is marked as refused", async () => {
     const server = await serve();
     const followed = follow(connect(server.url).client);
     await untilLive(followed);

@@ -23,7 +23,9 @@ interface TokenServer {
   status: number | undefined;
 }
 
-/** A real HTTP server that issues tokens: to anybody if `open`, otherwise for the password or the refresh token. */
+/**
+ * A real HTTP server that issues tokens: to every client if `open`, otherwise for the password or the refresh token.
+ */
 async function startTokenServer({ open = false, expiresIn = 900 } = {}): Promise<TokenServer> {
   const tokenServer: TokenServer = { asked: [], base: "", good: "none", status: undefined };
   const server = createServer(async (request: IncomingMessage, response) => {

@@ -10,15 +10,15 @@ const storageFrom = (minutes: number): Omit<CameraState, "id"> => ({
   storage: { value: { total_bytes: 64e9, free_bytes: 32e9 }, at: minutesAgo(minutes) },
 });
 
-it("shows a reading without its age until the camera should have repeated it", () => {
+it("the page shows a reading without its age until a repetition is overdue", () => {
   expect(factsOf(storageFrom(31))).not.toContain("measured");
 });
 
-it("shows the age of a reading that the camera should have repeated", () => {
+it("the page shows the age of a reading whose repetition is overdue", () => {
   expect(factsOf(storageFrom(40))).toContain("measured");
 });
 
-it("shows the current settings without an age", () => {
+it("the page shows the current settings without an age", () => {
   const facts = factsOf({ settings: { value: {}, at: minutesAgo(600) } });
   expect(facts).toContain("Auto");
   expect(facts).not.toContain("measured");

@@ -61,7 +61,7 @@ describe("the pictures of a filmstrip", () => {
     expect(asked).toEqual(["a", "a"]);
   });
 
-  it("are released if there are too many of them, and all are released at the end", async () => {
+  it("are released one by one above the limit, and all at the end", async () => {
     const { film, released, deliver } = slowPictures();
     for (let n = 0; n < 162; n++) {
       const load = film.load(`p${n}`);

@@ -44,7 +44,7 @@ describe("the formats", () => {
     ["nonsense", "at an unknown time"],
   ])("write the age of %s as %s", (at, text) => expect(formatAge(at, NOW)).toBe(text));
 
-  it("write times in the zone of the camera, with its name, and with the date if it is not today there", () => {
+  it("write times in the camera's time zone, with the zone's name, and with the date unless it is today there", () => {
     expect(formatTime("2026-03-12T13:02:31.000Z", "Europe/Zurich", NOW)).toBe("14:02:31 CET");
     expect(formatTime("2026-03-11T23:30:00.000Z", "Europe/Zurich", NOW)).toBe("00:30:00 CET");
     expect(formatTime("2026-03-11T22:30:00.000Z", "Europe/Zurich", NOW)).toBe("11 Mar, 23:30:00 CET");
@@ -52,7 +52,7 @@ describe("the formats", () => {
     expect(formatMinute("2026-03-12T13:02:31.000Z", "Asia/Kathmandu", NOW)).toBe("18:47 GMT+5:45");
   });
 
-  it("write times in UTC, with its name, if the zone is unknown", () => {
+  it("write times in UTC, with its name, if the time zone is unknown", () => {
     expect(formatTime("2026-03-12T13:02:31.000Z", "Mountain/Top", NOW)).toBe("13:02:31 UTC");
     expect(formatTime("nonsense", "UTC", NOW)).toBe("unknown time");
   });

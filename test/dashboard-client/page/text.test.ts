@@ -42,7 +42,7 @@ describe("the status of a camera", () => {
     [camera("stale"), { label: "No new pictures", tone: "warn" }],
     [camera("unknown"), { label: "Unknown", tone: "quiet" }],
     [camera(), { label: "Unknown", detail: "no message yet", tone: "quiet" }],
-  ])("is put into words (case %#)", (state, words) => expect(cameraStatus(state, true, NOW)).toMatchObject(words));
+  ])("is described in words (case %#)", (state, words) => expect(cameraStatus(state, true, NOW)).toMatchObject(words));
 
   it("is the last known status if there is no connection", () => {
     expect(cameraStatus(camera("online"), false, NOW)).toEqual({
@@ -50,7 +50,7 @@ describe("the status of a camera", () => {
     });
   });
 
-  it("shows when a picture was taken only for the picture that is shown", () => {
+  it("shows a known time of capture only with the matching picture", () => {
     const state: CameraState = { ...camera("online"), pictureTaken: { etag: '"a"', at: "2026-03-12T13:09:30.000Z" } };
     const receivedAt = NOW - 10_000;
     expect(pictureTime(state, { etag: '"a"', takenAt: undefined, receivedAt }, NOW)).toEqual({
@@ -87,21 +87,21 @@ describe("the progress of a command", () => {
     expect(captureRequested("sleeping")).toEqual({ text: "Waiting for the camera to wake up…", tone: "busy" });
   });
 
-  it("says that the camera is offline, and whether the camera or the server refused", () => {
+  it("says that the camera is offline, and whether the camera or the server refused the command", () => {
     const result = { commandId: "1", result: undefined, error: "why" };
     expect(captureProgress({ ...result, status: "failed", code: 120 }).text).toContain("offline");
     expect(captureProgress({ ...result, status: "rejected", code: 122 }).text).toBe("The camera refused · why");
     expect(captureProgress({ ...result, status: "rejected", code: 107 }).text).toBe("Not sent · why");
   });
 
-  it("does not claim more than is known about a command without an answer", () => {
+  it("claims no outcome for a command without an answer", () => {
     const result = { commandId: "1", result: undefined, error: "why", code: undefined };
     expect(captureProgress({ ...result, status: "expired" }).text).toBe("Expired · why");
     expect(captureProgress({ ...result, status: "unknown" }).text).toBe("The camera may have taken the picture · why");
     expect(captureProgress({ ...result, status: "timed_out" }).text).toMatch(/^No answer · why · the camera may still/);
   });
 
-  it("distinguishes a command that was not sent from one with an unknown outcome", () => {
+  it("distinguishes an unsent command from a command with an unknown outcome", () => {
     expect(captureFailure(new NotConnectedError()).text).toContain("was not sent");
     expect(captureFailure(new OutcomeUnknownError("x")).text).toContain("may still");
     expect(captureFailure(new RequestRefusedError("x", 103)).text).toContain("no permission");
@@ -157,7 +157,7 @@ describe("an event in words", () => {
     ["lab.nothing", null, "lab.nothing", ""],
   ])("%s", (name, data, title, detail) => expect(eventText(event(name, data))).toMatchObject({ title, detail }));
 
-  it("names the number of events in a gap and the time in the zone of the camera, and says if the events arrived late", () => {
+  it("names the number of events in a gap, the time in the camera's zone, and whether the events arrived late", () => {
     const reader = { timeZone: "Europe/Zurich", now: NOW };
     const gap = {
       ...{ reason: "dropped", count: 12 },

@@ -59,7 +59,7 @@ describe("useRealTimeData", () => {
     expect(stores[2]).not.toBe(stores[0]);
   });
 
-  it("uses its own client without a provider, and throws an error without either", async () => {
+  it("creates its own client without a provider, and throws an error if it has neither", async () => {
     const { client } = connect((await serve()).url);
     expect(renderToString(<Summary client={client} />)).toContain("not live");
     expect(() => renderToString(<Summary />)).toThrow("RealTimeProvider");

@@ -93,7 +93,7 @@ describe("a camera", () => {
     expect(state.activity).toMatchObject([{ event: { event: "link.gap" } }]);
   });
 
-  it("takes the time of its picture from the capture event, otherwise from the name of the picture", () => {
+  it("takes the time of its picture from the capture event, or else from the picture's name", () => {
     const taken = "2026-02-28T23:00:00.000Z";
     const named = preview("b", { data: { capture: "b", url: "/x", etag: '"b"', size_bytes: 1, taken_at: taken } });
     expect(stateAfter(named).cameras.get("north")?.pictureTaken).toEqual({ etag: '"b"', at: taken });
@@ -123,7 +123,7 @@ describe("a camera", () => {
     expect([...state.latest.keys()]).toEqual([]);
   });
 
-  it("shows the capture that arrived last, even if an earlier one has a time five hours ahead", () => {
+  it("shows the last capture to arrive, even if an earlier capture has a time five hours ahead", () => {
     const ahead = capture("c1", { timestamp: "2026-03-02T05:00:00.000Z", position: 7 });
     const next = capture("c2", { timestamp: "2026-03-02T00:00:30.000Z", position: 8 });
     expect(stateAfter(ahead, next).cameras.get("north")?.lastCapture?.value.capture).toBe("c2");
@@ -163,14 +163,14 @@ describe("a camera", () => {
     expect(EMPTY_STATE.cameras.size).toBe(0);
   });
 
-  it("is not overwritten by late events from a backlog", () => {
+  it("keeps its state when late events of a backlog arrive", () => {
     const state = stateAfter(presence("north", "offline"), presence("north", "online", { historical: true }));
     expect(state.cameras.get("north")?.presence?.value.status).toBe("offline");
   });
 });
 
 describe("the state of jobs, alerts and the system", () => {
-  it("keeps an ended job that its service removes, marked as cleared, but drops a running job that its service removes", () => {
+  it("keeps an ended job after its removal, marked as cleared, but drops a running job that its service removes", () => {
     const topic = "processing/farm/jobs/j1";
     expect(stateAfter(job("processing", 40)).jobs.get("farm/j1")).toMatchObject({
       progress: 40,
@@ -193,7 +193,7 @@ describe("the state of jobs, alerts and the system", () => {
     expect(state.jobs.has(`farm/${names.at(-1)}`)).toBe(true);
   });
 
-  it("keeps the start of an alert until it is cleared", () => {
+  it("keeps the start of an alert until the alert is cleared", () => {
     const topic = "cameras/north/alerts/storage";
     const raised = (message: string): DashboardEvent =>
       event({
@@ -212,7 +212,7 @@ describe("the state of jobs, alerts and the system", () => {
     expect(applyEvent(state, event({ event: "alert.cleared", topic, data: null })).alerts.size).toBe(0);
   });
 
-  it("keeps an ended alert with its start and end, and does not keep its camera", () => {
+  it("keeps an ended alert with its start and end, but without an entry for its camera", () => {
     const topic = "cameras/north/alerts/disk";
     const raised = event({
       event: "alert.raised",
@@ -235,7 +235,7 @@ describe("the state of jobs, alerts and the system", () => {
     expect(many.endedAlerts).toHaveLength(MAX_ENDED_ALERTS);
   });
 
-  it("distinguishes the alert of a service from that of a camera with the same name", () => {
+  it("distinguishes a service's alert from a camera's alert of the same name", () => {
     const data = { alert: "job-queue", severity: "warning", message: "11 jobs wait" };
     const state = stateAfter(event({ event: "alert.raised", topic: "processing/farm/alerts/job-queue", data }));
     expect([...state.alerts]).toMatchObject([["service:farm/job-queue", { service: "farm", message: "11 jobs wait" }]]);
@@ -281,7 +281,7 @@ describe("the event lists", () => {
     expect(state.lastEventAt).toBe("2026-03-05T00:00:00.000Z");
   });
 
-  it("contain a line where events may be missing", () => {
+  it("contain a separate line where events may be missing", () => {
     const gap = { channel: "dashboard", reason: "trimmed", after: 1, before: 9, at: 5 } as const;
     const state = applyEvent(applyGap(stateAfter(capture("c1")), gap), capture("c2"));
     expect(state.activity.map(({ kind }) => kind)).toEqual(["event", "gap", "event"]);
@@ -368,7 +368,7 @@ describe("a snapshot on top of an existing state", () => {
 });
 
 describe("the limits of the state", () => {
-  it("apply to each camera, so that a camera with thousands of states displaces only those of its own that are not shown", () => {
+  it("apply to each camera: a camera with thousands of states displaces only its own states that the page does not show", () => {
     let state = stateAfter(presence("quiet", "online"), presence("loud", "online"));
     for (let index = 0; index < 2 * MAX_TOPICS_PER_OWNER; index++)
       state = applyEvent(state, event({ topic: `cameras/loud/state/s${index}`, camera: "loud" }));
@@ -391,7 +391,7 @@ describe("the limits of the state", () => {
     expect([state.cameras.size, state.leftOut]).toEqual([600, 0]);
   });
 
-  it("leave out further cameras and count their topics", () => {
+  it("exclude further cameras and count the topics of these cameras", () => {
     let state = EMPTY_STATE;
     for (let camera = 0; camera < MAX_OWNERS + 3; camera++) state = applyEvent(state, presence(`c${camera}`, "online"));
     expect([state.cameras.size, state.leftOut]).toEqual([MAX_OWNERS, 3]);

@@ -86,7 +86,7 @@ describe("a reload", () => {
     expect((await server.connections[1]?.next("subscribe"))?.since).toEqual({ epoch: "first", position: 2 });
   });
 
-  it("shows the last known state and its time if there is no server", async () => {
+  it("shows the last known state and the state's time if there is no server", async () => {
     const server = await serve();
     const storage = memory();
     const first = open(server, storage);
@@ -225,7 +225,7 @@ describe("the store", () => {
     await until(() => storage.values.get("skylapse:dashboard")?.includes('"position":200') ?? false);
   });
 
-  it("is not live from the loss of the connection until it has caught up, and says since when", async () => {
+  it("is not live from the loss of the connection until it has caught up, and says since when it is not live", async () => {
     const server = await serve();
     const page = open(server, memory());
     await live(page);
@@ -240,7 +240,7 @@ describe("the store", () => {
     await live(page);
   });
 
-  it("returns the same object until something changes, and unsubscribes with its last listener", async () => {
+  it("returns the same object until something changes, and unsubscribes when its last listener leaves", async () => {
     const server = await serve();
     const { client } = connect(server.url);
     const store = createDashboardStore({ client, channel: "dashboard", storage: null, notifyIntervalMs: 1 });
@@ -256,7 +256,7 @@ describe("the store", () => {
     again();
   });
 
-  it("tells which cameras the token may control", async () => {
+  it("says which cameras the token may control", async () => {
     const server = await serve();
     const page = open(server, memory());
     expect(page.store.getSnapshot().canCommand("north")).toBe(false);

@@ -49,7 +49,6 @@ export function connect(url: string, options: Partial<ClientOptions> = {}): Test
   return { client, problems, tokens: () => tokens };
 }
 
-/** Waits until a condition is true. */
 export function until(holds: () => boolean): Promise<void> {
   return vi.waitUntil(holds, { interval: 2 }).then(() => {});
 }

@@ -48,7 +48,7 @@ export class ProtocolConnection {
     this.#socket.terminate();
   }
 
-  /** Resolves to the first matching message of this type, which may have arrived already or may arrive later. */
+  /** Resolves to the first matching message of this type, whether it has arrived already or arrives later. */
   next<Type extends ClientMessage["type"]>(
     type: Type,
     fits: (message: MessageOf<Type>) => boolean = () => true,
@@ -69,7 +69,7 @@ export class ProtocolConnection {
 }
 
 export interface Script {
-  /** Each function replaces the behaviour of a correct server. */
+  /** Each function replaces one behaviour of a correct server. */
   auth?: (connection: ProtocolConnection, message: MessageOf<"auth">) => void;
   subscribe?: (connection: ProtocolConnection, message: MessageOf<"subscribe">) => void;
   command?: (connection: ProtocolConnection, message: MessageOf<"command">) => void;
@@ -150,7 +150,7 @@ export class ProtocolServer {
     return kept;
   }
 
-  /** As the protocol defines it: the event is sent once, and names the channels only if several match. */
+  /** Sends the event once, and names the channels only if several match, as the protocol defines. */
   deliver(connection: ProtocolConnection, event: DashboardEvent, only?: string): void {
     const { channels: all = [event.channel], ...fields } = event;
     const channels = only === undefined ? all.filter((channel) => connection.channels.has(channel)) : [only];

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { FolderTree } from "../../../device/cameras/folder-tree.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
-test("skips files in a quick scan that the full scan skipped because of the limits", async () => {
+test("a quick scan of the folder tree skips the files that the full scan skipped because of the limits", async () => {
   const path = temporaryFolder();
   const add = (name: string): void => writeFileSync(join(path, name), "");
   for (const name of ["a", "b", "c"]) {

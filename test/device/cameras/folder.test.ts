@@ -30,7 +30,6 @@ import { jpegOf, jpegWithThumbnail, temporaryFolder } from "../support/programs.
 const quick = { settleMs: 40, giveUpMs: 300, scanIntervalMs: 50 };
 const wait = { timeout: 20_000 };
 
-/** Stores pictures in memory. */
 class MemorySink implements PictureSink {
   readonly stored: FoundPicture[] = [];
   readonly failures: string[] = [];
@@ -85,7 +84,7 @@ async function picture(path: string, name: string, at?: Date, colour = "#468"): 
   if (at !== undefined) utimesSync(join(path, name), at, at);
 }
 
-test("imports each picture once, oldest first, with its modification time", async () => {
+test("the folder camera imports each picture once, oldest first, with its modification time", async () => {
   const path = temporaryFolder();
   const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
   for (const [name, minute] of [
@@ -106,7 +105,7 @@ test("imports each picture once, oldest first, with its modification time", asyn
   expect(sink.failures).toEqual([]);
 });
 
-test("imports a slowly written picture when it is complete", async () => {
+test("the folder camera imports a slowly written picture once the file is complete", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   await picture(path, "other.jpg");
@@ -125,7 +124,7 @@ test("imports a slowly written picture when it is complete", async () => {
   expect(sink.failures).toEqual([]);
 });
 
-test("does not import an upload that stalls after the picture's thumbnail", async () => {
+test("the folder camera ignores an upload that stalls after the picture's thumbnail", async () => {
   const path = temporaryFolder();
   const whole = await jpegWithThumbnail();
   const half = whole.length - 100;
@@ -142,7 +141,7 @@ test("does not import an upload that stalls after the picture's thumbnail", asyn
   expect(sink.failures).toEqual([]);
 });
 
-test("treats an overwritten file as another picture", async () => {
+test("the folder camera treats an overwritten file as another picture", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   await picture(path, "newest.jpg");
@@ -156,7 +155,7 @@ test("treats an overwritten file as another picture", async () => {
   expect(new Set(sink.stored.map(({ name }) => name)).size).toBe(2);
 });
 
-test("ignores files without a picture's name, and reports once each file with such a name that is no picture", async () => {
+test("the folder camera ignores files without a picture's name, and reports each other file that is no picture once", async () => {
   const path = temporaryFolder();
   await picture(path, ".hidden.jpg");
   await picture(path, "notes.txt");
@@ -178,7 +177,7 @@ test("ignores files without a picture's name, and reports once each file with su
   expect(sink.names).toEqual(["whole.jpg"]);
 });
 
-test("imports pictures in subfolders, even if a subfolder was created later", async () => {
+test("the folder camera imports pictures in subfolders, even if a subfolder was created later", async () => {
   const path = temporaryFolder();
   const today = join(path, "2026", "11", "29");
   mkdirSync(today, { recursive: true });
@@ -197,7 +196,7 @@ test("imports pictures in subfolders, even if a subfolder was created later", as
   expect(sink.failures).toEqual([]);
 });
 
-test("ignores subfolders beyond the depth limit, hidden subfolders, and subfolders for thumbnails and deleted files", async () => {
+test("the folder camera ignores subfolders beyond the depth limit, hidden subfolders, and subfolders for thumbnails and deleted files", async () => {
   const path = temporaryFolder();
   for (const name of ["a", "a/b", ".trash", "@eaDir", "#recycle"]) {
     mkdirSync(join(path, name));
@@ -211,7 +210,7 @@ test("ignores subfolders beyond the depth limit, hidden subfolders, and subfolde
   expect(sink.failures).toEqual([]);
 });
 
-test("does not follow links to outside of the folder", async () => {
+test("the folder camera does not follow links to outside of the folder", async () => {
   const [path, outside] = [temporaryFolder(), temporaryFolder()];
   await picture(outside, "secret.jpg");
   symlinkSync(outside, join(path, "folder"));
@@ -225,7 +224,7 @@ test("does not follow links to outside of the folder", async () => {
   expect(sink.names).toHaveLength(2);
 });
 
-test("watches only the subfolders whose names sort last when there are too many, and reports that", async () => {
+test("the folder camera watches only the last subfolders by name when there are too many, and reports the limit", async () => {
   const path = temporaryFolder();
   for (const name of ["1", "2", "3", "4"]) {
     mkdirSync(join(path, name));
@@ -238,7 +237,7 @@ test("watches only the subfolders whose names sort last when there are too many,
   expect(sink.failures).toEqual([expect.stringMatching(/has more than 3 folders: .* move the old ones away$/)]);
 });
 
-test("imports the next picture on time after one that was stored slowly", async () => {
+test("the folder camera imports the next picture on time after a picture that was stored slowly", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   sink.storeMs = 1000;
@@ -252,7 +251,7 @@ test("imports the next picture on time after one that was stored slowly", async 
   expect(performance.now() - started).toBeLessThan(15_000);
 });
 
-test("imports a new picture before the rest of the pictures that were there at the start", async () => {
+test("the folder camera imports a new picture before the rest of the pictures that existed at the start", async () => {
   const path = temporaryFolder();
   for (let index = 0; index < 30; index++) await picture(path, `old-${index}.jpg`, new Date(1_700_000_000_000 + index));
   const sink = new MemorySink();
@@ -267,7 +266,7 @@ test("imports a new picture before the rest of the pictures that were there at t
   );
 });
 
-test("reports a file that is too large once, and does not read it", async () => {
+test("the folder camera reports a file that is too large once, and does not read it", async () => {
   const path = temporaryFolder();
   await picture(path, "large.jpg");
   truncateSync(join(path, "large.jpg"), 100_000);
@@ -280,7 +279,7 @@ test("reports a file that is too large once, and does not read it", async () => 
   expect(sink.failures).toEqual(["large.jpg has 100000 bytes: a picture may have 99999"]);
 });
 
-test("reports a missing folder once, and watches it when it is created", async () => {
+test("the folder camera reports a missing folder once, and watches the folder once it exists", async () => {
   const path = join(temporaryFolder(), "later");
   const sink = new MemorySink();
   watch(path, sink);
@@ -296,7 +295,7 @@ test("reports a missing folder once, and watches it when it is created", async (
   expect(sink.failures).toHaveLength(2);
 });
 
-test("does not import pictures again after their disk was unmounted for a while", async () => {
+test("the folder camera imports no picture again after the disk was unmounted for a while", async () => {
   const path = temporaryFolder();
   await picture(path, "one.jpg");
   const sink = new MemorySink();
@@ -317,7 +316,7 @@ test("does not import pictures again after their disk was unmounted for a while"
   await expect.poll(() => sink.names, wait).toEqual(["one.jpg", "two.jpg"]);
 });
 
-test("reports an unreadable picture once, and imports the others", async () => {
+test("the folder camera reports an unreadable picture once, and imports the others", async () => {
   const path = temporaryFolder();
   symlinkSync("loop.jpg", join(path, "loop.jpg"));
   await picture(path, "one.jpg");
@@ -329,7 +328,7 @@ test("reports an unreadable picture once, and imports the others", async () => {
   expect(sink.failures).toEqual([expect.stringMatching(/ELOOP/)]);
 });
 
-test("leaves pictures in the folder while they cannot be stored, and then imports them in order", async () => {
+test("the folder camera leaves pictures in the folder while they cannot be stored, and then imports them in order", async () => {
   const path = temporaryFolder();
   const sink = new MemorySink();
   sink.failure = "the disk is full";
@@ -343,7 +342,7 @@ test("leaves pictures in the folder while they cannot be stored, and then import
   expect(sink.failures).toHaveLength(1);
 });
 
-test("deletes a stored picture, even after a power cut between storing and deleting", async () => {
+test("the folder camera deletes a stored picture, even after a power cut between storing and deleting", async () => {
   const path = temporaryFolder();
   await picture(path, "kept.jpg");
   const before = new MemorySink();
@@ -359,7 +358,7 @@ test("deletes a stored picture, even after a power cut between storing and delet
   await expect.poll(() => readdirSync(path), wait).toEqual(["notes.txt"]);
 });
 
-test("imports only the files whose names sort last when there are too many, and reports that", async () => {
+test("the folder camera imports only the last files by name when there are too many, and reports the limit", async () => {
   const path = temporaryFolder();
   for (const name of ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]) await picture(path, name);
   const sink = new MemorySink();
@@ -371,7 +370,7 @@ test("imports only the files whose names sort last when there are too many, and 
   expect(sink.failures[0]).toBe(`${path} has 4 pictures: only the last 2 are watched, move the old ones away`);
 });
 
-test("takes no picture on command, and follows no schedule", async () => {
+test("the folder camera takes no picture on command, and follows no schedule", async () => {
   const broker = await openBroker();
   const path = temporaryFolder();
   const agent = await cameraAt(broker, { camera: createFolderCamera({ path, ...quick }) });
@@ -389,7 +388,7 @@ test("takes no picture on command, and follows no schedule", async () => {
   });
 });
 
-test("publishes no picture twice after a restart, and imports those written in the meantime", async () => {
+test("the folder camera publishes no picture twice after a restart, and imports the pictures that were written meanwhile", async () => {
   const broker = await openBroker();
   const [path, dataPath] = [temporaryFolder(), temporaryFolder()];
   const start = () =>

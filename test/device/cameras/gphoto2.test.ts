@@ -52,7 +52,7 @@ function assignments(programs: Programs): string[] {
   return args.filter((_, index) => args[index - 1] === "--set-config-value");
 }
 
-test("delivers the camera's file unchanged, with one call when no setting is requested", async () => {
+test("the gphoto2 camera delivers the camera's file unchanged, with one call when no setting is requested", async () => {
   const { camera, programs } = await cameraWith(DELIVER, CANON, { args: ["--port=usb:001,004"] });
   const frame = await camera.capture({}, now);
   expect(frame.jpeg.equals(await jpegOf(64, 48))).toBe(true);
@@ -77,7 +77,7 @@ test.each<[CameraSettings, string[], string[]]>([
     ["shutterspeed=1", "iso=400", "whitebalance=Cloudy"],
     ["shutterspeed=1.0000s", "iso=400", "whitebalance=Cloudy"],
   ],
-])("sets %j with the values of each camera", async (settings, canon, nikon) => {
+])("the gphoto2 camera sets %j with the values of each camera", async (settings, canon, nikon) => {
   for (const [offered, expected] of [
     [CANON, canon],
     [NIKON, nikon],
@@ -88,7 +88,7 @@ test.each<[CameraSettings, string[], string[]]>([
   }
 });
 
-test("reports the settings that were really set, not the requested settings", async () => {
+test("the gphoto2 camera reports the settings that took effect, not the requested settings", async () => {
   const { camera } = await cameraWith();
   const { settings } = await camera.capture({ exposure_s: 0.0041, iso: 100, quality: 80, hdr: true }, now);
   expect(settings).toEqual({ exposure_s: 1 / 250, iso: 100 });
@@ -98,14 +98,17 @@ test.each<[CameraSettings, RegExp]>([
   [{ iso: 3200 }, /^the camera does not offer 3200 for iso, only Auto, 100, 200, 400, 6400$/],
   [{ exposure_s: 600 }, /^the camera does not offer 600 s for exposure_s, only bulb, 30, /],
   [{ exposure_compensation: 3 }, /^the camera does not offer 3 for exposure_compensation/],
-])("refuses a value that the camera does not offer, and lists the offered ones: %j", async (settings, message) => {
-  const { camera, programs } = await cameraWith();
-  await expect(camera.capture(settings, now)).rejects.toThrow(message);
-  // gphoto2 must not be called with the refused value, because it would treat a number as a position in the list.
-  expect(programs.calls("gphoto2")).toHaveLength(1);
-});
+])(
+  "the gphoto2 camera refuses a value that the camera does not offer, and lists the offered values: %j",
+  async (settings, message) => {
+    const { camera, programs } = await cameraWith();
+    await expect(camera.capture(settings, now)).rejects.toThrow(message);
+    // gphoto2 must not be called with the refused value, because it would treat a number as a position in the list.
+    expect(programs.calls("gphoto2")).toHaveLength(1);
+  },
+);
 
-test("refuses a setting that the camera lacks, or that cannot be set in its mode", async () => {
+test("the gphoto2 camera refuses a setting that the camera lacks, or that its mode does not allow", async () => {
   const { camera: compact } = await cameraWith(DELIVER, { iso: ["100"] });
   await expect(compact.capture({ white_balance: "auto" }, now)).rejects.toThrow(
     "found a camera without one of the settings",
@@ -118,7 +121,7 @@ test("refuses a setting that the camera lacks, or that cannot be set in its mode
 
 const all = { exposure_s: null, iso: null, exposure_compensation: null, white_balance: null };
 
-test("sets a reset setting to automatic only once, because the camera remembers it", async () => {
+test("the gphoto2 camera sets a reset setting to automatic only once, because the camera remembers it", async () => {
   const { camera, programs } = await cameraWith(DELIVER, { ...CANON, shutterspeed: ["auto", ...CANON.shutterspeed] });
   const { settings } = await camera.capture(all, now);
   expect(assignments(programs)).toEqual([
@@ -137,20 +140,20 @@ test("sets a reset setting to automatic only once, because the camera remembers 
   expect(assignments(programs)).toEqual(["iso=Auto"]);
 });
 
-test("ignores the reset of a setting that the camera lacks, or chooses automatically in its mode", async () => {
+test("the gphoto2 camera ignores the reset of a setting that the camera lacks, or that its mode chooses automatically", async () => {
   const { camera, programs } = await cameraWith(DELIVER, { shutterspeed: [], iso: ["Auto", "100"] });
   await camera.capture(all, now);
   expect(assignments(programs)).toEqual(["iso=Auto"]);
 });
 
-test("asks the user to turn the mode dial when the camera cannot choose a setting automatically", async () => {
+test("the gphoto2 camera asks the user to turn the mode dial when the camera cannot choose a setting automatically", async () => {
   const { camera } = await cameraWith();
   await expect(camera.capture({ exposure_s: null }, now)).rejects.toThrow(
     "the camera does not choose exposure_s automatically in its present mode: turn its mode dial to automatic, or set exposure_s",
   );
 });
 
-test("uses the JPEG of a camera that delivers raw and JPEG", async () => {
+test("the gphoto2 camera delivers the JPEG when the camera takes raw and JPEG", async () => {
   const { camera } = await cameraWith(`${DELIVER}; echo 'II*' > "\${TARGET}cr2"; echo 'II*' > "\${TARGET}arw"`);
   expect((await camera.capture({}, now)).width).toBe(64);
 });
@@ -164,24 +167,24 @@ test.each([
   [`${DELIVER}; mv "\${TARGET}jpg" "\${TARGET}nef"; echo raw > "\${TARGET}nef"`, /no JPEG.*set to raw pictures\?/],
   [`${DELIVER}; head -c 200 "$HERE/picture.jpg" > "\${TARGET}jpg"`, /a JPEG without its end: 200 bytes/],
   ["head -c 70000000 /dev/zero", /wrote more than 67108864 bytes/],
-])("explains a failure and what to do: %s", async (script, message) => {
+])("the gphoto2 camera explains a failure and the remedy: %s", async (script, message) => {
   const { camera } = await cameraWith(script);
   await expect(camera.capture({}, now)).rejects.toThrow(message);
 });
 
-test("explains how to install a missing program", async () => {
+test("the gphoto2 camera explains how to install a missing program", async () => {
   new Programs();
   await expect(createGphoto2({ timeoutMs: 20_000 }).capture({}, now)).rejects.toThrow(
     "gphoto2 is not installed, or not in PATH: sudo apt install gphoto2",
   );
 });
 
-test("hides the programs of the machine from the tests", async () => {
+test("the tests use no camera program of the machine", async () => {
   new Programs();
   await expect(runProgram({ command: "env", args: [], timeoutMs: 20_000 })).rejects.toThrow("env is not installed");
 });
 
-test("gives up a camera that hangs, stops a running camera at once, and leaves no files behind", async () => {
+test("the gphoto2 camera abandons a hanging camera, stops a running camera at once, and leaves no files behind", async () => {
   vi.stubEnv("TMPDIR", new Programs().folder);
   const script = 'echo $$ > "$HERE/pid"; exec sleep 600';
   const { camera: hanging } = await cameraWith(script, CANON, { timeoutMs: 300 });

@@ -20,7 +20,7 @@ async function pids(programs: Programs, count: number): Promise<number[]> {
   return noted();
 }
 
-test("delivers the program's output unchanged, with its size and settings", async () => {
+test("the rpicam camera delivers the program's output unchanged, with its size and settings", async () => {
   const { camera, programs } = await cameraThat('cat "$HERE/picture.jpg"');
   const frame = await camera.capture({ iso: 200 }, now);
   expect(frame.jpeg.equals(await jpegOf(64, 48))).toBe(true);
@@ -45,13 +45,16 @@ test.each<[string, WantedSettings, string[]]>([
     [...always, "--timeout", "2000"],
   ],
   ["a quality", { quality: 70 }, [...always.slice(0, 4), "70", ...always.slice(5), "--timeout", "2000"]],
-])("set to %s, passes exactly that and the operator's own arguments", async (_, settings, args) => {
-  const { camera, programs } = await cameraThat('cat "$HERE/picture.jpg"', { args: ["--vflip"] });
-  await camera.capture(settings, now);
-  expect(programs.calls("rpicam-still")).toEqual([[...args, "--vflip"]]);
-});
+])(
+  "the rpicam camera set to %s passes exactly the matching arguments and the operator's own arguments",
+  async (_, settings, args) => {
+    const { camera, programs } = await cameraThat('cat "$HERE/picture.jpg"', { args: ["--vflip"] });
+    await camera.capture(settings, now);
+    expect(programs.calls("rpicam-still")).toEqual([[...args, "--vflip"]]);
+  },
+);
 
-test("uses the program's older name when only that is installed", async () => {
+test("the rpicam camera uses the program's older name when only that is installed", async () => {
   const programs = new Programs();
   programs.write("picture.jpg", await jpegOf());
   programs.add("libcamera-still", 'cat "$HERE/picture.jpg"');
@@ -59,7 +62,7 @@ test("uses the program's older name when only that is installed", async () => {
   expect(frame.width).toBe(64);
 });
 
-test("explains how to install a missing program", async () => {
+test("the rpicam camera explains how to install a missing program", async () => {
   new Programs();
   const camera = createRpicam({ timeoutMs: 20_000 });
   await expect(camera.capture({}, now)).rejects.toThrow(
@@ -67,7 +70,7 @@ test("explains how to install a missing program", async () => {
   );
 });
 
-test("reports a program that may not be executed", async () => {
+test("the rpicam camera reports a program that may not be executed", async () => {
   const programs = new Programs();
   programs.write("rpicam-still", "no program");
   await expect(createRpicam({ timeoutMs: 20_000 }).capture({}, now)).rejects.toThrow(
@@ -85,23 +88,23 @@ test.each([
   ['head -c 200 "$HERE/picture.jpg"', /^rpicam-still delivered a JPEG without its end: 200 bytes$/],
   ["echo 'II*: a raw picture'", /^rpicam-still delivered no JPEG: its first bytes are 49492a3a/],
   ["printf '\\377\\330\\377 noise \\377\\331'", /^rpicam-still delivered a damaged JPEG: it has an unknown marker/],
-])("reports a failure with the program's name and message: %s", async (script, message) => {
+])("the rpicam camera reports a failure with the program's name and message: %s", async (script, message) => {
   const { camera } = await cameraThat(script);
   await expect(camera.capture({ hdr: true }, now)).rejects.toThrow(message);
 });
 
-test("asks the program for English messages, whatever the machine's language", async () => {
+test("the rpicam camera asks the program for English messages, whatever the machine's language", async () => {
   const { camera } = await cameraThat('echo "$LC_ALL" >&2; exit 1');
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still ended with 1: C");
 });
 
-test("ends a hanging program after the timeout, which is longer for a long exposure", async () => {
+test("the rpicam camera ends a hanging program after the timeout, which is longer for a long exposure", async () => {
   const { camera } = await cameraThat("exec sleep 600", { timeoutMs: 300 });
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still took longer than 0.3 s and was ended");
   await expect(camera.capture({ exposure_s: 0.1 }, now)).rejects.toThrow("took longer than 0.6 s");
 });
 
-test("kills a program that ignores SIGTERM, and its children", async () => {
+test("the rpicam camera kills a program that ignores SIGTERM, and its children", async () => {
   const hang = "while :; do sleep 600; done";
   const script = `trap "" TERM; (${hang}) & echo "$$ $!" | tr " " "\\n" > "$HERE/pids"; ${hang}`;
   const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
@@ -112,14 +115,14 @@ test("kills a program that ignores SIGTERM, and its children", async () => {
   await haveExited(started);
 });
 
-test("does not wait for a child that keeps the output open after the program has exited", async () => {
+test("the rpicam camera does not wait for a child that keeps the output open after the program has exited", async () => {
   const script = 'sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
   const { camera, programs } = await cameraThat(script, { timeoutMs: 3000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
   await haveExited(await pids(programs, 1));
 });
 
-test("does not wait for a child that left the process group, and does not kill it", async () => {
+test("the rpicam camera neither waits for nor kills a child that left the process group", async () => {
   const script = 'setsid sleep 600 & echo $! > "$HERE/pids"; cat "$HERE/picture.jpg"';
   const { camera, programs } = await cameraThat(script, { timeoutMs: 4000 });
   await expect(camera.capture({}, now)).rejects.toThrow("took longer than");
@@ -128,13 +131,13 @@ test("does not wait for a child that left the process group, and does not kill i
   process.kill(child, "SIGKILL");
 });
 
-test("refuses more output than any picture has, and ends the program", async () => {
+test("the rpicam camera refuses more output than any picture has, and terminates the program", async () => {
   const { camera, programs } = await cameraThat('echo $$ > "$HERE/pids"; cat /dev/zero');
   await expect(camera.capture({}, now)).rejects.toThrow("rpicam-still wrote more than 67108864 bytes and was ended");
   await haveExited(await pids(programs, 1));
 });
 
-test("releases the camera before `stop` resolves, and takes no more pictures", async () => {
+test("the rpicam camera releases the camera before `stop` resolves, and takes no more pictures", async () => {
   const { camera, programs } = await cameraThat('trap "" TERM; echo $$ > "$HERE/pids"; while :; do sleep 600; done');
   let taking = true;
   const capture = camera.capture({}, now).finally(() => {

@@ -57,7 +57,7 @@ function files(dataPath: string): string[] {
 const pictures = (dataPath: string): string[] => files(dataPath).filter((name) => name.endsWith(".jpg"));
 const captureIn = (file: string): string => basename(file).slice(7, -4);
 
-test("saves a picture by its UTC date and time, with a sidecar", async () => {
+test("the image store saves a picture by its UTC date and time, with a sidecar", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   const sidecar = sidecarAt(new Date("2026-03-01T06:07:08.9Z"));
@@ -68,7 +68,7 @@ test("saves a picture by its UTC date and time, with a sidecar", async () => {
   expect(JSON.parse(readFileSync(join(dataPath, "raw", `${name}.json`), "utf8"))).toEqual(sidecar);
 });
 
-test("finds a picture by its id, and the newest without an id", async () => {
+test("the image store finds a picture by its id, and the newest without an id", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   expect(await store.find()).toBeUndefined();
@@ -112,7 +112,7 @@ function expectWhole(dataPath: string, file: string): void {
   expect(readFileSync(path).equals(Buffer.alloc(size_bytes, capture))).toBe(true);
 }
 
-test(`leaves no incomplete picture, no picture without sidecar, and no other files after it was killed ${RUNS} times with kill -9`, {
+test(`the image store holds only complete pictures with their sidecars after the program was killed ${RUNS} times with kill -9`, {
   timeout: 30_000 + RUNS * 5000,
 }, async () => {
   const dataPath = temporaryFolder();
@@ -130,12 +130,12 @@ test(`leaves no incomplete picture, no picture without sidecar, and no other fil
   const there = new Set(pictures(dataPath).map(captureIn));
   expect(saved.filter((capture) => !there.has(capture))).toEqual([]);
   expect(files(dataPath).filter((name) => name.startsWith(".incoming"))).toEqual([]);
-  // In each run one picture may have been saved without being reported. Sidecars without a picture are not included.
+  // In each run, one picture may be saved but not reported. Sidecars without a picture are not counted.
   expect(there.size).toBeLessThanOrEqual(saved.length + RUNS);
   expect(files(dataPath)).toHaveLength(2 * there.size);
 });
 
-test("rejects a picture on a full disk, leaves no part of it, and saves the next when there is space", async () => {
+test("the image store rejects a picture on a full disk, leaves no part of it, and saves the next when there is space", async () => {
   const dataPath = temporaryFolder();
   const { child, reported } = startProgram(dataPath);
   const count = () => reported.saved.length;
@@ -155,7 +155,7 @@ test("rejects a picture on a full disk, leaves no part of it, and saves the next
   expect(files(dataPath)).toHaveLength(2 * there.length);
 });
 
-test("reserves some space, so that a disk full of pictures can still be used", async () => {
+test("the image store reserves some space, so that a disk full of pictures can still be used", async () => {
   const dataPath = temporaryFolder();
   const disk = { free: 16 * 1024 * 1024 + 7, total: 32e9 };
   const store = await openStore(dataPath, { diskSpace: async () => disk });
@@ -173,7 +173,7 @@ function limitFiles(pid: number | undefined, bytes: number | undefined): void {
   execFileSync("prlimit", ["--pid", String(pid), `--fsize=${bytes ?? "unlimited"}:unlimited`]);
 }
 
-test("moves a picture to its place when a power cut came after the move of its sidecar", async () => {
+test("the image store moves a picture to its place after a power cut that followed the move of its sidecar", async () => {
   const dataPath = temporaryFolder();
   const [capture = ""] = await save(await openStore(dataPath), "2026-03-01T06:00:00Z");
   const image = `060000-${capture}.jpg`;
@@ -187,7 +187,7 @@ test("moves a picture to its place when a power cut came after the move of its s
   expect(files(dataPath)).toHaveLength(2);
 });
 
-test("finishes the removal of pictures that a power cut interrupted", async () => {
+test("the image store finishes the removal of pictures that a power cut interrupted", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-02T07:00:00Z");
@@ -198,7 +198,7 @@ test("finishes the removal of pictures that a power cut interrupted", async () =
   expect(existsSync(join(dataPath, "raw/2026/03/01"))).toBe(false);
 });
 
-/** A store on a disk with room for `room` pictures, each of which takes ten percent of the disk. */
+/** A store on a disk with room for `room` pictures. Each picture takes ten percent of the disk. */
 async function smallDisk(room: number, minFreePercent: number) {
   const dataPath = temporaryFolder();
   const disk = { room };
@@ -210,7 +210,7 @@ async function smallDisk(room: number, minFreePercent: number) {
   return { dataPath, disk, store: await openStore(dataPath, { minFreePercent, diskSpace: diskSpaceNow }) };
 }
 
-test("also removes the oldest pictures when the configured free space is less than the reserved space", async () => {
+test("the image store also removes the oldest pictures when the configured free space is less than the reserved space", async () => {
   const dataPath = temporaryFolder();
   // One percent is 10 MB, and a picture takes 1 MB.
   const diskSpace = async () => ({ free: 20e6 - 1e6 * pictures(dataPath).length, total: 1e9 });
@@ -222,7 +222,7 @@ test("also removes the oldest pictures when the configured free space is less th
   expect(left).toEqual(captures.slice(-left.length));
 });
 
-test("removes the oldest pictures with sidecars and empty folders when too little space is free", async () => {
+test("the image store removes the oldest pictures with sidecars and empty folders when too little space is free", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const days = Array.from({ length: 20 }, (_, index) => `2026-03-${String(index + 1).padStart(2, "0")}T06:00:00Z`);
   const captures = await save(store, ...days);
@@ -235,7 +235,7 @@ test("removes the oldest pictures with sidecars and empty folders when too littl
   expect(readdirSync(join(dataPath, "raw/2026/03"))).toHaveLength(pictures(dataPath).length);
 });
 
-test("treats the picture saved last as the newest, also after the clock was set back", async () => {
+test("the image store treats the last saved picture as the newest, even after the clock was set back", async () => {
   const dataPath = temporaryFolder();
   const store = await openStore(dataPath);
   const [, behind] = await save(store, "2026-11-29T12:00:00Z", "2026-11-15T12:00:00Z");
@@ -246,7 +246,7 @@ test("treats the picture saved last as the newest, also after the clock was set 
   expect((await store.find())?.capture).toBe(captureIn(pictures(dataPath).at(-1) ?? ""));
 });
 
-test("never removes the newest picture, whatever fills the disk, even if the clock is behind", async () => {
+test("the image store never removes the newest picture, whatever fills the disk, even if the clock is behind", async () => {
   const { dataPath, store } = await smallDisk(-100, 20);
   const captures = await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z");
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
@@ -254,7 +254,7 @@ test("never removes the newest picture, whatever fills the disk, even if the clo
   expect(pictures(dataPath).map(captureIn)).toEqual(behind);
 });
 
-test("removes the oldest pictures after one did not fit, so that there is room for the next", async () => {
+test("the image store removes the oldest pictures when a picture does not fit, so that there is room for the next", async () => {
   const { dataPath, disk, store } = await smallDisk(30, 20);
   const captures = await save(store, "2026-03-01T06:00:00Z", "2026-03-02T06:00:00Z", "2026-03-03T06:00:00Z");
   disk.room = 0;
@@ -265,7 +265,7 @@ test("removes the oldest pictures after one did not fit, so that there is room f
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });
 
-test("asks the system for the free space", async () => {
+test("the image store asks the system for the free space", async () => {
   const dataPath = temporaryFolder();
   const captures = await save(
     await openStore(dataPath, { minFreePercent: 0.000001 }),
@@ -278,7 +278,7 @@ test("asks the system for the free space", async () => {
   expect(pictures(dataPath).map(captureIn)).toEqual(captures.slice(-1));
 });
 
-test("reports a picture that could not be saved as failed, and the next one as completed", async () => {
+test("the agent reports a picture that cannot be saved as failed, and the next picture as completed", async () => {
   const broker = await openBroker();
   const dataPath = temporaryFolder();
   const agent = await cameraAt(broker, { camera: await plainCamera(), config: { dataPath, images: {} } });

@@ -26,26 +26,26 @@ function on(schedule: Schedule, day: string, location = zurich): string[] {
     .map(({ start, end }) => `${start.toISOString().slice(11, 16)}–${end.toISOString().slice(11, 16)}`);
 }
 
-test("reads times of day in the camera's time zone, in winter and in summer", () => {
+test("the schedule reads times of day in the camera's time zone, in winter and in summer", () => {
   expect(on(clock("06:30", "08:00"), "2026-01-15")).toEqual(["05:30–07:00"]);
   expect(on(clock("06:30", "08:00"), "2026-07-15")).toEqual(["04:30–06:00"]);
   expect(on(clock("06:30", "08:00"), "2026-07-15", { ...zurich, timezone: "Asia/Kathmandu" })).toEqual(["00:45–02:15"]);
 });
 
 // Zurich, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC. 25 October: 03:00 becomes 02:00 at 01:00 UTC.
-test("skips a window within the hour that clocks skip in spring, and starts a window that begins in that hour at its end", () => {
+test("the schedule skips a window inside the skipped hour of spring, and delays a window that starts in this hour to its end", () => {
   expect(on(clock("02:00", "03:00"), "2026-03-29")).toEqual([]);
   expect(on(clock("02:30", "03:30"), "2026-03-29")).toEqual(["01:00–01:30"]);
   expect(on(clock("01:30", "04:00"), "2026-03-29")).toEqual(["00:30–02:00"]);
 });
 
-test("opens a window both times in the hour that clocks show twice in autumn", () => {
+test("the schedule opens a window twice in the hour that clocks repeat in autumn", () => {
   expect(on(clock("02:00", "03:00"), "2026-10-25")).toEqual(["00:00–02:00"]);
   expect(on(clock("02:15", "02:45"), "2026-10-25")).toEqual(["00:15–00:45", "01:15–01:45"]);
 });
 
 // Santiago, 5 April 2026: 24:00 of Saturday becomes 23:00 at 03:00 UTC. Found by the property test below with seed 1259601797.
-test("takes no picture outside of windows around a repeated hour before midnight", () => {
+test("the schedule plans no picture outside of windows around a repeated hour before midnight", () => {
   const santiago = { ...zurich, timezone: "America/Santiago" };
   const around = windowsAround(clock("23:45", "23:00", { days: [5, 6, 1] }), santiago, at("12:00:00", "2026-04-05"));
   const shown = around
@@ -60,14 +60,14 @@ test("takes no picture outside of windows around a repeated hour before midnight
   ]);
 });
 
-test("lasts 23 or 25 hours for a whole day when clocks change, without a gap between days", () => {
+test("a whole-day window lasts 23 or 25 hours when clocks change, without a gap between days", () => {
   for (const day of ["2026-03-28", "2026-10-24"]) {
     const windows = windowsAround(everyDay(60), zurich, new Date(`${day}T12:00:00Z`));
     for (const [index, { end }] of windows.slice(0, -1).entries()) expect(windows[index + 1]?.start).toEqual(end);
   }
 });
 
-test("assigns a window over midnight to the day on which it starts", () => {
+test("the schedule assigns a window over midnight to the day on which the window starts", () => {
   const friday = clock("22:00", "04:00", { days: [5] });
   const active = (at: string): boolean => {
     const moment = new Date(at);
@@ -80,13 +80,13 @@ test("assigns a window over midnight to the day on which it starts", () => {
   expect(active("2026-01-16T02:30:00Z")).toBe(false); // Friday, 03:30: Thursday's night
 });
 
-test("always finds the next window of an entry for one day of the week", () => {
+test("the schedule always finds the next window of an entry for one day of the week", () => {
   const mondays = clock("12:00", "13:00", { days: [1] });
   const after = new Date("2026-01-12T12:00:01Z"); // Monday, a second after the window closed
   expect(nextCapture(windowsAround(mondays, zurich, after), after)?.toISOString()).toBe("2026-01-19T11:00:00.000Z");
 });
 
-test("follows the sun through the year, twice a day when there are two golden hours", () => {
+test("the schedule follows the sun through the year, and opens twice a day for two golden hours", () => {
   const golden: Schedule = {
     entries: [{ kind: "solar", anchor: "golden_hour", offset_min: -10, duration_min: 60, interval_s: 30 }],
   };
@@ -99,7 +99,7 @@ test("follows the sun through the year, twice a day when there are two golden ho
   expect(on(sunrise, "2026-12-21")).toEqual(["06:37–08:07"]);
 });
 
-test("selects one of the two golden or blue hours of a day", () => {
+test("the schedule selects one of the two golden or blue hours of a day", () => {
   const entry = { kind: "solar", offset_min: 0, duration_min: 30, interval_s: 30 } as const;
   const of = (anchor: "golden_hour" | "blue_hour", when?: "morning" | "evening"): string[] =>
     on({ entries: [{ ...entry, anchor, ...(when === undefined ? {} : { when }) }] }, "2026-09-01");
@@ -115,7 +115,7 @@ test("selects one of the two golden or blue hours of a day", () => {
   expect(of("blue_hour", "evening").join() > of("golden_hour", "evening").join()).toBe(true);
 });
 
-test("opens no sunset window where the sun does not set, but still opens windows by the clock", () => {
+test("the schedule opens no sunset window where the sun does not set, but still opens windows by the clock", () => {
   const midsummer = new Date("2026-06-21T12:00:00Z");
   const sunset = { kind: "solar", anchor: "sunset", offset_min: 0, duration_min: 60, interval_s: 30 } as const;
   const noon = { kind: "clock", start: "12:00", end: "13:00", interval_s: 60 } as const;
@@ -124,7 +124,7 @@ test("opens no sunset window where the sun does not set, but still opens windows
   expect(nextCapture(both, midsummer)?.toISOString()).toBe("2026-06-22T10:00:00.000Z");
 });
 
-test("opens no sunrise window where the sun does not rise", () => {
+test("the schedule opens no sunrise window where the sun does not rise", () => {
   const sunrise: Schedule = {
     entries: [{ kind: "solar", anchor: "sunrise", offset_min: 0, duration_min: 60, interval_s: 30 }],
   };
@@ -152,7 +152,7 @@ const times = (windows: Window[], from: string, count: number): (string | undefi
   return found;
 };
 
-test("plans pictures at the window's start and at multiples of the interval, but none at the window's end", () => {
+test("the schedule plans pictures at a window's start and at multiples of the interval, but not at the window's end", () => {
   expect(times([window("10:00:30", "10:03:00", 60)], "09:00:00", 5)).toEqual([
     "10:00:30",
     "10:01:00",
@@ -161,7 +161,7 @@ test("plans pictures at the window's start and at multiples of the interval, but
   ]);
 });
 
-test("uses the shorter interval while windows overlap, and then the longer one again", () => {
+test("the schedule uses the shorter interval while windows overlap, and then the longer interval again", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:15", 15)];
   expect(times(windows, "10:00:30", 8)).toEqual([
     "10:01:00",
@@ -174,12 +174,12 @@ test("uses the shorter interval while windows overlap, and then the longer one a
   ]);
 });
 
-test("plans a picture of the longer interval that is due when the window of the shorter interval ends", () => {
+test("the schedule plans the longer interval's picture that is due at the end of the shorter interval's window", () => {
   const windows = [window("10:00:00", "10:05:00", 60), window("10:01:30", "10:02:00", 15)];
   expect(times(windows, "10:01:40", 3)).toEqual(["10:01:45", "10:02:00", "10:03:00"]);
 });
 
-test("plans the same pictures as a check at every second, for any windows", () => {
+test("the schedule plans the same pictures as a check at every second, for any windows", () => {
   const seconds = fc.integer({ min: 0, max: 300 });
   const anyWindow = fc.record({
     start: seconds,
@@ -221,44 +221,47 @@ const CHANGES = [
   ["America/Santiago", "2026-09-06T12:00:00Z"],
 ] as const;
 
-test.each(CHANGES)("in %s around %s opens a window exactly while clocks show a time within it", (timezone, noon) => {
-  const middle = new Date(noon);
-  const shown = new Intl.DateTimeFormat("en-GB", {
-    timeZone: timezone,
-    weekday: "short",
-    hour: "2-digit",
-    minute: "2-digit",
-  });
-  const moments = Array.from({ length: 2 * 288 }, (_, index) => {
-    const moment = new Date(middle.getTime() + (index - 288) * 300_000);
-    const [day = "", time = ""] = shown.format(moment).split(/,? /);
-    return { moment, day: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].indexOf(day) + 1, time };
-  });
-  const quarters = fc.integer({ min: 0, max: 95 }).map((quarter) => {
-    const hour = String(Math.floor(quarter / 4)).padStart(2, "0");
-    return `${hour}:${String((quarter % 4) * 15).padStart(2, "0")}`;
-  });
-  const days = fc.uniqueArray(fc.integer({ min: 1, max: 7 }), { minLength: 1 });
-  fc.assert(
-    fc.property(quarters, quarters, days, (start, end, chosen) => {
-      fc.pre(start !== end);
-      const windows = windowsAround(clock(start, end, { days: chosen }), { ...zurich, timezone }, middle);
-      for (const { moment, day, time } of moments) {
-        const before = ((day + 5) % 7) + 1;
-        const wanted =
-          start < end
-            ? time >= start && time < end && chosen.includes(day)
-            : (time >= start && chosen.includes(day)) || (time < end && chosen.includes(before));
-        const active = activeInterval(windows, moment) !== undefined;
-        if (wanted && !active) expect.fail(`${moment.toISOString()} is missed by ${start}–${end} on ${chosen}`);
-        if (active && !wanted) expect.fail(`${moment.toISOString()} is added by ${start}–${end} on ${chosen}`);
-      }
-    }),
-    { numRuns: 25 },
-  );
-});
+test.each(CHANGES)(
+  "the schedule in %s around %s opens a window exactly while clocks show a time inside the window",
+  (timezone, noon) => {
+    const middle = new Date(noon);
+    const shown = new Intl.DateTimeFormat("en-GB", {
+      timeZone: timezone,
+      weekday: "short",
+      hour: "2-digit",
+      minute: "2-digit",
+    });
+    const moments = Array.from({ length: 2 * 288 }, (_, index) => {
+      const moment = new Date(middle.getTime() + (index - 288) * 300_000);
+      const [day = "", time = ""] = shown.format(moment).split(/,? /);
+      return { moment, day: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].indexOf(day) + 1, time };
+    });
+    const quarters = fc.integer({ min: 0, max: 95 }).map((quarter) => {
+      const hour = String(Math.floor(quarter / 4)).padStart(2, "0");
+      return `${hour}:${String((quarter % 4) * 15).padStart(2, "0")}`;
+    });
+    const days = fc.uniqueArray(fc.integer({ min: 1, max: 7 }), { minLength: 1 });
+    fc.assert(
+      fc.property(quarters, quarters, days, (start, end, chosen) => {
+        fc.pre(start !== end);
+        const windows = windowsAround(clock(start, end, { days: chosen }), { ...zurich, timezone }, middle);
+        for (const { moment, day, time } of moments) {
+          const before = ((day + 5) % 7) + 1;
+          const wanted =
+            start < end
+              ? time >= start && time < end && chosen.includes(day)
+              : (time >= start && chosen.includes(day)) || (time < end && chosen.includes(before));
+          const active = activeInterval(windows, moment) !== undefined;
+          if (wanted && !active) expect.fail(`${moment.toISOString()} is missed by ${start}–${end} on ${chosen}`);
+          if (active && !wanted) expect.fail(`${moment.toISOString()} is added by ${start}–${end} on ${chosen}`);
+        }
+      }),
+      { numRuns: 25 },
+    );
+  },
+);
 
-test("plans nothing without entries", () => {
+test("the schedule plans nothing without entries", () => {
   expect(nextCapture(windowsAround({ entries: [] }, zurich, at("10:00:00")), at("10:00:00"))).toBeUndefined();
 });
 
@@ -286,7 +289,7 @@ function run(schedule: Schedule, start: Date, capture: () => Promise<number> = a
   return { loop, captured, plans };
 }
 
-test("takes pictures while a window is open, reports its end, and waits for the next one", async () => {
+test("the scheduler takes pictures while a window is open, reports its end, and waits for the next window", async () => {
   const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:58:30"));
   expect(plans.at(-1)).toEqual({ active: false, next: at("10:00:00"), intervalS: 60 });
   await vi.advanceTimersByTimeAsync(8 * 60_000);
@@ -296,7 +299,7 @@ test("takes pictures while a window is open, reports its end, and waits for the 
   await loop.stop();
 });
 
-test("plans with the interval of the open window, and before a change with the longer of the two", async () => {
+test("the scheduler plans with the open window's interval, and before a change with the longer interval", async () => {
   const often = { kind: "clock", start: "12:00", end: "12:01", interval_s: 20 } as const;
   const { loop, captured, plans } = run({ entries: [...everyDay(1800).entries, often] }, at("10:20:00"));
   const intervals = () => plans.map(({ intervalS }) => intervalS);
@@ -310,7 +313,7 @@ test("plans with the interval of the open window, and before a change with the l
   await loop.stop();
 });
 
-test("follows a new schedule at once", async () => {
+test("the scheduler follows a new schedule at once", async () => {
   const { loop, captured } = run(everyDay(3600), at("10:30:00"));
   await vi.advanceTimersByTimeAsync(60_000);
   loop.follow(everyDay(20));
@@ -321,7 +324,7 @@ test("follows a new schedule at once", async () => {
   expect(captured).toHaveLength(3);
 });
 
-test("delays the next picture after one that takes longer than the interval, and takes no missed picture later", async () => {
+test("the scheduler delays the next picture after a slow picture, and never takes a missed picture later", async () => {
   const slow = () => new Promise<number>((resolve) => setTimeout(() => resolve(0), 25_000));
   const { loop, captured } = run(everyDay(10), at("10:00:01"), slow);
   await vi.advanceTimersByTimeAsync(70_000);
@@ -331,7 +334,7 @@ test("delays the next picture after one that takes longer than the interval, and
   await stopped;
 });
 
-test("notices within a minute that the clock was set", async () => {
+test("the scheduler notices within a minute that the clock was set", async () => {
   const { loop, captured } = run(clock("15:00", "16:00"), at("08:00:00"));
   vi.setSystemTime(at("14:30:00"));
   await vi.advanceTimersByTimeAsync(60_000);
@@ -339,7 +342,7 @@ test("notices within a minute that the clock was set", async () => {
   await loop.stop();
 });
 
-test("does not take a picture that was due while the machine was off and whose window has closed", async () => {
+test("the scheduler takes no picture that was due while the machine was off if its window has closed", async () => {
   const { loop, captured, plans } = run(clock("11:00", "11:03"), at("09:59:30"));
   vi.setSystemTime(at("12:00:00"));
   await vi.advanceTimersByTimeAsync(60_000);
@@ -348,7 +351,7 @@ test("does not take a picture that was due while the machine was off and whose w
   await loop.stop();
 });
 
-test("reports the next picture again when the clock is set back", async () => {
+test("the scheduler reports the next picture again when the clock is set back", async () => {
   const { loop, plans } = run(clock("11:00", "11:03"), at("12:00:00"));
   expect(plans.at(-1)?.next).toEqual(new Date("2026-01-16T10:00:00Z"));
   vi.setSystemTime(new Date("2024-01-01T09:00:00Z"));
@@ -357,7 +360,7 @@ test("reports the next picture again when the clock is set back", async () => {
   await loop.stop();
 });
 
-test("does not prolong the pause after failures when the clock is set back", async () => {
+test("the scheduler does not prolong the pause after failures when the clock is set back", async () => {
   let failures = 0;
   const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);
   await vi.advanceTimersByTimeAsync(30_000);
@@ -368,7 +371,7 @@ test("does not prolong the pause after failures when the clock is set back", asy
   await loop.stop();
 });
 
-test("pauses up to five minutes after repeated failures", async () => {
+test("the scheduler pauses up to five minutes after repeated failures", async () => {
   expect([1, 2, 3, 4, 5, 6, 50].map(restAfterFailures)).toEqual([0, 0, 60, 120, 240, 300, 300]);
   let failures = 0;
   const { loop, captured } = run(everyDay(10), at("10:00:01"), async () => ++failures);

@@ -48,7 +48,7 @@ async function sendToSleep(broker: TestBroker, machine: Machine, ms: number, now
   return until;
 }
 
-test("sleeps through a pause of the schedule: publishes the wake-up time, returns early with another session, and takes pictures", async () => {
+test("the camera sleeps through a pause of the schedule, publishes the wake-up time, and returns early with another session", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T05:59:54.500Z", true);
   const sleep = { pauseMs: 1000, minAwakeMs: 50, earlyMs: 1000, checkIntervalMs: 20 };
@@ -67,7 +67,7 @@ test("sleeps through a pause of the schedule: publishes the wake-up time, return
   expect(links(broker)).toHaveLength(3);
 });
 
-test("replies to the command to sleep before it disconnects, and is back at the given time", async () => {
+test("the camera replies to the sleep command before it disconnects, and is back at the given time", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   const agent = await agentOn(broker, machine, {});
@@ -86,7 +86,7 @@ test("replies to the command to sleep before it disconnects, and is back at the 
   await broker.until(() => broker.on(eventTopic("capture.completed")).length === 1);
 });
 
-test("sleeps as long as its reply says even when its clock is hours behind", async () => {
+test("the camera sleeps for the time in its reply even when its clock is hours behind", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T10:00:00Z", true);
   await agentOn(broker, machine, {});
@@ -96,7 +96,7 @@ test("sleeps as long as its reply says even when its clock is hours behind", asy
   await broker.until(() => links(broker).at(-1)?.status === "online");
 });
 
-test("rejects a sleep longer than MAX_SLEEP_DAYS", async () => {
+test("the camera rejects a sleep longer than MAX_SLEEP_DAYS", async () => {
   const broker = await openBroker();
   const machine = new Machine("boot", "2026-03-01T12:00:00Z", true);
   await agentOn(broker, machine, { sleep: { pauseMs: 0, maxDays: 2 } });
@@ -112,7 +112,7 @@ test("rejects a sleep longer than MAX_SLEEP_DAYS", async () => {
   expect(links(broker).map(({ status }) => status)).toEqual(["online"]);
 });
 
-test("sleeps in parts through a pause that is longer than the longest sleep", async () => {
+test("the sleeper sleeps in parts through a pause that is longer than the longest sleep", async () => {
   const { done } = sleeperWith({
     maxDays: 2,
     plan: () => ({ active: false, next: new Date(Date.now() + 9 * 86_400_000) }),
@@ -122,7 +122,7 @@ test("sleeps in parts through a pause that is longer than the longest sleep", as
   expect(Math.abs(until - Date.now() - 2 * 86_400_000)).toBeLessThan(60_000);
 });
 
-test("measures a commanded sleep by the monotonic clock, which also counts while the machine is suspended", async () => {
+test("the sleeper measures a commanded sleep by the monotonic clock, which advances while the machine is suspended", async () => {
   vi.useFakeTimers();
   onTestFinished(() => {
     vi.useRealTimers();
@@ -141,7 +141,7 @@ test("measures a commanded sleep by the monotonic clock, which also counts while
   expect(done.at(-1)?.what).toBe("come back");
 });
 
-test("runs the sleep command with the wake-up time after the farewell", async () => {
+test("the sleeper runs the sleep command with the wake-up time after the farewell", async () => {
   const programs = new Programs();
   programs.add("suspend", "exit 0");
   const broker = await openBroker();
@@ -152,7 +152,7 @@ test("runs the sleep command with the wake-up time after the farewell", async ()
   await broker.until(() => links(broker).at(-1)?.status === "online");
 });
 
-test("ends the sleep and a hanging sleep command when it is stopped, and does not connect again", async () => {
+test("the sleeper ends the sleep and a hanging sleep command when it is stopped, and does not connect again", async () => {
   const programs = new Programs();
   programs.add("suspend", 'echo $$ > "$HERE/pid"; exec sleep 600');
   const broker = await openBroker();
@@ -165,7 +165,7 @@ test("ends the sleep and a hanging sleep command when it is stopped, and does no
   expect(links(broker).map(({ status }) => status)).toEqual(["online", "sleeping"]);
 });
 
-/** A sleeper that would sleep at once, and its actions with their times, in milliseconds since its start. */
+/** A sleeper that by default sleeps at once, and its actions with their times in milliseconds since its start. */
 function sleeperWith(changes: Partial<SleeperOptions> = {}) {
   const started = performance.now();
   const done: { what: string; ms: number }[] = [];
@@ -200,20 +200,20 @@ test.each([
   ["in a window of the schedule", { active: true, next: new Date(Date.now() + 3_600_000) }],
   ["in a pause that is too short", { active: false, next: new Date(Date.now() + 900) }],
   ["without anything to wake up for", { active: false, next: undefined }],
-])("stays awake %s", async (_, now) => {
+])("the sleeper stays awake %s", async (_, now) => {
   const plan = vi.fn(() => now);
   const { done } = sleeperWith({ plan });
   await severalLooks(plan);
   expect(done).toEqual([]);
 });
 
-test("stays awake for a while, so that somebody can send a command", async () => {
+test("the sleeper stays awake for a while, so that somebody can send a command", async () => {
   const { done } = sleeperWith({ minAwakeMs: 400 });
   await expect.poll(() => done.length).toBe(1);
   expect(done[0]?.ms).toBeGreaterThanOrEqual(400);
 });
 
-test("stays awake while messages wait to be sent, but not for ever", async () => {
+test("the sleeper stays awake while messages wait to be sent, but not for ever", async () => {
   let waiting = 1;
   const { done } = sleeperWith({ waiting: () => waiting, maxAwakeMs: 60_000 });
   const patient = sleeperWith({ waiting: () => 1, maxAwakeMs: 500 });
@@ -228,7 +228,7 @@ test.each([
   ["is not installed", undefined, 20_000, /^suspend is not installed/],
   ["fails", "echo 'no such wake-up clock' >&2; exit 3", 20_000, /^suspend ended with 3: no such wake-up clock$/],
   ["hangs", "exec sleep 600", 200, /^suspend took longer than 0.2 s/],
-])("logs a sleep command that %s, and still sleeps until the given time", async (...given) => {
+])("the sleeper logs a sleep command that %s, and still sleeps until the given time", async (...given) => {
   const [, script, commandTimeoutMs, reason] = given;
   const programs = new Programs();
   if (script !== undefined) programs.add("suspend", script);
@@ -254,7 +254,7 @@ test.each([
   expect(failure.reason).toMatch(reason);
 });
 
-test("does not sleep longer when the clock is set back, and wakes up when it is set forward past the end", async () => {
+test("the sleeper ignores a clock that is set back, and wakes up when the clock is set past the end", async () => {
   vi.useFakeTimers();
   onTestFinished(() => {
     vi.useRealTimers();

@@ -17,7 +17,7 @@ test.each([
   expect(Math.abs(((sun.azimuth - azimuth + 540) % 360) - 180)).toBeLessThan(4);
 });
 
-test("rises in the east and sets in the west twelve hours later at the equator at an equinox", () => {
+test("the sun at the equator at an equinox rises in the east and sets in the west twelve hours later", () => {
   const { sunrise, sunset } = solarDay(new Date("2026-03-20T17:00:00Z"), quito);
   const [rise, set] = [sunrise ?? expect.fail(), sunset ?? expect.fail()];
   expect(Math.abs(sunPosition(rise, quito).azimuth - 90)).toBeLessThan(1);
@@ -25,7 +25,7 @@ test("rises in the east and sets in the west twelve hours later at the equator a
   expect(Math.abs(set.getTime() - rise.getTime() - 12 * 3_600_000)).toBeLessThan(15 * 60_000);
 });
 
-test("starts golden and blue hours at their defined elevations", () => {
+test("golden and blue hours start at their defined elevations", () => {
   const day = solarDay(new Date("2026-09-01T12:00:00Z"), zermatt);
   const heights = ({ morning, evening }: typeof day.golden_hour): number[] =>
     [morning, evening].map((moment) => Math.round(sunPosition(moment ?? expect.fail(), zermatt).elevation));
@@ -33,14 +33,14 @@ test("starts golden and blue hours at their defined elevations", () => {
   expect(heights(day.blue_hour)).toEqual([-12, -6]);
 });
 
-test("finds the evening's golden hour at noon, and the morning's at midnight", () => {
+test("the next golden hour is the evening's at noon, and the morning's at midnight", () => {
   const evening = nextGoldenHour(new Date("2026-09-01T11:00:00Z"), zermatt) ?? expect.fail();
   expect(evening.toISOString()).toMatch(/^2026-09-01T17:/);
   const morning = nextGoldenHour(new Date("2026-09-01T22:00:00Z"), zermatt) ?? expect.fail();
   expect(morning.toISOString()).toMatch(/^2026-09-02T04:/);
 });
 
-test("has no sunrise or sunset in the polar night, and the next golden hour weeks later", () => {
+test("the polar night has no sunrise or sunset, and its next golden hour is weeks later", () => {
   const midwinter = new Date("2026-12-21T12:00:00Z");
   expect(solarDay(midwinter, longyearbyen)).toMatchObject({
     sunrise: undefined,
@@ -51,7 +51,7 @@ test("has no sunrise or sunset in the polar night, and the next golden hour week
   expect(next.getTime() - midwinter.getTime()).toBeGreaterThan(20 * 86_400_000);
 });
 
-test("may find no golden hour at the pole", () => {
+test("the pole may have no next golden hour", () => {
   const next = nextGoldenHour(new Date("2026-06-21T12:00:00Z"), { lat: 90, lon: 0, timezone: "UTC" });
   expect(next === undefined || next > new Date("2026-08-01T00:00:00Z")).toBe(true);
 });

@@ -64,7 +64,7 @@ async function onlineCamera(broker: TestBroker, config = {}) {
   return agent;
 }
 
-test("accepts capture.now, takes a picture and replies with it", async () => {
+test("the camera accepts capture.now, takes a picture and replies with it", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("capture.now");
@@ -76,7 +76,7 @@ test("accepts capture.now, takes a picture and replies with it", async () => {
   ]);
 });
 
-test("replies again to a repeated command, without executing it again", async () => {
+test("the camera replies again to a repeated command, without executing it again", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("capture.now");
@@ -114,7 +114,7 @@ test.each([
     command("capture.now", {}, { expires_at: "2020-01-01T00:00:00.000Z" }),
     /^expired at 2020-\S+: this camera's clock shows 20\d\d-\S+Z$/,
   ],
-])("rejects %s, with the reason", async (_, given, reason) => {
+])("the camera rejects %s, with the reason", async (_, given, reason) => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const reply = await give(broker, given);
@@ -123,7 +123,7 @@ test.each([
   expect(broker.on(eventTopic("capture.started"))).toHaveLength(0);
 });
 
-test("rejects a command on another command's topic, because permissions are checked by topic", async () => {
+test("the camera rejects a command on the topic of another command, because permissions are checked by topic", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   const given = command("reboot");
@@ -132,7 +132,7 @@ test("rejects a command on another command's topic, because permissions are chec
   expect(reply).toMatchObject({ status: "rejected", error: "the topic is for capture.now, but the command is reboot" });
 });
 
-test("ignores invalid messages on the command topics", async () => {
+test("the camera ignores invalid messages on the command topics", async () => {
   const broker = await openBroker();
   await onlineCamera(broker);
   for (const garbage of ["", "{", "[]", '{"id":7}', "\u0000\ufffd"])
@@ -140,7 +140,7 @@ test("ignores invalid messages on the command topics", async () => {
   expect((await give(broker, command("capture.now"))).status).toBe("succeeded");
 });
 
-test("merges and publishes settings, uses them for the next picture, and restores them after a restart", async () => {
+test("the camera merges and publishes settings, uses them for the next picture, and restores them after a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -156,7 +156,7 @@ test("merges and publishes settings, uses them for the next picture, and restore
   expect((await next.captureNow()).settings).toMatchObject({ iso: 400, quality: 71 });
 });
 
-test("neither publishes nor uses a setting that was reset, even after a restart", async () => {
+test("the camera neither publishes nor uses a setting that was reset, even after a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -175,7 +175,7 @@ test("neither publishes nor uses a setting that was reset, even after a restart"
   expect(shot?.exposure_s).not.toBe(20);
 });
 
-test("accepts, publishes and stores a schedule, and takes no pictures with an empty one", async () => {
+test("the camera accepts, publishes and stores a schedule, and takes no pictures with an empty schedule", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -203,7 +203,7 @@ test("accepts, publishes and stores a schedule, and takes no pictures with an em
   expect(paused.result).toEqual({ next_capture_at: null });
 });
 
-test("applies settings that cannot be written, and replies that they will not survive a restart", async () => {
+test("the camera applies settings that cannot be written, and replies that they will not survive a restart", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   await onlineCamera(broker, { dataPath });
@@ -219,7 +219,7 @@ test("applies settings that cannot be written, and replies that they will not su
   expect(await readFile(join(dataPath, "north.json"), "utf8")).toContain("08:00");
 });
 
-test("reboots: publishes `sleeping` with a wake-up time, starts another session, and replies after the restart", async () => {
+test("the camera reboots: publishes `sleeping` with a wake-up time, starts another session, and replies after the restart", async () => {
   const broker = await openBroker();
   const agent = await onlineCamera(broker);
   const before = agent.session;
@@ -235,7 +235,7 @@ test("reboots: publishes `sleeping` with a wake-up time, starts another session,
   expect(Date.parse(links[1]?.until ?? "")).toBeGreaterThan(0);
 });
 
-test("remembers replies over a restart, and replies `unknown` to a command that the restart interrupted", async () => {
+test("the camera remembers replies over a restart, and replies `unknown` to a command that the restart interrupted", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const agent = await onlineCamera(broker, { dataPath });
@@ -283,7 +283,7 @@ async function afterCrash(
   return reply;
 }
 
-test("replies after a crash that a stored picture was taken, and that a missing one failed", async () => {
+test("the camera replies after a crash that a stored picture was taken, and that a missing picture failed", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData(), images: {} };
   const agent = await onlineCamera(broker, config);
@@ -303,7 +303,7 @@ test("replies after a crash that a stored picture was taken, and that a missing 
   });
 });
 
-test("replies after a crash that stored settings and schedules were set, and that others failed", async () => {
+test("the camera replies after a crash that stored settings and schedules were set, and that other changes failed", async () => {
   const broker = await openBroker();
   const config = { dataPath: await cameraWithData() };
   const agent = await onlineCamera(broker, config);
@@ -326,7 +326,7 @@ test("replies after a crash that stored settings and schedules were set, and tha
   expect(await after("preview.send", {})).toMatchObject({ status: "unknown" });
 });
 
-test("stores a command before executing it, and deletes its arguments when it is finished", async () => {
+test("the camera stores a command before the execution, and deletes the arguments after the execution", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   const jpeg = await jpegOf(64, 48);
@@ -349,7 +349,7 @@ test("stores a command before executing it, and deletes its arguments when it is
   expect(await read()).toEqual([{ name: "capture.now", reply: expect.objectContaining({ status: "succeeded" }) }]);
 });
 
-test("moves a damaged file aside and works with defaults", async () => {
+test("the camera moves a damaged file aside and uses the defaults", async () => {
   const broker = await openBroker();
   const dataPath = await cameraWithData();
   await writeFile(join(dataPath, "north.json"), '{"settings":{"iso":');
@@ -403,7 +403,7 @@ function receive(runner: CommandRunner, given: Command): void {
   runner.receive(given.name, Buffer.from(JSON.stringify(given)));
 }
 
-test("replies `accepted` to a repeated command that is still running", async () => {
+test("the camera replies `accepted` to a repeated command that is still running", async () => {
   const { runner, replies, finish, ran } = slowRunner();
   const given = command("capture.now");
   receive(runner, given);
@@ -414,7 +414,7 @@ test("replies `accepted` to a repeated command that is still running", async () 
   expect(ran()).toBe(1);
 });
 
-test(`${MAX_WAITING_COMMANDS} commands wait for the running one, and the next is rejected as busy`, async () => {
+test(`the camera ${MAX_WAITING_COMMANDS} commands wait for the running command, and the next command is rejected as busy`, async () => {
   const { runner, replies, finish } = slowRunner();
   for (let index = 0; index < MAX_WAITING_COMMANDS + 2; index++) receive(runner, command("capture.now"));
   expect(replies.filter(({ status }) => status === "accepted")).toHaveLength(MAX_WAITING_COMMANDS + 1);
@@ -423,7 +423,7 @@ test(`${MAX_WAITING_COMMANDS} commands wait for the running one, and the next is
   await runner.idle();
 });
 
-test(`the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, and older ones are deleted`, async () => {
+test(`the camera the last ${MAX_REMEMBERED_COMMANDS} commands are remembered, and older commands are deleted`, async () => {
   const { runner, finish, ran, remembered } = slowRunner();
   finish();
   const first = command("capture.now");

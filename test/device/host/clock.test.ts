@@ -36,7 +36,7 @@ function minutesSince(broker: TestBroker, moment: string): number[] {
   return completed(broker).map((message) => (Date.parse(envelopeOf(message).timestamp) - since) / MINUTE_MS);
 }
 
-/** Takes three pictures at intervals of a minute without a link, and stops, so that everything is on the disk. */
+/** Takes three pictures a minute apart without a link, and stops the camera, so that everything is on the disk. */
 async function threePictures(broker: TestBroker, machine: Machine, config: Partial<CameraConfig>): Promise<void> {
   const agent = await startOn(broker, machine, config);
   for (let picture = 0; picture < 3; picture++) {
@@ -57,7 +57,7 @@ test.each([
   ["years behind, where its state is unknown", "2024-01-01T00:00:00Z", undefined],
   ["years ahead, where its state is unknown", "2031-01-01T00:00:00Z", undefined],
 ])(
-  "publishes the right times and order of pictures after a clock that was %s is set",
+  "the camera publishes pictures with the right times and in the right order after a clock that was %s is set",
   async (_, shows, synchronised) => {
     const broker = await openBroker();
     const dataPath = temporaryFolder();
@@ -70,7 +70,7 @@ test.each([
     await agent.captureNow();
     await broker.open();
     await broker.until(() => completed(broker).length === 4);
-    // The newest may have been sent first, as a new event.
+    // The newest picture may have been sent first, as a new event.
     const minutes = minutesSince(broker, "2026-03-01T06:30:00Z");
     expectMinutes(
       minutes.filter((at) => at < -0.5),
@@ -90,7 +90,7 @@ test.each([
   },
 );
 
-test("holds the backlog back until the clock is set, but not new events", async () => {
+test("the camera holds back the backlog, but not new events, until the clock is set", async () => {
   const broker = await openBroker();
   await broker.close();
   const machine = new Machine("boot", "2024-01-01T00:00:00Z", false);
@@ -107,7 +107,7 @@ test("holds the backlog back until the clock is set, but not new events", async 
   expectMinutes(minutesSince(broker, "2026-03-01T06:30:00Z").slice(1), [-3, -2, -1]);
 });
 
-test("does not correct or expire messages from an earlier boot whose clock was never set", async () => {
+test("the camera neither corrects nor expires messages from an earlier boot whose clock was never set", async () => {
   const broker = await openBroker();
   const dataPath = temporaryFolder();
   await broker.close();
@@ -129,7 +129,7 @@ test("does not correct or expire messages from an earlier boot whose clock was n
   );
 });
 
-test("reports a jump of the clock once, and ignores small steps", () => {
+test("the device clock reports a jump once, and ignores small steps", () => {
   const machine = new Machine("boot", "2026-03-01T06:00:00Z", true);
   expect(machine.clock.takeJump()).toBe(0);
   machine.pass(86_400_000);
@@ -141,7 +141,7 @@ test("reports a jump of the clock once, and ignores small steps", () => {
   expect(machine.clock.takeJump()).toBe(0);
 });
 
-test("trusts the clock from the time it was set until the next boot", () => {
+test("the device clock is trusted from the time when it is set until the next boot", () => {
   const machine = new Machine("boot", "2026-03-01T06:00:00Z", false);
   expect(machine.clock.usable).toBe(false);
   machine.set("2026-03-01T07:00:00Z");
@@ -163,7 +163,7 @@ test.each([
   ["forward", "2024-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
   ["back", "2031-01-01T20:00:00Z", "2026-03-01T06:30:00Z"],
 ])(
-  "starts pictures when the clock is set %s by years into a window, and stops them when it is set out of the window",
+  "the camera starts pictures when the clock is set years %s into a window, and stops when it is set out of the window",
   async (_, shows, time) => {
     const broker = await openBroker();
     const machine = new Machine("boot", shows, false);

@@ -21,12 +21,12 @@ test.each([
   ['{"a":"\\x"}', 1, 6],
   ['{\n  "a": 1\n  "b": 2\n}', 3, 3],
   ['{\r\n  "a": 1,\r\n  // no comments\r\n}', 3, 3],
-])("finds the error of %j in line %i, column %i", (text, line, column) => {
+])("the JSON check finds the error of %j in line %i, column %i", (text, line, column) => {
   expect(() => JSON.parse(text)).toThrow();
   expect(jsonErrorAt(text)).toEqual({ line, column });
 });
 
-test("reaches the end of any valid JSON, and finds an invalid character before it", () => {
+test("the JSON check reaches the end of any valid JSON, and finds an invalid character before the end", () => {
   fc.assert(
     fc.property(fc.json(), fc.constantFrom(undefined, 2), (json, indent) => {
       const text = JSON.stringify(JSON.parse(json), undefined, indent);

@@ -92,7 +92,7 @@ test.each([
   ["every:100", [0]],
   ["on-demand", []],
   ["off", []],
-])("with a budget of %s sends previews of these out of seven due pictures: %j", async (text, wanted) => {
+])("the camera with a budget of %s sends previews of these out of seven due pictures: %j", async (text, wanted) => {
   const broker = await openBroker();
   const { agent, due } = await cameraWith(broker, text);
   await due(7);
@@ -102,7 +102,7 @@ test.each([
   expect(captures(broker).flatMap((capture, index) => (sent.has(capture) ? [index] : []))).toEqual(wanted);
 });
 
-test("sends a preview of a commanded picture, unless all previews are off", async () => {
+test("the camera sends a preview of a commanded picture, unless previews are off", async () => {
   for (const [text, wanted] of [
     ["all", 1],
     ["every:3", 1],
@@ -117,7 +117,7 @@ test("sends a preview of a commanded picture, unless all previews are off", asyn
   }
 });
 
-test("sends the preview of the newest or a named picture on command", async () => {
+test("the camera sends the preview of the newest or a named picture on command", async () => {
   const broker = await openBroker();
   const { agent, due } = await cameraWith(broker, "on-demand");
   expect(await give(broker, "preview.send")).toMatchObject({ status: "failed", error: "no picture was taken yet" });
@@ -135,7 +135,7 @@ test("sends the preview of the newest or a named picture on command", async () =
   });
 });
 
-test("sends no preview on command when previews are off", async () => {
+test("the camera sends no preview on command when previews are off", async () => {
   const broker = await openBroker();
   const { agent, due } = await cameraWith(broker, "off");
   await due(1);
@@ -147,7 +147,7 @@ test("sends no preview on command when previews are off", async () => {
   expect(previews(broker)).toEqual([]);
 });
 
-test("sends a preview of every third scheduled picture, starting with the first", async () => {
+test("the camera sends a preview of every third scheduled picture, starting with the first", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker, {
     camera: await plainCamera(),

@@ -10,7 +10,7 @@ async function noisyPicture(width: number, height: number): Promise<Buffer> {
     .toBuffer();
 }
 
-test("scales a preview to its width and keeps the aspect ratio", async () => {
+test("the preview encoder scales a preview to its width and keeps the aspect ratio", async () => {
   const picture = await sharp({ create: { width: 1280, height: 960, channels: 3, background: "#468" } })
     .jpeg()
     .toBuffer();
@@ -18,23 +18,23 @@ test("scales a preview to its width and keeps the aspect ratio", async () => {
   expect(await sharp(preview).metadata()).toMatchObject({ format: "jpeg", width: 640, height: 480 });
 });
 
-test("keeps the width of a narrower picture", async () => {
+test("the preview encoder keeps the width of a narrower picture", async () => {
   const picture = await noisyPicture(100, 80);
   const preview = await createPreview(picture, { width: 640, maxBytes: MAX_PREVIEW_BYTES });
   expect((await sharp(preview).metadata()).width).toBe(100);
 });
 
-test("makes even pure noise, which compresses worst, fit the size limit", async () => {
+test("the preview encoder fits even pure noise, which compresses worst, into the size limit", async () => {
   const preview = await createPreview(await noisyPicture(1280, 960), { width: 960, maxBytes: MAX_PREVIEW_BYTES });
   expect(preview.length).toBeLessThanOrEqual(MAX_PREVIEW_BYTES);
   expect((await sharp(preview).metadata()).width).toBeGreaterThan(150);
 });
 
-test("rejects a size limit that no preview can meet", async () => {
+test("the preview encoder rejects a size limit that no preview can meet", async () => {
   const picture = await noisyPicture(640, 480);
   await expect(createPreview(picture, { width: 640, maxBytes: 100 })).rejects.toThrow(/at most 100 bytes/);
 });
 
-test("rejects bytes that are no picture", async () => {
+test("the preview encoder rejects bytes that are no picture", async () => {
   await expect(createPreview(Buffer.from("hello"), { width: 640, maxBytes: 1000 })).rejects.toThrow();
 });

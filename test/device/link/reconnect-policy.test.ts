@@ -73,7 +73,7 @@ function received(broker: TestBroker): number[] {
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-test("delivers messages once and in order after the broker was unavailable", async () => {
+test("the uplink delivers messages once and in order after an outage of the broker", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
   for (let number = 0; number < 50; number++) send(sender, number);
@@ -87,7 +87,7 @@ test("delivers messages once and in order after the broker was unavailable", asy
   expect(messages.every((envelope, index) => envelope.seq === index + 1)).toBe(true);
 });
 
-test("loses and reorders nothing over a link that breaks repeatedly, and numbers every message once", async () => {
+test("the uplink loses and reorders nothing over a link that breaks repeatedly, and numbers every message once", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
   const count = 400;
@@ -105,7 +105,7 @@ test("loses and reorders nothing over a link that breaks repeatedly, and numbers
   expect([...numbers.values()].every((seqs) => seqs.size === 1)).toBe(true);
 });
 
-test("publishes the birth before the backlog at every connection", async () => {
+test("the uplink publishes the birth before the backlog on every connection", async () => {
   const broker = await openBroker();
   const sender = senderAt(broker);
   await broker.until(() => broker.on(cameraTopic("link")).length === 1);
@@ -117,7 +117,7 @@ test("publishes the birth before the backlog at every connection", async () => {
   expect(broker.received[0]?.topic).toBe(cameraTopic("link"));
 });
 
-test("limits the unacknowledged messages to the window, and reconnects when the broker acknowledges nothing", async () => {
+test("the uplink limits the unacknowledged messages to the window, and reconnects when the broker acknowledges nothing", async () => {
   const broker = await openBroker();
   const outbox = new CountingOutbox();
   const sender = senderAt(broker, { outbox, ackTimeoutMs: 300 });
@@ -135,7 +135,7 @@ test("limits the unacknowledged messages to the window, and reconnects when the 
   expect(outbox.mostInFlight).toBe(MAX_IN_FLIGHT);
 });
 
-test("reports dropped messages when the link is up again", async () => {
+test("the uplink reports dropped messages when the link is up again", async () => {
   const broker = await openBroker();
   await broker.close();
   const sender = senderAt(broker, { outbox: new MemoryOutbox({ maxBytes: 20_000 }) });
@@ -149,7 +149,7 @@ test("reports dropped messages when the link is up again", async () => {
   expect(received(broker)).toEqual(upTo(200).slice(count));
 });
 
-test("delivers pictures taken without a link, and publishes the states again to a broker that lost them", async () => {
+test("the uplink delivers pictures taken without a link, and publishes the states again to a broker that lost them", async () => {
   const broker = await openBroker();
   const agent = await cameraAt(broker);
   await broker.until(() => broker.on(cameraTopic("about")).length === 1);
@@ -165,7 +165,7 @@ test("delivers pictures taken without a link, and publishes the states again to 
   await broker.until(() => broker.on(cameraTopic("about")).length === 2);
 });
 
-test("waits a random time below a limit that doubles up to its maximum before a reconnect", () => {
+test("the uplink waits a random time below a limit that doubles up to its maximum before a reconnect", () => {
   const options = { minMs: 1000, maxMs: 300_000 };
   const longest = [0, 1, 2, 8, 9, 500].map((attempt) => backoffMs(attempt, options, () => 1));
   expect(longest).toEqual([1000, 2000, 4000, 256_000, 300_000, 300_000]);
@@ -194,7 +194,7 @@ async function firstLogLine(answer: (socket: Socket) => void, options: Partial<S
   return vi.waitUntil(() => lines.at(0));
 }
 
-test("logs why the link failed and what to do, whatever the server does", async () => {
+test("the uplink logs why the link failed and what to do, whatever the server does", async () => {
   expect(await firstLogLine((socket) => socket.end())).toMatch(/link failed/);
   expect(await firstLogLine((socket) => socket.end())).toMatch(/closed without an answer.*server's log/);
   expect(await firstLogLine(() => {}, { connectTimeoutMs: 100 })).toMatch(/connack timeout.*is the server running/);

@@ -37,7 +37,7 @@ function received(broker: TestBroker, event: string): number[] {
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
-test("quarantines a message over which the broker closes every connection, reports it, and sends the others", async () => {
+test("the uplink quarantines a message that makes the broker close every connection, reports the message, and sends the others", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
   const { sender, outbox, send } = await senderWithDisk(broker);
@@ -63,7 +63,7 @@ test("quarantines a message over which the broker closes every connection, repor
   expect(broker.connects.length).toBe(connects);
 });
 
-test("retries a quarantined message on the first connection after an hour", async () => {
+test("the uplink retries a quarantined message on the first connection after an hour", async () => {
   const broker = await openBroker();
   broker.refuses = (topic) => topic === POISON;
   const { sender, outbox, send } = await senderWithDisk(broker);
@@ -83,7 +83,7 @@ test("retries a quarantined message on the first connection after an hour", asyn
   await expect.poll(() => outbox.size).toBe(0);
 });
 
-test("does not quarantine messages that were in flight when the link broke a few times, and keeps their order", async () => {
+test("the uplink does not quarantine messages that were in flight when the link broke a few times, and keeps their order", async () => {
   const broker = await openBroker();
   let cuts = 0;
   broker.refuses = (topic) => topic === eventTopic("test.sent") && ++cuts <= 7;

@@ -23,7 +23,7 @@ function temporaryPlace(): string {
   return path;
 }
 
-/** An outbox whose disk can break: a file then takes the place of the folder, so that nothing can be written. */
+/** An outbox whose disk can break: a file takes the place of the folder, so that nothing can be written. */
 async function openOutbox() {
   const path = join(temporaryPlace(), "outbox");
   const open = () => openDiskOutbox({ path, clock: new DeviceClock(), logger: silent });
@@ -74,7 +74,7 @@ describe("an outbox whose disk cannot be written", () => {
     expect(entries.map(({ seq, historical }) => [seq, historical])).toEqual(entries.map(() => [undefined, false]));
   });
 
-  it("calls the listener for a new message, and gives the reason why the disk failed", async () => {
+  it("calls the listener for a new message, and gives the reason of the disk's failure", async () => {
     const { outbox, breakDisk } = await openOutbox();
     outbox.connected();
     await breakDisk();
@@ -160,7 +160,9 @@ function limitFiles(pid: number | undefined, bytes: number | undefined): void {
 }
 
 describe("the camera program", () => {
-  it("reports that its disk cannot be written, and that it can again", { timeout: 180_000 }, async () => {
+  it("reports that its disk cannot be written, and later that the disk can be written again", {
+    timeout: 180_000,
+  }, async () => {
     const broker = await openBroker();
     const camera = await startCameraProgram({ brokerUrl: broker.url, secret: "s3cret", env: { KEEP_PICTURES: "no" } });
     onTestFinished(() => camera.end());

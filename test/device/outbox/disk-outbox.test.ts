@@ -68,7 +68,7 @@ function next(outbox: DiskOutbox): string | undefined {
 
 const topics = (entries: OutboxEntry[]): string[] => entries.map(({ message: { topic } }) => topic);
 
-test("restores messages after a restart with their order, body and time", async () => {
+test("the disk outbox restores messages after a restart with their order, body and time", async () => {
   const path = folder();
   const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
   const first = await open(path, { clock });
@@ -91,7 +91,7 @@ test("restores messages after a restart with their order, body and time", async 
   expect(preview).toMatchObject({ seq: undefined, backlog: true });
 });
 
-test("marks an event from before the link came up as historical even if it is put later, such as a picture found in a folder", async () => {
+test("the disk outbox marks an event from before the link as historical, even if the event is put later", async () => {
   const outbox = await open(folder());
   outbox.connected();
   const before = new Date(Date.now() - 60_000);
@@ -106,7 +106,7 @@ test("marks an event from before the link came up as historical even if it is pu
   ]);
 });
 
-test("restores the numbers of sent messages after a restart, without the acknowledged ones", async () => {
+test("the disk outbox restores the numbers of sent and unacknowledged messages after a restart", async () => {
   const path = folder();
   const first = await open(path);
   for (const name of ["a", "b", "c", "d"]) await first.put(message("event", name));
@@ -127,7 +127,7 @@ test("restores the numbers of sent messages after a restart, without the acknowl
   ]);
 });
 
-test("takes numbers back when the link flaps before anything was sent, so that replaced states leave no gap in the numbers", async () => {
+test("the disk outbox takes back the numbers of unsent messages when the link flaps, so that replaced states leave no gap", async () => {
   const outbox = await open(folder());
   await outbox.put(message("event", "event"));
   await outbox.put(message("state", "storage", "old"));
@@ -144,7 +144,7 @@ test("takes numbers back when the link flaps before anything was sent, so that r
   expect(outbox.size).toBe(2);
 });
 
-test("hands out after a reconnect: newest states, alerts, replies, new events, the new preview, backlog, old previews", async () => {
+test("the disk outbox hands out newest states, alerts, replies, new events, the new preview, the backlog and old previews after a reconnect", async () => {
   const outbox = await open(folder());
   await outbox.put(message("event", "old event 1"));
   await outbox.put(message("preview", "old picture 1"));
@@ -182,7 +182,7 @@ test("hands out after a reconnect: newest states, alerts, replies, new events, t
   ]);
 });
 
-test("hands out a state that was sent and then replaced as history only", async () => {
+test("the disk outbox hands out a sent and then replaced state only as historical", async () => {
   const outbox = await open(folder());
   outbox.connected();
   await outbox.put(message("state", "storage", "sent"));
@@ -197,7 +197,7 @@ test("hands out a state that was sent and then replaced as history only", async 
   ]);
 });
 
-test("does not send the clearing of an alert that was raised again", async () => {
+test("the disk outbox does not send the clearing of an alert that was raised again", async () => {
   const outbox = await open(folder());
   outbox.connected();
   await outbox.put({ topic: "disk", kind: "alert", retain: true, at: new Date(), body: new Uint8Array(0) });
@@ -210,7 +210,7 @@ test("does not send the clearing of an alert that was raised again", async () =>
   expect(outbox.size).toBe(1);
 });
 
-test("when it is full, drops the oldest previews and then the oldest events, and reports that when there is room again", async () => {
+test("the disk outbox drops the oldest previews and then the oldest events when full, and reports the drop afterwards", async () => {
   const clock = DeviceClock.of(() => new Date("2026-03-01T07:00:00Z"));
   const outbox = await open(folder(), { maxBytes: 10_000, clock });
   const at = (minute: number): Date => new Date(Date.UTC(2026, 2, 1, 6, minute));
@@ -228,7 +228,7 @@ test("when it is full, drops the oldest previews and then the oldest events, and
   expect(outbox.takeDropped()).toBeUndefined();
 });
 
-test("reports dropped messages after a restart", async () => {
+test("the disk outbox reports dropped messages after a restart", async () => {
   const path = folder();
   const first = await open(path, { maxMessages: 3 });
   for (let index = 0; index < 5; index++) await first.put(message("event", `event ${index}`));
@@ -237,7 +237,7 @@ test("reports dropped messages after a restart", async () => {
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("drops previews and events older than the limit, but no states", async () => {
+test("the disk outbox drops previews and events above the age limit, but no states", async () => {
   let now = new Date("2026-03-01T00:00:00Z");
   const outbox = await open(folder(), { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) });
   await outbox.put(message("event", "too old", "", now));
@@ -250,7 +250,7 @@ test("drops previews and events older than the limit, but no states", async () =
   expect(outbox.takeDropped()).toMatchObject({ count: 1 });
 });
 
-test("counts the age from the time of `put`, even after a restart", async () => {
+test("the disk outbox measures the age from the time of `put`, even after a restart", async () => {
   let now = new Date("2026-03-01T00:00:00Z");
   const path = folder();
   const options = { maxAgeMs: 48 * HOUR_MS, clock: DeviceClock.of(() => now) };
@@ -270,7 +270,7 @@ test("counts the age from the time of `put`, even after a restart", async () => 
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("drops numbered messages as the last resort, so that the outbox is bounded", async () => {
+test("the disk outbox drops numbered messages as the last resort, so that the outbox is bounded", async () => {
   const outbox = await open(folder(), { maxMessages: 10 });
   for (let index = 0; index < 10; index++) await outbox.put(message("event", `sent ${index}`));
   outbox.connected();
@@ -282,7 +282,7 @@ test("drops numbered messages as the last resort, so that the outbox is bounded"
   expect(outbox.size).toBe(25);
 });
 
-test("corrects the times of earlier messages when the clock is set", async () => {
+test("the disk outbox corrects the times of earlier messages when the clock is set", async () => {
   let wall = Date.UTC(2024, 0, 1);
   let mono = 5000;
   let synchronised = false;
@@ -299,7 +299,7 @@ test("corrects the times of earlier messages when the clock is set", async () =>
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   outbox.connected();
   await outbox.put(message("event", "live", "", clock.now()));
-  // The backlog waits for the clock; new messages do not.
+  // Only the backlog waits for the clock. New messages do not wait.
   expect(topics(await take(outbox, 1))).toEqual(["live"]);
   expect(outbox.take()).toBeUndefined();
   wall = Date.UTC(2026, 2, 1, 6, 31);
@@ -311,7 +311,7 @@ test("corrects the times of earlier messages when the clock is set", async () =>
   expect(early?.at).toEqual(new Date(Date.UTC(2026, 2, 1, 6, 30)));
 });
 
-test("loses only the incomplete part of a log after a power cut", async () => {
+test("the disk outbox loses only the incomplete part of a log after a power cut", async () => {
   const path = folder();
   const first = await open(path);
   for (let index = 0; index < 50; index++) await first.put(message("event", `event ${index}`));
@@ -325,7 +325,7 @@ test("loses only the incomplete part of a log after a power cut", async () => {
   expect(topics(await take(second, 49)).at(-1)).toBe("event 48");
 });
 
-test("repairs a store without its manifest", async () => {
+test("the disk outbox repairs a store without its manifest", async () => {
   const path = folder();
   const first = await open(path);
   for (let index = 0; index < 20; index++) await first.put(message("event", `event ${index}`));
@@ -339,7 +339,7 @@ test("repairs a store without its manifest", async () => {
 test.each([
   ["overwritten", (table: string) => writeFileSync(table, Buffer.alloc(statSync(table).size))],
   ["cut off", (table: string) => truncateSync(table, Math.floor(statSync(table).size / 2))],
-])("starts with a table that is %s, and loses only its messages", async (_, damage) => {
+])("the disk outbox starts with a table that is %s, and loses only the table's messages", async (_, damage) => {
   const path = folder();
   for (const round of [1, 2]) {
     // A start moves messages from the log to a table.
@@ -356,7 +356,7 @@ test.each([
   expect(topics(await take(outbox, 1))).toHaveLength(1);
 });
 
-test("moves the store aside after a repair during which the program ended, and does not repeat it", async () => {
+test("the disk outbox moves the store aside if the program ended during a repair, and does not repeat the repair", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "event"));
@@ -369,7 +369,7 @@ test("moves the store aside after a repair during which the program ended, and d
   expect(readdirSync(path)).not.toContain("repairing");
 });
 
-test("opens and works whatever its files contain", async () => {
+test("the disk outbox opens and works with any contents of its files", async () => {
   for (const victim of [/^CURRENT$/, /^MANIFEST/, /\.log$/, /./]) {
     const path = folder();
     const first = await open(path);
@@ -391,7 +391,7 @@ function picture(fill: number, bytes = 40_000): OutgoingMessage {
 
 const filesOf = (path: string): string[] => readdirSync(join(path, "large"));
 
-test("stores a preview as a file until it is acknowledged", async () => {
+test("the disk outbox stores a preview as a file until it is acknowledged", async () => {
   const path = folder();
   const first = await open(path);
   for (const fill of [1, 2]) await first.put(picture(fill));
@@ -410,7 +410,7 @@ test("stores a preview as a file until it is acknowledged", async () => {
   expect(filesOf(path)).toHaveLength(0);
 });
 
-test("hands out every preview unchanged while others are acknowledged", async () => {
+test("the disk outbox hands out every preview unchanged while others are acknowledged", async () => {
   const outbox = await open(folder());
   const fills = Array.from({ length: 60 }, (_, index) => index + 1);
   for (const fill of fills) await outbox.put(picture(fill, 4096 + 1000 * fill));
@@ -428,7 +428,7 @@ test("hands out every preview unchanged while others are acknowledged", async ()
   await vi.waitUntil(() => outbox.size === 0);
 });
 
-test("drops and reports a preview that was damaged on the disk, and hands out the others", async () => {
+test("the disk outbox drops and reports a preview that was damaged on the disk, and hands out the others", async () => {
   const path = folder();
   const first = await open(path);
   for (const fill of [1, 2, 3]) await first.put(picture(fill));
@@ -442,7 +442,7 @@ test("drops and reports a preview that was damaged on the disk, and hands out th
   expect(second.takeDropped()).toMatchObject({ count: 2 });
 });
 
-test("deletes the file of a preview that is not in the database after a power cut, and no later preview with it", async () => {
+test("the disk outbox deletes a preview's file that is not in the database after a power cut, but no later preview's file", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(picture(1));
@@ -461,7 +461,6 @@ test("deletes the file of a preview that is not in the database after a power cu
   expect(Buffer.from(entry?.message.body ?? "").equals(Buffer.alloc(40_000, 2))).toBe(true);
 });
 
-/** Whether the database is open. */
 async function isOpen(path: string): Promise<boolean> {
   const error: unknown = await new ClassicLevel(path).open().catch((reason: unknown) => reason);
   return error instanceof Error && error.cause instanceof Error && "code" in error.cause
@@ -469,7 +468,7 @@ async function isOpen(path: string): Promise<boolean> {
     : false;
 }
 
-test("treats no message as unreadable while the database cannot be opened", async () => {
+test("the disk outbox treats no message as unreadable while the database cannot be opened", async () => {
   const path = folder();
   const outbox = await open(path);
   await outbox.put(message("alert", "a"));
@@ -482,7 +481,7 @@ test("treats no message as unreadable while the database cannot be opened", asyn
   await vi.waitUntil(async () => !(await isOpen(path)));
   outbox.connected();
   const taken = take(outbox, 3);
-  // Without the wait, the read would have finished by now.
+  // Without the outbox's wait, the read would have finished by now.
   await new Promise(setImmediate);
   await vi.waitUntil(async () => !(await isOpen(path)));
   mkdirSync(join(path, "large"));
@@ -492,7 +491,7 @@ test("treats no message as unreadable while the database cannot be opened", asyn
   expect(outbox.takeDropped()).toBeUndefined();
 });
 
-test("drops the oldest previews on a full disk, so that other messages can be written", async () => {
+test("the disk outbox drops the oldest previews on a full disk, so that other messages can be written", async () => {
   const path = folder();
   const outbox = await open(path);
   for (const fill of [1, 2]) await outbox.put(picture(fill));
@@ -507,13 +506,13 @@ test("drops the oldest previews on a full disk, so that other messages can be wr
   expect(topics(await take(outbox, 1))).toEqual(["picture 3"]);
 });
 
-test("deletes only the oldest previews when the disk is too full to open it, and reports it", async () => {
+test("the disk outbox deletes only the oldest previews when the disk is too full to open the store, and reports the deletion", async () => {
   const path = folder();
   const first = await open(path);
   for (let fill = 1; fill <= 40; fill++) await first.put(picture(fill));
   await first.put(message("event", "event"));
   await first.close();
-  // When it opens, LevelDB turns its log into a table, and removes a table that it could not write.
+  // On opening, LevelDB turns its log into a table, and removes a table that it cannot write.
   symlinkSync("/dev/full", join(path, "000005.ldb"));
   const outbox = await open(path);
   const left = filesOf(path).length;
@@ -525,7 +524,7 @@ test("deletes only the oldest previews when the disk is too full to open it, and
   expect(outbox.takeDropped()).toMatchObject({ count: 40 - left });
 });
 
-test("explains a full disk when there is no preview to delete", async () => {
+test("the disk outbox explains a full disk when there is no preview to delete", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "event"));
@@ -536,7 +535,7 @@ test("explains a full disk when there is no preview to delete", async () => {
   expect(second.size).toBe(1);
 });
 
-test("refuses a second agent on the same folder, without damage", async () => {
+test("the disk outbox refuses a second agent on the same folder, and stays intact", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "kept"));
@@ -545,7 +544,7 @@ test("refuses a second agent on the same folder, without damage", async () => {
   expect(first.size).toBe(2);
 });
 
-test("stores a deduplication key with its message until the key is deleted, even over restarts", async () => {
+test("the disk outbox stores a deduplication key with its message until the key is deleted, even over restarts", async () => {
   const path = folder();
   const first = await open(path);
   await first.put(message("event", "picture"), "folder/one.jpg");

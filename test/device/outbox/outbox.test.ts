@@ -14,7 +14,7 @@ function takeAll(outbox: MemoryOutbox): OutboxEntry[] {
   return entries;
 }
 
-test("hands out messages in the order of `put`, and removes them when they are acknowledged", async () => {
+test("the outbox hands out messages in the order of `put`, and removes them when they are acknowledged", async () => {
   const outbox = new MemoryOutbox();
   for (const topic of ["a", "b", "c"]) await outbox.put(message("event", topic));
   const entries = takeAll(outbox);
@@ -25,7 +25,7 @@ test("hands out messages in the order of `put`, and removes them when they are a
   expect(outbox.size).toBe(0);
 });
 
-test("hands out again the messages that were in flight, first and with the same number", async () => {
+test("the outbox hands out the messages in flight again, first and with the same numbers", async () => {
   const outbox = new MemoryOutbox();
   for (const topic of ["a", "b", "c"]) await outbox.put(message("event", topic));
   const [first, second] = [outbox.take(), outbox.take()];
@@ -40,7 +40,7 @@ test("hands out again the messages that were in flight, first and with the same 
   ]);
 });
 
-test("replaces a waiting state by the next state on its topic, without a gap in the numbers", async () => {
+test("the outbox replaces a waiting state by the next state on its topic, without a gap in the numbers", async () => {
   const outbox = new MemoryOutbox();
   await outbox.put(message("state", "storage"));
   await outbox.put(message("event", "capture"));
@@ -53,7 +53,7 @@ test("replaces a waiting state by the next state on its topic, without a gap in 
   ]);
 });
 
-test("does not replace a state in flight, which may have arrived", async () => {
+test("the outbox does not replace a state in flight, which may have arrived", async () => {
   const outbox = new MemoryOutbox();
   await outbox.put(message("state", "storage"));
   outbox.take();
@@ -62,7 +62,7 @@ test("does not replace a state in flight, which may have arrived", async () => {
   expect(takeAll(outbox)).toHaveLength(2);
 });
 
-test("when it is full, drops the oldest previews and then the oldest events, and only as many as necessary", async () => {
+test("the outbox drops the oldest previews and then the oldest events when full, and only as many as necessary", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 10_000 });
   await outbox.put(message("event", "event-1", 2000));
   await outbox.put(message("preview", "preview-1", 2500));
@@ -75,14 +75,14 @@ test("when it is full, drops the oldest previews and then the oldest events, and
   outbox.release();
 });
 
-test("drops events when no preview is left, and states last", async () => {
+test("the outbox drops events when no preview is left, and states last", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 4000 });
   await outbox.put(message("state", "state", 500));
   for (let index = 0; index < 10; index++) await outbox.put(message("event", `event-${index}`, 1000));
   expect(takeAll(outbox).map((entry) => entry.message.topic)).toEqual(["state", "event-8", "event-9"]);
 });
 
-test("never drops a message that was sent", async () => {
+test("the outbox never drops a message that was sent", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 3000 });
   await outbox.put(message("preview", "sent", 2000));
   outbox.take();
@@ -91,7 +91,7 @@ test("never drops a message that was sent", async () => {
   expect(takeAll(outbox).map((entry) => entry.message.topic)).toEqual(["sent"]);
 });
 
-test("counts dropped messages with their times, and reports them once when there is room again", async () => {
+test("the outbox counts dropped messages with their times, and reports them once when there is room again", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 4000 });
   const first = message("event", "event", 1000);
   await outbox.put(first);
@@ -104,7 +104,7 @@ test("counts dropped messages with their times, and reports them once when there
   expect(outbox.takeDropped()).toBeUndefined();
 });
 
-test("bounds a hundred thousand small messages too", async () => {
+test("the outbox bounds a hundred thousand small messages too", async () => {
   const outbox = new MemoryOutbox({ maxBytes: 100_000 });
   for (let index = 0; index < 100_000; index++) await outbox.put(message("event", "e"));
   expect(outbox.size).toBeLessThan(400);

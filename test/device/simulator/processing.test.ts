@@ -40,7 +40,7 @@ function jobMessages(broker: TestBroker, job: string): Job[] {
 
 const cleared = (broker: TestBroker, job: string): boolean => broker.on(jobTopic(job)).at(-1)?.payload.length === 0;
 
-test("publishes a timelapse job as queued, progressing and completed, simulated and without outputs, and clears it", async () => {
+test("the processing service publishes a simulated timelapse job as queued, progressing and completed, without outputs, and clears the job", async () => {
   const broker = await openBroker();
   serviceAt(broker);
   await broker.until(() => cleared(broker, "north-timelapse"));
@@ -59,7 +59,7 @@ test("publishes a timelapse job as queued, progressing and completed, simulated 
   expect(new Set(events)).toEqual(new Set(["job.progress", "job.completed"]));
 });
 
-test("alternates timelapse and image processing, camera by camera", async () => {
+test("the processing service alternates timelapse and image processing, camera by camera", async () => {
   const broker = await openBroker();
   serviceAt(broker, { jobIntervalMs: 20 });
   for (const job of ["north-timelapse", "north-images", "south-timelapse", "south-images"])
@@ -67,7 +67,7 @@ test("alternates timelapse and image processing, camera by camera", async () => 
   expect(jobMessages(broker, "south-images")[0]?.type).toBe("image_processing");
 });
 
-test("fails jobs only when configured, and then regularly", async () => {
+test("the processing service fails jobs only when configured, and then regularly", async () => {
   const broker = await openBroker();
   serviceAt(broker, { jobIntervalMs: 20, failEvery: 2 });
   await broker.until(() => cleared(broker, "north-images") && cleared(broker, "north-timelapse"));
@@ -75,7 +75,7 @@ test("fails jobs only when configured, and then regularly", async () => {
   expect(jobMessages(broker, "north-images").at(-1)).toMatchObject({ status: "failed", error: /encoder/ });
 });
 
-test("publishes `online`, and clears its unfinished jobs when it is stopped", async () => {
+test("the processing service publishes `online`, and clears its unfinished jobs when it is stopped", async () => {
   const broker = await openBroker();
   const service = serviceAt(broker, { stepMs: 60_000 });
   await broker.until(() => jobMessages(broker, "north-timelapse").length === 1);
@@ -90,7 +90,7 @@ test("publishes `online`, and clears its unfinished jobs when it is stopped", as
   ]);
 });
 
-test("is reported as offline by its will when it dies", async () => {
+test("the processing service is reported as offline by its will when it dies", async () => {
   const broker = await openBroker();
   const service = serviceAt(broker, { reconnect: { minMs: 60_000, maxMs: 60_000 } });
   await broker.until(() => broker.on(linkTopic).length === 1);

@@ -21,7 +21,7 @@ async function difference(a: Buffer, b: Buffer): Promise<number> {
   return one.reduce((sum, value, index) => sum + Math.abs(value - (other[index] ?? 0)), 0) / one.length;
 }
 
-test("delivers a JPEG of the requested size, with the settings that it was taken with", async () => {
+test("the simulated camera delivers a JPEG of the requested size, with the settings of the picture", async () => {
   const { jpeg, width, height, settings } = await createSimulatedCamera(small).capture({ iso: 800 }, noon);
   expect(await sharp(jpeg).metadata()).toMatchObject({ format: "jpeg", width: 160, height: 120 });
   expect([width, height]).toEqual([160, 120]);
@@ -29,7 +29,7 @@ test("delivers a JPEG of the requested size, with the settings that it was taken
   expect(settings.exposure_s).toBeLessThan(0.02);
 });
 
-test("delivers pictures that differ by noise at the same moment, and by more after a minute", async () => {
+test("the simulated camera delivers pictures that differ by noise at one moment, and by more after a minute", async () => {
   const camera = createSimulatedCamera(small);
   const first = await camera.capture({}, noon);
   const same = await camera.capture({}, noon);
@@ -38,7 +38,7 @@ test("delivers pictures that differ by noise at the same moment, and by more aft
   expect(await difference(first.jpeg, later.jpeg)).toBeGreaterThan(await difference(first.jpeg, same.jpeg));
 });
 
-test("is bright at noon, darker at dusk, and darkest in a moonless night, with a long exposure", async () => {
+test("the simulated camera delivers bright pictures at noon, darker pictures at dusk, and the darkest pictures in a moonless night", async () => {
   const camera = createSimulatedCamera(small);
   const bright = await camera.capture({}, noon);
   const dusk = await camera.capture({}, new Date("2026-06-14T20:25:00Z"));
@@ -51,14 +51,14 @@ test("is bright at noon, darker at dusk, and darkest in a moonless night, with a
   expect(dark.settings.exposure_s).toBeGreaterThan(1);
 });
 
-test("shows another mountain for another seed, and the same mountain for the same seed", async () => {
+test("the simulated camera shows another mountain for another seed, and the same mountain for the same seed", async () => {
   const take = async (seed: string) => (await createSimulatedCamera({ ...small, seed }).capture({}, noon)).jpeg;
   const [north, again, south] = [await take("north"), await take("north"), await take("south")];
   expect(await difference(north, again)).toBeLessThan(1);
   expect(await difference(north, south)).toBeGreaterThan(12);
 });
 
-test("applies exposure compensation, white balance and quality", async () => {
+test("the simulated camera applies exposure compensation, white balance and quality", async () => {
   const camera = createSimulatedCamera(small);
   const plain = await camera.capture({}, noon);
   const over = await camera.capture({ exposure_compensation: 1.5 }, noon);
@@ -74,12 +74,12 @@ test.each([
   ["polar day", { lat: 78.2, lon: 15.6, timezone: "UTC" }, "2026-06-21T00:00:00Z"],
   ["the southern hemisphere", { lat: -44.6, lon: 168, timezone: "Pacific/Auckland" }, "2026-01-01T00:00:00Z"],
   ["the pole itself", { lat: 90, lon: 0, timezone: "UTC" }, "2026-03-20T12:00:00Z"],
-])("delivers a picture in %s", async (_, location, at) => {
+])("the simulated camera delivers a picture in %s", async (_, location, at) => {
   const { jpeg } = await createSimulatedCamera({ ...small, location }).capture({}, new Date(at));
   expect((await sharp(jpeg).stats()).channels.every(({ stdev }) => stdev > 2)).toBe(true);
 });
 
-test("measures readings that are valid by the contract, change smoothly, and repeat for the same moment", () => {
+test("the simulated camera measures readings that are valid by the contract, change smoothly, and repeat for the same moment", () => {
   const camera = createSimulatedCamera(small);
   const weather = (at: Date) => camera.readings?.(at).weather ?? expect.fail("no weather");
   for (let hour = 0; hour < 24 * 14; hour++) {
@@ -94,7 +94,7 @@ test("measures readings that are valid by the contract, change smoothly, and rep
   expect(weather(noon)).toEqual(weather(noon));
 });
 
-test("reports how long a full picture takes", async () => {
+test("the simulated camera reports how long a full picture takes", async () => {
   const camera = createSimulatedCamera({ location: zermatt });
   await camera.capture({}, noon);
   const started = performance.now();

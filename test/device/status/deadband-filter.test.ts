@@ -40,7 +40,7 @@ describe("a reading", () => {
     expect(filter.passes(name, now)).toBe(true);
   });
 
-  it("that drifts is compared with the last published value, not with the previous one", () => {
+  it("that drifts is compared with the last published value, not with the previous value", () => {
     const { filter } = filterAt();
     const passed = [0, 1, 2, 3, 4].map((degrees) =>
       filter.passes("resources", { ...resources, temperature_c: degrees }),

@@ -8,7 +8,7 @@ import { ThresholdAlerts, type ThresholdAlertsOptions } from "../../../device/st
 import { cameraAt, envelopeOf, openBroker, stateTopic, tree } from "../support/cameras.ts";
 import { temporaryFolder } from "../support/programs.ts";
 
-/** Alerts, and everything they publish: the message of a raised alert, or undefined for a cleared one. */
+/** The alerts and their publications: the message of a raised alert, or undefined for a cleared alert. */
 function alertsWith(changes: Partial<ThresholdAlertsOptions> = {}) {
   const published: [name: string, message: string | undefined][] = [];
   const raised: (readonly string[])[] = [];
@@ -23,7 +23,7 @@ function alertsWith(changes: Partial<ThresholdAlertsOptions> = {}) {
   return { alerts, storage, published, raised };
 }
 
-test("raises an alert once when the disk fills up, and clears it once when it is well below the limit", () => {
+test("the camera raises an alert once when the disk fills up, and clears it once when the usage is well below the limit", () => {
   const { storage, published, raised } = alertsWith();
   for (const used of [50, 80, 81, 95, 100, 79, 81, 75.1, 76]) storage(used);
   expect(published).toEqual([["disk", "The camera's storage is 81 % full"]]);
@@ -34,14 +34,14 @@ test("raises an alert once when the disk fills up, and clears it once when it is
   expect(raised).toEqual([["disk"], [], ["disk"]]);
 });
 
-test("publishes its limit; without a limit, it leaves alerts to the backend, including those of an earlier run", () => {
+test("the camera publishes its limit, and without a limit leaves alerts to the backend, including alerts of an earlier run", () => {
   expect(alertsWith().storage(90)).toMatchObject({ alert_percent: 80 });
   const { storage, published, raised } = alertsWith({ limits: {}, raised: ["disk"] });
   expect(storage(100)).not.toHaveProperty("alert_percent");
   expect([published, raised]).toEqual([[], [[]]]);
 });
 
-test("raises an alert once for heat, clears it when the camera has cooled down, and ignores a missing reading", () => {
+test("the camera raises an alert once for heat, clears the alert after cooling down, and ignores a missing reading", () => {
   const { alerts, published } = alertsWith({ limits: { temperatureC: 70 } });
   const readings = [undefined, 69, 70, 70.6, 90, undefined, 62, 71, 61.9, 69];
   for (const degrees of readings)
@@ -52,7 +52,7 @@ test("raises an alert once for heat, clears it when the camera has cooled down, 
   ]);
 });
 
-test("does not raise an alert of an earlier run again, and clears it when the problem is over", () => {
+test("the camera does not repeat an alert of an earlier run, and clears the alert when the problem is over", () => {
   const { storage, published } = alertsWith({ raised: ["disk"] });
   storage(90);
   expect(published).toEqual([]);
@@ -60,7 +60,7 @@ test("does not raise an alert of an earlier run again, and clears it when the pr
   expect(published).toEqual([["disk", undefined]]);
 });
 
-test("raises two alerts independently", () => {
+test("the camera raises two alerts independently", () => {
   const { alerts, storage, raised } = alertsWith();
   storage(90);
   alerts.resources({ cpu_percent: 5, memory_bytes: 1, temperature_c: 85 });
@@ -82,7 +82,7 @@ function machineWith(sensors: Record<string, string>, supplies: Record<string, R
   return { thermal, powerSupply };
 }
 
-test("measures the temperature of the hottest working sensor", async () => {
+test("the camera measures the temperature of the hottest working sensor", async () => {
   const sensors = {
     thermal_zone0: "48312\n",
     thermal_zone1: "61870\n",
@@ -96,7 +96,7 @@ test("measures the temperature of the hottest working sensor", async () => {
   expect(resourcesSchema.strict().safeParse(resources).error).toBeUndefined();
 });
 
-test("has no readings of missing sensors, battery or disk", async () => {
+test("the camera has no readings of missing sensors, battery or disk", async () => {
   const nowhere = join(temporaryFolder(), "nowhere");
   const host = new Host({ thermal: nowhere, powerSupply: nowhere, dataPath: nowhere });
   const readings = await host.read();
@@ -108,13 +108,13 @@ test.each([
   ["Discharging", "63", { source: "battery", battery_percent: 63 }],
   ["Charging", "64", { source: "mains", battery_percent: 64 }],
   ["Full", "unknown", { source: "mains" }],
-])("reads a battery that is %s at %s", async (status, capacity, power) => {
+])("the camera reads a battery that is %s at %s", async (status, capacity, power) => {
   const mains = { type: "Mains", online: "1" };
   const host = new Host(machineWith({}, { AC: mains, BAT0: { type: "Battery", status, capacity } }));
   expect((await host.read()).power).toEqual(power);
 });
 
-test("measures the disk with the camera's data", async () => {
+test("the camera measures the disk with the camera's data", async () => {
   const dataPath = temporaryFolder();
   const { storage } = await new Host({ dataPath }).read();
   const { blocks, bsize } = await statfs(dataPath);
@@ -122,7 +122,7 @@ test("measures the disk with the camera's data", async () => {
   expect(storage?.free_bytes).toBeLessThanOrEqual(blocks * bsize);
 });
 
-test("raises a retained alert of a real machine, and clears it after a restart", async () => {
+test("the camera raises a retained alert about a real machine, and clears the alert after a restart", async () => {
   const broker = await openBroker();
   const dataPath = temporaryFolder();
   const topic = tree.build({ kind: "camera-alert", camera: "north", name: "disk" });
@@ -135,7 +135,7 @@ test("raises a retained alert of a real machine, and clears it after a restart",
       camera: camera(),
       config: { dataPath, watchHost: true, readingsIntervalS: 0.05, readingsMaxAgeS: 0, alerts: { diskPercent } },
     });
-  // Every disk is fuller than that.
+  // Every disk is fuller than this limit.
   const first = await start(-1);
   await broker.until(() => broker.on(topic).length > 0);
   const enough = broker.on(stateTopic("storage")).length + 3;
@@ -147,7 +147,7 @@ test("raises a retained alert of a real machine, and clears it after a restart",
   expect(published[0]?.total_bytes).toBeGreaterThan(0);
   await first.stop();
   expect(broker.retained(topic)).toBeDefined();
-  // No disk is that full.
+  // No disk is as full as this limit.
   await start(200);
   await broker.until(() => broker.retained(topic) === undefined);
   expect(broker.on(topic)).toHaveLength(2);

@@ -76,7 +76,6 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** Resolves when none of the processes is running. */
 export async function haveExited(pids: readonly number[]): Promise<void> {
   await expect.poll(() => pids.filter(isRunning)).toEqual([]);
 }

@@ -15,7 +15,9 @@ export class TestBroker {
   readonly received: Received[] = [];
   /** When true, publications are neither acknowledged nor recorded. */
   deaf = false;
-  /** Selects publications that make the broker close the connection, the only refusal of MQTT 3.1.1 [MQTT-3.3.5-2]. */
+  /**
+   * Selects the publications that make the broker close the connection. MQTT 3.1.1 has no other refusal [MQTT-3.3.5-2].
+   */
   refuses: (topic: string) => boolean = () => false;
   #aedes: Aedes | undefined;
   #server: Server | undefined;

@@ -29,7 +29,7 @@ export async function openHeap({ output }: Skylapse): Promise<Heap> {
   };
   return {
     used: async () => {
-      // The second collection frees what the finalizers of the first one released.
+      // The second collection frees the memory that the finalizers of the first collection released.
       await ask("HeapProfiler.collectGarbage");
       await ask("HeapProfiler.collectGarbage");
       const expression = "(({ heapUsed, external }) => heapUsed + external)(process.memoryUsage())";

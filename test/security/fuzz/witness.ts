@@ -8,7 +8,10 @@ const PAUSE_MS = 20;
 
 /** A well-behaved camera, dashboard and MQTT subscriber that run during an attack. */
 export interface Witness {
-  /** Ends the clients. @returns what each received, and the longest time until an event had arrived at both receivers */
+  /**
+   * Ends the clients.
+   * @returns the events of each client, and the longest time from a publication to the arrival at both receivers
+   */
   finish(): Promise<{ published: number; dashboard: number[]; subscriber: number[]; slowestMs: number }>;
 }
 
