@@ -9,9 +9,8 @@ import { createOrigins } from "../platform/origins.ts";
 import { RunningParts } from "../platform/running-parts.ts";
 import { watchForwarding } from "../platform/untrusted-proxies.ts";
 import { openAudit } from "./auth/audit.ts";
-import type { Authority } from "./auth/authority.ts";
+import { type Authority, isTrialMode } from "./auth/authority.ts";
 import { type MqttClients, startEnforcement } from "./auth/enforcement.ts";
-import { firstTryIsOpen } from "./auth/first-try.ts";
 import { LoginGuard } from "./auth/login-guard.ts";
 import { startMqttAudit } from "./auth/mqtt-audit.ts";
 import type { BrokerLink } from "./broker-link/broker-link.ts";
@@ -89,7 +88,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const warn = (fields: object, message: string) => logger.warn(fields, message);
   const partLogger = (part: string) => logger.child({ part });
   const storeUnavailableReason = () => journal.unavailableReason ?? cluster.unavailableReason;
-  const isFirstTry = () => firstTryIsOpen(config, authority);
+  const isTrial = () => isTrialMode(config, authority);
   let phase: "starting" | "serving" | "stopping" = "starting";
   const parts = new RunningParts(logger);
 
@@ -167,7 +166,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           tokens: authority,
           grantsOf: grants,
           operatorKey: config.operatorKey,
-          isOpen: isFirstTry,
+          isOpen: isTrial,
           allowedOrigins: config.allowedOrigins,
         }),
         addressOf: addresses.of,
@@ -182,7 +181,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
           ingest: ingest.stats(),
           commands: commands.stats(),
           access: {
-            first_try: isFirstTry(),
+            first_try: isTrial(),
             untrusted_proxies: forwarding.list(),
             refused_origins: origins.refused(),
           },
@@ -192,7 +191,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       },
     });
     phase = "serving";
-    if (isFirstTry()) logger.warn("this machine gets tokens without a key until the first account or camera is added");
+    if (isTrial()) logger.warn("this machine gets tokens without a key until the first account or camera is added");
     logger.info({ address: server.address, port: server.port }, "bridge listening");
 
     let stopping: Promise<void> | undefined;

@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { type Authority, openAuthority } from "../bridge/auth/authority.ts";
+import { type Authority, isTrialMode, openAuthority } from "../bridge/auth/authority.ts";
 import { isRevoked } from "../bridge/auth/enforcement.ts";
-import { firstTryIsOpen } from "../bridge/auth/first-try.ts";
 import { createIdentityProvider } from "../bridge/auth/identity-provider.ts";
 import { createTokens } from "../bridge/auth/tokens.ts";
 import { startBridge } from "../bridge/bridge.ts";
@@ -28,7 +27,7 @@ export interface Backend {
   addresses: readonly (readonly [label: string, address: string])[];
   /** Ids of the simulated cameras. */
   cameras: readonly string[];
-  /** Whether tokens are issued without a key now: see {@link firstTryIsOpen}. */
+  /** Whether tokens are issued without a key now: see {@link isTrialMode}. */
   firstTry: boolean;
   /** Nobody can log in. */
   withoutAccounts: boolean;
@@ -111,7 +110,7 @@ export async function startBackend({ config, version, pagePath, logger }: Backen
       http: urlOf("http", bridgeConfig.host, bridge.port),
       addresses: addressesOf(config, bridge.port, broker),
       cameras: simulator?.ids ?? [],
-      firstTry: firstTryIsOpen(bridgeConfig, authority),
+      firstTry: isTrialMode(bridgeConfig, authority),
       withoutAccounts: authority.accounts.list().length === 0,
       stop() {
         if (stopping !== undefined) return stopping;

@@ -1,7 +1,7 @@
 export type AuditAction =
   /** An HTTP request that needs a permission. Only refusals are recorded. */
   | "access"
-  /** A WebSocket or MQTT client connects, subscribes or publishes. Only refusals are recorded. */
+  /** From WebSocket and MQTT clients. Only refusals are recorded. */
   | "connect"
   | "subscribe"
   | "publish"
@@ -21,13 +21,10 @@ export type AuditAction =
 
 export interface AuditEntry {
   action: AuditAction;
-  /** `user:alice`, `operator`, `local`, `unknown`. For a login: the user that the client asked for. */
+  /** `user:alice`, `operator`, `local`, `unknown`. For a login, the user id that the client sent. */
   who: string;
-  /** The client's address. Undefined when the address is unknown. */
   address: string | undefined;
-  /**
-   * The object of the action: `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload.
-   */
+  /** `user:bob`, `camera:north`, `channel:dashboard`, … Never a secret, a token or a payload. */
   target: string;
   /** `done`, or the reason of the refusal: `refused`, `reused`, … */
   outcome: string;

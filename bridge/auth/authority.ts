@@ -8,21 +8,18 @@ import { openRevocations, type Revocations } from "./revocations.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { InvalidTokenError, type Tokens } from "./tokens.ts";
 
-/** The token, its session or all tokens of its user were revoked. */
 class RevokedTokenError extends InvalidTokenError {
   override name = "RevokedTokenError";
 }
 
 /**
- * Decides about tokens and devices for HTTP, WebSocket and MQTT. A token is valid by its signature unless it is
+ * Decides about tokens and devices for HTTP, WebSocket and MQTT. A token with a valid signature is valid until it is
  * revoked. A token from a login has the current permissions of its account. All data is in memory, so checks work while
  * the store is unavailable.
  */
 export interface Authority extends Tokens {
-  /**
-   * @param grant.firstTry a token issued without a key, valid while {@link Authority.firstTry} is true. Default: false
-   */
-  mint(grant: Parameters<Tokens["mint"]>[0] & { firstTry?: boolean }): ReturnType<Tokens["mint"]>;
+  /** @param grant.trial issued without a key: valid only in {@link Authority.trialMode}. Default: false */
+  mint(grant: Parameters<Tokens["mint"]>[0] & { trial?: boolean }): ReturnType<Tokens["mint"]>;
   /** @throws {RevokedTokenError} and the errors of {@link Tokens.verify} */
   verify(token: string): TokenIdentity;
   /**
@@ -31,42 +28,42 @@ export interface Authority extends Tokens {
    * @throws {RevokedTokenError}
    */
   review(identity: TokenIdentity): TokenIdentity;
-  /** Calls back after any node made a change that affects the result of {@link review}. @returns unsubscribes */
+  /** Calls back after any node made a change that affects {@link review}. @returns unsubscribes */
   onChange(listener: () => void): () => void;
   readonly accounts: Accounts;
   readonly revocations: Revocations;
   readonly sessions: Sessions;
   readonly devices: DeviceStore;
   /**
-   * True while simulated cameras run and there are no accounts and no devices of the operator. Tokens may then be
-   * issued without a key, because there is nothing to protect yet. Those tokens become invalid when the first try ends.
+   * Whether tokens may be issued without a key: simulated cameras run, and there are no accounts and no devices of the
+   * operator, so there is nothing to protect yet. These tokens become invalid when trial mode ends.
    */
-  readonly firstTry: boolean;
+  readonly trialMode: boolean;
   stop(): void;
 }
 
-/** The prefix of the id of a token that was issued without a key. */
-const FIRST_TRY_TOKEN = "first-try-";
+/** The id of a token that was issued without a key begins with this. */
+const TRIAL_TOKEN_PREFIX = "first-try-";
 
-export interface AuthorityOptions {
+interface AuthorityOptions {
   tokens: Tokens;
   documents: Cluster["documents"];
   config: {
     accessTokenTtlSeconds: number;
     refreshTokenTtlSeconds: number;
-    /** The longest lifetime of a token that is minted without a login. */
+    /** Limits tokens that are minted without a login. */
     tokenTtlSeconds: number;
   };
   /** Ids of the running simulated cameras and services. Default: none. */
   simulated?: readonly string[];
   logger: Logger;
-  /** The current time, milliseconds since 1970. Default: the system clock. */
+  /** Milliseconds since 1970. Default: the system clock. */
   now?: () => number;
-  /** The time for the expiry of revocations, milliseconds since 1970. Default: `now`. */
+  /** The clock by which revocations expire, milliseconds since 1970. Default: `now`. */
   expiryNow?: () => number;
 }
 
-/** @throws {StoreUnavailableError} accounts, revocations or devices cannot be read */
+/** @throws {StoreUnavailableError} */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
   const { tokens, documents, config, simulated = [], logger, now = Date.now, expiryNow = now } = options;
   const opened: { stop(): void }[] = [];
@@ -92,13 +89,13 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     }),
   );
 
-  const isFirstTry = () =>
+  const isTrial = () =>
     simulated.length > 0 && accounts.list().length === 0 && devices.list().every(({ id }) => simulated.includes(id));
 
   function review(identity: TokenIdentity): TokenIdentity {
     if (revocations.covers(identity)) throw new RevokedTokenError("The token was revoked");
-    if (identity.tokenId?.startsWith(FIRST_TRY_TOKEN) && !isFirstTry())
-      throw new RevokedTokenError("The first try is over, and this token was issued without a key: log in");
+    if (identity.tokenId?.startsWith(TRIAL_TOKEN_PREFIX) && !isTrial())
+      throw new RevokedTokenError("Trial mode has ended, and this token was issued without a key: log in");
     const { sessionId, userId } = identity;
     if (sessionId === undefined) return identity;
     const account = accounts.get(userId);
@@ -111,10 +108,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   return {
     prepare: (token) => tokens.prepare(token),
     verify: (token) => review(tokens.verify(token)),
-    mint: ({ firstTry = false, ...grant }) =>
+    mint: ({ trial = false, ...grant }) =>
       tokens.mint({
         ...{ issuedAt: revocations.issueTime(grant.userId), ...grant },
-        ...(firstTry ? { tokenId: `${FIRST_TRY_TOKEN}${randomUUID()}` } : {}),
+        ...(trial ? { tokenId: `${TRIAL_TOKEN_PREFIX}${randomUUID()}` } : {}),
       }),
     review,
     onChange(listener) {
@@ -128,11 +125,22 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     revocations,
     sessions: createSessions({ documents, accounts, revocations, tokens, config, now }),
     devices,
-    get firstTry() {
-      return isFirstTry();
+    get trialMode() {
+      return isTrial();
     },
     stop,
   };
+}
+
+/**
+ * Whether `POST /auth/token` accepts requests from this machine without a key now. Never behind a proxy: requests
+ * through a proxy come from other machines, and a wrong proxy setting makes them look local.
+ */
+export function isTrialMode(
+  { loopback, trustedProxies }: { loopback: boolean; trustedProxies: readonly string[] },
+  { trialMode }: Pick<Authority, "trialMode">,
+): boolean {
+  return loopback && trustedProxies.length === 0 && trialMode;
 }
 
 function equalLists(one: readonly string[], other: readonly string[]): boolean {

@@ -2,22 +2,27 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Documents, StoredDocument } from "../cluster/cluster.ts";
 
-/** Wait between two attempts to read changes while the store is unavailable, milliseconds. */
+/** The pause between two attempts to read changes while the store is unavailable. */
 const RETRY_MS = 500;
-/** The most changed documents that are read one by one. When more have changed, the whole collection is read. */
+/** With more changed documents, the whole collection is read instead of each of them. */
 const MAX_CHANGED_KEYS = 1_000;
 
-export interface CachedCollectionOptions<Value> {
-  documents: Pick<Documents, "get" | "list" | "watch">;
+/** Options of the stores of accounts, devices and revocations. */
+export interface StoreOptions {
+  documents: Documents;
+  logger: Logger;
+  /** Milliseconds since 1970. Default: the system clock. */
+  now?: () => number;
+}
+
+interface CachedCollectionOptions<Value> extends Pick<StoreOptions, "documents" | "logger"> {
   collection: string;
   schema: z.ZodType<Value>;
-  logger: Logger;
 }
 
 /**
- * A collection of documents in memory. The whole collection is read at the start. Afterwards, each document is read
- * again when any node changes it. So reading a value takes no time, and works while the store is unavailable. A damaged
- * document is logged and left out.
+ * A copy of a collection in memory, which stays readable while the store is unavailable. After any node changes a
+ * document, this node reads the document again. A damaged document is logged and left out.
  */
 export class CachedCollection<Value> {
   readonly #options: CachedCollectionOptions<Value>;
@@ -35,7 +40,7 @@ export class CachedCollection<Value> {
     this.#options = options;
   }
 
-  /** @throws {StoreUnavailableError} the collection cannot be read */
+  /** @throws {StoreUnavailableError} */
   static async open<Value>(options: CachedCollectionOptions<Value>): Promise<CachedCollection<Value>> {
     const collection = new CachedCollection(options);
     const { documents, collection: name } = options;
@@ -66,8 +71,7 @@ export class CachedCollection<Value> {
   }
 
   /**
-   * Calls back after any node changed documents, with the keys that may have changed. Calls back with undefined when
-   * any document may have changed.
+   * Calls back with the keys of documents that may have changed; with undefined if any document may have changed.
    * @returns unsubscribes
    */
   onChange(listener: (keys: readonly string[] | undefined) => void): () => void {
@@ -76,8 +80,7 @@ export class CachedCollection<Value> {
   }
 
   /**
-   * Reads the document again. Resolves when memory holds the document as it was at the time of the call, or a newer
-   * version.
+   * Reads the document again. Resolves when memory is at least as recent as this call.
    * @throws {StoreUnavailableError} the document could not be read; the collection keeps retrying in the background
    */
   refresh(key: string): Promise<void> {
@@ -87,11 +90,9 @@ export class CachedCollection<Value> {
     });
   }
 
-  /** Removes expired values from memory. Listeners are not notified: the expiry was known before. */
+  /** Removes expired values from memory. Listeners are not notified: every reader knew when the values would expire. */
   evict(isExpired: (value: Value) => boolean): void {
-    for (const [key, value] of this.#values) {
-      if (isExpired(value)) this.#values.delete(key);
-    }
+    for (const [key, value] of this.#values) if (isExpired(value)) this.#values.delete(key);
   }
 
   stop(): void {
@@ -131,8 +132,7 @@ export class CachedCollection<Value> {
         await this.#pause();
       }
     }
-    // Set before the promises resolve: a caller that asks for another read after its promise resolved must start a new
-    // loop.
+    // A caller may schedule another read as soon as its promise resolves: that read must start a new loop.
     this.#reading = false;
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }

@@ -1,28 +1,23 @@
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { Documents, Json, StoredDocument } from "../cluster/cluster.ts";
 
-/**
- * Other requests may change the same document at the same time. Each failed attempt means that another request
- * succeeded.
- */
+/** Each failed attempt means that another request has changed the same document. */
 const MAX_ATTEMPTS = 10;
 
 /**
  * Changes a document based on its current value, so that two nodes do not undo each other's changes.
- * @param decide returns the new value, and its expiry in milliseconds since 1970. Called again with the new current
- *   value when another request was faster. An error thrown by `decide` cancels the change.
+ * @param decide returns the new value, and its expiry in milliseconds since 1970. Called again when another request was
+ * faster. An error thrown by `decide` cancels the change.
  * @throws {StoreUnavailableError}
  */
 export async function changeDocument(
   documents: Pick<Documents, "get" | "put">,
   { collection, key }: { collection: string; key: string },
-  decide: (
-    before: StoredDocument | undefined,
-  ) => { value: Json; expiresAt?: number } | Promise<{ value: Json; expiresAt?: number }>,
+  decide: (before: StoredDocument | undefined) => { value: Json; expiresAt?: number },
 ): Promise<void> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const before = await documents.get(collection, key);
-    const { value, ...options } = await decide(before);
+    const { value, ...options } = decide(before);
     const version = await documents.put(collection, key, value, { ifVersion: before?.version ?? null, ...options });
     if (version !== undefined) return;
   }

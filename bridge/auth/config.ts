@@ -92,7 +92,7 @@ export const authSettings = {
   ),
 };
 
-/** @throws {ConfigurationError} the server is reachable from other machines and nobody could mint tokens */
+/** @throws {ConfigurationError} other machines can reach the server, and nobody could mint tokens */
 export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: EnvironmentSource["env"]): void {
   if (!OPERATOR_KEY && !OPERATOR_KEY_FILE)
     throw new ConfigurationError([`OPERATOR_KEY: ${mustBeSet(MIN_OPERATOR_KEY_LENGTH)}`]);
@@ -101,13 +101,11 @@ export function requireOperatorKey({ OPERATOR_KEY, OPERATOR_KEY_FILE }: Environm
 /** @throws {ConfigurationError} */
 export function authConfig(read: ValuesOf<typeof authSettings>) {
   return {
-    /** The first secret signs tokens. All of them verify tokens. */
+    /** The first secret signs tokens; all of them verify tokens. */
     jwtSecrets: read.JWT_SECRET,
-    /** The identity provider whose tokens are accepted beside those of `jwtSecrets`. */
+    /** Tokens of this identity provider are accepted beside those of `jwtSecrets`. */
     jwks: identityProvider(read),
-    /**
-     * The `aud` that a token signed by one of `jwtSecrets` may name; undefined when such a token must name no `aud`.
-     */
+    /** The `aud` that a token signed by `jwtSecrets` may name. Undefined: such a token must name no `aud`. */
     jwtAudience: read.JWT_AUDIENCE,
     operatorKey: read.OPERATOR_KEY,
     /** The path of a file, or `stdout`. */
@@ -136,7 +134,7 @@ function identityProvider({ JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: ValuesOf<typeo
   );
 }
 
-/** Refuses plain HTTP: an attacker who changes the keys in transit can sign tokens for any user. */
+/** An attacker who changes the keys in transit can sign tokens for any user, so plain HTTP is refused. */
 function checkKeysUrl(url: string, context: z.RefinementCtx): void {
   const { protocol, hostname } = URL.canParse(url) ? new URL(url) : { protocol: "", hostname: "" };
   if (protocol === "https:" || (protocol === "http:" && isLoopbackHost(hostname))) return;

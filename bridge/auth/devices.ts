@@ -1,29 +1,26 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import type { Logger } from "pino";
 import { z } from "zod";
-import { idSchema } from "../../contract/ids.ts";
-import type { Documents, Json } from "../cluster/cluster.ts";
-import { CachedCollection } from "./cached-collection.ts";
+import { idSchema, isId } from "../../contract/ids.ts";
+import type { Json } from "../cluster/cluster.ts";
+import { CachedCollection, type StoreOptions } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 
-/**
- * The most devices in one deployment: each node keeps all of them in memory. Twice the default of `MAX_CAMERAS`.
- */
+/** Each node keeps all devices of the deployment in memory. Twice the default of `MAX_CAMERAS`. */
 export const MAX_DEVICES = 20_000;
-/** The shortest secret that is accepted. 32 characters of base64 are 192 bits. */
+/** 32 characters of base64 are 192 bits. */
 export const MIN_DEVICE_SECRET_LENGTH = 32;
 const MAX_DEVICE_SECRET_LENGTH = 256;
-/** Length of a generated secret, bytes: 43 characters of base64url. */
+/** A generated secret has 43 characters of base64url. */
 const SECRET_BYTES = 32;
 const SALT_BYTES = 16;
 const COLLECTION = "devices";
-/** The collection of {@link Removal}s, by device id. The retained messages of the devices in it must be cleared. */
+/** The collection of {@link Removal}s, by device id. Retained messages of these devices must be cleared. */
 export const REMOVALS = "removed-devices";
 
 export const deviceKindSchema = z.enum(["camera", "processing"]);
 export type DeviceKind = z.infer<typeof deviceKindSchema>;
 
-/** A device that was removed or is about to be removed. */
+/** A device that was removed or is being removed. */
 export const removalSchema = z.object({
   kind: deviceKindSchema,
   /** Milliseconds since 1970. */
@@ -36,63 +33,56 @@ export const deviceSecretSchema = z
   .min(MIN_DEVICE_SECRET_LENGTH, `must have at least ${MIN_DEVICE_SECRET_LENGTH} characters`)
   .max(MAX_DEVICE_SECRET_LENGTH, `must have at most ${MAX_DEVICE_SECRET_LENGTH} characters`);
 
-/** A common name of at most 64 characters (RFC 5280, ub-common-name). Printable ASCII only, so that logs show it. */
+/** Logs show the name, so it is printable ASCII. The length is that of ub-common-name (RFC 5280). */
 export const certificateNameSchema = z.string().regex(/^[ -~]{1,64}$/, "must be 1 to 64 printable ASCII characters");
 
-/** A camera or processing service that may connect. Ids are unique across both kinds: the id is the MQTT user name. */
+/** Ids are unique across both kinds: the id is the MQTT user name. */
 export interface Device {
   id: string;
   kind: DeviceKind;
-  /** The common name of the certificate that authenticates the device. Undefined for a device with a secret. */
+  /** The common name of the device's certificate. Undefined for a device with a secret. */
   certificateName: string | undefined;
-  /** When the current secret or certificate name was set, milliseconds since 1970. */
+  /** When the current credential was set, milliseconds since 1970. */
   changedAt: number;
 }
 
-/**
- * The credentials of a device: a secret (generated when it is undefined), the salted hash of a secret, or the common
- * name of a certificate.
- */
+/** A secret (default: a generated one), the salted hash of a secret, or the common name of a certificate. */
 export type Credential = { secret?: string | undefined } | { salt: string; hash: string } | { certificateName: string };
 
 /**
- * The registered devices. Once a change resolves, it is durable and in effect on this node. The other nodes follow a
- * moment later.
+ * Once a change resolves, it is durable and in effect on this node. The other nodes apply it a moment later. All
+ * methods that change devices may throw {@link StoreUnavailableError}.
  */
 export interface DeviceStore {
-  /** All devices, sorted by id. */
+  /** Sorted by id. */
   list(): Device[];
   get(id: string): Device | undefined;
   /**
-   * Registers a device. All methods that change devices may throw {@link StoreUnavailableError}.
    * @returns the secret, which is not stored; undefined when the credential is a hash or a certificate name
    * @throws {DeviceError} the id or the certificate name is in use, or there are too many devices
    */
   add(device: { id: string; kind: DeviceKind; credential: Credential }): Promise<string | undefined>;
-  /**
-   * Adds a device, or changes its kind and secret. Does nothing when the device already has this kind and this secret.
-   */
+  /** Adds a device, or changes its kind and secret. Writes nothing when the device already has this kind and secret. */
   set(device: { id: string; kind: DeviceKind; secret: string }): Promise<void>;
   /**
-   * Replaces the credential of a device and ends its connections.
+   * Replaces the credential and ends the device's connections.
    * @returns the new secret, as {@link add} does
    * @throws {UnknownDeviceError}
    */
   rotate(id: string, credential: Credential): Promise<string | undefined>;
-  /** Removes a device, ends its connections and clears its retained messages. @throws {UnknownDeviceError} */
+  /** Also ends the device's connections and clears its retained messages. @throws {UnknownDeviceError} */
   remove(id: string): Promise<void>;
-  /** The device, if it has this secret. Reads from memory, so it works while the store is unavailable. */
+  /** The device, if it has this secret. Reads from memory, so the method works while the store is unavailable. */
   verify(id: string, secret: string): Device | undefined;
-  /** The device whose certificate has this common name. Undefined when two devices have this name. */
+  /** Undefined when two devices have this name. */
   withCertificate(name: string): Device | undefined;
-  /** Calls back with the id of a device after any node removed the device or changed its kind or credential. */
+  /** Calls back after any node removed a device, or changed its kind or credential. */
   onChange(listener: (id: string) => void): () => void;
   /** Calls back after any node added a device. */
   onAdd(listener: (device: Pick<Device, "id" | "kind">) => void): () => void;
   stop(): void;
 }
 
-/** An invalid request concerning devices. The message says what is wrong. */
 export class DeviceError extends Error {
   override name = "DeviceError";
 }
@@ -111,20 +101,13 @@ type Proof = z.infer<typeof proofSchema>;
 const documentSchema = z.object({ kind: deviceKindSchema, proof: proofSchema, changedAt: z.number() });
 type DeviceDocument = z.infer<typeof documentSchema>;
 
-export interface DevicesOptions {
-  documents: Documents;
-  logger: Logger;
-  /** The current time, milliseconds since 1970. Default: the system clock. */
-  now?: () => number;
-}
-
 /**
- * Opens the registered devices. Secrets are hashed with one round of salted SHA-256, not with scrypt or argon2. Slow
- * hashes protect passwords that people choose; 192 random bits cannot be guessed at any speed. With a slow hash, a
- * hundred cameras that reconnect together after a power cut would wait for seconds.
- * @throws {StoreUnavailableError} the devices cannot be read
+ * Secrets are hashed with one round of salted SHA-256. Slow hashes such as scrypt protect passwords that people choose;
+ * 192 random bits cannot be guessed at any speed. With a slow hash, a hundred cameras that reconnect together after a
+ * power cut would wait for seconds.
+ * @throws {StoreUnavailableError}
  */
-export async function openDevices({ documents, logger, now = Date.now }: DevicesOptions): Promise<DeviceStore> {
+export async function openDevices({ documents, logger, now = Date.now }: StoreOptions): Promise<DeviceStore> {
   const collection = await CachedCollection.open({ documents, collection: COLLECTION, schema: documentSchema, logger });
   const listeners = new Set<(id: string) => void>();
   const addListeners = new Set<(device: Pick<Device, "id" | "kind">) => void>();
@@ -148,13 +131,17 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
   collection.onChange((ids) => (ids === undefined ? detectAllChanges() : ids.forEach(detectChange)));
   detectAllChanges();
 
+  function get(id: string): Device | undefined {
+    const document = collection.get(id);
+    return document === undefined ? undefined : deviceOf(id, document);
+  }
+
   function withCertificate(name: string): Device | undefined {
-    const matching = [...collection.entries()].filter(
+    const [found, second] = [...collection.entries()].filter(
       ([, { proof }]) => "certificateName" in proof && proof.certificateName === name,
     );
     // Two nodes may have assigned the same name at the same time. The name then identifies no device.
-    const [device] = matching;
-    return device === undefined || matching.length > 1 ? undefined : deviceOf(...device);
+    return found === undefined || second !== undefined ? undefined : deviceOf(...found);
   }
 
   /** @throws {DeviceError} */
@@ -193,12 +180,8 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
   }
 
   return {
-    list: () =>
-      [...collection.entries()].map(([id, document]) => deviceOf(id, document)).sort((a, b) => (a.id < b.id ? -1 : 1)),
-    get(id) {
-      const document = collection.get(id);
-      return document === undefined ? undefined : deviceOf(id, document);
-    },
+    list: () => [...collection.keys()].sort().flatMap((id) => get(id) ?? []),
+    get,
     async add({ id, kind, credential }) {
       const taken = () => new DeviceError(`there is a device "${id}" already: rotate its secret or remove it`);
       if (collection.get(id) !== undefined) throw taken();
@@ -223,11 +206,11 @@ export async function openDevices({ documents, logger, now = Date.now }: Devices
       return secret;
     },
     async remove(id) {
-      const stored = isValidId(id) ? await documents.get(COLLECTION, id) : undefined;
+      const stored = isId(id) ? await documents.get(COLLECTION, id) : undefined;
       if (stored === undefined) throw unknown(id);
       const { data: device } = documentSchema.safeParse(stored.value);
-      // The removal is recorded first: after a crash between the two writes, the device can be removed again. In the
-      // opposite order, the device id would be unknown after the crash, and the retained messages would stay.
+      // The removal is recorded first: after a crash between the two writes, the device still exists and can be removed
+      // again. In the opposite order, the id would be unknown and the retained messages would stay.
       if (device !== undefined)
         await documents.put(REMOVALS, id, { kind: device.kind, removedAt: now() } satisfies Removal);
       if (!(await documents.delete(COLLECTION, id))) throw unknown(id);
@@ -262,13 +245,7 @@ function deviceOf(id: string, { kind, proof, changedAt }: DeviceDocument): Devic
   return { id, kind, certificateName: "certificateName" in proof ? proof.certificateName : undefined, changedAt };
 }
 
-function json({ kind, proof, changedAt }: DeviceDocument): Json {
-  return { kind, proof: { ...proof }, changedAt };
-}
-
-function isValidId(id: string): boolean {
-  return idSchema.safeParse(id).success;
-}
+const json = ({ kind, proof, changedAt }: DeviceDocument): Json => ({ kind, proof: { ...proof }, changedAt });
 
 /** @throws {DeviceError} */
 function validId(id: string): string {
@@ -277,6 +254,4 @@ function validId(id: string): string {
   return id;
 }
 
-function unknown(id: string): UnknownDeviceError {
-  return new UnknownDeviceError(`there is no device ${JSON.stringify(id)}`);
-}
+const unknown = (id: string) => new UnknownDeviceError(`there is no device ${JSON.stringify(id)}`);

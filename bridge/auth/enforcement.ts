@@ -4,24 +4,22 @@ import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Authority } from "./authority.ts";
 import { InvalidTokenError } from "./tokens.ts";
 
-/** The shortest interval between two reviews of all connections. Changes within this interval are handled together. */
+/** The shortest interval between two reviews of all connections. One review handles all changes since the last. */
 const MIN_INTERVAL_MS = 100;
 
 /** The MQTT clients of this node. */
 export interface MqttClients {
-  /** @returns unsubscribes */
+  /** Like the other listeners, returns a function that unsubscribes. */
   onPublicationRefused(listener: (refused: RefusedPublication) => void): () => void;
-  /** @returns unsubscribes */
   onRefused(listener: (refusal: AccessRefusal) => void): () => void;
-  /** @returns unsubscribes */
   onCarriedOut(listener: (act: AuditedAct) => void): () => void;
-  /** Closes the matching connections. @returns their number */
+  /** @returns the number of closed connections */
   disconnect(matches: (client: Bearer & { permissions: readonly string[] }) => boolean): number;
   /** Deletes the stored sessions of users whose tokens are revoked. Never rejects. */
   discardEnded(): Promise<unknown>;
 }
 
-export interface EnforcementOptions {
+interface EnforcementOptions {
   authority: Pick<Authority, "review" | "onChange">;
   sockets: { review(): void };
   /** Undefined without a broker. */
@@ -32,14 +30,14 @@ export interface EnforcementOptions {
 const USER = "user:";
 
 /**
- * Whether the bearer's token, the token's session, or all earlier tokens of the same user were revoked. An expired
- * token is not a revoked one: its client continues the session with the next token.
+ * Whether the bearer's token, its session or all earlier tokens of the user were revoked. An expired token is not
+ * revoked: its client continues the session with the next token.
  */
 export function isRevoked(authority: Pick<Authority, "review">, bearer: Bearer): boolean {
   return currentPermissions(authority, bearer, []) === undefined;
 }
 
-/** @returns the current permissions of the bearer; undefined when its token is revoked */
+/** @returns the current permissions; undefined when the token is revoked */
 function currentPermissions(
   authority: Pick<Authority, "review">,
   { identity, tokenId, sessionId, issuedAt, expiresAt = 0 }: Bearer,
@@ -56,10 +54,10 @@ function currentPermissions(
 }
 
 /**
- * Applies changes of accounts and revocations to the connections of this node. Every node handles its own connections.
- * A socket is closed when its token was revoked; when its permissions changed, the socket continues with the new ones.
- * An MQTT client is disconnected in both cases, and gets its new permissions when it reconnects. The stored MQTT
- * sessions of revoked users are deleted, whether or not the clients are connected.
+ * Applies changes of accounts and revocations to the connections of this node. A socket whose token was revoked is
+ * closed; a socket whose permissions changed continues with the new ones. An MQTT client is disconnected in both cases,
+ * and gets its new permissions when it reconnects. The stored MQTT sessions of revoked users are deleted, connected or
+ * not.
  */
 export function startEnforcement({ authority, sockets, mqtt, logger }: EnforcementOptions): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;

@@ -3,52 +3,45 @@ import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors } from "
 import type { Logger } from "pino";
 
 /**
- * The accepted signature algorithms of a provider's tokens. All of them sign with a private key. Only our own tokens
- * use HS256, so a public key can never be used as an HS256 secret (RFC 8725, section 2.1).
+ * All of these sign with a private key. Only our own tokens use HS256, so a public key can never be used as an HS256
+ * secret (RFC 8725, section 2.1).
  */
 export const PROVIDER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"] as const;
-/** The shortest RSA key, bits (RFC 7518, sections 3.3 and 3.5). */
+/** Bits (RFC 7518, sections 3.3 and 3.5). */
 const MIN_RSA_BITS = 2_048;
-/** Timeout of a request for the keys. */
 const KEYS_TIMEOUT_MS = 5_000;
-/** The longest time that keys are cached, which is also the longest time that a withdrawn key is still accepted. */
+/** Also the longest time that a withdrawn key is still accepted. */
 const KEYS_MAX_AGE_MS = 600_000;
-/** The largest key set. One key with its certificate takes about 2 KiB. */
+/** One key with its certificate takes about 2 KiB. */
 export const MAX_KEYS_BYTES = 1024 * 1024;
-/** The shortest interval between two requests for unknown keys, however many tokens name unknown keys. */
+/** The shortest interval between two requests for unknown keys, however many tokens name such keys. */
 const KEYS_COOL_DOWN_MS = 30_000;
-
-/**
- * The shortest interval between two log lines about unavailable keys: anybody can send a token that causes such a line.
- */
+/** Anybody can send a token that causes a log line about unavailable keys. */
 const LOG_INTERVAL_MS = 10_000;
 
-/** The keys of the provider could not be fetched, so it is unknown whether the token is valid. */
+/** The provider's keys could not be fetched, so it is unknown whether the token is valid. */
 export class ProviderUnavailableError extends Error {
   override name = "ProviderUnavailableError";
 }
 
-/** An identity provider whose tokens are accepted beside our own. */
 export interface IdentityProvider {
   readonly issuer: string;
   readonly audience: string;
   /**
-   * Fetches the key that signed the token, unless it is cached.
+   * Fetches the key that signed the token, unless the key is cached.
    * @returns undefined for a token that cannot be from the provider
    * @throws {ProviderUnavailableError}
    */
   prepare(token: string): Promise<void> | undefined;
-  /** The key that signed the token. Undefined when {@link prepare} did not find it. */
+  /** Undefined when {@link prepare} did not find the key that signed the token. */
   keyOf(token: string): KeyObject | undefined;
 }
 
-export interface IdentityProviderOptions {
+interface IdentityProviderOptions extends Pick<IdentityProvider, "issuer" | "audience"> {
   /** URL of the JSON Web Key Set (RFC 7517). */
   jwksUrl: string;
-  issuer: string;
-  audience: string;
   logger: Logger;
-  /** The shortest interval between two requests for unknown keys. Default: {@link KEYS_COOL_DOWN_MS}. */
+  /** Default: {@link KEYS_COOL_DOWN_MS}. */
   coolDownMs?: number;
 }
 
@@ -101,7 +94,7 @@ export function createIdentityProvider(options: IdentityProviderOptions): Identi
   };
 }
 
-/** Returns the response, with a body whose reading fails after {@link MAX_KEYS_BYTES}. */
+/** Fails the reading of the body after {@link MAX_KEYS_BYTES}. */
 function limited(response: Response): Response {
   let size = 0;
   const body = response.body?.pipeThrough(

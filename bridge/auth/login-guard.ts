@@ -2,20 +2,19 @@ import { z } from "zod";
 import type { Signals } from "../cluster/cluster.ts";
 
 /**
- * The most entries of each collection: of user ids, addresses and pairs whose failures are counted, and of remembered
- * pairs. When a collection has more, its oldest entry is removed.
+ * The most user ids, addresses and pairs whose failures are counted, and the most remembered pairs. Above this, the
+ * oldest entry is removed.
  */
 const MAX_COUNTED = 10_000;
 const FAILED = "login-failed";
 const DONE = "login-done";
 
-/** An attempt to log in as a user from an address. */
 interface Attempt {
   userId: string;
   address: string;
 }
 
-/** Too many failures: even the correct password is not checked. */
+/** Even the correct password is not checked. */
 export class TooManyFailuresError extends Error {
   override name = "TooManyFailuresError";
   readonly retryAfterSeconds: number;
@@ -26,15 +25,15 @@ export class TooManyFailuresError extends Error {
   }
 }
 
-export interface LoginGuardOptions {
+interface LoginGuardOptions {
   /**
-   * The number of failures of one user id after which logins of this user must wait. They must wait at the address of
-   * the failures, and at addresses where the user has not logged in before.
+   * After this many failures of one user id, logins of this user must wait: at the address of the failures, and at
+   * addresses where the user has not logged in before.
    */
   maxFailures: number;
-  /** The number of failures from one address after which users who have not logged in from there must wait. */
+  /** After this many failures from one address, users who have not logged in from there must wait. */
   maxAddressFailures: number;
-  /** How long failures are counted, in milliseconds from the first failure. */
+  /** How long failures count, starting at the first one. */
   windowMs: number;
   signals: Pick<Signals, "send" | "on">;
   nodeId: string;
@@ -43,15 +42,14 @@ export interface LoginGuardOptions {
 /**
  * Slows down the guessing of passwords. Failures are counted by user id (many addresses, one victim) and by address
  * (one address, many victims). Many people may share an address: an office, a mobile network, a proxy that is not in
- * TRUSTED_PROXIES. So at an address where a user has logged in before, only failures of that user from that address
- * count. Otherwise strangers could lock everybody out by guessing. Nodes send their failures and logins to each other.
- * If such a message is lost, the other nodes miss only that attempt.
+ * TRUSTED_PROXIES. If every failure at an address counted for everybody there, a stranger could lock all of them out.
+ * So at an address where a user has logged in before, only that user's failures from there count. Nodes send their
+ * failures and logins to each other. If such a message is lost, the other nodes miss only that attempt.
  */
 export class LoginGuard {
   readonly #options: LoginGuardOptions;
   readonly #users: FailureCounts;
   readonly #addresses: FailureCounts;
-  /** By pair of user id and address. */
   readonly #pairs: FailureCounts;
   /** Pairs of user id and address with a successful login, the newest last. */
   readonly #knownPairs = new Set<string>();
@@ -74,9 +72,8 @@ export class LoginGuard {
   }
 
   /**
-   * Runs one attempt, and counts it if it fails. While an attempt runs, it is counted as failed, so a thousand
-   * simultaneous attempts get no further than a thousand successive ones. An attempt whose `verify` throws is not
-   * counted.
+   * Runs one attempt. It counts as failed while it runs, so a thousand simultaneous attempts get no further than a
+   * thousand successive ones. An attempt whose `verify` throws does not count.
    * @param verify resolves to undefined when the login failed
    * @throws {TooManyFailuresError}
    */
@@ -98,7 +95,7 @@ export class LoginGuard {
     }
     signals.send(result === undefined ? FAILED : DONE, { userId, address });
     if (result !== undefined) {
-      // A user who knows the password is not guessing. Other failures from the same address are still counted.
+      // A user who knows the password is not guessing. Other failures from the same address still count.
       this.#users.clear(userId);
       this.#pairs.clear(pair);
       this.#addresses.add(address, -1);
@@ -108,8 +105,8 @@ export class LoginGuard {
   }
 
   /**
-   * Remembers that a refresh has proved the user to be logged in at this address. Failures of other users from the
-   * address then no longer affect this user.
+   * A refresh proves that the user is logged in at this address. From now on, failures of other users from the address
+   * do not affect this user.
    */
   recordRefresh(attempt: Attempt): void {
     if (!this.#knownPairs.has(pairOf(attempt))) this.#options.signals.send(DONE, { ...attempt });
@@ -148,7 +145,7 @@ class FailureCounts {
     this.#windowMs = windowMs;
   }
 
-  /** The time until the next attempt is allowed, milliseconds. 0 when it is allowed now. */
+  /** Milliseconds until the next attempt is allowed. 0 when it is allowed now. */
   waitMs(key: string, max: number): number {
     const counted = this.#counts.get(key);
     return counted === undefined || counted.failures < max ? 0 : Math.max(0, counted.until - performance.now());

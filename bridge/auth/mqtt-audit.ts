@@ -1,10 +1,16 @@
 import type { Logger } from "pino";
+import type { PublicationRefused } from "../../contract/events.ts";
+import { isId } from "../../contract/ids.ts";
+import type { Topic } from "../../contract/topics.ts";
+import { visible } from "../../contract/visible-text.ts";
+import type { RefusedPublication } from "../../platform/publications.ts";
 import type { Publish } from "../broker-link/publish.ts";
 import type { Audit } from "./audit.ts";
 import type { MqttClients } from "./enforcement.ts";
-import { refusalPublisher } from "./refusal-events.ts";
 
-export interface MqttAuditOptions {
+const PUBLICATION_REFUSED_EVENT = "publication.refused";
+
+interface MqttAuditOptions {
   /** Undefined without a broker. */
   clients: MqttClients | undefined;
   audit: Audit;
@@ -13,8 +19,8 @@ export interface MqttAuditOptions {
 }
 
 /**
- * Records refusals, commands and broadcasts of MQTT clients in the audit log, like those of HTTP and WebSocket clients,
- * and publishes refused publications as events of their sender.
+ * Records refusals, commands and broadcasts of MQTT clients in the audit log. Publishes an event for the sender of each
+ * refused publication.
  */
 export function startMqttAudit({ clients, audit, publish, logger }: MqttAuditOptions): { stop(): void } {
   const unsubscribe = [
@@ -27,4 +33,27 @@ export function startMqttAudit({ clients, audit, publish, logger }: MqttAuditOpt
       for (const end of unsubscribe) end?.();
     },
   };
+}
+
+/**
+ * Publishes an event on the channel of a camera or service whose publication was refused. Refused publications of users
+ * are only logged: they say nothing about a camera. The broker limits the rate of these reports.
+ */
+function refusalPublisher({ publish, logger }: Pick<MqttAuditOptions, "publish" | "logger">) {
+  return ({ identity, topic, reason, why, times }: RefusedPublication): void => {
+    const eventTopic = eventTopicOf(identity);
+    if (eventTopic === undefined) return;
+    const data: PublicationRefused = { reason, message: visible(why), topic: visible(topic), count: times };
+    publish({ topic: eventTopic, event: PUBLICATION_REFUSED_EVENT, data }).catch((error: unknown) => {
+      logger.warn({ err: error, identity, reason }, "refused publication not reported");
+    });
+  };
+}
+
+function eventTopicOf(identity: string): Topic | undefined {
+  const [kind, id = ""] = identity.split(":", 2);
+  if (!isId(id)) return undefined;
+  const event = PUBLICATION_REFUSED_EVENT;
+  if (kind === "device") return { kind: "camera-event", camera: id, event };
+  return kind === "service" ? { kind: "service-event", service: id, event } : undefined;
 }

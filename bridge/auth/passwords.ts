@@ -5,19 +5,18 @@ import { z } from "zod";
 export const MIN_PASSWORD_LENGTH = 10;
 export const MAX_PASSWORD_LENGTH = 1_024;
 /**
- * The most hashes that are computed at once. Each takes about 32 MiB, one processor, and one of the four threads that
- * Node.js also uses for the disk. So two threads remain for the journal and one processor for the event loop, however
- * many clients try to log in.
+ * A hash takes about 32 MiB, one processor, and one of the four threads that Node.js also uses for the disk. This limit
+ * leaves two threads for the journal and one processor for the event loop, however many clients try to log in.
  */
 export const MAX_HASHES_AT_ONCE = availableParallelism() > 2 ? 2 : 1;
-/** The most hashes that wait. When there are more, clients are told to retry. */
+/** With more waiting hashes, clients must retry. */
 export const MAX_WAITING_HASHES = 64;
 
 /** OWASP recommends N = 2^17 for scrypt. With 2^15, a Raspberry Pi needs half a second for a hash. */
 const COST = { N: 2 ** 15, r: 8, p: 1 };
 const KEY_BYTES = 32;
 const SALT_BYTES = 16;
-/** The most memory that the parameters of a stored hash may require: a damaged document may hold any parameters. */
+/** A damaged document may hold any parameters. */
 const MAX_MEMORY_BYTES = 256 * 1024 * 1024;
 
 export const passwordSchema = z
@@ -26,35 +25,29 @@ export const passwordSchema = z
   .max(MAX_PASSWORD_LENGTH, `must have at most ${MAX_PASSWORD_LENGTH} characters`);
 
 export const passwordHashSchema = z.object({
-  /** Both base64url. */
+  /** Base64url, like `hash`. */
   salt: z.string(),
   hash: z.string(),
-  /** The scrypt parameters of this hash. A later release may choose other parameters for new hashes. */
+  /** A later release may choose other parameters for new hashes. */
   scrypt: z
-    .object({
-      N: z.number().int().min(2),
-      r: z.number().int().min(1).max(64),
-      p: z.number().int().min(1).max(16),
-    })
+    .object({ N: z.number().int().min(2), r: z.number().int().min(1).max(64), p: z.number().int().min(1).max(16) })
     .refine(({ N, r }) => Number.isInteger(Math.log2(N)) && 128 * N * r <= MAX_MEMORY_BYTES, "is out of range"),
 });
-export type PasswordHash = z.infer<typeof passwordHashSchema>;
+type PasswordHash = z.infer<typeof passwordHashSchema>;
 
-/** Too many hashes are waiting: the password was not checked. */
+/** The password was not checked. */
 export class TooManyHashesError extends Error {
   override name = "TooManyHashesError";
 }
 
-/**
- * The hash that passwords for unknown users are compared with, so that an unknown user takes as long as a known one.
- */
+/** Checking the password of an unknown user takes as long as that of a known user. */
 const UNKNOWN_USER_HASH: PasswordHash = {
   salt: randomBytes(SALT_BYTES).toString("base64url"),
   hash: randomBytes(KEY_BYTES).toString("base64url"),
   scrypt: COST,
 };
 
-/** Computes and compares scrypt hashes of passwords (RFC 7914), a few at a time. */
+/** Scrypt hashes of passwords (RFC 7914), a few at a time. */
 export class Passwords {
   readonly #waiting: (() => void)[] = [];
   #running = 0;
@@ -67,8 +60,7 @@ export class Passwords {
   }
 
   /**
-   * @param stored the hash of the user's password; undefined for an unknown user, for which the method returns false
-   * after the same time
+   * @param stored undefined for an unknown user, for whom the method returns false after the same time
    * @throws {TooManyHashesError}
    */
   async matches(password: string, stored: PasswordHash | undefined): Promise<boolean> {
@@ -82,7 +74,7 @@ export class Passwords {
     if (this.#running >= MAX_HASHES_AT_ONCE) {
       if (this.#waiting.length >= MAX_WAITING_HASHES)
         throw new TooManyHashesError(`${MAX_WAITING_HASHES} logins are waiting already: try again in a moment`);
-      // A finished hash passes its place to the next one, so `#running` stays the same.
+      // A finished hash passes its slot to the next one, so `#running` stays the same.
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running++;
     try {

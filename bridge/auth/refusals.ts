@@ -1,12 +1,10 @@
 import { networkOf } from "../../platform/addresses.ts";
 import type { AuditEntry } from "./audit-entry.ts";
 
-/** How many refusals of one network are recorded one by one in each window. */
+/** The most refusals of one network that are recorded one by one in each window. */
 export const MAX_SINGLE_REFUSALS = 20;
 export const WINDOW_MS = 60_000;
-/**
- * The most networks whose refusals are counted. When there are more, the sum of the oldest network is recorded early.
- */
+/** Above this, the oldest network's sum is recorded early. */
 export const MAX_NETWORKS = 10_000;
 
 interface RefusalCount {
@@ -16,9 +14,8 @@ interface RefusalCount {
 }
 
 /**
- * Records refusals in the audit log. Anybody can cause refusals at no cost, so a flood of refusals must not become a
- * flood of lines. After {@link MAX_SINGLE_REFUSALS} refusals of one network in a minute, further refusals are only
- * counted, and one line reports their number.
+ * Records refusals in the audit log. Anybody can cause refusals at no cost. So after {@link MAX_SINGLE_REFUSALS}
+ * refusals of one network in a minute, further refusals are only counted, and one line reports their number.
  */
 export class Refusals {
   readonly #record: (entry: AuditEntry) => void;
@@ -47,7 +44,6 @@ export class Refusals {
     if (count.times <= MAX_SINGLE_REFUSALS) this.#record(entry);
   }
 
-  /** Records the number of refusals that were counted and not recorded yet. */
   stop(): void {
     clearInterval(this.#timer);
     this.#recordSums(() => true);

@@ -1,21 +1,18 @@
 import { setTimeout as after } from "node:timers/promises";
-import type { Logger } from "pino";
 import { z } from "zod";
 import type { TokenIdentity } from "../../platform/identity.ts";
-import type { Documents } from "../cluster/cluster.ts";
-import { CachedCollection } from "./cached-collection.ts";
+import { CachedCollection, type StoreOptions } from "./cached-collection.ts";
 import { changeDocument } from "./change-document.ts";
 import { CLOCK_SKEW_SECONDS } from "./tokens.ts";
 
-/** The most revocations at one time: each node keeps all of them in memory. */
+/** Each node keeps all revocations in memory. */
 const MAX_REVOCATIONS = 100_000;
-/** The shortest time that a revocation is kept: tokens of another issuer may live longer than ours. 30 days. */
+/** The shortest time that a revocation is kept, 30 days: tokens of another issuer may live longer than ours. */
 const MIN_REVOCATION_MS = 30 * 86_400_000;
 /**
- * Tokens may be accepted shortly after their expiry: clocks of nodes differ, and open connections have a grace period.
+ * Tokens may be accepted shortly after their expiry: nodes' clocks differ, and open connections have a grace period.
  */
 const MARGIN_MS = 5 * 60_000;
-/** The interval between two removals of expired revocations. */
 const EVICTION_INTERVAL_MS = 60_000;
 /** Longer than one millisecond, the resolution of the time in tokens. */
 const CLOCK_STEP_MS = 2;
@@ -26,47 +23,42 @@ export type Revocation =
   | { kind: "token"; id: string }
   | { kind: "session"; id: string }
   /**
-   * `issuedBefore` is in milliseconds since 1970: tokens issued then or later stay valid. Default: revokes all tokens
-   * that were issued before the revocation.
+   * Tokens issued at `issuedBefore` (milliseconds since 1970) or later stay valid. Default: all earlier tokens are
+   * revoked.
    */
   | { kind: "user"; id: string; issuedBefore?: number | undefined }
   | { kind: "everybody"; issuedBefore: number };
 
 export interface Revocations {
-  /** Whether a token with these claims is revoked. Reads from memory. */
+  /** Reads from memory. */
   covers(identity: Pick<TokenIdentity, "userId" | "tokenId" | "sessionId" | "issuedAt">): boolean;
   /**
-   * The time that a new token of the user must carry to be valid, milliseconds since 1970. This is usually the current
-   * time. Because clocks differ, a revocation may cover tokens up to a later time; then it is that later time.
+   * The `issuedAt` that a new token of the user needs to be valid, milliseconds since 1970. Usually the current time.
+   * Because clocks differ, a revocation may cover tokens up to a later time; then it is that later time.
    */
   issueTime(userId: string): number;
   /**
-   * Adds a revocation. Once it resolves, the revocation is durable and in effect on this node.
-   * @throws {TooManyRevocationsError}
-   * @throws {StoreUnavailableError}
+   * Once it resolves, the revocation is durable and in effect on this node.
+   * @throws {TooManyRevocationsError} @throws {StoreUnavailableError}
    */
   add(revocation: Revocation): Promise<void>;
   onChange(listener: () => void): () => void;
   stop(): void;
 }
 
-export interface RevocationsOptions {
-  documents: Documents;
-  /** The longest lifetime of an access token, milliseconds. The revocation of a session is kept for this time. */
+interface RevocationsOptions extends StoreOptions {
+  /** The longest lifetime of an access token. The revocation of a session is kept for this time. */
   sessionTokenMs: number;
   /**
-   * The longest lifetime of an unused refresh token, milliseconds. A revocation of all tokens of a user must be kept at
-   * least this long, or the refresh token would become valid again.
+   * The longest lifetime of an unused refresh token. A revocation of all tokens of a user is kept at least this long,
+   * or the refresh token would become valid again.
    */
   refreshTokenMs: number;
-  /** The longest lifetime of a minted token, milliseconds. */
+  /** The longest lifetime of a minted token. */
   mintedTokenMs: number;
-  logger: Logger;
-  /** The current time, milliseconds since 1970. Default: the system clock. */
-  now?: () => number;
   /**
-   * The time by which revocations expire. If this clock were set ahead, revocations would expire early and revoked
-   * tokens would be valid again. Default: `now`.
+   * The clock by which revocations expire, milliseconds since 1970. If this clock were set ahead, revocations would
+   * expire early, and revoked tokens would be valid again. Default: `now`.
    */
   expiryNow?: () => number;
 }
@@ -78,14 +70,14 @@ export class TooManyRevocationsError extends Error {
 const documentSchema = z.object({
   issuedBefore: z.number().optional(),
   /**
-   * True when all earlier tokens were revoked, including those of an issuer whose clock is ahead. `issuedBefore` may
-   * then be in the future, and new tokens carry it as the claim `rev`.
+   * Whether all earlier tokens were revoked, including those of an issuer whose clock is ahead. `issuedBefore` may then
+   * be in the future, and new tokens carry it as the claim `rev`.
    */
   reachesAhead: z.boolean().optional(),
   expiresAt: z.number(),
 });
 
-/** @throws {StoreUnavailableError} the revocations cannot be read */
+/** @throws {StoreUnavailableError} */
 export async function openRevocations(options: RevocationsOptions): Promise<Revocations> {
   const { documents, sessionTokenMs, refreshTokenMs, mintedTokenMs, logger, now = Date.now, expiryNow = now } = options;
   const longestMs = Math.max(mintedTokenMs, refreshTokenMs, MIN_REVOCATION_MS);
@@ -123,8 +115,8 @@ export async function openRevocations(options: RevocationsOptions): Promise<Revo
         const before = documentSchema.safeParse(stored?.value).data;
         // Revoked tokens stay revoked: a later revocation never lowers `issuedBefore`.
         const covered = before?.issuedBefore ?? 0;
-        // Tokens minted since the previous revocation carry the `issuedBefore` of that revocation. The new value is
-        // higher by at least 1 ms, so these tokens are revoked too.
+        // Tokens minted since the previous revocation carry its `issuedBefore`. The new value is higher by at least 1
+        // ms, so these tokens are revoked too.
         const issuedBefore = Math.max(
           revocation.issuedBefore === undefined ? covered + 1 : covered,
           revocation.issuedBefore ?? allIssuedBefore,

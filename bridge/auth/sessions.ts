@@ -1,26 +1,25 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import { StoreUnavailableError } from "../../platform/errors.ts";
-import type { Documents, StoredDocument } from "../cluster/cluster.ts";
+import type { Documents } from "../cluster/cluster.ts";
 import type { Account, Accounts } from "./accounts.ts";
 import type { Revocations } from "./revocations.ts";
 import type { Tokens } from "./tokens.ts";
 
 /**
- * How long the previous refresh token may be used again. Two pages of one browser may refresh at the same time, and a
- * client repeats a request whose response was lost. The grace period is longer than a client waits for a response.
+ * How long the previous refresh token may be used again: two pages of one browser may refresh at the same time, and a
+ * client repeats a request whose response was lost. Longer than a client waits for a response.
  */
 export const REFRESH_GRACE_MS = 30_000;
 const COLLECTION = "refresh";
 const SESSION_BYTES = 12;
-/** A secret consists of this many random bytes and a tag of the same length. The tag proves that we issued it. */
+/** A secret consists of this many random bytes, and a tag of the same length that proves that we issued the secret. */
 const HALF_SECRET_BYTES = 16;
 const SEED_BYTES = 32;
 /** Other requests may change the session at the same time. */
 const MAX_ATTEMPTS = 3;
 const REFRESH_TOKEN = /^([0-9a-f]{12}-[0-9a-f]{24})\.([A-Za-z0-9_-]{43})$/;
 
-/** The result of a login or a refresh. */
 export interface Login {
   userId: string;
   sessionId: string;
@@ -34,13 +33,12 @@ export interface Login {
   refreshExpiresIn: number;
 }
 
-/** A session and its user. */
 export interface SessionName {
   userId: string;
   sessionId: string;
 }
 
-/** The refresh token is unknown or expired, or its account was removed, disabled or given a new password. */
+/** The refresh token is unknown or expired; or its account was removed, disabled or given a new password. */
 export class RefreshRefusedError extends Error {
   override name = "RefreshRefusedError";
 }
@@ -57,23 +55,20 @@ export class RefreshReusedError extends RefreshRefusedError {
 }
 
 /**
- * The login sessions of accounts. A session has a refresh token, which is valid for one use. Each refresh returns a new
- * refresh token and a short-lived access token. When an old refresh token is used again, one of its two holders is a
- * thief, and the session ends for both (RFC 9700, section 4.14.2). The next refresh token is derived from the previous
- * one and a seed that is stored with the session. So a request that is repeated within {@link REFRESH_GRACE_MS} gets
- * the same refresh token again, and a lost response logs nobody out.
- *
- * A session id is not secret: access tokens and the audit log contain it. So each secret carries a tag, which proves
- * that the secret belongs or belonged to the session. A session id with any other secret cannot end the session.
+ * The login sessions of accounts. A refresh token is valid for one use: each refresh returns a new refresh token and a
+ * short-lived access token. If an old refresh token is used again, a thief may have it, so the session ends (RFC 9700,
+ * section 4.14.2). The next refresh token is derived from the previous one and a seed that is stored with the session.
+ * So a request that is repeated within {@link REFRESH_GRACE_MS} gets the same refresh token again, and a lost response
+ * logs nobody out. A session id is not secret: access tokens and the audit log contain it. So each secret carries a
+ * tag: without a secret that was issued for the session, nobody can end the session.
  */
 export interface Sessions {
-  /** Starts a session for an account. @throws {StoreUnavailableError} */
+  /** @throws {StoreUnavailableError} */
   open(account: Account): Promise<Login>;
   /**
-   * Exchanges a refresh token for new tokens.
-   * @throws {RefreshRefusedError}
-   * @throws {RefreshReusedError}
-   * @throws {StoreUnavailableError} the token may or may not have been used up: a retry within the grace period is safe
+   * Exchanges a refresh token for new tokens. Repeat a call that failed with StoreUnavailableError within the grace
+   * period: the token may or may not have been used up.
+   * @throws {RefreshRefusedError} @throws {RefreshReusedError} @throws {StoreUnavailableError}
    */
   refresh(refreshToken: string): Promise<Login>;
   /**
@@ -83,13 +78,13 @@ export interface Sessions {
    */
   end(refreshToken: string): Promise<SessionName | undefined>;
   /**
-   * Revokes the access tokens of a session and deletes its refresh token. The session need not exist.
+   * Ends a session by its id: revokes its access tokens and deletes its refresh token. The session need not exist.
    * @throws {StoreUnavailableError}
    */
   revoke(sessionId: string): Promise<void>;
 }
 
-export interface SessionsOptions {
+interface SessionsOptions {
   documents: Pick<Documents, "get" | "put" | "delete">;
   accounts: Pick<Accounts, "get">;
   revocations: Pick<Revocations, "add" | "covers" | "issueTime">;
@@ -100,9 +95,9 @@ export interface SessionsOptions {
 
 const documentSchema = z.object({
   userId: z.string(),
-  /** The key of the tags of all secrets. The next secret is derived with this key too. */
+  /** The key of the tags of all secrets, from which the next secret is derived too. */
   seed: z.string(),
-  /** SHA-256 of the current secret, base64url. The secret is random, so a slow or salted hash is not needed. */
+  /** SHA-256 of the current secret, base64url. The secret is random, so it needs no slow or salted hash. */
   hash: z.string(),
   /** SHA-256 of the previous secret. */
   previous: z.string().optional(),
@@ -110,7 +105,6 @@ const documentSchema = z.object({
   openedAt: z.number(),
   rotatedAt: z.number(),
 });
-type SessionDocument = z.infer<typeof documentSchema>;
 
 export function createSessions(options: SessionsOptions): Sessions {
   const { documents, accounts, revocations, tokens, config, now } = options;
@@ -130,10 +124,8 @@ export function createSessions(options: SessionsOptions): Sessions {
     const [, sessionId, secret] = REFRESH_TOKEN.exec(refreshToken) ?? [];
     if (sessionId === undefined || secret === undefined) return undefined;
     const stored = await documents.get(COLLECTION, sessionId);
-    const session = read(stored);
-    return stored === undefined || session === undefined
-      ? undefined
-      : { sessionId, secret, session, version: stored.version };
+    const session = documentSchema.safeParse(stored?.value).data;
+    return stored && session && { sessionId, secret, session, version: stored.version };
   }
 
   /** Revokes the access tokens first: if the second write fails, the client can retry with its refresh token. */
@@ -172,11 +164,10 @@ export function createSessions(options: SessionsOptions): Sessions {
         const next = secretAfter(secret, session.seed);
         if (equal(hash, session.hash)) {
           const rotated = { ...session, hash: hashOf(next), previous: hash, rotatedAt: now() };
-          const options = { ifVersion: version, expiresAt: expiresAt() };
-          const written = await documents.put(COLLECTION, sessionId, rotated, options);
+          const condition = { ifVersion: version, expiresAt: expiresAt() };
+          const written = await documents.put(COLLECTION, sessionId, rotated, condition);
           if (written !== undefined) return grant(account, sessionId, next);
-          // Another request was faster. If that request had the same refresh token, the next attempt grants the same
-          // new refresh token.
+          // Another request was faster. If it used the same refresh token, the next attempt grants the same new one.
         } else if (equal(hash, session.previous ?? "") && now() - session.rotatedAt <= REFRESH_GRACE_MS) {
           return grant(account, sessionId, next);
         } else if (hasValidTag(secret, session.seed)) {
@@ -199,14 +190,8 @@ export function createSessions(options: SessionsOptions): Sessions {
   };
 }
 
-function read(stored: StoredDocument | undefined): SessionDocument | undefined {
-  return documentSchema.safeParse(stored?.value).data;
-}
-
-/** Derives the next secret. An attacker needs both the store and the previous secret to derive it. */
-function secretAfter(secret: string, seed: string): string {
-  return tagged(hmacHalf(seed, secret), seed);
-}
+/** An attacker needs both the store and the previous secret to derive the next secret. */
+const secretAfter = (secret: string, seed: string) => tagged(hmacHalf(seed, secret), seed);
 
 /** Appends the tag of the random half. */
 function tagged(half: Buffer, seed: string): string {
@@ -221,14 +206,10 @@ function hmacHalf(seed: string, input: string | Buffer): Buffer {
   return createHmac("sha256", seed).update(input).digest().subarray(0, HALF_SECRET_BYTES);
 }
 
-function hashOf(secret: string): string {
-  return createHash("sha256").update(secret).digest("base64url");
-}
+const hashOf = (secret: string) => createHash("sha256").update(secret).digest("base64url");
 
 function equal(one: string, other: string): boolean {
   return one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other));
 }
 
-function refused(): RefreshRefusedError {
-  return new RefreshRefusedError("The refresh token is no longer valid: log in again");
-}
+const refused = () => new RefreshRefusedError("The refresh token is no longer valid: log in again");

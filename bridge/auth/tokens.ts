@@ -7,19 +7,14 @@ import { type IdentityProvider, PROVIDER_ALGORITHMS } from "./identity-provider.
 
 export interface Tokens {
   /**
-   * Fetches the key of the identity provider, if the token needs it. Await the result before {@link verify}.
+   * Fetches the identity provider's key, if the token needs it. Await the result before {@link verify}.
    * @returns undefined when no key is needed
    * @throws {ProviderUnavailableError}
    */
   prepare(token: string): Promise<void> | undefined;
-  /**
-   * Checks the signature and the claims of a token.
-   * @throws {ExpiredTokenError} the token has expired and is otherwise valid
-   * @throws {InvalidTokenError} the token is invalid for any other reason
-   */
+  /** @throws {ExpiredTokenError} the token has expired and is otherwise valid @throws {InvalidTokenError} */
   verify(token: string): TokenIdentity;
   /**
-   * Signs a new token.
    * @param grant.ttlSeconds lifetime, whole seconds
    * @param grant.tokenId the claim `jti`. Default: a random UUID
    * @param grant.issuedAt the time that revocations are compared with, milliseconds since 1970. Default: now
@@ -31,28 +26,22 @@ export interface Tokens {
     sessionId?: string;
     tokenId?: string;
     issuedAt?: number;
-  }): {
-    token: string;
-    tokenId: string;
-    /** Milliseconds since 1970. */
-    expiresAt: number;
-  };
+  }): { token: string; tokenId: string; expiresAt: number };
 }
 
-export interface TokensOptions {
+interface TokensOptions {
   /**
-   * The first secret signs and all verify, so a secret can be replaced while its tokens are still valid. Each has at
-   * least 32 characters.
+   * The first secret signs and all verify, so a secret can be replaced while its tokens are valid. Each has 32
+   * characters or more.
    */
   secrets: readonly string[];
-  /** The identity provider whose tokens are accepted too. Default: none. */
+  /** Tokens of this identity provider are accepted too. Default: none. */
   provider?: IdentityProvider | undefined;
   /**
-   * If a token signed with `secrets` names audiences (`aud`), this must be one of them. Default: such tokens must name
-   * no audience.
+   * A token signed with `secrets` may name audiences (`aud`) only if this is one of them. Default: it may name none.
    */
   audience?: string | undefined;
-  /** The current time, milliseconds since 1970. Default: the system clock. */
+  /** Milliseconds since 1970. Default: the system clock. */
   now?: () => number;
 }
 
@@ -66,31 +55,26 @@ export class ExpiredTokenError extends InvalidTokenError {
   override name = "ExpiredTokenError";
 }
 
-/** The longest token that is verified, characters. */
+/** Characters. A longer token is not verified. */
 export const MAX_TOKEN_LENGTH = 8 * 1024;
 const MAX_PERMISSIONS = 100;
-/**
- * The format of our own session ids. In a token of another issuer, the claim `sid` names a session of that issuer and
- * is ignored.
- */
+/** The format of our own session ids. In a provider's token, the claim `sid` has another meaning and is ignored. */
 export const SESSION_ID = /^[0-9a-f]{12}-[0-9a-f]{24}$/;
-/** The tolerated lead of another issuer's clock, seconds. */
+/** How far another issuer's clock may be ahead, seconds. */
 export const CLOCK_SKEW_SECONDS = 60;
 
-/** The user of a token. Only printable characters: user ids appear in logs and lists. */
+/** Only printable characters: user ids appear in logs and lists. */
 export const userIdSchema = z
   .string()
   .regex(/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u, "must be 1 to 128 printable characters")
   .refine((text) => text.trim() === text, "must not begin or end with a blank");
 
 /**
- * The prefix of the user ids of an identity provider's users. No other user id begins with this prefix. So a user of
- * the provider and one of our users never have the same id. They share no connections and no client ids, and are
- * revoked separately.
+ * User ids of an identity provider's users begin with this prefix, and no other user ids do. So a user of the provider
+ * and one of our users share no connections and no client ids, and are revoked separately.
  */
 const PROVIDER_PREFIX = "idp:";
 
-/** The user id of an account, or of a token that we mint. */
 export const ownUserIdSchema = userIdSchema.refine(
   (text) => !text.startsWith(PROVIDER_PREFIX),
   `must not begin with ${PROVIDER_PREFIX}, which is reserved for users of an identity provider`,
@@ -100,13 +84,9 @@ export const permissionsSchema = z
   .array(z.string().min(1, "must not be empty").max(128, "must have at most 128 characters"))
   .max(MAX_PERMISSIONS, `must have at most ${MAX_PERMISSIONS} entries`);
 
-/**
- * The largest size of one user's permissions as JSON. With larger permissions, tokens would exceed
- * {@link MAX_TOKEN_LENGTH}.
- */
+/** The permissions of one user as JSON. With more, tokens would exceed {@link MAX_TOKEN_LENGTH}. */
 const MAX_GRANTED_BYTES = 4_096;
 
-/** The permissions that an account or a minted token may have. */
 export const grantedPermissionsSchema = permissionsSchema.refine(
   (permissions) => Buffer.byteLength(JSON.stringify(permissions)) <= MAX_GRANTED_BYTES,
   `must have at most ${MAX_GRANTED_BYTES} bytes as JSON: more do not fit into a token`,
@@ -122,7 +102,7 @@ const claimsSchema = z
     jti: z.string().min(1).max(128).optional(),
     sid: z.unknown().optional(),
     nbf: z.number().optional(),
-    /** A claim of our own: the token is newer than all revocations of tokens that were issued before this time. */
+    /** Our own claim: the token is newer than all revocations of tokens that were issued before this time. */
     rev: z.unknown().optional(),
   })
   .superRefine(({ sub, user_id, iat, exp }, context) => {
@@ -134,16 +114,15 @@ const claimsSchema = z
   });
 
 /**
- * Verifies and signs JSON Web Tokens (RFC 7519). Tokens of our own secrets must be signed with HS256: the library would
- * also accept HS384, HS512 and, with an empty key, `none`.
+ * JSON Web Tokens (RFC 7519). Our own tokens must be signed with HS256: the library would also accept HS384, HS512 and,
+ * with an empty key, `none`.
  * @throws {RangeError} a secret is missing or too short
  */
 export function createTokens({ secrets, provider, audience, now = Date.now }: TokensOptions): Tokens {
   const [signing] = secrets;
   if (signing === undefined || secrets.some((secret) => secret.length < MIN_SECRET_LENGTH))
     throw new RangeError(`a token secret must have at least ${MIN_SECRET_LENGTH} characters`);
-  // The key objects are created once: jsonwebtoken first tries a string as a public key, which takes 1.2 ms for each
-  // token.
+  // Key objects are created once: jsonwebtoken first tries a string as a public key, which takes 1.2 ms per token.
   const keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
 
   function verify(token: string): TokenIdentity {
@@ -159,9 +138,9 @@ export function createTokens({ secrets, provider, audience, now = Date.now }: To
     if (!result.success) throw invalid(result.error);
     const { sub, user_id, permissions, iat, exp, jti, sid, nbf = 0, rev } = result.data;
     const claimedId = user_id ?? sub ?? "";
-    const user = isFromProvider
-      ? userIdSchema.safeParse(PROVIDER_PREFIX + claimedId)
-      : ownUserIdSchema.safeParse(claimedId);
+    const user = (isFromProvider ? userIdSchema : ownUserIdSchema).safeParse(
+      isFromProvider ? PROVIDER_PREFIX + claimedId : claimedId,
+    );
     if (!user.success) throw invalid(user.error);
     if (iat > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: issued in the future");
     if (nbf > nowSeconds + CLOCK_SKEW_SECONDS) throw new InvalidTokenError("Invalid token: not valid yet");
@@ -201,10 +180,7 @@ function invalid({ issues: [issue] }: z.ZodError): InvalidTokenError {
 /** `nbf` is checked with the other claims, because the issuer's clock may be ahead. */
 const VERIFY_OPTIONS = { complete: true, ignoreNotBefore: true } as const;
 
-/**
- * Returns the claims of a verified token.
- * @throws {InvalidTokenError} the token has critical header fields: none is supported (RFC 7515, section 4.1.11)
- */
+/** @throws {InvalidTokenError} the token has critical header fields: none is supported (RFC 7515, section 4.1.11) */
 function claimsOf({ header, payload }: jsonwebtoken.Jwt): unknown {
   if ("crit" in header) throw new InvalidTokenError("Invalid token: it has critical header fields (crit)");
   return payload;
@@ -222,35 +198,29 @@ function checkAudience(claims: unknown, audience: string | undefined): void {
   throw new InvalidTokenError("Invalid token: its audience (aud) does not match JWT_AUDIENCE");
 }
 
-/** Verifies a token of the identity provider and returns its claims. */
-function providerClaims(
-  token: string,
-  key: KeyObject,
-  { issuer, audience }: IdentityProvider,
-  clockTimestamp: number,
-): unknown {
+function refusalOf(error: unknown): InvalidTokenError {
+  if (error instanceof InvalidTokenError) return error;
+  const isExpired = error instanceof jsonwebtoken.TokenExpiredError;
+  return isExpired ? new ExpiredTokenError("The token has expired") : new InvalidTokenError("Invalid token");
+}
+
+function providerClaims(token: string, key: KeyObject, provider: IdentityProvider, clockTimestamp: number): unknown {
+  const { issuer, audience } = provider;
+  const options = { ...VERIFY_OPTIONS, algorithms: [...PROVIDER_ALGORITHMS], issuer, audience, clockTimestamp };
   try {
-    const algorithms = [...PROVIDER_ALGORITHMS];
-    return claimsOf(
-      jsonwebtoken.verify(token, key, { ...VERIFY_OPTIONS, algorithms, issuer, audience, clockTimestamp }),
-    );
+    return claimsOf(jsonwebtoken.verify(token, key, options));
   } catch (error) {
-    if (error instanceof InvalidTokenError) throw error;
-    if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
-    throw new InvalidTokenError("Invalid token");
+    throw refusalOf(error);
   }
 }
 
-/** Verifies a token that was signed with one of the secrets and returns its claims. */
 function signedClaims(token: string, keys: readonly KeyObject[], clockTimestamp: number): unknown {
   for (const key of keys) {
     try {
       return claimsOf(jsonwebtoken.verify(token, key, { ...VERIFY_OPTIONS, algorithms: ["HS256"], clockTimestamp }));
     } catch (error) {
-      if (error instanceof InvalidTokenError) throw error;
-      if (error instanceof jsonwebtoken.TokenExpiredError) throw new ExpiredTokenError("The token has expired");
-      const otherKey = error instanceof jsonwebtoken.JsonWebTokenError && error.message === "invalid signature";
-      if (!otherKey) throw new InvalidTokenError("Invalid token");
+      const isOtherKey = error instanceof jsonwebtoken.JsonWebTokenError && error.message === "invalid signature";
+      if (!isOtherKey) throw refusalOf(error);
     }
   }
   throw new InvalidTokenError("Invalid token");

@@ -3,7 +3,6 @@ import { z } from "zod";
 import { afterRunning } from "../../platform/running-time.ts";
 import type { Cluster, Json } from "./cluster.ts";
 
-/** How long to wait for the answers of the other nodes, milliseconds. */
 const ANSWER_TIMEOUT_MS = 1_000;
 
 const questionSchema = z.object({ id: z.string(), about: z.json() });
@@ -11,15 +10,14 @@ const answerSchema = z.object({ id: z.string(), answer: z.json() });
 
 type Asker = Pick<Cluster, "nodeId" | "nodes" | "signals">;
 
-/** The answers of the other nodes. */
-export interface Answers {
-  /** The answers by node id. */
+interface Answers {
+  /** By node id. */
   given: ReadonlyMap<string, Json>;
   /** The ids of nodes that did not answer in time. */
   missing: readonly string[];
 }
 
-/** Answers a question of other nodes from now on. @returns stops answering */
+/** Answers a question of other nodes. @returns stops answering */
 export function answerNodes({ nodeId, signals }: Asker, question: string, answer: (about: Json) => Json): () => void {
   return signals.on(`ask ${question}`, (message, from) => {
     const asked = questionSchema.safeParse(message);
@@ -29,7 +27,7 @@ export function answerNodes({ nodeId, signals }: Asker, question: string, answer
 }
 
 /**
- * Asks all other nodes. Resolves once every node has answered, or after the timeout.
+ * Asks all other nodes. Resolves when every node has answered, or after `timeoutMs`.
  * @throws {StoreUnavailableError} the list of nodes cannot be read
  */
 export async function askNodes(

@@ -1,12 +1,12 @@
 /**
- * The state that all nodes of one deployment share. With Redis, any number of nodes share the state. A node without
- * Redis is a cluster of one and keeps its documents under `DATA_PATH`. Everything that must hold for all nodes together
- * (limits, revocations, accounts, commands) uses this interface.
+ * The state that all nodes of one deployment share in Redis. A node without Redis is a cluster of one and keeps its
+ * documents under `DATA_PATH`. Everything that must hold for all nodes together (limits, revocations, accounts,
+ * commands) uses this interface.
  */
 export interface Cluster {
-  /** A random name of this run of this node. */
+  /** A random id of this run of this node. */
   readonly nodeId: string;
-  /** Whether the state is in Redis. If so, the state cannot be read while Redis is unreachable. */
+  /** Whether the state is in Redis, and so cannot be read while Redis is unreachable. */
   readonly shared: boolean;
   readonly documents: Documents;
   readonly signals: Signals;
@@ -16,14 +16,13 @@ export interface Cluster {
   readonly counters: Counters | undefined;
   /** The nodes with a heartbeat within the last 30 seconds, including this one. */
   nodes(): Promise<readonly ClusterNode[]>;
-  /** Undefined while the store accepts writes. Otherwise explains to an operator why it does not. */
+  /** Explains to an operator why the store accepts no writes. Undefined while the store accepts them. */
   readonly unavailableReason: string | undefined;
   /**
-   * Tests the store with a small write. With Redis, the test takes at most about 2 seconds.
-   * @throws {StoreUnavailableError}
+   * Tests the store with a small write, which takes at most about 2 seconds with Redis. @throws {StoreUnavailableError}
    */
   check(): Promise<void>;
-  /** Leaves the cluster. For the other nodes, the connections and leases of this node end at once. Idempotent. */
+  /** Leaves the cluster: for the other nodes, the connections and leases of this node end at once. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -35,19 +34,18 @@ export interface ClusterNode {
   connections: number;
 }
 
-/** A JSON value. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 export interface StoredDocument {
   value: Json;
-  /** The version of the document: every write changes it. */
+  /** Every write changes the version. */
   version: string;
 }
 
 /**
- * Small records that outlive a restart: accounts, devices, revocations, command queues. A write is durable once its
+ * Small records that survive a restart: accounts, devices, revocations, command queues. A write is durable once its
  * promise resolves. Readers validate documents with their own schema. After a {@link StoreUnavailableError}, a write
- * has usually not happened, but with Redis it may have happened or may still happen: read the document again.
+ * has usually not happened; with Redis, it may have happened or may still happen: read the document again.
  */
 export interface Documents {
   /**
@@ -59,9 +57,8 @@ export interface Documents {
   list(collection: string): Promise<readonly (StoredDocument & { key: string })[]>;
   /**
    * @param options.ifVersion writes only if the document has this version; `null`: only if it does not exist
-   * @param options.expiresAt when the document expires, milliseconds since 1970. Watchers are not notified of the
-   *   expiry. Default: never
-   * @returns the new version; undefined when the document has another version
+   * @param options.expiresAt milliseconds since 1970. Watchers are not notified of the expiry. Default: never
+   * @returns the new version; undefined when `ifVersion` does not match
    */
   put(
     collection: string,
@@ -69,7 +66,7 @@ export interface Documents {
     value: Json,
     options?: { ifVersion?: string | null; expiresAt?: number },
   ): Promise<string | undefined>;
-  /** @returns false when the document did not exist, or has another version */
+  /** @returns false when the document does not exist, or has another version */
   delete(collection: string, key: string, options?: { ifVersion?: string }): Promise<boolean>;
   /**
    * Calls back with the key of a document soon after any node changed the document. Calls back with undefined when
@@ -79,20 +76,20 @@ export interface Documents {
 }
 
 /**
- * Messages from one node to all running nodes, including itself. Messages of one sender arrive in order and are not
- * stored. While Redis is unreachable, a message reaches only its own node. The other nodes are notified of missed
- * messages once Redis is reachable again.
+ * Messages from one node to all running nodes, including itself. Messages of one sender arrive in order. Messages are
+ * not stored: while Redis is unreachable, a message reaches only its own node. Once Redis is reachable again, the other
+ * nodes learn that they missed messages.
  */
 export interface Signals {
   /** @throws {RangeError} the message is larger than 1 MiB of JSON */
   send(name: string, message: Json): void;
-  /** @param onMissed called when messages may have been missed, for example after a lost connection to Redis */
+  /** @param onMissed called when messages may have been missed, for example after the connection to Redis was lost */
   on(name: string, onMessage: (message: Json, from: string) => void, onMissed?: () => void): () => void;
 }
 
-/** Leases by name: at most one node holds a lease. The leases of a dead node expire after 10 seconds. */
+/** At most one node holds the lease of a name. The leases of a dead node expire after 10 seconds. */
 export interface Leases {
-  /** @returns undefined when the lease is held already. `lost` aborts when the lease could not be renewed in time. */
+  /** @returns undefined when the lease is held already. `lost` aborts when the lease was not renewed in time. */
   acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined>;
 }
 
@@ -100,25 +97,24 @@ export interface Leases {
 export interface ConnectionRegister {
   /**
    * Registers a connection. Never throws: while Redis is unreachable, only the user's connections to this node are
-   * counted. Rejecting all connections would lock out every dashboard that is reloaded during an outage. The limit
-   * protects the capacity of a node, and the count of this node still protects it. The price: during the outage, a user
-   * may open as many connections to each node as the limit allows. Once Redis is reachable again, the connections are
-   * registered and all of them are counted.
+   * counted. If all connections were rejected then, every dashboard that is reloaded would be locked out. The limit
+   * protects a node's capacity, so this node's own count is enough. The price: during the outage, a user may open as
+   * many connections to each node as the limit allows. When Redis is reachable again, all connections are registered
+   * and counted.
    * @param limit 0 for no limit
    * @returns releases the connection, idempotently; undefined when the user has reached the limit
    */
   enter(userId: string, connectionId: string, limit: number): Promise<(() => void) | undefined>;
-  /** The number of connections to all nodes. */
   total(): Promise<number>;
 }
 
-/** Counters summed over all nodes since the first start. The sums outlive all nodes. */
+/** Counters summed over all nodes, including stopped ones, since the first start of any node. */
 export interface Counters {
   /**
-   * Adds to the sums. A repeated `batch` is not added again, so a call that gets no reply must be repeated unchanged.
+   * Adds to the sums. A repeated `batch` is not added again, so a call without a reply must be repeated unchanged.
    * @param batch the number of this node's batch, from 1
    * @param by whole numbers, by name
-   * @throws {StoreUnavailableError} it is unknown whether the batch was added
+   * @throws {StoreUnavailableError} the batch may or may not have been added
    */
   add(batch: number, by: Readonly<Record<string, number>>): Promise<CounterSums>;
 }

@@ -1,13 +1,12 @@
 import type { Json } from "./cluster.ts";
 
-/** The largest length of a document's key, characters. */
 export const MAX_KEY_LENGTH = 512;
-/** The largest document, characters of JSON: documents are small records, read and written as a whole. */
+/** Characters of JSON: documents are small records, read and written as a whole. */
 export const MAX_DOCUMENT_LENGTH = 256 * 1024;
-/** The largest number of waiting writes of one node. Further writes fail: a slow store must not exhaust memory. */
+/** The most waiting writes of one node. Further writes fail: a slow store must not exhaust memory. */
 export const MAX_WAITING_WRITES = 10_000;
 
-/** @throws {RangeError} not a name of a collection */
+/** @throws {RangeError} */
 export function checkCollection(collection: string): void {
   if (!/^[a-z][a-z0-9-]{0,63}$/.test(collection))
     throw new RangeError(
@@ -15,13 +14,13 @@ export function checkCollection(collection: string): void {
     );
 }
 
-/** @throws {RangeError} the key is empty or too long */
+/** @throws {RangeError} */
 export function checkKey(key: string): void {
   if (key.length === 0 || key.length > MAX_KEY_LENGTH)
     throw new RangeError(`a key of a document has 1 to ${MAX_KEY_LENGTH} characters, not ${key.length}`);
 }
 
-/** @throws {RangeError} the document is too large */
+/** @throws {RangeError} */
 export function encodeValue(value: Json): string {
   const text = JSON.stringify(value);
   if (text.length > MAX_DOCUMENT_LENGTH)
@@ -29,10 +28,10 @@ export function encodeValue(value: Json): string {
   return text;
 }
 
-/** The largest signal, characters of JSON: every node receives it. */
+/** Characters of JSON: every node receives each signal. */
 export const MAX_SIGNAL_LENGTH = 1024 * 1024;
 
-/** @throws {RangeError} the signal is too large */
+/** @throws {RangeError} */
 export function checkSignal(message: Json): void {
   const { length } = JSON.stringify(message);
   if (length > MAX_SIGNAL_LENGTH)

@@ -2,25 +2,23 @@ import { setTimeout } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Leases } from "./cluster.ts";
 
-/** A task that runs on one node at a time. */
 export interface Singleton {
   /** Stops the task, so that another node can run it. Idempotent. */
   stop(): Promise<void>;
 }
 
-export interface SingletonOptions {
+interface SingletonOptions {
   leases: Leases;
-  /** The name of the task, the same on all nodes. */
   name: string;
-  /** Starts the task. */
   begin: () => Promise<{ stop(): void | Promise<void> }>;
-  /** The pause between two attempts to get the lease or to start the task, milliseconds. Default 2,000. */
+  /** The pause between two attempts to get the lease or to start the task. Default 2,000. */
   retryMs?: number;
   logger: Logger;
 }
 
 /**
- * Runs a task on one node at a time: on the node that holds the lease. When that node fails, another one takes over.
+ * Runs a task on the node that holds the lease `name`. When that node fails, another node gets the lease and runs the
+ * task.
  */
 export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }: SingletonOptions): Singleton {
   const stopped = new AbortController();
@@ -46,7 +44,7 @@ export function runAsSingleton({ leases, name, begin, retryMs = 2_000, logger }:
         await run();
         isLogged = false;
       } catch (error) {
-        // While the store is unavailable, every attempt fails in the same way.
+        // While the store is unavailable, every attempt fails in the same way: one line is enough.
         if (!isLogged) logger.warn({ err: error, task: name }, "task failed to start or stop, retrying");
         isLogged = true;
       }

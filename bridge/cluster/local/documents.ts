@@ -12,10 +12,9 @@ import { NamedListeners } from "../../../platform/listeners.ts";
 import type { Documents, Json, StoredDocument } from "../cluster.ts";
 import { checkCollection, checkKey, encodeValue, MAX_WAITING_WRITES } from "../limits.ts";
 
-/** The largest number of changes in one write. */
 const MAX_GROUP = 500;
 const SWEEP_INTERVAL_MS = 60_000;
-/** The largest number of expired documents removed by one sweep. The next sweep removes more. */
+/** The most expired documents that one sweep removes. The next sweep removes more. */
 const MAX_SWEPT = 5_000;
 
 const rowSchema = z.object({ version: z.string(), expiresAt: z.number().optional(), value: z.json() });
@@ -25,24 +24,23 @@ interface Change {
   collection: string;
   key: string;
   rowKey: string;
-  /** Receives the current document. Returns the new document, undefined to delete it, or "unchanged". */
+  /** Receives the current document. Returns the new one, undefined to delete it, or `unchanged`. */
   decide: (before: Row | undefined) => Row | undefined | "unchanged";
   resolve: (after: Row | undefined | "unchanged") => void;
   reject: (error: unknown) => void;
 }
 
-export interface LocalDocumentsOptions {
+interface LocalDocumentsOptions {
   path: string;
   onDamage: OnDamage;
   logger: Logger;
-  /** Milliseconds since 1970. */
   now: () => number;
 }
 
 const WHAT = "the store of users, devices and revocations";
 const KEY_START = /document!/g;
 
-/** Reports which documents may be missing: a removed user may exist again, and a revoked token may be valid again. */
+/** Without these documents, a removed user may exist again, and a revoked token may be valid again. */
 function reportLoss({ reason, ranges, logParts, isBounded }: Loss, onDamage: OnDamage, logger: Logger): void {
   const named = [
     ...ranges.map(({ from, to }) => `those from ${from || "the first"} to ${to}`),
@@ -57,13 +55,13 @@ function reportLoss({ reason, ranges, logParts, isBounded }: Loss, onDamage: OnD
   onDamage({ store: "cluster", found: reason, missing });
 }
 
-/** Documents in LevelDB. Changes that arrive during a write share the next write. Every write is synced to the disk. */
+/** Documents in LevelDB, synced to the disk. Changes that arrive during a write share the next write. */
 export class LocalDocuments implements Documents {
   readonly #store: Store;
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #watchers: NamedListeners<[key: string | undefined]>;
-  /** The rows as they were before the current write, or before a write with unknown outcome. */
+  /** The rows before the current write, or before a write whose outcome is unknown. */
   readonly #before = new Map<string, string | undefined>();
   #waiting: Change[] = [];
   #writing: Promise<void> | undefined;
@@ -117,10 +115,9 @@ export class LocalDocuments implements Documents {
     value: Json,
     { ifVersion, expiresAt }: { ifVersion?: string | null; expiresAt?: number } = {},
   ): Promise<string | undefined> {
-    // A copy, because the caller may change its object later.
+    // A copy: the caller may change its object later.
     const copy = z.json().parse(JSON.parse(encodeValue(value)));
-    const row: Row = { version: randomBytes(9).toString("base64url"), value: copy };
-    if (expiresAt !== undefined) row.expiresAt = expiresAt;
+    const row: Row = { version: randomBytes(9).toString("base64url"), value: copy, expiresAt };
     const after = await this.#change(collection, key, (before) =>
       ifVersion === undefined || ifVersion === (before?.version ?? null) ? row : "unchanged",
     );
@@ -139,7 +136,7 @@ export class LocalDocuments implements Documents {
     return this.#watchers.add(collection, onChange);
   }
 
-  /** Tests the store with a small write. @throws {StoreUnavailableError} */
+  /** @throws {StoreUnavailableError} */
   async probe(): Promise<void> {
     const set = new WriteSet();
     set.put("written", String(this.#now()));
@@ -149,7 +146,7 @@ export class LocalDocuments implements Documents {
     });
   }
 
-  /** Deletes expired documents from the disk. Readers have not seen these documents since they expired. */
+  /** Deletes expired documents from the disk. Reads skip a document from its expiry on. */
   async sweep(): Promise<void> {
     const until = `expiry!${paddedTime(this.#now())}`;
     await this.#exclusive(async () => {
@@ -193,13 +190,12 @@ export class LocalDocuments implements Documents {
   #wake(): void {
     if (this.#writing !== undefined || this.#waiting.length === 0) return;
     void this.#exclusive(async () => {
-      // Changes of the same turn of the event loop join this write.
       await new Promise((resolve) => setImmediate(resolve));
       await this.#writeGroup(this.#waiting.splice(0, MAX_GROUP));
     });
   }
 
-  /** Runs one write at a time. Afterwards the waiting changes are written. */
+  /** One write at a time. Afterwards, the waiting changes are written. */
   async #exclusive(work: () => Promise<void>): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
     const working = work();
@@ -271,8 +267,7 @@ export class LocalDocuments implements Documents {
 }
 
 /**
- * The rows of a collection are adjacent: a collection name never contains `!`, which sorts before all characters of
- * such names.
+ * Collection names contain no `!`, which sorts before all their characters. So the rows of a collection are adjacent.
  */
 function rowKeyOf(collection: string, key: string): string {
   checkCollection(collection);
@@ -280,11 +275,7 @@ function rowKeyOf(collection: string, key: string): string {
   return `document!${collection}!${key}`;
 }
 
-function expiryKeyOf(expiresAt: number, rowKey: string): string {
-  return `expiry!${paddedTime(expiresAt)}!${rowKey}`;
-}
+const expiryKeyOf = (expiresAt: number, rowKey: string) => `expiry!${paddedTime(expiresAt)}!${rowKey}`;
 
-/** A number of fixed width, so that the order of keys is the order of time. */
-function paddedTime(time: number): string {
-  return String(Math.max(0, Math.floor(time))).padStart(16, "0");
-}
+/** Fixed width, so that the order of keys is the order of time. */
+const paddedTime = (time: number) => String(Math.max(0, Math.floor(time))).padStart(16, "0");

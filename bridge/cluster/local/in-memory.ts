@@ -3,7 +3,7 @@ import { NamedListeners } from "../../../platform/listeners.ts";
 import type { ConnectionRegister, Json, Leases, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
 
-/** Signals in a cluster of one. As over a network, a message arrives after `send` has returned. */
+/** As over a network, a message arrives after `send` has returned. */
 export class LocalSignals implements Signals {
   readonly #nodeId: string;
   readonly #listeners: NamedListeners<[message: Json, from: string]>;
@@ -27,12 +27,12 @@ export class LocalSignals implements Signals {
   }
 }
 
-/** Leases in a cluster of one: they end only with the node. */
+/** Leases in a cluster of one end only with the node. */
 export class LocalLeases implements Leases {
   readonly #held = new Map<string, AbortController>();
   #stopped = false;
 
-  async acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined> {
+  async acquire(name: string): ReturnType<Leases["acquire"]> {
     if (this.#stopped || this.#held.has(name)) return undefined;
     const holder = new AbortController();
     this.#held.set(name, holder);
@@ -51,7 +51,6 @@ export class LocalLeases implements Leases {
   }
 }
 
-/** The connections of each user in a cluster of one. */
 export class LocalRegister implements ConnectionRegister {
   readonly #users = new Map<string, Set<string>>();
   #size = 0;

@@ -17,12 +17,12 @@ export type Notice =
   | { kind: "document"; collection: string; key: string }
   | { kind: "missed"; from: string };
 
-/** Lua that numbers and publishes a notice. The Lua code uses the locals `count` (a key), `channel` and `notice`. */
+/** Lua that numbers and publishes a notice. Uses the locals `count` (a key), `channel` and `notice`. */
 export const PUBLISH = "redis.call('PUBLISH', channel, redis.call('INCR', count) .. '\\n' .. notice)";
 
 /**
- * The script is always sent as a whole: with EVALSHA, a script that Redis has not cached would be sent a second time,
- * and later notices would overtake it.
+ * Sent as a whole, not with EVALSHA: if Redis had not cached the script, it would be sent a second time, and later
+ * notices would overtake it.
  */
 const publishScript = `
 local count, channel, notice = KEYS[1], ARGV[1], ARGV[2]
@@ -31,7 +31,7 @@ ${PUBLISH}
 
 const RETRY_MS = 500;
 
-export interface BusOptions {
+interface BusOptions {
   redis: RedisConnections;
   link: Link;
   onNotice: (notice: Notice) => void;
@@ -42,16 +42,13 @@ export interface BusOptions {
 
 /**
  * Notices from each node to all nodes, by Redis' publish and subscribe. Redis stores nothing for a disconnected
- * subscriber. So the notices of all nodes are numbered consecutively. A missing number, or a count in Redis that is
- * above the last received number, shows that notices were missed.
+ * subscriber, so the notices of all nodes are numbered consecutively. Notices were missed when a number is missing, or
+ * when the count in Redis is above the last received number.
  */
 export class Bus {
   readonly channel: string;
   readonly count: string;
-  readonly #link: Link;
-  readonly #onNotice: (notice: Notice) => void;
-  readonly #onMissed: () => void;
-  readonly #logger: Logger;
+  readonly #options: BusOptions;
   readonly #subscriber: Redis | Cluster;
   /** The highest number of a received notice; undefined while not subscribed. */
   #received: number | undefined;
@@ -62,17 +59,14 @@ export class Bus {
   #stopped = false;
   #onSubscribed: (() => void) | undefined;
 
-  constructor({ redis, link, onNotice, onMissed, logger }: BusOptions) {
-    this.#link = link;
-    this.#onNotice = onNotice;
-    this.#onMissed = onMissed;
-    this.#logger = logger;
-    this.channel = link.key("notices");
-    this.count = link.key("notice-count");
-    this.#subscriber = redis.connect("cluster-notices", { autoResubscribe: false });
+  constructor(options: BusOptions) {
+    this.#options = options;
+    this.channel = options.link.key("notices");
+    this.count = options.link.key("notice-count");
+    this.#subscriber = options.redis.connect("cluster-notices", { autoResubscribe: false });
   }
 
-  /** Subscribes. Resolves once the subscription exists. */
+  /** Resolves once the subscription exists. */
   start(): Promise<void> {
     this.#subscriber.on("message", (_channel: string, text: string) => this.#receive(text));
     this.#subscriber.on("close", () => {
@@ -89,12 +83,12 @@ export class Bus {
   /** @throws {StoreUnavailableError} */
   async publish(notice: Notice): Promise<void> {
     const text = JSON.stringify(notice);
-    await this.#link.do((redis) => redis.eval(publishScript, 1, this.count, this.channel, text));
+    await this.#options.link.do((redis) => redis.eval(publishScript, 1, this.count, this.channel, text));
   }
 
   /**
-   * Compares the received notices with the count in Redis.
-   * @param count the current count. The notices up to the count of the previous call should have arrived by now.
+   * Compares the received notices with the count in Redis. All notices up to the `count` of the previous call should
+   * have arrived by now.
    */
   compare(count: number): void {
     const before = this.#lastComparison;
@@ -115,7 +109,7 @@ export class Bus {
   missed(): void {
     this.#missed ??= setImmediate(() => {
       this.#missed = undefined;
-      if (!this.#stopped) this.#onMissed();
+      if (!this.#stopped) this.#options.onMissed();
     });
   }
 
@@ -127,15 +121,15 @@ export class Bus {
   async #subscribe(): Promise<void> {
     try {
       await this.#subscriber.subscribe(this.channel);
-      const count = await this.#link.do((redis) => redis.get(this.count));
-      // Notices between the two commands may already have been received.
+      const count = await this.#options.link.do((redis) => redis.get(this.count));
+      // Notices between SUBSCRIBE and GET may already have been received.
       this.#received = Math.max(this.#received ?? 0, Number(count ?? 0));
       if (this.#subscribedOnce) this.missed();
       this.#subscribedOnce = true;
       this.#onSubscribed?.();
     } catch (error) {
       if (this.#stopped) return;
-      this.#logger.debug({ err: error }, "subscription failed, retrying");
+      this.#options.logger.debug({ err: error }, "subscription failed, retrying");
       // If the connection is not ready by then, its next `ready` event subscribes.
       setTimeout(() => {
         if (this.#subscriber.status === "ready" && !this.#stopped) void this.#subscribe();
@@ -149,8 +143,8 @@ export class Bus {
     if (this.#received !== undefined && number > this.#received + 1) this.missed();
     this.#received = Math.max(this.#received ?? 0, number);
     const notice = parseNotice(text.slice(end + 1));
-    if (notice === undefined) this.#logger.warn("notice of another node is invalid");
-    else this.#onNotice(notice);
+    if (notice === undefined) this.#options.logger.warn("notice of another node is invalid");
+    else this.#options.onNotice(notice);
   }
 }
 

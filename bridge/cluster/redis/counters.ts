@@ -19,7 +19,7 @@ return redis.call('HGETALL', sums)
 
 const replySchema = z.array(z.string());
 
-/** Sums in a hash. The same script stores the number of the node's last batch, so repeating a batch adds nothing. */
+/** The script that adds a batch also stores its number, so repeating the batch adds nothing. */
 export class RedisCounters implements Counters {
   readonly #link: Link;
   readonly #nodeId: string;

@@ -2,11 +2,11 @@ import { randomBytes } from "node:crypto";
 import { Script } from "../../../platform/redis/script.ts";
 import type { Link } from "./link.ts";
 
-/** Documents per call of the write-back script: about a millisecond of Redis' time. */
+/** About a millisecond of Redis' time. */
 const DOCUMENTS_PER_WRITE = 100;
 const PRUNE_INTERVAL_MS = 60_000;
 
-/** Gives the store a name, unless it has one. Returns its name. */
+/** Gives the store a name, unless it has one. Returns the store's name. */
 const nameScript = new Script(`
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return redis.call('GET', KEYS[1])
@@ -29,27 +29,25 @@ end
 return written
 `);
 
-/**
- * A version that sorts by the time of its creation. Versions made by earlier releases of this program contain no `~`.
- */
+/** Versions sort by the time of their creation. Versions of earlier releases contain no `~`. */
 export function newVersion(): string {
   return `${Date.now().toString(36).padStart(9, "0")}~${randomBytes(9).toString("base64url")}`;
 }
 
-export interface DocumentCacheOptions {
+interface DocumentCacheOptions {
   link: Link;
   hashOf: (collection: string) => string;
-  /** The name of the store in the previous run of this node; undefined before its first run. */
+  /** The name of the store in the previous run of this node; undefined in the first run. */
   lastName: string | undefined;
-  /** Called with the name of the store, once it is known and when it changes. */
+  /** Called when the name of the store is first known, and when the name changes. */
   onNamed: (name: string) => void;
-  /** Called after the documents were written back to another store. @param written documents written per collection */
+  /** Called after the documents were written back to another store, with the number written per collection. */
   onWrittenBack: (written: ReadonlyMap<string, number>) => void;
 }
 
 /**
- * A copy of the collections that this node watches, and the name of the store they are in. When Redis is emptied or
- * loses its data, the name changes. Then the nodes write their copies back, before any node relies on the empty store.
+ * A copy of the collections that this node watches, and the name of their store. When Redis is emptied or loses its
+ * data, the store's name changes. Then the nodes write their copies back, before any node relies on the empty store.
  */
 export class DocumentCache {
   readonly #options: DocumentCacheOptions;
@@ -65,17 +63,16 @@ export class DocumentCache {
     this.#storeName = options.lastName;
   }
 
-  /** Starts caching a collection. */
   watch(collection: string): void {
     if (!this.#collections.has(collection)) this.#collections.set(collection, new Map());
   }
 
-  /** Stores the content of a collection as it was read. */
+  /** Caches the collection as it was read. */
   listed(collection: string, documents: Map<string, string>): void {
     if (this.#collections.has(collection)) this.#collections.set(collection, documents);
   }
 
-  /** Stores a document as it was read or written; undefined when it does not exist. */
+  /** Caches a document as it was read or written; undefined when it does not exist. */
   found(collection: string, key: string, stored: string | undefined): void {
     const cached = this.#collections.get(collection);
     if (stored === undefined) cached?.delete(key);
@@ -104,8 +101,8 @@ export class DocumentCache {
   }
 
   /**
-   * Whether the store is still the same one. Call it after reading. If it returns false, the cached documents have been
-   * written back, and the caller must read again.
+   * Whether the store is still the same one. Call it after reading. After false, the cached documents have been written
+   * back, and the caller must read again.
    * @throws {StoreUnavailableError}
    */
   async isSameStore(): Promise<boolean> {

@@ -8,14 +8,11 @@ import { type Notice, PUBLISH } from "./bus.ts";
 import { DocumentCache, newVersion } from "./document-cache.ts";
 import type { Link } from "./link.ts";
 
-/** Documents per step of reading a collection. */
 const SCAN_COUNT = 500;
-/** The largest number of expired documents deleted by one sweep. The next sweep continues. */
+/** The most expired documents that one sweep deletes. The next sweep continues. */
 const MAX_SWEPT = 200;
 
-/**
- * Lua for the version of a stored document. A document is stored as "version expiresAt json"; expiresAt may be empty.
- */
+/** A document is stored as "version expiresAt json"; expiresAt may be empty. */
 const VERSION_OF = `
 local function version_of(stored, now)
   if not stored then return nil end
@@ -77,19 +74,17 @@ export interface RedisDocumentsOptions {
   now: () => number;
 }
 
-/** Documents in Redis, one hash for each collection. The script that changes a document also notifies all nodes. */
+/** Documents in Redis, one hash per collection. The script that changes a document also notifies all nodes. */
 export class RedisDocuments implements Documents {
-  readonly #link: Link;
-  readonly #channel: string;
-  readonly #noticeCount: string;
-  readonly #logger: Logger;
-  readonly #now: () => number;
+  readonly #options: Omit<RedisDocumentsOptions, "lastStore" | "onWrittenBack">;
   readonly #watchers: NamedListeners<[key: string | undefined]>;
   readonly #cache: DocumentCache;
 
-  constructor({ link, channel, noticeCount, lastStore, onWrittenBack, logger, now }: RedisDocumentsOptions) {
+  constructor({ lastStore, onWrittenBack, ...options }: RedisDocumentsOptions) {
+    this.#options = options;
+    this.#watchers = new NamedListeners(options.logger);
     this.#cache = new DocumentCache({
-      link,
+      link: options.link,
       lastName: lastStore?.read(),
       onNamed: (name) => lastStore?.write(name),
       hashOf: (collection) => this.#hashOf(collection),
@@ -98,20 +93,14 @@ export class RedisDocuments implements Documents {
         this.missed();
       },
     });
-    this.#link = link;
-    this.#channel = channel;
-    this.#noticeCount = noticeCount;
-    this.#logger = logger;
-    this.#now = now;
-    this.#watchers = new NamedListeners(logger);
   }
 
   async get(collection: string, key: string): Promise<StoredDocument | undefined> {
     const hash = this.#hashOf(collection);
     checkKey(key);
     for (;;) {
-      const stored = await this.#link.do((redis) => redis.hget(hash, key));
-      // The document was changed or deleted, or Redis was emptied or replaced.
+      const stored = await this.#options.link.do((redis) => redis.hget(hash, key));
+      // Either the document was changed or deleted, or Redis was emptied or replaced.
       if (this.#cache.differs(collection, key, stored) && !(await this.#cache.isSameStore())) continue;
       this.#cache.found(collection, key, stored ?? undefined);
       return stored === null ? undefined : this.#parse(hash, key, stored);
@@ -121,7 +110,7 @@ export class RedisDocuments implements Documents {
   async list(collection: string): Promise<readonly (StoredDocument & { key: string })[]> {
     const hash = this.#hashOf(collection);
     for (;;) {
-      const stored = await this.#link.readHash(hash, SCAN_COUNT);
+      const stored = await this.#options.link.readHash(hash, SCAN_COUNT);
       if (this.#cache.isCached(collection) && !(await this.#cache.isSameStore())) continue;
       this.#cache.listed(collection, stored);
       return [...stored].flatMap(([key, text]) => {
@@ -143,7 +132,15 @@ export class RedisDocuments implements Documents {
     const expires = expiresAt === undefined ? "" : String(Math.floor(expiresAt));
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
-    const args = [key, mode, ifVersion ?? "", stored, expires, this.#now(), ...this.#commonArgs(collection, key)];
+    const args = [
+      key,
+      mode,
+      ifVersion ?? "",
+      stored,
+      expires,
+      this.#options.now(),
+      ...this.#commonArgs(collection, key),
+    ];
     const isWritten = await this.#run(putScript, hash, args);
     if (isWritten) this.#cache.found(collection, key, stored);
     return isWritten ? version : undefined;
@@ -153,7 +150,7 @@ export class RedisDocuments implements Documents {
     const hash = this.#hashOf(collection);
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
-    const args = [key, mode, ifVersion ?? "", this.#now(), ...this.#commonArgs(collection, key)];
+    const args = [key, mode, ifVersion ?? "", this.#options.now(), ...this.#commonArgs(collection, key)];
     const isDeleted = await this.#run(deleteScript, hash, args);
     if (isDeleted) this.#cache.found(collection, key, undefined);
     return isDeleted;
@@ -173,16 +170,15 @@ export class RedisDocuments implements Documents {
     this.#watchers.callAll(undefined);
   }
 
-  /** Checks whether Redis was emptied or replaced. If so, writes the cached documents back. */
+  /** If Redis was emptied or replaced, writes the cached documents back. */
   async checkStore(): Promise<void> {
     await this.#cache.isSameStore();
   }
 
-  /** Deletes some expired documents. */
   async sweep(): Promise<void> {
-    this.#cache.prune(this.#now());
-    const args = [this.#link.key(""), this.#now(), MAX_SWEPT];
-    await this.#link.run(sweepScript, [this.#link.key("expiry")], args);
+    this.#cache.prune(this.#options.now());
+    const args = [this.#options.link.key(""), this.#options.now(), MAX_SWEPT];
+    await this.#options.link.run(sweepScript, [this.#options.link.key("expiry")], args);
   }
 
   stop(): void {
@@ -190,27 +186,27 @@ export class RedisDocuments implements Documents {
   }
 
   async #run(script: Script, hash: string, args: readonly (string | number)[]): Promise<boolean> {
-    const keys = [hash, this.#link.key("expiry"), this.#noticeCount];
-    return (await this.#link.run(script, keys, args)) === 1;
+    const keys = [hash, this.#options.link.key("expiry"), this.#options.noticeCount];
+    return (await this.#options.link.run(script, keys, args)) === 1;
   }
 
-  /** The last arguments of both scripts: the member of the expiry index, and the notice. */
+  /** The last arguments of the scripts that change a document: the member of the expiry index, and the notice. */
   #commonArgs(collection: string, key: string): [string, string, string] {
-    return [`${collection}!${key}`, this.#channel, JSON.stringify({ kind: "document", collection, key })];
+    return [`${collection}!${key}`, this.#options.channel, JSON.stringify({ kind: "document", collection, key })];
   }
 
   #hashOf(collection: string): string {
     checkCollection(collection);
-    return this.#link.key(`documents:${collection}`);
+    return this.#options.link.key(`documents:${collection}`);
   }
 
   #parse(hash: string, key: string, stored: string): StoredDocument | undefined {
     const [, version, expiresAt, json] = /^(\S+) (\S*) ([\s\S]*)$/.exec(stored) ?? [];
-    if (expiresAt !== undefined && expiresAt !== "" && Number(expiresAt) <= this.#now()) return undefined;
+    if (expiresAt !== undefined && expiresAt !== "" && Number(expiresAt) <= this.#options.now()) return undefined;
     try {
       return { value: valueSchema.parse(JSON.parse(json ?? "")), version: version ?? "" };
     } catch (error) {
-      this.#logger.error({ err: error, hash, key }, "document unreadable, treated as missing");
+      this.#options.logger.error({ err: error, hash, key }, "document unreadable, treated as missing");
       return undefined;
     }
   }

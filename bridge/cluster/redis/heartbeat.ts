@@ -4,14 +4,14 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** The largest number of dead nodes' registrations that one heartbeat removes. The next heartbeat removes more. */
+/** The most registrations of dead nodes that one heartbeat removes. The next heartbeat removes more. */
 const MAX_REMOVED = 500;
 /** The interval of heartbeats while Redis is unreachable. */
 const RETRY_MS = 500;
 
 /**
- * Writes the heartbeat of this node, and removes nodes without a recent heartbeat. The registrations of a dead node are
- * not counted any more from that moment on. They are deleted in parts, so that Redis is not blocked for long.
+ * Writes the heartbeat of this node, and removes nodes without a recent heartbeat. The registrations of a dead node do
+ * not count from that moment on. They are deleted in parts, so that Redis is not blocked for long.
  */
 const beatScript = new Script(`
 local nodes, gone, count = KEYS[1], KEYS[2], KEYS[3]
@@ -65,20 +65,19 @@ redis.call('ZADD', gone, now, id)
 const beatSchema = z.tuple([z.number(), z.number(), z.number()]);
 const nodesSchema = z.array(z.tuple([z.string(), z.coerce.number(), z.coerce.number(), z.number()]));
 
-export interface Beat {
-  /** False when this node was regarded as dead, or Redis was emptied: its registrations may have been deleted. */
+interface Beat {
+  /** False when this node was regarded as dead, or Redis was emptied: this node's registrations may be deleted. */
   known: boolean;
-  /** The number of this node's connections in Redis. */
+  /** This node's connections in Redis. */
   registered: number;
-  /** The number of notices of all nodes so far. */
+  /** The notices of all nodes so far. */
   notices: number;
 }
 
-export interface HeartbeatOptions {
+interface HeartbeatOptions {
   link: Link;
   nodeId: string;
   startedAt: number;
-  /** The key of the number of notices. */
   noticeCount: string;
   intervalMs: number;
   nodeTimeoutMs: number;
@@ -86,7 +85,7 @@ export interface HeartbeatOptions {
   logger: Logger;
 }
 
-/** The heartbeat of the node. Because it is a write, it also shows whether Redis accepts writes. */
+/** Writes heartbeats, which also show whether Redis accepts writes. */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #nodes: string;
@@ -102,8 +101,8 @@ export class Heartbeat {
   }
 
   /**
-   * Sends a heartbeat now, and then at an interval. Concurrent calls share one heartbeat.
-   * @throws {StoreUnavailableError}
+   * Sends a heartbeat now, and then at an interval. Concurrent calls share one heartbeat. @throws
+   * {StoreUnavailableError}
    */
   beat(): Promise<void> {
     this.#beating ??= this.#beat().finally(() => {

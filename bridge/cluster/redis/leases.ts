@@ -17,14 +17,14 @@ interface Held {
   key: string;
   token: string;
   lost: AbortController;
-  /** When the lease expires, by the monotonic clock. No other node can hold the lease before that time. */
+  /** When the lease expires, by the monotonic clock. Until then, no other node can get the lease. */
   until: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 /**
  * Leases as keys that expire. The holder measures the time from before it sends its command, so it gives up the lease
- * before Redis gives it to another node. A process that was suspended notices the expiry as soon as it runs again.
+ * before Redis gives it to another node. A suspended process notices the expiry as soon as it runs again.
  */
 export class RedisLeases implements Leases {
   readonly #link: Link;
@@ -37,7 +37,7 @@ export class RedisLeases implements Leases {
     this.#leaseMs = leaseMs;
   }
 
-  async acquire(name: string): Promise<{ lost: AbortSignal; release(): Promise<void> } | undefined> {
+  async acquire(name: string): ReturnType<Leases["acquire"]> {
     const key = this.#link.key(`lease:${name}`);
     const token = randomBytes(12).toString("base64url");
     const sentAt = performance.now();
@@ -58,7 +58,7 @@ export class RedisLeases implements Leases {
   }
 
   #schedule(held: Held): void {
-    // The timer fires when the lease expires or earlier, even while a renewal waits for its reply.
+    // Fires no later than the lease expires, even while a renewal waits for its reply.
     const waitMs = Math.min(this.#leaseMs / 3, held.until - performance.now());
     held.timer = setTimeout(() => this.#renew(held), Math.max(0, waitMs)).unref();
   }

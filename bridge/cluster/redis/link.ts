@@ -6,19 +6,18 @@ import { FAIL_FAST, type RedisConnections } from "../../../platform/redis/connec
 import { isTimeout, redisFailureReason } from "../../../platform/redis/failure-reason.ts";
 import type { Script } from "../../../platform/redis/script.ts";
 
-export interface LinkOptions {
+interface LinkOptions {
   redis: RedisConnections;
   logger: Logger;
   commandTimeoutMs: number;
 }
 
-/** The largest number of commands without a reply. Further commands fail: a slow Redis must not exhaust memory. */
+/** The most commands without a reply. Further commands fail: a slow Redis must not exhaust memory. */
 export const MAX_PENDING_COMMANDS = 20_000;
 
 /**
- * The connection for all commands of the cluster. After a failed command the link is unavailable: further commands are
- * rejected at once and not sent. Only {@link Link.probe} still sends its command, and its success makes the link
- * available again.
+ * The connection for all commands of the cluster. After a failed command, the link rejects further commands at once,
+ * without sending them. Only {@link Link.probe} still sends its script; when it succeeds, the link is available again.
  */
 export class Link {
   readonly redis: Redis | Cluster;
@@ -57,9 +56,9 @@ export class Link {
     return await this.#send(command);
   }
 
-  /** All fields of a hash, read in steps of about `count` fields so that Redis is never blocked for long. */
+  /** Reads all fields of a hash, about `count` in each step, so that Redis is never blocked for long. */
   async readHash(key: string, count: number): Promise<Map<string, string>> {
-    // HSCAN may return a field twice when the hash changes meanwhile.
+    // HSCAN may return a field twice when the hash changes meanwhile: the map holds it once.
     const found = new Map<string, string>();
     let cursor = "0";
     do {
@@ -72,8 +71,7 @@ export class Link {
   }
 
   /**
-   * Runs a script even while the link is unavailable. Success makes the link available.
-   * @throws {StoreUnavailableError}
+   * Runs a script even while the link is unavailable. Success makes the link available. @throws {StoreUnavailableError}
    */
   async probe(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     const reply = await this.#send((redis) => script.run(redis, keys, args));
@@ -82,7 +80,7 @@ export class Link {
     return reply;
   }
 
-  /** Resolves when the connection is ready, or after `timeoutMs`. */
+  /** Resolves when the connection is ready, or after the timeout. */
   async connected(timeoutMs: number): Promise<void> {
     if (this.redis.status === "ready") return;
     await once(this.redis, "ready", { signal: AbortSignal.timeout(timeoutMs) }).catch(() => {});
@@ -115,7 +113,7 @@ export class Link {
     }
   }
 
-  /** Replaces the connection: only once, however many of its commands fail. */
+  /** Replaces the connection once, however many of its commands fail. */
   #reconnect(): void {
     if (this.#reconnecting || this.redis.status !== "ready") return;
     this.#reconnecting = true;

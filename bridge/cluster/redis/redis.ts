@@ -21,26 +21,25 @@ export interface RedisClusterOptions {
   /** Called when Redis has lost its data. Default: the loss is only logged. */
   onDamage?: OnDamage;
   logger: Logger;
-  /** The interval of this node's heartbeats, milliseconds. Default 3,000. */
+  /** Default 3,000. */
   heartbeatMs?: number;
-  /** A node without a heartbeat for this long is dead, and its connections are no longer counted. Default 30,000. */
+  /** A node without a heartbeat for this long is dead: its connections do not count. Default 30,000. */
   nodeTimeoutMs?: number;
-  /** How long a lease outlives its holder, milliseconds. Default 10,000. */
+  /** How long a lease outlives its holder. Default 10,000. */
   leaseMs?: number;
-  /** How long a command waits for its reply, milliseconds. Then Redis is regarded as unreachable. Default 2,000. */
+  /** How long a command waits for its reply. Then Redis is regarded as unreachable. Default 2,000. */
   commandTimeoutMs?: number;
-  /** How long the start waits for Redis, milliseconds. Default 15,000. */
+  /** How long the start waits for Redis. Default 15,000. */
   startTimeoutMs?: number;
-  /** The clock by which documents expire, milliseconds since 1970. Default: `Date.now`. */
+  /** The clock by which documents expire. Default: `Date.now`. */
   expiryNow?: () => number;
 }
 
-/** The pause between two attempts to reach Redis at the start. */
 const START_RETRY_MS = 100;
 
 /**
- * Opens the cluster in Redis. While Redis is unreachable, every call that needs it rejects, at once or after
- * `commandTimeoutMs`. The node recovers by itself and then registers its connections again.
+ * While Redis is unreachable, every call that needs it rejects, at once or after `commandTimeoutMs`. When Redis is
+ * reachable again, the node registers its connections again.
  * @throws {StoreUnavailableError} Redis did not accept a write within `startTimeoutMs`
  */
 export async function openRedisCluster({
@@ -130,7 +129,6 @@ export async function openRedisCluster({
   };
 }
 
-/** Reports that Redis lost its data, which documents this node wrote back, and what is lost. */
 function reportEmptied(written: ReadonlyMap<string, number>, onDamage: OnDamage, logger: Logger): void {
   const documents = Object.fromEntries(written);
   const back = [...written].filter(([, count]) => count > 0).map(([collection, count]) => `${count} of ${collection}`);

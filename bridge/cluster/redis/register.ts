@@ -4,10 +4,10 @@ import { NOW, Script } from "../../../platform/redis/script.ts";
 import type { ClusterNode, ConnectionRegister } from "../cluster.ts";
 import type { Link } from "./link.ts";
 
-/** The largest number of connections that one script call registers or removes. */
+/** The most connections that one script call registers or removes. */
 const BATCH = 500;
 
-/** Only connections of live nodes are counted. Heartbeats remove the connections of dead nodes. */
+/** Counts only connections of live nodes. Heartbeats remove the connections of dead nodes. */
 const enterScript = new Script(`
 local nodes, user, own = KEYS[1], KEYS[2], KEYS[3]
 local connection, node, user_id, limit, timeout = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -43,7 +43,7 @@ for index = 2, #ARGV, 2 do
 end
 `);
 
-export interface RegisterOptions {
+interface RegisterOptions {
   link: Link;
   nodeId: string;
   nodeTimeoutMs: number;
@@ -52,8 +52,8 @@ export interface RegisterOptions {
 }
 
 /**
- * The register in Redis, with this node's part of it also in memory. The memory is authoritative. When Redis may
- * differ, because the outcome of a command is unknown or this node was regarded as dead, Redis is updated from memory.
+ * The register in Redis, with this node's connections also in memory. When Redis may differ from memory, because the
+ * outcome of a command is unknown or this node was regarded as dead, Redis is updated from memory.
  */
 export class RedisRegister implements ConnectionRegister {
   readonly #options: RegisterOptions;
@@ -65,11 +65,10 @@ export class RedisRegister implements ConnectionRegister {
   /** Closed connections that must still be removed from Redis. */
   #closed: [connectionId: string, userId: string][] = [];
   #removing = false;
-  /** The number of registrations that have no reply yet. */
+  /** Registrations without a reply. */
   #entering = 0;
-  /** Whether Redis may differ from memory. */
   #inDoubt = false;
-  /** The number of consecutive comparisons in which Redis differed. */
+  /** Consecutive comparisons in which Redis differed. */
   #differed = 0;
   #aligning: Promise<void> | undefined;
 
@@ -120,7 +119,6 @@ export class RedisRegister implements ConnectionRegister {
     if (!known || this.#inDoubt || this.#differed >= 2) void this.#align();
   }
 
-  /** Updates Redis from memory. */
   #align(): Promise<void> {
     this.#aligning ??= this.#alignAll()
       .catch((error: unknown) => {
@@ -140,8 +138,7 @@ export class RedisRegister implements ConnectionRegister {
     this.#differed = 0;
     const registered = await link.readHash(this.#own, BATCH);
     const surplus = [...registered].filter(([connectionId]) => !this.#users.has(connectionId));
-    // Registers all connections, even those in the node's hash: their entries in the hashes of users may have been
-    // removed.
+    // Registers even the connections in the node's hash: their entries in the hashes of users may have been removed.
     const missing = [...this.#users];
     await this.#send(addScript, [this.#options.nodeId], missing);
     const left = missing.filter(([connectionId]) => !this.#users.has(connectionId));

@@ -4,19 +4,19 @@ import type { Json, Signals } from "../cluster.ts";
 import { checkSignal } from "../limits.ts";
 import type { Notice } from "./bus.ts";
 
-export interface RedisSignalsOptions {
+interface RedisSignalsOptions {
   nodeId: string;
   publish: (notice: Notice) => Promise<void>;
   logger: Logger;
 }
 
-/** Signals over the bus. A node delivers its own signals to itself directly, so they do not depend on Redis. */
+/** A node delivers its own signals to itself directly, so these do not depend on Redis. */
 export class RedisSignals implements Signals {
   readonly #nodeId: string;
   readonly #publish: (notice: Notice) => Promise<void>;
   readonly #listeners: NamedListeners<[message: Json, from: string]>;
   readonly #missedListeners: NamedListeners<[]>;
-  /** Whether a signal could not be published, and the other nodes must be notified of that. */
+  /** Whether a signal was not published, so that the other nodes must be notified. */
   #hasUnsent = false;
 
   constructor({ nodeId, publish, logger }: RedisSignalsOptions) {
@@ -49,7 +49,7 @@ export class RedisSignals implements Signals {
     this.#missedListeners.callAll();
   }
 
-  /** Notifies the other nodes of signals that could not be published. Called when Redis accepts writes. */
+  /** Notifies the other nodes that they missed signals. Called when Redis accepts writes. */
   reportUnsent(): void {
     if (!this.#hasUnsent) return;
     this.#hasUnsent = false;

@@ -54,7 +54,12 @@ export function tokenRoutes(server: FastifyInstance, services: OperatorServices)
     if (expires_in > longest) throw tooLong(expires_in, longest, firstTry);
     if (firstTry && permissions.includes("admin"))
       throw forbidden(`The permission admin is not granted without a key. ${HOW_TO_GET_ONE}`);
-    const { token, tokenId } = authority.mint({ userId: user_id, permissions, ttlSeconds: expires_in, firstTry });
+    const { token, tokenId } = authority.mint({
+      userId: user_id,
+      permissions,
+      ttlSeconds: expires_in,
+      trial: firstTry,
+    });
     stats.add("tokens_minted");
     const target = `user:${user_id} token:${tokenId} ${permissions.join(" ")}`;
     audit.record({ action: "token.mint", who: caller.name, address: addressOf(request.raw), target, outcome: "done" });
