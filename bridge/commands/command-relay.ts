@@ -2,15 +2,8 @@ import type { Logger } from "pino";
 import { ulid } from "ulid";
 import { z } from "zod";
 import { ReplyCode } from "../../contract/codes.ts";
-import {
-  type Command,
-  type CommandReply,
-  type CommandRequest,
-  type CommandStatus,
-  commandArgs,
-  commandReplySchema,
-  FINAL_COMMAND_STATUSES,
-} from "../../contract/commands.ts";
+import type { Command, CommandReply, CommandRequest, CommandStatus } from "../../contract/commands.ts";
+import { commandArgs, commandReplySchema, FINAL_COMMAND_STATUSES } from "../../contract/commands.ts";
 import { linkSchema } from "../../contract/events.ts";
 import type { TopicTree } from "../../contract/topics.ts";
 import { FixedWindowCounter } from "../../platform/fixed-window-counter.ts";
@@ -22,32 +15,23 @@ import type { Entry, Journal } from "../journal/journal.ts";
 import { COMMAND_DEFAULTS } from "./config.ts";
 import type { SharedCommandQueue } from "./shared-command-queue.ts";
 
-/** Runs commands on cameras and reports their status. */
 export interface CommandRunner {
   /**
-   * Runs a command. The caller has checked the permissions. Calls back with every status that the command reaches, in
-   * order; the last is one of `FINAL_COMMAND_STATUSES`. The first call may happen before this returns.
+   * Runs a command, whose permissions the caller has checked. Calls back with every status that the command reaches, in
+   * order; the last is one of `FINAL_COMMAND_STATUSES`. The first call may happen before this method returns.
    */
   run(request: IssuedCommand, onUpdate: (update: CommandUpdate) => void): void;
 }
 
-export interface IssuedCommand extends CommandRequest {
-  from: CommandOrigin;
-  /** The JSON text of `args` as it was sent, so that numbers beyond the precision of a double pass unchanged. */
-  argsText?: string | undefined;
+interface IssuedCommand extends CommandRequest {
+  /** `who` is recorded in the audit log and sent to the camera as `issued_by`. An unknown address is undefined. */
+  from: { who: string; address: string | undefined };
   /**
-   * The command's id. If a command with this id is already waiting or in flight, the new one is a duplicate and is
-   * ignored. Default: a new id.
+   * The JSON text of `args` as the sender wrote it, so that numbers beyond the precision of a double stay unchanged.
    */
+  argsText?: string | undefined;
+  /** Default: a new id. A command whose id is already waiting or in flight is a duplicate and is ignored. */
   id?: string;
-}
-
-/** The sender of a command. */
-export interface CommandOrigin {
-  /** `user:alice`, `operator`. Recorded in the audit log, and sent to the camera as `issued_by`. */
-  who: string;
-  /** The sender's address; undefined when unknown. */
-  address: string | undefined;
 }
 
 export interface CommandUpdate {
@@ -62,7 +46,7 @@ export interface CommandUpdate {
 
 export interface CommandRelay extends CommandRunner {
   stats(): { queued: number; inFlight: number; lateReplies: number };
-  /** Ends all pending commands, because their callers cannot be called back after this. */
+  /** Ends all pending commands: after this, their callers cannot be called back. */
   stop(): Promise<void>;
 }
 
@@ -70,31 +54,23 @@ export interface CommandRelayOptions {
   link: Pick<BrokerLink, "publish" | "connected" | "onDelivered">;
   journal: Pick<Journal, "follow">;
   tree: TopicTree;
-  /** Commands wait for a sleeping camera. For an offline camera, they fail at once. */
+  /** A sleeping camera's commands wait. An offline camera's commands fail at once. */
   isSleeping: (camera: string) => boolean;
-  /** The queue shared with other nodes. Default: this is the only node. */
+  /** The queue that this node shares with other nodes. Default: this is the only node. */
   queue?: SharedCommandQueue;
-  /** The most commands that wait for one camera, not including the one in flight. */
+  /** The most commands that wait for one camera, without the one in flight. */
   maxQueuedPerCamera?: number;
   /** The most commands that wait or are in flight, for all cameras together. */
   maxPending?: number;
-  /** The most commands of one user per minute, over HTTP, WebSocket and MQTT together. Default: no limit. */
+  /** The most commands of one user per minute, by HTTP, WebSocket and MQTT together. Default: no limit. */
   maxPerMinute?: number;
   logger: Logger;
 }
 
-/** The order of statuses. A status is reported only if its rank is higher than the rank of the previous status. */
+/** A status is reported only if it ranks higher than the previous one. */
 const RANK: Readonly<Record<CommandStatus | "queued", number>> = {
-  queued: 0,
-  sent: 1,
-  delivered: 2,
-  accepted: 3,
-  succeeded: 4,
-  failed: 4,
-  rejected: 4,
-  unknown: 4,
-  timed_out: 4,
-  expired: 4,
+  ...{ queued: 0, sent: 1, delivered: 2, accepted: 3 },
+  ...{ succeeded: 4, failed: 4, rejected: 4, unknown: 4, timed_out: 4, expired: 4 },
 };
 
 /**
@@ -114,18 +90,17 @@ interface Pending {
   status: CommandStatus | "queued";
   onUpdate: (update: CommandUpdate) => void;
   expiry: NodeJS.Timeout | undefined;
-  /** The command is the first in the queue that this node shares with other nodes. */
+  /** The command is the first in the shared queue. */
   isFirst: boolean;
 }
 
-/**
- * One camera's commands. One command is in flight at a time, so that the camera runs the commands in the order in which
- * they were issued.
- */
+/** One command is in flight at a time, so that the camera runs the commands in the order in which they were issued. */
 interface CameraCommands {
   inFlight: Pending | undefined;
   waiting: Pending[];
 }
+
+type Outcome = Pick<CommandUpdate, "result" | "error" | "code">;
 
 const deliveredSchema = z.object({ id: z.string() });
 const bodySchema = z.object({ data: commandReplySchema });
@@ -149,11 +124,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     }
   }
 
-  function advance(
-    pending: Pending,
-    status: CommandStatus,
-    outcome: Pick<CommandUpdate, "result" | "error" | "code"> = {},
-  ) {
+  function advance(pending: Pending, status: CommandStatus, outcome: Outcome = {}): void {
     if (RANK[status] <= RANK[pending.status]) return;
     pending.status = status;
     const final = FINAL_COMMAND_STATUSES.has(status);
@@ -196,17 +167,12 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
     const { id, camera, topic, payload } = pending;
     link.publish({ topic, payload, qos: 1, retain: false }).catch((error) => {
       logger.warn({ err: error, command: id, camera }, "command not published");
-      advance(pending, "failed", {
-        error: "the broker did not accept the command: try again",
-        code: ReplyCode.internal,
-      });
+      const why = "the broker did not accept the command: try again";
+      advance(pending, "failed", { error: why, code: ReplyCode.internal });
     });
   }
 
-  /**
-   * The camera has a new connection. It may not have received a command that it did not acknowledge on the old
-   * connection.
-   */
+  /** The camera has a new connection. It may not have received a command that it did not acknowledge on the old one. */
   function resend(camera: string): void {
     const inFlight = byCamera.get(camera)?.inFlight;
     if (inFlight?.status === "sent") send(inFlight);
@@ -215,7 +181,7 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   async function enterSharedQueue(queue: SharedCommandQueue, pending: Pending, expiresAt: number): Promise<void> {
     const { id, camera } = pending;
     try {
-      const isEntered = await queue.enter({ camera, id, expiresAt }, () => {
+      const isEntered = await queue.enter(camera, id, expiresAt, () => {
         pending.isFirst = true;
         sendNext(camera);
       });
@@ -228,25 +194,20 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   }
 
   function expire(pending: Pending): void {
-    if (RANK[pending.status] >= RANK.delivered)
-      advance(pending, "timed_out", {
-        error: "the camera received the command and did not answer in time",
-        code: ReplyCode.commandTimeout,
-      });
-    else
-      advance(pending, "expired", {
-        // When a link becomes silent, nobody knows which of the last messages arrived.
-        error:
-          pending.status === "queued"
-            ? "the command waited too long and was not sent"
-            : "the camera did not acknowledge the command in time: it may or may not have received it",
-        code: ReplyCode.commandExpired,
-      });
+    if (RANK[pending.status] >= RANK.delivered) {
+      const error = "the camera received the command and did not answer in time";
+      advance(pending, "timed_out", { error, code: ReplyCode.commandTimeout });
+      return;
+    }
+    // When a link becomes silent, nobody knows which of the last messages arrived.
+    const sent = "the camera did not acknowledge the command in time: it may or may not have received it";
+    const error = pending.status === "queued" ? "the command waited too long and was not sent" : sent;
+    advance(pending, "expired", { error, code: ReplyCode.commandExpired });
   }
 
   function onDelivered({ identity, topic: name, payload }: Delivery): void {
     const topic = tree.parse(name);
-    // Only an acknowledgement by the camera itself is used: an administrator may also subscribe to commands.
+    // Only the camera's own acknowledgement is used: an administrator may also subscribe to commands.
     if (topic?.kind !== "camera-command" || identity !== `device:${topic.camera}`) return;
     const inFlight = byCamera.get(topic.camera)?.inFlight;
     if (inFlight !== undefined && inFlight.id === idOf(payload)) advance(inFlight, "delivered");
@@ -310,22 +271,14 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
 
       const issuedAt = Date.now();
       const command: Command = {
-        id,
-        name,
-        args,
-        issued_by: from.who,
+        ...{ id, name, args, issued_by: from.who },
         issued_at: new Date(issuedAt).toISOString(),
         expires_at: new Date(issuedAt + expires_in * 1000).toISOString(),
       };
       const pending: Pending = {
-        id,
+        ...{ id, camera, status: "queued", onUpdate, expiry: undefined, isFirst: queue === undefined },
         topic: tree.build({ kind: "camera-command", camera, command: name }),
-        camera,
         payload: Buffer.from(commandText(command, argsText)),
-        status: "queued",
-        onUpdate,
-        expiry: undefined,
-        isFirst: queue === undefined,
       };
       pending.expiry = setTimeout(() => expire(pending), expires_in * 1000);
       commands.waiting.push(pending);
@@ -344,17 +297,11 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
       unsubscribe();
       unfollow();
       for (const { inFlight, waiting } of [...byCamera.values()]) {
-        for (const pending of waiting)
-          advance(pending, "failed", {
-            error: "the server stopped before the command was sent",
-            code: ReplyCode.internal,
-          });
+        const notSent = { error: "the server stopped before the command was sent", code: ReplyCode.internal };
+        for (const pending of waiting) advance(pending, "failed", notSent);
         // Not `failed`: the camera may still run the command.
-        if (inFlight !== undefined)
-          advance(inFlight, "timed_out", {
-            error: "the server stopped before the camera answered",
-            code: ReplyCode.commandTimeout,
-          });
+        const notAnswered = { error: "the server stopped before the camera answered", code: ReplyCode.commandTimeout };
+        if (inFlight !== undefined) advance(inFlight, "timed_out", notAnswered);
       }
       limitedLog.stop();
       await queue?.stop();
@@ -362,31 +309,31 @@ export function startCommandRelay(options: CommandRelayOptions): CommandRelay {
   };
 }
 
-function isBirth(tree: TopicTree, entry: Entry): boolean {
-  return (
-    tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online"
-  );
-}
+const isBirth = (tree: TopicTree, entry: Entry) =>
+  tree.parse(entry.topic)?.kind === "camera-link" && linkSchema.safeParse(dataOf(entry)).data?.status === "online";
 
-/** The command as JSON, with the arguments as they were sent. */
+/** The arguments stay as the sender wrote them. */
 function commandText({ args, ...rest }: Command, argsText: string | undefined): string {
   return `${JSON.stringify(rest).slice(0, -1)},"args":${argsText ?? JSON.stringify(args)}}`;
 }
 
 const tooMany = (camera: string) => `too many commands wait for camera ${camera}: try again later`;
 
-/** Explains what is wrong with the arguments of a command of the contract. Other commands are validated by the camera. */
+/** Explains what is wrong with the arguments. Only the camera knows the arguments of commands outside the contract. */
 function argsProblem(name: string, args: Readonly<Record<string, unknown>>): string | undefined {
   const schema = Object.entries(commandArgs).find(([known]) => known === name)?.[1];
   const result = schema?.safeParse(args);
   if (result === undefined || result.success) return undefined;
-  return `${name}: ${result.error.issues.map(({ path, message }) => [...path, message].join(" ")).join("; ")}`;
+  return `${name}: ${problemsOf(result.error)}`;
+}
+
+export function problemsOf({ issues }: z.ZodError): string {
+  return issues.map(({ path, message }) => [...path, message].join(" ")).join("; ");
 }
 
 function idOf(payload: Buffer): string | undefined {
   try {
-    const read = deliveredSchema.safeParse(JSON.parse(payload.toString("utf8")));
-    return read.success ? read.data.id : undefined;
+    return deliveredSchema.safeParse(JSON.parse(payload.toString("utf8"))).data?.id;
   } catch {
     return undefined;
   }

@@ -7,16 +7,16 @@ import type { Cluster } from "../cluster/cluster.ts";
 import type { Journal } from "../journal/journal.ts";
 import { type CommandRelay, type CommandRelayOptions, type CommandRunner, startCommandRelay } from "./command-relay.ts";
 import { MqttCommands } from "./mqtt-commands.ts";
-import { startSharedCommandQueue } from "./shared-command-queue.ts";
+import { SharedCommandQueue } from "./shared-command-queue.ts";
 
-export interface CommandsOptions {
+interface CommandsOptions {
   config: Required<Pick<CommandRelayOptions, "maxQueuedPerCamera" | "maxPending">> &
     Pick<CommandRelayOptions, "maxPerMinute">;
   cluster: Cluster;
   link: BrokerLink;
   journal: Journal;
   tree: TopicTree;
-  /** Commands wait for a sleeping camera. For an offline camera, they fail at once. */
+  /** A sleeping camera's commands wait. An offline camera's commands fail at once. */
   isSleeping: (camera: string) => boolean;
   audit: Audit;
   /** Called for each command that anybody issues. */
@@ -25,21 +25,18 @@ export interface CommandsOptions {
 }
 
 export interface Commands extends CommandRunner {
-  /** Runs the commands that MQTT clients publish. */
   mqtt: Pick<MqttCommands, "run" | "reportLost">;
   stats: CommandRelay["stats"];
   stop(): Promise<void>;
 }
 
-/**
- * Starts the command relay, with one queue per camera for commands of HTTP, WebSocket and MQTT clients of all nodes.
- */
+/** All commands for a camera share one queue, whether issued by HTTP, WebSocket or MQTT, at whichever node. */
 export function startCommands(options: CommandsOptions): Commands {
   const { config, cluster, link, journal, tree, isSleeping, audit, onIssued, logger } = options;
   const maxPerCamera = config.maxQueuedPerCamera + 1;
   const relay = startCommandRelay({
     ...{ link, journal, tree, isSleeping, ...config, logger },
-    ...(cluster.shared ? { queue: startSharedCommandQueue({ cluster, maxPerCamera, logger }) } : {}),
+    ...(cluster.shared ? { queue: new SharedCommandQueue({ cluster, maxPerCamera, logger }) } : {}),
   });
   const mqtt = new MqttCommands({ relay, link, tree, audit, logger });
   return {

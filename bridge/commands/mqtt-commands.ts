@@ -2,13 +2,8 @@ import type { Logger } from "pino";
 import { ulid } from "ulid";
 import { z } from "zod";
 import { ReplyCode } from "../../contract/codes.ts";
-import {
-  type CommandReply,
-  type CommandStatus,
-  DEFAULT_COMMAND_EXPIRES_IN,
-  FINAL_COMMAND_STATUSES,
-  MAX_COMMAND_EXPIRES_IN,
-} from "../../contract/commands.ts";
+import type { CommandReply, CommandStatus } from "../../contract/commands.ts";
+import { DEFAULT_COMMAND_EXPIRES_IN, FINAL_COMMAND_STATUSES, MAX_COMMAND_EXPIRES_IN } from "../../contract/commands.ts";
 import { MAX_JSON_DEPTH, timestampSchema } from "../../contract/events.ts";
 import { jsonDepth, memberText } from "../../contract/json-text.ts";
 import type { TopicTree } from "../../contract/topics.ts";
@@ -16,10 +11,10 @@ import { LimitedLog } from "../../platform/limited-log.ts";
 import type { IncomingPublication } from "../../platform/publications.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { BrokerLink } from "../broker-link/broker-link.ts";
-import type { CommandRunner, CommandUpdate } from "./command-relay.ts";
+import { type CommandRunner, type CommandUpdate, problemsOf } from "./command-relay.ts";
 
-/** A command that an MQTT client published below `commands/`. The broker has checked its permissions. */
-export interface MqttCommand extends Pick<IncomingPublication, "identity" | "payload"> {
+/** A command that an MQTT client published below `commands/`. The broker has checked the client's permissions. */
+interface MqttCommand extends Pick<IncomingPublication, "identity" | "payload"> {
   camera: string;
   name: string;
   /**
@@ -31,11 +26,11 @@ export interface MqttCommand extends Pick<IncomingPublication, "identity" | "pay
 
 /**
  * A command that an earlier run of the server acknowledged to its sender, without knowing whether the camera received
- * the command.
+ * it.
  */
 export type LostCommand = Pick<MqttCommand, "payload" | "camera" | "name">;
 
-export interface MqttCommandsOptions {
+interface MqttCommandsOptions {
   relay: CommandRunner;
   link: Pick<BrokerLink, "publish">;
   tree: TopicTree;
@@ -43,7 +38,7 @@ export interface MqttCommandsOptions {
   logger: Logger;
 }
 
-/** `issued_by` is missing here: a client could claim any name, so the relay sets it to the sender's identity. */
+/** Without `issued_by`: a client could claim any name, so the relay sets it to the sender's identity. */
 const commandSchema = z.object({
   id: z.string().min(1).max(64).optional(),
   args: z.record(z.string(), z.unknown()).default({}),
@@ -57,23 +52,23 @@ interface Outcome extends Pick<CommandUpdate, "status" | "error" | "code"> {
 }
 
 /**
- * Maps statuses of the relay to statuses of a camera's reply. All other statuses become `failed`. It is unknown whether
- * a camera ran a command that timed out.
+ * The status of the reply for each status of the relay; `failed` for all others. It is unknown whether a camera ran a
+ * command that timed out.
  */
 const REPLY_STATUS: Partial<Record<CommandStatus, CommandReply["status"]>> = {
   ...{ rejected: "rejected", timed_out: "unknown", unknown: "unknown" },
 };
 
-/** The outcomes that the relay reports on the replies topic. Other outcomes are reported there by the camera itself. */
+/** The relay reports these outcomes on the replies topic. The camera itself reports all others there. */
 const REPORTED_CODES: ReadonlySet<ReplyCode | undefined> = new Set([
   ...[ReplyCode.badRequest, ReplyCode.deviceOffline, ReplyCode.limit, ReplyCode.rateLimited],
   ...[ReplyCode.storeUnavailable, ReplyCode.internal, ReplyCode.commandTimeout, ReplyCode.commandExpired],
 ]);
 
 /**
- * Passes the commands of MQTT clients to the command relay, which also runs those of HTTP and WebSocket clients: one
- * queue per camera, one set of limits. Refusals and failures are reported to the sender on the camera's replies topic,
- * in the form of a camera's own reply.
+ * Passes the commands of MQTT clients to the command relay, so that they share its queues and limits with those of HTTP
+ * and WebSocket clients. Refusals and failures are reported to the sender like a camera's own reply, on the camera's
+ * replies topic.
  */
 export class MqttCommands {
   readonly #options: MqttCommandsOptions;
@@ -83,7 +78,7 @@ export class MqttCommands {
     this.#options = options;
   }
 
-  /** Runs a command. Never throws: errors are reported to the sender. */
+  /** Never throws: errors are reported to the sender. */
   readonly run = (command: MqttCommand): void => {
     const { identity, camera, name, payload } = command;
     const { relay, audit } = this.#options;
@@ -104,7 +99,7 @@ export class MqttCommands {
     }
     const request = {
       ...{ camera, name, args, argsText: memberText(text, "args") },
-      // The camera receives the shortened time, as `expires_at`.
+      // The camera receives the shortened time as `expires_at`.
       expires_in: Math.min(requested ?? DEFAULT_COMMAND_EXPIRES_IN, MAX_COMMAND_EXPIRES_IN),
       ...(id === undefined ? {} : { id }),
       from: { who: identity, address: undefined },
@@ -119,8 +114,8 @@ export class MqttCommands {
   };
 
   /**
-   * Reports a command of an earlier run as `unknown`. The command is not sent again: its age is unknown, and the camera
-   * may already have run it.
+   * Reports a command of an earlier run as `unknown`. It is not sent again: its age is unknown, and the camera may
+   * already have run it.
    */
   readonly reportLost = ({ payload, camera, name }: LostCommand): void => {
     const read = readCommand(payload.toString("utf8"));
@@ -152,9 +147,9 @@ export class MqttCommands {
   }
 }
 
-function readCommand(
-  text: string,
-): { success: true; data: z.output<typeof commandSchema> } | { success: false; problem: string } {
+type Read = { success: true; data: z.output<typeof commandSchema> } | { success: false; problem: string };
+
+function readCommand(text: string): Read {
   if (jsonDepth(text) > MAX_JSON_DEPTH)
     return { success: false, problem: `the command is nested deeper than ${MAX_JSON_DEPTH} levels` };
   let value: unknown;
@@ -164,7 +159,5 @@ function readCommand(
     return { success: false, problem: 'the command is not JSON: publish an object such as {"id": "1", "args": {}}' };
   }
   const read = commandSchema.safeParse(value);
-  if (read.success) return { success: true, data: read.data };
-  const problem = read.error.issues.map(({ path, message }) => [...path, message].join(" ")).join("; ");
-  return { success: false, problem };
+  return read.success ? read : { success: false, problem: problemsOf(read.error) };
 }

@@ -3,60 +3,34 @@ import { z } from "zod";
 import { KeyedQueue } from "../../platform/keyed-queue.ts";
 import type { Cluster, StoredDocument } from "../cluster/cluster.ts";
 
-/** One queue of commands per camera, shared by all nodes. */
-export interface SharedCommandQueue {
-  /**
-   * Adds a command to the end of the camera's queue.
-   * @param place.expiresAt when the command is removed automatically, milliseconds since 1970
-   * @param onFirst called once, when the command is the first in the queue
-   * @returns false when the queue is full
-   * @throws {StoreUnavailableError}
-   */
-  enter(place: { camera: string; id: string; expiresAt: number }, onFirst: () => void): Promise<boolean>;
-  /**
-   * Removes a command, even while {@link enter} is still adding it. Never throws: a command that cannot be removed
-   * expires later.
-   */
-  leave(camera: string, id: string): Promise<void>;
-  /** Waits for the changes under way. */
-  stop(): Promise<void>;
-}
-
-export interface SharedCommandQueueOptions {
+interface SharedCommandQueueOptions {
   cluster: Pick<Cluster, "documents" | "nodeId" | "nodes">;
-  /** The most commands in one camera's queue, including the one in flight. */
+  /** Includes the command in flight. */
   maxPerCamera: number;
-  /**
-   * Milliseconds between two checks whether nodes have stopped that have commands in the same queues as this node.
-   * Default 1,000.
-   */
+  /** How often this node checks whether nodes have stopped that have commands in the same queues. Default 1,000. */
   checkIntervalMs?: number;
   logger: Logger;
 }
 
 const COLLECTION = "command-queues";
 /**
- * Milliseconds for which a place is kept after its command has expired: the nodes' clocks differ, and no command may
- * overtake the one in flight.
+ * A command stays in the queue for this time after it has expired: the nodes' clocks differ, and no later command may
+ * overtake it while it is in flight.
  */
 const EXPIRY_MARGIN_MS = 2_000;
-/**
- * Nodes that change one queue at the same time retry. The change fails after this many attempts, which is more than a
- * node should ever need.
- */
+/** Nodes that change one queue at the same time retry. A node should never need this many attempts. */
 const MAX_ATTEMPTS = 50;
 const MAX_RETRY_MS = 20;
 
 /** `until` is in milliseconds since 1970. */
 const queueSchema = z.array(z.object({ id: z.string(), node: z.string(), until: z.number() }));
-type Place = z.infer<typeof queueSchema>[number];
+type QueueEntry = z.infer<typeof queueSchema>[number];
 
-export function startSharedCommandQueue(options: SharedCommandQueueOptions): SharedCommandQueue {
-  return new DocumentQueue(options);
-}
-
-/** Stores each camera's queue as a document. The first command in it is the next to send. */
-class DocumentQueue implements SharedCommandQueue {
+/**
+ * One queue of commands per camera, shared by all nodes. Each queue is a document; its first command is the next to
+ * send.
+ */
+export class SharedCommandQueue {
   readonly #options: SharedCommandQueueOptions;
   /** The callbacks of this node's waiting commands, by camera and command id. */
   readonly #waiting = new Map<string, Map<string, () => void>>();
@@ -74,11 +48,18 @@ class DocumentQueue implements SharedCommandQueue {
     this.#timer = setInterval(() => this.#checkAll(), options.checkIntervalMs ?? 1_000).unref();
   }
 
-  enter({ camera, id, expiresAt }: Parameters<SharedCommandQueue["enter"]>[0], onFirst: () => void): Promise<boolean> {
+  /**
+   * Adds a command to the end of the camera's queue.
+   * @param expiresAt when the command is removed automatically, milliseconds since 1970
+   * @param onFirst called once, when the command is the first in the queue
+   * @returns false when the queue is full
+   * @throws {StoreUnavailableError}
+   */
+  enter(camera: string, id: string, expiresAt: number, onFirst: () => void): Promise<boolean> {
     return this.#tasks.run(camera, async () => {
-      const place = { id, node: this.#options.cluster.nodeId, until: expiresAt + EXPIRY_MARGIN_MS };
-      const queue = await this.#change(camera, (places) =>
-        places.length < this.#options.maxPerCamera ? [...places, place] : undefined,
+      const entry = { id, node: this.#options.cluster.nodeId, until: expiresAt + EXPIRY_MARGIN_MS };
+      const queue = await this.#change(camera, (entries) =>
+        entries.length < this.#options.maxPerCamera ? [...entries, entry] : undefined,
       );
       if (queue === undefined) return false;
       const waiting = this.#waiting.get(camera) ?? new Map<string, () => void>();
@@ -88,14 +69,15 @@ class DocumentQueue implements SharedCommandQueue {
     });
   }
 
+  /** Removes a command, even one that {@link enter} is still adding. Never throws: a command may expire instead. */
   async leave(camera: string, id: string): Promise<void> {
     const { logger } = this.#options;
     try {
       await this.#tasks.run(camera, async () => {
         this.#deleteWaiting(camera, id);
-        await this.#change(camera, (places) => {
-          const others = places.filter((place) => place.id !== id);
-          return others.length === places.length ? undefined : others;
+        await this.#change(camera, (entries) => {
+          const others = entries.filter((entry) => entry.id !== id);
+          return others.length === entries.length ? undefined : others;
         });
       });
     } catch (error) {
@@ -103,6 +85,7 @@ class DocumentQueue implements SharedCommandQueue {
     }
   }
 
+  /** Waits for running changes. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#unwatch();
@@ -110,11 +93,14 @@ class DocumentQueue implements SharedCommandQueue {
   }
 
   /** @returns the queue after the change; undefined when `change` returns undefined to change nothing */
-  async #change(camera: string, change: (places: Place[]) => Place[] | undefined): Promise<Place[] | undefined> {
+  async #change(
+    camera: string,
+    change: (entries: QueueEntry[]) => QueueEntry[] | undefined,
+  ): Promise<QueueEntry[] | undefined> {
     const { documents } = this.#options.cluster;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const before = await documents.get(COLLECTION, camera);
-      const after = change(await this.#livePlaces(before));
+      const after = change(await this.#liveEntries(before));
       if (after === undefined) return undefined;
       const expiresAt = Math.max(...after.map(({ until }) => until));
       const ifVersion = before?.version;
@@ -128,15 +114,15 @@ class DocumentQueue implements SharedCommandQueue {
     throw new Error(`the command queue of ${camera} was changed by other nodes at each of ${MAX_ATTEMPTS} attempts`);
   }
 
-  /** The places that have not expired and whose node is running. */
-  async #livePlaces(document: StoredDocument | undefined): Promise<Place[]> {
+  /** The commands that have not expired and whose node is running. */
+  async #liveEntries(document: StoredDocument | undefined): Promise<QueueEntry[]> {
     const { nodeId, nodes } = this.#options.cluster;
     const stored = queueSchema.safeParse(document?.value ?? []).data ?? [];
     const now = Date.now();
-    const places = stored.filter(({ until }) => until > now);
-    if (places.every(({ node }) => node === nodeId)) return places;
+    const entries = stored.filter(({ until }) => until > now);
+    if (entries.every(({ node }) => node === nodeId)) return entries;
     const alive = new Set((await nodes()).map(({ id }) => id));
-    return places.filter(({ node }) => alive.has(node));
+    return entries.filter(({ node }) => alive.has(node));
   }
 
   #checkAll(): void {
@@ -144,8 +130,8 @@ class DocumentQueue implements SharedCommandQueue {
   }
 
   /**
-   * Calls back if a waiting command of this node is now the first. While the store is unavailable, no command is
-   * regarded as first.
+   * Calls back if a waiting command of this node is now the first. While the store is unavailable, no command is the
+   * first.
    */
   #check(camera: string): void {
     if (!this.#waiting.has(camera)) return;
@@ -153,12 +139,12 @@ class DocumentQueue implements SharedCommandQueue {
       .run(camera, async () => {
         if (!this.#waiting.has(camera)) return;
         const document = await this.#options.cluster.documents.get(COLLECTION, camera);
-        this.#callFirst(camera, await this.#livePlaces(document));
+        this.#callFirst(camera, await this.#liveEntries(document));
       })
       .catch(() => undefined);
   }
 
-  #callFirst(camera: string, [first]: readonly Place[]): void {
+  #callFirst(camera: string, [first]: readonly QueueEntry[]): void {
     const onFirst = first === undefined ? undefined : this.#waiting.get(camera)?.get(first.id);
     if (first === undefined || onFirst === undefined) return;
     this.#deleteWaiting(camera, first.id);

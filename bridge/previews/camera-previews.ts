@@ -44,19 +44,17 @@ export class CameraPreviews {
   /** The previews that arrived at `since` or later and were taken before `after`, newest first. */
   descending(since: number, after?: PreviewCursor): StoredPreview[] {
     const end = after === undefined ? this.#previews.length : this.#indexOf(after);
-    return this.#previews
-      .slice(0, end)
-      .filter(({ savedAt }) => savedAt >= since)
-      .reverse();
+    const previews = this.#previews.slice(0, end).filter(({ savedAt }) => savedAt >= since);
+    return previews.reverse();
   }
 
-  /** The previews that arrived before `since`, without the camera's newest preview. */
+  /** Without the camera's newest preview. */
   arrivedBefore(since: number): StoredPreview[] {
     const { newest } = this;
     return this.#previews.filter((preview) => preview.savedAt < since && preview !== newest);
   }
 
-  /** The index of a preview, or the index to insert it at. */
+  /** Finds a preview, or the position to insert it. */
   #indexOf({ takenAt, capture }: PreviewCursor): number {
     let low = 0;
     let high = this.#previews.length;

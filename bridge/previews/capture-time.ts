@@ -2,15 +2,15 @@
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 const ULID = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/;
 const TIME_DIGITS = 10;
-/** How far a capture's time may be in the future, milliseconds. */
+/** How far a capture's time may be in the future. */
 const MAX_AHEAD_MS = 5 * 60_000;
-/** No capture is older than this: a camera whose clock shows an earlier time has never set its clock. */
+/** A camera whose clock shows an earlier time has never set its clock. */
 const FIRST_PLAUSIBLE = Date.UTC(2020, 0, 1);
 
 /**
- * The time of a capture, from its ULID. A preview has no envelope, so only the capture id shows whether a preview is
- * current or from a backlog.
- * @param senderAheadMs how far the camera's clock is ahead of the clock of `now`, milliseconds
+ * Reads the time of a capture from its ULID. A preview has no envelope, so only the capture id shows whether the
+ * preview is from a backlog.
+ * @param senderAheadMs how far the camera's clock is ahead of the clock of `now`
  * @returns milliseconds since 1970; undefined if the id is not a ULID or the time is implausible
  */
 export function captureTime(capture: string, now: number, senderAheadMs = 0): number | undefined {

@@ -25,13 +25,13 @@ export type PreviewLimits = ReturnType<typeof previewLimits>;
 
 export function previewLimits(read: ValuesOf<typeof previewSettings & Pick<typeof serverSettings, "MAX_CAMERAS">>) {
   return {
-    /** How long a preview is kept after its arrival. The newest preview of each camera is always kept. */
+    /** How long a preview is kept after its arrival. A camera's newest preview does not expire. */
     keepMs: read.PREVIEW_HOURS * 3_600_000,
     maxPreviewsPerCamera: read.MAX_PREVIEWS_PER_CAMERA,
     maxBytesPerCamera: read.MAX_PREVIEW_BYTES_PER_CAMERA,
     maxPreviews: read.MAX_PREVIEWS,
     maxBytes: read.MAX_PREVIEW_BYTES,
-    /** If more cameras have previews, the camera that has been silent longest loses its previews. */
+    /** Above this, the camera that has been silent longest loses its previews. */
     maxCameras: read.MAX_CAMERAS,
   };
 }

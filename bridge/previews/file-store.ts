@@ -1,18 +1,12 @@
 import { CameraPreviews } from "./camera-previews.ts";
+import type { PreviewLimits } from "./config.ts";
 import { PreviewFiles } from "./preview-files.ts";
-import {
-  type PreviewLimits,
-  type PreviewPage,
-  type PreviewStore,
-  type StoredPreview,
-  spread,
-} from "./preview-store.ts";
+import { type PreviewPage, type PreviewStore, type StoredPreview, spread } from "./preview-store.ts";
 
-/** Milliseconds between two removals of expired previews. */
 const SWEEP_INTERVAL_MS = 10 * 60_000;
 
-export interface FilePreviewStoreOptions {
-  /** The folder of the previews; created if missing. */
+interface FilePreviewStoreOptions {
+  /** Created if missing. */
   path: string;
   limits: PreviewLimits;
   /** Milliseconds since 1970. */
@@ -30,7 +24,7 @@ class FilePreviewStore implements PreviewStore {
   readonly #files: PreviewFiles;
   readonly #limits: PreviewLimits;
   readonly #now: () => number;
-  /** Ordered by each camera's last preview; the camera that has been silent longest comes first. */
+  /** Ordered by each camera's last preview: the camera that has been silent longest comes first. */
   readonly #cameras = new Map<string, CameraPreviews>();
   readonly #pending = new Set<Promise<unknown>>();
   #count = 0;
@@ -52,8 +46,7 @@ class FilePreviewStore implements PreviewStore {
     const replaced: Promise<void>[] = [];
     for (const { camera, previews } of found) {
       const stored = this.#camera(camera);
-      // The program may have been killed after it wrote a preview and before it removed the preview that the new one
-      // replaced.
+      // The program may have been killed after it wrote a preview, and before it removed the one that it replaced.
       for (const preview of previews.sort((one, other) => one.savedAt - other.savedAt)) {
         const older = stored.get(preview.capture);
         if (older !== undefined) replaced.push(this.#drop(camera, stored, older));
@@ -82,19 +75,12 @@ class FilePreviewStore implements PreviewStore {
     const stored = this.#cameras.get(camera);
     if (stored === undefined) return { previews: [], total: 0 };
     const since = this.#now() - this.#limits.keepMs;
-    return {
-      previews: stored.descending(since, after).slice(0, limit),
-      total: stored.descending(since).length,
-    };
+    return { previews: stored.descending(since, after).slice(0, limit), total: stored.descending(since).length };
   }
 
   async overview(camera: string, frames: number): Promise<PreviewPage> {
     const all = this.#cameras.get(camera)?.descending(this.#now() - this.#limits.keepMs) ?? [];
-    const chosen = spread(
-      all.map(({ takenAt }) => takenAt),
-      frames,
-    );
-    return { previews: chosen.flatMap((index) => all[index] ?? []), total: all.length };
+    return { previews: spread(all, frames), total: all.length };
   }
 
   async read(camera: string, capture: string | undefined) {
@@ -116,11 +102,11 @@ class FilePreviewStore implements PreviewStore {
     if (same?.etag === preview.etag) return before?.newest === same;
     await this.#files.write(camera, preview, jpeg);
     const stored = this.#camera(camera);
-    // Looked up again, because other previews of this camera may have been written meanwhile.
+    // Looked up again: other previews of this camera may have been written meanwhile.
     const older = stored.get(preview.capture);
     if (older !== undefined) await this.#drop(camera, stored, older);
     this.#add(stored, preview);
-    // Inserted again at the end, so that the camera that has been silent longest stays first.
+    // Moves the camera to the end, so that the camera that has been silent longest stays first.
     this.#cameras.delete(camera);
     this.#cameras.set(camera, stored);
     const isNewest = stored.newest === preview;
@@ -176,7 +162,7 @@ class FilePreviewStore implements PreviewStore {
     await this.#track(Promise.all(removals));
   }
 
-  #oldestRemovable(): { camera: string; stored: CameraPreviews; oldest: StoredPreview } | undefined {
+  #oldestRemovable() {
     let found: { camera: string; stored: CameraPreviews; oldest: StoredPreview } | undefined;
     for (const [camera, stored] of this.#cameras) {
       const { oldest, size } = stored;
@@ -187,10 +173,7 @@ class FilePreviewStore implements PreviewStore {
   }
 
   #track<T>(work: Promise<T>): Promise<T> {
-    const settled = work.then(
-      () => undefined,
-      () => undefined,
-    );
+    const settled = work.catch(() => undefined);
     this.#pending.add(settled);
     void settled.then(() => this.#pending.delete(settled));
     return work;

@@ -6,27 +6,24 @@ import type { StoredPreview } from "./preview-store.ts";
 
 /**
  * Previews as files in one folder per camera: `{takenAt}.{savedAt}.{capture}.{bytes}.{etag}.jpg`. The file name holds
- * all metadata, so a start only needs to list the folders. A file is written once and never changed, so after a crash
- * it is complete or missing.
+ * all metadata, so a start only lists the folders. A file is written once and never changed: after a crash, it is
+ * complete or missing.
  */
 export class PreviewFiles {
   readonly #root: string;
   /** Cameras whose folder exists. */
   readonly #folders = new Set<string>();
-  /** The sync under way, by folder. */
+  /** The running sync of each folder. */
   readonly #syncing = new Map<string, Promise<void>>();
-  /** The sync that follows the one under way, by folder. */
+  /** The sync that follows the running one of each folder. */
   readonly #syncNext = new Map<string, Promise<void>>();
-  /** Makes the names of temporary files unique. */
   #temporaryCount = 0;
 
   constructor(root: string) {
     this.#root = root;
   }
 
-  /**
-   * Lists all previews. Removes incomplete files that a killed program has left, and keeps files that are not previews.
-   */
+  /** Lists all previews. Removes incomplete files of a killed program, and keeps files that are not previews. */
   async *load(): AsyncIterable<{ camera: string; previews: StoredPreview[] }> {
     await mkdir(this.#root, { recursive: true, mode: 0o700 });
     for (const folder of await readdir(this.#root, { withFileTypes: true })) {
@@ -42,7 +39,7 @@ export class PreviewFiles {
     }
   }
 
-  /** Resolves when the preview is durable: it survives a power cut. */
+  /** Resolves when the preview survives a power cut. */
   async write(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<void> {
     const folder = join(this.#root, camera);
     try {
@@ -106,13 +103,8 @@ function fileNameOf({ takenAt, savedAt, capture, sizeBytes, etag }: StoredPrevie
 }
 
 function previewOf(name: string): StoredPreview | undefined {
-  const [, takenAt, savedAt, capture, sizeBytes, digest] = NAME.exec(name) ?? [];
-  if (capture === undefined || digest === undefined) return undefined;
-  return {
-    takenAt: Number(takenAt),
-    savedAt: Number(savedAt),
-    capture,
-    sizeBytes: Number(sizeBytes),
-    etag: `"${digest}"`,
-  };
+  const [, takenAt, savedAt, capture, bytes, digest] = NAME.exec(name) ?? [];
+  if (capture === undefined) return undefined;
+  const [times, sizeBytes] = [{ takenAt: Number(takenAt), savedAt: Number(savedAt) }, Number(bytes)];
+  return { ...times, capture, sizeBytes, etag: `"${digest}"` };
 }

@@ -2,14 +2,12 @@ import { defaultsOf } from "../../platform/config.ts";
 import { serverSettings } from "../../platform/server-settings.ts";
 import { type PreviewLimits, previewLimits, previewSettings } from "./config.ts";
 
-export type { PreviewLimits } from "./config.ts";
-
 /** A stored preview without its bytes. */
 export interface StoredPreview {
   capture: string;
   /** Milliseconds since 1970. */
   takenAt: number;
-  /** When the preview arrived, milliseconds since 1970. */
+  /** The arrival, milliseconds since 1970. */
   savedAt: number;
   /** Includes the quotes that the HTTP header needs. */
   etag: string;
@@ -19,60 +17,55 @@ export interface StoredPreview {
 export interface PreviewPage {
   /** Newest first. */
   previews: readonly StoredPreview[];
-  /** The number of the camera's previews on all pages together. */
+  /** The camera's previews on all pages together. */
   total: number;
 }
 
-/** A position in a list, directly after the preview with this time and capture id. */
-export interface PreviewCursor {
-  takenAt: number;
-  capture: string;
-}
+/** A position in a list: directly after the preview with this time and capture id. */
+export type PreviewCursor = Pick<StoredPreview, "takenAt" | "capture">;
 
 export const DEFAULT_PREVIEW_LIMITS: PreviewLimits = previewLimits(
   defaultsOf({ ...previewSettings, MAX_CAMERAS: serverSettings.MAX_CAMERAS }),
 );
 
 /**
- * Stores previews in files of this node, or in Redis for all nodes. Previews older than `keepMs` or beyond the other
- * limits disappear from lists at once. The caller validates camera and capture ids.
+ * Previews older than `keepMs` or beyond the other limits disappear from lists at once. The caller validates camera and
+ * capture ids.
  */
 export interface PreviewStore {
   /**
    * Resolves when the preview is durable. The preview is kept for `keepMs` after its arrival, no matter when it was
-   * taken. The same bytes for the same capture change nothing; other bytes replace the preview.
+   * taken. Putting the same bytes again changes nothing; other bytes of the same capture replace the preview.
    * @returns whether it is the newest preview of its camera
    */
   put(camera: string, preview: StoredPreview, jpeg: Uint8Array): Promise<boolean>;
-  /** The newest preview of each camera that has one. */
+  /** The result has no entry for a camera without previews. */
   newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
   list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
-  /** At most `frames` previews, spread evenly over the time between the oldest and the newest. */
+  /** At most `frames` previews, as {@link spread} chooses them. */
   overview(camera: string, frames: number): Promise<PreviewPage>;
-  /** A preview and its bytes. @param capture undefined for the newest preview */
+  /** @param capture undefined for the newest preview */
   read(camera: string, capture: string | undefined): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
-  /** Waits for the operations under way. */
+  /** Waits for running operations. */
   close(): Promise<void>;
 }
 
 /**
- * Chooses at most `frames` of the times, spread evenly: divides the period into `frames` intervals of equal length and
- * chooses the newest time of each. Nothing is chosen from an interval that contains no time.
- * @param times newest first
- * @returns the indices of the chosen times, ascending
+ * Divides the period of the previews into `frames` equal intervals, and chooses the newest preview of each interval. An
+ * interval without previews adds nothing.
+ * @param previews newest first
  */
-export function spread(times: readonly number[], frames: number): number[] {
-  const [newest, oldest] = [times[0], times.at(-1)];
+export function spread<Taken extends { takenAt: number }>(previews: readonly Taken[], frames: number): Taken[] {
+  const [newest, oldest] = [previews[0], previews.at(-1)];
   if (newest === undefined || oldest === undefined || frames < 1) return [];
-  if (times.length <= frames) return times.map((_, index) => index);
-  const intervalMs = (newest - oldest) / frames;
-  const chosen: number[] = [];
+  if (previews.length <= frames) return [...previews];
+  const intervalMs = (newest.takenAt - oldest.takenAt) / frames;
   let last = -1;
-  for (const [index, time] of times.entries()) {
-    const interval = intervalMs === 0 ? 0 : Math.min(frames - 1, Math.floor((newest - time) / intervalMs));
-    if (interval === last) continue;
-    chosen.push(index);
+  return previews.filter(({ takenAt }) => {
+    const age = newest.takenAt - takenAt;
+    const interval = intervalMs === 0 ? 0 : Math.min(frames - 1, Math.floor(age / intervalMs));
+    const isFirst = interval !== last;
     last = interval;
-  }
-  return chosen;
+    return isFirst;
+  });
 }

@@ -5,45 +5,27 @@ import { JpegError, readJpeg } from "../../platform/jpeg.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
 import { JUMP_MS } from "../clock/clock-state.ts";
 import { captureTime } from "./capture-time.ts";
+import type { PreviewLimits } from "./config.ts";
 import { openFilePreviewStore } from "./file-store.ts";
-import {
-  DEFAULT_PREVIEW_LIMITS,
-  type PreviewCursor,
-  type PreviewLimits,
-  type PreviewPage,
-  type PreviewStore,
-  type StoredPreview,
-} from "./preview-store.ts";
-import { createRedisPreviewStore } from "./redis-store.ts";
+import { DEFAULT_PREVIEW_LIMITS, type PreviewPage, type PreviewStore, type StoredPreview } from "./preview-store.ts";
+import { RedisPreviewStore } from "./redis-store.ts";
 
 /** The previews of each camera: those that arrived in the last 48 hours, and always the newest. */
-export interface Previews {
+export interface Previews extends Pick<PreviewStore, "newest" | "list" | "overview" | "close"> {
   /**
-   * Stores a preview. Resolves when the preview is durable; only then does the camera receive its acknowledgement. Its
-   * retention starts at its arrival, no matter when it was taken. Saving the same preview again changes nothing.
+   * Stores a preview. Resolves when the preview is durable; only then does the camera receive its acknowledgement.
+   * Saving the same preview again changes nothing.
+   * @param sender.senderAheadMs how far the camera's clock is ahead of the system's clock; 0 if the difference is small
+   * or unknown
    * @throws {PreviewRefusedError} the preview is not a JPEG, or too large: sending it again would not help
    * @throws any other error if the preview cannot be written: the camera sends it again
    */
-  save(camera: string, capture: string, jpeg: Uint8Array, sender?: PreviewSender): Promise<SavedPreview>;
-  /** The newest preview of each of these cameras that has one. */
-  newest(cameras: readonly string[]): Promise<ReadonlyMap<string, StoredPreview>>;
-  list(camera: string, page: { after: PreviewCursor | undefined; limit: number }): Promise<PreviewPage>;
-  /** At most `frames` previews, spread evenly over the time of all the camera's previews. */
-  overview(camera: string, frames: number): Promise<PreviewPage>;
-  /** A preview and its bytes. @param capture default: the newest preview */
-  read(camera: string, capture?: string): Promise<{ preview: StoredPreview; jpeg: Buffer } | undefined>;
-  /** Waits for the writes under way. */
-  close(): Promise<void>;
+  save(camera: string, capture: string, jpeg: Uint8Array, sender?: { senderAheadMs: number }): Promise<SavedPreview>;
+  /** @param capture default: the newest preview */
+  read(camera: string, capture?: string): ReturnType<PreviewStore["read"]>;
 }
 
-export interface PreviewSender {
-  /**
-   * How far the camera's clock is ahead of the system's clock, milliseconds; 0 if the difference is small or unknown.
-   */
-  senderAheadMs: number;
-}
-
-export interface SavedPreview {
+interface SavedPreview {
   updated: PreviewUpdated;
   /** False for a preview from a backlog: the camera has a newer one. */
   newest: boolean;
@@ -52,86 +34,47 @@ export interface SavedPreview {
 export interface PreviewsOptions extends Partial<PreviewLimits> {
   /** The folder of the previews; created if missing. */
   path: string;
-  /** The largest preview, bytes. Default {@link MAX_PREVIEW_BYTES}. */
+  /** Default: {@link MAX_PREVIEW_BYTES}. */
   maxPictureBytes?: number;
-  /** The server's own clock, milliseconds since 1970. Default: the system's. */
+  /** The server's own clock. Default: the system's. */
   now?: () => number;
-  /** The system's clock, milliseconds since 1970. Times that people see are by this clock. Default: `now`. */
+  /** The system's clock, by which people see times. Default: `now`. */
   wall?: () => number;
-}
-
-export interface RedisPreviewsOptions extends Omit<PreviewsOptions, "path"> {
-  redis: RedisConnections;
 }
 
 /** The largest preview that the contract allows, bytes. */
 export const MAX_PREVIEW_BYTES = 65_536;
-/**
- * The largest width and height of a preview, pixels. A JPEG of 64 KiB with larger dimensions is an attack on the memory
- * of programs that decode it.
- */
-export const MAX_PREVIEW_PIXELS = 4096;
+/** Width and height. A JPEG of 64 KiB with larger dimensions is an attack on the memory of programs that decode it. */
+const MAX_PREVIEW_PIXELS = 4096;
 
-/** The HTTP route of a camera's newest preview. */
 export const LATEST_PICTURE_ROUTE = "/cameras/:id/latest.jpg";
-
-export function latestPictureUrl(camera: string): string {
-  return LATEST_PICTURE_ROUTE.replace(":id", camera);
-}
-
-/** The HTTP route of the list of a camera's previews. */
 export const PICTURES_ROUTE = "/cameras/:id/previews";
 
-export function picturesUrl(camera: string): string {
-  return PICTURES_ROUTE.replace(":id", camera);
-}
+export const latestPictureUrl = (camera: string) => LATEST_PICTURE_ROUTE.replace(":id", camera);
+export const picturesUrl = (camera: string) => PICTURES_ROUTE.replace(":id", camera);
+export const pictureUrl = (camera: string, capture: string) => `${picturesUrl(camera)}/${capture}.jpg`;
 
-/** The URL of one preview. */
-export function pictureUrl(camera: string, capture: string): string {
-  return `${picturesUrl(camera)}/${capture}.jpg`;
-}
-
-/** The preview is invalid or too large. */
 export class PreviewRefusedError extends Error {
   override name = "PreviewRefusedError";
 }
 
 /** Keeps previews in files of this node. */
 export async function openPreviews({ path, ...options }: PreviewsOptions): Promise<Previews> {
-  const limits = limitsOf(options);
-  const { now = Date.now } = options;
-  return createPreviews(await openFilePreviewStore({ path, limits, now }), options);
+  const limits = { ...DEFAULT_PREVIEW_LIMITS, ...options };
+  return createPreviews(await openFilePreviewStore({ path, limits, now: options.now ?? Date.now }), options);
 }
 
 /** Keeps previews in Redis, shared by all nodes. */
-export function openRedisPreviews({ redis, ...options }: RedisPreviewsOptions): Previews {
-  const limits = limitsOf(options);
-  const { now = Date.now } = options;
-  return createPreviews(createRedisPreviewStore({ redis, limits, now }), options);
+export function openRedisPreviews(options: Omit<PreviewsOptions, "path"> & { redis: RedisConnections }): Previews {
+  const limits = { ...DEFAULT_PREVIEW_LIMITS, ...options };
+  return createPreviews(new RedisPreviewStore({ redis: options.redis, limits, now: options.now ?? Date.now }), options);
 }
 
-function limitsOf(options: Partial<PreviewLimits>): PreviewLimits {
-  const { keepMs, maxPreviewsPerCamera, maxBytesPerCamera, maxPreviews, maxBytes, maxCameras } = options;
-  const defaults = DEFAULT_PREVIEW_LIMITS;
-  return {
-    keepMs: keepMs ?? defaults.keepMs,
-    maxPreviewsPerCamera: maxPreviewsPerCamera ?? defaults.maxPreviewsPerCamera,
-    maxBytesPerCamera: maxBytesPerCamera ?? defaults.maxBytesPerCamera,
-    maxPreviews: maxPreviews ?? defaults.maxPreviews,
-    maxBytes: maxBytes ?? defaults.maxBytes,
-    maxCameras: maxCameras ?? defaults.maxCameras,
-  };
-}
-
-/** Validates previews and converts their times, for both kinds of store. */
 function createPreviews(
   store: PreviewStore,
   { maxPictureBytes = MAX_PREVIEW_BYTES, now = Date.now, wall = now }: Omit<PreviewsOptions, "path">,
 ): Previews {
-  /**
-   * How far the system's clock is ahead of the server's own clock, in whole minutes. The store uses the server's own
-   * clock.
-   */
+  /** How far the system's clock is ahead of the store's clock, in whole minutes. */
   const wallAheadMs = () => {
     const aheadMs = wall() - now();
     return Math.abs(aheadMs) <= JUMP_MS ? 0 : Math.round(aheadMs / 60_000) * 60_000;
@@ -141,10 +84,7 @@ function createPreviews(
     if (aheadMs === 0) return preview;
     return { ...preview, takenAt: preview.takenAt + aheadMs, savedAt: preview.savedAt + aheadMs };
   };
-  const pageBySystemClock = ({ previews, total }: PreviewPage): PreviewPage => ({
-    previews: previews.map(bySystemClock),
-    total,
-  });
+  const pageBySystemClock = ({ previews, total }: PreviewPage) => ({ previews: previews.map(bySystemClock), total });
   return {
     async save(camera, capture, jpeg, { senderAheadMs } = { senderAheadMs: 0 }) {
       // Ids become parts of paths and keys.
@@ -162,10 +102,8 @@ function createPreviews(
       const etag = etagOf(jpeg);
       const newest = await store.put(camera, { capture, takenAt, savedAt, etag, sizeBytes }, jpeg);
       const updated = { capture, url: latestPictureUrl(camera), etag, size_bytes: sizeBytes };
-      return {
-        updated: namedTime === undefined ? updated : { ...updated, taken_at: new Date(namedTime).toISOString() },
-        newest,
-      };
+      if (namedTime === undefined) return { updated, newest };
+      return { updated: { ...updated, taken_at: new Date(namedTime).toISOString() }, newest };
     },
     async newest(cameras) {
       const found = await store.newest(cameras);

@@ -1,6 +1,5 @@
 import { Script } from "../../platform/redis/script.ts";
 
-/** The functions that both scripts use: one removes a preview, the other removes expired previews. */
 const REMOVE = `
 local base = KEYS[1]
 local function remove(member)
@@ -29,8 +28,7 @@ end
 `;
 
 /**
- * Removes previews that arrived before a time. KEYS: the prefix. ARGV: the time, milliseconds. Returns the number of
- * removed previews.
+ * Removes previews that arrived before a time. KEYS: the prefix. ARGV: the time, milliseconds. Returns their number.
  */
 export const REMOVE_EXPIRED = new Script(`${REMOVE}
 return removeExpired(tonumber(ARGV[1]))
@@ -38,9 +36,9 @@ return removeExpired(tonumber(ARGV[1]))
 
 /**
  * Stores a preview and removes previews above the limits, atomically, so that the sums stay right when a node dies.
- * KEYS: the prefix of all keys, which share one hash slot. ARGV: an arrival time (previews that arrived earlier have
- * expired), the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the
- * five limits (-1: none). Returns 1 when the preview is the newest of its camera.
+ * KEYS: the prefix of all keys, which share one hash slot. ARGV: the arrival time before which previews have expired,
+ * the time to live of a preview in milliseconds, camera, capture, taken, saved, size, etag, bytes, and the five limits
+ * (-1: none). Returns 1 when the preview is the newest of its camera.
  */
 export const PUT = new Script(`${REMOVE}
 local since, ttl, camera, capture = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]

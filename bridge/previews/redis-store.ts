@@ -1,8 +1,9 @@
 import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../platform/errors.ts";
 import type { RedisConnections } from "../../platform/redis/connections.ts";
+import type { PreviewLimits } from "./config.ts";
 import {
-  type PreviewLimits,
+  type PreviewCursor,
   type PreviewPage,
   type PreviewStore,
   type StoredPreview,
@@ -10,14 +11,14 @@ import {
 } from "./preview-store.ts";
 import { PUT, REMOVE_EXPIRED } from "./redis-scripts.ts";
 
-export interface RedisPreviewStoreOptions {
+interface RedisPreviewStoreOptions {
   redis: RedisConnections;
   limits: PreviewLimits;
   /** Milliseconds since 1970. */
   now: () => number;
 }
 
-/** Milliseconds. A key expires this long after its preview, so that Redis becomes empty if no node runs any more. */
+/** A key expires this long after its preview, so that Redis becomes empty when no node runs. */
 const TTL_MARGIN_MS = 3_600_000;
 
 /**
@@ -25,11 +26,7 @@ const TTL_MARGIN_MS = 3_600_000;
  * `meta:` (metadata of each), `jpeg:` (the bytes of one), `newest:` (the newest with its bytes, never expires). For all
  * cameras: `all` (by time), `arrived` (by arrival), `bytes`, `camera-bytes` and `cameras` (by their last preview).
  */
-export function createRedisPreviewStore(options: RedisPreviewStoreOptions): PreviewStore {
-  return new RedisPreviewStore(options);
-}
-
-class RedisPreviewStore implements PreviewStore {
+export class RedisPreviewStore implements PreviewStore {
   readonly #redis: Redis | Cluster;
   readonly #base: string;
   readonly #limits: PreviewLimits;
@@ -49,16 +46,9 @@ class RedisPreviewStore implements PreviewStore {
     const numbers = [limits.maxPreviewsPerCamera, limits.maxBytesPerCamera, limits.maxPreviews, limits.maxBytes];
     const bounds = [...numbers, limits.maxCameras].map((limit) => (Number.isFinite(limit) ? limit : -1));
     return this.#run(async () => {
-      const isNewest = await PUT.run(
-        this.#redis,
-        [this.#base],
-        [
-          ...[this.#now() - keepMs, keepMs + TTL_MARGIN_MS, camera, capture, takenAt, savedAt, sizeBytes, etag],
-          Buffer.from(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength),
-          ...bounds,
-        ],
-      );
-      return isNewest === 1;
+      const args = [this.#now() - keepMs, keepMs + TTL_MARGIN_MS, camera, capture, takenAt, savedAt, sizeBytes, etag];
+      const bytes = Buffer.from(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength);
+      return (await PUT.run(this.#redis, [this.#base], [...args, bytes, ...bounds])) === 1;
     });
   }
 
@@ -67,8 +57,13 @@ class RedisPreviewStore implements PreviewStore {
       const found = new Map<string, StoredPreview>();
       await Promise.all(
         cameras.map(async (camera) => {
-          const known = await this.#redis.hmget(this.#key("newest", camera), "capture", "taken", "meta");
-          const preview = toPreview(known[0], known[1], known[2]);
+          const [capture, taken, meta] = await this.#redis.hmget(
+            this.#key("newest", camera),
+            "capture",
+            "taken",
+            "meta",
+          );
+          const preview = toPreview(capture, taken, meta);
           if (preview !== undefined) found.set(camera, preview);
         }),
       );
@@ -84,7 +79,7 @@ class RedisPreviewStore implements PreviewStore {
         after === undefined ? -1 : this.#redis.zrevrank(list, after.capture),
         this.#redis.zcard(list),
       ]);
-      // The preview at the end of the last page may have been removed. Its time still identifies the position.
+      // The last preview of the previous page may have been removed. Its time still identifies the position.
       const found =
         rank === null && after !== undefined
           ? await this.#redis.zrevrangebyscore(list, `(${after.takenAt}`, "-inf", "WITHSCORES", "LIMIT", 0, limit)
@@ -97,15 +92,7 @@ class RedisPreviewStore implements PreviewStore {
     return this.#run(async () => {
       await this.#removeExpired();
       const all = pairs(await this.#redis.zrevrange(this.#key("list", camera), 0, -1, "WITHSCORES"));
-      const chosen = spread(
-        all.map(({ takenAt }) => takenAt),
-        frames,
-      );
-      const previews = await this.#described(
-        camera,
-        chosen.flatMap((index) => all[index] ?? []),
-      );
-      return { previews, total: all.length };
+      return { previews: await this.#described(camera, spread(all, frames)), total: all.length };
     });
   }
 
@@ -130,20 +117,16 @@ class RedisPreviewStore implements PreviewStore {
     this.#redis.disconnect();
   }
 
-  /** Removes expired previews. Called before each list is read. */
+  /** Called before each list is read. */
   async #removeExpired(): Promise<void> {
     const since = this.#now() - this.#limits.keepMs;
     while (Number(await REMOVE_EXPIRED.run(this.#redis, [this.#base], [since])) > 0);
   }
 
-  async #described(camera: string, found: readonly { capture: string; takenAt: number }[]): Promise<StoredPreview[]> {
+  async #described(camera: string, found: readonly PreviewCursor[]): Promise<StoredPreview[]> {
     if (found.length === 0) return [];
-    const captures = found.map(({ capture }) => capture);
-    const metas = await this.#redis.hmget(this.#key("meta", camera), ...captures);
-    return found.flatMap(({ capture, takenAt }, index) => {
-      const preview = toPreview(capture, String(takenAt), metas[index]);
-      return preview ?? [];
-    });
+    const metas = await this.#redis.hmget(this.#key("meta", camera), ...found.map(({ capture }) => capture));
+    return found.flatMap(({ capture, takenAt }, index) => toPreview(capture, String(takenAt), metas[index]) ?? []);
   }
 
   #key(kind: "newest" | "list" | "meta" | "jpeg", camera: string): string {
@@ -162,25 +145,21 @@ class RedisPreviewStore implements PreviewStore {
   }
 }
 
-/** Parses a reply `WITHSCORES`: member, score, member, score … */
-function pairs(flat: readonly string[]): { capture: string; takenAt: number }[] {
-  const found: { capture: string; takenAt: number }[] = [];
+/** Parses a reply `WITHSCORES`: member, score, member, score, … */
+function pairs(flat: readonly string[]): PreviewCursor[] {
+  const found: PreviewCursor[] = [];
   for (let index = 0; index + 1 < flat.length; index += 2)
     found.push({ capture: flat[index] ?? "", takenAt: Number(flat[index + 1]) });
   return found;
 }
 
+type Reply = string | null | undefined;
+
 /** @param meta `savedAt bytes "etag"`, as {@link PUT} writes it */
-function toPreview(
-  capture: string | null | undefined,
-  takenAt: string | null | undefined,
-  meta: string | null | undefined,
-): StoredPreview | undefined {
+function toPreview(capture: Reply, takenAt: Reply, meta: Reply): StoredPreview | undefined {
   const [savedAt, sizeBytes, etag] = meta?.split(" ") ?? [];
   if (capture == null || takenAt == null || savedAt === undefined || etag === undefined) return undefined;
   return { capture, takenAt: Number(takenAt), savedAt: Number(savedAt), sizeBytes: Number(sizeBytes), etag };
 }
 
-function text(bytes: Buffer | undefined): string | undefined {
-  return bytes?.toString("utf8");
-}
+const text = (bytes: Buffer | undefined) => bytes?.toString("utf8");

@@ -1,21 +1,22 @@
+import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { CounterSums, Counters } from "../cluster/cluster.ts";
-import { COUNTERS, type Counter, countersOf, type Stats } from "./stats.ts";
+import { countsSchema, type Stats } from "./stats.ts";
 
-export interface SharedStatsOptions {
+interface SharedStatsOptions {
   counters: Counters;
   logger: Logger;
-  /** Milliseconds between two flushes. Default 2,000. */
+  /** Default 2,000. */
   flushIntervalMs?: number;
 }
 
-/** How long the last flush may take when the program stops, milliseconds. */
+/** The longest wait for the last flush when the program stops. */
 const LAST_FLUSH_MS = 500;
 
 /**
  * Totals over all nodes. Each node adds its counts since the last flush to the shared sums. A flush whose result is
- * unknown is repeated unchanged, with the same batch number, so nothing is counted twice. Newer counts wait for the
- * next batch. The unflushed counts of a killed node are lost.
+ * unknown is repeated with the same batch number and the same counts, so nothing is counted twice. Newer counts wait
+ * for the next batch. The unflushed counts of a killed node are lost.
  */
 export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: SharedStatsOptions): Stats {
   const startedAt = new Date().toISOString();
@@ -35,7 +36,7 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
     return (shared?.sums.get(name) ?? 0) + (batch?.by[name] ?? 0) + (waiting.get(name) ?? 0);
   }
 
-  function nextBatch(): { number: number; by: Record<string, number> } {
+  function nextBatch(): NonNullable<typeof batch> {
     const now = performance.now();
     const ms = Math.floor(now - flushedAt);
     flushedAt += ms;
@@ -64,28 +65,25 @@ export function startSharedStats({ counters, logger, flushIntervalMs = 2_000 }: 
 
   async function stop(): Promise<void> {
     clearInterval(timer);
-    let timeout: NodeJS.Timeout | undefined;
-    const timedOut = new Promise<void>((resolve) => {
-      timeout = setTimeout(resolve, LAST_FLUSH_MS);
-    });
-    // Flushes twice, because the first call may only wait for a flush that was already under way.
+    const timeout = new AbortController();
+    const timedOut = after(LAST_FLUSH_MS, undefined, { signal: timeout.signal }).catch(() => {});
+    // Flushes twice: the first call may only wait for a flush that was already running.
     await Promise.race([flush().then(flush), timedOut]);
-    clearTimeout(timeout);
+    timeout.abort();
   }
 
-  const timer = setInterval(flush, flushIntervalMs);
-  timer.unref();
+  const timer = setInterval(flush, flushIntervalMs).unref();
   void flush();
 
   return {
-    add(counter: Counter, by = 1) {
-      count(counter, by);
-    },
+    add: (counter, by = 1) => count(counter, by),
     totals: () => ({
       since: shared === undefined ? startedAt : new Date(shared.since).toISOString(),
       starts: sumOf("starts"),
       uptime_seconds: Math.round((sumOf("uptime_ms") + performance.now() - flushedAt) / 1000),
-      counts: countersOf(Object.fromEntries(COUNTERS.map((name) => [name, sumOf(name)]))),
+      counts: countsSchema.parse(
+        Object.fromEntries(Object.keys(countsSchema.shape).map((name) => [name, sumOf(name)])),
+      ),
     }),
     stop() {
       stopping ??= stop();

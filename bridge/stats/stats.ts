@@ -3,61 +3,51 @@ import { dirname } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 
-/** The names of the totals since the first start. */
-export const COUNTERS = [
-  "events",
-  "connections",
-  "tokens_minted",
-  "broadcasts",
-  "commands",
-  "http_requests",
-  "http_refused",
-] as const;
-export type Counter = (typeof COUNTERS)[number];
+const natural = z.number().int().nonnegative();
+/** A count that an older file lacks starts at 0. */
+const count = natural.default(0);
+export const countsSchema = z.object({
+  ...{ events: count, connections: count, tokens_minted: count, broadcasts: count, commands: count },
+  ...{ http_requests: count, http_refused: count },
+});
+type Counts = z.infer<typeof countsSchema>;
 
-export interface Totals {
+interface Totals {
   /** The time of the first start, RFC 3339. */
   since: string;
   starts: number;
-  /** Running time of all runs together, seconds. */
+  /** The running time of all runs together. */
   uptime_seconds: number;
-  counts: Record<Counter, number>;
+  counts: Counts;
 }
 
-/**
- * Totals since the first start. They survive restarts. After a `kill -9`, the counts of at most one flush interval are
- * missing.
- */
+/** Totals since the first start. After a `kill -9`, the counts of at most one flush interval are missing. */
 export interface Stats {
-  /** Adds to a total. @param by default 1 */
-  add(counter: Counter, by?: number): void;
+  /** @param by default 1 */
+  add(counter: keyof Counts, by?: number): void;
   totals(): Totals;
-  /** Writes the totals for the last time. */
+  /** Writes the totals a last time. */
   stop(): Promise<void>;
 }
 
-export interface StatsOptions {
-  /** The path of a JSON file. Its folder is created if missing. */
+interface StatsOptions {
+  /** A JSON file. Its folder is created if missing. */
   path: string;
   logger: Logger;
-  /** Milliseconds between two writes. Default 10,000. */
+  /** Default 10,000. */
   flushIntervalMs?: number;
 }
 
-const count = z.number().int().nonnegative();
 const storedSchema = z.object({
-  since: z.iso.datetime(),
-  starts: count,
-  uptime_seconds: z.number().nonnegative(),
-  /** Counters missing in an older file start at 0. */
-  counts: z.record(z.string(), count),
+  ...{ since: z.iso.datetime(), starts: natural, uptime_seconds: z.number().nonnegative() },
+  counts: countsSchema,
 });
 
 export async function openStats({ path, logger, flushIntervalMs = 10_000 }: StatsOptions): Promise<Stats> {
   await mkdir(dirname(path), { recursive: true });
   const stored = await readStored(path, logger);
   const startedAt = performance.now();
-  const counts = Object.fromEntries(COUNTERS.map((name) => [name, stored.counts[name] ?? 0]));
+  const { counts } = stored;
   let changed = true;
   let writing: Promise<void> = Promise.resolve();
   let stopping: Promise<void> | undefined;
@@ -66,7 +56,7 @@ export async function openStats({ path, logger, flushIntervalMs = 10_000 }: Stat
     since: stored.since,
     starts: stored.starts + 1,
     uptime_seconds: Math.round(stored.uptime_seconds + (performance.now() - startedAt) / 1000),
-    counts: countersOf(counts),
+    counts: { ...counts },
   });
 
   function flush(): Promise<void> {
@@ -84,13 +74,12 @@ export async function openStats({ path, logger, flushIntervalMs = 10_000 }: Stat
     return writing;
   }
 
-  const timer = setInterval(flush, flushIntervalMs);
-  timer.unref();
+  const timer = setInterval(flush, flushIntervalMs).unref();
   await flush();
 
   return {
     add(counter, by = 1) {
-      counts[counter] = (counts[counter] ?? 0) + by;
+      counts[counter] += by;
       changed = true;
     },
     totals,
@@ -116,18 +105,6 @@ async function readStored(path: string, logger: Logger): Promise<z.infer<typeof 
       logger.warn({ err: error, path, keptAs: `${path}.unreadable` }, "totals unreadable, counting from zero");
       await rename(path, `${path}.unreadable`);
     }
-    return { since: new Date().toISOString(), starts: 0, uptime_seconds: 0, counts: {} };
+    return { since: new Date().toISOString(), starts: 0, uptime_seconds: 0, counts: countsSchema.parse({}) };
   }
-}
-
-export function countersOf(counts: Readonly<Record<string, number>>): Record<Counter, number> {
-  return {
-    events: counts.events ?? 0,
-    connections: counts.connections ?? 0,
-    tokens_minted: counts.tokens_minted ?? 0,
-    broadcasts: counts.broadcasts ?? 0,
-    commands: counts.commands ?? 0,
-    http_requests: counts.http_requests ?? 0,
-    http_refused: counts.http_refused ?? 0,
-  };
 }

@@ -5,23 +5,23 @@ import type { Publish } from "../broker-link/publish.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { runAsSingleton, type Singleton } from "../cluster/singleton.ts";
 
-export interface SystemStatusOptions {
-  /** With several nodes, one of them publishes. */
+interface SystemStatusOptions {
+  /** Only one of several nodes publishes. */
   cluster: Pick<Cluster, "leases">;
   /** Why the store accepts no writes; undefined while it accepts them. */
   unavailableReason: () => string | undefined;
-  /** The unconfirmed jump of the system's clock. Default: there is none. */
+  /** The unconfirmed jump of the system's clock. Default: none. */
   clockJump?: () => ClockJump | undefined;
   publish: Publish;
   version: string;
   logger: Logger;
-  /** Milliseconds between two measurements. Default 10,000. */
+  /** Default 10,000. */
   intervalMs?: number;
 }
 
-/** Milliseconds after which unchanged resources are published again, so that readers can detect a dead server. */
+/** Unchanged resources are published again after this time, so that readers can detect a dead server. */
 const REPEAT_MS = 60_000;
-/** Smaller changes of resources are not published: percentage points of CPU, and a share of the memory. */
+/** Smaller changes are not published: percentage points of CPU, and a share of the memory. */
 const CPU_STEP = 5;
 const MEMORY_STEP = 0.05;
 
@@ -31,16 +31,15 @@ const MEMORY_STEP = 0.05;
 export function startSystemStatus(options: SystemStatusOptions): Singleton {
   const { cluster, logger, intervalMs = 10_000 } = options;
   const startedAt = new Date().toISOString();
-  // One meter for all leases: a measurement needs a start, and a report that follows a failover at once has it.
+  // One meter for all leases: a measurement needs an earlier one, and a failover publishes a report at once.
   const meter = new ResourceMeter();
   return runAsSingleton({
     ...{ leases: cluster.leases, name: "system-status", logger },
     async begin() {
-      // A new reporter for each lease, because another node may have published something else in the meantime.
+      // A new reporter for each lease: another node may have published something else in the meantime.
       const reporter = new StatusReporter(options, startedAt, meter);
       reporter.report();
-      const timer = setInterval(() => reporter.report(), intervalMs);
-      timer.unref();
+      const timer = setInterval(() => reporter.report(), intervalMs).unref();
       return { stop: () => clearInterval(timer) };
     },
   });
@@ -49,7 +48,7 @@ export function startSystemStatus(options: SystemStatusOptions): Singleton {
 class StatusReporter {
   readonly #options: SystemStatusOptions;
   readonly #startedAt: string;
-  /** Identifies the status that was published last; undefined if the status must be published again. */
+  /** The last published status; undefined if the status must be published again. */
   #publishedStatus: string | undefined;
   #published: { resources: Resources; at: number } | undefined;
   readonly #meter: ResourceMeter;

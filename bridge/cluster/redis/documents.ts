@@ -132,15 +132,7 @@ export class RedisDocuments implements Documents {
     const expires = expiresAt === undefined ? "" : String(Math.floor(expiresAt));
     const stored = `${version} ${expires} ${encodeValue(value)}`;
     const mode = ifVersion === undefined ? "any" : ifVersion === null ? "none" : "is";
-    const args = [
-      key,
-      mode,
-      ifVersion ?? "",
-      stored,
-      expires,
-      this.#options.now(),
-      ...this.#commonArgs(collection, key),
-    ];
+    const args = [key, mode, ifVersion ?? "", stored, expires, ...this.#commonArgs(collection, key)];
     const isWritten = await this.#run(putScript, hash, args);
     if (isWritten) this.#cache.found(collection, key, stored);
     return isWritten ? version : undefined;
@@ -150,7 +142,7 @@ export class RedisDocuments implements Documents {
     const hash = this.#hashOf(collection);
     checkKey(key);
     const mode = ifVersion === undefined ? "any" : "is";
-    const args = [key, mode, ifVersion ?? "", this.#options.now(), ...this.#commonArgs(collection, key)];
+    const args = [key, mode, ifVersion ?? "", ...this.#commonArgs(collection, key)];
     const isDeleted = await this.#run(deleteScript, hash, args);
     if (isDeleted) this.#cache.found(collection, key, undefined);
     return isDeleted;
@@ -190,9 +182,12 @@ export class RedisDocuments implements Documents {
     return (await this.#options.link.run(script, keys, args)) === 1;
   }
 
-  /** The last arguments of the scripts that change a document: the member of the expiry index, and the notice. */
-  #commonArgs(collection: string, key: string): [string, string, string] {
-    return [`${collection}!${key}`, this.#options.channel, JSON.stringify({ kind: "document", collection, key })];
+  /**
+   * The last arguments of the scripts that change a document: the time, the member of the expiry index, and the notice.
+   */
+  #commonArgs(collection: string, key: string): (string | number)[] {
+    const { now, channel } = this.#options;
+    return [now(), `${collection}!${key}`, channel, JSON.stringify({ kind: "document", collection, key })];
   }
 
   #hashOf(collection: string): string {
